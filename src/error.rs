@@ -1,0 +1,93 @@
+//! What can go wrong, in the words of the user's thing: the op, the flag or the file.
+
+use std::path::PathBuf;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that the library reports. Panics are for its own bugs only.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A host tensor whose data does not fill its shape.
+    #[error("a tensor of shape {shape:?} needs {} elements, {len} were given", shape.iter().product::<usize>())]
+    Length {
+        /// The shape asked for.
+        shape: Vec<usize>,
+        /// The number of elements given.
+        len: usize,
+    },
+    /// An op was recorded on inputs whose shapes do not fit it.
+    #[error("{op}: {what}; its inputs have shapes {shapes:?}")]
+    Shape {
+        /// The op's name.
+        op: &'static str,
+        /// What does not fit.
+        what: String,
+        /// The shapes of all inputs.
+        shapes: Vec<Vec<usize>>,
+    },
+    /// A gradient was asked for through an op that has none.
+    #[error("{op} cannot be differentiated")]
+    NotDifferentiable {
+        /// The op's name.
+        op: &'static str,
+    },
+    /// A named tensor (feed, fetch or state) that the program or checkpoint does not have, or has
+    /// with another shape.
+    #[error("tensor {name:?}: {what}")]
+    Tensor {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A shader that does not compile: a bug of this program or of a driver.
+    #[error("kernel {kernel}: {what}")]
+    Shader {
+        /// The kernel's name and variant.
+        kernel: String,
+        /// The compiler's message, shown against the rendered source.
+        what: String,
+    },
+    /// The device asked for does not exist or cannot be opened.
+    #[error("{0}")]
+    Device(String),
+    /// The program needs more memory than the device has or allows.
+    #[error("{0}")]
+    Memory(String),
+    /// The device was lost, timed out, or returned what it did not compute.
+    #[error("{0}")]
+    Lost(String),
+    /// A flag whose value cannot work.
+    #[error("{flag}: {what}")]
+    Flag {
+        /// The flag as it is typed, with its dashes.
+        flag: &'static str,
+        /// What is wrong and what would work.
+        what: String,
+    },
+    /// A file or folder that cannot be used for what it was given for.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what would work.
+        what: String,
+    },
+    /// Training stopped because the numbers are no longer numbers.
+    #[error("{0}")]
+    Diverged(String),
+}
+
+impl Error {
+    /// An [`Error::Flag`].
+    pub fn flag(flag: &'static str, what: impl Into<String>) -> Self {
+        Self::Flag { flag, what: what.into() }
+    }
+
+    /// An [`Error::File`].
+    pub fn file(path: impl Into<PathBuf>, what: impl std::fmt::Display) -> Self {
+        Self::File { path: path.into(), what: what.to_string() }
+    }
+}

@@ -1,0 +1,5 @@
+//! dcgan
+
+pub mod error;
+pub mod rng;
+pub mod tensor;

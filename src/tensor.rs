@@ -1,0 +1,140 @@
+//! Tensors on the host: what is fed to a program, fetched from it, and saved.
+
+use crate::error::{Error, Result};
+
+/// The element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float: all arithmetic.
+    F32,
+    /// 32-bit unsigned integer: counters and random keys.
+    U32,
+    /// Byte: pictures on their way to the device.
+    U8,
+}
+
+impl DType {
+    /// Bytes of one element.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::U8 => 1,
+        }
+    }
+}
+
+/// The elements of a host tensor, in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 32-bit unsigned integers.
+    U32(Vec<u32>),
+    /// Bytes.
+    U8(Vec<u8>),
+}
+
+/// A tensor on the host: a shape and its elements in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+impl Tensor {
+    /// A tensor of floats.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where `data` has another length than `shape` asks for.
+    pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
+        Self::with_data(shape, Data::F32(data))
+    }
+
+    /// A tensor of any element type.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where `data` has another length than `shape` asks for.
+    pub fn with_data(shape: impl Into<Vec<usize>>, data: Data) -> Result<Self> {
+        let shape = shape.into();
+        let len = match &data {
+            Data::F32(v) => v.len(),
+            Data::U32(v) => v.len(),
+            Data::U8(v) => v.len(),
+        };
+        if shape.iter().product::<usize>() != len {
+            return Err(Error::Length { shape, len });
+        }
+        Ok(Self { shape, data })
+    }
+
+    /// A tensor of `shape` filled with `value`.
+    #[must_use]
+    pub fn full(shape: impl Into<Vec<usize>>, value: f32) -> Self {
+        let shape = shape.into();
+        let len = shape.iter().product();
+        Self { shape, data: Data::F32(vec![value; len]) }
+    }
+
+    /// The sizes of its axes.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element type.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        match self.data {
+            Data::F32(_) => DType::F32,
+            Data::U32(_) => DType::U32,
+            Data::U8(_) => DType::U8,
+        }
+    }
+
+    /// The elements.
+    #[must_use]
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The elements of a float tensor; empty for another element type.
+    #[must_use]
+    pub fn f32s(&self) -> &[f32] {
+        match &self.data {
+            Data::F32(v) => v,
+            _ => &[],
+        }
+    }
+
+    /// The elements of an integer tensor; empty for another element type.
+    #[must_use]
+    pub fn u32s(&self) -> &[u32] {
+        match &self.data {
+            Data::U32(v) => v,
+            _ => &[],
+        }
+    }
+
+    /// The elements as raw bytes, in the machine's byte order.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::F32(v) => bytemuck::cast_slice(v),
+            Data::U32(v) => bytemuck::cast_slice(v),
+            Data::U8(v) => v,
+        }
+    }
+
+    /// The number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
