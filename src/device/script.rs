@@ -1,0 +1,78 @@
+//! What a compiled program asks of a GPU: plain data, no handles.
+
+/// One buffer of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferSpec {
+    /// Its size; a multiple of 16.
+    pub bytes: u64,
+    /// Where its contents come from.
+    pub kind: BufferKind,
+    /// What it holds, for labels and error messages.
+    pub label: String,
+}
+
+/// Where a buffer's contents come from, and how long they last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BufferKind {
+    /// Values computed within one run, one after another.
+    Slot,
+    /// Uploaded at every run.
+    Feed,
+    /// The state of this name: outlives the run, shared between programs.
+    State(String),
+}
+
+/// One thing the GPU does.
+#[derive(Clone, Debug)]
+pub enum ScriptStep {
+    /// A dispatch of a kernel template.
+    Dispatch {
+        /// The template's file stem in `shaders/`.
+        kernel: &'static str,
+        /// The template's variables.
+        context: minijinja::Value,
+        /// The buffer behind each binding name of the shader.
+        bind: Vec<(String, usize)>,
+        /// Workgroups along x, y and z.
+        groups: [u32; 3],
+        /// Floating-point operations.
+        flops: u64,
+        /// Bytes read and written, at least.
+        bytes: u64,
+        /// The op (or ops) it computes, for profiles.
+        label: String,
+    },
+    /// A copy of whole buffers' first `bytes`.
+    Copy {
+        /// The source buffer.
+        from: usize,
+        /// The target buffer.
+        to: usize,
+        /// How many bytes; a multiple of 4.
+        bytes: u64,
+    },
+}
+
+/// A part of a buffer that is read back after a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readback {
+    /// The buffer.
+    pub buffer: usize,
+    /// Byte offset; a multiple of 4.
+    pub offset: u64,
+    /// How many bytes; rounded up to a multiple of 4 by the device.
+    pub bytes: u64,
+}
+
+/// A program as a GPU runs it.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// All buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// What is done at every run, in order.
+    pub steps: Vec<ScriptStep>,
+    /// The feeds in the order in which a run gets them: the index of each one's buffer.
+    pub feeds: Vec<usize>,
+    /// What every run gives back, in order.
+    pub fetches: Vec<Readback>,
+}

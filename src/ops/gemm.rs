@@ -1,0 +1,68 @@
+//! The CPU's matrix product: a safe door to the `gemm` crate.
+
+use gemm::Parallelism;
+
+/// A matrix of `rows × cols` in a slice, row-major, or column-major where transposed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A dense matrix: `data` holds `rows × cols`, or its transpose `cols × rows`.
+    pub(super) fn new(data: &'a [f32], rows: usize, cols: usize, transposed: bool) -> Self {
+        let (row_stride, col_stride) = if transposed { (1, rows) } else { (cols, 1) };
+        Self::strided(data, rows, cols, row_stride, col_stride)
+    }
+
+    /// A matrix whose element (r, c) is `data[r * row_stride + c * col_stride]`.
+    pub(super) fn strided(
+        data: &'a [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+        col_stride: usize,
+    ) -> Self {
+        if rows > 0 && cols > 0 {
+            assert!((rows - 1) * row_stride + (cols - 1) * col_stride < data.len());
+        }
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+}
+
+/// `y = a · b`, or `y += a · b`; `y` is dense and row-major. On all cores where `parallel`.
+pub(super) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool, parallel: bool) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    assert_eq!(k, b.rows);
+    assert!(y.len() >= m * n);
+    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+    // SAFETY: `Matrix::strided` and the assertions above keep every element that these sizes and
+    // strides name inside its slice; `y` is borrowed mutably, so it overlaps neither input.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            y.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! The two languages an op is written in: plain Rust on slices, and dispatches of WGSL templates.
+
+use std::fmt::Debug;
+
+use crate::error::Result;
+use crate::tensor::DType;
+
+use super::Site;
+
+/// One tensor's elements on the CPU.
+#[derive(Clone, Copy, Debug)]
+pub enum Slice<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 32-bit unsigned integers.
+    U32(&'a [u32]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+/// What a twin is called with.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The inputs' elements.
+    pub inputs: &'a [Slice<'a>],
+    /// The output's elements as floats; empty where the output is of integers. Holds an earlier
+    /// tenant's numbers: write every element.
+    pub out: &'a mut [f32],
+    /// The output's elements as integers; empty where the output is of floats.
+    pub out_u32: &'a mut [u32],
+    /// [`super::Op::twin_scratch`] floats of anything.
+    pub scratch: &'a mut [f32],
+}
+
+impl<'a> Call<'a> {
+    /// Input `i` as floats: shape and type were checked when the op was recorded.
+    #[must_use]
+    pub fn f32(&self, i: usize) -> &'a [f32] {
+        match self.inputs[i] {
+            Slice::F32(v) => v,
+            _ => unreachable!("input types are checked by Tape::record"),
+        }
+    }
+
+    /// Input `i` as integers.
+    #[must_use]
+    pub fn u32(&self, i: usize) -> &'a [u32] {
+        match self.inputs[i] {
+            Slice::U32(v) => v,
+            _ => unreachable!("input types are checked by Tape::record"),
+        }
+    }
+}
+
+/// An op that computes one number from the numbers at the same place of its inputs.
+pub trait Elementwise: Debug {
+    /// WGSL of `fn {{ apply }}(a: vec4<f32>, …) -> vec4<f32>`, a template.
+    fn wgsl(&self) -> &'static str;
+
+    /// The numbers that the template names, such as a slope.
+    fn constants(&self) -> Vec<(&'static str, f32)> {
+        Vec::new()
+    }
+
+    /// The twin: `y[i] = f(x[0][i], x[1][i], …)`. All slices have one length.
+    fn apply(&self, x: &[&[f32]], y: &mut [f32]);
+}
+
+/// What a dispatch binds under one of its shader's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// An input of the op.
+    Input(usize),
+    /// The op's output.
+    Output,
+    /// A scratch buffer of [`Lowered::scratch`].
+    Scratch(usize),
+}
+
+/// One dispatch of one kernel template.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The template's file stem in `shaders/`.
+    pub kernel: &'static str,
+    /// The template's variables.
+    pub context: minijinja::Value,
+    /// Which buffer stands behind each of the shader's binding names.
+    pub bind: Vec<(&'static str, Arg)>,
+    /// Workgroups along x, y and z.
+    pub groups: [u32; 3],
+    /// Floating-point operations it makes.
+    pub flops: u64,
+}
+
+/// An op as dispatches, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Lowered {
+    /// The dispatches.
+    pub dispatches: Vec<Dispatch>,
+    /// Bytes of each scratch buffer they share.
+    pub scratch: Vec<u64>,
+}
+
+/// What the lowering of an op may know of the GPU.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// Bytes of workgroup memory that a kernel may use.
+    pub workgroup_memory: u32,
+    /// Workgroups along one dimension of a dispatch.
+    pub groups_per_dimension: u32,
+    /// Whether the adapter is a CPU: register tiles then beat workgroup memory (on llvmpipe a
+    /// barrier costs more than the loads it saves).
+    pub software: bool,
+}
+
+/// Splits `count` workgroups over x and y (and pads the last row), because one dimension holds
+/// only `caps.groups_per_dimension`. Kernels compute `wid.x + wid.y * num_workgroups.x` and guard.
+#[must_use]
+pub fn fold_groups(count: usize, caps: &Caps) -> [u32; 3] {
+    let limit = caps.groups_per_dimension as usize;
+    let rows = count.div_ceil(limit).max(1);
+    [count.div_ceil(rows).max(1) as u32, rows as u32, 1]
+}
+
+/// The template variables of a site that many kernels want.
+#[must_use]
+pub fn site_len4(site: &Site) -> usize {
+    site.len().div_ceil(4)
+}
+
+/// Bytes that a tensor takes on any device: whole 16-byte vectors.
+#[must_use]
+pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
+    ((len * dtype.size()).div_ceil(16) * 16).max(16) as u64
+}
+
+/// A lowering of one dispatch without scratch.
+#[must_use]
+pub fn single(dispatch: Dispatch) -> Result<Lowered> {
+    Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
+}

@@ -1,0 +1,135 @@
+//! What a node of the tape computes. One file a family; the formula, the shape rule, the vjp, the
+//! CPU twin and the GPU lowering of an op stand together.
+//!
+//! To add an op: a struct that implements [`Op`] in `src/ops/<family>.rs`, its kernel in
+//! `shaders/<op>.wgsl`, one line in [`table::OPS`], one in [`samples::samples`]. Tests and
+//! `dcgan check` walk the two tables.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use crate::error::{Error, Result};
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+mod kernel;
+
+pub use kernel::{Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, fold_groups};
+
+/// Where an op stands on a tape: its inputs and output, with their shapes.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The inputs' nodes.
+    pub inputs: Vec<Var>,
+    /// The inputs' shapes.
+    pub shapes: Vec<Vec<usize>>,
+    /// The inputs' element types.
+    pub dtypes: Vec<DType>,
+    /// The op's own node.
+    pub output: Var,
+    /// The output's shape.
+    pub shape: Vec<usize>,
+}
+
+impl Site {
+    /// Number of elements of input `i`.
+    #[must_use]
+    pub fn input_len(&self, i: usize) -> usize {
+        self.shapes[i].iter().product()
+    }
+
+    /// Number of elements of the output.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the output has no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How the compiler treats an op.
+#[derive(Clone, Copy, Debug)]
+pub enum Class<'a> {
+    /// A value that exists before the program runs: a feed or a state.
+    Source,
+    /// The same elements under another shape: never copied.
+    Reshape,
+    /// Consecutive elements of the input, from this flat offset: not copied for elementwise
+    /// consumers.
+    Range(usize),
+    /// One number from the same place of each (broadcast) input: fused with its like.
+    Elementwise(&'a dyn Elementwise),
+    /// Everything else: a twin on the CPU, dispatches on the GPU.
+    Kernel,
+}
+
+/// What a node computes.
+pub trait Op: Debug + Any + Send + Sync {
+    /// The name that tape method, shader file, twin and tests share.
+    fn name(&self) -> &'static str;
+
+    /// The output's shape for these input shapes.
+    ///
+    /// # Errors
+    /// A sentence that says what does not fit; [`Tape::record`] adds the op and the shapes.
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
+
+    /// The output's element type.
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    /// The element type that input `i` must have.
+    fn input_dtype(&self, _i: usize) -> DType {
+        DType::F32
+    }
+
+    /// How the compiler treats it.
+    fn class(&self) -> Class<'_> {
+        Class::Kernel
+    }
+
+    /// Vector-Jacobian product: for each input that `needs` it, the gradient of a scalar with
+    /// respect to that input, where `g` is its gradient with respect to the output; `None` where
+    /// the derivative is zero almost everywhere. Calls only [`Tape`] methods. A gradient may keep
+    /// the output's shape where the input was broadcast: [`Tape::grad`] sums it down.
+    ///
+    /// # Errors
+    /// [`Error::NotDifferentiable`] unless the op overrides it.
+    fn vjp(
+        &self,
+        _tape: &mut Tape,
+        _site: &Site,
+        _g: Var,
+        _needs: &[bool],
+    ) -> Result<Vec<Option<Var>>> {
+        Err(Error::NotDifferentiable { op: self.name() })
+    }
+
+    /// Floats of scratch memory that [`Op::twin`] needs.
+    fn twin_scratch(&self, _site: &Site, _threads: usize) -> usize {
+        0
+    }
+
+    /// Computes the op in plain Rust.
+    fn twin(&self, _site: &Site, _call: Call<'_>) {
+        unreachable!("{} is no kernel", self.name());
+    }
+
+    /// The GPU dispatches that compute the op.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where a buffer would be larger than the device can bind.
+    fn lower(&self, _site: &Site, _caps: &Caps) -> Result<Lowered> {
+        unreachable!("{} is no kernel", self.name());
+    }
+
+    /// Floating-point operations, for reports and for cutting submits by time.
+    fn flops(&self, site: &Site) -> u64 {
+        site.len() as u64
+    }
+}

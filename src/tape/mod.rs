@@ -1,0 +1,236 @@
+//! The tape: a list of nodes, recorded once and compiled into a program.
+//!
+//! Nothing runs while a tape is being recorded. A [`Var`] is the index of a node; index order is
+//! topological order. [`Tape::record`] is the only place that checks shapes and [`Tape::grad`] the
+//! only place that accumulates gradients; both append to the same list, so a gradient can itself
+//! be differentiated.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::error::{Error, Result};
+use crate::ops::{Op, Site};
+use crate::tensor::DType;
+
+mod grad;
+mod source;
+
+pub use source::Source;
+
+/// A value on a tape: `Copy`, and knows nothing but its place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Var {
+    index: u32,
+    tape: u32,
+}
+
+impl Var {
+    /// The node's place on its tape.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl std::fmt::Debug for Var {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "%{}", self.index)
+    }
+}
+
+/// One node: an op, its inputs, and the shape of what it computes.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it computes.
+    pub op: Arc<dyn Op>,
+    /// From what.
+    pub inputs: Vec<Var>,
+    /// The output's shape.
+    pub shape: Vec<usize>,
+    /// The output's element type.
+    pub dtype: DType,
+}
+
+/// A state that the tape reads or assigns.
+#[derive(Clone, Copy, Debug)]
+pub struct StateUse {
+    /// The node that stands for its value before the step.
+    pub before: Var,
+    /// The node that holds its value after the step.
+    pub after: Var,
+}
+
+/// The recorded computation of one step. See the module's documentation.
+#[derive(Debug)]
+pub struct Tape {
+    id: u32,
+    nodes: Vec<Node>,
+    /// Nodes by what they compute: recording the same op on the same inputs again returns the
+    /// first node. Every op is a pure function of its inputs, random ones included.
+    known: HashMap<(String, Vec<Var>), Var>,
+    feeds: BTreeMap<String, Var>,
+    states: BTreeMap<String, StateUse>,
+    fetches: BTreeMap<String, Var>,
+}
+
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tape {
+    /// An empty tape.
+    #[must_use]
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            feeds: BTreeMap::new(),
+            states: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+        }
+    }
+
+    /// Appends a node that applies `op` to `inputs`, or returns the one that already does.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the inputs do not fit the op.
+    pub fn record(&mut self, op: impl Op, inputs: &[Var]) -> Result<Var> {
+        let shapes: Vec<&[usize]> = inputs.iter().map(|&v| self.shape(v)).collect();
+        let fail = |what: String| Error::Shape {
+            op: op.name(),
+            what,
+            shapes: shapes.iter().map(|s| s.to_vec()).collect(),
+        };
+        for (i, &v) in inputs.iter().enumerate() {
+            let (is, wanted) = (self.node(v).dtype, op.input_dtype(i));
+            if is != wanted {
+                return Err(fail(format!("input {i} is {is:?}, not {wanted:?}")));
+            }
+        }
+        let shape = op.shape(&shapes).map_err(fail)?;
+        let key = (format!("{op:?}"), inputs.to_vec());
+        if let Some(&known) = self.known.get(&key) {
+            return Ok(known);
+        }
+        let var = Var { index: self.nodes.len() as u32, tape: self.id };
+        let dtype = op.dtype();
+        self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), shape, dtype });
+        self.known.insert(key, var);
+        Ok(var)
+    }
+
+    /// A value handed in at every run under `name`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a feed of this name exists already.
+    pub fn feed(&mut self, name: &str, shape: &[usize], dtype: DType) -> Result<Var> {
+        if self.feeds.contains_key(name) {
+            return Err(Error::Tensor { name: name.into(), what: "is fed twice".into() });
+        }
+        let var = self.record(Source::new("feed", name, shape, dtype), &[])?;
+        self.feeds.insert(name.into(), var);
+        Ok(var)
+    }
+
+    /// The value of the state called `name`: what the last [`Tape::assign`] gave it, or its value
+    /// before the step.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where it was used before with another shape or element type.
+    pub fn read(&mut self, name: &str, shape: &[usize], dtype: DType) -> Result<Var> {
+        if let Some(state) = self.states.get(name) {
+            let node = self.node(state.before);
+            if node.shape != shape || node.dtype != dtype {
+                let what = format!("is read as {shape:?} and as {:?}", node.shape);
+                return Err(Error::Tensor { name: name.into(), what });
+            }
+            return Ok(state.after);
+        }
+        let var = self.record(Source::new("state", name, shape, dtype), &[])?;
+        self.states.insert(name.into(), StateUse { before: var, after: var });
+        Ok(var)
+    }
+
+    /// Gives the state called `name` the value `value`, from here on and after the step.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the state has another shape or element type.
+    pub fn assign(&mut self, name: &str, value: Var) -> Result<()> {
+        let (shape, dtype) = (self.shape(value).to_vec(), self.node(value).dtype);
+        self.read(name, &shape, dtype)?;
+        if let Some(state) = self.states.get_mut(name) {
+            state.after = value;
+        }
+        Ok(())
+    }
+
+    /// Asks for `value` back from every run, under `name`.
+    pub fn fetch(&mut self, name: &str, value: Var) {
+        self.fetches.insert(name.into(), value);
+    }
+
+    /// The node behind a handle.
+    #[must_use]
+    pub fn node(&self, var: Var) -> &Node {
+        debug_assert_eq!(var.tape, self.id, "a Var of another tape");
+        &self.nodes[var.index()]
+    }
+
+    /// The shape of a value.
+    #[must_use]
+    pub fn shape(&self, var: Var) -> &[usize] {
+        &self.node(var).shape
+    }
+
+    /// All nodes, in topological order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The handle of the node at `index`.
+    ///
+    /// # Panics
+    /// Where the tape has no such node.
+    #[must_use]
+    pub fn var(&self, index: usize) -> Var {
+        assert!(index < self.nodes.len());
+        Var { index: index as u32, tape: self.id }
+    }
+
+    /// The feeds by name.
+    #[must_use]
+    pub fn feeds(&self) -> &BTreeMap<String, Var> {
+        &self.feeds
+    }
+
+    /// The states by name.
+    #[must_use]
+    pub fn states(&self) -> &BTreeMap<String, StateUse> {
+        &self.states
+    }
+
+    /// The fetches by name.
+    #[must_use]
+    pub fn fetches(&self) -> &BTreeMap<String, Var> {
+        &self.fetches
+    }
+
+    /// Where the node `var` stands, as its op sees it.
+    #[must_use]
+    pub fn site(&self, var: Var) -> Site {
+        let node = self.node(var);
+        Site {
+            inputs: node.inputs.clone(),
+            shapes: node.inputs.iter().map(|&v| self.shape(v).to_vec()).collect(),
+            dtypes: node.inputs.iter().map(|&v| self.node(v).dtype).collect(),
+            output: var,
+            shape: node.shape.clone(),
+        }
+    }
+}
