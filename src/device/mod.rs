@@ -1,5 +1,159 @@
-//! Where programs run: a GPU through wgpu, or the CPU.
+//! Where programs run: a GPU through wgpu, or the CPU. Only this module and what compiles for it
+//! tell the two apart.
 
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::ops::padded_bytes;
+use crate::tensor::{DType, Data, Tensor};
+
+mod cpu;
 mod script;
 
+pub use cpu::CpuBuffer;
 pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
+
+/// A device that programs are compiled for.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// All cores of the CPU.
+    Cpu,
+}
+
+impl Device {
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
+        }
+    }
+
+    /// A buffer of at least `bytes` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the device has not that much left.
+    pub fn buffer(&self, bytes: u64, _label: &str) -> Result<Buffer> {
+        match self {
+            Self::Cpu => Ok(Buffer::Cpu(CpuBuffer::new(bytes))),
+        }
+    }
+}
+
+/// Memory on a device.
+#[derive(Debug)]
+pub enum Buffer {
+    /// On the CPU.
+    Cpu(CpuBuffer),
+}
+
+/// A tensor that lives on a device.
+#[derive(Debug)]
+struct Entry {
+    shape: Vec<usize>,
+    dtype: DType,
+    buffer: Buffer,
+}
+
+/// Named tensors that outlive a step, on one device: parameters, running statistics, optimiser
+/// moments, averages, counters. Programs read and assign them by name.
+#[derive(Debug)]
+pub struct State {
+    device: Device,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl State {
+    /// No tensors yet, on `device`.
+    #[must_use]
+    pub fn new(device: &Device) -> Self {
+        Self { device: device.clone(), entries: BTreeMap::new() }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Adds a tensor, or gives one its new value.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where it exists with another shape or type; [`Error::Memory`] where the
+    /// device is full.
+    pub fn set(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        if !self.entries.contains_key(name) {
+            let buffer = self.device.buffer(padded_bytes(value.len(), value.dtype()), name)?;
+            let entry = Entry { shape: value.shape().to_vec(), dtype: value.dtype(), buffer };
+            self.entries.insert(name.into(), entry);
+        }
+        let Some(entry) = self.entries.get_mut(name) else { return Ok(()) };
+        if entry.shape != value.shape() || entry.dtype != value.dtype() {
+            let what = format!("has shape {:?}, not {:?}", entry.shape, value.shape());
+            return Err(Error::Tensor { name: name.into(), what });
+        }
+        match &mut entry.buffer {
+            Buffer::Cpu(buffer) => {
+                buffer.bytes_mut()[..value.bytes().len()].copy_from_slice(value.bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none of this name; [`Error::Lost`] where the device is gone.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        let entry = self.entry(name)?;
+        let len = entry.shape.iter().product::<usize>() * entry.dtype.size();
+        let bytes = match &entry.buffer {
+            Buffer::Cpu(buffer) => buffer.bytes()[..len].to_vec(),
+        };
+        tensor_of(&entry.shape, entry.dtype, &bytes)
+    }
+
+    /// Shape and type of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none of this name.
+    pub fn spec(&self, name: &str) -> Result<(&[usize], DType)> {
+        let entry = self.entry(name)?;
+        Ok((&entry.shape, entry.dtype))
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Bytes that all tensors take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(|e| padded_bytes(e.shape.iter().product(), e.dtype)).sum()
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries
+            .get(name)
+            .ok_or_else(|| Error::Tensor { name: name.into(), what: "is not in the state".into() })
+    }
+
+    /// The CPU's buffers by name.
+    pub(crate) fn cpu_buffers(&mut self) -> BTreeMap<String, &mut CpuBuffer> {
+        let buffers = self.entries.iter_mut().map(|(name, entry)| match &mut entry.buffer {
+            Buffer::Cpu(buffer) => (name.clone(), buffer),
+        });
+        buffers.collect()
+    }
+}
+
+/// A host tensor from a device's bytes.
+pub(crate) fn tensor_of(shape: &[usize], dtype: DType, bytes: &[u8]) -> Result<Tensor> {
+    let data = match dtype {
+        DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
+        DType::U32 => Data::U32(bytemuck::pod_collect_to_vec(bytes)),
+        DType::U8 => Data::U8(bytes.to_vec()),
+    };
+    Tensor::with_data(shape, data)
+}

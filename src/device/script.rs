@@ -42,10 +42,12 @@ pub enum ScriptStep {
         /// The op (or ops) it computes, for profiles.
         label: String,
     },
-    /// A copy of whole buffers' first `bytes`.
+    /// A copy from one buffer to the start of another.
     Copy {
         /// The source buffer.
         from: usize,
+        /// Where to start in it; a multiple of 4.
+        offset: u64,
         /// The target buffer.
         to: usize,
         /// How many bytes; a multiple of 4.

@@ -5,8 +5,6 @@ use std::fmt::Debug;
 use crate::error::Result;
 use crate::tensor::DType;
 
-use super::Site;
-
 /// One tensor's elements on the CPU.
 #[derive(Clone, Copy, Debug)]
 pub enum Slice<'a> {
@@ -53,10 +51,10 @@ impl<'a> Call<'a> {
 }
 
 /// An op that computes one number from the numbers at the same place of its inputs.
+///
+/// Its WGSL, `shaders/<op>.wgsl`, is the template of a function `{{ apply }}` of one `vec4<f32>`
+/// for each input that gives a `vec4<f32>`.
 pub trait Elementwise: Debug {
-    /// WGSL of `fn {{ apply }}(a: vec4<f32>, …) -> vec4<f32>`, a template.
-    fn wgsl(&self) -> &'static str;
-
     /// The numbers that the template names, such as a slope.
     fn constants(&self) -> Vec<(&'static str, f32)> {
         Vec::new()
@@ -122,12 +120,6 @@ pub fn fold_groups(count: usize, caps: &Caps) -> [u32; 3] {
     [count.div_ceil(rows).max(1) as u32, rows as u32, 1]
 }
 
-/// The template variables of a site that many kernels want.
-#[must_use]
-pub fn site_len4(site: &Site) -> usize {
-    site.len().div_ceil(4)
-}
-
 /// Bytes that a tensor takes on any device: whole 16-byte vectors.
 #[must_use]
 pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
@@ -135,7 +127,6 @@ pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
 }
 
 /// A lowering of one dispatch without scratch.
-#[must_use]
 pub fn single(dispatch: Dispatch) -> Result<Lowered> {
     Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
 }

@@ -12,9 +12,20 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
+pub mod conv;
+pub mod elementwise;
+mod gemm;
 mod kernel;
+pub mod matmul;
+pub mod norm;
+pub mod random;
+pub mod reduce;
+pub mod shape;
+mod tile;
 
-pub use kernel::{Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, fold_groups};
+pub use kernel::{
+    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, fold_groups, padded_bytes,
+};
 
 /// Where an op stands on a tape: its inputs and output, with their shapes.
 #[derive(Clone, Debug)]

@@ -110,7 +110,12 @@ impl ConvSpec {
         }
     }
 
-    fn check_weight(&self, w: &[usize], large: Option<usize>, small: Option<usize>) -> Result<(), String> {
+    fn check_weight(
+        &self,
+        w: &[usize],
+        large: Option<usize>,
+        small: Option<usize>,
+    ) -> Result<(), String> {
         let fits = w.len() == 4
             && w[..2] == self.kernel
             && large.is_none_or(|l| w[2] == l)
@@ -278,7 +283,9 @@ impl Tape {
     /// # Errors
     /// [`crate::error::Error::Shape`] where the shapes do not fit `spec`.
     pub fn conv_transpose2d(&mut self, y: Var, w: Var, spec: ConvSpec) -> Result<Var> {
-        if let (true, &[n, 1, 1, s], &[h, wd, l, _]) = (spec.is_dense(), self.shape(y), self.shape(w)) {
+        if let (true, &[n, 1, 1, s], &[h, wd, l, _]) =
+            (spec.is_dense(), self.shape(y), self.shape(w))
+        {
             let y = self.reshape(y, &[n, s])?;
             let w = self.reshape(w, &[h * wd * l, s])?;
             let x = self.matmul_t(y, w, false, true)?;

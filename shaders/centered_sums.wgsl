@@ -1,0 +1,32 @@
+// First stage of y[0, i] = sum over r of g[r, i], y[1, i] = sum over r of g[r, i] * (x[r, i] - mean[i]).
+// g and x are [rows, inner], y is [2, kept, inner]; lane (k, i) adds rows k, k + kept, ...
+{% include "lib/index.wgsl" %}
+
+@group(0) @binding(0) var<storage, read> g: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> mean: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let lane = flat_workgroup(wid, nwg) * 64u + lid;
+    if (lane < {{ lanes }}u) {
+        let centre = mean[lane % {{ inner }}u];
+        var sum = 0.0;
+        var product = 0.0;
+        for (var j = 0u; j < {{ steps }}u; j++) {
+            let at = j * {{ lanes }}u + lane;
+            if (at < {{ rows * inner }}u) {
+                let gi = g[at];
+                sum += gi;
+                product += gi * (x[at] - centre);
+            }
+        }
+        y[lane] = sum;
+        y[{{ lanes }}u + lane] = product;
+    }
+}

@@ -1,0 +1,6 @@
+// y = x limited to [low, high]; a NaN stays one
+fn {{ apply }}(x: vec4<f32>) -> vec4<f32> {
+    let low = vec4<f32>({{ low }});
+    let high = vec4<f32>({{ high }});
+    return select(select(x, high, x > high), low, x < low);
+}

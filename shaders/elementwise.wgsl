@@ -1,0 +1,34 @@
+// A chain of elementwise ops as one kernel: each lane loads the numbers of every input that belong
+// to four neighbouring places of the output, calls the ops' functions in turn, and stores what
+// others need.
+//
+// len4: vectors in the output; bindings: {access, type}; functions: the ops' WGSL, each under a name
+// of its own; loads, calls: expressions; stores: {binding, call}.
+{% include "lib/index.wgsl" %}
+{% include "lib/math.wgsl" %}
+{% for b in bindings %}
+@group(0) @binding({{ loop.index0 }}) var<storage, {{ b.access }}> b{{ loop.index0 }}: array<{{ b.type }}>;
+{%- endfor %}
+{% for f in functions %}
+{{ f }}
+{%- endfor %}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let i = flat_workgroup(wid, nwg) * 64u + lid;
+    if (i < {{ len4 }}u) {
+{%- for load in loads %}
+        let x{{ loop.index0 }} = {{ load }};
+{%- endfor %}
+{%- for call in calls %}
+        let y{{ loop.index0 }} = {{ call }};
+{%- endfor %}
+{%- for store in stores %}
+        b{{ store.binding }}[i] = y{{ store.call }};
+{%- endfor %}
+    }
+}

@@ -1,0 +1,4 @@
+// y = value
+fn {{ apply }}() -> vec4<f32> {
+    return vec4<f32>({{ value }});
+}

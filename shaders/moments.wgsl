@@ -1,0 +1,64 @@
+// One stage of the mean and variance of each column of x [rows, inner].
+// The first stage reads x; later ones read partial results: three planes [rows, inner] of mean, sum
+// of squared deviations, and count. The last stage writes y [2, inner]: mean and variance; others
+// write three planes [kept, inner]. Lane (k, i) takes rows k, k + kept, ...
+{% include "lib/index.wgsl" %}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let lane = flat_workgroup(wid, nwg) * 64u + lid;
+    if (lane < {{ lanes }}u) {
+        var count = 0.0;
+        var total = 0.0;
+{%- if first %}
+        // Deviations from the first number: it lies within a few standard deviations of the mean, so
+        // the difference of sums below cancels little.
+        let centre = x[lane];
+        var squares = 0.0;
+        for (var j = 0u; j < {{ steps }}u; j++) {
+            let at = j * {{ lanes }}u + lane;
+            if (at < {{ rows * inner }}u) {
+                let d = x[at] - centre;
+                total += d;
+                squares += d * d;
+                count += 1.0;
+            }
+        }
+        let shift = total / count;
+        let mean = centre + shift;
+        let m2 = max(squares - total * shift, 0.0);
+{%- else %}
+        for (var j = 0u; j < {{ steps }}u; j++) {
+            let at = j * {{ lanes }}u + lane;
+            if (at < {{ rows * inner }}u) {
+                let n = x[{{ 2 * rows * inner }}u + at];
+                total += n * x[at];
+                count += n;
+            }
+        }
+        let mean = total / count;
+        var m2 = 0.0;
+        for (var j = 0u; j < {{ steps }}u; j++) {
+            let at = j * {{ lanes }}u + lane;
+            if (at < {{ rows * inner }}u) {
+                let d = x[at] - mean;
+                m2 += x[{{ rows * inner }}u + at] + x[{{ 2 * rows * inner }}u + at] * d * d;
+            }
+        }
+{%- endif %}
+        y[lane] = mean;
+{%- if last %}
+        y[{{ lanes }}u + lane] = m2 / count;
+{%- else %}
+        y[{{ lanes }}u + lane] = m2;
+        y[{{ 2 * lanes }}u + lane] = count;
+{%- endif %}
+    }
+}

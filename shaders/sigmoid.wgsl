@@ -1,0 +1,4 @@
+// y = 1 / (1 + e^-x)
+fn {{ apply }}(x: vec4<f32>) -> vec4<f32> {
+    return sigmoid4(x);
+}

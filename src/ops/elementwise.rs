@@ -1,0 +1,478 @@
+//! One number in, one number out: arithmetic with broadcasting, and the activations.
+//!
+//! The WGSL of each op is a function of `vec4<f32>` in `shaders/<op>.wgsl`; chains of them become
+//! one kernel. Inputs broadcast as in NumPy: aligned at the last axis, sizes of 1 stretch.
+
+use crate::error::{Error, Result};
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+use super::{Class, Elementwise, Op, Site};
+
+/// The shape that all of `inputs` broadcast to.
+pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+    let rank = inputs.iter().map(|s| s.len()).max().unwrap_or(0);
+    let mut shape = vec![1; rank];
+    for input in inputs {
+        for (to, &from) in shape[rank - input.len()..].iter_mut().zip(*input) {
+            match (*to, from) {
+                (a, b) if a == b => {}
+                (1, b) => *to = b,
+                (_, 1) => {}
+                _ => return Err("the shapes do not broadcast".into()),
+            }
+        }
+    }
+    Ok(shape)
+}
+
+/// Declares an elementwise op: its struct, its shader, its twin and its vjp.
+///
+/// The vjp is a closure of (tape, site, op, g) that gives one optional gradient for each input.
+macro_rules! elementwise {
+    (
+        $(#[$doc:meta])*
+        $name:ident $({ $($(#[$field_doc:meta])* $field:ident),+ })? = $stem:literal
+        ($($x:ident),+), |$op:ident| $twin:expr;
+        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name { $($($(#[$field_doc])* pub $field: f32),+)? }
+
+        elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $twin;
+            vjp |$t, $s, $g, $needs| $vjp);
+    };
+    (@impl $name:ident [$($field:ident)*] $stem:literal ($($x:ident),+), |$op:ident| $twin:expr;
+        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr) => {
+        impl Op for $name {
+            fn name(&self) -> &'static str {
+                $stem
+            }
+
+            fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+                broadcast(inputs)
+            }
+
+            fn class(&self) -> Class<'_> {
+                Class::Elementwise(self)
+            }
+
+            fn vjp(
+                &self,
+                $t: &mut Tape,
+                $s: &Site,
+                $g: Var,
+                $needs: &[bool],
+            ) -> Result<Vec<Option<Var>>> {
+                let $op = self;
+                let _ = $op;
+                $vjp
+            }
+        }
+
+        impl Elementwise for $name {
+            fn constants(&self) -> Vec<(&'static str, f32)> {
+                vec![$((stringify!($field), self.$field)),*]
+            }
+
+            fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
+                let $op = self;
+                let _ = $op;
+                let f = $twin;
+                elementwise!(@loop f, inputs, y, $($x),+);
+            }
+        }
+    };
+    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident) => {
+        for (y, &$a) in $y.iter_mut().zip($inputs[0]) {
+            *y = $f($a);
+        }
+    };
+    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident, $b:ident) => {
+        for ((y, &$a), &$b) in $y.iter_mut().zip($inputs[0]).zip($inputs[1]) {
+            *y = $f($a, $b);
+        }
+    };
+    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident, $b:ident, $c:ident) => {
+        for (((y, &$a), &$b), &$c) in
+            $y.iter_mut().zip($inputs[0]).zip($inputs[1]).zip($inputs[2])
+        {
+            *y = $f($a, $b, $c);
+        }
+    };
+}
+
+elementwise! {
+    /// `y = a + b`.
+    Add = "add" (a, b), |_op| |a: f32, b: f32| a + b;
+    vjp |_t, _s, g, _needs| Ok(vec![Some(g), Some(g)])
+}
+
+elementwise! {
+    /// `y = a − b`.
+    Sub = "sub" (a, b), |_op| |a: f32, b: f32| a - b;
+    vjp |t, _s, g, needs| Ok(vec![Some(g), if needs[1] { Some(t.neg(g)?) } else { None }])
+}
+
+elementwise! {
+    /// `y = a · b`.
+    Mul = "mul" (a, b), |_op| |a: f32, b: f32| a * b;
+    vjp |t, s, g, needs| {
+        let (a, b) = (s.inputs[0], s.inputs[1]);
+        Ok(vec![
+            if needs[0] { Some(t.mul(g, b)?) } else { None },
+            if needs[1] { Some(t.mul(g, a)?) } else { None },
+        ])
+    }
+}
+
+elementwise! {
+    /// `y = a / b`.
+    Div = "div" (a, b), |_op| |a: f32, b: f32| a / b;
+    vjp |t, s, g, needs| {
+        let b = s.inputs[1];
+        let ga = t.div(g, b)?;
+        let mut gb = None;
+        if needs[1] {
+            let part = t.mul(ga, s.output)?;
+            gb = Some(t.neg(part)?);
+        }
+        Ok(vec![Some(ga), gb])
+    }
+}
+
+elementwise! {
+    /// `y = max(a, b)`; where they are equal the gradient goes to `b`.
+    Maximum = "maximum" (a, b), |_op| |a: f32, b: f32| if a > b { a } else { b };
+    vjp |t, s, g, _needs| {
+        let mask = t.greater(s.inputs[0], s.inputs[1])?;
+        let ga = t.mul(g, mask)?;
+        Ok(vec![Some(ga), Some(t.sub(g, ga)?)])
+    }
+}
+
+elementwise! {
+    /// `y = min(a, b)`; where they are equal the gradient goes to `b`.
+    Minimum = "minimum" (a, b), |_op| |a: f32, b: f32| if a < b { a } else { b };
+    vjp |t, s, g, _needs| {
+        let mask = t.greater(s.inputs[1], s.inputs[0])?;
+        let ga = t.mul(g, mask)?;
+        Ok(vec![Some(ga), Some(t.sub(g, ga)?)])
+    }
+}
+
+elementwise! {
+    /// `y = 1` where `a > b`, else 0. Its derivative is zero almost everywhere.
+    Greater = "greater" (a, b), |_op| |a: f32, b: f32| if a > b { 1.0 } else { 0.0 };
+    vjp |_t, _s, _g, _needs| Ok(vec![None, None])
+}
+
+elementwise! {
+    /// `y = scale · x + shift`, with constants.
+    Affine {
+        /// The factor.
+        scale,
+        /// The summand.
+        shift
+    } = "affine" (x), |op| |x: f32| op.scale * x + op.shift;
+    vjp |t, _s, g, _needs| Ok(vec![Some(t.affine(g, op.scale, 0.0)?)])
+}
+
+elementwise! {
+    /// `y = √x`.
+    Sqrt = "sqrt" (x), |_op| f32::sqrt;
+    vjp |t, s, g, _needs| {
+        let half = t.affine(g, 0.5, 0.0)?;
+        Ok(vec![Some(t.div(half, s.output)?)])
+    }
+}
+
+elementwise! {
+    /// `y = 1 / x`.
+    Recip = "recip" (x), |_op| f32::recip;
+    vjp |t, s, g, _needs| {
+        let square = t.mul(s.output, s.output)?;
+        let part = t.mul(g, square)?;
+        Ok(vec![Some(t.neg(part)?)])
+    }
+}
+
+elementwise! {
+    /// `y = eˣ`, with `x` clamped to [−87, 88], so that the result is finite and normal everywhere.
+    Exp = "exp" (x), |_op| |x: f32| if x.is_nan() { x } else { x.clamp(-87.0, 88.0).exp() };
+    vjp |t, s, g, _needs| Ok(vec![Some(t.mul(g, s.output)?)])
+}
+
+elementwise! {
+    /// `y = ln x`.
+    Log = "log" (x), |_op| f32::ln;
+    vjp |t, s, g, _needs| Ok(vec![Some(t.div(g, s.inputs[0])?)])
+}
+
+elementwise! {
+    /// `y = |x|`; its derivative at 0 is 0.
+    Abs = "abs" (x), |_op| f32::abs;
+    vjp |t, s, g, _needs| {
+        let sign = t.sign(s.inputs[0])?;
+        Ok(vec![Some(t.mul(g, sign)?)])
+    }
+}
+
+elementwise! {
+    /// `y` = −1, 0 or 1: the sign of `x`. Its derivative is zero almost everywhere.
+    Sign = "sign" (x), |_op| |x: f32| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
+    vjp |_t, _s, _g, _needs| Ok(vec![None])
+}
+
+elementwise! {
+    /// `y = x` limited to [low, high].
+    Clamp {
+        /// The least value.
+        low,
+        /// The greatest value.
+        high
+    } = "clamp" (x), |op| |x: f32| if x < op.low { op.low } else if x > op.high { op.high } else { x };
+    vjp |t, s, g, _needs| {
+        let (low, high) = (op.low, op.high);
+        Ok(vec![Some(t.record(ClampGrad { low, high }, &[s.inputs[0], g])?)])
+    }
+}
+
+elementwise! {
+    /// `gx = g` where `x` lies in [low, high], else 0: the gradient of [`Clamp`].
+    ClampGrad {
+        /// The least value.
+        low,
+        /// The greatest value.
+        high
+    } = "clamp_grad" (x, g),
+    |op| |x: f32, g: f32| if x >= op.low && x <= op.high { g } else { 0.0 };
+    vjp |t, s, h, _needs| {
+        let (low, high) = (op.low, op.high);
+        Ok(vec![None, Some(t.record(ClampGrad { low, high }, &[s.inputs[0], h])?)])
+    }
+}
+
+elementwise! {
+    /// `y = x` where `x > 0`, else `slope · x`; [`Tape::relu`] has slope 0.
+    LeakyRelu {
+        /// The slope of the negative half; not negative.
+        slope
+    } = "leaky_relu" (x), |op| |x: f32| if x > 0.0 { x } else { op.slope * x };
+    vjp |t, s, g, _needs| {
+        // The output has the input's sign, and is kept anyway: the input need not be.
+        Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
+    }
+}
+
+elementwise! {
+    /// `gx = g` where `y > 0`, else `slope · g`: the gradient of [`LeakyRelu`] from its output.
+    LeakyReluGrad {
+        /// The slope of the negative half.
+        slope
+    } = "leaky_relu_grad" (y, g), |op| |y: f32, g: f32| if y > 0.0 { g } else { op.slope * g };
+    vjp |t, s, h, _needs| {
+        Ok(vec![None, Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.inputs[0], h])?)])
+    }
+}
+
+elementwise! {
+    /// `y = tanh x`.
+    Tanh = "tanh" (x), |_op| f32::tanh;
+    vjp |t, s, g, _needs| {
+        let square = t.mul(s.output, s.output)?;
+        let slope = t.affine(square, -1.0, 1.0)?;
+        Ok(vec![Some(t.mul(g, slope)?)])
+    }
+}
+
+/// `1 / (1 + e⁻ˣ)` without overflow.
+fn sigmoid(x: f32) -> f32 {
+    let e = (-x.abs()).exp();
+    if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+}
+
+elementwise! {
+    /// `y = 1 / (1 + e⁻ˣ)`.
+    Sigmoid = "sigmoid" (x), |_op| sigmoid;
+    vjp |t, s, g, _needs| {
+        let rest = t.affine(s.output, -1.0, 1.0)?;
+        let slope = t.mul(s.output, rest)?;
+        Ok(vec![Some(t.mul(g, slope)?)])
+    }
+}
+
+elementwise! {
+    /// `y = ln(1 + eˣ)`, as `max(x, 0) + ln(1 + e^−|x|)`. With [`Tape::neg`] the two halves of
+    /// the binary cross-entropy of a logit.
+    Softplus = "softplus" (x), |_op| |x: f32| {
+        // Not f32::max, which would turn a NaN into 0.
+        (if x < 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p()
+    };
+    vjp |t, s, g, _needs| {
+        let slope = t.sigmoid(s.inputs[0])?;
+        Ok(vec![Some(t.mul(g, slope)?)])
+    }
+}
+
+/// `y = x / 127.5 − 1`: bytes as numbers in [−1, 1]. Not differentiable: pictures are data.
+#[derive(Clone, Copy, Debug)]
+pub struct FromU8;
+
+impl Op for FromU8 {
+    fn name(&self) -> &'static str {
+        "from_u8"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        Ok(inputs[0].to_vec())
+    }
+
+    fn input_dtype(&self, _i: usize) -> DType {
+        DType::U8
+    }
+
+    fn class(&self) -> Class<'_> {
+        Class::Elementwise(self)
+    }
+}
+
+impl Elementwise for FromU8 {
+    /// Bytes arrive as whole floats.
+    fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(inputs[0]) {
+            *y = x * (1.0 / 127.5) - 1.0;
+        }
+    }
+}
+
+/// `y = value` everywhere.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    shape: Vec<usize>,
+    value: f32,
+}
+
+impl Op for Fill {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn shape(&self, _inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        Ok(self.shape.clone())
+    }
+
+    fn class(&self) -> Class<'_> {
+        Class::Elementwise(self)
+    }
+}
+
+impl Elementwise for Fill {
+    fn constants(&self) -> Vec<(&'static str, f32)> {
+        vec![("value", self.value)]
+    }
+
+    fn apply(&self, _inputs: &[&[f32]], y: &mut [f32]) {
+        y.fill(self.value);
+    }
+}
+
+/// The tape methods that only record an op on their arguments.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $method:ident($($x:ident),+) = $op:expr;)+) => {
+        impl Tape {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// [`Error::Shape`] where the shapes do not broadcast.
+                pub fn $method(&mut self, $($x: Var),+) -> Result<Var> {
+                    self.record($op, &[$($x),+])
+                }
+            )+
+        }
+    };
+}
+
+methods! {
+    /// `a + b`.
+    add(a, b) = Add {};
+    /// `a − b`.
+    sub(a, b) = Sub {};
+    /// `a · b`.
+    mul(a, b) = Mul {};
+    /// `a / b`.
+    div(a, b) = Div {};
+    /// The larger of `a` and `b`.
+    maximum(a, b) = Maximum {};
+    /// The smaller of `a` and `b`.
+    minimum(a, b) = Minimum {};
+    /// 1 where `a > b`, else 0.
+    greater(a, b) = Greater {};
+    /// `√x`.
+    sqrt(x) = Sqrt {};
+    /// `1 / x`.
+    recip(x) = Recip {};
+    /// `eˣ`, finite for every number.
+    exp(x) = Exp {};
+    /// `ln x`.
+    log(x) = Log {};
+    /// `|x|`.
+    abs(x) = Abs {};
+    /// −1, 0 or 1.
+    sign(x) = Sign {};
+    /// `max(x, 0)`.
+    relu(x) = LeakyRelu { slope: 0.0 };
+    /// `tanh x`.
+    tanh(x) = Tanh {};
+    /// `1 / (1 + e⁻ˣ)`.
+    sigmoid(x) = Sigmoid {};
+    /// `ln(1 + eˣ)`.
+    softplus(x) = Softplus {};
+    /// Bytes as numbers in [−1, 1].
+    from_u8(x) = FromU8;
+    /// `−x`.
+    neg(x) = Affine { scale: -1.0, shift: 0.0 };
+}
+
+impl Tape {
+    /// `scale · x + shift`.
+    ///
+    /// # Errors
+    /// None today; recording may always fail.
+    pub fn affine(&mut self, x: Var, scale: f32, shift: f32) -> Result<Var> {
+        self.record(Affine { scale, shift }, &[x])
+    }
+
+    /// `x` where positive, else `slope · x`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `slope` is negative.
+    pub fn leaky_relu(&mut self, x: Var, slope: f32) -> Result<Var> {
+        if slope < 0.0 {
+            return Err(Error::Shape {
+                op: "leaky_relu",
+                what: format!("the slope {slope} is negative"),
+                shapes: vec![self.shape(x).to_vec()],
+            });
+        }
+        self.record(LeakyRelu { slope }, &[x])
+    }
+
+    /// `x` limited to [low, high].
+    ///
+    /// # Errors
+    /// None today; recording may always fail.
+    pub fn clamp(&mut self, x: Var, low: f32, high: f32) -> Result<Var> {
+        self.record(Clamp { low, high }, &[x])
+    }
+
+    /// A tensor of `shape` filled with `value`.
+    ///
+    /// # Errors
+    /// None today; recording may always fail.
+    pub fn fill(&mut self, shape: &[usize], value: f32) -> Result<Var> {
+        self.record(Fill { shape: shape.to_vec(), value }, &[])
+    }
+}

@@ -1,0 +1,129 @@
+//! Random numbers on the device: pure functions of a key and an index (see [`crate::rng`]).
+
+use minijinja::context;
+
+use crate::error::Result;
+use crate::rng::{Stream, stream_id};
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+use super::kernel::{fold_groups, single};
+use super::{Arg, Call, Caps, Class, Dispatch, Lowered, Op, Site};
+
+/// Random numbers of `shape`. The input is a key of four integers: seed (low, high half), step, 0.
+#[derive(Clone, Debug)]
+pub struct Random {
+    shape: Vec<usize>,
+    stream: u32,
+    normal: bool,
+}
+
+impl Op for Random {
+    fn name(&self) -> &'static str {
+        "random"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        if inputs[0] == [4] { Ok(self.shape.clone()) } else { Err("the key must be [4]".into()) }
+    }
+
+    fn input_dtype(&self, _i: usize) -> DType {
+        DType::U32
+    }
+
+    /// A key is no number that a gradient could have.
+    fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![None])
+    }
+
+    fn twin(&self, _s: &Site, call: Call<'_>) {
+        let key = call.u32(0);
+        let stream = Stream::with_key([key[0], key[1]], self.stream, key[2]);
+        if self.normal {
+            stream.fill_normal(call.out);
+        } else {
+            stream.fill_uniform(call.out);
+        }
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let kind = if self.normal { "normal" } else { "uniform" };
+        single(Dispatch {
+            kernel: "random",
+            context: context! { kind => kind, stream => self.stream, len => s.len() },
+            bind: vec![("key", Arg::Input(0)), ("y", Arg::Output)],
+            groups: fold_groups(s.len().div_ceil(4).div_ceil(64), caps),
+            flops: 100 * s.len() as u64,
+        })
+    }
+}
+
+/// The key of the next step: `y = x` with the step (the third number) one higher.
+#[derive(Clone, Copy, Debug)]
+pub struct Advance;
+
+impl Op for Advance {
+    fn name(&self) -> &'static str {
+        "advance"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        if inputs[0] == [4] { Ok(vec![4]) } else { Err("the key must be [4]".into()) }
+    }
+
+    fn dtype(&self) -> DType {
+        DType::U32
+    }
+
+    fn input_dtype(&self, _i: usize) -> DType {
+        DType::U32
+    }
+
+    fn class(&self) -> Class<'_> {
+        Class::Kernel
+    }
+
+    fn twin(&self, _s: &Site, call: Call<'_>) {
+        call.out_u32.copy_from_slice(call.u32(0));
+        call.out_u32[2] = call.out_u32[2].wrapping_add(1);
+    }
+
+    fn lower(&self, _s: &Site, _caps: &Caps) -> Result<Lowered> {
+        single(Dispatch {
+            kernel: "advance",
+            context: context! {},
+            bind: vec![("x", Arg::Input(0)), ("y", Arg::Output)],
+            groups: [1, 1, 1],
+            flops: 0,
+        })
+    }
+}
+
+impl Tape {
+    /// Standard normal numbers of `shape` from the stream called `name`, under `key` (four
+    /// integers: seed low, seed high, step, 0).
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `key` is no such key.
+    pub fn random_normal(&mut self, key: Var, name: &str, shape: &[usize]) -> Result<Var> {
+        let op = Random { shape: shape.to_vec(), stream: stream_id(name), normal: true };
+        self.record(op, &[key])
+    }
+
+    /// Uniform numbers in [0, 1) of `shape` from the stream called `name`, under `key`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `key` is no such key.
+    pub fn random_uniform(&mut self, key: Var, name: &str, shape: &[usize]) -> Result<Var> {
+        let op = Random { shape: shape.to_vec(), stream: stream_id(name), normal: false };
+        self.record(op, &[key])
+    }
+
+    /// The key of the next step.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `key` is no key.
+    pub fn advance(&mut self, key: Var) -> Result<Var> {
+        self.record(Advance, &[key])
+    }
+}

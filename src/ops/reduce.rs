@@ -1,0 +1,450 @@
+//! Sums over axes and the statistics that batch norm needs: tree reductions in a fixed order.
+//!
+//! All three ops see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage
+//! turns `rows` into `ceil(rows / FAN)`: lane `(k, i)` adds rows `k, k + K, k + 2K, …` of column
+//! `i`, so that neighbouring lanes always read neighbouring numbers, whatever `inner` is. On the CPU
+//! chunks of rows are reduced in parallel and merged in order. Neither depends on the number of
+//! threads.
+
+use minijinja::context;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+use super::kernel::{fold_groups, padded_bytes};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+
+/// How many numbers one lane of a GPU stage adds.
+const FAN: usize = 64;
+
+/// Numbers in a chunk of rows that one CPU task reduces: 64 KiB, so that a second pass over it
+/// finds it in the cache.
+const CHUNK: usize = 16_384;
+
+/// Rows in a CPU chunk.
+fn chunk_rows(rows: usize, inner: usize) -> usize {
+    (CHUNK / inner.max(1)).clamp(1, rows.max(1))
+}
+
+/// `y[o, i] = Σ_r x[o, r, i]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum;
+
+/// The dispatches that sum `[outer, rows, inner]` over rows, from `from` into the output.
+fn sum_stages(
+    [outer, mut rows, inner]: [usize; 3],
+    mut from: Arg,
+    lowered: &mut Lowered,
+    caps: &Caps,
+) {
+    loop {
+        let kept = rows.div_ceil(FAN);
+        let last = kept == 1;
+        let to = if last {
+            Arg::Output
+        } else {
+            lowered.scratch.push(padded_bytes(outer * kept * inner, DType::F32));
+            Arg::Scratch(lowered.scratch.len() - 1)
+        };
+        let lanes = outer * kept * inner;
+        lowered.dispatches.push(Dispatch {
+            kernel: "sum",
+            context: context! {
+                lanes => lanes, width => kept * inner, rows => rows, inner => inner, kept => kept,
+                steps => rows.div_ceil(kept),
+            },
+            bind: vec![("x", from), ("y", to)],
+            groups: fold_groups(lanes.div_ceil(64), caps),
+            flops: (outer * rows * inner) as u64,
+        });
+        if last {
+            return;
+        }
+        rows = kept;
+        from = to;
+    }
+}
+
+/// Adds `x`, rows of `y.len()` numbers, into `y`.
+fn add_rows(x: &[f32], y: &mut [f32]) {
+    if y.len() == 1 {
+        // Sixteen sums side by side: vector registers, and shorter chains than one running sum.
+        let mut lanes = [0.0_f32; 16];
+        let chunks = x.chunks_exact(16);
+        let rest: f32 = chunks.remainder().iter().sum();
+        for chunk in chunks {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane += x;
+            }
+        }
+        y[0] += lanes.iter().sum::<f32>() + rest;
+        return;
+    }
+    for row in x.chunks_exact(y.len()) {
+        for (y, x) in y.iter_mut().zip(row) {
+            *y += x;
+        }
+    }
+}
+
+impl Op for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match inputs[0] {
+            &[outer, rows, inner] if rows > 0 => Ok(vec![outer, inner]),
+            _ => Err("the input must be [outer, rows, inner]".into()),
+        }
+    }
+
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let row = t.reshape(g, &[s.shape[0], 1, s.shape[1]])?;
+        Ok(vec![Some(t.broadcast_to(row, &s.shapes[0])?)])
+    }
+
+    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+        let [outer, rows, inner] = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
+        outer * rows.div_ceil(chunk_rows(rows, inner)) * inner
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let [rows, inner] = [s.shapes[0][1], s.shapes[0][2]];
+        let (x, y) = (call.f32(0), call.out);
+        let chunk = chunk_rows(rows, inner);
+        let chunks = rows.div_ceil(chunk);
+        call.scratch.par_chunks_mut(inner).enumerate().for_each(|(i, part)| {
+            let (o, k) = (i / chunks, i % chunks);
+            let start = (o * rows + k * chunk) * inner;
+            let end = (o * rows + ((k + 1) * chunk).min(rows)) * inner;
+            part.fill(0.0);
+            add_rows(&x[start..end], part);
+        });
+        for (parts, y) in call.scratch.chunks(chunks * inner).zip(y.chunks_mut(inner)) {
+            for (i, y) in y.iter_mut().enumerate() {
+                let sum: f64 = (0..chunks).map(|k| f64::from(parts[k * inner + i])).sum();
+                *y = sum as f32;
+            }
+        }
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let mut lowered = Lowered::default();
+        let sizes = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
+        sum_stages(sizes, Arg::Input(0), &mut lowered, caps);
+        Ok(lowered)
+    }
+
+    fn flops(&self, s: &Site) -> u64 {
+        s.input_len(0) as u64
+    }
+}
+
+/// Mean and (biased) variance of each column: `x` `[rows, c]` gives `y` `[2, c]`,
+/// `y[0] = Σ_r x / rows`, `y[1] = Σ_r (x − y[0])² / rows`.
+///
+/// Partial results are (mean, sum of squared deviations, count), merged as Chan, Golub and LeVeque
+/// (1979) do: no difference of large sums is ever taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments;
+
+impl Op for Moments {
+    fn name(&self) -> &'static str {
+        "moments"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match inputs[0] {
+            &[rows, c] if rows > 0 => Ok(vec![2, c]),
+            _ => Err("the input must be [rows, channels]".into()),
+        }
+    }
+
+    /// `gx = g_mean / rows + g_var · 2 (x − mean) / rows`.
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let g_mean = t.range(g, 0, c)?;
+        let g_var = t.range(g, c, c)?;
+        let mean = t.range(s.output, 0, c)?;
+        let level = t.affine(g_mean, 1.0 / rows as f32, 0.0)?;
+        let slope = t.affine(g_var, 2.0 / rows as f32, 0.0)?;
+        let centred = t.sub(s.inputs[0], mean)?;
+        let part = t.mul(centred, slope)?;
+        Ok(vec![Some(t.add(part, level)?)])
+    }
+
+    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        2 * rows.div_ceil(chunk_rows(rows, c)) * c
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let (x, y) = (call.f32(0), call.out);
+        let chunk = chunk_rows(rows, c);
+        call.scratch.par_chunks_mut(2 * c).zip(x.par_chunks(chunk * c)).for_each(|(part, x)| {
+            let (mean, m2) = part.split_at_mut(c);
+            mean.fill(0.0);
+            m2.fill(0.0);
+            add_rows(x, mean);
+            let count = (x.len() / c) as f32;
+            for mean in mean.iter_mut() {
+                *mean /= count;
+            }
+            for row in x.chunks_exact(c) {
+                for ((m2, x), mean) in m2.iter_mut().zip(row).zip(&*mean) {
+                    *m2 += (x - mean) * (x - mean);
+                }
+            }
+        });
+        let count = |k: usize| ((k + 1) * chunk).min(rows) - k * chunk;
+        for i in 0..c {
+            let parts = || call.scratch.chunks_exact(2 * c).enumerate();
+            let mean =
+                parts().map(|(k, p)| count(k) as f64 * f64::from(p[i])).sum::<f64>() / rows as f64;
+            let m2: f64 = parts()
+                .map(|(k, p)| {
+                    f64::from(p[c + i]) + count(k) as f64 * (f64::from(p[i]) - mean).powi(2)
+                })
+                .sum();
+            y[i] = mean as f32;
+            y[c + i] = (m2 / rows as f64) as f32;
+        }
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let (mut rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let mut lowered = Lowered::default();
+        let mut from = Arg::Input(0);
+        let mut first = true;
+        loop {
+            let kept = rows.div_ceil(FAN);
+            let last = kept == 1;
+            let to = if last {
+                Arg::Output
+            } else {
+                lowered.scratch.push(padded_bytes(3 * kept * c, DType::F32));
+                Arg::Scratch(lowered.scratch.len() - 1)
+            };
+            lowered.dispatches.push(Dispatch {
+                kernel: "moments",
+                context: context! {
+                    first => first, last => last, rows => rows, kept => kept, inner => c,
+                    lanes => kept * c, steps => rows.div_ceil(kept),
+                },
+                bind: vec![("x", from), ("y", to)],
+                groups: fold_groups((kept * c).div_ceil(64), caps),
+                flops: 4 * (rows * c) as u64,
+            });
+            if last {
+                return Ok(lowered);
+            }
+            (rows, from, first) = (kept, to, false);
+        }
+    }
+
+    fn flops(&self, s: &Site) -> u64 {
+        4 * s.input_len(0) as u64
+    }
+}
+
+/// The two sums that the backward pass of a normalisation needs, in one pass over memory:
+/// `y[0] = Σ_r g`, `y[1] = Σ_r g · (x − mean)`. Inputs `g`, `x` `[rows, c]` and `mean` `[c]`; gives
+/// `[2, c]`.
+#[derive(Clone, Copy, Debug)]
+pub struct CenteredSums;
+
+impl Op for CenteredSums {
+    fn name(&self) -> &'static str {
+        "centered_sums"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match (inputs[0], inputs[1], inputs[2]) {
+            (&[rows, c], x, mean) if rows > 0 && x == [rows, c] && mean == [c] => Ok(vec![2, c]),
+            _ => Err("the inputs must be [rows, c], [rows, c] and [c]".into()),
+        }
+    }
+
+    /// With `h` the gradient of the two sums: `gg = h₀ + h₁ (x − mean)`, `gx = h₁ g`,
+    /// `gmean = −h₁ Σ g`.
+    fn vjp(&self, t: &mut Tape, s: &Site, h: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let c = s.shape[1];
+        let (g, x, mean) = (s.inputs[0], s.inputs[1], s.inputs[2]);
+        let h0 = t.range(h, 0, c)?;
+        let h1 = t.range(h, c, c)?;
+        let mut parts = vec![None; 3];
+        if needs[0] {
+            let centred = t.sub(x, mean)?;
+            let part = t.mul(centred, h1)?;
+            parts[0] = Some(t.add(part, h0)?);
+        }
+        if needs[1] {
+            parts[1] = Some(t.mul(g, h1)?);
+        }
+        if needs[2] {
+            let sum = t.range(s.output, 0, c)?;
+            let part = t.mul(h1, sum)?;
+            parts[2] = Some(t.neg(part)?);
+        }
+        Ok(parts)
+    }
+
+    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        2 * rows.div_ceil(chunk_rows(rows, c)) * c
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let (g, x, mean) = (call.f32(0), call.f32(1), call.f32(2));
+        let chunk = chunk_rows(rows, c) * c;
+        let parts = call.scratch.par_chunks_mut(2 * c);
+        parts.zip(g.par_chunks(chunk)).zip(x.par_chunks(chunk)).for_each(|((part, g), x)| {
+            part.fill(0.0);
+            let (sum, product) = part.split_at_mut(c);
+            for (g, x) in g.chunks_exact(c).zip(x.chunks_exact(c)) {
+                for i in 0..c {
+                    sum[i] += g[i];
+                    product[i] += g[i] * (x[i] - mean[i]);
+                }
+            }
+        });
+        for (i, y) in call.out[..2 * c].iter_mut().enumerate() {
+            let sum: f64 = call.scratch.chunks_exact(2 * c).map(|part| f64::from(part[i])).sum();
+            *y = sum as f32;
+        }
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let mut lowered = Lowered::default();
+        let kept = rows.div_ceil(FAN);
+        let to = if kept == 1 {
+            Arg::Output
+        } else {
+            lowered.scratch.push(padded_bytes(2 * kept * c, DType::F32));
+            Arg::Scratch(0)
+        };
+        lowered.dispatches.push(Dispatch {
+            kernel: "centered_sums",
+            context: context! {
+                rows => rows, kept => kept, inner => c, lanes => kept * c,
+                steps => rows.div_ceil(kept),
+            },
+            bind: vec![
+                ("g", Arg::Input(0)),
+                ("x", Arg::Input(1)),
+                ("mean", Arg::Input(2)),
+                ("y", to),
+            ],
+            groups: fold_groups((kept * c).div_ceil(64), caps),
+            flops: 4 * (rows * c) as u64,
+        });
+        if kept > 1 {
+            sum_stages([2, kept, c], to, &mut lowered, caps);
+        }
+        Ok(lowered)
+    }
+
+    fn flops(&self, s: &Site) -> u64 {
+        4 * s.input_len(0) as u64
+    }
+}
+
+impl Tape {
+    /// The sum over `axes`, which disappear.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` has not all of these axes.
+    pub fn sum(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
+        let shape = self.shape(x).to_vec();
+        let kept: Vec<usize> =
+            (0..shape.len()).filter(|d| !axes.contains(d)).map(|d| shape[d]).collect();
+        let mut y = x;
+        let mut sizes: Vec<(usize, bool)> =
+            shape.iter().enumerate().map(|(d, &s)| (s, axes.contains(&d))).collect();
+        if let Some(&axis) = axes.iter().find(|&&a| a >= shape.len()) {
+            return Err(crate::error::Error::Shape {
+                op: "sum",
+                what: format!("there is no axis {axis}"),
+                shapes: vec![shape],
+            });
+        }
+        // One block of neighbouring axes at a time, from the last.
+        while let Some(end) = sizes.iter().rposition(|&(_, summed)| summed) {
+            let start = sizes[..end].iter().rposition(|&(_, summed)| !summed).map_or(0, |i| i + 1);
+            let size = |part: &[(usize, bool)]| part.iter().map(|p| p.0).product::<usize>();
+            let (outer, inner) = (size(&sizes[..start]), size(&sizes[end + 1..]));
+            let rows = size(&sizes[start..=end]);
+            let view = self.reshape(y, &[outer, rows, inner])?;
+            y = if rows == 1 { view } else { self.record(Sum, &[view])? };
+            sizes.drain(start..=end);
+        }
+        self.reshape(y, &kept)
+    }
+
+    /// The sum of all elements, a scalar.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` is empty.
+    pub fn sum_all(&mut self, x: Var) -> Result<Var> {
+        let axes: Vec<usize> = (0..self.shape(x).len()).collect();
+        self.sum(x, &axes)
+    }
+
+    /// The mean over `axes`, which disappear.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` has not all of these axes.
+    pub fn mean(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
+        let sum = self.sum(x, axes)?;
+        let count: usize = axes.iter().map(|&a| self.shape(x)[a]).product();
+        self.affine(sum, 1.0 / count as f32, 0.0)
+    }
+
+    /// The mean of all elements, a scalar.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` is empty.
+    pub fn mean_all(&mut self, x: Var) -> Result<Var> {
+        let axes: Vec<usize> = (0..self.shape(x).len()).collect();
+        self.mean(x, &axes)
+    }
+
+    /// The gradient `x` of a broadcast value of `shape`: summed over the axes that were stretched.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `shape` does not broadcast to that of `x`.
+    pub fn sum_to(&mut self, x: Var, shape: &[usize]) -> Result<Var> {
+        let from = self.shape(x).to_vec();
+        if from == shape {
+            return Ok(x);
+        }
+        if from.len() < shape.len() || from.iter().product::<usize>() < shape.iter().product() {
+            // A gradient of the output's shape where the input was not broadcast but the output
+            // was made from a larger partner: stretch it.
+            return self.broadcast_to(x, shape);
+        }
+        let lead = from.len() - shape.len();
+        let axes: Vec<usize> = (0..from.len())
+            .filter(|&d| d < lead || (shape[d - lead] == 1 && from[d] != 1))
+            .collect();
+        let sum = self.sum(x, &axes)?;
+        self.reshape(sum, shape)
+    }
+
+    /// Mean and biased variance of each channel (last axis) of `x`, as `[2, c]`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` is empty.
+    pub fn moments(&mut self, x: Var) -> Result<Var> {
+        let c = *self.shape(x).last().unwrap_or(&1);
+        let rows = self.shape(x).iter().product::<usize>() / c.max(1);
+        let x = self.reshape(x, &[rows, c])?;
+        self.record(Moments, &[x])
+    }
+}

@@ -1,0 +1,231 @@
+//! Runs a plan on the CPU.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use crate::device::{BufferKind, CpuBuffer};
+use crate::ops::{Call, Class, Slice};
+
+use super::access::Access;
+use super::plan::{Fused, Load, Operand, Plan, Step};
+
+/// Numbers that a fused kernel takes through all its ops at a time: 4 KiB an operand, so that all
+/// of them stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// A plan with its memory.
+#[derive(Debug)]
+pub(super) struct CpuProgram {
+    plan: Plan,
+    /// All buffers; those of states are empty but while the program runs.
+    buffers: Vec<CpuBuffer>,
+    scratch: CpuBuffer,
+}
+
+impl CpuProgram {
+    pub(super) fn new(plan: Plan) -> Self {
+        let buffers = plan.buffers.iter().map(|b| match b.kind {
+            BufferKind::State(_) => CpuBuffer::default(),
+            BufferKind::Slot | BufferKind::Feed => CpuBuffer::new(b.bytes),
+        });
+        let buffers = buffers.collect();
+        let scratch = CpuBuffer::new(4 * plan.scratch as u64);
+        Self { plan, buffers, scratch }
+    }
+
+    /// Runs once and returns the fetches' bytes.
+    pub(super) fn run(
+        &mut self,
+        states: &mut BTreeMap<String, &mut CpuBuffer>,
+        feeds: &[&[u8]],
+    ) -> Vec<Vec<u8>> {
+        self.swap_states(states);
+        for ((_, _, _, buffer), data) in self.plan.feeds.iter().zip(feeds) {
+            self.buffers[*buffer].bytes_mut()[..data.len()].copy_from_slice(data);
+        }
+        for i in 0..self.plan.steps.len() {
+            self.step(i);
+        }
+        let fetches = self.plan.fetches.iter().map(|fetch| {
+            let size = fetch.place.dtype.size();
+            let start = fetch.place.offset * size;
+            self.buffers[fetch.place.buffer].bytes()[start..start + fetch.place.len * size].to_vec()
+        });
+        let fetches = fetches.collect();
+        self.swap_states(states);
+        fetches
+    }
+
+    /// Runs and says how many seconds each step took.
+    pub(super) fn profile(&mut self, states: &mut BTreeMap<String, &mut CpuBuffer>) -> Vec<f64> {
+        self.swap_states(states);
+        let times = (0..self.plan.steps.len()).map(|i| {
+            let start = std::time::Instant::now();
+            self.step(i);
+            start.elapsed().as_secs_f64()
+        });
+        let times = times.collect();
+        self.swap_states(states);
+        times
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn swap_states(&mut self, states: &mut BTreeMap<String, &mut CpuBuffer>) {
+        for (spec, buffer) in self.plan.buffers.iter().zip(&mut self.buffers) {
+            if let BufferKind::State(name) = &spec.kind {
+                std::mem::swap(buffer, states.get_mut(name).expect("checked when compiled"));
+            }
+        }
+    }
+
+    fn step(&mut self, i: usize) {
+        match &self.plan.steps[i] {
+            Step::Fused(fused) => run_fused(fused, &mut self.buffers),
+            Step::Kernel { op, site, inputs, output, .. } => {
+                let mut target = std::mem::take(&mut self.buffers[output.buffer]);
+                let inputs: Vec<Slice<'_>> = inputs
+                    .iter()
+                    .map(|p| self.buffers[p.buffer].slice(p.offset, p.len, p.dtype))
+                    .collect();
+                let scratch = op.twin_scratch(site, rayon::current_num_threads());
+                let (out, out_u32) = match output.dtype {
+                    crate::tensor::DType::U32 => {
+                        (&mut [][..], &mut target.u32s_mut()[..output.len])
+                    }
+                    _ => (&mut target.f32s_mut()[..output.len], &mut [][..]),
+                };
+                let scratch = &mut self.scratch.f32s_mut()[..scratch];
+                op.twin(site, Call { inputs: &inputs, out, out_u32, scratch });
+                self.buffers[output.buffer] = target;
+            }
+            Step::Copy { from, to } => {
+                let size = from.dtype.size();
+                let range = from.offset * size..(from.offset + from.len) * size;
+                let mut target = std::mem::take(&mut self.buffers[*to]);
+                let source = &self.buffers[from.buffer].bytes()[range];
+                target.bytes_mut()[..source.len()].copy_from_slice(source);
+                self.buffers[*to] = target;
+            }
+        }
+    }
+}
+
+/// One stretch of a fused kernel's outputs.
+struct Task<'a> {
+    start: usize,
+    outs: Vec<&'a mut [f32]>,
+}
+
+fn run_fused(fused: &Fused, buffers: &mut [CpuBuffer]) {
+    let mut targets: Vec<CpuBuffer> =
+        fused.stores.iter().map(|&(_, b)| std::mem::take(&mut buffers[b])).collect();
+    // Blocks hold whole periods of the cyclic inputs, so that those are laid out once a task.
+    let period = fused.loads.iter().filter_map(|l| match l.access {
+        Access::Cyclic(period) if period <= BLOCK => Some(period),
+        _ => None,
+    });
+    let period = period.max().unwrap_or(1);
+    let block = BLOCK / period * period;
+    let blocks = fused.len.div_ceil(block);
+    let per_task = blocks.div_ceil(4 * rayon::current_num_threads()).max(4);
+    let stretch = per_task * block;
+    let mut tasks: Vec<Task<'_>> = (0..fused.len.div_ceil(stretch))
+        .map(|t| Task { start: t * stretch, outs: Vec::with_capacity(targets.len()) })
+        .collect();
+    for target in &mut targets {
+        let out = &mut target.f32s_mut()[..fused.len];
+        for (task, out) in tasks.iter_mut().zip(out.chunks_mut(stretch)) {
+            task.outs.push(out);
+        }
+    }
+    let shared: &[CpuBuffer] = buffers;
+    let run = |task: Task<'_>| run_task(fused, shared, task, block);
+    if tasks.len() == 1 {
+        tasks.into_iter().for_each(run);
+    } else {
+        tasks.into_par_iter().for_each(run);
+    }
+    for (&(_, b), target) in fused.stores.iter().zip(targets) {
+        buffers[b] = target;
+    }
+}
+
+fn run_task(fused: &Fused, buffers: &[CpuBuffer], mut task: Task<'_>, block: usize) {
+    let len = task.outs.first().map_or(0, |o| o.len());
+    // One row of `block` numbers for each load, then one for each call.
+    let rows = fused.loads.len() + fused.calls.len();
+    let mut registers = vec![0.0_f32; rows * block];
+    for from in (0..len).step_by(block) {
+        let n = block.min(len - from);
+        for (i, load) in fused.loads.iter().enumerate() {
+            let steady = match load.access {
+                Access::Scalar => true,
+                Access::Cyclic(period) => block.is_multiple_of(period),
+                Access::Full | Access::Strided(_) => false,
+            };
+            if from == 0 || !steady {
+                let row = &mut registers[i * block..][..if steady { block } else { n }];
+                let own = fused.stores.iter().position(|&(_, b)| b == load.place.buffer);
+                match own {
+                    // This input's buffer is also an output's: what is stored below was not yet.
+                    Some(o) => row.copy_from_slice(&task.outs[o][from..from + n]),
+                    None => fill(load, buffers, task.start + from, row),
+                }
+            }
+        }
+        for (c, (op, operands)) in fused.calls.iter().enumerate() {
+            let Class::Elementwise(op) = op.class() else {
+                unreachable!("only elementwise ops are fused")
+            };
+            let (done, rest) = registers.split_at_mut((fused.loads.len() + c) * block);
+            let row = |o: &Operand| match *o {
+                Operand::Load(i) => &done[i * block..][..n],
+                Operand::Call(i) => &done[(fused.loads.len() + i) * block..][..n],
+            };
+            // No op has more than four inputs.
+            let mut inputs: [&[f32]; 4] = [&[]; 4];
+            for (input, operand) in inputs.iter_mut().zip(operands) {
+                *input = row(operand);
+            }
+            op.apply(&inputs[..operands.len()], &mut rest[..n]);
+        }
+        for (&(call, _), out) in fused.stores.iter().zip(&mut task.outs) {
+            let row = &registers[(fused.loads.len() + call) * block..][..n];
+            out[from..from + n].copy_from_slice(row);
+        }
+    }
+}
+
+/// Lays out the numbers of an input for the outputs from `start` on.
+fn fill(load: &Load, buffers: &[CpuBuffer], start: usize, row: &mut [f32]) {
+    let place = load.place;
+    match (buffers[place.buffer].slice(place.offset, place.len, place.dtype), &load.access) {
+        (Slice::F32(x), Access::Full) => row.copy_from_slice(&x[start..start + row.len()]),
+        (Slice::F32(x), Access::Scalar) => row.fill(x[0]),
+        (Slice::F32(x), Access::Cyclic(period)) => {
+            let mut at = start % period;
+            let mut rest = row;
+            while !rest.is_empty() {
+                let n = (period - at).min(rest.len());
+                let (now, later) = rest.split_at_mut(n);
+                now.copy_from_slice(&x[at..at + n]);
+                (at, rest) = (0, later);
+            }
+        }
+        (Slice::F32(x), access) => {
+            for (i, y) in row.iter_mut().enumerate() {
+                *y = x[access.index(start + i)];
+            }
+        }
+        (Slice::U8(x), access) => {
+            for (i, y) in row.iter_mut().enumerate() {
+                *y = f32::from(x[access.index(start + i)]);
+            }
+        }
+        (Slice::U32(_), _) => unreachable!("no elementwise op takes integers"),
+    }
+}

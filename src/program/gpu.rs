@@ -1,0 +1,225 @@
+//! Writes a plan as a script of dispatches.
+
+use std::collections::BTreeSet;
+
+use minijinja::context;
+
+use crate::device::{Readback, Script, ScriptStep};
+use crate::error::Result;
+use crate::ops::{Arg, Caps, Class, fold_groups, padded_bytes};
+use crate::shaders;
+use crate::tensor::DType;
+
+use super::access::Access;
+use super::plan::{Fused, Load, Operand, Plan, Step};
+
+/// The script of a plan.
+pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
+    let mut script = Script {
+        buffers: plan.buffers.clone(),
+        steps: Vec::new(),
+        feeds: plan.feeds.iter().map(|f| f.3).collect(),
+        fetches: Vec::new(),
+    };
+    for step in &plan.steps {
+        match step {
+            Step::Fused(fused) => script.steps.push(elementwise(fused, caps)?),
+            Step::Copy { from, to } => script.steps.push(ScriptStep::Copy {
+                from: from.buffer,
+                offset: (from.offset * from.dtype.size()) as u64,
+                to: *to,
+                bytes: ((from.len * from.dtype.size()).div_ceil(4) * 4) as u64,
+            }),
+            Step::Kernel { op, inputs, output, lowered, scratch, .. } => {
+                for dispatch in &lowered.dispatches {
+                    let place = |arg: Arg| match arg {
+                        Arg::Input(i) => (inputs[i].buffer, padded_bytes(inputs[i].len, inputs[i].dtype)),
+                        Arg::Output => (output.buffer, padded_bytes(output.len, output.dtype)),
+                        Arg::Scratch(i) => (scratch[i], lowered.scratch[i]),
+                    };
+                    script.steps.push(ScriptStep::Dispatch {
+                        kernel: dispatch.kernel,
+                        context: dispatch.context.clone(),
+                        bind: dispatch.bind.iter().map(|&(n, a)| (n.into(), place(a).0)).collect(),
+                        groups: dispatch.groups,
+                        flops: dispatch.flops,
+                        bytes: dispatch.bind.iter().map(|&(_, a)| place(a).1).sum(),
+                        label: op.name().into(),
+                    });
+                }
+            }
+        }
+    }
+    script.fetches = plan
+        .fetches
+        .iter()
+        .map(|f| {
+            let size = f.place.dtype.size();
+            Readback {
+                buffer: f.place.buffer,
+                offset: (f.place.offset * size) as u64,
+                bytes: (f.place.len * size) as u64,
+            }
+        })
+        .collect();
+    Ok(script)
+}
+
+/// A binding of a fused kernel: its buffer, whether it is written, and how it is typed.
+struct Binding {
+    buffer: usize,
+    written: bool,
+    wgsl: &'static str,
+}
+
+/// Whether a load can take whole vectors.
+fn by_vectors(load: &Load) -> bool {
+    let aligned = load.place.offset.is_multiple_of(4);
+    match load.access {
+        Access::Full => aligned && load.place.dtype == DType::F32,
+        Access::Cyclic(period) => aligned && period.is_multiple_of(4),
+        Access::Scalar | Access::Strided(_) => false,
+    }
+}
+
+fn bindings(fused: &Fused) -> Vec<Binding> {
+    let mut bindings: Vec<Binding> = Vec::new();
+    for load in &fused.loads {
+        let wgsl = match load.place.dtype {
+            DType::U8 => "u32",
+            _ if by_vectors(load) => "vec4<f32>",
+            _ => "f32",
+        };
+        match bindings.iter_mut().find(|b| b.buffer == load.place.buffer) {
+            // Vectors serve both: a single number is a component of one.
+            Some(binding) if binding.wgsl != wgsl => binding.wgsl = "vec4<f32>",
+            Some(_) => {}
+            None => bindings.push(Binding { buffer: load.place.buffer, written: false, wgsl }),
+        }
+    }
+    for &(_, buffer) in &fused.stores {
+        match bindings.iter_mut().find(|b| b.buffer == buffer) {
+            Some(binding) => (binding.written, binding.wgsl) = (true, "vec4<f32>"),
+            None => bindings.push(Binding { buffer, written: true, wgsl: "vec4<f32>" }),
+        }
+    }
+    bindings
+}
+
+/// WGSL of the element at `index` of binding `b`.
+fn element(b: usize, binding: &Binding, index: &str) -> String {
+    match binding.wgsl {
+        "vec4<f32>" => format!("b{b}[({index}) / 4u][({index}) % 4u]"),
+        _ => format!("b{b}[{index}]"),
+    }
+}
+
+/// WGSL of the four numbers of a load that belong to output vector `i`, and the functions it calls.
+fn load_expr(l: usize, load: &Load, b: usize, binding: &Binding, len: usize, functions: &mut Vec<String>) -> String {
+    let offset = load.place.offset;
+    if load.place.dtype == DType::U8 {
+        return match load.access {
+            Access::Full => format!("vec4<f32>(unpack4xU8(b{b}[i]))"),
+            _ => unreachable!("bytes are pictures, which are not broadcast"),
+        };
+    }
+    let four = |index: &dyn Fn(usize) -> String| {
+        let parts: Vec<String> = (0..4).map(|k| element(b, binding, &index(k))).collect();
+        format!("vec4<f32>({})", parts.join(", "))
+    };
+    // The last vector may reach beyond the output: its places still have to lie in the input.
+    let place = |k: usize| format!("min(4u * i + {k}u, {}u)", len - 1);
+    match &load.access {
+        Access::Full if by_vectors(load) => match offset {
+            0 => format!("b{b}[i]"),
+            _ => format!("b{b}[i + {}u]", offset / 4),
+        },
+        Access::Full => four(&|k| format!("{offset}u + {}", place(k))),
+        Access::Scalar => {
+            format!("vec4<f32>({})", element(b, binding, &format!("{offset}u")))
+        }
+        Access::Cyclic(period) if by_vectors(load) => {
+            format!("b{b}[i % {}u + {}u]", period / 4, offset / 4)
+        }
+        Access::Cyclic(period) => four(&|k| format!("{offset}u + {} % {period}u", place(k))),
+        Access::Strided(axes) => {
+            let mut body = String::new();
+            for (size, stride) in axes.iter().rev() {
+                body += &format!("    at += rest % {size}u * {stride}u;\n    rest = rest / {size}u;\n");
+            }
+            functions.push(format!(
+                "fn place{l}(i: u32) -> u32 {{\n    var rest = i;\n    var at = {offset}u;\n{body}    \
+                 return at;\n}}\n"
+            ));
+            four(&|k| format!("place{l}({})", place(k)))
+        }
+    }
+}
+
+/// The dispatch of a fused kernel.
+fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
+    let bindings = bindings(fused);
+    let at = |buffer: usize| {
+        bindings.iter().position(|b| b.buffer == buffer).expect("every buffer was given a binding")
+    };
+    let mut functions = Vec::new();
+    let loads: Vec<String> = fused
+        .loads
+        .iter()
+        .enumerate()
+        .map(|(l, load)| {
+            let b = at(load.place.buffer);
+            load_expr(l, load, b, &bindings[b], fused.len, &mut functions)
+        })
+        .collect();
+    let mut calls = Vec::new();
+    let mut names = BTreeSet::new();
+    for (c, (op, operands)) in fused.calls.iter().enumerate() {
+        let Class::Elementwise(elementwise) = op.class() else {
+            unreachable!("only elementwise ops are fused")
+        };
+        names.insert(op.name());
+        let apply = format!("{}{c}", op.name());
+        let mut variables = vec![("apply", minijinja::Value::from(apply.clone()))];
+        for (name, value) in elementwise.constants() {
+            variables.push((name, shaders::wgsl_f32(value).into()));
+        }
+        functions.push(shaders::render(op.name(), &variables.into_iter().collect())?);
+        let operands: Vec<String> = operands
+            .iter()
+            .map(|o| match o {
+                Operand::Load(l) => format!("x{l}"),
+                Operand::Call(c) => format!("y{c}"),
+            })
+            .collect();
+        calls.push(format!("{apply}({})", operands.join(", ")));
+    }
+    let stores: Vec<_> = fused
+        .stores
+        .iter()
+        .map(|&(call, buffer)| context! { binding => at(buffer), call => call })
+        .collect();
+    let len4 = fused.len.div_ceil(4);
+    let declared: Vec<_> = bindings
+        .iter()
+        .map(|b| context! { type => b.wgsl, access => if b.written { "read_write" } else { "read" } })
+        .collect();
+    Ok(ScriptStep::Dispatch {
+        kernel: "elementwise",
+        context: context! {
+            len4 => len4, bindings => declared, loads => loads, calls => calls, stores => stores,
+            functions => functions,
+        },
+        bind: bindings.iter().enumerate().map(|(i, b)| (format!("b{i}"), b.buffer)).collect(),
+        groups: fold_groups(len4.div_ceil(64), caps),
+        flops: (fused.len * fused.calls.len()) as u64,
+        bytes: bytes(fused),
+        label: names.into_iter().collect::<Vec<_>>().join("+"),
+    })
+}
+
+/// Bytes that a fused kernel moves.
+fn bytes(fused: &Fused) -> u64 {
+    let loads = fused.loads.iter().map(|l| padded_bytes(l.place.len, l.place.dtype));
+    loads.sum::<u64>() + fused.stores.len() as u64 * padded_bytes(fused.len, DType::F32)
+}

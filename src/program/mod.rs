@@ -1,0 +1,216 @@
+//! A tape compiled for one device: dead nodes dropped, neighbours fused, every buffer planned.
+//!
+//! After compilation a run allocates nothing on the device and makes no decision: it uploads the
+//! feeds, walks a list of steps, and hands back the fetches.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::device::{BufferKind, Device, State, tensor_of};
+use crate::error::{Error, Result};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+mod access;
+mod cpu;
+mod plan;
+mod report;
+mod units;
+
+pub use report::{MemoryReport, StepTime};
+
+use plan::{Plan, Target};
+
+/// How a tape is compiled.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Run elementwise neighbours as one kernel.
+    pub fuse: bool,
+    /// The most device memory that the program and its state may take, in bytes.
+    pub memory_limit: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fuse: true, memory_limit: None }
+    }
+}
+
+/// One run of a program whose results have not been taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// The results of a run by name.
+pub type Fetched = BTreeMap<String, Tensor>;
+
+/// A compiled tape.
+#[derive(Debug)]
+pub struct Program {
+    exec: Exec,
+    feeds: Vec<(String, Vec<usize>, crate::tensor::DType)>,
+    fetches: Vec<plan::Fetch>,
+    report: MemoryReport,
+    runs: u64,
+}
+
+#[derive(Debug)]
+enum Exec {
+    Cpu { program: cpu::CpuProgram, done: VecDeque<(u64, Vec<Vec<u8>>)> },
+}
+
+/// Results kept for [`Program::take`]; older ones are dropped.
+const KEPT: usize = 4;
+
+/// What `tape` would need on `device`, without allocating any of it.
+///
+/// # Errors
+/// [`Error::Memory`] where a single buffer is larger than the device can bind.
+pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<MemoryReport> {
+    let plan = make_plan(tape, device, options)?;
+    Ok(MemoryReport::of(&plan))
+}
+
+fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
+    let target = match device {
+        Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
+    };
+    let units = units::Units::of(tape, options.fuse);
+    Plan::new(tape, &units, &target)
+}
+
+impl Program {
+    /// Compiles `tape` for the device of `state`, which must hold every tensor that it reads.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a state is missing or has another shape; [`Error::Memory`] where the
+    /// program does not fit; [`Error::Shader`] where a kernel does not compile.
+    pub fn compile(tape: &Tape, state: &State, options: &Options) -> Result<Self> {
+        for (name, used) in tape.states() {
+            let (shape, dtype) = state.spec(name)?;
+            let node = tape.node(used.before);
+            if shape != node.shape || dtype != node.dtype {
+                let what = format!("has shape {shape:?}, the program wants {:?}", node.shape);
+                return Err(Error::Tensor { name: name.clone(), what });
+            }
+        }
+        let plan = make_plan(tape, state.device(), options)?;
+        let report = MemoryReport::of(&plan);
+        if let Some(limit) = options.memory_limit.filter(|&l| report.total() > l) {
+            return Err(Error::Memory(format!(
+                "the program needs {:.0} MiB, more than the {:.0} MiB allowed",
+                report.total() as f64 / 1_048_576.0,
+                limit as f64 / 1_048_576.0,
+            )));
+        }
+        let feeds = plan.feeds.iter().map(|f| (f.0.clone(), f.1.clone(), f.2)).collect();
+        let fetches = plan.fetches.clone();
+        let exec = match state.device() {
+            Device::Cpu => Exec::Cpu { program: cpu::CpuProgram::new(plan), done: VecDeque::new() },
+        };
+        Ok(Self { exec, feeds, fetches, report, runs: 0 })
+    }
+
+    /// What the program keeps in memory.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryReport {
+        &self.report
+    }
+
+    /// Starts one run. Its results wait for [`Program::take`]; those of the four newest runs are
+    /// kept.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a feed is missing or has another shape; [`Error::Lost`] where the
+    /// device is gone.
+    pub fn run(&mut self, state: &mut State, feeds: &[(&str, &Tensor)]) -> Result<Ticket> {
+        let data = self.check_feeds(feeds)?;
+        self.runs += 1;
+        match &mut self.exec {
+            Exec::Cpu { program, done } => {
+                let fetches = program.run(&mut state.cpu_buffers(), &data);
+                done.push_back((self.runs, fetches));
+                while done.len() > KEPT {
+                    done.pop_front();
+                }
+                Ok(Ticket(self.runs))
+            }
+        }
+    }
+
+    /// Waits for a run and returns its results.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device did not finish the run, or its results were dropped because
+    /// later ones came first.
+    pub fn take(&mut self, ticket: Ticket) -> Result<Fetched> {
+        let bytes = match &mut self.exec {
+            Exec::Cpu { done, .. } => {
+                let found = done.iter().position(|(run, _)| *run == ticket.0);
+                let run = found.and_then(|at| done.remove(at));
+                run.ok_or_else(|| Error::Lost("the results of this run are gone".into()))?.1
+            }
+        };
+        let tensors = self.fetches.iter().zip(bytes).map(|(fetch, bytes)| {
+            Ok((fetch.name.clone(), tensor_of(&fetch.shape, fetch.place.dtype, &bytes)?))
+        });
+        tensors.collect()
+    }
+
+    /// Runs once and waits for the results.
+    ///
+    /// # Errors
+    /// As [`Program::run`] and [`Program::take`].
+    pub fn call(&mut self, state: &mut State, feeds: &[(&str, &Tensor)]) -> Result<Fetched> {
+        let ticket = self.run(state, feeds)?;
+        self.take(ticket)
+    }
+
+    /// Runs `repeats` times and returns the time that each step took, the least of all runs.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn profile(
+        &mut self,
+        state: &mut State,
+        feeds: &[(&str, &Tensor)],
+        repeats: usize,
+    ) -> Result<Vec<StepTime>> {
+        self.call(state, feeds)?;
+        match &mut self.exec {
+            Exec::Cpu { program, .. } => {
+                let mut times = report::step_times(program.plan());
+                for _ in 0..repeats.max(1) {
+                    let seconds = program.profile(&mut state.cpu_buffers());
+                    for (time, s) in times.iter_mut().zip(seconds) {
+                        time.seconds = time.seconds.min(s);
+                    }
+                }
+                Ok(times)
+            }
+        }
+    }
+
+    /// The feeds' bytes in the program's order.
+    fn check_feeds<'a>(&self, feeds: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [u8]>> {
+        let fail = |name: &str, what: String| Error::Tensor { name: name.into(), what };
+        if let Some((name, _)) = feeds.iter().find(|f| !self.feeds.iter().any(|s| s.0 == f.0)) {
+            return Err(fail(name, "is no feed of this program".into()));
+        }
+        let data = self.feeds.iter().map(|(name, shape, dtype)| {
+            let feed = feeds.iter().find(|f| f.0 == name);
+            let (_, tensor) = feed.ok_or_else(|| fail(name, "is not fed".into()))?;
+            if tensor.shape() != shape || tensor.dtype() != *dtype {
+                let (has, is) = (tensor.shape(), tensor.dtype());
+                let what =
+                    format!("is {has:?} of {is:?}, the program wants {shape:?} of {dtype:?}");
+                return Err(fail(name, what));
+            }
+            Ok(tensor.bytes())
+        });
+        data.collect()
+    }
+}
+
+/// Sums the buffers of one kind.
+fn bytes_of(plan: &Plan, wanted: impl Fn(&BufferKind) -> bool) -> u64 {
+    plan.buffers.iter().filter(|b| wanted(&b.kind)).map(|b| b.bytes).sum()
+}

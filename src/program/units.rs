@@ -1,0 +1,271 @@
+//! From nodes to units of execution: what nothing needs is dropped, values that are views of others
+//! are resolved, and elementwise neighbours are fused.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+
+use crate::ops::Class;
+use crate::tape::{Tape, Var};
+
+/// A value as the part of another one: the node that computes it, and where in it the value starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    /// The node whose buffer holds it.
+    pub(super) root: usize,
+    /// The first element.
+    pub(super) offset: usize,
+}
+
+/// What runs as one: a single kernel op, or elementwise ops over the same number of elements.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    /// The nodes, in topological order.
+    pub(super) nodes: Vec<usize>,
+    /// Whether they are elementwise.
+    pub(super) fused: bool,
+}
+
+/// Storage buffers that one kernel may bind on every GPU (the WebGPU guarantee).
+const MAX_BINDINGS: usize = 8;
+
+/// The units of a tape in the order in which they run.
+#[derive(Debug)]
+pub(super) struct Units {
+    /// For each node, where its value lies.
+    pub(super) views: Vec<View>,
+    /// The units, in order.
+    pub(super) units: Vec<Unit>,
+}
+
+impl Units {
+    /// Finds the units of `tape`; without `fuse`, every elementwise op is its own.
+    pub(super) fn of(tape: &Tape, fuse: bool) -> Self {
+        let needed = needed(tape);
+        let views = views(tape);
+        let mut groups = Groups::new(tape, &needed, &views);
+        if fuse {
+            groups.fuse();
+        }
+        let units = groups.schedule();
+        Self { views, units }
+    }
+}
+
+/// Which nodes a fetch or an assignment needs.
+fn needed(tape: &Tape) -> Vec<bool> {
+    let mut needed = vec![false; tape.nodes().len()];
+    for var in tape.fetches().values() {
+        needed[var.index()] = true;
+    }
+    for state in tape.states().values().filter(|s| s.before != s.after) {
+        needed[state.after.index()] = true;
+    }
+    for (i, node) in tape.nodes().iter().enumerate().rev() {
+        if needed[i] {
+            for input in &node.inputs {
+                needed[input.index()] = true;
+            }
+        }
+    }
+    needed
+}
+
+fn views(tape: &Tape) -> Vec<View> {
+    let mut views: Vec<View> = Vec::with_capacity(tape.nodes().len());
+    for (i, node) in tape.nodes().iter().enumerate() {
+        views.push(match node.op.class() {
+            Class::Reshape => views[node.inputs[0].index()],
+            Class::Range(start) => {
+                let View { root, offset } = views[node.inputs[0].index()];
+                View { root, offset: offset + start }
+            }
+            Class::Source | Class::Elementwise(_) | Class::Kernel => View { root: i, offset: 0 },
+        });
+    }
+    views
+}
+
+/// Units while they are being merged.
+struct Groups<'a> {
+    tape: &'a Tape,
+    views: &'a [View],
+    /// For each node that computes something, its group.
+    of: HashMap<usize, usize>,
+    /// The groups; empty ones were merged into others.
+    nodes: Vec<Vec<usize>>,
+    /// For each group, the roots that its nodes read.
+    reads: Vec<Vec<usize>>,
+    /// Roots that something outside every group wants: fetches and assignments.
+    wanted: BTreeSet<usize>,
+}
+
+impl<'a> Groups<'a> {
+    fn new(tape: &'a Tape, needed: &[bool], views: &'a [View]) -> Self {
+        let computes = |i: &usize| {
+            needed[*i]
+                && matches!(tape.nodes()[*i].op.class(), Class::Elementwise(_) | Class::Kernel)
+        };
+        let nodes: Vec<Vec<usize>> =
+            (0..tape.nodes().len()).filter(computes).map(|i| vec![i]).collect();
+        let of = nodes.iter().enumerate().map(|(g, n)| (n[0], g)).collect();
+        let assigned = tape.states().values().filter(|s| s.before != s.after).map(|s| s.after);
+        let wanted = tape
+            .fetches()
+            .values()
+            .copied()
+            .chain(assigned)
+            .map(|v| views[v.index()].root)
+            .collect();
+        let root = |v: &Var| views[v.index()].root;
+        let reads =
+            nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
+        Self { tape, views, of, nodes, reads, wanted }
+    }
+
+    fn elementwise(&self, group: usize) -> bool {
+        let node = &self.tape.nodes()[self.nodes[group][0]];
+        matches!(node.op.class(), Class::Elementwise(_))
+    }
+
+    fn len(&self, node: usize) -> usize {
+        self.tape.nodes()[node].shape.iter().product()
+    }
+
+    /// Roots that the nodes of a group read and that it does not compute itself.
+    fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
+        let inputs = nodes.iter().flat_map(|&i| &self.tape.nodes()[i].inputs);
+        inputs.map(|v| self.views[v.index()].root).filter(|r| !nodes.contains(r)).collect()
+    }
+
+    /// Merges every elementwise node with the elementwise producers of its inputs, where that makes
+    /// no circle and binds no more buffers than every GPU has.
+    fn fuse(&mut self) {
+        let consumers = self.consumers();
+        let order: Vec<usize> = self.nodes.iter().map(|n| n[0]).collect();
+        for node in order {
+            let inputs = self.tape.nodes()[node].inputs.clone();
+            for input in inputs {
+                let View { root, offset } = self.views[input.index()];
+                let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
+                    continue;
+                };
+                let alike = from != to
+                    && offset == 0
+                    && self.elementwise(from)
+                    && self.elementwise(to)
+                    && self.len(root) == self.len(node)
+                    && self.tape.node(input).shape.iter().product::<usize>() == self.len(root);
+                if alike && !self.circle(from, to) {
+                    let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
+                    merged.sort_unstable();
+                    if self.whole(&merged) && self.bindings(&merged, &consumers) <= MAX_BINDINGS {
+                        for &n in &merged {
+                            self.of.insert(n, from);
+                        }
+                        self.nodes[to].clear();
+                        self.nodes[from] = merged;
+                        let more = std::mem::take(&mut self.reads[to]);
+                        self.reads[from].extend(more);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether these nodes read each other only element by element.
+    fn whole(&self, nodes: &[usize]) -> bool {
+        nodes.iter().flat_map(|&n| &self.tape.nodes()[n].inputs).all(|input| {
+            let View { root, offset } = self.views[input.index()];
+            let len = self.tape.node(*input).shape.iter().product::<usize>();
+            !nodes.contains(&root) || (offset == 0 && len == self.len(root))
+        })
+    }
+
+    /// For each root, the nodes that read it.
+    fn consumers(&self) -> HashMap<usize, Vec<usize>> {
+        let mut consumers: HashMap<usize, Vec<usize>> = HashMap::new();
+        for &node in self.of.keys() {
+            for input in &self.tape.nodes()[node].inputs {
+                consumers.entry(self.views[input.index()].root).or_default().push(node);
+            }
+        }
+        consumers
+    }
+
+    /// Buffers that a kernel of these nodes binds. An output that becomes the new value of a state
+    /// among its inputs is written in place.
+    fn bindings(&self, nodes: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> usize {
+        let inputs = self.inputs(nodes);
+        let outputs = nodes.iter().filter(|&&n| {
+            let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !nodes.contains(c)));
+            let in_place = self.tape.states().values().any(|s| {
+                self.views[s.after.index()].root == n && inputs.contains(&s.before.index())
+            });
+            (read || self.wanted.contains(&n)) && !in_place
+        });
+        inputs.len() + outputs.count()
+    }
+
+    /// Whether `to` also depends on `from` by way of a third group: merged, they would wait for
+    /// themselves.
+    fn circle(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.nodes.len()];
+        seen[from] = true;
+        seen[to] = true;
+        let mut stack: Vec<usize> = [from, to].iter().flat_map(|&g| self.before(g)).collect();
+        stack.retain(|&g| g != from && g != to);
+        while let Some(group) = stack.pop() {
+            if std::mem::replace(&mut seen[group], true) {
+                continue;
+            }
+            for g in self.before(group) {
+                if g == from || g == to {
+                    return true;
+                }
+                stack.push(g);
+            }
+        }
+        false
+    }
+
+    /// The groups that a group reads.
+    fn before(&self, group: usize) -> impl Iterator<Item = usize> {
+        self.reads[group]
+            .iter()
+            .filter_map(|r| self.of.get(r).copied())
+            .filter(move |&g| g != group)
+    }
+
+    /// The groups in an order that respects their inputs, else as they were recorded.
+    fn schedule(self) -> Vec<Unit> {
+        let mut waiting = vec![0; self.nodes.len()];
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (g, nodes) in self.nodes.iter().enumerate() {
+            if nodes.is_empty() {
+                continue;
+            }
+            let before: BTreeSet<usize> = self.before(g).collect();
+            waiting[g] = before.len();
+            for b in before {
+                after[b].push(g);
+            }
+        }
+        let priority = |g: usize| Reverse((self.nodes[g].last().copied(), g));
+        let mut ready: BinaryHeap<_> = (0..self.nodes.len())
+            .filter(|&g| waiting[g] == 0 && !self.nodes[g].is_empty())
+            .map(priority)
+            .collect();
+        let mut units = Vec::new();
+        while let Some(Reverse((_, g))) = ready.pop() {
+            units.push(Unit { nodes: self.nodes[g].clone(), fused: self.elementwise(g) });
+            for &next in &after[g] {
+                waiting[next] -= 1;
+                if waiting[next] == 0 {
+                    ready.push(priority(next));
+                }
+            }
+        }
+        debug_assert_eq!(units.len(), self.nodes.iter().filter(|n| !n.is_empty()).count());
+        units
+    }
+}
