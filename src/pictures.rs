@@ -108,7 +108,7 @@ pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<Dyna
 #[must_use]
 pub fn columns(n: usize) -> usize {
     let side = (1..).find(|s| s * s >= n).unwrap_or(1);
-    (side..=2 * side).find(|&columns| n % columns == 0 && columns <= n).unwrap_or(side)
+    (side..=2 * side).find(|&columns| n.is_multiple_of(columns) && columns <= n).unwrap_or(side)
 }
 
 /// `picture` with every pixel `factor` times as wide and high.

@@ -285,7 +285,7 @@ mod tests {
             d_fake_g: between(4, 0.03, 0.3),
             grad_norm_d: between(5, 0.5, 20.0),
             grad_norm_g: between(6, 0.5, 20.0),
-            sample_diversity: (i % 10 == 0).then_some(between(7, 0.6, 1.1)),
+            sample_diversity: i.is_multiple_of(10).then_some(between(7, 0.6, 1.1)),
             ..LogLine::default()
         }
     }
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn samples_that_are_all_alike_are_told() {
         let collapsed = |i: u64, line: &mut LogLine| {
-            line.sample_diversity = (i % 10 == 0).then_some(0.07);
+            line.sample_diversity = i.is_multiple_of(10).then_some(0.07);
         };
         let told = warnings(Output::Score, 40, collapsed);
         assert_eq!(told, [(20 * STEP, Sign::ModeCollapse)]);

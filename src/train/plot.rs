@@ -28,8 +28,8 @@ const SCALE: u32 = 2;
 const POINTS: usize = 400;
 
 const FONT: &str = "ubuntu";
-const INK: RGBColor = RGBColor(45, 49, 55);
-const PALE: RGBColor = RGBColor(110, 117, 126);
+const INK: RGBColor = RGBColor(20, 22, 26);
+const PALE: RGBColor = RGBColor(70, 76, 84);
 const RULES: RGBColor = RGBColor(232, 234, 237);
 const FRAME: RGBColor = RGBColor(160, 166, 173);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
@@ -52,7 +52,6 @@ struct Panel {
     curves: [Curve; 2],
     /// The range of y where it is fixed.
     range: Option<(f64, f64)>,
-    decimals: usize,
 }
 
 fn panels() -> [Panel; 2] {
@@ -65,7 +64,6 @@ fn panels() -> [Panel; 2] {
                 curve("generator", ORANGE, |l| l.loss_g),
             ],
             range: None,
-            decimals: 1,
         },
         Panel {
             title: "Taken for real",
@@ -74,7 +72,6 @@ fn panels() -> [Panel; 2] {
                 curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
             ],
             range: Some((0.0, 1.0)),
-            decimals: 1,
         },
     ]
 }
@@ -136,7 +133,7 @@ fn text(
 }
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) -> Drawn {
-    let (head, body) = area.split_vertically(px(28));
+    let (head, body) = area.split_vertically(px(32));
     draw_legend(&head, panel)?;
 
     let series = panel.curves.each_ref().map(|curve| {
@@ -146,6 +143,12 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
     let (low, high) = panel.range.unwrap_or_else(|| range(&series.concat()));
     let first = log.iter().map(|l| l.images).min().unwrap_or(0) as f64;
     let last = log.iter().map(|l| l.images).max().unwrap_or(0) as f64;
+    let decimals = match high - low {
+        20.0.. => 0,
+        0.5.. => 1,
+        0.05.. => 2,
+        _ => 4,
+    };
     // A run starts at 0; a log of which the start was cut off need not.
     let first = if first < last / 2.0 { 0.0 } else { first };
 
@@ -162,7 +165,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         .x_labels(9)
         .y_labels(6)
         .x_label_formatter(&|x| human::count(*x as u64))
-        .y_label_formatter(&|y| format!("{y:.*}", panel.decimals))
+        .y_label_formatter(&|y| format!("{y:.decimals$}"))
         .label_style(label(14))
         .axis_desc_style(label(15))
         .x_desc(if is_last { "images seen" } else { "" })
@@ -177,12 +180,16 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         chart.draw_series(LineSeries::new(within(envelope(points)), faint))?;
     }
     for (curve, points) in panel.curves.iter().zip(&series) {
-        let line = within(smooth(&means(points)));
+        let line = smooth(&means(points));
         if line.len() <= 30 {
-            let dot = |&at: &(f64, f64)| Circle::new(at, px(3), curve.color.filled());
-            chart.draw_series(line.iter().map(dot))?;
+            let dot = |at| Circle::new(at, px(3), curve.color.filled());
+            chart.draw_series(within(line.clone()).into_iter().map(dot))?;
         }
-        chart.draw_series(LineSeries::new(line, curve.color.stroke_width(2 * SCALE)))?;
+        // Left out where it is out of range: a flat line along the edge would be a lie.
+        for piece in line.split(|(_, y)| !(low..=high).contains(y)) {
+            let style = curve.color.stroke_width(2 * SCALE);
+            chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
+        }
     }
     Ok(())
 }
@@ -197,7 +204,7 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
         text(area, curve.name, (right, middle), 15, INK, HPos::Right)?;
         let font = (FONT, px(15)).into_font();
         right -= font.layout_box(curve.name)?.1.0 + px(8);
-        let line = vec![(right - px(22), middle + px(1)), (right, middle + px(1))];
+        let line = vec![(right - px(22), middle - px(3)), (right, middle - px(3))];
         area.draw(&PathElement::new(line, curve.color.stroke_width(3 * SCALE)))?;
         right -= px(22 + 22);
     }
@@ -325,7 +332,9 @@ mod tests {
             }
         }
         for rows in [30..70, 360..400, 640..700] {
-            assert!(count(&picture, rows.clone(), INK) > 20, "no text in rows {rows:?}");
+            let dark = picture.rows().enumerate().filter(|(y, _)| rows.contains(&(*y as u32)));
+            let dark = dark.flat_map(|(_, row)| row).filter(|p| p.0.iter().all(|&v| v < 120));
+            assert!(dark.count() > 20, "no text in rows {rows:?}");
         }
     }
 
@@ -343,8 +352,9 @@ mod tests {
             saved(&(0..200).map(line).collect::<Vec<_>>())
         };
         let height = |picture: &RgbImage, rows: std::ops::Range<u32>| {
-            let rows = rows.clone().filter(|&y| count(picture, y..y + 1, BLUE) > 400);
-            rows.map(f64::from).sum::<f64>() / 2.0
+            let rows = rows.filter(|&y| count(picture, y..y + 1, BLUE) > 400);
+            let rows: Vec<f64> = rows.map(f64::from).collect();
+            rows.iter().sum::<f64>() / rows.len() as f64
         };
         let (a, b) = (flat(2.0, 0.25), flat(4.0, 0.75));
         // Both panels are about 250 to 290 pixels high, for losses to 11 and probabilities to 1.

@@ -297,7 +297,7 @@ mod tests {
         let mut numbers: Vec<String> = std::thread::scope(|scope| {
             let make = |i: usize| {
                 let out = dir.path();
-                let description = if i % 2 == 0 { "even" } else { "odd" };
+                let description = if i.is_multiple_of(2) { "even" } else { "odd" };
                 scope.spawn(move || name(&Run::create(out, description).unwrap())[..5].to_owned())
             };
             let threads: Vec<_> = (0..16).map(make).collect();
@@ -363,6 +363,53 @@ mod tests {
         checkpoint::load(&first).unwrap();
         assert_eq!(run.newest_checkpoint().unwrap(), first);
         assert_eq!(save(&run, 192), run.newest_checkpoint().unwrap());
+    }
+
+    const CHILD: &str = "DCGAN_TEST_KILLED_CHILD";
+
+    /// The process that is killed: this test alone, started by the next one.
+    #[test]
+    fn killed_child() {
+        let Some(path) = std::env::var_os(CHILD) else { return };
+        let run = Run::open(Path::new(&path)).unwrap();
+        let weights = Tensor::full([1 << 20], 0.5);
+        let tensors = BTreeMap::from([("weight".to_owned(), weights)]);
+        for i in 1..2000 {
+            run.save_checkpoint(i, &tensors, &BTreeMap::new()).unwrap();
+            run.prune(2, 0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_process_killed_at_any_time_leaves_a_run_to_go_on_with() {
+        for i in 0..8 {
+            let (_dir, run) = new();
+            let path = run.path().to_owned();
+            let first = save(&run, 0);
+            drop(run);
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "train::run::tests::killed_child"])
+                .env(CHILD, &path)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            let folder = Folder::open(&path).unwrap();
+            while folder.newest_checkpoint().unwrap() == first {
+                assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(3 * i));
+            child.kill().unwrap();
+            child.wait().unwrap();
+
+            let run = Run::open(&path).unwrap();
+            let newest = run.newest_checkpoint().unwrap();
+            assert_eq!(checkpoint::load(&newest).unwrap().tensors["weight"].len(), 1 << 20);
+            for entry in fs::read_dir(&path).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(!name.ends_with(".tmp"), "{name} is left");
+            }
+        }
     }
 
     #[test]
