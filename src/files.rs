@@ -202,13 +202,31 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn devices_are_written_to_and_links_followed() {
-        let full = Path::new("/dev/full");
-        let text = write_bytes(full, b"x").unwrap_err().to_string();
-        assert_eq!(text, "/dev/full: cannot be written: the disk is full");
-        assert!(full.exists(), "the device was renamed away");
-
+    fn a_disk_that_is_really_full_is_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        // The device is only ever opened: were it the target, a mistake here would replace it.
+        let result =
+            write_atomic(&path, |_| File::options().write(true).open("/dev/full")?.write_all(b"x"));
+        let text = result.unwrap_err().to_string();
+        assert_eq!(text, format!("{}: cannot be written: the disk is full", path.display()));
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_are_written_to_and_links_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // Open for both, so that neither end waits for the other.
+        let mut reader = File::options().read(true).write(true).open(&pipe).unwrap();
+        write_bytes(&pipe, b"through").unwrap();
+        assert!(!fs::metadata(&pipe).unwrap().is_file(), "the pipe was replaced");
+        let mut bytes = [0; 7];
+        io::Read::read_exact(&mut reader, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"through");
+
         let (target, link) = (dir.path().join("target"), dir.path().join("link"));
         fs::write(&target, b"old").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();

@@ -143,6 +143,7 @@ mod tests {
             (1_048_575, "1.0 MiB"),
             (1_610_612_736, "1.5 GiB"),
             (300 << 20, "300 MiB"),
+            (102_360, "100 KiB"),
         ];
         for (n, text) in cases {
             assert_eq!(bytes(n), text, "{n}");

@@ -36,7 +36,8 @@ const SPEED: i32 = 10;
 /// stays of a size that can be sent around.
 ///
 /// Pictures that cannot be read or are of another size than the last are left out: one bad preview
-/// must not cost the film.
+/// must not cost the film. Choosing colours takes some seconds: this is for the end of a training,
+/// not for every preview.
 ///
 /// # Errors
 /// [`Error::File`] where no picture can be read, or the GIF cannot be written.
