@@ -10,7 +10,7 @@ use image::{Delay, Frame, RgbImage, RgbaImage};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The most frames; of more, every so-manieth is taken.
+/// The most frames; of more, evenly chosen ones are taken.
 const MOST_FRAMES: usize = 100;
 
 /// The fewest frames that [`MOST_PIXELS`] may thin it to.
