@@ -18,7 +18,7 @@ impl Op for Reshape {
     }
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs[0].iter().product::<usize>() == self.0.iter().product() {
+        if inputs[0].iter().product::<usize>() == self.0.iter().product::<usize>() {
             Ok(self.0.clone())
         } else {
             Err(format!("{:?} has another number of elements", self.0))
