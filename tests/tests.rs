@@ -1,1 +1,11 @@
-//! tests
+//! The one integration binary; a module for each subject.
+//!
+//! | module | what it tests |
+//! | --- | --- |
+//! | `gpu` | the GPU device: programs, readback, failures, measurements |
+//! | `shaders` | every kernel: renders, validates, and is written for all back ends |
+//! | `support` | helpers: the GPU under test, naga's writers |
+
+mod gpu;
+mod shaders;
+mod support;
