@@ -5,7 +5,7 @@
 //         be computed at compile time
 // y:      [invocations]: the chains' sum, so that nothing can be left out
 //
-// Per invocation and round: 12 chains * 4 steps * 2 operations.
+// Per invocation and round: 12 chains * 8 steps * 2 operations.
 
 @group(0) @binding(0) var<storage, read> params: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -20,7 +20,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var c{{ chain }} = start + {{ chain }}.0;
 {% endfor %}
     for (var round = 0u; round < rounds; round += 1u) {
-{% for step in range(4) %}
+{% for step in range(8) %}
 {% for chain in range(12) %}
         c{{ chain }} = fma(c{{ chain }}, factor, summand);
 {% endfor %}

@@ -22,6 +22,8 @@ macro_rules! gpu_or_return {
     };
 }
 
+mod failures;
+
 fn spec(bytes: u64, kind: BufferKind, label: &str) -> BufferSpec {
     BufferSpec { bytes, kind, label: label.into() }
 }
@@ -218,7 +220,8 @@ fn two_runs_give_the_same_bits() {
 #[test]
 fn bindings_that_do_not_fit_are_named() {
     let gpu = gpu_or_return!();
-    let error = |change: &dyn Fn(&mut Vec<(String, usize)>)| {
+    type Bind = Vec<(String, usize)>;
+    let error = |change: &dyn Fn(&mut Bind)| {
         let mut script = random("bits", 64, [1, 1, 1]);
         if let ScriptStep::Dispatch { bind, .. } = &mut script.steps[0] {
             change(bind);
@@ -283,80 +286,6 @@ fn scripts_that_cannot_work_are_errors() {
 }
 
 #[test]
-fn too_much_memory_is_an_error() {
-    let gpu = gpu_or_return!();
-    let most = gpu.caps().max_buffer;
-    let error = gpu.create_buffer(most.saturating_add(16), "activations").unwrap_err();
-    assert!(matches!(error, Error::Memory(_)), "{error}");
-    assert!(error.to_string().contains("activations"), "{error}");
-    assert!(error.to_string().contains("--batch"), "{error}");
-    // The device is as good as before.
-    gpu.check().unwrap();
-    let (mut program, _) = counting(&gpu);
-    let ticket = program.run(&[&word(1)]).unwrap();
-    program.take(ticket).unwrap();
-}
-
-#[test]
-fn unfinished_work_is_noticed() {
-    let gpu = gpu_or_return!();
-    for take in [true, false] {
-        let gpu = if take { gpu.clone() } else { self::gpu().unwrap() };
-        let (mut program, _) = counting(&gpu);
-        let ticket = program.run(&[&word(1)]).unwrap();
-        program.take(ticket).unwrap();
-        program.skip_canary_once();
-        let ticket = program.run(&[&word(2)]).unwrap();
-        // Results that nobody takes are checked when they are dropped.
-        let error = if take {
-            program.take(ticket).unwrap_err()
-        } else {
-            (3..9).find_map(|run| program.run(&[&word(run)]).err()).unwrap()
-        };
-        assert!(matches!(error, Error::Lost(_)), "{error}");
-        for part in ["did not finish", "--batch", "--device", "checkpoint is intact"] {
-            assert!(error.to_string().contains(part), "{error}");
-        }
-        // From now on the device is not trusted.
-        assert!(matches!(program.run(&[&word(9)]), Err(Error::Lost(_))));
-    }
-}
-
-#[test]
-fn a_lost_device_is_an_error() {
-    let gpu = gpu_or_return!();
-    let start = Instant::now();
-    let (mut program, count) = counting(&gpu);
-    let ticket = program.run(&[&word(1)]).unwrap();
-    gpu.close();
-    let lost = |result: Result<(), Error>| {
-        let error = result.unwrap_err();
-        assert!(matches!(error, Error::Lost(_)), "{error}");
-        assert!(error.to_string().contains("checkpoint is intact"), "{error}");
-    };
-    // Run 1 was done before, and may still be taken; whatever comes next may not.
-    let _ = program.take(ticket);
-    let result = (0..3).find_map(|_| program.run(&[&word(2)]).and_then(|t| program.take(t)).err());
-    lost(result.map_or(Ok(()), Err));
-    lost(program.run(&[&word(2)]).map(|_| ()));
-    lost(gpu.read(&count, 0, 16).map(|_| ()));
-    lost(gpu.write(&count, 0, &[0; 16]));
-    lost(gpu.create_buffer(16, "more").map(|_| ()));
-    lost(program.profile(&[&word(2)], 1).map(|_| ()));
-    lost(GpuProgram::new(&gpu, random("bits", 4, [1; 3]), &BTreeMap::new(), 2).map(|_| ()));
-    assert!(start.elapsed() < Duration::from_secs(60));
-}
-
-#[test]
-fn a_device_lost_while_reading_is_an_error() {
-    let gpu = gpu_or_return!();
-    let count = gpu.create_buffer(16, "count").unwrap();
-    gpu.close();
-    let read = (0..2).find_map(|_| gpu.read(&count, 0, 16).err()).unwrap();
-    assert!(matches!(read, Error::Lost(_)), "{read}");
-}
-
-#[test]
 fn buffers_are_read_and_written_in_parts() {
     let gpu = gpu_or_return!();
     // More than one part of a read and of a write.
@@ -401,7 +330,7 @@ fn math_survives_every_driver() {
             assert!(close(y[1], exp, exp * 1e-4), "exp {x}: {y:?}");
             assert!(close(y[2], 1.0 / (1.0 + (-v).exp()), 1e-5), "sigmoid {x}: {y:?}");
             let softplus = v.max(0.0) + (-v.abs()).exp().ln_1p();
-            assert!(close(y[3], softplus, 1e-6 + softplus * 1e-5), "softplus {x}: {y:?}");
+            assert!(close(y[3], softplus, 1e-30 + softplus * 1e-4), "softplus {x}: {y:?}");
         }
     }
 }
@@ -485,6 +414,14 @@ fn peaks_are_plausible() {
     );
     assert!(peak.flops > 1e8 && peak.flops < 1e15, "{peak:?}");
     assert!(peak.bytes > 1e8 && peak.bytes < 1e14, "{peak:?}");
+}
+
+#[test]
+fn handles_cross_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Gpu>();
+    shared::<GpuBuffer>();
+    shared::<GpuProgram>();
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! What several test modules share.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use dcgan::device::gpu::{Gpu, GpuOptions, list, strongest};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// Tests that found no GPU.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// A GPU to test on, with the compiler's checks on: the adapter that `DCGAN_TEST_DEVICE` names,
 /// else the strongest, else a software one. Without any the test is to return at once; it says so,
@@ -23,8 +29,11 @@ pub(crate) fn gpu_with(options: GpuOptions) -> Option<Gpu> {
             "DCGAN_TEST_GPU=require, and there is no adapter: install a Vulkan driver such as \
              mesa-vulkan-drivers"
         );
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        eprintln!("SKIPPED, as there is no GPU adapter: {name}");
+        // Not eprintln, which the test harness swallows where a test passes.
+        let mut stderr = std::io::stderr().lock();
+        writeln!(stderr, "SKIPPED ({count}), as there is no GPU adapter: {name}").unwrap();
         return None;
     };
     Some(Gpu::open(&selection, options).unwrap())

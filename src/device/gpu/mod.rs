@@ -31,7 +31,7 @@ pub use program::{GpuProgram, Ticket};
 
 use buffer::Pending;
 use kernel::Kernel;
-use status::{Status, without_panic};
+use status::{Status, quiet_expected_panics, without_panic};
 
 /// Workgroup memory that every GPU has; more costs occupancy on most.
 const WORKGROUP_MEMORY: u32 = 16_384;
@@ -104,6 +104,20 @@ struct Inner {
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
 }
 
+impl Drop for Inner {
+    /// wgpu 30's queue waits without end for a device that hangs when it is dropped, and panics
+    /// when one is lost (`Queue::drop` in wgpu-core's device/queue.rs): such a one is left open
+    /// until the process ends.
+    fn drop(&mut self) {
+        let timeout = Some(self.timeout);
+        let wait = wgpu::PollType::Wait { submission_index: None, timeout };
+        let failed = || self.status.error("").is_some();
+        if failed() || !matches!(without_panic(|| self.device.poll(wait)), Ok(Ok(_))) || failed() {
+            std::mem::forget((self.queue.clone(), self.device.clone()));
+        }
+    }
+}
+
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gpu").field("limits", &self.inner.limits).finish_non_exhaustive()
@@ -157,6 +171,8 @@ impl Gpu {
             Error::Device(format!("the driver of {info} does not open it: {error}"))
         })?;
 
+        // Here, because a destructor may run while the thread panics, when hooks cannot be set.
+        quiet_expected_panics();
         let status = Arc::new(Status::default());
         let lost = Arc::clone(&status);
         device.set_device_lost_callback(move |reason, message| {

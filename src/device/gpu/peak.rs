@@ -15,7 +15,7 @@ const INVOCATIONS: u32 = 256;
 /// Its workgroups: several for every core of any GPU.
 const GROUPS: u32 = 4096;
 /// Operations of one invocation in one round; see `shaders/peak_fma.wgsl`.
-const FLOPS: f64 = 12.0 * 4.0 * 2.0;
+const FLOPS: f64 = 12.0 * 8.0 * 2.0;
 /// Bytes that are copied at a time.
 const COPIED: u64 = 64 << 20;
 /// How long a measurement lasts at least, in seconds: less would measure the submission, and much
@@ -36,8 +36,8 @@ pub struct Peak {
 /// Measures what a GPU does at best; takes a second or so.
 ///
 /// # Errors
-/// [`Error::Memory`](crate::Error::Memory) or [`Error::Lost`](crate::Error::Lost) where the GPU
-/// fails.
+/// [`Error::Memory`](crate::error::Error::Memory) or [`Error::Lost`](crate::error::Error::Lost)
+/// where the GPU fails.
 pub fn measure_peak(gpu: &Gpu) -> Result<Peak> {
     Ok(Peak { flops: arithmetic(gpu)?, bytes: copies(gpu)? })
 }

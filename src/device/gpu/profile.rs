@@ -158,3 +158,52 @@ impl GpuProgram {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::collections::BTreeMap;
+
+    use minijinja::context;
+
+    use crate::device::gpu::{Gpu, GpuOptions, GpuProgram};
+    use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
+
+    /// The two ways to time a dispatch agree, on whatever adapter comes first; `tests/gpu.rs` says
+    /// aloud where there is none.
+    #[test]
+    fn both_clocks_agree() {
+        let Ok(gpu) = Gpu::open("0", GpuOptions::default()) else { return };
+        let len = 1_u32 << 22;
+        let buffer =
+            |bytes, label: &str| BufferSpec { bytes, kind: BufferKind::Slot, label: label.into() };
+        let step = ScriptStep::Dispatch {
+            kernel: "random",
+            context: context! { kind => "normal", len, stream => 1 },
+            bind: vec![("key".into(), 0), ("y".into(), 1)],
+            groups: [len / 256, 1, 1],
+            flops: 0,
+            bytes: 0,
+            label: "random".into(),
+        };
+        let script = Script {
+            buffers: vec![buffer(16, "key"), buffer(u64::from(len) * 4, "y")],
+            steps: vec![step],
+            ..Script::default()
+        };
+        let program = GpuProgram::new(&gpu, script, &BTreeMap::new(), 1).unwrap();
+        let least =
+            |time: &dyn Fn() -> Vec<f64>| (0..5).map(|_| time()[0]).fold(f64::INFINITY, f64::min);
+        let by_submission = least(&|| program.time_by_submission().unwrap());
+        assert!(by_submission > 1e-6, "{by_submission}");
+        if !gpu.inner.timestamps {
+            return;
+        }
+        let clock = program.clock().unwrap();
+        let by_clock = least(&|| program.time_by_clock(&clock).unwrap());
+        let ratio = by_submission / by_clock;
+        eprintln!("{by_submission} s by submission, {by_clock} s by clock");
+        assert!((0.3..10.0).contains(&ratio), "{by_submission} and {by_clock}");
+    }
+}

@@ -1,6 +1,7 @@
 //! A script on a GPU: prepared once, run many times.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -25,7 +26,6 @@ pub struct Ticket(u64);
 
 /// A script prepared for a GPU. Its pipelines, buffers and bind groups exist from [`Self::new`]
 /// on; a run creates none.
-#[derive(Debug)]
 pub struct GpuProgram {
     pub(super) gpu: Gpu,
     pub(super) steps: Vec<Step>,
@@ -52,6 +52,16 @@ pub struct GpuProgram {
 struct Feed {
     buffer: GpuBuffer,
     place: Range<usize>,
+}
+
+impl fmt::Debug for GpuProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GpuProgram")
+            .field("gpu", &self.gpu.caps().name)
+            .field("steps", &self.steps.len())
+            .field("runs", &self.runs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl GpuProgram {

@@ -73,10 +73,8 @@ thread_local! {
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f`, and returns the message of a panic instead of unwinding. wgpu 30's `Device::poll`
-/// panics when the device turns out to be lost (`handle_error_fatal` in its backend/wgpu_core.rs);
-/// the usual report of a panic is kept off the screen for such a call only.
-pub(super) fn without_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+/// Keeps reports of panics that [`without_panic`] catches off the screen.
+pub(super) fn quiet_expected_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
@@ -86,6 +84,11 @@ pub(super) fn without_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
+}
+
+/// Runs `f`, and returns the message of a panic instead of unwinding: wgpu 30's `Device::poll`
+/// panics when the device turns out to be lost (`handle_error_fatal` in its backend/wgpu_core.rs).
+pub(super) fn without_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     EXPECTED.set(true);
     let result = catch_unwind(AssertUnwindSafe(f));
     EXPECTED.set(false);
@@ -115,6 +118,7 @@ mod tests {
 
     #[test]
     fn panics_become_messages() {
+        quiet_expected_panics();
         assert_eq!(without_panic(|| 7), Ok(7));
         let panic: Result<(), String> = without_panic(|| panic!("lost {}", 1));
         assert_eq!(panic.unwrap_err(), "lost 1");
