@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dcgan::device::gpu::{Gpu, GpuOptions, list, strongest};
 use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// Tests that found no GPU.
@@ -47,34 +48,48 @@ pub(crate) fn write_everywhere(name: &str, source: &str) {
     let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
-    for zero_initialize in [false, true] {
+    for checked in [false, true] {
+        let policy =
+            if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
+        let bounds_check_policies = BoundsCheckPolicies {
+            index: policy,
+            buffer: policy,
+            image_load: policy,
+            ..BoundsCheckPolicies::default()
+        };
+
         let options = spv::Options {
-            zero_initialize_workgroup_memory: if zero_initialize {
-                spv::ZeroInitializeWorkgroupMemoryMode::Polyfill
-            } else {
-                spv::ZeroInitializeWorkgroupMemoryMode::None
-            },
             lang_version: (1, 3),
+            bounds_check_policies,
+            force_loop_bounding: checked,
             ..spv::Options::default()
         };
         let words = spv::write_vec(&module, &info, &options, None);
         assert!(!words.unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}")).is_empty());
+
+        let options = msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            bounds_check_policies,
+            force_loop_bounding: checked,
+            ..msl::Options::default()
+        };
+        let text = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default());
+        let text = text.unwrap_or_else(|error| panic!("{name}: MSL: {error}")).0;
+        assert!(text.contains("kernel void"), "{name}: {text}");
+
+        let options = hlsl::Options {
+            shader_model: hlsl::ShaderModel::V6_0,
+            fake_missing_bindings: true,
+            special_constants_binding: Some(hlsl::BindTarget::default()),
+            restrict_indexing: checked,
+            force_loop_bounding: checked,
+            ..hlsl::Options::default()
+        };
+        let mut text = String::new();
+        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
+        assert!(text.contains("numthreads"), "{name}: {text}");
     }
-    let options =
-        msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
-    let text = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default());
-    let text = text.unwrap_or_else(|error| panic!("{name}: MSL: {error}")).0;
-    assert!(text.contains("kernel void"), "{name}: {text}");
-    let mut text = String::new();
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
-        fake_missing_bindings: true,
-        special_constants_binding: Some(hlsl::BindTarget::default()),
-        ..Default::default()
-    };
-    let pipeline = hlsl::PipelineOptions::default();
-    hlsl::Writer::new(&mut text, &options, &pipeline)
-        .write(&module, &info, None)
-        .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
-    assert!(text.contains("numthreads"), "{name}: {text}");
 }
