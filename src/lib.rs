@@ -12,6 +12,7 @@ pub mod optim;
 pub mod pictures;
 pub mod program;
 pub mod rng;
+pub mod shaders;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -182,7 +182,7 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
         let apply = format!("{}{c}", op.name());
         let mut variables = vec![("apply", minijinja::Value::from(apply.clone()))];
         for (name, value) in elementwise.constants() {
-            variables.push((name, shaders::wgsl_f32(value).into()));
+            variables.push((name, value.into()));
         }
         functions.push(shaders::render(op.name(), &variables.into_iter().collect())?);
         let operands: Vec<String> = operands
