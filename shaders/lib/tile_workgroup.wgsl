@@ -1,17 +1,15 @@
-// The product by workgroup tiles: `side` × `side` of the product at a time, `depth` of the
+// The product by workgroup tiles: `tile_m` × `tile_m` of the product at a time, `depth` of the
 // reduction at a time. Every invocation brings one 4 × 4 block of each operand into workgroup
 // memory, turned so that its vectors lie along the product, and computes `rows` × `rows` of the
-// product. Zeros are written for whatever lies outside an operand, so every element is written
-// before it is read, and no invocation leaves early.
+// product, in blocks of 4 × 4 that lie `row_step` apart. Zeros are written for whatever lies outside
+// an operand, so every element is written before it is read, and no invocation leaves early.
 //
-// Variables: lanes: invocations, (side/4)·(depth/4) = (side/rows)². The others are those of
-// tile_registers.wgsl; `unit` is 1 or 4.
+// Variables: lanes: invocations. pitch: vectors from one step of the reduction to the next in
+// workgroup memory. The others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop
+// runs over whole tiles of `depth`: what lies past the reduction reads as zeros.
 
-{% set quads = side // 4 %}
-{% set across = side // rows %}
-{% set pitch = quads + 1 %}
-{% set blocks = rows // 4 %}
-// One vector more a line than it needs: lines then start in different banks.
+{% set quads = tile_m // 4 %}
+{% set across = row_step // 4 %}
 var<workgroup> a_tile: array<vec4<f32>, {{ depth * pitch }}>;
 var<workgroup> b_tile: array<vec4<f32>, {{ depth * pitch }}>;
 
@@ -20,8 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tile = group.x + group.y * {{ groups_x }}u;
     let z = group.z;
     // A workgroup past the last tile has rows past the last, and so computes and stores nothing.
-    let m0 = tile / {{ tiles_n }}u * {{ side }}u;
-    let n0 = tile % {{ tiles_n }}u * {{ side }}u;
+    let m0 = tile / {{ tiles_n }}u * {{ tile_m }}u;
+    let n0 = tile % {{ tiles_n }}u * {{ tile_m }}u;
 
     // The block that this invocation brings: neighbours read neighbouring vectors.
 {% if a_along == "k" %}
@@ -48,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // The part that it computes.
     let column = lane % {{ across }}u;
     let line = lane / {{ across }}u;
-{% for r in range(rows) %}{% for c in range(blocks) %}
+{% for r in range(rows) %}{% for c in range(cols) %}
     var y{{ r }}_{{ c }} = vec4<f32>(0.0);
 {%- endfor %}{% endfor %}
 
@@ -117,11 +115,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
         for (var s = 0u; s < {{ depth * pitch }}u; s += {{ 4 * pitch }}u) {
 {% for i in range(4) %}
-{% for q in range(blocks) %}
+{% for q in range(cols) %}
             let p{{ i }}_{{ q }} = a_tile[s + line + {{ i * pitch + q * across }}u];
             let q{{ i }}_{{ q }} = b_tile[s + column + {{ i * pitch + q * across }}u];
 {%- endfor %}
-{% for r in range(rows) %}{% for c in range(blocks) %}
+{% for r in range(rows) %}{% for c in range(cols) %}
             y{{ r }}_{{ c }} += p{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * q{{ i }}_{{ c }};
 {%- endfor %}{% endfor %}
 {% endfor %}
@@ -134,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 {% for r in range(rows) %}
     let y_row{{ r }} = y_row(m0 + line * 4u + {{ r // 4 * across * 4 + r % 4 }}u, z);
-{%- for c in range(blocks) %}
+{%- for c in range(cols) %}
     y_store(y_row{{ r }}, n0 + column * 4u + {{ c * across * 4 }}u, y{{ r }}_{{ c }});
 {%- endfor %}{% endfor %}
 }
