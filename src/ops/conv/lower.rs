@@ -71,7 +71,8 @@ fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
             stride_w,
             top => spec.pad[0],
             left => spec.pad[1],
-            even => spec.kernel[0] % stride_h == 0 && spec.kernel[1] % stride_w == 0,
+            even => spec.kernel[0].is_multiple_of(stride_h)
+                && spec.kernel[1].is_multiple_of(stride_w),
             taps_h => spec.kernel[0] / stride_h,
             taps_w => spec.kernel[1] / stride_w,
         },
