@@ -196,6 +196,7 @@ impl Program {
         repeats: usize,
     ) -> Result<Vec<StepTime>> {
         self.call(state, feeds)?;
+        let data = self.check_feeds(feeds)?;
         match &mut self.exec {
             Exec::Cpu { program, .. } => {
                 let mut times = report::step_times(program.plan());
@@ -208,7 +209,7 @@ impl Program {
                 Ok(times)
             }
             Exec::Gpu { program, .. } => {
-                let timings = program.profile(&self.check_feeds(feeds)?, repeats)?;
+                let timings = program.profile(&data, repeats)?;
                 let times = timings.into_iter().map(|t| StepTime {
                     label: t.label,
                     shape: t.kernel.into(),
