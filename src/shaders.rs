@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "add",
     "advance",
     "affine",
+    "broadcast_to",
     "canary",
     "centered_sums",
     "check_math",

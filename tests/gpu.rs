@@ -105,7 +105,7 @@ fn a_program_runs_again_and_again() {
         let results = program.take(ticket).unwrap();
         assert_eq!(results[0], [run as u8, 3, 2]);
         assert_eq!(results[1], run.to_ne_bytes());
-        assert_eq!(results[2], []);
+        assert!(results[2].is_empty());
         let again = program.take(ticket).unwrap_err().to_string();
         assert!(again.contains("taken"), "{again}");
     }
