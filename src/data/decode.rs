@@ -7,6 +7,8 @@ use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
 };
 
+use super::tiff_palette::PaletteTiff;
+
 /// The most pixels that a picture may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
 /// can claim any number, so this is checked in the header, before any memory is taken.
 pub const MAX_PIXELS: u64 = 1 << 27;
@@ -81,6 +83,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("is empty".into());
     }
+    if bytes.len() < 16 {
+        return Err(format!("is truncated: it has {} bytes", bytes.len()));
+    }
     let Some(format) = image::guess_format(bytes).ok() else {
         return Err(format!("is no picture by its content ({})", first_bytes(bytes)));
     };
@@ -97,7 +102,30 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<Decoded, String> {
-    let broken = |e: ImageError| format!("is damaged or truncated {name}: {}", one_line(&e));
+    if format == ImageFormat::Tiff
+        && let Some(tiff) = PaletteTiff::find(bytes)
+    {
+        let indices = decode_pixels(&tiff.grey, format, name)?;
+        return match indices.picture {
+            DynamicImage::ImageLuma8(picture) => Ok(Decoded {
+                picture: DynamicImage::ImageRgb8(tiff.colour(&picture)),
+                format: name,
+                colour: ExtendedColorType::Rgb8,
+            }),
+            _ => Err(format!("is {name} with a palette of other than 8 bits, which is not read")),
+        };
+    }
+    decode_pixels(bytes, format, name)
+}
+
+fn decode_pixels(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<Decoded, String> {
+    let broken = |e: ImageError| match e {
+        ImageError::Unsupported(_) => {
+            format!("is {name} of a kind that is not read: {}", one_line(&e))
+        }
+        ImageError::Limits(_) => format!("is too large: {}", one_line(&e)),
+        _ => format!("is damaged or truncated {name}: {}", one_line(&e)),
+    };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOC);

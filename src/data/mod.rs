@@ -26,6 +26,7 @@ mod prepare;
 mod report;
 mod source;
 mod store;
+mod tiff_palette;
 
 pub use decode::MAX_PIXELS;
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
