@@ -203,7 +203,7 @@ fn exif_orientation_is_applied() {
 #[test]
 fn damaged_pictures_are_refused_in_every_format() {
     let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(64, 64, |x, y| {
-        Rgb([(x * y) as u8, (x * 37 ^ y * 11) as u8, (x * x + y) as u8])
+        Rgb([(x * y) as u8, ((x * 37) ^ (y * 11)) as u8, (x * x + y) as u8])
     }));
     for (name, format) in [
         ("a.png", ImageFormat::Png),

@@ -131,7 +131,8 @@ fn zip(path: &Path, stored: bool, files: &[(&str, &[u8])]) {
 fn zips_are_read_stored_and_deflated() {
     let data = tempdir().unwrap();
     // Larger than what is read ahead, and not compressible to nothing.
-    let large = RgbImage::from_fn(100, 100, |x, y| Rgb([(x * 7 ^ y * 13) as u8, (x * y) as u8, 7]));
+    let large =
+        RgbImage::from_fn(100, 100, |x, y| Rgb([((x * 7) ^ (y * 13)) as u8, (x * y) as u8, 7]));
     let large = encode(&large.into(), ImageFormat::Bmp);
     let (red, blue) = (flat(1), flat(2));
     for stored in [true, false] {
@@ -207,8 +208,8 @@ fn idx_files_are_found_in_a_folder_and_by_name() {
     let test = idx(&[1, 2, 2], &[9; 4]);
     for zipped in [false, true] {
         let data = tempdir().unwrap();
-        let (extension, pack): (&str, fn(&[u8]) -> Vec<u8>) =
-            if zipped { (".gz", gzip) } else { ("", <[u8]>::to_vec) };
+        let extension = if zipped { ".gz" } else { "" };
+        let pack = |bytes: &[u8]| if zipped { gzip(bytes) } else { bytes.to_vec() };
         let file = |stem: &str| format!("MNIST/raw/{stem}-ubyte{extension}");
         put(data.path(), &file("train-images-idx3"), &pack(&pictures));
         put(data.path(), &file("train-labels-idx1"), &pack(&labels));

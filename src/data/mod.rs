@@ -20,6 +20,7 @@
 
 mod decode;
 mod loader;
+mod look;
 mod order;
 mod packed;
 mod prepare;
@@ -30,7 +31,8 @@ mod tiff_palette;
 
 pub use decode::MAX_PIXELS;
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
+pub use look::Part;
 pub use order::Order;
 pub use prepare::{Crop, Filter, Prepare, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
-pub use source::{Kind, Part, Picture, Source};
+pub use source::{Kind, Picture, Source};

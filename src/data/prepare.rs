@@ -241,14 +241,63 @@ fn cut(pixels: &[u8], width: u32, rect: Rect, channels: usize) -> Vec<u8> {
 }
 
 /// Mirrors a prepared picture left to right, in place.
+///
+/// # Panics
+/// For other than 1, 3 or 4 channels, which [`Prepare::check`] refuses.
 pub fn mirror(picture: &mut [u8], width: usize, channels: usize) {
     for row in picture.chunks_exact_mut(width * channels) {
-        let (mut a, mut b) = (0, width.saturating_sub(1));
-        while a < b {
-            for c in 0..channels {
-                row.swap(a * channels + c, b * channels + c);
-            }
-            (a, b) = (a + 1, b - 1);
+        match channels {
+            1 => row.reverse(),
+            3 => row.as_chunks_mut::<3>().0.reverse(),
+            4 => row.as_chunks_mut::<4>().0.reverse(),
+            _ => unreachable!("Prepare::check allows 1, 3 and 4 channels"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_keeps_rows_and_channels() {
+        let mut grey = [1, 2, 3, 4, 5, 6];
+        mirror(&mut grey, 3, 1);
+        assert_eq!(grey, [3, 2, 1, 6, 5, 4]);
+        let mut rgb = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        mirror(&mut rgb, 3, 3);
+        assert_eq!(rgb, [7, 8, 9, 4, 5, 6, 1, 2, 3]);
+        let mut rgba = [1, 2, 3, 4, 5, 6, 7, 8];
+        mirror(&mut rgba, 1, 4);
+        assert_eq!(rgba, [1, 2, 3, 4, 5, 6, 7, 8]);
+        mirror(&mut rgba, 2, 4);
+        assert_eq!(rgba, [5, 6, 7, 8, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn crops_are_the_largest_of_their_aspect() {
+        let rect = |from: (u32, u32), to: (usize, usize)| {
+            let prepare = Prepare { width: to.0, height: to.1, ..Prepare::default() };
+            let Rect { x, y, width, height } = prepare.rect(from.0, from.1, 0);
+            (x, y, width, height)
+        };
+        assert_eq!(rect((178, 218), (64, 64)), (0, 20, 178, 178));
+        assert_eq!(rect((100, 50), (64, 32)), (0, 0, 100, 50));
+        assert_eq!(rect((100, 50), (32, 64)), (37, 0, 25, 50));
+        // Rounded to whole pixels, and never to none.
+        assert_eq!(rect((10, 10), (3, 2)), (0, 1, 10, 7));
+        assert_eq!(rect((1000, 1), (1, 4096)), (499, 0, 1, 1));
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are_typed() {
+        for crop in Crop::value_variants() {
+            assert_eq!(Crop::from_str(&crop.to_string(), false), Ok(*crop));
+        }
+        assert_eq!(
+            (Filter::Lanczos.to_string(), Crop::None.to_string()),
+            ("lanczos".into(), "none".into())
+        );
+        assert_eq!(serde_json::to_string(&Crop::Center).ok().as_deref(), Some("\"center\""));
     }
 }
