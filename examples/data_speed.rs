@@ -1,4 +1,5 @@
-//! How fast a set is read: `cargo run --release --example data_speed -- DATA [WORKERS [OUT.png]]`.
+//! How fast a set is read: `cargo run --release --example data_speed -- [DATA [WORKERS [OUT.png]]]`
+//! (`-` is the bundled set).
 //!
 //! Prints what the set is like, then how long the first batch takes, and the pictures a second of an
 //! epoch that decodes everything and of one that finds everything in memory.
@@ -11,7 +12,7 @@ use dcgan::data::{CacheMode, Loader, LoaderOptions, Prepare, Source, contact_she
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let data = args.next().map(PathBuf::from);
+    let data = args.next().filter(|data| data != "-").map(PathBuf::from);
     let workers = args.next().map_or(Ok(2), |n| n.parse())?;
     let start = Instant::now();
     let source = Arc::new(Source::open(data.as_deref())?);
