@@ -1,5 +1,6 @@
 //! dcgan
 
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;

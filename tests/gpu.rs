@@ -1,5 +1,4 @@
 //! The GPU device: programs, readback, failures, measurements.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
 //! The kernels that are no ops: they render, validate, and every back end can be written.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use dcgan::shaders::{reflect, render};
 use minijinja::context;

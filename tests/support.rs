@@ -1,5 +1,4 @@
 //! What several test modules share.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
