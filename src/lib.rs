@@ -1,6 +1,7 @@
 //! dcgan
 
 pub mod data;
+pub mod cli;
 pub mod device;
 pub mod error;
 pub mod files;
@@ -13,6 +14,7 @@ pub mod optim;
 pub mod pictures;
 pub mod program;
 pub mod rng;
+pub mod sample;
 pub mod shaders;
 pub mod tape;
 pub mod tensor;

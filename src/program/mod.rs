@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::device::gpu::{Gpu, GpuProgram};
 use crate::device::{BufferKind, Device, State, tensor_of};
 use crate::error::{Error, Result};
+use crate::human;
 use crate::ops::Caps;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -67,7 +68,7 @@ const KEPT: usize = 4;
 /// What `tape` would need on `device`, without allocating any of it.
 ///
 /// # Errors
-/// [`Error::Memory`] where a single buffer is larger than the device can bind.
+/// [`Error::Memory`] where it does not fit the device or the limit.
 pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<MemoryReport> {
     let plan = make_plan(tape, device, options)?;
     Ok(MemoryReport::of(&plan))
@@ -79,7 +80,30 @@ fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
         Device::Gpu(gpu) => Target::Gpu(caps(gpu)),
     };
     let units = units::Units::of(tape, options.fuse);
-    Plan::new(tape, &units, &target)
+    let plan = Plan::new(tape, &units, &target)?;
+    check_fits(&plan, device, options)?;
+    Ok(plan)
+}
+
+/// Refuses a plan that the device cannot hold, before anything is allocated.
+fn check_fits(plan: &Plan, device: &Device, options: &Options) -> Result<()> {
+    let report = MemoryReport::of(plan);
+    let (largest, label) = &report.largest;
+    if *largest > device.max_buffer() {
+        return Err(Error::Memory(format!(
+            "one buffer ({label}) needs {}, and the device binds at most {}",
+            human::bytes(*largest),
+            human::bytes(device.max_buffer()),
+        )));
+    }
+    match options.memory_limit {
+        Some(limit) if report.total() > limit => Err(Error::Memory(format!(
+            "the program needs {} of memory, and {} are available",
+            human::bytes(report.total()),
+            human::bytes(limit),
+        ))),
+        _ => Ok(()),
+    }
 }
 
 impl Program {
@@ -99,13 +123,6 @@ impl Program {
         }
         let plan = make_plan(tape, state.device(), options)?;
         let report = MemoryReport::of(&plan);
-        if let Some(limit) = options.memory_limit.filter(|&l| report.total() > l) {
-            return Err(Error::Memory(format!(
-                "the program needs {:.0} MiB, more than the {:.0} MiB allowed",
-                report.total() as f64 / 1_048_576.0,
-                limit as f64 / 1_048_576.0,
-            )));
-        }
         let feeds = plan.feeds.iter().map(|f| (f.0.clone(), f.1.clone(), f.2)).collect();
         let fetches = plan.fetches.clone();
         let exec = match state.device() {

@@ -1,0 +1,57 @@
+//! The command line: one file a command. The doc comment of a field is its help.
+
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+mod sample;
+mod seeds;
+mod train;
+
+/// Colours of the help.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Train, sample and study DCGANs on any GPU (Vulkan, Metal, DX12) or CPU
+#[derive(Debug, Parser)]
+#[command(name = "dcgan", version, styles = STYLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on your pictures, or on the bundled ones
+    Train(Box<train::Train>),
+    /// Make pictures with a trained generator
+    Sample(sample::Sample),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever the command reports.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Train(command) => command.run(),
+            Command::Sample(command) => command.run(),
+        }
+    }
+}
+
+/// 2 for a flag that cannot work, as clap exits for one it cannot parse; else 1.
+#[must_use]
+pub fn exit_code(error: &Error) -> ExitCode {
+    match error {
+        Error::Flag { .. } => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    }
+}

@@ -1,0 +1,167 @@
+//! `dcgan sample`: pictures from a trained generator.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use npyz::WriterBuilder;
+
+use crate::device::{Device, State};
+use crate::error::{Error, Result};
+use crate::sample::{BATCH, Sampler};
+use crate::tensor::Tensor;
+use crate::train::folder;
+use crate::train::model_file::ModelFile;
+use crate::train::step::seeded_latents;
+use crate::{files, pictures};
+
+use super::seeds::Seeds;
+
+/// How pictures are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One PNG for each seed, seed0004.png.
+    Png,
+    /// One samples.npy: float32 [n, h, w, c] in [-1, 1].
+    Npy,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sample {
+    /// A run's folder (its newest checkpoint is taken) or a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    model: PathBuf,
+    /// Which pictures: a seed always makes the same one
+    #[arg(long, default_value = "0-63", value_name = "LIST", conflicts_with = "latents")]
+    seeds: Seeds,
+    /// Latents from a file instead of seeds: float32 [n, nz]
+    #[arg(long, value_name = "FILE.npy")]
+    latents: Option<PathBuf>,
+    /// Folder for the pictures
+    #[arg(long, value_name = "FOLDER", default_value = "samples", default_value_if("grid", clap::builder::ArgPredicate::IsPresent, None))]
+    out: Option<PathBuf>,
+    /// How pictures are written to --out
+    #[arg(long, value_enum, default_value_t = Format::Png)]
+    format: Format,
+    /// All pictures as one PNG (and, without --out, nothing else); the layout is optional
+    #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
+    grid: Option<Vec<String>>,
+    /// The generator's weights as they are, rather than their moving average
+    #[arg(long)]
+    raw: bool,
+    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
+    /// GPU, else the CPU]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+/// A layout: columns and rows.
+fn layout(text: &str) -> Result<(usize, usize)> {
+    let parts = text.split_once(['x', 'X', '×']);
+    let parts = parts.and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
+    parts.filter(|&(c, r)| c > 0 && r > 0).ok_or_else(|| {
+        Error::flag("--grid", format!("{text:?} is no layout such as 8x8 (columns x rows)"))
+    })
+}
+
+impl Sample {
+    pub(super) fn run(&self) -> Result<()> {
+        let grid = match self.grid.as_deref() {
+            Some([file]) => Some((None, PathBuf::from(file))),
+            Some([size, file]) => Some((Some(layout(size)?), PathBuf::from(file))),
+            _ => None,
+        };
+        let path = folder::resolve(&self.model)?;
+        let model = ModelFile::load(&path)?;
+        let latents = match &self.latents {
+            Some(file) => read_latents(file, model.recipe.model.nz)?,
+            None => {
+                let dcgan = &model.recipe.model;
+                seeded_latents(&self.seeds.0, dcgan.nz, dcgan.preset.latent_law())
+            }
+        };
+        let names: Vec<String> = match &self.latents {
+            Some(_) => (0..latents.shape()[0]).map(|i| format!("latent{i:04}.png")).collect(),
+            None => self.seeds.0.iter().map(|seed| format!("seed{seed:04}.png")).collect(),
+        };
+        if let Some((Some((columns, rows)), _)) = grid
+            && columns * rows != names.len()
+        {
+            let what = format!(
+                "{columns}x{rows} has {} places for {} pictures; give --seeds that many",
+                columns * rows,
+                names.len()
+            );
+            return Err(Error::flag("--grid", what));
+        }
+
+        let device = Device::open(self.device.as_deref(), false)?;
+        let mut state = State::new(&device);
+        let prefix = model.load_generator(&mut state, self.raw)?;
+        let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH)?;
+        let samples = sampler.sample(&mut state, &latents)?;
+        let &[n, h, w, c] = samples.shape() else {
+            unreachable!("a sampler gives pictures")
+        };
+
+        if let Some((layout, file)) = grid {
+            let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
+            let picture = pictures::grid_of(samples.f32s(), [n, h, w, c], columns)?;
+            pictures::save_png(&file, &picture)?;
+            println!("{} pictures in {}", n, file.display());
+        }
+        if let Some(out) = &self.out {
+            std::fs::create_dir_all(out)
+                .map_err(|e| Error::file(out, files::cannot("be made a folder", &e)))?;
+            match self.format {
+                Format::Png => {
+                    for (i, name) in names.iter().enumerate() {
+                        let picture = pictures::single(samples.f32s(), [n, h, w, c], i)?;
+                        pictures::save_png(&out.join(name), &picture)?;
+                    }
+                }
+                Format::Npy => write_npy(&out.join("samples.npy"), &samples)?,
+            }
+            println!("{n} pictures in {}", out.display());
+        }
+        Ok(())
+    }
+}
+
+/// Float32 `[n, nz]` from a NumPy file.
+fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
+    let fail = |what: String| Error::file(path, what);
+    let file = File::open(path).map_err(|e| fail(files::cannot("be read", &e)))?;
+    let npy = npyz::NpyFile::new(BufReader::new(file))
+        .map_err(|e| fail(format!("is no NumPy file ({e}); --latents wants float32 [n, {nz}]")))?;
+    let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
+    let ordered = npy.order() == npyz::Order::C;
+    let wrong = || {
+        fail(format!("holds {shape:?}; --latents wants float32 [n, {nz}] in C order for this model"))
+    };
+    if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
+        return Err(wrong());
+    }
+    let numbers = npy.data::<f32>().map_err(|_| wrong())?;
+    let numbers: io::Result<Vec<f32>> = numbers.collect();
+    let numbers = numbers.map_err(|e| fail(format!("ends too early: {e}")))?;
+    if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
+        return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
+    }
+    Tensor::new(shape, numbers)
+}
+
+/// A float tensor as a NumPy file.
+fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
+    files::write_atomic(path, |out| {
+        let shape: Vec<u64> = tensor.shape().iter().map(|&s| s as u64).collect();
+        let mut writer = npyz::WriteOptions::new()
+            .default_dtype()
+            .shape(&shape)
+            .writer(out)
+            .begin_nd()?;
+        writer.extend(tensor.f32s().iter().copied())?;
+        writer.finish()
+    })
+}

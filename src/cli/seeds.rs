@@ -1,0 +1,51 @@
+//! Lists of seeds as people type them: `0-63`, `3,17,42`, `0-3,8`.
+
+/// Seeds in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seeds(pub(super) Vec<u64>);
+
+/// More seeds than this in one range are a slip of the finger.
+const MOST: u64 = 1_000_000;
+
+impl std::str::FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |s: &str| {
+            s.trim().parse::<u64>().map_err(|_| {
+                format!("{:?} is no seed; seeds are whole numbers such as 0-63 or 3,17,42", s.trim())
+            })
+        };
+        let mut seeds = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = match part.split_once('-') {
+                Some((first, last)) => (number(first)?, number(last)?),
+                None => (number(part)?, number(part)?),
+            };
+            if last < first {
+                return Err(format!("the range {part} runs backwards"));
+            }
+            if last - first >= MOST {
+                return Err(format!("the range {part} has more than {MOST} seeds"));
+            }
+            seeds.extend(first..=last);
+        }
+        Ok(Self(seeds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_ranges() {
+        let seeds = |text: &str| text.parse::<Seeds>().map(|s| s.0);
+        assert_eq!(seeds("0-3"), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(seeds("7, 3,5-6"), Ok(vec![7, 3, 5, 6]));
+        assert_eq!(seeds("18446744073709551615"), Ok(vec![u64::MAX]));
+        for bad in ["", "a", "3-1", "-1", "1-", "0-2000000", "1.5"] {
+            assert!(seeds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The loop: a trainer, its pictures and its run folder, until enough pictures were seen or someone
+//! presses Ctrl-C.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Loader, LoaderOptions, Prepare, Skipped, Source, write_skipped};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::sample::{BATCH, Sampler};
+use crate::tensor::{Data, Tensor};
+use crate::{human, pictures};
+
+use super::health::{self, Finding, Health, NonFinite, Output};
+use super::step::seeded_latents;
+use super::{LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+
+/// Pictures in a preview: the seeds 0 to 63.
+const PREVIEW: u64 = 64;
+
+/// The first preview after the one of noise; further ones double until the interval is reached.
+const FIRST_PREVIEW: u64 = 512;
+
+/// Everything that a run was started with: `options.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// What decides the numbers.
+    pub recipe: Recipe,
+    /// Where the pictures are; none for the bundled ones.
+    pub data: Option<PathBuf>,
+    /// What was found there.
+    pub data_description: String,
+    /// [`Source::fingerprint`]: other pictures cannot continue the run.
+    pub data_fingerprint: u32,
+    /// What every picture is made into.
+    pub prepare: Prepare,
+    /// Real pictures to see in all.
+    pub images: u64,
+    /// How often things happen and what is kept.
+    pub rhythm: Rhythm,
+    /// The program's version.
+    pub program: String,
+    /// The device that the run was started on.
+    pub device: String,
+}
+
+/// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rhythm {
+    /// A line of progress and of the log.
+    pub report_every: u64,
+    /// A grid of generated pictures.
+    pub preview_every: u64,
+    /// A checkpoint.
+    pub save_every: u64,
+    /// The newest checkpoints that are kept.
+    pub keep: usize,
+    /// Of the older ones the first at or after every multiple of this is kept; 0 for none.
+    pub keep_every: u64,
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All pictures were seen.
+    Done,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// A training with its surroundings.
+#[derive(Debug)]
+pub struct Session {
+    run: Run,
+    options: RunOptions,
+    source: Arc<Source>,
+    loader: Loader,
+    trainer: Trainer,
+    sampler: Sampler,
+    latents: Tensor,
+    /// Diversity of as many real pictures as a preview has.
+    real_diversity: f32,
+    health: Health,
+    progress: Progress,
+    /// Numbers since the last report.
+    window: Vec<Metrics>,
+    /// Seconds of training before this session.
+    seconds_before: f64,
+    started: Instant,
+    last_report: (Instant, u64),
+    diversity: Option<f32>,
+    skipped: Vec<Skipped>,
+    saved: Option<PathBuf>,
+}
+
+/// Whether something that happens every `every` pictures is due between `before` and `now`.
+fn due(before: u64, now: u64, every: u64) -> bool {
+    now / every > before / every
+}
+
+/// The same for previews, which come early and often at first.
+fn preview_due(before: u64, now: u64, every: u64) -> bool {
+    let mut early = FIRST_PREVIEW;
+    while early < every {
+        if before < early && early <= now {
+            return true;
+        }
+        early *= 2;
+    }
+    due(before, now, every)
+}
+
+impl Session {
+    /// Brings a trainer, its pictures and its run together. `seconds` have been trained before.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the pictures cannot be read or the folder not be written;
+    /// [`Error::Memory`] where the generator does not fit beside the training.
+    pub fn new(
+        run: Run,
+        options: RunOptions,
+        source: Arc<Source>,
+        loader: &LoaderOptions,
+        trainer: Trainer,
+        seconds: f64,
+    ) -> Result<Self> {
+        let loader =
+            Loader::start(Arc::clone(&source), options.prepare.clone(), loader, trainer.steps())?;
+        let sampler = trainer.sampler(BATCH)?;
+        let model = trainer.recipe().model;
+        let seeds: Vec<u64> = (0..PREVIEW).collect();
+        let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
+        let images = trainer.images();
+        let now = Instant::now();
+        let mut session = Self {
+            progress: Progress::new(options.images, images, std::io::stderr().is_terminal()),
+            run,
+            options,
+            source,
+            loader,
+            trainer,
+            sampler,
+            latents,
+            real_diversity: 0.0,
+            health: Health::new(Output::Probability),
+            window: Vec::new(),
+            seconds_before: seconds,
+            started: now,
+            last_report: (now, images),
+            diversity: None,
+            skipped: Vec::new(),
+            saved: None,
+        };
+        session.look_at_reals()?;
+        Ok(session)
+    }
+
+    /// Trains until all pictures were seen or Ctrl-C was pressed, and leaves a checkpoint, a preview,
+    /// the timelapse and the plot of losses behind.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where a number is none; [`Error::Lost`] or [`Error::Memory`] where the
+    /// device fails; [`Error::File`] where pictures cannot be read or files not be written. The
+    /// newest checkpoint stays as it is.
+    pub fn run(&mut self) -> Result<Ending> {
+        let result = self.train();
+        self.progress.finish();
+        result.map_err(|error| self.with_checkpoint(error))
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Run {
+        &self.run
+    }
+
+    fn train(&mut self) -> Result<Ending> {
+        self.started = Instant::now();
+        self.last_report = (self.started, self.trainer.images());
+        if self.trainer.steps() == 0 {
+            self.preview()?;
+        }
+        let rhythm = self.options.rhythm;
+        let mut ending = Ending::Done;
+        while self.trainer.images() < self.options.images {
+            if interrupt::interrupted() {
+                ending = Ending::Interrupted;
+                break;
+            }
+            let before = self.trainer.images();
+            let batch = self.loader.next_batch()?;
+            if let Some(metrics) = self.trainer.step(batch.pictures)? {
+                self.take(metrics)?;
+            }
+            let now = self.trainer.images();
+            self.progress.advance(now);
+            if due(before, now, rhythm.report_every) {
+                self.report()?;
+            }
+            if preview_due(before, now, rhythm.preview_every) {
+                self.preview()?;
+            }
+            if due(before, now, rhythm.save_every) {
+                self.save()?;
+            }
+            self.note_skipped()?;
+        }
+        self.settle()?;
+        if !self.window.is_empty() {
+            self.report()?;
+        }
+        let images = self.trainer.images();
+        if self.trainer.steps() > 0 {
+            if !self.run.checkpoint_path(images).exists() {
+                self.save()?;
+            }
+            if !self.run.fakes_path(images).exists() {
+                self.preview()?;
+            }
+        }
+        self.draw()?;
+        Ok(ending)
+    }
+
+    /// Takes the numbers of a step; one that is none ends the training.
+    fn take(&mut self, metrics: Metrics) -> Result<()> {
+        self.window.push(metrics);
+        if metrics.is_finite() {
+            return Ok(());
+        }
+        self.report()
+    }
+
+    /// Waits for the steps under way and takes their numbers.
+    fn settle(&mut self) -> Result<()> {
+        for metrics in self.trainer.finish()? {
+            self.take(metrics)?;
+        }
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Writes a line to the log, shows it, and looks after the training's health.
+    fn report(&mut self) -> Result<()> {
+        let mean = Metrics::mean(&self.window);
+        // A NaN among the numbers is one in their mean.
+        self.window.clear();
+        let (since, from) = self.last_report;
+        let images = self.trainer.images();
+        let line = LogLine {
+            step: self.trainer.steps(),
+            images,
+            epoch: images as f64 / self.source.len() as f64,
+            seconds: self.seconds(),
+            images_per_s: (images - from) as f64 / since.elapsed().as_secs_f64(),
+            loss_d: mean.loss_d,
+            loss_g: mean.loss_g,
+            d_real: mean.d_real,
+            d_fake: mean.d_fake,
+            d_fake_g: mean.d_fake_g,
+            grad_norm_d: mean.grad_norm_d,
+            grad_norm_g: mean.grad_norm_g,
+            sample_diversity: self.diversity.take(),
+            memory_bytes: Some(self.trainer.memory().total()),
+        };
+        self.last_report = (Instant::now(), images);
+        self.run.append_log(&line)?;
+        self.progress.report(&line);
+        for finding in self.health.check(&line, NonFinite::default()) {
+            match finding {
+                Finding::Warning { text, .. } => self.progress.note(&format!("warning: {text}")),
+                Finding::Fatal(text) => return Err(Error::Diverged(text)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `fakes-….png` and measures how much its pictures differ.
+    fn preview(&mut self) -> Result<()> {
+        self.settle()?;
+        let fakes = self.trainer.sample(&mut self.sampler, &self.latents)?;
+        let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives pictures") };
+        let grid = pictures::grid(fakes.f32s(), [n, h, w, c])?;
+        pictures::save_png(&self.run.fakes_path(self.trainer.images()), &grid)?;
+        if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
+            self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
+        }
+        self.plot()
+    }
+
+    /// Writes a checkpoint, unless a number in it is none.
+    fn save(&mut self) -> Result<()> {
+        self.settle()?;
+        let (tensors, metadata) = self.trainer.snapshot(self.seconds())?;
+        let broken = tensors.iter().find(|(_, t)| match t.data() {
+            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
+            _ => false,
+        });
+        if let Some((name, _)) = broken {
+            return Err(Error::Diverged(format!(
+                "{name} holds a number that is not finite: training has diverged. Lower --lr-g and \
+                 --lr-d, or start again with another --seed"
+            )));
+        }
+        let images = self.trainer.images();
+        self.saved = Some(self.run.save_checkpoint(images, &tensors, &metadata)?);
+        self.run.prune(self.options.rhythm.keep, self.options.rhythm.keep_every)?;
+        Ok(())
+    }
+
+    /// Writes `losses.png`.
+    fn plot(&self) -> Result<()> {
+        let log = self.run.log()?;
+        if log.len() < 2 {
+            return Ok(());
+        }
+        let name = self.run.path().file_name().unwrap_or_default().to_string_lossy();
+        plot::save(&self.run.losses_path(), &log, &name)
+    }
+
+    /// Writes the plot and the timelapse.
+    fn draw(&self) -> Result<()> {
+        self.plot()?;
+        let frames: Vec<PathBuf> = self.run.fakes()?.into_iter().map(|(_, path)| path).collect();
+        if frames.len() > 1 {
+            pictures::timelapse::write(&self.run.timelapse_path(), &frames)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `reals.png`, pictures from all over the set, and measures how much they differ.
+    fn look_at_reals(&mut self) -> Result<()> {
+        let prepare = &self.options.prepare;
+        let count = (PREVIEW as usize).min(self.source.len());
+        let items = (0..count).map(|i| i * self.source.len() / count);
+        let readable = items.filter_map(|item| self.source.prepared(item, prepare).ok());
+        let reals: Vec<f32> =
+            readable.flatten().map(|byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let n = reals.len() / prepare.len();
+        self.real_diversity = health::diversity(&reals, n);
+        let path = self.run.reals_path();
+        if n == 0 || path.exists() {
+            return Ok(());
+        }
+        let shape = [n, prepare.height, prepare.width, prepare.channels];
+        pictures::save_png(&path, &pictures::grid(&reals, shape)?)
+    }
+
+    /// Tells of pictures that could not be read since the last step, and lists them.
+    fn note_skipped(&mut self) -> Result<()> {
+        let skipped = self.loader.skipped();
+        if skipped.len() == self.skipped.len() {
+            return Ok(());
+        }
+        let path = self.run.skipped_path();
+        let count = skipped.len();
+        self.progress.note(&format!(
+            "{count} unreadable {} skipped so far, listed in {}",
+            if count == 1 { "picture" } else { "pictures" },
+            path.display()
+        ));
+        write_skipped(&path, &skipped)?;
+        self.skipped = skipped;
+        Ok(())
+    }
+
+    /// An error that ended the training, with the way back.
+    fn with_checkpoint(&self, error: Error) -> Error {
+        let back = match self.saved.clone().or_else(|| self.run.latest()) {
+            Some(path) => format!(
+                "; the checkpoint {} is intact: dcgan train --resume {}",
+                path.display(),
+                self.run.path().display()
+            ),
+            None => "; there is no checkpoint yet".into(),
+        };
+        match error {
+            Error::Diverged(what) => Error::Diverged(what + &back),
+            Error::Lost(what) => Error::Lost(what + &back),
+            Error::Memory(what) => Error::Memory(what + &back),
+            Error::File { path, what } => Error::File { path, what: what + &back },
+            other => other,
+        }
+    }
+}
+
+/// The first lines of a training: what, from what, on what.
+#[must_use]
+pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
+    let recipe = &options.recipe;
+    let model = &recipe.model;
+    let count = |network: &str| -> u64 {
+        let params = model.params().unwrap_or_default();
+        let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
+        own.map(|p| p.shape.iter().product::<usize>() as u64).sum()
+    };
+    format!(
+        "data      {}\n\
+         networks  {} {}x{}x{}, nz {}; G {} and D {} parameters\n\
+         training  {} images in batches of {}, seed {}\n\
+         device    {}\n\
+         memory    {} planned ({} of them state)",
+        options.data_description,
+        serde_json::to_value(model.preset).map_or(String::new(), |v| v.as_str().unwrap_or("").into()),
+        model.size.height,
+        model.size.width,
+        model.channels,
+        model.nz,
+        human::count(count("generator.")),
+        human::count(count("discriminator.")),
+        human::count(options.images),
+        recipe.batch,
+        recipe.seed,
+        device.name(),
+        human::bytes(trainer.memory().total()),
+        human::bytes(trainer.memory().states),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn previews_come_early_then_regularly() {
+        let steps: Vec<u64> = (0..40_000).step_by(64).collect();
+        let previews: Vec<u64> = steps
+            .windows(2)
+            .filter(|w| preview_due(w[0], w[1], 10_000))
+            .map(|w| w[1])
+            .collect();
+        assert_eq!(previews, [512, 1024, 2048, 4096, 8192, 10_048, 20_032, 30_016]);
+        assert!(!due(0, 64, 100) && due(64, 128, 100) && due(64, 1000, 100));
+    }
+}

@@ -1,0 +1,367 @@
+//! A training without its surroundings: networks and optimiser on a device, step by step.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Device, State};
+use crate::error::{Error, Result};
+use crate::human;
+use crate::models::Dcgan;
+use crate::nn::Layout;
+use crate::optim::Adam;
+use crate::program::{MemoryReport, Options, Program, Ticket, preflight};
+use crate::sample::Sampler;
+use crate::tape::Tape;
+use crate::tensor::{Data, Tensor};
+
+use super::step::{self, AVERAGE, KEY, Schedule, StepOptions};
+
+/// Everything that decides the numbers of a training, but its pictures and the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The networks.
+    pub model: Dcgan,
+    /// Pictures in a batch.
+    pub batch: usize,
+    /// Decides initial weights, latents, the order of pictures, flips and crops.
+    pub seed: u64,
+    /// The discriminator's learning rate.
+    pub lr_d: f64,
+    /// The generator's learning rate.
+    pub lr_g: f64,
+    /// Adam's decay of the mean of gradients.
+    pub beta1: f32,
+    /// Adam's decay of the mean of squared gradients.
+    pub beta2: f32,
+    /// One-sided label smoothing: real pictures are called real with probability `1 − smooth`.
+    pub smooth: f32,
+    /// Half-life of the generator's moving average, in pictures; 0 for no average.
+    pub ema: u64,
+}
+
+/// Share of the pictures seen so far that the average's half-life may not exceed: early on the
+/// generator changes fast, and an average over its first noise would show for long (Karras et al.,
+/// arXiv 2006.06676, appendix).
+const EMA_RAMP: f64 = 0.05;
+
+impl Recipe {
+    /// The recipe of a preset at default settings.
+    #[must_use]
+    pub fn new(model: Dcgan) -> Self {
+        let batch = model.preset.defaults().1;
+        Self {
+            model,
+            batch,
+            seed: 0,
+            lr_d: 2e-4,
+            lr_g: 2e-4,
+            beta1: 0.5,
+            beta2: 0.999,
+            smooth: 0.0,
+            ema: 10_000,
+        }
+    }
+
+    fn adam(&self) -> Adam {
+        Adam { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 }
+    }
+
+    fn step_options(&self) -> StepOptions {
+        StepOptions {
+            model: self.model,
+            batch: self.batch,
+            adam: self.adam(),
+            smooth: self.smooth,
+            average: self.ema > 0,
+            feed_latents: false,
+            fetch_gradients: false,
+        }
+    }
+
+    /// The numbers of step `step`, from 1.
+    fn schedule(&self, step: u64) -> Schedule {
+        let [rate_d, root] = self.adam().schedule(self.lr_d, step);
+        let [rate_g, _] = self.adam().schedule(self.lr_g, step);
+        let seen = (step * self.batch as u64) as f64;
+        let half_life = (self.ema as f64).min(EMA_RAMP * seen).max(1e-8);
+        let average = 1.0 - 0.5_f64.powf(self.batch as f64 / half_life);
+        Schedule { rate_d, rate_g, root, average: average as f32 }
+    }
+
+    /// The step as a tape.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where the recipe makes no network.
+    pub fn tape(&self) -> Result<Tape> {
+        let mut tape = Tape::new();
+        step::record(&mut tape, &self.step_options())?;
+        Ok(tape)
+    }
+}
+
+/// The numbers of one step, or means of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// The discriminator's loss.
+    pub loss_d: f32,
+    /// The generator's loss.
+    pub loss_g: f32,
+    /// Mean of sigmoid(D(x)).
+    pub d_real: f32,
+    /// Mean of sigmoid(D(G(z))) in D's step.
+    pub d_fake: f32,
+    /// The same in G's step.
+    pub d_fake_g: f32,
+    /// Euclidean norm of D's gradient.
+    pub grad_norm_d: f32,
+    /// Euclidean norm of G's gradient.
+    pub grad_norm_g: f32,
+}
+
+impl Metrics {
+    fn of(fetched: &BTreeMap<String, Tensor>) -> Self {
+        let get = |name: &str| fetched.get(name).map_or(f32::NAN, |t| t.f32s()[0]);
+        Self {
+            loss_d: get("loss_d"),
+            loss_g: get("loss_g"),
+            d_real: get("d_real"),
+            d_fake: get("d_fake"),
+            d_fake_g: get("d_fake_g"),
+            grad_norm_d: get("grad_norm_d"),
+            grad_norm_g: get("grad_norm_g"),
+        }
+    }
+
+    fn numbers(&mut self) -> [&mut f32; 7] {
+        [
+            &mut self.loss_d,
+            &mut self.loss_g,
+            &mut self.d_real,
+            &mut self.d_fake,
+            &mut self.d_fake_g,
+            &mut self.grad_norm_d,
+            &mut self.grad_norm_g,
+        ]
+    }
+
+    /// The mean of several; zeros of none.
+    #[must_use]
+    pub fn mean(many: &[Self]) -> Self {
+        let mut mean = Self::default();
+        for one in many {
+            let mut one = *one;
+            for (mean, x) in mean.numbers().into_iter().zip(one.numbers()) {
+                *mean += *x / many.len() as f32;
+            }
+        }
+        mean
+    }
+
+    /// Whether every number is one.
+    #[must_use]
+    pub fn is_finite(mut self) -> bool {
+        self.numbers().into_iter().all(|x| x.is_finite())
+    }
+}
+
+/// Steps whose results have not come back yet: the CPU does not wait for the device.
+const LATE: usize = 2;
+
+/// Networks in training on one device.
+#[derive(Debug)]
+pub struct Trainer {
+    recipe: Recipe,
+    state: State,
+    program: Program,
+    pending: VecDeque<Ticket>,
+    /// Steps done.
+    step: u64,
+}
+
+impl Trainer {
+    /// Fresh networks.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
+    /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
+    /// the device fails.
+    pub fn new(recipe: Recipe, device: &Device, memory_limit: Option<u64>) -> Result<Self> {
+        let state = step::initial_state(&recipe.model, recipe.ema > 0, recipe.seed)?;
+        Self::with_state(recipe, device, memory_limit, state, 0)
+    }
+
+    /// Networks as [`Trainer::tensors`] gave them after `step` steps.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape.
+    pub fn resume(
+        recipe: Recipe,
+        device: &Device,
+        memory_limit: Option<u64>,
+        tensors: &BTreeMap<String, Tensor>,
+        step: u64,
+    ) -> Result<Self> {
+        let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
+        let mut state = Vec::new();
+        for param in step::params(&recipe.model, recipe.ema > 0)? {
+            let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
+            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+            state.push((param.name, value));
+        }
+        let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
+        state.push((KEY.into(), key.clone()));
+        Self::with_state(recipe, device, memory_limit, state, step)
+    }
+
+    fn with_state(
+        recipe: Recipe,
+        device: &Device,
+        memory_limit: Option<u64>,
+        values: Vec<(String, Tensor)>,
+        step: u64,
+    ) -> Result<Self> {
+        let limit = match (memory_limit, device.free_memory()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let options = Options { memory_limit: limit, ..Options::default() };
+        let advise = |error: Error| match error {
+            Error::Memory(what) => Error::Memory(advice(&recipe, device, &options, &what)),
+            other => other,
+        };
+        let tape = recipe.tape()?;
+        preflight(&tape, device, &options).map_err(advise)?;
+        let mut state = State::new(device);
+        for (name, value) in values {
+            state.set(&name, &value).map_err(advise)?;
+        }
+        let program = Program::compile(&tape, &state, &options).map_err(advise)?;
+        Ok(Self { recipe, state, program, pending: VecDeque::new(), step })
+    }
+
+    /// The recipe.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Steps done.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Real pictures seen.
+    #[must_use]
+    pub fn images(&self) -> u64 {
+        self.step * self.recipe.batch as u64
+    }
+
+    /// What the step keeps in memory.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryReport {
+        self.program.memory()
+    }
+
+    /// Starts one step on `pictures` (bytes, `[batch, h, w, c]`) and returns the numbers of an
+    /// earlier one, where they have come back by now.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the batch has another shape; [`Error::Lost`] or [`Error::Memory`]
+    /// where the device fails.
+    pub fn step(&mut self, pictures: Vec<u8>) -> Result<Option<Metrics>> {
+        let Dcgan { size, channels, .. } = self.recipe.model;
+        let shape = [self.recipe.batch, size.height, size.width, channels];
+        let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
+        let schedule = self.recipe.schedule(self.step + 1).tensor();
+        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        let ticket = self.program.run(&mut self.state, &feeds)?;
+        self.step += 1;
+        self.pending.push_back(ticket);
+        if self.pending.len() > LATE { self.take() } else { Ok(None) }
+    }
+
+    fn take(&mut self) -> Result<Option<Metrics>> {
+        let Some(ticket) = self.pending.pop_front() else { return Ok(None) };
+        Ok(Some(Metrics::of(&self.program.take(ticket)?)))
+    }
+
+    /// Waits for all steps and returns the numbers that had not come back yet.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device fails.
+    pub fn finish(&mut self) -> Result<Vec<Metrics>> {
+        let mut rest = Vec::new();
+        while let Some(metrics) = self.take()? {
+            rest.push(metrics);
+        }
+        Ok(rest)
+    }
+
+    /// Every tensor of the training by name, as files hold them: networks, optimiser, average, key.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device fails.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = BTreeMap::new();
+        for param in step::params(&self.recipe.model, self.recipe.ema > 0)? {
+            let value = param.layout.to_file(&self.state.get(&param.name)?)?;
+            tensors.insert(param.name, value);
+        }
+        tensors.insert(KEY.into(), Layout::Plain.to_file(&self.state.get(KEY)?)?);
+        Ok(tensors)
+    }
+
+    /// A sampler of the generator on the training's own weights: the averaged ones where there are
+    /// any.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the device is full.
+    pub fn sampler(&self, batch: usize) -> Result<Sampler> {
+        let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
+        Sampler::new(&self.recipe.model, &self.state, prefix, batch)
+    }
+
+    /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device fails.
+    pub fn sample(&mut self, sampler: &mut Sampler, latents: &Tensor) -> Result<Tensor> {
+        sampler.sample(&mut self.state, latents)
+    }
+}
+
+/// What did not fit, and the batch that would.
+fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> String {
+    // Where the driver said no and no limit is known, what it gave before it did is one.
+    let options = match (options.memory_limit, device) {
+        (None, Device::Gpu(gpu)) => {
+            Options { memory_limit: Some(gpu.allocated_bytes()), ..options.clone() }
+        }
+        _ => options.clone(),
+    };
+    let fits = |batch: usize| {
+        let smaller = Recipe { batch, ..recipe.clone() };
+        smaller.tape().and_then(|tape| preflight(&tape, device, &options)).is_ok()
+    };
+    let (mut good, mut bad) = (0, recipe.batch);
+    while bad - good > 1 {
+        let middle = good.midpoint(bad);
+        if fits(middle) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    let advice = match good {
+        0 | 1 => "not even two pictures fit: lower --size, --ngf and --ndf, or take another --device"
+            .into(),
+        fits => format!("--batch {fits} fits"),
+    };
+    let device = match options.memory_limit {
+        Some(limit) => format!("{} ({} free)", device.name(), human::bytes(limit)),
+        None => device.name(),
+    };
+    format!("--batch {} does not fit {device}: {what}; {advice}", recipe.batch)
+}
