@@ -1,7 +1,7 @@
 //! dcgan
 
-pub mod data;
 pub mod cli;
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;

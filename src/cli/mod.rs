@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod data;
+mod devices;
+mod output;
 mod sample;
 mod seeds;
 mod train;
@@ -32,6 +35,10 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
+    /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
+    Data(data::Data),
+    /// List the CPU and the GPUs that programs can run on
+    Devices(devices::Devices),
 }
 
 impl Cli {
@@ -43,6 +50,8 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Data(command) => command.run(),
+            Command::Devices(command) => command.run(),
         }
     }
 }

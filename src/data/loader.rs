@@ -111,6 +111,11 @@ impl std::fmt::Display for Skipped {
     }
 }
 
+/// Whether `bad` unreadable pictures of `len` are more than training puts up with: a tenth.
+pub(super) fn is_too_many(bad: usize, len: usize) -> bool {
+    bad * 10 > len
+}
+
 /// Writes skipped pictures to a text file, one a line.
 ///
 /// # Errors
@@ -350,7 +355,7 @@ impl Pool {
         let skipped = self.skipped();
         let (len, bad) = (self.order.count, skipped.len());
         let example = || skipped.values().next().map_or(String::new(), ToString::to_string);
-        if bad * 10 > len {
+        if is_too_many(bad, len) {
             return Err(Error::file(
                 self.source.origin(),
                 format!(

@@ -8,7 +8,7 @@ use image::RgbImage;
 use image::imageops;
 use rayon::prelude::*;
 
-use super::loader::Skipped;
+use super::loader::{Skipped, is_too_many};
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
 use super::source::{Source, count, grouped};
@@ -143,6 +143,14 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
         prepare: prepare.clone(),
         time,
     })
+}
+
+impl Report {
+    /// Whether training refuses the set, as too much of it is unreadable.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        is_too_many(self.skipped.len(), self.listed)
+    }
 }
 
 impl fmt::Display for Report {

@@ -9,6 +9,7 @@ use crate::tensor::{DType, Data, Tensor};
 
 mod cpu;
 pub mod gpu;
+pub mod host;
 mod script;
 
 pub use cpu::CpuBuffer;
