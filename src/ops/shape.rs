@@ -18,7 +18,7 @@ impl Op for Reshape {
     }
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        if inputs[0].iter().product::<usize>() == self.0.iter().product() {
+        if inputs[0].iter().product::<usize>() == self.0.iter().product::<usize>() {
             Ok(self.0.clone())
         } else {
             Err(format!("{:?} has another number of elements", self.0))
@@ -37,8 +37,10 @@ impl Op for Reshape {
 /// Elements `start .. start + len` of the flattened input, as a vector.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
-    start: usize,
-    len: usize,
+    /// The first element.
+    pub start: usize,
+    /// How many.
+    pub len: usize,
 }
 
 impl Op for Range {
@@ -177,7 +179,7 @@ macro_rules! by_gather {
 
 /// Axis `d` of the output is axis `axes[d]` of the input.
 #[derive(Clone, Debug)]
-pub struct Permute(Vec<usize>);
+pub struct Permute(pub Vec<usize>);
 
 impl Permute {
     fn gather(&self, x: &[usize], y: &[usize]) -> Gather {
@@ -221,8 +223,10 @@ impl Op for Permute {
 /// The box that starts at `start` and has the sizes `size`.
 #[derive(Clone, Debug)]
 pub struct SliceBox {
-    start: Vec<usize>,
-    size: Vec<usize>,
+    /// The corner nearest the origin.
+    pub start: Vec<usize>,
+    /// The sizes.
+    pub size: Vec<usize>,
 }
 
 impl SliceBox {
@@ -260,8 +264,10 @@ impl Op for SliceBox {
 /// A box of zeros of `shape` with the input at `start`.
 #[derive(Clone, Debug)]
 pub struct Pad {
-    start: Vec<usize>,
-    shape: Vec<usize>,
+    /// Where the input's first element goes.
+    pub start: Vec<usize>,
+    /// The output's shape.
+    pub shape: Vec<usize>,
 }
 
 impl Pad {
