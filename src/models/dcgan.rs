@@ -1,0 +1,305 @@
+//! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, and those of
+//! PyTorch's well-known example.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::{Layer, Layout, Param, Sequential};
+use crate::ops::conv::ConvSpec;
+
+/// Which of the two families of networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// PyTorch's DCGAN example: 4×4 kernels, normal latents; weights are exchangeable.
+    Pytorch,
+    /// The paper and its authors' code: 5×5 kernels, uniform latents, a linear projection.
+    Paper,
+}
+
+/// The law of a latent vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LatentLaw {
+    /// Standard normal numbers.
+    Normal,
+    /// Uniform numbers in [−1, 1].
+    Uniform,
+}
+
+impl Preset {
+    /// The law of its latents.
+    #[must_use]
+    pub const fn latent_law(self) -> LatentLaw {
+        match self {
+            Self::Pytorch => LatentLaw::Normal,
+            Self::Paper => LatentLaw::Uniform,
+        }
+    }
+
+    /// Default width of both networks (`ngf`, `ndf`) and default batch.
+    #[must_use]
+    pub const fn defaults(self) -> (usize, usize) {
+        match self {
+            Self::Pytorch => (64, 64),
+            Self::Paper => (128, 128),
+        }
+    }
+}
+
+/// Height and width of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Height.
+    pub height: usize,
+    /// Width.
+    pub width: usize,
+}
+
+/// The smallest and largest side.
+const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// How wide the narrowest layer's picture may be, and the widest side of it.
+const BASE: std::ops::RangeInclusive<usize> = 4..=7;
+const LONGEST_BASE: usize = 32;
+
+impl Size {
+    /// The picture that the generator starts from, and how often it is doubled: the shorter side is
+    /// 4 to 7.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] (`--size`) where no base times a power of two gives the size; it names the
+    /// nearest sizes that work.
+    pub fn base(self) -> Result<([usize; 2], usize)> {
+        let Self { height, width } = self;
+        let fail = |what: String| Err(Error::flag("--size", what));
+        if !SIDES.contains(&height) || !SIDES.contains(&width) {
+            return fail(format!("{self}: both sides must lie between 8 and 256"));
+        }
+        for doublings in 1..=6 {
+            let factor = 1 << doublings;
+            if height % factor == 0 && width % factor == 0 {
+                let base = [height / factor, width / factor];
+                if BASE.contains(&base[0].min(base[1])) && base[0].max(base[1]) <= LONGEST_BASE {
+                    return Ok((base, doublings));
+                }
+            }
+        }
+        let works = |side: usize| (Self { height: side, width: side }).base().is_ok();
+        let near = |side: usize| {
+            let below = (8..side).rev().find(|&s| works(s));
+            let above = (side + 1..=256).find(|&s| works(s));
+            [below, above].into_iter().flatten().map(|s| s.to_string()).collect::<Vec<_>>()
+        };
+        let mut sides = near(height);
+        if width != height {
+            sides.extend(near(width));
+        }
+        fail(format!(
+            "{self} is no base of 4 to 7 pixels doubled a whole number of times; sides that work: {}",
+            sides.join(", ")
+        ))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.height == self.width {
+            write!(f, "{}", self.height)
+        } else {
+            write!(f, "{}x{}", self.height, self.width)
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    /// `64`, or height × width as `96x64`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let side = |s: &str| {
+            s.parse::<usize>().map_err(|_| format!("{text:?} is no size such as 64 or 96x64"))
+        };
+        let (height, width) = match text.split_once(['x', 'X', '×']) {
+            Some((h, w)) => (side(h)?, side(w)?),
+            None => (side(text)?, side(text)?),
+        };
+        let size = Self { height, width };
+        size.base().map_err(|e| e.to_string().replace("--size: ", ""))?;
+        Ok(size)
+    }
+}
+
+/// What a DCGAN's two networks are made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dcgan {
+    /// The family.
+    pub preset: Preset,
+    /// Size of the pictures.
+    pub size: Size,
+    /// Channels of the pictures: 1, 3 or 4.
+    pub channels: usize,
+    /// Length of a latent vector.
+    pub nz: usize,
+    /// Channels of the generator's last hidden picture.
+    pub ngf: usize,
+    /// Channels of the discriminator's first hidden picture.
+    pub ndf: usize,
+}
+
+/// How many times `ngf` or `ndf` the deepest picture may have channels.
+const WIDEST: usize = 16;
+
+/// The discriminator's slope (paper, section 3).
+const SLOPE: f32 = 0.2;
+
+impl Dcgan {
+    /// Channels of the hidden pictures, from the largest picture to the smallest.
+    fn widths(&self, width: usize, doublings: usize) -> Vec<usize> {
+        (0..doublings).map(|i| width * (1 << i).min(WIDEST)).collect()
+    }
+
+    /// Kernel and padding of the strided convolutions.
+    const fn kernel(&self) -> ([usize; 2], [usize; 2]) {
+        match self.preset {
+            Preset::Pytorch => ([4, 4], [1, 1]),
+            Preset::Paper => ([5, 5], [2, 2]),
+        }
+    }
+
+    /// The geometry that covers a whole picture of size `base` with one kernel.
+    const fn dense(base: [usize; 2]) -> ConvSpec {
+        ConvSpec { kernel: base, stride: [1, 1], pad: [0, 0], large: base, small: [1, 1] }
+    }
+
+    /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]` in [−1, 1].
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where [`Size::base`] fails.
+    pub fn generator(&self) -> Result<Sequential> {
+        let (base, doublings) = self.size.base()?;
+        let widths = self.widths(self.ngf, doublings);
+        let deepest = widths[doublings - 1];
+        let paper = self.preset == Preset::Paper;
+        let layout = if paper { Layout::Project } else { Layout::Conv };
+        let first = Layer::ConvTranspose {
+            spec: Self::dense(base),
+            large: deepest,
+            small: self.nz,
+            layout,
+        };
+        let mut layers = vec![first];
+        if paper {
+            layers.push(Layer::Identity); // the reshape to a picture
+        }
+        layers.push(Layer::BatchNorm { channels: deepest });
+        layers.push(Layer::LeakyRelu { slope: 0.0 });
+        for i in (0..doublings).rev() {
+            let small = base.map(|b| b << (doublings - 1 - i));
+            let spec = self.strided(small.map(|s| 2 * s))?;
+            let large = if i == 0 { self.channels } else { widths[i - 1] };
+            layers.push(Layer::ConvTranspose { spec, large, small: widths[i], layout: Layout::Conv });
+            if i == 0 {
+                layers.push(Layer::Tanh);
+            } else {
+                layers.push(Layer::BatchNorm { channels: large });
+                layers.push(Layer::LeakyRelu { slope: 0.0 });
+            }
+        }
+        Ok(Sequential { layers })
+    }
+
+    /// The discriminator: `[n, h, w, c]` to a logit `[n, 1, 1, 1]`.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where [`Size::base`] fails.
+    pub fn discriminator(&self) -> Result<Sequential> {
+        let (base, doublings) = self.size.base()?;
+        let widths = self.widths(self.ndf, doublings);
+        let mut layers = Vec::new();
+        for i in 0..doublings {
+            let spec = self.strided(base.map(|b| b << (doublings - i)))?;
+            let large = if i == 0 { self.channels } else { widths[i - 1] };
+            layers.push(Layer::Conv { spec, large, small: widths[i], layout: Layout::Conv });
+            if i > 0 {
+                layers.push(Layer::BatchNorm { channels: widths[i] });
+            }
+            layers.push(Layer::LeakyRelu { slope: SLOPE });
+        }
+        let paper = self.preset == Preset::Paper;
+        if paper {
+            layers.push(Layer::Identity); // the flattening
+        }
+        layers.push(Layer::Conv {
+            spec: Self::dense(base),
+            large: widths[doublings - 1],
+            small: 1,
+            layout: if paper { Layout::Flatten } else { Layout::Conv },
+        });
+        Ok(Sequential { layers })
+    }
+
+    /// The geometry of the convolution that halves a picture of size `large`.
+    fn strided(&self, large: [usize; 2]) -> Result<ConvSpec> {
+        let (kernel, pad) = self.kernel();
+        ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
+    }
+
+    /// All tensors of the generator and of the discriminator.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where [`Size::base`] fails.
+    pub fn params(&self) -> Result<Vec<Param>> {
+        let mut params = self.generator()?.params("generator");
+        params.extend(self.discriminator()?.params("discriminator"));
+        Ok(params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(size: usize, preset: Preset) -> Dcgan {
+        let size = Size { height: size, width: size };
+        Dcgan { preset, size, channels: 3, nz: 100, ngf: 64, ndf: 64 }
+    }
+
+    /// 3,576,704 and 2,765,568: the counts of PyTorch's example.
+    #[test]
+    fn pytorch_64_has_the_known_number_of_parameters() {
+        let model = model(64, Preset::Pytorch);
+        let count = |network: &str| -> usize {
+            let params = model.params().expect("64 works");
+            let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
+            own.map(|p| p.shape.iter().product::<usize>()).sum()
+        };
+        assert_eq!(count("generator"), 3_576_704);
+        assert_eq!(count("discriminator"), 2_765_568);
+    }
+
+    #[test]
+    fn paper_64_starts_with_1024_channels() {
+        let model = Dcgan { ngf: 128, ndf: 128, ..model(64, Preset::Paper) };
+        let params = model.params().expect("64 works");
+        assert_eq!(params[0].layout.file_shape(&params[0].shape), [1024 * 16, 100]);
+    }
+
+    #[test]
+    fn sizes() {
+        let base = |s: &str| s.parse::<Size>().ok().and_then(|s| s.base().ok());
+        assert_eq!(base("64"), Some(([4, 4], 4)));
+        assert_eq!(base("96x64"), Some(([6, 4], 4)));
+        assert_eq!(base("28"), Some(([7, 7], 2)));
+        assert_eq!(base("8"), Some(([4, 4], 1)));
+        assert_eq!(base("256"), Some(([4, 4], 6)));
+        for bad in ["0", "7", "100", "65", "512", "64x", "x", "-64", "256x8"] {
+            assert_eq!(base(bad), None, "{bad}");
+        }
+        let error = "100".parse::<Size>().expect_err("100 is 25 · 4");
+        assert!(error.contains("96, 112"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Networks.
+
+pub mod dcgan;
+
+pub use dcgan::{Dcgan, LatentLaw, Preset};

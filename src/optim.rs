@@ -1,0 +1,121 @@
+//! Optimisers: elementwise nodes that assign states, fused into one kernel for each parameter.
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+/// Adam (Kingma and Ba, arXiv 1412.6980), as `torch.optim.Adam`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Decay of the mean of gradients.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f32,
+    /// Added to the root, outside of it.
+    pub eps: f32,
+}
+
+impl Adam {
+    /// The two numbers of step `step` (from 1) that depend on it, from `lr`: the step size
+    /// `lr / (1 − β₁ᵗ)` and the factor `1 / √(1 − β₂ᵗ)` of the root. Made in `f64` on the host,
+    /// since powers of a number near 1 lose everything in `f32`.
+    #[must_use]
+    pub fn schedule(&self, lr: f64, step: u64) -> [f32; 2] {
+        let t = step as f64;
+        // β as it is in f32: 1 − 0.999f32 is not 0.001.
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(t);
+        [(lr / correction(self.beta1)) as f32, (1.0 / correction(self.beta2).sqrt()) as f32]
+    }
+
+    /// Updates the state called `name` by its gradient `g`; `rate` and `root` are the two scalars of
+    /// [`Adam::schedule`]. Its moments are the states `adam.m.<name>` and `adam.v.<name>`.
+    ///
+    /// ```text
+    /// m ← m + (1 − β₁)(g − m)      v ← β₂ v + (1 − β₂) g²      p ← p − rate · m / (√v · root + ε)
+    /// ```
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var, root: Var) -> Result<()> {
+        let shape = t.shape(g).to_vec();
+        let [m_name, v_name] = Self::moments(name);
+        let p = t.read(name, &shape, DType::F32)?;
+        let m = t.read(&m_name, &shape, DType::F32)?;
+        let v = t.read(&v_name, &shape, DType::F32)?;
+
+        let ahead = t.sub(g, m)?;
+        let ahead = t.affine(ahead, 1.0 - self.beta1, 0.0)?;
+        let m = t.add(m, ahead)?;
+
+        let square = t.mul(g, g)?;
+        let square = t.affine(square, 1.0 - self.beta2, 0.0)?;
+        let v = t.affine(v, self.beta2, 0.0)?;
+        let v = t.add(v, square)?;
+
+        let deviation = t.sqrt(v)?;
+        let deviation = t.mul(deviation, root)?;
+        let deviation = t.affine(deviation, 1.0, self.eps)?;
+        let step = t.div(m, deviation)?;
+        let step = t.mul(step, rate)?;
+        let p = t.sub(p, step)?;
+
+        t.assign(&m_name, m)?;
+        t.assign(&v_name, v)?;
+        t.assign(name, p)
+    }
+
+    /// The states that hold the moments of the state called `name`.
+    #[must_use]
+    pub fn moments(name: &str) -> [String; 2] {
+        [format!("adam.m.{name}"), format!("adam.v.{name}")]
+    }
+}
+
+/// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Decay of the running gradient; 0 for none.
+    pub momentum: f32,
+}
+
+impl Sgd {
+    /// Updates the state called `name` by its gradient `g` and the scalar `rate`. The running
+    /// gradient is the state `sgd.<name>`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
+        let shape = t.shape(g).to_vec();
+        let p = t.read(name, &shape, DType::F32)?;
+        let mut direction = g;
+        if self.momentum != 0.0 {
+            let running = format!("sgd.{name}");
+            let old = t.read(&running, &shape, DType::F32)?;
+            let old = t.affine(old, self.momentum, 0.0)?;
+            direction = t.add(old, g)?;
+            t.assign(&running, direction)?;
+        }
+        let step = t.mul(direction, rate)?;
+        let p = t.sub(p, step)?;
+        t.assign(name, p)
+    }
+}
+
+/// Moves the state `average` towards the value of the state `name`: `a ← a + weight (p − a)`.
+///
+/// # Errors
+/// [`crate::error::Error::Tensor`] where the two have different shapes.
+pub fn moving_average(
+    t: &mut Tape,
+    average: &str,
+    name: &str,
+    shape: &[usize],
+    weight: Var,
+) -> Result<()> {
+    let a = t.read(average, shape, DType::F32)?;
+    let p = t.read(name, shape, DType::F32)?;
+    let ahead = t.sub(p, a)?;
+    let ahead = t.mul(ahead, weight)?;
+    let a = t.add(a, ahead)?;
+    t.assign(average, a)
+}

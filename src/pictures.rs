@@ -1,0 +1,231 @@
+//! From the numbers of a network to pictures that people look at: bytes, grids, PNG files.
+//!
+//! Images are `[n, h, w, c]` with values in [-1, 1] and one (grey), three (RGB) or four (RGBA)
+//! channels.
+
+pub mod timelapse;
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::imageops;
+use image::{DynamicImage, GenericImage as _, GrayImage, ImageFormat, RgbImage, RgbaImage};
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Pixels between the pictures of a grid and around it.
+const MARGIN: u32 = 2;
+
+/// Pictures smaller than this are shown enlarged in grids.
+const VIEWABLE: u32 = 64;
+
+/// A value in [-1, 1] as a byte: 0 for -1 and below, 255 for 1 and above, to the nearest, halves
+/// away from zero. NaN becomes 128, mid-grey: a preview must not fail where the training itself
+/// has to say that it diverged.
+#[must_use]
+pub fn byte(value: f32) -> u8 {
+    if value.is_nan() {
+        return 128;
+    }
+    // A float to integer cast keeps to the ends of the range.
+    ((value + 1.0) * 127.5).round() as u8
+}
+
+/// [`byte`] of every value.
+#[must_use]
+pub fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().copied().map(byte).collect()
+}
+
+/// The `index`-th of `images`.
+///
+/// # Errors
+/// [`Error::Shape`] where the values do not fill the shape, the channels are not 1, 3 or 4, or
+/// there is no such image.
+pub fn single(images: &[f32], shape: [usize; 4], index: usize) -> Result<DynamicImage> {
+    let [n, h, w, c] = shape;
+    let wrong = |what: &str| Error::Shape {
+        op: "picture",
+        what: what.to_owned(),
+        shapes: vec![shape.to_vec(), vec![images.len()]],
+    };
+    if n.checked_mul(h * w * c) != Some(images.len()) {
+        return Err(wrong("the values do not fill the shape"));
+    }
+    if index >= n || h == 0 || w == 0 {
+        return Err(wrong("there is no such picture"));
+    }
+    let pixels = bytes(&images[index * h * w * c..(index + 1) * h * w * c]);
+    let (w, h) = (w as u32, h as u32);
+    let picture = match c {
+        1 => GrayImage::from_raw(w, h, pixels).map(DynamicImage::from),
+        3 => RgbImage::from_raw(w, h, pixels).map(DynamicImage::from),
+        4 => RgbaImage::from_raw(w, h, pixels).map(DynamicImage::from),
+        _ => return Err(wrong("a picture has 1, 3 or 4 channels")),
+    };
+    Ok(picture.expect("the slice holds h * w * c bytes"))
+}
+
+/// All of `images` in rows of [`columns`], tiny ones enlarged, with black margins.
+///
+/// # Errors
+/// As [`single`]; no images at all is an error too.
+pub fn grid(images: &[f32], shape: [usize; 4]) -> Result<DynamicImage> {
+    grid_of(images, shape, columns(shape[0]))
+}
+
+/// [`grid`] with so many columns.
+///
+/// # Errors
+/// As [`grid`].
+pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<DynamicImage> {
+    let columns = columns.clamp(1, shape[0].max(1));
+    let rows = shape[0].div_ceil(columns) as u32;
+    let first = single(images, shape, 0)?;
+    let factor = (VIEWABLE / first.width().max(first.height())).max(1);
+    let (w, h) = (first.width() * factor, first.height() * factor);
+    let mut grid = DynamicImage::new(
+        MARGIN + columns as u32 * (w + MARGIN),
+        MARGIN + rows * (h + MARGIN),
+        first.color(),
+    );
+    if shape[3] == 4 {
+        // Opaque margins, as in the other kinds.
+        grid.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut()).for_each(|p| p.0[3] = 255);
+    }
+    for i in 0..shape[0] {
+        let picture = upscale(&single(images, shape, i)?, factor);
+        let (x, y) = ((i % columns) as u32, (i / columns) as u32);
+        grid.copy_from(&picture, MARGIN + x * (w + MARGIN), MARGIN + y * (h + MARGIN))
+            .expect("the grid was made large enough");
+    }
+    Ok(grid)
+}
+
+/// The number of columns for `n` pictures: near-square and without a hole where that is possible,
+/// rather wide than high. 64 gives 8, 32 gives 8, 10 gives 5, 7 gives 3.
+#[must_use]
+pub fn columns(n: usize) -> usize {
+    let side = (1..).find(|s| s * s >= n).unwrap_or(1);
+    (side..=2 * side).find(|&columns| n.is_multiple_of(columns) && columns <= n).unwrap_or(side)
+}
+
+/// `picture` with every pixel `factor` times as wide and high.
+#[must_use]
+pub fn upscale(picture: &DynamicImage, factor: u32) -> DynamicImage {
+    if factor <= 1 {
+        return picture.clone();
+    }
+    let (w, h) = (picture.width() * factor, picture.height() * factor);
+    picture.resize_exact(w, h, imageops::FilterType::Nearest)
+}
+
+/// Writes a picture as PNG: wholly, or not at all.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written.
+pub fn save_png(path: &Path, picture: &DynamicImage) -> Result<()> {
+    let mut png = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|error| Error::file(path, format!("cannot be made a PNG: {error}")))?;
+    files::write_bytes(path, png.get_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use image::GenericImageView as _;
+
+    use super::*;
+
+    #[test]
+    fn values_become_the_nearest_byte() {
+        for b in 0..=255_u8 {
+            // What the loader makes of a byte comes back as that byte.
+            assert_eq!(byte(f32::from(b) / 127.5 - 1.0), b);
+        }
+        let half = |k: f32| k / 127.5 - 1.0;
+        assert_eq!((byte(half(99.4)), byte(half(99.6))), (99, 100));
+        assert_eq!(byte(0.0), 128, "127.5 is rounded away from zero");
+        assert_eq!((byte(-1.3), byte(7.0)), (0, 255));
+        assert_eq!((byte(f32::NEG_INFINITY), byte(f32::INFINITY)), (0, 255));
+        assert_eq!(byte(f32::NAN), 128);
+    }
+
+    #[test]
+    fn grids_are_near_square_and_without_holes_where_possible() {
+        let cases =
+            [(1, 1), (2, 2), (3, 3), (4, 2), (5, 5), (7, 3), (10, 5), (11, 4), (12, 4), (16, 4)];
+        for (n, expected) in cases.into_iter().chain([(32, 8), (36, 6), (64, 8), (100, 10)]) {
+            assert_eq!(columns(n), expected, "{n} pictures");
+        }
+    }
+
+    /// `n` pictures, each of one value: 0, 1, 2… as bytes.
+    fn flat(shape: [usize; 4]) -> Vec<f32> {
+        let [n, h, w, c] = shape;
+        (0..n).flat_map(|i| vec![i as f32 / 127.5 - 1.0; h * w * c]).collect()
+    }
+
+    #[test]
+    fn a_grid_has_every_picture_in_its_place() {
+        // Wider than high and larger than what is enlarged.
+        let shape = [7, 50, 70, 3];
+        let grid = grid(&flat(shape), shape).unwrap().into_rgb8();
+        assert_eq!(grid.dimensions(), (2 + 3 * 72, 2 + 3 * 52));
+        for i in 0..7_u32 {
+            let (x, y) = (2 + i % 3 * 72, 2 + i / 3 * 52);
+            let expected = [i as u8; 3];
+            assert_eq!(grid.get_pixel(x, y).0, expected);
+            assert_eq!(grid.get_pixel(x + 69, y + 49).0, expected);
+        }
+        assert_eq!(grid.get_pixel(2 + 72 * 2, 2 + 52 * 2).0, [0; 3], "an empty place is black");
+        assert_eq!(grid.get_pixel(2 + 70, 2).0, [0; 3], "the margin is black");
+    }
+
+    #[test]
+    fn tiny_pictures_are_enlarged_pixel_by_pixel() {
+        let shape = [2, 8, 8, 1];
+        let mut images = flat(shape);
+        images[0] = 1.0;
+        let grid = grid(&images, shape).unwrap();
+        assert_eq!(grid.dimensions(), (2 + 2 * 66, 2 + 66));
+        let grid = grid.into_luma8();
+        assert_eq!(grid.get_pixel(2 + 7, 2 + 7).0, [255]);
+        assert_eq!(grid.get_pixel(2 + 8, 2 + 7).0, [0]);
+        assert_eq!(grid.get_pixel(2 + 66, 2).0, [1]);
+    }
+
+    #[test]
+    fn rgba_keeps_its_alpha_between_opaque_margins() {
+        let shape = [1, 64, 64, 4];
+        let grid = grid(&vec![-1.0; 64 * 64 * 4], shape).unwrap();
+        assert_eq!(grid.get_pixel(0, 0).0, [0, 0, 0, 255]);
+        assert_eq!(grid.get_pixel(2, 2).0, [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn impossible_shapes_are_errors() {
+        let text = |shape, len| grid(&vec![0.0; len], shape).unwrap_err().to_string();
+        assert!(text([2, 4, 4, 3], 95).contains("do not fill the shape"));
+        assert!(text([1, 4, 4, 2], 32).contains("1, 3 or 4 channels"));
+        assert!(text([0, 4, 4, 3], 0).contains("no such picture"));
+        assert!(text([1, 0, 4, 3], 0).contains("no such picture"));
+    }
+
+    #[test]
+    fn a_png_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        let shape = [1, 9, 5, 3];
+        let values: Vec<f32> = (0..135).map(|i| i as f32 / 67.0 - 1.0).collect();
+        let picture = single(&values, shape, 0).unwrap();
+        save_png(&path, &picture).unwrap();
+        assert_eq!(image::open(&path).unwrap(), picture);
+        assert_eq!(picture.as_bytes(), bytes(&values));
+        let text = save_png(&path.join("b.png"), &picture).unwrap_err().to_string();
+        assert!(text.ends_with("a part of its path is a file, not a folder"), "{text}");
+    }
+}

@@ -1,0 +1,407 @@
+//! Checkpoints: all tensors of a training and its options in one safetensors file.
+//!
+//! The file is a header (8 bytes of length, then JSON) and raw little-endian data: nothing in it
+//! executes. Its metadata holds [`VERSION_KEY`] and whatever strings the caller gives. The same
+//! content always gives the same bytes.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::tensor::{DType, Data, Tensor};
+
+/// The metadata key that marks a file as a checkpoint of this program.
+pub const VERSION_KEY: &str = "dcgan.version";
+
+/// The version of the format that is written, and the newest that is read.
+pub const VERSION: u32 = 1;
+
+/// What a checkpoint holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Every tensor by its name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The strings given to [`save`], without [`VERSION_KEY`].
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One entry of the header.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Metadata(BTreeMap<&'a str, &'a str>),
+    Tensor(TensorInfo),
+}
+
+/// Writes a checkpoint: wholly, or not at all.
+///
+/// # Errors
+/// [`Error::File`] with the cause (a full disk, a folder that cannot be written); a previous file
+/// of that name is then as it was.
+pub fn save(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    files::write_atomic(path, |out| write(out, tensors, metadata))
+}
+
+/// The header is written here, not by the crate, which keeps the metadata in a hash map: its order
+/// would change from run to run.
+fn write(
+    out: &mut dyn Write,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let version = VERSION.to_string();
+    let mut strings: BTreeMap<&str, &str> =
+        metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    strings.insert(VERSION_KEY, &version);
+    let mut header = BTreeMap::from([("__metadata__", Entry::Metadata(strings))]);
+
+    // Wider elements first, so that every tensor is aligned; among equals by name.
+    let mut order: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size()));
+    let mut offset = 0;
+    for (name, tensor) in &order {
+        let end = offset + tensor.bytes().len();
+        let shape = tensor.shape().to_vec();
+        let info = TensorInfo { dtype: dtype(tensor), shape, data_offsets: (offset, end) };
+        header.insert(name, Entry::Tensor(info));
+        offset = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for (_, tensor) in order {
+        out.write_all(&little_endian(tensor))?;
+    }
+    Ok(())
+}
+
+fn dtype(tensor: &Tensor) -> Dtype {
+    match tensor.dtype() {
+        DType::F32 => Dtype::F32,
+        DType::U32 => Dtype::U32,
+        DType::U8 => Dtype::U8,
+    }
+}
+
+fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(tensor.bytes());
+    }
+    Cow::Owned(match tensor.data() {
+        Data::F32(v) => v.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Data::U32(v) => v.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Data::U8(v) => v.clone(),
+    })
+}
+
+/// Reads a checkpoint.
+///
+/// # Errors
+/// [`Error::File`] that says in one sentence whether the file is missing, is something else (and
+/// what), is cut short, or was written by a newer version.
+pub fn load(path: &Path) -> Result<Checkpoint> {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::file(path, "there is no such checkpoint"),
+        io::ErrorKind::IsADirectory => {
+            Error::file(path, "is a folder, where a checkpoint (.safetensors) is needed")
+        }
+        _ => Error::file(path, files::cannot("be read", &error)),
+    })?;
+    parse(&bytes).map_err(|what| Error::file(path, what))
+}
+
+fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
+    let (_, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| unreadable(bytes, &error))?;
+    let mut metadata: BTreeMap<String, String> =
+        header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let Some(version) = metadata.remove(VERSION_KEY) else {
+        return Err(format!(
+            "is a safetensors file, but not a checkpoint of this program (it has no {VERSION_KEY})"
+        ));
+    };
+    match version.parse::<u32>() {
+        Ok(VERSION) => {}
+        Ok(newer) if newer > VERSION => {
+            return Err(format!(
+                "was written by a newer version of dcgan (checkpoint format {newer}, this one \
+                 reads up to {VERSION}); update dcgan to read it"
+            ));
+        }
+        _ => return Err(format!("has the unknown checkpoint format {version:?}")),
+    }
+
+    let views = SafeTensors::deserialize(bytes).map_err(|error| unreadable(bytes, &error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in views.iter() {
+        let data = match view.dtype() {
+            Dtype::F32 => Data::F32(words(view.data()).map(f32::from_le_bytes).collect()),
+            Dtype::U32 => Data::U32(words(view.data()).map(u32::from_le_bytes).collect()),
+            Dtype::U8 => Data::U8(view.data().to_vec()),
+            other => {
+                return Err(format!(
+                    "holds tensor {name:?} of element type {other}; F32, U32 and U8 can be read"
+                ));
+            }
+        };
+        let tensor = Tensor::with_data(view.shape(), data).map_err(|error| error.to_string())?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok(Checkpoint { tensors, metadata })
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+    bytes.as_chunks().0.iter().copied()
+}
+
+/// Says what a file is that the parser refused.
+fn unreadable(bytes: &[u8], error: &SafeTensorError) -> String {
+    if bytes.is_empty() {
+        return "is empty, where a checkpoint (.safetensors) is needed".to_owned();
+    }
+    // A safetensors file opens with the header's length and a brace.
+    let header = bytes.first_chunk().map_or(u64::MAX, |n| u64::from_le_bytes(*n));
+    if bytes.get(8) == Some(&b'{') && header < 100_000_000 {
+        return match error {
+            SafeTensorError::InvalidHeaderLength => cut_short(bytes.len()),
+            SafeTensorError::MetadataIncompleteBuffer => match data_end(bytes, header as usize) {
+                Some(end) if end < bytes.len() => {
+                    format!("is damaged: {} bytes follow its last tensor", bytes.len() - end)
+                }
+                _ => cut_short(bytes.len()),
+            },
+            _ => format!("is a damaged safetensors file: {error}"),
+        };
+    }
+    match looks_like(bytes) {
+        Some(kind) => format!("looks like {kind}, where a checkpoint (.safetensors) is needed"),
+        None => "is not a safetensors file, so it cannot be a checkpoint".to_owned(),
+    }
+}
+
+fn cut_short(len: usize) -> String {
+    format!("is cut short (only {len} bytes are left of it); use an earlier checkpoint")
+}
+
+/// Where the last tensor ends, by the header.
+fn data_end(bytes: &[u8], header: usize) -> Option<usize> {
+    let header_end = header.checked_add(8)?;
+    let json: serde_json::Value = serde_json::from_slice(bytes.get(8..header_end)?).ok()?;
+    let ends = json.as_object()?.values().filter_map(|v| v.get("data_offsets")?.get(1)?.as_u64());
+    header_end.checked_add(ends.max().unwrap_or(0) as usize)
+}
+
+/// A guess at what kind of file this is, by how it begins.
+fn looks_like(bytes: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], &str); 10] = [
+        (b"PK\x03\x04", "a zip archive or a PyTorch .pth file"),
+        (b"\x80\x02", "a pickled PyTorch .pth file"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"GIF8", "a GIF picture"),
+        (b"RIFF", "a WebP picture"),
+        (b"\x1f\x8b", "a gzip archive"),
+        (b"\x93NUMPY", "a NumPy array"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"GGUF", "a GGUF model"),
+    ];
+    if let Some((_, kind)) = kinds.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Some(kind);
+    }
+    let head = &bytes[..bytes.len().min(512)];
+    // The cut may fall inside a character: that much of an error is allowed.
+    let text = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none() && error.valid_up_to() > 0,
+    };
+    (text && !head.iter().any(|b| b.is_ascii_control() && !b.is_ascii_whitespace()))
+        .then_some("a text file")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn sample() -> (BTreeMap<String, Tensor>, BTreeMap<String, String>) {
+        let floats = [0.0, -0.0, 1.5, f32::MIN_POSITIVE / 2.0, f32::INFINITY, -3e38];
+        let tensors = BTreeMap::from([
+            ("discriminator.0.weight".into(), Tensor::new([2, 3], floats.to_vec()).unwrap()),
+            ("step".into(), Tensor::with_data([1], Data::U32(vec![0xDEAD_BEEF])).unwrap()),
+            ("a.bytes".into(), Tensor::with_data([3], Data::U8(vec![0, 128, 255])).unwrap()),
+            ("empty".into(), Tensor::new([0, 4], vec![]).unwrap()),
+            ("scalar".into(), Tensor::new([], vec![f32::from_bits(0x7fc0_1234)]).unwrap()),
+        ]);
+        let metadata = (0..20).map(|i| (format!("key{i}"), format!("value \"ü\" {i}\n"))).collect();
+        (tensors, metadata)
+    }
+
+    fn saved(dir: &tempfile::TempDir) -> (PathBuf, Vec<u8>) {
+        let (tensors, metadata) = sample();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &tensors, &metadata).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    }
+
+    /// What `load` says about a file of these bytes, without the path.
+    fn complaint(bytes: &[u8]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, bytes).unwrap();
+        let text = load(&path).unwrap_err().to_string();
+        text.strip_prefix(&format!("{}: ", path.display())).unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_bit_by_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = saved(&dir);
+        let loaded = load(&path).unwrap();
+        let (tensors, metadata) = sample();
+        assert_eq!(loaded.metadata, metadata);
+        assert!(tensors.keys().eq(loaded.tensors.keys()));
+        for (name, tensor) in &tensors {
+            let other = &loaded.tensors[name];
+            // By bytes: a NaN equals itself there.
+            assert_eq!((tensor.shape(), tensor.dtype()), (other.shape(), other.dtype()), "{name}");
+            assert_eq!(tensor.bytes(), other.bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes_and_the_crate_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, first) = saved(&dir);
+        let (_, second) = saved(&dir);
+        assert_eq!(first, second);
+        let (header, info) = SafeTensors::read_metadata(&first).unwrap();
+        assert_eq!(header % 8, 0);
+        assert_eq!(info.metadata().as_ref().unwrap()[VERSION_KEY], "1");
+        // Metadata in the order of its keys, whatever the hash map of the day.
+        let text = String::from_utf8_lossy(&first[8..8 + header]).into_owned();
+        assert!(text.find("\"key1\"").unwrap() < text.find("\"key10\"").unwrap());
+        for (name, info) in info.tensors() {
+            let width = info.dtype.bitsize() / 8;
+            assert_eq!(info.data_offsets.0 % width, 0, "{name} is not aligned");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_checkpoint_are_called_what_they_are() {
+        let needed = "where a checkpoint (.safetensors) is needed";
+        for (bytes, kind) in [
+            (&b"epoch: 3\nloss: 0.4\n"[..], "looks like a text file"),
+            ("größer als ASCII".as_bytes(), "looks like a text file"),
+            (b"hi", "looks like a text file"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "looks like a PNG picture"),
+            (b"PK\x03\x04\0\0\x08\x08archive/data.pkl", "looks like a zip archive or a PyTorch"),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "looks like a pickled PyTorch"),
+            (b"", "is empty"),
+        ] {
+            let text = complaint(bytes);
+            assert!(text.starts_with(kind) && text.ends_with(needed), "{text}");
+        }
+        assert_eq!(
+            complaint(&[7; 100]),
+            "is not a safetensors file, so it cannot be a checkpoint",
+            "control characters are no text"
+        );
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_said_to_be_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes) = saved(&dir);
+        for len in [9, 20, 200, bytes.len() / 2, bytes.len() - 1] {
+            let text = complaint(&bytes[..len]);
+            assert!(text.starts_with("is cut short"), "{len} bytes: {text}");
+        }
+        let longer = [&bytes[..], b"xyz"].concat();
+        assert_eq!(complaint(&longer), "is damaged: 3 bytes follow its last tensor");
+        let mut damaged = bytes.clone();
+        damaged[8..].iter_mut().take(40).for_each(|b| *b = b'{');
+        assert!(complaint(&damaged).starts_with("is a damaged safetensors file: invalid JSON"));
+    }
+
+    #[test]
+    fn other_versions_and_other_programs_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes) = saved(&dir);
+        let with = |from: &str, to: &str| {
+            let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+            let mut changed = bytes.clone();
+            changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+            complaint(&changed)
+        };
+        let (one, key) = ("\"dcgan.version\":\"1\"", "\"dcgan.version\":\"");
+        assert!(with(one, &format!("{key}2\"")).starts_with(
+            "was written by a newer version of dcgan (checkpoint format 2, this one reads up to 1)"
+        ));
+        assert_eq!(with(one, &format!("{key}x\"")), "has the unknown checkpoint format \"x\"");
+        assert_eq!(with(one, &format!("{key}0\"")), "has the unknown checkpoint format \"0\"");
+        assert!(with(key, "\"other.version\":\"").starts_with("is a safetensors file, but not a"));
+
+        let half = TensorInfo { dtype: Dtype::F16, shape: vec![1], data_offsets: (0, 2) };
+        let header = serde_json::json!({"__metadata__": {VERSION_KEY: "1"}, "half": half});
+        let header = header.to_string();
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0, 0]].concat();
+        assert_eq!(
+            complaint(&file),
+            "holds tensor \"half\" of element type F16; F32, U32 and U8 can be read"
+        );
+    }
+
+    #[test]
+    fn missing_files_and_folders_are_said_to_be_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = load(&dir.path().join("no.safetensors")).unwrap_err().to_string();
+        assert!(text.ends_with("no.safetensors: there is no such checkpoint"), "{text}");
+        if cfg!(unix) {
+            let text = load(dir.path()).unwrap_err().to_string();
+            assert!(text.ends_with(": is a folder, where a checkpoint (.safetensors) is needed"));
+        }
+    }
+
+    #[test]
+    fn a_save_that_fails_keeps_the_previous_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = saved(&dir);
+        let (tensors, metadata) = sample();
+        // The disk fills after the first 300 bytes.
+        let text = files::write_atomic(&path, |out| {
+            let mut half = Vec::new();
+            write(&mut half, &tensors, &metadata)?;
+            out.write_all(&half[..300])?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(text.unwrap_err().to_string().ends_with("cannot be written: the disk is full"));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file is left");
+
+        let below_a_file = path.join("b.safetensors");
+        let text = save(&below_a_file, &tensors, &metadata).unwrap_err().to_string();
+        assert!(text.ends_with("a part of its path is a file, not a folder"), "{text}");
+        #[cfg(target_os = "linux")]
+        {
+            let mut full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let error = write(&mut full, &tensors, &metadata).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What stands where in a run's folder, and how to find a checkpoint in it.
+//!
+//! Everything here only reads: a run that another process is writing can be looked at.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::checkpoint;
+use crate::train::log::{self, LogLine};
+
+/// The file with all options of a run, which makes a folder a run.
+pub const OPTIONS: &str = "options.json";
+
+const LATEST: &str = "latest";
+const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
+const FAKES: (&str, &str) = ("fakes-", ".png");
+
+/// A run's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The run in `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] where there is no folder, or it is not one of a run.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::file(path, "there is no such run folder"));
+        }
+        if !path.is_dir() {
+            return Err(Error::file(path, "is a file, where a run folder is needed"));
+        }
+        if !path.join(OPTIONS).is_file() {
+            let what = match fs::read_dir(path).is_ok_and(|mut entries| {
+                entries.any(|e| e.is_ok_and(|e| e.path().join(OPTIONS).is_file()))
+            }) {
+                true => "holds runs but is none itself; give one of the folders in it".to_owned(),
+                false => format!("is not a run folder (it has no {OPTIONS})"),
+            };
+            return Err(Error::file(path, what));
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// A folder that is about to become a run.
+    pub(super) fn fresh(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `options.json`.
+    #[must_use]
+    pub fn options_path(&self) -> PathBuf {
+        self.path.join(OPTIONS)
+    }
+
+    /// `log.jsonl`.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join("log.jsonl")
+    }
+
+    /// The grid of real images, `reals.png`.
+    #[must_use]
+    pub fn reals_path(&self) -> PathBuf {
+        self.path.join("reals.png")
+    }
+
+    /// The plot of the log, `losses.png`.
+    #[must_use]
+    pub fn losses_path(&self) -> PathBuf {
+        self.path.join("losses.png")
+    }
+
+    /// `timelapse.gif`.
+    #[must_use]
+    pub fn timelapse_path(&self) -> PathBuf {
+        self.path.join("timelapse.gif")
+    }
+
+    /// The list of files of the data that could not be used, `skipped.txt`.
+    #[must_use]
+    pub fn skipped_path(&self) -> PathBuf {
+        self.path.join("skipped.txt")
+    }
+
+    /// The checkpoint after `images` images seen: `checkpoint-000065536.safetensors`.
+    #[must_use]
+    pub fn checkpoint_path(&self, images: u64) -> PathBuf {
+        self.path.join(numbered(CHECKPOINT, images))
+    }
+
+    /// The preview after `images` images seen: `fakes-000065536.png`.
+    #[must_use]
+    pub fn fakes_path(&self, images: u64) -> PathBuf {
+        self.path.join(numbered(FAKES, images))
+    }
+
+    /// The small file that names the newest checkpoint.
+    pub(super) fn latest_path(&self) -> PathBuf {
+        self.path.join(LATEST)
+    }
+
+    /// The options, as they were written.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they cannot be read or are no such options.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
+        let path = self.options_path();
+        let text = fs::read(&path)
+            .map_err(|error| Error::file(&path, files::cannot("be read", &error)))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::file(&path, format!("does not hold a run's options: {error}")))
+    }
+
+    /// The log so far; empty where there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it exists and cannot be read.
+    pub fn log(&self) -> Result<Vec<LogLine>> {
+        log::read(&self.log_path())
+    }
+
+    /// All checkpoints with the number of images seen, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be read.
+    pub fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
+        self.numbered_files(CHECKPOINT)
+    }
+
+    /// All previews with the number of images seen, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be read.
+    pub fn fakes(&self) -> Result<Vec<(u64, PathBuf)>> {
+        self.numbered_files(FAKES)
+    }
+
+    fn numbered_files(&self, kind: (&str, &str)) -> Result<Vec<(u64, PathBuf)>> {
+        let unreadable =
+            |error: io::Error| Error::file(&self.path, files::cannot("be read", &error));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            if let Some(images) = entry.file_name().to_str().and_then(|name| number(kind, name)) {
+                found.push((images, entry.path()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The checkpoint that `latest` names, where it is there.
+    ///
+    /// Only the name of a checkpoint counts, never a path to somewhere else.
+    #[must_use]
+    pub fn latest(&self) -> Option<PathBuf> {
+        let name = fs::read_to_string(self.latest_path()).ok()?;
+        let name = name.trim();
+        number(CHECKPOINT, name)?;
+        let path = self.path.join(name);
+        path.is_file().then_some(path)
+    }
+
+    /// The checkpoint to go on from: the latest, or, where the file `latest` is lost or names a
+    /// missing one, the newest that can be read.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the run has no checkpoint, or none that can be read.
+    pub fn newest_checkpoint(&self) -> Result<PathBuf> {
+        if let Some(path) = self.latest() {
+            return Ok(path);
+        }
+        let all = self.checkpoints()?;
+        let mut first_error = None;
+        for (_, path) in all.into_iter().rev() {
+            match checkpoint::load(&path) {
+                Ok(_) => return Ok(path),
+                Err(error) => _ = first_error.get_or_insert(error),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| {
+            Error::file(
+                &self.path,
+                "the run has no checkpoint yet: it was stopped before it saved its first",
+            )
+        }))
+    }
+}
+
+fn numbered((prefix, suffix): (&str, &str), images: u64) -> String {
+    format!("{prefix}{images:09}{suffix}")
+}
+
+/// The number in such a name. One that would be written otherwise is not such a name.
+fn number(kind: (&str, &str), name: &str) -> Option<u64> {
+    let images = name.strip_prefix(kind.0)?.strip_suffix(kind.1)?.parse().ok()?;
+    (numbered(kind, images) == name).then_some(images)
+}
+
+/// The checkpoint that `path` means: itself, or the newest of a run's folder.
+///
+/// # Errors
+/// [`Error::File`] where there is nothing, the folder is not a run's, or it has no checkpoint.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() {
+        return Folder::open(path)?.newest_checkpoint();
+    }
+    if !path.exists() {
+        return Err(Error::file(path, "there is no such run folder or checkpoint"));
+    }
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn run() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(OPTIONS), "{\"batch\": 64}").unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        (dir, folder)
+    }
+
+    fn checkpoint(folder: &Folder, images: u64) -> PathBuf {
+        let path = folder.checkpoint_path(images);
+        checkpoint::save(&path, &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        path
+    }
+
+    #[test]
+    fn names_are_nine_digits_and_sort_by_number() {
+        let (_dir, folder) = run();
+        let name = |p: PathBuf| p.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(name(folder.checkpoint_path(65_536)), "checkpoint-000065536.safetensors");
+        assert_eq!(name(folder.fakes_path(0)), "fakes-000000000.png");
+        for images in [12_000_000_000, 64, 128] {
+            fs::write(folder.fakes_path(images), "").unwrap();
+        }
+        for other in ["fakes-64.png", "fakes-.png", "fakes-000000001.png.bak", ".fakes.tmp"] {
+            fs::write(folder.path().join(other), "").unwrap();
+        }
+        let found: Vec<u64> = folder.fakes().unwrap().into_iter().map(|(n, _)| n).collect();
+        assert_eq!(found, [64, 128, 12_000_000_000]);
+    }
+
+    #[test]
+    fn a_run_or_a_file_resolves_to_a_checkpoint() {
+        let (dir, folder) = run();
+        let text = resolve(dir.path()).unwrap_err().to_string();
+        assert!(text.contains("the run has no checkpoint yet"), "{text}");
+
+        let old = checkpoint(&folder, 64);
+        let new = checkpoint(&folder, 128);
+        fs::write(folder.latest_path(), "checkpoint-000000064.safetensors\n").unwrap();
+        assert_eq!(resolve(dir.path()).unwrap(), old, "the latest is what `latest` says");
+        assert_eq!(resolve(&new).unwrap(), new);
+
+        for lost in ["checkpoint-000000256.safetensors", "", "../../etc/passwd", OPTIONS] {
+            fs::write(folder.latest_path(), lost).unwrap();
+            assert_eq!(resolve(dir.path()).unwrap(), new, "{lost:?}");
+        }
+        fs::remove_file(folder.latest_path()).unwrap();
+        let bytes = fs::read(&new).unwrap();
+        fs::write(&new, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(resolve(dir.path()).unwrap(), old, "the newest that can be read");
+        fs::write(&old, &bytes[..20]).unwrap();
+        let text = resolve(dir.path()).unwrap_err().to_string();
+        assert!(text.contains("000000128.safetensors: is cut short"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_run_is_said_to_be_none() {
+        let (dir, folder) = run();
+        let text = |path: &Path| resolve(path).unwrap_err().to_string();
+        assert!(text(&dir.path().join("x")).ends_with("no such run folder or checkpoint"));
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let said = Folder::open(&file).unwrap_err().to_string();
+        assert!(said.ends_with("is a file, where a run folder is needed"), "{said}");
+        let said = Folder::open(&dir.path().join("x")).unwrap_err().to_string();
+        assert!(said.ends_with("there is no such run folder"), "{said}");
+
+        let outer = tempfile::tempdir().unwrap();
+        assert!(text(outer.path()).ends_with("is not a run folder (it has no options.json)"));
+        let inner = outer.path().join("00000-a");
+        fs::create_dir(&inner).unwrap();
+        fs::copy(folder.options_path(), inner.join(OPTIONS)).unwrap();
+        assert!(text(outer.path()).ends_with("give one of the folders in it"));
+    }
+
+    #[test]
+    fn options_are_read_or_the_file_is_named() {
+        #[derive(serde::Deserialize)]
+        struct Options {
+            batch: u32,
+        }
+        let (_dir, folder) = run();
+        assert_eq!(folder.options::<Options>().unwrap().batch, 64);
+        fs::write(folder.options_path(), "{\"batch\": ").unwrap();
+        let text = folder.options::<Options>().err().unwrap().to_string();
+        assert!(text.contains("options.json: does not hold a run's options: EOF"), "{text}");
+    }
+}

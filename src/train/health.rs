@@ -1,0 +1,413 @@
+//! Health in words: reads the log as it grows and says what looks wrong, what that means, and
+//! which flag to change.
+//!
+//! A GAN's losses do not fall like a classifier's, and a single report says little: every rule
+//! waits until its sign has stood for several reports and many images, and then keeps quiet for a
+//! while. Only numbers that are no longer numbers stop a training.
+//!
+//! What is normal for a DCGAN: loss_d 0.3 to 1.4, loss_g 0.7 to 5, D(x) 0.6 to 0.95, D(G(z)) 0.05
+//! to 0.4. At the very start D usually wins for some thousand images, and samples are all alike.
+
+use crate::train::log::LogLine;
+
+/// A discriminator's loss below this is near zero: D(x) and 1 - D(G(z)) are then both above 0.9.
+pub const LOSS_D_NEAR_ZERO: f32 = 0.1;
+
+/// D(G(z)) below this is stuck near 0: the generator's gradients vanish or only shout.
+pub const FAKE_NEAR_ZERO: f32 = 0.02;
+
+/// D(G(z)) above this, in both steps, is stuck near 1: D has given up.
+pub const FAKE_NEAR_ONE: f32 = 0.95;
+
+/// Samples that differ from each other by less than this share of what real images do are hardly
+/// different.
+pub const DIVERSITY_LOW: f32 = 0.2;
+
+/// So many reports in a row must show a sign…
+pub const PATIENCE_REPORTS: u32 = 10;
+
+/// …or so many measurements of diversity, which are made more rarely…
+pub const PATIENCE_DIVERSITY: u32 = 3;
+
+/// …over so many images, longer than the start of a healthy training looks ill.
+pub const PATIENCE_IMAGES: u64 = 20_000;
+
+/// After a warning the same one keeps quiet for so many images.
+pub const COOLDOWN_IMAGES: u64 = 200_000;
+
+/// The most samples that [`diversity`] compares, each with each.
+const MOST_COMPARED: usize = 64;
+
+/// How many numbers of a step were NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NonFinite {
+    /// Among the gradients.
+    pub gradients: u64,
+    /// Among the weights.
+    pub weights: u64,
+}
+
+/// What the discriminator's output means, by the loss it is trained with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A logit: losses near zero and probabilities near 0 or 1 say something.
+    Probability,
+    /// A free score, as in a Wasserstein GAN: they say nothing.
+    Score,
+}
+
+/// A sign of illness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sign {
+    /// The discriminator tells everything apart.
+    DiscriminatorWins,
+    /// D(G(z)) stays near 0.
+    FakesRefused,
+    /// D(G(z)) stays near 1.
+    FakesAccepted,
+    /// Samples hardly differ from each other.
+    ModeCollapse,
+}
+
+/// What the watch over a training has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Something to tell; training goes on.
+    Warning {
+        /// What was found.
+        sign: Sign,
+        /// What is seen, what it means, and what to change.
+        text: String,
+    },
+    /// Training must stop, and the last good checkpoint stays the latest; the text is for
+    /// [`crate::error::Error::Diverged`].
+    Fatal(String),
+}
+
+impl Finding {
+    /// What to print.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Warning { text, .. } | Self::Fatal(text) => text,
+        }
+    }
+}
+
+/// How long one sign has been seen without a break, and when it was last told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Streak {
+    seen: u32,
+    since: u64,
+    told: Option<u64>,
+}
+
+impl Streak {
+    /// Takes a report, and says whether it is time to tell.
+    fn update(&mut self, ill: bool, images: u64, patience: u32) -> bool {
+        if !ill {
+            self.seen = 0;
+            return false;
+        }
+        if self.seen == 0 {
+            self.since = images;
+        }
+        self.seen += 1;
+        let long = self.seen >= patience && images.saturating_sub(self.since) >= PATIENCE_IMAGES;
+        let quiet = self.told.is_some_and(|t| images.saturating_sub(t) < COOLDOWN_IMAGES);
+        let tell = long && !quiet;
+        if tell {
+            self.told = Some(images);
+        }
+        tell
+    }
+}
+
+/// The watch over one training.
+#[derive(Clone, Debug)]
+pub struct Health {
+    output: Output,
+    wins: Streak,
+    refused: Streak,
+    accepted: Streak,
+    collapse: Streak,
+}
+
+impl Health {
+    /// A watch that has seen nothing yet, over a training with such a discriminator.
+    #[must_use]
+    pub fn new(output: Output) -> Self {
+        let none = Streak::default();
+        Self { output, wins: none, refused: none, accepted: none, collapse: none }
+    }
+
+    /// Takes the next report and returns what is to be said about it.
+    ///
+    /// Both gradient norms must have been measured: one that is NaN is taken for a divergence.
+    pub fn check(&mut self, line: &LogLine, non_finite: NonFinite) -> Vec<Finding> {
+        if let Some(text) = diverged(line, non_finite) {
+            return vec![Finding::Fatal(text)];
+        }
+        let mut found = Vec::new();
+        let mut tell = |sign, text: String| found.push(Finding::Warning { sign, text });
+        let images = line.images;
+
+        if self.output == Output::Probability {
+            let wins = line.loss_d < LOSS_D_NEAR_ZERO;
+            if self.wins.update(wins, images, PATIENCE_REPORTS) {
+                tell(Sign::DiscriminatorWins, discriminator_wins(line));
+            }
+            // Both follow from one cause: it is told once.
+            let refused = line.d_fake < FAKE_NEAR_ZERO && !wins;
+            if self.refused.update(refused, images, PATIENCE_REPORTS) {
+                tell(Sign::FakesRefused, fakes_refused(line));
+            }
+            let accepted = line.d_fake > FAKE_NEAR_ONE && line.d_fake_g > FAKE_NEAR_ONE;
+            if self.accepted.update(accepted, images, PATIENCE_REPORTS) {
+                tell(Sign::FakesAccepted, fakes_accepted(line));
+            }
+        }
+        if let Some(diversity) = line.sample_diversity {
+            let collapsed = diversity < DIVERSITY_LOW;
+            if self.collapse.update(collapsed, images, PATIENCE_DIVERSITY) {
+                tell(Sign::ModeCollapse, mode_collapse(diversity));
+            }
+        }
+        found
+    }
+}
+
+fn diverged(line: &LogLine, non_finite: NonFinite) -> Option<String> {
+    let numbers = |n: u64| if n == 1 { "1 number".to_owned() } else { format!("{n} numbers") };
+    let what = if non_finite.weights > 0 {
+        format!("{} of the weights became NaN or infinite", numbers(non_finite.weights))
+    } else if non_finite.gradients > 0 {
+        format!("{} of the gradients became NaN or infinite", numbers(non_finite.gradients))
+    } else {
+        let values = [
+            ("the discriminator's loss", line.loss_d),
+            ("the generator's loss", line.loss_g),
+            ("the norm of the discriminator's gradient", line.grad_norm_d),
+            ("the norm of the generator's gradient", line.grad_norm_g),
+        ];
+        let (name, value) = values.into_iter().find(|(_, value)| !value.is_finite())?;
+        format!("{name} became {value}")
+    };
+    Some(format!(
+        "at step {} {what}: the training has diverged, and the last good checkpoint is kept; \
+         resume from it or start anew with lower --lr-d and --lr-g, a lower --beta1, or another \
+         --seed",
+        line.step
+    ))
+}
+
+fn discriminator_wins(line: &LogLine) -> String {
+    format!(
+        "the discriminator's loss has stayed near zero ({:.3}): it tells every picture apart, and \
+         the generator learns little from it. Lower --lr-d, soften its labels with --smooth 0.1, \
+         or use more and more varied pictures",
+        line.loss_d
+    )
+}
+
+fn fakes_refused(line: &LogLine) -> String {
+    format!(
+        "D(G(z)) has stayed near 0 ({:.3}): the discriminator is sure of every generated picture, \
+         so the generator is pushed hard but not guided. Lower --lr-d or raise --lr-g, or soften \
+         the labels with --smooth 0.1",
+        line.d_fake
+    )
+}
+
+fn fakes_accepted(line: &LogLine) -> String {
+    format!(
+        "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated picture for \
+         real and teaches nothing. Raise --lr-d or lower --lr-g",
+        line.d_fake
+    )
+}
+
+fn mode_collapse(diversity: f32) -> String {
+    format!(
+        "the samples hardly differ from each other ({:.0} % of how much real pictures do): the \
+         generator has collapsed to a few pictures. Go back to an earlier checkpoint, or start \
+         anew with another --seed, a lower --lr-g or a larger --batch",
+        diversity * 100.0
+    )
+}
+
+/// How much `n` images differ from each other: the root mean square of the difference of two, over
+/// their pixels, averaged over all pairs. Of many images only evenly chosen ones are compared.
+///
+/// What is logged as [`LogLine::sample_diversity`] is this for samples divided by this for as many
+/// real images. Fewer than two images have none: 0.
+#[must_use]
+pub fn diversity(images: &[f32], n: usize) -> f32 {
+    if n < 2 || images.len() < n {
+        return 0.0;
+    }
+    let size = images.len() / n;
+    let compared = n.min(MOST_COMPARED);
+    let image = |i: usize| {
+        let i = i * n / compared;
+        &images[i * size..(i + 1) * size]
+    };
+    let mut sum = 0.0;
+    for i in 0..compared {
+        for j in 0..i {
+            let squares: f32 =
+                image(i).iter().zip(image(j)).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            sum += f64::from(squares / size as f32).sqrt();
+        }
+    }
+    (sum / (compared * (compared - 1) / 2) as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    const STEP: u64 = 3_200;
+
+    /// A report of a healthy training, a little different each time.
+    fn healthy(i: u64) -> LogLine {
+        let mut u = [0.0; 8];
+        Stream::new(1, "health", i as u32).fill_uniform(&mut u);
+        let between = |k: usize, low: f32, high: f32| low + u[k] * (high - low);
+        LogLine {
+            step: i * 50,
+            images: i * STEP,
+            loss_d: between(0, 0.3, 1.4),
+            loss_g: between(1, 0.7, 5.0),
+            d_real: between(2, 0.6, 0.95),
+            d_fake: between(3, 0.05, 0.4),
+            d_fake_g: between(4, 0.03, 0.3),
+            grad_norm_d: between(5, 0.5, 20.0),
+            grad_norm_g: between(6, 0.5, 20.0),
+            sample_diversity: i.is_multiple_of(10).then_some(between(7, 0.6, 1.1)),
+            ..LogLine::default()
+        }
+    }
+
+    /// All warnings of a training whose reports `change` makes of healthy ones, with the images.
+    fn warnings(output: Output, n: u64, change: impl Fn(u64, &mut LogLine)) -> Vec<(u64, Sign)> {
+        let mut health = Health::new(output);
+        let mut found = Vec::new();
+        for i in 0..n {
+            let mut line = healthy(i);
+            change(i, &mut line);
+            for finding in health.check(&line, NonFinite::default()) {
+                match finding {
+                    Finding::Warning { sign, text } => {
+                        assert!(text.contains("--"), "no flag to change: {text}");
+                        found.push((line.images, sign));
+                    }
+                    Finding::Fatal(text) => panic!("{text}"),
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_healthy_training_is_left_alone() {
+        assert_eq!(warnings(Output::Probability, 5000, |_, _| {}), []);
+        // The start of nearly every training: D wins, and all samples are grey.
+        let start = |i: u64, line: &mut LogLine| {
+            if i * STEP < 18_000 {
+                (line.loss_d, line.d_fake, line.sample_diversity) = (0.01, 0.001, Some(0.02));
+            }
+        };
+        assert_eq!(warnings(Output::Probability, 500, start), []);
+        // Wins that do not last.
+        let spikes = |i: u64, line: &mut LogLine| {
+            if i % 12 < 9 {
+                (line.loss_d, line.d_fake) = (0.02, 0.01);
+            }
+        };
+        assert_eq!(warnings(Output::Probability, 500, spikes), []);
+    }
+
+    #[test]
+    fn a_winning_discriminator_is_told_once_in_a_while() {
+        let won = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (0.01, 0.003);
+        let sign = Sign::DiscriminatorWins;
+        let first = 9 * STEP;
+        let again = first + COOLDOWN_IMAGES.next_multiple_of(STEP);
+        assert_eq!(warnings(Output::Probability, 120, won), [(first, sign), (again, sign)]);
+        // Many reports of few images are not long.
+        let often = |i: u64, line: &mut LogLine| {
+            won(i, line);
+            line.images = i * 64;
+        };
+        assert_eq!(warnings(Output::Probability, 312, often), []);
+        assert_eq!(warnings(Output::Probability, 315, often).len(), 1);
+    }
+
+    #[test]
+    fn fakes_stuck_at_either_end_are_told() {
+        // With smoothed labels the loss cannot come near zero.
+        let refused = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (0.34, 0.004);
+        let told = warnings(Output::Probability, 20, refused);
+        assert_eq!(told, [(9 * STEP, Sign::FakesRefused)]);
+        let accepted = |_: u64, line: &mut LogLine| {
+            (line.loss_d, line.d_fake, line.d_fake_g) = (4.0, 0.98, 0.99);
+        };
+        let told = warnings(Output::Probability, 20, accepted);
+        assert_eq!(told, [(9 * STEP, Sign::FakesAccepted)]);
+    }
+
+    #[test]
+    fn samples_that_are_all_alike_are_told() {
+        let collapsed = |i: u64, line: &mut LogLine| {
+            line.sample_diversity = i.is_multiple_of(10).then_some(0.07);
+        };
+        let told = warnings(Output::Score, 40, collapsed);
+        assert_eq!(told, [(20 * STEP, Sign::ModeCollapse)]);
+    }
+
+    #[test]
+    fn a_score_is_not_taken_for_a_probability() {
+        let odd = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (-30.0, 0.0001);
+        assert_eq!(warnings(Output::Score, 100, odd), []);
+        assert_eq!(warnings(Output::Probability, 100, odd).len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_number_is_fatal_at_once() {
+        let fatal = |line: LogLine, non_finite| {
+            let found = Health::new(Output::Score).check(&line, non_finite);
+            match &found[..] {
+                [Finding::Fatal(text)] => text.clone(),
+                _ => panic!("{found:?}"),
+            }
+        };
+        let none = NonFinite::default();
+        let line = healthy(3);
+        let text = fatal(line, NonFinite { gradients: 2, ..none });
+        assert!(text.starts_with("at step 150 2 numbers of the gradients became NaN"), "{text}");
+        assert!(text.contains("last good checkpoint is kept") && text.contains("--lr-d"), "{text}");
+        let text = fatal(line, NonFinite { gradients: 2, weights: 1 });
+        assert!(text.contains("1 number of the weights"), "{text}");
+        let text = fatal(LogLine { loss_g: f32::NAN, ..line }, none);
+        assert!(text.contains("the generator's loss became NaN"), "{text}");
+        let text = fatal(LogLine { grad_norm_d: f32::INFINITY, ..line }, none);
+        assert!(text.contains("discriminator's gradient became inf"), "{text}");
+        assert_eq!(Health::new(Output::Score).check(&line, none), []);
+    }
+
+    #[test]
+    fn diversity_is_the_mean_distance_of_pairs() {
+        // Distances 1, 3 and 2 of flat images 0, 1 and 3.
+        let images: Vec<f32> = [0.0, 1.0, 3.0].into_iter().flat_map(|v| [v; 12]).collect();
+        assert!((diversity(&images, 3) - 2.0).abs() < 1e-6);
+        assert_eq!(diversity(&[0.7; 120], 10), 0.0);
+        assert_eq!((diversity(&[1.0; 12], 1), diversity(&[], 0)), (0.0, 0.0));
+        // Independent uniform pixels of [0, 1) differ by 1/sqrt(6); of 300 only some are compared.
+        let mut noise = vec![0.0; 300 * 500];
+        Stream::new(3, "diversity", 0).fill_uniform(&mut noise);
+        assert!((diversity(&noise, 300) - 6.0_f32.powf(-0.5)).abs() < 0.005);
+        assert!(diversity(&[f32::NAN, 0.0], 2).is_nan());
+    }
+}

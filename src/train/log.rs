@@ -1,0 +1,225 @@
+//! The log of a run: one JSON object a line (`log.jsonl`), one line a report.
+//!
+//! JSON has no NaN and no infinity: both are written as `null`, which reads as NaN. Fields that
+//! this version does not know are ignored and missing ones read as NaN, 0 or nothing, so that logs
+//! of other versions can be plotted.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// One report of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Training steps done.
+    pub step: u64,
+    /// Real images seen.
+    pub images: u64,
+    /// The same in passes over the data.
+    #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
+    pub epoch: f64,
+    /// Seconds of training, all sessions of the run together.
+    #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
+    pub seconds: f64,
+    /// Images per second since the last report.
+    #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
+    pub images_per_s: f64,
+    /// The discriminator's loss.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub loss_d: f32,
+    /// The generator's loss.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub loss_g: f32,
+    /// Mean of sigmoid(D(x)).
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub d_real: f32,
+    /// Mean of sigmoid(D(G(z))) in the discriminator's step.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub d_fake: f32,
+    /// The same in the generator's step, after the discriminator's update.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub d_fake_g: f32,
+    /// Euclidean norm of the discriminator's gradient.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub grad_norm_d: f32,
+    /// Euclidean norm of the generator's gradient.
+    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
+    pub grad_norm_g: f32,
+    /// How much samples differ from each other, as a share of how much real images do, where it
+    /// was measured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sample_diversity: Option<f32>,
+    /// Device memory in use, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_bytes: Option<u64>,
+}
+
+fn nan_f64<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn nan_f32<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f32::NAN))
+}
+
+fn not_a_number_f64() -> f64 {
+    f64::NAN
+}
+
+fn not_a_number_f32() -> f32 {
+    f32::NAN
+}
+
+impl Default for LogLine {
+    /// Nothing done, nothing measured.
+    fn default() -> Self {
+        Self {
+            step: 0,
+            images: 0,
+            epoch: 0.0,
+            seconds: 0.0,
+            images_per_s: f64::NAN,
+            loss_d: f32::NAN,
+            loss_g: f32::NAN,
+            d_real: f32::NAN,
+            d_fake: f32::NAN,
+            d_fake_g: f32::NAN,
+            grad_norm_d: f32::NAN,
+            grad_norm_g: f32::NAN,
+            sample_diversity: None,
+            memory_bytes: None,
+        }
+    }
+}
+
+impl LogLine {
+    /// The line as it stands in the file, with its line end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).expect("a struct of plain numbers serialises");
+        json + "\n"
+    }
+}
+
+/// The log lines of `text` beside their text, in order; what is no log line is left out, so that
+/// a half line at the end, where a process was killed, does no harm.
+pub fn parse(text: &str) -> impl Iterator<Item = (&str, LogLine)> {
+    text.lines().filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
+}
+
+/// Reads a log; one that does not exist yet is empty.
+///
+/// # Errors
+/// [`Error::File`] where it exists and cannot be read.
+pub fn read(path: &Path) -> Result<Vec<LogLine>> {
+    Ok(parse(&text(path)?).map(|(_, line)| line).collect())
+}
+
+/// Drops all lines beyond `step` and whatever is no log line: a run resumed at `step` writes them
+/// anew.
+///
+/// # Errors
+/// [`Error::File`] where the log cannot be read or written; it then is as it was.
+pub fn truncate(path: &Path, step: u64) -> Result<()> {
+    let old = text(path)?;
+    let mut new = String::with_capacity(old.len());
+    for (line, _) in parse(&old).filter(|(_, parsed)| parsed.step <= step) {
+        new.push_str(line);
+        new.push('\n');
+    }
+    if new == old { Ok(()) } else { files::write_bytes(path, new.as_bytes()) }
+}
+
+fn text(path: &Path) -> Result<String> {
+    match std::fs::read(path) {
+        // Lossy: a torn character in a half line must not cost the rest.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::file(path, files::cannot("be read", &error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::fs;
+
+    use super::*;
+
+    fn line(step: u64) -> LogLine {
+        LogLine {
+            step,
+            images: step * 64,
+            epoch: 0.25,
+            seconds: 12.5,
+            images_per_s: 73.1,
+            loss_d: 0.812,
+            loss_g: 1.934,
+            d_real: 0.71,
+            d_fake: 0.31,
+            d_fake_g: 0.22,
+            grad_norm_d: 3.0,
+            grad_norm_g: 1e-9,
+            sample_diversity: Some(0.9),
+            memory_bytes: Some(1 << 33),
+        }
+    }
+
+    #[test]
+    fn lines_survive_the_file_and_what_is_not_finite_reads_as_nan() {
+        let json = line(7).to_json();
+        assert!(json.ends_with("}\n") && json.contains("\"loss_d\":0.812,"), "{json}");
+        let (_, back) = parse(&json).next().unwrap();
+        assert_eq!(back, line(7));
+
+        let sick =
+            LogLine { loss_d: f32::NAN, loss_g: f32::INFINITY, seconds: f64::NAN, ..line(8) };
+        let json = sick.to_json();
+        assert!(json.contains("\"loss_d\":null"), "{json}");
+        let (_, back) = parse(&json).next().unwrap();
+        assert!(back.loss_d.is_nan() && back.loss_g.is_nan() && back.seconds.is_nan());
+        assert_eq!((back.step, back.d_real), (8, 0.71));
+    }
+
+    #[test]
+    fn logs_of_other_versions_are_read() {
+        let text = "{\"step\":1,\"images\":64,\"loss_d\":0.5,\"of_the_future\":[1,{}]}\n";
+        let (_, line) = parse(text).next().unwrap();
+        assert_eq!((line.step, line.loss_d, line.memory_bytes), (1, 0.5, None));
+        assert!(line.loss_g.is_nan() && line.seconds.is_nan());
+    }
+
+    #[test]
+    fn half_lines_and_rubbish_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        assert_eq!(read(&path).unwrap(), []);
+        let whole = line(1).to_json() + "\nnot json\n{\"step\":\"x\"}\n" + &line(2).to_json();
+        let mut bytes = whole.into_bytes();
+        bytes.extend(&line(3).to_json().as_bytes()[..50]);
+        bytes.push(0xC3);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(read(&path).unwrap(), [line(1), line(2)]);
+    }
+
+    #[test]
+    fn truncation_keeps_every_line_up_to_the_step_word_for_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        truncate(&path, 5).unwrap();
+        assert!(!path.exists(), "an empty log was made of nothing");
+
+        let extra = "{\"step\":5,\"images\":1,\"of_the_future\":1}\n";
+        let kept = line(1).to_json() + extra;
+        let half = &line(4).to_json()[..30];
+        fs::write(&path, kept.clone() + &line(6).to_json() + half).unwrap();
+        truncate(&path, 5).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+        truncate(&path, 4).unwrap();
+        assert_eq!(read(&path).unwrap(), [line(1)]);
+    }
+}

@@ -1,0 +1,393 @@
+//! `losses.png`: the log as a picture. Losses above, probabilities below, over the images seen; a
+//! smoothed line over the faint reports themselves.
+//!
+//! Drawn at twice the size and reduced: the plotting library does not smooth edges. Its font is
+//! part of the program, so that nothing depends on the system's.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage};
+use plotters::prelude::*;
+use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::error::{Error, Result};
+use crate::human;
+use crate::pictures;
+use crate::train::log::LogLine;
+
+/// Width and height of the picture.
+const SIZE: (u32, u32) = (900, 700);
+
+/// Drawn so many times as large.
+const SCALE: u32 = 2;
+
+/// Points of a line at most: more than one for two pixels cannot be seen.
+const POINTS: usize = 400;
+
+const FONT: &str = "ubuntu";
+const INK: RGBColor = RGBColor(20, 22, 26);
+const PALE: RGBColor = RGBColor(70, 76, 84);
+const RULES: RGBColor = RGBColor(232, 234, 237);
+const FRAME: RGBColor = RGBColor(160, 166, 173);
+const PAPER: RGBColor = RGBColor(255, 255, 255);
+const BLUE: RGBColor = RGBColor(31, 104, 180);
+const ORANGE: RGBColor = RGBColor(219, 110, 20);
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// One line of a panel.
+struct Curve {
+    name: &'static str,
+    color: RGBColor,
+    value: fn(&LogLine) -> f32,
+}
+
+/// A panel: a title and its lines.
+struct Panel {
+    title: &'static str,
+    curves: [Curve; 2],
+    /// The range of y where it is fixed.
+    range: Option<(f64, f64)>,
+}
+
+fn panels() -> [Panel; 2] {
+    let curve = |name, color, value| Curve { name, color, value };
+    [
+        Panel {
+            title: "Losses",
+            curves: [
+                curve("discriminator", BLUE, |l| l.loss_d),
+                curve("generator", ORANGE, |l| l.loss_g),
+            ],
+            range: None,
+        },
+        Panel {
+            title: "Taken for real",
+            curves: [
+                curve("real pictures, D(x)", BLUE, |l| l.d_real),
+                curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
+            ],
+            range: Some((0.0, 1.0)),
+        },
+    ]
+}
+
+/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is.
+///
+/// # Errors
+/// [`Error::File`] where there is nothing to draw yet, or the file cannot be written.
+pub fn save(path: &Path, log: &[LogLine], title: &str) -> Result<()> {
+    if log.is_empty() {
+        return Err(Error::file(path, "there are no reports yet to plot"));
+    }
+    let picture =
+        draw(log, title).map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
+    pictures::save_png(path, &picture)
+}
+
+fn draw(log: &[LogLine], title: &str) -> Drawn<DynamicImage> {
+    static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
+    let there = FONT_IS_THERE.get_or_init(|| {
+        register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
+    });
+    if !there {
+        return Err("the font cannot be read".into());
+    }
+    let (w, h) = (SIZE.0 * SCALE, SIZE.1 * SCALE);
+    let mut buffer = vec![0; (w * h * 3) as usize];
+    {
+        let root = BitMapBackend::with_buffer(&mut buffer, (w, h)).into_drawing_area();
+        root.fill(&PAPER)?;
+        let root = root.margin(px(14), px(12), px(18), px(22));
+        let (head, body) = root.split_vertically(px(26));
+        text(&head, title, (0, px(10)), 15, PALE, HPos::Left)?;
+        let (above, below) = body.split_vertically(body.dim_in_pixel().1 * 52 / 100);
+        let [losses, probabilities] = panels();
+        draw_panel(&above, &losses, log, false)?;
+        draw_panel(&below, &probabilities, log, true)?;
+        root.present()?;
+    }
+    let large = RgbImage::from_raw(w, h, buffer).ok_or("the picture has another size")?;
+    Ok(imageops::resize(&large, SIZE.0, SIZE.1, FilterType::Triangle).into())
+}
+
+/// A length of the finished picture in the larger one.
+fn px(n: i32) -> i32 {
+    n * SCALE as i32
+}
+
+fn text(
+    area: &Area<'_>,
+    what: &str,
+    at: (i32, i32),
+    size: i32,
+    color: RGBColor,
+    side: HPos,
+) -> Drawn {
+    let style = (FONT, px(size)).into_font().color(&color).pos(Pos::new(side, VPos::Center));
+    Ok(area.draw(&Text::new(what.to_owned(), at, style))?)
+}
+
+fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) -> Drawn {
+    let (head, body) = area.split_vertically(px(32));
+    draw_legend(&head, panel)?;
+
+    let series = panel.curves.each_ref().map(|curve| {
+        let finite = log.iter().map(|l| (l.images as f64, f64::from((curve.value)(l))));
+        finite.filter(|(_, y)| y.is_finite()).collect::<Vec<_>>()
+    });
+    let (low, high) = panel.range.unwrap_or_else(|| range(&series.concat()));
+    let first = log.iter().map(|l| l.images).min().unwrap_or(0) as f64;
+    let last = log.iter().map(|l| l.images).max().unwrap_or(0) as f64;
+    let decimals = match high - low {
+        20.0.. => 0,
+        0.5.. => 1,
+        0.05.. => 2,
+        _ => 4,
+    };
+    // A run starts at 0; a log of which the start was cut off need not.
+    let first = if first < last / 2.0 { 0.0 } else { first };
+
+    let mut chart = ChartBuilder::on(&body)
+        .set_label_area_size(LabelAreaPosition::Left, px(46))
+        .set_label_area_size(LabelAreaPosition::Bottom, px(if is_last { 46 } else { 30 }))
+        .build_cartesian_2d(first..last.max(first + 1.0), low..high)?;
+    let label = |size| (FONT, px(size)).into_font().color(&INK);
+    chart
+        .configure_mesh()
+        .bold_line_style(RULES.stroke_width(SCALE))
+        .light_line_style(TRANSPARENT)
+        .axis_style(FRAME.stroke_width(SCALE))
+        .x_labels(9)
+        .y_labels(6)
+        .x_label_formatter(&|x| human::count(*x as u64))
+        .y_label_formatter(&|y| format!("{y:.decimals$}"))
+        .label_style(label(14))
+        .axis_desc_style(label(15))
+        .x_desc(if is_last { "images seen" } else { "" })
+        .set_all_tick_mark_size(px(4))
+        .draw()?;
+
+    let within = |points: Vec<(f64, f64)>| {
+        points.into_iter().map(move |(x, y)| (x, y.clamp(low, high))).collect::<Vec<_>>()
+    };
+    for (curve, points) in panel.curves.iter().zip(&series) {
+        let faint = curve.color.mix(0.28).stroke_width(1);
+        chart.draw_series(LineSeries::new(within(envelope(points)), faint))?;
+    }
+    for (curve, points) in panel.curves.iter().zip(&series) {
+        let line = smooth(&means(points));
+        if line.len() <= 30 {
+            let dot = |at| Circle::new(at, px(3), curve.color.filled());
+            chart.draw_series(within(line.clone()).into_iter().map(dot))?;
+        }
+        // Left out where it is out of range: a flat line along the edge would be a lie.
+        for piece in line.split(|(_, y)| !(low..=high).contains(y)) {
+            let style = curve.color.stroke_width(2 * SCALE);
+            chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
+        }
+    }
+    Ok(())
+}
+
+/// The title at the left and the names of the lines at the right, above the panel: never over the
+/// data.
+fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
+    let middle = px(14);
+    text(area, panel.title, (0, middle), 20, INK, HPos::Left)?;
+    let mut right = area.dim_in_pixel().0 as i32;
+    for curve in panel.curves.iter().rev() {
+        text(area, curve.name, (right, middle), 15, INK, HPos::Right)?;
+        let font = (FONT, px(15)).into_font();
+        right -= font.layout_box(curve.name)?.1.0 + px(8);
+        let line = vec![(right - px(22), middle - px(3)), (right, middle - px(3))];
+        area.draw(&PathElement::new(line, curve.color.stroke_width(3 * SCALE)))?;
+        right -= px(22 + 22);
+    }
+    Ok(())
+}
+
+/// A range for y that holds nearly all: a few spikes, as at the start of most trainings, must not
+/// press the rest to the floor.
+fn range(points: &[(f64, f64)]) -> (f64, f64) {
+    let mut y: Vec<f64> = points.iter().map(|p| p.1).collect();
+    y.sort_by(f64::total_cmp);
+    let at = |share: f64| y.get((share * (y.len().max(1) - 1) as f64).round() as usize).copied();
+    let (Some(low), Some(high)) = (at(0.01), at(0.99)) else { return (0.0, 1.0) };
+    let low = if low < 0.0 { low * 1.1 } else { 0.0 };
+    let high = if high > 0.0 { high * 1.1 } else { 0.0 };
+    if high - low < 1e-6 { (low, low + 1.0) } else { (low, high) }
+}
+
+/// `points` in at most [`POINTS`] groups.
+fn groups<T>(points: &[T]) -> impl Iterator<Item = &[T]> {
+    points.chunks(points.len().div_ceil(POINTS).max(1))
+}
+
+/// The highest and lowest of every group, in their order: the outline of all points.
+fn envelope(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut outline = Vec::new();
+    for group in groups(points) {
+        let by_height = |a: &usize, b: &usize| group[*a].1.total_cmp(&group[*b].1);
+        let low = (0..group.len()).min_by(by_height).unwrap_or(0);
+        let high = (0..group.len()).max_by(by_height).unwrap_or(0);
+        outline.push(group[low.min(high)]);
+        if low != high {
+            outline.push(group[low.max(high)]);
+        }
+    }
+    outline
+}
+
+/// The mean of every group.
+fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mean = |group: &[(f64, f64)]| {
+        let n = group.len() as f64;
+        let sum = group.iter().fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
+        (sum.0 / n, sum.1 / n)
+    };
+    groups(points).map(mean).collect()
+}
+
+/// A Gaussian mean over the neighbours: of a fiftieth of all points as its standard deviation, so
+/// that a few are left as they are.
+fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let sigma = points.len() as f64 / 50.0;
+    let reach = (3.0 * sigma) as usize;
+    let smoothed = |i: usize| {
+        let from = i.saturating_sub(reach);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (j, point) in points.iter().enumerate().take(i + reach + 1).skip(from) {
+            let weight = (-0.5 * ((j as f64 - i as f64) / sigma).powi(2)).exp();
+            sum += weight * point.1;
+            weights += weight;
+        }
+        sum / weights
+    };
+    // Below two thirds of a step there are no neighbours to look at.
+    if reach < 2 {
+        return points.to_vec();
+    }
+    points.iter().enumerate().map(|(i, p)| (p.0, smoothed(i))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::rng::Stream;
+
+    /// A log as a training of `n` reports writes it.
+    fn log(n: u64) -> Vec<LogLine> {
+        let line = |i: u64| {
+            let mut z = [0.0; 4];
+            Stream::new(5, "plot", i as u32).fill_normal(&mut z);
+            let t = i as f32 / n as f32;
+            LogLine {
+                step: i * 50,
+                images: i * 3200,
+                loss_d: (0.6 + 0.6 * (-8.0 * t).exp()) * (0.25 * z[0]).exp(),
+                loss_g: (1.2 + 1.6 * t) * (0.2 * z[1]).exp() + 12.0 * (-80.0 * t).exp(),
+                d_real: (0.72 + 0.12 * t + 0.04 * z[2]).clamp(0.0, 1.0),
+                d_fake: (0.34 - 0.16 * t + 0.05 * z[3]).clamp(0.0, 1.0),
+                ..LogLine::default()
+            }
+        };
+        (0..n).map(line).collect()
+    }
+
+    fn saved(log: &[LogLine]) -> RgbImage {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("losses.png");
+        save(&path, log, "00003-dcgan-avatars64-64").unwrap();
+        if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
+            let name = format!("losses-{}.png", log.len());
+            std::fs::copy(&path, Path::new(&keep).join(name)).unwrap();
+        }
+        image::open(&path).unwrap().into_rgb8()
+    }
+
+    /// The pixels of `rows` that are nearly of this colour.
+    fn count(picture: &RgbImage, rows: std::ops::Range<u32>, color: RGBColor) -> usize {
+        let near = |p: &[u8; 3]| {
+            let [r, g, b] = *p;
+            r.abs_diff(color.0).max(g.abs_diff(color.1)).max(b.abs_diff(color.2)) < 24
+        };
+        picture.enumerate_pixels().filter(|(_, y, p)| rows.contains(y) && near(&p.0)).count()
+    }
+
+    #[test]
+    fn both_panels_show_both_lines_and_are_labelled() {
+        let picture = saved(&log(800));
+        assert_eq!(picture.dimensions(), SIZE);
+        // Below the legends, which have both colours too.
+        for rows in [80..350, 430..620] {
+            for color in [BLUE, ORANGE] {
+                let seen = count(&picture, rows.clone(), color);
+                assert!(seen > 500, "{seen} pixels of {color:?} in rows {rows:?}");
+            }
+        }
+        for rows in [30..70, 360..400, 640..700] {
+            let dark = picture.rows().enumerate().filter(|(y, _)| rows.contains(&(*y as u32)));
+            let dark = dark.flat_map(|(_, row)| row).filter(|p| p.0.iter().all(|&v| v < 120));
+            assert!(dark.count() > 20, "no text in rows {rows:?}");
+        }
+    }
+
+    #[test]
+    fn the_lines_are_where_the_numbers_are() {
+        let flat = |loss_d, d_real| {
+            let line = |i: u64| LogLine {
+                images: i * 1000,
+                loss_d,
+                loss_g: 10.0,
+                d_real,
+                d_fake: f32::NAN,
+                ..LogLine::default()
+            };
+            saved(&(0..200).map(line).collect::<Vec<_>>())
+        };
+        let height = |picture: &RgbImage, rows: std::ops::Range<u32>| {
+            let rows = rows.filter(|&y| count(picture, y..y + 1, BLUE) > 400);
+            let rows: Vec<f64> = rows.map(f64::from).collect();
+            rows.iter().sum::<f64>() / rows.len() as f64
+        };
+        let (a, b) = (flat(2.0, 0.25), flat(4.0, 0.75));
+        // Both panels are about 250 to 290 pixels high, for losses to 11 and probabilities to 1.
+        let (losses, chances) = (80..370, 400..640);
+        let loss_rise = height(&a, losses.clone()) - height(&b, losses);
+        let chance_rise = height(&a, chances.clone()) - height(&b, chances);
+        assert!((45.0..56.0).contains(&loss_rise), "{loss_rise}");
+        assert!((100.0..130.0).contains(&chance_rise), "{chance_rise}");
+    }
+
+    #[test]
+    fn odd_logs_are_drawn_too_and_an_empty_one_is_an_error() {
+        saved(&log(1));
+        saved(&log(5));
+        saved(&log(20_000));
+        let nothing = LogLine { images: 64, ..LogLine::default() };
+        saved(&[nothing, LogLine { images: 128, loss_d: -700.0, ..nothing }]);
+        let text = save(Path::new("x/losses.png"), &[], "x").unwrap_err().to_string();
+        assert_eq!(text, "x/losses.png: there are no reports yet to plot");
+    }
+
+    #[test]
+    fn spikes_do_not_set_the_range_and_means_keep_the_level() {
+        let mut points: Vec<(f64, f64)> =
+            (0..10_000).map(|i| (f64::from(i), 1.0 + f64::from(i % 2))).collect();
+        points[3].1 = 500.0;
+        assert_eq!(range(&points), (0.0, 2.2));
+        assert_eq!(range(&[(0.0, -20.0), (1.0, 10.0)]), (-22.0, 11.0));
+        assert_eq!((range(&[]), range(&[(0.0, 0.0)])), ((0.0, 1.0), (0.0, 1.0)));
+        assert!(envelope(&points).contains(&(3.0, 500.0)));
+        assert!(envelope(&points).len() <= 2 * POINTS && means(&points).len() <= POINTS);
+        let line = smooth(&means(&points));
+        assert!(line[100..].iter().all(|p| (p.1 - 1.5).abs() < 0.01), "{line:?}");
+        assert_eq!(smooth(&points[..5]), points[..5], "few points stay as they are");
+    }
+}
