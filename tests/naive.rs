@@ -74,7 +74,10 @@ fn flat(shape: &[usize], place: &[usize]) -> usize {
 /// The flat index in a tensor of `shape` that broadcasts to `place` of the output.
 fn stretched(shape: &[usize], place: &[usize]) -> usize {
     let lead = place.len() - shape.len();
-    shape.iter().zip(&place[lead..]).fold(0, |at, (&size, &i)| at * size + if size == 1 { 0 } else { i })
+    shape
+        .iter()
+        .zip(&place[lead..])
+        .fold(0, |at, (&size, &i)| at * size + if size == 1 { 0 } else { i })
 }
 
 type Function = Box<dyn Fn(&[f64]) -> f64>;
@@ -195,9 +198,8 @@ fn reductions(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
         let [rows, c] = shapes[0] else { panic!("moments of {shapes:?}") };
         let column = |i: usize| (0..*rows).map(move |r| inputs[0][r * c + i]);
         let mean: Vec<f64> = (0..*c).map(|i| column(i).sum::<f64>() / *rows as f64).collect();
-        let var = (0..*c).map(|i| {
-            column(i).map(|x| (x - mean[i]) * (x - mean[i])).sum::<f64>() / *rows as f64
-        });
+        let var = (0..*c)
+            .map(|i| column(i).map(|x| (x - mean[i]) * (x - mean[i])).sum::<f64>() / *rows as f64);
         return mean.iter().copied().chain(var).collect();
     }
     if any.is::<CenteredSums>() {

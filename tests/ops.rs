@@ -46,8 +46,7 @@ fn fusion_changes_no_bit() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let pools =
-        [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap());
+    let pools = [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap());
     for sample in samples() {
         let (tape, _, _) = sample.tape().unwrap();
         let feeds = sample.feeds(SEED);

@@ -201,7 +201,12 @@ impl Dcgan {
             let small = base.map(|b| b << (doublings - 1 - i));
             let spec = self.strided(small.map(|s| 2 * s))?;
             let large = if i == 0 { self.channels } else { widths[i - 1] };
-            layers.push(Layer::ConvTranspose { spec, large, small: widths[i], layout: Layout::Conv });
+            layers.push(Layer::ConvTranspose {
+                spec,
+                large,
+                small: widths[i],
+                layout: Layout::Conv,
+            });
             if i == 0 {
                 layers.push(Layer::Tanh);
             } else {

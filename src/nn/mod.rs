@@ -203,7 +203,9 @@ fn batch_norm(
     // The running variance is the unbiased one, as PyTorch's.
     let rows = t.shape(x).iter().product::<usize>() / channels.max(1);
     let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
-    for (param, old, new) in [("running_mean", running[0], mean), ("running_var", running[1], unbiased)] {
+    for (param, old, new) in
+        [("running_mean", running[0], mean), ("running_var", running[1], unbiased)]
+    {
         let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
         let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
         let next = t.add(old, new)?;

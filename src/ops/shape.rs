@@ -358,11 +358,12 @@ impl Tape {
     /// # Errors
     /// [`Error::Shape`] where `x` does not contain it.
     pub fn slice(&mut self, x: Var, start: &[usize], size: &[usize]) -> Result<Var> {
-        if self.shape(x) == size {
+        let shape = self.shape(x);
+        let fits = start.len() == shape.len() && size.len() == shape.len();
+        if fits && shape == size && start.iter().all(|&s| s == 0) {
             return Ok(x);
         }
-        let whole_rows = size.len() == self.shape(x).len() && size[1..] == self.shape(x)[1..];
-        if whole_rows && start[1..].iter().all(|&s| s == 0) {
+        if fits && size[1..] == shape[1..] && start[1..].iter().all(|&s| s == 0) {
             let row: usize = size[1..].iter().product();
             let flat = self.range(x, start[0] * row, size[0] * row)?;
             return self.reshape(flat, size);
@@ -375,7 +376,7 @@ impl Tape {
     /// # Errors
     /// [`Error::Shape`] where `x` does not fit there.
     pub fn pad(&mut self, x: Var, start: &[usize], shape: &[usize]) -> Result<Var> {
-        if self.shape(x) == shape {
+        if self.shape(x) == shape && start.iter().all(|&s| s == 0) {
             return Ok(x);
         }
         self.record(Pad { start: start.to_vec(), shape: shape.to_vec() }, &[x])

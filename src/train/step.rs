@@ -126,7 +126,8 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     {
         t.fetch(name, loss);
     }
-    for (name, logits) in [("d_real", logits_real), ("d_fake", logits_fake), ("d_fake_g", logits_g)] {
+    for (name, logits) in [("d_real", logits_real), ("d_fake", logits_fake), ("d_fake_g", logits_g)]
+    {
         let probability = t.sigmoid(logits)?;
         let mean = t.mean_all(probability)?;
         t.fetch(name, mean);

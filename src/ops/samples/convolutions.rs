@@ -4,8 +4,7 @@ use super::super::conv::ConvSpec;
 use super::{Input, Kind, Sample};
 
 /// Kernel, stride, padding, batch, sizes of the large picture, of the small one, channels of both.
-type Geometry =
-    ([usize; 2], [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], usize, usize);
+type Geometry = ([usize; 2], [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], usize, usize);
 
 const GEOMETRIES: &[Geometry] = &[
     // Every kernel size; channels that are and are not whole vectors.

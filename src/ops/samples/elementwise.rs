@@ -144,7 +144,7 @@ fn norms() -> Vec<Sample> {
         let normalize = Sample::new("normalize", inputs, |t, x| t.record(Normalize, x));
         all.push(normalize.tolerance(1e-6, 1e-6));
     }
-    for shape in [&[2, 1, 1, 3][..], &[1, 3, 5, 8], &[3, 4, 4, 65], &[6, 2]] {
+    for shape in [&[5, 1, 1, 3][..], &[1, 3, 5, 8], &[3, 4, 4, 65], &[6, 2]] {
         let c = *shape.last().unwrap_or(&1);
         let weights = [Kind::Normal { mean: 1.0, scale: 0.3 }, Kind::NORMAL];
         let mut inputs = vec![Input::new(shape, Kind::Normal { mean: 0.5, scale: 2.0 })];
