@@ -20,6 +20,7 @@ fn main() {
         smooth: 0.0,
         average: true,
         feed_latents: false,
+        fetch_gradients: false,
     };
     let t0 = std::time::Instant::now();
     let mut t = tape::Tape::new();

@@ -19,7 +19,7 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let i = flat_workgroup(wid, nwg) * 64u + lid;
+    let i = flat_group(wid, nwg) * 64u + lid;
     if (i < {{ len4 }}u) {
 {%- for load in loads %}
         let x{{ loop.index0 }} = {{ load }};

@@ -11,7 +11,7 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let i = flat_workgroup(wid, nwg) * 64u + lid;
+    let i = flat_group(wid, nwg) * 64u + lid;
     if (i < {{ len }}u) {
         var rest = i;
         var at = {{ offset }}u;

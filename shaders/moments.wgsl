@@ -13,7 +13,7 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let lane = flat_workgroup(wid, nwg) * 64u + lid;
+    let lane = flat_group(wid, nwg) * 64u + lid;
     if (lane < {{ lanes }}u) {
         var count = 0.0;
         var total = 0.0;

@@ -1,5 +1,6 @@
 //! dcgan
 
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod optim;
 pub mod pictures;
 pub mod program;
 pub mod rng;
+pub mod shaders;
 pub mod tape;
 pub mod tensor;
 pub mod train;

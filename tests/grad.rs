@@ -178,7 +178,7 @@ fn the_gradient_checker_sees_a_wrong_gradient() {
 fn every_differentiable_op_is_checked() {
     let checked: Vec<&str> = smooth().iter().map(|s| s.op).collect();
     for op in dcgan::ops::table::OPS {
-        let none = ["feed", "state", "from_u8", "random", "advance"].contains(&op.name);
+        let none = ["feed", "state", "assigned", "from_u8", "random", "advance"].contains(&op.name);
         assert!(none || checked.contains(&op.name), "no gradient of {} is checked", op.name);
     }
 }
@@ -275,4 +275,22 @@ fn the_gradient_by_an_inner_value_stops_there() {
     let got = support::run(&tape, &Device::Cpu, &support::fusion(true), &feeds);
     assert_eq!(got["inner"].f32s(), [4.0, -8.0, 2.0]);
     assert_eq!(got["x"].f32s(), [8.0, -16.0, 4.0]);
+}
+
+#[test]
+fn the_new_value_of_a_state_is_a_leaf() {
+    let mut tape = Tape::new();
+    let w = tape.read("w", &[3], DType::F32).unwrap();
+    let new = tape.affine(w, 2.0, 0.0).unwrap();
+    tape.assign("w", new).unwrap();
+    let read = tape.read("w", &[3], DType::F32).unwrap();
+    let square = tape.mul(read, read).unwrap();
+    let loss = tape.sum_all(square).unwrap();
+    let grads = tape.grad(loss, &[read, w]).unwrap();
+    tape.fetch("read", grads[0]);
+    tape.fetch("w", grads[1]);
+    let sources = [("w".to_string(), vec![1.0, -2.0, 0.5])].into();
+    let (got, after) = naive::step(&tape, &sources);
+    assert_eq!((&got["read"][..], &got["w"][..]), (&[4.0, -8.0, 2.0][..], &[0.0; 3][..]));
+    assert_eq!(after["w"], [2.0, -4.0, 1.0]);
 }

@@ -13,7 +13,7 @@ use dcgan::ops::norm::Normalize;
 use dcgan::ops::random::{Advance, Random};
 use dcgan::ops::reduce::{CenteredSums, Moments, Sum};
 use dcgan::ops::shape::{BroadcastTo, Pad, Permute, Range, Reshape, SliceBox};
-use dcgan::tape::{Node, Tape, Var};
+use dcgan::tape::{Assigned, Node, Tape, Var};
 
 /// Values of the feeds and of the states before the step, by name.
 pub(crate) type Sources = BTreeMap<String, Vec<f64>>;
@@ -147,7 +147,7 @@ fn one(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
         };
         return places().into_iter().map(at).collect();
     }
-    if any.is::<Reshape>() {
+    if any.is::<Reshape>() || any.is::<Assigned>() {
         return inputs[0].to_vec();
     }
     if let Some(op) = any.downcast_ref::<Range>() {

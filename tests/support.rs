@@ -1,16 +1,53 @@
-//! What several tests share.
+//! What several test modules share.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dcgan::device::gpu::{Gpu, GpuOptions, list, strongest};
 use dcgan::device::{Device, State};
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{Data, Tensor};
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-/// The devices that every op and program is tested on.
+/// Tests that found no GPU.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Every device that tests run on: the CPU, and a GPU where there is one.
 pub(crate) fn devices() -> Vec<Device> {
-    vec![Device::Cpu]
+    std::iter::once(Device::Cpu).chain(gpu().map(Device::Gpu)).collect()
+}
+
+/// A GPU to test on, with the compiler's checks on: the adapter that `DCGAN_TEST_DEVICE` names,
+/// else the strongest, else a software one. Without any the test is to return at once; it says so,
+/// and fails where `DCGAN_TEST_GPU=require`.
+pub(crate) fn gpu() -> Option<Gpu> {
+    gpu_with(GpuOptions { checked: true, ..GpuOptions::default() })
+}
+
+/// The same with other options.
+pub(crate) fn gpu_with(options: GpuOptions) -> Option<Gpu> {
+    let named = std::env::var("DCGAN_TEST_DEVICE").ok();
+    let adapters = list();
+    let any = || strongest(&adapters).or(adapters.first().map(|adapter| adapter.index));
+    let Some(selection) = named.or_else(|| any().map(|index| index.to_string())) else {
+        assert!(
+            std::env::var("DCGAN_TEST_GPU").as_deref() != Ok("require"),
+            "DCGAN_TEST_GPU=require, and there is no adapter: install a Vulkan driver such as \
+             mesa-vulkan-drivers"
+        );
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        // Not eprintln, which the test harness swallows where a test passes.
+        let mut stderr = std::io::stderr().lock();
+        writeln!(stderr, "SKIPPED ({count}), as there is no GPU adapter: {name}").unwrap();
+        return None;
+    };
+    Some(Gpu::open(&selection, options).unwrap())
 }
 
 /// The numbers of a tensor of any type.
@@ -43,4 +80,58 @@ pub(crate) fn run(
 /// The feeds' numbers by the name that the naive interpreter knows them by.
 pub(crate) fn sources(feeds: &[(String, Tensor)]) -> BTreeMap<String, Vec<f64>> {
     feeds.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect()
+}
+
+/// Has naga write a rendered kernel as SPIR-V, MSL and HLSL, with and without runtime checks: what
+/// Vulkan, Metal and DX12 compile.
+pub(crate) fn write_everywhere(name: &str, source: &str) {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    for checked in [false, true] {
+        let policy =
+            if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
+        let bounds_check_policies = BoundsCheckPolicies {
+            index: policy,
+            buffer: policy,
+            image_load: policy,
+            ..BoundsCheckPolicies::default()
+        };
+
+        let options = spv::Options {
+            lang_version: (1, 3),
+            bounds_check_policies,
+            force_loop_bounding: checked,
+            ..spv::Options::default()
+        };
+        let words = spv::write_vec(&module, &info, &options, None);
+        assert!(!words.unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}")).is_empty());
+
+        let options = msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            bounds_check_policies,
+            force_loop_bounding: checked,
+            ..msl::Options::default()
+        };
+        let text = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default());
+        let text = text.unwrap_or_else(|error| panic!("{name}: MSL: {error}")).0;
+        assert!(text.contains("kernel void"), "{name}: {text}");
+
+        let options = hlsl::Options {
+            shader_model: hlsl::ShaderModel::V6_0,
+            fake_missing_bindings: true,
+            special_constants_binding: Some(hlsl::BindTarget::default()),
+            restrict_indexing: checked,
+            force_loop_bounding: checked,
+            ..hlsl::Options::default()
+        };
+        let mut text = String::new();
+        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
+        assert!(text.contains("numthreads"), "{name}: {text}");
+    }
 }

@@ -8,6 +8,7 @@ use crate::ops::padded_bytes;
 use crate::tensor::{DType, Data, Tensor};
 
 mod cpu;
+pub mod gpu;
 mod script;
 
 pub use cpu::CpuBuffer;
@@ -18,6 +19,8 @@ pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 pub enum Device {
     /// All cores of the CPU.
     Cpu,
+    /// A GPU through wgpu.
+    Gpu(gpu::Gpu),
 }
 
 impl Device {
@@ -26,6 +29,7 @@ impl Device {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
+            Self::Gpu(gpu) => format!("{} ({})", gpu.caps().name, gpu.caps().backend),
         }
     }
 
@@ -33,9 +37,10 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Memory`] where the device has not that much left.
-    pub fn buffer(&self, bytes: u64, _label: &str) -> Result<Buffer> {
+    pub fn buffer(&self, bytes: u64, label: &str) -> Result<Buffer> {
         match self {
             Self::Cpu => Ok(Buffer::Cpu(CpuBuffer::new(bytes))),
+            Self::Gpu(gpu) => Ok(Buffer::Gpu(gpu.create_buffer(bytes, label)?)),
         }
     }
 }
@@ -45,6 +50,8 @@ impl Device {
 pub enum Buffer {
     /// On the CPU.
     Cpu(CpuBuffer),
+    /// On a GPU.
+    Gpu(gpu::GpuBuffer),
 }
 
 /// A tensor that lives on a device.
@@ -95,9 +102,13 @@ impl State {
         match &mut entry.buffer {
             Buffer::Cpu(buffer) => {
                 buffer.bytes_mut()[..value.bytes().len()].copy_from_slice(value.bytes());
+                Ok(())
             }
+            Buffer::Gpu(buffer) => match &self.device {
+                Device::Gpu(gpu) => gpu.write(buffer, 0, value.bytes()),
+                Device::Cpu => unreachable!("a state's buffers are its device's"),
+            },
         }
-        Ok(())
     }
 
     /// The value of a tensor.
@@ -109,6 +120,10 @@ impl State {
         let len = entry.shape.iter().product::<usize>() * entry.dtype.size();
         let bytes = match &entry.buffer {
             Buffer::Cpu(buffer) => buffer.bytes()[..len].to_vec(),
+            Buffer::Gpu(buffer) => match &self.device {
+                Device::Gpu(gpu) => gpu.read(buffer, 0, len as u64)?,
+                Device::Cpu => unreachable!("a state's buffers are its device's"),
+            },
         };
         tensor_of(&entry.shape, entry.dtype, &bytes)
     }
@@ -139,10 +154,20 @@ impl State {
             .ok_or_else(|| Error::Tensor { name: name.into(), what: "is not in the state".into() })
     }
 
-    /// The CPU's buffers by name.
+    /// The CPU's buffers by name; none on another device.
     pub(crate) fn cpu_buffers(&mut self) -> BTreeMap<String, &mut CpuBuffer> {
-        let buffers = self.entries.iter_mut().map(|(name, entry)| match &mut entry.buffer {
-            Buffer::Cpu(buffer) => (name.clone(), buffer),
+        let buffers = self.entries.iter_mut().filter_map(|(name, entry)| match &mut entry.buffer {
+            Buffer::Cpu(buffer) => Some((name.clone(), buffer)),
+            Buffer::Gpu(_) => None,
+        });
+        buffers.collect()
+    }
+
+    /// The GPU's buffers by name; none on another device.
+    pub(crate) fn gpu_buffers(&self) -> BTreeMap<String, gpu::GpuBuffer> {
+        let buffers = self.entries.iter().filter_map(|(name, entry)| match &entry.buffer {
+            Buffer::Cpu(_) => None,
+            Buffer::Gpu(buffer) => Some((name.clone(), buffer.clone())),
         });
         buffers.collect()
     }

@@ -127,6 +127,6 @@ pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
 }
 
 /// A lowering of one dispatch without scratch.
-pub fn single(dispatch: Dispatch) -> Result<Lowered> {
+pub(super) fn single(dispatch: Dispatch) -> Result<Lowered> {
     Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
 }

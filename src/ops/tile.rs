@@ -1,5 +1,465 @@
-//! placeholder until the kernels land
-use super::*;
-pub(super) fn matmul(_: [usize; 3], _: bool, _: bool, _: &Caps) -> Result<Lowered> {
-    unreachable!()
+//! How products are cut into tiles for a GPU: one lowering for the matrix product and for the three
+//! convolutions, which are products whose operands are addressed another way.
+//!
+//! There are two tilings (`shaders/lib/tile_*.wgsl`), both right everywhere: by registers, where
+//! each invocation loads what it needs straight from storage, and by workgroup memory, where a
+//! workgroup shares its loads. A processor that plays GPU wants the first, because it pays dearly
+//! for barriers; a GPU wants the second unless the product is too thin to share anything.
+
+use minijinja::{Value, context};
+
+use crate::error::Result;
+use crate::tensor::DType;
+
+use super::kernel::padded_bytes;
+use super::{Arg, Caps, Dispatch, Lowered, fold_groups};
+
+/// Bytes that the partial sums of a split product may take.
+const PARTIAL_BYTES: usize = 16 << 20;
+
+/// Terms that one accumulator of a split product adds up at most, where the memory for partial sums
+/// allows: the rounding error of a plain sum grows with its length.
+const LONGEST_SUM: usize = 8192;
+
+/// What a row of an operand, its contiguous side, runs along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Along {
+    /// The product's rows (of `a`) or columns (of `b`).
+    Product,
+    /// The reduction.
+    Reduction,
+}
+
+/// How the rows of the operand `a` are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowsOfA {
+    /// It is a matrix.
+    Matrix,
+    /// It is a picture under one tap after another, by a loop over taps.
+    Taps {
+        /// The number of taps, if the kernel can also run through taps and channels by one index.
+        flat: Option<usize>,
+    },
+    /// It is a picture whose pixels are the reduction: the tap belongs to the product's row.
+    Pixels {
+        /// Pixels of a line of the grid.
+        line: usize,
+        /// Elements between neighbours in a line.
+        run: usize,
+    },
+}
+
+/// A product `y[m, n] = Σ_k a[m, k] · b[k, n]`, perhaps summed over taps, as a kernel sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Product {
+    /// The kernel's name, which is its template's.
+    pub(super) kernel: &'static str,
+    /// Rows, columns, and the length of the reduction within one tap.
+    pub(super) size: [usize; 3],
+    /// What the rows of `a` and `b` run along.
+    pub(super) along: [Along; 2],
+    /// How the rows of `a` are found.
+    pub(super) rows_of_a: RowsOfA,
+    /// Products computed beside each other, along z.
+    pub(super) layers: usize,
+    /// Elements of one row of `a`.
+    pub(super) a_len: usize,
+    /// Useful floating-point operations.
+    pub(super) flops: u64,
+    /// The template variables that only this kernel has.
+    pub(super) own: Value,
+}
+
+/// How one workgroup's part of a product is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tiling {
+    /// The template.
+    tile: &'static str,
+    /// Rows and columns of a workgroup's part.
+    size: [usize; 2],
+    /// How many of the reduction are taken at a time.
+    depth: usize,
+    /// Invocations.
+    lanes: usize,
+    /// Rows of one invocation's part.
+    rows: usize,
+    /// Columns of one invocation's part, in vectors.
+    cols: usize,
+    /// Distance between one invocation's blocks of 4 rows.
+    row_step: usize,
+    /// Distance between one invocation's vectors of columns.
+    col_step: usize,
+}
+
+impl Tiling {
+    /// Register tiles; neighbours lie beside each other along the columns.
+    const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
+        let (tile, size) = ("lib/tile_registers.wgsl", [rows, 4 * cols * lanes]);
+        Self { tile, size, depth: 4, lanes, rows, cols, row_step: 4, col_step: 4 * lanes }
+    }
+
+    /// Register tiles; neighbours lie below each other along the rows.
+    const fn down(lanes: usize, rows: usize, cols: usize) -> Self {
+        let (tile, size) = ("lib/tile_registers.wgsl", [rows * lanes, 4 * cols]);
+        Self { tile, size, depth: 4, lanes, rows, cols, row_step: 4 * lanes, col_step: 4 }
+    }
+
+    /// Tiles of `side` by `side` in workgroup memory, of which each invocation computes `rows` by
+    /// `rows`, and brings one 4 by 4 block of each operand.
+    const fn workgroup(side: usize, depth: usize, rows: usize) -> Self {
+        let lanes = (side / rows) * (side / rows);
+        assert!(lanes == (side / 4) * (depth / 4));
+        let (tile, step) = ("lib/tile_workgroup.wgsl", 4 * (side / rows));
+        let (size, cols) = ([side, side], rows / 4);
+        Self { tile, size, depth, lanes, rows, cols, row_step: step, col_step: step }
+    }
+
+    const fn in_registers(&self) -> bool {
+        self.depth == 4
+    }
+
+    /// Vectors of workgroup memory from one step of the reduction to the next: one more than it
+    /// holds, so that they start in different banks.
+    const fn pitch(&self) -> usize {
+        self.size[0] / 4 + 1
+    }
+
+    /// How many workgroups a product of `m` by `n` takes, down and across.
+    fn tiles(&self, m: usize, n: usize) -> [usize; 2] {
+        [m.div_ceil(self.size[0]), n.div_ceil(self.size[1])]
+    }
+
+    /// For a processor that plays GPU: every invocation of eight is a lane of its vectors, and a
+    /// load costs as much as nine multiply-adds, even where all lanes load the same (measured on
+    /// llvmpipe of Mesa 22.3). The least work by that measure wins; of equals, the larger tile.
+    fn for_software(m: usize, n: usize) -> Self {
+        const LOAD: usize = 9;
+        const TILINGS: [Tiling; 13] = [
+            Tiling::across(8, 16, 4),
+            Tiling::across(8, 16, 2),
+            Tiling::across(8, 16, 1),
+            Tiling::across(8, 8, 2),
+            Tiling::across(8, 8, 1),
+            Tiling::across(8, 4, 2),
+            Tiling::down(8, 16, 4),
+            Tiling::down(8, 16, 2),
+            Tiling::down(8, 16, 1),
+            Tiling::down(8, 8, 4),
+            Tiling::down(8, 8, 1),
+            Tiling::down(8, 4, 2),
+            Tiling::down(8, 4, 1),
+        ];
+        let cost = |t: &Self| {
+            let [tiles_m, tiles_n] = t.tiles(m, n);
+            tiles_m * tiles_n * (16 * t.rows * t.cols + LOAD * (4 * t.rows + 16 * t.cols))
+        };
+        TILINGS.into_iter().min_by_key(cost).expect("the list is not empty")
+    }
+
+    /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, beside
+    /// each other, and no sharing where the product is thinner than a tile could use.
+    fn for_hardware(m: usize, n: usize, layers: usize, caps: &Caps) -> Self {
+        const ENOUGH: usize = 128;
+        const LARGE: Tiling = Tiling::workgroup(64, 16, 8);
+        const SMALL: Tiling = Tiling::workgroup(32, 32, 4);
+        let bytes = |t: Self| 2 * t.depth * t.pitch() * 16;
+        if n <= 8 {
+            return Self::down(64, 4, n.div_ceil(4));
+        }
+        if m <= 8 || bytes(SMALL).max(bytes(LARGE)) > caps.workgroup_memory as usize {
+            return Self::across(64, if m <= 4 { 4 } else { 8 }, 1);
+        }
+        let [down, across] = LARGE.tiles(m, n);
+        if m > 32 && n > 32 && down * across * layers >= ENOUGH { LARGE } else { SMALL }
+    }
+}
+
+impl Product {
+    /// The dispatches that compute it.
+    pub(super) fn lower(&self, caps: &Caps) -> Lowered {
+        let [m, n, k] = self.size;
+        if m == 0 || n == 0 {
+            return Lowered::default();
+        }
+        let tiling = if caps.software {
+            Tiling::for_software(m, n)
+        } else {
+            let layers = if self.may_split() { k / shortest_part(caps) } else { self.layers };
+            Tiling::for_hardware(m, n, layers, caps)
+        };
+        self.lower_as(&tiling, caps)
+    }
+
+    /// Whether parts of its reduction may be computed beside each other.
+    fn may_split(&self) -> bool {
+        self.layers == 1 && !matches!(self.rows_of_a, RowsOfA::Taps { .. })
+    }
+
+    /// How many rows of an invocation's block surely share a tap: all, or 4, or 1.
+    fn rows_of_a_tap(&self, tiling: &Tiling) -> usize {
+        let spread = if tiling.row_step == 4 { tiling.rows } else { tiling.size[0] };
+        let all = if tiling.in_registers() { tiling.rows } else { 4 };
+        match self.rows_of_a {
+            RowsOfA::Pixels { .. } if !self.a_len.is_multiple_of(4) => 1,
+            RowsOfA::Pixels { .. } if !self.a_len.is_multiple_of(spread) => 4,
+            _ => all,
+        }
+    }
+
+    fn lower_as(&self, tiling: &Tiling, caps: &Caps) -> Lowered {
+        let [m, n, mut k] = self.size;
+        let mut taps = matches!(self.rows_of_a, RowsOfA::Taps { .. });
+        let mut flat = false;
+        if let RowsOfA::Taps { flat: Some(count) } = self.rows_of_a
+            && !k.is_multiple_of(tiling.depth)
+        {
+            (flat, taps, k) = (true, false, count * k);
+        }
+
+        let [tiles_m, tiles_n] = tiling.tiles(m, n);
+        let tiles = tiles_m * tiles_n;
+        let parts = if self.may_split() { parts(tiles, m * n, k, caps) } else { 1 };
+        let chunk = k.div_ceil(parts).next_multiple_of(tiling.depth);
+        let splits = k.div_ceil(chunk.max(1)).max(1);
+        let [x, y, _] = fold_groups(tiles, caps);
+        let groups = [x, y, (splits * self.layers) as u32];
+
+        // Where the tiles reach past the product, or their steps past the reduction.
+        let past_m = !m.is_multiple_of(tiling.size[0]) || (x * y) as usize != tiles;
+        let past_n = !n.is_multiple_of(tiling.size[1]);
+        let past_k =
+            !k.is_multiple_of(tiling.depth) || (!tiling.in_registers() && splits * chunk != k);
+        let matrix = self.rows_of_a == RowsOfA::Matrix;
+        let pixels = matches!(self.rows_of_a, RowsOfA::Pixels { .. });
+        let (a_along, a_rows, a_none, a_over) = match self.along[0] {
+            Along::Product => ("m", k, past_k, past_m),
+            Along::Reduction => ("k", m, past_m, past_k),
+        };
+        let (b_along, b_len, b_rows, b_past, b_over) = match self.along[1] {
+            Along::Product => ("n", n, k, past_k, past_n),
+            Along::Reduction => ("k", k, n, past_n, past_k),
+        };
+        let (a_run, run) = match self.rows_of_a {
+            RowsOfA::Pixels { line, run } => (line.is_multiple_of(4), run),
+            _ => (false, 0),
+        };
+        let slice = (m * n).next_multiple_of(4);
+        let context = context! {
+            tile => tiling.tile,
+            m,
+            n,
+            k,
+            a_along,
+            a_len => self.a_len,
+            a_rows,
+            a_vec => self.a_len.is_multiple_of(4),
+            a_none => a_none || !matrix,
+            a_over => a_over && !flat && !pixels,
+            a_run,
+            run,
+            b_along,
+            b_len,
+            b_rows,
+            b_vec => b_len.is_multiple_of(4),
+            b_past,
+            b_over,
+            y_vec => n.is_multiple_of(4),
+            taps,
+            flat,
+            unit => self.rows_of_a_tap(tiling),
+            lanes => tiling.lanes,
+            rows => tiling.rows,
+            cols => tiling.cols,
+            row_step => tiling.row_step,
+            col_step => tiling.col_step,
+            depth => tiling.depth,
+            pitch => tiling.pitch(),
+            tile_m => tiling.size[0],
+            tile_n => tiling.size[1],
+            tiles_m,
+            tiles_n,
+            groups_x => x,
+            chunk,
+            splits,
+            slice,
+            ..self.own.clone()
+        };
+        let y = if splits > 1 { Arg::Scratch(0) } else { Arg::Output };
+        let mut lowered = Lowered::default();
+        lowered.dispatches.push(Dispatch {
+            kernel: self.kernel,
+            context,
+            bind: vec![("a", Arg::Input(0)), ("b", Arg::Input(1)), ("y", y)],
+            groups,
+            flops: self.flops,
+        });
+        if splits > 1 {
+            lowered.scratch.push(padded_bytes(splits * slice, DType::F32));
+            lowered.dispatches.push(sum_partials(slice / 4, splits, caps));
+        }
+        lowered
+    }
+}
+
+/// Adds `splits` partial results of `len4` vectors each.
+fn sum_partials(len4: usize, splits: usize, caps: &Caps) -> Dispatch {
+    let groups = fold_groups(len4.div_ceil(64), caps);
+    Dispatch {
+        kernel: "sum_partials",
+        context: context! { len4, splits, groups_x => groups[0] },
+        bind: vec![("partials", Arg::Scratch(0)), ("y", Arg::Output)],
+        groups,
+        flops: (4 * len4 * (splits - 1)) as u64,
+    }
+}
+
+/// The shortest part of a reduction that is worth a workgroup of its own.
+fn shortest_part(caps: &Caps) -> usize {
+    if caps.software { 256 } else { 128 }
+}
+
+/// How many parts to split a reduction of length `k` into, where the product has `len` elements in
+/// `tiles` tiles: enough to keep the device busy and the sums short, within the memory allowed.
+fn parts(tiles: usize, len: usize, k: usize, caps: &Caps) -> usize {
+    let busy = if caps.software { 32 } else { 512 };
+    let useful = (busy / tiles).min(k / shortest_part(caps)).max(k.div_ceil(LONGEST_SUM));
+    let affordable = (PARTIAL_BYTES / (len * DType::F32.size())).max(1);
+    useful.max(1).min(affordable).min(caps.groups_per_dimension as usize)
+}
+
+/// The matrix product of sizes `m`, `n`, `k`; the flags say which operands are stored transposed.
+pub(super) fn matmul(
+    sizes: [usize; 3],
+    transpose_a: bool,
+    transpose_b: bool,
+    caps: &Caps,
+) -> Result<Lowered> {
+    let [m, n, k] = sizes;
+    let product = Product {
+        kernel: "matmul",
+        size: sizes,
+        along: [
+            if transpose_a { Along::Product } else { Along::Reduction },
+            if transpose_b { Along::Reduction } else { Along::Product },
+        ],
+        rows_of_a: RowsOfA::Matrix,
+        layers: 1,
+        a_len: if transpose_a { m } else { k },
+        flops: 2 * (m * n * k) as u64,
+        own: context! {},
+    };
+    Ok(product.lower(caps))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+    use std::path::Path;
+
+    use naga::back::{hlsl, msl, spv};
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    use super::*;
+
+    /// Devices that take every path: either tiling, grids that must be folded, no workgroup memory.
+    pub(crate) fn devices() -> [Caps; 4] {
+        let gpu = Caps { workgroup_memory: 16384, groups_per_dimension: 65535, software: false };
+        [
+            gpu.clone(),
+            Caps { software: true, ..gpu.clone() },
+            Caps { groups_per_dimension: 12, ..gpu.clone() },
+            Caps { workgroup_memory: 0, ..gpu },
+        ]
+    }
+
+    /// Renders every dispatch, and has naga validate it for a device without any extra and write it
+    /// in the language of each back end.
+    pub(crate) fn compile(lowered: &Lowered, caps: &Caps) {
+        let mut templates = minijinja::Environment::new();
+        templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+        templates.set_loader(minijinja::path_loader(shaders));
+        for d in &lowered.dispatches {
+            let template = templates.get_template(&format!("{}.wgsl", d.kernel)).unwrap();
+            let source = template.render(d.context.clone()).unwrap();
+            let module = naga::front::wgsl::parse_str(&source)
+                .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
+            let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+                .validate(&module)
+                .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
+
+            spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
+            let options = msl::Options { fake_missing_bindings: true, ..Default::default() };
+            msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap();
+            let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+            let pipeline = hlsl::PipelineOptions::default();
+            hlsl::Writer::new(&mut String::new(), &options, &pipeline)
+                .write(&module, &info, None)
+                .unwrap();
+
+            assert!(d.groups[..2].iter().all(|&g| (1..=caps.groups_per_dimension).contains(&g)));
+            let bound: Vec<_> = d.bind.iter().map(|&(name, _)| Some(name.to_owned())).collect();
+            let storage = |g: &naga::GlobalVariable| g.binding.is_some();
+            let declared = module.global_variables.iter().map(|(_, g)| g).filter(|g| storage(g));
+            assert_eq!(declared.map(|g| g.name.clone()).collect::<Vec<_>>(), bound);
+        }
+    }
+
+    #[test]
+    fn matmul_compiles_for_every_layout_and_device() {
+        for [m, n, k] in [[64, 64, 64], [130, 70, 33], [3, 1, 5], [1, 200, 7], [64, 1, 8192]] {
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                for caps in devices() {
+                    compile(&matmul([m, n, k], ta, tb, &caps).unwrap(), &caps);
+                }
+            }
+        }
+    }
+
+    /// A variable of the first dispatch.
+    fn variable(lowered: &Lowered, name: &str) -> usize {
+        lowered.dispatches[0].context.get_attr(name).unwrap().as_usize().unwrap()
+    }
+
+    #[test]
+    fn parts_cover_the_reduction_once_and_keep_within_their_memory() {
+        let mut split = 0;
+        for [m, n, k] in [[64, 1, 8192], [48, 64, 131_072], [48, 64, 131_071], [4096, 512, 20_000]]
+        {
+            for caps in devices() {
+                let lowered = matmul([m, n, k], true, false, &caps).unwrap();
+                let (chunk, splits) = (variable(&lowered, "chunk"), variable(&lowered, "splits"));
+                assert!(
+                    (splits - 1) * chunk < k && k <= splits * chunk,
+                    "{k}: {splits} of {chunk}"
+                );
+                let z = lowered.dispatches[0].groups[2] as usize;
+                assert_eq!(z, splits);
+                assert_eq!(lowered.dispatches.len(), if splits > 1 { 2 } else { 1 });
+                let bytes: u64 = lowered.scratch.iter().sum();
+                assert!(bytes <= PARTIAL_BYTES as u64);
+                split += usize::from(splits > 1);
+            }
+        }
+        assert!(split > 4, "hardly anything was split");
+    }
+
+    #[test]
+    fn tiles_cover_the_product() {
+        for [m, n] in [[1, 1], [16, 8192], [8192, 3], [65, 63], [1000, 12], [4096, 512]] {
+            for caps in devices() {
+                let lowered = matmul([m, n, 64], false, false, &caps).unwrap();
+                let of = |name| variable(&lowered, name);
+                assert!(of("tiles_m") * of("tile_m") >= m && of("tiles_n") * of("tile_n") >= n);
+                let [x, y, _] = lowered.dispatches[0].groups;
+                assert!((x * y) as usize >= of("tiles_m") * of("tiles_n"));
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_product_dispatches_nothing() {
+        assert!(matmul([0, 4, 4], false, false, &devices()[0]).unwrap().dispatches.is_empty());
+    }
 }

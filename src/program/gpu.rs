@@ -1,6 +1,6 @@
 //! Writes a plan as a script of dispatches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::context;
 
@@ -33,7 +33,9 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
             Step::Kernel { op, inputs, output, lowered, scratch, .. } => {
                 for dispatch in &lowered.dispatches {
                     let place = |arg: Arg| match arg {
-                        Arg::Input(i) => (inputs[i].buffer, padded_bytes(inputs[i].len, inputs[i].dtype)),
+                        Arg::Input(i) => {
+                            (inputs[i].buffer, padded_bytes(inputs[i].len, inputs[i].dtype))
+                        }
                         Arg::Output => (output.buffer, padded_bytes(output.len, output.dtype)),
                         Arg::Scratch(i) => (scratch[i], lowered.scratch[i]),
                     };
@@ -115,7 +117,14 @@ fn element(b: usize, binding: &Binding, index: &str) -> String {
 }
 
 /// WGSL of the four numbers of a load that belong to output vector `i`, and the functions it calls.
-fn load_expr(l: usize, load: &Load, b: usize, binding: &Binding, len: usize, functions: &mut Vec<String>) -> String {
+fn load_expr(
+    l: usize,
+    load: &Load,
+    b: usize,
+    binding: &Binding,
+    len: usize,
+    functions: &mut Vec<String>,
+) -> String {
     let offset = load.place.offset;
     if load.place.dtype == DType::U8 {
         return match load.access {
@@ -145,7 +154,8 @@ fn load_expr(l: usize, load: &Load, b: usize, binding: &Binding, len: usize, fun
         Access::Strided(axes) => {
             let mut body = String::new();
             for (size, stride) in axes.iter().rev() {
-                body += &format!("    at += rest % {size}u * {stride}u;\n    rest = rest / {size}u;\n");
+                body +=
+                    &format!("    at += rest % {size}u * {stride}u;\n    rest = rest / {size}u;\n");
             }
             functions.push(format!(
                 "fn place{l}(i: u32) -> u32 {{\n    var rest = i;\n    var at = {offset}u;\n{body}    \
@@ -179,12 +189,13 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
             unreachable!("only elementwise ops are fused")
         };
         names.insert(op.name());
-        let apply = format!("{}{c}", op.name());
-        let mut variables = vec![("apply", minijinja::Value::from(apply.clone()))];
+        // With an underscore: the library has functions such as `sigmoid4`.
+        let apply = format!("{}_{c}", op.name());
+        let mut variables = BTreeMap::from([("apply", minijinja::Value::from(apply.clone()))]);
         for (name, value) in elementwise.constants() {
-            variables.push((name, shaders::wgsl_f32(value).into()));
+            variables.insert(name, value.into());
         }
-        functions.push(shaders::render(op.name(), &variables.into_iter().collect())?);
+        functions.push(shaders::render(op.name(), &variables.into())?);
         let operands: Vec<String> = operands
             .iter()
             .map(|o| match o {

@@ -5,13 +5,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::device::gpu::{Gpu, GpuProgram};
 use crate::device::{BufferKind, Device, State, tensor_of};
 use crate::error::{Error, Result};
+use crate::ops::Caps;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 mod access;
 mod cpu;
+mod gpu;
 mod plan;
 mod report;
 mod units;
@@ -55,6 +58,7 @@ pub struct Program {
 #[derive(Debug)]
 enum Exec {
     Cpu { program: cpu::CpuProgram, done: VecDeque<(u64, Vec<Vec<u8>>)> },
+    Gpu { program: Box<GpuProgram>, tickets: VecDeque<(u64, crate::device::gpu::Ticket)> },
 }
 
 /// Results kept for [`Program::take`]; older ones are dropped.
@@ -72,6 +76,7 @@ pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<Memo
 fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
     let target = match device {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
+        Device::Gpu(gpu) => Target::Gpu(caps(gpu)),
     };
     let units = units::Units::of(tape, options.fuse);
     Plan::new(tape, &units, &target)
@@ -105,6 +110,12 @@ impl Program {
         let fetches = plan.fetches.clone();
         let exec = match state.device() {
             Device::Cpu => Exec::Cpu { program: cpu::CpuProgram::new(plan), done: VecDeque::new() },
+            Device::Gpu(gpu) => {
+                let script = gpu::script(&plan, &caps(gpu))?;
+                let threads = rayon::current_num_threads();
+                let program = GpuProgram::new(gpu, script, &state.gpu_buffers(), threads)?;
+                Exec::Gpu { program: Box::new(program), tickets: VecDeque::new() }
+            }
         };
         Ok(Self { exec, feeds, fetches, report, runs: 0 })
     }
@@ -131,9 +142,15 @@ impl Program {
                 while done.len() > KEPT {
                     done.pop_front();
                 }
-                Ok(Ticket(self.runs))
+            }
+            Exec::Gpu { program, tickets } => {
+                tickets.push_back((self.runs, program.run(&data)?));
+                while tickets.len() > KEPT {
+                    tickets.pop_front();
+                }
             }
         }
+        Ok(Ticket(self.runs))
     }
 
     /// Waits for a run and returns its results.
@@ -142,11 +159,15 @@ impl Program {
     /// [`Error::Lost`] where the device did not finish the run, or its results were dropped because
     /// later ones came first.
     pub fn take(&mut self, ticket: Ticket) -> Result<Fetched> {
+        let gone = || Error::Lost("the results of this run were taken or dropped".into());
         let bytes = match &mut self.exec {
             Exec::Cpu { done, .. } => {
                 let found = done.iter().position(|(run, _)| *run == ticket.0);
-                let run = found.and_then(|at| done.remove(at));
-                run.ok_or_else(|| Error::Lost("the results of this run are gone".into()))?.1
+                found.and_then(|at| done.remove(at)).ok_or_else(gone)?.1
+            }
+            Exec::Gpu { program, tickets } => {
+                let found = tickets.iter().position(|(run, _)| *run == ticket.0);
+                program.take(found.and_then(|at| tickets.remove(at)).ok_or_else(gone)?.1)?
             }
         };
         let tensors = self.fetches.iter().zip(bytes).map(|(fetch, bytes)| {
@@ -175,6 +196,7 @@ impl Program {
         repeats: usize,
     ) -> Result<Vec<StepTime>> {
         self.call(state, feeds)?;
+        let data = self.check_feeds(feeds)?;
         match &mut self.exec {
             Exec::Cpu { program, .. } => {
                 let mut times = report::step_times(program.plan());
@@ -185,6 +207,17 @@ impl Program {
                     }
                 }
                 Ok(times)
+            }
+            Exec::Gpu { program, .. } => {
+                let timings = program.profile(&data, repeats)?;
+                let times = timings.into_iter().map(|t| StepTime {
+                    label: t.label,
+                    shape: t.kernel.into(),
+                    seconds: t.seconds,
+                    flops: t.flops,
+                    bytes: t.bytes,
+                });
+                Ok(times.collect())
             }
         }
     }
@@ -207,6 +240,16 @@ impl Program {
             Ok(tensor.bytes())
         });
         data.collect()
+    }
+}
+
+/// What lowerings may know of a GPU.
+fn caps(gpu: &Gpu) -> Caps {
+    let limits = gpu.caps();
+    Caps {
+        workgroup_memory: limits.workgroup_memory,
+        groups_per_dimension: limits.groups_per_dimension,
+        software: limits.software,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::tensor::DType;
 mod grad;
 mod source;
 
-pub use source::Source;
+pub use source::{Assigned, Source};
 
 /// A value on a tape: `Copy`, and knows nothing but its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -156,13 +156,15 @@ impl Tape {
         Ok(var)
     }
 
-    /// Gives the state called `name` the value `value`, from here on and after the step.
+    /// Gives the state called `name` the value `value`, from here on and after the step. Reading the
+    /// state gives a leaf: gradients do not flow from its new value into what made it.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the state has another shape or element type.
     pub fn assign(&mut self, name: &str, value: Var) -> Result<()> {
         let (shape, dtype) = (self.shape(value).to_vec(), self.node(value).dtype);
         self.read(name, &shape, dtype)?;
+        let value = self.record(Assigned(dtype), &[value])?;
         if let Some(state) = self.states.get_mut(name) {
             state.after = value;
         }

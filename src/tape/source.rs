@@ -1,7 +1,10 @@
-//! The nodes that have no inputs: values that exist before a program runs.
+//! The leaves: values that exist before a program runs, and states that it assigns.
 
-use crate::ops::{Class, Op};
+use crate::error::Result;
+use crate::ops::{Class, Op, Site};
 use crate::tensor::DType;
+
+use super::{Tape, Var};
 
 /// A feed or a state.
 #[derive(Debug)]
@@ -33,5 +36,37 @@ impl Op for Source {
 
     fn class(&self) -> Class<'_> {
         Class::Source
+    }
+}
+
+/// The value that a state was given: the same numbers, but a leaf. The gradient of what follows an
+/// update stops here, or the generator's step would differentiate through the discriminator's
+/// update, as unrolled GANs do (Metz et al., arXiv 1611.02163).
+#[derive(Debug)]
+pub struct Assigned(pub(super) DType);
+
+impl Op for Assigned {
+    fn name(&self) -> &'static str {
+        "assigned"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        Ok(inputs[0].to_vec())
+    }
+
+    fn dtype(&self) -> DType {
+        self.0
+    }
+
+    fn input_dtype(&self, _i: usize) -> DType {
+        self.0
+    }
+
+    fn class(&self) -> Class<'_> {
+        Class::Reshape
+    }
+
+    fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![None])
     }
 }

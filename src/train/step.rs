@@ -32,6 +32,8 @@ pub struct StepOptions {
     pub average: bool,
     /// Take the latents from the feed `z` `[batch, nz]` rather than from the device's generator.
     pub feed_latents: bool,
+    /// Also fetch every gradient, as `grad.<parameter>`, and the generated pictures, as `fake`.
+    pub fetch_gradients: bool,
 }
 
 /// The numbers that the feed `schedule` holds, in order.
@@ -120,6 +122,9 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
         }
     }
 
+    if options.fetch_gradients {
+        t.fetch("fake", fake);
+    }
     let loss_d = t.add(loss_real, loss_fake)?;
     for (name, loss) in
         [("loss_d", loss_d), ("loss_real", loss_real), ("loss_fake", loss_fake), ("loss_g", loss_g)]
@@ -237,6 +242,9 @@ fn update(
             None => square,
         });
         options.adam.update(t, &param.name, g, rate, root)?;
+        if options.fetch_gradients {
+            t.fetch(&format!("grad.{}", param.name), g);
+        }
     }
     if let Some(total) = total {
         let root = t.sqrt(total)?;

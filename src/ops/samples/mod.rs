@@ -237,7 +237,9 @@ mod tests {
     #[test]
     fn every_op_has_samples_and_every_sample_its_op() {
         let samples = samples();
-        for op in OPS.iter().filter(|op| op.kind != table::Kind::Source) {
+        // What stands for states is made by `read` and `assign`, not on inputs.
+        let made = |name: &str| ["feed", "state", "assigned"].contains(&name);
+        for op in OPS.iter().filter(|op| !made(op.name)) {
             let count = samples.iter().filter(|s| s.op == op.name).count();
             assert!(count > 0, "{} has no sample", op.name);
         }

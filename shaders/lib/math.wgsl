@@ -1,0 +1,69 @@
+// Functions that give the same numbers, within rounding, on every driver. The built-in tanh and exp
+// are used nowhere else: several back ends compute tanh as (t - 1) / (t + 1) with t = exp(2x), which
+// is NaN for x above 44, and exp past 88 is infinite, which fast-math drivers may turn into anything.
+// Each function stands here for f32 and, with a 4 at its end, for vec4<f32>.
+
+// tanh(x); at 15 the f32 result is already 1.
+fn safe_tanh(x: f32) -> f32 {
+    return tanh(clamp(x, -15.0, 15.0));
+}
+
+fn safe_tanh4(x: vec4<f32>) -> vec4<f32> {
+    return tanh(clamp(x, vec4<f32>(-15.0), vec4<f32>(15.0)));
+}
+
+// exp(x), between 1.6e-38 and 1.7e38: never infinite, never denormal.
+fn safe_exp(x: f32) -> f32 {
+    return exp(clamp(x, -87.0, 88.0));
+}
+
+fn safe_exp4(x: vec4<f32>) -> vec4<f32> {
+    return exp(clamp(x, vec4<f32>(-87.0), vec4<f32>(88.0)));
+}
+
+// 1 / (1 + exp(-x)), without overflow at either end.
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + safe_exp(-x));
+}
+
+fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
+    return 1.0 / (1.0 + safe_exp4(-x));
+}
+
+// log(1 + t) for t in [0, 1]. Below 1/16 a series, because 1 + t rounds away what is small in t.
+fn log1p_unit(t: f32) -> f32 {
+    let series = t * (1.0 - t * (0.5 - t * (0.33333333 - t * (0.25 - t * (0.2 - t * 0.16666667)))));
+    return select(log(1.0 + t), series, t < 0.0625);
+}
+
+fn log1p_unit4(t: vec4<f32>) -> vec4<f32> {
+    let series = t * (1.0 - t * (0.5 - t * (0.33333333 - t * (0.25 - t * (0.2 - t * 0.16666667)))));
+    return select(log(1.0 + t), series, t < vec4<f32>(0.0625));
+}
+
+// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
+fn softplus(x: f32) -> f32 {
+    return max(x, 0.0) + log1p_unit(safe_exp(-abs(x)));
+}
+
+fn softplus4(x: vec4<f32>) -> vec4<f32> {
+    return max(x, vec4<f32>(0.0)) + log1p_unit4(safe_exp4(-abs(x)));
+}
+
+// Whether x is NaN, by its bits: fast-math compilers fold x != x to false.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn is_nan4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+
+// Whether x is neither NaN nor infinite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u;
+}
+
+fn is_finite4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) < vec4<u32>(0x7f800000u);
+}

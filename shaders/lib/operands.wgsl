@@ -1,0 +1,91 @@
+// The operands of a product, `a` and `b`, and its result `y`, four consecutive elements at a time.
+//
+// What lies contiguously in an operand is called a row; it is named by the index of its first
+// element, or NONE where it lies outside the tensor: it then reads as zeros, and memory is not
+// touched. Rows whose length is a multiple of 4 are read as vectors.
+//
+// Variables: a_vec, b_vec, y_vec: whether a row holds whole vectors. a_len, b_len, n: elements of
+// a row. a_none, b_none: whether a row may be NONE. a_over, b_over: whether a position past the
+// end of a row may be asked for. b_rows: rows of `b` that one tap uses; b_past: whether a row past
+// them may be asked for.
+
+const NONE: u32 = 0xffffffffu;
+
+{% if a_vec %}
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+
+fn a_load(row: u32, j: u32) -> vec4<f32> {
+{% if a_none or a_over %}
+    let inside = {% if a_none %}(row != NONE){% else %}true{% endif %}{% if a_over %} & (j < {{ a_len }}u){% endif %};
+    return select(vec4<f32>(0.0), a[select(0u, (row + j) >> 2u, inside)], inside);
+{% else %}
+    return a[(row + j) >> 2u];
+{% endif %}
+}
+{% else %}
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+
+fn a_one(row: u32, j: u32) -> f32 {
+    let inside = (row != NONE) & (j < {{ a_len }}u);
+    return select(0.0, a[select(0u, row + j, inside)], inside);
+}
+
+fn a_load(row: u32, j: u32) -> vec4<f32> {
+    return vec4<f32>(a_one(row, j), a_one(row, j + 1u), a_one(row, j + 2u), a_one(row, j + 3u));
+}
+{% endif %}
+
+{% if b_vec %}
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+
+fn b_load(row: u32, j: u32) -> vec4<f32> {
+{% if b_past or b_over %}
+    let inside = {% if b_past %}(row != NONE){% else %}true{% endif %}{% if b_over %} & (j < {{ b_len }}u){% endif %};
+    return select(vec4<f32>(0.0), b[select(0u, (row + j) >> 2u, inside)], inside);
+{% else %}
+    return b[(row + j) >> 2u];
+{% endif %}
+}
+{% else %}
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+
+fn b_one(row: u32, j: u32) -> f32 {
+    let inside = (row != NONE) & (j < {{ b_len }}u);
+    return select(0.0, b[select(0u, row + j, inside)], inside);
+}
+
+fn b_load(row: u32, j: u32) -> vec4<f32> {
+    return vec4<f32>(b_one(row, j), b_one(row, j + 1u), b_one(row, j + 2u), b_one(row, j + 3u));
+}
+{% endif %}
+
+// Row `i` of those that the tap starting at row `first` uses.
+fn b_row(i: u32, first: u32) -> u32 {
+{% if b_past %}
+    return select(NONE, (first + i) * {{ b_len }}u, i < {{ b_rows }}u);
+{% else %}
+    return (first + i) * {{ b_len }}u;
+{% endif %}
+}
+
+// Stores columns `j` to `j + 3` of the row of `y` that starts at element `row`.
+{% if y_vec %}
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+fn y_store(row: u32, j: u32, v: vec4<f32>) {
+    if ((row != NONE) & (j < {{ n }}u)) {
+        y[(row + j) >> 2u] = v;
+    }
+}
+{% else %}
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+fn y_store(row: u32, j: u32, v: vec4<f32>) {
+    if (row != NONE) {
+        if (j < {{ n }}u) { y[row + j] = v.x; }
+        if (j + 1u < {{ n }}u) { y[row + j + 1u] = v.y; }
+        if (j + 2u < {{ n }}u) { y[row + j + 2u] = v.z; }
+        if (j + 3u < {{ n }}u) { y[row + j + 3u] = v.w; }
+    }
+}
+{% endif %}

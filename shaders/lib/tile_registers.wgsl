@@ -1,0 +1,118 @@
+// The product by register tiles: each invocation computes `rows` rows × 4·`cols` columns, and loads
+// straight from storage. No workgroup memory, so no barrier.
+//
+// Variables: lanes: invocations of a workgroup. row_step, col_step: distance between an
+// invocation's blocks of 4 rows or 4 columns; the lanes lie along the side whose step is not 4.
+// a_along: "k" where a row of `a` runs along the reduction, "m" where it runs along the product's
+// rows; unit: how many of those (1, 4 or `rows`) surely share a tap. a_run: whether 4 consecutive
+// cells lie in one line of the picture, `run` elements and `step_x` pixels apart. b_along: "k" or
+// "n". taps: whether there is a loop over taps. flat: whether the reduction index holds the tap.
+// k, chunk, splits: the reduction's length, and the part of it that one z computes.
+
+@compute @workgroup_size({{ lanes }})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = group.x + group.y * {{ groups_x }}u;
+    if (tile >= {{ tiles_m * tiles_n }}u) {
+        return;
+    }
+    let z = group.z;
+    let m0 = tile % {{ tiles_m }}u * {{ tile_m }}u{% if row_step > 4 %} + lane * 4u{% endif %};
+    let n0 = tile / {{ tiles_m }}u * {{ tile_n }}u{% if col_step > 4 %} + lane * 4u{% endif %};
+
+{% for r in range(rows) %}{% for c in range(cols) %}
+    var y{{ r }}_{{ c }} = vec4<f32>(0.0);
+{%- endfor %}{% endfor %}
+
+{% if a_along == "k" %}
+{% for r in range(rows) %}
+    let at{{ r }} = a_row(m0 + {{ r // 4 * row_step + r % 4 }}u);
+{%- endfor %}
+{% else %}
+{% for u in range(rows // unit) %}
+    let at{{ u }} = m_tap(m0 + {{ u * unit // 4 * row_step + u * unit % 4 }}u);
+{%- endfor %}
+{% endif %}
+
+{% if taps %}
+    for (var tap_y = 0u; tap_y < tap_rows(z); tap_y += 1u) {
+    for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
+    let tap = tap_at(tap_y, tap_x, z);
+{% else %}
+    let tap = vec3<u32>(0u);
+{% endif %}
+{% if a_along == "k" and not flat %}
+{% for r in range(rows) %}
+    let a_row{{ r }} = a_tap(at{{ r }}, tap);
+{%- endfor %}
+{% endif %}
+{% if b_along == "k" %}
+{% for j in range(4 * cols) %}
+    let b_row{{ j }} = b_row(n0 + {{ j // 4 * col_step + j % 4 }}u, tap.z);
+{%- endfor %}
+{% endif %}
+
+{% if splits > 1 %}
+    let k_end = min((z + 1u) * {{ chunk }}u, {{ k }}u);
+    for (var k = z * {{ chunk }}u; k < k_end; k += 4u) {
+{% else %}
+    for (var k = 0u; k < {{ k }}u; k += 4u) {
+{% endif %}
+{% if b_along == "k" %}
+{% for j in range(4 * cols) %}
+        let t{{ j }} = b_load(b_row{{ j }}, k);
+{%- endfor %}
+{% for i in range(4) %}{% for c in range(cols) %}
+        let b{{ i }}_{{ c }} = vec4<f32>(t{{ 4 * c }}[{{ i }}], t{{ 4 * c + 1 }}[{{ i }}], t{{ 4 * c + 2 }}[{{ i }}], t{{ 4 * c + 3 }}[{{ i }}]);
+{%- endfor %}{% endfor %}
+{% else %}
+{% for i in range(4) %}
+        let b_row{{ i }} = b_row(k + {{ i }}u, tap.z);
+{%- for c in range(cols) %}
+        let b{{ i }}_{{ c }} = b_load(b_row{{ i }}, n0 + {{ c * col_step }}u);
+{%- endfor %}{% endfor %}
+{% endif %}
+
+{% if a_along == "k" %}
+{% for r in range(rows) %}
+        let a{{ r }} = {% if flat %}a_flat(at{{ r }}, k){% else %}a_load(a_row{{ r }}, k){% endif %};
+{%- for c in range(cols) %}
+        y{{ r }}_{{ c }} += a{{ r }}.x * b0_{{ c }} + a{{ r }}.y * b1_{{ c }} + a{{ r }}.z * b2_{{ c }} + a{{ r }}.w * b3_{{ c }};
+{%- endfor %}{% endfor %}
+{% else %}
+        let cell0 = a_row(k);
+{% for i in range(1, 4) %}
+        let cell{{ i }} = {% if a_run %}cell0 + vec3<u32>({{ i * run }}u, 0u, {{ i * step_x }}u){% else %}a_row(k + {{ i }}u){% endif %};
+{%- endfor %}
+{% for i in range(4) %}
+{% for u in range(rows // unit) %}
+        let a_row{{ i }}_{{ u }} = a_tap(cell{{ i }}, at{{ u }}.xyz);
+{%- endfor %}
+{% for q in range(rows // 4) %}
+{% if unit == 1 %}
+        let a{{ i }}_{{ q }} = vec4<f32>(
+            a_one(a_row{{ i }}_{{ 4 * q }}, at{{ 4 * q }}.w),
+            a_one(a_row{{ i }}_{{ 4 * q + 1 }}, at{{ 4 * q + 1 }}.w),
+            a_one(a_row{{ i }}_{{ 4 * q + 2 }}, at{{ 4 * q + 2 }}.w),
+            a_one(a_row{{ i }}_{{ 4 * q + 3 }}, at{{ 4 * q + 3 }}.w));
+{% elif unit == 4 %}
+        let a{{ i }}_{{ q }} = a_load(a_row{{ i }}_{{ q }}, at{{ q }}.w);
+{% else %}
+        let a{{ i }}_{{ q }} = a_load(a_row{{ i }}_0, at0.w + {{ q * row_step }}u);
+{% endif %}
+{%- endfor %}{% endfor %}
+{% for r in range(rows) %}{% for c in range(cols) %}
+        y{{ r }}_{{ c }} += a0_{{ r // 4 }}[{{ r % 4 }}] * b0_{{ c }} + a1_{{ r // 4 }}[{{ r % 4 }}] * b1_{{ c }} + a2_{{ r // 4 }}[{{ r % 4 }}] * b2_{{ c }} + a3_{{ r // 4 }}[{{ r % 4 }}] * b3_{{ c }};
+{%- endfor %}{% endfor %}
+{% endif %}
+    }
+{% if taps %}
+    }
+    }
+{% endif %}
+
+{% for r in range(rows) %}
+    let y_row{{ r }} = y_row(m0 + {{ r // 4 * row_step + r % 4 }}u, z);
+{%- for c in range(cols) %}
+    y_store(y_row{{ r }}, n0 + {{ c * col_step }}u, y{{ r }}_{{ c }});
+{%- endfor %}{% endfor %}
+}

@@ -1,0 +1,138 @@
+// The product by workgroup tiles: `tile_m` × `tile_m` of the product at a time, `depth` of the
+// reduction at a time. Every invocation brings one 4 × 4 block of each operand into workgroup
+// memory, turned so that its vectors lie along the product, and computes `rows` × `rows` of the
+// product, in blocks of 4 × 4 that lie `row_step` apart. Zeros are written for whatever lies outside
+// an operand, so every element is written before it is read, and no invocation leaves early.
+//
+// Variables: lanes: invocations. pitch: vectors from one step of the reduction to the next in
+// workgroup memory. The others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop
+// runs over whole tiles of `depth`: what lies past the reduction reads as zeros.
+
+{% set quads = tile_m // 4 %}
+{% set across = row_step // 4 %}
+var<workgroup> a_tile: array<vec4<f32>, {{ depth * pitch }}>;
+var<workgroup> b_tile: array<vec4<f32>, {{ depth * pitch }}>;
+
+@compute @workgroup_size({{ lanes }})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = group.x + group.y * {{ groups_x }}u;
+    let z = group.z;
+    // A workgroup past the last tile has rows past the last, and so computes and stores nothing.
+    let m0 = tile / {{ tiles_n }}u * {{ tile_m }}u;
+    let n0 = tile % {{ tiles_n }}u * {{ tile_m }}u;
+
+    // The block that this invocation brings: neighbours read neighbouring vectors.
+{% if a_along == "k" %}
+    let a_k = lane % {{ depth // 4 }}u * 4u;
+    let a_quad = lane / {{ depth // 4 }}u;
+{% for i in range(4) %}
+    let at{{ i }} = a_row(m0 + a_quad * 4u + {{ i }}u);
+{%- endfor %}
+{% else %}
+    let a_k = lane / {{ quads }}u * 4u;
+    let a_quad = lane % {{ quads }}u;
+{% for u in range(4 // unit) %}
+    let at{{ u }} = m_tap(m0 + a_quad * 4u + {{ u }}u);
+{%- endfor %}
+{% endif %}
+{% if b_along == "k" %}
+    let b_k = lane % {{ depth // 4 }}u * 4u;
+    let b_quad = lane / {{ depth // 4 }}u;
+{% else %}
+    let b_k = lane / {{ quads }}u * 4u;
+    let b_quad = lane % {{ quads }}u;
+{% endif %}
+
+    // The part that it computes.
+    let column = lane % {{ across }}u;
+    let line = lane / {{ across }}u;
+{% for r in range(rows) %}{% for c in range(cols) %}
+    var y{{ r }}_{{ c }} = vec4<f32>(0.0);
+{%- endfor %}{% endfor %}
+
+{% if taps %}
+    for (var tap_y = 0u; tap_y < tap_rows(z); tap_y += 1u) {
+    for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
+    let tap = tap_at(tap_y, tap_x, z);
+{% else %}
+    let tap = vec3<u32>(0u);
+{% endif %}
+{% if a_along == "k" and not flat %}
+{% for i in range(4) %}
+    let a_row{{ i }} = a_tap(at{{ i }}, tap);
+{%- endfor %}
+{% endif %}
+{% if b_along == "k" %}
+{% for i in range(4) %}
+    let b_row{{ i }} = b_row(n0 + b_quad * 4u + {{ i }}u, tap.z);
+{%- endfor %}
+{% endif %}
+
+    for (var step = 0u; step < {{ chunk }}u; step += {{ depth }}u) {
+        let k = {% if splits > 1 %}z * {{ chunk }}u + {% endif %}step;
+{% if a_along == "k" %}
+{% for i in range(4) %}
+        let a{{ i }} = {% if flat %}a_flat(at{{ i }}, k + a_k){% else %}a_load(a_row{{ i }}, k + a_k){% endif %};
+{%- endfor %}
+{% else %}
+{% for i in range(4) %}
+        let cell{{ i }} = a_row(k + a_k + {{ i }}u);
+{% if unit == 1 %}
+        let a{{ i }} = vec4<f32>(
+            a_one(a_tap(cell{{ i }}, at0.xyz), at0.w),
+            a_one(a_tap(cell{{ i }}, at1.xyz), at1.w),
+            a_one(a_tap(cell{{ i }}, at2.xyz), at2.w),
+            a_one(a_tap(cell{{ i }}, at3.xyz), at3.w));
+{% else %}
+        let a{{ i }} = a_load(a_tap(cell{{ i }}, at0.xyz), at0.w);
+{% endif %}
+{%- endfor %}
+{% endif %}
+{% if b_along == "k" %}
+{% for i in range(4) %}
+        let b{{ i }} = b_load(b_row{{ i }}, k + b_k);
+{%- endfor %}
+{% else %}
+{% for i in range(4) %}
+        let b{{ i }} = b_load(b_row(k + b_k + {{ i }}u, tap.z), n0 + b_quad * 4u);
+{%- endfor %}
+{% endif %}
+
+        workgroupBarrier();
+{% for i in range(4) %}
+{% if a_along == "k" %}
+        a_tile[(a_k + {{ i }}u) * {{ pitch }}u + a_quad] = vec4<f32>(a0[{{ i }}], a1[{{ i }}], a2[{{ i }}], a3[{{ i }}]);
+{% else %}
+        a_tile[(a_k + {{ i }}u) * {{ pitch }}u + a_quad] = a{{ i }};
+{% endif %}
+{% if b_along == "k" %}
+        b_tile[(b_k + {{ i }}u) * {{ pitch }}u + b_quad] = vec4<f32>(b0[{{ i }}], b1[{{ i }}], b2[{{ i }}], b3[{{ i }}]);
+{% else %}
+        b_tile[(b_k + {{ i }}u) * {{ pitch }}u + b_quad] = b{{ i }};
+{% endif %}
+{%- endfor %}
+        workgroupBarrier();
+
+        for (var s = 0u; s < {{ depth * pitch }}u; s += {{ 4 * pitch }}u) {
+{% for i in range(4) %}
+{% for q in range(cols) %}
+            let p{{ i }}_{{ q }} = a_tile[s + line + {{ i * pitch + q * across }}u];
+            let q{{ i }}_{{ q }} = b_tile[s + column + {{ i * pitch + q * across }}u];
+{%- endfor %}
+{% for r in range(rows) %}{% for c in range(cols) %}
+            y{{ r }}_{{ c }} += p{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * q{{ i }}_{{ c }};
+{%- endfor %}{% endfor %}
+{% endfor %}
+        }
+    }
+{% if taps %}
+    }
+    }
+{% endif %}
+
+{% for r in range(rows) %}
+    let y_row{{ r }} = y_row(m0 + line * 4u + {{ r // 4 * across * 4 + r % 4 }}u, z);
+{%- for c in range(cols) %}
+    y_store(y_row{{ r }}, n0 + column * 4u + {{ c * across * 4 }}u, y{{ r }}_{{ c }});
+{%- endfor %}{% endfor %}
+}

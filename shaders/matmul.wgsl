@@ -1,0 +1,31 @@
+// y[m, n] = Σ_k a[m, k] · b[k, n]
+//
+// `a` is [m, k], or [k, m] where its rows lie along m; `b` is [k, n], or [n, k]. With splits, `y` is
+// a stack of partial sums, each over `chunk` terms, `slice` elements apart: sum_partials adds them.
+//
+// Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which of the two tilings computes it.
+// The others are those of lib/operands.wgsl and lib/tile_registers.wgsl.
+
+{% include "lib/operands.wgsl" %}
+
+fn a_row(i: u32) -> vec3<u32> {
+{% if a_none %}
+    return vec3<u32>(select(NONE, i * {{ a_len }}u, i < {{ a_rows }}u), 0u, 0u);
+{% else %}
+    return vec3<u32>(i * {{ a_len }}u, 0u, 0u);
+{% endif %}
+}
+
+fn a_tap(row: vec3<u32>, tap: vec3<u32>) -> u32 {
+    return row.x;
+}
+
+fn m_tap(m: u32) -> vec4<u32> {
+    return vec4<u32>(0u, 0u, 0u, m);
+}
+
+fn y_row(m: u32, z: u32) -> u32 {
+    return select(NONE, {% if splits > 1 %}z * {{ slice }}u + {% endif %}m * {{ n }}u, m < {{ m }}u);
+}
+
+{% include tile %}

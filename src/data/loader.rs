@@ -1,0 +1,412 @@
+//! Batches, decoded on threads ahead of who takes them.
+//!
+//! Worker w of W makes batches w, w + W, w + 2W and so on, each from start to end, and hands them
+//! over through a channel of its own that holds two. Nothing has to be put back in order, and what
+//! is made does not depend on W.
+//!
+//! **Unreadable pictures.** Not all can be known before the first epoch has passed: a large set
+//! cannot be decoded up front. So the rule does not depend on when one is found: where the epoch's
+//! order comes to an unreadable picture, the next readable one in that order (from its end on to
+//! its start) stands in for it. A batch is thereby a function of the files, the seed and its index,
+//! however many workers there are, whatever is cached and wherever a run resumed. Before the first
+//! batch the set is looked through for a short while ([`LoaderOptions::look`]), which decodes a
+//! small set in full, fills the cache and finds a bad set out at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::order::Order;
+use super::prepare::{Crop, Prepare, display_as_typed, mirror};
+use super::source::{Source, count};
+use crate::error::{Error, Result};
+
+/// Batches that wait finished behind each worker.
+const AHEAD: usize = 2;
+
+/// Whether prepared pictures stay in memory after their first use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheMode {
+    /// As many as the cache's budget holds; none where crops are random.
+    #[default]
+    Auto,
+    /// All, whatever they need.
+    On,
+    /// None: every picture is decoded each time.
+    Off,
+}
+display_as_typed!(CacheMode);
+
+/// How batches are made.
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    /// Pictures in a batch.
+    pub batch: usize,
+    /// The run's seed: decides the order, the flips and the random crops.
+    pub seed: u64,
+    /// Threads that decode.
+    pub workers: usize,
+    /// What stays in memory.
+    pub cache: CacheMode,
+    /// Bytes that [`CacheMode::Auto`] may keep.
+    pub cache_bytes: u64,
+    /// For how long the set may be looked through before the first batch.
+    pub look: Duration,
+}
+
+impl Default for LoaderOptions {
+    /// Batches of 64 under seed 0, a worker a core (8 at most), 1 GiB of cache, 2 s of looking.
+    fn default() -> Self {
+        Self {
+            batch: 64,
+            seed: 0,
+            workers: thread::available_parallelism().map_or(1, usize::from).min(8),
+            cache: CacheMode::Auto,
+            cache_bytes: 1 << 30,
+            look: Duration::from_secs(2),
+        }
+    }
+}
+
+/// One batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `[n, h, w, c]`, as [`Prepare`] has them.
+    pub pictures: Vec<u8>,
+    /// The class of each, where the source has classes.
+    pub labels: Option<Vec<u32>>,
+    /// The index of each in the source.
+    pub items: Vec<u32>,
+    /// How many times the whole set was gone through before.
+    pub epoch: u64,
+    /// The batch's number, counted from the start of the run.
+    pub index: u64,
+}
+
+/// A picture that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where it lies in the set.
+    pub name: String,
+    /// Why, as the end of a sentence that begins with the name.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Skipped {
+    /// On one line, whatever the name holds.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.name.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// Writes skipped pictures to a text file, one a line.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written.
+pub fn write_skipped(path: &Path, skipped: &[Skipped]) -> Result<()> {
+    let text: String = skipped.iter().map(|s| format!("{s}\n")).collect();
+    fs::write(path, text)
+        .map_err(|e| Error::file(path, format!("the list of skipped pictures: {e}")))
+}
+
+/// Gives batch after batch, for ever. Dropping it ends its threads.
+#[derive(Debug)]
+pub struct Loader {
+    pool: Arc<Pool>,
+    receivers: Vec<Receiver<Result<Batch>>>,
+    workers: Vec<JoinHandle<()>>,
+    next: usize,
+}
+
+impl Loader {
+    /// Starts making batches from number `position` on, counted from the start of the run.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] for options that cannot work, [`Error::File`] where the set has fewer
+    /// readable pictures than a batch, or more than a tenth of it is unreadable; both as far as the
+    /// look through it shows.
+    pub fn start(
+        source: Arc<Source>,
+        prepare: Prepare,
+        options: &LoaderOptions,
+        position: u64,
+    ) -> Result<Self> {
+        prepare.check()?;
+        let pool = Arc::new(Pool::new(source, prepare, options)?);
+        let count = options.workers.max(1);
+        pool.look(count, options.look)?;
+        let mut loader = Self { pool, receivers: Vec::new(), workers: Vec::new(), next: 0 };
+        for worker in 0..count {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let pool = Arc::clone(&loader.pool);
+            let work = move || {
+                let mut order = (u64::MAX, Vec::new());
+                let mut index = position + worker as u64;
+                loop {
+                    let batch = pool.batch(index, &mut order);
+                    let last = batch.is_err();
+                    // The receiver is gone when the loader is dropped.
+                    if sender.send(batch).is_err() || last {
+                        return;
+                    }
+                    index += count as u64;
+                }
+            };
+            let handle = thread::Builder::new().name(format!("loader {worker}")).spawn(work);
+            // Before the error is returned the loader's drop ends those that did start.
+            let handle = handle.map_err(|e| {
+                Error::flag("--workers", format!("thread {worker} of {count} cannot start: {e}"))
+            })?;
+            loader.receivers.push(receiver);
+            loader.workers.push(handle);
+        }
+        Ok(loader)
+    }
+
+    /// The next batch; waits for it where it is not ready.
+    ///
+    /// # Errors
+    /// [`Error::File`] when so many pictures have turned out unreadable that training on the rest
+    /// makes no sense. There are no batches after an error.
+    pub fn next_batch(&mut self) -> Result<Batch> {
+        let receiver = &self.receivers[self.next];
+        self.next = (self.next + 1) % self.receivers.len();
+        receiver.recv().unwrap_or_else(|_| {
+            Err(Error::file(self.pool.source.origin(), "reading it ended with an earlier error"))
+        })
+    }
+
+    /// Batches in an epoch.
+    #[must_use]
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.pool.order.batches()
+    }
+
+    /// The unreadable pictures found so far, in the order of the source.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.pool.skipped().values().cloned().collect()
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.pool.stop.store(true, Ordering::Relaxed);
+        self.receivers.clear();
+        for worker in self.workers.drain(..) {
+            // A worker's panic was printed when it happened, and a drop must not panic again.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// What is known of a picture.
+#[derive(Debug)]
+enum Slot {
+    Prepared(Box<[u8]>),
+    Unreadable,
+}
+
+/// What the workers share.
+#[derive(Debug)]
+struct Pool {
+    source: Arc<Source>,
+    prepare: Prepare,
+    order: Order,
+    /// Pictures below this index stay in memory.
+    cached: usize,
+    slots: Vec<OnceLock<Slot>>,
+    skipped: Mutex<BTreeMap<usize, Skipped>>,
+    stop: AtomicBool,
+}
+
+impl Pool {
+    fn new(source: Arc<Source>, prepare: Prepare, options: &LoaderOptions) -> Result<Self> {
+        let len = source.len();
+        if options.batch == 0 {
+            return Err(Error::flag("--batch", "a batch needs at least one picture"));
+        }
+        if options.batch > len {
+            return Err(Error::file(
+                source.origin(),
+                format!(
+                    "DATA has {}, fewer than one batch of {}; give a smaller --batch or more \
+                     pictures",
+                    count(len, "picture"),
+                    options.batch
+                ),
+            ));
+        }
+        let cached = match (options.cache, prepare.crop) {
+            (CacheMode::On, Crop::Random) => {
+                return Err(Error::flag(
+                    "--cache",
+                    "on cannot be had with --crop random, which cuts every picture anew each \
+                     epoch; leave it at auto",
+                ));
+            }
+            (CacheMode::Off, _) | (CacheMode::Auto, Crop::Random) => 0,
+            (CacheMode::On, _) => len,
+            (CacheMode::Auto, _) => {
+                let fit = options.cache_bytes / prepare.len() as u64;
+                usize::try_from(fit).unwrap_or(usize::MAX).min(len)
+            }
+        };
+        Ok(Self {
+            order: Order { seed: options.seed, count: len, batch: options.batch },
+            source,
+            prepare,
+            cached,
+            slots: std::iter::repeat_with(OnceLock::new).take(len).collect(),
+            skipped: Mutex::default(),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// Decodes the set from its start, on `workers` threads, until all is known or time is up.
+    fn look(&self, workers: usize, time: Duration) -> Result<()> {
+        let start = Instant::now();
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    let mut scratch = Vec::new();
+                    while start.elapsed() < time && self.verdict().is_ok() {
+                        let item = next.fetch_add(1, Ordering::Relaxed);
+                        if item >= self.order.count {
+                            break;
+                        }
+                        scratch.clear();
+                        self.fetch(item, 0, &mut scratch);
+                    }
+                });
+            }
+        });
+        self.verdict()
+    }
+
+    /// Appends the prepared picture to `out`; false where it is unreadable.
+    fn fetch(&self, item: usize, epoch: u64, out: &mut Vec<u8>) -> bool {
+        let slot = &self.slots[item];
+        if item < self.cached {
+            let make = || match self.make(item, epoch) {
+                Ok(bytes) => Slot::Prepared(bytes.into()),
+                Err(reason) => self.skip(item, reason),
+            };
+            return match slot.get_or_init(make) {
+                Slot::Prepared(bytes) => {
+                    out.extend_from_slice(bytes);
+                    true
+                }
+                Slot::Unreadable => false,
+            };
+        }
+        // Here a slot is filled only where the picture is unreadable.
+        if slot.get().is_some() {
+            return false;
+        }
+        match self.make(item, epoch) {
+            Ok(bytes) => {
+                out.extend_from_slice(&bytes);
+                true
+            }
+            Err(reason) => {
+                slot.get_or_init(|| self.skip(item, reason));
+                false
+            }
+        }
+    }
+
+    fn make(&self, item: usize, epoch: u64) -> Result<Vec<u8>, String> {
+        let chance = self.order.crop_chance(epoch, item as u32);
+        Ok(self.prepare.apply(self.source.picture(item)?.pixels, chance))
+    }
+
+    fn skip(&self, item: usize, reason: String) -> Slot {
+        let name = self.source.item_name(item);
+        self.skipped().insert(item, Skipped { name, reason });
+        Slot::Unreadable
+    }
+
+    fn skipped(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Skipped>> {
+        // A map with one entry more or less is whole either way.
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is unreadable so far leaves enough.
+    fn verdict(&self) -> Result<()> {
+        let skipped = self.skipped();
+        let (len, bad) = (self.order.count, skipped.len());
+        let example = || skipped.values().next().map_or(String::new(), ToString::to_string);
+        if bad * 10 > len {
+            return Err(Error::file(
+                self.source.origin(),
+                format!(
+                    "{bad} or more of the {} in DATA are unreadable, which is more than a tenth; \
+                     replace or remove them (the first: {})",
+                    count(len, "picture"),
+                    example()
+                ),
+            ));
+        }
+        if len - bad < self.order.batch {
+            return Err(Error::file(
+                self.source.origin(),
+                format!(
+                    "DATA has {} and {bad} unreadable, fewer than one batch of {}; give a smaller \
+                     --batch or more pictures (the first unreadable: {})",
+                    count(len - bad, "readable picture"),
+                    self.order.batch,
+                    example()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes a batch. `order` keeps the order of the epoch last used.
+    fn batch(&self, index: u64, order: &mut (u64, Vec<u32>)) -> Result<Batch> {
+        let (epoch, start) = self.order.place(index);
+        if order.0 != epoch {
+            *order = (epoch, self.order.shuffled(epoch));
+        }
+        let size = self.prepare.len();
+        let mut pictures = Vec::with_capacity(self.order.batch * size);
+        let mut items = Vec::with_capacity(self.order.batch);
+        for place in start..start + self.order.batch {
+            let mut at = place;
+            let item = loop {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::file(self.source.origin(), "reading it was stopped"));
+                }
+                let item = order.1[at % self.order.count];
+                if self.fetch(item as usize, epoch, &mut pictures) {
+                    break item;
+                }
+                // Ends the search too: it fails long before every picture has.
+                self.verdict()?;
+                at += 1;
+            };
+            if self.prepare.flip && self.order.is_flipped(epoch, item) {
+                let picture = pictures.len() - size;
+                mirror(&mut pictures[picture..], self.prepare.width, self.prepare.channels);
+            }
+            items.push(item);
+        }
+        let labels = self.source.labels();
+        let labels = labels.map(|labels| items.iter().map(|&i| labels[i as usize]).collect());
+        Ok(Batch { pictures, labels, items, epoch, index })
+    }
+}

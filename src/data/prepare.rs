@@ -1,0 +1,303 @@
+//! From a decoded picture to the bytes that a network is fed: channels, crop, size.
+//!
+//! Transparent pictures are laid over white where the target has no alpha channel. Grey is the
+//! luma of Rec. 709. Resizing works on the coded (gamma) values, with a filter that widens as the
+//! picture shrinks, so that no pixel is left out; alpha is multiplied in for it and out again.
+
+use std::cell::RefCell;
+
+use clap::ValueEnum;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::DynamicImage;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What to do with a picture whose aspect is not that of the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// Stretch the whole picture to the target.
+    None,
+    /// Take the largest centred rectangle that has the target's aspect.
+    #[default]
+    Center,
+    /// Take a rectangle of that size at a place drawn anew each epoch.
+    Random,
+}
+
+/// How pictures are resized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The nearest pixel: for pixel art.
+    Nearest,
+    /// Triangle.
+    Bilinear,
+    /// Catmull-Rom cubic.
+    #[default]
+    Bicubic,
+    /// Lanczos with three lobes: sharpest, rings a little at hard edges.
+    Lanczos,
+}
+
+/// Shows the name under which the command line knows the value.
+macro_rules! display_as_typed {
+    ($($name:ty),*) => {$(
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let value = self.to_possible_value();
+                f.pad(value.as_ref().map_or("", |v| v.get_name()))
+            }
+        }
+    )*};
+}
+pub(crate) use display_as_typed;
+display_as_typed!(Crop, Filter);
+
+/// What every picture is made into: `height * width * channels` bytes, channels last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Rows of the target.
+    pub height: usize,
+    /// Columns of the target.
+    pub width: usize,
+    /// 1 (grey), 3 (RGB, transparent parts white) or 4 (RGB and alpha, not multiplied).
+    pub channels: usize,
+    /// What to do with another aspect.
+    pub crop: Crop,
+    /// How to resize.
+    pub filter: Filter,
+    /// Whether the loader mirrors every other picture, left to right, by a coin drawn anew each
+    /// epoch.
+    pub flip: bool,
+}
+
+impl Default for Prepare {
+    fn default() -> Self {
+        Self {
+            height: 64,
+            width: 64,
+            channels: 3,
+            crop: Crop::default(),
+            filter: Filter::default(),
+            flip: false,
+        }
+    }
+}
+
+/// A rectangle of a picture, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rect {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Prepare {
+    /// The largest target, in pixels a side.
+    pub const MAX_SIDE: usize = 4096;
+
+    /// Whether the target can be made at all.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] for a size of 0 or beyond [`Self::MAX_SIDE`], or other than 1, 3 or 4
+    /// channels.
+    pub fn check(&self) -> Result<()> {
+        let sides = 1..=Self::MAX_SIDE;
+        if !sides.contains(&self.height) || !sides.contains(&self.width) {
+            return Err(Error::flag(
+                "--size",
+                format!(
+                    "{} x {} pixels cannot be made; each side must be 1 to {}",
+                    self.height,
+                    self.width,
+                    Self::MAX_SIDE
+                ),
+            ));
+        }
+        if ![1, 3, 4].contains(&self.channels) {
+            return Err(Error::flag(
+                "--channels",
+                format!("pictures have 1, 3 or 4 channels, not {}", self.channels),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bytes of a prepared picture.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether a prepared picture has no bytes, which [`Self::check`] refuses.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Prepares one picture. `chance` is a random number that places a random crop; other crops
+    /// ignore it. Does not flip: see [`mirror`].
+    #[must_use]
+    pub fn apply(&self, picture: DynamicImage, chance: u32) -> Vec<u8> {
+        let (width, height) = (picture.width(), picture.height());
+        let rect = self.rect(width, height, chance);
+        let (pixels, kind) = self.pixels(picture);
+        let (to_width, to_height) = (self.width as u32, self.height as u32);
+        if (rect.width, rect.height) == (to_width, to_height) {
+            return cut(&pixels, width, rect, self.channels);
+        }
+        let alg = match self.filter {
+            Filter::Nearest => ResizeAlg::Nearest,
+            Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+            Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+            Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        };
+        let options = ResizeOptions::new().resize_alg(alg).crop(
+            f64::from(rect.x),
+            f64::from(rect.y),
+            f64::from(rect.width),
+            f64::from(rect.height),
+        );
+        let from = ImageRef::new(width, height, &pixels, kind)
+            .expect("the buffer was made for this size and pixel type");
+        let mut to = Image::new(to_width, to_height, kind);
+        // Its scratch memory is worth keeping: one for each thread.
+        thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
+        RESIZER
+            .with_borrow_mut(|resizer| resizer.resize(&from, &mut to, &options))
+            .expect("both pixel types are equal and the rectangle lies in the picture");
+        to.into_vec()
+    }
+
+    /// The part of a picture that is used.
+    fn rect(&self, width: u32, height: u32, chance: u32) -> Rect {
+        if self.crop == Crop::None {
+            return Rect { x: 0, y: 0, width, height };
+        }
+        let (w, h) = (u64::from(width), u64::from(height));
+        let (tw, th) = (self.width as u64, self.height as u64);
+        // Wider than the target: all rows, some columns; else all columns, some rows. Rounded to
+        // whole pixels, so that nothing is resampled that need not be.
+        let (cw, ch) = if w * th > h * tw {
+            (((h * tw + th / 2) / th).clamp(1, w), h)
+        } else {
+            (w, ((w * th + tw / 2) / tw).clamp(1, h))
+        };
+        let place = |slack: u64| match self.crop {
+            Crop::Random => (u64::from(chance) * (slack + 1)) >> 32,
+            Crop::None | Crop::Center => slack / 2,
+        };
+        Rect {
+            x: place(w - cw) as u32,
+            y: place(h - ch) as u32,
+            width: cw as u32,
+            height: ch as u32,
+        }
+    }
+
+    /// The picture's bytes in the target's channels.
+    fn pixels(&self, picture: DynamicImage) -> (Vec<u8>, PixelType) {
+        let alpha = picture.color().has_alpha();
+        match self.channels {
+            4 => (picture.into_rgba8().into_raw(), PixelType::U8x4),
+            1 if alpha => {
+                let rgb = DynamicImage::ImageRgb8(over_white(picture));
+                (rgb.into_luma8().into_raw(), PixelType::U8)
+            }
+            1 => (picture.into_luma8().into_raw(), PixelType::U8),
+            _ if alpha => (over_white(picture).into_raw(), PixelType::U8x3),
+            _ => (picture.into_rgb8().into_raw(), PixelType::U8x3),
+        }
+    }
+}
+
+/// Lays a picture over white: `alpha * colour + (1 - alpha) * 255`, rounded.
+fn over_white(picture: DynamicImage) -> image::RgbImage {
+    let rgba = picture.into_rgba8();
+    let mut rgb = image::RgbImage::new(rgba.width(), rgba.height());
+    for (to, from) in rgb.chunks_exact_mut(3).zip(rgba.chunks_exact(4)) {
+        let alpha = u32::from(from[3]);
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = ((u32::from(from) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        }
+    }
+    rgb
+}
+
+/// Copies a rectangle out of a picture.
+fn cut(pixels: &[u8], width: u32, rect: Rect, channels: usize) -> Vec<u8> {
+    let row = width as usize * channels;
+    let (from, len) = (rect.x as usize * channels, rect.width as usize * channels);
+    let mut out = Vec::with_capacity(rect.height as usize * len);
+    for y in rect.y..rect.y + rect.height {
+        let at = y as usize * row + from;
+        out.extend_from_slice(&pixels[at..at + len]);
+    }
+    out
+}
+
+/// Mirrors a prepared picture left to right, in place.
+///
+/// # Panics
+/// For other than 1, 3 or 4 channels, which [`Prepare::check`] refuses.
+pub fn mirror(picture: &mut [u8], width: usize, channels: usize) {
+    for row in picture.chunks_exact_mut(width * channels) {
+        match channels {
+            1 => row.reverse(),
+            3 => row.as_chunks_mut::<3>().0.reverse(),
+            4 => row.as_chunks_mut::<4>().0.reverse(),
+            _ => unreachable!("Prepare::check allows 1, 3 and 4 channels"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_keeps_rows_and_channels() {
+        let mut grey = [1, 2, 3, 4, 5, 6];
+        mirror(&mut grey, 3, 1);
+        assert_eq!(grey, [3, 2, 1, 6, 5, 4]);
+        let mut rgb = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        mirror(&mut rgb, 3, 3);
+        assert_eq!(rgb, [7, 8, 9, 4, 5, 6, 1, 2, 3]);
+        let mut rgba = [1, 2, 3, 4, 5, 6, 7, 8];
+        mirror(&mut rgba, 1, 4);
+        assert_eq!(rgba, [1, 2, 3, 4, 5, 6, 7, 8]);
+        mirror(&mut rgba, 2, 4);
+        assert_eq!(rgba, [5, 6, 7, 8, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn crops_are_the_largest_of_their_aspect() {
+        let rect = |from: (u32, u32), to: (usize, usize)| {
+            let prepare = Prepare { width: to.0, height: to.1, ..Prepare::default() };
+            let Rect { x, y, width, height } = prepare.rect(from.0, from.1, 0);
+            (x, y, width, height)
+        };
+        assert_eq!(rect((178, 218), (64, 64)), (0, 20, 178, 178));
+        assert_eq!(rect((100, 50), (64, 32)), (0, 0, 100, 50));
+        assert_eq!(rect((100, 50), (32, 64)), (37, 0, 25, 50));
+        // Rounded to whole pixels, and never to none.
+        assert_eq!(rect((10, 10), (3, 2)), (0, 1, 10, 7));
+        assert_eq!(rect((1000, 1), (1, 4096)), (499, 0, 1, 1));
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are_typed() {
+        for crop in Crop::value_variants() {
+            assert_eq!(Crop::from_str(&crop.to_string(), false), Ok(*crop));
+        }
+        assert_eq!(
+            (Filter::Lanczos.to_string(), Crop::None.to_string()),
+            ("lanczos".into(), "none".into())
+        );
+        assert_eq!(serde_json::to_string(&Crop::Center).ok().as_deref(), Some("\"center\""));
+    }
+}

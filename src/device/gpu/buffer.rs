@@ -1,0 +1,226 @@
+//! Buffers on a GPU, their ledger, and copying to and from them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wgpu::BufferUsages as Usage;
+
+use super::Gpu;
+use crate::error::{Error, Result};
+
+/// Bytes written before they are handed to the device, at most.
+const WRITE_BYTES: u64 = 64 << 20;
+/// Writes made before they are handed to the device, at most: drivers were seen to corrupt the
+/// first of hundreds (tracel-ai/cubecl#1120).
+const WRITES: u32 = 64;
+/// Bytes read at a time.
+const READ_BYTES: u64 = 64 << 20;
+
+/// Writes that the queue still holds.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    writes: u32,
+    bytes: u64,
+}
+
+/// A buffer on a GPU. Clones are the same buffer; it is freed with the last of them.
+#[derive(Clone)]
+pub struct GpuBuffer {
+    held: Arc<Held>,
+}
+
+/// What the clones share.
+struct Held {
+    raw: wgpu::Buffer,
+    label: String,
+    ledger: Arc<AtomicU64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.ledger.fetch_sub(self.raw.size(), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for GpuBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GpuBuffer({:?}, {} bytes)", self.held.label, self.bytes())
+    }
+}
+
+impl GpuBuffer {
+    /// Its size.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.held.raw.size()
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.held.label
+    }
+
+    pub(super) fn raw(&self) -> &wgpu::Buffer {
+        &self.held.raw
+    }
+
+    /// Whether both are the same buffer.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.held, &other.held)
+    }
+
+    /// A number that tells buffers apart while they live.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.held) as usize
+    }
+}
+
+impl Gpu {
+    /// A buffer of zeros for kernels to read and write; `label` is for error messages.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the device has not so much memory, or allows no buffer so large.
+    pub fn create_buffer(&self, bytes: u64, label: &str) -> Result<GpuBuffer> {
+        self.create_buffer_for(bytes, label, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
+    }
+
+    pub(super) fn create_buffer_for(
+        &self,
+        bytes: u64,
+        label: &str,
+        usage: Usage,
+    ) -> Result<GpuBuffer> {
+        self.check()?;
+        let inner = &self.inner;
+        let bytes = bytes.next_multiple_of(4).max(4);
+        if bytes > inner.limits.max_buffer {
+            return Err(Error::Memory(format!(
+                "{label:?} needs a buffer of {}, and the GPU {} allows {} in one: use a smaller \
+                 --batch or --image-size",
+                human(bytes),
+                inner.limits.name,
+                human(inner.limits.max_buffer),
+            )));
+        }
+        let memory = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let other = inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let raw = inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        let other = pollster::block_on(other.pop());
+        if pollster::block_on(memory.pop()).is_some() {
+            return Err(Error::Memory(format!(
+                "the GPU {} has no {} left for {label:?}, with {} in use by this program: use a \
+                 smaller --batch, or close other programs that use the GPU",
+                inner.limits.name,
+                human(bytes),
+                human(self.allocated_bytes()),
+            )));
+        }
+        if let Some(error) = other {
+            inner.status.uncaptured(error);
+        }
+        self.check()?;
+        self.created();
+        inner.allocated.fetch_add(bytes, Ordering::Relaxed);
+        let ledger = Arc::clone(&inner.allocated);
+        Ok(GpuBuffer { held: Arc::new(Held { raw, label: label.to_owned(), ledger }) })
+    }
+
+    /// Writes `data` into a buffer from byte `offset` on. Later runs see it, earlier ones do not.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed.
+    ///
+    /// # Panics
+    /// Where `data` reaches past the buffer's end, or `offset` or its length are no multiple of 4.
+    pub fn write(&self, buffer: &GpuBuffer, offset: u64, data: &[u8]) -> Result<()> {
+        assert!(offset.is_multiple_of(4) && data.len().is_multiple_of(4), "{buffer:?}: alignment");
+        assert!(offset + data.len() as u64 <= buffer.bytes(), "{buffer:?}: past its end");
+        self.check()?;
+        for (i, chunk) in data.chunks(WRITE_BYTES as usize).enumerate() {
+            let at = offset + i as u64 * WRITE_BYTES;
+            self.inner.queue.write_buffer(buffer.raw(), at, chunk);
+            self.flush(chunk.len() as u64)?;
+        }
+        self.check()
+    }
+
+    /// Hands pending writes to the device when they have become many.
+    fn flush(&self, bytes: u64) -> Result<()> {
+        let full = {
+            // Two counters are whole at any time.
+            let mut pending = self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.writes += 1;
+            pending.bytes += bytes;
+            let full = pending.writes >= WRITES || pending.bytes >= WRITE_BYTES;
+            if full {
+                *pending = Pending::default();
+            }
+            full
+        };
+        if full {
+            let submission = self.inner.queue.submit([]);
+            self.wait(&submission)?;
+        }
+        Ok(())
+    }
+
+    /// The `len` bytes of a buffer from `offset` on, after all that was submitted before. Waits for
+    /// the device.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed.
+    ///
+    /// # Panics
+    /// Where the range reaches past the buffer's end.
+    pub fn read(&self, buffer: &GpuBuffer, offset: u64, len: u64) -> Result<Vec<u8>> {
+        assert!(offset + len <= buffer.bytes(), "{buffer:?}: past its end");
+        let mut out = Vec::with_capacity(len as usize);
+        // Copies start and end at multiples of 4, as a buffer does.
+        let (start, end) = (offset / 4 * 4, (offset + len).next_multiple_of(4));
+        if len == 0 {
+            return Ok(out);
+        }
+        let size = (end - start).min(READ_BYTES);
+        let usage = Usage::MAP_READ | Usage::COPY_DST;
+        let staging = self.create_buffer_for(size, "read", usage)?;
+        for at in (start..end).step_by(READ_BYTES as usize) {
+            let size = (end - at).min(READ_BYTES);
+            let mut encoder = self.inner.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(buffer.raw(), at, staging.raw(), 0, size);
+            let submission = self.inner.queue.submit([encoder.finish()]);
+            let mapped = Arc::new(Mutex::new(None));
+            let told = Arc::clone(&mapped);
+            staging.raw().map_async(wgpu::MapMode::Read, ..size, move |result| {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
+            });
+            self.wait(&submission)?;
+            if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {
+                return Err(self.lose("a buffer could not be read back"));
+            }
+            let view = staging.raw().get_mapped_range(..size);
+            let view = view.map_err(|error| self.lose(error.to_string()))?;
+            let from = offset.saturating_sub(at) as usize;
+            let to = (offset + len - at).min(size) as usize;
+            out.extend_from_slice(&view[from..to]);
+            drop(view);
+            staging.raw().unmap();
+        }
+        Ok(out)
+    }
+}
+
+/// A number of bytes as people read it.
+pub(super) fn human(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|unit| bytes >= unit.0) {
+        Some((size, unit)) => format!("{:.1} {unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes} bytes"),
+    }
+}

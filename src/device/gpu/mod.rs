@@ -1,0 +1,305 @@
+//! A GPU through wgpu: Vulkan, Metal or DX12.
+//!
+//! [`list`] and [`select`] find an adapter, [`Gpu::open`] opens it, [`GpuProgram`] runs a
+//! [`Script`](super::Script) on it. Nothing here panics or waits for ever when the driver fails:
+//! whatever goes wrong behind the program's back is kept and reported by the next call.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+mod adapter;
+mod buffer;
+mod kernel;
+mod pace;
+mod peak;
+mod prepare;
+mod profile;
+mod program;
+mod ring;
+mod status;
+
+pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
+pub use buffer::GpuBuffer;
+pub use peak::{Peak, measure_peak};
+pub use profile::Timing;
+pub use program::{GpuProgram, Ticket};
+
+use buffer::Pending;
+use kernel::Kernel;
+use status::{Status, quiet_expected_panics, without_panic};
+
+/// Workgroup memory that every GPU has; more costs occupancy on most.
+const WORKGROUP_MEMORY: u32 = 16_384;
+/// Invocations in a workgroup that every GPU can run.
+const INVOCATIONS: u32 = 256;
+/// Workgroups along one dimension that every GPU can run.
+const GROUPS: u32 = 65_535;
+/// Bindings alive at a time. DX12 allocates its descriptor heap for all of them at once, so wgpu's
+/// default of a million costs memory; the largest programs here bind a few thousand.
+const BINDINGS: u32 = 65_536;
+
+/// How a GPU is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
+    /// errors in kernels. For tests and `--checked`.
+    pub checked: bool,
+    /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
+    pub subgroups: bool,
+}
+
+/// What kernels may count on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuLimits {
+    /// The card's name.
+    pub name: String,
+    /// The graphics API: `vulkan`, `metal` or `dx12`.
+    pub backend: &'static str,
+    /// The driver's name and version.
+    pub driver: String,
+    /// Bytes of workgroup memory that a kernel should use at most.
+    pub workgroup_memory: u32,
+    /// Invocations that a workgroup should have at most.
+    pub invocations: u32,
+    /// Workgroups along one dimension of a dispatch.
+    pub groups_per_dimension: u32,
+    /// Storage buffers of one kernel.
+    pub storage_buffers: u32,
+    /// Bytes of a buffer that a kernel can see.
+    pub max_binding: u64,
+    /// Bytes of a buffer.
+    pub max_buffer: u64,
+    /// The size of every subgroup, where kernels may use subgroup operations.
+    pub subgroup: Option<u32>,
+    /// Whether the adapter is a CPU that plays a GPU.
+    pub software: bool,
+}
+
+/// An open GPU. Clones are the same GPU.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+/// What the clones share.
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: GpuLimits,
+    /// What the driver enforces, which may be more than [`GpuLimits`] recommends.
+    hard: wgpu::Limits,
+    checked: bool,
+    timestamps: bool,
+    status: Arc<Status>,
+    timeout: Duration,
+    allocated: Arc<AtomicU64>,
+    creations: AtomicU64,
+    pending: Mutex<Pending>,
+    /// Compiled kernels by their source: a second program of the same shapes compiles nothing.
+    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+}
+
+impl Drop for Inner {
+    /// wgpu 30's queue waits without end for a device that hangs when it is dropped, and panics
+    /// when one is lost (`Queue::drop` in wgpu-core's device/queue.rs): such a one is left open
+    /// until the process ends.
+    fn drop(&mut self) {
+        let timeout = Some(self.timeout);
+        let wait = wgpu::PollType::Wait { submission_index: None, timeout };
+        let failed = || self.status.error("").is_some();
+        if failed() || !matches!(without_panic(|| self.device.poll(wait)), Ok(Ok(_))) || failed() {
+            std::mem::forget((self.queue.clone(), self.device.clone()));
+        }
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu").field("limits", &self.inner.limits).finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `selection` (the text after `--device`) means; see [`select`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is no such adapter, or its driver refuses.
+    pub fn open(selection: &str, options: GpuOptions) -> Result<Self> {
+        let mut adapters = adapter::adapters(&adapter::instance());
+        let infos: Vec<AdapterInfo> = adapters.iter().map(|(_, info)| info.clone()).collect();
+        let (adapter, info) = adapters.swap_remove(select(&infos, selection)?);
+        Self::open_adapter(&adapter, info, options)
+    }
+
+    fn open_adapter(
+        adapter: &wgpu::Adapter,
+        info: AdapterInfo,
+        options: GpuOptions,
+    ) -> Result<Self> {
+        let subgroups = options.subgroups && info.subgroup.0 == info.subgroup.1;
+        let mut wanted = wgpu::Features::TIMESTAMP_QUERY;
+        wanted.set(wgpu::Features::SUBGROUP, subgroups);
+        let features = adapter.features() & wanted;
+        let has = adapter.limits();
+        // Small GPUs lack some of WebGPU's limits for textures, which do not matter here.
+        let required = wgpu::Limits {
+            max_buffer_size: has.max_buffer_size,
+            max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+            max_storage_buffers_per_shader_stage: has.max_storage_buffers_per_shader_stage,
+            max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
+            max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
+            max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
+            max_non_sampler_bindings: BINDINGS.min(has.max_non_sampler_bindings),
+            ..wgpu::Limits::defaults().or_worse_values_from(&has)
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("dcgan"),
+            required_features: features,
+            required_limits: required,
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|error| {
+            Error::Device(format!("the driver of {info} does not open it: {error}"))
+        })?;
+
+        // Here, because a destructor may run while the thread panics, when hooks cannot be set.
+        quiet_expected_panics();
+        let status = Arc::new(Status::default());
+        let lost = Arc::clone(&status);
+        device.set_device_lost_callback(move |reason, message| {
+            lost.lost(match reason {
+                wgpu::DeviceLostReason::Destroyed => "it was closed".to_owned(),
+                wgpu::DeviceLostReason::Unknown if message.is_empty() => {
+                    "the driver gave no reason".to_owned()
+                }
+                wgpu::DeviceLostReason::Unknown => message,
+            });
+        });
+        let uncaptured = Arc::clone(&status);
+        device.on_uncaptured_error(Arc::new(move |error| uncaptured.uncaptured(error)));
+
+        let hard = device.limits();
+        let software = info.kind == AdapterKind::Software;
+        // Metal needs one buffer for the lengths of the others.
+        let spare = u32::from(info.backend == "metal");
+        let limits = GpuLimits {
+            name: info.name,
+            backend: info.backend,
+            driver: info.driver,
+            workgroup_memory: hard.max_compute_workgroup_storage_size.min(WORKGROUP_MEMORY),
+            invocations: hard.max_compute_invocations_per_workgroup.min(INVOCATIONS),
+            groups_per_dimension: hard.max_compute_workgroups_per_dimension.min(GROUPS),
+            storage_buffers: hard.max_storage_buffers_per_shader_stage.saturating_sub(spare),
+            max_binding: hard.max_storage_buffer_binding_size,
+            max_buffer: hard.max_buffer_size,
+            subgroup: features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup.0),
+            software,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                limits,
+                hard,
+                checked: options.checked,
+                timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+                status,
+                // A driver resets hardware after seconds; a software adapter may just be slow.
+                timeout: Duration::from_secs(if software { 600 } else { 60 }),
+                allocated: Arc::new(AtomicU64::new(0)),
+                creations: AtomicU64::new(0),
+                pending: Mutex::new(Pending::default()),
+                kernels: Mutex::new(HashMap::new()),
+            }),
+        })
+    }
+
+    /// What kernels may count on.
+    #[must_use]
+    pub fn caps(&self) -> &GpuLimits {
+        &self.inner.limits
+    }
+
+    /// Bytes of all buffers that exist on this GPU.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.inner.allocated.load(Ordering::Relaxed)
+    }
+
+    /// How many buffers, bind groups, pipelines and query sets were ever created on this GPU.
+    #[must_use]
+    pub fn creations(&self) -> u64 {
+        self.inner.creations.load(Ordering::Relaxed)
+    }
+
+    /// Gives the GPU up: every later call on it or its clones is [`Error::Lost`].
+    pub fn close(&self) {
+        self.inner.device.destroy();
+    }
+
+    fn created(&self) {
+        self.inner.creations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reports what went wrong so far.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed since it was opened.
+    pub fn check(&self) -> Result<()> {
+        match self.inner.status.error(&self.inner.limits.name) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the GPU as lost and returns the error.
+    fn lose(&self, why: impl Into<String>) -> Error {
+        self.inner.status.lost(why);
+        let fallback = || Error::Lost("the GPU was lost".into());
+        self.inner.status.error(&self.inner.limits.name).unwrap_or_else(fallback)
+    }
+
+    /// Waits until a submission is done, and has its callbacks called.
+    fn wait(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+        self.check()?;
+        let timeout = self.inner.timeout;
+        self.poll(wgpu::PollType::Wait {
+            submission_index: Some(submission.clone()),
+            timeout: Some(timeout),
+        })
+    }
+
+    /// Calls the callbacks of what is done by now.
+    fn turn(&self) -> Result<()> {
+        self.check()?;
+        self.poll(wgpu::PollType::Poll)
+    }
+
+    fn poll(&self, poll: wgpu::PollType) -> Result<()> {
+        match without_panic(|| self.inner.device.poll(poll)) {
+            Ok(Ok(_)) => self.check(),
+            Ok(Err(wgpu::PollError::Timeout)) => Err(self
+                .lose(format!("it has not answered for {} seconds", self.inner.timeout.as_secs()))),
+            // The submission was refused, and the reason is with the callbacks; or it is not.
+            Ok(Err(other)) => {
+                // Destroyed devices report so only when polled without a submission.
+                let _ = without_panic(|| self.inner.device.poll(wgpu::PollType::Poll));
+                self.check()?;
+                Err(self.lose(other.to_string()))
+            }
+            Err(panic) => {
+                self.check()?;
+                Err(self.lose(panic))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a run is cut into submissions. Windows resets the driver after 2 seconds in one
+//! submission and macOS is no kinder, so none may take long even on a slow GPU: the first runs are
+//! cut by cautious guesses and timed, later ones by what was measured.
+
+use std::ops::Range;
+
+/// What one submission may take, in seconds.
+const BUDGET: f64 = 0.1;
+/// Runs that are timed: the first one is slower, because memory is cleared at first use.
+const MEASURED: usize = 3;
+/// What a dispatch costs beside its work, in seconds.
+const DISPATCH: f64 = 5e-6;
+/// Guesses for weak hardware: operations and bytes per second.
+const HARDWARE: (f64, f64) = (50e9, 5e9);
+/// Guesses for a CPU that plays a GPU, which no driver resets.
+const SOFTWARE: (f64, f64) = (10e9, 2e9);
+
+/// The estimated time of each step, and the cuts that follow from it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    seconds: Vec<f64>,
+    cuts: Vec<Range<usize>>,
+    runs: usize,
+}
+
+impl Pace {
+    /// Cuts for steps of these operations and bytes.
+    pub(super) fn new(steps: impl Iterator<Item = (u64, u64)>, software: bool) -> Self {
+        let (flops_rate, bytes_rate) = if software { SOFTWARE } else { HARDWARE };
+        let guess = |(flops, bytes): (u64, u64)| {
+            DISPATCH + (flops as f64 / flops_rate).max(bytes as f64 / bytes_rate)
+        };
+        let mut pace = Self { seconds: steps.map(guess).collect(), cuts: Vec::new(), runs: 0 };
+        pace.cut();
+        pace
+    }
+
+    /// The steps of each submission; at least one, which may be empty.
+    pub(super) fn cuts(&self) -> &[Range<usize>] {
+        &self.cuts
+    }
+
+    /// Whether the next run is to be timed.
+    pub(super) fn measuring(&self) -> bool {
+        self.runs < MEASURED
+    }
+
+    /// Learns the seconds that each submission of a timed run took.
+    pub(super) fn learn(&mut self, measured: &[f64]) {
+        for (cut, &measured) in self.cuts.iter().zip(measured) {
+            let steps = &mut self.seconds[cut.clone()];
+            let factor = measured / steps.iter().sum::<f64>();
+            for seconds in steps {
+                *seconds = match self.runs {
+                    0 => seconds.max(*seconds * factor),
+                    1 => *seconds * factor,
+                    _ => seconds.min(*seconds * factor),
+                };
+            }
+        }
+        self.runs += 1;
+        self.cut();
+    }
+
+    fn cut(&mut self) {
+        self.cuts.clear();
+        let (mut start, mut sum) = (0, 0.0);
+        for (i, seconds) in self.seconds.iter().enumerate() {
+            if i > start && sum + seconds > BUDGET {
+                self.cuts.push(start..i);
+                (start, sum) = (i, 0.0);
+            }
+            sum += seconds;
+        }
+        self.cuts.push(start..self.seconds.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `pace` on a device where step i takes `truth[i]` seconds; the longest submission.
+    fn run(pace: &mut Pace, truth: &[f64]) -> f64 {
+        let time = |cut: &Range<usize>| truth[cut.clone()].iter().sum::<f64>();
+        let measured: Vec<f64> = pace.cuts().iter().map(time).collect();
+        if pace.measuring() {
+            pace.learn(&measured);
+        }
+        measured.into_iter().fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn a_slow_device_gets_short_submissions() {
+        // Forty steps of 1 GFLOP each at 10 GFLOP/s, on a guess of 50.
+        let mut pace = Pace::new(std::iter::repeat_n((1_000_000_000, 0), 40), false);
+        let truth = vec![0.1; 40];
+        assert!(run(&mut pace, &truth) < 0.6);
+        assert!((0..4).all(|_| run(&mut pace, &truth) < 0.11));
+        let covered: Vec<usize> = pace.cuts().iter().cloned().flatten().collect();
+        assert!(covered.iter().copied().eq(0..40));
+    }
+
+    #[test]
+    fn a_fast_device_gets_one_submission() {
+        let mut pace = Pace::new(std::iter::repeat_n((1_000_000_000, 1_000_000), 300), false);
+        assert!(pace.cuts().len() > 10);
+        let truth = vec![2e-5; 300];
+        for _ in 0..3 {
+            assert!(pace.measuring());
+            run(&mut pace, &truth);
+        }
+        assert!(!pace.measuring());
+        assert_eq!(pace.cuts(), std::slice::from_ref(&(0..300)));
+    }
+
+    #[test]
+    fn nothing_to_do_is_one_submission() {
+        let mut pace = Pace::new(std::iter::empty(), true);
+        assert_eq!(pace.cuts(), std::slice::from_ref(&(0..0)));
+        pace.learn(&[0.001]);
+        assert_eq!(pace.cuts(), std::slice::from_ref(&(0..0)));
+    }
+}

@@ -1,0 +1,290 @@
+//! From a script to buffers, pipelines and bind groups: all that a run needs, made once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::buffer::human;
+use super::kernel::{Job, Kernel};
+use super::{Gpu, GpuBuffer};
+use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
+use crate::error::{Error, Result};
+use crate::shaders;
+
+/// One thing to encode.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A dispatch.
+    Dispatch(Dispatch),
+    /// A copy between buffers.
+    Copy {
+        offset: u64,
+        /// The source.
+        from: GpuBuffer,
+        /// The target.
+        to: GpuBuffer,
+        /// How many bytes from the start of both.
+        bytes: u64,
+    },
+}
+
+/// A dispatch, ready to encode.
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    /// The kernel.
+    pub(super) kernel: Arc<Kernel>,
+    /// Its buffers.
+    pub(super) bind_group: wgpu::BindGroup,
+    /// Workgroups.
+    pub(super) groups: [u32; 3],
+    /// The template's stem.
+    pub(super) stem: &'static str,
+    /// The op it computes.
+    pub(super) label: String,
+    /// Floating-point operations.
+    pub(super) flops: u64,
+    /// Bytes read and written.
+    pub(super) bytes: u64,
+}
+
+impl Dispatch {
+    /// Writes it into a pass.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.groups;
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// A dispatch to prepare.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    stem: &'static str,
+    context: &'a minijinja::Value,
+    bind: &'a [(String, usize)],
+    groups: [u32; 3],
+    flops: u64,
+    bytes: u64,
+    label: &'a str,
+}
+
+/// The buffers of a script: its own are created, those of states are taken from `states`.
+pub(super) fn buffers(
+    gpu: &Gpu,
+    script: &Script,
+    states: &BTreeMap<String, GpuBuffer>,
+) -> Result<Vec<GpuBuffer>> {
+    let one = |spec: &BufferSpec| match &spec.kind {
+        BufferKind::Slot | BufferKind::Feed => gpu.create_buffer(spec.bytes, &spec.label),
+        BufferKind::State(name) => match states.get(name) {
+            Some(buffer) if buffer.bytes() >= spec.bytes => Ok(buffer.clone()),
+            Some(buffer) => Err(Error::Tensor {
+                name: name.clone(),
+                what: format!(
+                    "the program needs {} bytes of this state, and its buffer has {}",
+                    spec.bytes,
+                    buffer.bytes()
+                ),
+            }),
+            None => Err(Error::Tensor {
+                name: name.clone(),
+                what: "the program needs this state, and it was not given".into(),
+            }),
+        },
+    };
+    script.buffers.iter().map(one).collect()
+}
+
+/// The steps of a script and, last, the canary's dispatch on the buffers `run` and `canary`.
+pub(super) fn steps(
+    gpu: &Gpu,
+    script: &Script,
+    buffers: &[GpuBuffer],
+    (run, canary): (&GpuBuffer, &GpuBuffer),
+    threads: usize,
+) -> Result<(Vec<Step>, Dispatch)> {
+    // The canary's two buffers follow those of the script.
+    let mut buffers = buffers.to_vec();
+    let at = buffers.len();
+    buffers.extend([run.clone(), canary.clone()]);
+    let empty = minijinja::Value::from_iter::<[(&str, u32); 0]>([]);
+    let canary_bind = [("run".to_owned(), at), ("canary".to_owned(), at + 1)];
+    let canary = Wanted {
+        stem: "canary",
+        context: &empty,
+        bind: &canary_bind,
+        groups: [1; 3],
+        flops: 0,
+        bytes: 12,
+        label: "canary",
+    };
+    let mut wanted: Vec<Wanted<'_>> = script.steps.iter().filter_map(Wanted::of).collect();
+    wanted.push(canary);
+
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut by_source: HashMap<String, usize> = HashMap::new();
+    let mut job_of = Vec::with_capacity(wanted.len());
+    for wanted in &wanted {
+        let source = shaders::render(wanted.stem, wanted.context)?;
+        let job = *by_source.entry(source).or_insert_with_key(|source| {
+            jobs.push(Job { name: wanted.name(), source: source.clone() });
+            jobs.len() - 1
+        });
+        job_of.push(job);
+    }
+    let kernels = gpu.compile(&jobs, threads)?;
+
+    let mut groups = HashMap::new();
+    let mut dispatches = Vec::with_capacity(wanted.len());
+    for (wanted, job) in wanted.iter().zip(job_of) {
+        dispatches.push(wanted.prepare(gpu, &kernels[job], &buffers, &mut groups)?);
+    }
+    let canary = dispatches.pop().expect("the canary was pushed last");
+    let mut dispatches = dispatches.into_iter();
+    let mut steps = Vec::with_capacity(script.steps.len());
+    for step in &script.steps {
+        steps.push(match *step {
+            ScriptStep::Dispatch { .. } => Step::Dispatch(
+                dispatches.next().expect("one was prepared for every dispatch of the script"),
+            ),
+            ScriptStep::Copy { from, offset, to, bytes } => {
+                let (from, to) = (&buffers[from], &buffers[to]);
+                assert!(bytes <= from.bytes().min(to.bytes()) && bytes.is_multiple_of(4));
+                assert!(!from.same(to), "{from:?} is copied to itself");
+                Step::Copy { from: from.clone(), offset, to: to.clone(), bytes }
+            }
+        });
+    }
+    Ok((steps, canary))
+}
+
+impl<'a> Wanted<'a> {
+    fn of(step: &'a ScriptStep) -> Option<Self> {
+        match step {
+            ScriptStep::Dispatch { kernel, context, bind, groups, flops, bytes, label } => {
+                Some(Self {
+                    stem: kernel,
+                    context,
+                    bind,
+                    groups: *groups,
+                    flops: *flops,
+                    bytes: *bytes,
+                    label,
+                })
+            }
+            ScriptStep::Copy { .. } => None,
+        }
+    }
+
+    /// The kernel's name and variant, for error messages.
+    fn name(&self) -> String {
+        if self.label == self.stem {
+            self.stem.to_owned()
+        } else {
+            format!("{} ({})", self.stem, self.label)
+        }
+    }
+
+    fn prepare(
+        &self,
+        gpu: &Gpu,
+        kernel: &Arc<Kernel>,
+        buffers: &[GpuBuffer],
+        bind_groups: &mut HashMap<(usize, Vec<usize>), wgpu::BindGroup>,
+    ) -> Result<Dispatch> {
+        let bound = self.bound(gpu, kernel, buffers)?;
+        let limit = gpu.inner.hard.max_compute_workgroups_per_dimension;
+        if self.groups.iter().any(|&n| n > limit) {
+            return Err(self.error(format!(
+                "{:?} workgroups are more than {limit} along one dimension",
+                self.groups
+            )));
+        }
+        let key = (Arc::as_ptr(kernel) as usize, bound.iter().map(|buffer| buffer.id()).collect());
+        let bind_group = bind_groups.entry(key).or_insert_with(|| {
+            let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
+                .bindings
+                .iter()
+                .zip(&bound)
+                .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                    binding: binding.slot,
+                    resource: buffer.raw().as_entire_binding(),
+                })
+                .collect();
+            gpu.created();
+            gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(self.label),
+                layout: &kernel.layout,
+                entries: &entries,
+            })
+        });
+        let bind_group = bind_group.clone();
+        gpu.check()?;
+        Ok(Dispatch {
+            kernel: Arc::clone(kernel),
+            bind_group,
+            groups: self.groups,
+            stem: self.stem,
+            label: self.label.to_owned(),
+            flops: self.flops,
+            bytes: self.bytes,
+        })
+    }
+
+    /// The buffer of each of the kernel's bindings, in their order.
+    fn bound<'b>(
+        &self,
+        gpu: &Gpu,
+        kernel: &Kernel,
+        buffers: &'b [GpuBuffer],
+    ) -> Result<Vec<&'b GpuBuffer>> {
+        // The one buffer that is bound to a name.
+        let find = |name: &str| {
+            let mut found = self.bind.iter().filter(|bind| bind.0 == name);
+            found.next().filter(|_| found.next().is_none()).map(|bind| bind.1)
+        };
+        let fits = self.bind.len() == kernel.bindings.len()
+            && kernel.bindings.iter().all(|binding| find(&binding.name).is_some());
+        if !fits {
+            let has: Vec<&str> = kernel.bindings.iter().map(|b| b.name.as_str()).collect();
+            let given: Vec<&str> = self.bind.iter().map(|b| b.0.as_str()).collect();
+            return Err(self.error(format!(
+                "its bindings are {}, and the op binds {}",
+                has.join(", "),
+                given.join(", ")
+            )));
+        }
+        let mut bound: Vec<&GpuBuffer> = Vec::with_capacity(self.bind.len());
+        for binding in &kernel.bindings {
+            let Some(buffer) = find(&binding.name).and_then(|index| buffers.get(index)) else {
+                return Err(self.error(format!("`{}` is bound to no buffer", binding.name)));
+            };
+            let limit = gpu.caps().max_binding;
+            if buffer.bytes() > limit {
+                return Err(Error::Memory(format!(
+                    "{}: `{}` has {}, and a kernel sees {} of a buffer on the GPU {}: use a \
+                     smaller --batch or --image-size",
+                    self.name(),
+                    binding.name,
+                    human(buffer.bytes()),
+                    human(limit),
+                    gpu.caps().name,
+                )));
+            }
+            for (other, known) in kernel.bindings.iter().zip(&bound) {
+                if known.same(buffer) && (other.writes || binding.writes) {
+                    return Err(self.error(format!(
+                        "`{}` and `{}` are one buffer, and one of them is written",
+                        other.name, binding.name
+                    )));
+                }
+            }
+            bound.push(buffer);
+        }
+        Ok(bound)
+    }
+
+    fn error(&self, what: String) -> Error {
+        Error::Shader { kernel: self.name(), what }
+    }
+}

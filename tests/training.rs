@@ -1,0 +1,239 @@
+//! Training steps against PyTorch's, in float64, from the same weights, latents and batches
+//! (`assets/reference/make_reference.py`).
+
+use std::collections::BTreeMap;
+
+use dcgan::device::{Device, State};
+use dcgan::models::dcgan::Size;
+use dcgan::models::{Dcgan, Preset};
+use dcgan::nn::{Mode, Param};
+use dcgan::optim::Adam;
+use dcgan::program::{Options, Program};
+use dcgan::tape::Tape;
+use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::support;
+
+struct Reference {
+    tensors: BTreeMap<String, Tensor>,
+    about: Value,
+    options: StepOptions,
+}
+
+impl Reference {
+    fn load(name: &str, preset: Preset) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
+        let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| {
+            let data = bytemuck::pod_collect_to_vec(view.data());
+            (name, Tensor::new(view.shape(), data).unwrap())
+        });
+        let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
+        let about: Value = serde_json::from_slice(&json).unwrap();
+        let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
+        let side = number("size");
+        let model = Dcgan {
+            preset,
+            size: Size { height: side, width: side },
+            channels: number("nc"),
+            nz: number("nz"),
+            ngf: number("ngf"),
+            ndf: number("ndf"),
+        };
+        let options = StepOptions {
+            model,
+            batch: number("batch"),
+            adam: Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 },
+            smooth: 0.0,
+            average: false,
+            feed_latents: true,
+            fetch_gradients: true,
+        };
+        Self { tensors: tensors.collect(), about, options }
+    }
+
+    fn params(&self) -> Vec<Param> {
+        params(&self.options.model, false).unwrap()
+    }
+
+    fn state(&self, device: &Device) -> State {
+        let mut state = State::new(device);
+        for (name, value) in initial_state(&self.options.model, false, 0).unwrap() {
+            state.set(&name, &value).unwrap();
+        }
+        for param in self.params() {
+            if let Some(tensor) = self.tensors.get(&param.name) {
+                let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
+                state.set(&param.name, &value).unwrap();
+            }
+        }
+        state
+    }
+
+    /// Batch `i` of the reals, as bytes.
+    fn pictures(&self, i: usize) -> Tensor {
+        let all = &self.tensors["reals"];
+        let len = all.len() / 10;
+        let batch = &all.f32s()[i * len..(i + 1) * len];
+        let bytes = batch.iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
+        Tensor::with_data(&all.shape()[1..], Data::U8(bytes)).unwrap()
+    }
+
+    fn z(&self, i: usize) -> Tensor {
+        let all = &self.tensors["z"];
+        let len = all.len() / 10;
+        Tensor::new(&all.shape()[1..], all.f32s()[i * len..(i + 1) * len].to_vec()).unwrap()
+    }
+
+    fn schedule(&self, step: u64) -> Tensor {
+        let [rate, root] = self.options.adam.schedule(2e-4, step);
+        Schedule { rate_d: rate, rate_g: rate, root, average: 0.0 }.tensor()
+    }
+
+    /// Largest difference to the reference tensor called `name`, as a share of its largest value.
+    fn share(&self, name: &str, param: &Param, ours: &Tensor) -> f32 {
+        let reference = &self.tensors[name];
+        let ours = param.layout.to_file(ours).unwrap();
+        assert_eq!(ours.shape(), reference.shape(), "{name}");
+        let largest = reference.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        worst(ours.f32s(), reference.f32s()) / largest
+    }
+}
+
+/// Largest absolute difference; NaN where any number is.
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })
+}
+
+fn check(name: &str, preset: Preset, device: &Device) {
+    let reference = Reference::load(name, preset);
+    let mut tape = Tape::new();
+    record(&mut tape, &reference.options).unwrap();
+    let mut state = reference.state(device);
+    let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+    let what = format!("{name} on {}", device.name());
+
+    let mut drift = 0.0_f64;
+    for i in 0..10 {
+        let (pictures, z) = (reference.pictures(i), reference.z(i));
+        let schedule = reference.schedule(i as u64 + 1);
+        let feeds = [("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        let fetched = program.call(&mut state, &feeds).unwrap();
+        for loss in ["loss_d", "loss_real", "loss_fake", "loss_g"] {
+            let theirs = reference.about["losses"][i][loss].as_f64().unwrap();
+            let error = (f64::from(fetched[loss].f32s()[0]) - theirs).abs() / theirs;
+            drift = drift.max(error);
+            let limit = if i == 0 { 1e-5 } else { 1e-2 };
+            assert!(error <= limit, "{what}: {loss} of step {}: {error:e}", i + 1);
+        }
+        if i == 0 {
+            check_first_step(&reference, &state, &fetched, &what);
+        }
+    }
+    println!("{what}: losses of ten steps within {drift:.1e}");
+}
+
+fn check_first_step(
+    reference: &Reference,
+    state: &State,
+    fetched: &BTreeMap<String, Tensor>,
+    what: &str,
+) {
+    let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
+    assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
+    let mut largest = 0.0_f32;
+    let (mut sum, mut count) = (0.0, 0);
+    for param in reference.params() {
+        let grad = format!("grad.{}", param.name);
+        if reference.tensors.contains_key(&grad) {
+            let share = reference.share(&grad, &param, &fetched[&grad]);
+            assert!(share <= 1e-4, "{what}: {grad}: {share:e}");
+            largest = largest.max(share);
+        }
+        let after = format!("after1.{}", param.name);
+        if let Some(theirs) = reference.tensors.get(&after) {
+            let ours = param.layout.to_file(&state.get(&param.name).unwrap()).unwrap();
+            for (a, b) in ours.f32s().iter().zip(theirs.f32s()) {
+                sum += f64::from((a - b).abs());
+                count += 1;
+            }
+        }
+    }
+    let mean = sum / f64::from(count);
+    assert!(mean <= 1e-6, "{what}: weights after a step: {mean:e}");
+    println!("{what}: gradients within {largest:.1e}, weights within {mean:.1e} on average");
+}
+
+#[test]
+fn ten_steps_as_pytorch() {
+    for device in support::devices() {
+        check("training_pytorch", Preset::Pytorch, &device);
+        check("training_pytorch_32", Preset::Pytorch, &device);
+        check("training_paper", Preset::Paper, &device);
+    }
+}
+
+#[test]
+fn label_smoothing_as_pytorch() {
+    for device in support::devices() {
+        let mut reference = Reference::load("training_pytorch", Preset::Pytorch);
+        reference.options.smooth = 0.1;
+        let mut tape = Tape::new();
+        record(&mut tape, &reference.options).unwrap();
+        let mut state = reference.state(&device);
+        let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+        let (pictures, z, schedule) =
+            (reference.pictures(0), reference.z(0), reference.schedule(1));
+        let feeds = [("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        let fetched = program.call(&mut state, &feeds).unwrap();
+        for loss in ["loss_d", "loss_real", "loss_fake", "loss_g"] {
+            let theirs = reference.about["losses_label_0_9"][0][loss].as_f64().unwrap();
+            let error = (f64::from(fetched[loss].f32s()[0]) - theirs).abs() / theirs;
+            assert!(error <= 1e-5, "{loss}: {error:e}");
+        }
+    }
+}
+
+/// Evaluation with the running statistics after one step.
+#[test]
+fn evaluation_as_pytorch() {
+    for (name, preset) in [("training_pytorch", Preset::Pytorch), ("training_paper", Preset::Paper)]
+    {
+        for device in support::devices() {
+            let reference = Reference::load(name, preset);
+            let mut state = State::new(&device);
+            for param in reference.params() {
+                if let Some(tensor) = reference.tensors.get(&format!("after1.{}", param.name)) {
+                    let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
+                    state.set(&param.name, &value).unwrap();
+                }
+            }
+            let model = reference.options.model;
+            let (side, n) = (model.size.height, reference.options.batch);
+            let mut t = Tape::new();
+            let z = t.feed("z", &[1, 1, 1, model.nz], DType::F32).unwrap();
+            let g = model.generator().unwrap();
+            let fake = g.forward(&mut t, "generator", z, Mode::Eval).unwrap();
+            t.fetch("fake", fake);
+            let x = t.feed("x", &[n, side, side, model.channels], DType::U8).unwrap();
+            let x = t.from_u8(x).unwrap();
+            let d = model.discriminator().unwrap();
+            let logits = d.forward(&mut t, "discriminator", x, Mode::Eval).unwrap();
+            t.fetch("logits", logits);
+            let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
+            let z = reference.z(0).f32s()[..model.nz].to_vec();
+            let z = Tensor::new([1, 1, 1, model.nz], z).unwrap();
+            let x = reference.pictures(0);
+            let fetched = program.call(&mut state, &[("z", &z), ("x", &x)]).unwrap();
+            for (ours, theirs) in [("fake", "eval1.fake"), ("logits", "eval1.logits")] {
+                let error = worst(fetched[ours].f32s(), reference.tensors[theirs].f32s());
+                assert!(error <= 1e-5, "{name} on {}: {ours}: {error:e}", device.name());
+            }
+        }
+    }
+}
