@@ -1,7 +1,64 @@
-//! dcgan
+//! DCGANs on any GPU (Vulkan, Metal, DX12) or CPU: the library behind the command `dcgan`.
+//!
+//! # One idea
+//!
+//! A training step has the same shapes every time. So it is **recorded once** on a small autograd
+//! tape, **compiled once** for a device, and **replayed** thousands of times:
+//!
+//! ```text
+//! Tape ──grad──▶ the same Tape, longer ──compile──▶ Program ──run──▶ run ▶ run …
+//! ```
+//!
+//! ```
+//! use dcgan::device::{Device, State};
+//! use dcgan::program::{Options, Program};
+//! use dcgan::tape::Tape;
+//! use dcgan::tensor::{DType, Tensor};
+//!
+//! # fn main() -> dcgan::error::Result<()> {
+//! let mut t = Tape::new();
+//! let x = t.feed("x", &[2], DType::F32)?;
+//! let square = t.mul(x, x)?;
+//! let y = t.sum_all(square)?;
+//! let gradient = t.grad(y, &[x])?[0];
+//! t.fetch("gradient", gradient);
+//!
+//! let mut state = State::new(&Device::Cpu);
+//! let mut program = Program::compile(&t, &state, &Options::default())?;
+//! let x = Tensor::new([2], vec![1.0, 3.0])?;
+//! assert_eq!(program.call(&mut state, &[("x", &x)])?["gradient"].f32s(), [2.0, 6.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map
+//!
+//! Arrows point one way: `cli → train, sample → models → nn, objectives, optim → tape → ops →
+//! program → device`.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`tape`] | record, differentiate |
+//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin and GPU lowering together |
+//! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
+//! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
+//! | [`shaders`] | the WGSL templates of `shaders/` |
+//! | [`nn`], [`models`] | layers; networks |
+//! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
+//! | [`data`] | pictures from anything that holds them |
+//! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
+//! | [`cli`] | the commands |
+//!
+//! # Conventions
+//!
+//! Activations are NHWC. Convolution weights are `[kh, kw, large, small]` on the device, where
+//! *large* is the side of the larger pictures; in files they are `[small, large, kh, kw]`, PyTorch's
+//! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
+//! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
 
-pub mod data;
 pub mod cli;
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
