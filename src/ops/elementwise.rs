@@ -350,8 +350,10 @@ impl Elementwise for FromU8 {
 /// `y = value` everywhere.
 #[derive(Clone, Debug)]
 pub struct Fill {
-    shape: Vec<usize>,
-    value: f32,
+    /// The output's shape.
+    pub shape: Vec<usize>,
+    /// The number.
+    pub value: f32,
 }
 
 impl Op for Fill {

@@ -20,7 +20,9 @@ pub mod matmul;
 pub mod norm;
 pub mod random;
 pub mod reduce;
+pub mod samples;
 pub mod shape;
+pub mod table;
 mod tile;
 
 pub use kernel::{

@@ -13,9 +13,12 @@ use super::{Arg, Call, Caps, Class, Dispatch, Lowered, Op, Site};
 /// Random numbers of `shape`. The input is a key of four integers: seed (low, high half), step, 0.
 #[derive(Clone, Debug)]
 pub struct Random {
-    shape: Vec<usize>,
-    stream: u32,
-    normal: bool,
+    /// The output's shape.
+    pub shape: Vec<usize>,
+    /// The stream's number: see [`crate::rng::stream_id`].
+    pub stream: u32,
+    /// Standard normal numbers, else uniform ones in [0, 1).
+    pub normal: bool,
 }
 
 impl Op for Random {

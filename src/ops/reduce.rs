@@ -189,10 +189,16 @@ impl Op for Moments {
             let (mean, m2) = part.split_at_mut(c);
             mean.fill(0.0);
             m2.fill(0.0);
-            add_rows(x, mean);
+            // Summed from the first row on: far from zero, a plain sum loses the digits that count.
+            let first = &x[..c];
+            for row in x.chunks_exact(c) {
+                for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {
+                    *mean += x - first;
+                }
+            }
             let count = (x.len() / c) as f32;
-            for mean in mean.iter_mut() {
-                *mean /= count;
+            for (mean, first) in mean.iter_mut().zip(first) {
+                *mean = first + *mean / count;
             }
             for row in x.chunks_exact(c) {
                 for ((m2, x), mean) in m2.iter_mut().zip(row).zip(&*mean) {

@@ -37,8 +37,10 @@ impl Op for Reshape {
 /// Elements `start .. start + len` of the flattened input, as a vector.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
-    start: usize,
-    len: usize,
+    /// The first element.
+    pub start: usize,
+    /// How many.
+    pub len: usize,
 }
 
 impl Op for Range {
@@ -177,7 +179,7 @@ macro_rules! by_gather {
 
 /// Axis `d` of the output is axis `axes[d]` of the input.
 #[derive(Clone, Debug)]
-pub struct Permute(Vec<usize>);
+pub struct Permute(pub Vec<usize>);
 
 impl Permute {
     fn gather(&self, x: &[usize], y: &[usize]) -> Gather {
@@ -221,8 +223,10 @@ impl Op for Permute {
 /// The box that starts at `start` and has the sizes `size`.
 #[derive(Clone, Debug)]
 pub struct SliceBox {
-    start: Vec<usize>,
-    size: Vec<usize>,
+    /// The corner nearest the origin.
+    pub start: Vec<usize>,
+    /// The sizes.
+    pub size: Vec<usize>,
 }
 
 impl SliceBox {
@@ -260,8 +264,10 @@ impl Op for SliceBox {
 /// A box of zeros of `shape` with the input at `start`.
 #[derive(Clone, Debug)]
 pub struct Pad {
-    start: Vec<usize>,
-    shape: Vec<usize>,
+    /// Where the input's first element goes.
+    pub start: Vec<usize>,
+    /// The output's shape.
+    pub shape: Vec<usize>,
 }
 
 impl Pad {
@@ -352,11 +358,12 @@ impl Tape {
     /// # Errors
     /// [`Error::Shape`] where `x` does not contain it.
     pub fn slice(&mut self, x: Var, start: &[usize], size: &[usize]) -> Result<Var> {
-        if self.shape(x) == size {
+        let shape = self.shape(x);
+        let fits = start.len() == shape.len() && size.len() == shape.len();
+        if fits && shape == size && start.iter().all(|&s| s == 0) {
             return Ok(x);
         }
-        let whole_rows = size.len() == self.shape(x).len() && size[1..] == self.shape(x)[1..];
-        if whole_rows && start[1..].iter().all(|&s| s == 0) {
+        if fits && size[1..] == shape[1..] && start[1..].iter().all(|&s| s == 0) {
             let row: usize = size[1..].iter().product();
             let flat = self.range(x, start[0] * row, size[0] * row)?;
             return self.reshape(flat, size);
@@ -369,7 +376,7 @@ impl Tape {
     /// # Errors
     /// [`Error::Shape`] where `x` does not fit there.
     pub fn pad(&mut self, x: Var, start: &[usize], shape: &[usize]) -> Result<Var> {
-        if self.shape(x) == shape {
+        if self.shape(x) == shape && start.iter().all(|&s| s == 0) {
             return Ok(x);
         }
         self.record(Pad { start: start.to_vec(), shape: shape.to_vec() }, &[x])

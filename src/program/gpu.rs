@@ -189,7 +189,8 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
             unreachable!("only elementwise ops are fused")
         };
         names.insert(op.name());
-        let apply = format!("{}{c}", op.name());
+        // With an underscore: the library has functions such as `sigmoid4`.
+        let apply = format!("{}_{c}", op.name());
         let mut variables = BTreeMap::from([("apply", minijinja::Value::from(apply.clone()))]);
         for (name, value) in elementwise.constants() {
             variables.insert(name, value.into());

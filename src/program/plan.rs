@@ -357,13 +357,21 @@ impl Planner<'_> {
             let to = self.value_of[&self.tape.states()[name].before.index()];
             late.push(Step::Copy { from, to });
         }
+        // So are old values that a fetch wants: fetches are read after everything else.
+        let mut fetches = Vec::new();
+        for (name, &var) in self.tape.fetches() {
+            let mut place = self.place(var);
+            let root = self.root(var);
+            if self.tape.states().values().any(|s| s.before.index() == root && s.before != s.after)
+            {
+                let bytes = padded_bytes(place.len, place.dtype);
+                let to = self.temporary(self.end(), bytes, format!("old {name}"));
+                steps.push(Step::Copy { from: place, to });
+                place = Place { buffer: to, offset: 0, ..place };
+            }
+            fetches.push(Fetch { name: name.clone(), place, shape: self.tape.shape(var).to_vec() });
+        }
         steps.extend(late);
-        let fetches = self.tape.fetches().iter().map(|(name, &var)| Fetch {
-            name: name.clone(),
-            place: self.place(var),
-            shape: self.tape.shape(var).to_vec(),
-        });
-        let fetches = fetches.collect();
         let unshared = self.values.iter().map(|v| v.bytes).sum();
         let slot_of = self.slots();
         let mut plan = Plan { buffers: self.buffers, steps, feeds, fetches, scratch, unshared };

@@ -1,0 +1,78 @@
+//! Samples of the three convolutions.
+
+use super::super::conv::ConvSpec;
+use super::{Input, Kind, Sample};
+
+/// Kernel, stride, padding, batch, sizes of the large picture, of the small one, channels of both.
+type Geometry = ([usize; 2], [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], usize, usize);
+
+const GEOMETRIES: &[Geometry] = &[
+    // Every kernel size; channels that are and are not whole vectors.
+    ([1, 1], [1, 1], [0, 0], 2, [3, 2], [3, 2], 3, 4),
+    ([1, 1], [1, 1], [0, 0], 1, [5, 4], [5, 4], 65, 12),
+    ([1, 1], [2, 2], [0, 0], 1, [6, 5], [3, 3], 1, 3),
+    ([2, 2], [1, 1], [0, 0], 1, [4, 3], [3, 2], 8, 1),
+    ([2, 2], [2, 2], [0, 0], 2, [5, 6], [2, 3], 3, 8),
+    ([3, 3], [1, 1], [1, 1], 2, [5, 4], [5, 4], 4, 3),
+    ([3, 3], [2, 2], [1, 1], 1, [7, 8], [4, 4], 1, 65),
+    ([3, 3], [3, 3], [2, 2], 1, [8, 6], [4, 3], 3, 12),
+    ([4, 4], [2, 2], [1, 1], 3, [8, 8], [4, 4], 3, 8),
+    ([4, 4], [2, 2], [1, 1], 1, [16, 16], [8, 8], 12, 8),
+    ([4, 4], [2, 2], [1, 1], 1, [4, 4], [2, 2], 65, 65),
+    ([5, 5], [2, 2], [2, 2], 2, [8, 6], [4, 3], 3, 4),
+    ([5, 5], [3, 3], [2, 2], 1, [9, 10], [3, 4], 1, 3),
+    ([5, 5], [1, 1], [2, 2], 1, [4, 3], [4, 3], 4, 8),
+    // Not square: kernels, strides, paddings, pictures.
+    ([4, 3], [2, 1], [1, 1], 2, [6, 5], [3, 5], 3, 4),
+    ([4, 3], [1, 3], [2, 0], 1, [5, 8], [6, 2], 8, 3),
+    ([3, 4], [3, 2], [0, 2], 1, [8, 5], [2, 3], 1, 8),
+    ([5, 2], [3, 2], [1, 0], 1, [7, 7], [2, 3], 1, 8),
+    ([1, 5], [1, 2], [0, 2], 3, [2, 11], [2, 6], 12, 1),
+    // Rows and columns left over; more padding below and to the right than above and to the left.
+    ([4, 4], [2, 2], [1, 1], 1, [7, 9], [3, 4], 8, 3),
+    ([4, 4], [2, 2], [1, 1], 1, [5, 7], [3, 4], 3, 4),
+    ([3, 3], [2, 2], [0, 1], 2, [6, 6], [3, 3], 4, 4),
+    ([2, 2], [3, 3], [0, 0], 1, [8, 7], [3, 2], 3, 3),
+    ([4, 4], [3, 3], [2, 2], 1, [9, 8], [3, 3], 1, 4),
+    // A picture smaller than the kernel; more stride than picture.
+    ([5, 5], [2, 2], [2, 2], 1, [2, 2], [1, 1], 3, 4),
+    ([3, 3], [2, 3], [1, 2], 1, [2, 2], [1, 2], 3, 3),
+    ([2, 2], [5, 5], [0, 0], 2, [3, 4], [1, 1], 4, 3),
+    // The kernel covers the picture once: a matrix product.
+    ([4, 4], [1, 1], [0, 0], 3, [4, 4], [1, 1], 8, 5),
+    ([2, 3], [1, 1], [0, 0], 1, [2, 3], [1, 1], 3, 65),
+    // As large as it gets here.
+    ([4, 4], [2, 2], [1, 1], 3, [32, 30], [16, 15], 16, 33),
+    ([5, 5], [2, 2], [2, 2], 2, [17, 33], [9, 17], 65, 12),
+];
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut all = Vec::new();
+    for &(kernel, stride, pad, n, large, small, cl, cs) in GEOMETRIES {
+        let spec = ConvSpec { kernel, stride, pad, large, small };
+        let x = Input::new(&[n, large[0], large[1], cl], Kind::NORMAL);
+        let y = Input::new(&[n, small[0], small[1], cs], Kind::NORMAL);
+        let w = Input::new(&[kernel[0], kernel[1], cl, cs], Kind::NORMAL);
+        let name = |name| if spec.is_dense() { "matmul" } else { name };
+        let parts = [
+            Sample::new(name("conv2d"), vec![x.clone(), w.clone()], move |t, v| {
+                t.conv2d(v[0], v[1], spec)
+            })
+            .note("conv2d"),
+            Sample::new(name("conv_transpose2d"), vec![y.clone(), w], move |t, v| {
+                t.conv_transpose2d(v[0], v[1], spec)
+            })
+            .note("conv_transpose2d"),
+            Sample::new(name("conv_weight_grad"), vec![x, y], move |t, v| {
+                t.conv_weight_grad(v[0], v[1], spec)
+            })
+            .note("conv_weight_grad"),
+        ];
+        let multiplications = n * small[0] * small[1] * spec.taps() * cl * cs;
+        all.extend(parts.map(|part| {
+            let part = part.note(format!("stride {stride:?}, pad {pad:?}")).tolerance(1e-6, 3e-6);
+            if multiplications > 100_000 { part.rough() } else { part }
+        }));
+    }
+    all
+}

@@ -1,0 +1,290 @@
+//! Samples of every op: small inputs that show where an op goes wrong. Tests hold each device's
+//! results against plain loops in 64 bits; `dcgan check` holds a GPU's against the CPU's.
+//!
+//! For every op there is something tiny, something that no tile divides, and something awkward:
+//! a batch of one, remainders, values up to ±150, every way to broadcast.
+
+use crate::error::Result;
+use crate::rng::Stream;
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Data, Tensor};
+
+mod convolutions;
+mod elementwise;
+mod kernels;
+
+/// What numbers an input holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Normal numbers.
+    Normal {
+        /// Their mean.
+        mean: f32,
+        /// Their standard deviation.
+        scale: f32,
+    },
+    /// Uniform numbers between the two.
+    Uniform(f32, f32),
+    /// Normal numbers pulled to within 0.03 of `k / 4 + offset` with whole `k`: with an offset of
+    /// 0.125 they keep away from the kinks of `abs`, `relu` or `clamp`; two inputs of different
+    /// offsets keep away from each other.
+    Grid(f32),
+    /// Numbers at which functions overflow or lose their digits, from −150 to 150, over and over.
+    Ladder,
+    /// Bytes.
+    Bytes,
+    /// The key of a random stream; its shape is `[4]`.
+    Key,
+}
+
+impl Kind {
+    /// Standard normal numbers.
+    pub const NORMAL: Self = Self::Normal { mean: 0.0, scale: 1.0 };
+}
+
+/// Around the thresholds of float32: `exp` overflows at 88.7, `tanh` by `exp(2x)` at 44.4.
+const LADDER: [f32; 20] = [
+    1e-6, 1e-3, 0.1, 0.5, 1.0, 2.0, 5.0, 8.0, 10.0, 15.0, 17.0, 20.0, 30.0, 44.0, 45.0, 60.0, 88.0,
+    89.0, 100.0, 150.0,
+];
+
+/// One input of a sample.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers.
+    pub kind: Kind,
+}
+
+impl Input {
+    /// An input of `shape` with numbers of `kind`.
+    #[must_use]
+    pub fn new(shape: &[usize], kind: Kind) -> Self {
+        Self { shape: shape.to_vec(), kind }
+    }
+
+    /// Its element type.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        match self.kind {
+            Kind::Bytes => DType::U8,
+            Kind::Key => DType::U32,
+            _ => DType::F32,
+        }
+    }
+
+    /// Its numbers under `seed`: always the same.
+    #[must_use]
+    pub fn data(&self, seed: u64) -> Tensor {
+        let len = self.shape.iter().product();
+        let mut stream = Stream::new(seed, "sample", 0);
+        let mut normal = vec![0.0; len];
+        stream.fill_normal(&mut normal);
+        let mut uniform = vec![0.0; len];
+        Stream::new(seed, "sample", 1).fill_uniform(&mut uniform);
+        let data = match self.kind {
+            Kind::Normal { mean, scale } => {
+                Data::F32(normal.iter().map(|n| mean + scale * n).collect())
+            }
+            Kind::Uniform(low, high) => {
+                Data::F32(uniform.iter().map(|u| low + (high - low) * u).collect())
+            }
+            Kind::Grid(offset) => {
+                let at = |(n, u): (&f32, &f32)| (4.0 * n).round() / 4.0 + offset + 0.06 * (u - 0.5);
+                Data::F32(normal.iter().zip(&uniform).map(at).collect())
+            }
+            Kind::Ladder => {
+                let signed = LADDER.iter().flat_map(|&v| [v, -v]).chain([0.0]);
+                Data::F32(signed.cycle().take(len).collect())
+            }
+            Kind::Bytes => Data::U8(normal.iter().map(|_| stream.next_u32() as u8).collect()),
+            Kind::Key => Data::U32(vec![stream.next_u32(), stream.next_u32(), 7, 0]),
+        };
+        Tensor::with_data(self.shape.clone(), data).expect("as many numbers as its shape asks for")
+    }
+}
+
+/// How far a result may be from the right one.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// As a part of the right number.
+    pub relative: f64,
+    /// As a part of the largest right number.
+    pub of_max: f64,
+}
+
+impl Tolerance {
+    /// The largest error, as a multiple of what is allowed: good up to 1. Infinite where a number
+    /// is not one.
+    #[must_use]
+    pub fn worst(&self, got: &[f64], want: &[f64]) -> f64 {
+        if got.len() != want.len() {
+            return f64::INFINITY;
+        }
+        let max = want.iter().fold(0.0_f64, |m, w| m.max(w.abs()));
+        let errors = got.iter().zip(want).map(|(got, want)| {
+            // GPUs may flush what is below the smallest normal number to zero.
+            let allowed = self.relative * want.abs() + self.of_max * max + 1.2e-38;
+            let error = (got - want).abs() / allowed;
+            if error.is_nan() { f64::INFINITY } else { error }
+        });
+        errors.fold(0.0, f64::max)
+    }
+}
+
+type Build = Box<dyn Fn(&mut Tape, &[Var]) -> Result<Var> + Send + Sync>;
+
+/// An op on inputs of certain shapes and kinds.
+pub struct Sample {
+    /// The op's name in [`super::table::OPS`].
+    pub op: &'static str,
+    /// What sets it apart from the op's other samples.
+    pub label: String,
+    /// Its inputs.
+    pub inputs: Vec<Input>,
+    /// How exact a device must be.
+    pub tolerance: Tolerance,
+    /// Whether its gradients can be held against differences: it is smooth around its inputs, and
+    /// small.
+    pub smooth: bool,
+    build: Build,
+}
+
+impl std::fmt::Debug for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.op, self.label)
+    }
+}
+
+impl Sample {
+    fn new(
+        op: &'static str,
+        inputs: Vec<Input>,
+        build: impl Fn(&mut Tape, &[Var]) -> Result<Var> + Send + Sync + 'static,
+    ) -> Self {
+        let shapes: Vec<String> = inputs.iter().map(|i| format!("{:?}", i.shape)).collect();
+        Self {
+            op,
+            label: shapes.join(" "),
+            inputs,
+            tolerance: Tolerance { relative: 1e-6, of_max: 1e-7 },
+            smooth: true,
+            build: Box::new(build),
+        }
+    }
+
+    /// Adds what its shapes do not say.
+    fn note(mut self, note: impl std::fmt::Display) -> Self {
+        self.label = format!("{} {note}", self.label).trim().into();
+        self
+    }
+
+    fn tolerance(mut self, relative: f64, of_max: f64) -> Self {
+        self.tolerance = Tolerance { relative, of_max };
+        self
+    }
+
+    /// Not for differences: it has a kink near its inputs, or would take too long.
+    fn rough(mut self) -> Self {
+        self.smooth = false;
+        self
+    }
+
+    /// A tape with the sample on it: feeds `x0`, `x1`, …, and the result, which the tape also
+    /// fetches as `y`.
+    ///
+    /// # Errors
+    /// None for the samples of this crate: they fit their ops.
+    pub fn tape(&self) -> Result<(Tape, Vec<Var>, Var)> {
+        let mut tape = Tape::new();
+        let mut inputs = Vec::new();
+        for (i, input) in self.inputs.iter().enumerate() {
+            inputs.push(tape.feed(&format!("x{i}"), &input.shape, input.dtype())?);
+        }
+        let y = (self.build)(&mut tape, &inputs)?;
+        tape.fetch("y", y);
+        Ok((tape, inputs, y))
+    }
+
+    /// The numbers of the feeds `x0`, `x1`, ….
+    #[must_use]
+    pub fn feeds(&self, seed: u64) -> Vec<(String, Tensor)> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs.map(|(i, x)| (format!("x{i}"), x.data(seed + 1000 * i as u64))).collect()
+    }
+}
+
+/// All samples.
+#[must_use]
+pub fn samples() -> Vec<Sample> {
+    let mut all = elementwise::samples();
+    all.extend(kernels::samples());
+    all.extend(convolutions::samples());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::BTreeSet;
+
+    use super::super::Class;
+    use super::super::table::{self, OPS};
+    use super::*;
+
+    #[test]
+    fn every_op_has_samples_and_every_sample_its_op() {
+        let samples = samples();
+        // What stands for states is made by `read` and `assign`, not on inputs.
+        let made = |name: &str| ["feed", "state", "assigned"].contains(&name);
+        for op in OPS.iter().filter(|op| !made(op.name)) {
+            let count = samples.iter().filter(|s| s.op == op.name).count();
+            assert!(count > 0, "{} has no sample", op.name);
+        }
+        let mut labels = BTreeSet::new();
+        for sample in &samples {
+            assert!(labels.insert(format!("{sample:?}")), "{sample:?} occurs twice");
+            let (tape, _, y) = sample.tape().unwrap();
+            let names: Vec<_> = tape.nodes().iter().map(|n| n.op.name()).collect();
+            assert!(names.contains(&sample.op), "{sample:?} records {names:?}");
+            assert!(!tape.shape(y).contains(&0));
+            for node in tape.nodes() {
+                let kind = match node.op.class() {
+                    Class::Source => table::Kind::Source,
+                    Class::Reshape | Class::Range(_) => table::Kind::View,
+                    Class::Elementwise(_) => table::Kind::Elementwise,
+                    Class::Kernel => table::Kind::Kernel,
+                };
+                assert_eq!(table::find(node.op.name()).unwrap().kind, kind, "{}", node.op.name());
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_are_what_their_kind_says() {
+        let grid = Input::new(&[1000], Kind::Grid(0.125)).data(3);
+        let far = |v: &f32| (v * 4.0 - (v * 4.0).round()).abs() > 0.35;
+        assert!(grid.f32s().iter().all(far));
+        assert!(grid.f32s().iter().any(|&v| v > 1.0) && grid.f32s().iter().any(|&v| v < -1.0));
+        let ladder = Input::new(&[41], Kind::Ladder).data(3);
+        assert!([0.0, 150.0, -150.0].iter().all(|v| ladder.f32s().contains(v)));
+        assert_eq!(Input::new(&[4], Kind::Key).data(1).u32s()[2..], [7, 0]);
+        let normal = Input::new(&[9], Kind::NORMAL);
+        assert_eq!(normal.data(5), normal.data(5));
+        assert_ne!(normal.data(5), normal.data(6));
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_near_enough() {
+        let loose = Tolerance { relative: 1e30, of_max: 1e30 };
+        assert!(loose.worst(&[1.0, 2.0], &[1.0, 2.0]) <= 1.0);
+        for (got, want) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, f64::INFINITY)] {
+            assert!(loose.worst(&[1.0, got], &[1.0, want]) > 1.0);
+        }
+        assert!(loose.worst(&[1.0], &[1.0, 2.0]) > 1.0);
+        let tight = Tolerance { relative: 1e-3, of_max: 0.0 };
+        assert!(tight.worst(&[1.0005], &[1.0]) <= 1.0 && tight.worst(&[1.002], &[1.0]) > 1.0);
+    }
+}

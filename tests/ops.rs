@@ -1,0 +1,78 @@
+//! Every sample of every op: each device against plain loops in 64 bits, fused against unfused, one
+//! thread against three.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use dcgan::device::Device;
+use dcgan::ops::samples::samples;
+
+use super::{naive, support};
+
+const SEED: u64 = 11;
+
+#[test]
+fn every_op_agrees_with_its_formula_on_every_device() {
+    let samples = samples();
+    let mut wrong = Vec::new();
+    for device in support::devices() {
+        for sample in &samples {
+            let (tape, _, y) = sample.tape().unwrap();
+            let feeds = sample.feeds(SEED);
+            let want = naive::eval(&tape, &support::sources(&feeds), &[y]).remove(0);
+            for fuse in [true, false] {
+                let got = support::run(&tape, &device, &support::fusion(fuse), &feeds).remove("y");
+                let worst = sample.tolerance.worst(&support::wide(&got.unwrap()), &want);
+                if worst > 1.0 {
+                    wrong.push(format!(
+                        "{sample:?} on {}, fuse {fuse}: {worst:.1} times the tolerance",
+                        device.name()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn fusion_changes_no_bit() {
+    for sample in samples() {
+        let (tape, _, _) = sample.tape().unwrap();
+        let feeds = sample.feeds(SEED);
+        let [fused, unfused] = [true, false]
+            .map(|fuse| support::run(&tape, &Device::Cpu, &support::fusion(fuse), &feeds));
+        assert_eq!(fused["y"].bytes(), unfused["y"].bytes(), "{sample:?}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let pools = [1, 3].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap());
+    for sample in samples() {
+        let (tape, _, _) = sample.tape().unwrap();
+        let feeds = sample.feeds(SEED);
+        let [one, three] = pools.each_ref().map(|pool| {
+            pool.install(|| support::run(&tape, &Device::Cpu, &support::fusion(true), &feeds))
+        });
+        assert_eq!(one["y"].bytes(), three["y"].bytes(), "{sample:?}");
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_what_its_memory_held() {
+    // The second run finds the numbers of the first in every slot.
+    for sample in samples() {
+        let (tape, _, _) = sample.tape().unwrap();
+        let mut state = dcgan::device::State::new(&Device::Cpu);
+        let options = support::fusion(true);
+        let mut program = dcgan::program::Program::compile(&tape, &state, &options).unwrap();
+        let mut call = |seed| {
+            let feeds = sample.feeds(seed);
+            let feeds: Vec<_> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
+            program.call(&mut state, &feeds).unwrap()
+        };
+        call(SEED + 1);
+        let second = call(SEED);
+        let fresh = support::run(&tape, &Device::Cpu, &options, &sample.feeds(SEED));
+        assert_eq!(second["y"].bytes(), fresh["y"].bytes(), "{sample:?}");
+    }
+}
