@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dcgan::data::{CacheMode, Loader, LoaderOptions, Prepare, Source, contact_sheet, survey};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let data = args.next().filter(|data| data != "-").map(PathBuf::from);
     let workers = args.next().map_or(Ok(2), |n| n.parse())?;

@@ -1,0 +1,46 @@
+//! Training from the library, without the command line: a small DCGAN on the bundled pictures, and
+//! a grid of what it draws.
+//!
+//! `cargo run --release --example training`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
+use dcgan::device::Device;
+use dcgan::error::Result;
+use dcgan::models::dcgan::Size;
+use dcgan::models::{Dcgan, Preset};
+use dcgan::pictures;
+use dcgan::train::step::seeded_latents;
+use dcgan::train::{Recipe, Trainer};
+
+fn main() -> Result<()> {
+    let size = Size { height: 32, width: 32 };
+    let model = Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 64, ngf: 32, ndf: 32 };
+    let recipe = Recipe { batch: 32, ..Recipe::new(model) };
+
+    let source = Arc::new(Source::open(None)?);
+    let prepare = Prepare { height: 32, width: 32, ..Prepare::default() };
+    let options = LoaderOptions { batch: recipe.batch, ..LoaderOptions::default() };
+    let mut loader = Loader::start(source, prepare, &options, 0)?;
+
+    let mut trainer = Trainer::new(recipe, &Device::open(None, false)?, None)?;
+    for step in 1..=600 {
+        let batch = loader.next_batch()?;
+        if let Some(metrics) = trainer.step(batch.pictures)?
+            && step % 100 == 0
+        {
+            println!("step {step}: loss_d {:.3}, loss_g {:.3}", metrics.loss_d, metrics.loss_g);
+        }
+    }
+    trainer.finish()?;
+
+    let mut sampler = trainer.sampler(32)?;
+    let latents = seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.preset.latent_law());
+    let samples = trainer.sample(&mut sampler, &latents)?;
+    let grid = pictures::grid(samples.f32s(), [32, 32, 32, 3])?;
+    pictures::save_png(Path::new("training.png"), &grid)?;
+    println!("32 pictures in training.png");
+    Ok(())
+}
