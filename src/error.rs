@@ -59,6 +59,9 @@ pub enum Error {
     /// The device was lost, timed out, or returned what it did not compute.
     #[error("{0}")]
     Lost(String),
+    /// A device computes something else than it should.
+    #[error("{0}")]
+    Wrong(String),
     /// A flag whose value cannot work.
     #[error("{flag}: {what}")]
     Flag {

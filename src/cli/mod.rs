@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod check;
 mod data;
 mod devices;
 mod output;
@@ -37,6 +38,8 @@ enum Command {
     Sample(sample::Sample),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
+    /// Check that a device computes what the CPU does: every op, and whole training steps
+    Check(check::Check),
     /// List the CPU and the GPUs that programs can run on
     Devices(devices::Devices),
 }
@@ -51,6 +54,7 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Data(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Devices(command) => command.run(),
         }
     }

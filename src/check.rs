@@ -1,0 +1,458 @@
+//! Whether a device computes what it should: every sample of every op, and whole training steps,
+//! against the CPU. What `dcgan check` runs.
+//!
+//! The CPU itself is held against its own results on one thread, which says that its threads do not
+//! disturb each other; that its numbers are right is what the tests of this crate show.
+
+use std::collections::BTreeMap;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::device::{Device, State};
+use crate::error::{Error, Result};
+use crate::models::dcgan::Size;
+use crate::models::{Dcgan, Preset};
+use crate::ops::samples::{Sample, Tolerance, samples};
+use crate::optim::Adam;
+use crate::program::{Fetched, Options, Program};
+use crate::rng::Stream;
+use crate::tape::Tape;
+use crate::tensor::{Data, Tensor};
+use crate::train::step::{self, AVERAGE, KEY, Schedule, StepOptions};
+
+/// The seed of all inputs.
+const SEED: u64 = 1;
+
+/// What came of one check.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Both devices agree.
+    Passed(Difference),
+    /// They differ by more than is allowed.
+    Differs(Difference),
+    /// The device did not get as far as a result: a kernel does not compile, memory is full.
+    Failed(String),
+}
+
+impl Outcome {
+    /// Whether the check passed.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        matches!(self, Self::Passed(_))
+    }
+
+    /// How far apart the results are; infinitely where there is none.
+    #[must_use]
+    pub fn difference(&self) -> Difference {
+        match self {
+            Self::Passed(difference) | Self::Differs(difference) => *difference,
+            Self::Failed(_) => Difference { error: f64::INFINITY, of_allowed: f64::INFINITY },
+        }
+    }
+
+    fn of(difference: Difference) -> Self {
+        // NaN passes no comparison.
+        if difference.of_allowed <= 1.0 && difference.error.is_finite() {
+            Self::Passed(difference)
+        } else {
+            Self::Differs(difference)
+        }
+    }
+}
+
+/// How far apart two results are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// The largest difference, as a share of the largest number.
+    pub error: f64,
+    /// The same as a share of what is allowed: good up to 1.
+    pub of_allowed: f64,
+}
+
+impl Difference {
+    /// The worse of two, number by number. NaN counts as infinite.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let worse = |a: f64, b: f64| if a >= b { a } else { b };
+        let number = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
+        Self {
+            error: worse(number(self.error), number(other.error)),
+            of_allowed: worse(number(self.of_allowed), number(other.of_allowed)),
+        }
+    }
+
+    /// `error` where `allowed` is allowed.
+    fn within(error: f64, allowed: f64) -> Self {
+        Self { error, of_allowed: error / allowed }.max(Self::default())
+    }
+}
+
+/// The numbers of a tensor of any type.
+fn wide(tensor: &Tensor) -> Vec<f64> {
+    match tensor.data() {
+        Data::F32(v) => v.iter().map(|&v| f64::from(v)).collect(),
+        Data::U32(v) => v.iter().map(|&v| f64::from(v)).collect(),
+        Data::U8(v) => v.iter().map(|&v| f64::from(v)).collect(),
+    }
+}
+
+/// The largest of some differences; infinite where one is no number.
+fn largest(all: impl Iterator<Item = f64>) -> f64 {
+    all.fold(0.0, |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) })
+}
+
+/// The largest difference of two results as a share of the largest number; infinite where any
+/// number is none, or where there are not as many on both sides.
+fn share(got: &[f64], want: &[f64]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    let error = largest(got.iter().zip(want).map(|(g, w)| (g - w).abs()));
+    // Where all is zero there is nothing to be a share of.
+    let most = largest(want.iter().map(|w| w.abs())).max(f64::from(f32::MIN_POSITIVE));
+    if error.is_finite() { error / most } else { error }
+}
+
+/// Holds the result of one device against another's. Both may be off by `tolerance`, each to its
+/// own side.
+#[must_use]
+pub fn compare(got: &Tensor, want: &Tensor, tolerance: Tolerance) -> Outcome {
+    let (got, want) = (wide(got), wide(want));
+    let of_allowed = tolerance.worst(&got, &want) / 2.0;
+    Outcome::of(Difference { error: share(&got, &want), of_allowed })
+}
+
+/// A device under test, and what it is held against.
+#[derive(Debug)]
+pub struct Checker {
+    device: Device,
+    /// One thread, for where the CPU is held against itself.
+    alone: Option<ThreadPool>,
+}
+
+impl Checker {
+    /// A checker of `device`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the system gives no thread.
+    pub fn new(device: Device) -> Result<Self> {
+        let alone = match device {
+            Device::Gpu(_) => None,
+            Device::Cpu => {
+                let pool = ThreadPoolBuilder::new().num_threads(1).build();
+                Some(pool.map_err(|e| Error::Device(format!("no thread could be started: {e}")))?)
+            }
+        };
+        Ok(Self { device, alone })
+    }
+
+    /// What the device is held against.
+    #[must_use]
+    pub fn reference(&self) -> &'static str {
+        match self.alone {
+            Some(_) => "the CPU itself, on one thread",
+            None => "the CPU",
+        }
+    }
+
+    /// Does `work` on the CPU that the device is held against.
+    fn on_reference<T: Send>(&self, work: impl FnOnce(&Device) -> T + Send) -> T {
+        match &self.alone {
+            Some(pool) => pool.install(|| work(&Device::Cpu)),
+            None => work(&Device::Cpu),
+        }
+    }
+
+    /// Checks one sample of an op.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device is gone, so that nothing more can be checked on it.
+    pub fn sample(&self, sample: &Sample) -> Result<Outcome> {
+        let run = |device: &Device| -> Result<Tensor> {
+            let (tape, ..) = sample.tape()?;
+            let mut state = State::new(device);
+            let mut program = Program::compile(&tape, &state, &Options::default())?;
+            let feeds = sample.feeds(SEED);
+            let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
+            let mut fetched = program.call(&mut state, &feeds)?;
+            let missing = || Error::Tensor { name: "y".into(), what: "was not computed".into() };
+            fetched.remove("y").ok_or_else(missing)
+        };
+        let want = self.on_reference(run);
+        match (run(&self.device), want) {
+            (Ok(got), Ok(want)) => Ok(compare(&got, &want, sample.tolerance)),
+            (Err(Error::Lost(what)), _) => Err(Error::Lost(what)),
+            (Err(error), _) => Ok(Outcome::Failed(error.to_string())),
+            (_, Err(error)) => Ok(Outcome::Failed(format!("on the CPU: {error}"))),
+        }
+    }
+
+    /// Checks one training step: what it computes, group by group.
+    ///
+    /// # Errors
+    /// As [`Checker::sample`].
+    pub fn step(&self, case: &StepCase) -> Result<StepOutcome> {
+        let want = self.on_reference(|device| case.run(device));
+        match (case.run(&self.device), want) {
+            (Ok(got), Ok(want)) => Ok(case.compare(&got, &want)),
+            (Err(Error::Lost(what)), _) => Err(Error::Lost(what)),
+            (Err(error), _) => Ok(StepOutcome::failed(&error.to_string())),
+            (_, Err(error)) => Ok(StepOutcome::failed(&format!("on the CPU: {error}"))),
+        }
+    }
+}
+
+/// The samples by op, in the order of the table of ops.
+#[must_use]
+pub fn samples_by_op() -> Vec<(&'static str, Vec<Sample>)> {
+    let mut all: Vec<(&'static str, Vec<Sample>)> = Vec::new();
+    for sample in samples() {
+        match all.iter_mut().find(|(op, _)| *op == sample.op) {
+            Some((_, of_op)) => of_op.push(sample),
+            None => all.push((sample.op, vec![sample])),
+        }
+    }
+    let place = |op: &str| crate::ops::table::OPS.iter().position(|info| info.name == op);
+    all.sort_by_key(|(op, _)| place(op));
+    all
+}
+
+/// A training step to check.
+#[derive(Clone, Copy, Debug)]
+pub struct StepCase {
+    /// The networks.
+    pub model: Dcgan,
+    /// Pictures in a batch.
+    pub batch: usize,
+}
+
+/// What a step checks, in the order of [`StepOutcome::groups`].
+pub const GROUPS: [&str; 5] = ["losses", "gradients", "statistics", "weights", "latents' key"];
+
+/// What came of a step's checks, one for each of [`GROUPS`].
+#[derive(Clone, Debug)]
+pub struct StepOutcome {
+    /// The outcomes.
+    pub groups: [Outcome; GROUPS.len()],
+}
+
+impl StepOutcome {
+    fn failed(what: &str) -> Self {
+        Self { groups: std::array::from_fn(|_| Outcome::Failed(what.into())) }
+    }
+}
+
+/// The steps that are checked: both presets on small and uneven networks, and one whose layers have
+/// the shapes of DCGAN-64.
+#[must_use]
+pub fn step_cases() -> Vec<StepCase> {
+    let model = |preset, side: usize, channels, width| Dcgan {
+        preset,
+        size: Size { height: side, width: side },
+        channels,
+        nz: if width < 64 { 10 } else { 100 },
+        ngf: width,
+        ndf: width,
+    };
+    vec![
+        StepCase { model: model(Preset::Pytorch, 32, 3, 8), batch: 6 },
+        StepCase { model: model(Preset::Paper, 16, 3, 8), batch: 8 },
+        StepCase { model: model(Preset::Pytorch, 28, 1, 5), batch: 3 },
+        StepCase { model: model(Preset::Pytorch, 64, 3, 64), batch: 2 },
+    ]
+}
+
+/// What a training step leaves behind.
+struct After {
+    fetched: Fetched,
+    state: BTreeMap<String, Tensor>,
+}
+
+/// The learning rate of the steps that are checked.
+const RATE: f64 = 2e-4;
+
+impl StepCase {
+    /// Runs one step from the same state on the same pictures.
+    fn run(&self, device: &Device) -> Result<After> {
+        let adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+        let options = StepOptions {
+            model: self.model,
+            batch: self.batch,
+            adam,
+            smooth: 0.1,
+            average: true,
+            feed_latents: false,
+            // Gradients are read from the optimiser's moments: fetching them would take four times
+            // their memory.
+            fetch_gradients: false,
+        };
+        let mut tape = Tape::new();
+        step::record(&mut tape, &options)?;
+        let mut state = State::new(device);
+        for (name, value) in step::initial_state(&self.model, true, SEED)? {
+            state.set(&name, &value)?;
+        }
+        let mut program = Program::compile(&tape, &state, &Options::default())?;
+        let [rate, root] = adam.schedule(RATE, 1);
+        let schedule = Schedule { rate_d: rate, rate_g: rate, root, average: 0.3 }.tensor();
+        let pictures = self.pictures()?;
+        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        let fetched = program.call(&mut state, &feeds)?;
+        let names: Vec<String> = state.names().map(String::from).collect();
+        let mut after = BTreeMap::new();
+        for name in names {
+            let value = state.get(&name)?;
+            after.insert(name, value);
+        }
+        Ok(After { fetched, state: after })
+    }
+
+    /// Noise.
+    fn pictures(&self) -> Result<Tensor> {
+        let Dcgan { size, channels, .. } = self.model;
+        let shape = [self.batch, size.height, size.width, channels];
+        let mut noise = Stream::new(SEED, "pictures", 0);
+        let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();
+        Tensor::with_data(shape, Data::U8(bytes))
+    }
+
+    /// Holds what one device made of the step against another's.
+    fn compare(&self, got: &After, want: &After) -> StepOutcome {
+        let worst = |all: &mut dyn Iterator<Item = Difference>| {
+            Outcome::of(all.fold(Difference::default(), Difference::max))
+        };
+        let pair = |name: &str| match (got.state.get(name), want.state.get(name)) {
+            (Some(got), Some(want)) => (wide(got), wide(want)),
+            // As many numbers as there are on no side: infinitely wrong.
+            _ => (vec![f64::NAN], Vec::new()),
+        };
+        let names = || want.state.keys().map(String::as_str);
+        let is_statistic = |name: &str| name.contains(".running_");
+
+        let losses = worst(&mut want.fetched.iter().map(|(name, want)| {
+            let got = got.fetched.get(name).map_or(vec![f64::NAN], wide);
+            let allowed = if name.starts_with("grad_norm") { 2e-4 } else { 5e-5 };
+            Difference::within(share(&got, &wide(want)), allowed)
+        }));
+        // After one step the first moment is half of the gradient, the second its square.
+        let gradients = worst(&mut names().filter(|n| n.starts_with("adam.")).map(|name| {
+            let (got, want) = pair(name);
+            let allowed = if name.starts_with("adam.m.") { 2e-4 } else { 4e-4 };
+            Difference::within(share(&got, &want), allowed)
+        }));
+        let statistics = worst(&mut names().filter(|n| is_statistic(n)).map(|name| {
+            let (got, want) = pair(name);
+            Difference::within(share(&got, &want), 2e-4)
+        }));
+        let is_weight = |n: &&str| !n.starts_with("adam.") && !is_statistic(n) && *n != KEY;
+        let weights = worst(&mut names().filter(is_weight).map(|name| {
+            let (got, want) = pair(name);
+            weights(&got, &want, if name.starts_with(AVERAGE) { 0.3 } else { 1.0 })
+        }));
+        let (got_key, want_key) = pair(KEY);
+        let key = Outcome::of(Difference::within(share(&got_key, &want_key), 1e-12));
+        StepOutcome { groups: [losses, gradients, statistics, weights, key] }
+    }
+}
+
+/// Holds new weights against each other, in learning rates, which enter them with the factor
+/// `part`. Adam's first step moves each weight by one learning rate along the sign of its gradient:
+/// a gradient around zero may have another sign on another device, so single weights may be two
+/// learning rates apart, but hardly any.
+fn weights(got: &[f64], want: &[f64], part: f64) -> Difference {
+    if got.len() != want.len() {
+        return Difference::within(f64::INFINITY, 1.0);
+    }
+    let apart = || got.iter().zip(want).map(|(g, w)| (g - w).abs() / (RATE * part));
+    let mean = apart().sum::<f64>() / got.len().max(1) as f64;
+    let most = largest(apart());
+    let single = Difference { error: most, of_allowed: most / 2.05 };
+    single.max(Difference { error: 0.0, of_allowed: mean / 0.02 })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const TOLERANCE: Tolerance = Tolerance { relative: 1e-6, of_max: 1e-6 };
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::new([values.len()], values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_number_fails() {
+        let want = tensor(&[1.0, -2.0, 4.0]);
+        let same = compare(&want, &want, TOLERANCE);
+        assert!(same.is_passed() && same.difference() == Difference::default(), "{same:?}");
+        let near = compare(&tensor(&[1.0, -2.0, 4.000_004]), &want, TOLERANCE);
+        assert!(near.is_passed() && near.difference().error > 5e-7, "{near:?}");
+        let wrong = compare(&tensor(&[1.0, -2.0, 4.001]), &want, TOLERANCE);
+        assert!(!wrong.is_passed() && wrong.difference().of_allowed > 10.0, "{wrong:?}");
+        let short = compare(&tensor(&[1.0, -2.0]), &want, TOLERANCE);
+        assert!(!short.is_passed(), "{short:?}");
+    }
+
+    #[test]
+    fn what_is_no_number_fails_on_either_side_and_on_both() {
+        let loose = Tolerance { relative: 1e9, of_max: 1e9 };
+        for bad in [f32::NAN, f32::INFINITY] {
+            let (bad, good) = (tensor(&[1.0, bad, 2.0]), tensor(&[1.0, 1.5, 2.0]));
+            for (got, want) in [(&bad, &good), (&good, &bad), (&bad, &bad)] {
+                let outcome = compare(got, want, loose);
+                assert!(!outcome.is_passed(), "{got:?} against {want:?}: {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_step_is_seen_group_by_group() {
+        let case = step_cases()[1];
+        let want = case.run(&Device::Cpu).unwrap();
+        let judge = |spoil: &dyn Fn(&mut After)| -> Vec<bool> {
+            let mut got = case.run(&Device::Cpu).unwrap();
+            spoil(&mut got);
+            let outcome = case.compare(&got, &want);
+            outcome.groups.iter().map(Outcome::is_passed).collect()
+        };
+        assert_eq!(judge(&|_| ()), [true; 5]);
+        let scale = |name: &'static str, factor: f32| {
+            move |after: &mut After| {
+                let tensor = &after.state[name];
+                let values = tensor.f32s().iter().map(|x| x * factor).collect();
+                let spoilt = Tensor::new(tensor.shape(), values).unwrap();
+                after.state.insert(name.into(), spoilt);
+            }
+        };
+        let weight = "generator.main.0.weight";
+        let moment = "adam.m.generator.main.0.weight";
+        assert!(want.state.contains_key(weight) && want.state.contains_key(moment));
+        assert_eq!(judge(&scale(weight, 1.01)), [true, true, true, false, true]);
+        assert_eq!(judge(&scale(weight, f32::NAN)), [true, true, true, false, true]);
+        assert_eq!(judge(&scale(moment, 1.001)), [true, false, true, true, true]);
+        let statistic = want.state.keys().find(|n| n.ends_with("running_var")).unwrap().clone();
+        let statistic: &'static str = statistic.leak();
+        assert_eq!(judge(&scale(statistic, 1.001)), [true, true, false, true, true]);
+        let loss = |after: &mut After| {
+            after.fetched.insert("loss_g".into(), tensor(&[f32::NAN]));
+        };
+        assert_eq!(judge(&loss), [false, true, true, true, true]);
+        let key = |after: &mut After| {
+            after.state.remove(KEY);
+        };
+        assert_eq!(judge(&key), [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn the_cpu_agrees_with_itself_on_one_thread() {
+        let checker = Checker::new(Device::Cpu).unwrap();
+        assert!(checker.reference().contains("one thread"));
+        let (_, of_matmul) =
+            samples_by_op().into_iter().find(|(op, _)| *op == "matmul").unwrap();
+        for sample in &of_matmul {
+            assert!(checker.sample(sample).unwrap().is_passed(), "{sample:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `dcgan check`: does a device compute what the CPU does?
+
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use crate::check::{Checker, Difference, GROUPS, Outcome, StepCase, samples_by_op, step_cases};
+use crate::device::Device;
+use crate::device::host::{self, Host};
+use crate::error::{Error, Result};
+use crate::human;
+use crate::models::Preset;
+
+use super::output::{Align, line, print, println};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
+    /// GPU, else the CPU]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Keep the shader compiler's bounds checks, as `dcgan train --checked` does
+    #[arg(long)]
+    checked: bool,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Tally {
+    done: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, what: impl FnOnce() -> String, outcome: &Outcome) {
+        self.done += 1;
+        match outcome {
+            Outcome::Passed(_) => {}
+            Outcome::Differs(Difference { error, of_allowed }) => self.failures.push(format!(
+                "{}: off by {} of the largest number, {of_allowed:.1} times what is allowed",
+                what(),
+                scientific(*error)
+            )),
+            Outcome::Failed(why) => self.failures.push(format!("{}: {why}", what())),
+        }
+    }
+}
+
+/// Widths of the first table: op, samples, largest error, share of what is allowed, verdict.
+const OPS: ([Align; 5], [usize; 5]) =
+    ([Align::Left, Align::Right, Align::Right, Align::Right, Align::Left], [20, 7, 13, 10, 7]);
+/// Widths of the second: step, then the largest error of each group.
+const STEPS: ([Align; 6], [usize; 6]) = (
+    [Align::Left, Align::Right, Align::Right, Align::Right, Align::Right, Align::Left],
+    [32, 8, 9, 10, 8, 7],
+);
+
+impl Check {
+    pub(super) fn run(&self) -> Result<()> {
+        let start = Instant::now();
+        let device = Device::open(self.device.as_deref(), self.checked)?;
+        let checker = Checker::new(device.clone())?;
+        print(&about(&device, &checker))?;
+        let ops = samples_by_op();
+        let cases = step_cases();
+        let total = ops.iter().map(|(_, samples)| samples.len()).sum::<usize>()
+            + cases.len() * GROUPS.len();
+
+        let bar = ProgressBar::new(total as u64);
+        let mut tally = Tally::default();
+        let gone = match check_ops(&checker, &ops, &bar, &mut tally) {
+            Ok(()) => check_steps(&checker, &cases, &bar, &mut tally),
+            gone => gone,
+        };
+        bar.finish_and_clear();
+        match gone {
+            Ok(()) => {}
+            Err(Error::Lost(what)) => tally.failures.push(format!("the device failed: {what}")),
+            Err(other) => return Err(other),
+        }
+
+        if tally.failures.is_empty() {
+            let time = human::duration(start.elapsed().as_secs_f64());
+            return println(&format!("all {total} checks passed, in {time}"));
+        }
+        for failure in &tally.failures {
+            println(&format!("FAILED {failure}"))?;
+        }
+        Err(Error::Wrong(summary(&tally, total, &device.name())))
+    }
+}
+
+/// The sentence at the end where something failed.
+fn summary(tally: &Tally, total: usize, device: &str) -> String {
+    let rest = match total - tally.done {
+        0 => String::new(),
+        rest => format!(", {rest} were not run"),
+    };
+    format!(
+        "{} of {total} checks failed on {device}{rest}; do not train on it, and report all of the \
+         above",
+        tally.failures.len()
+    )
+}
+
+/// What a bug report needs to say.
+fn about(device: &Device, checker: &Checker) -> String {
+    let mut text = format!("program   dcgan {}", env!("CARGO_PKG_VERSION"));
+    text += if cfg!(debug_assertions) { " (development build)\n" } else { "\n" };
+    text += &format!("system    {}\n", host::system());
+    let Host { name, threads, .. } = Host::look();
+    text += &format!("cpu       {name}, {threads} threads\n");
+    match device {
+        Device::Cpu => text += "device    the CPU\n",
+        Device::Gpu(gpu) => {
+            let caps = gpu.caps();
+            let software = if caps.software { ", software" } else { "" };
+            text += &format!("device    {}{software}\n", caps.name);
+            text += &format!("backend   {}\n", caps.backend);
+            text += &format!("driver    {}\n", caps.driver);
+        }
+    }
+    text + &format!("against   {}\n\n", checker.reference())
+}
+
+/// Prints a row above the bar.
+fn row(bar: &ProgressBar, (align, widths): (&[Align], &[usize]), cells: &[String]) -> Result<()> {
+    bar.suspend(|| println(&line(align, widths, cells)))
+}
+
+fn check_ops(
+    checker: &Checker,
+    ops: &[(&'static str, Vec<crate::ops::samples::Sample>)],
+    bar: &ProgressBar,
+    tally: &mut Tally,
+) -> Result<()> {
+    let style = (&OPS.0[..], &OPS.1[..]);
+    row(bar, style, &["op", "samples", "largest error", "of allowed", ""].map(String::from))?;
+    for (op, samples) in ops {
+        let before = tally.failures.len();
+        let mut worst = Difference::default();
+        for sample in samples {
+            let outcome = checker.sample(sample)?;
+            worst = worst.max(outcome.difference());
+            tally.add(|| format!("{sample:?}"), &outcome);
+            bar.inc(1);
+        }
+        let verdict = match tally.failures.len() - before {
+            0 => "ok".into(),
+            failed => format!("{failed} FAILED"),
+        };
+        let share = format!("{:.0} %", 100.0 * worst.of_allowed);
+        let cells =
+            [(*op).into(), samples.len().to_string(), scientific(worst.error), share, verdict];
+        row(bar, style, &cells)?;
+    }
+    row(bar, style, &[])
+}
+
+fn check_steps(
+    checker: &Checker,
+    cases: &[StepCase],
+    bar: &ProgressBar,
+    tally: &mut Tally,
+) -> Result<()> {
+    let style = (&STEPS.0[..], &STEPS.1[..]);
+    let head = ["training step", "losses", "gradients", "statistics", "weights", ""];
+    row(bar, style, &head.map(String::from))?;
+    for case in cases {
+        let before = tally.failures.len();
+        let outcome = checker.step(case)?;
+        let name = step_name(case);
+        for (group, outcome) in GROUPS.iter().zip(&outcome.groups) {
+            tally.add(|| format!("{name}: {group}"), outcome);
+            bar.inc(1);
+        }
+        let verdict = if tally.failures.len() == before { "ok" } else { "FAILED" };
+        let mut cells = vec![name];
+        cells.extend(outcome.groups[..4].iter().map(|o| scientific(o.difference().error)));
+        cells.push(verdict.into());
+        row(bar, style, &cells)?;
+    }
+    row(
+        bar,
+        style,
+        &["(errors as shares of the largest number; of weights, in learning rates)\n".into()],
+    )
+}
+
+fn step_name(case: &StepCase) -> String {
+    let model = case.model;
+    let preset = match model.preset {
+        Preset::Pytorch => "pytorch",
+        Preset::Paper => "paper",
+    };
+    format!("{preset} {}, width {}, batch {}", model.size, model.ngf, case.batch)
+}
+
+/// A small number, as people compare them.
+fn scientific(x: f64) -> String {
+    if x == 0.0 { "0".into() } else { format!("{x:.1e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mismatch_is_told_and_counted() {
+        let mut tally = Tally::default();
+        let passed = Outcome::Passed(Difference { error: 1e-7, of_allowed: 0.5 });
+        tally.add(|| "add [3]".into(), &passed);
+        assert!(tally.failures.is_empty());
+        let differs = Outcome::Differs(Difference { error: 0.25, of_allowed: 1e5 });
+        tally.add(|| "mul [3]".into(), &differs);
+        tally.add(|| "exp [3]".into(), &Outcome::Failed("kernel exp: no such function".into()));
+        assert_eq!(tally.done, 3);
+        let expected = "mul [3]: off by 2.5e-1 of the largest number, 100000.0 times what is allowed";
+        assert_eq!(tally.failures, [expected, "exp [3]: kernel exp: no such function"]);
+        let text = summary(&tally, 5, "a GPU");
+        assert!(text.starts_with("2 of 5 checks failed on a GPU, 2 were not run;"), "{text}");
+    }
+}
