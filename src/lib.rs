@@ -47,7 +47,7 @@
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
-//! | [`check`] | how fast a device is, and whether it computes what it should |
+//! | [`bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
 //!
@@ -58,6 +58,7 @@
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
 //! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod data;

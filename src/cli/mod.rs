@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod bench;
 mod check;
 mod data;
 mod devices;
@@ -38,6 +39,8 @@ enum Command {
     Sample(sample::Sample),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
+    /// Measure how fast a device trains and samples, and where the time goes
+    Bench(bench::Bench),
     /// Check that a device computes what the CPU does: every op, and whole training steps
     Check(check::Check),
     /// List the CPU and the GPUs that programs can run on
@@ -54,6 +57,7 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Data(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Devices(command) => command.run(),
         }

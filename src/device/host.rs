@@ -1,5 +1,8 @@
 //! The machine that the program runs on: its processor, its system, its memory.
 
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
 use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -74,6 +77,41 @@ fn high_water_mark(status: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Bytes that are copied at a time: more than the caches of most processors hold.
+const COPIED: usize = 128 << 20;
+
+/// Bytes per second, read and written, that all cores copy within memory; takes a fraction of a
+/// second.
+#[must_use]
+pub fn measure_copies() -> f64 {
+    let from = vec![1_u8; COPIED];
+    let mut to = vec![0_u8; COPIED];
+    let part = COPIED.div_ceil(4 * rayon::current_num_threads());
+    best_seconds(|| {
+        to.par_chunks_mut(part).zip(from.par_chunks(part)).for_each(|(to, from)| {
+            to.copy_from_slice(from);
+        });
+        std::hint::black_box(&mut to);
+    })
+    .recip()
+        * 2.0
+        * COPIED as f64
+}
+
+/// The least time of several runs of `work`, in seconds; the first does not count.
+pub(crate) fn best_seconds(mut work: impl FnMut()) -> f64 {
+    work();
+    let start = Instant::now();
+    let (mut best, mut runs) = (f64::INFINITY, 0);
+    while runs < 3 || (start.elapsed() < Duration::from_millis(400) && runs < 100) {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    best.max(1e-9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +122,12 @@ mod tests {
         assert!(!host.name.is_empty() && host.threads > 0, "{host:?}");
         assert!(host.free_memory <= host.memory, "{host:?}");
         assert!(system().contains(std::env::consts::ARCH), "{}", system());
+    }
+
+    #[test]
+    fn copies_are_neither_free_nor_endless() {
+        let rate = measure_copies();
+        assert!((1e8..1e14).contains(&rate), "{rate}");
     }
 
     #[test]

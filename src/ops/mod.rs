@@ -25,6 +25,7 @@ pub mod shape;
 pub mod table;
 mod tile;
 
+pub use gemm::measure_matmul_peak;
 pub use kernel::{
     Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, fold_groups, padded_bytes,
 };

@@ -13,6 +13,21 @@ use crate::tensor::DType;
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Plan, Step};
 
+/// The shape behind each dispatch of a plan's [`script`], in the same order.
+pub(super) fn shapes(plan: &Plan) -> Vec<String> {
+    let mut shapes = Vec::new();
+    for step in &plan.steps {
+        match step {
+            Step::Fused(fused) => shapes.push(fused.len.to_string()),
+            Step::Copy { .. } => {}
+            Step::Kernel { site, lowered, .. } => {
+                shapes.extend(lowered.dispatches.iter().map(|_| format!("{:?}", site.shape)));
+            }
+        }
+    }
+    shapes
+}
+
 /// The script of a plan.
 pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
     let mut script = Script {

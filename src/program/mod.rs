@@ -20,7 +20,7 @@ mod plan;
 mod report;
 mod units;
 
-pub use report::{MemoryReport, StepTime};
+pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};
 
@@ -59,7 +59,12 @@ pub struct Program {
 #[derive(Debug)]
 enum Exec {
     Cpu { program: cpu::CpuProgram, done: VecDeque<(u64, Vec<Vec<u8>>)> },
-    Gpu { program: Box<GpuProgram>, tickets: VecDeque<(u64, crate::device::gpu::Ticket)> },
+    Gpu {
+        program: Box<GpuProgram>,
+        tickets: VecDeque<(u64, crate::device::gpu::Ticket)>,
+        /// The shape behind each dispatch, for profiles.
+        shapes: Vec<String>,
+    },
 }
 
 /// Results kept for [`Program::take`]; older ones are dropped.
@@ -129,9 +134,10 @@ impl Program {
             Device::Cpu => Exec::Cpu { program: cpu::CpuProgram::new(plan), done: VecDeque::new() },
             Device::Gpu(gpu) => {
                 let script = gpu::script(&plan, &caps(gpu))?;
+                let shapes = gpu::shapes(&plan);
                 let threads = rayon::current_num_threads();
                 let program = GpuProgram::new(gpu, script, &state.gpu_buffers(), threads)?;
-                Exec::Gpu { program: Box::new(program), tickets: VecDeque::new() }
+                Exec::Gpu { program: Box::new(program), tickets: VecDeque::new(), shapes }
             }
         };
         Ok(Self { exec, feeds, fetches, report, runs: 0 })
@@ -160,7 +166,7 @@ impl Program {
                     done.pop_front();
                 }
             }
-            Exec::Gpu { program, tickets } => {
+            Exec::Gpu { program, tickets, .. } => {
                 tickets.push_back((self.runs, program.run(&data)?));
                 while tickets.len() > KEPT {
                     tickets.pop_front();
@@ -182,7 +188,7 @@ impl Program {
                 let found = done.iter().position(|(run, _)| *run == ticket.0);
                 found.and_then(|at| done.remove(at)).ok_or_else(gone)?.1
             }
-            Exec::Gpu { program, tickets } => {
+            Exec::Gpu { program, tickets, .. } => {
                 let found = tickets.iter().position(|(run, _)| *run == ticket.0);
                 program.take(found.and_then(|at| tickets.remove(at)).ok_or_else(gone)?.1)?
             }
@@ -225,11 +231,15 @@ impl Program {
                 }
                 Ok(times)
             }
-            Exec::Gpu { program, .. } => {
+            Exec::Gpu { program, shapes, .. } => {
                 let timings = program.profile(&data, repeats)?;
-                let times = timings.into_iter().map(|t| StepTime {
-                    label: t.label,
-                    shape: t.kernel.into(),
+                let times = timings.into_iter().zip(shapes).map(|(t, shape)| StepTime {
+                    label: match t.kernel {
+                        "elementwise" => t.label,
+                        kernel if kernel == t.label => t.label,
+                        kernel => format!("{} ({kernel})", t.label),
+                    },
+                    shape: shape.clone(),
                     seconds: t.seconds,
                     flops: t.flops,
                     bytes: t.bytes,

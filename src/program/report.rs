@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use crate::device::BufferKind;
+use serde::Serialize;
 
-use super::bytes_of;
+use crate::device::BufferKind;
+use crate::tape::Tape;
+
 use super::plan::{Plan, Step};
+use super::{bytes_of, units};
 
 /// The memory that a program keeps, in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
     /// Slots: values within a run.
     pub slots: u64,
@@ -77,9 +80,9 @@ impl fmt::Display for MemoryReport {
 /// The time of one step of a program.
 #[derive(Clone, Debug)]
 pub struct StepTime {
-    /// The op, or the ops of a fused kernel.
+    /// The op, or the ops of a fused kernel; of an op that takes several kernels, with the kernel.
     pub label: String,
-    /// Its shape.
+    /// The shape of its result; of fused ops, the number of elements.
     pub shape: String,
     /// Seconds.
     pub seconds: f64,
@@ -123,4 +126,19 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
         },
     });
     steps.collect()
+}
+
+/// The ops that carry a network's arithmetic.
+const PRODUCTS: [&str; 4] = ["matmul", "conv2d", "conv_transpose2d", "conv_weight_grad"];
+
+/// Floating-point operations of the matrix products and convolutions in one run of `tape`: the work
+/// that a step cannot do without, on any device.
+#[must_use]
+pub fn product_flops(tape: &Tape) -> u64 {
+    let needed = units::needed(tape);
+    let products = tape.nodes().iter().zip(needed).enumerate().filter_map(|(i, (node, needed))| {
+        let counts = needed && PRODUCTS.contains(&node.op.name());
+        counts.then(|| node.op.flops(&tape.site(tape.var(i))))
+    });
+    products.sum()
 }

@@ -52,7 +52,7 @@ impl Units {
 }
 
 /// Which nodes a fetch or an assignment needs.
-fn needed(tape: &Tape) -> Vec<bool> {
+pub(super) fn needed(tape: &Tape) -> Vec<bool> {
     let mut needed = vec![false; tape.nodes().len()];
     for var in tape.fetches().values() {
         needed[var.index()] = true;

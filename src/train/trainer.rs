@@ -10,7 +10,7 @@ use crate::human;
 use crate::models::Dcgan;
 use crate::nn::Layout;
 use crate::optim::Adam;
-use crate::program::{MemoryReport, Options, Program, Ticket, preflight};
+use crate::program::{MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
@@ -271,15 +271,33 @@ impl Trainer {
     /// [`Error::Tensor`] where the batch has another shape; [`Error::Lost`] or [`Error::Memory`]
     /// where the device fails.
     pub fn step(&mut self, pictures: Vec<u8>) -> Result<Option<Metrics>> {
-        let Dcgan { size, channels, .. } = self.recipe.model;
-        let shape = [self.recipe.batch, size.height, size.width, channels];
-        let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
+        let pictures = self.batch_of(pictures)?;
         let schedule = self.recipe.schedule(self.step + 1).tensor();
         let feeds = [("pictures", &pictures), ("schedule", &schedule)];
         let ticket = self.program.run(&mut self.state, &feeds)?;
         self.step += 1;
         self.pending.push_back(ticket);
         if self.pending.len() > LATE { self.take() } else { Ok(None) }
+    }
+
+    /// Times every kernel of a step on `pictures`, over several steps, which change the networks as
+    /// any others do.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn profile(&mut self, pictures: Vec<u8>, repeats: usize) -> Result<Vec<StepTime>> {
+        self.finish()?;
+        let pictures = self.batch_of(pictures)?;
+        let schedule = self.recipe.schedule(self.step + 1).tensor();
+        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        self.program.profile(&mut self.state, &feeds, repeats)
+    }
+
+    /// A batch as the program is fed it.
+    fn batch_of(&self, pictures: Vec<u8>) -> Result<Tensor> {
+        let Dcgan { size, channels, .. } = self.recipe.model;
+        let shape = [self.recipe.batch, size.height, size.width, channels];
+        Tensor::with_data(shape, Data::U8(pictures))
     }
 
     fn take(&mut self) -> Result<Option<Metrics>> {

@@ -1,0 +1,277 @@
+//! How fast a device trains and samples, and where the time goes. What `dcgan bench` runs.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::device::gpu::measure_peak;
+use crate::device::host::{self, ProcessMemory};
+use crate::device::{Device, gpu};
+use crate::error::Result;
+use crate::ops;
+use crate::program::{MemoryReport, StepTime, product_flops};
+use crate::rng::Stream;
+use crate::train::step::seeded_latents;
+use crate::train::{Recipe, Trainer};
+
+/// Steps before the timed ones: clocks rise, caches fill.
+const WARM_UP: usize = 2;
+
+/// Pictures of one timed sampling.
+pub const SAMPLES: usize = 64;
+
+/// The best that a device does, measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peak {
+    /// Floating-point operations per second.
+    pub flops: f64,
+    /// What did them.
+    pub by: &'static str,
+    /// Bytes per second, read and written, of copies within its memory.
+    pub bytes: f64,
+}
+
+impl Peak {
+    /// Measures a device; takes a second or so.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Memory`] or [`crate::error::Error::Lost`] where a GPU fails.
+    pub fn measure(device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self {
+                flops: ops::measure_matmul_peak(),
+                by: "a large matrix product on all cores",
+                bytes: host::measure_copies(),
+            }),
+            Device::Gpu(gpu) => {
+                let gpu::Peak { flops, bytes } = measure_peak(gpu)?;
+                Ok(Self { flops, by: "multiply-adds in registers", bytes })
+            }
+        }
+    }
+}
+
+/// All runs of one kernel on one shape within a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// The op or the fused ops.
+    pub op: String,
+    /// The shape of its result.
+    pub shape: String,
+    /// How often it runs in a step.
+    pub count: usize,
+    /// Seconds, all runs together.
+    pub seconds: f64,
+    /// Floating-point operations, all runs together.
+    pub flops: u64,
+    /// Bytes that have to be moved at least, all runs together.
+    pub bytes: u64,
+}
+
+/// Groups the steps of a program by op and shape, the slowest first.
+#[must_use]
+pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
+    let mut kernels: Vec<KernelTime> = Vec::new();
+    for step in steps {
+        let same = |k: &&mut KernelTime| k.op == step.label && k.shape == step.shape;
+        if let Some(kernel) = kernels.iter_mut().find(same) {
+            kernel.count += 1;
+            kernel.seconds += step.seconds;
+            kernel.flops += step.flops;
+            kernel.bytes += step.bytes;
+        } else {
+            kernels.push(KernelTime {
+                op: step.label.clone(),
+                shape: step.shape.clone(),
+                count: 1,
+                seconds: step.seconds,
+                flops: step.flops,
+                bytes: step.bytes,
+            });
+        }
+    }
+    kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    kernels
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bench {
+    /// Networks, batch, optimiser.
+    pub recipe: Recipe,
+    /// Timed training steps.
+    pub steps: usize,
+    /// Seconds to plan and compile the training step.
+    pub compile_seconds: f64,
+    /// Seconds from nothing to the result of the first step: weights, compilation, the step.
+    pub first_step_seconds: f64,
+    /// Seconds of one training step: the median.
+    pub step_seconds: f64,
+    /// Real pictures trained on in a second.
+    pub train_images_per_second: f64,
+    /// Seconds of one sampling of [`SAMPLES`] pictures, pictures on the host: the median.
+    pub sample_seconds: f64,
+    /// Pictures generated in a second.
+    pub sample_images_per_second: f64,
+    /// Floating-point operations of one picture's share of a step: those of its matrix products and
+    /// convolutions.
+    pub flops_per_image: f64,
+    /// What the device can do.
+    pub peak: Peak,
+    /// The part of the device's peak that a training step reaches.
+    pub share_of_peak: f64,
+    /// Where the time of a step goes, kernel by kernel.
+    pub kernels: Vec<KernelTime>,
+    /// The training's memory plan, in bytes.
+    pub memory: MemoryReport,
+    /// Memory of the process after training and sampling.
+    pub process_memory: Option<ProcessMemory>,
+}
+
+/// Trains and samples on noise and measures. `tell` hears what is being done.
+///
+/// # Errors
+/// As [`Trainer::new`] and [`Trainer::step`].
+pub fn bench(
+    recipe: &Recipe,
+    steps: usize,
+    device: &Device,
+    tell: &dyn Fn(&'static str),
+) -> Result<Bench> {
+    let model = recipe.model;
+    let noise = || {
+        let len = recipe.batch * model.size.height * model.size.width * model.channels;
+        let mut noise = Stream::new(0, "bench", 0);
+        (0..len).map(|_| noise.next_u32() as u8).collect::<Vec<u8>>()
+    };
+    let pictures = noise();
+
+    tell("compiling the training step");
+    let start = Instant::now();
+    let mut trainer = Trainer::new(recipe.clone(), device, None)?;
+    let compile_seconds = start.elapsed().as_secs_f64();
+    tell("the first step");
+    trainer.step(pictures.clone())?;
+    trainer.finish()?;
+    let first_step_seconds = start.elapsed().as_secs_f64();
+
+    tell("training");
+    // A call returns when the result of a step some calls ago has come: from then on, one call a
+    // step. The last call of the warm-up is where the first timed step starts.
+    let mut times = Vec::with_capacity(steps);
+    let mut last: Option<Instant> = None;
+    let mut warm = 0;
+    while times.len() < steps {
+        let came = trainer.step(pictures.clone())?.is_some();
+        let now = Instant::now();
+        warm += usize::from(came);
+        if warm >= WARM_UP {
+            if let Some(last) = last {
+                times.push((now - last).as_secs_f64());
+            }
+            last = Some(now);
+        }
+    }
+    trainer.finish()?;
+    let step_seconds = median(times);
+
+    tell("sampling");
+    let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
+    let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
+    let mut sampler = trainer.sampler(SAMPLES)?;
+    let mut times = Vec::with_capacity(steps);
+    for i in 0..WARM_UP + steps {
+        let start = Instant::now();
+        trainer.sample(&mut sampler, &latents)?;
+        if i >= WARM_UP {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    drop(sampler);
+    let sample_seconds = median(times);
+    // Before the measurements that follow take memory of their own.
+    let process_memory = host::process_memory();
+
+    tell("timing every kernel");
+    let kernels = by_kernel(&trainer.profile(pictures, steps.min(3))?);
+    tell("measuring what the device can do");
+    let peak = Peak::measure(device)?;
+    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.batch as f64;
+    let train_images_per_second = recipe.batch as f64 / step_seconds;
+    Ok(Bench {
+        recipe: recipe.clone(),
+        steps,
+        compile_seconds,
+        first_step_seconds,
+        step_seconds,
+        train_images_per_second,
+        sample_seconds,
+        sample_images_per_second: SAMPLES as f64 / sample_seconds,
+        flops_per_image,
+        share_of_peak: train_images_per_second * flops_per_image / peak.flops,
+        peak,
+        kernels,
+        memory: trainer.memory().clone(),
+        process_memory,
+    })
+}
+
+/// The middle one; of an even number, the mean of the middle two.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    match times.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => times[n / 2],
+        n => f64::midpoint(times[n / 2 - 1], times[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::models::dcgan::Size;
+    use crate::models::{Dcgan, Preset};
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn kernels_are_grouped_by_op_and_shape() {
+        let time = |op: &str, shape: &str, seconds| StepTime {
+            label: op.into(),
+            shape: shape.into(),
+            seconds,
+            flops: 10,
+            bytes: 4,
+        };
+        let steps = [
+            time("add", "[2]", 1.0),
+            time("mul", "[2]", 5.0),
+            time("add", "[2]", 2.0),
+            time("add", "[3]", 0.5),
+        ];
+        let kernels = by_kernel(&steps);
+        let shown: Vec<_> =
+            kernels.iter().map(|k| (&*k.op, &*k.shape, k.count, k.seconds)).collect();
+        let expected = [("mul", "[2]", 1, 5.0), ("add", "[2]", 2, 3.0), ("add", "[3]", 1, 0.5)];
+        assert_eq!(shown, expected);
+        assert_eq!((kernels[1].flops, kernels[1].bytes), (20, 8));
+    }
+
+    /// The products of DCGAN-64's training step, counted by hand: 2.2746 GFLOP a picture.
+    #[test]
+    fn the_step_of_dcgan_64_has_the_known_number_of_operations() {
+        let size = Size { height: 64, width: 64 };
+        let (channels, nz) = (3, 100);
+        let model = Dcgan { preset: Preset::Pytorch, size, channels, nz, ngf: 64, ndf: 64 };
+        let recipe = Recipe { batch: 64, ..Recipe::new(model) };
+        let flops = product_flops(&recipe.tape().unwrap()) as f64 / 64.0;
+        assert!((flops / 2.2746e9 - 1.0).abs() < 1e-3, "{flops}");
+    }
+}

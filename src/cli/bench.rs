@@ -1,0 +1,271 @@
+//! `dcgan bench`: how fast is a device, and where does the time go?
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::bench::{self, KernelTime, SAMPLES};
+use crate::device::Device;
+use crate::device::host::ProcessMemory;
+use crate::error::Result;
+use crate::human;
+use crate::models::dcgan::Size;
+use crate::models::{Dcgan, Preset};
+use crate::train::Recipe;
+
+use super::output::{Align, print, print_json, table};
+
+/// Kernels that the printed table lists.
+const LISTED: usize = 24;
+
+/// Letters of an op's name that the table shows: a fused kernel may have dozens of ops.
+const NAME: usize = 36;
+
+fn at_least(least: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=1 << 20)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
+    /// GPU, else the CPU]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Pictures in a batch, at least 2 [default: 64; paper: 128]
+    #[arg(long, value_name = "N", value_parser = at_least(2))]
+    batch: Option<usize>,
+    /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
+    /// authors' code
+    #[arg(
+        long, value_enum, default_value_t = Preset::Pytorch, hide_possible_values = true,
+        value_name = "pytorch|paper"
+    )]
+    preset: Preset,
+    /// Pictures' size, 64 or 96x64 (height x width)
+    #[arg(long, value_name = "SIZE", default_value = "64")]
+    size: Size,
+    /// Width of the generator [default: 64; paper: 128]
+    #[arg(long, value_name = "N", value_parser = at_least(1))]
+    ngf: Option<usize>,
+    /// Width of the discriminator [default: 64; paper: 128]
+    #[arg(long, value_name = "N", value_parser = at_least(1))]
+    ndf: Option<usize>,
+    /// Training steps to time; their median counts
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1))]
+    steps: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    program: String,
+    system: String,
+    device: String,
+    #[serde(flatten)]
+    bench: bench::Bench,
+}
+
+impl Bench {
+    pub(super) fn run(&self) -> Result<()> {
+        let (width, _) = self.preset.defaults();
+        let model = Dcgan {
+            preset: self.preset,
+            size: self.size,
+            channels: 3,
+            nz: 100,
+            ngf: self.ngf.unwrap_or(width),
+            ndf: self.ndf.unwrap_or(width),
+        };
+        let recipe = Recipe::new(model);
+        let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let device = Device::open(self.device.as_deref(), false)?;
+
+        // A spinner on standard error, where that is a terminal.
+        let spinner = ProgressBar::new_spinner();
+        let style = ProgressStyle::default_spinner().template("{spinner} {msg} {elapsed}");
+        spinner.set_style(style.expect("the template is a constant that every run renders"));
+        spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+        let bench = bench::bench(&recipe, self.steps, &device, &|what| spinner.set_message(what));
+        spinner.finish_and_clear();
+        let report = Report {
+            program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
+            system: crate::device::host::system(),
+            device: device.name(),
+            bench: bench?,
+        };
+        if self.json { print_json(&report) } else { print(&text(&report)) }
+    }
+}
+
+/// Operations per second, as people compare devices.
+fn rate(flops: f64) -> String {
+    if flops >= 1e12 {
+        format!("{:.2} TFLOP/s", flops / 1e12)
+    } else {
+        format!("{:.1} GFLOP/s", flops / 1e9)
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Report { program, system, device, bench } = report;
+    let model = &bench.recipe.model;
+    let preset = match model.preset {
+        Preset::Pytorch => "pytorch",
+        Preset::Paper => "paper",
+    };
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
+    row("program", format!("{program}, {system}"));
+    row("device", device.clone());
+    row(
+        "networks",
+        format!(
+            "{preset} {}x{}x{}, ngf {}, ndf {}, batch {}",
+            model.size.height,
+            model.size.width,
+            model.channels,
+            model.ngf,
+            model.ndf,
+            bench.recipe.batch
+        ),
+    );
+    row(
+        "training",
+        format!(
+            "{:.1} images/s: {:.1} ms a step, median of {}; without loading pictures",
+            bench.train_images_per_second,
+            1e3 * bench.step_seconds,
+            bench.steps
+        ),
+    );
+    row(
+        "sampling",
+        format!(
+            "{:.1} images/s: {:.1} ms for {SAMPLES} pictures",
+            bench.sample_images_per_second,
+            1e3 * bench.sample_seconds
+        ),
+    );
+    row(
+        "start",
+        format!(
+            "{:.2} s to compile, {:.2} s to the first step's result",
+            bench.compile_seconds, bench.first_step_seconds
+        ),
+    );
+    let useful = bench.train_images_per_second * bench.flops_per_image;
+    row(
+        "arithmetic",
+        format!(
+            "{:.4} GFLOP an image in products and convolutions: {}",
+            bench.flops_per_image / 1e9,
+            rate(useful)
+        ),
+    );
+    row(
+        "peak",
+        format!(
+            "{} by {}, of which training reaches {:.0} %",
+            rate(bench.peak.flops),
+            bench.peak.by,
+            100.0 * bench.share_of_peak
+        ),
+    );
+    row("copies", format!("{:.1} GB/s, read and written", bench.peak.bytes / 1e9));
+    let process = match bench.process_memory {
+        Some(ProcessMemory { bytes, is_peak: true }) => {
+            format!("{} at most (the system's count)", human::bytes(bytes))
+        }
+        Some(ProcessMemory { bytes, is_peak: false }) => {
+            format!("{} after training and sampling", human::bytes(bytes))
+        }
+        None => "unknown".into(),
+    };
+    row("process", format!("{process} of memory"));
+    text += "\n";
+    text += &bench.memory.to_string();
+    text += "\n";
+    text + &kernels(&bench.kernels)
+}
+
+/// The table of kernels.
+fn kernels(all: &[KernelTime]) -> String {
+    let total: f64 = all.iter().map(|k| k.seconds).sum();
+    let share = |seconds: f64| format!("{:.1}", 100.0 * seconds / total.max(1e-12));
+    let head = ["kernel", "shape", "count", "ms", "GFLOP/s", "GB/s", "% of step"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for kernel in all.iter().take(LISTED) {
+        // A kernel may be too short for the clock.
+        let seconds = kernel.seconds.max(1e-9);
+        rows.push(vec![
+            shortened(&kernel.op),
+            kernel.shape.clone(),
+            kernel.count.to_string(),
+            format!("{:.2}", 1e3 * kernel.seconds),
+            format!("{:.1}", kernel.flops as f64 / seconds / 1e9),
+            format!("{:.1}", kernel.bytes as f64 / seconds / 1e9),
+            share(kernel.seconds),
+        ]);
+    }
+    let mut ends = |name: String, kernels: &[KernelTime]| {
+        let seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
+        let count: usize = kernels.iter().map(|k| k.count).sum();
+        let ms = format!("{:.2}", 1e3 * seconds);
+        let empty = String::new;
+        rows.push(vec![name, empty(), count.to_string(), ms, empty(), empty(), share(seconds)]);
+    };
+    if all.len() > LISTED {
+        ends(format!("{} more", all.len() - LISTED), &all[LISTED..]);
+    }
+    ends("all, each timed alone".into(), all);
+    use Align::{Left, Right};
+    table(&[Left, Left, Right, Right, Right, Right, Right], &rows)
+}
+
+/// The start of a long name, and how many letters it has.
+fn shortened(name: &str) -> String {
+    let ops = name.split('+').count();
+    if name.chars().count() <= NAME {
+        return name.into();
+    }
+    let start: String = name.chars().take(NAME - 10).collect();
+    let start = start.rsplit_once('+').map_or(start.as_str(), |(start, _)| start);
+    format!("{start}+… ({ops} ops)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_at_an_op() {
+        assert_eq!(shortened("conv2d"), "conv2d");
+        let long = "add+affine+broadcast_to+div+mul+sqrt+sub";
+        assert_eq!(shortened(long), "add+affine+broadcast_to+… (7 ops)");
+        assert!(shortened(&"x".repeat(90)).chars().count() <= NAME);
+    }
+
+    #[test]
+    fn the_table_ends_with_sums() {
+        let kernel = |i: usize| KernelTime {
+            op: format!("op{i}"),
+            shape: "[2]".into(),
+            count: 2,
+            seconds: 0.001,
+            flops: 2_000_000,
+            bytes: 1_000_000,
+        };
+        let all: Vec<KernelTime> = (0..LISTED + 1).map(kernel).collect();
+        let text = kernels(&all);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + LISTED + 2);
+        let words = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+        assert_eq!(words(lines[1]), ["op0", "[2]", "2", "1.00", "2.0", "1.0", "4.0"]);
+        assert_eq!(words(lines[1 + LISTED]), ["1", "more", "2", "1.00", "4.0"]);
+        assert!(lines[2 + LISTED].ends_with("100.0"), "{text}");
+    }
+}
