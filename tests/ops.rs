@@ -1,6 +1,5 @@
 //! Every sample of every op: each device against plain loops in 64 bits, fused against unfused, one
 //! thread against three.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use dcgan::device::Device;
 use dcgan::ops::samples::samples;
