@@ -1,5 +1,4 @@
 //! Every gradient, and the gradient of every gradient, against central differences in 64 bits.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use dcgan::device::Device;
 use dcgan::error::Error;

@@ -1,6 +1,5 @@
 //! An interpreter of tapes in 64 bits: each op by its formula, one number at a time. It shares no
 //! code with the ops' twins.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::any::Any;
 use std::collections::BTreeMap;

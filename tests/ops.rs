@@ -1,8 +1,8 @@
 //! Every sample of every op: each device against plain loops in 64 bits, fused against unfused, one
 //! thread against three.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use dcgan::device::Device;
+use dcgan::device::gpu::GpuOptions;
 use dcgan::ops::samples::samples;
 
 use super::{naive, support};
@@ -13,7 +13,9 @@ const SEED: u64 = 11;
 fn every_op_agrees_with_its_formula_on_every_device() {
     let samples = samples();
     let mut wrong = Vec::new();
-    for device in support::devices() {
+    let hardware_kernels = GpuOptions { hardware_kernels: true, ..GpuOptions::default() };
+    let other = support::gpu_with(hardware_kernels).map(Device::Gpu);
+    for device in support::devices().into_iter().chain(other) {
         for sample in &samples {
             let (tape, _, y) = sample.tape().unwrap();
             let feeds = sample.feeds(SEED);

@@ -1,6 +1,5 @@
 //! Programs: fusion, the memory plan, states, feeds and fetches; and random tapes, which find what
 //! nobody thought of.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use dcgan::device::{Device, State};
 use dcgan::error::Error;

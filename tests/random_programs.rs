@@ -1,6 +1,5 @@
 //! Random tapes: elementwise ops, sums, products, views, states read and assigned in any order.
 //! Each runs fused and unfused, several steps, and is held against the interpreter in 64 bits.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write;
 

@@ -1,6 +1,5 @@
 //! Layers, losses, optimisers and penalties against vectors that PyTorch made in float64
 //! (`assets/reference/make_reference.py` says how).
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

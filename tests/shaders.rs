@@ -1,5 +1,9 @@
-//! The kernels that are no ops: they render, validate, and every back end can be written.
+//! Every kernel renders, validates, passes the lints, and is written for every back end: those of
+//! all samples of all ops, in the variants for software and for hardware, and those that are no ops.
 
+use dcgan::ops::Caps;
+use dcgan::ops::samples::samples;
+use dcgan::program::kernels;
 use dcgan::shaders::{reflect, render};
 use minijinja::context;
 
@@ -8,18 +12,29 @@ use crate::support::write_everywhere;
 #[test]
 fn every_kernel_is_written_for_all_back_ends() {
     let mut rendered = vec![
-        ("canary", render("canary", &context! {}).unwrap()),
-        ("peak_fma", render("peak_fma", &context! { invocations => 256 }).unwrap()),
-        ("check_math", render("check_math", &context! {}).unwrap()),
+        ("canary".to_owned(), render("canary", &context! {}).unwrap()),
+        ("peak_fma".to_owned(), render("peak_fma", &context! { invocations => 256 }).unwrap()),
+        ("check_math".to_owned(), render("check_math", &context! {}).unwrap()),
     ];
     for kind in ["uniform", "normal", "bits"] {
         for len in [1, 64, 1001] {
             let context = context! { kind, len, stream => 0x811c_9dc5_u32 };
-            rendered.push(("random", render("random", &context).unwrap()));
+            rendered.push(("random".to_owned(), render("random", &context).unwrap()));
         }
     }
-    for (name, source) in rendered {
-        reflect(name, &source, false).unwrap();
-        write_everywhere(name, &source);
+    for software in [true, false] {
+        let caps = Caps { workgroup_memory: 16_384, groups_per_dimension: 65_535, software };
+        for sample in samples() {
+            let (tape, _, _) = sample.tape().unwrap();
+            let options = dcgan::program::Options::default();
+            rendered.extend(kernels(&tape, &caps, &options).unwrap());
+        }
+    }
+    // The samples of an op differ in shapes; many render to the same text all the same.
+    rendered.sort();
+    rendered.dedup();
+    for (name, source) in &rendered {
+        reflect(name, source, false).unwrap();
+        write_everywhere(name, source);
     }
 }

@@ -1,5 +1,4 @@
 //! What several test modules share.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

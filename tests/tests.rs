@@ -2,6 +2,9 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `data_formats` | each picture format gives the pixels that were put into it, upright |
+//! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
+//! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
@@ -12,7 +15,11 @@
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
 //! | `training` | training steps against PyTorch's |
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod data_formats;
+mod data_loader;
+mod data_sources;
 mod gpu;
 mod grad;
 mod naive;

@@ -39,7 +39,12 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
     /// Folder for the pictures
-    #[arg(long, value_name = "FOLDER", default_value = "samples", default_value_if("grid", clap::builder::ArgPredicate::IsPresent, None))]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "samples",
+        default_value_if("grid", clap::builder::ArgPredicate::IsPresent, None)
+    )]
     out: Option<PathBuf>,
     /// How pictures are written to --out
     #[arg(long, value_enum, default_value_t = Format::Png)]
@@ -101,9 +106,7 @@ impl Sample {
         let prefix = model.load_generator(&mut state, self.raw)?;
         let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH)?;
         let samples = sampler.sample(&mut state, &latents)?;
-        let &[n, h, w, c] = samples.shape() else {
-            unreachable!("a sampler gives pictures")
-        };
+        let &[n, h, w, c] = samples.shape() else { unreachable!("a sampler gives pictures") };
 
         if let Some((layout, file)) = grid {
             let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
@@ -138,7 +141,9 @@ fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
     let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
     let ordered = npy.order() == npyz::Order::C;
     let wrong = || {
-        fail(format!("holds {shape:?}; --latents wants float32 [n, {nz}] in C order for this model"))
+        fail(format!(
+            "holds {shape:?}; --latents wants float32 [n, {nz}] in C order for this model"
+        ))
     };
     if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
         return Err(wrong());
@@ -156,11 +161,8 @@ fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
 fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     files::write_atomic(path, |out| {
         let shape: Vec<u64> = tensor.shape().iter().map(|&s| s as u64).collect();
-        let mut writer = npyz::WriteOptions::new()
-            .default_dtype()
-            .shape(&shape)
-            .writer(out)
-            .begin_nd()?;
+        let mut writer =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
         writer.extend(tensor.f32s().iter().copied())?;
         writer.finish()
     })

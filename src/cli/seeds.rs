@@ -13,7 +13,10 @@ impl std::str::FromStr for Seeds {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |s: &str| {
             s.trim().parse::<u64>().map_err(|_| {
-                format!("{:?} is no seed; seeds are whole numbers such as 0-63 or 3,17,42", s.trim())
+                format!(
+                    "{:?} is no seed; seeds are whole numbers such as 0-63 or 3,17,42",
+                    s.trim()
+                )
             })
         };
         let mut seeds = Vec::new();

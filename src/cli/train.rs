@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::builder::RangedU64ValueParser;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::data::{CacheMode, Crop, Filter, Kind, LoaderOptions, Prepare, Source};
 use crate::device::Device;

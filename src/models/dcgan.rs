@@ -79,16 +79,10 @@ impl Size {
         if !SIDES.contains(&height) || !SIDES.contains(&width) {
             return fail(format!("{self}: both sides must lie between 8 and 256"));
         }
-        for doublings in 1..=6 {
-            let factor = 1 << doublings;
-            if height % factor == 0 && width % factor == 0 {
-                let base = [height / factor, width / factor];
-                if BASE.contains(&base[0].min(base[1])) && base[0].max(base[1]) <= LONGEST_BASE {
-                    return Ok((base, doublings));
-                }
-            }
+        if let Some(found) = self.find_base() {
+            return Ok(found);
         }
-        let works = |side: usize| (Self { height: side, width: side }).base().is_ok();
+        let works = |side: usize| (Self { height: side, width: side }).find_base().is_some();
         let near = |side: usize| {
             let below = (8..side).rev().find(|&s| works(s));
             let above = (side + 1..=256).find(|&s| works(s));
@@ -102,6 +96,17 @@ impl Size {
             "{self} is no base of 4 to 7 pixels doubled a whole number of times; sides that work: {}",
             sides.join(", ")
         ))
+    }
+
+    fn find_base(self) -> Option<([usize; 2], usize)> {
+        (1..=6).find_map(|doublings| {
+            let factor = 1 << doublings;
+            let base = [self.height / factor, self.width / factor];
+            let fits = base.map(|b| b * factor) == [self.height, self.width]
+                && BASE.contains(&base[0].min(base[1]))
+                && base[0].max(base[1]) <= LONGEST_BASE;
+            fits.then_some((base, doublings))
+        })
     }
 }
 

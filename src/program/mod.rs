@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
-use crate::device::{BufferKind, Device, State, tensor_of};
+use crate::device::{BufferKind, Device, ScriptStep, State, tensor_of};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::ops::Caps;
+use crate::shaders;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -84,10 +85,32 @@ fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
         Device::Gpu(gpu) => Target::Gpu(caps(gpu)),
     };
-    let units = units::Units::of(tape, options.fuse);
-    let plan = Plan::new(tape, &units, &target)?;
+    let plan = plan_for(tape, options, &target)?;
     check_fits(&plan, device, options)?;
     Ok(plan)
+}
+
+fn plan_for(tape: &Tape, options: &Options, target: &Target) -> Result<Plan> {
+    let plan = |in_place| Plan::new(tape, &units::Units::of(tape, options.fuse, in_place), target);
+    let first = plan(true)?;
+    // Fusion counts on states being updated in place; where one cannot be, a kernel may bind more
+    // than every GPU allows.
+    if first.most_bindings() > units::MAX_BINDINGS { plan(false) } else { Ok(first) }
+}
+
+/// The kernels that a GPU of these capabilities would run for `tape`, as (name, WGSL): no GPU is
+/// needed to look at them.
+///
+/// # Errors
+/// [`Error::Shader`] where a template is wrong.
+pub fn kernels(tape: &Tape, caps: &Caps, options: &Options) -> Result<Vec<(String, String)>> {
+    let plan = plan_for(tape, options, &Target::Gpu(caps.clone()))?;
+    let steps = gpu::script(&plan, caps)?.steps;
+    let dispatches = steps.into_iter().filter_map(|step| match step {
+        ScriptStep::Dispatch { kernel, context, .. } => Some((kernel, context)),
+        ScriptStep::Copy { .. } => None,
+    });
+    dispatches.map(|(kernel, c)| Ok((kernel.to_owned(), shaders::render(kernel, &c)?))).collect()
 }
 
 /// Refuses a plan that the device cannot hold, before anything is allocated.
@@ -283,4 +306,44 @@ fn caps(gpu: &Gpu) -> Caps {
 /// Sums the buffers of one kind.
 fn bytes_of(plan: &Plan, wanted: impl Fn(&BufferKind) -> bool) -> u64 {
     plan.buffers.iter().filter(|b| wanted(&b.kind)).map(|b| b.bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::tensor::DType;
+
+    /// Four states that one kernel would update from each other's old values and a feed.
+    fn four_states(fetch_old: bool) -> Tape {
+        let mut tape = Tape::new();
+        let names = ["a", "b", "c", "d"];
+        let mut sum = tape.feed("x", &[8], DType::F32).unwrap();
+        let old = names.map(|name| tape.read(name, &[8], DType::F32).unwrap());
+        for (name, var) in names.iter().zip(old) {
+            sum = tape.add(sum, var).unwrap();
+            if fetch_old {
+                tape.fetch(name, var);
+            }
+        }
+        for (name, var) in names.iter().zip(old) {
+            let next = tape.mul(sum, var).unwrap();
+            tape.assign(name, next).unwrap();
+        }
+        tape
+    }
+
+    #[test]
+    fn no_kernel_binds_more_than_every_gpu_allows() {
+        for (fetch_old, buffers) in [(false, 5), (true, units::MAX_BINDINGS)] {
+            let tape = four_states(fetch_old);
+            let plan = make_plan(&tape, &Device::Cpu, &Options::default()).unwrap();
+            let most = plan.most_bindings();
+            assert!(most <= buffers, "{most} buffers, old values fetched: {fetch_old}");
+        }
+        // In place, all of it is one step.
+        let plan = make_plan(&four_states(false), &Device::Cpu, &Options::default()).unwrap();
+        assert_eq!(plan.steps.len(), 1);
+    }
 }

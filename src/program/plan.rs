@@ -5,7 +5,7 @@
 //! An elementwise output takes over the slot of an input that dies with it, and the new value of a
 //! state is written straight into the state's buffer, where nothing later reads the old one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::device::{BufferKind, BufferSpec};
@@ -494,6 +494,20 @@ impl Planner<'_> {
 }
 
 impl Plan {
+    /// The most buffers that a fused kernel binds.
+    pub(super) fn most_bindings(&self) -> usize {
+        let bindings = self.steps.iter().map(|step| match step {
+            Step::Fused(fused) => {
+                let loads = fused.loads.iter().map(|l| l.place.buffer);
+                let all: BTreeSet<usize> =
+                    loads.chain(fused.stores.iter().map(|&(_, b)| b)).collect();
+                all.len()
+            }
+            Step::Kernel { .. } | Step::Copy { .. } => 0,
+        });
+        bindings.max().unwrap_or(0)
+    }
+
     /// Replaces values by the buffers they live in.
     fn settle(&mut self, buffer_of: &[usize]) {
         for step in &mut self.steps {

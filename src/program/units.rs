@@ -26,7 +26,7 @@ pub(super) struct Unit {
 }
 
 /// Storage buffers that one kernel may bind on every GPU (the WebGPU guarantee).
-const MAX_BINDINGS: usize = 8;
+pub(super) const MAX_BINDINGS: usize = 8;
 
 /// The units of a tape in the order in which they run.
 #[derive(Debug)]
@@ -38,11 +38,13 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// Finds the units of `tape`; without `fuse`, every elementwise op is its own.
-    pub(super) fn of(tape: &Tape, fuse: bool) -> Self {
+    /// Finds the units of `tape`; without `fuse`, every elementwise op is its own. With `in_place`
+    /// the new value of a state is taken to need no buffer of its own in the kernel that reads the
+    /// old one, which is so for all but odd tapes.
+    pub(super) fn of(tape: &Tape, fuse: bool, in_place: bool) -> Self {
         let needed = needed(tape);
         let views = views(tape);
-        let mut groups = Groups::new(tape, &needed, &views);
+        let mut groups = Groups::new(tape, &needed, &views, in_place);
         if fuse {
             groups.fuse();
         }
@@ -97,10 +99,12 @@ struct Groups<'a> {
     reads: Vec<Vec<usize>>,
     /// Roots that something outside every group wants: fetches and assignments.
     wanted: BTreeSet<usize>,
+    /// Whether states are taken to be updated in place.
+    in_place: bool,
 }
 
 impl<'a> Groups<'a> {
-    fn new(tape: &'a Tape, needed: &[bool], views: &'a [View]) -> Self {
+    fn new(tape: &'a Tape, needed: &[bool], views: &'a [View], in_place: bool) -> Self {
         let computes = |i: &usize| {
             needed[*i]
                 && matches!(tape.nodes()[*i].op.class(), Class::Elementwise(_) | Class::Kernel)
@@ -119,7 +123,7 @@ impl<'a> Groups<'a> {
         let root = |v: &Var| views[v.index()].root;
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
-        Self { tape, views, of, nodes, reads, wanted }
+        Self { tape, views, of, nodes, reads, wanted, in_place }
     }
 
     fn elementwise(&self, group: usize) -> bool {
@@ -198,9 +202,10 @@ impl<'a> Groups<'a> {
         let inputs = self.inputs(nodes);
         let outputs = nodes.iter().filter(|&&n| {
             let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !nodes.contains(c)));
-            let in_place = self.tape.states().values().any(|s| {
-                self.views[s.after.index()].root == n && inputs.contains(&s.before.index())
-            });
+            let in_place = self.in_place
+                && self.tape.states().values().any(|s| {
+                    self.views[s.after.index()].root == n && inputs.contains(&s.before.index())
+                });
             (read || self.wanted.contains(&n)) && !in_place
         });
         inputs.len() + outputs.count()

@@ -17,7 +17,7 @@ pub use checkpoint::Checkpoint;
 pub use folder::Folder;
 pub use health::{Finding, Health};
 pub use log::LogLine;
-pub use progress::Progress;
 pub use model_file::ModelFile;
+pub use progress::Progress;
 pub use run::Run;
 pub use trainer::{Metrics, Recipe, Trainer};

@@ -408,7 +408,8 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
          device    {}\n\
          memory    {} planned ({} of them state)",
         options.data_description,
-        serde_json::to_value(model.preset).map_or(String::new(), |v| v.as_str().unwrap_or("").into()),
+        serde_json::to_value(model.preset)
+            .map_or(String::new(), |v| v.as_str().unwrap_or("").into()),
         model.size.height,
         model.size.width,
         model.channels,
@@ -431,11 +432,8 @@ mod tests {
     #[test]
     fn previews_come_early_then_regularly() {
         let steps: Vec<u64> = (0..40_000).step_by(64).collect();
-        let previews: Vec<u64> = steps
-            .windows(2)
-            .filter(|w| preview_due(w[0], w[1], 10_000))
-            .map(|w| w[1])
-            .collect();
+        let previews: Vec<u64> =
+            steps.windows(2).filter(|w| preview_due(w[0], w[1], 10_000)).map(|w| w[1]).collect();
         assert_eq!(previews, [512, 1024, 2048, 4096, 8192, 10_048, 20_032, 30_016]);
         assert!(!due(0, 64, 100) && due(64, 128, 100) && due(64, 1000, 100));
     }

@@ -373,8 +373,10 @@ fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> St
         }
     }
     let advice = match good {
-        0 | 1 => "not even two pictures fit: lower --size, --ngf and --ndf, or take another --device"
-            .into(),
+        0 | 1 => {
+            "not even two pictures fit: lower --size, --ngf and --ndf, or take another --device"
+                .into()
+        }
         fits => format!("--batch {fits} fits"),
     };
     let device = match options.memory_limit {

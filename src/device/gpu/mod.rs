@@ -49,6 +49,8 @@ pub struct GpuOptions {
     /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
     /// errors in kernels. For tests and `--checked`.
     pub checked: bool,
+    /// Take the kernels meant for hardware on a software adapter too: for tests.
+    pub hardware_kernels: bool,
     /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
     pub subgroups: bool,
 }
@@ -202,7 +204,7 @@ impl Gpu {
             max_binding: hard.max_storage_buffer_binding_size,
             max_buffer: hard.max_buffer_size,
             subgroup: features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup.0),
-            software,
+            software: software && !options.hardware_kernels,
         };
         Ok(Self {
             inner: Arc::new(Inner {
