@@ -6,11 +6,23 @@ use clap::Parser;
 use dcgan::cli::{Cli, exit_code};
 
 fn main() -> ExitCode {
+    quiet_mesa();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             exit_code(&error)
         }
+    }
+}
+
+/// Mesa's device-selection layer looks for a Wayland display whenever adapters are listed, and
+/// writes "error: XDG_RUNTIME_DIR is invalid or not set" to standard error where there can be none.
+/// Without the layer adapters are listed all the same.
+fn quiet_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: this is the first thing that the program does: no other thread reads the
+        // environment yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -59,7 +59,10 @@ pub struct Program {
 
 #[derive(Debug)]
 enum Exec {
-    Cpu { program: cpu::CpuProgram, done: VecDeque<(u64, Vec<Vec<u8>>)> },
+    Cpu {
+        program: cpu::CpuProgram,
+        done: VecDeque<(u64, Vec<Vec<u8>>)>,
+    },
     Gpu {
         program: Box<GpuProgram>,
         tickets: VecDeque<(u64, crate::device::gpu::Ticket)>,
