@@ -39,7 +39,7 @@ impl Grower {
             states: Vec::new(),
         };
         // Larger than a block of the CPU's fused kernels, and larger than one task's.
-        let large = if seed % 8 == 0 { [2, 2600] } else { [3, 8] };
+        let large = if seed.is_multiple_of(8) { [2, 2600] } else { [3, 8] };
         let shapes: [&[usize]; 7] = [&[4, 6], &[24], &[6], &[1], &[4, 1], &[2, 3, 4], &large];
         for (i, shape) in shapes.iter().enumerate() {
             if grower.roll(2) == 0 {
@@ -128,7 +128,7 @@ impl Grower {
             }
             10 => {
                 let rows = [1, 2, 3, 4][self.dice.below(4) as usize];
-                if len % rows != 0 {
+                if !len.is_multiple_of(rows) {
                     return Ok(None);
                 }
                 t.reshape(x, &[rows, len / rows])?

@@ -103,7 +103,7 @@ pub(super) fn conv_weight_grad(spec: &ConvSpec, s: &Site, call: Call<'_>) {
 /// `p + q · stride`.
 fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize, isize)> {
     (0..kernel)
-        .filter(|&k| (p + pad + kernel * stride - k) % stride == 0)
+        .filter(|&k| (p + pad + kernel * stride - k).is_multiple_of(stride))
         .map(|k| (k, ((p + pad) as isize - k as isize).div_euclid(stride as isize)))
         .collect()
 }
