@@ -398,7 +398,7 @@ fn steps(
 #[test]
 fn adam_as_pytorch() {
     for case in Reference::load("layers").cases("adam") {
-        let beta = |i: usize| case.about["betas"][i].as_f64().unwrap() as f32;
+        let beta = |i: usize| case.about["betas"][i].as_f64().unwrap();
         let lr = case.number("lr");
         let adam = Adam { beta1: beta(0), beta2: beta(1), eps: case.number("eps") as f32 };
         let mut tape = Tape::new();

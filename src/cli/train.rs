@@ -29,9 +29,9 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// A number in [0, 1).
-fn fraction(text: &str) -> std::result::Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+fn fraction<T: std::str::FromStr + Into<f64> + Copy>(text: &str) -> std::result::Result<T, String> {
+    match text.parse::<T>() {
+        Ok(x) if (0.0..1.0).contains(&x.into()) => Ok(x),
         _ => Err("a number of at least 0 and below 1 is needed".into()),
     }
 }
@@ -139,14 +139,14 @@ struct RecipeFlags {
     #[arg(long, value_name = "RATE", value_parser = positive)]
     lr_d: Option<f64>,
     /// Adam's decay of the mean of gradients, from 0 to below 1 [default: 0.5]
-    #[arg(long, value_name = "BETA", value_parser = fraction)]
-    beta1: Option<f32>,
+    #[arg(long, value_name = "BETA", value_parser = fraction::<f64>)]
+    beta1: Option<f64>,
     /// Adam's decay of the mean of squared gradients, from 0 to below 1 [default: 0.999]
-    #[arg(long, value_name = "BETA", value_parser = fraction)]
-    beta2: Option<f32>,
+    #[arg(long, value_name = "BETA", value_parser = fraction::<f64>)]
+    beta2: Option<f64>,
     /// One-sided label smoothing: real pictures are called real with probability 1 - SHARE
     /// [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = fraction)]
+    #[arg(long, value_name = "SHARE", value_parser = fraction::<f32>)]
     smooth: Option<f32>,
     /// Half-life of the generator's moving average, in pictures; 0 for none [default: 10k]
     #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]

@@ -31,9 +31,9 @@ pub struct Recipe {
     /// The generator's learning rate.
     pub lr_g: f64,
     /// Adam's decay of the mean of gradients.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Adam's decay of the mean of squared gradients.
-    pub beta2: f32,
+    pub beta2: f64,
     /// One-sided label smoothing: real pictures are called real with probability `1 − smooth`.
     pub smooth: f32,
     /// Half-life of the generator's moving average, in pictures; 0 for no average.
