@@ -387,8 +387,7 @@ fn steps(
         }
         for (name, moment) in [("m", "adam.m.w"), ("v", "adam.v.w"), ("m", "sgd.w")] {
             if states.iter().any(|(state, _)| *state == moment) {
-                // 1 − 0.999f32 is 1.3e-5 off 0.001; Adam's correction takes it out of the step.
-                let tolerance = Tolerance { relative: 2e-5, of_max: 0.0 };
+                let tolerance = Tolerance { relative: 2e-6, of_max: 0.0 };
                 near(moment, &device, &state.get(moment).unwrap(), &case.tensor(name), tolerance);
             }
         }
