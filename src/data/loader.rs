@@ -242,7 +242,7 @@ impl Pool {
             return Err(Error::file(
                 source.origin(),
                 format!(
-                    "DATA has {}, fewer than one batch of {}; give a smaller --batch or more \
+                    "DATA has {}, fewer than one batch of {}; give --batch {len} or less, or more \
                      pictures",
                     count(len, "picture"),
                     options.batch
