@@ -119,7 +119,7 @@ pub fn cannot(verb: &str, error: &io::Error) -> String {
         io::ErrorKind::NotFound => "the file or its folder does not exist".to_owned(),
         io::ErrorKind::IsADirectory => "it is a folder, where a file is needed".to_owned(),
         io::ErrorKind::NotADirectory => "a part of its path is a file, not a folder".to_owned(),
-        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full, so make room on it first".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         _ => {
@@ -154,7 +154,13 @@ mod tests {
             Err(io::ErrorKind::StorageFull.into())
         });
         let text = error.unwrap_err().to_string();
-        assert_eq!(text, format!("{}: cannot be written: the disk is full", path.display()));
+        assert_eq!(
+            text,
+            format!(
+                "{}: cannot be written: the disk is full, so make room on it first",
+                path.display()
+            )
+        );
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["a.txt"]);
 
@@ -209,7 +215,13 @@ mod tests {
         let result =
             write_atomic(&path, |_| File::options().write(true).open("/dev/full")?.write_all(b"x"));
         let text = result.unwrap_err().to_string();
-        assert_eq!(text, format!("{}: cannot be written: the disk is full", path.display()));
+        assert_eq!(
+            text,
+            format!(
+                "{}: cannot be written: the disk is full, so make room on it first",
+                path.display()
+            )
+        );
         assert!(names(dir.path()).is_empty());
     }
 

@@ -30,10 +30,16 @@ pub(crate) fn gpu() -> Option<Gpu> {
 
 /// The same with other options.
 pub(crate) fn gpu_with(options: GpuOptions) -> Option<Gpu> {
+    Some(Gpu::open(&gpu_selection()?, options).unwrap())
+}
+
+/// What `--device` takes for that GPU.
+pub(crate) fn gpu_selection() -> Option<String> {
     let named = std::env::var("DCGAN_TEST_DEVICE").ok();
     let adapters = list();
     let any = || strongest(&adapters).or(adapters.first().map(|adapter| adapter.index));
-    let Some(selection) = named.or_else(|| any().map(|index| index.to_string())) else {
+    let selection = named.or_else(|| any().map(|index| index.to_string()));
+    if selection.is_none() {
         assert!(
             std::env::var("DCGAN_TEST_GPU").as_deref() != Ok("require"),
             "DCGAN_TEST_GPU=require, and there is no adapter: install a Vulkan driver such as \
@@ -44,9 +50,8 @@ pub(crate) fn gpu_with(options: GpuOptions) -> Option<Gpu> {
         // Not eprintln, which the test harness swallows where a test passes.
         let mut stderr = std::io::stderr().lock();
         writeln!(stderr, "SKIPPED ({count}), as there is no GPU adapter: {name}").unwrap();
-        return None;
-    };
-    Some(Gpu::open(&selection, options).unwrap())
+    }
+    selection
 }
 
 /// The numbers of a tensor of any type.

@@ -2,6 +2,10 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `cli` | helper: the program as a user runs it |
+//! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
+//! | `cli_sample` | pictures from runs and checkpoints |
+//! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
 //! | `data_formats` | each picture format gives the pixels that were put into it, upright |
 //! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
@@ -17,6 +21,10 @@
 //! | `training` | training steps against PyTorch's |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
+mod cli_errors;
+mod cli_sample;
+mod cli_train;
 mod data_formats;
 mod data_loader;
 mod data_sources;

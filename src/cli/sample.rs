@@ -33,7 +33,13 @@ pub(super) struct Sample {
     #[arg(value_name = "RUN|CHECKPOINT")]
     model: PathBuf,
     /// Which pictures: a seed always makes the same one
-    #[arg(long, default_value = "0-63", value_name = "LIST", conflicts_with = "latents")]
+    #[arg(
+        long,
+        default_value = "0-63",
+        value_name = "LIST",
+        conflicts_with = "latents",
+        allow_hyphen_values = true
+    )]
     seeds: Seeds,
     /// Latents from a file instead of seeds: float32 [n, nz]
     #[arg(long, value_name = "FILE.npy")]
@@ -77,6 +83,12 @@ impl Sample {
             Some([size, file]) => Some((Some(layout(size)?), PathBuf::from(file))),
             _ => None,
         };
+        if let Some((_, file)) = &grid
+            && !file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
+        {
+            let what = format!("{} is no name of a PNG file such as grid.png", file.display());
+            return Err(Error::flag("--grid", what));
+        }
         let path = folder::resolve(&self.model)?;
         let model = ModelFile::load(&path)?;
         let latents = match &self.latents {
@@ -101,6 +113,10 @@ impl Sample {
             return Err(Error::flag("--grid", what));
         }
 
+        // Before the work: what cannot be written should not be waited for.
+        if let Some(out) = &self.out {
+            make_folder(out)?;
+        }
         let device = Device::open(self.device.as_deref(), false)?;
         let mut state = State::new(&device);
         let prefix = model.load_generator(&mut state, self.raw)?;
@@ -115,8 +131,6 @@ impl Sample {
             println!("{} pictures in {}", n, file.display());
         }
         if let Some(out) = &self.out {
-            std::fs::create_dir_all(out)
-                .map_err(|e| Error::file(out, files::cannot("be made a folder", &e)))?;
             match self.format {
                 Format::Png => {
                     for (i, name) in names.iter().enumerate() {
@@ -132,17 +146,32 @@ impl Sample {
     }
 }
 
+fn make_folder(path: &Path) -> Result<()> {
+    if path.is_file() {
+        return Err(Error::file(path, "is a file; --out wants a folder, which it makes"));
+    }
+    std::fs::create_dir_all(path)
+        .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
+}
+
 /// Float32 `[n, nz]` from a NumPy file.
 fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
     let file = File::open(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    let npy = npyz::NpyFile::new(BufReader::new(file))
-        .map_err(|e| fail(format!("is no NumPy file ({e}); --latents wants float32 [n, {nz}]")))?;
+    let npy = npyz::NpyFile::new(BufReader::new(file)).map_err(|_| {
+        fail(format!("is no NumPy file; --latents wants one with float32 [n, {nz}]"))
+    })?;
     let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
     let ordered = npy.order() == npyz::Order::C;
+    let holds = format!(
+        "{} of shape {shape:?}{}",
+        npy.dtype().descr(),
+        if ordered { "" } else { " in Fortran order" }
+    );
     let wrong = || {
         fail(format!(
-            "holds {shape:?}; --latents wants float32 [n, {nz}] in C order for this model"
+            "holds {holds}; --latents wants '<f4' (float32) of shape [n, {nz}] in C order for this \
+             model"
         ))
     };
     if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
@@ -150,7 +179,7 @@ fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
     }
     let numbers = npy.data::<f32>().map_err(|_| wrong())?;
     let numbers: io::Result<Vec<f32>> = numbers.collect();
-    let numbers = numbers.map_err(|e| fail(format!("ends too early: {e}")))?;
+    let numbers = numbers.map_err(|_| fail("ends too early: write it anew".into()))?;
     if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
         return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
     }

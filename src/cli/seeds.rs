@@ -21,12 +21,15 @@ impl std::str::FromStr for Seeds {
         };
         let mut seeds = Vec::new();
         for part in text.split(',') {
+            let part = part.trim();
             let (first, last) = match part.split_once('-') {
+                // A sign, not a range.
+                Some(("", _)) => (number(part)?, number(part)?),
                 Some((first, last)) => (number(first)?, number(last)?),
                 None => (number(part)?, number(part)?),
             };
             if last < first {
-                return Err(format!("the range {part} runs backwards"));
+                return Err(format!("the range {part} runs backwards; {last}-{first} would work"));
             }
             if last - first >= MOST {
                 return Err(format!("the range {part} has more than {MOST} seeds"));

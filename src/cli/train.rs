@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 
-use crate::data::{CacheMode, Crop, Filter, Kind, LoaderOptions, Prepare, Source};
-use crate::device::Device;
+use crate::data::{CacheMode, Crop, Filter, Kind, Loader, LoaderOptions, Prepare, Source};
+use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::models::dcgan::Size;
@@ -15,9 +14,15 @@ use crate::models::{Dcgan, Preset};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
+/// The largest number that [`at_least`] takes: more of anything is a slip of the finger.
+const MOST: usize = 1 << 20;
+
 /// A whole number of at least `least`.
-fn at_least(least: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(least..=1 << 20)
+fn at_least(least: usize) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(n) if (least..=MOST).contains(&n) => Ok(n),
+        _ => Err(format!("a whole number from {least} to {MOST} is needed")),
+    }
 }
 
 /// A positive number.
@@ -68,7 +73,7 @@ pub(super) struct Train {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// Folder in which the run's folder is made
-    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    #[arg(long, value_name = "FOLDER", default_value = "runs", conflicts_with = "resume")]
     out: PathBuf,
     /// Real pictures to see in all, as 25000, 500k or 1.5M [default: 200k]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
@@ -201,7 +206,7 @@ struct RhythmFlags {
 #[command(next_help_heading = "Machine")]
 struct Machine {
     /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU]
+    /// GPU, else the CPU; where a run is resumed, the one that it ran on]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Memory that the training may take, such as 2GiB [default: what the device has]
@@ -216,7 +221,7 @@ struct Machine {
 }
 
 /// `given`, else `default`; where a run is resumed, an error unless they agree.
-fn settle<T: PartialEq + std::fmt::Debug>(
+fn settle<T: PartialEq + std::fmt::Display>(
     resumed: bool,
     flag: &'static str,
     given: Option<T>,
@@ -226,8 +231,8 @@ fn settle<T: PartialEq + std::fmt::Debug>(
         Some(value) if resumed && value != default => Err(Error::flag(
             flag,
             format!(
-                "the run was started with {default:?}, and goes on with it; leave the flag out, or \
-                 start a new run without --resume"
+                "{value} cannot be had in this run, which was started with {default}; leave the \
+                 flag out, or start a new run without --resume"
             ),
         )),
         Some(value) => Ok(value),
@@ -242,7 +247,7 @@ impl Train {
             None => None,
         };
         let (options, source) = self.options(resumed.as_ref())?;
-        let device = Device::open(self.machine.device.as_deref(), self.machine.checked)?;
+        let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
         let limit = self.machine.memory;
         let trainer = match &resumed {
@@ -252,6 +257,16 @@ impl Train {
             }
             None => Trainer::new(options.recipe.clone(), &device, limit)?,
         };
+        // Before the run's folder is made or changed: pictures that cannot be used leave no trace.
+        let loader = LoaderOptions {
+            batch: options.recipe.batch,
+            seed: options.recipe.seed,
+            workers: self.pictures.workers.unwrap_or(LoaderOptions::default().workers),
+            cache: self.pictures.cache,
+            ..LoaderOptions::default()
+        };
+        let prepare = options.prepare.clone();
+        let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         eprintln!("{}", header(&options, &trainer, &device));
         if self.machine.explain {
             eprint!("{}", trainer.memory());
@@ -261,13 +276,6 @@ impl Train {
             println!("{text}");
             return Ok(());
         }
-        let loader = LoaderOptions {
-            batch: options.recipe.batch,
-            seed: options.recipe.seed,
-            workers: self.pictures.workers.unwrap_or(LoaderOptions::default().workers),
-            cache: self.pictures.cache,
-            ..LoaderOptions::default()
-        };
         let (run, seconds) = match resumed {
             Some(Resumed { run, model, .. }) => {
                 run.truncate_log(model.step)?;
@@ -283,7 +291,7 @@ impl Train {
         let path = run.path().to_owned();
         eprintln!("run       {}", path.display());
         interrupt::install()?;
-        let mut session = Session::new(run, options, source, &loader, trainer, seconds)?;
+        let mut session = Session::new(run, options, source, loader, trainer, seconds)?;
         let ending = session.run()?;
         let path = path.display();
         match ending {
@@ -293,6 +301,32 @@ impl Train {
         Ok(())
     }
 
+    /// The device that was asked for; else the one that a resumed run ran on, as another's numbers
+    /// differ in their last digits; else the default.
+    fn device(&self, resumed: Option<&Resumed>) -> Result<Device> {
+        let checked = self.machine.checked;
+        let Some(before) = resumed.map(|r| r.options.device.as_str()) else {
+            return Device::open(self.machine.device.as_deref(), checked);
+        };
+        let device = match &self.machine.device {
+            Some(selection) => Device::open(Some(selection), checked)?,
+            None if before.starts_with(CPU) => Device::Cpu,
+            None => {
+                let is_it = |a: &gpu::AdapterInfo| format!("{} ({})", a.name, a.backend) == before;
+                let same = gpu::list().into_iter().find(is_it).map(|a| a.index.to_string());
+                Device::open(same.as_deref(), checked)?
+            }
+        };
+        let now = device.name();
+        if now != before {
+            eprintln!(
+                "note: the run was on {before} and goes on on {now}: its numbers will not be those, \
+                 to the last digit, of a run that never stopped"
+            );
+        }
+        Ok(device)
+    }
+
     /// The options of this run: as typed, or, where a run is resumed, as they were.
     fn options(&self, resumed: Option<&Resumed>) -> Result<(RunOptions, Arc<Source>)> {
         let old = resumed.map(|r| &r.options);
@@ -300,10 +334,11 @@ impl Train {
         let source = Source::open(data.as_deref())?;
         if let Some(old) = old.filter(|o| o.data_fingerprint != source.fingerprint()) {
             let what = format!(
-                "these are not the pictures that the run was started with ({})",
+                "these are not the pictures that the run was started with ({}); give those, or \
+                 start a new run without --resume",
                 old.data_description
             );
-            return Err(Error::file(data.unwrap_or_default(), what));
+            return Err(Error::file(source.origin(), what));
         }
         let (networks, recipe) = (&self.networks, &self.recipe);
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
@@ -313,6 +348,7 @@ impl Train {
         let preset = settle(is_old, "--preset", networks.preset, default)?;
         let (width, _) = preset.defaults();
         let grey = pictures.grey.then_some(1);
+        let channels = if pictures.grey { "--grey" } else { "--channels" };
         let usual = Dcgan {
             preset,
             size: Size { height: 64, width: 64 },
@@ -325,7 +361,7 @@ impl Train {
         let model = Dcgan {
             preset,
             size: settle(is_old, "--size", networks.size, base.size)?,
-            channels: settle(is_old, "--channels", networks.channels.or(grey), base.channels)?,
+            channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
             nz: settle(is_old, "--nz", networks.nz, base.nz)?,
             ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
             ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
@@ -343,13 +379,18 @@ impl Train {
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
+        if is_old && pictures.flip && !base.flip {
+            let what = "the run was started without it; leave the flag out, or start a new run \
+                        without --resume";
+            return Err(Error::flag("--flip", what));
+        }
         let prepare = Prepare {
             height: model.size.height,
             width: model.size.width,
             channels: model.channels,
             crop: settle(is_old, "--crop", pictures.crop, base.crop)?,
             filter: settle(is_old, "--resize", pictures.resize, base.filter)?,
-            flip: settle(is_old, "--flip", pictures.flip.then_some(true), base.flip)?,
+            flip: pictures.flip || base.flip,
         };
         let base = old.map_or(
             Rhythm {
@@ -393,6 +434,9 @@ impl Train {
     }
 }
 
+/// How the CPU's name begins (see [`Device::name`]).
+const CPU: &str = "CPU,";
+
 /// A run that goes on.
 struct Resumed {
     run: Run,
@@ -405,7 +449,7 @@ impl Resumed {
         if path.is_file() {
             return Err(Error::file(
                 path,
-                "--resume wants a run's folder; its newest checkpoint is taken",
+                "is a file; --resume wants a run's folder, and takes its newest checkpoint",
             ));
         }
         let run = Run::open(path)?;

@@ -247,10 +247,11 @@ impl Pool {
             return Err(Error::file(
                 source.origin(),
                 format!(
-                    "DATA has {}, fewer than one batch of {}; give a smaller --batch or more \
-                     pictures",
+                    "DATA has {}, fewer than one batch of {}; give {}more pictures",
                     count(len, "picture"),
-                    options.batch
+                    options.batch,
+                    // Batch norm needs two.
+                    if len < 2 { String::new() } else { format!("--batch {len}, or ") }
                 ),
             ));
         }

@@ -20,6 +20,16 @@ pub enum Preset {
     Paper,
 }
 
+impl fmt::Display for Preset {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pytorch => "pytorch",
+            Self::Paper => "paper",
+        })
+    }
+}
+
 /// The law of a latent vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

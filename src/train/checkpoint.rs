@@ -192,7 +192,10 @@ fn unreadable(bytes: &[u8], error: &SafeTensorError) -> String {
 }
 
 fn cut_short(len: usize) -> String {
-    format!("is cut short (only {len} bytes are left of it); use an earlier checkpoint")
+    format!(
+        "is cut short (only {len} bytes are left of it); use another checkpoint, or delete it to \
+         have its run go on from the one before"
+    )
 }
 
 /// Where the last tensor ends, by the header.
@@ -390,7 +393,7 @@ mod tests {
             out.write_all(&half[..300])?;
             Err(io::ErrorKind::StorageFull.into())
         });
-        assert!(text.unwrap_err().to_string().ends_with("cannot be written: the disk is full"));
+        assert!(text.unwrap_err().to_string().contains("cannot be written: the disk is full"));
         assert_eq!(fs::read(&path).unwrap(), bytes);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file is left");
 

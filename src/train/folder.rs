@@ -196,7 +196,8 @@ impl Folder {
         Err(first_error.unwrap_or_else(|| {
             Error::file(
                 &self.path,
-                "the run has no checkpoint yet: it was stopped before it saved its first",
+                "the run has no checkpoint yet, as it was stopped before it saved its first; start a \
+                 new run",
             )
         }))
     }

@@ -194,9 +194,8 @@ fn diverged(line: &LogLine, non_finite: NonFinite) -> Option<String> {
         format!("{name} became {value}")
     };
     Some(format!(
-        "at step {} {what}: the training has diverged, and the last good checkpoint is kept; \
-         resume from it or start anew with lower --lr-d and --lr-g, a lower --beta1, or another \
-         --seed",
+        "at step {} {what}: the training has diverged; start anew with lower --lr-d and --lr-g, a \
+         lower --beta1, or another --seed",
         line.step
     ))
 }

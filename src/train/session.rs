@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Loader, LoaderOptions, Prepare, Skipped, Source, write_skipped};
+use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::sample::{BATCH, Sampler};
@@ -115,21 +115,19 @@ fn preview_due(before: u64, now: u64, every: u64) -> bool {
 }
 
 impl Session {
-    /// Brings a trainer, its pictures and its run together. `seconds` have been trained before.
+    /// Brings a trainer, its pictures and its run together. The loader stands at the trainer's step;
+    /// `seconds` have been trained before.
     ///
     /// # Errors
-    /// [`Error::File`] where the pictures cannot be read or the folder not be written;
-    /// [`Error::Memory`] where the generator does not fit beside the training.
+    /// [`Error::File`] where the folder cannot be written; [`Error::Memory`] where the generator does not fit beside the training.
     pub fn new(
         run: Run,
         options: RunOptions,
         source: Arc<Source>,
-        loader: &LoaderOptions,
+        loader: Loader,
         trainer: Trainer,
         seconds: f64,
     ) -> Result<Self> {
-        let loader =
-            Loader::start(Arc::clone(&source), options.prepare.clone(), loader, trainer.steps())?;
         let sampler = trainer.sampler(BATCH)?;
         let model = trainer.recipe().model;
         let seeds: Vec<u64> = (0..PREVIEW).collect();
@@ -198,7 +196,12 @@ impl Session {
             }
             let now = self.trainer.images();
             self.progress.advance(now);
-            if due(before, now, rhythm.report_every) {
+            let last = now >= self.options.images;
+            if last {
+                // So that the last line has the last steps' numbers.
+                self.settle()?;
+            }
+            if last || due(before, now, rhythm.report_every) {
                 self.report()?;
             }
             if preview_due(before, now, rhythm.preview_every) {
@@ -210,17 +213,17 @@ impl Session {
             self.note_skipped()?;
         }
         self.settle()?;
-        if !self.window.is_empty() {
+        let images = self.trainer.images();
+        if images > self.last_report.1 {
             self.report()?;
         }
-        let images = self.trainer.images();
-        if self.trainer.steps() > 0 {
-            if !self.run.checkpoint_path(images).exists() {
-                self.save()?;
-            }
-            if !self.run.fakes_path(images).exists() {
-                self.preview()?;
-            }
+        // Also before the first step: what was interrupted there can be resumed.
+        // A file of that name may also be left from before a kill, with `latest` naming another.
+        if self.saved.as_ref() != Some(&self.run.checkpoint_path(images)) {
+            self.save()?;
+        }
+        if !self.run.fakes_path(images).exists() {
+            self.preview()?;
         }
         self.draw()?;
         Ok(ending)
@@ -305,8 +308,9 @@ impl Session {
         });
         if let Some((name, _)) = broken {
             return Err(Error::Diverged(format!(
-                "{name} holds a number that is not finite: training has diverged. Lower --lr-g and \
-                 --lr-d, or start again with another --seed"
+                "at step {} {name} holds a number that is not finite: the training has diverged; \
+                 start anew with lower --lr-d and --lr-g, or another --seed",
+                self.trainer.steps()
             )));
         }
         let images = self.trainer.images();
@@ -373,13 +377,17 @@ impl Session {
 
     /// An error that ended the training, with the way back.
     fn with_checkpoint(&self, error: Error) -> Error {
-        let back = match self.saved.clone().or_else(|| self.run.latest()) {
-            Some(path) => format!(
-                "; the checkpoint {} is intact: dcgan train --resume {}",
-                path.display(),
-                self.run.path().display()
+        let run = self.run.path().display();
+        let back = match (self.saved.clone().or_else(|| self.run.latest()), &error) {
+            // To resume would be to diverge again: nothing that decides the numbers can be changed.
+            (Some(path), Error::Diverged(_)) => {
+                format!("; the checkpoint {} is from before that", path.display())
+            }
+            (Some(path), _) => format!(
+                "; the checkpoint {} is intact: go on from it with dcgan train --resume {run}",
+                path.display()
             ),
-            None => "; there is no checkpoint yet".into(),
+            (None, _) => format!("; {run} has no checkpoint yet"),
         };
         match error {
             Error::Diverged(what) => Error::Diverged(what + &back),
@@ -408,8 +416,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
          device    {}\n\
          memory    {} planned ({} of them state)",
         options.data_description,
-        serde_json::to_value(model.preset)
-            .map_or(String::new(), |v| v.as_str().unwrap_or("").into()),
+        model.preset,
         model.size.height,
         model.size.width,
         model.channels,

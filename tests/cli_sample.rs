@@ -1,0 +1,152 @@
+//! `dcgan sample`: the same seed gives the same picture, whatever stands beside it.
+
+use std::fs;
+use std::path::Path;
+
+use dcgan::device::{Device, State};
+use dcgan::models::dcgan::LatentLaw;
+use dcgan::pictures;
+use dcgan::sample::{BATCH, Sampler};
+use dcgan::tensor::Tensor;
+use dcgan::train::ModelFile;
+use dcgan::train::step::seeded_latents;
+use npyz::WriterBuilder as _;
+
+use crate::cli::{Place, TINY, latest, names};
+use crate::support::gpu_selection;
+
+const CPU: &[&str] = &["--device", "cpu"];
+
+/// Writes numbers as a NumPy file.
+pub(crate) fn write_npy<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], numbers: &[T]) {
+    let file = fs::File::create(path).unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+    let mut writer = options.writer(file).begin_nd().unwrap();
+    writer.extend(numbers.iter().copied()).unwrap();
+    writer.finish().unwrap();
+}
+
+/// A trained run.
+fn trained() -> (Place, String) {
+    let place = Place::new();
+    let run = place.train("runs", &[CPU, &["--batch", "8", "--images", "160"]]);
+    (place, run.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_seed_makes_the_same_picture_whatever_stands_beside_it() {
+    let (place, run) = trained();
+    let checkpoint = latest(Path::new(&run));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let sample = |model: &str, seeds: &str, out: &str| {
+        place.dcgan(&[&["sample", model, "--seeds", seeds, "--out", out], CPU]).ok().stdout
+    };
+    assert_eq!(sample(&run, "0-9", "ten"), "10 pictures in ten\n");
+    let ten = names(&place.path("ten"));
+    assert_eq!(ten, (0..10).map(|i| format!("seed{i:04}.png")).collect::<Vec<_>>());
+    sample(&run, "3", "one");
+    sample(&run, "0-40", "many");
+    sample(checkpoint, "40,3,39-39", "some");
+    assert_eq!(names(&place.path("many")).len(), 41);
+    assert_eq!(names(&place.path("some")), ["seed0003.png", "seed0039.png", "seed0040.png"]);
+    let read = |name: &str| fs::read(place.path(name)).unwrap();
+    for other in ["ten", "many", "some"] {
+        assert!(read("one/seed0003.png") == read(&format!("{other}/seed0003.png")), "{other}");
+    }
+    assert!(read("many/seed0039.png") == read("some/seed0039.png"));
+    assert!(read("ten/seed0003.png") != read("ten/seed0004.png"));
+    let picture = image::open(place.path("one/seed0003.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (16, 16));
+}
+
+#[test]
+fn the_last_preview_is_the_grid_of_the_same_seeds_on_every_device() {
+    let gpu = gpu_selection();
+    for device in [Some("cpu"), gpu.as_deref()].into_iter().flatten() {
+        let place = Place::new();
+        let words = ["--device", device, "--batch", "4", "--images", "8"];
+        let run = place.train("runs", &[&words]);
+        let run_path = run.to_str().unwrap();
+        let sample = ["sample", run_path, "--grid", "8x8", "grid.png", "--device", device];
+        let outcome = place.dcgan(&[&sample]).ok();
+        assert_eq!(outcome.stdout, "64 pictures in grid.png\n");
+        let grid = image::open(place.path("grid.png")).unwrap();
+        let preview = image::open(run.join("fakes-000000008.png")).unwrap();
+        assert!(grid.as_bytes() == preview.as_bytes(), "on {device}");
+        assert!(!place.path("samples").exists(), "--grid alone writes the grid alone");
+    }
+}
+
+#[test]
+fn a_grid_has_the_layout_asked_for() {
+    let (place, run) = trained();
+    let grid = |words: &[&str]| {
+        place.dcgan(&[&["sample", &run, "--seeds", "0-7", "--grid"], words, CPU]).ok();
+        image::open(place.path(words[words.len() - 1])).unwrap()
+    };
+    let (wide, tall) = (grid(&["4x2", "wide.png"]), grid(&["2x4", "tall.png"]));
+    assert_eq!((wide.width(), wide.height()), (tall.height(), tall.width()));
+    assert!(wide.width() > wide.height());
+    assert!(grid(&["free.png"]).width() > 0);
+    // Both at once.
+    place.dcgan(&[&["sample", &run, "--seeds", "1", "--grid", "g.png", "--out", "o"], CPU]).ok();
+    assert!(place.path("g.png").exists() && place.path("o/seed0001.png").exists());
+}
+
+#[test]
+fn latents_from_a_file_and_numbers_to_one() {
+    let (place, run) = trained();
+    let latents = seeded_latents(&[3, 11], 8, LatentLaw::Normal);
+    write_npy(&place.path("z.npy"), &[2, 8], latents.f32s());
+    place.dcgan(&[&["sample", &run, "--latents", "z.npy", "--out", "from-file"], CPU]).ok();
+    place.dcgan(&[&["sample", &run, "--seeds", "3,11", "--out", "from-seeds"], CPU]).ok();
+    let read = |name: &str| fs::read(place.path(name)).unwrap();
+    assert_eq!(names(&place.path("from-file")), ["latent0000.png", "latent0001.png"]);
+    assert!(read("from-file/latent0000.png") == read("from-seeds/seed0003.png"));
+    assert!(read("from-file/latent0001.png") == read("from-seeds/seed0011.png"));
+
+    let npy = ["sample", &run, "--seeds", "3,11", "--format", "npy", "--out", "numbers"];
+    place.dcgan(&[&npy, CPU]).ok();
+    assert_eq!(names(&place.path("numbers")), ["samples.npy"]);
+    let bytes = read("numbers/samples.npy");
+    let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
+    assert_eq!(npy.shape(), [2, 16, 16, 3]);
+    let numbers = npy.into_vec::<f32>().unwrap();
+    assert!(numbers.iter().all(|x| (-1.0..=1.0).contains(x)));
+    // The same pictures as the PNGs.
+    for (i, seed) in [(0, "seed0003.png"), (1, "seed0011.png")] {
+        let picture = pictures::single(&numbers, [2, 16, 16, 3], i).unwrap();
+        let file = image::open(place.path("from-seeds").join(seed)).unwrap();
+        assert!(picture.as_bytes() == file.as_bytes(), "{seed}");
+    }
+}
+
+#[test]
+fn the_average_is_the_default_and_raw_weights_differ() {
+    let (place, run) = trained();
+    place.dcgan(&[&["sample", &run, "--seeds", "5", "--out", "average"], CPU]).ok();
+    place.dcgan(&[&["sample", &run, "--seeds", "5", "--raw", "--out", "raw"], CPU]).ok();
+    let model = ModelFile::load(&latest(Path::new(&run))).unwrap();
+    let z = seeded_latents(&[5], 8, LatentLaw::Normal);
+    for (folder, raw) in [("average", false), ("raw", true)] {
+        let mut state = State::new(&Device::Cpu);
+        let prefix = model.load_generator(&mut state, raw).unwrap();
+        let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH).unwrap();
+        let picture: Tensor = sampler.sample(&mut state, &z).unwrap();
+        let wanted = pictures::single(picture.f32s(), [1, 16, 16, 3], 0).unwrap();
+        let file = image::open(place.path(folder).join("seed0005.png")).unwrap();
+        assert!(wanted.as_bytes() == file.as_bytes(), "{folder}");
+    }
+    let read = |name: &str| fs::read(place.path(name)).unwrap();
+    assert!(read("average/seed0005.png") != read("raw/seed0005.png"));
+
+    // Without an average both are the same.
+    let flags = ["--batch", "8", "--images", "80", "--ema", "0"];
+    let words = [&["train", "--out", "no-ema"], TINY, CPU, &flags].concat();
+    place.dcgan(&[&words]).ok();
+    let run = place.only_run("no-ema");
+    let run = run.to_str().unwrap();
+    place.dcgan(&[&["sample", run, "--seeds", "5", "--out", "a"], CPU]).ok();
+    place.dcgan(&[&["sample", run, "--seeds", "5", "--raw", "--out", "b"], CPU]).ok();
+    assert!(read("a/seed0005.png") == read("b/seed0005.png"));
+}
