@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `data_formats` | each picture format gives the pixels that were put into it, upright |
 //! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
@@ -17,6 +18,7 @@
 //! | `training` | training steps against PyTorch's |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli_tools;
 mod data_formats;
 mod data_loader;
 mod data_sources;
