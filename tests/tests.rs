@@ -2,10 +2,11 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
-//! | `cli` | helper: the program as a user runs it |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_sample` | pictures from runs and checkpoints |
+//! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
+//! | `cli` | helper: the program as a user runs it |
 //! | `data_formats` | each picture format gives the pixels that were put into it, upright |
 //! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
@@ -24,6 +25,7 @@
 mod cli;
 mod cli_errors;
 mod cli_sample;
+mod cli_tools;
 mod cli_train;
 mod data_formats;
 mod data_loader;
