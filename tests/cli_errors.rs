@@ -93,7 +93,7 @@ fn flags_of_train_that_cannot_work() {
         (&["--preset", "dcgan"], 2, &["--preset"]),
         (&["--crop", "left"], 2, &["--crop"]),
         (&["--cache", "on", "--crop", "random", "--device", "cpu"], 2, &["--cache", "auto"]),
-        (&["--seed", "-1"], 2, &["--seed"]),
+        (&["--seed", "-1"], 2, &["--seed", "whole number from 0"]),
         (&["--device", "abacus"], 1, &["--device abacus", "cpu"]),
         (&["--device", "99"], 1, &["--device 99", "cpu"]),
         (&["--device", "cpu", "--out", "file"], 1, &["file", "folder"]),

@@ -113,11 +113,11 @@ impl Sample {
             return Err(Error::flag("--grid", what));
         }
 
+        let device = Device::open(self.device.as_deref(), false)?;
         // Before the work: what cannot be written should not be waited for.
         if let Some(out) = &self.out {
             make_folder(out)?;
         }
-        let device = Device::open(self.device.as_deref(), false)?;
         let mut state = State::new(&device);
         let prefix = model.load_generator(&mut state, self.raw)?;
         let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH)?;

@@ -25,6 +25,10 @@ fn at_least(least: usize) -> impl Fn(&str) -> std::result::Result<usize, String>
     }
 }
 
+fn parse_seed(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
+}
+
 /// A positive number.
 fn positive(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
@@ -135,7 +139,7 @@ struct RecipeFlags {
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
     /// Decides initial weights, latents and the order of pictures [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     seed: Option<u64>,
     /// The generator's learning rate [default: 0.0002]
     #[arg(long, value_name = "RATE", value_parser = positive)]

@@ -386,7 +386,7 @@ mod tests {
         let line = healthy(3);
         let text = fatal(line, NonFinite { gradients: 2, ..none });
         assert!(text.starts_with("at step 150 2 numbers of the gradients became NaN"), "{text}");
-        assert!(text.contains("last good checkpoint is kept") && text.contains("--lr-d"), "{text}");
+        assert!(text.contains("has diverged; start anew") && text.contains("--lr-d"), "{text}");
         let text = fatal(line, NonFinite { gradients: 2, weights: 1 });
         assert!(text.contains("1 number of the weights"), "{text}");
         let text = fatal(LogLine { loss_g: f32::NAN, ..line }, none);
