@@ -80,8 +80,7 @@ fn high_water_mark(status: &str) -> Option<u64> {
 /// Bytes that are copied at a time: more than the caches of most processors hold.
 const COPIED: usize = 128 << 20;
 
-/// Bytes per second, read and written, that all cores copy within memory; takes a fraction of a
-/// second.
+/// Bytes per second, read and written, that all cores copy within memory; takes about a second.
 #[must_use]
 pub fn measure_copies() -> f64 {
     let from = vec![1_u8; COPIED];
@@ -98,12 +97,13 @@ pub fn measure_copies() -> f64 {
         * COPIED as f64
 }
 
-/// The least time of several runs of `work`, in seconds; the first does not count.
+/// The least time of several runs of `work`, in seconds; the first does not count. For about a
+/// second, as other programs may take the cores for a while.
 pub(crate) fn best_seconds(mut work: impl FnMut()) -> f64 {
     work();
     let start = Instant::now();
     let (mut best, mut runs) = (f64::INFINITY, 0);
-    while runs < 3 || (start.elapsed() < Duration::from_millis(400) && runs < 100) {
+    while runs < 3 || (start.elapsed() < Duration::from_secs(1) && runs < 1000) {
         let start = Instant::now();
         work();
         best = best.min(start.elapsed().as_secs_f64());

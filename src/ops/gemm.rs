@@ -70,10 +70,10 @@ pub(super) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool
 }
 
 /// Rows and columns of the matrices that measure the CPU.
-const SIDE: usize = 2048;
+const SIDE: usize = 1536;
 
 /// Floating-point operations per second of a large matrix product on all cores: what the CPU's
-/// kernels are held against. Takes a second or so.
+/// kernels are held against. Takes about a second.
 #[must_use]
 pub fn measure_matmul_peak() -> f64 {
     let a = vec![0.5_f32; SIDE * SIDE];
