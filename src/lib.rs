@@ -47,7 +47,7 @@
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
-//! | [`bench`], [`check`] | how fast a device is, and whether it computes what it should |
+//! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
 //!
