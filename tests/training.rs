@@ -107,7 +107,10 @@ impl Reference {
 /// Largest absolute difference; NaN where any number is.
 fn worst(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m: f32, d| if d <= m || m.is_nan() { m } else { d })
 }
 
 fn check(name: &str, preset: Preset, device: &Device) {

@@ -77,6 +77,10 @@ mod tests {
         assert!(settle(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
         let full = settle(Err(io::ErrorKind::StorageFull.into()));
         let text = full.map_err(|e| e.to_string());
-        assert_eq!(text, Err("standard output: cannot be written: the disk is full, so make room on it first".into()));
+        assert_eq!(
+            text,
+            Err("standard output: cannot be written: the disk is full, so make room on it first"
+                .into())
+        );
     }
 }
