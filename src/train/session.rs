@@ -95,6 +95,8 @@ pub struct Session {
     diversity: Option<f32>,
     skipped: Vec<Skipped>,
     saved: Option<PathBuf>,
+    /// The run's log so far.
+    log: Vec<LogLine>,
 }
 
 /// Whether something that happens every `every` pictures is due between `before` and `now`.
@@ -133,6 +135,7 @@ impl Session {
         let seeds: Vec<u64> = (0..PREVIEW).collect();
         let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
         let images = trainer.images();
+        let log = run.log()?;
         let now = Instant::now();
         let mut session = Self {
             progress: Progress::new(options.images, images, std::io::stderr().is_terminal()),
@@ -152,6 +155,7 @@ impl Session {
             diversity: None,
             skipped: Vec::new(),
             saved: None,
+            log,
         };
         session.look_at_reals()?;
         Ok(session)
@@ -275,6 +279,7 @@ impl Session {
         };
         self.last_report = (Instant::now(), images);
         self.run.append_log(&line)?;
+        self.log.push(line);
         self.progress.report(&line);
         for finding in self.health.check(&line, NonFinite::default()) {
             match finding {
@@ -321,12 +326,11 @@ impl Session {
 
     /// Writes `losses.png`.
     fn plot(&self) -> Result<()> {
-        let log = self.run.log()?;
-        if log.len() < 2 {
+        if self.log.len() < 2 {
             return Ok(());
         }
         let name = self.run.path().file_name().unwrap_or_default().to_string_lossy();
-        plot::save(&self.run.losses_path(), &log, &name)
+        plot::save(&self.run.losses_path(), &self.log, &name)
     }
 
     /// Writes the plot and the timelapse.
