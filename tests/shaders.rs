@@ -23,7 +23,12 @@ fn every_kernel_is_written_for_all_back_ends() {
         }
     }
     for software in [true, false] {
-        let caps = Caps { workgroup_memory: 16_384, groups_per_dimension: 65_535, software };
+        let caps = Caps {
+            workgroup_memory: 16_384,
+            groups_per_dimension: 65_535,
+            software,
+            subgroup: None,
+        };
         for sample in samples() {
             let (tape, _, _) = sample.tape().unwrap();
             let options = dcgan::program::Options::default();

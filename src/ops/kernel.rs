@@ -99,6 +99,15 @@ pub struct Lowered {
     pub scratch: Vec<u64>,
 }
 
+/// One of several ways to compute the same op on a GPU: another tiling, another algorithm.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// What tells it from the op's other variants, in a few words: a tuner's cache names it.
+    pub name: String,
+    /// Its dispatches.
+    pub lowered: Lowered,
+}
+
 /// What the lowering of an op may know of the GPU.
 #[derive(Clone, Debug)]
 pub struct Caps {
@@ -109,6 +118,8 @@ pub struct Caps {
     /// Whether the adapter is a CPU: register tiles then beat workgroup memory (on llvmpipe a
     /// barrier costs more than the loads it saves).
     pub software: bool,
+    /// The size of every subgroup, where kernels may use subgroup operations.
+    pub subgroup: Option<u32>,
 }
 
 /// Splits `count` workgroups over x and y (and pads the last row), because one dimension holds

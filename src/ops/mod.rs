@@ -27,7 +27,7 @@ mod tile;
 
 pub use gemm::measure_matmul_peak;
 pub use kernel::{
-    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, fold_groups, padded_bytes,
+    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, Variant, fold_groups, padded_bytes,
 };
 
 /// Where an op stands on a tape: its inputs and output, with their shapes.
@@ -140,6 +140,15 @@ pub trait Op: Debug + Any + Send + Sync {
     /// [`Error::Memory`] where a buffer would be larger than the device can bind.
     fn lower(&self, _site: &Site, _caps: &Caps) -> Result<Lowered> {
         unreachable!("{} is no kernel", self.name());
+    }
+
+    /// All the ways to compute the op on the GPU, the default one (that of [`Op::lower`]) first. All
+    /// give the same numbers but for rounding; a tuner picks the fastest.
+    ///
+    /// # Errors
+    /// Those of [`Op::lower`].
+    fn variants(&self, site: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(vec![Variant { name: "default".into(), lowered: self.lower(site, caps)? }])
     }
 
     /// Floating-point operations, for reports and for cutting submits by time.

@@ -364,7 +364,12 @@ pub(super) mod tests {
 
     /// Devices that take every path: either tiling, grids that must be folded, no workgroup memory.
     pub(crate) fn devices() -> [Caps; 4] {
-        let gpu = Caps { workgroup_memory: 16384, groups_per_dimension: 65535, software: false };
+        let gpu = Caps {
+            workgroup_memory: 16384,
+            groups_per_dimension: 65535,
+            software: false,
+            subgroup: None,
+        };
         [
             gpu.clone(),
             Caps { software: true, ..gpu.clone() },

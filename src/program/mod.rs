@@ -303,6 +303,7 @@ fn caps(gpu: &Gpu) -> Caps {
         workgroup_memory: limits.workgroup_memory,
         groups_per_dimension: limits.groups_per_dimension,
         software: limits.software,
+        subgroup: limits.subgroup,
     }
 }
 
