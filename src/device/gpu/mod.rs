@@ -22,12 +22,14 @@ mod profile;
 mod program;
 mod ring;
 mod status;
+mod tune;
 
 pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
 pub use buffer::GpuBuffer;
 pub use peak::{Peak, measure_peak};
 pub use profile::Timing;
 pub use program::{GpuProgram, Ticket};
+pub use tune::{Candidate, Contest, Verdict};
 
 use buffer::Pending;
 use kernel::Kernel;
@@ -229,6 +231,12 @@ impl Gpu {
     #[must_use]
     pub fn caps(&self) -> &GpuLimits {
         &self.inner.limits
+    }
+
+    /// Whether kernels keep the compiler's checks.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.inner.checked
     }
 
     /// Bytes of all buffers that exist on this GPU.
