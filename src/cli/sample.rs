@@ -9,6 +9,7 @@ use npyz::WriterBuilder;
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
+use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::folder;
@@ -17,6 +18,7 @@ use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::seeds::Seeds;
+use super::tuning;
 
 /// How pictures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,6 +67,10 @@ pub(super) struct Sample {
     /// GPU, else the CPU]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
+    tune: Option<Effort>,
 }
 
 /// A layout: columns and rows.
@@ -120,7 +126,14 @@ impl Sample {
         }
         let mut state = State::new(&device);
         let prefix = model.load_generator(&mut state, self.raw)?;
-        let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH)?;
+        let tape = Sampler::tape(&model.recipe.model, prefix, BATCH)?;
+        let choices = match self.tune {
+            None if model.choices.device == device.name() => {
+                tuning::choose_again(&[&tape], &device, &model.choices)
+            }
+            effort => tuning::choose(&[&tape], &device, effort.unwrap_or(Effort::Off))?,
+        };
+        let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH, &choices)?;
         let samples = sampler.sample(&mut state, &latents)?;
         let &[n, h, w, c] = samples.shape() else { unreachable!("a sampler gives pictures") };
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::dcgan::Size;
+use crate::program::Choices;
 use crate::tensor::Tensor;
 
 use super::checkpoint;
@@ -18,6 +19,7 @@ const RECIPE: &str = "dcgan.recipe";
 const STEP: &str = "dcgan.step";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
+const KERNELS: &str = "dcgan.kernels";
 
 /// A checkpoint that was read and understood.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct ModelFile {
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// The variants that its kernels ran; none where the file does not say.
+    pub choices: Choices,
     /// The tensors, as files hold them.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -50,6 +54,10 @@ impl ModelFile {
         let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
         let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
         let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
+        let choices = match file.metadata.get(KERNELS) {
+            Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
+            None => Choices::default(),
+        };
         let Size { height, width } = recipe.model.size;
         let params = step::params(&recipe.model, recipe.ema > 0)
             .map_err(|_| fail(format!("it names networks of {height}x{width}, which are none")))?;
@@ -65,7 +73,7 @@ impl ModelFile {
                 return Err(fail(what));
             }
         }
-        Ok(Self { path: path.to_owned(), recipe, step, seconds, tensors: file.tensors })
+        Ok(Self { path: path.to_owned(), recipe, step, seconds, choices, tensors: file.tensors })
     }
 
     /// Puts the generator's tensors onto a device: the averaged ones, or, where there are none or
@@ -94,13 +102,17 @@ impl Trainer {
         seconds: f64,
     ) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
-        let metadata = [
+        let mut metadata = vec![
             (RECIPE, recipe),
             (STEP, self.steps().to_string()),
             (SECONDS, seconds.to_string()),
             (PROGRAM, format!("dcgan {}", env!("CARGO_PKG_VERSION"))),
         ];
-        let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+        if !self.choices().kernels.is_empty() {
+            let choices = serde_json::to_string(self.choices()).expect("choices are plain data");
+            metadata.push((KERNELS, choices));
+        }
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         Ok((self.tensors()?, metadata))
     }
 }

@@ -128,7 +128,8 @@ impl<'a> Arena<'a> {
     fn new(gpu: &'a Gpu, contest: &'a Contest, thorough: bool) -> Result<Self> {
         let mut buffers = Vec::new();
         for (i, &(len, dtype)) in contest.inputs.iter().enumerate() {
-            let buffer = gpu.create_buffer(crate::ops::padded_bytes(len, dtype), "tuning: input")?;
+            let buffer =
+                gpu.create_buffer(crate::ops::padded_bytes(len, dtype), "tuning: input")?;
             gpu.write(&buffer, 0, &numbers(i, buffer.bytes() as usize, dtype))?;
             buffers.push(buffer);
         }
