@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_tuning_is_told_in_one_line() {
-        let summary = Summary { measured: 7, faster: 3, left: 0, seconds: 3.14 };
+        let summary = Summary { measured: 7, faster: 3, left: 0, seconds: 3.06 };
         let text = "tuning    7 kernels for card in 3.1s: 3 of them are faster than before";
         assert_eq!(line("card", summary), text);
         let rest = line("card", Summary { left: 2, ..summary });
