@@ -66,7 +66,7 @@ impl Teller {
 fn line(device: &str, summary: Summary) -> String {
     let Summary { measured, faster, left, seconds } = summary;
     let mut text = format!(
-        "tuning    {measured} kernels for {device} in {}: {faster} of them are faster than before",
+        "tuning    {measured} kernels for {device} in {}: {faster} of them run faster than by default",
         human::duration(seconds)
     );
     if left > 0 {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_tuning_is_told_in_one_line() {
         let summary = Summary { measured: 7, faster: 3, left: 0, seconds: 3.06 };
-        let text = "tuning    7 kernels for card in 3.1s: 3 of them are faster than before";
+        let text = "tuning    7 kernels for card in 3.1s: 3 of them run faster than by default";
         assert_eq!(line("card", summary), text);
         let rest = line("card", Summary { left: 2, ..summary });
         assert_eq!(rest, format!("{text}; 2 are left for the next time, or for --tune full"));

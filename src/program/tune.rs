@@ -113,6 +113,9 @@ struct Kernel<'a> {
     op: &'a dyn Op,
     site: Site,
     variants: Vec<Variant>,
+    /// Which of the programs runs it, and the operations of all its runs there.
+    program: usize,
+    flops: u64,
 }
 
 impl Kernel<'_> {
@@ -166,27 +169,30 @@ impl Kernel<'_> {
     }
 }
 
-/// The kernels of `tapes` that can run in several ways, each once, those of most operations first.
+/// The kernels of `tapes` that can run in several ways, each once: those of the first program
+/// first, and within a program those of most operations.
 fn kernels<'a>(tapes: &[&'a Tape], gpu: &Gpu) -> Vec<Kernel<'a>> {
     let caps = caps(gpu);
     let mut kernels: Vec<Kernel<'a>> = Vec::new();
-    for tape in tapes {
+    for (program, tape) in tapes.iter().enumerate() {
         let units = Units::of(tape, true, true).units;
         for node in units.iter().filter(|unit| !unit.fused).map(|unit| unit.nodes[0]) {
             let op = &*tape.nodes()[node].op;
             let site = tape.site(tape.var(node));
             let key = key(op, &site);
-            if kernels.iter().any(|kernel| kernel.key == key) {
+            let flops = op.flops(&site);
+            if let Some(known) = kernels.iter_mut().find(|kernel| kernel.key == key) {
+                known.flops += if known.program == program { flops } else { 0 };
                 continue;
             }
             // One that cannot be lowered is reported when the program is planned.
             let variants = op.variants(&site, &caps).unwrap_or_default();
             if variants.len() > 1 {
-                kernels.push(Kernel { key, op, site, variants });
+                kernels.push(Kernel { key, op, site, variants, program, flops });
             }
         }
     }
-    kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.op.flops(&kernel.site)));
+    kernels.sort_by_key(|kernel| (kernel.program, std::cmp::Reverse(kernel.flops)));
     kernels
 }
 
