@@ -59,8 +59,10 @@ const BETTER: f64 = 0.97;
 /// Of the best time so far, what a candidate may take at a glimpse, and after its first turn.
 const GLIMPSE: f64 = 2.0;
 const TURN: f64 = 1.3;
-/// Turns of a candidate: in a quick contest, and in a thorough one.
-const TURNS: [usize; 2] = [3, 11];
+/// Turns of a candidate: of long and of short kernels in a quick contest, and in a thorough one.
+const TURNS: [usize; 3] = [3, 9, 11];
+/// Seconds from which on a turn is long: what else the machine does matters less then.
+const LONG: f64 = 3e-3;
 /// What one turn should last, in seconds, if a device is as fast as [`RATE`] says; shorter kernels
 /// run several times.
 const LASTS: f64 = 0.015;
@@ -223,7 +225,13 @@ impl<'a> Arena<'a> {
             };
             // The first run is slower: memory is cleared, and software adapters compile only now.
             self.time(&dispatches, self.cut / 4.0, 1)?;
-            let seconds = self.time(&dispatches, self.cut / 4.0, 1)?;
+            let mut seconds = self.time(&dispatches, self.cut / 4.0, 1)?;
+            for _ in 1..TURNS[0] {
+                // A short time may be an accident.
+                if seconds * self.cut < LONG {
+                    seconds = seconds.min(self.time(&dispatches, self.cut / 4.0, 1)?);
+                }
+            }
             verdict.seconds[at] = Some(seconds);
             best = best.min(seconds);
             if at == 0 || thorough || seconds < GLIMPSE * best {
@@ -236,18 +244,23 @@ impl<'a> Arena<'a> {
 
     /// Times the candidates in turns, so that what slows the machine for a while slows all.
     fn turns(&self, entrants: &mut Vec<Entrant>, thorough: bool) -> Result<()> {
-        let runs = |e: &Entrant| (LEAST / (e.seconds * self.cut).max(1e-7)).clamp(1.0, 20.0) as u32;
+        let lasts = |e: &Entrant| e.seconds * self.cut;
+        let is_long = entrants.iter().map(lasts).fold(f64::INFINITY, f64::min) > LONG;
+        let runs = |e: &Entrant| (LEAST / lasts(e).max(1e-7)).clamp(1.0, 20.0) as u32;
         let counts: Vec<(usize, u32)> = entrants.iter().map(|e| (e.at, runs(e))).collect();
         let runs = |at: usize| counts.iter().find(|c| c.0 == at).map_or(1, |c| c.1);
-        for turn in 0..TURNS[usize::from(thorough)] {
+        let turns = TURNS[if thorough { 2 } else { usize::from(!is_long) }];
+        for turn in 0..turns {
             for entrant in entrants.iter_mut() {
                 let seconds = self.time(&entrant.dispatches, self.cut, runs(entrant.at))?;
                 // A glimpse is too short to count.
                 let known = if turn == 0 { f64::INFINITY } else { entrant.seconds };
                 entrant.seconds = seconds.min(known);
             }
-            let best = entrants.iter().map(|e| e.seconds).fold(f64::INFINITY, f64::min);
-            entrants.retain(|e| e.at == 0 || thorough || e.seconds < TURN * best);
+            if !thorough && (is_long || turn + 1 >= TURNS[0]) {
+                let best = entrants.iter().map(|e| e.seconds).fold(f64::INFINITY, f64::min);
+                entrants.retain(|e| e.at == 0 || e.seconds < TURN * best);
+            }
         }
         Ok(())
     }
