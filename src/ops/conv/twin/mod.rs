@@ -1,0 +1,43 @@
+//! The convolutions on the CPU: by minimal filtering where that saves multiplications, else as a
+//! matrix product of patches.
+
+use super::{Call, ConvSpec, Site};
+
+mod patches;
+mod toom;
+mod winograd;
+
+pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
+    winograd::conv2d_scratch(spec, s, threads).unwrap_or_else(|| patches::conv2d_scratch(spec, s))
+}
+
+pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
+    match winograd::conv2d_scratch(spec, s, 1) {
+        Some(_) => winograd::conv2d(spec, s, call),
+        None => patches::conv2d(spec, s, call),
+    }
+}
+
+pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
+    winograd::conv_transpose2d_scratch(spec, s, threads)
+        .unwrap_or_else(|| patches::conv_transpose2d_scratch(spec, s))
+}
+
+pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
+    match winograd::conv_transpose2d_scratch(spec, s, 1) {
+        Some(_) => winograd::conv_transpose2d(spec, s, call),
+        None => patches::conv_transpose2d(spec, s, call),
+    }
+}
+
+pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
+    winograd::conv_weight_grad_scratch(spec, s, threads)
+        .unwrap_or_else(|| patches::conv_weight_grad_scratch(spec, s))
+}
+
+pub(super) fn conv_weight_grad(spec: &ConvSpec, s: &Site, call: Call<'_>) {
+    match winograd::conv_weight_grad_scratch(spec, s, 1) {
+        Some(_) => winograd::conv_weight_grad(spec, s, call),
+        None => patches::conv_weight_grad(spec, s, call),
+    }
+}
