@@ -12,82 +12,148 @@
 use std::array::from_fn;
 use std::ops::{Add, Sub};
 
+use pulp::{Arch, Simd, WithSimd};
+
 /// Numbers that are transformed beside each other.
 pub(super) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> {
-    /// How many they are.
-    const LEN: usize;
-    /// All zero.
-    const ZERO: Self;
-    /// The first [`Lane::LEN`] of a slice.
-    fn load(from: &[f32]) -> Self;
-    /// Writes them to the start of a slice.
-    fn store(self, to: &mut [f32]);
     /// Half of each.
     fn half(self) -> Self;
+    /// Their negatives.
+    fn neg(self) -> Self;
 }
 
+/// How lanes are read and written: one number at a time, or as many as a register holds.
+pub(super) trait Width: Copy {
+    /// The lanes.
+    type Lane: Lane;
+    /// All zero.
+    fn zero(self) -> Self::Lane;
+    /// The first numbers of a slice.
+    fn load(self, from: &[f32]) -> Self::Lane;
+    /// Writes numbers to the start of a slice.
+    fn store(self, lane: Self::Lane, to: &mut [f32]);
+}
+
+/// One number at a time.
+#[derive(Clone, Copy)]
+struct One;
+
 impl Lane for f32 {
-    const LEN: usize = 1;
-    const ZERO: Self = 0.0;
-
-    #[inline(always)]
-    fn load(from: &[f32]) -> Self {
-        from[0]
-    }
-
-    #[inline(always)]
-    fn store(self, to: &mut [f32]) {
-        to[0] = self;
-    }
-
     #[inline(always)]
     fn half(self) -> Self {
         0.5 * self
     }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        -self
+    }
 }
 
-/// As many numbers as the widest vector register holds.
-#[derive(Clone, Copy)]
-pub(super) struct Wide([f32; 16]);
+impl Width for One {
+    type Lane = f32;
 
-impl Add for Wide {
+    #[inline(always)]
+    fn zero(self) -> f32 {
+        0.0
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> f32 {
+        from[0]
+    }
+
+    #[inline(always)]
+    fn store(self, lane: f32, to: &mut [f32]) {
+        to[0] = lane;
+    }
+}
+
+/// As many as a vector register of the processor holds.
+#[derive(Clone, Copy)]
+struct Wide<S: Simd>(S);
+
+/// A register and the right to use it.
+#[derive(Clone, Copy)]
+struct Register<S: Simd>(S, S::f32s);
+
+impl<S: Simd> Add for Register<S> {
     type Output = Self;
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self(from_fn(|i| self.0[i] + other.0[i]))
+        Self(self.0, self.0.add_f32s(self.1, other.1))
     }
 }
 
-impl Sub for Wide {
+impl<S: Simd> Sub for Register<S> {
     type Output = Self;
 
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self(from_fn(|i| self.0[i] - other.0[i]))
+        Self(self.0, self.0.sub_f32s(self.1, other.1))
     }
 }
 
-impl Lane for Wide {
-    const LEN: usize = 16;
-    const ZERO: Self = Self([0.0; 16]);
-
-    #[inline(always)]
-    fn load(from: &[f32]) -> Self {
-        let mut numbers = [0.0; 16];
-        numbers.copy_from_slice(&from[..16]);
-        Self(numbers)
-    }
-
-    #[inline(always)]
-    fn store(self, to: &mut [f32]) {
-        to[..16].copy_from_slice(&self.0);
-    }
-
+impl<S: Simd> Lane for Register<S> {
     #[inline(always)]
     fn half(self) -> Self {
-        Self(self.0.map(|v| 0.5 * v))
+        Self(self.0, self.0.mul_f32s(self.0.splat_f32s(0.5), self.1))
     }
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self(self.0, self.0.neg_f32s(self.1))
+    }
+}
+
+impl<S: Simd> Width for Wide<S> {
+    type Lane = Register<S>;
+
+    #[inline(always)]
+    fn zero(self) -> Register<S> {
+        Register(self.0, self.0.splat_f32s(0.0))
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Register<S> {
+        Register(self.0, S::as_simd_f32s(&from[..S::F32_LANES]).0[0])
+    }
+
+    #[inline(always)]
+    fn store(self, lane: Register<S>, to: &mut [f32]) {
+        S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = lane.1;
+    }
+}
+
+/// A transform of many channels beside each other.
+pub(super) trait Channels {
+    /// Transforms the channels from `c` on, as many as `width` holds.
+    fn at<W: Width>(&mut self, width: W, c: usize);
+}
+
+/// A transform and its number of channels.
+struct All<K>(K, usize);
+
+impl<K: Channels> WithSimd for All<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self(mut transform, len) = self;
+        let whole = len / S::F32_LANES * S::F32_LANES;
+        for c in (0..whole).step_by(S::F32_LANES) {
+            transform.at(Wide(simd), c);
+        }
+        for c in whole..len {
+            transform.at(One, c);
+        }
+    }
+}
+
+/// Runs a transform on `len` channels with the widest registers that the processor has.
+pub(super) fn all_channels(len: usize, transform: impl Channels) {
+    Arch::new().dispatch(All(transform, len));
 }
 
 /// The matrices of F(2, r), with t = r + 1.
@@ -119,7 +185,7 @@ impl Toom<2, 3> for TwoTaps {
 
     #[inline(always)]
     fn input_back<L: Lane>([a, b, c]: [L; 3]) -> [L; 3] {
-        [a, b + c - a, L::ZERO - c]
+        [a, b + c - a, c.neg()]
     }
 
     #[inline(always)]
@@ -134,7 +200,7 @@ impl Toom<2, 3> for TwoTaps {
 
     #[inline(always)]
     fn output_back<L: Lane>([a, b]: [L; 2]) -> [L; 3] {
-        [a, a + b, L::ZERO - b]
+        [a, a + b, b.neg()]
     }
 }
 
@@ -151,7 +217,7 @@ impl Toom<3, 4> for ThreeTaps {
 
     #[inline(always)]
     fn input_back<L: Lane>([a, b, c, d]: [L; 4]) -> [L; 4] {
-        [a, b - c + d, b + c - a, L::ZERO - d]
+        [a, b - c + d, b + c - a, d.neg()]
     }
 
     #[inline(always)]
@@ -167,7 +233,7 @@ impl Toom<3, 4> for ThreeTaps {
 
     #[inline(always)]
     fn output_back<L: Lane>([a, b]: [L; 2]) -> [L; 4] {
-        [a, a + b, a - b, L::ZERO - b]
+        [a, a + b, a - b, b.neg()]
     }
 }
 

@@ -16,6 +16,7 @@
 //! shapes alone, so results do not depend on the number of threads.
 
 use std::array::from_fn;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -24,7 +25,7 @@ use rayon::prelude::*;
 
 use super::super::super::gemm::{Matrix, gemm};
 use super::super::{Call, ConvSpec, Site};
-use super::toom::{Lane, ThreeTaps, Toom, TwoTaps, Wide, both};
+use super::toom::{Channels, ThreeTaps, Toom, TwoTaps, Width, all_channels, both};
 
 /// Floats of V and Y that one group of images may take: 14 MiB, and an image at least.
 const GROUP: usize = 7 << 19;
@@ -152,35 +153,27 @@ fn areas<'a, const N: usize>(mut memory: &'a mut [f32], sizes: [usize; N]) -> [&
     })
 }
 
-/// Calls `f` with the start of every run of lanes of `0..len`.
-macro_rules! for_lanes {
-    ($len:expr, $f:ident, $($arg:expr),*) => {{
-        let len = $len;
-        let whole = len / Wide::LEN * Wide::LEN;
-        for c in (0..whole).step_by(Wide::LEN) {
-            $f::<Wide, F, R, T>($($arg,)* c);
-        }
-        for c in whole..len {
-            $f::<f32, F, R, T>($($arg,)* c);
-        }
-    }};
-}
-
 /// One tile's `Bᵀ x B` for the channels from `c` on: cell (i, j) of `x` starts at
 /// `i · down + j · across`, plane p of `v` at `p · plane`.
-#[inline(always)]
-fn enter<L: Lane, F: Toom<R, T>, const R: usize, const T: usize>(
-    x: &[f32],
-    [down, across]: [usize; 2],
-    v: &mut [f32],
+struct EnterLarge<'a, F, const R: usize, const T: usize> {
+    x: &'a [f32],
+    steps: [usize; 2],
+    v: &'a mut [f32],
     plane: usize,
-    c: usize,
-) {
-    let d = from_fn(|i| from_fn(|j| L::load(&x[i * down + j * across + c..])));
-    let out: [[L; T]; T] = both(d, F::input);
-    for i in 0..T {
-        for j in 0..T {
-            out[i][j].store(&mut v[(i * T + j) * plane + c..]);
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, T>, const R: usize, const T: usize> Channels for EnterLarge<'_, F, R, T> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { x, v, .. } = self;
+        let ([down, across], plane) = (self.steps, self.plane);
+        let d = from_fn(|i| from_fn(|j| width.load(&x[i * down + j * across + c..])));
+        let out: [[W::Lane; T]; T] = both(d, F::input);
+        for i in 0..T {
+            for j in 0..T {
+                width.store(out[i][j], &mut v[(i * T + j) * plane + c..]);
+            }
         }
     }
 }
@@ -222,7 +215,10 @@ fn enter_large<F: Toom<R, T>, const R: usize, const T: usize>(
                             let x = &rows[a * z.line() + 2 * tx * s * l..];
                             let v = &mut v[a * s * l..];
                             let steps = [s * z.line(), s * l];
-                            for_lanes!(s * l, enter, x, steps, v, z.cell());
+                            all_channels(
+                                s * l,
+                                EnterLarge { x, steps, v, plane: z.cell(), by: PhantomData::<F> },
+                            );
                         }
                     }
                 },
@@ -232,21 +228,27 @@ fn enter_large<F: Toom<R, T>, const R: usize, const T: usize>(
 }
 
 /// One tile's `A y Aᵀ` for the channels from `c` on; `at` says where each output starts, if it is.
-#[inline(always)]
-fn enter_outputs<L: Lane, F: Toom<R, T>, const R: usize, const T: usize>(
-    y: &[f32],
-    at: &[[Option<usize>; 2]; 2],
-    out: &mut [f32],
+struct EnterSmall<'a, F, const R: usize, const T: usize> {
+    y: &'a [f32],
+    at: [[Option<usize>; 2]; 2],
+    out: &'a mut [f32],
     plane: usize,
-    c: usize,
-) {
-    let y: [[L; 2]; 2] =
-        from_fn(|i| from_fn(|j| at[i][j].map_or(L::ZERO, |at| L::load(&y[at + c..]))));
-    let rows: [[L; T]; 2] = [F::output_back(y[0]), F::output_back(y[1])];
-    for j in 0..T {
-        let column = F::output_back([rows[0][j], rows[1][j]]);
-        for (i, value) in column.into_iter().enumerate() {
-            value.store(&mut out[(i * T + j) * plane + c..]);
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, T>, const R: usize, const T: usize> Channels for EnterSmall<'_, F, R, T> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { y, at, out, .. } = self;
+        let plane = self.plane;
+        let y: [[W::Lane; 2]; 2] =
+            from_fn(|i| from_fn(|j| at[i][j].map_or(width.zero(), |at| width.load(&y[at + c..]))));
+        let rows: [[W::Lane; T]; 2] = [F::output_back(y[0]), F::output_back(y[1])];
+        for j in 0..T {
+            let column = F::output_back([rows[0][j], rows[1][j]]);
+            for (i, value) in column.into_iter().enumerate() {
+                width.store(value, &mut out[(i * T + j) * plane + c..]);
+            }
         }
     }
 }
@@ -273,7 +275,10 @@ fn enter_small<F: Toom<R, T>, const R: usize, const T: usize>(
                             (oy < h && ox < w).then_some(((n * h + oy) * w + ox) * z.small)
                         })
                     });
-                    for_lanes!(z.small, enter_outputs, y, &at, out, z.small);
+                    all_channels(
+                        z.small,
+                        EnterSmall { y, at, out, plane: z.small, by: PhantomData::<F> },
+                    );
                 }
             },
         );
@@ -350,20 +355,27 @@ impl Products {
 }
 
 /// One tile's `Aᵀ m A` for the channels from `c` on of a block of products.
-#[inline(always)]
-fn leave_outputs<L: Lane, F: Toom<R, T>, const R: usize, const T: usize>(
-    m: &[f32],
+struct LeaveSmall<'a, F, const R: usize, const T: usize> {
+    m: &'a [f32],
     plane: usize,
-    y: &mut [f32],
-    at: &[[Option<usize>; 2]; 2],
-    c: usize,
-) {
-    let m: [[L; T]; T] = from_fn(|i| from_fn(|j| L::load(&m[(i * T + j) * plane + c..])));
-    let y_of: [[L; 2]; 2] = both(m, F::output);
-    for i in 0..2 {
-        for j in 0..2 {
-            if let Some(at) = at[i][j] {
-                y_of[i][j].store(&mut y[at + c..]);
+    y: &'a mut [f32],
+    at: [[Option<usize>; 2]; 2],
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, T>, const R: usize, const T: usize> Channels for LeaveSmall<'_, F, R, T> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { m, y, at, .. } = self;
+        let plane = self.plane;
+        let m: [[W::Lane; T]; T] =
+            from_fn(|i| from_fn(|j| width.load(&m[(i * T + j) * plane + c..])));
+        let y_of: [[W::Lane; 2]; 2] = both(m, F::output);
+        for i in 0..2 {
+            for j in 0..2 {
+                if let Some(at) = at[i][j] {
+                    width.store(y_of[i][j], &mut y[at + c..]);
+                }
             }
         }
     }
@@ -415,7 +427,10 @@ fn small_by<F: Toom<R, T>, const R: usize, const T: usize>(z: &Sizes, call: Call
                             });
                             let (start, plane) = products.at(block, line * columns + tx);
                             let m = &m[start..];
-                            for_lanes!(part.len(), leave_outputs, m, plane, y, &at);
+                            all_channels(
+                                part.len(),
+                                LeaveSmall { m, plane, y, at, by: PhantomData::<F> },
+                            );
                         }
                     }
                 },
@@ -426,21 +441,28 @@ fn small_by<F: Toom<R, T>, const R: usize, const T: usize>(z: &Sizes, call: Call
 
 /// One tile's `B m Bᵀ` for the channels from `c` on of a block of products, added to the lines of
 /// cells from `skip` on; the lines before that belong to another task.
-#[inline(always)]
-fn leave_cells<L: Lane, F: Toom<R, T>, const R: usize, const T: usize>(
-    m: &[f32],
+struct LeaveLarge<'a, F, const R: usize, const T: usize> {
+    m: &'a [f32],
     plane: usize,
-    x: &mut [f32],
-    [down, across]: [usize; 2],
+    x: &'a mut [f32],
+    steps: [usize; 2],
     skip: usize,
-    c: usize,
-) {
-    let m: [[L; T]; T] = from_fn(|i| from_fn(|j| L::load(&m[(i * T + j) * plane + c..])));
-    let cells: [[L; T]; T] = both(m, F::input_back);
-    for i in skip..T {
-        for j in 0..T {
-            let x = &mut x[i * down + j * across + c..];
-            (L::load(x) + cells[i][j]).store(x);
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, T>, const R: usize, const T: usize> Channels for LeaveLarge<'_, F, R, T> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { m, x, .. } = self;
+        let ([down, across], plane) = (self.steps, self.plane);
+        let m: [[W::Lane; T]; T] =
+            from_fn(|i| from_fn(|j| width.load(&m[(i * T + j) * plane + c..])));
+        let cells: [[W::Lane; T]; T] = both(m, F::input_back);
+        for i in self.skip..T {
+            for j in 0..T {
+                let x = &mut x[i * down + j * across + c..];
+                width.store(width.load(x) + cells[i][j], x);
+            }
         }
     }
 }
@@ -542,7 +564,10 @@ fn put_together<F: Toom<R, T>, const R: usize, const T: usize>(
                     let m = &m[start + channel - part.start..];
                     let x = &mut lines[a * z.line() + 2 * tx * s * l + within..];
                     let steps = [s * z.line(), s * l];
-                    for_lanes!(len, leave_cells, m, plane, x, steps, skip);
+                    all_channels(
+                        len,
+                        LeaveLarge { m, plane, x, steps, skip, by: PhantomData::<F> },
+                    );
                     channel += len;
                 }
             }
@@ -575,22 +600,29 @@ fn put_together<F: Toom<R, T>, const R: usize, const T: usize>(
 }
 
 /// `Gᵀ u G` of one row of s²·L for the columns from `c` on, added to the rows of the weights.
-#[inline(always)]
-fn leave_taps<L: Lane, F: Toom<R, T>, const R: usize, const T: usize>(
-    u: &[f32],
+struct LeaveTaps<'a, 'b, F, const R: usize, const T: usize> {
+    u: &'a [f32],
     plane: usize,
-    w: &mut [&mut [f32]],
-    of: &[[Option<usize>; R]; R],
-    at: usize,
-    c: usize,
-) {
-    let u: [[L; T]; T] = from_fn(|i| from_fn(|j| L::load(&u[(i * T + j) * plane + c..])));
-    let taps: [[L; R]; R] = both(u, F::taps_back);
-    for i in 0..R {
-        for j in 0..R {
-            if let Some(row) = of[i][j] {
-                let w = &mut w[row][at + c..];
-                (L::load(w) + taps[i][j]).store(w);
+    w: &'a mut [&'b mut [f32]],
+    of: &'a [[Option<usize>; R]; R],
+    start: usize,
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, T>, const R: usize, const T: usize> Channels for LeaveTaps<'_, '_, F, R, T> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { u, w, of, .. } = self;
+        let plane = self.plane;
+        let u: [[W::Lane; T]; T] =
+            from_fn(|i| from_fn(|j| width.load(&u[(i * T + j) * plane + c..])));
+        let taps: [[W::Lane; R]; R] = both(u, F::taps_back);
+        for i in 0..R {
+            for j in 0..R {
+                if let Some(row) = of[i][j] {
+                    let w = &mut w[row][self.start + c..];
+                    width.store(width.load(w) + taps[i][j], w);
+                }
             }
         }
     }
@@ -641,7 +673,11 @@ fn weights_by<F: Toom<R, T>, const R: usize, const T: usize>(z: &Sizes, call: Ca
                         for (channel, (w, of)) in (16 * i..).zip(rows_of) {
                             let (block, row) = (channel / ROWS, channel % ROWS);
                             let u = &u[block * slot + row * columns.len()..];
-                            for_lanes!(columns.len(), leave_taps, u, blocks * slot, w, of, first);
+                            let (plane, start) = (blocks * slot, first);
+                            all_channels(
+                                columns.len(),
+                                LeaveTaps { u, plane, w, of, start, by: PhantomData::<F> },
+                            );
                         }
                     },
                 );
