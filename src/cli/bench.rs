@@ -160,6 +160,10 @@ fn text(report: &Report) -> String {
         ),
     );
     row(
+        "between",
+        format!("the step takes {:.2} x the sum of its kernels", bench.step_over_kernels),
+    );
+    row(
         "peak",
         format!(
             "{} by {}, of which training reaches {:.0} %",
