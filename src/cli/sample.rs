@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 
-use crate::device::{Device, State};
+use crate::device::State;
 use crate::error::{Error, Result};
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -16,6 +16,7 @@ use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
+use super::flags::DeviceFlag;
 use super::seeds::Seeds;
 
 /// How pictures are written.
@@ -61,10 +62,8 @@ pub(super) struct Sample {
     /// The generator's weights as they are, rather than their moving average
     #[arg(long)]
     raw: bool,
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
 }
 
 /// A layout: columns and rows.
@@ -113,7 +112,7 @@ impl Sample {
             return Err(Error::flag("--grid", what));
         }
 
-        let device = Device::open(self.device.as_deref(), false)?;
+        let device = self.device.open(false)?;
         // Before the work: what cannot be written should not be waited for.
         if let Some(out) = &self.out {
             make_folder(out)?;
