@@ -145,7 +145,7 @@ impl<'a> Pool<'a> {
 }
 
 /// Cuts scratch memory into areas of these sizes.
-fn areas<'a, const N: usize>(mut memory: &'a mut [f32], sizes: [usize; N]) -> [&'a mut [f32]; N] {
+fn areas<const N: usize>(mut memory: &mut [f32], sizes: [usize; N]) -> [&mut [f32]; N] {
     sizes.map(|size| {
         let (area, rest) = std::mem::take(&mut memory).split_at_mut(size);
         memory = rest;
@@ -599,6 +599,10 @@ fn put_together<F: Toom<R, T>, const R: usize, const T: usize>(
     }
 }
 
+/// The rows of the weights that the taps of one channel of a cell are, and which tap is which row:
+/// a kernel whose size is no multiple of the stride has fewer than r² of them.
+type TapRows<'a, const R: usize> = (Vec<&'a mut [f32]>, [[Option<usize>; R]; R]);
+
 /// `Gᵀ u G` of one row of s²·L for the columns from `c` on, added to the rows of the weights.
 struct LeaveTaps<'a, 'b, F, const R: usize, const T: usize> {
     u: &'a [f32],
@@ -642,7 +646,7 @@ fn weights_by<F: Toom<R, T>, const R: usize, const T: usize>(z: &Sizes, call: Ca
     let pool = Pool::new(rest, pool_floats(z));
     call.out.fill(0.0);
     // For each channel of a cell, the rows of the weights that its taps are, and their places.
-    let mut rows_of: Vec<(Vec<&mut [f32]>, [[Option<usize>; R]; R])> =
+    let mut rows_of: Vec<TapRows<'_, R>> =
         (0..cell).map(|_| (Vec::new(), [[None; R]; R])).collect();
     for (row, w) in call.out.chunks_mut(z.small).enumerate() {
         let (tap, l) = (row / z.large, row % z.large);
