@@ -127,6 +127,12 @@ pub struct Bench {
     pub share_of_peak: f64,
     /// Where the time of a step goes, kernel by kernel.
     pub kernels: Vec<KernelTime>,
+    /// Seconds of all kernels of a step, each timed alone.
+    pub kernel_seconds: f64,
+    /// The time of a step over the sum of its kernels' times: what is lost between them.
+    pub step_over_kernels: f64,
+    /// Learnt numbers of the generator and of the discriminator.
+    pub parameters: [usize; 2],
     /// The training's memory plan, in bytes.
     pub memory: MemoryReport,
     /// Memory of the process after training and sampling.
@@ -200,6 +206,7 @@ pub fn bench(
 
     tell("timing every kernel");
     let kernels = by_kernel(&trainer.profile(pictures, steps.min(3))?);
+    let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = Peak::measure(device)?;
     let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.batch as f64;
@@ -217,6 +224,9 @@ pub fn bench(
         share_of_peak: train_images_per_second * flops_per_image / peak.flops,
         peak,
         kernels,
+        kernel_seconds,
+        step_over_kernels: step_seconds / kernel_seconds,
+        parameters: ["generator", "discriminator"].map(|network| model.learnt(network)),
         memory: trainer.memory().clone(),
         process_memory,
     })

@@ -1,12 +1,10 @@
 //! `dcgan bench`: how fast is a device, and where does the time go?
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::bench::{self, KernelTime, SAMPLES};
-use crate::device::Device;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
@@ -17,6 +15,7 @@ use crate::program::tune::Effort;
 use crate::sample::Sampler;
 use crate::train::Recipe;
 
+use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, print_json, table};
 use super::tuning;
 
@@ -26,16 +25,10 @@ const LISTED: usize = 24;
 /// Letters of an op's name that the table shows: a fused kernel may have dozens of ops.
 const NAME: usize = 36;
 
-fn at_least(least: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(least..=1 << 20)
-}
-
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
     /// Pictures in a batch, at least 2 [default: 64; paper: 128]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
@@ -93,10 +86,14 @@ impl Bench {
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+<<<<<<< HEAD
         let device = Device::open(self.device.as_deref(), false)?;
         let sampler = Sampler::tape(&model, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
+=======
+        let device = self.device.open(false)?;
+>>>>>>> main
 
         // A spinner on standard error, where that is a terminal.
         let spinner = ProgressBar::new_spinner();
@@ -180,6 +177,10 @@ fn text(report: &Report) -> String {
             bench.flops_per_image / 1e9,
             rate(useful)
         ),
+    );
+    row(
+        "between",
+        format!("the step takes {:.2} x the sum of its kernels", bench.step_over_kernels),
     );
     row(
         "peak",

@@ -14,14 +14,13 @@ use crate::models::Preset;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
 
+use super::flags::DeviceFlag;
 use super::output::{Align, line, print, println};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
     /// Check only this op (several times for several), and no training step
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
@@ -85,7 +84,7 @@ impl Check {
     pub(super) fn run(&self) -> Result<()> {
         let start = Instant::now();
         let (ops, cases) = self.work()?;
-        let device = Device::open(self.device.as_deref(), self.checked)?;
+        let device = self.device.open(self.checked)?;
         let checker = Checker::new(device.clone())?;
         let ops = self.ways(ops, &checker)?;
         print(&about(&device, &checker))?;

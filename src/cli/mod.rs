@@ -11,6 +11,7 @@ mod bench;
 mod check;
 mod data;
 mod devices;
+mod flags;
 mod output;
 mod sample;
 mod seeds;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 
-use crate::device::{Device, State};
+use crate::device::State;
 use crate::error::{Error, Result};
 use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
@@ -17,6 +17,7 @@ use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
+use super::flags::DeviceFlag;
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -63,6 +64,7 @@ pub(super) struct Sample {
     /// The generator's weights as they are, rather than their moving average
     #[arg(long)]
     raw: bool,
+<<<<<<< HEAD
     /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
     /// GPU, else the CPU]
     #[arg(long, value_name = "DEVICE")]
@@ -71,6 +73,10 @@ pub(super) struct Sample {
     /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     tune: Option<Effort>,
+=======
+    #[command(flatten)]
+    device: DeviceFlag,
+>>>>>>> main
 }
 
 /// A layout: columns and rows.
@@ -119,7 +125,7 @@ impl Sample {
             return Err(Error::flag("--grid", what));
         }
 
-        let device = Device::open(self.device.as_deref(), false)?;
+        let device = self.device.open(false)?;
         // Before the work: what cannot be written should not be waited for.
         if let Some(out) = &self.out {
             make_folder(out)?;

@@ -17,6 +17,7 @@ use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
+<<<<<<< HEAD
 use super::tuning;
 
 /// The largest number that [`at_least`] takes: more of anything is a slip of the finger.
@@ -29,6 +30,9 @@ fn at_least(least: usize) -> impl Fn(&str) -> std::result::Result<usize, String>
         _ => Err(format!("a whole number from {least} to {MOST} is needed")),
     }
 }
+=======
+use super::flags::{DeviceFlag, at_least};
+>>>>>>> main
 
 fn parse_seed(text: &str) -> std::result::Result<u64, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
@@ -78,7 +82,8 @@ pub(super) struct Train {
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
 
-    /// Go on with a run, exactly as if it had never stopped; other options stay as they were
+    /// Go on with a run, exactly as if it had never stopped; other options, the device among them,
+    /// stay as they were
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// Folder in which the run's folder is made
@@ -214,10 +219,8 @@ struct RhythmFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 struct Machine {
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU; where a run is resumed, the one that it ran on]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
     /// Memory that the training may take, such as 2GiB [default: what the device has]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory: Option<u64>,
@@ -324,10 +327,10 @@ impl Train {
     fn device(&self, resumed: Option<&Resumed>) -> Result<Device> {
         let checked = self.machine.checked;
         let Some(before) = resumed.map(|r| r.options.device.as_str()) else {
-            return Device::open(self.machine.device.as_deref(), checked);
+            return self.machine.device.open(checked);
         };
-        let device = match &self.machine.device {
-            Some(selection) => Device::open(Some(selection), checked)?,
+        let device = match &self.machine.device.selection {
+            Some(_) => self.machine.device.open(checked)?,
             None if before.starts_with(CPU) => Device::Cpu,
             None => {
                 let is_it = |a: &gpu::AdapterInfo| format!("{} ({})", a.name, a.backend) == before;

@@ -277,6 +277,14 @@ impl Dcgan {
         params.extend(self.discriminator()?.params("discriminator"));
         Ok(params)
     }
+
+    /// Learnt numbers of a network, `generator` or `discriminator`; 0 where [`Dcgan::params`] fails.
+    #[must_use]
+    pub fn learnt(&self, network: &str) -> usize {
+        let params = self.params().unwrap_or_default();
+        let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
+        own.map(|p| p.shape.iter().product::<usize>()).sum()
+    }
 }
 
 #[cfg(test)]
@@ -292,13 +300,8 @@ mod tests {
     #[test]
     fn pytorch_64_has_the_known_number_of_parameters() {
         let model = model(64, Preset::Pytorch);
-        let count = |network: &str| -> usize {
-            let params = model.params().expect("64 works");
-            let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
-            own.map(|p| p.shape.iter().product::<usize>()).sum()
-        };
-        assert_eq!(count("generator"), 3_576_704);
-        assert_eq!(count("discriminator"), 2_765_568);
+        assert_eq!(model.learnt("generator"), 3_576_704);
+        assert_eq!(model.learnt("discriminator"), 2_765_568);
     }
 
     #[test]

@@ -408,11 +408,6 @@ impl Session {
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
     let recipe = &options.recipe;
     let model = &recipe.model;
-    let count = |network: &str| -> u64 {
-        let params = model.params().unwrap_or_default();
-        let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
-        own.map(|p| p.shape.iter().product::<usize>() as u64).sum()
-    };
     format!(
         "data      {}\n\
          networks  {} {}x{}x{}, nz {}; G {} and D {} parameters\n\
@@ -425,8 +420,8 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.size.width,
         model.channels,
         model.nz,
-        human::count(count("generator.")),
-        human::count(count("discriminator.")),
+        human::count(model.learnt("generator") as u64),
+        human::count(model.learnt("discriminator") as u64),
         human::count(options.images),
         recipe.batch,
         recipe.seed,

@@ -44,6 +44,14 @@ const GEOMETRIES: &[Geometry] = &[
     // As large as it gets here.
     ([4, 4], [2, 2], [1, 1], 3, [32, 30], [16, 15], 16, 33),
     ([5, 5], [2, 2], [2, 2], 2, [17, 33], [9, 17], 65, 12),
+    // Enough channels for minimal filtering: more than one run of lines, odd sizes, rows and columns
+    // that no kernel reaches, unequal padding.
+    ([4, 4], [2, 2], [1, 1], 2, [36, 12], [18, 6], 16, 70),
+    ([4, 4], [2, 2], [1, 1], 3, [19, 23], [9, 11], 33, 17),
+    ([4, 4], [2, 2], [0, 2], 1, [9, 11], [3, 6], 20, 24),
+    ([5, 5], [2, 2], [2, 2], 2, [37, 20], [19, 10], 17, 20),
+    ([3, 3], [1, 1], [1, 1], 2, [19, 9], [19, 9], 16, 130),
+    ([3, 3], [1, 1], [0, 2], 1, [8, 6], [6, 8], 18, 16),
 ];
 
 pub(super) fn samples() -> Vec<Sample> {

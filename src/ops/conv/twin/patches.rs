@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::super::gemm::{Matrix, gemm};
-use super::{Call, ConvSpec, Site};
+use super::super::super::gemm::{Matrix, gemm};
+use super::super::{Call, ConvSpec, Site};
 
 /// Floats of patches laid out at a time: 8 MiB.
 const BAND: usize = 2 << 20;
@@ -51,7 +51,7 @@ fn patches(spec: &ConvSpec, x: &[f32], channels: usize, first: usize, rows: &mut
     });
 }
 
-pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, _threads: usize) -> usize {
+pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site) -> usize {
     let [h, w] = spec.small;
     let depth = spec.taps() * s.shapes[0][3];
     band_rows(s.shape[0] * h, w, depth) * depth
@@ -72,7 +72,7 @@ pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     }
 }
 
-pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site, _threads: usize) -> usize {
+pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site) -> usize {
     let [h, w] = spec.small;
     let depth = spec.taps() * s.shapes[0][3];
     band_rows(s.shapes[0][0] * h, w, depth) * depth
@@ -139,7 +139,7 @@ fn parity_scratch(parity: &Parity, n: usize, large: usize, small: usize) -> [usi
     [rows * depth, depth * large, rows * large]
 }
 
-pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, _threads: usize) -> usize {
+pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site) -> usize {
     let (n, large, small) = (s.shape[0], s.shape[3], s.shapes[0][3]);
     let sizes = parities(spec).into_iter().map(|p| parity_scratch(&p, n, large, small));
     sizes.map(|s| s.iter().sum()).max().unwrap_or(0)
