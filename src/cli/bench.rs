@@ -86,14 +86,10 @@ impl Bench {
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
-<<<<<<< HEAD
-        let device = Device::open(self.device.as_deref(), false)?;
+        let device = self.device.open(false)?;
         let sampler = Sampler::tape(&model, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
-=======
-        let device = self.device.open(false)?;
->>>>>>> main
 
         // A spinner on standard error, where that is a terminal.
         let spinner = ProgressBar::new_spinner();

@@ -64,19 +64,12 @@ pub(super) struct Sample {
     /// The generator's weights as they are, rather than their moving average
     #[arg(long)]
     raw: bool,
-<<<<<<< HEAD
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
-    /// GPU, else the CPU]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlag,
     /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
     /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     tune: Option<Effort>,
-=======
-    #[command(flatten)]
-    device: DeviceFlag,
->>>>>>> main
 }
 
 /// A layout: columns and rows.

@@ -17,22 +17,8 @@ use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
-<<<<<<< HEAD
-use super::tuning;
-
-/// The largest number that [`at_least`] takes: more of anything is a slip of the finger.
-const MOST: usize = 1 << 20;
-
-/// A whole number of at least `least`.
-fn at_least(least: usize) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone {
-    move |text| match text.parse() {
-        Ok(n) if (least..=MOST).contains(&n) => Ok(n),
-        _ => Err(format!("a whole number from {least} to {MOST} is needed")),
-    }
-}
-=======
 use super::flags::{DeviceFlag, at_least};
->>>>>>> main
+use super::tuning;
 
 fn parse_seed(text: &str) -> std::result::Result<u64, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
