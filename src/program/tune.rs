@@ -20,7 +20,7 @@ use crate::tape::Tape;
 
 mod cache;
 
-use cache::{Cache, Entry};
+use cache::{Cache, Entry, Settings};
 
 /// Seconds that a quick tuning may take in all.
 const BUDGET: f64 = 4.5;
@@ -217,7 +217,7 @@ pub fn tune(
     if tuner.effort == Effort::Off || kernels.is_empty() {
         return Ok(choices);
     }
-    let (mut cache, warning) = Cache::load(tuner.folder.as_deref(), gpu);
+    let (mut cache, warning) = Cache::load(tuner.folder.clone(), Settings::of(gpu));
     if let Some(warning) = warning {
         tell(News::Warning(warning));
     }

@@ -1,6 +1,7 @@
-//! What was measured before: one readable JSON file for each adapter.
+//! What was measured before: one readable JSON file for all adapters.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,19 @@ use crate::shaders;
 /// The version of the format. Files of another one are written anew.
 const FORMAT: u32 = 1;
 
-/// Settings that a file remembers; the oldest go first.
-const KEPT: usize = 8;
+/// Settings that the file remembers; the oldest go first.
+const KEPT: usize = 16;
 
-/// An adapter's file.
+/// The file's name in its folder.
+const NAME: &str = "kernels.json";
+
+/// Whoever writes the file holds this one locked.
+const LOCK: &str = "kernels.lock";
+
+/// The file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Contents {
     format: u32,
-    adapter: String,
-    backend: String,
     settings: Vec<Section>,
 }
 
@@ -35,20 +40,39 @@ struct Section {
     kernels: BTreeMap<String, Entry>,
 }
 
-/// All that times depend on beside the kernel and the adapter.
+/// All that times depend on beside the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Settings {
+pub(super) struct Settings {
+    adapter: String,
+    backend: String,
+    driver: String,
     /// This program's version.
     program: String,
     /// A check sum of the kernels' templates, for those who change them.
     templates: String,
-    driver: String,
     /// Whether kernels keep the compiler's checks.
     checked: bool,
     /// The size of subgroups, where kernels may use them.
     subgroup: Option<u32>,
     /// Whether the adapter is taken for a CPU that plays GPU.
     software: bool,
+}
+
+impl Settings {
+    /// Those under which `gpu` is measured.
+    pub(super) fn of(gpu: &Gpu) -> Self {
+        let caps = gpu.caps();
+        Self {
+            adapter: caps.name.clone(),
+            backend: caps.backend.to_owned(),
+            driver: caps.driver.clone(),
+            program: env!("CARGO_PKG_VERSION").into(),
+            templates: templates(),
+            checked: gpu.is_checked(),
+            subgroup: caps.subgroup,
+            software: caps.software,
+        }
+    }
 }
 
 /// What was found out about one kernel.
@@ -62,40 +86,27 @@ pub(super) struct Entry {
     pub(super) ms: BTreeMap<String, Option<f64>>,
 }
 
-/// An adapter's measurements.
+/// What was measured under some settings.
 #[derive(Debug)]
 pub(super) struct Cache {
-    path: Option<PathBuf>,
-    head: (String, String),
+    folder: Option<PathBuf>,
     settings: Settings,
     known: BTreeMap<String, Entry>,
     new: BTreeMap<String, Entry>,
 }
 
 impl Cache {
-    /// Reads the file of `gpu` in `folder`, and says what is wrong with it, if something is. Without
-    /// a folder nothing is kept.
-    pub(super) fn load(folder: Option<&Path>, gpu: &Gpu) -> (Self, Option<String>) {
-        let caps = gpu.caps();
-        let settings = Settings {
-            program: env!("CARGO_PKG_VERSION").into(),
-            templates: templates(),
-            driver: caps.driver.clone(),
-            checked: gpu.is_checked(),
-            subgroup: caps.subgroup,
-            software: caps.software,
+    /// Reads the file in `folder`, and says what is wrong with it, if something is. Without a folder
+    /// nothing is kept.
+    pub(super) fn load(folder: Option<PathBuf>, settings: Settings) -> (Self, Option<String>) {
+        let (sections, warning) = match folder.as_deref().map(read) {
+            Some(Ok(sections)) => (sections, None),
+            Some(Err(error)) => (Vec::new(), Some(error.to_string())),
+            None => (Vec::new(), None),
         };
-        let head = (caps.name.clone(), caps.backend.to_owned());
-        let path = folder.map(|folder| folder.join(file_name(&head)));
-        let (contents, warning) = match path.as_deref().map(read) {
-            Some(Ok(contents)) => (contents, None),
-            Some(Err(error)) => (None, Some(error.to_string())),
-            None => (None, None),
-        };
-        let sections = contents.map(|c| c.settings).unwrap_or_default();
         let known = sections.into_iter().find(|s| s.settings == settings);
         let known = known.map(|s| s.kernels).unwrap_or_default();
-        (Self { path, head, settings, known, new: BTreeMap::new() }, warning)
+        (Self { folder, settings, known, new: BTreeMap::new() }, warning)
     }
 
     /// What is known of a kernel.
@@ -114,24 +125,28 @@ impl Cache {
     /// # Errors
     /// [`Error::File`] where it cannot be written.
     pub(super) fn save(&mut self) -> Result<()> {
-        let Some(path) = self.path.as_deref().filter(|_| !self.new.is_empty()) else {
+        let Some(folder) = self.folder.as_deref().filter(|_| !self.new.is_empty()) else {
             return Ok(());
         };
-        let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::file(folder, files::cannot("be made a folder", &e)))?;
-        let mut sections =
-            read(path).ok().flatten().map(|contents| contents.settings).unwrap_or_default();
-        let at = sections.iter().position(|s| s.settings == self.settings);
+        // Held until the file is written. Where locks are unknown, as on some network drives, two
+        // writers at one moment cost the earlier one's measurements, and no more.
+        let path = folder.join(LOCK);
+        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(|e| Error::file(&path, files::cannot("be written", &e)))?;
+        let _ = lock.lock();
+
+        // What was wrong with the file was told when it was loaded.
+        let mut settings = read(folder).unwrap_or_default();
+        let at = settings.iter().position(|s| s.settings == self.settings);
         let fresh = || Section { settings: self.settings.clone(), kernels: BTreeMap::new() };
-        let mut own = at.map_or_else(fresh, |at| sections.remove(at));
+        let mut own = at.map_or_else(fresh, |at| settings.remove(at));
         own.kernels.extend(self.new.clone());
-        sections.push(own);
-        let (adapter, backend) = self.head.clone();
-        let settings = sections.split_off(sections.len().saturating_sub(KEPT));
-        let contents = Contents { format: FORMAT, adapter, backend, settings };
-        files::write_atomic(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, &contents)?;
+        settings.push(own);
+        settings.drain(..settings.len().saturating_sub(KEPT));
+        files::write_atomic(&folder.join(NAME), |out| {
+            serde_json::to_writer_pretty(&mut *out, &Contents { format: FORMAT, settings })?;
             out.write_all(b"\n")
         })?;
         self.new.clear();
@@ -139,31 +154,26 @@ impl Cache {
     }
 }
 
-/// Reads a file; there is none where it is missing or of another format.
-fn read(path: &Path) -> Result<Option<Contents>> {
+/// Reads the file in a folder; nothing where it is missing or of another format.
+fn read(folder: &Path) -> Result<Vec<Section>> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let path = &folder.join(NAME);
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::file(path, files::cannot("be read", &error))),
     };
     let damaged =
         |_| Error::file(path, "is damaged: kernels are measured anew, and it is written anew");
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if value
-        .get("format")
-        .and_then(serde_json::Value::as_u64)
-        .is_some_and(|f| f != u64::from(FORMAT))
-    {
-        return Ok(None);
+    let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format != FORMAT {
+        return Ok(Vec::new());
     }
-    serde_json::from_value(value).map(Some).map_err(damaged)
-}
-
-/// The name of an adapter's file.
-fn file_name((adapter, backend): &(String, String)) -> String {
-    let name = format!("{adapter}-{backend}").to_lowercase();
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    format!("kernels-{}.json", words.collect::<Vec<_>>().join("-"))
+    let contents: Contents = serde_json::from_slice(&bytes).map_err(damaged)?;
+    Ok(contents.settings)
 }
 
 /// A check sum of all templates: FNV-1a.
@@ -177,11 +187,73 @@ fn templates() -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Barrier;
+
     use super::*;
 
+    fn settings(adapter: &str) -> Settings {
+        Settings {
+            adapter: adapter.into(),
+            backend: "vulkan".into(),
+            driver: "1.0".into(),
+            program: "0.1".into(),
+            templates: templates(),
+            checked: false,
+            subgroup: Some(8),
+            software: true,
+        }
+    }
+
+    fn entry(variant: &str) -> Entry {
+        Entry { variant: variant.into(), effort: Effort::Quick, ms: BTreeMap::new() }
+    }
+
+    /// As processes do, the writers share nothing but the folder.
     #[test]
-    fn file_names_are_plain() {
-        let head = ("llvmpipe (LLVM 15.0.6, 256 bits)".to_owned(), "vulkan".to_owned());
-        assert_eq!(file_name(&head), "kernels-llvmpipe-llvm-15-0-6-256-bits-vulkan.json");
+    fn those_that_write_at_one_moment_lose_nothing() {
+        const WRITERS: usize = 8;
+        const KERNELS: usize = 12;
+        let folder = tempfile::tempdir().unwrap();
+        let load = |i: usize| {
+            let settings = settings(["one", "two"][i % 2]);
+            let (cache, warning) = Cache::load(Some(folder.path().into()), settings);
+            assert_eq!(warning, None);
+            cache
+        };
+        let start = Barrier::new(WRITERS);
+        std::thread::scope(|scope| {
+            for i in 0..WRITERS {
+                let (start, load) = (&start, &load);
+                scope.spawn(move || {
+                    let mut cache = load(i);
+                    start.wait();
+                    for kernel in 0..KERNELS {
+                        cache.add(&format!("{i} {kernel}"), entry(&i.to_string()));
+                        cache.save().unwrap();
+                    }
+                });
+            }
+        });
+        for i in 0..WRITERS {
+            let cache = load(i);
+            assert_eq!(cache.known.len(), WRITERS / 2 * KERNELS);
+            let of = |kernel| cache.get(&format!("{i} {kernel}")).map(|e| e.variant.clone());
+            assert!((0..KERNELS).all(|kernel| of(kernel) == Some(i.to_string())));
+        }
+    }
+
+    #[test]
+    fn the_oldest_settings_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |i: usize| Cache::load(Some(folder.path().into()), settings(&i.to_string())).0;
+        for i in 0..=KEPT {
+            let mut cache = load(i);
+            cache.add("kernel", entry("wide"));
+            cache.save().unwrap();
+        }
+        assert_eq!(load(0).get("kernel"), None);
+        assert!((1..=KEPT).all(|i| load(i).get("kernel") == Some(&entry("wide"))));
     }
 }
