@@ -54,6 +54,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "lib/philox",
     "lib/picture",
     "lib/tile_registers",
+    "lib/tile_subgroup",
     "lib/tile_workgroup",
     "log",
     "matmul",

@@ -1,5 +1,6 @@
 //! Every kernel renders, validates, passes the lints, and is written for every back end: those of
-//! all samples of all ops, in the variants for software and for hardware, and those that are no ops.
+//! all samples of all ops, as lowered for software (with and without subgroups) and for hardware, and
+//! those that are no ops.
 
 use dcgan::ops::Caps;
 use dcgan::ops::samples::samples;
@@ -22,13 +23,9 @@ fn every_kernel_is_written_for_all_back_ends() {
             rendered.push(("random".to_owned(), render("random", &context).unwrap()));
         }
     }
-    for software in [true, false] {
-        let caps = Caps {
-            workgroup_memory: 16_384,
-            groups_per_dimension: 65_535,
-            software,
-            subgroup: None,
-        };
+    for (software, subgroup) in [(true, None), (true, Some(8)), (false, None)] {
+        let caps =
+            Caps { workgroup_memory: 16_384, groups_per_dimension: 65_535, software, subgroup };
         for sample in samples() {
             let (tape, _, _) = sample.tape().unwrap();
             let options = dcgan::program::Options::default();
@@ -39,7 +36,7 @@ fn every_kernel_is_written_for_all_back_ends() {
     rendered.sort();
     rendered.dedup();
     for (name, source) in &rendered {
-        reflect(name, source, false).unwrap();
+        reflect(name, source, true).unwrap();
         write_everywhere(name, source);
     }
 }

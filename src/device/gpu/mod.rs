@@ -46,7 +46,7 @@ const GROUPS: u32 = 65_535;
 const BINDINGS: u32 = 65_536;
 
 /// How a GPU is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
     /// errors in kernels. For tests and `--checked`.
@@ -55,6 +55,12 @@ pub struct GpuOptions {
     pub hardware_kernels: bool,
     /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
     pub subgroups: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self { checked: false, hardware_kernels: false, subgroups: true }
+    }
 }
 
 /// What kernels may count on.

@@ -2,28 +2,27 @@
 
 use minijinja::{Value, context};
 
-use crate::error::Result;
+use crate::ops::Site;
 use crate::ops::tile::{Along, Product, RowsOfA};
-use crate::ops::{Caps, Lowered, Site};
 
 use super::{ConvSpec, flops};
 
-/// The dispatches of a convolution.
-pub(super) fn conv2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// A convolution.
+pub(super) fn conv2d(spec: &ConvSpec, site: &Site) -> Product {
     let (x, y) = (&site.shapes[0], &site.shape);
-    Ok(to_small(spec, x[0], x[3], y[3]).lower(caps))
+    to_small(spec, x[0], x[3], y[3])
 }
 
-/// The dispatches of a transposed convolution.
-pub(super) fn conv_transpose2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// A transposed convolution.
+pub(super) fn conv_transpose2d(spec: &ConvSpec, site: &Site) -> Product {
     let (y, x) = (&site.shapes[0], &site.shape);
-    Ok(to_large(spec, x[0], x[3], y[3]).lower(caps))
+    to_large(spec, x[0], x[3], y[3])
 }
 
-/// The dispatches of the gradient with respect to a convolution's weights.
-pub(super) fn conv_weight_grad(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// The gradient with respect to a convolution's weights.
+pub(super) fn conv_weight_grad(spec: &ConvSpec, site: &Site) -> Product {
     let (x, y) = (&site.shapes[0], &site.shapes[1]);
-    Ok(to_weights(spec, x[0], x[3], y[3]).lower(caps))
+    to_weights(spec, x[0], x[3], y[3])
 }
 
 /// Rows are the pixels of the small picture; the reduction is over taps and large channels.
@@ -131,7 +130,7 @@ mod tests {
             for (large, small) in [(64, 64), (3, 64), (64, 3), (8, 12), (1, 5), (65, 65)] {
                 for caps in devices() {
                     for product in [to_small, to_large, to_weights] {
-                        compile(&product(&spec, 2, large, small).lower(&caps), &caps);
+                        compile(&product(&spec, 2, large, small), &caps);
                     }
                 }
             }

@@ -14,7 +14,7 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::{Call, Caps, Lowered, Op, Site};
+use super::{Call, Caps, Lowered, Op, Site, Variant};
 
 mod lower;
 mod twin;
@@ -177,7 +177,11 @@ impl Op for Conv2d {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv2d(&self.0, s, caps)
+        Ok(lower::conv2d(&self.0, s).lower(caps))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv2d(&self.0, s).variants(caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -214,7 +218,11 @@ impl Op for ConvTranspose2d {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv_transpose2d(&self.0, s, caps)
+        Ok(lower::conv_transpose2d(&self.0, s).lower(caps))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv_transpose2d(&self.0, s).variants(caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -254,7 +262,11 @@ impl Op for ConvWeightGrad {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv_weight_grad(&self.0, s, caps)
+        Ok(lower::conv_weight_grad(&self.0, s).lower(caps))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv_weight_grad(&self.0, s).variants(caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
