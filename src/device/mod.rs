@@ -40,7 +40,7 @@ impl Device {
                 None => return Ok(Self::Cpu),
             },
         };
-        let options = gpu::GpuOptions { checked, subgroups: true, ..gpu::GpuOptions::default() };
+        let options = gpu::GpuOptions { checked, ..gpu::GpuOptions::default() };
         Ok(Self::Gpu(gpu::Gpu::open(&selection, options)?))
     }
 
