@@ -24,8 +24,13 @@ fn every_kernel_is_written_for_all_back_ends() {
         }
     }
     for (software, subgroup) in [(true, None), (true, Some(8)), (false, None)] {
-        let caps =
-            Caps { workgroup_memory: 16_384, groups_per_dimension: 65_535, software, subgroup };
+        let caps = Caps {
+            workgroup_memory: 16_384,
+            max_binding: 1 << 27,
+            groups_per_dimension: 65_535,
+            software,
+            subgroup,
+        };
         for sample in samples() {
             let (tape, _, _) = sample.tape().unwrap();
             let options = dcgan::program::Options::default();

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     // The rows of `a` that this lane loads.
 {% if a_along == "k" %}
 {% for q in range(blocks) %}
-    let at{{ q }} = a_row(m0 + {{ q * lanes }}u + lane);
+    let at{{ q }} = a_row(m0 + {{ q * lanes }}u + lane, z);
 {%- endfor %}
 {% else %}
 {% for q in range(blocks) %}{% for u in range(4 // unit) %}
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u);
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for q in range(blocks) %}
@@ -77,9 +77,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         let a{{ q }} = {% if flat %}a_flat(at{{ q }}, k){% else %}a_load(a_row{{ q }}, k){% endif %};
 {%- endfor %}
 {% else %}
-        let cell0 = a_row(k);
+        let cell0 = a_row(k, z);
 {% for i in range(1, 4) %}
-        let cell{{ i }} = {% if a_run %}cell0 + vec3<u32>({{ i * run }}u, 0u, {{ i * step_x }}u){% else %}a_row(k + {{ i }}u){% endif %};
+        let cell{{ i }} = {% if a_run %}cell0 + vec3<u32>({{ i * run }}u, 0u, {{ i * step_x }}u){% else %}a_row(k + {{ i }}u, z){% endif %};
 {%- endfor %}
 {% for i in range(4) %}{% for q in range(blocks) %}
 {% if unit == 1 %}

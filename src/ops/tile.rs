@@ -23,6 +23,9 @@ const PARTIAL_BYTES: usize = 16 << 20;
 /// allows: the rounding error of a plain sum grows with its length.
 const LONGEST_SUM: usize = 8192;
 
+/// The two inputs of an op and its output.
+pub(super) const OPERANDS: [Arg; 3] = [Arg::Input(0), Arg::Input(1), Arg::Output];
+
 /// What a row of an operand, its contiguous side, runs along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Along {
@@ -56,13 +59,16 @@ pub(super) enum RowsOfA {
 pub(super) struct Product {
     /// The kernel's name, which is its template's.
     pub(super) kernel: &'static str,
+    /// What stands behind `a`, `b` and `y`.
+    pub(super) bind: [Arg; 3],
     /// Rows, columns, and the length of the reduction within one tap.
     pub(super) size: [usize; 3],
     /// What the rows of `a` and `b` run along.
     pub(super) along: [Along; 2],
     /// How the rows of `a` are found.
     pub(super) rows_of_a: RowsOfA,
-    /// Products computed beside each other, along z.
+    /// Products computed beside each other, along z: remainders of pixels, or matrices that follow
+    /// each other.
     pub(super) layers: usize,
     /// Elements of one row of `a`.
     pub(super) a_len: usize,
@@ -73,15 +79,8 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// The dispatches that compute it.
-    pub(super) fn lower(&self, caps: &Caps) -> Lowered {
-        match self.tilings(caps).first() {
-            Some(best) => self.lower_as(best, caps),
-            None => Lowered::default(),
-        }
-    }
-
-    /// The dispatches of every tiling that may be the fastest, that of [`Product::lower`] first.
+    /// The dispatches of every tiling that may be the fastest, the one that should
+    /// be the fastest first.
     pub(super) fn variants(&self, caps: &Caps) -> Vec<Variant> {
         let tilings = self.tilings(caps);
         if tilings.is_empty() {
@@ -180,6 +179,7 @@ impl Product {
             y_vec => n.is_multiple_of(4),
             taps,
             flat,
+            planes => matrix && self.layers > 1,
             unit => self.rows_of_a_tap(tiling),
             lanes => tiling.lanes,
             rows => tiling.rows,
@@ -198,12 +198,13 @@ impl Product {
             slice,
             ..self.own.clone()
         };
-        let y = if splits > 1 { Arg::Scratch(0) } else { Arg::Output };
+        let [a, b, y] = self.bind;
+        let y = if splits > 1 { Arg::Scratch(0) } else { y };
         let mut lowered = Lowered::default();
         lowered.dispatches.push(Dispatch {
             kernel: self.kernel,
             context,
-            bind: vec![("a", Arg::Input(0)), ("b", Arg::Input(1)), ("y", y)],
+            bind: vec![("a", a), ("b", b), ("y", y)],
             groups,
             flops: self.flops,
         });
@@ -246,6 +247,7 @@ pub(super) fn matmul(sizes: [usize; 3], transpose_a: bool, transpose_b: bool) ->
     let [m, n, k] = sizes;
     Product {
         kernel: "matmul",
+        bind: OPERANDS,
         size: sizes,
         along: [
             if transpose_a { Along::Product } else { Along::Reduction },
@@ -276,6 +278,7 @@ pub(super) mod tests {
     pub(crate) fn devices() -> [Caps; 6] {
         let gpu = Caps {
             workgroup_memory: 16384,
+            max_binding: 1 << 27,
             groups_per_dimension: 65535,
             software: false,
             subgroup: None,
@@ -292,11 +295,10 @@ pub(super) mod tests {
 
     /// Renders every dispatch of every variant, and has naga validate it for the device and write it
     /// in the language of each back end.
-    pub(crate) fn compile(product: &Product, caps: &Caps) {
-        let variants = product.variants(caps);
+    pub(crate) fn compile(variants: &[Variant], caps: &Caps) {
         let names: BTreeSet<_> = variants.iter().map(|variant| &variant.name).collect();
         assert_eq!(names.len(), variants.len(), "two variants have one name");
-        for variant in &variants {
+        for variant in variants {
             compile_one(&variant.lowered, caps);
         }
     }
@@ -344,7 +346,7 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 64, 64], [130, 70, 33], [3, 1, 5], [1, 200, 7], [64, 1, 8192]] {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 for caps in devices() {
-                    compile(&matmul([m, n, k], ta, tb), &caps);
+                    compile(&matmul([m, n, k], ta, tb).variants(&caps), &caps);
                 }
             }
         }
@@ -361,7 +363,7 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 1, 8192], [48, 64, 131_072], [48, 64, 131_071], [4096, 512, 20_000]]
         {
             for caps in devices() {
-                let lowered = matmul([m, n, k], true, false).lower(&caps);
+                let lowered = Variant::first(matmul([m, n, k], true, false).variants(&caps));
                 let (chunk, splits) = (variable(&lowered, "chunk"), variable(&lowered, "splits"));
                 assert!(
                     (splits - 1) * chunk < k && k <= splits * chunk,
@@ -382,7 +384,7 @@ pub(super) mod tests {
     fn tiles_cover_the_product() {
         for [m, n] in [[1, 1], [16, 8192], [8192, 3], [65, 63], [1000, 12], [4096, 512]] {
             for caps in devices() {
-                let lowered = matmul([m, n, 64], false, false).lower(&caps);
+                let lowered = Variant::first(matmul([m, n, 64], false, false).variants(&caps));
                 let of = |name| variable(&lowered, name);
                 assert!(of("tiles_m") * of("tile_m") >= m && of("tiles_n") * of("tile_n") >= n);
                 let [x, y, _] = lowered.dispatches[0].groups;
@@ -393,6 +395,10 @@ pub(super) mod tests {
 
     #[test]
     fn an_empty_product_dispatches_nothing() {
-        assert!(matmul([0, 4, 4], false, false).lower(&devices()[0]).dispatches.is_empty());
+        assert!(
+            Variant::first(matmul([0, 4, 4], false, false).variants(&devices()[0]))
+                .dispatches
+                .is_empty()
+        );
     }
 }

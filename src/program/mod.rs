@@ -307,6 +307,7 @@ fn caps(gpu: &Gpu) -> Caps {
     let limits = gpu.caps();
     Caps {
         workgroup_memory: limits.workgroup_memory,
+        max_binding: limits.max_binding,
         groups_per_dimension: limits.groups_per_dimension,
         software: limits.software,
         subgroup: limits.subgroup,
