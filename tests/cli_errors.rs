@@ -398,6 +398,36 @@ fn a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint() {
     finite_checkpoints(&place.only_run("both"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_written_during_training_ends_it() {
+    let place = Place::new();
+    let flags = ["--device", "cpu", "--batch", "8", "--images", "1M", "--report-every", "8"];
+    let often = ["--preview-every", "400", "--save-every", "400"];
+    for (out, name) in [("a", "fakes-"), ("b", "checkpoint-")] {
+        let words = [&["train", "--out", out], TINY, &flags, &often].concat();
+        let mut running = place.start(&[&words]);
+        let run = running.wait_for_log(&place, out, 60);
+        let ending = if name == "fakes-" { "png" } else { "safetensors" };
+        // Not far ahead of where it stands: folders where files are to be.
+        for images in (2..50).map(|i| i * 400) {
+            let path = run.join(format!("{name}{images:09}.{ending}"));
+            _ = path.exists() || fs::create_dir(&path).is_ok();
+        }
+        let text = running.end().refused(1, &[name, "cannot be written", "it is a folder"]);
+        let saved = latest(&run);
+        assert!(text.contains(&*saved.file_name().unwrap().to_string_lossy()), "{text}");
+        checkpoint::load(&saved).unwrap();
+    }
+    let words = [&["train", "--out", "c"], TINY, &flags, &often].concat();
+    let mut running = place.start(&[&words]);
+    let run = running.wait_for_log(&place, "c", 60);
+    fs::rename(&run, place.path("elsewhere")).unwrap();
+    let end = running.end();
+    end.refused(1, &["cannot be written", "the file or its folder does not exist"]);
+    checkpoint::load(&latest(&place.path("elsewhere"))).unwrap();
+}
+
 /// A small disk; unmounted when dropped.
 #[cfg(target_os = "linux")]
 struct Disk<'a>(&'a Path);
