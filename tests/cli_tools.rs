@@ -4,8 +4,12 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::cli::Place;
+use crate::data_formats::encode;
+use crate::data_sources::put;
 use crate::support;
 
 fn dcgan(folder: &Path, args: &[&str]) -> Output {
@@ -95,6 +99,43 @@ fn check_passes_on_a_gpu() {
     let text =
         stdout(&["check", "--device", &device, "--checked", "--op", "softplus", "--op", "advance"]);
     assert!(text.contains("driver") && text.contains("all 8 checks passed"), "{text}");
+}
+
+#[test]
+fn bench_tells_whether_training_waits_for_pictures() {
+    let place = Place::new();
+    // A photograph's size, so that a tiny training has to wait for them.
+    for i in 0..6 {
+        let picture = RgbImage::from_fn(1200, 900, |x, y| Rgb([(x ^ y) as u8, (x * y) as u8, i]));
+        let bytes = encode(&picture.into(), ImageFormat::Jpeg);
+        put(&place.path("large"), &format!("{i}.jpg"), &bytes);
+    }
+    place.pictures("small", 6);
+    let bench = |words: &[&str]| {
+        let net = ["bench", "--device", "cpu", "--steps", "1", "--batch", "4", "--ndf", "4"];
+        place.dcgan(&[&net, words]).ok().stdout
+    };
+    let loading = |words: &[&str]| -> (f64, f64, f64) {
+        let json: Value = serde_json::from_str(&bench(&[words, &["--json"]].concat())).unwrap();
+        let loading = &json["loading"];
+        assert_eq!(loading["threads"], 1, "{json}");
+        let number = |name: &str| loading[name].as_f64().unwrap();
+        (number("images_per_second"), number("train_images_per_second"), number("waiting"))
+    };
+    let one = ["--size", "8", "--ngf", "4", "--workers", "1", "--data"];
+    let (alone, training, waiting) = loading(&[&one[..], &["large"]].concat());
+    assert!(alone > 0.0 && training < 1.5 * alone, "{alone}, {training}");
+    assert!((0.5..=1.0).contains(&waiting), "{waiting}");
+    // And here the pictures wait for the training.
+    let two = ["--size", "32", "--ngf", "128", "--workers", "1", "--data"];
+    let (alone, training, waiting) = loading(&[&two[..], &["small"]].concat());
+    assert!(training < alone && (0.0..0.3).contains(&waiting), "{alone}, {training}, {waiting}");
+
+    let text = bench(&["--size", "8", "--ngf", "4", "--data", "small"]);
+    assert!(text.contains("folder of 6") || text.contains("small: "), "{text}");
+    assert!(text.contains("% of the time spent waiting for them"), "{text}");
+    place.dcgan(&[&["bench", "--data", "nowhere"]]).refused(1, &["nowhere", "does not exist"]);
+    place.dcgan(&[&["bench", "--workers", "2"]]).refused(2, &["--data"]);
 }
 
 #[test]

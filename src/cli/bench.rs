@@ -1,10 +1,14 @@
 //! `dcgan bench`: how fast is a device, and where does the time go?
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::bench::{self, KernelTime, SAMPLES};
+use crate::bench::{self, KernelTime, Loading, SAMPLES};
+use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
@@ -47,6 +51,13 @@ pub(super) struct Bench {
     /// Training steps to time; their median counts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1))]
     steps: usize,
+    /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
+    /// anew: does training have to wait for them?
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Threads that decode them [default: one a core, 8 at most]
+    #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
+    workers: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,6 +71,8 @@ struct Report {
     device: String,
     #[serde(flatten)]
     bench: bench::Bench,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loading: Option<Loading>,
 }
 
 impl Bench {
@@ -75,6 +88,10 @@ impl Bench {
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let source = match &self.data {
+            Some(data) => Some(Arc::new(Source::open(Some(data))?)),
+            None => None,
+        };
         let device = self.device.open(false)?;
 
         // A spinner on standard error, where that is a terminal.
@@ -82,13 +99,18 @@ impl Bench {
         let style = ProgressStyle::default_spinner().template("{spinner} {msg} {elapsed}");
         spinner.set_style(style.expect("the template is a constant that every run renders"));
         spinner.enable_steady_tick(std::time::Duration::from_millis(200));
-        let bench = bench::bench(&recipe, self.steps, &device, &|what| spinner.set_message(what));
+        let tell = |what| spinner.set_message(what);
+        let bench = bench::bench(&recipe, self.steps, &device, &tell);
+        let loading = source.map(|source| {
+            bench::loading(&recipe, self.steps, &device, &source, self.workers, &tell)
+        });
         spinner.finish_and_clear();
         let report = Report {
             program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
             system: crate::device::host::system(),
             device: device.name(),
             bench: bench?,
+            loading: loading.transpose()?,
         };
         if self.json { print_json(&report) } else { print(&text(&report)) }
     }
@@ -104,7 +126,7 @@ fn rate(flops: f64) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let Report { program, system, device, bench } = report;
+    let Report { program, system, device, bench, loading } = report;
     let model = &bench.recipe.model;
     let preset = match model.preset {
         Preset::Pytorch => "pytorch",
@@ -183,6 +205,27 @@ fn text(report: &Report) -> String {
         None => "unknown".into(),
     };
     row("process", format!("{process} of memory"));
+    if let Some(loading) = loading {
+        row("data", loading.data.clone());
+        row(
+            "reading",
+            format!(
+                "{:.0} images/s, alone on {} thread{}, none kept in memory",
+                loading.images_per_second,
+                loading.threads,
+                if loading.threads == 1 { "" } else { "s" }
+            ),
+        );
+        row(
+            "both",
+            format!(
+                "{:.1} images/s trained on while they are read, {:.1} % of the time spent waiting \
+                 for them",
+                loading.train_images_per_second,
+                100.0 * loading.waiting
+            ),
+        );
+    }
     text += "\n";
     text += &bench.memory.to_string();
     text += "\n";
