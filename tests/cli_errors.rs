@@ -402,29 +402,27 @@ fn a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint() {
 #[test]
 fn a_file_that_cannot_be_written_during_training_ends_it() {
     let place = Place::new();
-    let flags = ["--device", "cpu", "--batch", "8", "--images", "1M", "--report-every", "8"];
-    let often = ["--preview-every", "400", "--save-every", "400"];
-    for (out, name) in [("a", "fakes-"), ("b", "checkpoint-")] {
-        let words = [&["train", "--out", out], TINY, &flags, &often].concat();
-        let mut running = place.start(&[&words]);
+    let start = |out: &str| {
+        let flags = ["--device", "cpu", "--batch", "8", "--images", "1M", "--report-every", "8"];
+        let often = ["--preview-every", "400", "--save-every", "400"];
+        let mut running = place.start(&[&["train", "--out", out], TINY, &flags, &often]);
         let run = running.wait_for_log(&place, out, 60);
-        let ending = if name == "fakes-" { "png" } else { "safetensors" };
-        // Not far ahead of where it stands: folders where files are to be.
-        for images in (2..50).map(|i| i * 400) {
-            let path = run.join(format!("{name}{images:09}.{ending}"));
-            _ = path.exists() || fs::create_dir(&path).is_ok();
-        }
-        let text = running.end().refused(1, &[name, "cannot be written", "it is a folder"]);
+        running.wait_for("a checkpoint", || run.join("latest").exists().then_some(()));
+        (running, run)
+    };
+    for (out, name) in [("a", "fakes-000008000.png"), ("b", "checkpoint-000008000.safetensors")] {
+        let (running, run) = start(out);
+        fs::create_dir(run.join(name)).unwrap();
+        let text = running.end().refused(1, &[name, "cannot be written: it is a folder"]);
         let saved = latest(&run);
-        assert!(text.contains(&*saved.file_name().unwrap().to_string_lossy()), "{text}");
+        assert!(saved.ends_with("checkpoint-000007600.safetensors"), "{}", saved.display());
+        assert!(text.contains("checkpoint-000007600.safetensors is intact"), "{text}");
         checkpoint::load(&saved).unwrap();
     }
-    let words = [&["train", "--out", "c"], TINY, &flags, &often].concat();
-    let mut running = place.start(&[&words]);
-    let run = running.wait_for_log(&place, "c", 60);
+    let (running, run) = start("c");
     fs::rename(&run, place.path("elsewhere")).unwrap();
-    let end = running.end();
-    end.refused(1, &["cannot be written", "the file or its folder does not exist"]);
+    let outcome = running.end();
+    outcome.refused(1, &["cannot be written", "the file or its folder does not exist"]);
     checkpoint::load(&latest(&place.path("elsewhere"))).unwrap();
 }
 
