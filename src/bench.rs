@@ -1,5 +1,7 @@
 //! How fast a device trains and samples, and where the time goes. What `dcgan bench` runs.
 
+mod loading;
+
 use std::time::Instant;
 
 use serde::Serialize;
@@ -13,6 +15,8 @@ use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::step::seeded_latents;
 use crate::train::{Recipe, Trainer};
+
+pub use loading::{Loading, loading};
 
 /// Steps before the timed ones: clocks rise, caches fill.
 const WARM_UP: usize = 2;

@@ -1,10 +1,14 @@
 //! `dcgan bench`: how fast is a device, and where does the time go?
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::bench::{self, KernelTime, SAMPLES};
+use crate::bench::{self, KernelTime, Loading, SAMPLES};
+use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
@@ -58,6 +62,13 @@ pub(super) struct Bench {
         value_name = "off|quick|full"
     )]
     tune: Effort,
+    /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
+    /// anew: does training have to wait for them?
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Threads that decode them [default: one a core, 8 at most]
+    #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
+    workers: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -71,6 +82,8 @@ struct Report {
     device: String,
     #[serde(flatten)]
     bench: bench::Bench,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loading: Option<Loading>,
 }
 
 impl Bench {
@@ -86,6 +99,10 @@ impl Bench {
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let source = match &self.data {
+            Some(data) => Some(Arc::new(Source::open(Some(data))?)),
+            None => None,
+        };
         let device = self.device.open(false)?;
         let sampler = Sampler::tape(&model, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
@@ -98,12 +115,16 @@ impl Bench {
         spinner.enable_steady_tick(std::time::Duration::from_millis(200));
         let tell = |what| spinner.set_message(what);
         let bench = bench::bench(&recipe, self.steps, &device, &options, &tell);
+        let loading = source.map(|source| {
+            bench::loading(&recipe, self.steps, &device, &options, (&source, self.workers), &tell)
+        });
         spinner.finish_and_clear();
         let report = Report {
             program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
             system: crate::device::host::system(),
             device: device.name(),
             bench: bench?,
+            loading: loading.transpose()?,
         };
         if self.json { print_json(&report) } else { print(&text(&report)) }
     }
@@ -119,7 +140,7 @@ fn rate(flops: f64) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let Report { program, system, device, bench } = report;
+    let Report { program, system, device, bench, loading } = report;
     let model = &bench.recipe.model;
     let preset = match model.preset {
         Preset::Pytorch => "pytorch",
@@ -198,6 +219,27 @@ fn text(report: &Report) -> String {
         None => "unknown".into(),
     };
     row("process", format!("{process} of memory"));
+    if let Some(loading) = loading {
+        row("data", loading.data.clone());
+        row(
+            "reading",
+            format!(
+                "{:.0} images/s, alone on {} thread{}, none kept in memory",
+                loading.images_per_second,
+                loading.threads,
+                if loading.threads == 1 { "" } else { "s" }
+            ),
+        );
+        row(
+            "both",
+            format!(
+                "{:.1} images/s trained on while they are read, {:.1} % of the time spent waiting \
+                 for them",
+                loading.train_images_per_second,
+                100.0 * loading.waiting
+            ),
+        );
+    }
     text += "\n";
     text += &bench.memory.to_string();
     text += "\n";

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::dcgan::Size;
+use crate::nn::Layout;
 use crate::program::Choices;
-use crate::tensor::Tensor;
+use crate::tensor::{Data, Tensor};
 
 use super::checkpoint;
 use super::step::{self, AVERAGE, averaged};
-use super::trainer::{Recipe, Trainer};
+use super::trainer::{Recipe, Trainer, in_files};
 
 /// Metadata keys.
 const RECIPE: &str = "dcgan.recipe";
@@ -92,15 +93,43 @@ impl ModelFile {
     }
 }
 
-impl Trainer {
+/// A training at one step, copied off its device: what a checkpoint is made of.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Training steps done.
+    pub step: u64,
+    /// Every state as the device held it, with its order in files.
+    states: Vec<(String, Layout, Tensor)>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The name of a tensor with a number that is not finite, if there is one.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |value: &Tensor| match value.data() {
+            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
+            _ => false,
+        };
+        self.states.iter().find(|(_, _, value)| broken(value)).map(|(name, ..)| name.as_str())
+    }
+
     /// What [`checkpoint::save`] is to write: tensors and metadata.
     ///
     /// # Errors
+    /// [`Error::Length`] never, unless a layout is wrong.
+    pub fn into_file(self) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
+        Ok((in_files(self.states)?, self.metadata))
+    }
+}
+
+impl Trainer {
+    /// A copy of the training as it is, after `seconds` of it. To put it in the order of files is
+    /// left to [`Snapshot::into_file`], as that takes longer than the copy and needs no device.
+    ///
+    /// # Errors
     /// [`Error::Lost`] where the device fails.
-    pub fn snapshot(
-        &self,
-        seconds: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
+    pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
         let mut metadata = vec![
             (RECIPE, recipe),
@@ -113,6 +142,6 @@ impl Trainer {
             metadata.push((KERNELS, choices));
         }
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        Ok((self.tensors()?, metadata))
+        Ok(Snapshot { step: self.steps(), states: self.states()?, metadata })
     }
 }

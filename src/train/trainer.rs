@@ -145,15 +145,18 @@ impl Metrics {
         ]
     }
 
-    /// The mean of several; zeros of none.
+    /// The mean of several; NaN of none.
     #[must_use]
     pub fn mean(many: &[Self]) -> Self {
         let mut mean = Self::default();
         for one in many {
             let mut one = *one;
             for (mean, x) in mean.numbers().into_iter().zip(one.numbers()) {
-                *mean += *x / many.len() as f32;
+                *mean += *x;
             }
+        }
+        for x in mean.numbers() {
+            *x /= many.len() as f32;
         }
         mean
     }
@@ -329,13 +332,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Lost`] where the device fails.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        let mut tensors = BTreeMap::new();
-        for param in step::params(&self.recipe.model, self.recipe.ema > 0)? {
-            let value = param.layout.to_file(&self.state.get(&param.name)?)?;
-            tensors.insert(param.name, value);
-        }
-        tensors.insert(KEY.into(), Layout::Plain.to_file(&self.state.get(KEY)?)?);
-        Ok(tensors)
+        in_files(self.states()?)
+    }
+
+    /// The same as the device holds them, each with its order in files: only a copy.
+    pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
+        let params = step::params(&self.recipe.model, self.recipe.ema > 0)?;
+        let names = params.into_iter().map(|param| (param.name, param.layout));
+        names
+            .chain([(KEY.into(), Layout::Plain)])
+            .map(|(name, layout)| self.state.get(&name).map(|value| (name, layout, value)))
+            .collect()
     }
 
     /// A sampler of the generator on the training's own weights: the averaged ones where there are
@@ -355,6 +362,12 @@ impl Trainer {
     pub fn sample(&mut self, sampler: &mut Sampler, latents: &Tensor) -> Result<Tensor> {
         sampler.sample(&mut self.state, latents)
     }
+}
+
+/// States of a device as files hold them. One by one: there are never two copies of all.
+pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
+    let each = states.into_iter();
+    each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }
 
 /// What did not fit, and the batch that would.

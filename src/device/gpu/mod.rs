@@ -109,6 +109,7 @@ struct Inner {
     timeout: Duration,
     allocated: Arc<AtomicU64>,
     creations: AtomicU64,
+    uploads: AtomicU64,
     pending: Mutex<Pending>,
     /// Compiled kernels by their source: a second program of the same shapes compiles nothing.
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
@@ -227,6 +228,7 @@ impl Gpu {
                 timeout: Duration::from_secs(if software { 600 } else { 60 }),
                 allocated: Arc::new(AtomicU64::new(0)),
                 creations: AtomicU64::new(0),
+                uploads: AtomicU64::new(0),
                 pending: Mutex::new(Pending::default()),
                 kernels: Mutex::new(HashMap::new()),
             }),
@@ -255,6 +257,18 @@ impl Gpu {
     #[must_use]
     pub fn creations(&self) -> u64 {
         self.inner.creations.load(Ordering::Relaxed)
+    }
+
+    /// How often data was ever sent to this GPU.
+    #[must_use]
+    pub fn uploads(&self) -> u64 {
+        self.inner.uploads.load(Ordering::Relaxed)
+    }
+
+    /// Sends data with the next submission. There is no other way to a buffer.
+    fn upload(&self, to: &GpuBuffer, offset: u64, data: &[u8]) {
+        self.inner.uploads.fetch_add(1, Ordering::Relaxed);
+        self.inner.queue.write_buffer(to.raw(), offset, data);
     }
 
     /// Gives the GPU up: every later call on it or its clones is [`Error::Lost`].
