@@ -9,6 +9,7 @@ use npyz::WriterBuilder;
 
 use crate::device::State;
 use crate::error::{Error, Result};
+use crate::models::Networks;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::folder;
@@ -90,11 +91,17 @@ impl Sample {
         }
         let path = folder::resolve(&self.model)?;
         let model = ModelFile::load(&path)?;
+        if model.generator()?.needs_batch() {
+            eprintln!(
+                "note: the batch norm of this generator uses the statistics of each {BATCH} \
+                 pictures: a picture also depends on the others asked for"
+            );
+        }
         let latents = match &self.latents {
-            Some(file) => read_latents(file, model.recipe.model.nz)?,
+            Some(file) => read_latents(file, model.networks.nz)?,
             None => {
-                let dcgan = &model.recipe.model;
-                seeded_latents(&self.seeds.0, dcgan.nz, dcgan.preset.latent_law())
+                let Networks { nz, latent_law, .. } = model.networks;
+                seeded_latents(&self.seeds.0, nz, latent_law)
             }
         };
         let names: Vec<String> = match &self.latents {
@@ -119,7 +126,7 @@ impl Sample {
         }
         let mut state = State::new(&device);
         let prefix = model.load_generator(&mut state, self.raw)?;
-        let mut sampler = Sampler::new(&model.recipe.model, &state, prefix, BATCH)?;
+        let mut sampler = Sampler::new(&model.networks, &state, prefix, BATCH)?;
         let samples = sampler.sample(&mut state, &latents)?;
         let &[n, h, w, c] = samples.shape() else { unreachable!("a sampler gives pictures") };
 

@@ -449,7 +449,7 @@ impl Resumed {
         let run = Run::open(path)?;
         let options: RunOptions = run.options()?;
         let model = ModelFile::load(&folder::resolve(path)?)?;
-        if model.recipe != options.recipe {
+        if model.recipe.as_ref() != Some(&options.recipe) {
             let what = format!(
                 "is not of this run: its recipe differs from {}",
                 run.options_path().display()

@@ -338,7 +338,7 @@ impl Trainer {
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        Sampler::new(&self.recipe.model, &self.state, prefix, batch)
+        Sampler::new(&self.recipe.model.networks()?, &self.state, prefix, batch)
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.

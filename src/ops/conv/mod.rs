@@ -20,7 +20,7 @@ mod lower;
 mod twin;
 
 /// The geometry of a convolution: everything but the batch and the channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConvSpec {
     /// Kernel height and width.
     pub kernel: [usize; 2],
