@@ -20,6 +20,7 @@
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
 //! | `training` | training steps against PyTorch's |
+//! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
@@ -40,3 +41,4 @@ mod reference;
 mod shaders;
 mod support;
 mod training;
+mod weights;
