@@ -46,11 +46,7 @@ fn expected(folder: &Path) -> BTreeMap<String, Tensor> {
     tensors.collect()
 }
 
-fn import_files(
-    names: &[&str],
-    keys: &[(Role, &str)],
-    assumptions: &Assumptions,
-) -> Imported {
+fn import_files(names: &[&str], keys: &[(Role, &str)], assumptions: &Assumptions) -> Imported {
     let paths: Vec<PathBuf> = names.iter().map(|name| file(name)).collect();
     import(&paths, keys, assumptions).unwrap_or_else(|error| panic!("{names:?}: {error}"))
 }
@@ -148,14 +144,14 @@ fn state_dicts_give_what_pytorch_gives() {
         ("plain", &["plain_d.pth"], &[], &usual),
         ("plain", &["views_g.pth", "channels_last_d.pth"], &[], &usual),
         ("together", &["together.tar"], &[], &usual),
-        ("half", &["half_g.pt"], &[], &usual),
+        ("half", &["half_g.pth"], &[], &usual),
         ("half", &["half_g.safetensors"], &[], &usual),
-        ("bfloat16", &["bfloat16_g.pt"], &[], &usual),
+        ("bfloat16", &["bfloat16_g.pth"], &[], &usual),
         ("bfloat16", &["bfloat16_g.safetensors"], &[], &usual),
         ("double", &["double_g.pth"], &[], &usual),
         ("double", &["double_g.safetensors"], &[], &usual),
         ("named", &["named.pth"], &[], &sides),
-        ("named", &["named_g.safetensors"], &[], &sides),
+        ("named", &["named_g.safetensors", "named_d.safetensors"], &[], &sides),
         ("nested", &["nested.pth"], &models, &usual),
         ("nested", &["nested.pth"], &one, &usual),
         ("nested", &["nested_d.safetensors"], &[], &usual),
@@ -209,12 +205,8 @@ fn shapes_and_numbers_say_the_architecture() {
     // A norm of 96 numbers between a linear layer and 8 channels of 4x3 pixels.
     let sides = Assumptions { g_sides: vec![[4, 3], [8, 6], [16, 12]], ..usual.clone() };
     let named = import_files(&["named_g.safetensors"], &[], &sides).networks.generator.unwrap();
-    let cells = Layer::BatchNorm {
-        channels: 8,
-        cells: [4, 3],
-        eps: 1e-5,
-        statistics: Statistics::Running,
-    };
+    let cells =
+        Layer::BatchNorm { channels: 8, cells: [4, 3], eps: 1e-5, statistics: Statistics::Running };
     assert_eq!(named.layers[1], cells);
 }
 

@@ -28,19 +28,6 @@ NEAR = 1e-5
 COUNT = 64
 
 
-def networks(size, ngf, ndf, nz):
-    """The example's two networks, with numbers as large as trained ones."""
-    torch_files.NZ = nz
-    made = []
-    for make, width in [
-        (torch_files.example_generator, ngf),
-        (torch_files.example_discriminator, ndf),
-    ]:
-        network = make(size, width)
-        made.append(torch_files.calibrated(network, seed=3).eval())
-    return made
-
-
 def main():
     parser = argparse.ArgumentParser(description="exports, loaded into PyTorch and onnxruntime")
     parser.add_argument("dcgan")
@@ -55,20 +42,23 @@ def main():
         if not difference <= NEAR:
             wrong.append(what)
 
-    g, d = networks(args.size, args.ngf, args.ndf, args.nz)
+    g, d = torch_files.real_networks(args.size, args.ngf, args.ndf, args.nz)
     z = torch.randn(COUNT, args.nz, generator=torch.Generator().manual_seed(4))
     fake = g(z[:, :, None, None])
     logits = torch.logit(d.double()(fake.double())).flatten()
     d.float()
-    print(f"pictures from {fake.min():.2f} to {fake.max():.2f}, deviation {fake.std():.3f}; "
-          f"logits from {logits.min():.2f} to {logits.max():.2f}")
+    print(
+        f"pictures from {fake.min():.2f} to {fake.max():.2f}, deviation {fake.std():.3f}; "
+        f"logits from {logits.min():.2f} to {logits.max():.2f}"
+    )
 
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
 
         def dcgan(*words):
-            subprocess.run([args.dcgan, *map(str, words)], cwd=folder, check=True,
-                           stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [args.dcgan, *map(str, words)], cwd=folder, check=True, stdout=subprocess.DEVNULL
+            )
 
         np.save(folder / "z.npy", z.numpy())
         for name, network in [("g", g), ("d", d)]:
@@ -77,26 +67,57 @@ def main():
             save_file(state, folder / f"{name}.safetensors")
         for kind in ["pth", "safetensors"]:
             dcgan("import", f"g.{kind}", f"d.{kind}", "--out", f"model-{kind}.safetensors")
-            dcgan("sample", f"model-{kind}.safetensors", "--latents", "z.npy", "--format", "npy",
-                  "--out", kind, "--device", "cpu")
+            dcgan(
+                "sample",
+                f"model-{kind}.safetensors",
+                "--latents",
+                "z.npy",
+                "--format",
+                "npy",
+                "--out",
+                kind,
+                "--device",
+                "cpu",
+            )
             ours = torch.from_numpy(np.load(folder / kind / "samples.npy")).permute(0, 3, 1, 2)
             check(f"pictures of G imported from .{kind}", (ours - fake).abs().max())
         for network, module in [("generator", g), ("discriminator", d)]:
             for kind, load in [("pth", torch.load), ("safetensors", load_file)]:
                 out = folder / f"out-{network}.{kind}"
-                dcgan("export", "model-pth.safetensors", "--network", network, "--to", kind,
-                      "--out", out)
+                dcgan(
+                    "export",
+                    "model-pth.safetensors",
+                    "--network",
+                    network,
+                    "--to",
+                    kind,
+                    "--out",
+                    out,
+                )
                 state = load(out)
                 kept = module.state_dict()
                 module.load_state_dict(state, strict=True)
-                same = all(torch.equal(state[key].float(), kept[key].float()) for key in kept
-                           if "num_batches" not in key)
-                print(f"{network} from .{kind}: load_state_dict(strict=True), "
-                      f"{'the same bits' if same else 'OTHER NUMBERS'}")
+                same = all(
+                    torch.equal(state[key].float(), kept[key].float())
+                    for key in kept
+                    if "num_batches" not in key
+                )
+                print(
+                    f"{network} from .{kind}: load_state_dict(strict=True), "
+                    f"{'the same bits' if same else 'OTHER NUMBERS'}"
+                )
                 if not same:
                     wrong.append(f"{network}.{kind}")
-            dcgan("export", "model-pth.safetensors", "--network", network, "--to", "onnx", "--out",
-                  f"{network}.onnx")
+            dcgan(
+                "export",
+                "model-pth.safetensors",
+                "--network",
+                network,
+                "--to",
+                "onnx",
+                "--out",
+                f"{network}.onnx",
+            )
         check("G after export", (g(z[:, :, None, None]) - fake).abs().max())
 
         import onnx

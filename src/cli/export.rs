@@ -69,6 +69,11 @@ impl Export {
             Network::Discriminator => Role::Discriminator,
         };
         export::Export::of(&model, role, self.raw)?.save(&self.out, self.to)?;
-        println(&format!("wrote the {} of {} to {}", role.name(), path.display(), self.out.display()))
+        println(&format!(
+            "wrote the {} of {} to {}",
+            role.name(),
+            path.display(),
+            self.out.display()
+        ))
     }
 }

@@ -172,8 +172,7 @@ impl Import {
             (Role::Generator, self.generator.as_deref()),
             (Role::Discriminator, self.discriminator.as_deref()),
         ];
-        let keys: Vec<_> =
-            keys.into_iter().filter_map(|(role, key)| Some((role, key?))).collect();
+        let keys: Vec<_> = keys.into_iter().filter_map(|(role, key)| Some((role, key?))).collect();
         let imported = weights::import(&self.files, &keys, &assumptions)?;
         let source = imported.sources.join("; ");
         save_imported(&self.out, &imported.networks, &imported.tensors, &source)?;

@@ -61,12 +61,13 @@ fn write(
     let mut strings: BTreeMap<&str, &str> =
         metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     strings.insert(VERSION_KEY, &version);
-    let raw = |(name, tensor): (&String, &'_ Tensor)| -> Raw<'_> {
-        let shape = tensor.shape().to_vec();
-        Raw { name: name.clone(), dtype: dtype(tensor), shape, bytes: little_endian(tensor) }
-    };
-    let tensors: Vec<Raw<'_>> = tensors.iter().map(raw).collect();
-    write_raw(out, &tensors, &strings)
+    let tensors = tensors.iter().map(|(name, tensor)| Raw {
+        name: name.clone(),
+        dtype: dtype(tensor),
+        shape: tensor.shape().to_vec(),
+        bytes: little_endian(tensor),
+    });
+    write_raw(out, &tensors.collect::<Vec<_>>(), &strings)
 }
 
 /// A tensor of a safetensors file.
@@ -96,8 +97,7 @@ pub(crate) fn write_raw(
     let mut offset = 0;
     for Raw { name, dtype, shape, bytes } in &order {
         let end = offset + bytes.len();
-        let info =
-            TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (offset, end) };
+        let info = TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (offset, end) };
         header.insert(name, Entry::Tensor(info));
         offset = end;
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
@@ -23,6 +24,9 @@ const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
 
+/// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
+pub const PICTURES: &str = "dcgan.pictures";
+
 /// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
 pub struct ModelFile {
@@ -36,6 +40,9 @@ pub struct ModelFile {
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// How pictures are made fit for its networks: as they were for training, or, where the file
+    /// does not say, by the usual crop and filter.
+    pub prepare: Prepare,
     /// The tensors, as files hold them.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -100,8 +107,17 @@ impl ModelFile {
                 return Err(fail(format!("is damaged: {} is no tensor of floats", param.name)));
             }
         }
+        let Size { height, width } = networks.size;
+        let usual = Prepare { height, width, channels: networks.channels, ..Prepare::default() };
+        let prepare = match file.metadata.get(PICTURES) {
+            None => usual,
+            Some(text) => {
+                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(PICTURES))?;
+                Prepare { crop: said.crop, filter: said.filter, flip: said.flip, ..usual }
+            }
+        };
         let path = path.to_owned();
-        Ok(Self { path, networks, recipe, step, seconds, tensors: file.tensors })
+        Ok(Self { path, networks, recipe, step, seconds, prepare, tensors: file.tensors })
     }
 
     /// Whether there is a moving average of the generator beside the generator.

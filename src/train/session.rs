@@ -16,6 +16,7 @@ use crate::tensor::{Data, Tensor};
 use crate::{human, pictures};
 
 use super::health::{self, Finding, Health, NonFinite, Output};
+use super::model_file::PICTURES;
 use super::step::seeded_latents;
 use super::{LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
 
@@ -306,7 +307,9 @@ impl Session {
     /// Writes a checkpoint, unless a number in it is none.
     fn save(&mut self) -> Result<()> {
         self.settle()?;
-        let (tensors, metadata) = self.trainer.snapshot(self.seconds())?;
+        let (tensors, mut metadata) = self.trainer.snapshot(self.seconds())?;
+        let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
+        metadata.insert(PICTURES.into(), prepare);
         let broken = tensors.iter().find(|(_, t)| match t.data() {
             Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
             _ => false,

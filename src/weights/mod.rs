@@ -26,8 +26,8 @@ use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::models::dcgan::Size;
 use crate::models::Networks;
+use crate::models::dcgan::Size;
 use crate::nn::Statistics;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::VERSION_KEY;
@@ -135,8 +135,7 @@ pub fn import(
             }
         }
     }
-    Assembly { assumptions, left_out, sources: Vec::new() }
-        .assemble(candidates, described, &paths)
+    Assembly { assumptions, left_out, sources: Vec::new() }.assemble(candidates, described, &paths)
 }
 
 /// The layers of a part of a file; none where it has no convolution.
@@ -208,9 +207,11 @@ fn read(path: &Path) -> Result<Contents> {
 /// The tensors of a safetensors file.
 fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
     if bytes.get(8) != Some(&b'{') {
-        return Err("is neither a safetensors file nor one of torch.save (.pth, .pt): these can be \
+        return Err(
+            "is neither a safetensors file nor one of torch.save (.pth, .pt): these can be \
                     imported, and the .npy files of DCGAN's authors"
-            .into());
+                .into(),
+        );
     }
     let damaged = |e| format!("is a damaged safetensors file, or cut short: {e}");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
@@ -360,8 +361,10 @@ impl Assembly {
             let fail = |what: String| Error::file(&path, what);
             let role =
                 if networks.generator.is_some() { Role::Generator } else { Role::Discriminator };
-            let own: BTreeMap<String, Tensor> =
-                own.into_iter().map(|n| (format!("{}.{}", role.name(), n.name), n.tensor)).collect();
+            let own: BTreeMap<String, Tensor> = own
+                .into_iter()
+                .map(|n| (format!("{}.{}", role.name(), n.name), n.tensor))
+                .collect();
             for param in networks.params() {
                 let wanted = param.layout.file_shape(&param.shape);
                 match own.get(&param.name) {

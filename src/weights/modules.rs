@@ -109,10 +109,14 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
                 if first.is_none() || !lens.all(|len| Some(len) == first) {
                     return Err(format!("the tensors of {key} differ in length"));
                 }
-                Kind::Norm { affine: weight.zip(bias).map(Into::into), running: mean.zip(var).map(Into::into) }
+                Kind::Norm {
+                    affine: weight.zip(bias).map(Into::into),
+                    running: mean.zip(var).map(Into::into),
+                }
             }
             (weight, ..) => {
-                let shape = weight.map_or_else(String::new, |w| format!(", weight {:?}", w.shape()));
+                let shape =
+                    weight.map_or_else(String::new, |w| format!(", weight {:?}", w.shape()));
                 return Err(format!(
                     "{key} is neither a 2-D convolution nor a linear layer nor a batch norm{shape}"
                 ));

@@ -101,8 +101,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                 }
                 let mut part = |own_name: &str| -> Result<String> {
                     let tensor = own(own_name)?;
-                    let tensor =
-                        if cellwise { Layout::Cells.to_file(&tensor)? } else { tensor };
+                    let tensor = if cellwise { Layout::Cells.to_file(&tensor)? } else { tensor };
                     // Without running statistics the norm is spelt out, and broadcasts.
                     let spelt = statistics == Statistics::Batch && !cellwise;
                     let shape = if spelt { vec![c, 1, 1] } else { vec![tensor.len()] };
@@ -191,11 +190,13 @@ fn feature_len(export: &Export<'_>) -> usize {
     let about = &export.about;
     let picture = [about.size.height, about.size.width, about.channels];
     let sizes = export.network.sizes(picture).unwrap_or_default();
-    let convolutions = export.network.layers.iter().zip(sizes).filter_map(|(layer, size)| {
-        matches!(layer, Layer::Conv { .. }).then_some(size)
-    });
-    let lens: Vec<usize> =
-        convolutions.map(|[h, w, c]| h.min(GRID) * w.min(GRID) * c).collect();
+    let convolutions = export
+        .network
+        .layers
+        .iter()
+        .zip(sizes)
+        .filter_map(|(layer, size)| matches!(layer, Layer::Conv { .. }).then_some(size));
+    let lens: Vec<usize> = convolutions.map(|[h, w, c]| h.min(GRID) * w.min(GRID) * c).collect();
     lens[..lens.len().saturating_sub(1)].iter().sum()
 }
 
@@ -237,7 +238,8 @@ impl Graph {
     fn floats(&mut self, name: &str, tensor: &Tensor) -> String {
         let dims: Vec<i64> = tensor.shape().iter().map(|&s| s as i64).collect();
         let bytes: Vec<u8> = tensor.f32s().iter().flat_map(|x| x.to_le_bytes()).collect();
-        let message = Message::default().ints(1, &dims).int(2, FLOAT).bytes(8, name).bytes(9, bytes);
+        let message =
+            Message::default().ints(1, &dims).int(2, FLOAT).bytes(8, name).bytes(9, bytes);
         self.constants.push(message);
         name.to_owned()
     }
@@ -247,7 +249,8 @@ impl Graph {
         let name = format!("shape{}", self.constants.len());
         let bytes: Vec<u8> = numbers.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
         let dims = [numbers.len() as i64];
-        let message = Message::default().ints(1, &dims).int(2, INT64).bytes(8, &name).bytes(9, bytes);
+        let message =
+            Message::default().ints(1, &dims).int(2, INT64).bytes(8, &name).bytes(9, bytes);
         self.constants.push(message);
         name
     }
@@ -258,7 +261,13 @@ impl Graph {
     }
 
     /// `gamma (x − mean) / √(var + eps) + beta`, with mean and (biased) variance over `axes`.
-    fn batch_norm(&mut self, x: String, [gamma, beta]: [String; 2], axes: &[i64], eps: f32) -> String {
+    fn batch_norm(
+        &mut self,
+        x: String,
+        [gamma, beta]: [String; 2],
+        axes: &[i64],
+        eps: f32,
+    ) -> String {
         let mean = [ints("axes", axes), int("keepdims", 1)];
         let middle = self.node("ReduceMean", std::slice::from_ref(&x), &mean);
         let centred = self.node("Sub", &[x, middle], &[]);

@@ -75,10 +75,7 @@ fn is_optimiser(segment: &str) -> bool {
 ///
 /// # Errors
 /// A sentence where a given key is not there.
-pub(super) fn part(
-    tensors: Vec<Named>,
-    keys: &[(Role, &str)],
-) -> Result<Vec<Part>, String> {
+pub(super) fn part(tensors: Vec<Named>, keys: &[(Role, &str)]) -> Result<Vec<Part>, String> {
     let mut known: Vec<String> = tensors.iter().map(|t| parent(&t.name)).collect();
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
@@ -207,7 +204,10 @@ mod tests {
             ),
             (
                 &["state_dict.G.l1.0.weight", "state_dict.critic.0.weight"],
-                &["generator \"state_dict.G\": l1.0.weight", "discriminator \"state_dict.critic\": 0.weight"],
+                &[
+                    "generator \"state_dict.G\": l1.0.weight",
+                    "discriminator \"state_dict.critic\": 0.weight",
+                ],
             ),
             (
                 &["G_ema.0.weight", "G.0.weight"],

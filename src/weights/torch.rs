@@ -42,9 +42,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
     };
     let names: Vec<String> =
         archive.zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
-    let pickle = names.iter().find(|name| name.ends_with("data.pkl")).ok_or(
-        "is a zip archive, but not one of PyTorch's (it has no data.pkl)",
-    )?;
+    let pickle = names
+        .iter()
+        .find(|name| name.ends_with("data.pkl"))
+        .ok_or("is a zip archive, but not one of PyTorch's (it has no data.pkl)")?;
     let folder = &pickle[..pickle.len() - "data.pkl".len()];
     if names.iter().any(|name| name.strip_prefix(folder) == Some("constants.pkl")) {
         return Err("is a TorchScript program; save its weights alone, with \
@@ -99,7 +100,8 @@ impl Archive<'_> {
             .zip
             .by_name(name)
             .map_err(|_| format!("is damaged: its part {name:?} is missing or cannot be read"))?;
-        if file.compression() != CompressionMethod::Stored || file.compressed_size() != file.size() {
+        if file.compression() != CompressionMethod::Stored || file.compressed_size() != file.size()
+        {
             return Err(format!(
                 "is no file as PyTorch writes them: its part {name:?} is compressed; save it anew \
                  with torch.save"

@@ -45,7 +45,7 @@ fn files_cut_anywhere_or_with_any_bit_turned_do_no_harm() {
         "plain_d.safetensors",
         "together.tar",
         "double_g.pth",
-        "half_g.pt",
+        "half_g.pth",
         "views_g.pth",
         "legacy_g.pth",
     ];
@@ -168,11 +168,8 @@ fn layers_of_other_networks_are_named() {
             })
             .collect();
         let views = tensors.iter().map(|(name, (shape, bytes))| {
-            let view = safetensors::tensor::TensorView::new(
-                safetensors::Dtype::F32,
-                shape.clone(),
-                bytes,
-            );
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
             (name.clone(), view.unwrap())
         });
         safetensors::serialize(views, None).unwrap()
@@ -182,12 +179,12 @@ fn layers_of_other_networks_are_named() {
         (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is no part of a convolution"),
         (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8])], "as PReLU has"),
         (&[("a.weight_orig", &[8, 4, 3, 3])], "remove_spectral_norm"),
-        (
-            &[("a.parametrizations.weight.original0", &[8, 4, 3, 3])],
-            "remove_parametrizations",
-        ),
+        (&[("a.parametrizations.weight.original0", &[8, 4, 3, 3])], "remove_parametrizations"),
         (&[("a.weight_v", &[8, 4, 3, 3])], "remove_weight_norm"),
-        (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8, 4, 3])], "b is neither a 2-D convolution"),
+        (
+            &[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8, 4, 3])],
+            "b is neither a 2-D convolution",
+        ),
         (&[("a.weight", &[8, 4, 3, 3])], "has a single layer"),
         (
             &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 5, 4, 4])],
@@ -198,15 +195,29 @@ fn layers_of_other_networks_are_named() {
             "0 gives 8 channels, and 2, which seems to follow, takes",
         ),
         (
-            &[("0.weight", &[6, 8, 4, 4]), ("1.weight", &[8]), ("1.bias", &[8]), ("3.weight", &[8, 3, 4, 4])],
+            &[
+                ("0.weight", &[6, 8, 4, 4]),
+                ("1.weight", &[8]),
+                ("1.bias", &[8]),
+                ("3.weight", &[8, 3, 4, 4]),
+            ],
             "1 has no running statistics: if it is a batch norm",
         ),
         (
-            &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[7]), ("2.bias", &[7]), ("3.weight", &[8, 3, 4, 4])],
+            &[
+                ("0.weight", &[6, 8, 4, 4]),
+                ("2.weight", &[7]),
+                ("2.bias", &[7]),
+                ("3.weight", &[8, 3, 4, 4]),
+            ],
             "its batch norms (2) do not fit",
         ),
         (
-            &[("0.weight", &[3, 8, 4, 4]), ("1.weight", &[8, 1, 4, 4]), ("2.weight", &[1, 3, 4, 4])],
+            &[
+                ("0.weight", &[3, 8, 4, 4]),
+                ("1.weight", &[8, 1, 4, 4]),
+                ("2.weight", &[1, 3, 4, 4]),
+            ],
             "as a generator",
         ),
     ];

@@ -2,13 +2,13 @@
 
 use super::*;
 
-use dcgan::models::{Dcgan, Preset};
 use dcgan::models::dcgan::Size;
+use dcgan::models::{Dcgan, Preset};
 use dcgan::train::step::seeded_latents;
 use dcgan::weights::export::{Export, Format};
 use rten::Model;
-use rten_tensor::prelude::*;
 use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
 
 use crate::cli::{Place, latest};
 
@@ -25,13 +25,8 @@ fn drawn(networks: Networks) -> ModelFile {
         numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
         tensors.insert(param.name, Tensor::new(shape, numbers).unwrap());
     }
-    let imported = Imported {
-        networks,
-        tensors,
-        sources: Vec::new(),
-        left_out: Vec::new(),
-        described: true,
-    };
+    let imported =
+        Imported { networks, tensors, sources: Vec::new(), left_out: Vec::new(), described: true };
     model(&imported)
 }
 
@@ -109,10 +104,9 @@ fn what_is_exported_comes_back_bit_for_bit() {
 fn names_and_shapes_are_those_of_pytorchs_example() {
     let model = preset(Preset::Pytorch, 16, 16);
     let dir = tempfile::tempdir().unwrap();
-    for (role, original) in [
-        (Role::Generator, "plain_g.safetensors"),
-        (Role::Discriminator, "plain_d.safetensors"),
-    ] {
+    for (role, original) in
+        [(Role::Generator, "plain_g.safetensors"), (Role::Discriminator, "plain_d.safetensors")]
+    {
         let path = dir.path().join("out.safetensors");
         Export::of(&model, role, false).unwrap().save(&path, Format::Safetensors).unwrap();
         let list = |path: &Path| {

@@ -114,8 +114,7 @@ fn the_authors_files_give_what_their_code_gives() {
     for (name, shape, numbers) in files.iter().chain(&judge) {
         put(folder, name, shape, numbers);
     }
-    let imported =
-        import(&[folder.to_owned()], &[], &Assumptions::default()).unwrap();
+    let imported = import(&[folder.to_owned()], &[], &Assumptions::default()).unwrap();
     let model = model(&imported);
 
     let z: Vec<f64> = numbers(n * nz, 13).iter().map(|x| 3.0 * x).collect();
