@@ -190,6 +190,8 @@ struct Places {
     /// The number of each block's convolution and norm; empty where the names are no numbers, or
     /// activations have none.
     numbers: Vec<(usize, Option<usize>)>,
+    /// Whether it is a linear layer, before which a picture is flattened.
+    linear: Vec<bool>,
 }
 
 impl Places {
@@ -222,11 +224,12 @@ impl Places {
         // Numbers without a gap count no activations; large ones are no places.
         let gaps = all.windows(2).any(|pair| pair[1] > pair[0] + 1);
         let near = all.last().is_some_and(|&last| last < 16 * (all.len() + 1));
-        if one && rising && gaps && near { Self { numbers } } else { Self::none() }
+        let linear = blocks.iter().map(|block| block.linear).collect();
+        if one && rising && gaps && near { Self { numbers, linear } } else { Self::none() }
     }
 
     const fn none() -> Self {
-        Self { numbers: Vec::new() }
+        Self { numbers: Vec::new(), linear: Vec::new() }
     }
 
     fn of_block(&self, i: usize) -> Option<usize> {
@@ -238,10 +241,12 @@ impl Places {
     }
 
     /// Whether a layer without tensors stands between the convolution and its norm, and none
-    /// between the norm and the next convolution: then it is the activation.
+    /// between the norm and the next convolution, but what flattens: then it is the activation.
     fn norm_is_late(&self, i: usize) -> bool {
         match (self.numbers.get(i), self.of_block(i + 1)) {
-            (Some(&(own, Some(norm))), Some(next)) => norm > own + 1 && next == norm + 1,
+            (Some(&(own, Some(norm))), Some(next)) => {
+                norm > own + 1 && next - norm <= 1 + usize::from(self.linear[i + 1])
+            }
             _ => false,
         }
     }

@@ -46,7 +46,17 @@ impl Block {
 /// # Errors
 /// A sentence that says which layer does not follow which.
 pub(super) fn chain(modules: &[Module], role: Role) -> Result<Vec<Block>, String> {
-    let mut blocks = convolutions(modules, role)?;
+    let mut layers: Vec<Weights<'_>> = modules.iter().filter_map(Weights::of).collect();
+    // A generator begins with its linear layer, a discriminator ends with it.
+    layers.sort_by_key(|layer| (layer.shape().len() == 2) == (role == Role::Discriminator));
+    let mut blocks = match convolutions(&layers, role) {
+        Ok(blocks) => blocks,
+        // Names that say nothing of the order: the channels may.
+        Err(what) => {
+            let linked = linked(&layers, role).ok_or(what.clone())?;
+            convolutions(&linked, role).map_err(|_| what)?
+        }
+    };
     attach_norms(&mut blocks, modules)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
         return Err(format!("its last layer is normalised, which no {} is", role.name()));
@@ -54,22 +64,68 @@ pub(super) fn chain(modules: &[Module], role: Role) -> Result<Vec<Block>, String
     Ok(blocks)
 }
 
-/// The weights `[small, large, …]` or `[out, in]` of a module.
-fn weights(module: &Module) -> Option<(&Tensor, Option<&Tensor>)> {
-    match &module.kind {
-        Kind::Linear { weight, bias } => Some((weight, bias.as_ref())),
-        Kind::Norm { .. } => None,
+/// The weights `[small, large, kh, kw]` or `[out, in]` of a module.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    module: &'a Module,
+    weight: &'a Tensor,
+    bias: Option<&'a Tensor>,
+}
+
+impl<'a> Weights<'a> {
+    fn of(module: &'a Module) -> Option<Self> {
+        match &module.kind {
+            Kind::Linear { weight, bias } => Some(Self { module, weight, bias: bias.as_ref() }),
+            Kind::Norm { .. } => None,
+        }
+    }
+
+    fn shape(&self) -> &'a [usize] {
+        self.weight.shape()
+    }
+
+    /// Channels that it takes and gives, where all convolutions go the way that is usual for the
+    /// role; none of a linear layer.
+    fn ends(&self, role: Role) -> Option<[usize; 2]> {
+        match (self.shape(), role) {
+            (&[small, large, _, _], Role::Generator) => Some([small, large]),
+            (&[small, large, _, _], Role::Discriminator) => Some([large, small]),
+            _ => None,
+        }
     }
 }
 
-fn convolutions(modules: &[Module], role: Role) -> Result<Vec<Block>, String> {
-    let layers: Vec<(&Module, &Tensor, Option<&Tensor>)> = modules
-        .iter()
-        .filter_map(|module| weights(module).map(|(weight, bias)| (module, weight, bias)))
-        .collect();
+/// The layers in the one order in which each takes the channels that the one before it gives; none
+/// where there are several such orders, or none.
+fn linked<'a>(layers: &[Weights<'a>], role: Role) -> Option<Vec<Weights<'a>>> {
+    let (linear, mut rest): (Vec<_>, Vec<_>) =
+        layers.iter().copied().partition(|layer| layer.ends(role).is_none());
+    let mut order: Vec<Weights<'a>> = Vec::new();
+    while !rest.is_empty() {
+        let follows = |i: &usize| {
+            let [takes, _] = rest[*i].ends(role).unwrap_or_default();
+            match order.last().and_then(|last| last.ends(role)) {
+                Some([_, gives]) => takes == gives,
+                // The first takes what no other gives.
+                None => rest
+                    .iter()
+                    .all(|other| other.ends(role).is_none_or(|[_, gives]| gives != takes)),
+            }
+        };
+        let next: Vec<usize> = (0..rest.len()).filter(follows).collect();
+        let &[next] = &next[..] else { return None };
+        order.push(rest.remove(next));
+    }
+    match role {
+        Role::Generator => Some([linear, order].concat()),
+        Role::Discriminator => Some([order, linear].concat()),
+    }
+}
+
+fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String> {
     let last = layers.len().saturating_sub(1);
     let mut blocks: Vec<Block> = Vec::new();
-    for (i, &(module, weight, bias)) in layers.iter().enumerate() {
+    for (i, &Weights { module, weight, bias }) in layers.iter().enumerate() {
         let shape = weight.shape();
         if shape.iter().any(|&s| s == 0) {
             return Err(format!("{} has no numbers: its shape is {shape:?}", module.key));
@@ -147,11 +203,8 @@ fn convolutions(modules: &[Module], role: Role) -> Result<Vec<Block>, String> {
 }
 
 /// The channels of the picture that `rows` numbers are seen as: those that the next layer takes.
-fn channels_after(
-    rows: usize,
-    rest: &[(&Module, &Tensor, Option<&Tensor>)],
-) -> Result<usize, String> {
-    let shape = rest.first().map_or(&[][..], |(_, weight, _)| weight.shape());
+fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
+    let shape = rest.first().map_or(&[][..], Weights::shape);
     let fits = |channels: usize| {
         channels > 0 && rows.is_multiple_of(channels) && side(rows / channels).is_some()
     };
@@ -177,12 +230,11 @@ fn attach_norms(blocks: &mut [Block], modules: &[Module]) -> Result<(), String> 
     let norms: Vec<&Module> = modules.iter().filter(|m| m.norm_len() > 0).collect();
     let by_place = || {
         let mut owners = Vec::new();
-        let mut block = None;
+        let mut owner = None;
         for module in modules {
-            if weights(module).is_some() {
-                block = Some(block.map_or(0, |i: usize| i + 1));
-            } else {
-                owners.push(block?);
+            match Weights::of(module) {
+                Some(_) => owner = blocks.iter().position(|block| block.key == module.key),
+                None => owners.push(owner?),
             }
         }
         Some(owners)

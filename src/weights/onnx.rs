@@ -19,7 +19,7 @@ use super::protobuf::Message;
 use super::{DESCRIPTION, Role};
 
 /// The version of ONNX's operators.
-pub const OPSET: i64 = 13;
+pub(super) const OPSET: i64 = 13;
 
 /// The version of the file format that came with them.
 const IR_VERSION: i64 = 7;
