@@ -280,3 +280,41 @@ fn attach_norms(blocks: &mut [Block], modules: &[Module]) -> Result<(), String> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(key: &str, shape: &[usize]) -> Module {
+        let weight = Tensor::full(shape, 0.0);
+        Module { key: key.into(), kind: Kind::Linear { weight, bias: None } }
+    }
+
+    fn keys(modules: &[Module], role: Role) -> Result<Vec<String>, String> {
+        let blocks = chain(modules, role)?;
+        Ok(blocks.into_iter().map(|block| block.key).collect())
+    }
+
+    #[test]
+    fn channels_say_the_order_where_names_do_not() {
+        let modules = [
+            layer("a_last", &[4, 3, 4, 4]),
+            layer("middle", &[8, 4, 4, 4]),
+            layer("project", &[8 * 16, 6]),
+        ];
+        let wanted: Vec<String> = ["project", "middle", "a_last"].map(Into::into).into();
+        assert_eq!(keys(&modules, Role::Generator), Ok(wanted));
+        let modules = [
+            layer("four", &[1, 8, 4, 4]),
+            layer("one", &[4, 3, 4, 4]),
+            layer("two", &[8, 4, 4, 4]),
+        ];
+        let wanted: Vec<String> = ["one", "two", "four"].map(Into::into).into();
+        assert_eq!(keys(&modules, Role::Discriminator), Ok(wanted));
+        // Two layers that could follow.
+        let modules =
+            [layer("a", &[8, 3, 4, 4]), layer("b", &[6, 8, 4, 4]), layer("c", &[8, 3, 4, 4])];
+        let error = keys(&modules, Role::Generator).expect_err("two could be last");
+        assert!(error.contains("which seems to follow"), "{error}");
+    }
+}

@@ -20,7 +20,10 @@ fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
 
 /// What import says to a file with this content; none if it takes it.
 fn complaint(bytes: &[u8]) -> Option<String> {
-    let dir = tempfile::tempdir().unwrap();
+    complaint_in(&tempfile::tempdir().unwrap(), bytes)
+}
+
+fn complaint_in(dir: &tempfile::TempDir, bytes: &[u8]) -> Option<String> {
     let path = dir.path().join("f");
     fs::write(&path, bytes).unwrap();
     let imported = match import(&[path.clone()], &[], &Assumptions::default()) {
@@ -29,7 +32,7 @@ fn complaint(bytes: &[u8]) -> Option<String> {
             let text = error.to_string();
             let (file, text) = text.split_once(": ").unwrap();
             assert_eq!(file, path.to_str().unwrap());
-            assert!(!text.contains(". ") && text.len() < 600, "{text}");
+            assert!(text.len() < 600, "{text}");
             return Some(text.to_owned());
         }
     };
@@ -49,25 +52,27 @@ fn files_cut_anywhere_or_with_any_bit_turned_do_no_harm() {
         "views_g.pth",
         "legacy_g.pth",
     ];
+    let dir = tempfile::tempdir().unwrap();
     for name in names {
         let whole = fs::read(file(name)).unwrap();
         let step = (whole.len() / 150).max(1);
         for len in (0..whole.len()).step_by(step).chain([whole.len() - 1]) {
-            assert!(complaint(&whole[..len]).is_some(), "{name}: {len} of {} bytes", whole.len());
+            let said = complaint_in(&dir, &whole[..len]);
+            assert!(said.is_some(), "{name}: {len} of {} bytes", whole.len());
         }
         // Most of a file is numbers; what steers the reader is at the start and the end.
-        let ends = (0..whole.len()).filter(|&at| at < 1500 || at + 700 > whole.len());
+        let ends = (0..whole.len()).step_by(3).filter(|at| *at < 2000 || at + 900 > whole.len());
         for at in ends.chain((0..whole.len()).step_by(step)) {
             let mut turned = whole.clone();
             turned[at] ^= 1 << (at % 8);
-            complaint(&turned);
+            complaint_in(&dir, &turned);
         }
     }
 }
 
-/// A pickle of one item "w" made by `value`.
+/// A pickle of one item "a.weight" made by `value`.
 fn of(value: &[u8]) -> Vec<u8> {
-    [b"\x80\x02}(X\x01\0\0\0w", value, b"u."].concat()
+    [b"\x80\x02}(X\x08\0\0\0a.weight", value, b"u."].concat()
 }
 
 /// The bytes of a tensor of 4 floats of storage "0" with this shape and these strides.
@@ -211,14 +216,6 @@ fn layers_of_other_networks_are_named() {
                 ("3.weight", &[8, 3, 4, 4]),
             ],
             "its batch norms (2) do not fit",
-        ),
-        (
-            &[
-                ("0.weight", &[3, 8, 4, 4]),
-                ("1.weight", &[8, 1, 4, 4]),
-                ("2.weight", &[1, 3, 4, 4]),
-            ],
-            "as a generator",
         ),
     ];
     for (tensors, words) in cases {
