@@ -9,7 +9,7 @@ use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, gpu};
 use crate::error::Result;
 use crate::ops;
-use crate::program::{MemoryReport, StepTime, product_flops};
+use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::step::seeded_latents;
 use crate::train::{Recipe, Trainer};
@@ -58,6 +58,8 @@ pub struct KernelTime {
     pub op: String,
     /// The shape of its result.
     pub shape: String,
+    /// On a GPU: the variant of its kernel, where there is a choice; else empty.
+    pub variant: String,
     /// How often it runs in a step.
     pub count: usize,
     /// Seconds, all runs together.
@@ -73,7 +75,9 @@ pub struct KernelTime {
 pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
     let mut kernels: Vec<KernelTime> = Vec::new();
     for step in steps {
-        let same = |k: &&mut KernelTime| k.op == step.label && k.shape == step.shape;
+        let same = |k: &&mut KernelTime| {
+            (&k.op, &k.shape, &k.variant) == (&step.label, &step.shape, &step.variant)
+        };
         if let Some(kernel) = kernels.iter_mut().find(same) {
             kernel.count += 1;
             kernel.seconds += step.seconds;
@@ -83,6 +87,7 @@ pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
             kernels.push(KernelTime {
                 op: step.label.clone(),
                 shape: step.shape.clone(),
+                variant: step.variant.clone(),
                 count: 1,
                 seconds: step.seconds,
                 flops: step.flops,
@@ -134,7 +139,7 @@ pub struct Bench {
     pub process_memory: Option<ProcessMemory>,
 }
 
-/// Trains and samples on noise and measures. `tell` hears what is being done.
+/// Trains and samples on noise, as `options` say, and measures. `tell` hears what is being done.
 ///
 /// # Errors
 /// As [`Trainer::new`] and [`Trainer::step`].
@@ -142,6 +147,7 @@ pub fn bench(
     recipe: &Recipe,
     steps: usize,
     device: &Device,
+    options: &Options,
     tell: &dyn Fn(&'static str),
 ) -> Result<Bench> {
     let model = recipe.model;
@@ -154,7 +160,7 @@ pub fn bench(
 
     tell("compiling the training step");
     let start = Instant::now();
-    let mut trainer = Trainer::new(recipe.clone(), device, None)?;
+    let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let compile_seconds = start.elapsed().as_secs_f64();
     tell("the first step");
     trainer.step(pictures.clone())?;
@@ -256,6 +262,7 @@ mod tests {
         let time = |op: &str, shape: &str, seconds| StepTime {
             label: op.into(),
             shape: shape.into(),
+            variant: String::new(),
             seconds,
             flops: 10,
             bytes: 4,

@@ -10,6 +10,7 @@ use crate::support;
 
 fn dcgan(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dcgan"));
+    command.env("DCGAN_CACHE", folder.join("cache"));
     command.current_dir(folder).args(args).output().unwrap()
 }
 

@@ -20,6 +20,7 @@
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
 //! | `training` | training steps against PyTorch's |
+//! | `tune` | kernels are chosen by time, kept, and what is wrong is never chosen |
 //! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -41,4 +42,5 @@ mod reference;
 mod shaders;
 mod support;
 mod training;
+mod tune;
 mod weights;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use dcgan::device::{Device, State};
 use dcgan::models::{LatentLaw, Networks, Pixels};
 use dcgan::nn::{Layer, Mode, Statistics};
-use dcgan::program::{Options, Program};
+use dcgan::program::{Choices, Options, Program};
 use dcgan::sample::Sampler;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
@@ -72,7 +72,8 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
 fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor {
     let mut state = State::new(device);
     let prefix = model.load_generator(&mut state, raw).unwrap();
-    let mut sampler = Sampler::new(&model.networks, &state, prefix, z.shape()[0]).unwrap();
+    let mut sampler =
+        Sampler::new(&model.networks, &state, prefix, z.shape()[0], &Choices::default()).unwrap();
     sampler.sample(&mut state, z).unwrap()
 }
 

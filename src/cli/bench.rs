@@ -10,10 +10,14 @@ use crate::error::Result;
 use crate::human;
 use crate::models::dcgan::Size;
 use crate::models::{Dcgan, Preset};
+use crate::program::Options;
+use crate::program::tune::Effort;
+use crate::sample::Sampler;
 use crate::train::Recipe;
 
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, print_json, table};
+use super::tuning;
 
 /// Kernels that the printed table lists.
 const LISTED: usize = 24;
@@ -47,6 +51,13 @@ pub(super) struct Bench {
     /// Training steps to time; their median counts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1))]
     steps: usize,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them. What was measured is kept for the next time
+    #[arg(
+        long, value_enum, default_value_t = Effort::Quick, hide_possible_values = true,
+        value_name = "off|quick|full"
+    )]
+    tune: Effort,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -76,13 +87,17 @@ impl Bench {
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
         let device = self.device.open(false)?;
+        let sampler = Sampler::tape(&model, "", SAMPLES)?;
+        let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
+        let options = Options { choices, ..Options::default() };
 
         // A spinner on standard error, where that is a terminal.
         let spinner = ProgressBar::new_spinner();
         let style = ProgressStyle::default_spinner().template("{spinner} {msg} {elapsed}");
         spinner.set_style(style.expect("the template is a constant that every run renders"));
         spinner.enable_steady_tick(std::time::Duration::from_millis(200));
-        let bench = bench::bench(&recipe, self.steps, &device, &|what| spinner.set_message(what));
+        let tell = |what| spinner.set_message(what);
+        let bench = bench::bench(&recipe, self.steps, &device, &options, &tell);
         spinner.finish_and_clear();
         let report = Report {
             program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
@@ -193,7 +208,7 @@ fn text(report: &Report) -> String {
 fn kernels(all: &[KernelTime]) -> String {
     let total: f64 = all.iter().map(|k| k.seconds).sum();
     let share = |seconds: f64| format!("{:.1}", 100.0 * seconds / total.max(1e-12));
-    let head = ["kernel", "shape", "count", "ms", "GFLOP/s", "GB/s", "% of step"];
+    let head = ["kernel", "shape", "count", "ms", "GFLOP/s", "GB/s", "% of step", "variant"];
     let mut rows = vec![head.map(String::from).to_vec()];
     for kernel in all.iter().take(LISTED) {
         // A kernel may be too short for the clock.
@@ -206,6 +221,7 @@ fn kernels(all: &[KernelTime]) -> String {
             format!("{:.1}", kernel.flops as f64 / seconds / 1e9),
             format!("{:.1}", kernel.bytes as f64 / seconds / 1e9),
             share(kernel.seconds),
+            kernel.variant.clone(),
         ]);
     }
     let mut ends = |name: String, kernels: &[KernelTime]| {
@@ -213,14 +229,15 @@ fn kernels(all: &[KernelTime]) -> String {
         let count: usize = kernels.iter().map(|k| k.count).sum();
         let ms = format!("{:.2}", 1e3 * seconds);
         let empty = String::new;
-        rows.push(vec![name, empty(), count.to_string(), ms, empty(), empty(), share(seconds)]);
+        let count = count.to_string();
+        rows.push(vec![name, empty(), count, ms, empty(), empty(), share(seconds), empty()]);
     };
     if all.len() > LISTED {
         ends(format!("{} more", all.len() - LISTED), &all[LISTED..]);
     }
     ends("all, each timed alone".into(), all);
     use Align::{Left, Right};
-    table(&[Left, Left, Right, Right, Right, Right, Right], &rows)
+    table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
 }
 
 /// The start of a long name, and how many letters it has.
@@ -251,6 +268,7 @@ mod tests {
         let kernel = |i: usize| KernelTime {
             op: format!("op{i}"),
             shape: "[2]".into(),
+            variant: if i == 0 { "wide".into() } else { String::new() },
             count: 2,
             seconds: 0.001,
             flops: 2_000_000,
@@ -261,7 +279,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 1 + LISTED + 2);
         let words = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
-        assert_eq!(words(lines[1]), ["op0", "[2]", "2", "1.00", "2.0", "1.0", "4.0"]);
+        assert_eq!(words(lines[1]), ["op0", "[2]", "2", "1.00", "2.0", "1.0", "4.0", "wide"]);
         assert_eq!(words(lines[1 + LISTED]), ["1", "more", "2", "1.00", "4.0"]);
         assert!(lines[2 + LISTED].ends_with("100.0"), "{text}");
     }

@@ -18,6 +18,7 @@ mod output;
 mod sample;
 mod seeds;
 mod train;
+mod tuning;
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()

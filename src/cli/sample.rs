@@ -10,6 +10,7 @@ use npyz::WriterBuilder;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
+use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::folder;
@@ -19,6 +20,7 @@ use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
 use super::seeds::Seeds;
+use super::tuning;
 
 /// How pictures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,6 +67,10 @@ pub(super) struct Sample {
     raw: bool,
     #[command(flatten)]
     device: DeviceFlag,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
+    tune: Option<Effort>,
 }
 
 /// A layout: columns and rows.
@@ -126,7 +132,14 @@ impl Sample {
         }
         let mut state = State::new(&device);
         let prefix = model.load_generator(&mut state, self.raw)?;
-        let mut sampler = Sampler::new(&model.networks, &state, prefix, BATCH)?;
+        let tape = Sampler::tape(&model.networks, prefix, BATCH)?;
+        let choices = match self.tune {
+            None if model.choices.device == device.name() => {
+                tuning::choose_again(&[&tape], &device, &model.choices)
+            }
+            effort => tuning::choose(&[&tape], &device, effort.unwrap_or(Effort::Off))?,
+        };
+        let mut sampler = Sampler::new(&model.networks, &state, prefix, BATCH, &choices)?;
         let samples = sampler.sample(&mut state, &latents)?;
         let &[n, h, w, c] = samples.shape() else { unreachable!("a sampler gives pictures") };
 

@@ -84,6 +84,8 @@ pub struct StepTime {
     pub label: String,
     /// The shape of its result; of fused ops, the number of elements.
     pub shape: String,
+    /// On a GPU: the variant of its kernel, where there is a choice; else empty.
+    pub variant: String,
     /// Seconds.
     pub seconds: f64,
     /// Floating-point operations.
@@ -105,6 +107,7 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
             StepTime {
                 label: names.join("+"),
                 shape: format!("{}", fused.len),
+                variant: String::new(),
                 seconds: f64::INFINITY,
                 flops: (fused.len * fused.calls.len()) as u64,
                 bytes: bytes(&loads) + (4 * fused.len * fused.stores.len()) as u64,
@@ -113,6 +116,7 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
         Step::Kernel { op, site, inputs, output, .. } => StepTime {
             label: op.name().into(),
             shape: format!("{:?}", site.shape),
+            variant: String::new(),
             seconds: f64::INFINITY,
             flops: op.flops(site),
             bytes: bytes(inputs) + bytes(&[*output]),
@@ -120,6 +124,7 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
         Step::Copy { from, .. } => StepTime {
             label: "copy".into(),
             shape: format!("{}", from.len),
+            variant: String::new(),
             seconds: f64::INFINITY,
             flops: 0,
             bytes: 2 * bytes(&[*from]),

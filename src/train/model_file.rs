@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::models::Networks;
 use crate::models::dcgan::Size;
 use crate::nn::{Param, Sequential};
+use crate::program::Choices;
 use crate::tensor::{DType, Tensor};
 
 use super::checkpoint;
@@ -23,6 +24,7 @@ const STEP: &str = "dcgan.step";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
+const KERNELS: &str = "dcgan.kernels";
 
 /// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
@@ -43,6 +45,8 @@ pub struct ModelFile {
     /// How pictures are made fit for its networks: as they were for training, or, where the file
     /// does not say, by the usual crop and filter.
     pub prepare: Prepare,
+    /// The variants that its kernels ran; none where the file does not say.
+    pub choices: Choices,
     /// The tensors, as files hold them.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -92,6 +96,10 @@ impl ModelFile {
             }
             (networks, Some(recipe), step, seconds, params)
         };
+        let choices = match file.metadata.get(KERNELS) {
+            Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
+            None => Choices::default(),
+        };
         for param in params {
             let wanted = param.layout.file_shape(&param.shape);
             let has = file.tensors.get(&param.name);
@@ -117,7 +125,8 @@ impl ModelFile {
             }
         };
         let path = path.to_owned();
-        Ok(Self { path, networks, recipe, step, seconds, prepare, tensors: file.tensors })
+        let tensors = file.tensors;
+        Ok(Self { path, networks, recipe, step, seconds, prepare, choices, tensors })
     }
 
     /// Whether there is a moving average of the generator beside the generator.
@@ -224,14 +233,18 @@ impl Trainer {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
         let networks = self.recipe().model.networks()?;
         let model = serde_json::to_string(&networks).expect("a description is plain data");
-        let metadata = [
+        let mut metadata = vec![
             (MODEL, model),
             (RECIPE, recipe),
             (STEP, self.steps().to_string()),
             (SECONDS, seconds.to_string()),
             (PROGRAM, program()),
         ];
-        let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+        if !self.choices().kernels.is_empty() {
+            let choices = serde_json::to_string(self.choices()).expect("choices are plain data");
+            metadata.push((KERNELS, choices));
+        }
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         Ok((self.tensors()?, metadata))
     }
 }

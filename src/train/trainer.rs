@@ -10,7 +10,7 @@ use crate::human;
 use crate::models::Dcgan;
 use crate::nn::Layout;
 use crate::optim::Adam;
-use crate::program::{MemoryReport, Options, Program, StepTime, Ticket, preflight};
+use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
@@ -172,6 +172,7 @@ const LATE: usize = 2;
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
+    options: Options,
     state: State,
     program: Program,
     pending: VecDeque<Ticket>,
@@ -186,9 +187,9 @@ impl Trainer {
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
-    pub fn new(recipe: Recipe, device: &Device, memory_limit: Option<u64>) -> Result<Self> {
+    pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
         let state = step::initial_state(&recipe.model, recipe.ema > 0, recipe.seed)?;
-        Self::with_state(recipe, device, memory_limit, state, 0)
+        Self::with_state(recipe, device, options, state, 0)
     }
 
     /// Networks as [`Trainer::tensors`] gave them after `step` steps.
@@ -198,7 +199,7 @@ impl Trainer {
     pub fn resume(
         recipe: Recipe,
         device: &Device,
-        memory_limit: Option<u64>,
+        options: &Options,
         tensors: &BTreeMap<String, Tensor>,
         step: u64,
     ) -> Result<Self> {
@@ -211,21 +212,21 @@ impl Trainer {
         }
         let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
         state.push((KEY.into(), key.clone()));
-        Self::with_state(recipe, device, memory_limit, state, step)
+        Self::with_state(recipe, device, options, state, step)
     }
 
     fn with_state(
         recipe: Recipe,
         device: &Device,
-        memory_limit: Option<u64>,
+        options: &Options,
         values: Vec<(String, Tensor)>,
         step: u64,
     ) -> Result<Self> {
-        let limit = match (memory_limit, device.free_memory()) {
+        let limit = match (options.memory_limit, device.free_memory()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let options = Options { memory_limit: limit, ..Options::default() };
+        let options = Options { memory_limit: limit, ..options.clone() };
         let advise = |error: Error| match error {
             Error::Memory(what) => Error::Memory(advice(&recipe, device, &options, &what)),
             other => other,
@@ -237,7 +238,7 @@ impl Trainer {
             state.set(&name, &value).map_err(advise)?;
         }
         let program = Program::compile(&tape, &state, &options).map_err(advise)?;
-        Ok(Self { recipe, state, program, pending: VecDeque::new(), step })
+        Ok(Self { recipe, options, state, program, pending: VecDeque::new(), step })
     }
 
     /// The recipe.
@@ -256,6 +257,12 @@ impl Trainer {
     #[must_use]
     pub fn images(&self) -> u64 {
         self.step * self.recipe.batch as u64
+    }
+
+    /// Which variants the training's kernels run, those of its samplers included.
+    #[must_use]
+    pub fn choices(&self) -> &Choices {
+        &self.options.choices
     }
 
     /// What the step keeps in memory.
@@ -338,7 +345,8 @@ impl Trainer {
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        Sampler::new(&self.recipe.model.networks()?, &self.state, prefix, batch)
+        let networks = self.recipe.model.networks()?;
+        Sampler::new(&networks, &self.state, prefix, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.

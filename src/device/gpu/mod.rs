@@ -22,12 +22,14 @@ mod profile;
 mod program;
 mod ring;
 mod status;
+mod tune;
 
 pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
 pub use buffer::GpuBuffer;
 pub use peak::{Peak, measure_peak};
 pub use profile::Timing;
 pub use program::{GpuProgram, Ticket};
+pub use tune::{Candidate, Contest, Verdict};
 
 use buffer::Pending;
 use kernel::Kernel;
@@ -44,7 +46,7 @@ const GROUPS: u32 = 65_535;
 const BINDINGS: u32 = 65_536;
 
 /// How a GPU is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
     /// errors in kernels. For tests and `--checked`.
@@ -53,6 +55,12 @@ pub struct GpuOptions {
     pub hardware_kernels: bool,
     /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
     pub subgroups: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self { checked: false, hardware_kernels: false, subgroups: true }
+    }
 }
 
 /// What kernels may count on.
@@ -229,6 +237,12 @@ impl Gpu {
     #[must_use]
     pub fn caps(&self) -> &GpuLimits {
         &self.inner.limits
+    }
+
+    /// Whether kernels keep the compiler's checks.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.inner.checked
     }
 
     /// Bytes of all buffers that exist on this GPU.

@@ -5,7 +5,7 @@ use super::{Call, ConvSpec, Site};
 
 mod overlap;
 mod patches;
-mod toom;
+pub(super) mod toom;
 mod winograd;
 
 pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {

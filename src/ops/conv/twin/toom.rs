@@ -248,6 +248,52 @@ pub(super) fn both<L: Lane, const I: usize, const O: usize>(
     from_fn(|i| from_fn(|j| columns[j][i]))
 }
 
+/// The transforms of one F(2, r) as matrices, row by row.
+#[derive(Debug)]
+pub(in super::super) struct Matrices {
+    /// `Bᵀ`.
+    pub(in super::super) input: Vec<Vec<f32>>,
+    /// `B`.
+    pub(in super::super) input_back: Vec<Vec<f32>>,
+    /// `G`.
+    pub(in super::super) taps: Vec<Vec<f32>>,
+    /// `Gᵀ`.
+    pub(in super::super) taps_back: Vec<Vec<f32>>,
+    /// `Aᵀ`.
+    pub(in super::super) output: Vec<Vec<f32>>,
+    /// `A`.
+    pub(in super::super) output_back: Vec<Vec<f32>>,
+}
+
+impl Matrices {
+    /// Those of F(2, `r`), for 2 or 3 taps.
+    pub(in super::super) fn of(r: usize) -> Option<Self> {
+        match r {
+            2 => Some(Self::from_transforms::<TwoTaps, 2, 3>()),
+            3 => Some(Self::from_transforms::<ThreeTaps, 3, 4>()),
+            _ => None,
+        }
+    }
+
+    fn from_transforms<F: Toom<R, T>, const R: usize, const T: usize>() -> Self {
+        let taps = F::G.map(Vec::from).into();
+        Self {
+            input: matrix(F::input),
+            input_back: matrix(F::input_back),
+            taps_back: matrix(F::taps_back),
+            output: matrix(F::output),
+            output_back: matrix(F::output_back),
+            taps,
+        }
+    }
+}
+
+/// The matrix of a linear function: its columns are the images of the unit vectors.
+fn matrix<const I: usize, const O: usize>(f: impl Fn([f32; I]) -> [f32; O]) -> Vec<Vec<f32>> {
+    let columns: [[f32; O]; I] = from_fn(|i| f(from_fn(|j| f32::from(u8::from(i == j)))));
+    (0..O).map(|o| columns.iter().map(|column| column[o]).collect()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
