@@ -87,7 +87,7 @@ impl Bench {
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
         let device = self.device.open(false)?;
-        let sampler = Sampler::tape(&model, "", SAMPLES)?;
+        let sampler = Sampler::tape(&model.networks()?, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 

@@ -33,8 +33,8 @@ enum Format {
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint
-    #[arg(value_name = "RUN|CHECKPOINT")]
+    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Which pictures: a seed always makes the same one
     #[arg(

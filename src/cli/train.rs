@@ -342,7 +342,7 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model, "", BATCH)?];
+        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model.networks()?, "", BATCH)?];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {
