@@ -242,6 +242,11 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
     Ok(Contents::Described(Box::new(networks), tensors))
 }
 
+/// A file's name without its folder, which is nobody else's matter.
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Networks on their way into one model.
 struct Assembly {
     assumptions: Assumptions,
@@ -350,7 +355,7 @@ impl Assembly {
             "" => String::new(),
             key => format!(", {key}"),
         };
-        self.sources.push(format!("{prefix} from {}{below}", candidate.path.display()));
+        self.sources.push(format!("{prefix} from {}{below}", name_of(&candidate.path)));
     }
 
     /// Networks out of files that describe them.
@@ -381,7 +386,7 @@ impl Assembly {
                     }
                 }
             }
-            self.sources.push(format!("{} from {}", role.name(), path.display()));
+            self.sources.push(format!("{} from {}", role.name(), name_of(&path)));
             whole = Some(match whole {
                 None => networks,
                 Some(mut whole) => {
