@@ -5,6 +5,8 @@ use super::*;
 
 use npyz::WriterBuilder as _;
 
+use crate::cli::Place;
+
 /// Numbers that are no pattern.
 fn numbers(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -81,6 +83,42 @@ fn indices([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usiz
 fn channels_last(x: &[f64], [n, c, h, w]: [usize; 4]) -> Tensor {
     let at = |(i, y, x_at, f)| x[((i * c + f) * h + y) * w + x_at] as f32;
     Tensor::new([n, h, w, c], indices([n, h, w, c]).map(at).collect()).unwrap()
+}
+
+/// A generator of 8x8 pictures, 7 → 4 x 4 x 4 → 1 x 8 x 8.
+fn small_generator(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    put(folder, "gen_1.npy", &[7, 64], &numbers(448, 1));
+    put(folder, "gen_2.npy", &[64], &numbers(64, 2));
+    put(folder, "gen_3.npy", &[64], &numbers(64, 3));
+    put(folder, "gen_4.npy", &[4, 1, 5, 5], &numbers(100, 4));
+}
+
+#[test]
+fn a_batch_that_is_not_full_has_always_the_same_company() {
+    let place = Place::new();
+    small_generator(&place.path("npy"));
+    let said = place.dcgan(&[&["import", "npy", "--out", "m.safetensors"]]).ok().stdout;
+    for words in [
+        "generator      7 → 4x4x4 → 8x8x1; kernels 4, 5, batch norm by each batch's own statistics;",
+        "batch norm's epsilon 1e-8 (--eps)",
+        "source         generator from gen_1.npy",
+    ] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let sample = |seeds: &str, out: &str| {
+        let words = ["sample", "m.safetensors", "--seeds", seeds, "--out", out];
+        let outcome = place.dcgan(&[&words, &["--device", "cpu"]]).ok();
+        assert!(outcome.stderr.contains("also depends on the others"), "{}", outcome.stderr);
+        fs::read(place.path(out).join("seed0003.png")).unwrap()
+    };
+    let three = sample("3", "a");
+    assert!(three == sample("3", "b"), "the same command, other pictures");
+    assert!(three != sample("3,4-9", "c"), "the statistics are not those of the batch");
+    // One latent alone would be normalised to nothing but the shifts, whatever it is.
+    let words = ["sample", "m.safetensors", "--seeds", "4", "--out", "d", "--device", "cpu"];
+    place.dcgan(&[&words]).ok();
+    assert!(three != fs::read(place.path("d/seed0004.png")).unwrap());
 }
 
 #[test]
