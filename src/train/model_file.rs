@@ -82,18 +82,6 @@ impl ModelFile {
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
             let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
             let networks = recipe.model.networks().map_err(none)?;
-            // Files of older versions describe their networks by the recipe alone.
-            if let Some(text) = file.metadata.get(MODEL) {
-                let described: Networks = serde_json::from_str(text).map_err(|_| damaged(MODEL))?;
-                if described != networks {
-                    let what = format!(
-                        "is damaged: it describes networks of {}, which its recipe for {} does not \
-                         make",
-                        described.size, networks.size
-                    );
-                    return Err(fail(what));
-                }
-            }
             (networks, Some(recipe), step, seconds, params)
         };
         let choices = match file.metadata.get(KERNELS) {
@@ -113,6 +101,17 @@ impl ModelFile {
             }
             if has.map(Tensor::dtype) != Some(DType::F32) {
                 return Err(fail(format!("is damaged: {} is no tensor of floats", param.name)));
+            }
+        }
+        // Files of older versions describe their networks by the recipe alone.
+        if let Some(text) = file.metadata.get(MODEL) {
+            let described: Networks = serde_json::from_str(text).map_err(|_| damaged(MODEL))?;
+            if described != networks {
+                let what = format!(
+                    "is damaged: it describes networks of {}, which its recipe for {} does not make",
+                    described.size, networks.size
+                );
+                return Err(fail(what));
             }
         }
         let Size { height, width } = networks.size;

@@ -19,7 +19,7 @@ fn drawn(networks: Networks) -> ModelFile {
     for (i, param) in networks.params().into_iter().enumerate() {
         let shape = param.layout.file_shape(&param.shape);
         let mut numbers = vec![0.0; shape.iter().product()];
-        dcgan::rng::Stream::new(7, "drawn", i as u64).fill_normal(&mut numbers);
+        dcgan::rng::Stream::new(7, "drawn", i as u32).fill_normal(&mut numbers);
         let near_one = !param.name.ends_with("bias") && shape.len() == 1;
         let scale = if near_one { 0.1 } else { 0.2 };
         numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
