@@ -47,6 +47,7 @@
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
@@ -79,3 +80,4 @@ pub mod shaders;
 pub mod tape;
 pub mod tensor;
 pub mod train;
+pub mod weights;

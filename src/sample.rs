@@ -2,9 +2,10 @@
 
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::models::Dcgan;
+use crate::models::{Networks, Pixels};
 use crate::nn::Mode;
 use crate::program::{Choices, Options, Program};
+use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
@@ -12,11 +13,13 @@ use crate::tensor::{DType, Tensor};
 /// the same picture for the same seed.
 pub const BATCH: usize = 32;
 
-/// A compiled generator. Batch norm uses running statistics, and every call runs whole batches of
-/// one size, so that a picture depends on its latent alone.
+/// A compiled generator. Where its batch norm uses running statistics, a picture depends on its
+/// latent alone, since every call runs whole batches of one size. Where it uses those of the batch
+/// ([`crate::nn::Sequential::needs_batch`]), a picture also depends on the others of its batch; the
+/// last batch is then filled with drawn latents, always the same ones.
 #[derive(Debug)]
 pub struct Sampler {
-    model: Dcgan,
+    model: Networks,
     program: Program,
     batch: usize,
 }
@@ -30,13 +33,17 @@ impl Sampler {
     /// The generator on `batch` latents, from the states under `prefix`.
     ///
     /// # Errors
-    /// [`Error::Flag`] where the model is no network.
-    pub fn tape(model: &Dcgan, prefix: &str, batch: usize) -> Result<Tape> {
+    /// [`Error::Tensor`] where the model has no generator.
+    pub fn tape(model: &Networks, prefix: &str, batch: usize) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
         let generator = model.generator()?;
         let pictures = generator.forward(&mut tape, &network(prefix), z, Mode::Eval)?;
+        let pictures = match model.pixels {
+            Pixels::Signed => pictures,
+            Pixels::Unit => tape.affine(pictures, 2.0, -1.0)?,
+        };
         tape.fetch("pictures", pictures);
         Ok(tape)
     }
@@ -48,7 +55,7 @@ impl Sampler {
     /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
     /// full.
     pub fn new(
-        model: &Dcgan,
+        model: &Networks,
         state: &State,
         prefix: &str,
         batch: usize,
@@ -57,7 +64,7 @@ impl Sampler {
         let tape = Self::tape(model, prefix, batch)?;
         let options = Options { choices: choices.clone(), ..Options::default() };
         let program = Program::compile(&tape, state, &options)?;
-        Ok(Self { model: *model, program, batch })
+        Ok(Self { model: model.clone(), program, batch })
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
@@ -66,7 +73,7 @@ impl Sampler {
     /// [`Error::Tensor`] where the latents have another shape; [`Error::Lost`] where the device
     /// fails.
     pub fn sample(&mut self, state: &mut State, latents: &Tensor) -> Result<Tensor> {
-        let Dcgan { size, channels, nz, .. } = self.model;
+        let Networks { size, channels, nz, .. } = self.model;
         let &[n, width] = latents.shape() else {
             let what = format!("has shape {:?}, not [n, {nz}]", latents.shape());
             return Err(Error::Tensor { name: "latents".into(), what });
@@ -79,7 +86,11 @@ impl Sampler {
         let mut pictures = Vec::with_capacity(n * picture);
         for rows in latents.f32s().chunks(self.batch * nz) {
             let mut z = rows.to_vec();
-            z.resize(self.batch * nz, 0.0);
+            if z.len() < self.batch * nz {
+                let mut company = vec![0.0; self.batch * nz];
+                self.model.latent_law.fill(&Stream::new(0, "company", 0), &mut company);
+                z.extend_from_slice(&company[z.len()..]);
+            }
             let z = Tensor::new([self.batch, nz], z)?;
             let fetched = self.program.call(state, &[("z", &z)])?;
             let count = rows.len() / nz * picture;

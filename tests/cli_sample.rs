@@ -162,7 +162,7 @@ fn the_average_is_the_default_and_raw_weights_differ() {
         let mut state = State::new(&Device::Cpu);
         let prefix = model.load_generator(&mut state, raw).unwrap();
         let mut sampler =
-            Sampler::new(&model.recipe.model, &state, prefix, BATCH, &model.choices).unwrap();
+            Sampler::new(&model.networks, &state, prefix, BATCH, &model.choices).unwrap();
         let picture: Tensor = sampler.sample(&mut state, &z).unwrap();
         let wanted = pictures::single(picture.f32s(), [1, 16, 16, 3], 0).unwrap();
         let file = image::open(place.path(folder).join("seed0005.png")).unwrap();

@@ -201,7 +201,7 @@ fn batch_norm_as_pytorch() {
         let mode = if training { Mode::Train } else { Mode::Eval };
         let (x, g) = (case.tensor("x"), case.tensor("g"));
         let channels = x.shape()[3];
-        let net = Sequential { layers: vec![Layer::BatchNorm { channels }] };
+        let net = Sequential { layers: vec![Layer::batch_norm(channels)] };
         let mut tape = Tape::new();
         let [vx, vg] = ["x", "g"].map(|name| tape.feed(name, x.shape(), DType::F32).unwrap());
         let mut read = |name| tape.read(&format!("n.main.0.{name}"), &[channels], DType::F32);

@@ -21,6 +21,7 @@
 //! | `support` | helpers: the devices under test, naga's writers |
 //! | `training` | training steps against PyTorch's |
 //! | `tune` | kernels are chosen by time, kept, and what is wrong is never chosen |
+//! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
@@ -42,3 +43,4 @@ mod shaders;
 mod support;
 mod training;
 mod tune;
+mod weights;

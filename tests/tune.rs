@@ -351,8 +351,11 @@ fn a_run_goes_on_with_its_kernels_whatever_was_measured_since() {
 
     // From now on the cache has another variant for every kernel.
     let opened = Device::open(Some(&device), false).unwrap();
-    let model = ModelFile::load(&latest(&parts)).unwrap().recipe;
-    let tapes = [model.tape().unwrap(), Sampler::tape(&model.model, "", BATCH).unwrap()];
+    let model = ModelFile::load(&latest(&parts)).unwrap().recipe.unwrap();
+    let tapes = [
+        model.tape().unwrap(),
+        Sampler::tape(&model.model.networks().unwrap(), "", BATCH).unwrap(),
+    ];
     let several: BTreeMap<String, Vec<String>> =
         tapes.iter().flat_map(|tape| variants(tape, &opened)).collect();
     assert!(record.kernels.keys().eq(several.keys()), "{record:?}");

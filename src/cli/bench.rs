@@ -104,7 +104,7 @@ impl Bench {
             None => None,
         };
         let device = self.device.open(false)?;
-        let sampler = Sampler::tape(&model, "", SAMPLES)?;
+        let sampler = Sampler::tape(&model.networks()?, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 

@@ -11,7 +11,9 @@ mod bench;
 mod check;
 mod data;
 mod devices;
+mod export;
 mod flags;
+mod import;
 mod output;
 mod sample;
 mod seeds;
@@ -39,6 +41,10 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
+    /// Take over networks from PyTorch, or those that DCGAN's authors published
+    Import(import::Import),
+    /// Write a network for PyTorch or as ONNX
+    Export(export::Export),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -58,6 +64,8 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
-use crate::models::Dcgan;
+use crate::models::Networks;
 use crate::models::dcgan::LatentLaw;
 use crate::pictures::Grid;
 use crate::program::tune::Effort;
@@ -38,8 +38,8 @@ enum Format {
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint
-    #[arg(value_name = "RUN|CHECKPOINT")]
+    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Which pictures: a seed always makes the same one
     #[arg(
@@ -102,10 +102,16 @@ impl Sample {
         }
         let path = folder::resolve(&self.model)?;
         let model = ModelFile::load(&path)?;
-        let &Dcgan { nz, preset, .. } = &model.recipe.model;
+        if model.generator()?.needs_batch() {
+            eprintln!(
+                "note: the batch norm of this generator uses the statistics of each {BATCH} \
+                 pictures: a picture also depends on the others asked for"
+            );
+        }
+        let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {
             Some(file) => Latents::Rows(read_latents(file, nz)?),
-            None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law: preset.latent_law() },
+            None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law },
         };
         let n = latents.len();
         if let Some((Some((columns, rows)), _)) = grid
@@ -213,16 +219,16 @@ impl Generator {
     fn new(model: &ModelFile, raw: bool, device: &Device, tune: Option<Effort>) -> Result<Self> {
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
-        let dcgan = &model.recipe.model;
-        let tape = Sampler::tape(dcgan, prefix, BATCH)?;
+        let networks = &model.networks;
+        let tape = Sampler::tape(networks, prefix, BATCH)?;
         let choices = match tune {
             None if model.choices.device == device.name() => {
                 tuning::choose_again(&[&tape], device, &model.choices)
             }
             effort => tuning::choose(&[&tape], device, effort.unwrap_or(Effort::Off))?,
         };
-        let sampler = Sampler::new(dcgan, &state, prefix, BATCH, &choices)?;
-        let shape = [dcgan.size.height, dcgan.size.width, dcgan.channels];
+        let sampler = Sampler::new(networks, &state, prefix, BATCH, &choices)?;
+        let shape = [networks.size.height, networks.size.width, networks.channels];
         Ok(Self { state, sampler, shape })
     }
 

@@ -342,7 +342,7 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model, "", BATCH)?];
+        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model.networks()?, "", BATCH)?];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {
@@ -480,7 +480,7 @@ impl Resumed {
         let run = Run::open(path)?;
         let options: RunOptions = run.options()?;
         let model = ModelFile::load(&folder::resolve(path)?)?;
-        if model.recipe != options.recipe {
+        if model.recipe.as_ref() != Some(&options.recipe) {
             let what = format!(
                 "is not of this run: its recipe differs from {}",
                 run.options_path().display()

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Layout, Param, Sequential};
 use crate::ops::conv::ConvSpec;
+use crate::rng::Stream;
+
+use super::networks::{Networks, Pixels};
 
 /// Which of the two families of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -31,13 +34,36 @@ impl fmt::Display for Preset {
 }
 
 /// The law of a latent vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LatentLaw {
     /// Standard normal numbers.
     Normal,
     /// Uniform numbers in [−1, 1].
     Uniform,
+}
+
+impl LatentLaw {
+    /// Fills `z` with numbers of this law, from the start of a stream.
+    pub fn fill(self, stream: &Stream, z: &mut [f32]) {
+        match self {
+            Self::Normal => stream.fill_normal(z),
+            Self::Uniform => {
+                stream.fill_uniform(z);
+                z.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0);
+            }
+        }
+    }
+}
+
+impl fmt::Display for LatentLaw {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Normal => "normal",
+            Self::Uniform => "uniform",
+        })
+    }
 }
 
 impl Preset {
@@ -205,12 +231,13 @@ impl Dcgan {
             large: deepest,
             small: self.nz,
             layout,
+            bias: false,
         };
         let mut layers = vec![first];
         if paper {
             layers.push(Layer::Identity); // the reshape to a picture
         }
-        layers.push(Layer::BatchNorm { channels: deepest });
+        layers.push(Layer::batch_norm(deepest));
         layers.push(Layer::LeakyRelu { slope: 0.0 });
         for i in (0..doublings).rev() {
             let small = base.map(|b| b << (doublings - 1 - i));
@@ -221,11 +248,12 @@ impl Dcgan {
                 large,
                 small: widths[i],
                 layout: Layout::Conv,
+                bias: false,
             });
             if i == 0 {
                 layers.push(Layer::Tanh);
             } else {
-                layers.push(Layer::BatchNorm { channels: large });
+                layers.push(Layer::batch_norm(large));
                 layers.push(Layer::LeakyRelu { slope: 0.0 });
             }
         }
@@ -243,9 +271,15 @@ impl Dcgan {
         for i in 0..doublings {
             let spec = self.strided(base.map(|b| b << (doublings - i)))?;
             let large = if i == 0 { self.channels } else { widths[i - 1] };
-            layers.push(Layer::Conv { spec, large, small: widths[i], layout: Layout::Conv });
+            layers.push(Layer::Conv {
+                spec,
+                large,
+                small: widths[i],
+                layout: Layout::Conv,
+                bias: false,
+            });
             if i > 0 {
-                layers.push(Layer::BatchNorm { channels: widths[i] });
+                layers.push(Layer::batch_norm(widths[i]));
             }
             layers.push(Layer::LeakyRelu { slope: SLOPE });
         }
@@ -258,6 +292,7 @@ impl Dcgan {
             large: widths[doublings - 1],
             small: 1,
             layout: if paper { Layout::Flatten } else { Layout::Conv },
+            bias: false,
         });
         Ok(Sequential { layers })
     }
@@ -266,6 +301,22 @@ impl Dcgan {
     fn strided(&self, large: [usize; 2]) -> Result<ConvSpec> {
         let (kernel, pad) = self.kernel();
         ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
+    }
+
+    /// Both networks in full, as model files describe them.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where [`Size::base`] fails.
+    pub fn networks(&self) -> Result<Networks> {
+        Ok(Networks {
+            size: self.size,
+            channels: self.channels,
+            nz: self.nz,
+            latent_law: self.preset.latent_law(),
+            pixels: Pixels::Signed,
+            generator: Some(self.generator()?),
+            discriminator: Some(self.discriminator()?),
+        })
     }
 
     /// All tensors of the generator and of the discriminator.

@@ -1,11 +1,14 @@
 //! How parameters are stored in files: the shapes and orders that PyTorch gives them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The order of a parameter in files. On the device a convolution's weights are
 /// `[kh, kw, large, small]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// As on the device.
     Plain,
@@ -15,6 +18,8 @@ pub enum Layout {
     Project,
     /// `[small, large · kh · kw]`: a `Linear` on a flattened picture `[large, kh, kw]`.
     Flatten,
+    /// `[c · h · w]` for `[h, w, c]` on the device: one number for each of a flattened picture.
+    Cells,
 }
 
 impl Layout {
@@ -23,8 +28,22 @@ impl Layout {
         match self {
             Self::Plain => [0, 1, 2, 3],
             Self::Conv | Self::Flatten => [3, 2, 0, 1],
-            Self::Project => [2, 0, 1, 3],
+            Self::Project | Self::Cells => [2, 0, 1, 3],
         }
+    }
+
+    /// Sizes and strides on the device, in the file's order; none where both are the same order.
+    fn steps(self, shape: &[usize]) -> Option<[[usize; 4]; 2]> {
+        let sizes = match (self, shape) {
+            (Self::Plain, _) => return None,
+            (Self::Cells, &[h, w, c]) => [h, w, c, 1],
+            (_, &[kh, kw, l, s]) => [kh, kw, l, s],
+            _ => return None,
+        };
+        let [_, b, c, d] = sizes;
+        let strides = [b * c * d, c * d, d, 1];
+        let order = self.order();
+        Some([order.map(|axis| sizes[axis]), order.map(|axis| strides[axis])])
     }
 
     /// The shape in files of a parameter that has `shape` on the device.
@@ -34,6 +53,7 @@ impl Layout {
             (Self::Conv, &[kh, kw, l, s]) => vec![s, l, kh, kw],
             (Self::Project, &[kh, kw, l, s]) => vec![l * kh * kw, s],
             (Self::Flatten, &[kh, kw, l, s]) => vec![s, l * kh * kw],
+            (Self::Cells, &[h, w, c]) => vec![c * h * w],
             _ => shape.to_vec(),
         }
     }
@@ -43,14 +63,9 @@ impl Layout {
     /// # Errors
     /// [`Error::Length`] never, unless this function is wrong.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
-        let &[a, b, c, d] = tensor.shape() else { return Ok(tensor.clone()) };
-        if self == Self::Plain {
+        let Some([sizes, strides]) = self.steps(tensor.shape()) else {
             return Ok(tensor.clone());
-        }
-        let from = [b * c * d, c * d, d, 1];
-        let order = self.order();
-        let sizes = order.map(|axis| [a, b, c, d][axis]);
-        let strides = order.map(|axis| from[axis]);
+        };
         let data = walk(sizes, strides).map(|at| tensor.f32s()[at]).collect();
         Tensor::new(self.file_shape(tensor.shape()), data)
     }
@@ -65,14 +80,7 @@ impl Layout {
             let what = format!("has shape {:?}, this network needs {wanted:?}", tensor.shape());
             return Err(Error::Tensor { name: name.into(), what });
         }
-        let &[a, b, c, d] = shape else { return Ok(tensor.clone()) };
-        if self == Self::Plain {
-            return Ok(tensor.clone());
-        }
-        let from = [b * c * d, c * d, d, 1];
-        let order = self.order();
-        let sizes = order.map(|axis| [a, b, c, d][axis]);
-        let strides = order.map(|axis| from[axis]);
+        let Some([sizes, strides]) = self.steps(shape) else { return Ok(tensor.clone()) };
         let mut data = vec![0.0; tensor.len()];
         for (at, &x) in walk(sizes, strides).zip(tensor.f32s()) {
             data[at] = x;
@@ -103,6 +111,12 @@ mod tests {
             assert_eq!(file.shape(), layout.file_shape(&shape));
             assert_eq!(layout.from_file("w", &file, &shape).expect("the same shape"), tensor);
         }
+        let cells = Tensor::new([2, 3, 20], tensor.f32s().to_vec()).expect("120 numbers");
+        let file = Layout::Cells.to_file(&cells).expect("a permutation");
+        assert_eq!(file.shape(), [120]);
+        assert_eq!(Layout::Cells.from_file("b", &file, &[2, 3, 20]).expect("120 numbers"), cells);
+        // Cell [1, 0] of channel 4, and the same in the file's order.
+        assert_eq!(file.f32s()[4 * 6 + 3], cells.f32s()[3 * 20 + 4]);
         // Element [ky, kx, l, s] = [1, 2, 3, 4] of the device's order.
         let value = tensor.f32s()[119];
         let conv = Layout::Conv.to_file(&tensor).expect("a permutation");

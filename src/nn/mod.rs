@@ -4,6 +4,8 @@
 //! as PyTorch names them; [`Sequential::forward`] reads them from the tape, so that the same network
 //! runs on trained, averaged or freshly updated weights by its prefix alone.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::ops::conv::ConvSpec;
 use crate::rng::Stream;
@@ -75,10 +77,21 @@ pub enum Mode {
 pub const BATCH_NORM_EPS: f32 = 1e-5;
 const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
+/// What batch norm normalises by after training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Statistics {
+    /// Averages kept while training, as in PyTorch: one picture does not depend on its neighbours.
+    Running,
+    /// Those of the batch at hand, always, as in the code of DCGAN's authors: there are no others.
+    Batch,
+}
+
 /// One layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "layer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Layer {
-    /// Convolution from `large` to `small` channels, without bias.
+    /// Convolution from `large` to `small` channels.
     Conv {
         /// Its geometry.
         spec: ConvSpec,
@@ -88,8 +101,11 @@ pub enum Layer {
         small: usize,
         /// How its weights are stored in files.
         layout: Layout,
+        /// Whether a number for each output channel is added; a [`Layout::Project`] has one for
+        /// each output number.
+        bias: bool,
     },
-    /// Transposed convolution from `small` to `large` channels, without bias.
+    /// Transposed convolution from `small` to `large` channels.
     ConvTranspose {
         /// Its geometry.
         spec: ConvSpec,
@@ -99,11 +115,21 @@ pub enum Layer {
         small: usize,
         /// How its weights are stored in files.
         layout: Layout,
+        /// As a convolution's.
+        bias: bool,
     },
     /// Batch norm with learnt scale and shift.
     BatchNorm {
         /// Channels.
         channels: usize,
+        /// Height and width of pictures whose pixels have statistics of their own, as after a
+        /// projection that is normalised before it becomes a picture; `[1, 1]` for statistics of
+        /// whole channels.
+        cells: [usize; 2],
+        /// Added to the variance.
+        eps: f32,
+        /// What it normalises by after training.
+        statistics: Statistics,
     },
     /// Leaky ReLU; slope 0 is ReLU.
     LeakyRelu {
@@ -112,13 +138,25 @@ pub enum Layer {
     },
     /// Hyperbolic tangent.
     Tanh,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
     /// Nothing but a number in PyTorch's naming, such as a reshape.
     Identity,
 }
 
+impl Layer {
+    /// Batch norm of `channels` channels as PyTorch's `BatchNorm2d` by default.
+    #[must_use]
+    pub const fn batch_norm(channels: usize) -> Self {
+        let statistics = Statistics::Running;
+        Self::BatchNorm { channels, cells: [1, 1], eps: BATCH_NORM_EPS, statistics }
+    }
+}
+
 /// Layers one after another, named `main.0`, `main.1`, … as PyTorch's `nn.Sequential` does: layers
 /// without parameters count.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Sequential {
     /// The layers.
     pub layers: Vec<Layer>,
@@ -135,20 +173,25 @@ impl Sequential {
                 params.push(Param { name, shape: shape.to_vec(), init, learnt, layout });
             };
             match *layer {
-                Layer::Conv { spec, large, small, layout }
-                | Layer::ConvTranspose { spec, large, small, layout } => {
+                Layer::Conv { spec, large, small, layout, bias }
+                | Layer::ConvTranspose { spec, large, small, layout, bias } => {
                     let shape = [spec.kernel[0], spec.kernel[1], large, small];
                     add("weight", &shape, Init::Normal { mean: 0.0, std: 0.02 }, true, layout);
+                    if bias {
+                        let (shape, layout) = layer.bias_shape();
+                        add("bias", &shape, Init::Constant(0.0), true, layout);
+                    }
                 }
-                Layer::BatchNorm { channels } => {
-                    let shape = [channels];
-                    let plain = Layout::Plain;
-                    add("weight", &shape, Init::Normal { mean: 1.0, std: 0.02 }, true, plain);
-                    add("bias", &shape, Init::Constant(0.0), true, plain);
-                    add("running_mean", &shape, Init::Constant(0.0), false, plain);
-                    add("running_var", &shape, Init::Constant(1.0), false, plain);
+                Layer::BatchNorm { channels, cells, statistics, .. } => {
+                    let (shape, layout) = per_cell(cells, channels);
+                    add("weight", &shape, Init::Normal { mean: 1.0, std: 0.02 }, true, layout);
+                    add("bias", &shape, Init::Constant(0.0), true, layout);
+                    if statistics == Statistics::Running {
+                        add("running_mean", &shape, Init::Constant(0.0), false, layout);
+                        add("running_var", &shape, Init::Constant(1.0), false, layout);
+                    }
                 }
-                Layer::LeakyRelu { .. } | Layer::Tanh | Layer::Identity => {}
+                Layer::LeakyRelu { .. } | Layer::Tanh | Layer::Sigmoid | Layer::Identity => {}
             }
         }
         params
@@ -159,57 +202,181 @@ impl Sequential {
     /// # Errors
     /// [`crate::error::Error::Shape`] where `x` does not fit the first layer.
     pub fn forward(&self, t: &mut Tape, prefix: &str, x: Var, mode: Mode) -> Result<Var> {
+        Ok(self.trace(t, prefix, x, mode)?.last().copied().unwrap_or(x))
+    }
+
+    /// Records the network called `prefix` on `x` `[n, h, w, c]` and returns what every layer
+    /// gives, in order.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer.
+    pub fn trace(&self, t: &mut Tape, prefix: &str, x: Var, mode: Mode) -> Result<Vec<Var>> {
         let mut x = x;
+        let mut outputs = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let name = |param: &str| format!("{prefix}.main.{i}.{param}");
             x = match *layer {
-                Layer::Conv { spec, large, small, .. } => {
+                Layer::Conv { spec, large, small, bias, .. } => {
                     let shape = [spec.kernel[0], spec.kernel[1], large, small];
                     let w = t.read(&name("weight"), &shape, DType::F32)?;
-                    t.conv2d(x, w, spec)?
+                    let y = t.conv2d(x, w, spec)?;
+                    if bias { add_bias(t, &name("bias"), y, layer)? } else { y }
                 }
-                Layer::ConvTranspose { spec, large, small, .. } => {
+                Layer::ConvTranspose { spec, large, small, bias, .. } => {
                     let shape = [spec.kernel[0], spec.kernel[1], large, small];
                     let w = t.read(&name("weight"), &shape, DType::F32)?;
-                    t.conv_transpose2d(x, w, spec)?
+                    let y = t.conv_transpose2d(x, w, spec)?;
+                    if bias { add_bias(t, &name("bias"), y, layer)? } else { y }
                 }
-                Layer::BatchNorm { channels } => batch_norm(t, &name, x, channels, mode)?,
+                Layer::BatchNorm { .. } => batch_norm(t, &name, x, layer, mode)?,
                 Layer::LeakyRelu { slope } => t.leaky_relu(x, slope)?,
                 Layer::Tanh => t.tanh(x)?,
+                Layer::Sigmoid => t.sigmoid(x)?,
                 Layer::Identity => x,
             };
+            outputs.push(x);
         }
-        Ok(x)
+        Ok(outputs)
+    }
+
+    /// The picture `[h, w, c]` that each layer gives for one of `input`; the size of what is
+    /// computed on the way is checked, so that a description out of a file can be trusted after it.
+    ///
+    /// # Errors
+    /// A sentence where a layer does not fit the one before it, or is larger than anything that is
+    /// in use.
+    pub fn sizes(&self, input: [usize; 3]) -> Result<Vec<[usize; 3]>, String> {
+        let mut at = input;
+        let mut all = Vec::with_capacity(self.layers.len());
+        for (i, layer) in self.layers.iter().enumerate() {
+            at = layer.size(at).map_err(|what| format!("layer main.{i}: {what}"))?;
+            all.push(at);
+        }
+        Ok(all)
     }
 }
 
-/// Batch norm of `x` `[…, c]` with the parameters that `name` names.
+/// Pictures are no wider, networks no deeper in channels, than this: what lies above is a damaged
+/// description.
+const WIDEST: usize = 1 << 16;
+/// Numbers of one picture on its way through a network.
+const LARGEST: usize = 1 << 26;
+
+impl Layer {
+    /// The picture that it makes of one of size `[h, w, c]`.
+    fn size(&self, [h, w, c]: [usize; 3]) -> Result<[usize; 3], String> {
+        let (to, from) = match *self {
+            Self::Conv { spec, large, small, .. } => {
+                ([spec.small[0], spec.small[1], small], [spec.large[0], spec.large[1], large])
+            }
+            Self::ConvTranspose { spec, large, small, .. } => {
+                ([spec.large[0], spec.large[1], large], [spec.small[0], spec.small[1], small])
+            }
+            Self::BatchNorm { channels, cells, eps, .. } => {
+                if !(eps >= 0.0 && eps.is_finite()) {
+                    return Err(format!("its epsilon is {eps}"));
+                }
+                let cells = if cells == [1, 1] { [h, w] } else { cells };
+                ([h, w, c], [cells[0], cells[1], channels])
+            }
+            Self::LeakyRelu { slope } if !(slope >= 0.0 && slope.is_finite()) => {
+                return Err(format!("its slope is {slope}"));
+            }
+            _ => ([h, w, c], [h, w, c]),
+        };
+        if from != [h, w, c] {
+            return Err(format!(
+                "takes pictures of {from:?} (height, width, channels) and gets {:?}",
+                [h, w, c]
+            ));
+        }
+        if let Self::Conv { spec, .. } | Self::ConvTranspose { spec, .. } = *self {
+            let numbers = [spec.kernel, spec.stride, spec.pad, spec.large, spec.small];
+            let made = numbers.iter().flatten().all(|&x| x <= WIDEST)
+                && ConvSpec::down(spec.large, spec.kernel, spec.stride, spec.pad)
+                    .is_ok_and(|made| made == spec);
+            if !made {
+                return Err(format!("is no convolution: {spec:?}"));
+            }
+        }
+        let numbers = to.iter().try_fold(1_usize, |n, &x| n.checked_mul(x));
+        let fits = numbers.is_some_and(|n| (1..=LARGEST).contains(&n));
+        if !fits || to.iter().any(|&x| x > WIDEST) {
+            return Err(format!("would make pictures of {to:?} (height, width, channels)"));
+        }
+        Ok(to)
+    }
+
+    /// The shape on the device of a convolution's bias, and its layout.
+    fn bias_shape(&self) -> (Vec<usize>, Layout) {
+        match *self {
+            Self::ConvTranspose { spec, large, layout: Layout::Project, .. } => {
+                per_cell(spec.kernel, large)
+            }
+            Self::ConvTranspose { large, .. } => (vec![large], Layout::Plain),
+            Self::Conv { small, .. } => (vec![small], Layout::Plain),
+            _ => (Vec::new(), Layout::Plain),
+        }
+    }
+}
+
+/// Shape and layout of one number for each channel, and for each of `cells` where they are several.
+fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layout) {
+    match cells {
+        [1, 1] => (vec![channels], Layout::Plain),
+        [h, w] => (vec![h, w, channels], Layout::Cells),
+    }
+}
+
+/// `y` plus the bias called `name` of the convolution `layer`.
+fn add_bias(t: &mut Tape, name: &str, y: Var, layer: &Layer) -> Result<Var> {
+    let bias = t.read(name, &layer.bias_shape().0, DType::F32)?;
+    t.add(y, bias)
+}
+
+/// Batch norm of `x` `[…, c]`, or `[n, h, w, c]` with statistics for each cell, with the parameters
+/// that `name` names.
 fn batch_norm(
     t: &mut Tape,
     name: &dyn Fn(&str) -> String,
     x: Var,
-    channels: usize,
+    layer: &Layer,
     mode: Mode,
 ) -> Result<Var> {
-    let read = |t: &mut Tape, param: &str| t.read(&name(param), &[channels], DType::F32);
+    let Layer::BatchNorm { channels, cells, eps, statistics } = *layer else { return Ok(x) };
+    let (param_shape, _) = per_cell(cells, channels);
+    let numbers = param_shape.iter().product::<usize>();
+    let shape = t.shape(x).to_vec();
+    let rows = shape.iter().product::<usize>() / numbers.max(1);
+    let whole = cells == [1, 1];
+    let x = if whole { x } else { t.reshape(x, &[rows, numbers])? };
+    let read = |t: &mut Tape, param: &str| {
+        let param = t.read(&name(param), &param_shape, DType::F32)?;
+        if whole { Ok(param) } else { t.reshape(param, &[numbers]) }
+    };
     let affine = [read(t, "weight")?, read(t, "bias")?];
-    let running = [read(t, "running_mean")?, read(t, "running_var")?];
-    if mode == Mode::Eval {
-        return t.batch_norm(x, running, affine, BATCH_NORM_EPS);
-    }
-    let moments = t.moments(x)?;
-    let mean = t.range(moments, 0, channels)?;
-    let var = t.range(moments, channels, channels)?;
-    // The running variance is the unbiased one, as PyTorch's.
-    let rows = t.shape(x).iter().product::<usize>() / channels.max(1);
-    let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
-    for (param, old, new) in
-        [("running_mean", running[0], mean), ("running_var", running[1], unbiased)]
-    {
-        let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
-        let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
-        let next = t.add(old, new)?;
-        t.assign(&name(param), next)?;
-    }
-    t.batch_norm(x, [mean, var], affine, BATCH_NORM_EPS)
+    let y = if mode == Mode::Eval && statistics == Statistics::Running {
+        let running = [read(t, "running_mean")?, read(t, "running_var")?];
+        t.batch_norm(x, running, affine, eps)?
+    } else {
+        let moments = t.moments(x)?;
+        let mean = t.range(moments, 0, numbers)?;
+        let var = t.range(moments, numbers, numbers)?;
+        if statistics == Statistics::Running {
+            let running = [read(t, "running_mean")?, read(t, "running_var")?];
+            // The running variance is the unbiased one, as PyTorch's.
+            let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
+            for (param, old, new) in
+                [("running_mean", running[0], mean), ("running_var", running[1], unbiased)]
+            {
+                let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
+                let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
+                let next = t.add(old, new)?;
+                let next = if whole { next } else { t.reshape(next, &param_shape)? };
+                t.assign(&name(param), next)?;
+            }
+        }
+        t.batch_norm(x, [mean, var], affine, eps)?
+    };
+    if whole { Ok(y) } else { t.reshape(y, &shape) }
 }

@@ -1,38 +1,50 @@
-//! A checkpoint as a model: its metadata say what it is, so the file alone is enough to sample and
-//! to resume.
+//! A file as a model: its metadata say what it is, layer by layer, so the file alone is enough to
+//! sample, and to resume where it is a checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
+use crate::models::Networks;
 use crate::models::dcgan::Size;
-use crate::nn::Layout;
+use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{DType, Data, Tensor};
 
 use super::checkpoint;
 use super::step::{self, AVERAGE, averaged};
 use super::trainer::{Recipe, Trainer, in_files};
 
 /// Metadata keys.
+const MODEL: &str = "dcgan.model";
 const RECIPE: &str = "dcgan.recipe";
 const STEP: &str = "dcgan.step";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
+const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";
 
-/// A checkpoint that was read and understood.
+/// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
+pub const PICTURES: &str = "dcgan.pictures";
+
+/// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
 pub struct ModelFile {
     /// The file.
     pub path: PathBuf,
-    /// How it was trained.
-    pub recipe: Recipe,
+    /// What it is.
+    pub networks: Networks,
+    /// How it was trained; nothing where it was imported.
+    pub recipe: Option<Recipe>,
     /// Training steps done.
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// How pictures are made fit for its networks: as they were for training, or, where the file
+    /// does not say, by the usual crop and filter.
+    pub prepare: Prepare,
     /// The variants that its kernels ran; none where the file does not say.
     pub choices: Choices,
     /// The tensors, as files hold them.
@@ -40,10 +52,10 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads a checkpoint and checks that it holds what it says.
+    /// Reads a model and checks that it holds what it says.
     ///
     /// # Errors
-    /// [`Error::File`] where it is no checkpoint of this program, is damaged, or its tensors are not
+    /// [`Error::File`] where it is no model of this program, is damaged, or its tensors are not
     /// those of the networks that it names.
     pub fn load(path: &Path) -> Result<Self> {
         let file = checkpoint::load(path)?;
@@ -52,45 +64,160 @@ impl ModelFile {
             file.metadata.get(key).ok_or_else(|| fail(format!("its metadata lack {key:?}")))
         };
         let damaged = |key: &str| fail(format!("its metadata {key:?} are damaged"));
-        let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
-        let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
-        let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
+        let imported = file.metadata.contains_key(SOURCE);
+        let (networks, recipe, step, seconds, params) = if imported {
+            let networks: Networks =
+                serde_json::from_str(get(MODEL)?).map_err(|_| damaged(MODEL))?;
+            networks.check().map_err(|what| fail(format!("its description is damaged: {what}")))?;
+            let mut params = networks.params();
+            if file.tensors.keys().any(|name| name.starts_with(&averaged(""))) {
+                params.extend(averages(&networks));
+            }
+            (networks, None, 0, 0.0, params)
+        } else {
+            let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
+            let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
+            let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
+            let Size { height, width } = recipe.model.size;
+            let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
+            let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
+            let networks = recipe.model.networks().map_err(none)?;
+            (networks, Some(recipe), step, seconds, params)
+        };
         let choices = match file.metadata.get(KERNELS) {
             Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
             None => Choices::default(),
         };
-        let Size { height, width } = recipe.model.size;
-        let params = step::params(&recipe.model, recipe.ema > 0)
-            .map_err(|_| fail(format!("it names networks of {height}x{width}, which are none")))?;
         for param in params {
             let wanted = param.layout.file_shape(&param.shape);
-            let has = file.tensors.get(&param.name).map(Tensor::shape);
-            if has != Some(&wanted[..]) {
-                let has = has.map_or("is missing".into(), |s| format!("has shape {s:?}"));
+            let has = file.tensors.get(&param.name);
+            if has.map(Tensor::shape) != Some(&wanted[..]) {
+                let has = has.map_or("is missing".into(), |t| format!("has shape {:?}", t.shape()));
                 let what = format!(
                     "is of another architecture than it says: {} {has}, and should be {wanted:?}",
                     param.name
                 );
                 return Err(fail(what));
             }
+            if has.map(Tensor::dtype) != Some(DType::F32) {
+                return Err(fail(format!("is damaged: {} is no tensor of floats", param.name)));
+            }
         }
-        Ok(Self { path: path.to_owned(), recipe, step, seconds, choices, tensors: file.tensors })
+        // Files of older versions describe their networks by the recipe alone.
+        if let Some(text) = file.metadata.get(MODEL) {
+            let described: Networks = serde_json::from_str(text).map_err(|_| damaged(MODEL))?;
+            if described != networks {
+                let what = format!(
+                    "is damaged: it describes networks of {}, which its recipe for {} does not make",
+                    described.size, networks.size
+                );
+                return Err(fail(what));
+            }
+        }
+        let Size { height, width } = networks.size;
+        let usual = Prepare { height, width, channels: networks.channels, ..Prepare::default() };
+        let prepare = match file.metadata.get(PICTURES) {
+            None => usual,
+            Some(text) => {
+                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(PICTURES))?;
+                Prepare { crop: said.crop, filter: said.filter, flip: said.flip, ..usual }
+            }
+        };
+        let path = path.to_owned();
+        let tensors = file.tensors;
+        Ok(Self { path, networks, recipe, step, seconds, prepare, choices, tensors })
+    }
+
+    /// Whether there is a moving average of the generator beside the generator.
+    #[must_use]
+    pub fn has_average(&self) -> bool {
+        averages(&self.networks).first().is_some_and(|p| self.tensors.contains_key(&p.name))
+    }
+
+    /// The generator.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn generator(&self) -> Result<&Sequential> {
+        self.networks.generator.as_ref().ok_or_else(|| {
+            let what = "holds a discriminator alone, and this needs a generator: import one \
+                        together with it";
+            Error::file(&self.path, what)
+        })
+    }
+
+    /// The discriminator.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn discriminator(&self) -> Result<&Sequential> {
+        self.networks.discriminator.as_ref().ok_or_else(|| {
+            let what = "holds a generator alone, and this needs a discriminator: import one \
+                        together with it";
+            Error::file(&self.path, what)
+        })
     }
 
     /// Puts the generator's tensors onto a device: the averaged ones, or, where there are none or
     /// `raw` ones are wanted, those of the last step. Returns their prefix.
     ///
     /// # Errors
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] where the model has no generator; [`Error::Memory`] or [`Error::Lost`] where
+    /// the device fails.
     pub fn load_generator(&self, state: &mut State, raw: bool) -> Result<&'static str> {
-        let average = self.recipe.ema > 0 && !raw;
-        for param in self.recipe.model.generator()?.params("generator") {
-            let name = if average { averaged(&param.name) } else { param.name.clone() };
-            let value = param.layout.from_file(&name, &self.tensors[&name], &param.shape)?;
-            state.set(&name, &value)?;
+        let average = self.has_average() && !raw;
+        for mut param in self.generator()?.params("generator") {
+            if average {
+                param.name = averaged(&param.name);
+            }
+            self.put(state, &param)?;
         }
         Ok(if average { AVERAGE } else { "" })
     }
+
+    /// Puts the discriminator's tensors onto a device.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no discriminator; [`Error::Memory`] or [`Error::Lost`]
+    /// where the device fails.
+    pub fn load_discriminator(&self, state: &mut State) -> Result<()> {
+        self.discriminator()?
+            .params("discriminator")
+            .iter()
+            .try_for_each(|param| self.put(state, param))
+    }
+
+    fn put(&self, state: &mut State, param: &Param) -> Result<()> {
+        let Param { name, shape, layout, .. } = param;
+        state.set(name, &layout.from_file(name, &self.tensors[name], shape)?)
+    }
+}
+
+/// The averaged twins of a generator's tensors.
+fn averages(networks: &Networks) -> Vec<Param> {
+    let generator = networks.generator.iter().flat_map(|g| g.params("generator"));
+    generator.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }).collect()
+}
+
+/// Writes imported weights as a model; `source` says in words where they are from.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be written.
+pub fn save_imported(
+    path: &Path,
+    networks: &Networks,
+    tensors: &BTreeMap<String, Tensor>,
+    source: &str,
+) -> Result<()> {
+    let model = serde_json::to_string(networks).expect("a description is plain data");
+    let metadata = [(MODEL, model), (SOURCE, source.to_owned()), (PROGRAM, program())];
+    let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+    checkpoint::save(path, tensors, &metadata)
+}
+
+/// This program and its version.
+fn program() -> String {
+    format!("dcgan {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A training at one step, copied off its device: what a checkpoint is made of.
@@ -100,7 +227,8 @@ pub struct Snapshot {
     pub step: u64,
     /// Every state as the device held it, with its order in files.
     states: Vec<(String, Layout, Tensor)>,
-    metadata: BTreeMap<String, String>,
+    /// What the file says of itself.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -131,11 +259,14 @@ impl Trainer {
     /// [`Error::Lost`] where the device fails.
     pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
+        let networks = self.recipe().model.networks()?;
+        let model = serde_json::to_string(&networks).expect("a description is plain data");
         let mut metadata = vec![
+            (MODEL, model),
             (RECIPE, recipe),
             (STEP, self.steps().to_string()),
             (SECONDS, seconds.to_string()),
-            (PROGRAM, format!("dcgan {}", env!("CARGO_PKG_VERSION"))),
+            (PROGRAM, program()),
         ];
         if !self.choices().kernels.is_empty() {
             let choices = serde_json::to_string(self.choices()).expect("choices are plain data");

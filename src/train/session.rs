@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 use crate::{human, pictures};
 
 use super::health::{self, Finding, Health, NonFinite, Output};
-use super::model_file::Snapshot;
+use super::model_file::{PICTURES, Snapshot};
 use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
 use super::{Folder, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
@@ -346,7 +346,9 @@ impl Session {
             before.wait();
         }
         let images = self.trainer.images();
-        let snapshot = self.trainer.snapshot(self.seconds())?;
+        let mut snapshot = self.trainer.snapshot(self.seconds())?;
+        let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
+        snapshot.metadata.insert(PICTURES.into(), prepare);
         let (run, rhythm) = (Arc::clone(&self.run), self.options.rhythm);
         let save = move || save(&run, images, snapshot, &rhythm);
         self.saving = Some(writer.hand_over(save)?);

@@ -165,14 +165,7 @@ pub fn latents(t: &mut Tape, key: Var, law: LatentLaw, shape: &[usize]) -> Resul
 pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
     let mut z = vec![0.0; seeds.len() * nz];
     for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz)) {
-        let stream = Stream::new(seed, "latent", 0);
-        match law {
-            LatentLaw::Normal => stream.fill_normal(row),
-            LatentLaw::Uniform => {
-                stream.fill_uniform(row);
-                row.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0);
-            }
-        }
+        law.fill(&Stream::new(seed, "latent", 0), row);
     }
     Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
 }

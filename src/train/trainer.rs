@@ -352,7 +352,8 @@ impl Trainer {
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        Sampler::new(&self.recipe.model, &self.state, prefix, batch, self.choices())
+        let networks = self.recipe.model.networks()?;
+        Sampler::new(&networks, &self.state, prefix, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.

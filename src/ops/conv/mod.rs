@@ -21,7 +21,7 @@ mod minimal;
 mod twin;
 
 /// The geometry of a convolution: everything but the batch and the channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConvSpec {
     /// Kernel height and width.
     pub kernel: [usize; 2],
