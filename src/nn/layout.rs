@@ -18,13 +18,22 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The axes of the device's order, in the file's order.
-    const fn order(self) -> [usize; 4] {
+    /// The axes of the device's order, in the file's order; none where the orders are one.
+    const fn order(self) -> Option<[usize; 4]> {
         match self {
-            Self::Plain => [0, 1, 2, 3],
-            Self::Conv | Self::Flatten => [3, 2, 0, 1],
-            Self::Project => [2, 0, 1, 3],
+            Self::Plain => None,
+            Self::Conv | Self::Flatten => Some([3, 2, 0, 1]),
+            Self::Project => Some([2, 0, 1, 3]),
         }
+    }
+
+    /// For each number of a file, in order, its place on the device, where the parameter has `shape`;
+    /// none where the orders are one.
+    fn places(self, shape: &[usize]) -> Option<impl Iterator<Item = usize> + use<>> {
+        let (Some(order), &[a, b, c, d]) = (self.order(), shape) else { return None };
+        let sizes = order.map(|axis| [a, b, c, d][axis]);
+        let strides = order.map(|axis| [b * c * d, c * d, d, 1][axis]);
+        Some(walk(sizes, strides))
     }
 
     /// The shape in files of a parameter that has `shape` on the device.
@@ -43,15 +52,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Length`] never, unless this function is wrong.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
-        let &[a, b, c, d] = tensor.shape() else { return Ok(tensor.clone()) };
-        if self == Self::Plain {
-            return Ok(tensor.clone());
-        }
-        let from = [b * c * d, c * d, d, 1];
-        let order = self.order();
-        let sizes = order.map(|axis| [a, b, c, d][axis]);
-        let strides = order.map(|axis| from[axis]);
-        let data = walk(sizes, strides).map(|at| tensor.f32s()[at]).collect();
+        let Some(places) = self.places(tensor.shape()) else { return Ok(tensor.clone()) };
+        let data = places.map(|at| tensor.f32s()[at]).collect();
         Tensor::new(self.file_shape(tensor.shape()), data)
     }
 
@@ -65,16 +67,9 @@ impl Layout {
             let what = format!("has shape {:?}, this network needs {wanted:?}", tensor.shape());
             return Err(Error::Tensor { name: name.into(), what });
         }
-        let &[a, b, c, d] = shape else { return Ok(tensor.clone()) };
-        if self == Self::Plain {
-            return Ok(tensor.clone());
-        }
-        let from = [b * c * d, c * d, d, 1];
-        let order = self.order();
-        let sizes = order.map(|axis| [a, b, c, d][axis]);
-        let strides = order.map(|axis| from[axis]);
+        let Some(places) = self.places(shape) else { return Ok(tensor.clone()) };
         let mut data = vec![0.0; tensor.len()];
-        for (at, &x) in walk(sizes, strides).zip(tensor.f32s()) {
+        for (at, &x) in places.zip(tensor.f32s()) {
             data[at] = x;
         }
         Tensor::new(shape, data)
