@@ -7,7 +7,6 @@ mod overlap;
 mod parities;
 mod patches;
 mod pool;
-mod toom;
 mod winograd;
 
 pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
