@@ -131,7 +131,7 @@ pub struct Bench {
     pub share_of_peak: f64,
     /// Where the time of a step goes, kernel by kernel.
     pub kernels: Vec<KernelTime>,
-    /// Seconds of all kernels of a step, each timed alone.
+    /// Seconds of all kernels of a step (see [`crate::program::Program::profile`]).
     pub kernel_seconds: f64,
     /// The time of a step over the sum of its kernels' times: what is lost between them.
     pub step_over_kernels: f64,
@@ -209,7 +209,7 @@ pub fn bench(
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
-    let kernels = by_kernel(&trainer.profile(pictures, steps.min(3))?);
+    let kernels = by_kernel(&trainer.profile(pictures, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = Peak::measure(device)?;

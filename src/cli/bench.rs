@@ -277,7 +277,7 @@ fn kernels(all: &[KernelTime]) -> String {
     if all.len() > LISTED {
         ends(format!("{} more", all.len() - LISTED), &all[LISTED..]);
     }
-    ends("all, each timed alone".into(), all);
+    ends("all kernels".into(), all);
     use Align::{Left, Right};
     table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
 }

@@ -239,7 +239,9 @@ impl Program {
         self.take(ticket)
     }
 
-    /// Runs `repeats` times and returns the time that each step took, the least of all runs.
+    /// Runs `repeats` times and returns the time that each step took: on the CPU, where a step is
+    /// timed within a whole run, the mean, so that all of them add up to a run; on a GPU, where each
+    /// is timed alone, the median.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -254,10 +256,11 @@ impl Program {
         match &mut self.exec {
             Exec::Cpu { program, .. } => {
                 let mut times = report::step_times(program.plan());
-                for _ in 0..repeats.max(1) {
+                let repeats = repeats.max(1);
+                for _ in 0..repeats {
                     let seconds = program.profile(&mut state.cpu_buffers());
                     for (time, s) in times.iter_mut().zip(seconds) {
-                        time.seconds = time.seconds.min(s);
+                        time.seconds += s / repeats as f64;
                     }
                 }
                 Ok(times)

@@ -1,6 +1,6 @@
 //! The convolutions on the GPU by Winograd's minimal filtering, in two dimensions.
 //!
-//! The algebra is that of the CPU's twin (`twin/winograd.rs`). Two operands go into planes, of which
+//! The algebra is that of the CPU's twin (`twin/winograd/mod.rs`). Two operands go into planes, of which
 //! each is a matrix, by `shaders/filter_in.wgsl`; one dispatch multiplies all planes; and
 //! `shaders/filter_out.wgsl` takes the products back to the result. With V, U and Y the planes of the
 //! large picture, the weights and the small picture:
@@ -17,7 +17,7 @@ use crate::ops::{Arg, Caps, Dispatch, Lowered, Variant, fold_groups};
 use crate::tensor::DType;
 
 use super::ConvSpec;
-use super::twin::toom::Matrices;
+use super::twin::winograd::Matrices;
 
 /// Tilings of the products that are worth a try.
 const TILINGS: usize = 2;
