@@ -127,7 +127,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
     let mut blocks: Vec<Block> = Vec::new();
     for (i, &Weights { module, weight, bias }) in layers.iter().enumerate() {
         let shape = weight.shape();
-        if shape.iter().any(|&s| s == 0) {
+        if shape.contains(&0) {
             return Err(format!("{} has no numbers: its shape is {shape:?}", module.key));
         }
         let linear = shape.len() == 2;
