@@ -402,6 +402,7 @@ mod tests {
             (64, 32, 3, 2, 1),
             (64, 32, 2, 2, 0),
             (64, 32, 6, 2, 2),
+            (64, 32, 1, 2, 0),
             (4, 1, 4, 1, 0),
             (7, 1, 7, 1, 0),
             (7, 4, 3, 2, 1),
@@ -414,7 +415,7 @@ mod tests {
             let spec = between([large; 2], [small; 2], [k; 2]).expect("a usual convolution");
             assert_eq!((spec.stride, spec.pad), ([stride; 2], [pad; 2]), "{large} {small} {k}");
         }
-        for (large, small, k) in [(64, 32, 1), (64, 65, 3), (14, 14, 4), (0, 0, 3), (9, 0, 3)] {
+        for (large, small, k) in [(64, 65, 3), (14, 14, 4), (0, 0, 3), (9, 0, 3)] {
             assert!(between([large; 2], [small; 2], [k; 2]).is_err(), "{large} {small} {k}");
         }
     }
