@@ -93,7 +93,7 @@ fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     }
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let fetched = program.call(&mut state, &[("x", x)]).unwrap();
-    fetched.into_iter().map(|(_, tensor)| tensor).collect()
+    fetched.into_values().collect()
 }
 
 /// Runs the imported networks on every device against what PyTorch's gave.
@@ -215,7 +215,8 @@ fn shapes_and_numbers_say_the_architecture() {
 #[test]
 fn what_cannot_be_imported_is_said_in_one_sentence() {
     let usual = Assumptions::default();
-    let cases: &[(&[&str], &[(Role, &str)], &[&str])] = &[
+    type Case<'a> = (&'a [&'a str], &'a [(Role, &'a str)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (&["legacy_g.pth"], &[], &["before version 1.6", "torch.save(torch.load(FILE"]),
         (
             &["module_g.pth"],

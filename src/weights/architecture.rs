@@ -151,13 +151,16 @@ pub(super) fn build(
     Ok(Built { network, input, output, tensors })
 }
 
+/// A layer's tensors by their own names.
+type Parts = Vec<(&'static str, Tensor)>;
+
 /// The layer of a norm and its tensors.
 fn batch_norm(
     norm: Module,
     channels: usize,
     cells: [usize; 2],
     assumptions: &Assumptions,
-) -> Result<(Layer, Vec<(&'static str, Tensor)>), String> {
+) -> Result<(Layer, Parts), String> {
     let len = norm.norm_len();
     let Kind::Norm { affine, running } = norm.kind else { return Err("is no norm".into()) };
     let statistics = match (assumptions.statistics, &running) {

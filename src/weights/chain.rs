@@ -6,6 +6,15 @@ use crate::tensor::Tensor;
 use super::modules::{Kind, Module};
 use super::roles::Role;
 
+/// What puts the layers of a file into order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Their names, or their places in the file.
+    Names,
+    /// Their channels.
+    Channels,
+}
+
 /// A convolution or linear layer with what belongs to it.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -41,22 +50,23 @@ impl Block {
     }
 }
 
-/// The layers of a network of this role, in order.
+/// The layers of a network of this role: as they come, or, where names say nothing of the order,
+/// by which takes the channels that another gives.
 ///
 /// # Errors
 /// A sentence that says which layer does not follow which.
-pub(super) fn chain(modules: &[Module], role: Role) -> Result<Vec<Block>, String> {
+pub(super) fn chain(modules: &[Module], role: Role, order: Order) -> Result<Vec<Block>, String> {
     let mut layers: Vec<Weights<'_>> = modules.iter().filter_map(Weights::of).collect();
     // A generator begins with its linear layer, a discriminator ends with it.
     layers.sort_by_key(|layer| (layer.shape().len() == 2) == (role == Role::Discriminator));
-    let mut blocks = match convolutions(&layers, role) {
-        Ok(blocks) => blocks,
-        // Names that say nothing of the order: the channels may.
-        Err(what) => {
-            let linked = linked(&layers, role).ok_or(what.clone())?;
-            convolutions(&linked, role).map_err(|_| what)?
-        }
-    };
+    if order == Order::Channels {
+        layers = linked(&layers, role).ok_or("has no one order of its layers")?;
+    }
+    let mut blocks = convolutions(&layers, role)?;
+    // Backwards, every discriminator is a generator from a single number.
+    if order == Order::Channels && blocks[0].from == 1 && role == Role::Generator {
+        return Err("takes a single number".into());
+    }
     attach_norms(&mut blocks, modules)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
         return Err(format!("its last layer is normalised, which no {} is", role.name()));
@@ -127,7 +137,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
     let mut blocks: Vec<Block> = Vec::new();
     for (i, &Weights { module, weight, bias }) in layers.iter().enumerate() {
         let shape = weight.shape();
-        if shape.iter().any(|&s| s == 0) {
+        if shape.contains(&0) {
             return Err(format!("{} has no numbers: its shape is {shape:?}", module.key));
         }
         let linear = shape.len() == 2;
@@ -187,15 +197,14 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
     }
     if ![1, 3, 4].contains(&channels) {
         return Err(format!(
-            "as a {} it would have pictures of {channels} channels; 1, 3 and 4 can be used",
-            role.name()
+            "it would have pictures of {channels} channels; 1, 3 and 4 can be used"
         ));
     }
     if role == Role::Discriminator && end.to != 1 {
-        return Err(format!("as a discriminator it would give {} numbers, not one", end.to));
+        return Err(format!("it would give {} numbers, not one", end.to));
     }
     if role == Role::Generator && !blocks.iter().skip(1).any(|block| block.up) {
-        return Err("as a generator it would have no transposed convolution; one that enlarges \
+        return Err("it would have no transposed convolution; one that enlarges \
                     pictures by repeating pixels is not supported"
             .into());
     }
@@ -291,7 +300,7 @@ mod tests {
     }
 
     fn keys(modules: &[Module], role: Role) -> Result<Vec<String>, String> {
-        let blocks = chain(modules, role)?;
+        let blocks = chain(modules, role, Order::Channels)?;
         Ok(blocks.into_iter().map(|block| block.key).collect())
     }
 
@@ -304,6 +313,9 @@ mod tests {
         ];
         let wanted: Vec<String> = ["project", "middle", "a_last"].map(Into::into).into();
         assert_eq!(keys(&modules, Role::Generator), Ok(wanted));
+        let by_names = chain(&modules, Role::Generator, Order::Names).expect_err("a_last is last");
+        assert!(by_names.contains("middle, which seems to follow, takes"), "{by_names}");
+
         let modules = [
             layer("four", &[1, 8, 4, 4]),
             layer("one", &[4, 3, 4, 4]),
@@ -311,10 +323,13 @@ mod tests {
         ];
         let wanted: Vec<String> = ["one", "two", "four"].map(Into::into).into();
         assert_eq!(keys(&modules, Role::Discriminator), Ok(wanted));
+        let backwards = keys(&modules, Role::Generator).expect_err("it is a discriminator");
+        assert_eq!(backwards, "takes a single number");
+
         // Two layers that could follow.
         let modules =
             [layer("a", &[8, 3, 4, 4]), layer("b", &[6, 8, 4, 4]), layer("c", &[8, 3, 4, 4])];
         let error = keys(&modules, Role::Generator).expect_err("two could be last");
-        assert!(error.contains("which seems to follow"), "{error}");
+        assert_eq!(error, "has no one order of its layers");
     }
 }

@@ -48,6 +48,7 @@ pub use architecture::Assumptions;
 pub use roles::Role;
 
 use architecture::Built;
+use chain::Order;
 use element::Element;
 use modules::Module;
 
@@ -433,9 +434,12 @@ impl Candidate {
             None => &[Role::Generator, Role::Discriminator],
         };
         let mut complaints = Vec::new();
-        for modules in &self.orders {
+        let ways = [Order::Names, Order::Channels];
+        for (order, modules) in
+            ways.into_iter().flat_map(|order| self.orders.iter().map(move |m| (order, m)))
+        {
             let chains: Vec<_> =
-                roles.iter().map(|&role| (role, chain::chain(modules, role))).collect();
+                roles.iter().map(|&role| (role, chain::chain(modules, role, order))).collect();
             if let [(_, Ok(_)), (_, Ok(_))] = &chains[..] {
                 let what = "may be a generator as well as a discriminator, by its shapes: \
                             --generator NAME or --discriminator NAME says which, where NAME is \
@@ -452,7 +456,6 @@ impl Candidate {
                 }
             }
         }
-        complaints.dedup();
         let below = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         complaints.truncate(roles.len());
         Err(fail(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; "))))

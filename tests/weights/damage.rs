@@ -26,7 +26,7 @@ fn complaint(bytes: &[u8]) -> Option<String> {
 fn complaint_in(dir: &tempfile::TempDir, bytes: &[u8]) -> Option<String> {
     let path = dir.path().join("f");
     fs::write(&path, bytes).unwrap();
-    let imported = match import(&[path.clone()], &[], &Assumptions::default()) {
+    let imported = match import(std::slice::from_ref(&path), &[], &Assumptions::default()) {
         Ok(imported) => imported,
         Err(error) => {
             let text = error.to_string();
@@ -90,7 +90,7 @@ fn view(shape: &[i32], strides: &[i32]) -> Vec<u8> {
 #[test]
 fn pickles_that_would_do_something_are_refused_by_name() {
     let call = |function: &str| format!("c{function}\n)R").into_bytes();
-    let nested = [b"]q\0".repeat(1), b"(h\0h\0e".repeat(30)].concat();
+    let nested = [b"]q\0".to_vec(), b"(h\0h\0e".repeat(30)].concat();
     let deep = [vec![b']'; 100_000], vec![b'a'; 99_999]].concat();
     let long = [b"X\xff\xff\xff\x7f".to_vec(), vec![b'a'; 50]].concat();
     let cases: &[(Vec<u8>, &str)] = &[

@@ -212,7 +212,9 @@ fn files_that_are_not_the_authors_are_named() {
     let bytes = fs::read(&whole).unwrap();
     for len in [0, 5, 40, 127, 200, bytes.len() - 1] {
         fs::write(&whole, &bytes[..len]).unwrap();
-        let text = import(&[whole.clone()], &[], &Assumptions::default()).unwrap_err().to_string();
+        let text = import(std::slice::from_ref(&whole), &[], &Assumptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("cut short") || text.contains("no NumPy file"), "{len}: {text}");
     }
 }
