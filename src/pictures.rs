@@ -90,6 +90,8 @@ pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<Dyna
 #[derive(Debug)]
 pub struct Grid {
     picture: DynamicImage,
+    /// How many pictures it is for.
+    places: usize,
     /// Of each picture.
     shape: [usize; 3],
     columns: usize,
@@ -119,7 +121,7 @@ impl Grid {
             let pixels = picture.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
             pixels.for_each(|pixel| pixel.0[3] = 255);
         }
-        Ok(Self { picture, shape, columns, factor })
+        Ok(Self { picture, places: n, shape, columns, factor })
     }
 
     /// Puts `images` into the places from `first` on.
@@ -127,6 +129,13 @@ impl Grid {
     /// # Errors
     /// As [`single`].
     pub fn put(&mut self, first: usize, images: &[f32], shape: [usize; 4]) -> Result<()> {
+        if first + shape[0] > self.places {
+            return Err(Error::Shape {
+                op: "grid",
+                what: format!("there is no place {}", self.places),
+                shapes: vec![shape.to_vec(), self.shape.to_vec()],
+            });
+        }
         for i in 0..shape[0] {
             let picture = upscale(&single(images, shape, i)?, self.factor);
             let place = first + i;
@@ -135,7 +144,7 @@ impl Grid {
             let fits = self.picture.copy_from(&picture, MARGIN + x * w, MARGIN + y * h);
             fits.map_err(|_| Error::Shape {
                 op: "grid",
-                what: format!("there is no place {place} for such a picture"),
+                what: "the picture is larger than a place".into(),
                 shapes: vec![shape.to_vec(), self.shape.to_vec()],
             })?;
         }
@@ -240,7 +249,7 @@ mod tests {
         grid.put(4, &images[4 * picture..], [3, 8, 6, 3]).unwrap();
         grid.put(0, &images[..4 * picture], [4, 8, 6, 3]).unwrap();
         let text = grid.put(6, &images[..4 * picture], [4, 8, 6, 3]).unwrap_err().to_string();
-        assert!(text.contains("there is no place 8"), "{text}");
+        assert!(text.contains("there is no place 7"), "{text}");
         grid.put(6, &images[6 * picture..], [1, 8, 6, 3]).unwrap();
         assert_eq!(grid.into_picture(), grid_of(&images, shape, 4).unwrap());
     }

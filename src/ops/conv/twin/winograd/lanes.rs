@@ -147,6 +147,7 @@ pub(super) fn all_channels(len: usize, transform: impl Channels) {
 }
 
 /// Lanes in a square.
+#[expect(clippy::needless_range_loop, reason = "the plain loop is sure to be unrolled and inlined")]
 #[inline(always)]
 pub(super) fn square<W: Width, const N: usize>(
     width: W,
