@@ -227,7 +227,7 @@ fn what_cannot_be_imported_is_said_in_one_sentence() {
         (&["plain_g.pth", "late_d.pth"], &[], &["takes pictures of 8", "generator makes 16"]),
         (&["plain_g.pth"], &[(Role::Generator, "netG")], &["no tensor below \"netG\"", "main.0"]),
         (&["named_g.safetensors"], &[], &["12 pixels, which are no square", "--g-sides"]),
-        (&["expected.safetensors"], &[], &["late/fake is no part of a convolution"]),
+        (&["expected.safetensors"], &[], &["bfloat16/fake is no part of a convolution"]),
         (&["nothing.pth"], &[], &["cannot be read"]),
     ];
     for (names, keys, words) in cases {
