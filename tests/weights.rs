@@ -241,7 +241,7 @@ fn what_cannot_be_imported_is_said_in_one_sentence() {
     let given = Assumptions { g_sides: vec![[4, 4]], ..usual.clone() };
     let text = import(&[file("plain_g.pth")], &[], &given).unwrap_err().to_string();
     assert!(text.contains("has 3 convolutions, so --g-sides wants as many sizes, not 1"), "{text}");
-    let given = Assumptions { g_sides: vec![[4, 4], [8, 8], [19, 16]], ..usual.clone() };
+    let given = Assumptions { g_sides: vec![[4, 4], [8, 8], [10, 16]], ..usual.clone() };
     let text = import(&[file("plain_g.pth")], &[], &given).unwrap_err().to_string();
-    assert!(text.contains("main.6: no kernel of 4 goes from 19 to 8 pixels"), "{text}");
+    assert!(text.contains("main.6: no kernel of 4 goes from 10 to 8 pixels"), "{text}");
 }
