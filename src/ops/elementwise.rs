@@ -77,7 +77,9 @@ macro_rules! elementwise {
             }
 
             fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
-                let $op = self;
+                // A copy, which surely lies outside `y`: else its fields were read anew every time.
+                let own = *self;
+                let $op = &own;
                 let _ = $op;
                 let f = $twin;
                 wide::map(

@@ -15,22 +15,43 @@ pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
     Arch::new().dispatch(work)
 }
 
-/// `y[i] = f([x[0][i], …, x[N − 1][i]])`; all slices have one length.
+/// `y[i] = f([x[0][i], …, x[N − 1][i]])` for one to four inputs; all slices have one length.
 #[inline(always)]
 pub(super) fn map<const N: usize>(x: &[&[f32]], y: &mut [f32], f: impl Fn([f32; N]) -> f32) {
-    let mut rows: [&[f32]; N] = [&[]; N];
-    for (row, x) in rows.iter_mut().zip(x) {
-        *row = &x[..y.len()];
-    }
+    const { assert!(N >= 1 && N <= 4) };
+    let len = y.len();
+    // Zipped, as an index would have to be checked at every number, which no register could share.
     widest(
         #[inline(always)]
-        || {
-            for (i, y) in y.iter_mut().enumerate() {
-                let mut numbers = [0.0; N];
-                for (number, row) in numbers.iter_mut().zip(rows) {
-                    *number = row[i];
+        || match N {
+            1 => {
+                for (y, &a) in y.iter_mut().zip(&x[0][..len]) {
+                    *y = f([a; N]);
                 }
-                *y = f(numbers);
+            }
+            2 => {
+                for ((y, &a), &b) in y.iter_mut().zip(&x[0][..len]).zip(&x[1][..len]) {
+                    let mut numbers = [a; N];
+                    numbers[N - 1] = b;
+                    *y = f(numbers);
+                }
+            }
+            3 => {
+                let inputs = x[0][..len].iter().zip(&x[1][..len]).zip(&x[2][..len]);
+                for (y, ((&a, &b), &c)) in y.iter_mut().zip(inputs) {
+                    let mut numbers = [a; N];
+                    (numbers[N / 2], numbers[N - 1]) = (b, c);
+                    *y = f(numbers);
+                }
+            }
+            _ => {
+                let inputs = x[0][..len].iter().zip(&x[1][..len]);
+                let inputs = inputs.zip(x[2][..len].iter().zip(&x[3][..len]));
+                for (y, ((&a, &b), (&c, &d))) in y.iter_mut().zip(inputs) {
+                    let mut numbers = [a; N];
+                    (numbers[N / 4], numbers[N / 2], numbers[N - 1]) = (b, c, d);
+                    *y = f(numbers);
+                }
             }
         },
     );
