@@ -253,7 +253,7 @@ elementwise! {
     LeakyRelu {
         /// The slope of the negative half; not negative.
         slope
-    } = "leaky_relu" (x), |op| |x: f32| if x > 0.0 { x } else { op.slope * x };
+    } = "leaky_relu" (x), |op| |x: f32| (if x > 0.0 { 1.0 } else { op.slope }) * x;
     vjp |t, s, g, _needs| {
         // The output has the input's sign, and is kept anyway: the input need not be.
         Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
@@ -265,7 +265,7 @@ elementwise! {
     LeakyReluGrad {
         /// The slope of the negative half.
         slope
-    } = "leaky_relu_grad" (y, g), |op| |y: f32, g: f32| if y > 0.0 { g } else { op.slope * g };
+    } = "leaky_relu_grad" (y, g), |op| |y: f32, g: f32| (if y > 0.0 { 1.0 } else { op.slope }) * g;
     vjp |t, s, h, _needs| {
         Ok(vec![None, Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.inputs[0], h])?)])
     }
