@@ -77,16 +77,16 @@ macro_rules! elementwise {
             }
 
             fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
-                // A copy, which surely lies outside `y`: else its fields were read anew every time.
-                let own = *self;
-                let $op = &own;
+                // By value, like all that twins capture: a reference might point into `y`, and what it
+                // points to would be read anew for every number.
+                let $op = *self;
                 let _ = $op;
                 let f = $twin;
                 wide::map(
                     inputs,
                     y,
                     #[inline(always)]
-                    |[$($x),+]| f($($x),+),
+                    move |[$($x),+]| f($($x),+),
                 );
             }
         }
@@ -165,7 +165,7 @@ elementwise! {
         scale,
         /// The summand.
         shift
-    } = "affine" (x), |op| |x: f32| op.scale * x + op.shift;
+    } = "affine" (x), |op| move |x: f32| op.scale * x + op.shift;
     vjp |t, _s, g, _needs| Ok(vec![Some(t.affine(g, op.scale, 0.0)?)])
 }
 
@@ -226,7 +226,7 @@ elementwise! {
         low,
         /// The greatest value.
         high
-    } = "clamp" (x), |op| |x: f32| if x < op.low { op.low } else if x > op.high { op.high } else { x };
+    } = "clamp" (x), |op| move |x: f32| if x < op.low { op.low } else if x > op.high { op.high } else { x };
     vjp |t, s, g, _needs| {
         let (low, high) = (op.low, op.high);
         Ok(vec![Some(t.record(ClampGrad { low, high }, &[s.inputs[0], g])?)])
@@ -241,7 +241,7 @@ elementwise! {
         /// The greatest value.
         high
     } = "clamp_grad" (x, g),
-    |op| |x: f32, g: f32| if x >= op.low && x <= op.high { g } else { 0.0 };
+    |op| move |x: f32, g: f32| if x >= op.low && x <= op.high { g } else { 0.0 };
     vjp |t, s, h, _needs| {
         let (low, high) = (op.low, op.high);
         Ok(vec![None, Some(t.record(ClampGrad { low, high }, &[s.inputs[0], h])?)])
@@ -253,7 +253,7 @@ elementwise! {
     LeakyRelu {
         /// The slope of the negative half; not negative.
         slope
-    } = "leaky_relu" (x), |op| |x: f32| (if x > 0.0 { 1.0 } else { op.slope }) * x;
+    } = "leaky_relu" (x), |op| move |x: f32| if x > 0.0 { x } else { op.slope * x };
     vjp |t, s, g, _needs| {
         // The output has the input's sign, and is kept anyway: the input need not be.
         Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
@@ -265,7 +265,7 @@ elementwise! {
     LeakyReluGrad {
         /// The slope of the negative half.
         slope
-    } = "leaky_relu_grad" (y, g), |op| |y: f32, g: f32| (if y > 0.0 { 1.0 } else { op.slope }) * g;
+    } = "leaky_relu_grad" (y, g), |op| move |y: f32, g: f32| if y > 0.0 { g } else { op.slope * g };
     vjp |t, s, h, _needs| {
         Ok(vec![None, Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.inputs[0], h])?)])
     }

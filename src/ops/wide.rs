@@ -21,9 +21,10 @@ pub(super) fn map<const N: usize>(x: &[&[f32]], y: &mut [f32], f: impl Fn([f32; 
     const { assert!(N >= 1 && N <= 4) };
     let len = y.len();
     // Zipped, as an index would have to be checked at every number, which no register could share.
+    // Moved, as what lies behind a reference would be read anew after every write to `y`.
     widest(
         #[inline(always)]
-        || match N {
+        move || match N {
             1 => {
                 for (y, &a) in y.iter_mut().zip(&x[0][..len]) {
                     *y = f([a; N]);
