@@ -285,8 +285,10 @@ impl Layer {
             _ => ([h, w, c], [h, w, c]),
         };
         if from != [h, w, c] {
-            return Err(format!("takes pictures of {from:?} (height, width, channels) and gets {:?}",
-                [h, w, c]));
+            return Err(format!(
+                "takes pictures of {from:?} (height, width, channels) and gets {:?}",
+                [h, w, c]
+            ));
         }
         if let Self::Conv { spec, .. } | Self::ConvTranspose { spec, .. } = *self {
             let numbers = [spec.kernel, spec.stride, spec.pad, spec.large, spec.small];
