@@ -33,8 +33,8 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, train, sample → models → nn, objectives, optim → tape → ops →
-//! program → device`.
+//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
+//! objectives, optim → tape → ops → program → device`.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -47,6 +47,7 @@
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod experiments;
 pub mod files;
 pub mod human;
 pub mod models;

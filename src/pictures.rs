@@ -4,6 +4,7 @@
 //! channels.
 
 pub mod figure;
+pub mod film;
 mod text;
 pub mod timelapse;
 

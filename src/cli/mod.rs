@@ -7,15 +7,19 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod arithmetic;
 mod bench;
 mod check;
 mod data;
 mod devices;
 mod flags;
+mod latents;
 mod output;
+mod points;
 mod sample;
 mod seeds;
 mod train;
+mod walk;
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -38,6 +42,10 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
+    /// Walk through the space of latents: a film from picture to picture, or one coordinate at a time
+    Walk(walk::Walk),
+    /// Add and take away what pictures have in common, or turn them
+    Arithmetic(arithmetic::Arithmetic),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -57,6 +65,8 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Walk(command) => command.run(),
+            Command::Arithmetic(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),

@@ -1,23 +1,20 @@
 //! `dcgan sample`: pictures from a trained generator.
 
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use npyz::WriterBuilder;
 
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
 use crate::sample::{BATCH, Sampler};
-use crate::tensor::Tensor;
 use crate::train::folder;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
+use super::latents::{read_latents, write_npy};
 use super::seeds::Seeds;
 
 /// How pictures are written.
@@ -98,7 +95,7 @@ impl Sample {
             );
         }
         let latents = match &self.latents {
-            Some(file) => read_latents(file, model.networks.nz)?,
+            Some(file) => read_latents(file, model.networks.nz, "--latents")?,
             None => {
                 let Networks { nz, latent_law, .. } = model.networks;
                 seeded_latents(&self.seeds.0, nz, latent_law)
@@ -158,47 +155,4 @@ fn make_folder(path: &Path) -> Result<()> {
     }
     std::fs::create_dir_all(path)
         .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
-}
-
-/// Float32 `[n, nz]` from a NumPy file.
-fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
-    let fail = |what: String| Error::file(path, what);
-    let file = File::open(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    let npy = npyz::NpyFile::new(BufReader::new(file)).map_err(|_| {
-        fail(format!("is no NumPy file; --latents wants one with float32 [n, {nz}]"))
-    })?;
-    let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
-    let ordered = npy.order() == npyz::Order::C;
-    let holds = format!(
-        "{} of shape {shape:?}{}",
-        npy.dtype().descr(),
-        if ordered { "" } else { " in Fortran order" }
-    );
-    let wrong = || {
-        fail(format!(
-            "holds {holds}; --latents wants '<f4' (float32) of shape [n, {nz}] in C order for this \
-             model"
-        ))
-    };
-    if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
-        return Err(wrong());
-    }
-    let numbers = npy.data::<f32>().map_err(|_| wrong())?;
-    let numbers: io::Result<Vec<f32>> = numbers.collect();
-    let numbers = numbers.map_err(|_| fail("ends too early: write it anew".into()))?;
-    if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
-    }
-    Tensor::new(shape, numbers)
-}
-
-/// A float tensor as a NumPy file.
-fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
-    files::write_atomic(path, |out| {
-        let shape: Vec<u64> = tensor.shape().iter().map(|&s| s as u64).collect();
-        let mut writer =
-            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
-        writer.extend(tensor.f32s().iter().copied())?;
-        writer.finish()
-    })
 }
