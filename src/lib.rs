@@ -46,6 +46,7 @@
 //! | [`nn`], [`models`] | layers; networks |
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
+//! | [`features`] | what a discriminator sees in pictures |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod features;
 pub mod files;
 pub mod human;
 pub mod models;

@@ -4,8 +4,8 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::{Networks, Pixels};
 use crate::nn::Mode;
-use crate::rng::Stream;
 use crate::program::{Options, Program};
+use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 

@@ -7,10 +7,12 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod bar;
 mod bench;
 mod check;
 mod data;
 mod devices;
+mod features;
 mod flags;
 mod output;
 mod sample;
@@ -38,6 +40,7 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
+    Features(features::Features),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -57,6 +60,7 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Features(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),

@@ -103,9 +103,8 @@ impl Sequential {
     /// Whether a result depends on what else is in the batch, even after training.
     #[must_use]
     pub fn needs_batch(&self) -> bool {
-        let batch = |layer: &Layer| {
-            matches!(layer, Layer::BatchNorm { statistics: Statistics::Batch, .. })
-        };
+        let batch =
+            |layer: &Layer| matches!(layer, Layer::BatchNorm { statistics: Statistics::Batch, .. });
         self.layers.iter().any(batch)
     }
 }

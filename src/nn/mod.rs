@@ -75,7 +75,7 @@ pub enum Mode {
 
 /// Batch norm's ε and the weight of a new batch in the running statistics, as PyTorch's defaults.
 pub const BATCH_NORM_EPS: f32 = 1e-5;
-const BATCH_NORM_MOMENTUM: f32 = 0.1;
+pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// What batch norm normalises by after training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -285,8 +285,10 @@ impl Layer {
             _ => ([h, w, c], [h, w, c]),
         };
         if from != [h, w, c] {
-            return Err(format!("takes pictures of {from:?} (height, width, channels) and gets {:?}",
-                [h, w, c]));
+            return Err(format!(
+                "takes pictures of {from:?} (height, width, channels) and gets {:?}",
+                [h, w, c]
+            ));
         }
         if let Self::Conv { spec, .. } | Self::ConvTranspose { spec, .. } = *self {
             let numbers = [spec.kernel, spec.stride, spec.pad, spec.large, spec.small];

@@ -18,6 +18,7 @@ mod gemm;
 mod kernel;
 pub mod matmul;
 pub mod norm;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod samples;
