@@ -78,6 +78,7 @@ pub mod program;
 pub mod rng;
 pub mod sample;
 pub mod shaders;
+pub mod svm;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -14,7 +14,7 @@ use crate::tensor::DType;
 
 pub mod conv;
 pub mod elementwise;
-mod gemm;
+pub(crate) mod gemm;
 mod kernel;
 pub mod matmul;
 pub mod norm;
