@@ -46,6 +46,7 @@
 //! | [`nn`], [`models`] | layers; networks |
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
+//! | [`features`] | what a discriminator sees in pictures |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -66,6 +67,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod experiments;
+pub mod features;
 pub mod files;
 pub mod human;
 pub mod models;
@@ -78,6 +80,7 @@ pub mod program;
 pub mod rng;
 pub mod sample;
 pub mod shaders;
+pub mod svm;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -8,10 +8,12 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, Result};
 
 mod arithmetic;
+mod bar;
 mod bench;
 mod check;
 mod data;
 mod devices;
+mod features;
 mod flags;
 mod latents;
 mod output;
@@ -42,10 +44,9 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
-    /// Walk through the space of latents: a film from picture to picture, or one coordinate at a time
     Walk(walk::Walk),
-    /// Add and take away what pictures have in common, or turn them
     Arithmetic(arithmetic::Arithmetic),
+    Features(features::Features),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -67,6 +68,7 @@ impl Cli {
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),
             Command::Arithmetic(command) => command.run(),
+            Command::Features(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
