@@ -205,15 +205,14 @@ impl Svm {
     #[must_use]
     pub fn predict(&self, x: &[f32], width: usize) -> Vec<u32> {
         let scores = self.scores(x, width);
-        let best =
-            |row: &[f32]| {
-                let first = (0, f32::NEG_INFINITY);
-                let best = row
-                    .iter()
-                    .enumerate()
-                    .fold(first, |best, (i, &s)| if s > best.1 { (i, s) } else { best });
-                best.0 as u32
-            };
+        let best = |row: &[f32]| {
+            let first = (0, f32::NEG_INFINITY);
+            let best = row
+                .iter()
+                .enumerate()
+                .fold(first, |best, (i, &s)| if s > best.1 { (i, s) } else { best });
+            best.0 as u32
+        };
         scores.chunks(self.classes).map(best).collect()
     }
 

@@ -15,7 +15,9 @@ mod data;
 mod devices;
 mod features;
 mod flags;
+mod invert;
 mod latents;
+mod neighbours;
 mod output;
 mod points;
 mod sample;
@@ -46,6 +48,8 @@ enum Command {
     Sample(sample::Sample),
     Walk(walk::Walk),
     Arithmetic(arithmetic::Arithmetic),
+    Invert(invert::Invert),
+    Neighbours(neighbours::Neighbours),
     Features(features::Features),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
@@ -68,6 +72,8 @@ impl Cli {
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),
             Command::Arithmetic(command) => command.run(),
+            Command::Invert(command) => command.run(),
+            Command::Neighbours(command) => command.run(),
             Command::Features(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),

@@ -14,6 +14,7 @@ use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::{film, single, upscale};
 use crate::train::model_file::ModelFile;
 
+use super::bar::Bar;
 use super::flags::at_least;
 use super::latents::{ModelFlags, has_ending, named};
 use super::output::println;
@@ -214,7 +215,9 @@ fn signed(x: f32) -> String {
 
 /// The pictures of latents as frames of a film.
 fn frames(generator: &mut Generator, latents: &[f32]) -> Result<Vec<RgbImage>> {
-    let pictures = generator.pictures(latents, |_| ())?;
+    let bar = Bar::new(latents.len() / generator.nz(), "frames");
+    let pictures = generator.pictures(latents, |n| bar.add(n))?;
+    bar.finish();
     let &[n, h, w, c] = pictures.shape() else { unreachable!("a generator gives pictures") };
     let factor = (FRAME / h.max(w) as u32).max(1);
     let frame = |i| Ok(upscale(&single(pictures.f32s(), [n, h, w, c], i)?, factor).into_rgb8());

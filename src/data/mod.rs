@@ -31,7 +31,7 @@ mod store;
 mod sweep;
 mod tiff_palette;
 
-pub use decode::MAX_PIXELS;
+pub use decode::{MAX_PIXELS, open_picture};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
 pub use look::Part;
 pub use order::Order;

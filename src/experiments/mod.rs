@@ -2,6 +2,8 @@
 //! functions of latents and pictures; `crate::cli` makes figures of them.
 
 pub mod arithmetic;
+pub mod invert;
+pub mod neighbours;
 pub mod walk;
 
 use crate::device::{Device, State};
