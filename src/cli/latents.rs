@@ -109,7 +109,7 @@ pub(super) fn has_ending(path: &Path, ending: &str) -> bool {
 }
 
 /// `path`, which `flag` named and which must end in `.ending`.
-pub(super) fn named<'a>(flag: &str, path: &'a Path, ending: &str) -> Result<&'a Path> {
+pub(super) fn named<'a>(flag: &'static str, path: &'a Path, ending: &str) -> Result<&'a Path> {
     if has_ending(path, ending) {
         return Ok(path);
     }

@@ -10,7 +10,7 @@ use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch, vary}
 use crate::experiments::{Generator, cells};
 use crate::files;
 use crate::models::LatentLaw;
-use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::pictures::figure::{Figure, Panel};
 use crate::pictures::{film, single, upscale};
 use crate::train::model_file::ModelFile;
 
