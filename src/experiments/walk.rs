@@ -57,7 +57,7 @@ fn arc(a: &[f32], b: &[f32], t: f32) -> [f32; 2] {
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     let angle = cosine.clamp(-1.0, 1.0).acos();
     // Not a number where one of them is zero.
-    if !(angle.sin() > 1e-4) {
+    if angle.is_nan() || angle.sin() < 1e-4 {
         return [(1.0 - t) as f32, t as f32];
     }
     [((1.0 - t) * angle).sin(), (t * angle).sin()].map(|w| (w / angle.sin()) as f32)
