@@ -54,7 +54,7 @@ pub(super) fn draw(
                 && let Some(pixel) = picture.get_pixel_mut_checked(at[0] as u32, at[1] as u32)
             {
                 // A light font at a small size: a little more ink reads better.
-                let ink = coverage.clamp(0.0, 1.0).powf(0.75);
+                let ink = coverage.clamp(0.0, 1.0).powf(0.6);
                 for (under, over) in pixel.0.iter_mut().zip(colour.0) {
                     let mixed = f32::from(*under) * (1.0 - ink) + f32::from(over) * ink;
                     *under = mixed.round() as u8;
