@@ -65,6 +65,7 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod human;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 mod bar;
 mod bench;
 mod check;
+mod classify;
 mod data;
 mod devices;
 mod features;
@@ -41,6 +42,7 @@ enum Command {
     /// Make pictures with a trained generator
     Sample(sample::Sample),
     Features(features::Features),
+    Classify(classify::Classify),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -61,6 +63,7 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Features(command) => command.run(),
+            Command::Classify(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
