@@ -48,6 +48,7 @@
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
@@ -83,3 +84,4 @@ pub mod svm;
 pub mod tape;
 pub mod tensor;
 pub mod train;
+pub mod weights;

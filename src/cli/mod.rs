@@ -13,12 +13,15 @@ mod check;
 mod classify;
 mod data;
 mod devices;
+mod export;
 mod features;
 mod flags;
+mod import;
 mod output;
 mod sample;
 mod seeds;
 mod train;
+mod tuning;
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -43,6 +46,10 @@ enum Command {
     Sample(sample::Sample),
     Features(features::Features),
     Classify(classify::Classify),
+    /// Take over networks from PyTorch, or those that DCGAN's authors published
+    Import(import::Import),
+    /// Write a network for PyTorch or as ONNX
+    Export(export::Export),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -64,6 +71,8 @@ impl Cli {
             Command::Sample(command) => command.run(),
             Command::Features(command) => command.run(),
             Command::Classify(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
