@@ -12,6 +12,7 @@ use dcgan::error::Result;
 use dcgan::models::dcgan::Size;
 use dcgan::models::{Dcgan, Preset};
 use dcgan::pictures;
+use dcgan::program::Options;
 use dcgan::train::step::seeded_latents;
 use dcgan::train::{Recipe, Trainer};
 
@@ -22,10 +23,10 @@ fn main() -> Result<()> {
 
     let source = Arc::new(Source::open(None)?);
     let prepare = Prepare { height: 32, width: 32, ..Prepare::default() };
-    let options = LoaderOptions { batch: recipe.batch, ..LoaderOptions::default() };
-    let mut loader = Loader::start(source, prepare, &options, 0)?;
+    let loading = LoaderOptions { batch: recipe.batch, ..LoaderOptions::default() };
+    let mut loader = Loader::start(source, prepare, &loading, 0)?;
 
-    let mut trainer = Trainer::new(recipe, &Device::open(None, false)?, None)?;
+    let mut trainer = Trainer::new(recipe, &Device::open(None, false)?, &Options::default())?;
     for step in 1..=600 {
         let batch = loader.next_batch()?;
         if let Some(metrics) = trainer.step(batch.pictures)?

@@ -9,7 +9,7 @@
 //
 // Variables: m, n: cells of the grid (n, gy, gx), and channels of `y`. y_high, y_wide: its size.
 // kernel_h, kernel_w, stride_h, stride_w, top, left: the geometry. even: whether all remainders have
-// the same number of taps, taps_h × taps_w. tile: which of the two tilings computes it. The others
+// the same number of taps, taps_h × taps_w. tile: which of the tilings computes it. The others
 // are those of lib/operands.wgsl, lib/picture.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}

@@ -6,7 +6,7 @@
 // sum_partials adds in a fixed order.
 //
 // Variables: m, n, k: rows, columns, pixels. kernel_h, kernel_w, top, left: the kernel's size and the
-// padding. a_len: channels of the large picture `a`. tile: which of the two tilings computes it. The
+// padding. a_len: channels of the large picture `a`. tile: which of the tilings computes it. The
 // others are those of lib/operands.wgsl, lib/picture.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}

@@ -2,17 +2,19 @@
 //
 // `a` is [m, k], or [k, m] where its rows lie along m; `b` is [k, n], or [n, k]. With splits, `y` is
 // a stack of partial sums, each over `chunk` terms, `slice` elements apart: sum_partials adds them.
+// With planes, all three are stacks of matrices.
 //
-// Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which of the two tilings computes it.
+// Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which of the tilings computes it.
 // The others are those of lib/operands.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}
 
-fn a_row(i: u32) -> vec3<u32> {
+fn a_row(i: u32, z: u32) -> vec3<u32> {
+    let first = {% if planes %}(z * {{ a_rows }}u + i){% else %}i{% endif %} * {{ a_len }}u;
 {% if a_none %}
-    return vec3<u32>(select(NONE, i * {{ a_len }}u, i < {{ a_rows }}u), 0u, 0u);
+    return vec3<u32>(select(NONE, first, i < {{ a_rows }}u), 0u, 0u);
 {% else %}
-    return vec3<u32>(i * {{ a_len }}u, 0u, 0u);
+    return vec3<u32>(first, 0u, 0u);
 {% endif %}
 }
 
@@ -25,7 +27,7 @@ fn m_tap(m: u32) -> vec4<u32> {
 }
 
 fn y_row(m: u32, z: u32) -> u32 {
-    return select(NONE, {% if splits > 1 %}z * {{ slice }}u + {% endif %}m * {{ n }}u, m < {{ m }}u);
+    return select(NONE, {% if splits > 1 or planes %}z * {{ slice }}u + {% endif %}m * {{ n }}u, m < {{ m }}u);
 }
 
 {% include tile %}

@@ -1,5 +1,7 @@
 //! How fast a device trains and samples, and where the time goes. What `dcgan bench` runs.
 
+mod loading;
+
 use std::time::Instant;
 
 use serde::Serialize;
@@ -9,10 +11,12 @@ use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, gpu};
 use crate::error::Result;
 use crate::ops;
-use crate::program::{MemoryReport, StepTime, product_flops};
+use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::step::seeded_latents;
 use crate::train::{Recipe, Trainer};
+
+pub use loading::{Loading, loading};
 
 /// Steps before the timed ones: clocks rise, caches fill.
 const WARM_UP: usize = 2;
@@ -58,6 +62,8 @@ pub struct KernelTime {
     pub op: String,
     /// The shape of its result.
     pub shape: String,
+    /// On a GPU: the variant of its kernel, where there is a choice; else empty.
+    pub variant: String,
     /// How often it runs in a step.
     pub count: usize,
     /// Seconds, all runs together.
@@ -73,7 +79,9 @@ pub struct KernelTime {
 pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
     let mut kernels: Vec<KernelTime> = Vec::new();
     for step in steps {
-        let same = |k: &&mut KernelTime| k.op == step.label && k.shape == step.shape;
+        let same = |k: &&mut KernelTime| {
+            (&k.op, &k.shape, &k.variant) == (&step.label, &step.shape, &step.variant)
+        };
         if let Some(kernel) = kernels.iter_mut().find(same) {
             kernel.count += 1;
             kernel.seconds += step.seconds;
@@ -83,6 +91,7 @@ pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
             kernels.push(KernelTime {
                 op: step.label.clone(),
                 shape: step.shape.clone(),
+                variant: step.variant.clone(),
                 count: 1,
                 seconds: step.seconds,
                 flops: step.flops,
@@ -122,7 +131,7 @@ pub struct Bench {
     pub share_of_peak: f64,
     /// Where the time of a step goes, kernel by kernel.
     pub kernels: Vec<KernelTime>,
-    /// Seconds of all kernels of a step, each timed alone.
+    /// Seconds of all kernels of a step (see [`crate::program::Program::profile`]).
     pub kernel_seconds: f64,
     /// The time of a step over the sum of its kernels' times: what is lost between them.
     pub step_over_kernels: f64,
@@ -134,7 +143,7 @@ pub struct Bench {
     pub process_memory: Option<ProcessMemory>,
 }
 
-/// Trains and samples on noise and measures. `tell` hears what is being done.
+/// Trains and samples on noise, as `options` say, and measures. `tell` hears what is being done.
 ///
 /// # Errors
 /// As [`Trainer::new`] and [`Trainer::step`].
@@ -142,6 +151,7 @@ pub fn bench(
     recipe: &Recipe,
     steps: usize,
     device: &Device,
+    options: &Options,
     tell: &dyn Fn(&'static str),
 ) -> Result<Bench> {
     let model = recipe.model;
@@ -154,7 +164,7 @@ pub fn bench(
 
     tell("compiling the training step");
     let start = Instant::now();
-    let mut trainer = Trainer::new(recipe.clone(), device, None)?;
+    let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let compile_seconds = start.elapsed().as_secs_f64();
     tell("the first step");
     trainer.step(pictures.clone())?;
@@ -199,7 +209,7 @@ pub fn bench(
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
-    let kernels = by_kernel(&trainer.profile(pictures, steps.min(3))?);
+    let kernels = by_kernel(&trainer.profile(pictures, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = Peak::measure(device)?;
@@ -256,6 +266,7 @@ mod tests {
         let time = |op: &str, shape: &str, seconds| StepTime {
             label: op.into(),
             shape: shape.into(),
+            variant: String::new(),
             seconds,
             flops: 10,
             bytes: 4,

@@ -14,7 +14,8 @@ use crate::models::dcgan::Size;
 use crate::models::{Dcgan, Preset};
 use crate::ops::samples::{Sample, Tolerance, samples};
 use crate::optim::Adam;
-use crate::program::{Fetched, Options, Program};
+use crate::program::tune::variants;
+use crate::program::{Choices, Fetched, Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
@@ -163,15 +164,33 @@ impl Checker {
         }
     }
 
-    /// Checks one sample of an op.
+    /// The ways in which the device can run a sample, each as the choice that leads there and what
+    /// it is called: the default, which has no name, and every other variant of its kernels.
+    ///
+    /// # Errors
+    /// None for the samples of this crate: they fit their ops.
+    pub fn ways(&self, sample: &Sample) -> Result<Vec<(String, Choices)>> {
+        let (tape, ..) = sample.tape()?;
+        let mut ways = vec![(String::new(), Choices::default())];
+        for (key, names) in variants(&tape, &self.device) {
+            for name in names.into_iter().skip(1) {
+                let kernels = BTreeMap::from([(key.clone(), name.clone())]);
+                ways.push((name, Choices { device: self.device.name(), kernels }));
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Checks one sample of an op in one of its ways.
     ///
     /// # Errors
     /// [`Error::Lost`] where the device is gone, so that nothing more can be checked on it.
-    pub fn sample(&self, sample: &Sample) -> Result<Outcome> {
+    pub fn sample(&self, sample: &Sample, choices: &Choices) -> Result<Outcome> {
         let run = |device: &Device| -> Result<Tensor> {
             let (tape, ..) = sample.tape()?;
             let mut state = State::new(device);
-            let mut program = Program::compile(&tape, &state, &Options::default())?;
+            let options = Options { choices: choices.clone(), ..Options::default() };
+            let mut program = Program::compile(&tape, &state, &options)?;
             let feeds = sample.feeds(SEED);
             let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
             let mut fetched = program.call(&mut state, &feeds)?;
@@ -535,7 +554,7 @@ mod tests {
         assert!(checker.reference().contains("one thread"));
         let (_, of_matmul) = samples_by_op().into_iter().find(|(op, _)| *op == "matmul").unwrap();
         for sample in &of_matmul {
-            assert!(checker.sample(sample).unwrap().is_passed(), "{sample:?}");
+            assert!(checker.sample(sample, &Choices::default()).unwrap().is_passed(), "{sample:?}");
         }
     }
 }

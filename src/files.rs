@@ -40,37 +40,77 @@ fn write_or_clean(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let existing = fs::metadata(path).ok();
-    if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if existing.as_ref().is_some_and(|m| !m.is_file()) {
-        let mut out = BufWriter::new(File::options().write(true).open(path)?);
-        write(&mut out)?;
-        return out.flush();
-    }
-    let linked = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
-    let path = linked.as_deref().unwrap_or(path);
-    let temporary = temporary_name(path)?;
-
-    let result = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    } else {
-        sync_folder(path);
-    }
-    result
+    let mut file = AtomicFile::create(path)?;
+    write(&mut file)?;
+    file.finish()
 }
 
-fn write_synced(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
-    write(&mut out)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+/// A file in the making: [`write_atomic`] for content that comes piece by piece. Dropped before
+/// [`AtomicFile::finish`], it leaves the old content and no temporary file.
+#[derive(Debug)]
+pub struct AtomicFile {
+    /// Declared before the temporary name, to be closed before that is removed.
+    out: BufWriter<File>,
+    temporary: Option<Temporary>,
+    place: PathBuf,
+}
+
+/// A temporary name; dropped, there is no file of it, unless it has been renamed.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After an error that one is to be reported; after the rename nothing is there.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl AtomicFile {
+    /// Starts a file that will be `path`.
+    ///
+    /// # Errors
+    /// The system's, where nothing can be written there; [`cannot`] puts it in words.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let existing = fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let linked = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
+        let place = linked.unwrap_or_else(|| path.to_owned());
+        let (file, temporary) = if existing.is_some_and(|m| !m.is_file()) {
+            (File::options().write(true).open(path)?, None)
+        } else {
+            let name = temporary_name(&place)?;
+            (File::create(&name)?, Some(Temporary(name)))
+        };
+        Ok(Self { out: BufWriter::with_capacity(1 << 16, file), temporary, place })
+    }
+
+    /// Makes what was written the content of the path.
+    ///
+    /// # Errors
+    /// The system's; the path then is as it was.
+    pub fn finish(self) -> io::Result<()> {
+        let Self { out, temporary, place } = self;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let Some(temporary) = temporary else { return Ok(()) };
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary.0, &place)?;
+        sync_folder(&place);
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Makes the rename itself durable. Some network file systems refuse to sync a folder, and the
@@ -161,6 +201,13 @@ mod tests {
                 path.display()
             )
         );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["a.txt"]);
+
+        let mut dropped = AtomicFile::create(&path).unwrap();
+        dropped.write_all(b"half").unwrap();
+        assert_eq!(names(dir.path()).len(), 2);
+        drop(dropped);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["a.txt"]);
 

@@ -49,6 +49,7 @@
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
 //! | [`experiments`] | the paper's experiments on trained networks |
+//! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
 //! | [`cli`] | the commands |
@@ -84,3 +85,4 @@ pub mod svm;
 pub mod tape;
 pub mod tensor;
 pub mod train;
+pub mod weights;

@@ -83,27 +83,73 @@ pub fn grid(images: &[f32], shape: [usize; 4]) -> Result<DynamicImage> {
 /// # Errors
 /// As [`grid`].
 pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<DynamicImage> {
-    let columns = columns.clamp(1, shape[0].max(1));
-    let rows = shape[0].div_ceil(columns) as u32;
-    let first = single(images, shape, 0)?;
-    let factor = (VIEWABLE / first.width().max(first.height())).max(1);
-    let (w, h) = (first.width() * factor, first.height() * factor);
-    let mut grid = DynamicImage::new(
-        MARGIN + columns as u32 * (w + MARGIN),
-        MARGIN + rows * (h + MARGIN),
-        first.color(),
-    );
-    if shape[3] == 4 {
-        // Opaque margins, as in the other kinds.
-        grid.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut()).for_each(|p| p.0[3] = 255);
+    let [n, h, w, c] = shape;
+    let mut grid = Grid::new(n, [h, w, c], columns)?;
+    grid.put(0, images, shape)?;
+    Ok(grid.into_picture())
+}
+
+/// A grid to which pictures come bit by bit. Only their bytes are kept.
+#[derive(Debug)]
+pub struct Grid {
+    picture: DynamicImage,
+    /// Of each picture.
+    shape: [usize; 3],
+    columns: usize,
+    /// Pixels that each of a picture becomes, across and down.
+    factor: u32,
+}
+
+impl Grid {
+    /// A grid of `n` places for pictures `[h, w, c]`, all black, in so many columns.
+    ///
+    /// # Errors
+    /// As [`grid`].
+    pub fn new(n: usize, shape: [usize; 3], columns: usize) -> Result<Self> {
+        let columns = columns.clamp(1, n.max(1));
+        let rows = n.div_ceil(columns) as u32;
+        let [h, w, c] = shape;
+        let first = single(&vec![0.0; n.min(1) * h * w * c], [n.min(1), h, w, c], 0)?;
+        let factor = (VIEWABLE / first.width().max(first.height())).max(1);
+        let (w, h) = (first.width() * factor, first.height() * factor);
+        let mut picture = DynamicImage::new(
+            MARGIN + columns as u32 * (w + MARGIN),
+            MARGIN + rows * (h + MARGIN),
+            first.color(),
+        );
+        if c == 4 {
+            // Opaque margins, as in the other kinds.
+            let pixels = picture.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
+            pixels.for_each(|pixel| pixel.0[3] = 255);
+        }
+        Ok(Self { picture, shape, columns, factor })
     }
-    for i in 0..shape[0] {
-        let picture = upscale(&single(images, shape, i)?, factor);
-        let (x, y) = ((i % columns) as u32, (i / columns) as u32);
-        grid.copy_from(&picture, MARGIN + x * (w + MARGIN), MARGIN + y * (h + MARGIN))
-            .expect("the grid was made large enough");
+
+    /// Puts `images` into the places from `first` on.
+    ///
+    /// # Errors
+    /// As [`single`].
+    pub fn put(&mut self, first: usize, images: &[f32], shape: [usize; 4]) -> Result<()> {
+        for i in 0..shape[0] {
+            let picture = upscale(&single(images, shape, i)?, self.factor);
+            let place = first + i;
+            let (x, y) = ((place % self.columns) as u32, (place / self.columns) as u32);
+            let (w, h) = (picture.width() + MARGIN, picture.height() + MARGIN);
+            let fits = self.picture.copy_from(&picture, MARGIN + x * w, MARGIN + y * h);
+            fits.map_err(|_| Error::Shape {
+                op: "grid",
+                what: format!("there is no place {place} for such a picture"),
+                shapes: vec![shape.to_vec(), self.shape.to_vec()],
+            })?;
+        }
+        Ok(())
     }
-    Ok(grid)
+
+    /// The grid with what was put into it.
+    #[must_use]
+    pub fn into_picture(self) -> DynamicImage {
+        self.picture
+    }
 }
 
 /// The number of columns for `n` pictures: near-square and without a hole where that is possible,
@@ -186,6 +232,20 @@ mod tests {
         }
         assert_eq!(grid.get_pixel(2 + 72 * 2, 2 + 52 * 2).0, [0; 3], "an empty place is black");
         assert_eq!(grid.get_pixel(2 + 70, 2).0, [0; 3], "the margin is black");
+    }
+
+    #[test]
+    fn a_grid_that_is_filled_bit_by_bit_is_the_same() {
+        let shape = [7, 8, 6, 3];
+        let images = flat(shape);
+        let mut grid = Grid::new(7, [8, 6, 3], 4).unwrap();
+        let picture = 8 * 6 * 3;
+        grid.put(4, &images[4 * picture..], [3, 8, 6, 3]).unwrap();
+        grid.put(0, &images[..4 * picture], [4, 8, 6, 3]).unwrap();
+        let text = grid.put(6, &images[..4 * picture], [4, 8, 6, 3]).unwrap_err().to_string();
+        assert!(text.contains("there is no place 8"), "{text}");
+        grid.put(6, &images[6 * picture..], [1, 8, 6, 3]).unwrap();
+        assert_eq!(grid.into_picture(), grid_of(&images, shape, 4).unwrap());
     }
 
     #[test]

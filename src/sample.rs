@@ -4,7 +4,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::{Networks, Pixels};
 use crate::nn::Mode;
-use crate::program::{Options, Program};
+use crate::program::{Choices, Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
@@ -30,12 +30,11 @@ fn network(prefix: &str) -> String {
 }
 
 impl Sampler {
-    /// Compiles the generator whose states `state` holds under `prefix`.
+    /// The generator on `batch` latents, from the states under `prefix`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
-    /// full.
-    pub fn new(model: &Networks, state: &State, prefix: &str, batch: usize) -> Result<Self> {
+    /// [`Error::Tensor`] where the model has no generator.
+    pub fn tape(model: &Networks, prefix: &str, batch: usize) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
@@ -46,7 +45,25 @@ impl Sampler {
             Pixels::Unit => tape.affine(pictures, 2.0, -1.0)?,
         };
         tape.fetch("pictures", pictures);
-        let program = Program::compile(&tape, state, &Options::default())?;
+        Ok(tape)
+    }
+
+    /// Compiles the generator whose states `state` holds under `prefix`, with these variants of its
+    /// kernels.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
+    /// full.
+    pub fn new(
+        model: &Networks,
+        state: &State,
+        prefix: &str,
+        batch: usize,
+        choices: &Choices,
+    ) -> Result<Self> {
+        let tape = Self::tape(model, prefix, batch)?;
+        let options = Options { choices: choices.clone(), ..Options::default() };
+        let program = Program::compile(&tape, state, &options)?;
         Ok(Self { model: model.clone(), program, batch })
     }
 

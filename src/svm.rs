@@ -193,18 +193,17 @@ impl Svm {
         Self { weights, classes: k }
     }
 
-    /// What each class's classifier says of each row of `x` `[n, width]`: `[n, classes]`.
-    #[must_use]
-    pub fn scores(&self, x: &[f32], width: usize) -> Vec<f32> {
-        let rows: Vec<u32> = (0..(x.len() / width.max(1)) as u32).collect();
-        let classes = self.classes;
-        Problem { x, width, labels: &[], classes, rows: &rows }.scores(&self.weights)
-    }
-
-    /// The class of the largest score of each row; of equal ones the first.
+    /// The class of the largest score of each row of `x` `[n, width]`; of equal ones the first.
     #[must_use]
     pub fn predict(&self, x: &[f32], width: usize) -> Vec<u32> {
-        let scores = self.scores(x, width);
+        let rows: Vec<u32> = (0..(x.len() / width.max(1)) as u32).collect();
+        let classes = self.classes;
+        self.predict_rows(&Problem { x, width, labels: &[], classes, rows: &rows })
+    }
+
+    /// The class of the largest score of each of a problem's rows.
+    #[must_use]
+    pub fn predict_rows(&self, problem: &Problem<'_>) -> Vec<u32> {
         let best = |row: &[f32]| {
             let first = (0, f32::NEG_INFINITY);
             let best = row
@@ -213,7 +212,7 @@ impl Svm {
                 .fold(first, |best, (i, &s)| if s > best.1 { (i, s) } else { best });
             best.0 as u32
         };
-        scores.chunks(self.classes).map(best).collect()
+        problem.scores(&self.weights).chunks(self.classes).map(best).collect()
     }
 
     /// The weights `[width + 1, classes]`, biases last.
@@ -330,5 +329,101 @@ impl Problem<'_> {
             0.5 * (low + high)
         };
         (0..k).into_par_iter().map(search).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 7;
+
+    /// 90 rows of three classes that overlap a little; as in `assets/reference/make_svm.py`.
+    fn rows() -> (Vec<f32>, Vec<u32>) {
+        let number = |i: usize| {
+            let (r, c) = (i / WIDTH, i % WIDTH);
+            let shift = if r % 3 == c % 3 { 0.35 } else { 0.0 };
+            (1.3 * ((r * 37 + c * 11 + r * c) % 101) as f64 / 101.0 - 0.6 + shift) as f32
+        };
+        ((0..90 * WIDTH).map(number).collect(), (0..90).map(|r| r % 3).collect())
+    }
+
+    /// What scikit-learn's `LinearSVC`, which is LIBLINEAR, finds: `assets/reference/make_svm.py`
+    /// prints it. Weights and, last, the biases of the three classes, for C = 0.1 and 10.
+    const LIBLINEAR: [(f32, [[f32; 3]; WIDTH + 1]); 2] = [
+        (
+            0.1,
+            [
+                [0.637223, -0.214178, -0.406669],
+                [-0.389087, 0.604819, -0.345674],
+                [-0.303378, -0.294589, 0.496724],
+                [0.496931, -0.167584, -0.374592],
+                [-0.383094, 0.579868, -0.316693],
+                [-0.327045, -0.136945, 0.381552],
+                [0.60686, -0.363543, -0.224291],
+                [-0.396335, -0.331317, -0.218383],
+            ],
+        ),
+        (
+            10.0,
+            [
+                [1.30813, -0.245998, -0.578825],
+                [-0.70823, 0.912688, -0.487178],
+                [-0.531468, -0.374899, 0.670569],
+                [0.959474, -0.220429, -0.508058],
+                [-0.691753, 0.902536, -0.446233],
+                [-0.473916, -0.162152, 0.50756],
+                [1.14445, -0.472181, -0.278082],
+                [-0.678359, -0.432001, -0.219155],
+            ],
+        ),
+    ];
+
+    #[test]
+    fn the_minimum_is_liblinears() {
+        let (x, labels) = rows();
+        let all: Vec<u32> = (0..90).collect();
+        let problem = Problem { x: &x, width: WIDTH, labels: &labels, classes: 3, rows: &all };
+        let mut last = None;
+        for (c, want) in LIBLINEAR {
+            // From zero, and from the solution for another C.
+            for start in [None, last.as_ref()] {
+                let svm = Svm::train(&problem, c, start, 1e-6);
+                for (got, want) in svm.weights().iter().zip(want.as_flattened()) {
+                    assert!((got - want).abs() < 2e-5, "C {c}: {got} {want}");
+                }
+            }
+            last = Some(Svm::train(&problem, c, None, 1e-6));
+        }
+    }
+
+    /// Some rows, out of order, are the same problem as a matrix of these rows alone.
+    #[test]
+    fn rows_may_lie_anywhere() {
+        let (x, labels) = rows();
+        let some: Vec<u32> = (0..90).filter(|r| r % 7 != 2).map(|r| 89 - r).collect();
+        let problem = Problem { x: &x, width: WIDTH, labels: &labels, classes: 3, rows: &some };
+        let svm = Svm::train(&problem, 1.0, None, 1e-6);
+        let row = |r: &u32| &x[*r as usize * WIDTH..][..WIDTH];
+        let own: Vec<f32> = some.iter().flat_map(row).copied().collect();
+        let own_labels: Vec<u32> = some.iter().map(|&r| labels[r as usize]).collect();
+        let all: Vec<u32> = (0..some.len() as u32).collect();
+        let problem = Problem { x: &own, labels: &own_labels, rows: &all, ..problem };
+        assert_eq!(Svm::train(&problem, 1.0, None, 1e-6), svm);
+        let right =
+            svm.predict(&own, WIDTH).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
+        assert!(right > some.len() * 8 / 10, "{right} of {}", some.len());
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (x, labels) = rows();
+        let all: Vec<u32> = (0..90).collect();
+        let problem = Problem { x: &x, width: WIDTH, labels: &labels, classes: 3, rows: &all };
+        let train = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.map(|pool| pool.install(|| Svm::train(&problem, 1.0, None, 1e-4))).ok()
+        };
+        assert_eq!(train(1), train(3));
     }
 }

@@ -70,6 +70,8 @@ impl Place {
         // Mesa complains on stderr where it has no such folder.
         command.args(words.concat()).current_dir(self.dir.path());
         command.env("XDG_RUNTIME_DIR", self.dir.path());
+        // What is measured here is nobody else's.
+        command.env("DCGAN_CACHE", self.dir.path().join("cache"));
         command
     }
 

@@ -398,6 +398,34 @@ fn a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint() {
     finite_checkpoints(&place.only_run("both"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_written_during_training_ends_it() {
+    let place = Place::new();
+    let start = |out: &str| {
+        let flags = ["--device", "cpu", "--batch", "8", "--images", "1M", "--report-every", "8"];
+        let often = ["--preview-every", "400", "--save-every", "400"];
+        let mut running = place.start(&[&["train", "--out", out], TINY, &flags, &often]);
+        let run = running.wait_for_log(&place, out, 60);
+        running.wait_for("a checkpoint", || run.join("latest").exists().then_some(()));
+        (running, run)
+    };
+    for (out, name) in [("a", "fakes-000008000.png"), ("b", "checkpoint-000008000.safetensors")] {
+        let (running, run) = start(out);
+        fs::create_dir(run.join(name)).unwrap();
+        let text = running.end().refused(1, &[name, "cannot be written: it is a folder"]);
+        let saved = latest(&run);
+        assert!(saved.ends_with("checkpoint-000007600.safetensors"), "{}", saved.display());
+        assert!(text.contains("checkpoint-000007600.safetensors is intact"), "{text}");
+        checkpoint::load(&saved).unwrap();
+    }
+    let (running, run) = start("c");
+    fs::rename(&run, place.path("elsewhere")).unwrap();
+    // Whichever file is the first to miss it.
+    running.end().refused(1, &["cannot be", "the file or its folder does not exist"]);
+    checkpoint::load(&latest(&place.path("elsewhere"))).unwrap();
+}
+
 /// A small disk; unmounted when dropped.
 #[cfg(target_os = "linux")]
 struct Disk<'a>(&'a Path);

@@ -121,6 +121,36 @@ fn latents_from_a_file_and_numbers_to_one() {
     }
 }
 
+/// The most memory that the program took, in bytes, to make so many pictures.
+#[cfg(target_os = "linux")]
+fn peak(place: &Place, words: &[&[&str]]) -> u64 {
+    let mut running = place.start(words);
+    let mut peak = 0;
+    while running.runs() {
+        let status = fs::read_to_string(format!("/proc/{}/status", running.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        peak = kib.map_or(peak, |kib| kib * 1024);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    running.end().ok();
+    peak
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_number_of_pictures() {
+    let (place, run) = trained();
+    let npy = ["sample", &run, "--device", "cpu", "--format", "npy", "--seeds"];
+    let few = peak(&place, &[&npy, &["0-63", "--out", "few"]]);
+    let many = peak(&place, &[&npy, &["0-19999", "--out", "many"]]);
+    // 20,000 pictures of 16 x 16 x 3 numbers of 4 bytes: 61 MB.
+    let size = fs::metadata(place.path("many/samples.npy")).unwrap().len();
+    assert!(size > 20_000 * 16 * 16 * 3 * 4);
+    assert!(few > 1 << 20 && many < few + (8 << 20), "{few} bytes became {many}");
+}
+
 #[test]
 fn the_average_is_the_default_and_raw_weights_differ() {
     let (place, run) = trained();
@@ -131,7 +161,8 @@ fn the_average_is_the_default_and_raw_weights_differ() {
     for (folder, raw) in [("average", false), ("raw", true)] {
         let mut state = State::new(&Device::Cpu);
         let prefix = model.load_generator(&mut state, raw).unwrap();
-        let mut sampler = Sampler::new(&model.networks, &state, prefix, BATCH).unwrap();
+        let mut sampler =
+            Sampler::new(&model.networks, &state, prefix, BATCH, &model.choices).unwrap();
         let picture: Tensor = sampler.sample(&mut state, &z).unwrap();
         let wanted = pictures::single(picture.f32s(), [1, 16, 16, 3], 0).unwrap();
         let file = image::open(place.path(folder).join("seed0005.png")).unwrap();

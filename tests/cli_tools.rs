@@ -4,12 +4,17 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::cli::Place;
+use crate::data_formats::encode;
+use crate::data_sources::put;
 use crate::support;
 
 fn dcgan(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dcgan"));
+    command.env("DCGAN_CACHE", folder.join("cache"));
     command.current_dir(folder).args(args).output().unwrap()
 }
 
@@ -95,6 +100,38 @@ fn check_passes_on_a_gpu() {
     let text =
         stdout(&["check", "--device", &device, "--checked", "--op", "softplus", "--op", "advance"]);
     assert!(text.contains("driver") && text.contains("all 8 checks passed"), "{text}");
+}
+
+#[test]
+fn bench_tells_whether_training_waits_for_pictures() {
+    let place = Place::new();
+    // A photograph's size, so that a tiny training has to wait for them.
+    for i in 0..6 {
+        let picture = RgbImage::from_fn(1200, 900, |x, y| Rgb([(x ^ y) as u8, (x * y) as u8, i]));
+        let bytes = encode(&picture.into(), ImageFormat::Jpeg);
+        put(&place.path("large"), &format!("{i}.jpg"), &bytes);
+    }
+    place.pictures("small", 6);
+    let bench = |words: &[&str]| {
+        let flags = ["bench", "--device", "cpu", "--steps", "1", "--batch", "4", "--ndf", "4"];
+        place.dcgan(&[&flags, &["--workers", "1"], words]).ok().stdout
+    };
+    let text = bench(&["--size", "8", "--ngf", "4", "--data", "large"]);
+    assert!(text.contains("large: ") && text.contains("alone on 1 thread, none kept"), "{text}");
+    let (line, _) = text.split_once(" % of the time spent waiting for them").unwrap();
+    let share: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!((50.0..=100.0).contains(&share), "{text}");
+
+    // And here the pictures wait for the training.
+    let json = bench(&["--size", "32", "--ngf", "128", "--data", "small", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let number = |name: &str| json["loading"][name].as_f64().unwrap();
+    let (alone, training) = (number("images_per_second"), number("train_images_per_second"));
+    assert!(training > 0.0 && training < alone, "{alone}, {training}");
+    assert!((0.0..0.3).contains(&number("waiting")), "{json}");
+
+    place.dcgan(&[&["bench", "--data", "nowhere"]]).refused(1, &["nowhere", "does not exist"]);
+    assert!(failure(&["bench", "--workers", "2"], 2).contains("--data"));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
 use dcgan::device::Device;
 use dcgan::models::dcgan::Size;
 use dcgan::models::{Dcgan, Preset};
+use dcgan::program::Options;
 use dcgan::tensor::Tensor;
 use dcgan::train::{Folder, ModelFile, Recipe, Trainer};
 use image::AnimationDecoder as _;
@@ -62,7 +64,8 @@ fn a_run_leaves_what_the_readme_lists() {
     let log = Folder::open(&run).unwrap().log().unwrap();
     let steps: Vec<_> = log.iter().map(|line| (line.step, line.images)).collect();
     assert_eq!(steps, [(10, 80), (20, 160), (30, 240), (40, 320), (50, 400)]);
-    assert!(log.iter().all(|line| line.images_per_s > 0.0 && line.loss_d.is_finite()));
+    assert!(log.iter().all(|line| line.images_per_s > 0.0 && line.loss_d > 0.0));
+    assert!(log.iter().all(|line| (0.0..=1.0).contains(&line.waiting.unwrap())), "{log:?}");
 
     // stderr is no terminal: plain lines, no control codes.
     assert!(!outcome.stderr.contains(['\x1b', '\r']), "{}", outcome.stderr);
@@ -70,6 +73,27 @@ fn a_run_leaves_what_the_readme_lists() {
     assert_eq!(reports, 5, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("done; make pictures with: dcgan sample runs"));
     assert!(outcome.stdout.is_empty(), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_report_of_every_step_has_that_steps_numbers() {
+    let gpu = gpu_selection();
+    for device in [Some("cpu"), gpu.as_deref()].into_iter().flatten() {
+        let place = Place::new();
+        let log = |out: &str, every: &str| {
+            let words = ["--device", device, "--batch", "4", "--images", "24"];
+            let run = place.train(out, &[&words, &["--report-every", every]]);
+            Folder::open(&run).unwrap().log().unwrap()
+        };
+        let each = log("each", "4");
+        assert_eq!(each.iter().map(|line| line.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        for line in &each {
+            assert!(line.loss_d > 0.0 && line.d_real > 0.0 && line.grad_norm_g > 0.0, "{line:?}");
+        }
+        let mean = each.iter().map(|line| line.loss_d).sum::<f32>() / 6.0;
+        let all = log("all", "24");
+        assert!((all[0].loss_d / mean - 1.0).abs() < 1e-5, "{} and {mean}", all[0].loss_d);
+    }
 }
 
 #[test]
@@ -90,6 +114,8 @@ fn more_images_go_on_where_fewer_ended_on_every_device() {
         let place = Place::new();
         place.pictures("set", 20);
         let small: &[&str] = &["set", "--device", device, "--size", "8", "--batch", "4", "--flip"];
+        // Else the second training would know more about kernels than the first.
+        let small = &[small, &["--tune", "off"]].concat()[..];
         let train = |out: &str, images: &str| {
             let words = [&["train", "--out", out, "--images", images], small].concat();
             let nets = ["--ngf", "8", "--ndf", "8", "--nz", "8", "--crop", "random"];
@@ -144,6 +170,47 @@ fn ctrl_c_saves_says_how_to_go_on_and_changes_no_bit() {
 
 fn run_name(run: &Path) -> &str {
     run.file_name().unwrap().to_str().unwrap()
+}
+
+/// A disk that takes its time: the preview's place is a pipe, which takes nothing until it is read.
+#[cfg(unix)]
+#[test]
+fn training_goes_on_while_files_are_written_and_ctrl_c_waits_for_them() {
+    let place = Place::new();
+    place.pictures("set", 30);
+    let flags: &[&str] = &["--images", "24000", "--report-every", "8", "--preview-every", "2000"];
+    let whole = place.train("whole", &[CHANCE, CPU, flags]);
+
+    let words = [&["train", "--out", "parts"], CHANCE, CPU, flags, crate::cli::TINY].concat();
+    let mut running = place.start(&[&words]);
+    let run = running.wait_for_log(&place, "parts", 1);
+    let pipe = run.join("fakes-000002000.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // 100 steps beyond it.
+    running.wait_for_log(&place, "parts", 350);
+    running.signal("INT");
+    let stderr = place.path("stderr.txt");
+    running.wait_for("the answer", || {
+        fs::read_to_string(&stderr).ok()?.contains("press Ctrl-C again").then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(running.runs(), "it did not wait for its files");
+    // Opened once the other side has: the name is no longer needed, and a pipe is no frame for the
+    // timelapse.
+    let mut reader = fs::File::open(&pipe).unwrap();
+    fs::remove_file(&pipe).unwrap();
+    let mut preview = Vec::new();
+    reader.read_to_end(&mut preview).unwrap();
+    running.end().ok();
+
+    assert!(preview == fs::read(whole.join("fakes-000002000.png")).unwrap());
+    let stopped = ModelFile::load(&latest(&run)).unwrap();
+    let last = Folder::open(&run).unwrap().log().unwrap().pop().unwrap();
+    assert_eq!(stopped.step, last.step, "what was done last is not saved");
+    assert!(stopped.step < 3000, "it was not interrupted");
+    assert!(run.join(format!("fakes-{:09}.png", last.images)).exists());
+    place.dcgan(&[&["train", "--resume", run.to_str().unwrap()]]).ok();
+    assert_same(&latest(&whole), &latest(&run));
 }
 
 #[cfg(unix)]
@@ -283,7 +350,7 @@ fn batch(step: u64) -> Vec<u8> {
 }
 
 fn trained(device: &Device, seed: u64) -> BTreeMap<String, Tensor> {
-    let mut trainer = Trainer::new(recipe(seed), device, None).unwrap();
+    let mut trainer = Trainer::new(recipe(seed), device, &Options::default()).unwrap();
     for step in 0..4 {
         trainer.step(batch(step)).unwrap();
     }
@@ -307,18 +374,21 @@ fn a_trainer_without_the_command_line_gives_the_same_bits_for_the_same_seed() {
 }
 
 #[test]
-fn after_the_second_step_nothing_is_made_on_the_gpu() {
+fn after_the_second_step_nothing_is_made_on_the_gpu_and_a_step_is_one_upload() {
     let Some(gpu) = gpu() else { return };
-    let mut trainer = Trainer::new(recipe(0), &Device::Gpu(gpu.clone()), None).unwrap();
+    let mut trainer =
+        Trainer::new(recipe(0), &Device::Gpu(gpu.clone()), &Options::default()).unwrap();
     for step in 0..2 {
         trainer.step(batch(step)).unwrap();
     }
     let before = (gpu.creations(), gpu.allocated_bytes());
+    assert!(before.0 > 0 && before.1 > 0);
     for step in 2..8 {
+        let uploads = gpu.uploads();
         trainer.step(batch(step)).unwrap();
+        assert_eq!(gpu.uploads() - uploads, 1, "in step {step}");
     }
     assert_eq!((gpu.creations(), gpu.allocated_bytes()), before);
-    assert!(before.0 > 0 && before.1 > 0);
 }
 
 /// The resident memory of a process in bytes.

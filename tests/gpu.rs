@@ -445,7 +445,7 @@ fn adapters_are_described_and_opened_by_name() {
     assert!(adapters.iter().enumerate().all(|(i, adapter)| adapter.index == i));
     assert!(first.max_binding > 0 && first.max_buffer >= first.max_binding.min(1 << 27));
     let same_name = adapters.iter().filter(|adapter| adapter.name == first.name).count();
-    let options = GpuOptions { subgroups: true, ..GpuOptions::default() };
+    let options = GpuOptions::default();
     if same_name == 1 {
         let gpu = Gpu::open(&first.name.to_uppercase(), options).unwrap();
         let caps = gpu.caps();

@@ -200,6 +200,25 @@ fn what_has_no_derivative_says_so() {
     }
 }
 
+#[test]
+fn beyond_its_clamp_exp_is_flat() {
+    let mut tape = Tape::new();
+    let x = tape.feed("x", &[5], DType::F32).unwrap();
+    let y = tape.exp(x).unwrap();
+    let sum = tape.sum_all(y).unwrap();
+    let g = tape.grad(sum, &[x]).unwrap()[0];
+    tape.fetch("g", g);
+    let feeds = [("x".into(), Tensor::new([5], vec![-100.0, -1.0, 0.0, 1.0, 100.0]).unwrap())];
+    for device in support::devices() {
+        let got = support::run(&tape, &device, &support::fusion(true), &feeds);
+        let got = support::wide(&got["g"]);
+        let e = std::f64::consts::E;
+        for (got, want) in got.iter().zip([0.0, 1.0 / e, 1.0, e, 0.0]) {
+            assert!((got - want).abs() <= 1e-5 * want, "{got}, not {want}, on {}", device.name());
+        }
+    }
+}
+
 /// How often `op` stands on the tape from node `from` on.
 fn count(tape: &Tape, from: usize, op: &str) -> usize {
     tape.nodes()[from..].iter().filter(|n| n.op.name() == op).count()

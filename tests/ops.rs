@@ -78,3 +78,31 @@ fn a_result_does_not_depend_on_what_its_memory_held() {
         assert_eq!(second["y"].bytes(), fresh["y"].bytes(), "{sample:?}");
     }
 }
+
+#[test]
+fn the_sum_of_no_numbers_is_zero() {
+    let cases: [(&[usize], &[usize], &[usize]); 5] = [
+        (&[3, 0], &[0], &[0]),
+        (&[3, 0], &[1], &[3]),
+        (&[0, 4], &[0], &[4]),
+        (&[2, 0, 5], &[1, 2], &[2]),
+        (&[0], &[0], &[]),
+    ];
+    for (shape, axes, want) in cases {
+        let mut tape = dcgan::tape::Tape::new();
+        let x = tape.feed("x", shape, dcgan::tensor::DType::F32).unwrap();
+        let y = tape.sum(x, axes).unwrap();
+        assert_eq!(tape.shape(y), want, "{shape:?} over {axes:?}");
+        tape.fetch("y", y);
+        let feeds = [("x".into(), dcgan::tensor::Tensor::new(shape, Vec::new()).unwrap())];
+        for device in support::devices() {
+            let y = support::run(&tape, &device, &support::fusion(true), &feeds).remove("y");
+            let zeros = vec![0.0; want.iter().product()];
+            assert_eq!(support::wide(&y.unwrap()), zeros, "{shape:?} over {axes:?}");
+        }
+    }
+    let mut tape = dcgan::tape::Tape::new();
+    let x = tape.feed("x", &[3, 0], dcgan::tensor::DType::F32).unwrap();
+    let error = tape.moments(x).unwrap_err().to_string();
+    assert!(error.contains("none of them 0"), "{error}");
+}

@@ -1,5 +1,6 @@
 //! Every kernel renders, validates, passes the lints, and is written for every back end: those of
-//! all samples of all ops, in the variants for software and for hardware, and those that are no ops.
+//! all samples of all ops, as lowered for software (with and without subgroups) and for hardware, and
+//! those that are no ops.
 
 use dcgan::ops::Caps;
 use dcgan::ops::samples::samples;
@@ -22,12 +23,13 @@ fn every_kernel_is_written_for_all_back_ends() {
             rendered.push(("random".to_owned(), render("random", &context).unwrap()));
         }
     }
-    for software in [true, false] {
+    for (software, subgroup) in [(true, None), (true, Some(8)), (false, None)] {
         let caps = Caps {
             workgroup_memory: 16_384,
+            max_binding: 1 << 27,
             groups_per_dimension: 65_535,
             software,
-            subgroup: None,
+            subgroup,
         };
         for sample in samples() {
             let (tape, _, _) = sample.tape().unwrap();
@@ -39,7 +41,7 @@ fn every_kernel_is_written_for_all_back_ends() {
     rendered.sort();
     rendered.dedup();
     for (name, source) in &rendered {
-        reflect(name, source, false).unwrap();
+        reflect(name, source, true).unwrap();
         write_everywhere(name, source);
     }
 }

@@ -22,6 +22,8 @@
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
 //! | `training` | training steps against PyTorch's |
+//! | `tune` | kernels are chosen by time, kept, and what is wrong is never chosen |
+//! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
@@ -44,3 +46,5 @@ mod reference;
 mod shaders;
 mod support;
 mod training;
+mod tune;
+mod weights;

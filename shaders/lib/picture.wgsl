@@ -6,7 +6,7 @@
 
 // Where a cell stands: the index of its pixel's first element, and the pixel's y and x. A cell past
 // the last stands so far below the picture that no tap reaches into it.
-fn a_row(cell: u32) -> vec3<u32> {
+fn a_row(cell: u32, z: u32) -> vec3<u32> {
     let gx = cell % {{ grid_w }}u;
     let line = cell / {{ grid_w }}u;
     let gy = line % {{ grid_h }}u;

@@ -7,7 +7,8 @@
 // rows; unit: how many of those (1, 4 or `rows`) surely share a tap. a_run: whether 4 consecutive
 // cells lie in one line of the picture, `run` elements and `step_x` pixels apart. b_along: "k" or
 // "n". taps: whether there is a loop over taps. flat: whether the reduction index holds the tap.
-// k, chunk, splits: the reduction's length, and the part of it that one z computes.
+// k, chunk, splits: the reduction's length, and the part of it that one z computes. planes: whether
+// each z is a product of its own, of matrices that follow each other.
 
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -25,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 {% if a_along == "k" %}
 {% for r in range(rows) %}
-    let at{{ r }} = a_row(m0 + {{ r // 4 * row_step + r % 4 }}u);
+    let at{{ r }} = a_row(m0 + {{ r // 4 * row_step + r % 4 }}u, z);
 {%- endfor %}
 {% else %}
 {% for u in range(rows // unit) %}
@@ -38,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u);
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for r in range(rows) %}
@@ -79,9 +80,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         y{{ r }}_{{ c }} += a{{ r }}.x * b0_{{ c }} + a{{ r }}.y * b1_{{ c }} + a{{ r }}.z * b2_{{ c }} + a{{ r }}.w * b3_{{ c }};
 {%- endfor %}{% endfor %}
 {% else %}
-        let cell0 = a_row(k);
+        let cell0 = a_row(k, z);
 {% for i in range(1, 4) %}
-        let cell{{ i }} = {% if a_run %}cell0 + vec3<u32>({{ i * run }}u, 0u, {{ i * step_x }}u){% else %}a_row(k + {{ i }}u){% endif %};
+        let cell{{ i }} = {% if a_run %}cell0 + vec3<u32>({{ i * run }}u, 0u, {{ i * step_x }}u){% else %}a_row(k + {{ i }}u, z){% endif %};
 {%- endfor %}
 {% for i in range(4) %}
 {% for u in range(rows // unit) %}

@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let a_k = lane % {{ depth // 4 }}u * 4u;
     let a_quad = lane / {{ depth // 4 }}u;
 {% for i in range(4) %}
-    let at{{ i }} = a_row(m0 + a_quad * 4u + {{ i }}u);
+    let at{{ i }} = a_row(m0 + a_quad * 4u + {{ i }}u, z);
 {%- endfor %}
 {% else %}
     let a_k = lane / {{ quads }}u * 4u;
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u);
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for i in range(4) %}
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {%- endfor %}
 {% else %}
 {% for i in range(4) %}
-        let cell{{ i }} = a_row(k + a_k + {{ i }}u);
+        let cell{{ i }} = a_row(k + a_k + {{ i }}u, z);
 {% if unit == 1 %}
         let a{{ i }} = vec4<f32>(
             a_one(a_tap(cell{{ i }}, at0.xyz), at0.w),

@@ -1,19 +1,27 @@
 //! `dcgan bench`: how fast is a device, and where does the time go?
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::bench::{self, KernelTime, SAMPLES};
+use crate::bench::{self, KernelTime, Loading, SAMPLES};
+use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
 use crate::models::dcgan::Size;
 use crate::models::{Dcgan, Preset};
+use crate::program::Options;
+use crate::program::tune::Effort;
+use crate::sample::Sampler;
 use crate::train::Recipe;
 
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, print_json, table};
+use super::tuning;
 
 /// Kernels that the printed table lists.
 const LISTED: usize = 24;
@@ -47,6 +55,20 @@ pub(super) struct Bench {
     /// Training steps to time; their median counts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1))]
     steps: usize,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them. What was measured is kept for the next time
+    #[arg(
+        long, value_enum, default_value_t = Effort::Quick, hide_possible_values = true,
+        value_name = "off|quick|full"
+    )]
+    tune: Effort,
+    /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
+    /// anew: does training have to wait for them?
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Threads that decode them [default: one a core, 8 at most]
+    #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
+    workers: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,6 +82,8 @@ struct Report {
     device: String,
     #[serde(flatten)]
     bench: bench::Bench,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loading: Option<Loading>,
 }
 
 impl Bench {
@@ -75,20 +99,32 @@ impl Bench {
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let source = match &self.data {
+            Some(data) => Some(Arc::new(Source::open(Some(data))?)),
+            None => None,
+        };
         let device = self.device.open(false)?;
+        let sampler = Sampler::tape(&model.networks()?, "", SAMPLES)?;
+        let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
+        let options = Options { choices, ..Options::default() };
 
         // A spinner on standard error, where that is a terminal.
         let spinner = ProgressBar::new_spinner();
         let style = ProgressStyle::default_spinner().template("{spinner} {msg} {elapsed}");
         spinner.set_style(style.expect("the template is a constant that every run renders"));
         spinner.enable_steady_tick(std::time::Duration::from_millis(200));
-        let bench = bench::bench(&recipe, self.steps, &device, &|what| spinner.set_message(what));
+        let tell = |what| spinner.set_message(what);
+        let bench = bench::bench(&recipe, self.steps, &device, &options, &tell);
+        let loading = source.map(|source| {
+            bench::loading(&recipe, self.steps, &device, &options, (&source, self.workers), &tell)
+        });
         spinner.finish_and_clear();
         let report = Report {
             program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
             system: crate::device::host::system(),
             device: device.name(),
             bench: bench?,
+            loading: loading.transpose()?,
         };
         if self.json { print_json(&report) } else { print(&text(&report)) }
     }
@@ -104,7 +140,7 @@ fn rate(flops: f64) -> String {
 }
 
 fn text(report: &Report) -> String {
-    let Report { program, system, device, bench } = report;
+    let Report { program, system, device, bench, loading } = report;
     let model = &bench.recipe.model;
     let preset = match model.preset {
         Preset::Pytorch => "pytorch",
@@ -183,6 +219,27 @@ fn text(report: &Report) -> String {
         None => "unknown".into(),
     };
     row("process", format!("{process} of memory"));
+    if let Some(loading) = loading {
+        row("data", loading.data.clone());
+        row(
+            "reading",
+            format!(
+                "{:.0} images/s, alone on {} thread{}, none kept in memory",
+                loading.images_per_second,
+                loading.threads,
+                if loading.threads == 1 { "" } else { "s" }
+            ),
+        );
+        row(
+            "both",
+            format!(
+                "{:.1} images/s trained on while they are read, {:.1} % of the time spent waiting \
+                 for them",
+                loading.train_images_per_second,
+                100.0 * loading.waiting
+            ),
+        );
+    }
     text += "\n";
     text += &bench.memory.to_string();
     text += "\n";
@@ -193,7 +250,7 @@ fn text(report: &Report) -> String {
 fn kernels(all: &[KernelTime]) -> String {
     let total: f64 = all.iter().map(|k| k.seconds).sum();
     let share = |seconds: f64| format!("{:.1}", 100.0 * seconds / total.max(1e-12));
-    let head = ["kernel", "shape", "count", "ms", "GFLOP/s", "GB/s", "% of step"];
+    let head = ["kernel", "shape", "count", "ms", "GFLOP/s", "GB/s", "% of step", "variant"];
     let mut rows = vec![head.map(String::from).to_vec()];
     for kernel in all.iter().take(LISTED) {
         // A kernel may be too short for the clock.
@@ -206,6 +263,7 @@ fn kernels(all: &[KernelTime]) -> String {
             format!("{:.1}", kernel.flops as f64 / seconds / 1e9),
             format!("{:.1}", kernel.bytes as f64 / seconds / 1e9),
             share(kernel.seconds),
+            kernel.variant.clone(),
         ]);
     }
     let mut ends = |name: String, kernels: &[KernelTime]| {
@@ -213,14 +271,15 @@ fn kernels(all: &[KernelTime]) -> String {
         let count: usize = kernels.iter().map(|k| k.count).sum();
         let ms = format!("{:.2}", 1e3 * seconds);
         let empty = String::new;
-        rows.push(vec![name, empty(), count.to_string(), ms, empty(), empty(), share(seconds)]);
+        let count = count.to_string();
+        rows.push(vec![name, empty(), count, ms, empty(), empty(), share(seconds), empty()]);
     };
     if all.len() > LISTED {
         ends(format!("{} more", all.len() - LISTED), &all[LISTED..]);
     }
-    ends("all, each timed alone".into(), all);
+    ends("all kernels".into(), all);
     use Align::{Left, Right};
-    table(&[Left, Left, Right, Right, Right, Right, Right], &rows)
+    table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
 }
 
 /// The start of a long name, and how many letters it has.
@@ -251,6 +310,7 @@ mod tests {
         let kernel = |i: usize| KernelTime {
             op: format!("op{i}"),
             shape: "[2]".into(),
+            variant: if i == 0 { "wide".into() } else { String::new() },
             count: 2,
             seconds: 0.001,
             flops: 2_000_000,
@@ -261,7 +321,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 1 + LISTED + 2);
         let words = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
-        assert_eq!(words(lines[1]), ["op0", "[2]", "2", "1.00", "2.0", "1.0", "4.0"]);
+        assert_eq!(words(lines[1]), ["op0", "[2]", "2", "1.00", "2.0", "1.0", "4.0", "wide"]);
         assert_eq!(words(lines[1 + LISTED]), ["1", "more", "2", "1.00", "4.0"]);
         assert!(lines[2 + LISTED].ends_with("100.0"), "{text}");
     }

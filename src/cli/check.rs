@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
 use crate::check::{Checker, Difference, GROUPS, Outcome, StepCase, samples_by_op, step_cases};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::human;
 use crate::models::Preset;
 use crate::ops::samples::Sample;
+use crate::program::Choices;
 
 use super::flags::DeviceFlag;
 use super::output::{Align, line, print, println};
@@ -26,10 +27,27 @@ pub(super) struct Check {
     /// Keep the shader compiler's bounds checks, as `dcgan train --checked` does
     #[arg(long)]
     checked: bool,
+    /// Check every variant of every kernel that a tuner may choose (full), or only the default ones
+    /// (off)
+    #[arg(
+        long, value_enum, default_value_t = Tune::Full, hide_possible_values = true,
+        value_name = "off|full"
+    )]
+    tune: Tune,
+}
+
+/// Which variants of kernels are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tune {
+    Off,
+    Full,
 }
 
 /// Ops and their samples.
 type OpSamples = Vec<(&'static str, Vec<Sample>)>;
+
+/// Ops and their samples, each in several ways.
+type OpWays = Vec<(&'static str, Vec<(Sample, Vec<(String, Choices)>)>)>;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -68,8 +86,9 @@ impl Check {
         let (ops, cases) = self.work()?;
         let device = self.device.open(self.checked)?;
         let checker = Checker::new(device.clone())?;
+        let ops = self.ways(ops, &checker)?;
         print(&about(&device, &checker))?;
-        let total = ops.iter().map(|(_, samples)| samples.len()).sum::<usize>()
+        let total = ops.iter().map(|(_, samples)| checks(samples)).sum::<usize>()
             + cases.len() * GROUPS.len();
 
         let bar = ProgressBar::new(total as u64);
@@ -111,6 +130,28 @@ impl Check {
         ops.retain(|(op, _)| self.op.iter().any(|wanted| wanted == op));
         Ok((ops, Vec::new()))
     }
+
+    /// The same with every way to run it that is to be checked.
+    fn ways(&self, ops: OpSamples, checker: &Checker) -> Result<OpWays> {
+        let mut all = Vec::new();
+        for (op, samples) in ops {
+            let mut of_op = Vec::new();
+            for sample in samples {
+                let mut ways = checker.ways(&sample)?;
+                if self.tune == Tune::Off {
+                    ways.truncate(1);
+                }
+                of_op.push((sample, ways));
+            }
+            all.push((op, of_op));
+        }
+        Ok(all)
+    }
+}
+
+/// How many checks some samples are.
+fn checks(samples: &[(Sample, Vec<(String, Choices)>)]) -> usize {
+    samples.iter().map(|(_, ways)| ways.len()).sum()
 }
 
 /// The sentence at the end where something failed.
@@ -151,22 +192,23 @@ fn row(bar: &ProgressBar, (align, widths): (&[Align], &[usize]), cells: &[String
     bar.suspend(|| println(&line(align, widths, cells)))
 }
 
-fn check_ops(
-    checker: &Checker,
-    ops: &OpSamples,
-    bar: &ProgressBar,
-    tally: &mut Tally,
-) -> Result<()> {
+fn check_ops(checker: &Checker, ops: &OpWays, bar: &ProgressBar, tally: &mut Tally) -> Result<()> {
     let style = (&OPS.0[..], &OPS.1[..]);
-    row(bar, style, &["op", "samples", "largest error", "of allowed", ""].map(String::from))?;
+    row(bar, style, &["op", "checks", "largest error", "of allowed", ""].map(String::from))?;
     for (op, samples) in ops {
         let before = tally.failures.len();
         let mut worst = Difference::default();
-        for sample in samples {
-            let outcome = checker.sample(sample)?;
-            worst = worst.max(outcome.difference());
-            tally.add(|| format!("{sample:?}"), &outcome);
-            bar.inc(1);
+        for (sample, ways) in samples {
+            for (variant, choices) in ways {
+                let outcome = checker.sample(sample, choices)?;
+                worst = worst.max(outcome.difference());
+                let name = || match variant.as_str() {
+                    "" => format!("{sample:?}"),
+                    variant => format!("{sample:?}, variant {variant:?}"),
+                };
+                tally.add(name, &outcome);
+                bar.inc(1);
+            }
         }
         let verdict = match tally.failures.len() - before {
             0 => "ok".into(),
@@ -174,7 +216,7 @@ fn check_ops(
         };
         let share = format!("{:.0} %", 100.0 * worst.of_allowed);
         let cells =
-            [(*op).into(), samples.len().to_string(), scientific(worst.error), share, verdict];
+            [(*op).into(), checks(samples).to_string(), scientific(worst.error), share, verdict];
         row(bar, style, &cells)?;
     }
     row(bar, style, &[])

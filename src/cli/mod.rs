@@ -11,10 +11,13 @@ mod arithmetic;
 mod bar;
 mod bench;
 mod check;
+mod classify;
 mod data;
 mod devices;
+mod export;
 mod features;
 mod flags;
+mod import;
 mod invert;
 mod latents;
 mod neighbours;
@@ -23,6 +26,7 @@ mod points;
 mod sample;
 mod seeds;
 mod train;
+mod tuning;
 mod walk;
 
 /// Colours of the help.
@@ -51,6 +55,11 @@ enum Command {
     Invert(invert::Invert),
     Neighbours(neighbours::Neighbours),
     Features(features::Features),
+    Classify(classify::Classify),
+    /// Take over networks from PyTorch, or those that DCGAN's authors published
+    Import(import::Import),
+    /// Write a network for PyTorch or as ONNX
+    Export(export::Export),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -75,6 +84,9 @@ impl Cli {
             Command::Invert(command) => command.run(),
             Command::Neighbours(command) => command.run(),
             Command::Features(command) => command.run(),
+            Command::Classify(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),

@@ -1,21 +1,31 @@
 //! `dcgan sample`: pictures from a trained generator.
 
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use npyz::WriterBuilder;
+use rayon::prelude::*;
 
-use crate::device::State;
+use crate::device::{Device, State};
 use crate::error::{Error, Result};
+use crate::files::AtomicFile;
 use crate::models::Networks;
+use crate::models::dcgan::LatentLaw;
+use crate::pictures::Grid;
+use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
+use crate::tensor::Tensor;
 use crate::train::folder;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
-use super::latents::{read_latents, write_npy};
+use super::latents::read_latents;
 use super::seeds::Seeds;
+use super::tuning;
 
 /// How pictures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,8 +38,8 @@ enum Format {
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint
-    #[arg(value_name = "RUN|CHECKPOINT")]
+    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Which pictures: a seed always makes the same one
     #[arg(
@@ -62,6 +72,10 @@ pub(super) struct Sample {
     raw: bool,
     #[command(flatten)]
     device: DeviceFlag,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
+    tune: Option<Effort>,
 }
 
 /// A layout: columns and rows.
@@ -94,24 +108,18 @@ impl Sample {
                  pictures: a picture also depends on the others asked for"
             );
         }
+        let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {
-            Some(file) => read_latents(file, model.networks.nz, "--latents")?,
-            None => {
-                let Networks { nz, latent_law, .. } = model.networks;
-                seeded_latents(&self.seeds.0, nz, latent_law)
-            }
+            Some(file) => Latents::Rows(read_latents(file, nz, "--latents")?),
+            None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law },
         };
-        let names: Vec<String> = match &self.latents {
-            Some(_) => (0..latents.shape()[0]).map(|i| format!("latent{i:04}.png")).collect(),
-            None => self.seeds.0.iter().map(|seed| format!("seed{seed:04}.png")).collect(),
-        };
+        let n = latents.len();
         if let Some((Some((columns, rows)), _)) = grid
-            && columns * rows != names.len()
+            && columns * rows != n
         {
             let what = format!(
-                "{columns}x{rows} has {} places for {} pictures; give --seeds that many",
-                columns * rows,
-                names.len()
+                "{columns}x{rows} has {} places for {n} pictures; give --seeds that many",
+                columns * rows
             );
             return Err(Error::flag("--grid", what));
         }
@@ -121,32 +129,126 @@ impl Sample {
         if let Some(out) = &self.out {
             make_folder(out)?;
         }
-        let mut state = State::new(&device);
-        let prefix = model.load_generator(&mut state, self.raw)?;
-        let mut sampler = Sampler::new(&model.networks, &state, prefix, BATCH)?;
-        let samples = sampler.sample(&mut state, &latents)?;
-        let &[n, h, w, c] = samples.shape() else { unreachable!("a sampler gives pictures") };
-
-        if let Some((layout, file)) = grid {
-            let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
-            let picture = pictures::grid_of(samples.f32s(), [n, h, w, c], columns)?;
-            pictures::save_png(&file, &picture)?;
-            println!("{} pictures in {}", n, file.display());
+        let generator = Generator::new(&model, self.raw, &device, self.tune)?;
+        let [h, w, c] = generator.shape;
+        let mut sheet = match &grid {
+            Some((layout, _)) => {
+                let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
+                Some(Grid::new(n, [h, w, c], columns)?)
+            }
+            None => None,
+        };
+        // Batch by batch, so that any number of pictures takes the memory of one batch; of a grid
+        // the bytes.
+        let each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
+            generator.each(&latents, |first, batch| {
+                if let Some(sheet) = &mut sheet {
+                    sheet.put(first, batch.f32s(), shape_of(batch))?;
+                }
+                write(first, batch)
+            })
+        };
+        match (&self.out, self.format) {
+            (None, _) => each(&mut |_, _| Ok(()))?,
+            (Some(out), Format::Png) => each(&mut |first, batch| {
+                (0..batch.shape()[0]).into_par_iter().try_for_each(|i| {
+                    let picture = pictures::single(batch.f32s(), shape_of(batch), i)?;
+                    pictures::save_png(&out.join(latents.name(first + i)), &picture)
+                })
+            })?,
+            (Some(out), Format::Npy) => write_npy(&out.join("samples.npy"), [n, h, w, c], each)?,
+        }
+        if let (Some((_, file)), Some(sheet)) = (grid, sheet) {
+            pictures::save_png(&file, &sheet.into_picture())?;
+            println!("{n} pictures in {}", file.display());
         }
         if let Some(out) = &self.out {
-            match self.format {
-                Format::Png => {
-                    for (i, name) in names.iter().enumerate() {
-                        let picture = pictures::single(samples.f32s(), [n, h, w, c], i)?;
-                        pictures::save_png(&out.join(name), &picture)?;
-                    }
-                }
-                Format::Npy => write_npy(&out.join("samples.npy"), &samples)?,
-            }
             println!("{n} pictures in {}", out.display());
         }
         Ok(())
     }
+}
+
+/// What pictures are asked for.
+enum Latents {
+    /// Those of seeds, made when they are needed.
+    Seeds { seeds: Vec<u64>, nz: usize, law: LatentLaw },
+    /// Float32 `[n, nz]`.
+    Rows(Tensor),
+}
+
+impl Latents {
+    fn len(&self) -> usize {
+        match self {
+            Self::Seeds { seeds, .. } => seeds.len(),
+            Self::Rows(rows) => rows.shape()[0],
+        }
+    }
+
+    /// Latents `[range.len(), nz]`.
+    fn get(&self, range: Range<usize>) -> Result<Tensor> {
+        match self {
+            Self::Seeds { seeds, nz, law } => Ok(seeded_latents(&seeds[range], *nz, *law)),
+            Self::Rows(rows) => {
+                let nz = rows.shape()[1];
+                let numbers = &rows.f32s()[range.start * nz..range.end * nz];
+                Tensor::new([range.len(), nz], numbers.to_vec())
+            }
+        }
+    }
+
+    /// The name of a picture's file.
+    fn name(&self, at: usize) -> String {
+        match self {
+            Self::Seeds { seeds, .. } => format!("seed{:04}.png", seeds[at]),
+            Self::Rows(_) => format!("latent{at:04}.png"),
+        }
+    }
+}
+
+/// A generator on a device.
+struct Generator {
+    state: State,
+    sampler: Sampler,
+    /// Of its pictures: `[h, w, c]`.
+    shape: [usize; 3],
+}
+
+impl Generator {
+    /// Without a `tune`, on the device of the training, its kernels are run.
+    fn new(model: &ModelFile, raw: bool, device: &Device, tune: Option<Effort>) -> Result<Self> {
+        let mut state = State::new(device);
+        let prefix = model.load_generator(&mut state, raw)?;
+        let networks = &model.networks;
+        let tape = Sampler::tape(networks, prefix, BATCH)?;
+        let choices = match tune {
+            None if model.choices.device == device.name() => {
+                tuning::choose_again(&[&tape], device, &model.choices)
+            }
+            effort => tuning::choose(&[&tape], device, effort.unwrap_or(Effort::Off))?,
+        };
+        let sampler = Sampler::new(networks, &state, prefix, BATCH, &choices)?;
+        let shape = [networks.size.height, networks.size.width, networks.channels];
+        Ok(Self { state, sampler, shape })
+    }
+
+    /// Makes all pictures, and gives each batch `[n, h, w, c]` with its first one's number to `take`.
+    fn each(
+        mut self,
+        latents: &Latents,
+        mut take: impl FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let n = latents.len();
+        (0..n).step_by(BATCH).try_for_each(|first| {
+            let latents = latents.get(first..n.min(first + BATCH))?;
+            take(first, &self.sampler.sample(&mut self.state, &latents)?)
+        })
+    }
+}
+
+/// The shape of a batch of pictures.
+fn shape_of(batch: &Tensor) -> [usize; 4] {
+    batch.shape().try_into().expect("a sampler gives pictures")
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -155,4 +257,20 @@ fn make_folder(path: &Path) -> Result<()> {
     }
     std::fs::create_dir_all(path)
         .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
+}
+
+/// Pictures of `shape`, batch by batch as `each` gives them, as a float32 NumPy file.
+fn write_npy(
+    path: &Path,
+    shape: [usize; 4],
+    each: impl FnOnce(&mut dyn FnMut(usize, &Tensor) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let failed = |error: io::Error| Error::file(path, files::cannot("be written", &error));
+    let mut file = AtomicFile::create(path).map_err(failed)?;
+    let options = npyz::WriteOptions::new().default_dtype();
+    let shape = shape.map(|size| size as u64);
+    let mut npy = options.shape(&shape).writer(&mut file).begin_nd().map_err(failed)?;
+    each(&mut |_, batch| npy.extend(batch.f32s().iter().copied()).map_err(failed))?;
+    npy.finish().map_err(failed)?;
+    file.finish().map_err(failed)
 }

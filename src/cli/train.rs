@@ -11,10 +11,14 @@ use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::models::dcgan::Size;
 use crate::models::{Dcgan, Preset};
+use crate::program::tune::Effort;
+use crate::program::{self, Choices};
+use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
 use super::flags::{DeviceFlag, at_least};
+use super::tuning;
 
 fn parse_seed(text: &str) -> std::result::Result<u64, String> {
     text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
@@ -206,6 +210,11 @@ struct Machine {
     /// Memory that the training may take, such as 2GiB [default: what the device has]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory: Option<u64>,
+    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// them. What was measured is kept for the next time [default: quick; where a run is resumed,
+    /// the kernels that it ran before]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
+    tune: Option<Effort>,
     /// Print the memory plan
     #[arg(long)]
     explain: bool,
@@ -243,13 +252,17 @@ impl Train {
         let (options, source) = self.options(resumed.as_ref())?;
         let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
-        let limit = self.machine.memory;
+        let compile = program::Options {
+            memory_limit: self.machine.memory,
+            choices: self.choices(&options.recipe, &device, resumed.as_ref())?,
+            ..program::Options::default()
+        };
         let trainer = match &resumed {
             Some(Resumed { model, .. }) => {
                 let (tensors, step) = (&model.tensors, model.step);
-                Trainer::resume(options.recipe.clone(), &device, limit, tensors, step)?
+                Trainer::resume(options.recipe.clone(), &device, &compile, tensors, step)?
             }
-            None => Trainer::new(options.recipe.clone(), &device, limit)?,
+            None => Trainer::new(options.recipe.clone(), &device, &compile)?,
         };
         // Before the run's folder is made or changed: pictures that cannot be used leave no trace.
         let loader = LoaderOptions {
@@ -319,6 +332,24 @@ impl Train {
             );
         }
         Ok(device)
+    }
+
+    /// The kernels of the training and its previews: those that a resumed run ran on this device,
+    /// so that it goes on as if it had never stopped; else as `--tune` says.
+    fn choices(
+        &self,
+        recipe: &Recipe,
+        device: &Device,
+        resumed: Option<&Resumed>,
+    ) -> Result<Choices> {
+        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model.networks()?, "", BATCH)?];
+        let before = resumed.filter(|r| r.options.device == device.name());
+        match (before, self.machine.tune) {
+            (Some(Resumed { model, .. }), None) => {
+                Ok(tuning::choose_again(&tapes, device, &model.choices))
+            }
+            (_, effort) => tuning::choose(&tapes, device, effort.unwrap_or_default()),
+        }
     }
 
     /// The options of this run: as typed, or, where a run is resumed, as they were.

@@ -160,14 +160,14 @@ impl State {
     pub fn get(&self, name: &str) -> Result<Tensor> {
         let entry = self.entry(name)?;
         let len = entry.shape.iter().product::<usize>() * entry.dtype.size();
-        let bytes = match &entry.buffer {
-            Buffer::Cpu(buffer) => buffer.bytes()[..len].to_vec(),
+        let tensor = |bytes: &[u8]| tensor_of(&entry.shape, entry.dtype, bytes);
+        match &entry.buffer {
+            Buffer::Cpu(buffer) => tensor(&buffer.bytes()[..len]),
             Buffer::Gpu(buffer) => match &self.device {
-                Device::Gpu(gpu) => gpu.read(buffer, 0, len as u64)?,
+                Device::Gpu(gpu) => tensor(&gpu.read(buffer, 0, len as u64)?),
                 Device::Cpu => unreachable!("a state's buffers are its device's"),
             },
-        };
-        tensor_of(&entry.shape, entry.dtype, &bytes)
+        }
     }
 
     /// Shape and type of a tensor.

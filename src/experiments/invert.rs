@@ -265,10 +265,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::data::{Crop, Filter, Prepare};
     use crate::experiments::Generator;
     use crate::models::dcgan::Size;
     use crate::models::{Dcgan, Preset};
     use crate::pictures;
+    use crate::program::Choices;
     use crate::train::step::seeded_latents;
 
     /// A model whose generator draws something: weights that keep the scale of what goes through.
@@ -289,7 +291,16 @@ mod tests {
             tensors.insert(param.name, value);
         }
         let path = PathBuf::from("a model");
-        ModelFile { path, networks, recipe: None, step: 0, seconds: 0.0, tensors }
+        let prepare = Prepare {
+            height: 16,
+            width: 16,
+            channels: 3,
+            crop: Crop::Center,
+            filter: Filter::default(),
+            flip: false,
+        };
+        let (step, seconds, choices) = (0, 0.0, Choices::default());
+        ModelFile { path, networks, recipe: None, step, seconds, prepare, choices, tensors }
     }
 
     /// The picture of a latent, as bytes.

@@ -2,14 +2,16 @@
 //! functions of latents and pictures; `crate::cli` makes figures of them.
 
 pub mod arithmetic;
+pub mod classify;
 pub mod invert;
 pub mod neighbours;
 pub mod walk;
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::models::LatentLaw;
 use crate::pictures::figure::Cell;
+use crate::program::Choices;
+use crate::program::tune::recall;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::ModelFile;
@@ -20,7 +22,6 @@ pub struct Generator {
     state: State,
     sampler: Sampler,
     nz: usize,
-    law: LatentLaw,
 }
 
 impl Generator {
@@ -32,20 +33,21 @@ impl Generator {
     pub fn new(model: &ModelFile, device: &Device, raw: bool) -> Result<Self> {
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
-        let sampler = Sampler::new(&model.networks, &state, prefix, BATCH)?;
-        Ok(Self { state, sampler, nz: model.networks.nz, law: model.networks.latent_law })
+        let tape = Sampler::tape(&model.networks, prefix, BATCH)?;
+        // The kernels of the training, as `dcgan sample` runs them: the same pictures.
+        let choices = if model.choices.device == device.name() {
+            recall(&[&tape], device, &model.choices, &mut |_| ())
+        } else {
+            Choices::default()
+        };
+        let sampler = Sampler::new(&model.networks, &state, prefix, BATCH, &choices)?;
+        Ok(Self { state, sampler, nz: model.networks.nz })
     }
 
     /// Numbers of a latent.
     #[must_use]
     pub fn nz(&self) -> usize {
         self.nz
-    }
-
-    /// The law of its latents.
-    #[must_use]
-    pub fn law(&self) -> LatentLaw {
-        self.law
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] of latents `[n, nz]`; `done` hears how many were made, a

@@ -260,7 +260,7 @@ impl Sequential {
 /// description.
 const WIDEST: usize = 1 << 16;
 /// Numbers of one picture on its way through a network.
-const LARGEST: usize = 1 << 28;
+const LARGEST: usize = 1 << 26;
 
 impl Layer {
     /// The picture that it makes of one of size `[h, w, c]`.

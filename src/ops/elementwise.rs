@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
-use super::{Class, Elementwise, Op, Site};
+use super::{Class, Elementwise, Op, Site, wide};
 
 /// The shape that all of `inputs` broadcast to.
 pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
@@ -80,25 +80,13 @@ macro_rules! elementwise {
                 let $op = self;
                 let _ = $op;
                 let f = $twin;
-                elementwise!(@loop f, inputs, y, $($x),+);
+                wide::map(
+                    inputs,
+                    y,
+                    #[inline(always)]
+                    |[$($x),+]| f($($x),+),
+                );
             }
-        }
-    };
-    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident) => {
-        for (y, &$a) in $y.iter_mut().zip($inputs[0]) {
-            *y = $f($a);
-        }
-    };
-    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident, $b:ident) => {
-        for ((y, &$a), &$b) in $y.iter_mut().zip($inputs[0]).zip($inputs[1]) {
-            *y = $f($a, $b);
-        }
-    };
-    (@loop $f:ident, $inputs:ident, $y:ident, $a:ident, $b:ident, $c:ident) => {
-        for (((y, &$a), &$b), &$c) in
-            $y.iter_mut().zip($inputs[0]).zip($inputs[1]).zip($inputs[2])
-        {
-            *y = $f($a, $b, $c);
         }
     };
 }
@@ -200,13 +188,17 @@ elementwise! {
 
 elementwise! {
     /// `y = eˣ`, with `x` clamped to [−87, 88], so that the result is finite and normal everywhere.
-    Exp = "exp" (x), |_op| |x: f32| if x.is_nan() { x } else { x.clamp(-87.0, 88.0).exp() };
-    vjp |t, s, g, _needs| Ok(vec![Some(t.mul(g, s.output)?)])
+    Exp = "exp" (x), |_op| wide::exp;
+    vjp |t, s, g, _needs| {
+        let part = t.mul(g, s.output)?;
+        let [low, high] = wide::EXP_RANGE;
+        Ok(vec![Some(t.record(ClampGrad { low, high }, &[s.inputs[0], part])?)])
+    }
 }
 
 elementwise! {
     /// `y = ln x`.
-    Log = "log" (x), |_op| f32::ln;
+    Log = "log" (x), |_op| wide::log;
     vjp |t, s, g, _needs| Ok(vec![Some(t.div(g, s.inputs[0])?)])
 }
 
@@ -279,7 +271,7 @@ elementwise! {
 
 elementwise! {
     /// `y = tanh x`.
-    Tanh = "tanh" (x), |_op| f32::tanh;
+    Tanh = "tanh" (x), |_op| wide::tanh;
     vjp |t, s, g, _needs| {
         let square = t.mul(s.output, s.output)?;
         let slope = t.affine(square, -1.0, 1.0)?;
@@ -287,15 +279,9 @@ elementwise! {
     }
 }
 
-/// `1 / (1 + e⁻ˣ)` without overflow.
-fn sigmoid(x: f32) -> f32 {
-    let e = (-x.abs()).exp();
-    if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
-}
-
 elementwise! {
     /// `y = 1 / (1 + e⁻ˣ)`.
-    Sigmoid = "sigmoid" (x), |_op| sigmoid;
+    Sigmoid = "sigmoid" (x), |_op| wide::sigmoid;
     vjp |t, s, g, _needs| {
         let rest = t.affine(s.output, -1.0, 1.0)?;
         let slope = t.mul(s.output, rest)?;
@@ -306,10 +292,7 @@ elementwise! {
 elementwise! {
     /// `y = ln(1 + eˣ)`, as `max(x, 0) + ln(1 + e^−|x|)`. With [`Tape::neg`] the two halves of
     /// the binary cross-entropy of a logit.
-    Softplus = "softplus" (x), |_op| |x: f32| {
-        // Not f32::max, which would turn a NaN into 0.
-        (if x < 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p()
-    };
+    Softplus = "softplus" (x), |_op| wide::softplus;
     vjp |t, s, g, _needs| {
         let slope = t.sigmoid(s.inputs[0])?;
         Ok(vec![Some(t.mul(g, slope)?)])
@@ -341,9 +324,12 @@ impl Op for FromU8 {
 impl Elementwise for FromU8 {
     /// Bytes arrive as whole floats.
     fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
-        for (y, &x) in y.iter_mut().zip(inputs[0]) {
-            *y = x * (1.0 / 127.5) - 1.0;
-        }
+        wide::map(
+            inputs,
+            y,
+            #[inline(always)]
+            |[x]| x * (1.0 / 127.5) - 1.0,
+        );
     }
 }
 

@@ -108,11 +108,20 @@ pub struct Variant {
     pub lowered: Lowered,
 }
 
+impl Variant {
+    /// The default of an op's variants.
+    pub(super) fn first(variants: Vec<Self>) -> Lowered {
+        variants.into_iter().next().expect("every op has a variant").lowered
+    }
+}
+
 /// What the lowering of an op may know of the GPU.
 #[derive(Clone, Debug)]
 pub struct Caps {
     /// Bytes of workgroup memory that a kernel may use.
     pub workgroup_memory: u32,
+    /// Bytes of a buffer that a kernel can see.
+    pub max_binding: u64,
     /// Workgroups along one dimension of a dispatch.
     pub groups_per_dimension: u32,
     /// Whether the adapter is a CPU: register tiles then beat workgroup memory (on llvmpipe a

@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::{Call, Caps, Lowered, Op, Site};
+use super::tile::{self, Product};
+use super::{Call, Caps, Lowered, Op, Site, Variant};
 
 /// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`.
 /// Inputs `a`, `b`.
@@ -20,6 +21,10 @@ impl Matmul {
     fn sizes(&self, s: &Site) -> [usize; 3] {
         let k = s.shapes[0][usize::from(!self.transpose_a)];
         [s.shape[0], s.shape[1], k]
+    }
+
+    fn product(&self, s: &Site) -> Product {
+        tile::matmul(self.sizes(s), self.transpose_a, self.transpose_b)
     }
 }
 
@@ -67,7 +72,11 @@ impl Op for Matmul {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        super::tile::matmul(self.sizes(s), self.transpose_a, self.transpose_b, caps)
+        Ok(Variant::first(self.product(s).variants(caps)))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(self.product(s).variants(caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {

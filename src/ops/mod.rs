@@ -25,6 +25,7 @@ pub mod samples;
 pub mod shape;
 pub mod table;
 mod tile;
+mod wide;
 
 pub use gemm::measure_matmul_peak;
 pub use kernel::{

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::reduce::CenteredSums;
-use super::{Class, Elementwise, Op, Site};
+use super::{Class, Elementwise, Op, Site, wide};
 
 /// `y = (x − mean) · scale + shift` for `x` `[rows, c]` and the others `[c]`.
 ///
@@ -51,10 +51,12 @@ impl Op for Normalize {
 
 impl Elementwise for Normalize {
     fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
-        let (mean, scale, shift) = (inputs[1], inputs[2], inputs[3]);
-        for (i, (y, x)) in y.iter_mut().zip(inputs[0]).enumerate() {
-            *y = (x - mean[i]) * scale[i] + shift[i];
-        }
+        wide::map(
+            inputs,
+            y,
+            #[inline(always)]
+            |[x, mean, scale, shift]| (x - mean) * scale + shift,
+        );
     }
 }
 

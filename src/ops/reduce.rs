@@ -6,6 +6,8 @@
 //! chunks of rows are reduced in parallel and merged in order. Neither depends on the number of
 //! threads.
 
+use std::array::from_fn;
+
 use minijinja::context;
 use rayon::prelude::*;
 
@@ -14,6 +16,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, padded_bytes};
+use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
 
 /// How many numbers one lane of a GPU stage adds.
@@ -68,6 +71,7 @@ fn sum_stages(
 }
 
 /// Adds `x`, rows of `y.len()` numbers, into `y`.
+#[inline(always)]
 fn add_rows(x: &[f32], y: &mut [f32]) {
     if y.len() == 1 {
         // Sixteen sums side by side: vector registers, and shorter chains than one running sum.
@@ -89,6 +93,40 @@ fn add_rows(x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// Columns whose parts are merged beside each other.
+const LANES: usize = 32;
+
+/// `Σ_k f(k, i, x[k, start + i])` over the parts `x`, rows of `width` numbers, for each of `LANES`
+/// columns (0 past the last one): in 64 bits and in order.
+#[inline(always)]
+fn merge(
+    x: &[f32],
+    width: usize,
+    start: usize,
+    f: impl Fn(usize, usize, f64) -> f64,
+) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    for (k, row) in x.chunks_exact(width).enumerate() {
+        let row = &row[start..width.min(start + LANES)];
+        for (i, (sum, &x)) in sums.iter_mut().zip(row).enumerate() {
+            *sum += f(k, i, f64::from(x));
+        }
+    }
+    sums
+}
+
+/// `y[i] = Σ_k x[k, i]`, merged.
+pub(super) fn merge_sums(x: &[f32], y: &mut [f32]) {
+    let width = y.len();
+    for (block, y) in y.chunks_mut(LANES).enumerate() {
+        let sums = widest(
+            #[inline(always)]
+            || merge(x, width, LANES * block, |_, _, x| x),
+        );
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum as f32);
+    }
+}
+
 impl Op for Sum {
     fn name(&self) -> &'static str {
         "sum"
@@ -96,8 +134,8 @@ impl Op for Sum {
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match inputs[0] {
-            &[outer, rows, inner] if rows > 0 => Ok(vec![outer, inner]),
-            _ => Err("the input must be [outer, rows, inner]".into()),
+            &[outer, rows, inner] if outer * rows * inner > 0 => Ok(vec![outer, inner]),
+            _ => Err("the input must be [outer, rows, inner], none of them 0".into()),
         }
     }
 
@@ -121,13 +159,13 @@ impl Op for Sum {
             let start = (o * rows + k * chunk) * inner;
             let end = (o * rows + ((k + 1) * chunk).min(rows)) * inner;
             part.fill(0.0);
-            add_rows(&x[start..end], part);
+            widest(
+                #[inline(always)]
+                || add_rows(&x[start..end], part),
+            );
         });
         for (parts, y) in call.scratch.chunks(chunks * inner).zip(y.chunks_mut(inner)) {
-            for (i, y) in y.iter_mut().enumerate() {
-                let sum: f64 = (0..chunks).map(|k| f64::from(parts[k * inner + i])).sum();
-                *y = sum as f32;
-            }
+            merge_sums(parts, y);
         }
     }
 
@@ -151,6 +189,30 @@ impl Op for Sum {
 #[derive(Clone, Copy, Debug)]
 pub struct Moments;
 
+/// Mean and sum of squared deviations of each column of `x`, rows of `mean.len()` numbers.
+#[inline(always)]
+fn chunk_moments(x: &[f32], mean: &mut [f32], m2: &mut [f32]) {
+    let c = mean.len();
+    mean.fill(0.0);
+    m2.fill(0.0);
+    // Summed from the first row on: far from zero, a plain sum loses the digits that count.
+    let first = &x[..c];
+    for row in x.chunks_exact(c) {
+        for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {
+            *mean += x - first;
+        }
+    }
+    let count = (x.len() / c) as f32;
+    for (mean, first) in mean.iter_mut().zip(first) {
+        *mean = first + *mean / count;
+    }
+    for row in x.chunks_exact(c) {
+        for ((m2, x), mean) in m2.iter_mut().zip(row).zip(&*mean) {
+            *m2 += (x - mean) * (x - mean);
+        }
+    }
+}
+
 impl Op for Moments {
     fn name(&self) -> &'static str {
         "moments"
@@ -158,8 +220,8 @@ impl Op for Moments {
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match inputs[0] {
-            &[rows, c] if rows > 0 => Ok(vec![2, c]),
-            _ => Err("the input must be [rows, channels]".into()),
+            &[rows, c] if rows * c > 0 => Ok(vec![2, c]),
+            _ => Err("the input must be [rows, channels], none of them 0".into()),
         }
     }
 
@@ -187,37 +249,31 @@ impl Op for Moments {
         let chunk = chunk_rows(rows, c);
         call.scratch.par_chunks_mut(2 * c).zip(x.par_chunks(chunk * c)).for_each(|(part, x)| {
             let (mean, m2) = part.split_at_mut(c);
-            mean.fill(0.0);
-            m2.fill(0.0);
-            // Summed from the first row on: far from zero, a plain sum loses the digits that count.
-            let first = &x[..c];
-            for row in x.chunks_exact(c) {
-                for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {
-                    *mean += x - first;
-                }
-            }
-            let count = (x.len() / c) as f32;
-            for (mean, first) in mean.iter_mut().zip(first) {
-                *mean = first + *mean / count;
-            }
-            for row in x.chunks_exact(c) {
-                for ((m2, x), mean) in m2.iter_mut().zip(row).zip(&*mean) {
-                    *m2 += (x - mean) * (x - mean);
-                }
-            }
+            widest(
+                #[inline(always)]
+                || chunk_moments(x, mean, m2),
+            );
         });
-        let count = |k: usize| ((k + 1) * chunk).min(rows) - k * chunk;
-        for i in 0..c {
-            let parts = || call.scratch.chunks_exact(2 * c).enumerate();
-            let mean =
-                parts().map(|(k, p)| count(k) as f64 * f64::from(p[i])).sum::<f64>() / rows as f64;
-            let m2: f64 = parts()
-                .map(|(k, p)| {
-                    f64::from(p[c + i]) + count(k) as f64 * (f64::from(p[i]) - mean).powi(2)
-                })
-                .sum();
-            y[i] = mean as f32;
-            y[c + i] = (m2 / rows as f64) as f32;
+        let count = |k: usize| (((k + 1) * chunk).min(rows) - k * chunk) as f64;
+        let (means, vars) = y.split_at_mut(c);
+        let blocks = means.chunks_mut(LANES).zip(vars.chunks_mut(LANES)).enumerate();
+        for (block, (means, vars)) in blocks {
+            let start = LANES * block;
+            let (parts, all) = (&*call.scratch, rows as f64);
+            let (mean, m2) = widest(
+                #[inline(always)]
+                || {
+                    let sum = merge(parts, 2 * c, start, |k, _, mean| count(k) * mean);
+                    let mean = sum.map(|sum| sum / all);
+                    let within = merge(parts, 2 * c, c + start, |_, _, m2| m2);
+                    let between = merge(parts, 2 * c, start, |k, i, part| {
+                        count(k) * (part - mean[i]) * (part - mean[i])
+                    });
+                    (mean, from_fn::<f64, LANES, _>(|i| within[i] + between[i]))
+                },
+            );
+            means.iter_mut().zip(mean).for_each(|(y, mean)| *y = mean as f32);
+            vars.iter_mut().zip(m2).for_each(|(y, m2)| *y = (m2 / all) as f32);
         }
     }
 
@@ -270,8 +326,10 @@ impl Op for CenteredSums {
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match (inputs[0], inputs[1], inputs[2]) {
-            (&[rows, c], x, mean) if rows > 0 && x == [rows, c] && mean == [c] => Ok(vec![2, c]),
-            _ => Err("the inputs must be [rows, c], [rows, c] and [c]".into()),
+            (&[rows, c], x, mean) if rows * c > 0 && x == [rows, c] && mean == [c] => {
+                Ok(vec![2, c])
+            }
+            _ => Err("the inputs must be [rows, c], [rows, c] and [c], none of them empty".into()),
         }
     }
 
@@ -312,17 +370,20 @@ impl Op for CenteredSums {
         parts.zip(g.par_chunks(chunk)).zip(x.par_chunks(chunk)).for_each(|((part, g), x)| {
             part.fill(0.0);
             let (sum, product) = part.split_at_mut(c);
-            for (g, x) in g.chunks_exact(c).zip(x.chunks_exact(c)) {
-                for i in 0..c {
-                    sum[i] += g[i];
-                    product[i] += g[i] * (x[i] - mean[i]);
-                }
-            }
+            widest(
+                #[inline(always)]
+                || {
+                    for (g, x) in g.chunks_exact(c).zip(x.chunks_exact(c)) {
+                        let sums = sum.iter_mut().zip(product.iter_mut());
+                        for ((((sum, product), g), x), mean) in sums.zip(g).zip(x).zip(mean) {
+                            *sum += g;
+                            *product += g * (x - mean);
+                        }
+                    }
+                },
+            );
         });
-        for (i, y) in call.out[..2 * c].iter_mut().enumerate() {
-            let sum: f64 = call.scratch.chunks_exact(2 * c).map(|part| f64::from(part[i])).sum();
-            *y = sum as f32;
-        }
+        merge_sums(call.scratch, call.out);
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
@@ -362,7 +423,7 @@ impl Op for CenteredSums {
 }
 
 impl Tape {
-    /// The sum over `axes`, which disappear.
+    /// The sum over `axes`, which disappear; of no numbers, 0.
     ///
     /// # Errors
     /// [`crate::error::Error::Shape`] where `x` has not all of these axes.
@@ -370,7 +431,6 @@ impl Tape {
         let shape = self.shape(x).to_vec();
         let kept: Vec<usize> =
             (0..shape.len()).filter(|d| !axes.contains(d)).map(|d| shape[d]).collect();
-        let mut y = x;
         let mut sizes: Vec<(usize, bool)> =
             shape.iter().enumerate().map(|(d, &s)| (s, axes.contains(&d))).collect();
         if let Some(&axis) = axes.iter().find(|&&a| a >= shape.len()) {
@@ -380,7 +440,11 @@ impl Tape {
                 shapes: vec![shape],
             });
         }
+        if shape.contains(&0) {
+            return self.fill(&kept, 0.0);
+        }
         // One block of neighbouring axes at a time, from the last.
+        let mut y = x;
         while let Some(end) = sizes.iter().rposition(|&(_, summed)| summed) {
             let start = sizes[..end].iter().rposition(|&(_, summed)| !summed).map_or(0, |i| i + 1);
             let size = |part: &[(usize, bool)]| part.iter().map(|p| p.0).product::<usize>();

@@ -1,18 +1,20 @@
 //! How products are cut into tiles for a GPU: one lowering for the matrix product and for the three
 //! convolutions, which are products whose operands are addressed another way.
 //!
-//! There are two tilings (`shaders/lib/tile_*.wgsl`), both right everywhere: by registers, where
-//! each invocation loads what it needs straight from storage, and by workgroup memory, where a
-//! workgroup shares its loads. A processor that plays GPU wants the first, because it pays dearly
-//! for barriers; a GPU wants the second unless the product is too thin to share anything.
+//! There are three kinds of tile (`shaders/lib/tile_*.wgsl`): by registers, where each invocation
+//! loads what it needs straight from storage, by workgroup memory, where a workgroup shares its
+//! loads, and by subgroups, where a subgroup does. [`Tiling`] says which suits a product best.
 
 use minijinja::{Value, context};
 
-use crate::error::Result;
 use crate::tensor::DType;
 
 use super::kernel::padded_bytes;
-use super::{Arg, Caps, Dispatch, Lowered, fold_groups};
+use super::{Arg, Caps, Dispatch, Lowered, Variant, fold_groups};
+
+mod tiling;
+
+use tiling::{Kind, Tiling};
 
 /// Bytes that the partial sums of a split product may take.
 const PARTIAL_BYTES: usize = 16 << 20;
@@ -20,6 +22,9 @@ const PARTIAL_BYTES: usize = 16 << 20;
 /// Terms that one accumulator of a split product adds up at most, where the memory for partial sums
 /// allows: the rounding error of a plain sum grows with its length.
 const LONGEST_SUM: usize = 8192;
+
+/// The two inputs of an op and its output.
+pub(super) const OPERANDS: [Arg; 3] = [Arg::Input(0), Arg::Input(1), Arg::Output];
 
 /// What a row of an operand, its contiguous side, runs along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +59,16 @@ pub(super) enum RowsOfA {
 pub(super) struct Product {
     /// The kernel's name, which is its template's.
     pub(super) kernel: &'static str,
+    /// What stands behind `a`, `b` and `y`.
+    pub(super) bind: [Arg; 3],
     /// Rows, columns, and the length of the reduction within one tap.
     pub(super) size: [usize; 3],
     /// What the rows of `a` and `b` run along.
     pub(super) along: [Along; 2],
     /// How the rows of `a` are found.
     pub(super) rows_of_a: RowsOfA,
-    /// Products computed beside each other, along z.
+    /// Products computed beside each other, along z: remainders of pixels, or matrices that follow
+    /// each other.
     pub(super) layers: usize,
     /// Elements of one row of `a`.
     pub(super) a_len: usize,
@@ -70,124 +78,29 @@ pub(super) struct Product {
     pub(super) own: Value,
 }
 
-/// How one workgroup's part of a product is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tiling {
-    /// The template.
-    tile: &'static str,
-    /// Rows and columns of a workgroup's part.
-    size: [usize; 2],
-    /// How many of the reduction are taken at a time.
-    depth: usize,
-    /// Invocations.
-    lanes: usize,
-    /// Rows of one invocation's part.
-    rows: usize,
-    /// Columns of one invocation's part, in vectors.
-    cols: usize,
-    /// Distance between one invocation's blocks of 4 rows.
-    row_step: usize,
-    /// Distance between one invocation's vectors of columns.
-    col_step: usize,
-}
-
-impl Tiling {
-    /// Register tiles; neighbours lie beside each other along the columns.
-    const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
-        let (tile, size) = ("lib/tile_registers.wgsl", [rows, 4 * cols * lanes]);
-        Self { tile, size, depth: 4, lanes, rows, cols, row_step: 4, col_step: 4 * lanes }
-    }
-
-    /// Register tiles; neighbours lie below each other along the rows.
-    const fn down(lanes: usize, rows: usize, cols: usize) -> Self {
-        let (tile, size) = ("lib/tile_registers.wgsl", [rows * lanes, 4 * cols]);
-        Self { tile, size, depth: 4, lanes, rows, cols, row_step: 4 * lanes, col_step: 4 }
-    }
-
-    /// Tiles of `side` by `side` in workgroup memory, of which each invocation computes `rows` by
-    /// `rows`, and brings one 4 by 4 block of each operand.
-    const fn workgroup(side: usize, depth: usize, rows: usize) -> Self {
-        let lanes = (side / rows) * (side / rows);
-        assert!(lanes == (side / 4) * (depth / 4));
-        let (tile, step) = ("lib/tile_workgroup.wgsl", 4 * (side / rows));
-        let (size, cols) = ([side, side], rows / 4);
-        Self { tile, size, depth, lanes, rows, cols, row_step: step, col_step: step }
-    }
-
-    const fn in_registers(&self) -> bool {
-        self.depth == 4
-    }
-
-    /// Vectors of workgroup memory from one step of the reduction to the next: one more than it
-    /// holds, so that they start in different banks.
-    const fn pitch(&self) -> usize {
-        self.size[0] / 4 + 1
-    }
-
-    /// How many workgroups a product of `m` by `n` takes, down and across.
-    fn tiles(&self, m: usize, n: usize) -> [usize; 2] {
-        [m.div_ceil(self.size[0]), n.div_ceil(self.size[1])]
-    }
-
-    /// For a processor that plays GPU: every invocation of eight is a lane of its vectors, and a
-    /// load costs as much as nine multiply-adds, even where all lanes load the same (measured on
-    /// llvmpipe of Mesa 22.3). The least work by that measure wins; of equals, the larger tile.
-    fn for_software(m: usize, n: usize) -> Self {
-        const LOAD: usize = 9;
-        const TILINGS: [Tiling; 13] = [
-            Tiling::across(8, 16, 4),
-            Tiling::across(8, 16, 2),
-            Tiling::across(8, 16, 1),
-            Tiling::across(8, 8, 2),
-            Tiling::across(8, 8, 1),
-            Tiling::across(8, 4, 2),
-            Tiling::down(8, 16, 4),
-            Tiling::down(8, 16, 2),
-            Tiling::down(8, 16, 1),
-            Tiling::down(8, 8, 4),
-            Tiling::down(8, 8, 1),
-            Tiling::down(8, 4, 2),
-            Tiling::down(8, 4, 1),
-        ];
-        let cost = |t: &Self| {
-            let [tiles_m, tiles_n] = t.tiles(m, n);
-            tiles_m * tiles_n * (16 * t.rows * t.cols + LOAD * (4 * t.rows + 16 * t.cols))
-        };
-        TILINGS.into_iter().min_by_key(cost).expect("the list is not empty")
-    }
-
-    /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, beside
-    /// each other, and no sharing where the product is thinner than a tile could use.
-    fn for_hardware(m: usize, n: usize, layers: usize, caps: &Caps) -> Self {
-        const ENOUGH: usize = 128;
-        const LARGE: Tiling = Tiling::workgroup(64, 16, 8);
-        const SMALL: Tiling = Tiling::workgroup(32, 32, 4);
-        let bytes = |t: Self| 2 * t.depth * t.pitch() * 16;
-        if n <= 8 {
-            return Self::down(64, 4, n.div_ceil(4));
-        }
-        if m <= 8 || bytes(SMALL).max(bytes(LARGE)) > caps.workgroup_memory as usize {
-            return Self::across(64, if m <= 4 { 4 } else { 8 }, 1);
-        }
-        let [down, across] = LARGE.tiles(m, n);
-        if m > 32 && n > 32 && down * across * layers >= ENOUGH { LARGE } else { SMALL }
-    }
-}
-
 impl Product {
-    /// The dispatches that compute it.
-    pub(super) fn lower(&self, caps: &Caps) -> Lowered {
+    /// The dispatches of every tiling that may be the fastest, the one that should
+    /// be the fastest first.
+    pub(super) fn variants(&self, caps: &Caps) -> Vec<Variant> {
+        let tilings = self.tilings(caps);
+        if tilings.is_empty() {
+            return vec![Variant { name: "empty".into(), lowered: Lowered::default() }];
+        }
+        let variant = |t: &Tiling| Variant { name: t.name(), lowered: self.lower_as(t, caps) };
+        tilings.iter().map(variant).collect()
+    }
+
+    /// The tilings worth a try, the one that should be the fastest first; none for an empty product.
+    fn tilings(&self, caps: &Caps) -> Vec<Tiling> {
         let [m, n, k] = self.size;
         if m == 0 || n == 0 {
-            return Lowered::default();
+            return Vec::new();
         }
-        let tiling = if caps.software {
-            Tiling::for_software(m, n)
-        } else {
-            let layers = if self.may_split() { k / shortest_part(caps) } else { self.layers };
-            Tiling::for_hardware(m, n, layers, caps)
-        };
-        self.lower_as(&tiling, caps)
+        if caps.software {
+            return Tiling::for_software(m, n, self.along[0], caps);
+        }
+        let layers = if self.may_split() { k / shortest_part(caps) } else { self.layers };
+        Tiling::for_hardware(m, n, layers, caps)
     }
 
     /// Whether parts of its reduction may be computed beside each other.
@@ -198,7 +111,7 @@ impl Product {
     /// How many rows of an invocation's block surely share a tap: all, or 4, or 1.
     fn rows_of_a_tap(&self, tiling: &Tiling) -> usize {
         let spread = if tiling.row_step == 4 { tiling.rows } else { tiling.size[0] };
-        let all = if tiling.in_registers() { tiling.rows } else { 4 };
+        let all = if tiling.kind == Kind::Registers { tiling.rows } else { 4 };
         match self.rows_of_a {
             RowsOfA::Pixels { .. } if !self.a_len.is_multiple_of(4) => 1,
             RowsOfA::Pixels { .. } if !self.a_len.is_multiple_of(spread) => 4,
@@ -227,8 +140,8 @@ impl Product {
         // Where the tiles reach past the product, or their steps past the reduction.
         let past_m = !m.is_multiple_of(tiling.size[0]) || (x * y) as usize != tiles;
         let past_n = !n.is_multiple_of(tiling.size[1]);
-        let past_k =
-            !k.is_multiple_of(tiling.depth) || (!tiling.in_registers() && splits * chunk != k);
+        let past_k = !k.is_multiple_of(tiling.depth)
+            || (tiling.kind == Kind::Workgroup && splits * chunk != k);
         let matrix = self.rows_of_a == RowsOfA::Matrix;
         let pixels = matches!(self.rows_of_a, RowsOfA::Pixels { .. });
         let (a_along, a_rows, a_none, a_over) = match self.along[0] {
@@ -245,7 +158,7 @@ impl Product {
         };
         let slice = (m * n).next_multiple_of(4);
         let context = context! {
-            tile => tiling.tile,
+            tile => tiling.kind.template(),
             m,
             n,
             k,
@@ -266,6 +179,7 @@ impl Product {
             y_vec => n.is_multiple_of(4),
             taps,
             flat,
+            planes => matrix && self.layers > 1,
             unit => self.rows_of_a_tap(tiling),
             lanes => tiling.lanes,
             rows => tiling.rows,
@@ -284,12 +198,13 @@ impl Product {
             slice,
             ..self.own.clone()
         };
-        let y = if splits > 1 { Arg::Scratch(0) } else { Arg::Output };
+        let [a, b, y] = self.bind;
+        let y = if splits > 1 { Arg::Scratch(0) } else { y };
         let mut lowered = Lowered::default();
         lowered.dispatches.push(Dispatch {
             kernel: self.kernel,
             context,
-            bind: vec![("a", Arg::Input(0)), ("b", Arg::Input(1)), ("y", y)],
+            bind: vec![("a", a), ("b", b), ("y", y)],
             groups,
             flops: self.flops,
         });
@@ -328,15 +243,11 @@ fn parts(tiles: usize, len: usize, k: usize, caps: &Caps) -> usize {
 }
 
 /// The matrix product of sizes `m`, `n`, `k`; the flags say which operands are stored transposed.
-pub(super) fn matmul(
-    sizes: [usize; 3],
-    transpose_a: bool,
-    transpose_b: bool,
-    caps: &Caps,
-) -> Result<Lowered> {
+pub(super) fn matmul(sizes: [usize; 3], transpose_a: bool, transpose_b: bool) -> Product {
     let [m, n, k] = sizes;
-    let product = Product {
+    Product {
         kernel: "matmul",
+        bind: OPERANDS,
         size: sizes,
         along: [
             if transpose_a { Along::Product } else { Along::Reduction },
@@ -347,14 +258,14 @@ pub(super) fn matmul(
         a_len: if transpose_a { m } else { k },
         flops: 2 * (m * n * k) as u64,
         own: context! {},
-    };
-    Ok(product.lower(caps))
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use naga::back::{hlsl, msl, spv};
@@ -362,10 +273,12 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Devices that take every path: either tiling, grids that must be folded, no workgroup memory.
-    pub(crate) fn devices() -> [Caps; 4] {
+    /// Devices that take every path: all kinds of tile, grids that must be folded, no workgroup
+    /// memory.
+    pub(crate) fn devices() -> [Caps; 6] {
         let gpu = Caps {
             workgroup_memory: 16384,
+            max_binding: 1 << 27,
             groups_per_dimension: 65535,
             software: false,
             subgroup: None,
@@ -373,14 +286,24 @@ pub(super) mod tests {
         [
             gpu.clone(),
             Caps { software: true, ..gpu.clone() },
-            Caps { groups_per_dimension: 12, ..gpu.clone() },
+            Caps { software: true, subgroup: Some(8), ..gpu.clone() },
+            Caps { software: true, subgroup: Some(4), ..gpu.clone() },
+            Caps { groups_per_dimension: 40, ..gpu.clone() },
             Caps { workgroup_memory: 0, ..gpu },
         ]
     }
 
-    /// Renders every dispatch, and has naga validate it for a device without any extra and write it
+    /// Renders every dispatch of every variant, and has naga validate it for the device and write it
     /// in the language of each back end.
-    pub(crate) fn compile(lowered: &Lowered, caps: &Caps) {
+    pub(crate) fn compile(variants: &[Variant], caps: &Caps) {
+        let names: BTreeSet<_> = variants.iter().map(|variant| &variant.name).collect();
+        assert_eq!(names.len(), variants.len(), "two variants have one name");
+        for variant in variants {
+            compile_one(&variant.lowered, caps);
+        }
+    }
+
+    fn compile_one(lowered: &Lowered, caps: &Caps) {
         let mut templates = minijinja::Environment::new();
         templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
         let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
@@ -390,14 +313,21 @@ pub(super) mod tests {
             let source = template.render(d.context.clone()).unwrap();
             let module = naga::front::wgsl::parse_str(&source)
                 .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
-            let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            let mut capabilities = Capabilities::empty();
+            capabilities.set(Capabilities::SUBGROUP, caps.subgroup.is_some());
+            let info = Validator::new(ValidationFlags::all(), capabilities)
                 .validate(&module)
                 .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
 
-            spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
-            let options = msl::Options { fake_missing_bindings: true, ..Default::default() };
+            let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+            spv::write_vec(&module, &info, &options, None).unwrap();
+            let lang_version = (2, 4);
+            let options =
+                msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
             msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap();
-            let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+            let shader_model = hlsl::ShaderModel::V6_0;
+            let options =
+                hlsl::Options { fake_missing_bindings: true, shader_model, ..Default::default() };
             let pipeline = hlsl::PipelineOptions::default();
             hlsl::Writer::new(&mut String::new(), &options, &pipeline)
                 .write(&module, &info, None)
@@ -416,7 +346,7 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 64, 64], [130, 70, 33], [3, 1, 5], [1, 200, 7], [64, 1, 8192]] {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 for caps in devices() {
-                    compile(&matmul([m, n, k], ta, tb, &caps).unwrap(), &caps);
+                    compile(&matmul([m, n, k], ta, tb).variants(&caps), &caps);
                 }
             }
         }
@@ -433,7 +363,7 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 1, 8192], [48, 64, 131_072], [48, 64, 131_071], [4096, 512, 20_000]]
         {
             for caps in devices() {
-                let lowered = matmul([m, n, k], true, false, &caps).unwrap();
+                let lowered = Variant::first(matmul([m, n, k], true, false).variants(&caps));
                 let (chunk, splits) = (variable(&lowered, "chunk"), variable(&lowered, "splits"));
                 assert!(
                     (splits - 1) * chunk < k && k <= splits * chunk,
@@ -454,7 +384,7 @@ pub(super) mod tests {
     fn tiles_cover_the_product() {
         for [m, n] in [[1, 1], [16, 8192], [8192, 3], [65, 63], [1000, 12], [4096, 512]] {
             for caps in devices() {
-                let lowered = matmul([m, n, 64], false, false, &caps).unwrap();
+                let lowered = Variant::first(matmul([m, n, 64], false, false).variants(&caps));
                 let of = |name| variable(&lowered, name);
                 assert!(of("tiles_m") * of("tile_m") >= m && of("tiles_n") * of("tile_n") >= n);
                 let [x, y, _] = lowered.dispatches[0].groups;
@@ -465,6 +395,10 @@ pub(super) mod tests {
 
     #[test]
     fn an_empty_product_dispatches_nothing() {
-        assert!(matmul([0, 4, 4], false, false, &devices()[0]).unwrap().dispatches.is_empty());
+        assert!(
+            Variant::first(matmul([0, 4, 4], false, false).variants(&devices()[0]))
+                .dispatches
+                .is_empty()
+        );
     }
 }

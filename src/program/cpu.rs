@@ -6,18 +6,21 @@ use rayon::prelude::*;
 
 use crate::device::{BufferKind, CpuBuffer};
 use crate::ops::{Call, Class, Slice};
+use crate::tensor::DType;
 
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Plan, Step};
 
-/// Numbers that a fused kernel takes through all its ops at a time: 4 KiB an operand, so that all
-/// of them stay in the first-level cache.
+/// Numbers that a fused kernel takes through all its ops at a time: 4 KiB a row, so that all of them
+/// stay in the first-level cache.
 const BLOCK: usize = 1024;
 
 /// A plan with its memory.
 #[derive(Debug)]
 pub(super) struct CpuProgram {
     plan: Plan,
+    /// Of each step that is a fused kernel, its rows.
+    rows: Vec<Rows>,
     /// All buffers; those of states are empty but while the program runs.
     buffers: Vec<CpuBuffer>,
     scratch: CpuBuffer,
@@ -31,7 +34,12 @@ impl CpuProgram {
         });
         let buffers = buffers.collect();
         let scratch = CpuBuffer::new(4 * plan.scratch as u64);
-        Self { plan, buffers, scratch }
+        let rows = plan.steps.iter().map(|step| match step {
+            Step::Fused(fused) => Rows::of(fused),
+            Step::Kernel { .. } | Step::Copy { .. } => Rows::default(),
+        });
+        let rows = rows.collect();
+        Self { plan, rows, buffers, scratch }
     }
 
     /// Runs once and returns the fetches' bytes.
@@ -84,7 +92,7 @@ impl CpuProgram {
 
     fn step(&mut self, i: usize) {
         match &self.plan.steps[i] {
-            Step::Fused(fused) => run_fused(fused, &mut self.buffers),
+            Step::Fused(fused) => run_fused(fused, &self.rows[i], &mut self.buffers),
             Step::Kernel { op, site, inputs, output, .. } => {
                 let mut target = std::mem::take(&mut self.buffers[output.buffer]);
                 let inputs: Vec<Slice<'_>> = inputs
@@ -93,9 +101,7 @@ impl CpuProgram {
                     .collect();
                 let scratch = op.twin_scratch(site, rayon::current_num_threads());
                 let (out, out_u32) = match output.dtype {
-                    crate::tensor::DType::U32 => {
-                        (&mut [][..], &mut target.u32s_mut()[..output.len])
-                    }
+                    DType::U32 => (&mut [][..], &mut target.u32s_mut()[..output.len]),
                     _ => (&mut target.f32s_mut()[..output.len], &mut [][..]),
                 };
                 let scratch = &mut self.scratch.f32s_mut()[..scratch];
@@ -114,13 +120,53 @@ impl CpuProgram {
     }
 }
 
+/// Where the operands of a fused kernel lie while a block goes through it: in rows of [`BLOCK`]
+/// numbers, or where they are.
+#[derive(Debug, Default)]
+struct Rows {
+    /// The row that an input is laid out in; none where its numbers lie in the outputs' order.
+    loads: Vec<Option<usize>>,
+    /// The row of each call's result, free for another once the last call that reads it is done.
+    calls: Vec<usize>,
+    count: usize,
+}
+
+impl Rows {
+    fn of(fused: &Fused) -> Self {
+        let mut rows = Self::default();
+        for load in &fused.loads {
+            let in_place = load.access == Access::Full && load.place.dtype == DType::F32;
+            rows.loads.push((!in_place).then_some(rows.count));
+            rows.count += usize::from(!in_place);
+        }
+        let last_read = |call: usize| {
+            let reads = |operands: &[Operand]| {
+                operands.iter().any(|o| matches!(o, Operand::Call(c) if *c == call))
+            };
+            let stored = fused.stores.iter().any(|&(c, _)| c == call);
+            let last = fused.calls.iter().rposition(|(_, operands)| reads(operands));
+            if stored { fused.calls.len() } else { last.unwrap_or(call) }
+        };
+        let mut free: Vec<usize> = Vec::new();
+        for call in 0..fused.calls.len() {
+            let row = free.pop().unwrap_or_else(|| {
+                rows.count += 1;
+                rows.count - 1
+            });
+            rows.calls.push(row);
+            free.extend((0..=call).filter(|&c| last_read(c) == call).map(|c| rows.calls[c]));
+        }
+        rows
+    }
+}
+
 /// One stretch of a fused kernel's outputs.
 struct Task<'a> {
     start: usize,
     outs: Vec<&'a mut [f32]>,
 }
 
-fn run_fused(fused: &Fused, buffers: &mut [CpuBuffer]) {
+fn run_fused(fused: &Fused, rows: &Rows, buffers: &mut [CpuBuffer]) {
     let mut targets: Vec<CpuBuffer> =
         fused.stores.iter().map(|&(_, b)| std::mem::take(&mut buffers[b])).collect();
     // Blocks hold whole periods of the cyclic inputs, so that those are laid out once a task.
@@ -143,7 +189,7 @@ fn run_fused(fused: &Fused, buffers: &mut [CpuBuffer]) {
         }
     }
     let shared: &[CpuBuffer] = buffers;
-    let run = |task: Task<'_>| run_task(fused, shared, task, block);
+    let run = |task: Task<'_>| run_task(fused, rows, shared, task, block);
     if tasks.len() == 1 {
         tasks.into_iter().for_each(run);
     } else {
@@ -154,49 +200,62 @@ fn run_fused(fused: &Fused, buffers: &mut [CpuBuffer]) {
     }
 }
 
-fn run_task(fused: &Fused, buffers: &[CpuBuffer], mut task: Task<'_>, block: usize) {
+fn run_task(fused: &Fused, rows: &Rows, buffers: &[CpuBuffer], mut task: Task<'_>, block: usize) {
     let len = task.outs.first().map_or(0, |o| o.len());
-    // One row of `block` numbers for each load, then one for each call.
-    let rows = fused.loads.len() + fused.calls.len();
-    let mut registers = vec![0.0_f32; rows * block];
+    let mut memory = vec![0.0_f32; rows.count * block];
+    let mut registers: Vec<&mut [f32]> = memory.chunks_exact_mut(block).collect();
     for from in (0..len).step_by(block) {
         let n = block.min(len - from);
-        for (i, load) in fused.loads.iter().enumerate() {
+        for (load, row) in fused.loads.iter().zip(&rows.loads) {
             let steady = match load.access {
                 Access::Scalar => true,
                 Access::Cyclic(period) => block.is_multiple_of(period),
                 Access::Full | Access::Strided(_) => false,
             };
-            if from == 0 || !steady {
-                let row = &mut registers[i * block..][..if steady { block } else { n }];
-                let own = fused.stores.iter().position(|&(_, b)| b == load.place.buffer);
-                match own {
-                    // This input's buffer is also an output's: what is stored below was not yet.
-                    Some(o) => row.copy_from_slice(&task.outs[o][from..from + n]),
-                    None => fill(load, buffers, task.start + from, row),
-                }
+            if let (Some(row), true) = (*row, from == 0 || !steady) {
+                let row = &mut registers[row][..if steady { block } else { n }];
+                fill(load, buffers, task.start + from, row);
             }
         }
-        for (c, (op, operands)) in fused.calls.iter().enumerate() {
+        for ((op, operands), &row) in fused.calls.iter().zip(&rows.calls) {
             let Class::Elementwise(op) = op.class() else {
                 unreachable!("only elementwise ops are fused")
             };
-            let (done, rest) = registers.split_at_mut((fused.loads.len() + c) * block);
-            let row = |o: &Operand| match *o {
-                Operand::Load(i) => &done[i * block..][..n],
-                Operand::Call(i) => &done[(fused.loads.len() + i) * block..][..n],
-            };
+            let y = std::mem::take(&mut registers[row]);
             // No op has more than four inputs.
             let mut inputs: [&[f32]; 4] = [&[]; 4];
             for (input, operand) in inputs.iter_mut().zip(operands) {
-                *input = row(operand);
+                *input = match *operand {
+                    Operand::Call(c) => &registers[rows.calls[c]][..n],
+                    Operand::Load(l) => match rows.loads[l] {
+                        Some(row) => &registers[row][..n],
+                        None => in_place(fused, &fused.loads[l], buffers, &task, from, n),
+                    },
+                };
             }
-            op.apply(&inputs[..operands.len()], &mut rest[..n]);
+            op.apply(&inputs[..operands.len()], &mut y[..n]);
+            registers[row] = y;
         }
         for (&(call, _), out) in fused.stores.iter().zip(&mut task.outs) {
-            let row = &registers[(fused.loads.len() + call) * block..][..n];
-            out[from..from + n].copy_from_slice(row);
+            out[from..from + n].copy_from_slice(&registers[rows.calls[call]][..n]);
         }
+    }
+}
+
+/// The `n` numbers from `from` on of a task's stretch of an input that lies in the outputs' order.
+fn in_place<'a>(
+    fused: &Fused,
+    load: &Load,
+    buffers: &'a [CpuBuffer],
+    task: &'a Task<'_>,
+    from: usize,
+    n: usize,
+) -> &'a [f32] {
+    let place = load.place;
+    match fused.stores.iter().position(|&(_, buffer)| buffer == place.buffer) {
+        // This input's buffer is also an output's, where nothing of this block is stored yet.
+        Some(o) => &task.outs[o][from..from + n],
+        None => &buffers[place.buffer].f32s()[place.offset + task.start + from..][..n],
     }
 }
 
@@ -204,7 +263,6 @@ fn run_task(fused: &Fused, buffers: &[CpuBuffer], mut task: Task<'_>, block: usi
 fn fill(load: &Load, buffers: &[CpuBuffer], start: usize, row: &mut [f32]) {
     let place = load.place;
     match (buffers[place.buffer].slice(place.offset, place.len, place.dtype), &load.access) {
-        (Slice::F32(x), Access::Full) => row.copy_from_slice(&x[start..start + row.len()]),
         (Slice::F32(x), Access::Scalar) => row.fill(x[0]),
         (Slice::F32(x), Access::Cyclic(period)) => {
             let mut at = start % period;
@@ -220,6 +278,10 @@ fn fill(load: &Load, buffers: &[CpuBuffer], start: usize, row: &mut [f32]) {
             for (i, y) in row.iter_mut().enumerate() {
                 *y = x[access.index(start + i)];
             }
+        }
+        (Slice::U8(x), Access::Full) => {
+            let x = &x[start..start + row.len()];
+            row.iter_mut().zip(x).for_each(|(y, &x)| *y = f32::from(x));
         }
         (Slice::U8(x), access) => {
             for (i, y) in row.iter_mut().enumerate() {

@@ -13,19 +13,32 @@ use crate::tensor::DType;
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Plan, Step};
 
-/// The shape behind each dispatch of a plan's [`script`], in the same order.
-pub(super) fn shapes(plan: &Plan) -> Vec<String> {
-    let mut shapes = Vec::new();
+/// Where a dispatch comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// The shape of its op's result; of fused ops, the number of elements.
+    pub(super) shape: String,
+    /// The op's variant, where there is a choice.
+    pub(super) variant: String,
+}
+
+/// Where the dispatches of a plan's [`script`] come from, in the same order.
+pub(super) fn origins(plan: &Plan) -> Vec<Origin> {
+    let mut origins = Vec::new();
     for step in &plan.steps {
         match step {
-            Step::Fused(fused) => shapes.push(fused.len.to_string()),
+            Step::Fused(fused) => {
+                origins.push(Origin { shape: fused.len.to_string(), variant: String::new() });
+            }
             Step::Copy { .. } => {}
-            Step::Kernel { site, lowered, .. } => {
-                shapes.extend(lowered.dispatches.iter().map(|_| format!("{:?}", site.shape)));
+            Step::Kernel { site, variant, lowered, .. } => {
+                let origin =
+                    Origin { shape: format!("{:?}", site.shape), variant: variant.clone() };
+                origins.extend(lowered.dispatches.iter().map(|_| origin.clone()));
             }
         }
     }
-    shapes
+    origins
 }
 
 /// The script of a plan.

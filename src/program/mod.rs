@@ -15,12 +15,15 @@ use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 mod access;
+mod choices;
 mod cpu;
 mod gpu;
 mod plan;
 mod report;
+pub mod tune;
 mod units;
 
+pub use choices::{Choices, key};
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};
@@ -32,11 +35,13 @@ pub struct Options {
     pub fuse: bool,
     /// The most device memory that the program and its state may take, in bytes.
     pub memory_limit: Option<u64>,
+    /// On a GPU: which variant each kernel runs, as [`tune::tune`] found it. Without, the default.
+    pub choices: Choices,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fuse: true, memory_limit: None }
+        Self { fuse: true, memory_limit: None, choices: Choices::default() }
     }
 }
 
@@ -66,8 +71,8 @@ enum Exec {
     Gpu {
         program: Box<GpuProgram>,
         tickets: VecDeque<(u64, crate::device::gpu::Ticket)>,
-        /// The shape behind each dispatch, for profiles.
-        shapes: Vec<String>,
+        /// The shape and the variant behind each dispatch, for profiles.
+        origins: Vec<gpu::Origin>,
     },
 }
 
@@ -86,14 +91,14 @@ pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<Memo
 fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
     let target = match device {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
-        Device::Gpu(gpu) => Target::Gpu(caps(gpu)),
+        Device::Gpu(gpu) => Target::Gpu(caps(gpu), &options.choices),
     };
     let plan = plan_for(tape, options, &target)?;
     check_fits(&plan, device, options)?;
     Ok(plan)
 }
 
-fn plan_for(tape: &Tape, options: &Options, target: &Target) -> Result<Plan> {
+fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>) -> Result<Plan> {
     let plan = |in_place| Plan::new(tape, &units::Units::of(tape, options.fuse, in_place), target);
     let first = plan(true)?;
     // Fusion counts on states being updated in place; where one cannot be, a kernel may bind more
@@ -107,7 +112,7 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target) -> Result<Plan> {
 /// # Errors
 /// [`Error::Shader`] where a template is wrong.
 pub fn kernels(tape: &Tape, caps: &Caps, options: &Options) -> Result<Vec<(String, String)>> {
-    let plan = plan_for(tape, options, &Target::Gpu(caps.clone()))?;
+    let plan = plan_for(tape, options, &Target::Gpu(caps.clone(), &options.choices))?;
     let steps = gpu::script(&plan, caps)?.steps;
     let dispatches = steps.into_iter().filter_map(|step| match step {
         ScriptStep::Dispatch { kernel, context, .. } => Some((kernel, context)),
@@ -160,10 +165,10 @@ impl Program {
             Device::Cpu => Exec::Cpu { program: cpu::CpuProgram::new(plan), done: VecDeque::new() },
             Device::Gpu(gpu) => {
                 let script = gpu::script(&plan, &caps(gpu))?;
-                let shapes = gpu::shapes(&plan);
+                let origins = gpu::origins(&plan);
                 let threads = rayon::current_num_threads();
                 let program = GpuProgram::new(gpu, script, &state.gpu_buffers(), threads)?;
-                Exec::Gpu { program: Box::new(program), tickets: VecDeque::new(), shapes }
+                Exec::Gpu { program: Box::new(program), tickets: VecDeque::new(), origins }
             }
         };
         Ok(Self { exec, feeds, fetches, report, runs: 0 })
@@ -234,7 +239,9 @@ impl Program {
         self.take(ticket)
     }
 
-    /// Runs `repeats` times and returns the time that each step took, the least of all runs.
+    /// Runs `repeats` times and returns the time that each step took: on the CPU, where a step is
+    /// timed within a whole run, the mean, so that all of them add up to a run; on a GPU, where each
+    /// is timed alone, the median.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -249,23 +256,25 @@ impl Program {
         match &mut self.exec {
             Exec::Cpu { program, .. } => {
                 let mut times = report::step_times(program.plan());
-                for _ in 0..repeats.max(1) {
+                let repeats = repeats.max(1);
+                for _ in 0..repeats {
                     let seconds = program.profile(&mut state.cpu_buffers());
                     for (time, s) in times.iter_mut().zip(seconds) {
-                        time.seconds = time.seconds.min(s);
+                        time.seconds += s / repeats as f64;
                     }
                 }
                 Ok(times)
             }
-            Exec::Gpu { program, shapes, .. } => {
+            Exec::Gpu { program, origins, .. } => {
                 let timings = program.profile(&data, repeats)?;
-                let times = timings.into_iter().zip(shapes).map(|(t, shape)| StepTime {
+                let times = timings.into_iter().zip(origins).map(|(t, origin)| StepTime {
                     label: match t.kernel {
                         "elementwise" => t.label,
                         kernel if kernel == t.label => t.label,
                         kernel => format!("{} ({kernel})", t.label),
                     },
-                    shape: shape.clone(),
+                    shape: origin.shape.clone(),
+                    variant: origin.variant.clone(),
                     seconds: t.seconds,
                     flops: t.flops,
                     bytes: t.bytes,
@@ -301,6 +310,7 @@ fn caps(gpu: &Gpu) -> Caps {
     let limits = gpu.caps();
     Caps {
         workgroup_memory: limits.workgroup_memory,
+        max_binding: limits.max_binding,
         groups_per_dimension: limits.groups_per_dimension,
         software: limits.software,
         subgroup: limits.subgroup,

@@ -15,15 +15,16 @@ use crate::tape::Tape;
 use crate::tensor::DType;
 
 use super::access::Access;
+use super::choices::{Choices, key};
 use super::units::{Unit, Units};
 
 /// For which kind of device a plan is made.
 #[derive(Clone, Debug)]
-pub(super) enum Target {
+pub(super) enum Target<'a> {
     /// The CPU with this many threads.
     Cpu { threads: usize },
-    /// A GPU that can do this.
-    Gpu(Caps),
+    /// A GPU that can do this, and the variants that its kernels run.
+    Gpu(Caps, &'a Choices),
 }
 
 /// Where a step finds a tensor.
@@ -75,6 +76,8 @@ pub(super) enum Step {
         site: Site,
         inputs: Vec<Place>,
         output: Place,
+        /// On a GPU: the variant's name, where there is a choice.
+        variant: String,
         /// On a GPU: the dispatches.
         lowered: Lowered,
         /// On a GPU: the buffers behind [`Lowered::scratch`].
@@ -124,7 +127,7 @@ struct Value {
 struct Planner<'a> {
     tape: &'a Tape,
     units: &'a Units,
-    target: &'a Target,
+    target: &'a Target<'a>,
     /// For each root, the units that read it.
     readers: HashMap<usize, Vec<usize>>,
     /// For each root, the unit that computes it.
@@ -140,7 +143,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where an op cannot be lowered for the GPU.
-    pub(super) fn new(tape: &Tape, units: &Units, target: &Target) -> Result<Self> {
+    pub(super) fn new(tape: &Tape, units: &Units, target: &Target<'_>) -> Result<Self> {
         let mut planner = Planner {
             tape,
             units,
@@ -432,12 +435,13 @@ impl Planner<'_> {
         let op = self.tape.nodes()[node].op.clone();
         let mut inputs: Vec<Place> = site.inputs.iter().map(|&v| self.place(v)).collect();
         let output = self.place(var);
-        let mut lowered = Lowered::default();
+        let (mut variant, mut lowered) = (String::new(), Lowered::default());
         let mut buffers = Vec::new();
         match self.target {
             Target::Cpu { threads } => *scratch = op.twin_scratch(&site, *threads).max(*scratch),
-            Target::Gpu(caps) => {
-                lowered = op.lower(&site, caps)?;
+            Target::Gpu(caps, choices) => {
+                let variants = op.variants(&site, caps)?;
+                (variant, lowered) = choices.pick(&key(&*op, &site), variants);
                 for input in inputs.iter_mut().filter(|i| i.offset != 0) {
                     // A binding starts at its buffer's start.
                     let bytes = padded_bytes(input.len, input.dtype);
@@ -451,7 +455,7 @@ impl Planner<'_> {
                 }
             }
         }
-        Ok(Step::Kernel { op, site, inputs, output, lowered, scratch: buffers })
+        Ok(Step::Kernel { op, site, inputs, output, variant, lowered, scratch: buffers })
     }
 
     /// Finds a buffer for every value: the largest first, each in the first slot that is free for

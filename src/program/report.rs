@@ -84,6 +84,8 @@ pub struct StepTime {
     pub label: String,
     /// The shape of its result; of fused ops, the number of elements.
     pub shape: String,
+    /// On a GPU: the variant of its kernel, where there is a choice; else empty.
+    pub variant: String,
     /// Seconds.
     pub seconds: f64,
     /// Floating-point operations.
@@ -105,7 +107,8 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
             StepTime {
                 label: names.join("+"),
                 shape: format!("{}", fused.len),
-                seconds: f64::INFINITY,
+                variant: String::new(),
+                seconds: 0.0,
                 flops: (fused.len * fused.calls.len()) as u64,
                 bytes: bytes(&loads) + (4 * fused.len * fused.stores.len()) as u64,
             }
@@ -113,14 +116,16 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
         Step::Kernel { op, site, inputs, output, .. } => StepTime {
             label: op.name().into(),
             shape: format!("{:?}", site.shape),
-            seconds: f64::INFINITY,
+            variant: String::new(),
+            seconds: 0.0,
             flops: op.flops(site),
             bytes: bytes(inputs) + bytes(&[*output]),
         },
         Step::Copy { from, .. } => StepTime {
             label: "copy".into(),
             shape: format!("{}", from.len),
-            seconds: f64::INFINITY,
+            variant: String::new(),
+            seconds: 0.0,
             flops: 0,
             bytes: 2 * bytes(&[*from]),
         },

@@ -52,8 +52,6 @@ pub fn save(
     files::write_atomic(path, |out| write(out, tensors, metadata))
 }
 
-/// The header is written here, not by the crate, which keeps the metadata in a hash map: its order
-/// would change from run to run.
 fn write(
     out: &mut dyn Write,
     tensors: &BTreeMap<String, Tensor>,
@@ -63,16 +61,43 @@ fn write(
     let mut strings: BTreeMap<&str, &str> =
         metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     strings.insert(VERSION_KEY, &version);
-    let mut header = BTreeMap::from([("__metadata__", Entry::Metadata(strings))]);
+    let tensors = tensors.iter().map(|(name, tensor)| Raw {
+        name: name.clone(),
+        dtype: dtype(tensor),
+        shape: tensor.shape().to_vec(),
+        bytes: little_endian(tensor),
+    });
+    write_raw(out, &tensors.collect::<Vec<_>>(), &strings)
+}
+
+/// A tensor of a safetensors file.
+#[derive(Debug)]
+pub(crate) struct Raw<'a> {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    /// Its elements, little-endian.
+    pub(crate) bytes: Cow<'a, [u8]>,
+}
+
+/// Writes a safetensors file.
+///
+/// The header is written here, not by the crate, which keeps the metadata in a hash map: its order
+/// would change from run to run.
+pub(crate) fn write_raw(
+    out: &mut dyn Write,
+    tensors: &[Raw<'_>],
+    metadata: &BTreeMap<&str, &str>,
+) -> io::Result<()> {
+    let mut header = BTreeMap::from([("__metadata__", Entry::Metadata(metadata.clone()))]);
 
     // Wider elements first, so that every tensor is aligned; among equals by name.
-    let mut order: Vec<(&String, &Tensor)> = tensors.iter().collect();
-    order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size()));
+    let mut order: Vec<&Raw<'_>> = tensors.iter().collect();
+    order.sort_by_key(|tensor| (std::cmp::Reverse(tensor.dtype.bitsize()), &tensor.name));
     let mut offset = 0;
-    for (name, tensor) in &order {
-        let end = offset + tensor.bytes().len();
-        let shape = tensor.shape().to_vec();
-        let info = TensorInfo { dtype: dtype(tensor), shape, data_offsets: (offset, end) };
+    for Raw { name, dtype, shape, bytes } in &order {
+        let end = offset + bytes.len();
+        let info = TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (offset, end) };
         header.insert(name, Entry::Tensor(info));
         offset = end;
     }
@@ -81,10 +106,7 @@ fn write(
 
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    for (_, tensor) in order {
-        out.write_all(&little_endian(tensor))?;
-    }
-    Ok(())
+    order.iter().try_for_each(|tensor| out.write_all(&tensor.bytes))
 }
 
 fn dtype(tensor: &Tensor) -> Dtype {
@@ -95,7 +117,7 @@ fn dtype(tensor: &Tensor) -> Dtype {
     }
 }
 
-fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
+pub(crate) fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         return Cow::Borrowed(tensor.bytes());
     }

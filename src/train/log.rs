@@ -53,6 +53,9 @@ pub struct LogLine {
     /// was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sample_diversity: Option<f32>,
+    /// The part of the time since the last report in which training waited for pictures.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<f32>,
     /// Device memory in use, where it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memory_bytes: Option<u64>,
@@ -91,6 +94,7 @@ impl Default for LogLine {
             grad_norm_d: f32::NAN,
             grad_norm_g: f32::NAN,
             sample_diversity: None,
+            waiting: None,
             memory_bytes: None,
         }
     }
@@ -165,6 +169,7 @@ mod tests {
             grad_norm_d: 3.0,
             grad_norm_g: 1e-9,
             sample_diversity: Some(0.9),
+            waiting: Some(0.25),
             memory_bytes: Some(1 << 33),
         }
     }

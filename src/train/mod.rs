@@ -12,6 +12,7 @@ pub mod run;
 pub mod session;
 pub mod step;
 pub mod trainer;
+pub mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use folder::Folder;

@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
 use crate::models::dcgan::Size;
-use crate::nn::{Param, Sequential};
-use crate::tensor::{DType, Tensor};
+use crate::nn::{Layout, Param, Sequential};
+use crate::program::Choices;
+use crate::tensor::{DType, Data, Tensor};
 
 use super::checkpoint;
 use super::step::{self, AVERAGE, averaged};
-use super::trainer::{Recipe, Trainer};
+use super::trainer::{Recipe, Trainer, in_files};
 
 /// Metadata keys.
 const MODEL: &str = "dcgan.model";
@@ -22,6 +24,10 @@ const STEP: &str = "dcgan.step";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
+const KERNELS: &str = "dcgan.kernels";
+
+/// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
+pub const PICTURES: &str = "dcgan.pictures";
 
 /// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
@@ -36,6 +42,11 @@ pub struct ModelFile {
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// How pictures are made fit for its networks: as they were for training, or, where the file
+    /// does not say, by the usual crop and filter.
+    pub prepare: Prepare,
+    /// The variants that its kernels ran; none where the file does not say.
+    pub choices: Choices,
     /// The tensors, as files hold them.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -71,19 +82,11 @@ impl ModelFile {
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
             let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
             let networks = recipe.model.networks().map_err(none)?;
-            // Files of older versions describe their networks by the recipe alone.
-            if let Some(text) = file.metadata.get(MODEL) {
-                let described: Networks = serde_json::from_str(text).map_err(|_| damaged(MODEL))?;
-                if described != networks {
-                    let what = format!(
-                        "is damaged: it describes networks of {}, which its recipe for {} does not \
-                         make",
-                        described.size, networks.size
-                    );
-                    return Err(fail(what));
-                }
-            }
             (networks, Some(recipe), step, seconds, params)
+        };
+        let choices = match file.metadata.get(KERNELS) {
+            Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
+            None => Choices::default(),
         };
         for param in params {
             let wanted = param.layout.file_shape(&param.shape);
@@ -100,8 +103,29 @@ impl ModelFile {
                 return Err(fail(format!("is damaged: {} is no tensor of floats", param.name)));
             }
         }
+        // Files of older versions describe their networks by the recipe alone.
+        if let Some(text) = file.metadata.get(MODEL) {
+            let described: Networks = serde_json::from_str(text).map_err(|_| damaged(MODEL))?;
+            if described != networks {
+                let what = format!(
+                    "is damaged: it describes networks of {}, which its recipe for {} does not make",
+                    described.size, networks.size
+                );
+                return Err(fail(what));
+            }
+        }
+        let Size { height, width } = networks.size;
+        let usual = Prepare { height, width, channels: networks.channels, ..Prepare::default() };
+        let prepare = match file.metadata.get(PICTURES) {
+            None => usual,
+            Some(text) => {
+                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(PICTURES))?;
+                Prepare { crop: said.crop, filter: said.filter, flip: said.flip, ..usual }
+            }
+        };
         let path = path.to_owned();
-        Ok(Self { path, networks, recipe, step, seconds, tensors: file.tensors })
+        let tensors = file.tensors;
+        Ok(Self { path, networks, recipe, step, seconds, prepare, choices, tensors })
     }
 
     /// Whether there is a moving average of the generator beside the generator.
@@ -196,26 +220,59 @@ fn program() -> String {
     format!("dcgan {}", env!("CARGO_PKG_VERSION"))
 }
 
-impl Trainer {
+/// A training at one step, copied off its device: what a checkpoint is made of.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Training steps done.
+    pub step: u64,
+    /// Every state as the device held it, with its order in files.
+    states: Vec<(String, Layout, Tensor)>,
+    /// What the file says of itself.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The name of a tensor with a number that is not finite, if there is one.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |value: &Tensor| match value.data() {
+            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
+            _ => false,
+        };
+        self.states.iter().find(|(_, _, value)| broken(value)).map(|(name, ..)| name.as_str())
+    }
+
     /// What [`checkpoint::save`] is to write: tensors and metadata.
     ///
     /// # Errors
+    /// [`Error::Length`] never, unless a layout is wrong.
+    pub fn into_file(self) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
+        Ok((in_files(self.states)?, self.metadata))
+    }
+}
+
+impl Trainer {
+    /// A copy of the training as it is, after `seconds` of it. To put it in the order of files is
+    /// left to [`Snapshot::into_file`], as that takes longer than the copy and needs no device.
+    ///
+    /// # Errors
     /// [`Error::Lost`] where the device fails.
-    pub fn snapshot(
-        &self,
-        seconds: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
+    pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
         let networks = self.recipe().model.networks()?;
         let model = serde_json::to_string(&networks).expect("a description is plain data");
-        let metadata = [
+        let mut metadata = vec![
             (MODEL, model),
             (RECIPE, recipe),
             (STEP, self.steps().to_string()),
             (SECONDS, seconds.to_string()),
             (PROGRAM, program()),
         ];
-        let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
-        Ok((self.tensors()?, metadata))
+        if !self.choices().kernels.is_empty() {
+            let choices = serde_json::to_string(self.choices()).expect("choices are plain data");
+            metadata.push((KERNELS, choices));
+        }
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        Ok(Snapshot { step: self.steps(), states: self.states()?, metadata })
     }
 }

@@ -96,6 +96,9 @@ fn position(images: u64, total: u64) -> String {
     format!("{}/{} images", human::count(images), human::count(total))
 }
 
+/// Waiting for pictures is worth a word from this part of the time on.
+const WAITING: f32 = 0.05;
+
 /// `73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31  2m10s left`, without what was
 /// not measured.
 fn describe(line: &LogLine, total: u64) -> String {
@@ -115,6 +118,9 @@ fn describe(line: &LogLine, total: u64) -> String {
         if value.is_finite() {
             parts.push(format!("{name} {value:.2}"));
         }
+    }
+    if let Some(waiting) = line.waiting.filter(|&part| part >= WAITING) {
+        parts.push(format!("{:.0} % waiting for pictures", 100.0 * waiting));
     }
     let left = total.saturating_sub(line.images);
     if left > 0 && rate.is_finite() && rate > 0.0 {
@@ -178,6 +184,9 @@ mod tests {
         assert_eq!(describe(&LogLine::default(), 100), "loss_d NaN  loss_g NaN");
         let stalled = LogLine { images_per_s: 0.0, loss_d: 1.0, loss_g: 2.0, ..LogLine::default() };
         assert_eq!(describe(&stalled, 100), "0.0/s  loss_d 1.000  loss_g 2.000");
+        let waits = |part| describe(&LogLine { waiting: Some(part), ..line() }, 0);
+        assert!(!waits(0.04).contains("waiting"));
+        assert!(waits(0.123).ends_with("D(G(z)) 0.31  12 % waiting for pictures"));
         assert!(describe(&LogLine { images_per_s: 12_345.6, ..line() }, 0).starts_with("12.3k/s"));
     }
 

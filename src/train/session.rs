@@ -1,10 +1,14 @@
 //! The loop: a trainer, its pictures and its run folder, until enough pictures were seen or someone
 //! presses Ctrl-C.
+//!
+//! The loop asks the device for pictures and copies of its state; what is made of them for files is
+//! left to a [`Writer`]. Memory stays bounded: there is one copy of the state at a time, for which
+//! the next checkpoint waits, and a few previews.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +16,14 @@ use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::sample::{BATCH, Sampler};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 use crate::{human, pictures};
 
 use super::health::{self, Finding, Health, NonFinite, Output};
+use super::model_file::{PICTURES, Snapshot};
 use super::step::seeded_latents;
-use super::{LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use super::writer::{Pending, Writer};
+use super::{Folder, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
 
 /// Pictures in a preview: the seeds 0 to 63.
 const PREVIEW: u64 = 64;
@@ -75,7 +81,8 @@ pub enum Ending {
 /// A training with its surroundings.
 #[derive(Debug)]
 pub struct Session {
-    run: Run,
+    /// Shared with what is being written.
+    run: Arc<Run>,
     options: RunOptions,
     source: Arc<Source>,
     loader: Loader,
@@ -92,9 +99,16 @@ pub struct Session {
     seconds_before: f64,
     started: Instant,
     last_report: (Instant, u64),
+    /// Time spent since then waiting for pictures.
+    waited: Duration,
     diversity: Option<f32>,
     skipped: Vec<Skipped>,
-    saved: Option<PathBuf>,
+    /// Pictures seen at the newest checkpoint that was handed over to be written.
+    saved: Option<u64>,
+    /// That checkpoint, as long as it may be in memory.
+    saving: Option<Pending>,
+    /// Pictures seen at the newest preview that was handed over to be written.
+    previewed: Option<u64>,
     /// The run's log so far.
     log: Vec<LogLine>,
 }
@@ -139,7 +153,7 @@ impl Session {
         let now = Instant::now();
         let mut session = Self {
             progress: Progress::new(options.images, images, std::io::stderr().is_terminal()),
-            run,
+            run: Arc::new(run),
             options,
             source,
             loader,
@@ -152,9 +166,12 @@ impl Session {
             seconds_before: seconds,
             started: now,
             last_report: (now, images),
+            waited: Duration::ZERO,
             diversity: None,
             skipped: Vec::new(),
             saved: None,
+            saving: None,
+            previewed: None,
             log,
         };
         session.look_at_reals()?;
@@ -169,9 +186,12 @@ impl Session {
     /// device fails; [`Error::File`] where pictures cannot be read or files not be written. The
     /// newest checkpoint stays as it is.
     pub fn run(&mut self) -> Result<Ending> {
-        let result = self.train();
+        let mut writer = Writer::start()?;
+        let result = self.train(&mut writer);
+        // Also after an error: what was handed over before it is good.
+        let written = writer.finish();
         self.progress.finish();
-        result.map_err(|error| self.with_checkpoint(error))
+        result.and_then(|ending| written.map(|()| ending)).map_err(|e| self.with_checkpoint(e))
     }
 
     /// The run's folder.
@@ -180,11 +200,11 @@ impl Session {
         &self.run
     }
 
-    fn train(&mut self) -> Result<Ending> {
+    fn train(&mut self, writer: &mut Writer) -> Result<Ending> {
         self.started = Instant::now();
         self.last_report = (self.started, self.trainer.images());
         if self.trainer.steps() == 0 {
-            self.preview()?;
+            self.preview(writer)?;
         }
         let rhythm = self.options.rhythm;
         let mut ending = Ending::Done;
@@ -193,8 +213,11 @@ impl Session {
                 ending = Ending::Interrupted;
                 break;
             }
+            writer.check()?;
             let before = self.trainer.images();
+            let asked = Instant::now();
             let batch = self.loader.next_batch()?;
+            self.waited += asked.elapsed();
             if let Some(metrics) = self.trainer.step(batch.pictures)? {
                 self.take(metrics)?;
             }
@@ -209,10 +232,10 @@ impl Session {
                 self.report()?;
             }
             if preview_due(before, now, rhythm.preview_every) {
-                self.preview()?;
+                self.preview(writer)?;
             }
             if due(before, now, rhythm.save_every) {
-                self.save()?;
+                self.save(writer)?;
             }
             self.note_skipped()?;
         }
@@ -223,13 +246,13 @@ impl Session {
         }
         // Also before the first step: what was interrupted there can be resumed.
         // A file of that name may also be left from before a kill, with `latest` naming another.
-        if self.saved.as_ref() != Some(&self.run.checkpoint_path(images)) {
-            self.save()?;
+        if self.saved != Some(images) {
+            self.save(writer)?;
         }
-        if !self.run.fakes_path(images).exists() {
-            self.preview()?;
+        if self.previewed != Some(images) && !self.run.fakes_path(images).exists() {
+            self.preview(writer)?;
         }
-        self.draw()?;
+        self.draw(writer)?;
         Ok(ending)
     }
 
@@ -256,17 +279,22 @@ impl Session {
 
     /// Writes a line to the log, shows it, and looks after the training's health.
     fn report(&mut self) -> Result<()> {
+        if self.window.is_empty() {
+            // So soon after the last report that no step's numbers have come back since.
+            self.settle()?;
+        }
         let mean = Metrics::mean(&self.window);
         // A NaN among the numbers is one in their mean.
         self.window.clear();
         let (since, from) = self.last_report;
         let images = self.trainer.images();
+        let since = since.elapsed().as_secs_f64();
         let line = LogLine {
             step: self.trainer.steps(),
             images,
             epoch: images as f64 / self.source.len() as f64,
             seconds: self.seconds(),
-            images_per_s: (images - from) as f64 / since.elapsed().as_secs_f64(),
+            images_per_s: (images - from) as f64 / since,
             loss_d: mean.loss_d,
             loss_g: mean.loss_g,
             d_real: mean.d_real,
@@ -275,6 +303,7 @@ impl Session {
             grad_norm_d: mean.grad_norm_d,
             grad_norm_g: mean.grad_norm_g,
             sample_diversity: self.diversity.take(),
+            waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),
         };
         self.last_report = (Instant::now(), images);
@@ -290,56 +319,54 @@ impl Session {
         Ok(())
     }
 
-    /// Writes `fakes-….png` and measures how much its pictures differ.
-    fn preview(&mut self) -> Result<()> {
+    /// Samples the preview's pictures, measures how much they differ, and has them written as
+    /// `fakes-….png`, with a new plot.
+    fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.settle()?;
         let fakes = self.trainer.sample(&mut self.sampler, &self.latents)?;
         let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives pictures") };
-        let grid = pictures::grid(fakes.f32s(), [n, h, w, c])?;
-        pictures::save_png(&self.run.fakes_path(self.trainer.images()), &grid)?;
         if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
             self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
         }
-        self.plot()
-    }
-
-    /// Writes a checkpoint, unless a number in it is none.
-    fn save(&mut self) -> Result<()> {
-        self.settle()?;
-        let (tensors, metadata) = self.trainer.snapshot(self.seconds())?;
-        let broken = tensors.iter().find(|(_, t)| match t.data() {
-            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
-            _ => false,
-        });
-        if let Some((name, _)) = broken {
-            return Err(Error::Diverged(format!(
-                "at step {} {name} holds a number that is not finite: the training has diverged; \
-                 start anew with lower --lr-d and --lr-g, or another --seed",
-                self.trainer.steps()
-            )));
-        }
         let images = self.trainer.images();
-        self.saved = Some(self.run.save_checkpoint(images, &tensors, &metadata)?);
-        self.run.prune(self.options.rhythm.keep, self.options.rhythm.keep_every)?;
+        self.previewed = Some(images);
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        writer.hand_over(move || {
+            let grid = pictures::grid(fakes.f32s(), [n, h, w, c])?;
+            pictures::save_png(&run.fakes_path(images), &grid)?;
+            plot(&run, &log)
+        })?;
         Ok(())
     }
 
-    /// Writes `losses.png`.
-    fn plot(&self) -> Result<()> {
-        if self.log.len() < 2 {
-            return Ok(());
+    /// Copies the training's state and has it written as a checkpoint.
+    fn save(&mut self, writer: &mut Writer) -> Result<()> {
+        self.settle()?;
+        if let Some(before) = self.saving.take() {
+            before.wait();
         }
-        let name = self.run.path().file_name().unwrap_or_default().to_string_lossy();
-        plot::save(&self.run.losses_path(), &self.log, &name)
+        let images = self.trainer.images();
+        let mut snapshot = self.trainer.snapshot(self.seconds())?;
+        let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
+        snapshot.metadata.insert(PICTURES.into(), prepare);
+        let (run, rhythm) = (Arc::clone(&self.run), self.options.rhythm);
+        let save = move || save(&run, images, snapshot, &rhythm);
+        self.saving = Some(writer.hand_over(save)?);
+        self.saved = Some(images);
+        Ok(())
     }
 
-    /// Writes the plot and the timelapse.
-    fn draw(&self) -> Result<()> {
-        self.plot()?;
-        let frames: Vec<PathBuf> = self.run.fakes()?.into_iter().map(|(_, path)| path).collect();
-        if frames.len() > 1 {
-            pictures::timelapse::write(&self.run.timelapse_path(), &frames)?;
-        }
+    /// Has the plot and the timelapse written.
+    fn draw(&self, writer: &mut Writer) -> Result<()> {
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        writer.hand_over(move || {
+            plot(&run, &log)?;
+            let frames: Vec<PathBuf> = run.fakes()?.into_iter().map(|(_, path)| path).collect();
+            if frames.len() > 1 {
+                pictures::timelapse::write(&run.timelapse_path(), &frames)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -382,7 +409,7 @@ impl Session {
     /// An error that ended the training, with the way back.
     fn with_checkpoint(&self, error: Error) -> Error {
         let run = self.run.path().display();
-        let back = match (self.saved.clone().or_else(|| self.run.latest()), &error) {
+        let back = match (self.run.latest(), &error) {
             // To resume would be to diverge again: nothing that decides the numbers can be changed.
             (Some(path), Error::Diverged(_)) => {
                 format!("; the checkpoint {} is from before that", path.display())
@@ -401,6 +428,30 @@ impl Session {
             other => other,
         }
     }
+}
+
+/// Writes a checkpoint, unless a number in it is none, and deletes those that it makes superfluous.
+fn save(run: &Run, images: u64, snapshot: Snapshot, rhythm: &Rhythm) -> Result<()> {
+    if let Some(name) = snapshot.not_finite() {
+        return Err(Error::Diverged(format!(
+            "at step {} {name} holds a number that is not finite: the training has diverged; start \
+             anew with lower --lr-d and --lr-g, or another --seed",
+            snapshot.step
+        )));
+    }
+    let (tensors, metadata) = snapshot.into_file()?;
+    run.save_checkpoint(images, &tensors, &metadata)?;
+    run.prune(rhythm.keep, rhythm.keep_every)?;
+    Ok(())
+}
+
+/// Writes `losses.png`, once there is a line to draw.
+fn plot(run: &Folder, log: &[LogLine]) -> Result<()> {
+    if log.len() < 2 {
+        return Ok(());
+    }
+    let name = run.path().file_name().unwrap_or_default().to_string_lossy();
+    plot::save(&run.losses_path(), log, &name)
 }
 
 /// The first lines of a training: what, from what, on what.

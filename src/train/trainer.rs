@@ -10,7 +10,7 @@ use crate::human;
 use crate::models::Dcgan;
 use crate::nn::Layout;
 use crate::optim::Adam;
-use crate::program::{MemoryReport, Options, Program, StepTime, Ticket, preflight};
+use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
@@ -145,15 +145,18 @@ impl Metrics {
         ]
     }
 
-    /// The mean of several; zeros of none.
+    /// The mean of several; NaN of none.
     #[must_use]
     pub fn mean(many: &[Self]) -> Self {
         let mut mean = Self::default();
         for one in many {
             let mut one = *one;
             for (mean, x) in mean.numbers().into_iter().zip(one.numbers()) {
-                *mean += *x / many.len() as f32;
+                *mean += *x;
             }
+        }
+        for x in mean.numbers() {
+            *x /= many.len() as f32;
         }
         mean
     }
@@ -172,6 +175,7 @@ const LATE: usize = 2;
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
+    options: Options,
     state: State,
     program: Program,
     pending: VecDeque<Ticket>,
@@ -186,9 +190,9 @@ impl Trainer {
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
-    pub fn new(recipe: Recipe, device: &Device, memory_limit: Option<u64>) -> Result<Self> {
+    pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
         let state = step::initial_state(&recipe.model, recipe.ema > 0, recipe.seed)?;
-        Self::with_state(recipe, device, memory_limit, state, 0)
+        Self::with_state(recipe, device, options, state, 0)
     }
 
     /// Networks as [`Trainer::tensors`] gave them after `step` steps.
@@ -198,7 +202,7 @@ impl Trainer {
     pub fn resume(
         recipe: Recipe,
         device: &Device,
-        memory_limit: Option<u64>,
+        options: &Options,
         tensors: &BTreeMap<String, Tensor>,
         step: u64,
     ) -> Result<Self> {
@@ -211,21 +215,21 @@ impl Trainer {
         }
         let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
         state.push((KEY.into(), key.clone()));
-        Self::with_state(recipe, device, memory_limit, state, step)
+        Self::with_state(recipe, device, options, state, step)
     }
 
     fn with_state(
         recipe: Recipe,
         device: &Device,
-        memory_limit: Option<u64>,
+        options: &Options,
         values: Vec<(String, Tensor)>,
         step: u64,
     ) -> Result<Self> {
-        let limit = match (memory_limit, device.free_memory()) {
+        let limit = match (options.memory_limit, device.free_memory()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let options = Options { memory_limit: limit, ..Options::default() };
+        let options = Options { memory_limit: limit, ..options.clone() };
         let advise = |error: Error| match error {
             Error::Memory(what) => Error::Memory(advice(&recipe, device, &options, &what)),
             other => other,
@@ -237,7 +241,7 @@ impl Trainer {
             state.set(&name, &value).map_err(advise)?;
         }
         let program = Program::compile(&tape, &state, &options).map_err(advise)?;
-        Ok(Self { recipe, state, program, pending: VecDeque::new(), step })
+        Ok(Self { recipe, options, state, program, pending: VecDeque::new(), step })
     }
 
     /// The recipe.
@@ -256,6 +260,12 @@ impl Trainer {
     #[must_use]
     pub fn images(&self) -> u64 {
         self.step * self.recipe.batch as u64
+    }
+
+    /// Which variants the training's kernels run, those of its samplers included.
+    #[must_use]
+    pub fn choices(&self) -> &Choices {
+        &self.options.choices
     }
 
     /// What the step keeps in memory.
@@ -322,13 +332,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Lost`] where the device fails.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        let mut tensors = BTreeMap::new();
-        for param in step::params(&self.recipe.model, self.recipe.ema > 0)? {
-            let value = param.layout.to_file(&self.state.get(&param.name)?)?;
-            tensors.insert(param.name, value);
-        }
-        tensors.insert(KEY.into(), Layout::Plain.to_file(&self.state.get(KEY)?)?);
-        Ok(tensors)
+        in_files(self.states()?)
+    }
+
+    /// The same as the device holds them, each with its order in files: only a copy.
+    pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
+        let params = step::params(&self.recipe.model, self.recipe.ema > 0)?;
+        let names = params.into_iter().map(|param| (param.name, param.layout));
+        names
+            .chain([(KEY.into(), Layout::Plain)])
+            .map(|(name, layout)| self.state.get(&name).map(|value| (name, layout, value)))
+            .collect()
     }
 
     /// A sampler of the generator on the training's own weights: the averaged ones where there are
@@ -338,7 +352,8 @@ impl Trainer {
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        Sampler::new(&self.recipe.model.networks()?, &self.state, prefix, batch)
+        let networks = self.recipe.model.networks()?;
+        Sampler::new(&networks, &self.state, prefix, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
@@ -348,6 +363,12 @@ impl Trainer {
     pub fn sample(&mut self, sampler: &mut Sampler, latents: &Tensor) -> Result<Tensor> {
         sampler.sample(&mut self.state, latents)
     }
+}
+
+/// States of a device as files hold them. One by one: there are never two copies of all.
+pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
+    let each = states.into_iter();
+    each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }
 
 /// What did not fit, and the batch that would.

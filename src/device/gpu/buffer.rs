@@ -145,7 +145,7 @@ impl Gpu {
         self.check()?;
         for (i, chunk) in data.chunks(WRITE_BYTES as usize).enumerate() {
             let at = offset + i as u64 * WRITE_BYTES;
-            self.inner.queue.write_buffer(buffer.raw(), at, chunk);
+            self.upload(buffer, at, chunk);
             self.flush(chunk.len() as u64)?;
         }
         self.check()

@@ -56,6 +56,16 @@ impl Gpu {
         done.collect()
     }
 
+    /// Whether a kernel of this source was compiled.
+    pub(super) fn has_kernel(&self, source: &str) -> bool {
+        self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source)
+    }
+
+    /// Forgets a compiled kernel: it goes when the last program that runs it does.
+    pub(super) fn forget_kernel(&self, source: &str) {
+        self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+    }
+
     /// Compiles one kernel, or finds it compiled.
     fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
         let kernels = || self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,12 +22,14 @@ mod profile;
 mod program;
 mod ring;
 mod status;
+mod tune;
 
 pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
 pub use buffer::GpuBuffer;
 pub use peak::{Peak, measure_peak};
 pub use profile::Timing;
 pub use program::{GpuProgram, Ticket};
+pub use tune::{Candidate, Contest, Verdict};
 
 use buffer::Pending;
 use kernel::Kernel;
@@ -44,7 +46,7 @@ const GROUPS: u32 = 65_535;
 const BINDINGS: u32 = 65_536;
 
 /// How a GPU is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
     /// errors in kernels. For tests and `--checked`.
@@ -53,6 +55,12 @@ pub struct GpuOptions {
     pub hardware_kernels: bool,
     /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
     pub subgroups: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self { checked: false, hardware_kernels: false, subgroups: true }
+    }
 }
 
 /// What kernels may count on.
@@ -101,6 +109,7 @@ struct Inner {
     timeout: Duration,
     allocated: Arc<AtomicU64>,
     creations: AtomicU64,
+    uploads: AtomicU64,
     pending: Mutex<Pending>,
     /// Compiled kernels by their source: a second program of the same shapes compiles nothing.
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
@@ -219,6 +228,7 @@ impl Gpu {
                 timeout: Duration::from_secs(if software { 600 } else { 60 }),
                 allocated: Arc::new(AtomicU64::new(0)),
                 creations: AtomicU64::new(0),
+                uploads: AtomicU64::new(0),
                 pending: Mutex::new(Pending::default()),
                 kernels: Mutex::new(HashMap::new()),
             }),
@@ -231,6 +241,12 @@ impl Gpu {
         &self.inner.limits
     }
 
+    /// Whether kernels keep the compiler's checks.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.inner.checked
+    }
+
     /// Bytes of all buffers that exist on this GPU.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
@@ -241,6 +257,18 @@ impl Gpu {
     #[must_use]
     pub fn creations(&self) -> u64 {
         self.inner.creations.load(Ordering::Relaxed)
+    }
+
+    /// How often data was ever sent to this GPU.
+    #[must_use]
+    pub fn uploads(&self) -> u64 {
+        self.inner.uploads.load(Ordering::Relaxed)
+    }
+
+    /// Sends data with the next submission. There is no other way to a buffer.
+    fn upload(&self, to: &GpuBuffer, offset: u64, data: &[u8]) {
+        self.inner.uploads.fetch_add(1, Ordering::Relaxed);
+        self.inner.queue.write_buffer(to.raw(), offset, data);
     }
 
     /// Gives the GPU up: every later call on it or its clones is [`Error::Lost`].

@@ -49,7 +49,11 @@ pub(super) struct Dispatch {
 impl Dispatch {
     /// Writes it into a pass.
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
-        let [x, y, z] = self.groups;
+        self.encode_groups(self.groups, pass);
+    }
+
+    /// Writes it into a pass with other workgroups than it should have.
+    pub(super) fn encode_groups(&self, [x, y, z]: [u32; 3], pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);
@@ -120,25 +124,7 @@ pub(super) fn steps(
     };
     let mut wanted: Vec<Wanted<'_>> = script.steps.iter().filter_map(Wanted::of).collect();
     wanted.push(canary);
-
-    let mut jobs: Vec<Job> = Vec::new();
-    let mut by_source: HashMap<String, usize> = HashMap::new();
-    let mut job_of = Vec::with_capacity(wanted.len());
-    for wanted in &wanted {
-        let source = shaders::render(wanted.stem, wanted.context)?;
-        let job = *by_source.entry(source).or_insert_with_key(|source| {
-            jobs.push(Job { name: wanted.name(), source: source.clone() });
-            jobs.len() - 1
-        });
-        job_of.push(job);
-    }
-    let kernels = gpu.compile(&jobs, threads)?;
-
-    let mut groups = HashMap::new();
-    let mut dispatches = Vec::with_capacity(wanted.len());
-    for (wanted, job) in wanted.iter().zip(job_of) {
-        dispatches.push(wanted.prepare(gpu, &kernels[job], &buffers, &mut groups)?);
-    }
+    let mut dispatches = prepare(gpu, &wanted, &buffers, threads)?;
     let canary = dispatches.pop().expect("the canary was pushed last");
     let mut dispatches = dispatches.into_iter();
     let mut steps = Vec::with_capacity(script.steps.len());
@@ -158,7 +144,53 @@ pub(super) fn steps(
     Ok((steps, canary))
 }
 
+/// Compiles the kernels of some dispatches and binds their buffers.
+fn prepare(
+    gpu: &Gpu,
+    wanted: &[Wanted<'_>],
+    buffers: &[GpuBuffer],
+    threads: usize,
+) -> Result<Vec<Dispatch>> {
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut by_source: HashMap<String, usize> = HashMap::new();
+    let mut job_of = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let job = wanted.job()?;
+        let at = *by_source.entry(job.source.clone()).or_insert_with(|| {
+            jobs.push(job);
+            jobs.len() - 1
+        });
+        job_of.push(at);
+    }
+    let kernels = gpu.compile(&jobs, threads)?;
+    let mut groups = HashMap::new();
+    let one = |(wanted, job): (&Wanted<'_>, usize)| {
+        wanted.prepare(gpu, &kernels[job], buffers, &mut groups)
+    };
+    wanted.iter().zip(job_of).map(one).collect()
+}
+
+/// The kernels of some steps, to be compiled.
+pub(super) fn jobs(steps: &[ScriptStep]) -> Result<Vec<Job>> {
+    steps.iter().filter_map(Wanted::of).map(|wanted| wanted.job()).collect()
+}
+
+/// The dispatches among some steps, without the copies.
+pub(super) fn dispatches(
+    gpu: &Gpu,
+    steps: &[ScriptStep],
+    buffers: &[GpuBuffer],
+) -> Result<Vec<Dispatch>> {
+    let wanted: Vec<Wanted<'_>> = steps.iter().filter_map(Wanted::of).collect();
+    prepare(gpu, &wanted, buffers, 1)
+}
+
 impl<'a> Wanted<'a> {
+    /// Its kernel, to be compiled.
+    fn job(&self) -> Result<Job> {
+        Ok(Job { name: self.name(), source: shaders::render(self.stem, self.context)? })
+    }
+
     fn of(step: &'a ScriptStep) -> Option<Self> {
         match step {
             ScriptStep::Dispatch { kernel, context, bind, groups, flops, bytes, label } => {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use wgpu::BufferUsages as Usage;
 
-use super::GpuProgram;
 use super::prepare::{Dispatch, Step};
+use super::{Gpu, GpuBuffer, GpuProgram};
 use crate::error::Result;
 
 /// Dispatches timed by one query set, which holds 4096 timestamps.
@@ -28,10 +28,52 @@ pub struct Timing {
 
 /// Timestamps around dispatches, and the way back to the host.
 #[derive(Debug)]
-struct Clock {
+pub(super) struct Clock {
     queries: wgpu::QuerySet,
-    resolved: super::GpuBuffer,
+    resolved: GpuBuffer,
     seconds_per_tick: f64,
+}
+
+impl Clock {
+    /// A clock for `spans` spans of time in one submission.
+    pub(super) fn new(gpu: &Gpu, spans: usize) -> Result<Self> {
+        let queries = gpu.inner.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2 * spans as u32,
+        });
+        gpu.created();
+        let usage = Usage::QUERY_RESOLVE | Usage::COPY_SRC;
+        let resolved = gpu.create_buffer_for(16 * spans as u64, "timestamps", usage)?;
+        let seconds_per_tick = f64::from(gpu.inner.queue.get_timestamp_period()) * 1e-9;
+        Ok(Self { queries, resolved, seconds_per_tick })
+    }
+
+    /// What makes a pass note its start and end as span `i`.
+    pub(super) fn span(&self, i: u32) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(2 * i),
+            end_of_pass_write_index: Some(2 * i + 1),
+        }
+    }
+
+    /// Submits what was encoded and returns the seconds of its first `spans` spans.
+    pub(super) fn submit(
+        &self,
+        gpu: &Gpu,
+        mut encoder: wgpu::CommandEncoder,
+        spans: usize,
+    ) -> Result<Vec<f64>> {
+        let count = 2 * spans as u32;
+        encoder.resolve_query_set(&self.queries, 0..count, self.resolved.raw(), 0);
+        let submission = gpu.inner.queue.submit([encoder.finish()]);
+        gpu.wait(&submission)?;
+        let bytes = gpu.read(&self.resolved, 0, 8 * u64::from(count))?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+        let seconds = |t: &[u64]| t[1].saturating_sub(t[0]) as f64 * self.seconds_per_tick;
+        Ok(ticks.chunks_exact(2).map(seconds).collect())
+    }
 }
 
 impl GpuProgram {
@@ -79,16 +121,7 @@ impl GpuProgram {
     }
 
     fn clock(&self) -> Result<Clock> {
-        let queries = self.gpu.inner.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("profile"),
-            ty: wgpu::QueryType::Timestamp,
-            count: 2 * TIMED as u32,
-        });
-        self.gpu.created();
-        let usage = Usage::QUERY_RESOLVE | Usage::COPY_SRC;
-        let resolved = self.gpu.create_buffer_for(16 * TIMED as u64, "timestamps", usage)?;
-        let seconds_per_tick = f64::from(self.gpu.inner.queue.get_timestamp_period()) * 1e-9;
-        Ok(Clock { queries, resolved, seconds_per_tick })
+        Clock::new(&self.gpu, TIMED)
     }
 
     /// Seconds of each step by timestamps; one pass for each dispatch.
@@ -98,19 +131,11 @@ impl GpuProgram {
             for steps in self.steps[cut.clone()].chunks(TIMED) {
                 let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
                 for (i, step) in steps.iter().enumerate() {
-                    let i = 2 * i as u32;
-                    self.encode_alone(step, &mut encoder, Some((clock, i)));
+                    self.encode_alone(step, &mut encoder, Some((clock, i as u32)));
                 }
-                let count = 2 * steps.len() as u32;
-                encoder.resolve_query_set(&clock.queries, 0..count, clock.resolved.raw(), 0);
-                let submission = self.gpu.inner.queue.submit([encoder.finish()]);
-                self.gpu.wait(&submission)?;
-                let bytes = self.gpu.read(&clock.resolved, 0, 8 * u64::from(count))?;
-                let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-                for (step, ticks) in steps.iter().zip(ticks.chunks_exact(2)) {
-                    let timed = matches!(step, Step::Dispatch(_));
-                    let ticks = if timed { ticks[1].saturating_sub(ticks[0]) } else { 0 };
-                    seconds.push(ticks as f64 * clock.seconds_per_tick);
+                let spans = clock.submit(&self.gpu, encoder, steps.len())?;
+                for (step, span) in steps.iter().zip(spans) {
+                    seconds.push(if matches!(step, Step::Dispatch(_)) { span } else { 0.0 });
                 }
             }
         }
@@ -135,7 +160,7 @@ impl GpuProgram {
         self.steps.iter().map(one).collect()
     }
 
-    /// Encodes a step in a pass of its own, with timestamps `i` and `i + 1` around it.
+    /// Encodes a step in a pass of its own, timed as span `i`.
     fn encode_alone(
         &self,
         step: &Step,
@@ -144,11 +169,7 @@ impl GpuProgram {
     ) {
         match step {
             Step::Dispatch(dispatch) => {
-                let timestamp_writes = clock.map(|(clock, i)| wgpu::ComputePassTimestampWrites {
-                    query_set: &clock.queries,
-                    beginning_of_pass_write_index: Some(i),
-                    end_of_pass_write_index: Some(i + 1),
-                });
+                let timestamp_writes = clock.map(|(clock, i)| clock.span(i));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
                 dispatch.encode(&mut encoder.begin_compute_pass(&descriptor));
             }

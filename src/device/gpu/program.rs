@@ -253,7 +253,7 @@ impl GpuProgram {
     /// Sends the number of this run and the packed feeds with the next submission.
     pub(super) fn upload(&mut self) {
         self.packed[..4].copy_from_slice(&(self.runs as u32).to_ne_bytes());
-        self.gpu.inner.queue.write_buffer(self.upload.raw(), 0, &self.packed);
+        self.gpu.upload(&self.upload, 0, &self.packed);
     }
 
     /// Hands the uploaded feeds to their buffers.

@@ -2,34 +2,56 @@
 
 use minijinja::{Value, context};
 
-use crate::error::Result;
-use crate::ops::tile::{Along, Product, RowsOfA};
-use crate::ops::{Caps, Lowered, Site};
+use crate::ops::tile::{Along, OPERANDS, Product, RowsOfA};
+use crate::ops::{Caps, Site, Variant};
 
+use super::minimal::{Minimal, Side};
 use super::{ConvSpec, flops};
 
-/// The dispatches of a convolution.
-pub(super) fn conv2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// The ways to compute a convolution.
+pub(super) fn conv2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Vec<Variant> {
     let (x, y) = (&site.shapes[0], &site.shape);
-    Ok(to_small(spec, x[0], x[3], y[3]).lower(caps))
+    all(to_small, Side::Small, spec, [x[0], x[3], y[3]], caps)
 }
 
-/// The dispatches of a transposed convolution.
-pub(super) fn conv_transpose2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// The ways to compute a transposed convolution.
+pub(super) fn conv_transpose2d(spec: &ConvSpec, site: &Site, caps: &Caps) -> Vec<Variant> {
     let (y, x) = (&site.shapes[0], &site.shape);
-    Ok(to_large(spec, x[0], x[3], y[3]).lower(caps))
+    all(to_large, Side::Large, spec, [x[0], x[3], y[3]], caps)
 }
 
-/// The dispatches of the gradient with respect to a convolution's weights.
-pub(super) fn conv_weight_grad(spec: &ConvSpec, site: &Site, caps: &Caps) -> Result<Lowered> {
+/// The ways to compute the gradient with respect to a convolution's weights.
+pub(super) fn conv_weight_grad(spec: &ConvSpec, site: &Site, caps: &Caps) -> Vec<Variant> {
     let (x, y) = (&site.shapes[0], &site.shapes[1]);
-    Ok(to_weights(spec, x[0], x[3], y[3]).lower(caps))
+    all(to_weights, Side::Taps, spec, [x[0], x[3], y[3]], caps)
+}
+
+/// A convolution as one product: of a geometry, a batch size, and large and small channels.
+type Direct = fn(&ConvSpec, usize, usize, usize) -> Product;
+
+/// Directly and by minimal filtering. A processor that plays GPU is faster by the latter wherever it
+/// is possible; what a GPU gains by it depends on its memory, so there it has to be measured.
+fn all(
+    direct: Direct,
+    result: Side,
+    spec: &ConvSpec,
+    [n, large, small]: [usize; 3],
+    caps: &Caps,
+) -> Vec<Variant> {
+    let mut variants = direct(spec, n, large, small).variants(caps);
+    if let Some(minimal) = Minimal::of(spec, n, large, small) {
+        let minimal = minimal.variants(result, caps);
+        let first = if caps.software { 0 } else { variants.len() };
+        variants.splice(first..first, minimal);
+    }
+    variants
 }
 
 /// Rows are the pixels of the small picture; the reduction is over taps and large channels.
 fn to_small(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     Product {
         kernel: "conv2d",
+        bind: OPERANDS,
         size: [n * spec.small[0] * spec.small[1], small, large],
         along: [Along::Reduction, Along::Product],
         rows_of_a: RowsOfA::Taps { flat: Some(spec.taps()) },
@@ -49,6 +71,7 @@ fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     let cells = n * grid_h * grid_w;
     Product {
         kernel: "conv_transpose2d",
+        bind: OPERANDS,
         size: [cells, large, small],
         along: [Along::Reduction, Along::Reduction],
         rows_of_a: RowsOfA::Taps { flat: None },
@@ -83,6 +106,7 @@ fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
 fn to_weights(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     Product {
         kernel: "conv_weight_grad",
+        bind: OPERANDS,
         size: [spec.taps() * large, small, n * spec.small[0] * spec.small[1]],
         along: [Along::Product, Along::Product],
         rows_of_a: RowsOfA::Pixels { line: spec.small[1], run: spec.stride[1] * large },
@@ -127,11 +151,17 @@ mod tests {
         // Unequal sides, taps that not all remainders have, padding below that is not that above.
         let crooked =
             ConvSpec { kernel: [5, 1], stride: [2, 3], pad: [2, 0], large: [7, 9], small: [4, 3] };
-        for spec in [halving, crooked] {
+        let large_kernel = ConvSpec { kernel: [5, 5], pad: [2, 2], ..halving };
+        for spec in [halving, large_kernel, crooked] {
             for (large, small) in [(64, 64), (3, 64), (64, 3), (8, 12), (1, 5), (65, 65)] {
                 for caps in devices() {
-                    for product in [to_small, to_large, to_weights] {
-                        compile(&product(&spec, 2, large, small).lower(&caps), &caps);
+                    let ways = [
+                        (to_small as Direct, Side::Small),
+                        (to_large, Side::Large),
+                        (to_weights, Side::Taps),
+                    ];
+                    for (direct, result) in ways {
+                        compile(&all(direct, result, &spec, [2, large, small], &caps), &caps);
                     }
                 }
             }

@@ -14,9 +14,10 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::{Call, Caps, Lowered, Op, Site};
+use super::{Call, Caps, Lowered, Op, Site, Variant};
 
 mod lower;
+mod minimal;
 mod twin;
 
 /// The geometry of a convolution: everything but the batch and the channels.
@@ -177,7 +178,11 @@ impl Op for Conv2d {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv2d(&self.0, s, caps)
+        Ok(Variant::first(lower::conv2d(&self.0, s, caps)))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv2d(&self.0, s, caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -214,7 +219,11 @@ impl Op for ConvTranspose2d {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv_transpose2d(&self.0, s, caps)
+        Ok(Variant::first(lower::conv_transpose2d(&self.0, s, caps)))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv_transpose2d(&self.0, s, caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -254,7 +263,11 @@ impl Op for ConvWeightGrad {
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        lower::conv_weight_grad(&self.0, s, caps)
+        Ok(Variant::first(lower::conv_weight_grad(&self.0, s, caps)))
+    }
+
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+        Ok(lower::conv_weight_grad(&self.0, s, caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {

@@ -44,9 +44,13 @@ const GEOMETRIES: &[Geometry] = &[
     // As large as it gets here.
     ([4, 4], [2, 2], [1, 1], 3, [32, 30], [16, 15], 16, 33),
     ([5, 5], [2, 2], [2, 2], 2, [17, 33], [9, 17], 65, 12),
+    // Few channels and many pixels: every task lays out patches and adds up windows by itself.
+    ([4, 4], [2, 2], [1, 1], 6, [64, 62], [32, 31], 3, 5),
+    ([5, 5], [2, 2], [2, 2], 4, [70, 64], [35, 32], 2, 6),
     // Enough channels for minimal filtering: more than one run of lines, odd sizes, rows and columns
     // that no kernel reaches, unequal padding.
     ([4, 4], [2, 2], [1, 1], 2, [36, 12], [18, 6], 16, 70),
+    ([4, 4], [2, 2], [1, 1], 3, [64, 60], [32, 30], 16, 17),
     ([4, 4], [2, 2], [1, 1], 3, [19, 23], [9, 11], 33, 17),
     ([4, 4], [2, 2], [0, 2], 1, [9, 11], [3, 6], 20, 24),
     ([5, 5], [2, 2], [2, 2], 2, [37, 20], [19, 10], 17, 20),

@@ -4,12 +4,14 @@
 use super::{Call, ConvSpec, Site};
 
 mod overlap;
+mod parities;
 mod patches;
-mod toom;
-mod winograd;
+mod pool;
+pub(super) mod winograd;
 
 pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
-    winograd::conv2d_scratch(spec, s, threads).unwrap_or_else(|| patches::conv2d_scratch(spec, s))
+    winograd::conv2d_scratch(spec, s, threads)
+        .unwrap_or_else(|| patches::conv2d_scratch(spec, s, threads))
 }
 
 pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
@@ -21,23 +23,23 @@ pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
 
 pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
     winograd::conv_transpose2d_scratch(spec, s, threads)
-        .or_else(|| overlap::conv_transpose2d_scratch(spec, s))
-        .unwrap_or_else(|| patches::conv_transpose2d_scratch(spec, s))
+        .or_else(|| overlap::conv_transpose2d_scratch(spec, s, threads))
+        .unwrap_or_else(|| parities::conv_transpose2d_scratch(spec, s))
 }
 
 pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     if winograd::conv_transpose2d_scratch(spec, s, 1).is_some() {
         winograd::conv_transpose2d(spec, s, call);
-    } else if overlap::conv_transpose2d_scratch(spec, s).is_some() {
+    } else if overlap::conv_transpose2d_scratch(spec, s, 1).is_some() {
         overlap::conv_transpose2d(spec, s, call);
     } else {
-        patches::conv_transpose2d(spec, s, call);
+        parities::conv_transpose2d(spec, s, call);
     }
 }
 
 pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
     winograd::conv_weight_grad_scratch(spec, s, threads)
-        .unwrap_or_else(|| patches::conv_weight_grad_scratch(spec, s))
+        .unwrap_or_else(|| patches::conv_weight_grad_scratch(spec, s, threads))
 }
 
 pub(super) fn conv_weight_grad(spec: &ConvSpec, s: &Site, call: Call<'_>) {

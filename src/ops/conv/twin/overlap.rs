@@ -2,26 +2,57 @@
 //! of the small picture adds to the window of the large one that it covers, `[n·h·w, kh·kw·L]`, and
 //! the overlapping windows are added up. A product by patches would have only L columns, too few to
 //! fill a register.
+//!
+//! Every task makes some lines of the large picture from the windows that reach them, which stay in
+//! its cache; windows that reach the lines of two tasks are computed twice.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::super::super::gemm::{Matrix, gemm};
 use super::super::{Call, ConvSpec, Site};
+use super::pool::{Pool, areas};
 
-/// Floats of windows computed at a time: 4 MiB, and an image at least.
-const BAND: usize = 1 << 20;
+/// Lines of the small picture whose windows start in the lines of one task.
+const LINES: usize = 8;
 
-/// Images of a band, and floats of an image's windows.
-fn band(spec: &ConvSpec, n: usize, large: usize) -> (usize, usize) {
-    let image = spec.small[0] * spec.small[1] * spec.taps() * large;
-    ((BAND / image.max(1)).clamp(1, n.max(1)), image)
+/// How the large picture is cut.
+struct Cut {
+    /// Lines of a task, but the last one of an image.
+    lines: usize,
+    /// Floats of a pixel's window.
+    window: usize,
+    /// Floats of the windows that reach the lines of a task.
+    windows: usize,
+    /// Floats of a line that holds both the picture's and every window's.
+    padded: usize,
+}
+
+impl Cut {
+    fn of(spec: &ConvSpec, large: usize) -> Self {
+        let ([kh, kw], [sh, sw], [h, w]) = (spec.kernel, spec.stride, spec.small);
+        let lines = LINES * sh;
+        let window = spec.taps() * large;
+        let reach = h.min((lines + kh).div_ceil(sh));
+        let padded = (w.saturating_sub(1) * sw + kw).max(spec.pad[1] + spec.large[1]);
+        Self { lines, window, windows: reach * w * window, padded: padded * large }
+    }
+}
+
+/// The lines of the small picture whose windows reach lines `lines` of the large one.
+fn reaching(spec: &ConvSpec, lines: Range<usize>) -> Range<usize> {
+    let (k, s, top) = (spec.kernel[0], spec.stride[0], spec.pad[0]);
+    let first = (lines.start + top + 1).saturating_sub(k).div_ceil(s);
+    let last = ((lines.end - 1 + top) / s + 1).min(spec.small[0]);
+    first.min(last)..last
 }
 
 /// Floats of scratch for [`conv_transpose2d`], where the large picture has few channels.
-pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site) -> Option<usize> {
-    let (n, large) = (s.shape[0], s.shape[3]);
-    let (images, image) = band(spec, n, large);
-    (large <= 8 && spec.taps() > 1).then_some(images * image)
+pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Option<usize> {
+    let large = s.shape[3];
+    let cut = Cut::of(spec, large);
+    (large <= 8 && spec.taps() > 1).then_some(threads * (cut.windows + cut.padded))
 }
 
 /// The large picture.
@@ -33,29 +64,32 @@ pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let [kh, kw] = spec.kernel;
     let [sh, sw] = spec.stride;
     let [top, left] = spec.pad;
-    let window = spec.taps() * large;
+    let cut = Cut::of(spec, large);
+    let window = cut.window;
     let weights = Matrix::new(weights, small, window, true);
-    let (images, image) = band(spec, s.shape[0], large);
-    // Long enough for every window and for the picture.
-    let padded = (w.saturating_sub(1) * sw + kw).max(left + width) * large;
-    for (i, out) in call.out.chunks_mut(images * height * width * large).enumerate() {
-        let count = out.len() / (height * width * large);
-        let windows = &mut call.scratch[..count * image];
-        let y = &y[i * images * h * w * small..][..count * h * w * small];
-        gemm(Matrix::new(y, count * h * w, small, false), weights, windows, false, true);
-        let windows = &*windows;
-        let lines = out.par_chunks_mut(width * large).enumerate();
-        lines.for_each_init(
-            || vec![0.0_f32; padded],
-            |sums, (line, out)| {
-                let (n, iy) = (line / height, line % height);
+    let pool = Pool::new(call.scratch, cut.windows + cut.padded);
+    let images = call.out.chunks_mut((height * width * large).max(1)).enumerate();
+    let pieces = images.flat_map(|(n, image)| {
+        let pieces = image.chunks_mut(cut.lines * width * large).enumerate();
+        pieces.map(move |(piece, out)| (n, piece * cut.lines, out))
+    });
+    pieces.collect::<Vec<_>>().into_par_iter().for_each(|(n, first, out)| {
+        pool.with(|memory| {
+            let [windows, sums] = areas(memory, [cut.windows, cut.padded]);
+            let lines = out.len() / (width * large);
+            let from = reaching(spec, first..first + lines);
+            let count = from.len() * w;
+            let windows = &mut windows[..count * window];
+            let y = &y[(n * h + from.start) * w * small..][..count * small];
+            gemm(Matrix::new(y, count, small, false), weights, windows, false, false);
+            for (iy, out) in (first..).zip(out.chunks_mut(width * large)) {
                 sums.fill(0.0);
                 for ky in (0..kh).filter(|ky| iy + top >= *ky && (iy + top - ky) % sh == 0) {
                     let oy = (iy + top - ky) / sh;
                     if oy >= h {
                         continue;
                     }
-                    let row = &windows[(n * h + oy) * w * window..][..w * window];
+                    let row = &windows[(oy - from.start) * w * window..][..w * window];
                     for (ox, taps) in row.chunks(window).enumerate() {
                         let taps = &taps[ky * kw * large..][..kw * large];
                         let sums = &mut sums[ox * sw * large..][..kw * large];
@@ -63,7 +97,7 @@ pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
                     }
                 }
                 out.copy_from_slice(&sums[left * large..][..width * large]);
-            },
-        );
-    }
+            }
+        });
+    });
 }

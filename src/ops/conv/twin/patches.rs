@@ -1,209 +1,214 @@
 //! The convolutions on the CPU: patches laid out as rows of a matrix, then a matrix product.
 //!
-//! Pictures are cut into bands of whole output lines so that the patches of a band stay in the
-//! cache; the bands' matrix products run on all cores.
+//! With many pixels and few channels, as where a picture comes in, every task lays out and
+//! multiplies some lines by itself, in its own cache. Else bands of lines go through one after
+//! another, each on all cores. Which it is and where sums are cut hangs on the shapes alone, so
+//! results do not depend on the number of threads.
 
 use rayon::prelude::*;
 
 use super::super::super::gemm::{Matrix, gemm};
+use super::super::super::reduce::merge_sums;
 use super::super::{Call, ConvSpec, Site};
+use super::pool::Pool;
 
 /// Floats of patches laid out at a time: 8 MiB.
 const BAND: usize = 2 << 20;
 
+/// Floats of patches that a task lays out at a time: 128 KiB, which leaves room in a core's cache.
+const PIECE: usize = 1 << 15;
+
+/// Tasks that are enough to keep all cores at work.
+const TASKS: usize = 8;
+
+/// Floats of sums that the tasks of a weight gradient may make, together: 512 KiB.
+const SUMS: usize = 1 << 17;
+
+/// Parts of a weight gradient, each a task with its own sum.
+const PARTS: usize = 32;
+
 /// Rows (output pixels) in a band: a whole number of lines of `width` pixels.
-fn band_rows(lines: usize, width: usize, depth: usize) -> usize {
+pub(super) fn band_rows(lines: usize, width: usize, depth: usize) -> usize {
     (BAND / (width * depth).max(1)).clamp(1, lines.max(1)) * width
 }
 
-/// Lays out the patches of output pixels `first ..` of `x` `[n, H, W, L]`, one row of
-/// `kh · kw · L` numbers each.
-fn patches(spec: &ConvSpec, x: &[f32], channels: usize, first: usize, rows: &mut [f32]) {
+/// Lays out the patches of line `line` (of all images') of output pixels of `x` `[n, H, W, L]`, one
+/// row of `kh · kw · L` numbers each.
+fn patches(spec: &ConvSpec, x: &[f32], channels: usize, line: usize, rows: &mut [f32]) {
     let [kh, kw] = spec.kernel;
     let [sh, sw] = spec.stride;
     let [top, left] = spec.pad;
     let [height, width] = spec.large;
-    let [h, w] = spec.small;
-    let depth = kh * kw * channels;
-    rows.par_chunks_mut(depth * w).enumerate().for_each(|(line, rows)| {
-        let line = first / w + line;
-        let (n, oy) = (line / h, line % h);
-        for (ox, row) in rows.chunks_mut(depth).enumerate() {
-            for (ky, row) in row.chunks_mut(kw * channels).enumerate() {
-                let iy = (oy * sh + ky).wrapping_sub(top);
-                if iy >= height {
-                    row.fill(0.0);
-                    continue;
-                }
-                // The taps from `from` to `to` lie in the picture.
-                let ix = ox * sw;
-                let from = left.saturating_sub(ix).min(kw);
-                let to = (width + left).saturating_sub(ix).min(kw).max(from);
-                row[..from * channels].fill(0.0);
-                row[to * channels..].fill(0.0);
-                if from < to {
-                    let at = ((n * height + iy) * width + ix + from - left) * channels;
-                    row[from * channels..to * channels]
-                        .copy_from_slice(&x[at..at + (to - from) * channels]);
-                }
+    let (n, oy) = (line / spec.small[0], line % spec.small[0]);
+    for (ox, row) in rows.chunks_mut(kh * kw * channels).enumerate() {
+        for (ky, row) in row.chunks_mut(kw * channels).enumerate() {
+            let iy = (oy * sh + ky).wrapping_sub(top);
+            if iy >= height {
+                row.fill(0.0);
+                continue;
+            }
+            // The taps from `from` to `to` lie in the picture.
+            let ix = ox * sw;
+            let from = left.saturating_sub(ix).min(kw);
+            let to = (width + left).saturating_sub(ix).min(kw).max(from);
+            row[..from * channels].fill(0.0);
+            row[to * channels..].fill(0.0);
+            if from < to {
+                let at = ((n * height + iy) * width + ix + from - left) * channels;
+                row[from * channels..to * channels]
+                    .copy_from_slice(&x[at..at + (to - from) * channels]);
             }
         }
+    }
+}
+
+/// How a convolution's patches are cut.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Numbers of a patch.
+    depth: usize,
+    /// Output pixels of a line.
+    width: usize,
+    /// Lines of all images.
+    lines: usize,
+    /// Output channels.
+    small: usize,
+}
+
+impl Cut {
+    fn of(spec: &ConvSpec, n: usize, channels: usize, small: usize) -> Self {
+        let [h, width] = spec.small;
+        Self { depth: spec.taps() * channels, width, lines: n * h, small }
+    }
+
+    /// Lines that a task lays out at a time.
+    fn piece(&self) -> usize {
+        (PIECE / (self.width * self.depth).max(1)).clamp(1, self.lines.max(1))
+    }
+
+    /// Floats of the patches of that many lines.
+    fn floats(&self, lines: usize) -> usize {
+        lines * self.width * self.depth
+    }
+
+    /// Rows that all bands but the last have.
+    fn band(&self) -> usize {
+        band_rows(self.lines, self.width, self.depth)
+    }
+
+    /// Whether tasks lay out patches by themselves: there are enough, and their rows are worth
+    /// bringing the weights into order for.
+    fn by_pieces(&self) -> bool {
+        let piece = self.piece();
+        self.lines >= TASKS * piece && piece * self.width >= 4 * self.small
+    }
+
+    /// The lines that each part of a weight gradient sums, where it is cut.
+    fn part(&self) -> Option<usize> {
+        let parts = (SUMS / (self.depth * self.small).max(1)).min(PARTS);
+        (parts >= TASKS && self.lines >= parts).then(|| self.lines.div_ceil(parts))
+    }
+}
+
+/// The patches of the lines from `first` on, laid out on all cores.
+fn all_patches(spec: &ConvSpec, x: &[f32], channels: usize, first: usize, rows: &mut [f32]) {
+    let line = spec.small[1] * spec.taps() * channels;
+    rows.par_chunks_mut(line).enumerate().for_each(|(i, rows)| {
+        patches(spec, x, channels, first + i, rows);
     });
 }
 
-pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site) -> usize {
-    let [h, w] = spec.small;
-    let depth = spec.taps() * s.shapes[0][3];
-    band_rows(s.shape[0] * h, w, depth) * depth
+/// The patches of the lines from `first` on, laid out by the calling task.
+fn own_patches(spec: &ConvSpec, x: &[f32], channels: usize, first: usize, rows: &mut [f32]) {
+    let line = spec.small[1] * spec.taps() * channels;
+    for (i, rows) in rows.chunks_mut(line).enumerate() {
+        patches(spec, x, channels, first + i, rows);
+    }
 }
 
+/// Floats of scratch for [`conv2d`].
+pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
+    let cut = Cut::of(spec, s.shape[0], s.shapes[0][3], s.shape[3]);
+    if cut.by_pieces() { threads * cut.floats(cut.piece()) } else { cut.band() * cut.depth }
+}
+
+/// The small picture.
 pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let (channels, small) = (s.shapes[0][3], s.shape[3]);
     let (x, weights) = (call.f32(0), call.f32(1));
-    let [h, w] = spec.small;
-    let depth = spec.taps() * channels;
-    let band = band_rows(s.shape[0] * h, w, depth);
+    let cut = Cut::of(spec, s.shape[0], channels, small);
+    let depth = cut.depth;
     let weights = Matrix::new(weights, depth, small, false);
+    if cut.by_pieces() {
+        let piece = cut.piece();
+        let pool = Pool::new(call.scratch, cut.floats(piece));
+        call.out.par_chunks_mut(piece * cut.width * small).enumerate().for_each(|(i, y)| {
+            pool.with(|rows| {
+                let count = y.len() / small;
+                let rows = &mut rows[..count * depth];
+                own_patches(spec, x, channels, i * piece, rows);
+                gemm(Matrix::new(rows, count, depth, false), weights, y, false, false);
+            });
+        });
+        return;
+    }
+    let band = cut.band();
     for (i, y) in call.out.chunks_mut(band * small).enumerate() {
         let count = y.len() / small;
         let rows = &mut call.scratch[..count * depth];
-        patches(spec, x, channels, i * band, rows);
+        all_patches(spec, x, channels, i * band / cut.width, rows);
         gemm(Matrix::new(rows, count, depth, false), weights, y, false, true);
     }
 }
 
-pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site) -> usize {
-    let [h, w] = spec.small;
-    let depth = spec.taps() * s.shapes[0][3];
-    band_rows(s.shapes[0][0] * h, w, depth) * depth
+/// Floats of scratch for [`conv_weight_grad`].
+pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize {
+    let cut = Cut::of(spec, s.shapes[0][0], s.shapes[0][3], s.shapes[1][3]);
+    match cut.part() {
+        Some(part) => {
+            let sums = cut.lines.div_ceil(part) * cut.depth * cut.small;
+            sums + threads * cut.floats(cut.piece())
+        }
+        None => cut.band() * cut.depth,
+    }
 }
 
+/// The weights.
 pub(super) fn conv_weight_grad(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let (channels, small) = (s.shapes[0][3], s.shapes[1][3]);
     let (x, y) = (call.f32(0), call.f32(1));
-    let [h, w] = spec.small;
-    let depth = spec.taps() * channels;
-    let band = band_rows(s.shapes[0][0] * h, w, depth);
-    for (i, y) in y.chunks(band * small).enumerate() {
-        let count = y.len() / small;
-        let rows = &mut call.scratch[..count * depth];
-        patches(spec, x, channels, i * band, rows);
-        gemm(
-            Matrix::new(rows, depth, count, true),
-            Matrix::new(y, count, small, false),
-            call.out,
-            i > 0,
-            true,
-        );
-    }
-}
-
-/// The kernel taps along one axis that reach output places `p, p + stride, …`, with the small
-/// picture's place that each belongs to: `(k, shift)` stands for `small = q + shift` at large place
-/// `p + q · stride`.
-fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize, isize)> {
-    (0..kernel)
-        .filter(|&k| (p + pad + kernel * stride - k).is_multiple_of(stride))
-        .map(|k| (k, ((p + pad) as isize - k as isize).div_euclid(stride as isize)))
-        .collect()
-}
-
-/// One parity of a transposed convolution: the large picture's places `p + q · stride`.
-struct Parity {
-    place: [usize; 2],
-    count: [usize; 2],
-    taps: Vec<([usize; 2], [isize; 2])>,
-}
-
-fn parities(spec: &ConvSpec) -> Vec<Parity> {
-    let mut all = Vec::new();
-    for py in 0..spec.stride[0].min(spec.large[0]) {
-        for px in 0..spec.stride[1].min(spec.large[1]) {
-            let place = [py, px];
-            let axis =
-                |d: usize| parity_taps(place[d], spec.kernel[d], spec.stride[d], spec.pad[d]);
-            let (ys, xs) = (axis(0), axis(1));
-            let taps =
-                ys.iter().flat_map(|y| xs.iter().map(|x| ([y.0, x.0], [y.1, x.1]))).collect();
-            let count = [0, 1].map(|d| (spec.large[d] - place[d]).div_ceil(spec.stride[d]));
-            all.push(Parity { place, count, taps });
+    let cut = Cut::of(spec, s.shapes[0][0], channels, small);
+    let depth = cut.depth;
+    // `sum (+)= rowsᵀ · y` for the rows of some lines.
+    let add = |rows: &[f32], first: usize, sum: &mut [f32], accumulate, parallel| {
+        let count = rows.len() / depth;
+        let y = &y[first * cut.width * small..][..count * small];
+        let (rows, y) =
+            (Matrix::new(rows, depth, count, true), Matrix::new(y, count, small, false));
+        gemm(rows, y, sum, accumulate, parallel);
+    };
+    let Some(part) = cut.part() else {
+        let band = cut.band() / cut.width;
+        for first in (0..cut.lines).step_by(band) {
+            let lines = band.min(cut.lines - first);
+            let rows = &mut call.scratch[..cut.floats(lines)];
+            all_patches(spec, x, channels, first, rows);
+            add(rows, first, call.out, first > 0, true);
         }
-    }
-    all
-}
-
-/// Sizes of a parity's three scratch areas: patches, transposed weights, results.
-fn parity_scratch(parity: &Parity, n: usize, large: usize, small: usize) -> [usize; 3] {
-    let depth = parity.taps.len() * small;
-    let rows = band_rows(n * parity.count[0], parity.count[1], depth.max(large));
-    [rows * depth, depth * large, rows * large]
-}
-
-pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site) -> usize {
-    let (n, large, small) = (s.shape[0], s.shape[3], s.shapes[0][3]);
-    let sizes = parities(spec).into_iter().map(|p| parity_scratch(&p, n, large, small));
-    sizes.map(|s| s.iter().sum()).max().unwrap_or(0)
-}
-
-/// Each parity of the output is a dense convolution of the small picture with the taps that reach
-/// it: no number is multiplied by an inserted zero.
-pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
-    let (n, large, small) = (s.shape[0], s.shape[3], s.shapes[0][3]);
-    let (y, weights) = (call.f32(0), call.f32(1));
-    let [height, width] = spec.large;
-    let [h, w] = spec.small;
-    for parity in parities(spec) {
-        let [count_y, count_x] = parity.count;
-        let depth = parity.taps.len() * small;
-        let [patches, turned, _] = parity_scratch(&parity, n, large, small);
-        let (patches, rest) = call.scratch.split_at_mut(patches);
-        let (turned, results) = rest.split_at_mut(turned);
-        for (([ky, kx], _), turned) in parity.taps.iter().zip(turned.chunks_mut(small * large)) {
-            let tap = &weights[(ky * spec.kernel[1] + kx) * large * small..][..large * small];
-            for (l, row) in tap.chunks(small).enumerate() {
-                for (s, &v) in row.iter().enumerate() {
-                    turned[s * large + l] = v;
-                }
+        return;
+    };
+    let (sums, rest) = call.scratch.split_at_mut(cut.lines.div_ceil(part) * depth * small);
+    let pool = Pool::new(rest, cut.floats(cut.piece()));
+    sums.par_chunks_mut(depth * small).enumerate().with_max_len(1).for_each(|(i, sum)| {
+        pool.with(|rows| {
+            let (start, end) = (i * part, cut.lines.min((i + 1) * part));
+            for first in (start..end).step_by(cut.piece()) {
+                let lines = cut.piece().min(end - first);
+                let rows = &mut rows[..cut.floats(lines)];
+                own_patches(spec, x, channels, first, rows);
+                add(rows, first, sum, first > start, false);
             }
-        }
-        let lines = n * count_y;
-        let band = band_rows(lines, count_x, depth.max(large)) / count_x;
-        for first in (0..lines).step_by(band) {
-            let band = band.min(lines - first);
-            let rows = band * count_x;
-            let results = &mut results[..rows * large];
-            if depth > 0 {
-                let patches = &mut patches[..rows * depth];
-                patches.par_chunks_mut(count_x * depth).enumerate().for_each(|(line, rows)| {
-                    let (n, qy) = ((first + line) / count_y, (first + line) % count_y);
-                    for (qx, row) in rows.chunks_mut(depth).enumerate() {
-                        for ((_, [dy, dx]), row) in parity.taps.iter().zip(row.chunks_mut(small)) {
-                            let oy = (qy as isize + dy) as usize;
-                            let ox = (qx as isize + dx) as usize;
-                            // A negative place is a huge unsigned one.
-                            if oy < h && ox < w {
-                                let at = ((n * h + oy) * w + ox) * small;
-                                row.copy_from_slice(&y[at..at + small]);
-                            } else {
-                                row.fill(0.0);
-                            }
-                        }
-                    }
-                });
-                let turned = Matrix::new(turned, depth, large, false);
-                gemm(Matrix::new(patches, rows, depth, false), turned, results, false, true);
-            } else {
-                results.fill(0.0);
-            }
-            for (line, row) in results.chunks(count_x * large).enumerate() {
-                let (n, qy) = ((first + line) / count_y, (first + line) % count_y);
-                let iy = parity.place[0] + qy * spec.stride[0];
-                for (qx, pixel) in row.chunks(large).enumerate() {
-                    let ix = parity.place[1] + qx * spec.stride[1];
-                    let at = ((n * height + iy) * width + ix) * large;
-                    call.out[at..at + large].copy_from_slice(pixel);
-                }
-            }
-        }
-    }
+        });
+    });
+    merge_sums(sums, call.out);
 }

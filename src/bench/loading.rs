@@ -1,0 +1,102 @@
+//! Do pictures come as fast as a device trains on them?
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::data::{CacheMode, Loader, LoaderOptions, Prepare, Source};
+use crate::device::Device;
+use crate::error::Result;
+use crate::program::Options;
+use crate::train::{Recipe, Trainer};
+
+use super::WARM_UP;
+
+/// For how long each is timed at least: much longer than the batches last that were made while the
+/// training was compiled.
+const LEAST: Duration = Duration::from_secs(3);
+
+/// What was measured. Nothing was kept in memory: every picture was read, decoded, cut and resized
+/// as in the first pass over a set, and every other one mirrored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loading {
+    /// What the set is.
+    pub data: String,
+    /// Threads that read and decoded.
+    pub threads: usize,
+    /// Pictures in a second where nothing else was done.
+    pub images_per_second: f64,
+    /// Real pictures trained on in a second, with reading and decoding beside it.
+    pub train_images_per_second: f64,
+    /// The part of that training's time in which it waited for pictures.
+    pub waiting: f64,
+}
+
+/// Reads a set alone, by so many threads, then trains on it. `tell` hears what is being done.
+///
+/// # Errors
+/// As [`Loader::start`], [`Loader::next_batch`], [`Trainer::new`] and [`Trainer::step`].
+pub fn loading(
+    recipe: &Recipe,
+    steps: usize,
+    device: &Device,
+    options: &Options,
+    (source, threads): (&Arc<Source>, Option<usize>),
+    tell: &dyn Fn(&'static str),
+) -> Result<Loading> {
+    let load = LoaderOptions {
+        batch: recipe.batch,
+        seed: recipe.seed,
+        cache: CacheMode::Off,
+        look: Duration::ZERO,
+        ..LoaderOptions::default()
+    };
+    let load = LoaderOptions { workers: threads.unwrap_or(load.workers), ..load };
+    let prepare = Prepare {
+        height: recipe.model.size.height,
+        width: recipe.model.size.width,
+        channels: recipe.model.channels,
+        flip: true,
+        ..Prepare::default()
+    };
+    let start = || Loader::start(Arc::clone(source), prepare.clone(), &load, 0);
+
+    tell("reading pictures");
+    let mut loader = start()?;
+    loader.next_batch()?;
+    let begin = Instant::now();
+    let mut images = 0;
+    while begin.elapsed() < LEAST {
+        images += loader.next_batch()?.items.len();
+    }
+    let images_per_second = images as f64 / begin.elapsed().as_secs_f64();
+    drop(loader);
+
+    tell("training on them");
+    let mut trainer = Trainer::new(recipe.clone(), device, options)?;
+    let mut loader = start()?;
+    for _ in 0..WARM_UP {
+        trainer.step(loader.next_batch()?.pictures)?;
+    }
+    trainer.finish()?;
+    let begin = Instant::now();
+    let mut waited = Duration::ZERO;
+    let mut done = 0;
+    while done < steps || begin.elapsed() < LEAST {
+        let asked = Instant::now();
+        let batch = loader.next_batch()?;
+        waited += asked.elapsed();
+        trainer.step(batch.pictures)?;
+        done += 1;
+    }
+    trainer.finish()?;
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(Loading {
+        data: format!("{}: {}", source.name(), source.description()),
+        threads: load.workers,
+        images_per_second,
+        train_images_per_second: (done * recipe.batch) as f64 / seconds,
+        waiting: waited.as_secs_f64() / seconds,
+    })
+}

@@ -1,0 +1,79 @@
+//! `dcgan export`: a network of a model, for other programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::train::folder;
+use crate::train::model_file::ModelFile;
+use crate::weights::Role;
+use crate::weights::export::{self, Format};
+
+use super::output::println;
+
+const EXAMPLES: &str = "\
+Examples:
+  dcgan export runs/00000-dcgan-avatars-64 --to safetensors --out netG.safetensors
+  dcgan export model.safetensors --network discriminator --to pth --out netD.pth
+  dcgan export model.safetensors --to onnx --out generator.onnx
+
+In Python, with the classes of PyTorch's DCGAN example:
+  netG.load_state_dict(safetensors.torch.load_file(\"netG.safetensors\"))
+  netD.load_state_dict(torch.load(\"netD.pth\"))";
+
+/// Which network is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Network {
+    Generator,
+    Discriminator,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Export {
+    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a graph (operator
+    /// set 13) that runs by itself
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "safetensors|pth|onnx")]
+    to: Format,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Which network; the discriminator's ONNX gives a logit and the paper's features
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Network::Generator,
+        hide_possible_values = true,
+        value_name = "generator|discriminator"
+    )]
+    network: Network,
+    /// The generator's weights as they are, rather than their moving average
+    #[arg(long)]
+    raw: bool,
+}
+
+impl Export {
+    pub(super) fn run(&self) -> Result<()> {
+        let path = folder::resolve(&self.model)?;
+        if path.canonicalize().is_ok_and(|path| Ok(path) == self.out.canonicalize().map_err(drop)) {
+            let what = format!("{} is the model itself; give another name", self.out.display());
+            return Err(Error::flag("--out", what));
+        }
+        let model = ModelFile::load(&path)?;
+        let role = match self.network {
+            Network::Generator => Role::Generator,
+            Network::Discriminator => Role::Discriminator,
+        };
+        export::Export::of(&model, role, self.raw)?.save(&self.out, self.to)?;
+        println(&format!(
+            "wrote the {} of {} to {}",
+            role.name(),
+            path.display(),
+            self.out.display()
+        ))
+    }
+}

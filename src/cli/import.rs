@@ -1,0 +1,296 @@
+//! `dcgan import`: networks from elsewhere become a model file.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::human;
+use crate::models::{LatentLaw, Networks, Pixels};
+use crate::nn::{Layer, Sequential, Statistics};
+use crate::train::model_file::save_imported;
+use crate::weights::{self, Assumptions, Imported, Role};
+
+use super::output::print;
+
+/// What a generator ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Tanh: black is -1.
+    Tanh,
+    /// A sigmoid: black is 0.
+    Sigmoid,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dcgan import netG_epoch_24.pth netD_epoch_24.pth --out model.safetensors
+  dcgan import checkpoint.tar --out model.safetensors   # with \"netG_state_dict\" or the like in it
+  dcgan import svhn-authors/ --out svhn.safetensors     # the .npy files of DCGAN's authors
+  dcgan sample model.safetensors --grid grid.png";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+pub(super) struct Import {
+    /// PyTorch's state dicts (.safetensors, or what torch.save writes: .pth, .pt, .tar), nothing of
+    /// which is executed; or the .npy files of DCGAN's authors, or their folder. A generator, a
+    /// discriminator, or both
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The model file to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    /// Where the generator stands in a file: what its tensors' names begin with [default: found by
+    /// names and shapes]
+    #[arg(long, value_name = "NAME")]
+    generator: Option<String>,
+    /// The same for the discriminator
+    #[arg(long, value_name = "NAME")]
+    discriminator: Option<String>,
+
+    /// The law of latents: normal, or uniform in [-1, 1]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = LatentLaw::Normal,
+        hide_possible_values = true,
+        value_name = "normal|uniform",
+        help_heading = "What shapes do not say"
+    )]
+    latent_law: LatentLaw,
+    /// Slope of the negative half of the generator's activations; 0 is ReLU
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_parser = slope,
+        value_name = "SLOPE",
+        help_heading = "What shapes do not say"
+    )]
+    g_slope: f32,
+    /// The same of the discriminator's leaky ReLU
+    #[arg(
+        long,
+        default_value_t = 0.2,
+        value_parser = slope,
+        value_name = "SLOPE",
+        help_heading = "What shapes do not say"
+    )]
+    d_slope: f32,
+    /// What the generator ends in: tanh (black is -1) or sigmoid (black is 0)
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Output::Tanh,
+        hide_possible_values = true,
+        value_name = "tanh|sigmoid",
+        help_heading = "What shapes do not say"
+    )]
+    output: Output,
+    /// Batch norm's epsilon [default: 1e-5; the authors' files: 1e-8]
+    #[arg(
+        long,
+        value_parser = slope,
+        value_name = "NUMBER",
+        help_heading = "What shapes do not say"
+    )]
+    eps: Option<f32>,
+    /// What batch norm normalises by: running statistics, or always those of the batch at hand
+    /// [default: running; the authors' files: batch]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "running|batch",
+        help_heading = "What shapes do not say"
+    )]
+    statistics: Option<Statistics>,
+    /// Sizes of the generator's pictures after each convolution, as 4,8,16,32 or 6x4,12x8
+    /// [default: the first kernel's, then doubled by each transposed convolution]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = side,
+        value_name = "SIZES",
+        help_heading = "What shapes do not say"
+    )]
+    g_sides: Vec<[usize; 2]>,
+    /// Sizes of the discriminator's pictures, from its input to its logit, as 32,16,8,4,1 [default:
+    /// halved by each convolution down to the last one's kernel]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = side,
+        value_name = "SIZES",
+        help_heading = "What shapes do not say"
+    )]
+    d_sides: Vec<[usize; 2]>,
+}
+
+/// A number that is not negative.
+fn slope(text: &str) -> std::result::Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a number that is not negative is needed".into()),
+    }
+}
+
+/// `4`, or height x width.
+fn side(text: &str) -> std::result::Result<[usize; 2], String> {
+    let number = |s: &str| s.trim().parse::<usize>().ok().filter(|s| (1..=4096).contains(s));
+    let side = match text.split_once(['x', 'X', '×']) {
+        Some((h, w)) => number(h).zip(number(w)),
+        None => number(text).map(|s| (s, s)),
+    };
+    side.map(Into::into).ok_or_else(|| format!("{text:?} is no size such as 8 or 12x8"))
+}
+
+impl Import {
+    pub(super) fn run(&self) -> Result<()> {
+        if !self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
+            let what =
+                format!("{} is no name of a model such as model.safetensors", self.out.display());
+            return Err(Error::flag("--out", what));
+        }
+        if let Some(file) = self.files.iter().find(|file| same_file(file, &self.out)) {
+            let what = format!("{} is also read; give the model another name", file.display());
+            return Err(Error::flag("--out", what));
+        }
+        let assumptions = Assumptions {
+            latent_law: self.latent_law,
+            g_slope: self.g_slope,
+            d_slope: self.d_slope,
+            eps: self.eps,
+            statistics: self.statistics,
+            pixels: match self.output {
+                Output::Tanh => Pixels::Signed,
+                Output::Sigmoid => Pixels::Unit,
+            },
+            g_sides: self.g_sides.clone(),
+            d_sides: self.d_sides.clone(),
+        };
+        let keys = [
+            (Role::Generator, self.generator.as_deref()),
+            (Role::Discriminator, self.discriminator.as_deref()),
+        ];
+        let keys: Vec<_> = keys.into_iter().filter_map(|(role, key)| Some((role, key?))).collect();
+        let imported = weights::import(&self.files, &keys, &assumptions)?;
+        let source = imported.sources.join("; ");
+        save_imported(&self.out, &imported.networks, &imported.tensors, &source)?;
+        print(&report(&imported, &assumptions))?;
+        let path = self.out.display();
+        print(&match imported.networks.generator {
+            Some(_) => format!("wrote {path}; make pictures with: dcgan sample {path}\n"),
+            None => format!("wrote {path}, a discriminator alone\n"),
+        })
+    }
+}
+
+fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// What was found, and what was assumed.
+fn report(imported: &Imported, assumptions: &Assumptions) -> String {
+    let Networks { generator, discriminator, nz, size, channels, .. } = &imported.networks;
+    let picture = [size.height, size.width, *channels];
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    if let Some(network) = generator {
+        lines.push(("generator", summary(network, [1, 1, *nz], "generator")));
+    }
+    if let Some(network) = discriminator {
+        lines.push(("discriminator", summary(network, picture, "discriminator")));
+    }
+    lines.extend(imported.sources.iter().map(|source| ("source", source.clone())));
+    lines.extend(imported.left_out.iter().map(|part| ("left out", part.clone())));
+    if imported.described {
+        lines.push(("assumed", "nothing: the file describes its network".into()));
+    } else {
+        let mut assumed = Vec::new();
+        if generator.is_some() {
+            assumed.push(format!("{} latents (--latent-law)", imported.networks.latent_law));
+            assumed.push(match assumptions.g_slope {
+                0.0 => "ReLU in the generator (--g-slope)".into(),
+                slope => format!("leaky ReLU {slope} in the generator (--g-slope)"),
+            });
+            assumed.push(match imported.networks.pixels {
+                Pixels::Signed => "tanh at its end (--output)".into(),
+                Pixels::Unit => "a sigmoid at its end (--output)".into(),
+            });
+        }
+        if discriminator.is_some() {
+            let slope = assumptions.d_slope;
+            assumed.push(format!("leaky ReLU {slope} in the discriminator (--d-slope)"));
+        }
+        if let Some((eps, _)) = norms(&imported.networks).next() {
+            assumed.push(format!("batch norm's epsilon {eps:e} (--eps)"));
+        }
+        let mut sides = Vec::new();
+        if generator.is_some() && assumptions.g_sides.is_empty() {
+            sides.push("--g-sides");
+        }
+        if discriminator.is_some() && assumptions.d_sides.is_empty() {
+            sides.push("--d-sides");
+        }
+        if !sides.is_empty() {
+            assumed.push(format!("the usual strides and paddings ({})", sides.join(", ")));
+        }
+        lines.push(("assumed", assumed.join(", ")));
+    }
+    lines.into_iter().map(|(what, text)| format!("{what:<14} {text}\n")).collect()
+}
+
+/// ε and statistics of all batch norms.
+fn norms(networks: &Networks) -> impl Iterator<Item = (f32, Statistics)> {
+    let layers = [&networks.generator, &networks.discriminator].into_iter().flatten();
+    layers.flat_map(|network| &network.layers).filter_map(|layer| match *layer {
+        Layer::BatchNorm { eps, statistics, .. } => Some((eps, statistics)),
+        _ => None,
+    })
+}
+
+/// `100 → 4x4x512 → …`, and what its layers are like.
+fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
+    let show = |[h, w, c]: [usize; 3]| match [h, w] {
+        [1, 1] => c.to_string(),
+        _ => format!("{h}x{w}x{c}"),
+    };
+    let mut pictures = vec![show(input)];
+    let mut kernels = Vec::new();
+    let mut extras = Vec::new();
+    let mut extra = |text: &str| {
+        if !extras.iter().any(|known| known == text) {
+            extras.push(text.to_owned());
+        }
+    };
+    // Checked when it was made: a network that does not hold together has no sizes to show.
+    let sizes = network.sizes(input).unwrap_or_default();
+    for (layer, &size) in network.layers.iter().zip(&sizes) {
+        match *layer {
+            Layer::Conv { spec, bias, .. } | Layer::ConvTranspose { spec, bias, .. } => {
+                pictures.push(show(size));
+                let [h, w] = spec.kernel;
+                let kernel = if h == w { h.to_string() } else { format!("{h}x{w}") };
+                if kernels.last() != Some(&kernel) {
+                    kernels.push(kernel);
+                }
+                if bias {
+                    extra("biases");
+                }
+            }
+            Layer::BatchNorm { statistics: Statistics::Running, .. } => extra("batch norm"),
+            Layer::BatchNorm { statistics: Statistics::Batch, .. } => {
+                extra("batch norm by each batch's own statistics");
+            }
+            _ => {}
+        }
+    }
+    let params = network.params(name);
+    let numbers = params.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>());
+    let extras: String = extras.iter().map(|extra| format!(", {extra}")).collect();
+    format!(
+        "{}; kernels {}{extras}; {} numbers",
+        pictures.join(" → "),
+        kernels.join(", "),
+        human::count(numbers.sum::<usize>() as u64)
+    )
+}

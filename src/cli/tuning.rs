@@ -1,0 +1,90 @@
+//! `--tune`, and what is told while kernels are measured.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::human;
+use crate::program::Choices;
+use crate::program::tune::{Effort, News, Summary, Tuner, recall, tune};
+use crate::tape::Tape;
+
+/// Chooses the kernels of `tapes` on `device`, and tells on standard error what it does.
+pub(super) fn choose(tapes: &[&Tape], device: &Device, effort: Effort) -> Result<Choices> {
+    let mut teller = Teller::new(device);
+    tune(tapes, device, &Tuner::new(effort), &mut |news| teller.tell(news))
+}
+
+/// Takes the kernels that an earlier program ran, where they are those of `device`.
+pub(super) fn choose_again(tapes: &[&Tape], device: &Device, record: &Choices) -> Choices {
+    let mut teller = Teller::new(device);
+    recall(tapes, device, record, &mut |news| teller.tell(news))
+}
+
+/// Shows news on standard error: a bar on a terminal, a line at the end elsewhere.
+struct Teller {
+    device: String,
+    bar: ProgressBar,
+}
+
+impl Teller {
+    fn new(device: &Device) -> Self {
+        let name = match device {
+            Device::Cpu => device.name(),
+            Device::Gpu(gpu) => gpu.caps().name.clone(),
+        };
+        Self { device: name, bar: ProgressBar::hidden() }
+    }
+
+    fn tell(&mut self, news: News) {
+        match news {
+            News::Begins { kernels } if std::io::stderr().is_terminal() => {
+                let template = format!(
+                    "tuning {kernels} kernels for {{prefix}} {{bar:24}} {{pos}} {{msg}} {{elapsed}}"
+                );
+                let style = ProgressStyle::with_template(&template);
+                self.bar = ProgressBar::new(kernels as u64).with_prefix(self.device.clone());
+                self.bar.set_style(style.expect("the template is a constant but for a number"));
+            }
+            News::Begins { .. } => {}
+            News::Next(op) => {
+                self.bar.inc(u64::from(!self.bar.message().is_empty()));
+                self.bar.set_message(op);
+            }
+            News::Warning(text) => self.bar.suspend(|| eprintln!("warning: {text}")),
+            News::Ends(summary) => {
+                self.bar.finish_and_clear();
+                eprintln!("{}", line(&self.device, summary));
+            }
+        }
+    }
+}
+
+/// What a tuning did, in one line.
+fn line(device: &str, summary: Summary) -> String {
+    let Summary { measured, faster, left, seconds } = summary;
+    let mut text = format!(
+        "tuning    {measured} kernels for {device} in {}: {faster} of them run faster than by default",
+        human::duration(seconds)
+    );
+    if left > 0 {
+        text += &format!("; {left} are left for the next time, or for --tune full");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tuning_is_told_in_one_line() {
+        let summary = Summary { measured: 7, faster: 3, left: 0, seconds: 3.06 };
+        let text = "tuning    7 kernels for card in 3.1s: 3 of them run faster than by default";
+        assert_eq!(line("card", summary), text);
+        let rest = line("card", Summary { left: 2, ..summary });
+        assert_eq!(rest, format!("{text}; 2 are left for the next time, or for --tune full"));
+    }
+}

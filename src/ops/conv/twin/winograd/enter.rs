@@ -1,0 +1,212 @@
+//! The ways into the filtering: the large picture, the small one and the weights, transformed.
+
+use std::array::from_fn;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::super::pool::Pool;
+use super::Sizes;
+use super::lanes::{Channels, Lane, Width, all_channels, both, square};
+use super::toom::Toom;
+
+/// One tile's `Bᵀ x B` for the channels from `c` on: cell (i, j) of `x` starts at
+/// `i · down + j · across`, plane p of `v` at `p · plane`.
+struct EnterLarge<'a, F, const R: usize, const M: usize, const T: usize> {
+    x: &'a [f32],
+    steps: [usize; 2],
+    v: &'a mut [f32],
+    plane: usize,
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
+    for EnterLarge<'_, F, R, M, T>
+{
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { x, v, .. } = self;
+        let ([down, across], plane) = (self.steps, self.plane);
+        let d = square(
+            width,
+            #[inline(always)]
+            |i, j| width.load(&x[i * down + j * across + c..]),
+        );
+        let out: [[W::Lane; T]; T] = both(
+            d,
+            #[inline(always)]
+            |lanes| F::input(lanes),
+        );
+        for i in 0..T {
+            for j in 0..T {
+                width.store(out[i][j], &mut v[(i * T + j) * plane + c..]);
+            }
+        }
+    }
+}
+
+/// V: the transformed tiles of the large picture's `images`.
+pub(super) fn enter_large<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
+    z: &Sizes,
+    x: &[f32],
+    images: Range<usize>,
+    v: &mut [f32],
+    pool: &Pool<'_>,
+) {
+    let [height, width] = z.spec.large;
+    let [top, left] = z.spec.pad;
+    let (s, l) = (z.stride, z.large);
+    let [lines, columns] = z.tiles;
+    let count = images.len() * lines;
+    v.par_chunks_mut(columns * z.v_row()).take(count).enumerate().for_each(|(line, v)| {
+        let (n, ty) = (images.start + line / lines, line % lines);
+        pool.with(|rows| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (i, row) in rows[..z.lines()].chunks_mut(z.line()).enumerate() {
+                        let iy = (M * ty * s + i).wrapping_sub(top);
+                        if iy >= height {
+                            row.fill(0.0);
+                            continue;
+                        }
+                        let from = left * l;
+                        let len = (width * l).min(row.len() - from);
+                        row[..from].fill(0.0);
+                        row[from + len..].fill(0.0);
+                        row[from..from + len]
+                            .copy_from_slice(&x[(n * height + iy) * width * l..][..len]);
+                    }
+                    for (tx, v) in v.chunks_mut(z.v_row()).enumerate() {
+                        for a in 0..s {
+                            let x = &rows[a * z.line() + M * tx * s * l..];
+                            let v = &mut v[a * s * l..];
+                            let steps = [s * z.line(), s * l];
+                            all_channels(
+                                s * l,
+                                EnterLarge { x, steps, v, plane: z.cell(), by: PhantomData::<F> },
+                            );
+                        }
+                    }
+                },
+            );
+        });
+    });
+}
+
+/// One tile's `A y Aᵀ` for the channels from `c` on; `at` says where each output starts, if it is.
+struct EnterSmall<'a, F, const R: usize, const M: usize, const T: usize> {
+    y: &'a [f32],
+    at: [[Option<usize>; M]; M],
+    out: &'a mut [f32],
+    plane: usize,
+    by: PhantomData<F>,
+}
+
+impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
+    for EnterSmall<'_, F, R, M, T>
+{
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let Self { y, at, out, .. } = self;
+        let plane = self.plane;
+        let y: [[W::Lane; M]; M] = square(
+            width,
+            #[inline(always)]
+            |i, j| match at[i][j] {
+                Some(at) => width.load(&y[at + c..]),
+                None => width.zero(),
+            },
+        );
+        let factors: [[W::Lane; T]; T] = both(
+            y,
+            #[inline(always)]
+            |lanes| F::output_back(lanes),
+        );
+        for i in 0..T {
+            for j in 0..T {
+                width.store(factors[i][j], &mut out[(i * T + j) * plane + c..]);
+            }
+        }
+    }
+}
+
+/// Y: the transformed tiles of the small picture's `images`.
+pub(super) fn enter_small<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
+    z: &Sizes,
+    y: &[f32],
+    images: Range<usize>,
+    out: &mut [f32],
+) {
+    let [h, w] = z.spec.small;
+    let [lines, columns] = z.tiles;
+    let count = images.len() * lines;
+    out.par_chunks_mut(columns * z.y_row()).take(count).enumerate().for_each(|(line, out)| {
+        let (n, ty) = (images.start + line / lines, line % lines);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (tx, out) in out.chunks_mut(z.y_row()).enumerate() {
+                    let at = from_fn(|i| {
+                        from_fn(|j| {
+                            let (oy, ox) = (M * ty + i, M * tx + j);
+                            (oy < h && ox < w).then_some(((n * h + oy) * w + ox) * z.small)
+                        })
+                    });
+                    all_channels(
+                        z.small,
+                        EnterSmall { y, at, out, plane: z.small, by: PhantomData::<F> },
+                    );
+                }
+            },
+        );
+    });
+}
+
+/// `Σ_i g[i] · w[i]` of the taps that make one row of `U[plane]`, for the columns from `c` on.
+struct Factor<'a> {
+    taps: &'a [(f32, &'a [f32])],
+    u: &'a mut [f32],
+}
+
+impl Channels for Factor<'_> {
+    #[inline(always)]
+    fn at<W: Width>(&mut self, width: W, c: usize) {
+        let mut sum = width.zero();
+        for (g, w) in self.taps {
+            sum = sum + width.load(&w[c..]).times(*g);
+        }
+        width.store(sum, &mut self.u[c..]);
+    }
+}
+
+/// Rows `rows` (of s²·L) and columns `columns` (of S) of `U[plane] = G w Gᵀ`, densely.
+pub(super) fn factors<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
+    z: &Sizes,
+    weights: &[f32],
+    plane: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    u: &mut [f32],
+) {
+    let (s, k) = (z.stride, z.spec.kernel[0]);
+    let mut taps: [(f32, &[f32]); 9] = [(0.0, &[]); 9];
+    for (row, u) in rows.zip(u.chunks_mut(columns.len())) {
+        let (part, l) = (row / z.large, row % z.large);
+        let mut count = 0;
+        for (i, g_y) in F::G[plane / T].into_iter().enumerate() {
+            for (j, g_x) in F::G[plane % T].into_iter().enumerate() {
+                let (ky, kx) = (s * i + part / s, s * j + part % s);
+                let g = g_y * g_x;
+                if g != 0.0 && ky < k && kx < k {
+                    let at = ((ky * k + kx) * z.large + l) * z.small;
+                    taps[count] = (g, &weights[at + columns.start..at + columns.end]);
+                    count += 1;
+                }
+            }
+        }
+        all_channels(columns.len(), Factor { taps: &taps[..count], u });
+    }
+}

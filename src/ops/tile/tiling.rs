@@ -1,0 +1,162 @@
+//! How one workgroup's part of a product is laid out, and which layout suits which device.
+//!
+//! A processor that plays GPU pays dearly for barriers, so it shares loads by subgroups, or not at
+//! all. A GPU shares them by workgroup memory, unless the product is too thin to share anything.
+
+use super::{Along, Caps};
+
+/// How the invocations of a workgroup share what they load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Not at all.
+    Registers,
+    /// By broadcasts within a subgroup, which is the whole workgroup.
+    Subgroup,
+    /// By workgroup memory.
+    Workgroup,
+}
+
+impl Kind {
+    /// Its template.
+    pub(super) const fn template(self) -> &'static str {
+        match self {
+            Self::Registers => "lib/tile_registers.wgsl",
+            Self::Subgroup => "lib/tile_subgroup.wgsl",
+            Self::Workgroup => "lib/tile_workgroup.wgsl",
+        }
+    }
+}
+
+/// How one workgroup's part of a product is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tiling {
+    /// How loads are shared.
+    pub(super) kind: Kind,
+    /// Rows and columns of a workgroup's part.
+    pub(super) size: [usize; 2],
+    /// How many of the reduction are taken at a time.
+    pub(super) depth: usize,
+    /// Invocations.
+    pub(super) lanes: usize,
+    /// Rows of one invocation's part.
+    pub(super) rows: usize,
+    /// Columns of one invocation's part, in vectors.
+    pub(super) cols: usize,
+    /// Distance between one invocation's blocks of 4 rows.
+    pub(super) row_step: usize,
+    /// Distance between one invocation's vectors of columns.
+    pub(super) col_step: usize,
+}
+
+impl Tiling {
+    /// Register tiles; neighbours lie beside each other along the columns.
+    const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
+        let size = [rows, 4 * cols * lanes];
+        let kind = Kind::Registers;
+        Self { kind, size, depth: 4, lanes, rows, cols, row_step: 4, col_step: 4 * lanes }
+    }
+
+    /// Register tiles; neighbours lie below each other along the rows.
+    const fn down(lanes: usize, rows: usize, cols: usize) -> Self {
+        let size = [rows * lanes, 4 * cols];
+        let kind = Kind::Registers;
+        Self { kind, size, depth: 4, lanes, rows, cols, row_step: 4 * lanes, col_step: 4 }
+    }
+
+    /// Register tiles whose rows a subgroup of `lanes` shares; its lanes lie along the columns.
+    const fn subgroup(lanes: usize, rows: usize, cols: usize) -> Self {
+        Self { kind: Kind::Subgroup, ..Self::across(lanes, rows, cols) }
+    }
+
+    /// Tiles of `side` by `side` in workgroup memory, of which each invocation computes `rows` by
+    /// `rows`, and brings one 4 by 4 block of each operand.
+    const fn workgroup(side: usize, depth: usize, rows: usize) -> Self {
+        let lanes = (side / rows) * (side / rows);
+        assert!(lanes == (side / 4) * (depth / 4));
+        let (kind, step) = (Kind::Workgroup, 4 * (side / rows));
+        let (size, cols) = ([side, side], rows / 4);
+        Self { kind, size, depth, lanes, rows, cols, row_step: step, col_step: step }
+    }
+
+    /// A name that no other tiling has.
+    pub(super) fn name(&self) -> String {
+        let [m, n] = self.size;
+        let Self { lanes, rows, cols, .. } = self;
+        match self.kind {
+            Kind::Registers if self.row_step == 4 => format!("across {lanes}x{rows}x{cols}"),
+            Kind::Registers => format!("down {lanes}x{rows}x{cols}"),
+            Kind::Subgroup => format!("subgroup {lanes}x{rows}x{cols}"),
+            Kind::Workgroup => format!("workgroup {m}x{n}"),
+        }
+    }
+
+    /// Vectors of workgroup memory from one step of the reduction to the next: one more than it
+    /// holds, so that they start in different banks.
+    pub(super) const fn pitch(&self) -> usize {
+        self.size[0] / 4 + 1
+    }
+
+    /// How many workgroups a product of `m` by `n` takes, down and across.
+    pub(super) fn tiles(&self, m: usize, n: usize) -> [usize; 2] {
+        [m.div_ceil(self.size[0]), n.div_ceil(self.size[1])]
+    }
+
+    /// For a processor that plays GPU: eight invocations, or a subgroup, are the lanes of its
+    /// vectors. The least work first, and of equals, the larger tile.
+    pub(super) fn for_software(m: usize, n: usize, along: Along, caps: &Caps) -> Vec<Self> {
+        /// Tilings that are not clearly slower than the best.
+        const WORTH: usize = 4;
+        let mut tilings = Vec::new();
+        if let Some(lanes) = caps.subgroup.map(|lanes| lanes as usize) {
+            // Rows that the subgroup's loads cover at a time.
+            let block = if along == Along::Product { 4 * lanes } else { lanes };
+            let shapes = [(32, 2), (32, 1), (16, 2), (16, 1), (8, 2), (8, 1)];
+            let fits = |&(rows, _): &(usize, usize)| rows % block == 0;
+            tilings
+                .extend(shapes.into_iter().filter(fits).map(|(r, c)| Self::subgroup(lanes, r, c)));
+        }
+        let across = [(16, 4), (16, 2), (16, 1), (8, 2), (8, 1), (4, 2)];
+        let down = [(16, 4), (16, 2), (16, 1), (8, 4), (8, 1), (4, 2), (4, 1)];
+        tilings.extend(across.map(|(rows, cols)| Self::across(8, rows, cols)));
+        tilings.extend(down.map(|(rows, cols)| Self::down(8, rows, cols)));
+        tilings.sort_by_key(|tiling| tiling.software_cost(m, n));
+        tilings.truncate(WORTH);
+        tilings
+    }
+
+    /// The work of one lane in a product of `m` by `n`, for each 4 steps of its reduction, in
+    /// multiply-adds: a load costs as much as 60 of them, even where all lanes load the same, and a
+    /// broadcast 4 or 5 (measured on llvmpipe of Mesa 22.3 with AVX-512).
+    fn software_cost(&self, m: usize, n: usize) -> usize {
+        const LOAD: usize = 60;
+        const BROADCASTS: usize = 18;
+        let [tiles_m, tiles_n] = self.tiles(m, n);
+        let Self { rows, cols, lanes, .. } = *self;
+        let loads_of_a = match self.kind {
+            Kind::Subgroup => BROADCASTS * rows + LOAD * rows / lanes,
+            _ => LOAD * rows,
+        };
+        tiles_m * tiles_n * lanes * (16 * rows * cols + loads_of_a + LOAD * 4 * cols)
+    }
+
+    /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, beside
+    /// each other, and no sharing where the product is thinner than a tile could use.
+    pub(super) fn for_hardware(m: usize, n: usize, layers: usize, caps: &Caps) -> Vec<Self> {
+        const ENOUGH: usize = 128;
+        const LARGE: Tiling = Tiling::workgroup(64, 16, 8);
+        const SMALL: Tiling = Tiling::workgroup(32, 32, 4);
+        let bytes = |t: Self| 2 * t.depth * t.pitch() * 16;
+        if n <= 8 {
+            let cols = n.div_ceil(4);
+            return [(64, 4), (32, 4), (64, 8)].map(|(l, r)| Self::down(l, r, cols)).into();
+        }
+        if m <= 8 || bytes(SMALL).max(bytes(LARGE)) > caps.workgroup_memory as usize {
+            let rows = if m <= 4 { 4 } else { 8 };
+            return [(64, 1), (32, 1), (32, 2)].map(|(l, c)| Self::across(l, rows, c)).into();
+        }
+        let [down, across] = LARGE.tiles(m, n);
+        let large = m > 32 && n > 32 && down * across * layers >= ENOUGH;
+        let [first, second] = if large { [LARGE, SMALL] } else { [SMALL, LARGE] };
+        vec![first, second, Self::across(16, 8, 1), Self::down(32, 4, 2)]
+    }
+}

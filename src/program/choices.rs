@@ -1,0 +1,36 @@
+//! Which variant each kernel of a program runs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Lowered, Op, Site, Variant};
+
+/// The variants that a device's kernels run, by what the kernels compute: an op with its geometry
+/// on inputs of certain shapes. A kernel that is not among them runs its default variant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choices {
+    /// The device's name, as [`crate::device::Device::name`] gives it.
+    pub device: String,
+    /// For each of its kernels of more than one variant, the variant's name.
+    pub kernels: BTreeMap<String, String>,
+}
+
+impl Choices {
+    /// The chosen one of an op's variants, and its name; no name where there is but one.
+    pub(super) fn pick(&self, key: &str, mut variants: Vec<Variant>) -> (String, Lowered) {
+        let several = variants.len() > 1;
+        let wanted = self.kernels.get(key);
+        let at = variants.iter().position(|v| Some(&v.name) == wanted).unwrap_or(0);
+        let Variant { name, lowered } = variants.swap_remove(at);
+        (if several { name } else { String::new() }, lowered)
+    }
+}
+
+/// What tells the kernel of an op at a site from all others, as people read it: the op with its
+/// geometry, and the shapes of its inputs, which decide that of its output.
+#[must_use]
+pub fn key(op: &dyn Op, site: &Site) -> String {
+    let shapes: Vec<String> = site.shapes.iter().map(|shape| format!("{shape:?}")).collect();
+    format!("{op:?} on {}", shapes.join(", "))
+}

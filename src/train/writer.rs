@@ -1,0 +1,204 @@
+//! The thread that writes a run's files, so that training waits neither for encoders nor for disks.
+//!
+//! One thread, in the order of handing over: whenever the process dies, the folder is as if
+//! everything had been written at once up to some moment. The first job that fails ends it; those
+//! behind it are dropped.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use crate::error::{Error, Result};
+
+/// Jobs that may wait behind the one at work. What a job holds stays in memory until it is done,
+/// so whoever hands over more waits.
+const WAITING: usize = 2;
+
+/// A job, and what hangs up when it is done.
+type Job = (Box<dyn FnOnce() -> Result<()> + Send>, Sender<()>);
+
+/// Does jobs in the background, one after the other. Dropping it waits for them.
+#[derive(Debug)]
+pub struct Writer {
+    /// None once no more can come: taken by [`Writer::finish`] or the drop.
+    jobs: Option<SyncSender<Job>>,
+    /// None once it was joined.
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// A job that was handed over.
+#[derive(Debug)]
+pub struct Pending(Receiver<()>);
+
+impl Pending {
+    /// Waits until the job is done, or dropped as one before it failed.
+    pub fn wait(self) {
+        // Nothing is ever sent: the other end hangs up.
+        let _ = self.0.recv();
+    }
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the system gives no thread.
+    pub fn start() -> Result<Self> {
+        let (jobs, queue) = sync_channel::<Job>(WAITING);
+        let work = move || queue.into_iter().try_for_each(|(job, _done)| job());
+        let thread = thread::Builder::new().name("writer".into()).spawn(work).map_err(|e| {
+            Error::Device(format!("the thread that writes files cannot start: {e}"))
+        })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Hands a job over; waits where too many are waiting already.
+    ///
+    /// # Errors
+    /// That of an earlier job that failed, once; this job and all after it are then dropped.
+    pub fn hand_over(
+        &mut self,
+        job: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<Pending> {
+        let (done, pending) = channel();
+        let jobs = self.jobs.as_ref().expect("only what ends the writer takes it");
+        if jobs.send((Box::new(job), done)).is_err() {
+            self.join()?;
+        }
+        Ok(Pending(pending))
+    }
+
+    /// Whether all is well so far. Does not wait.
+    ///
+    /// # Errors
+    /// That of a job that failed, once.
+    pub fn check(&mut self) -> Result<()> {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) { self.join() } else { Ok(()) }
+    }
+
+    /// Waits until everything handed over is done.
+    ///
+    /// # Errors
+    /// That of a job that failed, unless it was told already.
+    pub fn finish(mut self) -> Result<()> {
+        self.jobs = None;
+        self.join()
+    }
+
+    /// Waits for the end of the thread, and takes its error.
+    fn join(&mut self) -> Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            // A job's panic is a bug, and goes on where the job was handed over.
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // Whoever wanted to know would have asked; a panic was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A job that notes its number.
+    fn note(list: &Arc<Mutex<Vec<u32>>>, number: u32) -> impl FnOnce() -> Result<()> + use<> {
+        let list = Arc::clone(list);
+        move || {
+            list.lock().unwrap().push(number);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn jobs_are_done_in_order_and_all_of_them() {
+        let list = Arc::default();
+        let mut writer = Writer::start().unwrap();
+        for number in 0..20 {
+            writer.hand_over(note(&list, number)).unwrap();
+        }
+        writer.hand_over(note(&list, 20)).unwrap().wait();
+        assert_eq!(*list.lock().unwrap(), Vec::from_iter(0..=20));
+        writer.check().unwrap();
+        writer.hand_over(note(&list, 21)).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(list.lock().unwrap().len(), 22);
+
+        let mut writer = Writer::start().unwrap();
+        let slow = note(&list, 22);
+        writer
+            .hand_over(move || {
+                thread::sleep(Duration::from_millis(50));
+                slow()
+            })
+            .unwrap();
+        writer.hand_over(note(&list, 23)).unwrap();
+        drop(writer);
+        assert_eq!(list.lock().unwrap().len(), 24, "dropping it lost a job");
+    }
+
+    #[test]
+    fn the_first_error_comes_back_and_ends_it() {
+        let list = Arc::default();
+        // By each of the ways in which it can come back.
+        for way in 0..3 {
+            let (go, wait) = channel::<()>();
+            let mut writer = Writer::start().unwrap();
+            writer.hand_over(note(&list, way)).unwrap();
+            let fails = move || {
+                let _ = wait.recv();
+                Err(Error::file("a.png", "is the first"))
+            };
+            writer.hand_over(fails).unwrap();
+            let behind = writer.hand_over(|| Err(Error::file("a.png", "is the second"))).unwrap();
+            writer.check().unwrap();
+            drop(go);
+            // One that is dropped undone holds nobody up.
+            behind.wait();
+            let told = match way {
+                0 => loop {
+                    if let Err(error) = writer.check() {
+                        break error;
+                    }
+                },
+                1 => writer.hand_over(note(&list, 99)).unwrap_err(),
+                _ => writer.finish().unwrap_err(),
+            };
+            assert_eq!(told.to_string(), "a.png: is the first");
+        }
+        assert_eq!(*list.lock().unwrap(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn only_so_many_jobs_wait() {
+        let (go, wait) = channel::<()>();
+        let mut writer = Writer::start().unwrap();
+        let held = move || {
+            let _ = wait.recv();
+            Ok(())
+        };
+        writer.hand_over(held).unwrap();
+        let handing = thread::spawn(move || {
+            for _ in 0..=WAITING {
+                writer.hand_over(|| Ok(())).unwrap();
+            }
+            writer
+        });
+        thread::sleep(Duration::from_millis(100));
+        assert!(!handing.is_finished(), "more than {WAITING} jobs wait");
+        drop(go);
+        handing.join().unwrap().finish().unwrap();
+    }
+}

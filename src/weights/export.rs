@@ -1,0 +1,189 @@
+//! Networks on their way out: as PyTorch's state dicts, and as ONNX.
+//!
+//! Names and layouts are those of PyTorch's DCGAN example, `main.0.weight` and so on, so that its
+//! networks take them with `load_state_dict(strict=True)`.
+
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use safetensors::tensor::Dtype;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::models::Networks;
+use crate::nn::{Layer, Param, Sequential, Statistics};
+use crate::tensor::Tensor;
+use crate::train::checkpoint::{self, Raw};
+use crate::train::model_file::ModelFile;
+use crate::train::step::averaged;
+
+use super::{DESCRIPTION, Role, onnx};
+
+/// The formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A state dict; also says of which network it is, for the way back.
+    Safetensors,
+    /// A state dict as torch.save writes it.
+    Pth,
+    /// A graph that runs by itself.
+    Onnx,
+}
+
+/// One network of a model with its tensors, ready to be written.
+#[derive(Debug)]
+pub struct Export<'a> {
+    pub(super) role: Role,
+    pub(super) network: &'a Sequential,
+    /// What the model is, without the other network.
+    pub(super) about: Networks,
+    /// Parameters with their tensors as files hold them, without the network's name.
+    pub(super) params: Vec<(Param, &'a Tensor)>,
+    /// Training steps done.
+    steps: u64,
+}
+
+impl<'a> Export<'a> {
+    /// The network of this role; a generator's averaged weights where there are any, unless `raw`
+    /// ones are wanted.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no such network.
+    pub fn of(model: &'a ModelFile, role: Role, raw: bool) -> Result<Self> {
+        let mut about = model.networks.clone();
+        let network = match role {
+            Role::Generator => {
+                about.discriminator = None;
+                model.generator()?
+            }
+            Role::Discriminator => {
+                about.generator = None;
+                about.nz = 0;
+                model.discriminator()?
+            }
+        };
+        let average = role == Role::Generator && model.has_average() && !raw;
+        let prefix = format!("{}.", role.name());
+        let params = network.params(role.name()).into_iter().map(|param| {
+            let kept = if average { averaged(&param.name) } else { param.name.clone() };
+            let name = param.name.trim_start_matches(&prefix).to_owned();
+            (Param { name, ..param }, &model.tensors[&kept])
+        });
+        Ok(Self { role, network, about, params: params.collect(), steps: model.step })
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file cannot be written.
+    pub fn save(&self, path: &Path, format: Format) -> Result<()> {
+        match format {
+            Format::Safetensors => {
+                let about = serde_json::to_string(&self.about).expect("plain data");
+                let strings = [("format", "pt"), (DESCRIPTION, &*about)].into();
+                let entries = self.state_dict();
+                files::write_atomic(path, |out| checkpoint::write_raw(out, &entries, &strings))
+            }
+            Format::Pth => {
+                let bytes = self.archive().map_err(|e| Error::file(path, e))?;
+                files::write_bytes(path, &bytes)
+            }
+            Format::Onnx => files::write_bytes(path, &onnx::graph(self)?),
+        }
+    }
+
+    /// Every tensor of PyTorch's state dict, in its order.
+    fn state_dict(&self) -> Vec<Raw<'_>> {
+        let mut entries = Vec::new();
+        for (i, layer) in self.network.layers.iter().enumerate() {
+            let own = format!("main.{i}.");
+            for (param, tensor) in self.params.iter().filter(|(p, _)| p.name.starts_with(&own)) {
+                entries.push(Raw {
+                    name: param.name.clone(),
+                    dtype: Dtype::F32,
+                    shape: tensor.shape().to_vec(),
+                    bytes: checkpoint::little_endian(tensor),
+                });
+            }
+            if let Layer::BatchNorm { statistics: Statistics::Running, .. } = layer {
+                entries.push(Raw {
+                    name: format!("{own}num_batches_tracked"),
+                    dtype: Dtype::I64,
+                    shape: Vec::new(),
+                    bytes: self.steps.to_le_bytes().to_vec().into(),
+                });
+            }
+        }
+        entries
+    }
+
+    /// The archive that `torch.save(state_dict, FILE)` writes; the same network always gives the
+    /// same bytes.
+    fn archive(&self) -> zip::result::ZipResult<Vec<u8>> {
+        let entries = self.state_dict();
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        // PyTorch maps such files into memory, and wants its numbers at multiples of 64 bytes.
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
+            .with_alignment(64);
+        let mut add = |name: &str, bytes: &[u8]| {
+            zip.start_file(format!("archive/{name}"), options)?;
+            Ok::<_, zip::result::ZipError>(zip.write_all(bytes)?)
+        };
+        add("data.pkl", &pickle(&entries))?;
+        add("byteorder", b"little")?;
+        for (i, entry) in entries.iter().enumerate() {
+            add(&format!("data/{i}"), &entry.bytes)?;
+        }
+        add("version", b"3\n")?;
+        Ok(zip.finish()?.into_inner())
+    }
+}
+
+/// The pickle of an `OrderedDict` of tensors, the storage of each called by its place.
+fn pickle(entries: &[Raw<'_>]) -> Vec<u8> {
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.push(b'X');
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+    fn int(out: &mut Vec<u8>, number: usize) {
+        out.push(b'J');
+        out.extend((number as i32).to_le_bytes());
+    }
+    fn tuple(out: &mut Vec<u8>, numbers: &[usize]) {
+        out.push(b'(');
+        numbers.iter().for_each(|&number| int(out, number));
+        out.push(b't');
+    }
+    const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+    // Protocol 2, an OrderedDict, and its items after a mark.
+    let mut out = [b"\x80\x02", ORDERED_DICT, b"("].concat();
+    for (i, Raw { name, dtype, shape, .. }) in entries.iter().enumerate() {
+        let storage = if *dtype == Dtype::I64 { "LongStorage" } else { "FloatStorage" };
+        text(&mut out, name);
+        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        text(&mut out, "storage");
+        out.extend(format!("ctorch\n{storage}\n").as_bytes());
+        text(&mut out, &i.to_string());
+        text(&mut out, "cpu");
+        int(&mut out, shape.iter().product());
+        out.extend(b"tQ");
+        int(&mut out, 0);
+        tuple(&mut out, shape);
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        tuple(&mut out, &strides);
+        // No gradient, no hooks; the tensor.
+        out.push(0x89);
+        out.extend(ORDERED_DICT);
+        out.extend(b"tR");
+    }
+    out.extend(b"u.");
+    out
+}

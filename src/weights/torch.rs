@@ -1,0 +1,119 @@
+//! What `torch.save` writes: a zip archive of one pickle, which says what there is, and one file of
+//! raw numbers for each storage.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::rc::Rc;
+
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::tensor::Tensor;
+
+use super::Named;
+use super::element::Element;
+use super::pickle::unpickle;
+
+/// The format before PyTorch 1.6 begins with a pickle of this number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+
+/// Tensors take no more memory than so many times the file, as bytes of the file's element types:
+/// the same storage may stand under several names.
+const SHARED: usize = 4;
+
+/// What a file is that PyTorch wrote and that cannot be read, as a sentence; none for other files.
+pub(super) fn old_format(bytes: &[u8]) -> Option<String> {
+    let tar = bytes.get(257..262) == Some(b"ustar");
+    (bytes.starts_with(LEGACY) || tar).then(|| {
+        "is in PyTorch's format from before version 1.6, which only Python can read; save it anew \
+         with: import torch; torch.save(torch.load(FILE, map_location=\"cpu\"), \"new.pth\")"
+            .into()
+    })
+}
+
+/// All floating-point tensors of an archive, in its order, named by the keys that lead to them.
+///
+/// # Errors
+/// A sentence where the archive is damaged or holds anything but plain data and tensors.
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
+    let damaged = |_| "is damaged or cut short: it is no whole zip archive".to_owned();
+    let mut archive = Archive {
+        zip: ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?,
+        left: bytes.len() as u64,
+    };
+    let names: Vec<String> =
+        archive.zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+    let pickle = names
+        .iter()
+        .find(|name| name.ends_with("data.pkl"))
+        .ok_or("is a zip archive, but not one of PyTorch's (it has no data.pkl)")?;
+    let folder = &pickle[..pickle.len() - "data.pkl".len()];
+    if names.iter().any(|name| name.strip_prefix(folder) == Some("constants.pkl")) {
+        return Err("is a TorchScript program; save its weights alone, with \
+                    torch.save(torch.jit.load(FILE).state_dict(), \"new.pth\")"
+            .into());
+    }
+    if let Some(name) = names.iter().find(|name| name.strip_prefix(folder) == Some("byteorder"))
+        && archive.file(name)? != b"little"
+    {
+        return Err("was written by a big-endian machine, which is not supported".into());
+    }
+
+    let unpickled = unpickle(&archive.file(pickle)?)?;
+    let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
+    let mut left = bytes.len().saturating_mul(SHARED);
+    let mut tensors = Vec::new();
+    for (name, view) in unpickled.tensors()? {
+        let element = view.storage.element;
+        // Counters and the like are passed over: no weight is one.
+        if matches!(element, Element::Other(_)) {
+            continue;
+        }
+        let len = view.shape.iter().try_fold(element.size(), |n, &s| n.checked_mul(s));
+        left = len.and_then(|len| left.checked_sub(len)).ok_or_else(|| {
+            format!("is damaged: {name} and those before it are larger than the whole file")
+        })?;
+        let key = &view.storage.key;
+        if !storages.contains_key(key) {
+            let file = archive.file(&format!("{folder}data/{key}"))?;
+            storages.insert(key.clone(), file);
+        }
+        let storage = &storages[key];
+        let values = element
+            .view(storage, view.offset, &view.shape, &view.strides)
+            .ok_or_else(|| format!("is damaged: {name} reaches beyond its storage"))?;
+        let tensor = Tensor::new(view.shape.clone(), values).map_err(|e| e.to_string())?;
+        tensors.push(Named { name, tensor });
+    }
+    Ok(tensors)
+}
+
+struct Archive<'a> {
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// Bytes that may still be read: what is stored uncompressed cannot be more than the file.
+    left: u64,
+}
+
+impl Archive<'_> {
+    /// A file of the archive, its checksum checked.
+    fn file(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        let mut file = self
+            .zip
+            .by_name(name)
+            .map_err(|_| format!("is damaged: its part {name:?} is missing or cannot be read"))?;
+        if file.compression() != CompressionMethod::Stored || file.compressed_size() != file.size()
+        {
+            return Err(format!(
+                "is no file as PyTorch writes them: its part {name:?} is compressed; save it anew \
+                 with torch.save"
+            ));
+        }
+        self.left = self
+            .left
+            .checked_sub(file.size())
+            .ok_or("is damaged: its parts are larger than the whole file")?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|_| format!("is damaged: the checksum of its part {name:?} is wrong"))?;
+        Ok(bytes)
+    }
+}

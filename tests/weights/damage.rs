@@ -1,0 +1,230 @@
+//! Files that are cut short, damaged, or made to harm.
+
+use std::io::Write as _;
+
+use super::*;
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// An archive as torch.save makes them.
+fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(format!("archive/{name}"), options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// What import says to a file with this content; none if it takes it.
+fn complaint(bytes: &[u8]) -> Option<String> {
+    complaint_in(&tempfile::tempdir().unwrap(), bytes)
+}
+
+fn complaint_in(dir: &tempfile::TempDir, bytes: &[u8]) -> Option<String> {
+    let path = dir.path().join("f");
+    fs::write(&path, bytes).unwrap();
+    let imported = match import(&[path.clone()], &[], &Assumptions::default()) {
+        Ok(imported) => imported,
+        Err(error) => {
+            let text = error.to_string();
+            let (file, text) = text.split_once(": ").unwrap();
+            assert_eq!(file, path.to_str().unwrap());
+            assert!(text.len() < 600, "{text}");
+            return Some(text.to_owned());
+        }
+    };
+    let numbers: usize = imported.tensors.values().map(Tensor::len).sum();
+    assert!(numbers <= 4 * bytes.len(), "{numbers} numbers from {} bytes", bytes.len());
+    None
+}
+
+#[test]
+fn files_cut_anywhere_or_with_any_bit_turned_do_no_harm() {
+    let names = [
+        "plain_g.pth",
+        "plain_d.safetensors",
+        "together.tar",
+        "double_g.pth",
+        "half_g.pth",
+        "views_g.pth",
+        "legacy_g.pth",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        let whole = fs::read(file(name)).unwrap();
+        let step = (whole.len() / 150).max(1);
+        for len in (0..whole.len()).step_by(step).chain([whole.len() - 1]) {
+            let said = complaint_in(&dir, &whole[..len]);
+            assert!(said.is_some(), "{name}: {len} of {} bytes", whole.len());
+        }
+        // Most of a file is numbers; what steers the reader is at the start and the end.
+        let ends = (0..whole.len()).step_by(3).filter(|at| *at < 2000 || at + 900 > whole.len());
+        for at in ends.chain((0..whole.len()).step_by(step)) {
+            let mut turned = whole.clone();
+            turned[at] ^= 1 << (at % 8);
+            complaint_in(&dir, &turned);
+        }
+    }
+}
+
+/// A pickle of one item "a.weight" made by `value`.
+fn of(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02}(X\x08\0\0\0a.weight", value, b"u."].concat()
+}
+
+/// The bytes of a tensor of 4 floats of storage "0" with this shape and these strides.
+fn view(shape: &[i32], strides: &[i32]) -> Vec<u8> {
+    let tuple = |numbers: &[i32]| {
+        let numbers = numbers.iter().flat_map(|n| [b"J", &n.to_le_bytes()[..]].concat());
+        [b"(".to_vec(), numbers.collect(), b"t".to_vec()].concat()
+    };
+    let storage = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ";
+    let tensor = [b"ctorch._utils\n_rebuild_tensor_v2\n", &storage[..], b"K\0"].concat();
+    let rest = b"\x89ccollections\nOrderedDict\n)RtR";
+    [tensor, tuple(shape), tuple(strides), rest.to_vec()].concat()
+}
+
+#[test]
+fn pickles_that_would_do_something_are_refused_by_name() {
+    let call = |function: &str| format!("c{function}\n)R").into_bytes();
+    let nested = [b"]q\0".repeat(1), b"(h\0h\0e".repeat(30)].concat();
+    let deep = [vec![b']'; 100_000], vec![b'a'; 99_999]].concat();
+    let long = [b"X\xff\xff\xff\x7f".to_vec(), vec![b'a'; 50]].concat();
+    let cases: &[(Vec<u8>, &str)] = &[
+        (of(&call("os\nsystem")), "the Python object \"os.system\", which only running code"),
+        (of(&call("builtins\neval")), "\"builtins.eval\""),
+        (of(&call("collections\ndefaultdict")), "\"collections.defaultdict\""),
+        (of(b"X\x02\0\0\0osX\x06\0\0\0system\x93)R"), "\"os.system\""),
+        (of(b"ccollections\nOrderedDict\n)\x81"), "the pickle opcode 0x81 NEWOBJ"),
+        (of(b"(ios\nsystem\n"), "0x69 OBJ or INST"),
+        (of(b"C\x01x"), "BYTES, which tensors do not need"),
+        (of(b"\xff"), "0xff that no version of Python knows"),
+        (of(&nested), "holds itself, or the same parts over and over"),
+        (of(&deep), "holds itself, or the same parts over and over"),
+        (of(&long), "is cut short"),
+        (of(b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f"), "is cut short"),
+        (of(b"h\x07"), "does not hold together"),
+        (of(b"R"), "does not hold together"),
+        (of(b"K\x01e"), "does not hold together"),
+        (of(b"Nb"), "does not hold together"),
+        (b"\x80\x02u.".to_vec(), "does not hold together"),
+        (b"\x80\x02.".to_vec(), "does not hold together"),
+        (b"\x80\x02".to_vec(), "is cut short"),
+        (of(&view(&[2, 2, 1, 1], &[2, 2, 1, 1])), "reaches beyond its storage"),
+        (of(&view(&[1 << 30, 1 << 30, 4, 4], &[0, 0, 0, 0])), "larger than the whole file"),
+        (of(&view(&[1 << 14, 1, 1, 1], &[0, 0, 0, 0])), "larger than the whole file"),
+        (of(&view(&[-1, 1], &[1, 1])), "does not hold together"),
+        (of(&view(&[1], &[1, 1])), "does not hold together"),
+        (of(&view(&[2, 2], &[2, 1])), "holds no convolution"),
+        (of(&view(&[2, 2, 1, 1], &[2, 1, 1, 1])), "is no DCGAN that can be imported"),
+    ];
+    for (pickle, words) in cases {
+        let files: [(&str, &[u8]); 3] =
+            [("data.pkl", pickle), ("byteorder", b"little"), ("data/0", &[0; 16])];
+        let text = complaint(&archive(&files, CompressionMethod::Stored));
+        let text = text.unwrap_or_else(|| panic!("taken, without {words:?}"));
+        assert!(text.contains(words), "no {words:?} in: {text}");
+    }
+}
+
+#[test]
+fn archives_that_are_not_pytorchs_are_called_what_they_are() {
+    let stored = CompressionMethod::Stored;
+    let good = of(&view(&[2, 2, 1, 1], &[2, 1, 1, 1]));
+    let zeros = vec![0; 100_000];
+    let cases: [(Vec<u8>, &str); 9] = [
+        (archive(&[("a.txt", b"x")], stored), "not one of PyTorch's (it has no data.pkl)"),
+        (archive(&[("data.pkl", &good)], stored), "its part \"archive/data/0\" is missing"),
+        (
+            archive(&[("data.pkl", &good), ("byteorder", b"big")], stored),
+            "was written by a big-endian machine",
+        ),
+        (
+            archive(&[("data.pkl", &good), ("constants.pkl", b".")], stored),
+            "is a TorchScript program",
+        ),
+        // A bomb: little that becomes much.
+        (
+            archive(&[("data.pkl", &good), ("data/0", &zeros)], CompressionMethod::Deflated),
+            "is compressed; save it anew",
+        ),
+        (b"PK\x03\x04 and no more".to_vec(), "no whole zip archive"),
+        (Vec::new(), "is empty"),
+        (b"weights: 1.0, 2.0".to_vec(), "neither a safetensors file nor one of torch.save"),
+        (vec![0xff; 300], "neither a safetensors file nor one of torch.save"),
+    ];
+    for (bytes, words) in cases {
+        let text = complaint(&bytes).unwrap_or_else(|| panic!("taken, without {words:?}"));
+        assert!(text.contains(words), "no {words:?} in: {text}");
+    }
+}
+
+#[test]
+fn layers_of_other_networks_are_named() {
+    let save = |tensors: &[(&str, &[usize])]| {
+        let tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = tensors
+            .iter()
+            .map(|(name, shape)| {
+                let len = 4 * shape.iter().product::<usize>();
+                ((*name).to_owned(), (shape.to_vec(), vec![0; len]))
+            })
+            .collect();
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+            (name.clone(), view.unwrap())
+        });
+        safetensors::serialize(views, None).unwrap()
+    };
+    type Case<'a> = (&'a [(&'a str, &'a [usize])], &'a str);
+    let cases: &[Case<'_>] = &[
+        (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is no part of a convolution"),
+        (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8])], "as PReLU has"),
+        (&[("a.weight_orig", &[8, 4, 3, 3])], "remove_spectral_norm"),
+        (&[("a.parametrizations.weight.original0", &[8, 4, 3, 3])], "remove_parametrizations"),
+        (&[("a.weight_v", &[8, 4, 3, 3])], "remove_weight_norm"),
+        (
+            &[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8, 4, 3])],
+            "b is neither a 2-D convolution",
+        ),
+        (&[("a.weight", &[8, 4, 3, 3])], "has a single layer"),
+        (
+            &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 5, 4, 4])],
+            "pictures of 5 channels; 1, 3 and 4 can be used",
+        ),
+        (
+            &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[9, 3, 4, 4])],
+            "0 gives 8 channels, and 2, which seems to follow, takes",
+        ),
+        (
+            &[
+                ("0.weight", &[6, 8, 4, 4]),
+                ("1.weight", &[8]),
+                ("1.bias", &[8]),
+                ("3.weight", &[8, 3, 4, 4]),
+            ],
+            "1 has no running statistics: if it is a batch norm",
+        ),
+        (
+            &[
+                ("0.weight", &[6, 8, 4, 4]),
+                ("2.weight", &[7]),
+                ("2.bias", &[7]),
+                ("3.weight", &[8, 3, 4, 4]),
+            ],
+            "its batch norms (2) do not fit",
+        ),
+    ];
+    for (tensors, words) in cases {
+        let text = complaint(&save(tensors)).unwrap_or_else(|| panic!("taken, without {words:?}"));
+        assert!(text.contains(words), "no {words:?} in: {text}");
+    }
+    let mut spoilt = save(&[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 3, 4, 4])]);
+    let len = spoilt.len();
+    spoilt[len - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let text = complaint(&spoilt).unwrap();
+    assert!(text.contains("number 383 of 2.weight is not finite"), "{text}");
+}

@@ -1,0 +1,284 @@
+//! Networks on their way out, and back.
+
+use super::*;
+
+use dcgan::models::dcgan::Size;
+use dcgan::models::{Dcgan, Preset};
+use dcgan::train::step::seeded_latents;
+use dcgan::weights::export::{Export, Format};
+use rten::Model;
+use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
+
+use crate::cli::{Place, latest};
+
+/// A model with drawn numbers everywhere, running statistics too.
+fn drawn(networks: Networks) -> ModelFile {
+    networks.check().unwrap();
+    let mut tensors = BTreeMap::new();
+    for (i, param) in networks.params().into_iter().enumerate() {
+        let shape = param.layout.file_shape(&param.shape);
+        let mut numbers = vec![0.0; shape.iter().product()];
+        dcgan::rng::Stream::new(7, "drawn", i as u32).fill_normal(&mut numbers);
+        let near_one = !param.name.ends_with("bias") && shape.len() == 1;
+        let scale = if near_one { 0.1 } else { 0.2 };
+        numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
+        tensors.insert(param.name, Tensor::new(shape, numbers).unwrap());
+    }
+    let imported =
+        Imported { networks, tensors, sources: Vec::new(), left_out: Vec::new(), described: true };
+    model(&imported)
+}
+
+fn preset(preset: Preset, height: usize, width: usize) -> ModelFile {
+    let size = Size { height, width };
+    let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4 };
+    drawn(model.networks().unwrap())
+}
+
+/// Models that differ in everything that an export must say.
+fn models() -> Vec<(&'static str, ModelFile)> {
+    let imported = |names: &[&str], keys: &[(Role, &str)], assumptions: &Assumptions| {
+        model(&import_files(names, keys, assumptions))
+    };
+    let sides = Assumptions {
+        g_sides: vec![[4, 3], [8, 6], [16, 12]],
+        d_sides: vec![[16, 12], [8, 6], [4, 3], [1, 1]],
+        ..Assumptions::default()
+    };
+    let late = Assumptions { pixels: Pixels::Unit, g_slope: 0.1, ..Assumptions::default() };
+    let batch = Assumptions {
+        statistics: Some(Statistics::Batch),
+        latent_law: LatentLaw::Uniform,
+        ..sides.clone()
+    };
+    let models = [(Role::Generator, "models.0"), (Role::Discriminator, "models.1")];
+    vec![
+        ("pytorch", preset(Preset::Pytorch, 32, 32)),
+        ("paper", preset(Preset::Paper, 24, 16)),
+        ("named", imported(&["named.pth"], &[], &sides)),
+        ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
+        ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
+        ("batch statistics", imported(&["named.pth"], &[], &batch)),
+    ]
+}
+
+#[test]
+fn what_is_exported_comes_back_bit_for_bit() {
+    for (name, model) in models() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for role in [Role::Generator, Role::Discriminator] {
+            let path = dir.path().join(format!("{}.safetensors", role.name()));
+            let export = Export::of(&model, role, false).unwrap();
+            export.save(&path, Format::Safetensors).unwrap();
+            let once = fs::read(&path).unwrap();
+            export.save(&path, Format::Safetensors).unwrap();
+            assert!(once == fs::read(&path).unwrap(), "{name}: other bytes the second time");
+            files.push(path);
+        }
+        let back = import(&files, &[], &Assumptions::default()).unwrap();
+        assert_eq!(back.networks, model.networks, "{name}");
+        assert!(back.described && back.tensors == model.tensors, "{name}");
+        // One of them is a model as well.
+        let alone = import(&files[1..], &[], &Assumptions::default()).unwrap().networks;
+        assert_eq!((alone.generator, alone.nz), (None, 0));
+        assert_eq!(alone.discriminator, model.networks.discriminator);
+    }
+    // A .pth does not describe itself: what the shapes say is enough for the presets.
+    for model in [preset(Preset::Pytorch, 32, 32), preset(Preset::Pytorch, 24, 24)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for role in [Role::Generator, Role::Discriminator] {
+            let path = dir.path().join(format!("{}.pth", role.name()));
+            Export::of(&model, role, false).unwrap().save(&path, Format::Pth).unwrap();
+            files.push(path);
+        }
+        let back = import(&files, &[], &Assumptions::default()).unwrap();
+        assert_eq!(back.networks, model.networks);
+        assert!(!back.described && back.tensors == model.tensors);
+    }
+}
+
+#[test]
+fn names_and_shapes_are_those_of_pytorchs_example() {
+    let model = preset(Preset::Pytorch, 16, 16);
+    let dir = tempfile::tempdir().unwrap();
+    for (role, original) in
+        [(Role::Generator, "plain_g.safetensors"), (Role::Discriminator, "plain_d.safetensors")]
+    {
+        let path = dir.path().join("out.safetensors");
+        Export::of(&model, role, false).unwrap().save(&path, Format::Safetensors).unwrap();
+        let list = |path: &Path| {
+            let bytes = fs::read(path).unwrap();
+            let file = SafeTensors::deserialize(&bytes).unwrap();
+            let mut all: Vec<String> = file
+                .iter()
+                .map(|(name, view)| format!("{name} {:?} {:?}", view.dtype(), view.shape()))
+                .collect();
+            all.sort();
+            all
+        };
+        assert_eq!(list(&path), list(&file(original)));
+    }
+}
+
+/// `[n, h, w, c]` as ONNX has it.
+fn channels_first(x: &Tensor) -> NdTensor<f32, 4> {
+    let &[n, h, w, c] = x.shape() else { panic!("{:?}", x.shape()) };
+    NdTensor::from_data([n, h, w, c], x.f32s().to_vec()).permuted([0, 3, 1, 2]).to_tensor()
+}
+
+/// Runs a graph in another runtime: its outputs by the names asked for.
+fn run_graph(bytes: Vec<u8>, input: (&str, rten::Value), outputs: &[&str]) -> Vec<Vec<f32>> {
+    let graph = Model::load(bytes).unwrap();
+    let ids: Vec<_> = outputs.iter().map(|name| graph.node_id(name).unwrap()).collect();
+    let input = (graph.node_id(input.0).unwrap(), input.1.into());
+    let values = graph.run(vec![input], &ids, None).unwrap();
+    let numbers = |value: rten::Value| {
+        let tensor: rten_tensor::Tensor<f32> = value.try_into().unwrap();
+        tensor.to_vec()
+    };
+    values.into_iter().map(numbers).collect()
+}
+
+#[track_caller]
+fn near(what: &str, got: &[f32], wanted: &[f32]) {
+    let shape = [wanted.len()];
+    assert_eq!(got.len(), wanted.len(), "{what}");
+    let tensor = |numbers: &[f32]| Tensor::new(shape, numbers.to_vec()).unwrap();
+    let far = distance(&tensor(got), &tensor(wanted));
+    assert!(far <= NEAR, "{what} is off by {far}");
+}
+
+/// What a convolution has come to before the next one, pooled to 4x4: the paper's features.
+fn pooled(x: &Tensor) -> Vec<Vec<f32>> {
+    let &[n, h, w, c] = x.shape() else { panic!("{:?}", x.shape()) };
+    let cell = |i: usize, side: usize| {
+        let grid = side.min(4);
+        i * side / grid..((i + 1) * side).div_ceil(grid)
+    };
+    let one = |i: usize| {
+        let mut row = Vec::new();
+        for f in 0..c {
+            for (gy, gx) in (0..h.min(4)).flat_map(|y| (0..w.min(4)).map(move |x| (y, x))) {
+                let mut most = f32::MIN;
+                for (y, at) in cell(gy, h).flat_map(|y| cell(gx, w).map(move |x| (y, x))) {
+                    most = most.max(x.f32s()[((i * h + y) * w + at) * c + f]);
+                }
+                row.push(most);
+            }
+        }
+        row
+    };
+    (0..n).map(one).collect()
+}
+
+#[test]
+fn graphs_give_in_another_runtime_what_they_give_here() {
+    for (name, model) in models() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.onnx");
+        let save = |role| {
+            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            fs::read(&path).unwrap()
+        };
+        let networks = &model.networks;
+        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
+        let fake = pictures(&model, &Device::Cpu, &z, false);
+        let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
+        let got = run_graph(save(Role::Generator), ("z", input.into()), &["pictures"]);
+        let unit = networks.pixels == Pixels::Unit;
+        let scaled: Vec<f32> =
+            got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
+        near(&format!("{name}: pictures"), &scaled, &channels_first(&fake).to_vec());
+
+        let seen = if unit {
+            let half = fake.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
+            Tensor::new(fake.shape(), half).unwrap()
+        } else {
+            fake.clone()
+        };
+        let outputs = judged(&model, &Device::Cpu, &fake);
+        let input = ("pictures", channels_first(&seen).into());
+        let got = run_graph(save(Role::Discriminator), input, &["logit", "features"]);
+        near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
+        let layers = &networks.discriminator.as_ref().unwrap().layers;
+        let convolutions = (1..layers.len()).filter(|&i| matches!(layers[i], Layer::Conv { .. }));
+        let parts: Vec<Vec<Vec<f32>>> = convolutions.map(|i| pooled(&outputs[i - 1])).collect();
+        let wanted: Vec<f32> =
+            (0..5).flat_map(|i| parts.iter().flat_map(move |part| part[i].clone())).collect();
+        near(&format!("{name}: features"), &got[1], &wanted);
+    }
+}
+
+#[test]
+fn a_run_is_exported_and_imported_by_its_commands() {
+    let place = Place::new();
+    let cpu = ["--device", "cpu"];
+    let run = place.train("runs", &[&cpu, &["--batch", "8", "--images", "80"]]);
+    let run_path = run.to_str().unwrap();
+    let export = |to: &str, out: &str, more: &[&str]| {
+        place.dcgan(&[&["export", run_path, "--to", to, "--out", out], more]).ok().stdout
+    };
+    let said = export("safetensors", "g.safetensors", &[]);
+    assert!(said.starts_with("wrote the generator of ") && said.ends_with("to g.safetensors\n"));
+    export("pth", "d.pth", &["--network", "discriminator"]);
+    export("onnx", "g.onnx", &[]);
+    export("pth", "raw.pth", &["--raw"]);
+    export("pth", "average.pth", &[]);
+
+    let out = ["--out", "model.safetensors"];
+    let said = place.dcgan(&[&["import", "average.pth", "d.pth"], &out]).ok().stdout;
+    for words in [
+        "generator      8 → 4x4x16 → 8x8x8 → 16x16x3; kernels 4, batch norm; ",
+        "discriminator  16x16x3 → 8x8x8 → 4x4x16 → 1; kernels 4, batch norm; ",
+        "assumed        normal latents (--latent-law), ReLU in the generator (--g-slope)",
+        "the usual strides and paddings (--g-sides, --d-sides)",
+        "wrote model.safetensors; make pictures with: dcgan sample model.safetensors\n",
+    ] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    // The average is the generator of what was imported: the same pictures, bit for bit.
+    let grid = |model: &str, name: &str| {
+        place.dcgan(&[&["sample", model, "--grid", name, "--seeds", "0-15"], &cpu]).ok();
+        fs::read(place.path(name)).unwrap()
+    };
+    let trained = grid(run_path, "run.png");
+    assert!(grid("model.safetensors", "imported.png") == trained);
+    place.dcgan(&[&["import", "g.safetensors", "--out", "alone.safetensors"]]).ok();
+    assert!(grid("alone.safetensors", "alone.png") == trained);
+    let said = place.dcgan(&[&["import", "raw.pth", "--out", "raw.safetensors"]]).ok().stdout;
+    assert!(said.contains("wrote raw.safetensors"), "{said}");
+    assert!(grid("raw.safetensors", "raw.png") != trained);
+
+    // What a model does not have, and what it is not.
+    let refused = |words: &[&str], code, wanted: &[&str]| {
+        place.dcgan(&[words]).refused(code, wanted);
+    };
+    let network = ["--network", "discriminator"];
+    let of_alone = ["export", "alone.safetensors", "--to", "onnx", "--out", "x.onnx"];
+    refused(&[&of_alone[..], &network].concat(), 1, &["holds a generator alone"]);
+    place.dcgan(&[&["import", "d.pth", "--out", "judge.safetensors"]]).ok();
+    refused(&["sample", "judge.safetensors"], 1, &["holds a discriminator alone"]);
+    refused(&["train", "--resume", "alone.safetensors"], 1, &["--resume wants a run's folder"]);
+    let again = ["import", "model.safetensors", "--out", "y.safetensors"];
+    refused(&again, 1, &["is a model of this program already"]);
+    refused(&["import", "d.pth", "--out", "y.png"], 2, &["--out", "no name of a model"]);
+    let onto = ["import", "g.safetensors", "--out", "g.safetensors"];
+    refused(&onto, 2, &["--out", "is also read"]);
+    let itself = ["export", "model.safetensors", "--to", "pth", "--out", "model.safetensors"];
+    refused(&itself, 2, &["--out", "is the model itself"]);
+    for (flag, value) in [
+        ("--g-sides", "4,x"),
+        ("--d-slope", "-1"),
+        ("--eps", "nan"),
+        ("--latent-law", "cauchy"),
+        ("--output", "relu"),
+    ] {
+        let words = ["import", "d.pth", "--out", "y.safetensors", flag, value];
+        refused(&words, 2, &[flag]);
+    }
+    assert!(!place.path("y.safetensors").exists() && !place.path("x.onnx").exists());
+    assert!(ModelFile::load(&latest(&run)).unwrap().has_average());
+}
