@@ -64,7 +64,7 @@ fn features_stand_in_the_order_of_the_pictures() {
     let (shape, one) = read::<f32>(&place.path("b.npy"));
     assert_eq!(shape, [1, WIDTH as u64]);
     for (a, b) in one.iter().zip(&all[8 * WIDTH..]) {
-        assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
+        assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");
     }
 }
 

@@ -281,7 +281,7 @@ pub fn measure(
         let what = "too few pictures to learn from and to choose C by; give more than a few";
         return Err(Error::flag("--train", what));
     }
-    let problem = |rows| Problem { x: &train.x, width, labels: train_labels, classes, rows };
+    let problem = Problem { x: &train.x, width, labels: train_labels, classes, rows: &[] };
     // Of many trials a few choose C, as the authors do.
     let choosers = &trials[..trials.len().min(10)];
     let mut right = vec![0.0; CS.len()];
@@ -289,8 +289,8 @@ pub fn measure(
     for rows in choosers {
         found.clear();
         for (c, right) in CS.iter().zip(&mut right) {
-            let svm = Svm::train(&problem(rows), *c, found.last(), TOLERANCE);
-            let taken = svm.predict_rows(&problem(&held_out));
+            let svm = Svm::train(&Problem { rows, ..problem }, *c, found.last(), TOLERANCE);
+            let taken = svm.predict_rows(&Problem { rows: &held_out, ..problem });
             let hits = taken.iter().zip(&held_out);
             let hits = hits.filter(|(p, row)| **p == train_labels[**row as usize]).count();
             let share = hits as f64 / held_out.len() as f64;
@@ -318,7 +318,7 @@ pub fn measure(
         outcome.learnt_from = rows.len();
         // With all labels it has a good start: what was learnt without those held out.
         let start = if split.learn_all { found.get(best) } else { None };
-        let svm = Svm::train(&problem(&rows), c, start, TOLERANCE);
+        let svm = Svm::train(&Problem { rows: &rows, ..problem }, c, start, TOLERANCE);
         let (mut hits, mut all) = (0_u32, 0_u32);
         let taken = svm.predict(&test.x, width);
         for ((&taken, &label), _) in
