@@ -33,8 +33,8 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, train, sample → models → nn, objectives, optim → tape → ops →
-//! program → device`.
+//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
+//! objectives, optim → tape → ops → program → device`.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -46,7 +46,9 @@
 //! | [`nn`], [`models`] | layers; networks |
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
+//! | [`features`] | what a discriminator sees in pictures |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
 //! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
@@ -65,6 +67,8 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod experiments;
+pub mod features;
 pub mod files;
 pub mod human;
 pub mod models;
@@ -77,6 +81,7 @@ pub mod program;
 pub mod rng;
 pub mod sample;
 pub mod shaders;
+pub mod svm;
 pub mod tape;
 pub mod tensor;
 pub mod train;

@@ -3,6 +3,9 @@
 //! Images are `[n, h, w, c]` with values in [-1, 1] and one (grey), three (RGB) or four (RGBA)
 //! channels.
 
+pub mod figure;
+pub mod film;
+mod text;
 pub mod timelapse;
 
 use std::io::Cursor;

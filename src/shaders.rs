@@ -62,6 +62,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "lib/tile_workgroup",
     "log",
     "matmul",
+    "max_pool",
     "maximum",
     "minimum",
     "moments",

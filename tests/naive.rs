@@ -9,6 +9,7 @@ use dcgan::ops::conv::{Conv2d, ConvSpec, ConvTranspose2d, ConvWeightGrad};
 use dcgan::ops::elementwise as e;
 use dcgan::ops::matmul::Matmul;
 use dcgan::ops::norm::Normalize;
+use dcgan::ops::pool::MaxPool;
 use dcgan::ops::random::{Advance, Random};
 use dcgan::ops::reduce::{CenteredSums, Moments, Sum};
 use dcgan::ops::shape::{BroadcastTo, Pad, Permute, Range, Reshape, SliceBox};
@@ -208,6 +209,25 @@ fn reductions(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
             (0..*c).map(|i| (0..*rows).map(|r| f(r * c + i, i)).sum()).collect()
         };
         return [sums(&|at, _| g[at]), sums(&|at, i| g[at] * (x[at] - mean[i]))].concat();
+    }
+    if let Some(op) = any.downcast_ref::<MaxPool>() {
+        let mut y = vec![f64::NEG_INFINITY; node.shape.iter().product()];
+        let [h, w] = [shapes[0][1], shapes[0][2]];
+        for (place, &x) in places(shapes[0]).iter().zip(inputs[0]) {
+            for i in 0..op.grid[0] {
+                for j in 0..op.grid[1] {
+                    // A pixel covers [r, r + 1), a window [i h / gh, (i + 1) h / gh).
+                    let covers = |r: usize, i: usize, grid: usize, size: usize| {
+                        r * grid < (i + 1) * size && (r + 1) * grid > i * size
+                    };
+                    if covers(place[1], i, op.grid[0], h) && covers(place[2], j, op.grid[1], w) {
+                        let at = flat(&node.shape, &[place[0], i, j, place[3]]);
+                        y[at] = y[at].max(x);
+                    }
+                }
+            }
+        }
+        return y;
     }
     if let Some(op) = any.downcast_ref::<Matmul>() {
         let (m, n) = (node.shape[0], node.shape[1]);

@@ -3,6 +3,8 @@
 //! | module | what it tests |
 //! | --- | --- |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
+//! | `cli_features` | features of pictures |
+//! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
 //! | `cli_sample` | pictures from runs and checkpoints |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
@@ -26,6 +28,8 @@
 
 mod cli;
 mod cli_errors;
+mod cli_features;
+mod cli_latent;
 mod cli_sample;
 mod cli_tools;
 mod cli_train;

@@ -7,18 +7,27 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod arithmetic;
+mod bar;
 mod bench;
 mod check;
+mod classify;
 mod data;
 mod devices;
 mod export;
+mod features;
 mod flags;
 mod import;
+mod invert;
+mod latents;
+mod neighbours;
 mod output;
+mod points;
 mod sample;
 mod seeds;
 mod train;
 mod tuning;
+mod walk;
 
 /// Colours of the help.
 const STYLES: Styles = Styles::styled()
@@ -41,6 +50,12 @@ enum Command {
     Train(Box<train::Train>),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
+    Walk(walk::Walk),
+    Arithmetic(arithmetic::Arithmetic),
+    Invert(invert::Invert),
+    Neighbours(neighbours::Neighbours),
+    Features(features::Features),
+    Classify(classify::Classify),
     /// Take over networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
     /// Write a network for PyTorch or as ONNX
@@ -64,6 +79,12 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Walk(command) => command.run(),
+            Command::Arithmetic(command) => command.run(),
+            Command::Invert(command) => command.run(),
+            Command::Neighbours(command) => command.run(),
+            Command::Features(command) => command.run(),
+            Command::Classify(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),

@@ -1,7 +1,6 @@
 //! `dcgan sample`: pictures from a trained generator.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +23,7 @@ use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
+use super::latents::read_latents;
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -110,7 +110,7 @@ impl Sample {
         }
         let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {
-            Some(file) => Latents::Rows(read_latents(file, nz)?),
+            Some(file) => Latents::Rows(read_latents(file, nz, "--latents")?),
             None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law },
         };
         let n = latents.len();
@@ -257,38 +257,6 @@ fn make_folder(path: &Path) -> Result<()> {
     }
     std::fs::create_dir_all(path)
         .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
-}
-
-/// Float32 `[n, nz]` from a NumPy file.
-fn read_latents(path: &Path, nz: usize) -> Result<Tensor> {
-    let fail = |what: String| Error::file(path, what);
-    let file = File::open(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    let npy = npyz::NpyFile::new(BufReader::new(file)).map_err(|_| {
-        fail(format!("is no NumPy file; --latents wants one with float32 [n, {nz}]"))
-    })?;
-    let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
-    let ordered = npy.order() == npyz::Order::C;
-    let holds = format!(
-        "{} of shape {shape:?}{}",
-        npy.dtype().descr(),
-        if ordered { "" } else { " in Fortran order" }
-    );
-    let wrong = || {
-        fail(format!(
-            "holds {holds}; --latents wants '<f4' (float32) of shape [n, {nz}] in C order for this \
-             model"
-        ))
-    };
-    if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
-        return Err(wrong());
-    }
-    let numbers = npy.data::<f32>().map_err(|_| wrong())?;
-    let numbers: io::Result<Vec<f32>> = numbers.collect();
-    let numbers = numbers.map_err(|_| fail("ends too early: write it anew".into()))?;
-    if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
-    }
-    Tensor::new(shape, numbers)
 }
 
 /// Pictures of `shape`, batch by batch as `each` gives them, as a float32 NumPy file.

@@ -1,13 +1,18 @@
 //! From the bytes of a picture file to its pixels, upright and in full, or one sentence on why not.
 
+use std::fs;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
 };
 
+use super::store::MAX_FILE;
 use super::tiff_palette::PaletteTiff;
+use crate::error::Error;
+use crate::files;
 
 /// The most pixels that a picture may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
 /// can claim any number, so this is checked in the header, before any memory is taken.
@@ -99,6 +104,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     // Decoders of hostile formats have bugs; one bad file must not end a run of days.
     catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, name)))
         .unwrap_or_else(|_| Err(format!("is {name} that the decoder fails on")))
+}
+
+/// The pixels of a single picture file, upright, as [`super::Source::picture`] gives those of a set.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read or is no picture.
+pub fn open_picture(path: &Path) -> crate::error::Result<DynamicImage> {
+    let unreadable = |e: &std::io::Error| Error::file(path, files::cannot("be read", e));
+    let metadata = fs::metadata(path).map_err(|e| unreadable(&e))?;
+    if metadata.is_dir() {
+        return Err(Error::file(path, "is a folder, where a picture is needed"));
+    }
+    if metadata.len() > MAX_FILE {
+        let what = format!("is larger than {} MiB: no picture that can be used", MAX_FILE >> 20);
+        return Err(Error::file(path, what));
+    }
+    let bytes = fs::read(path).map_err(|e| unreadable(&e))?;
+    Ok(decode(&bytes).map_err(|what| Error::file(path, what))?.picture)
 }
 
 fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<Decoded, String> {

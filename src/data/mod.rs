@@ -9,6 +9,7 @@
 //! - [`Prepare`] says what every picture is made into: size, channels, crop, filter.
 //! - [`Loader`] gives shuffled batches for ever, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
+//! - [`sweep()`] gives every picture once, for what looks at a set rather than trains on it.
 //! - [`survey`] and [`contact_sheet`] show what a set is like before anything is trained on it.
 //!
 //! **Unreadable pictures** (damaged, truncated, no picture in spite of the name, or claiming more
@@ -27,12 +28,15 @@ mod prepare;
 mod report;
 mod source;
 mod store;
+mod sweep;
 mod tiff_palette;
 
-pub use decode::MAX_PIXELS;
+pub use decode::{MAX_PIXELS, open_picture};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
 pub use look::Part;
 pub use order::Order;
 pub use prepare::{Crop, Filter, Prepare, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
+pub(crate) use source::grouped;
 pub use source::{Kind, Picture, Source};
+pub use sweep::{Chunk, sweep};

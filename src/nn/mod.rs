@@ -75,7 +75,7 @@ pub enum Mode {
 
 /// Batch norm's ε and the weight of a new batch in the running statistics, as PyTorch's defaults.
 pub const BATCH_NORM_EPS: f32 = 1e-5;
-const BATCH_NORM_MOMENTUM: f32 = 0.1;
+pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// What batch norm normalises by after training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -6,7 +6,7 @@ use crate::device::host::best_seconds;
 
 /// A matrix of `rows × cols` in a slice, row-major, or column-major where transposed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
@@ -16,13 +16,13 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// A dense matrix: `data` holds `rows × cols`, or its transpose `cols × rows`.
-    pub(super) fn new(data: &'a [f32], rows: usize, cols: usize, transposed: bool) -> Self {
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, transposed: bool) -> Self {
         let (row_stride, col_stride) = if transposed { (1, rows) } else { (cols, 1) };
         Self::strided(data, rows, cols, row_stride, col_stride)
     }
 
     /// A matrix whose element (r, c) is `data[r * row_stride + c * col_stride]`.
-    pub(super) fn strided(
+    pub(crate) fn strided(
         data: &'a [f32],
         rows: usize,
         cols: usize,
@@ -37,7 +37,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// `y = a · b`, or `y += a · b`; `y` is dense and row-major. On all cores where `parallel`.
-pub(super) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool, parallel: bool) {
+pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool, parallel: bool) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows);
     assert!(y.len() >= m * n);

@@ -14,10 +14,11 @@ use crate::tensor::DType;
 
 pub mod conv;
 pub mod elementwise;
-mod gemm;
+pub(crate) mod gemm;
 mod kernel;
 pub mod matmul;
 pub mod norm;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod samples;

@@ -87,6 +87,7 @@ pub const OPS: &[OpInfo] = &[
     kernel("conv2d"),
     kernel("conv_transpose2d"),
     kernel("conv_weight_grad"),
+    kernel("max_pool"),
     kernel("random"),
     kernel("advance"),
 ];

@@ -1,14 +1,14 @@
 //! An animated GIF of how a training's previews changed.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use image::codecs::gif::{GifEncoder, Repeat};
+use image::RgbImage;
 use image::imageops::{self, FilterType};
-use image::{Delay, Frame, RgbImage, RgbaImage};
 
 use crate::error::{Error, Result};
 use crate::files;
+
+use super::film;
 
 /// The most frames; of more, evenly chosen ones are taken.
 const MOST_FRAMES: usize = 100;
@@ -27,9 +27,6 @@ const LENGTH_MS: u64 = 8000;
 
 /// How long the last one stands.
 const LAST_MS: u64 = 2500;
-
-/// GIF encoder speed, 1 (best) to 30: 10 is the usual compromise.
-const SPEED: i32 = 10;
 
 /// Writes an endless GIF of the pictures in `paths`, which are in order of time; the last one
 /// stands longer. Evenly chosen frames are left out, and large ones made smaller, so that the file
@@ -94,22 +91,10 @@ fn shrunk(picture: RgbImage) -> RgbImage {
 }
 
 fn encode(pictures: &[RgbImage]) -> image::ImageResult<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut encoder = GifEncoder::new_with_speed(&mut bytes, SPEED);
-    encoder.set_repeat(Repeat::Infinite)?;
     // Viewers slow down frames shorter than 20 ms.
     let each = (LENGTH_MS / pictures.len().max(1) as u64).clamp(60, 500);
-    for (i, picture) in pictures.iter().enumerate() {
-        let ms = if i + 1 == pictures.len() { LAST_MS } else { each };
-        let delay = Delay::from_saturating_duration(Duration::from_millis(ms));
-        let picture = RgbaImage::from_fn(picture.width(), picture.height(), |x, y| {
-            let [r, g, b] = picture.get_pixel(x, y).0;
-            [r, g, b, 255].into()
-        });
-        encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
-    }
-    drop(encoder);
-    Ok(bytes)
+    let stands = |i| if i + 1 == pictures.len() { LAST_MS } else { each };
+    film::encode(pictures.iter().enumerate().map(|(i, picture)| (picture, stands(i))))
 }
 
 #[cfg(test)]
@@ -118,8 +103,8 @@ mod tests {
     use std::fs;
     use std::io::Cursor;
 
-    use image::AnimationDecoder as _;
     use image::codecs::gif::GifDecoder;
+    use image::{AnimationDecoder as _, Frame};
 
     use super::*;
 

@@ -9,6 +9,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(products());
     all.extend(moves());
     all.extend(joins());
+    all.extend(pools());
     all.extend(random());
     all
 }
@@ -185,6 +186,28 @@ fn moves() -> Vec<Sample> {
     });
     all.push(sample.note("then transposed"));
     all
+}
+
+/// Grids that divide the picture, that do not (the windows then overlap), and of one pixel a window.
+fn pools() -> Vec<Sample> {
+    let table: [([usize; 4], [usize; 2]); 7] = [
+        ([1, 1, 1, 1], [1, 1]),
+        ([2, 4, 4, 3], [4, 4]),
+        ([3, 8, 16, 5], [4, 4]),
+        ([2, 7, 7, 65], [4, 4]),
+        ([1, 14, 6, 4], [4, 4]),
+        ([5, 9, 3, 1], [1, 2]),
+        ([2, 33, 5, 7], [4, 5]),
+    ];
+    let kinds = [Kind::NORMAL, Kind::Uniform(-2.0, -1.0)];
+    let all = table.iter().flat_map(|&(shape, grid)| {
+        kinds.map(|kind| {
+            let x = vec![Input::new(&shape, kind)];
+            let sample = Sample::new("max_pool", x, move |t, x| t.max_pool(x[0], grid));
+            sample.note(format!("to {grid:?}, {kind:?}")).tolerance(0.0, 0.0).rough()
+        })
+    });
+    all.collect()
 }
 
 fn joins() -> Vec<Sample> {

@@ -1,0 +1,33 @@
+// y[n, i, j, c] = max of x[n, r, s, c] over floor(i h / gh) <= r < ceil((i + 1) h / gh), and columns
+// likewise.
+{% include "lib/index.wgsl" %}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let at = flat_group(wid, nwg) * 64u + lid;
+    if (at < {{ len }}u) {
+        let channel = at % {{ c }}u;
+        let j = at / {{ c }}u % {{ gw }}u;
+        let i = at / {{ c * gw }}u % {{ gh }}u;
+        let picture = at / {{ c * gw * gh }}u * {{ h * w * c }}u + channel;
+        let top = i * {{ h }}u / {{ gh }}u;
+        let bottom = ((i + 1u) * {{ h }}u + {{ gh - 1 }}u) / {{ gh }}u;
+        let left = j * {{ w }}u / {{ gw }}u;
+        let right = ((j + 1u) * {{ w }}u + {{ gw - 1 }}u) / {{ gw }}u;
+        var largest = x[picture + (top * {{ w }}u + left) * {{ c }}u];
+        for (var r = top; r < bottom; r++) {
+            for (var s = left; s < right; s++) {
+                let v = x[picture + (r * {{ w }}u + s) * {{ c }}u];
+                largest = select(largest, v, v > largest);
+            }
+        }
+        y[at] = largest;
+    }
+}

@@ -1,0 +1,323 @@
+//! `dcgan classify`: how well a discriminator's features tell classes apart.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use image::{DynamicImage, Rgb, RgbImage};
+
+use crate::data::{Part, Prepare, Source, grouped};
+use crate::device::State;
+use crate::device::host::Host;
+use crate::error::{Error, Result};
+use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
+use crate::features::Extractor;
+use crate::human;
+use crate::models::Networks;
+use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::train::folder;
+use crate::train::model_file::ModelFile;
+
+use super::bar::Bar;
+use super::features::{Fit, labels_of, settle};
+use super::flags::{DeviceFlag, at_least};
+use super::output::{Align, print, println, table};
+
+/// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
+/// and the same network untrained
+///
+/// The features are those of `dcgan features`, scaled to deviation 1; the classifiers are linear
+/// with a squared hinge, one for each class against the rest. Their C is chosen on a fifth of the
+/// training pictures (10,000 at most), which are then learnt from too unless --per-class is given.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dcgan classify runs/00000-dcgan-train-32 --train cifar10.zip \
+                        --per-class 400 --trials 5")]
+pub(super) struct Classify {
+    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Labelled pictures to learn from: one folder for each class, CIFAR-10 batches, IDX files; of
+    /// what has a training and a test part the first
+    #[arg(long, value_name = "LABELLED")]
+    train: PathBuf,
+    /// Labelled pictures to be measured on, of the same classes; of what has a training and a test
+    /// part the second [default: the test part of --train]
+    #[arg(long, value_name = "LABELLED")]
+    test: Option<PathBuf>,
+    /// Learn from so many pictures of each class, drawn anew for every trial [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least(1))]
+    per_class: Option<usize>,
+    /// How often to draw them
+    #[arg(
+        long, value_name = "T", default_value_t = 10, requires = "per_class",
+        value_parser = at_least(1)
+    )]
+    trials: usize,
+    /// Decides which pictures are drawn and held out, and the untrained network
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Only D's features: neither raw pixels nor the untrained network
+    #[arg(long)]
+    no_baselines: bool,
+    /// Where to draw the confusion matrix of D's features
+    #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
+    confusion: PathBuf,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// Both sets, and what is used of them.
+struct Sets {
+    train: Source,
+    test: Source,
+    split: Split,
+    /// Labels of the pictures of `split`.
+    train_labels: Vec<u32>,
+    /// Labels of the test pictures in the numbering of the training pictures.
+    test_labels: Vec<u32>,
+    prepare: Prepare,
+}
+
+/// What features are made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Trained,
+    Pixels,
+    Untrained,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Trained => "D's features",
+            Self::Pixels => "raw pixels",
+            Self::Untrained => "D untrained",
+        }
+    }
+}
+
+/// The part of a set, or all of it where it has no parts.
+fn open(path: &Path, part: Part) -> Result<Source> {
+    Source::open_part(Some(path), part).or_else(|_| Source::open(Some(path)))
+}
+
+impl Classify {
+    pub(super) fn run(&self) -> Result<()> {
+        if !self.confusion.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+            let what = format!("{} does not end in .png", self.confusion.display());
+            return Err(Error::flag("--confusion", what));
+        }
+        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        model.discriminator()?;
+        let sets = self.sets(&model.networks)?;
+        let device = self.device.open(false)?;
+        println(&format!("{:<12}{}", "train", sets.train.description()))?;
+        println(&format!("{:<12}{}", "test", sets.test.description()))?;
+
+        let kinds: &[Kind] = if self.no_baselines {
+            &[Kind::Trained]
+        } else {
+            &[Kind::Trained, Kind::Pixels, Kind::Untrained]
+        };
+        let mut outcomes = Vec::new();
+        for &kind in kinds {
+            let mut state = State::new(&device);
+            let outcome = match kind {
+                Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
+                Kind::Trained => {
+                    model.load_discriminator(&mut state)?;
+                    let mut extractor = Extractor::new(&model.networks, &mut state, 64)?;
+                    settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
+                    let (extractor, state) = (&mut extractor, &mut state);
+                    self.outcome(kind, &sets, View::Features { extractor, state })?
+                }
+                Kind::Untrained => {
+                    let mut extractor = untrained(&model.networks, &mut state, self.seed)?;
+                    extractor.settle(&mut state, &sets.train, &sets.prepare)?;
+                    let (extractor, state) = (&mut extractor, &mut state);
+                    self.outcome(kind, &sets, View::Features { extractor, state })?
+                }
+            };
+            outcomes.push((kind, outcome));
+        }
+        println("")?;
+        print(&results(&outcomes))?;
+        println("")?;
+        let (_, outcome) = &outcomes[0];
+        print(&confusion_table(outcome, sets.train.classes()))?;
+        let title = format!("{}, {}", self.model.display(), sets.test.name());
+        confusion_figure(outcome, sets.train.classes(), &title).save(&self.confusion)?;
+        println(&format!("\n{:<12}{}", "confusion", self.confusion.display()))
+    }
+
+    fn sets(&self, networks: &Networks) -> Result<Sets> {
+        let train = open(&self.train, Part::Train)?;
+        let test = match &self.test {
+            Some(test) => open(test, Part::Test)?,
+            None => Source::open_part(Some(&self.train), Part::Test)
+                .map_err(|_| Error::flag("--test", "is needed: --train has no test part"))?,
+        };
+        let (labels, test_labels) = (labels_of(&train)?, labels_of(&test)?);
+        let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
+        if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
+            let what =
+                "holds the pictures of --train: what was learnt by heart would count as right";
+            return Err(Error::flag("--test", what));
+        }
+        let number = |class: &String| {
+            train.classes().iter().position(|c| c == class).map(|i| i as u32).ok_or_else(|| {
+                let what = format!(
+                    "has a class {class:?} that --train has not; its classes are {}",
+                    train.classes().join(", ")
+                );
+                Error::file(test.origin(), what)
+            })
+        };
+        let numbers = test.classes().iter().map(number).collect::<Result<Vec<u32>>>()?;
+        let test_labels = test_labels.iter().map(|&l| numbers[l as usize]).collect();
+        let split = Split::draw(labels, train.classes(), self.per_class, self.trials, self.seed)?;
+        let train_labels = split.items.iter().map(|&i| labels[i as usize]).collect();
+        let prepare = self.fit.prepare(networks)?;
+        Ok(Sets { train, test, split, train_labels, test_labels, prepare })
+    }
+
+    fn outcome(&self, kind: Kind, sets: &Sets, mut view: View<'_>) -> Result<Outcome> {
+        let (learnt, tested) = (sets.split.items.len(), sets.test.len());
+        let width = view.width(&sets.prepare);
+        let needs = (learnt + tested) as u64 * width as u64 * 4;
+        let free = Host::look().free_memory;
+        if free > 0 && needs > free / 10 * 9 {
+            let what = format!(
+                "{} pictures of {width} features need {} of memory, and {} are free; take fewer \
+                 with --per-class",
+                grouped((learnt + tested) as u64),
+                human::bytes(needs),
+                human::bytes(free)
+            );
+            return Err(Error::Memory(what));
+        }
+        let name = kind.name();
+        let bar = Bar::new(learnt + tested, "pictures");
+        let items: Vec<u32> = (0..tested as u32).collect();
+        let prepare = &sets.prepare;
+        let mut train = view.rows(&sets.train, prepare, &sets.split.items, |n| bar.add(n))?;
+        let mut test = view.rows(&sets.test, prepare, &items, |n| bar.add(n))?;
+        let seconds = bar.finish();
+        for skipped in train.skipped.iter().chain(&test.skipped) {
+            eprintln!("unreadable, left out: {skipped}");
+        }
+        eprintln!(
+            "{name}: {width} numbers of {} pictures in {}",
+            grouped((learnt + tested) as u64),
+            human::duration(seconds)
+        );
+        let train = (&mut train, &sets.train_labels[..]);
+        let test = (&mut test, &sets.test_labels[..]);
+        let classes = sets.train.classes().len();
+        measure(&sets.split, train, test, classes, |said| eprintln!("{name}: {said}"))
+    }
+}
+
+/// `64.12`, or `64.12 ± 0.40` where there were several trials.
+fn percent(outcome: &Outcome) -> String {
+    match outcome.deviation() {
+        Some(deviation) => format!("{:.2} ± {:.2}", 100.0 * outcome.mean(), 100.0 * deviation),
+        None => format!("{:.2}", 100.0 * outcome.mean()),
+    }
+}
+
+fn results(outcomes: &[(Kind, Outcome)]) -> String {
+    let head = ["", "numbers", "C", "held out, %", "learnt from", "trials", "accuracy, %"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (kind, outcome) in outcomes {
+        let best = outcome.held_out.iter().copied().fold(0.0, f64::max);
+        rows.push(vec![
+            kind.name().to_owned(),
+            grouped(outcome.width as u64),
+            outcome.c.to_string(),
+            format!("{:.2}", 100.0 * best),
+            grouped(outcome.learnt_from as u64),
+            outcome.accuracies.len().to_string(),
+            percent(outcome),
+        ]);
+    }
+    let mut align = vec![Align::Right; head.len()];
+    align[0] = Align::Left;
+    let mut text = table(&align, &rows);
+    for (kind, outcome) in outcomes {
+        let ends = [CS[0], CS[CS.len() - 1]];
+        if ends.contains(&outcome.c) {
+            text += &format!(
+                "note: the C of {} lies at an end of what is tried, {} to {}\n",
+                kind.name(),
+                ends[0],
+                ends[1]
+            );
+        }
+    }
+    text
+}
+
+/// More classes than this are too many for a table in a terminal.
+const TABLE: usize = 20;
+
+/// Shares of every class's pictures (a row) that were taken for each class, in per cent.
+fn shares(outcome: &Outcome) -> Vec<Vec<f64>> {
+    let share = |row: &Vec<u64>| {
+        let all = row.iter().sum::<u64>().max(1) as f64;
+        row.iter().map(|&n| 100.0 * n as f64 / all).collect()
+    };
+    outcome.confusion.iter().map(share).collect()
+}
+
+fn confusion_table(outcome: &Outcome, classes: &[String]) -> String {
+    if classes.len() > TABLE {
+        return String::new();
+    }
+    let mut rows = vec![vec!["taken for, %".to_owned()]];
+    rows[0].extend((1..=classes.len()).map(|i| i.to_string()));
+    for (i, (name, shares)) in classes.iter().zip(shares(outcome)).enumerate() {
+        let mut row = vec![format!("{} {name}", i + 1)];
+        row.extend(shares.iter().map(|s| format!("{s:.1}")));
+        rows.push(row);
+    }
+    let mut align = vec![Align::Right; classes.len() + 1];
+    align[0] = Align::Left;
+    table(&align, &rows)
+}
+
+/// Pixels of a cell of the confusion matrix.
+const CELL: u32 = 44;
+
+fn confusion_figure(outcome: &Outcome, classes: &[String], title: &str) -> Figure {
+    let shade = |share: f64| {
+        // From white to blue; what is right and what is wrong are told by their places.
+        let mix = |to: f64| (255.0 + (to - 255.0) * share / 100.0).round() as u8;
+        DynamicImage::from(RgbImage::from_pixel(
+            CELL,
+            CELL,
+            Rgb([mix(31.0), mix(104.0), mix(180.0)]),
+        ))
+    };
+    let mut panel =
+        Panel::new("Rows: what they are. Columns: what they were taken for. In per cent")
+            .columns(classes.iter().cloned());
+    for (name, shares) in classes.iter().zip(shares(outcome)) {
+        let cells = shares.iter().map(|&s| Cell::new(shade(s)).caption(format!("{s:.1}")));
+        panel = panel.row(name.clone(), cells);
+    }
+    let per = match outcome.accuracies.len() {
+        1 => String::new(),
+        n => format!(", {n} trials"),
+    };
+    Figure::new(format!("Confusion of classes: {} % right", percent(outcome)))
+        .note(format!(
+            "{title}. L2-SVM on {} features of D, C = {}, learnt from {} labelled pictures{per}.",
+            grouped(outcome.width as u64),
+            outcome.c,
+            grouped(outcome.learnt_from as u64)
+        ))
+        .enlarge_to(CELL)
+        .panel(panel)
+}

@@ -1,0 +1,220 @@
+//! `dcgan features`: what a discriminator sees in pictures, as numbers.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use npyz::WriterBuilder;
+
+use crate::data::{Crop, Filter, Part, Prepare, Source, grouped, sweep};
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::features::Extractor;
+use crate::files;
+use crate::models::Networks;
+use crate::train::folder;
+use crate::train::model_file::ModelFile;
+
+use super::bar::Bar;
+use super::flags::{DeviceFlag, at_least};
+use super::output::println;
+
+/// Which part of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PartFlag {
+    /// What `dcgan train` takes.
+    All,
+    /// The training part: a folder `train`, or the training files of MNIST or CIFAR-10.
+    Train,
+    /// The test part.
+    Test,
+}
+
+/// How pictures of other sizes are made to fit a model.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Pictures")]
+pub(super) struct Fit {
+    /// Another aspect than the model's: cut out the middle, or stretch
+    #[arg(
+        long, value_enum, default_value_t = Crop::default(), hide_possible_values = true,
+        value_name = "center|none"
+    )]
+    crop: Crop,
+    /// How to resize
+    #[arg(long, value_enum, default_value_t = Filter::default())]
+    resize: Filter,
+}
+
+impl Fit {
+    /// What every picture is made into for a model's discriminator.
+    pub(super) fn prepare(&self, networks: &Networks) -> Result<Prepare> {
+        if self.crop == Crop::Random {
+            let what = "random would give a picture other features each time; center and none work";
+            return Err(Error::flag("--crop", what));
+        }
+        Ok(Prepare {
+            height: networks.size.height,
+            width: networks.size.width,
+            channels: networks.channels,
+            crop: self.crop,
+            filter: self.resize,
+            flip: false,
+        })
+    }
+}
+
+/// Every picture's features after D's convolutions, each pooled to 4x4, as one NumPy array
+///
+/// Row i holds picture i, in the order of the pictures' names: all hidden convolutions of the
+/// discriminator after their activation, each max-pooled to 4x4 and flattened as PyTorch does
+/// (channel, row, column), first layer first. The row of a picture that cannot be read is NaN.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  dcgan features runs/00000-dcgan-train-32 cifar10.zip --part test \
+                        --out test.npy --labels labels.npy"
+)]
+pub(super) struct Features {
+    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    #[arg(value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// The file to write: float32 [pictures, features]
+    #[arg(long, value_name = "FILE.npy")]
+    out: PathBuf,
+    /// Also write the class of each picture: int64 [pictures]
+    #[arg(long, value_name = "FILE.npy")]
+    labels: Option<PathBuf>,
+    /// Which part of DATA
+    #[arg(long, value_enum, default_value_t = PartFlag::All)]
+    part: PartFlag,
+    /// Pictures that are computed at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
+    batch: usize,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+impl Features {
+    pub(super) fn run(&self) -> Result<()> {
+        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        model.discriminator()?;
+        let prepare = self.fit.prepare(&model.networks)?;
+        let part = match self.part {
+            PartFlag::All => Part::Default,
+            PartFlag::Train => Part::Train,
+            PartFlag::Test => Part::Test,
+        };
+        let source = Source::open_part(self.data.as_deref(), part)?;
+        if let Some(path) = &self.labels {
+            write_labels(path, labels_of(&source)?)?;
+        }
+        let mut state = State::new(&self.device.open(false)?);
+        model.load_discriminator(&mut state)?;
+        let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        settle(&extractor, &mut state, &source, &prepare)?;
+
+        let (n, width) = (source.len(), extractor.width());
+        println(&format!("{:<12}{}", "data", source.description()))?;
+        println(&format!("{:<12}{} of each picture", "features", grouped(width as u64)))?;
+        let items: Vec<u32> = (0..n as u32).collect();
+        let bar = Bar::new(n, "pictures");
+        let mut skipped = Vec::new();
+        write_rows(&self.out, [n, width], |write| {
+            skipped = sweep(&source, &prepare, &items, self.batch, |chunk| {
+                let mut rows = vec![f32::NAN; chunk.len * width];
+                let features = extractor.features(&mut state, &chunk.pictures)?;
+                for (&place, row) in chunk.places.iter().zip(features.chunks(width)) {
+                    rows[place * width..(place + 1) * width].copy_from_slice(row);
+                }
+                bar.add(chunk.len);
+                write(&rows)
+            })?;
+            Ok(())
+        })?;
+        let seconds = bar.finish();
+        for skipped in &skipped {
+            eprintln!("unreadable, its row is NaN: {skipped}");
+        }
+        let rate = n as f64 / seconds.max(1e-9);
+        println(&format!("{:<12}{rate:.1} pictures a second", "speed"))?;
+        println(&format!("{:<12}{} float32 [{n}, {width}]", "written", self.out.display()))
+    }
+}
+
+/// Gives a discriminator without running statistics those of `source`, and says so.
+pub(super) fn settle(
+    extractor: &Extractor,
+    state: &mut State,
+    source: &Source,
+    prepare: &Prepare,
+) -> Result<()> {
+    if !extractor.is_unsettled() {
+        return Ok(());
+    }
+    eprintln!(
+        "note: the batch norm of this discriminator keeps no statistics; those of up to 4,096 \
+         pictures of {} are used",
+        source.origin().display()
+    );
+    extractor.settle(state, source, prepare)
+}
+
+/// The labels of a source.
+///
+/// # Errors
+/// [`Error::File`] where it has none.
+pub(super) fn labels_of(source: &Source) -> Result<&[u32]> {
+    source.labels().ok_or_else(|| {
+        let what = "has no labels; a folder or archive with one folder for each class has, and so \
+                    have CIFAR-10 binary batches and IDX files with their file of labels beside";
+        Error::file(source.origin(), what)
+    })
+}
+
+fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {
+    files::write_atomic(path, |out| {
+        let shape = [labels.len() as u64];
+        let mut writer = npyz::WriteOptions::<i64>::new()
+            .default_dtype()
+            .shape(&shape)
+            .writer(out)
+            .begin_nd()?;
+        writer.extend(labels.iter().map(|&l| i64::from(l)))?;
+        writer.finish()
+    })
+}
+
+/// Writes a float array whose rows `fill` hands over, a few at a time, in order.
+fn write_rows(
+    path: &Path,
+    [n, width]: [usize; 2],
+    fill: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let mut failed = None;
+    let written = files::write_atomic(path, |out: &mut dyn Write| {
+        let shape = [n as u64, width as u64];
+        let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+        let mut writer = options.writer(out).begin_nd()?;
+        let mut broken = None;
+        let filled = fill(&mut |rows| {
+            writer.extend(rows.iter().copied()).map_err(|e| {
+                let error = Error::file(path, files::cannot("be written", &e));
+                broken = Some(e);
+                error
+            })
+        });
+        match (filled, broken) {
+            (_, Some(e)) => Err(e),
+            (Err(e), None) => {
+                failed = Some(e);
+                Err(io::Error::other("what was to be written could not be computed"))
+            }
+            (Ok(()), None) => writer.finish(),
+        }
+    });
+    failed.map_or(written, Err)
+}

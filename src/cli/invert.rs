@@ -1,0 +1,222 @@
+//! `dcgan invert`: from pictures to latents.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use image::{DynamicImage, RgbImage};
+
+use crate::data::open_picture;
+use crate::error::{Error, Result};
+use crate::experiments::invert::{Found, Inverter, Search};
+use crate::models::{LatentLaw, Networks};
+use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::pictures::single;
+use crate::sample::BATCH;
+use crate::tensor::Tensor;
+use crate::train::model_file::ModelFile;
+
+use super::bar::Bar;
+use super::features::Fit;
+use super::flags::at_least;
+use super::latents::{ModelFlags, named, write_npy};
+use super::output::{Align, println, table};
+
+/// How many times as large a difference is shown.
+const GAIN: f32 = 4.0;
+
+/// Find the latents of pictures: what the generator would have to be asked for to draw them
+///
+/// Gradient descent on the latent, from several starts side by side, of which the best counts. The
+/// figure shows each picture beside what was found; the latents are for `dcgan walk --seeds
+/// inverted.npy`, `dcgan arithmetic --plus inverted.npy:0` and `dcgan sample --latents inverted.npy`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dcgan invert runs/00000-dcgan-avatars-64 face.png other.jpg \
+                        --out inverted.png")]
+pub(super) struct Invert {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// Pictures; those of another size are made to fit
+    #[arg(value_name = "PICTURE", required = true)]
+    pictures: Vec<PathBuf>,
+    /// Starts that run side by side
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least(1))]
+    restarts: usize,
+    /// Steps of each
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = at_least(1))]
+    steps: usize,
+    /// Size of the first steps; they shrink to nothing as a cosine does
+    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    lr: f64,
+    /// Weight of the distance in D's features beside that of pixels, such as 0.1
+    #[arg(long, value_name = "W", default_value_t = 0.0)]
+    perceptual: f32,
+    /// Weight of the latents' mean square, where they are normal: keeps them likely; uniform ones
+    /// are held in -1..1
+    #[arg(long, value_name = "W", default_value_t = 0.001)]
+    prior: f32,
+    /// Decides the starts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The figure to write
+    #[arg(long, value_name = "FILE.png", default_value = "inverted.png")]
+    out: PathBuf,
+    /// The latents to write, float32 [pictures, nz] [default: the figure's name with the ending
+    /// npy]
+    #[arg(long, value_name = "FILE.npy")]
+    latents: Option<PathBuf>,
+    #[command(flatten)]
+    fit: Fit,
+}
+
+impl Invert {
+    pub(super) fn run(&self) -> Result<()> {
+        let out = named("--out", &self.out, "png")?;
+        let latents = self.latents.clone().unwrap_or_else(|| out.with_extension("npy"));
+        let latents = named("--latents", &latents, "npy")?;
+        let search = self.search()?;
+        let model = self.model.load()?;
+        if model.generator()?.needs_batch() {
+            eprintln!(
+                "note: the batch norm of this generator uses the statistics of each batch: what is \
+                 found beside other starts looks different beside other pictures (`dcgan sample` \
+                 makes {BATCH} at a time)"
+            );
+        }
+        if search.perceptual != 0.0 {
+            model.discriminator()?;
+        }
+        // Before the work: a bad picture should not be waited for.
+        let mut originals = Vec::new();
+        for path in &self.pictures {
+            originals.push(self.original(path, &model.networks)?);
+        }
+        let device = self.model.device.open(false)?;
+        let mut inverter = Inverter::new(&model, &device, self.model.raw, search)?;
+        let bar = Bar::new(originals.len() * search.steps, "steps");
+        let mut all = Vec::new();
+        for original in &originals {
+            all.push(inverter.invert(original, |n| bar.add(n))?);
+        }
+        bar.finish();
+
+        println(&self.report(&all))?;
+        let z: Vec<f32> = all.iter().flat_map(|found| found.z.iter().copied()).collect();
+        write_npy(latents, &Tensor::new([all.len(), model.networks.nz], z)?)?;
+        println(&format!("{:<12}{}", "latents", latents.display()))?;
+        self.figure(&model, &originals, &all)?.save(out)?;
+        println(&format!("{:<12}{}", "figure", out.display()))
+    }
+
+    fn search(&self) -> Result<Search> {
+        let weight = |flag: &'static str, x: f32| {
+            if x >= 0.0 && x.is_finite() {
+                return Ok(x);
+            }
+            Err(Error::flag(flag, format!("{x} is no weight; 0 and more work")))
+        };
+        if !(self.lr > 0.0 && self.lr.is_finite()) {
+            return Err(Error::flag("--lr", format!("{} is no rate such as 0.1", self.lr)));
+        }
+        Ok(Search {
+            starts: self.restarts,
+            steps: self.steps,
+            rate: self.lr,
+            perceptual: weight("--perceptual", self.perceptual)?,
+            prior: weight("--prior", self.prior)?,
+            seed: self.seed,
+        })
+    }
+
+    /// A picture's bytes in the model's size.
+    fn original(&self, path: &Path, networks: &Networks) -> Result<Vec<u8>> {
+        let picture = open_picture(path)?;
+        let (w, h) = (picture.width(), picture.height());
+        let (width, height) = (networks.size.width, networks.size.height);
+        if (w as usize, h as usize) != (width, height) {
+            eprintln!(
+                "note: {} has {w} x {h} pixels and is made to fit the model's {width} x {height}",
+                path.display()
+            );
+        }
+        Ok(self.fit.prepare(networks)?.apply(picture, 0))
+    }
+
+    /// A table: every picture's error, before and after.
+    fn report(&self, all: &[Found]) -> String {
+        let head = ["picture", "error", "before", "starts within 10%"].map(String::from).to_vec();
+        let mut rows = vec![head];
+        for (path, found) in self.pictures.iter().zip(all) {
+            rows.push(vec![
+                name(path),
+                format!("{:.1}", found.error),
+                format!("{:.1}", found.error_at_start),
+                format!("{} of {}", close(found), found.errors.len()),
+            ]);
+        }
+        let align = [Align::Left, Align::Right, Align::Right, Align::Right];
+        format!("{}errors: root mean squared difference of pixels, in levels of 0 to 255", {
+            table(&align, &rows)
+        })
+    }
+
+    fn figure(&self, model: &ModelFile, originals: &[Vec<u8>], all: &[Found]) -> Result<Figure> {
+        let law = model.networks.latent_law;
+        let held = match law {
+            LatentLaw::Normal => format!("Latents are normal; prior weight {}.", self.prior),
+            LatentLaw::Uniform => "Latents are uniform and held in \u{2212}1..1.".into(),
+        };
+        let perceptual = match self.perceptual {
+            0.0 => String::new(),
+            weight => format!(" Weight of D's features: {weight}."),
+        };
+        let mut panel = Panel::new("").columns([
+            "original".to_owned(),
+            "G(z)".to_owned(),
+            format!("difference\n\u{d7} {GAIN}"),
+        ]);
+        for ((path, original), found) in self.pictures.iter().zip(originals).zip(all) {
+            let &[_, h, w, c] = found.picture.shape() else { unreachable!("pictures have 4 axes") };
+            let shape = [1, h, w, c];
+            let target: Vec<f32> = original.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+            let made = found.picture.f32s();
+            let pictures = [
+                single(&target, shape, 0)?,
+                single(made, shape, 0)?,
+                difference(&target, made, [h, w, c]),
+            ];
+            let label = format!("{}\nerror {:.1} of 255", name(path), found.error);
+            panel = panel.row(label, pictures.map(Cell::new));
+        }
+        Ok(Figure::new("Pictures and the nearest that the generator draws")
+            .note(format!(
+                "{}. Best of {} starts after {} steps. {held}{perceptual}",
+                self.model.describe(model),
+                self.restarts,
+                self.steps
+            ))
+            .note("Error: root mean squared difference of pixels, in levels of 0 to 255.")
+            .panel(panel))
+    }
+}
+
+/// Starts that came within a tenth of the best one's error, itself included.
+fn close(found: &Found) -> usize {
+    found.errors.iter().filter(|&&error| error <= 1.1 * found.error).count()
+}
+
+/// A file's name alone.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// How far two pictures `[h, w, c]` are from each other, each pixel: black where nowhere.
+fn difference(a: &[f32], b: &[f32], [h, w, c]: [usize; 3]) -> DynamicImage {
+    let level = |i: usize| (GAIN * 127.5 * (a[i] - b[i]).abs()).round() as u8;
+    let picture = RgbImage::from_fn(w as u32, h as u32, |x, y| {
+        let at = (y as usize * w + x as usize) * c;
+        // Grey has one channel for all three colours; alpha is left out.
+        let channel = |i: usize| level(at + if c < 3 { 0 } else { i });
+        image::Rgb([channel(0), channel(1), channel(2)])
+    });
+    picture.into()
+}

@@ -1,0 +1,210 @@
+//! `dcgan neighbours`: the training pictures nearest to samples.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::data::{Prepare, Source};
+use crate::device::State;
+use crate::error::Result;
+use crate::experiments::neighbours::{Nearest, Query, find, median_distance, probes};
+use crate::experiments::{self, Generator};
+use crate::features::Extractor;
+use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::pictures::{bytes, single};
+use crate::train::model_file::ModelFile;
+
+use super::bar::Bar;
+use super::features::{Fit, settle};
+use super::flags::at_least;
+use super::latents::{ModelFlags, named};
+use super::output::println;
+use super::points::{Point, Points, rows};
+
+/// Training pictures that the figure shows with their neighbours, for comparison.
+const SHOWN: usize = 3;
+
+/// Find the training pictures nearest to samples: does the model draw, or does it remember?
+///
+/// Nearest by pixels and, where the model has a discriminator, by its features. Some training
+/// pictures are looked up too, each leaving itself out: samples much nearer to the set than its own
+/// pictures are to one another have been learnt by heart.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dcgan neighbours runs/00000-dcgan-faces-64 faces/ --seeds 0-9")]
+pub(super) struct Neighbours {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// The pictures that the model was trained on, as for `dcgan train` [default: 3,000 bundled
+    /// avatars]
+    #[arg(value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Samples: seeds, or rows of files of latents (z.npy, z.npy:2)
+    #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
+    seeds: Points,
+    /// How many neighbours of each
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
+    count: usize,
+    /// Pictures that are looked at at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
+    batch: usize,
+    /// Decides which training pictures are looked up for comparison
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The figure to write
+    #[arg(long, value_name = "FILE.png", default_value = "neighbours.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    fit: Fit,
+}
+
+/// What is drawn: queries, the names of those that are samples, and what was found.
+struct Look<'a> {
+    source: &'a Source,
+    prepare: &'a Prepare,
+    queries: &'a [Query],
+    names: Vec<String>,
+    found: &'a experiments::neighbours::Neighbours,
+}
+
+impl Neighbours {
+    pub(super) fn run(&self) -> Result<()> {
+        let out = named("--out", &self.out, "png")?;
+        let model = self.model.load()?;
+        let prepare = self.fit.prepare(&model.networks)?;
+        let points = self.seeds.load(&model.networks, "--seeds")?;
+        let mut generator = self.model.generator(&model)?;
+        let source = Source::open(self.data.as_deref())?;
+        println(&format!("{:<12}{}", "data", source.description()))?;
+
+        let mut queries = samples(&mut generator, &points)?;
+        drop(generator);
+        queries.extend(probes(&source, &prepare, self.seed));
+        let mut features = self.extractor(&model, &source, &prepare)?;
+        let features = features.as_mut().map(|(extractor, state)| (extractor, state));
+        let bar = Bar::new(source.len(), "pictures");
+        let found =
+            find(&source, &prepare, &queries, self.count, self.batch, features, |n| bar.add(n))?;
+        bar.finish();
+        for skipped in &found.skipped {
+            eprintln!("unreadable, left out: {skipped}");
+        }
+
+        let names = points.iter().map(|point| point.name.clone()).collect();
+        let look =
+            Look { source: &source, prepare: &prepare, queries: &queries, names, found: &found };
+        let medians = look.medians(points.len());
+        for line in &medians {
+            println(line)?;
+        }
+        self.figure(&model, &look, points.len(), &medians)?.save(out)?;
+        println(&format!("{:<12}{}", "figure", out.display()))
+    }
+
+    /// The model's discriminator, where it has one.
+    fn extractor(
+        &self,
+        model: &ModelFile,
+        source: &Source,
+        prepare: &Prepare,
+    ) -> Result<Option<(Extractor, State)>> {
+        if model.networks.discriminator.is_none() {
+            eprintln!("note: the model has no discriminator: neighbours by pixels alone");
+            return Ok(None);
+        }
+        let mut state = State::new(&self.model.device.open(false)?);
+        model.load_discriminator(&mut state)?;
+        let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        settle(&extractor, &mut state, source, prepare)?;
+        Ok(Some((extractor, state)))
+    }
+
+    fn figure(
+        &self,
+        model: &ModelFile,
+        look: &Look<'_>,
+        samples: usize,
+        medians: &[String],
+    ) -> Result<Figure> {
+        let shown = (samples + SHOWN).min(look.queries.len());
+        let mut figure = Figure::new("Samples and the training pictures nearest to them")
+            .note(format!("{}; {}.", self.model.describe(model), look.source.description()));
+        for line in medians {
+            figure = figure.note(line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        figure = figure.note(
+            "Numbers: root mean squared difference, of pixels in levels of 0 to 255, of features \
+             in their own units.",
+        );
+        for (heading, range) in
+            [("Samples", 0..samples), ("Training pictures, for comparison", samples..shown)]
+        {
+            if range.is_empty() {
+                continue;
+            }
+            let mut own = Panel::new(heading);
+            let mut by_pixels = Panel::new("Nearest by pixels");
+            let mut by_features = Panel::new("Nearest by D's features");
+            for i in range {
+                let label = look.names.get(i).map_or("", String::as_str);
+                own = own.row(label, [look.cell(&look.queries[i].picture)?]);
+                by_pixels = by_pixels.row("", look.cells(&look.found.by_pixels[i], 1)?);
+                if let Some(nearest) = look.found.by_features.get(i) {
+                    by_features = by_features.row("", look.cells(nearest, 3)?);
+                }
+            }
+            figure = figure.panel(own).beside(by_pixels);
+            if !look.found.by_features.is_empty() {
+                figure = figure.beside(by_features);
+            }
+        }
+        Ok(figure)
+    }
+}
+
+/// The pictures of latents, as bytes.
+fn samples(generator: &mut Generator, points: &[Point]) -> Result<Vec<Query>> {
+    let pictures = generator.pictures(&rows(points), |_| ())?;
+    let each = pictures.f32s().chunks(pictures.len() / points.len());
+    Ok(each.map(|picture| Query { picture: bytes(picture), item: None }).collect())
+}
+
+impl Look<'_> {
+    /// Bytes `[h, w, c]` as a cell.
+    fn cell(&self, picture: &[u8]) -> Result<Cell> {
+        let Prepare { height, width, channels, .. } = *self.prepare;
+        let numbers: Vec<f32> = picture.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+        Ok(Cell::new(single(&numbers, [1, height, width, channels], 0)?))
+    }
+
+    /// Neighbours with their distances to so many decimals.
+    fn cells(&self, nearest: &Nearest, decimals: usize) -> Result<Vec<Cell>> {
+        let cell = |near: &experiments::neighbours::Near| {
+            let caption = format!("{:.decimals$}", near.distance);
+            // One that was read a moment ago and is gone now leaves its place empty.
+            let picture = self.source.prepared(near.item as usize, self.prepare).ok();
+            Ok(picture.map_or(Ok(Cell::empty()), |p| self.cell(&p))?.caption(caption))
+        };
+        nearest.iter().map(cell).collect()
+    }
+
+    /// How near samples are, and training pictures themselves, in words.
+    fn medians(&self, samples: usize) -> Vec<String> {
+        let line = |what: &str, nearest: &[Nearest], decimals: usize| {
+            let (own, others) = nearest.split_at(samples.min(nearest.len()));
+            let own = median_distance(own)?;
+            let text = match median_distance(others) {
+                Some(others) => format!(
+                    "median distance {own:.decimals$} of samples to the nearest training picture, \
+                     {others:.decimals$} of training pictures to the nearest other one"
+                ),
+                None => format!("median distance {own:.decimals$} of samples to the nearest"),
+            };
+            Some(format!("{what:<12}{text}"))
+        };
+        let lines = [
+            line("by pixels:", &self.found.by_pixels, 1),
+            line("by features:", &self.found.by_features, 3),
+        ];
+        lines.into_iter().flatten().collect()
+    }
+}

@@ -1,0 +1,174 @@
+//! Points in the space of latents as people type them: seeds, and rows of files of latents.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::models::{LatentLaw, Networks};
+use crate::train::step::seeded_latents;
+
+use super::latents::{has_ending, read_latents};
+use super::seeds::Seeds;
+
+/// `3,17,42`, `0-8`, `faces.npy` (all its rows), `faces.npy:2` (one of them, from 0), in the order
+/// given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Points {
+    parts: Vec<Part>,
+    /// As they were typed.
+    pub(super) text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Seeds(Seeds),
+    Rows(PathBuf, Option<usize>),
+}
+
+/// A latent and where it is from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Point {
+    /// `seed 3`, `faces.npy:2`.
+    pub(super) name: String,
+    pub(super) z: Vec<f32>,
+}
+
+impl FromStr for Points {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let part = |part: &str| {
+            let part = part.trim();
+            let (file, row) = match part.rsplit_once(':') {
+                Some((file, row)) if row.bytes().all(|b| b.is_ascii_digit()) => (file, Some(row)),
+                _ => (part, None),
+            };
+            if !has_ending(file.as_ref(), "npy") {
+                let seeds = part.parse().map_err(|e| {
+                    format!("{e}, or rows of a file of latents such as z.npy or z.npy:2")
+                })?;
+                return Ok(Part::Seeds(seeds));
+            }
+            let row =
+                row.map(|row| row.parse().map_err(|_| format!("{row:?} is no row of {file}")));
+            Ok(Part::Rows(file.into(), row.transpose()?))
+        };
+        let parts = text.split(',').map(part).collect::<std::result::Result<_, String>>()?;
+        Ok(Self { parts, text: text.replace(' ', "").replace(',', ", ") })
+    }
+}
+
+impl Points {
+    /// The latents, for a model; `flag` is what they were given to.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a file cannot be read, holds latents of another model, or has no such
+    /// row.
+    pub(super) fn load(&self, networks: &Networks, flag: &str) -> Result<Vec<Point>> {
+        let Networks { nz, latent_law, .. } = *networks;
+        let mut points = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Seeds(Seeds(seeds)) => {
+                    points.extend(seeds.iter().map(|&seed| seeded(seed, nz, latent_law)));
+                }
+                Part::Rows(path, row) => {
+                    let latents = read_latents(path, nz, flag)?;
+                    let count = latents.shape()[0];
+                    let rows = match *row {
+                        Some(row) if row >= count => {
+                            let what = format!("has {count} rows, counted from 0; {row} is none");
+                            return Err(Error::file(path, what));
+                        }
+                        Some(row) => row..row + 1,
+                        None => 0..count,
+                    };
+                    let file = path.file_name().unwrap_or_default().to_string_lossy();
+                    points.extend(rows.map(|row| Point {
+                        name: format!("{file}:{row}"),
+                        z: latents.f32s()[row * nz..(row + 1) * nz].to_vec(),
+                    }));
+                }
+            }
+        }
+        Ok(points)
+    }
+}
+
+fn seeded(seed: u64, nz: usize, law: LatentLaw) -> Point {
+    Point { name: format!("seed {seed}"), z: seeded_latents(&[seed], nz, law).f32s().to_vec() }
+}
+
+/// The latents of points, one after another.
+pub(super) fn rows(points: &[Point]) -> Vec<f32> {
+    points.iter().flat_map(|point| point.z.iter().copied()).collect()
+}
+
+/// Two numbers as people type a range: `-2..2`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Range(pub(super) [f32; 2]);
+
+impl FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let ends = text.split_once("..").and_then(|(low, high)| {
+            let end = |s: &str| s.trim().parse::<f32>().ok().filter(|x| x.is_finite());
+            Some([end(low)?, end(high.trim_start_matches('='))?])
+        });
+        match ends {
+            Some([low, high]) if low < high => Ok(Self([low, high])),
+            Some(_) => Err("a range goes from a smaller number to a larger one, as -2..2".into()),
+            None => Err("a range is two numbers such as -2..2".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::cli::latents::write_npy;
+    use crate::models::dcgan::Size;
+    use crate::models::{Dcgan, Preset};
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn seeds_and_rows_of_files_keep_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("two.npy");
+        let z = Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        write_npy(&file, &z).unwrap();
+        let size = Size { height: 16, width: 16 };
+        let model = Dcgan { preset: Preset::Paper, size, channels: 3, nz: 3, ngf: 4, ndf: 4 };
+        let networks = model.networks().unwrap();
+        let load = |text: &str| text.parse::<Points>().unwrap().load(&networks, "--seeds");
+        let names = |text: &str| -> Vec<String> {
+            load(text).unwrap().into_iter().map(|p| p.name).collect()
+        };
+
+        let file = file.display();
+        assert_eq!(names("9,2-3"), ["seed 9", "seed 2", "seed 3"]);
+        assert_eq!(names(&format!("{file}, 7")), ["two.npy:0", "two.npy:1", "seed 7"]);
+        let one = load(&format!("{file}:1")).unwrap();
+        assert_eq!(one, [Point { name: "two.npy:1".into(), z: vec![4.0, 5.0, 6.0] }]);
+        let seeded = seeded_latents(&[9], 3, LatentLaw::Uniform);
+        assert_eq!(rows(&load("9").unwrap()), seeded.f32s());
+
+        let error = load(&format!("{file}:2")).unwrap_err().to_string();
+        assert!(error.ends_with("has 2 rows, counted from 0; 2 is none"), "{error}");
+        for bad in ["", "a", "3,", "z.png:1", "z.npy:-1", "two.npy:99999999999999999999"] {
+            assert!(bad.parse::<Points>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let range = |text: &str| text.parse::<Range>().map(|r| r.0);
+        assert_eq!(range("-2..2"), Ok([-2.0, 2.0]));
+        assert_eq!(range("-0.5..=1.5"), Ok([-0.5, 1.5]));
+        for bad in ["2..-2", "1..1", "1", "..", "a..b", "0..inf"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Every picture once, in a given order, decoded ahead on threads: for what looks at a whole set
+//! rather than trains on it.
+
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use rayon::prelude::*;
+
+use super::loader::{Skipped, is_too_many};
+use super::prepare::Prepare;
+use super::source::{Source, count};
+use crate::error::{Error, Result};
+
+/// Chunks that wait decoded.
+const AHEAD: usize = 2;
+
+/// A few prepared pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where the chunk begins in the order that was asked for.
+    pub start: usize,
+    /// How much of that order it covers, unreadable pictures included.
+    pub len: usize,
+    /// The places in the order of its readable pictures, counted from `start`.
+    pub places: Vec<usize>,
+    /// The readable pictures, `[places.len(), h, w, c]`.
+    pub pictures: Vec<u8>,
+}
+
+/// Hands the pictures `items` of `source` to `take`, `chunk` at a time, in order, and returns those
+/// that could not be read. Memory is bounded: three chunks are decoded at most.
+///
+/// # Errors
+/// [`Error::Flag`] for a target that cannot be made, [`Error::File`] where more than a tenth of the
+/// pictures is unreadable, and whatever `take` returns.
+pub fn sweep(
+    source: &Source,
+    prepare: &Prepare,
+    items: &[u32],
+    chunk: usize,
+    mut take: impl FnMut(Chunk) -> Result<()>,
+) -> Result<Vec<Skipped>> {
+    prepare.check()?;
+    let chunk = chunk.max(1);
+    let mut skipped = Vec::new();
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            for items in items.chunks(chunk) {
+                let decoded: Vec<_> =
+                    items.par_iter().map(|&i| source.prepared(i as usize, prepare)).collect();
+                // The receiver is gone after an error.
+                if sender.send(decoded).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut start = 0;
+        for decoded in receiver {
+            let mut now = Chunk { start, len: decoded.len(), ..Chunk::default() };
+            for (place, picture) in decoded.into_iter().enumerate() {
+                match picture {
+                    Ok(picture) => {
+                        now.places.push(place);
+                        now.pictures.extend_from_slice(&picture);
+                    }
+                    Err(reason) => {
+                        let name = source.item_name(items[start + place] as usize);
+                        skipped.push(Skipped { name, reason });
+                    }
+                }
+            }
+            if is_too_many(skipped.len(), items.len()) {
+                let what = format!(
+                    "{} or more of {} are unreadable, which is more than a tenth; replace or \
+                     remove them (the first: {})",
+                    skipped.len(),
+                    count(items.len(), "picture"),
+                    skipped[0]
+                );
+                return Err(Error::file(source.origin(), what));
+            }
+            start += now.len;
+            take(now)?;
+        }
+        Ok(())
+    })?;
+    Ok(skipped)
+}

@@ -1,0 +1,370 @@
+//! From a picture to a latent whose picture is like it: gradient descent through the generator.
+//!
+//! ```text
+//! minimise over z   mean (G(z) − x)²  +  W · distance of features  +  P · mean z²
+//! ```
+//!
+//! The last term is the logarithm of the density of normal latents, so that the latent stays one
+//! that the generator knows; uniform latents are held in [−1, 1] after every step instead. Such
+//! landscapes have many valleys, so several starts run side by side in one batch and the best one
+//! counts. G's batch norm runs on its running statistics: the starts do not see one another.
+
+use crate::device::{Device, State};
+use crate::error::{Error, Result};
+use crate::features::{DISCRIMINATOR, levels};
+use crate::models::{LatentLaw, Networks, Pixels};
+use crate::nn::Mode;
+use crate::optim::Adam;
+use crate::program::{Options, Program};
+use crate::rng::Stream;
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Data, Tensor};
+use crate::train::ModelFile;
+
+/// The state that is searched.
+const Z: &str = "z";
+/// Adam's usual decays: the landscape does not change under the search, as it does in a GAN.
+const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+/// Steps between two looks at how it goes.
+const LOOK: usize = 20;
+/// Added to the mean square of features, which may all be zero.
+const TINY: f32 = 1e-8;
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Search {
+    /// Starts that run side by side.
+    pub starts: usize,
+    /// Steps of each.
+    pub steps: usize,
+    /// Adam's step size at the beginning; it falls to 0 as a cosine does.
+    pub rate: f64,
+    /// Weight of the distance in D's features; 0 for none.
+    pub perceptual: f32,
+    /// Weight of `mean z²` where latents are normal.
+    pub prior: f32,
+    /// Decides the starts.
+    pub seed: u64,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { starts: 8, steps: 400, rate: 0.1, perceptual: 0.0, prior: 1e-3, seed: 0 }
+    }
+}
+
+/// What was found for one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The best start's latent.
+    pub z: Vec<f32>,
+    /// Its picture `[1, h, w, c]` in [−1, 1].
+    pub picture: Tensor,
+    /// Root of its mean squared difference to the original, in grey levels of 0 to 255.
+    pub error: f32,
+    /// The same before the search: the least of all starts.
+    pub error_at_start: f32,
+    /// The same of every start after the search.
+    pub errors: Vec<f32>,
+}
+
+/// A compiled search.
+#[derive(Debug)]
+pub struct Inverter {
+    networks: Networks,
+    search: Search,
+    state: State,
+    program: Program,
+}
+
+impl Inverter {
+    /// Compiles a search through the generator of a model, its average unless `raw` weights are
+    /// wanted, and through its discriminator where `search.perceptual` is not 0.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model lacks a network that is needed; [`Error::Memory`] where the
+    /// device is full.
+    pub fn new(model: &ModelFile, device: &Device, raw: bool, search: Search) -> Result<Self> {
+        let mut state = State::new(device);
+        let prefix = model.load_generator(&mut state, raw)?;
+        if search.perceptual != 0.0 {
+            model.load_discriminator(&mut state)?;
+        }
+        let shape = [search.starts, model.networks.nz];
+        for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {
+            state.set(&name, &Tensor::full(shape, 0.0))?;
+        }
+        let mut tape = Tape::new();
+        record(&mut tape, &model.networks, prefix, &search)?;
+        let program = Program::compile(&tape, &state, &Options::default())?;
+        Ok(Self { networks: model.networks.clone(), search, state, program })
+    }
+
+    /// Searches for one picture, bytes `[h, w, c]`; `done` hears how many steps were made.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the picture has another size; [`Error::Lost`] where the device
+    /// fails.
+    pub fn invert(&mut self, picture: &[u8], mut done: impl FnMut(usize)) -> Result<Found> {
+        let Networks { size, channels, nz, latent_law, .. } = self.networks;
+        let Search { starts, steps, seed, .. } = self.search;
+        let shape = [1, size.height, size.width, channels];
+        let target = Tensor::with_data(shape, Data::U8(picture.to_vec()))?;
+
+        let mut z = vec![0.0; starts * nz];
+        for (start, row) in z.chunks_mut(nz).enumerate() {
+            latent_law.fill(&Stream::new(seed, "invert", start as u32), row);
+        }
+        self.state.set(Z, &Tensor::new([starts, nz], z)?)?;
+        for moment in Adam::moments(Z) {
+            self.state.set(&moment, &Tensor::full([starts, nz], 0.0))?;
+        }
+        let mut at_start = None;
+        // The last run moves nothing: it tells what the last step led to.
+        for step in 0..=steps {
+            let schedule = self.schedule(step)?;
+            let feeds = [("target", &target), ("schedule", &schedule)];
+            let ticket = self.program.run(&mut self.state, &feeds)?;
+            if step % LOOK == 0 || step == steps {
+                let fetched = self.program.take(ticket)?;
+                let errors: Vec<f32> = fetched["square"].f32s().iter().map(|&s| grey(s)).collect();
+                at_start
+                    .get_or_insert_with(|| errors.iter().copied().fold(f32::INFINITY, f32::min));
+                done(if step == 0 { 0 } else { (step - 1) % LOOK + 1 });
+                if step == steps {
+                    let best = least(fetched["objective"].f32s());
+                    let numbers = picture.len();
+                    let pictures = fetched["pictures"].f32s();
+                    let own = pictures[best * numbers..(best + 1) * numbers].to_vec();
+                    return Ok(Found {
+                        z: fetched[Z].f32s()[best * nz..(best + 1) * nz].to_vec(),
+                        picture: Tensor::new(shape, own)?,
+                        error: errors[best],
+                        error_at_start: at_start.unwrap_or(f32::NAN),
+                        errors,
+                    });
+                }
+            }
+        }
+        unreachable!("the last step returns")
+    }
+
+    /// Step size and root of Adam's step after `step` others.
+    fn schedule(&self, step: usize) -> Result<Tensor> {
+        let share = step as f64 / self.search.steps.max(1) as f64;
+        let rate = self.search.rate * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+        let rate = if step >= self.search.steps { 0.0 } else { rate };
+        Tensor::new([2], ADAM.schedule(rate, step as u64 + 1).to_vec())
+    }
+}
+
+/// Records one step of the search. Feeds: `target` (bytes `[1, h, w, c]`), `schedule` (rate and
+/// root). Fetches, as they are before the step: `z`, `pictures` in [−1, 1], `square` (mean squared
+/// difference) and `objective` of every start.
+fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> Result<()> {
+    let Networks { size, channels, nz, latent_law, .. } = *networks;
+    let n = search.starts;
+    let target = t.feed("target", &[1, size.height, size.width, channels], DType::U8)?;
+    let target = t.from_u8(target)?;
+    let schedule = t.feed("schedule", &[2], DType::F32)?;
+    let (rate, root) = (t.range(schedule, 0, 1)?, t.range(schedule, 1, 1)?);
+
+    let z = t.read(Z, &[n, nz], DType::F32)?;
+    let latents = t.reshape(z, &[n, 1, 1, nz])?;
+    let name = if prefix.is_empty() { "generator".into() } else { format!("{prefix}.generator") };
+    let made = networks.generator()?.forward(t, &name, latents, Mode::Eval)?;
+    let pictures = match networks.pixels {
+        Pixels::Signed => made,
+        Pixels::Unit => t.affine(made, 2.0, -1.0)?,
+    };
+    let square = mean_square(t, pictures, target)?;
+    let mut objective = square;
+    if search.perceptual != 0.0 {
+        let target = match networks.pixels {
+            Pixels::Signed => target,
+            Pixels::Unit => t.affine(target, 0.5, 0.5)?,
+        };
+        let distance = feature_distance(t, networks, made, target)?;
+        let weighed = t.affine(distance, search.perceptual, 0.0)?;
+        objective = t.add(objective, weighed)?;
+    }
+    t.fetch(Z, z);
+    t.fetch("pictures", pictures);
+    t.fetch("square", square);
+    t.fetch("objective", objective);
+    if latent_law == LatentLaw::Normal && search.prior != 0.0 {
+        let square = t.mul(z, z)?;
+        let length = t.mean(square, &[1])?;
+        let prior = t.affine(length, search.prior, 0.0)?;
+        objective = t.add(objective, prior)?;
+    }
+    // The starts have no part in one another's objectives, so their sum has every one's gradient.
+    let total = t.sum_all(objective)?;
+    let gradient = t.grad(total, &[z])?[0];
+    ADAM.update(t, Z, gradient, rate, root)?;
+    if latent_law == LatentLaw::Uniform {
+        let z = t.read(Z, &[n, nz], DType::F32)?;
+        let z = t.clamp(z, -1.0, 1.0)?;
+        t.assign(Z, z)?;
+    }
+    Ok(())
+}
+
+/// Mean of `(a − b)²` over all axes but the first, `[n]`.
+fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
+    let difference = t.sub(a, b)?;
+    let square = t.mul(difference, difference)?;
+    let axes: Vec<usize> = (1..t.shape(square).len()).collect();
+    t.mean(square, &axes)
+}
+
+/// How far D's features of pictures `x` `[n, h, w, c]` are from those of `target` `[1, h, w, c]`,
+/// `[n]`: of every hidden convolution the mean squared difference over the target's mean square,
+/// and the mean of that over all of them. No layer outweighs another by its scale.
+fn feature_distance(t: &mut Tape, networks: &Networks, x: Var, target: Var) -> Result<Var> {
+    let levels = levels(networks)?;
+    let discriminator = networks.discriminator()?;
+    let of = |t: &mut Tape, x: Var| discriminator.trace(t, DISCRIMINATOR, x, Mode::Eval);
+    let (outputs, targets) = (of(t, x)?, of(t, target)?);
+    let mut total: Option<Var> = None;
+    for level in &levels {
+        let (feature, wanted) = (outputs[level.output], targets[level.output]);
+        let square = mean_square(t, feature, wanted)?;
+        let scale = t.mul(wanted, wanted)?;
+        let scale = t.mean_all(scale)?;
+        let scale = t.affine(scale, 1.0, TINY)?;
+        let distance = t.div(square, scale)?;
+        total = Some(match total {
+            Some(total) => t.add(total, distance)?,
+            None => distance,
+        });
+    }
+    let total = total.ok_or_else(|| Error::Tensor {
+        name: DISCRIMINATOR.into(),
+        what: "has no features to compare".into(),
+    })?;
+    t.affine(total, 1.0 / levels.len() as f32, 0.0)
+}
+
+/// The root of a mean square of numbers in [−1, 1], in grey levels.
+fn grey(square: f32) -> f32 {
+    127.5 * square.sqrt()
+}
+
+/// Where the least number is; NaN is none.
+fn least(numbers: &[f32]) -> usize {
+    let key = |&i: &usize| if numbers[i].is_nan() { f32::INFINITY } else { numbers[i] };
+    (0..numbers.len()).min_by(|a, b| key(a).total_cmp(&key(b))).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::data::{Crop, Filter, Prepare};
+    use crate::experiments::Generator;
+    use crate::models::dcgan::Size;
+    use crate::models::{Dcgan, Preset};
+    use crate::pictures;
+    use crate::program::Choices;
+    use crate::train::step::seeded_latents;
+
+    /// A model whose generator draws something: weights that keep the scale of what goes through.
+    fn model(preset: Preset) -> ModelFile {
+        let size = Size { height: 16, width: 16 };
+        let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 8, ndf: 8 };
+        let networks = model.networks().unwrap();
+        let mut tensors = BTreeMap::new();
+        for param in networks.params() {
+            let mut value = param.initial(3);
+            if let &[kh, kw, _, small] = value.shape() {
+                let inputs = if param.name.ends_with("main.0.weight") { 1 } else { kh * kw / 4 };
+                let scale = (2.0 / (inputs * small) as f32).sqrt() / 0.02;
+                let numbers = value.f32s().iter().map(|w| w * scale).collect();
+                value = Tensor::new(value.shape(), numbers).unwrap();
+            }
+            let value = param.layout.to_file(&value).unwrap();
+            tensors.insert(param.name, value);
+        }
+        let path = PathBuf::from("a model");
+        let prepare = Prepare {
+            height: 16,
+            width: 16,
+            channels: 3,
+            crop: Crop::Center,
+            filter: Filter::default(),
+            flip: false,
+        };
+        let (step, seconds, choices) = (0, 0.0, Choices::default());
+        ModelFile { path, networks, recipe: None, step, seconds, prepare, choices, tensors }
+    }
+
+    /// The picture of a latent, as bytes.
+    fn picture(model: &ModelFile, z: &[f32]) -> Vec<u8> {
+        let mut generator = Generator::new(model, &Device::Cpu, false).unwrap();
+        pictures::bytes(generator.pictures(z, |_| ()).unwrap().f32s())
+    }
+
+    #[test]
+    fn a_picture_of_the_generator_is_found_again() {
+        for preset in [Preset::Pytorch, Preset::Paper] {
+            let model = model(preset);
+            let truth = seeded_latents(&[7], 6, preset.latent_law());
+            let bytes = picture(&model, truth.f32s());
+            let spread = bytes.iter().max().unwrap() - bytes.iter().min().unwrap();
+            assert!(spread > 100, "{preset}: the generator draws nothing: {spread}");
+            for perceptual in [0.0, 0.5] {
+                let search =
+                    Search { perceptual, prior: 1e-5, steps: 300, starts: 16, ..Search::default() };
+                let mut inverter = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+                let mut steps = 0;
+                let found = inverter.invert(&bytes, |n| steps += n).unwrap();
+                assert_eq!(steps, 300);
+                assert_eq!(found.errors.len(), 16);
+                assert!(found.error < 1.0, "{preset}: {found:?}");
+                assert!(found.error_at_start > 10.0, "{preset}: {found:?}");
+                for (z, truth) in found.z.iter().zip(truth.f32s()) {
+                    assert!((z - truth).abs() < 0.05, "{preset}, {perceptual}: {found:?}");
+                }
+                // What is said to be its picture is what the generator makes of it.
+                let again = picture(&model, &found.z);
+                let own = pictures::bytes(found.picture.f32s());
+                assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{preset}");
+                // The same search gives the same bits, whatever was searched before.
+                let mut fresh = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+                inverter.invert(&vec![0; bytes.len()], |_| ()).unwrap();
+                let again = inverter.invert(&bytes, |_| ()).unwrap();
+                assert_eq!(again, fresh.invert(&bytes, |_| ()).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn latents_stay_where_the_generator_knows_them() {
+        // Pictures of nothing but black and white: the generator comes nearer to them the further
+        // out its latent is.
+        let longest = |preset: Preset, prior| {
+            let model = model(preset);
+            let truth = seeded_latents(&[7], 6, preset.latent_law());
+            let bytes = picture(&model, truth.f32s());
+            let bytes: Vec<u8> = bytes.iter().map(|&b| if b < 128 { 0 } else { 255 }).collect();
+            let search = Search { prior, steps: 100, rate: 0.3, ..Search::default() };
+            let mut inverter = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+            let found = inverter.invert(&bytes, |_| ()).unwrap();
+            found.z.iter().fold(0.0_f32, |most, z| most.max(z.abs()))
+        };
+        assert!(longest(Preset::Paper, 0.0) <= 1.0);
+        let (free, held) = (longest(Preset::Pytorch, 0.0), longest(Preset::Pytorch, 1.0));
+        assert!(held < 0.5 * free, "{held} against {free}");
+    }
+
+    #[test]
+    fn the_least_is_never_nan() {
+        assert_eq!(least(&[f32::NAN, 3.0, 2.0, f32::INFINITY]), 2);
+        assert_eq!(least(&[f32::NAN]), 0);
+    }
+}

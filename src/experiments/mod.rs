@@ -1,0 +1,99 @@
+//! The DCGAN paper's experiments on trained networks (arXiv 1511.06434, sections 5 and 6), as
+//! functions of latents and pictures; `crate::cli` makes figures of them.
+
+pub mod arithmetic;
+pub mod classify;
+pub mod invert;
+pub mod neighbours;
+pub mod walk;
+
+use crate::device::{Device, State};
+use crate::error::{Error, Result};
+use crate::pictures::figure::Cell;
+use crate::program::Choices;
+use crate::program::tune::recall;
+use crate::sample::{BATCH, Sampler};
+use crate::tensor::Tensor;
+use crate::train::ModelFile;
+
+/// A model's generator on a device: from latents to pictures.
+#[derive(Debug)]
+pub struct Generator {
+    state: State,
+    sampler: Sampler,
+    nz: usize,
+}
+
+impl Generator {
+    /// Compiles the generator of a model: its average where there is one, unless `raw` weights are
+    /// wanted.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no generator; [`Error::Memory`] where the device is full.
+    pub fn new(model: &ModelFile, device: &Device, raw: bool) -> Result<Self> {
+        let mut state = State::new(device);
+        let prefix = model.load_generator(&mut state, raw)?;
+        let tape = Sampler::tape(&model.networks, prefix, BATCH)?;
+        // The kernels of the training, as `dcgan sample` runs them: the same pictures.
+        let choices = if model.choices.device == device.name() {
+            recall(&[&tape], device, &model.choices, &mut |_| ())
+        } else {
+            Choices::default()
+        };
+        let sampler = Sampler::new(&model.networks, &state, prefix, BATCH, &choices)?;
+        Ok(Self { state, sampler, nz: model.networks.nz })
+    }
+
+    /// Numbers of a latent.
+    #[must_use]
+    pub fn nz(&self) -> usize {
+        self.nz
+    }
+
+    /// Pictures `[n, h, w, c]` in [−1, 1] of latents `[n, nz]`; `done` hears how many were made, a
+    /// batch at a time.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the latents are no whole rows; [`Error::Lost`] where the device
+    /// fails.
+    pub fn pictures(&mut self, latents: &[f32], mut done: impl FnMut(usize)) -> Result<Tensor> {
+        let (nz, rows) = (self.nz, latents.len() / self.nz.max(1));
+        let mut pictures = Vec::new();
+        let mut shape = Vec::new();
+        for z in latents.chunks(BATCH * nz.max(1)) {
+            let z = Tensor::new([z.len() / nz.max(1), nz], z.to_vec())?;
+            let made = self.sampler.sample(&mut self.state, &z)?;
+            pictures.extend_from_slice(made.f32s());
+            shape = made.shape().to_vec();
+            done(z.shape()[0]);
+        }
+        match shape.first_mut() {
+            Some(n) => *n = rows,
+            None => return Err(Error::Length { shape: vec![1, nz], len: 0 }),
+        }
+        Tensor::new(shape, pictures)
+    }
+
+    /// The pictures of latents `[n, nz]` as cells of a figure.
+    ///
+    /// # Errors
+    /// As [`Self::pictures`].
+    pub fn cells(&mut self, latents: &[f32]) -> Result<Vec<Cell>> {
+        cells(&self.pictures(latents, |_| ())?)
+    }
+}
+
+/// Pictures `[n, h, w, c]` in [−1, 1] as cells of a figure.
+///
+/// # Errors
+/// [`Error::Shape`] where they are no pictures.
+pub fn cells(pictures: &Tensor) -> Result<Vec<Cell>> {
+    match pictures.shape() {
+        &[n, h, w, c] => Cell::all(pictures.f32s(), [n, h, w, c]),
+        shape => Err(Error::Shape {
+            op: "picture",
+            what: "pictures have four axes".into(),
+            shapes: vec![shape.to_vec()],
+        }),
+    }
+}

@@ -1,0 +1,464 @@
+//! What a discriminator sees in pictures: all its convolutional features, as the DCGAN paper uses
+//! them for classification (arXiv 1511.06434, section 5.1).
+//!
+//! Every hidden convolution's picture, after its activation, is max-pooled to a grid of 4×4 (or
+//! less, where it is smaller), flattened in PyTorch's order (channel, row, column), and all of them
+//! are joined, from the first layer to the last: 28,672 numbers for the paper's ImageNet network,
+//! 7,168 for its SVHN network.
+//!
+//! One picture's features do not depend on the others: batch norm normalises by running
+//! statistics. A discriminator without any, as the authors' own, is given the statistics of the
+//! pictures at hand first ([`Extractor::settle`]), as the authors do.
+
+use crate::data::{Order, Prepare, Source, sweep};
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::models::{Networks, Pixels};
+use crate::nn::{BATCH_NORM_MOMENTUM, Layer, Mode, Param, Sequential, Statistics};
+use crate::program::{Options, Program};
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Data, Tensor};
+
+/// Rows and columns that every layer's picture is pooled to.
+pub const GRID: usize = 4;
+
+/// The name of a discriminator's states.
+pub const DISCRIMINATOR: &str = "discriminator";
+
+/// One hidden convolution of a discriminator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// The convolution's place among the layers: PyTorch's `main.<layer>`.
+    pub conv: usize,
+    /// The place of the activation whose output is the feature.
+    pub output: usize,
+    /// Height, width and channels of that output.
+    pub size: [usize; 3],
+}
+
+impl Level {
+    /// Rows and columns after pooling.
+    #[must_use]
+    pub fn grid(&self) -> [usize; 2] {
+        [self.size[0].min(GRID), self.size[1].min(GRID)]
+    }
+
+    /// Numbers after pooling.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.grid()[0] * self.grid()[1] * self.size[2]
+    }
+}
+
+/// The hidden convolutions of a discriminator, from the picture to the logit. The last convolution
+/// gives the logit and is none of them, nor is a projection to one pixel. A feature is taken after
+/// the first activation that follows the convolution, and where there is none, right before the
+/// next convolution.
+///
+/// # Errors
+/// [`Error::Tensor`] where there is no discriminator, or none of its convolutions is hidden.
+pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
+    let discriminator = networks.discriminator()?;
+    let fail = |what: String| Error::Tensor { name: DISCRIMINATOR.into(), what };
+    let picture = [networks.size.height, networks.size.width, networks.channels];
+    let sizes = discriminator.sizes(picture).map_err(fail)?;
+    let layers = &discriminator.layers;
+    let is_conv = |&i: &usize| matches!(layers[i], Layer::Conv { .. });
+    let convs: Vec<usize> = (0..layers.len()).filter(is_conv).collect();
+    let levels = convs.windows(2).map(|pair| {
+        let bends = |&i: &usize| {
+            matches!(layers[i], Layer::LeakyRelu { .. } | Layer::Tanh | Layer::Sigmoid)
+        };
+        let output = (pair[0]..pair[1]).find(bends).unwrap_or(pair[1] - 1);
+        Level { conv: pair[0], output, size: sizes[output] }
+    });
+    let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
+    if levels.is_empty() {
+        return Err(fail("has no convolution before the one that gives its logit".into()));
+    }
+    Ok(levels)
+}
+
+/// Numbers of one picture's features.
+///
+/// # Errors
+/// As [`levels`].
+pub fn width(networks: &Networks) -> Result<usize> {
+    Ok(levels(networks)?.iter().map(Level::width).sum())
+}
+
+/// Bytes `[n, h, w, c]` as the numbers that a model's networks know.
+///
+/// # Errors
+/// Those of recording.
+pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
+    let x = t.from_u8(bytes)?;
+    match networks.pixels {
+        Pixels::Signed => Ok(x),
+        Pixels::Unit => t.affine(x, 0.5, 0.5),
+    }
+}
+
+/// Records `discriminator`, which is that of `networks` or one of the same layers, on pictures `x`
+/// `[n, h, w, c]`, and returns the pooled features `[n, rows, columns, channels]` of every level.
+///
+/// # Errors
+/// As [`levels`]; [`Error::Shape`] where `x` does not fit.
+pub fn record(
+    t: &mut Tape,
+    networks: &Networks,
+    discriminator: &Sequential,
+    x: Var,
+    mode: Mode,
+) -> Result<Vec<Var>> {
+    let outputs = discriminator.trace(t, DISCRIMINATOR, x, mode)?;
+    levels(networks)?.iter().map(|level| t.max_pool(outputs[level.output], level.grid())).collect()
+}
+
+/// A compiled discriminator that gives features. Its states are those called `discriminator.…`.
+#[derive(Debug)]
+pub struct Extractor {
+    networks: Networks,
+    /// The discriminator, with running statistics.
+    discriminator: Sequential,
+    levels: Vec<Level>,
+    program: Program,
+    batch: usize,
+}
+
+/// Pictures that settle the statistics of a discriminator without any, and the batches they come in.
+const SETTLING: usize = 4096;
+const SETTLING_BATCH: usize = 128;
+
+impl Extractor {
+    /// Compiles the features of `batch` pictures at a time. `state` must hold the discriminator's
+    /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
+    /// are worth nothing before [`Extractor::settle`].
+    ///
+    /// # Errors
+    /// As [`levels`]; [`Error::Tensor`] where `state` lacks a tensor, [`Error::Memory`] where the
+    /// device is full.
+    pub fn new(networks: &Networks, state: &mut State, batch: usize) -> Result<Self> {
+        let levels = levels(networks)?;
+        let discriminator = running(networks.discriminator()?);
+        if networks.discriminator()?.needs_batch() {
+            for param in statistics(&discriminator) {
+                state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
+            }
+        }
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, networks, batch)?;
+        let maps = record(&mut tape, networks, &discriminator, x, Mode::Eval)?;
+        for (i, map) in maps.into_iter().enumerate() {
+            tape.fetch(&fetch_name(i), map);
+        }
+        let program = Program::compile(&tape, state, &Options::default())?;
+        Ok(Self { networks: networks.clone(), discriminator, levels, program, batch })
+    }
+
+    /// Whether [`Extractor::settle`] has to be called first, as there are no running statistics.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.networks.discriminator.as_ref().is_some_and(Sequential::needs_batch)
+    }
+
+    /// Replaces the running statistics by those of up to 4,096 pictures of `source`, always the
+    /// same ones: averages over batches, weighed as in training.
+    ///
+    /// # Errors
+    /// As [`sweep`]; [`Error::File`] where there are fewer pictures than two; [`Error::Lost`] where
+    /// the device fails.
+    pub fn settle(&self, state: &mut State, source: &Source, prepare: &Prepare) -> Result<()> {
+        // From zeros, so that what is added up can be told from what was there before.
+        for param in statistics(&self.discriminator) {
+            state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
+        }
+        let order = Order { seed: 0, count: source.len(), batch: 1 };
+        let mut items = order.shuffled(0);
+        items.truncate(SETTLING);
+        let batch = SETTLING_BATCH.min(items.len());
+        if batch < 2 {
+            let what = "holds one picture, and batch norm needs two to have statistics";
+            return Err(Error::file(source.origin(), what));
+        }
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, &self.networks, batch)?;
+        let y = self.discriminator.forward(&mut tape, DISCRIMINATOR, x, Mode::Train)?;
+        // Something must be asked for; the statistics are assigned on the way.
+        tape.fetch("logits", y);
+        let mut program = Program::compile(&tape, state, &Options::default())?;
+        let mut kept = 1.0_f64;
+        let mut waiting = Vec::new();
+        let picture = prepare.len();
+        sweep(source, prepare, &items, batch, |chunk| {
+            waiting.extend_from_slice(&chunk.pictures);
+            while waiting.len() >= batch * picture {
+                let rest = waiting.split_off(batch * picture);
+                let now = std::mem::replace(&mut waiting, rest);
+                program.call(state, &[("pictures", &self.bytes(batch, now)?)])?;
+                kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
+            }
+            Ok(())
+        })?;
+        if kept == 1.0 {
+            let what = format!("has fewer than {batch} readable pictures");
+            return Err(Error::file(source.origin(), what));
+        }
+        // What is left of the zeros: the averages lack as much.
+        for param in statistics(&self.discriminator) {
+            let sum = state.get(&param.name)?;
+            let scale = (1.0 / (1.0 - kept)) as f32;
+            let mean = sum.f32s().iter().map(|x| x * scale).collect();
+            state.set(&param.name, &Tensor::new(param.shape, mean)?)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of one picture's features.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.levels.iter().map(Level::width).sum()
+    }
+
+    /// Pictures at a time.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Features `[n, width]` of pictures `[n, h, w, c]`, for any `n`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the bytes are no whole pictures; [`Error::Lost`] where the device
+    /// fails.
+    pub fn features(&mut self, state: &mut State, pictures: &[u8]) -> Result<Vec<f32>> {
+        let Networks { size, channels, .. } = self.networks;
+        let picture = size.height * size.width * channels;
+        let (n, width) = (pictures.len() / picture, self.width());
+        if n * picture != pictures.len() {
+            let shape = vec![n + 1, size.height, size.width, channels];
+            return Err(Error::Length { shape, len: pictures.len() });
+        }
+        let mut features = vec![0.0; n * width];
+        let rows = features.chunks_mut((self.batch * width).max(1));
+        for (bytes, rows) in pictures.chunks(self.batch * picture).zip(rows) {
+            let mut bytes = bytes.to_vec();
+            bytes.resize(self.batch * picture, 0);
+            let bytes = self.bytes(self.batch, bytes)?;
+            let fetched = self.program.call(state, &[("pictures", &bytes)])?;
+            let mut at = 0;
+            for (i, level) in self.levels.iter().enumerate() {
+                let maps = fetched[&fetch_name(i)].f32s();
+                for (row, map) in rows.chunks_mut(width).zip(maps.chunks(level.width())) {
+                    channels_first(map, level.size[2], &mut row[at..at + level.width()]);
+                }
+                at += level.width();
+            }
+        }
+        Ok(features)
+    }
+
+    fn bytes(&self, batch: usize, bytes: Vec<u8>) -> Result<Tensor> {
+        let Networks { size, channels, .. } = self.networks;
+        Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
+    }
+}
+
+/// The name under which level `i` is fetched.
+fn fetch_name(i: usize) -> String {
+    format!("level{i}")
+}
+
+/// The feed `pictures` of bytes, as the networks know them.
+fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
+    let shape = [batch, networks.size.height, networks.size.width, networks.channels];
+    let bytes = t.feed("pictures", &shape, DType::U8)?;
+    pixels(t, networks, bytes)
+}
+
+/// The same layers, with batch norm by running statistics.
+fn running(network: &Sequential) -> Sequential {
+    let mut network = network.clone();
+    for layer in &mut network.layers {
+        if let Layer::BatchNorm { statistics, .. } = layer {
+            *statistics = Statistics::Running;
+        }
+    }
+    network
+}
+
+/// The running statistics.
+fn statistics(network: &Sequential) -> impl Iterator<Item = Param> + use<> {
+    network.params(DISCRIMINATOR).into_iter().filter(|p| !p.learnt)
+}
+
+/// `[rows · columns, channels]` as `[channels, rows · columns]`.
+fn channels_first(map: &[f32], channels: usize, to: &mut [f32]) {
+    let cells = map.len() / channels;
+    for (cell, numbers) in map.chunks(channels).enumerate() {
+        for (channel, &x) in numbers.iter().enumerate() {
+            to[channel * cells + cell] = x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::device::Device;
+    use crate::models::dcgan::Size;
+    use crate::models::{Dcgan, Preset};
+    use crate::nn::Layout;
+    use crate::ops::conv::ConvSpec;
+
+    fn model(size: usize, preset: Preset, ndf: usize) -> Networks {
+        let size = Size { height: size, width: size };
+        Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf }.networks().unwrap()
+    }
+
+    /// Random weights, and running statistics that are not those of an untrained network.
+    fn state(networks: &Networks) -> State {
+        let mut state = State::new(&Device::Cpu);
+        for param in networks.params() {
+            let value =
+                if param.learnt { param.initial(1) } else { Tensor::full(param.shape, 0.5) };
+            state.set(&param.name, &value).unwrap();
+        }
+        state
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        (0..len as u64).map(|i| (i * 2_654_435_761 >> 9) as u8).collect()
+    }
+
+    #[test]
+    fn the_papers_networks_have_as_many_features_as_it_says() {
+        let svhn = model(32, Preset::Paper, 64);
+        assert_eq!(width(&svhn).unwrap(), 7168);
+        // `imagenet_gan_pretrain_128f_relu_lrelu_7l_3x3_256z` of the authors' code.
+        let mut layers = Vec::new();
+        let (mut side, mut channels) = (32, 3);
+        for (small, stride) in [(128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)] {
+            let spec = ConvSpec::down([side; 2], [3; 2], [stride; 2], [1; 2]).unwrap();
+            let layout = Layout::Conv;
+            layers.push(Layer::Conv { spec, large: channels, small, layout, bias: false });
+            layers.extend([Layer::batch_norm(small), Layer::LeakyRelu { slope: 0.2 }]);
+            (side, channels) = (spec.small[0], small);
+        }
+        let spec = ConvSpec::down([4; 2], [4; 2], [1; 2], [0; 2]).unwrap();
+        let layout = Layout::Flatten;
+        layers.push(Layer::Conv { spec, large: 512, small: 1, layout, bias: false });
+        let imagenet = Networks { discriminator: Some(Sequential { layers }), ..svhn };
+        imagenet.check().unwrap();
+        assert_eq!(width(&imagenet).unwrap(), 28_672);
+    }
+
+    #[test]
+    fn features_are_taken_after_the_activation() {
+        let networks = model(64, Preset::Pytorch, 8);
+        let found: Vec<_> = levels(&networks).unwrap().iter().map(|l| (l.conv, l.output)).collect();
+        assert_eq!(found, [(0, 1), (2, 4), (5, 7), (8, 10)]);
+        let none = Networks { discriminator: None, ..networks };
+        assert!(levels(&none).is_err());
+    }
+
+    /// Against the unpooled maps, pooled and ordered here by plain loops: 28 pixels make maps of 14
+    /// and 7, whose windows overlap.
+    #[test]
+    fn features_are_pooled_maps_in_pytorchs_order() {
+        let networks = model(28, Preset::Pytorch, 5);
+        let mut state = state(&networks);
+        let bytes = noise(5 * 28 * 28 * 3);
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, &networks, 5).unwrap();
+        let discriminator = networks.discriminator().unwrap();
+        let maps = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval).unwrap();
+        for level in levels(&networks).unwrap() {
+            tape.fetch(&level.output.to_string(), maps[level.output]);
+        }
+        let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+        let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
+        let fetched = program.call(&mut state, &[("pictures", &fed)]).unwrap();
+        let mut want = Vec::new();
+        for n in 0..5 {
+            for (name, side, channels) in [("1", 14, 5), ("4", 7, 10)] {
+                let map = fetched[name].f32s();
+                for c in 0..channels {
+                    for window in 0..16 {
+                        let edges = |i: usize| (i * side / 4, ((i + 1) * side).div_ceil(4));
+                        let (top, bottom) = edges(window / 4);
+                        let (left, right) = edges(window % 4);
+                        let mut largest = f32::NEG_INFINITY;
+                        for r in top..bottom {
+                            for s in left..right {
+                                let at = ((n * side + r) * side + s) * channels + c;
+                                largest = largest.max(map[at]);
+                            }
+                        }
+                        want.push(largest);
+                    }
+                }
+            }
+        }
+        // Two at a time: the last batch is half empty.
+        for batch in [5, 2] {
+            let mut extractor = Extractor::new(&networks, &mut state, batch).unwrap();
+            assert_eq!(extractor.width(), 16 * 15);
+            assert!(!extractor.is_unsettled());
+            let got = extractor.features(&mut state, &bytes).unwrap();
+            let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(got.len() == want.len() && worst < 1e-5, "batch {batch}: {worst}");
+        }
+    }
+
+    #[test]
+    fn settling_gives_the_statistics_of_the_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in 0..6 {
+            let picture = RgbImage::from_fn(16, 16, |x, y| {
+                Rgb([(x * 16) as u8, (y * i * 7) as u8, ((x ^ y) * 9 + i) as u8])
+            });
+            picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+        }
+        let source = Source::open(Some(folder.path())).unwrap();
+        let mut networks = model(16, Preset::Paper, 4);
+        let discriminator = networks.discriminator.as_mut().unwrap();
+        for layer in &mut discriminator.layers {
+            if let Layer::BatchNorm { statistics, .. } = layer {
+                *statistics = Statistics::Batch;
+            }
+        }
+        let prepare = Prepare { height: 16, width: 16, ..Prepare::default() };
+        let mut state = state(&networks);
+        let mut extractor = Extractor::new(&networks, &mut state, 3).unwrap();
+        assert!(extractor.is_unsettled());
+        extractor.settle(&mut state, &source, &prepare).unwrap();
+
+        // All six are one batch: the network with the statistics of the batch gives the same maps,
+        // but for the variance, of which the running one is the unbiased.
+        let pictures: Vec<u8> =
+            (0..6).flat_map(|i| source.prepared(i, &prepare).unwrap()).collect();
+        let got = extractor.features(&mut state, &pictures).unwrap();
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, &networks, 6).unwrap();
+        let discriminator = networks.discriminator().unwrap();
+        let maps = record(&mut tape, &networks, discriminator, x, Mode::Eval).unwrap();
+        tape.fetch("last", *maps.last().unwrap());
+        let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+        let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(pictures)).unwrap();
+        let want = program.call(&mut state, &[("pictures", &fed)]).unwrap();
+        let level = *levels(&networks).unwrap().last().unwrap();
+        let mut last = vec![0.0; level.width()];
+        for (row, map) in got.chunks(extractor.width()).zip(want["last"].f32s().chunks(last.len()))
+        {
+            channels_first(map, level.size[2], &mut last);
+            for (got, want) in row[extractor.width() - last.len()..].iter().zip(&last) {
+                assert!((got - want).abs() < 0.03 * (1.0 + want.abs()), "{got} {want}");
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The largest number of each window of a picture.
+
+use minijinja::context;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+use super::kernel::{fold_groups, single};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+
+/// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
+/// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
+/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the picture.
+///
+/// A reduction for features, not for training: it has no gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool {
+    /// Rows and columns of the output, at most those of the input.
+    pub grid: [usize; 2],
+}
+
+/// First and one past the last element of window `i` of `windows` over `len`.
+const fn window(i: usize, windows: usize, len: usize) -> (usize, usize) {
+    (i * len / windows, ((i + 1) * len).div_ceil(windows))
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let [gh, gw] = self.grid;
+        match inputs[0] {
+            &[n, h, w, c] if (1..=h).contains(&gh) && (1..=w).contains(&gw) => {
+                Ok(vec![n, gh, gw, c])
+            }
+            _ => Err(format!("the input must be [n, h, w, c] with h ≥ {gh} and w ≥ {gw}")),
+        }
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let [h, w, c] = [s.shapes[0][1], s.shapes[0][2], s.shapes[0][3]];
+        let [gh, gw] = self.grid;
+        let (x, y) = (call.f32(0), call.out);
+        y.par_chunks_mut(gw * c).enumerate().for_each(|(row, y)| {
+            let picture = &x[row / gh * h * w * c..][..h * w * c];
+            let (top, bottom) = window(row % gh, gh, h);
+            for (j, y) in y.chunks_mut(c).enumerate() {
+                let (left, right) = window(j, gw, w);
+                y.copy_from_slice(&picture[(top * w + left) * c..][..c]);
+                for r in top..bottom {
+                    for x in picture[(r * w + left) * c..(r * w + right) * c].chunks(c) {
+                        for (y, &x) in y.iter_mut().zip(x) {
+                            *y = if x > *y { x } else { *y };
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let len = s.len();
+        single(Dispatch {
+            kernel: "max_pool",
+            context: context! {
+                len => len, h => s.shapes[0][1], w => s.shapes[0][2], c => s.shapes[0][3],
+                gh => self.grid[0], gw => self.grid[1],
+            },
+            bind: vec![("x", Arg::Input(0)), ("y", Arg::Output)],
+            groups: fold_groups(len.div_ceil(64), caps),
+            flops: s.input_len(0) as u64,
+        })
+    }
+
+    fn flops(&self, s: &Site) -> u64 {
+        s.input_len(0) as u64
+    }
+}
+
+impl Tape {
+    /// The largest number of each of `grid` windows of `x` `[n, h, w, c]`: see [`MaxPool`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` is no picture, or smaller than the grid.
+    pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
+        self.record(MaxPool { grid }, &[x])
+    }
+}
