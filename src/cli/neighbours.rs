@@ -202,8 +202,8 @@ impl Look<'_> {
             Some(format!("{what:<12}{text}"))
         };
         let lines = [
-            line("by pixels:", &self.found.by_pixels, 1),
-            line("by features:", &self.found.by_features, 3),
+            line("pixels", &self.found.by_pixels, 1),
+            line("features", &self.found.by_features, 3),
         ];
         lines.into_iter().flatten().collect()
     }
