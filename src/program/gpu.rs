@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::context;
 
-use crate::device::{Readback, Script, ScriptStep};
+use crate::device::{BufferSpec, Readback, Script, ScriptStep};
 use crate::error::Result;
 use crate::ops::{Arg, Caps, Class, fold_groups, padded_bytes};
 use crate::shaders;
@@ -51,7 +51,7 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
     };
     for step in &plan.steps {
         match step {
-            Step::Fused(fused) => script.steps.push(elementwise(fused, caps)?),
+            Step::Fused(fused) => script.steps.push(elementwise(fused, &plan.buffers, caps)?),
             Step::Copy { from, to } => script.steps.push(ScriptStep::Copy {
                 from: from.buffer,
                 offset: (from.offset * from.dtype.size()) as u64,
@@ -195,7 +195,7 @@ fn load_expr(
 }
 
 /// The dispatch of a fused kernel.
-fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
+fn elementwise(fused: &Fused, buffers: &[BufferSpec], caps: &Caps) -> Result<ScriptStep> {
     let bindings = bindings(fused);
     let at = |buffer: usize| {
         bindings.iter().position(|b| b.buffer == buffer).expect("every buffer was given a binding")
@@ -239,6 +239,12 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
         .map(|&(call, buffer)| context! { binding => at(buffer), call => call })
         .collect();
     let len4 = fused.len.div_ceil(4);
+    // Where a buffer is as long as the output, as a state's is, kernels of any length are one.
+    let exact = |buffer: usize| buffers[buffer].bytes == padded_bytes(fused.len, DType::F32);
+    let length = match fused.stores.iter().find(|&&(_, buffer)| exact(buffer)) {
+        Some(&(_, buffer)) => format!("arrayLength(&b{})", at(buffer)),
+        None => format!("{len4}u"),
+    };
     let declared: Vec<_> = bindings
         .iter()
         .map(|b| context! { type => b.wgsl, access => if b.written { "read_write" } else { "read" } })
@@ -246,7 +252,7 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
     Ok(ScriptStep::Dispatch {
         kernel: "elementwise",
         context: context! {
-            len4 => len4, bindings => declared, loads => loads, calls => calls, stores => stores,
+            length => length, bindings => declared, loads => loads, calls => calls, stores => stores,
             functions => functions,
         },
         bind: bindings.iter().enumerate().map(|(i, b)| (format!("b{i}"), b.buffer)).collect(),

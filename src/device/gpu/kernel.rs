@@ -32,6 +32,7 @@ pub(super) struct Job {
 impl Gpu {
     /// Compiles kernels on `threads` threads, or finds them compiled.
     pub(super) fn compile(&self, jobs: &[Job], threads: usize) -> Result<Vec<Arc<Kernel>>> {
+        self.compile_ahead(jobs, threads);
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<Arc<Kernel>>>>> =
             jobs.iter().map(|_| Mutex::new(None)).collect();
@@ -67,7 +68,7 @@ impl Gpu {
     }
 
     /// Compiles one kernel, or finds it compiled.
-    fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
         let kernels = || self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kernels().get(&job.source).map(Arc::clone);
         if let Some(kernel) = known {
@@ -112,7 +113,7 @@ impl Gpu {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let checks = if inner.checked {
+        let checks = if self.is_checked() {
             wgpu::ShaderRuntimeChecks::checked()
         } else {
             wgpu::ShaderRuntimeChecks::unchecked()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 mod adapter;
+mod ahead;
 mod buffer;
 mod kernel;
 mod pace;
@@ -98,12 +99,13 @@ pub struct Gpu {
 
 /// What the clones share.
 struct Inner {
+    /// What it was opened from, to be opened once more.
+    origin: (wgpu::Adapter, AdapterInfo, GpuOptions),
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: GpuLimits,
     /// What the driver enforces, which may be more than [`GpuLimits`] recommends.
     hard: wgpu::Limits,
-    checked: bool,
     timestamps: bool,
     status: Arc<Status>,
     timeout: Duration,
@@ -143,11 +145,17 @@ impl Gpu {
         let mut adapters = adapter::adapters(&adapter::instance());
         let infos: Vec<AdapterInfo> = adapters.iter().map(|(_, info)| info.clone()).collect();
         let (adapter, info) = adapters.swap_remove(select(&infos, selection)?);
-        Self::open_adapter(&adapter, info, options)
+        Self::open_adapter(adapter, info, options)
+    }
+
+    /// Opens the same adapter once more, as another device.
+    fn open_again(&self) -> Result<Self> {
+        let (adapter, info, options) = self.inner.origin.clone();
+        Self::open_adapter(adapter, info, options)
     }
 
     fn open_adapter(
-        adapter: &wgpu::Adapter,
+        adapter: wgpu::Adapter,
         info: AdapterInfo,
         options: GpuOptions,
     ) -> Result<Self> {
@@ -202,9 +210,9 @@ impl Gpu {
         // Metal needs one buffer for the lengths of the others.
         let spare = u32::from(info.backend == "metal");
         let limits = GpuLimits {
-            name: info.name,
+            name: info.name.clone(),
             backend: info.backend,
-            driver: info.driver,
+            driver: info.driver.clone(),
             workgroup_memory: hard.max_compute_workgroup_storage_size.min(WORKGROUP_MEMORY),
             invocations: hard.max_compute_invocations_per_workgroup.min(INVOCATIONS),
             groups_per_dimension: hard.max_compute_workgroups_per_dimension.min(GROUPS),
@@ -216,11 +224,11 @@ impl Gpu {
         };
         Ok(Self {
             inner: Arc::new(Inner {
+                origin: (adapter, info, options),
                 device,
                 queue,
                 limits,
                 hard,
-                checked: options.checked,
                 timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
                 status,
                 // A driver resets hardware after seconds; a software adapter may just be slow.
@@ -242,7 +250,7 @@ impl Gpu {
     /// Whether kernels keep the compiler's checks.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        self.inner.checked
+        self.inner.origin.2.checked
     }
 
     /// Bytes of all buffers that exist on this GPU.
