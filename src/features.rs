@@ -270,14 +270,14 @@ fn fetch_name(i: usize) -> String {
 }
 
 /// The feed `pictures` of bytes, as the networks know them.
-fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
+pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
     let shape = [batch, networks.size.height, networks.size.width, networks.channels];
     let bytes = t.feed("pictures", &shape, DType::U8)?;
     pixels(t, networks, bytes)
 }
 
 /// The same layers, with batch norm by running statistics.
-fn running(network: &Sequential) -> Sequential {
+pub(crate) fn running(network: &Sequential) -> Sequential {
     let mut network = network.clone();
     for layer in &mut network.layers {
         if let Layer::BatchNorm { statistics, .. } = layer {

@@ -91,15 +91,19 @@ impl ModelFlags {
 
     /// What a figure says of the model: its name and how far it was trained.
     pub(super) fn describe(&self, model: &ModelFile) -> String {
-        let name = |path: &Path| {
-            path.file_name()
-                .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
-        };
-        let named = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        match model.step {
-            0 => name(&named),
-            step => format!("{}, step {step}", name(&named)),
-        }
+        describe(&self.path, model)
+    }
+}
+
+/// What a figure says of a model that was given as `path`: its name and how far it was trained.
+pub(super) fn describe(path: &Path, model: &ModelFile) -> String {
+    let name = |path: &Path| {
+        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
+    };
+    let named = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match model.step {
+        0 => name(&named),
+        step => format!("{}, step {step}", name(&named)),
     }
 }
 
