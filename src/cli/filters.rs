@@ -93,7 +93,7 @@ impl Filters {
         for skipped in &skipped {
             eprintln!("unreadable, left out: {skipped}");
         }
-        println(&report(&layers, &wanted, &observers))?;
+        println(&report(&source, &layers, &wanted, &observers))?;
 
         let title = match &layers[..] {
             [layer] => format!("What the filters of D's convolution {layer} look for"),
@@ -198,8 +198,8 @@ pub(super) fn no_layer(layer: u64, all: &[Level]) -> String {
 }
 
 /// The responses of every filter, in a table.
-fn report(layers: &[u64], wanted: &[Wanted], observers: &[Observer]) -> String {
-    let head = ["layer", "filter", "network", "strongest", "mean", "fires for, %"];
+fn report(source: &Source, layers: &[u64], wanted: &[Wanted], observers: &[Observer]) -> String {
+    let head = ["layer", "filter", "network", "mean", "fires for, %", "strongest", "by"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut seen = 0;
     for (i, (layer, wanted)) in layers.iter().zip(wanted).enumerate() {
@@ -207,21 +207,22 @@ fn report(layers: &[u64], wanted: &[Wanted], observers: &[Observer]) -> String {
             for (observer, name) in observers.iter().zip(NAMES) {
                 let answers = &observer.answers()[i][j];
                 seen = answers.seen;
-                let strongest = answers.strongest.first().map_or(f32::NAN, |r| r.strength);
+                let Some(first) = answers.strongest.first() else { continue };
                 let fires = 100.0 * answers.fired as f64 / answers.seen.max(1) as f64;
                 rows.push(vec![
                     layer.to_string(),
                     filter.to_string(),
                     name.to_owned(),
-                    format!("{strongest:.2}"),
                     format!("{:.2}", answers.mean()),
                     format!("{fires:.1}"),
+                    format!("{:.2}", first.strength),
+                    source.item_name(first.item as usize),
                 ]);
             }
         }
     }
-    let mut align = [Align::Right; 6];
-    align[2] = Align::Left;
+    let mut align = [Align::Right; 7];
+    (align[2], align[6]) = (Align::Left, Align::Left);
     format!("responses to {} pictures\n{}", grouped(seen as u64), table(&align, &rows))
 }
 
@@ -301,7 +302,8 @@ impl Look<'_> {
     /// Whether what a place sees is shown by itself: at most half of the picture's sides.
     fn is_part(&self, field: [[isize; 2]; 2]) -> bool {
         let Prepare { height, width, .. } = *self.prepare;
-        let small = |[first, last]: [isize; 2], side: usize| 2 * (last - first + 1) <= side as isize;
+        let small =
+            |[first, last]: [isize; 2], side: usize| 2 * (last - first + 1) <= side as isize;
         !self.whole && small(field[0], height) && small(field[1], width)
     }
 }

@@ -7,9 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::experiments::forget::marks::{Marks, Rect};
-use crate::experiments::forget::{
-    Examples, change, chosen, drawn, levels, maps_of, without,
-};
+use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
 use crate::tensor::Tensor;
@@ -241,7 +239,10 @@ impl Forget {
         let dropped = chosen(&found.weights, self.threshold, self.at_most);
         if dropped.is_empty() {
             let largest = found.weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let what = format!("no map has a weight above {}: the largest is {largest:.4}", self.threshold);
+            let what = format!(
+                "no map has a weight above {}: the largest is {largest:.4}",
+                self.threshold
+            );
             return Err(Error::flag("--threshold", what));
         }
         let control = drawn(found.weights.len(), dropped.len(), self.seed);
@@ -311,7 +312,9 @@ impl Forget {
             let point: Points = name.parse().map_err(fail)?;
             let mut loaded = point.load(&model.networks, "--mark")?;
             let (Some(point), true) = (loaded.pop(), loaded.is_empty()) else {
-                return Err(fail("is not one sample; name a seed such as 3, or a row such as z.npy:2".into()));
+                return Err(fail(
+                    "is not one sample; name a seed such as 3, or a row such as z.npy:2".into(),
+                ));
             };
             points.push(point);
             boxes.push(marks.boxes[name].clone());
@@ -323,8 +326,7 @@ impl Forget {
         let latents = rows(points);
         let names = points.iter().map(|point| point.name.clone()).collect();
         let [before, after, control] = models;
-        let pictures =
-            |model: &ModelFile| self.model.generator(model)?.pictures(&latents, |_| ());
+        let pictures = |model: &ModelFile| self.model.generator(model)?.pictures(&latents, |_| ());
         let pictures = [pictures(before)?, pictures(after)?, pictures(control)?];
         Ok(Samples { names, pictures })
     }
@@ -355,7 +357,9 @@ fn lines(report: &Report) -> Vec<String> {
         format!("{:.1} % inside, {:.1} % outside", 100.0 * right.inside, 100.0 * right.outside)
     };
     let held_out = match &report.held_out {
-        Some(right) => format!("{}; on samples held out {}", percent(&report.learnt), percent(right)),
+        Some(right) => {
+            format!("{}; on samples held out {}", percent(&report.learnt), percent(right))
+        }
         None => format!("{}; too few samples to hold some out", percent(&report.learnt)),
     };
     let changed = |change: &Change| {
@@ -368,12 +372,13 @@ fn lines(report: &Report) -> Vec<String> {
             "marks", report.boxes, report.samples, report.positions_inside, report.positions
         ),
         format!("{:<12}{held_out}", "right"),
-        format!("{:<12}{} of {c} maps: weight above {}", "dropped", report.dropped.len(), report.threshold),
-        format!("{:<12}{}", "change", changed(&report.change)),
         format!(
-            "{:<12}{}, with as many maps at random",
-            "",
-            changed(&report.change_of_control)
+            "{:<12}{} of {c} maps: weight above {}",
+            "dropped",
+            report.dropped.len(),
+            report.threshold
         ),
+        format!("{:<12}{}", "change", changed(&report.change)),
+        format!("{:<12}{}, with as many maps at random", "", changed(&report.change_of_control)),
     ]
 }

@@ -173,15 +173,7 @@ impl Observer {
         }
         let scan = Program::compile(&tape, &state, &Options::default())?;
         let answers = wanted.iter().map(|w| vec![Answers::default(); w.filters.len()]).collect();
-        Ok(Self {
-            networks: networks.clone(),
-            discriminator,
-            state,
-            wanted,
-            scan,
-            batch,
-            answers,
-        })
+        Ok(Self { networks: networks.clone(), discriminator, state, wanted, scan, batch, answers })
     }
 
     /// For each layer asked for, how its filters answered what was looked at.

@@ -21,10 +21,8 @@ pub fn outlined(picture: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> Dynami
         let [right, bottom] = [x + w, y + h].map(|edge| edge.round() as i64);
         for y in top..bottom {
             for x in left..right {
-                let border = x < left + LINE
-                    || x >= right - LINE
-                    || y < top + LINE
-                    || y >= bottom - LINE;
+                let border =
+                    x < left + LINE || x >= right - LINE || y < top + LINE || y >= bottom - LINE;
                 let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { continue };
                 if border && page.in_bounds(x, y) {
                     page.put_pixel(x, y, Rgba([r, g, b, 255]));

@@ -145,7 +145,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Marks::load(&path, [32, 24]).map_err(|e| e.to_string())
         };
-        let marks = load(r#"{"boxes": {"3": [[0, 0, 32, 24]], "z.npy:2": [[1.5, 2, 3, 4]], "4": []}}"#);
+        let marks =
+            load(r#"{"boxes": {"3": [[0, 0, 32, 24]], "z.npy:2": [[1.5, 2, 3, 4]], "4": []}}"#);
         let marks = marks.unwrap();
         assert_eq!(marks.boxes["z.npy:2"], [[1.5, 2.0, 3.0, 4.0]]);
         assert_eq!(marks.boxes.len(), 3);
