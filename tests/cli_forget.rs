@@ -121,7 +121,7 @@ fn marks_that_teach_nothing_are_refused() {
     let layers = ["--layer", "hidden convolution 3", "1 (main.0, 4x4, 16 maps), 2 (main.3, 8x8, 8"];
     forget(one, &["--layer", "3"]).refused(2, &layers);
     forget(one, &["--threshold", "1e6"]).refused(2, &["--threshold", "the largest is"]);
-    forget(one, &["--penalty", "0"]).refused(2, &["--penalty", "0.001"]);
+    forget(one, &["--penalty", "0"]).refused(2, &["--penalty", "0.03"]);
     forget(one, &["--report", "marks.json"]).refused(2, &["--report", "--mark"]);
     forget(one, &["--out", "forget.gif"]).refused(2, &["--out", ".png"]);
     assert!(!place.path("forget.png").exists() && !place.path("forget.json").exists());

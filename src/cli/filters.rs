@@ -109,8 +109,10 @@ impl Filters {
             );
         let look = Look { source: &source, prepare: &prepare, whole: self.whole };
         let mut silent = false;
+        let mut parts = false;
         for (i, (layer, wanted)) in layers.iter().zip(&wanted).enumerate() {
             let [h, w, c] = wanted.level.size;
+            parts |= look.is_part(observers[0].field(&wanted.level, [0, 0]));
             let headings = [
                 format!(
                     "Trained: convolution {layer} of {}, {c} filters, {h}x{w} places",
@@ -124,6 +126,12 @@ impl Filters {
                 let panel = look.panel(observer, i, wanted, heading)?;
                 figure = if n == 0 { figure.panel(panel) } else { figure.beside(panel) };
             }
+        }
+        if parts {
+            figure = figure.note(
+                "Where a place sees a small part of a picture, only that part is shown; white lies \
+                 beyond the picture's edge.",
+            );
         }
         if silent {
             figure = figure.note(
@@ -266,7 +274,7 @@ impl Look<'_> {
                     upper.push(Cell::new(cut(&picture, field)).caption(caption));
                     lower.push(Cell::new(cut(&gradient, field)));
                 } else {
-                    let framed = outlined(&picture, SIDE, &[edges(field)]);
+                    let framed = outlined(&picture, SIDE, &[self.edges(field)]);
                     upper.push(Cell::new(framed).caption(caption));
                     lower.push(Cell::new(gradient));
                 }
@@ -306,10 +314,15 @@ impl Look<'_> {
             |[first, last]: [isize; 2], side: usize| 2 * (last - first + 1) <= side as isize;
         !self.whole && small(field[0], height) && small(field[1], width)
     }
-}
 
-/// First and last row and column as `[x, y, width, height]`.
-fn edges([rows, columns]: [[isize; 2]; 2]) -> [f64; 4] {
-    let length = |[first, last]: [isize; 2]| (last - first + 1) as f64;
-    [columns[0] as f64, rows[0] as f64, length(columns), length(rows)]
+    /// First and last row and column as `[x, y, width, height]`, as far as they lie in the picture.
+    fn edges(&self, [rows, columns]: [[isize; 2]; 2]) -> [f64; 4] {
+        let within = |[first, last]: [isize; 2], side: usize| {
+            let first = first.max(0);
+            [first as f64, ((last + 1).min(side as isize) - first) as f64]
+        };
+        let [y, h] = within(rows, self.prepare.height);
+        let [x, w] = within(columns, self.prepare.width);
+        [x, y, w, h]
+    }
 }

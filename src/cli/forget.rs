@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::experiments::Generator;
 use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
@@ -15,7 +16,7 @@ use crate::train::model_file::{ModelFile, save_imported};
 
 use super::filters::no_layer;
 use super::flags::at_least;
-use super::latents::{ModelFlags, named};
+use super::latents::{ModelFlags, named, warn_of_batches};
 use super::output::println;
 use super::points::{Point, Points, rows};
 
@@ -69,7 +70,7 @@ pub(super) struct Forget {
     #[arg(long, value_name = "N", value_parser = at_least(1), conflicts_with = "page")]
     at_most: Option<usize>,
     /// The regression's penalty: half of this times the weights' sum of squares
-    #[arg(long, value_name = "LAMBDA", default_value_t = 0.001, conflicts_with = "page")]
+    #[arg(long, value_name = "LAMBDA", default_value_t = 0.03, conflicts_with = "page")]
     penalty: f64,
     /// How many of the marked samples the figure shows
     #[arg(
@@ -204,17 +205,20 @@ impl Forget {
         let report_path = self.report.clone().unwrap_or_else(|| out.with_extension("json"));
         let report_path = named("--report", &report_path, "json")?;
         if report_path == mark {
-            return Err(Error::flag("--report", "would overwrite the boxes of --mark"));
+            return Err(Error::flag(
+                "--report",
+                "would overwrite the boxes of --mark; name another file",
+            ));
         }
         if let Some(path) = &self.save {
             named("--save", path, "safetensors")?;
         }
         if !(self.penalty > 0.0 && self.penalty.is_finite()) {
-            let what = format!("{} is no penalty; a small number such as 0.001 is", self.penalty);
+            let what = format!("{} is no penalty; a small number such as 0.03 is", self.penalty);
             return Err(Error::flag("--penalty", what));
         }
         let model = self.model.load()?;
-        model.generator()?;
+        warn_of_batches(&model)?;
         let (number, level) = self.level(&levels(&model.networks)?)?;
         let size = [model.networks.size.width, model.networks.size.height];
         let marks = Marks::load(mark, size)?;
@@ -226,7 +230,11 @@ impl Forget {
         let fresh = self.points(&model, "1000-1015")?;
 
         let latents = rows(&points);
-        let maps = self.model.generator(&maps_of(&model, &level)?)?.pictures(&latents, |_| ())?;
+        let device = self.model.device.open(false)?;
+        let draw = |model: &ModelFile, latents: &[f32]| {
+            Generator::new(model, &device, self.model.raw)?.pictures(latents, |_| ())
+        };
+        let maps = draw(&maps_of(&model, &level)?, &latents)?;
         let lists: Vec<&[Rect]> = boxes.iter().map(Vec::as_slice).collect();
         let examples = Examples::new(&maps, size, &lists)?;
         let [inside, positions] = examples.counts();
@@ -249,9 +257,15 @@ impl Forget {
         let probabilities = examples.probabilities(&found);
 
         let forgetful = without(&model, &level, &dropped)?;
-        let others = [&model, &forgetful, &without(&model, &level, &control)?];
-        let marked = self.samples(&points, others)?;
-        let fresh = self.samples(&fresh, others)?;
+        let randomly = without(&model, &level, &control)?;
+        let samples = |points: &[Point]| -> Result<Samples> {
+            let latents = rows(points);
+            let pictures =
+                [draw(&model, &latents)?, draw(&forgetful, &latents)?, draw(&randomly, &latents)?];
+            let names = points.iter().map(|point| point.name.clone()).collect();
+            Ok(Samples { names, pictures })
+        };
+        let (marked, fresh) = (samples(&points)?, samples(&fresh)?);
         let [before, after, random] = &marked.pictures;
         let report = Report {
             model: described,
@@ -320,15 +334,6 @@ impl Forget {
             boxes.push(marks.boxes[name].clone());
         }
         Ok((points, boxes))
-    }
-
-    fn samples(&self, points: &[Point], models: [&ModelFile; 3]) -> Result<Samples> {
-        let latents = rows(points);
-        let names = points.iter().map(|point| point.name.clone()).collect();
-        let [before, after, control] = models;
-        let pictures = |model: &ModelFile| self.model.generator(model)?.pictures(&latents, |_| ());
-        let pictures = [pictures(before)?, pictures(after)?, pictures(control)?];
-        Ok(Samples { names, pictures })
     }
 
     fn save_model(&self, path: &Path, model: &ModelFile, report: &Report) -> Result<()> {

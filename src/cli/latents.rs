@@ -80,12 +80,7 @@ impl ModelFlags {
 
     /// Its generator, ready to run.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
-        if model.generator()?.needs_batch() {
-            eprintln!(
-                "note: the batch norm of this generator uses the statistics of each {BATCH} \
-                 pictures: a picture also depends on the others beside it"
-            );
-        }
+        warn_of_batches(model)?;
         Generator::new(model, &self.device.open(false)?, self.raw)
     }
 
@@ -93,6 +88,17 @@ impl ModelFlags {
     pub(super) fn describe(&self, model: &ModelFile) -> String {
         describe(&self.path, model)
     }
+}
+
+/// Says so where a generator's pictures depend on one another.
+pub(super) fn warn_of_batches(model: &ModelFile) -> Result<()> {
+    if model.generator()?.needs_batch() {
+        eprintln!(
+            "note: the batch norm of this generator uses the statistics of each {BATCH} pictures: \
+             a picture also depends on the others beside it"
+        );
+    }
+    Ok(())
 }
 
 /// What a figure says of a model that was given as `path`: its name and how far it was trained.

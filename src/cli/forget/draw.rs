@@ -25,6 +25,12 @@ pub(super) fn figure(
 ) -> Result<Figure> {
     let [h, w, c] = report.size;
     let dropped = report.dropped.len();
+    // Fewer than all of them where --at-most says so.
+    let above = report.weights.iter().filter(|&&weight| weight > report.threshold).count();
+    let which = match above == dropped {
+        true => "the maps whose".to_owned(),
+        false => format!("the {dropped} of largest weight among {above} whose"),
+    };
     let held_out = report.held_out.map_or_else(String::new, |right| {
         format!(
             " On samples held out it tells {:.0} % of the positions inside and {:.0} % of those \
@@ -39,7 +45,7 @@ pub(super) fn figure(
     ))
     .note(format!(
         "{}. A logistic regression on the {c} maps at {h}x{w} positions learnt {} boxes on {} \
-         samples; dropped are the maps whose weight is above {}.{held_out}",
+         samples; dropped are {which} weight is above {}.{held_out}",
         report.model, report.boxes, report.samples, report.threshold
     ))
     .note(format!(
@@ -63,7 +69,7 @@ pub(super) fn figure(
             part.iter().map(|&i| likelihood(report, marked, marks, i)).collect();
         panel = panel
             .row("as they are,\nwith their boxes", before)
-            .row("inside, says\nthe regression", likely?);
+            .row("inside?\nwhite: surely", likely?);
         figure = figure.panel(rest(panel, dropped, after, control));
     }
     let order: Vec<usize> = (0..fresh.names.len()).collect();
