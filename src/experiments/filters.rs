@@ -266,7 +266,7 @@ impl Observer {
         let Networks { size, channels, .. } = self.networks;
         let mut bytes = bytes.to_vec();
         let full = batch * self.picture_len();
-        if bytes.len() > full || bytes.len() % self.picture_len() != 0 {
+        if bytes.len() > full || !bytes.len().is_multiple_of(self.picture_len()) {
             let shape = vec![batch, size.height, size.width, channels];
             return Err(Error::Length { shape, len: bytes.len() });
         }
