@@ -66,7 +66,8 @@ pub(super) struct Forget {
         conflicts_with = "page"
     )]
     threshold: f64,
-    /// Drop so many maps at most, those of the largest weights [default: all above --threshold]
+    /// Drop so many maps at most, those of the largest weights: fewer leave more of the rest as it
+    /// was [default: all above --threshold]
     #[arg(long, value_name = "N", value_parser = at_least(1), conflicts_with = "page")]
     at_most: Option<usize>,
     /// The regression's penalty: half of this times the weights' sum of squares
