@@ -69,6 +69,8 @@ mod tests {
         let page = page.into_rgb8();
         let framed = |x, y| *page.get_pixel(x, y) == FRAME;
         assert!(framed(20, 10) && framed(49, 34) && framed(20, 34) && framed(35, 11));
+        assert!(framed(49, 22) && framed(48, 22) && framed(21, 22) && framed(35, 33));
+        assert!(!framed(47, 22) && !framed(22, 22));
         assert!(!framed(19, 10) && !framed(50, 34) && !framed(20, 35) && !framed(35, 20));
         assert_eq!(page.get_pixel(35, 20).0, [3, 2, 7]);
         // The one that leaves the picture: its left edge and its bottom alone.
