@@ -27,7 +27,7 @@ use super::seeds::Seeds;
 /// The longer side of a picture in the figure.
 const SIDE: u32 = 96;
 
-/// What the discriminator's filters look for: the pictures that each answers most strongly
+/// Show what the discriminator's filters look for: the pictures that each answers most strongly
 ///
 /// Below each picture stands what in it the filter answers to, by guided backpropagation: the gradient
 /// of the response, sent back through every (leaky) ReLU only where its input and the gradient are both
