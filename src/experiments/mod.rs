@@ -3,6 +3,7 @@
 
 pub mod arithmetic;
 pub mod classify;
+pub mod dedup;
 pub mod invert;
 pub mod neighbours;
 pub mod walk;
