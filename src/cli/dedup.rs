@@ -88,6 +88,7 @@ impl Dedup {
         }
         if let Some(out) = &self.out {
             SubsetWriter::check(out)?;
+            self.check_apart(out)?;
         }
         let source = Source::open(self.data.as_deref())?;
         println(&format!("{:<12}{}", "data", source.description()))?;
@@ -114,6 +115,20 @@ impl Dedup {
             Some(out) => self.copy(out, &source, &found),
             None => println(&format!("{:<12}nothing was copied", "dry run")),
         }
+    }
+
+    /// Refuses to write into the set itself: it would be part of it the next time.
+    fn check_apart(&self, out: &Path) -> Result<()> {
+        let Some(data) = self.data.as_deref().and_then(|data| data.canonicalize().ok()) else {
+            return Ok(());
+        };
+        let above = out.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new(".")).canonicalize();
+        if data.is_dir() && above.is_ok_and(|above| above.starts_with(&data)) {
+            let what = format!("{} lies in DATA itself; give a place beside it", out.display());
+            return Err(Error::flag("--out", what));
+        }
+        Ok(())
     }
 
     /// Copies what is kept.

@@ -50,12 +50,22 @@ impl SubsetWriter {
     }
 
     /// Whether a subset may be written to `path`: what is there must be nothing, or an empty folder
-    /// where a folder is wanted.
+    /// where a folder is wanted, in a folder that exists.
     ///
     /// # Errors
     /// [`Error::File`] that says what is there.
     pub fn check(path: &Path) -> Result<()> {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+        let Ok(metadata) = fs::symlink_metadata(path) else {
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            return match above {
+                Some(above) if !above.is_dir() => {
+                    let what =
+                        format!("the folder {} does not exist; make it first", above.display());
+                    Err(Error::file(path, what))
+                }
+                _ => Ok(()),
+            };
+        };
         let what = if Self::is_zip(path) {
             "exists already; give another name or remove it first"
         } else if !metadata.is_dir() {

@@ -247,7 +247,7 @@ pub fn find(
         return Err(Error::file(source.origin(), what));
     }
     clock.lap(Stage::Read);
-    let mut autoencoder =
+    let autoencoder =
         Autoencoder::train(device, &small, search, |n| progress(Stage::Train, search.steps, n))?;
     clock.lap(Stage::Train);
     let shifts = if search.rule == Rule::Codes { vec![[0, 0]] } else { shifts() };

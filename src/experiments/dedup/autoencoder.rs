@@ -21,7 +21,7 @@ use super::{NUMBERS, REACH, SIDE, Search, Thumbnails};
 /// Pictures of a training step.
 const BATCH: usize = 128;
 /// Pictures that are encoded at a time, each at every shift.
-const ENCODED: usize = 16;
+const ENCODED: usize = 128;
 /// Rows and columns of a picture with room for all shifts.
 const WIDE: usize = SIDE + 2 * REACH as usize;
 /// ε: eight grey levels, as what is flatter is noise.
@@ -37,6 +37,8 @@ const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
 const SPREAD: f32 = 0.02;
 
 const KEY: &str = "key";
+/// The encoder's weights at every shift, `[WIDE · WIDE · 3, shifts · BITS]`.
+const SHIFTED: &str = "encoder.shifted";
 /// The learnt states and their shapes.
 const PARAMS: [(&str, [usize; 2]); 4] = [
     ("encoder.weight", [NUMBERS, BITS]),
@@ -123,14 +125,33 @@ impl Autoencoder {
     /// # Errors
     /// As [`Self::train`].
     pub fn encode(
-        &mut self,
+        &self,
         small: &Thumbnails,
         shifts: &[[i32; 2]],
         mut done: impl FnMut(usize),
     ) -> Result<Codes> {
+        // W (x − mean) / (deviation + ε) + b has the sign of W x − mean ΣW + b (deviation + ε), and
+        // W of a shifted picture is W shifted on the wider one: all shifts are one matrix product.
+        let [weight, bias] = [PARAMS[0].0, PARAMS[1].0].map(|name| self.state.get(name));
+        let (weight, bias) = (weight?, bias?);
+        let columns = shifts.len() * BITS;
+        let mut wide = vec![0.0; WIDE * WIDE * 3 * columns];
+        let mut sums = vec![0.0_f64; BITS];
+        for (i, row) in weight.f32s().chunks(BITS).enumerate() {
+            let (y, x, c) = (i / 3 / SIDE, i / 3 % SIDE, i % 3);
+            for (s, by) in shifts.iter().enumerate() {
+                let at = |v: usize, axis: usize| (v as i32 + by[axis] + REACH) as usize;
+                let to = 3 * (at(y, 0) * WIDE + at(x, 1)) + c;
+                wide[to * columns + s * BITS..][..BITS].copy_from_slice(row);
+            }
+            sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += f64::from(w));
+        }
+        let mut state = State::new(self.state.device());
+        state.set(SHIFTED, &Tensor::new([WIDE * WIDE * 3, columns], wide)?)?;
         let mut tape = Tape::new();
-        record_codes(&mut tape, shifts)?;
-        let mut program = Program::compile(&tape, &self.state, &Options::default())?;
+        record_products(&mut tape, columns)?;
+        let mut program = Program::compile(&tape, &state, &Options::default())?;
+
         let mut codes = Vec::with_capacity(small.len() * shifts.len());
         let places: Vec<usize> = (0..small.len()).collect();
         for places in places.chunks(ENCODED) {
@@ -138,24 +159,41 @@ impl Autoencoder {
             for &place in places {
                 widened(small.picture(place), &mut wide);
             }
+            let levels: Vec<[f64; 2]> =
+                wide.chunks(WIDE * WIDE * 3).flat_map(|wide| levels(wide, shifts)).collect();
             // The last batch is filled up with nothing.
             wide.resize(ENCODED * WIDE * WIDE * 3, 0);
-            let wide = Tensor::with_data([ENCODED, WIDE, WIDE, 3], Data::U8(wide))?;
-            let hidden = program.call(&mut self.state, &[("wide", &wide)])?;
-            let hidden: Vec<&[f32]> = hidden["hidden"].f32s().chunks(BITS).collect();
-            for i in 0..places.len() {
-                // Rows are [shift, picture].
-                codes.extend((0..shifts.len()).map(|s| binary(hidden[s * ENCODED + i])));
-            }
+            let wide = Tensor::with_data([ENCODED, WIDE * WIDE * 3], Data::U8(wide))?;
+            let products = program.call(&mut state, &[("wide", &wide)])?;
+            let rows = products["products"].f32s().chunks(BITS).zip(levels);
+            codes.extend(rows.map(|(products, [mean, deviation])| {
+                let bit = |i: usize| {
+                    let scale = deviation + f64::from(FLAT);
+                    let shift = mean * sums[i] - f64::from(bias.f32s()[i]) * scale;
+                    f64::from(products[i]) > shift
+                };
+                (0..BITS).fold(0, |code, i| code | u128::from(bit(i)) << i)
+            }));
             done(places.len());
         }
         Ok(Codes { shifts: shifts.to_vec(), codes })
     }
 }
 
-/// Bit i tells whether unit i is above zero.
-fn binary(hidden: &[f32]) -> u128 {
-    hidden.iter().enumerate().fold(0, |code, (i, &h)| code | u128::from(h > 0.0) << i)
+/// Mean and deviation of a wide picture's numbers in [−1, 1], seen at each shift.
+fn levels<'a>(wide: &'a [u8], shifts: &'a [[i32; 2]]) -> impl Iterator<Item = [f64; 2]> + 'a {
+    shifts.iter().map(|by| {
+        let [y, x] = by.map(|by| (by + REACH) as usize);
+        let [mut sum, mut square] = [0_u32; 2];
+        for row in wide.chunks(WIDE * 3).skip(y).take(SIDE) {
+            for &v in &row[3 * x..3 * (x + SIDE)] {
+                sum += u32::from(v);
+                square += u32::from(v) * u32::from(v);
+            }
+        }
+        let [mean, square] = [sum, square].map(|sum| f64::from(sum) / NUMBERS as f64);
+        [mean / 127.5 - 1.0, (square - mean * mean).max(0.0).sqrt() / 127.5]
+    })
 }
 
 /// Appends a picture seen from `by` further down and right; what is beyond its border is the border.
@@ -252,21 +290,15 @@ fn record_step(t: &mut Tape) -> Result<()> {
     t.assign(KEY, next)
 }
 
-/// Records the hidden layer at every shift. Feeds: `wide` (bytes `[ENCODED, WIDE, WIDE, 3]`).
-/// Fetches: `hidden` `[shifts · ENCODED, BITS]`, before the ReLU.
-fn record_codes(t: &mut Tape, shifts: &[[i32; 2]]) -> Result<()> {
-    let wide = t.feed("wide", &[ENCODED, WIDE, WIDE, 3], DType::U8)?;
+/// Records the products of wide pictures with the shifted weights. Feeds: `wide` (bytes
+/// `[ENCODED, WIDE · WIDE · 3]`). Fetches: `products` `[ENCODED, columns]`.
+fn record_products(t: &mut Tape, columns: usize) -> Result<()> {
+    let numbers = WIDE * WIDE * 3;
+    let wide = t.feed("wide", &[ENCODED, numbers], DType::U8)?;
     let wide = t.from_u8(wide)?;
-    let mut rows = Vec::new();
-    for &[y, x] in shifts {
-        let start = [0, (y + REACH) as usize, (x + REACH) as usize, 0];
-        let part = t.slice(wide, &start, &[ENCODED, SIDE, SIDE, 3])?;
-        rows.push(t.reshape(part, &[ENCODED, NUMBERS])?);
-    }
-    let rows = if let [row] = rows[..] { row } else { t.concat(&rows, 0)? };
-    let rows = normalised(t, rows)?;
-    let hidden = hidden(t, rows)?;
-    t.fetch("hidden", hidden);
+    let weight = t.read(SHIFTED, &[numbers, columns], DType::F32)?;
+    let products = t.matmul(wide, weight)?;
+    t.fetch("products", products);
     Ok(())
 }
 
@@ -304,7 +336,7 @@ mod tests {
         let train = |steps, seed| {
             Autoencoder::train(&Device::Cpu, &small, &search(steps, seed), |_| ()).unwrap()
         };
-        let (first, mut last) = (train(1, 3), train(30, 3));
+        let (first, last) = (train(1, 3), train(30, 3));
         assert!(last.loss() < 0.8 * first.loss(), "{} {}", first.loss(), last.loss());
 
         let mut encoded = 0;
@@ -325,10 +357,10 @@ mod tests {
         // Brightness and contrast do not change a code much, another picture does.
         let mut pale = small.clone();
         pale.pictures.iter_mut().for_each(|v| *v = *v / 2 + 90);
-        let plain = |small: &Thumbnails, last: &mut Autoencoder| {
+        let plain = |small: &Thumbnails, last: &Autoencoder| {
             last.encode(small, &[[0, 0]], |_| ()).unwrap().codes
         };
-        let (a, b) = (plain(&small, &mut last), plain(&pale, &mut last));
+        let (a, b) = (plain(&small, &last), plain(&pale, &last));
         let far = |a: &[u128], b: &[u128]| {
             let bits: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
             bits as usize / a.len()
@@ -336,7 +368,7 @@ mod tests {
         assert!(far(&a, &b) < 6 && far(&a[1..], &b) > 20, "{} {}", far(&a, &b), far(&a[1..], &b));
 
         // By the seed the same, and nothing else.
-        assert_eq!(plain(&small, &mut train(30, 3)), a);
-        assert_ne!(plain(&small, &mut train(30, 4)), a);
+        assert_eq!(plain(&small, &train(30, 3)), a);
+        assert_ne!(plain(&small, &train(30, 4)), a);
     }
 }
