@@ -14,7 +14,7 @@ use crate::data_formats::encode;
 use crate::data_sources::put;
 
 /// Few steps of training do for so few pictures.
-const QUICK: &[&str] = &["--device", "cpu", "--steps", "30"];
+const QUICK: &[&str] = &["--device", "cpu", "--steps", "15"];
 
 /// Picture `i`: waves and a disc, seen from a place and in a brightness.
 fn scene(i: u32, [dy, dx]: [i32; 2], gain: f32) -> RgbImage {

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_by_brightness_is_the_same_either_way() {
-        let (a, b) = (scene(2, [0.0, 0.0], 1.0, 0.0), scene(2, [0.0, 0.0], 1.3, 50.0));
+        let (a, b) = (scene(2, [0.0, 0.0], 1.0, 0.0), scene(2, [0.0, 0.0], 1.25, 25.0));
         assert!(b.iter().filter(|&&v| v == 255).count() > 200);
         for (a, b) in [(&a, &b), (&b, &a)] {
             let like = compare(a, b, [0, 0]).unwrap();
@@ -306,12 +306,12 @@ mod tests {
             }
         }
         let like = compare(&a, &b, [0, 0]).unwrap();
-        assert!(like.difference > 2.0, "{like:?}");
+        assert!(like.difference > 1.0, "{like:?}");
         // At the border it counts as well.
         let mut b = a.clone();
         b[3 * (SIDE + 2)..][..12].iter_mut().for_each(|v| *v ^= 0x80);
         let like = compare(&a, &b, [0, 0]).unwrap();
-        assert!(like.difference > 2.0, "{like:?}");
+        assert!(like.difference > 1.0, "{like:?}");
     }
 
     #[test]
@@ -331,10 +331,10 @@ mod tests {
     fn flat_pictures_are_alike_unless_their_colours_differ() {
         let flat = |rgb: [u8; 3]| rgb.repeat(SIDE * SIDE);
         let grey = flat([120; 3]);
-        assert_eq!(compare(&grey, &grey, [0, 0]).unwrap().difference, 0.0);
+        assert!(compare(&grey, &grey, [0, 0]).unwrap().difference < 1e-3);
         assert!(compare(&grey, &flat([130; 3]), [0, 0]).unwrap().difference < 0.1);
         assert_eq!(compare(&flat([0; 3]), &flat([255; 3]), [0, 0]), None);
         let red = compare(&grey, &flat([150, 110, 110]), [0, 0]);
-        assert!(red.is_none_or(|like| like.difference > 2.0), "{red:?}");
+        assert!(red.is_none_or(|like| like.difference > 1.0), "{red:?}");
     }
 }
