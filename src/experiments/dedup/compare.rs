@@ -289,9 +289,11 @@ mod tests {
     fn what_is_cut_off_by_brightness_is_the_same_either_way() {
         let (a, b) = (scene(2, [0.0, 0.0], 1.0, 0.0), scene(2, [0.0, 0.0], 1.25, 25.0));
         assert!(b.iter().filter(|&&v| v == 255).count() > 200);
-        for (a, b) in [(&a, &b), (&b, &a)] {
+        for (a, b, gain) in [(&a, &b, 1.25), (&b, &a, 0.8)] {
             let like = compare(a, b, [0, 0]).unwrap();
             assert!(like.difference < 0.5, "{like:?}");
+            // What is cut off does not count for the gain.
+            assert!((like.gain / gain - 1.0).abs() < 0.02, "{like:?}");
         }
     }
 

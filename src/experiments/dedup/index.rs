@@ -291,12 +291,19 @@ mod tests {
         // Picture 1 lies as picture 0 looks when shifted by (1, -2), and the other way round.
         let shifts = shifts();
         let mut all = random(2 * shifts.len(), 3);
-        let place = |shift| shifts.iter().position(|s| *s == shift).unwrap_or(usize::MAX);
+        let known = shifts.clone();
+        let place = |shift| known.iter().position(|s| *s == shift).unwrap_or(usize::MAX);
         all[place([1, -2])] = all[shifts.len()];
         all[shifts.len() + place([-1, 2])] = all[0] ^ 1;
         let codes = Codes { shifts, codes: all };
         let found = codes.candidates(&codes.bits(), |_| ());
         assert_eq!(found, [Candidate { places: [0, 1], bits: 0, shift: [1, -2] }]);
+        // Found from the second one alone, it is turned round.
+        let mut all = random(2 * codes.shifts.len(), 4);
+        all[codes.shifts.len() + place([2, 0])] = all[0];
+        let codes = Codes { codes: all, ..codes };
+        let found = codes.candidates(&codes.bits(), |_| ());
+        assert_eq!(found, [Candidate { places: [0, 1], bits: 0, shift: [-2, 0] }]);
     }
 
     #[test]
