@@ -35,8 +35,8 @@ const LETTERS: usize = 14;
 /// of 128 bits. Pictures whose codes agree in a part, at some shift of up to two of 32 pixels, are
 /// compared pixel by pixel; those that agree everywhere but for brightness, a small shift and the
 /// traces of encoding are duplicates. Of each group the picture of the most pixels stays. Files are
-/// copied as they are, unreadable ones included; files that are no pictures are not. It takes 3.6 KB
-/// of memory and about a millisecond for each picture.
+/// copied as they are, unreadable ones included; files that are no pictures are not. It takes
+/// 3.6 KB of memory and a millisecond or so for each picture, beside the training.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # what would go: \
                         dedup.png, dedup.json\n  dcgan dedup photos/ --out kept/        # the \
@@ -215,16 +215,19 @@ impl Dedup {
             };
             let first = i * ROWS * PANELS;
             let title = format!("Near-duplicates in {}", source.origin().display());
-            let mut figure = Figure::new(title).enlarge_to(SIDE).note(format!(
-                "Groups {} to {} of {}, {}. Framed: the picture that stays. Below the others: how \
-                 much they differ from the picture of the group that is most like them, where {} is \
-                 the limit.",
-                first + 1,
-                first + page.len(),
-                grouped(groups.len() as u64),
-                if self.exact { "by equal codes" } else { "the least certain first" },
-                self.limit
-            ));
+            let told = if self.exact {
+                "by equal codes. Framed: the picture that stays.".to_owned()
+            } else {
+                format!(
+                    "the least certain first. Framed: the picture that stays. Below the others: \
+                     how much they differ from the picture of the group that is most like them, \
+                     where {} is the limit.",
+                    self.limit
+                )
+            };
+            let (last, all) = (first + page.len(), grouped(groups.len() as u64));
+            let note = format!("Groups {} to {last} of {all}, {told}", first + 1);
+            let mut figure = Figure::new(title).enlarge_to(SIDE).note(note);
             for (p, groups) in page.chunks(ROWS).enumerate() {
                 let mut panel = Panel::new("");
                 for (r, group) in groups.iter().enumerate() {
@@ -252,13 +255,17 @@ fn told(found: &Found, total: usize) -> String {
     let seconds: f64 = found.seconds.iter().sum();
     let each = 1e3 * seconds / total.max(1) as f64;
     format!(
-        "{:<12}{} of {} pictures in {} groups are near-duplicates of another ({share:.1} %)\n\
+        "{:<12}{} of {} pictures in {} are near-duplicates of another ({share:.1} %)\n\
          {:<12}{each:.2} ms a picture: {read} reading, {train} training, {encode} encoding, {find} \
          looking up, {compare} comparing {} pairs",
         "found",
         n(found.dropped()),
         n(total),
-        n(found.groups.len()),
+        if found.groups.len() == 1 {
+            "1 group".to_owned()
+        } else {
+            format!("{} groups", n(found.groups.len()))
+        },
         "time",
         n(found.candidates),
     )

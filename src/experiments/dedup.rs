@@ -9,7 +9,7 @@
 //! The paper calls pictures duplicates whose codes are equal ([`Rule::Codes`]). Such a rule misses
 //! most of what was moved by a pixel. So the codes only nominate ([`index`]): every picture is
 //! looked up at the 25 shifts of up to two pixels of 32, in tables that hold a part of the code each,
-//! and pixels decide ([`compare`]). Every step takes a bounded time for each picture, however many
+//! and pixels decide ([`mod@compare`]). Every step takes a bounded time for each picture, however many
 //! there are; only the sorting of the tables grows by the logarithm of their number.
 
 use std::collections::HashMap;

@@ -55,7 +55,7 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Trains one on pictures, `search.steps` steps of [`BATCH`]; `done` hears how many were made.
+    /// Trains one on pictures, `search.steps` steps of 128; `done` hears how many were made.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where the device is full; [`crate::error::Error::Lost`] where

@@ -4,8 +4,8 @@
 //! A table for each part of 32 bits holds all codes in order. Two codes that differ in three bits of
 //! 128 or fewer agree in one of four parts, always. Every picture is looked up as it would look
 //! shifted, since a picture moved by a pixel has another code (a twelfth of its bits differ), but
-//! moved back has nearly its own. What is looked at of one picture is bounded: [`NEAR`] neighbours
-//! on either side in the order of a table, [`BEST`] of all tables together.
+//! moved back has nearly its own. What is looked at of one picture is bounded: 32 neighbours
+//! on either side in the order of a table, 12 of all tables together.
 
 use rayon::prelude::*;
 
