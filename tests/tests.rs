@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_features` | features of pictures |
 //! | `cli_filters` | what D's filters look for, from the command line |
@@ -29,6 +30,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+mod cli_dedup;
 mod cli_errors;
 mod cli_features;
 mod cli_filters;

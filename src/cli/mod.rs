@@ -13,6 +13,7 @@ mod bench;
 mod check;
 mod classify;
 mod data;
+mod dedup;
 mod devices;
 mod export;
 mod features;
@@ -66,6 +67,7 @@ enum Command {
     Export(export::Export),
     /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
+    Dedup(dedup::Dedup),
     /// Measure how fast a device trains and samples, and where the time goes
     Bench(bench::Bench),
     /// Check that a device computes what the CPU does: every op, and whole training steps
@@ -94,6 +96,7 @@ impl Cli {
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),
+            Command::Dedup(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Devices(command) => command.run(),

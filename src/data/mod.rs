@@ -10,6 +10,7 @@
 //! - [`Loader`] gives shuffled batches for ever, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
 //! - [`sweep()`] gives every picture once, for what looks at a set rather than trains on it.
+//! - [`SubsetWriter`] writes a part of a set as a set of its own, its files as they are.
 //! - [`survey`] and [`contact_sheet`] show what a set is like before anything is trained on it.
 //!
 //! **Unreadable pictures** (damaged, truncated, no picture in spite of the name, or claiming more
@@ -28,6 +29,7 @@ mod prepare;
 mod report;
 mod source;
 mod store;
+mod subset;
 mod sweep;
 mod tiff_palette;
 
@@ -39,4 +41,5 @@ pub use prepare::{Crop, Filter, Prepare, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
 pub(crate) use source::grouped;
 pub use source::{Kind, Picture, Source};
+pub use subset::SubsetWriter;
 pub use sweep::{Chunk, sweep};

@@ -12,6 +12,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 
+use super::look::label_names;
 use super::store::Store;
 use crate::error::{Error, Result};
 
@@ -86,6 +87,49 @@ impl Packed {
             _ => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8),
         }
         .expect("the slice was cut to the size of one picture")
+    }
+
+    /// The files of the set with the pictures `items` alone, by name: CIFAR-10 batches, or an IDX
+    /// file of pictures and one of `labels` where there are any.
+    pub(crate) fn subset(&self, items: &[u32], labels: Option<&[u32]>) -> Vec<(String, Vec<u8>)> {
+        let size = self.height * self.width * self.channels;
+        let pixels = |item: u32| &self.pixels[item as usize * size..][..size];
+        let label = |item: u32| labels.map(|labels| labels[item as usize] as u8);
+        if self.format == Format::Cifar10 {
+            let mut first = 0;
+            let batch = |(name, count): &(String, usize)| {
+                let batch = first..first + *count as u32;
+                first = batch.end;
+                let mut bytes = Vec::new();
+                for &item in items.iter().filter(|item| batch.contains(item)) {
+                    bytes.extend(label(item));
+                    bytes.extend_from_slice(pixels(item));
+                }
+                (name.clone(), bytes)
+            };
+            // A batch without records would be refused when it is read.
+            return self.files.iter().map(batch).filter(|(_, bytes)| !bytes.is_empty()).collect();
+        }
+        let idx = |sizes: &[usize]| {
+            let mut bytes = vec![0, 0, 8, sizes.len() as u8];
+            bytes.extend(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+            bytes
+        };
+        let mut sizes = vec![items.len(), self.height, self.width];
+        if self.channels > 1 {
+            sizes.push(self.channels);
+        }
+        let mut pictures = idx(&sizes);
+        items.iter().for_each(|&item| pictures.extend_from_slice(pixels(item)));
+        let (file, _) = &self.files[0];
+        let file = file.rsplit('/').next().unwrap_or(file);
+        let mut files = vec![(file.strip_suffix(".gz").unwrap_or(file).to_owned(), pictures)];
+        if labels.is_some() {
+            let mut bytes = idx(&[items.len()]);
+            bytes.extend(items.iter().filter_map(|&item| label(item)));
+            files.push((label_names(&files[0].0).swap_remove(0), bytes));
+        }
+        files
     }
 
     /// Reads an IDX file of pictures and, where there is one, its file of labels.

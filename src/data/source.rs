@@ -332,6 +332,25 @@ impl Source {
         Ok(prepare.apply(self.picture(item)?.pixels, 1 << 31))
     }
 
+    /// A picture's file as it lies in the set; nothing of a packed set, which has none.
+    ///
+    /// # Errors
+    /// The reason why it cannot be read, as the end of a sentence that begins with its name.
+    pub(super) fn file_bytes(&self, item: usize) -> Result<Vec<u8>, String> {
+        match &self.items {
+            Items::Files { store, indices } => store.read(indices[item], store::MAX_FILE),
+            Items::Packed(_) => Err("lies in a file with others".into()),
+        }
+    }
+
+    /// The files of a packed set with the pictures `items` alone, by name; nothing of picture files.
+    pub(super) fn packed_subset(&self, items: &[u32]) -> Option<Vec<(String, Vec<u8>)>> {
+        match &self.items {
+            Items::Files { .. } => None,
+            Items::Packed(packed) => Some(packed.subset(items, self.labels.as_deref())),
+        }
+    }
+
     /// Decodes one picture.
     ///
     /// # Errors

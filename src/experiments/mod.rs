@@ -3,6 +3,7 @@
 
 pub mod arithmetic;
 pub mod classify;
+pub mod dedup;
 pub mod filters;
 pub mod forget;
 pub mod invert;
