@@ -58,6 +58,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "lib/picture",
     "lib/sizes",
     "lib/square",
+    "lib/steps",
     "lib/tile_registers",
     "lib/tile_subgroup",
     "lib/tile_workgroup",

@@ -33,44 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {%- endfor %}{% endfor %}
 {% endif %}
 
-{% if taps %}
-    for (var tap_y = 0u; tap_y < tap_rows(z); tap_y += 1u) {
-    for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
-    let tap = tap_at(tap_y, tap_x, z);
-{% else %}
-    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}{% else %}0u{% endif %});
-{% endif %}
-{% if a_along == "k" and not flat %}
-{% for q in range(blocks) %}
-    let a_row{{ q }} = a_tap(at{{ q }}, tap);
-{%- endfor %}
-{% endif %}
-{% if b_along == "k" %}
-{% for j in range(4 * cols) %}
-    let b_row{{ j }} = b_row(n0 + {{ j // 4 * col_step + j % 4 }}u, tap.z);
-{%- endfor %}
-{% endif %}
-
-{% if splits > 1 %}
-    let k_end = min((z + 1u) * {{ chunk }}, {{ k }});
-    for (var k = z * {{ chunk }}; k < k_end; k += 4u) {
-{% else %}
-    for (var k = 0u; k < {{ k }}; k += 4u) {
-{% endif %}
-{% if b_along == "k" %}
-{% for j in range(4 * cols) %}
-        let t{{ j }} = b_load(b_row{{ j }}, k);
-{%- endfor %}
-{% for i in range(4) %}{% for c in range(cols) %}
-        let b{{ i }}_{{ c }} = vec4<f32>(t{{ 4 * c }}[{{ i }}], t{{ 4 * c + 1 }}[{{ i }}], t{{ 4 * c + 2 }}[{{ i }}], t{{ 4 * c + 3 }}[{{ i }}]);
-{%- endfor %}{% endfor %}
-{% else %}
-{% for i in range(4) %}
-        let b_row{{ i }} = b_row(k + {{ i }}u, tap.z);
-{%- for c in range(cols) %}
-        let b{{ i }}_{{ c }} = b_load(b_row{{ i }}, n0 + {{ c * col_step }}u);
-{%- endfor %}{% endfor %}
-{% endif %}
+{% set loaded = blocks %}{% include "lib/steps.wgsl" %}
 
 {% if a_along == "k" %}
 {% for q in range(blocks) %}
