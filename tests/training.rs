@@ -43,6 +43,7 @@ impl Reference {
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
+            classes: 0,
         };
         let options = StepOptions {
             model,

@@ -68,6 +68,9 @@ pub(super) struct ModelFlags {
     /// The generator's weights as they are, rather than their moving average
     #[arg(long)]
     pub(super) raw: bool,
+    /// The class to draw, by its name or number, where the model was trained with classes
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub(super) class: Option<String>,
     #[command(flatten)]
     pub(super) device: DeviceFlag,
 }
@@ -86,7 +89,22 @@ impl ModelFlags {
                  pictures: a picture also depends on the others beside it"
             );
         }
-        Generator::new(model, &self.device.open(false)?, self.raw)
+        let class = self.class(model)?;
+        Ok(Generator::new(model, &self.device.open(false)?, self.raw)?.of_class(class))
+    }
+
+    /// The class that is drawn; none where the model knows none.
+    pub(super) fn class(&self, model: &ModelFile) -> Result<Option<u32>> {
+        let networks = &model.networks;
+        let wrong = |what: String| Error::flag("--class", what);
+        match &self.class {
+            Some(named) => networks.class(named).map(Some).map_err(wrong),
+            None if networks.is_conditional() => {
+                let classes = networks.list_classes();
+                Err(wrong(format!("is needed, as this model was trained with classes: {classes}")))
+            }
+            None => Ok(None),
+        }
     }
 
     /// What a figure says of the model: its name and how far it was trained.
@@ -96,10 +114,15 @@ impl ModelFlags {
                 .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
         };
         let named = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        match model.step {
-            0 => name(&named),
-            step => format!("{}, step {step}", name(&named)),
+        let mut text = name(&named);
+        if model.step > 0 {
+            text += &format!(", step {}", model.step);
         }
+        let label = self.class.as_ref().and_then(|class| model.networks.class(class).ok());
+        if let Some(class) = label.and_then(|l| model.networks.classes.get(l as usize)) {
+            text += &format!(", class {class}");
+        }
+        text
     }
 }
 

@@ -21,6 +21,7 @@ mod import;
 mod invert;
 mod latents;
 mod neighbours;
+mod nn_score;
 mod output;
 mod points;
 mod sample;
@@ -56,6 +57,7 @@ enum Command {
     Neighbours(neighbours::Neighbours),
     Features(features::Features),
     Classify(classify::Classify),
+    NnScore(nn_score::NnScore),
     /// Take over networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
     /// Write a network for PyTorch or as ONNX
@@ -85,6 +87,7 @@ impl Cli {
             Command::Neighbours(command) => command.run(),
             Command::Features(command) => command.run(),
             Command::Classify(command) => command.run(),
+            Command::NnScore(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),
