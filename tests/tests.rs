@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_features` | features of pictures |
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
@@ -27,6 +28,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+mod cli_conditional;
 mod cli_errors;
 mod cli_features;
 mod cli_latent;

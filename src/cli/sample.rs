@@ -133,7 +133,7 @@ impl Sample {
             let what = format!(
                 "{columns}x{rows} has {} places for {n} pictures; give --seeds that many{}",
                 columns * rows,
-                if self.class.len() > 1 { ", for all classes together" } else { "" }
+                if wanted.every.len() > 1 { ", for all classes together" } else { "" }
             );
             return Err(Error::flag("--grid", what));
         }

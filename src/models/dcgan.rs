@@ -375,7 +375,7 @@ impl Dcgan {
             layers.push(dense(cells, large, width, layout));
             layers.extend([Layer::batch_norm(width), Layer::LeakyRelu { slope: SLOPE }]);
             layers.extend(self.label());
-            layers.push(dense([1, 1], width + self.classes, 1, Layout::Flatten));
+            layers.push(dense([1, 1], width + self.classes, 1, layout));
         } else {
             layers.push(dense(cells, large, 1, layout));
         }

@@ -26,6 +26,9 @@ const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";
 
+/// A file that names more classes than this is damaged.
+const MOST_CLASSES: usize = 1 << 20;
+
 /// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
 
@@ -80,6 +83,9 @@ impl ModelFile {
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
+            if recipe.model.classes > MOST_CLASSES {
+                return Err(damaged(RECIPE));
+            }
             let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
             (networks, Some(recipe), step, seconds, params)
