@@ -332,7 +332,7 @@ mod tests {
     }
 
     fn noise(len: usize) -> Vec<u8> {
-        (0..len as u64).map(|i| (i * 2_654_435_761 >> 9) as u8).collect()
+        (0..len as u64).map(|i| ((i * 2_654_435_761) >> 9) as u8).collect()
     }
 
     #[test]

@@ -93,8 +93,8 @@ impl Neighbours {
         let look =
             Look { source: &source, prepare: &prepare, queries: &queries, names, found: &found };
         let medians = look.medians(points.len());
-        for line in &medians {
-            println(line)?;
+        for (by, text) in &medians {
+            println(&format!("{by:<12}{text}"))?;
         }
         self.figure(&model, &look, points.len(), &medians)?.save(out)?;
         println(&format!("{:<12}{}", "figure", out.display()))
@@ -130,13 +130,13 @@ impl Neighbours {
         model: &ModelFile,
         look: &Look<'_>,
         samples: usize,
-        medians: &[String],
+        medians: &[(&str, String)],
     ) -> Result<Figure> {
         let shown = (samples + SHOWN).min(look.queries.len());
         let mut figure = Figure::new("Samples and the training pictures nearest to them")
             .note(format!("{}; {}.", self.model.describe(model), look.source.description()));
-        for line in medians {
-            figure = figure.note(line.split_whitespace().collect::<Vec<_>>().join(" "));
+        for (by, text) in medians {
+            figure = figure.note(format!("By {by}: {text}."));
         }
         figure = figure.note(
             "Numbers: root mean squared difference, of pixels in levels of 0 to 255, of features \
@@ -195,8 +195,8 @@ impl Look<'_> {
     }
 
     /// How near samples are, and training pictures themselves, in words.
-    fn medians(&self, samples: usize) -> Vec<String> {
-        let line = |what: &str, nearest: &[Nearest], decimals: usize| {
+    fn medians(&self, samples: usize) -> Vec<(&'static str, String)> {
+        let line = |what, nearest: &[Nearest], decimals: usize| {
             let (own, others) = nearest.split_at(samples.min(nearest.len()));
             let own = median_distance(own)?;
             let text = match median_distance(others) {
@@ -206,11 +206,11 @@ impl Look<'_> {
                 ),
                 None => format!("median distance {own:.decimals$} of samples to the nearest"),
             };
-            Some(format!("{what:<12}{text}"))
+            Some((what, text))
         };
         let lines = [
-            line("by pixels:", &self.found.by_pixels, 1),
-            line("by features:", &self.found.by_features, 3),
+            line("pixels", &self.found.by_pixels, 1),
+            line("features", &self.found.by_features, 3),
         ];
         lines.into_iter().flatten().collect()
     }
