@@ -167,6 +167,9 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let features: &[&str] = &["is conditional", "holds the answer", "without --conditional"];
     dcgan(&["features", told, "flat", "--out", "f.npy"]).refused(1, features);
     dcgan(&["classify", told, "--train", "set"]).refused(1, features);
+    let without: &[&str] = &["is conditional", "without --conditional"];
+    dcgan(&["filters", told, "flat"]).refused(1, without);
+    dcgan(&["forget", told, "--page", "page.html"]).refused(1, without);
     let export: &[&str] = &["is conditional", "cannot be told them"];
     for to in ["safetensors", "pth", "onnx"] {
         dcgan(&["export", told, "--to", to, "--out", "out"]).refused(1, export);

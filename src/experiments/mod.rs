@@ -3,6 +3,8 @@
 
 pub mod arithmetic;
 pub mod classify;
+pub mod filters;
+pub mod forget;
 pub mod invert;
 pub mod neighbours;
 pub mod one_nn;
