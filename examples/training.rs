@@ -18,7 +18,8 @@ use dcgan::train::{Recipe, Trainer};
 
 fn main() -> Result<()> {
     let size = Size { height: 32, width: 32 };
-    let model = Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 64, ngf: 32, ndf: 32 };
+    let model =
+        Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 64, ngf: 32, ndf: 32, classes: 0 };
     let recipe = Recipe { batch: 32, ..Recipe::new(model) };
 
     let source = Arc::new(Source::open(None)?);

@@ -290,7 +290,8 @@ mod tests {
     fn the_step_of_dcgan_64_has_the_known_number_of_operations() {
         let size = Size { height: 64, width: 64 };
         let (channels, nz) = (3, 100);
-        let model = Dcgan { preset: Preset::Pytorch, size, channels, nz, ngf: 64, ndf: 64 };
+        let model =
+            Dcgan { preset: Preset::Pytorch, size, channels, nz, ngf: 64, ndf: 64, classes: 0 };
         let recipe = Recipe { batch: 64, ..Recipe::new(model) };
         let flops = product_flops(&recipe.tape().unwrap()) as f64 / 64.0;
         assert!((flops / 2.2746e9 - 1.0).abs() < 1e-3, "{flops}");

@@ -266,8 +266,8 @@ impl StepOutcome {
     }
 }
 
-/// The steps that are checked: both presets on small and uneven networks, and one whose layers have
-/// the shapes of DCGAN-64.
+/// The steps that are checked: every preset on small and uneven networks, one of them told classes,
+/// and one whose layers have the shapes of DCGAN-64.
 #[must_use]
 pub fn step_cases() -> Vec<StepCase> {
     let model = |preset, side: usize, channels, width| Dcgan {
@@ -277,11 +277,14 @@ pub fn step_cases() -> Vec<StepCase> {
         nz: if width < 64 { 10 } else { 100 },
         ngf: width,
         ndf: width,
+        classes: 0,
     };
+    let told = |classes, model| Dcgan { classes, ..model };
     vec![
         StepCase { model: model(Preset::Pytorch, 32, 3, 8), batch: 6 },
         StepCase { model: model(Preset::Paper, 16, 3, 8), batch: 8 },
         StepCase { model: model(Preset::Pytorch, 28, 1, 5), batch: 3 },
+        StepCase { model: told(10, model(Preset::Mnist, 28, 1, 4)), batch: 6 },
         StepCase { model: model(Preset::Pytorch, 64, 3, 64), batch: 2 },
     ]
 }
@@ -325,7 +328,13 @@ impl StepCase {
         let [rate, root] = adam.schedule(RATE, 1);
         let schedule = Schedule { rate_d: rate, rate_g: rate, root, average: 0.3 }.tensor();
         let pictures = self.pictures()?;
-        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        let classes = self.model.classes;
+        let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();
+        let labels = Tensor::one_hot(&labels, classes.max(1))?;
+        let mut feeds = vec![("pictures", &pictures), ("schedule", &schedule)];
+        if classes > 0 {
+            feeds.push(("labels", &labels));
+        }
         let fetched = program.call(&mut state, &feeds)?;
         let names: Vec<String> = state.names().map(String::from).collect();
         let mut after = BTreeMap::new();

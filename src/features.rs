@@ -330,7 +330,7 @@ mod tests {
 
     fn model(size: usize, preset: Preset, ndf: usize) -> Networks {
         let size = Size { height: size, width: size };
-        Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf }.networks().unwrap()
+        Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf, classes: 0 }.networks().unwrap()
     }
 
     /// Random weights, and running statistics that are not those of an untrained network.

@@ -30,7 +30,8 @@ fn network(prefix: &str) -> String {
 }
 
 impl Sampler {
-    /// The generator on `batch` latents, from the states under `prefix`.
+    /// The generator on `batch` latents (feed `z`) and, where it is told classes, as many labels
+    /// (feed `labels`, see [`Tensor::one_hot`]), from the states under `prefix`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the model has no generator.
@@ -38,8 +39,12 @@ impl Sampler {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
-        let generator = model.generator()?;
-        let pictures = generator.forward(&mut tape, &network(prefix), z, Mode::Eval)?;
+        let labels = match model.classes.len() {
+            0 => None,
+            classes => Some(tape.feed("labels", &[batch, classes], DType::F32)?),
+        };
+        let (generator, name) = (model.generator()?, network(prefix));
+        let pictures = generator.forward_labelled(&mut tape, &name, z, labels, Mode::Eval)?;
         let pictures = match model.pixels {
             Pixels::Signed => pictures,
             Pixels::Unit => tape.affine(pictures, 2.0, -1.0)?,
@@ -70,9 +75,24 @@ impl Sampler {
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the latents have another shape; [`Error::Lost`] where the device
-    /// fails.
+    /// [`Error::Tensor`] where the latents have another shape, or the generator has to be told
+    /// classes; [`Error::Lost`] where the device fails.
     pub fn sample(&mut self, state: &mut State, latents: &Tensor) -> Result<Tensor> {
+        self.sample_labelled(state, latents, &[])
+    }
+
+    /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, each of the class that `labels`
+    /// names; none where the generator is told no classes.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`]; [`Error::Tensor`] where there are not as many labels as latents, or
+    /// one is that of no class.
+    pub fn sample_labelled(
+        &mut self,
+        state: &mut State,
+        latents: &Tensor,
+        labels: &[u32],
+    ) -> Result<Tensor> {
         let Networks { size, channels, nz, .. } = self.model;
         let &[n, width] = latents.shape() else {
             let what = format!("has shape {:?}, not [n, {nz}]", latents.shape());
@@ -82,9 +102,20 @@ impl Sampler {
             let what = format!("has {width} numbers a picture, the generator wants {nz}");
             return Err(Error::Tensor { name: "latents".into(), what });
         }
+        let classes = self.model.classes.len();
+        if labels.len() != if classes == 0 { 0 } else { n } {
+            let what = match classes {
+                0 => "the generator is told no classes".to_owned(),
+                _ => format!(
+                    "the generator is told classes: {n} pictures need as many, and {} were given",
+                    labels.len()
+                ),
+            };
+            return Err(Error::Tensor { name: "labels".into(), what });
+        }
         let picture = size.height * size.width * channels;
         let mut pictures = Vec::with_capacity(n * picture);
-        for rows in latents.f32s().chunks(self.batch * nz) {
+        for (first, rows) in latents.f32s().chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
                 let mut company = vec![0.0; self.batch * nz];
@@ -92,7 +123,15 @@ impl Sampler {
                 z.extend_from_slice(&company[z.len()..]);
             }
             let z = Tensor::new([self.batch, nz], z)?;
-            let fetched = self.program.call(state, &[("z", &z)])?;
+            let fetched = if classes == 0 {
+                self.program.call(state, &[("z", &z)])?
+            } else {
+                let first = first * self.batch;
+                let mut labels = labels[first..n.min(first + self.batch)].to_vec();
+                labels.resize(self.batch, 0);
+                let labels = Tensor::one_hot(&labels, classes)?;
+                self.program.call(state, &[("z", &z), ("labels", &labels)])?
+            };
             let count = rows.len() / nz * picture;
             pictures.extend_from_slice(&fetched["pictures"].f32s()[..count]);
         }

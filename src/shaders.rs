@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "add",
     "advance",
     "affine",
+    "append",
     "broadcast_to",
     "canary",
     "centered_sums",

@@ -76,6 +76,22 @@ impl Tensor {
         Self { shape, data: Data::F32(vec![value; len]) }
     }
 
+    /// Labels as rows `[labels, classes]`: 1 at the place of the label, else 0.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a label is that of no class.
+    pub fn one_hot(labels: &[u32], classes: usize) -> Result<Self> {
+        let mut rows = vec![0.0; labels.len() * classes];
+        for (row, &label) in rows.chunks_mut(classes.max(1)).zip(labels) {
+            let place = row.get_mut(label as usize).ok_or_else(|| Error::Tensor {
+                name: "labels".into(),
+                what: format!("label {label} is none of {classes} classes, 0 and on"),
+            })?;
+            *place = 1.0;
+        }
+        Self::new([labels.len(), classes], rows)
+    }
+
     /// The sizes of its axes.
     #[must_use]
     pub fn shape(&self) -> &[usize] {

@@ -341,7 +341,8 @@ fn an_unreadable_picture_among_good_ones_is_skipped_and_listed() {
 
 fn recipe(seed: u64) -> Recipe {
     let size = Size { height: 8, width: 8 };
-    let model = Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 8, ngf: 8, ndf: 8 };
+    let model =
+        Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes: 0 };
     Recipe { batch: 4, seed, ..Recipe::new(model) }
 }
 

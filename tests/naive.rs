@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use dcgan::ops::Op;
+use dcgan::ops::append::Append;
 use dcgan::ops::conv::{Conv2d, ConvSpec, ConvTranspose2d, ConvWeightGrad};
 use dcgan::ops::elementwise as e;
 use dcgan::ops::matmul::Matmul;
@@ -176,6 +177,15 @@ fn one(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
             y[flat(&node.shape, &to)] = *x;
         }
         return y;
+    }
+    if any.is::<Append>() {
+        let channels = *shapes[0].last().unwrap();
+        let at = |place: &Vec<usize>| match place.split_last() {
+            Some((&c, rest)) if c < channels => inputs[0][flat(shapes[0], &[rest, &[c]].concat())],
+            Some((&c, rest)) => inputs[1][flat(shapes[1], &[rest[0], c - channels])],
+            None => panic!("append to {shapes:?}"),
+        };
+        return places().iter().map(at).collect();
     }
     reductions(node, inputs, shapes)
 }

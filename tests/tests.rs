@@ -3,6 +3,7 @@
 //! | module | what it tests |
 //! | --- | --- |
 //! | `cli_dedup` | sets without their near-duplicates |
+//! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_features` | features of pictures |
 //! | `cli_filters` | what D's filters look for, from the command line |
@@ -30,6 +31,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+mod cli_conditional;
 mod cli_dedup;
 mod cli_errors;
 mod cli_features;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
+use dcgan::features::pixels;
 use dcgan::models::dcgan::Size;
 use dcgan::models::{Dcgan, Preset};
 use dcgan::nn::{Mode, Param};
@@ -43,6 +44,7 @@ impl Reference {
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
+            classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
         };
         let options = StepOptions {
             model,
@@ -89,6 +91,14 @@ impl Reference {
         Tensor::new(&all.shape()[1..], all.f32s()[i * len..(i + 1) * len].to_vec()).unwrap()
     }
 
+    /// The classes of batch `i`, where the networks are told any.
+    fn labels(&self, i: usize) -> Option<Tensor> {
+        let all = self.tensors.get("labels")?;
+        let n = self.options.batch;
+        let labels: Vec<u32> = all.f32s()[i * n..(i + 1) * n].iter().map(|&l| l as u32).collect();
+        Some(Tensor::one_hot(&labels, self.options.model.classes).unwrap())
+    }
+
     fn schedule(&self, step: u64) -> Tensor {
         let [rate, root] = self.options.adam.schedule(2e-4, step);
         Schedule { rate_d: rate, rate_g: rate, root, average: 0.0 }.tensor()
@@ -125,7 +135,9 @@ fn check(name: &str, preset: Preset, device: &Device) {
     for i in 0..10 {
         let (pictures, z) = (reference.pictures(i), reference.z(i));
         let schedule = reference.schedule(i as u64 + 1);
-        let feeds = [("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        let labels = reference.labels(i);
+        let mut feeds = vec![("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        feeds.extend(labels.as_ref().map(|labels| ("labels", labels)));
         let fetched = program.call(&mut state, &feeds).unwrap();
         for loss in ["loss_d", "loss_real", "loss_fake", "loss_g"] {
             let theirs = reference.about["losses"][i][loss].as_f64().unwrap();
@@ -182,6 +194,14 @@ fn ten_steps_as_pytorch() {
 }
 
 #[test]
+fn ten_conditional_steps_as_pytorch() {
+    for device in support::devices() {
+        check("training_conditional", Preset::Pytorch, &device);
+        check("training_mnist", Preset::Mnist, &device);
+    }
+}
+
+#[test]
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
         let mut reference = Reference::load("training_pytorch", Preset::Pytorch);
@@ -205,8 +225,12 @@ fn label_smoothing_as_pytorch() {
 /// Evaluation with the running statistics after one step.
 #[test]
 fn evaluation_as_pytorch() {
-    for (name, preset) in [("training_pytorch", Preset::Pytorch), ("training_paper", Preset::Paper)]
-    {
+    for (name, preset) in [
+        ("training_pytorch", Preset::Pytorch),
+        ("training_paper", Preset::Paper),
+        ("training_conditional", Preset::Pytorch),
+        ("training_mnist", Preset::Mnist),
+    ] {
         for device in support::devices() {
             let reference = Reference::load(name, preset);
             let mut state = State::new(&device);
@@ -219,20 +243,26 @@ fn evaluation_as_pytorch() {
             let model = reference.options.model;
             let (side, n) = (model.size.height, reference.options.batch);
             let mut t = Tape::new();
+            let labels = reference.labels(0);
+            let all =
+                labels.as_ref().map(|labels| t.feed("labels", labels.shape(), DType::F32).unwrap());
+            let one = all.map(|all| t.slice(all, &[0, 0], &[1, model.classes]).unwrap());
             let z = t.feed("z", &[1, 1, 1, model.nz], DType::F32).unwrap();
             let g = model.generator().unwrap();
-            let fake = g.forward(&mut t, "generator", z, Mode::Eval).unwrap();
+            let fake = g.forward_labelled(&mut t, "generator", z, one, Mode::Eval).unwrap();
             t.fetch("fake", fake);
             let x = t.feed("x", &[n, side, side, model.channels], DType::U8).unwrap();
-            let x = t.from_u8(x).unwrap();
+            let x = pixels(&mut t, &model.networks().unwrap(), x).unwrap();
             let d = model.discriminator().unwrap();
-            let logits = d.forward(&mut t, "discriminator", x, Mode::Eval).unwrap();
+            let logits = d.forward_labelled(&mut t, "discriminator", x, all, Mode::Eval).unwrap();
             t.fetch("logits", logits);
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
             let z = reference.z(0).f32s()[..model.nz].to_vec();
             let z = Tensor::new([1, 1, 1, model.nz], z).unwrap();
             let x = reference.pictures(0);
-            let fetched = program.call(&mut state, &[("z", &z), ("x", &x)]).unwrap();
+            let mut feeds = vec![("z", &z), ("x", &x)];
+            feeds.extend(labels.as_ref().map(|labels| ("labels", labels)));
+            let fetched = program.call(&mut state, &feeds).unwrap();
             for (ours, theirs) in [("fake", "eval1.fake"), ("logits", "eval1.logits")] {
                 let error = worst(fetched[ours].f32s(), reference.tensors[theirs].f32s());
                 assert!(error <= 1e-5, "{name} on {}: {ours}: {error:e}", device.name());

@@ -82,7 +82,7 @@ def initialise(net, rand):
     """
     with torch.no_grad():
         for layer in net.modules():
-            if isinstance(layer, (nn.BatchNorm2d, nn.GroupNorm)):
+            if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)):
                 layer.weight.copy_(normal(rand, *layer.weight.shape, scale=0.1, mean=1.0))
                 layer.bias.copy_(normal(rand, *layer.bias.shape, scale=0.1))
             elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):

@@ -33,12 +33,15 @@ count too. At size 16, where "->" is a layer without parameters:
     training_paper,   G: 0 Linear, 1 ->view [C, 4, 4], 2 BN, 3 ->ReLU, 4 ConvT, 5 BN, 6 ->ReLU,
                          7 ConvT, 8 ->tanh
                       D: 0 Conv, 1 ->LReLU, 2 Conv, 3 BN, 4 ->LReLU, 5 ->flatten, 6 Linear
-Each doubling more adds (ConvT, BN, ReLU) to G and (Conv, BN, LReLU) to D. `num_batches_tracked` is
+Each doubling more adds (ConvT, BN, ReLU) to G and (Conv, BN, LReLU) to D. Networks that are told
+classes have one layer more, without parameters, before each that has weights. `num_batches_tracked` is
 left out: nothing is computed from it when momentum is set.
 
 The tensors of a training file:
     reals [10, n, h, w, c], z [10, n, nz]    the batches of ten steps; reals are exactly
                                              float32(byte / 127.5 - 1)
+    labels [10, n]                           where the networks are told classes: those of the
+                                             reals and of the generated pictures
     generator.main.*, discriminator.main.*   weights and running statistics before step 1
     step1.fake, step1.logits_*               what the networks give in step 1: D on reals, D on
                                              fakes, the updated D on the same fakes (logits_g)
@@ -62,7 +65,13 @@ from safetensors.torch import load_file, save  # noqa: E402
 
 from layers import layers_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
-from training import networks_paper, networks_pytorch, training_file  # noqa: E402
+from training import (  # noqa: E402
+    conditional_mnist,
+    conditional_pytorch,
+    networks_paper,
+    networks_pytorch,
+    training_file,
+)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -116,6 +125,13 @@ def main():
             build=plain, latents="normal", size=32, nz=16, ngf=8, ndf=8, n=3
         ),
         "training_paper": dict(build=paper, latents="uniform", size=16, nz=6, ngf=4, ndf=6, n=4),
+        "training_conditional": dict(
+            build=conditional_pytorch, latents="normal", size=16, nz=6, ngf=4, ndf=4, n=5, classes=3
+        ),
+        "training_mnist": dict(
+            build=conditional_mnist, latents="uniform", size=8, nz=6, ngf=3, ndf=2, n=6, nc=1,
+            classes=4, unit=True,
+        ),
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}

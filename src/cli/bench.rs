@@ -33,14 +33,14 @@ const NAME: usize = 36;
 pub(super) struct Bench {
     #[command(flatten)]
     device: DeviceFlag,
-    /// Pictures in a batch, at least 2 [default: 64; paper: 128]
+    /// Pictures in a batch, at least 2 [default: 64; paper and mnist: 128]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
     /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
-    /// authors' code
+    /// authors' code; mnist: those of the authors' MNIST code, with dense layers
     #[arg(
         long, value_enum, default_value_t = Preset::Pytorch, hide_possible_values = true,
-        value_name = "pytorch|paper"
+        value_name = "pytorch|paper|mnist"
     )]
     preset: Preset,
     /// Pictures' size, 64 or 96x64 (height x width)
@@ -96,6 +96,7 @@ impl Bench {
             nz: 100,
             ngf: self.ngf.unwrap_or(width),
             ndf: self.ndf.unwrap_or(width),
+            classes: 0,
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
@@ -142,10 +143,7 @@ fn rate(flops: f64) -> String {
 fn text(report: &Report) -> String {
     let Report { program, system, device, bench, loading } = report;
     let model = &bench.recipe.model;
-    let preset = match model.preset {
-        Preset::Pytorch => "pytorch",
-        Preset::Paper => "paper",
-    };
+    let preset = model.preset;
     let mut text = String::new();
     let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
     row("program", format!("{program}, {system}"));

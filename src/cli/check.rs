@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::device::host::{self, Host};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::Preset;
+use crate::models::Dcgan;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
 
@@ -259,11 +259,12 @@ fn check_steps(
 
 fn step_name(case: &StepCase) -> String {
     let model = case.model;
-    let preset = match model.preset {
-        Preset::Pytorch => "pytorch",
-        Preset::Paper => "paper",
+    let told = match model.classes {
+        0 => String::new(),
+        classes => format!(", {classes} classes"),
     };
-    format!("{preset} {}, width {}, batch {}", model.size, model.ngf, case.batch)
+    let Dcgan { preset, size, ngf, .. } = model;
+    format!("{preset} {size}, width {ngf}{told}, batch {}", case.batch)
 }
 
 /// A small number, as people compare them.

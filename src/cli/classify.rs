@@ -18,7 +18,7 @@ use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
-use super::features::{Fit, labels_of, settle};
+use super::features::{Fit, TOLD, labels_of, settle};
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, println, table};
 
@@ -98,7 +98,7 @@ impl Kind {
 }
 
 /// The part of a set, or all of it where it has no parts.
-fn open(path: &Path, part: Part) -> Result<Source> {
+pub(super) fn open(path: &Path, part: Part) -> Result<Source> {
     Source::open_part(Some(path), part).or_else(|_| Source::open(Some(path)))
 }
 
@@ -110,6 +110,7 @@ impl Classify {
         }
         let model = ModelFile::load(&folder::resolve(&self.model)?)?;
         model.discriminator()?;
+        model.unconditional(TOLD)?;
         let sets = self.sets(&model.networks)?;
         let device = self.device.open(false)?;
         println(&format!("{:<12}{}", "train", sets.train.description()))?;

@@ -19,6 +19,10 @@ use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::output::println;
 
+/// Why a conditional discriminator has no features for a classifier.
+pub(super) const TOLD: &str = "and what its discriminator sees holds the answer that a classifier is \
+                               to give; take a model that was trained without --conditional";
+
 /// Which part of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PartFlag {
@@ -102,6 +106,7 @@ impl Features {
     pub(super) fn run(&self) -> Result<()> {
         let model = ModelFile::load(&folder::resolve(&self.model)?)?;
         model.discriminator()?;
+        model.unconditional(TOLD)?;
         let prepare = self.fit.prepare(&model.networks)?;
         let part = match self.part {
             PartFlag::All => Part::Default,

@@ -80,6 +80,10 @@ impl Filters {
         let out = named("--out", &self.out, "png")?;
         let model = ModelFile::load(&folder::resolve(&self.model)?)?;
         model.discriminator()?;
+        model.unconditional(
+            "and which filters answer hangs on the class as on the picture; take a model that was \
+             trained without --conditional",
+        )?;
         let all = levels(&model.networks)?;
         let (layers, wanted) = self.wanted(&all)?;
         let prepare = self.fit.prepare(&model.networks)?;

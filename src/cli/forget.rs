@@ -96,6 +96,10 @@ pub(super) struct Forget {
     save: Option<PathBuf>,
 }
 
+/// Why a conditional generator forgets nothing here.
+const TOLD: &str = "at every layer, and what a map stands for may hang on them; take a model that was \
+                    trained without --conditional";
+
 /// Shares of positions that the regression tells rightly.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Right {
@@ -179,6 +183,7 @@ impl Forget {
     fn write_page(&self, path: &Path) -> Result<()> {
         named("--page", path, "html")?;
         let model = self.model.load()?;
+        model.unconditional(TOLD)?;
         let points = self.points(&model, "0-63")?;
         let pictures = self.model.generator(&model)?.pictures(&rows(&points), |_| ())?;
         let command = format!("dcgan forget {} --mark marks.json", self.model.path.display());
@@ -219,6 +224,7 @@ impl Forget {
             return Err(Error::flag("--penalty", what));
         }
         let model = self.model.load()?;
+        model.unconditional(TOLD)?;
         warn_of_batches(&model)?;
         let (number, level) = self.level(&levels(&model.networks)?)?;
         let size = [model.networks.size.width, model.networks.size.height];

@@ -75,6 +75,7 @@ impl Invert {
         let latents = named("--latents", &latents, "npy")?;
         let search = self.search()?;
         let model = self.model.load()?;
+        let search = Search { class: self.model.class(&model)?, ..search };
         if model.generator()?.needs_batch() {
             eprintln!(
                 "note: the batch norm of this generator uses the statistics of each batch: what is \
@@ -124,6 +125,7 @@ impl Invert {
             perceptual: weight("--perceptual", self.perceptual)?,
             prior: weight("--prior", self.prior)?,
             seed: self.seed,
+            class: None,
         })
     }
 

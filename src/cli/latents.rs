@@ -68,6 +68,9 @@ pub(super) struct ModelFlags {
     /// The generator's weights as they are, rather than their moving average
     #[arg(long)]
     pub(super) raw: bool,
+    /// The class to draw, by its name or number, where the model was trained with classes
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub(super) class: Option<String>,
     #[command(flatten)]
     pub(super) device: DeviceFlag,
 }
@@ -81,12 +84,30 @@ impl ModelFlags {
     /// Its generator, ready to run.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
         warn_of_batches(model)?;
-        Generator::new(model, &self.device.open(false)?, self.raw)
+        let class = self.class(model)?;
+        Ok(Generator::new(model, &self.device.open(false)?, self.raw)?.of_class(class))
+    }
+
+    /// The class that is drawn; none where the model knows none.
+    pub(super) fn class(&self, model: &ModelFile) -> Result<Option<u32>> {
+        let networks = &model.networks;
+        let wrong = |what: String| Error::flag("--class", what);
+        match &self.class {
+            Some(named) => networks.class(named).map(Some).map_err(wrong),
+            None if networks.is_conditional() => {
+                let classes = networks.list_classes();
+                Err(wrong(format!("is needed, as this model was trained with classes: {classes}")))
+            }
+            None => Ok(None),
+        }
     }
 
     /// What a figure says of the model: its name and how far it was trained.
     pub(super) fn describe(&self, model: &ModelFile) -> String {
-        describe(&self.path, model)
+        let label = self.class.as_ref().and_then(|class| model.networks.class(class).ok());
+        let class = label.and_then(|label| model.networks.classes.get(label as usize));
+        let described = describe(&self.path, model);
+        class.map_or(described.clone(), |class| format!("{described}, class {class}"))
     }
 }
 

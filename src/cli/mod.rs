@@ -24,6 +24,7 @@ mod import;
 mod invert;
 mod latents;
 mod neighbours;
+mod nn_score;
 mod output;
 mod points;
 mod sample;
@@ -61,6 +62,7 @@ enum Command {
     Filters(filters::Filters),
     Forget(forget::Forget),
     Classify(classify::Classify),
+    NnScore(nn_score::NnScore),
     /// Take over networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
     /// Write a network for PyTorch or as ONNX
@@ -93,6 +95,7 @@ impl Cli {
             Command::Filters(command) => command.run(),
             Command::Forget(command) => command.run(),
             Command::Classify(command) => command.run(),
+            Command::NnScore(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),

@@ -111,6 +111,13 @@ impl Neighbours {
             eprintln!("note: the model has no discriminator: neighbours by pixels alone");
             return Ok(None);
         }
+        if model.networks.is_conditional() {
+            eprintln!(
+                "note: the model's discriminator is told classes, which would decide what is near: \
+                 neighbours by pixels alone"
+            );
+            return Ok(None);
+        }
         let mut state = State::new(&self.model.device.open(false)?);
         model.load_discriminator(&mut state)?;
         let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;

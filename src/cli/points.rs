@@ -144,7 +144,8 @@ mod tests {
         let z = Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         write_npy(&file, &z).unwrap();
         let size = Size { height: 16, width: 16 };
-        let model = Dcgan { preset: Preset::Paper, size, channels: 3, nz: 3, ngf: 4, ndf: 4 };
+        let model =
+            Dcgan { preset: Preset::Paper, size, channels: 3, nz: 3, ngf: 4, ndf: 4, classes: 0 };
         let networks = model.networks().unwrap();
         let load = |text: &str| text.parse::<Points>().unwrap().load(&networks, "--seeds");
         let names = |text: &str| -> Vec<String> {

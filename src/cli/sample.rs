@@ -1,5 +1,6 @@
 //! `dcgan sample`: pictures from a trained generator.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::files::AtomicFile;
 use crate::models::Networks;
 use crate::models::dcgan::LatentLaw;
 use crate::pictures::Grid;
+use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -37,6 +39,11 @@ enum Format {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  dcgan sample runs/00000-dcgan-avatars-64 --seeds 0-63 --grid 8x8 \
+                        faces.png\n  dcgan sample runs/00001-dcgan-mnist-28 --class 3,8 --seeds 0-9 \
+                        --grid digits.png"
+)]
 pub(super) struct Sample {
     /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
     #[arg(value_name = "RUN|MODEL")]
@@ -53,6 +60,10 @@ pub(super) struct Sample {
     /// Latents from a file instead of seeds: float32 [n, nz]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
+    /// Which classes, where the model was trained with classes, by name or number: every seed of
+    /// every one of them; all for all classes [default: one class each, in turn: seed 0 the first]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    class: Vec<String>,
     /// Folder for the pictures
     #[arg(
         long,
@@ -64,7 +75,8 @@ pub(super) struct Sample {
     /// How pictures are written to --out
     #[arg(long, value_enum, default_value_t = Format::Png)]
     format: Format,
-    /// All pictures as one PNG (and, without --out, nothing else); the layout is optional
+    /// All pictures as one PNG (and, without --out, nothing else); the layout is optional, and
+    /// without it classes are rows with their names
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
     grid: Option<Vec<String>>,
     /// The generator's weights as they are, rather than their moving average
@@ -113,13 +125,15 @@ impl Sample {
             Some(file) => Latents::Rows(read_latents(file, nz, "--latents")?),
             None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law },
         };
-        let n = latents.len();
+        let wanted = Wanted::new(latents, &self.class, &model.networks)?;
+        let n = wanted.len();
         if let Some((Some((columns, rows)), _)) = grid
             && columns * rows != n
         {
             let what = format!(
-                "{columns}x{rows} has {} places for {n} pictures; give --seeds that many",
-                columns * rows
+                "{columns}x{rows} has {} places for {n} pictures; give --seeds that many{}",
+                columns * rows,
+                if wanted.every.len() > 1 { ", for all classes together" } else { "" }
             );
             return Err(Error::flag("--grid", what));
         }
@@ -131,7 +145,10 @@ impl Sample {
         }
         let generator = Generator::new(&model, self.raw, &device, self.tune)?;
         let [h, w, c] = generator.shape;
+        let by_class = wanted.has_classes() && n <= LABELLED;
+        let mut cells = Vec::new();
         let mut sheet = match &grid {
+            Some((None, _)) if by_class => None,
             Some((layout, _)) => {
                 let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
                 Some(Grid::new(n, [h, w, c], columns)?)
@@ -141,9 +158,13 @@ impl Sample {
         // Batch by batch, so that any number of pictures takes the memory of one batch; of a grid
         // the bytes.
         let each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
-            generator.each(&latents, |first, batch| {
-                if let Some(sheet) = &mut sheet {
-                    sheet.put(first, batch.f32s(), shape_of(batch))?;
+            generator.each(&wanted, |first, batch| {
+                match &mut sheet {
+                    Some(sheet) => sheet.put(first, batch.f32s(), shape_of(batch))?,
+                    None if grid.is_some() => {
+                        cells.extend(Cell::all(batch.f32s(), shape_of(batch))?);
+                    }
+                    None => {}
                 }
                 write(first, batch)
             })
@@ -153,13 +174,16 @@ impl Sample {
             (Some(out), Format::Png) => each(&mut |first, batch| {
                 (0..batch.shape()[0]).into_par_iter().try_for_each(|i| {
                     let picture = pictures::single(batch.f32s(), shape_of(batch), i)?;
-                    pictures::save_png(&out.join(latents.name(first + i)), &picture)
+                    pictures::save_png(&out.join(wanted.file(first + i)), &picture)
                 })
             })?,
             (Some(out), Format::Npy) => write_npy(&out.join("samples.npy"), [n, h, w, c], each)?,
         }
-        if let (Some((_, file)), Some(sheet)) = (grid, sheet) {
-            pictures::save_png(&file, &sheet.into_picture())?;
+        if let Some((_, file)) = grid {
+            match sheet {
+                Some(sheet) => pictures::save_png(&file, &sheet.into_picture())?,
+                None => wanted.figure(cells, &path).save(&file)?,
+            }
             println!("{n} pictures in {}", file.display());
         }
         if let Some(out) = &self.out {
@@ -197,12 +221,129 @@ impl Latents {
         }
     }
 
-    /// The name of a picture's file.
+    /// The name of a picture's file, without its ending.
+    fn stem(&self, at: usize) -> String {
+        match self {
+            Self::Seeds { seeds, .. } => format!("seed{:04}", seeds[at]),
+            Self::Rows(_) => format!("latent{at:04}"),
+        }
+    }
+
+    /// What people call a picture.
     fn name(&self, at: usize) -> String {
         match self {
-            Self::Seeds { seeds, .. } => format!("seed{:04}.png", seeds[at]),
-            Self::Rows(_) => format!("latent{at:04}.png"),
+            Self::Seeds { seeds, .. } => format!("seed {}", seeds[at]),
+            Self::Rows(_) => format!("latent {at}"),
         }
+    }
+}
+
+/// Pictures that are drawn in a labelled figure; more go into a plain grid.
+const LABELLED: usize = 2000;
+
+/// What is asked for: latents, and of which classes.
+struct Wanted {
+    latents: Latents,
+    /// The classes that every latent is drawn of, one after another; empty where each latent is
+    /// drawn of one class, or there are none.
+    every: Vec<u32>,
+    /// The names of the model's classes.
+    classes: Vec<String>,
+}
+
+impl Wanted {
+    /// `list` holds the classes as they were typed.
+    fn new(latents: Latents, list: &[String], networks: &Networks) -> Result<Self> {
+        let classes = networks.classes.clone();
+        let mut every = Vec::new();
+        for named in list {
+            match networks.class(named) {
+                Ok(class) => every.push(class),
+                Err(_) if named == "all" && networks.is_conditional() => {
+                    every.extend(0..classes.len() as u32);
+                }
+                Err(what) => return Err(Error::flag("--class", what)),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        every.retain(|&class| seen.insert(class));
+        Ok(Self { latents, every, classes })
+    }
+
+    fn has_classes(&self) -> bool {
+        !self.classes.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.latents.len() * self.every.len().max(1)
+    }
+
+    /// Which latent a picture is of.
+    fn latent(&self, at: usize) -> usize {
+        at % self.latents.len().max(1)
+    }
+
+    /// A picture's class. Without a choice it hangs on the seed alone, so that a seed always makes
+    /// the same picture.
+    fn label(&self, at: usize) -> Option<u32> {
+        let count = self.classes.len() as u64;
+        match (&self.latents, self.every.get(at / self.latents.len().max(1))) {
+            _ if count == 0 => None,
+            (_, Some(&class)) => Some(class),
+            (Latents::Seeds { seeds, .. }, None) => Some((seeds[at] % count) as u32),
+            (Latents::Rows(_), None) => Some((at as u64 % count) as u32),
+        }
+    }
+
+    /// Latents `[range.len(), nz]` and the labels of their pictures, of which there are none where
+    /// there are no classes.
+    fn get(&self, range: Range<usize>) -> Result<(Tensor, Vec<u32>)> {
+        let labels = range.clone().filter_map(|at| self.label(at)).collect();
+        let mut rows = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            // Up to where the latents begin anew, for the next class.
+            let first = self.latent(at);
+            let count = (range.end - at).min(self.latents.len() - first);
+            rows.extend_from_slice(self.latents.get(first..first + count)?.f32s());
+            at += count;
+        }
+        Ok((Tensor::new([range.len(), rows.len() / range.len().max(1)], rows)?, labels))
+    }
+
+    /// The name of a picture's file: `seed0004.png`, or `seed0004-2-truck.png`.
+    fn file(&self, at: usize) -> String {
+        let stem = self.latents.stem(self.latent(at));
+        let Some(label) = self.label(at) else { return stem + ".png" };
+        let plain = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '-' };
+        let name: String = self.classes[label as usize].chars().take(40).map(plain).collect();
+        match name == label.to_string() {
+            true => format!("{stem}-{label}.png"),
+            false => format!("{stem}-{label}-{name}.png"),
+        }
+    }
+
+    /// All pictures, a row for each class.
+    fn figure(&self, cells: Vec<Cell>, model: &Path) -> Figure {
+        let mut rows: BTreeMap<usize, (u32, Vec<Cell>)> = BTreeMap::new();
+        for (at, cell) in cells.into_iter().enumerate() {
+            let label = self.label(at).unwrap_or_default();
+            // In the order of the list, or of the classes.
+            let place = self.every.iter().position(|&c| c == label).unwrap_or(label as usize);
+            let cell = match self.every.len() {
+                0 => cell.caption(self.latents.name(self.latent(at))),
+                _ => cell,
+            };
+            rows.entry(place).or_insert_with(|| (label, Vec::new())).1.push(cell);
+        }
+        let mut panel = Panel::new("");
+        if !self.every.is_empty() {
+            panel = panel.columns((0..self.latents.len()).map(|at| self.latents.name(at)));
+        }
+        for (label, cells) in rows.into_values() {
+            panel = panel.row(self.classes[label as usize].clone(), cells);
+        }
+        Figure::new("Samples by class").note(model.display().to_string()).panel(panel)
     }
 }
 
@@ -235,13 +376,13 @@ impl Generator {
     /// Makes all pictures, and gives each batch `[n, h, w, c]` with its first one's number to `take`.
     fn each(
         mut self,
-        latents: &Latents,
+        wanted: &Wanted,
         mut take: impl FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<()> {
-        let n = latents.len();
+        let n = wanted.len();
         (0..n).step_by(BATCH).try_for_each(|first| {
-            let latents = latents.get(first..n.min(first + BATCH))?;
-            take(first, &self.sampler.sample(&mut self.state, &latents)?)
+            let (latents, labels) = wanted.get(first..n.min(first + BATCH))?;
+            take(first, &self.sampler.sample_labelled(&mut self.state, &latents, &labels)?)
         })
     }
 }

@@ -61,7 +61,11 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
 }
 
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true)]
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:\n  dcgan train ~/pictures/flowers --size 96x64 --flip\n  dcgan train \
+                  mnist/ --conditional --preset mnist"
+)]
 pub(super) struct Train {
     /// Pictures: a folder (nested or not), a zip or tar of pictures, MNIST-style IDX files, CIFAR-10
     /// binary batches; what it is is found by looking [default: 3,000 bundled avatars]
@@ -98,11 +102,15 @@ pub(super) struct Train {
 #[command(next_help_heading = "Networks")]
 struct Networks {
     /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
-    /// authors' code [default: pytorch]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "pytorch|paper")]
+    /// authors' code; mnist: those of the authors' MNIST code, with dense layers [default: pytorch]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "pytorch|paper|mnist")]
     preset: Option<Preset>,
+    /// Tell both networks the class of every picture, at every layer: the model can then be asked
+    /// for a class. Classes are DATA's folders, or the labels of CIFAR-10 and IDX files
+    #[arg(long)]
+    conditional: bool,
     /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
-    /// 256 [default: 64]
+    /// 256 [default: 64; mnist: 28]
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
     /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
@@ -131,7 +139,7 @@ fn parse_channels(text: &str) -> std::result::Result<usize, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct RecipeFlags {
-    /// Pictures in a batch, at least 2 [default: 64; paper: 128]
+    /// Pictures in a batch, at least 2 [default: 64; paper and mnist: 128]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
     /// Decides initial weights, latents and the order of pictures [default: 0]
@@ -342,7 +350,7 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.model.networks()?, "", BATCH)?];
+        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.networks()?, "", BATCH)?];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {
@@ -350,6 +358,33 @@ impl Train {
             }
             (_, effort) => tuning::choose(&tapes, device, effort.unwrap_or_default()),
         }
+    }
+
+    /// Whether the networks are told classes; `old` is what a resumed run was started with.
+    fn conditional(&self, old: Option<&RunOptions>, source: &Source) -> Result<bool> {
+        let flag = "--conditional";
+        match old {
+            Some(old) if self.networks.conditional && old.recipe.model.classes == 0 => {
+                let what = "the run was started without it; leave the flag out, or start a new run \
+                            without --resume";
+                return Err(Error::flag(flag, what));
+            }
+            Some(old) => return Ok(old.recipe.model.classes > 0),
+            None if !self.networks.conditional => return Ok(false),
+            None => {}
+        }
+        let classes = source.classes().len();
+        if source.labels().is_none() || classes < 2 {
+            let has = if classes == 1 { "only one class" } else { "no labels" };
+            let what = format!(
+                "needs pictures of two classes or more, and {} has {has}; a folder or archive with \
+                 one folder for each class has labels, and so have CIFAR-10 binary batches and IDX \
+                 files with their file of labels beside",
+                source.origin().display()
+            );
+            return Err(Error::flag(flag, what));
+        }
+        Ok(true)
     }
 
     /// The options of this run: as typed, or, where a run is resumed, as they were.
@@ -371,16 +406,18 @@ impl Train {
 
         let default = old.map_or(Preset::Pytorch, |o| o.recipe.model.preset);
         let preset = settle(is_old, "--preset", networks.preset, default)?;
+        let conditional = self.conditional(old, &source)?;
         let (width, _) = preset.defaults();
         let grey = pictures.grey.then_some(1);
         let channels = if pictures.grey { "--grey" } else { "--channels" };
         let usual = Dcgan {
             preset,
-            size: Size { height: 64, width: 64 },
+            size: Size { height: preset.side(), width: preset.side() },
             channels: if source.kind() == Kind::Idx { 1 } else { 3 },
             nz: 100,
             ngf: width,
             ndf: width,
+            classes: if conditional { source.classes().len() } else { 0 },
         };
         let base = old.map_or(usual, |o| o.recipe.model);
         let model = Dcgan {
@@ -390,8 +427,11 @@ impl Train {
             nz: settle(is_old, "--nz", networks.nz, base.nz)?,
             ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
             ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
+            classes: base.classes,
         };
-        let base = old.map_or_else(|| Recipe::new(model), |o| o.recipe.clone());
+        let classes = if conditional { source.classes().to_vec() } else { Vec::new() };
+        let fresh = || Recipe { classes, ..Recipe::new(model) };
+        let base = old.map_or_else(fresh, |o| o.recipe.clone());
         let recipe = Recipe {
             model,
             batch: settle(is_old, "--batch", recipe.batch, base.batch)?,
@@ -402,6 +442,7 @@ impl Train {
             beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
             smooth: settle(is_old, "--smooth", recipe.smooth, base.smooth)?,
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
+            classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
         if is_old && pictures.flip && !base.flip {

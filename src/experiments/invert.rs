@@ -23,6 +23,8 @@ use crate::train::ModelFile;
 
 /// The state that is searched.
 const Z: &str = "z";
+/// The state that holds the class of every start.
+const LABELS: &str = "labels";
 /// Adam's usual decays: the landscape does not change under the search, as it does in a GAN.
 const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
 /// Steps between two looks at how it goes.
@@ -45,11 +47,21 @@ pub struct Search {
     pub prior: f32,
     /// Decides the starts.
     pub seed: u64,
+    /// The class that is drawn, of a generator that is told classes.
+    pub class: Option<u32>,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { starts: 8, steps: 400, rate: 0.1, perceptual: 0.0, prior: 1e-3, seed: 0 }
+        Self {
+            starts: 8,
+            steps: 400,
+            rate: 0.1,
+            perceptual: 0.0,
+            prior: 1e-3,
+            seed: 0,
+            class: None,
+        }
     }
 }
 
@@ -93,6 +105,10 @@ impl Inverter {
         let shape = [search.starts, model.networks.nz];
         for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {
             state.set(&name, &Tensor::full(shape, 0.0))?;
+        }
+        if let Some(class) = search.class {
+            let labels = vec![class; search.starts];
+            state.set(LABELS, &Tensor::one_hot(&labels, model.networks.classes.len())?)?;
         }
         let mut tape = Tape::new();
         record(&mut tape, &model.networks, prefix, &search)?;
@@ -172,7 +188,11 @@ fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> R
     let z = t.read(Z, &[n, nz], DType::F32)?;
     let latents = t.reshape(z, &[n, 1, 1, nz])?;
     let name = if prefix.is_empty() { "generator".into() } else { format!("{prefix}.generator") };
-    let made = networks.generator()?.forward(t, &name, latents, Mode::Eval)?;
+    let labels = match search.class {
+        Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
+        None => None,
+    };
+    let made = networks.generator()?.forward_labelled(t, &name, latents, labels, Mode::Eval)?;
     let pictures = match networks.pixels {
         Pixels::Signed => made,
         Pixels::Unit => t.affine(made, 2.0, -1.0)?,
@@ -184,7 +204,7 @@ fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> R
             Pixels::Signed => target,
             Pixels::Unit => t.affine(target, 0.5, 0.5)?,
         };
-        let distance = feature_distance(t, networks, made, target)?;
+        let distance = feature_distance(t, networks, made, target, labels)?;
         let weighed = t.affine(distance, search.perceptual, 0.0)?;
         objective = t.add(objective, weighed)?;
     }
@@ -219,13 +239,26 @@ fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
 }
 
 /// How far D's features of pictures `x` `[n, h, w, c]` are from those of `target` `[1, h, w, c]`,
-/// `[n]`: of every hidden convolution the mean squared difference over the target's mean square,
+/// `[n]`, where all of them are of the class of `labels`, if any: of every hidden convolution the mean squared difference over the target's mean square,
 /// and the mean of that over all of them. No layer outweighs another by its scale.
-fn feature_distance(t: &mut Tape, networks: &Networks, x: Var, target: Var) -> Result<Var> {
+fn feature_distance(
+    t: &mut Tape,
+    networks: &Networks,
+    x: Var,
+    target: Var,
+    labels: Option<Var>,
+) -> Result<Var> {
     let levels = levels(networks)?;
     let discriminator = networks.discriminator()?;
-    let of = |t: &mut Tape, x: Var| discriminator.trace(t, DISCRIMINATOR, x, Mode::Eval);
-    let (outputs, targets) = (of(t, x)?, of(t, target)?);
+    let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
+        discriminator.trace_labelled(t, DISCRIMINATOR, x, labels, Mode::Eval)
+    };
+    // The target's, which is one picture.
+    let label = match labels {
+        Some(labels) => Some(t.slice(labels, &[0, 0], &[1, networks.classes.len()])?),
+        None => None,
+    };
+    let (outputs, targets) = (of(t, x, labels)?, of(t, target, label)?);
     let mut total: Option<Var> = None;
     for level in &levels {
         let (feature, wanted) = (outputs[level.output], targets[level.output]);
@@ -276,7 +309,7 @@ mod tests {
     /// A model whose generator draws something: weights that keep the scale of what goes through.
     fn model(preset: Preset) -> ModelFile {
         let size = Size { height: 16, width: 16 };
-        let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 8, ndf: 8 };
+        let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 8, ndf: 8, classes: 0 };
         let networks = model.networks().unwrap();
         let mut tensors = BTreeMap::new();
         for param in networks.params() {

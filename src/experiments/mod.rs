@@ -8,6 +8,7 @@ pub mod filters;
 pub mod forget;
 pub mod invert;
 pub mod neighbours;
+pub mod one_nn;
 pub mod walk;
 
 use crate::device::{Device, State};
@@ -25,6 +26,7 @@ pub struct Generator {
     state: State,
     sampler: Sampler,
     nz: usize,
+    class: Option<u32>,
 }
 
 impl Generator {
@@ -44,7 +46,13 @@ impl Generator {
             Choices::default()
         };
         let sampler = Sampler::new(&model.networks, &state, prefix, BATCH, &choices)?;
-        Ok(Self { state, sampler, nz: model.networks.nz })
+        Ok(Self { state, sampler, nz: model.networks.nz, class: None })
+    }
+
+    /// The same, drawing pictures of one class: of a generator that is told classes.
+    #[must_use]
+    pub fn of_class(self, class: Option<u32>) -> Self {
+        Self { class, ..self }
     }
 
     /// Numbers of a latent.
@@ -57,15 +65,34 @@ impl Generator {
     /// batch at a time.
     ///
     /// # Errors
-    /// [`Error::Length`] where the latents are no whole rows; [`Error::Lost`] where the device
-    /// fails.
-    pub fn pictures(&mut self, latents: &[f32], mut done: impl FnMut(usize)) -> Result<Tensor> {
+    /// [`Error::Length`] where the latents are no whole rows; [`Error::Tensor`] where the generator
+    /// has to be told a class, and there is none; [`Error::Lost`] where the device fails.
+    pub fn pictures(&mut self, latents: &[f32], done: impl FnMut(usize)) -> Result<Tensor> {
+        let rows = latents.len() / self.nz.max(1);
+        let labels: Vec<u32> =
+            self.class.iter().flat_map(|&class| std::iter::repeat_n(class, rows)).collect();
+        self.labelled(latents, &labels, done)
+    }
+
+    /// [`Self::pictures`] of a generator that is told classes, each of the class that `labels`
+    /// names.
+    ///
+    /// # Errors
+    /// As [`Self::pictures`]; [`Error::Tensor`] where there are not as many labels as latents.
+    pub fn labelled(
+        &mut self,
+        latents: &[f32],
+        labels: &[u32],
+        mut done: impl FnMut(usize),
+    ) -> Result<Tensor> {
         let (nz, rows) = (self.nz, latents.len() / self.nz.max(1));
         let mut pictures = Vec::new();
         let mut shape = Vec::new();
-        for z in latents.chunks(BATCH * nz.max(1)) {
+        for (i, z) in latents.chunks(BATCH * nz.max(1)).enumerate() {
             let z = Tensor::new([z.len() / nz.max(1), nz], z.to_vec())?;
-            let made = self.sampler.sample(&mut self.state, &z)?;
+            let own = i * BATCH..labels.len().min(i * BATCH + z.shape()[0]);
+            let own = labels.get(own).unwrap_or_default();
+            let made = self.sampler.sample_labelled(&mut self.state, &z, own)?;
             pictures.extend_from_slice(made.f32s());
             shape = made.shape().to_vec();
             done(z.shape()[0]);

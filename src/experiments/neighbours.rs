@@ -232,7 +232,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = set(dir.path(), 12);
         let size = Size { height: SIDE, width: SIDE };
-        let model = Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 4, ngf: 4, ndf: 4 };
+        let model =
+            Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 4, ngf: 4, ndf: 4, classes: 0 };
         let networks = model.networks().unwrap();
         let mut state = State::new(&Device::Cpu);
         for param in networks.params() {

@@ -1,5 +1,9 @@
-//! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, and those of
-//! PyTorch's well-known example.
+//! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, those of its authors'
+//! MNIST code, and those of PyTorch's well-known example.
+//!
+//! Any of them can be conditional, as the authors' MNIST networks are: the picture's class, one
+//! number for each class, 1 at its place and else 0, is joined to the input of every layer of both
+//! networks, as planes to pictures and as numbers to vectors.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +17,7 @@ use crate::rng::Stream;
 
 use super::networks::{Networks, Pixels};
 
-/// Which of the two families of networks.
+/// Which family of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
@@ -21,6 +25,9 @@ pub enum Preset {
     Pytorch,
     /// The paper and its authors' code: 5×5 kernels, uniform latents, a linear projection.
     Paper,
+    /// The authors' MNIST code: the paper's with one more dense layer in both networks and pixels
+    /// from 0 to 1.
+    Mnist,
 }
 
 impl fmt::Display for Preset {
@@ -29,6 +36,7 @@ impl fmt::Display for Preset {
         f.pad(match self {
             Self::Pytorch => "pytorch",
             Self::Paper => "paper",
+            Self::Mnist => "mnist",
         })
     }
 }
@@ -72,7 +80,7 @@ impl Preset {
     pub const fn latent_law(self) -> LatentLaw {
         match self {
             Self::Pytorch => LatentLaw::Normal,
-            Self::Paper => LatentLaw::Uniform,
+            Self::Paper | Self::Mnist => LatentLaw::Uniform,
         }
     }
 
@@ -82,6 +90,25 @@ impl Preset {
         match self {
             Self::Pytorch => (64, 64),
             Self::Paper => (128, 128),
+            Self::Mnist => (64, 128),
+        }
+    }
+
+    /// Default side of pictures.
+    #[must_use]
+    pub const fn side(self) -> usize {
+        match self {
+            Self::Pytorch | Self::Paper => 64,
+            Self::Mnist => 28,
+        }
+    }
+
+    /// What a pixel's numbers are.
+    #[must_use]
+    pub const fn pixels(self) -> Pixels {
+        match self {
+            Self::Pytorch | Self::Paper => Pixels::Signed,
+            Self::Mnist => Pixels::Unit,
         }
     }
 }
@@ -189,10 +216,21 @@ pub struct Dcgan {
     pub ngf: usize,
     /// Channels of the discriminator's first hidden picture.
     pub ndf: usize,
+    /// Classes that both networks are told at every layer; 0 where they are told none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub classes: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// How many times `ngf` or `ndf` the deepest picture may have channels.
 const WIDEST: usize = 16;
+
+/// How many times `ngf` or `ndf` the dense layers of [`Preset::Mnist`] are wide: 1024 numbers by
+/// default.
+const DENSE: usize = 16;
 
 /// The discriminator's slope (paper, section 3).
 const SLOPE: f32 = 0.2;
@@ -207,7 +245,7 @@ impl Dcgan {
     const fn kernel(&self) -> ([usize; 2], [usize; 2]) {
         match self.preset {
             Preset::Pytorch => ([4, 4], [1, 1]),
-            Preset::Paper => ([5, 5], [2, 2]),
+            Preset::Paper | Preset::Mnist => ([5, 5], [2, 2]),
         }
     }
 
@@ -216,7 +254,13 @@ impl Dcgan {
         ConvSpec { kernel: base, stride: [1, 1], pad: [0, 0], large: base, small: [1, 1] }
     }
 
-    /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]` in [−1, 1].
+    /// The class, at the input of a layer; nothing where there are none.
+    fn label(&self) -> Option<Layer> {
+        (self.classes > 0).then_some(Layer::Label { classes: self.classes })
+    }
+
+    /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] where
+    /// [`Preset::pixels`] says so.
     ///
     /// # Errors
     /// [`Error::Flag`] where [`Size::base`] fails.
@@ -224,17 +268,31 @@ impl Dcgan {
         let (base, doublings) = self.size.base()?;
         let widths = self.widths(self.ngf, doublings);
         let deepest = widths[doublings - 1];
-        let paper = self.preset == Preset::Paper;
-        let layout = if paper { Layout::Project } else { Layout::Conv };
-        let first = Layer::ConvTranspose {
+        let projects = self.preset != Preset::Pytorch;
+        let mut layers = Vec::new();
+        let mut from = self.nz;
+        if self.preset == Preset::Mnist {
+            let dense = DENSE * self.ngf;
+            layers.extend(self.label());
+            layers.push(Layer::ConvTranspose {
+                spec: Self::dense([1, 1]),
+                large: dense,
+                small: from + self.classes,
+                layout: Layout::Project,
+                bias: false,
+            });
+            layers.extend([Layer::batch_norm(dense), Layer::LeakyRelu { slope: 0.0 }]);
+            from = dense;
+        }
+        layers.extend(self.label());
+        layers.push(Layer::ConvTranspose {
             spec: Self::dense(base),
             large: deepest,
-            small: self.nz,
-            layout,
+            small: from + self.classes,
+            layout: if projects { Layout::Project } else { Layout::Conv },
             bias: false,
-        };
-        let mut layers = vec![first];
-        if paper {
+        });
+        if projects {
             layers.push(Layer::Identity); // the reshape to a picture
         }
         layers.push(Layer::batch_norm(deepest));
@@ -243,15 +301,19 @@ impl Dcgan {
             let small = base.map(|b| b << (doublings - 1 - i));
             let spec = self.strided(small.map(|s| 2 * s))?;
             let large = if i == 0 { self.channels } else { widths[i - 1] };
+            layers.extend(self.label());
             layers.push(Layer::ConvTranspose {
                 spec,
                 large,
-                small: widths[i],
+                small: widths[i] + self.classes,
                 layout: Layout::Conv,
                 bias: false,
             });
             if i == 0 {
-                layers.push(Layer::Tanh);
+                layers.push(match self.preset.pixels() {
+                    Pixels::Signed => Layer::Tanh,
+                    Pixels::Unit => Layer::Sigmoid,
+                });
             } else {
                 layers.push(Layer::batch_norm(large));
                 layers.push(Layer::LeakyRelu { slope: 0.0 });
@@ -271,9 +333,10 @@ impl Dcgan {
         for i in 0..doublings {
             let spec = self.strided(base.map(|b| b << (doublings - i)))?;
             let large = if i == 0 { self.channels } else { widths[i - 1] };
+            layers.extend(self.label());
             layers.push(Layer::Conv {
                 spec,
-                large,
+                large: large + self.classes,
                 small: widths[i],
                 layout: Layout::Conv,
                 bias: false,
@@ -283,17 +346,39 @@ impl Dcgan {
             }
             layers.push(Layer::LeakyRelu { slope: SLOPE });
         }
-        let paper = self.preset == Preset::Paper;
-        if paper {
-            layers.push(Layer::Identity); // the flattening
-        }
-        layers.push(Layer::Conv {
-            spec: Self::dense(base),
-            large: widths[doublings - 1],
-            small: 1,
-            layout: if paper { Layout::Flatten } else { Layout::Conv },
+        let deepest = widths[doublings - 1];
+        // What a dense layer reads: its kernel covers the picture, unless the class stands behind
+        // the flattened picture once, rather than behind each of its pixels.
+        let (cells, large, layout) = match (self.preset, self.label()) {
+            (Preset::Pytorch, label) => {
+                layers.extend(label);
+                (base, deepest + self.classes, Layout::Conv)
+            }
+            (_, None) => {
+                layers.push(Layer::Identity); // the flattening
+                (base, deepest, Layout::Flatten)
+            }
+            (_, Some(label)) => {
+                layers.extend([Layer::Flatten, label]);
+                ([1, 1], base[0] * base[1] * deepest + self.classes, Layout::Conv)
+            }
+        };
+        let dense = |cells, large, small, layout| Layer::Conv {
+            spec: Self::dense(cells),
+            large,
+            small,
+            layout,
             bias: false,
-        });
+        };
+        if self.preset == Preset::Mnist {
+            let width = DENSE * self.ndf;
+            layers.push(dense(cells, large, width, layout));
+            layers.extend([Layer::batch_norm(width), Layer::LeakyRelu { slope: SLOPE }]);
+            layers.extend(self.label());
+            layers.push(dense([1, 1], width + self.classes, 1, layout));
+        } else {
+            layers.push(dense(cells, large, 1, layout));
+        }
         Ok(Sequential { layers })
     }
 
@@ -303,7 +388,7 @@ impl Dcgan {
         ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
     }
 
-    /// Both networks in full, as model files describe them.
+    /// Both networks in full, as model files describe them; classes are called by their numbers.
     ///
     /// # Errors
     /// [`Error::Flag`] where [`Size::base`] fails.
@@ -313,7 +398,8 @@ impl Dcgan {
             channels: self.channels,
             nz: self.nz,
             latent_law: self.preset.latent_law(),
-            pixels: Pixels::Signed,
+            pixels: self.preset.pixels(),
+            classes: (0..self.classes).map(|class| class.to_string()).collect(),
             generator: Some(self.generator()?),
             discriminator: Some(self.discriminator()?),
         })
@@ -344,7 +430,7 @@ mod tests {
 
     fn model(size: usize, preset: Preset) -> Dcgan {
         let size = Size { height: size, width: size };
-        Dcgan { preset, size, channels: 3, nz: 100, ngf: 64, ndf: 64 }
+        Dcgan { preset, size, channels: 3, nz: 100, ngf: 64, ndf: 64, classes: 0 }
     }
 
     /// 3,576,704 and 2,765,568: the counts of PyTorch's example.
@@ -360,6 +446,54 @@ mod tests {
         let model = Dcgan { ngf: 128, ndf: 128, ..model(64, Preset::Paper) };
         let params = model.params().expect("64 works");
         assert_eq!(params[0].layout.file_shape(&params[0].shape), [1024 * 16, 100]);
+    }
+
+    /// The shapes of the authors' `mnist/train_cond_dcgan.py`, where ours are the same: dense layers
+    /// `[in, out]` there are `[out, in]` or `[in, out]` here, and kernels `[small, large, 5, 5]`.
+    #[test]
+    fn conditional_mnist_has_the_authors_shapes() {
+        let mut model = Dcgan { channels: 1, classes: 10, ..model(28, Preset::Mnist) };
+        let shapes = |model: Dcgan| -> Vec<(String, Vec<usize>)> {
+            let params = model.params().expect("28 works").into_iter();
+            let weights = params.filter(|p| p.layout != Layout::Plain);
+            weights.map(|p| (p.name.clone(), p.layout.file_shape(&p.shape))).collect()
+        };
+        let sizes: Vec<usize> =
+            shapes(model).iter().map(|(_, shape)| shape.iter().product()).collect();
+        let (nz, ny, ngf) = (100, 10, 64);
+        let generator = [
+            (nz + ny) * 1024,
+            (1024 + ny) * ngf * 2 * 49,
+            (ngf * 2 + ny) * ngf * 25,
+            (ngf + ny) * 25,
+        ];
+        let discriminator =
+            [ngf * (1 + ny) * 25, ngf * 2 * (ngf + ny) * 25, (ngf * 2 * 49 + ny) * 1024, 1024 + ny];
+        assert_eq!(sizes, [generator, discriminator].concat());
+        let networks = model.networks().expect("28 works");
+        assert_eq!(networks.check(), Ok(()));
+        assert_eq!(networks.classes.len(), 10);
+        // Without classes there is a dense layer on a picture, as PyTorch has it.
+        model.classes = 0;
+        assert_eq!(shapes(model)[6].1, [1024, ngf * 2 * 49]);
+        assert_eq!(model.networks().expect("28 works").check(), Ok(()));
+    }
+
+    #[test]
+    fn every_layer_that_has_weights_is_told_the_class() {
+        for preset in [Preset::Pytorch, Preset::Paper, Preset::Mnist] {
+            let model = Dcgan { classes: 3, ..model(32, preset) };
+            for network in [model.generator(), model.discriminator()] {
+                let layers = network.expect("32 works").layers;
+                for (i, layer) in layers.iter().enumerate() {
+                    if matches!(layer, Layer::Conv { .. } | Layer::ConvTranspose { .. }) {
+                        let before = i.checked_sub(1).map(|i| &layers[i]);
+                        assert_eq!(before, Some(&Layer::Label { classes: 3 }), "{preset} {i}");
+                    }
+                }
+            }
+            assert_eq!(model.networks().expect("32 works").check(), Ok(()));
+        }
     }
 
     #[test]

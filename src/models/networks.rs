@@ -31,6 +31,10 @@ pub struct Networks {
     pub latent_law: LatentLaw,
     /// What a pixel's numbers are.
     pub pixels: Pixels,
+    /// The names of the classes that both networks are told ([`Layer::Label`]), by label; none
+    /// where they are told none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// From latents `[n, 1, 1, nz]` to pictures `[n, h, w, c]`.
     pub generator: Option<Sequential>,
     /// From pictures `[n, h, w, c]` to logits `[n, 1, 1, 1]`.
@@ -51,6 +55,19 @@ impl Networks {
         if self.generator.is_none() && self.discriminator.is_none() {
             return Err("neither a generator nor a discriminator".into());
         }
+        let told = |layer: &Layer| match layer {
+            Layer::Label { classes } => Some(*classes),
+            _ => None,
+        };
+        let networks = [&self.generator, &self.discriminator].into_iter().flatten();
+        for told in networks.flat_map(|network| network.layers.iter().filter_map(told)) {
+            if told != self.classes.len() {
+                return Err(format!(
+                    "a layer is told {told} classes, and there are {}",
+                    self.classes.len()
+                ));
+            }
+        }
         if let Some(generator) = &self.generator {
             let sizes = generator.sizes([1, 1, nz]).map_err(|e| format!("generator, {e}"))?;
             let makes = sizes.last().copied().unwrap_or_default();
@@ -65,6 +82,44 @@ impl Networks {
             }
         }
         Ok(())
+    }
+
+    /// Whether the networks are told classes.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        !self.classes.is_empty()
+    }
+
+    /// The label of a class that someone names: by its name, or by its number, from 0. A class's
+    /// name counts more than a number.
+    ///
+    /// # Errors
+    /// A sentence with what there is.
+    pub fn class(&self, named: &str) -> Result<u32, String> {
+        if !self.is_conditional() {
+            return Err("this model was trained without classes (dcgan train --conditional)".into());
+        }
+        let by_name = self.classes.iter().position(|class| class == named);
+        let by_number = || named.parse().ok().filter(|&n: &usize| n < self.classes.len());
+        by_name.or_else(by_number).map(|label| label as u32).ok_or_else(|| {
+            format!("there is no class {named:?}; there are {}", self.list_classes())
+        })
+    }
+
+    /// The names of the classes with their numbers, of many the first ones.
+    #[must_use]
+    pub fn list_classes(&self) -> String {
+        let name = |(label, name): (usize, &String)| match name.parse::<usize>() {
+            Ok(number) if label == number => name.clone(),
+            _ => format!("{name} ({label})"),
+        };
+        let count = self.classes.len();
+        let mut list: Vec<String> =
+            self.classes.iter().enumerate().take(LISTED).map(name).collect();
+        if count > LISTED {
+            list.push(format!("… {} in all, 0 to {}", count, count - 1));
+        }
+        list.join(", ")
     }
 
     /// All tensors of the generator and of the discriminator, where there are any.
@@ -95,6 +150,9 @@ impl Networks {
     }
 }
 
+/// Classes that a message lists.
+const LISTED: usize = 30;
+
 fn absent(name: &str) -> Error {
     Error::Tensor { name: name.into(), what: "there is none in this model".into() }
 }
@@ -116,7 +174,8 @@ mod tests {
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
-        let model = Dcgan { preset: Preset::Paper, size, channels: 3, nz: 5, ngf: 4, ndf: 3 };
+        let model =
+            Dcgan { preset: Preset::Paper, size, channels: 3, nz: 5, ngf: 4, ndf: 3, classes: 0 };
         model.networks().expect("24x16 works")
     }
 
@@ -126,6 +185,37 @@ mod tests {
         let back: Networks = serde_json::from_str(&json).expect("what was written");
         assert_eq!(back, networks());
         assert_eq!(back.check(), Ok(()));
+    }
+
+    #[test]
+    fn classes_are_known_by_name_and_by_number() {
+        let names = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let model = Networks { classes: names(&["cat", "dog", "0"]), ..networks() };
+        assert_eq!(model.class("dog"), Ok(1));
+        assert_eq!(model.class("1"), Ok(1));
+        // Its name, though it is also the number of another.
+        assert_eq!(model.class("0"), Ok(2));
+        for unknown in ["3", "-1", "cow", "Dog", ""] {
+            let error = model.class(unknown).expect_err("it is none");
+            assert!(error.ends_with("there are cat (0), dog (1), 0 (2)"), "{error}");
+        }
+        let many = Networks { classes: (0..100).map(|i| i.to_string()).collect(), ..networks() };
+        assert!(many.list_classes().ends_with("28, 29, … 100 in all, 0 to 99"));
+        assert!(networks().class("0").expect_err("it has none").contains("without classes"));
+        assert!(!networks().is_conditional());
+    }
+
+    #[test]
+    fn layers_are_told_as_many_classes_as_there_are() {
+        let size = Size { height: 16, width: 16 };
+        let preset = Preset::Mnist;
+        let model = Dcgan { preset, size, channels: 1, nz: 5, ngf: 2, ndf: 2, classes: 4 };
+        let networks = model.networks().expect("16 works");
+        assert_eq!(networks.check(), Ok(()));
+        let json = serde_json::to_string(&networks).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), networks);
+        let fewer = Networks { classes: networks.classes[1..].to_vec(), ..networks };
+        assert!(fewer.check().expect_err("one is missing").contains("told 4 classes, and there"));
     }
 
     /// Each number of the description, changed by itself, is noticed or changes no shape.

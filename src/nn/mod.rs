@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::conv::ConvSpec;
 use crate::rng::Stream;
 use crate::tape::{Tape, Var};
@@ -142,6 +142,14 @@ pub enum Layer {
     Sigmoid,
     /// Nothing but a number in PyTorch's naming, such as a reshape.
     Identity,
+    /// The picture's class, behind the channels of every pixel: 1 at its place, else 0. Needs the
+    /// labels that [`Sequential::trace_labelled`] is given.
+    Label {
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A picture `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
+    Flatten,
 }
 
 impl Layer {
@@ -191,7 +199,12 @@ impl Sequential {
                         add("running_var", &shape, Init::Constant(1.0), false, layout);
                     }
                 }
-                Layer::LeakyRelu { .. } | Layer::Tanh | Layer::Sigmoid | Layer::Identity => {}
+                Layer::LeakyRelu { .. }
+                | Layer::Tanh
+                | Layer::Sigmoid
+                | Layer::Identity
+                | Layer::Label { .. }
+                | Layer::Flatten => {}
             }
         }
         params
@@ -209,8 +222,42 @@ impl Sequential {
     /// gives, in order.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer.
+    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer;
+    /// [`crate::error::Error::Tensor`] where the network has to be told classes.
     pub fn trace(&self, t: &mut Tape, prefix: &str, x: Var, mode: Mode) -> Result<Vec<Var>> {
+        self.trace_labelled(t, prefix, x, None, mode)
+    }
+
+    /// [`Sequential::forward`] of a network that may be told the classes of `x`: `labels`
+    /// `[n, classes]`, each row 1 at its class and else 0.
+    ///
+    /// # Errors
+    /// As [`Sequential::trace_labelled`].
+    pub fn forward_labelled(
+        &self,
+        t: &mut Tape,
+        prefix: &str,
+        x: Var,
+        labels: Option<Var>,
+        mode: Mode,
+    ) -> Result<Var> {
+        Ok(self.trace_labelled(t, prefix, x, labels, mode)?.last().copied().unwrap_or(x))
+    }
+
+    /// [`Sequential::trace`] of a network that may be told the classes of `x`: `labels`
+    /// `[n, classes]`, each row 1 at its class and else 0.
+    ///
+    /// # Errors
+    /// As [`Sequential::trace`], where there are no `labels`; [`crate::error::Error::Shape`] where
+    /// they are of other pictures or of other classes.
+    pub fn trace_labelled(
+        &self,
+        t: &mut Tape,
+        prefix: &str,
+        x: Var,
+        labels: Option<Var>,
+        mode: Mode,
+    ) -> Result<Vec<Var>> {
         let mut x = x;
         let mut outputs = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
@@ -233,6 +280,11 @@ impl Sequential {
                 Layer::Tanh => t.tanh(x)?,
                 Layer::Sigmoid => t.sigmoid(x)?,
                 Layer::Identity => x,
+                Layer::Label { classes } => append_label(t, prefix, x, labels, classes)?,
+                Layer::Flatten => {
+                    let shape = t.shape(x).to_vec();
+                    t.reshape(x, &[shape[0], 1, 1, shape[1..].iter().product()])?
+                }
             };
             outputs.push(x);
         }
@@ -282,6 +334,10 @@ impl Layer {
             Self::LeakyRelu { slope } if !(slope >= 0.0 && slope.is_finite()) => {
                 return Err(format!("its slope is {slope}"));
             }
+            Self::Label { classes: 0 } => return Err("there are no classes".into()),
+            Self::Label { classes } => ([h, w, c.saturating_add(classes)], [h, w, c]),
+            // The input was found to be no larger than can be.
+            Self::Flatten => ([1, 1, h * w * c], [h, w, c]),
             _ => ([h, w, c], [h, w, c]),
         };
         if from != [h, w, c] {
@@ -326,6 +382,29 @@ fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layout) {
         [1, 1] => (vec![channels], Layout::Plain),
         [h, w] => (vec![h, w, channels], Layout::Cells),
     }
+}
+
+/// `x` `[n, h, w, c]` with the class of each picture behind its channels.
+fn append_label(
+    t: &mut Tape,
+    prefix: &str,
+    x: Var,
+    labels: Option<Var>,
+    classes: usize,
+) -> Result<Var> {
+    let labels = labels.ok_or_else(|| Error::Tensor {
+        name: prefix.into(),
+        what: format!(
+            "is conditional: it has to be told which of its {classes} classes a picture is of, \
+             which this use of it does not"
+        ),
+    })?;
+    let told = t.shape(labels);
+    if told.len() != 2 || told[1] != classes {
+        let what = format!("the network knows {classes} classes");
+        return Err(Error::Shape { op: "label", what, shapes: vec![told.to_vec()] });
+    }
+    t.append(x, labels)
 }
 
 /// `y` plus the bias called `name` of the convolution `layer`.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
+pub mod append;
 pub mod conv;
 pub mod elementwise;
 pub(crate) mod gemm;

@@ -1,6 +1,7 @@
 //! The same elements elsewhere: reshape, permute, slice, pad, broadcast.
 
 use minijinja::context;
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -113,26 +114,37 @@ impl Gather {
         let (x, y) = (call.f32(0), call.out);
         let inner = *self.shape.last().unwrap_or(&1);
         let rank = self.shape.len();
-        for (row, y) in y[..self.shape.iter().product()].chunks_mut(inner.max(1)).enumerate() {
+        if rank == 0 {
+            y[0] = x[self.offset];
+            return;
+        }
+        let (low, high) = (self.low[rank - 1], self.high[rank - 1]);
+        let stride = self.stride[rank - 1];
+        let y = &mut y[..self.shape.iter().product()];
+        y.par_chunks_mut(inner.max(1)).enumerate().for_each(|(row, y)| {
             let mut rest = row;
             let mut at = self.offset;
             let mut inside = true;
-            for d in (0..rank.saturating_sub(1)).rev() {
+            for d in (0..rank - 1).rev() {
                 let i = rest % self.shape[d];
                 rest /= self.shape[d];
                 inside &= self.low[d] <= i && i < self.high[d];
                 at += i.saturating_sub(self.low[d]) * self.stride[d];
             }
-            if !inside || rank == 0 {
-                y.fill(if rank == 0 { x[self.offset] } else { 0.0 });
-                continue;
+            if !inside {
+                y.fill(0.0);
+                return;
             }
-            let (low, high, stride) =
-                (self.low[rank - 1], self.high[rank - 1], self.stride[rank - 1]);
-            for (i, y) in y.iter_mut().enumerate() {
-                *y = if low <= i && i < high { x[at + (i - low) * stride] } else { 0.0 };
+            y[..low].fill(0.0);
+            y[high..].fill(0.0);
+            if stride == 1 {
+                y[low..high].copy_from_slice(&x[at..at + high - low]);
+            } else {
+                for (i, y) in y[low..high].iter_mut().enumerate() {
+                    *y = x[at + i * stride];
+                }
             }
-        }
+        });
     }
 
     fn lower(&self, caps: &Caps) -> Result<Lowered> {

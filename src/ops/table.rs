@@ -80,6 +80,7 @@ pub const OPS: &[OpInfo] = &[
     gather("permute"),
     gather("slice"),
     gather("pad"),
+    kernel("append"),
     kernel("sum"),
     kernel("moments"),
     kernel("centered_sums"),

@@ -26,6 +26,9 @@ const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";
 
+/// A file that names more classes than this is damaged.
+const MOST_CLASSES: usize = 1 << 20;
+
 /// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
 
@@ -80,8 +83,11 @@ impl ModelFile {
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
+            if recipe.model.classes > MOST_CLASSES {
+                return Err(damaged(RECIPE));
+            }
             let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
-            let networks = recipe.model.networks().map_err(none)?;
+            let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
             (networks, Some(recipe), step, seconds, params)
         };
         let choices = match file.metadata.get(KERNELS) {
@@ -156,6 +162,18 @@ impl ModelFile {
                         together with it";
             Error::file(&self.path, what)
         })
+    }
+
+    /// Makes sure that the networks are told no classes.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they are; `why` is the rest of a sentence on why that cannot be.
+    pub fn unconditional(&self, why: &str) -> Result<()> {
+        if self.networks.is_conditional() {
+            let what = format!("is conditional: its networks are told classes, {why}");
+            return Err(Error::file(&self.path, what));
+        }
+        Ok(())
     }
 
     /// Puts the generator's tensors onto a device: the averaged ones, or, where there are none or
@@ -259,7 +277,7 @@ impl Trainer {
     /// [`Error::Lost`] where the device fails.
     pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
-        let networks = self.recipe().model.networks()?;
+        let networks = self.recipe().networks()?;
         let model = serde_json::to_string(&networks).expect("a description is plain data");
         let mut metadata = vec![
             (MODEL, model),

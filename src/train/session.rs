@@ -26,7 +26,21 @@ use super::writer::{Pending, Writer};
 use super::{Folder, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
 
 /// Pictures in a preview: the seeds 0 to 63.
-const PREVIEW: u64 = 64;
+const PREVIEW: usize = 64;
+
+/// Rows, and fewest and most columns, of the preview of a conditional generator.
+const CLASS_ROWS: usize = 32;
+const CLASS_COLUMNS: std::ops::RangeInclusive<usize> = 4..=16;
+
+/// The labels of a preview's pictures, whose seeds are 0 and on, and the grid's columns: of a
+/// conditional generator a row for each class, of very many classes for the first ones. Every
+/// picture has a seed of its own, so that how much they differ means the same as without classes.
+fn preview_of(classes: usize) -> (Vec<u32>, usize) {
+    let columns =
+        (PREVIEW.div_ceil(classes.max(1))).clamp(*CLASS_COLUMNS.start(), *CLASS_COLUMNS.end());
+    let row = |label: usize| std::iter::repeat_n(label as u32, columns);
+    ((0..classes.min(CLASS_ROWS)).flat_map(row).collect(), columns)
+}
 
 /// The first preview after the one of noise; further ones double until the interval is reached.
 const FIRST_PREVIEW: u64 = 512;
@@ -89,6 +103,10 @@ pub struct Session {
     trainer: Trainer,
     sampler: Sampler,
     latents: Tensor,
+    /// Classes of the preview's pictures; none of a generator that is told none.
+    labels: Vec<u32>,
+    /// Columns of the preview.
+    columns: usize,
     /// Diversity of as many real pictures as a preview has.
     real_diversity: f32,
     health: Health,
@@ -146,7 +164,12 @@ impl Session {
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let model = trainer.recipe().model;
-        let seeds: Vec<u64> = (0..PREVIEW).collect();
+        let (labels, columns) = match model.classes {
+            0 => (Vec::new(), pictures::columns(PREVIEW)),
+            classes => preview_of(classes),
+        };
+        let count = if model.classes == 0 { PREVIEW } else { labels.len() };
+        let seeds: Vec<u64> = (0..count as u64).collect();
         let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
         let images = trainer.images();
         let log = run.log()?;
@@ -160,6 +183,8 @@ impl Session {
             trainer,
             sampler,
             latents,
+            labels,
+            columns,
             real_diversity: 0.0,
             health: Health::new(Output::Probability),
             window: Vec::new(),
@@ -218,7 +243,8 @@ impl Session {
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
             self.waited += asked.elapsed();
-            if let Some(metrics) = self.trainer.step(batch.pictures)? {
+            let labels = batch.labels.unwrap_or_default();
+            if let Some(metrics) = self.trainer.step_labelled(batch.pictures, &labels)? {
                 self.take(metrics)?;
             }
             let now = self.trainer.images();
@@ -323,16 +349,17 @@ impl Session {
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.settle()?;
-        let fakes = self.trainer.sample(&mut self.sampler, &self.latents)?;
+        let (sampler, labels) = (&mut self.sampler, &self.labels);
+        let fakes = self.trainer.sample_labelled(sampler, &self.latents, labels)?;
         let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives pictures") };
         if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
             self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
         }
         let images = self.trainer.images();
         self.previewed = Some(images);
-        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        let (run, log, columns) = (Arc::clone(&self.run), self.log.clone(), self.columns);
         writer.hand_over(move || {
-            let grid = pictures::grid(fakes.f32s(), [n, h, w, c])?;
+            let grid = pictures::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
             pictures::save_png(&run.fakes_path(images), &grid)?;
             plot(&run, &log)
         })?;
@@ -373,7 +400,7 @@ impl Session {
     /// Writes `reals.png`, pictures from all over the set, and measures how much they differ.
     fn look_at_reals(&mut self) -> Result<()> {
         let prepare = &self.options.prepare;
-        let count = (PREVIEW as usize).min(self.source.len());
+        let count = PREVIEW.min(self.source.len());
         let items = (0..count).map(|i| i * self.source.len() / count);
         let readable = items.filter_map(|item| self.source.prepared(item, prepare).ok());
         let reals: Vec<f32> =
@@ -459,9 +486,13 @@ fn plot(run: &Folder, log: &[LogLine]) -> Result<()> {
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
     let recipe = &options.recipe;
     let model = &recipe.model;
+    let told = match model.classes {
+        0 => String::new(),
+        classes => format!(", told {classes} classes"),
+    };
     format!(
         "data      {}\n\
-         networks  {} {}x{}x{}, nz {}; G {} and D {} parameters\n\
+         networks  {} {}x{}x{}, nz {}{told}; G {} and D {} parameters\n\
          training  {} images in batches of {}, seed {}\n\
          device    {}\n\
          memory    {} planned ({} of them state)",
@@ -485,6 +516,17 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conditional_preview_has_a_row_for_each_class() {
+        let rows = |classes| {
+            let (labels, columns) = preview_of(classes);
+            let rows: Vec<&[u32]> = labels.chunks(columns).collect();
+            assert!(rows.iter().zip(0..).all(|(row, class)| **row == vec![class; columns]));
+            (rows.len(), columns)
+        };
+        assert_eq!([2, 3, 10, 16, 1000].map(rows), [(2, 16), (3, 16), (10, 7), (16, 4), (32, 4)]);
+    }
 
     #[test]
     fn previews_come_early_then_regularly() {

@@ -2,7 +2,7 @@
 //! generated ones, then a generator's step on the same generated pictures.
 
 use crate::error::Result;
-use crate::models::{Dcgan, LatentLaw};
+use crate::models::{Dcgan, LatentLaw, Pixels};
 use crate::nn::{Mode, Param, Sequential};
 use crate::objectives::bce_with_logits;
 use crate::optim::{Adam, moving_average};
@@ -59,7 +59,8 @@ impl Schedule {
 }
 
 /// Records a training step. Feeds: `pictures` (bytes, `[batch, h, w, c]`), `schedule` (see
-/// [`Schedule`]), and `z` where asked for. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`,
+/// [`Schedule`]), `labels` (`[batch, classes]`, see [`Tensor::one_hot`]) where the networks are told
+/// classes, and `z` where asked for. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`,
 /// `d_real`, `d_fake`, `d_fake_g` (means of the sigmoid of logits), `grad_norm_d`, `grad_norm_g`.
 ///
 /// The order is PyTorch's example's: D's losses on real and on generated pictures, each batch
@@ -67,10 +68,14 @@ impl Schedule {
 /// The two halves of D's gradient are made one after the other, so that only one set of D's
 /// activations is alive at a time.
 ///
+/// Generated pictures are of the classes of the real ones beside them, as in the authors' MNIST
+/// code: both halves of a batch then have the same classes, and classes come as often as they do in
+/// the data.
+///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
 pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
-    let Dcgan { size, channels, nz, .. } = options.model;
+    let Dcgan { size, channels, nz, classes, .. } = options.model;
     let n = options.batch;
     let generator = options.model.generator()?;
     let discriminator = options.model.discriminator()?;
@@ -80,6 +85,10 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     let scalar = |t: &mut Tape, i: usize| t.range(schedule, i, 1);
     let (rate_d, rate_g) = (scalar(t, 0)?, scalar(t, 1)?);
     let (root, weight) = (scalar(t, 2)?, scalar(t, 3)?);
+    let labels = match classes {
+        0 => None,
+        classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
+    };
     let z = if options.feed_latents {
         t.feed("z", &[n, nz], DType::F32)?
     } else {
@@ -91,12 +100,18 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     };
 
     let z = t.reshape(z, &[n, 1, 1, nz])?;
-    let fake = generator.forward(t, "generator", z, Mode::Train)?;
+    let fake = generator.forward_labelled(t, "generator", z, labels, Mode::Train)?;
     let real = t.from_u8(pictures)?;
+    let real = match options.model.preset.pixels() {
+        Pixels::Signed => real,
+        Pixels::Unit => t.affine(real, 0.5, 0.5)?,
+    };
 
     let names = learnt(&discriminator, "discriminator");
     let weights = read_all(t, &names)?;
-    let judge = |t: &mut Tape, x: Var| discriminator.forward(t, "discriminator", x, Mode::Train);
+    let judge = |t: &mut Tape, x: Var| {
+        discriminator.forward_labelled(t, "discriminator", x, labels, Mode::Train)
+    };
     let logits_real = judge(t, real)?;
     let loss_real = bce_with_logits(t, logits_real, 1.0 - options.smooth)?;
     let grads_real = t.grad(loss_real, &weights)?;

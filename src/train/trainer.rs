@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::Dcgan;
+use crate::models::{Dcgan, Networks};
 use crate::nn::Layout;
 use crate::optim::Adam;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
@@ -38,6 +38,10 @@ pub struct Recipe {
     pub smooth: f32,
     /// Half-life of the generator's moving average, in pictures; 0 for no average.
     pub ema: u64,
+    /// The names of the classes that the networks are told, by label; none where they are told
+    /// none, or where classes are called by their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
 }
 
 /// Share of the pictures seen so far that the average's half-life may not exceed: early on the
@@ -60,6 +64,7 @@ impl Recipe {
             beta2: 0.999,
             smooth: 0.0,
             ema: 10_000,
+            classes: Vec::new(),
         }
     }
 
@@ -87,6 +92,22 @@ impl Recipe {
         let half_life = (self.ema as f64).min(EMA_RAMP * seen).max(1e-8);
         let average = 1.0 - 0.5_f64.powf(self.batch as f64 / half_life);
         Schedule { rate_d, rate_g, root, average: average as f32 }
+    }
+
+    /// Both networks in full, with the names of their classes.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where the recipe makes no network, or names other classes than it has.
+    pub fn networks(&self) -> Result<Networks> {
+        let networks = self.model.networks()?;
+        if self.classes.is_empty() {
+            return Ok(networks);
+        }
+        if self.classes.len() != self.model.classes {
+            let what = format!("{} classes have {} names", self.model.classes, self.classes.len());
+            return Err(Error::flag("--conditional", what));
+        }
+        Ok(Networks { classes: self.classes.clone(), ..networks })
     }
 
     /// The step as a tape.
@@ -281,9 +302,19 @@ impl Trainer {
     /// [`Error::Tensor`] where the batch has another shape; [`Error::Lost`] or [`Error::Memory`]
     /// where the device fails.
     pub fn step(&mut self, pictures: Vec<u8>) -> Result<Option<Metrics>> {
-        let pictures = self.batch_of(pictures)?;
-        let schedule = self.recipe.schedule(self.step + 1).tensor();
-        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        self.step_labelled(pictures, &[])
+    }
+
+    /// [`Trainer::step`] where the networks are told classes: `labels` are those of `pictures`, and
+    /// of the pictures that are generated beside them. Where they are told none, labels do not
+    /// matter.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`Error::Tensor`] where there are not as many labels as pictures, or
+    /// one is that of no class.
+    pub fn step_labelled(&mut self, pictures: Vec<u8>, labels: &[u32]) -> Result<Option<Metrics>> {
+        let feeds = self.feeds(pictures, labels)?;
+        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let ticket = self.program.run(&mut self.state, &feeds)?;
         self.step += 1;
         self.pending.push_back(ticket);
@@ -297,17 +328,30 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn profile(&mut self, pictures: Vec<u8>, repeats: usize) -> Result<Vec<StepTime>> {
         self.finish()?;
-        let pictures = self.batch_of(pictures)?;
-        let schedule = self.recipe.schedule(self.step + 1).tensor();
-        let feeds = [("pictures", &pictures), ("schedule", &schedule)];
+        let feeds = self.feeds(pictures, &[])?;
+        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         self.program.profile(&mut self.state, &feeds, repeats)
     }
 
-    /// A batch as the program is fed it.
-    fn batch_of(&self, pictures: Vec<u8>) -> Result<Tensor> {
-        let Dcgan { size, channels, .. } = self.recipe.model;
-        let shape = [self.recipe.batch, size.height, size.width, channels];
-        Tensor::with_data(shape, Data::U8(pictures))
+    /// What the program is fed for a batch.
+    fn feeds(&self, pictures: Vec<u8>, labels: &[u32]) -> Result<Vec<(&'static str, Tensor)>> {
+        let Dcgan { size, channels, classes, .. } = self.recipe.model;
+        let n = self.recipe.batch;
+        let shape = [n, size.height, size.width, channels];
+        let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
+        let schedule = self.recipe.schedule(self.step + 1).tensor();
+        let mut feeds = vec![("pictures", pictures), ("schedule", schedule)];
+        if classes > 0 {
+            if labels.len() != n {
+                let what = format!(
+                    "the networks are told classes: {n} pictures need as many, and {} were given",
+                    labels.len()
+                );
+                return Err(Error::Tensor { name: "labels".into(), what });
+            }
+            feeds.push(("labels", Tensor::one_hot(labels, classes)?));
+        }
+        Ok(feeds)
     }
 
     fn take(&mut self) -> Result<Option<Metrics>> {
@@ -352,7 +396,7 @@ impl Trainer {
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        let networks = self.recipe.model.networks()?;
+        let networks = self.recipe.networks()?;
         Sampler::new(&networks, &self.state, prefix, batch, self.choices())
     }
 
@@ -362,6 +406,19 @@ impl Trainer {
     /// [`Error::Lost`] where the device fails.
     pub fn sample(&mut self, sampler: &mut Sampler, latents: &Tensor) -> Result<Tensor> {
         sampler.sample(&mut self.state, latents)
+    }
+
+    /// Pictures of these classes: see [`Sampler::sample_labelled`].
+    ///
+    /// # Errors
+    /// As [`Sampler::sample_labelled`].
+    pub fn sample_labelled(
+        &mut self,
+        sampler: &mut Sampler,
+        latents: &Tensor,
+        labels: &[u32],
+    ) -> Result<Tensor> {
+        sampler.sample_labelled(&mut self.state, latents, labels)
     }
 }
 

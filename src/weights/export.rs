@@ -50,8 +50,11 @@ impl<'a> Export<'a> {
     /// ones are wanted.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no such network.
+    /// [`Error::File`] where the model has no such network, or is conditional.
     pub fn of(model: &'a ModelFile, role: Role, raw: bool) -> Result<Self> {
+        model.unconditional(
+            "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
+        )?;
         let mut about = model.networks.clone();
         let network = match role {
             Role::Generator => {

@@ -277,6 +277,7 @@ impl Assembly {
             nz: 0,
             latent_law: self.assumptions.latent_law,
             pixels: self.assumptions.pixels,
+            classes: Vec::new(),
             generator: None,
             discriminator: None,
         };

@@ -8,7 +8,7 @@
 //! The format is six small messages (onnx/onnx.proto), which [`Message`] writes: a library for them
 //! would bring generated types for a hundred.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::Pixels;
 use crate::nn::{Layer, Layout, Statistics};
 use crate::ops::conv::ConvSpec;
@@ -131,6 +131,10 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             Layer::Tanh => x = graph.node("Tanh", &[x], &[]),
             Layer::Sigmoid => x = graph.node("Sigmoid", &[x], &[]),
             Layer::Identity => {}
+            Layer::Label { .. } | Layer::Flatten => {
+                let what = "is a conditional network, of which no graph can be written yet";
+                return Err(Error::Tensor { name: export.role.name().into(), what: what.into() });
+            }
         }
     }
 

@@ -32,7 +32,7 @@ fn drawn(networks: Networks) -> ModelFile {
 
 fn preset(preset: Preset, height: usize, width: usize) -> ModelFile {
     let size = Size { height, width };
-    let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4 };
+    let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4, classes: 0 };
     drawn(model.networks().unwrap())
 }
 

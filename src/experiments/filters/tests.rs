@@ -14,7 +14,7 @@ const SIDE: usize = 16;
 
 fn networks(preset: Preset) -> Networks {
     let size = Size { height: SIDE, width: SIDE };
-    Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf: 4 }.networks().unwrap()
+    Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf: 4, classes: 0 }.networks().unwrap()
 }
 
 /// Weights large enough that many units fire, and statistics that are not the untrained ones.

@@ -16,7 +16,7 @@ use crate::tensor::DType;
 
 fn networks(preset: Preset) -> Networks {
     let size = Size { height: 32, width: 16 };
-    Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4 }.networks().unwrap()
+    Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4, classes: 0 }.networks().unwrap()
 }
 
 /// A model with an average that has other weights.

@@ -9,6 +9,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(products());
     all.extend(moves());
     all.extend(joins());
+    all.extend(appended());
     all.extend(pools());
     all.extend(random());
     all
@@ -224,6 +225,25 @@ fn joins() -> Vec<Sample> {
         sample.note(format!("joined along {axis}")).tolerance(0.0, 0.0)
     });
     joins.into()
+}
+
+/// One pixel, one channel, channels that are and are no multiple of four, and more of them behind
+/// than before.
+fn appended() -> Vec<Sample> {
+    let table: [(&[usize], usize); 7] = [
+        (&[1, 1], 1),
+        (&[3, 5], 2),
+        (&[2, 1, 1, 7], 10),
+        (&[2, 3, 4, 1], 10),
+        (&[3, 5, 4, 8], 4),
+        (&[2, 3, 65], 3),
+        (&[5, 9, 3, 33], 1),
+    ];
+    let all = table.map(|(x, d)| {
+        let inputs = vec![Input::new(x, Kind::NORMAL), Input::new(&[x[0], d], Kind::NORMAL)];
+        Sample::new("append", inputs, |t, x| t.append(x[0], x[1])).tolerance(0.0, 0.0)
+    });
+    all.into()
 }
 
 fn random() -> Vec<Sample> {

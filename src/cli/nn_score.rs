@@ -1,0 +1,304 @@
+//! `dcgan nn-score`: how well a nearest-neighbour classifier does that knows nothing but generated
+//! pictures.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::data::{Part, Prepare, Source, grouped, sweep};
+use crate::error::{Error, Result};
+use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
+use crate::experiments::{Generator, cells};
+use crate::models::Networks;
+use crate::pictures::figure::{Figure, Panel};
+use crate::tensor::Tensor;
+use crate::train::model_file::ModelFile;
+use crate::train::step::seeded_latents;
+
+use super::bar::Bar;
+use super::classify::open;
+use super::features::{Fit, labels_of};
+use super::flags::{DeviceFlag, at_least};
+use super::latents::named;
+use super::output::{Align, print, println, table};
+
+/// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
+/// generated pictures only, beside that of real ones
+///
+/// Every test picture gets the class of the generated picture nearest to it, by Euclidean distance
+/// of pixels, as in the DCGAN paper's appendix on MNIST. A generator that draws each class as it is,
+/// and all of it, gives an error no higher than as many real pictures do.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dcgan nn-score runs/00000-dcgan-mnist-28 --train mnist/ \
+                        --per-class 5000")]
+pub(super) struct NnScore {
+    /// A run's folder (its newest checkpoint is taken) or a checkpoint, trained with --conditional
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// The real labelled pictures to compare with, as for `dcgan train`; of what has a training and
+    /// a test part the first
+    #[arg(long, value_name = "LABELLED")]
+    train: PathBuf,
+    /// Labelled pictures to be classified; of what has a training and a test part the second
+    /// [default: the test part of --train]
+    #[arg(long, value_name = "LABELLED")]
+    test: Option<PathBuf>,
+    /// How many pictures to generate of each class, and how many real ones to take at most
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = at_least(1))]
+    per_class: usize,
+    /// The first picture's seed, of the class that `dcgan sample` gives it; also decides which real
+    /// pictures are taken
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The generator's weights as they are, rather than their moving average
+    #[arg(long)]
+    raw: bool,
+    /// Where to draw some of the generated pictures of each class
+    #[arg(long, value_name = "FILE.png", default_value = "nn-score.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// Pictures generated at a time.
+const CHUNK: usize = 1024;
+
+/// Pictures of each class in the figure.
+const SHOWN: usize = 12;
+
+/// One line of the result.
+struct Row {
+    per_class: usize,
+    generated: Errors,
+    /// Real examples, and their errors.
+    real: (usize, Errors),
+}
+
+/// What is classified, and by what.
+struct Sets {
+    train: Source,
+    train_labels: Vec<u32>,
+    test: Source,
+    test_labels: Vec<u32>,
+    prepare: Prepare,
+}
+
+/// The labels of a source in the numbering of the model.
+fn model_labels(source: &Source, networks: &Networks) -> Result<Vec<u32>> {
+    let labels = labels_of(source)?;
+    let number = |class: &String| {
+        let place = networks.classes.iter().position(|known| known == class);
+        place.map(|place| place as u32).ok_or_else(|| {
+            let what = format!(
+                "has a class {class:?} that the model was not trained with; its classes are {}",
+                networks.list_classes()
+            );
+            Error::file(source.origin(), what)
+        })
+    };
+    let numbers = source.classes().iter().map(number).collect::<Result<Vec<u32>>>()?;
+    Ok(labels.iter().map(|&label| numbers[label as usize]).collect())
+}
+
+/// Bytes as numbers from 0 to 1.
+fn unit(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.iter().map(|&b| f32::from(b) / 255.0)
+}
+
+impl NnScore {
+    pub(super) fn run(&self) -> Result<()> {
+        let out = named("--out", &self.out, "png")?;
+        let model = ModelFile::load(&crate::train::folder::resolve(&self.model)?)?;
+        model.generator()?;
+        if !model.networks.is_conditional() {
+            let what = "was trained without classes, so its pictures have none; train a model with \
+                        dcgan train --conditional";
+            return Err(Error::file(&model.path, what));
+        }
+        let sets = self.sets(&model.networks)?;
+        let device = self.device.open(false)?;
+        println(&format!("{:<12}{}", "real", sets.train.description()))?;
+        println(&format!("{:<12}{}", "test", sets.test.description()))?;
+
+        let classes = model.networks.classes.len();
+        let stages = milestones(self.per_class);
+        let items = draw(&sets.train_labels, classes, &stages, self.seed);
+        let real: usize = items.iter().map(Vec::len).sum();
+        let bar = Bar::new(sets.test.len() + real + self.per_class * classes, "pictures");
+        let (pictures, truth) = self.test_pictures(&sets, &bar)?;
+        let width = sets.prepare.len();
+        let mut by_generated = OneNn::new(pictures.clone(), width)?;
+        let mut by_real = OneNn::new(pictures, width)?;
+        let mut generator = Generator::new(&model, &device, self.raw)?;
+        let mut rows = Vec::new();
+        let mut done = 0;
+        for (&per_class, items) in stages.iter().zip(&items) {
+            self.learn_generated(
+                &mut by_generated,
+                &mut generator,
+                &model.networks,
+                done * classes..per_class * classes,
+                &bar,
+            )?;
+            learn_real(&mut by_real, &sets, items, &bar)?;
+            done = per_class;
+            rows.push(Row {
+                per_class,
+                generated: by_generated.errors(&truth, classes),
+                real: (by_real.examples(), by_real.errors(&truth, classes)),
+            });
+        }
+        bar.finish();
+        println("")?;
+        print(&results(&rows, classes))?;
+        println("")?;
+        print(&by_class(&rows, &model.networks))?;
+        self.figure(&mut generator, &model, &rows)?.save(out)?;
+        println(&format!("\n{:<12}{}", "figure", out.display()))
+    }
+
+    fn sets(&self, networks: &Networks) -> Result<Sets> {
+        let train = open(&self.train, Part::Train)?;
+        let test = match &self.test {
+            Some(test) => open(test, Part::Test)?,
+            None => Source::open_part(Some(&self.train), Part::Test)
+                .map_err(|_| Error::flag("--test", "is needed: --train has no test part"))?,
+        };
+        let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
+        if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
+            let what = "holds the pictures of --train: each would be its own nearest neighbour";
+            return Err(Error::flag("--test", what));
+        }
+        let train_labels = model_labels(&train, networks)?;
+        let test_labels = model_labels(&test, networks)?;
+        let prepare = self.fit.prepare(networks)?;
+        Ok(Sets { train, train_labels, test, test_labels, prepare })
+    }
+
+    /// The readable test pictures, from 0 to 1, with their labels.
+    fn test_pictures(&self, sets: &Sets, bar: &Bar) -> Result<(Vec<f32>, Vec<u32>)> {
+        let items: Vec<u32> = (0..sets.test.len() as u32).collect();
+        let (mut pictures, mut truth) = (Vec::new(), Vec::new());
+        let skipped = sweep(&sets.test, &sets.prepare, &items, CHUNK, |chunk| {
+            pictures.extend(unit(&chunk.pictures));
+            truth.extend(chunk.places.iter().map(|place| sets.test_labels[chunk.start + place]));
+            bar.add(chunk.len);
+            Ok(())
+        })?;
+        for skipped in &skipped {
+            eprintln!("unreadable, left out: {skipped}");
+        }
+        Ok((pictures, truth))
+    }
+
+    /// Learns the pictures of the seeds `range`, counted from `--seed`: each of the class that is
+    /// its seed's turn.
+    fn learn_generated(
+        &self,
+        nn: &mut OneNn,
+        generator: &mut Generator,
+        networks: &Networks,
+        range: std::ops::Range<usize>,
+        bar: &Bar,
+    ) -> Result<()> {
+        let seeds: Vec<u64> = range.map(|place| self.seed.wrapping_add(place as u64)).collect();
+        for seeds in seeds.chunks(CHUNK) {
+            let (pictures, labels) = generate(generator, networks, seeds, |n| bar.add(n))?;
+            let numbers: Vec<f32> = pictures.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
+            nn.learn(&numbers, &labels)?;
+        }
+        Ok(())
+    }
+
+    fn figure(&self, generator: &mut Generator, model: &ModelFile, rows: &[Row]) -> Result<Figure> {
+        let networks = &model.networks;
+        let classes = networks.classes.len() as u64;
+        let first = self.seed - self.seed % classes;
+        let shown = SHOWN.min(self.per_class) as u64;
+        let mut figure = Figure::new("Generated pictures by class");
+        let mut panel = Panel::new("");
+        if let Some(row) = rows.last() {
+            figure = figure.note(format!(
+                "{}. A nearest-neighbour classifier that knows {} pictures of each class errs on \
+                 {:.2} % of the test pictures; with {} real ones, on {:.2} %.",
+                model.path.display(),
+                grouped(row.per_class as u64),
+                100.0 * row.generated.share(),
+                grouped(row.real.0 as u64),
+                100.0 * row.real.1.share(),
+            ));
+            for (class, name) in networks.classes.iter().enumerate() {
+                // Those whose turn is this class.
+                let seed = |i: u64| first.wrapping_add(i * classes + class as u64);
+                let seeds: Vec<u64> = (0..shown).map(seed).collect();
+                let (pictures, _) = generate(generator, networks, &seeds, |_| ())?;
+                let label = format!("{name}\nerror {:.1} %", 100.0 * row.generated.of_class(class));
+                panel = panel.row(label, cells(&pictures)?);
+            }
+        }
+        Ok(figure.panel(panel))
+    }
+}
+
+/// Pictures of seeds, each of the class that `dcgan sample` gives it, and these classes.
+fn generate(
+    generator: &mut Generator,
+    networks: &Networks,
+    seeds: &[u64],
+    done: impl FnMut(usize),
+) -> Result<(Tensor, Vec<u32>)> {
+    let classes = networks.classes.len() as u64;
+    let labels: Vec<u32> = seeds.iter().map(|seed| (seed % classes) as u32).collect();
+    let latents = seeded_latents(seeds, networks.nz, networks.latent_law);
+    Ok((generator.labelled(latents.f32s(), &labels, done)?, labels))
+}
+
+/// Learns real pictures.
+fn learn_real(nn: &mut OneNn, sets: &Sets, items: &[u32], bar: &Bar) -> Result<()> {
+    sweep(&sets.train, &sets.prepare, items, CHUNK, |chunk| {
+        let numbers: Vec<f32> = unit(&chunk.pictures).collect();
+        let label = |place: &usize| sets.train_labels[items[chunk.start + place] as usize];
+        let labels: Vec<u32> = chunk.places.iter().map(label).collect();
+        bar.add(chunk.len);
+        nn.learn(&numbers, &labels)
+    })
+    .map(drop)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2}", 100.0 * share)
+}
+
+fn results(rows: &[Row], classes: usize) -> String {
+    let head = ["examples", "of each class", "generated: error, %", "real ones", "error, %"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for row in rows {
+        lines.push(vec![
+            grouped((row.per_class * classes) as u64),
+            grouped(row.per_class as u64),
+            percent(row.generated.share()),
+            grouped(row.real.0 as u64),
+            percent(row.real.1.share()),
+        ]);
+    }
+    table(&[Align::Right; 5], &lines)
+}
+
+/// The errors of every class with all examples.
+fn by_class(rows: &[Row], networks: &Networks) -> String {
+    let Some(row) = rows.last() else { return String::new() };
+    let head = ["class", "test pictures", "generated: error, %", "real: error, %"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for (class, name) in networks.classes.iter().enumerate() {
+        lines.push(vec![
+            name.clone(),
+            grouped(row.generated.pictures[class] as u64),
+            percent(row.generated.of_class(class)),
+            percent(row.real.1.of_class(class)),
+        ]);
+    }
+    let right = Align::Right;
+    table(&[Align::Left, right, right, right], &lines)
+}

@@ -1,0 +1,227 @@
+//! The nearest-neighbour classifier as a judge of a conditional generator (paper, supplementary
+//! material; `lib/metrics.py` of the authors' code): how often is the generated picture nearest to a
+//! real one of another class? A generator that draws each class as it is, and all of it, teaches
+//! the classifier as much as real pictures do.
+//!
+//! ```text
+//! label(x) = label of the example e with the least |x − e|² = |x|² − 2 x·e + |e|²
+//! ```
+//!
+//! All `x·e` are one matrix product, and `|x|²` does not matter for which is the least.
+
+use rayon::prelude::*;
+
+use crate::data::Order;
+use crate::error::{Error, Result};
+use crate::ops::gemm::{Matrix, gemm};
+
+/// Pictures that are looked up at a time: with as many examples, a matrix of 32 MiB.
+const BLOCK: usize = 8192;
+/// Examples that are compared at a time.
+const EXAMPLES: usize = 1024;
+
+/// Pictures to be classified, and the nearest example of each so far.
+#[derive(Debug)]
+pub struct OneNn {
+    /// `[n, width]`.
+    pictures: Vec<f32>,
+    width: usize,
+    /// `|e|² − 2 x·e` of the nearest example, and its label.
+    nearest: Vec<(f32, u32)>,
+    /// Examples so far.
+    examples: usize,
+}
+
+impl OneNn {
+    /// A classifier without examples, of pictures `[n, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where they are no whole pictures.
+    pub fn new(pictures: Vec<f32>, width: usize) -> Result<Self> {
+        let n = pictures.len() / width.max(1);
+        if width == 0 || !pictures.len().is_multiple_of(width) {
+            return Err(Error::Length { shape: vec![n, width], len: pictures.len() });
+        }
+        let nearest = vec![(f32::INFINITY, u32::MAX); n];
+        Ok(Self { pictures, width, nearest, examples: 0 })
+    }
+
+    /// Examples learnt so far.
+    #[must_use]
+    pub fn examples(&self) -> usize {
+        self.examples
+    }
+
+    /// Learns more examples `[labels, width]`. Of equally near ones the first counts.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there are not as many pictures as labels.
+    pub fn learn(&mut self, examples: &[f32], labels: &[u32]) -> Result<()> {
+        let width = self.width;
+        if examples.len() != labels.len() * width {
+            let shape = vec![labels.len(), width];
+            return Err(Error::Length { shape, len: examples.len() });
+        }
+        let mut products = Vec::new();
+        for (examples, labels) in examples.chunks(EXAMPLES * width).zip(labels.chunks(EXAMPLES)) {
+            let count = labels.len();
+            let squares: Vec<f32> = examples.chunks(width).map(square).collect();
+            let blocks = self.pictures.chunks(BLOCK * width).zip(self.nearest.chunks_mut(BLOCK));
+            for (pictures, nearest) in blocks {
+                products.resize(nearest.len() * count, 0.0);
+                let x = Matrix::new(pictures, nearest.len(), width, false);
+                let e = Matrix::new(examples, width, count, true);
+                gemm(x, e, &mut products, false, true);
+                let rows = products.par_chunks(count);
+                nearest.par_iter_mut().zip(rows).for_each(|(nearest, products)| {
+                    for ((product, square), &label) in products.iter().zip(&squares).zip(labels) {
+                        let distance = square - 2.0 * product;
+                        if distance < nearest.0 {
+                            *nearest = (distance, label);
+                        }
+                    }
+                });
+            }
+        }
+        self.examples += labels.len();
+        Ok(())
+    }
+
+    /// How many pictures of every class there are, and how many of them the examples give another
+    /// class, where `truth` holds their labels, below `classes`.
+    #[must_use]
+    pub fn errors(&self, truth: &[u32], classes: usize) -> Errors {
+        let mut errors = Errors { pictures: vec![0; classes], wrong: vec![0; classes] };
+        for (&truth, &(_, label)) in truth.iter().zip(&self.nearest) {
+            errors.pictures[truth as usize] += 1;
+            errors.wrong[truth as usize] += usize::from(label != truth);
+        }
+        errors
+    }
+}
+
+/// `|e|²`.
+fn square(e: &[f32]) -> f32 {
+    e.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
+}
+
+/// Errors of a classifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors {
+    /// Pictures of every class.
+    pub pictures: Vec<usize>,
+    /// Those that were given another class.
+    pub wrong: Vec<usize>,
+}
+
+impl Errors {
+    /// The share of all pictures that were given another class.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        share(self.wrong.iter().sum(), self.pictures.iter().sum())
+    }
+
+    /// The same of the pictures of one class.
+    #[must_use]
+    pub fn of_class(&self, class: usize) -> f64 {
+        share(self.wrong[class], self.pictures[class])
+    }
+}
+
+fn share(part: usize, of: usize) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+/// When to look at the errors while examples are learnt, in examples of each class: 100 and ten
+/// times as many again and again, below `most`, and `most`.
+#[must_use]
+pub fn milestones(most: usize) -> Vec<usize> {
+    let powers = std::iter::successors(Some(100_usize), |n| n.checked_mul(10));
+    powers.take_while(|&n| n < most).chain([most]).collect()
+}
+
+/// Real examples in the order in which they are learnt: drawn by `seed`, and class by class as many
+/// as a generator's up to each of `milestones`, so far as there are any. One list for each.
+#[must_use]
+pub fn draw(labels: &[u32], classes: usize, milestones: &[usize], seed: u64) -> Vec<Vec<u32>> {
+    let mut lists = vec![Vec::new(); milestones.len()];
+    let mut drawn = vec![0; classes];
+    for item in (Order { seed, count: labels.len(), batch: 1 }).shuffled(0) {
+        let drawn = &mut drawn[labels[item as usize] as usize];
+        if let Some(stage) = milestones.iter().position(|&most| *drawn < most) {
+            lists[stage].push(item);
+        }
+        *drawn += 1;
+    }
+    lists
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::rng::Stream;
+
+    fn noise(n: usize, stream: u32) -> Vec<f32> {
+        let mut x = vec![0.0; n];
+        Stream::new(3, "noise", stream).fill_uniform(&mut x);
+        x
+    }
+
+    /// Against distances one by one, over more pictures and examples than are looked at at a time.
+    #[test]
+    fn the_nearest_example_gives_the_label() {
+        let (width, n, examples, classes) = (7, BLOCK + 3, EXAMPLES + 5, 4);
+        let (x, e) = (noise(n * width, 0), noise(examples * width, 1));
+        let labels: Vec<u32> = (0..examples as u32).map(|i| i % classes).collect();
+        let near = |x: &[f32]| {
+            let distance = |e: &[f32]| -> f64 {
+                x.iter().zip(e).map(|(&x, &e)| (f64::from(x) - f64::from(e)).powi(2)).sum()
+            };
+            let all = e.chunks(width).map(distance).zip(labels.iter().copied());
+            all.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1
+        };
+        let truth: Vec<u32> = x.chunks(width).map(near).collect();
+        let mut whole = OneNn::new(x.clone(), width).unwrap();
+        whole.learn(&e, &labels).unwrap();
+        let mut parts = OneNn::new(x, width).unwrap();
+        for (e, labels) in e.chunks(100 * width).zip(labels.chunks(100)) {
+            parts.learn(e, labels).unwrap();
+        }
+        for nn in [whole, parts] {
+            assert_eq!(nn.examples(), examples);
+            // Two examples may be as near as rounding can tell.
+            let errors = nn.errors(&truth, 4);
+            assert!(errors.share() < 2e-3, "{errors:?}");
+            assert_eq!(errors.pictures.iter().sum::<usize>(), n);
+            let shifted: Vec<u32> = truth.iter().map(|t| (t + 1) % 4).collect();
+            assert!(nn.errors(&shifted, 4).of_class(2) > 0.99);
+        }
+    }
+
+    #[test]
+    fn of_equally_near_examples_the_first_counts() {
+        let mut nn = OneNn::new(vec![0.5, 0.5], 2).unwrap();
+        nn.learn(&[0.0, 0.0, 1.0, 1.0], &[7, 8]).unwrap();
+        nn.learn(&[0.0, 1.0], &[9]).unwrap();
+        assert_eq!(nn.nearest[0].1, 7);
+        assert!(nn.learn(&[0.0, 1.0], &[1, 2]).is_err());
+        assert!(OneNn::new(vec![0.0; 5], 2).is_err());
+    }
+
+    #[test]
+    fn real_examples_are_drawn_class_by_class() {
+        assert_eq!(milestones(5000), [100, 1000, 5000]);
+        assert_eq!(milestones(100), [100]);
+        assert_eq!(milestones(7), [7]);
+        // 40 of class 0, 10 of class 1.
+        let labels: Vec<u32> = (0..50).map(|i| u32::from(i % 5 == 0)).collect();
+        let lists = draw(&labels, 2, &[3, 20], 1);
+        let count =
+            |list: &[u32], class| list.iter().filter(|&&i| labels[i as usize] == class).count();
+        assert_eq!([count(&lists[0], 0), count(&lists[0], 1)], [3, 3]);
+        assert_eq!([count(&lists[1], 0), count(&lists[1], 1)], [17, 7]);
+        assert_eq!(lists, draw(&labels, 2, &[3, 20], 1));
+        assert_ne!(lists, draw(&labels, 2, &[3, 20], 2));
+    }
+}

@@ -1,0 +1,102 @@
+//! A vector for each picture, behind the channels of all its pixels.
+
+use minijinja::context;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+use super::kernel::{fold_groups, single};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+
+/// `y[n, …, 0..c] = x[n, …, :]` and `y[n, …, c..c+d] = v[n, :]`: `x` `[n, …, c]` and `v` `[n, d]`
+/// give `y` `[n, …, c + d]`.
+///
+/// This is [`Tape::concat`] along the channels of `x` and of `v` stretched to the pictures of `x`,
+/// which needs neither the stretched `v` nor a padded copy of each: how a conditional network is
+/// told its class at every layer (Mirza and Osindero, arXiv 1411.1784).
+#[derive(Clone, Copy, Debug)]
+pub struct Append;
+
+impl Op for Append {
+    fn name(&self) -> &'static str {
+        "append"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match (inputs[0], inputs[1]) {
+            ([n, middle @ .., c], &[rows, d]) if *n == rows && !inputs.concat().contains(&0) => {
+                let mut shape = vec![rows];
+                shape.extend(middle);
+                shape.push(c + d);
+                Ok(shape)
+            }
+            _ => Err("the inputs must be [n, …, c] and [n, d]".into()),
+        }
+    }
+
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let last = s.shape.len() - 1;
+        let c = s.shapes[0][last];
+        let mut start = vec![0; s.shape.len()];
+        let mut parts = vec![None; 2];
+        if needs[0] {
+            parts[0] = Some(t.slice(g, &start, &s.shapes[0])?);
+        }
+        if needs[1] {
+            start[last] = c;
+            let mut size = s.shape.clone();
+            size[last] -= c;
+            let behind = t.slice(g, &start, &size)?;
+            let middle: Vec<usize> = (1..last).collect();
+            let sum = t.sum(behind, &middle)?;
+            parts[1] = Some(t.reshape(sum, &s.shapes[1])?);
+        }
+        Ok(parts)
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let [n, d] = [s.shapes[1][0], s.shapes[1][1]];
+        let c = s.shapes[0][s.shapes[0].len() - 1];
+        let pixels = s.input_len(0) / (n * c);
+        let (x, v, y) = (call.f32(0), call.f32(1), call.out);
+        let picture = pixels * (c + d);
+        y[..n * picture].par_chunks_mut(picture).enumerate().for_each(|(i, y)| {
+            let (x, v) = (&x[i * pixels * c..][..pixels * c], &v[i * d..][..d]);
+            for (y, x) in y.chunks_exact_mut(c + d).zip(x.chunks_exact(c)) {
+                let (front, behind) = y.split_at_mut(c);
+                front.copy_from_slice(x);
+                behind.copy_from_slice(v);
+            }
+        });
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let len = s.len();
+        let d = s.shapes[1][1];
+        let whole = *s.shape.last().unwrap_or(&1);
+        single(Dispatch {
+            kernel: "append",
+            context: context! {
+                len => len, c => whole - d, d => d, picture => len / s.shape[0].max(1),
+            },
+            bind: vec![("x", Arg::Input(0)), ("v", Arg::Input(1)), ("y", Arg::Output)],
+            groups: fold_groups(len.div_ceil(64), caps),
+            flops: 0,
+        })
+    }
+
+    fn flops(&self, _s: &Site) -> u64 {
+        0
+    }
+}
+
+impl Tape {
+    /// `v` `[n, d]` behind the channels of every pixel of `x` `[n, …, c]`: see [`Append`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where they have not the same `n`.
+    pub fn append(&mut self, x: Var, v: Var) -> Result<Var> {
+        self.record(Append, &[x, v])
+    }
+}
