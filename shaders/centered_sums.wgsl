@@ -1,5 +1,9 @@
 // First stage of y[0, i] = sum over r of g[r, i], y[1, i] = sum over r of g[r, i] * (x[r, i] - mean[i]).
 // g and x are [rows, inner], y is [2, kept, inner]; lane (k, i) adds rows k, k + kept, ...
+//
+// Variables: inner. lanes: kept * inner. steps: rows of a lane. all: rows * inner. sizes: see
+// lib/sizes.wgsl.
+{% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> g: array<f32>;
@@ -14,19 +18,19 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let lane = flat_group(wid, nwg) * 64u + lid;
-    if (lane < {{ lanes }}u) {
-        let centre = mean[lane % {{ inner }}u];
+    if (lane < {{ lanes }}) {
+        let centre = mean[lane % {{ inner }}];
         var sum = 0.0;
         var product = 0.0;
-        for (var j = 0u; j < {{ steps }}u; j++) {
-            let at = j * {{ lanes }}u + lane;
-            if (at < {{ rows * inner }}u) {
+        for (var j = 0u; j < {{ steps }}; j++) {
+            let at = j * {{ lanes }} + lane;
+            if (at < {{ all }}) {
                 let gi = g[at];
                 sum += gi;
                 product += gi * (x[at] - centre);
             }
         }
         y[lane] = sum;
-        y[{{ lanes }}u + lane] = product;
+        y[{{ lanes }} + lane] = product;
     }
 }

@@ -22,32 +22,32 @@ fn tap_cols(z: u32) -> u32 {
 
 // The displacement of a tap, and its first row of `b`.
 fn tap_at(ky: u32, kx: u32, z: u32) -> vec3<u32> {
-    return vec3<u32>(ky - {{ top }}u, kx - {{ left }}u, (ky * {{ kernel_w }}u + kx) * {{ a_len }}u);
+    return vec3<u32>(ky - {{ top }}u, kx - {{ left }}u, (ky * {{ kernel_w }}u + kx) * {{ a_len }});
 }
 
 {% if flat %}
 // The pixel's row under the tap of the flat reduction index `k`; NONE past the last tap.
 fn flat_row(cell: vec3<u32>, k: u32) -> u32 {
-    let t = k / {{ a_len }}u;
+    let t = k / {{ a_len }};
     let tap = tap_at(t / {{ kernel_w }}u, t % {{ kernel_w }}u, 0u);
-    return select(NONE, a_tap(cell, tap), k < {{ k }}u);
+    return select(NONE, a_tap(cell, tap), k < {{ k }});
 }
 
 fn a_flat(cell: vec3<u32>, k: u32) -> vec4<f32> {
 {% if a_vec %}
-    return a_load(flat_row(cell, k), k % {{ a_len }}u);
+    return a_load(flat_row(cell, k), k % {{ a_len }});
 {% else %}
     return vec4<f32>(
-        a_one(flat_row(cell, k), k % {{ a_len }}u),
-        a_one(flat_row(cell, k + 1u), (k + 1u) % {{ a_len }}u),
-        a_one(flat_row(cell, k + 2u), (k + 2u) % {{ a_len }}u),
-        a_one(flat_row(cell, k + 3u), (k + 3u) % {{ a_len }}u));
+        a_one(flat_row(cell, k), k % {{ a_len }}),
+        a_one(flat_row(cell, k + 1u), (k + 1u) % {{ a_len }}),
+        a_one(flat_row(cell, k + 2u), (k + 2u) % {{ a_len }}),
+        a_one(flat_row(cell, k + 3u), (k + 3u) % {{ a_len }}));
 {% endif %}
 }
 {% endif %}
 
 fn y_row(m: u32, z: u32) -> u32 {
-    return select(NONE, m * {{ n }}u, m < {{ m }}u);
+    return select(NONE, m * {{ n }}, m < {{ m }});
 }
 
 {% include tile %}

@@ -38,7 +38,7 @@ fn tap_at(j: u32, i: u32, z: u32) -> vec3<u32> {
     let kx = first_kx(z) + i * {{ stride_w }}u;
     let dy = (z / {{ stride_w }}u + {{ top }}u) / {{ stride_h }}u - j;
     let dx = (z % {{ stride_w }}u + {{ left }}u) / {{ stride_w }}u - i;
-    return vec3<u32>(dy, dx, (ky * {{ kernel_w }}u + kx) * {{ n }}u);
+    return vec3<u32>(dy, dx, (ky * {{ kernel_w }}u + kx) * {{ n }});
 }
 
 fn y_row(m: u32, z: u32) -> u32 {
@@ -46,8 +46,8 @@ fn y_row(m: u32, z: u32) -> u32 {
     let image = line / {{ grid_h }}u;
     let iy = line % {{ grid_h }}u * {{ stride_h }}u + z / {{ stride_w }}u;
     let ix = m % {{ grid_w }}u * {{ stride_w }}u + z % {{ stride_w }}u;
-    let inside = (m < {{ m }}u) & (iy < {{ y_high }}u) & (ix < {{ y_wide }}u);
-    return select(NONE, ((image * {{ y_high }}u + iy) * {{ y_wide }}u + ix) * {{ n }}u, inside);
+    let inside = (m < {{ m }}) & (iy < {{ y_high }}u) & (ix < {{ y_wide }}u);
+    return select(NONE, ((image * {{ y_high }}u + iy) * {{ y_wide }}u + ix) * {{ n }}, inside);
 }
 
 {% include tile %}

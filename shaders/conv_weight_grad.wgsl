@@ -15,12 +15,12 @@
 // The displacement of a row's tap in the large picture, and the row's channel. Rows past the last
 // compute anything: they are not stored.
 fn m_tap(m: u32) -> vec4<u32> {
-    let t = m / {{ a_len }}u;
-    return vec4<u32>(t / {{ kernel_w }}u - {{ top }}u, t % {{ kernel_w }}u - {{ left }}u, 0u, m % {{ a_len }}u);
+    let t = m / {{ a_len }};
+    return vec4<u32>(t / {{ kernel_w }}u - {{ top }}u, t % {{ kernel_w }}u - {{ left }}u, 0u, m % {{ a_len }});
 }
 
 fn y_row(m: u32, z: u32) -> u32 {
-    return select(NONE, {% if splits > 1 %}z * {{ slice }}u + {% endif %}m * {{ n }}u, m < {{ m }}u);
+    return select(NONE, {% if splits > 1 %}z * {{ slice }} + {% endif %}m * {{ n }}, m < {{ m }});
 }
 
 {% include tile %}

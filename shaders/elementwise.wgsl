@@ -2,8 +2,10 @@
 // to four neighbouring places of the output, calls the ops' functions in turn, and stores what
 // others need.
 //
-// len4: vectors in the output; bindings: {access, type}; functions: the ops' WGSL, each under a name
-// of its own; loads, calls: expressions; stores: {binding, call}.
+// Variables: length: vectors in the output; sizes: see lib/sizes.wgsl; bindings: {access, type};
+// functions: the ops' WGSL, each under a name of its own; loads, calls: expressions; stores:
+// {binding, call}.
+{% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
 {% for b in bindings %}
@@ -20,7 +22,7 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let i = flat_group(wid, nwg) * 64u + lid;
-    if (i < {{ len4 }}u) {
+    if (i < {{ length }}) {
 {%- for load in loads %}
         let x{{ loop.index0 }} = {{ load }};
 {%- endfor %}

@@ -5,14 +5,15 @@
 // With planes, all three are stacks of matrices.
 //
 // Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which of the tilings computes it.
-// The others are those of lib/operands.wgsl and lib/tile_registers.wgsl.
+// The others are those of lib/sizes.wgsl, lib/operands.wgsl and lib/tile_registers.wgsl.
 
+{% include "lib/sizes.wgsl" %}
 {% include "lib/operands.wgsl" %}
 
 fn a_row(i: u32, z: u32) -> vec3<u32> {
-    let first = {% if planes %}(z * {{ a_rows }}u + i){% else %}i{% endif %} * {{ a_len }}u;
+    let first = {% if planes %}(z * {{ a_rows }} + i){% else %}i{% endif %} * {{ a_len }};
 {% if a_none %}
-    return vec3<u32>(select(NONE, first, i < {{ a_rows }}u), 0u, 0u);
+    return vec3<u32>(select(NONE, first, i < {{ a_rows }}), 0u, 0u);
 {% else %}
     return vec3<u32>(first, 0u, 0u);
 {% endif %}
@@ -27,7 +28,7 @@ fn m_tap(m: u32) -> vec4<u32> {
 }
 
 fn y_row(m: u32, z: u32) -> u32 {
-    return select(NONE, {% if splits > 1 or planes %}z * {{ slice }}u + {% endif %}m * {{ n }}u, m < {{ m }}u);
+    return select(NONE, {% if splits > 1 or planes %}z * {{ slice }} + {% endif %}m * {{ n }}, m < {{ m }});
 }
 
 {% include tile %}

@@ -2,6 +2,10 @@
 // The first stage reads x; later ones read partial results: three planes [rows, inner] of mean, sum
 // of squared deviations, and count. The last stage writes y [2, inner]: mean and variance; others
 // write three planes [kept, inner]. Lane (k, i) takes rows k, k + kept, ...
+//
+// Variables: lanes: kept * inner. steps: rows of a lane. all: rows * inner. first, last: which stage.
+// sizes: see lib/sizes.wgsl.
+{% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -14,7 +18,7 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let lane = flat_group(wid, nwg) * 64u + lid;
-    if (lane < {{ lanes }}u) {
+    if (lane < {{ lanes }}) {
         var count = 0.0;
         var total = 0.0;
 {%- if first %}
@@ -22,9 +26,9 @@ fn main(
         // the difference of sums below cancels little.
         let centre = x[lane];
         var squares = 0.0;
-        for (var j = 0u; j < {{ steps }}u; j++) {
-            let at = j * {{ lanes }}u + lane;
-            if (at < {{ rows * inner }}u) {
+        for (var j = 0u; j < {{ steps }}; j++) {
+            let at = j * {{ lanes }} + lane;
+            if (at < {{ all }}) {
                 let d = x[at] - centre;
                 total += d;
                 squares += d * d;
@@ -35,30 +39,30 @@ fn main(
         let mean = centre + shift;
         let m2 = max(squares - total * shift, 0.0);
 {%- else %}
-        for (var j = 0u; j < {{ steps }}u; j++) {
-            let at = j * {{ lanes }}u + lane;
-            if (at < {{ rows * inner }}u) {
-                let n = x[{{ 2 * rows * inner }}u + at];
+        for (var j = 0u; j < {{ steps }}; j++) {
+            let at = j * {{ lanes }} + lane;
+            if (at < {{ all }}) {
+                let n = x[2u * {{ all }} + at];
                 total += n * x[at];
                 count += n;
             }
         }
         let mean = total / count;
         var m2 = 0.0;
-        for (var j = 0u; j < {{ steps }}u; j++) {
-            let at = j * {{ lanes }}u + lane;
-            if (at < {{ rows * inner }}u) {
+        for (var j = 0u; j < {{ steps }}; j++) {
+            let at = j * {{ lanes }} + lane;
+            if (at < {{ all }}) {
                 let d = x[at] - mean;
-                m2 += x[{{ rows * inner }}u + at] + x[{{ 2 * rows * inner }}u + at] * d * d;
+                m2 += x[{{ all }} + at] + x[2u * {{ all }} + at] * d * d;
             }
         }
 {%- endif %}
         y[lane] = mean;
 {%- if last %}
-        y[{{ lanes }}u + lane] = m2 / count;
+        y[{{ lanes }} + lane] = m2 / count;
 {%- else %}
-        y[{{ lanes }}u + lane] = m2;
-        y[{{ 2 * lanes }}u + lane] = count;
+        y[{{ lanes }} + lane] = m2;
+        y[2u * {{ lanes }} + lane] = count;
 {%- endif %}
     }
 }

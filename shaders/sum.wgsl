@@ -1,6 +1,10 @@
 // One stage of y[o, i] = sum over r of x[o, r, i].
 // x is [outer, rows, inner], y is [outer, kept, inner]; lane (o, k, i) adds rows k, k + kept, ...
 // Neighbouring lanes read neighbouring numbers whatever `inner` is.
+//
+// Variables: lanes: numbers of y. width: kept * inner. all: rows * inner. last: where the last step
+// starts. rest: how many numbers it has. sizes: see lib/sizes.wgsl.
+{% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -13,17 +17,17 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let lane = flat_group(wid, nwg) * 64u + lid;
-    if (lane < {{ lanes }}u) {
-        let outer = lane / {{ width }}u;
-        let column = lane % {{ width }}u;
-        let base = outer * {{ rows * inner }}u + column;
+    if (lane < {{ lanes }}) {
+        let outer = lane / {{ width }};
+        let column = lane % {{ width }};
+        let base = outer * {{ all }} + column;
         var sum = 0.0;
-        for (var j = 0u; j < {{ steps - 1 }}u; j++) {
-            sum += x[base + j * {{ width }}u];
+        for (var j = 0u; j < {{ last }}; j += {{ width }}) {
+            sum += x[base + j];
         }
         // The last step may lie beyond the last row.
-        if (column < {{ rows * inner - (steps - 1) * width }}u) {
-            sum += x[base + {{ (steps - 1) * width }}u];
+        if (column < {{ rest }}) {
+            sum += x[base + {{ last }}];
         }
         y[lane] = sum;
     }

@@ -181,12 +181,7 @@ impl Extractor {
             let what = "holds one picture, and batch norm needs two to have statistics";
             return Err(Error::file(source.origin(), what));
         }
-        let mut tape = Tape::new();
-        let x = feed(&mut tape, &self.networks, batch)?;
-        let y = self.discriminator.forward(&mut tape, DISCRIMINATOR, x, Mode::Train)?;
-        // Something must be asked for; the statistics are assigned on the way.
-        tape.fetch("logits", y);
-        let mut program = Program::compile(&tape, state, &Options::default())?;
+        let mut program = self.settling(state, batch)?;
         let mut kept = 1.0_f64;
         let mut waiting = Vec::new();
         let picture = prepare.len();
@@ -201,8 +196,16 @@ impl Extractor {
             Ok(())
         })?;
         if kept == 1.0 {
-            let what = format!("has fewer than {batch} readable pictures");
-            return Err(Error::file(source.origin(), what));
+            // A small set of which some cannot be read: what there is, is one batch.
+            let readable = waiting.len() / picture;
+            if readable < 2 {
+                let what = "has one readable picture or none, and batch norm needs two to have \
+                            statistics";
+                return Err(Error::file(source.origin(), what));
+            }
+            let waiting = self.bytes(readable, waiting)?;
+            self.settling(state, readable)?.call(state, &[("pictures", &waiting)])?;
+            kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
         }
         // What is left of the zeros: the averages lack as much.
         for param in statistics(&self.discriminator) {
@@ -212,6 +215,16 @@ impl Extractor {
             state.set(&param.name, &Tensor::new(param.shape, mean)?)?;
         }
         Ok(())
+    }
+
+    /// The program that adds the statistics of `batch` pictures to the running ones.
+    fn settling(&self, state: &State, batch: usize) -> Result<Program> {
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, &self.networks, batch)?;
+        let y = self.discriminator.forward(&mut tape, DISCRIMINATOR, x, Mode::Train)?;
+        // Something must be asked for; the statistics are assigned on the way.
+        tape.fetch("logits", y);
+        Program::compile(&tape, state, &Options::default())
     }
 
     /// Numbers of one picture's features.
@@ -270,14 +283,14 @@ fn fetch_name(i: usize) -> String {
 }
 
 /// The feed `pictures` of bytes, as the networks know them.
-fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
+pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
     let shape = [batch, networks.size.height, networks.size.width, networks.channels];
     let bytes = t.feed("pictures", &shape, DType::U8)?;
     pixels(t, networks, bytes)
 }
 
 /// The same layers, with batch norm by running statistics.
-fn running(network: &Sequential) -> Sequential {
+pub(crate) fn running(network: &Sequential) -> Sequential {
     let mut network = network.clone();
     for layer in &mut network.layers {
         if let Layer::BatchNorm { statistics, .. } = layer {

@@ -47,6 +47,7 @@
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
+//! | [`svm`], [`logistic`] | linear classifiers |
 //! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
@@ -71,6 +72,7 @@ pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod human;
+pub mod logistic;
 pub mod models;
 pub mod nn;
 pub mod objectives;

@@ -5,6 +5,7 @@
 
 pub mod figure;
 pub mod film;
+pub mod outline;
 mod text;
 pub mod timelapse;
 

@@ -56,6 +56,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "lib/operands",
     "lib/philox",
     "lib/picture",
+    "lib/sizes",
     "lib/square",
     "lib/tile_registers",
     "lib/tile_subgroup",
@@ -120,6 +121,14 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[must_use]
 pub fn template(stem: &str) -> Option<&'static str> {
     FILES.iter().find(|file| file.0 == stem).map(|file| file.1)
+}
+
+/// The numbers that come with a dispatch whose template has the variables `context`: the second of
+/// each pair in its list `sizes`, if it has one.
+pub(crate) fn immediates(context: &minijinja::Value) -> Vec<u32> {
+    let pairs = context.get_attr("sizes").and_then(|sizes| sizes.try_iter());
+    let number = |pair: minijinja::Value| u32::try_from(pair.get_item_by_index(1).ok()?).ok();
+    pairs.into_iter().flatten().filter_map(number).collect()
 }
 
 /// The template `shaders/<stem>.wgsl` with its variables filled in.

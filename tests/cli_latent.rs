@@ -26,7 +26,7 @@ fn trained(words: &[&str]) -> (Place, String) {
 }
 
 /// A run's generator alone, as an imported model.
-fn generator_alone(place: &Place, run: &str) {
+pub(crate) fn generator_alone(place: &Place, run: &str) {
     let mut model = ModelFile::load(&latest(Path::new(run))).unwrap();
     model.networks.discriminator = None;
     model.tensors.retain(|name, _| name.starts_with("generator."));
@@ -44,7 +44,7 @@ fn read_npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
 }
 
 /// What `dcgan sample` makes, as a figure shows it: six times as large.
-fn samples(place: &Place, run: &str, words: &[&str]) -> Vec<RgbImage> {
+pub(crate) fn samples(place: &Place, run: &str, words: &[&str]) -> Vec<RgbImage> {
     let _ = fs::remove_dir_all(place.path("samples"));
     place.dcgan(&[&["sample", run], words, CPU]).ok();
     let mut files: Vec<_> =
@@ -53,12 +53,12 @@ fn samples(place: &Place, run: &str, words: &[&str]) -> Vec<RgbImage> {
     files.iter().map(|file| large(&image::open(file).unwrap().into_rgb8(), 6)).collect()
 }
 
-fn large(picture: &RgbImage, factor: u32) -> RgbImage {
+pub(crate) fn large(picture: &RgbImage, factor: u32) -> RgbImage {
     resize(picture, picture.width() * factor, picture.height() * factor, FilterType::Nearest)
 }
 
 /// How often a picture stands on a page, pixel by pixel.
-fn count(page: &Path, picture: &RgbImage) -> usize {
+pub(crate) fn count(page: &Path, picture: &RgbImage) -> usize {
     let page = image::open(page).unwrap().into_rgb8();
     let row = |image: &RgbImage, x: u32, y: u32| {
         let at = 3 * (y * image.width() + x) as usize;

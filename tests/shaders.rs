@@ -23,13 +23,16 @@ fn every_kernel_is_written_for_all_back_ends() {
             rendered.push(("random".to_owned(), render("random", &context).unwrap()));
         }
     }
-    for (software, subgroup) in [(true, None), (true, Some(8)), (false, None)] {
+    for (software, subgroup, immediates) in
+        [(true, None, 0), (true, Some(8), 128), (false, None, 0)]
+    {
         let caps = Caps {
             workgroup_memory: 16_384,
             max_binding: 1 << 27,
             groups_per_dimension: 65_535,
             software,
             subgroup,
+            immediates,
         };
         for sample in samples() {
             let (tape, _, _) = sample.tape().unwrap();

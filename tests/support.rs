@@ -91,9 +91,10 @@ pub(crate) fn sources(feeds: &[(String, Tensor)]) -> BTreeMap<String, Vec<f64>> 
 pub(crate) fn write_everywhere(name: &str, source: &str) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    let info =
+        Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::IMMEDIATES)
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
     for checked in [false, true] {
         let policy =
             if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
@@ -126,6 +127,7 @@ pub(crate) fn write_everywhere(name: &str, source: &str) {
 
         let options = hlsl::Options {
             shader_model: hlsl::ShaderModel::V6_0,
+            immediates_target: Some(hlsl::BindTarget::default()),
             fake_missing_bindings: true,
             special_constants_binding: Some(hlsl::BindTarget::default()),
             restrict_indexing: checked,

@@ -5,6 +5,8 @@
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_features` | features of pictures |
+//! | `cli_filters` | what D's filters look for, from the command line |
+//! | `cli_forget` | dropped maps, from the boxes to the figure, and the page for boxes |
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
 //! | `cli_sample` | pictures from runs and checkpoints |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
@@ -31,6 +33,8 @@ mod cli;
 mod cli_dedup;
 mod cli_errors;
 mod cli_features;
+mod cli_filters;
+mod cli_forget;
 mod cli_latent;
 mod cli_sample;
 mod cli_tools;

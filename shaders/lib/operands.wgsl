@@ -16,7 +16,7 @@ const NONE: u32 = 0xffffffffu;
 
 fn a_load(row: u32, j: u32) -> vec4<f32> {
 {% if a_none or a_over %}
-    let inside = {% if a_none %}(row != NONE){% else %}true{% endif %}{% if a_over %} & (j < {{ a_len }}u){% endif %};
+    let inside = {% if a_none %}(row != NONE){% else %}true{% endif %}{% if a_over %} & (j < {{ a_len }}){% endif %};
     return select(vec4<f32>(0.0), a[select(0u, (row + j) >> 2u, inside)], inside);
 {% else %}
     return a[(row + j) >> 2u];
@@ -26,7 +26,7 @@ fn a_load(row: u32, j: u32) -> vec4<f32> {
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 
 fn a_one(row: u32, j: u32) -> f32 {
-    let inside = (row != NONE) & (j < {{ a_len }}u);
+    let inside = (row != NONE) & (j < {{ a_len }});
     return select(0.0, a[select(0u, row + j, inside)], inside);
 }
 
@@ -40,7 +40,7 @@ fn a_load(row: u32, j: u32) -> vec4<f32> {
 
 fn b_load(row: u32, j: u32) -> vec4<f32> {
 {% if b_past or b_over %}
-    let inside = {% if b_past %}(row != NONE){% else %}true{% endif %}{% if b_over %} & (j < {{ b_len }}u){% endif %};
+    let inside = {% if b_past %}(row != NONE){% else %}true{% endif %}{% if b_over %} & (j < {{ b_len }}){% endif %};
     return select(vec4<f32>(0.0), b[select(0u, (row + j) >> 2u, inside)], inside);
 {% else %}
     return b[(row + j) >> 2u];
@@ -50,7 +50,7 @@ fn b_load(row: u32, j: u32) -> vec4<f32> {
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 
 fn b_one(row: u32, j: u32) -> f32 {
-    let inside = (row != NONE) & (j < {{ b_len }}u);
+    let inside = (row != NONE) & (j < {{ b_len }});
     return select(0.0, b[select(0u, row + j, inside)], inside);
 }
 
@@ -62,9 +62,9 @@ fn b_load(row: u32, j: u32) -> vec4<f32> {
 // Row `i` of those that the tap starting at row `first` uses.
 fn b_row(i: u32, first: u32) -> u32 {
 {% if b_past %}
-    return select(NONE, (first + i) * {{ b_len }}u, i < {{ b_rows }}u);
+    return select(NONE, (first + i) * {{ b_len }}, i < {{ b_rows }});
 {% else %}
-    return (first + i) * {{ b_len }}u;
+    return (first + i) * {{ b_len }};
 {% endif %}
 }
 
@@ -73,7 +73,7 @@ fn b_row(i: u32, first: u32) -> u32 {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 fn y_store(row: u32, j: u32, v: vec4<f32>) {
-    if ((row != NONE) & (j < {{ n }}u)) {
+    if ((row != NONE) & (j < {{ n }})) {
         y[(row + j) >> 2u] = v;
     }
 }
@@ -82,10 +82,10 @@ fn y_store(row: u32, j: u32, v: vec4<f32>) {
 
 fn y_store(row: u32, j: u32, v: vec4<f32>) {
     if (row != NONE) {
-        if (j < {{ n }}u) { y[row + j] = v.x; }
-        if (j + 1u < {{ n }}u) { y[row + j + 1u] = v.y; }
-        if (j + 2u < {{ n }}u) { y[row + j + 2u] = v.z; }
-        if (j + 3u < {{ n }}u) { y[row + j + 3u] = v.w; }
+        if (j < {{ n }}) { y[row + j] = v.x; }
+        if (j + 1u < {{ n }}) { y[row + j + 1u] = v.y; }
+        if (j + 2u < {{ n }}) { y[row + j + 2u] = v.z; }
+        if (j + 3u < {{ n }}) { y[row + j + 3u] = v.w; }
     }
 }
 {% endif %}

@@ -13,12 +13,12 @@ fn a_row(cell: u32, z: u32) -> vec3<u32> {
     let image = line / {{ grid_h }}u;
     let py = gy * {{ step_y }}u;
     let px = gx * {{ step_x }}u;
-    let first = ((image * {{ high }}u + py) * {{ wide }}u + px) * {{ a_len }}u;
+    let first = ((image * {{ high }}u + py) * {{ wide }}u + px) * {{ a_len }};
     return vec3<u32>(first, select(0x40000000u, py, cell < {{ cells }}u), px);
 }
 
 // The first element of the pixel at displacement `tap.xy` from a cell, or NONE.
 fn a_tap(cell: vec3<u32>, tap: vec3<u32>) -> u32 {
     let inside = (cell.y + tap.x < {{ high }}u) & (cell.z + tap.y < {{ wide }}u);
-    return select(NONE, cell.x + (tap.x * {{ wide }}u + tap.y) * {{ a_len }}u, inside);
+    return select(NONE, cell.x + (tap.x * {{ wide }}u + tap.y) * {{ a_len }}, inside);
 }

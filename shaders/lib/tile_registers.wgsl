@@ -12,13 +12,13 @@
 
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = group.x + group.y * {{ groups_x }}u;
-    if (tile >= {{ tiles_m * tiles_n }}u) {
+    let tile = group.x + group.y * {{ groups_x }};
+    if (tile >= {{ tiles }}) {
         return;
     }
     let z = group.z;
-    let m0 = tile % {{ tiles_m }}u * {{ tile_m }}u{% if row_step > 4 %} + lane * 4u{% endif %};
-    let n0 = tile / {{ tiles_m }}u * {{ tile_n }}u{% if col_step > 4 %} + lane * 4u{% endif %};
+    let m0 = tile % {{ tiles_m }} * {{ tile_m }}u{% if row_step > 4 %} + lane * 4u{% endif %};
+    let n0 = tile / {{ tiles_m }} * {{ tile_n }}u{% if col_step > 4 %} + lane * 4u{% endif %};
 
 {% for r in range(rows) %}{% for c in range(cols) %}
     var y{{ r }}_{{ c }} = vec4<f32>(0.0);
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for r in range(rows) %}
@@ -53,10 +53,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endif %}
 
 {% if splits > 1 %}
-    let k_end = min((z + 1u) * {{ chunk }}u, {{ k }}u);
-    for (var k = z * {{ chunk }}u; k < k_end; k += 4u) {
+    let k_end = min((z + 1u) * {{ chunk }}, {{ k }});
+    for (var k = z * {{ chunk }}; k < k_end; k += 4u) {
 {% else %}
-    for (var k = 0u; k < {{ k }}u; k += 4u) {
+    for (var k = 0u; k < {{ k }}; k += 4u) {
 {% endif %}
 {% if b_along == "k" %}
 {% for j in range(4 * cols) %}

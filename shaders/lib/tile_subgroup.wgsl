@@ -10,13 +10,13 @@
 {% set blocks = rows // lanes if a_along == "k" else rows // lanes // 4 %}
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let tile = group.x + group.y * {{ groups_x }}u;
-    if (tile >= {{ tiles_m * tiles_n }}u) {
+    let tile = group.x + group.y * {{ groups_x }};
+    if (tile >= {{ tiles }}) {
         return;
     }
     let z = group.z;
-    let m0 = tile % {{ tiles_m }}u * {{ tile_m }}u;
-    let n0 = tile / {{ tiles_m }}u * {{ tile_n }}u + lane * 4u;
+    let m0 = tile % {{ tiles_m }} * {{ tile_m }}u;
+    let n0 = tile / {{ tiles_m }} * {{ tile_n }}u + lane * 4u;
 
 {% for r in range(rows) %}{% for c in range(cols) %}
     var y{{ r }}_{{ c }} = vec4<f32>(0.0);
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for q in range(blocks) %}
@@ -52,10 +52,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 {% endif %}
 
 {% if splits > 1 %}
-    let k_end = min((z + 1u) * {{ chunk }}u, {{ k }}u);
-    for (var k = z * {{ chunk }}u; k < k_end; k += 4u) {
+    let k_end = min((z + 1u) * {{ chunk }}, {{ k }});
+    for (var k = z * {{ chunk }}; k < k_end; k += 4u) {
 {% else %}
-    for (var k = 0u; k < {{ k }}u; k += 4u) {
+    for (var k = 0u; k < {{ k }}; k += 4u) {
 {% endif %}
 {% if b_along == "k" %}
 {% for j in range(4 * cols) %}

@@ -15,11 +15,11 @@ var<workgroup> b_tile: array<vec4<f32>, {{ depth * pitch }}>;
 
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = group.x + group.y * {{ groups_x }}u;
+    let tile = group.x + group.y * {{ groups_x }};
     let z = group.z;
     // A workgroup past the last tile has rows past the last, and so computes and stores nothing.
-    let m0 = tile / {{ tiles_n }}u * {{ tile_m }}u;
-    let n0 = tile % {{ tiles_n }}u * {{ tile_m }}u;
+    let m0 = tile / {{ tiles_n }} * {{ tile_m }}u;
+    let n0 = tile % {{ tiles_n }} * {{ tile_m }}u;
 
     // The block that this invocation brings: neighbours read neighbouring vectors.
 {% if a_along == "k" %}
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tap_x = 0u; tap_x < tap_cols(z); tap_x += 1u) {
     let tap = tap_at(tap_y, tap_x, z);
 {% else %}
-    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}u{% else %}0u{% endif %});
+    let tap = vec3<u32>(0u, 0u, {% if planes %}z * {{ b_rows }}{% else %}0u{% endif %});
 {% endif %}
 {% if a_along == "k" and not flat %}
 {% for i in range(4) %}
@@ -68,8 +68,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {%- endfor %}
 {% endif %}
 
-    for (var step = 0u; step < {{ chunk }}u; step += {{ depth }}u) {
-        let k = {% if splits > 1 %}z * {{ chunk }}u + {% endif %}step;
+    for (var step = 0u; step < {{ chunk }}; step += {{ depth }}u) {
+        let k = {% if splits > 1 %}z * {{ chunk }} + {% endif %}step;
 {% if a_along == "k" %}
 {% for i in range(4) %}
         let a{{ i }} = {% if flat %}a_flat(at{{ i }}, k + a_k){% else %}a_load(a_row{{ i }}, k + a_k){% endif %};

@@ -80,26 +80,36 @@ impl ModelFlags {
 
     /// Its generator, ready to run.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
-        if model.generator()?.needs_batch() {
-            eprintln!(
-                "note: the batch norm of this generator uses the statistics of each {BATCH} \
-                 pictures: a picture also depends on the others beside it"
-            );
-        }
+        warn_of_batches(model)?;
         Generator::new(model, &self.device.open(false)?, self.raw)
     }
 
     /// What a figure says of the model: its name and how far it was trained.
     pub(super) fn describe(&self, model: &ModelFile) -> String {
-        let name = |path: &Path| {
-            path.file_name()
-                .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
-        };
-        let named = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        match model.step {
-            0 => name(&named),
-            step => format!("{}, step {step}", name(&named)),
-        }
+        describe(&self.path, model)
+    }
+}
+
+/// Says so where a generator's pictures depend on one another.
+pub(super) fn warn_of_batches(model: &ModelFile) -> Result<()> {
+    if model.generator()?.needs_batch() {
+        eprintln!(
+            "note: the batch norm of this generator uses the statistics of each {BATCH} pictures: \
+             a picture also depends on the others beside it"
+        );
+    }
+    Ok(())
+}
+
+/// What a figure says of a model that was given as `path`: its name and how far it was trained.
+pub(super) fn describe(path: &Path, model: &ModelFile) -> String {
+    let name = |path: &Path| {
+        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
+    };
+    let named = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match model.step {
+        0 => name(&named),
+        step => format!("{}, step {step}", name(&named)),
     }
 }
 

@@ -17,7 +17,9 @@ mod dedup;
 mod devices;
 mod export;
 mod features;
+mod filters;
 mod flags;
+mod forget;
 mod import;
 mod invert;
 mod latents;
@@ -56,6 +58,8 @@ enum Command {
     Invert(invert::Invert),
     Neighbours(neighbours::Neighbours),
     Features(features::Features),
+    Filters(filters::Filters),
+    Forget(forget::Forget),
     Classify(classify::Classify),
     /// Take over networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
@@ -86,6 +90,8 @@ impl Cli {
             Command::Invert(command) => command.run(),
             Command::Neighbours(command) => command.run(),
             Command::Features(command) => command.run(),
+            Command::Filters(command) => command.run(),
+            Command::Forget(command) => command.run(),
             Command::Classify(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),

@@ -30,6 +30,8 @@ enum Part {
 pub(super) struct Point {
     /// `seed 3`, `faces.npy:2`.
     pub(super) name: String,
+    /// The same as it can be typed: `3`, `latents/faces.npy:2`.
+    pub(super) key: String,
     pub(super) z: Vec<f32>,
 }
 
@@ -86,6 +88,7 @@ impl Points {
                     let file = path.file_name().unwrap_or_default().to_string_lossy();
                     points.extend(rows.map(|row| Point {
                         name: format!("{file}:{row}"),
+                        key: format!("{}:{row}", path.display()),
                         z: latents.f32s()[row * nz..(row + 1) * nz].to_vec(),
                     }));
                 }
@@ -96,7 +99,8 @@ impl Points {
 }
 
 fn seeded(seed: u64, nz: usize, law: LatentLaw) -> Point {
-    Point { name: format!("seed {seed}"), z: seeded_latents(&[seed], nz, law).f32s().to_vec() }
+    let z = seeded_latents(&[seed], nz, law).f32s().to_vec();
+    Point { name: format!("seed {seed}"), key: seed.to_string(), z }
 }
 
 /// The latents of points, one after another.
@@ -151,7 +155,9 @@ mod tests {
         assert_eq!(names("9,2-3"), ["seed 9", "seed 2", "seed 3"]);
         assert_eq!(names(&format!("{file}, 7")), ["two.npy:0", "two.npy:1", "seed 7"]);
         let one = load(&format!("{file}:1")).unwrap();
-        assert_eq!(one, [Point { name: "two.npy:1".into(), z: vec![4.0, 5.0, 6.0] }]);
+        let key = format!("{file}:1");
+        assert_eq!(one, [Point { name: "two.npy:1".into(), key, z: vec![4.0, 5.0, 6.0] }]);
+        assert_eq!(load("9").unwrap()[0].key, "9");
         let seeded = seeded_latents(&[9], 3, LatentLaw::Uniform);
         assert_eq!(rows(&load("9").unwrap()), seeded.f32s());
 

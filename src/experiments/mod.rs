@@ -4,6 +4,8 @@
 pub mod arithmetic;
 pub mod classify;
 pub mod dedup;
+pub mod filters;
+pub mod forget;
 pub mod invert;
 pub mod neighbours;
 pub mod walk;

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use minijinja::context;
+
 use crate::error::Result;
 use crate::tensor::DType;
 
@@ -129,6 +131,49 @@ pub struct Caps {
     pub software: bool,
     /// The size of every subgroup, where kernels may use subgroup operations.
     pub subgroup: Option<u32>,
+    /// Bytes that may come with a dispatch (immediates): the sizes of tensors that one kernel shall
+    /// serve. 0 where every size has a kernel of its own: the usual, but a processor that plays GPU
+    /// would take longer to compile them than it gains.
+    pub immediates: u32,
+}
+
+/// The sizes in a kernel's WGSL: literals, or members of a structure that comes with each dispatch
+/// (`shaders/lib/sizes.wgsl`), for which one kernel serves tensors of all sizes.
+#[derive(Debug)]
+pub struct Sizes {
+    /// How many numbers may still come with the dispatch.
+    room: usize,
+    /// Those that do.
+    pairs: Vec<(String, u32)>,
+}
+
+impl Sizes {
+    /// Sizes that come with the dispatch where the device can.
+    #[must_use]
+    pub fn new(caps: &Caps) -> Self {
+        Self { room: caps.immediates as usize / size_of::<u32>(), pairs: Vec::new() }
+    }
+
+    /// Sizes that are all literals.
+    #[must_use]
+    pub fn literal() -> Self {
+        Self { room: 0, pairs: Vec::new() }
+    }
+
+    /// The WGSL of a number, which is called `name` where it comes with the dispatch.
+    pub fn number(&mut self, name: &str, value: usize) -> String {
+        if self.pairs.len() >= self.room {
+            return format!("{value}u");
+        }
+        self.pairs.push((name.to_owned(), value as u32));
+        format!("sizes.{name}")
+    }
+
+    /// A template's variables with these among them, as `sizes`.
+    #[must_use]
+    pub fn with(self, context: minijinja::Value) -> minijinja::Value {
+        context! { sizes => self.pairs, ..context }
+    }
 }
 
 /// Splits `count` workgroups over x and y (and pads the last row), because one dimension holds

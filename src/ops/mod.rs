@@ -29,7 +29,8 @@ mod wide;
 
 pub use gemm::measure_matmul_peak;
 pub use kernel::{
-    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Slice, Variant, fold_groups, padded_bytes,
+    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Slice, Variant, fold_groups,
+    padded_bytes,
 };
 
 /// Where an op stands on a tape: its inputs and output, with their shapes.

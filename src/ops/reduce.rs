@@ -17,7 +17,7 @@ use crate::tensor::DType;
 
 use super::kernel::{fold_groups, padded_bytes};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
 
 /// How many numbers one lane of a GPU stage adds.
 const FAN: usize = 64;
@@ -52,12 +52,19 @@ fn sum_stages(
             Arg::Scratch(lowered.scratch.len() - 1)
         };
         let lanes = outer * kept * inner;
+        let (width, all) = (kept * inner, rows * inner);
+        let last_step = (rows.div_ceil(kept) - 1) * width;
+        let mut sizes = Sizes::new(caps);
+        let context = context! {
+            lanes => sizes.number("lanes", lanes),
+            width => sizes.number("width", width),
+            all => sizes.number("all", all),
+            last => sizes.number("last", last_step),
+            rest => sizes.number("rest", all - last_step),
+        };
         lowered.dispatches.push(Dispatch {
             kernel: "sum",
-            context: context! {
-                lanes => lanes, width => kept * inner, rows => rows, inner => inner, kept => kept,
-                steps => rows.div_ceil(kept),
-            },
+            context: sizes.with(context),
             bind: vec![("x", from), ("y", to)],
             groups: fold_groups(lanes.div_ceil(64), caps),
             flops: (outer * rows * inner) as u64,
@@ -291,12 +298,17 @@ impl Op for Moments {
                 lowered.scratch.push(padded_bytes(3 * kept * c, DType::F32));
                 Arg::Scratch(lowered.scratch.len() - 1)
             };
+            let mut sizes = Sizes::new(caps);
+            let context = context! {
+                first => first,
+                last => last,
+                lanes => sizes.number("lanes", kept * c),
+                steps => sizes.number("steps", rows.div_ceil(kept)),
+                all => sizes.number("all", rows * c),
+            };
             lowered.dispatches.push(Dispatch {
                 kernel: "moments",
-                context: context! {
-                    first => first, last => last, rows => rows, kept => kept, inner => c,
-                    lanes => kept * c, steps => rows.div_ceil(kept),
-                },
+                context: sizes.with(context),
                 bind: vec![("x", from), ("y", to)],
                 groups: fold_groups((kept * c).div_ceil(64), caps),
                 flops: 4 * (rows * c) as u64,
@@ -396,12 +408,16 @@ impl Op for CenteredSums {
             lowered.scratch.push(padded_bytes(2 * kept * c, DType::F32));
             Arg::Scratch(0)
         };
+        let mut sizes = Sizes::new(caps);
+        let context = context! {
+            inner => sizes.number("inner", c),
+            lanes => sizes.number("lanes", kept * c),
+            steps => sizes.number("steps", rows.div_ceil(kept)),
+            all => sizes.number("all", rows * c),
+        };
         lowered.dispatches.push(Dispatch {
             kernel: "centered_sums",
-            context: context! {
-                rows => rows, kept => kept, inner => c, lanes => kept * c,
-                steps => rows.div_ceil(kept),
-            },
+            context: sizes.with(context),
             bind: vec![
                 ("g", Arg::Input(0)),
                 ("x", Arg::Input(1)),

@@ -10,7 +10,7 @@ use minijinja::{Value, context};
 use crate::tensor::DType;
 
 use super::kernel::padded_bytes;
-use super::{Arg, Caps, Dispatch, Lowered, Variant, fold_groups};
+use super::{Arg, Caps, Dispatch, Lowered, Sizes, Variant, fold_groups};
 
 mod tiling;
 
@@ -157,22 +157,23 @@ impl Product {
             _ => (false, 0),
         };
         let slice = (m * n).next_multiple_of(4);
+        let mut sizes = if matrix { Sizes::new(caps) } else { Sizes::literal() };
         let context = context! {
             tile => tiling.kind.template(),
-            m,
-            n,
-            k,
+            m => sizes.number("m", m),
+            n => sizes.number("n", n),
+            k => sizes.number("k", k),
             a_along,
-            a_len => self.a_len,
-            a_rows,
+            a_len => sizes.number("a_len", self.a_len),
+            a_rows => sizes.number("a_rows", a_rows),
             a_vec => self.a_len.is_multiple_of(4),
             a_none => a_none || !matrix,
             a_over => a_over && !flat && !pixels,
             a_run,
             run,
             b_along,
-            b_len,
-            b_rows,
+            b_len => sizes.number("b_len", b_len),
+            b_rows => sizes.number("b_rows", b_rows),
             b_vec => b_len.is_multiple_of(4),
             b_past,
             b_over,
@@ -190,12 +191,13 @@ impl Product {
             pitch => tiling.pitch(),
             tile_m => tiling.size[0],
             tile_n => tiling.size[1],
-            tiles_m,
-            tiles_n,
-            groups_x => x,
-            chunk,
-            splits,
-            slice,
+            tiles_m => sizes.number("tiles_m", tiles_m),
+            tiles_n => sizes.number("tiles_n", tiles_n),
+            tiles => sizes.number("tiles", tiles),
+            groups_x => sizes.number("groups_x", x as usize),
+            chunk => sizes.number("chunk", chunk),
+            slice => sizes.number("slice", slice),
+            splits => splits.min(2),
             ..self.own.clone()
         };
         let [a, b, y] = self.bind;
@@ -203,7 +205,7 @@ impl Product {
         let mut lowered = Lowered::default();
         lowered.dispatches.push(Dispatch {
             kernel: self.kernel,
-            context,
+            context: sizes.with(context),
             bind: vec![("a", a), ("b", b), ("y", y)],
             groups,
             flops: self.flops,
@@ -282,11 +284,12 @@ pub(super) mod tests {
             groups_per_dimension: 65535,
             software: false,
             subgroup: None,
+            immediates: 0,
         };
         [
             gpu.clone(),
             Caps { software: true, ..gpu.clone() },
-            Caps { software: true, subgroup: Some(8), ..gpu.clone() },
+            Caps { software: true, subgroup: Some(8), immediates: 128, ..gpu.clone() },
             Caps { software: true, subgroup: Some(4), ..gpu.clone() },
             Caps { groups_per_dimension: 40, ..gpu.clone() },
             Caps { workgroup_memory: 0, ..gpu },
@@ -313,7 +316,7 @@ pub(super) mod tests {
             let source = template.render(d.context.clone()).unwrap();
             let module = naga::front::wgsl::parse_str(&source)
                 .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
-            let mut capabilities = Capabilities::empty();
+            let mut capabilities = Capabilities::IMMEDIATES;
             capabilities.set(Capabilities::SUBGROUP, caps.subgroup.is_some());
             let info = Validator::new(ValidationFlags::all(), capabilities)
                 .validate(&module)
@@ -326,8 +329,12 @@ pub(super) mod tests {
                 msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
             msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap();
             let shader_model = hlsl::ShaderModel::V6_0;
-            let options =
-                hlsl::Options { fake_missing_bindings: true, shader_model, ..Default::default() };
+            let options = hlsl::Options {
+                fake_missing_bindings: true,
+                immediates_target: Some(hlsl::BindTarget::default()),
+                shader_model,
+                ..Default::default()
+            };
             let pipeline = hlsl::PipelineOptions::default();
             hlsl::Writer::new(&mut String::new(), &options, &pipeline)
                 .write(&module, &info, None)
@@ -352,9 +359,19 @@ pub(super) mod tests {
         }
     }
 
-    /// A variable of the first dispatch.
+    /// A variable of the first dispatch: a number, a literal, or one of its sizes.
     fn variable(lowered: &Lowered, name: &str) -> usize {
-        lowered.dispatches[0].context.get_attr(name).unwrap().as_usize().unwrap()
+        let context = &lowered.dispatches[0].context;
+        let value = context.get_attr(name).unwrap();
+        let Some(text) = value.as_str() else { return value.as_usize().unwrap() };
+        if let Ok(number) = text.trim_end_matches('u').parse() {
+            return number;
+        }
+        let mut sizes = context.get_attr("sizes").unwrap().try_iter().unwrap();
+        let of = |pair: &Value, i| pair.get_item_by_index(i).unwrap();
+        let pair = sizes.find(|pair| of(pair, 0).as_str() == Some(name)).unwrap();
+        assert_eq!(text, format!("sizes.{name}"));
+        of(&pair, 1).as_usize().unwrap()
     }
 
     #[test]
@@ -364,13 +381,12 @@ pub(super) mod tests {
         {
             for caps in devices() {
                 let lowered = Variant::first(matmul([m, n, k], true, false).variants(&caps));
-                let (chunk, splits) = (variable(&lowered, "chunk"), variable(&lowered, "splits"));
+                let chunk = variable(&lowered, "chunk");
+                let splits = lowered.dispatches[0].groups[2] as usize;
                 assert!(
                     (splits - 1) * chunk < k && k <= splits * chunk,
                     "{k}: {splits} of {chunk}"
                 );
-                let z = lowered.dispatches[0].groups[2] as usize;
-                assert_eq!(z, splits);
                 assert_eq!(lowered.dispatches.len(), if splits > 1 { 2 } else { 1 });
                 let bytes: u64 = lowered.scratch.iter().sum();
                 assert!(bytes <= PARTIAL_BYTES as u64);

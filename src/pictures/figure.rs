@@ -31,7 +31,7 @@ const INK: Rgb<u8> = Rgb([20, 22, 26]);
 const PALE: Rgb<u8> = Rgb([86, 92, 100]);
 const RULE: Rgb<u8> = Rgb([210, 214, 219]);
 /// The frame of a cell that stands out.
-const FRAME: Rgb<u8> = Rgb([219, 110, 20]);
+pub(super) const FRAME: Rgb<u8> = Rgb([219, 110, 20]);
 
 /// Heights of letters in pixels.
 const TITLE: u32 = 24;

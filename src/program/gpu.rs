@@ -6,7 +6,7 @@ use minijinja::context;
 
 use crate::device::{Readback, Script, ScriptStep};
 use crate::error::Result;
-use crate::ops::{Arg, Caps, Class, fold_groups, padded_bytes};
+use crate::ops::{Arg, Caps, Class, Sizes, fold_groups, padded_bytes};
 use crate::shaders;
 use crate::tensor::DType;
 
@@ -151,6 +151,7 @@ fn load_expr(
     b: usize,
     binding: &Binding,
     len: usize,
+    sizes: &mut Sizes,
     functions: &mut Vec<String>,
 ) -> String {
     let offset = load.place.offset;
@@ -169,7 +170,7 @@ fn load_expr(
     match &load.access {
         Access::Full if by_vectors(load) => match offset {
             0 => format!("b{b}[i]"),
-            _ => format!("b{b}[i + {}u]", offset / 4),
+            _ => format!("b{b}[i + {}]", sizes.number(&format!("offset{l}"), offset / 4)),
         },
         Access::Full => four(&|k| format!("{offset}u + {}", place(k))),
         Access::Scalar => {
@@ -200,6 +201,9 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
     let at = |buffer: usize| {
         bindings.iter().position(|b| b.buffer == buffer).expect("every buffer was given a binding")
     };
+    let len4 = fused.len.div_ceil(4);
+    let mut sizes = Sizes::new(caps);
+    let length = sizes.number("length", len4);
     let mut functions = Vec::new();
     let loads: Vec<String> = fused
         .loads
@@ -207,7 +211,7 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
         .enumerate()
         .map(|(l, load)| {
             let b = at(load.place.buffer);
-            load_expr(l, load, b, &bindings[b], fused.len, &mut functions)
+            load_expr(l, load, b, &bindings[b], fused.len, &mut sizes, &mut functions)
         })
         .collect();
     let mut calls = Vec::new();
@@ -238,17 +242,16 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
         .iter()
         .map(|&(call, buffer)| context! { binding => at(buffer), call => call })
         .collect();
-    let len4 = fused.len.div_ceil(4);
     let declared: Vec<_> = bindings
         .iter()
         .map(|b| context! { type => b.wgsl, access => if b.written { "read_write" } else { "read" } })
         .collect();
     Ok(ScriptStep::Dispatch {
         kernel: "elementwise",
-        context: context! {
-            len4 => len4, bindings => declared, loads => loads, calls => calls, stores => stores,
+        context: sizes.with(context! {
+            length => length, bindings => declared, loads => loads, calls => calls, stores => stores,
             functions => functions,
-        },
+        }),
         bind: bindings.iter().enumerate().map(|(i, b)| (format!("b{i}"), b.buffer)).collect(),
         groups: fold_groups(len4.div_ceil(64), caps),
         flops: (fused.len * fused.calls.len()) as u64,

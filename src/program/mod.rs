@@ -314,6 +314,7 @@ fn caps(gpu: &Gpu) -> Caps {
         groups_per_dimension: limits.groups_per_dimension,
         software: limits.software,
         subgroup: limits.subgroup,
+        immediates: limits.immediates,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Reflection {
     pub workgroup_size: [u32; 3],
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Bytes of immediate data: numbers that come with a dispatch.
+    pub immediate_bytes: u32,
 }
 
 /// Parses, validates and lints a rendered kernel, whose entry point is `main`. `subgroups` says
@@ -50,7 +52,7 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
     let path = format!("{kernel}.wgsl");
     let module = naga::front::wgsl::parse_str(source)
         .map_err(|error| fail(error.emit_to_string_with_path(source, &path)))?;
-    let mut capabilities = Capabilities::empty();
+    let mut capabilities = Capabilities::IMMEDIATES;
     capabilities.set(Capabilities::SUBGROUP, subgroups);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -66,8 +68,16 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
     lint(&module, &entry.function, info.get_entry_point(0)).map_err(fail)?;
 
     let mut bindings = Vec::new();
-    let mut workgroup_bytes = 0;
+    let (mut workgroup_bytes, mut immediate_bytes) = (0, 0);
     for (_, variable) in module.global_variables.iter() {
+        let size = |variable: &naga::GlobalVariable| {
+            module.types[variable.ty].inner.size(GlobalCtx {
+                types: &module.types,
+                constants: &module.constants,
+                overrides: &module.overrides,
+                global_expressions: &module.global_expressions,
+            })
+        };
         let name = variable.name.clone().unwrap_or_default();
         match (variable.space, &variable.binding) {
             (AddressSpace::Storage { access }, Some(place)) if place.group == 0 => {
@@ -75,20 +85,16 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
                 bindings.push(Binding { name, slot: place.binding, writes });
             }
             (AddressSpace::WorkGroup, _) => {
-                let size = module.types[variable.ty].inner.size(GlobalCtx {
-                    types: &module.types,
-                    constants: &module.constants,
-                    overrides: &module.overrides,
-                    global_expressions: &module.global_expressions,
-                });
-                workgroup_bytes += size.next_multiple_of(16);
+                workgroup_bytes += size(variable).next_multiple_of(16);
             }
+            (AddressSpace::Immediate, _) => immediate_bytes += size(variable),
             (AddressSpace::Private, _) => {}
             _ => return Err(fail(format!("`{name}` is no storage buffer of group 0"))),
         }
     }
     bindings.sort_by_key(|binding| binding.slot);
-    Ok(Reflection { bindings, workgroup_size: entry.workgroup_size, workgroup_bytes })
+    let workgroup_size = entry.workgroup_size;
+    Ok(Reflection { bindings, workgroup_size, workgroup_bytes, immediate_bytes })
 }
 
 /// Whether a function keeps the rules for kernels.

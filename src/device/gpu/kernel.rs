@@ -18,6 +18,8 @@ pub(super) struct Kernel {
     pub(super) layout: wgpu::BindGroupLayout,
     /// Its storage buffers, in order of their slots.
     pub(super) bindings: Vec<Binding>,
+    /// Bytes of the numbers that come with a dispatch.
+    pub(super) immediate_bytes: u32,
 }
 
 /// A kernel to compile: its name and variant, and its rendered source.
@@ -32,6 +34,7 @@ pub(super) struct Job {
 impl Gpu {
     /// Compiles kernels on `threads` threads, or finds them compiled.
     pub(super) fn compile(&self, jobs: &[Job], threads: usize) -> Result<Vec<Arc<Kernel>>> {
+        self.compile_ahead(jobs, threads);
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<Arc<Kernel>>>>> =
             jobs.iter().map(|_| Mutex::new(None)).collect();
@@ -67,7 +70,7 @@ impl Gpu {
     }
 
     /// Compiles one kernel, or finds it compiled.
-    fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
         let kernels = || self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kernels().get(&job.source).map(Arc::clone);
         if let Some(kernel) = known {
@@ -110,9 +113,9 @@ impl Gpu {
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&job.name),
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+            immediate_size: found.immediate_bytes,
         });
-        let checks = if inner.checked {
+        let checks = if self.is_checked() {
             wgpu::ShaderRuntimeChecks::checked()
         } else {
             wgpu::ShaderRuntimeChecks::unchecked()
@@ -158,7 +161,8 @@ impl Gpu {
         }
         self.check()?;
         self.created();
-        Ok(Kernel { pipeline, layout, bindings: found.bindings })
+        let Reflection { bindings, immediate_bytes, .. } = found;
+        Ok(Kernel { pipeline, layout, bindings, immediate_bytes })
     }
 
     /// Whether the device can run a kernel of these sizes.

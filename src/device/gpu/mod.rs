@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 mod adapter;
+mod ahead;
 mod buffer;
 mod kernel;
 mod pace;
@@ -86,6 +87,8 @@ pub struct GpuLimits {
     pub max_buffer: u64,
     /// The size of every subgroup, where kernels may use subgroup operations.
     pub subgroup: Option<u32>,
+    /// Bytes of numbers that may come with a dispatch; 0 on hardware, where no kernel needs them.
+    pub immediates: u32,
     /// Whether the adapter is a CPU that plays a GPU.
     pub software: bool,
 }
@@ -98,12 +101,13 @@ pub struct Gpu {
 
 /// What the clones share.
 struct Inner {
+    /// What it was opened from, to be opened once more.
+    origin: (wgpu::Adapter, AdapterInfo, GpuOptions),
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: GpuLimits,
     /// What the driver enforces, which may be more than [`GpuLimits`] recommends.
     hard: wgpu::Limits,
-    checked: bool,
     timestamps: bool,
     status: Arc<Status>,
     timeout: Duration,
@@ -144,17 +148,26 @@ impl Gpu {
         let mut adapters = adapter::adapters(&adapter::instance());
         let infos: Vec<AdapterInfo> = adapters.iter().map(|(_, info)| info.clone()).collect();
         let (adapter, info) = adapters.swap_remove(select(&infos, selection)?);
-        Self::open_adapter(&adapter, info, options)
+        Self::open_adapter(adapter, info, options)
+    }
+
+    /// Opens the same adapter once more, through an instance of its own: the devices of one
+    /// llvmpipe adapter wait for each other where they compile.
+    fn open_again(&self) -> Result<Self> {
+        let (_, info, options) = &self.inner.origin;
+        Self::open(&info.index.to_string(), *options)
     }
 
     fn open_adapter(
-        adapter: &wgpu::Adapter,
+        adapter: wgpu::Adapter,
         info: AdapterInfo,
         options: GpuOptions,
     ) -> Result<Self> {
         let subgroups = options.subgroups && info.subgroup.0 == info.subgroup.1;
         let mut wanted = wgpu::Features::TIMESTAMP_QUERY;
         wanted.set(wgpu::Features::SUBGROUP, subgroups);
+        // Every native driver has 128 bytes of immediates, if any.
+        wanted.set(wgpu::Features::IMMEDIATES, info.kind == AdapterKind::Software);
         let features = adapter.features() & wanted;
         let has = adapter.limits();
         // Small GPUs lack some of WebGPU's limits for textures, which do not matter here.
@@ -168,6 +181,11 @@ impl Gpu {
             max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
             max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
             max_non_sampler_bindings: BINDINGS.min(has.max_non_sampler_bindings),
+            max_immediate_size: if features.contains(wgpu::Features::IMMEDIATES) {
+                has.max_immediate_size
+            } else {
+                0
+            },
             ..wgpu::Limits::defaults().or_worse_values_from(&has)
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
@@ -203,9 +221,9 @@ impl Gpu {
         // Metal needs one buffer for the lengths of the others.
         let spare = u32::from(info.backend == "metal");
         let limits = GpuLimits {
-            name: info.name,
+            name: info.name.clone(),
             backend: info.backend,
-            driver: info.driver,
+            driver: info.driver.clone(),
             workgroup_memory: hard.max_compute_workgroup_storage_size.min(WORKGROUP_MEMORY),
             invocations: hard.max_compute_invocations_per_workgroup.min(INVOCATIONS),
             groups_per_dimension: hard.max_compute_workgroups_per_dimension.min(GROUPS),
@@ -214,14 +232,15 @@ impl Gpu {
             max_buffer: hard.max_buffer_size,
             subgroup: features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup.0),
             software: software && !options.hardware_kernels,
+            immediates: if options.hardware_kernels { 0 } else { hard.max_immediate_size },
         };
         Ok(Self {
             inner: Arc::new(Inner {
+                origin: (adapter, info, options),
                 device,
                 queue,
                 limits,
                 hard,
-                checked: options.checked,
                 timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
                 status,
                 // A driver resets hardware after seconds; a software adapter may just be slow.
@@ -244,7 +263,7 @@ impl Gpu {
     /// Whether kernels keep the compiler's checks.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        self.inner.checked
+        self.inner.origin.2.checked
     }
 
     /// Bytes of all buffers that exist on this GPU.

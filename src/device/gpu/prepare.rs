@@ -34,6 +34,8 @@ pub(super) struct Dispatch {
     pub(super) kernel: Arc<Kernel>,
     /// Its buffers.
     pub(super) bind_group: wgpu::BindGroup,
+    /// Numbers that come with it; none for most kernels.
+    pub(super) immediates: Vec<u32>,
     /// Workgroups.
     pub(super) groups: [u32; 3],
     /// The template's stem.
@@ -56,6 +58,9 @@ impl Dispatch {
     pub(super) fn encode_groups(&self, [x, y, z]: [u32; 3], pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
+        if !self.immediates.is_empty() {
+            pass.set_immediates(0, bytemuck::cast_slice(&self.immediates));
+        }
         pass.dispatch_workgroups(x, y, z);
     }
 }
@@ -252,9 +257,15 @@ impl<'a> Wanted<'a> {
         });
         let bind_group = bind_group.clone();
         gpu.check()?;
+        let immediates = shaders::immediates(self.context);
+        if immediates.len() * 4 != kernel.immediate_bytes as usize {
+            let has = kernel.immediate_bytes;
+            return Err(self.error(format!("takes {has} bytes of sizes, not {immediates:?}")));
+        }
         Ok(Dispatch {
             kernel: Arc::clone(kernel),
             bind_group,
+            immediates,
             groups: self.groups,
             stem: self.stem,
             label: self.label.to_owned(),

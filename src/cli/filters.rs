@@ -1,0 +1,328 @@
+//! `dcgan filters`: what the filters of a discriminator look for.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use image::DynamicImage;
+
+use crate::data::{Prepare, Source, grouped};
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::experiments::classify::untrained;
+use crate::experiments::filters::{Observer, Wanted, observe};
+use crate::features::{Extractor, Level, levels};
+use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::pictures::outline::{cut, outlined};
+use crate::pictures::single;
+use crate::train::folder;
+use crate::train::model_file::ModelFile;
+
+use super::bar::Bar;
+use super::features::{Fit, settle};
+use super::flags::{DeviceFlag, at_least};
+use super::latents::{describe, named};
+use super::output::{Align, println, table};
+use super::seeds::Seeds;
+
+/// The longer side of a picture in the figure.
+const SIDE: u32 = 96;
+
+/// Show what the discriminator's filters look for: the pictures that each answers most strongly
+///
+/// Below each picture stands what in it the filter answers to, by guided backpropagation: the gradient
+/// of the response, sent back through every (leaky) ReLU only where its input and the gradient are both
+/// positive. Beside it the same for the network untrained, as in figure 5 of the paper. Layers are the
+/// hidden convolutions, counted from the picture; a response is the largest number of a filter's map
+/// after its activation.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --out \
+                        filters.png\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --layer 1-4 \
+                        --filters 0-3,17 --top 8")]
+pub(super) struct Filters {
+    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    #[arg(value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Hidden convolutions, from 1 at the picture [default: the last]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    layer: Option<Seeds>,
+    /// Their filters, from 0 [default: 0-5, the first six]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    filters: Option<Seeds>,
+    /// How many of each filter's strongest pictures are shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
+    top: usize,
+    /// Show whole pictures where a filter sees a small part of them too, rather than that part
+    #[arg(long)]
+    whole: bool,
+    /// Pictures that are looked at at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
+    batch: usize,
+    /// Decides the untrained network's weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The figure to write
+    #[arg(long, value_name = "FILE.png", default_value = "filters.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// The names of both networks.
+const NAMES: [&str; 2] = ["trained", "untrained"];
+
+impl Filters {
+    pub(super) fn run(&self) -> Result<()> {
+        let out = named("--out", &self.out, "png")?;
+        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        model.discriminator()?;
+        let all = levels(&model.networks)?;
+        let (layers, wanted) = self.wanted(&all)?;
+        let prepare = self.fit.prepare(&model.networks)?;
+        let source = Source::open(self.data.as_deref())?;
+        println(&format!("{:<12}{}", "data", source.description()))?;
+
+        let mut observers = self.observers(&model, &source, &prepare, &wanted)?;
+        let bar = Bar::new(source.len(), "pictures");
+        let skipped = observe(&mut observers, &source, &prepare, self.top, |n| bar.add(n))?;
+        bar.finish();
+        for skipped in &skipped {
+            eprintln!("unreadable, left out: {skipped}");
+        }
+        println(&report(&source, &layers, &wanted, &observers))?;
+
+        let title = match &layers[..] {
+            [layer] => format!("What the filters of D's convolution {layer} look for"),
+            _ => "What the filters of D's convolutions look for".into(),
+        };
+        let mut figure = Figure::new(title)
+            .note(format!("{}; {}.", describe(&self.model, &model), source.description()))
+            .note(
+                "Upper rows: the pictures that a filter answers most strongly, with its response; \
+                 framed is what the responding place can see. Lower rows: guided backpropagation \
+                 from that place, grey where nothing matters, each scaled to its own largest \
+                 number.",
+            );
+        let look = Look { source: &source, prepare: &prepare, whole: self.whole };
+        let mut silent = false;
+        let mut parts = false;
+        for (i, (layer, wanted)) in layers.iter().zip(&wanted).enumerate() {
+            let [h, w, c] = wanted.level.size;
+            parts |= look.is_part(observers[0].field(&wanted.level, [0, 0]));
+            let headings = [
+                format!(
+                    "Trained: convolution {layer} of {}, {c} filters, {h}x{w} places",
+                    all.len()
+                ),
+                format!("The same network untrained (seed {})", self.seed),
+            ];
+            for (n, (observer, heading)) in observers.iter_mut().zip(headings).enumerate() {
+                let mut strongest = observer.answers()[i].iter().flat_map(|a| &a.strongest);
+                silent |= strongest.any(|response| response.strength <= 0.0);
+                let panel = look.panel(observer, i, wanted, heading)?;
+                figure = if n == 0 { figure.panel(panel) } else { figure.beside(panel) };
+            }
+        }
+        if parts {
+            figure = figure.note(
+                "Where a place sees a small part of a picture, only that part is shown; white lies \
+                 beyond the picture's edge.",
+            );
+        }
+        if silent {
+            figure = figure.note(
+                "A filter whose response is not positive does not fire: its gradient is zero.",
+            );
+        }
+        figure.save(out)?;
+        println(&format!("{:<12}{}", "figure", out.display()))
+    }
+
+    /// The layers asked for by number, and what is to be watched in each.
+    fn wanted(&self, all: &[Level]) -> Result<(Vec<u64>, Vec<Wanted>)> {
+        let layers = match &self.layer {
+            Some(Seeds(layers)) => layers.clone(),
+            None => vec![all.len() as u64],
+        };
+        let wanted = layers.iter().map(|&layer| {
+            let level = (layer as usize).checked_sub(1).and_then(|i| all.get(i));
+            let Some(level) = level else {
+                return Err(Error::flag("--layer", no_layer(layer, all)));
+            };
+            let channels = level.size[2];
+            let filters = match &self.filters {
+                Some(Seeds(filters)) => filters.iter().map(|&f| f as usize).collect(),
+                None => (0..channels.min(6)).collect::<Vec<_>>(),
+            };
+            if let Some(filter) = filters.iter().find(|&&f| f >= channels) {
+                let what = format!(
+                    "there is no filter {filter}: convolution {layer} has {channels}, from 0 to {}",
+                    channels - 1
+                );
+                return Err(Error::flag("--filters", what));
+            }
+            Ok(Wanted { level: *level, filters })
+        });
+        let wanted = wanted.collect::<Result<_>>()?;
+        Ok((layers, wanted))
+    }
+
+    /// The trained network, and the untrained one.
+    fn observers(
+        &self,
+        model: &ModelFile,
+        source: &Source,
+        prepare: &Prepare,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Observer>> {
+        let device = self.device.open(false)?;
+        let networks = &model.networks;
+        let mut state = State::new(&device);
+        model.load_discriminator(&mut state)?;
+        let extractor = Extractor::new(networks, &mut state, self.batch)?;
+        settle(&extractor, &mut state, source, prepare)?;
+        let trained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
+
+        let mut state = State::new(&device);
+        // Without statistics of its own an untrained network's responses fade from layer to layer.
+        untrained(networks, &mut state, self.seed)?.settle(&mut state, source, prepare)?;
+        let untrained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
+        Ok(vec![trained, untrained])
+    }
+}
+
+/// That there is no such layer, and which there are.
+pub(super) fn no_layer(layer: u64, all: &[Level]) -> String {
+    let each = all.iter().enumerate().map(|(i, level)| {
+        let [h, w, c] = level.size;
+        format!("{} (main.{}, {h}x{w}, {c} maps)", i + 1, level.conv)
+    });
+    let each: Vec<String> = each.collect();
+    format!("there is no hidden convolution {layer}; this network has {}", each.join(", "))
+}
+
+/// The responses of every filter, in a table.
+fn report(source: &Source, layers: &[u64], wanted: &[Wanted], observers: &[Observer]) -> String {
+    let head = ["layer", "filter", "network", "mean", "fires for, %", "strongest", "by"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut seen = 0;
+    for (i, (layer, wanted)) in layers.iter().zip(wanted).enumerate() {
+        for (j, filter) in wanted.filters.iter().enumerate() {
+            for (observer, name) in observers.iter().zip(NAMES) {
+                let answers = &observer.answers()[i][j];
+                seen = answers.seen;
+                let Some(first) = answers.strongest.first() else { continue };
+                let fires = 100.0 * answers.fired as f64 / answers.seen.max(1) as f64;
+                rows.push(vec![
+                    layer.to_string(),
+                    filter.to_string(),
+                    name.to_owned(),
+                    format!("{:.2}", answers.mean()),
+                    format!("{fires:.1}"),
+                    format!("{:.2}", first.strength),
+                    source.item_name(first.item as usize),
+                ]);
+            }
+        }
+    }
+    let mut align = [Align::Right; 7];
+    (align[2], align[6]) = (Align::Left, Align::Left);
+    format!("responses to {} pictures\n{}", grouped(seen as u64), table(&align, &rows))
+}
+
+/// What the panels are made from.
+struct Look<'a> {
+    source: &'a Source,
+    prepare: &'a Prepare,
+    whole: bool,
+}
+
+impl Look<'_> {
+    /// Pictures and guided gradients of the filters asked for in layer `i` of those asked for.
+    fn panel(
+        &self,
+        observer: &mut Observer,
+        i: usize,
+        wanted: &Wanted,
+        heading: String,
+    ) -> Result<Panel> {
+        let mut panel = Panel::new(heading);
+        let answers = observer.answers()[i].clone();
+        // All filters together: one program for a layer.
+        let mut pictures = Vec::new();
+        for (&filter, answers) in wanted.filters.iter().zip(&answers) {
+            for response in &answers.strongest {
+                let picture = self.source.prepared(response.item as usize, self.prepare);
+                let gone = |reason| Error::file(self.source.origin(), reason);
+                pictures.push((filter, picture.map_err(gone)?));
+            }
+        }
+        let mut guided = observer.explain(&wanted.level, &pictures)?.into_iter().zip(&pictures);
+        for (filter, answers) in wanted.filters.iter().zip(&answers) {
+            let (mut upper, mut lower) = (Vec::new(), Vec::new());
+            for (response, (guided, (_, picture))) in answers.strongest.iter().zip(&mut guided) {
+                let field = observer.field(&wanted.level, guided.place);
+                let numbers = picture.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+                let picture = self.picture(numbers)?;
+                let gradient = self.picture(self.shown(guided.gradient))?;
+                let caption = format!("{:.2}", response.strength).replace('-', "\u{2212}");
+                if self.is_part(field) {
+                    upper.push(Cell::new(cut(&picture, field)).caption(caption));
+                    lower.push(Cell::new(cut(&gradient, field)));
+                } else {
+                    let framed = outlined(&picture, SIDE, &[self.edges(field)]);
+                    upper.push(Cell::new(framed).caption(caption));
+                    lower.push(Cell::new(gradient));
+                }
+            }
+            panel = panel.row(format!("filter {filter}"), upper).row("guided", lower);
+        }
+        Ok(panel)
+    }
+
+    /// Numbers `[h, w, c]` in [−1, 1] as a picture.
+    fn picture(&self, numbers: Vec<f32>) -> Result<DynamicImage> {
+        let Prepare { height, width, channels, .. } = *self.prepare;
+        single(&numbers, [1, height, width, channels], 0)
+    }
+
+    /// A gradient as a picture: its largest number is black or white, none is grey.
+    fn shown(&self, mut gradient: Vec<f32>) -> Vec<f32> {
+        let channels = self.prepare.channels;
+        if channels == 4 {
+            // What transparency does is not drawn: it would hide the rest.
+            gradient.chunks_mut(4).for_each(|pixel| pixel[3] = 0.0);
+        }
+        let largest = gradient.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        if largest > 0.0 {
+            gradient.iter_mut().for_each(|x| *x /= largest);
+        }
+        if channels == 4 {
+            gradient.chunks_mut(4).for_each(|pixel| pixel[3] = 1.0);
+        }
+        gradient
+    }
+
+    /// Whether what a place sees is shown by itself: at most half of the picture's sides.
+    fn is_part(&self, field: [[isize; 2]; 2]) -> bool {
+        let Prepare { height, width, .. } = *self.prepare;
+        let small =
+            |[first, last]: [isize; 2], side: usize| 2 * (last - first + 1) <= side as isize;
+        !self.whole && small(field[0], height) && small(field[1], width)
+    }
+
+    /// First and last row and column as `[x, y, width, height]`, as far as they lie in the picture.
+    fn edges(&self, [rows, columns]: [[isize; 2]; 2]) -> [f64; 4] {
+        let within = |[first, last]: [isize; 2], side: usize| {
+            let first = first.max(0);
+            [first as f64, ((last + 1).min(side as isize) - first) as f64]
+        };
+        let [y, h] = within(rows, self.prepare.height);
+        let [x, w] = within(columns, self.prepare.width);
+        [x, y, w, h]
+    }
+}

@@ -1,0 +1,43 @@
+//! The page on which boxes are drawn: one file, samples and all.
+
+use std::io::Cursor;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image::ImageFormat;
+use serde_json::json;
+
+use crate::cli::points::Point;
+use crate::error::{Error, Result};
+use crate::pictures::single;
+use crate::tensor::Tensor;
+
+const PAGE: &str = include_str!("../../../assets/marks.html");
+/// Where the data go.
+const DATA: &str = "{{DATA}}";
+
+/// The page for samples `[n, h, w, c]` of a model that is called `model` in words; `command` is what
+/// to run in the end.
+pub(super) fn page(
+    model: &str,
+    command: &str,
+    points: &[Point],
+    pictures: &Tensor,
+) -> Result<String> {
+    let &[n, h, w, c] = pictures.shape() else {
+        return Err(Error::Length { shape: vec![points.len(), 0, 0, 0], len: pictures.len() });
+    };
+    let mut samples = Vec::with_capacity(n);
+    for (i, point) in points.iter().enumerate() {
+        let mut png = Cursor::new(Vec::new());
+        let picture = single(pictures.f32s(), [n, h, w, c], i)?;
+        let written = picture.write_to(&mut png, ImageFormat::Png);
+        written.map_err(|e| Error::file(&point.key, format!("cannot be made a PNG: {e}")))?;
+        let png = STANDARD.encode(png.get_ref());
+        samples.push(json!({ "key": point.key, "name": point.name, "png": png }));
+    }
+    let data = json!({ "model": model, "command": command, "size": [w, h], "samples": samples });
+    // Inside of a script's tag nothing may look like its end; in JSON this stands only in strings.
+    let data = data.to_string().replace('<', "\\u003c");
+    Ok(PAGE.replacen(DATA, &data, 1))
+}

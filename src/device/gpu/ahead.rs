@@ -1,0 +1,75 @@
+//! Compiling on all cores for a driver that would not.
+//!
+//! llvmpipe compiles a kernel when it first runs, and its queue is one thread: the first step of a
+//! program would wait for one kernel after the other. But what it compiled goes into Mesa's shader
+//! cache on disk, for all. So each further thread opens the adapter once more and runs its share of
+//! the kernels there, with no workgroup; the first step then finds them in the cache.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Gpu;
+use super::kernel::{Job, Kernel};
+use crate::error::Result;
+
+/// Kernels for which it pays to open the adapter once more.
+const MANY: usize = 8;
+
+impl Gpu {
+    /// Has the driver compile the kernels of `jobs` on `threads` threads, where it would do so only
+    /// in their first run. The longest come first, so that no thread ends long after the others.
+    pub(super) fn compile_ahead(&self, jobs: &[Job], threads: usize) {
+        let compiles_late = self.inner.origin.1.driver.contains("llvmpipe");
+        let mut order: Vec<&Job> =
+            jobs.iter().filter(|job| !self.has_kernel(&job.source)).collect();
+        if !compiles_late || order.len() < 2 * MANY || threads < 2 {
+            return;
+        }
+        order.sort_by_key(|job| std::cmp::Reverse(job.source.len()));
+        let next = AtomicUsize::new(0);
+        let work = |gpu: &Self| {
+            while let Some(job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // What fails here does so again where it is reported.
+                let _ = gpu.kernel(job).and_then(|kernel| gpu.run_empty(&kernel));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(order.len() / MANY) {
+                scope.spawn(|| self.open_again().map(|gpu| work(&gpu)));
+            }
+            work(self);
+        });
+    }
+
+    /// Runs a kernel with no workgroup, and waits for that.
+    fn run_empty(&self, kernel: &Kernel) -> Result<()> {
+        let buffer = |_| self.create_buffer(256, "empty run");
+        let buffers = kernel.bindings.iter().map(buffer).collect::<Result<Vec<_>>>()?;
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
+            .bindings
+            .iter()
+            .zip(&buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding: binding.slot,
+                resource: buffer.raw().as_entire_binding(),
+            })
+            .collect();
+        self.created();
+        let device = &self.inner.device;
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("empty run"),
+            layout: &kernel.layout,
+            entries: &entries,
+        });
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        if kernel.immediate_bytes > 0 {
+            pass.set_immediates(0, &vec![0; kernel.immediate_bytes as usize]);
+        }
+        pass.dispatch_workgroups(0, 0, 0);
+        drop(pass);
+        let submission = self.inner.queue.submit([encoder.finish()]);
+        self.wait(&submission)
+    }
+}

@@ -1,0 +1,309 @@
+//! What a discriminator's filters look for: the pictures that each answers most strongly, and by
+//! guided backpropagation what in them it answers to (paper, section 6.2 and figure 5; Springenberg,
+//! Dosovitskiy, Brox and Riedmiller, arXiv 1412.6806).
+//!
+//! The response of a filter to a picture is the largest number of its map after the activation. From
+//! that one place the gradient goes back to the picture, guided: at an activation
+//! `y = x > 0 ? x : slope · x` it is
+//!
+//! ```text
+//! gx = g where x > 0 and g > 0, else 0
+//! ```
+//!
+//! so that only what excites the filter, by units that fire themselves, is left. The slope of a leaky
+//! ReLU plays no part on the way back: the half on which a ReLU would be silent passes nothing,
+//! neither whole nor scaled. All other layers have their own gradient, batch norm by running
+//! statistics. A filter that does not fire (its response is not positive) gives zeros.
+
+use std::cmp::Ordering;
+
+use crate::data::{Prepare, Skipped, Source, sweep};
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::features::{DISCRIMINATOR, Level, feed, running};
+use crate::models::Networks;
+use crate::nn::{Layer, Mode, Sequential};
+use crate::ops::elementwise::LeakyReluGrad;
+use crate::program::{Options, Program};
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Data, Tensor};
+
+/// Pictures whose gradients are computed at a time.
+const BATCH: usize = 8;
+
+/// Records the guided gradient of `Σ seed · outputs[layer]` with respect to `x`, where `outputs` is
+/// the trace of `network` on `x`.
+///
+/// # Errors
+/// [`Error::NotDifferentiable`] where a layer is.
+pub fn guided(
+    t: &mut Tape,
+    network: &Sequential,
+    [x, seed]: [Var; 2],
+    outputs: &[Var],
+    layer: usize,
+) -> Result<Var> {
+    let mut g = seed;
+    for i in (0..=layer).rev() {
+        g = if let Layer::LeakyRelu { .. } = network.layers[i] {
+            let positive = t.relu(g)?;
+            t.record(LeakyReluGrad { slope: 0.0 }, &[outputs[i], positive])?
+        } else {
+            let input = if i == 0 { x } else { outputs[i - 1] };
+            t.grad_from(outputs[i], g, &[input])?[0]
+        };
+    }
+    Ok(g)
+}
+
+/// The pixels that the number at `place` (row, column) of a layer's picture depends on: first and
+/// last row, first and last column. Where padding comes in, they lie outside of the picture.
+#[must_use]
+pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) -> [[isize; 2]; 2] {
+    let mut field = place.map(|at| [at as isize; 2]);
+    for layer in network.layers[..=layer].iter().rev() {
+        let Layer::Conv { spec, .. } = *layer else { continue };
+        for (axis, ends) in field.iter_mut().enumerate() {
+            let first = |at: isize| at * spec.stride[axis] as isize - spec.pad[axis] as isize;
+            *ends = [first(ends[0]), first(ends[1]) + spec.kernel[axis] as isize - 1];
+        }
+    }
+    field
+}
+
+/// A picture of a set, and how strongly a filter answers it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Response {
+    /// Its index in the set.
+    pub item: u32,
+    /// The largest number of the filter's map.
+    pub strength: f32,
+}
+
+impl Response {
+    /// The strongest first; of equally strong ones the first of the set.
+    fn order(&self, other: &Self) -> Ordering {
+        other.strength.total_cmp(&self.strength).then(self.item.cmp(&other.item))
+    }
+}
+
+/// How a filter answers a set of pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answers {
+    /// The strongest responses, the strongest first.
+    pub strongest: Vec<Response>,
+    /// Pictures looked at.
+    pub seen: usize,
+    /// Of these, how many it fires for: its response is positive.
+    pub fired: usize,
+    sum: f64,
+}
+
+impl Answers {
+    fn hear(&mut self, response: Response, top: usize) {
+        self.seen += 1;
+        self.fired += usize::from(response.strength > 0.0);
+        self.sum += f64::from(response.strength);
+        let at = self.strongest.partition_point(|r| r.order(&response) == Ordering::Less);
+        if at < top {
+            self.strongest.insert(at, response);
+            self.strongest.truncate(top);
+        }
+    }
+
+    /// The mean response of all pictures.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.sum / self.seen.max(1) as f64
+    }
+}
+
+/// Filters of one hidden convolution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The convolution.
+    pub level: Level,
+    /// Its filters: channels of its output.
+    pub filters: Vec<usize>,
+}
+
+/// What a filter answers to in one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guided {
+    /// Row and column of the strongest response; of equally strong ones the first.
+    pub place: [usize; 2],
+    /// The guided gradient with respect to the picture, `[h, w, c]`.
+    pub gradient: Vec<f32>,
+}
+
+/// A discriminator some of whose filters are watched.
+#[derive(Debug)]
+pub struct Observer {
+    networks: Networks,
+    /// With running statistics.
+    discriminator: Sequential,
+    state: State,
+    wanted: Vec<Wanted>,
+    scan: Program,
+    batch: usize,
+    /// For each of `wanted` its filters' answers.
+    answers: Vec<Vec<Answers>>,
+}
+
+impl Observer {
+    /// Compiles a discriminator that looks at `batch` pictures at a time. `state` holds its tensors,
+    /// with running statistics that have been settled.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no discriminator or `state` lacks a tensor; [`Error::Memory`]
+    /// where the device is full.
+    pub fn new(
+        networks: &Networks,
+        state: State,
+        wanted: Vec<Wanted>,
+        batch: usize,
+    ) -> Result<Self> {
+        let discriminator = running(networks.discriminator()?);
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, networks, batch)?;
+        let outputs = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
+        for (i, wanted) in wanted.iter().enumerate() {
+            let largest = tape.max_pool(outputs[wanted.level.output], [1, 1])?;
+            tape.fetch(&fetch_name(i), largest);
+        }
+        let scan = Program::compile(&tape, &state, &Options::default())?;
+        let answers = wanted.iter().map(|w| vec![Answers::default(); w.filters.len()]).collect();
+        Ok(Self { networks: networks.clone(), discriminator, state, wanted, scan, batch, answers })
+    }
+
+    /// For each layer asked for, how its filters answered what was looked at.
+    #[must_use]
+    pub fn answers(&self) -> &[Vec<Answers>] {
+        &self.answers
+    }
+
+    /// The pixels that a layer's number at `place` depends on: [`receptive_field`].
+    #[must_use]
+    pub fn field(&self, level: &Level, place: [usize; 2]) -> [[isize; 2]; 2] {
+        receptive_field(&self.discriminator, level.output, place)
+    }
+
+    /// Looks at `pictures` `[n, h, w, c]`, whose indices are `items`, and keeps the `top` strongest
+    /// responses of every filter.
+    fn look(&mut self, items: &[u32], pictures: &[u8], top: usize) -> Result<()> {
+        let picture = self.picture_len();
+        let chunks = pictures.chunks(self.batch * picture).zip(items.chunks(self.batch));
+        for (bytes, items) in chunks {
+            let fed = self.feed(bytes, self.batch)?;
+            let fetched = self.scan.call(&mut self.state, &[("pictures", &fed)])?;
+            for (i, (wanted, answers)) in self.wanted.iter().zip(&mut self.answers).enumerate() {
+                let rows = fetched[&fetch_name(i)].f32s().chunks(wanted.level.size[2]);
+                for (row, &item) in rows.zip(items) {
+                    for (&filter, answers) in wanted.filters.iter().zip(answers.iter_mut()) {
+                        answers.hear(Response { item, strength: row[filter] }, top);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the filter `filter` of the convolution `level` answers to in each of `pictures`
+    /// `[n, h, w, c]`, given with the filter's number each.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where a picture has another size; [`Error::Lost`] where the device fails.
+    pub fn explain(&mut self, level: &Level, pictures: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
+        let [h, w, c] = level.size;
+        let batch = BATCH.min(pictures.len()).max(1);
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, &self.networks, batch)?;
+        let seed = tape.feed("seed", &[batch, h, w, c], DType::F32)?;
+        let outputs = self.discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
+        tape.fetch("map", outputs[level.output]);
+        let gradient = guided(&mut tape, &self.discriminator, [x, seed], &outputs, level.output)?;
+        tape.fetch("gradient", gradient);
+        let mut program = Program::compile(&tape, &self.state, &Options::default())?;
+
+        let picture = self.picture_len();
+        let mut all = Vec::with_capacity(pictures.len());
+        for pictures in pictures.chunks(batch) {
+            let bytes: Vec<u8> = pictures.iter().flat_map(|(_, p)| p.iter().copied()).collect();
+            let bytes = self.feed(&bytes, batch)?;
+            let mut seed = Tensor::full([batch, h, w, c], 0.0);
+            let feeds = [("pictures", &bytes), ("seed", &seed)];
+            let fetched = program.call(&mut self.state, &feeds)?;
+            let maps = fetched["map"].f32s();
+            let strongest = |(i, &(filter, _)): (usize, &(usize, Vec<u8>))| {
+                let at = |place: usize| maps[(i * h * w + place) * c + filter];
+                let better = |best, place| if at(place) > at(best) { place } else { best };
+                (0..h * w).fold(0, better)
+            };
+            let places: Vec<usize> = pictures.iter().enumerate().map(strongest).collect();
+            let mut one = vec![0.0; batch * h * w * c];
+            for (i, (&(filter, _), place)) in pictures.iter().zip(&places).enumerate() {
+                one[(i * h * w + place) * c + filter] = 1.0;
+            }
+            seed = Tensor::new([batch, h, w, c], one)?;
+            let feeds = [("pictures", &bytes), ("seed", &seed)];
+            let fetched = program.call(&mut self.state, &feeds)?;
+            let gradients = fetched["gradient"].f32s().chunks(picture);
+            all.extend(places.iter().zip(gradients).map(|(&place, gradient)| Guided {
+                place: [place / w, place % w],
+                gradient: gradient.to_vec(),
+            }));
+        }
+        Ok(all)
+    }
+
+    fn picture_len(&self) -> usize {
+        let Networks { size, channels, .. } = self.networks;
+        size.height * size.width * channels
+    }
+
+    /// A batch of pictures, filled up with black ones.
+    fn feed(&self, bytes: &[u8], batch: usize) -> Result<Tensor> {
+        let Networks { size, channels, .. } = self.networks;
+        let mut bytes = bytes.to_vec();
+        let full = batch * self.picture_len();
+        if bytes.len() > full || !bytes.len().is_multiple_of(self.picture_len()) {
+            let shape = vec![batch, size.height, size.width, channels];
+            return Err(Error::Length { shape, len: bytes.len() });
+        }
+        bytes.resize(full, 0);
+        Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
+    }
+}
+
+/// The name under which the responses of layer `i` of those asked for are fetched.
+fn fetch_name(i: usize) -> String {
+    format!("largest{i}")
+}
+
+/// Shows all pictures of `source` to each of `observers`, which keep the `top` strongest responses
+/// of every filter; returns the pictures that could not be read. `done` hears how many were looked
+/// at.
+///
+/// # Errors
+/// As [`sweep`]; [`Error::Lost`] where the device fails.
+pub fn observe(
+    observers: &mut [Observer],
+    source: &Source,
+    prepare: &Prepare,
+    top: usize,
+    mut done: impl FnMut(usize),
+) -> Result<Vec<Skipped>> {
+    let batch = observers.iter().map(|o| o.batch).max().unwrap_or(1);
+    let items: Vec<u32> = (0..source.len() as u32).collect();
+    sweep(source, prepare, &items, batch, |chunk| {
+        let items: Vec<u32> = chunk.places.iter().map(|&p| (chunk.start + p) as u32).collect();
+        for observer in &mut *observers {
+            observer.look(&items, &chunk.pictures, top)?;
+        }
+        done(chunk.len);
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests;
