@@ -36,7 +36,7 @@ const LETTERS: usize = 14;
 /// compared pixel by pixel; those that agree everywhere but for brightness, a small shift and the
 /// traces of encoding are duplicates. Of each group the picture of the most pixels stays. Files are
 /// copied as they are, unreadable ones included; files that are no pictures are not. It takes
-/// 3.6 KB of memory and a millisecond or so for each picture, beside the training.
+/// 4 KB of memory and a millisecond or so for each picture, beside the training.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # what would go: \
                         dedup.png, dedup.json\n  dcgan dedup photos/ --out kept/        # the \
