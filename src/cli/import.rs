@@ -47,15 +47,21 @@ pub(super) struct Import {
     /// The same for the discriminator
     #[arg(long, value_name = "NAME")]
     discriminator: Option<String>,
+    #[command(flatten)]
+    unsaid: Unsaid,
+}
 
+/// What shapes do not say.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What shapes do not say")]
+struct Unsaid {
     /// The law of latents: normal, or uniform in [-1, 1]
     #[arg(
         long,
         value_enum,
         default_value_t = LatentLaw::Normal,
         hide_possible_values = true,
-        value_name = "normal|uniform",
-        help_heading = "What shapes do not say"
+        value_name = "normal|uniform"
     )]
     latent_law: LatentLaw,
     /// Slope of the negative half of the generator's activations; 0 is ReLU
@@ -63,8 +69,7 @@ pub(super) struct Import {
         long,
         default_value_t = 0.0,
         value_parser = slope,
-        value_name = "SLOPE",
-        help_heading = "What shapes do not say"
+        value_name = "SLOPE"
     )]
     g_slope: f32,
     /// The same of the discriminator's leaky ReLU
@@ -72,8 +77,7 @@ pub(super) struct Import {
         long,
         default_value_t = 0.2,
         value_parser = slope,
-        value_name = "SLOPE",
-        help_heading = "What shapes do not say"
+        value_name = "SLOPE"
     )]
     d_slope: f32,
     /// What the generator ends in: tanh (black is -1) or sigmoid (black is 0)
@@ -82,27 +86,19 @@ pub(super) struct Import {
         value_enum,
         default_value_t = Output::Tanh,
         hide_possible_values = true,
-        value_name = "tanh|sigmoid",
-        help_heading = "What shapes do not say"
+        value_name = "tanh|sigmoid"
     )]
     output: Output,
     /// Batch norm's epsilon [default: 1e-5; the authors' files: 1e-8]
     #[arg(
         long,
         value_parser = slope,
-        value_name = "NUMBER",
-        help_heading = "What shapes do not say"
+        value_name = "NUMBER"
     )]
     eps: Option<f32>,
     /// What batch norm normalises by: running statistics, or always those of the batch at hand
     /// [default: running; the authors' files: batch]
-    #[arg(
-        long,
-        value_enum,
-        hide_possible_values = true,
-        value_name = "running|batch",
-        help_heading = "What shapes do not say"
-    )]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "running|batch")]
     statistics: Option<Statistics>,
     /// Sizes of the generator's pictures after each convolution, as 4,8,16,32 or 6x4,12x8
     /// [default: the first kernel's, then doubled by each transposed convolution]
@@ -110,8 +106,7 @@ pub(super) struct Import {
         long,
         value_delimiter = ',',
         value_parser = side,
-        value_name = "SIZES",
-        help_heading = "What shapes do not say"
+        value_name = "SIZES"
     )]
     g_sides: Vec<[usize; 2]>,
     /// Sizes of the discriminator's pictures, from its input to its logit, as 32,16,8,4,1 [default:
@@ -120,8 +115,7 @@ pub(super) struct Import {
         long,
         value_delimiter = ',',
         value_parser = side,
-        value_name = "SIZES",
-        help_heading = "What shapes do not say"
+        value_name = "SIZES"
     )]
     d_sides: Vec<[usize; 2]>,
 }
@@ -144,18 +138,9 @@ fn side(text: &str) -> std::result::Result<[usize; 2], String> {
     side.map(Into::into).ok_or_else(|| format!("{text:?} is no size such as 8 or 12x8"))
 }
 
-impl Import {
-    pub(super) fn run(&self) -> Result<()> {
-        if !self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
-            let what =
-                format!("{} is no name of a model such as model.safetensors", self.out.display());
-            return Err(Error::flag("--out", what));
-        }
-        if let Some(file) = self.files.iter().find(|file| same_file(file, &self.out)) {
-            let what = format!("{} is also read; give the model another name", file.display());
-            return Err(Error::flag("--out", what));
-        }
-        let assumptions = Assumptions {
+impl Unsaid {
+    fn assumptions(&self) -> Assumptions {
+        Assumptions {
             latent_law: self.latent_law,
             g_slope: self.g_slope,
             d_slope: self.d_slope,
@@ -167,7 +152,22 @@ impl Import {
             },
             g_sides: self.g_sides.clone(),
             d_sides: self.d_sides.clone(),
-        };
+        }
+    }
+}
+
+impl Import {
+    pub(super) fn run(&self) -> Result<()> {
+        if !self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
+            let what =
+                format!("{} is no name of a model such as model.safetensors", self.out.display());
+            return Err(Error::flag("--out", what));
+        }
+        if let Some(file) = self.files.iter().find(|file| same_file(file, &self.out)) {
+            let what = format!("{} is also read; give the model another name", file.display());
+            return Err(Error::flag("--out", what));
+        }
+        let assumptions = self.unsaid.assumptions();
         let keys = [
             (Role::Generator, self.generator.as_deref()),
             (Role::Discriminator, self.discriminator.as_deref()),

@@ -44,23 +44,8 @@ impl Gpu {
     fn run_empty(&self, kernel: &Kernel) -> Result<()> {
         let buffer = |_| self.create_buffer(256, "empty run");
         let buffers = kernel.bindings.iter().map(buffer).collect::<Result<Vec<_>>>()?;
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
-            .bindings
-            .iter()
-            .zip(&buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding: binding.slot,
-                resource: buffer.raw().as_entire_binding(),
-            })
-            .collect();
-        self.created();
-        let device = &self.inner.device;
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("empty run"),
-            layout: &kernel.layout,
-            entries: &entries,
-        });
-        let mut encoder = device.create_command_encoder(&Default::default());
+        let bind_group = kernel.bind(self, "empty run", &buffers.iter().collect::<Vec<_>>());
+        let mut encoder = self.inner.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(&kernel.pipeline);
         pass.set_bind_group(0, &bind_group, &[]);

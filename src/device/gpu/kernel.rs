@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Gpu;
 use super::buffer::human;
+use super::{Gpu, GpuBuffer};
 use crate::error::{Error, Result};
 use crate::shaders::{Binding, Reflection, reflect};
 
@@ -20,6 +20,25 @@ pub(super) struct Kernel {
     pub(super) bindings: Vec<Binding>,
     /// Bytes of the numbers that come with a dispatch.
     pub(super) immediate_bytes: u32,
+}
+
+impl Kernel {
+    /// Binds a buffer to each of its bindings, in their order.
+    pub(super) fn bind(&self, gpu: &Gpu, label: &str, buffers: &[&GpuBuffer]) -> wgpu::BindGroup {
+        let pairs = self.bindings.iter().zip(buffers);
+        let entries: Vec<_> = pairs
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding: binding.slot,
+                resource: buffer.raw().as_entire_binding(),
+            })
+            .collect();
+        gpu.created();
+        gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
 }
 
 /// A kernel to compile: its name and variant, and its rendered source.

@@ -238,23 +238,8 @@ impl<'a> Wanted<'a> {
             )));
         }
         let key = (Arc::as_ptr(kernel) as usize, bound.iter().map(|buffer| buffer.id()).collect());
-        let bind_group = bind_groups.entry(key).or_insert_with(|| {
-            let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
-                .bindings
-                .iter()
-                .zip(&bound)
-                .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                    binding: binding.slot,
-                    resource: buffer.raw().as_entire_binding(),
-                })
-                .collect();
-            gpu.created();
-            gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(self.label),
-                layout: &kernel.layout,
-                entries: &entries,
-            })
-        });
+        let bind_group =
+            bind_groups.entry(key).or_insert_with(|| kernel.bind(gpu, self.label, &bound));
         let bind_group = bind_group.clone();
         gpu.check()?;
         let immediates = shaders::immediates(self.context);
