@@ -9,10 +9,11 @@ use dcgan::ops::append::Append;
 use dcgan::ops::conv::{Conv2d, ConvSpec, ConvTranspose2d, ConvWeightGrad};
 use dcgan::ops::elementwise as e;
 use dcgan::ops::matmul::Matmul;
+use dcgan::ops::moments::{CenteredSums, Moments};
 use dcgan::ops::norm::Normalize;
 use dcgan::ops::pool::MaxPool;
 use dcgan::ops::random::{Advance, Random};
-use dcgan::ops::reduce::{CenteredSums, Moments, Sum};
+use dcgan::ops::reduce::Sum;
 use dcgan::ops::shape::{BroadcastTo, Pad, Permute, Range, Reshape, SliceBox};
 use dcgan::tape::{Assigned, Node, Tape, Var};
 

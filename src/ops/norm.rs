@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::reduce::CenteredSums;
+use super::moments::CenteredSums;
 use super::{Class, Elementwise, Op, Site, wide};
 
 /// `y = (x − mean) · scale + shift` for `x` `[rows, c]` and the others `[c]`.

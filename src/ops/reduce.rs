@@ -1,12 +1,10 @@
-//! Sums over axes and the statistics that batch norm needs: tree reductions in a fixed order.
+//! Sums over axes: tree reductions in a fixed order, as those of `super::moments` are.
 //!
-//! All three ops see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage
+//! All see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage
 //! turns `rows` into `ceil(rows / FAN)`: lane `(k, i)` adds rows `k, k + K, k + 2K, …` of column
 //! `i`, so that neighbouring lanes always read neighbouring numbers, whatever `inner` is. On the CPU
 //! chunks of rows are reduced in parallel and merged in order. Neither depends on the number of
 //! threads.
-
-use std::array::from_fn;
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -20,14 +18,14 @@ use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
 
 /// How many numbers one lane of a GPU stage adds.
-const FAN: usize = 64;
+pub(super) const FAN: usize = 64;
 
 /// Numbers in a chunk of rows that one CPU task reduces: 64 KiB, so that a second pass over it
 /// finds it in the cache.
 const CHUNK: usize = 16_384;
 
 /// Rows in a CPU chunk.
-fn chunk_rows(rows: usize, inner: usize) -> usize {
+pub(super) fn chunk_rows(rows: usize, inner: usize) -> usize {
     (CHUNK / inner.max(1)).clamp(1, rows.max(1))
 }
 
@@ -36,7 +34,7 @@ fn chunk_rows(rows: usize, inner: usize) -> usize {
 pub struct Sum;
 
 /// The dispatches that sum `[outer, rows, inner]` over rows, from `from` into the output.
-fn sum_stages(
+pub(super) fn sum_stages(
     [outer, mut rows, inner]: [usize; 3],
     mut from: Arg,
     lowered: &mut Lowered,
@@ -101,12 +99,12 @@ fn add_rows(x: &[f32], y: &mut [f32]) {
 }
 
 /// Columns whose parts are merged beside each other.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// `Σ_k f(k, i, x[k, start + i])` over the parts `x`, rows of `width` numbers, for each of `LANES`
 /// columns (0 past the last one): in 64 bits and in order.
 #[inline(always)]
-fn merge(
+pub(super) fn merge(
     x: &[f32],
     width: usize,
     start: usize,
@@ -185,256 +183,6 @@ impl Op for Sum {
 
     fn flops(&self, s: &Site) -> u64 {
         s.input_len(0) as u64
-    }
-}
-
-/// Mean and (biased) variance of each column: `x` `[rows, c]` gives `y` `[2, c]`,
-/// `y[0] = Σ_r x / rows`, `y[1] = Σ_r (x − y[0])² / rows`.
-///
-/// Partial results are (mean, sum of squared deviations, count), merged as Chan, Golub and LeVeque
-/// (1979) do: no difference of large sums is ever taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Moments;
-
-/// Mean and sum of squared deviations of each column of `x`, rows of `mean.len()` numbers.
-#[inline(always)]
-fn chunk_moments(x: &[f32], mean: &mut [f32], m2: &mut [f32]) {
-    let c = mean.len();
-    mean.fill(0.0);
-    m2.fill(0.0);
-    // Summed from the first row on: far from zero, a plain sum loses the digits that count.
-    let first = &x[..c];
-    for row in x.chunks_exact(c) {
-        for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {
-            *mean += x - first;
-        }
-    }
-    let count = (x.len() / c) as f32;
-    for (mean, first) in mean.iter_mut().zip(first) {
-        *mean = first + *mean / count;
-    }
-    for row in x.chunks_exact(c) {
-        for ((m2, x), mean) in m2.iter_mut().zip(row).zip(&*mean) {
-            *m2 += (x - mean) * (x - mean);
-        }
-    }
-}
-
-impl Op for Moments {
-    fn name(&self) -> &'static str {
-        "moments"
-    }
-
-    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        match inputs[0] {
-            &[rows, c] if rows * c > 0 => Ok(vec![2, c]),
-            _ => Err("the input must be [rows, channels], none of them 0".into()),
-        }
-    }
-
-    /// `gx = g_mean / rows + g_var · 2 (x − mean) / rows`.
-    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        let g_mean = t.range(g, 0, c)?;
-        let g_var = t.range(g, c, c)?;
-        let mean = t.range(s.output, 0, c)?;
-        let level = t.affine(g_mean, 1.0 / rows as f32, 0.0)?;
-        let slope = t.affine(g_var, 2.0 / rows as f32, 0.0)?;
-        let centred = t.sub(s.inputs[0], mean)?;
-        let part = t.mul(centred, slope)?;
-        Ok(vec![Some(t.add(part, level)?)])
-    }
-
-    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        2 * rows.div_ceil(chunk_rows(rows, c)) * c
-    }
-
-    fn twin(&self, s: &Site, call: Call<'_>) {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        let (x, y) = (call.f32(0), call.out);
-        let chunk = chunk_rows(rows, c);
-        call.scratch.par_chunks_mut(2 * c).zip(x.par_chunks(chunk * c)).for_each(|(part, x)| {
-            let (mean, m2) = part.split_at_mut(c);
-            widest(
-                #[inline(always)]
-                || chunk_moments(x, mean, m2),
-            );
-        });
-        let count = |k: usize| (((k + 1) * chunk).min(rows) - k * chunk) as f64;
-        let (means, vars) = y.split_at_mut(c);
-        let blocks = means.chunks_mut(LANES).zip(vars.chunks_mut(LANES)).enumerate();
-        for (block, (means, vars)) in blocks {
-            let start = LANES * block;
-            let (parts, all) = (&*call.scratch, rows as f64);
-            let (mean, m2) = widest(
-                #[inline(always)]
-                || {
-                    let sum = merge(parts, 2 * c, start, |k, _, mean| count(k) * mean);
-                    let mean = sum.map(|sum| sum / all);
-                    let within = merge(parts, 2 * c, c + start, |_, _, m2| m2);
-                    let between = merge(parts, 2 * c, start, |k, i, part| {
-                        count(k) * (part - mean[i]) * (part - mean[i])
-                    });
-                    (mean, from_fn::<f64, LANES, _>(|i| within[i] + between[i]))
-                },
-            );
-            means.iter_mut().zip(mean).for_each(|(y, mean)| *y = mean as f32);
-            vars.iter_mut().zip(m2).for_each(|(y, m2)| *y = (m2 / all) as f32);
-        }
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        let (mut rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        let mut lowered = Lowered::default();
-        let mut from = Arg::Input(0);
-        let mut first = true;
-        loop {
-            let kept = rows.div_ceil(FAN);
-            let last = kept == 1;
-            let to = if last {
-                Arg::Output
-            } else {
-                lowered.scratch.push(padded_bytes(3 * kept * c, DType::F32));
-                Arg::Scratch(lowered.scratch.len() - 1)
-            };
-            let mut sizes = Sizes::new(caps);
-            let context = context! {
-                first => first,
-                last => last,
-                lanes => sizes.number("lanes", kept * c),
-                steps => sizes.number("steps", rows.div_ceil(kept)),
-                all => sizes.number("all", rows * c),
-            };
-            lowered.dispatches.push(Dispatch {
-                kernel: "moments",
-                context: sizes.with(context),
-                bind: vec![("x", from), ("y", to)],
-                groups: fold_groups((kept * c).div_ceil(64), caps),
-                flops: 4 * (rows * c) as u64,
-            });
-            if last {
-                return Ok(lowered);
-            }
-            (rows, from, first) = (kept, to, false);
-        }
-    }
-
-    fn flops(&self, s: &Site) -> u64 {
-        4 * s.input_len(0) as u64
-    }
-}
-
-/// The two sums that the backward pass of a normalisation needs, in one pass over memory:
-/// `y[0] = Σ_r g`, `y[1] = Σ_r g · (x − mean)`. Inputs `g`, `x` `[rows, c]` and `mean` `[c]`; gives
-/// `[2, c]`.
-#[derive(Clone, Copy, Debug)]
-pub struct CenteredSums;
-
-impl Op for CenteredSums {
-    fn name(&self) -> &'static str {
-        "centered_sums"
-    }
-
-    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        match (inputs[0], inputs[1], inputs[2]) {
-            (&[rows, c], x, mean) if rows * c > 0 && x == [rows, c] && mean == [c] => {
-                Ok(vec![2, c])
-            }
-            _ => Err("the inputs must be [rows, c], [rows, c] and [c], none of them empty".into()),
-        }
-    }
-
-    /// With `h` the gradient of the two sums: `gg = h₀ + h₁ (x − mean)`, `gx = h₁ g`,
-    /// `gmean = −h₁ Σ g`.
-    fn vjp(&self, t: &mut Tape, s: &Site, h: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
-        let c = s.shape[1];
-        let (g, x, mean) = (s.inputs[0], s.inputs[1], s.inputs[2]);
-        let h0 = t.range(h, 0, c)?;
-        let h1 = t.range(h, c, c)?;
-        let mut parts = vec![None; 3];
-        if needs[0] {
-            let centred = t.sub(x, mean)?;
-            let part = t.mul(centred, h1)?;
-            parts[0] = Some(t.add(part, h0)?);
-        }
-        if needs[1] {
-            parts[1] = Some(t.mul(g, h1)?);
-        }
-        if needs[2] {
-            let sum = t.range(s.output, 0, c)?;
-            let part = t.mul(h1, sum)?;
-            parts[2] = Some(t.neg(part)?);
-        }
-        Ok(parts)
-    }
-
-    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        2 * rows.div_ceil(chunk_rows(rows, c)) * c
-    }
-
-    fn twin(&self, s: &Site, call: Call<'_>) {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        let (g, x, mean) = (call.f32(0), call.f32(1), call.f32(2));
-        let chunk = chunk_rows(rows, c) * c;
-        let parts = call.scratch.par_chunks_mut(2 * c);
-        parts.zip(g.par_chunks(chunk)).zip(x.par_chunks(chunk)).for_each(|((part, g), x)| {
-            part.fill(0.0);
-            let (sum, product) = part.split_at_mut(c);
-            widest(
-                #[inline(always)]
-                || {
-                    for (g, x) in g.chunks_exact(c).zip(x.chunks_exact(c)) {
-                        let sums = sum.iter_mut().zip(product.iter_mut());
-                        for ((((sum, product), g), x), mean) in sums.zip(g).zip(x).zip(mean) {
-                            *sum += g;
-                            *product += g * (x - mean);
-                        }
-                    }
-                },
-            );
-        });
-        merge_sums(call.scratch, call.out);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
-        let mut lowered = Lowered::default();
-        let kept = rows.div_ceil(FAN);
-        let to = if kept == 1 {
-            Arg::Output
-        } else {
-            lowered.scratch.push(padded_bytes(2 * kept * c, DType::F32));
-            Arg::Scratch(0)
-        };
-        let mut sizes = Sizes::new(caps);
-        let context = context! {
-            inner => sizes.number("inner", c),
-            lanes => sizes.number("lanes", kept * c),
-            steps => sizes.number("steps", rows.div_ceil(kept)),
-            all => sizes.number("all", rows * c),
-        };
-        lowered.dispatches.push(Dispatch {
-            kernel: "centered_sums",
-            context: sizes.with(context),
-            bind: vec![
-                ("g", Arg::Input(0)),
-                ("x", Arg::Input(1)),
-                ("mean", Arg::Input(2)),
-                ("y", to),
-            ],
-            groups: fold_groups((kept * c).div_ceil(64), caps),
-            flops: 4 * (rows * c) as u64,
-        });
-        if kept > 1 {
-            sum_stages([2, kept, c], to, &mut lowered, caps);
-        }
-        Ok(lowered)
-    }
-
-    fn flops(&self, s: &Site) -> u64 {
-        4 * s.input_len(0) as u64
     }
 }
 
@@ -521,16 +269,5 @@ impl Tape {
             .collect();
         let sum = self.sum(x, &axes)?;
         self.reshape(sum, shape)
-    }
-
-    /// Mean and biased variance of each channel (last axis) of `x`, as `[2, c]`.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` is empty.
-    pub fn moments(&mut self, x: Var) -> Result<Var> {
-        let c = *self.shape(x).last().unwrap_or(&1);
-        let rows = self.shape(x).iter().product::<usize>() / c.max(1);
-        let x = self.reshape(x, &[rows, c])?;
-        self.record(Moments, &[x])
     }
 }

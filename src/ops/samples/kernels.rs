@@ -1,6 +1,6 @@
 //! Samples of the kernels that are no convolutions, and of the views.
 
-use super::super::reduce::CenteredSums;
+use super::super::moments::CenteredSums;
 use super::{Input, Kind, Sample};
 
 pub(super) fn samples() -> Vec<Sample> {
