@@ -19,7 +19,7 @@ use super::bar::Bar;
 use super::classify::open;
 use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::named;
+use super::latents::{describe, named};
 use super::output::{Align, print, println, table};
 
 /// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
@@ -223,7 +223,7 @@ impl NnScore {
             figure = figure.note(format!(
                 "{}. A nearest-neighbour classifier that knows {} pictures of each class errs on \
                  {:.2} % of the test pictures; with {} real ones, on {:.2} %.",
-                model.path.display(),
+                describe(&self.model, model),
                 grouped(row.per_class as u64),
                 100.0 * row.generated.share(),
                 grouped(row.real.0 as u64),
