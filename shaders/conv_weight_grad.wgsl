@@ -20,7 +20,7 @@ fn m_tap(m: u32) -> vec4<u32> {
 }
 
 fn y_row(m: u32, z: u32) -> u32 {
-    return select(NONE, {% if splits > 1 %}z * {{ slice }} + {% endif %}m * {{ n }}, m < {{ m }});
+    return select(NONE, {% if split %}z * {{ slice }} + {% endif %}m * {{ n }}, m < {{ m }});
 }
 
 {% include tile %}

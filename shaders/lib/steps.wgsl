@@ -21,7 +21,7 @@
 {%- endfor %}
 {% endif %}
 
-{% if splits > 1 %}
+{% if split %}
     let k_end = min((z + 1u) * {{ chunk }}, {{ k }});
     for (var k = z * {{ chunk }}; k < k_end; k += 4u) {
 {% else %}

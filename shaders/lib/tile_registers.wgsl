@@ -7,8 +7,8 @@
 // rows; unit: how many of those (1, 4 or `rows`) surely share a tap. a_run: whether 4 consecutive
 // cells lie in one line of the picture, `run` elements and `step_x` pixels apart. b_along: "k" or
 // "n". taps: whether there is a loop over taps. flat: whether the reduction index holds the tap.
-// k, chunk, splits: the reduction's length, and the part of it that one z computes. planes: whether
-// each z is a product of its own, of matrices that follow each other.
+// split: whether each z computes a part of the reduction. k, chunk: the length of it all, and of such
+// a part. planes: whether each z is a product of its own, of matrices that follow each other.
 
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

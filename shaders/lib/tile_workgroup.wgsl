@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endif %}
 
     for (var step = 0u; step < {{ chunk }}; step += {{ depth }}u) {
-        let k = {% if splits > 1 %}z * {{ chunk }} + {% endif %}step;
+        let k = {% if split %}z * {{ chunk }} + {% endif %}step;
 {% if a_along == "k" %}
 {% for i in range(4) %}
         let a{{ i }} = {% if flat %}a_flat(at{{ i }}, k + a_k){% else %}a_load(a_row{{ i }}, k + a_k){% endif %};

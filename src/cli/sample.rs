@@ -25,7 +25,7 @@ use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
-use super::latents::read_latents;
+use super::latents::{describe, read_latents, warn_of_batches};
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -114,12 +114,7 @@ impl Sample {
         }
         let path = folder::resolve(&self.model)?;
         let model = ModelFile::load(&path)?;
-        if model.generator()?.needs_batch() {
-            eprintln!(
-                "note: the batch norm of this generator uses the statistics of each {BATCH} \
-                 pictures: a picture also depends on the others asked for"
-            );
-        }
+        warn_of_batches(&model)?;
         let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {
             Some(file) => Latents::Rows(read_latents(file, nz, "--latents")?),
@@ -182,7 +177,7 @@ impl Sample {
         if let Some((_, file)) = grid {
             match sheet {
                 Some(sheet) => pictures::save_png(&file, &sheet.into_picture())?,
-                None => wanted.figure(cells, &path).save(&file)?,
+                None => wanted.figure(cells, describe(&self.model, &model)).save(&file)?,
             }
             println!("{n} pictures in {}", file.display());
         }
@@ -324,7 +319,7 @@ impl Wanted {
     }
 
     /// All pictures, a row for each class.
-    fn figure(&self, cells: Vec<Cell>, model: &Path) -> Figure {
+    fn figure(&self, cells: Vec<Cell>, model: String) -> Figure {
         let mut rows: BTreeMap<usize, (u32, Vec<Cell>)> = BTreeMap::new();
         for (at, cell) in cells.into_iter().enumerate() {
             let label = self.label(at).unwrap_or_default();
@@ -343,7 +338,7 @@ impl Wanted {
         for (label, cells) in rows.into_values() {
             panel = panel.row(self.classes[label as usize].clone(), cells);
         }
-        Figure::new("Samples by class").note(model.display().to_string()).panel(panel)
+        Figure::new("Samples by class").note(model).panel(panel)
     }
 }
 

@@ -80,11 +80,15 @@ impl Layout {
             let what = format!("has shape {:?}, this network needs {wanted:?}", tensor.shape());
             return Err(Error::Tensor { name: name.into(), what });
         }
-        let Some([sizes, strides]) = self.steps(shape) else { return Ok(tensor.clone()) };
-        let mut data = vec![0.0; tensor.len()];
-        for (at, &x) in walk(sizes, strides).zip(tensor.f32s()) {
-            data[at] = x;
+        let Some([sizes, _]) = self.steps(shape) else { return Ok(tensor.clone()) };
+        // The same axes back in the device's order, and how far apart they lie in the file.
+        let [_, b, c, d] = sizes;
+        let mut back = [[0; 4]; 2];
+        for (i, stride) in [b * c * d, c * d, d, 1].into_iter().enumerate() {
+            let axis = self.order()[i];
+            (back[0][axis], back[1][axis]) = (sizes[i], stride);
         }
+        let data = reorder(tensor.f32s(), back[0], back[1]);
         Tensor::new(shape, data)
     }
 }
@@ -117,15 +121,6 @@ fn reorder(data: &[f32], sizes: [usize; 4], strides: [usize; 4]) -> Vec<f32> {
         }
     }
     result
-}
-
-/// The places `Σ i_d · stride_d` of all indices below `sizes`, the last index fastest.
-fn walk([a, b, c, d]: [usize; 4], [p, q, r, s]: [usize; 4]) -> impl Iterator<Item = usize> {
-    (0..a).flat_map(move |i| {
-        (0..b).flat_map(move |j| {
-            (0..c).flat_map(move |k| (0..d).map(move |l| i * p + j * q + k * r + l * s))
-        })
-    })
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
 
-use super::kernel::{fold_groups, padded_bytes};
-use super::reduce::{FAN, LANES, chunk_rows, merge, merge_sums, sum_stages};
+use super::kernel::fold_groups;
+use super::reduce::{FAN, LANES, chunk_rows, merge, merge_sums, stage_result, sum_stages};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
 
@@ -119,12 +118,7 @@ impl Op for Moments {
         loop {
             let kept = rows.div_ceil(FAN);
             let last = kept == 1;
-            let to = if last {
-                Arg::Output
-            } else {
-                lowered.scratch.push(padded_bytes(3 * kept * c, DType::F32));
-                Arg::Scratch(lowered.scratch.len() - 1)
-            };
+            let to = stage_result(last, 3 * kept * c, &mut lowered);
             let mut sizes = Sizes::new(caps);
             let context = context! {
                 first => first,
@@ -229,12 +223,7 @@ impl Op for CenteredSums {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let mut lowered = Lowered::default();
         let kept = rows.div_ceil(FAN);
-        let to = if kept == 1 {
-            Arg::Output
-        } else {
-            lowered.scratch.push(padded_bytes(2 * kept * c, DType::F32));
-            Arg::Scratch(0)
-        };
+        let to = stage_result(kept == 1, 2 * kept * c, &mut lowered);
         let mut sizes = Sizes::new(caps);
         let context = context! {
             inner => sizes.number("inner", c),

@@ -33,6 +33,16 @@ pub(super) fn chunk_rows(rows: usize, inner: usize) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub struct Sum;
 
+/// Where a stage of a tree reduction writes its `len` numbers: a scratch buffer, unless it is the
+/// last.
+pub(super) fn stage_result(last: bool, len: usize, lowered: &mut Lowered) -> Arg {
+    if last {
+        return Arg::Output;
+    }
+    lowered.scratch.push(padded_bytes(len, DType::F32));
+    Arg::Scratch(lowered.scratch.len() - 1)
+}
+
 /// The dispatches that sum `[outer, rows, inner]` over rows, from `from` into the output.
 pub(super) fn sum_stages(
     [outer, mut rows, inner]: [usize; 3],
@@ -43,12 +53,7 @@ pub(super) fn sum_stages(
     loop {
         let kept = rows.div_ceil(FAN);
         let last = kept == 1;
-        let to = if last {
-            Arg::Output
-        } else {
-            lowered.scratch.push(padded_bytes(outer * kept * inner, DType::F32));
-            Arg::Scratch(lowered.scratch.len() - 1)
-        };
+        let to = stage_result(last, outer * kept * inner, lowered);
         let lanes = outer * kept * inner;
         let (width, all) = (kept * inner, rows * inner);
         let last_step = (rows.div_ceil(kept) - 1) * width;

@@ -197,7 +197,7 @@ impl Product {
             groups_x => sizes.number("groups_x", x as usize),
             chunk => sizes.number("chunk", chunk),
             slice => sizes.number("slice", slice),
-            splits => splits.min(2),
+            split => splits > 1,
             ..self.own.clone()
         };
         let [a, b, y] = self.bind;
