@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Layout, Param, Sequential};
+use crate::nn::{Layer, Layout, Param, Sequential, Start, Weight};
 use crate::ops::conv::ConvSpec;
 use crate::rng::Stream;
 
@@ -280,6 +280,8 @@ impl Dcgan {
                 small: from + self.classes,
                 layout: Layout::Project,
                 bias: false,
+                weight: Weight::Plain,
+                start: Start::default(),
             });
             layers.extend([Layer::batch_norm(dense), Layer::LeakyRelu { slope: 0.0 }]);
             from = dense;
@@ -291,6 +293,8 @@ impl Dcgan {
             small: from + self.classes,
             layout: if projects { Layout::Project } else { Layout::Conv },
             bias: false,
+            weight: Weight::Plain,
+            start: Start::default(),
         });
         if projects {
             layers.push(Layer::Identity); // the reshape to a picture
@@ -308,6 +312,8 @@ impl Dcgan {
                 small: widths[i] + self.classes,
                 layout: Layout::Conv,
                 bias: false,
+                weight: Weight::Plain,
+                start: Start::default(),
             });
             if i == 0 {
                 layers.push(match self.preset.pixels() {
@@ -340,6 +346,8 @@ impl Dcgan {
                 small: widths[i],
                 layout: Layout::Conv,
                 bias: false,
+                weight: Weight::Plain,
+                start: Start::default(),
             });
             if i > 0 {
                 layers.push(Layer::batch_norm(widths[i]));
@@ -369,6 +377,8 @@ impl Dcgan {
             small,
             layout,
             bias: false,
+            weight: Weight::Plain,
+            start: Start::default(),
         };
         if self.preset == Preset::Mnist {
             let width = DENSE * self.ndf;

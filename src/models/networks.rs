@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Param, Sequential, Statistics};
+use crate::nn::{Param, Sequential};
 
 use super::dcgan::{LatentLaw, Size};
 
@@ -31,7 +31,7 @@ pub struct Networks {
     pub latent_law: LatentLaw,
     /// What a pixel's numbers are.
     pub pixels: Pixels,
-    /// The names of the classes that both networks are told ([`Layer::Label`]), by label; none
+    /// The names of the classes that both networks are told ([`crate::nn::Layer::classes`]), by label; none
     /// where they are told none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -55,12 +55,9 @@ impl Networks {
         if self.generator.is_none() && self.discriminator.is_none() {
             return Err("neither a generator nor a discriminator".into());
         }
-        let told = |layer: &Layer| match layer {
-            Layer::Label { classes } => Some(*classes),
-            _ => None,
-        };
         let networks = [&self.generator, &self.discriminator].into_iter().flatten();
-        for told in networks.flat_map(|network| network.layers.iter().filter_map(told)) {
+        let layers = networks.flat_map(Sequential::each);
+        for told in layers.filter_map(|(_, layer)| layer.classes()) {
             if told != self.classes.len() {
                 return Err(format!(
                     "a layer is told {told} classes, and there are {}",
@@ -155,16 +152,6 @@ const LISTED: usize = 30;
 
 fn absent(name: &str) -> Error {
     Error::Tensor { name: name.into(), what: "there is none in this model".into() }
-}
-
-impl Sequential {
-    /// Whether a result depends on what else is in the batch, even after training.
-    #[must_use]
-    pub fn needs_batch(&self) -> bool {
-        let batch =
-            |layer: &Layer| matches!(layer, Layer::BatchNorm { statistics: Statistics::Batch, .. });
-        self.layers.iter().any(batch)
-    }
 }
 
 #[cfg(test)]

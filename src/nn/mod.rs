@@ -3,19 +3,36 @@
 //! A layer owns no numbers. Its parameters are states called `<network>.<layer>.<parameter>`, named
 //! as PyTorch names them; [`Sequential::forward`] reads them from the tape, so that the same network
 //! runs on trained, averaged or freshly updated weights by its prefix alone.
+//!
+//! [`Layer`] is the list of layers: a description that a model file holds. `size` says which pictures
+//! each takes and gives, `record` which tensors it owns and what it computes, with the formulas in a
+//! file for each family: `norm`, `virtual_batch`, `minibatch`, `noise`, `attention`, `projection`,
+//! `resample`, and `weight` for how convolutions come by their weights. A [`Pass`] is what a network
+//! needs beside its input.
 
-mod conv;
-mod label;
+mod attention;
 mod layer;
 mod layout;
+mod minibatch;
+mod noise;
 mod norm;
 mod param;
+mod pass;
+mod projection;
+mod record;
+mod resample;
 mod sequential;
 mod size;
+mod start;
+mod virtual_batch;
+mod weight;
 
 pub use layer::Layer;
 pub use layout::Layout;
 pub(crate) use norm::BATCH_NORM_MOMENTUM;
 pub use norm::{BATCH_NORM_EPS, Statistics};
 pub use param::{Init, Param};
-pub use sequential::{Mode, Sequential};
+pub use pass::{Mode, Pass};
+pub use sequential::Sequential;
+pub use start::Start;
+pub use weight::{Weight, largest_singular_value};
