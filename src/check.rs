@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::models::dcgan::Size;
 use crate::models::{Dcgan, Preset};
 use crate::ops::samples::{Sample, Tolerance, samples};
-use crate::optim::Adam;
 use crate::program::tune::variants;
 use crate::program::{Choices, Fetched, Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
+use crate::train::Method;
 use crate::train::step::{self, AVERAGE, KEY, Schedule, StepOptions};
 
 /// The seed of all inputs.
@@ -306,14 +306,13 @@ impl StepCase {
 
     /// Runs one step from the state that `start` makes of the usual one.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
-        let adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+        let method = Method { smooth: 0.1, ..Method::default() };
         let options = StepOptions {
             model: self.model,
             batch: self.batch,
-            adam,
-            smooth: 0.1,
+            method,
             average: true,
-            feed_latents: false,
+            feed_draws: false,
             // Gradients are read from the optimiser's moments: fetching them would take four times
             // their memory.
             fetch_gradients: false,
@@ -321,12 +320,18 @@ impl StepCase {
         let mut tape = Tape::new();
         step::record(&mut tape, &options)?;
         let mut state = State::new(device);
-        for (name, value) in step::initial_state(&self.model, true, SEED)? {
+        for (name, value) in step::initial_state(&self.model, &method, true, SEED)? {
             state.set(&name, &start(&name, value))?;
         }
         let mut program = Program::compile(&tape, &state, &Options::default())?;
-        let [rate, root] = adam.schedule(RATE, 1);
-        let schedule = Schedule { rate_d: rate, rate_g: rate, root, average: 0.3 }.tensor();
+        let numbers = method.optimizer().schedule(RATE, 1);
+        let schedule = Schedule {
+            discriminator: vec![numbers],
+            generator: numbers,
+            average: 0.3,
+            history: 1.0,
+        };
+        let schedule = schedule.tensor();
         let pictures = self.pictures()?;
         let classes = self.model.classes;
         let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();

@@ -8,10 +8,10 @@ use dcgan::features::pixels;
 use dcgan::models::dcgan::Size;
 use dcgan::models::{Dcgan, Preset};
 use dcgan::nn::{Mode, Param};
-use dcgan::optim::Adam;
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::train::Method;
 use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -49,22 +49,23 @@ impl Reference {
         let options = StepOptions {
             model,
             batch: number("batch"),
-            adam: Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 },
-            smooth: 0.0,
+            method: Method::default(),
             average: false,
-            feed_latents: true,
+            feed_draws: true,
             fetch_gradients: true,
         };
         Self { tensors: tensors.collect(), about, options }
     }
 
     fn params(&self) -> Vec<Param> {
-        params(&self.options.model, false).unwrap()
+        params(&self.options.model, &self.options.method, false).unwrap()
     }
 
     fn state(&self, device: &Device) -> State {
         let mut state = State::new(device);
-        for (name, value) in initial_state(&self.options.model, false, 0).unwrap() {
+        for (name, value) in
+            initial_state(&self.options.model, &self.options.method, false, 0).unwrap()
+        {
             state.set(&name, &value).unwrap();
         }
         for param in self.params() {
@@ -100,8 +101,9 @@ impl Reference {
     }
 
     fn schedule(&self, step: u64) -> Tensor {
-        let [rate, root] = self.options.adam.schedule(2e-4, step);
-        Schedule { rate_d: rate, rate_g: rate, root, average: 0.0 }.tensor()
+        let numbers = self.options.method.optimizer().schedule(2e-4, step);
+        let (discriminator, history) = (vec![numbers], 1.0 / step as f32);
+        Schedule { discriminator, generator: numbers, average: 0.0, history }.tensor()
     }
 
     /// Largest difference to the reference tensor called `name`, as a share of its largest value.
@@ -205,7 +207,7 @@ fn ten_conditional_steps_as_pytorch() {
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
         let mut reference = Reference::load("training_pytorch", Preset::Pytorch);
-        reference.options.smooth = 0.1;
+        reference.options.method.smooth = 0.1;
         let mut tape = Tape::new();
         record(&mut tape, &reference.options).unwrap();
         let mut state = reference.state(&device);
