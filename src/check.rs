@@ -10,8 +10,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
+use crate::models::Size;
+use crate::models::{Design, Network};
 use crate::ops::samples::{Sample, Tolerance, samples};
 use crate::program::tune::variants;
 use crate::program::{Choices, Fetched, Options, Program};
@@ -240,7 +240,7 @@ pub fn samples_by_op() -> Vec<(&'static str, Vec<Sample>)> {
 #[derive(Clone, Copy, Debug)]
 pub struct StepCase {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
 }
@@ -266,26 +266,26 @@ impl StepOutcome {
     }
 }
 
-/// The steps that are checked: every preset on small and uneven networks, one of them told classes,
+/// The steps that are checked: every network on small and uneven networks, one of them told classes,
 /// and one whose layers have the shapes of DCGAN-64.
 #[must_use]
 pub fn step_cases() -> Vec<StepCase> {
-    let model = |preset, side: usize, channels, width| Dcgan {
-        preset,
+    let model = |network, side: usize, channels, width| Design {
+        network,
         size: Size { height: side, width: side },
         channels,
         nz: if width < 64 { 10 } else { 100 },
         ngf: width,
         ndf: width,
-        classes: 0,
+        ..Design::default()
     };
-    let told = |classes, model| Dcgan { classes, ..model };
+    let told = |classes, model| Design { classes, ..model };
     vec![
-        StepCase { model: model(Preset::Pytorch, 32, 3, 8), batch: 6 },
-        StepCase { model: model(Preset::Paper, 16, 3, 8), batch: 8 },
-        StepCase { model: model(Preset::Pytorch, 28, 1, 5), batch: 3 },
-        StepCase { model: told(10, model(Preset::Mnist, 28, 1, 4)), batch: 6 },
-        StepCase { model: model(Preset::Pytorch, 64, 3, 64), batch: 2 },
+        StepCase { model: model(Network::Dcgan, 32, 3, 8), batch: 6 },
+        StepCase { model: model(Network::Paper, 16, 3, 8), batch: 8 },
+        StepCase { model: model(Network::Dcgan, 28, 1, 5), batch: 3 },
+        StepCase { model: told(10, model(Network::Mnist, 28, 1, 4)), batch: 6 },
+        StepCase { model: model(Network::Dcgan, 64, 3, 64), batch: 2 },
     ]
 }
 
@@ -352,7 +352,7 @@ impl StepCase {
 
     /// Noise.
     fn pictures(&self) -> Result<Tensor> {
-        let Dcgan { size, channels, .. } = self.model;
+        let Design { size, channels, .. } = self.model;
         let shape = [self.batch, size.height, size.width, channels];
         let mut noise = Stream::new(SEED, "pictures", 0);
         let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();

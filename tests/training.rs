@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
 use dcgan::features::pixels;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::nn::{Mode, Param};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
@@ -25,7 +25,7 @@ struct Reference {
 }
 
 impl Reference {
-    fn load(name: &str, preset: Preset) -> Self {
+    fn load(name: &str, network: Network) -> Self {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
         let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -37,8 +37,8 @@ impl Reference {
         let about: Value = serde_json::from_slice(&json).unwrap();
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let side = number("size");
-        let model = Dcgan {
-            preset,
+        let model = Design {
+            network,
             size: Size { height: side, width: side },
             channels: number("nc"),
             nz: number("nz"),
@@ -125,8 +125,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m: f32, d| if d <= m || m.is_nan() { m } else { d })
 }
 
-fn check(name: &str, preset: Preset, device: &Device) {
-    let reference = Reference::load(name, preset);
+fn check(name: &str, network: Network, device: &Device) {
+    let reference = Reference::load(name, network);
     let mut tape = Tape::new();
     record(&mut tape, &reference.options).unwrap();
     let mut state = reference.state(device);
@@ -189,24 +189,24 @@ fn check_first_step(
 #[test]
 fn ten_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_pytorch", Preset::Pytorch, &device);
-        check("training_pytorch_32", Preset::Pytorch, &device);
-        check("training_paper", Preset::Paper, &device);
+        check("training_pytorch", Network::Dcgan, &device);
+        check("training_pytorch_32", Network::Dcgan, &device);
+        check("training_paper", Network::Paper, &device);
     }
 }
 
 #[test]
 fn ten_conditional_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_conditional", Preset::Pytorch, &device);
-        check("training_mnist", Preset::Mnist, &device);
+        check("training_conditional", Network::Dcgan, &device);
+        check("training_mnist", Network::Mnist, &device);
     }
 }
 
 #[test]
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
-        let mut reference = Reference::load("training_pytorch", Preset::Pytorch);
+        let mut reference = Reference::load("training_pytorch", Network::Dcgan);
         reference.options.method.smooth = 0.1;
         let mut tape = Tape::new();
         record(&mut tape, &reference.options).unwrap();
@@ -227,14 +227,14 @@ fn label_smoothing_as_pytorch() {
 /// Evaluation with the running statistics after one step.
 #[test]
 fn evaluation_as_pytorch() {
-    for (name, preset) in [
-        ("training_pytorch", Preset::Pytorch),
-        ("training_paper", Preset::Paper),
-        ("training_conditional", Preset::Pytorch),
-        ("training_mnist", Preset::Mnist),
+    for (name, network) in [
+        ("training_pytorch", Network::Dcgan),
+        ("training_paper", Network::Paper),
+        ("training_conditional", Network::Dcgan),
+        ("training_mnist", Network::Mnist),
     ] {
         for device in support::devices() {
-            let reference = Reference::load(name, preset);
+            let reference = Reference::load(name, network);
             let mut state = State::new(&device);
             for param in reference.params() {
                 if let Some(tensor) = reference.tensors.get(&format!("after1.{}", param.name)) {

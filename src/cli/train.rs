@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::data::{Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
+use crate::models::{Design, Network, Size};
 use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
+use super::presets::Preset;
 use super::tuning;
 
 mod flags;
@@ -83,22 +83,67 @@ fn settle<T: PartialEq + std::fmt::Display>(
     }
 }
 
-/// The error for a switch that a resumed run was started without.
-fn not_started_with(flag: &'static str) -> Error {
-    let what = "the run was started without it; leave the flag out, or start a new run without \
-                --resume";
-    Error::flag(flag, what)
+/// The flags that a preset may set.
+#[derive(Debug, Parser)]
+struct Table {
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
+    #[command(flatten)]
+    recipe: RecipeFlags,
+    #[command(flatten)]
+    pictures: Pictures,
 }
 
 /// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
 const PENALTY_WEIGHT: f32 = 10.0;
 
+/// [`settle`] for what is on or off.
+fn switch(resumed: bool, flag: &'static str, given: Option<bool>, default: bool) -> Result<bool> {
+    match given {
+        Some(value) if resumed && value != default => {
+            let how = if default { "with" } else { "without" };
+            let what = format!(
+                "the run was started {how} it; leave the flag out, or start a new run without \
+                 --resume"
+            );
+            Err(Error::flag(flag, what))
+        }
+        given => Ok(given.unwrap_or(default)),
+    }
+}
+
 impl Train {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let resumed = match &self.resume {
             Some(path) => Some(Resumed::open(path)?),
             None => None,
         };
+        // A resumed run has the whole of its recipe already.
+        match self.networks.preset {
+            Some(preset) if resumed.is_none() => self.filled(preset)?.start(None),
+            _ => self.start(resumed),
+        }
+    }
+
+    /// With the preset's values for what was not typed.
+    fn filled(self, preset: &Preset) -> Result<Self> {
+        let words = std::iter::once("preset".to_owned()).chain(preset.words());
+        let table = Table::try_parse_from(words)
+            .map_err(|error| Error::flag("--preset", format!("{}: {error}", preset.name)))?;
+        let channels = self.networks.channels.or(self.pictures.grey.then_some(1));
+        let networks = Networks { channels, ..self.networks };
+        Ok(Self {
+            networks: networks.filled(table.networks),
+            objective: self.objective.filled(table.objective),
+            recipe: self.recipe.filled(table.recipe),
+            pictures: self.pictures.filled(table.pictures),
+            ..self
+        })
+    }
+
+    fn start(&self, resumed: Option<Resumed>) -> Result<()> {
         let (options, source) = self.options(resumed.as_ref())?;
         let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
@@ -205,13 +250,10 @@ impl Train {
     /// Whether the networks are told classes; `old` is what a resumed run was started with.
     fn conditional(&self, old: Option<&RunOptions>, source: &Source) -> Result<bool> {
         let flag = "--conditional";
-        match old {
-            Some(old) if self.networks.conditional && old.recipe.model.classes == 0 => {
-                return Err(not_started_with(flag));
-            }
-            Some(old) => return Ok(old.recipe.model.classes > 0),
-            None if !self.networks.conditional => return Ok(false),
-            None => {}
+        let before = old.is_some_and(|o| o.recipe.model.classes > 0);
+        let conditional = switch(old.is_some(), flag, self.networks.conditional, before)?;
+        if old.is_some() || !conditional {
+            return Ok(conditional);
         }
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
@@ -236,13 +278,15 @@ impl Train {
             (_, Penalty::None) => PENALTY_WEIGHT,
             _ => base.penalty_weight,
         };
-        if is_old && objective.feature_matching && !base.feature_matching {
-            return Err(not_started_with("--feature-matching"));
-        }
         Ok(Method {
             loss: settle(is_old, "--loss", objective.loss, base.loss)?,
             smooth: settle(is_old, "--smooth", objective.smooth, base.smooth)?,
-            feature_matching: objective.feature_matching || base.feature_matching,
+            feature_matching: switch(
+                is_old,
+                "--feature-matching",
+                objective.feature_matching,
+                base.feature_matching,
+            )?,
             penalty,
             penalty_weight: settle(
                 is_old,
@@ -295,15 +339,15 @@ impl Train {
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
         let is_old = old.is_some();
 
-        let default = old.map_or(Preset::Pytorch, |o| o.recipe.model.preset);
-        let preset = settle(is_old, "--preset", networks.preset, default)?;
+        let default = old.map_or(Network::Dcgan, |o| o.recipe.model.network);
+        let network = settle(is_old, "--network", networks.network, default)?;
         let conditional = self.conditional(old, &source)?;
-        let (width, _) = preset.defaults();
+        let (width, _) = network.defaults();
         let grey = pictures.grey.then_some(1);
         let channels = if pictures.grey { "--grey" } else { "--channels" };
-        let usual = Dcgan {
-            preset,
-            size: Size { height: preset.side(), width: preset.side() },
+        let usual = Design {
+            network,
+            size: Size { height: network.side(), width: network.side() },
             channels: if source.kind() == Kind::Idx { 1 } else { 3 },
             nz: 100,
             ngf: width,
@@ -311,8 +355,8 @@ impl Train {
             classes: if conditional { source.classes().len() } else { 0 },
         };
         let base = old.map_or(usual, |o| o.recipe.model);
-        let model = Dcgan {
-            preset,
+        let model = Design {
+            network,
             size: settle(is_old, "--size", networks.size, base.size)?,
             channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
             nz: settle(is_old, "--nz", networks.nz, base.nz)?,
@@ -336,16 +380,13 @@ impl Train {
             classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
-        if is_old && pictures.flip && !base.flip {
-            return Err(not_started_with("--flip"));
-        }
         let prepare = Prepare {
             height: model.size.height,
             width: model.size.width,
             channels: model.channels,
             crop: settle(is_old, "--crop", pictures.crop, base.crop)?,
             filter: settle(is_old, "--resize", pictures.resize, base.filter)?,
-            flip: pictures.flip || base.flip,
+            flip: switch(is_old, "--flip", pictures.flip, base.flip)?,
         };
         let base = old.map_or(
             Rhythm {
@@ -364,6 +405,9 @@ impl Train {
             keep: rhythm.keep.unwrap_or(base.keep),
             keep_every: rhythm.keep_every.unwrap_or(base.keep_every),
         };
+        let named = networks.preset.map(|preset| preset.name.to_owned());
+        let usual = old.map_or_else(|| "dcgan".into(), |o| o.preset.clone());
+        let preset = settle(is_old, "--preset", named, usual)?;
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
             let done = resumed.model.step * recipe.step_pictures() as u64;
@@ -383,6 +427,7 @@ impl Train {
             return Err(Error::flag("--decay", what));
         }
         let options = RunOptions {
+            preset,
             recipe,
             data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
             data_description: format!("{}: {}", source.name(), source.description()),

@@ -8,7 +8,7 @@ use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
-use crate::models::dcgan::Size;
+use crate::models::Size;
 use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
 use crate::tensor::{DType, Data, Tensor};

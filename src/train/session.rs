@@ -49,6 +49,9 @@ const FIRST_PREVIEW: u64 = 512;
 /// Everything that a run was started with: `options.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
+    /// The name of the recipe that was asked for; what it came to stands below.
+    #[serde(default = "usual_preset")]
+    pub preset: String,
     /// What decides the numbers.
     pub recipe: Recipe,
     /// Where the pictures are; none for the bundled ones.
@@ -67,6 +70,10 @@ pub struct RunOptions {
     pub program: String,
     /// The device that the run was started on.
     pub device: String,
+}
+
+fn usual_preset() -> String {
+    "dcgan".into()
 }
 
 /// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
@@ -174,7 +181,7 @@ impl Session {
         };
         let count = if model.classes == 0 { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
-        let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
+        let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -505,7 +512,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
          device    {}\n\
          memory    {} planned ({} of them state)",
         options.data_description,
-        model.preset,
+        model.network,
         model.size.height,
         model.size.width,
         model.channels,

@@ -2,7 +2,7 @@
 //! pictures and one of generated ones, then one of the generator.
 
 use crate::error::{Error, Result};
-use crate::models::{Dcgan, LatentLaw, Pixels};
+use crate::models::{Design, LatentLaw, Pixels};
 use crate::nn::{Layer, Mode, Param, Sequential};
 use crate::objectives::{self, Output, Penalty};
 use crate::optim::moving_average;
@@ -29,7 +29,7 @@ const HISTORY: &str = "history";
 #[derive(Clone, Debug)]
 pub struct StepOptions {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
     /// How they are trained.
@@ -130,7 +130,7 @@ impl<'a> Step<'a> {
         generator: Sequential,
         discriminator: Sequential,
     ) -> Result<Self> {
-        let Dcgan { size, channels, classes, .. } = options.model;
+        let Design { size, channels, classes, .. } = options.model;
         let n = options.batch * options.method.n_critic;
         let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
         let schedule = Scheduled::feed(t, options.method.n_critic)?;
@@ -147,7 +147,7 @@ impl<'a> Step<'a> {
             Draws::Device(key)
         };
         let reals = t.from_u8(pictures)?;
-        let reals = match options.model.preset.pixels() {
+        let reals = match options.model.network.pixels() {
             Pixels::Signed => reals,
             Pixels::Unit => t.affine(reals, 0.5, 0.5)?,
         };
@@ -186,7 +186,7 @@ impl<'a> Step<'a> {
     fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Var> {
         let model = &self.options.model;
         let n = self.options.method.parts(self.options.batch).0;
-        let law = model.preset.latent_law();
+        let law = model.network.latent_law();
         let z = self.draws.latents(t, name, law, &[n, model.nz])?;
         let z = t.reshape(z, &[n, 1, 1, model.nz])?;
         self.generator.forward_labelled(t, "generator", z, labels, Mode::Train)
@@ -501,7 +501,7 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
-pub fn params(model: &Dcgan, method: &Method, average: bool) -> Result<Vec<Param>> {
+pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Param>> {
     let networks = model.params()?;
     let mut all = networks.clone();
     for param in networks.iter().filter(|p| p.learnt) {
@@ -526,7 +526,7 @@ pub fn params(model: &Dcgan, method: &Method, average: bool) -> Result<Vec<Param
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
 pub fn initial_state(
-    model: &Dcgan,
+    model: &Design,
     method: &Method,
     average: bool,
     seed: u64,

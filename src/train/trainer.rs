@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::{Dcgan, Networks};
+use crate::models::{Design, Networks};
 use crate::nn::Layout;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
@@ -21,7 +21,7 @@ use super::step::{self, AVERAGE, KEY, Schedule, StepOptions};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
     /// Decides initial weights, latents, the order of pictures, flips and crops.
@@ -58,10 +58,10 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Recipe {
-    /// The recipe of a preset at default settings.
+    /// The recipe of a network at default settings.
     #[must_use]
-    pub fn new(model: Dcgan) -> Self {
-        let batch = model.preset.defaults().1;
+    pub fn new(model: Design) -> Self {
+        let batch = model.network.defaults().1;
         Self {
             model,
             batch,
@@ -369,7 +369,7 @@ impl Trainer {
 
     /// What the program is fed for a batch.
     fn feeds(&self, pictures: Vec<u8>, labels: &[u32]) -> Result<Vec<(&'static str, Tensor)>> {
-        let Dcgan { size, channels, classes, .. } = self.recipe.model;
+        let Design { size, channels, classes, .. } = self.recipe.model;
         let n = self.recipe.step_pictures();
         let shape = [n, size.height, size.width, channels];
         let pictures = Tensor::with_data(shape, Data::U8(pictures))?;

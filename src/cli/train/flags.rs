@@ -3,10 +3,10 @@
 use clap::Args;
 
 use crate::cli::flags::{DeviceFlag, at_least};
+use crate::cli::presets::Preset;
 use crate::data::{CacheMode, Crop, Filter};
 use crate::human::parse_count;
-use crate::models::Preset;
-use crate::models::dcgan::Size;
+use crate::models::{Network, Size};
 use crate::objectives::{Loss, Penalty};
 use crate::program::tune::Effort;
 use crate::train::method::Rule;
@@ -59,19 +59,41 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     if number > 0.0 && number.is_finite() { Ok((number * factor) as u64) } else { Err(fail()) }
 }
 
+/// What a preset says fills what was not typed.
+macro_rules! filled {
+    ($flags:ident: $($field:ident),+ $(; $($own:ident),+)?) => {
+        impl $flags {
+            pub(super) fn filled(self, preset: Self) -> Self {
+                Self { $($field: self.$field.or(preset.$field),)+ $($($own: self.$own,)+)? }
+            }
+        }
+    };
+}
+
+filled!(Networks: network, conditional, size, channels, nz, ngf, ndf; preset);
+filled!(ObjectiveFlags: loss, smooth, feature_matching, penalty, penalty_weight, clip_weights, orthogonal, historical, weight_decay);
+filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
+filled!(Pictures: crop, resize, flip, workers; grey, cache);
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Networks")]
 pub(super) struct Networks {
-    /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
-    /// authors' code; mnist: those of the authors' MNIST code, with dense layers [default: pytorch]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "pytorch|paper|mnist")]
-    pub(super) preset: Option<Preset>,
+    /// A published recipe: dcgan, paper, wgan-gp, sngan, ...; every other flag overrides it.
+    /// dcgan presets lists them, dcgan presets NAME prints one [default: dcgan]
+    #[arg(long, value_name = "NAME", value_parser = Preset::find)]
+    pub(super) preset: Option<&'static Preset>,
+    /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
+    /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers
+    /// [default: dcgan]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
+    pub(super) network: Option<Network>,
     /// Tell both networks the class of every picture, at every layer: the model can then be asked
     /// for a class. Classes are DATA's folders, or the labels of CIFAR-10 and IDX files
-    #[arg(long)]
-    pub(super) conditional: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "true|false", hide_possible_values = true)]
+    pub(super) conditional: Option<bool>,
     /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
-    /// 256 [default: 64; mnist: 28]
+    /// 256 [default: 64; dcgan-mnist: 28]
     #[arg(long, value_name = "SIZE")]
     pub(super) size: Option<Size>,
     /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
@@ -80,10 +102,10 @@ pub(super) struct Networks {
     /// Length of a latent vector [default: 100]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) nz: Option<usize>,
-    /// Width of the generator [default: 64; paper: 128]
+    /// Width of the generator [default: 64; dcgan-paper: 128]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) ngf: Option<usize>,
-    /// Width of the discriminator [default: 64; paper: 128]
+    /// Width of the discriminator [default: 64; dcgan-paper: 128]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) ndf: Option<usize>,
 }
@@ -100,7 +122,7 @@ fn parse_channels(text: &str) -> std::result::Result<usize, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct RecipeFlags {
-    /// Pictures in a batch, at least 2 [default: 64; paper and mnist: 128]
+    /// Pictures in a batch, at least 2 [default: 64; dcgan-paper and dcgan-mnist: 128]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     pub(super) batch: Option<usize>,
     /// Decides initial weights, latents and the order of pictures [default: 0]
@@ -157,8 +179,9 @@ pub(super) struct ObjectiveFlags {
     #[arg(long, value_name = "SHARE", value_parser = fraction::<f32>)]
     pub(super) smooth: Option<f32>,
     /// Let the generator match the mean of the discriminator's last hidden layer
-    #[arg(long)]
-    pub(super) feature_matching: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "true|false", hide_possible_values = true)]
+    pub(super) feature_matching: Option<bool>,
     /// Penalise a steep discriminator, by the length of its gradient at pictures: gp (towards 1,
     /// between real and generated ones), gp-one-sided, gp-zero, dragan, r1, r2 [default: none]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PENALTY")]
@@ -191,8 +214,9 @@ pub(super) struct Pictures {
     #[arg(long, value_enum)]
     pub(super) resize: Option<Filter>,
     /// Mirror every other picture, left to right
-    #[arg(long)]
-    pub(super) flip: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "true|false", hide_possible_values = true)]
+    pub(super) flip: Option<bool>,
     /// Grey pictures: the same as --channels 1
     #[arg(long, conflicts_with = "channels")]
     pub(super) grey: bool,
