@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, LatentLaw, Networks, Pixels, Preset};
+use dcgan::models::{Design, LatentLaw, Network, Networks, Pixels, Size};
 use dcgan::nn::{Layer, Mode, Param, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::optim::Sgd;
@@ -462,8 +461,8 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
     assert_eq!(places(&compares), [[0, 1]]);
 
     let size = Size { height: 16, width: 16 };
-    let preset = Preset::Pytorch;
-    let model = Dcgan { preset, size, channels: 3, nz: 5, ngf: 4, ndf: 4, classes: 0 };
+    let network = Network::Dcgan;
+    let model = Design { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, classes: 0 };
     let mut plain = model.networks().unwrap();
     let wanted = |networks: &Networks| {
         let level = features::levels(networks).unwrap()[1];
