@@ -7,8 +7,8 @@
 //! [`Layer`] is the list of layers: a description that a model file holds. `size` says which pictures
 //! each takes and gives, `record` which tensors it owns and what it computes, with the formulas in a
 //! file for each family: `norm`, `virtual_batch`, `minibatch`, `noise`, `attention`, `projection`,
-//! `resample`, and `weight` for how convolutions come by their weights. A [`Pass`] is what a network
-//! needs beside its input.
+//! `resample`, and `weight` for how convolutions come by their weights, which `singular` measures. A
+//! [`Pass`] is what a network needs beside its input.
 
 mod attention;
 mod layer;
@@ -22,6 +22,7 @@ mod projection;
 mod record;
 mod resample;
 mod sequential;
+mod singular;
 mod size;
 mod start;
 mod virtual_batch;
@@ -34,5 +35,6 @@ pub use norm::{BATCH_NORM_EPS, Statistics};
 pub use param::{Init, Param};
 pub use pass::{Mode, Pass};
 pub use sequential::Sequential;
+pub use singular::largest_singular_value;
 pub use start::Start;
-pub use weight::{Weight, largest_singular_value};
+pub use weight::Weight;
