@@ -76,6 +76,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "recip",
     "sigmoid",
     "sign",
+    "softmax",
     "softplus",
     "sqrt",
     "sub",

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::support;
 
 mod objectives;
+mod parts;
 mod penalties;
 
 /// How near results must be that are a few roundings away from PyTorch's.

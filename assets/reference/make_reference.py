@@ -70,6 +70,7 @@ from safetensors.torch import load_file, save  # noqa: E402
 from family import family_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
+from parts import parts_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
 from training import (  # noqa: E402
     conditional_mnist,
@@ -141,7 +142,7 @@ def main():
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}
-    files |= {"objectives": objectives_file()}
+    files |= {"objectives": objectives_file(), "parts": parts_file()}
     family = {
         "family_wgan_gp": dict(norm_d="none", gp=10, n_critic=2),
         "family_wgan_gp_layer": dict(norm_d="layer", gp=10),
