@@ -63,6 +63,7 @@ sys.dont_write_bytecode = True  # no __pycache__ among the assets
 import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
+from augment import augment_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
@@ -136,7 +137,7 @@ def main():
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}
-    files |= {"objectives": objectives_file()}
+    files |= {"objectives": objectives_file(), "augment": augment_file()}
 
     wrong = []
     for name, file in files.items():
