@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ops::random::Uniform;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
@@ -82,7 +83,7 @@ impl Augment {
         t: &mut Tape,
         x: Var,
         probability: Option<Var>,
-        uniform: &mut dyn FnMut(&mut Tape, &str, &[usize]) -> Result<Var>,
+        uniform: &mut Uniform<'_>,
     ) -> Result<Var> {
         let &[n, h, w, c] = t.shape(x) else {
             let what = "pictures are [n, h, w, c]".into();
