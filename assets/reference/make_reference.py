@@ -67,6 +67,7 @@ sys.dont_write_bytecode = True  # no __pycache__ among the assets
 import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
+from augment import augment_file  # noqa: E402
 from family import family_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
@@ -142,7 +143,7 @@ def main():
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}
-    files |= {"objectives": objectives_file(), "parts": parts_file()}
+    files |= {"objectives": objectives_file(), "parts": parts_file(), "augment": augment_file()}
     family = {
         "family_wgan_gp": dict(norm_d="none", gp=10, n_critic=2),
         "family_wgan_gp_layer": dict(norm_d="layer", gp=10),

@@ -241,6 +241,34 @@ pub(super) const PRESETS: &[Preset] = &[
         flags: &[("minibatch", "discrimination"), ("smooth", "0.1")],
         aliases: &[],
     },
+    Preset {
+        name: "few-pictures",
+        about: "for some hundred pictures: augmentation in both networks' steps, and a penalty",
+        source: "Zhao et al., arXiv 2006.10738 (all three kinds), with R1 as StyleGAN2 has it there; rates \
+                 of DCGAN",
+        flags: &[
+            ("augment", "color,translation,cutout"),
+            ("penalty", "r1"),
+            ("penalty-weight", "10"),
+            ("norm-d", "none"),
+            ("flip", "true"),
+        ],
+        aliases: &["lightweight-data"],
+    },
+    Preset {
+        name: "ada",
+        about: "the same with as much augmentation as the discriminator needs",
+        source: "Karras et al., arXiv 2006.06676, with the augmentations of arXiv 2006.10738",
+        flags: &[
+            ("augment", "color,translation,cutout"),
+            ("ada", "0.6"),
+            ("penalty", "r1"),
+            ("penalty-weight", "10"),
+            ("norm-d", "none"),
+            ("flip", "true"),
+        ],
+        aliases: &[],
+    },
 ];
 
 impl Preset {

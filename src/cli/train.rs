@@ -336,6 +336,9 @@ impl Train {
                 objective.penalty_weight,
                 usual_weight,
             )?,
+            augment: settle(is_old, "--augment", objective.augment, base.augment)?,
+            augment_p: settle(is_old, "--augment-p", objective.augment_p, base.augment_p)?,
+            ada: settle(is_old, "--ada", objective.ada, base.ada)?,
             clip_weights: settle(
                 is_old,
                 "--clip-weights",

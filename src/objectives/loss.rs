@@ -109,6 +109,18 @@ impl Loss {
         matches!(self, Self::NonSaturating | Self::Saturating | Self::Relativistic)
     }
 
+    /// The score that the discriminator at its best gives a picture which is as likely to be real as
+    /// generated: above, it takes a picture for real. None where scores have no such point.
+    #[must_use]
+    pub const fn undecided(self) -> Option<f32> {
+        match self {
+            Self::Wasserstein => None,
+            Self::LeastSquares => Some(0.5),
+            Self::Kl => Some(1.0),
+            _ => Some(0.0),
+        }
+    }
+
     /// What one half of a relativistic loss is of: `scores` less the mean of `others`.
     ///
     /// # Errors

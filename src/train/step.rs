@@ -1,6 +1,7 @@
 //! One training step as a tape: `n_critic` updates of the discriminator, each on a batch of real
 //! pictures and one of generated ones, then one of the generator.
 
+use crate::augment::{Adaptive, PROBABILITY};
 use crate::error::{Error, Result};
 use crate::models::{Design, LatentLaw, Pixels};
 use crate::nn::{Layer, Mode, Param, Pass, Sequential};
@@ -48,7 +49,7 @@ pub struct StepOptions {
 /// networks are told classes. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`; `d_real`,
 /// `d_fake`, `d_fake_g`, means of the sigmoid of the discriminator's output, or of the output itself
 /// where it is a score ([`Output`]); `grad_norm_d`, `grad_norm_g`; `penalty` and `slope` where there
-/// is a penalty. The discriminator's are those of its last update in the step.
+/// is a penalty, `augment_p` where it is adapted. The discriminator's are those of its last update in the step.
 ///
 /// The order of a plain step is PyTorch's example's: D's losses on real and on generated pictures,
 /// each batch normalised by itself; D's update; G's loss by the updated D on the same pictures; G's
@@ -107,6 +108,8 @@ struct Step<'a> {
     labels: Option<Var>,
     draws: Draws,
     schedule: Scheduled,
+    /// How likely each augmentation is applied in this step, where that is not always.
+    augment_p: Option<Var>,
     /// Weights that are drawn towards orthogonality, and whether they are transposed.
     orthogonal: Vec<(String, bool)>,
 }
@@ -163,7 +166,25 @@ impl<'a> Step<'a> {
             orthogonal.extend(generator.convolutions("generator"));
             orthogonal.extend(discriminator.convolutions("discriminator"));
         }
-        Ok(Self { options, generator, discriminator, reals, labels, draws, schedule, orthogonal })
+        let augment_p = match options.method.augment_p {
+            _ if options.method.ada > 0.0 => Some(Adaptive::probability(t)?),
+            p if p < 1.0 => Some(t.fill(&[], p)?),
+            _ => None,
+        };
+        if let (Some(p), true) = (augment_p, options.method.ada > 0.0) {
+            t.fetch("augment_p", p);
+        }
+        Ok(Self {
+            options,
+            generator,
+            discriminator,
+            reals,
+            labels,
+            draws,
+            schedule,
+            augment_p,
+            orthogonal,
+        })
     }
 
     /// Whether D and G take their steps on the same generated pictures.
@@ -209,10 +230,14 @@ impl<'a> Step<'a> {
         self.generator.forward_pass(t, "generator", z, self.pass(name, labels))
     }
 
-    /// What the discriminator, as it is by now, says of pictures of these classes. `name` sets the
-    /// random numbers of this pass apart.
+    /// What the discriminator, as it is by now, says of pictures of these classes, augmented. `name`
+    /// sets the random numbers of this pass apart.
     fn judge(&self, t: &mut Tape, name: &str, x: Var, labels: Option<Var>) -> Result<Verdict> {
         let pass = self.pass(name, labels);
+        let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
+            self.draws.uniform(t, &format!("{what}.{name}"), shape)
+        };
+        let x = self.options.method.augment.record(t, x, self.augment_p, &mut uniform)?;
         let outputs = self.discriminator.trace_pass(t, "discriminator", x, pass)?;
         let layers = &self.discriminator.layers;
         let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
@@ -300,6 +325,11 @@ impl<'a> Step<'a> {
                 loss_d = t.add(loss_d, penalised.loss)?;
                 told.add("penalty", penalised.loss);
                 told.add("slope", penalised.slope);
+            }
+            if let (Some(adaptive), Some(undecided)) =
+                (self.options.method.adaptive(), loss.undecided())
+            {
+                adaptive.follow(t, on_real.scores, undecided)?;
             }
             told.add("loss_d", loss_d);
             told.add("loss_real", loss_real);
@@ -573,6 +603,16 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
         if method.historical > 0.0 {
             all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
         }
+    }
+    if method.ada > 0.0 {
+        all.push(Param {
+            name: PROBABILITY.into(),
+            shape: Vec::new(),
+            init: crate::nn::Init::Constant(0.0),
+            learnt: false,
+            averaged: false,
+            layout: crate::nn::Layout::Plain,
+        });
     }
     if average {
         for param in networks.iter().filter(|p| p.name.starts_with("generator.")) {

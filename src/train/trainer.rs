@@ -167,6 +167,8 @@ pub struct Metrics {
     pub penalty: Option<f32>,
     /// Mean length of D's gradient with respect to a picture, where it is penalised.
     pub slope: Option<f32>,
+    /// How likely augmentations are applied, where that is adapted.
+    pub augment_p: Option<f32>,
 }
 
 impl Metrics {
@@ -183,6 +185,7 @@ impl Metrics {
             grad_norm_g: get("grad_norm_g"),
             penalty: find("penalty"),
             slope: find("slope"),
+            augment_p: find("augment_p"),
         }
     }
 
@@ -197,7 +200,11 @@ impl Metrics {
             &mut self.grad_norm_d,
             &mut self.grad_norm_g,
         ];
-        always.into_iter().chain(&mut self.penalty).chain(&mut self.slope)
+        always
+            .into_iter()
+            .chain(&mut self.penalty)
+            .chain(&mut self.slope)
+            .chain(&mut self.augment_p)
     }
 
     /// The mean of several steps of one training; NaN of none.

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::augment::Augment;
 use crate::cli::flags::{DeviceFlag, at_least};
 use crate::cli::presets::Preset;
 use crate::data::{CacheMode, Crop, Filter};
@@ -73,7 +74,7 @@ macro_rules! filled {
 
 filled!(Networks: network, conditional, norm_g, norm_d, weight_g, weight_d, attention, minibatch,
     size, channels, nz, ngf, ndf; preset);
-filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, penalty, penalty_weight, clip_weights, orthogonal, historical, weight_decay);
+filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, penalty, penalty_weight, augment, augment_p, ada, clip_weights, orthogonal, historical, weight_decay);
 filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
 filled!(Pictures: crop, resize, flip, workers; grey, cache);
 
@@ -258,6 +259,18 @@ pub(super) struct ObjectiveFlags {
     /// The penalty's weight [default: 10 with a penalty]
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub(super) penalty_weight: Option<f32>,
+    /// With few pictures: change real and generated ones at random before the discriminator sees
+    /// them (DiffAugment): color, brightness, saturation, contrast, translation, cutout, as a list
+    /// [default: none]
+    #[arg(long, value_name = "LIST", value_parser = str::parse::<Augment>)]
+    pub(super) augment: Option<Augment>,
+    /// How likely each of these is applied to a picture [default: 1]
+    #[arg(long, value_name = "P", value_parser = weight)]
+    pub(super) augment_p: Option<f32>,
+    /// Let that probability follow how sure the discriminator is of real pictures (ADA): TARGET is
+    /// its mean sign, 0.6 in the paper; 0 for not [default: 0]
+    #[arg(long, value_name = "TARGET", value_parser = weight)]
+    pub(super) ada: Option<f32>,
     /// Limit the discriminator's weights to +-LIMIT after every update; 0 for not [default: 0]
     #[arg(long, value_name = "LIMIT", value_parser = weight)]
     pub(super) clip_weights: Option<f32>,
