@@ -74,6 +74,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "peak_fma",
     "random",
     "recip",
+    "shift",
     "sigmoid",
     "sign",
     "softmax",

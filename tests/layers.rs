@@ -371,6 +371,7 @@ fn resnet() -> Networks {
         size: Size { height: 16, width: 16 },
         channels: 3,
         nz: 5,
+        heads: 0,
         latent_law: LatentLaw::Normal,
         pixels: Pixels::Signed,
         classes: vec!["a".into(), "b".into()],
@@ -462,7 +463,7 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
 
     let size = Size { height: 16, width: 16 };
     let network = Network::Dcgan;
-    let model = Design { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, classes: 0 };
+    let model = Design { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, ..Design::default() };
     let mut plain = model.networks().unwrap();
     let wanted = |networks: &Networks| {
         let level = features::levels(networks).unwrap()[1];

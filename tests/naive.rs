@@ -15,6 +15,7 @@ use dcgan::ops::pool::MaxPool;
 use dcgan::ops::random::{Advance, Random};
 use dcgan::ops::reduce::Sum;
 use dcgan::ops::shape::{BroadcastTo, Pad, Permute, Range, Reshape, SliceBox};
+use dcgan::ops::shift::Shift;
 use dcgan::ops::softmax::Softmax;
 use dcgan::tape::{Assigned, Node, Tape, Var};
 
@@ -188,6 +189,21 @@ fn one(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
             None => panic!("append to {shapes:?}"),
         };
         return places().iter().map(at).collect();
+    }
+    if let Some(op) = any.downcast_ref::<Shift>() {
+        let mut y = vec![0.0; node.shape.iter().product()];
+        // Scattered, where the op gathers.
+        for (place, &x) in places().iter().zip(inputs[0]) {
+            let to = [0, 1].map(|d| {
+                let moved = inputs[1][2 * place[0] + d].floor();
+                place[d + 1] as f64 + if op.back { -moved } else { moved }
+            });
+            if (0..2).all(|d| to[d] >= 0.0 && to[d] < node.shape[d + 1] as f64) {
+                let to = [place[0], to[0] as usize, to[1] as usize, place[3]];
+                y[flat(&node.shape, &to)] = x;
+            }
+        }
+        return y;
     }
     reductions(node, inputs, shapes)
 }

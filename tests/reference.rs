@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::support;
 
+mod augment;
 mod objectives;
 mod parts;
 mod penalties;

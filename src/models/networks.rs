@@ -36,10 +36,17 @@ pub struct Networks {
     /// where they are told none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Numbers that the discriminator says of a picture behind its logit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heads: usize,
     /// From latents `[n, 1, 1, nz]` to pictures `[n, h, w, c]`.
     pub generator: Option<Sequential>,
-    /// From pictures `[n, h, w, c]` to logits `[n, 1, 1, 1]`.
+    /// From pictures `[n, h, w, c]` to logits and heads `[n, 1, 1, 1 + heads]`.
     pub discriminator: Option<Sequential>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Networks {
@@ -75,8 +82,12 @@ impl Networks {
         }
         if let Some(discriminator) = &self.discriminator {
             let sizes = discriminator.sizes(picture).map_err(|e| format!("discriminator, {e}"))?;
-            if sizes.last().is_none_or(|&[_, _, c]| c != 1) {
-                return Err("the discriminator does not end in one logit".into());
+            let says = sizes.last().map_or(0, |size| size.iter().product());
+            if says == 0 || says - 1 != self.heads {
+                return Err(match self.heads {
+                    0 => "the discriminator does not end in one logit".into(),
+                    heads => format!("the discriminator does not end in a logit and {heads} heads"),
+                });
             }
         }
         Ok(())
@@ -204,7 +215,9 @@ mod tests {
     fn layers_are_told_as_many_classes_as_there_are() {
         let size = Size { height: 16, width: 16 };
         let network = Network::Mnist;
-        let model = Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, classes: 4 };
+        let design =
+            Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, ..Design::default() };
+        let model = Design { classes: 4, ..design };
         let networks = model.networks().expect("16 works");
         assert_eq!(networks.check(), Ok(()));
         let json = serde_json::to_string(&networks).expect("plain data");

@@ -17,6 +17,9 @@
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
 //! of `W` is `gᵢ vᵢ / |vᵢ|`.
 
+use std::fmt;
+
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -29,7 +32,7 @@ use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
 
 /// How the weights of a convolution are made from what is learnt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
     /// They are learnt: `weight`.
@@ -40,6 +43,14 @@ pub enum Weight {
     Spectral,
     /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
     Norm,
+}
+
+impl fmt::Display for Weight {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        f.pad(value.get_name())
+    }
 }
 
 impl Weight {
@@ -340,6 +351,23 @@ impl Sequential {
         let mut kernels = self.kernels(prefix);
         kernels.retain(|(_, kernel)| kernel.weight == Weight::Spectral);
         kernels
+    }
+
+    /// The learnt weights of every convolution of the network called `prefix`, and whether its outputs
+    /// are the large side (a transposed one). Projections to pictures are left out.
+    #[must_use]
+    pub fn convolutions(&self, prefix: &str) -> Vec<(String, bool)> {
+        let all = self.kernels(prefix).into_iter();
+        all.filter(|(_, kernel)| kernel.rows != Rows::Cells)
+            .map(|(scope, kernel)| {
+                let own = match kernel.weight {
+                    Weight::Plain => "weight",
+                    Weight::Spectral => "weight_orig",
+                    Weight::Norm => "weight_v",
+                };
+                (format!("{scope}.{own}"), kernel.rows == Rows::Large)
+            })
+            .collect()
     }
 
     /// Whether some of its weights are normalised by their spectral norm.

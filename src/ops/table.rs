@@ -81,6 +81,7 @@ pub const OPS: &[OpInfo] = &[
     gather("slice"),
     gather("pad"),
     kernel("append"),
+    kernel("shift"),
     kernel("sum"),
     kernel("moments"),
     kernel("centered_sums"),

@@ -1,6 +1,7 @@
 //! Samples of the kernels that are no convolutions, and of the views.
 
 use super::super::moments::CenteredSums;
+use super::super::shift::Shift;
 use super::{Input, Kind, Sample};
 
 pub(super) fn samples() -> Vec<Sample> {
@@ -10,6 +11,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(moves());
     all.extend(joins());
     all.extend(appended());
+    all.extend(shifted());
     all.extend(pools());
     all.extend(softmaxes());
     all.extend(random());
@@ -280,6 +282,31 @@ fn appended() -> Vec<Sample> {
         Sample::new("append", inputs, |t, x| t.append(x[0], x[1])).tolerance(0.0, 0.0)
     });
     all.into()
+}
+
+/// One pixel, sides that differ, channels that are and are no multiple of four; by less than a picture
+/// and by more, there and back. The ladder has whole numbers, tiny ones of either sign and ±150.
+fn shifted() -> Vec<Sample> {
+    let shapes: [[usize; 4]; 6] =
+        [[1, 1, 1, 1], [7, 3, 2, 1], [5, 4, 9, 3], [3, 8, 5, 4], [9, 6, 6, 2], [2, 33, 17, 5]];
+    let mut all = Vec::new();
+    for shape in shapes {
+        for back in [false, true] {
+            let note = if back { "back" } else { "" };
+            let inputs =
+                |kind| vec![Input::new(&shape, Kind::NORMAL), Input::new(&[shape[0], 2], kind)];
+            let near = Sample::new("shift", inputs(Kind::Grid(0.125)), move |t, x| {
+                // Still away from whole numbers: 3k / 4 + 3 / 8 ± 0.09.
+                let far = t.affine(x[1], 3.0, 0.0)?;
+                t.record(Shift { back }, &[x[0], far])
+            });
+            all.push(near.note(format!("near {note}")).tolerance(0.0, 0.0));
+            let far =
+                Sample::new("shift", inputs(Kind::Ladder), move |t, x| t.record(Shift { back }, x));
+            all.push(far.note(format!("far {note}")).tolerance(0.0, 0.0).rough());
+        }
+    }
+    all
 }
 
 fn random() -> Vec<Sample> {
