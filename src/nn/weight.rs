@@ -132,7 +132,7 @@ impl Kernel {
     }
 
     /// The shapes on the device of `u` and `v`, and their layouts.
-    pub(super) fn vectors(&self) -> [(Vec<usize>, Layout); 2] {
+    fn vectors(&self) -> [(Vec<usize>, Layout); 2] {
         let [kh, kw, large, small] = self.shape;
         let plain = |len| (vec![len], Layout::Plain);
         match self.rows {
@@ -380,8 +380,8 @@ impl Sequential {
     /// of the network called `prefix`, and assigns them. What is recorded after it uses the new
     /// ones.
     ///
-    /// Vectors start at random, where `σ` is no singular value and may be next to 0:
-    /// [`Sequential::fitting_vectors`] gives better ones for a new network.
+    /// Vectors start at random, where `σ` is no singular value and may be next to 0: record a few
+    /// iterations and run them once before the first pass through a new network.
     ///
     /// # Errors
     /// As recording may fail.
@@ -427,12 +427,10 @@ mod tests {
                 for param in network.params("n") {
                     state.set(&param.name, &param.initial(1)).unwrap();
                 }
-                let fitting = network.fitting_vectors("n", |name| state.get(name)).unwrap();
-                assert_eq!(fitting.len(), if weight == Weight::Spectral { 2 } else { 0 });
-                for (name, vector) in fitting {
-                    state.set(&name, &vector).unwrap();
-                }
                 let mut tape = Tape::new();
+                for _ in 0..60 {
+                    network.power_iteration(&mut tape, "n").unwrap();
+                }
                 let used = kernel.record(&mut tape, "n.main.0").unwrap();
                 tape.fetch("used", used);
                 let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -445,7 +443,7 @@ mod tests {
                 assert_eq!(values.len(), usize::from(weight == Weight::Spectral));
                 for (scope, value) in values {
                     assert_eq!(scope, "n.main.0");
-                    assert!((value - 1.0).abs() < 1e-4, "{kernel:?}: {value}");
+                    assert!((value - 1.0).abs() < 1e-3, "{kernel:?}: {value}");
                 }
             }
         }
