@@ -69,17 +69,18 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
         matches!(layers[i], Conv { .. } | Residual { .. } | Projection { .. })
     };
     let convs: Vec<usize> = (0..layers.len()).filter(is_conv).collect();
-    let levels = convs.windows(2).map(|pair| {
+    // What compares pictures, or follows it, is no feature of one.
+    let alone = layers.iter().position(Layer::compares).unwrap_or(layers.len());
+    let levels = convs.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
         let bends = |&i: &usize| {
             use Layer::{LeakyRelu, Sigmoid, Softplus, Tanh};
             matches!(layers[i], LeakyRelu { .. } | Tanh | Sigmoid | Softplus)
         };
-        let output = (pair[0]..pair[1]).find(bends).unwrap_or(pair[1] - 1);
+        let end = pair[1].min(alone);
+        let output = (pair[0]..end).find(bends).unwrap_or(end - 1);
         Level { conv: pair[0], output, size: sizes[output] }
     });
-    let alone = layers.iter().position(Layer::compares).unwrap_or(layers.len());
-    let hidden = |l: &Level| l.size[..2] != [1, 1] && l.output < alone;
-    let levels: Vec<Level> = levels.filter(hidden).collect();
+    let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
     if levels.is_empty() {
         return Err(fail("has no convolution before the one that gives its logit".into()));
     }
