@@ -27,7 +27,7 @@ use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlag
 #[command(
     allow_negative_numbers = true,
     after_help = "Examples:\n  dcgan train ~/pictures/flowers --size 96x64 --flip\n  dcgan train \
-                  mnist/ --conditional --preset mnist"
+                  mnist/ --preset cgan"
 )]
 pub(super) struct Train {
     /// Pictures: a folder (nested or not), a zip or tar of pictures, MNIST-style IDX files, CIFAR-10
