@@ -242,6 +242,26 @@ pub(super) const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "semi-supervised",
+        about: "a classifier from 100 labels: Improved GAN's networks and feature matching for MNIST",
+        source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
+                 mnist_svhn_cifar10/train_mnist_feature_matching.py (300 epochs: --images 18M)",
+        flags: &[
+            ("network", "mlp"),
+            ("labels-per-class", "10"),
+            ("weight-d", "norm"),
+            ("feature-matching", "true"),
+            ("class-weight", "2"),
+            ("batch", "100"),
+            ("lr-d", "3e-3"),
+            ("lr-g", "3e-3"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+            ("ema", "693k"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "few-pictures",
         about: "for some hundred pictures: augmentation in both networks' steps, and a penalty",
         source: "Zhao et al., arXiv 2006.10738 (all three kinds), with R1 as StyleGAN2 has it there; rates \

@@ -256,9 +256,16 @@ impl Train {
         let flag = "--conditional";
         let before = old.map_or(Told::None, |o| Told::of(&o.recipe.model));
         let told = settle(old.is_some(), flag, self.networks.conditional, before)?.how();
-        if old.is_some() || told.is_none() {
-            return Ok(told);
+        let few = self.labels_per_class(old)?;
+        if few > 0 && told.is_some() {
+            let what = "the networks are either told every class or learn them from few labels: leave \
+                        --conditional or --labels-per-class out";
+            return Err(Error::flag(flag, what));
         }
+        if old.is_some() || (told.is_none() && few == 0) {
+            return Ok(told.or((few > 0).then_some(Conditioning::Semi)));
+        }
+        let flag = if few > 0 { "--labels-per-class" } else { flag };
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
             let has = if classes == 1 { "only one class" } else { "no labels" };
@@ -270,7 +277,13 @@ impl Train {
             );
             return Err(Error::flag(flag, what));
         }
-        Ok(told)
+        Ok(told.or(Some(Conditioning::Semi)))
+    }
+
+    /// Labels of each class, where training is semi-supervised.
+    fn labels_per_class(&self, old: Option<&RunOptions>) -> Result<u64> {
+        let before = old.map_or(0, |o| o.recipe.labels_per_class);
+        settle(old.is_some(), "--labels-per-class", self.networks.labels_per_class, before)
     }
 
     /// The networks: as typed, or as `old` says, or as is usual for their kind.
@@ -398,6 +411,7 @@ impl Train {
             decay: settle(is_old, "--decay", recipe.decay, base.decay)?,
             method: self.method(is_old, base.method)?,
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
+            labels_per_class: self.labels_per_class(old)?,
             classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());

@@ -260,10 +260,20 @@ impl Design {
         }
     }
 
-    /// Numbers that the discriminator says of a picture behind its score: logits of its class.
+    /// Numbers that the discriminator says of a picture beside one: logits of its class.
     #[must_use]
     pub fn heads(&self) -> usize {
-        if self.conditioning == Conditioning::Auxiliary { self.classes } else { 0 }
+        match self.conditioning {
+            Conditioning::Auxiliary => self.classes,
+            Conditioning::Semi => self.classes.saturating_sub(1),
+            Conditioning::Concat | Conditioning::Projection => 0,
+        }
+    }
+
+    /// Whether pictures can be asked for by class: the generator is told them.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        self.classes > 0 && self.conditioning != Conditioning::Semi
     }
 
     /// Whether every layer of both networks is told the class.
@@ -276,11 +286,11 @@ impl Design {
     fn check(&self) -> Result<()> {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
         match (self.norm_g, self.norm_d) {
-            (Norm::Conditional, _) if self.classes == 0 => fail(
+            (Norm::Conditional, _) if !self.is_conditional() => fail(
                 "--norm-g",
                 "conditional batch norm needs classes: add --conditional, with pictures that have some",
             ),
-            (Norm::Virtual, _) if self.classes > 0 => fail(
+            (Norm::Virtual, _) if self.is_conditional() => fail(
                 "--norm-g",
                 "the reference batch of virtual batch norm has no classes: choose another norm, or \
                  leave --conditional out",
@@ -305,7 +315,10 @@ impl Design {
             nz: self.nz,
             latent_law: self.network.latent_law(),
             pixels: self.network.pixels(),
-            classes: (0..self.classes).map(|class| class.to_string()).collect(),
+            classes: match self.is_conditional() {
+                true => (0..self.classes).map(|class| class.to_string()).collect(),
+                false => Vec::new(),
+            },
             heads: self.heads(),
             generator: Some(self.generator()?),
             discriminator: Some(self.discriminator()?),

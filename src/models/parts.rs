@@ -49,6 +49,10 @@ pub enum Conditioning {
     Auxiliary,
     /// The projection discriminator (Miyato and Koyama, arXiv 1802.05637).
     Projection,
+    /// Semi-supervised (Salimans et al., arXiv 1606.03498, section 5): the generator is told nothing,
+    /// and the discriminator is a classifier, whose score is the log of the sum of the exponentials
+    /// of its classes' logits: the K + 1st class, of generated pictures, has the logit 0.
+    Semi,
 }
 
 /// How the discriminator sees a picture beside others of its batch.

@@ -3,7 +3,7 @@
 
 use crate::augment::{Adaptive, PROBABILITY};
 use crate::error::{Error, Result};
-use crate::models::{Design, LatentLaw, Pixels};
+use crate::models::{Conditioning, Design, LatentLaw, Network, Pixels};
 use crate::nn::{Layer, Mode, Param, Pass, Sequential};
 use crate::objectives::{self, Output, Penalty};
 use crate::optim::moving_average;
@@ -58,6 +58,10 @@ pub struct StepOptions {
 /// or with micro-batches G's update takes pictures of its own: those of D's would all have to be
 /// kept, with every activation on the way to them.
 ///
+/// A semi-supervised step ([`Conditioning::Semi`]) has the feeds `labelled` (bytes,
+/// `[batch, h, w, c]`) and `labels` (`[batch, classes]`), pictures whose classes are known, on which
+/// the discriminator has to say them, and fetches that cross-entropy as `loss_class`.
+///
 /// Generated pictures are of the classes of the real ones beside them, as in the authors' MNIST
 /// code: both halves of a batch then have the same classes, and classes come as often as they do in
 /// the data.
@@ -74,6 +78,7 @@ pub struct StepOptions {
 pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     let (generator, discriminator) = (options.model.generator()?, options.model.discriminator()?);
     options.method.check(options.batch)?;
+    check_semi(options)?;
     check_penalty(options.method.penalty, &discriminator)?;
     let step = Step::new(t, options, generator, discriminator)?;
 
@@ -98,6 +103,17 @@ fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what a semi-supervised step does not have.
+fn check_semi(options: &StepOptions) -> Result<()> {
+    let plain = options.method.n_critic == 1 && options.method.micro_batch == 0;
+    if options.model.conditioning == Conditioning::Semi && options.model.classes > 0 && !plain {
+        let what = "semi-supervised training has one update of each network on whole batches: leave \
+                    --n-critic and --micro-batch out";
+        return Err(Error::flag("--labels-per-class", what));
+    }
+    Ok(())
+}
+
 /// A step while it is being recorded.
 struct Step<'a> {
     options: &'a StepOptions,
@@ -105,7 +121,10 @@ struct Step<'a> {
     discriminator: Sequential,
     /// All real pictures of the step, as numbers.
     reals: Var,
+    /// Their classes, where the generator is told them.
     labels: Option<Var>,
+    /// Pictures whose classes are known, and these, where the others' are not.
+    labelled: Option<[Var; 2]>,
     draws: Draws,
     schedule: Scheduled,
     /// How likely each augmentation is applied in this step, where that is not always.
@@ -144,10 +163,20 @@ impl<'a> Step<'a> {
         let n = options.batch * options.method.n_critic;
         let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
         let schedule = Scheduled::feed(t, options.method.n_critic)?;
+        let semi = options.model.conditioning == Conditioning::Semi && classes > 0;
         let labels = match classes {
             0 => None,
             classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
         };
+        let labelled = match labels.filter(|_| semi) {
+            None => None,
+            Some(labels) => {
+                let shape = [n, size.height, size.width, channels];
+                let pictures = t.feed("labelled", &shape, DType::U8)?;
+                Some([as_pixels(t, options.model.network, pictures)?, labels])
+            }
+        };
+        let labels = labels.filter(|_| !semi);
         let draws = if options.feed_draws {
             Draws::Fed
         } else {
@@ -156,11 +185,7 @@ impl<'a> Step<'a> {
             t.assign(KEY, next)?;
             Draws::Device(key)
         };
-        let reals = t.from_u8(pictures)?;
-        let reals = match options.model.network.pixels() {
-            Pixels::Signed => reals,
-            Pixels::Unit => t.affine(reals, 0.5, 0.5)?,
-        };
+        let reals = as_pixels(t, options.model.network, pictures)?;
         let mut orthogonal = Vec::new();
         if options.method.orthogonal > 0.0 {
             orthogonal.extend(generator.convolutions("generator"));
@@ -180,6 +205,7 @@ impl<'a> Step<'a> {
             discriminator,
             reals,
             labels,
+            labelled,
             draws,
             schedule,
             augment_p,
@@ -242,12 +268,20 @@ impl<'a> Step<'a> {
         let layers = &self.discriminator.layers;
         let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
         let last = layers.iter().rposition(ends).unwrap_or(0);
+        // Noise on features would only blur their means.
+        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
+        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
         let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
         let features = before(last);
         let (n, heads) = (t.shape(x)[0], self.options.model.heads());
         let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
         if heads == 0 {
             return Ok(Verdict { scores: said, classes: None, features });
+        }
+        if self.options.model.conditioning == Conditioning::Semi {
+            let score = objectives::log_sum_exp(t, said)?;
+            let scores = t.reshape(score, &[n, 1])?;
+            return Ok(Verdict { scores, classes: Some(said), features });
         }
         let scores = t.slice(said, &[0, 0], &[n, 1])?;
         let classes = t.slice(said, &[0, 1], &[n, heads])?;
@@ -338,6 +372,13 @@ impl<'a> Step<'a> {
             told.add("d_fake", self.mean_output(t, on_fake.scores)?);
             seen.push(part);
         }
+        if let Some([pictures, labels]) = self.labelled {
+            let said = self.judge(t, "labelled", pictures, None)?;
+            let nothing = t.fill(&[], 0.0)?;
+            let entropy = self.with_classes(t, nothing, said, Some(labels))?;
+            grads.add(t, entropy, &weights)?;
+            told.add("loss_class", entropy);
+        }
         told.fetch(t)?;
         let grads = grads.mean(t, parts)?;
         self.update(t, &names, grads, self.schedule.discriminator[k], "grad_norm_d")?;
@@ -386,7 +427,7 @@ impl<'a> Step<'a> {
         let grads = grads.mean(t, seen.len())?;
         self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
         if self.options.average {
-            for param in self.generator.params("generator") {
+            for param in self.averaged_params() {
                 let average = averaged(&param.name);
                 if param.averaged {
                     moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
@@ -397,6 +438,15 @@ impl<'a> Step<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What there are moving averages of: the generator, and a discriminator that is a classifier.
+    fn averaged_params(&self) -> Vec<Param> {
+        let mut params = self.generator.params("generator");
+        if self.labelled.is_some() {
+            params.extend(self.discriminator.params("discriminator"));
+        }
+        params
     }
 
     /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
@@ -529,6 +579,15 @@ impl Told {
     }
 }
 
+/// Bytes as the numbers that a network takes.
+fn as_pixels(t: &mut Tape, network: Network, pictures: Var) -> Result<Var> {
+    let x = t.from_u8(pictures)?;
+    match network.pixels() {
+        Pixels::Signed => Ok(x),
+        Pixels::Unit => t.affine(x, 0.5, 0.5),
+    }
+}
+
 /// The Euclidean length of all `grads` together.
 fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
     let mut total = t.fill(&[], 0.0)?;
@@ -615,7 +674,8 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
         });
     }
     if average {
-        for param in networks.iter().filter(|p| p.name.starts_with("generator.")) {
+        let semi = model.conditioning == Conditioning::Semi && model.classes > 0;
+        for param in networks.iter().filter(|p| semi || p.name.starts_with("generator.")) {
             all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
         }
     }

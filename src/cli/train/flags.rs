@@ -72,7 +72,7 @@ macro_rules! filled {
     };
 }
 
-filled!(Networks: network, conditional, norm_g, norm_d, weight_g, weight_d, attention, minibatch,
+filled!(Networks: network, conditional, labels_per_class, norm_g, norm_d, weight_g, weight_d, attention, minibatch,
     size, channels, nz, ngf, ndf; preset);
 filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, penalty, penalty_weight, augment, augment_p, ada, clip_weights, orthogonal, historical, weight_decay);
 filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
@@ -97,6 +97,10 @@ pub(super) struct Networks {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "concat",
           value_name = "concat|auxiliary|projection|none", hide_possible_values = true)]
     pub(super) conditional: Option<Told>,
+    /// Semi-supervised: use N labels of each class of DATA, and no others; the discriminator learns to
+    /// classify, which dcgan errors measures [default: 0, none]
+    #[arg(long, value_name = "N", value_parser = count_or_zero)]
+    pub(super) labels_per_class: Option<u64>,
     /// What the generator's hidden layers are normalised by: batch, layer, instance, group, pixel,
     /// virtual, conditional (batch norm by class), none [default: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
@@ -158,10 +162,11 @@ impl Told {
     /// What a run of this design said.
     pub(super) fn of(design: &Design) -> Self {
         match design.conditioning {
-            _ if design.classes == 0 => Self::None,
+            _ if !design.is_conditional() => Self::None,
             Conditioning::Concat => Self::Concat,
             Conditioning::Auxiliary => Self::Auxiliary,
             Conditioning::Projection => Self::Projection,
+            Conditioning::Semi => Self::None,
         }
     }
 
