@@ -80,6 +80,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "sqrt",
     "sub",
     "sum",
+    "sum_each",
     "sum_partials",
     "tanh",
 };

@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `bundle` | alike units of a GPU as one kernel: numbers and names stay as they are |
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
@@ -30,6 +31,7 @@
 //! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bundle;
 mod cli;
 mod cli_conditional;
 mod cli_dedup;

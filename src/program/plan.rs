@@ -3,13 +3,16 @@
 //! A value lives from the unit that computes it to the last one that reads it. Values whose lives
 //! do not overlap share a slot; a slot is one whole buffer, because a GPU tracks usage per buffer.
 //! An elementwise output takes over the slot of an input that dies with it, and the new value of a
-//! state is written straight into the state's buffer, where nothing later reads the old one.
+//! state is written straight into the state's buffer, where nothing later reads the old one. The
+//! tensors of a row share one buffer, behind one another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::device::{BufferKind, BufferSpec};
+use crate::device::gpu::PART_ALIGN;
+use crate::device::{BufferKind, BufferSpec, Packed, row};
 use crate::error::Result;
+use crate::ops::reduce::sum_each;
 use crate::ops::{Caps, Class, Lowered, Op, Site, padded_bytes};
 use crate::tape::Tape;
 use crate::tensor::DType;
@@ -40,6 +43,18 @@ pub(super) struct Place {
     pub(super) dtype: DType,
 }
 
+impl Place {
+    /// Its first byte in the buffer.
+    pub(super) fn start(&self) -> u64 {
+        (self.offset * self.dtype.size()) as u64
+    }
+
+    /// Whether a kernel can be given it as it lies.
+    fn can_be_bound(&self) -> bool {
+        self.start().is_multiple_of(PART_ALIGN)
+    }
+}
+
 /// An input of a fused kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
@@ -63,8 +78,8 @@ pub(super) struct Fused {
     pub(super) len: usize,
     pub(super) loads: Vec<Load>,
     pub(super) calls: Vec<(Arc<dyn Op>, Vec<Operand>)>,
-    /// Which results are stored, and in which buffer.
-    pub(super) stores: Vec<(usize, usize)>,
+    /// Which results are stored, and where.
+    pub(super) stores: Vec<(usize, Place)>,
 }
 
 /// One step of a program.
@@ -85,7 +100,7 @@ pub(super) enum Step {
     },
     Copy {
         from: Place,
-        to: usize,
+        to: Place,
     },
 }
 
@@ -119,6 +134,8 @@ struct Value {
     label: String,
     /// The buffer, for feeds and states.
     fixed: Option<usize>,
+    /// Whether it is a row of tensors.
+    row: bool,
     /// The value whose slot this one takes over.
     heir_of: Option<usize>,
 }
@@ -128,6 +145,8 @@ struct Planner<'a> {
     tape: &'a Tape,
     units: &'a Units,
     target: &'a Target<'a>,
+    /// The states that share buffers.
+    packed: &'a BTreeMap<String, Packed>,
     /// For each root, the units that read it.
     readers: HashMap<usize, Vec<usize>>,
     /// For each root, the unit that computes it.
@@ -136,28 +155,44 @@ struct Planner<'a> {
     values: Vec<Value>,
     /// For each root, its value.
     value_of: HashMap<usize, usize>,
+    /// For each root that shares its buffer, its first element there.
+    offset_of: HashMap<usize, usize>,
+    /// For each root in a row of this run's values, the row.
+    row_of: HashMap<usize, usize>,
 }
 
 impl Plan {
-    /// Plans the units of `tape` for `target`.
+    /// Plans the units of `tape` for `target`, where states lie as `packed` says; `None` where the
+    /// tensors of a bundle cannot lie as it wants them.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where an op cannot be lowered for the GPU.
-    pub(super) fn new(tape: &Tape, units: &Units, target: &Target<'_>) -> Result<Self> {
+    pub(super) fn new(
+        tape: &Tape,
+        units: &Units,
+        target: &Target<'_>,
+        packed: &BTreeMap<String, Packed>,
+    ) -> Result<Option<Self>> {
         let mut planner = Planner {
             tape,
             units,
             target,
+            packed,
             readers: HashMap::new(),
             writer: HashMap::new(),
             buffers: Vec::new(),
             values: Vec::new(),
             value_of: HashMap::new(),
+            offset_of: HashMap::new(),
+            row_of: HashMap::new(),
         };
         planner.index();
         let feeds = planner.sources();
         let copies = planner.states();
-        planner.plan(feeds, &copies)
+        if units.units.iter().any(|unit| !planner.lies_in_rows(unit)) {
+            return Ok(None);
+        }
+        planner.plan(feeds, &copies).map(Some)
     }
 }
 
@@ -176,7 +211,7 @@ impl Planner<'_> {
         let node = self.tape.node(var);
         Place {
             buffer: self.value_of[&view.root],
-            offset: view.offset,
+            offset: self.offset_of.get(&view.root).copied().unwrap_or(0) + view.offset,
             len: node.shape.iter().product(),
             dtype: node.dtype,
         }
@@ -184,7 +219,7 @@ impl Planner<'_> {
 
     fn index(&mut self) {
         for (p, unit) in self.units.units.iter().enumerate() {
-            for &node in &unit.nodes {
+            for node in unit.nodes() {
                 self.writer.insert(node, p);
                 for &input in &self.tape.nodes()[node].inputs {
                     let root = self.units.views[input.index()].root;
@@ -203,15 +238,26 @@ impl Planner<'_> {
         let feeds: Vec<_> = self.tape.feeds().iter().map(|(n, &v)| (n.clone(), v, None)).collect();
         let states = self.tape.states().iter().map(|(n, s)| (n.clone(), s.before, Some(n.clone())));
         let mut out = Vec::new();
+        let mut packs: HashMap<usize, usize> = HashMap::new();
         for (name, var, state) in feeds.into_iter().chain(states.collect::<Vec<_>>()) {
             let node = self.tape.node(var);
             let bytes = padded_bytes(node.shape.iter().product(), node.dtype);
-            let buffer = self.buffers.len();
-            let kind = match &state {
-                Some(name) => BufferKind::State(name.clone()),
-                None => BufferKind::Feed,
+            let mut buffer = self.buffers.len();
+            let packed = state.as_ref().and_then(|name| self.packed.get(name));
+            let kind = match (&state, packed) {
+                (Some(name), Some(_)) => BufferKind::Pack(name.clone()),
+                (Some(name), None) => BufferKind::State(name.clone()),
+                (None, _) => BufferKind::Feed,
             };
-            self.buffers.push(BufferSpec { bytes, kind, label: name.clone() });
+            if let Some(packed) = packed {
+                buffer = *packs.entry(packed.buffer).or_insert(buffer);
+                let offset = packed.start as usize / node.dtype.size();
+                self.offset_of.insert(var.index(), offset);
+            }
+            if buffer == self.buffers.len() {
+                let bytes = packed.map_or(bytes, |packed| packed.whole);
+                self.buffers.push(BufferSpec { bytes, kind, label: name.clone() });
+            }
             let value = self.add(var.index(), bytes, 0, self.end(), name.clone());
             self.values[value].fixed = Some(buffer);
             if state.is_none() {
@@ -223,7 +269,8 @@ impl Planner<'_> {
 
     fn add(&mut self, root: usize, bytes: u64, first: usize, last: usize, label: String) -> usize {
         let value = self.values.len();
-        self.values.push(Value { bytes, first, last, label, fixed: None, heir_of: None });
+        let (fixed, row, heir_of) = (None, false, None);
+        self.values.push(Value { bytes, first, last, label, fixed, row, heir_of });
         self.value_of.insert(root, value);
         value
     }
@@ -232,7 +279,7 @@ impl Planner<'_> {
     fn reads_in_place(&self, p: usize, root: usize) -> bool {
         let unit = &self.units.units[p];
         unit.fused
-            && unit.nodes.iter().all(|&node| {
+            && unit.nodes().all(|node| {
                 let op_node = &self.tape.nodes()[node];
                 op_node.inputs.iter().filter(|v| self.root(**v) == root).all(|&v| {
                     self.units.views[v.index()].offset == 0
@@ -260,6 +307,7 @@ impl Planner<'_> {
             let before = state.before.index();
             let fits = view.offset == 0
                 && self.len(view.root) == self.len(before)
+                && self.may_write(view.root, name)
                 && !in_place.contains_key(&view.root)
                 && !fetched.contains(&before)
                 && !assigned.iter().any(|(n, s)| n != name && self.root(s.after) == before);
@@ -268,51 +316,161 @@ impl Planner<'_> {
                 readers.iter().all(|&r| r < p || (r == p && self.reads_in_place(p, before)))
             });
             if fits && free {
-                in_place.insert(view.root, self.value_of[&before]);
+                in_place.insert(view.root, before);
             } else {
                 copies.push((name.clone(), state.after));
             }
         }
 
+        let rows = self.rows();
         for p in 0..self.end() {
-            for &node in &self.units.units[p].nodes {
-                let kept =
-                    fetched.contains(&node) || copies.iter().any(|(_, v)| self.root(*v) == node);
-                let last_read = self.readers.get(&node).and_then(|r| r.iter().max().copied());
-                let outside = last_read.is_some_and(|last| last > p);
-                if self.units.units[p].fused && !kept && !outside && !in_place.contains_key(&node) {
+            let unit = &self.units.units[p];
+            for place in 0..unit.lanes[0].len() {
+                let life = |node: usize| {
+                    let copied = copies.iter().any(|(_, v)| self.root(*v) == node);
+                    let last_read = self.readers.get(&node).and_then(|r| r.iter().max().copied());
+                    let wanted = in_place.contains_key(&node) || !unit.fused;
+                    if fetched.contains(&node) || copied {
+                        Some(self.end())
+                    } else {
+                        last_read.filter(|&last| last > p).or(wanted.then_some(p))
+                    }
+                };
+                let nodes: Vec<usize> = unit.lanes.iter().map(|lane| lane[place]).collect();
+                let lives: Vec<Option<usize>> = nodes.iter().map(|&node| life(node)).collect();
+                if lives.iter().all(Option::is_none) {
                     continue; // never leaves the registers
                 }
-                let last = if kept { self.end() } else { last_read.unwrap_or(p) };
-                let bytes = padded_bytes(self.len(node), self.tape.nodes()[node].dtype);
-                let label = format!("%{node} {}", self.tape.nodes()[node].op.name());
-                let value = self.add(node, bytes, p, last, label);
-                if let Some(&state) = in_place.get(&node) {
-                    self.values[value].fixed = self.values[state].fixed;
+                for (node, life) in nodes.into_iter().zip(lives) {
+                    let last = life.unwrap_or(p);
+                    if let Some(&row) = self.row_of.get(&node) {
+                        let value = &mut self.values[rows[row]];
+                        (value.first, value.last) = (value.first.min(p), value.last.max(last));
+                        self.value_of.insert(node, rows[row]);
+                        continue;
+                    }
+                    let bytes = padded_bytes(self.len(node), self.tape.nodes()[node].dtype);
+                    let label = format!("%{node} {}", self.tape.nodes()[node].op.name());
+                    let value = self.add(node, bytes, p, last, label);
+                    if let Some(before) = in_place.get(&node) {
+                        self.values[value].fixed = self.values[self.value_of[before]].fixed;
+                        let offset = self.offset_of.get(before).copied();
+                        self.offset_of.extend(offset.map(|offset| (node, offset)));
+                    }
                 }
             }
         }
         copies
     }
 
-    /// Lets outputs of the fused unit at `p` take over the slots of inputs that die there.
+    /// Whether the unit that computes `root` may write it into the buffer of the state `name`: a
+    /// kernel does not write a buffer that it reads, and the state may share its buffer with what
+    /// the kernel reads.
+    fn may_write(&self, root: usize, name: &str) -> bool {
+        let Some(packed) = self.packed.get(name) else { return true };
+        let Some(&p) = self.writer.get(&root) else { return false };
+        let unit = &self.units.units[p];
+        let mut reads = unit.nodes().flat_map(|node| &self.tape.nodes()[node].inputs);
+        unit.fused
+            || reads.all(|&input| {
+                let read = self.root(input);
+                let mut states =
+                    self.tape.states().iter().filter(|(n, _)| self.packed.contains_key(*n));
+                states.all(|(n, s)| {
+                    s.before.index() != read && self.root(s.after) != read
+                        || self.packed[n].buffer != packed.buffer
+                })
+            })
+    }
+
+    /// A value for each row of this run's values, as yet without a life.
+    fn rows(&mut self) -> Vec<usize> {
+        let mut values = Vec::new();
+        for roots in &self.units.rows {
+            if matches!(self.tape.nodes()[roots[0]].op.class(), Class::Source) {
+                continue;
+            }
+            let (starts, bytes) =
+                row(roots.iter().map(|&root| padded_bytes(self.len(root), DType::F32)));
+            for (&root, start) in roots.iter().zip(starts) {
+                self.row_of.insert(root, values.len());
+                self.offset_of.insert(root, start as usize / DType::F32.size());
+            }
+            let name = self.tape.nodes()[roots[0]].op.name();
+            let label = format!("%{} {name} and {} more", roots[0], roots.len() - 1);
+            let (fixed, row, heir_of) = (None, true, None);
+            let (first, last) = (usize::MAX, 0);
+            values.push(self.values.len());
+            self.values.push(Value { bytes, first, last, label, fixed, row, heir_of });
+        }
+        values
+    }
+
+    /// Where the lanes of a fused unit start: elements behind the start of the first. And where the
+    /// last one ends.
+    fn shifts(&self, unit: &Unit) -> (Vec<usize>, usize) {
+        let bytes = |lane: &Vec<usize>| padded_bytes(self.len(lane[0]), DType::F32);
+        let (starts, _) = row(unit.lanes.iter().map(bytes));
+        let shifts: Vec<usize> = starts.iter().map(|&s| s as usize / DType::F32.size()).collect();
+        let last = unit.lanes.last().map_or(0, |lane| self.len(lane[0]));
+        let end = shifts.last().map_or(0, |shift| shift + last);
+        (shifts, end)
+    }
+
+    /// Whether what the lanes of a unit read and write lies as one kernel needs it: for all in the
+    /// same place, or each behind the one before; for sums, anywhere in one buffer.
+    fn lies_in_rows(&self, unit: &Unit) -> bool {
+        let (shifts, _) = self.shifts(unit);
+        let spot = |root: usize| {
+            let value = *self.value_of.get(&root)?;
+            let offset = self.offset_of.get(&root).copied().unwrap_or(0);
+            Some((self.values[value].fixed.ok_or(value), offset))
+        };
+        let roots = |lane: &[usize]| -> Vec<usize> {
+            let inputs = lane.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+            inputs.map(|&v| self.root(v)).chain(lane.iter().copied()).collect()
+        };
+        let first = roots(&unit.lanes[0]);
+        unit.lanes.iter().zip(shifts).all(|(lane, shift)| {
+            first.iter().zip(roots(lane)).all(|(&a, b)| match (spot(a), spot(b)) {
+                (Some((x, _)), Some((y, _))) if !unit.fused => x == y,
+                (x, y) => a == b || x.map(|(value, offset)| (value, offset + shift)) == y,
+            })
+        })
+    }
+
+    /// Lets outputs of the fused unit at `p` take over the slots of inputs that die there; those of
+    /// bundles, whole rows.
     fn inherit(&mut self, p: usize, inputs: &[usize], outputs: &[usize]) {
+        let bundle = self.units.units[p].lanes.len() > 1;
         let mut taken = Vec::new();
         for &output in outputs {
             let to = self.value_of[&output];
-            if self.values[to].fixed.is_some() {
+            let open = self.values[to].fixed.is_none()
+                && self.values[to].heir_of.is_none()
+                && self.values[to].row == bundle
+                && self.values[to].first == p;
+            if !open {
                 continue;
             }
             let heir = inputs.iter().copied().find(|root| {
                 let from = &self.values[self.value_of[root]];
-                !taken.contains(root)
+                let reads_in_place = match from.row {
+                    true => self
+                        .row_of
+                        .iter()
+                        .all(|(r, row)| *row != self.row_of[root] || self.reads_in_place(p, *r)),
+                    false => self.reads_in_place(p, *root),
+                };
+                !taken.contains(&self.value_of[root])
                     && from.fixed.is_none()
+                    && from.row == bundle
                     && from.last == p
                     && from.bytes == self.values[to].bytes
-                    && self.reads_in_place(p, *root)
+                    && reads_in_place
             });
             if let Some(root) = heir {
-                taken.push(root);
+                taken.push(self.value_of[&root]);
                 self.values[to].heir_of = Some(self.value_of[&root]);
             }
         }
@@ -330,19 +488,23 @@ impl Planner<'_> {
             let unit = &self.units.units[p];
             if unit.fused {
                 let fused = self.fused(unit);
+                let lane = &unit.lanes[0];
                 let outputs: Vec<usize> =
-                    unit.nodes.iter().copied().filter(|n| self.value_of.contains_key(n)).collect();
+                    lane.iter().copied().filter(|n| self.value_of.contains_key(n)).collect();
                 let mut inputs: Vec<usize> = Vec::new();
-                for v in unit.nodes.iter().flat_map(|&n| &self.tape.nodes()[n].inputs) {
+                for v in lane.iter().flat_map(|&n| &self.tape.nodes()[n].inputs) {
                     let root = self.root(*v);
-                    if !unit.nodes.contains(&root) && !inputs.contains(&root) {
+                    if !lane.contains(&root) && !inputs.contains(&root) {
                         inputs.push(root);
                     }
                 }
                 self.inherit(p, &inputs, &outputs);
                 steps.push(Step::Fused(fused));
             } else {
-                let step = self.kernel(p, unit.nodes[0], &mut steps, &mut scratch)?;
+                let step = match &unit.lanes[..] {
+                    [lane] => self.kernel(p, lane[0], &mut steps, &mut scratch)?,
+                    lanes => self.sums(p, lanes),
+                };
                 steps.push(step);
             }
         }
@@ -351,13 +513,15 @@ impl Planner<'_> {
         let mut late = Vec::new();
         for (name, var) in copies {
             let mut from = self.place(*var);
-            if matches!(self.tape.nodes()[self.root(*var)].op.class(), Class::Source) {
-                let bytes = padded_bytes(from.len, from.dtype);
-                let to = self.temporary(self.end(), bytes, format!("new {name}"));
-                steps.push(Step::Copy { from, to });
-                from = Place { buffer: to, offset: 0, ..from };
+            let to = self.place(self.tape.states()[name].before);
+            let source = matches!(self.tape.nodes()[self.root(*var)].op.class(), Class::Source);
+            let fixed = |place: Place| self.values[place.buffer].fixed;
+            // Nothing is copied within a buffer either.
+            if source || fixed(from) == fixed(to) {
+                let saved = self.temporary(self.end(), from, format!("new {name}"));
+                steps.push(Step::Copy { from, to: saved });
+                from = saved;
             }
-            let to = self.value_of[&self.tape.states()[name].before.index()];
             late.push(Step::Copy { from, to });
         }
         // So are old values that a fetch wants: fetches are read after everything else.
@@ -367,10 +531,9 @@ impl Planner<'_> {
             let root = self.root(var);
             if self.tape.states().values().any(|s| s.before.index() == root && s.before != s.after)
             {
-                let bytes = padded_bytes(place.len, place.dtype);
-                let to = self.temporary(self.end(), bytes, format!("old {name}"));
-                steps.push(Step::Copy { from: place, to });
-                place = Place { buffer: to, offset: 0, ..place };
+                let saved = self.temporary(self.end(), place, format!("old {name}"));
+                steps.push(Step::Copy { from: place, to: saved });
+                place = saved;
             }
             fetches.push(Fetch { name: name.clone(), place, shape: self.tape.shape(var).to_vec() });
         }
@@ -382,9 +545,16 @@ impl Planner<'_> {
         Ok(plan)
     }
 
+    /// The place for a copy of what is at `place`, which lives only in step `p`.
+    fn temporary(&mut self, p: usize, place: Place, label: String) -> Place {
+        let bytes = padded_bytes(place.len, place.dtype);
+        Place { buffer: self.scratch(p, bytes, label), offset: 0, ..place }
+    }
+
     /// A value that lives only in step `p`.
-    fn temporary(&mut self, p: usize, bytes: u64, label: String) -> usize {
-        self.values.push(Value { bytes, first: p, last: p, label, fixed: None, heir_of: None });
+    fn scratch(&mut self, p: usize, bytes: u64, label: String) -> usize {
+        let (fixed, row, heir_of) = (None, false, None);
+        self.values.push(Value { bytes, first: p, last: p, label, fixed, row, heir_of });
         self.values.len() - 1
     }
 
@@ -393,18 +563,29 @@ impl Planner<'_> {
         let mut calls: Vec<(Arc<dyn Op>, Vec<Operand>)> = Vec::new();
         let mut call_of: HashMap<usize, usize> = HashMap::new();
         let mut stores = Vec::new();
-        for &n in &unit.nodes {
+        let lanes = &unit.lanes;
+        let bundle = lanes.len() > 1;
+        let (_, len) = self.shifts(unit);
+        for (place, &n) in lanes[0].iter().enumerate() {
             let node = &self.tape.nodes()[n];
             let mut operands = Vec::new();
-            for &input in &node.inputs {
+            for (i, &input) in node.inputs.iter().enumerate() {
                 if let Some(&call) = call_of.get(&self.root(input)) {
                     operands.push(Operand::Call(call));
                     continue;
                 }
-                let load = Load {
+                let mut load = Load {
                     place: self.place(input),
                     access: Access::of(self.tape.shape(input), &node.shape),
                 };
+                if bundle {
+                    let other = self.tape.nodes()[lanes[1][place]].inputs[i];
+                    if self.root(other) == self.root(input) {
+                        load.access = Access::Scalar;
+                    } else {
+                        load.place.len = len;
+                    }
+                }
                 let same = |l: &Load| {
                     (l.place.buffer, l.place.offset) == (load.place.buffer, load.place.offset)
                         && l.access == load.access
@@ -415,12 +596,43 @@ impl Planner<'_> {
                 }
             }
             call_of.insert(n, calls.len());
-            if let Some(&value) = self.value_of.get(&n) {
-                stores.push((calls.len(), value));
+            if self.value_of.contains_key(&n) {
+                stores.push((calls.len(), Place { len, ..self.place(self.tape.var(n)) }));
             }
             calls.push((node.op.clone(), operands));
         }
-        Fused { len: self.len(unit.nodes[0]), loads, calls, stores }
+        Fused { len, loads, calls, stores }
+    }
+
+    /// The step that sums several tensors of one buffer.
+    fn sums(&mut self, p: usize, lanes: &[Vec<usize>]) -> Step {
+        let Target::Gpu(caps, _) = self.target else {
+            unreachable!("only units of GPUs are bundled")
+        };
+        let sites: Vec<Site> =
+            lanes.iter().map(|lane| self.tape.site(self.tape.var(lane[0]))).collect();
+        let from: Vec<Place> = sites.iter().map(|site| self.place(site.inputs[0])).collect();
+        let to: Vec<Place> = sites.iter().map(|site| self.place(site.output)).collect();
+        let parts: Vec<(usize, usize)> = from.iter().map(|x| (x.offset, x.len)).collect();
+        let offsets: Vec<usize> = to.iter().map(|y| y.offset).collect();
+        let lowered = sum_each(&parts, &offsets, caps);
+        let label = format!("scratch of %{} sum", lanes[0][0]);
+        let scratch =
+            lowered.scratch.iter().map(|&bytes| self.scratch(p, bytes, label.clone())).collect();
+        // Of the whole buffers, in which the parts start at their offsets.
+        let all = |places: &[Place]| {
+            let end = places.iter().map(|place| place.offset + place.len).max();
+            Place { offset: 0, len: end.unwrap_or(0), ..places[0] }
+        };
+        Step::Kernel {
+            op: self.tape.nodes()[lanes[0][0]].op.clone(),
+            site: sites[0].clone(),
+            inputs: vec![all(&from)],
+            output: all(&to),
+            variant: String::new(),
+            lowered,
+            scratch,
+        }
     }
 
     fn kernel(
@@ -442,16 +654,14 @@ impl Planner<'_> {
             Target::Gpu(caps, choices) => {
                 let variants = op.variants(&site, caps)?;
                 (variant, lowered) = choices.pick(&key(&*op, &site), variants);
-                for input in inputs.iter_mut().filter(|i| i.offset != 0) {
-                    // A binding starts at its buffer's start.
-                    let bytes = padded_bytes(input.len, input.dtype);
-                    let to = self.temporary(p, bytes, format!("part for %{node}"));
+                for input in inputs.iter_mut().filter(|input| !input.can_be_bound()) {
+                    let to = self.temporary(p, *input, format!("part for %{node}"));
                     steps.push(Step::Copy { from: *input, to });
-                    *input = Place { buffer: to, offset: 0, ..*input };
+                    *input = to;
                 }
                 for &bytes in &lowered.scratch {
                     let label = format!("scratch of %{node} {}", op.name());
-                    buffers.push(self.temporary(p, bytes, label));
+                    buffers.push(self.scratch(p, bytes, label));
                 }
             }
         }
@@ -504,7 +714,7 @@ impl Plan {
             Step::Fused(fused) => {
                 let loads = fused.loads.iter().map(|l| l.place.buffer);
                 let all: BTreeSet<usize> =
-                    loads.chain(fused.stores.iter().map(|&(_, b)| b)).collect();
+                    loads.chain(fused.stores.iter().map(|(_, place)| place.buffer)).collect();
                 all.len()
             }
             Step::Kernel { .. } | Step::Copy { .. } => 0,
@@ -520,8 +730,8 @@ impl Plan {
                     for load in &mut fused.loads {
                         load.place.buffer = buffer_of[load.place.buffer];
                     }
-                    for (_, buffer) in &mut fused.stores {
-                        *buffer = buffer_of[*buffer];
+                    for (_, place) in &mut fused.stores {
+                        place.buffer = buffer_of[place.buffer];
                     }
                 }
                 Step::Kernel { inputs, output, scratch, .. } => {
@@ -534,7 +744,7 @@ impl Plan {
                 }
                 Step::Copy { from, to } => {
                     from.buffer = buffer_of[from.buffer];
-                    *to = buffer_of[*to];
+                    to.buffer = buffer_of[to.buffer];
                 }
             }
         }

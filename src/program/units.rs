@@ -1,11 +1,15 @@
 //! From nodes to units of execution: what nothing needs is dropped, values that are views of others
-//! are resolved, and elementwise neighbours are fused.
+//! are resolved, elementwise neighbours are fused, and units that do the same to different tensors
+//! are bundled.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use crate::ops::Class;
+use crate::ops::{Class, padded_bytes};
 use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+mod bundle;
 
 /// A value as the part of another one: the node that computes it, and where in it the value starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +23,23 @@ pub(super) struct View {
 /// What runs as one: a single kernel op, or elementwise ops over the same number of elements.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// The nodes, in topological order.
-    pub(super) nodes: Vec<usize>,
+    /// The nodes, in topological order. A bundle has several lanes, whose nodes at the same place do
+    /// the same to tensors that lie behind one another.
+    pub(super) lanes: Vec<Vec<usize>>,
     /// Whether they are elementwise.
     pub(super) fused: bool,
 }
+
+impl Unit {
+    /// The nodes of all lanes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.lanes.iter().flatten().copied()
+    }
+}
+
+/// Tensors that lie behind one another in one buffer, as [`crate::device::row`] has them: roots, by
+/// node. Either old values of states, which then lie so from run to run, or values of one run.
+pub(super) type Row = Vec<usize>;
 
 /// Storage buffers that one kernel may bind on every GPU (the WebGPU guarantee).
 pub(super) const MAX_BINDINGS: usize = 8;
@@ -35,21 +51,46 @@ pub(super) struct Units {
     pub(super) views: Vec<View>,
     /// The units, in order.
     pub(super) units: Vec<Unit>,
+    /// What bundles read and write.
+    pub(super) rows: Vec<Row>,
+}
+
+/// How nodes become units.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grouping {
+    /// Fuse elementwise neighbours: else every elementwise op is a unit.
+    pub(super) fuse: bool,
+    /// Take it that the new value of a state needs no buffer of its own in the kernel that reads the
+    /// old one, which is so for all but odd tapes.
+    pub(super) in_place: bool,
+    /// Bundle units that do the same, where no buffer becomes larger than these bytes.
+    pub(super) bundle: Option<u64>,
 }
 
 impl Units {
-    /// Finds the units of `tape`; without `fuse`, every elementwise op is its own. With `in_place`
-    /// the new value of a state is taken to need no buffer of its own in the kernel that reads the
-    /// old one, which is so for all but odd tapes.
-    pub(super) fn of(tape: &Tape, fuse: bool, in_place: bool) -> Self {
+    /// Finds the units of `tape`.
+    pub(super) fn of(tape: &Tape, grouping: Grouping) -> Self {
         let needed = needed(tape);
         let views = views(tape);
-        let mut groups = Groups::new(tape, &needed, &views, in_place);
-        if fuse {
+        let mut groups = Groups::new(tape, &needed, &views, grouping.in_place);
+        if grouping.fuse {
             groups.fuse();
         }
+        if let Some(limit) = grouping.bundle {
+            groups.bundle(limit);
+        }
+        let rows = std::mem::take(&mut groups.rows);
         let units = groups.schedule();
-        Self { views, units }
+        Self { views, units, rows }
+    }
+
+    /// The rows of states, by name.
+    pub(super) fn packs(&self, tape: &Tape) -> Vec<Vec<String>> {
+        let name = |&root: &usize| {
+            let mut states = tape.states().iter();
+            states.find(|(_, s)| s.before.index() == root).map(|(name, _)| name.clone())
+        };
+        self.rows.iter().filter_map(|row| row.iter().map(name).collect()).collect()
     }
 }
 
@@ -101,6 +142,13 @@ struct Groups<'a> {
     wanted: BTreeSet<usize>,
     /// Whether states are taken to be updated in place.
     in_place: bool,
+    /// The lanes of groups that are bundles.
+    lanes: HashMap<usize, Vec<Vec<usize>>>,
+    /// What bundles read and write.
+    rows: Vec<Row>,
+    /// For each root in a row, the row and the place in it; the new value of a state has the place
+    /// of the old one.
+    berths: HashMap<usize, (usize, usize)>,
 }
 
 impl<'a> Groups<'a> {
@@ -123,7 +171,8 @@ impl<'a> Groups<'a> {
         let root = |v: &Var| views[v.index()].root;
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
-        Self { tape, views, of, nodes, reads, wanted, in_place }
+        let (lanes, rows, berths) = (HashMap::new(), Vec::new(), HashMap::new());
+        Self { tape, views, of, nodes, reads, wanted, in_place, lanes, rows, berths }
     }
 
     fn elementwise(&self, group: usize) -> bool {
@@ -135,10 +184,15 @@ impl<'a> Groups<'a> {
         self.tape.nodes()[node].shape.iter().product()
     }
 
-    /// Roots that the nodes of a group read and that it does not compute itself.
-    fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
+    /// The roots that the nodes of a group read.
+    fn read_by<'b>(&'b self, nodes: &'b [usize]) -> impl Iterator<Item = usize> + 'b {
         let inputs = nodes.iter().flat_map(|&i| &self.tape.nodes()[i].inputs);
-        inputs.map(|v| self.views[v.index()].root).filter(|r| !nodes.contains(r)).collect()
+        inputs.map(|v| self.views[v.index()].root)
+    }
+
+    /// Those that it does not compute itself.
+    fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
+        self.read_by(nodes).filter(|r| !nodes.contains(r)).collect()
     }
 
     /// Merges every elementwise node with the elementwise producers of its inputs, where that makes
@@ -202,13 +256,17 @@ impl<'a> Groups<'a> {
         let inputs = self.inputs(nodes);
         let outputs = nodes.iter().filter(|&&n| {
             let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !nodes.contains(c)));
-            let in_place = self.in_place
-                && self.tape.states().values().any(|s| {
-                    self.views[s.after.index()].root == n && inputs.contains(&s.before.index())
-                });
+            let in_place = self.in_place && self.assigned(n).any(|before| inputs.contains(&before));
             (read || self.wanted.contains(&n)) && !in_place
         });
         inputs.len() + outputs.count()
+    }
+
+    /// The old values of the states whose new one is the root `node`.
+    fn assigned(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+        let states = self.tape.states().values().filter(|s| s.before != s.after);
+        let of = states.filter(move |s| self.views[s.after.index()].root == node);
+        of.map(|s| s.before.index())
     }
 
     /// Whether `to` also depends on `from` by way of a third group: merged, they would wait for
@@ -242,7 +300,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The groups in an order that respects their inputs, else as they were recorded.
-    fn schedule(self) -> Vec<Unit> {
+    fn schedule(mut self) -> Vec<Unit> {
         let mut waiting = vec![0; self.nodes.len()];
         let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (g, nodes) in self.nodes.iter().enumerate() {
@@ -262,7 +320,9 @@ impl<'a> Groups<'a> {
             .collect();
         let mut units = Vec::new();
         while let Some(Reverse((_, g))) = ready.pop() {
-            units.push(Unit { nodes: self.nodes[g].clone(), fused: self.elementwise(g) });
+            let fused = self.elementwise(g);
+            let lanes = self.lanes.remove(&g).unwrap_or_else(|| vec![self.nodes[g].clone()]);
+            units.push(Unit { lanes, fused });
             for &next in &after[g] {
                 waiting[next] -= 1;
                 if waiting[next] == 0 {

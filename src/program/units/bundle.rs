@@ -1,0 +1,360 @@
+//! Bundles: units that do the same to different tensors run as one.
+//!
+//! An optimiser updates every parameter by the same chain of ops. Where the parameters lie behind one
+//! another in one buffer, and so do their gradients and their moments, they are one long tensor to a
+//! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units from
+//! the states' new values backwards; what a unit computes before the chain that all have in common
+//! stays a unit of its own. States are moved beside each other when the program is compiled; values
+//! are computed into their part of a buffer in the first place. Sums over tensors that lie so are
+//! bundled too ([`crate::ops::reduce::sum_each`]).
+
+use super::*;
+
+/// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
+/// dispatch saved costs more than it is worth.
+const CUT_BYTES: u64 = 64 << 10;
+
+/// Alike chains: the nodes of each, those that do the same at the same place.
+type Chains = Vec<Vec<usize>>;
+
+impl Groups<'_> {
+    /// Bundles what can be, where no row becomes larger than `limit` bytes.
+    pub(super) fn bundle(&mut self, limit: u64) {
+        let consumers = self.consumers();
+        for chains in self.alike() {
+            let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, &consumers));
+            for chains in self.chunks(whole, limit) {
+                let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
+                let merged = self.merge(chains);
+                if merged.len() < 2 || self.lay_out(&merged, &consumers).is_none() {
+                    (self.of, self.nodes, self.reads) = before;
+                } else {
+                    let group = self.of[&merged[0][0]];
+                    self.lanes.insert(group, merged);
+                }
+            }
+        }
+        self.bundle_sums(&consumers);
+    }
+
+    /// The chains by which units update states, those that are alike together.
+    fn alike(&self) -> Vec<Chains> {
+        let mut classes: Vec<Chains> = Vec::new();
+        for (group, nodes) in self.nodes.iter().enumerate() {
+            if nodes.is_empty() || !self.elementwise(group) || self.updates(nodes).is_empty() {
+                continue;
+            }
+            let joined = classes.iter_mut().any(|chains| match self.join(chains, nodes) {
+                Some(longer) => {
+                    *chains = longer;
+                    true
+                }
+                None => false,
+            });
+            if !joined {
+                classes.push(vec![nodes.clone()]);
+            }
+        }
+        classes.retain(|chains| chains.len() > 1);
+        classes
+    }
+
+    /// The nodes among these that give states their new values.
+    fn updates(&self, nodes: &[usize]) -> Vec<usize> {
+        nodes.iter().copied().filter(|&n| self.assigned(n).next().is_some()).collect()
+    }
+
+    /// These chains and that of the unit `nodes`, cut down to what they have in common; `None` where
+    /// that is too little.
+    fn join(&self, chains: &Chains, nodes: &[usize]) -> Option<Chains> {
+        let twins = self.twins(&chains[0], nodes)?;
+        let common = |chain: &Vec<usize>| -> Vec<usize> {
+            let pairs = chain.iter().zip(&chains[0]);
+            pairs.filter(|(_, first)| twins.contains_key(first)).map(|(&node, _)| node).collect()
+        };
+        let mut joined: Chains = chains.iter().map(common).collect();
+        joined.push(joined[0].iter().map(|first| twins[first]).collect());
+        joined.iter().all(|chain| self.cut_bytes(chain) <= CUT_BYTES).then_some(joined)
+    }
+
+    /// For the nodes of `chain` that the updates of both come from by the same ops, those of
+    /// `nodes` that do the same. Whatever else both read must be the same scalar for both, or a
+    /// tensor of each one's own.
+    fn twins(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
+        let (a, b) = (self.updates(chain), self.updates(nodes));
+        let mut open: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).collect();
+        let alike = a.len() == b.len() && open.iter().all(|&(a, b)| self.same_op(a, b));
+        let mut twins: HashMap<usize, usize> = HashMap::new();
+        while let (Some((a, b)), true) = (open.pop(), alike) {
+            if *twins.entry(a).or_insert(b) != b {
+                return None;
+            }
+            let inputs = self.pairs(a, b).filter(|&(_, (x, y))| {
+                chain.contains(&x) && nodes.contains(&y) && self.same_op(x, y)
+            });
+            open.extend(inputs.map(|(_, roots)| roots).filter(|(x, _)| !twins.contains_key(x)));
+        }
+        let mine: BTreeSet<usize> = twins.values().copied().collect();
+        let mut own: HashMap<usize, usize> = HashMap::new();
+        for (&a, &b) in &twins {
+            for ((v, w), (x, y)) in self.pairs(a, b) {
+                let fits = match twins.get(&x) {
+                    Some(&twin) => twin == y,
+                    None if mine.contains(&y) => false,
+                    None if x == y => self.views[v.index()] == self.views[w.index()] && self.one(v),
+                    None => {
+                        let same = *own.entry(x).or_insert(y) == y;
+                        same && self.is_whole(v, a) && self.is_whole(w, b)
+                    }
+                };
+                if !fits {
+                    return None;
+                }
+            }
+        }
+        let distinct: BTreeSet<usize> = own.values().copied().collect();
+        (alike && mine.len() == twins.len() && distinct.len() == own.len()).then_some(twins)
+    }
+
+    /// The inputs of two nodes, pair by pair, and their roots.
+    fn pairs(&self, a: usize, b: usize) -> impl Iterator<Item = ((Var, Var), (usize, usize))> {
+        let inputs = |n: usize| self.tape.nodes()[n].inputs.iter().copied();
+        let root = |v: Var| self.views[v.index()].root;
+        inputs(a).zip(inputs(b)).map(move |(v, w)| ((v, w), (root(v), root(w))))
+    }
+
+    fn same_op(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.tape.nodes()[a], &self.tape.nodes()[b]);
+        let elementwise = matches!(a.op.class(), Class::Elementwise(_));
+        // As `Tape::record` tells ops apart.
+        elementwise
+            && a.inputs.len() == b.inputs.len()
+            && format!("{:?}", a.op) == format!("{:?}", b.op)
+    }
+
+    /// Whether `var` is a single number.
+    fn one(&self, var: Var) -> bool {
+        self.tape.shape(var).iter().product::<usize>() == 1
+    }
+
+    /// Whether `var` is all of its root, and has as many elements as `node`.
+    fn is_whole(&self, var: Var, node: usize) -> bool {
+        let View { root, offset } = self.views[var.index()];
+        let len = self.tape.shape(var).iter().product::<usize>();
+        offset == 0 && len == self.len(root) && len == self.len(node)
+    }
+
+    /// Bytes that the rest of a chain's unit has to hand to it.
+    fn cut_bytes(&self, chain: &[usize]) -> u64 {
+        let group = &self.nodes[self.of[&chain[0]]];
+        let cut = self.inputs(chain).into_iter().filter(|root| group.contains(root));
+        cut.map(|root| padded_bytes(self.len(root), DType::F32)).sum()
+    }
+
+    /// Whether nothing in a chain's unit comes after it, so that it can be cut off, and the rest then
+    /// binds no more buffers than every GPU has.
+    fn ends_its_group(&self, chain: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> bool {
+        let group = &self.nodes[self.of[&chain[0]]];
+        let rest: Vec<usize> = group.iter().copied().filter(|n| !chain.contains(n)).collect();
+        let free = self.read_by(&rest).all(|root| !chain.contains(&root));
+        free && (rest.is_empty() || self.bindings(&rest, consumers) <= MAX_BINDINGS)
+    }
+
+    /// Chains in stretches whose rows have at most `limit` bytes.
+    fn chunks(&self, chains: impl Iterator<Item = Vec<usize>>, limit: u64) -> Vec<Chains> {
+        let mut chunks: Vec<Chains> = vec![Vec::new()];
+        for chain in chains {
+            let last = chunks.last_mut().expect("there is one from the start");
+            let bytes = |chain: &Vec<usize>| padded_bytes(self.len(chain[0]), DType::F32);
+            let (_, end) = crate::device::row(last.iter().chain([&chain]).map(bytes));
+            if end > limit && !last.is_empty() {
+                chunks.push(vec![chain]);
+            } else {
+                last.push(chain);
+            }
+        }
+        chunks
+    }
+
+    /// Cuts chains off their units and makes one group of those that do not wait for each other.
+    fn merge(&mut self, chains: Chains) -> Chains {
+        let mut merged: Chains = Vec::new();
+        for chain in chains {
+            let from = self.of[&chain[0]];
+            let rest: Vec<usize> =
+                self.nodes[from].iter().copied().filter(|n| !chain.contains(n)).collect();
+            let mut group = from;
+            if !rest.is_empty() {
+                group = self.nodes.len();
+                self.reads[from] = self.read_by(&rest).collect();
+                self.nodes[from] = rest;
+                self.nodes.push(Vec::new());
+                self.reads.push(Vec::new());
+            }
+            let mut nodes = chain.clone();
+            nodes.sort_unstable();
+            self.reads[group] = self.read_by(&nodes).collect();
+            self.of.extend(nodes.iter().map(|&n| (n, group)));
+            self.nodes[group] = nodes;
+            match merged.first().map(|first| self.of[&first[0]]) {
+                Some(first) if !self.absorb(first, group) => {}
+                _ => merged.push(chain),
+            }
+        }
+        merged
+    }
+
+    /// Merges the group `group` into `first`, unless one waits for the other.
+    fn absorb(&mut self, first: usize, group: usize) -> bool {
+        let direct = |a: usize, b: usize| self.before(a).any(|g| g == b);
+        if direct(first, group) || direct(group, first) || self.circle(first, group) {
+            return false;
+        }
+        let nodes = std::mem::take(&mut self.nodes[group]);
+        self.of.extend(nodes.iter().map(|&n| (n, first)));
+        self.nodes[first].extend(nodes);
+        self.nodes[first].sort_unstable();
+        let more = std::mem::take(&mut self.reads[group]);
+        self.reads[first].extend(more);
+        true
+    }
+
+    /// Gives the tensors that merged chains read and write their rows, all or none.
+    fn lay_out(&mut self, chains: &Chains, consumers: &HashMap<usize, Vec<usize>>) -> Option<()> {
+        let mut rows: Vec<Row> = Vec::new();
+        let mut bindings = BTreeSet::new();
+        // What is read: one scalar for all, or one tensor for each.
+        for (place, &node) in chains[0].iter().enumerate() {
+            for i in 0..self.tape.nodes()[node].inputs.len() {
+                let root = |chain: &Vec<usize>| {
+                    self.views[self.tape.nodes()[chain[place]].inputs[i].index()].root
+                };
+                let row: Row = chains.iter().map(root).collect();
+                bindings.insert(row[0]);
+                let inner = chains[0].contains(&row[0]);
+                if !inner && row[0] != row[1] && !self.is_laid_out(&row)? && !rows.contains(&row) {
+                    self.can_lie(&row).then(|| rows.push(row))?;
+                }
+            }
+        }
+        for node in &chains[0] {
+            bindings.remove(node);
+        }
+        // What is written: the states in place, and what others read.
+        let mut updates = Vec::new();
+        for place in 0..chains[0].len() {
+            let row: Row = chains.iter().map(|chain| chain[place]).collect();
+            let states: Vec<Vec<usize>> =
+                row.iter().map(|&node| self.assigned(node).collect()).collect();
+            if states.iter().all(Vec::is_empty) {
+                if row.iter().any(|node| self.leaves(*node, consumers)) {
+                    bindings.insert(row[0]);
+                    rows.push(row);
+                }
+                continue;
+            }
+            if states.iter().any(|states| states.len() != 1) {
+                return None;
+            }
+            let before: Row = states.concat();
+            bindings.insert(before[0]);
+            if !self.is_laid_out(&before)? && !rows.contains(&before) {
+                self.can_lie(&before).then(|| rows.push(before.clone()))?;
+            }
+            updates.push((before, row));
+        }
+        let mut all: Vec<usize> = rows.concat();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        if all.len() < count || bindings.len() > MAX_BINDINGS || !self.in_place {
+            return None;
+        }
+        for row in rows {
+            self.add_row(row);
+        }
+        for (before, after) in updates {
+            for (before, after) in before.into_iter().zip(after) {
+                self.berths.insert(after, self.berths[&before]);
+            }
+        }
+        Some(())
+    }
+
+    fn add_row(&mut self, row: Row) {
+        let number = self.rows.len();
+        self.berths.extend(row.iter().enumerate().map(|(i, &root)| (root, (number, i))));
+        self.rows.push(row);
+    }
+
+    /// Whether these tensors are a row already; `None` where they are parts of other rows.
+    fn is_laid_out(&self, row: &Row) -> Option<bool> {
+        let berths: Vec<_> = row.iter().map(|root| self.berths.get(root)).collect();
+        if berths.iter().all(Option::is_none) {
+            return Some(false);
+        }
+        let &(number, _) = berths[0]?;
+        let so = berths.iter().enumerate().all(|(i, &berth)| berth == Some(&(number, i)));
+        (so && self.rows[number].len() == row.len()).then_some(true)
+    }
+
+    /// Whether tensors can lie behind one another: old values of states, or values that are
+    /// computed for nothing else, none by a kernel that reads another one, as a kernel cannot write
+    /// a buffer that it reads.
+    fn can_lie(&self, row: &Row) -> bool {
+        let old = |&root: &usize| {
+            let mut states = self.tape.states().values();
+            let floats = self.tape.nodes()[root].dtype == DType::F32;
+            floats && states.any(|s| s.before.index() == root)
+        };
+        let made = |&root: &usize| {
+            let Some(&group) = self.of.get(&root) else { return false };
+            let kernel = !self.elementwise(group);
+            let floats = self.tape.nodes()[root].dtype == DType::F32;
+            let reads_others = kernel && self.reads[group].iter().any(|read| row.contains(read));
+            floats && !reads_others && self.assigned(root).next().is_none()
+        };
+        row.iter().all(old) || row.iter().all(made)
+    }
+
+    /// Whether a node's value is wanted outside of its group.
+    fn leaves(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> bool {
+        let group = self.of[&node];
+        let read = consumers.get(&node).is_some_and(|c| c.iter().any(|c| self.of[c] != group));
+        read || self.wanted.contains(&node)
+    }
+
+    /// Bundles the sums over all of tensors that lie behind one another.
+    fn bundle_sums(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
+        for number in 0..self.rows.len() {
+            let sum_of = |root: &usize| {
+                let mut readers = consumers.get(root)?.iter().copied();
+                readers.find(|&n| {
+                    let node = &self.tape.nodes()[n];
+                    let inputs = &node.inputs;
+                    node.op.name() == "sum" && self.len(n) == 1 && {
+                        let View { offset, .. } = self.views[inputs[0].index()];
+                        let len = self.tape.shape(inputs[0]).iter().product::<usize>();
+                        offset == 0 && len == self.len(*root)
+                    }
+                })
+            };
+            let sums: Vec<usize> = self.rows[number].iter().filter_map(sum_of).collect();
+            let free =
+                |&n: &usize| !self.berths.contains_key(&n) && self.assigned(n).next().is_none();
+            let sums: Chains = sums.into_iter().filter(free).map(|n| vec![n]).collect();
+            if sums.len() < 2 {
+                continue;
+            }
+            let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
+            let merged = self.merge(sums);
+            if merged.len() < 2 {
+                (self.of, self.nodes, self.reads) = before;
+                continue;
+            }
+            self.add_row(merged.concat());
+            let group = self.of[&merged[0][0]];
+            self.lanes.insert(group, merged);
+        }
+    }
+}
