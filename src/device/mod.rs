@@ -15,7 +15,7 @@ mod pack;
 mod script;
 
 pub use cpu::CpuBuffer;
-pub(crate) use pack::{Packed, row};
+pub(crate) use pack::{Pack, Packed};
 pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 
 /// A device that programs are compiled for.

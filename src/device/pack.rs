@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::error::Result;
 
-use super::gpu::{GpuBuffer, PART_ALIGN};
+use super::gpu::GpuBuffer;
 use super::{Buffer, Device, State, held};
 
 /// Where a state lies that shares its buffer with others.
@@ -19,53 +19,51 @@ pub(crate) struct Packed {
     pub(crate) whole: u64,
 }
 
-/// Where tensors of these many bytes start that lie behind one another, and where the last one ends.
-/// Each starts where a kernel can be given it alone.
-pub(crate) fn row(bytes: impl IntoIterator<Item = u64>) -> (Vec<u64>, u64) {
-    let mut end = 0_u64;
-    let mut starts = Vec::new();
-    for bytes in bytes {
-        let start = end.next_multiple_of(PART_ALIGN);
-        starts.push(start);
-        end = start + bytes;
-    }
-    (starts, end)
+/// States behind one another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pack {
+    /// Their names.
+    pub(crate) names: Vec<String>,
+    /// The first byte of each, a multiple of [`super::gpu::PART_ALIGN`].
+    pub(crate) starts: Vec<u64>,
+    /// Bytes of the whole buffer.
+    pub(crate) bytes: u64,
 }
 
 impl State {
-    /// Has the states of each of `rows` lie behind one another in one buffer, in this order. Returns
-    /// whether they do; where a program is bound to one of them where it is, nothing is moved.
+    /// Has states lie as `packs` say, each in one buffer. Returns whether they do; where a program is
+    /// bound to one of them where it is, nothing is moved.
     ///
     /// # Errors
-    /// [`crate::error::Error::Memory`] where the GPU has no room for a row besides the buffers that
+    /// [`crate::error::Error::Memory`] where the GPU has no room for a pack besides the buffers that
     /// it replaces; [`crate::error::Error::Tensor`] where there is no such state.
-    pub(crate) fn pack(&self, rows: &[Vec<String>]) -> Result<bool> {
-        let Device::Gpu(gpu) = &self.device else { return Ok(rows.is_empty()) };
+    pub(crate) fn pack(&self, packs: &[Pack]) -> Result<bool> {
+        let Device::Gpu(gpu) = &self.device else { return Ok(packs.is_empty()) };
         let bound = self.bound();
         let mut moves = Vec::new();
-        for names in rows {
-            let now = names.iter().map(|name| self.gpu_buffer(name)).collect::<Result<Vec<_>>>()?;
-            let (starts, end) = row(now.iter().map(GpuBuffer::bytes));
+        for pack in packs {
+            let buffers = pack.names.iter().map(|name| self.gpu_buffer(name));
+            let now = buffers.collect::<Result<Vec<_>>>()?;
             let lies = |(buffer, &start): (&GpuBuffer, &u64)| {
-                buffer.memory() == now[0].memory() && buffer.start() == start
+                buffer.memory() == now[0].memory()
+                    && buffer.start() == start
+                    && buffer.whole().bytes() == pack.bytes
             };
-            let whole = now.first().is_none_or(|first| first.whole().bytes() == end);
-            if whole && now.iter().zip(&starts).all(lies) {
+            if now.iter().zip(&pack.starts).all(lies) {
                 continue;
             }
             if now.iter().any(|buffer| bound[&buffer.memory()]) {
                 return Ok(false);
             }
-            let sizes: Vec<u64> = now.iter().map(GpuBuffer::bytes).collect();
-            moves.push((names, now.into_iter().zip(starts).collect::<Vec<_>>(), sizes, end));
+            moves.push((pack, now.into_iter().zip(pack.starts.clone()).collect::<Vec<_>>()));
         }
-        for (names, parts, sizes, end) in moves {
+        for (Pack { names, bytes, .. }, parts) in moves {
             let label = format!("{} and {} more", names[0], names.len() - 1);
-            let all = gpu.gather(&parts, end, &label)?;
-            for ((name, (_, start)), bytes) in names.iter().zip(parts).zip(sizes) {
+            let all = gpu.gather(&parts, *bytes, &label)?;
+            for (name, (old, start)) in names.iter().zip(parts) {
                 if let Buffer::Gpu(buffer) = &self.entry(name)?.buffer {
                     let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
-                    *buffer = all.part(start, bytes);
+                    *buffer = all.part(start, old.bytes());
                 }
             }
         }

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
-use crate::device::{BufferKind, Device, Packed, ScriptStep, State, row, tensor_of};
+use crate::device::{BufferKind, Device, Pack, Packed, ScriptStep, State, tensor_of};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::ops::{Caps, padded_bytes};
+use crate::ops::Caps;
 use crate::shaders;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -89,27 +89,20 @@ pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<Memo
     Ok(MemoryReport::of(&plan))
 }
 
-/// Has states lie in rows; returns where the states lie that share buffers, or `None` where not all
-/// can be moved.
-type Pack<'a> = &'a mut dyn FnMut(&[Vec<String>], &Tape) -> Result<Option<Packs>>;
+/// Packs states; returns where those lie that share buffers, or `None` where not all can be moved.
+type Packer<'a> = &'a mut dyn FnMut(&[Pack]) -> Result<Option<BTreeMap<String, Packed>>>;
 
-/// Where states lie that share buffers.
-type Packs = BTreeMap<String, Packed>;
-
-/// Rows of states as they will lie once they are there.
-fn imagine(rows: &[Vec<String>], tape: &Tape) -> Result<Option<Packs>> {
-    let mut packs = Packs::new();
-    for (buffer, names) in rows.iter().enumerate() {
-        let node = |name: &String| tape.node(tape.states()[name].before);
-        let bytes = |name| padded_bytes(node(name).shape.iter().product(), node(name).dtype);
-        let (starts, whole) = row(names.iter().map(bytes));
-        let packed = starts.into_iter().map(|start| Packed { buffer, start, whole });
-        packs.extend(names.iter().cloned().zip(packed));
+/// Where states will lie once they are there.
+fn imagine(packs: &[Pack]) -> Result<Option<BTreeMap<String, Packed>>> {
+    let mut packed = BTreeMap::new();
+    for (buffer, Pack { names, starts, bytes }) in packs.iter().enumerate() {
+        let places = starts.iter().map(|&start| Packed { buffer, start, whole: *bytes });
+        packed.extend(names.iter().cloned().zip(places));
     }
-    Ok(Some(packs))
+    Ok(Some(packed))
 }
 
-fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Pack<'_>) -> Result<Plan> {
+fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Packer<'_>) -> Result<Plan> {
     let target = match device {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
         Device::Gpu(gpu) => Target::Gpu(caps(gpu), &options.choices),
@@ -119,11 +112,11 @@ fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Pack<'_>) ->
     Ok(plan)
 }
 
-fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Pack<'_>) -> Result<Plan> {
+fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_>) -> Result<Plan> {
     let fuse = options.fuse;
     let mut plan = |in_place, bundle| -> Result<Option<Plan>> {
         let units = Units::of(tape, Grouping { fuse, in_place, bundle });
-        match pack(&units.packs(tape), tape)? {
+        match pack(&units.packs(tape))? {
             Some(packs) => Plan::new(tape, &units, target, &packs),
             None => Ok(None),
         }
@@ -196,8 +189,7 @@ impl Program {
                 return Err(Error::Tensor { name: name.clone(), what });
             }
         }
-        let mut pack =
-            |rows: &[Vec<String>], _: &Tape| Ok(state.pack(rows)?.then(|| state.packed()));
+        let mut pack = |packs: &[Pack]| Ok(state.pack(packs)?.then(|| state.packed()));
         let plan = make_plan(tape, state.device(), options, &mut pack)?;
         let report = MemoryReport::of(&plan);
         let feeds = plan.feeds.iter().map(|f| (f.0.clone(), f.1.clone(), f.2)).collect();

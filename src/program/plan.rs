@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::device::gpu::PART_ALIGN;
-use crate::device::{BufferKind, BufferSpec, Packed, row};
+use crate::device::{BufferKind, BufferSpec, Packed};
 use crate::error::Result;
 use crate::ops::reduce::sum_each;
 use crate::ops::{Caps, Class, Lowered, Op, Site, padded_bytes};
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::access::Access;
 use super::choices::{Choices, key};
-use super::units::{Unit, Units};
+use super::units::{Row, Unit, Units, View};
 
 /// For which kind of device a plan is made.
 #[derive(Clone, Debug)]
@@ -197,7 +197,7 @@ impl Plan {
 }
 
 impl Planner<'_> {
-    fn root(&self, var: crate::tape::Var) -> usize {
+    fn root(&self, var: Var) -> usize {
         self.units.views[var.index()].root
     }
 
@@ -206,7 +206,7 @@ impl Planner<'_> {
     }
 
     /// The place of what `var` stands for; its buffer is still the index of a value.
-    fn place(&self, var: crate::tape::Var) -> Place {
+    fn place(&self, var: Var) -> Place {
         let view = self.units.views[var.index()];
         let node = self.tape.node(var);
         Place {
@@ -291,7 +291,7 @@ impl Planner<'_> {
 
     /// Gives every computed value its life, and finds the states that can be written in place.
     /// Returns the others: (state name, node of the new value).
-    fn states(&mut self) -> Vec<(String, crate::tape::Var)> {
+    fn states(&mut self) -> Vec<(String, Var)> {
         let fetched: Vec<usize> = self.tape.fetches().values().map(|&v| self.root(v)).collect();
         let assigned: Vec<(String, crate::tape::StateUse)> = self
             .tape
@@ -386,18 +386,18 @@ impl Planner<'_> {
     /// A value for each row of this run's values, as yet without a life.
     fn rows(&mut self) -> Vec<usize> {
         let mut values = Vec::new();
-        for roots in &self.units.rows {
+        for row in &self.units.rows {
+            let Row { roots, starts, .. } = row;
             if matches!(self.tape.nodes()[roots[0]].op.class(), Class::Source) {
                 continue;
             }
-            let (starts, bytes) =
-                row(roots.iter().map(|&root| padded_bytes(self.len(root), DType::F32)));
-            for (&root, start) in roots.iter().zip(starts) {
+            for (&root, &start) in roots.iter().zip(starts) {
                 self.row_of.insert(root, values.len());
-                self.offset_of.insert(root, start as usize / DType::F32.size());
+                self.offset_of.insert(root, start);
             }
             let name = self.tape.nodes()[roots[0]].op.name();
             let label = format!("%{} {name} and {} more", roots[0], roots.len() - 1);
+            let bytes = row.bytes();
             let (fixed, row, heir_of) = (None, true, None);
             let (first, last) = (usize::MAX, 0);
             values.push(self.values.len());
@@ -406,35 +406,27 @@ impl Planner<'_> {
         values
     }
 
-    /// Where the lanes of a fused unit start: elements behind the start of the first. And where the
-    /// last one ends.
-    fn shifts(&self, unit: &Unit) -> (Vec<usize>, usize) {
-        let bytes = |lane: &Vec<usize>| padded_bytes(self.len(lane[0]), DType::F32);
-        let (starts, _) = row(unit.lanes.iter().map(bytes));
-        let shifts: Vec<usize> = starts.iter().map(|&s| s as usize / DType::F32.size()).collect();
-        let last = unit.lanes.last().map_or(0, |lane| self.len(lane[0]));
-        let end = shifts.last().map_or(0, |shift| shift + last);
-        (shifts, end)
-    }
-
     /// Whether what the lanes of a unit read and write lies as one kernel needs it: for all in the
     /// same place, or each behind the one before; for sums, anywhere in one buffer.
     fn lies_in_rows(&self, unit: &Unit) -> bool {
-        let (shifts, _) = self.shifts(unit);
-        let spot = |root: usize| {
+        let spot = |var: Var| {
+            let View { root, offset } = self.units.views[var.index()];
             let value = *self.value_of.get(&root)?;
-            let offset = self.offset_of.get(&root).copied().unwrap_or(0);
+            let offset = self.offset_of.get(&root).copied().unwrap_or(0) + offset;
             Some((self.values[value].fixed.ok_or(value), offset))
         };
-        let roots = |lane: &[usize]| -> Vec<usize> {
-            let inputs = lane.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
-            inputs.map(|&v| self.root(v)).chain(lane.iter().copied()).collect()
+        let vars = |lane: &[usize]| -> Vec<Var> {
+            let inputs = lane.iter().flat_map(|&n| self.tape.nodes()[n].inputs.iter().copied());
+            inputs.chain(lane.iter().map(|&n| self.tape.var(n))).collect()
         };
-        let first = roots(&unit.lanes[0]);
-        unit.lanes.iter().zip(shifts).all(|(lane, shift)| {
-            first.iter().zip(roots(lane)).all(|(&a, b)| match (spot(a), spot(b)) {
+        let first = vars(&unit.lanes[0]);
+        unit.lanes.iter().zip(&unit.starts).all(|(lane, start)| {
+            first.iter().zip(vars(lane)).all(|(&a, b)| match (spot(a), spot(b)) {
                 (Some((x, _)), Some((y, _))) if !unit.fused => x == y,
-                (x, y) => a == b || x.map(|(value, offset)| (value, offset + shift)) == y,
+                (x, y) => {
+                    let alike = self.units.views[a.index()] == self.units.views[b.index()];
+                    alike || x.map(|(value, offset)| (value, offset + start)) == y
+                }
             })
         })
     }
@@ -480,7 +472,7 @@ impl Planner<'_> {
     fn plan(
         mut self,
         feeds: Vec<(String, Vec<usize>, DType, usize)>,
-        copies: &[(String, crate::tape::Var)],
+        copies: &[(String, Var)],
     ) -> Result<Plan> {
         let mut steps = Vec::new();
         let mut scratch = 0;
@@ -565,7 +557,8 @@ impl Planner<'_> {
         let mut stores = Vec::new();
         let lanes = &unit.lanes;
         let bundle = lanes.len() > 1;
-        let (_, len) = self.shifts(unit);
+        let last = lanes.last().map_or(0, |lane| self.len(lane[0]));
+        let len = unit.starts.last().map_or(0, |start| start + last);
         for (place, &n) in lanes[0].iter().enumerate() {
             let node = &self.tape.nodes()[n];
             let mut operands = Vec::new();

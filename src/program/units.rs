@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
+use crate::device::Pack;
 use crate::ops::{Class, padded_bytes};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
@@ -12,7 +13,7 @@ use crate::tensor::DType;
 mod bundle;
 
 /// A value as the part of another one: the node that computes it, and where in it the value starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct View {
     /// The node whose buffer holds it.
     pub(super) root: usize,
@@ -26,6 +27,8 @@ pub(super) struct Unit {
     /// The nodes, in topological order. A bundle has several lanes, whose nodes at the same place do
     /// the same to tensors that lie behind one another.
     pub(super) lanes: Vec<Vec<usize>>,
+    /// Where the tensors of each lane start: elements behind those of the first.
+    pub(super) starts: Vec<usize>,
     /// Whether they are elementwise.
     pub(super) fused: bool,
 }
@@ -37,9 +40,32 @@ impl Unit {
     }
 }
 
-/// Tensors that lie behind one another in one buffer, as [`crate::device::row`] has them: roots, by
-/// node. Either old values of states, which then lie so from run to run, or values of one run.
-pub(super) type Row = Vec<usize>;
+/// Tensors that lie behind one another in one buffer. Either old values of states, which then lie so
+/// from run to run, or values of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    /// The tensors.
+    pub(super) roots: Vec<usize>,
+    /// The first element of each.
+    pub(super) starts: Vec<usize>,
+    /// Elements of the whole.
+    pub(super) len: usize,
+}
+
+impl Row {
+    /// Bytes of the whole.
+    pub(super) fn bytes(&self) -> u64 {
+        padded_bytes(self.len, DType::F32)
+    }
+}
+
+/// Alike units that run as one.
+#[derive(Debug, Default)]
+struct Bundle {
+    /// As those of a [`Unit`].
+    lanes: Vec<Vec<usize>>,
+    starts: Vec<usize>,
+}
 
 /// Storage buffers that one kernel may bind on every GPU (the WebGPU guarantee).
 pub(super) const MAX_BINDINGS: usize = 8;
@@ -73,24 +99,30 @@ impl Units {
         let needed = needed(tape);
         let views = views(tape);
         let mut groups = Groups::new(tape, &needed, &views, grouping.in_place);
-        if grouping.fuse {
-            groups.fuse();
-        }
         if let Some(limit) = grouping.bundle {
             groups.bundle(limit);
+        }
+        if grouping.fuse {
+            let all: Vec<usize> = groups.of.keys().copied().collect();
+            groups.fuse(&all);
         }
         let rows = std::mem::take(&mut groups.rows);
         let units = groups.schedule();
         Self { views, units, rows }
     }
 
-    /// The rows of states, by name.
-    pub(super) fn packs(&self, tape: &Tape) -> Vec<Vec<String>> {
+    /// The rows of states.
+    pub(super) fn packs(&self, tape: &Tape) -> Vec<Pack> {
         let name = |&root: &usize| {
             let mut states = tape.states().iter();
             states.find(|(_, s)| s.before.index() == root).map(|(name, _)| name.clone())
         };
-        self.rows.iter().filter_map(|row| row.iter().map(name).collect()).collect()
+        let pack = |row: &Row| {
+            let starts = row.starts.iter().map(|&start| (start * DType::F32.size()) as u64);
+            let names = row.roots.iter().map(name).collect::<Option<_>>()?;
+            Some(Pack { names, starts: starts.collect(), bytes: row.bytes() })
+        };
+        self.rows.iter().filter_map(pack).collect()
     }
 }
 
@@ -142,8 +174,8 @@ struct Groups<'a> {
     wanted: BTreeSet<usize>,
     /// Whether states are taken to be updated in place.
     in_place: bool,
-    /// The lanes of groups that are bundles.
-    lanes: HashMap<usize, Vec<Vec<usize>>>,
+    /// The groups that are bundles.
+    bundles: HashMap<usize, Bundle>,
     /// What bundles read and write.
     rows: Vec<Row>,
     /// For each root in a row, the row and the place in it; the new value of a state has the place
@@ -171,8 +203,8 @@ impl<'a> Groups<'a> {
         let root = |v: &Var| views[v.index()].root;
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
-        let (lanes, rows, berths) = (HashMap::new(), Vec::new(), HashMap::new());
-        Self { tape, views, of, nodes, reads, wanted, in_place, lanes, rows, berths }
+        let (bundles, rows, berths) = (HashMap::new(), Vec::new(), HashMap::new());
+        Self { tape, views, of, nodes, reads, wanted, in_place, bundles, rows, berths }
     }
 
     fn elementwise(&self, group: usize) -> bool {
@@ -195,39 +227,52 @@ impl<'a> Groups<'a> {
         self.read_by(nodes).filter(|r| !nodes.contains(r)).collect()
     }
 
-    /// Merges every elementwise node with the elementwise producers of its inputs, where that makes
-    /// no circle and binds no more buffers than every GPU has.
-    fn fuse(&mut self) {
+    /// Merges every elementwise node of `among` with those of them that produce its inputs.
+    fn fuse(&mut self, among: &[usize]) {
         let consumers = self.consumers();
-        let order: Vec<usize> = self.nodes.iter().map(|n| n[0]).collect();
-        for node in order {
-            let inputs = self.tape.nodes()[node].inputs.clone();
-            for input in inputs {
-                let View { root, offset } = self.views[input.index()];
-                let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
-                    continue;
-                };
-                let alike = from != to
-                    && offset == 0
-                    && self.elementwise(from)
-                    && self.elementwise(to)
-                    && self.len(root) == self.len(node)
-                    && self.tape.node(input).shape.iter().product::<usize>() == self.len(root);
-                if alike && !self.circle(from, to) {
-                    let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
-                    merged.sort_unstable();
-                    if self.whole(&merged) && self.bindings(&merged, &consumers) <= MAX_BINDINGS {
-                        for &n in &merged {
-                            self.of.insert(n, from);
-                        }
-                        self.nodes[to].clear();
-                        self.nodes[from] = merged;
-                        let more = std::mem::take(&mut self.reads[to]);
-                        self.reads[from].extend(more);
-                    }
+        let among: BTreeSet<usize> = among.iter().copied().collect();
+        for &node in &among {
+            for &input in &self.tape.nodes()[node].inputs {
+                if among.contains(&self.views[input.index()].root) {
+                    self.fuse_with(node, input, &consumers);
                 }
             }
         }
+    }
+
+    /// Merges an elementwise node with the elementwise producer of its input `input`, where they are
+    /// in no bundle, it makes no circle and binds no more buffers than every GPU has.
+    fn fuse_with(&mut self, node: usize, input: Var, consumers: &HashMap<usize, Vec<usize>>) {
+        let root = self.views[input.index()].root;
+        let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
+            return;
+        };
+        let alike = from != to
+            && self.elementwise(from)
+            && self.elementwise(to)
+            && self.is_whole(input, node)
+            && [from, to].iter().all(|group| !self.bundles.contains_key(group));
+        if !alike || self.circle(from, to) {
+            return;
+        }
+        let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
+        merged.sort_unstable();
+        if self.whole(&merged) && self.bindings(&merged, consumers) <= MAX_BINDINGS {
+            for &n in &merged {
+                self.of.insert(n, from);
+            }
+            self.nodes[to].clear();
+            self.nodes[from] = merged;
+            let more = std::mem::take(&mut self.reads[to]);
+            self.reads[from].extend(more);
+        }
+    }
+
+    /// Whether `var` is all of its root, and has as many elements as `node`.
+    fn is_whole(&self, var: Var, node: usize) -> bool {
+        let View { root, offset } = self.views[var.index()];
+        let len = self.tape.shape(var).iter().product::<usize>();
+        offset == 0 && len == self.len(root) && len == self.len(node)
     }
 
     /// Whether these nodes read each other only element by element.
@@ -321,8 +366,9 @@ impl<'a> Groups<'a> {
         let mut units = Vec::new();
         while let Some(Reverse((_, g))) = ready.pop() {
             let fused = self.elementwise(g);
-            let lanes = self.lanes.remove(&g).unwrap_or_else(|| vec![self.nodes[g].clone()]);
-            units.push(Unit { lanes, fused });
+            let alone = || Bundle { lanes: vec![self.nodes[g].clone()], starts: vec![0] };
+            let Bundle { lanes, starts } = self.bundles.remove(&g).unwrap_or_else(alone);
+            units.push(Unit { lanes, starts, fused });
             for &next in &after[g] {
                 waiting[next] -= 1;
                 if waiting[next] == 0 {

@@ -8,11 +8,17 @@
 //! are computed into their part of a buffer in the first place. Sums over tensors that lie so are
 //! bundled too ([`crate::ops::reduce::sum_each`]).
 
+use std::collections::HashSet;
+
 use super::*;
+use crate::device::gpu::PART_ALIGN;
 
 /// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
 /// dispatch saved costs more than it is worth.
 const CUT_BYTES: u64 = 64 << 10;
+
+/// Elements at whose multiples the tensors of a row start.
+const ALIGN: usize = PART_ALIGN as usize / size_of::<f32>();
 
 /// Alike chains: the nodes of each, those that do the same at the same place.
 type Chains = Vec<Vec<usize>>;
@@ -21,20 +27,113 @@ impl Groups<'_> {
     /// Bundles what can be, where no row becomes larger than `limit` bytes.
     pub(super) fn bundle(&mut self, limit: u64) {
         let consumers = self.consumers();
+        self.fuse_updates(&consumers);
         for chains in self.alike() {
             let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, &consumers));
             for chains in self.chunks(whole, limit) {
                 let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
                 let merged = self.merge(chains);
-                if merged.len() < 2 || self.lay_out(&merged, &consumers).is_none() {
-                    (self.of, self.nodes, self.reads) = before;
-                } else {
+                let laid_out =
+                    if merged.len() > 1 { self.lay_out(&merged, &consumers) } else { None };
+                if let Some(starts) = laid_out {
                     let group = self.of[&merged[0][0]];
-                    self.lanes.insert(group, merged);
+                    self.bundles.insert(group, Bundle { lanes: merged, starts });
+                } else {
+                    (self.of, self.nodes, self.reads) = before;
                 }
             }
         }
         self.bundle_sums(&consumers);
+    }
+
+    /// Fuses what updates a state, before all else: so that updates become alike units, whatever
+    /// stands before them.
+    fn fuse_updates(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
+        let nodes = self.with_what_is_beside(self.between_states(consumers), consumers);
+        self.fuse(&nodes);
+        // Then what nothing else needs, the nearest first, such as the sum of two gradients.
+        let groups: BTreeSet<usize> = nodes.iter().map(|node| self.of[node]).collect();
+        for group in groups {
+            let mut next = 0;
+            let mut inputs = self.inputs_of(&self.nodes[group]);
+            while let Some(&(node, input)) = inputs.get(next) {
+                next += 1;
+                let root = self.views[input.index()].root;
+                let to = self.of[&node];
+                let inside = |c: &usize| self.of[c] == to;
+                let alone = consumers.get(&root).is_some_and(|c| c.iter().all(inside));
+                if alone && !self.wanted.contains(&root) && self.of.get(&root) != Some(&to) {
+                    self.fuse_with(node, input, consumers);
+                    if self.of.get(&root) == Some(&self.of[&node]) {
+                        inputs.extend(self.inputs_of(&[root]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `nodes` and the elementwise ones before them that need nothing else than what these read, such
+    /// as the square of a gradient.
+    fn with_what_is_beside(
+        &self,
+        nodes: BTreeSet<usize>,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) -> Vec<usize> {
+        let mut order: Vec<usize> = nodes.iter().copied().collect();
+        let inputs = self.inputs_of(&order);
+        let reads: HashSet<View> = inputs.iter().map(|(_, v)| self.views[v.index()]).collect();
+        order = self.of.keys().copied().filter(|n| !nodes.contains(n)).collect();
+        order.sort_unstable();
+        let mut beside: BTreeSet<usize> = BTreeSet::new();
+        for &node in &order {
+            let known = |&v: &Var| {
+                let view = self.views[v.index()];
+                let found = reads.contains(&view) && self.is_lane(v, node);
+                self.one(v) || found || beside.contains(&view.root) && self.is_whole(v, node)
+            };
+            let inputs = &self.tape.nodes()[node].inputs;
+            if self.elementwise(self.of[&node]) && inputs.iter().all(known) {
+                beside.insert(node);
+            }
+        }
+        let mut all = nodes;
+        for node in beside.into_iter().rev() {
+            if consumers.get(&node).is_some_and(|c| c.iter().any(|c| all.contains(c))) {
+                all.insert(node);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// The inputs of nodes.
+    fn inputs_of(&self, nodes: &[usize]) -> Vec<(usize, Var)> {
+        let inputs = |&n: &usize| self.tape.nodes()[n].inputs.iter().map(move |&v| (n, v));
+        nodes.iter().flat_map(inputs).collect()
+    }
+
+    /// The elementwise nodes on the way from an old value of a state that is assigned to a new one.
+    fn between_states(&self, consumers: &HashMap<usize, Vec<usize>>) -> BTreeSet<usize> {
+        let mut order: Vec<usize> = self.of.keys().copied().collect();
+        order.sort_unstable();
+        let assigned = self.tape.states().values().filter(|s| s.before != s.after);
+        let mut from_old: BTreeSet<usize> = assigned.map(|s| s.before.index()).collect();
+        for &node in &order {
+            let comes =
+                |&v: &Var| self.is_whole(v, node) && from_old.contains(&self.views[v.index()].root);
+            if self.elementwise(self.of[&node]) && self.tape.nodes()[node].inputs.iter().any(comes)
+            {
+                from_old.insert(node);
+            }
+        }
+        let mut between: BTreeSet<usize> = BTreeSet::new();
+        for &node in order.iter().rev().filter(|node| from_old.contains(node)) {
+            let mut readers = consumers.get(&node).into_iter().flatten();
+            let leads = |reader: &usize| between.contains(reader);
+            if self.assigned(node).next().is_some() || readers.any(leads) {
+                between.insert(node);
+            }
+        }
+        between
     }
 
     /// The chains by which units update states, those that are alike together.
@@ -95,7 +194,7 @@ impl Groups<'_> {
             open.extend(inputs.map(|(_, roots)| roots).filter(|(x, _)| !twins.contains_key(x)));
         }
         let mine: BTreeSet<usize> = twins.values().copied().collect();
-        let mut own: HashMap<usize, usize> = HashMap::new();
+        let mut own: HashMap<View, View> = HashMap::new();
         for (&a, &b) in &twins {
             for ((v, w), (x, y)) in self.pairs(a, b) {
                 let fits = match twins.get(&x) {
@@ -103,8 +202,9 @@ impl Groups<'_> {
                     None if mine.contains(&y) => false,
                     None if x == y => self.views[v.index()] == self.views[w.index()] && self.one(v),
                     None => {
+                        let (x, y) = (self.views[v.index()], self.views[w.index()]);
                         let same = *own.entry(x).or_insert(y) == y;
-                        same && self.is_whole(v, a) && self.is_whole(w, b)
+                        same && self.is_lane(v, a) && self.is_lane(w, b)
                     }
                 };
                 if !fits {
@@ -112,7 +212,7 @@ impl Groups<'_> {
                 }
             }
         }
-        let distinct: BTreeSet<usize> = own.values().copied().collect();
+        let distinct: HashSet<View> = own.values().copied().collect();
         (alike && mine.len() == twins.len() && distinct.len() == own.len()).then_some(twins)
     }
 
@@ -132,16 +232,15 @@ impl Groups<'_> {
             && format!("{:?}", a.op) == format!("{:?}", b.op)
     }
 
+    /// Whether `var` has as many elements as `node`, and starts where a kernel can be given it alone.
+    fn is_lane(&self, var: Var, node: usize) -> bool {
+        let len = self.tape.shape(var).iter().product::<usize>();
+        len == self.len(node) && self.views[var.index()].offset.is_multiple_of(ALIGN)
+    }
+
     /// Whether `var` is a single number.
     fn one(&self, var: Var) -> bool {
         self.tape.shape(var).iter().product::<usize>() == 1
-    }
-
-    /// Whether `var` is all of its root, and has as many elements as `node`.
-    fn is_whole(&self, var: Var, node: usize) -> bool {
-        let View { root, offset } = self.views[var.index()];
-        let len = self.tape.shape(var).iter().product::<usize>();
-        offset == 0 && len == self.len(root) && len == self.len(node)
     }
 
     /// Bytes that the rest of a chain's unit has to hand to it.
@@ -165,15 +264,32 @@ impl Groups<'_> {
         let mut chunks: Vec<Chains> = vec![Vec::new()];
         for chain in chains {
             let last = chunks.last_mut().expect("there is one from the start");
-            let bytes = |chain: &Vec<usize>| padded_bytes(self.len(chain[0]), DType::F32);
-            let (_, end) = crate::device::row(last.iter().chain([&chain]).map(bytes));
-            if end > limit && !last.is_empty() {
-                chunks.push(vec![chain]);
-            } else {
-                last.push(chain);
+            last.push(chain);
+            let bytes = padded_bytes(self.starts(last).1, DType::F32);
+            if bytes > limit && last.len() > 1 {
+                chunks.extend(last.pop().map(|chain| vec![chain]));
             }
         }
         chunks
+    }
+
+    /// Where the tensors of each chain start in rows of them, and elements of a row. Each starts
+    /// where a kernel can be given it alone, and has room for all of its root, of which it may be a
+    /// part.
+    fn starts(&self, chains: &[Vec<usize>]) -> (Vec<usize>, usize) {
+        let (mut starts, mut end) = (Vec::new(), 0_usize);
+        for chain in chains {
+            let own = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+            let views = own.filter(|&&v| self.is_lane(v, chain[0])).map(|v| self.views[v.index()]);
+            let (mut before, mut after) = (0, self.len(chain[0]));
+            for View { root, offset } in views {
+                (before, after) = (before.max(offset), after.max(self.len(root) - offset));
+            }
+            let start = end.next_multiple_of(ALIGN) + before;
+            starts.push(start);
+            end = start + after;
+        }
+        (starts, end)
     }
 
     /// Cuts chains off their units and makes one group of those that do not wait for each other.
@@ -219,51 +335,64 @@ impl Groups<'_> {
         true
     }
 
-    /// Gives the tensors that merged chains read and write their rows, all or none.
-    fn lay_out(&mut self, chains: &Chains, consumers: &HashMap<usize, Vec<usize>>) -> Option<()> {
+    /// Gives the tensors that merged chains read and write their rows, all or none; returns where the
+    /// chains start in them.
+    fn lay_out(
+        &mut self,
+        chains: &Chains,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) -> Option<Vec<usize>> {
+        let (starts, len) = self.starts(chains);
         let mut rows: Vec<Row> = Vec::new();
         let mut bindings = BTreeSet::new();
+        let mut add = |views: Vec<View>| {
+            let roots = views.iter().map(|view| view.root).collect();
+            let starts = starts.iter().zip(&views).map(|(start, view)| start - view.offset);
+            let row = Row { roots, starts: starts.collect(), len };
+            let known = rows.iter().any(|r| r.roots == row.roots && r.starts == row.starts);
+            if !known && !self.is_laid_out(&row)? {
+                self.can_lie(&row, &views).then(|| rows.push(row))?;
+            }
+            Some(())
+        };
         // What is read: one scalar for all, or one tensor for each.
         for (place, &node) in chains[0].iter().enumerate() {
             for i in 0..self.tape.nodes()[node].inputs.len() {
-                let root = |chain: &Vec<usize>| {
-                    self.views[self.tape.nodes()[chain[place]].inputs[i].index()].root
-                };
-                let row: Row = chains.iter().map(root).collect();
-                bindings.insert(row[0]);
-                let inner = chains[0].contains(&row[0]);
-                if !inner && row[0] != row[1] && !self.is_laid_out(&row)? && !rows.contains(&row) {
-                    self.can_lie(&row).then(|| rows.push(row))?;
+                let input = |chain: &Vec<usize>| self.tape.nodes()[chain[place]].inputs[i];
+                let views = chains.iter().map(|chain| self.views[input(chain).index()]);
+                let views: Vec<View> = views.collect();
+                if chains[0].contains(&views[0].root) {
+                    continue;
+                }
+                bindings.insert(views[0].root);
+                if views[0] != views[1] {
+                    add(views)?;
                 }
             }
         }
-        for node in &chains[0] {
-            bindings.remove(node);
-        }
         // What is written: the states in place, and what others read.
+        let whole = |root| View { root, offset: 0 };
         let mut updates = Vec::new();
         for place in 0..chains[0].len() {
-            let row: Row = chains.iter().map(|chain| chain[place]).collect();
+            let nodes: Vec<usize> = chains.iter().map(|chain| chain[place]).collect();
             let states: Vec<Vec<usize>> =
-                row.iter().map(|&node| self.assigned(node).collect()).collect();
+                nodes.iter().map(|&node| self.assigned(node).collect()).collect();
             if states.iter().all(Vec::is_empty) {
-                if row.iter().any(|node| self.leaves(*node, consumers)) {
-                    bindings.insert(row[0]);
-                    rows.push(row);
+                if nodes.iter().any(|&node| self.leaves(node, consumers)) {
+                    bindings.insert(nodes[0]);
+                    add(nodes.into_iter().map(whole).collect())?;
                 }
                 continue;
             }
             if states.iter().any(|states| states.len() != 1) {
                 return None;
             }
-            let before: Row = states.concat();
+            let before = states.concat();
             bindings.insert(before[0]);
-            if !self.is_laid_out(&before)? && !rows.contains(&before) {
-                self.can_lie(&before).then(|| rows.push(before.clone()))?;
-            }
-            updates.push((before, row));
+            add(before.iter().copied().map(whole).collect())?;
+            updates.extend(before.into_iter().zip(nodes));
         }
-        let mut all: Vec<usize> = rows.concat();
+        let mut all: Vec<usize> = rows.iter().flat_map(|row| row.roots.iter().copied()).collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
@@ -274,47 +403,43 @@ impl Groups<'_> {
             self.add_row(row);
         }
         for (before, after) in updates {
-            for (before, after) in before.into_iter().zip(after) {
-                self.berths.insert(after, self.berths[&before]);
-            }
+            self.berths.insert(after, self.berths[&before]);
         }
-        Some(())
+        Some(starts.iter().map(|start| start - starts[0]).collect())
     }
 
     fn add_row(&mut self, row: Row) {
         let number = self.rows.len();
-        self.berths.extend(row.iter().enumerate().map(|(i, &root)| (root, (number, i))));
+        self.berths.extend(row.roots.iter().enumerate().map(|(i, &root)| (root, (number, i))));
         self.rows.push(row);
     }
 
-    /// Whether these tensors are a row already; `None` where they are parts of other rows.
+    /// Whether these tensors are this row already; `None` where they are parts of other rows.
     fn is_laid_out(&self, row: &Row) -> Option<bool> {
-        let berths: Vec<_> = row.iter().map(|root| self.berths.get(root)).collect();
+        let berths: Vec<_> = row.roots.iter().map(|root| self.berths.get(root)).collect();
         if berths.iter().all(Option::is_none) {
             return Some(false);
         }
         let &(number, _) = berths[0]?;
         let so = berths.iter().enumerate().all(|(i, &berth)| berth == Some(&(number, i)));
-        (so && self.rows[number].len() == row.len()).then_some(true)
+        (so && self.rows[number].starts == row.starts).then_some(true)
     }
 
     /// Whether tensors can lie behind one another: old values of states, or values that are
     /// computed for nothing else, none by a kernel that reads another one, as a kernel cannot write
     /// a buffer that it reads.
-    fn can_lie(&self, row: &Row) -> bool {
-        let old = |&root: &usize| {
-            let mut states = self.tape.states().values();
-            let floats = self.tape.nodes()[root].dtype == DType::F32;
-            floats && states.any(|s| s.before.index() == root)
-        };
+    fn can_lie(&self, row: &Row, views: &[View]) -> bool {
+        let floats = row.roots.iter().all(|&root| self.tape.nodes()[root].dtype == DType::F32);
+        let old =
+            |&root: &usize| self.tape.states().values().any(|state| state.before.index() == root);
         let made = |&root: &usize| {
             let Some(&group) = self.of.get(&root) else { return false };
             let kernel = !self.elementwise(group);
-            let floats = self.tape.nodes()[root].dtype == DType::F32;
-            let reads_others = kernel && self.reads[group].iter().any(|read| row.contains(read));
-            floats && !reads_others && self.assigned(root).next().is_none()
+            let reads_others = kernel && self.reads[group].iter().any(|r| row.roots.contains(r));
+            !reads_others && self.assigned(root).next().is_none()
         };
-        row.iter().all(old) || row.iter().all(made)
+        let whole = views.iter().all(|view| view.offset == 0);
+        floats && (whole && row.roots.iter().all(old) || row.roots.iter().all(made))
     }
 
     /// Whether a node's value is wanted outside of its group.
@@ -339,7 +464,7 @@ impl Groups<'_> {
                     }
                 })
             };
-            let sums: Vec<usize> = self.rows[number].iter().filter_map(sum_of).collect();
+            let sums: Vec<usize> = self.rows[number].roots.iter().filter_map(sum_of).collect();
             let free =
                 |&n: &usize| !self.berths.contains_key(&n) && self.assigned(n).next().is_none();
             let sums: Chains = sums.into_iter().filter(free).map(|n| vec![n]).collect();
@@ -347,14 +472,16 @@ impl Groups<'_> {
                 continue;
             }
             let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
-            let merged = self.merge(sums);
-            if merged.len() < 2 {
+            let lanes = self.merge(sums);
+            if lanes.len() < 2 {
                 (self.of, self.nodes, self.reads) = before;
                 continue;
             }
-            self.add_row(merged.concat());
-            let group = self.of[&merged[0][0]];
-            self.lanes.insert(group, merged);
+            let group = self.of[&lanes[0][0]];
+            let starts: Vec<usize> = (0..lanes.len()).map(|i| i * ALIGN).collect();
+            let len = starts[starts.len() - 1] + 1;
+            self.add_row(Row { roots: lanes.concat(), starts: starts.clone(), len });
+            self.bundles.insert(group, Bundle { lanes, starts });
         }
     }
 }
