@@ -266,9 +266,9 @@ impl Groups<'_> {
             let last = chunks.last_mut().expect("there is one from the start");
             last.push(chain);
             let bytes = padded_bytes(self.starts(last).1, DType::F32);
-            if bytes > limit && last.len() > 1 {
-                chunks.extend(last.pop().map(|chain| vec![chain]));
-            }
+            let too_many = bytes > limit && last.len() > 1;
+            let over = if too_many { last.pop() } else { None };
+            chunks.extend(over.map(|chain| vec![chain]));
         }
         chunks
     }
