@@ -9,8 +9,8 @@ use std::sync::Arc;
 use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Result;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::pictures;
 use dcgan::program::Options;
 use dcgan::train::step::seeded_latents;
@@ -18,8 +18,15 @@ use dcgan::train::{Recipe, Trainer};
 
 fn main() -> Result<()> {
     let size = Size { height: 32, width: 32 };
-    let model =
-        Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 64, ngf: 32, ndf: 32, classes: 0 };
+    let model = Design {
+        network: Network::Dcgan,
+        size,
+        channels: 3,
+        nz: 64,
+        ngf: 32,
+        ndf: 32,
+        ..Design::default()
+    };
     let recipe = Recipe { batch: 32, ..Recipe::new(model) };
 
     let source = Arc::new(Source::open(None)?);
@@ -39,7 +46,8 @@ fn main() -> Result<()> {
     trainer.finish()?;
 
     let mut sampler = trainer.sampler(32)?;
-    let latents = seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.preset.latent_law());
+    let latents =
+        seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.network.latent_law());
     let samples = trainer.sample(&mut sampler, &latents)?;
     let grid = pictures::grid(samples.f32s(), [32, 32, 32, 3])?;
     pictures::save_png(Path::new("training.png"), &grid)?;

@@ -193,7 +193,7 @@ pub fn bench(
 
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
-    let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
+    let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
     for i in 0..WARM_UP + steps {
@@ -251,8 +251,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::models::dcgan::Size;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::Size;
+    use crate::models::{Design, Network};
 
     #[test]
     fn medians() {
@@ -290,8 +290,15 @@ mod tests {
     fn the_step_of_dcgan_64_has_the_known_number_of_operations() {
         let size = Size { height: 64, width: 64 };
         let (channels, nz) = (3, 100);
-        let model =
-            Dcgan { preset: Preset::Pytorch, size, channels, nz, ngf: 64, ndf: 64, classes: 0 };
+        let model = Design {
+            network: Network::Dcgan,
+            size,
+            channels,
+            nz,
+            ngf: 64,
+            ndf: 64,
+            ..Design::default()
+        };
         let recipe = Recipe { batch: 64, ..Recipe::new(model) };
         let flops = product_flops(&recipe.tape().unwrap()) as f64 / 64.0;
         assert!((flops / 2.2746e9 - 1.0).abs() < 1e-3, "{flops}");

@@ -10,15 +10,15 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
+use crate::models::Size;
+use crate::models::{Design, Network};
 use crate::ops::samples::{Sample, Tolerance, samples};
-use crate::optim::Adam;
 use crate::program::tune::variants;
 use crate::program::{Choices, Fetched, Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
+use crate::train::Method;
 use crate::train::step::{self, AVERAGE, KEY, Schedule, StepOptions};
 
 /// The seed of all inputs.
@@ -240,7 +240,7 @@ pub fn samples_by_op() -> Vec<(&'static str, Vec<Sample>)> {
 #[derive(Clone, Copy, Debug)]
 pub struct StepCase {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
 }
@@ -266,26 +266,26 @@ impl StepOutcome {
     }
 }
 
-/// The steps that are checked: every preset on small and uneven networks, one of them told classes,
+/// The steps that are checked: every network on small and uneven networks, one of them told classes,
 /// and one whose layers have the shapes of DCGAN-64.
 #[must_use]
 pub fn step_cases() -> Vec<StepCase> {
-    let model = |preset, side: usize, channels, width| Dcgan {
-        preset,
+    let model = |network, side: usize, channels, width| Design {
+        network,
         size: Size { height: side, width: side },
         channels,
         nz: if width < 64 { 10 } else { 100 },
         ngf: width,
         ndf: width,
-        classes: 0,
+        ..Design::default()
     };
-    let told = |classes, model| Dcgan { classes, ..model };
+    let told = |classes, model| Design { classes, ..model };
     vec![
-        StepCase { model: model(Preset::Pytorch, 32, 3, 8), batch: 6 },
-        StepCase { model: model(Preset::Paper, 16, 3, 8), batch: 8 },
-        StepCase { model: model(Preset::Pytorch, 28, 1, 5), batch: 3 },
-        StepCase { model: told(10, model(Preset::Mnist, 28, 1, 4)), batch: 6 },
-        StepCase { model: model(Preset::Pytorch, 64, 3, 64), batch: 2 },
+        StepCase { model: model(Network::Dcgan, 32, 3, 8), batch: 6 },
+        StepCase { model: model(Network::Paper, 16, 3, 8), batch: 8 },
+        StepCase { model: model(Network::Dcgan, 28, 1, 5), batch: 3 },
+        StepCase { model: told(10, model(Network::Mnist, 28, 1, 4)), batch: 6 },
+        StepCase { model: model(Network::Dcgan, 64, 3, 64), batch: 2 },
     ]
 }
 
@@ -306,14 +306,13 @@ impl StepCase {
 
     /// Runs one step from the state that `start` makes of the usual one.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
-        let adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+        let method = Method { smooth: 0.1, ..Method::default() };
         let options = StepOptions {
             model: self.model,
             batch: self.batch,
-            adam,
-            smooth: 0.1,
+            method,
             average: true,
-            feed_latents: false,
+            feed_draws: false,
             // Gradients are read from the optimiser's moments: fetching them would take four times
             // their memory.
             fetch_gradients: false,
@@ -321,12 +320,18 @@ impl StepCase {
         let mut tape = Tape::new();
         step::record(&mut tape, &options)?;
         let mut state = State::new(device);
-        for (name, value) in step::initial_state(&self.model, true, SEED)? {
+        for (name, value) in step::initial_state(&self.model, &method, true, SEED)? {
             state.set(&name, &start(&name, value))?;
         }
         let mut program = Program::compile(&tape, &state, &Options::default())?;
-        let [rate, root] = adam.schedule(RATE, 1);
-        let schedule = Schedule { rate_d: rate, rate_g: rate, root, average: 0.3 }.tensor();
+        let numbers = method.optimizer().schedule(RATE, 1);
+        let schedule = Schedule {
+            discriminator: vec![numbers],
+            generator: numbers,
+            average: 0.3,
+            history: 1.0,
+        };
+        let schedule = schedule.tensor();
         let pictures = self.pictures()?;
         let classes = self.model.classes;
         let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();
@@ -347,7 +352,7 @@ impl StepCase {
 
     /// Noise.
     fn pictures(&self) -> Result<Tensor> {
-        let Dcgan { size, channels, .. } = self.model;
+        let Design { size, channels, .. } = self.model;
         let shape = [self.batch, size.height, size.width, channels];
         let mut noise = Stream::new(SEED, "pictures", 0);
         let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();

@@ -323,14 +323,16 @@ mod tests {
 
     use super::*;
     use crate::device::Device;
-    use crate::models::dcgan::Size;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::Size;
+    use crate::models::{Design, Network};
     use crate::nn::Layout;
     use crate::ops::conv::ConvSpec;
 
-    fn model(size: usize, preset: Preset, ndf: usize) -> Networks {
+    fn model(size: usize, network: Network, ndf: usize) -> Networks {
         let size = Size { height: size, width: size };
-        Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf, classes: 0 }.networks().unwrap()
+        Design { network, size, channels: 3, nz: 4, ngf: 4, ndf, ..Design::default() }
+            .networks()
+            .unwrap()
     }
 
     /// Random weights, and running statistics that are not those of an untrained network.
@@ -350,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_papers_networks_have_as_many_features_as_it_says() {
-        let svhn = model(32, Preset::Paper, 64);
+        let svhn = model(32, Network::Paper, 64);
         assert_eq!(width(&svhn).unwrap(), 7168);
         // `imagenet_gan_pretrain_128f_relu_lrelu_7l_3x3_256z` of the authors' code.
         let mut layers = Vec::new();
@@ -372,7 +374,7 @@ mod tests {
 
     #[test]
     fn features_are_taken_after_the_activation() {
-        let networks = model(64, Preset::Pytorch, 8);
+        let networks = model(64, Network::Dcgan, 8);
         let found: Vec<_> = levels(&networks).unwrap().iter().map(|l| (l.conv, l.output)).collect();
         assert_eq!(found, [(0, 1), (2, 4), (5, 7), (8, 10)]);
         let none = Networks { discriminator: None, ..networks };
@@ -383,7 +385,7 @@ mod tests {
     /// and 7, whose windows overlap.
     #[test]
     fn features_are_pooled_maps_in_pytorchs_order() {
-        let networks = model(28, Preset::Pytorch, 5);
+        let networks = model(28, Network::Dcgan, 5);
         let mut state = state(&networks);
         let bytes = noise(5 * 28 * 28 * 3);
         let mut tape = Tape::new();
@@ -438,7 +440,7 @@ mod tests {
             picture.save(folder.path().join(format!("{i}.png"))).unwrap();
         }
         let source = Source::open(Some(folder.path())).unwrap();
-        let mut networks = model(16, Preset::Paper, 4);
+        let mut networks = model(16, Network::Paper, 4);
         let discriminator = networks.discriminator.as_mut().unwrap();
         for layer in &mut discriminator.layers {
             if let Layer::BatchNorm { statistics, .. } = layer {

@@ -71,6 +71,89 @@ impl Adam {
     }
 }
 
+/// RMSprop (Tieleman and Hinton, 2012), as `torch.optim.RMSprop`: what WGAN was trained with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmsProp {
+    /// Decay of the mean of squared gradients.
+    pub decay: f64,
+    /// Added to the root, outside of it.
+    pub eps: f32,
+}
+
+impl RmsProp {
+    /// Updates the state called `name` by its gradient `g` and the scalar `rate`. The mean of squared
+    /// gradients is the state `rmsprop.v.<name>`.
+    ///
+    /// ```text
+    /// v ← decay · v + (1 − decay) g²      p ← p − rate · g / (√v + ε)
+    /// ```
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
+        let shape = t.shape(g).to_vec();
+        let v_name = format!("rmsprop.v.{name}");
+        let p = t.read(name, &shape, DType::F32)?;
+        let v = t.read(&v_name, &shape, DType::F32)?;
+
+        let square = t.mul(g, g)?;
+        let square = t.affine(square, (1.0 - self.decay) as f32, 0.0)?;
+        let v = t.affine(v, self.decay as f32, 0.0)?;
+        let v = t.add(v, square)?;
+
+        let deviation = t.sqrt(v)?;
+        let deviation = t.affine(deviation, 1.0, self.eps)?;
+        let step = t.div(g, deviation)?;
+        let step = t.mul(step, rate)?;
+        let p = t.sub(p, step)?;
+
+        t.assign(&v_name, v)?;
+        t.assign(name, p)
+    }
+}
+
+/// The optimiser of a GAN's two networks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// See [`Adam`].
+    Adam(Adam),
+    /// See [`RmsProp`].
+    RmsProp(RmsProp),
+}
+
+impl Optimizer {
+    /// The two numbers of step `step` (from 1) that [`Optimizer::update`] needs, at the learning
+    /// rate `lr`: see [`Adam::schedule`].
+    #[must_use]
+    pub fn schedule(&self, lr: f64, step: u64) -> [f32; 2] {
+        match self {
+            Self::Adam(adam) => adam.schedule(lr, step),
+            Self::RmsProp(_) => [lr as f32, 1.0],
+        }
+    }
+
+    /// Updates the state called `name` by its gradient `g`, with the scalars of
+    /// [`Optimizer::schedule`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    pub fn update(&self, t: &mut Tape, name: &str, g: Var, [rate, root]: [Var; 2]) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.update(t, name, g, rate, root),
+            Self::RmsProp(rule) => rule.update(t, name, g, rate),
+        }
+    }
+
+    /// The states that belong to the state called `name`.
+    #[must_use]
+    pub fn moments(&self, name: &str) -> Vec<String> {
+        match self {
+            Self::Adam(_) => Adam::moments(name).to_vec(),
+            Self::RmsProp(_) => vec![format!("rmsprop.v.{name}")],
+        }
+    }
+}
+
 /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {

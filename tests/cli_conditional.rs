@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::Device;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::program::Options;
 use dcgan::train::{ModelFile, Recipe, Trainer, checkpoint};
 use image::{GrayImage, ImageFormat, Luma};
@@ -231,8 +231,8 @@ fn a_model_whose_classes_were_tampered_with_is_damaged() {
 
 fn trainer(device: &Device, classes: usize) -> Trainer {
     let size = Size { height: 8, width: 8 };
-    let preset = Preset::Pytorch;
-    let model = Dcgan { preset, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes };
+    let network = Network::Dcgan;
+    let model = Design { network, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes };
     let recipe = Recipe { batch: 4, ..Recipe::new(model) };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::{Device, State};
-use dcgan::models::dcgan::LatentLaw;
+use dcgan::models::LatentLaw;
 use dcgan::pictures;
 use dcgan::sample::{BATCH, Sampler};
 use dcgan::tensor::Tensor;

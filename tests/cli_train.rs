@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dcgan::device::Device;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::program::Options;
 use dcgan::tensor::Tensor;
 use dcgan::train::{Folder, ModelFile, Recipe, Trainer};
@@ -341,8 +341,15 @@ fn an_unreadable_picture_among_good_ones_is_skipped_and_listed() {
 
 fn recipe(seed: u64) -> Recipe {
     let size = Size { height: 8, width: 8 };
-    let model =
-        Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes: 0 };
+    let model = Design {
+        network: Network::Dcgan,
+        size,
+        channels: 3,
+        nz: 8,
+        ngf: 8,
+        ndf: 8,
+        ..Design::default()
+    };
     Recipe { batch: 4, seed, ..Recipe::new(model) }
 }
 

@@ -6,6 +6,7 @@
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
+//! | `cli_family` | presets and losses of the GAN family, trained from the command line |
 //! | `cli_features` | features of pictures |
 //! | `cli_filters` | what D's filters look for, from the command line |
 //! | `cli_forget` | dropped maps, from the boxes to the figure, and the page for boxes |
@@ -36,6 +37,7 @@ mod cli;
 mod cli_conditional;
 mod cli_dedup;
 mod cli_errors;
+mod cli_family;
 mod cli_features;
 mod cli_filters;
 mod cli_forget;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
 use dcgan::features::pixels;
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::nn::{Mode, Param};
-use dcgan::optim::Adam;
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::train::Method;
 use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -25,7 +25,7 @@ struct Reference {
 }
 
 impl Reference {
-    fn load(name: &str, preset: Preset) -> Self {
+    fn load(name: &str, network: Network) -> Self {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
         let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -37,8 +37,8 @@ impl Reference {
         let about: Value = serde_json::from_slice(&json).unwrap();
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let side = number("size");
-        let model = Dcgan {
-            preset,
+        let model = Design {
+            network,
             size: Size { height: side, width: side },
             channels: number("nc"),
             nz: number("nz"),
@@ -49,22 +49,23 @@ impl Reference {
         let options = StepOptions {
             model,
             batch: number("batch"),
-            adam: Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 },
-            smooth: 0.0,
+            method: Method::default(),
             average: false,
-            feed_latents: true,
+            feed_draws: true,
             fetch_gradients: true,
         };
         Self { tensors: tensors.collect(), about, options }
     }
 
     fn params(&self) -> Vec<Param> {
-        params(&self.options.model, false).unwrap()
+        params(&self.options.model, &self.options.method, false).unwrap()
     }
 
     fn state(&self, device: &Device) -> State {
         let mut state = State::new(device);
-        for (name, value) in initial_state(&self.options.model, false, 0).unwrap() {
+        for (name, value) in
+            initial_state(&self.options.model, &self.options.method, false, 0).unwrap()
+        {
             state.set(&name, &value).unwrap();
         }
         for param in self.params() {
@@ -100,8 +101,9 @@ impl Reference {
     }
 
     fn schedule(&self, step: u64) -> Tensor {
-        let [rate, root] = self.options.adam.schedule(2e-4, step);
-        Schedule { rate_d: rate, rate_g: rate, root, average: 0.0 }.tensor()
+        let numbers = self.options.method.optimizer().schedule(2e-4, step);
+        let (discriminator, history) = (vec![numbers], 1.0 / step as f32);
+        Schedule { discriminator, generator: numbers, average: 0.0, history }.tensor()
     }
 
     /// Largest difference to the reference tensor called `name`, as a share of its largest value.
@@ -123,8 +125,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m: f32, d| if d <= m || m.is_nan() { m } else { d })
 }
 
-fn check(name: &str, preset: Preset, device: &Device) {
-    let reference = Reference::load(name, preset);
+fn check(name: &str, network: Network, device: &Device) {
+    let reference = Reference::load(name, network);
     let mut tape = Tape::new();
     record(&mut tape, &reference.options).unwrap();
     let mut state = reference.state(device);
@@ -187,25 +189,25 @@ fn check_first_step(
 #[test]
 fn ten_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_pytorch", Preset::Pytorch, &device);
-        check("training_pytorch_32", Preset::Pytorch, &device);
-        check("training_paper", Preset::Paper, &device);
+        check("training_pytorch", Network::Dcgan, &device);
+        check("training_pytorch_32", Network::Dcgan, &device);
+        check("training_paper", Network::Paper, &device);
     }
 }
 
 #[test]
 fn ten_conditional_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_conditional", Preset::Pytorch, &device);
-        check("training_mnist", Preset::Mnist, &device);
+        check("training_conditional", Network::Dcgan, &device);
+        check("training_mnist", Network::Mnist, &device);
     }
 }
 
 #[test]
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
-        let mut reference = Reference::load("training_pytorch", Preset::Pytorch);
-        reference.options.smooth = 0.1;
+        let mut reference = Reference::load("training_pytorch", Network::Dcgan);
+        reference.options.method.smooth = 0.1;
         let mut tape = Tape::new();
         record(&mut tape, &reference.options).unwrap();
         let mut state = reference.state(&device);
@@ -225,14 +227,14 @@ fn label_smoothing_as_pytorch() {
 /// Evaluation with the running statistics after one step.
 #[test]
 fn evaluation_as_pytorch() {
-    for (name, preset) in [
-        ("training_pytorch", Preset::Pytorch),
-        ("training_paper", Preset::Paper),
-        ("training_conditional", Preset::Pytorch),
-        ("training_mnist", Preset::Mnist),
+    for (name, network) in [
+        ("training_pytorch", Network::Dcgan),
+        ("training_paper", Network::Paper),
+        ("training_conditional", Network::Dcgan),
+        ("training_mnist", Network::Mnist),
     ] {
         for device in support::devices() {
-            let reference = Reference::load(name, preset);
+            let reference = Reference::load(name, network);
             let mut state = State::new(&device);
             for param in reference.params() {
                 if let Some(tensor) = reference.tensors.get(&format!("after1.{}", param.name)) {

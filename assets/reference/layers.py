@@ -148,27 +148,6 @@ def losses(out):
         settings = dict(target=target, reduction="mean", loss=each.mean().item())
         out.case(f"bce_with_logits/{i}", settings, dict(x=x, each=each, gx=gx))
 
-    rand = stream("gan_loss")
-    scores = [normal(rand, 5, scale=2.0) for _ in range(2)]
-    table = {
-        "bce": (lambda r, f: F.softplus(-r).mean() + F.softplus(f).mean(),
-                lambda f: F.softplus(-f).mean()),
-        "hinge": (lambda r, f: F.relu(1 - r).mean() + F.relu(1 + f).mean(),
-                  lambda f: -f.mean()),
-        "lsgan": (lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(),
-                  lambda f: 0.5 * ((f - 1) ** 2).mean()),
-        "wgan": (lambda r, f: f.mean() - r.mean(),
-                 lambda f: -f.mean()),
-    }  # fmt: skip
-    for name, (of_d, of_g) in table.items():
-        r, f = (leaf(s) for s in scores)
-        loss_d, loss_g = of_d(r, f), of_g(f)
-        gr, gf = torch.autograd.grad(loss_d, (r, f))
-        (gf_g,) = torch.autograd.grad(loss_g, f)
-        settings = dict(loss_d=loss_d.item(), loss_g=loss_g.item())
-        out.case(f"gan_loss/{name}", settings, dict(real=r, fake=f, g_real=gr, g_fake=gf,
-                                                    g_fake_of_loss_g=gf_g))  # fmt: skip
-
 
 def optimisers(out):
     steps = 5

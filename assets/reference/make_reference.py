@@ -64,6 +64,7 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
 from layers import layers_file  # noqa: E402
+from objectives import objectives_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
 from training import (  # noqa: E402
     conditional_mnist,
@@ -135,6 +136,7 @@ def main():
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}
+    files |= {"objectives": objectives_file()}
 
     wrong = []
     for name, file in files.items():

@@ -12,8 +12,8 @@ use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
+use crate::models::Size;
+use crate::models::{Design, Network};
 use crate::program::Options;
 use crate::program::tune::Effort;
 use crate::sample::Sampler;
@@ -39,10 +39,10 @@ pub(super) struct Bench {
     /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
     /// authors' code; mnist: those of the authors' MNIST code, with dense layers
     #[arg(
-        long, value_enum, default_value_t = Preset::Pytorch, hide_possible_values = true,
+        long, value_enum, default_value_t = Network::Dcgan, hide_possible_values = true,
         value_name = "pytorch|paper|mnist"
     )]
-    preset: Preset,
+    network: Network,
     /// Pictures' size, 64 or 96x64 (height x width)
     #[arg(long, value_name = "SIZE", default_value = "64")]
     size: Size,
@@ -88,15 +88,15 @@ struct Report {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
-        let (width, _) = self.preset.defaults();
-        let model = Dcgan {
-            preset: self.preset,
+        let (width, _) = self.network.defaults();
+        let model = Design {
+            network: self.network,
             size: self.size,
             channels: 3,
             nz: 100,
             ngf: self.ngf.unwrap_or(width),
             ndf: self.ndf.unwrap_or(width),
-            classes: 0,
+            ..Design::default()
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
@@ -143,7 +143,7 @@ fn rate(flops: f64) -> String {
 fn text(report: &Report) -> String {
     let Report { program, system, device, bench, loading } = report;
     let model = &bench.recipe.model;
-    let preset = model.preset;
+    let network = model.network;
     let mut text = String::new();
     let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
     row("program", format!("{program}, {system}"));
@@ -151,7 +151,7 @@ fn text(report: &Report) -> String {
     row(
         "networks",
         format!(
-            "{preset} {}x{}x{}, ngf {}, ndf {}, batch {}",
+            "{network} {}x{}x{}, ngf {}, ndf {}, batch {}",
             model.size.height,
             model.size.width,
             model.channels,

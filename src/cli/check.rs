@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::device::host::{self, Host};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::Dcgan;
+use crate::models::Design;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
 
@@ -263,8 +263,8 @@ fn step_name(case: &StepCase) -> String {
         0 => String::new(),
         classes => format!(", {classes} classes"),
     };
-    let Dcgan { preset, size, ngf, .. } = model;
-    format!("{preset} {size}, width {ngf}{told}, batch {}", case.batch)
+    let Design { network, size, ngf, .. } = model;
+    format!("{network} {size}, width {ngf}{told}, batch {}", case.batch)
 }
 
 /// A small number, as people compare them.

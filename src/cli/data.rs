@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::data::{Crop, Filter, Kind, Prepare, Source, contact_sheet, survey, write_skipped};
 use crate::error::{Error, Result};
-use crate::models::dcgan::Size;
+use crate::models::Size;
 use crate::{human, pictures};
 
 use super::output::{print, println};

@@ -27,6 +27,7 @@ mod neighbours;
 mod nn_score;
 mod output;
 mod points;
+mod presets;
 mod sample;
 mod seeds;
 mod train;
@@ -52,6 +53,7 @@ pub struct Cli {
 enum Command {
     /// Train on your pictures, or on the bundled ones
     Train(Box<train::Train>),
+    Presets(presets::Presets),
     /// Make pictures with a trained generator
     Sample(sample::Sample),
     Walk(walk::Walk),
@@ -86,6 +88,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Train(command) => command.run(),
+            Command::Presets(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),
             Command::Arithmetic(command) => command.run(),

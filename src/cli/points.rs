@@ -133,8 +133,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::cli::latents::write_npy;
-    use crate::models::dcgan::Size;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::Size;
+    use crate::models::{Design, Network};
     use crate::tensor::Tensor;
 
     #[test]
@@ -144,8 +144,15 @@ mod tests {
         let z = Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         write_npy(&file, &z).unwrap();
         let size = Size { height: 16, width: 16 };
-        let model =
-            Dcgan { preset: Preset::Paper, size, channels: 3, nz: 3, ngf: 4, ndf: 4, classes: 0 };
+        let model = Design {
+            network: Network::Paper,
+            size,
+            channels: 3,
+            nz: 3,
+            ngf: 4,
+            ndf: 4,
+            ..Design::default()
+        };
         let networks = model.networks().unwrap();
         let load = |text: &str| text.parse::<Points>().unwrap().load(&networks, "--seeds");
         let names = |text: &str| -> Vec<String> {

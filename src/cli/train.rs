@@ -3,62 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Parser};
 
-use crate::data::{CacheMode, Crop, Filter, Kind, Loader, LoaderOptions, Prepare, Source};
+use crate::data::{Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
-use crate::program::tune::Effort;
+use crate::models::{Design, Network, Size};
+use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{ModelFile, Recipe, Run, Trainer, folder, interrupt};
+use crate::train::{Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
-use super::flags::{DeviceFlag, at_least};
+use super::presets::Preset;
 use super::tuning;
 
-fn parse_seed(text: &str) -> std::result::Result<u64, String> {
-    text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
-}
+mod flags;
 
-/// A positive number.
-fn positive(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
-        _ => Err("a number above 0 is needed, such as 0.0002 or 2e-4".into()),
-    }
-}
-
-/// A number in [0, 1).
-fn fraction<T: std::str::FromStr + Into<f64> + Copy>(text: &str) -> std::result::Result<T, String> {
-    match text.parse::<T>() {
-        Ok(x) if (0.0..1.0).contains(&x.into()) => Ok(x),
-        _ => Err("a number of at least 0 and below 1 is needed".into()),
-    }
-}
-
-/// A count that may also be 0.
-fn count_or_zero(text: &str) -> std::result::Result<u64, String> {
-    if text == "0" { Ok(0) } else { parse_count(text) }
-}
-
-/// Bytes such as 2GiB, 500MB, 1.5G.
-fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
-    let fail = || format!("{text:?} is no amount of memory such as 800MiB or 2GiB");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" | "kib" => 1024.0,
-        "m" | "mb" | "mib" => 1024.0 * 1024.0,
-        "g" | "gb" | "gib" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(fail()),
-    };
-    let number: f64 = digits.trim().parse().map_err(|_| fail())?;
-    if number > 0.0 && number.is_finite() { Ok((number * factor) as u64) } else { Err(fail()) }
-}
+use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlags};
 
 #[derive(Debug, Args)]
 #[command(
@@ -89,6 +52,8 @@ pub(super) struct Train {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
+    objective: ObjectiveFlags,
+    #[command(flatten)]
     recipe: RecipeFlags,
     #[command(flatten)]
     pictures: Pictures,
@@ -96,139 +61,6 @@ pub(super) struct Train {
     rhythm: RhythmFlags,
     #[command(flatten)]
     machine: Machine,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Networks")]
-struct Networks {
-    /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
-    /// authors' code; mnist: those of the authors' MNIST code, with dense layers [default: pytorch]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "pytorch|paper|mnist")]
-    preset: Option<Preset>,
-    /// Tell both networks the class of every picture, at every layer: the model can then be asked
-    /// for a class. Classes are DATA's folders, or the labels of CIFAR-10 and IDX files
-    #[arg(long)]
-    conditional: bool,
-    /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
-    /// 256 [default: 64; mnist: 28]
-    #[arg(long, value_name = "SIZE")]
-    size: Option<Size>,
-    /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
-    #[arg(long, value_name = "1|3|4", value_parser = parse_channels)]
-    channels: Option<usize>,
-    /// Length of a latent vector [default: 100]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
-    nz: Option<usize>,
-    /// Width of the generator [default: 64; paper: 128]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
-    ngf: Option<usize>,
-    /// Width of the discriminator [default: 64; paper: 128]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
-    ndf: Option<usize>,
-}
-
-fn parse_channels(text: &str) -> std::result::Result<usize, String> {
-    match text {
-        "1" => Ok(1),
-        "3" => Ok(3),
-        "4" => Ok(4),
-        _ => Err("pictures have 1 (grey), 3 (RGB) or 4 (RGBA) channels".into()),
-    }
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Training")]
-struct RecipeFlags {
-    /// Pictures in a batch, at least 2 [default: 64; paper and mnist: 128]
-    #[arg(long, value_name = "N", value_parser = at_least(2))]
-    batch: Option<usize>,
-    /// Decides initial weights, latents and the order of pictures [default: 0]
-    #[arg(long, value_name = "N", value_parser = parse_seed)]
-    seed: Option<u64>,
-    /// The generator's learning rate [default: 0.0002]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
-    lr_g: Option<f64>,
-    /// The discriminator's learning rate [default: 0.0002]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
-    lr_d: Option<f64>,
-    /// Adam's decay of the mean of gradients, from 0 to below 1 [default: 0.5]
-    #[arg(long, value_name = "BETA", value_parser = fraction::<f64>)]
-    beta1: Option<f64>,
-    /// Adam's decay of the mean of squared gradients, from 0 to below 1 [default: 0.999]
-    #[arg(long, value_name = "BETA", value_parser = fraction::<f64>)]
-    beta2: Option<f64>,
-    /// One-sided label smoothing: real pictures are called real with probability 1 - SHARE
-    /// [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = fraction::<f32>)]
-    smooth: Option<f32>,
-    /// Half-life of the generator's moving average, in pictures; 0 for none [default: 10k]
-    #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]
-    ema: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Pictures")]
-struct Pictures {
-    /// Another aspect than the target's: cut out the middle, stretch, or cut out at random
-    /// [default: center]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "center|none|random")]
-    crop: Option<Crop>,
-    /// How to resize
-    #[arg(long, value_enum)]
-    resize: Option<Filter>,
-    /// Mirror every other picture, left to right
-    #[arg(long)]
-    flip: bool,
-    /// Grey pictures: the same as --channels 1
-    #[arg(long, conflicts_with = "channels")]
-    grey: bool,
-    /// Keep decoded pictures in memory
-    #[arg(long, value_enum, default_value_t = CacheMode::Auto)]
-    cache: CacheMode,
-    /// Threads that decode [default: one a core, 8 at most]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
-    workers: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What is written, and how often")]
-struct RhythmFlags {
-    /// Real pictures from one line of progress and log.jsonl to the next [default: 640]
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
-    report_every: Option<u64>,
-    /// The same for previews (fakes-*.png); the first ones come sooner [default: 6400]
-    #[arg(long, visible_alias = "every", value_name = "COUNT", value_parser = parse_count)]
-    preview_every: Option<u64>,
-    /// The same for checkpoints [default: 6400]
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
-    save_every: Option<u64>,
-    /// Newest checkpoints to keep [default: 2]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
-    keep: Option<usize>,
-    /// Of the older checkpoints keep one for every COUNT pictures; 0 for none [default: 0]
-    #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]
-    keep_every: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Machine")]
-struct Machine {
-    #[command(flatten)]
-    device: DeviceFlag,
-    /// Memory that the training may take, such as 2GiB [default: what the device has]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    memory: Option<u64>,
-    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
-    /// them. What was measured is kept for the next time [default: quick; where a run is resumed,
-    /// the kernels that it ran before]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
-    tune: Option<Effort>,
-    /// Print the memory plan
-    #[arg(long)]
-    explain: bool,
-    /// Keep the shader compiler's bounds checks: slower
-    #[arg(long)]
-    checked: bool,
 }
 
 /// `given`, else `default`; where a run is resumed, an error unless they agree.
@@ -251,12 +83,67 @@ fn settle<T: PartialEq + std::fmt::Display>(
     }
 }
 
+/// The flags that a preset may set.
+#[derive(Debug, Parser)]
+struct Table {
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
+    #[command(flatten)]
+    recipe: RecipeFlags,
+    #[command(flatten)]
+    pictures: Pictures,
+}
+
+/// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
+const PENALTY_WEIGHT: f32 = 10.0;
+
+/// [`settle`] for what is on or off.
+fn switch(resumed: bool, flag: &'static str, given: Option<bool>, default: bool) -> Result<bool> {
+    match given {
+        Some(value) if resumed && value != default => {
+            let how = if default { "with" } else { "without" };
+            let what = format!(
+                "the run was started {how} it; leave the flag out, or start a new run without \
+                 --resume"
+            );
+            Err(Error::flag(flag, what))
+        }
+        given => Ok(given.unwrap_or(default)),
+    }
+}
+
 impl Train {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let resumed = match &self.resume {
             Some(path) => Some(Resumed::open(path)?),
             None => None,
         };
+        // A resumed run has the whole of its recipe already.
+        match self.networks.preset {
+            Some(preset) if resumed.is_none() => self.filled(preset)?.start(None),
+            _ => self.start(resumed),
+        }
+    }
+
+    /// With the preset's values for what was not typed.
+    fn filled(self, preset: &Preset) -> Result<Self> {
+        let words = std::iter::once("preset".to_owned()).chain(preset.words());
+        let table = Table::try_parse_from(words)
+            .map_err(|error| Error::flag("--preset", format!("{}: {error}", preset.name)))?;
+        let channels = self.networks.channels.or(self.pictures.grey.then_some(1));
+        let networks = Networks { channels, ..self.networks };
+        Ok(Self {
+            networks: networks.filled(table.networks),
+            objective: self.objective.filled(table.objective),
+            recipe: self.recipe.filled(table.recipe),
+            pictures: self.pictures.filled(table.pictures),
+            ..self
+        })
+    }
+
+    fn start(&self, resumed: Option<Resumed>) -> Result<()> {
         let (options, source) = self.options(resumed.as_ref())?;
         let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
@@ -274,7 +161,7 @@ impl Train {
         };
         // Before the run's folder is made or changed: pictures that cannot be used leave no trace.
         let loader = LoaderOptions {
-            batch: options.recipe.batch,
+            batch: options.recipe.step_pictures(),
             seed: options.recipe.seed,
             workers: self.pictures.workers.unwrap_or(LoaderOptions::default().workers),
             cache: self.pictures.cache,
@@ -363,15 +250,10 @@ impl Train {
     /// Whether the networks are told classes; `old` is what a resumed run was started with.
     fn conditional(&self, old: Option<&RunOptions>, source: &Source) -> Result<bool> {
         let flag = "--conditional";
-        match old {
-            Some(old) if self.networks.conditional && old.recipe.model.classes == 0 => {
-                let what = "the run was started without it; leave the flag out, or start a new run \
-                            without --resume";
-                return Err(Error::flag(flag, what));
-            }
-            Some(old) => return Ok(old.recipe.model.classes > 0),
-            None if !self.networks.conditional => return Ok(false),
-            None => {}
+        let before = old.is_some_and(|o| o.recipe.model.classes > 0);
+        let conditional = switch(old.is_some(), flag, self.networks.conditional, before)?;
+        if old.is_some() || !conditional {
+            return Ok(conditional);
         }
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
@@ -385,6 +267,59 @@ impl Train {
             return Err(Error::flag(flag, what));
         }
         Ok(true)
+    }
+
+    /// How the networks are trained: as typed, or as `base` says.
+    fn method(&self, is_old: bool, base: Method) -> Result<Method> {
+        let (objective, recipe) = (&self.objective, &self.recipe);
+        let penalty = settle(is_old, "--penalty", objective.penalty, base.penalty)?;
+        let usual_weight = match (penalty, base.penalty) {
+            (Penalty::None, _) => 0.0,
+            (_, Penalty::None) => PENALTY_WEIGHT,
+            _ => base.penalty_weight,
+        };
+        Ok(Method {
+            loss: settle(is_old, "--loss", objective.loss, base.loss)?,
+            smooth: settle(is_old, "--smooth", objective.smooth, base.smooth)?,
+            feature_matching: switch(
+                is_old,
+                "--feature-matching",
+                objective.feature_matching,
+                base.feature_matching,
+            )?,
+            penalty,
+            penalty_weight: settle(
+                is_old,
+                "--penalty-weight",
+                objective.penalty_weight,
+                usual_weight,
+            )?,
+            clip_weights: settle(
+                is_old,
+                "--clip-weights",
+                objective.clip_weights,
+                base.clip_weights,
+            )?,
+            orthogonal: settle(is_old, "--orthogonal", objective.orthogonal, base.orthogonal)?,
+            historical: settle(is_old, "--historical", objective.historical, base.historical)?,
+            weight_decay: settle(
+                is_old,
+                "--weight-decay",
+                objective.weight_decay,
+                base.weight_decay,
+            )?,
+            clip_gradients: settle(
+                is_old,
+                "--clip-gradients",
+                recipe.clip_gradients,
+                base.clip_gradients,
+            )?,
+            n_critic: settle(is_old, "--n-critic", recipe.n_critic, base.n_critic)?,
+            micro_batch: settle(is_old, "--micro-batch", recipe.micro_batch, base.micro_batch)?,
+            optimizer: settle(is_old, "--optimizer", recipe.optimizer, base.optimizer)?,
+            beta1: settle(is_old, "--beta1", recipe.beta1, base.beta1)?,
+            beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
+        })
     }
 
     /// The options of this run: as typed, or, where a run is resumed, as they were.
@@ -404,15 +339,15 @@ impl Train {
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
         let is_old = old.is_some();
 
-        let default = old.map_or(Preset::Pytorch, |o| o.recipe.model.preset);
-        let preset = settle(is_old, "--preset", networks.preset, default)?;
+        let default = old.map_or(Network::Dcgan, |o| o.recipe.model.network);
+        let network = settle(is_old, "--network", networks.network, default)?;
         let conditional = self.conditional(old, &source)?;
-        let (width, _) = preset.defaults();
+        let (width, _) = network.defaults();
         let grey = pictures.grey.then_some(1);
         let channels = if pictures.grey { "--grey" } else { "--channels" };
-        let usual = Dcgan {
-            preset,
-            size: Size { height: preset.side(), width: preset.side() },
+        let usual = Design {
+            network,
+            size: Size { height: network.side(), width: network.side() },
             channels: if source.kind() == Kind::Idx { 1 } else { 3 },
             nz: 100,
             ngf: width,
@@ -420,8 +355,8 @@ impl Train {
             classes: if conditional { source.classes().len() } else { 0 },
         };
         let base = old.map_or(usual, |o| o.recipe.model);
-        let model = Dcgan {
-            preset,
+        let model = Design {
+            network,
             size: settle(is_old, "--size", networks.size, base.size)?,
             channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
             nz: settle(is_old, "--nz", networks.nz, base.nz)?,
@@ -438,25 +373,20 @@ impl Train {
             seed: settle(is_old, "--seed", recipe.seed, base.seed)?,
             lr_d: settle(is_old, "--lr-d", recipe.lr_d, base.lr_d)?,
             lr_g: settle(is_old, "--lr-g", recipe.lr_g, base.lr_g)?,
-            beta1: settle(is_old, "--beta1", recipe.beta1, base.beta1)?,
-            beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
-            smooth: settle(is_old, "--smooth", recipe.smooth, base.smooth)?,
+            warm_up: settle(is_old, "--warm-up", recipe.warm_up, base.warm_up)?,
+            decay: settle(is_old, "--decay", recipe.decay, base.decay)?,
+            method: self.method(is_old, base.method)?,
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
             classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
-        if is_old && pictures.flip && !base.flip {
-            let what = "the run was started without it; leave the flag out, or start a new run \
-                        without --resume";
-            return Err(Error::flag("--flip", what));
-        }
         let prepare = Prepare {
             height: model.size.height,
             width: model.size.width,
             channels: model.channels,
             crop: settle(is_old, "--crop", pictures.crop, base.crop)?,
             filter: settle(is_old, "--resize", pictures.resize, base.filter)?,
-            flip: pictures.flip || base.flip,
+            flip: switch(is_old, "--flip", pictures.flip, base.flip)?,
         };
         let base = old.map_or(
             Rhythm {
@@ -475,9 +405,12 @@ impl Train {
             keep: rhythm.keep.unwrap_or(base.keep),
             keep_every: rhythm.keep_every.unwrap_or(base.keep_every),
         };
+        let named = networks.preset.map(|preset| preset.name.to_owned());
+        let usual = old.map_or_else(|| "dcgan".into(), |o| o.preset.clone());
+        let preset = settle(is_old, "--preset", named, usual)?;
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
-            let done = resumed.model.step * recipe.batch as u64;
+            let done = resumed.model.step * recipe.step_pictures() as u64;
             if images <= done {
                 return Err(Error::flag(
                     "--images",
@@ -485,7 +418,16 @@ impl Train {
                 ));
             }
         }
+        if recipe.decay > 0 && images > recipe.decay {
+            let what = format!(
+                "the learning rates are 0 after {} pictures, and --images asks for {images}: give \
+                 both the same number",
+                recipe.decay
+            );
+            return Err(Error::flag("--decay", what));
+        }
         let options = RunOptions {
+            preset,
             recipe,
             data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
             data_description: format!("{}: {}", source.name(), source.description()),

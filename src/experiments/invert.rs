@@ -300,16 +300,17 @@ mod tests {
     use super::*;
     use crate::data::{Crop, Filter, Prepare};
     use crate::experiments::Generator;
-    use crate::models::dcgan::Size;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::Size;
+    use crate::models::{Design, Network};
     use crate::pictures;
     use crate::program::Choices;
     use crate::train::step::seeded_latents;
 
     /// A model whose generator draws something: weights that keep the scale of what goes through.
-    fn model(preset: Preset) -> ModelFile {
+    fn model(network: Network) -> ModelFile {
         let size = Size { height: 16, width: 16 };
-        let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 8, ndf: 8, classes: 0 };
+        let model =
+            Design { network, size, channels: 3, nz: 6, ngf: 8, ndf: 8, ..Design::default() };
         let networks = model.networks().unwrap();
         let mut tensors = BTreeMap::new();
         for param in networks.params() {
@@ -344,12 +345,12 @@ mod tests {
 
     #[test]
     fn a_picture_of_the_generator_is_found_again() {
-        for preset in [Preset::Pytorch, Preset::Paper] {
-            let model = model(preset);
-            let truth = seeded_latents(&[7], 6, preset.latent_law());
+        for network in [Network::Dcgan, Network::Paper] {
+            let model = model(network);
+            let truth = seeded_latents(&[7], 6, network.latent_law());
             let bytes = picture(&model, truth.f32s());
             let spread = bytes.iter().max().unwrap() - bytes.iter().min().unwrap();
-            assert!(spread > 100, "{preset}: the generator draws nothing: {spread}");
+            assert!(spread > 100, "{network}: the generator draws nothing: {spread}");
             for perceptual in [0.0, 0.5] {
                 let search =
                     Search { perceptual, prior: 1e-5, steps: 300, starts: 16, ..Search::default() };
@@ -358,15 +359,15 @@ mod tests {
                 let found = inverter.invert(&bytes, |n| steps += n).unwrap();
                 assert_eq!(steps, 300);
                 assert_eq!(found.errors.len(), 16);
-                assert!(found.error < 1.0, "{preset}: {found:?}");
-                assert!(found.error_at_start > 10.0, "{preset}: {found:?}");
+                assert!(found.error < 1.0, "{network}: {found:?}");
+                assert!(found.error_at_start > 10.0, "{network}: {found:?}");
                 for (z, truth) in found.z.iter().zip(truth.f32s()) {
-                    assert!((z - truth).abs() < 0.05, "{preset}, {perceptual}: {found:?}");
+                    assert!((z - truth).abs() < 0.05, "{network}, {perceptual}: {found:?}");
                 }
                 // What is said to be its picture is what the generator makes of it.
                 let again = picture(&model, &found.z);
                 let own = pictures::bytes(found.picture.f32s());
-                assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{preset}");
+                assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{network}");
                 // The same search gives the same bits, whatever was searched before.
                 let mut fresh = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
                 inverter.invert(&vec![0; bytes.len()], |_| ()).unwrap();
@@ -380,9 +381,9 @@ mod tests {
     fn latents_stay_where_the_generator_knows_them() {
         // Pictures of nothing but black and white: the generator comes nearer to them the further
         // out its latent is.
-        let longest = |preset: Preset, prior| {
-            let model = model(preset);
-            let truth = seeded_latents(&[7], 6, preset.latent_law());
+        let longest = |network: Network, prior| {
+            let model = model(network);
+            let truth = seeded_latents(&[7], 6, network.latent_law());
             let bytes = picture(&model, truth.f32s());
             let bytes: Vec<u8> = bytes.iter().map(|&b| if b < 128 { 0 } else { 255 }).collect();
             let search = Search { prior, steps: 100, rate: 0.3, ..Search::default() };
@@ -390,8 +391,8 @@ mod tests {
             let found = inverter.invert(&bytes, |_| ()).unwrap();
             found.z.iter().fold(0.0_f32, |most, z| most.max(z.abs()))
         };
-        assert!(longest(Preset::Paper, 0.0) <= 1.0);
-        let (free, held) = (longest(Preset::Pytorch, 0.0), longest(Preset::Pytorch, 1.0));
+        assert!(longest(Network::Paper, 0.0) <= 1.0);
+        let (free, held) = (longest(Network::Dcgan, 0.0), longest(Network::Dcgan, 1.0));
         assert!(held < 0.5 * free, "{held} against {free}");
     }
 

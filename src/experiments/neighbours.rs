@@ -173,8 +173,8 @@ mod tests {
     use super::*;
     use crate::data::{Crop, Filter};
     use crate::device::Device;
-    use crate::models::dcgan::Size;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::Size;
+    use crate::models::{Design, Network};
 
     const SIDE: usize = 16;
 
@@ -232,8 +232,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = set(dir.path(), 12);
         let size = Size { height: SIDE, width: SIDE };
-        let model =
-            Dcgan { preset: Preset::Pytorch, size, channels: 3, nz: 4, ngf: 4, ndf: 4, classes: 0 };
+        let model = Design {
+            network: Network::Dcgan,
+            size,
+            channels: 3,
+            nz: 4,
+            ngf: 4,
+            ndf: 4,
+            ..Design::default()
+        };
         let networks = model.networks().unwrap();
         let mut state = State::new(&Device::Cpu);
         for param in networks.params() {

@@ -1,7 +1,10 @@
 //! Networks.
 
 pub mod dcgan;
+pub mod design;
 pub mod networks;
+pub mod size;
 
-pub use dcgan::{Dcgan, LatentLaw, Preset};
+pub use design::{Design, LatentLaw, Network};
 pub use networks::{Networks, Pixels};
+pub use size::Size;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Param, Sequential, Statistics};
 
-use super::dcgan::{LatentLaw, Size};
+use super::design::LatentLaw;
+use super::size::Size;
 
 /// What a pixel's numbers are to the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,12 +171,19 @@ impl Sequential {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Dcgan, Preset};
+    use crate::models::{Design, Network};
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
-        let model =
-            Dcgan { preset: Preset::Paper, size, channels: 3, nz: 5, ngf: 4, ndf: 3, classes: 0 };
+        let model = Design {
+            network: Network::Paper,
+            size,
+            channels: 3,
+            nz: 5,
+            ngf: 4,
+            ndf: 3,
+            ..Design::default()
+        };
         model.networks().expect("24x16 works")
     }
 
@@ -208,8 +216,8 @@ mod tests {
     #[test]
     fn layers_are_told_as_many_classes_as_there_are() {
         let size = Size { height: 16, width: 16 };
-        let preset = Preset::Mnist;
-        let model = Dcgan { preset, size, channels: 1, nz: 5, ngf: 2, ndf: 2, classes: 4 };
+        let network = Network::Mnist;
+        let model = Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, classes: 4 };
         let networks = model.networks().expect("16 works");
         assert_eq!(networks.check(), Ok(()));
         let json = serde_json::to_string(&networks).expect("plain data");

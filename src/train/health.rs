@@ -8,6 +8,7 @@
 //! What is normal for a DCGAN: loss_d 0.3 to 1.4, loss_g 0.7 to 5, D(x) 0.6 to 0.95, D(G(z)) 0.05
 //! to 0.4. At the very start D usually wins for some thousand images, and samples are all alike.
 
+use crate::objectives::Output;
 use crate::train::log::LogLine;
 
 /// A discriminator's loss below this is near zero: D(x) and 1 - D(G(z)) are then both above 0.9.
@@ -45,15 +46,6 @@ pub struct NonFinite {
     pub gradients: u64,
     /// Among the weights.
     pub weights: u64,
-}
-
-/// What the discriminator's output means, by the loss it is trained with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// A logit: losses near zero and probabilities near 0 or 1 say something.
-    Probability,
-    /// A free score, as in a Wasserstein GAN: they say nothing.
-    Score,
 }
 
 /// A sign of illness.

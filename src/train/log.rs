@@ -34,10 +34,10 @@ pub struct LogLine {
     /// The generator's loss.
     #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
     pub loss_g: f32,
-    /// Mean of sigmoid(D(x)).
+    /// Mean of sigmoid(D(x)), or of D(x) where it is a score ([`crate::objectives::Output`]).
     #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
     pub d_real: f32,
-    /// Mean of sigmoid(D(G(z))) in the discriminator's step.
+    /// The same of D(G(z)) in the discriminator's step.
     #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
     pub d_fake: f32,
     /// The same in the generator's step, after the discriminator's update.
@@ -49,6 +49,12 @@ pub struct LogLine {
     /// Euclidean norm of the generator's gradient.
     #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
     pub grad_norm_g: f32,
+    /// The penalty in the discriminator's loss, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub penalty: Option<f32>,
+    /// Mean length of the discriminator's gradient with respect to a picture, where it is penalised.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slope: Option<f32>,
     /// How much samples differ from each other, as a share of how much real images do, where it
     /// was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -93,6 +99,8 @@ impl Default for LogLine {
             d_fake_g: f32::NAN,
             grad_norm_d: f32::NAN,
             grad_norm_g: f32::NAN,
+            penalty: None,
+            slope: None,
             sample_diversity: None,
             waiting: None,
             memory_bytes: None,
@@ -168,6 +176,8 @@ mod tests {
             d_fake_g: 0.22,
             grad_norm_d: 3.0,
             grad_norm_g: 1e-9,
+            penalty: Some(0.5),
+            slope: Some(1.125),
             sample_diversity: Some(0.9),
             waiting: Some(0.25),
             memory_bytes: Some(1 << 33),

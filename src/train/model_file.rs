@@ -8,7 +8,7 @@ use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
-use crate::models::dcgan::Size;
+use crate::models::Size;
 use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
 use crate::tensor::{DType, Data, Tensor};
@@ -83,10 +83,12 @@ impl ModelFile {
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
-            if recipe.model.classes > MOST_CLASSES {
+            let sound = recipe.method.check(recipe.batch);
+            if recipe.model.classes > MOST_CLASSES || sound.is_err() {
                 return Err(damaged(RECIPE));
             }
-            let params = step::params(&recipe.model, recipe.ema > 0).map_err(none)?;
+            let params =
+                step::params(&recipe.model, &recipe.method, recipe.ema > 0).map_err(none)?;
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
             (networks, Some(recipe), step, seconds, params)
         };

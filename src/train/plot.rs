@@ -15,6 +15,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Error, Result};
 use crate::human;
+use crate::objectives::Output;
 use crate::pictures;
 use crate::train::log::LogLine;
 
@@ -54,8 +55,12 @@ struct Panel {
     range: Option<(f64, f64)>,
 }
 
-fn panels() -> [Panel; 2] {
+fn panels(output: Output) -> [Panel; 2] {
     let curve = |name, color, value| Curve { name, color, value };
+    let (title, range) = match output {
+        Output::Probability => ("Taken for real", Some((0.0, 1.0))),
+        Output::Score => ("The discriminator's scores", None),
+    };
     [
         Panel {
             title: "Losses",
@@ -66,30 +71,31 @@ fn panels() -> [Panel; 2] {
             range: None,
         },
         Panel {
-            title: "Taken for real",
+            title,
             curves: [
                 curve("real pictures, D(x)", BLUE, |l| l.d_real),
                 curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
             ],
-            range: Some((0.0, 1.0)),
+            range,
         },
     ]
 }
 
-/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is.
+/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is, `output`
+/// what its discriminator gives.
 ///
 /// # Errors
 /// [`Error::File`] where there is nothing to draw yet, or the file cannot be written.
-pub fn save(path: &Path, log: &[LogLine], title: &str) -> Result<()> {
+pub fn save(path: &Path, log: &[LogLine], output: Output, title: &str) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
     }
-    let picture =
-        draw(log, title).map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
+    let picture = draw(log, output, title)
+        .map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
     pictures::save_png(path, &picture)
 }
 
-fn draw(log: &[LogLine], title: &str) -> Drawn<DynamicImage> {
+fn draw(log: &[LogLine], output: Output, title: &str) -> Drawn<DynamicImage> {
     static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
     let there = FONT_IS_THERE.get_or_init(|| {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
@@ -106,9 +112,9 @@ fn draw(log: &[LogLine], title: &str) -> Drawn<DynamicImage> {
         let (head, body) = root.split_vertically(px(26));
         text(&head, title, (0, px(10)), 15, PALE, HPos::Left)?;
         let (above, below) = body.split_vertically(body.dim_in_pixel().1 * 52 / 100);
-        let [losses, probabilities] = panels();
+        let [losses, outputs] = panels(output);
         draw_panel(&above, &losses, log, false)?;
-        draw_panel(&below, &probabilities, log, true)?;
+        draw_panel(&below, &outputs, log, true)?;
         root.present()?;
     }
     let large = RgbImage::from_raw(w, h, buffer).ok_or("the picture has another size")?;
@@ -301,9 +307,13 @@ mod tests {
     }
 
     fn saved(log: &[LogLine]) -> RgbImage {
+        saved_as(Output::Probability, log)
+    }
+
+    fn saved_as(output: Output, log: &[LogLine]) -> RgbImage {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("losses.png");
-        save(&path, log, "00003-dcgan-avatars64-64").unwrap();
+        save(&path, log, output, "00003-dcgan-avatars64-64").unwrap();
         if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
             let name = format!("losses-{}.png", log.len());
             std::fs::copy(&path, Path::new(&keep).join(name)).unwrap();
@@ -365,6 +375,25 @@ mod tests {
         assert!((100.0..130.0).contains(&chance_rise), "{chance_rise}");
     }
 
+    /// Scores have no fixed range: those that a probability could not be are drawn too.
+    #[test]
+    fn scores_are_drawn_in_their_own_range() {
+        let line = |i: u64| LogLine {
+            images: i * 1000,
+            loss_d: -3.0,
+            loss_g: 1.0,
+            d_real: 7.0,
+            d_fake: -5.0,
+            ..LogLine::default()
+        };
+        let log: Vec<LogLine> = (0..200).map(line).collect();
+        let below = 430..620;
+        for color in [BLUE, ORANGE] {
+            assert!(count(&saved_as(Output::Score, &log), below.clone(), color) > 500);
+            assert_eq!(count(&saved(&log), below.clone(), color), 0);
+        }
+    }
+
     #[test]
     fn odd_logs_are_drawn_too_and_an_empty_one_is_an_error() {
         saved(&log(1));
@@ -372,7 +401,8 @@ mod tests {
         saved(&log(20_000));
         let nothing = LogLine { images: 64, ..LogLine::default() };
         saved(&[nothing, LogLine { images: 128, loss_d: -700.0, ..nothing }]);
-        let text = save(Path::new("x/losses.png"), &[], "x").unwrap_err().to_string();
+        let text =
+            save(Path::new("x/losses.png"), &[], Output::Score, "x").unwrap_err().to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");
     }
 

@@ -119,6 +119,9 @@ fn describe(line: &LogLine, total: u64) -> String {
             parts.push(format!("{name} {value:.2}"));
         }
     }
+    if let Some(slope) = line.slope {
+        parts.push(format!("slope {slope:.2}"));
+    }
     if let Some(waiting) = line.waiting.filter(|&part| part >= WAITING) {
         parts.push(format!("{:.0} % waiting for pictures", 100.0 * waiting));
     }
@@ -187,6 +190,8 @@ mod tests {
         let waits = |part| describe(&LogLine { waiting: Some(part), ..line() }, 0);
         assert!(!waits(0.04).contains("waiting"));
         assert!(waits(0.123).ends_with("D(G(z)) 0.31  12 % waiting for pictures"));
+        let steep = LogLine { slope: Some(1.05), ..line() };
+        assert!(describe(&steep, 0).ends_with("D(G(z)) 0.31  slope 1.05"));
         assert!(describe(&LogLine { images_per_s: 12_345.6, ..line() }, 0).starts_with("12.3k/s"));
     }
 

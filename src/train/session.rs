@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::objectives::Output;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::{human, pictures};
 
-use super::health::{self, Finding, Health, NonFinite, Output};
+use super::health::{self, Finding, Health, NonFinite};
 use super::model_file::{PICTURES, Snapshot};
 use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
@@ -48,6 +49,9 @@ const FIRST_PREVIEW: u64 = 512;
 /// Everything that a run was started with: `options.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
+    /// The name of the recipe that was asked for; what it came to stands below.
+    #[serde(default = "usual_preset")]
+    pub preset: String,
     /// What decides the numbers.
     pub recipe: Recipe,
     /// Where the pictures are; none for the bundled ones.
@@ -66,6 +70,10 @@ pub struct RunOptions {
     pub program: String,
     /// The device that the run was started on.
     pub device: String,
+}
+
+fn usual_preset() -> String {
+    "dcgan".into()
 }
 
 /// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
@@ -109,6 +117,8 @@ pub struct Session {
     columns: usize,
     /// Diversity of as many real pictures as a preview has.
     real_diversity: f32,
+    /// What the discriminator's numbers are.
+    output: Output,
     health: Health,
     progress: Progress,
     /// Numbers since the last report.
@@ -163,14 +173,15 @@ impl Session {
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let model = trainer.recipe().model;
+        let Recipe { model, method, .. } = *trainer.recipe();
+        let output = method.loss.output();
         let (labels, columns) = match model.classes {
             0 => (Vec::new(), pictures::columns(PREVIEW)),
             classes => preview_of(classes),
         };
         let count = if model.classes == 0 { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
-        let latents = seeded_latents(&seeds, model.nz, model.preset.latent_law());
+        let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -186,7 +197,8 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            health: Health::new(Output::Probability),
+            output,
+            health: Health::new(output),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,
@@ -328,6 +340,8 @@ impl Session {
             d_fake_g: mean.d_fake_g,
             grad_norm_d: mean.grad_norm_d,
             grad_norm_g: mean.grad_norm_g,
+            penalty: mean.penalty,
+            slope: mean.slope,
             sample_diversity: self.diversity.take(),
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),
@@ -358,10 +372,11 @@ impl Session {
         let images = self.trainer.images();
         self.previewed = Some(images);
         let (run, log, columns) = (Arc::clone(&self.run), self.log.clone(), self.columns);
+        let output = self.output;
         writer.hand_over(move || {
             let grid = pictures::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
             pictures::save_png(&run.fakes_path(images), &grid)?;
-            plot(&run, &log)
+            plot(&run, &log, output)
         })?;
         Ok(())
     }
@@ -385,9 +400,9 @@ impl Session {
 
     /// Has the plot and the timelapse written.
     fn draw(&self, writer: &mut Writer) -> Result<()> {
-        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        let (run, log, output) = (Arc::clone(&self.run), self.log.clone(), self.output);
         writer.hand_over(move || {
-            plot(&run, &log)?;
+            plot(&run, &log, output)?;
             let frames: Vec<PathBuf> = run.fakes()?.into_iter().map(|(_, path)| path).collect();
             if frames.len() > 1 {
                 pictures::timelapse::write(&run.timelapse_path(), &frames)?;
@@ -473,12 +488,12 @@ fn save(run: &Run, images: u64, snapshot: Snapshot, rhythm: &Rhythm) -> Result<(
 }
 
 /// Writes `losses.png`, once there is a line to draw.
-fn plot(run: &Folder, log: &[LogLine]) -> Result<()> {
+fn plot(run: &Folder, log: &[LogLine], output: Output) -> Result<()> {
     if log.len() < 2 {
         return Ok(());
     }
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    plot::save(&run.losses_path(), log, &name)
+    plot::save(&run.losses_path(), log, output, &name)
 }
 
 /// The first lines of a training: what, from what, on what.
@@ -497,7 +512,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
          device    {}\n\
          memory    {} planned ({} of them state)",
         options.data_description,
-        model.preset,
+        model.network,
         model.size.height,
         model.size.width,
         model.channels,

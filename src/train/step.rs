@@ -1,14 +1,20 @@
-//! One training step as a tape: a discriminator's step on a batch of real pictures and one of
-//! generated ones, then a generator's step on the same generated pictures.
+//! One training step as a tape: `n_critic` updates of the discriminator, each on a batch of real
+//! pictures and one of generated ones, then one of the generator.
 
-use crate::error::Result;
-use crate::models::{Dcgan, LatentLaw, Pixels};
-use crate::nn::{Mode, Param, Sequential};
-use crate::objectives::bce_with_logits;
-use crate::optim::{Adam, moving_average};
+use crate::error::{Error, Result};
+use crate::models::{Design, LatentLaw, Pixels};
+use crate::nn::{Layer, Mode, Param, Sequential};
+use crate::objectives::{self, Output, Penalty};
+use crate::optim::moving_average;
 use crate::rng::Stream;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
+
+use super::draws::Draws;
+use super::method::Method;
+use super::schedule::Scheduled;
+
+pub use super::schedule::Schedule;
 
 /// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
 pub const KEY: &str = "key";
@@ -16,163 +22,468 @@ pub const KEY: &str = "key";
 /// The prefix of the averaged generator's states.
 pub const AVERAGE: &str = "ema";
 
+/// The prefix of the states that hold the means of parameters' past values.
+const HISTORY: &str = "history";
+
 /// What a step is made from.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
-    /// The optimiser of both networks.
-    pub adam: Adam,
-    /// One-sided label smoothing (Salimans et al., arXiv 1606.03498, section 3.4): real pictures
-    /// are called real with probability `1 − smooth`.
-    pub smooth: f32,
+    /// How they are trained.
+    pub method: Method,
     /// Keep a moving average of the generator.
     pub average: bool,
-    /// Take the latents from the feed `z` `[batch, nz]` rather than from the device's generator.
-    pub feed_latents: bool,
+    /// Take random numbers from feeds rather than from the device's generator: latents from `z`
+    /// `[batch, nz]`, and others under the names that [`record`] lists.
+    pub feed_draws: bool,
     /// Also fetch every gradient, as `grad.<parameter>`, and the generated pictures, as `fake`.
     pub fetch_gradients: bool,
 }
 
-/// The numbers that the feed `schedule` holds, in order.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
-    /// The discriminator's step size (see [`Adam::schedule`]).
-    pub rate_d: f32,
-    /// The generator's step size.
-    pub rate_g: f32,
-    /// Adam's factor of the root.
-    pub root: f32,
-    /// Weight of the new generator in the average.
-    pub average: f32,
-}
-
-impl Schedule {
-    /// The feed.
-    #[must_use]
-    pub fn tensor(&self) -> Tensor {
-        let numbers = vec![self.rate_d, self.rate_g, self.root, self.average];
-        Tensor::new([4], numbers).expect("four numbers")
-    }
-}
-
-/// Records a training step. Feeds: `pictures` (bytes, `[batch, h, w, c]`), `schedule` (see
-/// [`Schedule`]), `labels` (`[batch, classes]`, see [`Tensor::one_hot`]) where the networks are told
-/// classes, and `z` where asked for. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`,
-/// `d_real`, `d_fake`, `d_fake_g` (means of the sigmoid of logits), `grad_norm_d`, `grad_norm_g`.
+/// Records a training step. Feeds: `pictures` (bytes, `[n_critic · batch, h, w, c]`), `schedule` (see
+/// [`Schedule`]), and `labels` (`[n_critic · batch, classes]`, see [`Tensor::one_hot`]) where the
+/// networks are told classes. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`; `d_real`,
+/// `d_fake`, `d_fake_g`, means of the sigmoid of the discriminator's output, or of the output itself
+/// where it is a score ([`Output`]); `grad_norm_d`, `grad_norm_g`; `penalty` and `slope` where there
+/// is a penalty. The discriminator's are those of its last update in the step.
 ///
-/// The order is PyTorch's example's: D's losses on real and on generated pictures, each batch
-/// normalised by itself; D's update; G's loss by the updated D on the same pictures; G's update.
-/// The two halves of D's gradient are made one after the other, so that only one set of D's
-/// activations is alive at a time.
+/// The order of a plain step is PyTorch's example's: D's losses on real and on generated pictures,
+/// each batch normalised by itself; D's update; G's loss by the updated D on the same pictures; G's
+/// update. The halves of D's gradient are made one after the other, so that only one set of D's
+/// activations is alive at a time; a relativistic loss needs both at once. With several updates of D
+/// or with micro-batches G's update takes pictures of its own: those of D's would all have to be
+/// kept, with every activation on the way to them.
 ///
 /// Generated pictures are of the classes of the real ones beside them, as in the authors' MNIST
 /// code: both halves of a batch then have the same classes, and classes come as often as they do in
 /// the data.
 ///
+/// Random draws, as fed where asked for: `z` (and `mix`, `near` for penalties) of a plain step;
+/// else `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
+///
 /// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network.
+/// [`crate::error::Error::Flag`] where the options make no network, or parts of them do not go
+/// together.
 pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
-    let Dcgan { size, channels, nz, classes, .. } = options.model;
-    let n = options.batch;
-    let generator = options.model.generator()?;
-    let discriminator = options.model.discriminator()?;
+    let (generator, discriminator) = (options.model.generator()?, options.model.discriminator()?);
+    options.method.check(options.batch)?;
+    check_penalty(options.method.penalty, &discriminator)?;
+    let step = Step::new(t, options, generator, discriminator)?;
 
-    let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
-    let schedule = t.feed("schedule", &[4], DType::F32)?;
-    let scalar = |t: &mut Tape, i: usize| t.range(schedule, i, 1);
-    let (rate_d, rate_g) = (scalar(t, 0)?, scalar(t, 1)?);
-    let (root, weight) = (scalar(t, 2)?, scalar(t, 3)?);
-    let labels = match classes {
-        0 => None,
-        classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
-    };
-    let z = if options.feed_latents {
-        t.feed("z", &[n, nz], DType::F32)?
-    } else {
-        let key = t.read(KEY, &[4], DType::U32)?;
-        let z = latents(t, key, options.model.preset.latent_law(), &[n, nz])?;
-        let next = t.advance(key)?;
-        t.assign(KEY, next)?;
-        z
-    };
-
-    let z = t.reshape(z, &[n, 1, 1, nz])?;
-    let fake = generator.forward_labelled(t, "generator", z, labels, Mode::Train)?;
-    let real = t.from_u8(pictures)?;
-    let real = match options.model.preset.pixels() {
-        Pixels::Signed => real,
-        Pixels::Unit => t.affine(real, 0.5, 0.5)?,
-    };
-
-    let names = learnt(&discriminator, "discriminator");
-    let weights = read_all(t, &names)?;
-    let judge = |t: &mut Tape, x: Var| {
-        discriminator.forward_labelled(t, "discriminator", x, labels, Mode::Train)
-    };
-    let logits_real = judge(t, real)?;
-    let loss_real = bce_with_logits(t, logits_real, 1.0 - options.smooth)?;
-    let grads_real = t.grad(loss_real, &weights)?;
-    let logits_fake = judge(t, fake)?;
-    let loss_fake = bce_with_logits(t, logits_fake, 0.0)?;
-    let grads_fake = t.grad(loss_fake, &weights)?;
-    let mut grads = Vec::new();
-    for (real, fake) in grads_real.into_iter().zip(grads_fake) {
-        grads.push(t.add(real, fake)?);
+    let mut last = Vec::new();
+    for k in 0..options.method.n_critic {
+        last = step.discriminate(t, k)?;
     }
-    update(t, options, &names, &grads, [rate_d, root], "grad_norm_d")?;
+    step.generate(t, &last)
+}
 
-    let names = learnt(&generator, "generator");
-    let weights = read_all(t, &names)?;
-    let logits_g = judge(t, fake)?;
-    let loss_g = bce_with_logits(t, logits_g, 1.0)?;
-    let grads = t.grad(loss_g, &weights)?;
-    update(t, options, &names, &grads, [rate_g, root], "grad_norm_g")?;
-    if options.average {
-        for param in generator.params("generator") {
-            let average = averaged(&param.name);
-            moving_average(t, &average, &param.name, &param.shape, weight)?;
+/// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
+fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
+    let batch_norm = |layer: &Layer| matches!(layer, Layer::BatchNorm { .. });
+    if penalty != Penalty::None && discriminator.layers.iter().any(batch_norm) {
+        let what = format!(
+            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
+             discriminator that gradient depends on the whole batch: choose another normalisation \
+             (--norm-d none or layer)"
+        );
+        return Err(Error::flag("--penalty", what));
+    }
+    Ok(())
+}
+
+/// A step while it is being recorded.
+struct Step<'a> {
+    options: &'a StepOptions,
+    generator: Sequential,
+    discriminator: Sequential,
+    /// All real pictures of the step, as numbers.
+    reals: Var,
+    labels: Option<Var>,
+    draws: Draws,
+    schedule: Scheduled,
+}
+
+/// Real and generated pictures of a micro-batch, and their classes.
+#[derive(Clone, Copy)]
+struct Part {
+    real: Var,
+    fake: Var,
+    labels: Option<Var>,
+}
+
+/// What the discriminator says of pictures.
+#[derive(Clone, Copy)]
+struct Verdict {
+    /// Its output `[n, 1, 1, 1]`.
+    scores: Var,
+    /// What its last layer with weights is given.
+    features: Var,
+}
+
+impl<'a> Step<'a> {
+    fn new(
+        t: &mut Tape,
+        options: &'a StepOptions,
+        generator: Sequential,
+        discriminator: Sequential,
+    ) -> Result<Self> {
+        let Design { size, channels, classes, .. } = options.model;
+        let n = options.batch * options.method.n_critic;
+        let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
+        let schedule = Scheduled::feed(t, options.method.n_critic)?;
+        let labels = match classes {
+            0 => None,
+            classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
+        };
+        let draws = if options.feed_draws {
+            Draws::Fed
+        } else {
+            let key = t.read(KEY, &[4], DType::U32)?;
+            let next = t.advance(key)?;
+            t.assign(KEY, next)?;
+            Draws::Device(key)
+        };
+        let reals = t.from_u8(pictures)?;
+        let reals = match options.model.network.pixels() {
+            Pixels::Signed => reals,
+            Pixels::Unit => t.affine(reals, 0.5, 0.5)?,
+        };
+        Ok(Self { options, generator, discriminator, reals, labels, draws, schedule })
+    }
+
+    /// Whether D and G take their steps on the same generated pictures.
+    fn is_plain(&self) -> bool {
+        let method = &self.options.method;
+        method.n_critic == 1 && method.parts(self.options.batch).1 == 1
+    }
+
+    /// The name of a draw of D's update `k`, or of G's, for micro-batch `m`.
+    fn draw(&self, what: &str, k: Option<usize>, m: usize) -> String {
+        match k {
+            _ if self.is_plain() => what.into(),
+            Some(k) => format!("{what}.{k}.{m}"),
+            None => format!("{what}.g.{m}"),
         }
     }
 
-    if options.fetch_gradients {
-        t.fetch("fake", fake);
+    /// Rows of `all` that belong to micro-batch `m` of D's update `k`.
+    fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
+        if self.is_plain() {
+            return Ok(all);
+        }
+        let (micro, parts) = self.options.method.parts(self.options.batch);
+        let mut shape = t.shape(all).to_vec();
+        let row: usize = shape[1..].iter().product();
+        shape[0] = micro;
+        let rows = t.range(all, (k * parts + m) * micro * row, micro * row)?;
+        t.reshape(rows, &shape)
     }
-    let loss_d = t.add(loss_real, loss_fake)?;
-    for (name, loss) in
-        [("loss_d", loss_d), ("loss_real", loss_real), ("loss_fake", loss_fake), ("loss_g", loss_g)]
-    {
-        t.fetch(name, loss);
+
+    /// Generated pictures of the classes `labels`, from latents of this name.
+    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Var> {
+        let model = &self.options.model;
+        let n = self.options.method.parts(self.options.batch).0;
+        let law = model.network.latent_law();
+        let z = self.draws.latents(t, name, law, &[n, model.nz])?;
+        let z = t.reshape(z, &[n, 1, 1, model.nz])?;
+        self.generator.forward_labelled(t, "generator", z, labels, Mode::Train)
     }
-    for (name, logits) in [("d_real", logits_real), ("d_fake", logits_fake), ("d_fake_g", logits_g)]
-    {
-        let probability = t.sigmoid(logits)?;
-        let mean = t.mean_all(probability)?;
-        t.fetch(name, mean);
+
+    /// What the discriminator, as it is by now, says of pictures of these classes.
+    fn judge(&self, t: &mut Tape, x: Var, labels: Option<Var>) -> Result<Verdict> {
+        let outputs =
+            self.discriminator.trace_labelled(t, "discriminator", x, labels, Mode::Train)?;
+        let layers = &self.discriminator.layers;
+        let last = layers.iter().rposition(|l| matches!(l, Layer::Conv { .. })).unwrap_or(0);
+        let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
+        Ok(Verdict { scores: before(layers.len()), features: before(last) })
     }
-    Ok(())
+
+    /// Records D's update `k` and returns its pictures.
+    fn discriminate(&self, t: &mut Tape, k: usize) -> Result<Vec<Part>> {
+        let Method { loss, smooth, penalty, penalty_weight, .. } = self.options.method;
+        let (_, parts) = self.options.method.parts(self.options.batch);
+        let names = learnt(&self.discriminator, "discriminator");
+        let weights = read_all(t, &names)?;
+        let mut seen = Vec::with_capacity(parts);
+        let mut grads = Grads::default();
+        let mut told = Told::default();
+        for m in 0..parts {
+            let real = self.rows(t, self.reals, k, m)?;
+            let labels = match self.labels {
+                Some(labels) => Some(self.rows(t, labels, k, m)?),
+                None => None,
+            };
+            let fake = self.fake(t, &self.draw("z", Some(k), m), labels)?;
+            let part = Part { real, fake, labels };
+
+            let on_real = self.judge(t, real, labels)?.scores;
+            let (on_fake, loss_real, loss_fake) = if loss.is_relativistic() {
+                let on_fake = self.judge(t, fake, labels)?.scores;
+                let above = loss.relative(t, on_real, on_fake)?;
+                let below = loss.relative(t, on_fake, on_real)?;
+                let (real, fake) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
+                let both = t.add(real, fake)?;
+                grads.add(t, both, &weights)?;
+                (on_fake, real, fake)
+            } else {
+                let real = loss.real(t, on_real, smooth)?;
+                grads.add(t, real, &weights)?;
+                let on_fake = self.judge(t, fake, labels)?.scores;
+                let fake = loss.fake(t, on_fake)?;
+                grads.add(t, fake, &weights)?;
+                (on_fake, real, fake)
+            };
+            let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
+                self.draws.uniform(t, &self.draw(what, Some(k), m), shape)
+            };
+            let mut judge = |t: &mut Tape, x| Ok(self.judge(t, x, labels)?.scores);
+            let pictures = [real, fake];
+            let penalised =
+                penalty.record(t, penalty_weight, pictures, &mut uniform, &mut judge)?;
+            let mut loss_d = t.add(loss_real, loss_fake)?;
+            if let Some(penalised) = penalised {
+                grads.add(t, penalised.loss, &weights)?;
+                loss_d = t.add(loss_d, penalised.loss)?;
+                told.add("penalty", penalised.loss);
+                told.add("slope", penalised.slope);
+            }
+            told.add("loss_d", loss_d);
+            told.add("loss_real", loss_real);
+            told.add("loss_fake", loss_fake);
+            told.add("d_real", self.mean_output(t, on_real)?);
+            told.add("d_fake", self.mean_output(t, on_fake)?);
+            seen.push(part);
+        }
+        told.fetch(t)?;
+        let grads = grads.mean(t, parts)?;
+        self.update(t, &names, grads, self.schedule.discriminator[k], "grad_norm_d")?;
+        Ok(seen)
+    }
+
+    /// Records G's update; `seen` is what D's last update was made on.
+    fn generate(&self, t: &mut Tape, seen: &[Part]) -> Result<()> {
+        let loss = self.options.method.loss;
+        let names = learnt(&self.generator, "generator");
+        let weights = read_all(t, &names)?;
+        let mut grads = Grads::default();
+        let mut told = Told::default();
+        for (m, &Part { real, fake, labels }) in seen.iter().enumerate() {
+            let fake = if self.is_plain() {
+                fake
+            } else {
+                self.fake(t, &self.draw("z", None, m), labels)?
+            };
+            let on_fake = self.judge(t, fake, labels)?;
+            let loss_g = if self.options.method.feature_matching {
+                let on_real = self.judge(t, real, labels)?;
+                feature_distance(t, on_real.features, on_fake.features)?
+            } else if loss.is_relativistic() {
+                let on_real = self.judge(t, real, labels)?.scores;
+                let above = loss.relative(t, on_real, on_fake.scores)?;
+                let below = loss.relative(t, on_fake.scores, on_real)?;
+                loss.relativistic_generator(t, above, below)?
+            } else {
+                loss.generator(t, on_fake.scores)?
+            };
+            grads.add(t, loss_g, &weights)?;
+            told.add("loss_g", loss_g);
+            told.add("d_fake_g", self.mean_output(t, on_fake.scores)?);
+            if self.options.fetch_gradients && m == 0 {
+                t.fetch("fake", fake);
+            }
+        }
+        told.fetch(t)?;
+        let grads = grads.mean(t, seen.len())?;
+        self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
+        if self.options.average {
+            for param in self.generator.params("generator") {
+                let average = averaged(&param.name);
+                moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
+    fn mean_output(&self, t: &mut Tape, scores: Var) -> Result<Var> {
+        let output = match self.options.method.loss.output() {
+            Output::Probability => t.sigmoid(scores)?,
+            Output::Score => scores,
+        };
+        t.mean_all(output)
+    }
+
+    /// Updates the parameters by the gradients of their losses, and fetches the length of all
+    /// gradients together, as they are before they are shortened.
+    fn update(
+        &self,
+        t: &mut Tape,
+        params: &[Param],
+        mut grads: Vec<Var>,
+        numbers: [Var; 2],
+        norm: &str,
+    ) -> Result<()> {
+        let method = &self.options.method;
+        let optimizer = method.optimizer();
+        for (param, g) in params.iter().zip(&mut grads) {
+            *g = self.regularised(t, param, *g)?;
+        }
+        let length = length(t, &grads)?;
+        t.fetch(norm, length);
+        for (param, mut g) in params.iter().zip(grads) {
+            if self.options.fetch_gradients {
+                t.fetch(&format!("grad.{}", param.name), g);
+            }
+            if method.clip_gradients > 0.0 {
+                g = shortened(t, g, length, method.clip_gradients)?;
+            }
+            if method.weight_decay > 0.0 {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                g = objectives::weight_decay(t, g, p, method.weight_decay)?;
+            }
+            optimizer.update(t, &param.name, g, numbers)?;
+            let limit = method.clip_weights;
+            if limit > 0.0 && param.name.starts_with("discriminator.") {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                let p = t.clamp(p, -limit, limit)?;
+                t.assign(&param.name, p)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient `g` of a parameter with those of the terms of the weights themselves.
+    fn regularised(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
+        let Method { historical, orthogonal, .. } = self.options.method;
+        let mut g = g;
+        let p = t.read(&param.name, &param.shape, DType::F32)?;
+        if orthogonal > 0.0 && param.shape.len() == 4 {
+            let transposed = param.name.starts_with("generator.");
+            let term = objectives::orthogonal(t, p, transposed)?;
+            let term = t.affine(term, orthogonal, 0.0)?;
+            let pull = t.grad(term, &[p])?[0];
+            g = t.add(g, pull)?;
+        }
+        if historical > 0.0 {
+            let name = past(&param.name);
+            let mean = t.read(&name, &param.shape, DType::F32)?;
+            let share = self.schedule.history;
+            let [pulled, mean] =
+                objectives::historical_averaging(t, g, [p, mean], share, historical)?;
+            t.assign(&name, mean)?;
+            g = pulled;
+        }
+        Ok(g)
+    }
+}
+
+/// Gradients while they add up.
+#[derive(Default)]
+struct Grads {
+    sums: Vec<Var>,
+}
+
+impl Grads {
+    fn add(&mut self, t: &mut Tape, loss: Var, weights: &[Var]) -> Result<()> {
+        let grads = t.grad(loss, weights)?;
+        if self.sums.is_empty() {
+            self.sums = grads;
+            return Ok(());
+        }
+        for (sum, g) in self.sums.iter_mut().zip(grads) {
+            *sum = t.add(*sum, g)?;
+        }
+        Ok(())
+    }
+
+    /// The sums of `parts` parts of a batch, as the gradient of the batch's mean.
+    fn mean(self, t: &mut Tape, parts: usize) -> Result<Vec<Var>> {
+        match parts {
+            1 => Ok(self.sums),
+            _ => self.sums.into_iter().map(|g| t.affine(g, 1.0 / parts as f32, 0.0)).collect(),
+        }
+    }
+}
+
+/// Numbers to be fetched while the parts of a batch are recorded: means over the parts.
+#[derive(Default)]
+struct Told {
+    numbers: Vec<(&'static str, Vec<Var>)>,
+}
+
+impl Told {
+    fn add(&mut self, name: &'static str, number: Var) {
+        match self.numbers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, parts)) => parts.push(number),
+            None => self.numbers.push((name, vec![number])),
+        }
+    }
+
+    fn fetch(self, t: &mut Tape) -> Result<()> {
+        for (name, parts) in self.numbers {
+            let mut sum = parts[0];
+            for &part in &parts[1..] {
+                sum = t.add(sum, part)?;
+            }
+            if parts.len() > 1 {
+                sum = t.affine(sum, 1.0 / parts.len() as f32, 0.0)?;
+            }
+            t.fetch(name, sum);
+        }
+        Ok(())
+    }
+}
+
+/// The Euclidean length of all `grads` together.
+fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
+    let mut total = t.fill(&[], 0.0)?;
+    for (i, &g) in grads.iter().enumerate() {
+        let square = t.mul(g, g)?;
+        let square = t.sum_all(square)?;
+        total = if i == 0 { square } else { t.add(total, square)? };
+    }
+    t.sqrt(total)
+}
+
+/// `g` times `limit / length` where `length` is above `limit` (as `torch.nn.utils.clip_grad_norm_`).
+fn shortened(t: &mut Tape, g: Var, length: Var, limit: f32) -> Result<Var> {
+    let safe = t.affine(length, 1.0 / limit, 1e-6 / limit)?;
+    let share = t.recip(safe)?;
+    let share = t.clamp(share, 0.0, 1.0)?;
+    t.mul(g, share)
+}
+
+/// Feature matching (Salimans et al., arXiv 1606.03498, section 3.1): the mean square of the
+/// difference between the means of two batches of features.
+fn feature_distance(t: &mut Tape, real: Var, fake: Var) -> Result<Var> {
+    let real = t.mean(real, &[0])?;
+    let fake = t.mean(fake, &[0])?;
+    let distance = t.sub(real, fake)?;
+    let square = t.mul(distance, distance)?;
+    t.mean_all(square)
+}
+
+/// The name of the state that holds the mean of a parameter's past values.
+fn past(name: &str) -> String {
+    format!("{HISTORY}.{name}")
+}
+
+fn learnt(network: &Sequential, prefix: &str) -> Vec<Param> {
+    network.params(prefix).into_iter().filter(|p| p.learnt).collect()
+}
+
+fn read_all(t: &mut Tape, params: &[Param]) -> Result<Vec<Var>> {
+    params.iter().map(|p| t.read(&p.name, &p.shape, DType::F32)).collect()
 }
 
 /// The name of the averaged twin of a generator's state.
 #[must_use]
 pub fn averaged(name: &str) -> String {
     format!("{AVERAGE}.{name}")
-}
-
-/// Latents of `shape` on the device, from the stream `z`.
-///
-/// # Errors
-/// As recording may fail.
-pub fn latents(t: &mut Tape, key: Var, law: LatentLaw, shape: &[usize]) -> Result<Var> {
-    match law {
-        LatentLaw::Normal => t.random_normal(key, "z", shape),
-        LatentLaw::Uniform => {
-            let uniform = t.random_uniform(key, "z", shape)?;
-            t.affine(uniform, 2.0, -1.0)
-        }
-    }
 }
 
 /// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
@@ -186,17 +497,20 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
 }
 
 /// Every state of a training, in the order in which they are made: the networks' tensors, the
-/// optimiser's moments, the averaged generator.
+/// optimiser's moments, historical means, the averaged generator.
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
-pub fn params(model: &Dcgan, average: bool) -> Result<Vec<Param>> {
+pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Param>> {
     let networks = model.params()?;
     let mut all = networks.clone();
     for param in networks.iter().filter(|p| p.learnt) {
         let zero = crate::nn::Init::Constant(0.0);
-        for name in Adam::moments(&param.name) {
+        for name in method.optimizer().moments(&param.name) {
             all.push(Param { name, init: zero, learnt: false, ..param.clone() });
+        }
+        if method.historical > 0.0 {
+            all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
         }
     }
     if average {
@@ -211,52 +525,22 @@ pub fn params(model: &Dcgan, average: bool) -> Result<Vec<Param>> {
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
-pub fn initial_state(model: &Dcgan, average: bool, seed: u64) -> Result<Vec<(String, Tensor)>> {
+pub fn initial_state(
+    model: &Design,
+    method: &Method,
+    average: bool,
+    seed: u64,
+) -> Result<Vec<(String, Tensor)>> {
     let mut state: Vec<(String, Tensor)> = Vec::new();
-    for param in params(model, average)? {
-        let plain = param.name.strip_prefix("ema.");
-        // The average starts at the network itself, whose numbers hang on its name.
-        let source = Param { name: plain.unwrap_or(&param.name).into(), ..param.clone() };
+    for param in params(model, method, average)? {
+        let twin = [AVERAGE, HISTORY].iter().find_map(|prefix| {
+            param.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'))
+        });
+        // Averages start at the network itself, whose numbers hang on its name.
+        let source = Param { name: twin.unwrap_or(&param.name).into(), ..param.clone() };
         state.push((param.name, source.initial(seed)));
     }
     let key = vec![seed as u32, (seed >> 32) as u32, 0, 0];
     state.push((KEY.into(), Tensor::with_data([4], Data::U32(key))?));
     Ok(state)
-}
-
-fn learnt(network: &Sequential, prefix: &str) -> Vec<Param> {
-    network.params(prefix).into_iter().filter(|p| p.learnt).collect()
-}
-
-fn read_all(t: &mut Tape, params: &[Param]) -> Result<Vec<Var>> {
-    params.iter().map(|p| t.read(&p.name, &p.shape, DType::F32)).collect()
-}
-
-/// Updates the parameters by their gradients and fetches the gradients' Euclidean norm.
-fn update(
-    t: &mut Tape,
-    options: &StepOptions,
-    params: &[Param],
-    grads: &[Var],
-    [rate, root]: [Var; 2],
-    norm: &str,
-) -> Result<()> {
-    let mut total = None;
-    for (param, &g) in params.iter().zip(grads) {
-        let square = t.mul(g, g)?;
-        let square = t.sum_all(square)?;
-        total = Some(match total {
-            Some(total) => t.add(total, square)?,
-            None => square,
-        });
-        options.adam.update(t, &param.name, g, rate, root)?;
-        if options.fetch_gradients {
-            t.fetch(&format!("grad.{}", param.name), g);
-        }
-    }
-    if let Some(total) = total {
-        let root = t.sqrt(total)?;
-        t.fetch(norm, root);
-    }
-    Ok(())
 }

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::{Dcgan, Networks};
+use crate::models::{Design, Networks};
 use crate::nn::Layout;
-use crate::optim::Adam;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
 
+use super::method::Method;
 use super::step::{self, AVERAGE, KEY, Schedule, StepOptions};
 
 /// Everything that decides the numbers of a training, but its pictures and the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The networks.
-    pub model: Dcgan,
+    pub model: Design,
     /// Pictures in a batch.
     pub batch: usize,
     /// Decides initial weights, latents, the order of pictures, flips and crops.
@@ -30,12 +30,16 @@ pub struct Recipe {
     pub lr_d: f64,
     /// The generator's learning rate.
     pub lr_g: f64,
-    /// Adam's decay of the mean of gradients.
-    pub beta1: f64,
-    /// Adam's decay of the mean of squared gradients.
-    pub beta2: f64,
-    /// One-sided label smoothing: real pictures are called real with probability `1 − smooth`.
-    pub smooth: f32,
+    /// Real pictures over which the learning rates rise from 0; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warm_up: u64,
+    /// Real pictures over which the learning rates fall to 0, in a straight line from the start;
+    /// 0 where they do not fall.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decay: u64,
+    /// How the networks are trained.
+    #[serde(flatten)]
+    pub method: Method,
     /// Half-life of the generator's moving average, in pictures; 0 for no average.
     pub ema: u64,
     /// The names of the classes that the networks are told, by label; none where they are told
@@ -49,49 +53,70 @@ pub struct Recipe {
 /// arXiv 2006.06676, appendix).
 const EMA_RAMP: f64 = 0.05;
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl Recipe {
-    /// The recipe of a preset at default settings.
+    /// The recipe of a network at default settings.
     #[must_use]
-    pub fn new(model: Dcgan) -> Self {
-        let batch = model.preset.defaults().1;
+    pub fn new(model: Design) -> Self {
+        let batch = model.network.defaults().1;
         Self {
             model,
             batch,
             seed: 0,
             lr_d: 2e-4,
             lr_g: 2e-4,
-            beta1: 0.5,
-            beta2: 0.999,
-            smooth: 0.0,
+            warm_up: 0,
+            decay: 0,
+            method: Method::default(),
             ema: 10_000,
             classes: Vec::new(),
         }
     }
 
-    fn adam(&self) -> Adam {
-        Adam { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 }
+    /// Real pictures that one step sees.
+    #[must_use]
+    pub fn step_pictures(&self) -> usize {
+        self.batch * self.method.n_critic
     }
 
     fn step_options(&self) -> StepOptions {
         StepOptions {
             model: self.model,
             batch: self.batch,
-            adam: self.adam(),
-            smooth: self.smooth,
+            method: self.method,
             average: self.ema > 0,
-            feed_latents: false,
+            feed_draws: false,
             fetch_gradients: false,
         }
     }
 
     /// The numbers of step `step`, from 1.
     fn schedule(&self, step: u64) -> Schedule {
-        let [rate_d, root] = self.adam().schedule(self.lr_d, step);
-        let [rate_g, _] = self.adam().schedule(self.lr_g, step);
-        let seen = (step * self.batch as u64) as f64;
+        let optimizer = self.method.optimizer();
+        let n_critic = self.method.n_critic as u64;
+        let seen = (step * self.step_pictures() as u64) as f64;
+        let factor = self.rate_factor(step);
+        let critic = |k| optimizer.schedule(self.lr_d * factor, (step - 1) * n_critic + k);
         let half_life = (self.ema as f64).min(EMA_RAMP * seen).max(1e-8);
-        let average = 1.0 - 0.5_f64.powf(self.batch as f64 / half_life);
-        Schedule { rate_d, rate_g, root, average: average as f32 }
+        let average = 1.0 - 0.5_f64.powf(self.step_pictures() as f64 / half_life);
+        Schedule {
+            discriminator: (1..=n_critic).map(critic).collect(),
+            generator: optimizer.schedule(self.lr_g * factor, step),
+            average: average as f32,
+            history: (1.0 / step as f64) as f32,
+        }
+    }
+
+    /// What both learning rates are multiplied by in step `step`, from 1.
+    fn rate_factor(&self, step: u64) -> f64 {
+        let before = ((step - 1) * self.step_pictures() as u64) as f64;
+        let after = before + self.step_pictures() as f64;
+        let rise = if self.warm_up == 0 { 1.0 } else { (after / self.warm_up as f64).min(1.0) };
+        let fall = if self.decay == 0 { 1.0 } else { (1.0 - before / self.decay as f64).max(0.0) };
+        rise * fall
     }
 
     /// Both networks in full, with the names of their classes.
@@ -128,9 +153,9 @@ pub struct Metrics {
     pub loss_d: f32,
     /// The generator's loss.
     pub loss_g: f32,
-    /// Mean of sigmoid(D(x)).
+    /// Mean of sigmoid(D(x)), or of D(x) where it is a score.
     pub d_real: f32,
-    /// Mean of sigmoid(D(G(z))) in D's step.
+    /// The same of D(G(z)) in D's step.
     pub d_fake: f32,
     /// The same in G's step.
     pub d_fake_g: f32,
@@ -138,11 +163,16 @@ pub struct Metrics {
     pub grad_norm_d: f32,
     /// Euclidean norm of G's gradient.
     pub grad_norm_g: f32,
+    /// The penalty in D's loss, where there is one.
+    pub penalty: Option<f32>,
+    /// Mean length of D's gradient with respect to a picture, where it is penalised.
+    pub slope: Option<f32>,
 }
 
 impl Metrics {
     fn of(fetched: &BTreeMap<String, Tensor>) -> Self {
-        let get = |name: &str| fetched.get(name).map_or(f32::NAN, |t| t.f32s()[0]);
+        let find = |name: &str| fetched.get(name).map(|t| t.f32s()[0]);
+        let get = |name: &str| find(name).unwrap_or(f32::NAN);
         Self {
             loss_d: get("loss_d"),
             loss_g: get("loss_g"),
@@ -151,11 +181,14 @@ impl Metrics {
             d_fake_g: get("d_fake_g"),
             grad_norm_d: get("grad_norm_d"),
             grad_norm_g: get("grad_norm_g"),
+            penalty: find("penalty"),
+            slope: find("slope"),
         }
     }
 
-    fn numbers(&mut self) -> [&mut f32; 7] {
-        [
+    /// All numbers that there are.
+    fn numbers(&mut self) -> impl Iterator<Item = &mut f32> {
+        let always = [
             &mut self.loss_d,
             &mut self.loss_g,
             &mut self.d_real,
@@ -163,29 +196,29 @@ impl Metrics {
             &mut self.d_fake_g,
             &mut self.grad_norm_d,
             &mut self.grad_norm_g,
-        ]
+        ];
+        always.into_iter().chain(&mut self.penalty).chain(&mut self.slope)
     }
 
-    /// The mean of several; NaN of none.
+    /// The mean of several steps of one training; NaN of none.
     #[must_use]
     pub fn mean(many: &[Self]) -> Self {
-        let mut mean = Self::default();
+        let mut mean = many.first().copied().unwrap_or_default();
+        mean.numbers().for_each(|x| *x = 0.0);
         for one in many {
             let mut one = *one;
-            for (mean, x) in mean.numbers().into_iter().zip(one.numbers()) {
+            for (mean, x) in mean.numbers().zip(one.numbers()) {
                 *mean += *x;
             }
         }
-        for x in mean.numbers() {
-            *x /= many.len() as f32;
-        }
+        mean.numbers().for_each(|x| *x /= many.len() as f32);
         mean
     }
 
     /// Whether every number is one.
     #[must_use]
     pub fn is_finite(mut self) -> bool {
-        self.numbers().into_iter().all(|x| x.is_finite())
+        self.numbers().all(|x| x.is_finite())
     }
 }
 
@@ -212,7 +245,8 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let state = step::initial_state(&recipe.model, recipe.ema > 0, recipe.seed)?;
+        let state =
+            step::initial_state(&recipe.model, &recipe.method, recipe.ema > 0, recipe.seed)?;
         Self::with_state(recipe, device, options, state, 0)
     }
 
@@ -229,7 +263,7 @@ impl Trainer {
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
         let mut state = Vec::new();
-        for param in step::params(&recipe.model, recipe.ema > 0)? {
+        for param in step::params(&recipe.model, &recipe.method, recipe.ema > 0)? {
             let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
             let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
             state.push((param.name, value));
@@ -280,7 +314,7 @@ impl Trainer {
     /// Real pictures seen.
     #[must_use]
     pub fn images(&self) -> u64 {
-        self.step * self.recipe.batch as u64
+        self.step * self.recipe.step_pictures() as u64
     }
 
     /// Which variants the training's kernels run, those of its samplers included.
@@ -295,7 +329,7 @@ impl Trainer {
         self.program.memory()
     }
 
-    /// Starts one step on `pictures` (bytes, `[batch, h, w, c]`) and returns the numbers of an
+    /// Starts one step on `pictures` (bytes, `[n_critic · batch, h, w, c]`) and returns the numbers of an
     /// earlier one, where they have come back by now.
     ///
     /// # Errors
@@ -335,8 +369,8 @@ impl Trainer {
 
     /// What the program is fed for a batch.
     fn feeds(&self, pictures: Vec<u8>, labels: &[u32]) -> Result<Vec<(&'static str, Tensor)>> {
-        let Dcgan { size, channels, classes, .. } = self.recipe.model;
-        let n = self.recipe.batch;
+        let Design { size, channels, classes, .. } = self.recipe.model;
+        let n = self.recipe.step_pictures();
         let shape = [n, size.height, size.width, channels];
         let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
         let schedule = self.recipe.schedule(self.step + 1).tensor();
@@ -381,7 +415,8 @@ impl Trainer {
 
     /// The same as the device holds them, each with its order in files: only a copy.
     pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
-        let params = step::params(&self.recipe.model, self.recipe.ema > 0)?;
+        let Recipe { model, method, ema, .. } = &self.recipe;
+        let params = step::params(model, method, *ema > 0)?;
         let names = params.into_iter().map(|param| (param.name, param.layout));
         names
             .chain([(KEY.into(), Layout::Plain)])
@@ -438,7 +473,8 @@ fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> St
         _ => options.clone(),
     };
     let fits = |batch: usize| {
-        let smaller = Recipe { batch, ..recipe.clone() };
+        let method = Method { micro_batch: 0, ..recipe.method };
+        let smaller = Recipe { batch, method, ..recipe.clone() };
         smaller.tape().and_then(|tape| preflight(&tape, device, &options)).is_ok()
     };
     let (mut good, mut bad) = (0, recipe.batch);

@@ -27,7 +27,7 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::models::Networks;
-use crate::models::dcgan::Size;
+use crate::models::Size;
 use crate::nn::Statistics;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::VERSION_KEY;

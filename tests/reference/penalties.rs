@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use dcgan::ops::conv::ConvSpec;
 use dcgan::ops::samples::Tolerance;
 use dcgan::tape::{Tape, Var};
+use dcgan::tensor::Tensor;
 
 use super::{Case, Reference, scalar};
 
 /// A critic of 8×8 pictures: its score of each, as `assets/reference/second_order.py` builds it.
-fn critic(t: &mut Tape, case: &Case<'_>, x: Var, read: &dyn Fn(&mut Tape, &str) -> Var) -> Var {
+pub(super) fn critic(
+    t: &mut Tape,
+    case: &Case<'_>,
+    x: Var,
+    read: &dyn Fn(&mut Tape, &str) -> Var,
+) -> Var {
     let down = |side| ConvSpec::down([side; 2], [4, 4], [2, 2], [1, 1]).unwrap();
     let bias = case.about["bias"].as_bool().unwrap();
     let activate = |t: &mut Tape, x: Var| match case.text("activation") {
@@ -72,21 +78,20 @@ fn layer_norm(t: &mut Tape, x: Var, [gamma, beta]: [Var; 2]) -> Var {
     t.add(y, beta).unwrap()
 }
 
+/// A tensor of a case as it is on the device: weights of convolutions stand otherwise in files.
+pub(super) fn on_device(case: &Case<'_>, name: &str) -> Tensor {
+    let tensor = case.tensor(name);
+    let is_weight = name.ends_with("weight") || matches!(name, "w" | "gw");
+    if tensor.shape().len() == 4 && is_weight { case.weights(name) } else { tensor }
+}
+
 #[test]
 fn gradients_of_penalties_as_pytorch() {
     let file = Reference::load("second_order");
     for case in file.cases("critic") {
         let r1 = case.text("penalty") == "r1";
         let prefix = format!("{}/", case.name);
-        // Weights by their names in the file, as they are on the device.
-        let ours = |name: &str| {
-            let tensor = case.tensor(name);
-            if tensor.shape().len() == 4 && name.ends_with("weight") {
-                case.weights(name)
-            } else {
-                tensor
-            }
-        };
+        let ours = |name: &str| on_device(&case, name);
         let names: Vec<String> = file
             .tensors
             .keys()

@@ -2,8 +2,8 @@
 
 use super::*;
 
-use dcgan::models::dcgan::Size;
-use dcgan::models::{Dcgan, Preset};
+use dcgan::models::Size;
+use dcgan::models::{Design, Network};
 use dcgan::train::step::seeded_latents;
 use dcgan::weights::export::{Export, Format};
 use rten::Model;
@@ -30,9 +30,9 @@ fn drawn(networks: Networks) -> ModelFile {
     model(&imported)
 }
 
-fn preset(preset: Preset, height: usize, width: usize) -> ModelFile {
+fn network(network: Network, height: usize, width: usize) -> ModelFile {
     let size = Size { height, width };
-    let model = Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4, classes: 0 };
+    let model = Design { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..Design::default() };
     drawn(model.networks().unwrap())
 }
 
@@ -54,8 +54,8 @@ fn models() -> Vec<(&'static str, ModelFile)> {
     };
     let models = [(Role::Generator, "models.0"), (Role::Discriminator, "models.1")];
     vec![
-        ("pytorch", preset(Preset::Pytorch, 32, 32)),
-        ("paper", preset(Preset::Paper, 24, 16)),
+        ("pytorch", network(Network::Dcgan, 32, 32)),
+        ("paper", network(Network::Paper, 24, 16)),
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
@@ -85,8 +85,8 @@ fn what_is_exported_comes_back_bit_for_bit() {
         assert_eq!((alone.generator, alone.nz), (None, 0));
         assert_eq!(alone.discriminator, model.networks.discriminator);
     }
-    // A .pth does not describe itself: what the shapes say is enough for the presets.
-    for model in [preset(Preset::Pytorch, 32, 32), preset(Preset::Pytorch, 24, 24)] {
+    // A .pth does not describe itself: what the shapes say is enough for the networks.
+    for model in [network(Network::Dcgan, 32, 32), network(Network::Dcgan, 24, 24)] {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
         for role in [Role::Generator, Role::Discriminator] {
@@ -102,7 +102,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
 
 #[test]
 fn names_and_shapes_are_those_of_pytorchs_example() {
-    let model = preset(Preset::Pytorch, 16, 16);
+    let model = network(Network::Dcgan, 16, 16);
     let dir = tempfile::tempdir().unwrap();
     for (role, original) in
         [(Role::Generator, "plain_g.safetensors"), (Role::Discriminator, "plain_d.safetensors")]

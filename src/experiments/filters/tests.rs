@@ -7,14 +7,16 @@ use image::RgbImage;
 use super::*;
 use crate::device::Device;
 use crate::features::levels;
-use crate::models::dcgan::Size;
-use crate::models::{Dcgan, Preset};
+use crate::models::Size;
+use crate::models::{Design, Network};
 
 const SIDE: usize = 16;
 
-fn networks(preset: Preset) -> Networks {
+fn networks(network: Network) -> Networks {
     let size = Size { height: SIDE, width: SIDE };
-    Dcgan { preset, size, channels: 3, nz: 4, ngf: 4, ndf: 4, classes: 0 }.networks().unwrap()
+    Design { network, size, channels: 3, nz: 4, ngf: 4, ndf: 4, ..Design::default() }
+        .networks()
+        .unwrap()
 }
 
 /// Weights large enough that many units fire, and statistics that are not the untrained ones.
@@ -142,8 +144,8 @@ impl Naive<'_> {
 
 #[test]
 fn guided_gradients_are_those_of_the_definition() {
-    for preset in [Preset::Pytorch, Preset::Paper] {
-        let networks = networks(preset);
+    for network in [Network::Dcgan, Network::Paper] {
+        let networks = networks(network);
         let network = networks.discriminator.clone().unwrap();
         let level = *levels(&networks).unwrap().last().unwrap();
         let wanted = Wanted { level, filters: vec![0] };
@@ -186,8 +188,8 @@ fn guided_gradients_are_those_of_the_definition() {
 
 #[test]
 fn a_place_sees_what_its_kernels_cover() {
-    let network = networks(Preset::Pytorch).discriminator.unwrap();
-    let levels = levels(&networks(Preset::Pytorch)).unwrap();
+    let network = networks(Network::Dcgan).discriminator.unwrap();
+    let levels = levels(&networks(Network::Dcgan)).unwrap();
     // 4x4 kernels, stride 2, padding 1: 4 pixels, then 10.
     let field = |level: usize, place| receptive_field(&network, levels[level].output, place);
     assert_eq!(field(0, [0, 3]), [[-1, 2], [5, 8]]);
@@ -203,7 +205,7 @@ fn the_strongest_are_found_whatever_the_batch() {
     }
     let source = Source::open(Some(dir.path())).unwrap();
     let prepare = Prepare { height: SIDE, width: SIDE, ..Prepare::default() };
-    let networks = networks(Preset::Pytorch);
+    let networks = networks(Network::Dcgan);
     let levels = levels(&networks).unwrap();
     let wanted = vec![
         Wanted { level: levels[1], filters: vec![5, 0] },

@@ -14,7 +14,7 @@
 use crate::error::{Error, Result};
 use crate::features::Level;
 use crate::logistic::Logistic;
-use crate::models::dcgan::Size;
+use crate::models::Size;
 use crate::models::{Networks, Pixels};
 use crate::nn::{Layer, Sequential};
 use crate::rng::Stream;

@@ -8,20 +8,22 @@ use super::*;
 use crate::data::Prepare;
 use crate::device::{Device, State};
 use crate::experiments::Generator;
-use crate::models::{Dcgan, Preset};
+use crate::models::{Design, Network};
 use crate::nn::Mode;
 use crate::program::{Choices, Options, Program};
 use crate::tape::Tape;
 use crate::tensor::DType;
 
-fn networks(preset: Preset) -> Networks {
+fn networks(network: Network) -> Networks {
     let size = Size { height: 32, width: 16 };
-    Dcgan { preset, size, channels: 3, nz: 6, ngf: 4, ndf: 4, classes: 0 }.networks().unwrap()
+    Design { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..Design::default() }
+        .networks()
+        .unwrap()
 }
 
 /// A model with an average that has other weights.
-fn model(preset: Preset) -> ModelFile {
-    let networks = networks(preset);
+fn model(network: Network) -> ModelFile {
+    let networks = networks(network);
     let mut tensors = BTreeMap::new();
     for param in networks.params() {
         for (seed, name) in [(1, param.name.clone()), (2, averaged(&param.name))] {
@@ -83,8 +85,8 @@ fn worst(a: &Tensor, b: &Tensor) -> f32 {
 
 #[test]
 fn dropped_maps_are_zero_at_every_position() {
-    for preset in [Preset::Pytorch, Preset::Paper] {
-        let model = model(preset);
+    for network in [Network::Dcgan, Network::Paper] {
+        let model = model(network);
         let levels = levels(&model.networks).unwrap();
         assert_eq!(levels.iter().map(|l| l.size).collect::<Vec<_>>(), [[8, 4, 8], [16, 8, 4]]);
         let z = latents(3);

@@ -1,0 +1,163 @@
+//! `dcgan presets`, and the table of presets.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use crate::error::Result;
+
+use super::output::print;
+
+/// A published recipe: flags of `dcgan train` with the values that its source gives.
+#[derive(Debug)]
+pub(super) struct Preset {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it is.
+    pub(super) about: &'static str,
+    /// Where the numbers are from.
+    pub(super) source: &'static str,
+    /// Flags and values; all others are at their defaults.
+    pub(super) flags: &'static [(&'static str, &'static str)],
+    /// Other names that it goes by.
+    pub(super) aliases: &'static [&'static str],
+}
+
+/// All presets.
+pub(super) const PRESETS: &[Preset] = &[
+    Preset {
+        name: "dcgan",
+        about: "DCGAN as in PyTorch's well-known example; its weights can be exchanged",
+        source: "github.com/pytorch/examples, dcgan/main.py",
+        flags: &[],
+        aliases: &["pytorch"],
+    },
+    Preset {
+        name: "paper",
+        about: "DCGAN as in its paper: 5x5 kernels, uniform latents, twice as wide",
+        source: "Radford, Metz and Chintala, arXiv 1511.06434, section 4",
+        flags: &[("network", "dcgan-paper"), ("batch", "128")],
+        aliases: &["dcgan-paper"],
+    },
+    Preset {
+        name: "mnist",
+        about: "DCGAN as its authors trained it on MNIST; they told it the digits: --conditional",
+        source: "github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py",
+        flags: &[("network", "dcgan-mnist"), ("batch", "128")],
+        aliases: &["dcgan-mnist"],
+    },
+    Preset {
+        name: "lsgan",
+        about: "least squares instead of cross-entropies, with DCGAN's networks",
+        source: "Mao et al., arXiv 1611.04076, section 4 (their rate of 1e-3 is for other networks)",
+        flags: &[("loss", "least-squares")],
+        aliases: &[],
+    },
+    Preset {
+        name: "hinge",
+        about: "the hinge loss with DCGAN's networks: the geometric GAN",
+        source: "Lim and Ye, arXiv 1705.02894; rates of DCGAN",
+        flags: &[("loss", "hinge")],
+        aliases: &[],
+    },
+    Preset {
+        name: "relativistic",
+        about: "the relativistic average GAN with DCGAN's networks",
+        source: "Jolicoeur-Martineau, arXiv 1807.00734, section 5; rates of DCGAN",
+        flags: &[("loss", "relativistic")],
+        aliases: &[],
+    },
+    Preset {
+        name: "wgan",
+        about: "Wasserstein GAN: a critic with clipped weights, five times as often trained",
+        source: "Arjovsky, Chintala and Bottou, arXiv 1701.07875, algorithm 1",
+        flags: &[
+            ("loss", "wasserstein"),
+            ("clip-weights", "0.01"),
+            ("n-critic", "5"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.99"),
+            ("lr-d", "5e-5"),
+            ("lr-g", "5e-5"),
+        ],
+        aliases: &[],
+    },
+];
+
+impl Preset {
+    /// The preset of this name.
+    ///
+    /// # Errors
+    /// A sentence with those that there are.
+    pub(super) fn find(name: &str) -> std::result::Result<&'static Self, String> {
+        let known = |preset: &&Self| preset.name == name || preset.aliases.contains(&name);
+        PRESETS.iter().find(known).ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            format!("there is no preset {name:?}; there are {}", names.join(", "))
+        })
+    }
+
+    /// Its flags as they are typed.
+    pub(super) fn words(&self) -> Vec<String> {
+        self.flags.iter().map(|(flag, value)| format!("--{flag}={value}")).collect()
+    }
+
+    /// All of it, as text.
+    fn describe(&self) -> String {
+        let mut text = format!("{}: {}\n\nSource: {}\n", self.name, self.about, self.source);
+        if !self.aliases.is_empty() {
+            let _ = writeln!(text, "Also called: {}", self.aliases.join(", "));
+        }
+        text.push('\n');
+        if self.flags.is_empty() {
+            text.push_str("All flags at their defaults.\n");
+        }
+        let width = self.flags.iter().map(|(flag, _)| flag.len()).max().unwrap_or(0);
+        for (flag, value) in self.flags {
+            let _ = writeln!(text, "  --{flag:width$} {value}");
+        }
+        let _ = write!(
+            text,
+            "\nAll other flags are at their defaults, and any flag overrides the preset:\n  dcgan \
+             train PICTURES --preset {} --lr-d 1e-4\n",
+            self.name
+        );
+        text
+    }
+}
+
+/// `--preset` is given and stored by name.
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl PartialEq for Preset {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// List the recipes that dcgan train knows by name, or print one
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dcgan presets wgan")]
+pub(super) struct Presets {
+    /// Print what this one sets, and where its numbers are from
+    #[arg(value_name = "NAME", value_parser = Preset::find)]
+    preset: Option<&'static Preset>,
+}
+
+impl Presets {
+    pub(super) fn run(&self) -> Result<()> {
+        let Some(preset) = self.preset else {
+            let width = PRESETS.iter().map(|preset| preset.name.len()).max().unwrap_or(0);
+            let mut text = String::new();
+            for Preset { name, about, .. } in PRESETS {
+                let _ = writeln!(text, "{name:width$}  {about}");
+            }
+            return print(&text);
+        };
+        print(&preset.describe())
+    }
+}

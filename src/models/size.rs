@@ -1,0 +1,116 @@
+//! Sizes of pictures.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Height and width of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Height.
+    pub height: usize,
+    /// Width.
+    pub width: usize,
+}
+
+/// The smallest and largest side.
+const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// How wide the narrowest layer's picture may be, and the widest side of it.
+const BASE: std::ops::RangeInclusive<usize> = 4..=7;
+const LONGEST_BASE: usize = 32;
+
+impl Size {
+    /// The picture that the generator starts from, and how often it is doubled: the shorter side is
+    /// 4 to 7.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] (`--size`) where no base times a power of two gives the size; it names the
+    /// nearest sizes that work.
+    pub fn base(self) -> Result<([usize; 2], usize)> {
+        let Self { height, width } = self;
+        let fail = |what: String| Err(Error::flag("--size", what));
+        if !SIDES.contains(&height) || !SIDES.contains(&width) {
+            return fail(format!("{self}: both sides must lie between 8 and 256"));
+        }
+        if let Some(found) = self.find_base() {
+            return Ok(found);
+        }
+        let works = |side: usize| (Self { height: side, width: side }).find_base().is_some();
+        let near = |side: usize| {
+            let below = (8..side).rev().find(|&s| works(s));
+            let above = (side + 1..=256).find(|&s| works(s));
+            [below, above].into_iter().flatten().map(|s| s.to_string()).collect::<Vec<_>>()
+        };
+        let mut sides = near(height);
+        if width != height {
+            sides.extend(near(width));
+        }
+        fail(format!(
+            "{self} is no base of 4 to 7 pixels doubled a whole number of times; sides that work: {}",
+            sides.join(", ")
+        ))
+    }
+
+    fn find_base(self) -> Option<([usize; 2], usize)> {
+        (1..=6).find_map(|doublings| {
+            let factor = 1 << doublings;
+            let base = [self.height / factor, self.width / factor];
+            let fits = base.map(|b| b * factor) == [self.height, self.width]
+                && BASE.contains(&base[0].min(base[1]))
+                && base[0].max(base[1]) <= LONGEST_BASE;
+            fits.then_some((base, doublings))
+        })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.height == self.width {
+            write!(f, "{}", self.height)
+        } else {
+            write!(f, "{}x{}", self.height, self.width)
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    /// `64`, or height × width as `96x64`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let side = |s: &str| {
+            s.parse::<usize>().map_err(|_| format!("{text:?} is no size such as 64 or 96x64"))
+        };
+        let (height, width) = match text.split_once(['x', 'X', '×']) {
+            Some((h, w)) => (side(h)?, side(w)?),
+            None => (side(text)?, side(text)?),
+        };
+        let size = Self { height, width };
+        size.base().map_err(|e| e.to_string().replace("--size: ", ""))?;
+        Ok(size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let base = |s: &str| s.parse::<Size>().ok().and_then(|s| s.base().ok());
+        assert_eq!(base("64"), Some(([4, 4], 4)));
+        assert_eq!(base("96x64"), Some(([6, 4], 4)));
+        assert_eq!(base("28"), Some(([7, 7], 2)));
+        assert_eq!(base("8"), Some(([4, 4], 1)));
+        assert_eq!(base("256"), Some(([4, 4], 6)));
+        for bad in ["0", "7", "100", "65", "512", "64x", "x", "-64", "256x8"] {
+            assert_eq!(base(bad), None, "{bad}");
+        }
+        let error = "100".parse::<Size>().expect_err("100 is 25 · 4");
+        assert!(error.contains("96, 112"), "{error}");
+    }
+}

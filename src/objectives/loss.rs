@@ -1,0 +1,252 @@
+//! Losses of the discriminator's scores.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+/// What a discriminator's output is, by the loss that it is trained with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A logit: its sigmoid is the probability that a picture is real.
+    Probability,
+    /// A free score: the higher the more real, and its size means nothing by itself.
+    Score,
+}
+
+/// What the two networks minimise. With `r` the discriminator's scores of real pictures, `f` those
+/// of generated ones, `σ` the sigmoid and all terms meant over the batch:
+///
+/// ```text
+///                              discriminator                       generator
+/// non-saturating               −log σ(r) − log(1 − σ(f))           −log σ(f)
+/// saturating                   the same                            log(1 − σ(f))
+/// least-squares                ½(r − 1)² + ½f²                     ½(f − 1)²
+/// hinge                        max(0, 1 − r) + max(0, 1 + f)       −f
+/// wasserstein                  f − r                               −f
+/// relativistic                 as non-saturating, of r − mean f    the same, r and f exchanged
+///                              and f − mean r
+/// relativistic-least-squares   (r − mean f − 1)² + (f − mean r + 1)²          "
+/// relativistic-hinge           as hinge, of r − mean f and f − mean r         "
+/// kl                           −r + exp(f − 1)                     −f
+/// reverse-kl                   exp(−r) + f − 1                     exp(−f)
+/// pearson                      −r + ¼f² + f                        −f
+/// hellinger                    exp(−r) − 1 + exp(f) − 1            exp(−f) − 1
+/// jensen-shannon               as non-saturating − 2 log 2         as non-saturating − log 2
+/// ```
+///
+/// The last five are the f-GANs (Nowozin et al., arXiv 1606.00709): `f* ∘ g` and `−g` of their
+/// tables 2 and 6, with `g` the output activation and `f*` the conjugate, written out so that no
+/// exponential is taken of an exponential. The discriminator's loss is then minus a lower bound of
+/// the divergence. The generator follows their section 3.2: it maximises `g(f)`, which has the same
+/// fixed point as minimising the bound and does not vanish at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Goodfellow et al. (arXiv 1406.2661), the form that is used in practice.
+    #[default]
+    NonSaturating,
+    /// The same paper's minimax game.
+    Saturating,
+    /// LSGAN (Mao et al., arXiv 1611.04076) with targets 0 and 1.
+    LeastSquares,
+    /// Lim and Ye (arXiv 1705.02894), as SNGAN, SAGAN and BigGAN use it.
+    Hinge,
+    /// WGAN (Arjovsky et al., arXiv 1701.07875); it needs a penalty or clipped weights.
+    Wasserstein,
+    /// Relativistic average GAN (Jolicoeur-Martineau, arXiv 1807.00734).
+    Relativistic,
+    /// The same with least squares, targets 1 and −1.
+    RelativisticLeastSquares,
+    /// The same with the hinge loss.
+    RelativisticHinge,
+    /// f-GAN, Kullback-Leibler divergence.
+    Kl,
+    /// f-GAN, reverse Kullback-Leibler divergence.
+    ReverseKl,
+    /// f-GAN, Pearson's χ² divergence.
+    Pearson,
+    /// f-GAN, squared Hellinger distance.
+    Hellinger,
+    /// f-GAN, Jensen-Shannon divergence.
+    JensenShannon,
+}
+
+impl fmt::Display for Loss {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no loss is hidden");
+        f.pad(value.get_name())
+    }
+}
+
+impl Loss {
+    /// What the discriminator's output is.
+    #[must_use]
+    pub const fn output(self) -> Output {
+        match self {
+            Self::NonSaturating | Self::Saturating | Self::JensenShannon => Output::Probability,
+            _ => Output::Score,
+        }
+    }
+
+    /// Whether the scores of real and of generated pictures are compared with each other: the two
+    /// halves of the discriminator's loss then cannot be differentiated one after the other.
+    #[must_use]
+    pub const fn is_relativistic(self) -> bool {
+        matches!(
+            self,
+            Self::Relativistic | Self::RelativisticLeastSquares | Self::RelativisticHinge
+        )
+    }
+
+    /// Whether labels can be smoothed: the real half is a cross-entropy.
+    #[must_use]
+    pub const fn has_labels(self) -> bool {
+        matches!(self, Self::NonSaturating | Self::Saturating | Self::Relativistic)
+    }
+
+    /// What one half of a relativistic loss is of: `scores` less the mean of `others`.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn relative(self, t: &mut Tape, scores: Var, others: Var) -> Result<Var> {
+        let mean = t.mean_all(others)?;
+        t.sub(scores, mean)
+    }
+
+    /// The discriminator's term of its scores `r` of real pictures; with `smooth` a cross-entropy
+    /// calls them real with probability `1 − smooth` (Salimans et al., arXiv 1606.03498, 3.4).
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn real(self, t: &mut Tape, r: Var, smooth: f32) -> Result<Var> {
+        let term = match self {
+            Self::NonSaturating | Self::Saturating | Self::Relativistic => {
+                return bce_with_logits(t, r, 1.0 - smooth);
+            }
+            Self::LeastSquares => squared_distance(t, r, 1.0, 0.5)?,
+            Self::RelativisticLeastSquares => squared_distance(t, r, 1.0, 1.0)?,
+            Self::Hinge | Self::RelativisticHinge => {
+                let below = t.affine(r, -1.0, 1.0)?;
+                t.relu(below)?
+            }
+            Self::Wasserstein | Self::Kl | Self::Pearson => t.neg(r)?,
+            Self::ReverseKl => exp_minus(t, r, 0.0)?,
+            Self::Hellinger => exp_minus(t, r, -1.0)?,
+            Self::JensenShannon => less_log_2(t, r, 1.0)?,
+        };
+        t.mean_all(term)
+    }
+
+    /// The discriminator's term of its scores `f` of generated pictures.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn fake(self, t: &mut Tape, f: Var) -> Result<Var> {
+        let term = match self {
+            Self::NonSaturating | Self::Saturating | Self::Relativistic => {
+                return bce_with_logits(t, f, 0.0);
+            }
+            Self::LeastSquares => squared_distance(t, f, 0.0, 0.5)?,
+            Self::RelativisticLeastSquares => squared_distance(t, f, -1.0, 1.0)?,
+            Self::Hinge | Self::RelativisticHinge => {
+                let above = t.affine(f, 1.0, 1.0)?;
+                t.relu(above)?
+            }
+            Self::Wasserstein => f,
+            Self::Kl => {
+                let less = t.affine(f, 1.0, -1.0)?;
+                t.exp(less)?
+            }
+            Self::ReverseKl => t.affine(f, 1.0, -1.0)?,
+            Self::Pearson => {
+                let square = t.mul(f, f)?;
+                let square = t.affine(square, 0.25, 0.0)?;
+                t.add(square, f)?
+            }
+            Self::Hellinger => {
+                let exp = t.exp(f)?;
+                t.affine(exp, 1.0, -1.0)?
+            }
+            Self::JensenShannon => less_log_2(t, f, -1.0)?,
+        };
+        t.mean_all(term)
+    }
+
+    /// The generator's loss of the scores `f` of its pictures, where the loss is not relativistic.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn generator(self, t: &mut Tape, f: Var) -> Result<Var> {
+        let term = match self {
+            Self::Saturating => {
+                let cross_entropy = bce_with_logits(t, f, 0.0)?;
+                return t.neg(cross_entropy);
+            }
+            Self::Hinge => t.neg(f)?,
+            // All others push generated pictures towards where real ones are pushed.
+            _ => return self.real(t, f, 0.0),
+        };
+        t.mean_all(term)
+    }
+
+    /// The generator's loss where the loss is relativistic: of the scores of real and of generated
+    /// pictures, each less the mean of the others (see [`Loss::relative`]).
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn relativistic_generator(self, t: &mut Tape, r: Var, f: Var) -> Result<Var> {
+        let real = self.fake(t, r)?;
+        let fake = self.real(t, f, 0.0)?;
+        t.add(real, fake)
+    }
+}
+
+/// `scale · (x − target)²`.
+fn squared_distance(t: &mut Tape, x: Var, target: f32, scale: f32) -> Result<Var> {
+    let distance = t.affine(x, 1.0, -target)?;
+    let square = t.mul(distance, distance)?;
+    t.affine(square, scale, 0.0)
+}
+
+/// `exp(−x) + shift`.
+fn exp_minus(t: &mut Tape, x: Var, shift: f32) -> Result<Var> {
+    let minus = t.neg(x)?;
+    let exp = t.exp(minus)?;
+    t.affine(exp, 1.0, shift)
+}
+
+/// `−log σ(sign · x) − log 2`.
+fn less_log_2(t: &mut Tape, x: Var, sign: f32) -> Result<Var> {
+    let minus = t.affine(x, -sign, 0.0)?;
+    let minus_log = t.softplus(minus)?;
+    t.affine(minus_log, 1.0, -std::f32::consts::LN_2)
+}
+
+/// Mean binary cross-entropy of `logits` against the probability `target`, in the stable form
+/// `target · softplus(−x) + (1 − target) · softplus(x)` (the log-sigmoids of the two classes).
+///
+/// # Errors
+/// As recording may fail.
+pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
+    let mut loss = None;
+    if target != 0.0 {
+        let minus = t.neg(logits)?;
+        let part = t.softplus(minus)?;
+        loss = Some(t.affine(part, target, 0.0)?);
+    }
+    if target != 1.0 {
+        let part = t.softplus(logits)?;
+        let part = t.affine(part, 1.0 - target, 0.0)?;
+        loss = Some(match loss {
+            Some(other) => t.add(other, part)?,
+            None => part,
+        });
+    }
+    let loss = loss.expect("a number cannot equal both 0 and 1");
+    t.mean_all(loss)
+}

@@ -1,0 +1,146 @@
+//! Penalties on how steep the discriminator is: gradients of gradients, recorded on the tape.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+/// A penalty on the discriminator's gradient `g = ∇ₓ D(x)` with respect to a picture, added to its
+/// loss with the weight λ:
+///
+/// ```text
+///               penalty                   x
+/// gp            λ · mean (‖g‖ − 1)²       u · real + (1 − u) · generated, u uniform in [0, 1)
+/// gp-one-sided  λ · mean max(0, ‖g‖ − 1)² the same
+/// gp-zero       λ · mean ‖g‖²             the same
+/// dragan        λ · mean (‖g‖ − 1)²       real + u · ½ · std(real) · v, v uniform for each pixel
+/// r1            ½λ · mean ‖g‖²            real
+/// r2            ½λ · mean ‖g‖²            generated
+/// ```
+///
+/// The gradient of one picture must not depend on the others in its batch: a discriminator with
+/// batch norm cannot be penalised (Gulrajani et al., section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Penalty {
+    /// No penalty.
+    #[default]
+    None,
+    /// WGAN-GP (Gulrajani et al., arXiv 1704.00028): two-sided, towards slope 1.
+    Gp,
+    /// The one-sided form that the same paper tried (section 4) and Petzka et al. (arXiv 1709.08894)
+    /// argue for.
+    GpOneSided,
+    /// Towards slope 0 (Thanh-Tung et al., arXiv 1902.03984).
+    GpZero,
+    /// DRAGAN (Kodali et al., arXiv 1705.07215): near real pictures only.
+    Dragan,
+    /// Mescheder et al. (arXiv 1801.04406): slope 0 at real pictures.
+    R1,
+    /// The same at generated pictures.
+    R2,
+}
+
+impl fmt::Display for Penalty {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no penalty is hidden");
+        f.pad(value.get_name())
+    }
+}
+
+/// A recorded penalty.
+#[derive(Clone, Copy, Debug)]
+pub struct Penalised {
+    /// What is added to the discriminator's loss: a scalar, its weight included.
+    pub loss: Var,
+    /// The mean over the batch of `‖g‖`: a scalar.
+    pub slope: Var,
+}
+
+/// Below the root of a length: its derivative at 0 is then 0, not infinite. Far below the square of
+/// any slope that matters.
+const TINY: f32 = 1e-12;
+
+/// How far from a real picture DRAGAN looks, in standard deviations of the batch.
+const DRAGAN_REACH: f32 = 0.5;
+
+impl Penalty {
+    /// Records the penalty of weight `weight` on `judge`, which gives the scores `[n, …]` of
+    /// pictures. `real` and `fake` are `[n, h, w, c]`; `uniform` draws numbers in [0, 1) for a name
+    /// and a shape.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotDifferentiable`] where an op of the discriminator has no second
+    /// derivative; as recording and drawing may fail.
+    pub fn record(
+        self,
+        t: &mut Tape,
+        weight: f32,
+        [real, fake]: [Var; 2],
+        uniform: &mut dyn FnMut(&mut Tape, &str, &[usize]) -> Result<Var>,
+        judge: &mut dyn FnMut(&mut Tape, Var) -> Result<Var>,
+    ) -> Result<Option<Penalised>> {
+        let shape = t.shape(real).to_vec();
+        let mut each = vec![1; shape.len()];
+        each[0] = shape[0];
+        let x = match self {
+            Self::None => return Ok(None),
+            Self::R1 => real,
+            Self::R2 => fake,
+            Self::Gp | Self::GpOneSided | Self::GpZero => {
+                let u = uniform(t, "mix", &each)?;
+                let towards = t.sub(real, fake)?;
+                let part = t.mul(towards, u)?;
+                t.add(fake, part)?
+            }
+            Self::Dragan => {
+                let u = uniform(t, "mix", &each)?;
+                let v = uniform(t, "near", &shape)?;
+                let reach = standard_deviation(t, real)?;
+                let reach = t.affine(reach, DRAGAN_REACH, 0.0)?;
+                let noise = t.mul(v, reach)?;
+                let noise = t.mul(noise, u)?;
+                t.add(real, noise)?
+            }
+        };
+        let scores = judge(t, x)?;
+        let total = t.sum_all(scores)?;
+        let g = t.grad(total, &[x])?[0];
+        let square = t.mul(g, g)?;
+        let axes: Vec<usize> = (1..shape.len()).collect();
+        let square = t.sum(square, &axes)?;
+        let safe = t.affine(square, 1.0, TINY)?;
+        let norm = t.sqrt(safe)?;
+        let (term, weight) = match self {
+            Self::None => return Ok(None),
+            Self::Gp | Self::Dragan => {
+                let beyond = t.affine(norm, 1.0, -1.0)?;
+                (t.mul(beyond, beyond)?, weight)
+            }
+            Self::GpOneSided => {
+                let beyond = t.affine(norm, 1.0, -1.0)?;
+                let beyond = t.relu(beyond)?;
+                (t.mul(beyond, beyond)?, weight)
+            }
+            Self::GpZero => (square, weight),
+            Self::R1 | Self::R2 => (square, 0.5 * weight),
+        };
+        let mean = t.mean_all(term)?;
+        let loss = t.affine(mean, weight, 0.0)?;
+        let slope = t.mean_all(norm)?;
+        Ok(Some(Penalised { loss, slope }))
+    }
+}
+
+/// The standard deviation of all numbers of `x`, a scalar.
+fn standard_deviation(t: &mut Tape, x: Var) -> Result<Var> {
+    let mean = t.mean_all(x)?;
+    let centred = t.sub(x, mean)?;
+    let square = t.mul(centred, centred)?;
+    let variance = t.mean_all(square)?;
+    t.sqrt(variance)
+}

@@ -1,0 +1,43 @@
+//! Where a recorded step takes its random numbers from.
+
+use crate::error::Result;
+use crate::models::LatentLaw;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+/// The source of a step's random numbers. Each draw has a name of its own in its step.
+#[derive(Clone, Copy, Debug)]
+pub enum Draws {
+    /// The device's generator under this key: another number in every step.
+    Device(Var),
+    /// Feeds of the draws' names, for comparisons with other programs.
+    Fed,
+}
+
+impl Draws {
+    /// Uniform numbers in [0, 1) of `shape`.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn uniform(self, t: &mut Tape, name: &str, shape: &[usize]) -> Result<Var> {
+        match self {
+            Self::Device(key) => t.random_uniform(key, name, shape),
+            Self::Fed => t.feed(name, shape, DType::F32),
+        }
+    }
+
+    /// Latents of `shape`.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn latents(self, t: &mut Tape, name: &str, law: LatentLaw, shape: &[usize]) -> Result<Var> {
+        match (self, law) {
+            (Self::Fed, _) => t.feed(name, shape, DType::F32),
+            (Self::Device(key), LatentLaw::Normal) => t.random_normal(key, name, shape),
+            (Self::Device(key), LatentLaw::Uniform) => {
+                let uniform = t.random_uniform(key, name, shape)?;
+                t.affine(uniform, 2.0, -1.0)
+            }
+        }
+    }
+}
