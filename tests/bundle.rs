@@ -14,6 +14,7 @@ use dcgan::tensor::{DType, Tensor};
 use super::support::{fusion, gpu, write_everywhere};
 
 const ROWS: usize = 6;
+const ADAM: Adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
 /// Columns of the weights: lengths that are and are not multiples of a vector, of what a part of a
 /// buffer starts at, and of what one lane of a sum adds.
 const COLUMNS: [usize; 6] = [3, 64, 1, 173, 700, 32];
@@ -22,16 +23,40 @@ fn weight(i: usize) -> String {
     format!("layer.{i}.weight")
 }
 
+/// How [`training`] trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// One update.
+    Plain,
+    /// Gradients are made shorter by their length, which is known before the update.
+    Clipped,
+    /// Two updates, the second on what the first has made.
+    Twice,
+}
+
+const KINDS: [Kind; 3] = [Kind::Plain, Kind::Clipped, Kind::Twice];
+
 /// Steps of Adam on weights `[ROWS, COLUMNS[i]]` and on biases `[COLUMNS[i]]` of as many small
 /// regressions on the feed `x` `[4, ROWS]`, with an average of the weights and the gradient's norm.
 /// Gradients of weights are made by kernels, those of every second bias by elementwise ops that
 /// have more to do before the update.
-fn training() -> Tape {
+fn training(kind: Kind) -> Tape {
     let mut t = Tape::new();
     let x = t.feed("x", &[4, ROWS], DType::F32).unwrap();
     let schedule = t.feed("schedule", &[3], DType::F32).unwrap();
     let [rate, root, weight_of_new] = [0, 1, 2].map(|i| t.range(schedule, i, 1).unwrap());
-    let adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+    let twice = if kind == Kind::Twice { vec![rate, weight_of_new] } else { vec![rate] };
+    for rate in twice {
+        update(&mut t, kind, x, [rate, root]);
+    }
+    for (i, columns) in COLUMNS.into_iter().enumerate() {
+        let average = format!("ema.{i}");
+        moving_average(&mut t, &average, &weight(i), &[ROWS, columns], weight_of_new).unwrap();
+    }
+    t
+}
+
+fn update(t: &mut Tape, kind: Kind, x: Var, [rate, root]: [Var; 2]) {
     let mut params: Vec<(String, Var)> = Vec::new();
     let mut loss = t.fill(&[], 0.0).unwrap();
     for (i, columns) in COLUMNS.into_iter().enumerate() {
@@ -53,19 +78,20 @@ fn training() -> Tape {
     let wrt: Vec<Var> = params.iter().map(|p| p.1).collect();
     let grads = t.grad(loss, &wrt).unwrap();
     let mut norm = t.fill(&[], 0.0).unwrap();
-    for ((name, _), &g) in params.iter().zip(&grads) {
+    for &g in &grads {
         let square = t.mul(g, g).unwrap();
         let square = t.sum_all(square).unwrap();
         norm = t.add(norm, square).unwrap();
-        adam.update(&mut t, name, g, rate, root).unwrap();
     }
-    for (i, columns) in COLUMNS.into_iter().enumerate() {
-        let average = format!("ema.{i}");
-        moving_average(&mut t, &average, &weight(i), &[ROWS, columns], weight_of_new).unwrap();
+    let share = t.recip(norm).unwrap();
+    for ((name, _), mut g) in params.into_iter().zip(grads) {
+        if kind == Kind::Clipped {
+            g = t.mul(g, share).unwrap();
+        }
+        ADAM.update(t, &name, g, rate, root).unwrap();
     }
     t.fetch("loss", loss);
     t.fetch("norm", norm);
-    t
 }
 
 /// The states of [`training`].
@@ -94,7 +120,7 @@ fn steps(program: &mut Program, state: &mut State, from: u64, count: u64) -> Vec
         let mut x = vec![0.0; 4 * ROWS];
         Stream::new(2, "x", step as u32).fill_normal(&mut x);
         let x = Tensor::new([4, ROWS], x).unwrap();
-        let [rate, root] = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 }.schedule(1e-2, step + 1);
+        let [rate, root] = ADAM.schedule(1e-2, step + 1);
         let schedule = Tensor::new([3], vec![rate, root, 0.25]).unwrap();
         let got = program.call(state, &[("x", &x), ("schedule", &schedule)]).unwrap();
         out.push(["loss", "norm"].map(|name| got[name].f32s()[0]));
@@ -114,9 +140,9 @@ fn caps(max_binding: u64, immediates: u32) -> Caps {
     }
 }
 
-/// How many kernels update states by Adam, and how many sum.
-fn count(max_binding: u64, options: &Options) -> [usize; 2] {
-    let kernels = kernels(&training(), &caps(max_binding, 0), options).unwrap();
+/// How many kernels make a step of Adam, and how many sum.
+fn count(kind: Kind, max_binding: u64, options: &Options) -> [usize; 2] {
+    let kernels = kernels(&training(kind), &caps(max_binding, 0), options).unwrap();
     let updates = kernels.iter().filter(|(name, source)| {
         name == "elementwise" && source.contains("fn sqrt_") && source.contains("fn div_")
     });
@@ -126,26 +152,30 @@ fn count(max_binding: u64, options: &Options) -> [usize; 2] {
 
 #[test]
 fn one_kernel_updates_all_tensors() {
-    // Weights have averages and biases have not: two bundles.
-    let [updates, sums] = count(1 << 27, &fusion(true));
-    assert_eq!(updates, 2);
-    // One by one, the squares take 1 + 2 + 1 + 2 + 3 + 2 sums for the weights and 1 + 1 + 0 + 2 + 2 + 1
-    // for the biases, of 64 numbers a lane; all at once, 3 and 2. The others stay.
-    let [alone, many_sums] = count(1 << 27, &fusion(false));
-    assert_eq!(alone, 0, "not fused, no kernel does both");
-    assert_eq!(sums + 18 - 5, many_sums);
-    // The weights are 18, 384, 6, 1038, 4200 and 192 numbers: in 16 KiB, the largest is alone, as it
-    // cannot be split, and those before it and behind it are two rows more.
-    assert_eq!(count(20_000, &fusion(true))[0], 3);
+    // Weights have averages and biases have not: two bundles. Of two updates, the first has no
+    // averages yet.
+    for (kind, wanted) in [(Kind::Plain, 2), (Kind::Clipped, 2), (Kind::Twice, 3)] {
+        let [updates, sums] = count(kind, 1 << 27, &fusion(true));
+        assert_eq!(updates, wanted, "{kind:?}");
+        // One by one, the squares take 1 + 2 + 1 + 2 + 3 + 2 sums for the weights and 1 + 1 + 0 + 2 +
+        // 2 + 1 for the biases, of 64 numbers a lane; all at once, 3 and 2. The others stay.
+        let [alone, many_sums] = count(kind, 1 << 27, &fusion(false));
+        assert_eq!(alone, 0, "not fused, no kernel does both");
+        assert_eq!(sums + 18 - 5, many_sums, "{kind:?}");
+    }
+    // The weights are 18, 384, 6, 1038, 4200 and 192 numbers: in 20,000 bytes, the largest is alone
+    // with the one behind it.
+    assert_eq!(count(Kind::Plain, 20_000, &fusion(true))[0], 3);
 }
 
 #[test]
 fn kernels_of_bundles_are_written_for_all_back_ends() {
-    for immediates in [0, 128] {
-        for (name, source) in
-            kernels(&training(), &caps(1 << 27, immediates), &fusion(true)).unwrap()
-        {
-            write_everywhere(&name, &source);
+    for kind in KINDS {
+        for immediates in [0, 128] {
+            let caps = caps(1 << 27, immediates);
+            for (name, source) in kernels(&training(kind), &caps, &fusion(true)).unwrap() {
+                write_everywhere(&name, &source);
+            }
         }
     }
 }
@@ -154,37 +184,30 @@ fn kernels_of_bundles_are_written_for_all_back_ends() {
 fn bundles_change_no_number() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu);
-    let tape = training();
-    let bundled = || {
-        let mut state = states(&tape, &device);
-        let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
-        let fetched = steps(&mut program, &mut state, 0, 3);
-        (fetched, all(&state))
-    };
-    let one_by_one = || {
-        let mut state = states(&tape, &device);
-        // A program that is bound to the states where they are keeps them there.
-        let _bound = readers(&tape, &state);
-        let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
-        let fetched = steps(&mut program, &mut state, 0, 3);
-        (fetched, all(&state))
-    };
-    let (fetched, got) = bundled();
-    let (also_fetched, also_got) = one_by_one();
-    assert_eq!(fetched, also_fetched);
-    assert_eq!(got, also_got);
-    assert!(fetched.iter().flatten().all(|x| x.is_finite()) && fetched[0] != fetched[2]);
+    for kind in KINDS {
+        let tape = training(kind);
+        let run = |device: &Device, held: bool| {
+            let mut state = states(&tape, device);
+            // A program that is bound to the states where they are keeps them there.
+            let _bound = held.then(|| readers(&tape, &state));
+            let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
+            let fetched = steps(&mut program, &mut state, 0, 3);
+            (fetched, all(&state))
+        };
+        let (fetched, got) = run(&device, false);
+        assert_eq!((fetched.clone(), got.clone()), run(&device, true), "{kind:?}");
+        assert!(fetched.iter().flatten().all(|x| x.is_finite()) && fetched[0] != fetched[2]);
 
-    let mut state = states(&tape, &Device::Cpu);
-    let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
-    for (a, b) in steps(&mut program, &mut state, 0, 3).iter().zip(&fetched) {
-        assert!((0..2).all(|i| (a[i] - b[i]).abs() <= 1e-5 * a[i].abs()), "{a:?}, {b:?}");
-    }
-    for (name, wanted) in all(&state) {
-        let got = &got[&name];
-        assert_eq!(wanted.len(), got.len());
-        let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4 * a.abs().max(1.0);
-        assert!(!wanted.iter().zip(got).any(far), "{name}: {wanted:?}, {got:?}");
+        let (on_cpu, wanted) = run(&Device::Cpu, false);
+        for (a, b) in on_cpu.iter().zip(&fetched) {
+            assert!((0..2).all(|i| (a[i] - b[i]).abs() <= 1e-5 * a[i].abs()), "{a:?}, {b:?}");
+        }
+        for (name, wanted) in wanted {
+            let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4 * a.abs().max(1.0);
+            assert_eq!(wanted.len(), got[&name].len());
+            let far = wanted.iter().zip(&got[&name]).any(far);
+            assert!(!far, "{kind:?} {name}: {wanted:?}, {:?}", got[&name]);
+        }
     }
 }
 
@@ -211,7 +234,7 @@ fn updates(program: &mut Program, state: &mut State) -> usize {
 fn states_move_but_keep_names_and_bytes() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu);
-    let tape = training();
+    let tape = training(Kind::Plain);
     let mut state = states(&tape, &device);
     let before = all(&state);
     let report = preflight(&tape, &device, &fusion(true)).unwrap();
@@ -255,7 +278,7 @@ fn states_move_but_keep_names_and_bytes() {
 fn states_that_another_program_holds_stay_where_they_are() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu);
-    let tape = training();
+    let tape = training(Kind::Plain);
     let mut state = states(&tape, &device);
     let held = readers(&tape, &state);
     let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
@@ -270,7 +293,7 @@ fn states_that_another_program_holds_stay_where_they_are() {
 fn kernels_do_not_write_the_buffer_that_they_read() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu);
-    let tape = training();
+    let tape = training(Kind::Plain);
     let mut state = states(&tape, &device);
     let _first = Program::compile(&tape, &state, &fusion(true)).unwrap();
     let mut other = Tape::new();

@@ -174,6 +174,8 @@ struct Groups<'a> {
     wanted: BTreeSet<usize>,
     /// Whether states are taken to be updated in place.
     in_place: bool,
+    /// The roots that are given to states.
+    given: BTreeSet<usize>,
     /// The groups that are bundles.
     bundles: HashMap<usize, Bundle>,
     /// What bundles read and write.
@@ -203,8 +205,19 @@ impl<'a> Groups<'a> {
         let root = |v: &Var| views[v.index()].root;
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
-        let (bundles, rows, berths) = (HashMap::new(), Vec::new(), HashMap::new());
-        Self { tape, views, of, nodes, reads, wanted, in_place, bundles, rows, berths }
+        Self {
+            tape,
+            views,
+            of,
+            nodes,
+            reads,
+            wanted,
+            in_place,
+            given: BTreeSet::new(),
+            bundles: HashMap::new(),
+            rows: Vec::new(),
+            berths: HashMap::new(),
+        }
     }
 
     fn elementwise(&self, group: usize) -> bool {

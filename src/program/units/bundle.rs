@@ -5,13 +5,17 @@
 //! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units from
 //! the states' new values backwards; what a unit computes before the chain that all have in common
 //! stays a unit of its own. States are moved beside each other when the program is compiled; values
-//! are computed into their part of a buffer in the first place. Sums over tensors that lie so are
-//! bundled too ([`crate::ops::reduce::sum_each`]).
+//! are computed into their part of a buffer in the first place. Sums over tensors that lie so, or over
+//! what is made of them, are bundled too ([`crate::ops::reduce::sum_each`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::*;
 use crate::device::gpu::PART_ALIGN;
+use crate::ops::{Class, padded_bytes};
+use crate::tape::Var;
+use crate::tensor::DType;
+
+use super::{Bundle, Groups, MAX_BINDINGS, Row, View};
 
 /// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
 /// dispatch saved costs more than it is worth.
@@ -27,23 +31,51 @@ impl Groups<'_> {
     /// Bundles what can be, where no row becomes larger than `limit` bytes.
     pub(super) fn bundle(&mut self, limit: u64) {
         let consumers = self.consumers();
-        self.fuse_updates(&consumers);
-        for chains in self.alike() {
-            let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, &consumers));
-            for chains in self.chunks(whole, limit) {
-                let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
-                let merged = self.merge(chains);
-                let laid_out =
-                    if merged.len() > 1 { self.lay_out(&merged, &consumers) } else { None };
-                if let Some(starts) = laid_out {
-                    let group = self.of[&merged[0][0]];
-                    self.bundles.insert(group, Bundle { lanes: merged, starts });
-                } else {
-                    (self.of, self.nodes, self.reads) = before;
-                }
+        for (i, node) in self.tape.nodes().iter().enumerate() {
+            if node.op.name() == "assigned" {
+                self.given.insert(self.views[i].root);
             }
         }
+        self.fuse_updates(&consumers);
+        let updates = self.alike(|groups, nodes| !groups.updates(nodes).is_empty());
+        self.bundle_chains(updates, limit, &consumers);
+        // What is summed of tensors that lie behind one another by now.
+        let summed = self.alike(|groups, nodes| {
+            let mut inputs = groups.inputs_of(nodes).into_iter();
+            let laid = |v: Var| groups.berths.contains_key(&groups.views[v.index()].root);
+            inputs.all(|(_, v)| groups.one(v) || laid(v))
+                && nodes.iter().any(|&n| groups.total(n, &consumers).is_some())
+        });
+        self.bundle_chains(summed, limit, &consumers);
         self.bundle_sums(&consumers);
+    }
+
+    /// Bundles chains, those of each class as far as they do not wait for each other.
+    fn bundle_chains(
+        &mut self,
+        classes: Vec<Chains>,
+        limit: u64,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) {
+        for chains in classes {
+            let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, consumers));
+            let mut chunks = self.chunks(whole, limit);
+            while let Some(mut chains) = chunks.pop() {
+                let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
+                let lanes = self.merge(&chains);
+                let laid_out = if lanes.len() > 1 { self.lay_out(&lanes, consumers) } else { None };
+                let Some(starts) = laid_out else {
+                    (self.of, self.nodes, self.reads) = before;
+                    continue;
+                };
+                chains.retain(|chain| !lanes.contains(chain));
+                if chains.len() > 1 {
+                    chunks.push(chains);
+                }
+                let group = self.of[&lanes[0][0]];
+                self.bundles.insert(group, Bundle { lanes, starts });
+            }
+        }
     }
 
     /// Fuses what updates a state, before all else: so that updates become alike units, whatever
@@ -136,11 +168,12 @@ impl Groups<'_> {
         between
     }
 
-    /// The chains by which units update states, those that are alike together.
-    fn alike(&self) -> Vec<Chains> {
+    /// The elementwise units that are `wanted`, as chains, those that are alike together.
+    fn alike(&self, wanted: impl Fn(&Self, &[usize]) -> bool) -> Vec<Chains> {
         let mut classes: Vec<Chains> = Vec::new();
         for (group, nodes) in self.nodes.iter().enumerate() {
-            if nodes.is_empty() || !self.elementwise(group) || self.updates(nodes).is_empty() {
+            let open = !nodes.is_empty() && !self.bundles.contains_key(&group);
+            if !open || !self.elementwise(group) || !wanted(self, nodes) {
                 continue;
             }
             let joined = classes.iter_mut().any(|chains| match self.join(chains, nodes) {
@@ -158,9 +191,24 @@ impl Groups<'_> {
         classes
     }
 
-    /// The nodes among these that give states their new values.
+    /// The nodes among these that give states their new values, be they the last or not.
     fn updates(&self, nodes: &[usize]) -> Vec<usize> {
-        nodes.iter().copied().filter(|&n| self.assigned(n).next().is_some()).collect()
+        nodes.iter().copied().filter(|n| self.given.contains(n)).collect()
+    }
+
+    /// Those, or the last node where there are none.
+    fn ends(&self, nodes: &[usize]) -> Vec<usize> {
+        let updates = self.updates(nodes);
+        if updates.is_empty() { nodes.last().copied().into_iter().collect() } else { updates }
+    }
+
+    /// The sum over all of a node.
+    fn total(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> Option<usize> {
+        let mut readers = consumers.get(&node)?.iter().copied();
+        readers.find(|&n| {
+            let sum = &self.tape.nodes()[n];
+            sum.op.name() == "sum" && self.len(n) == 1 && self.is_whole(sum.inputs[0], node)
+        })
     }
 
     /// These chains and that of the unit `nodes`, cut down to what they have in common; `None` where
@@ -180,7 +228,7 @@ impl Groups<'_> {
     /// `nodes` that do the same. Whatever else both read must be the same scalar for both, or a
     /// tensor of each one's own.
     fn twins(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
-        let (a, b) = (self.updates(chain), self.updates(nodes));
+        let (a, b) = (self.ends(chain), self.ends(nodes));
         let mut open: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).collect();
         let alike = a.len() == b.len() && open.iter().all(|&(a, b)| self.same_op(a, b));
         let mut twins: HashMap<usize, usize> = HashMap::new();
@@ -277,6 +325,14 @@ impl Groups<'_> {
     /// where a kernel can be given it alone, and has room for all of its root, of which it may be a
     /// part.
     fn starts(&self, chains: &[Vec<usize>]) -> (Vec<usize>, usize) {
+        let known: Option<Vec<_>> = chains.iter().map(|chain| self.start_in_row(chain)).collect();
+        if let Some(known) = known
+            && known.is_sorted()
+            && known.iter().all(|&(row, _)| row == known[0].0)
+            && let Some(&(row, _)) = known.first()
+        {
+            return (known.iter().map(|&(_, start)| start).collect(), self.rows[row].len);
+        }
         let (mut starts, mut end) = (Vec::new(), 0_usize);
         for chain in chains {
             let own = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
@@ -293,7 +349,7 @@ impl Groups<'_> {
     }
 
     /// Cuts chains off their units and makes one group of those that do not wait for each other.
-    fn merge(&mut self, chains: Chains) -> Chains {
+    fn merge(&mut self, chains: &Chains) -> Chains {
         let mut merged: Chains = Vec::new();
         for chain in chains {
             let from = self.of[&chain[0]];
@@ -314,7 +370,7 @@ impl Groups<'_> {
             self.nodes[group] = nodes;
             match merged.first().map(|first| self.of[&first[0]]) {
                 Some(first) if !self.absorb(first, group) => {}
-                _ => merged.push(chain),
+                _ => merged.push(chain.clone()),
             }
         }
         merged
@@ -335,6 +391,17 @@ impl Groups<'_> {
         true
     }
 
+    /// The first row in which something lies that a chain reads, and where the chain starts in it.
+    fn start_in_row(&self, chain: &[usize]) -> Option<(usize, usize)> {
+        let inputs = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+        let mut lanes = inputs.filter(|&&v| self.is_lane(v, chain[0]));
+        lanes.find_map(|v| {
+            let View { root, offset } = self.views[v.index()];
+            let &(row, place) = self.berths.get(&root)?;
+            Some((row, self.rows[row].starts[place] + offset))
+        })
+    }
+
     /// Gives the tensors that merged chains read and write their rows, all or none; returns where the
     /// chains start in them.
     fn lay_out(
@@ -347,8 +414,8 @@ impl Groups<'_> {
         let mut bindings = BTreeSet::new();
         let mut add = |views: Vec<View>| {
             let roots = views.iter().map(|view| view.root).collect();
-            let starts = starts.iter().zip(&views).map(|(start, view)| start - view.offset);
-            let row = Row { roots, starts: starts.collect(), len };
+            let starts = starts.iter().zip(&views).map(|(start, v)| start.checked_sub(v.offset));
+            let row = Row { roots, starts: starts.collect::<Option<_>>()?, len };
             let known = rows.iter().any(|r| r.roots == row.roots && r.starts == row.starts);
             if !known && !self.is_laid_out(&row)? {
                 self.can_lie(&row, &views).then(|| rows.push(row))?;
@@ -414,15 +481,18 @@ impl Groups<'_> {
         self.rows.push(row);
     }
 
-    /// Whether these tensors are this row already; `None` where they are parts of other rows.
+    /// Whether these tensors lie in a row as this one says already; `None` where they are parts of other rows.
     fn is_laid_out(&self, row: &Row) -> Option<bool> {
         let berths: Vec<_> = row.roots.iter().map(|root| self.berths.get(root)).collect();
         if berths.iter().all(Option::is_none) {
             return Some(false);
         }
         let &(number, _) = berths[0]?;
-        let so = berths.iter().enumerate().all(|(i, &berth)| berth == Some(&(number, i)));
-        (so && self.rows[number].starts == row.starts).then_some(true)
+        let start = |&(row, place): &(usize, usize)| {
+            (row == number).then(|| self.rows[number].starts[place])
+        };
+        let mut pairs = berths.into_iter().zip(&row.starts);
+        pairs.all(|(berth, wanted)| berth.and_then(start) == Some(*wanted)).then_some(true)
     }
 
     /// Whether tensors can lie behind one another: old values of states, or values that are
@@ -439,7 +509,11 @@ impl Groups<'_> {
             !reads_others && self.assigned(root).next().is_none()
         };
         let whole = views.iter().all(|view| view.offset == 0);
-        floats && (whole && row.roots.iter().all(old) || row.roots.iter().all(made))
+        // A row that lies as an earlier one may have less room.
+        let ends = row.starts.iter().skip(1).copied().chain([row.len]);
+        let mut room = row.roots.iter().zip(&row.starts).zip(ends);
+        let fits = room.all(|((&root, start), end)| start + self.len(root) <= end);
+        floats && fits && (whole && row.roots.iter().all(old) || row.roots.iter().all(made))
     }
 
     /// Whether a node's value is wanted outside of its group.
@@ -452,19 +526,8 @@ impl Groups<'_> {
     /// Bundles the sums over all of tensors that lie behind one another.
     fn bundle_sums(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
         for number in 0..self.rows.len() {
-            let sum_of = |root: &usize| {
-                let mut readers = consumers.get(root)?.iter().copied();
-                readers.find(|&n| {
-                    let node = &self.tape.nodes()[n];
-                    let inputs = &node.inputs;
-                    node.op.name() == "sum" && self.len(n) == 1 && {
-                        let View { offset, .. } = self.views[inputs[0].index()];
-                        let len = self.tape.shape(inputs[0]).iter().product::<usize>();
-                        offset == 0 && len == self.len(*root)
-                    }
-                })
-            };
-            let sums: Vec<usize> = self.rows[number].roots.iter().filter_map(sum_of).collect();
+            let roots = self.rows[number].roots.iter();
+            let sums: Vec<usize> = roots.filter_map(|&root| self.total(root, consumers)).collect();
             let free =
                 |&n: &usize| !self.berths.contains_key(&n) && self.assigned(n).next().is_none();
             let sums: Chains = sums.into_iter().filter(free).map(|n| vec![n]).collect();
@@ -472,7 +535,7 @@ impl Groups<'_> {
                 continue;
             }
             let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
-            let lanes = self.merge(sums);
+            let lanes = self.merge(&sums);
             if lanes.len() < 2 {
                 (self.of, self.nodes, self.reads) = before;
                 continue;
