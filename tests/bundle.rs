@@ -45,8 +45,7 @@ fn training(kind: Kind) -> Tape {
     let x = t.feed("x", &[4, ROWS], DType::F32).unwrap();
     let schedule = t.feed("schedule", &[3], DType::F32).unwrap();
     let [rate, root, weight_of_new] = [0, 1, 2].map(|i| t.range(schedule, i, 1).unwrap());
-    let twice = if kind == Kind::Twice { vec![rate, weight_of_new] } else { vec![rate] };
-    for rate in twice {
+    for _ in 0..if kind == Kind::Twice { 2 } else { 1 } {
         update(&mut t, kind, x, [rate, root]);
     }
     for (i, columns) in COLUMNS.into_iter().enumerate() {
@@ -206,7 +205,7 @@ fn bundles_change_no_number() {
             let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4 * a.abs().max(1.0);
             assert_eq!(wanted.len(), got[&name].len());
             let far = wanted.iter().zip(&got[&name]).any(far);
-            assert!(!far, "{kind:?} {name}: {wanted:?}, {:?}", got[&name]);
+            assert!(!far, "{kind:?} {name}");
         }
     }
 }

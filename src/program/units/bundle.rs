@@ -8,7 +8,7 @@
 //! are computed into their part of a buffer in the first place. Sums over tensors that lie so, or over
 //! what is made of them, are bundled too ([`crate::ops::reduce::sum_each`]).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::device::gpu::PART_ALIGN;
 use crate::ops::{Class, padded_bytes};
@@ -59,7 +59,17 @@ impl Groups<'_> {
     ) {
         for chains in classes {
             let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, consumers));
-            let mut chunks = self.chunks(whole, limit);
+            // Those that read tensors of different rows cannot be together.
+            let mut by_row: BTreeMap<Option<usize>, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
+            for chain in whole {
+                let (row, start) = self.start_in_row(&chain).unzip();
+                by_row.entry(row).or_default().push((start.unwrap_or(0), chain));
+            }
+            let mut chunks = Vec::new();
+            for mut chains in by_row.into_values() {
+                chains.sort_by_key(|&(start, _)| start);
+                chunks.extend(self.chunks(chains.into_iter().map(|(_, chain)| chain), limit));
+            }
             while let Some(mut chains) = chunks.pop() {
                 let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
                 let lanes = self.merge(&chains);
