@@ -34,7 +34,7 @@
 //! # The map
 //!
 //! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, optim → tape → ops → program → device`.
+//! objectives, augment, optim → tape → ops → program → device`.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -45,6 +45,7 @@
 //! | [`shaders`] | the WGSL templates of `shaders/` |
 //! | [`nn`], [`models`] | layers; networks |
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
+//! | [`augment`] | pictures changed at random before the discriminator sees them |
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`svm`], [`logistic`] | linear classifiers |
@@ -62,6 +63,7 @@
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
 //! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
 
+pub mod augment;
 pub mod bench;
 pub mod check;
 pub mod cli;

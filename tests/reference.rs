@@ -17,7 +17,9 @@ use serde_json::Value;
 
 use super::support;
 
+mod augment;
 mod objectives;
+mod parts;
 mod penalties;
 
 /// How near results must be that are a few roundings away from PyTorch's.

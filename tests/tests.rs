@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! | --- | --- |
+//! | `augment` | augmentations by their draws, and the probability that follows the discriminator |
 //! | `bundle` | alike units of a GPU as one kernel: numbers and names stay as they are |
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
@@ -20,6 +21,7 @@
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
+//! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -32,6 +34,7 @@
 //! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod augment;
 mod bundle;
 mod cli;
 mod cli_conditional;
@@ -50,6 +53,7 @@ mod data_loader;
 mod data_sources;
 mod gpu;
 mod grad;
+mod layers;
 mod naive;
 mod ops;
 mod program;

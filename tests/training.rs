@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::support;
 
+mod family;
+
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
@@ -45,6 +47,7 @@ impl Reference {
             ngf: number("ngf"),
             ndf: number("ndf"),
             classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
+            ..Design::default()
         };
         let options = StepOptions {
             model,

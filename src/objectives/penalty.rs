@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::ops::random::Uniform;
 use crate::tape::{Tape, Var};
 
 /// A penalty on the discriminator's gradient `g = ∇ₓ D(x)` with respect to a picture, added to its
@@ -81,7 +82,7 @@ impl Penalty {
         t: &mut Tape,
         weight: f32,
         [real, fake]: [Var; 2],
-        uniform: &mut dyn FnMut(&mut Tape, &str, &[usize]) -> Result<Var>,
+        uniform: &mut Uniform<'_>,
         judge: &mut dyn FnMut(&mut Tape, Var) -> Result<Var>,
     ) -> Result<Option<Penalised>> {
         let shape = t.shape(real).to_vec();

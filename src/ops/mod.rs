@@ -25,6 +25,8 @@ pub mod random;
 pub mod reduce;
 pub mod samples;
 pub mod shape;
+pub mod shift;
+pub mod softmax;
 pub mod table;
 mod tile;
 mod wide;

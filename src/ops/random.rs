@@ -10,6 +10,10 @@ use crate::tensor::DType;
 use super::kernel::{fold_groups, single};
 use super::{Arg, Call, Caps, Class, Dispatch, Lowered, Op, Site};
 
+/// Where a recorded part takes uniform numbers in [0, 1) from, by a name and a shape: the device's
+/// generator, or feeds.
+pub type Uniform<'a> = dyn FnMut(&mut Tape, &str, &[usize]) -> Result<Var> + 'a;
+
 /// Random numbers of `shape`. The input is a key of four integers: seed (low, high half), step, 0.
 #[derive(Clone, Debug)]
 pub struct Random {

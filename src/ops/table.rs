@@ -81,6 +81,7 @@ pub const OPS: &[OpInfo] = &[
     gather("slice"),
     gather("pad"),
     kernel("append"),
+    kernel("shift"),
     kernel("sum"),
     kernel("moments"),
     kernel("centered_sums"),
@@ -89,6 +90,7 @@ pub const OPS: &[OpInfo] = &[
     kernel("conv_transpose2d"),
     kernel("conv_weight_grad"),
     kernel("max_pool"),
+    kernel("softmax"),
     kernel("random"),
     kernel("advance"),
 ];

@@ -55,6 +55,9 @@ pub struct LogLine {
     /// Mean length of the discriminator's gradient with respect to a picture, where it is penalised.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub slope: Option<f32>,
+    /// How likely augmentations are applied, where that is adapted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub augment_p: Option<f32>,
     /// How much samples differ from each other, as a share of how much real images do, where it
     /// was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -101,6 +104,7 @@ impl Default for LogLine {
             grad_norm_g: f32::NAN,
             penalty: None,
             slope: None,
+            augment_p: None,
             sample_diversity: None,
             waiting: None,
             memory_bytes: None,
@@ -178,6 +182,7 @@ mod tests {
             grad_norm_g: 1e-9,
             penalty: Some(0.5),
             slope: Some(1.125),
+            augment_p: Some(0.25),
             sample_diversity: Some(0.9),
             waiting: Some(0.25),
             memory_bytes: Some(1 << 33),

@@ -6,6 +6,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{Adaptive, Augment};
 use crate::error::{Error, Result};
 use crate::objectives::{Loss, Penalty};
 use crate::optim::{Adam, Optimizer, RmsProp};
@@ -44,12 +45,26 @@ pub struct Method {
     /// rather than winning against it (the same paper, section 3.1).
     #[serde(skip_serializing_if = "is_default")]
     pub feature_matching: bool,
+    /// Weight of the cross-entropy of classes in both losses, where the discriminator has to say
+    /// them.
+    #[serde(skip_serializing_if = "is_one_f32")]
+    pub class_weight: f32,
     /// What is added to the discriminator's loss for being too steep.
     #[serde(skip_serializing_if = "is_default")]
     pub penalty: Penalty,
     /// The penalty's weight λ.
     #[serde(skip_serializing_if = "is_default")]
     pub penalty_weight: f32,
+    /// How pictures are changed at random before the discriminator sees them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub augment: Augment,
+    /// How likely each change is made to a picture; 1 for always.
+    #[serde(skip_serializing_if = "is_one_f32")]
+    pub augment_p: f32,
+    /// Where the probability is found while training: how much more often than not, from 0 to 1, real
+    /// pictures are to be taken for real (see [`Adaptive`]).
+    #[serde(skip_serializing_if = "is_default")]
+    pub ada: f32,
     /// After each of the discriminator's updates its weights are limited to ± this (WGAN, arXiv
     /// 1701.07875, algorithm 1).
     #[serde(skip_serializing_if = "is_default")]
@@ -87,6 +102,10 @@ fn is_default<T: Default + PartialEq>(x: &T) -> bool {
     *x == T::default()
 }
 
+fn is_one_f32(x: &f32) -> bool {
+    *x == 1.0
+}
+
 fn is_one(n: &usize) -> bool {
     *n == 1
 }
@@ -98,8 +117,12 @@ impl Default for Method {
             loss: Loss::NonSaturating,
             smooth: 0.0,
             feature_matching: false,
+            class_weight: 1.0,
             penalty: Penalty::None,
             penalty_weight: 0.0,
+            augment: Augment::default(),
+            augment_p: 1.0,
+            ada: 0.0,
             clip_weights: 0.0,
             orthogonal: 0.0,
             historical: 0.0,
@@ -128,6 +151,12 @@ impl Method {
         }
     }
 
+    /// The controller of the augmentation's probability, where it is not fixed.
+    #[must_use]
+    pub fn adaptive(&self) -> Option<Adaptive> {
+        (self.ada > 0.0).then(|| Adaptive { target: self.ada, ..Adaptive::default() })
+    }
+
     /// Pictures that go through the networks at a time, and how many times that makes a batch of
     /// `batch`.
     #[must_use]
@@ -146,6 +175,7 @@ impl Method {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
         let weights = [
             ("--penalty-weight", self.penalty_weight),
+            ("--class-weight", self.class_weight),
             ("--clip-weights", self.clip_weights),
             ("--orthogonal", self.orthogonal),
             ("--historical", self.historical),
@@ -170,6 +200,28 @@ impl Method {
         }
         if self.penalty != Penalty::None && self.penalty_weight == 0.0 {
             return fail("--penalty-weight", "0 is no penalty: leave --penalty out instead");
+        }
+        let share = |x: f32| (0.0..=1.0).contains(&x);
+        if !share(self.augment_p) || !share(self.ada) {
+            let flag = if share(self.augment_p) { "--ada" } else { "--augment-p" };
+            return fail(flag, "a number from 0 to 1 is needed");
+        }
+        if self.augment.is_none() && (self.ada > 0.0 || self.augment_p < 1.0) {
+            let flag = if self.ada > 0.0 { "--ada" } else { "--augment-p" };
+            let what =
+                "there is nothing to be applied: add --augment color,translation,cutout, say";
+            return fail(flag, what);
+        }
+        if self.ada > 0.0 && self.loss.undecided().is_none() {
+            let what = format!(
+                "with --loss {} no score says that a picture is taken for real: choose another \
+                 loss, or a fixed --augment-p",
+                self.loss
+            );
+            return Err(Error::flag("--ada", what));
+        }
+        if self.ada > 0.0 && self.augment_p < 1.0 {
+            return fail("--ada", "finds the probability itself: leave --augment-p out");
         }
         if self.n_critic == 0 || self.n_critic > MOST_CRITIC_STEPS {
             return fail("--n-critic", "a number from 1 to 100 is needed");
@@ -226,6 +278,10 @@ mod tests {
             ("--penalty-weight", Method { penalty_weight: 0.0, ..gp }),
             ("--penalty-weight", Method { penalty_weight: -1.0, ..gp }),
             ("--clip-weights", Method { clip_weights: f32::NAN, ..usual }),
+            ("--augment-p", Method { augment_p: 1.5, ..usual }),
+            ("--augment-p", Method { augment_p: 0.5, ..usual }),
+            ("--ada", Method { ada: 0.6, ..usual }),
+            ("--ada", Method { ada: 0.6, augment_p: 0.5, augment: Augment::ALL, ..usual }),
             ("--n-critic", Method { n_critic: 0, ..usual }),
             ("--n-critic", Method { n_critic: 101, ..usual }),
             ("--micro-batch", Method { micro_batch: 24, ..usual }),

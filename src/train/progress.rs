@@ -122,6 +122,9 @@ fn describe(line: &LogLine, total: u64) -> String {
     if let Some(slope) = line.slope {
         parts.push(format!("slope {slope:.2}"));
     }
+    if let Some(p) = line.augment_p {
+        parts.push(format!("augment {p:.2}"));
+    }
     if let Some(waiting) = line.waiting.filter(|&part| part >= WAITING) {
         parts.push(format!("{:.0} % waiting for pictures", 100.0 * waiting));
     }

@@ -342,6 +342,7 @@ impl Session {
             grad_norm_g: mean.grad_norm_g,
             penalty: mean.penalty,
             slope: mean.slope,
+            augment_p: mean.augment_p,
             sample_diversity: self.diversity.take(),
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),

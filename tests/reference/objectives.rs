@@ -12,7 +12,7 @@ use dcgan::tensor::{DType, Tensor};
 use super::penalties::{critic, on_device};
 use super::{NEAR, Reference, scalar, steps};
 
-fn stem<'a>(name: &'a str) -> &'a str {
+fn stem(name: &str) -> &str {
     name.split_once('/').unwrap().1
 }
 

@@ -1,0 +1,101 @@
+//! Pictures moved by whole pixels, each by its own.
+
+use minijinja::context;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+use super::kernel::{fold_groups, single};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+
+/// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside of `x`, with
+/// `a_n = ⌊v[n, 0]⌋` and `b_n = ⌊v[n, 1]⌋`: `x` and `y` are `[n, h, w, c]`, `v` is `[n, 2]`.
+///
+/// Linear in `x`; its derivative with respect to `v` is zero almost everywhere. The gradient with
+/// respect to `x` is the shift back, by `−a_n` and `−b_n`, which are not `⌊−v⌋`: hence the flag.
+#[derive(Clone, Copy, Debug)]
+pub struct Shift {
+    /// Moves by `−a_n` and `−b_n`.
+    pub back: bool,
+}
+
+impl Shift {
+    /// By how much a picture moves along a side of `side` pixels: no more than all of them, after
+    /// which nothing of it is left to see.
+    fn offset(self, v: f32, side: usize) -> isize {
+        let limit = side as f32;
+        let offset = v.floor().clamp(-limit, limit) as isize;
+        if self.back { -offset } else { offset }
+    }
+}
+
+impl Op for Shift {
+    fn name(&self) -> &'static str {
+        "shift"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match (inputs[0], inputs[1]) {
+            (x @ [n, _, _, _], [rows, 2]) if n == rows && !x.contains(&0) => Ok(x.to_vec()),
+            _ => Err("the inputs must be [n, h, w, c], none of them 0, and [n, 2]".into()),
+        }
+    }
+
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let back = Self { back: !self.back };
+        let gx = if needs[0] { Some(t.record(back, &[g, s.inputs[1]])?) } else { None };
+        Ok(vec![gx, None])
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let &[n, h, w, c] = &s.shape[..] else { unreachable!("Op::shape gives four axes") };
+        let (x, v, y) = (call.f32(0), call.f32(1), call.out);
+        y[..n * h * w * c].par_chunks_mut(w * c).enumerate().for_each(|(row, y)| {
+            let (picture, i) = (row / h, row % h);
+            let from = i.checked_add_signed(-self.offset(v[2 * picture], h));
+            let Some(from) = from.filter(|&from| from < h) else {
+                y.fill(0.0);
+                return;
+            };
+            let x = &x[(picture * h + from) * w * c..][..w * c];
+            let b = self.offset(v[2 * picture + 1], w);
+            let (still, moved) = ((w - b.unsigned_abs()) * c, b.unsigned_abs() * c);
+            if b < 0 {
+                y[..still].copy_from_slice(&x[moved..]);
+                y[still..].fill(0.0);
+            } else {
+                y[moved..].copy_from_slice(&x[..still]);
+                y[..moved].fill(0.0);
+            }
+        });
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let len = s.len();
+        single(Dispatch {
+            kernel: "shift",
+            context: context! {
+                len => len, h => s.shape[1], w => s.shape[2], c => s.shape[3], back => self.back,
+            },
+            bind: vec![("x", Arg::Input(0)), ("v", Arg::Input(1)), ("y", Arg::Output)],
+            groups: fold_groups(len.div_ceil(64), caps),
+            flops: 0,
+        })
+    }
+
+    fn flops(&self, _s: &Site) -> u64 {
+        0
+    }
+}
+
+impl Tape {
+    /// The pictures `x` `[n, h, w, c]`, each moved by the whole pixels `⌊v⌋` (`[n, 2]`: down, to the
+    /// right), with zeros where nothing came: see [`Shift`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where they have not the same `n`.
+    pub fn shift(&mut self, x: Var, v: Var) -> Result<Var> {
+        self.record(Shift { back: false }, &[x, v])
+    }
+}
