@@ -1,4 +1,5 @@
-//! Optimisers: elementwise nodes that assign states, fused into one kernel for each parameter.
+//! Optimisers: elementwise nodes that assign states, fused into one kernel for each parameter, which on
+//! a GPU is one for all parameters that are updated alike.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};

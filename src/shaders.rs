@@ -82,6 +82,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "sqrt",
     "sub",
     "sum",
+    "sum_each",
     "sum_partials",
     "tanh",
 };

@@ -3,6 +3,7 @@
 //! | module | what it tests |
 //! | --- | --- |
 //! | `augment` | augmentations by their draws, and the probability that follows the discriminator |
+//! | `bundle` | alike units of a GPU as one kernel: numbers and names stay as they are |
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
@@ -34,6 +35,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod augment;
+mod bundle;
 mod cli;
 mod cli_conditional;
 mod cli_dedup;

@@ -2,6 +2,7 @@
 //! tell the two apart.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::ops::padded_bytes;
@@ -10,9 +11,11 @@ use crate::tensor::{DType, Data, Tensor};
 mod cpu;
 pub mod gpu;
 pub mod host;
+mod pack;
 mod script;
 
 pub use cpu::CpuBuffer;
+pub(crate) use pack::{Pack, Packed};
 pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 
 /// A device that programs are compiled for.
@@ -82,7 +85,7 @@ impl Device {
     pub fn buffer(&self, bytes: u64, label: &str) -> Result<Buffer> {
         match self {
             Self::Cpu => Ok(Buffer::Cpu(CpuBuffer::new(bytes))),
-            Self::Gpu(gpu) => Ok(Buffer::Gpu(gpu.create_buffer(bytes, label)?)),
+            Self::Gpu(gpu) => Ok(Buffer::Gpu(Mutex::new(gpu.create_buffer(bytes, label)?))),
         }
     }
 }
@@ -92,8 +95,13 @@ impl Device {
 pub enum Buffer {
     /// On the CPU.
     Cpu(CpuBuffer),
-    /// On a GPU.
-    Gpu(gpu::GpuBuffer),
+    /// On a GPU; it may be moved while no program is bound to it.
+    Gpu(Mutex<gpu::GpuBuffer>),
+}
+
+/// The buffer behind a lock: a handle is whole at any time.
+fn held(buffer: &Mutex<gpu::GpuBuffer>) -> gpu::GpuBuffer {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// A tensor that lives on a device.
@@ -147,7 +155,7 @@ impl State {
                 Ok(())
             }
             Buffer::Gpu(buffer) => match &self.device {
-                Device::Gpu(gpu) => gpu.write(buffer, 0, value.bytes()),
+                Device::Gpu(gpu) => gpu.write(&held(buffer), 0, value.bytes()),
                 Device::Cpu => unreachable!("a state's buffers are its device's"),
             },
         }
@@ -164,7 +172,7 @@ impl State {
         match &entry.buffer {
             Buffer::Cpu(buffer) => tensor(&buffer.bytes()[..len]),
             Buffer::Gpu(buffer) => match &self.device {
-                Device::Gpu(gpu) => tensor(&gpu.read(buffer, 0, len as u64)?),
+                Device::Gpu(gpu) => tensor(&gpu.read(&held(buffer), 0, len as u64)?),
                 Device::Cpu => unreachable!("a state's buffers are its device's"),
             },
         }
@@ -209,7 +217,7 @@ impl State {
     pub(crate) fn gpu_buffers(&self) -> BTreeMap<String, gpu::GpuBuffer> {
         let buffers = self.entries.iter().filter_map(|(name, entry)| match &entry.buffer {
             Buffer::Cpu(_) => None,
-            Buffer::Gpu(buffer) => Some((name.clone(), buffer.clone())),
+            Buffer::Gpu(buffer) => Some((name.clone(), held(buffer))),
         });
         buffers.collect()
     }

@@ -20,6 +20,15 @@ pub enum BufferKind {
     Feed,
     /// The state of this name: outlives the run, shared between programs.
     State(String),
+    /// The whole buffer in which the state of this name lies beside others.
+    Pack(String),
+    /// The part of an earlier buffer that starts at this byte, a multiple of 256.
+    Part {
+        /// That buffer.
+        of: usize,
+        /// Where the part starts.
+        start: u64,
+    },
 }
 
 /// One thing the GPU does.

@@ -80,6 +80,40 @@ pub(super) fn sum_stages(
     }
 }
 
+/// The dispatches that sum each of `parts` (first element, length) of their input and write the sums
+/// at `to` of their output: a stage takes all parts at once, and each sum is made as [`Sum`] alone
+/// would make it.
+pub(crate) fn sum_each(parts: &[(usize, usize)], to: &[usize], caps: &Caps) -> Lowered {
+    let mut lowered = Lowered::default();
+    let (mut parts, mut from) = (parts.to_vec(), Arg::Input(0));
+    loop {
+        let kept: Vec<usize> = parts.iter().map(|&(_, len)| len.div_ceil(FAN)).collect();
+        let lanes: usize = kept.iter().sum();
+        let last = lanes == parts.len();
+        let target = stage_result(last, lanes, &mut lowered);
+        let mut first = 0;
+        let mut results = Vec::new();
+        let mut written = Vec::new();
+        for (i, (&(start, len), &kept)) in parts.iter().zip(&kept).enumerate() {
+            let to = if last { to[i] } else { first };
+            written.push(context! { first, start, end => start + len, kept, to });
+            results.push((first, kept));
+            first += kept;
+        }
+        lowered.dispatches.push(Dispatch {
+            kernel: "sum_each",
+            context: context! { lanes, parts => written },
+            bind: vec![("x", from), ("y", target)],
+            groups: fold_groups(lanes.div_ceil(64), caps),
+            flops: parts.iter().map(|part| part.1 as u64).sum(),
+        });
+        if last {
+            return lowered;
+        }
+        (parts, from) = (results, target);
+    }
+}
+
 /// Adds `x`, rows of `y.len()` numbers, into `y`.
 #[inline(always)]
 fn add_rows(x: &[f32], y: &mut [f32]) {

@@ -31,6 +31,9 @@ impl CpuProgram {
         let buffers = plan.buffers.iter().map(|b| match b.kind {
             BufferKind::State(_) => CpuBuffer::default(),
             BufferKind::Slot | BufferKind::Feed => CpuBuffer::new(b.bytes),
+            BufferKind::Pack(_) | BufferKind::Part { .. } => {
+                unreachable!("tensors lie behind one another only on GPUs")
+            }
         });
         let buffers = buffers.collect();
         let scratch = CpuBuffer::new(4 * plan.scratch as u64);
@@ -111,10 +114,10 @@ impl CpuProgram {
             Step::Copy { from, to } => {
                 let size = from.dtype.size();
                 let range = from.offset * size..(from.offset + from.len) * size;
-                let mut target = std::mem::take(&mut self.buffers[*to]);
+                let mut target = std::mem::take(&mut self.buffers[to.buffer]);
                 let source = &self.buffers[from.buffer].bytes()[range];
                 target.bytes_mut()[..source.len()].copy_from_slice(source);
-                self.buffers[*to] = target;
+                self.buffers[to.buffer] = target;
             }
         }
     }
@@ -168,7 +171,7 @@ struct Task<'a> {
 
 fn run_fused(fused: &Fused, rows: &Rows, buffers: &mut [CpuBuffer]) {
     let mut targets: Vec<CpuBuffer> =
-        fused.stores.iter().map(|&(_, b)| std::mem::take(&mut buffers[b])).collect();
+        fused.stores.iter().map(|(_, to)| std::mem::take(&mut buffers[to.buffer])).collect();
     // Blocks hold whole periods of the cyclic inputs, so that those are laid out once a task.
     let period = fused.loads.iter().filter_map(|l| match l.access {
         Access::Cyclic(period) if period <= BLOCK => Some(period),
@@ -195,8 +198,8 @@ fn run_fused(fused: &Fused, rows: &Rows, buffers: &mut [CpuBuffer]) {
     } else {
         tasks.into_par_iter().for_each(run);
     }
-    for (&(_, b), target) in fused.stores.iter().zip(targets) {
-        buffers[b] = target;
+    for ((_, to), target) in fused.stores.iter().zip(targets) {
+        buffers[to.buffer] = target;
     }
 }
 
@@ -236,8 +239,8 @@ fn run_task(fused: &Fused, rows: &Rows, buffers: &[CpuBuffer], mut task: Task<'_
             op.apply(&inputs[..operands.len()], &mut y[..n]);
             registers[row] = y;
         }
-        for (&(call, _), out) in fused.stores.iter().zip(&mut task.outs) {
-            out[from..from + n].copy_from_slice(&registers[rows.calls[call]][..n]);
+        for ((call, _), out) in fused.stores.iter().zip(&mut task.outs) {
+            out[from..from + n].copy_from_slice(&registers[rows.calls[*call]][..n]);
         }
     }
 }
@@ -252,7 +255,7 @@ fn in_place<'a>(
     n: usize,
 ) -> &'a [f32] {
     let place = load.place;
-    match fused.stores.iter().position(|&(_, buffer)| buffer == place.buffer) {
+    match fused.stores.iter().position(|(_, to)| to.buffer == place.buffer) {
         // This input's buffer is also an output's, where nothing of this block is stored yet.
         Some(o) => &task.outs[o][from..from + n],
         None => &buffers[place.buffer].f32s()[place.offset + task.start + from..][..n],

@@ -1,17 +1,17 @@
 //! Writes a plan as a script of dispatches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use minijinja::context;
 
-use crate::device::{Readback, Script, ScriptStep};
+use crate::device::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 use crate::error::Result;
 use crate::ops::{Arg, Caps, Class, Sizes, fold_groups, padded_bytes};
 use crate::shaders;
 use crate::tensor::DType;
 
 use super::access::Access;
-use super::plan::{Fused, Load, Operand, Plan, Step};
+use super::plan::{Fused, Load, Operand, Place, Plan, Step};
 
 /// Where a dispatch comes from.
 #[derive(Clone, Debug)]
@@ -49,22 +49,27 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
         feeds: plan.feeds.iter().map(|f| f.3).collect(),
         fetches: Vec::new(),
     };
+    let mut parts = Parts::default();
     for step in &plan.steps {
         match step {
             Step::Fused(fused) => script.steps.push(elementwise(fused, caps)?),
             Step::Copy { from, to } => script.steps.push(ScriptStep::Copy {
                 from: from.buffer,
-                offset: (from.offset * from.dtype.size()) as u64,
-                to: *to,
+                offset: from.start(),
+                to: parts.buffer(to, &mut script.buffers),
                 bytes: ((from.len * from.dtype.size()).div_ceil(4) * 4) as u64,
             }),
             Step::Kernel { op, inputs, output, lowered, scratch, .. } => {
+                let mut bound = |place: &Place| {
+                    let bytes = padded_bytes(place.len, place.dtype);
+                    (parts.buffer(place, &mut script.buffers), bytes)
+                };
+                let output = bound(output);
+                let inputs: Vec<_> = inputs.iter().map(bound).collect();
                 for dispatch in &lowered.dispatches {
                     let place = |arg: Arg| match arg {
-                        Arg::Input(i) => {
-                            (inputs[i].buffer, padded_bytes(inputs[i].len, inputs[i].dtype))
-                        }
-                        Arg::Output => (output.buffer, padded_bytes(output.len, output.dtype)),
+                        Arg::Input(i) => inputs[i],
+                        Arg::Output => output,
                         Arg::Scratch(i) => (scratch[i], lowered.scratch[i]),
                     };
                     script.steps.push(ScriptStep::Dispatch {
@@ -84,15 +89,30 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
         .fetches
         .iter()
         .map(|f| {
-            let size = f.place.dtype.size();
-            Readback {
-                buffer: f.place.buffer,
-                offset: (f.place.offset * size) as u64,
-                bytes: (f.place.len * size) as u64,
-            }
+            let bytes = (f.place.len * f.place.dtype.size()) as u64;
+            Readback { buffer: f.place.buffer, offset: f.place.start(), bytes }
         })
         .collect();
     Ok(script)
+}
+
+/// The parts of a script's buffers that are buffers to some of its steps, by buffer and place.
+#[derive(Debug, Default)]
+struct Parts(HashMap<(usize, usize, usize), usize>);
+
+impl Parts {
+    /// What a step calls the buffer that starts at `place`.
+    fn buffer(&mut self, place: &Place, buffers: &mut Vec<BufferSpec>) -> usize {
+        if place.offset == 0 {
+            return place.buffer;
+        }
+        *self.0.entry((place.buffer, place.offset, place.len)).or_insert_with(|| {
+            let kind = BufferKind::Part { of: place.buffer, start: place.start() };
+            let label = buffers[place.buffer].label.clone();
+            buffers.push(BufferSpec { bytes: padded_bytes(place.len, place.dtype), kind, label });
+            buffers.len() - 1
+        })
+    }
 }
 
 /// A binding of a fused kernel: its buffer, whether it is written, and how it is typed.
@@ -127,7 +147,7 @@ fn bindings(fused: &Fused) -> Vec<Binding> {
             None => bindings.push(Binding { buffer: load.place.buffer, written: false, wgsl }),
         }
     }
-    for &(_, buffer) in &fused.stores {
+    for &(_, Place { buffer, .. }) in &fused.stores {
         match bindings.iter_mut().find(|b| b.buffer == buffer) {
             Some(binding) => (binding.written, binding.wgsl) = (true, "vec4<f32>"),
             None => bindings.push(Binding { buffer, written: true, wgsl: "vec4<f32>" }),
@@ -240,7 +260,15 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
     let stores: Vec<_> = fused
         .stores
         .iter()
-        .map(|&(call, buffer)| context! { binding => at(buffer), call => call })
+        .enumerate()
+        .map(|(s, (call, place))| {
+            // Stored values start at whole vectors: they have a buffer or a part of one.
+            let offset = match place.offset / 4 {
+                0 => String::new(),
+                offset => format!(" + {}", sizes.number(&format!("to{s}"), offset)),
+            };
+            context! { binding => at(place.buffer), call, offset }
+        })
         .collect();
     let declared: Vec<_> = bindings
         .iter()

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
-use crate::device::{BufferKind, Device, ScriptStep, State, tensor_of};
+use crate::device::{BufferKind, Device, Pack, Packed, ScriptStep, State, tensor_of};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::ops::Caps;
@@ -27,6 +27,7 @@ pub use choices::{Choices, key};
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};
+use units::{Grouping, MAX_BINDINGS, Units};
 
 /// How a tape is compiled.
 #[derive(Clone, Debug)]
@@ -84,26 +85,56 @@ const KEPT: usize = 4;
 /// # Errors
 /// [`Error::Memory`] where it does not fit the device or the limit.
 pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<MemoryReport> {
-    let plan = make_plan(tape, device, options)?;
+    let plan = make_plan(tape, device, options, &mut imagine)?;
     Ok(MemoryReport::of(&plan))
 }
 
-fn make_plan(tape: &Tape, device: &Device, options: &Options) -> Result<Plan> {
+/// Packs states; returns where those lie that share buffers, or `None` where not all can be moved.
+type Packer<'a> = &'a mut dyn FnMut(&[Pack]) -> Result<Option<BTreeMap<String, Packed>>>;
+
+/// Where states will lie once they are there.
+fn imagine(packs: &[Pack]) -> Result<Option<BTreeMap<String, Packed>>> {
+    let mut packed = BTreeMap::new();
+    for (buffer, Pack { names, starts, bytes }) in packs.iter().enumerate() {
+        let places = starts.iter().map(|&start| Packed { buffer, start, whole: *bytes });
+        packed.extend(names.iter().cloned().zip(places));
+    }
+    Ok(Some(packed))
+}
+
+fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Packer<'_>) -> Result<Plan> {
     let target = match device {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
         Device::Gpu(gpu) => Target::Gpu(caps(gpu), &options.choices),
     };
-    let plan = plan_for(tape, options, &target)?;
+    let plan = plan_for(tape, options, &target, pack)?;
     check_fits(&plan, device, options)?;
     Ok(plan)
 }
 
-fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>) -> Result<Plan> {
-    let plan = |in_place| Plan::new(tape, &units::Units::of(tape, options.fuse, in_place), target);
-    let first = plan(true)?;
+fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_>) -> Result<Plan> {
+    let fuse = options.fuse;
+    let mut plan = |in_place, bundle| -> Result<Option<Plan>> {
+        let units = Units::of(tape, Grouping { fuse, in_place, bundle });
+        match pack(&units.packs(tape))? {
+            Some(packs) => Plan::new(tape, &units, target, &packs),
+            None => Ok(None),
+        }
+    };
+    let fits = |plan: &Plan| plan.most_bindings() <= MAX_BINDINGS;
+    let bundle = match target {
+        Target::Gpu(caps, _) if fuse => Some(caps.max_binding),
+        // A core takes one chain through its cache after the other as fast as all at once.
+        Target::Gpu(..) | Target::Cpu { .. } => None,
+    };
     // Fusion counts on states being updated in place; where one cannot be, a kernel may bind more
-    // than every GPU allows.
-    if first.most_bindings() > units::MAX_BINDINGS { plan(false) } else { Ok(first) }
+    // than every GPU allows, or the tensors of a bundle do not lie as it needs them.
+    for bundle in [bundle, None] {
+        if let Some(plan) = plan(true, bundle)?.filter(fits) {
+            return Ok(plan);
+        }
+    }
+    Ok(plan(false, None)?.expect("without bundles, tensors may lie anywhere"))
 }
 
 /// The kernels that a GPU of these capabilities would run for `tape`, as (name, WGSL): no GPU is
@@ -112,7 +143,8 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>) -> Result<Plan>
 /// # Errors
 /// [`Error::Shader`] where a template is wrong.
 pub fn kernels(tape: &Tape, caps: &Caps, options: &Options) -> Result<Vec<(String, String)>> {
-    let plan = plan_for(tape, options, &Target::Gpu(caps.clone(), &options.choices))?;
+    let target = Target::Gpu(caps.clone(), &options.choices);
+    let plan = plan_for(tape, options, &target, &mut imagine)?;
     let steps = gpu::script(&plan, caps)?.steps;
     let dispatches = steps.into_iter().filter_map(|step| match step {
         ScriptStep::Dispatch { kernel, context, .. } => Some((kernel, context)),
@@ -157,7 +189,8 @@ impl Program {
                 return Err(Error::Tensor { name: name.clone(), what });
             }
         }
-        let plan = make_plan(tape, state.device(), options)?;
+        let mut pack = |packs: &[Pack]| Ok(state.pack(packs)?.then(|| state.packed()));
+        let plan = make_plan(tape, state.device(), options, &mut pack)?;
         let report = MemoryReport::of(&plan);
         let feeds = plan.feeds.iter().map(|f| (f.0.clone(), f.1.clone(), f.2)).collect();
         let fetches = plan.fetches.clone();
@@ -351,14 +384,15 @@ mod tests {
 
     #[test]
     fn no_kernel_binds_more_than_every_gpu_allows() {
-        for (fetch_old, buffers) in [(false, 5), (true, units::MAX_BINDINGS)] {
+        for (fetch_old, buffers) in [(false, 5), (true, MAX_BINDINGS)] {
             let tape = four_states(fetch_old);
-            let plan = make_plan(&tape, &Device::Cpu, &Options::default()).unwrap();
+            let plan = make_plan(&tape, &Device::Cpu, &Options::default(), &mut imagine).unwrap();
             let most = plan.most_bindings();
             assert!(most <= buffers, "{most} buffers, old values fetched: {fetch_old}");
         }
         // In place, all of it is one step.
-        let plan = make_plan(&four_states(false), &Device::Cpu, &Options::default()).unwrap();
+        let tape = four_states(false);
+        let plan = make_plan(&tape, &Device::Cpu, &Options::default(), &mut imagine).unwrap();
         assert_eq!(plan.steps.len(), 1);
     }
 }

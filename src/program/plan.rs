@@ -3,20 +3,25 @@
 //! A value lives from the unit that computes it to the last one that reads it. Values whose lives
 //! do not overlap share a slot; a slot is one whole buffer, because a GPU tracks usage per buffer.
 //! An elementwise output takes over the slot of an input that dies with it, and the new value of a
-//! state is written straight into the state's buffer, where nothing later reads the old one.
+//! state is written straight into the state's buffer, where nothing later reads the old one. The
+//! tensors of a row share one buffer, behind one another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::device::{BufferKind, BufferSpec};
+use crate::device::gpu::PART_ALIGN;
+use crate::device::{BufferSpec, Packed};
 use crate::error::Result;
-use crate::ops::{Caps, Class, Lowered, Op, Site, padded_bytes};
-use crate::tape::Tape;
+use crate::ops::{Caps, Lowered, Op, Site};
+use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::access::Access;
-use super::choices::{Choices, key};
-use super::units::{Unit, Units};
+use super::choices::Choices;
+use super::units::Units;
+
+mod lives;
+mod steps;
 
 /// For which kind of device a plan is made.
 #[derive(Clone, Debug)]
@@ -38,6 +43,18 @@ pub(super) struct Place {
     pub(super) len: usize,
     /// Of which type.
     pub(super) dtype: DType,
+}
+
+impl Place {
+    /// Its first byte in the buffer.
+    pub(super) fn start(&self) -> u64 {
+        (self.offset * self.dtype.size()) as u64
+    }
+
+    /// Whether a kernel can be given it as it lies.
+    fn can_be_bound(&self) -> bool {
+        self.start().is_multiple_of(PART_ALIGN)
+    }
 }
 
 /// An input of a fused kernel.
@@ -63,8 +80,8 @@ pub(super) struct Fused {
     pub(super) len: usize,
     pub(super) loads: Vec<Load>,
     pub(super) calls: Vec<(Arc<dyn Op>, Vec<Operand>)>,
-    /// Which results are stored, and in which buffer.
-    pub(super) stores: Vec<(usize, usize)>,
+    /// Which results are stored, and where.
+    pub(super) stores: Vec<(usize, Place)>,
 }
 
 /// One step of a program.
@@ -85,7 +102,7 @@ pub(super) enum Step {
     },
     Copy {
         from: Place,
-        to: usize,
+        to: Place,
     },
 }
 
@@ -119,6 +136,8 @@ struct Value {
     label: String,
     /// The buffer, for feeds and states.
     fixed: Option<usize>,
+    /// Whether it is a row of tensors.
+    row: bool,
     /// The value whose slot this one takes over.
     heir_of: Option<usize>,
 }
@@ -128,6 +147,8 @@ struct Planner<'a> {
     tape: &'a Tape,
     units: &'a Units,
     target: &'a Target<'a>,
+    /// The states that share buffers.
+    packed: &'a BTreeMap<String, Packed>,
     /// For each root, the units that read it.
     readers: HashMap<usize, Vec<usize>>,
     /// For each root, the unit that computes it.
@@ -136,33 +157,49 @@ struct Planner<'a> {
     values: Vec<Value>,
     /// For each root, its value.
     value_of: HashMap<usize, usize>,
+    /// For each root that shares its buffer, its first element there.
+    offset_of: HashMap<usize, usize>,
+    /// For each root in a row of this run's values, the row.
+    row_of: HashMap<usize, usize>,
 }
 
 impl Plan {
-    /// Plans the units of `tape` for `target`.
+    /// Plans the units of `tape` for `target`, where states lie as `packed` says; `None` where the
+    /// tensors of a bundle cannot lie as it wants them.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where an op cannot be lowered for the GPU.
-    pub(super) fn new(tape: &Tape, units: &Units, target: &Target<'_>) -> Result<Self> {
+    pub(super) fn new(
+        tape: &Tape,
+        units: &Units,
+        target: &Target<'_>,
+        packed: &BTreeMap<String, Packed>,
+    ) -> Result<Option<Self>> {
         let mut planner = Planner {
             tape,
             units,
             target,
+            packed,
             readers: HashMap::new(),
             writer: HashMap::new(),
             buffers: Vec::new(),
             values: Vec::new(),
             value_of: HashMap::new(),
+            offset_of: HashMap::new(),
+            row_of: HashMap::new(),
         };
         planner.index();
         let feeds = planner.sources();
         let copies = planner.states();
-        planner.plan(feeds, &copies)
+        if units.units.iter().any(|unit| !planner.lies_in_rows(unit)) {
+            return Ok(None);
+        }
+        planner.plan(feeds, &copies).map(Some)
     }
 }
 
 impl Planner<'_> {
-    fn root(&self, var: crate::tape::Var) -> usize {
+    fn root(&self, var: Var) -> usize {
         self.units.views[var.index()].root
     }
 
@@ -171,12 +208,12 @@ impl Planner<'_> {
     }
 
     /// The place of what `var` stands for; its buffer is still the index of a value.
-    fn place(&self, var: crate::tape::Var) -> Place {
+    fn place(&self, var: Var) -> Place {
         let view = self.units.views[var.index()];
         let node = self.tape.node(var);
         Place {
             buffer: self.value_of[&view.root],
-            offset: view.offset,
+            offset: self.offset_of.get(&view.root).copied().unwrap_or(0) + view.offset,
             len: node.shape.iter().product(),
             dtype: node.dtype,
         }
@@ -184,7 +221,7 @@ impl Planner<'_> {
 
     fn index(&mut self) {
         for (p, unit) in self.units.units.iter().enumerate() {
-            for &node in &unit.nodes {
+            for node in unit.nodes() {
                 self.writer.insert(node, p);
                 for &input in &self.tape.nodes()[node].inputs {
                     let root = self.units.views[input.index()].root;
@@ -197,304 +234,6 @@ impl Planner<'_> {
     fn end(&self) -> usize {
         self.units.units.len()
     }
-
-    /// Gives feeds and states their buffers.
-    fn sources(&mut self) -> Vec<(String, Vec<usize>, DType, usize)> {
-        let feeds: Vec<_> = self.tape.feeds().iter().map(|(n, &v)| (n.clone(), v, None)).collect();
-        let states = self.tape.states().iter().map(|(n, s)| (n.clone(), s.before, Some(n.clone())));
-        let mut out = Vec::new();
-        for (name, var, state) in feeds.into_iter().chain(states.collect::<Vec<_>>()) {
-            let node = self.tape.node(var);
-            let bytes = padded_bytes(node.shape.iter().product(), node.dtype);
-            let buffer = self.buffers.len();
-            let kind = match &state {
-                Some(name) => BufferKind::State(name.clone()),
-                None => BufferKind::Feed,
-            };
-            self.buffers.push(BufferSpec { bytes, kind, label: name.clone() });
-            let value = self.add(var.index(), bytes, 0, self.end(), name.clone());
-            self.values[value].fixed = Some(buffer);
-            if state.is_none() {
-                out.push((name, node.shape.clone(), node.dtype, buffer));
-            }
-        }
-        out
-    }
-
-    fn add(&mut self, root: usize, bytes: u64, first: usize, last: usize, label: String) -> usize {
-        let value = self.values.len();
-        self.values.push(Value { bytes, first, last, label, fixed: None, heir_of: None });
-        self.value_of.insert(root, value);
-        value
-    }
-
-    /// How the unit at `p` reads `root`: everywhere element by element?
-    fn reads_in_place(&self, p: usize, root: usize) -> bool {
-        let unit = &self.units.units[p];
-        unit.fused
-            && unit.nodes.iter().all(|&node| {
-                let op_node = &self.tape.nodes()[node];
-                op_node.inputs.iter().filter(|v| self.root(**v) == root).all(|&v| {
-                    self.units.views[v.index()].offset == 0
-                        && self.tape.node(v).shape.iter().product::<usize>() == self.len(root)
-                        && Access::of(self.tape.shape(v), &op_node.shape) == Access::Full
-                })
-            })
-    }
-
-    /// Gives every computed value its life, and finds the states that can be written in place.
-    /// Returns the others: (state name, node of the new value).
-    fn states(&mut self) -> Vec<(String, crate::tape::Var)> {
-        let fetched: Vec<usize> = self.tape.fetches().values().map(|&v| self.root(v)).collect();
-        let assigned: Vec<(String, crate::tape::StateUse)> = self
-            .tape
-            .states()
-            .iter()
-            .filter(|(_, s)| s.before != s.after)
-            .map(|(n, s)| (n.clone(), *s))
-            .collect();
-        let mut in_place: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut copies = Vec::new();
-        for (name, state) in &assigned {
-            let view = self.units.views[state.after.index()];
-            let before = state.before.index();
-            let fits = view.offset == 0
-                && self.len(view.root) == self.len(before)
-                && !in_place.contains_key(&view.root)
-                && !fetched.contains(&before)
-                && !assigned.iter().any(|(n, s)| n != name && self.root(s.after) == before);
-            let free = self.writer.get(&view.root).is_some_and(|&p| {
-                let readers = self.readers.get(&before).map_or(&[][..], |r| r);
-                readers.iter().all(|&r| r < p || (r == p && self.reads_in_place(p, before)))
-            });
-            if fits && free {
-                in_place.insert(view.root, self.value_of[&before]);
-            } else {
-                copies.push((name.clone(), state.after));
-            }
-        }
-
-        for p in 0..self.end() {
-            for &node in &self.units.units[p].nodes {
-                let kept =
-                    fetched.contains(&node) || copies.iter().any(|(_, v)| self.root(*v) == node);
-                let last_read = self.readers.get(&node).and_then(|r| r.iter().max().copied());
-                let outside = last_read.is_some_and(|last| last > p);
-                if self.units.units[p].fused && !kept && !outside && !in_place.contains_key(&node) {
-                    continue; // never leaves the registers
-                }
-                let last = if kept { self.end() } else { last_read.unwrap_or(p) };
-                let bytes = padded_bytes(self.len(node), self.tape.nodes()[node].dtype);
-                let label = format!("%{node} {}", self.tape.nodes()[node].op.name());
-                let value = self.add(node, bytes, p, last, label);
-                if let Some(&state) = in_place.get(&node) {
-                    self.values[value].fixed = self.values[state].fixed;
-                }
-            }
-        }
-        copies
-    }
-
-    /// Lets outputs of the fused unit at `p` take over the slots of inputs that die there.
-    fn inherit(&mut self, p: usize, inputs: &[usize], outputs: &[usize]) {
-        let mut taken = Vec::new();
-        for &output in outputs {
-            let to = self.value_of[&output];
-            if self.values[to].fixed.is_some() {
-                continue;
-            }
-            let heir = inputs.iter().copied().find(|root| {
-                let from = &self.values[self.value_of[root]];
-                !taken.contains(root)
-                    && from.fixed.is_none()
-                    && from.last == p
-                    && from.bytes == self.values[to].bytes
-                    && self.reads_in_place(p, *root)
-            });
-            if let Some(root) = heir {
-                taken.push(root);
-                self.values[to].heir_of = Some(self.value_of[&root]);
-            }
-        }
-    }
-
-    /// Makes the steps; their buffers are values until [`Planner::slots`] has run.
-    fn plan(
-        mut self,
-        feeds: Vec<(String, Vec<usize>, DType, usize)>,
-        copies: &[(String, crate::tape::Var)],
-    ) -> Result<Plan> {
-        let mut steps = Vec::new();
-        let mut scratch = 0;
-        for p in 0..self.end() {
-            let unit = &self.units.units[p];
-            if unit.fused {
-                let fused = self.fused(unit);
-                let outputs: Vec<usize> =
-                    unit.nodes.iter().copied().filter(|n| self.value_of.contains_key(n)).collect();
-                let mut inputs: Vec<usize> = Vec::new();
-                for v in unit.nodes.iter().flat_map(|&n| &self.tape.nodes()[n].inputs) {
-                    let root = self.root(*v);
-                    if !unit.nodes.contains(&root) && !inputs.contains(&root) {
-                        inputs.push(root);
-                    }
-                }
-                self.inherit(p, &inputs, &outputs);
-                steps.push(Step::Fused(fused));
-            } else {
-                let step = self.kernel(p, unit.nodes[0], &mut steps, &mut scratch)?;
-                steps.push(step);
-            }
-        }
-        // New values of states that could not be written in place. Those that are other states' old
-        // values are saved first: a copy may overwrite what the next one reads.
-        let mut late = Vec::new();
-        for (name, var) in copies {
-            let mut from = self.place(*var);
-            if matches!(self.tape.nodes()[self.root(*var)].op.class(), Class::Source) {
-                let bytes = padded_bytes(from.len, from.dtype);
-                let to = self.temporary(self.end(), bytes, format!("new {name}"));
-                steps.push(Step::Copy { from, to });
-                from = Place { buffer: to, offset: 0, ..from };
-            }
-            let to = self.value_of[&self.tape.states()[name].before.index()];
-            late.push(Step::Copy { from, to });
-        }
-        // So are old values that a fetch wants: fetches are read after everything else.
-        let mut fetches = Vec::new();
-        for (name, &var) in self.tape.fetches() {
-            let mut place = self.place(var);
-            let root = self.root(var);
-            if self.tape.states().values().any(|s| s.before.index() == root && s.before != s.after)
-            {
-                let bytes = padded_bytes(place.len, place.dtype);
-                let to = self.temporary(self.end(), bytes, format!("old {name}"));
-                steps.push(Step::Copy { from: place, to });
-                place = Place { buffer: to, offset: 0, ..place };
-            }
-            fetches.push(Fetch { name: name.clone(), place, shape: self.tape.shape(var).to_vec() });
-        }
-        steps.extend(late);
-        let unshared = self.values.iter().map(|v| v.bytes).sum();
-        let slot_of = self.slots();
-        let mut plan = Plan { buffers: self.buffers, steps, feeds, fetches, scratch, unshared };
-        plan.settle(&slot_of);
-        Ok(plan)
-    }
-
-    /// A value that lives only in step `p`.
-    fn temporary(&mut self, p: usize, bytes: u64, label: String) -> usize {
-        self.values.push(Value { bytes, first: p, last: p, label, fixed: None, heir_of: None });
-        self.values.len() - 1
-    }
-
-    fn fused(&self, unit: &Unit) -> Fused {
-        let mut loads: Vec<Load> = Vec::new();
-        let mut calls: Vec<(Arc<dyn Op>, Vec<Operand>)> = Vec::new();
-        let mut call_of: HashMap<usize, usize> = HashMap::new();
-        let mut stores = Vec::new();
-        for &n in &unit.nodes {
-            let node = &self.tape.nodes()[n];
-            let mut operands = Vec::new();
-            for &input in &node.inputs {
-                if let Some(&call) = call_of.get(&self.root(input)) {
-                    operands.push(Operand::Call(call));
-                    continue;
-                }
-                let load = Load {
-                    place: self.place(input),
-                    access: Access::of(self.tape.shape(input), &node.shape),
-                };
-                let same = |l: &Load| {
-                    (l.place.buffer, l.place.offset) == (load.place.buffer, load.place.offset)
-                        && l.access == load.access
-                };
-                operands.push(Operand::Load(loads.iter().position(same).unwrap_or(loads.len())));
-                if !loads.iter().any(same) {
-                    loads.push(load);
-                }
-            }
-            call_of.insert(n, calls.len());
-            if let Some(&value) = self.value_of.get(&n) {
-                stores.push((calls.len(), value));
-            }
-            calls.push((node.op.clone(), operands));
-        }
-        Fused { len: self.len(unit.nodes[0]), loads, calls, stores }
-    }
-
-    fn kernel(
-        &mut self,
-        p: usize,
-        node: usize,
-        steps: &mut Vec<Step>,
-        scratch: &mut usize,
-    ) -> Result<Step> {
-        let var = self.tape.var(node);
-        let site = self.tape.site(var);
-        let op = self.tape.nodes()[node].op.clone();
-        let mut inputs: Vec<Place> = site.inputs.iter().map(|&v| self.place(v)).collect();
-        let output = self.place(var);
-        let (mut variant, mut lowered) = (String::new(), Lowered::default());
-        let mut buffers = Vec::new();
-        match self.target {
-            Target::Cpu { threads } => *scratch = op.twin_scratch(&site, *threads).max(*scratch),
-            Target::Gpu(caps, choices) => {
-                let variants = op.variants(&site, caps)?;
-                (variant, lowered) = choices.pick(&key(&*op, &site), variants);
-                for input in inputs.iter_mut().filter(|i| i.offset != 0) {
-                    // A binding starts at its buffer's start.
-                    let bytes = padded_bytes(input.len, input.dtype);
-                    let to = self.temporary(p, bytes, format!("part for %{node}"));
-                    steps.push(Step::Copy { from: *input, to });
-                    *input = Place { buffer: to, offset: 0, ..*input };
-                }
-                for &bytes in &lowered.scratch {
-                    let label = format!("scratch of %{node} {}", op.name());
-                    buffers.push(self.temporary(p, bytes, label));
-                }
-            }
-        }
-        Ok(Step::Kernel { op, site, inputs, output, variant, lowered, scratch: buffers })
-    }
-
-    /// Finds a buffer for every value: the largest first, each in the first slot that is free for
-    /// the whole of its life.
-    fn slots(&mut self) -> Vec<usize> {
-        // Values that hand their slot on are one tenant.
-        let mut founder: Vec<usize> = (0..self.values.len()).collect();
-        for v in 0..self.values.len() {
-            if let Some(from) = self.values[v].heir_of {
-                founder[v] = founder[from];
-            }
-        }
-        let mut lives: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-        for (v, value) in self.values.iter().enumerate().filter(|(_, v)| v.fixed.is_none()) {
-            let life = lives.entry(founder[v]).or_insert((value.first, value.last));
-            *life = (life.0.min(value.first), life.1.max(value.last));
-        }
-        let mut order: Vec<usize> = lives.keys().copied().collect();
-        order.sort_by_key(|&v| (std::cmp::Reverse(self.values[v].bytes), v));
-        let mut slots: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
-        let mut buffer_of: HashMap<usize, usize> = HashMap::new();
-        for v in order {
-            let (first, last) = lives[&v];
-            let free = |lives: &[(usize, usize)]| lives.iter().all(|l| last < l.0 || l.1 < first);
-            let slot = slots.iter().position(|(_, lives)| free(lives)).unwrap_or(slots.len());
-            if slot == slots.len() {
-                slots.push((self.buffers.len(), Vec::new()));
-                let (bytes, label) = (self.values[v].bytes, self.values[v].label.clone());
-                self.buffers.push(BufferSpec { bytes, kind: BufferKind::Slot, label });
-            }
-            slots[slot].1.push((first, last));
-            buffer_of.insert(v, slots[slot].0);
-        }
-        let buffer = |v: usize| match self.values[v].fixed {
-            Some(buffer) => buffer,
-            None => buffer_of[&founder[v]],
-        };
-        (0..self.values.len()).map(buffer).collect()
-    }
 }
 
 impl Plan {
@@ -504,7 +243,7 @@ impl Plan {
             Step::Fused(fused) => {
                 let loads = fused.loads.iter().map(|l| l.place.buffer);
                 let all: BTreeSet<usize> =
-                    loads.chain(fused.stores.iter().map(|&(_, b)| b)).collect();
+                    loads.chain(fused.stores.iter().map(|(_, place)| place.buffer)).collect();
                 all.len()
             }
             Step::Kernel { .. } | Step::Copy { .. } => 0,
@@ -520,8 +259,8 @@ impl Plan {
                     for load in &mut fused.loads {
                         load.place.buffer = buffer_of[load.place.buffer];
                     }
-                    for (_, buffer) in &mut fused.stores {
-                        *buffer = buffer_of[*buffer];
+                    for (_, place) in &mut fused.stores {
+                        place.buffer = buffer_of[place.buffer];
                     }
                 }
                 Step::Kernel { inputs, output, scratch, .. } => {
@@ -534,7 +273,7 @@ impl Plan {
                 }
                 Step::Copy { from, to } => {
                     from.buffer = buffer_of[from.buffer];
-                    *to = buffer_of[*to];
+                    to.buffer = buffer_of[to.buffer];
                 }
             }
         }

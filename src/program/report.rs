@@ -45,7 +45,7 @@ impl MemoryReport {
             slots: bytes_of(plan, |k| *k == BufferKind::Slot),
             slot_count: top.len(),
             feeds: bytes_of(plan, |k| *k == BufferKind::Feed),
-            states: bytes_of(plan, |k| matches!(k, BufferKind::State(_))),
+            states: bytes_of(plan, |k| matches!(k, BufferKind::State(_) | BufferKind::Pack(_))),
             scratch: 4 * plan.scratch as u64,
             largest: largest.map_or((0, String::new()), |b| (b.bytes, b.label.clone())),
             unshared: plan.unshared,

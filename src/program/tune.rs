@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caps;
 use super::choices::{Choices, key};
-use super::units::Units;
+use super::units::{Grouping, Units};
 use crate::device::gpu::{Candidate, Contest, Gpu, Verdict};
 use crate::device::{Device, ScriptStep};
 use crate::error::{Error, Result};
@@ -175,8 +175,9 @@ fn kernels<'a>(tapes: &[&'a Tape], gpu: &Gpu) -> Vec<Kernel<'a>> {
     let caps = caps(gpu);
     let mut kernels: Vec<Kernel<'a>> = Vec::new();
     for (program, tape) in tapes.iter().enumerate() {
-        let units = Units::of(tape, true, true).units;
-        for node in units.iter().filter(|unit| !unit.fused).map(|unit| unit.nodes[0]) {
+        let grouping = Grouping { fuse: true, in_place: true, bundle: None };
+        let units = Units::of(tape, grouping).units;
+        for node in units.iter().filter(|unit| !unit.fused).map(|unit| unit.lanes[0][0]) {
             let op = &*tape.nodes()[node].op;
             let site = tape.site(tape.var(node));
             let key = key(op, &site);

@@ -1,14 +1,19 @@
 //! From nodes to units of execution: what nothing needs is dropped, values that are views of others
-//! are resolved, and elementwise neighbours are fused.
+//! are resolved, elementwise neighbours are fused, and units that do the same to different tensors
+//! are bundled.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use crate::ops::Class;
+use crate::device::Pack;
+use crate::ops::{Class, padded_bytes};
 use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+mod bundle;
 
 /// A value as the part of another one: the node that computes it, and where in it the value starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct View {
     /// The node whose buffer holds it.
     pub(super) root: usize,
@@ -19,10 +24,47 @@ pub(super) struct View {
 /// What runs as one: a single kernel op, or elementwise ops over the same number of elements.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// The nodes, in topological order.
-    pub(super) nodes: Vec<usize>,
+    /// The nodes, in topological order. A bundle has several lanes, whose nodes at the same place do
+    /// the same to tensors that lie behind one another.
+    pub(super) lanes: Vec<Vec<usize>>,
+    /// Where the tensors of each lane start: elements behind those of the first.
+    pub(super) starts: Vec<usize>,
     /// Whether they are elementwise.
     pub(super) fused: bool,
+}
+
+impl Unit {
+    /// The nodes of all lanes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.lanes.iter().flatten().copied()
+    }
+}
+
+/// Tensors that lie behind one another in one buffer. Either old values of states, which then lie so
+/// from run to run, or values of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    /// The tensors.
+    pub(super) roots: Vec<usize>,
+    /// The first element of each.
+    pub(super) starts: Vec<usize>,
+    /// Elements of the whole.
+    pub(super) len: usize,
+}
+
+impl Row {
+    /// Bytes of the whole.
+    pub(super) fn bytes(&self) -> u64 {
+        padded_bytes(self.len, DType::F32)
+    }
+}
+
+/// Alike units that run as one.
+#[derive(Debug, Default)]
+struct Bundle {
+    /// As those of a [`Unit`].
+    lanes: Vec<Vec<usize>>,
+    starts: Vec<usize>,
 }
 
 /// Storage buffers that one kernel may bind on every GPU (the WebGPU guarantee).
@@ -35,21 +77,52 @@ pub(super) struct Units {
     pub(super) views: Vec<View>,
     /// The units, in order.
     pub(super) units: Vec<Unit>,
+    /// What bundles read and write.
+    pub(super) rows: Vec<Row>,
+}
+
+/// How nodes become units.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grouping {
+    /// Fuse elementwise neighbours: else every elementwise op is a unit.
+    pub(super) fuse: bool,
+    /// Take it that the new value of a state needs no buffer of its own in the kernel that reads the
+    /// old one, which is so for all but odd tapes.
+    pub(super) in_place: bool,
+    /// Bundle units that do the same, where no buffer becomes larger than these bytes.
+    pub(super) bundle: Option<u64>,
 }
 
 impl Units {
-    /// Finds the units of `tape`; without `fuse`, every elementwise op is its own. With `in_place`
-    /// the new value of a state is taken to need no buffer of its own in the kernel that reads the
-    /// old one, which is so for all but odd tapes.
-    pub(super) fn of(tape: &Tape, fuse: bool, in_place: bool) -> Self {
+    /// Finds the units of `tape`.
+    pub(super) fn of(tape: &Tape, grouping: Grouping) -> Self {
         let needed = needed(tape);
         let views = views(tape);
-        let mut groups = Groups::new(tape, &needed, &views, in_place);
-        if fuse {
-            groups.fuse();
+        let mut groups = Groups::new(tape, &needed, &views, grouping.in_place);
+        if let Some(limit) = grouping.bundle {
+            groups.bundle(limit);
         }
+        if grouping.fuse {
+            let all: Vec<usize> = groups.of.keys().copied().collect();
+            groups.fuse(&all);
+        }
+        let rows = std::mem::take(&mut groups.rows);
         let units = groups.schedule();
-        Self { views, units }
+        Self { views, units, rows }
+    }
+
+    /// The rows of states.
+    pub(super) fn packs(&self, tape: &Tape) -> Vec<Pack> {
+        let name = |&root: &usize| {
+            let mut states = tape.states().iter();
+            states.find(|(_, s)| s.before.index() == root).map(|(name, _)| name.clone())
+        };
+        let pack = |row: &Row| {
+            let starts = row.starts.iter().map(|&start| (start * DType::F32.size()) as u64);
+            let names = row.roots.iter().map(name).collect::<Option<_>>()?;
+            Some(Pack { names, starts: starts.collect(), bytes: row.bytes() })
+        };
+        self.rows.iter().filter_map(pack).collect()
     }
 }
 
@@ -101,6 +174,15 @@ struct Groups<'a> {
     wanted: BTreeSet<usize>,
     /// Whether states are taken to be updated in place.
     in_place: bool,
+    /// The roots that are given to states.
+    given: BTreeSet<usize>,
+    /// The groups that are bundles.
+    bundles: HashMap<usize, Bundle>,
+    /// What bundles read and write.
+    rows: Vec<Row>,
+    /// For each root in a row, the row and the place in it; the new value of a state has the place
+    /// of the old one.
+    berths: HashMap<usize, (usize, usize)>,
 }
 
 impl<'a> Groups<'a> {
@@ -123,7 +205,19 @@ impl<'a> Groups<'a> {
         let root = |v: &Var| views[v.index()].root;
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
-        Self { tape, views, of, nodes, reads, wanted, in_place }
+        Self {
+            tape,
+            views,
+            of,
+            nodes,
+            reads,
+            wanted,
+            in_place,
+            given: BTreeSet::new(),
+            bundles: HashMap::new(),
+            rows: Vec::new(),
+            berths: HashMap::new(),
+        }
     }
 
     fn elementwise(&self, group: usize) -> bool {
@@ -135,45 +229,63 @@ impl<'a> Groups<'a> {
         self.tape.nodes()[node].shape.iter().product()
     }
 
-    /// Roots that the nodes of a group read and that it does not compute itself.
-    fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
+    /// The roots that the nodes of a group read.
+    fn read_by<'b>(&'b self, nodes: &'b [usize]) -> impl Iterator<Item = usize> + 'b {
         let inputs = nodes.iter().flat_map(|&i| &self.tape.nodes()[i].inputs);
-        inputs.map(|v| self.views[v.index()].root).filter(|r| !nodes.contains(r)).collect()
+        inputs.map(|v| self.views[v.index()].root)
     }
 
-    /// Merges every elementwise node with the elementwise producers of its inputs, where that makes
-    /// no circle and binds no more buffers than every GPU has.
-    fn fuse(&mut self) {
+    /// Those that it does not compute itself.
+    fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
+        self.read_by(nodes).filter(|r| !nodes.contains(r)).collect()
+    }
+
+    /// Merges every elementwise node of `among` with those of them that produce its inputs.
+    fn fuse(&mut self, among: &[usize]) {
         let consumers = self.consumers();
-        let order: Vec<usize> = self.nodes.iter().map(|n| n[0]).collect();
-        for node in order {
-            let inputs = self.tape.nodes()[node].inputs.clone();
-            for input in inputs {
-                let View { root, offset } = self.views[input.index()];
-                let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
-                    continue;
-                };
-                let alike = from != to
-                    && offset == 0
-                    && self.elementwise(from)
-                    && self.elementwise(to)
-                    && self.len(root) == self.len(node)
-                    && self.tape.node(input).shape.iter().product::<usize>() == self.len(root);
-                if alike && !self.circle(from, to) {
-                    let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
-                    merged.sort_unstable();
-                    if self.whole(&merged) && self.bindings(&merged, &consumers) <= MAX_BINDINGS {
-                        for &n in &merged {
-                            self.of.insert(n, from);
-                        }
-                        self.nodes[to].clear();
-                        self.nodes[from] = merged;
-                        let more = std::mem::take(&mut self.reads[to]);
-                        self.reads[from].extend(more);
-                    }
+        let among: BTreeSet<usize> = among.iter().copied().collect();
+        for &node in &among {
+            for &input in &self.tape.nodes()[node].inputs {
+                if among.contains(&self.views[input.index()].root) {
+                    self.fuse_with(node, input, &consumers);
                 }
             }
         }
+    }
+
+    /// Merges an elementwise node with the elementwise producer of its input `input`, where they are
+    /// in no bundle, it makes no circle and binds no more buffers than every GPU has.
+    fn fuse_with(&mut self, node: usize, input: Var, consumers: &HashMap<usize, Vec<usize>>) {
+        let root = self.views[input.index()].root;
+        let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
+            return;
+        };
+        let alike = from != to
+            && self.elementwise(from)
+            && self.elementwise(to)
+            && self.is_whole(input, node)
+            && [from, to].iter().all(|group| !self.bundles.contains_key(group));
+        if !alike || self.circle(from, to) {
+            return;
+        }
+        let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
+        merged.sort_unstable();
+        if self.whole(&merged) && self.bindings(&merged, consumers) <= MAX_BINDINGS {
+            for &n in &merged {
+                self.of.insert(n, from);
+            }
+            self.nodes[to].clear();
+            self.nodes[from] = merged;
+            let more = std::mem::take(&mut self.reads[to]);
+            self.reads[from].extend(more);
+        }
+    }
+
+    /// Whether `var` is all of its root, and has as many elements as `node`.
+    fn is_whole(&self, var: Var, node: usize) -> bool {
+        let View { root, offset } = self.views[var.index()];
+        let len = self.tape.shape(var).iter().product::<usize>();
+        offset == 0 && len == self.len(root) && len == self.len(node)
     }
 
     /// Whether these nodes read each other only element by element.
@@ -202,13 +314,17 @@ impl<'a> Groups<'a> {
         let inputs = self.inputs(nodes);
         let outputs = nodes.iter().filter(|&&n| {
             let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !nodes.contains(c)));
-            let in_place = self.in_place
-                && self.tape.states().values().any(|s| {
-                    self.views[s.after.index()].root == n && inputs.contains(&s.before.index())
-                });
+            let in_place = self.in_place && self.assigned(n).any(|before| inputs.contains(&before));
             (read || self.wanted.contains(&n)) && !in_place
         });
         inputs.len() + outputs.count()
+    }
+
+    /// The old values of the states whose new one is the root `node`.
+    fn assigned(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+        let states = self.tape.states().values().filter(|s| s.before != s.after);
+        let of = states.filter(move |s| self.views[s.after.index()].root == node);
+        of.map(|s| s.before.index())
     }
 
     /// Whether `to` also depends on `from` by way of a third group: merged, they would wait for
@@ -242,7 +358,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The groups in an order that respects their inputs, else as they were recorded.
-    fn schedule(self) -> Vec<Unit> {
+    fn schedule(mut self) -> Vec<Unit> {
         let mut waiting = vec![0; self.nodes.len()];
         let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (g, nodes) in self.nodes.iter().enumerate() {
@@ -262,7 +378,10 @@ impl<'a> Groups<'a> {
             .collect();
         let mut units = Vec::new();
         while let Some(Reverse((_, g))) = ready.pop() {
-            units.push(Unit { nodes: self.nodes[g].clone(), fused: self.elementwise(g) });
+            let fused = self.elementwise(g);
+            let alone = || Bundle { lanes: vec![self.nodes[g].clone()], starts: vec![0] };
+            let Bundle { lanes, starts } = self.bundles.remove(&g).unwrap_or_else(alone);
+            units.push(Unit { lanes, starts, fused });
             for &next in &after[g] {
                 waiting[next] -= 1;
                 if waiting[next] == 0 {

@@ -1,6 +1,7 @@
 //! Buffers on a GPU, their ledger, and copying to and from them.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,8 @@ const WRITE_BYTES: u64 = 64 << 20;
 const WRITES: u32 = 64;
 /// Bytes read at a time.
 const READ_BYTES: u64 = 64 << 20;
+/// Kernels see parts of buffers that start at multiples of this (the WebGPU guarantee).
+pub(crate) const PART_ALIGN: u64 = 256;
 
 /// Writes that the queue still holds.
 #[derive(Debug, Default)]
@@ -24,11 +27,19 @@ pub(super) struct Pending {
     bytes: u64,
 }
 
-/// A buffer on a GPU. Clones are the same buffer; it is freed with the last of them.
+/// A buffer on a GPU, or a part of one. Clones are the same memory; it is freed with the last of
+/// them.
 #[derive(Clone)]
 pub struct GpuBuffer {
     held: Arc<Held>,
+    /// Where the part starts.
+    start: u64,
+    /// Its size.
+    bytes: u64,
 }
+
+/// A buffer's number, and where in it a part starts and how long it is.
+pub(super) type Region = (usize, u64, u64);
 
 /// What the clones share.
 struct Held {
@@ -53,7 +64,7 @@ impl GpuBuffer {
     /// Its size.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.held.raw.size()
+        self.bytes
     }
 
     /// What it holds.
@@ -66,14 +77,62 @@ impl GpuBuffer {
         &self.held.raw
     }
 
-    /// Whether both are the same buffer.
+    /// The `bytes` from byte `start` on, a multiple of [`PART_ALIGN`].
+    pub(crate) fn part(&self, start: u64, bytes: u64) -> Self {
+        assert!(start.is_multiple_of(PART_ALIGN), "{self:?}: alignment");
+        assert!(start + bytes <= self.bytes, "{self:?}: past its end");
+        Self { held: Arc::clone(&self.held), start: self.start + start, bytes }
+    }
+
+    /// The whole buffer that this is a part of.
+    pub(crate) fn whole(&self) -> Self {
+        Self { held: Arc::clone(&self.held), start: 0, bytes: self.held.raw.size() }
+    }
+
+    /// Where in the whole buffer it starts.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// How many handles there are on the buffer and its parts.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.held)
+    }
+
+    /// A number that tells buffers apart while they live; parts have that of their buffer.
+    pub(crate) fn memory(&self) -> usize {
+        Arc::as_ptr(&self.held) as usize
+    }
+
+    /// What tells it from all other parts of all other buffers while they live.
+    pub(super) fn region(&self) -> Region {
+        (self.memory(), self.start, self.bytes)
+    }
+
+    /// Whether both are parts of one buffer: a kernel that writes one cannot read the other.
     pub(super) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.held, &other.held)
     }
 
-    /// A number that tells buffers apart while they live.
-    pub(super) fn id(&self) -> usize {
-        Arc::as_ptr(&self.held) as usize
+    /// As a kernel sees it.
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: self.raw(),
+            offset: self.start,
+            size: NonZeroU64::new(self.bytes),
+        })
+    }
+
+    /// Encodes a copy of `bytes` from its byte `offset` on to byte `at` of `to`.
+    pub(super) fn encode_copy(
+        &self,
+        offset: u64,
+        (to, at): (&Self, u64),
+        bytes: u64,
+        encoder: &mut wgpu::CommandEncoder,
+    ) {
+        let (from, at) = (self.start + offset, to.start + at);
+        encoder.copy_buffer_to_buffer(self.raw(), from, to.raw(), at, bytes);
     }
 }
 
@@ -129,7 +188,28 @@ impl Gpu {
         self.created();
         inner.allocated.fetch_add(bytes, Ordering::Relaxed);
         let ledger = Arc::clone(&inner.allocated);
-        Ok(GpuBuffer { held: Arc::new(Held { raw, label: label.to_owned(), ledger }) })
+        let held = Arc::new(Held { raw, label: label.to_owned(), ledger });
+        Ok(GpuBuffer { held, start: 0, bytes })
+    }
+
+    /// A new buffer of `bytes` with copies of these others in it, each from its byte on.
+    ///
+    /// # Errors
+    /// As [`Gpu::create_buffer`].
+    pub(crate) fn gather(
+        &self,
+        parts: &[(GpuBuffer, u64)],
+        bytes: u64,
+        label: &str,
+    ) -> Result<GpuBuffer> {
+        let all = self.create_buffer(bytes, label)?;
+        let mut encoder = self.inner.device.create_command_encoder(&Default::default());
+        for (part, at) in parts {
+            part.encode_copy(0, (&all, *at), part.bytes(), &mut encoder);
+        }
+        self.inner.queue.submit([encoder.finish()]);
+        self.check()?;
+        Ok(all)
     }
 
     /// Writes `data` into a buffer from byte `offset` on. Later runs see it, earlier ones do not.
@@ -193,7 +273,7 @@ impl Gpu {
         for at in (start..end).step_by(READ_BYTES as usize) {
             let size = (end - at).min(READ_BYTES);
             let mut encoder = self.inner.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(buffer.raw(), at, staging.raw(), 0, size);
+            buffer.encode_copy(at, (&staging, 0), size, &mut encoder);
             let submission = self.inner.queue.submit([encoder.finish()]);
             let mapped = Arc::new(Mutex::new(None));
             let told = Arc::clone(&mapped);

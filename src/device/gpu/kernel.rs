@@ -29,7 +29,7 @@ impl Kernel {
         let entries: Vec<_> = pairs
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
                 binding: binding.slot,
-                resource: buffer.raw().as_entire_binding(),
+                resource: buffer.binding(),
             })
             .collect();
         gpu.created();

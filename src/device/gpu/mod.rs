@@ -27,6 +27,7 @@ mod tune;
 
 pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
 pub use buffer::GpuBuffer;
+pub(crate) use buffer::PART_ALIGN;
 pub use peak::{Peak, measure_peak};
 pub use profile::Timing;
 pub use program::{GpuProgram, Ticket};
@@ -287,7 +288,7 @@ impl Gpu {
     /// Sends data with the next submission. There is no other way to a buffer.
     fn upload(&self, to: &GpuBuffer, offset: u64, data: &[u8]) {
         self.inner.uploads.fetch_add(1, Ordering::Relaxed);
-        self.inner.queue.write_buffer(to.raw(), offset, data);
+        self.inner.queue.write_buffer(to.raw(), to.start() + offset, data);
     }
 
     /// Gives the GPU up: every later call on it or its clones is [`Error::Lost`].

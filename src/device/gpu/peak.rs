@@ -74,7 +74,7 @@ fn arithmetic(gpu: &Gpu) -> Result<f64> {
         .iter()
         .map(|binding| wgpu::BindGroupEntry {
             binding: binding.slot,
-            resource: buffer_of(&binding.name).raw().as_entire_binding(),
+            resource: buffer_of(&binding.name).binding(),
         })
         .collect();
     gpu.created();
@@ -110,7 +110,7 @@ fn copies(gpu: &Gpu) -> Result<f64> {
         let mut encoder = gpu.inner.device.create_command_encoder(&Default::default());
         for i in 0..count {
             let (from, to) = if i % 2 == 0 { (&from, &to) } else { (&to, &from) };
-            encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, bytes);
+            from.encode_copy(0, (to, 0), bytes, &mut encoder);
         }
         time(gpu, encoder)
     })?;

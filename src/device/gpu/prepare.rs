@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::buffer::human;
+use super::buffer::{Region, human};
 use super::kernel::{Job, Kernel};
 use super::{Gpu, GpuBuffer};
 use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
@@ -83,25 +83,34 @@ pub(super) fn buffers(
     script: &Script,
     states: &BTreeMap<String, GpuBuffer>,
 ) -> Result<Vec<GpuBuffer>> {
-    let one = |spec: &BufferSpec| match &spec.kind {
-        BufferKind::Slot | BufferKind::Feed => gpu.create_buffer(spec.bytes, &spec.label),
-        BufferKind::State(name) => match states.get(name) {
-            Some(buffer) if buffer.bytes() >= spec.bytes => Ok(buffer.clone()),
-            Some(buffer) => Err(Error::Tensor {
-                name: name.clone(),
-                what: format!(
-                    "the program needs {} bytes of this state, and its buffer has {}",
-                    spec.bytes,
-                    buffer.bytes()
-                ),
-            }),
-            None => Err(Error::Tensor {
-                name: name.clone(),
-                what: "the program needs this state, and it was not given".into(),
-            }),
-        },
+    let state = |name: &String, spec: &BufferSpec, whole: bool| match states
+        .get(name)
+        .map(|buffer| if whole { buffer.whole() } else { buffer.clone() })
+    {
+        Some(buffer) if buffer.bytes() >= spec.bytes => Ok(buffer),
+        Some(buffer) => Err(Error::Tensor {
+            name: name.clone(),
+            what: format!(
+                "the program needs {} bytes of this state, and its buffer has {}",
+                spec.bytes,
+                buffer.bytes()
+            ),
+        }),
+        None => Err(Error::Tensor {
+            name: name.clone(),
+            what: "the program needs this state, and it was not given".into(),
+        }),
     };
-    script.buffers.iter().map(one).collect()
+    let mut buffers: Vec<GpuBuffer> = Vec::with_capacity(script.buffers.len());
+    for spec in &script.buffers {
+        buffers.push(match &spec.kind {
+            BufferKind::Slot | BufferKind::Feed => gpu.create_buffer(spec.bytes, &spec.label)?,
+            BufferKind::State(name) => state(name, spec, false)?,
+            BufferKind::Pack(name) => state(name, spec, true)?,
+            BufferKind::Part { of, start } => buffers[*of].part(*start, spec.bytes),
+        });
+    }
+    Ok(buffers)
 }
 
 /// The steps of a script and, last, the canary's dispatch on the buffers `run` and `canary`.
@@ -227,7 +236,7 @@ impl<'a> Wanted<'a> {
         gpu: &Gpu,
         kernel: &Arc<Kernel>,
         buffers: &[GpuBuffer],
-        bind_groups: &mut HashMap<(usize, Vec<usize>), wgpu::BindGroup>,
+        bind_groups: &mut HashMap<(usize, Vec<Region>), wgpu::BindGroup>,
     ) -> Result<Dispatch> {
         let bound = self.bound(gpu, kernel, buffers)?;
         let limit = gpu.inner.hard.max_compute_workgroups_per_dimension;
@@ -237,7 +246,7 @@ impl<'a> Wanted<'a> {
                 self.groups
             )));
         }
-        let key = (Arc::as_ptr(kernel) as usize, bound.iter().map(|buffer| buffer.id()).collect());
+        let key = (Arc::as_ptr(kernel) as usize, bound.iter().map(|b| b.region()).collect());
         let bind_group =
             bind_groups.entry(key).or_insert_with(|| kernel.bind(gpu, self.label, &bound));
         let bind_group = bind_group.clone();

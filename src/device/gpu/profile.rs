@@ -174,7 +174,7 @@ impl GpuProgram {
                 dispatch.encode(&mut encoder.begin_compute_pass(&descriptor));
             }
             Step::Copy { from, offset, to, bytes } => {
-                encoder.copy_buffer_to_buffer(from.raw(), *offset, to.raw(), 0, *bytes);
+                from.encode_copy(*offset, (to, 0), *bytes, encoder);
             }
         }
     }

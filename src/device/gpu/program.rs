@@ -39,6 +39,9 @@ pub struct GpuProgram {
     packed: Vec<u8>,
     feeds: Vec<Feed>,
     fetches: Vec<(GpuBuffer, Readback)>,
+    /// All buffers that bind groups refer to: they count as taken while the program lives, and
+    /// states among them are not moved.
+    _buffers: Vec<GpuBuffer>,
     ring: Ring,
     pub(super) pace: Pace,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
@@ -116,6 +119,7 @@ impl GpuProgram {
             packed: vec![0; end],
             feeds,
             fetches: script.fetches.iter().map(fetch).collect(),
+            _buffers: buffers,
             ring: Ring::new(gpu, &script.fetches)?,
             in_flight: VecDeque::with_capacity(IN_FLIGHT),
             runs: 0,
@@ -258,11 +262,10 @@ impl GpuProgram {
 
     /// Hands the uploaded feeds to their buffers.
     pub(super) fn encode_feeds(&self, encoder: &mut wgpu::CommandEncoder) {
-        let from = self.upload.raw();
-        encoder.copy_buffer_to_buffer(from, 0, self.run_number.raw(), 0, ALIGN as u64);
+        self.upload.encode_copy(0, (&self.run_number, 0), ALIGN as u64, encoder);
         for feed in &self.feeds {
             let at = feed.place.start as u64;
-            encoder.copy_buffer_to_buffer(from, at, feed.buffer.raw(), 0, feed.buffer.bytes());
+            self.upload.encode_copy(at, (&feed.buffer, 0), feed.buffer.bytes(), encoder);
         }
     }
 
@@ -288,7 +291,7 @@ impl GpuProgram {
                 return;
             }
             if let Step::Copy { from, offset, to, bytes } = &steps[dispatches] {
-                encoder.copy_buffer_to_buffer(from.raw(), *offset, to.raw(), 0, *bytes);
+                from.encode_copy(*offset, (to, 0), *bytes, encoder);
             }
             steps = &steps[dispatches + 1..];
         }

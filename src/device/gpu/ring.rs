@@ -77,12 +77,12 @@ impl Ring {
         canary: &GpuBuffer,
         fetches: &[(GpuBuffer, Readback)],
     ) {
-        let to = self.buffers[slot].raw();
-        encoder.copy_buffer_to_buffer(canary.raw(), 0, to, 0, CANARY);
+        let to = &self.buffers[slot];
+        canary.encode_copy(0, (to, 0), CANARY, encoder);
         for ((from, fetch), part) in fetches.iter().zip(&self.parts) {
             let bytes = fetch.bytes.next_multiple_of(4);
             if bytes > 0 {
-                encoder.copy_buffer_to_buffer(from.raw(), fetch.offset, to, part.0, bytes);
+                from.encode_copy(fetch.offset, (to, part.0), bytes, encoder);
             }
         }
     }

@@ -1,0 +1,560 @@
+//! Bundles: units that do the same to different tensors run as one.
+//!
+//! An optimiser updates every parameter by the same chain of ops. Where the parameters lie behind one
+//! another in one buffer, and so do their gradients and their moments, they are one long tensor to a
+//! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units from
+//! the states' new values backwards; what a unit computes before the chain that all have in common
+//! stays a unit of its own. States are moved beside each other when the program is compiled; values
+//! are computed into their part of a buffer in the first place. Sums over tensors that lie so, or over
+//! what is made of them, are bundled too ([`crate::ops::reduce::sum_each`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::device::gpu::PART_ALIGN;
+use crate::ops::{Class, padded_bytes};
+use crate::tape::Var;
+use crate::tensor::DType;
+
+use super::{Bundle, Groups, MAX_BINDINGS, Row, View};
+
+/// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
+/// dispatch saved costs more than it is worth.
+const CUT_BYTES: u64 = 64 << 10;
+
+/// Elements at whose multiples the tensors of a row start.
+const ALIGN: usize = PART_ALIGN as usize / size_of::<f32>();
+
+/// Alike chains: the nodes of each, those that do the same at the same place.
+type Chains = Vec<Vec<usize>>;
+
+impl Groups<'_> {
+    /// Bundles what can be, where no row becomes larger than `limit` bytes.
+    pub(super) fn bundle(&mut self, limit: u64) {
+        let consumers = self.consumers();
+        for (i, node) in self.tape.nodes().iter().enumerate() {
+            if node.op.name() == "assigned" {
+                self.given.insert(self.views[i].root);
+            }
+        }
+        self.fuse_updates(&consumers);
+        let updates = self.alike(|groups, nodes| !groups.updates(nodes).is_empty());
+        self.bundle_chains(updates, limit, &consumers);
+        // What is summed of tensors that lie behind one another by now.
+        let summed = self.alike(|groups, nodes| {
+            let mut inputs = groups.inputs_of(nodes).into_iter();
+            let laid = |v: Var| groups.berths.contains_key(&groups.views[v.index()].root);
+            inputs.all(|(_, v)| groups.one(v) || laid(v))
+                && nodes.iter().any(|&n| groups.total(n, &consumers).is_some())
+        });
+        self.bundle_chains(summed, limit, &consumers);
+        self.bundle_sums(&consumers);
+    }
+
+    /// Bundles chains, those of each class as far as they do not wait for each other.
+    fn bundle_chains(
+        &mut self,
+        classes: Vec<Chains>,
+        limit: u64,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) {
+        for chains in classes {
+            let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, consumers));
+            // Those that read tensors of different rows cannot be together.
+            let mut by_row: BTreeMap<Option<usize>, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
+            for chain in whole {
+                let (row, start) = self.start_in_row(&chain).unzip();
+                by_row.entry(row).or_default().push((start.unwrap_or(0), chain));
+            }
+            let mut chunks = Vec::new();
+            for mut chains in by_row.into_values() {
+                chains.sort_by_key(|&(start, _)| start);
+                chunks.extend(self.chunks(chains.into_iter().map(|(_, chain)| chain), limit));
+            }
+            while let Some(mut chains) = chunks.pop() {
+                let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
+                let lanes = self.merge(&chains);
+                let laid_out = if lanes.len() > 1 { self.lay_out(&lanes, consumers) } else { None };
+                let Some(starts) = laid_out else {
+                    (self.of, self.nodes, self.reads) = before;
+                    continue;
+                };
+                chains.retain(|chain| !lanes.contains(chain));
+                if chains.len() > 1 {
+                    chunks.push(chains);
+                }
+                let group = self.of[&lanes[0][0]];
+                self.bundles.insert(group, Bundle { lanes, starts });
+            }
+        }
+    }
+
+    /// Fuses what updates a state, before all else: so that updates become alike units, whatever
+    /// stands before them.
+    fn fuse_updates(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
+        let nodes = self.with_what_is_beside(self.between_states(consumers), consumers);
+        self.fuse(&nodes);
+        // Then what nothing else needs, the nearest first, such as the sum of two gradients.
+        let groups: BTreeSet<usize> = nodes.iter().map(|node| self.of[node]).collect();
+        for group in groups {
+            let mut next = 0;
+            let mut inputs = self.inputs_of(&self.nodes[group]);
+            while let Some(&(node, input)) = inputs.get(next) {
+                next += 1;
+                let root = self.views[input.index()].root;
+                let to = self.of[&node];
+                let inside = |c: &usize| self.of[c] == to;
+                let alone = consumers.get(&root).is_some_and(|c| c.iter().all(inside));
+                if alone && !self.wanted.contains(&root) && self.of.get(&root) != Some(&to) {
+                    self.fuse_with(node, input, consumers);
+                    if self.of.get(&root) == Some(&self.of[&node]) {
+                        inputs.extend(self.inputs_of(&[root]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `nodes` and the elementwise ones before them that need nothing else than what these read, such
+    /// as the square of a gradient.
+    fn with_what_is_beside(
+        &self,
+        nodes: BTreeSet<usize>,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) -> Vec<usize> {
+        let mut order: Vec<usize> = nodes.iter().copied().collect();
+        let inputs = self.inputs_of(&order);
+        let reads: HashSet<View> = inputs.iter().map(|(_, v)| self.views[v.index()]).collect();
+        order = self.of.keys().copied().filter(|n| !nodes.contains(n)).collect();
+        order.sort_unstable();
+        let mut beside: BTreeSet<usize> = BTreeSet::new();
+        for &node in &order {
+            let known = |&v: &Var| {
+                let view = self.views[v.index()];
+                let found = reads.contains(&view) && self.is_lane(v, node);
+                self.one(v) || found || beside.contains(&view.root) && self.is_whole(v, node)
+            };
+            let inputs = &self.tape.nodes()[node].inputs;
+            if self.elementwise(self.of[&node]) && inputs.iter().all(known) {
+                beside.insert(node);
+            }
+        }
+        let mut all = nodes;
+        for node in beside.into_iter().rev() {
+            if consumers.get(&node).is_some_and(|c| c.iter().any(|c| all.contains(c))) {
+                all.insert(node);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// The inputs of nodes.
+    fn inputs_of(&self, nodes: &[usize]) -> Vec<(usize, Var)> {
+        let inputs = |&n: &usize| self.tape.nodes()[n].inputs.iter().map(move |&v| (n, v));
+        nodes.iter().flat_map(inputs).collect()
+    }
+
+    /// The elementwise nodes on the way from an old value of a state that is assigned to a new one.
+    fn between_states(&self, consumers: &HashMap<usize, Vec<usize>>) -> BTreeSet<usize> {
+        let mut order: Vec<usize> = self.of.keys().copied().collect();
+        order.sort_unstable();
+        let assigned = self.tape.states().values().filter(|s| s.before != s.after);
+        let mut from_old: BTreeSet<usize> = assigned.map(|s| s.before.index()).collect();
+        for &node in &order {
+            let comes =
+                |&v: &Var| self.is_whole(v, node) && from_old.contains(&self.views[v.index()].root);
+            if self.elementwise(self.of[&node]) && self.tape.nodes()[node].inputs.iter().any(comes)
+            {
+                from_old.insert(node);
+            }
+        }
+        let mut between: BTreeSet<usize> = BTreeSet::new();
+        for &node in order.iter().rev().filter(|node| from_old.contains(node)) {
+            let mut readers = consumers.get(&node).into_iter().flatten();
+            let leads = |reader: &usize| between.contains(reader);
+            if self.assigned(node).next().is_some() || readers.any(leads) {
+                between.insert(node);
+            }
+        }
+        between
+    }
+
+    /// The elementwise units that are `wanted`, as chains, those that are alike together.
+    fn alike(&self, wanted: impl Fn(&Self, &[usize]) -> bool) -> Vec<Chains> {
+        let mut classes: Vec<Chains> = Vec::new();
+        for (group, nodes) in self.nodes.iter().enumerate() {
+            let open = !nodes.is_empty() && !self.bundles.contains_key(&group);
+            if !open || !self.elementwise(group) || !wanted(self, nodes) {
+                continue;
+            }
+            let joined = classes.iter_mut().any(|chains| match self.join(chains, nodes) {
+                Some(longer) => {
+                    *chains = longer;
+                    true
+                }
+                None => false,
+            });
+            if !joined {
+                classes.push(vec![nodes.clone()]);
+            }
+        }
+        classes.retain(|chains| chains.len() > 1);
+        classes
+    }
+
+    /// The nodes among these that give states their new values, be they the last or not.
+    fn updates(&self, nodes: &[usize]) -> Vec<usize> {
+        nodes.iter().copied().filter(|n| self.given.contains(n)).collect()
+    }
+
+    /// Those, or the last node where there are none.
+    fn ends(&self, nodes: &[usize]) -> Vec<usize> {
+        let updates = self.updates(nodes);
+        if updates.is_empty() { nodes.last().copied().into_iter().collect() } else { updates }
+    }
+
+    /// The sum over all of a node.
+    fn total(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> Option<usize> {
+        let mut readers = consumers.get(&node)?.iter().copied();
+        readers.find(|&n| {
+            let sum = &self.tape.nodes()[n];
+            sum.op.name() == "sum" && self.len(n) == 1 && self.is_whole(sum.inputs[0], node)
+        })
+    }
+
+    /// These chains and that of the unit `nodes`, cut down to what they have in common; `None` where
+    /// that is too little.
+    fn join(&self, chains: &Chains, nodes: &[usize]) -> Option<Chains> {
+        let twins = self.twins(&chains[0], nodes)?;
+        let common = |chain: &Vec<usize>| -> Vec<usize> {
+            let pairs = chain.iter().zip(&chains[0]);
+            pairs.filter(|(_, first)| twins.contains_key(first)).map(|(&node, _)| node).collect()
+        };
+        let mut joined: Chains = chains.iter().map(common).collect();
+        joined.push(joined[0].iter().map(|first| twins[first]).collect());
+        joined.iter().all(|chain| self.cut_bytes(chain) <= CUT_BYTES).then_some(joined)
+    }
+
+    /// For the nodes of `chain` that the updates of both come from by the same ops, those of
+    /// `nodes` that do the same. Whatever else both read must be the same scalar for both, or a
+    /// tensor of each one's own.
+    fn twins(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
+        let (a, b) = (self.ends(chain), self.ends(nodes));
+        let mut open: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).collect();
+        let alike = a.len() == b.len() && open.iter().all(|&(a, b)| self.same_op(a, b));
+        let mut twins: HashMap<usize, usize> = HashMap::new();
+        while let (Some((a, b)), true) = (open.pop(), alike) {
+            if *twins.entry(a).or_insert(b) != b {
+                return None;
+            }
+            let inputs = self.pairs(a, b).filter(|&(_, (x, y))| {
+                chain.contains(&x) && nodes.contains(&y) && self.same_op(x, y)
+            });
+            open.extend(inputs.map(|(_, roots)| roots).filter(|(x, _)| !twins.contains_key(x)));
+        }
+        let mine: BTreeSet<usize> = twins.values().copied().collect();
+        let mut own: HashMap<View, View> = HashMap::new();
+        for (&a, &b) in &twins {
+            for ((v, w), (x, y)) in self.pairs(a, b) {
+                let fits = match twins.get(&x) {
+                    Some(&twin) => twin == y,
+                    None if mine.contains(&y) => false,
+                    None if x == y => self.views[v.index()] == self.views[w.index()] && self.one(v),
+                    None => {
+                        let (x, y) = (self.views[v.index()], self.views[w.index()]);
+                        let same = *own.entry(x).or_insert(y) == y;
+                        same && self.is_lane(v, a) && self.is_lane(w, b)
+                    }
+                };
+                if !fits {
+                    return None;
+                }
+            }
+        }
+        let distinct: HashSet<View> = own.values().copied().collect();
+        (alike && mine.len() == twins.len() && distinct.len() == own.len()).then_some(twins)
+    }
+
+    /// The inputs of two nodes, pair by pair, and their roots.
+    fn pairs(&self, a: usize, b: usize) -> impl Iterator<Item = ((Var, Var), (usize, usize))> {
+        let inputs = |n: usize| self.tape.nodes()[n].inputs.iter().copied();
+        let root = |v: Var| self.views[v.index()].root;
+        inputs(a).zip(inputs(b)).map(move |(v, w)| ((v, w), (root(v), root(w))))
+    }
+
+    fn same_op(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.tape.nodes()[a], &self.tape.nodes()[b]);
+        let elementwise = matches!(a.op.class(), Class::Elementwise(_));
+        // As `Tape::record` tells ops apart.
+        elementwise
+            && a.inputs.len() == b.inputs.len()
+            && format!("{:?}", a.op) == format!("{:?}", b.op)
+    }
+
+    /// Whether `var` has as many elements as `node`, and starts where a kernel can be given it alone.
+    fn is_lane(&self, var: Var, node: usize) -> bool {
+        let len = self.tape.shape(var).iter().product::<usize>();
+        len == self.len(node) && self.views[var.index()].offset.is_multiple_of(ALIGN)
+    }
+
+    /// Whether `var` is a single number.
+    fn one(&self, var: Var) -> bool {
+        self.tape.shape(var).iter().product::<usize>() == 1
+    }
+
+    /// Bytes that the rest of a chain's unit has to hand to it.
+    fn cut_bytes(&self, chain: &[usize]) -> u64 {
+        let group = &self.nodes[self.of[&chain[0]]];
+        let cut = self.inputs(chain).into_iter().filter(|root| group.contains(root));
+        cut.map(|root| padded_bytes(self.len(root), DType::F32)).sum()
+    }
+
+    /// Whether nothing in a chain's unit comes after it, so that it can be cut off, and the rest then
+    /// binds no more buffers than every GPU has.
+    fn ends_its_group(&self, chain: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> bool {
+        let group = &self.nodes[self.of[&chain[0]]];
+        let rest: Vec<usize> = group.iter().copied().filter(|n| !chain.contains(n)).collect();
+        let free = self.read_by(&rest).all(|root| !chain.contains(&root));
+        free && (rest.is_empty() || self.bindings(&rest, consumers) <= MAX_BINDINGS)
+    }
+
+    /// Chains in stretches whose rows have at most `limit` bytes.
+    fn chunks(&self, chains: impl Iterator<Item = Vec<usize>>, limit: u64) -> Vec<Chains> {
+        let mut chunks: Vec<Chains> = vec![Vec::new()];
+        for chain in chains {
+            let last = chunks.last_mut().expect("there is one from the start");
+            last.push(chain);
+            let bytes = padded_bytes(self.starts(last).1, DType::F32);
+            let too_many = bytes > limit && last.len() > 1;
+            let over = if too_many { last.pop() } else { None };
+            chunks.extend(over.map(|chain| vec![chain]));
+        }
+        chunks
+    }
+
+    /// Where the tensors of each chain start in rows of them, and elements of a row. Each starts
+    /// where a kernel can be given it alone, and has room for all of its root, of which it may be a
+    /// part.
+    fn starts(&self, chains: &[Vec<usize>]) -> (Vec<usize>, usize) {
+        let known: Option<Vec<_>> = chains.iter().map(|chain| self.start_in_row(chain)).collect();
+        if let Some(known) = known
+            && known.is_sorted()
+            && known.iter().all(|&(row, _)| row == known[0].0)
+            && let Some(&(row, _)) = known.first()
+        {
+            return (known.iter().map(|&(_, start)| start).collect(), self.rows[row].len);
+        }
+        let (mut starts, mut end) = (Vec::new(), 0_usize);
+        for chain in chains {
+            let own = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+            let views = own.filter(|&&v| self.is_lane(v, chain[0])).map(|v| self.views[v.index()]);
+            let (mut before, mut after) = (0, self.len(chain[0]));
+            for View { root, offset } in views {
+                (before, after) = (before.max(offset), after.max(self.len(root) - offset));
+            }
+            let start = end.next_multiple_of(ALIGN) + before;
+            starts.push(start);
+            end = start + after;
+        }
+        (starts, end)
+    }
+
+    /// Cuts chains off their units and makes one group of those that do not wait for each other.
+    fn merge(&mut self, chains: &Chains) -> Chains {
+        let mut merged: Chains = Vec::new();
+        for chain in chains {
+            let from = self.of[&chain[0]];
+            let rest: Vec<usize> =
+                self.nodes[from].iter().copied().filter(|n| !chain.contains(n)).collect();
+            let mut group = from;
+            if !rest.is_empty() {
+                group = self.nodes.len();
+                self.reads[from] = self.read_by(&rest).collect();
+                self.nodes[from] = rest;
+                self.nodes.push(Vec::new());
+                self.reads.push(Vec::new());
+            }
+            let mut nodes = chain.clone();
+            nodes.sort_unstable();
+            self.reads[group] = self.read_by(&nodes).collect();
+            self.of.extend(nodes.iter().map(|&n| (n, group)));
+            self.nodes[group] = nodes;
+            match merged.first().map(|first| self.of[&first[0]]) {
+                Some(first) if !self.absorb(first, group) => {}
+                _ => merged.push(chain.clone()),
+            }
+        }
+        merged
+    }
+
+    /// Merges the group `group` into `first`, unless one waits for the other.
+    fn absorb(&mut self, first: usize, group: usize) -> bool {
+        let direct = |a: usize, b: usize| self.before(a).any(|g| g == b);
+        if direct(first, group) || direct(group, first) || self.circle(first, group) {
+            return false;
+        }
+        let nodes = std::mem::take(&mut self.nodes[group]);
+        self.of.extend(nodes.iter().map(|&n| (n, first)));
+        self.nodes[first].extend(nodes);
+        self.nodes[first].sort_unstable();
+        let more = std::mem::take(&mut self.reads[group]);
+        self.reads[first].extend(more);
+        true
+    }
+
+    /// The first row in which something lies that a chain reads, and where the chain starts in it.
+    fn start_in_row(&self, chain: &[usize]) -> Option<(usize, usize)> {
+        let inputs = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+        let mut lanes = inputs.filter(|&&v| self.is_lane(v, chain[0]));
+        lanes.find_map(|v| {
+            let View { root, offset } = self.views[v.index()];
+            let &(row, place) = self.berths.get(&root)?;
+            Some((row, self.rows[row].starts[place] + offset))
+        })
+    }
+
+    /// Gives the tensors that merged chains read and write their rows, all or none; returns where the
+    /// chains start in them.
+    fn lay_out(
+        &mut self,
+        chains: &Chains,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) -> Option<Vec<usize>> {
+        let (starts, len) = self.starts(chains);
+        let mut rows: Vec<Row> = Vec::new();
+        let mut bindings = BTreeSet::new();
+        let mut add = |views: Vec<View>| {
+            let roots = views.iter().map(|view| view.root).collect();
+            let starts = starts.iter().zip(&views).map(|(start, v)| start.checked_sub(v.offset));
+            let row = Row { roots, starts: starts.collect::<Option<_>>()?, len };
+            let known = rows.iter().any(|r| r.roots == row.roots && r.starts == row.starts);
+            if !known && !self.is_laid_out(&row)? {
+                self.can_lie(&row, &views).then(|| rows.push(row))?;
+            }
+            Some(())
+        };
+        // What is read: one scalar for all, or one tensor for each.
+        for (place, &node) in chains[0].iter().enumerate() {
+            for i in 0..self.tape.nodes()[node].inputs.len() {
+                let input = |chain: &Vec<usize>| self.tape.nodes()[chain[place]].inputs[i];
+                let views = chains.iter().map(|chain| self.views[input(chain).index()]);
+                let views: Vec<View> = views.collect();
+                if chains[0].contains(&views[0].root) {
+                    continue;
+                }
+                bindings.insert(views[0].root);
+                if views[0] != views[1] {
+                    add(views)?;
+                }
+            }
+        }
+        // What is written: the states in place, and what others read.
+        let whole = |root| View { root, offset: 0 };
+        let mut updates = Vec::new();
+        for place in 0..chains[0].len() {
+            let nodes: Vec<usize> = chains.iter().map(|chain| chain[place]).collect();
+            let states: Vec<Vec<usize>> =
+                nodes.iter().map(|&node| self.assigned(node).collect()).collect();
+            if states.iter().all(Vec::is_empty) {
+                if nodes.iter().any(|&node| self.leaves(node, consumers)) {
+                    bindings.insert(nodes[0]);
+                    add(nodes.into_iter().map(whole).collect())?;
+                }
+                continue;
+            }
+            if states.iter().any(|states| states.len() != 1) {
+                return None;
+            }
+            let before = states.concat();
+            bindings.insert(before[0]);
+            add(before.iter().copied().map(whole).collect())?;
+            updates.extend(before.into_iter().zip(nodes));
+        }
+        let mut all: Vec<usize> = rows.iter().flat_map(|row| row.roots.iter().copied()).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        if all.len() < count || bindings.len() > MAX_BINDINGS || !self.in_place {
+            return None;
+        }
+        for row in rows {
+            self.add_row(row);
+        }
+        for (before, after) in updates {
+            self.berths.insert(after, self.berths[&before]);
+        }
+        Some(starts.iter().map(|start| start - starts[0]).collect())
+    }
+
+    fn add_row(&mut self, row: Row) {
+        let number = self.rows.len();
+        self.berths.extend(row.roots.iter().enumerate().map(|(i, &root)| (root, (number, i))));
+        self.rows.push(row);
+    }
+
+    /// Whether these tensors lie in a row as this one says already; `None` where they are parts of other rows.
+    fn is_laid_out(&self, row: &Row) -> Option<bool> {
+        let berths: Vec<_> = row.roots.iter().map(|root| self.berths.get(root)).collect();
+        if berths.iter().all(Option::is_none) {
+            return Some(false);
+        }
+        let &(number, _) = berths[0]?;
+        let start = |&(row, place): &(usize, usize)| {
+            (row == number).then(|| self.rows[number].starts[place])
+        };
+        let mut pairs = berths.into_iter().zip(&row.starts);
+        pairs.all(|(berth, wanted)| berth.and_then(start) == Some(*wanted)).then_some(true)
+    }
+
+    /// Whether tensors can lie behind one another: old values of states, or values that are
+    /// computed for nothing else, none by a kernel that reads another one, as a kernel cannot write
+    /// a buffer that it reads.
+    fn can_lie(&self, row: &Row, views: &[View]) -> bool {
+        let floats = row.roots.iter().all(|&root| self.tape.nodes()[root].dtype == DType::F32);
+        let old =
+            |&root: &usize| self.tape.states().values().any(|state| state.before.index() == root);
+        let made = |&root: &usize| {
+            let Some(&group) = self.of.get(&root) else { return false };
+            let kernel = !self.elementwise(group);
+            let reads_others = kernel && self.reads[group].iter().any(|r| row.roots.contains(r));
+            !reads_others && self.assigned(root).next().is_none()
+        };
+        let whole = views.iter().all(|view| view.offset == 0);
+        // A row that lies as an earlier one may have less room.
+        let ends = row.starts.iter().skip(1).copied().chain([row.len]);
+        let mut room = row.roots.iter().zip(&row.starts).zip(ends);
+        let fits = room.all(|((&root, start), end)| start + self.len(root) <= end);
+        floats && fits && (whole && row.roots.iter().all(old) || row.roots.iter().all(made))
+    }
+
+    /// Whether a node's value is wanted outside of its group.
+    fn leaves(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> bool {
+        let group = self.of[&node];
+        let read = consumers.get(&node).is_some_and(|c| c.iter().any(|c| self.of[c] != group));
+        read || self.wanted.contains(&node)
+    }
+
+    /// Bundles the sums over all of tensors that lie behind one another.
+    fn bundle_sums(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
+        for number in 0..self.rows.len() {
+            let roots = self.rows[number].roots.iter();
+            let sums: Vec<usize> = roots.filter_map(|&root| self.total(root, consumers)).collect();
+            let free =
+                |&n: &usize| !self.berths.contains_key(&n) && self.assigned(n).next().is_none();
+            let sums: Chains = sums.into_iter().filter(free).map(|n| vec![n]).collect();
+            if sums.len() < 2 {
+                continue;
+            }
+            let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
+            let lanes = self.merge(&sums);
+            if lanes.len() < 2 {
+                (self.of, self.nodes, self.reads) = before;
+                continue;
+            }
+            let group = self.of[&lanes[0][0]];
+            let starts: Vec<usize> = (0..lanes.len()).map(|i| i * ALIGN).collect();
+            let len = starts[starts.len() - 1] + 1;
+            self.add_row(Row { roots: lanes.concat(), starts: starts.clone(), len });
+            self.bundles.insert(group, Bundle { lanes, starts });
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Bundles: units of a GPU that do the same to different tensors run as one kernel, on states and
+//! values that lie behind one another. Numbers and names stay as they are without.
+
+use std::collections::BTreeMap;
+
+use dcgan::device::{Device, State};
+use dcgan::ops::Caps;
+use dcgan::optim::{Adam, moving_average};
+use dcgan::program::{Options, Program, kernels, preflight};
+use dcgan::rng::Stream;
+use dcgan::tape::{Tape, Var};
+use dcgan::tensor::{DType, Tensor};
+
+use super::support::{fusion, gpu, write_everywhere};
+
+const ROWS: usize = 6;
+const ADAM: Adam = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+/// Columns of the weights: lengths that are and are not multiples of a vector, of what a part of a
+/// buffer starts at, and of what one lane of a sum adds.
+const COLUMNS: [usize; 6] = [3, 64, 1, 173, 700, 32];
+
+fn weight(i: usize) -> String {
+    format!("layer.{i}.weight")
+}
+
+/// How [`training`] trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// One update.
+    Plain,
+    /// Gradients are made shorter by their length, which is known before the update.
+    Clipped,
+    /// Two updates, the second on what the first has made.
+    Twice,
+}
+
+const KINDS: [Kind; 3] = [Kind::Plain, Kind::Clipped, Kind::Twice];
+
+/// Steps of Adam on weights `[ROWS, COLUMNS[i]]` and on biases `[COLUMNS[i]]` of as many small
+/// regressions on the feed `x` `[4, ROWS]`, with an average of the weights and the gradient's norm.
+/// Gradients of weights are made by kernels, those of every second bias by elementwise ops that
+/// have more to do before the update.
+fn training(kind: Kind) -> Tape {
+    let mut t = Tape::new();
+    let x = t.feed("x", &[4, ROWS], DType::F32).unwrap();
+    let schedule = t.feed("schedule", &[3], DType::F32).unwrap();
+    let [rate, root, weight_of_new] = [0, 1, 2].map(|i| t.range(schedule, i, 1).unwrap());
+    for _ in 0..if kind == Kind::Twice { 2 } else { 1 } {
+        update(&mut t, kind, x, [rate, root]);
+    }
+    for (i, columns) in COLUMNS.into_iter().enumerate() {
+        let average = format!("ema.{i}");
+        moving_average(&mut t, &average, &weight(i), &[ROWS, columns], weight_of_new).unwrap();
+    }
+    t
+}
+
+fn update(t: &mut Tape, kind: Kind, x: Var, [rate, root]: [Var; 2]) {
+    let mut params: Vec<(String, Var)> = Vec::new();
+    let mut loss = t.fill(&[], 0.0).unwrap();
+    for (i, columns) in COLUMNS.into_iter().enumerate() {
+        let w = t.read(&weight(i), &[ROWS, columns], DType::F32).unwrap();
+        let b = t.read(&format!("layer.{i}.bias"), &[columns], DType::F32).unwrap();
+        let y = t.matmul(x, w).unwrap();
+        let y = t.add(y, b).unwrap();
+        let y = t.tanh(y).unwrap();
+        let mut mean = t.mean_all(y).unwrap();
+        if i % 2 == 0 {
+            let square = t.mul(b, b).unwrap();
+            let decay = t.sum_all(square).unwrap();
+            mean = t.add(mean, decay).unwrap();
+        }
+        loss = t.add(loss, mean).unwrap();
+        params.push((weight(i), w));
+        params.push((format!("layer.{i}.bias"), b));
+    }
+    let wrt: Vec<Var> = params.iter().map(|p| p.1).collect();
+    let grads = t.grad(loss, &wrt).unwrap();
+    let mut norm = t.fill(&[], 0.0).unwrap();
+    for &g in &grads {
+        let square = t.mul(g, g).unwrap();
+        let square = t.sum_all(square).unwrap();
+        norm = t.add(norm, square).unwrap();
+    }
+    let share = t.recip(norm).unwrap();
+    for ((name, _), mut g) in params.into_iter().zip(grads) {
+        if kind == Kind::Clipped {
+            g = t.mul(g, share).unwrap();
+        }
+        ADAM.update(t, &name, g, rate, root).unwrap();
+    }
+    t.fetch("loss", loss);
+    t.fetch("norm", norm);
+}
+
+/// The states of [`training`].
+fn states(tape: &Tape, device: &Device) -> State {
+    let mut state = State::new(device);
+    for (name, used) in tape.states() {
+        let shape = tape.shape(used.before).to_vec();
+        let mut numbers = vec![0.0; shape.iter().product()];
+        if name.starts_with("layer.") {
+            Stream::new(1, name, 0).fill_normal(&mut numbers);
+        }
+        state.set(name, &Tensor::new(shape, numbers).unwrap()).unwrap();
+    }
+    state
+}
+
+fn all(state: &State) -> BTreeMap<String, Vec<f32>> {
+    let read = |name: &str| (name.to_owned(), state.get(name).unwrap().f32s().to_vec());
+    state.names().map(read).collect()
+}
+
+/// Runs some steps; returns the fetches of each.
+fn steps(program: &mut Program, state: &mut State, from: u64, count: u64) -> Vec<[f32; 2]> {
+    let mut out = Vec::new();
+    for step in from..from + count {
+        let mut x = vec![0.0; 4 * ROWS];
+        Stream::new(2, "x", step as u32).fill_normal(&mut x);
+        let x = Tensor::new([4, ROWS], x).unwrap();
+        let [rate, root] = ADAM.schedule(1e-2, step + 1);
+        let schedule = Tensor::new([3], vec![rate, root, 0.25]).unwrap();
+        let got = program.call(state, &[("x", &x), ("schedule", &schedule)]).unwrap();
+        out.push(["loss", "norm"].map(|name| got[name].f32s()[0]));
+    }
+    out
+}
+
+/// A GPU that nobody has, on which parts of buffers of `max_binding` bytes can be seen.
+fn caps(max_binding: u64, immediates: u32) -> Caps {
+    Caps {
+        workgroup_memory: 16_384,
+        max_binding,
+        groups_per_dimension: 65_535,
+        software: false,
+        subgroup: None,
+        immediates,
+    }
+}
+
+/// How many kernels make a step of Adam, and how many sum.
+fn count(kind: Kind, max_binding: u64, options: &Options) -> [usize; 2] {
+    let kernels = kernels(&training(kind), &caps(max_binding, 0), options).unwrap();
+    let updates = kernels.iter().filter(|(name, source)| {
+        name == "elementwise" && source.contains("fn sqrt_") && source.contains("fn div_")
+    });
+    let sums = kernels.iter().filter(|(name, _)| name.starts_with("sum"));
+    [updates.count(), sums.count()]
+}
+
+#[test]
+fn one_kernel_updates_all_tensors() {
+    // Weights have averages and biases have not: two bundles. Of two updates, the first has no
+    // averages yet.
+    for (kind, wanted) in [(Kind::Plain, 2), (Kind::Clipped, 2), (Kind::Twice, 3)] {
+        let [updates, sums] = count(kind, 1 << 27, &fusion(true));
+        assert_eq!(updates, wanted, "{kind:?}");
+        // One by one, the squares take 1 + 2 + 1 + 2 + 3 + 2 sums for the weights and 1 + 1 + 0 + 2 +
+        // 2 + 1 for the biases, of 64 numbers a lane; all at once, 3 and 2. The others stay.
+        let [alone, many_sums] = count(kind, 1 << 27, &fusion(false));
+        assert_eq!(alone, 0, "not fused, no kernel does both");
+        assert_eq!(sums + 18 - 5, many_sums, "{kind:?}");
+    }
+    // The weights are 18, 384, 6, 1038, 4200 and 192 numbers: in 20,000 bytes, the largest is alone
+    // with the one behind it.
+    assert_eq!(count(Kind::Plain, 20_000, &fusion(true))[0], 3);
+}
+
+#[test]
+fn kernels_of_bundles_are_written_for_all_back_ends() {
+    for kind in KINDS {
+        for immediates in [0, 128] {
+            let caps = caps(1 << 27, immediates);
+            for (name, source) in kernels(&training(kind), &caps, &fusion(true)).unwrap() {
+                write_everywhere(&name, &source);
+            }
+        }
+    }
+}
+
+#[test]
+fn bundles_change_no_number() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Gpu(gpu);
+    for kind in KINDS {
+        let tape = training(kind);
+        let run = |device: &Device, held: bool| {
+            let mut state = states(&tape, device);
+            // A program that is bound to the states where they are keeps them there.
+            let _bound = held.then(|| readers(&tape, &state));
+            let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
+            let fetched = steps(&mut program, &mut state, 0, 3);
+            (fetched, all(&state))
+        };
+        let (fetched, got) = run(&device, false);
+        assert_eq!((fetched.clone(), got.clone()), run(&device, true), "{kind:?}");
+        assert!(fetched.iter().flatten().all(|x| x.is_finite()) && fetched[0] != fetched[2]);
+
+        let (on_cpu, wanted) = run(&Device::Cpu, false);
+        for (a, b) in on_cpu.iter().zip(&fetched) {
+            assert!((0..2).all(|i| (a[i] - b[i]).abs() <= 1e-5 * a[i].abs()), "{a:?}, {b:?}");
+        }
+        for (name, wanted) in wanted {
+            let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4 * a.abs().max(1.0);
+            assert_eq!(wanted.len(), got[&name].len());
+            let far = wanted.iter().zip(&got[&name]).any(far);
+            assert!(!far, "{kind:?} {name}");
+        }
+    }
+}
+
+/// A program that reads every state.
+fn readers(of: &Tape, state: &State) -> Program {
+    let mut tape = Tape::new();
+    for (name, used) in of.states() {
+        let read = tape.read(name, of.shape(used.before), DType::F32).unwrap();
+        let sum = tape.sum_all(read).unwrap();
+        tape.fetch(name, sum);
+    }
+    Program::compile(&tape, state, &fusion(true)).unwrap()
+}
+
+/// Labels of the dispatches of a program that update states.
+fn updates(program: &mut Program, state: &mut State) -> usize {
+    let feeds = [("x", Tensor::full([4, ROWS], 0.5)), ("schedule", Tensor::full([3], 0.0))];
+    let feeds: Vec<_> = feeds.iter().map(|(n, t)| (*n, t)).collect();
+    let times = program.profile(state, &feeds, 1).unwrap();
+    times.iter().filter(|t| t.label.contains("sqrt") && t.label.contains("div")).count()
+}
+
+#[test]
+fn states_move_but_keep_names_and_bytes() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Gpu(gpu);
+    let tape = training(Kind::Plain);
+    let mut state = states(&tape, &device);
+    let before = all(&state);
+    let report = preflight(&tape, &device, &fusion(true)).unwrap();
+    let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
+    assert_eq!(*program.memory(), report);
+    assert_eq!(all(&state), before);
+
+    // Programs that come later find the states where they are now, and they bundle as well.
+    let mut reader = readers(&tape, &state);
+    let mut again = Program::compile(&tape, &state, &fusion(true)).unwrap();
+    steps(&mut program, &mut state, 0, 2);
+    let sums = reader.call(&mut state, &[]).unwrap();
+    for (name, numbers) in all(&state) {
+        let sum: f32 = numbers.iter().sum();
+        assert!((sums[&name].f32s()[0] - sum).abs() < 1e-3, "{name}: {sum}, {sums:?}");
+    }
+    assert_eq!(updates(&mut again, &mut state), 2);
+
+    // A state that is set anew is set for all of them, and its neighbours stay.
+    let neighbours = all(&state);
+    let ones = Tensor::full([ROWS, COLUMNS[3]], 1.0);
+    state.set(&weight(3), &ones).unwrap();
+    assert_eq!(reader.call(&mut state, &[]).unwrap()[&weight(3)].f32s()[0], ones.len() as f32);
+    for (name, numbers) in all(&state) {
+        let wanted = if name == weight(3) { ones.f32s() } else { &neighbours[&name][..] };
+        assert_eq!(numbers, wanted, "{name}");
+    }
+
+    // States that go on elsewhere go on the same.
+    let mut elsewhere = State::new(&device);
+    for name in state.names() {
+        elsewhere.set(name, &state.get(name).unwrap()).unwrap();
+    }
+    let mut other = Program::compile(&tape, &elsewhere, &fusion(true)).unwrap();
+    let a = steps(&mut program, &mut state, 2, 2);
+    assert_eq!(steps(&mut other, &mut elsewhere, 2, 2), a);
+    assert_eq!(all(&elsewhere), all(&state));
+}
+
+#[test]
+fn states_that_another_program_holds_stay_where_they_are() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Gpu(gpu);
+    let tape = training(Kind::Plain);
+    let mut state = states(&tape, &device);
+    let held = readers(&tape, &state);
+    let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
+    assert_eq!(updates(&mut program, &mut state), 2 * COLUMNS.len());
+    drop((held, program));
+    let mut program = Program::compile(&tape, &state, &fusion(true)).unwrap();
+    assert_eq!(updates(&mut program, &mut state), 2);
+}
+
+/// A program whose kernels read and write states that another one has put into one buffer.
+#[test]
+fn kernels_do_not_write_the_buffer_that_they_read() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Gpu(gpu);
+    let tape = training(Kind::Plain);
+    let mut state = states(&tape, &device);
+    let _first = Program::compile(&tape, &state, &fusion(true)).unwrap();
+    let mut other = Tape::new();
+    let shape = |i: usize| [ROWS, COLUMNS[i]];
+    let w = other.read(&weight(1), &shape(1), DType::F32).unwrap();
+    let small = other.read(&weight(0), &shape(0), DType::F32).unwrap();
+    // weight.0 := (w wᵀ)[.., ..3], by a kernel; weight.5 := half of weight.1 by an elementwise op;
+    // weight.1 and average.1 swap.
+    let square = other.matmul_t(w, w, false, true).unwrap();
+    let corner = other.slice(square, &[0, 0], &[ROWS, 3]).unwrap();
+    other.fetch("old", small);
+    other.assign(&weight(0), corner).unwrap();
+    let half = other.slice(w, &[0, 0], &shape(5)).unwrap();
+    let half = other.affine(half, 0.5, 0.0).unwrap();
+    other.read(&weight(5), &shape(5), DType::F32).unwrap();
+    other.assign(&weight(5), half).unwrap();
+    let ema = other.read("ema.1", &shape(1), DType::F32).unwrap();
+    other.assign("ema.1", w).unwrap();
+    other.assign(&weight(1), ema).unwrap();
+
+    let mut cpu = states(&tape, &Device::Cpu);
+    let mut program = Program::compile(&other, &state, &fusion(true)).unwrap();
+    let mut wanted = Program::compile(&other, &cpu, &fusion(true)).unwrap();
+    let got = program.call(&mut state, &[]).unwrap();
+    let wanted = wanted.call(&mut cpu, &[]).unwrap();
+    assert_eq!(got, wanted);
+    for ((name, got), (_, wanted)) in all(&state).iter().zip(all(&cpu)) {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
+        assert!(got.iter().zip(&wanted).all(near), "{name}: {got:?}, {wanted:?}");
+    }
+}
