@@ -50,10 +50,11 @@ impl Level {
     }
 }
 
-/// The hidden convolutions of a discriminator, from the picture to the logit. The last convolution
-/// gives the logit and is none of them, nor is a projection to one pixel. A feature is taken after
-/// the first activation that follows the convolution, and where there is none, right before the
-/// next convolution.
+/// The hidden convolutions of a discriminator, from the picture to the logit; a residual block counts
+/// as one. The last one gives the logit and is none of them, nor is a projection to one pixel, nor
+/// anything after a layer that compares the pictures of a batch. A feature is taken after the first
+/// activation that follows the convolution, and where there is none, right before the next
+/// convolution.
 ///
 /// # Errors
 /// [`Error::Tensor`] where there is no discriminator, or none of its convolutions is hidden.
@@ -63,16 +64,22 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let picture = [networks.size.height, networks.size.width, networks.channels];
     let sizes = discriminator.sizes(picture).map_err(fail)?;
     let layers = &discriminator.layers;
-    let is_conv = |&i: &usize| matches!(layers[i], Layer::Conv { .. });
+    let is_conv = |&i: &usize| {
+        use Layer::{Conv, Projection, Residual};
+        matches!(layers[i], Conv { .. } | Residual { .. } | Projection { .. })
+    };
     let convs: Vec<usize> = (0..layers.len()).filter(is_conv).collect();
     let levels = convs.windows(2).map(|pair| {
         let bends = |&i: &usize| {
-            matches!(layers[i], Layer::LeakyRelu { .. } | Layer::Tanh | Layer::Sigmoid)
+            use Layer::{LeakyRelu, Sigmoid, Softplus, Tanh};
+            matches!(layers[i], LeakyRelu { .. } | Tanh | Sigmoid | Softplus)
         };
         let output = (pair[0]..pair[1]).find(bends).unwrap_or(pair[1] - 1);
         Level { conv: pair[0], output, size: sizes[output] }
     });
-    let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
+    let alone = layers.iter().position(Layer::compares).unwrap_or(layers.len());
+    let hidden = |l: &Level| l.size[..2] != [1, 1] && l.output < alone;
+    let levels: Vec<Level> = levels.filter(hidden).collect();
     if levels.is_empty() {
         return Err(fail("has no convolution before the one that gives its logit".into()));
     }
@@ -292,17 +299,17 @@ pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Va
 /// The same layers, with batch norm by running statistics.
 pub(crate) fn running(network: &Sequential) -> Sequential {
     let mut network = network.clone();
-    for layer in &mut network.layers {
+    network.each_mut(|layer| {
         if let Layer::BatchNorm { statistics, .. } = layer {
             *statistics = Statistics::Running;
         }
-    }
+    });
     network
 }
 
 /// The running statistics.
 fn statistics(network: &Sequential) -> impl Iterator<Item = Param> + use<> {
-    network.params(DISCRIMINATOR).into_iter().filter(|p| !p.learnt)
+    network.params(DISCRIMINATOR).into_iter().filter(|p| !p.learnt && p.averaged)
 }
 
 /// `[rows · columns, channels]` as `[channels, rows · columns]`.
@@ -323,9 +330,7 @@ mod tests {
 
     use super::*;
     use crate::device::Device;
-    use crate::models::Size;
-    use crate::models::{Design, Network};
-    use crate::nn::Layout;
+    use crate::models::{Design, Network, Size};
     use crate::ops::conv::ConvSpec;
 
     fn model(size: usize, network: Network, ndf: usize) -> Networks {
@@ -359,14 +364,11 @@ mod tests {
         let (mut side, mut channels) = (32, 3);
         for (small, stride) in [(128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)] {
             let spec = ConvSpec::down([side; 2], [3; 2], [stride; 2], [1; 2]).unwrap();
-            let layout = Layout::Conv;
-            layers.push(Layer::Conv { spec, large: channels, small, layout, bias: false });
+            layers.push(Layer::conv(spec, channels, small, false));
             layers.extend([Layer::batch_norm(small), Layer::LeakyRelu { slope: 0.2 }]);
             (side, channels) = (spec.small[0], small);
         }
-        let spec = ConvSpec::down([4; 2], [4; 2], [1; 2], [0; 2]).unwrap();
-        let layout = Layout::Flatten;
-        layers.push(Layer::Conv { spec, large: 512, small: 1, layout, bias: false });
+        layers.push(Layer::conv(ConvSpec::dense([4; 2]), 512, 1, false));
         let imagenet = Networks { discriminator: Some(Sequential { layers }), ..svhn };
         imagenet.check().unwrap();
         assert_eq!(width(&imagenet).unwrap(), 28_672);

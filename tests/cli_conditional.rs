@@ -232,7 +232,8 @@ fn a_model_whose_classes_were_tampered_with_is_damaged() {
 fn trainer(device: &Device, classes: usize) -> Trainer {
     let size = Size { height: 8, width: 8 };
     let network = Network::Dcgan;
-    let model = Design { network, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes };
+    let model =
+        Design { network, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes, ..Design::default() };
     let recipe = Recipe { batch: 4, ..Recipe::new(model) };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }

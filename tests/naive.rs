@@ -16,6 +16,7 @@ use dcgan::ops::random::{Advance, Random};
 use dcgan::ops::reduce::Sum;
 use dcgan::ops::shape::{BroadcastTo, Pad, Permute, Range, Reshape, SliceBox};
 use dcgan::ops::shift::Shift;
+use dcgan::ops::softmax::Softmax;
 use dcgan::tape::{Assigned, Node, Tape, Var};
 
 /// Values of the feeds and of the states before the step, by name.
@@ -256,13 +257,26 @@ fn reductions(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
         }
         return y;
     }
+    if any.is::<Softmax>() {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let largest = x.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(x));
+            let exp: Vec<f64> = x.iter().map(|x| (x - largest).exp()).collect();
+            exp.iter().map(|e| e / exp.iter().sum::<f64>()).collect()
+        };
+        return inputs[0].chunks(node.shape[1]).flat_map(row).collect();
+    }
     if let Some(op) = any.downcast_ref::<Matmul>() {
-        let (m, n) = (node.shape[0], node.shape[1]);
-        let k = if op.transpose_a { shapes[0][0] } else { shapes[0][1] };
-        let a = |i: usize, l: usize| inputs[0][if op.transpose_a { l * m + i } else { i * k + l }];
-        let b = |l: usize, j: usize| inputs[1][if op.transpose_b { j * k + l } else { l * n + j }];
-        let at = |ij: usize| (0..k).map(|l| a(ij / n, l) * b(l, ij % n)).sum();
-        return (0..m * n).map(at).collect();
+        let &[.., m, n] = &node.shape[..] else { panic!("matmul of {shapes:?}") };
+        let &[.., rows, columns] = shapes[0] else { panic!("matmul of {shapes:?}") };
+        let k = if op.transpose_a { rows } else { columns };
+        let at = |place: usize| {
+            let (batch, i, j) = (place / (m * n), place / n % m, place % n);
+            let (a, b) = (&inputs[0][batch * m * k..], &inputs[1][batch * k * n..]);
+            let a = |l: usize| a[if op.transpose_a { l * m + i } else { i * k + l }];
+            let b = |l: usize| b[if op.transpose_b { j * k + l } else { l * n + j }];
+            (0..k).map(|l| a(l) * b(l)).sum()
+        };
+        return (0..node.shape.iter().product()).map(at).collect();
     }
     if let Some(Conv2d(spec)) = any.downcast_ref() {
         let (x, w) = ((inputs[0], shapes[0]), (inputs[1], shapes[1]));

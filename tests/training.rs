@@ -45,6 +45,7 @@ impl Reference {
             ngf: number("ngf"),
             ndf: number("ndf"),
             classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
+            ..Design::default()
         };
         let options = StepOptions {
             model,

@@ -88,15 +88,11 @@ struct Report {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
-        let (width, _) = self.network.defaults();
+        let usual = Design::usual(self.network, Some(self.size));
         let model = Design {
-            network: self.network,
-            size: self.size,
-            channels: 3,
-            nz: 100,
-            ngf: self.ngf.unwrap_or(width),
-            ndf: self.ndf.unwrap_or(width),
-            ..Design::default()
+            ngf: self.ngf.unwrap_or(usual.ngf),
+            ndf: self.ndf.unwrap_or(usual.ndf),
+            ..usual
         };
         let recipe = Recipe::new(model);
         let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };

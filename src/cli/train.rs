@@ -9,7 +9,7 @@ use crate::data::{Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
-use crate::models::{Design, Network, Size};
+use crate::models::{Conditioning, Design, Network};
 use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
@@ -21,7 +21,7 @@ use super::tuning;
 
 mod flags;
 
-use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlags};
+use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlags, Told};
 
 #[derive(Debug, Args)]
 #[command(
@@ -247,13 +247,17 @@ impl Train {
         }
     }
 
-    /// Whether the networks are told classes; `old` is what a resumed run was started with.
-    fn conditional(&self, old: Option<&RunOptions>, source: &Source) -> Result<bool> {
+    /// How the networks are told classes, if at all; `old` is what a resumed run was started with.
+    fn conditional(
+        &self,
+        old: Option<&RunOptions>,
+        source: &Source,
+    ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
-        let before = old.is_some_and(|o| o.recipe.model.classes > 0);
-        let conditional = switch(old.is_some(), flag, self.networks.conditional, before)?;
-        if old.is_some() || !conditional {
-            return Ok(conditional);
+        let before = old.map_or(Told::None, |o| Told::of(&o.recipe.model));
+        let told = settle(old.is_some(), flag, self.networks.conditional, before)?.how();
+        if old.is_some() || told.is_none() {
+            return Ok(told);
         }
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
@@ -266,7 +270,39 @@ impl Train {
             );
             return Err(Error::flag(flag, what));
         }
-        Ok(true)
+        Ok(told)
+    }
+
+    /// The networks: as typed, or as `old` says, or as is usual for their kind.
+    fn design(&self, old: Option<&RunOptions>, source: &Source) -> Result<Design> {
+        let (networks, pictures) = (&self.networks, &self.pictures);
+        let is_old = old.is_some();
+        let default = old.map_or(Network::Dcgan, |o| o.recipe.model.network);
+        let network = settle(is_old, "--network", networks.network, default)?;
+        let conditional = self.conditional(old, source)?;
+        let usual = Design {
+            channels: if source.kind() == Kind::Idx { 1 } else { 3 },
+            classes: conditional.map_or(0, |_| source.classes().len()),
+            conditioning: conditional.unwrap_or_default(),
+            ..Design::usual(network, networks.size)
+        };
+        let base = old.map_or(usual, |o| o.recipe.model);
+        let grey = pictures.grey.then_some(1);
+        let channels = if pictures.grey { "--grey" } else { "--channels" };
+        Ok(Design {
+            size: settle(is_old, "--size", networks.size, base.size)?,
+            channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
+            nz: settle(is_old, "--nz", networks.nz, base.nz)?,
+            ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
+            ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
+            norm_g: settle(is_old, "--norm-g", networks.norm_g, base.norm_g)?,
+            norm_d: settle(is_old, "--norm-d", networks.norm_d, base.norm_d)?,
+            weight_g: settle(is_old, "--weight-g", networks.weight_g, base.weight_g)?,
+            weight_d: settle(is_old, "--weight-d", networks.weight_d, base.weight_d)?,
+            attention: settle(is_old, "--attention", networks.attention, base.attention)?,
+            minibatch: settle(is_old, "--minibatch", networks.minibatch, base.minibatch)?,
+            ..base
+        })
     }
 
     /// How the networks are trained: as typed, or as `base` says.
@@ -286,6 +322,12 @@ impl Train {
                 "--feature-matching",
                 objective.feature_matching,
                 base.feature_matching,
+            )?,
+            class_weight: settle(
+                is_old,
+                "--class-weight",
+                objective.class_weight,
+                base.class_weight,
             )?,
             penalty,
             penalty_weight: settle(
@@ -339,32 +381,8 @@ impl Train {
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
         let is_old = old.is_some();
 
-        let default = old.map_or(Network::Dcgan, |o| o.recipe.model.network);
-        let network = settle(is_old, "--network", networks.network, default)?;
-        let conditional = self.conditional(old, &source)?;
-        let (width, _) = network.defaults();
-        let grey = pictures.grey.then_some(1);
-        let channels = if pictures.grey { "--grey" } else { "--channels" };
-        let usual = Design {
-            network,
-            size: Size { height: network.side(), width: network.side() },
-            channels: if source.kind() == Kind::Idx { 1 } else { 3 },
-            nz: 100,
-            ngf: width,
-            ndf: width,
-            classes: if conditional { source.classes().len() } else { 0 },
-        };
-        let base = old.map_or(usual, |o| o.recipe.model);
-        let model = Design {
-            network,
-            size: settle(is_old, "--size", networks.size, base.size)?,
-            channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
-            nz: settle(is_old, "--nz", networks.nz, base.nz)?,
-            ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
-            ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
-            classes: base.classes,
-        };
-        let classes = if conditional { source.classes().to_vec() } else { Vec::new() };
+        let model = self.design(old, &source)?;
+        let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         let fresh = || Recipe { classes, ..Recipe::new(model) };
         let base = old.map_or_else(fresh, |o| o.recipe.clone());
         let recipe = Recipe {

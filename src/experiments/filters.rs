@@ -56,16 +56,44 @@ pub fn guided(
     Ok(g)
 }
 
+/// The first of the layers up to `layer` through which neither the gradient nor the pixels behind a
+/// number can be followed one layer at a time.
+fn obstacle(network: &Sequential, layer: usize) -> Option<usize> {
+    use Layer::{
+        Attention, ConditionalBatchNorm, GroupNorm, MinibatchDiscrimination, MinibatchStd,
+        Projection, Reference, Residual, SumPool, VirtualBatchNorm,
+    };
+    network.layers[..=layer].iter().position(|layer| {
+        matches!(
+            layer,
+            Attention { .. }
+                | ConditionalBatchNorm { .. }
+                | GroupNorm { .. }
+                | MinibatchDiscrimination { .. }
+                | MinibatchStd { .. }
+                | Projection { .. }
+                | Reference { .. }
+                | Residual { .. }
+                | SumPool
+                | VirtualBatchNorm { .. }
+        )
+    })
+}
+
 /// The pixels that the number at `place` (row, column) of a layer's picture depends on: first and
 /// last row, first and last column. Where padding comes in, they lie outside of the picture.
 #[must_use]
 pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) -> [[isize; 2]; 2] {
     let mut field = place.map(|at| [at as isize; 2]);
     for layer in network.layers[..=layer].iter().rev() {
-        let Layer::Conv { spec, .. } = *layer else { continue };
+        let (kernel, stride, pad) = match *layer {
+            Layer::Conv { spec, .. } => (spec.kernel, spec.stride, spec.pad),
+            Layer::AveragePool => ([2; 2], [2; 2], [0; 2]),
+            _ => continue,
+        };
         for (axis, ends) in field.iter_mut().enumerate() {
-            let first = |at: isize| at * spec.stride[axis] as isize - spec.pad[axis] as isize;
-            *ends = [first(ends[0]), first(ends[1]) + spec.kernel[axis] as isize - 1];
+            let first = |at: isize| at * stride[axis] as isize - pad[axis] as isize;
+            *ends = [first(ends[0]), first(ends[1]) + kernel[axis] as isize - 1];
         }
     }
     field
@@ -155,8 +183,8 @@ impl Observer {
     /// with running statistics that have been settled.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no discriminator or `state` lacks a tensor; [`Error::Memory`]
-    /// where the device is full.
+    /// [`Error::Tensor`] where there is no discriminator, `state` lacks a tensor, or a layer looks at
+    /// more than a convolution does; [`Error::Memory`] where the device is full.
     pub fn new(
         networks: &Networks,
         state: State,
@@ -164,6 +192,15 @@ impl Observer {
         batch: usize,
     ) -> Result<Self> {
         let discriminator = running(networks.discriminator()?);
+        let last = wanted.iter().map(|w| w.level.output).max().unwrap_or(0);
+        if let Some(i) = obstacle(&discriminator, last) {
+            let what = format!(
+                "is {}: what a filter looks for can be followed through convolutions, pools, batch \
+                 norms and activations alone",
+                discriminator.layers[i].kind()
+            );
+            return Err(Error::Tensor { name: format!("{DISCRIMINATOR}.main.{i}"), what });
+        }
         let mut tape = Tape::new();
         let x = feed(&mut tape, networks, batch)?;
         let outputs = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;

@@ -1,7 +1,7 @@
 //! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, those of its authors'
 //! MNIST code, and those of PyTorch's well-known example.
 //!
-//! Any of them can be conditional, as the authors' MNIST networks are: the picture's class, one
+//! Any of them can be conditional as the authors' MNIST networks are: the picture's class, one
 //! number for each class, 1 at its place and else 0, is joined to the input of every layer of both
 //! networks, as planes to pictures and as numbers to vectors.
 
@@ -10,7 +10,7 @@ use crate::nn::{Layer, Layout, Sequential};
 use crate::ops::conv::ConvSpec;
 
 use super::design::{Design, Network};
-use super::networks::Pixels;
+use super::parts::{End, Stack, covering};
 
 /// How many times `ngf` or `ndf` the deepest picture may have channels.
 const WIDEST: usize = 16;
@@ -22,156 +22,109 @@ const DENSE: usize = 16;
 /// The discriminator's slope (paper, section 3).
 const SLOPE: f32 = 0.2;
 
+const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+const LEAKY: Layer = Layer::LeakyRelu { slope: SLOPE };
+
 /// Channels of the hidden pictures, from the largest picture to the smallest.
 fn widths(width: usize, doublings: usize) -> Vec<usize> {
     (0..doublings).map(|i| width * (1 << i).min(WIDEST)).collect()
 }
 
-/// Kernel and padding of the strided convolutions.
-const fn kernel(design: &Design) -> ([usize; 2], [usize; 2]) {
-    match design.network {
+/// The geometry of the convolution that halves a picture of size `large`.
+fn strided(design: &Design, large: [usize; 2]) -> Result<ConvSpec> {
+    let (kernel, pad) = match design.network {
         Network::Dcgan => ([4, 4], [1, 1]),
-        Network::Paper | Network::Mnist => ([5, 5], [2, 2]),
-    }
+        _ => ([5, 5], [2, 2]),
+    };
+    ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
 }
 
-/// The geometry that covers a whole picture of size `base` with one kernel.
-pub(super) const fn dense(base: [usize; 2]) -> ConvSpec {
-    ConvSpec { kernel: base, stride: [1, 1], pad: [0, 0], large: base, small: [1, 1] }
-}
-
-/// The class, at the input of a layer; nothing where there are none.
-fn label(design: &Design) -> Option<Layer> {
-    (design.classes > 0).then_some(Layer::Label { classes: design.classes })
-}
-
-/// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] where
-/// [`Network::pixels`] says so.
+/// The generator. Without a norm, hidden layers have biases in its stead.
 ///
 /// # Errors
-/// [`Error::Flag`] where [`Size::base`] fails.
+/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ngf, doublings);
     let deepest = widths[doublings - 1];
-    let projects = design.network != Network::Dcgan;
-    let mut layers = Vec::new();
+    let mut stack = Stack::generator(design);
+    let bias = stack.bias();
     let mut from = design.nz;
     if design.network == Network::Mnist {
         let width = DENSE * design.ngf;
-        layers.extend(label(design));
-        layers.push(Layer::ConvTranspose {
-            spec: dense([1, 1]),
-            large: width,
-            small: from + design.classes,
-            layout: Layout::Project,
-            bias: false,
-        });
-        layers.extend([Layer::batch_norm(width), Layer::LeakyRelu { slope: 0.0 }]);
+        from += stack.label();
+        stack.push(Layer::project([1, 1], width, from, bias));
+        stack.norm(width);
+        stack.push(RELU);
         from = width;
     }
-    layers.extend(label(design));
-    layers.push(Layer::ConvTranspose {
-        spec: dense(base),
-        large: deepest,
-        small: from + design.classes,
-        layout: if projects { Layout::Project } else { Layout::Conv },
-        bias: false,
-    });
-    if projects {
-        layers.push(Layer::Identity); // the reshape to a picture
+    from += stack.label();
+    if design.network == Network::Dcgan {
+        stack.push(Layer::conv_transpose(ConvSpec::dense(base), deepest, from, bias));
+    } else {
+        stack.push(Layer::project(base, deepest, from, bias));
+        stack.push(Layer::Identity); // the reshape to a picture
     }
-    layers.push(Layer::batch_norm(deepest));
-    layers.push(Layer::LeakyRelu { slope: 0.0 });
+    stack.norm(deepest);
+    stack.push(RELU);
     for i in (0..doublings).rev() {
         let small = base.map(|b| b << (doublings - 1 - i));
         let spec = strided(design, small.map(|s| 2 * s))?;
-        let large = if i == 0 { design.channels } else { widths[i - 1] };
-        layers.extend(label(design));
-        layers.push(Layer::ConvTranspose {
-            spec,
-            large,
-            small: widths[i] + design.classes,
-            layout: Layout::Conv,
-            bias: false,
-        });
+        let from = widths[i] + stack.label();
         if i == 0 {
-            layers.push(match design.network.pixels() {
-                Pixels::Signed => Layer::Tanh,
-                Pixels::Unit => Layer::Sigmoid,
-            });
+            stack.push(Layer::conv_transpose(spec, design.channels, from, false));
+            stack.pixels();
         } else {
-            layers.push(Layer::batch_norm(large));
-            layers.push(Layer::LeakyRelu { slope: 0.0 });
+            stack.push(Layer::conv_transpose(spec, widths[i - 1], from, bias));
+            stack.norm(widths[i - 1]);
+            stack.push(RELU);
         }
     }
-    Ok(Sequential { layers })
+    stack.finish()
 }
 
-/// The discriminator: `[n, h, w, c]` to a logit `[n, 1, 1, 1]`.
+/// The discriminator. Its first layer has no norm (paper, section 3).
 ///
 /// # Errors
-/// [`Error::Flag`] where [`Size::base`] fails.
+/// As [`generator`].
 pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ndf, doublings);
-    let mut layers = Vec::new();
+    let mut stack = Stack::discriminator(design);
+    let bias = stack.bias();
     for i in 0..doublings {
         let spec = strided(design, base.map(|b| b << (doublings - i)))?;
-        let large = if i == 0 { design.channels } else { widths[i - 1] };
-        layers.extend(label(design));
-        layers.push(Layer::Conv {
-            spec,
-            large: large + design.classes,
-            small: widths[i],
-            layout: Layout::Conv,
-            bias: false,
-        });
+        let from = if i == 0 { design.channels } else { widths[i - 1] };
+        let from = from + stack.label();
+        stack.push(Layer::conv(spec, from, widths[i], bias && i > 0));
         if i > 0 {
-            layers.push(Layer::batch_norm(widths[i]));
+            stack.norm(widths[i]);
         }
-        layers.push(Layer::LeakyRelu { slope: SLOPE });
+        stack.push(LEAKY);
     }
+    let [h, w] = base;
     let deepest = widths[doublings - 1];
-    // What a dense layer reads: its kernel covers the picture, unless the class stands behind
-    // the flattened picture once, rather than behind each of its pixels.
-    let (cells, large, layout) = match (design.network, label(design)) {
-        (Network::Dcgan, label) => {
-            layers.extend(label);
-            (base, deepest + design.classes, Layout::Conv)
+    match design.network {
+        Network::Dcgan => stack.head([h, w, deepest], End::Cover, false),
+        Network::Mnist => {
+            let width = DENSE * design.ndf;
+            let (cells, from, layout) = if design.tells_every_layer() {
+                // Behind the vector once, rather than behind each of its pixels.
+                stack.push(Layer::Flatten);
+                ([1, 1], h * w * deepest + stack.label(), Layout::Conv)
+            } else {
+                stack.push(Layer::Identity); // the flattening
+                (base, deepest, Layout::Flatten)
+            };
+            stack.push(covering(cells, from, width, layout, bias));
+            stack.norm(width);
+            stack.push(LEAKY);
+            let end = if layout == Layout::Conv { End::Cover } else { End::Vector };
+            stack.head([1, 1, width], end, false);
         }
-        (_, None) => {
-            layers.push(Layer::Identity); // the flattening
-            (base, deepest, Layout::Flatten)
-        }
-        (_, Some(label)) => {
-            layers.extend([Layer::Flatten, label]);
-            ([1, 1], base[0] * base[1] * deepest + design.classes, Layout::Conv)
-        }
-    };
-    let linear = |cells, large, small, layout| Layer::Conv {
-        spec: dense(cells),
-        large,
-        small,
-        layout,
-        bias: false,
-    };
-    if design.network == Network::Mnist {
-        let width = DENSE * design.ndf;
-        layers.push(linear(cells, large, width, layout));
-        layers.extend([Layer::batch_norm(width), Layer::LeakyRelu { slope: SLOPE }]);
-        layers.extend(label(design));
-        layers.push(linear([1, 1], width + design.classes, 1, layout));
-    } else {
-        layers.push(linear(cells, large, 1, layout));
+        _ => stack.head([h, w, deepest], End::Vector, false),
     }
-    Ok(Sequential { layers })
-}
-
-/// The geometry of the convolution that halves a picture of size `large`.
-fn strided(design: &Design, large: [usize; 2]) -> Result<ConvSpec> {
-    let (kernel, pad) = kernel(design);
-    ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
+    stack.finish()
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::nn::{Param, Sequential};
+use crate::error::{Error, Result};
+use crate::nn::{Param, Sequential, Weight};
 use crate::rng::Stream;
 
-use super::dcgan;
 use super::networks::{Networks, Pixels};
+use super::parts::{Conditioning, Minibatch, Norm};
 use super::size::Size;
+use super::{cnn, dcgan, mlp, resnet};
 
 /// Which architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -30,6 +31,12 @@ pub enum Network {
     #[serde(rename = "dcgan-mnist", alias = "mnist")]
     #[value(name = "dcgan-mnist")]
     Mnist,
+    /// The standard CNN of spectral norm's paper, without its spectral norm.
+    Cnn,
+    /// The residual networks of the same paper.
+    Resnet,
+    /// Dense layers: those of Improved GAN's MNIST code.
+    Mlp,
 }
 
 impl fmt::Display for Network {
@@ -78,27 +85,58 @@ impl Network {
     #[must_use]
     pub const fn latent_law(self) -> LatentLaw {
         match self {
-            Self::Dcgan => LatentLaw::Normal,
-            Self::Paper | Self::Mnist => LatentLaw::Uniform,
+            Self::Dcgan | Self::Cnn | Self::Resnet => LatentLaw::Normal,
+            Self::Paper | Self::Mnist | Self::Mlp => LatentLaw::Uniform,
         }
     }
 
-    /// Default width of both networks (`ngf`, `ndf`) and default batch.
+    /// Usual widths of both networks (`ngf`, `ndf`) for pictures of a size.
     #[must_use]
-    pub const fn defaults(self) -> (usize, usize) {
+    pub fn widths(self, size: Size) -> (usize, usize) {
         match self {
-            Self::Dcgan => (64, 64),
+            Self::Dcgan | Self::Cnn => (64, 64),
             Self::Paper => (128, 128),
             Self::Mnist => (64, 128),
+            Self::Resnet if resnet::is_small(size) => (256, 128),
+            Self::Resnet => (64, 64),
+            Self::Mlp => (500, 1000),
         }
     }
 
-    /// Default side of pictures.
+    /// Usual batch.
+    #[must_use]
+    pub const fn batch(self) -> usize {
+        match self {
+            Self::Dcgan | Self::Cnn | Self::Resnet => 64,
+            Self::Paper | Self::Mnist => 128,
+            Self::Mlp => 100,
+        }
+    }
+
+    /// Usual side of pictures.
     #[must_use]
     pub const fn side(self) -> usize {
         match self {
             Self::Dcgan | Self::Paper => 64,
-            Self::Mnist => 28,
+            Self::Mnist | Self::Mlp => 28,
+            Self::Cnn | Self::Resnet => 32,
+        }
+    }
+
+    /// Usual length of a latent vector.
+    #[must_use]
+    pub const fn nz(self) -> usize {
+        match self {
+            Self::Cnn | Self::Resnet => 128,
+            _ => 100,
+        }
+    }
+
+    /// What its discriminator is normalised by as a rule.
+    const fn norm_d(self) -> Norm {
+        match self {
+            Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
+            Self::Cnn | Self::Resnet | Self::Mlp => Norm::None,
         }
     }
 
@@ -106,8 +144,8 @@ impl Network {
     #[must_use]
     pub const fn pixels(self) -> Pixels {
         match self {
-            Self::Dcgan | Self::Paper => Pixels::Signed,
-            Self::Mnist => Pixels::Unit,
+            Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
+            Self::Mnist | Self::Mlp => Pixels::Unit,
         }
     }
 }
@@ -128,22 +166,66 @@ pub struct Design {
     pub ngf: usize,
     /// Channels of the discriminator's first hidden picture.
     pub ndf: usize,
-    /// Classes that both networks are told at every layer; 0 where they are told none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Classes that the networks are told; 0 where they are told none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub classes: usize,
+    /// How they are told.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditioning: Conditioning,
+    /// What the generator's hidden layers are normalised by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm_g: Norm,
+    /// The same of the discriminator's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm_d: Norm,
+    /// How the generator's weights are made from what is learnt.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_g: Weight,
+    /// The same of the discriminator's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_d: Weight,
+    /// Height of the hidden pictures of both networks that have self-attention; 0 for none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attention: usize,
+    /// How the discriminator sees a picture beside others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub minibatch: Minibatch,
 }
 
-fn is_zero(n: &usize) -> bool {
-    *n == 0
+fn is_default<T: Default + PartialEq>(x: &T) -> bool {
+    *x == T::default()
 }
 
 impl Default for Design {
     /// DCGAN for RGB pictures of 64×64.
     fn default() -> Self {
-        let network = Network::default();
-        let (ngf, _) = network.defaults();
-        let size = Size { height: network.side(), width: network.side() };
-        Self { network, size, channels: 3, nz: 100, ngf, ndf: ngf, classes: 0 }
+        Self::usual(Network::default(), None)
+    }
+}
+
+impl Design {
+    /// What is usual for a network, for RGB pictures of a size, or of the network's own.
+    #[must_use]
+    pub fn usual(network: Network, size: Option<Size>) -> Self {
+        let side = network.side();
+        let size = size.unwrap_or(Size { height: side, width: side });
+        let (ngf, ndf) = network.widths(size);
+        Self {
+            network,
+            size,
+            channels: 3,
+            nz: network.nz(),
+            ngf,
+            ndf,
+            classes: 0,
+            conditioning: Conditioning::Concat,
+            norm_g: Norm::Batch,
+            norm_d: network.norm_d(),
+            weight_g: Weight::Plain,
+            weight_d: Weight::Plain,
+            attention: 0,
+            minibatch: Minibatch::None,
+        }
     }
 }
 
@@ -154,15 +236,62 @@ impl Design {
     /// # Errors
     /// [`crate::error::Error::Flag`] where the size does not suit the network.
     pub fn generator(&self) -> Result<Sequential> {
-        dcgan::generator(self)
+        self.check()?;
+        match self.network {
+            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::generator(self),
+            Network::Cnn => cnn::generator(self),
+            Network::Resnet => resnet::generator(self),
+            Network::Mlp => mlp::generator(self),
+        }
     }
 
-    /// The discriminator: `[n, h, w, c]` to a logit or score `[n, 1, 1, 1]`.
+    /// The discriminator: `[n, h, w, c]` to a logit or score and [`Design::heads`] further numbers,
+    /// `[n, 1, 1, 1 + heads]`.
     ///
     /// # Errors
     /// [`crate::error::Error::Flag`] where the size does not suit the network.
     pub fn discriminator(&self) -> Result<Sequential> {
-        dcgan::discriminator(self)
+        self.check()?;
+        match self.network {
+            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(self),
+            Network::Cnn => cnn::discriminator(self),
+            Network::Resnet => resnet::discriminator(self),
+            Network::Mlp => mlp::discriminator(self),
+        }
+    }
+
+    /// Numbers that the discriminator says of a picture behind its score: logits of its class.
+    #[must_use]
+    pub fn heads(&self) -> usize {
+        if self.conditioning == Conditioning::Auxiliary { self.classes } else { 0 }
+    }
+
+    /// Whether every layer of both networks is told the class.
+    #[must_use]
+    pub fn tells_every_layer(&self) -> bool {
+        self.classes > 0 && self.conditioning == Conditioning::Concat
+    }
+
+    /// Refuses parts that do not go together.
+    fn check(&self) -> Result<()> {
+        let fail = |flag, what: &str| Err(Error::flag(flag, what));
+        match (self.norm_g, self.norm_d) {
+            (Norm::Conditional, _) if self.classes == 0 => fail(
+                "--norm-g",
+                "conditional batch norm needs classes: add --conditional, with pictures that have some",
+            ),
+            (Norm::Virtual, _) if self.classes > 0 => fail(
+                "--norm-g",
+                "the reference batch of virtual batch norm has no classes: choose another norm, or \
+                 leave --conditional out",
+            ),
+            (_, Norm::Conditional | Norm::Virtual) => fail(
+                "--norm-d",
+                "conditional and virtual batch norm are for generators; a discriminator has batch, \
+                 layer, instance, group, pixel or none",
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Both networks in full, as model files describe them; classes are called by their numbers.
@@ -177,6 +306,7 @@ impl Design {
             latent_law: self.network.latent_law(),
             pixels: self.network.pixels(),
             classes: (0..self.classes).map(|class| class.to_string()).collect(),
+            heads: self.heads(),
             generator: Some(self.generator()?),
             discriminator: Some(self.discriminator()?),
         })

@@ -1,10 +1,15 @@
 //! Networks.
 
+mod cnn;
 pub mod dcgan;
 pub mod design;
+mod mlp;
 pub mod networks;
+pub mod parts;
+mod resnet;
 pub mod size;
 
 pub use design::{Design, LatentLaw, Network};
 pub use networks::{Networks, Pixels};
+pub use parts::{Conditioning, Minibatch, Norm};
 pub use size::Size;

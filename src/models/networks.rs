@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Param, Sequential, Statistics};
+use crate::nn::{Param, Sequential};
 
 use super::design::LatentLaw;
 use super::size::Size;
@@ -32,14 +32,21 @@ pub struct Networks {
     pub latent_law: LatentLaw,
     /// What a pixel's numbers are.
     pub pixels: Pixels,
-    /// The names of the classes that both networks are told ([`Layer::Label`]), by label; none
+    /// The names of the classes that both networks are told ([`crate::nn::Layer::classes`]), by label; none
     /// where they are told none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Numbers that the discriminator says of a picture behind its logit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heads: usize,
     /// From latents `[n, 1, 1, nz]` to pictures `[n, h, w, c]`.
     pub generator: Option<Sequential>,
-    /// From pictures `[n, h, w, c]` to logits `[n, 1, 1, 1]`.
+    /// From pictures `[n, h, w, c]` to logits and heads `[n, 1, 1, 1 + heads]`.
     pub discriminator: Option<Sequential>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Networks {
@@ -56,12 +63,9 @@ impl Networks {
         if self.generator.is_none() && self.discriminator.is_none() {
             return Err("neither a generator nor a discriminator".into());
         }
-        let told = |layer: &Layer| match layer {
-            Layer::Label { classes } => Some(*classes),
-            _ => None,
-        };
         let networks = [&self.generator, &self.discriminator].into_iter().flatten();
-        for told in networks.flat_map(|network| network.layers.iter().filter_map(told)) {
+        let layers = networks.flat_map(Sequential::each);
+        for told in layers.filter_map(|(_, layer)| layer.classes()) {
             if told != self.classes.len() {
                 return Err(format!(
                     "a layer is told {told} classes, and there are {}",
@@ -78,8 +82,12 @@ impl Networks {
         }
         if let Some(discriminator) = &self.discriminator {
             let sizes = discriminator.sizes(picture).map_err(|e| format!("discriminator, {e}"))?;
-            if sizes.last().is_none_or(|&[_, _, c]| c != 1) {
-                return Err("the discriminator does not end in one logit".into());
+            let says = sizes.last().map_or(0, |size| size.iter().product());
+            if says == 0 || says - 1 != self.heads {
+                return Err(match self.heads {
+                    0 => "the discriminator does not end in one logit".into(),
+                    heads => format!("the discriminator does not end in a logit and {heads} heads"),
+                });
             }
         }
         Ok(())
@@ -158,16 +166,6 @@ fn absent(name: &str) -> Error {
     Error::Tensor { name: name.into(), what: "there is none in this model".into() }
 }
 
-impl Sequential {
-    /// Whether a result depends on what else is in the batch, even after training.
-    #[must_use]
-    pub fn needs_batch(&self) -> bool {
-        let batch =
-            |layer: &Layer| matches!(layer, Layer::BatchNorm { statistics: Statistics::Batch, .. });
-        self.layers.iter().any(batch)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +215,9 @@ mod tests {
     fn layers_are_told_as_many_classes_as_there_are() {
         let size = Size { height: 16, width: 16 };
         let network = Network::Mnist;
-        let model = Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, classes: 4 };
+        let design =
+            Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, ..Design::default() };
+        let model = Design { classes: 4, ..design };
         let networks = model.networks().expect("16 works");
         assert_eq!(networks.check(), Ok(()));
         let json = serde_json::to_string(&networks).expect("plain data");

@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 /// What a discriminator's output is, by the loss that it is trained with.
@@ -261,4 +261,38 @@ pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
     }
     let loss = loss.expect("a number cannot equal both 0 and 1");
     t.mean_all(loss)
+}
+
+/// Mean cross-entropy of `logits` `[n, classes]` against `labels` of the same shape, whose rows add up
+/// to 1: `mean_n (log Σ exp(logits) − Σ labels · logits)`, as `torch.nn.CrossEntropyLoss`.
+///
+/// # Errors
+/// As recording may fail.
+pub fn cross_entropy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
+    let all = log_sum_exp(t, logits)?;
+    let own = t.mul(logits, labels)?;
+    let own = t.sum(own, &[1])?;
+    let each = t.sub(all, own)?;
+    t.mean_all(each)
+}
+
+/// `log Σ exp(logits)` over the second axis of `[n, classes]`, `[n]`: the largest is taken out of the
+/// sum first, so that no exponential overflows.
+///
+/// # Errors
+/// As recording may fail.
+pub fn log_sum_exp(t: &mut Tape, logits: Var) -> Result<Var> {
+    let &[n, classes] = t.shape(logits) else {
+        let (op, shapes) = ("log_sum_exp", vec![t.shape(logits).to_vec()]);
+        return Err(Error::Shape { op, what: "logits are [n, classes]".into(), shapes });
+    };
+    let column = t.reshape(logits, &[n, classes, 1, 1])?;
+    let largest = t.max_pool(column, [1, 1])?;
+    let largest = t.reshape(largest, &[n, 1])?;
+    let less = t.sub(logits, largest)?;
+    let exp = t.exp(less)?;
+    let sum = t.sum(exp, &[1])?;
+    let log = t.log(sum)?;
+    let largest = t.reshape(largest, &[n])?;
+    t.add(log, largest)
 }

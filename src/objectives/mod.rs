@@ -5,6 +5,6 @@ mod loss;
 mod penalty;
 mod weights;
 
-pub use loss::{Loss, Output, bce_with_logits};
+pub use loss::{Loss, Output, bce_with_logits, cross_entropy, log_sum_exp};
 pub use penalty::{Penalised, Penalty};
 pub use weights::{historical_averaging, orthogonal, weight_decay};

@@ -1,13 +1,16 @@
 //! Matrix product with transpose flags: closed under differentiation.
 
-use crate::error::Result;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
+use super::gemm::{Matrix, gemm};
 use super::tile::{self, Product};
 use super::{Call, Caps, Lowered, Op, Site, Variant};
 
-/// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`.
-/// Inputs `a`, `b`.
+/// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`; or
+/// such a product for each of a batch, `[i, m, k] · [i, k, n] = [i, m, n]`. Inputs `a`, `b`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul {
     /// `a` is stored `[k, m]`.
@@ -17,14 +20,25 @@ pub struct Matmul {
 }
 
 impl Matmul {
-    /// `m`, `n`, `k` of a product of these shapes.
-    fn sizes(&self, s: &Site) -> [usize; 3] {
-        let k = s.shapes[0][usize::from(!self.transpose_a)];
-        [s.shape[0], s.shape[1], k]
+    /// The batch, and `m`, `n`, `k` of each product, for these shapes.
+    fn sizes(&self, s: &Site) -> (usize, [usize; 3]) {
+        let lead = s.shape.len() - 2;
+        let k = s.shapes[0][lead + usize::from(!self.transpose_a)];
+        let batch = s.shape[..lead].iter().product();
+        (batch, [s.shape[lead], s.shape[lead + 1], k])
     }
 
-    fn product(&self, s: &Site) -> Product {
-        tile::matmul(self.sizes(s), self.transpose_a, self.transpose_b)
+    fn product(&self, s: &Site, caps: &Caps) -> Result<Product> {
+        let (batch, sizes) = self.sizes(s);
+        // Products of a batch stand along z.
+        if batch > caps.groups_per_dimension as usize {
+            return Err(Error::Memory(format!(
+                "{batch} matrix products beside each other are more than the {} that the device \
+                 starts at once; a smaller batch works",
+                caps.groups_per_dimension
+            )));
+        }
+        Ok(tile::matmul(batch, sizes, self.transpose_a, self.transpose_b))
     }
 }
 
@@ -34,15 +48,18 @@ impl Op for Matmul {
     }
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        let (&[a0, a1], &[b0, b1]) = (inputs[0], inputs[1]) else {
+        let (&[ref batch @ .., a0, a1], &[ref other @ .., b0, b1]) = (inputs[0], inputs[1]) else {
             return Err("both inputs must be matrices".into());
         };
+        if batch.len() > 1 || batch != other {
+            return Err("both inputs must be matrices, or as many of them".into());
+        }
         let (m, ka) = if self.transpose_a { (a1, a0) } else { (a0, a1) };
         let (kb, n) = if self.transpose_b { (b1, b0) } else { (b0, b1) };
         if ka != kb {
             return Err(format!("the inner sizes {ka} and {kb} differ"));
         }
-        Ok(vec![m, n])
+        Ok([batch, &[m, n]].concat())
     }
 
     /// With `y = a·b`: `ga = g·bᵀ`, `gb = aᵀ·g`; the flags move along.
@@ -61,43 +78,50 @@ impl Op for Matmul {
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
-        let [m, n, k] = self.sizes(s);
-        super::gemm::gemm(
-            super::gemm::Matrix::new(call.f32(0), m, k, self.transpose_a),
-            super::gemm::Matrix::new(call.f32(1), k, n, self.transpose_b),
-            call.out,
-            false,
-            true,
-        );
+        let (batch, [m, n, k]) = self.sizes(s);
+        let one = |a, b, y: &mut [f32], parallel| {
+            let a = Matrix::new(a, m, k, self.transpose_a);
+            gemm(a, Matrix::new(b, k, n, self.transpose_b), y, false, parallel);
+        };
+        let (a, b) = (call.f32(0), call.f32(1));
+        if batch == 1 || m * n * k == 0 {
+            return one(a, b, call.out, true);
+        }
+        let products = call.out[..batch * m * n].par_chunks_mut(m * n);
+        products.zip(a.par_chunks(m * k).zip(b.par_chunks(k * n))).for_each(|(y, (a, b))| {
+            one(a, b, y, false);
+        });
     }
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(self.product(s).variants(caps)))
+        Ok(Variant::first(self.product(s, caps)?.variants(caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
-        Ok(self.product(s).variants(caps))
+        Ok(self.product(s, caps)?.variants(caps))
     }
 
     fn flops(&self, s: &Site) -> u64 {
-        let [m, n, k] = self.sizes(s);
-        2 * (m * n * k) as u64
+        let (batch, [m, n, k]) = self.sizes(s);
+        2 * (batch * m * n * k) as u64
     }
 }
 
 impl Tape {
-    /// Matrix product `a · b` of `[m, k]` and `[k, n]`.
+    /// Matrix product `a · b` of `[m, k]` and `[k, n]`, or of as many pairs of matrices,
+    /// `[i, m, k]` and `[i, k, n]`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] unless both are matrices with one inner size.
+    /// [`Error::Shape`] unless both are matrices with one inner size, or as many.
     pub fn matmul(&mut self, a: Var, b: Var) -> Result<Var> {
         self.matmul_t(a, b, false, false)
     }
 
-    /// Matrix product of `a`, transposed where `ta`, and `b`, transposed where `tb`.
+    /// Matrix product of `a`, transposed where `ta`, and `b`, transposed where `tb`; of a batch of
+    /// either, the matrices.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] unless both are matrices with one inner size.
+    /// [`Error::Shape`] unless both are matrices with one inner size, or as many.
     pub fn matmul_t(&mut self, a: Var, b: Var, ta: bool, tb: bool) -> Result<Var> {
         self.record(Matmul { transpose_a: ta, transpose_b: tb }, &[a, b])
     }

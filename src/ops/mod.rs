@@ -26,6 +26,7 @@ pub mod reduce;
 pub mod samples;
 pub mod shape;
 pub mod shift;
+pub mod softmax;
 pub mod table;
 mod tile;
 mod wide;

@@ -3,7 +3,7 @@
 use minijinja::context;
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
@@ -13,7 +13,8 @@ use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
 /// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
 /// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the picture.
 ///
-/// A reduction for features, not for training: it has no gradient.
+/// Where the grid divides the picture it can be differentiated; of equally large numbers of a window
+/// each gets an equal part of the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     /// Rows and columns of the output, at most those of the input.
@@ -38,6 +39,26 @@ impl Op for MaxPool {
             }
             _ => Err(format!("the input must be [n, h, w, c] with h ≥ {gh} and w ≥ {gw}")),
         }
+    }
+
+    /// `gx = g / count` where `x` is its window's largest number, which occurs `count` times there,
+    /// else 0.
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let [n, h, w, c] = [0, 1, 2, 3].map(|d| s.shapes[0][d]);
+        let [gh, gw] = self.grid;
+        if h % gh != 0 || w % gw != 0 {
+            return Err(Error::NotDifferentiable { op: self.name() });
+        }
+        let one = [n * gh, 1, gw, 1, c];
+        let x = t.reshape(s.inputs[0], &[n * gh, h / gh, gw, w / gw, c])?;
+        let (y, g) = (t.reshape(s.output, &one)?, t.reshape(g, &one)?);
+        let below = t.greater(y, x)?;
+        let largest = t.affine(below, -1.0, 1.0)?;
+        let count = t.sum(largest, &[1, 3])?;
+        let count = t.reshape(count, &one)?;
+        let share = t.div(g, count)?;
+        let gx = t.mul(largest, share)?;
+        Ok(vec![Some(t.reshape(gx, &s.shapes[0])?)])
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
@@ -84,7 +105,7 @@ impl Tape {
     /// The largest number of each of `grid` windows of `x` `[n, h, w, c]`: see [`MaxPool`].
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` is no picture, or smaller than the grid.
+    /// [`Error::Shape`] where `x` is no picture, or smaller than the grid.
     pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
         self.record(MaxPool { grid }, &[x])
     }

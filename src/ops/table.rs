@@ -90,6 +90,7 @@ pub const OPS: &[OpInfo] = &[
     kernel("conv_transpose2d"),
     kernel("conv_weight_grad"),
     kernel("max_pool"),
+    kernel("softmax"),
     kernel("random"),
     kernel("advance"),
 ];

@@ -156,7 +156,8 @@ impl Product {
             RowsOfA::Pixels { line, run } => (line.is_multiple_of(4), run),
             _ => (false, 0),
         };
-        let slice = (m * n).next_multiple_of(4);
+        // Planes lie as the op's tensors do; partial sums are added by vectors.
+        let slice = if self.layers > 1 { m * n } else { (m * n).next_multiple_of(4) };
         let mut sizes = if matrix { Sizes::new(caps) } else { Sizes::literal() };
         let context = context! {
             tile => tiling.kind.template(),
@@ -244,8 +245,14 @@ fn parts(tiles: usize, len: usize, k: usize, caps: &Caps) -> usize {
     useful.max(1).min(affordable).min(caps.groups_per_dimension as usize)
 }
 
-/// The matrix product of sizes `m`, `n`, `k`; the flags say which operands are stored transposed.
-pub(super) fn matmul(sizes: [usize; 3], transpose_a: bool, transpose_b: bool) -> Product {
+/// `layers` matrix products of sizes `m`, `n`, `k`; the flags say which operands are stored
+/// transposed.
+pub(super) fn matmul(
+    layers: usize,
+    sizes: [usize; 3],
+    transpose_a: bool,
+    transpose_b: bool,
+) -> Product {
     let [m, n, k] = sizes;
     Product {
         kernel: "matmul",
@@ -256,9 +263,9 @@ pub(super) fn matmul(sizes: [usize; 3], transpose_a: bool, transpose_b: bool) ->
             if transpose_b { Along::Reduction } else { Along::Product },
         ],
         rows_of_a: RowsOfA::Matrix,
-        layers: 1,
+        layers,
         a_len: if transpose_a { m } else { k },
-        flops: 2 * (m * n * k) as u64,
+        flops: 2 * (layers * m * n * k) as u64,
         own: context! {},
     }
 }
@@ -353,7 +360,9 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 64, 64], [130, 70, 33], [3, 1, 5], [1, 200, 7], [64, 1, 8192]] {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 for caps in devices() {
-                    compile(&matmul([m, n, k], ta, tb).variants(&caps), &caps);
+                    for layers in [1, 3] {
+                        compile(&matmul(layers, [m, n, k], ta, tb).variants(&caps), &caps);
+                    }
                 }
             }
         }
@@ -380,7 +389,7 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 1, 8192], [48, 64, 131_072], [48, 64, 131_071], [4096, 512, 20_000]]
         {
             for caps in devices() {
-                let lowered = Variant::first(matmul([m, n, k], true, false).variants(&caps));
+                let lowered = Variant::first(matmul(1, [m, n, k], true, false).variants(&caps));
                 let chunk = variable(&lowered, "chunk");
                 let splits = lowered.dispatches[0].groups[2] as usize;
                 assert!(
@@ -400,7 +409,7 @@ pub(super) mod tests {
     fn tiles_cover_the_product() {
         for [m, n] in [[1, 1], [16, 8192], [8192, 3], [65, 63], [1000, 12], [4096, 512]] {
             for caps in devices() {
-                let lowered = Variant::first(matmul([m, n, 64], false, false).variants(&caps));
+                let lowered = Variant::first(matmul(1, [m, n, 64], false, false).variants(&caps));
                 let of = |name| variable(&lowered, name);
                 assert!(of("tiles_m") * of("tile_m") >= m && of("tiles_n") * of("tile_n") >= n);
                 let [x, y, _] = lowered.dispatches[0].groups;
@@ -412,7 +421,7 @@ pub(super) mod tests {
     #[test]
     fn an_empty_product_dispatches_nothing() {
         assert!(
-            Variant::first(matmul([0, 4, 4], false, false).variants(&devices()[0]))
+            Variant::first(matmul(1, [0, 4, 4], false, false).variants(&devices()[0]))
                 .dispatches
                 .is_empty()
         );

@@ -274,6 +274,21 @@ fn fill(load: &Load, buffers: &[CpuBuffer], start: usize, row: &mut [f32]) {
                 (at, rest) = (0, later);
             }
         }
+        (Slice::F32(x), access @ Access::Strided(axes)) => {
+            // A run along the last axis at a time.
+            let &(size, stride) = axes.last().unwrap_or(&(1, 0));
+            let (mut i, mut rest) = (start, row);
+            while !rest.is_empty() {
+                let n = (size - i % size).min(rest.len());
+                let (now, later) = rest.split_at_mut(n);
+                let x = &x[access.index(i)..];
+                match stride {
+                    0 => now.fill(x[0]),
+                    _ => now.iter_mut().enumerate().for_each(|(k, y)| *y = x[k * stride]),
+                }
+                (i, rest) = (i + n, later);
+            }
+        }
         (Slice::F32(x), access) => {
             for (i, y) in row.iter_mut().enumerate() {
                 *y = x[access.index(start + i)];

@@ -15,6 +15,16 @@ pub enum Draws {
 }
 
 impl Draws {
+    /// The key of the device's generator, for layers that draw numbers of their own; none where
+    /// numbers are fed.
+    #[must_use]
+    pub fn key(self) -> Option<Var> {
+        match self {
+            Self::Device(key) => Some(key),
+            Self::Fed => None,
+        }
+    }
+
     /// Uniform numbers in [0, 1) of `shape`.
     ///
     /// # Errors

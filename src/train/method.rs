@@ -44,6 +44,10 @@ pub struct Method {
     /// rather than winning against it (the same paper, section 3.1).
     #[serde(skip_serializing_if = "is_default")]
     pub feature_matching: bool,
+    /// Weight of the cross-entropy of classes in both losses, where the discriminator has to say
+    /// them.
+    #[serde(skip_serializing_if = "is_one_f32")]
+    pub class_weight: f32,
     /// What is added to the discriminator's loss for being too steep.
     #[serde(skip_serializing_if = "is_default")]
     pub penalty: Penalty,
@@ -87,6 +91,10 @@ fn is_default<T: Default + PartialEq>(x: &T) -> bool {
     *x == T::default()
 }
 
+fn is_one_f32(x: &f32) -> bool {
+    *x == 1.0
+}
+
 fn is_one(n: &usize) -> bool {
     *n == 1
 }
@@ -98,6 +106,7 @@ impl Default for Method {
             loss: Loss::NonSaturating,
             smooth: 0.0,
             feature_matching: false,
+            class_weight: 1.0,
             penalty: Penalty::None,
             penalty_weight: 0.0,
             clip_weights: 0.0,
@@ -146,6 +155,7 @@ impl Method {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
         let weights = [
             ("--penalty-weight", self.penalty_weight),
+            ("--class-weight", self.class_weight),
             ("--clip-weights", self.clip_weights),
             ("--orthogonal", self.orthogonal),
             ("--historical", self.historical),

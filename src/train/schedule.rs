@@ -45,7 +45,9 @@ impl Scheduled {
         let mut next = 0;
         let mut number = |t: &mut Tape| {
             next += 1;
-            t.range(all, next - 1, 1)
+            let one = t.range(all, next - 1, 1)?;
+            // A scalar, as a parameter may be one.
+            t.reshape(one, &[])
         };
         let mut pair = |t: &mut Tape| Ok([number(t)?, number(t)?]);
         Ok(Self {

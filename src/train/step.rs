@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::{Design, LatentLaw, Pixels};
-use crate::nn::{Layer, Mode, Param, Sequential};
+use crate::nn::{Layer, Mode, Param, Pass, Sequential};
 use crate::objectives::{self, Output, Penalty};
 use crate::optim::moving_average;
 use crate::rng::Stream;
@@ -61,6 +61,9 @@ pub struct StepOptions {
 /// code: both halves of a batch then have the same classes, and classes come as often as they do in
 /// the data.
 ///
+/// Vectors of spectral norms take one step of the power method before each update of a network that
+/// has some, D's before G's update too: all passes in between share one norm.
+///
 /// Random draws, as fed where asked for: `z` (and `mix`, `near` for penalties) of a plain step;
 /// else `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
 ///
@@ -82,8 +85,8 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
 
 /// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
 fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
-    let batch_norm = |layer: &Layer| matches!(layer, Layer::BatchNorm { .. });
-    if penalty != Penalty::None && discriminator.layers.iter().any(batch_norm) {
+    let batch_norm = |(_, layer): &(String, &Layer)| matches!(layer, Layer::BatchNorm { .. });
+    if penalty != Penalty::None && discriminator.each().iter().any(batch_norm) {
         let what = format!(
             "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
              discriminator that gradient depends on the whole batch: choose another normalisation \
@@ -104,6 +107,8 @@ struct Step<'a> {
     labels: Option<Var>,
     draws: Draws,
     schedule: Scheduled,
+    /// Weights that are drawn towards orthogonality, and whether they are transposed.
+    orthogonal: Vec<(String, bool)>,
 }
 
 /// Real and generated pictures of a micro-batch, and their classes.
@@ -117,8 +122,10 @@ struct Part {
 /// What the discriminator says of pictures.
 #[derive(Clone, Copy)]
 struct Verdict {
-    /// Its output `[n, 1, 1, 1]`.
+    /// Logits or scores `[n, 1]`.
     scores: Var,
+    /// Logits of their classes `[n, classes]`, where it has to say these.
+    classes: Option<Var>,
     /// What its last layer with weights is given.
     features: Var,
 }
@@ -151,7 +158,12 @@ impl<'a> Step<'a> {
             Pixels::Signed => reals,
             Pixels::Unit => t.affine(reals, 0.5, 0.5)?,
         };
-        Ok(Self { options, generator, discriminator, reals, labels, draws, schedule })
+        let mut orthogonal = Vec::new();
+        if options.method.orthogonal > 0.0 {
+            orthogonal.extend(generator.convolutions("generator"));
+            orthogonal.extend(discriminator.convolutions("discriminator"));
+        }
+        Ok(Self { options, generator, discriminator, reals, labels, draws, schedule, orthogonal })
     }
 
     /// Whether D and G take their steps on the same generated pictures.
@@ -182,6 +194,11 @@ impl<'a> Step<'a> {
         t.reshape(rows, &shape)
     }
 
+    /// What a pass needs beside its input; `name` sets its random numbers apart.
+    fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
+        Pass { labels, mode: Mode::Train, key: self.draws.key(), name }
+    }
+
     /// Generated pictures of the classes `labels`, from latents of this name.
     fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Var> {
         let model = &self.options.model;
@@ -189,17 +206,41 @@ impl<'a> Step<'a> {
         let law = model.network.latent_law();
         let z = self.draws.latents(t, name, law, &[n, model.nz])?;
         let z = t.reshape(z, &[n, 1, 1, model.nz])?;
-        self.generator.forward_labelled(t, "generator", z, labels, Mode::Train)
+        self.generator.forward_pass(t, "generator", z, self.pass(name, labels))
     }
 
-    /// What the discriminator, as it is by now, says of pictures of these classes.
-    fn judge(&self, t: &mut Tape, x: Var, labels: Option<Var>) -> Result<Verdict> {
-        let outputs =
-            self.discriminator.trace_labelled(t, "discriminator", x, labels, Mode::Train)?;
+    /// What the discriminator, as it is by now, says of pictures of these classes. `name` sets the
+    /// random numbers of this pass apart.
+    fn judge(&self, t: &mut Tape, name: &str, x: Var, labels: Option<Var>) -> Result<Verdict> {
+        let pass = self.pass(name, labels);
+        let outputs = self.discriminator.trace_pass(t, "discriminator", x, pass)?;
         let layers = &self.discriminator.layers;
-        let last = layers.iter().rposition(|l| matches!(l, Layer::Conv { .. })).unwrap_or(0);
+        let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
+        let last = layers.iter().rposition(ends).unwrap_or(0);
         let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
-        Ok(Verdict { scores: before(layers.len()), features: before(last) })
+        let features = before(last);
+        let (n, heads) = (t.shape(x)[0], self.options.model.heads());
+        let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
+        if heads == 0 {
+            return Ok(Verdict { scores: said, classes: None, features });
+        }
+        let scores = t.slice(said, &[0, 0], &[n, 1])?;
+        let classes = t.slice(said, &[0, 1], &[n, heads])?;
+        Ok(Verdict { scores, classes: Some(classes), features })
+    }
+
+    /// Adds the cross-entropy of the classes that D says to `loss`, where it has to say them.
+    fn with_classes(
+        &self,
+        t: &mut Tape,
+        loss: Var,
+        verdict: Verdict,
+        labels: Option<Var>,
+    ) -> Result<Var> {
+        let (Some(classes), Some(labels)) = (verdict.classes, labels) else { return Ok(loss) };
+        let entropy = objectives::cross_entropy(t, classes, labels)?;
+        let weighed = t.affine(entropy, self.options.method.class_weight, 0.0)?;
+        t.add(loss, weighed)
     }
 
     /// Records D's update `k` and returns its pictures.
@@ -207,6 +248,9 @@ impl<'a> Step<'a> {
         let Method { loss, smooth, penalty, penalty_weight, .. } = self.options.method;
         let (_, parts) = self.options.method.parts(self.options.batch);
         let names = learnt(&self.discriminator, "discriminator");
+        // Once for all passes up to the update, as if they were one batch.
+        self.discriminator.power_iteration(t, "discriminator")?;
+        self.generator.power_iteration(t, "generator")?;
         let weights = read_all(t, &names)?;
         let mut seen = Vec::with_capacity(parts);
         let mut grads = Grads::default();
@@ -220,27 +264,33 @@ impl<'a> Step<'a> {
             let fake = self.fake(t, &self.draw("z", Some(k), m), labels)?;
             let part = Part { real, fake, labels };
 
-            let on_real = self.judge(t, real, labels)?.scores;
+            let name = |what: &str| self.draw(what, Some(k), m);
+            let on_real = self.judge(t, &name("real"), real, labels)?;
             let (on_fake, loss_real, loss_fake) = if loss.is_relativistic() {
-                let on_fake = self.judge(t, fake, labels)?.scores;
-                let above = loss.relative(t, on_real, on_fake)?;
-                let below = loss.relative(t, on_fake, on_real)?;
+                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
+                let above = loss.relative(t, on_real.scores, on_fake.scores)?;
+                let below = loss.relative(t, on_fake.scores, on_real.scores)?;
                 let (real, fake) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
                 let both = t.add(real, fake)?;
+                let both = self.with_classes(t, both, on_real, labels)?;
+                let both = self.with_classes(t, both, on_fake, labels)?;
                 grads.add(t, both, &weights)?;
                 (on_fake, real, fake)
             } else {
-                let real = loss.real(t, on_real, smooth)?;
-                grads.add(t, real, &weights)?;
-                let on_fake = self.judge(t, fake, labels)?.scores;
-                let fake = loss.fake(t, on_fake)?;
-                grads.add(t, fake, &weights)?;
+                let real = loss.real(t, on_real.scores, smooth)?;
+                let all = self.with_classes(t, real, on_real, labels)?;
+                grads.add(t, all, &weights)?;
+                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
+                let fake = loss.fake(t, on_fake.scores)?;
+                let all = self.with_classes(t, fake, on_fake, labels)?;
+                grads.add(t, all, &weights)?;
                 (on_fake, real, fake)
             };
             let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
-                self.draws.uniform(t, &self.draw(what, Some(k), m), shape)
+                self.draws.uniform(t, &name(what), shape)
             };
-            let mut judge = |t: &mut Tape, x| Ok(self.judge(t, x, labels)?.scores);
+            let mut judge =
+                |t: &mut Tape, x| Ok(self.judge(t, &name("penalty"), x, labels)?.scores);
             let pictures = [real, fake];
             let penalised =
                 penalty.record(t, penalty_weight, pictures, &mut uniform, &mut judge)?;
@@ -254,8 +304,8 @@ impl<'a> Step<'a> {
             told.add("loss_d", loss_d);
             told.add("loss_real", loss_real);
             told.add("loss_fake", loss_fake);
-            told.add("d_real", self.mean_output(t, on_real)?);
-            told.add("d_fake", self.mean_output(t, on_fake)?);
+            told.add("d_real", self.mean_output(t, on_real.scores)?);
+            told.add("d_fake", self.mean_output(t, on_fake.scores)?);
             seen.push(part);
         }
         told.fetch(t)?;
@@ -268,6 +318,10 @@ impl<'a> Step<'a> {
     fn generate(&self, t: &mut Tape, seen: &[Part]) -> Result<()> {
         let loss = self.options.method.loss;
         let names = learnt(&self.generator, "generator");
+        self.discriminator.power_iteration(t, "discriminator")?;
+        if !self.is_plain() {
+            self.generator.power_iteration(t, "generator")?;
+        }
         let weights = read_all(t, &names)?;
         let mut grads = Grads::default();
         let mut told = Told::default();
@@ -277,18 +331,20 @@ impl<'a> Step<'a> {
             } else {
                 self.fake(t, &self.draw("z", None, m), labels)?
             };
-            let on_fake = self.judge(t, fake, labels)?;
+            let name = |what: &str| self.draw(what, None, m);
+            let on_fake = self.judge(t, &name("generated"), fake, labels)?;
             let loss_g = if self.options.method.feature_matching {
-                let on_real = self.judge(t, real, labels)?;
+                let on_real = self.judge(t, &name("matched"), real, labels)?;
                 feature_distance(t, on_real.features, on_fake.features)?
             } else if loss.is_relativistic() {
-                let on_real = self.judge(t, real, labels)?.scores;
+                let on_real = self.judge(t, &name("matched"), real, labels)?.scores;
                 let above = loss.relative(t, on_real, on_fake.scores)?;
                 let below = loss.relative(t, on_fake.scores, on_real)?;
                 loss.relativistic_generator(t, above, below)?
             } else {
                 loss.generator(t, on_fake.scores)?
             };
+            let loss_g = self.with_classes(t, loss_g, on_fake, labels)?;
             grads.add(t, loss_g, &weights)?;
             told.add("loss_g", loss_g);
             told.add("d_fake_g", self.mean_output(t, on_fake.scores)?);
@@ -302,7 +358,12 @@ impl<'a> Step<'a> {
         if self.options.average {
             for param in self.generator.params("generator") {
                 let average = averaged(&param.name);
-                moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
+                if param.averaged {
+                    moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
+                } else {
+                    let now = t.read(&param.name, &param.shape, DType::F32)?;
+                    t.assign(&average, now)?;
+                }
             }
         }
         Ok(())
@@ -361,8 +422,8 @@ impl<'a> Step<'a> {
         let Method { historical, orthogonal, .. } = self.options.method;
         let mut g = g;
         let p = t.read(&param.name, &param.shape, DType::F32)?;
-        if orthogonal > 0.0 && param.shape.len() == 4 {
-            let transposed = param.name.starts_with("generator.");
+        if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)
+        {
             let term = objectives::orthogonal(t, p, transposed)?;
             let term = t.affine(term, orthogonal, 0.0)?;
             let pull = t.grad(term, &[p])?[0];

@@ -61,7 +61,7 @@ impl Recipe {
     /// The recipe of a network at default settings.
     #[must_use]
     pub fn new(model: Design) -> Self {
-        let batch = model.network.defaults().1;
+        let batch = model.network.batch();
         Self {
             model,
             batch,
@@ -222,6 +222,9 @@ impl Metrics {
     }
 }
 
+/// Iterations of the power method before the first step, as PyTorch takes.
+const FIRST_ITERATIONS: usize = 15;
+
 /// Steps whose results have not come back yet: the CPU does not wait for the device.
 const LATE: usize = 2;
 
@@ -245,9 +248,36 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let state =
-            step::initial_state(&recipe.model, &recipe.method, recipe.ema > 0, recipe.seed)?;
-        Self::with_state(recipe, device, options, state, 0)
+        let Recipe { model, method, ema, seed, .. } = &recipe;
+        let state = step::initial_state(model, method, *ema > 0, *seed)?;
+        let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
+        trainer.settle_norms()?;
+        Ok(trainer)
+    }
+
+    /// Brings the vectors of spectral norms, which start at random, near the largest singular values.
+    fn settle_norms(&mut self) -> Result<()> {
+        let networks = self.recipe.networks()?;
+        let generator = networks.generator()?;
+        let both = [("generator", generator), ("discriminator", networks.discriminator()?)];
+        if !both.iter().any(|(_, network)| network.is_spectral()) {
+            return Ok(());
+        }
+        let mut tape = Tape::new();
+        for _ in 0..FIRST_ITERATIONS {
+            for (name, network) in both {
+                network.power_iteration(&mut tape, name)?;
+            }
+        }
+        let mut program = Program::compile(&tape, &self.state, &self.options)?;
+        program.call(&mut self.state, &[])?;
+        if self.recipe.ema > 0 {
+            for param in generator.params("generator").iter().filter(|p| !p.averaged) {
+                let settled = self.state.get(&param.name)?;
+                self.state.set(&step::averaged(&param.name), &settled)?;
+            }
+        }
+        Ok(())
     }
 
     /// Networks as [`Trainer::tensors`] gave them after `step` steps.

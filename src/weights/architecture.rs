@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::models::{LatentLaw, Pixels};
-use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Statistics};
+use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Start, Statistics, Weight};
 use crate::ops::conv::ConvSpec;
 use crate::tensor::Tensor;
 
@@ -112,10 +112,13 @@ pub(super) fn build(
         if let Some(bias) = block.bias {
             put(&layers, "bias", bias);
         }
+        let (weight, start) = (Weight::Plain, Start::default());
         layers.push(if block.up {
-            Layer::ConvTranspose { spec, large: block.to, small: block.from, layout, bias }
+            let (large, small) = (block.to, block.from);
+            Layer::ConvTranspose { spec, large, small, layout, bias, weight, start }
         } else {
-            Layer::Conv { spec, large: block.from, small: block.to, layout, bias }
+            let (large, small) = (block.from, block.to);
+            Layer::Conv { spec, large, small, layout, bias, weight, start }
         });
         let activation = Layer::LeakyRelu { slope };
         let Some(norm) = block.norm else {

@@ -100,9 +100,15 @@ impl<'a> Export<'a> {
     /// Every tensor of PyTorch's state dict, in its order.
     fn state_dict(&self) -> Vec<Raw<'_>> {
         let mut entries = Vec::new();
-        for (i, layer) in self.network.layers.iter().enumerate() {
-            let own = format!("main.{i}.");
-            for (param, tensor) in self.params.iter().filter(|(p, _)| p.name.starts_with(&own)) {
+        for (name, layer) in self.network.each() {
+            let own = format!("{name}.");
+            // A layer's own tensors; those of layers within it come with these.
+            let within: Vec<String> =
+                layer.parts().iter().map(|(part, _)| format!("{own}{part}.")).collect();
+            let is_own = |p: &Param| {
+                p.name.starts_with(&own) && !within.iter().any(|part| p.name.starts_with(part))
+            };
+            for (param, tensor) in self.params.iter().filter(|(p, _)| is_own(p)) {
                 entries.push(Raw {
                     name: param.name.clone(),
                     dtype: Dtype::F32,

@@ -272,6 +272,7 @@ impl Assembly {
         }
         let mut tensors = BTreeMap::new();
         let mut networks = Networks {
+            heads: 0,
             size: Size { height: 0, width: 0 },
             channels: 0,
             nz: 0,

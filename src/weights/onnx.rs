@@ -57,19 +57,24 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
         {
             features.push(graph.pooled(&x, at));
         }
-        let own = |name: &str| -> Result<Tensor> {
-            let name = format!("main.{i}.{name}");
+        let named = |name: &str| -> Result<Tensor> {
             let (param, tensor) = export
                 .params
                 .iter()
                 .find(|(param, _)| param.name == name)
                 .expect("an export has all tensors of its layers");
-            param.layout.from_file(&name, tensor, &param.shape)
+            param.layout.from_file(name, tensor, &param.shape)
+        };
+        let own = |own: &str| named(&format!("main.{i}.{own}"));
+        // Normalised weights are written as they are used.
+        let weight = || {
+            Layout::Conv
+                .to_file(&layer.used_weights(&format!("main.{i}"), &mut |name| named(name))?)
         };
         let name = |own: &str| format!("main.{i}.{own}");
         match *layer {
             Layer::Conv { spec, small, bias, .. } => {
-                let weight = Layout::Conv.to_file(&own("weight")?)?;
+                let weight = weight()?;
                 let mut inputs = vec![x, graph.floats(&name("weight"), &weight)];
                 if bias {
                     inputs.push(graph.floats(&name("bias"), &own("bias")?));
@@ -78,7 +83,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                 at = [small, spec.small[0], spec.small[1]];
             }
             Layer::ConvTranspose { spec, large, bias, layout, .. } => {
-                let weight = Layout::Conv.to_file(&own("weight")?)?;
+                let weight = weight()?;
                 let mut inputs = vec![x, graph.floats(&name("weight"), &weight)];
                 let whole = layout != Layout::Project || spec.kernel == [1, 1];
                 if bias && whole {
@@ -130,10 +135,16 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             }
             Layer::Tanh => x = graph.node("Tanh", &[x], &[]),
             Layer::Sigmoid => x = graph.node("Sigmoid", &[x], &[]),
-            Layer::Identity => {}
+            Layer::Softplus => x = graph.node("Softplus", &[x], &[]),
+            // Noise is added and numbers are dropped in training only.
+            Layer::Identity | Layer::Noise { .. } | Layer::Dropout { .. } => {}
             Layer::Label { .. } | Layer::Flatten => {
                 let what = "is a conditional network, of which no graph can be written yet";
                 return Err(Error::Tensor { name: export.role.name().into(), what: what.into() });
+            }
+            ref layer => {
+                let what = format!("is {}, which cannot be written as ONNX yet", layer.kind());
+                return Err(Error::Tensor { name: format!("main.{i}"), what });
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The flags of `dcgan train`, by heading.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::flags::{DeviceFlag, at_least};
 use crate::cli::presets::Preset;
 use crate::data::{CacheMode, Crop, Filter};
 use crate::human::parse_count;
-use crate::models::{Network, Size};
+use crate::models::{Conditioning, Design, Minibatch, Network, Norm, Size};
+use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
 use crate::program::tune::Effort;
 use crate::train::method::Rule;
@@ -70,8 +71,9 @@ macro_rules! filled {
     };
 }
 
-filled!(Networks: network, conditional, size, channels, nz, ngf, ndf; preset);
-filled!(ObjectiveFlags: loss, smooth, feature_matching, penalty, penalty_weight, clip_weights, orthogonal, historical, weight_decay);
+filled!(Networks: network, conditional, norm_g, norm_d, weight_g, weight_d, attention, minibatch,
+    size, channels, nz, ngf, ndf; preset);
+filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, penalty, penalty_weight, clip_weights, orthogonal, historical, weight_decay);
 filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
 filled!(Pictures: crop, resize, flip, workers; grey, cache);
 
@@ -87,11 +89,35 @@ pub(super) struct Networks {
     /// [default: dcgan]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
     pub(super) network: Option<Network>,
-    /// Tell both networks the class of every picture, at every layer: the model can then be asked
-    /// for a class. Classes are DATA's folders, or the labels of CIFAR-10 and IDX files
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "true|false", hide_possible_values = true)]
-    pub(super) conditional: Option<bool>,
+    /// Tell the networks the class of every picture: the model can then be asked for a class.
+    /// Classes are DATA's folders, or the labels of CIFAR-10 and IDX files. concat: at every layer
+    /// of both networks; auxiliary: the discriminator has to say it (AC-GAN); projection: see
+    /// --preset sngan-projection [default: none; without a value: concat]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "concat",
+          value_name = "concat|auxiliary|projection|none", hide_possible_values = true)]
+    pub(super) conditional: Option<Told>,
+    /// What the generator's hidden layers are normalised by: batch, layer, instance, group, pixel,
+    /// virtual, conditional (batch norm by class), none [default: batch]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
+    pub(super) norm_g: Option<Norm>,
+    /// The same of the discriminator's: batch, layer, instance, group, pixel, none [default: batch]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
+    pub(super) norm_d: Option<Norm>,
+    /// The generator's weights: plain, divided by their spectral norm, or with learnt length (weight
+    /// norm) [default: plain]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "plain|spectral|norm")]
+    pub(super) weight_g: Option<Weight>,
+    /// The same of the discriminator's [default: plain]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "plain|spectral|norm")]
+    pub(super) weight_d: Option<Weight>,
+    /// Self-attention in both networks, where hidden pictures are so many pixels high; 0 for none
+    /// [default: 0]
+    #[arg(long, value_name = "HEIGHT")]
+    pub(super) attention: Option<usize>,
+    /// Let the discriminator see how much a batch varies: discrimination, deviation or none
+    /// [default: none]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "HOW")]
+    pub(super) minibatch: Option<Minibatch>,
     /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
     /// 256 [default: 64; dcgan-mnist: 28]
     #[arg(long, value_name = "SIZE")]
@@ -108,6 +134,45 @@ pub(super) struct Networks {
     /// Width of the discriminator [default: 64; dcgan-paper: 128]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) ndf: Option<usize>,
+}
+
+/// How networks are told classes, or that they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Told {
+    Concat,
+    Auxiliary,
+    Projection,
+    None,
+}
+
+impl std::fmt::Display for Told {
+    /// As it is typed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value().expect("no value is hidden");
+        f.pad(value.get_name())
+    }
+}
+
+impl Told {
+    /// What a run of this design said.
+    pub(super) fn of(design: &Design) -> Self {
+        match design.conditioning {
+            _ if design.classes == 0 => Self::None,
+            Conditioning::Concat => Self::Concat,
+            Conditioning::Auxiliary => Self::Auxiliary,
+            Conditioning::Projection => Self::Projection,
+        }
+    }
+
+    /// How, where they are told classes.
+    pub(super) fn how(self) -> Option<Conditioning> {
+        match self {
+            Self::Concat => Some(Conditioning::Concat),
+            Self::Auxiliary => Some(Conditioning::Auxiliary),
+            Self::Projection => Some(Conditioning::Projection),
+            Self::None => None,
+        }
+    }
 }
 
 fn parse_channels(text: &str) -> std::result::Result<usize, String> {
@@ -182,6 +247,10 @@ pub(super) struct ObjectiveFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_name = "true|false", hide_possible_values = true)]
     pub(super) feature_matching: Option<bool>,
+    /// Weight of the classes that the discriminator has to say, with --conditional=auxiliary
+    /// [default: 1]
+    #[arg(long, value_name = "WEIGHT", value_parser = weight)]
+    pub(super) class_weight: Option<f32>,
     /// Penalise a steep discriminator, by the length of its gradient at pictures: gp (towards 1,
     /// between real and generated ones), gp-one-sided, gp-zero, dragan, r1, r2 [default: none]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PENALTY")]

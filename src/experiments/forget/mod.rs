@@ -16,7 +16,7 @@ use crate::features::Level;
 use crate::logistic::Logistic;
 use crate::models::Size;
 use crate::models::{Networks, Pixels};
-use crate::nn::{Layer, Sequential};
+use crate::nn::{Layer, Sequential, Weight};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 use crate::train::ModelFile;
@@ -33,10 +33,16 @@ const GENERATOR: &str = "generator";
 /// gives the picture and is none of them. `output` is the layer right before the next convolution.
 ///
 /// # Errors
-/// [`Error::Tensor`] where there is no generator, or none of its convolutions is hidden.
+/// [`Error::Tensor`] where there is no generator, none of its convolutions is hidden, or the weights
+/// of one are normalised.
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let generator = networks.generator()?;
     let fail = |what: String| Error::Tensor { name: GENERATOR.into(), what };
+    let normalised = |layer: &Layer| matches!(layer, Layer::ConvTranspose { weight, .. } if *weight != Weight::Plain);
+    if let Some(i) = generator.layers.iter().position(normalised) {
+        let what = "has normalised weights, all of which change where those of a map are dropped";
+        return Err(Error::Tensor { name: format!("{GENERATOR}.main.{i}"), what: what.into() });
+    }
     let sizes = generator.sizes([1, 1, networks.nz]).map_err(fail)?;
     let convs = convolutions(generator);
     let levels = convs.windows(2).map(|pair| {

@@ -83,6 +83,12 @@ impl ConvSpec {
         Ok(spec)
     }
 
+    /// The geometry whose kernel covers a whole picture of size `large`: a matrix product.
+    #[must_use]
+    pub const fn dense(large: [usize; 2]) -> Self {
+        Self { kernel: large, stride: [1, 1], pad: [0, 0], large, small: [1, 1] }
+    }
+
     /// Kernel height times width.
     #[must_use]
     pub fn taps(&self) -> usize {

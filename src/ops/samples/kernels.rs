@@ -13,6 +13,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(appended());
     all.extend(shifted());
     all.extend(pools());
+    all.extend(softmaxes());
     all.extend(random());
     all
 }
@@ -122,6 +123,19 @@ fn products() -> Vec<Sample> {
             all.push(sample.tolerance(1e-6, 3e-6));
         }
     }
+    // A batch of products, whose matrices do not hold whole vectors, and do.
+    for [i, m, n, k] in [[1, 3, 2, 5], [3, 5, 7, 2], [2, 1, 9, 4], [5, 17, 33, 9], [2, 64, 32, 12]]
+    {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [i, k, m] } else { [i, m, k] };
+            let b = if tb { [i, n, k] } else { [i, k, n] };
+            let inputs = vec![Input::new(&a, Kind::NORMAL), Input::new(&b, Kind::NORMAL)];
+            let sample = Sample::new("matmul", inputs, move |t, x| t.matmul_t(x[0], x[1], ta, tb));
+            let flag = |on, name| if on { name } else { "" };
+            let sample = sample.note(format!("batch {}{}", flag(ta, "aᵀ"), flag(tb, "bᵀ")));
+            all.push(sample.tolerance(1e-6, 3e-6));
+        }
+    }
     let long = vec![Input::new(&[3, 4099], Kind::NORMAL), Input::new(&[4099, 2], Kind::NORMAL)];
     let long = Sample::new("matmul", long, |t, x| t.matmul(x[0], x[1]));
     all.push(long.tolerance(1e-6, 1e-5).rough());
@@ -207,10 +221,32 @@ fn pools() -> Vec<Sample> {
         kinds.map(|kind| {
             let x = vec![Input::new(&shape, kind)];
             let sample = Sample::new("max_pool", x, move |t, x| t.max_pool(x[0], grid));
-            sample.note(format!("to {grid:?}, {kind:?}")).tolerance(0.0, 0.0).rough()
+            let sample = sample.note(format!("to {grid:?}, {kind:?}")).tolerance(0.0, 0.0);
+            let divides = shape[1].is_multiple_of(grid[0]) && shape[2].is_multiple_of(grid[1]);
+            if divides { sample } else { sample.rough() }
         })
     });
     all.collect()
+}
+
+/// One column, more columns than a vector, and numbers whose exponentials overflow.
+fn softmaxes() -> Vec<Sample> {
+    let table: [(&[usize], Kind); 6] = [
+        (&[3, 1], Kind::NORMAL),
+        (&[2, 3], Kind::NORMAL),
+        (&[65, 7], Kind::Normal { mean: 3.0, scale: 2.0 }),
+        (&[2, 5, 33], Kind::NORMAL),
+        (&[130, 64], Kind::Normal { mean: -200.0, scale: 1.0 }),
+        (&[7, 41], Kind::Ladder),
+    ];
+    let all = table.map(|(shape, kind)| {
+        let x = vec![Input::new(shape, kind)];
+        let sample = Sample::new("softmax", x, |t, x| t.softmax(x[0]));
+        let sample = sample.note(format!("{kind:?}")).tolerance(5e-6, 1e-6);
+        // Of a ladder all but one number is lost in rounding.
+        if matches!(kind, Kind::Ladder) { sample.rough() } else { sample }
+    });
+    all.into()
 }
 
 fn joins() -> Vec<Sample> {

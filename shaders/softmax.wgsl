@@ -1,0 +1,33 @@
+// y[r, i] = exp(x[r, i] - max) / sum, with the largest number and the sum of the exponentials of the
+// row. One invocation a row: a row is read three times, the first time from memory.
+//
+// Variables: rows, c: the sizes.
+{% include "lib/index.wgsl" %}
+{% include "lib/math.wgsl" %}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let row = flat_group(wid, nwg) * 64u + lid;
+    if (row < {{ rows }}u) {
+        let first = row * {{ c }}u;
+        var largest = x[first];
+        for (var i = 1u; i < {{ c }}u; i++) {
+            let v = x[first + i];
+            largest = select(v, largest, largest > v);
+        }
+        var sum = 0.0;
+        for (var i = 0u; i < {{ c }}u; i++) {
+            sum += safe_exp(x[first + i] - largest);
+        }
+        for (var i = 0u; i < {{ c }}u; i++) {
+            y[first + i] = safe_exp(x[first + i] - largest) / sum;
+        }
+    }
+}

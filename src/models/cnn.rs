@@ -1,0 +1,93 @@
+//! The standard CNN of spectral norm's paper (Miyato et al., arXiv 1802.05957, table 3), for any size:
+//! as many doublings as the size needs, twice the channels at each. Discriminators with it are made
+//! Lipschitz by spectral norm (`--weight-d spectral`), or by a gradient penalty as WGAN-GP's CNN.
+
+use crate::error::{Error, Result};
+use crate::nn::{Layer, Sequential};
+use crate::ops::conv::ConvSpec;
+
+use super::design::Design;
+use super::parts::{End, Stack};
+
+/// How many times `ngf` or `ndf` the deepest picture may have channels.
+const WIDEST: usize = 8;
+
+const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+const LEAKY: Layer = Layer::LeakyRelu { slope: 0.1 };
+
+/// Channels at the full size, at half of it, and so on.
+fn width(width: usize, halvings: usize) -> usize {
+    width * (1 << halvings).min(WIDEST)
+}
+
+/// A 4×4 convolution that halves a picture of size `large`.
+fn halving(large: [usize; 2]) -> Result<ConvSpec> {
+    ConvSpec::down(large, [4, 4], [2, 2], [1, 1]).map_err(|what| Error::flag("--size", what))
+}
+
+/// A 3×3 convolution that keeps the size.
+fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
+    ConvSpec::down(size, [3, 3], [1, 1], [1, 1]).map_err(|what| Error::flag("--size", what))
+}
+
+/// The generator: a projection, transposed convolutions 4×4, a convolution 3×3.
+///
+/// # Errors
+/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
+pub(super) fn generator(design: &Design) -> Result<Sequential> {
+    let (base, doublings) = design.size.base()?;
+    let mut stack = Stack::generator(design);
+    let mut from = design.nz + stack.label();
+    let deepest = width(design.ngf, doublings);
+    stack.push(Layer::project(base, deepest, from, true));
+    stack.push(Layer::Identity); // the reshape to a picture
+    stack.norm(deepest);
+    stack.push(RELU);
+    from = deepest;
+    for i in (0..doublings).rev() {
+        let to = width(design.ngf, i);
+        let spec = halving(base.map(|b| b << (doublings - i)))?;
+        from += stack.label();
+        stack.push(Layer::conv_transpose(spec, to, from, true));
+        stack.norm(to);
+        stack.push(RELU);
+        from = to;
+    }
+    from += stack.label();
+    let whole = keeping([design.size.height, design.size.width])?;
+    stack.push(Layer::conv(whole, from, design.channels, true));
+    stack.pixels();
+    stack.finish()
+}
+
+/// The discriminator: convolutions 3×3 and 4×4 in turn, a linear layer.
+///
+/// # Errors
+/// As [`generator`].
+pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+    let (base, doublings) = design.size.base()?;
+    let mut stack = Stack::discriminator(design);
+    let mut from = design.channels;
+    for i in 0..=doublings {
+        let size = base.map(|b| b << (doublings - i));
+        let to = width(design.ndf, i);
+        from += stack.label();
+        stack.push(Layer::conv(keeping(size)?, from, to, true));
+        if i > 0 {
+            stack.norm(to);
+        }
+        stack.push(LEAKY);
+        from = to;
+        if i < doublings {
+            let to = width(design.ndf, i + 1);
+            from += stack.label();
+            stack.push(Layer::conv(halving(size)?, from, to, true));
+            stack.norm(to);
+            stack.push(LEAKY);
+            from = to;
+        }
+    }
+    let [h, w] = base;
+    stack.head([h, w, from], End::Vector, true);
+    stack.finish()
+}

@@ -1,0 +1,74 @@
+//! The dense networks of Improved GAN's MNIST code (Salimans et al., arXiv 1606.03498,
+//! `train_mnist_feature_matching.py`): a generator of two hidden layers with softplus and batch norm,
+//! a discriminator of five with noise in front of each. `ngf` and `ndf` are the widths of the first
+//! layers.
+
+use crate::error::{Error, Result};
+use crate::nn::{Layer, Sequential, Start};
+
+use super::design::Design;
+use super::parts::{End, Stack};
+
+/// Standard deviations of the noise on pixels and on hidden layers.
+const NOISE: f32 = 0.3;
+const HIDDEN_NOISE: f32 = 0.5;
+
+/// Widths of the discriminator's layers as shares of the first.
+const SHARES: [usize; 5] = [1, 2, 4, 4, 4];
+
+const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+
+fn refuse_attention(design: &Design) -> Result<()> {
+    match design.attention {
+        0 => Ok(()),
+        _ => Err(Error::flag("--attention", "dense networks have no hidden pictures to attend to")),
+    }
+}
+
+/// The generator.
+///
+/// # Errors
+/// [`Error::Flag`] where parts do not go together.
+pub(super) fn generator(design: &Design) -> Result<Sequential> {
+    refuse_attention(design)?;
+    let start = Start::Xavier { gain: 1.0, uniform: true };
+    let mut stack = Stack::generator(design);
+    let mut from = design.nz;
+    for _ in 0..2 {
+        from += stack.label();
+        stack.push(Layer::linear(from, design.ngf, stack.bias()).starting(start));
+        stack.norm(design.ngf);
+        stack.push(Layer::Softplus);
+        from = design.ngf;
+    }
+    from += stack.label();
+    let whole = [design.size.height, design.size.width];
+    stack.push(Layer::project(whole, design.channels, from, true).starting(start));
+    stack.push(Layer::Identity); // the reshape to a picture
+    stack.pixels();
+    stack.finish()
+}
+
+/// The discriminator.
+///
+/// # Errors
+/// As [`generator`].
+pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+    refuse_attention(design)?;
+    let start = Start::Normal { std: 0.1 };
+    let mut stack = Stack::discriminator(design);
+    stack.push(Layer::Flatten);
+    let mut from = design.size.height * design.size.width * design.channels;
+    for (i, share) in SHARES.into_iter().enumerate() {
+        stack.push(Layer::Noise { std: if i == 0 { NOISE } else { HIDDEN_NOISE } });
+        from += stack.label();
+        let to = (design.ndf / share).max(1);
+        stack.push(Layer::linear(from, to, true).starting(start));
+        stack.norm(to);
+        stack.push(RELU);
+        from = to;
+    }
+    stack.push(Layer::Noise { std: HIDDEN_NOISE });
+    stack.head([1, 1, from], End::Vector, true);
+    stack.finish()
+}

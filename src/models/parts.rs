@@ -1,0 +1,312 @@
+//! The parts that all architectures share: a stack of layers with the norms, labels, weights, attention
+//! and last layer that a design asks for.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Weight};
+use crate::ops::conv::ConvSpec;
+
+use super::design::{Design, LatentLaw};
+use super::networks::Pixels;
+
+/// What the hidden layers of a network are normalised by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Batch norm.
+    #[default]
+    Batch,
+    /// Layer norm over height, width and channels.
+    Layer,
+    /// Instance norm.
+    Instance,
+    /// Group norm with 32 groups, or the most that divide the channels below that.
+    Group,
+    /// Pixel norm.
+    Pixel,
+    /// Virtual batch norm, of generators.
+    Virtual,
+    /// Batch norm with the scale and shift of the picture's class, of generators.
+    Conditional,
+    /// Nothing.
+    None,
+}
+
+/// How networks are told classes, where there are any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Conditioning {
+    /// At the input of every layer of both networks (Mirza and Osindero, arXiv 1411.1784, and
+    /// DCGAN's MNIST code).
+    #[default]
+    Concat,
+    /// AC-GAN (Odena, Olah and Shlens, arXiv 1610.09585): the generator is told, and the
+    /// discriminator has to say which class it sees.
+    Auxiliary,
+    /// The projection discriminator (Miyato and Koyama, arXiv 1802.05637).
+    Projection,
+}
+
+/// How the discriminator sees a picture beside others of its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Minibatch {
+    /// Not at all.
+    #[default]
+    None,
+    /// Minibatch discrimination before its last layer, with [`KERNELS`] kernels of [`DIMS`]
+    /// dimensions (Salimans et al., arXiv 1606.03498, section 3.2, and their code).
+    Discrimination,
+    /// Minibatch standard deviation at its smallest picture (Karras et al., arXiv 1710.10196,
+    /// section 3).
+    Deviation,
+}
+
+/// Kernels of minibatch discrimination.
+pub const KERNELS: usize = 100;
+/// Dimensions of each.
+pub const DIMS: usize = 5;
+
+/// Pictures of the reference batch of virtual batch norm.
+const REFERENCE: usize = 64;
+
+/// ε of pixel norm (Karras et al., arXiv 1710.10196, section 4.2).
+const PIXEL_NORM_EPS: f32 = 1e-8;
+
+/// The most groups of group norm (Wu and He, arXiv 1803.08494, section 4.1).
+const GROUPS: usize = 32;
+
+macro_rules! as_typed {
+    ($($name:ident),+) => {
+        $(impl fmt::Display for $name {
+            /// As it is typed.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let value = self.to_possible_value().expect("no value is hidden");
+                f.pad(value.get_name())
+            }
+        })+
+    };
+}
+
+as_typed!(Norm, Conditioning, Minibatch);
+
+/// How a discriminator's last layer sees its smallest picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Through a convolution whose kernel covers it.
+    Cover,
+    /// As a vector.
+    Vector,
+    /// Through the sum of its pixels.
+    Sum,
+}
+
+/// A network while it is being built.
+pub(super) struct Stack<'a> {
+    design: &'a Design,
+    is_generator: bool,
+    layers: Vec<Layer>,
+}
+
+impl<'a> Stack<'a> {
+    /// A generator, before its first layer.
+    pub(super) fn generator(design: &'a Design) -> Self {
+        let mut stack = Self { design, is_generator: true, layers: Vec::new() };
+        if design.norm_g == Norm::Virtual {
+            let uniform = design.network.latent_law() == LatentLaw::Uniform;
+            let size = [1, 1, design.nz];
+            stack.push(Layer::Reference { count: REFERENCE, size, uniform });
+        }
+        stack
+    }
+
+    /// A discriminator, before its first layer.
+    pub(super) fn discriminator(design: &'a Design) -> Self {
+        Self { design, is_generator: false, layers: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, layer: Layer) {
+        self.layers.push(layer);
+    }
+
+    fn kind(&self) -> Norm {
+        if self.is_generator { self.design.norm_g } else { self.design.norm_d }
+    }
+
+    /// Whether a convolution in front of a norm needs a shift of its own.
+    pub(super) fn bias(&self) -> bool {
+        matches!(self.kind(), Norm::None | Norm::Pixel)
+    }
+
+    /// The norm of a hidden picture of so many channels.
+    pub(super) fn norm_layer(&self, channels: usize) -> Option<Layer> {
+        let eps = BATCH_NORM_EPS;
+        Some(match self.kind() {
+            Norm::Batch => Layer::batch_norm(channels),
+            Norm::Layer => Layer::layer_norm(channels),
+            Norm::Instance => Layer::instance_norm(channels),
+            Norm::Group => {
+                let groups = (1..=GROUPS).rev().find(|n| channels.is_multiple_of(*n)).unwrap_or(1);
+                Layer::GroupNorm { groups, channels, eps }
+            }
+            Norm::Pixel => Layer::PixelNorm { eps: PIXEL_NORM_EPS },
+            Norm::Virtual => Layer::VirtualBatchNorm { channels, eps },
+            Norm::Conditional => {
+                Layer::ConditionalBatchNorm { channels, classes: self.design.classes, eps }
+            }
+            Norm::None => return None,
+        })
+    }
+
+    /// Normalises a hidden picture of so many channels.
+    pub(super) fn norm(&mut self, channels: usize) {
+        let norm = self.norm_layer(channels);
+        self.layers.extend(norm);
+    }
+
+    /// Tells the class at the input of the next layer, where the design does so; gives the channels
+    /// that this adds.
+    pub(super) fn label(&mut self) -> usize {
+        let Design { classes, conditioning, norm_g, .. } = *self.design;
+        let told = |layer: &Layer| matches!(layer, Layer::Label { .. });
+        let tells = match conditioning {
+            Conditioning::Concat => true,
+            _ => self.is_generator && norm_g != Norm::Conditional && !self.layers.iter().any(told),
+        };
+        if classes == 0 || !tells {
+            return 0;
+        }
+        self.push(Layer::Label { classes });
+        classes
+    }
+
+    /// The last layer of a generator: what makes numbers pixels.
+    pub(super) fn pixels(&mut self) {
+        self.push(match self.design.network.pixels() {
+            Pixels::Signed => Layer::Tanh,
+            Pixels::Unit => Layer::Sigmoid,
+        });
+    }
+
+    /// Ends a discriminator after a hidden picture of height, width and channels `size`.
+    pub(super) fn head(&mut self, [h, w, mut c]: [usize; 3], end: End, bias: bool) {
+        let Design { classes, conditioning, minibatch, .. } = *self.design;
+        let outputs = 1 + self.design.heads();
+        if minibatch == Minibatch::Deviation {
+            self.push(Layer::MinibatchStd { group: 0 });
+            c += 1;
+        }
+        if classes > 0 && conditioning == Conditioning::Projection {
+            self.push(Layer::SumPool);
+            let (weight, start) = Default::default();
+            self.push(Layer::Projection { features: c, classes, weight, start });
+            return;
+        }
+        if minibatch == Minibatch::Discrimination {
+            let mut features = h * w * c;
+            if end == End::Sum {
+                self.push(Layer::SumPool);
+                features = c;
+            } else {
+                self.push(Layer::Flatten);
+            }
+            self.push(Layer::MinibatchDiscrimination { features, kernels: KERNELS, dims: DIMS });
+            let told = self.label();
+            self.push(Layer::linear(features + KERNELS + told, outputs, true));
+            return;
+        }
+        let tells = classes > 0 && conditioning == Conditioning::Concat;
+        match end {
+            End::Cover => {
+                let told = self.label();
+                self.push(covering([h, w], c + told, outputs, Layout::Conv, bias));
+            }
+            End::Vector if tells => {
+                // Behind the vector once, rather than behind each of its pixels.
+                self.push(Layer::Flatten);
+                let told = self.label();
+                self.push(covering([1, 1], h * w * c + told, outputs, Layout::Conv, bias));
+            }
+            End::Vector => {
+                if [h, w] != [1, 1] {
+                    self.push(Layer::Identity); // the flattening
+                }
+                self.push(covering([h, w], c, outputs, Layout::Flatten, bias));
+            }
+            End::Sum => {
+                self.push(Layer::SumPool);
+                let told = self.label();
+                self.push(Layer::linear(c + told, outputs, bias));
+            }
+        }
+    }
+
+    /// The network, with attention and its kind of weights.
+    ///
+    /// # Errors
+    /// [`Error::Flag`] where there is no hidden picture to attend to.
+    pub(super) fn finish(mut self) -> Result<Sequential> {
+        if self.design.attention > 0 {
+            self.attend()?;
+        }
+        let weight = if self.is_generator { self.design.weight_g } else { self.design.weight_d };
+        let weighted = |layer: Layer| match weight {
+            Weight::Plain => layer,
+            weight => layer.weighted(weight),
+        };
+        Ok(Sequential { layers: self.layers.into_iter().map(weighted).collect() })
+    }
+
+    /// Puts self-attention behind the last activation whose picture has the side that is asked for.
+    fn attend(&mut self) -> Result<()> {
+        let Design { size, channels, nz, attention, .. } = *self.design;
+        let input =
+            if self.is_generator { [1, 1, nz] } else { [size.height, size.width, channels] };
+        let sizes = Sequential { layers: self.layers.clone() }
+            .sizes(input)
+            .map_err(|what| Error::flag("--attention", what))?;
+        let hidden = |layer: &Layer| {
+            matches!(layer, Layer::LeakyRelu { .. } | Layer::Softplus | Layer::Residual { .. })
+        };
+        let places = || {
+            let each = self.layers.iter().zip(&sizes).enumerate();
+            each.filter(|(_, (layer, [h, w, c]))| {
+                hidden(layer) && h.min(w) > &1 && h % 2 == 0 && w % 2 == 0 && c % 8 == 0
+            })
+        };
+        let found = places().filter(|(_, (_, [h, ..]))| *h == attention).last();
+        let Some((at, (_, &[_, _, channels]))) = found else {
+            let mut sides: Vec<usize> = places().map(|(_, (_, [h, ..]))| *h).collect();
+            sides.sort_unstable();
+            sides.dedup();
+            let sides: Vec<String> = sides.iter().map(ToString::to_string).collect();
+            let network = if self.is_generator { "generator" } else { "discriminator" };
+            let what = format!(
+                "the {network} has no hidden picture {attention} high with a multiple of 8 \
+                 channels; there are some of {}",
+                if sides.is_empty() { "no height".into() } else { sides.join(", ") }
+            );
+            return Err(Error::flag("--attention", what));
+        };
+        let (weight, start) = Default::default();
+        self.layers.insert(at + 1, Layer::Attention { channels, weight, start });
+        Ok(())
+    }
+}
+
+/// A layer whose kernel covers the whole of a picture of size `cells`, stored as `layout` says.
+pub(super) fn covering(
+    cells: [usize; 2],
+    from: usize,
+    to: usize,
+    layout: Layout,
+    bias: bool,
+) -> Layer {
+    let (weight, start) = Default::default();
+    let spec = ConvSpec::dense(cells);
+    Layer::Conv { spec, large: from, small: to, layout, bias, weight, start }
+}

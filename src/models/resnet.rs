@@ -1,0 +1,137 @@
+//! The residual networks of spectral norm's paper (Miyato et al., arXiv 1802.05957, tables 4 and 5) as
+//! their authors' code has them: for small pictures all blocks have the same width and the
+//! discriminator keeps a quarter of the side; for larger ones widths double with every halving.
+
+use crate::error::{Error, Result};
+use crate::nn::{Layer, Sequential, Start};
+use crate::ops::conv::ConvSpec;
+
+use super::design::Design;
+use super::parts::{End, Norm, Stack};
+use super::size::Size;
+
+/// How many times `ngf` or `ndf` the deepest picture may have channels.
+const WIDEST: usize = 16;
+
+/// Sizes with more doublings have blocks of different widths.
+const SMALL: usize = 3;
+
+/// Halvings of the discriminator for small pictures, and its blocks.
+const SMALL_HALVINGS: usize = 2;
+const SMALL_BLOCKS: usize = 4;
+
+const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+
+/// Whether all blocks have the same width.
+pub(super) fn is_small(size: Size) -> bool {
+    size.base().map_or(true, |(_, doublings)| doublings <= SMALL)
+}
+
+/// A convolution with a square kernel that keeps the size, and starts as `gain` says.
+fn convolution(
+    size: [usize; 2],
+    kernel: usize,
+    [from, to]: [usize; 2],
+    gain: f32,
+) -> Result<Layer> {
+    let pad = kernel / 2;
+    let spec = ConvSpec::down(size, [kernel; 2], [1, 1], [pad; 2])
+        .map_err(|what| Error::flag("--size", what))?;
+    Ok(Layer::conv(spec, from, to, true).starting(Start::Xavier { gain, uniform: true }))
+}
+
+/// Where a ReLU follows, and where none does.
+const RELU_GAIN: f32 = std::f32::consts::SQRT_2;
+const LINEAR_GAIN: f32 = 1.0;
+
+/// The generator: a projection, a block for every doubling, norm, ReLU and a convolution.
+///
+/// # Errors
+/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
+pub(super) fn generator(design: &Design) -> Result<Sequential> {
+    refuse_labels(design)?;
+    let (base, doublings) = design.size.base()?;
+    let width = |i: usize| match is_small(design.size) {
+        true => design.ngf,
+        false => design.ngf * (1 << i).min(WIDEST),
+    };
+    let mut stack = Stack::generator(design);
+    let from = design.nz + stack.label();
+    let start = Start::Xavier { gain: LINEAR_GAIN, uniform: true };
+    stack.push(Layer::project(base, width(doublings), from, true).starting(start));
+    stack.push(Layer::Identity); // the reshape to a picture
+    for i in (0..doublings).rev() {
+        let (from, to) = (width(i + 1), width(i));
+        let size = base.map(|b| b << (doublings - i));
+        let norm = |channels| stack.norm_layer(channels);
+        let mut main: Vec<Layer> = norm(from).into_iter().collect();
+        main.extend([RELU, Layer::Upsample, convolution(size, 3, [from, to], RELU_GAIN)?]);
+        main.extend(norm(to));
+        main.extend([RELU, convolution(size, 3, [to, to], RELU_GAIN)?]);
+        let shortcut = vec![Layer::Upsample, convolution(size, 1, [from, to], LINEAR_GAIN)?];
+        stack.push(Layer::Residual { main, shortcut });
+    }
+    stack.norm(width(0));
+    stack.push(RELU);
+    let whole = [design.size.height, design.size.width];
+    stack.push(convolution(whole, 3, [width(0), design.channels], LINEAR_GAIN)?);
+    stack.pixels();
+    stack.finish()
+}
+
+/// The discriminator: blocks, ReLU, the sum over all pixels and a linear layer.
+///
+/// # Errors
+/// As [`generator`].
+pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+    refuse_labels(design)?;
+    let (_, doublings) = design.size.base()?;
+    let small = is_small(design.size);
+    let (blocks, halvings) =
+        if small { (SMALL_BLOCKS, SMALL_HALVINGS.min(doublings)) } else { (doublings, doublings) };
+    let mut stack = Stack::discriminator(design);
+    let mut size = [design.size.height, design.size.width];
+    let mut from = design.channels;
+    for i in 0..blocks {
+        let to = if small { design.ndf } else { design.ndf * (1 << i).min(WIDEST) };
+        let halves = i < halvings;
+        let first = i == 0;
+        let norm = |channels| if first { None } else { stack.norm_layer(channels) };
+        let mut main: Vec<Layer> = norm(from).into_iter().collect();
+        // The picture itself is not cut off at black.
+        main.extend((!first).then_some(RELU));
+        main.push(convolution(size, 3, [from, to], RELU_GAIN)?);
+        main.extend(norm(to));
+        main.extend([RELU, convolution(size, 3, [to, to], RELU_GAIN)?]);
+        main.extend(halves.then_some(Layer::AveragePool));
+        let half = size.map(|s| if halves { s / 2 } else { s });
+        let shortcut = match (first, halves) {
+            // Pooled first: cheaper, and the same, as both are linear.
+            (true, true) => {
+                vec![Layer::AveragePool, convolution(half, 1, [from, to], LINEAR_GAIN)?]
+            }
+            (_, true) => vec![convolution(size, 1, [from, to], LINEAR_GAIN)?, Layer::AveragePool],
+            (_, false) if from == to => Vec::new(),
+            (_, false) => vec![convolution(size, 1, [from, to], LINEAR_GAIN)?],
+        };
+        stack.push(Layer::Residual { main, shortcut });
+        (size, from) = (half, to);
+    }
+    stack.push(RELU);
+    stack.head([size[0], size[1], from], End::Sum, true);
+    stack.finish()
+}
+
+/// Blocks have no place for planes of labels.
+fn refuse_labels(design: &Design) -> Result<()> {
+    if design.tells_every_layer() {
+        let what = "residual networks are not told classes at every layer: choose \
+                    --conditional=projection or --conditional=auxiliary";
+        return Err(Error::flag("--conditional", what));
+    }
+    if design.norm_g == Norm::Virtual && is_small(design.size) {
+        let what = "residual blocks have no reference batch: choose another norm";
+        return Err(Error::flag("--norm-g", what));
+    }
+    Ok(())
+}

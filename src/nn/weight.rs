@@ -1,0 +1,518 @@
+//! The weights of convolutions, as they are learnt and as they are used.
+//!
+//! Weights `[kh, kw, large, small]` are a matrix `W` `[out, rest]` with a row for each number that an
+//! output pixel is made of; both normalisations are of that matrix, as PyTorch's are.
+//!
+//! **Spectral norm** (Miyato, Kataoka, Koyama and Yoshida, arXiv 1802.05957) uses `W / σ`, where `σ`
+//! is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and `v`
+//! are states; one iteration of the power method,
+//!
+//! ```text
+//! v = Wᵀu / max(|Wᵀu|, ε)    u = Wv / max(|Wv|, ε)    σ = uᵀWv    ε = 10⁻¹²
+//! ```
+//!
+//! is no part of a pass but is recorded by [`Sequential::power_iteration`], so that all passes of a
+//! step share one `σ`. Gradients flow through `W` alone.
+//!
+//! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
+//! of `W` is `gᵢ vᵢ / |vᵢ|`.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Tensor};
+
+use super::norm::per_cell;
+use super::param::Owned;
+use super::{Init, Layer, Layout, Sequential, Start};
+
+/// How the weights of a convolution are made from what is learnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Weight {
+    /// They are learnt: `weight`.
+    #[default]
+    Plain,
+    /// Spectral norm: `weight_orig`, and the vectors `weight_u`, `weight_v`, as
+    /// `torch.nn.utils.spectral_norm` names them.
+    Spectral,
+    /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
+    Norm,
+}
+
+impl fmt::Display for Weight {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        f.pad(value.get_name())
+    }
+}
+
+impl Weight {
+    /// Whether a description need not mention it.
+    pub(super) fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+}
+
+/// Which axes of `[kh, kw, large, small]` the rows of `W` run along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    /// The last: of a convolution.
+    Small,
+    /// The third: of a transposed convolution.
+    Large,
+    /// The first three: of a linear layer whose output is seen as a picture.
+    Cells,
+}
+
+/// What keeps `|x|` from being zero where it divides.
+const EPS: f32 = 1e-12;
+
+/// The weights of one convolution or linear layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    /// `[kh, kw, large, small]`.
+    shape: [usize; 4],
+    rows: Rows,
+    layout: Layout,
+    weight: Weight,
+    start: Start,
+}
+
+impl Kernel {
+    /// Those of a convolution; of another layer none.
+    pub(super) fn of(layer: &Layer) -> Option<Self> {
+        let (spec, channels, rows, layout, weight, start) = match *layer {
+            Layer::Conv { spec, large, small, layout, weight, start, .. } => {
+                (spec, [large, small], Rows::Small, layout, weight, start)
+            }
+            Layer::ConvTranspose { spec, large, small, layout, weight, start, .. } => {
+                let rows = if layout == Layout::Project { Rows::Cells } else { Rows::Large };
+                (spec, [large, small], rows, layout, weight, start)
+            }
+            _ => return None,
+        };
+        let shape = [spec.kernel[0], spec.kernel[1], channels[0], channels[1]];
+        Some(Self { shape, rows, layout, weight, start })
+    }
+
+    /// A 1×1 convolution.
+    pub(super) const fn pixel(from: usize, to: usize, weight: Weight, start: Start) -> Self {
+        let (shape, layout) = ([1, 1, from, to], Layout::Conv);
+        Self { shape, rows: Rows::Small, layout, weight, start }
+    }
+
+    /// A linear layer, `[from, to]` for a tape, `[to, from]` in files.
+    pub(super) const fn linear(from: usize, to: usize, weight: Weight, start: Start) -> Self {
+        let (shape, layout) = ([1, 1, from, to], Layout::Flatten);
+        Self { shape, rows: Rows::Small, layout, weight, start }
+    }
+
+    /// A row for each of `classes`: `[classes, to]` for a tape and in files, where it is PyTorch's
+    /// `Embedding`.
+    pub(super) const fn embedding(classes: usize, to: usize, weight: Weight, start: Start) -> Self {
+        let (shape, layout) = ([1, 1, classes, to], Layout::Project);
+        Self { shape, rows: Rows::Cells, layout, weight, start }
+    }
+
+    /// Rows and columns of `W`.
+    fn sizes(&self) -> [usize; 2] {
+        let [kh, kw, large, small] = self.shape;
+        match self.rows {
+            Rows::Small => [small, kh * kw * large],
+            Rows::Large => [large, kh * kw * small],
+            Rows::Cells => [kh * kw * large, small],
+        }
+    }
+
+    /// The shapes on the device of `u` and `v`, and their layouts.
+    fn vectors(&self) -> [(Vec<usize>, Layout); 2] {
+        let [kh, kw, large, small] = self.shape;
+        let plain = |len| (vec![len], Layout::Plain);
+        match self.rows {
+            Rows::Small => [plain(small), per_cell([kh, kw], large)],
+            Rows::Large => [plain(large), per_cell([kh, kw], small)],
+            Rows::Cells => [per_cell([kh, kw], large), plain(small)],
+        }
+    }
+
+    /// The shape of one number for each row of `W`, which stretches over the weights, and the axes
+    /// that it lacks.
+    fn per_row(&self) -> ([usize; 4], &'static [usize]) {
+        let [kh, kw, large, small] = self.shape;
+        match self.rows {
+            Rows::Small => ([1, 1, 1, small], &[0, 1, 2]),
+            Rows::Large => ([1, 1, large, 1], &[0, 1, 3]),
+            Rows::Cells => ([kh, kw, large, 1], &[3]),
+        }
+    }
+
+    pub(super) fn params(&self, owned: &mut Owned<'_>) {
+        let init = self.start.init(self.shape, self.layout);
+        let whole = (self.shape.to_vec(), self.layout);
+        match self.weight {
+            Weight::Plain => owned.learnt("weight", whole, init),
+            Weight::Spectral => {
+                owned.learnt("weight_orig", whole, init);
+                let [u, v] = self.vectors();
+                owned.kept("weight_u", u, Init::Unit);
+                owned.kept("weight_v", v, Init::Unit);
+            }
+            Weight::Norm => {
+                // As long as the rows are on average: the weights start as plain ones would.
+                let std = self.start.std(self.shape, self.layout);
+                let length = std * (self.sizes()[1] as f32).sqrt();
+                let per_row = (self.per_row().0.to_vec(), self.layout);
+                owned.learnt("weight_g", per_row, Init::Constant(length));
+                owned.learnt("weight_v", whole, init);
+            }
+        }
+    }
+
+    /// The weights that are used, `[kh, kw, large, small]`.
+    pub(super) fn record(&self, t: &mut Tape, scope: &str) -> Result<Var> {
+        let read = |t: &mut Tape, own: &str, shape: &[usize]| {
+            t.read(&format!("{scope}.{own}"), shape, DType::F32)
+        };
+        match self.weight {
+            Weight::Plain => read(t, "weight", &self.shape),
+            Weight::Spectral => {
+                let w = read(t, "weight_orig", &self.shape)?;
+                let sigma = self.sigma(t, scope)?;
+                t.div(w, sigma)
+            }
+            Weight::Norm => {
+                let (per_row, rest) = self.per_row();
+                let g = read(t, "weight_g", &per_row)?;
+                let v = read(t, "weight_v", &self.shape)?;
+                let square = t.mul(v, v)?;
+                let square = t.sum(square, rest)?;
+                let square = t.reshape(square, &per_row)?;
+                let length = t.sqrt(square)?;
+                let scale = t.div(g, length)?;
+                t.mul(v, scale)
+            }
+        }
+    }
+
+    /// The largest singular value as the vectors have it, `uᵀWv`, a scalar.
+    fn sigma(&self, t: &mut Tape, scope: &str) -> Result<Var> {
+        let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
+        let [u, v] = self.read_vectors(t, scope)?;
+        let wv = self.product(t, w, v, false)?;
+        let along = t.mul(u, wv)?;
+        t.sum_all(along)
+    }
+
+    /// `u` and `v` as columns.
+    fn read_vectors(&self, t: &mut Tape, scope: &str) -> Result<[Var; 2]> {
+        let [(u, _), (v, _)] = self.vectors();
+        let mut column = |own: &str, shape: &[usize]| {
+            let vector = t.read(&format!("{scope}.{own}"), shape, DType::F32)?;
+            t.reshape(vector, &[shape.iter().product(), 1])
+        };
+        Ok([column("weight_u", &u)?, column("weight_v", &v)?])
+    }
+
+    /// `Wx`, or `Wᵀx`, for a column `x`.
+    fn product(&self, t: &mut Tape, w: Var, x: Var, transposed: bool) -> Result<Var> {
+        let [out, rest] = self.sizes();
+        match self.rows {
+            // As it lies it is the transpose.
+            Rows::Small => {
+                let w = t.reshape(w, &[rest, out])?;
+                t.matmul_t(w, x, !transposed, false)
+            }
+            Rows::Large => {
+                let w = if self.shape[..2] == [1, 1] { w } else { t.permute(w, &[2, 0, 1, 3])? };
+                let w = t.reshape(w, &[out, rest])?;
+                t.matmul_t(w, x, transposed, false)
+            }
+            Rows::Cells => {
+                let w = t.reshape(w, &[out, rest])?;
+                t.matmul_t(w, x, transposed, false)
+            }
+        }
+    }
+
+    /// Records one iteration of the power method.
+    fn iterate(&self, t: &mut Tape, scope: &str) -> Result<()> {
+        let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
+        let shapes = self.vectors().map(|(shape, _)| shape);
+        for (own, from, to) in [("weight_v", 0, 1), ("weight_u", 1, 0)] {
+            // Read anew: `u` is made from the new `v`.
+            let x = self.read_vectors(t, scope)?[from];
+            let y = self.product(t, w, x, from == 0)?;
+            let square = t.mul(y, y)?;
+            let square = t.sum_all(square)?;
+            let length = t.sqrt(square)?;
+            let least = t.fill(&[], EPS)?;
+            let length = t.maximum(length, least)?;
+            let y = t.div(y, length)?;
+            let y = t.reshape(y, &shapes[to])?;
+            t.assign(&format!("{scope}.{own}"), y)?;
+        }
+        Ok(())
+    }
+
+    /// The weights that are used, worked out on the host; `get` gives the state of a name.
+    pub(super) fn used(
+        &self,
+        scope: &str,
+        get: &mut dyn FnMut(&str) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut own = |own: &str| get(&format!("{scope}.{own}"));
+        let (w, factors) = match self.weight {
+            Weight::Plain => return own("weight"),
+            Weight::Spectral => {
+                let (w, u, v) = (own("weight_orig")?, own("weight_u")?, own("weight_v")?);
+                let rows = self.rows_of(&w);
+                let sigma: f64 =
+                    rows.iter().zip(u.f32s()).map(|(row, &u)| f64::from(u) * dot(row, &v)).sum();
+                (w, vec![1.0 / sigma; rows.len()])
+            }
+            Weight::Norm => {
+                let (g, w) = (own("weight_g")?, own("weight_v")?);
+                let lengths = self.rows_of(&w).into_iter().map(|row| norm(&row));
+                let factors = g.f32s().iter().zip(lengths).map(|(&g, l)| f64::from(g) / l);
+                let factors = factors.collect();
+                (w, factors)
+            }
+        };
+        let numbers = w.f32s().iter().enumerate();
+        let used = numbers.map(|(i, &x)| (f64::from(x) * factors[self.row_of(i)]) as f32).collect();
+        Tensor::new(self.shape, used)
+    }
+
+    /// The row of `W` that number `i` of the weights belongs to.
+    fn row_of(&self, i: usize) -> usize {
+        let [_, _, large, small] = self.shape;
+        match self.rows {
+            Rows::Small => i % small,
+            Rows::Large => i / small % large,
+            Rows::Cells => i / small,
+        }
+    }
+
+    /// The rows of `W`.
+    fn rows_of(&self, w: &Tensor) -> Vec<Vec<f64>> {
+        let mut rows = vec![Vec::new(); self.sizes()[0]];
+        for (i, &x) in w.f32s().iter().enumerate() {
+            rows[self.row_of(i)].push(f64::from(x));
+        }
+        rows
+    }
+}
+
+fn dot(row: &[f64], v: &Tensor) -> f64 {
+    row.iter().zip(v.f32s()).map(|(a, &b)| a * f64::from(b)).sum()
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The largest singular value of the matrix `rows`, by the power method in 64 bits until it no longer
+/// grows.
+#[must_use]
+pub fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
+    /// Iterations, at most: two values that differ so little that more are needed are the same.
+    const MOST: usize = 2000;
+    /// Iterations, at least: the first start on the wrong singular vector.
+    const LEAST: usize = 30;
+    let columns = rows.first().map_or(0, Vec::len);
+    let mut v: Vec<f64> = (0..columns).map(|i| 1.0 + (1.7 * i as f64).sin()).collect();
+    let mut sigma = 0.0;
+    for i in 0..MOST {
+        let length = norm(&v);
+        if length == 0.0 {
+            return 0.0;
+        }
+        v.iter_mut().for_each(|x| *x /= length);
+        let u: Vec<f64> =
+            rows.iter().map(|row| row.iter().zip(&v).map(|(a, b)| a * b).sum()).collect();
+        let now = norm(&u);
+        if i >= LEAST && now - sigma <= 1e-12 * now {
+            return now;
+        }
+        sigma = now;
+        v.fill(0.0);
+        for (row, u) in rows.iter().zip(&u) {
+            v.iter_mut().zip(row).for_each(|(v, w)| *v += u * w);
+        }
+    }
+    sigma
+}
+
+impl Layer {
+    /// The weights `[kh, kw, large, small]` of the convolution called `scope` as they are used; `get`
+    /// gives the state of a name.
+    ///
+    /// # Errors
+    /// Those of `get`; [`Error::Tensor`] where it is no convolution.
+    pub(crate) fn used_weights(
+        &self,
+        scope: &str,
+        get: &mut dyn FnMut(&str) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let kernel = Kernel::of(self).ok_or_else(|| Error::Tensor {
+            name: scope.into(),
+            what: format!("is {}, and has no weights of a convolution", self.kind()),
+        })?;
+        kernel.used(scope, get)
+    }
+}
+
+impl Sequential {
+    /// All weights of the network called `prefix`, with the names of the layers, or of parts of them,
+    /// that own them.
+    fn kernels(&self, prefix: &str) -> Vec<(String, Kernel)> {
+        let of = |(name, layer): (String, &Layer)| {
+            let scope = move |part: &str| match part {
+                "" => format!("{prefix}.{name}"),
+                part => format!("{prefix}.{name}.{part}"),
+            };
+            layer.kernels().into_iter().map(move |(part, kernel)| (scope(part), kernel))
+        };
+        self.each().into_iter().flat_map(of).collect()
+    }
+
+    fn spectral(&self, prefix: &str) -> Vec<(String, Kernel)> {
+        let mut kernels = self.kernels(prefix);
+        kernels.retain(|(_, kernel)| kernel.weight == Weight::Spectral);
+        kernels
+    }
+
+    /// The learnt weights of every convolution of the network called `prefix`, and whether its outputs
+    /// are the large side (a transposed one). Projections to pictures are left out.
+    #[must_use]
+    pub fn convolutions(&self, prefix: &str) -> Vec<(String, bool)> {
+        let all = self.kernels(prefix).into_iter();
+        all.filter(|(_, kernel)| kernel.rows != Rows::Cells)
+            .map(|(scope, kernel)| {
+                let own = match kernel.weight {
+                    Weight::Plain => "weight",
+                    Weight::Spectral => "weight_orig",
+                    Weight::Norm => "weight_v",
+                };
+                (format!("{scope}.{own}"), kernel.rows == Rows::Large)
+            })
+            .collect()
+    }
+
+    /// Whether some of its weights are normalised by their spectral norm.
+    #[must_use]
+    pub fn is_spectral(&self) -> bool {
+        !self.spectral("").is_empty()
+    }
+
+    /// Records one iteration of the power method on the vectors of every spectrally normalised weight
+    /// of the network called `prefix`, and assigns them. What is recorded after it uses the new
+    /// ones.
+    ///
+    /// Vectors start at random, where `σ` is no singular value yet and may be next to 0: record a few
+    /// iterations and run them once before the first pass through a new network.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn power_iteration(&self, t: &mut Tape, prefix: &str) -> Result<()> {
+        self.spectral(prefix).iter().try_for_each(|(scope, kernel)| kernel.iterate(t, scope))
+    }
+
+    /// The scalars `σ` that the spectrally normalised weights of the network called `prefix` are
+    /// divided by, with their layers' names.
+    ///
+    /// # Errors
+    /// As recording may fail.
+    pub fn sigmas(&self, t: &mut Tape, prefix: &str) -> Result<Vec<(String, Var)>> {
+        let kernels = self.spectral(prefix).into_iter();
+        kernels.map(|(scope, kernel)| kernel.sigma(t, &scope).map(|sigma| (scope, sigma))).collect()
+    }
+
+    /// The largest singular value of every spectrally normalised weight as it is used, `W / σ`, with
+    /// the layer's name: 1 where the power method has converged. `get` gives the state of a name.
+    ///
+    /// # Errors
+    /// Those of `get`.
+    pub fn singular_values(
+        &self,
+        prefix: &str,
+        mut get: impl FnMut(&str) -> Result<Tensor>,
+    ) -> Result<Vec<(String, f64)>> {
+        let kernels = self.spectral(prefix).into_iter();
+        kernels
+            .map(|(scope, kernel)| {
+                let used = kernel.used(&scope, &mut get)?;
+                Ok((scope, largest_singular_value(&kernel.rows_of(&used))))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn largest_singular_values() {
+        // The golden ratio's square root of [[1, 1], [0, 1]] squared is (3 + √5) / 2.
+        let shear = [vec![1.0, 1.0], vec![0.0, 1.0]];
+        let golden = (1.0 + 5.0_f64.sqrt()) / 2.0;
+        assert!((largest_singular_value(&shear) - golden).abs() < 1e-9);
+        assert_eq!(largest_singular_value(&[vec![0.0; 3], vec![0.0; 3]]), 0.0);
+        assert!((largest_singular_value(&[vec![3.0, -4.0]]) - 5.0).abs() < 1e-12);
+        // The start lies almost across the largest singular vector.
+        let across = [vec![2.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, -7.0]];
+        assert!((largest_singular_value(&across) - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_host_uses_the_weights_that_a_tape_uses() {
+        use crate::device::{Device, State};
+        use crate::ops::conv::ConvSpec;
+        use crate::program::{Options, Program};
+
+        let spec = ConvSpec::down([6, 5], [3, 2], [1, 1], [0, 0]).unwrap();
+        for weight in [Weight::Plain, Weight::Spectral, Weight::Norm] {
+            let layers = [
+                Layer::conv(spec, 4, 5, true),
+                Layer::conv_transpose(spec, 4, 5, true),
+                Layer::project([3, 2], 4, 5, true),
+                Layer::linear(4, 5, true),
+            ];
+            for layer in layers {
+                let network = Sequential { layers: vec![layer.weighted(weight)] };
+                let kernel = Kernel::of(&network.layers[0]).unwrap();
+                let mut state = State::new(&Device::Cpu);
+                for param in network.params("n") {
+                    state.set(&param.name, &param.initial(1)).unwrap();
+                }
+                let mut tape = Tape::new();
+                for _ in 0..60 {
+                    network.power_iteration(&mut tape, "n").unwrap();
+                }
+                let used = kernel.record(&mut tape, "n.main.0").unwrap();
+                tape.fetch("used", used);
+                let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+                let tape = program.call(&mut state, &[]).unwrap();
+                let host = kernel.used("n.main.0", &mut |name| state.get(name)).unwrap();
+                for (a, b) in tape["used"].f32s().iter().zip(host.f32s()) {
+                    assert!((a - b).abs() <= 1e-5 * b.abs().max(0.01), "{kernel:?}: {a} {b}");
+                }
+                let values = network.singular_values("n", |name| state.get(name)).unwrap();
+                assert_eq!(values.len(), usize::from(weight == Weight::Spectral));
+                for (scope, value) in values {
+                    assert_eq!(scope, "n.main.0");
+                    assert!((value - 1.0).abs() < 1e-3, "{kernel:?}: {value}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Numbers of a row as parts of a whole.
+
+use minijinja::context;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+use super::kernel::{fold_groups, single};
+use super::wide::{self, widest};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+
+/// `y[r, i] = exp(x[r, i] − max_j x[r, j]) / Σ_j exp(x[r, j] − max_j x[r, j])` for `x` `[rows, c]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax;
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match inputs[0] {
+            &[rows, c] if rows * c > 0 => Ok(vec![rows, c]),
+            _ => Err("the input must be [rows, columns], none of them 0".into()),
+        }
+    }
+
+    /// `gx = y (g − Σ_j g_j y_j)`.
+    fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
+        let weighed = t.mul(g, s.output)?;
+        let mean = t.sum(weighed, &[1])?;
+        let mean = t.reshape(mean, &[s.shape[0], 1])?;
+        let off = t.sub(g, mean)?;
+        Ok(vec![Some(t.mul(s.output, off)?)])
+    }
+
+    fn twin(&self, s: &Site, call: Call<'_>) {
+        let c = s.shape[1];
+        let (x, y) = (call.f32(0), call.out);
+        y[..s.len()].par_chunks_mut(c).zip(x.par_chunks(c)).for_each(|(y, x)| {
+            widest(
+                #[inline(always)]
+                || {
+                    // Not f32::max, which would pass over a NaN.
+                    let largest = x.iter().fold(x[0], |m, &x| if m > x { m } else { x });
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = wide::exp(x - largest));
+                    let sum: f32 = y.iter().sum();
+                    y.iter_mut().for_each(|y| *y /= sum);
+                },
+            );
+        });
+    }
+
+    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+        let [rows, c] = [s.shape[0], s.shape[1]];
+        single(Dispatch {
+            kernel: "softmax",
+            context: context! { rows => rows, c => c },
+            bind: vec![("x", Arg::Input(0)), ("y", Arg::Output)],
+            groups: fold_groups(rows.div_ceil(64), caps),
+            flops: 10 * s.len() as u64,
+        })
+    }
+
+    fn flops(&self, s: &Site) -> u64 {
+        10 * s.len() as u64
+    }
+}
+
+impl Tape {
+    /// The softmax of `x` along its last axis: see [`Softmax`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where `x` is empty.
+    pub fn softmax(&mut self, x: Var) -> Result<Var> {
+        let shape = self.shape(x).to_vec();
+        let c = *shape.last().unwrap_or(&1);
+        let rows = shape.iter().product::<usize>() / c.max(1);
+        let x = self.reshape(x, &[rows, c])?;
+        let y = self.record(Softmax, &[x])?;
+        self.reshape(y, &shape)
+    }
+}
