@@ -77,6 +77,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "shift",
     "sigmoid",
     "sign",
+    "softmax",
     "softplus",
     "sqrt",
     "sub",

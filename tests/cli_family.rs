@@ -21,7 +21,8 @@ fn log(run: &Path) -> Vec<LogLine> {
     for line in &log {
         let numbers = [line.loss_d, line.loss_g, line.d_real, line.d_fake, line.grad_norm_d];
         assert!(numbers.iter().all(|x| x.is_finite()), "{line:?}");
-        assert!(line.grad_norm_d > 0.0 && line.grad_norm_g > 0.0, "{line:?}");
+        // A discriminator that wins by a hinge's margin has no gradient.
+        assert!(line.grad_norm_g > 0.0, "{line:?}");
     }
     log
 }

@@ -296,6 +296,30 @@ fn the_gradient_by_an_inner_value_stops_there() {
 }
 
 #[test]
+fn equally_large_numbers_of_a_window_share_its_gradient() {
+    let mut tape = Tape::new();
+    let x = tape.feed("x", &[1, 2, 4, 1], DType::F32).unwrap();
+    let y = tape.max_pool(x, [1, 2]).unwrap();
+    let sum = tape.sum_all(y).unwrap();
+    let g = tape.grad(sum, &[x]).unwrap()[0];
+    tape.fetch("g", g);
+    let numbers = vec![1.0, 3.0, 0.0, 0.0, 3.0, 2.0, 0.0, 0.0];
+    let feeds = [("x".into(), Tensor::new([1, 2, 4, 1], numbers).unwrap())];
+    for device in support::devices() {
+        let got = support::run(&tape, &device, &support::fusion(true), &feeds);
+        assert_eq!(got["g"].f32s(), [0.0, 0.5, 0.25, 0.25, 0.5, 0.0, 0.25, 0.25]);
+    }
+    // Windows that overlap have no gradient here.
+    let x = tape.feed("odd", &[1, 3, 3, 1], DType::F32).unwrap();
+    let y = tape.max_pool(x, [2, 2]).unwrap();
+    let sum = tape.sum_all(y).unwrap();
+    match tape.grad(sum, &[x]) {
+        Err(Error::NotDifferentiable { op: "max_pool" }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_new_value_of_a_state_is_a_leaf() {
     let mut tape = Tape::new();
     let w = tape.read("w", &[3], DType::F32).unwrap();

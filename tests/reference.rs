@@ -19,6 +19,7 @@ use super::support;
 
 mod augment;
 mod objectives;
+mod parts;
 mod penalties;
 
 /// How near results must be that are a few roundings away from PyTorch's.

@@ -20,6 +20,7 @@
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
+//! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -50,6 +51,7 @@ mod data_loader;
 mod data_sources;
 mod gpu;
 mod grad;
+mod layers;
 mod naive;
 mod ops;
 mod program;

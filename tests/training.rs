@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::support;
 
+mod family;
+
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,

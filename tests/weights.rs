@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
 use dcgan::models::{LatentLaw, Networks, Pixels};
-use dcgan::nn::{Layer, Mode, Statistics};
+use dcgan::nn::{Layer, Mode, Statistics, Weight};
 use dcgan::program::{Choices, Options, Program};
 use dcgan::sample::Sampler;
 use dcgan::tape::Tape;

@@ -16,7 +16,7 @@ def stream(name):
 
 def normal(rand, *shape, scale=1.0, mean=0.0):
     """Normal numbers, rounded to float32, held as float64."""
-    values = (rand.standard_normal(shape) * scale + mean).astype(np.float32)
+    values = np.asarray(rand.standard_normal(shape) * scale + mean).astype(np.float32)
     return torch.from_numpy(values).double()
 
 

@@ -37,6 +37,10 @@ Each doubling more adds (ConvT, BN, ReLU) to G and (Conv, BN, LReLU) to D. Netwo
 classes have one layer more, without parameters, before each that has weights. `num_batches_tracked` is
 left out: nothing is computed from it when momentum is set.
 
+The tensors of a family file: as those of a training file, but reals [batches, n, h, w, c] are seen
+again and again, z is [20, updates of D + 1, n, nz], mix [20, updates of D, n], and last.* are the
+vectors of spectral norm after the last step.
+
 The tensors of a training file:
     reals [10, n, h, w, c], z [10, n, nz]    the batches of ten steps; reals are exactly
                                              float32(byte / 127.5 - 1)
@@ -64,8 +68,10 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
 from augment import augment_file  # noqa: E402
+from family import family_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
+from parts import parts_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
 from training import (  # noqa: E402
     conditional_mnist,
@@ -137,7 +143,16 @@ def main():
     }
     files = {name: training_file(name, **settings) for name, settings in files.items()}
     files |= {"layers": layers_file(), "second_order": second_order_file()}
-    files |= {"objectives": objectives_file(), "augment": augment_file()}
+    files |= {"objectives": objectives_file(), "augment": augment_file(), "parts": parts_file()}
+    family = {
+        "family_wgan_gp": dict(norm_d="none", gp=10, n_critic=2),
+        "family_wgan_gp_layer": dict(norm_d="layer", gp=10),
+        "family_sngan": dict(norm_d="none", spectral=True, loss="hinge"),
+        "family_acgan": dict(
+            classes=3, loss="non-saturating", lr=2e-4, betas=(0.5, 0.999)
+        ),
+    }
+    files |= {name: family_file(name, **settings) for name, settings in family.items()}
 
     wrong = []
     for name, file in files.items():

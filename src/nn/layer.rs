@@ -188,9 +188,9 @@ pub enum Layer {
     /// shortcut is `x` itself. Its layers are named `main.0`, …, `shortcut.0`, … within it.
     Residual {
         /// The layers of the main path.
-        main: Vec<Layer>,
+        main: Vec<Self>,
         /// The layers of the shortcut.
-        shortcut: Vec<Layer>,
+        shortcut: Vec<Self>,
     },
     /// The projection discriminator's last layer (Miyato and Koyama, arXiv 1802.05637):
     /// `y = w · x + b + ⟨e(label), x⟩`. Parameters `linear.weight` `[1, features]`, `linear.bias` and

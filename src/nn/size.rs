@@ -140,10 +140,10 @@ impl Layer {
             Self::Reference { count, .. } if !(1..=WIDEST).contains(&count) => {
                 return Err(format!("has {count} pictures"));
             }
-            Self::MinibatchDiscrimination { kernels, dims, .. } => {
-                if !(1..=WIDEST).contains(&dims) || !(1..=WIDEST).contains(&kernels) {
-                    return Err(format!("compares by {kernels} kernels of {dims} dimensions"));
-                }
+            Self::MinibatchDiscrimination { kernels, dims, .. }
+                if ![kernels, dims].iter().all(|n| (1..=WIDEST).contains(n)) =>
+            {
+                return Err(format!("compares by {kernels} kernels of {dims} dimensions"));
             }
             Self::MinibatchStd { group: 1 } => {
                 return Err("compares groups of 1 picture, which always deviates by nothing".into());

@@ -36,6 +36,18 @@ fn network(network: Network, height: usize, width: usize) -> ModelFile {
     drawn(model.networks().unwrap())
 }
 
+/// One whose weights are normalised: by their spectral norm in the discriminator.
+fn normalised() -> ModelFile {
+    let mut model = network(Network::Dcgan, 16, 16).networks;
+    let kinds = [Weight::Norm, Weight::Spectral];
+    for (network, kind) in [&mut model.generator, &mut model.discriminator].into_iter().zip(kinds) {
+        for layer in &mut network.as_mut().unwrap().layers {
+            *layer = layer.clone().weighted(kind);
+        }
+    }
+    drawn(model)
+}
+
 /// Models that differ in everything that an export must say.
 fn models() -> Vec<(&'static str, ModelFile)> {
     let imported = |names: &[&str], keys: &[(Role, &str)], assumptions: &Assumptions| {
@@ -59,6 +71,7 @@ fn models() -> Vec<(&'static str, ModelFile)> {
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
+        ("normalised", normalised()),
         ("batch statistics", imported(&["named.pth"], &[], &batch)),
     ]
 }
@@ -98,6 +111,19 @@ fn what_is_exported_comes_back_bit_for_bit() {
         assert_eq!(back.networks, model.networks);
         assert!(!back.described && back.tensors == model.tensors);
     }
+}
+
+#[test]
+fn what_no_graph_can_be_written_of_is_named() {
+    let mut model = network(Network::Dcgan, 16, 16);
+    let network = model.networks.discriminator.as_mut().unwrap();
+    network.layers[3] = Layer::layer_norm(8);
+    let model = drawn(model.networks);
+    let dir = tempfile::tempdir().unwrap();
+    let export = Export::of(&model, Role::Discriminator, false).unwrap();
+    let error = export.save(&dir.path().join("d.onnx"), Format::Onnx).expect_err("no graph");
+    assert!(error.to_string().contains("main.3\": is a group norm, which cannot"), "{error}");
+    export.save(&dir.path().join("d.safetensors"), Format::Safetensors).unwrap();
 }
 
 #[test]

@@ -38,7 +38,10 @@ const GENERATOR: &str = "generator";
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let generator = networks.generator()?;
     let fail = |what: String| Error::Tensor { name: GENERATOR.into(), what };
-    let normalised = |layer: &Layer| matches!(layer, Layer::ConvTranspose { weight, .. } if *weight != Weight::Plain);
+    let normalised = |layer: &Layer| match layer {
+        Layer::ConvTranspose { weight, .. } => *weight != Weight::Plain,
+        _ => false,
+    };
     if let Some(i) = generator.layers.iter().position(normalised) {
         let what = "has normalised weights, all of which change where those of a map are dropped";
         return Err(Error::Tensor { name: format!("{GENERATOR}.main.{i}"), what: what.into() });

@@ -1,0 +1,307 @@
+//! Twenty steps of the family's methods against PyTorch's in float64 (`assets/reference/family.py`):
+//! WGAN-GP with two updates of the critic and without a norm, WGAN-GP with layer norm, SNGAN with the
+//! hinge loss, AC-GAN.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use dcgan::device::{Device, State};
+use dcgan::models::{Conditioning, Design, Network, Norm, Size};
+use dcgan::nn::Weight;
+use dcgan::objectives::{Loss, Penalty};
+use dcgan::program::{Options, Program};
+use dcgan::tape::Tape;
+use dcgan::tensor::{Data, Tensor};
+use dcgan::train::Method;
+use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use super::worst;
+use crate::support;
+
+const STEPS: usize = 20;
+
+struct Reference {
+    tensors: BTreeMap<String, Tensor>,
+    about: Value,
+    options: StepOptions,
+}
+
+/// The rows of axis 0 from `from` on, without that axis where there is one of them.
+fn rows(all: &Tensor, from: usize, shape: &[usize]) -> Vec<f32> {
+    let len = shape.iter().product::<usize>();
+    let row = all.len() / all.shape()[0];
+    all.f32s()[from * row..from * row + len].to_vec()
+}
+
+impl Reference {
+    fn load(name: &str) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
+        let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| {
+            let data = bytemuck::pod_collect_to_vec(view.data());
+            (name, Tensor::new(view.shape(), data).unwrap())
+        });
+        let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
+        let about: Value = serde_json::from_slice(&json).unwrap();
+        let (sizes, how) = (&about["options"], &about["method"]);
+        let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
+        let side = number("size");
+        let gp = how["gp"].as_f64().unwrap() as f32;
+        let model = Design {
+            network: Network::Dcgan,
+            size: Size { height: side, width: side },
+            channels: number("nc"),
+            nz: number("nz"),
+            ngf: number("ngf"),
+            ndf: number("ndf"),
+            classes: how["classes"].as_u64().unwrap() as usize,
+            conditioning: Conditioning::Auxiliary,
+            norm_d: Norm::from_str(sizes["norm_d"].as_str().unwrap(), false).unwrap(),
+            weight_d: match sizes["spectral"].as_bool().unwrap() {
+                true => Weight::Spectral,
+                false => Weight::Plain,
+            },
+            ..Design::default()
+        };
+        let method = Method {
+            loss: Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
+            penalty: if gp > 0.0 { Penalty::Gp } else { Penalty::None },
+            penalty_weight: gp,
+            n_critic: how["n_critic"].as_u64().unwrap() as usize,
+            beta1: how["betas"][0].as_f64().unwrap(),
+            beta2: how["betas"][1].as_f64().unwrap(),
+            ..Method::default()
+        };
+        let (batch, average) = (number("batch"), false);
+        let options =
+            StepOptions { model, batch, method, average, feed_draws: true, fetch_gradients: true };
+        Self { tensors: tensors.collect(), about, options }
+    }
+
+    fn state(&self, device: &Device) -> State {
+        let StepOptions { model, method, .. } = &self.options;
+        let mut state = State::new(device);
+        for (name, value) in initial_state(model, method, false, 0).unwrap() {
+            state.set(&name, &value).unwrap();
+        }
+        for param in params(model, method, false).unwrap() {
+            // All but the optimiser's.
+            let Some(tensor) = self.tensors.get(&param.name) else {
+                assert!(param.name.starts_with("adam."), "{} is in no reference", param.name);
+                continue;
+            };
+            let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
+            state.set(&param.name, &value).unwrap();
+        }
+        state
+    }
+
+    /// All that step `i`, from 0, is fed.
+    fn feeds(&self, i: usize) -> Vec<(String, Tensor)> {
+        let StepOptions { model, method, batch: n, .. } = &self.options;
+        let (critics, nz) = (method.n_critic, model.nz);
+        let reals = &self.tensors["reals"];
+        let first = i * critics % reals.shape()[0];
+        let mut shape = reals.shape()[1..].to_vec();
+        shape[0] *= critics;
+        let bytes: Vec<u8> =
+            rows(reals, first, &shape).iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
+        let mut feeds =
+            vec![("pictures".into(), Tensor::with_data(shape, Data::U8(bytes)).unwrap())];
+        let named = |what: &str, k: &str| match critics {
+            1 => what.to_owned(),
+            _ => format!("{what}.{k}.0"),
+        };
+        let z = rows(&self.tensors["z"], i, &[critics + 1, *n, nz]);
+        for (k, z) in z.chunks(n * nz).enumerate() {
+            let name = if k == critics { "g".into() } else { k.to_string() };
+            // With one update G takes the latents of D's.
+            if critics > 1 || k < critics {
+                feeds.push((named("z", &name), Tensor::new([*n, nz], z.to_vec()).unwrap()));
+            }
+        }
+        if let Some(mix) = self.tensors.get("mix") {
+            for (k, mix) in rows(mix, i, &[critics, *n]).chunks(*n).enumerate() {
+                let mix = Tensor::new([*n, 1, 1, 1], mix.to_vec()).unwrap();
+                feeds.push((named("mix", &k.to_string()), mix));
+            }
+        }
+        if let Some(labels) = self.tensors.get("labels") {
+            let labels: Vec<u32> =
+                rows(labels, first, &[critics, *n]).iter().map(|&l| l as u32).collect();
+            feeds.push(("labels".into(), Tensor::one_hot(&labels, model.classes).unwrap()));
+        }
+        let lr = self.about["method"]["lr"].as_f64().unwrap();
+        let numbers = |step: usize| method.optimizer().schedule(lr, step as u64);
+        let schedule = Schedule {
+            discriminator: (1..=critics).map(|k| numbers(i * critics + k)).collect(),
+            generator: numbers(i + 1),
+            average: 0.0,
+            history: 1.0,
+        };
+        feeds.push(("schedule".into(), schedule.tensor()));
+        feeds
+    }
+
+    /// Largest difference of `ours` to the reference tensor called `name`, as a share of its largest
+    /// value.
+    fn share(&self, name: &str, ours: &Tensor) -> f32 {
+        let reference = &self.tensors[name];
+        assert_eq!(ours.shape(), reference.shape(), "{name}");
+        let largest = reference.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        worst(ours.f32s(), reference.f32s()) / largest
+    }
+}
+
+fn check(name: &str, device: &Device) {
+    let reference = Reference::load(name);
+    let StepOptions { model, method, .. } = &reference.options;
+    let mut tape = Tape::new();
+    record(&mut tape, &reference.options).unwrap();
+    let mut state = reference.state(device);
+    let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+    let what = format!("{name} on {}", device.name());
+
+    let mut drift = [0.0_f64; STEPS];
+    let mut gradients = 0.0_f32;
+    for (i, drift) in drift.iter_mut().enumerate() {
+        let feeds = reference.feeds(i);
+        let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(name, t)| (&name[..], t)).collect();
+        let fetched = program.call(&mut state, &feeds).unwrap();
+        let theirs = reference.about["losses"][i].as_object().unwrap();
+        for (loss, theirs) in theirs {
+            let theirs = theirs.as_f64().unwrap();
+            let off = (f64::from(fetched[loss].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+            // PyTorch's own float32 run stays within 3e-7.
+            let limit = if i == 0 { 2e-6 } else { 2e-5 };
+            assert!(off <= limit, "{what}: {loss} of step {}: {off:e}", i + 1);
+            *drift = drift.max(off);
+        }
+        if i == 0 {
+            let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
+            assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
+            for param in params(model, method, false).unwrap() {
+                let grad = format!("grad.{}", param.name);
+                if reference.tensors.contains_key(&grad) {
+                    let ours = param.layout.to_file(&fetched[&grad]).unwrap();
+                    gradients = gradients.max(reference.share(&grad, &ours));
+                    assert!(gradients <= 1e-4, "{what}: {grad}: {gradients:e}");
+                }
+            }
+        }
+    }
+    let mut vectors = 0;
+    for param in params(model, method, false).unwrap() {
+        let last = format!("last.{}", param.name);
+        if reference.tensors.contains_key(&last) {
+            let ours = param.layout.to_file(&state.get(&param.name).unwrap()).unwrap();
+            assert!(reference.share(&last, &ours) <= 1e-4, "{what}: {last}");
+            vectors += 1;
+        }
+    }
+    assert_eq!(vectors > 0, model.weight_d == Weight::Spectral, "{what}");
+    println!(
+        "{what}: gradients within {gradients:.1e}, losses within {:.1e}, {:.1e} and {:.1e} in steps \
+         1, 5 and 20",
+        drift[0], drift[4], drift[19]
+    );
+}
+
+#[test]
+fn twenty_steps_of_wgan_gp_as_pytorch() {
+    for device in support::devices() {
+        check("family_wgan_gp", &device);
+        check("family_wgan_gp_layer", &device);
+    }
+}
+
+#[test]
+fn twenty_steps_of_sngan_as_pytorch() {
+    support::devices().iter().for_each(|device| check("family_sngan", device));
+}
+
+#[test]
+fn twenty_steps_of_acgan_as_pytorch() {
+    support::devices().iter().for_each(|device| check("family_acgan", device));
+}
+
+/// Gradients of a batch's parts add up to those of the batch, where no norm looks across it.
+#[test]
+fn micro_batches_have_the_gradients_of_the_whole_batch() {
+    let options = |micro_batch| StepOptions {
+        model: Design {
+            size: Size { height: 16, width: 16 },
+            ngf: 4,
+            ndf: 4,
+            nz: 5,
+            norm_g: Norm::Layer,
+            norm_d: Norm::None,
+            ..Design::default()
+        },
+        batch: 6,
+        method: Method {
+            micro_batch,
+            penalty: Penalty::R1,
+            penalty_weight: 2.0,
+            clip_gradients: 1e3,
+            weight_decay: 0.1,
+            ..Method::default()
+        },
+        average: false,
+        feed_draws: true,
+        fetch_gradients: true,
+    };
+    let numbers = |n: usize, scale: f32| -> Vec<f32> {
+        (0..n).map(|i| scale * ((i * 7 + 3) % 11) as f32 - 5.0 * scale).collect()
+    };
+    let z = numbers(6 * 5, 0.2);
+    let bytes = (0..6 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
+    let pictures = Tensor::with_data([6, 16, 16, 3], Data::U8(bytes)).unwrap();
+    let adam = [2e-4, 1.0];
+    let schedule =
+        Schedule { discriminator: vec![adam], generator: adam, average: 0.0, history: 1.0 };
+    for device in support::devices() {
+        let run = |micro: usize| {
+            let options = options(micro);
+            let mut tape = Tape::new();
+            record(&mut tape, &options).unwrap();
+            let mut state = State::new(&device);
+            for (name, value) in initial_state(&options.model, &options.method, false, 4).unwrap() {
+                state.set(&name, &value).unwrap();
+            }
+            let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+            let mut feeds = vec![
+                ("pictures".to_owned(), pictures.clone()),
+                ("schedule".into(), schedule.tensor()),
+            ];
+            let (part, parts) = options.method.parts(6);
+            for (m, z) in z.chunks(part * 5).enumerate() {
+                let z = Tensor::new([part, 5], z.to_vec()).unwrap();
+                if parts == 1 {
+                    feeds.push(("z".into(), z));
+                } else {
+                    feeds.push((format!("z.0.{m}"), z.clone()));
+                    feeds.push((format!("z.g.{m}"), z));
+                }
+            }
+            let feeds: Vec<_> = feeds.iter().map(|(name, t)| (&name[..], t)).collect();
+            (program.call(&mut state, &feeds).unwrap(), program.memory().total())
+        };
+        let (whole, all) = run(0);
+        for micro in [2, 3] {
+            let (parts, some) = run(micro);
+            assert!(some < all, "{micro} pictures at a time take {some} bytes, 6 take {all}");
+            for (name, whole) in &whole {
+                if name == "fake" {
+                    continue;
+                }
+                let largest = whole.f32s().iter().fold(1e-3_f32, |m, x| m.max(x.abs()));
+                let off = worst(parts[name].f32s(), whole.f32s()) / largest;
+                assert!(off < 2e-5, "{name} in parts of {micro} on {}: {off:e}", device.name());
+            }
+        }
+    }
+}
