@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
+use dcgan::models::{Design, Network, Size};
 use dcgan::ops::Caps;
 use dcgan::optim::{Adam, moving_average};
 use dcgan::program::{Options, Program, kernels, preflight};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
+use dcgan::train::method::Rule;
+use dcgan::train::{Method, Recipe};
 
 use super::support::{fusion, gpu, write_everywhere};
 
@@ -160,7 +163,9 @@ fn one_kernel_updates_all_tensors() {
         // 2 + 1 for the biases, of 64 numbers a lane; all at once, 3 and 2. The others stay.
         let [alone, many_sums] = count(kind, 1 << 27, &fusion(false));
         assert_eq!(alone, 0, "not fused, no kernel does both");
-        assert_eq!(sums + 18 - 5, many_sums, "{kind:?}");
+        // And the decay's two squares, of one and of two stages, go together, at each update.
+        let decays = if kind == Kind::Twice { 2 } else { 1 };
+        assert_eq!(sums + 18 - 5 + decays, many_sums, "{kind:?}");
     }
     // The weights are 18, 384, 6, 1038, 4200 and 192 numbers: in 20,000 bytes, the largest is alone
     // with the one behind it.
@@ -322,5 +327,33 @@ fn kernels_do_not_write_the_buffer_that_they_read() {
     for ((name, got), (_, wanted)) in all(&state).iter().zip(all(&cpu)) {
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
         assert!(got.iter().zip(&wanted).all(near), "{name}: {got:?}, {wanted:?}");
+    }
+}
+
+/// Real trainings: one kernel updates all parameters of a network, as often as it is updated.
+#[test]
+fn a_network_is_updated_by_one_kernel() {
+    let size = Size { height: 32, width: 32 };
+    let (channels, nz) = (3, 10);
+    let network = Network::Dcgan;
+    let model = Design { network, size, channels, nz, ngf: 8, ndf: 8, ..Design::default() };
+    let plain = Method::default();
+    let weights = Method { weight_decay: 0.1, clip_weights: 0.01, ..plain };
+    for (what, method, wanted) in [
+        ("plain", plain, 2),
+        ("RMSprop", Method { optimizer: Rule::Rmsprop, ..plain }, 2),
+        ("short gradients", Method { clip_gradients: 1.0, ..plain }, 2),
+        ("weights decay and are limited", weights, 2),
+        ("a critic", Method { n_critic: 3, ..plain }, 4),
+        ("micro-batches", Method { micro_batch: 2, ..plain }, 2),
+    ] {
+        let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+        let tape = recipe.tape().unwrap();
+        let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
+        // Only optimisers know their ε.
+        let updates = kernels.iter().filter(|(_, source)| source.contains("1e-8f"));
+        assert_eq!(updates.count(), wanted, "{what}");
+        let squares = kernels.iter().filter(|(name, _)| name == "sum_each");
+        assert!((2..=3 * wanted).contains(&squares.count()), "{what}");
     }
 }

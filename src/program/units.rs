@@ -176,6 +176,8 @@ struct Groups<'a> {
     in_place: bool,
     /// The roots that are given to states.
     given: BTreeSet<usize>,
+    /// What units are compared by to be bundled.
+    ends: BTreeSet<usize>,
     /// The groups that are bundles.
     bundles: HashMap<usize, Bundle>,
     /// What bundles read and write.
@@ -214,6 +216,7 @@ impl<'a> Groups<'a> {
             wanted,
             in_place,
             given: BTreeSet::new(),
+            ends: BTreeSet::new(),
             bundles: HashMap::new(),
             rows: Vec::new(),
             berths: HashMap::new(),

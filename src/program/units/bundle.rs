@@ -37,6 +37,7 @@ impl Groups<'_> {
             }
         }
         self.fuse_updates(&consumers);
+        self.ends = self.nodes.iter().flat_map(|nodes| self.ends_of(nodes, &consumers)).collect();
         let updates = self.alike(|groups, nodes| !groups.updates(nodes).is_empty());
         self.bundle_chains(updates, limit, &consumers);
         // What is summed of tensors that lie behind one another by now.
@@ -206,10 +207,28 @@ impl Groups<'_> {
         nodes.iter().copied().filter(|n| self.given.contains(n)).collect()
     }
 
-    /// Those, or the last node where there are none.
+    /// What a unit that updates states is compared by: the new values, and what others need that is
+    /// not on the way to them, such as what the next update begins with.
+    fn ends_of(&self, nodes: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> Vec<usize> {
+        let mut ends = self.updates(nodes);
+        if ends.is_empty() {
+            return ends;
+        }
+        let mut before: BTreeSet<usize> = ends.iter().copied().collect();
+        for &node in nodes.iter().rev() {
+            if before.contains(&node) {
+                before.extend(self.read_by(&[node]));
+            }
+        }
+        let others = nodes.iter().copied().filter(|node| !before.contains(node));
+        ends.extend(others.filter(|&node| self.leaves(node, consumers)));
+        ends
+    }
+
+    /// Those among these nodes, or the last one where there are none.
     fn ends(&self, nodes: &[usize]) -> Vec<usize> {
-        let updates = self.updates(nodes);
-        if updates.is_empty() { nodes.last().copied().into_iter().collect() } else { updates }
+        let ends: Vec<usize> = nodes.iter().copied().filter(|n| self.ends.contains(n)).collect();
+        if ends.is_empty() { nodes.last().copied().into_iter().collect() } else { ends }
     }
 
     /// The sum over all of a node.
@@ -340,6 +359,7 @@ impl Groups<'_> {
             && known.is_sorted()
             && known.iter().all(|&(row, _)| row == known[0].0)
             && let Some(&(row, _)) = known.first()
+            && self.is_most_of(chains, row)
         {
             return (known.iter().map(|&(_, start)| start).collect(), self.rows[row].len);
         }
@@ -399,6 +419,12 @@ impl Groups<'_> {
         let more = std::mem::take(&mut self.reads[group]);
         self.reads[first].extend(more);
         true
+    }
+
+    /// Whether chains are at least half of a row: a kernel runs over all of it.
+    fn is_most_of(&self, chains: &[Vec<usize>], row: usize) -> bool {
+        let room = |chain: &Vec<usize>| self.len(chain[0]).next_multiple_of(ALIGN);
+        2 * chains.iter().map(room).sum::<usize>() >= self.rows[row].len
     }
 
     /// The first row in which something lies that a chain reads, and where the chain starts in it.
