@@ -14,7 +14,7 @@ use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
+use crate::train::{Labelled, Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
 use super::presets::Preset;
 use super::tuning;
@@ -168,6 +168,10 @@ impl Train {
             ..LoaderOptions::default()
         };
         let prepare = options.prepare.clone();
+        let labelled = match options.recipe.labels_per_class {
+            0 => None,
+            n => Some(Labelled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
+        };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         eprintln!("{}", header(&options, &trainer, &device));
         if self.machine.explain {
@@ -193,7 +197,7 @@ impl Train {
         let path = run.path().to_owned();
         eprintln!("run       {}", path.display());
         interrupt::install()?;
-        let mut session = Session::new(run, options, source, loader, trainer, seconds)?;
+        let mut session = Session::new(run, options, source, loader, trainer, labelled, seconds)?;
         let ending = session.run()?;
         let path = path.display();
         match ending {
@@ -313,6 +317,7 @@ impl Train {
             weight_g: settle(is_old, "--weight-g", networks.weight_g, base.weight_g)?,
             weight_d: settle(is_old, "--weight-d", networks.weight_d, base.weight_d)?,
             attention: settle(is_old, "--attention", networks.attention, base.attention)?,
+            codes: settle(is_old, "--codes", networks.codes, base.codes)?,
             minibatch: settle(is_old, "--minibatch", networks.minibatch, base.minibatch)?,
             ..base
         })
@@ -342,6 +347,7 @@ impl Train {
                 objective.class_weight,
                 base.class_weight,
             )?,
+            info_weight: settle(is_old, "--info-weight", objective.info_weight, base.info_weight)?,
             penalty,
             penalty_weight: settle(
                 is_old,

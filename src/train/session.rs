@@ -173,18 +173,12 @@ impl Session {
         source: Arc<Source>,
         loader: Loader,
         trainer: Trainer,
+        labelled: Option<Labelled>,
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let Recipe { model, method, .. } = *trainer.recipe();
         let output = method.loss.output();
-        let labelled = match options.recipe.labels_per_class {
-            0 => None,
-            count => {
-                let (prepare, seed) = (&options.prepare, options.recipe.seed);
-                Some(Labelled::draw(&source, prepare, count as usize, seed)?)
-            }
-        };
         let (labels, columns) = match model.classes {
             classes if model.is_conditional() => preview_of(classes),
             _ => (Vec::new(), pictures::columns(PREVIEW)),

@@ -3,7 +3,7 @@
 
 use crate::augment::{Adaptive, PROBABILITY};
 use crate::error::{Error, Result};
-use crate::models::{Conditioning, Design, LatentLaw, Network, Pixels};
+use crate::models::{Codes, Conditioning, Design, LatentLaw, Network, Pixels};
 use crate::nn::{Layer, Mode, Param, Pass, Sequential};
 use crate::objectives::{self, Output, Penalty};
 use crate::optim::moving_average;
@@ -137,8 +137,16 @@ struct Step<'a> {
 #[derive(Clone, Copy)]
 struct Part {
     real: Var,
-    fake: Var,
+    fake: Fake,
     labels: Option<Var>,
+}
+
+/// Generated pictures.
+#[derive(Clone, Copy)]
+struct Fake {
+    pictures: Var,
+    /// The codes that they were made of `[n, codes]`, where there are any.
+    codes: Option<Var>,
 }
 
 /// What the discriminator says of pictures.
@@ -148,6 +156,8 @@ struct Verdict {
     scores: Var,
     /// Logits of their classes `[n, classes]`, where it has to say these.
     classes: Option<Var>,
+    /// What it takes for their codes `[n, codes]`, where it has to.
+    codes: Option<Var>,
     /// What its last layer with weights is given.
     features: Var,
 }
@@ -247,13 +257,24 @@ impl<'a> Step<'a> {
     }
 
     /// Generated pictures of the classes `labels`, from latents of this name.
-    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Var> {
+    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Fake> {
         let model = &self.options.model;
         let n = self.options.method.parts(self.options.batch).0;
         let law = model.network.latent_law();
         let z = self.draws.latents(t, name, law, &[n, model.nz])?;
         let z = t.reshape(z, &[n, 1, 1, model.nz])?;
-        self.generator.forward_pass(t, "generator", z, self.pass(name, labels))
+        let outputs = self.generator.trace_pass(t, "generator", z, self.pass(name, labels))?;
+        let pictures = outputs.last().copied().unwrap_or(z);
+        let is_codes = |layer: &Layer| matches!(layer, Layer::Codes { .. });
+        let codes = match self.generator.layers.iter().position(is_codes) {
+            None => None,
+            Some(at) => {
+                let count = model.codes.len();
+                let all = t.reshape(outputs[at], &[n, model.nz])?;
+                Some(t.slice(all, &[0, model.nz - count], &[n, count])?)
+            }
+        };
+        Ok(Fake { pictures, codes })
     }
 
     /// What the discriminator, as it is by now, says of pictures of these classes, augmented. `name`
@@ -276,16 +297,25 @@ impl<'a> Step<'a> {
         let (n, heads) = (t.shape(x)[0], self.options.model.heads());
         let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
         if heads == 0 {
-            return Ok(Verdict { scores: said, classes: None, features });
+            return Ok(Verdict { scores: said, classes: None, codes: None, features });
         }
         if self.options.model.conditioning == Conditioning::Semi {
             let score = objectives::log_sum_exp(t, said)?;
             let scores = t.reshape(score, &[n, 1])?;
-            return Ok(Verdict { scores, classes: Some(said), features });
+            return Ok(Verdict { scores, classes: Some(said), codes: None, features });
         }
         let scores = t.slice(said, &[0, 0], &[n, 1])?;
-        let classes = t.slice(said, &[0, 1], &[n, heads])?;
-        Ok(Verdict { scores, classes: Some(classes), features })
+        let mut behind = Vec::new();
+        let mut at = 1;
+        let count = self.options.model.codes.len();
+        for width in [heads - count, count] {
+            behind.push(match width {
+                0 => None,
+                width => Some(t.slice(said, &[0, at], &[n, width])?),
+            });
+            at += width;
+        }
+        Ok(Verdict { scores, classes: behind[0], codes: behind[1], features })
     }
 
     /// Adds the cross-entropy of the classes that D says to `loss`, where it has to say them.
@@ -300,6 +330,35 @@ impl<'a> Step<'a> {
         let entropy = objectives::cross_entropy(t, classes, labels)?;
         let weighed = t.affine(entropy, self.options.method.class_weight, 0.0)?;
         t.add(loss, weighed)
+    }
+
+    /// Adds what D has not recognised of the codes of `fake` to `loss`, where there are codes: the
+    /// cross-entropy of the category and a tenth of the mean squared error of the numbers.
+    fn with_codes(&self, t: &mut Tape, loss: Var, verdict: Verdict, fake: Fake) -> Result<Var> {
+        let (Some(said), Some(codes)) = (verdict.codes, fake.codes) else { return Ok(loss) };
+        let Codes { categories, numbers } = self.options.model.codes;
+        let n = t.shape(said)[0];
+        let mut loss = loss;
+        let mut add = |t: &mut Tape, term: Var, weight: f32| {
+            let weighed = t.affine(term, self.options.method.info_weight * weight, 0.0)?;
+            loss = t.add(loss, weighed)?;
+            Ok::<_, Error>(())
+        };
+        if categories > 0 {
+            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, 0], &[n, categories]);
+            let (logits, category) = (part(t, said)?, part(t, codes)?);
+            let entropy = objectives::cross_entropy(t, logits, category)?;
+            add(t, entropy, 1.0)?;
+        }
+        if numbers > 0 {
+            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, categories], &[n, numbers]);
+            let (said, is) = (part(t, said)?, part(t, codes)?);
+            let off = t.sub(said, is)?;
+            let square = t.mul(off, off)?;
+            let mean = t.mean_all(square)?;
+            add(t, mean, NUMBERS_WEIGHT)?;
+        }
+        Ok(loss)
     }
 
     /// Records D's update `k` and returns its pictures.
@@ -326,31 +385,33 @@ impl<'a> Step<'a> {
             let name = |what: &str| self.draw(what, Some(k), m);
             let on_real = self.judge(t, &name("real"), real, labels)?;
             let (on_fake, loss_real, loss_fake) = if loss.is_relativistic() {
-                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
+                let on_fake = self.judge(t, &name("fake"), fake.pictures, labels)?;
                 let above = loss.relative(t, on_real.scores, on_fake.scores)?;
                 let below = loss.relative(t, on_fake.scores, on_real.scores)?;
-                let (real, fake) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
-                let both = t.add(real, fake)?;
+                let (on, of) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
+                let both = t.add(on, of)?;
                 let both = self.with_classes(t, both, on_real, labels)?;
                 let both = self.with_classes(t, both, on_fake, labels)?;
+                let both = self.with_codes(t, both, on_fake, fake)?;
                 grads.add(t, both, &weights)?;
-                (on_fake, real, fake)
+                (on_fake, on, of)
             } else {
                 let real = loss.real(t, on_real.scores, smooth)?;
                 let all = self.with_classes(t, real, on_real, labels)?;
                 grads.add(t, all, &weights)?;
-                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
-                let fake = loss.fake(t, on_fake.scores)?;
-                let all = self.with_classes(t, fake, on_fake, labels)?;
+                let on_fake = self.judge(t, &name("fake"), fake.pictures, labels)?;
+                let of = loss.fake(t, on_fake.scores)?;
+                let all = self.with_classes(t, of, on_fake, labels)?;
+                let all = self.with_codes(t, all, on_fake, fake)?;
                 grads.add(t, all, &weights)?;
-                (on_fake, real, fake)
+                (on_fake, real, of)
             };
             let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
                 self.draws.uniform(t, &name(what), shape)
             };
             let mut judge =
                 |t: &mut Tape, x| Ok(self.judge(t, &name("penalty"), x, labels)?.scores);
-            let pictures = [real, fake];
+            let pictures = [real, fake.pictures];
             let penalised =
                 penalty.record(t, penalty_weight, pictures, &mut uniform, &mut judge)?;
             let mut loss_d = t.add(loss_real, loss_fake)?;
@@ -403,7 +464,7 @@ impl<'a> Step<'a> {
                 self.fake(t, &self.draw("z", None, m), labels)?
             };
             let name = |what: &str| self.draw(what, None, m);
-            let on_fake = self.judge(t, &name("generated"), fake, labels)?;
+            let on_fake = self.judge(t, &name("generated"), fake.pictures, labels)?;
             let loss_g = if self.options.method.feature_matching {
                 let on_real = self.judge(t, &name("matched"), real, labels)?;
                 feature_distance(t, on_real.features, on_fake.features)?
@@ -416,11 +477,12 @@ impl<'a> Step<'a> {
                 loss.generator(t, on_fake.scores)?
             };
             let loss_g = self.with_classes(t, loss_g, on_fake, labels)?;
+            let loss_g = self.with_codes(t, loss_g, on_fake, fake)?;
             grads.add(t, loss_g, &weights)?;
             told.add("loss_g", loss_g);
             told.add("d_fake_g", self.mean_output(t, on_fake.scores)?);
             if self.options.fetch_gradients && m == 0 {
-                t.fetch("fake", fake);
+                t.fetch("fake", fake.pictures);
             }
         }
         told.fetch(t)?;
@@ -587,6 +649,10 @@ fn as_pixels(t: &mut Tape, network: Network, pictures: Var) -> Result<Var> {
         Pixels::Unit => t.affine(x, 0.5, 0.5),
     }
 }
+
+/// Weight of the numbers among codes beside that of the category (Chen et al., appendix C.1: less, so
+/// that both terms are of one size).
+const NUMBERS_WEIGHT: f32 = 0.1;
 
 /// The Euclidean length of all `grads` together.
 fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
