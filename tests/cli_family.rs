@@ -47,7 +47,9 @@ fn train_presets(from: usize) {
         // Its own height is larger than these pictures.
         let attends = place.dcgan(&[&["presets", name]]).ok().stdout.contains("--attention");
         let attention: &[&str] = if attends { &["--attention", "8"] } else { &[] };
-        let small = [&words, attention, TINY].concat();
+        // Nor do its codes fit such latents.
+        let codes: &[&str] = if name == "infogan" { &["--codes", "3+2"] } else { &[] };
+        let small = [&words, attention, codes, TINY].concat();
         let told = place.dcgan(&[&["train", "--dry-run"], &small]).ok().stdout;
         let options: serde_json::Value = serde_json::from_str(&told).unwrap();
         let pictures = 4 * options["recipe"]["n_critic"].as_u64().unwrap_or(1);
@@ -112,11 +114,12 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
         network.power_iteration(&mut tape, prefix).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         program.call(&mut state, &[]).unwrap();
-        for (layer, sigma) in network.singular_values(prefix, |name| state.get(name)).unwrap() {
-            println!("{name}: {prefix} {layer} stretches by {sigma}");
-            // Within 0.02 where singular values lie apart; in layers as narrow as these two may cross.
-            assert!((sigma - 1.0).abs() <= 0.06, "{name}: {layer} stretches by {sigma}");
-        }
+        let sigmas = network.singular_values(prefix, |name| state.get(name)).unwrap();
+        // The power method follows where singular values lie apart; in layers as narrow as these,
+        // whose weights change by hundredths of themselves in a step, two may cross now and then.
+        let near = sigmas.iter().filter(|(_, sigma)| (sigma - 1.0).abs() <= 0.02).count();
+        assert!(10 * near >= 6 * sigmas.len(), "{name}: {sigmas:?}");
+        assert!(sigmas.iter().all(|(_, sigma)| (sigma - 1.0).abs() <= 0.15), "{name}: {sigmas:?}");
     }
 }
 
@@ -195,7 +198,7 @@ fn a_classifier_learns_from_few_labels() {
     let errors: usize = told.split_whitespace().next().unwrap().parse().unwrap();
     assert!(errors <= 60 && told.contains("errors in 60 pictures"), "{told}");
     // It is no conditional generator.
-    place.dcgan(&[&["sample", path, "--class", "left"]]).refused(1, &["without classes"]);
+    place.dcgan(&[&["sample", path, "--class", "left"]]).refused(2, &["without classes"]);
 
     let plain = place.train("plain", &[&["set", "--images", "16", "--batch", "8"]]);
     let plain = plain.to_str().unwrap();
