@@ -203,7 +203,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     }
     assert!(!place.path("no").exists());
     let resume = ["train", "--resume", plain, "--conditional", "--images", "99"];
-    dcgan(&resume).refused(2, &["--conditional", "without it", "leave the flag out"]);
+    dcgan(&resume).refused(2, &["--conditional", "started with none", "leave the flag out"]);
     // Where it was started with it, the flag says what is so anyway.
     dcgan(&["train", "--resume", told, "--conditional", "--images", "48"]).ok();
 }

@@ -90,7 +90,7 @@ fn flags_of_train_that_cannot_work() {
         (&["--save-every", "0"], 2, &["--save-every", "at least 1"]),
         (&["--memory", "lots"], 2, &["--memory", "2GiB"]),
         (&["--memory", "0"], 2, &["--memory", "2GiB"]),
-        (&["--preset", "stylegan"], 2, &["--preset", "no preset", "dcgan, paper"]),
+        (&["--preset", "stylegan"], 2, &["--preset", "no preset", "dcgan presets"]),
         (&["--network", "stylegan"], 2, &["--network"]),
         (&["--loss", "l1"], 2, &["--loss"]),
         (&["--loss", "hinge", "--smooth", "0.1"], 2, &["--smooth", "non-saturating", "hinge"]),

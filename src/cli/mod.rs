@@ -15,6 +15,7 @@ mod classify;
 mod data;
 mod dedup;
 mod devices;
+mod errors;
 mod export;
 mod features;
 mod filters;
@@ -65,6 +66,7 @@ enum Command {
     Forget(forget::Forget),
     Classify(classify::Classify),
     NnScore(nn_score::NnScore),
+    Errors(errors::Errors),
     /// Take over networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
     /// Write a network for PyTorch or as ONNX
@@ -99,6 +101,7 @@ impl Cli {
             Command::Forget(command) => command.run(),
             Command::Classify(command) => command.run(),
             Command::NnScore(command) => command.run(),
+            Command::Errors(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Data(command) => command.run(),

@@ -228,6 +228,20 @@ pub(super) const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "infogan",
+        about: "codes that the discriminator has to recognise: a category and two numbers, for MNIST",
+        source: "Chen et al., arXiv 1606.03657, appendix C.1 (rates, codes), with the networks of DCGAN's \
+                 MNIST code",
+        flags: &[
+            ("network", "dcgan-mnist"),
+            ("codes", "10+2"),
+            ("nz", "74"),
+            ("lr-d", "2e-4"),
+            ("lr-g", "1e-3"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",
@@ -239,6 +253,26 @@ pub(super) const PRESETS: &[Preset] = &[
         about: "minibatch discrimination and labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, sections 3.2 and 3.4; rates of DCGAN",
         flags: &[("minibatch", "discrimination"), ("smooth", "0.1")],
+        aliases: &[],
+    },
+    Preset {
+        name: "semi-supervised",
+        about: "a classifier from 100 labels: Improved GAN's networks and feature matching for MNIST",
+        source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
+                 mnist_svhn_cifar10/train_mnist_feature_matching.py (300 epochs: --images 18M)",
+        flags: &[
+            ("network", "mlp"),
+            ("labels-per-class", "10"),
+            ("weight-d", "norm"),
+            ("feature-matching", "true"),
+            ("class-weight", "2"),
+            ("batch", "100"),
+            ("lr-d", "3e-3"),
+            ("lr-g", "3e-3"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+            ("ema", "693k"),
+        ],
         aliases: &[],
     },
     Preset {
@@ -275,12 +309,11 @@ impl Preset {
     /// The preset of this name.
     ///
     /// # Errors
-    /// A sentence with those that there are.
+    /// A sentence that says where they are listed.
     pub(super) fn find(name: &str) -> std::result::Result<&'static Self, String> {
         let known = |preset: &&Self| preset.name == name || preset.aliases.contains(&name);
         PRESETS.iter().find(known).ok_or_else(|| {
-            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-            format!("there is no preset {name:?}; there are {}", names.join(", "))
+            format!("there is no preset {name:?}: dcgan presets lists those that there are")
         })
     }
 

@@ -14,7 +14,7 @@ use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
+use crate::train::{Labelled, Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
 
 use super::presets::Preset;
 use super::tuning;
@@ -27,7 +27,7 @@ use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlag
 #[command(
     allow_negative_numbers = true,
     after_help = "Examples:\n  dcgan train ~/pictures/flowers --size 96x64 --flip\n  dcgan train \
-                  mnist/ --conditional --preset mnist"
+                  mnist/ --preset cgan"
 )]
 pub(super) struct Train {
     /// Pictures: a folder (nested or not), a zip or tar of pictures, MNIST-style IDX files, CIFAR-10
@@ -168,6 +168,10 @@ impl Train {
             ..LoaderOptions::default()
         };
         let prepare = options.prepare.clone();
+        let labelled = match options.recipe.labels_per_class {
+            0 => None,
+            n => Some(Labelled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
+        };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         eprintln!("{}", header(&options, &trainer, &device));
         if self.machine.explain {
@@ -193,7 +197,7 @@ impl Train {
         let path = run.path().to_owned();
         eprintln!("run       {}", path.display());
         interrupt::install()?;
-        let mut session = Session::new(run, options, source, loader, trainer, seconds)?;
+        let mut session = Session::new(run, options, source, loader, trainer, labelled, seconds)?;
         let ending = session.run()?;
         let path = path.display();
         match ending {
@@ -256,9 +260,16 @@ impl Train {
         let flag = "--conditional";
         let before = old.map_or(Told::None, |o| Told::of(&o.recipe.model));
         let told = settle(old.is_some(), flag, self.networks.conditional, before)?.how();
-        if old.is_some() || told.is_none() {
-            return Ok(told);
+        let few = self.labels_per_class(old)?;
+        if few > 0 && told.is_some() {
+            let what = "the networks are either told every class or learn them from few labels: leave \
+                        --conditional or --labels-per-class out";
+            return Err(Error::flag(flag, what));
         }
+        if old.is_some() || (told.is_none() && few == 0) {
+            return Ok(told.or((few > 0).then_some(Conditioning::Semi)));
+        }
+        let flag = if few > 0 { "--labels-per-class" } else { flag };
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
             let has = if classes == 1 { "only one class" } else { "no labels" };
@@ -270,7 +281,13 @@ impl Train {
             );
             return Err(Error::flag(flag, what));
         }
-        Ok(told)
+        Ok(told.or(Some(Conditioning::Semi)))
+    }
+
+    /// Labels of each class, where training is semi-supervised.
+    fn labels_per_class(&self, old: Option<&RunOptions>) -> Result<u64> {
+        let before = old.map_or(0, |o| o.recipe.labels_per_class);
+        settle(old.is_some(), "--labels-per-class", self.networks.labels_per_class, before)
     }
 
     /// The networks: as typed, or as `old` says, or as is usual for their kind.
@@ -300,6 +317,7 @@ impl Train {
             weight_g: settle(is_old, "--weight-g", networks.weight_g, base.weight_g)?,
             weight_d: settle(is_old, "--weight-d", networks.weight_d, base.weight_d)?,
             attention: settle(is_old, "--attention", networks.attention, base.attention)?,
+            codes: settle(is_old, "--codes", networks.codes, base.codes)?,
             minibatch: settle(is_old, "--minibatch", networks.minibatch, base.minibatch)?,
             ..base
         })
@@ -329,6 +347,7 @@ impl Train {
                 objective.class_weight,
                 base.class_weight,
             )?,
+            info_weight: settle(is_old, "--info-weight", objective.info_weight, base.info_weight)?,
             penalty,
             penalty_weight: settle(
                 is_old,
@@ -398,6 +417,7 @@ impl Train {
             decay: settle(is_old, "--decay", recipe.decay, base.decay)?,
             method: self.method(is_old, base.method)?,
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
+            labels_per_class: self.labels_per_class(old)?,
             classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());

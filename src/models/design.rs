@@ -10,7 +10,7 @@ use crate::nn::{Param, Sequential, Weight};
 use crate::rng::Stream;
 
 use super::networks::{Networks, Pixels};
-use super::parts::{Conditioning, Minibatch, Norm};
+use super::parts::{Codes, Conditioning, Minibatch, Norm};
 use super::size::Size;
 use super::{cnn, dcgan, mlp, resnet};
 
@@ -187,6 +187,9 @@ pub struct Design {
     /// Height of the hidden pictures of both networks that have self-attention; 0 for none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attention: usize,
+    /// InfoGAN's codes: the last numbers of a latent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub codes: Codes,
     /// How the discriminator sees a picture beside others.
     #[serde(default, skip_serializing_if = "is_default")]
     pub minibatch: Minibatch,
@@ -224,6 +227,7 @@ impl Design {
             weight_g: Weight::Plain,
             weight_d: Weight::Plain,
             attention: 0,
+            codes: Codes::default(),
             minibatch: Minibatch::None,
         }
     }
@@ -260,10 +264,22 @@ impl Design {
         }
     }
 
-    /// Numbers that the discriminator says of a picture behind its score: logits of its class.
+    /// Numbers that the discriminator says of a picture beside one: logits of its class, then what it
+    /// takes for its codes (logits of the category, the numbers).
     #[must_use]
     pub fn heads(&self) -> usize {
-        if self.conditioning == Conditioning::Auxiliary { self.classes } else { 0 }
+        let classes = match self.conditioning {
+            Conditioning::Auxiliary => self.classes,
+            Conditioning::Semi => self.classes.saturating_sub(1),
+            Conditioning::Concat | Conditioning::Projection => 0,
+        };
+        classes + self.codes.len()
+    }
+
+    /// Whether pictures can be asked for by class: the generator is told them.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        self.classes > 0 && self.conditioning != Conditioning::Semi
     }
 
     /// Whether every layer of both networks is told the class.
@@ -275,12 +291,27 @@ impl Design {
     /// Refuses parts that do not go together.
     fn check(&self) -> Result<()> {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
+        let codes = self.codes.len();
+        if codes > 0 && codes >= self.nz {
+            let what = format!("{codes} numbers of a latent of {} leave no noise", self.nz);
+            return Err(Error::flag("--codes", what));
+        }
+        if codes > 0 && self.classes > 0 && self.conditioning != Conditioning::Concat {
+            let what = "beside codes classes can only be told at every layer: leave --conditional out, \
+                        or give it without a value";
+            return fail("--codes", what);
+        }
+        if codes > 0 && self.minibatch == Minibatch::Discrimination {
+            let what = "what is said of a picture alone cannot follow from the others of its batch: \
+                        leave --minibatch out";
+            return fail("--codes", what);
+        }
         match (self.norm_g, self.norm_d) {
-            (Norm::Conditional, _) if self.classes == 0 => fail(
+            (Norm::Conditional, _) if !self.is_conditional() => fail(
                 "--norm-g",
                 "conditional batch norm needs classes: add --conditional, with pictures that have some",
             ),
-            (Norm::Virtual, _) if self.classes > 0 => fail(
+            (Norm::Virtual, _) if self.is_conditional() => fail(
                 "--norm-g",
                 "the reference batch of virtual batch norm has no classes: choose another norm, or \
                  leave --conditional out",
@@ -305,7 +336,10 @@ impl Design {
             nz: self.nz,
             latent_law: self.network.latent_law(),
             pixels: self.network.pixels(),
-            classes: (0..self.classes).map(|class| class.to_string()).collect(),
+            classes: match self.is_conditional() {
+                true => (0..self.classes).map(|class| class.to_string()).collect(),
+                false => Vec::new(),
+            },
             heads: self.heads(),
             generator: Some(self.generator()?),
             discriminator: Some(self.discriminator()?),

@@ -11,5 +11,5 @@ pub mod size;
 
 pub use design::{Design, LatentLaw, Network};
 pub use networks::{Networks, Pixels};
-pub use parts::{Conditioning, Minibatch, Norm};
+pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

@@ -49,6 +49,10 @@ pub enum Conditioning {
     Auxiliary,
     /// The projection discriminator (Miyato and Koyama, arXiv 1802.05637).
     Projection,
+    /// Semi-supervised (Salimans et al., arXiv 1606.03498, section 5): the generator is told nothing,
+    /// and the discriminator is a classifier, whose score is the log of the sum of the exponentials
+    /// of its classes' logits: the K + 1st class, of generated pictures, has the logit 0.
+    Semi,
 }
 
 /// How the discriminator sees a picture beside others of its batch.
@@ -64,6 +68,77 @@ pub enum Minibatch {
     /// Minibatch standard deviation at its smallest picture (Karras et al., arXiv 1710.10196,
     /// section 3).
     Deviation,
+}
+
+/// InfoGAN's codes (Chen et al., arXiv 1606.03657): the last numbers of a latent, which the
+/// discriminator has to recognise in the pictures. Typed as `10+2`: one of ten categories and two
+/// numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Codes {
+    /// Categories; 0 for none.
+    pub categories: usize,
+    /// Numbers in (−1, 1).
+    pub numbers: usize,
+}
+
+impl Codes {
+    /// Numbers of the latent that they take.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.categories + self.numbers
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for Codes {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}+{}", self.categories, self.numbers))
+    }
+}
+
+/// Nobody recognises more of them.
+const MOST_CODES: usize = 1000;
+
+impl std::str::FromStr for Codes {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let fail = || {
+            format!(
+                "{text:?} is no pair such as 10+2: categories (0, or 2 to {MOST_CODES}) and numbers \
+                 (0 to {MOST_CODES})"
+            )
+        };
+        let (categories, numbers) = text.split_once('+').ok_or_else(fail)?;
+        let count = |text: &str| text.parse().ok().filter(|&n| n <= MOST_CODES);
+        match (count(categories), count(numbers)) {
+            (Some(categories), Some(numbers)) if categories != 1 => {
+                Ok(Self { categories, numbers })
+            }
+            _ => Err(fail()),
+        }
+    }
+}
+
+impl TryFrom<String> for Codes {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Codes> for String {
+    fn from(codes: Codes) -> Self {
+        codes.to_string()
+    }
 }
 
 /// Kernels of minibatch discrimination.
@@ -121,6 +196,11 @@ impl<'a> Stack<'a> {
             let size = [1, 1, design.nz];
             stack.push(Layer::Reference { count: REFERENCE, size, uniform });
         }
+        if !design.codes.is_empty() {
+            let Codes { categories, numbers } = design.codes;
+            let uniform = design.network.latent_law() == LatentLaw::Uniform;
+            stack.push(Layer::Codes { categories, numbers, uniform });
+        }
         stack
     }
 
@@ -175,6 +255,7 @@ impl<'a> Stack<'a> {
         let told = |layer: &Layer| matches!(layer, Layer::Label { .. });
         let tells = match conditioning {
             Conditioning::Concat => true,
+            Conditioning::Semi => false,
             _ => self.is_generator && norm_g != Norm::Conditional && !self.layers.iter().any(told),
         };
         if classes == 0 || !tells {

@@ -132,6 +132,16 @@ pub enum Layer {
         /// How many classes there are.
         classes: usize,
     },
+    /// InfoGAN's codes of the last numbers of a latent (Chen et al., arXiv 1606.03657): a category as a
+    /// 1 among zeros, and numbers in (−1, 1). Only on one pixel.
+    Codes {
+        /// How many categories there are; 0 for none.
+        categories: usize,
+        /// How many numbers.
+        numbers: usize,
+        /// Whether latents are uniform numbers in [−1, 1] rather than standard normal ones.
+        uniform: bool,
+    },
     /// A picture `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
     Flatten,
     /// Each pixel four times: pictures of twice the side (nearest neighbour).
@@ -307,6 +317,7 @@ impl Layer {
             Self::Softplus => "a softplus",
             Self::Identity => "nothing but a place",
             Self::Label { .. } => "a label",
+            Self::Codes { .. } => "codes",
             Self::Flatten => "a flattening",
             Self::Upsample => "an upsampling",
             Self::AveragePool => "an average pool",

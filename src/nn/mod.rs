@@ -7,10 +7,11 @@
 //! [`Layer`] is the list of layers: a description that a model file holds. `size` says which pictures
 //! each takes and gives, `record` which tensors it owns and what it computes, with the formulas in a
 //! file for each family: `norm`, `virtual_batch`, `minibatch`, `noise`, `attention`, `projection`,
-//! `resample`, and `weight` for how convolutions come by their weights, which `singular` measures. A
+//! `resample`, `codes`, and `weight` for how convolutions come by their weights, which `singular` measures. A
 //! [`Pass`] is what a network needs beside its input.
 
 mod attention;
+mod codes;
 mod layer;
 mod layout;
 mod minibatch;

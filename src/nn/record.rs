@@ -9,7 +9,7 @@ use super::param::Owned;
 use super::pass::Walk;
 use super::weight::Kernel;
 use super::{Init, Layer, Layout, Statistics};
-use super::{attention, minibatch, noise, norm, projection, resample, virtual_batch};
+use super::{attention, codes, minibatch, noise, norm, projection, resample, virtual_batch};
 
 /// Where norms' scales start, as DCGAN's authors have it.
 const DCGAN_SCALE: Init = Init::Normal { mean: 1.0, std: 0.02 };
@@ -128,6 +128,7 @@ impl Layer {
             | Self::Softplus
             | Self::Identity
             | Self::Label { .. }
+            | Self::Codes { .. }
             | Self::Flatten
             | Self::Upsample
             | Self::AveragePool
@@ -164,6 +165,9 @@ impl Layer {
             Self::Label { classes } => {
                 let labels = walk.labels(t, scope, classes)?;
                 t.append(x, labels)
+            }
+            Self::Codes { categories, numbers, uniform } => {
+                codes::codes(t, x, [categories, numbers], uniform)
             }
             Self::Flatten => {
                 let shape = t.shape(x).to_vec();

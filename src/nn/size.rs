@@ -79,6 +79,9 @@ impl Layer {
             | Self::GroupNorm { channels, .. } => ([h, w, c], [h, w, channels]),
             Self::Reference { size, .. } => ([h, w, c], size),
             Self::Label { classes } => ([h, w, c.saturating_add(classes)], [h, w, c]),
+            Self::Codes { categories, numbers, .. } => {
+                ([h, w, c], [1, 1, c.max(categories.saturating_add(numbers))])
+            }
             Self::Flatten => ([1, 1, h * w * c], [h, w, c]),
             Self::Upsample => ([2 * h, 2 * w, c], [h, w, c]),
             Self::AveragePool => ([h / 2, w / 2, c], [h / 2 * 2, w / 2 * 2, c]),

@@ -58,6 +58,9 @@ pub struct LogLine {
     /// How likely augmentations are applied, where that is adapted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub augment_p: Option<f32>,
+    /// The discriminator's cross-entropy on labelled pictures, where training is semi-supervised.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loss_class: Option<f32>,
     /// How much samples differ from each other, as a share of how much real images do, where it
     /// was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -105,6 +108,7 @@ impl Default for LogLine {
             penalty: None,
             slope: None,
             augment_p: None,
+            loss_class: None,
             sample_diversity: None,
             waiting: None,
             memory_bytes: None,
@@ -183,6 +187,7 @@ mod tests {
             penalty: Some(0.5),
             slope: Some(1.125),
             augment_p: Some(0.25),
+            loss_class: Some(0.75),
             sample_diversity: Some(0.9),
             waiting: Some(0.25),
             memory_bytes: Some(1 << 33),

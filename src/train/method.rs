@@ -49,6 +49,10 @@ pub struct Method {
     /// them.
     #[serde(skip_serializing_if = "is_one_f32")]
     pub class_weight: f32,
+    /// Weight of InfoGAN's lower bound of the information in the codes (its numbers count a tenth
+    /// of that), where there are codes.
+    #[serde(skip_serializing_if = "is_one_f32")]
+    pub info_weight: f32,
     /// What is added to the discriminator's loss for being too steep.
     #[serde(skip_serializing_if = "is_default")]
     pub penalty: Penalty,
@@ -118,6 +122,7 @@ impl Default for Method {
             smooth: 0.0,
             feature_matching: false,
             class_weight: 1.0,
+            info_weight: 1.0,
             penalty: Penalty::None,
             penalty_weight: 0.0,
             augment: Augment::default(),
@@ -176,6 +181,7 @@ impl Method {
         let weights = [
             ("--penalty-weight", self.penalty_weight),
             ("--class-weight", self.class_weight),
+            ("--info-weight", self.info_weight),
             ("--clip-weights", self.clip_weights),
             ("--orthogonal", self.orthogonal),
             ("--historical", self.historical),

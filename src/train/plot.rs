@@ -387,7 +387,8 @@ mod tests {
             ..LogLine::default()
         };
         let log: Vec<LogLine> = (0..200).map(line).collect();
-        let below = 430..620;
+        // Below the legend; the lines lie near the upper and the lower end.
+        let below = 405..650;
         for color in [BLUE, ORANGE] {
             assert!(count(&saved_as(Output::Score, &log), below.clone(), color) > 500);
             assert_eq!(count(&saved(&log), below.clone(), color), 0);

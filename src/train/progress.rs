@@ -122,6 +122,9 @@ fn describe(line: &LogLine, total: u64) -> String {
     if let Some(slope) = line.slope {
         parts.push(format!("slope {slope:.2}"));
     }
+    if let Some(loss) = line.loss_class {
+        parts.push(format!("loss_class {loss:.3}"));
+    }
     if let Some(p) = line.augment_p {
         parts.push(format!("augment {p:.2}"));
     }

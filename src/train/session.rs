@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::models::Conditioning;
 use crate::objectives::Output;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -24,7 +25,7 @@ use super::health::{self, Finding, Health, NonFinite};
 use super::model_file::{PICTURES, Snapshot};
 use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
-use super::{Folder, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use super::{Folder, Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
 
 /// Pictures in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
@@ -109,6 +110,8 @@ pub struct Session {
     source: Arc<Source>,
     loader: Loader,
     trainer: Trainer,
+    /// Where training is semi-supervised.
+    labelled: Option<Labelled>,
     sampler: Sampler,
     latents: Tensor,
     /// Classes of the preview's pictures; none of a generator that is told none.
@@ -170,16 +173,17 @@ impl Session {
         source: Arc<Source>,
         loader: Loader,
         trainer: Trainer,
+        labelled: Option<Labelled>,
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let Recipe { model, method, .. } = *trainer.recipe();
         let output = method.loss.output();
         let (labels, columns) = match model.classes {
-            0 => (Vec::new(), pictures::columns(PREVIEW)),
-            classes => preview_of(classes),
+            classes if model.is_conditional() => preview_of(classes),
+            _ => (Vec::new(), pictures::columns(PREVIEW)),
         };
-        let count = if model.classes == 0 { PREVIEW } else { labels.len() };
+        let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
         let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
         let images = trainer.images();
@@ -192,6 +196,7 @@ impl Session {
             source,
             loader,
             trainer,
+            labelled,
             sampler,
             latents,
             labels,
@@ -255,8 +260,18 @@ impl Session {
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
             self.waited += asked.elapsed();
-            let labels = batch.labels.unwrap_or_default();
-            if let Some(metrics) = self.trainer.step_labelled(batch.pictures, &labels)? {
+            let done = match &self.labelled {
+                Some(labelled) => {
+                    let n = self.options.recipe.batch;
+                    let (pictures, labels) = labelled.batch(self.trainer.steps(), n);
+                    self.trainer.step_semi(batch.pictures, pictures, &labels)?
+                }
+                None => {
+                    let labels = batch.labels.unwrap_or_default();
+                    self.trainer.step_labelled(batch.pictures, &labels)?
+                }
+            };
+            if let Some(metrics) = done {
                 self.take(metrics)?;
             }
             let now = self.trainer.images();
@@ -343,6 +358,7 @@ impl Session {
             penalty: mean.penalty,
             slope: mean.slope,
             augment_p: mean.augment_p,
+            loss_class: mean.loss_class,
             sample_diversity: self.diversity.take(),
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),
@@ -503,6 +519,9 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     let recipe = &options.recipe;
     let model = &recipe.model;
     let told = match model.classes {
+        classes if model.conditioning == Conditioning::Semi && classes > 0 => {
+            format!(", {} labels of each of {classes} classes", recipe.labels_per_class)
+        }
         0 => String::new(),
         classes => format!(", told {classes} classes"),
     };

@@ -3,7 +3,7 @@
 
 use crate::augment::{Adaptive, PROBABILITY};
 use crate::error::{Error, Result};
-use crate::models::{Design, LatentLaw, Pixels};
+use crate::models::{Codes, Conditioning, Design, LatentLaw, Network, Pixels};
 use crate::nn::{Layer, Mode, Param, Pass, Sequential};
 use crate::objectives::{self, Output, Penalty};
 use crate::optim::moving_average;
@@ -58,6 +58,10 @@ pub struct StepOptions {
 /// or with micro-batches G's update takes pictures of its own: those of D's would all have to be
 /// kept, with every activation on the way to them.
 ///
+/// A semi-supervised step ([`Conditioning::Semi`]) has the feeds `labelled` (bytes,
+/// `[batch, h, w, c]`) and `labels` (`[batch, classes]`), pictures whose classes are known, on which
+/// the discriminator has to say them, and fetches that cross-entropy as `loss_class`.
+///
 /// Generated pictures are of the classes of the real ones beside them, as in the authors' MNIST
 /// code: both halves of a batch then have the same classes, and classes come as often as they do in
 /// the data.
@@ -74,6 +78,7 @@ pub struct StepOptions {
 pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     let (generator, discriminator) = (options.model.generator()?, options.model.discriminator()?);
     options.method.check(options.batch)?;
+    check_semi(options)?;
     check_penalty(options.method.penalty, &discriminator)?;
     let step = Step::new(t, options, generator, discriminator)?;
 
@@ -98,6 +103,17 @@ fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what a semi-supervised step does not have.
+fn check_semi(options: &StepOptions) -> Result<()> {
+    let plain = options.method.n_critic == 1 && options.method.micro_batch == 0;
+    if options.model.conditioning == Conditioning::Semi && options.model.classes > 0 && !plain {
+        let what = "semi-supervised training has one update of each network on whole batches: leave \
+                    --n-critic and --micro-batch out";
+        return Err(Error::flag("--labels-per-class", what));
+    }
+    Ok(())
+}
+
 /// A step while it is being recorded.
 struct Step<'a> {
     options: &'a StepOptions,
@@ -105,7 +121,10 @@ struct Step<'a> {
     discriminator: Sequential,
     /// All real pictures of the step, as numbers.
     reals: Var,
+    /// Their classes, where the generator is told them.
     labels: Option<Var>,
+    /// Pictures whose classes are known, and these, where the others' are not.
+    labelled: Option<[Var; 2]>,
     draws: Draws,
     schedule: Scheduled,
     /// How likely each augmentation is applied in this step, where that is not always.
@@ -118,8 +137,16 @@ struct Step<'a> {
 #[derive(Clone, Copy)]
 struct Part {
     real: Var,
-    fake: Var,
+    fake: Fake,
     labels: Option<Var>,
+}
+
+/// Generated pictures.
+#[derive(Clone, Copy)]
+struct Fake {
+    pictures: Var,
+    /// The codes that they were made of `[n, codes]`, where there are any.
+    codes: Option<Var>,
 }
 
 /// What the discriminator says of pictures.
@@ -129,6 +156,8 @@ struct Verdict {
     scores: Var,
     /// Logits of their classes `[n, classes]`, where it has to say these.
     classes: Option<Var>,
+    /// What it takes for their codes `[n, codes]`, where it has to.
+    codes: Option<Var>,
     /// What its last layer with weights is given.
     features: Var,
 }
@@ -144,10 +173,20 @@ impl<'a> Step<'a> {
         let n = options.batch * options.method.n_critic;
         let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
         let schedule = Scheduled::feed(t, options.method.n_critic)?;
+        let semi = options.model.conditioning == Conditioning::Semi && classes > 0;
         let labels = match classes {
             0 => None,
             classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
         };
+        let labelled = match labels.filter(|_| semi) {
+            None => None,
+            Some(labels) => {
+                let shape = [n, size.height, size.width, channels];
+                let pictures = t.feed("labelled", &shape, DType::U8)?;
+                Some([as_pixels(t, options.model.network, pictures)?, labels])
+            }
+        };
+        let labels = labels.filter(|_| !semi);
         let draws = if options.feed_draws {
             Draws::Fed
         } else {
@@ -156,11 +195,7 @@ impl<'a> Step<'a> {
             t.assign(KEY, next)?;
             Draws::Device(key)
         };
-        let reals = t.from_u8(pictures)?;
-        let reals = match options.model.network.pixels() {
-            Pixels::Signed => reals,
-            Pixels::Unit => t.affine(reals, 0.5, 0.5)?,
-        };
+        let reals = as_pixels(t, options.model.network, pictures)?;
         let mut orthogonal = Vec::new();
         if options.method.orthogonal > 0.0 {
             orthogonal.extend(generator.convolutions("generator"));
@@ -180,6 +215,7 @@ impl<'a> Step<'a> {
             discriminator,
             reals,
             labels,
+            labelled,
             draws,
             schedule,
             augment_p,
@@ -221,13 +257,24 @@ impl<'a> Step<'a> {
     }
 
     /// Generated pictures of the classes `labels`, from latents of this name.
-    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Var> {
+    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Fake> {
         let model = &self.options.model;
         let n = self.options.method.parts(self.options.batch).0;
         let law = model.network.latent_law();
         let z = self.draws.latents(t, name, law, &[n, model.nz])?;
         let z = t.reshape(z, &[n, 1, 1, model.nz])?;
-        self.generator.forward_pass(t, "generator", z, self.pass(name, labels))
+        let outputs = self.generator.trace_pass(t, "generator", z, self.pass(name, labels))?;
+        let pictures = outputs.last().copied().unwrap_or(z);
+        let is_codes = |layer: &Layer| matches!(layer, Layer::Codes { .. });
+        let codes = match self.generator.layers.iter().position(is_codes) {
+            None => None,
+            Some(at) => {
+                let count = model.codes.len();
+                let all = t.reshape(outputs[at], &[n, model.nz])?;
+                Some(t.slice(all, &[0, model.nz - count], &[n, count])?)
+            }
+        };
+        Ok(Fake { pictures, codes })
     }
 
     /// What the discriminator, as it is by now, says of pictures of these classes, augmented. `name`
@@ -242,16 +289,33 @@ impl<'a> Step<'a> {
         let layers = &self.discriminator.layers;
         let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
         let last = layers.iter().rposition(ends).unwrap_or(0);
+        // Noise on features would only blur their means.
+        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
+        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
         let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
         let features = before(last);
         let (n, heads) = (t.shape(x)[0], self.options.model.heads());
         let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
         if heads == 0 {
-            return Ok(Verdict { scores: said, classes: None, features });
+            return Ok(Verdict { scores: said, classes: None, codes: None, features });
+        }
+        if self.options.model.conditioning == Conditioning::Semi {
+            let score = objectives::log_sum_exp(t, said)?;
+            let scores = t.reshape(score, &[n, 1])?;
+            return Ok(Verdict { scores, classes: Some(said), codes: None, features });
         }
         let scores = t.slice(said, &[0, 0], &[n, 1])?;
-        let classes = t.slice(said, &[0, 1], &[n, heads])?;
-        Ok(Verdict { scores, classes: Some(classes), features })
+        let mut behind = Vec::new();
+        let mut at = 1;
+        let count = self.options.model.codes.len();
+        for width in [heads - count, count] {
+            behind.push(match width {
+                0 => None,
+                width => Some(t.slice(said, &[0, at], &[n, width])?),
+            });
+            at += width;
+        }
+        Ok(Verdict { scores, classes: behind[0], codes: behind[1], features })
     }
 
     /// Adds the cross-entropy of the classes that D says to `loss`, where it has to say them.
@@ -266,6 +330,35 @@ impl<'a> Step<'a> {
         let entropy = objectives::cross_entropy(t, classes, labels)?;
         let weighed = t.affine(entropy, self.options.method.class_weight, 0.0)?;
         t.add(loss, weighed)
+    }
+
+    /// Adds what D has not recognised of the codes of `fake` to `loss`, where there are codes: the
+    /// cross-entropy of the category and a tenth of the mean squared error of the numbers.
+    fn with_codes(&self, t: &mut Tape, loss: Var, verdict: Verdict, fake: Fake) -> Result<Var> {
+        let (Some(said), Some(codes)) = (verdict.codes, fake.codes) else { return Ok(loss) };
+        let Codes { categories, numbers } = self.options.model.codes;
+        let n = t.shape(said)[0];
+        let mut loss = loss;
+        let mut add = |t: &mut Tape, term: Var, weight: f32| {
+            let weighed = t.affine(term, self.options.method.info_weight * weight, 0.0)?;
+            loss = t.add(loss, weighed)?;
+            Ok::<_, Error>(())
+        };
+        if categories > 0 {
+            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, 0], &[n, categories]);
+            let (logits, category) = (part(t, said)?, part(t, codes)?);
+            let entropy = objectives::cross_entropy(t, logits, category)?;
+            add(t, entropy, 1.0)?;
+        }
+        if numbers > 0 {
+            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, categories], &[n, numbers]);
+            let (said, is) = (part(t, said)?, part(t, codes)?);
+            let off = t.sub(said, is)?;
+            let square = t.mul(off, off)?;
+            let mean = t.mean_all(square)?;
+            add(t, mean, NUMBERS_WEIGHT)?;
+        }
+        Ok(loss)
     }
 
     /// Records D's update `k` and returns its pictures.
@@ -292,31 +385,33 @@ impl<'a> Step<'a> {
             let name = |what: &str| self.draw(what, Some(k), m);
             let on_real = self.judge(t, &name("real"), real, labels)?;
             let (on_fake, loss_real, loss_fake) = if loss.is_relativistic() {
-                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
+                let on_fake = self.judge(t, &name("fake"), fake.pictures, labels)?;
                 let above = loss.relative(t, on_real.scores, on_fake.scores)?;
                 let below = loss.relative(t, on_fake.scores, on_real.scores)?;
-                let (real, fake) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
-                let both = t.add(real, fake)?;
+                let (on, of) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
+                let both = t.add(on, of)?;
                 let both = self.with_classes(t, both, on_real, labels)?;
                 let both = self.with_classes(t, both, on_fake, labels)?;
+                let both = self.with_codes(t, both, on_fake, fake)?;
                 grads.add(t, both, &weights)?;
-                (on_fake, real, fake)
+                (on_fake, on, of)
             } else {
                 let real = loss.real(t, on_real.scores, smooth)?;
                 let all = self.with_classes(t, real, on_real, labels)?;
                 grads.add(t, all, &weights)?;
-                let on_fake = self.judge(t, &name("fake"), fake, labels)?;
-                let fake = loss.fake(t, on_fake.scores)?;
-                let all = self.with_classes(t, fake, on_fake, labels)?;
+                let on_fake = self.judge(t, &name("fake"), fake.pictures, labels)?;
+                let of = loss.fake(t, on_fake.scores)?;
+                let all = self.with_classes(t, of, on_fake, labels)?;
+                let all = self.with_codes(t, all, on_fake, fake)?;
                 grads.add(t, all, &weights)?;
-                (on_fake, real, fake)
+                (on_fake, real, of)
             };
             let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
                 self.draws.uniform(t, &name(what), shape)
             };
             let mut judge =
                 |t: &mut Tape, x| Ok(self.judge(t, &name("penalty"), x, labels)?.scores);
-            let pictures = [real, fake];
+            let pictures = [real, fake.pictures];
             let penalised =
                 penalty.record(t, penalty_weight, pictures, &mut uniform, &mut judge)?;
             let mut loss_d = t.add(loss_real, loss_fake)?;
@@ -337,6 +432,13 @@ impl<'a> Step<'a> {
             told.add("d_real", self.mean_output(t, on_real.scores)?);
             told.add("d_fake", self.mean_output(t, on_fake.scores)?);
             seen.push(part);
+        }
+        if let Some([pictures, labels]) = self.labelled {
+            let said = self.judge(t, "labelled", pictures, None)?;
+            let nothing = t.fill(&[], 0.0)?;
+            let entropy = self.with_classes(t, nothing, said, Some(labels))?;
+            grads.add(t, entropy, &weights)?;
+            told.add("loss_class", entropy);
         }
         told.fetch(t)?;
         let grads = grads.mean(t, parts)?;
@@ -362,7 +464,7 @@ impl<'a> Step<'a> {
                 self.fake(t, &self.draw("z", None, m), labels)?
             };
             let name = |what: &str| self.draw(what, None, m);
-            let on_fake = self.judge(t, &name("generated"), fake, labels)?;
+            let on_fake = self.judge(t, &name("generated"), fake.pictures, labels)?;
             let loss_g = if self.options.method.feature_matching {
                 let on_real = self.judge(t, &name("matched"), real, labels)?;
                 feature_distance(t, on_real.features, on_fake.features)?
@@ -375,18 +477,19 @@ impl<'a> Step<'a> {
                 loss.generator(t, on_fake.scores)?
             };
             let loss_g = self.with_classes(t, loss_g, on_fake, labels)?;
+            let loss_g = self.with_codes(t, loss_g, on_fake, fake)?;
             grads.add(t, loss_g, &weights)?;
             told.add("loss_g", loss_g);
             told.add("d_fake_g", self.mean_output(t, on_fake.scores)?);
             if self.options.fetch_gradients && m == 0 {
-                t.fetch("fake", fake);
+                t.fetch("fake", fake.pictures);
             }
         }
         told.fetch(t)?;
         let grads = grads.mean(t, seen.len())?;
         self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
         if self.options.average {
-            for param in self.generator.params("generator") {
+            for param in self.averaged_params() {
                 let average = averaged(&param.name);
                 if param.averaged {
                     moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
@@ -397,6 +500,15 @@ impl<'a> Step<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What there are moving averages of: the generator, and a discriminator that is a classifier.
+    fn averaged_params(&self) -> Vec<Param> {
+        let mut params = self.generator.params("generator");
+        if self.labelled.is_some() {
+            params.extend(self.discriminator.params("discriminator"));
+        }
+        params
     }
 
     /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
@@ -529,6 +641,19 @@ impl Told {
     }
 }
 
+/// Bytes as the numbers that a network takes.
+fn as_pixels(t: &mut Tape, network: Network, pictures: Var) -> Result<Var> {
+    let x = t.from_u8(pictures)?;
+    match network.pixels() {
+        Pixels::Signed => Ok(x),
+        Pixels::Unit => t.affine(x, 0.5, 0.5),
+    }
+}
+
+/// Weight of the numbers among codes beside that of the category (Chen et al., appendix C.1: less, so
+/// that both terms are of one size).
+const NUMBERS_WEIGHT: f32 = 0.1;
+
 /// The Euclidean length of all `grads` together.
 fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
     let mut total = t.fill(&[], 0.0)?;
@@ -615,7 +740,8 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
         });
     }
     if average {
-        for param in networks.iter().filter(|p| p.name.starts_with("generator.")) {
+        let semi = model.conditioning == Conditioning::Semi && model.classes > 0;
+        for param in networks.iter().filter(|p| semi || p.name.starts_with("generator.")) {
             all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
         }
     }

@@ -42,6 +42,9 @@ pub struct Recipe {
     pub method: Method,
     /// Half-life of the generator's moving average, in pictures; 0 for no average.
     pub ema: u64,
+    /// Pictures of each class whose label is used, where training is semi-supervised; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub labels_per_class: u64,
     /// The names of the classes that the networks are told, by label; none where they are told
     /// none, or where classes are called by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -72,6 +75,7 @@ impl Recipe {
             decay: 0,
             method: Method::default(),
             ema: 10_000,
+            labels_per_class: 0,
             classes: Vec::new(),
         }
     }
@@ -132,7 +136,10 @@ impl Recipe {
             let what = format!("{} classes have {} names", self.model.classes, self.classes.len());
             return Err(Error::flag("--conditional", what));
         }
-        Ok(Networks { classes: self.classes.clone(), ..networks })
+        match self.model.is_conditional() {
+            true => Ok(Networks { classes: self.classes.clone(), ..networks }),
+            false => Ok(networks),
+        }
     }
 
     /// The step as a tape.
@@ -169,6 +176,8 @@ pub struct Metrics {
     pub slope: Option<f32>,
     /// How likely augmentations are applied, where that is adapted.
     pub augment_p: Option<f32>,
+    /// D's cross-entropy on labelled pictures, where training is semi-supervised.
+    pub loss_class: Option<f32>,
 }
 
 impl Metrics {
@@ -186,6 +195,7 @@ impl Metrics {
             penalty: find("penalty"),
             slope: find("slope"),
             augment_p: find("augment_p"),
+            loss_class: find("loss_class"),
         }
     }
 
@@ -205,6 +215,7 @@ impl Metrics {
             .chain(&mut self.penalty)
             .chain(&mut self.slope)
             .chain(&mut self.augment_p)
+            .chain(&mut self.loss_class)
     }
 
     /// The mean of several steps of one training; NaN of none.
@@ -385,6 +396,27 @@ impl Trainer {
     /// one is that of no class.
     pub fn step_labelled(&mut self, pictures: Vec<u8>, labels: &[u32]) -> Result<Option<Metrics>> {
         let feeds = self.feeds(pictures, labels)?;
+        self.run(&feeds)
+    }
+
+    /// A semi-supervised [`Trainer::step`]: `labelled` are pictures (bytes, `[batch, h, w, c]`) of the
+    /// classes `labels`.
+    ///
+    /// # Errors
+    /// As [`Trainer::step_labelled`].
+    pub fn step_semi(
+        &mut self,
+        pictures: Vec<u8>,
+        labelled: Vec<u8>,
+        labels: &[u32],
+    ) -> Result<Option<Metrics>> {
+        let mut feeds = self.feeds(pictures, labels)?;
+        let shape = feeds[0].1.shape().to_vec();
+        feeds.push(("labelled", Tensor::with_data(shape, Data::U8(labelled))?));
+        self.run(&feeds)
+    }
+
+    fn run(&mut self, feeds: &[(&'static str, Tensor)]) -> Result<Option<Metrics>> {
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let ticket = self.program.run(&mut self.state, &feeds)?;
         self.step += 1;

@@ -7,7 +7,7 @@ use crate::cli::flags::{DeviceFlag, at_least};
 use crate::cli::presets::Preset;
 use crate::data::{CacheMode, Crop, Filter};
 use crate::human::parse_count;
-use crate::models::{Conditioning, Design, Minibatch, Network, Norm, Size};
+use crate::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
 use crate::program::tune::Effort;
@@ -72,9 +72,9 @@ macro_rules! filled {
     };
 }
 
-filled!(Networks: network, conditional, norm_g, norm_d, weight_g, weight_d, attention, minibatch,
+filled!(Networks: network, conditional, labels_per_class, norm_g, norm_d, weight_g, weight_d, attention, codes, minibatch,
     size, channels, nz, ngf, ndf; preset);
-filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, penalty, penalty_weight, augment, augment_p, ada, clip_weights, orthogonal, historical, weight_decay);
+filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, info_weight, penalty, penalty_weight, augment, augment_p, ada, clip_weights, orthogonal, historical, weight_decay);
 filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
 filled!(Pictures: crop, resize, flip, workers; grey, cache);
 
@@ -97,6 +97,10 @@ pub(super) struct Networks {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "concat",
           value_name = "concat|auxiliary|projection|none", hide_possible_values = true)]
     pub(super) conditional: Option<Told>,
+    /// Semi-supervised: use N labels of each class of DATA, and no others; the discriminator learns to
+    /// classify, which dcgan errors measures [default: 0, none]
+    #[arg(long, value_name = "N", value_parser = count_or_zero)]
+    pub(super) labels_per_class: Option<u64>,
     /// What the generator's hidden layers are normalised by: batch, layer, instance, group, pixel,
     /// virtual, conditional (batch norm by class), none [default: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
@@ -115,6 +119,10 @@ pub(super) struct Networks {
     /// [default: 0]
     #[arg(long, value_name = "HEIGHT")]
     pub(super) attention: Option<usize>,
+    /// InfoGAN: let the last numbers of a latent stand for one of K categories and M numbers, which the
+    /// discriminator has to recognise; 10+2, say; 0+0 for none [default: 0+0]
+    #[arg(long, value_name = "K+M", value_parser = str::parse::<Codes>)]
+    pub(super) codes: Option<Codes>,
     /// Let the discriminator see how much a batch varies: discrimination, deviation or none
     /// [default: none]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "HOW")]
@@ -158,10 +166,11 @@ impl Told {
     /// What a run of this design said.
     pub(super) fn of(design: &Design) -> Self {
         match design.conditioning {
-            _ if design.classes == 0 => Self::None,
+            _ if !design.is_conditional() => Self::None,
             Conditioning::Concat => Self::Concat,
             Conditioning::Auxiliary => Self::Auxiliary,
             Conditioning::Projection => Self::Projection,
+            Conditioning::Semi => Self::None,
         }
     }
 
@@ -252,6 +261,9 @@ pub(super) struct ObjectiveFlags {
     /// [default: 1]
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub(super) class_weight: Option<f32>,
+    /// Weight of the codes that the discriminator has to recognise, with --codes [default: 1]
+    #[arg(long, value_name = "WEIGHT", value_parser = weight)]
+    pub(super) info_weight: Option<f32>,
     /// Penalise a steep discriminator, by the length of its gradient at pictures: gp (towards 1,
     /// between real and generated ones), gp-one-sided, gp-zero, dragan, r1, r2 [default: none]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PENALTY")]

@@ -1,0 +1,83 @@
+//! The discriminator of a semi-supervised training as a classifier (Salimans et al., arXiv 1606.03498,
+//! section 5).
+
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::features::pixels;
+use crate::models::Conditioning;
+use crate::nn::Mode;
+use crate::program::{Options, Program};
+use crate::tape::Tape;
+use crate::tensor::{DType, Data, Tensor};
+use crate::train::model_file::ModelFile;
+use crate::train::step::averaged;
+
+/// Pictures in a batch.
+const BATCH: usize = 100;
+
+/// A discriminator that names classes.
+#[derive(Debug)]
+pub struct Classifier<'a> {
+    program: Program,
+    state: &'a mut State,
+    shape: [usize; 4],
+    classes: usize,
+}
+
+impl<'a> Classifier<'a> {
+    /// The discriminator of `model`, by its averaged weights where there are some, with its tensors in
+    /// `state`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the model was trained otherwise; as compilation may fail.
+    pub fn new(model: &ModelFile, state: &'a mut State) -> Result<Self> {
+        let design = model.recipe.as_ref().map(|recipe| recipe.model);
+        let semi =
+            |d: &crate::models::Design| d.conditioning == Conditioning::Semi && d.classes > 0;
+        let Some(design) = design.filter(semi) else {
+            let what = "names no classes: it was not trained with --labels-per-class";
+            return Err(Error::Tensor { name: "discriminator".into(), what: what.into() });
+        };
+        let networks = &model.networks;
+        let discriminator = networks.discriminator()?;
+        for param in discriminator.params("discriminator") {
+            let average = averaged(&param.name);
+            let stored = [&average, &param.name].into_iter().find_map(|n| model.tensors.get(n));
+            let missing = || Error::Tensor { name: param.name.clone(), what: "is missing".into() };
+            let tensor = stored.ok_or_else(missing)?;
+            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+            state.set(&param.name, &value)?;
+        }
+        let shape = [BATCH, networks.size.height, networks.size.width, networks.channels];
+        let mut t = Tape::new();
+        let x = t.feed("x", &shape, DType::U8)?;
+        let x = pixels(&mut t, networks, x)?;
+        let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
+        t.fetch("classes", said);
+        let program = Program::compile(&t, state, &Options::default())?;
+        Ok(Self { program, state, shape, classes: design.classes })
+    }
+
+    /// Pictures that it takes at a time, at most.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        BATCH
+    }
+
+    /// The classes of at most [`Classifier::batch`] pictures (bytes, `[n, h, w, c]`).
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the device fails.
+    pub fn classes(&mut self, pictures: &[u8]) -> Result<Vec<u32>> {
+        let count = pictures.len() / self.shape[1..].iter().product::<usize>();
+        let mut bytes = pictures.to_vec();
+        bytes.resize(self.shape.iter().product(), 0);
+        let x = Tensor::with_data(self.shape, Data::U8(bytes))?;
+        let fetched = self.program.call(self.state, &[("x", &x)])?;
+        let rows = fetched["classes"].f32s().chunks(self.classes).take(count);
+        let largest = |row: &[f32]| {
+            (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32
+        };
+        Ok(rows.map(largest).collect())
+    }
+}

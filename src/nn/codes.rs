@@ -1,0 +1,86 @@
+//! InfoGAN's codes (Chen et al., arXiv 1606.03657): a part of the latent that stands for something.
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+/// Makes codes of the last numbers of latents `x` `[n, 1, 1, nz]`: of `categories` of them a 1 where the
+/// largest is and 0 elsewhere, so that every category is as likely as any other; of the `numbers` behind
+/// those a number in (−1, 1). All others stay as they are.
+///
+/// ```text
+/// category k:  1 where z_k = max z, else 0
+/// number:      tanh(√(2/π) z), of normal latents; z itself, of uniform ones
+/// ```
+///
+/// `tanh(√(2/π) z)` is within 0.03 of the `2Φ(z) − 1` that would be uniform exactly. Codes are functions
+/// of the latent, so that whatever takes a latent (walks, arithmetic, inversion) can be used as it is.
+pub(super) fn codes(
+    t: &mut Tape,
+    x: Var,
+    [categories, numbers]: [usize; 2],
+    uniform: bool,
+) -> Result<Var> {
+    let &[n, _, _, nz] = t.shape(x) else { return Ok(x) };
+    let rest = nz - categories - numbers;
+    let x = t.reshape(x, &[n, nz])?;
+    let mut parts = vec![t.slice(x, &[0, 0], &[n, rest])?];
+    if categories > 0 {
+        let z = t.slice(x, &[0, rest], &[n, categories])?;
+        let column = t.reshape(z, &[n, categories, 1, 1])?;
+        let largest = t.max_pool(column, [1, 1])?;
+        let largest = t.reshape(largest, &[n, 1])?;
+        let others = t.greater(largest, z)?;
+        parts.push(t.affine(others, -1.0, 1.0)?);
+    }
+    if numbers > 0 {
+        let z = t.slice(x, &[0, rest + categories], &[n, numbers])?;
+        parts.push(if uniform {
+            z
+        } else {
+            let slope = std::f32::consts::FRAC_2_PI.sqrt();
+            let z = t.affine(z, slope, 0.0)?;
+            t.tanh(z)?
+        });
+    }
+    let all = t.concat(&parts, 1)?;
+    t.reshape(all, &[n, 1, 1, nz])
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::device::{Device, State};
+    use crate::program::{Options, Program};
+    use crate::rng::Stream;
+    use crate::tensor::{DType, Tensor};
+
+    /// Every category comes equally often, exactly one of them; numbers lie evenly in (−1, 1).
+    #[test]
+    fn codes_have_their_laws() {
+        let (n, nz) = (6000, 9);
+        let mut z = vec![0.0; n * nz];
+        Stream::new(3, "codes", 0).fill_normal(&mut z);
+        let mut t = Tape::new();
+        let x = t.feed("x", &[n, 1, 1, nz], DType::F32).unwrap();
+        let y = codes(&mut t, x, [4, 2], false).unwrap();
+        t.fetch("y", y);
+        let mut state = State::new(&Device::Cpu);
+        let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
+        let x = Tensor::new([n, 1, 1, nz], z.clone()).unwrap();
+        let y = program.call(&mut state, &[("x", &x)]).unwrap().remove("y").unwrap();
+        let mut seen = [0; 4];
+        let mut quarters = [0; 4];
+        for (row, z) in y.f32s().chunks(nz).zip(z.chunks(nz)) {
+            assert_eq!(row[..3], z[..3]);
+            assert_eq!(row[3..7].iter().sum::<f32>(), 1.0);
+            seen[row[3..7].iter().position(|&x| x == 1.0).unwrap()] += 1;
+            for c in &row[7..] {
+                assert!(c.abs() < 1.0);
+                quarters[((c + 1.0) * 2.0) as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&k| (1350..1650).contains(&k)), "{seen:?}");
+        assert!(quarters.iter().all(|&k| (2750..3250).contains(&k)), "{quarters:?}");
+    }
+}
