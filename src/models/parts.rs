@@ -359,7 +359,7 @@ impl<'a> Stack<'a> {
                 hidden(layer) && h.min(w) > &1 && h % 2 == 0 && w % 2 == 0 && c % 8 == 0
             })
         };
-        let found = places().filter(|(_, (_, [h, ..]))| *h == attention).last();
+        let found = places().rfind(|(_, (_, [h, ..]))| *h == attention);
         let Some((at, (_, &[_, _, channels]))) = found else {
             let mut sides: Vec<usize> = places().map(|(_, (_, [h, ..]))| *h).collect();
             sides.sort_unstable();
