@@ -86,7 +86,8 @@ pub(super) struct Networks {
     #[arg(long, value_name = "NAME", value_parser = Preset::find)]
     pub(super) preset: Option<&'static Preset>,
     /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
-    /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers
+    /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
+    /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code
     /// [default: dcgan]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
     pub(super) network: Option<Network>,
@@ -105,7 +106,8 @@ pub(super) struct Networks {
     /// virtual, conditional (batch norm by class), none [default: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
     pub(super) norm_g: Option<Norm>,
-    /// The same of the discriminator's: batch, layer, instance, group, pixel, none [default: batch]
+    /// The same of the discriminator's: batch, layer, instance, group, pixel, none [default: batch;
+    /// none for cnn, resnet and mlp]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
     pub(super) norm_d: Option<Norm>,
     /// The generator's weights: plain, divided by their spectral norm, or with learnt length (weight
@@ -128,19 +130,19 @@ pub(super) struct Networks {
     #[arg(long, value_enum, hide_possible_values = true, value_name = "HOW")]
     pub(super) minibatch: Option<Minibatch>,
     /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
-    /// 256 [default: 64; dcgan-mnist: 28]
+    /// 256 [default: 64; cnn and resnet: 32; dcgan-mnist and mlp: 28]
     #[arg(long, value_name = "SIZE")]
     pub(super) size: Option<Size>,
     /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
     #[arg(long, value_name = "1|3|4", value_parser = parse_channels)]
     pub(super) channels: Option<usize>,
-    /// Length of a latent vector [default: 100]
+    /// Length of a latent vector [default: 100; cnn and resnet: 128]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) nz: Option<usize>,
-    /// Width of the generator [default: 64; dcgan-paper: 128]
+    /// Width of the generator: channels of its last hidden picture [default: 64 for most networks]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) ngf: Option<usize>,
-    /// Width of the discriminator [default: 64; dcgan-paper: 128]
+    /// Width of the discriminator: channels of its first hidden picture [default: 64 for most]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) ndf: Option<usize>,
 }
@@ -197,7 +199,7 @@ fn parse_channels(text: &str) -> std::result::Result<usize, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct RecipeFlags {
-    /// Pictures in a batch, at least 2 [default: 64; dcgan-paper and dcgan-mnist: 128]
+    /// Pictures in a batch, at least 2 [default: 64; dcgan-paper and dcgan-mnist: 128; mlp: 100]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     pub(super) batch: Option<usize>,
     /// Decides initial weights, latents and the order of pictures [default: 0]
