@@ -1,30 +1,27 @@
 //! One training step as a tape: `n_critic` updates of the discriminator, each on a batch of real
 //! pictures and one of generated ones, then one of the generator.
 
-use crate::augment::{Adaptive, PROBABILITY};
+use crate::augment::Adaptive;
 use crate::error::{Error, Result};
-use crate::models::{Codes, Conditioning, Design, LatentLaw, Network, Pixels};
-use crate::nn::{Layer, Mode, Param, Pass, Sequential};
-use crate::objectives::{self, Output, Penalty};
+use crate::models::{Conditioning, Design, Network, Pixels};
+use crate::nn::{Layer, Param, Sequential};
+use crate::objectives::Penalty;
 use crate::optim::moving_average;
-use crate::rng::Stream;
 use crate::tape::{Tape, Var};
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::DType;
 
 use super::draws::Draws;
 use super::method::Method;
 use super::schedule::Scheduled;
 
+mod passes;
+mod states;
+mod update;
+
 pub use super::schedule::Schedule;
+pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents};
 
-/// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
-pub const KEY: &str = "key";
-
-/// The prefix of the averaged generator's states.
-pub const AVERAGE: &str = "ema";
-
-/// The prefix of the states that hold the means of parameters' past values.
-const HISTORY: &str = "history";
+use update::{Grads, Told};
 
 /// What a step is made from.
 #[derive(Clone, Debug)]
@@ -44,12 +41,14 @@ pub struct StepOptions {
     pub fetch_gradients: bool,
 }
 
-/// Records a training step. Feeds: `pictures` (bytes, `[n_critic · batch, h, w, c]`), `schedule` (see
-/// [`Schedule`]), and `labels` (`[n_critic · batch, classes]`, see [`Tensor::one_hot`]) where the
-/// networks are told classes. Fetches: `loss_d`, `loss_real`, `loss_fake`, `loss_g`; `d_real`,
-/// `d_fake`, `d_fake_g`, means of the sigmoid of the discriminator's output, or of the output itself
-/// where it is a score ([`Output`]); `grad_norm_d`, `grad_norm_g`; `penalty` and `slope` where there
-/// is a penalty, `augment_p` where it is adapted. The discriminator's are those of its last update in the step.
+/// Records a training step. Feeds: `pictures` (bytes, `[n_critic · batch, h, w, c]`), `schedule`
+/// (see [`Schedule`]), and `labels` (`[n_critic · batch, classes]`, see
+/// [`crate::tensor::Tensor::one_hot`]) where the networks are told classes. Fetches: `loss_d`,
+/// `loss_real`, `loss_fake`, `loss_g`; `d_real`, `d_fake`, `d_fake_g`, means of the sigmoid of the
+/// discriminator's output, or of the output itself where it is a score
+/// ([`crate::objectives::Output`]); `grad_norm_d`, `grad_norm_g`; `penalty` and `slope` where there
+/// is a penalty, `augment_p` where it is adapted. The discriminator's are those of its last update
+/// in the step.
 ///
 /// The order of a plain step is PyTorch's example's: D's losses on real and on generated pictures,
 /// each batch normalised by itself; D's update; G's loss by the updated D on the same pictures; G's
@@ -223,144 +222,6 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Whether D and G take their steps on the same generated pictures.
-    fn is_plain(&self) -> bool {
-        let method = &self.options.method;
-        method.n_critic == 1 && method.parts(self.options.batch).1 == 1
-    }
-
-    /// The name of a draw of D's update `k`, or of G's, for micro-batch `m`.
-    fn draw(&self, what: &str, k: Option<usize>, m: usize) -> String {
-        match k {
-            _ if self.is_plain() => what.into(),
-            Some(k) => format!("{what}.{k}.{m}"),
-            None => format!("{what}.g.{m}"),
-        }
-    }
-
-    /// Rows of `all` that belong to micro-batch `m` of D's update `k`.
-    fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
-        if self.is_plain() {
-            return Ok(all);
-        }
-        let (micro, parts) = self.options.method.parts(self.options.batch);
-        let mut shape = t.shape(all).to_vec();
-        let row: usize = shape[1..].iter().product();
-        shape[0] = micro;
-        let rows = t.range(all, (k * parts + m) * micro * row, micro * row)?;
-        t.reshape(rows, &shape)
-    }
-
-    /// What a pass needs beside its input; `name` sets its random numbers apart.
-    fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
-        Pass { labels, mode: Mode::Train, key: self.draws.key(), name }
-    }
-
-    /// Generated pictures of the classes `labels`, from latents of this name.
-    fn fake(&self, t: &mut Tape, name: &str, labels: Option<Var>) -> Result<Fake> {
-        let model = &self.options.model;
-        let n = self.options.method.parts(self.options.batch).0;
-        let law = model.network.latent_law();
-        let z = self.draws.latents(t, name, law, &[n, model.nz])?;
-        let z = t.reshape(z, &[n, 1, 1, model.nz])?;
-        let outputs = self.generator.trace_pass(t, "generator", z, self.pass(name, labels))?;
-        let pictures = outputs.last().copied().unwrap_or(z);
-        let is_codes = |layer: &Layer| matches!(layer, Layer::Codes { .. });
-        let codes = match self.generator.layers.iter().position(is_codes) {
-            None => None,
-            Some(at) => {
-                let count = model.codes.len();
-                let all = t.reshape(outputs[at], &[n, model.nz])?;
-                Some(t.slice(all, &[0, model.nz - count], &[n, count])?)
-            }
-        };
-        Ok(Fake { pictures, codes })
-    }
-
-    /// What the discriminator, as it is by now, says of pictures of these classes, augmented. `name`
-    /// sets the random numbers of this pass apart.
-    fn judge(&self, t: &mut Tape, name: &str, x: Var, labels: Option<Var>) -> Result<Verdict> {
-        let pass = self.pass(name, labels);
-        let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
-            self.draws.uniform(t, &format!("{what}.{name}"), shape)
-        };
-        let x = self.options.method.augment.record(t, x, self.augment_p, &mut uniform)?;
-        let outputs = self.discriminator.trace_pass(t, "discriminator", x, pass)?;
-        let layers = &self.discriminator.layers;
-        let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
-        let last = layers.iter().rposition(ends).unwrap_or(0);
-        // Noise on features would only blur their means.
-        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
-        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
-        let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
-        let features = before(last);
-        let (n, heads) = (t.shape(x)[0], self.options.model.heads());
-        let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
-        if heads == 0 {
-            return Ok(Verdict { scores: said, classes: None, codes: None, features });
-        }
-        if self.options.model.conditioning == Conditioning::Semi {
-            let score = objectives::log_sum_exp(t, said)?;
-            let scores = t.reshape(score, &[n, 1])?;
-            return Ok(Verdict { scores, classes: Some(said), codes: None, features });
-        }
-        let scores = t.slice(said, &[0, 0], &[n, 1])?;
-        let mut behind = Vec::new();
-        let mut at = 1;
-        let count = self.options.model.codes.len();
-        for width in [heads - count, count] {
-            behind.push(match width {
-                0 => None,
-                width => Some(t.slice(said, &[0, at], &[n, width])?),
-            });
-            at += width;
-        }
-        Ok(Verdict { scores, classes: behind[0], codes: behind[1], features })
-    }
-
-    /// Adds the cross-entropy of the classes that D says to `loss`, where it has to say them.
-    fn with_classes(
-        &self,
-        t: &mut Tape,
-        loss: Var,
-        verdict: Verdict,
-        labels: Option<Var>,
-    ) -> Result<Var> {
-        let (Some(classes), Some(labels)) = (verdict.classes, labels) else { return Ok(loss) };
-        let entropy = objectives::cross_entropy(t, classes, labels)?;
-        let weighed = t.affine(entropy, self.options.method.class_weight, 0.0)?;
-        t.add(loss, weighed)
-    }
-
-    /// Adds what D has not recognised of the codes of `fake` to `loss`, where there are codes: the
-    /// cross-entropy of the category and a tenth of the mean squared error of the numbers.
-    fn with_codes(&self, t: &mut Tape, loss: Var, verdict: Verdict, fake: Fake) -> Result<Var> {
-        let (Some(said), Some(codes)) = (verdict.codes, fake.codes) else { return Ok(loss) };
-        let Codes { categories, numbers } = self.options.model.codes;
-        let n = t.shape(said)[0];
-        let mut loss = loss;
-        let mut add = |t: &mut Tape, term: Var, weight: f32| {
-            let weighed = t.affine(term, self.options.method.info_weight * weight, 0.0)?;
-            loss = t.add(loss, weighed)?;
-            Ok::<_, Error>(())
-        };
-        if categories > 0 {
-            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, 0], &[n, categories]);
-            let (logits, category) = (part(t, said)?, part(t, codes)?);
-            let entropy = objectives::cross_entropy(t, logits, category)?;
-            add(t, entropy, 1.0)?;
-        }
-        if numbers > 0 {
-            let part = |t: &mut Tape, x: Var| t.slice(x, &[0, categories], &[n, numbers]);
-            let (said, is) = (part(t, said)?, part(t, codes)?);
-            let off = t.sub(said, is)?;
-            let square = t.mul(off, off)?;
-            let mean = t.mean_all(square)?;
-            add(t, mean, NUMBERS_WEIGHT)?;
-        }
-        Ok(loss)
-    }
-
     /// Records D's update `k` and returns its pictures.
     fn discriminate(&self, t: &mut Tape, k: usize) -> Result<Vec<Part>> {
         let Method { loss, smooth, penalty, penalty_weight, .. } = self.options.method;
@@ -510,135 +371,6 @@ impl<'a> Step<'a> {
         }
         params
     }
-
-    /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
-    fn mean_output(&self, t: &mut Tape, scores: Var) -> Result<Var> {
-        let output = match self.options.method.loss.output() {
-            Output::Probability => t.sigmoid(scores)?,
-            Output::Score => scores,
-        };
-        t.mean_all(output)
-    }
-
-    /// Updates the parameters by the gradients of their losses, and fetches the length of all
-    /// gradients together, as they are before they are shortened.
-    fn update(
-        &self,
-        t: &mut Tape,
-        params: &[Param],
-        mut grads: Vec<Var>,
-        numbers: [Var; 2],
-        norm: &str,
-    ) -> Result<()> {
-        let method = &self.options.method;
-        let optimizer = method.optimizer();
-        for (param, g) in params.iter().zip(&mut grads) {
-            *g = self.regularised(t, param, *g)?;
-        }
-        let length = length(t, &grads)?;
-        t.fetch(norm, length);
-        for (param, mut g) in params.iter().zip(grads) {
-            if self.options.fetch_gradients {
-                t.fetch(&format!("grad.{}", param.name), g);
-            }
-            if method.clip_gradients > 0.0 {
-                g = shortened(t, g, length, method.clip_gradients)?;
-            }
-            if method.weight_decay > 0.0 {
-                let p = t.read(&param.name, &param.shape, DType::F32)?;
-                g = objectives::weight_decay(t, g, p, method.weight_decay)?;
-            }
-            optimizer.update(t, &param.name, g, numbers)?;
-            let limit = method.clip_weights;
-            if limit > 0.0 && param.name.starts_with("discriminator.") {
-                let p = t.read(&param.name, &param.shape, DType::F32)?;
-                let p = t.clamp(p, -limit, limit)?;
-                t.assign(&param.name, p)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The gradient `g` of a parameter with those of the terms of the weights themselves.
-    fn regularised(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
-        let Method { historical, orthogonal, .. } = self.options.method;
-        let mut g = g;
-        let p = t.read(&param.name, &param.shape, DType::F32)?;
-        if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)
-        {
-            let term = objectives::orthogonal(t, p, transposed)?;
-            let term = t.affine(term, orthogonal, 0.0)?;
-            let pull = t.grad(term, &[p])?[0];
-            g = t.add(g, pull)?;
-        }
-        if historical > 0.0 {
-            let name = past(&param.name);
-            let mean = t.read(&name, &param.shape, DType::F32)?;
-            let share = self.schedule.history;
-            let [pulled, mean] =
-                objectives::historical_averaging(t, g, [p, mean], share, historical)?;
-            t.assign(&name, mean)?;
-            g = pulled;
-        }
-        Ok(g)
-    }
-}
-
-/// Gradients while they add up.
-#[derive(Default)]
-struct Grads {
-    sums: Vec<Var>,
-}
-
-impl Grads {
-    fn add(&mut self, t: &mut Tape, loss: Var, weights: &[Var]) -> Result<()> {
-        let grads = t.grad(loss, weights)?;
-        if self.sums.is_empty() {
-            self.sums = grads;
-            return Ok(());
-        }
-        for (sum, g) in self.sums.iter_mut().zip(grads) {
-            *sum = t.add(*sum, g)?;
-        }
-        Ok(())
-    }
-
-    /// The sums of `parts` parts of a batch, as the gradient of the batch's mean.
-    fn mean(self, t: &mut Tape, parts: usize) -> Result<Vec<Var>> {
-        match parts {
-            1 => Ok(self.sums),
-            _ => self.sums.into_iter().map(|g| t.affine(g, 1.0 / parts as f32, 0.0)).collect(),
-        }
-    }
-}
-
-/// Numbers to be fetched while the parts of a batch are recorded: means over the parts.
-#[derive(Default)]
-struct Told {
-    numbers: Vec<(&'static str, Vec<Var>)>,
-}
-
-impl Told {
-    fn add(&mut self, name: &'static str, number: Var) {
-        match self.numbers.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, parts)) => parts.push(number),
-            None => self.numbers.push((name, vec![number])),
-        }
-    }
-
-    fn fetch(self, t: &mut Tape) -> Result<()> {
-        for (name, parts) in self.numbers {
-            let mut sum = parts[0];
-            for &part in &parts[1..] {
-                sum = t.add(sum, part)?;
-            }
-            if parts.len() > 1 {
-                sum = t.affine(sum, 1.0 / parts.len() as f32, 0.0)?;
-            }
-            t.fetch(name, sum);
-        }
-        Ok(())
-    }
 }
 
 /// Bytes as the numbers that a network takes.
@@ -648,29 +380,6 @@ fn as_pixels(t: &mut Tape, network: Network, pictures: Var) -> Result<Var> {
         Pixels::Signed => Ok(x),
         Pixels::Unit => t.affine(x, 0.5, 0.5),
     }
-}
-
-/// Weight of the numbers among codes beside that of the category (Chen et al., appendix C.1: less, so
-/// that both terms are of one size).
-const NUMBERS_WEIGHT: f32 = 0.1;
-
-/// The Euclidean length of all `grads` together.
-fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
-    let mut total = t.fill(&[], 0.0)?;
-    for (i, &g) in grads.iter().enumerate() {
-        let square = t.mul(g, g)?;
-        let square = t.sum_all(square)?;
-        total = if i == 0 { square } else { t.add(total, square)? };
-    }
-    t.sqrt(total)
-}
-
-/// `g` times `limit / length` where `length` is above `limit` (as `torch.nn.utils.clip_grad_norm_`).
-fn shortened(t: &mut Tape, g: Var, length: Var, limit: f32) -> Result<Var> {
-    let safe = t.affine(length, 1.0 / limit, 1e-6 / limit)?;
-    let share = t.recip(safe)?;
-    let share = t.clamp(share, 0.0, 1.0)?;
-    t.mul(g, share)
 }
 
 /// Feature matching (Salimans et al., arXiv 1606.03498, section 3.1): the mean square of the
@@ -683,91 +392,10 @@ fn feature_distance(t: &mut Tape, real: Var, fake: Var) -> Result<Var> {
     t.mean_all(square)
 }
 
-/// The name of the state that holds the mean of a parameter's past values.
-fn past(name: &str) -> String {
-    format!("{HISTORY}.{name}")
-}
-
 fn learnt(network: &Sequential, prefix: &str) -> Vec<Param> {
     network.params(prefix).into_iter().filter(|p| p.learnt).collect()
 }
 
 fn read_all(t: &mut Tape, params: &[Param]) -> Result<Vec<Var>> {
     params.iter().map(|p| t.read(&p.name, &p.shape, DType::F32)).collect()
-}
-
-/// The name of the averaged twin of a generator's state.
-#[must_use]
-pub fn averaged(name: &str) -> String {
-    format!("{AVERAGE}.{name}")
-}
-
-/// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
-#[must_use]
-pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
-    let mut z = vec![0.0; seeds.len() * nz];
-    for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz)) {
-        law.fill(&Stream::new(seed, "latent", 0), row);
-    }
-    Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
-}
-
-/// Every state of a training, in the order in which they are made: the networks' tensors, the
-/// optimiser's moments, historical means, the averaged generator.
-///
-/// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network.
-pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Param>> {
-    let networks = model.params()?;
-    let mut all = networks.clone();
-    for param in networks.iter().filter(|p| p.learnt) {
-        let zero = crate::nn::Init::Constant(0.0);
-        for name in method.optimizer().moments(&param.name) {
-            all.push(Param { name, init: zero, learnt: false, ..param.clone() });
-        }
-        if method.historical > 0.0 {
-            all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
-        }
-    }
-    if method.ada > 0.0 {
-        all.push(Param {
-            name: PROBABILITY.into(),
-            shape: Vec::new(),
-            init: crate::nn::Init::Constant(0.0),
-            learnt: false,
-            averaged: false,
-            layout: crate::nn::Layout::Plain,
-        });
-    }
-    if average {
-        let semi = model.conditioning == Conditioning::Semi && model.classes > 0;
-        for param in networks.iter().filter(|p| semi || p.name.starts_with("generator.")) {
-            all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
-        }
-    }
-    Ok(all)
-}
-
-/// The values of all states before the first step: a function of the seed.
-///
-/// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network.
-pub fn initial_state(
-    model: &Design,
-    method: &Method,
-    average: bool,
-    seed: u64,
-) -> Result<Vec<(String, Tensor)>> {
-    let mut state: Vec<(String, Tensor)> = Vec::new();
-    for param in params(model, method, average)? {
-        let twin = [AVERAGE, HISTORY].iter().find_map(|prefix| {
-            param.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'))
-        });
-        // Averages start at the network itself, whose numbers hang on its name.
-        let source = Param { name: twin.unwrap_or(&param.name).into(), ..param.clone() };
-        state.push((param.name, source.initial(seed)));
-    }
-    let key = vec![seed as u32, (seed >> 32) as u32, 0, 0];
-    state.push((KEY.into(), Tensor::with_data([4], Data::U32(key))?));
-    Ok(state)
 }

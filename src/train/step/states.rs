@@ -1,0 +1,99 @@
+//! The states of a training: their names, and their values before the first step.
+
+use crate::augment::PROBABILITY;
+use crate::error::Result;
+use crate::models::{Conditioning, Design, LatentLaw};
+use crate::nn::{Init, Layout, Param};
+use crate::rng::Stream;
+use crate::tensor::{Data, Tensor};
+use crate::train::method::Method;
+
+/// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
+pub const KEY: &str = "key";
+
+/// The prefix of the averaged generator's states.
+pub const AVERAGE: &str = "ema";
+
+/// The prefix of the states that hold the means of parameters' past values.
+const HISTORY: &str = "history";
+
+/// The name of the state that holds the mean of a parameter's past values.
+pub(super) fn past(name: &str) -> String {
+    format!("{HISTORY}.{name}")
+}
+
+/// The name of the averaged twin of a generator's state.
+#[must_use]
+pub fn averaged(name: &str) -> String {
+    format!("{AVERAGE}.{name}")
+}
+
+/// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
+#[must_use]
+pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
+    let mut z = vec![0.0; seeds.len() * nz];
+    for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz)) {
+        law.fill(&Stream::new(seed, "latent", 0), row);
+    }
+    Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
+}
+
+/// Every state of a training, in the order in which they are made: the networks' tensors, the
+/// optimiser's moments, historical means, the averaged generator.
+///
+/// # Errors
+/// [`crate::error::Error::Flag`] where the options make no network.
+pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Param>> {
+    let networks = model.params()?;
+    let mut all = networks.clone();
+    for param in networks.iter().filter(|p| p.learnt) {
+        let zero = Init::Constant(0.0);
+        for name in method.optimizer().moments(&param.name) {
+            all.push(Param { name, init: zero, learnt: false, ..param.clone() });
+        }
+        if method.historical > 0.0 {
+            all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
+        }
+    }
+    if method.ada > 0.0 {
+        all.push(Param {
+            name: PROBABILITY.into(),
+            shape: Vec::new(),
+            init: Init::Constant(0.0),
+            learnt: false,
+            averaged: false,
+            layout: Layout::Plain,
+        });
+    }
+    if average {
+        let semi = model.conditioning == Conditioning::Semi && model.classes > 0;
+        for param in networks.iter().filter(|p| semi || p.name.starts_with("generator.")) {
+            all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
+        }
+    }
+    Ok(all)
+}
+
+/// The values of all states before the first step: a function of the seed.
+///
+/// # Errors
+/// [`crate::error::Error::Flag`] where the options make no network.
+pub fn initial_state(
+    model: &Design,
+    method: &Method,
+    average: bool,
+    seed: u64,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut state: Vec<(String, Tensor)> = Vec::new();
+    for param in params(model, method, average)? {
+        let twin = [AVERAGE, HISTORY].iter().find_map(|prefix| {
+            param.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'))
+        });
+        // Averages start at the network itself, whose numbers hang on its name.
+        let source = Param { name: twin.unwrap_or(&param.name).into(), ..param.clone() };
+        state.push((param.name, source.initial(seed)));
+    }
+    let key = vec![seed as u32, (seed >> 32) as u32, 0, 0];
+    state.push((KEY.into(), Tensor::with_data([4], Data::U32(key))?));
+    Ok(state)
+}

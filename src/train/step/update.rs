@@ -1,0 +1,152 @@
+//! Updates of a network's parameters, and what adds up before them.
+
+use crate::error::Result;
+use crate::nn::Param;
+use crate::objectives;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+use super::Step;
+use super::states::past;
+use crate::train::method::Method;
+
+impl Step<'_> {
+    /// Updates the parameters by the gradients of their losses, and fetches the length of all
+    /// gradients together, as they are before they are shortened.
+    pub(super) fn update(
+        &self,
+        t: &mut Tape,
+        params: &[Param],
+        mut grads: Vec<Var>,
+        numbers: [Var; 2],
+        norm: &str,
+    ) -> Result<()> {
+        let method = &self.options.method;
+        let optimizer = method.optimizer();
+        for (param, g) in params.iter().zip(&mut grads) {
+            *g = self.regularised(t, param, *g)?;
+        }
+        let length = length(t, &grads)?;
+        t.fetch(norm, length);
+        for (param, mut g) in params.iter().zip(grads) {
+            if self.options.fetch_gradients {
+                t.fetch(&format!("grad.{}", param.name), g);
+            }
+            if method.clip_gradients > 0.0 {
+                g = shortened(t, g, length, method.clip_gradients)?;
+            }
+            if method.weight_decay > 0.0 {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                g = objectives::weight_decay(t, g, p, method.weight_decay)?;
+            }
+            optimizer.update(t, &param.name, g, numbers)?;
+            let limit = method.clip_weights;
+            if limit > 0.0 && param.name.starts_with("discriminator.") {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                let p = t.clamp(p, -limit, limit)?;
+                t.assign(&param.name, p)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient `g` of a parameter with those of the terms of the weights themselves.
+    fn regularised(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
+        let Method { historical, orthogonal, .. } = self.options.method;
+        let mut g = g;
+        let p = t.read(&param.name, &param.shape, DType::F32)?;
+        if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)
+        {
+            let term = objectives::orthogonal(t, p, transposed)?;
+            let term = t.affine(term, orthogonal, 0.0)?;
+            let pull = t.grad(term, &[p])?[0];
+            g = t.add(g, pull)?;
+        }
+        if historical > 0.0 {
+            let name = past(&param.name);
+            let mean = t.read(&name, &param.shape, DType::F32)?;
+            let share = self.schedule.history;
+            let [pulled, mean] =
+                objectives::historical_averaging(t, g, [p, mean], share, historical)?;
+            t.assign(&name, mean)?;
+            g = pulled;
+        }
+        Ok(g)
+    }
+}
+
+/// Gradients while they add up.
+#[derive(Default)]
+pub(super) struct Grads {
+    sums: Vec<Var>,
+}
+
+impl Grads {
+    pub(super) fn add(&mut self, t: &mut Tape, loss: Var, weights: &[Var]) -> Result<()> {
+        let grads = t.grad(loss, weights)?;
+        if self.sums.is_empty() {
+            self.sums = grads;
+            return Ok(());
+        }
+        for (sum, g) in self.sums.iter_mut().zip(grads) {
+            *sum = t.add(*sum, g)?;
+        }
+        Ok(())
+    }
+
+    /// The sums of `parts` parts of a batch, as the gradient of the batch's mean.
+    pub(super) fn mean(self, t: &mut Tape, parts: usize) -> Result<Vec<Var>> {
+        match parts {
+            1 => Ok(self.sums),
+            _ => self.sums.into_iter().map(|g| t.affine(g, 1.0 / parts as f32, 0.0)).collect(),
+        }
+    }
+}
+
+/// Numbers to be fetched while the parts of a batch are recorded: means over the parts.
+#[derive(Default)]
+pub(super) struct Told {
+    numbers: Vec<(&'static str, Vec<Var>)>,
+}
+
+impl Told {
+    pub(super) fn add(&mut self, name: &'static str, number: Var) {
+        match self.numbers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, parts)) => parts.push(number),
+            None => self.numbers.push((name, vec![number])),
+        }
+    }
+
+    pub(super) fn fetch(self, t: &mut Tape) -> Result<()> {
+        for (name, parts) in self.numbers {
+            let mut sum = parts[0];
+            for &part in &parts[1..] {
+                sum = t.add(sum, part)?;
+            }
+            if parts.len() > 1 {
+                sum = t.affine(sum, 1.0 / parts.len() as f32, 0.0)?;
+            }
+            t.fetch(name, sum);
+        }
+        Ok(())
+    }
+}
+
+/// The Euclidean length of all `grads` together.
+fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
+    let mut total = t.fill(&[], 0.0)?;
+    for (i, &g) in grads.iter().enumerate() {
+        let square = t.mul(g, g)?;
+        let square = t.sum_all(square)?;
+        total = if i == 0 { square } else { t.add(total, square)? };
+    }
+    t.sqrt(total)
+}
+
+/// `g` times `limit / length` where `length` is above `limit` (as `torch.nn.utils.clip_grad_norm_`).
+fn shortened(t: &mut Tape, g: Var, length: Var, limit: f32) -> Result<Var> {
+    let safe = t.affine(length, 1.0 / limit, 1e-6 / limit)?;
+    let share = t.recip(safe)?;
+    let share = t.clamp(share, 0.0, 1.0)?;
+    t.mul(g, share)
+}
