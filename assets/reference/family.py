@@ -18,13 +18,35 @@ def named(net):
     return {k: stored(v) for k, v in net.state_dict().items() if not k.endswith("batches_tracked")}
 
 
-def networks(size, nz, ngf, ndf, nc, norm_d, spectral, classes, told):
+class Codes(nn.Module):
+    """InfoGAN's codes of the last numbers of a normal latent."""
+
+    def __init__(self, told, categories, numbers):
+        super().__init__()
+        self.told, self.categories, self.numbers = told, categories, numbers
+
+    def forward(self, x):
+        rest = x.shape[1] - self.categories - self.numbers
+        noise, category, number = x.flatten(1).split([rest, self.categories, self.numbers], 1)
+        category = F.one_hot(category.argmax(1), self.categories).to(x.dtype)
+        number = torch.tanh((2 / torch.pi) ** 0.5 * number)
+        self.told["codes"] = torch.cat([category, number], 1)
+        return torch.cat([noise, self.told["codes"]], 1)[:, :, None, None]
+
+
+def networks(size, nz, ngf, ndf, nc, norm_d, spectral, classes, told, semi=False, codes=(0, 0)):
     """networks_pytorch with another norm in D, or none and biases in its stead; with spectral norm
-    in D; and, with classes, G told them at its first layer and D saying them behind its score."""
+    in D; with classes, G told them at its first layer and D saying them behind its score, or, where
+    training is semi-supervised, G told nothing and D saying nothing else; with codes, D saying what
+    it takes for them."""
     k = doublings(size)
     up = dict(kernel_size=4, stride=2, padding=1)
     c = ngf << (k - 1)
+    heads = classes if semi else 1 + classes + sum(codes)
+    if semi:
+        classes = 0
     g = [Label(told)] if classes else []
+    g += [Codes(told, *codes)] if sum(codes) else []
     g += [nn.ConvTranspose2d(nz + classes, c, 4, 1, 0, bias=False), norm(c), nn.ReLU()]
     for _ in range(k - 1):
         g += [nn.ConvTranspose2d(c, c // 2, **up, bias=False), norm(c // 2), nn.ReLU()]
@@ -44,7 +66,7 @@ def networks(size, nz, ngf, ndf, nc, norm_d, spectral, classes, told):
         d += [kind(c * 2)] if kind else []
         d += [nn.LeakyReLU(SLOPE)]
         c *= 2
-    d += [nn.Conv2d(c, 1 + classes, 4, 1, 0, bias=False)]
+    d += [nn.Conv2d(c, heads, 4, 1, 0, bias=False)]
     g, d = Net(*g), Net(*d)
     return g, d, spectral
 
@@ -61,7 +83,9 @@ def draw(name, options, n_critic, classes):
     return reals, z, mix, labels
 
 
-def train(nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas):
+def train(
+    nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas, semi, codes, matching
+):  # fmt: skip
     """STEPS steps, each of n_critic updates of D and one of G, which takes new latents where
     n_critic is above 1, and else those of D's update."""
     g, d = (net.to(dtype).train() for net in nets)
@@ -75,9 +99,21 @@ def train(nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas):
         told["now"] = F.one_hot(labels[batch], max(classes, 1))
 
     def class_loss(said, batch):
-        if not classes:
+        if not classes or semi:
             return 0
         return F.cross_entropy(said[:, 1:], labels[batch])
+
+    def score(said):
+        return said.logsumexp(1) if semi else said[:, 0]
+
+    def code_loss(said):
+        categories, numbers = codes
+        if not categories:
+            return 0
+        is_ = told["codes"].detach()
+        entropy = F.cross_entropy(said[:, 1 : 1 + categories], is_[:, :categories])
+        off = said[:, 1 + categories :] - is_[:, categories:]
+        return entropy + 0.1 * (off**2).mean()
 
     for step in range(STEPS):
         for k in range(n_critic):
@@ -87,16 +123,24 @@ def train(nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas):
             n = len(real)
             fake = g(z[step, k].to(dtype).reshape(n, -1, 1, 1))
             opt_d.zero_grad()
-            if classes:
+            if classes and not semi:
                 # Batch norm: each half by itself.
                 on_real, on_fake = d(real).flatten(1), d(fake.detach()).flatten(1)
             else:
                 # One pass, as spectral norm takes a step of its power method in every one.
                 on_real, on_fake = d(torch.cat([real, fake.detach()])).flatten(1).chunk(2)
-            loss_real, loss_fake = of_d(on_real[:, 0], on_fake[:, 0])
+            loss_real, loss_fake = of_d(score(on_real), score(on_fake))
             loss_d = loss_real + loss_fake
             numbers = dict(loss_real=loss_real.item(), loss_fake=loss_fake.item())
             total = loss_d + class_loss(on_real, batch) + class_loss(on_fake, batch)
+            total = total + code_loss(on_fake)
+            if semi:
+                # Of the batch before, whose labels are known.
+                entropy = F.cross_entropy(
+                    d(nchw(reals[batch - 1].to(dtype))).flatten(1), labels[batch - 1]
+                )
+                total = total + entropy
+                numbers["loss_class"] = entropy.item()
             if gp:
                 u = mix[step, k].to(dtype).reshape(-1, 1, 1, 1)
                 x = (u * real + (1 - u) * fake.detach()).requires_grad_(True)
@@ -116,7 +160,10 @@ def train(nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas):
             fake = g(z[step, n_critic].to(dtype).reshape(n, -1, 1, 1))
         opt_g.zero_grad()
         said = d(fake).flatten(1)
-        loss_g = of_g(None, said[:, 0]) + class_loss(said, batch)
+        loss_g = of_g(None, score(said)) + class_loss(said, batch) + code_loss(said)
+        if matching:
+            features = [d.main[:-1](x).mean(0) for x in (real, fake)]
+            loss_g = ((features[0] - features[1]) ** 2).mean()
         numbers["loss_g"] = loss_g.item()
         loss_g.backward()
         if step == 0:
@@ -134,15 +181,16 @@ def train(nets, data, told, dtype, *, loss, gp, n_critic, classes, lr, betas):
 
 def family_file(
     name, norm_d="batch", spectral=False, classes=0, loss="wasserstein", gp=0, n_critic=1,
-    lr=1e-4, betas=(0.0, 0.9),
+    lr=1e-4, betas=(0.0, 0.9), semi=False, codes=(0, 0), matching=False,
 ):  # fmt: skip
     options = dict(size=16, nz=6, ngf=5, ndf=4, nc=3, batch=4)
     method = dict(loss=loss, gp=gp, n_critic=n_critic, classes=classes, lr=lr, betas=list(betas))
+    method |= dict(semi=semi, codes=list(codes), matching=matching)
     sizes = [options[k] for k in ("size", "nz", "ngf", "ndf", "nc")]
 
     def start():
         rand, told = stream(name), {"now": None}
-        g, d, _ = networks(*sizes, norm_d, spectral, classes, told)
+        g, d, _ = networks(*sizes, norm_d, spectral, classes, told, semi, codes)
         for net in (g, d):
             initialise(net.double(), rand)
         if spectral:

@@ -152,6 +152,12 @@ def main():
             classes=3, loss="non-saturating", lr=2e-4, betas=(0.5, 0.999)
         ),
     }
+    family |= {
+        "family_infogan": dict(norm_d="none", loss="non-saturating", codes=(3, 2)),
+        "family_semi": dict(
+            norm_d="none", classes=3, loss="non-saturating", semi=True, matching=True
+        ),
+    }
     files |= {name: family_file(name, **settings) for name, settings in family.items()}
 
     wrong = []

@@ -230,15 +230,9 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "infogan",
         about: "codes that the discriminator has to recognise: a category and two numbers, for MNIST",
-        source: "Chen et al., arXiv 1606.03657, appendix C.1 (rates, codes), with the networks of DCGAN's \
-                 MNIST code",
-        flags: &[
-            ("network", "dcgan-mnist"),
-            ("codes", "10+2"),
-            ("nz", "74"),
-            ("lr-d", "2e-4"),
-            ("lr-g", "1e-3"),
-        ],
+        source: "Chen et al., arXiv 1606.03657, appendix C.1 (codes), with the networks of DCGAN's MNIST \
+                 code and DCGAN's rates (their 1e-3 for the generator makes these networks collapse)",
+        flags: &[("network", "dcgan-mnist"), ("codes", "10+2"), ("nz", "74"), ("batch", "64")],
         aliases: &[],
     },
     Preset {
@@ -259,7 +253,8 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "semi-supervised",
         about: "a classifier from 100 labels: Improved GAN's networks and feature matching for MNIST",
         source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
-                 mnist_svhn_cifar10/train_mnist_feature_matching.py (300 epochs: --images 18M)",
+                 mnist_svhn_cifar10/train_mnist_feature_matching.py; unlike theirs, hidden layers learn \
+                 their scale, and training has been seen to diverge after 12 epochs: --images 600k",
         flags: &[
             ("network", "mlp"),
             ("labels-per-class", "10"),

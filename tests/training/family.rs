@@ -1,12 +1,12 @@
 //! Twenty steps of the family's methods against PyTorch's in float64 (`assets/reference/family.py`):
 //! WGAN-GP with two updates of the critic and without a norm, WGAN-GP with layer norm, SNGAN with the
-//! hinge loss, AC-GAN.
+//! hinge loss, AC-GAN, InfoGAN, and semi-supervised training with feature matching.
 
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
-use dcgan::models::{Conditioning, Design, Network, Norm, Size};
+use dcgan::models::{Codes, Conditioning, Design, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::{Options, Program};
@@ -58,7 +58,14 @@ impl Reference {
             ngf: number("ngf"),
             ndf: number("ndf"),
             classes: how["classes"].as_u64().unwrap() as usize,
-            conditioning: Conditioning::Auxiliary,
+            conditioning: match how["semi"].as_bool().unwrap() {
+                true => Conditioning::Semi,
+                false => Conditioning::Auxiliary,
+            },
+            codes: Codes {
+                categories: how["codes"][0].as_u64().unwrap() as usize,
+                numbers: how["codes"][1].as_u64().unwrap() as usize,
+            },
             norm_d: Norm::from_str(sizes["norm_d"].as_str().unwrap(), false).unwrap(),
             weight_d: match sizes["spectral"].as_bool().unwrap() {
                 true => Weight::Spectral,
@@ -70,6 +77,7 @@ impl Reference {
             loss: Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
             penalty: if gp > 0.0 { Penalty::Gp } else { Penalty::None },
             penalty_weight: gp,
+            feature_matching: how["matching"].as_bool().unwrap(),
             n_critic: how["n_critic"].as_u64().unwrap() as usize,
             beta1: how["betas"][0].as_f64().unwrap(),
             beta2: how["betas"][1].as_f64().unwrap(),
@@ -130,6 +138,17 @@ impl Reference {
             }
         }
         if let Some(labels) = self.tensors.get("labels") {
+            let semi = model.conditioning == Conditioning::Semi;
+            let first =
+                if semi { (first + labels.shape()[0] - 1) % labels.shape()[0] } else { first };
+            if semi {
+                // Pictures whose labels are known: those of the batch before.
+                let reals = rows(reals, first, &reals.shape()[1..]);
+                let bytes = reals.iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
+                let shape = &self.tensors["reals"].shape()[1..];
+                let labelled = Tensor::with_data(shape, Data::U8(bytes)).unwrap();
+                feeds.push(("labelled".into(), labelled));
+            }
             let labels: Vec<u32> =
                 rows(labels, first, &[critics, *n]).iter().map(|&l| l as u32).collect();
             feeds.push(("labels".into(), Tensor::one_hot(&labels, model.classes).unwrap()));
@@ -226,6 +245,17 @@ fn twenty_steps_of_sngan_as_pytorch() {
 #[test]
 fn twenty_steps_of_acgan_as_pytorch() {
     support::devices().iter().for_each(|device| check("family_acgan", device));
+}
+
+#[test]
+fn twenty_steps_of_infogan_as_pytorch() {
+    support::devices().iter().for_each(|device| check("family_infogan", device));
+}
+
+/// With feature matching.
+#[test]
+fn twenty_semi_supervised_steps_as_pytorch() {
+    support::devices().iter().for_each(|device| check("family_semi", device));
 }
 
 /// Gradients of a batch's parts add up to those of the batch, where no norm looks across it.
