@@ -316,11 +316,12 @@ impl StepCase {
             // Gradients are read from the optimiser's moments: fetching them would take four times
             // their memory.
             fetch_gradients: false,
+            scaled: false,
         };
         let mut tape = Tape::new();
         step::record(&mut tape, &options)?;
         let mut state = State::new(device);
-        for (name, value) in step::initial_state(&self.model, &method, true, SEED)? {
+        for (name, value) in step::initial_state(&options, SEED)? {
             state.set(&name, &start(&name, value))?;
         }
         let mut program = Program::compile(&tape, &state, &Options::default())?;

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::human;
 use crate::models::Size;
 use crate::models::{Design, Network};
-use crate::program::Options;
 use crate::program::tune::Effort;
+use crate::program::{Options, Precision};
 use crate::sample::Sampler;
 use crate::train::Recipe;
 
@@ -62,6 +62,9 @@ pub(super) struct Bench {
         value_name = "off|quick|full"
     )]
     tune: Effort,
+    /// How a GPU keeps activations and their gradients
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
     /// anew: does training have to wait for them?
     #[arg(long, value_name = "DATA")]
@@ -95,7 +98,8 @@ impl Bench {
             ..usual
         };
         let recipe = Recipe::new(model);
-        let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let batch = self.batch.unwrap_or(recipe.batch);
+        let recipe = Recipe { batch, precision: self.precision, ..recipe };
         let source = match &self.data {
             Some(data) => Some(Arc::new(Source::open(Some(data))?)),
             None => None,

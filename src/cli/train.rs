@@ -418,6 +418,7 @@ impl Train {
             method: self.method(is_old, base.method)?,
             ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
             labels_per_class: self.labels_per_class(old)?,
+            precision: settle(is_old, "--precision", self.machine.precision, base.precision)?,
             classes: base.classes,
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());

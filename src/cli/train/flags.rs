@@ -10,6 +10,7 @@ use crate::human::parse_count;
 use crate::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
+use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::train::method::Rule;
 
@@ -357,6 +358,10 @@ pub(super) struct Machine {
     /// the kernels that it ran before]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     pub(super) tune: Option<Effort>,
+    /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and
+    /// half the traffic; arithmetic and parameters stay in 32, and losses are scaled [default: f32]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "f32|f16")]
+    pub(super) precision: Option<Precision>,
     /// Print the memory plan
     #[arg(long)]
     pub(super) explain: bool,

@@ -9,16 +9,17 @@ use crate::tensor::DType;
 use super::Step;
 use super::states::past;
 use crate::train::method::Method;
+use crate::train::scale::LossScale;
 
 impl Step<'_> {
-    /// Updates the parameters by the gradients of their losses, and fetches the length of all
-    /// gradients together, as they are before they are shortened.
+    /// Updates the parameters by the gradients of their losses, which were multiplied by `scale`, and
+    /// fetches the length of all gradients together, as they are before they are shortened.
     pub(super) fn update(
         &self,
         t: &mut Tape,
         params: &[Param],
         mut grads: Vec<Var>,
-        numbers: [Var; 2],
+        (numbers, scale): ([Var; 2], LossScale),
         norm: &str,
     ) -> Result<()> {
         let method = &self.options.method;
@@ -27,8 +28,16 @@ impl Step<'_> {
             *g = self.regularised(t, param, *g)?;
         }
         let length = length(t, &grads)?;
-        t.fetch(norm, length);
+        let (verdict, told) = scale.judge(t, length)?;
+        t.fetch(norm, told);
         for (param, mut g) in params.iter().zip(grads) {
+            let mut states = optimizer.moments(&param.name);
+            states.push(param.name.clone());
+            let states = states.into_iter().map(|name| {
+                let before = t.read(&name, &param.shape, DType::F32)?;
+                Ok((name, before))
+            });
+            let states: Vec<(String, Var)> = states.collect::<Result<_>>()?;
             if self.options.fetch_gradients {
                 t.fetch(&format!("grad.{}", param.name), g);
             }
@@ -45,6 +54,9 @@ impl Step<'_> {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
                 let p = t.clamp(p, -limit, limit)?;
                 t.assign(&param.name, p)?;
+            }
+            for (name, before) in states {
+                verdict.keep(t, &name, before)?;
             }
         }
         Ok(())
@@ -76,13 +88,19 @@ impl Step<'_> {
 }
 
 /// Gradients while they add up.
-#[derive(Default)]
 pub(super) struct Grads {
+    /// What losses are multiplied by.
+    scale: LossScale,
     sums: Vec<Var>,
 }
 
 impl Grads {
+    pub(super) fn new(scale: LossScale) -> Self {
+        Self { scale, sums: Vec::new() }
+    }
+
     pub(super) fn add(&mut self, t: &mut Tape, loss: Var, weights: &[Var]) -> Result<()> {
+        let loss = self.scale.scaled(t, loss)?;
         let grads = t.grad(loss, weights)?;
         if self.sums.is_empty() {
             self.sums = grads;
@@ -96,10 +114,7 @@ impl Grads {
 
     /// The sums of `parts` parts of a batch, as the gradient of the batch's mean.
     pub(super) fn mean(self, t: &mut Tape, parts: usize) -> Result<Vec<Var>> {
-        match parts {
-            1 => Ok(self.sums),
-            _ => self.sums.into_iter().map(|g| t.affine(g, 1.0 / parts as f32, 0.0)).collect(),
-        }
+        self.scale.unscaled(t, self.sums, parts)
     }
 }
 
