@@ -56,18 +56,21 @@ pub(super) fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
     for unit in units.units.iter().filter(|unit| unit.lanes.len() == 1) {
         for &i in &unit.lanes[0] {
             let node = &tape.nodes()[i];
+            let half = |v: &Var| halves.contains(&root(v));
+            // Ops on all numbers of pictures may see them as a matrix.
+            let like = |v: &Var| is_picture(node) || len(&tape.nodes()[root(v)]) == len(node);
             let follows = match node.op.class() {
-                Class::Elementwise(_) => node.inputs.iter().any(|v| halves.contains(&root(v))),
+                Class::Elementwise(_) => node.inputs.iter().any(|v| half(v) && like(v)),
                 Class::Kernel => match node.op.name() {
-                    "conv2d" | "conv_transpose2d" => true,
+                    "conv2d" | "conv_transpose2d" => is_picture(node),
                     "append" | "max_pool" | "pad" | "permute" | "shift" | "slice" => {
-                        halves.contains(&root(&node.inputs[0]))
+                        half(&node.inputs[0]) && is_picture(node)
                     }
                     _ => false,
                 },
                 Class::Source | Class::Reshape | Class::Range(_) => false,
             };
-            if follows && is_picture(node) {
+            if follows {
                 halves.insert(i);
             }
         }
@@ -96,6 +99,10 @@ pub(super) fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
         }
     }
     halves
+}
+
+fn len(node: &Node) -> usize {
+    node.shape.iter().product()
 }
 
 /// Whether a node computes pictures `[n, h, w, c]`, or such with divided axes, that are worth it.

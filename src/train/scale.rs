@@ -54,29 +54,24 @@ impl LossScale {
         self.0.map_or(Ok(loss), |scale| t.mul(loss, scale))
     }
 
-    /// The gradients `grads` of such losses, divided by `parts`, as those of the mean of the losses.
-    pub(super) fn unscaled(self, t: &mut Tape, grads: Vec<Var>, parts: usize) -> Result<Vec<Var>> {
-        let share = 1.0 / parts as f32;
-        let inverse = match self.0 {
-            None if parts == 1 => return Ok(grads),
-            None => None,
-            Some(scale) => {
-                let inverse = t.recip(scale)?;
-                Some(t.affine(inverse, share, 0.0)?)
-            }
-        };
-        let one = |g: Var| match inverse {
-            Some(inverse) => t.mul(g, inverse),
-            None => t.affine(g, share, 0.0),
-        };
-        grads.into_iter().map(one).collect()
+    /// What gradients of such losses, added up over `parts` parts of a batch, are to be multiplied by
+    /// to be those of the batch's mean.
+    pub(super) fn factor(self, t: &mut Tape, parts: usize) -> Result<Option<Var>> {
+        let Some(scale) = self.0 else { return Ok(None) };
+        let inverse = t.recip(scale)?;
+        t.affine(inverse, 1.0 / parts as f32, 0.0).map(Some)
     }
 
-    /// Looks at the length of an update's gradients, changes the scale, and returns the update's
-    /// verdict and the length to be told: 0 where the update is skipped, but for a scale of 1, where
-    /// the training itself has gone wrong.
-    pub(super) fn judge(self, t: &mut Tape, length: Var) -> Result<(Verdict, Var)> {
-        let Some(scale) = self.0 else { return Ok((Verdict(None), length)) };
+    /// Looks at the length of an update's gradients, changes the scale, and returns the length to be
+    /// told: 0 where the update is skipped, but for a scale of 1, where the training itself has gone
+    /// wrong. `factor` becomes negative where it is skipped.
+    pub(super) fn judge(
+        self,
+        t: &mut Tape,
+        length: Var,
+        factor: Option<Var>,
+    ) -> Result<(Var, Option<Var>)> {
+        let (Some(scale), Some(factor)) = (self.0, factor) else { return Ok((length, None)) };
         let fine = t.finite(length)?;
         let count = t.read(GOOD, &[], DType::F32)?;
         let count = t.affine(count, 1.0, 1.0)?;
@@ -97,22 +92,8 @@ impl LossScale {
         let excused = t.greater(scale, least)?;
         let told = t.choose(excused, zero, length)?;
         let told = t.choose(fine, length, told)?;
-        Ok((Verdict(Some(fine)), told))
-    }
-}
-
-/// Whether an update is made: a number above 0. In a training in 32 bits every one is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict(Option<Var>);
-
-impl Verdict {
-    /// Gives the state `name` its value `before` back where the update is skipped.
-    pub(super) fn keep(self, t: &mut Tape, name: &str, before: Var) -> Result<()> {
-        let Some(fine) = self.0 else { return Ok(()) };
-        let shape = t.shape(before).to_vec();
-        let after = t.read(name, &shape, DType::F32)?;
-        let next = t.choose(fine, after, before)?;
-        t.assign(name, next)
+        let skipped = t.fill(&[], -1.0)?;
+        Ok((told, Some(t.choose(fine, factor, skipped)?)))
     }
 }
 

@@ -245,7 +245,7 @@ impl<'a> Step<'a> {
         let weights = read_all(t, &names)?;
         let mut seen = Vec::with_capacity(parts);
         let scale = LossScale::read(t, self.options.scaled)?;
-        let mut grads = Grads::new(scale);
+        let mut grads = Grads::new(scale, parts);
         let mut told = Told::default();
         for m in 0..parts {
             let real = self.rows(t, self.reals, k, m)?;
@@ -315,8 +315,7 @@ impl<'a> Step<'a> {
             told.add("loss_class", entropy);
         }
         told.fetch(t)?;
-        let grads = grads.mean(t, parts)?;
-        self.update(t, &names, grads, (self.schedule.discriminator[k], scale), "grad_norm_d")?;
+        self.update(t, &names, grads, self.schedule.discriminator[k], "grad_norm_d")?;
         Ok(seen)
     }
 
@@ -330,7 +329,7 @@ impl<'a> Step<'a> {
         }
         let weights = read_all(t, &names)?;
         let scale = LossScale::read(t, self.options.scaled)?;
-        let mut grads = Grads::new(scale);
+        let mut grads = Grads::new(scale, seen.len());
         let mut told = Told::default();
         for (m, &Part { real, fake, labels }) in seen.iter().enumerate() {
             let fake = if self.is_plain() {
@@ -361,8 +360,7 @@ impl<'a> Step<'a> {
             }
         }
         told.fetch(t)?;
-        let grads = grads.mean(t, seen.len())?;
-        self.update(t, &names, grads, (self.schedule.generator, scale), "grad_norm_g")?;
+        self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
         if self.options.average {
             let params = self.options.model.params()?.into_iter();
             for param in params.filter(|param| has_average(&self.options.model, param)) {
