@@ -13,7 +13,7 @@
 use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::models::{Networks, Pixels};
+use crate::models::Networks;
 use crate::nn::{BATCH_NORM_MOMENTUM, Layer, Mode, Param, Sequential, Statistics};
 use crate::program::{Options, Program};
 use crate::tape::{Tape, Var};
@@ -100,11 +100,7 @@ pub fn width(networks: &Networks) -> Result<usize> {
 /// # Errors
 /// Those of recording.
 pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
-    let x = t.from_u8(bytes)?;
-    match networks.pixels {
-        Pixels::Signed => Ok(x),
-        Pixels::Unit => t.affine(x, 0.5, 0.5),
-    }
+    networks.pixels.of_bytes(t, bytes)
 }
 
 /// Records `discriminator`, which is that of `networks` or one of the same layers, on pictures `x`

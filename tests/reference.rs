@@ -12,7 +12,6 @@ use dcgan::optim::{Adam, Sgd, moving_average};
 use dcgan::program::{Options, Program};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::support;
@@ -33,15 +32,8 @@ struct Reference {
 
 impl Reference {
     fn load(name: &str) -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
-        let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| {
-            let data = bytemuck::pod_collect_to_vec(view.data());
-            (name, Tensor::new(view.shape(), data).unwrap())
-        });
-        let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
-        Self { tensors: tensors.collect(), about: serde_json::from_slice(&json).unwrap() }
+        let (tensors, about) = support::reference(name);
+        Self { tensors, about }
     }
 
     /// The cases whose names start with `family` and a slash.

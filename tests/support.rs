@@ -12,6 +12,7 @@ use dcgan::tensor::{Data, Tensor};
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use safetensors::SafeTensors;
 
 /// Tests that found no GPU.
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
@@ -140,4 +141,17 @@ pub(crate) fn write_everywhere(name: &str, source: &str) {
             .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
         assert!(text.contains("numthreads"), "{name}: {text}");
     }
+}
+
+/// A file of `assets/reference`: its tensors by name, and the JSON that describes them.
+pub(crate) fn reference(name: &str) -> (BTreeMap<String, Tensor>, serde_json::Value) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
+    let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        let data = bytemuck::pod_collect_to_vec(view.data());
+        (name, Tensor::new(view.shape(), data).unwrap())
+    });
+    let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
+    (tensors.collect(), serde_json::from_slice(&json).unwrap())
 }

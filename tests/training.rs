@@ -13,7 +13,6 @@ use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
 use dcgan::train::Method;
 use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::support;
@@ -28,15 +27,7 @@ struct Reference {
 
 impl Reference {
     fn load(name: &str, network: Network) -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
-        let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| {
-            let data = bytemuck::pod_collect_to_vec(view.data());
-            (name, Tensor::new(view.shape(), data).unwrap())
-        });
-        let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
-        let about: Value = serde_json::from_slice(&json).unwrap();
+        let (tensors, about) = support::reference(name);
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let side = number("size");
         let model = Design {
@@ -57,7 +48,7 @@ impl Reference {
             feed_draws: true,
             fetch_gradients: true,
         };
-        Self { tensors: tensors.collect(), about, options }
+        Self { tensors, about, options }
     }
 
     fn params(&self) -> Vec<Param> {

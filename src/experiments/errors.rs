@@ -4,7 +4,7 @@
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::pixels;
-use crate::models::Conditioning;
+use crate::models::Design;
 use crate::nn::Mode;
 use crate::program::{Options, Program};
 use crate::tape::Tape;
@@ -32,9 +32,7 @@ impl<'a> Classifier<'a> {
     /// [`Error::Tensor`] where the model was trained otherwise; as compilation may fail.
     pub fn new(model: &ModelFile, state: &'a mut State) -> Result<Self> {
         let design = model.recipe.as_ref().map(|recipe| recipe.model);
-        let semi =
-            |d: &crate::models::Design| d.conditioning == Conditioning::Semi && d.classes > 0;
-        let Some(design) = design.filter(semi) else {
+        let Some(design) = design.filter(Design::is_semi_supervised) else {
             let what = "names no classes: it was not trained with --labels-per-class";
             return Err(Error::Tensor { name: "discriminator".into(), what: what.into() });
         };

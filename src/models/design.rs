@@ -282,6 +282,12 @@ impl Design {
         self.classes > 0 && self.conditioning != Conditioning::Semi
     }
 
+    /// Whether the discriminator is a classifier that learns from few labels.
+    #[must_use]
+    pub fn is_semi_supervised(&self) -> bool {
+        self.classes > 0 && self.conditioning == Conditioning::Semi
+    }
+
     /// Whether every layer of both networks is told the class.
     #[must_use]
     pub fn tells_every_layer(&self) -> bool {

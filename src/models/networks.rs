@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::nn::{Param, Sequential};
+use crate::tape::{Tape, Var};
 
 use super::design::LatentLaw;
 use super::size::Size;
@@ -17,6 +18,20 @@ pub enum Pixels {
     Signed,
     /// Black is 0, white is 1: generators that end in a sigmoid.
     Unit,
+}
+
+impl Pixels {
+    /// Bytes as such numbers.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
+        let x = t.from_u8(bytes)?;
+        match self {
+            Self::Signed => Ok(x),
+            Self::Unit => t.affine(x, 0.5, 0.5),
+        }
+    }
 }
 
 /// Both networks of a GAN, or one of them.

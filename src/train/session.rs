@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::models::Conditioning;
 use crate::objectives::Output;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -519,7 +518,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     let recipe = &options.recipe;
     let model = &recipe.model;
     let told = match model.classes {
-        classes if model.conditioning == Conditioning::Semi && classes > 0 => {
+        classes if model.is_semi_supervised() => {
             format!(", {} labels of each of {classes} classes", recipe.labels_per_class)
         }
         0 => String::new(),

@@ -3,7 +3,7 @@
 
 use crate::augment::Adaptive;
 use crate::error::{Error, Result};
-use crate::models::{Conditioning, Design, Network, Pixels};
+use crate::models::Design;
 use crate::nn::{Layer, Param, Sequential};
 use crate::objectives::Penalty;
 use crate::optim::moving_average;
@@ -21,6 +21,7 @@ mod update;
 pub use super::schedule::Schedule;
 pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents};
 
+use states::has_average;
 use update::{Grads, Told};
 
 /// What a step is made from.
@@ -57,7 +58,7 @@ pub struct StepOptions {
 /// or with micro-batches G's update takes pictures of its own: those of D's would all have to be
 /// kept, with every activation on the way to them.
 ///
-/// A semi-supervised step ([`Conditioning::Semi`]) has the feeds `labelled` (bytes,
+/// A semi-supervised step ([`crate::models::Conditioning::Semi`]) has the feeds `labelled` (bytes,
 /// `[batch, h, w, c]`) and `labels` (`[batch, classes]`), pictures whose classes are known, on which
 /// the discriminator has to say them, and fetches that cross-entropy as `loss_class`.
 ///
@@ -105,7 +106,7 @@ fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
 /// Refuses what a semi-supervised step does not have.
 fn check_semi(options: &StepOptions) -> Result<()> {
     let plain = options.method.n_critic == 1 && options.method.micro_batch == 0;
-    if options.model.conditioning == Conditioning::Semi && options.model.classes > 0 && !plain {
+    if options.model.is_semi_supervised() && !plain {
         let what = "semi-supervised training has one update of each network on whole batches: leave \
                     --n-critic and --micro-batch out";
         return Err(Error::flag("--labels-per-class", what));
@@ -172,7 +173,8 @@ impl<'a> Step<'a> {
         let n = options.batch * options.method.n_critic;
         let pictures = t.feed("pictures", &[n, size.height, size.width, channels], DType::U8)?;
         let schedule = Scheduled::feed(t, options.method.n_critic)?;
-        let semi = options.model.conditioning == Conditioning::Semi && classes > 0;
+        let pixels = options.model.network.pixels();
+        let semi = options.model.is_semi_supervised();
         let labels = match classes {
             0 => None,
             classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
@@ -182,7 +184,7 @@ impl<'a> Step<'a> {
             Some(labels) => {
                 let shape = [n, size.height, size.width, channels];
                 let pictures = t.feed("labelled", &shape, DType::U8)?;
-                Some([as_pixels(t, options.model.network, pictures)?, labels])
+                Some([pixels.of_bytes(t, pictures)?, labels])
             }
         };
         let labels = labels.filter(|_| !semi);
@@ -194,7 +196,7 @@ impl<'a> Step<'a> {
             t.assign(KEY, next)?;
             Draws::Device(key)
         };
-        let reals = as_pixels(t, options.model.network, pictures)?;
+        let reals = pixels.of_bytes(t, pictures)?;
         let mut orthogonal = Vec::new();
         if options.method.orthogonal > 0.0 {
             orthogonal.extend(generator.convolutions("generator"));
@@ -350,7 +352,8 @@ impl<'a> Step<'a> {
         let grads = grads.mean(t, seen.len())?;
         self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
         if self.options.average {
-            for param in self.averaged_params() {
+            let params = self.options.model.params()?.into_iter();
+            for param in params.filter(|param| has_average(&self.options.model, param)) {
                 let average = averaged(&param.name);
                 if param.averaged {
                     moving_average(t, &average, &param.name, &param.shape, self.schedule.average)?;
@@ -361,24 +364,6 @@ impl<'a> Step<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What there are moving averages of: the generator, and a discriminator that is a classifier.
-    fn averaged_params(&self) -> Vec<Param> {
-        let mut params = self.generator.params("generator");
-        if self.labelled.is_some() {
-            params.extend(self.discriminator.params("discriminator"));
-        }
-        params
-    }
-}
-
-/// Bytes as the numbers that a network takes.
-fn as_pixels(t: &mut Tape, network: Network, pictures: Var) -> Result<Var> {
-    let x = t.from_u8(pictures)?;
-    match network.pixels() {
-        Pixels::Signed => Ok(x),
-        Pixels::Unit => t.affine(x, 0.5, 0.5),
     }
 }
 

@@ -14,7 +14,6 @@ use dcgan::tape::Tape;
 use dcgan::tensor::{Data, Tensor};
 use dcgan::train::Method;
 use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::worst;
@@ -37,15 +36,7 @@ fn rows(all: &Tensor, from: usize, shape: &[usize]) -> Vec<f32> {
 
 impl Reference {
     fn load(name: &str) -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/reference");
-        let bytes = std::fs::read(format!("{folder}/{name}.safetensors")).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| {
-            let data = bytemuck::pod_collect_to_vec(view.data());
-            (name, Tensor::new(view.shape(), data).unwrap())
-        });
-        let json = std::fs::read(format!("{folder}/{name}.json")).unwrap();
-        let about: Value = serde_json::from_slice(&json).unwrap();
+        let (tensors, about) = support::reference(name);
         let (sizes, how) = (&about["options"], &about["method"]);
         let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
         let side = number("size");
@@ -86,7 +77,7 @@ impl Reference {
         let (batch, average) = (number("batch"), false);
         let options =
             StepOptions { model, batch, method, average, feed_draws: true, fetch_gradients: true };
-        Self { tensors: tensors.collect(), about, options }
+        Self { tensors, about, options }
     }
 
     fn state(&self, device: &Device) -> State {

@@ -1,7 +1,7 @@
 //! Passes through the two networks in a step, and what the discriminator says besides its score.
 
 use crate::error::{Error, Result};
-use crate::models::{Codes, Conditioning};
+use crate::models::Codes;
 use crate::nn::{Layer, Mode, Pass};
 use crate::objectives::{self, Output};
 use crate::tape::{Tape, Var};
@@ -95,7 +95,7 @@ impl Step<'_> {
         if heads == 0 {
             return Ok(Verdict { scores: said, classes: None, codes: None, features });
         }
-        if self.options.model.conditioning == Conditioning::Semi {
+        if self.options.model.is_semi_supervised() {
             let score = objectives::log_sum_exp(t, said)?;
             let scores = t.reshape(score, &[n, 1])?;
             return Ok(Verdict { scores, classes: Some(said), codes: None, features });

@@ -2,7 +2,7 @@
 
 use crate::augment::PROBABILITY;
 use crate::error::Result;
-use crate::models::{Conditioning, Design, LatentLaw};
+use crate::models::{Design, LatentLaw};
 use crate::nn::{Init, Layout, Param};
 use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
@@ -26,6 +26,12 @@ pub(super) fn past(name: &str) -> String {
 #[must_use]
 pub fn averaged(name: &str) -> String {
     format!("{AVERAGE}.{name}")
+}
+
+/// Whether there is a moving average of a network's tensor, where there is one at all: of the
+/// generator, and of a discriminator that is a classifier.
+pub(super) fn has_average(model: &Design, param: &Param) -> bool {
+    model.is_semi_supervised() || param.name.starts_with("generator.")
 }
 
 /// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
@@ -66,8 +72,7 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
         });
     }
     if average {
-        let semi = model.conditioning == Conditioning::Semi && model.classes > 0;
-        for param in networks.iter().filter(|p| semi || p.name.starts_with("generator.")) {
+        for param in networks.iter().filter(|param| has_average(model, param)) {
             all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
         }
     }
