@@ -100,7 +100,14 @@ pub struct Method {
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
     pub beta2: f64,
+    /// What the optimiser adds to the root of that mean: gradients below it move a parameter by less
+    /// than the learning rate.
+    #[serde(skip_serializing_if = "is_usual_epsilon")]
+    pub epsilon: f32,
 }
+
+/// PyTorch's.
+const EPSILON: f32 = 1e-8;
 
 fn is_default<T: Default + PartialEq>(x: &T) -> bool {
     *x == T::default()
@@ -108,6 +115,10 @@ fn is_default<T: Default + PartialEq>(x: &T) -> bool {
 
 fn is_one_f32(x: &f32) -> bool {
     *x == 1.0
+}
+
+fn is_usual_epsilon(x: &f32) -> bool {
+    *x == EPSILON
 }
 
 fn is_one(n: &usize) -> bool {
@@ -138,6 +149,7 @@ impl Default for Method {
             optimizer: Rule::Adam,
             beta1: 0.5,
             beta2: 0.999,
+            epsilon: EPSILON,
         }
     }
 }
@@ -147,12 +159,14 @@ impl Default for Method {
 const MOST_CRITIC_STEPS: usize = 100;
 
 impl Method {
-    /// The optimiser of both networks; ε as in PyTorch.
+    /// The optimiser of both networks.
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         match self.optimizer {
-            Rule::Adam => Optimizer::Adam(Adam { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 }),
-            Rule::Rmsprop => Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: 1e-8 }),
+            Rule::Adam => {
+                Optimizer::Adam(Adam { beta1: self.beta1, beta2: self.beta2, eps: self.epsilon })
+            }
+            Rule::Rmsprop => Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: self.epsilon }),
         }
     }
 
