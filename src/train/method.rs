@@ -279,7 +279,24 @@ mod tests {
         let read: Method = serde_json::from_str(old).unwrap();
         assert_eq!(read, Method { smooth: 0.1, ..Method::default() });
         let plain = serde_json::to_string(&Method::default()).unwrap();
-        assert!(!plain.contains("n_critic") && !plain.contains("penalty"), "{plain}");
+        for usual in ["n_critic", "penalty", "epsilon"] {
+            assert!(!plain.contains(usual), "{plain}");
+        }
+    }
+
+    #[test]
+    fn the_optimiser_has_the_numbers_of_the_method() {
+        let method = Method { beta1: 0.1, beta2: 0.2, epsilon: 0.3, ..Method::default() };
+        let adam = Adam { beta1: 0.1, beta2: 0.2, eps: 0.3 };
+        assert_eq!(method.optimizer(), Optimizer::Adam(adam));
+        let method = Method { optimizer: Rule::Rmsprop, ..method };
+        assert_eq!(method.optimizer(), Optimizer::RmsProp(RmsProp { decay: 0.2, eps: 0.3 }));
+        assert_eq!(
+            serde_json::from_str::<Method>(&serde_json::to_string(&method).unwrap()).unwrap(),
+            method
+        );
+        let usual = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+        assert_eq!(Method::default().optimizer(), Optimizer::Adam(usual));
     }
 
     #[test]

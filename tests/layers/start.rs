@@ -1,7 +1,7 @@
 //! The data-dependent start of weight norm: after one pass, what each layer gives has mean 0 and
 //! variance 1.
 
-use dcgan::device::{Device, State};
+use dcgan::device::Device;
 use dcgan::models::{Conditioning, Design, Network, Size};
 use dcgan::nn::{Layer, Mode, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
