@@ -17,6 +17,8 @@ use dcgan::tensor::{DType, Data, Tensor};
 
 use super::support;
 
+mod start;
+
 /// A convolution of 3×3 on pictures of 4×4.
 fn conv(from: usize, to: usize) -> Layer {
     Layer::conv(ConvSpec::down([4; 2], [3; 2], [1; 2], [1; 2]).unwrap(), from, to, true)

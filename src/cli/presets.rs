@@ -258,7 +258,8 @@ pub(super) const PRESETS: &[Preset] = &[
         flags: &[
             ("network", "mlp"),
             ("labels-per-class", "10"),
-            ("weight-d", "norm"),
+            ("weight-g", "norm"),
+            ("weight-d", "norm-fixed"),
             ("feature-matching", "true"),
             ("class-weight", "2"),
             ("batch", "100"),
@@ -266,6 +267,7 @@ pub(super) const PRESETS: &[Preset] = &[
             ("lr-g", "3e-3"),
             ("beta1", "0.5"),
             ("beta2", "0.999"),
+            ("epsilon", "1e-4"),
             ("ema", "693k"),
         ],
         aliases: &[],

@@ -14,7 +14,9 @@ use crate::objectives::Penalty;
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{Labelled, Method, ModelFile, Recipe, Run, Trainer, folder, interrupt};
+use crate::train::{
+    Labelled, Method, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt,
+};
 
 use super::presets::Preset;
 use super::tuning;
@@ -152,7 +154,8 @@ impl Train {
             choices: self.choices(&options.recipe, &device, resumed.as_ref())?,
             ..program::Options::default()
         };
-        let trainer = match &resumed {
+        let fresh = resumed.is_none();
+        let mut trainer = match &resumed {
             Some(Resumed { model, .. }) => {
                 let (tensors, step) = (&model.tensors, model.step);
                 Trainer::resume(options.recipe.clone(), &device, &compile, tensors, step)?
@@ -181,6 +184,11 @@ impl Train {
             let text = serde_json::to_string_pretty(&options).unwrap_or_default();
             println!("{text}");
             return Ok(());
+        }
+        if fresh && let n @ 1.. = trainer.start_pictures()? {
+            let (pictures, labels) =
+                first_pictures(&source, &options.prepare, n, options.recipe.seed)?;
+            trainer.start_on(pictures, &labels)?;
         }
         let (run, seconds) = match resumed {
             Some(Resumed { run, model, .. }) => {
@@ -383,6 +391,7 @@ impl Train {
             optimizer: settle(is_old, "--optimizer", recipe.optimizer, base.optimizer)?,
             beta1: settle(is_old, "--beta1", recipe.beta1, base.beta1)?,
             beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
+            epsilon: settle(is_old, "--epsilon", recipe.epsilon, base.epsilon)?,
         })
     }
 

@@ -326,7 +326,8 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// The network, with attention and its kind of weights.
+    /// The network, with attention and its kind of weights. Where weight norm keeps its lengths, the
+    /// last layer still learns its own, as in the authors' code: they are how sure the network is.
     ///
     /// # Errors
     /// [`Error::Flag`] where there is no hidden picture to attend to.
@@ -335,11 +336,17 @@ impl<'a> Stack<'a> {
             self.attend()?;
         }
         let weight = if self.is_generator { self.design.weight_g } else { self.design.weight_d };
-        let weighted = |layer: Layer| match weight {
+        let weighs = |layer: &Layer| {
+            use Layer::{Conv, ConvTranspose, Projection};
+            matches!(layer, Conv { .. } | ConvTranspose { .. } | Projection { .. })
+        };
+        let last = self.layers.iter().rposition(weighs);
+        let weighted = |(i, layer): (usize, Layer)| match weight {
             Weight::Plain => layer,
+            Weight::NormFixed if Some(i) == last => layer.weighted(Weight::Norm),
             weight => layer.weighted(weight),
         };
-        Ok(Sequential { layers: self.layers.into_iter().map(weighted).collect() })
+        Ok(Sequential { layers: self.layers.into_iter().enumerate().map(weighted).collect() })
     }
 
     /// Puts self-attention behind the last activation whose picture has the side that is asked for.

@@ -51,6 +51,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::device::{Device, State};
+    use crate::models::LatentLaw;
     use crate::program::{Options, Program};
     use crate::rng::Stream;
     use crate::tensor::{DType, Tensor};
@@ -58,12 +59,17 @@ mod tests {
     /// Every category comes equally often, exactly one of them; numbers lie evenly in (−1, 1).
     #[test]
     fn codes_have_their_laws() {
+        [false, true].into_iter().for_each(check_laws);
+    }
+
+    fn check_laws(uniform: bool) {
         let (n, nz) = (6000, 9);
         let mut z = vec![0.0; n * nz];
-        Stream::new(3, "codes", 0).fill_normal(&mut z);
+        let law = if uniform { LatentLaw::Uniform } else { LatentLaw::Normal };
+        law.fill(&Stream::new(3, "codes", 0), &mut z);
         let mut t = Tape::new();
         let x = t.feed("x", &[n, 1, 1, nz], DType::F32).unwrap();
-        let y = codes(&mut t, x, [4, 2], false).unwrap();
+        let y = codes(&mut t, x, [4, 2], uniform).unwrap();
         t.fetch("y", y);
         let mut state = State::new(&Device::Cpu);
         let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
@@ -73,6 +79,7 @@ mod tests {
         let mut quarters = [0; 4];
         for (row, z) in y.f32s().chunks(nz).zip(z.chunks(nz)) {
             assert_eq!(row[..3], z[..3]);
+            assert!(!uniform || row[7..] == z[7..], "{row:?} {z:?}");
             assert_eq!(row[3..7].iter().sum::<f32>(), 1.0);
             seen[row[3..7].iter().position(|&x| x == 1.0).unwrap()] += 1;
             for c in &row[7..] {

@@ -7,8 +7,8 @@
 //! [`Layer`] is the list of layers: a description that a model file holds. `size` says which pictures
 //! each takes and gives, `record` which tensors it owns and what it computes, with the formulas in a
 //! file for each family: `norm`, `virtual_batch`, `minibatch`, `noise`, `attention`, `projection`,
-//! `resample`, `codes`, and `weight` for how convolutions come by their weights, which `singular` measures. A
-//! [`Pass`] is what a network needs beside its input.
+//! `resample`, `codes`, and `weight` for how convolutions come by their weights, which `singular` measures and
+//! `standardise` starts by data. A [`Pass`] is what a network needs beside its input.
 
 mod attention;
 mod codes;
@@ -25,6 +25,7 @@ mod resample;
 mod sequential;
 mod singular;
 mod size;
+mod standardise;
 mod start;
 mod virtual_batch;
 mod weight;

@@ -9,6 +9,11 @@ pub enum Mode {
     /// Batch norm normalises by the batch's statistics and updates the running ones; noise is added
     /// and numbers are dropped.
     Train,
+    /// Once, before the first step of a training, on real pictures: as in training, but that each
+    /// layer with weight norm and a bias first sets its lengths and its bias so that its outputs have
+    /// mean 0 and variance 1 over the batch (Salimans and Kingma, arXiv 1602.07868, section 3), and
+    /// running statistics stay as they are.
+    Start,
     /// Running statistics, and nothing random: one picture does not depend on its neighbours.
     Eval,
 }
@@ -47,7 +52,11 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     pub(super) fn is_training(&self) -> bool {
-        self.pass.mode == Mode::Train
+        self.pass.mode != Mode::Eval
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        self.pass.mode == Mode::Start
     }
 
     /// The labels, for the layer `scope` that is told `classes`.

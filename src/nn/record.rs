@@ -9,7 +9,9 @@ use super::param::Owned;
 use super::pass::Walk;
 use super::weight::Kernel;
 use super::{Init, Layer, Layout, Statistics};
-use super::{attention, codes, minibatch, noise, norm, projection, resample, virtual_batch};
+use super::{
+    attention, codes, minibatch, noise, norm, projection, resample, standardise, virtual_batch,
+};
 
 /// Where norms' scales start, as DCGAN's authors have it.
 const DCGAN_SCALE: Init = Init::Normal { mean: 1.0, std: 0.02 };
@@ -143,7 +145,7 @@ impl Layer {
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         match *self {
             Self::Conv { spec, .. } | Self::ConvTranspose { spec, .. } => {
-                self.convolve(t, scope, x, spec)
+                self.convolve(t, scope, x, spec, walk)
             }
             Self::BatchNorm { .. } => norm::batch_norm(t, scope, x, self, walk),
             Self::ConditionalBatchNorm { channels, classes, eps } => {
@@ -208,6 +210,7 @@ impl Layer {
         scope: &str,
         x: Var,
         spec: crate::ops::conv::ConvSpec,
+        walk: &Walk<'_>,
     ) -> Result<Var> {
         let Some(kernel) = Kernel::of(self) else { return Ok(x) };
         let w = kernel.record(t, scope)?;
@@ -219,7 +222,11 @@ impl Layer {
         if !bias {
             return Ok(y);
         }
-        let bias = t.read(&format!("{scope}.bias"), &self.bias().0, DType::F32)?;
+        let (shape, _) = self.bias();
+        if walk.is_starting() && kernel.is_normed() {
+            return standardise::standardise(t, scope, y, &kernel, &shape);
+        }
+        let bias = t.read(&format!("{scope}.bias"), &shape, DType::F32)?;
         t.add(y, bias)
     }
 }

@@ -15,7 +15,8 @@
 //! step share one `σ`. Gradients flow through `W` alone.
 //!
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
-//! of `W` is `gᵢ vᵢ / |vᵢ|`.
+//! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardise`
+//! sets them by data.
 
 use std::fmt;
 
@@ -43,6 +44,11 @@ pub enum Weight {
     Spectral,
     /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
     Norm,
+    /// Weight norm whose lengths `weight_g` are kept as the start sets them, so that training turns
+    /// the rows of the weights but stretches none: hidden layers of Improved GAN's classifiers
+    /// (arXiv 1606.03498; `train_scale=False` in the authors' code).
+    #[serde(rename = "norm-fixed")]
+    NormFixed,
 }
 
 impl fmt::Display for Weight {
@@ -144,13 +150,18 @@ impl Kernel {
 
     /// The shape of one number for each row of `W`, which stretches over the weights, and the axes
     /// that it lacks.
-    fn per_row(&self) -> ([usize; 4], &'static [usize]) {
+    pub(super) fn per_row(&self) -> ([usize; 4], &'static [usize]) {
         let [kh, kw, large, small] = self.shape;
         match self.rows {
             Rows::Small => ([1, 1, 1, small], &[0, 1, 2]),
             Rows::Large => ([1, 1, large, 1], &[0, 1, 3]),
             Rows::Cells => ([kh, kw, large, 1], &[3]),
         }
+    }
+
+    /// Whether length and direction of its rows are apart.
+    pub(super) fn is_normed(&self) -> bool {
+        matches!(self.weight, Weight::Norm | Weight::NormFixed)
     }
 
     pub(super) fn params(&self, owned: &mut Owned<'_>) {
@@ -164,12 +175,16 @@ impl Kernel {
                 owned.kept("weight_u", u, Init::Unit);
                 owned.kept("weight_v", v, Init::Unit);
             }
-            Weight::Norm => {
+            Weight::Norm | Weight::NormFixed => {
                 // As long as the rows are on average: the weights start as plain ones would.
                 let std = self.start.std(self.shape, self.layout);
                 let length = std * (self.sizes()[1] as f32).sqrt();
                 let per_row = (self.per_row().0.to_vec(), self.layout);
-                owned.learnt("weight_g", per_row, Init::Constant(length));
+                let init_g = Init::Constant(length);
+                match self.weight {
+                    Weight::NormFixed => owned.kept("weight_g", per_row, init_g),
+                    _ => owned.learnt("weight_g", per_row, init_g),
+                }
                 owned.learnt("weight_v", whole, init);
             }
         }
@@ -187,7 +202,7 @@ impl Kernel {
                 let sigma = self.sigma(t, scope)?;
                 t.div(w, sigma)
             }
-            Weight::Norm => {
+            Weight::Norm | Weight::NormFixed => {
                 let (per_row, rest) = self.per_row();
                 let g = read(t, "weight_g", &per_row)?;
                 let v = read(t, "weight_v", &self.shape)?;
@@ -277,7 +292,7 @@ impl Kernel {
                     rows.iter().zip(u.f32s()).map(|(row, &u)| f64::from(u) * dot(row, &v)).sum();
                 (w, vec![1.0 / sigma; rows.len()])
             }
-            Weight::Norm => {
+            Weight::Norm | Weight::NormFixed => {
                 let (g, w) = (own("weight_g")?, own("weight_v")?);
                 let lengths = self.rows_of(&w).into_iter().map(|row| norm(&row));
                 let factors = g.f32s().iter().zip(lengths).map(|(&g, l)| f64::from(g) / l);
@@ -363,7 +378,7 @@ impl Sequential {
                 let own = match kernel.weight {
                     Weight::Plain => "weight",
                     Weight::Spectral => "weight_orig",
-                    Weight::Norm => "weight_v",
+                    Weight::Norm | Weight::NormFixed => "weight_v",
                 };
                 (format!("{scope}.{own}"), kernel.rows == Rows::Large)
             })
@@ -413,7 +428,7 @@ mod tests {
         use crate::program::{Options, Program};
 
         let spec = ConvSpec::down([6, 5], [3, 2], [1, 1], [0, 0]).unwrap();
-        for weight in [Weight::Plain, Weight::Spectral, Weight::Norm] {
+        for weight in [Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed] {
             let layers = [
                 Layer::conv(spec, 4, 5, true),
                 Layer::conv_transpose(spec, 4, 5, true),

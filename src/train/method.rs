@@ -100,7 +100,14 @@ pub struct Method {
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
     pub beta2: f64,
+    /// What the optimiser adds to the root of that mean: gradients below it move a parameter by less
+    /// than the learning rate.
+    #[serde(skip_serializing_if = "is_usual_epsilon")]
+    pub epsilon: f32,
 }
+
+/// PyTorch's.
+const EPSILON: f32 = 1e-8;
 
 fn is_default<T: Default + PartialEq>(x: &T) -> bool {
     *x == T::default()
@@ -108,6 +115,10 @@ fn is_default<T: Default + PartialEq>(x: &T) -> bool {
 
 fn is_one_f32(x: &f32) -> bool {
     *x == 1.0
+}
+
+fn is_usual_epsilon(x: &f32) -> bool {
+    *x == EPSILON
 }
 
 fn is_one(n: &usize) -> bool {
@@ -138,6 +149,7 @@ impl Default for Method {
             optimizer: Rule::Adam,
             beta1: 0.5,
             beta2: 0.999,
+            epsilon: EPSILON,
         }
     }
 }
@@ -152,12 +164,14 @@ impl Method {
         self.historical > 0.0 || self.orthogonal > 0.0
     }
 
-    /// The optimiser of both networks; ε as in PyTorch.
+    /// The optimiser of both networks.
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         match self.optimizer {
-            Rule::Adam => Optimizer::Adam(Adam { beta1: self.beta1, beta2: self.beta2, eps: 1e-8 }),
-            Rule::Rmsprop => Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: 1e-8 }),
+            Rule::Adam => {
+                Optimizer::Adam(Adam { beta1: self.beta1, beta2: self.beta2, eps: self.epsilon })
+            }
+            Rule::Rmsprop => Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: self.epsilon }),
         }
     }
 
@@ -270,7 +284,24 @@ mod tests {
         let read: Method = serde_json::from_str(old).unwrap();
         assert_eq!(read, Method { smooth: 0.1, ..Method::default() });
         let plain = serde_json::to_string(&Method::default()).unwrap();
-        assert!(!plain.contains("n_critic") && !plain.contains("penalty"), "{plain}");
+        for usual in ["n_critic", "penalty", "epsilon"] {
+            assert!(!plain.contains(usual), "{plain}");
+        }
+    }
+
+    #[test]
+    fn the_optimiser_has_the_numbers_of_the_method() {
+        let method = Method { beta1: 0.1, beta2: 0.2, epsilon: 0.3, ..Method::default() };
+        let adam = Adam { beta1: 0.1, beta2: 0.2, eps: 0.3 };
+        assert_eq!(method.optimizer(), Optimizer::Adam(adam));
+        let method = Method { optimizer: Rule::Rmsprop, ..method };
+        assert_eq!(method.optimizer(), Optimizer::RmsProp(RmsProp { decay: 0.2, eps: 0.3 }));
+        assert_eq!(
+            serde_json::from_str::<Method>(&serde_json::to_string(&method).unwrap()).unwrap(),
+            method
+        );
+        let usual = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
+        assert_eq!(Method::default().optimizer(), Optimizer::Adam(usual));
     }
 
     #[test]

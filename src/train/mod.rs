@@ -28,4 +28,4 @@ pub use method::Method;
 pub use model_file::ModelFile;
 pub use progress::Progress;
 pub use run::Run;
-pub use trainer::{Metrics, Recipe, Trainer};
+pub use trainer::{Metrics, Recipe, Trainer, first_pictures};

@@ -20,7 +20,7 @@ mod states;
 mod update;
 
 pub use super::schedule::Schedule;
-pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents};
+pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents, twin_of};
 
 use states::has_average;
 use update::{Grads, Told};

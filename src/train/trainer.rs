@@ -19,6 +19,10 @@ use crate::tensor::{Data, Tensor};
 use super::method::Method;
 use super::step::{self, AVERAGE, KEY, Schedule, StepOptions};
 
+mod start;
+
+pub use start::first_pictures;
+
 /// Everything that decides the numbers of a training, but its pictures and the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -256,9 +260,6 @@ impl Metrics {
     }
 }
 
-/// Iterations of the power method before the first step, as PyTorch takes.
-const FIRST_ITERATIONS: usize = 15;
-
 /// Steps whose results have not come back yet: the CPU does not wait for the device.
 const LATE: usize = 2;
 
@@ -275,7 +276,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Fresh networks.
+    /// Fresh networks. Those whose weight norm starts by data want [`Trainer::start_on`] before the
+    /// first step.
     ///
     /// # Errors
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
@@ -286,31 +288,6 @@ impl Trainer {
         let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
         trainer.settle_norms()?;
         Ok(trainer)
-    }
-
-    /// Brings the vectors of spectral norms, which start at random, near the largest singular values.
-    fn settle_norms(&mut self) -> Result<()> {
-        let networks = self.recipe.networks()?;
-        let generator = networks.generator()?;
-        let both = [("generator", generator), ("discriminator", networks.discriminator()?)];
-        if !both.iter().any(|(_, network)| network.is_spectral()) {
-            return Ok(());
-        }
-        let mut tape = Tape::new();
-        for _ in 0..FIRST_ITERATIONS {
-            for (name, network) in both {
-                network.power_iteration(&mut tape, name)?;
-            }
-        }
-        let mut program = Program::compile(&tape, &self.state, &self.options)?;
-        program.call(&mut self.state, &[])?;
-        if self.recipe.ema > 0 {
-            for param in generator.params("generator").iter().filter(|p| !p.averaged) {
-                let settled = self.state.get(&param.name)?;
-                self.state.set(&step::averaged(&param.name), &settled)?;
-            }
-        }
-        Ok(())
     }
 
     /// Networks as [`Trainer::tensors`] gave them after `step` steps.

@@ -36,10 +36,9 @@ fn network(network: Network, height: usize, width: usize) -> ModelFile {
     drawn(model.networks().unwrap())
 }
 
-/// One whose weights are normalised: by their spectral norm in the discriminator.
-fn normalised() -> ModelFile {
+/// One whose weights are normalised, by `kinds` of the generator and of the discriminator.
+fn normalised(kinds: [Weight; 2]) -> ModelFile {
     let mut model = network(Network::Dcgan, 16, 16).networks;
-    let kinds = [Weight::Norm, Weight::Spectral];
     for (network, kind) in [&mut model.generator, &mut model.discriminator].into_iter().zip(kinds) {
         for layer in &mut network.as_mut().unwrap().layers {
             *layer = layer.clone().weighted(kind);
@@ -71,7 +70,8 @@ fn models() -> Vec<(&'static str, ModelFile)> {
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
-        ("normalised", normalised()),
+        ("normalised", normalised([Weight::Norm, Weight::Spectral])),
+        ("fixed", normalised([Weight::NormFixed; 2])),
         ("batch statistics", imported(&["named.pth"], &[], &batch)),
     ]
 }

@@ -26,6 +26,14 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+/// A positive number, as the device has them.
+fn positive_f32(text: &str) -> std::result::Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_normal() && x > 0.0 => Ok(x),
+        _ => Err("a number above 0 is needed, such as 1e-8".into()),
+    }
+}
+
 /// A number of at least 0.
 fn weight(text: &str) -> std::result::Result<f32, String> {
     match text.parse::<f32>() {
@@ -76,7 +84,7 @@ macro_rules! filled {
 filled!(Networks: network, conditional, labels_per_class, norm_g, norm_d, weight_g, weight_d, attention, codes, minibatch,
     size, channels, nz, ngf, ndf; preset);
 filled!(ObjectiveFlags: loss, smooth, feature_matching, class_weight, info_weight, penalty, penalty_weight, augment, augment_p, ada, clip_weights, orthogonal, historical, weight_decay);
-filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
+filled!(RecipeFlags: batch, seed, lr_g, lr_d, optimizer, beta1, beta2, epsilon, warm_up, decay, n_critic, micro_batch, clip_gradients, ema);
 filled!(Pictures: crop, resize, flip, workers; grey, cache);
 
 #[derive(Debug, Args)]
@@ -111,12 +119,24 @@ pub(super) struct Networks {
     /// none for cnn, resnet and mlp]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
     pub(super) norm_d: Option<Norm>,
-    /// The generator's weights: plain, divided by their spectral norm, or with learnt length (weight
-    /// norm) [default: plain]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "plain|spectral|norm")]
+    /// The generator's weights: plain, divided by their spectral norm, with length and direction
+    /// learnt apart (norm: weight norm), or with directions learnt but lengths kept, the last
+    /// layer's aside (norm-fixed) [default: plain]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "plain|spectral|norm|norm-fixed"
+    )]
     pub(super) weight_g: Option<Weight>,
-    /// The same of the discriminator's [default: plain]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "plain|spectral|norm")]
+    /// The same of the discriminator's; weight norm starts it on real pictures, so that every
+    /// layer's outputs have mean 0 and variance 1 [default: plain]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "plain|spectral|norm|norm-fixed"
+    )]
     pub(super) weight_d: Option<Weight>,
     /// Self-attention in both networks, where hidden pictures are so many pixels high; 0 for none
     /// [default: 0]
@@ -221,6 +241,10 @@ pub(super) struct RecipeFlags {
     /// The decay of the mean of squared gradients, from 0 to below 1 [default: 0.999]
     #[arg(long, value_name = "BETA", value_parser = fraction::<f64>)]
     pub(super) beta2: Option<f64>,
+    /// What is added to the root of that mean: gradients far below it hardly move a parameter
+    /// [default: 1e-8]
+    #[arg(long, value_name = "EPSILON", value_parser = positive_f32)]
+    pub(super) epsilon: Option<f32>,
     /// Let the learning rates rise from 0 over so many pictures; 0 for none [default: 0]
     #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]
     pub(super) warm_up: Option<u64>,

@@ -30,6 +30,13 @@ pub fn averaged(name: &str) -> String {
     format!("{AVERAGE}.{name}")
 }
 
+/// The name of the network's own tensor that the state called `name` is an average of; nothing where it
+/// is none.
+pub fn twin_of(name: &str) -> Option<&str> {
+    let of = |prefix: &&str| name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+    [AVERAGE, HISTORY].iter().find_map(of)
+}
+
 /// Whether there is a moving average of a network's tensor, where there is one at all: of the
 /// generator, and of a discriminator that is a classifier.
 pub(super) fn has_average(model: &Design, param: &Param) -> bool {
@@ -92,11 +99,9 @@ pub fn params(options: &StepOptions) -> Result<Vec<Param>> {
 pub fn initial_state(options: &StepOptions, seed: u64) -> Result<Vec<(String, Tensor)>> {
     let mut state: Vec<(String, Tensor)> = Vec::new();
     for param in params(options)? {
-        let twin = [AVERAGE, HISTORY].iter().find_map(|prefix| {
-            param.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'))
-        });
         // Averages start at the network itself, whose numbers hang on its name.
-        let source = Param { name: twin.unwrap_or(&param.name).into(), ..param.clone() };
+        let name = twin_of(&param.name).unwrap_or(&param.name).into();
+        let source = Param { name, ..param.clone() };
         state.push((param.name, source.initial(seed)));
     }
     let key = vec![seed as u32, (seed >> 32) as u32, 0, 0];

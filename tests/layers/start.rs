@@ -1,0 +1,195 @@
+//! The data-dependent start of weight norm: after one pass, what each layer gives has mean 0 and
+//! variance 1.
+
+use dcgan::device::Device;
+use dcgan::models::{Conditioning, Design, Network, Size};
+use dcgan::nn::{Layer, Mode, Pass, Sequential, Start, Weight};
+use dcgan::ops::conv::ConvSpec;
+use dcgan::program::Options;
+use dcgan::tape::Tape;
+use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::train::{Method, Recipe, Trainer};
+
+use super::{begun, call, conv, drawn};
+use crate::support;
+
+/// A convolution, a transposed one, one from a vector to a picture and a linear one, with noise and
+/// activations between them; a unit has the size of a picture's cell or of the whole picture.
+fn network(weight: Weight) -> Sequential {
+    let start = Start::Normal { std: 0.3 };
+    let up = ConvSpec::up([4; 2], [8; 2], [4; 2], [2; 2], [1; 2]).unwrap();
+    let layers = [
+        Layer::Noise { std: 0.3 },
+        conv(3, 6),
+        Layer::LeakyRelu { slope: 0.2 },
+        Layer::conv_transpose(up, 5, 6, true),
+        Layer::Softplus,
+        Layer::Flatten,
+        Layer::Noise { std: 0.5 },
+        Layer::linear(8 * 8 * 5, 7, true),
+        Layer::LeakyRelu { slope: 0.0 },
+        Layer::project([3, 2], 4, 7, true),
+    ];
+    Sequential { layers: layers.map(|layer| layer.weighted(weight).starting(start)).into() }
+}
+
+/// Places of the layers with weights, and the numbers that each of their units gives for a picture.
+const PLACES: [(usize, usize, usize); 4] = [(1, 6, 16), (3, 5, 64), (7, 7, 1), (9, 24, 1)];
+
+/// Mean and variance of each of `units`, the last axes of `y`.
+fn moments(y: &Tensor, units: usize) -> Vec<[f64; 2]> {
+    let rows: Vec<&[f32]> = y.f32s().chunks(units).collect();
+    let mean =
+        |f: &dyn Fn(&[f32]) -> f64| rows.iter().map(|row| f(row)).sum::<f64>() / rows.len() as f64;
+    (0..units)
+        .map(|i| {
+            let m = mean(&|row| f64::from(row[i]));
+            [m, mean(&|row| (f64::from(row[i]) - m).powi(2))]
+        })
+        .collect()
+}
+
+#[test]
+fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
+    let (shape, key) =
+        ([30, 4, 4, 3], Tensor::with_data([4], Data::U32(vec![5, 6, 0, 0])).unwrap());
+    // Far from what the layers would give anyway.
+    let mut numbers = drawn(&shape, 3).f32s().to_vec();
+    numbers.iter_mut().for_each(|x| *x = 4.0 + 3.0 * *x);
+    let x = Tensor::new(shape, numbers).unwrap();
+    let tape = |network: &Sequential, mode| {
+        let mut tape = Tape::new();
+        let vx = tape.feed("x", &shape, DType::F32).unwrap();
+        let key = tape.feed("key", &[4], DType::U32).unwrap();
+        let pass = Pass { key: Some(key), name: "start", ..Pass::new(mode) };
+        let outputs = network.trace_pass(&mut tape, "d", vx, pass).unwrap();
+        for (at, ..) in PLACES {
+            tape.fetch(&at.to_string(), outputs[at]);
+        }
+        tape
+    };
+    for device in support::devices() {
+        for weight in [Weight::Norm, Weight::NormFixed, Weight::Plain] {
+            let network = network(weight);
+            assert_eq!(network.starts_by_data(), weight != Weight::Plain);
+            let mut state = begun(&device, &network.params("d"));
+            let feeds = [("x", &x), ("key", &key)];
+            let told = call(&tape(&network, Mode::Start), &mut state, &feeds);
+            // The same pictures and the same noise, by what the pass has left behind.
+            let after = call(&tape(&network, Mode::Train), &mut state, &feeds);
+            for (at, units, cells) in PLACES {
+                let what = format!("{weight} layer {at} on {}", device.name());
+                let (told, after) = (&told[&at.to_string()], &after[&at.to_string()]);
+                assert_eq!(after.len(), 30 * units * cells, "{what}");
+                let all = moments(after, units);
+                let off = |[m, v]: &[f64; 2]| m.abs().max((v - 1.0).abs());
+                if weight == Weight::Plain {
+                    assert!(all.iter().all(|m| off(m) > 0.01), "{what}: {all:?}");
+                } else {
+                    assert!(all.iter().all(|m| off(m) < 2e-5), "{what}: {all:?}");
+                }
+                let pairs = told.f32s().iter().zip(after.f32s());
+                let far = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-4, "{what}: the pass itself gives the same: {far}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
+    let batch_norm = Layer::batch_norm(6);
+    let bare = Layer::conv(ConvSpec::dense([4; 2]), 3, 6, false);
+    let linear = Layer::linear(6, 4, true);
+    let layers = [bare, batch_norm, linear].map(|layer| layer.weighted(Weight::NormFixed));
+    let network = Sequential { layers: layers.into() };
+    for device in support::devices() {
+        // Twelve times the same picture.
+        let x = Tensor::new([12, 4, 4, 3], drawn(&[1, 4, 4, 3], 8).f32s().repeat(12)).unwrap();
+        let params = network.params("d");
+        let mut state = begun(&device, &params);
+        state.set("d.main.1.bias", &drawn(&[6], 2)).unwrap();
+        let mut tape = Tape::new();
+        let vx = tape.feed("x", x.shape(), DType::F32).unwrap();
+        let y = network.forward(&mut tape, "d", vx, Mode::Start).unwrap();
+        tape.fetch("y", y);
+        let before: Vec<Tensor> = params.iter().map(|p| state.get(&p.name).unwrap()).collect();
+        let y = call(&tape, &mut state, &[("x", &x)]);
+        assert!(y["y"].f32s().iter().all(|y| y.abs() < 1e-3), "{:?}", y["y"]);
+        for (param, before) in params.iter().zip(before) {
+            let changed = state.get(&param.name).unwrap() != before;
+            assert_eq!(
+                changed,
+                param.name == "d.main.2.bias",
+                "{} on {}",
+                param.name,
+                device.name()
+            );
+            assert_eq!(
+                param.learnt,
+                !param.name.contains("running") && !param.name.ends_with("_g")
+            );
+        }
+    }
+}
+
+fn trainer(device: &Device, seed: u64) -> Trainer {
+    let model = Design {
+        network: Network::Mlp,
+        size: Size { height: 8, width: 8 },
+        channels: 1,
+        nz: 5,
+        ngf: 6,
+        ndf: 16,
+        classes: 3,
+        conditioning: Conditioning::Semi,
+        weight_d: Weight::NormFixed,
+        ..Design::usual(Network::Mlp, None)
+    };
+    let method = Method { feature_matching: true, historical: 0.1, ..Method::default() };
+    let recipe = Recipe { batch: 6, seed, method, lr_d: 3e-3, lr_g: 3e-3, ..Recipe::new(model) };
+    Trainer::new(recipe, device, &Options::default()).unwrap()
+}
+
+#[test]
+fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
+    let bytes = |n: usize, k: usize| (0..n * 64).map(|i| (i * k % 251) as u8).collect::<Vec<u8>>();
+    for device in support::devices() {
+        let begin = |seed| {
+            let mut trainer = trainer(&device, seed);
+            assert_eq!(trainer.start_pictures().unwrap(), 48);
+            trainer.start_on(bytes(48, 37), &[0; 48]).unwrap();
+            trainer
+        };
+        let mut trained = begin(1);
+        let first = trained.tensors().unwrap();
+        assert_eq!(first, begin(1).tensors().unwrap());
+        assert_ne!(first, begin(2).tensors().unwrap());
+        let own = |name: &&String| name.starts_with("discriminator.");
+        assert!(first.keys().filter(own).count() > 12);
+        for name in first.keys().filter(own) {
+            assert_eq!(first[name], first[&format!("ema.{name}")], "{name}");
+            if let Some(past) = first.get(&format!("history.{name}")) {
+                assert_eq!(past, &first[name], "{name}");
+            }
+            let numbers = first[name].f32s();
+            assert!(numbers.iter().all(|x| x.is_finite() && *x != 0.0), "{name}: {numbers:?}");
+        }
+        for step in 0..3 {
+            let labels = [0, 1, 2, 0, 1, 2];
+            trained.step_semi(bytes(6, 91 + step), bytes(6, 53), &labels).unwrap();
+        }
+        trained.finish().unwrap();
+        let after = trained.tensors().unwrap();
+        let lengths: Vec<&String> = first.keys().filter(|n| own(n) && n.ends_with("_g")).collect();
+        assert_eq!(lengths.len(), 6);
+        for name in lengths {
+            // All but the last layer's.
+            let last = first[name].len() == 3;
+            assert_eq!(after[name] != first[name], last, "{name}");
+            assert_eq!(first.contains_key(&format!("adam.m.{name}")), last, "{name}");
+            let directions = name.replace("_g", "_v");
+            assert_ne!(after[&directions], first[&directions], "{name}");
+        }
+    }
+}
