@@ -417,14 +417,22 @@ impl Trainer {
         if self.pending.len() > LATE { self.take() } else { Ok(None) }
     }
 
-    /// Times every kernel of a step on `pictures`, over several steps, which change the networks as
-    /// any others do.
+    /// Times every kernel of a step on `pictures` with their `labels`, where the networks are told
+    /// classes or learn them, over several steps, which change the networks as any others do.
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn profile(&mut self, pictures: Vec<u8>, repeats: usize) -> Result<Vec<StepTime>> {
+    pub fn profile(
+        &mut self,
+        pictures: Vec<u8>,
+        labels: &[u32],
+        repeats: usize,
+    ) -> Result<Vec<StepTime>> {
         self.finish()?;
-        let feeds = self.feeds(pictures, &[])?;
+        let mut feeds = self.feeds(pictures, labels)?;
+        if self.recipe.model.is_semi_supervised() {
+            feeds.push(("labelled", feeds[0].1.clone()));
+        }
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         self.program.profile(&mut self.state, &feeds, repeats)
     }
