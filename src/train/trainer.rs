@@ -101,7 +101,8 @@ impl Recipe {
     }
 
     /// What a step is made from.
-    pub(super) fn step_options(&self) -> StepOptions {
+    #[must_use]
+    pub fn step_options(&self) -> StepOptions {
         StepOptions {
             model: self.model,
             batch: self.batch,
