@@ -265,14 +265,12 @@ impl Train {
 
         let model = self.design(old, &source)?;
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        let mut asked = self.asked.recipe(old.map(|o| &o.recipe), model)?;
+        let mut recipe = self.asked.recipe(old.map(|o| &o.recipe), model)?;
         if !is_old {
-            asked.classes = classes;
+            recipe.classes = classes;
         }
-        let recipe = Recipe {
-            precision: settle(is_old, "--precision", self.machine.precision, asked.precision)?,
-            ..asked
-        };
+        let typed = self.machine.precision;
+        recipe.precision = settle(is_old, "--precision", typed, recipe.precision)?;
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
         let prepare = Prepare {
             height: model.size.height,

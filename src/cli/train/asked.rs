@@ -59,6 +59,13 @@ pub(super) fn settle<T: PartialEq + std::fmt::Display>(
     }
 }
 
+/// [`settle`] for fields of `$whole` that stand under the same names among flags.
+macro_rules! settle_all {
+    ($resumed:expr, $whole:ident; $($flag:literal $flags:ident.$field:ident),+ $(,)?) => {
+        $($whole.$field = settle($resumed, $flag, $flags.$field, $whole.$field)?;)+
+    };
+}
+
 /// [`settle`] for what is on or off.
 pub(super) fn switch(
     resumed: bool,
@@ -110,108 +117,61 @@ impl Asked {
         let is_old = old.is_some();
         let default = old.map_or(Network::Dcgan, |old| old.network);
         let network = settle(is_old, "--network", networks.network, default)?;
-        let base = match old {
+        let mut design = match old {
             Some(old) => *old,
             None => usual(Design::usual(network, networks.size)),
         };
-        Ok(Design {
-            size: settle(is_old, "--size", networks.size, base.size)?,
-            channels: settle(is_old, channels.0, channels.1, base.channels)?,
-            nz: settle(is_old, "--nz", networks.nz, base.nz)?,
-            ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
-            ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
-            norm_g: settle(is_old, "--norm-g", networks.norm_g, base.norm_g)?,
-            norm_d: settle(is_old, "--norm-d", networks.norm_d, base.norm_d)?,
-            weight_g: settle(is_old, "--weight-g", networks.weight_g, base.weight_g)?,
-            weight_d: settle(is_old, "--weight-d", networks.weight_d, base.weight_d)?,
-            attention: settle(is_old, "--attention", networks.attention, base.attention)?,
-            codes: settle(is_old, "--codes", networks.codes, base.codes)?,
-            minibatch: settle(is_old, "--minibatch", networks.minibatch, base.minibatch)?,
-            ..base
-        })
+        design.channels = settle(is_old, channels.0, channels.1, design.channels)?;
+        settle_all!(is_old, design;
+            "--size" networks.size, "--nz" networks.nz, "--ngf" networks.ngf, "--ndf" networks.ndf,
+            "--norm-g" networks.norm_g, "--norm-d" networks.norm_d,
+            "--weight-g" networks.weight_g, "--weight-d" networks.weight_d,
+            "--attention" networks.attention, "--codes" networks.codes,
+            "--minibatch" networks.minibatch,
+        );
+        Ok(design)
     }
 
-    /// How the networks are trained: as typed, or as `base` says.
-    fn method(&self, is_old: bool, base: Method) -> Result<Method> {
+    /// How the networks are trained: as typed, or as `method` says.
+    fn method(&self, is_old: bool, mut method: Method) -> Result<Method> {
         let (objective, recipe) = (&self.objective, &self.recipe);
-        let penalty = settle(is_old, "--penalty", objective.penalty, base.penalty)?;
-        let usual_weight = match (penalty, base.penalty) {
+        let before = method.penalty;
+        settle_all!(is_old, method; "--penalty" objective.penalty);
+        method.penalty_weight = match (method.penalty, before) {
             (Penalty::None, _) => 0.0,
             (_, Penalty::None) => PENALTY_WEIGHT,
-            _ => base.penalty_weight,
+            _ => method.penalty_weight,
         };
-        Ok(Method {
-            loss: settle(is_old, "--loss", objective.loss, base.loss)?,
-            smooth: settle(is_old, "--smooth", objective.smooth, base.smooth)?,
-            feature_matching: switch(
-                is_old,
-                "--feature-matching",
-                objective.feature_matching,
-                base.feature_matching,
-            )?,
-            class_weight: settle(
-                is_old,
-                "--class-weight",
-                objective.class_weight,
-                base.class_weight,
-            )?,
-            info_weight: settle(is_old, "--info-weight", objective.info_weight, base.info_weight)?,
-            penalty,
-            penalty_weight: settle(
-                is_old,
-                "--penalty-weight",
-                objective.penalty_weight,
-                usual_weight,
-            )?,
-            augment: settle(is_old, "--augment", objective.augment, base.augment)?,
-            augment_p: settle(is_old, "--augment-p", objective.augment_p, base.augment_p)?,
-            ada: settle(is_old, "--ada", objective.ada, base.ada)?,
-            clip_weights: settle(
-                is_old,
-                "--clip-weights",
-                objective.clip_weights,
-                base.clip_weights,
-            )?,
-            orthogonal: settle(is_old, "--orthogonal", objective.orthogonal, base.orthogonal)?,
-            historical: settle(is_old, "--historical", objective.historical, base.historical)?,
-            weight_decay: settle(
-                is_old,
-                "--weight-decay",
-                objective.weight_decay,
-                base.weight_decay,
-            )?,
-            clip_gradients: settle(
-                is_old,
-                "--clip-gradients",
-                recipe.clip_gradients,
-                base.clip_gradients,
-            )?,
-            n_critic: settle(is_old, "--n-critic", recipe.n_critic, base.n_critic)?,
-            micro_batch: settle(is_old, "--micro-batch", recipe.micro_batch, base.micro_batch)?,
-            optimizer: settle(is_old, "--optimizer", recipe.optimizer, base.optimizer)?,
-            beta1: settle(is_old, "--beta1", recipe.beta1, base.beta1)?,
-            beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
-            epsilon: settle(is_old, "--epsilon", recipe.epsilon, base.epsilon)?,
-        })
+        let (typed, before) = (objective.feature_matching, method.feature_matching);
+        method.feature_matching = switch(is_old, "--feature-matching", typed, before)?;
+        settle_all!(is_old, method;
+            "--loss" objective.loss, "--smooth" objective.smooth,
+            "--class-weight" objective.class_weight, "--info-weight" objective.info_weight,
+            "--penalty-weight" objective.penalty_weight,
+            "--augment" objective.augment, "--augment-p" objective.augment_p,
+            "--ada" objective.ada, "--clip-weights" objective.clip_weights,
+            "--orthogonal" objective.orthogonal, "--historical" objective.historical,
+            "--weight-decay" objective.weight_decay,
+            "--clip-gradients" recipe.clip_gradients, "--n-critic" recipe.n_critic,
+            "--micro-batch" recipe.micro_batch, "--optimizer" recipe.optimizer,
+            "--beta1" recipe.beta1, "--beta2" recipe.beta2, "--epsilon" recipe.epsilon,
+        );
+        Ok(method)
     }
 
     /// The whole recipe of such networks: as typed, or as `old` says.
     pub(in crate::cli) fn recipe(&self, old: Option<&Recipe>, model: Design) -> Result<Recipe> {
         let recipe = &self.recipe;
         let is_old = old.is_some();
-        let base = old.map_or_else(|| Recipe::new(model), Recipe::clone);
-        Ok(Recipe {
-            model,
-            batch: settle(is_old, "--batch", recipe.batch, base.batch)?,
-            seed: settle(is_old, "--seed", recipe.seed, base.seed)?,
-            lr_d: settle(is_old, "--lr-d", recipe.lr_d, base.lr_d)?,
-            lr_g: settle(is_old, "--lr-g", recipe.lr_g, base.lr_g)?,
-            warm_up: settle(is_old, "--warm-up", recipe.warm_up, base.warm_up)?,
-            decay: settle(is_old, "--decay", recipe.decay, base.decay)?,
-            method: self.method(is_old, base.method)?,
-            ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
-            labels_per_class: self.labels_per_class(old)?,
-            ..base
-        })
+        let mut whole = old.map_or_else(|| Recipe::new(model), Recipe::clone);
+        whole.model = model;
+        whole.method = self.method(is_old, whole.method)?;
+        whole.labels_per_class = self.labels_per_class(old)?;
+        settle_all!(is_old, whole;
+            "--batch" recipe.batch, "--seed" recipe.seed,
+            "--lr-d" recipe.lr_d, "--lr-g" recipe.lr_g,
+            "--warm-up" recipe.warm_up, "--decay" recipe.decay, "--ema" recipe.ema,
+        );
+        Ok(whole)
     }
 }
