@@ -9,7 +9,7 @@ use dcgan::ops::conv::ConvSpec;
 use dcgan::program::{Fetched, Options, Precision, Program, preflight};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::{Folder, Recipe, Trainer};
+use dcgan::train::{Folder, Method, Recipe, Trainer};
 
 use crate::cli::{Place, assert_same, latest};
 use crate::support::{gpu, gpu_selection, gpu_with};
@@ -73,7 +73,7 @@ type Then = fn(&mut Tape, Var) -> Var;
 #[test]
 fn every_kernel_reads_and_writes_both_widths() {
     let Some(device) = half_gpu() else { return };
-    let cases: [(&str, Then); 12] = [
+    let cases: [(&str, Then); 13] = [
         ("elementwise", |t, y| t.leaky_relu(y, 0.2).unwrap()),
         ("broadcast", |t, y| {
             let scale = t.fill(&[12], 1.5).unwrap();
@@ -122,6 +122,13 @@ fn every_kernel_reads_and_writes_both_widths() {
             let part = t.reshape(part, &[1, 8, 8, 12]).unwrap();
             t.tanh(part).unwrap()
         }),
+        // In 16 bits the squares of these numbers would all be zeros.
+        ("summed squares", |t, y| {
+            let small = t.affine(y, 1e-5, 0.0).unwrap();
+            let squares = t.mul(small, small).unwrap();
+            let sum = t.sum(squares, &[1, 2, 3]).unwrap();
+            t.affine(sum, 1e8, 0.0).unwrap()
+        }),
         ("matmul and softmax", |t, y| {
             let rows = t.reshape(y, &[2, 64, 12]).unwrap();
             let like = t.matmul_t(rows, rows, false, true).unwrap();
@@ -167,8 +174,16 @@ fn tensors(trainer: &Trainer) -> BTreeMap<String, Tensor> {
 }
 
 /// A training in 16 bits that starts with the losses' scale, and the count of good updates, at these.
-fn trainer_at(device: &Device, options: &Options, model: Design, scaling: [f32; 2]) -> Trainer {
-    let recipe = Recipe { model, ..recipe(Precision::F16) };
+fn trainer_at(device: &Device, model: Design, method: Method, scaling: [f32; 2]) -> Trainer {
+    trainer_with(
+        device,
+        &Options::default(),
+        Recipe { model, method, ..recipe(Precision::F16) },
+        scaling,
+    )
+}
+
+fn trainer_with(device: &Device, options: &Options, recipe: Recipe, scaling: [f32; 2]) -> Trainer {
     let fresh = Trainer::new(recipe.clone(), device, options).unwrap();
     let mut start = tensors(&fresh);
     for (name, value) in ["loss_scale", "loss_scale.good"].into_iter().zip(scaling) {
@@ -190,7 +205,7 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
             let options = Options::default();
             let mut trainer = match precision {
                 // Not so large that the first updates are skipped.
-                Precision::F16 => trainer_at(&device, &options, model, [1024.0, 0.0]),
+                Precision::F16 => trainer_at(&device, model, Method::default(), [1024.0, 0.0]),
                 Precision::F32 => {
                     let recipe = Recipe { model, ..recipe(precision) };
                     Trainer::new(recipe, &device, &options).unwrap()
@@ -226,7 +241,7 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
 #[test]
 fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, &Options::default(), design(), [1e30, 7.0]);
+    let mut trainer = trainer_at(&device, design(), Method::default(), [1e30, 7.0]);
     let before = tensors(&trainer);
     let mut metrics = trainer.step(pictures(0)).unwrap();
     metrics = metrics.or(trainer.finish().unwrap().pop());
@@ -251,7 +266,7 @@ fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
 #[test]
 fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, &Options::default(), design(), [2.0_f32.powi(40), 0.0]);
+    let mut trainer = trainer_at(&device, design(), Method::default(), [2.0_f32.powi(40), 0.0]);
     let before = tensors(&trainer);
     for step in 0..40 {
         trainer.step(pictures(step)).unwrap();
@@ -270,10 +285,56 @@ fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
     assert!(before[name].bytes() != after[name].bytes(), "{name} was never updated");
 }
 
+/// Adam hardly sees the length of a gradient; its moments, limits on lengths and decay of weights do.
+#[test]
+fn the_optimiser_is_given_gradients_as_long_as_in_32_bits() {
+    let Some(device) = half_gpu() else { return };
+    let parts = Method { micro_batch: 4, ..Method::default() };
+    for method in [Method::default(), Method { orthogonal: 1e-2, ..parts }] {
+        let run = |mut trainer: Trainer| {
+            trainer.step(pictures(0)).unwrap();
+            trainer.finish().unwrap();
+            tensors(&trainer)
+        };
+        let half = run(trainer_at(&device, design(), method, [1024.0, 0.0]));
+        let recipe = Recipe { method, ..recipe(Precision::F32) };
+        let wide = run(Trainer::new(recipe, &device, &Options::default()).unwrap());
+        let name = "adam.m.discriminator.main.2.weight";
+        let size = |of: &BTreeMap<String, Tensor>| -> f32 {
+            of[name].f32s().iter().map(|m| m.abs()).sum()
+        };
+        let ratio = size(&half) / size(&wide);
+        assert!((0.95..1.05).contains(&ratio), "{ratio}");
+    }
+}
+
+/// What overflows on the way forward makes all statistics behind it infinite: they keep their values.
+#[test]
+fn running_statistics_stay_finite_whatever_overflows() {
+    let Some(device) = half_gpu() else { return };
+    let recipe = recipe(Precision::F16);
+    let fresh = Trainer::new(recipe.clone(), &device, &Options::default()).unwrap();
+    let mut start = tensors(&fresh);
+    let name = "discriminator.main.2.weight";
+    let huge = start[name].f32s().iter().map(|w| 1e7 * w).collect();
+    let huge = Tensor::new(start[name].shape().to_vec(), huge).unwrap();
+    start.insert(name.into(), huge);
+    let options = Options::default();
+    let mut trainer = Trainer::resume(recipe, &device, &options, &start, 0).unwrap();
+    trainer.step(pictures(0)).unwrap();
+    let metrics = trainer.finish().unwrap().pop().unwrap();
+    assert_eq!((metrics.grad_norm_d, metrics.grad_norm_g), (0.0, 0.0), "nothing overflowed");
+    let after = tensors(&trainer);
+    for name in ["discriminator.main.3.running_mean", "discriminator.main.3.running_var"] {
+        assert_eq!(after[name].f32s(), start[name].f32s(), "{name}");
+    }
+    assert_eq!(after[name].f32s(), start[name].f32s(), "{name}");
+}
+
 #[test]
 fn the_scale_doubles_after_2000_good_updates() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, &Options::default(), design(), [1024.0, 1998.0]);
+    let mut trainer = trainer_at(&device, design(), Method::default(), [1024.0, 1998.0]);
     for (good, scale) in [(0.0, 2048.0), (2.0, 2048.0)] {
         trainer.step(pictures(0)).unwrap();
         trainer.finish().unwrap();
@@ -340,7 +401,7 @@ fn fused_and_bundled_updates_are_those_of_single_kernels() {
     // Adam by more.
     let run = |fuse| {
         let options = Options { fuse, ..Options::default() };
-        let mut trainer = trainer_at(&device, &options, design(), [1024.0, 0.0]);
+        let mut trainer = trainer_with(&device, &options, recipe(Precision::F16), [1024.0, 0.0]);
         trainer.step(pictures(0)).unwrap();
         trainer.finish().unwrap();
         tensors(&trainer)
