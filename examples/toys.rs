@@ -285,7 +285,7 @@ impl Step<'_> {
         let share = t.clamp(share, 0.0, 1.0)?;
         for (param, g) in params.iter().zip(grads) {
             let g = t.mul(g, share)?;
-            self.recipe.optimizer.update(t, &param.name, g, schedule)?;
+            self.recipe.optimizer.update(t, &param.name, g, schedule, None)?;
             if prefix == "d" && self.recipe.clip > 0.0 {
                 let w = t.read(&param.name, &param.shape, DType::F32)?;
                 let w = t.clamp(w, -self.recipe.clip, self.recipe.clip)?;

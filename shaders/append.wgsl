@@ -2,9 +2,9 @@
 // all pixels of a picture.
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> v: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read> v: array<{{ of.v }}>;
+@group(0) @binding(2) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -19,6 +19,6 @@ fn main(
         // Both addresses exist in any case.
         let from_x = i / {{ c + d }}u * {{ c }}u + min(channel, {{ c - 1 }}u);
         let from_v = i / {{ picture }}u * {{ d }}u + max(channel, {{ c }}u) - {{ c }}u;
-        y[i] = select(v[from_v], x[from_x], inside);
+        y[i] = {{ of.y }}(select(f32(v[from_v]), f32(x[from_x]), inside));
     }
 }

@@ -6,10 +6,10 @@
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> g: array<f32>;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> g: array<{{ of.g }}>;
+@group(0) @binding(1) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(2) var<storage, read> mean: array<{{ of.mean }}>;
+@group(0) @binding(3) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -19,18 +19,18 @@ fn main(
 ) {
     let lane = flat_group(wid, nwg) * 64u + lid;
     if (lane < {{ lanes }}) {
-        let centre = mean[lane % {{ inner }}];
+        let centre = f32(mean[lane % {{ inner }}]);
         var sum = 0.0;
         var product = 0.0;
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let gi = g[at];
+                let gi = f32(g[at]);
                 sum += gi;
-                product += gi * (x[at] - centre);
+                product += gi * (f32(x[at]) - centre);
             }
         }
-        y[lane] = sum;
-        y[{{ lanes }} + lane] = product;
+        y[lane] = {{ of.y }}(sum);
+        y[{{ lanes }} + lane] = {{ of.y }}(product);
     }
 }

@@ -4,7 +4,7 @@
 //
 // Variables: length: vectors in the output; sizes: see lib/sizes.wgsl; bindings: {access, type};
 // functions: the ops' WGSL, each under a name of its own; loads, calls: expressions; stores:
-// {binding, call, offset: WGSL of the vector that the first one becomes}.
+// {binding, call, of: the type of its numbers, offset: WGSL of the vector that the first one becomes}.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
@@ -30,7 +30,7 @@ fn main(
         let y{{ loop.index0 }} = {{ call }};
 {%- endfor %}
 {%- for store in stores %}
-        b{{ store.binding }}[i{{ store.offset }}] = y{{ store.call }};
+        b{{ store.binding }}[i{{ store.offset }}] = vec4<{{ store.of }}>(y{{ store.call }});
 {%- endfor %}
     }
 }

@@ -9,11 +9,11 @@
 {% include "lib/index.wgsl" %}
 {% include "lib/square.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<{{ of.x }}>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<{{ of.y }}>>;
 
 fn load(at: u32) -> vec4<f32> {
-    return select(vec4<f32>(0.0), x[select(0u, at, at != NONE)], at != NONE);
+    return select(vec4<f32>(0.0), vec4<f32>(x[select(0u, at, at != NONE)]), at != NONE);
 }
 
 @compute @workgroup_size(64)
@@ -32,6 +32,6 @@ fn main(
 {%- endfor %}{% endfor %}
 {% include "lib/both.wgsl" %}
 {% for i in range(planes) %}{% for j in range(planes) %}
-    y[{{ (i * planes + j) * rows * quads }}u + place] = e{{ i }}_{{ j }};
+    y[{{ (i * planes + j) * rows * quads }}u + place] = vec4<{{ of.y }}>(e{{ i }}_{{ j }});
 {%- endfor %}{% endfor %}
 }

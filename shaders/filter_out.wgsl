@@ -11,8 +11,8 @@
 {% include "lib/index.wgsl" %}
 {% include "lib/square.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<{{ of.x }}>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<{{ of.y }}>>;
 
 {% if side == "large" %}
 // The tile `i` above and `j` to the left of where block `row` stands, or NONE.
@@ -26,13 +26,13 @@ fn tile(row: u32, i: u32, j: u32) -> u32 {
 
 fn load(plane: u32, tile: u32, quad: u32) -> vec4<f32> {
     let at = (plane * {{ tiles }}u + tile) * {{ quads }}u + quad;
-    return select(vec4<f32>(0.0), x[select(0u, at, tile != NONE)], tile != NONE);
+    return select(vec4<f32>(0.0), vec4<f32>(x[select(0u, at, tile != NONE)]), tile != NONE);
 }
 {% endif %}
 
 fn store(at: u32, v: vec4<f32>) {
     if (at != NONE) {
-        y[at] = v;
+        y[at] = vec4<{{ of.y }}>(v);
     }
 }
 
@@ -58,7 +58,7 @@ fn main(
 {% if side == "large" %}
     let d{{ i }}_{{ j }} = load({{ plane }}u, tile{{ i // planes }}_{{ j // planes }}, quad);
 {% else %}
-    let d{{ i }}_{{ j }} = x[{{ plane * rows * quads }}u + place];
+    let d{{ i }}_{{ j }} = vec4<f32>(x[{{ plane * rows * quads }}u + place]);
 {% endif %}
 {%- endfor %}{% endfor %}
 {% include "lib/both.wgsl" %}

@@ -2,8 +2,8 @@
 // axis, else 0: permute, slice and pad.
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -25,6 +25,6 @@ fn main(
         }
 {%- endfor %}
         // The clamped address is read in any case; select keeps what is outside out.
-        y[i] = select(0.0, x[select(0u, at, inside)], inside);
+        y[i] = {{ of.y }}(select(0.0, f32(x[select(0u, at, inside)]), inside));
     }
 }

@@ -2,8 +2,8 @@
 // likewise.
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,13 +21,13 @@ fn main(
         let bottom = ((i + 1u) * {{ h }}u + {{ gh - 1 }}u) / {{ gh }}u;
         let left = j * {{ w }}u / {{ gw }}u;
         let right = ((j + 1u) * {{ w }}u + {{ gw - 1 }}u) / {{ gw }}u;
-        var largest = x[picture + (top * {{ w }}u + left) * {{ c }}u];
+        var largest = f32(x[picture + (top * {{ w }}u + left) * {{ c }}u]);
         for (var r = top; r < bottom; r++) {
             for (var s = left; s < right; s++) {
-                let v = x[picture + (r * {{ w }}u + s) * {{ c }}u];
+                let v = f32(x[picture + (r * {{ w }}u + s) * {{ c }}u]);
                 largest = select(largest, v, v > largest);
             }
         }
-        y[at] = largest;
+        y[at] = {{ of.y }}(largest);
     }
 }

@@ -8,8 +8,8 @@
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -24,12 +24,12 @@ fn main(
 {%- if first %}
         // Deviations from the first number: it lies within a few standard deviations of the mean, so
         // the difference of sums below cancels little.
-        let centre = x[lane];
+        let centre = f32(x[lane]);
         var squares = 0.0;
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let d = x[at] - centre;
+                let d = f32(x[at]) - centre;
                 total += d;
                 squares += d * d;
                 count += 1.0;
@@ -42,8 +42,8 @@ fn main(
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let n = x[2u * {{ all }} + at];
-                total += n * x[at];
+                let n = f32(x[2u * {{ all }} + at]);
+                total += n * f32(x[at]);
                 count += n;
             }
         }
@@ -52,17 +52,17 @@ fn main(
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let d = x[at] - mean;
-                m2 += x[{{ all }} + at] + x[2u * {{ all }} + at] * d * d;
+                let d = f32(x[at]) - mean;
+                m2 += f32(x[{{ all }} + at]) + f32(x[2u * {{ all }} + at]) * d * d;
             }
         }
 {%- endif %}
-        y[lane] = mean;
+        y[lane] = {{ of.y }}(mean);
 {%- if last %}
-        y[{{ lanes }} + lane] = m2 / count;
+        y[{{ lanes }} + lane] = {{ of.y }}(m2 / count);
 {%- else %}
-        y[{{ lanes }} + lane] = m2;
-        y[2u * {{ lanes }} + lane] = count;
+        y[{{ lanes }} + lane] = {{ of.y }}(m2);
+        y[2u * {{ lanes }} + lane] = {{ of.y }}(count);
 {%- endif %}
     }
 }

@@ -5,9 +5,9 @@
 // v:    [n, 2]
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> v: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read> v: array<{{ of.v }}>;
+@group(0) @binding(2) var<storage, read_write> y: array<{{ of.y }}>;
 
 // floor(v) + side, where floor(v) is kept within -side and side: beyond, nothing is left to see.
 fn moved(v: f32, side: u32) -> u32 {
@@ -35,11 +35,11 @@ fn main(
         let j = at / {{ c }}u % {{ w }}u;
         let i = at / {{ c * w }}u % {{ h }}u;
         let n = at / {{ c * w * h }}u;
-        let row = origin(i, moved(v[2u * n], {{ h }}u), {{ h }}u);
-        let column = origin(j, moved(v[2u * n + 1u], {{ w }}u), {{ w }}u);
+        let row = origin(i, moved(f32(v[2u * n]), {{ h }}u), {{ h }}u);
+        let column = origin(j, moved(f32(v[2u * n + 1u]), {{ w }}u), {{ w }}u);
         let inside = row < {{ h }}u && column < {{ w }}u;
         let there = ((n * {{ h }}u + row) * {{ w }}u + column) * {{ c }}u + channel;
         // The clamped address is read in any case; select keeps what is outside out.
-        y[at] = select(0.0, x[select(0u, there, inside)], inside);
+        y[at] = {{ of.y }}(select(0.0, f32(x[select(0u, there, inside)]), inside));
     }
 }

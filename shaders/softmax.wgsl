@@ -5,8 +5,8 @@
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -17,17 +17,17 @@ fn main(
     let row = flat_group(wid, nwg) * 64u + lid;
     if (row < {{ rows }}u) {
         let first = row * {{ c }}u;
-        var largest = x[first];
+        var largest = f32(x[first]);
         for (var i = 1u; i < {{ c }}u; i++) {
-            let v = x[first + i];
+            let v = f32(x[first + i]);
             largest = select(v, largest, largest > v);
         }
         var sum = 0.0;
         for (var i = 0u; i < {{ c }}u; i++) {
-            sum += safe_exp(x[first + i] - largest);
+            sum += safe_exp(f32(x[first + i]) - largest);
         }
         for (var i = 0u; i < {{ c }}u; i++) {
-            y[first + i] = safe_exp(x[first + i] - largest) / sum;
+            y[first + i] = {{ of.y }}(safe_exp(f32(x[first + i]) - largest) / sum);
         }
     }
 }

@@ -7,8 +7,8 @@
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -23,12 +23,12 @@ fn main(
         let base = outer * {{ all }} + column;
         var sum = 0.0;
         for (var j = 0u; j < {{ last }}; j += {{ width }}) {
-            sum += x[base + j];
+            sum += f32(x[base + j]);
         }
         // The last step may lie beyond the last row.
         if (column < {{ rest }}) {
-            sum += x[base + {{ last }}];
+            sum += f32(x[base + {{ last }}]);
         }
-        y[lane] = sum;
+        y[lane] = {{ of.y }}(sum);
     }
 }

@@ -5,8 +5,8 @@
 // Variables: len4: vectors of `y` and of each partial result. splits: how many there are. groups_x:
 // workgroups along x.
 
-@group(0) @binding(0) var<storage, read> partials: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> partials: array<vec4<{{ of.partials }}>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<{{ of.y }}>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -14,9 +14,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i >= {{ len4 }}u) {
         return;
     }
-    var sum = partials[i];
+    var sum = vec4<f32>(partials[i]);
     for (var z = 1u; z < {{ splits }}u; z += 1u) {
-        sum += partials[z * {{ len4 }}u + i];
+        sum += vec4<f32>(partials[z * {{ len4 }}u + i]);
     }
-    y[i] = sum;
+    y[i] = vec4<{{ of.y }}>(sum);
 }

@@ -14,7 +14,7 @@ use crate::ops;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::step::seeded_latents;
-use crate::train::{Recipe, Trainer};
+use crate::train::{Metrics, Recipe, Trainer};
 
 pub use loading::{Loading, loading};
 
@@ -156,7 +156,7 @@ pub fn bench(
 ) -> Result<Bench> {
     let model = recipe.model;
     let noise = || {
-        let len = recipe.batch * model.size.height * model.size.width * model.channels;
+        let len = recipe.step_pictures() * model.size.height * model.size.width * model.channels;
         let mut noise = Stream::new(0, "bench", 0);
         (0..len).map(|_| noise.next_u32() as u8).collect::<Vec<u8>>()
     };
@@ -167,7 +167,7 @@ pub fn bench(
     let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let compile_seconds = start.elapsed().as_secs_f64();
     tell("the first step");
-    trainer.step(pictures.clone())?;
+    step(&mut trainer, pictures.clone())?;
     trainer.finish()?;
     let first_step_seconds = start.elapsed().as_secs_f64();
 
@@ -178,7 +178,7 @@ pub fn bench(
     let mut last: Option<Instant> = None;
     let mut warm = 0;
     while times.len() < steps {
-        let came = trainer.step(pictures.clone())?.is_some();
+        let came = step(&mut trainer, pictures.clone())?.is_some();
         let now = Instant::now();
         warm += usize::from(came);
         if warm >= WARM_UP {
@@ -194,11 +194,12 @@ pub fn bench(
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
     let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
+    let told = if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
     for i in 0..WARM_UP + steps {
         let start = Instant::now();
-        trainer.sample(&mut sampler, &latents)?;
+        trainer.sample_labelled(&mut sampler, &latents, &told)?;
         if i >= WARM_UP {
             times.push(start.elapsed().as_secs_f64());
         }
@@ -209,12 +210,13 @@ pub fn bench(
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
-    let kernels = by_kernel(&trainer.profile(pictures, steps.min(5))?);
+    let of_step = labels(model.classes, recipe.step_pictures());
+    let kernels = by_kernel(&trainer.profile(pictures, &of_step, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = Peak::measure(device)?;
-    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.batch as f64;
-    let train_images_per_second = recipe.batch as f64 / step_seconds;
+    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_pictures() as f64;
+    let train_images_per_second = recipe.step_pictures() as f64 / step_seconds;
     Ok(Bench {
         recipe: recipe.clone(),
         steps,
@@ -234,6 +236,20 @@ pub fn bench(
         memory: trainer.memory().clone(),
         process_memory,
     })
+}
+
+/// `n` labels: one class after the other.
+fn labels(classes: usize, n: usize) -> Vec<u32> {
+    (0..n).map(|i| (i % classes.max(1)) as u32).collect()
+}
+
+/// A step on `pictures`, of whatever classes, where training wants some.
+fn step(trainer: &mut Trainer, pictures: Vec<u8>) -> Result<Option<Metrics>> {
+    let labels = labels(trainer.recipe().model.classes, trainer.recipe().step_pictures());
+    match trainer.recipe().model.is_semi_supervised() {
+        true => trainer.step_semi(pictures.clone(), pictures, &labels),
+        false => trainer.step_labelled(pictures, &labels),
+    }
 }
 
 /// The middle one; of an even number, the mean of the middle two.

@@ -37,32 +37,42 @@ impl Adam {
     /// # Errors
     /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var, root: Var) -> Result<()> {
+        self.update_where(t, name, g, [rate, root], None)
+    }
+
+    /// [`Adam::update`] where `made` is above 0.
+    fn update_where(
+        &self,
+        t: &mut Tape,
+        name: &str,
+        g: Var,
+        [rate, root]: [Var; 2],
+        made: Option<Var>,
+    ) -> Result<()> {
         let shape = t.shape(g).to_vec();
         let [m_name, v_name] = Self::moments(name);
         let p = t.read(name, &shape, DType::F32)?;
-        let m = t.read(&m_name, &shape, DType::F32)?;
-        let v = t.read(&v_name, &shape, DType::F32)?;
-
-        let ahead = t.sub(g, m)?;
+        let old = t.read(&m_name, &shape, DType::F32)?;
+        let ahead = t.sub(g, old)?;
         // Rounded after the subtraction: 1 − 0.999 is off by 1e-5 of itself in f32.
         let ahead = t.affine(ahead, (1.0 - self.beta1) as f32, 0.0)?;
-        let m = t.add(m, ahead)?;
+        let m = t.add(old, ahead)?;
+        assign(t, &m_name, [old, m], made)?;
 
         let square = t.mul(g, g)?;
         let square = t.affine(square, (1.0 - self.beta2) as f32, 0.0)?;
-        let v = t.affine(v, self.beta2 as f32, 0.0)?;
+        let old = t.read(&v_name, &shape, DType::F32)?;
+        let v = t.affine(old, self.beta2 as f32, 0.0)?;
         let v = t.add(v, square)?;
+        assign(t, &v_name, [old, v], made)?;
 
         let deviation = t.sqrt(v)?;
         let deviation = t.mul(deviation, root)?;
         let deviation = t.affine(deviation, 1.0, self.eps)?;
         let step = t.div(m, deviation)?;
         let step = t.mul(step, rate)?;
-        let p = t.sub(p, step)?;
-
-        t.assign(&m_name, m)?;
-        t.assign(&v_name, v)?;
-        t.assign(name, p)
+        let next = t.sub(p, step)?;
+        assign(t, name, [p, next], made)
     }
 
     /// The states that hold the moments of the state called `name`.
@@ -92,24 +102,35 @@ impl RmsProp {
     /// # Errors
     /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
+        self.update_where(t, name, g, rate, None)
+    }
+
+    /// [`RmsProp::update`] where `made` is above 0.
+    fn update_where(
+        &self,
+        t: &mut Tape,
+        name: &str,
+        g: Var,
+        rate: Var,
+        made: Option<Var>,
+    ) -> Result<()> {
         let shape = t.shape(g).to_vec();
         let v_name = format!("rmsprop.v.{name}");
         let p = t.read(name, &shape, DType::F32)?;
-        let v = t.read(&v_name, &shape, DType::F32)?;
+        let old = t.read(&v_name, &shape, DType::F32)?;
 
         let square = t.mul(g, g)?;
         let square = t.affine(square, (1.0 - self.decay) as f32, 0.0)?;
-        let v = t.affine(v, self.decay as f32, 0.0)?;
+        let v = t.affine(old, self.decay as f32, 0.0)?;
         let v = t.add(v, square)?;
+        assign(t, &v_name, [old, v], made)?;
 
         let deviation = t.sqrt(v)?;
         let deviation = t.affine(deviation, 1.0, self.eps)?;
         let step = t.div(g, deviation)?;
         let step = t.mul(step, rate)?;
-        let p = t.sub(p, step)?;
-
-        t.assign(&v_name, v)?;
-        t.assign(name, p)
+        let next = t.sub(p, step)?;
+        assign(t, name, [p, next], made)
     }
 }
 
@@ -134,14 +155,22 @@ impl Optimizer {
     }
 
     /// Updates the state called `name` by its gradient `g`, with the scalars of
-    /// [`Optimizer::schedule`].
+    /// [`Optimizer::schedule`]. Where there is a scalar `made`, only if it is above 0: else the state
+    /// and those that belong to it stay as they are, whatever `g` holds.
     ///
     /// # Errors
     /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
-    pub fn update(&self, t: &mut Tape, name: &str, g: Var, [rate, root]: [Var; 2]) -> Result<()> {
+    pub fn update(
+        &self,
+        t: &mut Tape,
+        name: &str,
+        g: Var,
+        [rate, root]: [Var; 2],
+        made: Option<Var>,
+    ) -> Result<()> {
         match self {
-            Self::Adam(adam) => adam.update(t, name, g, rate, root),
-            Self::RmsProp(rule) => rule.update(t, name, g, rate),
+            Self::Adam(adam) => adam.update_where(t, name, g, [rate, root], made),
+            Self::RmsProp(rule) => rule.update_where(t, name, g, rate, made),
         }
     }
 
@@ -153,6 +182,16 @@ impl Optimizer {
             Self::RmsProp(_) => vec![format!("rmsprop.v.{name}")],
         }
     }
+}
+
+/// Gives the state called `name` the second of its old and its new value, where `made` is above 0.
+/// Right after the new value is computed: a kernel that updates it then need not bind both.
+fn assign(t: &mut Tape, name: &str, [old, new]: [Var; 2], made: Option<Var>) -> Result<()> {
+    let next = match made {
+        Some(made) => t.choose(made, new, old)?,
+        None => new,
+    };
+    t.assign(name, next)
 }
 
 /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.

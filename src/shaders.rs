@@ -3,11 +3,13 @@
 //! A template is WGSL with minijinja's `{{ value }}`, `{% if %}`, `{% for %}` and
 //! `{% include "lib/math.wgsl" %}`. A name that the context does not define is an error, and a
 //! float becomes a WGSL literal of exactly its `f32`. Binding numbers stay in the WGSL: Rust finds
-//! bindings by name ([`reflect`]).
+//! bindings by name ([`reflect`]). `of.x` is the type in which binding `x` keeps its floats, `f32`
+//! unless the context says `f16`; kernels convert what they load and store, and compute in `f32`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Object;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::error::{Error, Result};
@@ -35,6 +37,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "canary",
     "centered_sums",
     "check_math",
+    "choose",
     "clamp",
     "clamp_grad",
     "conv2d",
@@ -46,6 +49,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "fill",
     "filter_in",
     "filter_out",
+    "finite",
     "from_u8",
     "gather",
     "greater",
@@ -119,8 +123,30 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         write!(out, "{value}")?;
         Ok(())
     });
+    templates.add_global(OF, Value::from_object(AllF32));
     templates
 });
+
+/// The variable that holds, for each binding, the type of its floats.
+const OF: &str = "of";
+
+/// `f32` whatever binding is asked for.
+#[derive(Debug)]
+struct AllF32;
+
+impl Object for AllF32 {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(Value::from("f32"))
+    }
+}
+
+/// What a kernel has to begin with where a binding keeps 16-bit floats.
+fn directives(context: &Value) -> &'static str {
+    let of = context.get_attr(OF).unwrap_or_default();
+    let mut names = of.try_iter().into_iter().flatten();
+    let half = names.any(|name| of.get_item(&name).is_ok_and(|of| of.as_str() == Some("f16")));
+    if half { "enable f16;\n" } else { "" }
+}
 
 /// The text of `shaders/<stem>.wgsl`.
 #[must_use]
@@ -144,6 +170,7 @@ pub fn render(stem: &str, context: &Value) -> Result<String> {
     TEMPLATES
         .get_template(&format!("{stem}.wgsl"))
         .and_then(|template| template.render(context.clone()))
+        .map(|source| format!("{}{source}", directives(context)))
         .map_err(|error| template_error(stem, &error))
 }
 

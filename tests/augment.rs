@@ -2,10 +2,13 @@
 
 use dcgan::augment::{Adaptive, Augment, PROBABILITY};
 use dcgan::device::{Device, State};
+use dcgan::models::{Design, Network, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Options, Program};
-use dcgan::tape::Tape;
+use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
+use dcgan::train::step;
+use dcgan::train::{Method, Recipe};
 
 use clap::ValueEnum as _;
 
@@ -189,5 +192,26 @@ fn an_undecided_discriminator_has_nowhere_to_go() {
         };
         assert!(slope(undecided).abs() < 1e-6, "{loss}: {}", slope(undecided));
         assert!(slope(undecided - 1.5) < -0.1 && slope(undecided + 1.5) > 0.1, "{loss}");
+    }
+}
+
+/// Changes are meant for numbers in [−1, 1]: pictures in [0, 1] are brought there and back.
+#[test]
+fn pictures_from_0_to_1_are_changed_as_others_are() {
+    let size = Size { height: 16, width: 16 };
+    for (network, there) in [(Network::Mlp, true), (Network::Dcgan, false)] {
+        let mut tape = Tape::new();
+        let design = Design { ngf: 4, ndf: 4, nz: 4, ..Design::usual(network, Some(size)) };
+        let method = Method { augment: "translation".parse().unwrap(), ..Method::default() };
+        let recipe = Recipe { batch: 4, method, ..Recipe::new(design) };
+        step::record(&mut tape, &recipe.step_options()).unwrap();
+        let op = |var: Var| format!("{:?}", tape.node(var).op);
+        let shifted: Vec<Var> =
+            tape.nodes().iter().filter(|n| n.op.name() == "shift").map(|n| n.inputs[0]).collect();
+        // Both ways through D in its update and one in G's; there and back again in the gradient.
+        assert_eq!(shifted.len(), 4, "{network}");
+        for &x in &shifted[..2] {
+            assert_eq!(op(x).contains("scale: 2.0, shift: -1.0"), there, "{network}: {}", op(x));
+        }
     }
 }

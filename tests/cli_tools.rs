@@ -206,12 +206,34 @@ fn data_reports_skipped_files_and_writes_the_sheet() {
     assert_eq!(image::open(folder.path().join("one.PNG")).unwrap().width(), 16);
 }
 
+/// A step sees as many real pictures as D has updates, whatever else the recipe has.
+#[test]
+fn bench_trains_what_a_preset_says() {
+    let small = ["--device", "cpu", "--ngf", "4", "--ndf", "4", "--batch", "4", "--steps", "1"];
+    for (preset, pictures, seen) in [
+        ("wgan-gp", 20.0, "\"penalty\": \"gp\""),
+        ("acgan", 4.0, "\"classes\": 10"),
+        ("infogan", 4.0, "\"codes\""),
+        ("semi-supervised", 4.0, "\"labels_per_class\": 10"),
+        ("sngan", 20.0, "\"weight_d\": \"spectral\""),
+    ] {
+        let words = [&["bench", "--preset", preset, "--json"], &small[..]].concat();
+        let text = stdout(&words);
+        assert!(text.contains(seen), "{preset}: {text}");
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let number = |name: &str| json[name].as_f64().unwrap();
+        let rate = pictures / number("step_seconds");
+        assert!((number("train_images_per_second") / rate - 1.0).abs() < 1e-9, "{preset}: {json}");
+    }
+}
+
 #[test]
 fn impossible_demands_are_refused_by_the_flag() {
     for (args, part) in [
         (&["bench", "--steps", "0"][..], "--steps"),
         (&["bench", "--batch", "1"], "--batch"),
         (&["bench", "--size", "100"], "--size"),
+        (&["bench", "--preset", "gan-of-tomorrow"], "--preset"),
         (&["data", "--channels", "2"], "--channels"),
         (&["data", "--sheet", "sheet.jpg"], "--sheet"),
         (&["data", "--count", "0"], "--count"),

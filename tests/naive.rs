@@ -106,6 +106,8 @@ fn formula(op: &dyn Op) -> Option<Function> {
         e::Maximum => |_op, x| if x[0] > x[1] { x[0] } else { x[1] };
         e::Minimum => |_op, x| if x[0] < x[1] { x[0] } else { x[1] };
         e::Greater => |_op, x| f64::from(u8::from(x[0] > x[1]));
+        e::Finite => |_op, x| f64::from(u8::from(x[0].is_finite()));
+        e::Choose => |_op, x| if x[0] > 0.0 { x[1] } else { x[2] };
         e::Affine => |op, x| f64::from(op.scale) * x[0] + f64::from(op.shift);
         e::Sqrt => |_op, x| x[0].sqrt();
         e::Recip => |_op, x| 1.0 / x[0];

@@ -92,10 +92,12 @@ pub(crate) fn sources(feeds: &[(String, Tensor)]) -> BTreeMap<String, Vec<f64>> 
 pub(crate) fn write_everywhere(name: &str, source: &str) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
-    let info =
-        Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::IMMEDIATES)
-            .validate(&module)
-            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    let info = Validator::new(
+        ValidationFlags::all(),
+        Capabilities::SUBGROUP | Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16,
+    )
+    .validate(&module)
+    .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
     for checked in [false, true] {
         let policy =
             if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };

@@ -56,6 +56,7 @@ mod grad;
 mod layers;
 mod naive;
 mod ops;
+mod precision;
 mod program;
 mod random_programs;
 mod reference;

@@ -47,19 +47,18 @@ impl Reference {
             average: false,
             feed_draws: true,
             fetch_gradients: true,
+            scaled: false,
         };
         Self { tensors, about, options }
     }
 
     fn params(&self) -> Vec<Param> {
-        params(&self.options.model, &self.options.method, false).unwrap()
+        params(&self.options).unwrap()
     }
 
     fn state(&self, device: &Device) -> State {
         let mut state = State::new(device);
-        for (name, value) in
-            initial_state(&self.options.model, &self.options.method, false, 0).unwrap()
-        {
+        for (name, value) in initial_state(&self.options, 0).unwrap() {
             state.set(&name, &value).unwrap();
         }
         for param in self.params() {

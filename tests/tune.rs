@@ -126,7 +126,8 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("kernels.json")
 }
 
-const FASTER: &[(&str, Way)] = &[("six times", Way::Times(6)), ("once", Way::Times(1))];
+/// Far enough apart that what else the machine does changes nothing.
+const FASTER: &[(&str, Way)] = &[("many times", Way::Times(24)), ("once", Way::Times(1))];
 
 #[test]
 fn the_faster_variant_is_chosen_once_and_runs() {
@@ -146,7 +147,7 @@ fn the_faster_variant_is_chosen_once_and_runs() {
     let json: Value = serde_json::from_str(&text).unwrap();
     let entry = json["settings"][0]["kernels"].as_object().unwrap().values().next().unwrap();
     assert_eq!((&entry["variant"], &entry["effort"]), (&"once".into(), &"quick".into()), "{text}");
-    assert!(entry["ms"]["once"].as_f64() < entry["ms"]["six times"].as_f64(), "{text}");
+    assert!(entry["ms"]["once"].as_f64() < entry["ms"]["many times"].as_f64(), "{text}");
     // More care than was taken is not in the file; then it is.
     assert_eq!(Tuned::of(&tape, &device, Effort::Full, folder.path()).measured(), 1);
     assert_eq!(Tuned::of(&tape, &device, Effort::Full, folder.path()).measured(), 0);
@@ -165,7 +166,7 @@ fn the_faster_variant_is_chosen_once_and_runs() {
         (z, steps.iter().map(|s| s.variant.clone()).collect::<Vec<_>>())
     };
     let (default, chosen) = (run(&Choices::default()), run(&second.choices));
-    assert_eq!(default.1, ["six times"; 12]);
+    assert_eq!(default.1, ["many times"; 48]);
     assert_eq!(chosen.1, ["once"; 2]);
     assert_eq!(default.0.bytes(), chosen.0.bytes());
 }
@@ -189,15 +190,15 @@ fn a_wrong_variant_is_rejected_aloud_however_fast() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Gpu(gpu);
     let ways = [
-        ("plain", Way::Times(8)),
+        ("plain", Way::Times(30)),
         ("transposed", Way::Wrong),
         ("unbound", Way::Broken),
-        ("twice", Way::Times(2)),
+        ("six times", Way::Times(6)),
     ];
     for effort in [Effort::Quick, Effort::Full] {
         let folder = tempfile::tempdir().unwrap();
         let tuned = Tuned::of(&tape(&ways), &device, effort, folder.path());
-        assert_eq!(tuned.choice(), "twice", "{:?}", tuned.news);
+        assert_eq!(tuned.choice(), "six times", "{:?}", tuned.news);
         let mut warnings = tuned.warnings();
         warnings.sort_unstable();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
@@ -218,7 +219,7 @@ fn off_measures_nothing_and_takes_the_default() {
     // Not even what is known.
     Tuned::of(&tape(FASTER), &device, Effort::Quick, folder.path());
     let off = Tuned::of(&tape(FASTER), &device, Effort::Off, folder.path());
-    assert_eq!((off.choice(), off.news.len()), ("six times", 0));
+    assert_eq!((off.choice(), off.news.len()), ("many times", 0));
     assert!(Tuned::of(&tape(FASTER), &Device::Cpu, Effort::Full, folder.path()).news.is_empty());
 }
 

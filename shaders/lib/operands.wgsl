@@ -12,22 +12,22 @@
 const NONE: u32 = 0xffffffffu;
 
 {% if a_vec %}
-@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<{{ of.a }}>>;
 
 fn a_load(row: u32, j: u32) -> vec4<f32> {
 {% if a_none or a_over %}
     let inside = {% if a_none %}(row != NONE){% else %}true{% endif %}{% if a_over %} & (j < {{ a_len }}){% endif %};
-    return select(vec4<f32>(0.0), a[select(0u, (row + j) >> 2u, inside)], inside);
+    return select(vec4<f32>(0.0), vec4<f32>(a[select(0u, (row + j) >> 2u, inside)]), inside);
 {% else %}
-    return a[(row + j) >> 2u];
+    return vec4<f32>(a[(row + j) >> 2u]);
 {% endif %}
 }
 {% else %}
-@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<{{ of.a }}>;
 
 fn a_one(row: u32, j: u32) -> f32 {
     let inside = (row != NONE) & (j < {{ a_len }});
-    return select(0.0, a[select(0u, row + j, inside)], inside);
+    return select(0.0, f32(a[select(0u, row + j, inside)]), inside);
 }
 
 fn a_load(row: u32, j: u32) -> vec4<f32> {
@@ -36,22 +36,22 @@ fn a_load(row: u32, j: u32) -> vec4<f32> {
 {% endif %}
 
 {% if b_vec %}
-@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<{{ of.b }}>>;
 
 fn b_load(row: u32, j: u32) -> vec4<f32> {
 {% if b_past or b_over %}
     let inside = {% if b_past %}(row != NONE){% else %}true{% endif %}{% if b_over %} & (j < {{ b_len }}){% endif %};
-    return select(vec4<f32>(0.0), b[select(0u, (row + j) >> 2u, inside)], inside);
+    return select(vec4<f32>(0.0), vec4<f32>(b[select(0u, (row + j) >> 2u, inside)]), inside);
 {% else %}
-    return b[(row + j) >> 2u];
+    return vec4<f32>(b[(row + j) >> 2u]);
 {% endif %}
 }
 {% else %}
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<{{ of.b }}>;
 
 fn b_one(row: u32, j: u32) -> f32 {
     let inside = (row != NONE) & (j < {{ b_len }});
-    return select(0.0, b[select(0u, row + j, inside)], inside);
+    return select(0.0, f32(b[select(0u, row + j, inside)]), inside);
 }
 
 fn b_load(row: u32, j: u32) -> vec4<f32> {
@@ -70,22 +70,22 @@ fn b_row(i: u32, first: u32) -> u32 {
 
 // Stores columns `j` to `j + 3` of the row of `y` that starts at element `row`.
 {% if y_vec %}
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<{{ of.y }}>>;
 
 fn y_store(row: u32, j: u32, v: vec4<f32>) {
     if ((row != NONE) & (j < {{ n }})) {
-        y[(row + j) >> 2u] = v;
+        y[(row + j) >> 2u] = vec4<{{ of.y }}>(v);
     }
 }
 {% else %}
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<{{ of.y }}>;
 
 fn y_store(row: u32, j: u32, v: vec4<f32>) {
     if (row != NONE) {
-        if (j < {{ n }}) { y[row + j] = v.x; }
-        if (j + 1u < {{ n }}) { y[row + j + 1u] = v.y; }
-        if (j + 2u < {{ n }}) { y[row + j + 2u] = v.z; }
-        if (j + 3u < {{ n }}) { y[row + j + 3u] = v.w; }
+        if (j < {{ n }}) { y[row + j] = {{ of.y }}(v.x); }
+        if (j + 1u < {{ n }}) { y[row + j + 1u] = {{ of.y }}(v.y); }
+        if (j + 2u < {{ n }}) { y[row + j + 2u] = {{ of.y }}(v.z); }
+        if (j + 3u < {{ n }}) { y[row + j + 3u] = {{ of.y }}(v.w); }
     }
 }
 {% endif %}

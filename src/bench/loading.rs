@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::program::Options;
 use crate::train::{Recipe, Trainer};
 
-use super::WARM_UP;
+use super::{WARM_UP, step};
 
 /// For how long each is timed at least: much longer than the batches last that were made while the
 /// training was compiled.
@@ -46,7 +46,7 @@ pub fn loading(
     tell: &dyn Fn(&'static str),
 ) -> Result<Loading> {
     let load = LoaderOptions {
-        batch: recipe.batch,
+        batch: recipe.step_pictures(),
         seed: recipe.seed,
         cache: CacheMode::Off,
         look: Duration::ZERO,
@@ -77,7 +77,7 @@ pub fn loading(
     let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let mut loader = start()?;
     for _ in 0..WARM_UP {
-        trainer.step(loader.next_batch()?.pictures)?;
+        step(&mut trainer, loader.next_batch()?.pictures)?;
     }
     trainer.finish()?;
     let begin = Instant::now();
@@ -87,7 +87,7 @@ pub fn loading(
         let asked = Instant::now();
         let batch = loader.next_batch()?;
         waited += asked.elapsed();
-        trainer.step(batch.pictures)?;
+        step(&mut trainer, batch.pictures)?;
         done += 1;
     }
     trainer.finish()?;
@@ -96,7 +96,7 @@ pub fn loading(
         data: format!("{}: {}", source.name(), source.description()),
         threads: load.workers,
         images_per_second,
-        train_images_per_second: (done * recipe.batch) as f64 / seconds,
+        train_images_per_second: (done * recipe.step_pictures()) as f64 / seconds,
         waiting: waited.as_secs_f64() / seconds,
     })
 }

@@ -12,16 +12,21 @@ use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
-use crate::models::Size;
-use crate::models::{Design, Network};
-use crate::program::Options;
+use crate::models::{Conditioning, Design, Network, Size};
 use crate::program::tune::Effort;
+use crate::program::{Options, Precision};
 use crate::sample::Sampler;
 use crate::train::Recipe;
 
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, print_json, table};
+use super::presets::Preset;
+use super::train::asked::Table;
+use super::train::flags::Told;
 use super::tuning;
+
+/// Classes of pictures, where networks are told some: those of MNIST and CIFAR-10.
+const CLASSES: usize = 10;
 
 /// Kernels that the printed table lists.
 const LISTED: usize = 24;
@@ -33,23 +38,22 @@ const NAME: usize = 36;
 pub(super) struct Bench {
     #[command(flatten)]
     device: DeviceFlag,
-    /// Pictures in a batch, at least 2 [default: 64; paper and mnist: 128]
+    /// What to train: a recipe that dcgan presets lists; where it is told classes, ten
+    #[arg(long, value_name = "NAME", value_parser = Preset::find, default_value = "dcgan")]
+    preset: &'static Preset,
+    /// Pictures in a batch, at least 2 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
-    /// pytorch: the networks of PyTorch's DCGAN example; paper: those of the DCGAN paper and its
-    /// authors' code; mnist: those of the authors' MNIST code, with dense layers
-    #[arg(
-        long, value_enum, default_value_t = Network::Dcgan, hide_possible_values = true,
-        value_name = "pytorch|paper|mnist"
-    )]
-    network: Network,
-    /// Pictures' size, 64 or 96x64 (height x width)
-    #[arg(long, value_name = "SIZE", default_value = "64")]
-    size: Size,
-    /// Width of the generator [default: 64; paper: 128]
+    /// Other networks than the preset's (see dcgan train --help)
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
+    network: Option<Network>,
+    /// Pictures' size, 64 or 96x64 (height x width) [default: the preset's]
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Size>,
+    /// Width of the generator [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     ngf: Option<usize>,
-    /// Width of the discriminator [default: 64; paper: 128]
+    /// Width of the discriminator [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     ndf: Option<usize>,
     /// Training steps to time; their median counts
@@ -62,6 +66,9 @@ pub(super) struct Bench {
         value_name = "off|quick|full"
     )]
     tune: Effort,
+    /// How a GPU keeps activations and their gradients
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
     /// anew: does training have to wait for them?
     #[arg(long, value_name = "DATA")]
@@ -88,20 +95,13 @@ struct Report {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
-        let usual = Design::usual(self.network, Some(self.size));
-        let model = Design {
-            ngf: self.ngf.unwrap_or(usual.ngf),
-            ndf: self.ndf.unwrap_or(usual.ndf),
-            ..usual
-        };
-        let recipe = Recipe::new(model);
-        let recipe = Recipe { batch: self.batch.unwrap_or(recipe.batch), ..recipe };
+        let recipe = self.recipe()?;
         let source = match &self.data {
             Some(data) => Some(Arc::new(Source::open(Some(data))?)),
             None => None,
         };
         let device = self.device.open(false)?;
-        let sampler = Sampler::tape(&model.networks()?, "", SAMPLES)?;
+        let sampler = Sampler::tape(&recipe.networks()?, "", SAMPLES)?;
         let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 
@@ -124,6 +124,29 @@ impl Bench {
             loading: loading.transpose()?,
         };
         if self.json { print_json(&report) } else { print(&text(&report)) }
+    }
+}
+
+impl Bench {
+    /// The preset's recipe, but for what was typed.
+    fn recipe(&self) -> Result<Recipe> {
+        let mut asked = Table::of(self.preset)?.asked;
+        let networks = &mut asked.networks;
+        networks.network = self.network.or(networks.network);
+        networks.size = self.size.or(networks.size);
+        networks.ngf = self.ngf.or(networks.ngf);
+        networks.ndf = self.ndf.or(networks.ndf);
+        asked.recipe.batch = self.batch.or(asked.recipe.batch);
+        let told = asked.networks.conditional.and_then(Told::how);
+        let semi = asked.labels_per_class(None)? > 0;
+        let told = told.or(semi.then_some(Conditioning::Semi));
+        let channels = ("--channels", asked.networks.channels);
+        let model = asked.design(None, channels, |usual| Design {
+            classes: told.map_or(0, |_| CLASSES),
+            conditioning: told.unwrap_or_default(),
+            ..usual
+        })?;
+        Ok(Recipe { precision: self.precision, ..asked.recipe(None, model)? })
     }
 }
 

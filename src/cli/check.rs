@@ -77,14 +77,16 @@ const OPS: ([Align; 5], [usize; 5]) =
 /// Widths of the second: step, then the largest error of each group.
 const STEPS: ([Align; 6], [usize; 6]) = (
     [Align::Left, Align::Right, Align::Right, Align::Right, Align::Right, Align::Left],
-    [32, 8, 9, 10, 8, 7],
+    [50, 8, 9, 10, 8, 7],
 );
 
 impl Check {
     pub(super) fn run(&self) -> Result<()> {
         let start = Instant::now();
-        let (ops, cases) = self.work()?;
+        let ops = self.ops()?;
         let device = self.device.open(self.checked)?;
+        let halves = matches!(&device, Device::Gpu(gpu) if gpu.caps().f16);
+        let cases = if self.op.is_empty() { step_cases(halves) } else { Vec::new() };
         let checker = Checker::new(device.clone())?;
         let ops = self.ways(ops, &checker)?;
         print(&about(&device, &checker))?;
@@ -116,11 +118,11 @@ impl Check {
 }
 
 impl Check {
-    /// What is to be checked.
-    fn work(&self) -> Result<(OpSamples, Vec<StepCase>)> {
+    /// The ops to be checked.
+    fn ops(&self) -> Result<OpSamples> {
         let mut ops = samples_by_op();
         if self.op.is_empty() {
-            return Ok((ops, step_cases()));
+            return Ok(ops);
         }
         let names: Vec<&str> = ops.iter().map(|(op, _)| *op).collect();
         if let Some(unknown) = self.op.iter().find(|op| !names.contains(&op.as_str())) {
@@ -128,7 +130,7 @@ impl Check {
             return Err(Error::flag("--op", what));
         }
         ops.retain(|(op, _)| self.op.iter().any(|wanted| wanted == op));
-        Ok((ops, Vec::new()))
+        Ok(ops)
     }
 
     /// The same with every way to run it that is to be checked.
@@ -259,11 +261,14 @@ fn check_steps(
 
 fn step_name(case: &StepCase) -> String {
     let model = case.model;
-    let told = match model.classes {
+    let Design { network, size, ngf, classes, .. } = model;
+    if !case.what.is_empty() {
+        return format!("{network} {size}, {}, batch {}", case.what, case.batch);
+    }
+    let told = match classes {
         0 => String::new(),
         classes => format!(", {classes} classes"),
     };
-    let Design { network, size, ngf, .. } = model;
     format!("{network} {size}, width {ngf}{told}, batch {}", case.batch)
 }
 

@@ -3,27 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, Parser};
+use clap::Args;
 
 use crate::data::{Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
-use crate::models::{Conditioning, Design, Network};
-use crate::objectives::Penalty;
+use crate::models::{Conditioning, Design};
 use crate::program::{self, Choices};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{
-    Labelled, Method, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt,
-};
+use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt};
 
 use super::presets::Preset;
 use super::tuning;
 
-mod flags;
+pub(super) mod asked;
+pub(super) mod flags;
 
-use flags::{Machine, Networks, ObjectiveFlags, Pictures, RecipeFlags, RhythmFlags, Told};
+use asked::{Asked, Table, settle, switch};
+use flags::{Machine, Pictures, RhythmFlags, Told};
 
 #[derive(Debug, Args)]
 #[command(
@@ -52,68 +51,13 @@ pub(super) struct Train {
     dry_run: bool,
 
     #[command(flatten)]
-    networks: Networks,
-    #[command(flatten)]
-    objective: ObjectiveFlags,
-    #[command(flatten)]
-    recipe: RecipeFlags,
+    asked: Asked,
     #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
     rhythm: RhythmFlags,
     #[command(flatten)]
     machine: Machine,
-}
-
-/// `given`, else `default`; where a run is resumed, an error unless they agree.
-fn settle<T: PartialEq + std::fmt::Display>(
-    resumed: bool,
-    flag: &'static str,
-    given: Option<T>,
-    default: T,
-) -> Result<T> {
-    match given {
-        Some(value) if resumed && value != default => Err(Error::flag(
-            flag,
-            format!(
-                "{value} cannot be had in this run, which was started with {default}; leave the \
-                 flag out, or start a new run without --resume"
-            ),
-        )),
-        Some(value) => Ok(value),
-        None => Ok(default),
-    }
-}
-
-/// The flags that a preset may set.
-#[derive(Debug, Parser)]
-struct Table {
-    #[command(flatten)]
-    networks: Networks,
-    #[command(flatten)]
-    objective: ObjectiveFlags,
-    #[command(flatten)]
-    recipe: RecipeFlags,
-    #[command(flatten)]
-    pictures: Pictures,
-}
-
-/// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
-const PENALTY_WEIGHT: f32 = 10.0;
-
-/// [`settle`] for what is on or off.
-fn switch(resumed: bool, flag: &'static str, given: Option<bool>, default: bool) -> Result<bool> {
-    match given {
-        Some(value) if resumed && value != default => {
-            let how = if default { "with" } else { "without" };
-            let what = format!(
-                "the run was started {how} it; leave the flag out, or start a new run without \
-                 --resume"
-            );
-            Err(Error::flag(flag, what))
-        }
-        given => Ok(given.unwrap_or(default)),
-    }
 }
 
 impl Train {
@@ -123,7 +67,7 @@ impl Train {
             None => None,
         };
         // A resumed run has the whole of its recipe already.
-        match self.networks.preset {
+        match self.asked.networks.preset {
             Some(preset) if resumed.is_none() => self.filled(preset)?.start(None),
             _ => self.start(resumed),
         }
@@ -131,15 +75,11 @@ impl Train {
 
     /// With the preset's values for what was not typed.
     fn filled(self, preset: &Preset) -> Result<Self> {
-        let words = std::iter::once("preset".to_owned()).chain(preset.words());
-        let table = Table::try_parse_from(words)
-            .map_err(|error| Error::flag("--preset", format!("{}: {error}", preset.name)))?;
-        let channels = self.networks.channels.or(self.pictures.grey.then_some(1));
-        let networks = Networks { channels, ..self.networks };
+        let table = Table::of(preset)?;
+        let mut asked = self.asked;
+        asked.networks.channels = asked.networks.channels.or(self.pictures.grey.then_some(1));
         Ok(Self {
-            networks: networks.filled(table.networks),
-            objective: self.objective.filled(table.objective),
-            recipe: self.recipe.filled(table.recipe),
+            asked: asked.filled(table.asked),
             pictures: self.pictures.filled(table.pictures),
             ..self
         })
@@ -267,8 +207,8 @@ impl Train {
     ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
         let before = old.map_or(Told::None, |o| Told::of(&o.recipe.model));
-        let told = settle(old.is_some(), flag, self.networks.conditional, before)?.how();
-        let few = self.labels_per_class(old)?;
+        let told = settle(old.is_some(), flag, self.asked.networks.conditional, before)?.how();
+        let few = self.asked.labels_per_class(old.map(|o| &o.recipe))?;
         if few > 0 && told.is_some() {
             let what = "the networks are either told every class or learn them from few labels: leave \
                         --conditional or --labels-per-class out";
@@ -292,106 +232,18 @@ impl Train {
         Ok(told.or(Some(Conditioning::Semi)))
     }
 
-    /// Labels of each class, where training is semi-supervised.
-    fn labels_per_class(&self, old: Option<&RunOptions>) -> Result<u64> {
-        let before = old.map_or(0, |o| o.recipe.labels_per_class);
-        settle(old.is_some(), "--labels-per-class", self.networks.labels_per_class, before)
-    }
-
-    /// The networks: as typed, or as `old` says, or as is usual for their kind.
+    /// The networks, for the pictures of `source`.
     fn design(&self, old: Option<&RunOptions>, source: &Source) -> Result<Design> {
-        let (networks, pictures) = (&self.networks, &self.pictures);
-        let is_old = old.is_some();
-        let default = old.map_or(Network::Dcgan, |o| o.recipe.model.network);
-        let network = settle(is_old, "--network", networks.network, default)?;
         let conditional = self.conditional(old, source)?;
-        let usual = Design {
+        let channels = match (self.pictures.grey, self.asked.networks.channels) {
+            (true, typed) => ("--grey", typed.or(Some(1))),
+            (false, typed) => ("--channels", typed),
+        };
+        self.asked.design(old.map(|o| &o.recipe.model), channels, |design| Design {
             channels: if source.kind() == Kind::Idx { 1 } else { 3 },
             classes: conditional.map_or(0, |_| source.classes().len()),
             conditioning: conditional.unwrap_or_default(),
-            ..Design::usual(network, networks.size)
-        };
-        let base = old.map_or(usual, |o| o.recipe.model);
-        let grey = pictures.grey.then_some(1);
-        let channels = if pictures.grey { "--grey" } else { "--channels" };
-        Ok(Design {
-            size: settle(is_old, "--size", networks.size, base.size)?,
-            channels: settle(is_old, channels, networks.channels.or(grey), base.channels)?,
-            nz: settle(is_old, "--nz", networks.nz, base.nz)?,
-            ngf: settle(is_old, "--ngf", networks.ngf, base.ngf)?,
-            ndf: settle(is_old, "--ndf", networks.ndf, base.ndf)?,
-            norm_g: settle(is_old, "--norm-g", networks.norm_g, base.norm_g)?,
-            norm_d: settle(is_old, "--norm-d", networks.norm_d, base.norm_d)?,
-            weight_g: settle(is_old, "--weight-g", networks.weight_g, base.weight_g)?,
-            weight_d: settle(is_old, "--weight-d", networks.weight_d, base.weight_d)?,
-            attention: settle(is_old, "--attention", networks.attention, base.attention)?,
-            codes: settle(is_old, "--codes", networks.codes, base.codes)?,
-            minibatch: settle(is_old, "--minibatch", networks.minibatch, base.minibatch)?,
-            ..base
-        })
-    }
-
-    /// How the networks are trained: as typed, or as `base` says.
-    fn method(&self, is_old: bool, base: Method) -> Result<Method> {
-        let (objective, recipe) = (&self.objective, &self.recipe);
-        let penalty = settle(is_old, "--penalty", objective.penalty, base.penalty)?;
-        let usual_weight = match (penalty, base.penalty) {
-            (Penalty::None, _) => 0.0,
-            (_, Penalty::None) => PENALTY_WEIGHT,
-            _ => base.penalty_weight,
-        };
-        Ok(Method {
-            loss: settle(is_old, "--loss", objective.loss, base.loss)?,
-            smooth: settle(is_old, "--smooth", objective.smooth, base.smooth)?,
-            feature_matching: switch(
-                is_old,
-                "--feature-matching",
-                objective.feature_matching,
-                base.feature_matching,
-            )?,
-            class_weight: settle(
-                is_old,
-                "--class-weight",
-                objective.class_weight,
-                base.class_weight,
-            )?,
-            info_weight: settle(is_old, "--info-weight", objective.info_weight, base.info_weight)?,
-            penalty,
-            penalty_weight: settle(
-                is_old,
-                "--penalty-weight",
-                objective.penalty_weight,
-                usual_weight,
-            )?,
-            augment: settle(is_old, "--augment", objective.augment, base.augment)?,
-            augment_p: settle(is_old, "--augment-p", objective.augment_p, base.augment_p)?,
-            ada: settle(is_old, "--ada", objective.ada, base.ada)?,
-            clip_weights: settle(
-                is_old,
-                "--clip-weights",
-                objective.clip_weights,
-                base.clip_weights,
-            )?,
-            orthogonal: settle(is_old, "--orthogonal", objective.orthogonal, base.orthogonal)?,
-            historical: settle(is_old, "--historical", objective.historical, base.historical)?,
-            weight_decay: settle(
-                is_old,
-                "--weight-decay",
-                objective.weight_decay,
-                base.weight_decay,
-            )?,
-            clip_gradients: settle(
-                is_old,
-                "--clip-gradients",
-                recipe.clip_gradients,
-                base.clip_gradients,
-            )?,
-            n_critic: settle(is_old, "--n-critic", recipe.n_critic, base.n_critic)?,
-            micro_batch: settle(is_old, "--micro-batch", recipe.micro_batch, base.micro_batch)?,
-            optimizer: settle(is_old, "--optimizer", recipe.optimizer, base.optimizer)?,
-            beta1: settle(is_old, "--beta1", recipe.beta1, base.beta1)?,
-            beta2: settle(is_old, "--beta2", recipe.beta2, base.beta2)?,
-            epsilon: settle(is_old, "--epsilon", recipe.epsilon, base.epsilon)?,
+            ..design
         })
     }
 
@@ -408,26 +260,18 @@ impl Train {
             );
             return Err(Error::file(source.origin(), what));
         }
-        let (networks, recipe) = (&self.networks, &self.recipe);
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
         let is_old = old.is_some();
 
         let model = self.design(old, &source)?;
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        let fresh = || Recipe { classes, ..Recipe::new(model) };
-        let base = old.map_or_else(fresh, |o| o.recipe.clone());
+        let mut asked = self.asked.recipe(old.map(|o| &o.recipe), model)?;
+        if !is_old {
+            asked.classes = classes;
+        }
         let recipe = Recipe {
-            model,
-            batch: settle(is_old, "--batch", recipe.batch, base.batch)?,
-            seed: settle(is_old, "--seed", recipe.seed, base.seed)?,
-            lr_d: settle(is_old, "--lr-d", recipe.lr_d, base.lr_d)?,
-            lr_g: settle(is_old, "--lr-g", recipe.lr_g, base.lr_g)?,
-            warm_up: settle(is_old, "--warm-up", recipe.warm_up, base.warm_up)?,
-            decay: settle(is_old, "--decay", recipe.decay, base.decay)?,
-            method: self.method(is_old, base.method)?,
-            ema: settle(is_old, "--ema", recipe.ema, base.ema)?,
-            labels_per_class: self.labels_per_class(old)?,
-            classes: base.classes,
+            precision: settle(is_old, "--precision", self.machine.precision, asked.precision)?,
+            ..asked
         };
         let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
         let prepare = Prepare {
@@ -455,7 +299,7 @@ impl Train {
             keep: rhythm.keep.unwrap_or(base.keep),
             keep_every: rhythm.keep_every.unwrap_or(base.keep_every),
         };
-        let named = networks.preset.map(|preset| preset.name.to_owned());
+        let named = self.asked.networks.preset.map(|preset| preset.name.to_owned());
         let usual = old.map_or_else(|| "dcgan".into(), |o| o.preset.clone());
         let preset = settle(is_old, "--preset", named, usual)?;
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));

@@ -27,9 +27,28 @@ impl Pixels {
     /// Those of recording.
     pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
         let x = t.from_u8(bytes)?;
+        self.of_signed(t, x)
+    }
+
+    /// Such numbers from numbers in [−1, 1].
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn of_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
         match self {
             Self::Signed => Ok(x),
             Self::Unit => t.affine(x, 0.5, 0.5),
+        }
+    }
+
+    /// Numbers in [−1, 1] from such numbers.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn to_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
+        match self {
+            Self::Signed => Ok(x),
+            Self::Unit => t.affine(x, 2.0, -1.0),
         }
     }
 }

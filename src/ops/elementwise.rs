@@ -159,6 +159,26 @@ elementwise! {
 }
 
 elementwise! {
+    /// `y = 1` where `x` is neither NaN nor infinite, else 0. Its derivative is zero.
+    Finite = "finite" (x), |_op| |x: f32| if x.is_finite() { 1.0 } else { 0.0 };
+    vjp |_t, _s, _g, _needs| Ok(vec![None])
+}
+
+elementwise! {
+    /// `y = a` where `c > 0`, else `b`: whatever the other one is, even NaN. Nothing flows to `c`.
+    Choose = "choose" (c, a, b), |_op| |c: f32, a: f32, b: f32| if c > 0.0 { a } else { b };
+    vjp |t, s, g, needs| {
+        let c = s.inputs[0];
+        let zero = t.fill(&[], 0.0)?;
+        Ok(vec![
+            None,
+            if needs[1] { Some(t.choose(c, g, zero)?) } else { None },
+            if needs[2] { Some(t.choose(c, zero, g)?) } else { None },
+        ])
+    }
+}
+
+elementwise! {
     /// `y = scale · x + shift`, with constants.
     Affine {
         /// The factor.
@@ -400,6 +420,10 @@ methods! {
     minimum(a, b) = Minimum {};
     /// 1 where `a > b`, else 0.
     greater(a, b) = Greater {};
+    /// 1 where `x` is neither NaN nor infinite, else 0.
+    finite(x) = Finite {};
+    /// `a` where `c > 0`, else `b`.
+    choose(c, a, b) = Choose {};
     /// `√x`.
     sqrt(x) = Sqrt {};
     /// `1 / x`.

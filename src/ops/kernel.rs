@@ -188,7 +188,13 @@ pub fn fold_groups(count: usize, caps: &Caps) -> [u32; 3] {
 /// Bytes that a tensor takes on any device: whole 16-byte vectors.
 #[must_use]
 pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
-    ((len * dtype.size()).div_ceil(16) * 16).max(16) as u64
+    padded(len * dtype.size())
+}
+
+/// `bytes` as whole 16-byte vectors.
+#[must_use]
+pub fn padded(bytes: usize) -> u64 {
+    bytes.next_multiple_of(16).max(16) as u64
 }
 
 /// A lowering of one dispatch without scratch.

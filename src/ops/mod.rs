@@ -33,7 +33,7 @@ mod wide;
 
 pub use gemm::measure_matmul_peak;
 pub use kernel::{
-    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Slice, Variant, fold_groups,
+    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Slice, Variant, fold_groups, padded,
     padded_bytes,
 };
 

@@ -59,6 +59,8 @@ pub const OPS: &[OpInfo] = &[
     elementwise("maximum"),
     elementwise("minimum"),
     elementwise("greater"),
+    elementwise("finite"),
+    elementwise("choose"),
     elementwise("affine"),
     elementwise("sqrt"),
     elementwise("recip"),

@@ -274,13 +274,13 @@ pub(super) fn matmul(
 pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-    use std::collections::BTreeSet;
-    use std::path::Path;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
     use super::*;
+    use crate::shaders;
 
     /// Devices that take every path: all kinds of tile, grids that must be folded, no workgroup
     /// memory.
@@ -314,45 +314,47 @@ pub(super) mod tests {
     }
 
     fn compile_one(lowered: &Lowered, caps: &Caps) {
-        let mut templates = minijinja::Environment::new();
-        templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-        templates.set_loader(minijinja::path_loader(shaders));
         for d in &lowered.dispatches {
-            let template = templates.get_template(&format!("{}.wgsl", d.kernel)).unwrap();
-            let source = template.render(d.context.clone()).unwrap();
-            let module = naga::front::wgsl::parse_str(&source)
-                .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
-            let mut capabilities = Capabilities::IMMEDIATES;
-            capabilities.set(Capabilities::SUBGROUP, caps.subgroup.is_some());
-            let info = Validator::new(ValidationFlags::all(), capabilities)
-                .validate(&module)
-                .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
-
-            let options = spv::Options { lang_version: (1, 3), ..Default::default() };
-            spv::write_vec(&module, &info, &options, None).unwrap();
-            let lang_version = (2, 4);
-            let options =
-                msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
-            msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap();
-            let shader_model = hlsl::ShaderModel::V6_0;
-            let options = hlsl::Options {
-                fake_missing_bindings: true,
-                immediates_target: Some(hlsl::BindTarget::default()),
-                shader_model,
-                ..Default::default()
-            };
-            let pipeline = hlsl::PipelineOptions::default();
-            hlsl::Writer::new(&mut String::new(), &options, &pipeline)
-                .write(&module, &info, None)
-                .unwrap();
-
-            assert!(d.groups[..2].iter().all(|&g| (1..=caps.groups_per_dimension).contains(&g)));
-            let bound: Vec<_> = d.bind.iter().map(|&(name, _)| Some(name.to_owned())).collect();
-            let storage = |g: &naga::GlobalVariable| g.binding.is_some();
-            let declared = module.global_variables.iter().map(|(_, g)| g).filter(|g| storage(g));
-            assert_eq!(declared.map(|g| g.name.clone()).collect::<Vec<_>>(), bound);
+            // Each binding in 32 bits, and all in 16.
+            compile_dispatch(d, d.context.clone(), caps);
+            let of: BTreeMap<&str, &str> = d.bind.iter().map(|&(name, _)| (name, "f16")).collect();
+            compile_dispatch(d, minijinja::context! { of => of, ..d.context.clone() }, caps);
         }
+    }
+
+    fn compile_dispatch(d: &Dispatch, context: Value, caps: &Caps) {
+        let source = shaders::render(d.kernel, &context).unwrap();
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
+        let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16;
+        capabilities.set(Capabilities::SUBGROUP, caps.subgroup.is_some());
+        let info = Validator::new(ValidationFlags::all(), capabilities)
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{}\n{source}", e.emit_to_string(&source)));
+
+        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+        spv::write_vec(&module, &info, &options, None).unwrap();
+        let lang_version = (2, 4);
+        let options =
+            msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
+        msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap();
+        let shader_model = hlsl::ShaderModel::V6_2;
+        let options = hlsl::Options {
+            fake_missing_bindings: true,
+            immediates_target: Some(hlsl::BindTarget::default()),
+            shader_model,
+            ..Default::default()
+        };
+        let pipeline = hlsl::PipelineOptions::default();
+        hlsl::Writer::new(&mut String::new(), &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap();
+
+        assert!(d.groups[..2].iter().all(|&g| (1..=caps.groups_per_dimension).contains(&g)));
+        let bound: Vec<_> = d.bind.iter().map(|&(name, _)| Some(name.to_owned())).collect();
+        let storage = |g: &naga::GlobalVariable| g.binding.is_some();
+        let declared = module.global_variables.iter().map(|(_, g)| g).filter(|g| storage(g));
+        assert_eq!(declared.map(|g| g.name.clone()).collect::<Vec<_>>(), bound);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use minijinja::context;
 
 use crate::device::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 use crate::error::Result;
-use crate::ops::{Arg, Caps, Class, Sizes, fold_groups, padded_bytes};
+use crate::ops::{Arg, Caps, Class, Sizes, fold_groups};
 use crate::shaders;
 use crate::tensor::DType;
 
@@ -57,12 +57,11 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
                 from: from.buffer,
                 offset: from.start(),
                 to: parts.buffer(to, &mut script.buffers),
-                bytes: ((from.len * from.dtype.size()).div_ceil(4) * 4) as u64,
+                bytes: (from.len * from.size()).next_multiple_of(4) as u64,
             }),
             Step::Kernel { op, inputs, output, lowered, scratch, .. } => {
                 let mut bound = |place: &Place| {
-                    let bytes = padded_bytes(place.len, place.dtype);
-                    (parts.buffer(place, &mut script.buffers), bytes)
+                    (parts.buffer(place, &mut script.buffers), place.bytes(), place.wgsl())
                 };
                 let output = bound(output);
                 let inputs: Vec<_> = inputs.iter().map(bound).collect();
@@ -70,11 +69,13 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
                     let place = |arg: Arg| match arg {
                         Arg::Input(i) => inputs[i],
                         Arg::Output => output,
-                        Arg::Scratch(i) => (scratch[i], lowered.scratch[i]),
+                        Arg::Scratch(i) => (scratch[i], lowered.scratch[i], "f32"),
                     };
+                    let of: BTreeMap<&str, &str> =
+                        dispatch.bind.iter().map(|&(n, a)| (n, place(a).2)).collect();
                     script.steps.push(ScriptStep::Dispatch {
                         kernel: dispatch.kernel,
-                        context: dispatch.context.clone(),
+                        context: context! { of => of, ..dispatch.context.clone() },
                         bind: dispatch.bind.iter().map(|&(n, a)| (n.into(), place(a).0)).collect(),
                         groups: dispatch.groups,
                         flops: dispatch.flops,
@@ -89,7 +90,7 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
         .fetches
         .iter()
         .map(|f| {
-            let bytes = (f.place.len * f.place.dtype.size()) as u64;
+            let bytes = (f.place.len * f.place.size()) as u64;
             Readback { buffer: f.place.buffer, offset: f.place.start(), bytes }
         })
         .collect();
@@ -109,7 +110,7 @@ impl Parts {
         *self.0.entry((place.buffer, place.offset, place.len)).or_insert_with(|| {
             let kind = BufferKind::Part { of: place.buffer, start: place.start() };
             let label = buffers[place.buffer].label.clone();
-            buffers.push(BufferSpec { bytes: padded_bytes(place.len, place.dtype), kind, label });
+            buffers.push(BufferSpec { bytes: place.bytes(), kind, label });
             buffers.len() - 1
         })
     }
@@ -119,6 +120,9 @@ impl Parts {
 struct Binding {
     buffer: usize,
     written: bool,
+    /// Whether it is bound as vectors of four.
+    vectors: bool,
+    /// The type of its numbers.
     wgsl: &'static str,
 }
 
@@ -135,32 +139,29 @@ fn by_vectors(load: &Load) -> bool {
 fn bindings(fused: &Fused) -> Vec<Binding> {
     let mut bindings: Vec<Binding> = Vec::new();
     for load in &fused.loads {
-        let wgsl = match load.place.dtype {
-            DType::U8 => "u32",
-            _ if by_vectors(load) => "vec4<f32>",
-            _ => "f32",
-        };
-        match bindings.iter_mut().find(|b| b.buffer == load.place.buffer) {
+        let wgsl = if load.place.dtype == DType::U8 { "u32" } else { load.place.wgsl() };
+        let (buffer, vectors) = (load.place.buffer, by_vectors(load));
+        match bindings.iter_mut().find(|b| b.buffer == buffer) {
             // Vectors serve both: a single number is a component of one.
-            Some(binding) if binding.wgsl != wgsl => binding.wgsl = "vec4<f32>",
-            Some(_) => {}
-            None => bindings.push(Binding { buffer: load.place.buffer, written: false, wgsl }),
+            Some(binding) => binding.vectors |= vectors,
+            None => bindings.push(Binding { buffer, written: false, vectors, wgsl }),
         }
     }
-    for &(_, Place { buffer, .. }) in &fused.stores {
+    for &(_, place) in &fused.stores {
+        let (buffer, wgsl) = (place.buffer, place.wgsl());
         match bindings.iter_mut().find(|b| b.buffer == buffer) {
-            Some(binding) => (binding.written, binding.wgsl) = (true, "vec4<f32>"),
-            None => bindings.push(Binding { buffer, written: true, wgsl: "vec4<f32>" }),
+            Some(binding) => (binding.written, binding.vectors) = (true, true),
+            None => bindings.push(Binding { buffer, written: true, vectors: true, wgsl }),
         }
     }
     bindings
 }
 
-/// WGSL of the element at `index` of binding `b`.
+/// WGSL of the element at `index` of binding `b`, in 32 bits.
 fn element(b: usize, binding: &Binding, index: &str) -> String {
-    match binding.wgsl {
-        "vec4<f32>" => format!("b{b}[({index}) / 4u][({index}) % 4u]"),
-        _ => format!("b{b}[{index}]"),
+    match binding.vectors {
+        true => format!("f32(b{b}[({index}) / 4u][({index}) % 4u])"),
+        false => format!("f32(b{b}[{index}])"),
     }
 }
 
@@ -189,15 +190,18 @@ fn load_expr(
     let place = |k: usize| format!("min(4u * i + {k}u, {}u)", len - 1);
     match &load.access {
         Access::Full if by_vectors(load) => match offset {
-            0 => format!("b{b}[i]"),
-            _ => format!("b{b}[i + {}]", sizes.number(&format!("offset{l}"), offset / 4)),
+            0 => format!("vec4<f32>(b{b}[i])"),
+            _ => {
+                let offset = sizes.number(&format!("offset{l}"), offset / 4);
+                format!("vec4<f32>(b{b}[i + {offset}])")
+            }
         },
         Access::Full => four(&|k| format!("{offset}u + {}", place(k))),
         Access::Scalar => {
             format!("vec4<f32>({})", element(b, binding, &format!("{offset}u")))
         }
         Access::Cyclic(period) if by_vectors(load) => {
-            format!("b{b}[i % {}u + {}u]", period / 4, offset / 4)
+            format!("vec4<f32>(b{b}[i % {}u + {}u])", period / 4, offset / 4)
         }
         Access::Cyclic(period) => four(&|k| format!("{offset}u + {} % {period}u", place(k))),
         Access::Strided(axes) => {
@@ -267,18 +271,23 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
                 0 => String::new(),
                 offset => format!(" + {}", sizes.number(&format!("to{s}"), offset)),
             };
-            context! { binding => at(place.buffer), call, offset }
+            context! { binding => at(place.buffer), call, offset, of => place.wgsl() }
         })
         .collect();
     let declared: Vec<_> = bindings
         .iter()
-        .map(|b| context! { type => b.wgsl, access => if b.written { "read_write" } else { "read" } })
+        .map(|b| {
+            let access = if b.written { "read_write" } else { "read" };
+            let element = if b.vectors { format!("vec4<{}>", b.wgsl) } else { b.wgsl.to_owned() };
+            context! { access, type => element }
+        })
         .collect();
+    let of: BTreeMap<String, &str> =
+        bindings.iter().enumerate().map(|(i, b)| (format!("b{i}"), b.wgsl)).collect();
     Ok(ScriptStep::Dispatch {
         kernel: "elementwise",
         context: sizes.with(context! {
-            length => length, bindings => declared, loads => loads, calls => calls, stores => stores,
-            functions => functions,
+            of, length, bindings => declared, loads, calls, stores, functions,
         }),
         bind: bindings.iter().enumerate().map(|(i, b)| (format!("b{i}"), b.buffer)).collect(),
         groups: fold_groups(len4.div_ceil(64), caps),
@@ -290,6 +299,6 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
 
 /// Bytes that a fused kernel moves.
 fn bytes(fused: &Fused) -> u64 {
-    let loads = fused.loads.iter().map(|l| padded_bytes(l.place.len, l.place.dtype));
-    loads.sum::<u64>() + fused.stores.len() as u64 * padded_bytes(fused.len, DType::F32)
+    let loads = fused.loads.iter().map(|load| load.place.bytes());
+    loads.chain(fused.stores.iter().map(|(_, place)| place.bytes())).sum()
 }

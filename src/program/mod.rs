@@ -3,7 +3,7 @@
 //! After compilation a run allocates nothing on the device and makes no decision: it uploads the
 //! feeds, walks a list of steps, and hands back the fetches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
 use crate::device::{BufferKind, Device, Pack, Packed, ScriptStep, State, tensor_of};
@@ -18,12 +18,14 @@ mod access;
 mod choices;
 mod cpu;
 mod gpu;
+mod halves;
 mod plan;
 mod report;
 pub mod tune;
 mod units;
 
 pub use choices::{Choices, key};
+pub use halves::Precision;
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};
@@ -38,11 +40,18 @@ pub struct Options {
     pub memory_limit: Option<u64>,
     /// On a GPU: which variant each kernel runs, as [`tune::tune`] found it. Without, the default.
     pub choices: Choices,
+    /// On a GPU: how large tensors are kept between kernels.
+    pub precision: Precision,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fuse: true, memory_limit: None, choices: Choices::default() }
+        Self {
+            fuse: true,
+            memory_limit: None,
+            choices: Choices::default(),
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -103,6 +112,7 @@ fn imagine(packs: &[Pack]) -> Result<Option<BTreeMap<String, Packed>>> {
 }
 
 fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Packer<'_>) -> Result<Plan> {
+    check_precision(device, options.precision)?;
     let target = match device {
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
         Device::Gpu(gpu) => Target::Gpu(caps(gpu), &options.choices),
@@ -117,7 +127,13 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_
     let mut plan = |in_place, bundle| -> Result<Option<Plan>> {
         let units = Units::of(tape, Grouping { fuse, in_place, bundle });
         match pack(&units.packs(tape))? {
-            Some(packs) => Plan::new(tape, &units, target, &packs),
+            Some(packs) => {
+                let halves = match options.precision {
+                    Precision::F16 => halves::halves(tape, &units),
+                    Precision::F32 => HashSet::new(),
+                };
+                Plan::new(tape, &units, halves, target, &packs)
+            }
             None => Ok(None),
         }
     };
@@ -151,6 +167,17 @@ pub fn kernels(tape: &Tape, caps: &Caps, options: &Options) -> Result<Vec<(Strin
         ScriptStep::Copy { .. } => None,
     });
     dispatches.map(|(kernel, c)| Ok((kernel.to_owned(), shaders::render(kernel, &c)?))).collect()
+}
+
+/// Refuses what the device has no numbers for.
+fn check_precision(device: &Device, precision: Precision) -> Result<()> {
+    let what = match device {
+        _ if precision == Precision::F32 => return Ok(()),
+        Device::Gpu(gpu) if gpu.caps().f16 => return Ok(()),
+        Device::Gpu(gpu) => format!("the GPU {} has no 16-bit floats", gpu.caps().name),
+        Device::Cpu => "16-bit floats are for GPUs, and the device is the CPU".to_owned(),
+    };
+    Err(Error::flag("--precision", format!("{what}: leave it out, or name another --device")))
 }
 
 /// Refuses a plan that the device cannot hold, before anything is allocated.

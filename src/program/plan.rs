@@ -6,13 +6,13 @@
 //! state is written straight into the state's buffer, where nothing later reads the old one. The
 //! tensors of a row share one buffer, behind one another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::device::gpu::PART_ALIGN;
 use crate::device::{BufferSpec, Packed};
 use crate::error::Result;
-use crate::ops::{Caps, Lowered, Op, Site};
+use crate::ops::{Caps, Lowered, Op, Site, padded};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
@@ -32,6 +32,9 @@ pub(super) enum Target<'a> {
     Gpu(Caps, &'a Choices),
 }
 
+/// Bytes of a 16-bit float.
+const HALF: usize = size_of::<u16>();
+
 /// Where a step finds a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -43,12 +46,29 @@ pub(super) struct Place {
     pub(super) len: usize,
     /// Of which type.
     pub(super) dtype: DType,
+    /// Whether the floats are kept in 16 bits.
+    pub(super) half: bool,
 }
 
 impl Place {
+    /// Bytes of one element.
+    pub(super) fn size(&self) -> usize {
+        if self.half { HALF } else { self.dtype.size() }
+    }
+
+    /// Bytes that it takes: whole 16-byte vectors.
+    pub(super) fn bytes(&self) -> u64 {
+        padded(self.len * self.size())
+    }
+
     /// Its first byte in the buffer.
     pub(super) fn start(&self) -> u64 {
-        (self.offset * self.dtype.size()) as u64
+        (self.offset * self.size()) as u64
+    }
+
+    /// How WGSL writes the type of its floats.
+    pub(super) fn wgsl(&self) -> &'static str {
+        if self.half { "f16" } else { "f32" }
     }
 
     /// Whether a kernel can be given it as it lies.
@@ -146,6 +166,8 @@ struct Value {
 struct Planner<'a> {
     tape: &'a Tape,
     units: &'a Units,
+    /// The roots that are kept in 16 bits.
+    halves: HashSet<usize>,
     target: &'a Target<'a>,
     /// The states that share buffers.
     packed: &'a BTreeMap<String, Packed>,
@@ -164,20 +186,22 @@ struct Planner<'a> {
 }
 
 impl Plan {
-    /// Plans the units of `tape` for `target`, where states lie as `packed` says; `None` where the
-    /// tensors of a bundle cannot lie as it wants them.
+    /// Plans the units of `tape` for `target`, where `halves` are kept in 16 bits and states lie as
+    /// `packed` says; `None` where the tensors of a bundle cannot lie as it wants them.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where an op cannot be lowered for the GPU.
     pub(super) fn new(
         tape: &Tape,
         units: &Units,
+        halves: HashSet<usize>,
         target: &Target<'_>,
         packed: &BTreeMap<String, Packed>,
     ) -> Result<Option<Self>> {
         let mut planner = Planner {
             tape,
             units,
+            halves,
             target,
             packed,
             readers: HashMap::new(),
@@ -216,6 +240,7 @@ impl Planner<'_> {
             offset: self.offset_of.get(&view.root).copied().unwrap_or(0) + view.offset,
             len: node.shape.iter().product(),
             dtype: node.dtype,
+            half: self.halves.contains(&view.root),
         }
     }
 

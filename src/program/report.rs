@@ -97,7 +97,7 @@ pub struct StepTime {
 /// The steps of a plan, with no times yet.
 pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
     let bytes = |places: &[super::plan::Place]| -> u64 {
-        places.iter().map(|p| (p.len * p.dtype.size()) as u64).sum()
+        places.iter().map(|p| (p.len * p.size()) as u64).sum()
     };
     let steps = plan.steps.iter().map(|step| match step {
         Step::Fused(fused) => {

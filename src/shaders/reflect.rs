@@ -52,7 +52,7 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
     let path = format!("{kernel}.wgsl");
     let module = naga::front::wgsl::parse_str(source)
         .map_err(|error| fail(error.emit_to_string_with_path(source, &path)))?;
-    let mut capabilities = Capabilities::IMMEDIATES;
+    let mut capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16;
     capabilities.set(Capabilities::SUBGROUP, subgroups);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)

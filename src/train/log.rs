@@ -61,6 +61,9 @@ pub struct LogLine {
     /// The discriminator's cross-entropy on labelled pictures, where training is semi-supervised.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub loss_class: Option<f32>,
+    /// What losses are multiplied by, where training is in 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loss_scale: Option<f32>,
     /// How much samples differ from each other, as a share of how much real images do, where it
     /// was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -109,6 +112,7 @@ impl Default for LogLine {
             slope: None,
             augment_p: None,
             loss_class: None,
+            loss_scale: None,
             sample_diversity: None,
             waiting: None,
             memory_bytes: None,
@@ -188,6 +192,7 @@ mod tests {
             slope: Some(1.125),
             augment_p: Some(0.25),
             loss_class: Some(0.75),
+            loss_scale: Some(1024.0),
             sample_diversity: Some(0.9),
             waiting: Some(0.25),
             memory_bytes: Some(1 << 33),

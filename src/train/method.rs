@@ -159,6 +159,11 @@ impl Default for Method {
 const MOST_CRITIC_STEPS: usize = 100;
 
 impl Method {
+    /// Whether terms of the weights themselves have a part in gradients.
+    pub(super) fn has_terms_of_weights(&self) -> bool {
+        self.historical > 0.0 || self.orthogonal > 0.0
+    }
+
     /// The optimiser of both networks.
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {

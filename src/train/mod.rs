@@ -12,6 +12,7 @@ pub mod model_file;
 pub mod plot;
 pub mod progress;
 pub mod run;
+pub mod scale;
 mod schedule;
 pub mod session;
 pub mod step;

@@ -87,8 +87,7 @@ impl ModelFile {
             if recipe.model.classes > MOST_CLASSES || sound.is_err() {
                 return Err(damaged(RECIPE));
             }
-            let params =
-                step::params(&recipe.model, &recipe.method, recipe.ema > 0).map_err(none)?;
+            let params = step::params(&recipe.step_options()).map_err(none)?;
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
             (networks, Some(recipe), step, seconds, params)
         };

@@ -358,6 +358,7 @@ impl Session {
             slope: mean.slope,
             augment_p: mean.augment_p,
             loss_class: mean.loss_class,
+            loss_scale: mean.loss_scale,
             sample_diversity: self.diversity.take(),
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),

@@ -12,6 +12,7 @@ use crate::tensor::DType;
 
 use super::draws::Draws;
 use super::method::Method;
+use super::scale::{self, LossScale};
 use super::schedule::Scheduled;
 
 mod passes;
@@ -40,6 +41,8 @@ pub struct StepOptions {
     pub feed_draws: bool,
     /// Also fetch every gradient, as `grad.<parameter>`, and the generated pictures, as `fake`.
     pub fetch_gradients: bool,
+    /// Losses are multiplied by a scale: see [`super::scale`].
+    pub scaled: bool,
 }
 
 /// Records a training step. Feeds: `pictures` (bytes, `[n_critic · batch, h, w, c]`), `schedule`
@@ -86,7 +89,14 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     for k in 0..options.method.n_critic {
         last = step.discriminate(t, k)?;
     }
-    step.generate(t, &last)
+    step.generate(t, &last)?;
+    if options.scaled {
+        let kept: Vec<Param> = options.model.params()?.into_iter().filter(|p| !p.learnt).collect();
+        scale::guard(t, &kept)?;
+        let now = t.read(scale::SCALE, &[], DType::F32)?;
+        t.fetch(scale::SCALE, now);
+    }
+    Ok(())
 }
 
 /// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
@@ -234,7 +244,8 @@ impl<'a> Step<'a> {
         self.generator.power_iteration(t, "generator")?;
         let weights = read_all(t, &names)?;
         let mut seen = Vec::with_capacity(parts);
-        let mut grads = Grads::default();
+        let scale = LossScale::read(t, self.options.scaled)?;
+        let mut grads = Grads::new(scale, parts);
         let mut told = Told::default();
         for m in 0..parts {
             let real = self.rows(t, self.reals, k, m)?;
@@ -304,7 +315,6 @@ impl<'a> Step<'a> {
             told.add("loss_class", entropy);
         }
         told.fetch(t)?;
-        let grads = grads.mean(t, parts)?;
         self.update(t, &names, grads, self.schedule.discriminator[k], "grad_norm_d")?;
         Ok(seen)
     }
@@ -318,7 +328,8 @@ impl<'a> Step<'a> {
             self.generator.power_iteration(t, "generator")?;
         }
         let weights = read_all(t, &names)?;
-        let mut grads = Grads::default();
+        let scale = LossScale::read(t, self.options.scaled)?;
+        let mut grads = Grads::new(scale, seen.len());
         let mut told = Told::default();
         for (m, &Part { real, fake, labels }) in seen.iter().enumerate() {
             let fake = if self.is_plain() {
@@ -349,7 +360,6 @@ impl<'a> Step<'a> {
             }
         }
         told.fetch(t)?;
-        let grads = grads.mean(t, seen.len())?;
         self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
         if self.options.average {
             let params = self.options.model.params()?.into_iter();

@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::human;
 use crate::models::{Design, Networks};
 use crate::nn::Layout;
-use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
+use crate::program::{
+    Choices, MemoryReport, Options, Precision, Program, StepTime, Ticket, preflight,
+};
 use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
@@ -49,6 +51,9 @@ pub struct Recipe {
     /// Pictures of each class whose label is used, where training is semi-supervised; else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub labels_per_class: u64,
+    /// How a GPU keeps activations and their gradients.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// The names of the classes that the networks are told, by label; none where they are told
     /// none, or where classes are called by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +64,10 @@ pub struct Recipe {
 /// generator changes fast, and an average over its first noise would show for long (Karras et al.,
 /// arXiv 2006.06676, appendix).
 const EMA_RAMP: f64 = 0.05;
+
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
+}
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -80,6 +89,7 @@ impl Recipe {
             method: Method::default(),
             ema: 10_000,
             labels_per_class: 0,
+            precision: Precision::F32,
             classes: Vec::new(),
         }
     }
@@ -90,7 +100,9 @@ impl Recipe {
         self.batch * self.method.n_critic
     }
 
-    fn step_options(&self) -> StepOptions {
+    /// What a step is made from.
+    #[must_use]
+    pub fn step_options(&self) -> StepOptions {
         StepOptions {
             model: self.model,
             batch: self.batch,
@@ -98,6 +110,7 @@ impl Recipe {
             average: self.ema > 0,
             feed_draws: false,
             fetch_gradients: false,
+            scaled: self.precision == Precision::F16,
         }
     }
 
@@ -182,6 +195,8 @@ pub struct Metrics {
     pub augment_p: Option<f32>,
     /// D's cross-entropy on labelled pictures, where training is semi-supervised.
     pub loss_class: Option<f32>,
+    /// What losses are multiplied by, where training is in 16 bits.
+    pub loss_scale: Option<f32>,
 }
 
 impl Metrics {
@@ -200,6 +215,7 @@ impl Metrics {
             slope: find("slope"),
             augment_p: find("augment_p"),
             loss_class: find("loss_class"),
+            loss_scale: find("loss_scale"),
         }
     }
 
@@ -220,6 +236,7 @@ impl Metrics {
             .chain(&mut self.slope)
             .chain(&mut self.augment_p)
             .chain(&mut self.loss_class)
+            .chain(&mut self.loss_scale)
     }
 
     /// The mean of several steps of one training; NaN of none.
@@ -268,8 +285,7 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let Recipe { model, method, ema, seed, .. } = &recipe;
-        let state = step::initial_state(model, method, *ema > 0, *seed)?;
+        let state = step::initial_state(&recipe.step_options(), recipe.seed)?;
         let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
         trainer.settle_norms()?;
         Ok(trainer)
@@ -288,7 +304,7 @@ impl Trainer {
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
         let mut state = Vec::new();
-        for param in step::params(&recipe.model, &recipe.method, recipe.ema > 0)? {
+        for param in step::params(&recipe.step_options())? {
             let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
             let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
             state.push((param.name, value));
@@ -315,12 +331,13 @@ impl Trainer {
             other => other,
         };
         let tape = recipe.tape()?;
-        preflight(&tape, device, &options).map_err(advise)?;
+        let step_options = Options { precision: recipe.precision, ..options.clone() };
+        preflight(&tape, device, &step_options).map_err(advise)?;
         let mut state = State::new(device);
         for (name, value) in values {
             state.set(&name, &value).map_err(advise)?;
         }
-        let program = Program::compile(&tape, &state, &options).map_err(advise)?;
+        let program = Program::compile(&tape, &state, &step_options).map_err(advise)?;
         Ok(Self { recipe, options, state, program, pending: VecDeque::new(), step })
     }
 
@@ -401,14 +418,22 @@ impl Trainer {
         if self.pending.len() > LATE { self.take() } else { Ok(None) }
     }
 
-    /// Times every kernel of a step on `pictures`, over several steps, which change the networks as
-    /// any others do.
+    /// Times every kernel of a step on `pictures` with their `labels`, where the networks are told
+    /// classes or learn them, over several steps, which change the networks as any others do.
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn profile(&mut self, pictures: Vec<u8>, repeats: usize) -> Result<Vec<StepTime>> {
+    pub fn profile(
+        &mut self,
+        pictures: Vec<u8>,
+        labels: &[u32],
+        repeats: usize,
+    ) -> Result<Vec<StepTime>> {
         self.finish()?;
-        let feeds = self.feeds(pictures, &[])?;
+        let mut feeds = self.feeds(pictures, labels)?;
+        if self.recipe.model.is_semi_supervised() {
+            feeds.push(("labelled", feeds[0].1.clone()));
+        }
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         self.program.profile(&mut self.state, &feeds, repeats)
     }
@@ -461,8 +486,7 @@ impl Trainer {
 
     /// The same as the device holds them, each with its order in files: only a copy.
     pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
-        let Recipe { model, method, ema, .. } = &self.recipe;
-        let params = step::params(model, method, *ema > 0)?;
+        let params = step::params(&self.recipe.step_options())?;
         let names = params.into_iter().map(|param| (param.name, param.layout));
         names
             .chain([(KEY.into(), Layout::Plain)])

@@ -75,18 +75,18 @@ impl Reference {
             ..Method::default()
         };
         let (batch, average) = (number("batch"), false);
+        let (feed_draws, fetch_gradients, scaled) = (true, true, false);
         let options =
-            StepOptions { model, batch, method, average, feed_draws: true, fetch_gradients: true };
+            StepOptions { model, batch, method, average, feed_draws, fetch_gradients, scaled };
         Self { tensors, about, options }
     }
 
     fn state(&self, device: &Device) -> State {
-        let StepOptions { model, method, .. } = &self.options;
         let mut state = State::new(device);
-        for (name, value) in initial_state(model, method, false, 0).unwrap() {
+        for (name, value) in initial_state(&self.options, 0).unwrap() {
             state.set(&name, &value).unwrap();
         }
-        for param in params(model, method, false).unwrap() {
+        for param in params(&self.options).unwrap() {
             // All but the optimiser's.
             let Some(tensor) = self.tensors.get(&param.name) else {
                 assert!(param.name.starts_with("adam."), "{} is in no reference", param.name);
@@ -168,7 +168,7 @@ impl Reference {
 
 fn check(name: &str, device: &Device) {
     let reference = Reference::load(name);
-    let StepOptions { model, method, .. } = &reference.options;
+    let StepOptions { model, .. } = &reference.options;
     let mut tape = Tape::new();
     record(&mut tape, &reference.options).unwrap();
     let mut state = reference.state(device);
@@ -193,7 +193,7 @@ fn check(name: &str, device: &Device) {
         if i == 0 {
             let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
             assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
-            for param in params(model, method, false).unwrap() {
+            for param in params(&reference.options).unwrap() {
                 let grad = format!("grad.{}", param.name);
                 if reference.tensors.contains_key(&grad) {
                     let ours = param.layout.to_file(&fetched[&grad]).unwrap();
@@ -204,7 +204,7 @@ fn check(name: &str, device: &Device) {
         }
     }
     let mut vectors = 0;
-    for param in params(model, method, false).unwrap() {
+    for param in params(&reference.options).unwrap() {
         let last = format!("last.{}", param.name);
         if reference.tensors.contains_key(&last) {
             let ours = param.layout.to_file(&state.get(&param.name).unwrap()).unwrap();
@@ -274,6 +274,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
         average: false,
         feed_draws: true,
         fetch_gradients: true,
+        scaled: false,
     };
     let numbers = |n: usize, scale: f32| -> Vec<f32> {
         (0..n).map(|i| scale * ((i * 7 + 3) % 11) as f32 - 5.0 * scale).collect()
@@ -290,7 +291,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
             let mut tape = Tape::new();
             record(&mut tape, &options).unwrap();
             let mut state = State::new(&device);
-            for (name, value) in initial_state(&options.model, &options.method, false, 4).unwrap() {
+            for (name, value) in initial_state(&options, 4).unwrap() {
                 state.set(&name, &value).unwrap();
             }
             let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();

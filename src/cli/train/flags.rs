@@ -10,6 +10,7 @@ use crate::human::parse_count;
 use crate::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
+use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::train::method::Rule;
 
@@ -73,7 +74,7 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
 macro_rules! filled {
     ($flags:ident: $($field:ident),+ $(; $($own:ident),+)?) => {
         impl $flags {
-            pub(super) fn filled(self, preset: Self) -> Self {
+            pub(in crate::cli) fn filled(self, preset: Self) -> Self {
                 Self { $($field: self.$field.or(preset.$field),)+ $($($own: self.$own,)+)? }
             }
         }
@@ -88,7 +89,7 @@ filled!(Pictures: crop, resize, flip, workers; grey, cache);
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Networks")]
-pub(super) struct Networks {
+pub(in crate::cli) struct Networks {
     /// A published recipe: dcgan, paper, wgan-gp, sngan, ...; every other flag overrides it.
     /// dcgan presets lists them, dcgan presets NAME prints one [default: dcgan]
     #[arg(long, value_name = "NAME", value_parser = Preset::find)]
@@ -98,18 +99,18 @@ pub(super) struct Networks {
     /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code
     /// [default: dcgan]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
-    pub(super) network: Option<Network>,
+    pub(in crate::cli) network: Option<Network>,
     /// Tell the networks the class of every picture: the model can then be asked for a class.
     /// Classes are DATA's folders, or the labels of CIFAR-10 and IDX files. concat: at every layer
     /// of both networks; auxiliary: the discriminator has to say it (AC-GAN); projection: see
     /// --preset sngan-projection [default: none; without a value: concat]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "concat",
           value_name = "concat|auxiliary|projection|none", hide_possible_values = true)]
-    pub(super) conditional: Option<Told>,
+    pub(in crate::cli) conditional: Option<Told>,
     /// Semi-supervised: use N labels of each class of DATA, and no others; the discriminator learns to
     /// classify, which dcgan errors measures [default: 0, none]
     #[arg(long, value_name = "N", value_parser = count_or_zero)]
-    pub(super) labels_per_class: Option<u64>,
+    pub(in crate::cli) labels_per_class: Option<u64>,
     /// What the generator's hidden layers are normalised by: batch, layer, instance, group, pixel,
     /// virtual, conditional (batch norm by class), none [default: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NORM")]
@@ -152,24 +153,24 @@ pub(super) struct Networks {
     /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
     /// 256 [default: 64; cnn and resnet: 32; dcgan-mnist and mlp: 28]
     #[arg(long, value_name = "SIZE")]
-    pub(super) size: Option<Size>,
+    pub(in crate::cli) size: Option<Size>,
     /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
     #[arg(long, value_name = "1|3|4", value_parser = parse_channels)]
-    pub(super) channels: Option<usize>,
+    pub(in crate::cli) channels: Option<usize>,
     /// Length of a latent vector [default: 100; cnn and resnet: 128]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) nz: Option<usize>,
     /// Width of the generator: channels of its last hidden picture [default: 64 for most networks]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
-    pub(super) ngf: Option<usize>,
+    pub(in crate::cli) ngf: Option<usize>,
     /// Width of the discriminator: channels of its first hidden picture [default: 64 for most]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
-    pub(super) ndf: Option<usize>,
+    pub(in crate::cli) ndf: Option<usize>,
 }
 
 /// How networks are told classes, or that they are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Told {
+pub(in crate::cli) enum Told {
     Concat,
     Auxiliary,
     Projection,
@@ -197,7 +198,7 @@ impl Told {
     }
 
     /// How, where they are told classes.
-    pub(super) fn how(self) -> Option<Conditioning> {
+    pub(in crate::cli) fn how(self) -> Option<Conditioning> {
         match self {
             Self::Concat => Some(Conditioning::Concat),
             Self::Auxiliary => Some(Conditioning::Auxiliary),
@@ -218,10 +219,10 @@ fn parse_channels(text: &str) -> std::result::Result<usize, String> {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
-pub(super) struct RecipeFlags {
+pub(in crate::cli) struct RecipeFlags {
     /// Pictures in a batch, at least 2 [default: 64; dcgan-paper and dcgan-mnist: 128; mlp: 100]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
-    pub(super) batch: Option<usize>,
+    pub(in crate::cli) batch: Option<usize>,
     /// Decides initial weights, latents and the order of pictures [default: 0]
     #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub(super) seed: Option<u64>,
@@ -269,7 +270,7 @@ pub(super) struct RecipeFlags {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Objective")]
-pub(super) struct ObjectiveFlags {
+pub(in crate::cli) struct ObjectiveFlags {
     /// What the networks minimise: non-saturating, saturating, least-squares, hinge, wasserstein,
     /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
     /// hellinger, jensen-shannon [default: non-saturating]
@@ -325,7 +326,7 @@ pub(super) struct ObjectiveFlags {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pictures")]
-pub(super) struct Pictures {
+pub(in crate::cli) struct Pictures {
     /// Another aspect than the target's: cut out the middle, stretch, or cut out at random
     /// [default: center]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "center|none|random")]
@@ -381,6 +382,10 @@ pub(super) struct Machine {
     /// the kernels that it ran before]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     pub(super) tune: Option<Effort>,
+    /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and
+    /// half the traffic; arithmetic and parameters stay in 32, and losses are scaled [default: f32]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "f32|f16")]
+    pub(super) precision: Option<Precision>,
     /// Print the memory plan
     #[arg(long)]
     pub(super) explain: bool,

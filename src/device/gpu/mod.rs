@@ -88,6 +88,8 @@ pub struct GpuLimits {
     pub max_buffer: u64,
     /// The size of every subgroup, where kernels may use subgroup operations.
     pub subgroup: Option<u32>,
+    /// Whether kernels may keep 16-bit floats.
+    pub f16: bool,
     /// Bytes of numbers that may come with a dispatch; 0 on hardware, where no kernel needs them.
     pub immediates: u32,
     /// Whether the adapter is a CPU that plays a GPU.
@@ -165,7 +167,7 @@ impl Gpu {
         options: GpuOptions,
     ) -> Result<Self> {
         let subgroups = options.subgroups && info.subgroup.0 == info.subgroup.1;
-        let mut wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16;
         wanted.set(wgpu::Features::SUBGROUP, subgroups);
         // Every native driver has 128 bytes of immediates, if any.
         wanted.set(wgpu::Features::IMMEDIATES, info.kind == AdapterKind::Software);
@@ -232,6 +234,7 @@ impl Gpu {
             max_binding: hard.max_storage_buffer_binding_size,
             max_buffer: hard.max_buffer_size,
             subgroup: features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup.0),
+            f16: features.contains(wgpu::Features::SHADER_F16),
             software: software && !options.hardware_kernels,
             immediates: if options.hardware_kernels { 0 } else { hard.max_immediate_size },
         };

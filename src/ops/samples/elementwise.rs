@@ -32,6 +32,7 @@ type Binary = fn(&mut Tape, Var, Var) -> Result<Var>;
 pub(super) fn samples() -> Vec<Sample> {
     let mut all = unary();
     all.extend(binary());
+    all.extend(choices());
     all.extend(norms());
     all.extend(shapes());
     all
@@ -42,7 +43,7 @@ fn unary() -> Vec<Sample> {
     const NORMAL: Kind = Kind::NORMAL;
     let grid = Grid(0.125);
     // Name, what sets it apart, op, inputs around which it is smooth, whether ±150 suits it.
-    let table: [(&'static str, &str, Unary, Kind, bool); 15] = [
+    let table: [(&'static str, &str, Unary, Kind, bool); 16] = [
         ("affine", "", |t, x| t.affine(x, 0.7, -1.3), NORMAL, true),
         ("affine", "neg", Tape::neg, NORMAL, true),
         ("sqrt", "", Tape::sqrt, Uniform(0.1, 4.0), false),
@@ -51,6 +52,7 @@ fn unary() -> Vec<Sample> {
         ("log", "", Tape::log, Uniform(0.1, 4.0), false),
         ("abs", "", Tape::abs, grid, true),
         ("sign", "", Tape::sign, grid, true),
+        ("finite", "", Tape::finite, NORMAL, true),
         ("clamp", "", |t, x| t.clamp(x, -0.5, 1.0), grid, true),
         ("leaky_relu", "", |t, x| t.leaky_relu(x, 0.2), grid, true),
         ("leaky_relu", "slope 1.5", |t, x| t.leaky_relu(x, 1.5), grid, true),
@@ -134,6 +136,22 @@ fn binary() -> Vec<Sample> {
     let square = vec![Input::new(&[9], NORMAL)];
     all.push(Sample::new("mul", square, |t, x| t.mul(x[0], x[0])).note("x by itself"));
     all
+}
+
+fn choices() -> Vec<Sample> {
+    let shapes: [[&[usize]; 3]; 5] = [
+        [&[7]; 3],
+        [&[1757]; 3],
+        [&[], &[3, 5], &[3, 5]],
+        [&[3, 1], &[5], &[]],
+        [&[65], &[3, 65], &[65]],
+    ];
+    let one = |shapes: [&[usize]; 3]| {
+        let kinds = [Kind::Grid(0.125), Kind::NORMAL, Kind::NORMAL];
+        let inputs = shapes.iter().zip(kinds).map(|(shape, kind)| Input::new(shape, kind));
+        Sample::new("choose", inputs.collect(), |t, x| t.choose(x[0], x[1], x[2]))
+    };
+    shapes.map(one).into()
 }
 
 fn norms() -> Vec<Sample> {

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::device::{BufferKind, BufferSpec};
-use crate::ops::{Class, padded_bytes};
+use crate::ops::{Class, padded, padded_bytes};
 use crate::program::access::Access;
 use crate::program::units::{Row, Unit, View};
 use crate::tape::{StateUse, Var};
 use crate::tensor::DType;
 
-use super::{Place, Planner, Value};
+use super::{HALF, Place, Planner, Value};
 
 impl Planner<'_> {
     /// Gives feeds and states their buffers.
@@ -129,7 +129,11 @@ impl Planner<'_> {
                         self.value_of.insert(node, rows[row]);
                         continue;
                     }
-                    let bytes = padded_bytes(self.len(node), self.tape.nodes()[node].dtype);
+                    let size = match self.halves.contains(&node) {
+                        true => HALF,
+                        false => self.tape.nodes()[node].dtype.size(),
+                    };
+                    let bytes = padded(size * self.len(node));
                     let label = format!("%{node} {}", self.tape.nodes()[node].op.name());
                     let value = self.add(node, bytes, p, last, label);
                     if let Some(before) = in_place.get(&node) {
@@ -250,8 +254,7 @@ impl Planner<'_> {
 
     /// The place for a copy of what is at `place`, which lives only in step `p`.
     pub(super) fn temporary(&mut self, p: usize, place: Place, label: String) -> Place {
-        let bytes = padded_bytes(place.len, place.dtype);
-        Place { buffer: self.scratch(p, bytes, label), offset: 0, ..place }
+        Place { buffer: self.scratch(p, place.bytes(), label), offset: 0, ..place }
     }
 
     /// A value that lives only in step `p`.

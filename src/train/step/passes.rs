@@ -80,7 +80,16 @@ impl Step<'_> {
         let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
             self.draws.uniform(t, &format!("{what}.{name}"), shape)
         };
-        let x = self.options.method.augment.record(t, x, self.augment_p, &mut uniform)?;
+        let (augment, pixels) = (self.options.method.augment, self.options.model.network.pixels());
+        let x = match augment.is_none() {
+            true => x,
+            false => {
+                // How bright, and what stands where nothing is, is meant for numbers in [−1, 1].
+                let x = pixels.to_signed(t, x)?;
+                let x = augment.record(t, x, self.augment_p, &mut uniform)?;
+                pixels.of_signed(t, x)?
+            }
+        };
         let outputs = self.discriminator.trace_pass(t, "discriminator", x, pass)?;
         let layers = &self.discriminator.layers;
         let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });

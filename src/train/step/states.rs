@@ -6,7 +6,9 @@ use crate::models::{Design, LatentLaw};
 use crate::nn::{Init, Layout, Param};
 use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
-use crate::train::method::Method;
+use crate::train::scale;
+
+use super::StepOptions;
 
 /// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
 pub const KEY: &str = "key";
@@ -52,11 +54,12 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
 }
 
 /// Every state of a training, in the order in which they are made: the networks' tensors, the
-/// optimiser's moments, historical means, the averaged generator.
+/// optimiser's moments, historical means, the scale of losses, the averaged generator.
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
-pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Param>> {
+pub fn params(options: &StepOptions) -> Result<Vec<Param>> {
+    let StepOptions { model, method, average, scaled, .. } = options;
     let networks = model.params()?;
     let mut all = networks.clone();
     for param in networks.iter().filter(|p| p.learnt) {
@@ -78,7 +81,10 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
             layout: Layout::Plain,
         });
     }
-    if average {
+    if *scaled {
+        all.extend(scale::params());
+    }
+    if *average {
         for param in networks.iter().filter(|param| has_average(model, param)) {
             all.push(Param { name: averaged(&param.name), learnt: false, ..param.clone() });
         }
@@ -90,14 +96,9 @@ pub fn params(model: &Design, method: &Method, average: bool) -> Result<Vec<Para
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
-pub fn initial_state(
-    model: &Design,
-    method: &Method,
-    average: bool,
-    seed: u64,
-) -> Result<Vec<(String, Tensor)>> {
+pub fn initial_state(options: &StepOptions, seed: u64) -> Result<Vec<(String, Tensor)>> {
     let mut state: Vec<(String, Tensor)> = Vec::new();
-    for param in params(model, method, average)? {
+    for param in params(options)? {
         // Averages start at the network itself, whose numbers hang on its name.
         let name = twin_of(&param.name).unwrap_or(&param.name).into();
         let source = Param { name, ..param.clone() };

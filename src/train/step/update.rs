@@ -9,6 +9,7 @@ use crate::tensor::DType;
 use super::Step;
 use super::states::past;
 use crate::train::method::Method;
+use crate::train::scale::LossScale;
 
 impl Step<'_> {
     /// Updates the parameters by the gradients of their losses, and fetches the length of all
@@ -17,18 +18,28 @@ impl Step<'_> {
         &self,
         t: &mut Tape,
         params: &[Param],
-        mut grads: Vec<Var>,
+        grads: Grads,
         numbers: [Var; 2],
         norm: &str,
     ) -> Result<()> {
         let method = &self.options.method;
         let optimizer = method.optimizer();
-        for (param, g) in params.iter().zip(&mut grads) {
-            *g = self.regularised(t, param, *g)?;
+        let scale = grads.scale;
+        let (mut grads, mut factor) = grads.mean(t)?;
+        if method.has_terms_of_weights() {
+            for (param, g) in params.iter().zip(&mut grads) {
+                *g = scaled(t, *g, factor)?;
+                *g = self.regularised(t, param, *g)?;
+            }
+            factor = factor.map(|_| t.fill(&[], 1.0)).transpose()?;
         }
         let length = length(t, &grads)?;
-        t.fetch(norm, length);
+        let length = scaled(t, length, factor)?;
+        let (told, made) = scale.judge(t, length, factor)?;
+        t.fetch(norm, told);
         for (param, mut g) in params.iter().zip(grads) {
+            // Only now, within the kernel that updates: gradients lie in memory as they came.
+            g = scaled(t, g, made)?;
             if self.options.fetch_gradients {
                 t.fetch(&format!("grad.{}", param.name), g);
             }
@@ -39,7 +50,7 @@ impl Step<'_> {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
                 g = objectives::weight_decay(t, g, p, method.weight_decay)?;
             }
-            optimizer.update(t, &param.name, g, numbers)?;
+            optimizer.update(t, &param.name, g, numbers, made)?;
             let limit = method.clip_weights;
             if limit > 0.0 && param.name.starts_with("discriminator.") {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
@@ -75,14 +86,23 @@ impl Step<'_> {
     }
 }
 
-/// Gradients while they add up.
-#[derive(Default)]
+/// Gradients of losses while they add up.
 pub(super) struct Grads {
+    /// What losses are multiplied by.
+    scale: LossScale,
+    /// Of how many parts of a batch.
+    parts: usize,
     sums: Vec<Var>,
 }
 
 impl Grads {
+    /// Those of an update on `parts` parts of a batch.
+    pub(super) fn new(scale: LossScale, parts: usize) -> Self {
+        Self { scale, parts, sums: Vec::new() }
+    }
+
     pub(super) fn add(&mut self, t: &mut Tape, loss: Var, weights: &[Var]) -> Result<()> {
+        let loss = self.scale.scaled(t, loss)?;
         let grads = t.grad(loss, weights)?;
         if self.sums.is_empty() {
             self.sums = grads;
@@ -94,13 +114,21 @@ impl Grads {
         Ok(())
     }
 
-    /// The sums of `parts` parts of a batch, as the gradient of the batch's mean.
-    pub(super) fn mean(self, t: &mut Tape, parts: usize) -> Result<Vec<Var>> {
-        match parts {
-            1 => Ok(self.sums),
-            _ => self.sums.into_iter().map(|g| t.affine(g, 1.0 / parts as f32, 0.0)).collect(),
-        }
+    /// The gradients of the batch's mean, but for the factor that they still are to be multiplied by.
+    fn mean(self, t: &mut Tape) -> Result<(Vec<Var>, Option<Var>)> {
+        let factor = self.scale.factor(t, self.parts)?;
+        let share = 1.0 / self.parts as f32;
+        let grads = match (factor, self.parts) {
+            (Some(_), _) | (_, 1) => self.sums,
+            _ => self.sums.into_iter().map(|g| t.affine(g, share, 0.0)).collect::<Result<_>>()?,
+        };
+        Ok((grads, factor))
     }
+}
+
+/// `x` times `factor`, where there is one.
+fn scaled(t: &mut Tape, x: Var, factor: Option<Var>) -> Result<Var> {
+    factor.map_or(Ok(x), |factor| t.mul(x, factor))
 }
 
 /// Numbers to be fetched while the parts of a batch are recorded: means over the parts.

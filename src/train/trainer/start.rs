@@ -9,8 +9,8 @@ use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
-use super::super::step::{self, KEY};
-use super::{Recipe, Trainer};
+use super::Trainer;
+use crate::train::step::{self, KEY};
 
 /// Iterations of the power method before the first step, as PyTorch takes.
 const FIRST_ITERATIONS: usize = 15;
@@ -122,8 +122,7 @@ impl Trainer {
 
     /// Averages and historical means start at the network itself.
     fn start_twins(&mut self, network: &str) -> Result<()> {
-        let Recipe { model, method, ema, .. } = &self.recipe;
-        for param in step::params(model, method, *ema > 0)? {
+        for param in step::params(&self.recipe.step_options())? {
             let Some(source) = step::twin_of(&param.name) else { continue };
             if source.starts_with(network) {
                 let now = self.state.get(source)?;

@@ -1,0 +1,112 @@
+//! Which values of a run a GPU keeps as 16-bit floats between its kernels.
+//!
+//! All arithmetic is in 32 bits whatever a value is kept as: a kernel widens what it loads and
+//! rounds what it stores, to 11 bits of fraction and at most 65 504. That is for the large tensors,
+//! which are pictures of channels and their gradients: what convolutions make, and what elementwise
+//! ops and ops that move pixels about make of it. Parameters, optimisers' states, statistics,
+//! weights' gradients, scores, and whatever a run is given or gives back keep their 32 bits. So do
+//! products that are summed up: squares of small numbers would be zeros.
+//!
+//! (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740, sections 3.1 and 3.3; the
+//! third part of their method, the scaling of losses, is the training's: [`crate::train::scale`].)
+
+use std::collections::HashSet;
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::ops::Class;
+use crate::tape::{Node, Tape, Var};
+use crate::tensor::DType;
+
+use super::units::Units;
+
+/// How a GPU keeps large tensors between kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In 16 bits, with arithmetic in 32: half the memory and half the traffic.
+    F16,
+}
+
+impl fmt::Display for Precision {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+/// Numbers of a picture below which it costs nothing to keep all bits; they may be scores.
+const SMALL: usize = 256;
+
+/// Elements at whose multiples a part of a tensor of 16-bit floats may start: 16 bytes.
+const ALIGNED: usize = 8;
+
+/// The roots among the nodes of `tape` that are kept in 16 bits.
+pub(super) fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
+    let root = |var: &Var| units.views[var.index()].root;
+    let mut halves = HashSet::new();
+    for unit in units.units.iter().filter(|unit| unit.lanes.len() == 1) {
+        for &i in &unit.lanes[0] {
+            let node = &tape.nodes()[i];
+            let half = |v: &Var| halves.contains(&root(v));
+            // Ops on all numbers of pictures may see them as a matrix.
+            let like = |v: &Var| is_picture(node) || len(&tape.nodes()[root(v)]) == len(node);
+            let follows = match node.op.class() {
+                Class::Elementwise(_) => node.inputs.iter().any(|v| half(v) && like(v)),
+                Class::Kernel => match node.op.name() {
+                    "conv2d" | "conv_transpose2d" => is_picture(node),
+                    "append" | "max_pool" | "pad" | "permute" | "shift" | "slice" => {
+                        half(&node.inputs[0]) && is_picture(node)
+                    }
+                    _ => false,
+                },
+                Class::Source | Class::Reshape | Class::Range(_) => false,
+            };
+            if follows {
+                halves.insert(i);
+            }
+        }
+    }
+    // By now every op has seen what it follows; these keep their bits all the same.
+    for var in tape.fetches().values() {
+        halves.remove(&root(var));
+    }
+    for state in tape.states().values() {
+        halves.remove(&root(&state.after));
+    }
+    for row in &units.rows {
+        for root in &row.roots {
+            halves.remove(root);
+        }
+    }
+    for (node, view) in tape.nodes().iter().zip(&units.views) {
+        if matches!(node.op.class(), Class::Range(_)) && !view.offset.is_multiple_of(ALIGNED) {
+            halves.remove(&view.root);
+        }
+        if node.op.name() == "sum" {
+            let summed = root(&node.inputs[0]);
+            if tape.nodes()[summed].op.name() == "mul" {
+                halves.remove(&summed);
+            }
+        }
+    }
+    halves
+}
+
+fn len(node: &Node) -> usize {
+    node.shape.iter().product()
+}
+
+/// Whether a node computes pictures `[n, h, w, c]`, or such with divided axes, that are worth it.
+fn is_picture(node: &Node) -> bool {
+    let [_, picture @ ..] = &node.shape[..] else { return false };
+    node.dtype == DType::F32 && picture.len() >= 3 && picture.iter().product::<usize>() >= SMALL
+}

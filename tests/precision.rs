@@ -1,0 +1,354 @@
+//! Training whose activations are 16-bit floats: the same numbers but for rounding, from half the
+//! memory, and losses whose scale is found while training.
+
+use std::collections::BTreeMap;
+
+use dcgan::device::{Device, State};
+use dcgan::models::{Conditioning, Design, Network, Size};
+use dcgan::ops::conv::ConvSpec;
+use dcgan::program::{Fetched, Options, Precision, Program, preflight};
+use dcgan::tape::{Tape, Var};
+use dcgan::tensor::{DType, Tensor};
+use dcgan::train::{Folder, Recipe, Trainer};
+
+use crate::cli::{Place, assert_same, latest};
+use crate::support::{gpu, gpu_selection, gpu_with};
+
+fn options(precision: Precision) -> Options {
+    Options { precision, ..Options::default() }
+}
+
+/// A GPU that has 16-bit floats.
+fn half_gpu() -> Option<Device> {
+    gpu().filter(|gpu| gpu.caps().f16).map(Device::Gpu)
+}
+
+fn numbers(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1999) as f32 / 999.0 - 1.0).collect()
+}
+
+/// What a convolution's output `[2, 8, 8, 12]` becomes, and gradients of it, with or without 16 bits.
+fn run(
+    device: &Device,
+    precision: Precision,
+    then: &dyn Fn(&mut Tape, Var) -> Var,
+) -> (Fetched, u64) {
+    let spec = ConvSpec::down([16, 16], [4, 4], [2, 2], [1, 1]).unwrap();
+    let mut t = Tape::new();
+    let x = t.feed("x", &[2, 16, 16, 8], DType::F32).unwrap();
+    let w = t.feed("w", &[4, 4, 8, 12], DType::F32).unwrap();
+    let y = t.conv2d(x, w, spec).unwrap();
+    let z = then(&mut t, y);
+    // Through a convolution once more, so that its gradient is a picture too.
+    let z = t.affine(z, 0.5, 0.25).unwrap();
+    let loss = t.mean_all(z).unwrap();
+    let up = t.conv_transpose2d(y, w, spec).unwrap();
+    let up = t.tanh(up).unwrap();
+    let other = t.mean_all(up).unwrap();
+    let loss = t.add(loss, other).unwrap();
+    let grads = t.grad(loss, &[x, w]).unwrap();
+    t.fetch("z", z);
+    t.fetch("gx", grads[0]);
+    t.fetch("gw", grads[1]);
+    let feeds = [
+        ("x", Tensor::new([2, 16, 16, 8], numbers(2 * 16 * 16 * 8, 1)).unwrap()),
+        ("w", Tensor::new([4, 4, 8, 12], numbers(4 * 4 * 8 * 12, 2)).unwrap()),
+    ];
+    let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(name, t)| (*name, t)).collect();
+    let mut state = State::new(device);
+    let mut program = Program::compile(&t, &state, &options(precision)).unwrap();
+    let slots = program.memory().slots;
+    (program.call(&mut state, &feeds).unwrap(), slots)
+}
+
+/// The largest difference, as a share of the largest number.
+fn apart(a: &Tensor, b: &Tensor) -> f32 {
+    let largest = b.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    let off = a.f32s().iter().zip(b.f32s()).map(|(a, b)| (a - b).abs());
+    off.fold(0.0, |m: f32, x| if x.is_nan() { f32::INFINITY } else { m.max(x) }) / largest
+}
+
+type Then = fn(&mut Tape, Var) -> Var;
+
+#[test]
+fn every_kernel_reads_and_writes_both_widths() {
+    let Some(device) = half_gpu() else { return };
+    let cases: [(&str, Then); 12] = [
+        ("elementwise", |t, y| t.leaky_relu(y, 0.2).unwrap()),
+        ("broadcast", |t, y| {
+            let scale = t.fill(&[12], 1.5).unwrap();
+            let column = t.slice(y, &[0, 0, 0, 0], &[2, 1, 1, 12]).unwrap();
+            let y = t.mul(y, scale).unwrap();
+            t.mul(y, column).unwrap()
+        }),
+        ("batch norm", |t, y| {
+            let moments = t.moments(y).unwrap();
+            let statistics = [t.range(moments, 0, 12).unwrap(), t.range(moments, 12, 12).unwrap()];
+            let (one, zero) = (t.fill(&[12], 1.0).unwrap(), t.fill(&[12], 0.0).unwrap());
+            let y = t.batch_norm(y, statistics, [one, zero], 1e-5).unwrap();
+            t.mul(y, y).unwrap()
+        }),
+        ("append", |t, y| {
+            let v = t.fill(&[2, 4], 0.5).unwrap();
+            let y = t.append(y, v).unwrap();
+            t.tanh(y).unwrap()
+        }),
+        ("max pool", |t, y| t.max_pool(y, [4, 4]).unwrap()),
+        ("shift", |t, y| {
+            let by = t.fill(&[2, 2], 1.5).unwrap();
+            let y = t.shift(y, by).unwrap();
+            t.tanh(y).unwrap()
+        }),
+        ("permute", |t, y| {
+            let y = t.permute(y, &[0, 3, 1, 2]).unwrap();
+            t.tanh(y).unwrap()
+        }),
+        ("slice", |t, y| {
+            let y = t.slice(y, &[0, 1, 2, 3], &[2, 6, 6, 9]).unwrap();
+            t.tanh(y).unwrap()
+        }),
+        ("pad", |t, y| {
+            let y = t.pad(y, &[0, 1, 0, 3], &[2, 10, 9, 16]).unwrap();
+            t.tanh(y).unwrap()
+        }),
+        // The parts of a batch start at multiples of 8 elements; the rows of a picture need not.
+        ("range", |t, y| {
+            let part = t.range(y, 768, 768).unwrap();
+            let part = t.reshape(part, &[1, 8, 8, 12]).unwrap();
+            t.tanh(part).unwrap()
+        }),
+        ("odd range", |t, y| {
+            let part = t.range(y, 7, 768).unwrap();
+            let part = t.reshape(part, &[1, 8, 8, 12]).unwrap();
+            t.tanh(part).unwrap()
+        }),
+        ("matmul and softmax", |t, y| {
+            let rows = t.reshape(y, &[2, 64, 12]).unwrap();
+            let like = t.matmul_t(rows, rows, false, true).unwrap();
+            let like = t.softmax(like).unwrap();
+            t.matmul(like, rows).unwrap()
+        }),
+    ];
+    for (name, then) in cases {
+        let (wide, plenty) = run(&device, Precision::F32, &then);
+        let (half, less) = run(&device, Precision::F16, &then);
+        let (cpu, _) = run(&Device::Cpu, Precision::F32, &then);
+        if name == "odd range" {
+            assert_eq!(apart(&half["z"], &wide["z"]), 0.0, "{name}: it has to be kept as it is");
+        }
+        for what in ["z", "gx", "gw"] {
+            assert!(apart(&wide[what], &cpu[what]) < 1e-5, "{name}: {what}");
+            let off = apart(&half[what], &wide[what]);
+            assert!(off < 4e-3, "{name}: {what} is off by {off:e}");
+            // Else nothing was rounded at all.
+            let rounded = what == "gw" || (what == "z" && name != "odd range");
+            assert!(!rounded || off > 1e-6, "{name}: {what} is off by {off:e}");
+        }
+        assert!(less < plenty, "{name}: {less} of {plenty} bytes");
+    }
+}
+
+fn design() -> Design {
+    let size = Size { height: 32, width: 32 };
+    Design { size, nz: 16, ngf: 8, ndf: 8, ..Design::default() }
+}
+
+fn recipe(precision: Precision) -> Recipe {
+    Recipe { batch: 8, precision, ..Recipe::new(design()) }
+}
+
+fn pictures(step: usize) -> Vec<u8> {
+    (0..8 * 32 * 32 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect()
+}
+
+/// The tensors of a trainer by name.
+fn tensors(trainer: &Trainer) -> BTreeMap<String, Tensor> {
+    trainer.tensors().unwrap()
+}
+
+/// A training in 16 bits that starts with the losses' scale, and the count of good updates, at these.
+fn trainer_at(device: &Device, options: &Options, model: Design, scaling: [f32; 2]) -> Trainer {
+    let recipe = Recipe { model, ..recipe(Precision::F16) };
+    let fresh = Trainer::new(recipe.clone(), device, options).unwrap();
+    let mut start = tensors(&fresh);
+    for (name, value) in ["loss_scale", "loss_scale.good"].into_iter().zip(scaling) {
+        start.insert(name.into(), Tensor::new([], vec![value]).unwrap());
+    }
+    Trainer::resume(recipe, device, options, &start, 0).unwrap()
+}
+
+#[test]
+fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
+    let Some(device) = half_gpu() else { return };
+    let designs = [
+        ("dcgan", design()),
+        ("classes", Design { classes: 3, conditioning: Conditioning::Concat, ..design() }),
+        ("resnet", Design { network: Network::Resnet, ..design() }),
+    ];
+    for (name, model) in designs {
+        let run = |precision| {
+            let options = Options::default();
+            let mut trainer = match precision {
+                // Not so large that the first updates are skipped.
+                Precision::F16 => trainer_at(&device, &options, model, [1024.0, 0.0]),
+                Precision::F32 => {
+                    let recipe = Recipe { model, ..recipe(precision) };
+                    Trainer::new(recipe, &device, &options).unwrap()
+                }
+            };
+            let labels = [0, 1, 2, 0, 1, 2, 0, 1];
+            let mut all = Vec::new();
+            for step in 0..3 {
+                all.extend(trainer.step_labelled(pictures(step), &labels).unwrap());
+            }
+            all.extend(trainer.finish().unwrap());
+            (all, trainer.memory().slots)
+        };
+        let ((wide, plenty), (half, less)) = (run(Precision::F32), run(Precision::F16));
+        for (step, (a, b)) in half.iter().zip(&wide).enumerate() {
+            let pairs = [
+                ("loss_d", a.loss_d, b.loss_d, 2e-2),
+                ("loss_g", a.loss_g, b.loss_g, 2e-2),
+                ("grad_norm_d", a.grad_norm_d, b.grad_norm_d, 5e-2),
+                ("grad_norm_g", a.grad_norm_g, b.grad_norm_g, 5e-2),
+            ];
+            for (what, a, b, limit) in pairs {
+                let off = (a - b).abs() / b.abs();
+                assert!(off < limit, "{name}: {what} of step {step}: {a} and {b}");
+            }
+            assert_eq!((a.loss_scale, b.loss_scale), (Some(1024.0), None), "{name}");
+        }
+        assert!(half != wide, "{name}: nothing was rounded");
+        assert!(less * 10 < plenty * 9, "{name}: {less} of {plenty} bytes");
+    }
+}
+
+#[test]
+fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
+    let Some(device) = half_gpu() else { return };
+    let mut trainer = trainer_at(&device, &Options::default(), design(), [1e30, 7.0]);
+    let before = tensors(&trainer);
+    let mut metrics = trainer.step(pictures(0)).unwrap();
+    metrics = metrics.or(trainer.finish().unwrap().pop());
+    let metrics = metrics.unwrap();
+    // Losses are told as they are; the gradients of a skipped update as 0, which no watch takes for
+    // a divergence.
+    assert!(metrics.loss_d.is_finite() && metrics.loss_g.is_finite());
+    assert_eq!((metrics.grad_norm_d, metrics.grad_norm_g), (0.0, 0.0));
+    let after = tensors(&trainer);
+    for (name, value) in &before {
+        let same = after[name].bytes() == value.bytes();
+        let moves = name.contains("running_") || name == "key" || name.starts_with("loss_scale");
+        // Averages of the generator hold copies of its running statistics.
+        assert!(same || moves, "{name} has changed");
+        assert!(!name.contains("running_var") || !same, "{name} has not");
+    }
+    // Once for each network.
+    assert_eq!(after["loss_scale"].f32s(), [1e30_f32 * 0.5 * 0.5]);
+    assert_eq!(after["loss_scale.good"].f32s(), [0.0]);
+}
+
+#[test]
+fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
+    let Some(device) = half_gpu() else { return };
+    let mut trainer = trainer_at(&device, &Options::default(), design(), [2.0_f32.powi(40), 0.0]);
+    let before = tensors(&trainer);
+    for step in 0..40 {
+        trainer.step(pictures(step)).unwrap();
+    }
+    let last = trainer.finish().unwrap().pop().unwrap();
+    let scale = last.loss_scale.unwrap();
+    assert!((64.0..2.0_f32.powi(34)).contains(&scale), "{scale}");
+    assert!(last.grad_norm_d > 0.0 && last.grad_norm_g > 0.0, "{last:?}");
+    let after = tensors(&trainer);
+    for (name, value) in &after {
+        if value.dtype() == DType::F32 {
+            assert!(value.f32s().iter().all(|x| x.is_finite()), "{name}");
+        }
+    }
+    let name = "discriminator.main.0.weight";
+    assert!(before[name].bytes() != after[name].bytes(), "{name} was never updated");
+}
+
+#[test]
+fn the_scale_doubles_after_2000_good_updates() {
+    let Some(device) = half_gpu() else { return };
+    let mut trainer = trainer_at(&device, &Options::default(), design(), [1024.0, 1998.0]);
+    for (good, scale) in [(0.0, 2048.0), (2.0, 2048.0)] {
+        trainer.step(pictures(0)).unwrap();
+        trainer.finish().unwrap();
+        let state = tensors(&trainer);
+        assert_eq!(state["loss_scale.good"].f32s(), [good]);
+        assert_eq!(state["loss_scale"].f32s(), [scale]);
+    }
+}
+
+#[test]
+fn a_run_in_16_bits_resumes_to_the_bit_and_logs_its_scale() {
+    let Some(selection) = gpu_selection() else { return };
+    if half_gpu().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let f16 = ["--device", &selection, "--batch", "8", "--precision", "f16", "--tune", "off"];
+    let half = ["--images", "40", "--save-every", "40", "--report-every", "8"];
+    let whole = ["--images", "80", "--save-every", "40", "--report-every", "8", "--keep", "5"];
+    let run = place.train("whole", &[&f16, &whole]);
+    let stopped = place.train("half", &[&f16, &half]);
+    let path = stopped.to_str().unwrap();
+    let device = ["--device", &selection];
+    place.dcgan(&[&["train", "--resume", path, "--images", "80"], &device]).ok();
+    assert_same(&latest(&run), &latest(&stopped));
+
+    let log = Folder::open(&run).unwrap().log().unwrap();
+    assert_eq!(log.len(), 10);
+    assert!(log.iter().all(|line| line.loss_scale.is_some_and(|scale| scale >= 1.0)), "{log:?}");
+    // What was trained in 16 bits is used as any other.
+    let checkpoint = latest(&run);
+    let sample = ["sample", checkpoint.to_str().unwrap(), "--device", "cpu", "--seeds", "0-3"];
+    place.dcgan(&[&sample]).ok();
+}
+
+#[test]
+fn sixteen_bits_are_refused_where_there_are_none() {
+    let place = Place::new();
+    let train = ["train", "--precision", "f16", "--device", "cpu"];
+    place.dcgan(&[&train]).refused(2, &["--precision", "CPU", "--device"]);
+    assert!(place.runs("runs").is_empty());
+
+    let tape = Tape::new();
+    assert!(preflight(&tape, &Device::Cpu, &options(Precision::F32)).is_ok());
+    let error = preflight(&tape, &Device::Cpu, &options(Precision::F16)).unwrap_err();
+    assert!(error.to_string().contains("--precision"), "{error}");
+    // The kernels for hardware know both widths too.
+    let hardware = dcgan::device::gpu::GpuOptions {
+        checked: true,
+        hardware_kernels: true,
+        ..dcgan::device::gpu::GpuOptions::default()
+    };
+    let Some(gpu) = gpu_with(hardware).filter(|gpu| gpu.caps().f16) else { return };
+    let device = Device::Gpu(gpu);
+    let then: Then = |t, y| t.tanh(y).unwrap();
+    let (wide, half) = (run(&device, Precision::F32, &then), run(&device, Precision::F16, &then));
+    assert!((1e-6..4e-3).contains(&apart(&half.0["gw"], &wide.0["gw"])));
+}
+
+#[test]
+fn fused_and_bundled_updates_are_those_of_single_kernels() {
+    let Some(device) = half_gpu() else { return };
+    // What a kernel keeps to itself is not rounded: gradients differ by that, and after many steps
+    // Adam by more.
+    let run = |fuse| {
+        let options = Options { fuse, ..Options::default() };
+        let mut trainer = trainer_at(&device, &options, design(), [1024.0, 0.0]);
+        trainer.step(pictures(0)).unwrap();
+        trainer.finish().unwrap();
+        tensors(&trainer)
+    };
+    let (fused, single) = (run(true), run(false));
+    assert_eq!(fused["loss_scale"].f32s(), [1024.0]);
+    for (name, value) in fused.iter().filter(|(name, _)| name.starts_with("adam.")) {
+        let limit = if name.starts_with("adam.m.") { 1e-2 } else { 2e-2 };
+        assert!(apart(value, &single[name]) < limit, "{name}");
+    }
+}
