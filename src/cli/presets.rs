@@ -253,8 +253,9 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "semi-supervised",
         about: "a classifier from 100 labels: Improved GAN's networks and feature matching for MNIST",
         source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
-                 mnist_svhn_cifar10/train_mnist_feature_matching.py; unlike theirs, hidden layers learn \
-                 their scale, and training has been seen to diverge after 12 epochs: --images 600k",
+                 mnist_svhn_cifar10/train_mnist_feature_matching.py (93 ± 6.5 errors in 10,000 after 300 \
+                 epochs, --images 18M; here 138 after 60, --images 3600k). Unlike theirs, the generator's \
+                 batch norm has a scale, and both steps see the same real pictures",
         flags: &[
             ("network", "mlp"),
             ("labels-per-class", "10"),
