@@ -1,7 +1,7 @@
 //! Which values of a run a GPU keeps as 16-bit floats between its kernels.
 //!
 //! All arithmetic is in 32 bits whatever a value is kept as: a kernel widens what it loads and
-//! rounds what it stores, to 11 bits of fraction and at most 65 504. That is for the large tensors,
+//! rounds what it stores, to 11 significant bits and at most 65 504. That is for the large tensors,
 //! which are pictures of channels and their gradients: what convolutions make, and what elementwise
 //! ops and ops that move pixels about make of it. Parameters, optimisers' states, statistics,
 //! weights' gradients, scores, and whatever a run is given or gives back keep their 32 bits. So do

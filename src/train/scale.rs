@@ -1,6 +1,6 @@
 //! Loss scaling: gradients that 16-bit floats can hold.
 //!
-//! Most gradients of activations are smaller than the smallest number of 16 bits, 6·10⁻⁸. So losses
+//! Many gradients of activations are smaller than the smallest number of 16 bits, 6·10⁻⁸. So losses
 //! are multiplied by a scale before gradients are taken, and the parameters' gradients, which have 32
 //! bits, are divided by it (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740,
 //! section 3.2). The scale is found while training, by the rule and with the numbers of
