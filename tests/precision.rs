@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::models::{Conditioning, Design, Network, Size};
 use dcgan::ops::conv::ConvSpec;
+use dcgan::program::tune::{Effort, News, Tuner, tune};
 use dcgan::program::{Fetched, Options, Precision, Program, preflight};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
@@ -368,6 +369,48 @@ fn a_run_in_16_bits_resumes_to_the_bit_and_logs_its_scale() {
     let checkpoint = latest(&run);
     let sample = ["sample", checkpoint.to_str().unwrap(), "--device", "cpu", "--seeds", "0-3"];
     place.dcgan(&[&sample]).ok();
+}
+
+/// Kernels are chosen on tensors as the program keeps them, and run as they were chosen.
+#[test]
+fn kernels_are_tuned_in_the_bits_that_they_run_in() {
+    let Some(device) = half_gpu() else { return };
+    let spec = ConvSpec::down([32, 32], [4, 4], [2, 2], [1, 1]).unwrap();
+    let mut tape = Tape::new();
+    let x = tape.feed("x", &[4, 32, 32, 16], DType::F32).unwrap();
+    let w = tape.feed("w", &[4, 4, 16, 16], DType::F32).unwrap();
+    let y = tape.conv2d(x, w, spec).unwrap();
+    let z = tape.conv_transpose2d(y, w, spec).unwrap();
+    let z = tape.mean(z, &[0]).unwrap();
+    tape.fetch("z", z);
+    let folder = tempfile::tempdir().unwrap();
+    let tuner = Tuner { effort: Effort::Quick, folder: Some(folder.path().to_owned()) };
+    let tuned = |precision| {
+        let mut news = Vec::new();
+        let choices = tune(&[(&tape, precision)], &device, &tuner, &mut |n| news.push(n)).unwrap();
+        assert!(!news.iter().any(|n| matches!(n, News::Warning(_))), "{news:?}");
+        (choices, news)
+    };
+    let ((wide, _), (half, news)) = (tuned(Precision::F32), tuned(Precision::F16));
+    assert!(wide.kernels.keys().all(|key| !key.contains("f16")), "{wide:?}");
+    let keys: Vec<&String> = half.kernels.keys().collect();
+    assert!(
+        keys[0].starts_with("Conv2d") && keys[0].ends_with("[4, 4, 16, 16] to f16"),
+        "{keys:?}"
+    );
+    assert!(keys[1].contains("[4, 16, 16, 16] f16, ") && keys[1].ends_with(" to f16"), "{keys:?}");
+    // What was measured in 32 bits answers nothing here.
+    let ends = |n: &News| matches!(n, News::Ends(summary) if summary.measured > 0);
+    assert!(news.iter().any(ends), "{news:?}");
+
+    let options = Options { choices: half.clone(), ..options(Precision::F16) };
+    let mut state = State::new(&device);
+    let mut program = Program::compile(&tape, &state, &options).unwrap();
+    let (x, w) = (Tensor::full([4, 32, 32, 16], 0.5), Tensor::full([4, 4, 16, 16], 0.1));
+    let steps = program.profile(&mut state, &[("x", &x), ("w", &w)], 1).unwrap();
+    for chosen in half.kernels.values() {
+        assert!(steps.iter().any(|step| step.variant == *chosen), "{chosen}: {steps:?}");
+    }
 }
 
 #[test]

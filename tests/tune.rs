@@ -9,7 +9,7 @@ use dcgan::device::{Device, State};
 use dcgan::ops::matmul::Matmul;
 use dcgan::ops::{Call, Caps, Lowered, Op, Site, Variant};
 use dcgan::program::tune::{Effort, News, Summary, Tuner, recall, tune, variants};
-use dcgan::program::{Choices, MemoryReport, Options, Program, key};
+use dcgan::program::{Choices, MemoryReport, Options, Precision, Program, key};
 use dcgan::sample::{BATCH, Sampler};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
@@ -99,7 +99,8 @@ impl Tuned {
     fn of(tape: &Tape, device: &Device, effort: Effort, folder: &Path) -> Self {
         let mut news = Vec::new();
         let tuner = Tuner { effort, folder: Some(folder.to_owned()) };
-        let choices = tune(&[tape], device, &tuner, &mut |n| news.push(n)).unwrap();
+        let choices =
+            tune(&[(tape, Precision::F32)], device, &tuner, &mut |n| news.push(n)).unwrap();
         Self { choices, news }
     }
 
@@ -277,7 +278,7 @@ fn a_record_is_followed_whatever_the_cache_says() {
         let kernels = BTreeMap::from([(kernel.clone(), name.to_owned())]);
         let mut news = Vec::new();
         let record = Choices { device: device.name(), kernels };
-        let choices = recall(&[&tape], &device, &record, &mut |n| news.push(n));
+        let choices = recall(&[(&tape, Precision::F32)], &device, &record, &mut |n| news.push(n));
         (choices.kernels[kernel].clone(), news)
     };
     assert_eq!(follow("c"), ("c".into(), vec![]));
@@ -287,7 +288,8 @@ fn a_record_is_followed_whatever_the_cache_says() {
     assert!(text.contains("no variant \"d\" of Product") && text.contains("last digits"), "{text}");
     // A record from before there were variants.
     let mut news = Vec::new();
-    let choices = recall(&[&tape], &device, &Choices::default(), &mut |n| news.push(n));
+    let choices =
+        recall(&[(&tape, Precision::F32)], &device, &Choices::default(), &mut |n| news.push(n));
     assert_eq!((choices.kernels[kernel].as_str(), news.len()), ("a", 0));
 }
 
@@ -392,7 +394,7 @@ fn keys_tell_geometries_and_shapes_apart() {
         let mut tape = Tape::new();
         let a = tape.feed("a", &shape, DType::F32).unwrap();
         let y = tape.matmul_t(a, a, ta, !ta).unwrap();
-        key(&Matmul { transpose_a: ta, transpose_b: !ta }, &tape.site(y))
+        key(&Matmul { transpose_a: ta, transpose_b: !ta }, &tape.site(y), &[])
     };
     let all = [keys(false, [4, 8]), keys(true, [4, 8]), keys(false, [8, 4])];
     assert_eq!(all[0], "Matmul { transpose_a: false, transpose_b: true } on [4, 8], [4, 8]");

@@ -102,7 +102,9 @@ impl Bench {
         };
         let device = self.device.open(false)?;
         let sampler = Sampler::tape(&recipe.networks()?, "", SAMPLES)?;
-        let choices = tuning::choose(&[&recipe.tape()?, &sampler], &device, self.tune)?;
+        let step = recipe.tape()?;
+        let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
+        let choices = tuning::choose(&tapes, &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 
         // A spinner on standard error, where that is a terminal.

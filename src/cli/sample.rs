@@ -16,6 +16,7 @@ use crate::models::LatentLaw;
 use crate::models::Networks;
 use crate::pictures::Grid;
 use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -359,9 +360,11 @@ impl Generator {
         let tape = Sampler::tape(networks, prefix, BATCH)?;
         let choices = match tune {
             None if model.choices.device == device.name() => {
-                tuning::choose_again(&[&tape], device, &model.choices)
+                tuning::choose_again(&[(&tape, Precision::F32)], device, &model.choices)
             }
-            effort => tuning::choose(&[&tape], device, effort.unwrap_or(Effort::Off))?,
+            effort => {
+                tuning::choose(&[(&tape, Precision::F32)], device, effort.unwrap_or(Effort::Off))?
+            }
         };
         let sampler = Sampler::new(networks, &state, prefix, BATCH, &choices)?;
         let shape = [networks.size.height, networks.size.width, networks.channels];

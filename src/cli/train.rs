@@ -10,7 +10,7 @@ use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::models::{Conditioning, Design};
-use crate::program::{self, Choices};
+use crate::program::{self, Choices, Precision};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt};
@@ -189,7 +189,8 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let tapes = [&recipe.tape()?, &Sampler::tape(&recipe.networks()?, "", BATCH)?];
+        let (step, sampler) = (recipe.tape()?, Sampler::tape(&recipe.networks()?, "", BATCH)?);
+        let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {

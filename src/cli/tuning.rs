@@ -7,18 +7,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::device::Device;
 use crate::error::Result;
 use crate::human;
-use crate::program::Choices;
 use crate::program::tune::{Effort, News, Summary, Tuner, recall, tune};
+use crate::program::{Choices, Precision};
 use crate::tape::Tape;
 
 /// Chooses the kernels of `tapes` on `device`, and tells on standard error what it does.
-pub(super) fn choose(tapes: &[&Tape], device: &Device, effort: Effort) -> Result<Choices> {
+pub(super) fn choose(
+    tapes: &[(&Tape, Precision)],
+    device: &Device,
+    effort: Effort,
+) -> Result<Choices> {
     let mut teller = Teller::new(device);
     tune(tapes, device, &Tuner::new(effort), &mut |news| teller.tell(news))
 }
 
 /// Takes the kernels that an earlier program ran, where they are those of `device`.
-pub(super) fn choose_again(tapes: &[&Tape], device: &Device, record: &Choices) -> Choices {
+pub(super) fn choose_again(
+    tapes: &[(&Tape, Precision)],
+    device: &Device,
+    record: &Choices,
+) -> Choices {
     let mut teller = Teller::new(device);
     recall(tapes, device, record, &mut |news| teller.tell(news))
 }

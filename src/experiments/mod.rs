@@ -16,6 +16,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::pictures::figure::Cell;
 use crate::program::Choices;
+use crate::program::Precision;
 use crate::program::tune::recall;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
@@ -42,7 +43,7 @@ impl Generator {
         let tape = Sampler::tape(&model.networks, prefix, BATCH)?;
         // The kernels of the training, as `dcgan sample` runs them: the same pictures.
         let choices = if model.choices.device == device.name() {
-            recall(&[&tape], device, &model.choices, &mut |_| ())
+            recall(&[(&tape, Precision::F32)], device, &model.choices, &mut |_| ())
         } else {
             Choices::default()
         };

@@ -28,9 +28,13 @@ impl Choices {
 }
 
 /// What tells the kernel of an op at a site from all others, as people read it: the op with its
-/// geometry, and the shapes of its inputs, which decide that of its output.
+/// geometry, and the shapes of its inputs, which decide that of its output. `halves` says which of
+/// the inputs, and last whether the output, are kept in 16 bits.
 #[must_use]
-pub fn key(op: &dyn Op, site: &Site) -> String {
-    let shapes: Vec<String> = site.shapes.iter().map(|shape| format!("{shape:?}")).collect();
-    format!("{op:?} on {}", shapes.join(", "))
+pub fn key(op: &dyn Op, site: &Site, halves: &[bool]) -> String {
+    let width = |i: usize| if halves.get(i) == Some(&true) { " f16" } else { "" };
+    let inputs = site.shapes.iter().enumerate();
+    let shapes: Vec<String> = inputs.map(|(i, shape)| format!("{shape:?}{}", width(i))).collect();
+    let to = if width(shapes.len()).is_empty() { "" } else { " to f16" };
+    format!("{op:?} on {}{to}", shapes.join(", "))
 }

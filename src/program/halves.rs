@@ -43,14 +43,23 @@ impl fmt::Display for Precision {
     }
 }
 
+impl Precision {
+    /// The roots among the nodes of `tape` that are kept in 16 bits.
+    pub(super) fn halves(self, tape: &Tape, units: &Units) -> HashSet<usize> {
+        match self {
+            Self::F32 => HashSet::new(),
+            Self::F16 => halves(tape, units),
+        }
+    }
+}
+
 /// Numbers of a picture below which it costs nothing to keep all bits; they may be scores.
 const SMALL: usize = 256;
 
 /// Elements at whose multiples a part of a tensor of 16-bit floats may start: 16 bytes.
 const ALIGNED: usize = 8;
 
-/// The roots among the nodes of `tape` that are kept in 16 bits.
-pub(super) fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
+fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
     let root = |var: &Var| units.views[var.index()].root;
     let mut halves = HashSet::new();
     for unit in units.units.iter().filter(|unit| unit.lanes.len() == 1) {

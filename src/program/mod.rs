@@ -3,7 +3,7 @@
 //! After compilation a run allocates nothing on the device and makes no decision: it uploads the
 //! feeds, walks a list of steps, and hands back the fetches.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
 use crate::device::{BufferKind, Device, Pack, Packed, ScriptStep, State, tensor_of};
@@ -128,10 +128,7 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_
         let units = Units::of(tape, Grouping { fuse, in_place, bundle });
         match pack(&units.packs(tape))? {
             Some(packs) => {
-                let halves = match options.precision {
-                    Precision::F16 => halves::halves(tape, &units),
-                    Precision::F32 => HashSet::new(),
-                };
+                let halves = options.precision.halves(tape, &units);
                 Plan::new(tape, &units, halves, target, &packs)
             }
             None => Ok(None),

@@ -4,13 +4,16 @@
 //! out before is read from the user's cache; the rest is measured, the kernels of most operations
 //! first. Each ends as its default variant or as one that gave the default's numbers in less time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use minijinja::context;
 use serde::{Deserialize, Serialize};
 
 use super::caps;
 use super::choices::{Choices, key};
+use super::halves::Precision;
 use super::units::{Grouping, Units};
 use crate::device::gpu::{Candidate, Contest, Gpu, Verdict};
 use crate::device::{Device, ScriptStep};
@@ -112,6 +115,8 @@ struct Kernel<'a> {
     key: String,
     op: &'a dyn Op,
     site: Site,
+    /// Which of its inputs, and last whether its output, the program keeps in 16 bits.
+    halves: Vec<bool>,
     variants: Vec<Variant>,
     /// Which of the programs runs it, and the operations of all its runs there.
     program: usize,
@@ -139,11 +144,20 @@ impl Kernel<'_> {
             Arg::Output => (inputs, padded_bytes(self.site.len(), self.op.dtype())),
             Arg::Scratch(i) => (inputs + 1 + i, scratch[i]),
         };
+        let width = |arg: Arg| {
+            let at = match arg {
+                Arg::Input(i) => Some(i),
+                Arg::Output => Some(inputs),
+                Arg::Scratch(_) => None,
+            };
+            let half = at.is_some_and(|at| self.halves[at]);
+            if half { "f16" } else { "f32" }
+        };
         let candidate = |variant: &Variant| {
             let lowered = &variant.lowered;
-            let step = |d: &crate::ops::Dispatch| ScriptStep::Dispatch {
+            let step = |d: &crate::ops::Dispatch, context: minijinja::Value| ScriptStep::Dispatch {
                 kernel: d.kernel,
-                context: d.context.clone(),
+                context,
                 bind: d
                     .bind
                     .iter()
@@ -154,9 +168,16 @@ impl Kernel<'_> {
                 bytes: d.bind.iter().map(|&(_, a)| place(a, &lowered.scratch).1).sum(),
                 label: format!("{}, {}", self.op.name(), variant.name),
             };
+            let as_kept = |d: &crate::ops::Dispatch| {
+                let of: BTreeMap<&str, &str> =
+                    d.bind.iter().map(|&(name, arg)| (name, width(arg))).collect();
+                step(d, context! { of => of, ..d.context.clone() })
+            };
+            let kept = if self.halves.contains(&true) { &lowered.dispatches[..] } else { &[] };
             Candidate {
                 name: variant.name.clone(),
-                steps: lowered.dispatches.iter().map(step).collect(),
+                steps: lowered.dispatches.iter().map(|d| step(d, d.context.clone())).collect(),
+                kept: kept.iter().map(as_kept).collect(),
                 scratch: lowered.scratch.clone(),
             }
         };
@@ -171,16 +192,20 @@ impl Kernel<'_> {
 
 /// The kernels of `tapes` that can run in several ways, each once: those of the first program
 /// first, and within a program those of most operations.
-fn kernels<'a>(tapes: &[&'a Tape], gpu: &Gpu) -> Vec<Kernel<'a>> {
+fn kernels<'a>(tapes: &[(&'a Tape, Precision)], gpu: &Gpu) -> Vec<Kernel<'a>> {
     let caps = caps(gpu);
     let mut kernels: Vec<Kernel<'a>> = Vec::new();
-    for (program, tape) in tapes.iter().enumerate() {
+    for (program, &(tape, precision)) in tapes.iter().enumerate() {
         let grouping = Grouping { fuse: true, in_place: true, bundle: None };
-        let units = Units::of(tape, grouping).units;
-        for node in units.iter().filter(|unit| !unit.fused).map(|unit| unit.lanes[0][0]) {
+        let units = Units::of(tape, grouping);
+        let in_16_bits = precision.halves(tape, &units);
+        for node in units.units.iter().filter(|unit| !unit.fused).map(|unit| unit.lanes[0][0]) {
             let op = &*tape.nodes()[node].op;
             let site = tape.site(tape.var(node));
-            let key = key(op, &site);
+            let vars = site.inputs.iter().chain([&site.output]);
+            let halves: Vec<bool> =
+                vars.map(|v| in_16_bits.contains(&units.views[v.index()].root)).collect();
+            let key = key(op, &site, &halves);
             let flops = op.flops(&site);
             if let Some(known) = kernels.iter_mut().find(|kernel| kernel.key == key) {
                 known.flops += if known.program == program { flops } else { 0 };
@@ -189,7 +214,7 @@ fn kernels<'a>(tapes: &[&'a Tape], gpu: &Gpu) -> Vec<Kernel<'a>> {
             // One that cannot be lowered is reported when the program is planned.
             let variants = op.variants(&site, &caps).unwrap_or_default();
             if variants.len() > 1 {
-                kernels.push(Kernel { key, op, site, variants, program, flops });
+                kernels.push(Kernel { key, op, site, halves, variants, program, flops });
             }
         }
     }
@@ -204,7 +229,7 @@ fn kernels<'a>(tapes: &[&'a Tape], gpu: &Gpu) -> Vec<Kernel<'a>> {
 /// [`Error::Lost`] where the device fails; [`Error::Shader`] where a default variant does not
 /// compile.
 pub fn tune(
-    tapes: &[&Tape],
+    tapes: &[(&Tape, Precision)],
     device: &Device,
     tuner: &Tuner,
     tell: &mut dyn FnMut(News),
@@ -313,7 +338,7 @@ fn milliseconds(
 /// they ran before, whatever was measured since. Tells where that cannot be.
 #[must_use]
 pub fn recall(
-    tapes: &[&Tape],
+    tapes: &[(&Tape, Precision)],
     device: &Device,
     record: &Choices,
     tell: &mut dyn FnMut(News),
@@ -354,5 +379,5 @@ pub fn variants(tape: &Tape, device: &Device) -> Vec<(String, Vec<String>)> {
     let names = |kernel: Kernel<'_>| {
         (kernel.key, kernel.variants.into_iter().map(|variant| variant.name).collect())
     };
-    kernels(&[tape], gpu).into_iter().map(names).collect()
+    kernels(&[(tape, Precision::F32)], gpu).into_iter().map(names).collect()
 }

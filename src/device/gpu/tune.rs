@@ -24,6 +24,9 @@ pub struct Candidate {
     pub name: String,
     /// Its dispatches. They bind the inputs as buffers `0..inputs`, then the output, then scratch.
     pub steps: Vec<ScriptStep>,
+    /// The same on tensors as the program keeps them, where that is in fewer bits: they are timed,
+    /// and the others give the numbers that are compared.
+    pub kept: Vec<ScriptStep>,
     /// Bytes of each scratch buffer.
     pub scratch: Vec<u64>,
 }
@@ -78,9 +81,18 @@ const NUMBERS: usize = 65_537;
 /// A candidate that could be prepared.
 struct Entrant {
     at: usize,
+    /// Those that give its numbers.
     dispatches: Vec<Dispatch>,
+    /// Those that are timed, where they are others. What numbers they find does not matter.
+    kept: Option<Vec<Dispatch>>,
     /// Seconds of the whole work: the least of its turns.
     seconds: f64,
+}
+
+impl Entrant {
+    fn timed(&self) -> &[Dispatch] {
+        self.kept.as_ref().unwrap_or(&self.dispatches)
+    }
 }
 
 /// The device's side of a contest.
@@ -106,7 +118,8 @@ impl Gpu {
         let mut sources: Vec<BTreeSet<String>> = Vec::new();
         let mut jobs = Vec::new();
         for candidate in &contest.candidates {
-            let own = prepare::jobs(&candidate.steps)?;
+            let mut own = prepare::jobs(&candidate.steps)?;
+            own.extend(prepare::jobs(&candidate.kept)?);
             sources.push(own.iter().map(|job| job.source.clone()).collect());
             jobs.extend(own);
         }
@@ -201,9 +214,9 @@ impl<'a> Arena<'a> {
                 break;
             }
             if reference.is_none() {
-                reference = Some(self.output(&default.dispatches)?);
+                reference = Some(self.output(default)?);
             }
-            let (seconds, output) = self.output(&entrant.dispatches)?;
+            let (seconds, output) = self.output(entrant)?;
             let (of_default, wanted) = reference.as_ref().expect("it was computed above");
             if let Err(why) = self.agree(wanted, &output) {
                 verdict.rejected.push((entrant.at, why));
@@ -227,27 +240,32 @@ impl<'a> Arena<'a> {
             if verdict.rejected.iter().any(|(rejected, _)| *rejected == at) {
                 continue;
             }
-            let dispatches = match prepare::dispatches(self.gpu, &candidate.steps, &self.buffers) {
-                Ok(dispatches) => dispatches,
+            let prepare =
+                |steps: &[ScriptStep]| prepare::dispatches(self.gpu, steps, &self.buffers);
+            let both = prepare(&candidate.steps).and_then(|d| Ok((d, prepare(&candidate.kept)?)));
+            let (dispatches, kept) = match both {
+                Ok((dispatches, kept)) => (dispatches, (!kept.is_empty()).then_some(kept)),
                 Err(Error::Shader { what, .. }) if at > 0 => {
                     verdict.rejected.push((at, what));
                     continue;
                 }
                 Err(error) => return Err(error),
             };
+            let mut entrant = Entrant { at, dispatches, kept, seconds: f64::INFINITY };
             // The first run is slower: memory is cleared, and software adapters compile only now.
-            self.time(&dispatches, self.cut / 4.0, 1)?;
-            let mut seconds = self.time(&dispatches, self.cut / 4.0, 1)?;
+            self.time(entrant.timed(), self.cut / 4.0, 1)?;
+            let mut seconds = self.time(entrant.timed(), self.cut / 4.0, 1)?;
             for _ in 1..TURNS[0] {
                 // A short time may be an accident.
                 if seconds * self.cut < LONG {
-                    seconds = seconds.min(self.time(&dispatches, self.cut / 4.0, 1)?);
+                    seconds = seconds.min(self.time(entrant.timed(), self.cut / 4.0, 1)?);
                 }
             }
             verdict.seconds[at] = Some(seconds);
             best = best.min(seconds);
             if at == 0 || thorough || seconds < GLIMPSE * best {
-                entrants.push(Entrant { at, dispatches, seconds });
+                entrant.seconds = seconds;
+                entrants.push(entrant);
             }
         }
         entrants.retain(|e| e.at == 0 || thorough || e.seconds < GLIMPSE * best);
@@ -264,7 +282,7 @@ impl<'a> Arena<'a> {
         let turns = TURNS[if thorough { 2 } else { usize::from(!is_long) }];
         for turn in 0..turns {
             for entrant in entrants.iter_mut() {
-                let seconds = self.time(&entrant.dispatches, self.cut, runs(entrant.at))?;
+                let seconds = self.time(entrant.timed(), self.cut, runs(entrant.at))?;
                 // A glimpse is too short to count.
                 let known = if turn == 0 { f64::INFINITY } else { entrant.seconds };
                 entrant.seconds = seconds.min(known);
@@ -311,16 +329,20 @@ impl<'a> Arena<'a> {
         Ok(seconds / share / f64::from(runs))
     }
 
-    /// Runs some dispatches whole: their seconds, and the output's bytes.
-    fn output(&self, dispatches: &[Dispatch]) -> Result<(f64, Vec<u8>)> {
+    /// Runs a candidate whole: its seconds, and the output's bytes.
+    fn output(&self, entrant: &Entrant) -> Result<(f64, Vec<u8>)> {
         let output = &self.buffers[self.contest.inputs.len()];
         let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
         // What a candidate leaves out is not to be found from the one before.
         encoder.clear_buffer(output.raw(), 0, None);
         self.gpu.inner.queue.submit([encoder.finish()]);
-        let seconds = self.time(dispatches, 1.0, 1)?;
+        let mut seconds = self.time(&entrant.dispatches, 1.0, 1)?;
         let (len, dtype) = self.contest.output;
-        Ok((seconds, self.gpu.read(output, 0, (len * dtype.size()) as u64)?))
+        let bytes = self.gpu.read(output, 0, (len * dtype.size()) as u64)?;
+        if let Some(kept) = &entrant.kept {
+            seconds = self.time(kept, 1.0, 1)?;
+        }
+        Ok((seconds, bytes))
     }
 
     /// Whether two outputs are the same but for rounding; else, how far they are apart.
