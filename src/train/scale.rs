@@ -5,7 +5,7 @@
 //! bits, are divided by it (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740,
 //! section 3.2). The scale is found while training, by the rule and with the numbers of
 //! `torch.amp.GradScaler`: an update whose gradients are not all finite is skipped and halves it;
-//! [`GROW_AFTER`] good ones in a row double it. Both networks share it.
+//! 2,000 good ones in a row double it. Both networks share it.
 
 use crate::error::Result;
 use crate::nn::{Init, Layout, Param};
