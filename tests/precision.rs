@@ -371,6 +371,21 @@ fn a_run_in_16_bits_resumes_to_the_bit_and_logs_its_scale() {
     place.dcgan(&[&sample]).ok();
 }
 
+/// The batch that is advised is the largest that fits in the bits that were asked for.
+#[test]
+fn a_batch_that_does_not_fit_is_answered_with_one_that_does_in_these_bits() {
+    let Some(device) = half_gpu() else { return };
+    let fits = |precision| {
+        let options = Options { memory_limit: Some(64 << 20), ..Options::default() };
+        let large = Recipe { batch: 4096, ..recipe(precision) };
+        let error = Trainer::new(large, &device, &options).unwrap_err().to_string();
+        let (before, _) = error.split_once(" fits").unwrap();
+        before.rsplit_once("--batch ").unwrap().1.parse::<usize>().unwrap()
+    };
+    let (wide, half) = (fits(Precision::F32), fits(Precision::F16));
+    assert!(half * 10 > wide * 12, "{half} and {wide}");
+}
+
 /// Kernels are chosen on tensors as the program keeps them, and run as they were chosen.
 #[test]
 fn kernels_are_tuned_in_the_bits_that_they_run_in() {

@@ -1,5 +1,6 @@
 //! The two languages an op is written in: plain Rust on slices, and dispatches of WGSL templates.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use minijinja::context;
@@ -90,6 +91,17 @@ pub struct Dispatch {
     pub groups: [u32; 3],
     /// Floating-point operations it makes.
     pub flops: u64,
+}
+
+impl Dispatch {
+    /// The template's variables where each binding keeps floats of the type that `of` names: `of` in
+    /// templates (see [`crate::shaders`]).
+    #[must_use]
+    pub fn typed(&self, of: impl Fn(Arg) -> &'static str) -> minijinja::Value {
+        let of: BTreeMap<&str, &str> =
+            self.bind.iter().map(|&(name, arg)| (name, of(arg))).collect();
+        context! { of => of, ..self.context.clone() }
+    }
 }
 
 /// An op as dispatches, in order.

@@ -274,7 +274,7 @@ pub(super) fn matmul(
 pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -317,8 +317,7 @@ pub(super) mod tests {
         for d in &lowered.dispatches {
             // Each binding in 32 bits, and all in 16.
             compile_dispatch(d, d.context.clone(), caps);
-            let of: BTreeMap<&str, &str> = d.bind.iter().map(|&(name, _)| (name, "f16")).collect();
-            compile_dispatch(d, minijinja::context! { of => of, ..d.context.clone() }, caps);
+            compile_dispatch(d, d.typed(|_| "f16"), caps);
         }
     }
 

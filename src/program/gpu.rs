@@ -71,11 +71,9 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
                         Arg::Output => output,
                         Arg::Scratch(i) => (scratch[i], lowered.scratch[i], "f32"),
                     };
-                    let of: BTreeMap<&str, &str> =
-                        dispatch.bind.iter().map(|&(n, a)| (n, place(a).2)).collect();
                     script.steps.push(ScriptStep::Dispatch {
                         kernel: dispatch.kernel,
-                        context: context! { of => of, ..dispatch.context.clone() },
+                        context: dispatch.typed(|arg| place(arg).2),
                         bind: dispatch.bind.iter().map(|&(n, a)| (n.into(), place(a).0)).collect(),
                         groups: dispatch.groups,
                         flops: dispatch.flops,

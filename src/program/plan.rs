@@ -32,8 +32,10 @@ pub(super) enum Target<'a> {
     Gpu(Caps, &'a Choices),
 }
 
-/// Bytes of a 16-bit float.
-const HALF: usize = size_of::<u16>();
+/// Bytes of one element, whose floats are kept in 16 bits where `half` says so.
+fn size_of_one(dtype: DType, half: bool) -> usize {
+    if half { size_of::<u16>() } else { dtype.size() }
+}
 
 /// Where a step finds a tensor.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,7 @@ pub(super) struct Place {
 impl Place {
     /// Bytes of one element.
     pub(super) fn size(&self) -> usize {
-        if self.half { HALF } else { self.dtype.size() }
+        size_of_one(self.dtype, self.half)
     }
 
     /// Bytes that it takes: whole 16-byte vectors.

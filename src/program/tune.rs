@@ -4,11 +4,9 @@
 //! out before is read from the user's cache; the rest is measured, the kernels of most operations
 //! first. Each ends as its default variant or as one that gave the default's numbers in less time.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use minijinja::context;
 use serde::{Deserialize, Serialize};
 
 use super::caps;
@@ -168,16 +166,11 @@ impl Kernel<'_> {
                 bytes: d.bind.iter().map(|&(_, a)| place(a, &lowered.scratch).1).sum(),
                 label: format!("{}, {}", self.op.name(), variant.name),
             };
-            let as_kept = |d: &crate::ops::Dispatch| {
-                let of: BTreeMap<&str, &str> =
-                    d.bind.iter().map(|&(name, arg)| (name, width(arg))).collect();
-                step(d, context! { of => of, ..d.context.clone() })
-            };
             let kept = if self.halves.contains(&true) { &lowered.dispatches[..] } else { &[] };
             Candidate {
                 name: variant.name.clone(),
                 steps: lowered.dispatches.iter().map(|d| step(d, d.context.clone())).collect(),
-                kept: kept.iter().map(as_kept).collect(),
+                kept: kept.iter().map(|d| step(d, d.typed(width))).collect(),
                 scratch: lowered.scratch.clone(),
             }
         };

@@ -326,12 +326,12 @@ impl Trainer {
             (a, b) => a.or(b),
         };
         let options = Options { memory_limit: limit, ..options.clone() };
+        let step_options = Options { precision: recipe.precision, ..options.clone() };
         let advise = |error: Error| match error {
-            Error::Memory(what) => Error::Memory(advice(&recipe, device, &options, &what)),
+            Error::Memory(what) => Error::Memory(advice(&recipe, device, &step_options, &what)),
             other => other,
         };
         let tape = recipe.tape()?;
-        let step_options = Options { precision: recipe.precision, ..options.clone() };
         preflight(&tape, device, &step_options).map_err(advise)?;
         let mut state = State::new(device);
         for (name, value) in values {

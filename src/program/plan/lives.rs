@@ -10,7 +10,7 @@ use crate::program::units::{Row, Unit, View};
 use crate::tape::{StateUse, Var};
 use crate::tensor::DType;
 
-use super::{HALF, Place, Planner, Value};
+use super::{Place, Planner, Value, size_of_one};
 
 impl Planner<'_> {
     /// Gives feeds and states their buffers.
@@ -129,10 +129,8 @@ impl Planner<'_> {
                         self.value_of.insert(node, rows[row]);
                         continue;
                     }
-                    let size = match self.halves.contains(&node) {
-                        true => HALF,
-                        false => self.tape.nodes()[node].dtype.size(),
-                    };
+                    let dtype = self.tape.nodes()[node].dtype;
+                    let size = size_of_one(dtype, self.halves.contains(&node));
                     let bytes = padded(size * self.len(node));
                     let label = format!("%{node} {}", self.tape.nodes()[node].op.name());
                     let value = self.add(node, bytes, p, last, label);

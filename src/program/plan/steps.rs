@@ -180,11 +180,9 @@ impl Planner<'_> {
             Target::Cpu { threads } => *scratch = op.twin_scratch(&site, *threads).max(*scratch),
             Target::Gpu(caps, choices) => {
                 let variants = op.variants(&site, caps)?;
-                (variant, lowered) = {
-                    let halves: Vec<bool> =
-                        inputs.iter().chain([&output]).map(|place| place.half).collect();
-                    choices.pick(&key(&*op, &site, &halves), variants)
-                };
+                let halves: Vec<bool> =
+                    inputs.iter().chain([&output]).map(|place| place.half).collect();
+                (variant, lowered) = choices.pick(&key(&*op, &site, &halves), variants);
                 for input in inputs.iter_mut().filter(|input| !input.can_be_bound()) {
                     let to = self.temporary(p, *input, format!("part for %{node}"));
                     steps.push(Step::Copy { from: *input, to });
