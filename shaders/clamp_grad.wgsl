@@ -1,4 +1,5 @@
-// gx = g where low <= x <= high, else 0
+// gx = 0 where x < low or x > high, else g, and so where x is NaN
 fn {{ apply }}(x: vec4<f32>, g: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), g, (x >= vec4<f32>({{ low }})) & (x <= vec4<f32>({{ high }})));
+    let outside = (x < vec4<f32>({{ low }})) | (x > vec4<f32>({{ high }}));
+    return select(g, vec4<f32>(0.0), outside & !is_nan4(x));
 }

@@ -1,6 +1,7 @@
 // y[n, i, j, c] = max of x[n, r, s, c] over floor(i h / gh) <= r < ceil((i + 1) h / gh), and columns
-// likewise.
+// likewise. NaN where one of them is.
 {% include "lib/index.wgsl" %}
+{% include "lib/math.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
 @group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
@@ -25,7 +26,7 @@ fn main(
         for (var r = top; r < bottom; r++) {
             for (var s = left; s < right; s++) {
                 let v = f32(x[picture + (r * {{ w }}u + s) * {{ c }}u]);
-                largest = select(largest, v, v > largest);
+                largest = select(largest, v, v > largest || is_nan(v));
             }
         }
         y[at] = {{ of.y }}(largest);

@@ -1,4 +1,4 @@
-// y = max(a, b), written so that a NaN in b survives
+// y = max(a, b), NaN where either is
 fn {{ apply }}(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return select(b, a, a > b);
+    return select(b, a, (a > b) | is_nan4(a));
 }

@@ -7,6 +7,7 @@
 // sizes: see lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
+{% include "lib/math.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
 @group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
@@ -37,7 +38,8 @@ fn main(
         }
         let shift = total / count;
         let mean = centre + shift;
-        let m2 = max(squares - total * shift, 0.0);
+        let rest = squares - total * shift;
+        let m2 = select(max(rest, 0.0), rest, is_nan(rest));
 {%- else %}
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;

@@ -75,6 +75,7 @@ pub mod features;
 pub mod files;
 pub mod human;
 pub mod logistic;
+mod math;
 pub mod models;
 pub mod nn;
 pub mod objectives;

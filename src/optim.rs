@@ -17,14 +17,28 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// The two numbers of step `step` (from 1) that depend on it, from `lr`: the step size
-    /// `lr / (1 − β₁ᵗ)` and the factor `1 / √(1 − β₂ᵗ)` of the root. Made in `f64` on the host,
-    /// since powers of a number near 1 lose everything in `f32`.
+    /// The two numbers of update `step` (from 1) that depend on it, from `lr`: the step size
+    /// `lr / (1 − β₁ᵗ)` and the factor `1 / √(1 − β₂ᵗ)` of the root, for a host that counts the
+    /// updates itself.
     #[must_use]
     pub fn schedule(&self, lr: f64, step: u64) -> [f32; 2] {
         let t = step as f64;
         let correction = |beta: f64| 1.0 - beta.powf(t);
         [(lr / correction(self.beta1)) as f32, (1.0 / correction(self.beta2).sqrt()) as f32]
+    }
+
+    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, this one
+    /// included.
+    fn corrected(&self, t: &mut Tape, lr: Var, count: Var) -> Result<[Var; 2]> {
+        let correction = |t: &mut Tape, beta: f64| match beta {
+            0.0 => t.fill(&[], 1.0),
+            _ => t.one_minus_exp(count, -beta.ln() as f32),
+        };
+        let first = correction(t, self.beta1)?;
+        let rate = t.div(lr, first)?;
+        let second = correction(t, self.beta2)?;
+        let second = t.sqrt(second)?;
+        Ok([rate, t.recip(second)?])
     }
 
     /// Updates the state called `name` by its gradient `g`; `rate` and `root` are the two scalars of
@@ -154,8 +168,20 @@ impl Optimizer {
         }
     }
 
+    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, this one
+    /// included. Updates that were skipped do not count, which only the device knows of.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Shape`] where they are no scalars.
+    pub fn corrected(&self, t: &mut Tape, lr: Var, count: Var) -> Result<[Var; 2]> {
+        match self {
+            Self::Adam(adam) => adam.corrected(t, lr, count),
+            Self::RmsProp(_) => Ok([lr, t.fill(&[], 1.0)?]),
+        }
+    }
+
     /// Updates the state called `name` by its gradient `g`, with the scalars of
-    /// [`Optimizer::schedule`]. Where there is a scalar `made`, only if it is above 0: else the state
+    /// [`Optimizer::schedule`] or [`Optimizer::corrected`]. Where there is a scalar `made`, only if it is above 0: else the state
     /// and those that belong to it stay as they are, whatever `g` holds.
     ///
     /// # Errors
@@ -186,7 +212,12 @@ impl Optimizer {
 
 /// Gives the state called `name` the second of its old and its new value, where `made` is above 0.
 /// Right after the new value is computed: a kernel that updates it then need not bind both.
-fn assign(t: &mut Tape, name: &str, [old, new]: [Var; 2], made: Option<Var>) -> Result<()> {
+pub(crate) fn assign(
+    t: &mut Tape,
+    name: &str,
+    [old, new]: [Var; 2],
+    made: Option<Var>,
+) -> Result<()> {
     let next = match made {
         Some(made) => t.choose(made, new, old)?,
         None => new,

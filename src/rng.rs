@@ -6,6 +6,8 @@
 //! `shaders/lib/philox.wgsl`; this file is its twin and also serves the host (initial weights,
 //! shuffling, latents of `sample`).
 
+use crate::math;
+
 /// The ten-round Philox4x32 bijection of `counter` under `key`.
 #[must_use]
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -46,8 +48,8 @@ pub fn unit(bits: u32) -> f32 {
 #[must_use]
 pub fn normal_pair(a: u32, b: u32) -> [f32; 2] {
     // 1 - [0, 1) is (0, 1]: the logarithm is finite.
-    let radius = (-2.0 * (1.0 - unit(a)).ln()).sqrt();
-    let (sin, cos) = (std::f32::consts::TAU * unit(b)).sin_cos();
+    let radius = (-2.0 * math::log(1.0 - unit(a))).sqrt();
+    let [sin, cos] = math::sin_cos_of_turns(b);
     [radius * cos, radius * sin]
 }
 

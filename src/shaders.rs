@@ -75,6 +75,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "moments",
     "mul",
     "normalize",
+    "one_minus_exp",
     "peak_fma",
     "random",
     "recip",

@@ -18,7 +18,7 @@ const STEP: f64 = 2e-5;
 const DIFFERENCE: f64 = 2e-6;
 
 /// How far a device's gradient may be from the one in 64 bits, as a part of the largest number.
-const DEVICE: Tolerance = Tolerance { relative: 1e-4, of_max: 1e-4 };
+const DEVICE: Tolerance = Tolerance::new(1e-4, 1e-4);
 
 /// A random tensor that weighs what is differentiated.
 fn weights(shape: &[usize], seed: u64) -> Tensor {

@@ -103,8 +103,8 @@ fn formula(op: &dyn Op) -> Option<Function> {
         e::Sub => |_op, x| x[0] - x[1];
         e::Mul => |_op, x| x[0] * x[1];
         e::Div => |_op, x| x[0] / x[1];
-        e::Maximum => |_op, x| if x[0] > x[1] { x[0] } else { x[1] };
-        e::Minimum => |_op, x| if x[0] < x[1] { x[0] } else { x[1] };
+        e::Maximum => |_op, x| if x[0].is_nan() || x[0] > x[1] { x[0] } else { x[1] };
+        e::Minimum => |_op, x| if x[0].is_nan() || x[0] < x[1] { x[0] } else { x[1] };
         e::Greater => |_op, x| f64::from(u8::from(x[0] > x[1]));
         e::Finite => |_op, x| f64::from(u8::from(x[0].is_finite()));
         e::Choose => |_op, x| if x[0] > 0.0 { x[1] } else { x[2] };
@@ -120,14 +120,18 @@ fn formula(op: &dyn Op) -> Option<Function> {
         };
         e::Log => |_op, x| x[0].ln();
         e::Abs => |_op, x| if x[0] < 0.0 { -x[0] } else { x[0] };
-        e::Sign => |_op, x| if x[0] == 0.0 { 0.0 } else { x[0].signum() };
-        e::Clamp => |op, x| x[0].max(f64::from(op.low)).min(f64::from(op.high));
-        e::ClampGrad => |op, x| {
-            let inside = x[0] >= f64::from(op.low) && x[0] <= f64::from(op.high);
-            if inside { x[1] } else { 0.0 }
+        e::OneMinusExp => |op, x| {
+            let x = f64::from(op.rate) * x[0];
+            if x < -88.0 { -(88.0_f64).exp_m1() } else { -(-x).exp_m1() }
         };
-        e::LeakyRelu => |op, x| if x[0] > 0.0 { x[0] } else { f64::from(op.slope) * x[0] };
-        e::LeakyReluGrad => |op, x| if x[0] > 0.0 { x[1] } else { f64::from(op.slope) * x[1] };
+        e::Sign => |_op, x| if x[0] == 0.0 { 0.0 } else { x[0].signum() };
+        e::Clamp => |op, x| x[0].clamp(f64::from(op.low), f64::from(op.high));
+        e::ClampGrad => |op, x| {
+            let outside = x[0] < f64::from(op.low) || x[0] > f64::from(op.high);
+            if outside { 0.0 } else { x[1] }
+        };
+        e::LeakyRelu => |op, x| if x[0] <= 0.0 { f64::from(op.slope) * x[0] } else { x[0] };
+        e::LeakyReluGrad => |op, x| if x[0] <= 0.0 { f64::from(op.slope) * x[1] } else { x[1] };
         e::Tanh => |_op, x| x[0].tanh();
         e::Sigmoid => |_op, x| if x[0] < -700.0 { 0.0 } else { 1.0 / (1.0 + (-x[0]).exp()) };
         e::Softplus => |_op, x| if x[0] > 40.0 { x[0] } else { x[0].exp().ln_1p() };
@@ -252,7 +256,7 @@ fn reductions(node: &Node, inputs: &[&[f64]], shapes: &[&[usize]]) -> Vec<f64> {
                     };
                     if covers(place[1], i, op.grid[0], h) && covers(place[2], j, op.grid[1], w) {
                         let at = flat(&node.shape, &[place[0], i, j, place[3]]);
-                        y[at] = y[at].max(x);
+                        y[at] = if x.is_nan() || x > y[at] { x } else { y[at] };
                     }
                 }
             }

@@ -16,7 +16,7 @@ use super::{naive, support};
 /// As many tapes; each is another.
 const SEEDS: u64 = 400;
 
-const NEAR: Tolerance = Tolerance { relative: 1e-4, of_max: 1e-4 };
+const NEAR: Tolerance = Tolerance::new(1e-4, 1e-4);
 
 /// A tape while it grows.
 struct Grower {

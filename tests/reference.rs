@@ -22,7 +22,7 @@ mod parts;
 mod penalties;
 
 /// How near results must be that are a few roundings away from PyTorch's.
-const NEAR: Tolerance = Tolerance { relative: 5e-6, of_max: 5e-6 };
+const NEAR: Tolerance = Tolerance::new(5e-6, 5e-6);
 
 /// A reference file with its description.
 struct Reference {
@@ -231,9 +231,9 @@ fn batch_norm_as_pytorch() {
                 if name == "gx" {
                     let largest = support::wide(&want).iter().fold(0.0, |m: f64, v| m.max(v.abs()));
                     let of_max = 2e-5 * (scale / largest).max(1.0);
-                    near(&what, &device, &got, &want, Tolerance { relative: 0.0, of_max });
+                    near(&what, &device, &got, &want, Tolerance::new(0.0, of_max));
                 } else {
-                    near(&what, &device, &got, &want, Tolerance { relative: 2e-5, of_max: 2e-5 });
+                    near(&what, &device, &got, &want, Tolerance::new(2e-5, 2e-5));
                 }
             }
         }
@@ -258,7 +258,7 @@ fn activations_as_pytorch() {
     for case in Reference::load("layers").cases("activation") {
         let tensor = |name: &'static str| (name, case.tensor(name));
         // Where a sigmoid is nearly 1, its slope y (1 − y) has the digits that 1 − y leaves.
-        let tolerance = Tolerance { relative: 3e-6, of_max: 5e-7 };
+        let tolerance = Tolerance::new(3e-6, 5e-7);
         case.check(tolerance, &["x", "g"].map(tensor), &["y", "gx"].map(tensor), |t, v| {
             let y = match case.name {
                 "activation/relu" => t.relu(v[0]),
@@ -330,7 +330,7 @@ fn steps(
             [("m", "adam.m.w"), ("v", "adam.v.w"), ("m", "sgd.w"), ("v", "rmsprop.v.w")]
         {
             if states.iter().any(|(state, _)| *state == moment) {
-                let tolerance = Tolerance { relative: 2e-6, of_max: 0.0 };
+                let tolerance = Tolerance::new(2e-6, 0.0);
                 near(moment, &device, &state.get(moment).unwrap(), &case.tensor(name), tolerance);
             }
         }

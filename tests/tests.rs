@@ -26,6 +26,7 @@
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
 //! | `random_programs` | random tapes, on every device, against the interpreter |
+//! | `random_steps` | random recipes: fused and not, resumed and not, on every device; proved plans |
 //! | `reference` | layers, losses and penalties against PyTorch's |
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
@@ -59,6 +60,7 @@ mod ops;
 mod precision;
 mod program;
 mod random_programs;
+mod random_steps;
 mod reference;
 mod shaders;
 mod support;

@@ -1,24 +1,44 @@
 // Functions that give the same numbers, within rounding, on every driver. The built-in tanh and exp
 // are used nowhere else: several back ends compute tanh as (t - 1) / (t + 1) with t = exp(2x), which
 // is NaN for x above 44, and exp past 88 is infinite, which fast-math drivers may turn into anything.
+// NaN in, NaN out: clamp, min and max of most drivers turn a NaN into an ordinary number, and a network
+// that has diverged would look healthy.
 // Each function stands here for f32 and, with a 4 at its end, for vec4<f32>.
+
+// Whether x is NaN, by its bits: fast-math compilers fold x != x to false.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn is_nan4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+
+// Whether x is neither NaN nor infinite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u;
+}
+
+fn is_finite4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) < vec4<u32>(0x7f800000u);
+}
 
 // tanh(x); at 15 the f32 result is already 1.
 fn safe_tanh(x: f32) -> f32 {
-    return tanh(clamp(x, -15.0, 15.0));
+    return select(tanh(clamp(x, -15.0, 15.0)), x, is_nan(x));
 }
 
 fn safe_tanh4(x: vec4<f32>) -> vec4<f32> {
-    return tanh(clamp(x, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    return select(tanh(clamp(x, vec4<f32>(-15.0), vec4<f32>(15.0))), x, is_nan4(x));
 }
 
 // exp(x), between 1.6e-38 and 1.7e38: never infinite, never denormal.
 fn safe_exp(x: f32) -> f32 {
-    return exp(clamp(x, -87.0, 88.0));
+    return select(exp(clamp(x, -87.0, 88.0)), x, is_nan(x));
 }
 
 fn safe_exp4(x: vec4<f32>) -> vec4<f32> {
-    return exp(clamp(x, vec4<f32>(-87.0), vec4<f32>(88.0)));
+    return select(exp(clamp(x, vec4<f32>(-87.0), vec4<f32>(88.0))), x, is_nan4(x));
 }
 
 // 1 / (1 + exp(-x)), without overflow at either end.
@@ -48,22 +68,4 @@ fn softplus(x: f32) -> f32 {
 
 fn softplus4(x: vec4<f32>) -> vec4<f32> {
     return max(x, vec4<f32>(0.0)) + log1p_unit4(safe_exp4(-abs(x)));
-}
-
-// Whether x is NaN, by its bits: fast-math compilers fold x != x to false.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
-fn is_nan4(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-}
-
-// Whether x is neither NaN nor infinite.
-fn is_finite(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u;
-}
-
-fn is_finite4(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) < vec4<u32>(0x7f800000u);
 }

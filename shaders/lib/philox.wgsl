@@ -33,13 +33,45 @@ fn unit(bits: u32) -> f32 {
     return f32(bits >> 8u) * (1.0 / 16777216.0);
 }
 
+// (sin, cos) of unit(bits) turns. Drivers may be off by 2^-11 in theirs, which shows in a latent, so
+// these are the polynomials of src/math.rs on what is left of the nearest quarter turn.
+fn sin_cos_of_turns(bits: u32) -> vec2<f32> {
+    let k = i32(bits >> 8u);
+    let quarter = (k + 2097152) >> 22u;
+    let x = f32(k - (quarter << 22u)) * (1.5707964 / 4194304.0);
+    let z = x * x;
+    let sine = x + x * z * ((-1.9515296e-4 * z + 8.332161e-3) * z - 1.6666655e-1);
+    let p = (2.4433157e-5 * z - 1.3887316e-3) * z + 4.1666646e-2;
+    let cosine = 1.0 - 0.5 * z + z * z * p;
+    // One quarter turn on, (sin, cos) becomes (cos, -sin); two, both change their sign.
+    let turned = select(vec2<f32>(sine, cosine), vec2<f32>(cosine, -sine), (quarter & 1) == 1);
+    return select(turned, -turned, (quarter & 2) == 2);
+}
+
+// ln(x) of a normal number x in (0, 1]: the polynomial of src/math.rs. Near 1, where the radius of
+// normal_pair comes from, a driver's own logarithm may be off by 2^-21.
+fn log_of_unit(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let n = bitcast<i32>(bits - 0x3f3504f3u) >> 23u;
+    let m = bitcast<f32>(bits - (bitcast<u32>(n) << 23u)) - 1.0;
+    let z = m * m;
+    var p = 7.037684e-2;
+    p = p * m - 1.151461e-1;
+    p = p * m + 1.1676999e-1;
+    p = p * m - 1.2420141e-1;
+    p = p * m + 1.4249323e-1;
+    p = p * m - 1.6668058e-1;
+    p = p * m + 2.0000715e-1;
+    p = p * m - 2.4999994e-1;
+    p = p * m + 3.333333e-1;
+    let small = m * z * p - 2.1219444e-4 * f32(n) - 0.5 * z;
+    return m + small + 0.6933594 * f32(n);
+}
+
 // Two independent standard normal numbers from two integers (Box and Muller, 1958).
 fn normal_pair(a: u32, b: u32) -> vec2<f32> {
-    // 1 - [0, 1) is (0, 1]. An approximate logarithm may be above 0 near 1: the max keeps the root
-    // real.
-    let radius = sqrt(max(-2.0 * log(1.0 - unit(a)), 0.0));
-    // WGSL promises the accuracy of sin and cos between -pi and pi only: half a turn off, both
-    // change their sign.
-    let angle = 6.2831855 * (unit(b) - 0.5);
-    return vec2<f32>(-radius * cos(angle), -radius * sin(angle));
+    // 1 - [0, 1) is (0, 1]. A logarithm rounded otherwise than the host's may be above 0 at 1: the max
+    // keeps the root real.
+    let radius = sqrt(max(-2.0 * log_of_unit(1.0 - unit(a)), 0.0));
+    return radius * sin_cos_of_turns(b).yx;
 }

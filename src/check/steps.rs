@@ -178,13 +178,8 @@ impl StepCase {
         }
         let compile = Options { precision, ..Options::default() };
         let mut program = Program::compile(&tape, &state, &compile)?;
-        let numbers = method.optimizer().schedule(RATE, 1);
-        let schedule = Schedule {
-            discriminator: vec![numbers],
-            generator: numbers,
-            average: 0.3,
-            history: 1.0,
-        };
+        let rate = RATE as f32;
+        let schedule = Schedule { discriminator: vec![rate], generator: rate, average: 0.3 };
         let schedule = schedule.tensor();
         let pictures = self.pictures()?;
         let classes = self.model.classes;

@@ -7,4 +7,4 @@ mod weights;
 
 pub use loss::{Loss, Output, bce_with_logits, cross_entropy, log_sum_exp};
 pub use penalty::{Penalised, Penalty};
-pub use weights::{historical_averaging, orthogonal, weight_decay};
+pub use weights::{historical_averaging, historical_mean, orthogonal, weight_decay};

@@ -14,24 +14,27 @@ pub fn weight_decay(t: &mut Tape, g: Var, p: Var, weight: f32) -> Result<Var> {
 }
 
 /// Historical averaging (Salimans et al., arXiv 1606.03498, section 3.3): the gradient `g` of the
-/// parameter `p` with `weight · ‖p − h‖²` added to the loss, and the new mean `h` of all past values:
-/// `h + share · (p − h)`, with `share` 1 over the number of steps so far.
+/// parameter `p` with `weight · ‖p − h‖²` added to the loss, where `h` is the mean of all past values
+/// of `p`: see [`historical_mean`].
 ///
 /// # Errors
 /// As recording may fail.
-pub fn historical_averaging(
-    t: &mut Tape,
-    g: Var,
-    [p, h]: [Var; 2],
-    share: Var,
-    weight: f32,
-) -> Result<[Var; 2]> {
+pub fn historical_averaging(t: &mut Tape, g: Var, [p, h]: [Var; 2], weight: f32) -> Result<Var> {
     let beyond = t.sub(p, h)?;
     let pull = t.affine(beyond, 2.0 * weight, 0.0)?;
-    let g = t.add(g, pull)?;
+    t.add(g, pull)
+}
+
+/// The mean `h` of all past values of the parameter `p` with its present one, before it is updated:
+/// `h + (p − h) / count`, where `count` is the number of updates, the coming one included.
+///
+/// # Errors
+/// As recording may fail.
+pub fn historical_mean(t: &mut Tape, [p, h]: [Var; 2], count: Var) -> Result<Var> {
+    let beyond = t.sub(p, h)?;
+    let share = t.recip(count)?;
     let step = t.mul(beyond, share)?;
-    let h = t.add(h, step)?;
-    Ok([g, h])
+    t.add(h, step)
 }
 
 /// Orthogonal regularisation (Brock et al., arXiv 1609.07093; this form: arXiv 1809.11096, section

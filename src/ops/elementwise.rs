@@ -4,6 +4,7 @@
 //! one kernel. Inputs broadcast as in NumPy: aligned at the last axis, sizes of 1 stretch.
 
 use crate::error::{Error, Result};
+use crate::math;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
@@ -133,8 +134,8 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y = max(a, b)`; where they are equal the gradient goes to `b`.
-    Maximum = "maximum" (a, b), |_op| |a: f32, b: f32| if a > b { a } else { b };
+    /// `y = max(a, b)`, NaN where either is; where they are equal the gradient goes to `b`.
+    Maximum = "maximum" (a, b), |_op| |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
     vjp |t, s, g, _needs| {
         let mask = t.greater(s.inputs[0], s.inputs[1])?;
         let ga = t.mul(g, mask)?;
@@ -143,8 +144,8 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y = min(a, b)`; where they are equal the gradient goes to `b`.
-    Minimum = "minimum" (a, b), |_op| |a: f32, b: f32| if a < b { a } else { b };
+    /// `y = min(a, b)`, NaN where either is; where they are equal the gradient goes to `b`.
+    Minimum = "minimum" (a, b), |_op| |a: f32, b: f32| if a < b || a.is_nan() { a } else { b };
     vjp |t, s, g, _needs| {
         let mask = t.greater(s.inputs[1], s.inputs[0])?;
         let ga = t.mul(g, mask)?;
@@ -210,17 +211,31 @@ elementwise! {
 
 elementwise! {
     /// `y = eˣ`, with `x` clamped to [−87, 88], so that the result is finite and normal everywhere.
-    Exp = "exp" (x), |_op| wide::exp;
+    Exp = "exp" (x), |_op| math::exp;
     vjp |t, s, g, _needs| {
         let part = t.mul(g, s.output)?;
-        let [low, high] = wide::EXP_RANGE;
+        let [low, high] = math::EXP_RANGE;
         Ok(vec![Some(t.record(ClampGrad { low, high }, &[s.inputs[0], part])?)])
     }
 }
 
 elementwise! {
+    /// `y = 1 − e^(−rate · x)`, right to the last digits where `rate · x` is small, too. With
+    /// `rate = −ln β` it is Adam's bias correction `1 − βˣ`.
+    OneMinusExp {
+        /// How fast it approaches 1; above 0.
+        rate
+    } = "one_minus_exp" (x),
+    |op| move |x: f32| -(-f64::from(op.rate) * f64::from(x)).exp_m1() as f32;
+    vjp |t, s, g, _needs| {
+        let slope = t.affine(s.output, -op.rate, op.rate)?;
+        Ok(vec![Some(t.mul(g, slope)?)])
+    }
+}
+
+elementwise! {
     /// `y = ln x`.
-    Log = "log" (x), |_op| wide::log;
+    Log = "log" (x), |_op| math::log;
     vjp |t, s, g, _needs| Ok(vec![Some(t.div(g, s.inputs[0])?)])
 }
 
@@ -234,8 +249,17 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y` = −1, 0 or 1: the sign of `x`. Its derivative is zero almost everywhere.
-    Sign = "sign" (x), |_op| |x: f32| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
+    /// `y` = −1, 0 or 1: the sign of `x`; NaN where `x` is. Its derivative is zero almost everywhere.
+    Sign = "sign" (x), |_op| |x: f32| {
+        if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            // A zero, or NaN.
+            x.abs()
+        }
+    };
     vjp |_t, _s, _g, _needs| Ok(vec![None])
 }
 
@@ -254,14 +278,14 @@ elementwise! {
 }
 
 elementwise! {
-    /// `gx = g` where `x` lies in [low, high], else 0: the gradient of [`Clamp`].
+    /// `gx = 0` where `x` lies outside [low, high], else `g`: the gradient of [`Clamp`].
     ClampGrad {
         /// The least value.
         low,
         /// The greatest value.
         high
     } = "clamp_grad" (x, g),
-    |op| move |x: f32, g: f32| if x >= op.low && x <= op.high { g } else { 0.0 };
+    |op| move |x: f32, g: f32| if x < op.low || x > op.high { 0.0 } else { g };
     vjp |t, s, h, _needs| {
         let (low, high) = (op.low, op.high);
         Ok(vec![None, Some(t.record(ClampGrad { low, high }, &[s.inputs[0], h])?)])
@@ -269,11 +293,11 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y = x` where `x > 0`, else `slope · x`; [`Tape::relu`] has slope 0.
+    /// `y = slope · x` where `x ≤ 0`, else `x`; [`Tape::relu`] has slope 0.
     LeakyRelu {
         /// The slope of the negative half; not negative.
         slope
-    } = "leaky_relu" (x), |op| move |x: f32| if x > 0.0 { x } else { op.slope * x };
+    } = "leaky_relu" (x), |op| move |x: f32| if x <= 0.0 { op.slope * x } else { x };
     vjp |t, s, g, _needs| {
         // The output has the input's sign, and is kept anyway: the input need not be.
         Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
@@ -281,11 +305,11 @@ elementwise! {
 }
 
 elementwise! {
-    /// `gx = g` where `y > 0`, else `slope · g`: the gradient of [`LeakyRelu`] from its output.
+    /// `gx = slope · g` where `y ≤ 0`, else `g`: the gradient of [`LeakyRelu`] from its output.
     LeakyReluGrad {
         /// The slope of the negative half.
         slope
-    } = "leaky_relu_grad" (y, g), |op| move |y: f32, g: f32| if y > 0.0 { g } else { op.slope * g };
+    } = "leaky_relu_grad" (y, g), |op| move |y: f32, g: f32| if y <= 0.0 { op.slope * g } else { g };
     vjp |t, s, h, _needs| {
         Ok(vec![None, Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.inputs[0], h])?)])
     }
@@ -293,7 +317,7 @@ elementwise! {
 
 elementwise! {
     /// `y = tanh x`.
-    Tanh = "tanh" (x), |_op| wide::tanh;
+    Tanh = "tanh" (x), |_op| math::tanh;
     vjp |t, s, g, _needs| {
         let square = t.mul(s.output, s.output)?;
         let slope = t.affine(square, -1.0, 1.0)?;
@@ -303,7 +327,7 @@ elementwise! {
 
 elementwise! {
     /// `y = 1 / (1 + e⁻ˣ)`.
-    Sigmoid = "sigmoid" (x), |_op| wide::sigmoid;
+    Sigmoid = "sigmoid" (x), |_op| math::sigmoid;
     vjp |t, s, g, _needs| {
         let rest = t.affine(s.output, -1.0, 1.0)?;
         let slope = t.mul(s.output, rest)?;
@@ -314,7 +338,7 @@ elementwise! {
 elementwise! {
     /// `y = ln(1 + eˣ)`, as `max(x, 0) + ln(1 + e^−|x|)`. With [`Tape::neg`] the two halves of
     /// the binary cross-entropy of a logit.
-    Softplus = "softplus" (x), |_op| wide::softplus;
+    Softplus = "softplus" (x), |_op| math::softplus;
     vjp |t, s, g, _needs| {
         let slope = t.sigmoid(s.inputs[0])?;
         Ok(vec![Some(t.mul(g, slope)?)])
@@ -414,9 +438,9 @@ methods! {
     mul(a, b) = Mul {};
     /// `a / b`.
     div(a, b) = Div {};
-    /// The larger of `a` and `b`.
+    /// The larger of `a` and `b`, NaN where either is.
     maximum(a, b) = Maximum {};
-    /// The smaller of `a` and `b`.
+    /// The smaller of `a` and `b`, NaN where either is.
     minimum(a, b) = Minimum {};
     /// 1 where `a > b`, else 0.
     greater(a, b) = Greater {};
@@ -457,6 +481,14 @@ impl Tape {
     /// None today; recording may always fail.
     pub fn affine(&mut self, x: Var, scale: f32, shift: f32) -> Result<Var> {
         self.record(Affine { scale, shift }, &[x])
+    }
+
+    /// `1 − e^(−rate · x)`.
+    ///
+    /// # Errors
+    /// None today; recording may always fail.
+    pub fn one_minus_exp(&mut self, x: Var, rate: f32) -> Result<Var> {
+        self.record(OneMinusExp { rate }, &[x])
     }
 
     /// `x` where positive, else `slope · x`.

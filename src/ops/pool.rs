@@ -11,7 +11,8 @@ use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
 /// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
-/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the picture.
+/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the picture. A window that holds
+/// NaN gives NaN.
 ///
 /// Where the grid divides the picture it can be differentiated; of equally large numbers of a window
 /// each gets an equal part of the gradient.
@@ -74,7 +75,7 @@ impl Op for MaxPool {
                 for r in top..bottom {
                     for x in picture[(r * w + left) * c..(r * w + right) * c].chunks(c) {
                         for (y, &x) in y.iter_mut().zip(x) {
-                            *y = if x > *y { x } else { *y };
+                            *y = if x > *y || x.is_nan() { x } else { *y };
                         }
                     }
                 }

@@ -4,10 +4,11 @@ use minijinja::context;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::math;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::wide::{self, widest};
+use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
 
 /// `y[r, i] = exp(x[r, i] − max_j x[r, j]) / Σ_j exp(x[r, j] − max_j x[r, j])` for `x` `[rows, c]`.
@@ -42,9 +43,9 @@ impl Op for Softmax {
             widest(
                 #[inline(always)]
                 || {
-                    // Not f32::max, which would pass over a NaN.
+                    // A NaN that this passes over still reaches all through the sum.
                     let largest = x.iter().fold(x[0], |m, &x| if m > x { m } else { x });
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = wide::exp(x - largest));
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = math::exp(x - largest));
                     let sum: f32 = y.iter().sum();
                     y.iter_mut().for_each(|y| *y /= sum);
                 },

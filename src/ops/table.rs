@@ -65,6 +65,7 @@ pub const OPS: &[OpInfo] = &[
     elementwise("sqrt"),
     elementwise("recip"),
     elementwise("exp"),
+    elementwise("one_minus_exp"),
     elementwise("log"),
     elementwise("abs"),
     elementwise("sign"),

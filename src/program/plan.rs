@@ -21,6 +21,7 @@ use super::choices::Choices;
 use super::units::Units;
 
 mod lives;
+mod proof;
 mod steps;
 
 /// For which kind of device a plan is made.

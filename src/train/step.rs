@@ -20,7 +20,7 @@ mod states;
 mod update;
 
 pub use super::schedule::Schedule;
-pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents, twin_of};
+pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents, twin_of, updates};
 
 use states::has_average;
 use update::{Grads, Told};
@@ -315,7 +315,8 @@ impl<'a> Step<'a> {
             told.add("loss_class", entropy);
         }
         told.fetch(t)?;
-        self.update(t, &names, grads, self.schedule.discriminator[k], "grad_norm_d")?;
+        let about = ["discriminator", "grad_norm_d"];
+        self.update(t, about, &names, grads, self.schedule.discriminator[k])?;
         Ok(seen)
     }
 
@@ -360,7 +361,7 @@ impl<'a> Step<'a> {
             }
         }
         told.fetch(t)?;
-        self.update(t, &names, grads, self.schedule.generator, "grad_norm_g")?;
+        self.update(t, ["generator", "grad_norm_g"], &names, grads, self.schedule.generator)?;
         if self.options.average {
             let params = self.options.model.params()?.into_iter();
             for param in params.filter(|param| has_average(&self.options.model, param)) {

@@ -116,18 +116,14 @@ impl Recipe {
 
     /// The numbers of step `step`, from 1.
     fn schedule(&self, step: u64) -> Schedule {
-        let optimizer = self.method.optimizer();
-        let n_critic = self.method.n_critic as u64;
         let seen = (step * self.step_pictures() as u64) as f64;
         let factor = self.rate_factor(step);
-        let critic = |k| optimizer.schedule(self.lr_d * factor, (step - 1) * n_critic + k);
         let half_life = (self.ema as f64).min(EMA_RAMP * seen).max(1e-8);
         let average = 1.0 - 0.5_f64.powf(self.step_pictures() as f64 / half_life);
         Schedule {
-            discriminator: (1..=n_critic).map(critic).collect(),
-            generator: optimizer.schedule(self.lr_g * factor, step),
+            discriminator: vec![(self.lr_d * factor) as f32; self.method.n_critic],
+            generator: (self.lr_g * factor) as f32,
             average: average as f32,
-            history: (1.0 / step as f64) as f32,
         }
     }
 
@@ -291,7 +287,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Networks as [`Trainer::tensors`] gave them after `step` steps.
+    /// Networks as [`Trainer::tensors`] gave them after `step` steps. Files of before updates were
+    /// counted on the device have made all of theirs.
     ///
     /// # Errors
     /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape.
@@ -305,6 +302,12 @@ impl Trainer {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
         let mut state = Vec::new();
         for param in step::params(&recipe.step_options())? {
+            if let Some(count) = updates_by(&recipe, &param.name, step)
+                && !tensors.contains_key(&param.name)
+            {
+                state.push((param.name, Tensor::full(Vec::new(), count)));
+                continue;
+            }
             let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
             let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
             state.push((param.name, value));
@@ -531,6 +534,18 @@ impl Trainer {
 pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
     let each = states.into_iter();
     each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
+}
+
+/// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the
+/// state that counts it.
+fn updates_by(recipe: &Recipe, name: &str, steps: u64) -> Option<f32> {
+    let generator = step::updates("generator");
+    let discriminator = step::updates("discriminator");
+    match name {
+        _ if name == generator => Some(steps as f32),
+        _ if name == discriminator => Some((steps * recipe.method.n_critic as u64) as f32),
+        _ => None,
+    }
 }
 
 /// What did not fit, and the batch that would.

@@ -81,7 +81,7 @@ fn the_gradient_of_a_penalty_through_augmentations_as_pytorch() {
             tensor("grad.x"),
             tensor("grad.w"),
         ];
-        let tolerance = Tolerance { relative: 2e-5, of_max: 2e-5 };
+        let tolerance = Tolerance::new(2e-5, 2e-5);
         case.check(tolerance, &feeds, &wanted, |t, v| {
             let y = record(t, &case, v[0], v[2], None);
             let bent = t.tanh(y).unwrap();

@@ -80,7 +80,7 @@ fn penalties_as_pytorch() {
         let mut wanted =
             vec![("value", scalar(case.number("value"))), ("slope", scalar(case.number("slope")))];
         wanted.extend(grads.iter().map(|name| (name.as_str(), on_device(&case, name))));
-        let tolerance = Tolerance { relative: 5e-5, of_max: 5e-5 };
+        let tolerance = Tolerance::new(5e-5, 5e-5);
         case.check(tolerance, &feeds, &wanted, |t, v| {
             let weights = &v[inputs.len()..];
             let vars: BTreeMap<&str, Var> =
@@ -127,13 +127,13 @@ fn historical_averaging_as_the_mean_of_all_steps() {
         };
         for i in 0..case.about["steps"].as_u64().unwrap() as usize {
             let before = if i == 0 { row(&p, 0) } else { row(&wanted_h, i - 1) };
-            let share = Tensor::full([], 1.0 / (i + 1) as f32);
-            let feeds = [("p", row(&p, i)), ("g", row(&grads, i)), ("h", before), ("share", share)];
+            let count = Tensor::full([], (i + 1) as f32);
+            let feeds = [("p", row(&p, i)), ("g", row(&grads, i)), ("h", before), ("count", count)];
             let wanted = [("pulled", row(&wanted_g, i)), ("mean", row(&wanted_h, i))];
             case.check(NEAR, &feeds, &wanted, |t, v| {
-                objectives::historical_averaging(t, v[1], [v[0], v[2]], v[3], weight)
-                    .unwrap()
-                    .to_vec()
+                let [p, h] = [v[0], v[2]];
+                let pulled = objectives::historical_averaging(t, v[1], [p, h], weight).unwrap();
+                vec![pulled, objectives::historical_mean(t, [p, h], v[3]).unwrap()]
             });
         }
     }

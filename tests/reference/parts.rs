@@ -14,7 +14,7 @@ use dcgan::tensor::{DType, Tensor};
 use super::{Case, Reference, near, scalar};
 use crate::support;
 
-const CLOSE: Tolerance = Tolerance { relative: 3e-5, of_max: 3e-5 };
+const CLOSE: Tolerance = Tolerance::new(3e-5, 3e-5);
 
 impl Case<'_> {
     /// Its network, which is called `n`, and the network's tensors.

@@ -112,7 +112,7 @@ fn gradients_of_penalties_as_pytorch() {
             ("grad.x", case.tensor("grad.x")),
         ];
         wanted.extend(grads.iter().map(|name| (name.as_str(), ours(name))));
-        let tolerance = Tolerance { relative: 5e-5, of_max: 5e-5 };
+        let tolerance = Tolerance::new(5e-5, 5e-5);
         case.check(tolerance, &feeds, &wanted, |t, v| {
             let vars: BTreeMap<&str, Var> =
                 names.iter().map(String::as_str).zip(v[1..].iter().copied()).collect();

@@ -144,14 +144,8 @@ impl Reference {
                 rows(labels, first, &[critics, *n]).iter().map(|&l| l as u32).collect();
             feeds.push(("labels".into(), Tensor::one_hot(&labels, model.classes).unwrap()));
         }
-        let lr = self.about["method"]["lr"].as_f64().unwrap();
-        let numbers = |step: usize| method.optimizer().schedule(lr, step as u64);
-        let schedule = Schedule {
-            discriminator: (1..=critics).map(|k| numbers(i * critics + k)).collect(),
-            generator: numbers(i + 1),
-            average: 0.0,
-            history: 1.0,
-        };
+        let lr = self.about["method"]["lr"].as_f64().unwrap() as f32;
+        let schedule = Schedule { discriminator: vec![lr; critics], generator: lr, average: 0.0 };
         feeds.push(("schedule".into(), schedule.tensor()));
         feeds
     }
@@ -282,9 +276,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
     let z = numbers(6 * 5, 0.2);
     let bytes = (0..6 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
     let pictures = Tensor::with_data([6, 16, 16, 3], Data::U8(bytes)).unwrap();
-    let adam = [2e-4, 1.0];
-    let schedule =
-        Schedule { discriminator: vec![adam], generator: adam, average: 0.0, history: 1.0 };
+    let schedule = Schedule { discriminator: vec![2e-4], generator: 2e-4, average: 0.0 };
     for device in support::devices() {
         let run = |micro: usize| {
             let options = options(micro);

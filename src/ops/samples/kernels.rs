@@ -47,7 +47,7 @@ fn sums() -> Vec<Sample> {
             let op = if axes.iter().all(|&a| shape[a] == 1) { "reshape" } else { "sum" };
             let inputs = vec![Input::new(&shape, Kind::NORMAL)];
             let sample = Sample::new(op, inputs, move |t, x| t.sum(x[0], &axes));
-            sample.note(note).tolerance(1e-6, 2e-6)
+            sample.note(note).tolerance(1e-6, 4e-6)
         })
         .collect();
     for (shape, kind) in [

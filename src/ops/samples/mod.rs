@@ -12,6 +12,7 @@ use crate::tensor::{DType, Data, Tensor};
 mod convolutions;
 mod elementwise;
 mod kernels;
+mod special;
 
 /// What numbers an input holds.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub enum Kind {
     Grid(f32),
     /// Numbers at which functions overflow or lose their digits, from −150 to 150, over and over.
     Ladder,
+    /// Normal numbers, with these in every third place from the second on, until they are used up.
+    Special(&'static [f32]),
     /// Bytes.
     Bytes,
     /// The key of a random stream; its shape is `[4]`.
@@ -98,11 +101,29 @@ impl Input {
                 let signed = LADDER.iter().flat_map(|&v| [v, -v]).chain([0.0]);
                 Data::F32(signed.cycle().take(len).collect())
             }
+            Kind::Special(numbers) => {
+                for (place, number) in normal[1.min(len)..].iter_mut().step_by(3).zip(numbers) {
+                    *place = *number;
+                }
+                Data::F32(normal)
+            }
             Kind::Bytes => Data::U8(normal.iter().map(|_| stream.next_u32() as u8).collect()),
             Kind::Key => Data::U32(vec![stream.next_u32(), stream.next_u32(), 7, 0]),
         };
         Tensor::with_data(self.shape.clone(), data).expect("as many numbers as its shape asks for")
     }
+}
+
+/// What becomes of NaN and of infinite numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NonFinite {
+    /// There are none: each is an error.
+    Wrong,
+    /// Each is right where it belongs: NaN for NaN, infinities by their sign.
+    Same,
+    /// What belongs to none of them may be one all the same: a product that computes a tile at once, by
+    /// sums of several pixels, makes neighbors non-finite. None may be lost.
+    Spreads,
 }
 
 /// How far a result may be from the right one.
@@ -112,22 +133,41 @@ pub struct Tolerance {
     pub relative: f64,
     /// As a part of the largest right number.
     pub of_max: f64,
+    /// Whether a number may be non-finite.
+    pub non_finite: NonFinite,
 }
 
 impl Tolerance {
+    /// A tolerance for finite numbers.
+    #[must_use]
+    pub const fn new(relative: f64, of_max: f64) -> Self {
+        Self { relative, of_max, non_finite: NonFinite::Wrong }
+    }
+
     /// The largest error, as a multiple of what is allowed: good up to 1. Infinite where a number
-    /// is not one.
+    /// is non-finite and may not be, or is finite and may not be.
     #[must_use]
     pub fn worst(&self, got: &[f64], want: &[f64]) -> f64 {
         if got.len() != want.len() {
             return f64::INFINITY;
         }
-        let max = want.iter().fold(0.0_f64, |m, w| m.max(w.abs()));
-        let errors = got.iter().zip(want).map(|(got, want)| {
+        // What 32 bits do not hold is infinite in them.
+        let narrow = |x: f64| f64::from(x as f32);
+        let finite = want.iter().copied().filter(|&w| narrow(w).is_finite());
+        let max = finite.fold(0.0_f64, |m, w| m.max(w.abs()));
+        let errors = got.iter().zip(want).map(|(&got, &want)| {
+            let (is, should) = (narrow(got), narrow(want));
+            if !is.is_finite() || !should.is_finite() {
+                let right = match self.non_finite {
+                    NonFinite::Wrong => false,
+                    NonFinite::Same => is == should || is.is_nan() && should.is_nan(),
+                    NonFinite::Spreads => !is.is_finite(),
+                };
+                return if right { 0.0 } else { f64::INFINITY };
+            }
             // GPUs may flush what is below the smallest normal number to zero.
             let allowed = self.relative * want.abs() + self.of_max * max + 1.2e-38;
-            let error = (got - want).abs() / allowed;
-            if error.is_nan() { f64::INFINITY } else { error }
+            (got - want).abs() / allowed
         });
         errors.fold(0.0, f64::max)
     }
@@ -168,7 +208,7 @@ impl Sample {
             op,
             label: shapes.join(" "),
             inputs,
-            tolerance: Tolerance { relative: 1e-6, of_max: 1e-7 },
+            tolerance: Tolerance::new(1e-6, 1e-7),
             smooth: true,
             build: Box::new(build),
         }
@@ -181,8 +221,14 @@ impl Sample {
     }
 
     fn tolerance(mut self, relative: f64, of_max: f64) -> Self {
-        self.tolerance = Tolerance { relative, of_max };
+        (self.tolerance.relative, self.tolerance.of_max) = (relative, of_max);
         self
+    }
+
+    /// With non-finite numbers.
+    fn non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.tolerance.non_finite = non_finite;
+        self.rough()
     }
 
     /// Not for differences: it has a kink near its inputs, or would take too long.
@@ -221,6 +267,7 @@ pub fn samples() -> Vec<Sample> {
     let mut all = elementwise::samples();
     all.extend(kernels::samples());
     all.extend(convolutions::samples());
+    all.extend(special::samples());
     all
 }
 
@@ -278,13 +325,27 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_never_near_enough() {
-        let loose = Tolerance { relative: 1e30, of_max: 1e30 };
+        let loose = Tolerance::new(1e30, 1e30);
         assert!(loose.worst(&[1.0, 2.0], &[1.0, 2.0]) <= 1.0);
         for (got, want) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, f64::INFINITY)] {
             assert!(loose.worst(&[1.0, got], &[1.0, want]) > 1.0);
         }
         assert!(loose.worst(&[1.0], &[1.0, 2.0]) > 1.0);
-        let tight = Tolerance { relative: 1e-3, of_max: 0.0 };
+        let tight = Tolerance::new(1e-3, 0.0);
         assert!(tight.worst(&[1.0005], &[1.0]) <= 1.0 && tight.worst(&[1.002], &[1.0]) > 1.0);
+    }
+
+    #[test]
+    fn what_is_non_finite_stays_so() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let same = Tolerance { non_finite: NonFinite::Same, ..Tolerance::new(1e-3, 1e-3) };
+        assert!(same.worst(&[nan, inf, -inf, 1.0], &[nan, 1e39, -inf, 1.0005]) <= 1.0);
+        for (got, want) in [(1.0, nan), (inf, nan), (nan, inf), (-inf, inf), (nan, 1.0), (2.0, 1.0)]
+        {
+            assert!(same.worst(&[got], &[want]) > 1.0, "{got} for {want}");
+        }
+        let spreads = Tolerance { non_finite: NonFinite::Spreads, ..same };
+        assert!(spreads.worst(&[nan, nan, inf, 1.0], &[nan, inf, 1.0, 1.0005]) <= 1.0);
+        assert!(spreads.worst(&[0.0], &[nan]) > 1.0 && spreads.worst(&[2.0], &[1.0]) > 1.0);
     }
 }

@@ -22,6 +22,7 @@ impl Planner<'_> {
         copies: &[(String, Var)],
     ) -> Result<Plan> {
         let mut steps = Vec::new();
+        let mut unit_of = Vec::new();
         let mut scratch = 0;
         for p in 0..self.end() {
             let unit = &self.units.units[p];
@@ -46,6 +47,7 @@ impl Planner<'_> {
                 };
                 steps.push(step);
             }
+            unit_of.resize(steps.len(), p);
         }
         // New values of states that could not be written in place. Those that are other states' old
         // values are saved first: a copy may overwrite what the next one reads.
@@ -79,8 +81,14 @@ impl Planner<'_> {
         steps.extend(late);
         let unshared = self.values.iter().map(|v| v.bytes).sum();
         let slot_of = self.slots();
-        let mut plan = Plan { buffers: self.buffers, steps, feeds, fetches, scratch, unshared };
+        let buffers = std::mem::take(&mut self.buffers);
+        let mut plan = Plan { buffers, steps, feeds, fetches, scratch, unshared };
         plan.settle(&slot_of);
+        if cfg!(debug_assertions)
+            && let Err(what) = self.prove(&plan, &unit_of, &slot_of)
+        {
+            panic!("the plan computes something else than the tape: {what}");
+        }
         Ok(plan)
     }
 

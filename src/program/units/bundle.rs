@@ -19,6 +19,8 @@ use super::{Bundle, Groups, MAX_BINDINGS, Row, View};
 
 mod rows;
 
+use rows::Laid;
+
 /// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
 /// dispatch saved costs more than it is worth.
 const CUT_BYTES: u64 = 64 << 10;
@@ -74,19 +76,28 @@ impl Groups<'_> {
                 chunks.extend(self.chunks(chains.into_iter().map(|(_, chain)| chain), limit));
             }
             while let Some(mut chains) = chunks.pop() {
+                if chains.len() < 2 {
+                    continue;
+                }
                 let before = (self.of.clone(), self.nodes.clone(), self.reads.clone());
                 let lanes = self.merge(&chains);
-                let laid_out = if lanes.len() > 1 { self.lay_out(&lanes, consumers) } else { None };
-                let Some(starts) = laid_out else {
-                    (self.of, self.nodes, self.reads) = before;
-                    continue;
-                };
+                let alone = lanes.len() < 2;
+                let laid = if alone { Laid::Not } else { self.lay_out(&lanes, consumers) };
                 chains.retain(|chain| !lanes.contains(chain));
-                if chains.len() > 1 {
-                    chunks.push(chains);
+                match laid {
+                    Laid::At(starts) => {
+                        let group = self.of[&lanes[0][0]];
+                        self.bundles.insert(group, Bundle { lanes, starts });
+                        chunks.push(chains);
+                    }
+                    Laid::Until(count) => {
+                        (self.of, self.nodes, self.reads) = before;
+                        let (first, rest) = lanes.split_at(count);
+                        chunks.push([rest, &chains].concat());
+                        chunks.push(first.to_vec());
+                    }
+                    Laid::Not => (self.of, self.nodes, self.reads) = before,
                 }
-                let group = self.of[&lanes[0][0]];
-                self.bundles.insert(group, Bundle { lanes, starts });
             }
         }
     }

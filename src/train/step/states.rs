@@ -24,6 +24,25 @@ pub(super) fn past(name: &str) -> String {
     format!("{HISTORY}.{name}")
 }
 
+/// The name of the state that counts the updates of a network that were made, those that were skipped
+/// left out: what bias correction and historical means go by.
+#[must_use]
+pub fn updates(network: &str) -> String {
+    format!("updates.{network}")
+}
+
+/// A scalar that starts at 0.
+fn counter(name: String) -> Param {
+    Param {
+        name,
+        shape: Vec::new(),
+        init: Init::Constant(0.0),
+        learnt: false,
+        averaged: false,
+        layout: Layout::Plain,
+    }
+}
+
 /// The name of the averaged twin of a generator's state.
 #[must_use]
 pub fn averaged(name: &str) -> String {
@@ -54,7 +73,7 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
 }
 
 /// Every state of a training, in the order in which they are made: the networks' tensors, the
-/// optimiser's moments, historical means, the scale of losses, the averaged generator.
+/// optimiser's moments, historical means, how often each was updated, the scale of losses, the averaged generator.
 ///
 /// # Errors
 /// [`crate::error::Error::Flag`] where the options make no network.
@@ -71,15 +90,9 @@ pub fn params(options: &StepOptions) -> Result<Vec<Param>> {
             all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
         }
     }
+    all.extend(["generator", "discriminator"].map(|network| counter(updates(network))));
     if method.ada > 0.0 {
-        all.push(Param {
-            name: PROBABILITY.into(),
-            shape: Vec::new(),
-            init: Init::Constant(0.0),
-            learnt: false,
-            averaged: false,
-            layout: Layout::Plain,
-        });
+        all.push(counter(PROBABILITY.into()));
     }
     if *scaled {
         all.extend(scale::params());

@@ -3,24 +3,26 @@
 use crate::error::Result;
 use crate::nn::Param;
 use crate::objectives;
+use crate::optim;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::Step;
-use super::states::past;
+use super::states::{past, updates};
 use crate::train::method::Method;
 use crate::train::scale::LossScale;
 
 impl Step<'_> {
-    /// Updates the parameters by the gradients of their losses, and fetches the length of all
-    /// gradients together, as they are before they are shortened.
+    /// Updates the parameters of `network` by the gradients of their losses at the learning rate `lr`,
+    /// and fetches the length of all gradients together, as they are before they are shortened, as
+    /// `norm`.
     pub(super) fn update(
         &self,
         t: &mut Tape,
+        [network, norm]: [&str; 2],
         params: &[Param],
         grads: Grads,
-        numbers: [Var; 2],
-        norm: &str,
+        lr: Var,
     ) -> Result<()> {
         let method = &self.options.method;
         let optimizer = method.optimizer();
@@ -37,6 +39,10 @@ impl Step<'_> {
         let length = scaled(t, length, factor)?;
         let (told, made) = scale.judge(t, length, factor)?;
         t.fetch(norm, told);
+        let so_far = t.read(&updates(network), &[], DType::F32)?;
+        let count = t.affine(so_far, 1.0, 1.0)?;
+        let numbers = optimizer.corrected(t, lr, count)?;
+        optim::assign(t, &updates(network), [so_far, count], made)?;
         for (param, mut g) in params.iter().zip(grads) {
             // Only now, within the kernel that updates: gradients lie in memory as they came.
             g = scaled(t, g, made)?;
@@ -49,6 +55,13 @@ impl Step<'_> {
             if method.weight_decay > 0.0 {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
                 g = objectives::weight_decay(t, g, p, method.weight_decay)?;
+            }
+            if method.historical > 0.0 {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                let name = past(&param.name);
+                let old = t.read(&name, &param.shape, DType::F32)?;
+                let new = objectives::historical_mean(t, [p, old], count)?;
+                optim::assign(t, &name, [old, new], made)?;
             }
             optimizer.update(t, &param.name, g, numbers, made)?;
             let limit = method.clip_weights;
@@ -74,13 +87,8 @@ impl Step<'_> {
             g = t.add(g, pull)?;
         }
         if historical > 0.0 {
-            let name = past(&param.name);
-            let mean = t.read(&name, &param.shape, DType::F32)?;
-            let share = self.schedule.history;
-            let [pulled, mean] =
-                objectives::historical_averaging(t, g, [p, mean], share, historical)?;
-            t.assign(&name, mean)?;
-            g = pulled;
+            let mean = t.read(&past(&param.name), &param.shape, DType::F32)?;
+            g = objectives::historical_averaging(t, g, [p, mean], historical)?;
         }
         Ok(g)
     }

@@ -8,6 +8,18 @@ use crate::tensor::DType;
 
 use super::{ALIGN, Chains};
 
+/// Whether the tensors of merged chains can lie as one kernel needs them.
+pub(super) enum Laid {
+    /// They can: the element at which each chain starts, behind that of the first.
+    At(Vec<usize>),
+    /// Those of the first so many chains may. Between them and the next one lies a tensor that is in
+    /// none of the chains, and a kernel that writes from its first chain to its last would write over
+    /// it.
+    Until(usize),
+    /// They cannot.
+    Not,
+}
+
 impl Groups<'_> {
     /// Chains in stretches whose rows have at most `limit` bytes.
     pub(super) fn chunks(
@@ -72,14 +84,55 @@ impl Groups<'_> {
         })
     }
 
-    /// Gives the tensors that merged chains read and write their rows, all or none; returns where the
-    /// chains start in them.
+    /// Gives the tensors that merged chains read and write their rows, all or none.
     pub(super) fn lay_out(
         &mut self,
         chains: &Chains,
         consumers: &HashMap<usize, Vec<usize>>,
-    ) -> Option<Vec<usize>> {
+    ) -> Laid {
         let (starts, len) = self.starts(chains);
+        let Some((rows, written)) = self.rows_of(chains, &starts, len, consumers) else {
+            return Laid::Not;
+        };
+        if let Some(count) = written.iter().filter_map(|roots| self.hole(roots)).min() {
+            return Laid::Until(count);
+        }
+        for row in rows {
+            self.add_row(row);
+        }
+        for place in 0..chains[0].len() {
+            for node in chains.iter().map(|chain| chain[place]) {
+                let before = self.assigned(node).next();
+                let berth = before.map(|before| self.berths[&before]);
+                self.berths.extend(berth.map(|berth| (node, berth)));
+            }
+        }
+        Laid::At(starts.iter().map(|start| start - starts[0]).collect())
+    }
+
+    /// How many of these tensors, from the first on, lie behind one another with nothing else between
+    /// them; `None` where all do.
+    fn hole(&self, roots: &[usize]) -> Option<usize> {
+        // A row that is made for these tensors has nothing else in it.
+        let &(number, _) = self.berths.get(&roots[0])?;
+        let row = &self.rows[number];
+        let start = |root: &usize| row.starts[self.berths[root].1];
+        let others: Vec<usize> =
+            row.roots.iter().filter(|r| !roots.contains(r)).map(start).collect();
+        let own: Vec<usize> = roots.iter().map(start).collect();
+        let between = |pair: &[usize]| others.iter().any(|o| (pair[0]..pair[1]).contains(o));
+        own.windows(2).position(between).map(|at| at + 1)
+    }
+
+    /// The rows that the tensors of merged chains need beside those that there are, and the tensors of
+    /// each row that is written; `None` where they cannot lie so.
+    fn rows_of(
+        &self,
+        chains: &Chains,
+        starts: &[usize],
+        len: usize,
+        consumers: &HashMap<usize, Vec<usize>>,
+    ) -> Option<(Vec<Row>, Vec<Vec<usize>>)> {
         let mut rows: Vec<Row> = Vec::new();
         let mut bindings = BTreeSet::new();
         let mut add = |views: Vec<View>| {
@@ -109,7 +162,7 @@ impl Groups<'_> {
         }
         // What is written: the states in place, and what others read.
         let whole = |root| View { root, offset: 0 };
-        let mut updates = Vec::new();
+        let mut written: Vec<Vec<usize>> = Vec::new();
         for place in 0..chains[0].len() {
             let nodes: Vec<usize> = chains.iter().map(|chain| chain[place]).collect();
             let states: Vec<Vec<usize>> =
@@ -117,7 +170,8 @@ impl Groups<'_> {
             if states.iter().all(Vec::is_empty) {
                 if nodes.iter().any(|&node| self.leaves(node, consumers)) {
                     bindings.insert(nodes[0]);
-                    add(nodes.into_iter().map(whole).collect())?;
+                    add(nodes.iter().copied().map(whole).collect())?;
+                    written.push(nodes);
                 }
                 continue;
             }
@@ -127,22 +181,14 @@ impl Groups<'_> {
             let before = states.concat();
             bindings.insert(before[0]);
             add(before.iter().copied().map(whole).collect())?;
-            updates.extend(before.into_iter().zip(nodes));
+            written.push(before);
         }
         let mut all: Vec<usize> = rows.iter().flat_map(|row| row.roots.iter().copied()).collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        if all.len() < count || bindings.len() > MAX_BINDINGS || !self.in_place {
-            return None;
-        }
-        for row in rows {
-            self.add_row(row);
-        }
-        for (before, after) in updates {
-            self.berths.insert(after, self.berths[&before]);
-        }
-        Some(starts.iter().map(|start| start - starts[0]).collect())
+        let fits = all.len() == count && bindings.len() <= MAX_BINDINGS && self.in_place;
+        fits.then_some((rows, written))
     }
 
     pub(super) fn add_row(&mut self, row: Row) {
