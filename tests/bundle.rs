@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{Design, Network, Norm, Size};
+use dcgan::nn::Weight;
+use dcgan::objectives::Penalty;
 use dcgan::ops::Caps;
 use dcgan::optim::{Adam, moving_average};
 use dcgan::program::{Options, Program, kernels, preflight};
@@ -12,7 +14,7 @@ use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
 use dcgan::train::method::Rule;
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{Method, Recipe, Trainer};
 
 use super::support::{fusion, gpu, write_everywhere};
 
@@ -328,6 +330,44 @@ fn kernels_do_not_write_the_buffer_that_they_read() {
     for ((name, got), (_, wanted)) in all(&state).iter().zip(all(&cpu)) {
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
         assert!(got.iter().zip(&wanted).all(near), "{name}: {got:?}, {wanted:?}");
+    }
+}
+
+/// Trainings in which some parameters are updated otherwise than their neighbours in memory, and some
+/// kernels sum the same tensor twice. Each plan is proved as it is made, in debug builds; here each
+/// was wrong before.
+#[test]
+fn bundles_leave_alone_what_is_not_theirs() {
+    let size = Size { height: 16, width: 16 };
+    let model = Design { size, nz: 10, ngf: 8, ndf: 8, norm_d: Norm::None, ..Design::default() };
+    let critic = Method { n_critic: 2, ..Method::default() };
+    let r1 = Method { penalty: Penalty::R1, penalty_weight: 10.0, ..critic };
+    let weight_norm = Design { network: Network::Cnn, weight_d: Weight::Norm, ..model };
+    for (what, model, method) in [
+        ("R1", model, Method { optimizer: Rule::Rmsprop, ..r1 }),
+        ("orthogonal", weight_norm, Method { orthogonal: 1e-3, ..critic }),
+    ] {
+        let tape = Recipe { batch: 4, method, ..Recipe::new(model) }.tape().unwrap();
+        let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
+        assert!(kernels.len() > 50, "{what}");
+        let Some(gpu) = gpu() else { continue };
+        let run = |fuse| {
+            let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+            let device = Device::Gpu(gpu.clone());
+            let mut trainer = Trainer::new(recipe, &device, &fusion(fuse)).unwrap();
+            trainer.step((0..8 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect()).unwrap();
+            trainer.finish().unwrap();
+            trainer.tensors().unwrap()
+        };
+        let (fused, single) = (run(true), run(false));
+        let moment =
+            |name: &str| name.contains("m.discriminator") || name.contains("v.discriminator");
+        for (name, value) in fused.iter().filter(|(name, _)| moment(name)) {
+            let off = value.f32s().iter().zip(single[name].f32s()).map(|(a, b)| (a - b).abs());
+            let largest = single[name].f32s().iter().fold(1e-12_f32, |m, x| m.max(x.abs()));
+            let off = off.fold(0.0, f32::max) / largest;
+            assert!(off < 0.02, "{what}: {name} is off by {off}");
+        }
     }
 }
 

@@ -286,6 +286,36 @@ fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
     assert!(before[name].bytes() != after[name].bytes(), "{name} was never updated");
 }
 
+/// Adam's first update moves every weight by the learning rate, whatever was skipped before it: skipped
+/// updates do not count in its bias correction, nor in historical means.
+#[test]
+fn skipped_updates_do_not_count() {
+    let Some(device) = half_gpu() else { return };
+    let method = Method { historical: 1e-9, ..Method::default() };
+    let mut trainer = trainer_at(&device, design(), method, [2.0_f32.powi(40), 0.0]);
+    let name = "discriminator.main.0.weight";
+    let mut before = tensors(&trainer);
+    let mut skipped = 0;
+    let after = loop {
+        trainer.step(pictures(skipped)).unwrap();
+        let metrics = trainer.finish().unwrap().pop().unwrap();
+        let now = tensors(&trainer);
+        if metrics.grad_norm_d > 0.0 {
+            break now;
+        }
+        assert_eq!(now["updates.discriminator"].f32s(), [0.0]);
+        assert_eq!(now[&format!("history.{name}")], before[&format!("history.{name}")]);
+        (before, skipped) = (now, skipped + 1);
+    };
+    assert!(skipped > 3, "{skipped}");
+    assert_eq!(after["updates.discriminator"].f32s(), [1.0]);
+    let mut moved: Vec<f32> =
+        after[name].f32s().iter().zip(before[name].f32s()).map(|(a, b)| (a - b).abs()).collect();
+    moved.sort_by(f32::total_cmp);
+    let median = moved[moved.len() / 2] / 2e-4;
+    assert!((0.99..1.01).contains(&median), "{median} times the learning rate");
+}
+
 /// Adam hardly sees the length of a gradient; its moments, limits on lengths and decay of weights do.
 #[test]
 fn the_optimiser_is_given_gradients_as_long_as_in_32_bits() {
@@ -455,8 +485,8 @@ fn sixteen_bits_are_refused_where_there_are_none() {
 #[test]
 fn fused_and_bundled_updates_are_those_of_single_kernels() {
     let Some(device) = half_gpu() else { return };
-    // What a kernel keeps to itself is not rounded: gradients differ by that, and after many steps
-    // Adam by more.
+    // What a kernel keeps to itself is not rounded: gradients differ by that. Those of the generator
+    // go through a discriminator that Adam has just updated, by little more than their signs.
     let run = |fuse| {
         let options = Options { fuse, ..Options::default() };
         let mut trainer = trainer_with(&device, &options, recipe(Precision::F16), [1024.0, 0.0]);
@@ -467,7 +497,8 @@ fn fused_and_bundled_updates_are_those_of_single_kernels() {
     let (fused, single) = (run(true), run(false));
     assert_eq!(fused["loss_scale"].f32s(), [1024.0]);
     for (name, value) in fused.iter().filter(|(name, _)| name.starts_with("adam.")) {
-        let limit = if name.starts_with("adam.m.") { 1e-2 } else { 2e-2 };
-        assert!(apart(value, &single[name]) < limit, "{name}");
+        let limit = if name.contains(".discriminator.") { 2e-2 } else { 1e-1 };
+        let off = apart(value, &single[name]);
+        assert!(off < limit, "{name} is off by {off}");
     }
 }

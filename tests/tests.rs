@@ -62,6 +62,7 @@ mod program;
 mod random_programs;
 mod random_steps;
 mod reference;
+mod scratch;
 mod shaders;
 mod support;
 mod training;

@@ -2,7 +2,7 @@
 //! variance 1.
 
 use dcgan::device::Device;
-use dcgan::models::{Conditioning, Design, Network, Size};
+use dcgan::models::{Conditioning, Design, Network, Norm, Size};
 use dcgan::nn::{Layer, Mode, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
@@ -149,6 +149,44 @@ fn trainer(device: &Device, seed: u64) -> Trainer {
     let method = Method { feature_matching: true, historical: 0.1, ..Method::default() };
     let recipe = Recipe { batch: 6, seed, method, lr_d: 3e-3, lr_g: 3e-3, ..Recipe::new(model) };
     Trainer::new(recipe, device, &Options::default()).unwrap()
+}
+
+/// The mean of all past values counts updates, however many of them a step has.
+#[test]
+fn historical_means_follow_every_update() {
+    let model = Design {
+        norm_d: Norm::None,
+        size: Size { height: 8, width: 8 },
+        nz: 5,
+        ngf: 4,
+        ndf: 4,
+        ..Design::default()
+    };
+    let method = Method { historical: 1e-9, n_critic: 3, ..Method::default() };
+    let bytes =
+        |step: usize| (0..12 * 64 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect();
+    for device in support::devices() {
+        let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+        let mut trainer = Trainer::new(recipe, &device, &Options::default()).unwrap();
+        let start = trainer.tensors().unwrap();
+        trainer.step(bytes(0)).unwrap();
+        trainer.finish().unwrap();
+        let after = trainer.tensors().unwrap();
+        assert_eq!(after["updates.discriminator"].f32s(), [3.0]);
+        assert_eq!(after["updates.generator"].f32s(), [1.0]);
+        // Adam moves a weight by about the learning rate in each update. The mean of the values before
+        // the three updates is one such move from the start, if all have gone the same way.
+        let name = "discriminator.main.0.weight";
+        let (past, new) = (&after[&format!("history.{name}")], &after[name]);
+        let moved = |x: &Tensor| -> f32 {
+            let mut by: Vec<f32> =
+                x.f32s().iter().zip(start[name].f32s()).map(|(a, b)| (a - b).abs()).collect();
+            by.sort_by(f32::total_cmp);
+            by[by.len() * 9 / 10] / 2e-4
+        };
+        assert!((2.5..3.1).contains(&moved(new)), "{}", moved(new));
+        assert!((0.8..1.1).contains(&moved(past)), "{}", moved(past));
+    }
 }
 
 #[test]

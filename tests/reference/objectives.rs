@@ -11,6 +11,7 @@ use dcgan::tensor::{DType, Tensor};
 
 use super::penalties::{critic, on_device};
 use super::{NEAR, Reference, scalar, steps};
+use crate::support;
 
 fn stem(name: &str) -> &str {
     name.split_once('/').unwrap().1
@@ -113,6 +114,44 @@ fn orthogonal_regularisation_as_pytorch() {
             let gw = t.grad(value, v).unwrap();
             [vec![value], gw].concat()
         });
+    }
+}
+
+/// Beyond 10 they are straight lines: a score of 30 or −30 has a gradient of e¹⁰, not of e³⁰.
+#[test]
+fn exponentials_of_f_gans_are_bounded() {
+    let slope = 10.0_f32.exp();
+    for loss in [Loss::Kl, Loss::ReverseKl, Loss::Hellinger] {
+        let mut t = Tape::new();
+        let x = t.feed("x", &[1], DType::F32).unwrap();
+        let terms = [
+            loss.real(&mut t, x, 0.0).unwrap(),
+            loss.fake(&mut t, x).unwrap(),
+            loss.generator(&mut t, x).unwrap(),
+        ];
+        for (i, term) in terms.into_iter().enumerate() {
+            let g = t.grad(term, &[x]).unwrap()[0];
+            t.fetch(&format!("loss {i}"), term);
+            t.fetch(&format!("slope {i}"), g);
+        }
+        for device in support::devices() {
+            let mut largest = 0.0_f32;
+            for score in [-30.0, -9.0, 9.0, 30.0] {
+                let feeds = [("x".into(), Tensor::full([1], score))];
+                let got = support::run(&t, &device, &support::fusion(true), &feeds);
+                for (name, number) in &got {
+                    let number = number.f32s()[0];
+                    assert!(
+                        number.abs() <= 1.001 * slope * 21.0,
+                        "{loss} of {score}: {name} {number}"
+                    );
+                    if name.starts_with("slope") {
+                        largest = largest.max(number.abs());
+                    }
+                }
+            }
+            assert!((largest / slope - 1.0).abs() < 1e-3, "{loss}: {largest}");
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 //! says, a state that does not end as its new value, a kernel that reads while it writes elsewhere in
 //! the same range: each would train wrongly without a word.
 
-use crate::tape::Var;
+use crate::tape::{Node, Var};
 
 use super::super::units::{Unit, View};
-use super::{Place, Plan, Planner, Step};
+use super::{Access, Load, Operand, Place, Plan, Planner, Step};
 
 /// Bytes `start..end` of a buffer that hold a part of `root`, whose first byte would lie at `origin`.
 #[derive(Clone, Copy, Debug)]
@@ -194,16 +194,31 @@ impl Planner<'_> {
         };
         let bundle = unit.lanes.len() > 1;
         for (l, lane) in unit.lanes.iter().enumerate() {
-            for (call, &node) in fused.calls.iter().zip(lane) {
-                let inputs = &self.tape.nodes()[node].inputs;
-                for (i, (operand, &input)) in call.1.iter().zip(inputs).enumerate() {
-                    let super::Operand::Load(load) = operand else { continue };
-                    let super::Load { place, access } = &fused.loads[*load];
-                    let len = self.tape.shape(input).iter().product();
-                    let one = bundle && *access == super::Access::Scalar;
-                    let bytes = at(place, if one { 0 } else { l }, len);
-                    if !shadow.holds(bytes, self.view(input), place.size()) {
-                        return Err(format!("{} does not find its input {i}", self.name(node)));
+            for ((op, operands), &node) in fused.calls.iter().zip(lane) {
+                let Node { op: own, inputs, shape, .. } = &self.tape.nodes()[node];
+                // As `Tape::record` tells ops apart.
+                if format!("{op:?}") != format!("{own:?}") {
+                    return Err(format!("{} is computed as {op:?}", self.name(node)));
+                }
+                for (i, (operand, &input)) in operands.iter().zip(inputs).enumerate() {
+                    let lost = || Err(format!("{} does not find its input {i}", self.name(node)));
+                    let load = match *operand {
+                        Operand::Call(call) if lane[call] == self.root(input) => continue,
+                        Operand::Call(_) => return lost(),
+                        Operand::Load(load) => load,
+                    };
+                    let Load { place, access } = &fused.loads[load];
+                    let from = self.tape.shape(input);
+                    let len = from.iter().product();
+                    // All lanes read one number, or each a tensor of its own, element by element.
+                    let (start, fits) = match access {
+                        Access::Scalar if bundle => (0, len == 1),
+                        Access::Full if bundle => (l, len == self.len(node)),
+                        access => (0, !bundle && *access == Access::of(from, shape)),
+                    };
+                    if !fits || !shadow.holds(at(place, start, len), self.view(input), place.size())
+                    {
+                        return lost();
                     }
                 }
             }
@@ -211,7 +226,7 @@ impl Planner<'_> {
         let range = |place: &Place| Bytes::of(&Place { len: fused.len, ..*place });
         for (_, to) in &fused.stores {
             let mut loads = fused.loads.iter().filter(|load| {
-                let whole = load.access == super::Access::Full;
+                let whole = load.access == Access::Full;
                 let read = if whole { range(&load.place) } else { Bytes::of(&load.place) };
                 let in_place = whole && load.place.offset == to.offset;
                 read.overlaps(&range(to)) && !in_place

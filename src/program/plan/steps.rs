@@ -115,7 +115,7 @@ impl Planner<'_> {
                 };
                 if bundle {
                     let other = self.tape.nodes()[lanes[1][place]].inputs[i];
-                    if self.root(other) == self.root(input) {
+                    if self.units.views[other.index()] == self.units.views[input.index()] {
                         load.access = Access::Scalar;
                     } else {
                         load.place.len = len;

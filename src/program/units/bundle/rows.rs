@@ -155,7 +155,9 @@ impl Groups<'_> {
                     continue;
                 }
                 bindings.insert(views[0].root);
-                if views[0] != views[1] {
+                // Two chains may read the same tensor, though neither reads that of the first.
+                let shared = views.iter().all(|view| *view == views[0]);
+                if !shared || !self.one(input(&chains[0])) {
                     add(views)?;
                 }
             }
