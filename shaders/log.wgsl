@@ -1,4 +1,4 @@
 // y = ln x
 fn {{ apply }}(x: vec4<f32>) -> vec4<f32> {
-    return log(x);
+    return safe_log4(x);
 }

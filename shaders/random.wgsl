@@ -8,6 +8,7 @@
 // y:      [len], whole vectors; elements from len on become 0
 
 {% include "lib/index.wgsl" %}
+{% include "lib/math.wgsl" %}
 {% include "lib/philox.wgsl" %}
 {% set lane = "u32" if kind == "bits" else "f32" %}
 

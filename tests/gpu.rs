@@ -328,10 +328,22 @@ fn math_survives_every_driver() {
     let x: Vec<f32> = x.into_iter().chain([f32::NAN, f32::INFINITY]).collect();
     let y = gpu_math(&gpu, &x);
     let close = |a: f32, b: f64, tolerance: f64| (f64::from(a) - b).abs() <= tolerance;
-    for (&x, y) in x.iter().zip(y.chunks_exact(12)) {
+    for (&x, y) in x.iter().zip(y.chunks_exact(14)) {
         let nan = f32::from(u8::from(x.is_nan()));
         let finite = f32::from(u8::from(x.is_finite()));
         assert_eq!([y[4], y[5], y[10], y[11]], [nan, finite, nan, finite], "{x}");
+        let same = |a: f32, b: f32| a == b || a.is_nan() && b.is_nan();
+        for log in &y[12..] {
+            let want = x.ln();
+            assert!(
+                same(*log, want) || close(*log, f64::from(want), 1e-5),
+                "log {x}: {log}, {want}"
+            );
+        }
+        if x.is_nan() {
+            let numbers = y[0..4].iter().chain(&y[6..10]);
+            assert!(numbers.into_iter().all(|y| y.is_nan()), "{y:?}");
+        }
         if !x.is_finite() {
             continue;
         }
@@ -352,7 +364,7 @@ fn math_survives_every_driver() {
 fn gpu_math(gpu: &Gpu, x: &[f32]) -> Vec<f32> {
     let bytes = (x.len() as u64 * 4).next_multiple_of(16);
     let script = Script {
-        buffers: vec![spec(bytes, BufferKind::Feed, "x"), spec(bytes * 12, BufferKind::Slot, "y")],
+        buffers: vec![spec(bytes, BufferKind::Feed, "x"), spec(bytes * 14, BufferKind::Slot, "y")],
         steps: vec![ScriptStep::Dispatch {
             kernel: "check_math",
             context: context! {},
@@ -363,7 +375,7 @@ fn gpu_math(gpu: &Gpu, x: &[f32]) -> Vec<f32> {
             label: "math".into(),
         }],
         feeds: vec![0],
-        fetches: vec![Readback { buffer: 1, offset: 0, bytes: x.len() as u64 * 48 }],
+        fetches: vec![Readback { buffer: 1, offset: 0, bytes: x.len() as u64 * 56 }],
     };
     let mut program = GpuProgram::new(gpu, script, &BTreeMap::new(), 1).unwrap();
     let ticket = program.run(&[bytemuck::cast_slice(x)]).unwrap();

@@ -62,7 +62,6 @@ mod program;
 mod random_programs;
 mod random_steps;
 mod reference;
-mod scratch;
 mod shaders;
 mod support;
 mod training;

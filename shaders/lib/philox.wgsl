@@ -1,4 +1,5 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), bit for bit as in src/rng.rs.
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), bit for bit as in src/rng.rs. To be included after
+// lib/math.wgsl.
 
 // The upper 32 bits of a * b: WGSL has no 64-bit product, so it is made of 16-bit halves.
 fn mul_high(a: u32, b: u32) -> u32 {
@@ -48,30 +49,10 @@ fn sin_cos_of_turns(bits: u32) -> vec2<f32> {
     return select(turned, -turned, (quarter & 2) == 2);
 }
 
-// ln(x) of a normal number x in (0, 1]: the polynomial of src/math.rs. Near 1, where the radius of
-// normal_pair comes from, a driver's own logarithm may be off by 2^-21.
-fn log_of_unit(x: f32) -> f32 {
-    let bits = bitcast<u32>(x);
-    let n = bitcast<i32>(bits - 0x3f3504f3u) >> 23u;
-    let m = bitcast<f32>(bits - (bitcast<u32>(n) << 23u)) - 1.0;
-    let z = m * m;
-    var p = 7.037684e-2;
-    p = p * m - 1.151461e-1;
-    p = p * m + 1.1676999e-1;
-    p = p * m - 1.2420141e-1;
-    p = p * m + 1.4249323e-1;
-    p = p * m - 1.6668058e-1;
-    p = p * m + 2.0000715e-1;
-    p = p * m - 2.4999994e-1;
-    p = p * m + 3.333333e-1;
-    let small = m * z * p - 2.1219444e-4 * f32(n) - 0.5 * z;
-    return m + small + 0.6933594 * f32(n);
-}
-
 // Two independent standard normal numbers from two integers (Box and Muller, 1958).
 fn normal_pair(a: u32, b: u32) -> vec2<f32> {
     // 1 - [0, 1) is (0, 1]. A logarithm rounded otherwise than the host's may be above 0 at 1: the max
     // keeps the root real.
-    let radius = sqrt(max(-2.0 * log_of_unit(1.0 - unit(a)), 0.0));
+    let radius = sqrt(max(-2.0 * safe_log(1.0 - unit(a)), 0.0));
     return radius * sin_cos_of_turns(b).yx;
 }
