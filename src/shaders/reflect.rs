@@ -11,10 +11,14 @@ use crate::error::{Error, Result};
 const SAFE: [&str; 4] = ["safe_tanh", "safe_tanh4", "safe_exp", "safe_exp4"];
 
 /// Built-in functions whose results differ too much between drivers, and what to call instead.
-const BANNED: [(MathFunction, &str, &str); 4] = [
+const BANNED: [(MathFunction, &str, &str); 8] = [
     (MathFunction::Tanh, "tanh", "safe_tanh"),
     (MathFunction::Exp, "exp", "safe_exp"),
     (MathFunction::Exp2, "exp2", "safe_exp"),
+    (MathFunction::Log, "log", "safe_log"),
+    (MathFunction::Log2, "log2", "safe_log"),
+    (MathFunction::Sin, "sin", "sin_cos_of_turns"),
+    (MathFunction::Cos, "cos", "sin_cos_of_turns"),
     (MathFunction::Pow, "pow", "a product, or a power computed on the host"),
 ];
 
@@ -189,6 +193,8 @@ mod tests {
     fn the_rules_are_kept() {
         for (body, part) in [
             ("y[0] = tanh(x[0]);", "safe_tanh"),
+            ("y[0] = log(x[0]);", "safe_log"),
+            ("y[0] = cos(x[0]);", "sin_cos_of_turns"),
             ("y[0] = exp(x[0]);", "safe_exp"),
             ("y[0] = exp2(x[0]);", "safe_exp"),
             ("y[0] = pow(x[0], 2.5);", "product"),
