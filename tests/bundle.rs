@@ -134,23 +134,18 @@ fn steps(program: &mut Program, state: &mut State, from: u64, count: u64) -> Vec
 
 /// A GPU that nobody has, on which parts of buffers of `max_binding` bytes can be seen.
 fn caps(max_binding: u64, immediates: u32) -> Caps {
-    Caps {
-        workgroup_memory: 16_384,
-        max_binding,
-        groups_per_dimension: 65_535,
-        software: false,
-        subgroup: None,
-        immediates,
-    }
+    Caps { max_binding, immediates, ..Caps::portable() }
 }
 
 /// How many kernels make a step of Adam, and how many sum.
 fn count(kind: Kind, max_binding: u64, options: &Options) -> [usize; 2] {
     let kernels = kernels(&training(kind), &caps(max_binding, 0), options).unwrap();
-    let updates = kernels.iter().filter(|(name, source)| {
-        name == "elementwise" && source.contains("fn sqrt_") && source.contains("fn div_")
+    let updates = kernels.iter().filter(|one| {
+        one.kernel == "elementwise"
+            && one.source.contains("fn sqrt_")
+            && one.source.contains("fn div_")
     });
-    let sums = kernels.iter().filter(|(name, _)| name.starts_with("sum"));
+    let sums = kernels.iter().filter(|one| one.kernel.starts_with("sum"));
     [updates.count(), sums.count()]
 }
 
@@ -180,8 +175,8 @@ fn kernels_of_bundles_are_written_for_all_back_ends() {
     for kind in KINDS {
         for immediates in [0, 128] {
             let caps = caps(1 << 27, immediates);
-            for (name, source) in kernels(&training(kind), &caps, &fusion(true)).unwrap() {
-                write_everywhere(&name, &source);
+            for one in kernels(&training(kind), &caps, &fusion(true)).unwrap() {
+                write_everywhere(one.kernel, &one.source);
             }
         }
     }
@@ -392,9 +387,9 @@ fn a_network_is_updated_by_one_kernel() {
         let tape = recipe.tape().unwrap();
         let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
         // Only optimisers know their ε.
-        let updates = kernels.iter().filter(|(_, source)| source.contains("1e-8f"));
+        let updates = kernels.iter().filter(|one| one.source.contains("1e-8f"));
         assert_eq!(updates.count(), wanted, "{what}");
-        let squares = kernels.iter().filter(|(name, _)| name == "sum_each");
+        let squares = kernels.iter().filter(|one| one.kernel == "sum_each");
         assert!((2..=3 * wanted).contains(&squares.count()), "{what}");
     }
 }

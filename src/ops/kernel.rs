@@ -149,6 +149,21 @@ pub struct Caps {
     pub immediates: u32,
 }
 
+impl Caps {
+    /// What WebGPU promises of every GPU.
+    #[must_use]
+    pub fn portable() -> Self {
+        Self {
+            workgroup_memory: 16_384,
+            max_binding: 128 << 20,
+            groups_per_dimension: 65_535,
+            software: false,
+            subgroup: None,
+            immediates: 0,
+        }
+    }
+}
+
 /// The sizes in a kernel's WGSL: literals, or members of a structure that comes with each dispatch
 /// (`shaders/lib/sizes.wgsl`), for which one kernel serves tensors of all sizes.
 #[derive(Debug)]

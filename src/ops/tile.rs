@@ -285,14 +285,7 @@ pub(super) mod tests {
     /// Devices that take every path: all kinds of tile, grids that must be folded, no workgroup
     /// memory.
     pub(crate) fn devices() -> [Caps; 6] {
-        let gpu = Caps {
-            workgroup_memory: 16384,
-            max_binding: 1 << 27,
-            groups_per_dimension: 65535,
-            software: false,
-            subgroup: None,
-            immediates: 0,
-        };
+        let gpu = Caps::portable();
         [
             gpu.clone(),
             Caps { software: true, ..gpu.clone() },

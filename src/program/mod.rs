@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::device::gpu::{Gpu, GpuProgram};
-use crate::device::{BufferKind, Device, Pack, Packed, ScriptStep, State, tensor_of};
+use crate::device::{BufferKind, Device, Pack, Packed, State, tensor_of};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::ops::Caps;
-use crate::shaders;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -19,6 +18,7 @@ mod choices;
 mod cpu;
 mod gpu;
 mod halves;
+mod listing;
 mod plan;
 mod report;
 pub mod tune;
@@ -26,6 +26,7 @@ mod units;
 
 pub use choices::{Choices, key};
 pub use halves::Precision;
+pub use listing::{Listed, kernels};
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};
@@ -148,22 +149,6 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_
         }
     }
     Ok(plan(false, None)?.expect("without bundles, tensors may lie anywhere"))
-}
-
-/// The kernels that a GPU of these capabilities would run for `tape`, as (name, WGSL): no GPU is
-/// needed to look at them.
-///
-/// # Errors
-/// [`Error::Shader`] where a template is wrong.
-pub fn kernels(tape: &Tape, caps: &Caps, options: &Options) -> Result<Vec<(String, String)>> {
-    let target = Target::Gpu(caps.clone(), &options.choices);
-    let plan = plan_for(tape, options, &target, &mut imagine)?;
-    let steps = gpu::script(&plan, caps)?.steps;
-    let dispatches = steps.into_iter().filter_map(|step| match step {
-        ScriptStep::Dispatch { kernel, context, .. } => Some((kernel, context)),
-        ScriptStep::Copy { .. } => None,
-    });
-    dispatches.map(|(kernel, c)| Ok((kernel.to_owned(), shaders::render(kernel, &c)?))).collect()
 }
 
 /// Refuses what the device has no numbers for.

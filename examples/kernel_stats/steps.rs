@@ -1,0 +1,66 @@
+//! The training steps whose kernels are looked at.
+
+use dcgan::models::{Conditioning, Design, Network, Norm, Size};
+use dcgan::nn::Weight;
+use dcgan::objectives::{Loss, Penalty};
+use dcgan::program::Precision;
+use dcgan::train::{Method, Recipe};
+
+use super::Result;
+
+/// A training step by name.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) recipe: Recipe,
+    pub(crate) precision: Precision,
+}
+
+/// All of them.
+pub(crate) fn steps() -> Result<Vec<Step>> {
+    let dcgan = Design::default();
+    let size = Size { height: 32, width: 32 };
+    let critic = Design { norm_d: Norm::Layer, ..dcgan };
+    let spectral = |network| Design {
+        size,
+        weight_d: Weight::Spectral,
+        norm_d: Norm::None,
+        ..Design::usual(network, None)
+    };
+    let plain = Method::default();
+    let wasserstein = Method {
+        loss: Loss::Wasserstein,
+        penalty: Penalty::Gp,
+        penalty_weight: 10.0,
+        n_critic: 2,
+        ..plain
+    };
+    let hinge = Method { loss: Loss::Hinge, ..plain };
+    let attention = Design {
+        attention: 32,
+        weight_g: Weight::Spectral,
+        weight_d: Weight::Spectral,
+        norm_d: Norm::None,
+        ..dcgan
+    };
+    let classes = Design {
+        classes: 10,
+        conditioning: Conditioning::Projection,
+        norm_g: Norm::Conditional,
+        ..spectral(Network::Resnet)
+    };
+    let (wide, half) = (Precision::F32, Precision::F16);
+    let table = [
+        ("dcgan 64, batch 16", dcgan, plain, 16, wide),
+        ("dcgan 64, batch 128", dcgan, plain, 128, wide),
+        ("dcgan 64, batch 128, f16", dcgan, plain, 128, half),
+        ("wgan-gp 64, batch 64", critic, wasserstein, 64, wide),
+        ("sagan 64, batch 64", attention, hinge, 64, wide),
+        ("sngan 32, batch 64", spectral(Network::Cnn), hinge, 64, wide),
+        ("sngan-resnet projection 32, batch 64", classes, hinge, 64, wide),
+    ];
+    let step = |(name, model, method, batch, precision): (_, Design, Method, usize, Precision)| {
+        let recipe = Recipe { batch, method, precision, ..Recipe::new(model) };
+        Step { name, recipe, precision }
+    };
+    Ok(table.map(step).into())
+}
