@@ -44,7 +44,7 @@ fn data_says_which_part_and_which_classes() {
     }
     let said = data(&["--part", "all", "--class-level", "1"]).ok().stdout;
     assert!(said.contains("80 pictures, 2 classes") && said.contains("train (48)"), "{said}");
-    data(&["--part", "test", "--class-level", "3"]).refused(1, &["--class-level", "3 deep"]);
+    data(&["--part", "test", "--class-level", "3"]).refused(2, &["--class-level", "3 deep"]);
     fs::remove_dir_all(place.path("set/train/cats")).unwrap();
     fs::remove_dir_all(place.path("set/train/dogs/out")).unwrap();
     for n in 1..16 {
@@ -75,8 +75,8 @@ fn train_takes_the_training_part_and_goes_on_with_it() {
         let run = run.to_str().unwrap();
         place.dcgan(&[&["train", "--resume", run, "--images", "32"], words])
     };
-    resume(&run, &["--part", "all"]).refused(1, &["--part: the run was started with train"]);
-    resume(&run, &["--class-level", "1"]).refused(1, &["--class-level: the run was started with"]);
+    resume(&run, &["--part", "all"]).refused(2, &["--part: the run was started with train"]);
+    resume(&run, &["--class-level", "1"]).refused(2, &["--class-level: the run was started with"]);
     resume(&run, &["--part", "train"]).ok();
 
     start("all", &["--part", "all"]);
@@ -160,7 +160,7 @@ fn a_label_without_images_is_no_class_of_the_model() {
         .ok();
     place
         .dcgan(&[&["sample", run, "--class", "0", "--seeds", "0", "--out", "t", "--device", "cpu"]])
-        .refused(1, &["--class", "1, 2, 3"]);
+        .refused(2, &["--class", "1, 2, 3"]);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use dcgan::data::{Kind, Source};
 use tar::{EntryType, Header};
 use tempfile::tempdir;
 
 use crate::data_sources::{corner, flat, gzip, names, open, put, zip};
+use crate::mutate;
 
 /// The header of an entry.
 fn header(name: &str, kind: EntryType, size: usize, link: &str) -> Header {
@@ -242,7 +244,7 @@ fn a_tar_without_magic_and_with_long_names_is_read() {
     plain.set_cksum();
     tar.append(&plain, bytes.as_slice()).unwrap();
     both(&tar.into_inner().unwrap(), |source| {
-        assert_eq!(names(source), [long.replace("//", "/"), "pax/ü.png".into()]);
+        assert_eq!(names(source), [long.clone(), "pax/ü.png".into()]);
         assert_eq!(corner(source, 1)[0], 2);
     });
 }
@@ -265,19 +267,30 @@ fn sizes_in_a_tar_are_not_believed() {
 
 #[test]
 fn of_a_packed_tar_only_images_are_kept() {
-    // 300 MB of zeros that are no image: a gzip of 300 KB.
-    let zeros = vec![0; 300 << 20];
-    let tar = [file("model.bin", &zeros), file("1.png", &flat(1)), END.to_vec()].concat();
-    let packed = gzip(&tar);
-    drop((tar, zeros));
+    mutate::in_child("data_archives::a_gigabyte_that_is_no_image", 900, Duration::from_secs(100));
+}
+
+/// A gigabyte of zeros beside an image, and an image by its name that is larger than any: half a
+/// megabyte as a gzip.
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn a_gigabyte_that_is_no_image() {
     let data = tempdir().unwrap();
-    put(data.path(), "a.tar.gz", &packed);
-    let source = open(&data.path().join("a.tar.gz"));
-    assert_eq!(names(&source), ["1.png"]);
-    // An image by its name is not kept beyond what an image may have.
-    let tar = [file("0.png", &vec![0; (256 << 20) + 1]), file("1.png", &flat(1)), END.to_vec()];
-    put(data.path(), "a.tar.gz", &gzip(&tar.concat()));
-    let source = open(&data.path().join("a.tar.gz"));
+    let path = data.path().join("a.tar.gz");
+    let mut out = flate2::write::GzEncoder::new(
+        std::fs::File::create(&path).unwrap(),
+        flate2::Compression::fast(),
+    );
+    for (name, size) in [("model.bin", 1 << 30), ("0.png", (256 << 20) + 512)] {
+        out.write_all(header(name, EntryType::Regular, size, "").as_bytes()).unwrap();
+        for _ in 0..size / 512 {
+            out.write_all(&[0; 512]).unwrap();
+        }
+    }
+    out.write_all(&[file("1.png", &flat(1)), END.to_vec()].concat()).unwrap();
+    out.finish().unwrap();
+    let source = open(&path);
+    assert_eq!(names(&source), ["0.png", "1.png"]);
     assert!(source.picture(0).unwrap_err().contains("larger than 256 MiB"));
     assert_eq!(corner(&source, 1)[0], 1);
 }
@@ -317,7 +330,7 @@ fn zips_made_to_harm_are_refused_before_they_are_unpacked() {
     small[entries[0] + 24..entries[0] + 28].copy_from_slice(&20_u32.to_le_bytes());
     std::fs::write(&path, &small).unwrap();
     let what = open(&path).picture(0).unwrap_err();
-    assert!(what.contains("more than the 20 bytes that it says"), "{what}");
+    assert!(what.contains("larger than its declared uncompressed size"), "{what}");
     assert_eq!(corner(&open(&path), 1)[0], 2);
 }
 

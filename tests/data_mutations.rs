@@ -79,7 +79,7 @@ fn images(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&mut [u8])) {
             Err(_) => bad += 1,
         }
     });
-    assert!(good > COUNT / 20 && bad > COUNT / 20, "{good} good, {bad} bad");
+    assert!(good > COUNT / 50 && bad > COUNT / 50, "{good} good, {bad} bad");
 }
 
 /// Pixels of which no two are alike, so that there is something to pack.

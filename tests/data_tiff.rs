@@ -108,7 +108,7 @@ fn grey(bits: u16) -> (Vec<u8>, Vec<u8>) {
         16 => levels.iter().flat_map(|&v| (v as u16).to_le_bytes()).collect(),
         bits => levels
             .chunks(8 / usize::from(bits))
-            .map(|chunk| chunk.iter().fold(0, |byte, &v| byte << bits | v as u8))
+            .map(|chunk| chunk.iter().fold(0, |byte, &v| byte << bits | v) as u8)
             .collect(),
     };
     let shown = levels.iter().flat_map(|v| [(v * 255 / most) as u8; 3]).collect();
@@ -129,9 +129,14 @@ fn big_and_small_of_either_byte_order_are_the_same() {
 fn grey_of_any_depth_and_either_direction_is_read() {
     for bits in [1, 2, 4, 8, 16] {
         let (strip, expected) = grey(bits);
-        assert_eq!(shown(&tiff(&tags(1, bits, 1), &strip, true, false)), expected, "{bits} bits");
         let inverse: Vec<u8> = expected.iter().map(|v| 255 - v).collect();
-        assert_eq!(shown(&tiff(&tags(0, bits, 1), &strip, true, false)), inverse, "{bits} bits");
+        for (kind, expected) in [(1, expected), (0, inverse)] {
+            let shown = shown(&tiff(&tags(kind, bits, 1), &strip, true, false));
+            // Sixteen bits are rounded to eight.
+            let most = u8::from(bits == 16);
+            let worst = shown.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(worst.unwrap() <= most, "{bits} bits, kind {kind}: {worst:?}");
+        }
     }
     refused(&tags(1, 12, 1), &[0; 72], "12 bits a sample");
     refused(&tags(1, 32, 1), &[0; 192], "32-bit integers");

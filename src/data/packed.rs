@@ -420,7 +420,7 @@ mod tests {
         let read = |size, free| parse_idx(file.as_slice(), size, free);
         // Gzipped, what is there is not known before.
         let what = read(None, 1 << 20);
-        assert!(what.is_err_and(|what| what.contains("64 MiB") && what.contains("1.0 MiB")));
+        assert!(what.is_err_and(|what| what.contains("64.0 MiB") && what.contains("1.0 MiB")));
         let what = read(None, u64::MAX);
         assert!(what.is_err_and(|what| what.contains("0 of the 67108864 bytes")));
         let what = read(Some(16), 0);
