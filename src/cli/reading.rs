@@ -14,7 +14,7 @@ use super::flags::at_least;
 pub(super) struct PartFlag {
     /// Which part of DATA, where it has a training part and a test part: folders named train and test
     /// (or val), or the files of IDX and CIFAR-10 [default: train where there are both, else all]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "train|test|all")]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "PART")]
     pub(super) part: Option<Part>,
 }
 

@@ -560,7 +560,7 @@ fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error
     };
     match others.first() {
         Some((index, other)) => what += &format!("; {} {}", store.names()[*index], other.words()),
-        None => what += &format!("; {WHAT_WORKS}"),
+        None => {}
     }
     Error::file(path, format!("DATA {what}"))
 }
