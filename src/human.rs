@@ -21,6 +21,23 @@ pub fn count(n: u64) -> String {
     format!("{}{unit}", digits.strip_suffix(".0").unwrap_or(&digits))
 }
 
+/// A number and what it counts, in the plural unless it is one: `1 class`, `0 classes`, `7 copies`.
+/// `shown` is the number as it is to be read.
+#[must_use]
+pub fn counted(shown: &str, n: u64, noun: &str) -> String {
+    let after_consonant = |noun: &str| !noun.ends_with(['a', 'e', 'i', 'o', 'u']);
+    match noun {
+        _ if n == 1 => format!("{shown} {noun}"),
+        _ if ["s", "x", "z", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => {
+            format!("{shown} {noun}es")
+        }
+        _ => match noun.strip_suffix('y') {
+            Some(stem) if after_consonant(stem) => format!("{shown} {stem}ies"),
+            _ => format!("{shown} {noun}s"),
+        },
+    }
+}
+
 /// A duration in its two largest units: `0.4s`, `12s`, `2m10s`, `1h05m`, `3d04h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
@@ -117,6 +134,20 @@ mod tests {
         ];
         for (n, text) in cases {
             assert_eq!(count(n), text, "{n}");
+        }
+    }
+
+    #[test]
+    fn plurals_are_formed() {
+        for (n, noun, text) in [
+            (1, "class", "1 class"),
+            (0, "class", "0 classes"),
+            (2, "picture", "2 pictures"),
+            (2, "copy", "2 copies"),
+            (2, "day", "2 days"),
+            (3, "batch", "3 batches"),
+        ] {
+            assert_eq!(counted(&n.to_string(), n, noun), text);
         }
     }
 

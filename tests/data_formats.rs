@@ -20,7 +20,7 @@ pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 /// The only picture of a folder, decoded.
-fn read(name: &str, bytes: &[u8]) -> Result<DynamicImage, String> {
+pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<DynamicImage, String> {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join(name), bytes).unwrap();
     let source = Source::open(Some(folder.path())).unwrap();
@@ -121,7 +121,7 @@ pub(crate) fn png(
     bytes
 }
 
-fn deflate(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
@@ -224,13 +224,81 @@ fn damaged_pictures_are_refused_in_every_format() {
     let text = read("a.png", b"<html>404 Not Found</html>").unwrap_err();
     assert!(text.contains("no picture by its content") && text.contains("<html>"), "{text}");
     let other = read("a.avif", b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf").unwrap_err();
-    assert!(other.contains("Avif") && other.contains("convert it"), "{other}");
+    assert_eq!(other, "is AVIF, which is not read; convert it to PNG or JPEG");
+    let other = read("a.tga", b"\0\0\x02\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x18\0abc").unwrap_err();
+    assert!(other.starts_with("is TGA, which is not read; convert it"), "{other}");
+}
+
+/// Sampling factors that the decoder gets wrong: see `decode/jpeg.rs`.
+#[test]
+fn a_jpeg_whose_luma_is_coarser_than_its_chroma_is_refused() {
+    let mut jpeg = encode(&DynamicImage::ImageRgb8(sample()), ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    assert_eq!((jpeg[frame + 11], jpeg[frame + 14]), (0x11, 0x11), "the writer's own factors");
+    jpeg[frame + 14] = 0x22;
+    let reason = read("a.jpg", &jpeg).unwrap_err();
+    assert!(reason.contains("rare sampling factors (1x1, 2x2, 1x1)"), "{reason}");
+}
+
+#[test]
+fn an_orientation_behind_the_pixels_of_a_png_is_applied() {
+    let rows: Vec<u8> =
+        sample().into_raw().chunks(24).flat_map(|row| [&[0], row].concat()).collect();
+    let idat = deflate(&rows);
+    let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let before = png(8, 6, 8, 2, &[(b"eXIf", exif), (b"IDAT", &idat)]);
+    let behind = png(8, 6, 8, 2, &[(b"IDAT", &idat), (b"tEXt", b"a\0b"), (b"eXIf", exif)]);
+    let turned = DynamicImage::ImageRgb8(sample()).rotate90().into_rgb8();
+    for (file, place) in [(before, "before"), (behind.clone(), "behind")] {
+        assert_eq!(read("a.png", &file).unwrap().into_rgb8(), turned, "{place}");
+    }
+    // A damaged one is none.
+    let mut damaged = behind;
+    let at = damaged.windows(4).position(|w| w == b"eXIf").unwrap();
+    damaged[at + 4 + exif.len()] ^= 1;
+    assert_eq!(read("a.png", &damaged).unwrap().into_rgb8(), sample());
+}
+
+/// A BMP of 8 x 6 pixels with a header of version 4 and a mask for alpha.
+pub(crate) fn bmp_v4(alpha: impl Fn(usize) -> u8) -> Vec<u8> {
+    let pixels = sample();
+    let rows = (0..6).rev().flat_map(|y| (0..8).map(move |x| (x, y)));
+    let data: Vec<u8> = rows
+        .flat_map(|(x, y)| {
+            let [r, g, b] = pixels.get_pixel(x, y).0;
+            [b, g, r, alpha((y * 8 + x) as usize)]
+        })
+        .collect();
+    let mut out = b"BM".to_vec();
+    out.extend((122 + data.len() as u32).to_le_bytes());
+    out.extend([0, 0, 0, 0, 122, 0, 0, 0, 108, 0, 0, 0, 8, 0, 0, 0, 6, 0, 0, 0, 1, 0, 32, 0]);
+    out.extend([3, 0, 0, 0]);
+    out.extend((data.len() as u32).to_le_bytes());
+    out.extend([0; 16]);
+    for mask in [0xff_0000, 0xff00, 0xff, 0xff00_0000_u32] {
+        out.extend(mask.to_le_bytes());
+    }
+    out.extend(b"BGRs");
+    out.resize(122, 0);
+    out.extend(data);
+    out
+}
+
+#[test]
+fn a_bmp_whose_alpha_is_empty_has_none() {
+    let read = |alpha: &dyn Fn(usize) -> u8| bytes_in(&read("a.bmp", &bmp_v4(alpha)).unwrap(), 3);
+    assert_eq!(read(&|_| 0), sample().into_raw());
+    assert_eq!(read(&|_| 255), sample().into_raw());
+    // Half of it: that is alpha.
+    let half = read(&|i| if i < 24 { 0 } else { 255 });
+    assert_eq!(half[..72], [255; 72]);
+    assert_eq!(half[72..], sample().into_raw()[72..]);
 }
 
 #[test]
 fn bombs_are_refused_by_their_header() {
-    let png = png(60000, 60000, 8, 2, &[(b"IDAT", &deflate(&[0; 100_000]))]);
-    let reason = read("a.png", &png).unwrap_err();
+    let huge = png(60000, 60000, 8, 2, &[(b"IDAT", &deflate(&[0; 100_000]))]);
+    let reason = read("a.png", &huge).unwrap_err();
     assert!(reason.contains("too large: 60000 x 60000"), "{reason}");
 
     let small = DynamicImage::ImageRgb8(sample());
@@ -242,6 +310,30 @@ fn bombs_are_refused_by_their_header() {
     let mut gif = encode(&small, ImageFormat::Gif);
     gif[6..10].copy_from_slice(&[0xff; 4]);
     assert!(read("a.gif", &gif).unwrap_err().contains("too large"));
+    // A frame much larger than its screen.
+    let mut gif = encode(&small, ImageFormat::Gif);
+    let frame = gif.windows(9).position(|w| w == [0x2c, 0, 0, 0, 0, 8, 0, 6, 0]).unwrap();
+    gif[frame + 5..frame + 9].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+    assert!(read("a.gif", &gif).unwrap_err().contains("too large"));
+    let mut webp = encode(&small, ImageFormat::WebP);
+    let frame = webp.windows(4).position(|w| w == b"VP8L").unwrap();
+    // A header that says 8 x 6 before a frame that says 16384 x 16384.
+    let extended = [&b"VP8X\x0a\0\0\0\0\0\0\0\x07\0\0\x05\0\0"[..]].concat();
+    webp[frame + 9..frame + 13].copy_from_slice(&[0xff, 0xff, 0xff, 0x0f]);
+    webp.splice(frame..frame, extended);
+    let riff = (webp.len() as u32 - 8).to_le_bytes();
+    webp[4..8].copy_from_slice(&riff);
+    let reason = read("a.webp", &webp).unwrap_err();
+    assert!(reason.contains("frame is larger than the picture"), "{reason}");
+
+    // Few pixels of many bytes: more than all threads together may take.
+    let deep = png(8191, 16384, 16, 6, &[(b"IDAT", &deflate(&[0; 1000]))]);
+    let reason = read("a.png", &deep).unwrap_err();
+    assert!(reason.contains("take more than 1024 MiB to decode"), "{reason}");
+    // A thin one would be resized by way of one as high and as wide as the target.
+    let thin = png(1, 100_000, 8, 0, &[(b"IDAT", &deflate(&[0; 200_000]))]);
+    let reason = read("a.png", &thin).unwrap_err();
+    assert!(reason.contains("too large: 1 x 100000"), "{reason}");
 }
 
 /// Columns of 0, 10, 20 and so on.

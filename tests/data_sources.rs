@@ -22,7 +22,7 @@ pub(crate) fn put(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn open(path: &Path) -> Source {
+pub(crate) fn open(path: &Path) -> Source {
     Source::open(Some(path)).unwrap()
 }
 
@@ -33,12 +33,12 @@ fn error(path: &Path) -> String {
     error
 }
 
-fn names(source: &Source) -> Vec<String> {
+pub(crate) fn names(source: &Source) -> Vec<String> {
     (0..source.len()).map(|i| source.item_name(i)).collect()
 }
 
 /// The first pixel of a picture.
-fn corner(source: &Source, item: usize) -> [u8; 3] {
+pub(crate) fn corner(source: &Source, item: usize) -> [u8; 3] {
     source.picture(item).unwrap().pixels.into_rgb8().get_pixel(0, 0).0
 }
 
@@ -95,7 +95,7 @@ fn sub_folders_are_classes() {
     for (name, red) in [("train/dog/1.png", 1), ("train/cat/1.png", 2), ("test/dog/1.png", 3)] {
         put(data.path(), name, &flat(red));
     }
-    let source = open(data.path());
+    let source = Source::open_part(Some(data.path()), Part::All).unwrap();
     assert_eq!(source.classes(), ["cat", "dog"]);
     // In the order of the names: test/dog, train/cat, train/dog.
     assert_eq!(source.labels().unwrap(), [1, 0, 1]);
@@ -110,12 +110,15 @@ fn sub_folders_are_classes() {
     let none = Source::open_part(Some(&data.path().join("test")), Part::Train).unwrap_err();
     assert!(none.to_string().contains("no train part"), "{none}");
 
-    // One picture outside of all folders: no classes.
+    // One picture outside of all folders: no classes, unless it is of no part.
     put(data.path(), "0.png", &flat(9));
-    assert_eq!(open(data.path()).labels(), None);
+    assert_eq!(open(data.path()).classes(), ["cat", "dog"]);
+    let all = Source::open_part(Some(data.path()), Part::All).unwrap();
+    assert_eq!(all.labels(), None);
+    assert!(all.why_no_classes().contains("1 image outside of class folders"), "{all:?}");
 }
 
-fn zip(path: &Path, stored: bool, files: &[(&str, &[u8])]) {
+pub(crate) fn zip(path: &Path, stored: bool, files: &[(&str, &[u8])]) {
     let method =
         if stored { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
     let options = zip::write::SimpleFileOptions::default().compression_method(method);
@@ -187,7 +190,7 @@ fn an_entry_that_unpacks_to_no_end_is_cut_off() {
     assert!(reason.contains("larger than 256 MiB"), "{reason}");
 }
 
-fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0, 0, 8, sizes.len() as u8];
     out.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
     out.extend(bytes);
@@ -218,8 +221,9 @@ fn idx_files_are_found_in_a_folder_and_by_name() {
         for path in [data.path(), &named] {
             let source = open(path);
             assert_eq!((source.kind(), source.len()), (Kind::Idx, 3));
-            assert_eq!(source.labels().unwrap(), [4, 0, 7]);
-            assert_eq!(source.classes().len(), 8);
+            // Only labels that occur are classes.
+            assert_eq!(source.labels().unwrap(), [1, 0, 2]);
+            assert_eq!(source.classes(), ["0", "4", "7"]);
             let picture = source.picture(1).unwrap().pixels;
             assert_eq!(
                 picture,
@@ -277,8 +281,8 @@ fn batch(labels: &[u8], first: u8) -> Vec<u8> {
 
 fn check_cifar(source: &Source, batches: usize) {
     assert_eq!((source.kind(), source.len()), (Kind::Cifar10, 2 * batches));
-    assert_eq!(source.labels().unwrap()[..2], [3, 9]);
-    assert_eq!((source.classes()[3].as_str(), source.classes().len()), ("cat", 10));
+    assert_eq!(source.labels().unwrap()[..2], [0, 1]);
+    assert_eq!(source.classes(), ["cat", "truck"]);
     let picture = source.picture(1).unwrap().pixels.into_rgb8();
     assert_eq!(picture.dimensions(), (32, 32));
     assert_eq!(picture.get_pixel(0, 0).0, [50, 51, 52]);
@@ -309,12 +313,13 @@ fn cifar_10_is_found_in_a_folder_a_tar_and_by_name() {
         let path = data.path().join(name);
         check_cifar(&open(&path), 2);
         let test = Source::open_part(Some(&path), Part::Test).unwrap();
-        assert_eq!((test.len(), test.labels().unwrap()), (1, &[7][..]), "{name}");
+        assert_eq!((test.len(), test.labels().unwrap()), (1, &[0][..]), "{name}");
+        assert_eq!(test.classes(), ["horse"], "{name}");
         assert_eq!(corner(&test, 0), [60, 61, 62]);
     }
     let bin = data.path().join("folder/cifar-10-batches-bin");
     check_cifar(&open(&bin.join("data_batch_2.bin")), 1);
-    assert_eq!(open(&bin.join("test_batch.bin")).labels().unwrap(), [7]);
+    assert_eq!(open(&bin.join("test_batch.bin")).classes(), ["horse"]);
     assert_eq!(open(&data.path().join("cifar-10-binary.tar.gz")).name(), "cifar-10-binary");
 
     put(&bin, "data_batch_2.bin", &batch(&[3, 9], 50)[..3073 + 3000]);
@@ -370,16 +375,30 @@ fn what_is_no_data_says_what_would_work() {
     zip(&root.join("texts.zip"), true, &[("a.txt", b"text")]);
     says("texts.zip", "DATA is a zip without pictures");
     put(root, "text.gz", &gzip(b"just text"));
-    says("text.gz", works);
-}
-
-#[test]
-fn the_fingerprint_tells_sets_apart() {
-    let data = tempdir().unwrap();
-    put(data.path(), "a.png", &flat(1));
-    put(data.path(), "b.png", &flat(2));
-    let first = open(data.path()).fingerprint();
-    assert_eq!(first, open(data.path()).fingerprint());
-    put(data.path(), "c.png", &flat(3));
-    assert_ne!(first, open(data.path()).fingerprint());
+    says("text.gz", "DATA is gzip, an archive that is not read; unpack it and give the folder");
+    // What is known is named, as DATA and in it.
+    let lmdb = [&[0; 16], &b"\xde\xc0\xef\xbe"[..]].concat();
+    for (name, bytes, what) in [
+        (
+            "a.HEIC",
+            &b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..],
+            "HEIC, which is not read; convert it",
+        ),
+        ("a.rar", b"Rar!\x1a\x07\x01\0", "RAR, an archive that is not read; unpack it"),
+        ("a.parquet", b"PAR1\x15\x04", "Parquet, which is not read; write its images as PNG"),
+        ("data.mdb", &lmdb, "LMDB, which is not read; write its images as PNG"),
+        ("a.npy", b"\x93NUMPY\x01\0", "NumPy, which is not read"),
+        ("a.svg", b"<svg xmlns='x'/>", "SVG, which is not read; export it as PNG"),
+        ("data_batch_1", b"\x80\x02}q\x01(U", "a Python pickle, which is not read"),
+    ] {
+        put(root, name, bytes);
+        says(name, &format!("DATA is {what}"));
+        put(root, &format!("in-{name}/{name}"), bytes);
+        if name == "a.HEIC" {
+            let reason = open(&root.join("in-a.HEIC")).picture(0).unwrap_err();
+            assert!(reason.starts_with(&format!("is {what}")), "{reason}");
+        } else {
+            says(&format!("in-{name}"), &format!("without pictures; {name} is {what}"));
+        }
+    }
 }

@@ -16,12 +16,18 @@
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
 //! | `cli` | helper: the program as a user runs it |
+//! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
+//! | `data_archives` | archives as they come, and those made to harm |
+//! | `data_classes` | classes of a set, the part that is taken, by what a set is known again |
 //! | `data_formats` | each picture format gives the pixels that were put into it, upright |
 //! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
+//! | `data_mutations` | damaged files of every kind: no panic, no hang, no memory |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
+//! | `data_tiff` | TIFF in its many kinds |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
 //! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
+//! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -39,6 +45,7 @@ mod augment;
 mod bundle;
 mod cli;
 mod cli_conditional;
+mod cli_data;
 mod cli_dedup;
 mod cli_errors;
 mod cli_family;
@@ -49,12 +56,17 @@ mod cli_latent;
 mod cli_sample;
 mod cli_tools;
 mod cli_train;
+mod data_archives;
+mod data_classes;
 mod data_formats;
 mod data_loader;
+mod data_mutations;
 mod data_sources;
+mod data_tiff;
 mod gpu;
 mod grad;
 mod layers;
+mod mutate;
 mod naive;
 mod ops;
 mod precision;

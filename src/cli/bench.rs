@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::bench::{self, KernelTime, Loading, SAMPLES};
-use crate::data::Source;
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
@@ -21,6 +20,7 @@ use crate::train::Recipe;
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, print_json, table};
 use super::presets::Preset;
+use super::reading::PartFlag;
 use super::train::asked::Table;
 use super::train::flags::Told;
 use super::tuning;
@@ -73,6 +73,8 @@ pub(super) struct Bench {
     /// anew: does training have to wait for them?
     #[arg(long, value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    part: PartFlag,
     /// Threads that decode them [default: one a core, 8 at most]
     #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
     workers: Option<usize>,
@@ -97,7 +99,7 @@ impl Bench {
     pub(super) fn run(&self) -> Result<()> {
         let recipe = self.recipe()?;
         let source = match &self.data {
-            Some(data) => Some(Arc::new(Source::open(Some(data))?)),
+            Some(data) => Some(Arc::new(self.part.open(Some(data))?)),
             None => None,
         };
         let device = self.device.open(false)?;

@@ -1,6 +1,6 @@
 //! `dcgan classify`: how well a discriminator's features tell classes apart.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use image::{DynamicImage, Rgb, RgbImage};
@@ -21,6 +21,7 @@ use super::bar::Bar;
 use super::features::{Fit, TOLD, labels_of, settle};
 use super::flags::{DeviceFlag, at_least};
 use super::output::{Align, print, println, table};
+use super::reading::ClassFlag;
 
 /// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
 /// and the same network untrained
@@ -62,6 +63,8 @@ pub(super) struct Classify {
     #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
     confusion: PathBuf,
     #[command(flatten)]
+    class: ClassFlag,
+    #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     device: DeviceFlag,
@@ -95,11 +98,6 @@ impl Kind {
             Self::Untrained => "D untrained",
         }
     }
-}
-
-/// The part of a set, or all of it where it has no parts.
-pub(super) fn open(path: &Path, part: Part) -> Result<Source> {
-    Source::open_part(Some(path), part).or_else(|_| Source::open(Some(path)))
 }
 
 impl Classify {
@@ -153,10 +151,12 @@ impl Classify {
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
-        let train = open(&self.train, Part::Train)?;
+        let train = self.class.open(&self.train, Part::Train)?;
         let test = match &self.test {
-            Some(test) => open(test, Part::Test)?,
-            None => Source::open_part(Some(&self.train), Part::Test)
+            Some(test) => self.class.open(test, Part::Test)?,
+            None => self
+                .class
+                .open_test(&self.train)
                 .map_err(|_| Error::flag("--test", "is needed: --train has no test part"))?,
         };
         let (labels, test_labels) = (labels_of(&train)?, labels_of(&test)?);

@@ -12,6 +12,7 @@ use crate::models::Size;
 use crate::{human, pictures};
 
 use super::output::{print, println};
+use super::reading::ReadingFlags;
 
 /// The most pictures that a contact sheet shows.
 const MOST: u64 = 10_000;
@@ -21,6 +22,8 @@ pub(super) struct Data {
     /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingFlags,
     /// Where to write a contact sheet: pictures as training will see them in its first epoch
     #[arg(long, value_name = "FILE.png", default_value = "contact-sheet.png")]
     sheet: PathBuf,
@@ -65,7 +68,7 @@ impl Data {
             let what = format!("{} is no PNG; give a name that ends in .png", self.sheet.display());
             return Err(Error::flag("--sheet", what));
         }
-        let source = Source::open(self.data.as_deref())?;
+        let source = Source::open_as(self.data.as_deref(), &self.reading.reading(None)?)?;
         let prepare = Prepare {
             height: self.size.height,
             width: self.size.width,
@@ -81,9 +84,7 @@ impl Data {
         bar.finish_and_clear();
         print(&report.to_string())?;
         if report.is_refused() {
-            let what =
-                "more than a tenth of the pictures are unreadable: training would refuse them";
-            println(what)?;
+            println("more than a tenth is unreadable: training would refuse this set")?;
         }
         if let Some(file) = &self.skipped {
             write_skipped(file, &report.skipped)?;

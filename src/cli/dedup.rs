@@ -7,7 +7,7 @@ use image::DynamicImage;
 use image::imageops::FilterType;
 use serde::Serialize;
 
-use crate::data::{Source, SubsetWriter, grouped};
+use crate::data::{Part, Reading, Source, SubsetWriter, count, grouped};
 use crate::error::{Error, Result};
 use crate::experiments::dedup::{Found, Group, Rule, Search, Stage, find};
 use crate::files;
@@ -18,6 +18,7 @@ use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::latents::named;
 use super::output::println;
+use super::reading::{PartFlag, tell};
 
 /// Groups on a page: rows of so many panels beside one another.
 const ROWS: usize = 12;
@@ -38,6 +39,7 @@ const LETTERS: usize = 14;
 /// copied as they are, unreadable ones included; files that are no pictures are not. It takes
 /// 4 KB of memory and a millisecond or so for each picture, beside the training.
 #[derive(Debug, Args)]
+#[command(mut_arg("part", |arg| arg.help("Which part of DATA: train, test or all [default: all]")))]
 #[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # what would go: \
                         dedup.png, dedup.json\n  dcgan dedup photos/ --out kept/        # the \
                         others, as they are\n  dcgan dedup photos.zip --out kept.zip")]
@@ -45,6 +47,8 @@ pub(super) struct Dedup {
     /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    part: PartFlag,
     /// Where to write what is kept: a new or empty folder, or a zip by a name that ends in .zip
     #[arg(long, value_name = "FOLDER|FILE.zip", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
@@ -90,7 +94,9 @@ impl Dedup {
             SubsetWriter::check(out)?;
             self.check_apart(out)?;
         }
-        let source = Source::open(self.data.as_deref())?;
+        let reading = Reading::of(self.part.part.unwrap_or(Part::All));
+        let source = Source::open_as(self.data.as_deref(), &reading)?;
+        tell(&source);
         println(&format!("{:<12}{}", "data", source.description()))?;
         let rule = if self.exact { Rule::Codes } else { Rule::Pixels };
         let search = Search { rule, limit: self.limit, steps: self.steps, seed: self.seed };
@@ -142,8 +148,8 @@ impl Dedup {
         for lost in &lost {
             eprintln!("could not be copied: {lost}");
         }
-        let count = grouped((kept.len() - lost.len()) as u64);
-        println(&format!("{:<12}{count} pictures in {}", "kept", out.display()))
+        let copied = kept.len() - lost.len();
+        println(&format!("{:<12}{} in {}", "kept", count(copied, "picture"), out.display()))
     }
 
     fn write_report(
@@ -241,7 +247,7 @@ impl Dedup {
         }
         if let (Some(line), true) = (lines.last_mut(), pages.len() > self.pages) {
             let rest = groups.len() - self.pages * ROWS * PANELS;
-            *line += &format!(" ({} groups more: --pages {})", grouped(rest as u64), pages.len());
+            *line += &format!(" ({} more: --pages {})", count(rest, "group"), pages.len());
         }
         Ok(lines)
     }
@@ -255,19 +261,16 @@ fn told(found: &Found, total: usize) -> String {
     let seconds: f64 = found.seconds.iter().sum();
     let each = 1e3 * seconds / total.max(1) as f64;
     format!(
-        "{:<12}{} of {} pictures in {} are near-duplicates of another ({share:.1} %)\n\
+        "{:<12}{} of {} in {} {} of another ({share:.1} %)\n\
          {:<12}{each:.2} ms a picture: {read} reading, {train} training, {encode} encoding, {find} \
-         looking up, {compare} comparing {} pairs",
+         looking up, {compare} comparing {}",
         "found",
         n(found.dropped()),
-        n(total),
-        if found.groups.len() == 1 {
-            "1 group".to_owned()
-        } else {
-            format!("{} groups", n(found.groups.len()))
-        },
+        count(total, "picture"),
+        count(found.groups.len(), "group"),
+        if found.dropped() == 1 { "is a near-duplicate" } else { "are near-duplicates" },
         "time",
-        n(found.candidates),
+        count(found.candidates, "pair"),
     )
 }
 

@@ -8,12 +8,16 @@ use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::errors::Classifier;
+use crate::human::counted;
 use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
+use super::features::labels_of;
 use super::flags::DeviceFlag;
+use super::nn_score::numbered_as;
 use super::output::print;
+use super::reading::ClassFlag;
 
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
 ///
@@ -30,26 +34,21 @@ pub(super) struct Errors {
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
     #[command(flatten)]
+    class: ClassFlag,
+    #[command(flatten)]
     device: DeviceFlag,
 }
 
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
         let model = ModelFile::load(&folder::resolve(&self.model)?)?;
-        let source = super::classify::open(&self.test, Part::Test)?;
-        let (Some(labels), Some(recipe)) = (source.labels(), &model.recipe) else {
-            let what = "has no labels: a folder for each class, IDX files with their labels or \
-                        CIFAR-10 batches are needed";
-            return Err(Error::flag("--test", format!("{} {what}", source.origin().display())));
+        let source = self.class.open(&self.test, Part::Test)?;
+        let flag = |e: Error| Error::flag("--test", e.to_string());
+        let known = model.recipe.as_ref().map_or(&[][..], |recipe| recipe.classes.as_slice());
+        let labels = match known {
+            [] => labels_of(&source).map_err(flag)?.to_vec(),
+            known => numbered_as(&source, known, || known.join(", ")).map_err(flag)?,
         };
-        if !recipe.classes.is_empty() && recipe.classes != source.classes() {
-            let what = format!(
-                "its classes are {}, those of the run {}",
-                source.classes().join(", "),
-                recipe.classes.join(", ")
-            );
-            return Err(Error::flag("--test", what));
-        }
         let device = self.device.open(false)?;
         let mut state = State::new(&device);
         let mut classifier = Classifier::new(&model, &mut state)?;
@@ -68,6 +67,8 @@ impl Errors {
         }
         bar.finish();
         let share = 100.0 * wrong as f64 / source.len() as f64;
-        print(&format!("{wrong} errors in {} pictures: {share:.2} %\n", source.len()))
+        let wrong = counted(&wrong.to_string(), wrong as u64, "error");
+        let all = counted(&source.len().to_string(), source.len() as u64, "picture");
+        print(&format!("{wrong} in {all}: {share:.2} %\n"))
     }
 }

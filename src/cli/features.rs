@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use npyz::WriterBuilder;
 
-use crate::data::{Crop, Filter, Part, Prepare, Source, grouped, sweep};
+use crate::data::{Crop, Filter, Prepare, Source, grouped, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::Extractor;
@@ -18,21 +18,11 @@ use crate::train::model_file::ModelFile;
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::output::println;
+use super::reading::ReadingFlags;
 
 /// Why a conditional discriminator has no features for a classifier.
 pub(super) const TOLD: &str = "and what its discriminator sees holds the answer that a classifier is \
                                to give; take a model that was trained without --conditional";
-
-/// Which part of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PartFlag {
-    /// What `dcgan train` takes.
-    All,
-    /// The training part: a folder `train`, or the training files of MNIST or CIFAR-10.
-    Train,
-    /// The test part.
-    Test,
-}
 
 /// How pictures of other sizes are made to fit a model.
 #[derive(Clone, Debug, Args)]
@@ -90,9 +80,8 @@ pub(super) struct Features {
     /// Also write the class of each picture: int64 [pictures]
     #[arg(long, value_name = "FILE.npy")]
     labels: Option<PathBuf>,
-    /// Which part of DATA
-    #[arg(long, value_enum, default_value_t = PartFlag::All)]
-    part: PartFlag,
+    #[command(flatten)]
+    reading: ReadingFlags,
     /// Pictures that are computed at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
@@ -108,12 +97,7 @@ impl Features {
         model.discriminator()?;
         model.unconditional(TOLD)?;
         let prepare = self.fit.prepare(&model.networks)?;
-        let part = match self.part {
-            PartFlag::All => Part::Default,
-            PartFlag::Train => Part::Train,
-            PartFlag::Test => Part::Test,
-        };
-        let source = Source::open_part(self.data.as_deref(), part)?;
+        let source = self.reading.open(self.data.as_deref())?;
         if let Some(path) = &self.labels {
             write_labels(path, labels_of(&source)?)?;
         }
@@ -173,11 +157,7 @@ pub(super) fn settle(
 /// # Errors
 /// [`Error::File`] where it has none.
 pub(super) fn labels_of(source: &Source) -> Result<&[u32]> {
-    source.labels().ok_or_else(|| {
-        let what = "has no labels; a folder or archive with one folder for each class has, and so \
-                    have CIFAR-10 binary batches and IDX files with their file of labels beside";
-        Error::file(source.origin(), what)
-    })
+    source.labels().ok_or_else(|| Error::file(source.origin(), source.why_no_classes()))
 }
 
 fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {

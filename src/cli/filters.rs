@@ -22,6 +22,7 @@ use super::features::{Fit, settle};
 use super::flags::{DeviceFlag, at_least};
 use super::latents::{describe, named};
 use super::output::{Align, println, table};
+use super::reading::PartFlag;
 use super::seeds::Seeds;
 
 /// The longer side of a picture in the figure.
@@ -45,6 +46,8 @@ pub(super) struct Filters {
     /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    part: PartFlag,
     /// Hidden convolutions, from 1 at the picture [default: the last]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     layer: Option<Seeds>,
@@ -87,7 +90,7 @@ impl Filters {
         let all = levels(&model.networks)?;
         let (layers, wanted) = self.wanted(&all)?;
         let prepare = self.fit.prepare(&model.networks)?;
-        let source = Source::open(self.data.as_deref())?;
+        let source = self.part.open(self.data.as_deref())?;
         println(&format!("{:<12}{}", "data", source.description()))?;
 
         let mut observers = self.observers(&model, &source, &prepare, &wanted)?;

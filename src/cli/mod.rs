@@ -29,6 +29,7 @@ mod nn_score;
 mod output;
 mod points;
 mod presets;
+mod reading;
 mod sample;
 mod seeds;
 mod train;

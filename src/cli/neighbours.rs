@@ -20,6 +20,7 @@ use super::flags::at_least;
 use super::latents::{ModelFlags, named};
 use super::output::println;
 use super::points::{Point, Points, rows};
+use super::reading::PartFlag;
 
 /// Training pictures that the figure shows with their neighbours, for comparison.
 const SHOWN: usize = 3;
@@ -38,6 +39,8 @@ pub(super) struct Neighbours {
     /// avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    part: PartFlag,
     /// Samples: seeds, or rows of files of latents (z.npy, z.npy:2)
     #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
     seeds: Points,
@@ -73,7 +76,7 @@ impl Neighbours {
         let prepare = self.fit.prepare(&model.networks)?;
         let points = self.seeds.load(&model.networks, "--seeds")?;
         let mut generator = self.model.generator(&model)?;
-        let source = Source::open(self.data.as_deref())?;
+        let source = self.part.open(self.data.as_deref())?;
         println(&format!("{:<12}{}", "data", source.description()))?;
 
         let mut queries = samples(&mut generator, &points)?;

@@ -16,11 +16,11 @@ use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 
 use super::bar::Bar;
-use super::classify::open;
 use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, at_least};
 use super::latents::{describe, named};
 use super::output::{Align, print, println, table};
+use super::reading::ClassFlag;
 
 /// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
 /// generated pictures only, beside that of real ones
@@ -57,6 +57,8 @@ pub(super) struct NnScore {
     #[arg(long, value_name = "FILE.png", default_value = "nn-score.png")]
     out: PathBuf,
     #[command(flatten)]
+    class: ClassFlag,
+    #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     device: DeviceFlag,
@@ -87,13 +89,22 @@ struct Sets {
 
 /// The labels of a source in the numbering of the model.
 fn model_labels(source: &Source, networks: &Networks) -> Result<Vec<u32>> {
+    numbered_as(source, &networks.classes, || networks.list_classes())
+}
+
+/// The labels of a source in the numbering of `classes`, which `list` puts in words.
+pub(super) fn numbered_as(
+    source: &Source,
+    classes: &[String],
+    list: impl Fn() -> String,
+) -> Result<Vec<u32>> {
     let labels = labels_of(source)?;
     let number = |class: &String| {
-        let place = networks.classes.iter().position(|known| known == class);
+        let place = classes.iter().position(|known| known == class);
         place.map(|place| place as u32).ok_or_else(|| {
             let what = format!(
                 "has a class {class:?} that the model was not trained with; its classes are {}",
-                networks.list_classes()
+                list()
             );
             Error::file(source.origin(), what)
         })
@@ -160,10 +171,12 @@ impl NnScore {
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
-        let train = open(&self.train, Part::Train)?;
+        let train = self.class.open(&self.train, Part::Train)?;
         let test = match &self.test {
-            Some(test) => open(test, Part::Test)?,
-            None => Source::open_part(Some(&self.train), Part::Test)
+            Some(test) => self.class.open(test, Part::Test)?,
+            None => self
+                .class
+                .open_test(&self.train)
                 .map_err(|_| Error::flag("--test", "is needed: --train has no test part"))?,
         };
         let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);

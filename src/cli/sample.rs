@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
+use crate::human::counted;
 use crate::models::LatentLaw;
 use crate::models::Networks;
 use crate::pictures::Grid;
@@ -180,10 +181,10 @@ impl Sample {
                 Some(sheet) => pictures::save_png(&file, &sheet.into_picture())?,
                 None => wanted.figure(cells, describe(&self.model, &model)).save(&file)?,
             }
-            println!("{n} pictures in {}", file.display());
+            println!("{} in {}", counted(&n.to_string(), n as u64, "picture"), file.display());
         }
         if let Some(out) = &self.out {
-            println!("{n} pictures in {}", out.display());
+            println!("{} in {}", counted(&n.to_string(), n as u64, "picture"), out.display());
         }
         Ok(())
     }

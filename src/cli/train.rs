@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::data::{Kind, Loader, LoaderOptions, Prepare, Source};
+use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
@@ -16,6 +16,7 @@ use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
 use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt};
 
 use super::presets::Preset;
+use super::reading::{ReadingFlags, tell};
 use super::tuning;
 
 pub(super) mod asked;
@@ -52,6 +53,8 @@ pub(super) struct Train {
 
     #[command(flatten)]
     asked: Asked,
+    #[command(flatten)]
+    reading: ReadingFlags,
     #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
@@ -221,11 +224,10 @@ impl Train {
         let flag = if few > 0 { "--labels-per-class" } else { flag };
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
-            let has = if classes == 1 { "only one class" } else { "no labels" };
+            let has =
+                if classes == 1 { "has only one class".into() } else { source.why_no_classes() };
             let what = format!(
-                "needs pictures of two classes or more, and {} has {has}; a folder or archive with \
-                 one folder for each class has labels, and so have CIFAR-10 binary batches and IDX \
-                 files with their file of labels beside",
+                "needs pictures of two classes or more, and {} {has}",
                 source.origin().display()
             );
             return Err(Error::flag(flag, what));
@@ -252,12 +254,21 @@ impl Train {
     fn options(&self, resumed: Option<&Resumed>) -> Result<(RunOptions, Arc<Source>)> {
         let old = resumed.map(|r| &r.options);
         let data = self.data.clone().or_else(|| old.and_then(|o| o.data.clone()));
-        let source = Source::open(data.as_deref())?;
-        if let Some(old) = old.filter(|o| o.data_fingerprint != source.fingerprint()) {
+        let reading = self.reading.reading(old.map(|o| o.data_reading))?;
+        let source = Source::open_as(data.as_deref(), &reading)?;
+        tell(&source);
+        let fingerprint = source.fingerprint();
+        if let Some(old) = old
+            && let Some(how) = old.data_fingerprint.difference(fingerprint)
+        {
             let what = format!(
-                "these are not the pictures that the run was started with ({}); give those, or \
+                "these are not the pictures that the run was started with ({}){}; give those, or \
                  start a new run without --resume",
-                old.data_description
+                old.data_description,
+                match how {
+                    Difference::Names => "",
+                    Difference::Contents => ": the names are the same, the contents are not",
+                }
             );
             return Err(Error::file(source.origin(), what));
         }
@@ -324,7 +335,8 @@ impl Train {
             recipe,
             data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
             data_description: format!("{}: {}", source.name(), source.description()),
-            data_fingerprint: source.fingerprint(),
+            data_fingerprint: fingerprint,
+            data_reading: source.reading(),
             prepare,
             images,
             rhythm,

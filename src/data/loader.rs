@@ -337,7 +337,7 @@ impl Pool {
 
     fn make(&self, item: usize, epoch: u64) -> Result<Vec<u8>, String> {
         let chance = self.order.crop_chance(epoch, item as u32);
-        Ok(self.prepare.apply(self.source.picture(item)?.pixels, chance))
+        self.source.with_picture(item, |picture| self.prepare.apply(picture.pixels, chance))
     }
 
     fn skip(&self, item: usize, reason: String) -> Slot {

@@ -1,36 +1,14 @@
 //! What a list of files holds: pictures, IDX files, CIFAR-10 batches; told by name and by content.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::store::Store;
-use super::{decode, packed};
+use super::dataset_json::is_labels;
+use super::decode;
+use super::formats::{HEAD, Other};
+use super::packed::{self, MAX_PACKED, label_names};
+use super::part::Part;
+use super::store::{MAX_FILE, Store};
 use crate::error::{Error, Result};
-
-/// Which part of a set that comes in two to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// What one trains on: of IDX and CIFAR-10 the training part (the test part where there is no
-    /// other), of picture files all.
-    Default,
-    /// The training part: of picture files those below a folder named `train` or `training`.
-    Train,
-    /// The test part: of picture files those below a folder named `test` or `testing`.
-    Test,
-}
-
-impl Part {
-    /// Whether a file with this path belongs to the part.
-    pub(crate) fn has(self, name: &str) -> bool {
-        let wanted: &[&str] = match self {
-            Self::Default => return true,
-            Self::Train => &["train", "training"],
-            Self::Test => &["test", "testing"],
-        };
-        let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
-        folders.split('/').any(|part| wanted.iter().any(|w| part.eq_ignore_ascii_case(w)))
-    }
-}
 
 /// What a list of files holds, by index.
 #[derive(Debug, Default)]
@@ -41,6 +19,30 @@ pub(crate) struct Found {
     pub(crate) idx_labels: Vec<usize>,
     pub(crate) cifar_train: Vec<usize>,
     pub(crate) cifar_test: Vec<usize>,
+    /// Files of labels: `dataset.json`.
+    pub(crate) labels: Vec<usize>,
+    /// What is known and not read, and does not count among pictures.
+    pub(crate) others: Vec<(usize, Other)>,
+}
+
+/// How many bytes of a file called `name` that begins with `head` may be wanted: none of one that is
+/// no picture, no list of labels and no packed set.
+pub(crate) fn most(name: &str, head: &[u8]) -> u64 {
+    let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    match () {
+        () if is_cifar_train(&file) || file == CIFAR_TEST => MAX_PACKED,
+        () if decode::is_picture_name(&file) || is_labels(name) => MAX_FILE,
+        () if decode::is_other_name(&file) => 0,
+        () if packed::idx_dimensions(head).is_some() => MAX_PACKED,
+        () if decode::is_picture_head(head) => MAX_FILE,
+        () => 0,
+    }
+}
+
+const CIFAR_TEST: &str = "test_batch.bin";
+
+fn is_cifar_train(file: &str) -> bool {
+    file.starts_with("data_batch_") && file.ends_with(".bin")
 }
 
 impl Found {
@@ -50,56 +52,85 @@ impl Found {
             let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
             if decode::is_picture_name(&file) {
                 found.pictures.push(index);
-            } else if file.starts_with("data_batch_") && file.ends_with(".bin") {
+            } else if is_cifar_train(&file) {
                 found.cifar_train.push(index);
-            } else if file == "test_batch.bin" {
+            } else if file == CIFAR_TEST {
                 found.cifar_test.push(index);
+            } else if is_labels(name) {
+                found.labels.push(index);
             } else if !decode::is_other_name(&file) {
                 // A file that cannot be opened and does not claim to be a picture is none.
-                let head = store.head(index, 256).unwrap_or_default();
+                let head = store.head(index, HEAD as u64).unwrap_or_default();
                 match packed::idx_dimensions(&head) {
                     Some(1) => found.idx_labels.push(index),
                     Some(_) => found.idx.push(index),
                     None if decode::is_picture_head(&head) => found.pictures.push(index),
-                    None => {}
+                    None => found.others.extend(Other::find(&head, name).map(|o| (index, o))),
                 }
             }
         }
         found
     }
 
-    /// The one IDX file of pictures that is meant, and its labels.
+    /// Whether IDX files or CIFAR-10 batches come in a training part and a test part.
+    pub(crate) fn has_packed_parts(&self, store: &Store) -> bool {
+        let is_test = |&&index: &&usize| is_test(&store.names()[index]);
+        let tests = self.idx.iter().filter(is_test).count();
+        (tests > 0 && tests < self.idx.len())
+            || (!self.cifar_train.is_empty() && !self.cifar_test.is_empty())
+    }
+
+    /// The CIFAR-10 batches of a part; without one, the training part where there is any.
+    pub(crate) fn choose_cifar(&self, path: &Path, part: Option<Part>) -> Result<Vec<usize>> {
+        let batches = match part {
+            Some(Part::All) => [self.cifar_train.as_slice(), &self.cifar_test].concat(),
+            Some(Part::Test) => self.cifar_test.clone(),
+            None if self.cifar_train.is_empty() => self.cifar_test.clone(),
+            None | Some(Part::Train) => self.cifar_train.clone(),
+        };
+        if batches.is_empty() { Err(no_part(path, part)) } else { Ok(batches) }
+    }
+
+    /// The IDX files of pictures that are meant, one of each part, and their labels; without a part,
+    /// the training part where there is any.
     pub(crate) fn choose_idx(
         &self,
         path: &Path,
         store: &Store,
-        part: Part,
-    ) -> Result<(usize, Option<usize>)> {
-        let is_test = |index: &usize| {
-            let name = &store.names()[*index];
-            let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-            file.contains("t10k") || file.contains("test")
-        };
+        part: Option<Part>,
+    ) -> Result<Vec<(usize, Option<usize>)>> {
+        let is_test = |index: &usize| is_test(&store.names()[*index]);
         let (test, train): (Vec<usize>, Vec<usize>) = self.idx.iter().partition(|i| is_test(i));
         let chosen = match part {
-            Part::Test => test,
-            Part::Default if train.is_empty() => test,
-            Part::Default | Part::Train => train,
+            Some(Part::All) => vec![train, test],
+            Some(Part::Test) => vec![test],
+            None if train.is_empty() => vec![test],
+            None | Some(Part::Train) => vec![train],
         };
-        let names = || -> Vec<_> { chosen.iter().map(|&i| store.names()[i].as_str()).collect() };
-        let pictures = match chosen.as_slice() {
-            [] => return Err(no_part(path, part)),
+        let chosen = chosen.into_iter().filter(|files| !files.is_empty());
+        let one = |files: Vec<usize>| self.one_idx(path, store, &files);
+        let chosen = chosen.map(one).collect::<Result<Vec<_>>>()?;
+        if chosen.is_empty() { Err(no_part(path, part)) } else { Ok(chosen) }
+    }
+
+    /// The one of some IDX files that is meant, and its labels.
+    fn one_idx(
+        &self,
+        path: &Path,
+        store: &Store,
+        files: &[usize],
+    ) -> Result<(usize, Option<usize>)> {
+        let names: Vec<_> = files.iter().map(|&i| store.names()[i].as_str()).collect();
+        let pictures = match files {
             [one] => *one,
             // The same file twice, once gzipped: take the raw one.
-            [raw, _] if names()[1] == format!("{}.gz", names()[0]) => *raw,
+            [raw, _] if names[1] == format!("{}.gz", names[0]) => *raw,
             _ => {
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "DATA holds several IDX sets ({}); give the file of one",
-                        names().join(", ")
-                    ),
-                ));
+                let what = format!(
+                    "DATA holds several IDX sets ({}); give the file of one",
+                    names.join(", ")
+                );
+                return Err(Error::file(path, what));
             }
         };
         let wanted = label_names(&store.names()[pictures]);
@@ -110,40 +141,14 @@ impl Found {
     }
 }
 
-/// What the file of labels may be called that belongs to an IDX file of pictures.
-pub(crate) fn label_names(pictures: &str) -> Vec<String> {
-    let (folder, file) = pictures.rsplit_once('/').unwrap_or(("", pictures));
-    let labels = file
-        .replace("images", "labels")
-        .replace("Images", "Labels")
-        .replace("idx3", "idx1")
-        .replace("idx4", "idx1");
-    let plain = labels.strip_suffix(".gz").unwrap_or(&labels);
-    [plain.to_owned(), format!("{plain}.gz")]
-        .map(|file| if folder.is_empty() { file } else { format!("{folder}/{file}") })
-        .to_vec()
+/// Whether an IDX file is of the test part, by its name.
+fn is_test(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    file.contains("t10k") || file.contains("test")
 }
 
-/// Classes from the folders that the files lie in.
-pub(crate) fn folder_labels(store: &Store, indices: &[usize]) -> (Option<Vec<u32>>, Vec<String>) {
-    let parent = |&index: &usize| -> Option<&str> {
-        let (folders, _) = store.names()[index].rsplit_once('/')?;
-        folders.rsplit('/').next()
-    };
-    let Some(parents) = indices.iter().map(parent).collect::<Option<Vec<_>>>() else {
-        return (None, Vec::new());
-    };
-    let classes: BTreeSet<&str> = parents.iter().copied().collect();
-    if classes.len() < 2 {
-        return (None, Vec::new());
-    }
-    let numbers: BTreeMap<&str, u32> = classes.iter().copied().zip(0..).collect();
-    let labels = parents.iter().map(|parent| numbers[parent]).collect();
-    (Some(labels), classes.into_iter().map(str::to_owned).collect())
-}
-
-pub(crate) fn no_part(path: &Path, part: Part) -> Error {
-    let part = if part == Part::Test { "test" } else { "train" };
+pub(crate) fn no_part(path: &Path, part: Option<Part>) -> Error {
+    let part = if part == Some(Part::Test) { "test" } else { "train" };
     Error::file(
         path,
         format!(

@@ -6,18 +6,20 @@
 //! - CIFAR-10 (A. Krizhevsky), "binary version": records of 1 label byte and 3072 pixel bytes, a
 //!   plane of 32 x 32 for red, then green, then blue.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 
-use super::look::label_names;
+use super::MAX_PIXELS;
+use super::classes::numbered;
+use super::room;
 use super::store::Store;
 use crate::error::{Error, Result};
 
 /// The largest packed file that is read, unpacked.
-const MAX_PACKED: u64 = 8 << 30;
+pub(crate) const MAX_PACKED: u64 = 8 << 30;
 
 const CIFAR_SIDE: usize = 32;
 const CIFAR_PIXELS: usize = 3 * CIFAR_SIDE * CIFAR_SIDE;
@@ -43,8 +45,8 @@ pub(crate) struct Packed {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) channels: usize,
-    pub(crate) labels: Option<Vec<u32>>,
-    pub(crate) classes: Vec<String>,
+    /// The class of each picture, as the files number them.
+    raw_labels: Option<Vec<u8>>,
     /// The files and how many pictures each gave, in order.
     pub(crate) files: Vec<(String, usize)>,
     pixels: Vec<u8>,
@@ -53,6 +55,29 @@ pub(crate) struct Packed {
 impl Packed {
     pub(crate) fn len(&self) -> usize {
         self.files.iter().map(|(_, count)| count).sum()
+    }
+
+    /// All of them, one after another, as they lie in the files.
+    pub(crate) fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The class of each picture, the names of the classes, and what is to be said of them. `before`:
+    /// as it was when every number up to the largest label was a class.
+    pub(crate) fn classes(&self, before: bool) -> (Option<Vec<u32>>, Vec<String>, Option<String>) {
+        let Some(raw) = &self.raw_labels else { return (None, Vec::new(), None) };
+        let labels: Vec<u32> = raw.iter().copied().map(u32::from).collect();
+        let name = |label: u32| match self.format {
+            Format::Idx => label.to_string(),
+            Format::Cifar10 => CIFAR_CLASSES[label as usize].to_owned(),
+        };
+        if before {
+            let top = labels.iter().max().map_or(0, |&top| top + 1);
+            let all = if self.format == Format::Cifar10 { CIFAR_CLASSES.len() as u32 } else { top };
+            return (Some(labels), (0..all).map(name).collect(), None);
+        }
+        let (labels, names, note) = numbered(&labels, name);
+        (Some(labels), names, note)
     }
 
     /// The file of a picture and its place in it.
@@ -89,146 +114,233 @@ impl Packed {
         .expect("the slice was cut to the size of one picture")
     }
 
-    /// The files of the set with the pictures `items` alone, by name: CIFAR-10 batches, or an IDX
-    /// file of pictures and one of `labels` where there are any.
-    pub(crate) fn subset(&self, items: &[u32], labels: Option<&[u32]>) -> Vec<(String, Vec<u8>)> {
+    /// The files of the set with the pictures `items` alone, by name: CIFAR-10 batches, or IDX files
+    /// of pictures, each with one of labels where there are any.
+    pub(crate) fn subset(&self, items: &[u32]) -> Vec<(String, Vec<u8>)> {
         let size = self.height * self.width * self.channels;
         let pixels = |item: u32| &self.pixels[item as usize * size..][..size];
-        let label = |item: u32| labels.map(|labels| labels[item as usize] as u8);
-        if self.format == Format::Cifar10 {
-            let mut first = 0;
-            let batch = |(name, count): &(String, usize)| {
-                let batch = first..first + *count as u32;
-                first = batch.end;
-                let mut bytes = Vec::new();
-                for &item in items.iter().filter(|item| batch.contains(item)) {
-                    bytes.extend(label(item));
-                    bytes.extend_from_slice(pixels(item));
-                }
-                (name.clone(), bytes)
-            };
-            // A batch without records would be refused when it is read.
-            return self.files.iter().map(batch).filter(|(_, bytes)| !bytes.is_empty()).collect();
-        }
+        let label = |item: u32| self.raw_labels.as_ref().map(|labels| labels[item as usize]);
         let idx = |sizes: &[usize]| {
             let mut bytes = vec![0, 0, 8, sizes.len() as u8];
             bytes.extend(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
             bytes
         };
-        let mut sizes = vec![items.len(), self.height, self.width];
-        if self.channels > 1 {
-            sizes.push(self.channels);
+        let mut first = 0;
+        let mut files = Vec::new();
+        for (name, count) in &self.files {
+            let range = first..first + *count as u32;
+            first = range.end;
+            let items: Vec<u32> = items.iter().copied().filter(|i| range.contains(i)).collect();
+            // A file without pictures would be refused when it is read.
+            if items.is_empty() {
+                continue;
+            }
+            if self.format == Format::Cifar10 {
+                let mut bytes = Vec::with_capacity(items.len() * CIFAR_RECORD);
+                for &item in &items {
+                    bytes.extend(label(item));
+                    bytes.extend_from_slice(pixels(item));
+                }
+                files.push((name.clone(), bytes));
+                continue;
+            }
+            let mut sizes = vec![items.len(), self.height, self.width];
+            if self.channels > 1 {
+                sizes.push(self.channels);
+            }
+            let mut pictures = idx(&sizes);
+            items.iter().for_each(|&item| pictures.extend_from_slice(pixels(item)));
+            let file = name.rsplit('/').next().unwrap_or(name);
+            let file = file.strip_suffix(".gz").unwrap_or(file).to_owned();
+            if self.raw_labels.is_some() {
+                let mut bytes = idx(&[items.len()]);
+                bytes.extend(items.iter().filter_map(|&item| label(item)));
+                files.push((label_names(&file).swap_remove(0), bytes));
+            }
+            files.push((file, pictures));
         }
-        let mut pictures = idx(&sizes);
-        items.iter().for_each(|&item| pictures.extend_from_slice(pixels(item)));
-        let (file, _) = &self.files[0];
-        let file = file.rsplit('/').next().unwrap_or(file);
-        let mut files = vec![(file.strip_suffix(".gz").unwrap_or(file).to_owned(), pictures)];
-        if labels.is_some() {
-            let mut bytes = idx(&[items.len()]);
-            bytes.extend(items.iter().filter_map(|&item| label(item)));
-            files.push((label_names(&files[0].0).swap_remove(0), bytes));
-        }
+        files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         files
     }
 
-    /// Reads an IDX file of pictures and, where there is one, its file of labels.
+    /// Reads IDX files of pictures, each with the index of its file of labels where there is one. All
+    /// must hold pictures of one size, and all or none have labels.
     pub(crate) fn idx(
         data: &Path,
         store: &Store,
+        files: &[(usize, Option<usize>)],
+    ) -> Result<Self> {
+        let fail = |name: &str, what: String| Error::file(data, format!("{name} {what}"));
+        let mut all: Option<Self> = None;
+        for &(pictures, labels) in files {
+            let name = &store.names()[pictures];
+            let one = Self::one_idx(store, pictures, labels)
+                .map_err(|(index, what)| fail(&store.names()[index], what))?;
+            all = Some(match all {
+                None => one,
+                Some(mut all) => {
+                    let shape = |set: &Self| [set.height, set.width, set.channels];
+                    if shape(&all) != shape(&one) {
+                        let what = format!(
+                            "holds pictures of another size than {}: {:?} and {:?}; give one of the \
+                             two, by --part or by its name",
+                            all.files[0].0,
+                            shape(&one),
+                            shape(&all)
+                        );
+                        return Err(fail(name, what));
+                    }
+                    all.raw_labels = match (all.raw_labels.take(), one.raw_labels) {
+                        (Some(mut a), Some(b)) => {
+                            a.extend(b);
+                            Some(a)
+                        }
+                        _ => None,
+                    };
+                    all.files.extend(one.files);
+                    all.pixels.extend(one.pixels);
+                    all
+                }
+            });
+        }
+        all.ok_or_else(|| Error::file(data, "DATA holds no IDX file of pictures"))
+    }
+
+    /// Reads one; an error with the index of the file that it is of.
+    fn one_idx(
+        store: &Store,
         pictures: usize,
         labels: Option<usize>,
-    ) -> Result<Self> {
-        let name = &store.names()[pictures];
-        let fail = |name: &str, what: String| Error::file(data, format!("{name} {what}"));
-        let (sizes, pixels) = read_idx(store, pictures).map_err(|what| fail(name, what))?;
+    ) -> Result<Self, (usize, String)> {
+        let fail = |what: String| (pictures, what);
+        let (sizes, pixels) = read_idx(store, pictures).map_err(fail)?;
         let (&[count, height, width], channels) = (match sizes.as_slice() {
             [rest @ .., channels] if rest.len() == 3 => (rest, *channels),
             rest => (rest, 1),
         }) else {
             return Err(fail(
-                name,
                 "is an IDX file, but not of pictures; give the one whose name says images".into(),
             ));
         };
         if ![1, 3, 4].contains(&channels) || height == 0 || width == 0 {
-            return Err(fail(name, format!("holds {height} x {width} x {channels}, no pictures")));
+            return Err(fail(format!("holds {height} x {width} x {channels}, no pictures")));
         }
-        let labels = match labels {
+        if count == usize::MAX {
+            return Err(fail("holds no pictures".into()));
+        }
+        if height as u64 * width as u64 > MAX_PIXELS {
+            return Err(fail(format!("holds pictures that are too large: {height} x {width}")));
+        }
+        let raw_labels = match labels {
             None => None,
             Some(file) => {
-                let name = &store.names()[file];
-                let (sizes, labels) = read_idx(store, file).map_err(|what| fail(name, what))?;
+                let (sizes, labels) = read_idx(store, file).map_err(|what| (file, what))?;
                 if sizes != [count] {
-                    return Err(fail(
-                        name,
-                        format!(
-                            "has {sizes:?} labels for {count} pictures; it belongs to another \
-                             set, or one of the two is damaged"
-                        ),
-                    ));
+                    let what = format!(
+                        "has {sizes:?} labels for {}; it belongs to another set, or one of the two is \
+                         damaged",
+                        super::count(count, "picture")
+                    );
+                    return Err((file, what));
                 }
-                Some(labels.into_iter().map(u32::from).collect::<Vec<_>>())
+                Some(labels)
             }
         };
-        let top = labels.as_ref().and_then(|labels| labels.iter().max()).map_or(0, |&max| max + 1);
         Ok(Self {
             format: Format::Idx,
             height,
             width,
             channels,
-            labels,
-            classes: (0..top).map(|class| class.to_string()).collect(),
-            files: vec![(name.clone(), count)],
+            raw_labels,
+            files: vec![(store.names()[pictures].clone(), count)],
             pixels,
         })
     }
 
     /// Reads CIFAR-10 batches, in the order given.
     pub(crate) fn cifar10(data: &Path, store: &Store, batches: &[usize]) -> Result<Self> {
+        let name = |batch: usize| &store.names()[batch];
+        let fail = |batch, what: String| Error::file(data, format!("{} {what}", name(batch)));
+        let mut total = 0_u64;
+        for &batch in batches {
+            let size = store.size(batch).unwrap_or(0);
+            if size == 0 || !size.is_multiple_of(CIFAR_RECORD as u64) {
+                let what = format!(
+                    "has {size} bytes, which is no whole number of CIFAR-10 records of {CIFAR_RECORD} \
+                     bytes; it is truncated or something else"
+                );
+                return Err(fail(batch, what));
+            }
+            total = total.saturating_add(size);
+            let room = if total > MAX_PACKED {
+                Err(too_large())
+            } else {
+                room::check(total, room::free())
+            };
+            room.map_err(|what| fail(batch, what))?;
+        }
         let mut files = Vec::new();
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for &batch in batches {
-            let name = &store.names()[batch];
-            let fail = |what: String| Error::file(data, format!("{name} {what}"));
-            let bytes = store.read(batch, MAX_PACKED).map_err(fail)?;
-            if bytes.is_empty() || !bytes.len().is_multiple_of(CIFAR_RECORD) {
-                return Err(fail(format!(
-                    "has {} bytes, which is no whole number of CIFAR-10 records of {CIFAR_RECORD} \
-                     bytes; it is truncated or something else",
-                    bytes.len()
-                )));
-            }
-            for record in bytes.chunks_exact(CIFAR_RECORD) {
-                if usize::from(record[0]) >= CIFAR_CLASSES.len() {
-                    return Err(fail(format!(
-                        "has the label {}, where CIFAR-10 has 0 to 9; it is something else",
-                        record[0]
-                    )));
+            let before = labels.len();
+            let read = store.with_reader(batch, |reader, size| {
+                let mut reader = BufReader::with_capacity(1 << 16, reader);
+                let mut record = [0; CIFAR_RECORD];
+                for _ in 0..size / CIFAR_RECORD as u64 {
+                    reader.read_exact(&mut record).map_err(|e| short(&e))?;
+                    if usize::from(record[0]) >= CIFAR_CLASSES.len() {
+                        return Err(format!(
+                            "has the label {}, where CIFAR-10 has 0 to 9; it is something else",
+                            record[0]
+                        ));
+                    }
+                    labels.push(record[0]);
+                    pixels.extend_from_slice(&record[1..]);
                 }
-                labels.push(u32::from(record[0]));
-                pixels.extend_from_slice(&record[1..]);
-            }
-            files.push((name.clone(), bytes.len() / CIFAR_RECORD));
+                Ok(())
+            });
+            read.map_err(|what| fail(batch, what))?;
+            files.push((name(batch).clone(), labels.len() - before));
         }
         Ok(Self {
             format: Format::Cifar10,
             height: CIFAR_SIDE,
             width: CIFAR_SIDE,
             channels: 3,
-            labels: Some(labels),
-            classes: CIFAR_CLASSES.map(str::to_owned).to_vec(),
+            raw_labels: Some(labels),
             files,
             pixels,
         })
     }
 }
 
+/// What the file of labels may be called that belongs to an IDX file of pictures.
+pub(crate) fn label_names(pictures: &str) -> Vec<String> {
+    let (folder, file) = pictures.rsplit_once('/').unwrap_or(("", pictures));
+    let labels = file
+        .replace("images", "labels")
+        .replace("Images", "Labels")
+        .replace("idx3", "idx1")
+        .replace("idx4", "idx1");
+    let plain = labels.strip_suffix(".gz").unwrap_or(&labels);
+    [plain.to_owned(), format!("{plain}.gz")]
+        .map(|file| if folder.is_empty() { file } else { format!("{folder}/{file}") })
+        .to_vec()
+}
+
+fn too_large() -> String {
+    format!("unpacks to more than {}; give a part of it", crate::human::bytes(MAX_PACKED))
+}
+
+fn short(error: &std::io::Error) -> String {
+    format!("is truncated or damaged ({error}); download it again")
+}
+
 /// The number of dimensions of an IDX file of bytes that begins with `head`, gzipped or not.
 pub(crate) fn idx_dimensions(head: &[u8]) -> Option<u8> {
     let mut magic = [0; 4];
     if head.starts_with(&[0x1f, 0x8b]) {
-        GzDecoder::new(head).read_exact(&mut magic).ok()?;
+        MultiGzDecoder::new(head).read_exact(&mut magic).ok()?;
     } else {
         magic.copy_from_slice(head.get(..4)?);
     }
@@ -238,23 +350,32 @@ pub(crate) fn idx_dimensions(head: &[u8]) -> Option<u8> {
     }
 }
 
-/// Reads an IDX file of bytes: its sizes and its content.
+/// Reads an IDX file of bytes, gzipped or not: its sizes and its content.
 fn read_idx(store: &Store, index: usize) -> Result<(Vec<usize>, Vec<u8>), String> {
-    let bytes = store.read(index, MAX_PACKED)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        parse_idx(GzDecoder::new(bytes.as_slice()))
-    } else {
-        parse_idx(bytes.as_slice())
-    }
+    store.with_reader(index, |reader, size| {
+        let mut reader = BufReader::new(reader);
+        let head = reader.fill_buf().map_err(|e| short(&e))?;
+        if head.starts_with(&[0x1f, 0x8b]) {
+            parse_idx(MultiGzDecoder::new(reader), None, room::free())
+        } else {
+            parse_idx(reader, Some(size), room::free())
+        }
+    })
 }
 
-fn parse_idx(mut reader: impl Read) -> Result<(Vec<usize>, Vec<u8>), String> {
-    let short = |e: std::io::Error| format!("is truncated or damaged ({e}); download it again");
+/// Reads what an IDX file holds, of which `size` bytes are there as far as that is known, into no more
+/// than `free` bytes of memory.
+fn parse_idx(
+    mut reader: impl Read,
+    size: Option<u64>,
+    free: u64,
+) -> Result<(Vec<usize>, Vec<u8>), String> {
     let mut word = [0; 4];
-    reader.read_exact(&mut word).map_err(short)?;
+    reader.read_exact(&mut word).map_err(|e| short(&e))?;
     let mut sizes = Vec::new();
     for _ in 0..word[3] {
-        reader.read_exact(&mut word).map_err(short)?;
+        let mut word = [0; 4];
+        reader.read_exact(&mut word).map_err(|e| short(&e))?;
         sizes.push(u32::from_be_bytes(word) as usize);
     }
     let expected = sizes
@@ -262,15 +383,47 @@ fn parse_idx(mut reader: impl Read) -> Result<(Vec<usize>, Vec<u8>), String> {
         .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
         .filter(|&product| product <= MAX_PACKED)
         .ok_or_else(|| format!("claims to hold {sizes:?} bytes; it is damaged"))?;
+    let truncated = |there: u64| {
+        format!(
+            "is truncated: {there} of the {expected} bytes that its header promises are there; \
+             download it again"
+        )
+    };
+    let header = 4 * (1 + sizes.len() as u64);
+    if let Some(there) = size.map(|size| size.saturating_sub(header))
+        && there < expected
+    {
+        return Err(truncated(there));
+    }
+    room::check(expected, free)?;
     // Grows with what is there, not with what the header claims.
     let mut content = Vec::new();
-    reader.take(expected).read_to_end(&mut content).map_err(short)?;
+    reader.by_ref().take(expected).read_to_end(&mut content).map_err(|e| short(&e))?;
     if content.len() as u64 != expected {
-        return Err(format!(
-            "is truncated: {} of the {expected} bytes that its header promises are there; \
-             download it again",
-            content.len()
-        ));
+        return Err(truncated(content.len() as u64));
     }
+    // Up to the end of a gzipped file, where its checksum stands.
+    reader.read(&mut word).map_err(|e| short(&e))?;
     Ok((sizes, content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_believed_no_further_than_memory_reaches() {
+        let mut file = vec![0, 0, 8, 3];
+        for size in [1 << 16, 32, 32_u32] {
+            file.extend(size.to_be_bytes());
+        }
+        let read = |size, free| parse_idx(file.as_slice(), size, free);
+        // Gzipped, what is there is not known before.
+        let what = read(None, 1 << 20);
+        assert!(what.is_err_and(|what| what.contains("64.0 MiB") && what.contains("1.0 MiB")));
+        let what = read(None, u64::MAX);
+        assert!(what.is_err_and(|what| what.contains("0 of the 67108864 bytes")));
+        let what = read(Some(16), 0);
+        assert!(what.is_err_and(|what| what.contains("0 of the 67108864 bytes")));
+    }
 }

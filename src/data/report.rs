@@ -68,6 +68,10 @@ pub struct Report {
     pub enlarged: usize,
     /// Pictures whose aspect is not that of the target: cropped, or stretched.
     pub reshaped: usize,
+    /// What was decided about the set and what was left aside, a sentence each.
+    pub notes: Vec<String>,
+    /// What makes the classes, as in `folder level 1`.
+    pub classes_by: Option<String>,
     /// The name of each class and how many readable pictures it has.
     pub labels: Vec<(String, usize)>,
     /// The unreadable pictures and why.
@@ -89,7 +93,7 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     let seen: Vec<_> = (0..source.len())
         .into_par_iter()
         .map(|item| {
-            let seen = source.picture(item).map(|picture| {
+            let seen = source.with_picture(item, |picture| {
                 let size = (picture.pixels.width(), picture.pixels.height());
                 // Only to know that it can be done, and how fast.
                 let _ = std::hint::black_box(prepare.apply(picture.pixels, 0));
@@ -130,6 +134,8 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     sizes.sort_by_key(|&(size, count)| (std::cmp::Reverse(count), size));
     Ok(Report {
         description: source.description(),
+        notes: source.notes().to_vec(),
+        classes_by: source.classes_by().map(str::to_owned),
         listed: source.len(),
         formats,
         colours,
@@ -165,6 +171,9 @@ impl fmt::Display for Report {
         };
         let mut row = |name: &str, value: String| writeln!(f, "{name:<12}{value}");
         row("data", self.description.clone())?;
+        for note in &self.notes {
+            row("note", note.clone())?;
+        }
         row("readable", format!("{} of {}", n(readable), n(self.listed)))?;
         if readable > 0 {
             row("formats", list(&self.formats))?;
@@ -196,6 +205,9 @@ impl fmt::Display for Report {
         if seconds > 0.0 {
             let rate = self.listed as f64 / seconds;
             row("speed", format!("{} decoded a second", count(rate as usize, "picture")))?;
+        }
+        if let Some(by) = &self.classes_by {
+            row("classes by", by.clone())?;
         }
         let mut first = "classes";
         for (name, count) in self.labels.iter().take(LISTED) {

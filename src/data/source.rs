@@ -1,19 +1,26 @@
 //! What `DATA` is: found by looking at it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use image::DynamicImage;
 
+use super::classes::{self, Classes};
+use super::dataset_json::Labels;
 use super::decode::{self, Decoded};
-use super::look::{Found, Part, folder_labels, label_names, no_part};
-use super::packed::{self, Format, Packed};
+use super::fingerprint::{self, Fingerprint};
+use super::formats::{self, Other};
+use super::look::{Found, no_part};
+use super::packed::{self, Format, Packed, label_names};
+use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
-use super::store::{self, Store};
+use super::store::{self, Store, key};
 use crate::error::{Error, Result};
+use crate::human::counted;
 
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
@@ -62,8 +69,11 @@ pub struct Source {
     kind: Kind,
     name: String,
     items: Items,
-    labels: Option<Vec<u32>>,
-    classes: Vec<String>,
+    classes: Classes,
+    reading: Reading,
+    notes: Vec<String>,
+    /// Files of labels in the store: of use to a copy.
+    label_files: Vec<usize>,
 }
 
 /// One picture as it lies in the set, decoded and upright.
@@ -88,7 +98,7 @@ impl Source {
     /// # Errors
     /// [`Error::File`] where nothing is there, or nothing that holds pictures.
     pub fn open(path: Option<&Path>) -> Result<Self> {
-        Self::open_part(path, Part::Default)
+        Self::open_as(path, &Reading::default())
     }
 
     /// Opens one part of `path`.
@@ -96,10 +106,18 @@ impl Source {
     /// # Errors
     /// As [`Self::open`], and where the set has no such part.
     pub fn open_part(path: Option<&Path>, part: Part) -> Result<Self> {
+        Self::open_as(path, &Reading::of(part))
+    }
+
+    /// Opens `path`, the bundled set where there is none, as `reading` says.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and where the set has no such part or no such level of folders.
+    pub fn open_as(path: Option<&Path>, reading: &Reading) -> Result<Self> {
         let Some(path) = path else {
             let origin = Path::new("the bundled set");
             let store = Store::zip_bytes(origin, AVATARS)?;
-            return Self::tree(origin, Kind::Bundled, "avatars".into(), store, part);
+            return Self::tree(origin, Kind::Bundled, "avatars".into(), store, reading);
         };
         let metadata = fs::metadata(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -109,12 +127,12 @@ impl Source {
         })?;
         let name = short_name(path);
         if metadata.is_dir() {
-            return Self::tree(path, Kind::Folder, name, Store::folder(path)?, part);
+            return Self::tree(path, Kind::Folder, name, Store::folder(path)?, reading);
         }
-        Self::open_file(path, metadata.len(), name, part)
+        Self::open_file(path, metadata.len(), name, reading)
     }
 
-    fn open_file(path: &Path, length: u64, name: String, part: Part) -> Result<Self> {
+    fn open_file(path: &Path, length: u64, name: String, reading: &Reading) -> Result<Self> {
         let mut head = Vec::new();
         fs::File::open(path)
             .and_then(|file| file.take(1024).read_to_end(&mut head))
@@ -123,24 +141,25 @@ impl Source {
             return Err(Error::file(path, format!("DATA is an empty file; {WHAT_WORKS}")));
         }
         if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-            return Self::tree(path, Kind::Zip, name, Store::zip_file(path)?, part);
+            return Self::tree(path, Kind::Zip, name, Store::zip_file(path)?, reading);
         }
         let gzipped = head.starts_with(&[0x1f, 0x8b]);
         if packed::idx_dimensions(&head).is_some() {
-            return Self::idx_file(path, name);
+            return Self::idx_file(path, name, reading);
         }
         let mut unpacked = Vec::new();
         if gzipped {
             // The head may end anywhere in the compressed stream: what came out before is enough.
-            let _ = GzDecoder::new(head.as_slice()).take(512).read_to_end(&mut unpacked);
+            let _ = MultiGzDecoder::new(head.as_slice()).take(512).read_to_end(&mut unpacked);
         }
         let start = if gzipped { &unpacked } else { &head };
-        if start.get(257..262) == Some(b"ustar") {
-            return Self::tree(path, Kind::Tar, name, Store::tar(path, gzipped)?, part);
+        if start.first_chunk::<512>().is_some_and(|block| formats::is_tar_header(block)) {
+            return Self::tree(path, Kind::Tar, name, Store::tar(path, gzipped)?, reading);
         }
         if length.is_multiple_of(packed::CIFAR_RECORD as u64) && head[0] < 10 {
-            let store = Store::files(vec![(file_name(path), path.to_owned())]);
-            return Ok(Self::packed(path, name, Packed::cifar10(path, &store, &[0])?));
+            let store = Store::files(vec![(name_of(path), path.to_owned())]);
+            let packed = Packed::cifar10(path, &store, &[0])?;
+            return Self::packed(path, name, packed, reading, None);
         }
         if decode::is_picture_head(&head) {
             return Err(Error::file(
@@ -148,12 +167,16 @@ impl Source {
                 "DATA is a single picture; give the folder that holds it and many others",
             ));
         }
-        Err(Error::file(path, format!("DATA is a file of no known kind; {WHAT_WORKS}")))
+        let head = &head[..head.len().min(formats::HEAD)];
+        Err(match Other::find(head, &name_of(path)) {
+            Some(other) => Error::file(path, format!("DATA {}", other.words())),
+            None => Error::file(path, format!("DATA is a file of no known kind; {WHAT_WORKS}")),
+        })
     }
 
     /// An IDX file that was named itself; its labels lie beside it.
-    fn idx_file(path: &Path, name: String) -> Result<Self> {
-        let file = file_name(path);
+    fn idx_file(path: &Path, name: String, reading: &Reading) -> Result<Self> {
+        let file = name_of(path);
         let mut files = vec![(file.clone(), path.to_owned())];
         for candidate in label_names(&file) {
             let beside = path.with_file_name(&candidate);
@@ -166,65 +189,156 @@ impl Source {
         let pictures = store.names().iter().position(|n| *n == file);
         let pictures = pictures.expect("the file was listed just above");
         let labels = (store.names().len() == 2).then_some(1 - pictures);
-        Ok(Self::packed(path, name, Packed::idx(path, &store, pictures, labels)?))
+        let packed = Packed::idx(path, &store, &[(pictures, labels)])?;
+        Self::packed(path, name, packed, reading, None)
     }
 
-    fn packed(origin: &Path, name: String, mut packed: Packed) -> Self {
-        Self {
+    /// A set of raw pixels, of which `part` was taken.
+    fn packed(
+        origin: &Path,
+        name: String,
+        packed: Packed,
+        reading: &Reading,
+        part: Option<Part>,
+    ) -> Result<Self> {
+        if reading.class_level.is_some() {
+            let what = format!(
+                "{} has its classes as numbers beside the pixels, not as folders",
+                origin.display()
+            );
+            return Err(Error::flag("--class-level", what));
+        }
+        let (labels, names, note) = packed.classes(reading.before);
+        let classes = Classes {
+            labels,
+            names,
+            by: "labels beside the pixels".into(),
+            none: None,
+            note: None,
+        };
+        Ok(Self {
             origin: origin.to_owned(),
             kind: match packed.format {
                 Format::Idx => Kind::Idx,
                 Format::Cifar10 => Kind::Cifar10,
             },
             name,
-            labels: packed.labels.take(),
-            classes: std::mem::take(&mut packed.classes),
+            classes,
             items: Items::Packed(packed),
-        }
+            reading: Reading { part: Some(part.unwrap_or(Part::All)), ..*reading },
+            notes: note.into_iter().collect(),
+            label_files: Vec::new(),
+        })
     }
 
     /// A list of named files: of packed sets if it has any, else of pictures.
-    fn tree(path: &Path, kind: Kind, name: String, store: Store, part: Part) -> Result<Self> {
+    fn tree(
+        path: &Path,
+        kind: Kind,
+        name: String,
+        store: Store,
+        reading: &Reading,
+    ) -> Result<Self> {
         let found = Found::look(&store);
-        if !found.idx.is_empty() {
-            let (pictures, labels) = found.choose_idx(path, &store, part)?;
-            return Ok(Self::packed(path, name, Packed::idx(path, &store, pictures, labels)?));
-        }
-        if !found.cifar_train.is_empty() || !found.cifar_test.is_empty() {
-            let batches = match part {
-                Part::Test => found.cifar_test,
-                Part::Default if found.cifar_train.is_empty() => found.cifar_test,
-                Part::Default | Part::Train => found.cifar_train,
-            };
-            if batches.is_empty() {
-                return Err(no_part(path, part));
+        let has_packed_parts = found.has_packed_parts(&store);
+        let packed = if !found.idx.is_empty() {
+            let files = found.choose_idx(path, &store, reading.part)?;
+            Some(Packed::idx(path, &store, &files)?)
+        } else if !found.cifar_train.is_empty() || !found.cifar_test.is_empty() {
+            let batches = found.choose_cifar(path, reading.part)?;
+            Some(Packed::cifar10(path, &store, &batches)?)
+        } else {
+            None
+        };
+        if let Some(packed) = packed {
+            let taken = has_packed_parts.then_some(reading.part.unwrap_or(Part::Train));
+            let mut source = Self::packed(path, name, packed, reading, taken)?;
+            if has_packed_parts && reading.part.is_none() {
+                source.notes.insert(0, format!("the training part is taken; {OTHER_PARTS}"));
             }
-            return Ok(Self::packed(path, name, Packed::cifar10(path, &store, &batches)?));
+            return Ok(source);
         }
         if found.pictures.is_empty() {
-            let what = match (store.names().is_empty(), kind) {
-                (true, Kind::Folder) => "is an empty folder".to_owned(),
-                (true, _) => format!("is an empty {kind}"),
-                (false, _) => format!("is a {kind} without pictures"),
-            };
-            return Err(Error::file(path, format!("DATA {what}; {WHAT_WORKS}")));
+            return Err(nothing_there(path, kind, &store, &found));
         }
-        let mut indices = found.pictures;
-        indices.retain(|&index| part.has(&store.names()[index]));
+        Self::files(path, kind, name, store, &found, reading)
+    }
+
+    /// Picture files.
+    fn files(
+        path: &Path,
+        kind: Kind,
+        name: String,
+        store: Store,
+        found: &Found,
+        reading: &Reading,
+    ) -> Result<Self> {
+        let all: Vec<&str> = found.pictures.iter().map(|&i| store.names()[i].as_str()).collect();
+        let parts = Parts::of(all.iter().copied());
+        let part = match reading.part {
+            Some(part) => part,
+            None if parts.are_there() && !reading.before => Part::Train,
+            None => Part::All,
+        };
+        let has = |&index: &usize| parts.has(part, &store.names()[index]);
+        let indices: Vec<usize> = found.pictures.iter().copied().filter(has).collect();
         if indices.is_empty() {
-            return Err(no_part(path, part));
+            return Err(no_part(path, Some(part)));
         }
         if u32::try_from(indices.len()).is_err() {
             return Err(Error::file(path, "DATA holds more than 2^32 pictures; give a part of it"));
         }
-        let (labels, classes) = folder_labels(&store, &indices);
+        let mut notes = Vec::new();
+        if reading.part.is_none() && part == Part::Train {
+            let rest = all.len() - indices.len() - parts.held_out();
+            notes.push(format!(
+                "the training part is taken, {} of {}{}; {OTHER_PARTS}",
+                grouped(indices.len() as u64),
+                count(all.len(), "image"),
+                match rest {
+                    0 => String::new(),
+                    n => format!(" ({} of no part)", grouped(n as u64)),
+                }
+            ));
+        }
+        notes.extend(left_aside(&store, &found.others));
+
+        let names: Vec<&str> = indices.iter().map(|&i| store.names()[i].as_str()).collect();
+        let labels = match (reading.before, reading.class_level) {
+            (false, None) => Labels::read(&store, &found.labels)
+                .map_err(|what| Error::file(path, format!("DATA's {what}")))?,
+            _ => Labels::default(),
+        };
+        let classes = match &labels.by_name {
+            _ if reading.before => classes::by_innermost_folder(&names),
+            Some(by_name) => {
+                let label = |name: &&str| by_name.get(&key(name)).copied();
+                classes::by_json(&names, &names.iter().map(label).collect::<Vec<_>>())
+            }
+            None if !labels.files.is_empty() => {
+                Classes::without("dataset.json says that there are none (its labels are null)")
+            }
+            None => {
+                // What the training part's folders are decides for the test part too.
+                let reference: Vec<&str> = match parts.are_there() {
+                    true => all.iter().copied().filter(|n| parts.has(Part::Train, n)).collect(),
+                    false => names.clone(),
+                };
+                classes::by_folder(&names, &reference, parts, reading.class_level)
+                    .map_err(|e| Error::flag("--class-level", format!("{}: {e}", path.display())))?
+            }
+        };
+        notes.extend(classes.none.as_ref().map(|why| format!("no classes: {why}")));
+        notes.extend(classes.note.clone());
         Ok(Self {
             origin: path.to_owned(),
             kind,
             name,
-            items: Items::Files { store, indices },
-            labels,
             classes,
+            reading: Reading { part: Some(part), ..*reading },
+            notes,
+            label_files: labels.files,
+            items: Items::Files { store, indices },
         })
     }
 
@@ -261,17 +375,50 @@ impl Source {
         self.len() == 0
     }
 
-    /// The class of each picture, where the set has classes: the labels of a packed set, or the
-    /// folder that each file lies in if every file lies in one and there are two or more.
+    /// The class of each picture, where the set has classes: the labels of a packed set, what
+    /// `dataset.json` says, or the first folder that tells files apart if every file lies in one and
+    /// there are two or more.
     #[must_use]
     pub fn labels(&self) -> Option<&[u32]> {
-        self.labels.as_deref()
+        self.classes.labels.as_deref()
     }
 
     /// The names of the classes, by label.
     #[must_use]
     pub fn classes(&self) -> &[String] {
-        &self.classes
+        &self.classes.names
+    }
+
+    /// What makes the classes, as in `folder level 1`; nothing where there are none.
+    #[must_use]
+    pub fn classes_by(&self) -> Option<&str> {
+        self.classes.labels.as_ref().map(|_| self.classes.by.as_str())
+    }
+
+    /// Why the set has no classes, as the end of a sentence that begins with it.
+    #[must_use]
+    pub fn why_no_classes(&self) -> String {
+        match &self.classes.none {
+            Some(why) => format!("has no labels: {why}"),
+            None => "has no labels; a folder or archive with one folder for each class has, or with \
+                     StyleGAN's dataset.json, and so have CIFAR-10 binary batches and IDX files with \
+                     their file of labels beside"
+                .into(),
+        }
+    }
+
+    /// How the set was read: the part that was taken, whether or not it was asked for, and the rest as
+    /// it was asked for.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// What was decided about the set that a user may want otherwise, and what was left aside: a
+    /// sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// What was found, in a few words: `folder, 1,234 pictures, 10 classes`.
@@ -285,8 +432,8 @@ impl Source {
                 files => format!(" of {}", files.join(", ")),
             };
         }
-        if self.labels.is_some() {
-            text += &format!(", {} classes", self.classes.len());
+        if self.labels().is_some() {
+            text += &format!(", {}", count(self.classes().len(), "class"));
         }
         text
     }
@@ -300,28 +447,14 @@ impl Source {
         }
     }
 
-    /// A check sum (CRC-32) of the pictures' names, order and labels: two sources that differ in it
-    /// do not give the same batches.
+    /// What the set is known by again: two sources that differ in it do not give the same batches.
+    /// Reads some of the images.
     #[must_use]
-    pub fn fingerprint(&self) -> u32 {
-        let mut sum = flate2::Crc::new();
+    pub fn fingerprint(&self) -> Fingerprint {
         match &self.items {
-            Items::Files { store, indices } => {
-                for &index in indices {
-                    sum.update(store.names()[index].as_bytes());
-                    sum.update(&[0]);
-                }
-            }
-            Items::Packed(packed) => {
-                sum.update(
-                    format!("{:?} {} {}", packed.files, packed.height, packed.width).as_bytes(),
-                );
-            }
+            Items::Files { store, indices } => fingerprint::of_files(store, indices, self.labels()),
+            Items::Packed(packed) => fingerprint::of_packed(packed, self.labels()),
         }
-        for label in self.labels.iter().flatten() {
-            sum.update(&label.to_le_bytes());
-        }
-        sum.sum()
     }
 
     /// Decodes and prepares one picture: not flipped, a random crop taken from the middle.
@@ -329,7 +462,7 @@ impl Source {
     /// # Errors
     /// As [`Self::picture`].
     pub fn prepared(&self, item: usize, prepare: &Prepare) -> Result<Vec<u8>, String> {
-        Ok(prepare.apply(self.picture(item)?.pixels, 1 << 31))
+        self.with_picture(item, |picture| prepare.apply(picture.pixels, 1 << 31))
     }
 
     /// A picture's file as it lies in the set; nothing of a packed set, which has none.
@@ -343,11 +476,24 @@ impl Source {
         }
     }
 
+    /// The files of labels of a set of picture files, by name; a copy of the set needs them too.
+    pub(super) fn label_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let Items::Files { store, .. } = &self.items else { return Ok(Vec::new()) };
+        let read = |&index: &usize| {
+            let name = store.names()[index].clone();
+            let bytes = store.read(index, store::MAX_FILE);
+            bytes.map(|bytes| (name.clone(), bytes)).map_err(|what| {
+                Error::file(&self.origin, format!("{name} cannot be copied: it {what}"))
+            })
+        };
+        self.label_files.iter().map(read).collect()
+    }
+
     /// The files of a packed set with the pictures `items` alone, by name; nothing of picture files.
     pub(super) fn packed_subset(&self, items: &[u32]) -> Option<Vec<(String, Vec<u8>)>> {
         match &self.items {
             Items::Files { .. } => None,
-            Items::Packed(packed) => Some(packed.subset(items, self.labels.as_deref())),
+            Items::Packed(packed) => Some(packed.subset(items)),
         }
     }
 
@@ -356,33 +502,95 @@ impl Source {
     /// # Errors
     /// The reason why it cannot be read, as the end of a sentence that begins with its name.
     pub fn picture(&self, item: usize) -> Result<Picture, String> {
+        self.with_picture(item, |picture| picture)
+    }
+
+    /// Decodes one picture and hands it over. Until `f` returns, its memory is part of what all threads
+    /// may take together: `f` must not decode another.
+    ///
+    /// # Errors
+    /// As [`Self::picture`].
+    pub(crate) fn with_picture<T>(
+        &self,
+        item: usize,
+        f: impl FnOnce(Picture) -> T,
+    ) -> Result<T, String> {
         match &self.items {
             Items::Files { store, indices } => {
-                let bytes = store.read(indices[item], store::MAX_FILE)?;
-                let Decoded { picture, format, colour } = decode::decode(&bytes)?;
-                Ok(Picture { pixels: picture, format, colour: colour_name(colour) })
+                let index = indices[item];
+                let room = decode::room_for_file(store.size(index).unwrap_or(0));
+                let bytes = store.read(index, store::MAX_FILE)?;
+                let decoded = decode::decode(&store.names()[index], &bytes)?;
+                drop((bytes, room));
+                let Decoded { picture, format, colour, share } = decoded;
+                let done = f(Picture { pixels: picture, format, colour });
+                drop(share);
+                Ok(done)
             }
-            Items::Packed(packed) => Ok(Picture {
+            Items::Packed(packed) => Ok(f(Picture {
                 pixels: packed.picture(item),
                 format: match packed.format {
                     Format::Idx => "IDX",
                     Format::Cifar10 => "CIFAR-10",
                 },
                 colour: ["grey", "", "RGB", "RGBA"][packed.channels - 1].into(),
-            }),
+            })),
         }
     }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+/// How to have another part than the one that is taken.
+const OTHER_PARTS: &str = "--part test takes the other, --part all both";
+
+/// A set without pictures: what is there instead.
+fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {
+    let mut what = match (store.names().is_empty(), kind) {
+        (true, Kind::Folder) => "is an empty folder".to_owned(),
+        (true, _) => format!("is an empty {kind}"),
+        (false, _) => format!("is a {kind} without pictures"),
+    };
+    // Those that are not opened among pictures are now.
+    let look = |(index, name): (usize, &String)| {
+        let head = store.head(index, formats::HEAD as u64).unwrap_or_default();
+        Other::find(&head, name).map(|other| (index, other))
+    };
+    let others = match found.others.as_slice() {
+        [] => store.names().iter().enumerate().take(1000).filter_map(look).collect(),
+        others => others.to_vec(),
+    };
+    match others.first() {
+        Some((index, other)) => what += &format!("; {} {}", store.names()[*index], other.words()),
+        None => {}
+    }
+    Error::file(path, format!("DATA {what}"))
+}
+
+/// What is known and not read beside pictures: a sentence for each kind.
+fn left_aside(store: &Store, others: &[(usize, Other)]) -> Vec<String> {
+    let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, other) in others {
+        kinds.entry(other.words()).or_default().push(*index);
+    }
+    let sentence = |(words, indices): (&String, &Vec<usize>)| {
+        let first = &store.names()[indices[0]];
+        match indices.len() {
+            1 => format!("left aside: {first} {words}"),
+            n => format!("left aside: {} like {first}, which {words}", count(n, "file")),
+        }
+    };
+    kinds.iter().map(sentence).collect()
+}
+
+/// The last part of a path.
+fn name_of(path: &Path) -> String {
+    store::text(path.file_name().unwrap_or(path.as_os_str()))
 }
 
 /// The name of a folder, or of a file without what says its format.
 fn short_name(path: &Path) -> String {
     // `.` and `..` have no name of their own.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = file_name(&real);
+    let mut name = name_of(&real);
     if real.is_file() {
         for extension in [".gz", ".tgz", ".tar", ".zip", ".bin"] {
             if let Some(stem) = name.strip_suffix(extension)
@@ -400,7 +608,7 @@ fn short_name(path: &Path) -> String {
 
 /// `1,234 pictures`.
 pub(crate) fn count(n: usize, what: &str) -> String {
-    format!("{} {what}{}", grouped(n as u64), if n == 1 { "" } else { "s" })
+    counted(&grouped(n as u64), n as u64, what)
 }
 
 /// A number with commas between the thousands.
@@ -414,25 +622,4 @@ pub(crate) fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-fn colour_name(colour: image::ExtendedColorType) -> String {
-    use image::ExtendedColorType as C;
-    let (name, bits) = match colour {
-        C::L1 => ("grey", 1),
-        C::L2 => ("grey", 2),
-        C::L4 => ("grey", 4),
-        C::L8 | C::A8 => ("grey", 8),
-        C::L16 => ("grey", 16),
-        C::La8 => ("grey with alpha", 8),
-        C::La16 => ("grey with alpha", 16),
-        C::Rgb8 | C::Bgr8 => ("RGB", 8),
-        C::Rgb16 => ("RGB", 16),
-        C::Rgba8 | C::Bgra8 => ("RGBA", 8),
-        C::Rgba16 => ("RGBA", 16),
-        C::Cmyk8 => ("CMYK", 8),
-        C::Cmyk16 => ("CMYK", 16),
-        other => return format!("{other:?}"),
-    };
-    if bits == 8 { name.into() } else { format!("{name}, {bits} bit") }
 }

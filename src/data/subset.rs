@@ -189,6 +189,10 @@ impl Source {
             }
             done(1);
         }
+        // Without them, folders would be taken for classes.
+        for (name, bytes) in self.label_files()? {
+            out.add(&name, &bytes)?;
+        }
         Ok(lost)
     }
 }

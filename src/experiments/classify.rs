@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use crate::data::{Prepare, Skipped, Source, sweep};
+use crate::data::{Prepare, Skipped, Source, count, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, Extractor};
@@ -81,10 +81,10 @@ impl Split {
             }
             if let Some(class) = missing.iter().position(|&m| m > 0) {
                 let what = format!(
-                    "the class {:?} has {} pictures to learn from, beside those held out to choose \
-                     C; {} or fewer work",
+                    "the class {:?} has {} to learn from, beside those held out to choose C; {} or \
+                     fewer work",
                     classes[class],
-                    per_class - missing[class],
+                    count(per_class - missing[class], "picture"),
                     per_class - missing.iter().max().copied().unwrap_or(0)
                 );
                 return Err(Error::flag("--per-class", what));

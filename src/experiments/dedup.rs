@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::data::{Crop, Filter, Prepare, Skipped, Source, sweep};
+use crate::data::{Crop, Filter, Picture, Prepare, Skipped, Source, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -324,8 +324,8 @@ fn groups(source: &Source, links: &[Link]) -> Vec<Group> {
     let best = closest(links);
     let group = |members: Vec<u32>| {
         let pixels = |item: u32| {
-            let picture = source.picture(item as usize).ok();
-            picture.map_or(0, |p| u64::from(p.pixels.width()) * u64::from(p.pixels.height()))
+            let size = |p: Picture| u64::from(p.pixels.width()) * u64::from(p.pixels.height());
+            source.with_picture(item as usize, size).unwrap_or(0)
         };
         let sizes: Vec<u64> = members.iter().map(|&item| pixels(item)).collect();
         let most = sizes.iter().copied().max().unwrap_or(0);

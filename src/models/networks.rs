@@ -134,7 +134,8 @@ impl Networks {
     }
 
     /// The label of a class that someone names: by its name, or by its number, from 0. A class's
-    /// name counts more than a number.
+    /// name counts more than a number; where all names are numbers, as the labels of a set that begin
+    /// at 1, there are no others.
     ///
     /// # Errors
     /// A sentence with what there is.
@@ -143,24 +144,36 @@ impl Networks {
             return Err("this model was trained without classes (dcgan train --conditional)".into());
         }
         let by_name = self.classes.iter().position(|class| class == named);
-        let by_number = || named.parse().ok().filter(|&n: &usize| n < self.classes.len());
+        let by_number = || {
+            let number = named.parse().ok().filter(|&n: &usize| n < self.classes.len());
+            number.filter(|_| !self.has_numbers_for_names())
+        };
         by_name.or_else(by_number).map(|label| label as u32).ok_or_else(|| {
             format!("there is no class {named:?}; there are {}", self.list_classes())
         })
     }
 
+    fn has_numbers_for_names(&self) -> bool {
+        self.classes.iter().all(|name| name.parse::<u64>().is_ok())
+    }
+
     /// The names of the classes with their numbers, of many the first ones.
     #[must_use]
     pub fn list_classes(&self) -> String {
+        let numbers = self.has_numbers_for_names();
         let name = |(label, name): (usize, &String)| match name.parse::<usize>() {
-            Ok(number) if label == number => name.clone(),
+            Ok(number) if numbers || label == number => name.clone(),
             _ => format!("{name} ({label})"),
         };
         let count = self.classes.len();
         let mut list: Vec<String> =
             self.classes.iter().enumerate().take(LISTED).map(name).collect();
         if count > LISTED {
-            list.push(format!("… {} in all, 0 to {}", count, count - 1));
+            let ends = match numbers {
+                true => [self.classes[0].clone(), self.classes[count - 1].clone()],
+                false => ["0".into(), (count - 1).to_string()],
+            };
+            list.push(format!("… {count} in all, {} to {}", ends[0], ends[1]));
         }
         list.join(", ")
     }
@@ -241,6 +254,10 @@ mod tests {
         }
         let many = Networks { classes: (0..100).map(|i| i.to_string()).collect(), ..networks() };
         assert!(many.list_classes().ends_with("28, 29, … 100 in all, 0 to 99"));
+        let letters = Networks { classes: (1..4).map(|i| i.to_string()).collect(), ..networks() };
+        assert_eq!((letters.class("1"), letters.class("3")), (Ok(0), Ok(2)));
+        let error = letters.class("0").expect_err("no class is named so");
+        assert!(error.ends_with("there are 1, 2, 3"), "{error}");
         assert!(networks().class("0").expect_err("it has none").contains("without classes"));
         assert!(!networks().is_conditional());
     }

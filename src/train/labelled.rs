@@ -1,6 +1,6 @@
 //! The few pictures whose labels a semi-supervised training uses.
 
-use crate::data::{Prepare, Source};
+use crate::data::{Prepare, Source, count};
 use crate::error::{Error, Result};
 use crate::rng::Stream;
 
@@ -21,7 +21,7 @@ impl Labelled {
     pub fn draw(source: &Source, prepare: &Prepare, per_class: usize, seed: u64) -> Result<Self> {
         let flag = "--labels-per-class";
         let Some(labels) = source.labels() else {
-            let what = format!("{} has no labels", source.origin().display());
+            let what = format!("{} {}", source.origin().display(), source.why_no_classes());
             return Err(Error::flag(flag, what));
         };
         let mut drawn = Self { pictures: Vec::new(), labels: Vec::new(), seed };
@@ -42,9 +42,9 @@ impl Labelled {
             None => Ok(drawn),
             Some(class) => {
                 let what = format!(
-                    "the class {:?} has only {} pictures that can be read",
+                    "the class {:?} has only {} that can be read",
                     source.classes()[class],
-                    per_class - missing[class]
+                    count(per_class - missing[class], "picture")
                 );
                 Err(Error::flag(flag, what))
             }
@@ -127,6 +127,6 @@ mod tests {
         let again = Labelled::draw(&source, &prepare, 3, 1).unwrap();
         assert_eq!((again.labels, again.pictures), (drawn.labels, drawn.pictures));
         let error = Labelled::draw(&source, &prepare, 4, 1).unwrap_err().to_string();
-        assert!(error.contains("\"right\" has only 3"), "{error}");
+        assert!(error.contains("\"right\" has only 3 pictures that"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Loader, Prepare, Skipped, Source, write_skipped};
+use crate::data::{Fingerprint, Loader, Prepare, Reading, Skipped, Source, write_skipped};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::objectives::Output;
@@ -55,11 +55,15 @@ pub struct RunOptions {
     /// What decides the numbers.
     pub recipe: Recipe,
     /// Where the pictures are; none for the bundled ones.
+    #[serde(default, with = "super::path_field")]
     pub data: Option<PathBuf>,
     /// What was found there.
     pub data_description: String,
     /// [`Source::fingerprint`]: other pictures cannot continue the run.
-    pub data_fingerprint: u32,
+    pub data_fingerprint: Fingerprint,
+    /// How they are read: the part that was taken, and what the classes are.
+    #[serde(default = "Reading::before")]
+    pub data_reading: Reading,
     /// What every picture is made into.
     pub prepare: Prepare,
     /// Real pictures to see in all.

@@ -1,0 +1,160 @@
+//! The parts of a set: what one trains on, and what is held out.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::prepare::display_as_typed;
+
+/// Which part of a set that comes in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The training part: of image files those below a folder named `train` or `training`.
+    Train,
+    /// The test part: of image files those below a folder named `test` or `testing`, or, where there
+    /// is none, `val`, `valid` or `validation`.
+    Test,
+    /// All there is.
+    All,
+}
+display_as_typed!(Part);
+
+/// How a set is read: which part of it, and what its classes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Which part; none for the training part where another is held out, else for all.
+    pub part: Option<Part>,
+    /// Which level of folders is the classes, from 1 below DATA; none for what the set says of itself,
+    /// or the first level that tells its images apart.
+    pub class_level: Option<usize>,
+    /// As it was before parts and levels were known, for runs that were started then: all image files,
+    /// classes by the innermost folder, every number up to the largest label a class.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub before: bool,
+}
+
+impl Reading {
+    /// Of a part.
+    #[must_use]
+    pub fn of(part: Part) -> Self {
+        Self { part: Some(part), ..Self::default() }
+    }
+
+    /// How sets were read before parts and levels were known.
+    #[must_use]
+    pub fn before() -> Self {
+        Self { before: true, ..Self::default() }
+    }
+}
+
+/// Names of folders that hold a part.
+const TRAIN: [&str; 2] = ["train", "training"];
+const TEST: [&str; 2] = ["test", "testing"];
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+
+/// What a folder named so holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Train,
+    Test,
+    Validation,
+}
+
+fn side_of(folder: &str) -> Option<Side> {
+    let is = |names: &[&str]| names.iter().any(|name| folder.eq_ignore_ascii_case(name));
+    match () {
+        () if is(&TRAIN) => Some(Side::Train),
+        () if is(&TEST) => Some(Side::Test),
+        () if is(&VALIDATION) => Some(Side::Validation),
+        () => None,
+    }
+}
+
+/// The folders of a name, from the outermost.
+pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
+    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    folders.split('/').filter(|part| !part.is_empty() && *part != ".")
+}
+
+fn side(name: &str) -> Option<Side> {
+    folders(name).find_map(side_of)
+}
+
+/// The parts of a list of image files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    train: usize,
+    test: usize,
+    validation: usize,
+}
+
+impl Parts {
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut parts = Self::default();
+        for name in names {
+            match side(name) {
+                Some(Side::Train) => parts.train += 1,
+                Some(Side::Test) => parts.test += 1,
+                Some(Side::Validation) => parts.validation += 1,
+                None => {}
+            }
+        }
+        parts
+    }
+
+    /// Whether there is something to train on and something that is held out.
+    pub(super) fn are_there(self) -> bool {
+        self.train > 0 && self.test + self.validation > 0
+    }
+
+    /// Images that are held out.
+    pub(super) fn held_out(self) -> usize {
+        self.test + self.validation
+    }
+
+    /// Whether a file belongs to a part.
+    pub(super) fn has(self, part: Part, name: &str) -> bool {
+        match part {
+            Part::All => true,
+            Part::Train => side(name) == Some(Side::Train),
+            Part::Test if self.test > 0 => side(name) == Some(Side::Test),
+            Part::Test => side(name) == Some(Side::Validation),
+        }
+    }
+
+    /// The folders of a name that may be classes, each with its level from 1: all but the one that
+    /// says which part it is.
+    pub(super) fn class_folders(self, name: &str) -> impl Iterator<Item = (usize, &str)> {
+        let mut found = !self.are_there();
+        (1..).zip(folders(name)).filter(move |(_, folder)| {
+            let is_part = !found && side_of(folder).is_some();
+            found |= is_part;
+            !is_part
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_folders_of_which_there_are_two() {
+        let parts = |names: &[&str]| Parts::of(names.iter().copied());
+        let both = parts(&["x/Train/a/1.png", "x/test/a/1.png", "x/val/a/1.png", "0.png"]);
+        assert_eq!(both, Parts { train: 1, test: 1, validation: 1 });
+        assert!(both.are_there());
+        assert!(both.has(Part::Train, "TRAINING/1.png") && !both.has(Part::Train, "train.png"));
+        assert!(both.has(Part::Test, "a/test/1.png") && !both.has(Part::Test, "val/1.png"));
+        let folders: Vec<_> = both.class_folders("x//test/./test/1.png").collect();
+        assert_eq!(folders, [(1, "x"), (3, "test")]);
+
+        let validation = parts(&["train/1.png", "val/1.png"]);
+        assert!(validation.are_there() && validation.has(Part::Test, "val/1.png"));
+
+        // A class of locomotives.
+        let vehicles = parts(&["bus/1.png", "train/1.png"]);
+        assert!(!vehicles.are_there());
+        assert_eq!(vehicles.class_folders("train/1.png").next(), Some((1, "train")));
+    }
+}

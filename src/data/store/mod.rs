@@ -1,0 +1,259 @@
+//! Named files wherever they lie: below a folder, in a zip, in a tar. Everything above this file
+//! sees a sorted list of names and reads by index, from any thread.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::error::{Error, Result};
+
+mod tar;
+mod window;
+mod zip;
+
+use tar::Tar;
+use window::{Blob, Window};
+use zip::Zip;
+
+/// The largest single file that is read as a picture: past this it is no training picture, and a
+/// zip entry of this size is most likely a bomb.
+pub(crate) const MAX_FILE: u64 = 256 << 20;
+
+/// A list of named files. Names are relative, separated by `/`, sorted, and without the files that
+/// systems leave behind (`.DS_Store`, `Thumbs.db`, `__MACOSX/`, anything hidden).
+#[derive(Debug)]
+pub(crate) struct Store {
+    names: Vec<String>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// The path of each name.
+    Folder(Vec<PathBuf>),
+    Zip(Zip),
+    Tar(Tar),
+}
+
+impl Store {
+    /// All files below `root`, at any depth. Links are followed; a folder is entered once.
+    pub(crate) fn folder(root: &Path) -> Result<Self> {
+        let mut files = Vec::new();
+        walk(root, "", &mut HashSet::new(), &mut files)?;
+        Ok(Self::files(files))
+    }
+
+    /// The given files, each under its name.
+    pub(crate) fn files(mut files: Vec<(String, PathBuf)>) -> Self {
+        files.sort_unstable();
+        let (names, paths) = files.into_iter().unzip();
+        Self { names, place: Place::Folder(paths) }
+    }
+
+    /// The files of the zip at `path`.
+    pub(crate) fn zip_file(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+        let length = file.metadata().map_err(|e| unreadable(path, &e))?.len();
+        Self::zip(path, Window::new(Blob::File(Arc::new(Mutex::new(file))), length))
+    }
+
+    /// The files of a zip that is part of the program.
+    pub(crate) fn zip_bytes(name: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::zip(name, Window::new(Blob::Static(bytes), bytes.len() as u64))
+    }
+
+    fn zip(path: &Path, window: Window) -> Result<Self> {
+        let (names, zip) = Zip::open(path, window)?;
+        Ok(Self { names, place: Place::Zip(zip) })
+    }
+
+    /// The files of a tar, gzipped or not.
+    pub(crate) fn tar(path: &Path, gzipped: bool) -> Result<Self> {
+        let (names, tar) = Tar::open(path, gzipped)?;
+        Ok(Self { names, place: Place::Tar(tar) })
+    }
+
+    /// The names, sorted.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The bytes of a file, as the system or the archive says; nothing where it cannot be read.
+    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+        match &self.place {
+            Place::Folder(paths) => fs::metadata(&paths[index]).ok().map(|m| m.len()),
+            Place::Zip(zip) => zip.size(index),
+            Place::Tar(tar) => tar.size(index),
+        }
+    }
+
+    /// The whole content of a file of at most `limit` bytes, or why it cannot be had.
+    pub(crate) fn read(&self, index: usize, limit: u64) -> Result<Vec<u8>, String> {
+        self.with_reader(index, |reader, size| {
+            if size > limit && size < limit {
+                return Err(format!("is larger than {} MiB", limit >> 20));
+            }
+            // The size is only what a header claims: it may save a copy, not spend memory.
+            let mut bytes = Vec::with_capacity(size.min(1 << 20) as usize);
+            reader.take(size + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+            match bytes.len() as u64 {
+                read if read >= size => Ok(bytes),
+                read if read < size => {
+                    Err(format!("is truncated: {read} of {size} bytes are there"))
+                }
+                _ => Err(format!("is damaged: it has more than the {size} bytes that it says")),
+            }
+        })
+    }
+
+    /// The first `count` bytes of a file, fewer where it is shorter.
+    pub(crate) fn head(&self, index: usize, count: u64) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        self.with_reader(index, |reader, _| {
+            reader.take(count).read_to_end(&mut bytes).map_err(|e| e.to_string())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Hands over a reader of a file and its size.
+    pub(crate) fn with_reader<T>(
+        &self,
+        index: usize,
+        f: impl FnOnce(&mut dyn Read, u64) -> Result<T, String>,
+    ) -> Result<T, String> {
+        match &self.place {
+            Place::Folder(paths) => {
+                let mut file = File::open(&paths[index]).map_err(|e| e.to_string())?;
+                let size = file.metadata().map_err(|e| e.to_string())?.len();
+                f(&mut file, size)
+            }
+            Place::Zip(zip) => zip.read(index, f),
+            Place::Tar(tar) => tar.read(index, f),
+        }
+    }
+}
+
+/// What two names have in common that are one place: the parts of the path that lead there.
+pub(crate) fn key(name: &str) -> String {
+    let mut parts = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Entries of an archive that stand for others, by [`key`].
+#[derive(Debug, Default)]
+struct Links(HashMap<String, String>);
+
+impl Links {
+    /// A link `name`, whose target is told from the folder that it lies in.
+    fn add(&mut self, name: &str, target: &str) {
+        self.add_from(&key(name), name, target);
+    }
+
+    /// The link at the place `link`, whose target is told from the folder of the file `beside`.
+    fn add_from(&mut self, link: &str, beside: &str, target: &str) {
+        let folder = beside.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.0.insert(link.to_owned(), key(&format!("{folder}/{target}")));
+    }
+
+    /// There is another entry of that name now.
+    fn remove(&mut self, link: &str) {
+        self.0.remove(link);
+    }
+
+    /// Each link and the place that it leads to in the end.
+    fn resolved(&self) -> Vec<(String, String)> {
+        /// Links that lead to links, as the system has it.
+        const CHAIN: usize = 40;
+        let end = |target: &String| {
+            let next = |target: &&String| self.0.get(*target);
+            let chain = std::iter::successors(Some(target), next).take(CHAIN);
+            chain.last().unwrap_or(target).clone()
+        };
+        self.0.iter().map(|(link, target)| (link.clone(), end(target))).collect()
+    }
+}
+
+/// Why a link cannot be read.
+fn lost(target: &str) -> String {
+    format!("is a link to {target:?}, which the archive does not hold")
+}
+
+/// A name as text; what is no text is written byte by byte, so that no two names become one.
+pub(crate) fn text(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(text) => text.to_owned(),
+        None => name.as_encoded_bytes().utf8_chunks().fold(String::new(), |mut text, chunk| {
+            text += chunk.valid();
+            chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02X}"));
+            text
+        }),
+    }
+}
+
+/// What systems and archivers leave in folders, by name.
+fn is_litter(name: &str) -> bool {
+    name.split('/').any(|part| {
+        (part.starts_with('.') && part != "." && part != "..")
+            || part == "__MACOSX"
+            || part.eq_ignore_ascii_case("thumbs.db")
+            || part.eq_ignore_ascii_case("desktop.ini")
+    })
+}
+
+/// `DATA` exists but the system does not let it be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::file(path, format!("DATA cannot be read ({error}); check its permissions"))
+}
+
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    entered: &mut HashSet<PathBuf>,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<()> {
+    let real = folder.canonicalize().map_err(|e| unreadable(folder, &e))?;
+    if !entered.insert(real) {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(folder)
+        .and_then(|entries| entries.collect::<io::Result<Vec<_>>>())
+        .map_err(|e| unreadable(folder, &e))?;
+    // A folder that two links lead to is entered through the first: that must not depend on the
+    // order in which the file system lists them.
+    entries.sort_unstable_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let part = text(&entry.file_name());
+        if is_litter(&part) {
+            continue;
+        }
+        let path = entry.path();
+        let mut kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
+        if kind.is_symlink() {
+            match fs::metadata(&path) {
+                Ok(metadata) => kind = metadata.file_type(),
+                // A link to nothing: kept, so that it is listed if it claims to be a picture.
+                Err(_) => {
+                    files.push((format!("{prefix}{part}"), path));
+                    continue;
+                }
+            }
+        }
+        let name = format!("{prefix}{part}");
+        if kind.is_dir() {
+            walk(&path, &format!("{name}/"), entered, files)?;
+        } else if kind.is_file() {
+            files.push((name, path));
+        }
+    }
+    Ok(())
+}
