@@ -77,6 +77,7 @@ pub mod human;
 pub mod logistic;
 pub mod models;
 pub mod nn;
+mod npy;
 pub mod objectives;
 pub mod ops;
 pub mod optim;

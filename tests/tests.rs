@@ -22,6 +22,7 @@
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
 //! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
+//! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -54,6 +55,7 @@ mod data_sources;
 mod gpu;
 mod grad;
 mod layers;
+mod mutate;
 mod naive;
 mod ops;
 mod precision;

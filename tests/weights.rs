@@ -80,7 +80,7 @@ fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor
 /// What each layer of a discriminator gives on pictures in [−1, 1].
 fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     let mut state = State::new(device);
-    model.load_discriminator(&mut state).unwrap();
+    model.load_discriminator(&mut state, false).unwrap();
     let mut tape = Tape::new();
     let mut input = tape.feed("x", x.shape(), DType::F32).unwrap();
     if model.networks.pixels == Pixels::Unit {

@@ -14,12 +14,11 @@ use crate::features::Extractor;
 use crate::human;
 use crate::models::Networks;
 use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::{Fit, TOLD, labels_of, settle};
 use super::flags::{DeviceFlag, at_least};
+use super::latents::open_model;
 use super::output::{Align, print, println, table};
 
 /// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
@@ -61,6 +60,9 @@ pub(super) struct Classify {
     /// Where to draw the confusion matrix of D's features
     #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
     confusion: PathBuf,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -108,7 +110,7 @@ impl Classify {
             let what = format!("{} does not end in .png", self.confusion.display());
             return Err(Error::flag("--confusion", what));
         }
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(TOLD)?;
         let sets = self.sets(&model.networks)?;
@@ -127,7 +129,7 @@ impl Classify {
             let outcome = match kind {
                 Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
                 Kind::Trained => {
-                    model.load_discriminator(&mut state)?;
+                    model.load_discriminator(&mut state, self.raw)?;
                     let mut extractor = Extractor::new(&model.networks, &mut state, 64)?;
                     settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);

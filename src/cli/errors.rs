@@ -8,17 +8,16 @@ use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::errors::Classifier;
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::flags::DeviceFlag;
+use super::latents::open_model;
 use super::output::print;
 
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
 ///
 /// For runs of `dcgan train --labels-per-class`: the discriminator's own answer, by the moving average
-/// of its weights where there is one.
+/// of its weights where there is one and `--raw` is not given.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
                         runs/00000-dcgan-mnist-28 --test mnist/")]
@@ -29,13 +28,16 @@ pub(super) struct Errors {
     /// Labelled pictures of the same classes; of what has a training and a test part the second
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     device: DeviceFlag,
 }
 
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         let source = super::classify::open(&self.test, Part::Test)?;
         let (Some(labels), Some(recipe)) = (source.labels(), &model.recipe) else {
             let what = "has no labels: a folder for each class, IDX files with their labels or \
@@ -52,7 +54,7 @@ impl Errors {
         }
         let device = self.device.open(false)?;
         let mut state = State::new(&device);
-        let mut classifier = Classifier::new(&model, &mut state)?;
+        let mut classifier = Classifier::new(&model, &mut state, self.raw)?;
         let bar = Bar::new(source.len(), "pictures");
         let mut wrong = 0;
         let items: Vec<usize> = (0..source.len()).collect();

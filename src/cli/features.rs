@@ -12,11 +12,10 @@ use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
 use crate::models::Networks;
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
+use super::latents::open_model;
 use super::output::println;
 
 /// Why a conditional discriminator has no features for a classifier.
@@ -96,6 +95,9 @@ pub(super) struct Features {
     /// Pictures that are computed at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -104,7 +106,7 @@ pub(super) struct Features {
 
 impl Features {
     pub(super) fn run(&self) -> Result<()> {
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(TOLD)?;
         let prepare = self.fit.prepare(&model.networks)?;
@@ -118,7 +120,7 @@ impl Features {
             write_labels(path, labels_of(&source)?)?;
         }
         let mut state = State::new(&self.device.open(false)?);
-        model.load_discriminator(&mut state)?;
+        model.load_discriminator(&mut state, self.raw)?;
         let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
         settle(&extractor, &mut state, &source, &prepare)?;
 

@@ -13,6 +13,7 @@ use crate::features::Level;
 use crate::files;
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
+use crate::train::step::average_of;
 
 use super::filters::no_layer;
 use super::flags::at_least;
@@ -347,9 +348,7 @@ impl Forget {
         let mut model = model.clone();
         let params = model.networks.params();
         // Moments and counters of a training are of no use without the rest of it.
-        let kept = |name: &str| {
-            params.iter().any(|p| name == p.name || name.strip_prefix("ema.") == Some(&p.name))
-        };
+        let kept = |name: &str| params.iter().any(|p| average_of(name).unwrap_or(name) == p.name);
         model.tensors.retain(|name, _| kept(name));
         let source = format!(
             "{}, {} maps of convolution {} dropped",

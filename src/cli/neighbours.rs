@@ -119,7 +119,7 @@ impl Neighbours {
             return Ok(None);
         }
         let mut state = State::new(&self.model.device.open(false)?);
-        model.load_discriminator(&mut state)?;
+        model.load_discriminator(&mut state, self.model.raw)?;
         let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
         settle(&extractor, &mut state, source, prepare)?;
         Ok(Some((extractor, state)))

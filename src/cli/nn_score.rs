@@ -19,7 +19,7 @@ use super::bar::Bar;
 use super::classify::open;
 use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::{describe, named};
+use super::latents::{describe, named, open_model};
 use super::output::{Align, print, println, table};
 
 /// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
@@ -50,7 +50,7 @@ pub(super) struct NnScore {
     /// pictures are taken
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
     /// Where to draw some of the generated pictures of each class
@@ -110,7 +110,7 @@ fn unit(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
 impl NnScore {
     pub(super) fn run(&self) -> Result<()> {
         let out = named("--out", &self.out, "png")?;
-        let model = ModelFile::load(&crate::train::folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.generator()?;
         if !model.networks.is_conditional() {
             let what = "was trained without classes, so its pictures have none; train a model with \

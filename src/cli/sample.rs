@@ -20,13 +20,12 @@ use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
-use crate::train::folder;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
-use super::latents::{describe, read_latents, warn_of_batches};
+use super::latents::{describe, open_model, read_latents, warn_of_batches};
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -80,7 +79,7 @@ pub(super) struct Sample {
     /// without it classes are rows with their names
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
     grid: Option<Vec<String>>,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
@@ -113,8 +112,7 @@ impl Sample {
             let what = format!("{} is no name of a PNG file such as grid.png", file.display());
             return Err(Error::flag("--grid", what));
         }
-        let path = folder::resolve(&self.model)?;
-        let model = ModelFile::load(&path)?;
+        let model = open_model(&self.model)?;
         warn_of_batches(&model)?;
         let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {

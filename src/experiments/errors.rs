@@ -10,7 +10,6 @@ use crate::program::{Options, Program};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 use crate::train::model_file::ModelFile;
-use crate::train::step::averaged;
 
 /// Pictures in a batch.
 const BATCH: usize = 100;
@@ -25,12 +24,12 @@ pub struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    /// The discriminator of `model`, by its averaged weights where there are some, with its tensors in
+    /// The discriminator of `model`, by the weights that [`ModelFile::prefix`] says, with its tensors in
     /// `state`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the model was trained otherwise; as compilation may fail.
-    pub fn new(model: &ModelFile, state: &'a mut State) -> Result<Self> {
+    pub fn new(model: &ModelFile, state: &'a mut State, raw: bool) -> Result<Self> {
         let design = model.recipe.as_ref().map(|recipe| recipe.model);
         let Some(design) = design.filter(Design::is_semi_supervised) else {
             let what = "names no classes: it was not trained with --labels-per-class";
@@ -38,14 +37,7 @@ impl<'a> Classifier<'a> {
         };
         let networks = &model.networks;
         let discriminator = networks.discriminator()?;
-        for param in discriminator.params("discriminator") {
-            let average = averaged(&param.name);
-            let stored = [&average, &param.name].into_iter().find_map(|n| model.tensors.get(n));
-            let missing = || Error::Tensor { name: param.name.clone(), what: "is missing".into() };
-            let tensor = stored.ok_or_else(missing)?;
-            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-            state.set(&param.name, &value)?;
-        }
+        model.load_discriminator(state, raw)?;
         let shape = [BATCH, networks.size.height, networks.size.width, networks.channels];
         let mut t = Tape::new();
         let x = t.feed("x", &shape, DType::U8)?;

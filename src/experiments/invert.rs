@@ -100,7 +100,7 @@ impl Inverter {
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
         if search.perceptual != 0.0 {
-            model.load_discriminator(&mut state)?;
+            model.load_discriminator(&mut state, raw)?;
         }
         let shape = [search.starts, model.networks.nz];
         for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {

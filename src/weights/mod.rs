@@ -30,7 +30,8 @@ use crate::models::Networks;
 use crate::models::Size;
 use crate::nn::Statistics;
 use crate::tensor::Tensor;
-use crate::train::checkpoint::VERSION_KEY;
+use crate::train::checkpoint::{self, VERSION_KEY};
+use crate::train::step;
 
 pub mod architecture;
 mod chain;
@@ -221,6 +222,7 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
         return Err("is a model of this program already: dcgan sample takes it as it is".into());
     }
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    checkpoint::verify(&metadata.clone().into_iter().collect(), &file)?;
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let element = match view.dtype() {
@@ -295,18 +297,19 @@ impl Assembly {
         let mut seen = Vec::new();
         for (candidate, built) in generators {
             let averaged = candidate.average && plain;
-            let prefix = if averaged { "ema.generator" } else { "generator" };
+            let name = Role::Generator.name();
+            let prefix = if averaged { step::averaged(name) } else { name.to_owned() };
             let same = networks.generator.as_ref().is_none_or(|g| *g == built.network);
             if seen.contains(&prefix) || !same {
                 return Err(candidate.second(Role::Generator));
             }
-            seen.push(prefix);
+            seen.push(prefix.clone());
             let [height, width, channels] = built.output;
             networks.size = Size { height, width };
             networks.channels = channels;
             networks.nz = built.input[2];
             networks.generator = Some(built.network);
-            self.add(&mut tensors, &candidate, prefix, built.tensors);
+            self.add(&mut tensors, &candidate, &prefix, built.tensors);
         }
         let picture = networks.generator.as_ref().map(|_| networks.size);
         for (candidate, built) in discriminators {
