@@ -91,7 +91,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// Training stopped because the numbers are no longer numbers.
+    /// Numbers that are no longer finite: of a training, or of a network that is run.
     #[error("{0}")]
     Diverged(String),
 }

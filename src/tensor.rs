@@ -120,6 +120,12 @@ impl Tensor {
         &self.data
     }
 
+    /// Whether every number is finite; always so of integers and bytes.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.f32s().iter().all(|x| x.is_finite())
+    }
+
     /// The elements of a float tensor; empty for another element type.
     #[must_use]
     pub fn f32s(&self) -> &[f32] {

@@ -299,6 +299,7 @@ fn files_that_are_no_checkpoint_for_this_program() {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         bytes
     };
+    put("version", &replaced(&good, r#""dcgan.version":"1""#, r#""dcgan.version":"3""#));
     put("changed", &replaced(&good, r#"\"ngf\":8"#, r#"\"ngf\":9"#));
     // Without a checksum, as files were that have none, what they hold is looked at all the same.
     let bare = replaced(&good, "dcgan.crc32", "dcgan.xxx32");
@@ -317,6 +318,7 @@ fn files_that_are_no_checkpoint_for_this_program() {
         ("longer", &["damaged"]),
         ("picture", &["PNG image", "checkpoint (.safetensors) is needed"]),
         ("noise", &["not a safetensors file"]),
+        ("version", &["changed since it was written"]),
         ("changed", &["changed since it was written"]),
         ("architecture", &["another architecture", "has shape", "should be"]),
         ("sizeless", &["17x16"]),

@@ -22,7 +22,9 @@ use crate::support;
 
 mod damage;
 mod exports;
+mod mutations;
 mod theano;
+mod unsaid;
 
 /// How far outputs may be from PyTorch's.
 const NEAR: f32 = 1e-5;
@@ -161,7 +163,11 @@ fn state_dicts_give_what_pytorch_gives() {
     ];
     for (case, names, keys, assumptions) in cases {
         let imported = import_files(names, keys, assumptions);
-        assert_eq!(imported.left_out, Vec::<String>::new(), "{names:?}");
+        let left_out: &[&str] = match *case {
+            "together" => &["optimizerG_state_dict, 24 tensors of an optimizer"],
+            _ => &[],
+        };
+        assert_eq!(imported.left_out, left_out, "{names:?}");
         agrees(&folder(), case, &imported);
     }
 }

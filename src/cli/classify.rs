@@ -7,7 +7,7 @@ use image::{DynamicImage, Rgb, RgbImage};
 
 use crate::data::{Part, Prepare, Source, grouped};
 use crate::device::State;
-use crate::device::host::Host;
+use crate::device::host;
 use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::Extractor;
@@ -18,7 +18,7 @@ use crate::pictures::figure::{Cell, Figure, Panel};
 use super::bar::Bar;
 use super::features::{Fit, TOLD, labels_of, settle};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::open_model;
+use super::latents::{note_of_batch, open_model};
 use super::output::{Align, print, println, table};
 
 /// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
@@ -68,6 +68,9 @@ pub(super) struct Classify {
     #[command(flatten)]
     device: DeviceFlag,
 }
+
+/// Pictures that a discriminator looks at at a time.
+const BATCH: usize = 64;
 
 /// Both sets, and what is used of them.
 struct Sets {
@@ -130,7 +133,8 @@ impl Classify {
                 Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
                 Kind::Trained => {
                     model.load_discriminator(&mut state, self.raw)?;
-                    let mut extractor = Extractor::new(&model.networks, &mut state, 64)?;
+                    let mut extractor = Extractor::new(&model.networks, &mut state, BATCH)?;
+                    note_of_batch(extractor.batch(), BATCH);
                     settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
                     self.outcome(kind, &sets, View::Features { extractor, state })?
@@ -189,8 +193,7 @@ impl Classify {
         let (learnt, tested) = (sets.split.items.len(), sets.test.len());
         let width = view.width(&sets.prepare);
         let needs = (learnt + tested) as u64 * width as u64 * 4;
-        let free = Host::look().free_memory;
-        if free > 0 && needs > free / 10 * 9 {
+        if let Some(free) = host::free_memory().filter(|free| needs > free / 10 * 9) {
             let what = format!(
                 "{} pictures of {width} features need {} of memory, and {} are free; take fewer \
                  with --per-class",

@@ -7,11 +7,11 @@ use clap::Args;
 use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::experiments::errors::Classifier;
+use crate::experiments::errors::{BATCH, Classifier};
 
 use super::bar::Bar;
 use super::flags::DeviceFlag;
-use super::latents::open_model;
+use super::latents::{note_of_batch, open_model};
 use super::output::print;
 
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
@@ -55,6 +55,7 @@ impl Errors {
         let device = self.device.open(false)?;
         let mut state = State::new(&device);
         let mut classifier = Classifier::new(&model, &mut state, self.raw)?;
+        note_of_batch(classifier.batch(), BATCH);
         let bar = Bar::new(source.len(), "pictures");
         let mut wrong = 0;
         let items: Vec<usize> = (0..source.len()).collect();

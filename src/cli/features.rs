@@ -15,7 +15,7 @@ use crate::models::Networks;
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
-use super::latents::open_model;
+use super::latents::{note_of_batch, open_model};
 use super::output::println;
 
 /// Why a conditional discriminator has no features for a classifier.
@@ -122,6 +122,7 @@ impl Features {
         let mut state = State::new(&self.device.open(false)?);
         model.load_discriminator(&mut state, self.raw)?;
         let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, &source, &prepare)?;
 
         let (n, width) = (source.len(), extractor.width());
@@ -131,7 +132,7 @@ impl Features {
         let bar = Bar::new(n, "pictures");
         let mut skipped = Vec::new();
         write_rows(&self.out, [n, width], |write| {
-            skipped = sweep(&source, &prepare, &items, self.batch, |chunk| {
+            skipped = sweep(&source, &prepare, &items, extractor.batch(), |chunk| {
                 let mut rows = vec![f32::NAN; chunk.len * width];
                 let features = extractor.features(&mut state, &chunk.pictures)?;
                 for (&place, row) in chunk.places.iter().zip(features.chunks(width)) {

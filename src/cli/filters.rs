@@ -19,7 +19,7 @@ use crate::train::model_file::ModelFile;
 use super::bar::Bar;
 use super::features::{Fit, settle};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::{describe, named, open_model};
+use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, println, table};
 use super::seeds::Seeds;
 
@@ -192,6 +192,7 @@ impl Filters {
         let extractor = Extractor::new(networks, &mut state, self.batch)?;
         settle(&extractor, &mut state, source, prepare)?;
         let trained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
+        note_of_batch(trained.batch(), self.batch);
 
         let mut state = State::new(&device);
         // Without statistics of its own an untrained network's responses fade from layer to layer.

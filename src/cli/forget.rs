@@ -11,13 +11,14 @@ use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
+use crate::sample::BATCH;
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
 use crate::train::step::average_of;
 
 use super::filters::no_layer;
 use super::flags::at_least;
-use super::latents::{ModelFlags, named, warn_of_batches};
+use super::latents::{ModelFlags, named, note_of_batch, warn_of_batches};
 use super::output::println;
 use super::points::{Point, Points, rows};
 
@@ -239,6 +240,7 @@ impl Forget {
 
         let latents = rows(&points);
         let device = self.model.device.open(false)?;
+        note_of_batch(Generator::new(&model, &device, self.model.raw)?.batch(), BATCH);
         let draw = |model: &ModelFile, latents: &[f32]| {
             Generator::new(model, &device, self.model.raw)?.pictures(latents, |_| ())
         };

@@ -65,6 +65,15 @@ pub(super) fn warn_of_passed(passed: &[Error], model: &ModelFile) {
     }
 }
 
+/// Says so where fewer images at a time fit the device than are usual.
+pub(super) fn note_of_batch(batch: usize, usual: usize) {
+    if batch < usual {
+        eprintln!(
+            "note: {usual} images at a time do not fit the memory that is available: {batch} at a time"
+        );
+    }
+}
+
 /// A line for who watches.
 pub(super) fn warn(text: &str) {
     eprintln!("warning: {text}");
@@ -96,7 +105,9 @@ impl ModelFlags {
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
         warn_of_batches(model)?;
         let class = self.class(model)?;
-        Ok(Generator::new(model, &self.device.open(false)?, self.raw)?.of_class(class))
+        let generator = Generator::new(model, &self.device.open(false)?, self.raw)?;
+        note_of_batch(generator.batch(), BATCH);
+        Ok(generator.of_class(class))
     }
 
     /// The class that is drawn; none where the model knows none.

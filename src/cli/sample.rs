@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 use rayon::prelude::*;
 
+use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
@@ -18,14 +19,14 @@ use crate::pictures::Grid;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::program::Precision;
 use crate::program::tune::Effort;
-use crate::sample::{BATCH, Sampler};
+use crate::sample::{BATCH, Sampler, check_finite};
 use crate::tensor::Tensor;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
-use super::latents::{describe, open_model, read_latents, warn_of_batches};
+use super::latents::{describe, note_of_batch, open_model, read_latents, warn_of_batches};
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -140,6 +141,10 @@ impl Sample {
         let generator = Generator::new(&model, self.raw, &device, self.tune)?;
         let [h, w, c] = generator.shape;
         let by_class = wanted.has_classes() && n <= LABELLED;
+        if grid.is_some() {
+            let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
+            afford(bytes, &format!("{n} pictures of {w}x{h} in one grid"))?;
+        }
         let mut cells = Vec::new();
         let mut sheet = match &grid {
             Some((None, _)) if by_class => None,
@@ -352,9 +357,11 @@ struct Generator {
 impl Generator {
     /// Without a `tune`, on the device of the training, its kernels are run.
     fn new(model: &ModelFile, raw: bool, device: &Device, tune: Option<Effort>) -> Result<Self> {
+        let networks = &model.networks;
+        let batch = Sampler::batch_for(networks, model.prefix("generator", raw), device)?;
+        note_of_batch(batch, BATCH);
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
-        let networks = &model.networks;
         let tape = Sampler::tape(networks, prefix, BATCH)?;
         let choices = match tune {
             None if model.choices.device == device.name() => {
@@ -364,7 +371,7 @@ impl Generator {
                 tuning::choose(&[(&tape, Precision::F32)], device, effort.unwrap_or(Effort::Off))?
             }
         };
-        let sampler = Sampler::new(networks, &state, prefix, BATCH, &choices)?;
+        let sampler = Sampler::new(networks, &state, prefix, batch, &choices)?;
         let shape = [networks.size.height, networks.size.width, networks.channels];
         Ok(Self { state, sampler, shape })
     }
@@ -375,10 +382,12 @@ impl Generator {
         wanted: &Wanted,
         mut take: impl FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<()> {
-        let n = wanted.len();
-        (0..n).step_by(BATCH).try_for_each(|first| {
-            let (latents, labels) = wanted.get(first..n.min(first + BATCH))?;
-            take(first, &self.sampler.sample_labelled(&mut self.state, &latents, &labels)?)
+        let (n, batch) = (wanted.len(), self.sampler.batch());
+        (0..n).step_by(batch).try_for_each(|first| {
+            let (latents, labels) = wanted.get(first..n.min(first + batch))?;
+            let pictures = self.sampler.sample_labelled(&mut self.state, &latents, &labels)?;
+            check_finite(&pictures)?;
+            take(first, &pictures)
         })
     }
 }

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::features::pixels;
 use crate::models::Design;
 use crate::nn::Mode;
-use crate::program::{Options, Program};
+use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 use crate::train::model_file::ModelFile;
 
-/// Pictures in a batch.
-const BATCH: usize = 100;
+/// Pictures in a batch, where so many fit.
+pub const BATCH: usize = 100;
 
 /// A discriminator that names classes.
 #[derive(Debug)]
@@ -38,12 +38,17 @@ impl<'a> Classifier<'a> {
         let networks = &model.networks;
         let discriminator = networks.discriminator()?;
         model.load_discriminator(state, raw)?;
-        let shape = [BATCH, networks.size.height, networks.size.width, networks.channels];
-        let mut t = Tape::new();
-        let x = t.feed("x", &shape, DType::U8)?;
-        let x = pixels(&mut t, networks, x)?;
-        let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
-        t.fetch("classes", said);
+        let shape = |batch| [batch, networks.size.height, networks.size.width, networks.channels];
+        let tape = |batch| -> Result<Tape> {
+            let mut t = Tape::new();
+            let x = t.feed("x", &shape(batch), DType::U8)?;
+            let x = pixels(&mut t, networks, x)?;
+            let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
+            t.fetch("classes", said);
+            Ok(t)
+        };
+        let batch = fitting(BATCH, state.device(), state.bytes(), &tape)?;
+        let (t, shape) = (tape(batch)?, shape(batch));
         let program = Program::compile(&t, state, &Options::default())?;
         Ok(Self { program, state, shape, classes: design.classes })
     }
@@ -51,19 +56,24 @@ impl<'a> Classifier<'a> {
     /// Pictures that it takes at a time, at most.
     #[must_use]
     pub fn batch(&self) -> usize {
-        BATCH
+        self.shape[0]
     }
 
     /// The classes of at most [`Classifier::batch`] pictures (bytes, `[n, h, w, c]`).
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Diverged`] where an answer is not finite; [`Error::Lost`] where the device fails.
     pub fn classes(&mut self, pictures: &[u8]) -> Result<Vec<u32>> {
         let count = pictures.len() / self.shape[1..].iter().product::<usize>();
         let mut bytes = pictures.to_vec();
         bytes.resize(self.shape.iter().product(), 0);
         let x = Tensor::with_data(self.shape, Data::U8(bytes))?;
         let fetched = self.program.call(self.state, &[("x", &x)])?;
+        if !fetched["classes"].is_finite() {
+            let what = "the discriminator's answers are not finite: its weights are too large to \
+                        compute with";
+            return Err(Error::Diverged(what.into()));
+        }
         let rows = fetched["classes"].f32s().chunks(self.classes).take(count);
         let largest = |row: &[f32]| {
             (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32

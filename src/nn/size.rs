@@ -9,6 +9,8 @@ use super::{Layer, attention};
 const WIDEST: usize = 1 << 16;
 /// Numbers of one picture on its way through a network.
 const LARGEST: usize = 1 << 26;
+/// Layers one after another.
+const DEEPEST: usize = 1 << 14;
 
 /// The picture `[h, w, c]` that each of the layers called `scope.0`, … gives for one of `input`.
 /// `reference` says whether there is a reference batch.
@@ -18,6 +20,9 @@ pub(super) fn all(
     input: [usize; 3],
     reference: &mut bool,
 ) -> Result<Vec<[usize; 3]>, String> {
+    if layers.len() > DEEPEST {
+        return Err(format!("{scope} has {} layers, and at most {DEEPEST} can be", layers.len()));
+    }
     let mut at = input;
     let mut all = Vec::with_capacity(layers.len());
     for (i, layer) in layers.iter().enumerate() {

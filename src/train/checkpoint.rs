@@ -19,7 +19,8 @@ use crate::tensor::{DType, Data, Tensor};
 /// The metadata key that marks a file as a checkpoint of this program.
 pub const VERSION_KEY: &str = "dcgan.version";
 
-/// The metadata key of the checksum: CRC-32 over all other metadata and all tensors (see [`checksum`]).
+/// The metadata key of the checksum: CRC-32 over all other metadata and all tensors, made in the same
+/// way by every version that writes this key.
 pub const CHECKSUM_KEY: &str = "dcgan.crc32";
 
 /// The version of the format that is written, and the newest that is read.
@@ -234,6 +235,10 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
     match version.parse::<u32>() {
         Ok(VERSION) => {}
         Ok(newer) if newer > VERSION => {
+            // Or is it this number that has changed?
+            if let Ok(views) = SafeTensors::deserialize(bytes) {
+                verify(&metadata, &views)?;
+            }
             return Err(Flaw::Newer(format!(
                 "was written by a newer version of dcgan (checkpoint format {newer}, this one \
                  reads up to {VERSION}); update dcgan to read it"

@@ -11,7 +11,7 @@ use crate::models::Networks;
 use crate::models::Size;
 use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::{DType, Tensor};
 
 use super::checkpoint;
 use super::folder::Folder;
@@ -29,6 +29,9 @@ const KERNELS: &str = "dcgan.kernels";
 
 /// A file that names more classes than this is damaged.
 const MOST_CLASSES: usize = 1 << 20;
+
+/// So is one with larger batches than this.
+const MOST_PICTURES: usize = 1 << 20;
 
 /// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
@@ -99,13 +102,20 @@ impl ModelFile {
             (networks, None, 0, 0.0, params)
         } else {
             let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
-            let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
+            let step: u64 = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
             let sound = recipe.method.check(recipe.batch);
-            if recipe.model.classes > MOST_CLASSES || sound.is_err() {
+            let pictures = recipe.batch.checked_mul(recipe.method.n_critic);
+            let pictures = pictures.filter(|_| recipe.batch <= MOST_PICTURES);
+            let seen = pictures.and_then(|n| step.checked_mul(n as u64));
+            if recipe.model.classes > MOST_CLASSES || sound.is_err() || pictures.is_none() {
                 return Err(damaged(RECIPE));
+            }
+            // Steps are counted on from there, as are the pictures of all of them.
+            if seen.is_none_or(|seen| seen > u64::MAX / 2) {
+                return Err(damaged(STEP));
             }
             let params = step::params(&recipe.step_options()).map_err(none)?;
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
@@ -327,11 +337,7 @@ impl Snapshot {
     /// The name of a tensor with a number that is not finite, if there is one.
     #[must_use]
     pub fn not_finite(&self) -> Option<&str> {
-        let broken = |value: &Tensor| match value.data() {
-            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
-            _ => false,
-        };
-        self.states.iter().find(|(_, _, value)| broken(value)).map(|(name, ..)| name.as_str())
+        self.states.iter().find(|(_, _, value)| !value.is_finite()).map(|(name, ..)| name.as_str())
     }
 
     /// What [`checkpoint::save`] is to write: tensors and metadata.

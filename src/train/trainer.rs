@@ -285,7 +285,8 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let state = step::initial_state(&recipe.step_options(), recipe.seed)?;
+        let (made_of, seed) = (recipe.step_options(), recipe.seed);
+        let state = || step::initial_state(&made_of, seed);
         let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
         trainer.settle_norms()?;
         Ok(trainer)
@@ -303,14 +304,18 @@ impl Trainer {
         step: u64,
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
-        let mut state = Vec::new();
-        for param in step::params(&recipe.step_options())? {
-            let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
-            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-            state.push((param.name, value));
-        }
-        let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
-        state.push((KEY.into(), key.clone()));
+        let made_of = recipe.step_options();
+        let state = || {
+            let mut state = Vec::new();
+            for param in step::params(&made_of)? {
+                let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
+                let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+                state.push((param.name, value));
+            }
+            let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
+            state.push((KEY.into(), key.clone()));
+            Ok(state)
+        };
         Self::with_state(recipe, device, options, state, step)
     }
 
@@ -318,7 +323,7 @@ impl Trainer {
         recipe: Recipe,
         device: &Device,
         options: &Options,
-        values: Vec<(String, Tensor)>,
+        values: impl FnOnce() -> Result<Vec<(String, Tensor)>>,
         step: u64,
     ) -> Result<Self> {
         let limit = match (options.memory_limit, device.free_memory()) {
@@ -334,7 +339,7 @@ impl Trainer {
         let tape = recipe.tape()?;
         preflight(&tape, device, &step_options).map_err(advise)?;
         let mut state = State::new(device);
-        for (name, value) in values {
+        for (name, value) in values()? {
             state.set(&name, &value).map_err(advise)?;
         }
         let program = Program::compile(&tape, &state, &step_options).map_err(advise)?;

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //! file ──read──▶ named tensors ──part──▶ one network each ──gather──▶ layers
-//!      ──chain──▶ layers in order ──build──▶ a network that runs here
+//!      ──chain──▶ layers in order ──arrange──▶ what stands between them ──build──▶ a network
 //! ```
+//!
+//! What shapes do not say is spelled out by the user, assumed and said to be, or refused with the name
+//! of the flag that says it. An ONNX graph says all of it.
 //!
 //! | module | what it knows |
 //! | --- | --- |
@@ -13,22 +16,25 @@
 //! | `element` | element types |
 //! | `roles` | which names are the generator's |
 //! | `modules`, `chain` | layers, and which follows which, by their channels |
-//! | [`architecture`] | sizes, activations, numbering: what shapes say and what is assumed |
+//! | `places` | activations, norms and dropout, by the numbers of a `Sequential` |
+//! | `sizes` | sizes of pictures, strides and paddings |
+//! | [`spelled`], [`architecture`] | layers that a user spells out; what else shapes do not say |
+//! | `graph` | ONNX graphs |
+//! | `items` | layers become a network |
 //! | [`export`], `onnx` | the way out |
 //!
 //! Whatever is in a file, reading it neither panics nor takes memory out of proportion to the
 //! file's length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::models::Networks;
-use crate::models::Size;
-use crate::nn::Statistics;
+use crate::models::{Networks, Pixels, Size};
+use crate::nn::{Layer, Statistics};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{self, VERSION_KEY};
 use crate::train::step;
@@ -37,20 +43,27 @@ pub mod architecture;
 mod chain;
 mod element;
 pub mod export;
+mod graph;
+mod items;
 mod modules;
 mod npy;
 mod onnx;
 mod pickle;
+mod places;
 mod protobuf;
 mod roles;
+mod sizes;
+pub mod spelled;
 mod torch;
 
 pub use architecture::Assumptions;
 pub use roles::Role;
+pub use spelled::Spelled;
 
-use architecture::Built;
-use chain::Order;
+use chain::{Chain, Known, Order, layers_flag};
 use element::Element;
+use graph::Graph;
+use items::{Built, Context};
 use modules::Module;
 
 /// A tensor with its name in a file.
@@ -74,8 +87,21 @@ pub struct Imported {
     pub sources: Vec<String>,
     /// What was left out, as sentences.
     pub left_out: Vec<String>,
-    /// Whether the file itself described the network, so that nothing was assumed.
-    pub described: bool,
+    /// What was assumed beside [`Assumptions`], with the flags that say it.
+    pub assumed: Vec<String>,
+    /// How much the files said themselves.
+    pub said: Said,
+}
+
+/// How much of a network a file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Names and shapes.
+    Shapes,
+    /// Every layer.
+    Layers,
+    /// All of it.
+    Everything,
 }
 
 /// One network out of a file.
@@ -86,13 +112,28 @@ struct Candidate {
     path: PathBuf,
     /// The name in front of its tensors.
     key: String,
-    /// Its layers, in each order that may be the right one.
-    orders: Vec<Vec<Module>>,
+    body: Body,
 }
 
-/// Imports the networks that `paths` hold together: files of PyTorch, or the authors' `.npy` files
-/// or a folder of them. `keys` are the names under which networks stand in a file, where names and
-/// shapes do not say.
+/// What a file says of a network.
+#[derive(Debug)]
+enum Body {
+    /// Tensors.
+    Tensors {
+        /// Its layers, in each order that may be the right one, the file's own first.
+        orders: Vec<(Vec<Module>, bool)>,
+        /// The names of all its layers, those without tensors too; empty where they are not known.
+        modules: BTreeSet<String>,
+        /// Whether it is by DCGAN's authors.
+        authors: bool,
+    },
+    /// Every layer.
+    Graph(Box<Graph>),
+}
+
+/// Imports the networks that `paths` hold together: files of PyTorch, ONNX graphs, or the authors'
+/// `.npy` files or a folder of them. `keys` are the names under which networks stand in a file, where
+/// names and shapes do not say.
 ///
 /// # Errors
 /// [`Error::File`] with one sentence that says why a file cannot be imported, and what would work.
@@ -115,8 +156,9 @@ pub fn import(
         assumptions.eps.get_or_insert(npy::EPS);
         assumptions.statistics.get_or_insert(Statistics::Batch);
         for npy::Family { role, modules, path } in npy::read(&paths)? {
-            let (key, orders) = (String::new(), vec![modules]);
-            candidates.push(Candidate { role, average: false, path, key, orders });
+            let (key, orders, modules) = (String::new(), vec![(modules, true)], BTreeSet::new());
+            let body = Body::Tensors { orders, modules, authors: true };
+            candidates.push(Candidate { role, average: false, path, key, body });
         }
     } else {
         for path in &paths {
@@ -124,9 +166,16 @@ pub fn import(
                 Contents::Described(networks, tensors) => {
                     described.push((path.clone(), *networks, tensors));
                 }
-                Contents::Tensors { tensors, ordered } => {
+                Contents::Graph(graph) => {
+                    let (role, path, key) = (Some(graph.role), path.clone(), String::new());
+                    let body = Body::Graph(graph);
+                    candidates.push(Candidate { role, average: false, path, key, body });
+                }
+                Contents::Tensors { tensors, modules, others, ordered } => {
                     let fail = |what| Error::file(path, what);
-                    for part in roles::part(tensors, keys).map_err(fail)? {
+                    let parted = roles::part(tensors, &modules, keys).map_err(fail)?;
+                    left_out.extend(parted.left_out.into_iter().chain(others));
+                    for part in parted.parts {
                         let names = (part.tensors.len(), part.name_of_first());
                         match candidate(path, part, ordered)? {
                             Some(candidate) => candidates.push(candidate),
@@ -137,23 +186,25 @@ pub fn import(
             }
         }
     }
-    Assembly { assumptions, left_out, sources: Vec::new() }.assemble(candidates, described, &paths)
+    let (sources, assumed) = (Vec::new(), Vec::new());
+    Assembly { assumptions, left_out, sources, assumed }.assemble(candidates, described, &paths)
 }
 
 /// The layers of a part of a file; none where it has no convolution.
 fn candidate(path: &Path, part: roles::Part, ordered: bool) -> Result<Option<Candidate>> {
-    let roles::Part { key, role, average, mut tensors } = part;
+    let roles::Part { key, role, average, mut tensors, modules } = part;
     if !tensors.iter().any(|named| named.tensor.shape().len() == 4) {
         return Ok(None);
     }
     let fail = |what| Error::file(path, what);
     let mut orders = Vec::new();
     if ordered {
-        orders.push(modules::gather(tensors.clone()).map_err(fail)?);
+        orders.push((modules::gather(tensors.clone()).map_err(fail)?, true));
     }
     modules::sort_naturally(&mut tensors);
-    orders.push(modules::gather(tensors).map_err(fail)?);
-    Ok(Some(Candidate { role, average, path: path.to_owned(), key, orders }))
+    orders.push((modules::gather(tensors).map_err(fail)?, false));
+    let body = Body::Tensors { orders, modules, authors: false };
+    Ok(Some(Candidate { role, average, path: path.to_owned(), key, body }))
 }
 
 /// Folders replaced by the `.npy` files in them.
@@ -184,8 +235,11 @@ fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// What a file holds.
 enum Contents {
-    /// Tensors; `ordered` if they come in the order of the layers.
-    Tensors { tensors: Vec<Named>, ordered: bool },
+    /// Tensors; `ordered` if they come in the order of the layers. `modules` are the names of layers
+    /// as far as the file lists them, `others` tensors that no layer has, in words.
+    Tensors { tensors: Vec<Named>, modules: Vec<String>, others: Vec<String>, ordered: bool },
+    /// An ONNX graph.
+    Graph(Box<Graph>),
     /// A network that this program exported, with its tensors as model files name them.
     Described(Box<Networks>, Vec<Named>),
 }
@@ -197,8 +251,11 @@ fn read(path: &Path) -> Result<Contents> {
         return Err(fail(what));
     }
     if bytes.starts_with(b"PK") {
-        let tensors = torch::read(&bytes).map_err(fail)?;
-        return Ok(Contents::Tensors { tensors, ordered: true });
+        let torch::Archived { tensors, modules, others } = torch::read(&bytes).map_err(fail)?;
+        return Ok(Contents::Tensors { tensors, modules, others, ordered: true });
+    }
+    if graph::looks_like_one(&bytes) {
+        return Ok(Contents::Graph(Box::new(Graph::read(&bytes).map_err(fail)?)));
     }
     if bytes.is_empty() {
         return Err(fail("is empty".into()));
@@ -210,8 +267,8 @@ fn read(path: &Path) -> Result<Contents> {
 fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
     if bytes.get(8) != Some(&b'{') {
         return Err(
-            "is neither a safetensors file nor one of torch.save (.pth, .pt): these can be \
-                    imported, and the .npy files of DCGAN's authors"
+            "is neither a safetensors file nor one of torch.save (.pth, .pt) nor an ONNX graph: \
+                    these can be imported, and the .npy files of DCGAN's authors"
                 .into(),
         );
     }
@@ -237,7 +294,8 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
         tensors.push(Named { name: name.to_owned(), tensor });
     }
     let Some(description) = metadata.get(DESCRIPTION) else {
-        return Ok(Contents::Tensors { tensors, ordered: false });
+        let (modules, others) = (Vec::new(), Vec::new());
+        return Ok(Contents::Tensors { tensors, modules, others, ordered: false });
     };
     let networks: Networks = serde_json::from_str(description)
         .map_err(|_| format!("is damaged: its metadata {DESCRIPTION:?} cannot be read"))?;
@@ -255,6 +313,7 @@ struct Assembly {
     assumptions: Assumptions,
     left_out: Vec<String>,
     sources: Vec<String>,
+    assumed: Vec<String>,
 }
 
 impl Assembly {
@@ -285,8 +344,19 @@ impl Assembly {
             discriminator: None,
         };
 
+        let graphs = candidates.iter().filter(|c| matches!(c.body, Body::Graph(_))).count();
+        let said = if graphs == candidates.len() { Said::Layers } else { Said::Shapes };
+        if graphs > 0
+            && let Some(other) = candidates.iter().find(|c| !matches!(c.body, Body::Graph(_)))
+        {
+            let what = "is no ONNX graph, as the other file is: import one kind at a time";
+            return Err(Error::file(&other.path, what));
+        }
         let (mut generators, mut discriminators) = (Vec::new(), Vec::new());
         for candidate in candidates {
+            if let Some(about) = candidate.about() {
+                (networks.latent_law, networks.pixels) = (about.latent_law, about.pixels);
+            }
             match candidate.build(&self.assumptions, None)? {
                 (Role::Generator, built) => generators.push((candidate, built)),
                 (Role::Discriminator, built) => discriminators.push((candidate, built)),
@@ -308,11 +378,22 @@ impl Assembly {
             networks.size = Size { height, width };
             networks.channels = channels;
             networks.nz = built.input[2];
+            networks.pixels = match built.network.layers.last() {
+                Some(Layer::Sigmoid) => Pixels::Unit,
+                _ => Pixels::Signed,
+            };
+            self.assumed.extend(built.assumed);
             networks.generator = Some(built.network);
             self.add(&mut tensors, &candidate, &prefix, built.tensors);
         }
         let picture = networks.generator.as_ref().map(|_| networks.size);
+        // The program has an average of a discriminator where that is a classifier alone.
+        let plain = discriminators.iter().any(|(candidate, _)| !candidate.average);
         for (candidate, built) in discriminators {
+            if plain && candidate.average {
+                self.left_out.push(format!("{}, a moving average of D", candidate.key));
+                continue;
+            }
             if networks.discriminator.is_some() {
                 return Err(candidate.second(Role::Discriminator));
             }
@@ -336,6 +417,7 @@ impl Assembly {
                 return Err(Error::file(&candidate.path, what));
             }
             (networks.size, networks.channels) = (size, channels);
+            self.assumed.extend(built.assumed);
             networks.discriminator = Some(built.network);
             self.add(&mut tensors, &candidate, "discriminator", built.tensors);
         }
@@ -345,8 +427,8 @@ impl Assembly {
             return Err(Error::file(path, what));
         }
         networks.check().map_err(|what| Error::file(&paths[0], what))?;
-        let Self { sources, left_out, .. } = self;
-        Ok(Imported { networks, tensors, sources, left_out, described: false })
+        let Self { sources, left_out, assumed, .. } = self;
+        Ok(Imported { networks, tensors, sources, left_out, assumed, said })
     }
 
     fn add(
@@ -420,12 +502,20 @@ impl Assembly {
             });
         }
         let networks = whole.expect("there is at least one file");
-        let Self { sources, left_out, .. } = self;
-        Ok(Imported { networks, tensors, sources, left_out, described: true })
+        let Self { sources, left_out, assumed, .. } = self;
+        Ok(Imported { networks, tensors, sources, left_out, assumed, said: Said::Everything })
     }
 }
 
 impl Candidate {
+    /// What this program wrote of the network, where it wrote the graph.
+    fn about(&self) -> Option<&Networks> {
+        match &self.body {
+            Body::Graph(graph) => graph.about.as_ref(),
+            Body::Tensors { .. } => None,
+        }
+    }
+
     /// The network that this is: by its name where that says so, else by its shapes.
     fn build(
         &self,
@@ -433,29 +523,85 @@ impl Candidate {
         picture: Option<[usize; 2]>,
     ) -> Result<(Role, Built)> {
         let fail = |what: String| Error::file(&self.path, what);
-        let roles: &[Role] = match self.role {
-            Some(Role::Generator) => &[Role::Generator],
-            Some(Role::Discriminator) => &[Role::Discriminator],
-            None => &[Role::Generator, Role::Discriminator],
+        match &self.body {
+            Body::Graph(graph) => {
+                let (role, picture) = (graph.role, graph.picture);
+                let (items, pixels) = graph.items().map_err(fail)?;
+                // What a graph says is not assumed, nor overridden.
+                let pixels = pixels.unwrap_or(assumptions.pixels);
+                let assumptions = &Assumptions { pixels, ..Assumptions::default() };
+                let context = Context { role, assumptions, picture, authors: false };
+                Ok((role, items::build(items, context).map_err(fail)?))
+            }
+            Body::Tensors { orders, modules, authors } => {
+                let known = (assumptions, picture, *authors);
+                self.of_tensors(orders, modules, known).map_err(fail)
+            }
+        }
+    }
+
+    fn of_tensors(
+        &self,
+        orders: &[(Vec<Module>, bool)],
+        modules: &BTreeSet<String>,
+        (assumptions, picture, authors): (&Assumptions, Option<[usize; 2]>, bool),
+    ) -> Result<(Role, Built), String> {
+        let Assumptions { g_layers, d_layers, .. } = assumptions;
+        let context = |role| Context { role, assumptions, picture, authors };
+        let spelled = |role: &Role| match role {
+            Role::Generator => g_layers,
+            Role::Discriminator => d_layers,
         };
+        let mut roles: Vec<Role> = match self.role {
+            Some(role) => vec![role],
+            None => vec![Role::Generator, Role::Discriminator],
+        };
+        // Which layers a user spells out also says whose they are.
+        if roles.len() > 1 && roles.iter().filter(|role| !spelled(role).is_empty()).count() == 1 {
+            let ends = |modules: &[Module]| {
+                let spelled_as = |role: &Role| {
+                    spelled::items(spelled(role), modules, *role, layers_flag(*role)).is_ok()
+                };
+                roles.iter().copied().find(|role| !spelled(role).is_empty() && spelled_as(role))
+            };
+            if let Some(role) = orders.iter().find_map(|(modules, _)| ends(modules)) {
+                roles = vec![role];
+            }
+        }
+        if let [role] = roles[..]
+            && !spelled(&role).is_empty()
+        {
+            let (modules, _) = &orders[0];
+            let items = spelled::items(spelled(&role), modules, role, layers_flag(role))?;
+            return Ok((role, items::build(items, context(role))?));
+        }
         let mut complaints = Vec::new();
         let ways = [Order::Names, Order::Channels];
-        for (order, modules) in
-            ways.into_iter().flat_map(|order| self.orders.iter().map(move |m| (order, m)))
+        for (order, (layers, ordered)) in
+            ways.into_iter().flat_map(|order| orders.iter().map(move |way| (order, way)))
         {
-            let chains: Vec<_> =
-                roles.iter().map(|&role| (role, chain::chain(modules, role, order))).collect();
+            let known = Known { ordered: *ordered, authors };
+            let chains: Vec<_> = roles
+                .iter()
+                .map(|&role| (role, chain::chain(layers, role, order, known)))
+                .collect();
             if let [(_, Ok(_)), (_, Ok(_))] = &chains[..] {
-                let what = "may be a generator as well as a discriminator, by its shapes: \
+                return Err("may be a generator as well as a discriminator, by its shapes: \
                             --generator NAME or --discriminator NAME says which, where NAME is \
-                            what its tensors' names begin with";
-                return Err(fail(what.into()));
+                            what its tensors' names begin with"
+                    .into());
             }
             for (role, chain) in chains {
                 match chain {
-                    Ok(blocks) => {
-                        let built = architecture::build(blocks, role, assumptions, picture);
-                        return Ok((role, built.map_err(fail)?));
+                    Ok(Chain { blocks, mut assumed }) => {
+                        let slope = match role {
+                            Role::Generator => assumptions.g_slope,
+                            Role::Discriminator => assumptions.d_slope,
+                        };
+                        let (items, more) = places::arrange(blocks, role, slope, modules)?;
+                        assumed.extend(more);
+                        let built = items::build(items, context(role))?;
+                        return Ok((role, Built { assumed, ..built }));
                     }
                     Err(what) => complaints.push(format!("as a {}, {what}", role.name())),
                 }
@@ -463,7 +609,7 @@ impl Candidate {
         }
         let below = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         complaints.truncate(roles.len());
-        Err(fail(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; "))))
+        Err(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; ")))
     }
 
     fn second(&self, role: Role) -> Error {

@@ -5,7 +5,9 @@ use super::*;
 use dcgan::features::{Extractor, levels};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
+use dcgan::ops::conv::ConvSpec;
 use dcgan::train::step::seeded_latents;
+use dcgan::weights::Said;
 use dcgan::weights::export::{Export, Format};
 use rten::Model;
 use rten_tensor::NdTensor;
@@ -26,9 +28,9 @@ fn drawn(networks: Networks) -> ModelFile {
         numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
         tensors.insert(param.name, Tensor::new(shape, numbers).unwrap());
     }
-    let imported =
-        Imported { networks, tensors, sources: Vec::new(), left_out: Vec::new(), described: true };
-    model(&imported)
+    let (sources, left_out, assumed) = (Vec::new(), Vec::new(), Vec::new());
+    let said = Said::Everything;
+    model(&Imported { networks, tensors, sources, left_out, assumed, said })
 }
 
 fn network(network: Network, height: usize, width: usize) -> ModelFile {
@@ -94,7 +96,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         }
         let back = import(&files, &[], &Assumptions::default()).unwrap();
         assert_eq!(back.networks, model.networks, "{name}");
-        assert!(back.described && back.tensors == model.tensors, "{name}");
+        assert!(back.said == Said::Everything && back.tensors == model.tensors, "{name}");
         // One of them is a model as well.
         let alone = import(&files[1..], &[], &Assumptions::default()).unwrap().networks;
         assert_eq!((alone.generator, alone.nz), (None, 0));
@@ -111,7 +113,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         }
         let back = import(&files, &[], &Assumptions::default()).unwrap();
         assert_eq!(back.networks, model.networks);
-        assert!(!back.described && back.tensors == model.tensors);
+        assert!(back.said == Said::Shapes && back.tensors == model.tensors);
     }
 }
 
@@ -240,6 +242,42 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
     }
 }
 
+/// What a graph is made from comes back out of it, layer by layer.
+#[test]
+fn graphs_come_back_as_what_they_are() {
+    let mut all = models();
+    let mut doubling = network(Network::Dcgan, 16, 16).networks;
+    let generator = doubling.generator.as_mut().unwrap();
+    // Pixels are repeated before the last convolution, which then keeps the size.
+    let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
+    let last = generator.layers.len() - 2;
+    generator.layers[last] = Layer::conv(spec, 4, 3, true);
+    generator.layers.insert(last, Layer::Upsample);
+    all.push(("doubling", drawn(doubling)));
+    for (name, model) in all {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for role in [Role::Generator, Role::Discriminator] {
+            let path = dir.path().join(format!("{}.onnx", role.name()));
+            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            files.push(path);
+        }
+        let imported =
+            import(&files, &[], &Assumptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((imported.said, imported.assumed.len()), (Said::Layers, 0), "{name}");
+        let Networks { size, channels, nz, latent_law, pixels, .. } = model.networks;
+        let back = super::model(&imported);
+        let Networks { size: s, channels: c, nz: n, latent_law: l, pixels: p, .. } = back.networks;
+        assert_eq!((s, c, n, l, p), (size, channels, nz, latent_law, pixels), "{name}");
+        let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_law);
+        let drawn = [&model, &back].map(|model| pictures(model, &Device::Cpu, &z, false));
+        near(&format!("{name}: pictures"), drawn[1].f32s(), drawn[0].f32s());
+        let said =
+            [&model, &back].map(|model| judged(model, &Device::Cpu, &drawn[0]).pop().unwrap());
+        near(&format!("{name}: logit"), said[1].f32s(), said[0].f32s());
+    }
+}
+
 /// A graph's features are those of `dcgan features`: of networks whose norms stand behind activations,
 /// and of those with a dense layer before the logit, too.
 #[test]
@@ -352,7 +390,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         "generator      8 → 4x4x16 → 8x8x8 → 16x16x3; kernels 4, batch norm; ",
         "discriminator  16x16x3 → 8x8x8 → 4x4x16 → 1; kernels 4, batch norm; ",
         "assumed        normal latents (--latent-law), ReLU in the generator (--g-slope)",
-        "the usual strides and paddings (--g-sides, --d-sides)",
+        "the usual strides and paddings (--g-sides, --g-layers, --d-sides, --d-layers)",
         "wrote model.safetensors; make pictures with: dcgan sample model.safetensors\n",
     ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
