@@ -123,7 +123,7 @@ fn deep_networks_are_planned_quickly() {
     let norm = json!({"layer": "pixel_norm", "eps": 1e-8});
     let leaky = json!({"layer": "leaky_relu", "slope": 0.2});
     for (name, layers) in
-        [("chain", vec![layer("tanh"); 8000]), ("norms", [norm, leaky].repeat(2000))]
+        [("chain", vec![layer("tanh"); 8000]), ("norms", vec![[norm, leaky]; 2000].concat())]
     {
         let file = format!("{name}.safetensors");
         generator(&place.path(&file), 4, &layers);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Files as PyTorch's users have them, with what their networks compute, for the tests of import.
 
-    pip install torch numpy safetensors
+    pip install torch numpy safetensors onnx
     python torch_files.py            # writes the folder torch/ beside this script
     python torch_files.py --check    # compares with the files that are there, writes nothing
     python torch_files.py --real /tmp/real   # PyTorch's example at its own size, for an ignored test:

@@ -11,7 +11,7 @@ use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
-use crate::sample::BATCH;
+use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
 use crate::train::step::average_of;
@@ -240,7 +240,8 @@ impl Forget {
 
         let latents = rows(&points);
         let device = self.model.device.open(false)?;
-        note_of_batch(Generator::new(&model, &device, self.model.raw)?.batch(), BATCH);
+        let prefix = model.prefix("generator", self.model.raw);
+        note_of_batch(Sampler::batch_for(&model.networks, prefix, &device)?, BATCH);
         let draw = |model: &ModelFile, latents: &[f32]| {
             Generator::new(model, &device, self.model.raw)?.pictures(latents, |_| ())
         };

@@ -48,7 +48,11 @@ pub fn free_memory() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
-    let group = system.cgroup_limits().map(|limits| limits.free_memory);
+    // What a group has cached it gives back when it is needed.
+    let group = match system.total_memory() {
+        0 => None,
+        _ => system.cgroup_limits().map(|group| group.total_memory.saturating_sub(group.rss)),
+    };
     [available, group, address_space()].into_iter().flatten().min()
 }
 

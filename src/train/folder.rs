@@ -20,6 +20,9 @@ const LATEST: &str = "latest";
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
 const FAKES: (&str, &str) = ("fakes-", ".png");
 
+/// How often a folder is looked through in which another process makes and deletes checkpoints.
+const TRIES: usize = 16;
+
 /// A run's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
@@ -196,13 +199,19 @@ impl Folder {
     /// damaged, or of the first that it cannot read for another reason.
     pub fn newest<T>(&self, read: impl Fn(&Path) -> Result<T>) -> Result<(T, Vec<Error>)> {
         let mut passed = Vec::new();
-        for path in self.by_age()? {
-            match read(&path) {
-                Ok(found) => return Ok((found, passed)),
-                Err(error @ Error::Damaged { .. }) => passed.push(error),
-                // Another process tidies up.
-                Err(_) if !path.exists() => {}
-                Err(error) => return Err(error),
+        for _ in 0..TRIES {
+            let mut gone = false;
+            passed.clear();
+            for path in self.by_age()? {
+                match read(&path) {
+                    Ok(found) => return Ok((found, passed)),
+                    Err(error @ Error::Damaged { .. }) => passed.push(error),
+                    Err(_) if !path.exists() => gone = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            if !gone {
+                break;
             }
         }
         Err(match passed.into_iter().next() {

@@ -4,6 +4,7 @@
 //! input that is no constant. What changes only how numbers are seen (`Reshape`, `Flatten`) has no
 //! layer here.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use crate::models::{Networks, Pixels};
@@ -64,7 +65,12 @@ pub(super) struct Graph {
     pub(super) picture: Option<[usize; 2]>,
     /// What this program wrote of the network, where it wrote the file.
     pub(super) about: Option<Networks>,
+    /// Numbers that its layers may have together.
+    most: usize,
 }
+
+/// Layers have no more numbers than so many times the file: some may share theirs.
+const SHARED: usize = 4;
 
 fn damaged() -> String {
     "is damaged, or no ONNX graph".into()
@@ -135,7 +141,8 @@ impl Graph {
         for (i, node) in nodes.iter().enumerate() {
             makers.extend(node.outputs.iter().map(|output| (output.clone(), i)));
         }
-        Ok(Self { nodes, constants, makers, input, output, role, picture, about })
+        let most = bytes.len().saturating_mul(SHARED) / size_of::<f32>();
+        Ok(Self { nodes, constants, makers, input, output, role, picture, about, most })
     }
 
     /// Its layers, and what a generator's last one makes.
@@ -144,7 +151,8 @@ impl Graph {
     /// A sentence that names what is no layer here.
     pub(super) fn items(&self) -> Result<(Vec<Item>, Option<Pixels>), String> {
         let mut items = Vec::new();
-        let mut walk = Walk { graph: self, at: self.output.clone(), seen: None, bias: None };
+        let (at, left) = (self.output.clone(), Cell::new(self.most));
+        let mut walk = Walk { graph: self, at, seen: None, bias: None, left };
         for _ in 0..=self.nodes.len() {
             if walk.at == self.input {
                 break;
@@ -294,6 +302,8 @@ struct Walk<'a> {
     seen: Option<[usize; 2]>,
     /// A constant that is added to what the next layer gives.
     bias: Option<Tensor>,
+    /// Numbers that layers may still have.
+    left: Cell<usize>,
 }
 
 impl<'a> Walk<'a> {
@@ -304,7 +314,11 @@ impl<'a> Walk<'a> {
 
     fn floats(&self, node: &Node, i: usize) -> Result<&'a Tensor, String> {
         match node.inputs.get(i).and_then(|name| self.graph.constants.get(name)) {
-            Some(Constant::Floats(tensor)) => Ok(tensor),
+            Some(Constant::Floats(tensor)) => {
+                let left = self.left.get().checked_sub(tensor.len());
+                self.left.set(left.ok_or("has layers that share too many of their numbers")?);
+                Ok(tensor)
+            }
             _ => Err(format!("has the operator {} with weights that are no constants", node.op)),
         }
     }
@@ -594,4 +608,84 @@ fn transposed(tensor: &Tensor, rows: usize) -> Result<Tensor, String> {
     let turned =
         (0..columns).flat_map(|c| (0..rows).map(move |r| numbers[r * columns + c])).collect();
     Tensor::new([columns, rows], turned).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protobuf::Message;
+    use super::*;
+
+    fn tensor(name: &str, dims: &[i64], number: f32) -> Message {
+        let len = dims.iter().product::<i64>() as usize;
+        let bytes = number.to_le_bytes().repeat(len);
+        Message::default().ints(1, dims).int(2, 1).bytes(8, name).bytes(9, bytes)
+    }
+
+    fn value(name: &str, dims: &[i64]) -> Message {
+        let dims = dims.iter().fold(Message::default(), |all, &size| {
+            all.message(1, &Message::default().int(1, size))
+        });
+        let kind = Message::default().int(1, 1).message(2, &dims);
+        Message::default().bytes(1, name).message(2, &Message::default().message(1, &kind))
+    }
+
+    /// A discriminator of nodes (op, second input) one after another.
+    fn chained(nodes: &[(&str, &str)], constants: &[Message]) -> Vec<u8> {
+        let mut graph = Message::default();
+        for (i, (op, second)) in nodes.iter().enumerate() {
+            let mut node = Message::default().bytes(1, format!("x{i}"));
+            if !second.is_empty() {
+                node = node.bytes(1, *second);
+            }
+            graph = graph.message(1, &node.bytes(2, format!("x{}", i + 1)).bytes(4, *op));
+        }
+        graph = constants.iter().fold(graph, |graph, constant| graph.message(5, constant));
+        let output = value(&format!("x{}", nodes.len()), &[1, 1]);
+        let graph = graph.message(11, &value("x0", &[1, 3, 8, 8])).message(12, &output);
+        Message::default().int(1, 8).message(7, &graph).finish()
+    }
+
+    fn refused(nodes: &[(&str, &str)], constants: &[Message]) -> String {
+        let read = Graph::read(&chained(nodes, constants)).and_then(|graph| graph.items());
+        read.expect_err("it is none")
+    }
+
+    #[test]
+    fn graphs_that_are_no_networks_are_refused_by_what_they_hold() {
+        let kernel = tensor("w", &[3, 3, 3, 3], 0.5);
+        let wide = tensor("w", &[3, 3, 8, 8], 0.5);
+        let constant = tensor("c", &[3], 0.5);
+        let cases: [(&[(&str, &str)], &[Message], &str); 6] = [
+            (&[("Conv", "w"), ("Gelu", "")], std::slice::from_ref(&kernel), "operator \"Gelu\""),
+            (&[("Conv", "v")], std::slice::from_ref(&kernel), "weights that are no constants"),
+            (&[("Add", "c"), ("Relu", "")], std::slice::from_ref(&constant), "is damaged"),
+            (
+                &[("Conv", "w"), ("Relu", ""), ("Add", "c")],
+                &[kernel.clone(), constant.clone()],
+                "adds a constant to something else than a layer",
+            ),
+            // One kernel for all of many layers: more than the file holds.
+            (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their numbers"),
+            (
+                &[("Conv", "w")],
+                &[tensor("w", &[3, 3, 3, 3], f32::NAN)],
+                "number 0 of w is not finite",
+            ),
+        ];
+        for (nodes, constants, words) in cases {
+            let text = refused(nodes, constants);
+            assert!(text.contains(words), "no {words:?} in: {text}");
+        }
+        // A loop.
+        let node =
+            |from: &str, to: &str| Message::default().bytes(1, from).bytes(2, to).bytes(4, "Relu");
+        let graph = Message::default()
+            .message(1, &node("a", "b"))
+            .message(1, &node("b", "a"))
+            .message(11, &value("x0", &[1, 3, 8, 8]))
+            .message(12, &value("b", &[1, 1]));
+        let file = Message::default().int(1, 8).message(7, &graph).finish();
+        let read = Graph::read(&file).and_then(|graph| graph.items());
+        assert_eq!(read.expect_err("it ends nowhere"), damaged());
+    }
 }

@@ -145,6 +145,19 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
     }
     let network = Sequential { layers };
     let output = network.sizes(input)?.last().copied().unwrap_or(input);
+    for param in network.params("") {
+        let name = param.name.trim_start_matches('.');
+        let wanted = param.layout.file_shape(&param.shape);
+        let has = tensors.get(name).map(Tensor::shape);
+        if has != Some(&wanted) {
+            return Err(format!(
+                "{name} has shape {:?}, and pictures of these sizes need {wanted:?}; {} says which \
+                 they have",
+                has.unwrap_or_default(),
+                context.sides_flag()
+            ));
+        }
+    }
     Ok(Built { network, input, output, tensors, assumed: Vec::new() })
 }
 

@@ -450,6 +450,7 @@ impl Assembly {
     fn described(mut self, files: Vec<(PathBuf, Networks, Vec<Named>)>) -> Result<Imported> {
         let mut whole: Option<Networks> = None;
         let mut tensors = BTreeMap::new();
+        let last = files.last().map_or_else(PathBuf::new, |(path, ..)| path.clone());
         for (path, networks, own) in files {
             let fail = |what: String| Error::file(&path, what);
             let role =
@@ -502,10 +503,15 @@ impl Assembly {
             });
         }
         let networks = whole.expect("there is at least one file");
+        networks.check().map_err(|what| Error::file(last, what))?;
         let Self { sources, left_out, assumed, .. } = self;
         Ok(Imported { networks, tensors, sources, left_out, assumed, said: Said::Everything })
     }
 }
+
+/// That a network could be both.
+const EITHER: &str = "may be a generator as well as a discriminator, by its shapes: --generator NAME or \
+                      --discriminator NAME says which, where NAME is what its tensors' names begin with";
 
 impl Candidate {
     /// What this program wrote of the network, where it wrote the graph.
@@ -552,30 +558,29 @@ impl Candidate {
             Role::Generator => g_layers,
             Role::Discriminator => d_layers,
         };
-        let mut roles: Vec<Role> = match self.role {
-            Some(role) => vec![role],
-            None => vec![Role::Generator, Role::Discriminator],
+        let roles: &[Role] = match self.role {
+            Some(Role::Generator) => &[Role::Generator],
+            Some(Role::Discriminator) => &[Role::Discriminator],
+            None => &[Role::Generator, Role::Discriminator],
         };
-        // Which layers a user spells out also says whose they are.
-        if roles.len() > 1 && roles.iter().filter(|role| !spelled(role).is_empty()).count() == 1 {
-            let ends = |modules: &[Module]| {
-                let spelled_as = |role: &Role| {
-                    spelled::items(spelled(role), modules, *role, layers_flag(*role)).is_ok()
-                };
-                roles.iter().copied().find(|role| !spelled(role).is_empty() && spelled_as(role))
-            };
-            if let Some(role) = orders.iter().find_map(|(modules, _)| ends(modules)) {
-                roles = vec![role];
+        let mut complaints = Vec::new();
+        let mut fits = Vec::new();
+        for &role in roles.iter().filter(|role| !spelled(role).is_empty()) {
+            // In the file's own order.
+            match spelled::items(spelled(&role), &orders[0].0, role, layers_flag(role)) {
+                Ok(items) => fits.push((role, items)),
+                Err(what) => complaints.push(format!("as a {}, {what}", role.name())),
             }
         }
-        if let [role] = roles[..]
-            && !spelled(&role).is_empty()
-        {
-            let (modules, _) = &orders[0];
-            let items = spelled::items(spelled(&role), modules, role, layers_flag(role))?;
+        if fits.len() > 1 {
+            return Err(EITHER.into());
+        }
+        if let Some((role, items)) = fits.pop() {
             return Ok((role, items::build(items, context(role))?));
         }
-        let mut complaints = Vec::new();
+        let roles: Vec<Role> =
+            roles.iter().copied().filter(|role| spelled(role).is_empty()).collect();
+        let most = complaints.len() + roles.len();
         let ways = [Order::Names, Order::Channels];
         for (order, (layers, ordered)) in
             ways.into_iter().flat_map(|order| orders.iter().map(move |way| (order, way)))
@@ -586,10 +591,7 @@ impl Candidate {
                 .map(|&role| (role, chain::chain(layers, role, order, known)))
                 .collect();
             if let [(_, Ok(_)), (_, Ok(_))] = &chains[..] {
-                return Err("may be a generator as well as a discriminator, by its shapes: \
-                            --generator NAME or --discriminator NAME says which, where NAME is \
-                            what its tensors' names begin with"
-                    .into());
+                return Err(EITHER.into());
             }
             for (role, chain) in chains {
                 match chain {
@@ -608,7 +610,7 @@ impl Candidate {
             }
         }
         let below = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
-        complaints.truncate(roles.len());
+        complaints.truncate(most);
         Err(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; ")))
     }
 

@@ -89,6 +89,9 @@ pub(super) struct Unpickled {
 /// How deep dictionaries may stand in one another.
 const DEPTH: usize = 32;
 
+const CONFUSING: &str =
+    "is damaged or made to confuse: it holds itself, or the same parts over and over";
+
 impl Unpickled {
     /// What it holds.
     ///
@@ -102,28 +105,31 @@ impl Unpickled {
         Ok(found)
     }
 
-    /// The names in the `_metadata` of a dictionary, each of a layer.
-    fn metadata(&self, at: usize) -> Vec<&str> {
-        let get = |value: &Value, wanted: &str| match value {
+    /// The items of a dictionary; of anything else none.
+    fn items(&self, value: &Value) -> &[(Value, Value)] {
+        match value {
             Value::Object(at) => match &self.objects[*at] {
-                Object::Dict(items) => items.iter().find_map(|(key, value)| match key {
-                    Value::Text(key) if **key == *wanted => Some(value.clone()),
-                    _ => None,
-                }),
-                _ => None,
+                Object::Dict(items) => items,
+                _ => &[],
             },
+            _ => &[],
+        }
+    }
+
+    /// The names in the `_metadata` of a dictionary, each of a layer; looking for them takes of the
+    /// `budget`.
+    fn metadata(&self, at: usize, budget: &mut usize) -> Result<Vec<&str>, String> {
+        let Some(state) = self.states.get(&at) else { return Ok(Vec::new()) };
+        let state = self.items(state);
+        let is_listed =
+            |(key, _): &&(Value, Value)| matches!(key, Value::Text(key) if **key == *"_metadata");
+        let listed = state.iter().find(is_listed).map_or(&[][..], |(_, list)| self.items(list));
+        *budget = budget.checked_sub(state.len() + listed.len()).ok_or(CONFUSING)?;
+        let names = listed.iter().filter_map(|(key, _)| match key {
+            Value::Text(text) if !text.is_empty() => Some(&**text),
             _ => None,
-        };
-        let listed = self.states.get(&at).and_then(|state| get(state, "_metadata"));
-        let Some(Value::Object(listed)) = listed else { return Vec::new() };
-        let Object::Dict(items) = &self.objects[listed] else { return Vec::new() };
-        items
-            .iter()
-            .filter_map(|(key, _)| match key {
-                Value::Text(text) if !text.is_empty() => Some(&**text),
-                _ => None,
-            })
-            .collect()
+        });
+        Ok(names.collect())
     }
 
     fn walk<'a>(
@@ -135,13 +141,9 @@ impl Unpickled {
     ) -> Result<(), String> {
         let Value::Object(at) = value else { return Ok(()) };
         let cost = 1 + path.iter().map(|key| key.len() + 1).sum::<usize>();
-        *budget = budget.checked_sub(cost).filter(|_| path.len() <= DEPTH).ok_or(
-            "is damaged or made to confuse: it holds itself, or the same parts over and over",
-        )?;
-        for name in self.metadata(*at) {
-            *budget = budget.checked_sub(cost + name.len()).ok_or(
-                "is damaged or made to confuse: it holds itself, or the same parts over and over",
-            )?;
+        *budget = budget.checked_sub(cost).filter(|_| path.len() <= DEPTH).ok_or(CONFUSING)?;
+        for name in self.metadata(*at, budget)? {
+            *budget = budget.checked_sub(cost + name.len()).ok_or(CONFUSING)?;
             let mut full = path.join(".");
             full += if full.is_empty() { "" } else { "." };
             found.modules.push(full + name);

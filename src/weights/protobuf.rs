@@ -155,16 +155,17 @@ mod tests {
         let inner = Message::default().int(1, -5);
         let message = Message::default().int(3, 300).float(2, 1.5).bytes(20, "abc");
         let bytes = message.message(4, &inner).ints(5, &[7, 8]).finish();
+        let inner = inner.finish();
         let wanted = vec![
             (3, Field::Int(300)),
             (2, Field::Four(1.5_f32.to_le_bytes())),
             (20, Field::Bytes(b"abc")),
-            (4, Field::Bytes(&bytes[12..23])),
+            (4, Field::Bytes(&inner)),
             (5, Field::Int(7)),
             (5, Field::Int(8)),
         ];
         assert_eq!(fields(&bytes), Some(wanted));
-        let inner = fields(&bytes[12..23]).map(|fields| fields[0].1.int());
+        let inner = fields(&inner).map(|fields| fields[0].1.int());
         assert_eq!(inner, Some(Some(-5)));
         assert_eq!(Field::Bytes(&[1, 0xac, 2, 3]).ints(), Some(vec![1, 300, 3]));
         for bad in [&[0x12, 5, 1][..], &[0x80; 11], &[0x0b], &[0x15, 0], &[0x08]] {

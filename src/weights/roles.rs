@@ -112,9 +112,13 @@ const BESIDE: &[&str] = &[
 /// Whether a tensor that stands in no layer belongs to no network: by its name, or as it stands
 /// beside networks, each of which has its own name.
 fn is_beside(name: &str, networks: bool) -> bool {
-    let own = name.rsplit('.').next().unwrap_or(name);
+    let (own, networks) = match name.split_once('.') {
+        // In a network, but in none of its layers.
+        Some((first, own)) if role_of(first).is_some() => (own, false),
+        _ => (name, networks),
+    };
     let in_layer = OWN.contains(&own) || own.starts_with("weight_") || own.starts_with("original");
-    !name.contains('.') && !in_layer && (networks || says(own, BESIDE))
+    !own.contains('.') && !in_layer && (networks || says(own, BESIDE))
 }
 
 /// A tensor in words.
@@ -134,6 +138,7 @@ pub(super) fn part(
 ) -> Result<Parted, String> {
     let mut left_out = Vec::new();
     let mut moments: BTreeMap<String, usize> = BTreeMap::new();
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
     let mut known: Vec<String> = tensors.iter().map(|t| parent(&t.name)).collect();
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
@@ -166,10 +171,11 @@ pub(super) fn part(
             continue;
         };
         let role = role_of(segments[at]);
+        let key = segments[..=at].join(".");
         if keys.iter().any(|(given, _)| Some(*given) == role) {
+            *others.entry(key).or_default() += 1;
             continue;
         }
-        let key = segments[..=at].join(".");
         let named = Named { name: segments[at + 1..].join("."), tensor: named.tensor };
         if is_beside(&named.name, false) {
             left_out.push(shown(&name, &named));
@@ -185,6 +191,7 @@ pub(super) fn part(
         }
         !beside
     });
+    left_out.extend(others.into_iter().map(|(key, count)| format!("{key}, {count} tensors")));
     left_out.extend(moments.into_iter().map(|(key, count)| match count {
         1 => format!("{key}, a tensor of an optimizer"),
         _ => format!("{key}, {count} tensors of an optimizer"),
@@ -301,9 +308,9 @@ mod tests {
                 &["netG.0.weight", "fixed_noise", "best", "opt_d.state.0.square_avg", "netG.z"],
                 &[
                     "generator \"netG\": 0.weight",
-                    "- netG.z [1]",
                     "- fixed_noise [1]",
                     "- best [1]",
+                    "- netG.z [1]",
                     "- opt_d, a tensor of an optimizer",
                 ],
             ),

@@ -51,7 +51,10 @@ fn a_generator_that_repeats_pixels_is_spelled_out() {
             "linear,norm,conv,norm,conv,norm,conv,conv,tanh",
             "has fewer convolutions than --g-layers names",
         ),
-        ("linear,norm=l1.0,conv,norm,conv,norm,conv", "l1.0 is a linear layer, not a norm"),
+        (
+            "linear,norm=conv_blocks.2,conv,norm,conv,norm,conv",
+            "conv_blocks.2 is a convolution, not a norm",
+        ),
         ("linear,norm=bn,conv,norm,conv,norm,conv", "has no layer \"bn\", which --g-layers names"),
         (
             "linear,norm,upsample,deconv:1:1,norm,upsample,deconv:1:1,norm,conv,tanh",
@@ -127,7 +130,7 @@ fn extra_layers_are_what_their_names_say() {
 fn strides_that_shapes_do_not_say_are_asked_for() {
     let text = refused("strides_g.pth", &Assumptions::default());
     for words in [
-        "gen.2.0",
+        "2.0 is a transposed",
         "kernel of 3",
         "keep the size of its pictures as well as double it",
         "--g-sides",
@@ -136,7 +139,7 @@ fn strides_that_shapes_do_not_say_are_asked_for() {
     }
     let sides = vec![[3; 2], [6; 2], [13; 2], [28; 2]];
     let text = refused("strides_g.pth", &Assumptions { g_sides: sides, ..Assumptions::default() });
-    let words = "gen.1.0: a kernel of 4 goes from 3 to 6 pixels with stride 1 and padding 0 as well as \
+    let words = "1.0: a kernel of 4 goes from 3 to 6 pixels with stride 1 and padding 0 as well as \
                  with stride 2 and padding 1: --g-layers says which, as deconv:1:0";
     assert!(text.contains(words), "{text}");
     let layers = "deconv:2:0,norm,relu,deconv:1:0,norm,relu,deconv:2:0,norm,relu,deconv:2:0,tanh";
