@@ -160,7 +160,7 @@ impl Extractor {
             }
             Ok(tape)
         };
-        let batch = fitting(batch, state.device(), state.bytes(), &tape)?;
+        let batch = fitting(batch, state.device(), state.bytes(), tape)?;
         let tape = tape(batch)?;
         let program = Program::compile(&tape, state, &Options::default())?;
         Ok(Self { networks: networks.clone(), discriminator, levels, program, batch })

@@ -28,8 +28,8 @@ Examples:
   dcgan import checkpoint.tar --out model.safetensors   # with \"netG_state_dict\" or the like in it
   dcgan import svhn-authors/ --out svhn.safetensors     # the .npy files of DCGAN's authors
   dcgan import generator.onnx --out model.safetensors   # says every layer
-  dcgan import g.pth --g-layers linear,norm,upsample,conv,norm:0.8,leaky:0.2,upsample,conv,tanh \
-      --out model.safetensors                           # what names and shapes do not say
+  dcgan import g.pth --out model.safetensors --g-layers \\
+    linear,norm,upsample,conv,norm:0.8,leaky:0.2,upsample,conv,norm:0.8,leaky:0.2,conv,tanh
   dcgan sample model.safetensors --grid grid.png";
 
 #[derive(Debug, Args)]

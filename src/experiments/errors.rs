@@ -47,7 +47,7 @@ impl<'a> Classifier<'a> {
             t.fetch("classes", said);
             Ok(t)
         };
-        let batch = fitting(BATCH, state.device(), state.bytes(), &tape)?;
+        let batch = fitting(BATCH, state.device(), state.bytes(), tape)?;
         let (t, shape) = (tape(batch)?, shape(batch));
         let program = Program::compile(&t, state, &Options::default())?;
         Ok(Self { program, state, shape, classes: design.classes })

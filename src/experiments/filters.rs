@@ -211,7 +211,7 @@ impl Observer {
             }
             Ok(tape)
         };
-        let batch = fitting(batch, state.device(), state.bytes(), &tape)?;
+        let batch = fitting(batch, state.device(), state.bytes(), tape)?;
         let tape = tape(batch)?;
         let scan = Program::compile(&tape, &state, &Options::default())?;
         let answers = wanted.iter().map(|w| vec![Answers::default(); w.filters.len()]).collect();
@@ -280,7 +280,7 @@ impl Observer {
             Ok(tape)
         };
         let wanted = BATCH.min(pictures.len()).max(1);
-        let batch = fitting(wanted, self.state.device(), self.state.bytes(), &tape)?;
+        let batch = fitting(wanted, self.state.device(), self.state.bytes(), tape)?;
         let tape = tape(batch)?;
         let mut program = Program::compile(&tape, &self.state, &Options::default())?;
 

@@ -116,7 +116,7 @@ impl Inverter {
             Ok(tape)
         };
         // Fewer starts would find something else: that is for who asked to decide.
-        let fits = fitting(search.starts, device, state.bytes(), &tape)?;
+        let fits = fitting(search.starts, device, state.bytes(), tape)?;
         let tape = tape(search.starts)?;
         let program = Program::compile(&tape, &state, &Options::default());
         let program = program.map_err(|error| match error {

@@ -313,7 +313,7 @@ mod tests {
         for named in [true, false] {
             match named {
                 true => {
-                    fs::write(folder.latest_path(), "checkpoint-000000128.safetensors").unwrap()
+                    fs::write(folder.latest_path(), "checkpoint-000000128.safetensors").unwrap();
                 }
                 false => fs::remove_file(folder.latest_path()).unwrap(),
             }

@@ -9,10 +9,9 @@ use std::collections::HashMap;
 
 use crate::models::{Networks, Pixels};
 use crate::nn::{Layer, Statistics};
-use crate::tensor::{Tensor, elements};
+use crate::tensor::Tensor;
 
 use super::chain::Block;
-use super::element::Element;
 use super::items::{Item, Norm};
 use super::modules::{Kind, Module};
 use super::protobuf::{Field, fields};
@@ -20,35 +19,13 @@ use super::roles::Role;
 use super::sizes::Geometry;
 use super::{DESCRIPTION, spelled};
 
+mod read;
+
+use read::{Constant, Node, constant, damaged, find, node, value};
+
 /// How a file begins that may be a graph: with the version of its format, a small number.
 pub(super) fn looks_like_one(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x08) && fields(bytes).is_some()
-}
-
-/// A constant.
-#[derive(Clone, Debug)]
-enum Constant {
-    Floats(Tensor),
-    Ints(Vec<i64>),
-}
-
-/// A node of a graph.
-#[derive(Clone, Debug, Default)]
-struct Node {
-    op: String,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-    attributes: HashMap<String, Attribute>,
-}
-
-/// An attribute of a node.
-#[derive(Clone, Debug, Default)]
-struct Attribute {
-    float: Option<f32>,
-    int: Option<i64>,
-    text: Option<String>,
-    ints: Vec<i64>,
-    tensor: Option<Constant>,
 }
 
 /// A graph that was read.
@@ -71,10 +48,6 @@ pub(super) struct Graph {
 
 /// Layers have no more numbers than so many times the file: some may share theirs.
 const SHARED: usize = 4;
-
-fn damaged() -> String {
-    "is damaged, or no ONNX graph".into()
-}
 
 impl Graph {
     /// Reads a file.
@@ -179,118 +152,6 @@ impl Graph {
         spelled::follow(&mut items, self.role)?;
         Ok((items, last.filter(|_| self.role == Role::Generator)))
     }
-}
-
-/// The first field of a message with this number.
-fn find(bytes: &[u8], number: u64) -> Option<Field<'_>> {
-    fields(bytes)?.into_iter().find(|field| field.0 == number).map(|field| field.1)
-}
-
-/// A node.
-fn node(bytes: &[u8]) -> Result<Node, String> {
-    let mut node = Node::default();
-    for (number, field) in fields(bytes).ok_or_else(damaged)? {
-        let text = || field.text().ok_or_else(damaged);
-        match number {
-            1 => node.inputs.push(text()?),
-            2 => node.outputs.push(text()?),
-            4 => node.op = text()?,
-            5 => {
-                let (name, attribute) = attribute(field.bytes().ok_or_else(damaged)?)?;
-                node.attributes.insert(name, attribute);
-            }
-            _ => {}
-        }
-    }
-    Ok(node)
-}
-
-/// An attribute with its name.
-fn attribute(bytes: &[u8]) -> Result<(String, Attribute), String> {
-    let (mut name, mut attribute) = (String::new(), Attribute::default());
-    for (number, field) in fields(bytes).ok_or_else(damaged)? {
-        match (number, field) {
-            (1, field) => name = field.text().ok_or_else(damaged)?,
-            (2, Field::Four(bytes)) => attribute.float = Some(f32::from_le_bytes(bytes)),
-            (3, field) => attribute.int = field.int(),
-            (4, field) => attribute.text = field.text(),
-            (5, Field::Bytes(bytes)) => attribute.tensor = constant(bytes)?.1,
-            (8, field) => attribute.ints.extend(field.ints().ok_or_else(damaged)?),
-            _ => {}
-        }
-    }
-    Ok((name, attribute))
-}
-
-/// A constant with its name; none of a type that no layer needs.
-fn constant(bytes: &[u8]) -> Result<(String, Option<Constant>), String> {
-    let (mut name, mut kind, mut dims) = (String::new(), 0, Vec::new());
-    let mut raw: Option<&[u8]> = None;
-    let (mut floats, mut ints) = (Vec::new(), Vec::new());
-    for (number, field) in fields(bytes).ok_or_else(damaged)? {
-        match (number, field) {
-            (1, field) => {
-                for size in field.ints().ok_or_else(damaged)? {
-                    dims.push(usize::try_from(size).map_err(|_| damaged())?);
-                }
-            }
-            (2, field) => kind = field.int().ok_or_else(damaged)?,
-            (4, Field::Four(bytes)) => floats.push(f32::from_le_bytes(bytes)),
-            (4, Field::Bytes(bytes)) => {
-                floats.extend(Element::F32.floats(bytes).unwrap_or_default())
-            }
-            (7, field) => ints.extend(field.ints().ok_or_else(damaged)?),
-            (8, field) => name = field.text().ok_or_else(damaged)?,
-            (9, field) => raw = field.bytes(),
-            (13, _) | (14, Field::Int(1)) => {
-                return Err("keeps its numbers in a file of their own; write it anew with all of \
-                            them in one (onnx.save(model, FILE, save_as_external_data=False))"
-                    .into());
-            }
-            _ => {}
-        }
-    }
-    // TensorProto.DataType
-    let element = match kind {
-        1 => Element::F32,
-        10 => Element::F16,
-        11 => Element::F64,
-        16 => Element::Bf16,
-        7 => {
-            let raw = raw.map(|raw| raw.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)));
-            let all = raw.map_or(ints, Iterator::collect);
-            return Ok((name, Some(Constant::Ints(all))));
-        }
-        _ => return Ok((name, None)),
-    };
-    let numbers = match raw {
-        Some(raw) => element.floats(raw).ok_or_else(damaged)?,
-        None => floats,
-    };
-    if elements(&dims) != Some(numbers.len()) {
-        return Err(format!(
-            "is damaged: {name} has not as many numbers as its shape {dims:?} says"
-        ));
-    }
-    if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(format!("number {i} of {name} is not finite: the network is spoilt"));
-    }
-    let tensor = Tensor::new(dims, numbers).map_err(|e| e.to_string())?;
-    Ok((name, Some(Constant::Floats(tensor))))
-}
-
-/// An input or output with its shape; sizes that vary are none.
-fn value(bytes: &[u8]) -> Result<(String, Vec<Option<usize>>), String> {
-    let name = find(bytes, 1).and_then(Field::text).ok_or_else(damaged)?;
-    let message = |bytes, number| find(bytes, number).and_then(Field::bytes);
-    let shape = message(bytes, 2).and_then(|kind| message(kind, 1)).and_then(|t| message(t, 2));
-    let dims = fields(shape.unwrap_or_default()).ok_or_else(damaged)?;
-    let size = |field: Field<'_>| {
-        let size = find(field.bytes()?, 1)?.int()?;
-        usize::try_from(size).ok().filter(|&size| size > 0)
-    };
-    let dims = dims.into_iter().filter(|(number, _)| *number == 1);
-    Ok((name, dims.map(|(_, field)| size(field)).collect()))
 }
 
 /// Where the way back through a graph has come to.
@@ -655,7 +516,8 @@ mod tests {
         let kernel = tensor("w", &[3, 3, 3, 3], 0.5);
         let wide = tensor("w", &[3, 3, 8, 8], 0.5);
         let constant = tensor("c", &[3], 0.5);
-        let cases: [(&[(&str, &str)], &[Message], &str); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [Message], &'a str);
+        let cases: [Case<'_>; 6] = [
             (&[("Conv", "w"), ("Gelu", "")], std::slice::from_ref(&kernel), "operator \"Gelu\""),
             (&[("Conv", "v")], std::slice::from_ref(&kernel), "weights that are no constants"),
             (&[("Add", "c"), ("Relu", "")], std::slice::from_ref(&constant), "is damaged"),
