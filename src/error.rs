@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::tensor::elements;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -10,7 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A host tensor whose data does not fill its shape.
-    #[error("a tensor of shape {shape:?} needs {} elements, {len} were given", shape.iter().product::<usize>())]
+    #[error(
+        "a tensor of shape {shape:?} needs {} elements, {len} were given",
+        elements(shape).map_or("too many".into(), |n| n.to_string())
+    )]
     Length {
         /// The shape asked for.
         shape: Vec<usize>,
@@ -78,7 +83,15 @@ pub enum Error {
         /// What is wrong and what would work.
         what: String,
     },
-    /// Training stopped because the numbers are no longer numbers.
+    /// A file that is not what was written: cut short, or with bits that have turned.
+    #[error("{}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Numbers that are no longer finite: of a training, or of a network that is run.
     #[error("{0}")]
     Diverged(String),
 }
@@ -92,5 +105,10 @@ impl Error {
     /// An [`Error::File`].
     pub fn file(path: impl Into<PathBuf>, what: impl std::fmt::Display) -> Self {
         Self::File { path: path.into(), what: what.to_string() }
+    }
+
+    /// An [`Error::Damaged`].
+    pub fn damaged(path: impl Into<PathBuf>, what: impl std::fmt::Display) -> Self {
+        Self::Damaged { path: path.into(), what: what.to_string() }
     }
 }

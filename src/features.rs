@@ -15,7 +15,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
 use crate::nn::{BATCH_NORM_MOMENTUM, Layer, Mode, Param, Sequential, Statistics};
-use crate::program::{Options, Program};
+use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -137,7 +137,8 @@ const SETTLING_BATCH: usize = 128;
 impl Extractor {
     /// Compiles the features of `batch` pictures at a time. `state` must hold the discriminator's
     /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
-    /// are worth nothing before [`Extractor::settle`].
+    /// are worth nothing before [`Extractor::settle`]. Where the device's memory is too small for so
+    /// many, there are fewer at a time ([`Extractor::batch`]).
     ///
     /// # Errors
     /// As [`levels`]; [`Error::Tensor`] where `state` lacks a tensor, [`Error::Memory`] where the
@@ -150,12 +151,17 @@ impl Extractor {
                 state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
             }
         }
-        let mut tape = Tape::new();
-        let x = feed(&mut tape, networks, batch)?;
-        let maps = record(&mut tape, networks, &discriminator, x, Mode::Eval)?;
-        for (i, map) in maps.into_iter().enumerate() {
-            tape.fetch(&fetch_name(i), map);
-        }
+        let tape = |batch| -> Result<Tape> {
+            let mut tape = Tape::new();
+            let x = feed(&mut tape, networks, batch)?;
+            let maps = record(&mut tape, networks, &discriminator, x, Mode::Eval)?;
+            for (i, map) in maps.into_iter().enumerate() {
+                tape.fetch(&fetch_name(i), map);
+            }
+            Ok(tape)
+        };
+        let batch = fitting(batch, state.device(), state.bytes(), tape)?;
+        let tape = tape(batch)?;
         let program = Program::compile(&tape, state, &Options::default())?;
         Ok(Self { networks: networks.clone(), discriminator, levels, program, batch })
     }
@@ -237,7 +243,7 @@ impl Extractor {
         self.levels.iter().map(Level::width).sum()
     }
 
-    /// Pictures at a time.
+    /// Pictures at a time: as many as were wanted, or as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
@@ -246,8 +252,8 @@ impl Extractor {
     /// Features `[n, width]` of pictures `[n, h, w, c]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Length`] where the bytes are no whole pictures; [`Error::Lost`] where the device
-    /// fails.
+    /// [`Error::Length`] where the bytes are no whole pictures; [`Error::Diverged`] where a feature is not
+    /// finite; [`Error::Lost`] where the device fails.
     pub fn features(&mut self, state: &mut State, pictures: &[u8]) -> Result<Vec<f32>> {
         let Networks { size, channels, .. } = self.networks;
         let picture = size.height * size.width * channels;
@@ -271,6 +277,11 @@ impl Extractor {
                 }
                 at += level.width();
             }
+        }
+        if features.iter().any(|x| !x.is_finite()) {
+            let what = "the discriminator's features of some images are not finite: its weights are \
+                        too large to compute with";
+            return Err(Error::Diverged(what.into()));
         }
         Ok(features)
     }

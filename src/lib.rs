@@ -78,6 +78,7 @@ pub mod logistic;
 mod math;
 pub mod models;
 pub mod nn;
+mod npy;
 pub mod objectives;
 pub mod ops;
 pub mod optim;

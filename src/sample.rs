@@ -1,10 +1,10 @@
 //! Pictures from a generator, by seeds or latents.
 
-use crate::device::State;
+use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::models::{Networks, Pixels};
 use crate::nn::Mode;
-use crate::program::{Choices, Options, Program};
+use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
@@ -12,6 +12,21 @@ use crate::tensor::{DType, Tensor};
 /// Pictures that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
 /// the same picture for the same seed.
 pub const BATCH: usize = 32;
+
+/// Refuses pictures that hold a number that is not finite: to draw them as black would hide it.
+///
+/// # Errors
+/// [`Error::Diverged`].
+pub fn check_finite(pictures: &Tensor) -> Result<()> {
+    match pictures.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Diverged(
+            "the generator draws numbers that are not finite: its weights are too large to compute \
+             with"
+                .into(),
+        )),
+    }
+}
 
 /// A compiled generator. Where its batch norm uses running statistics, a picture depends on its
 /// latent alone, since every call runs whole batches of one size. Where it uses those of the batch
@@ -51,6 +66,34 @@ impl Sampler {
         };
         tape.fetch("pictures", pictures);
         Ok(tape)
+    }
+
+    /// How many pictures at a time fit `device`: [`BATCH`], or fewer where its memory is small and the
+    /// generator draws the same ones then. Nothing is on the device yet.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where too few fit; [`Error::Tensor`] where the model has no generator.
+    pub fn batch_for(model: &Networks, prefix: &str, device: &Device) -> Result<usize> {
+        let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, prefix, batch))?;
+        if fits < BATCH && model.generator()?.needs_batch() {
+            let tape = Self::tape(model, prefix, BATCH)?;
+            return Err(match preflight(&tape, device, &Options::default()) {
+                Err(Error::Memory(what)) => Error::Memory(format!(
+                    "{what}; {fits} images at a time would fit, but this generator's batch norm goes \
+                     by the statistics of {BATCH}, so that it would draw others"
+                )),
+                Err(other) => other,
+                // Memory came free in between.
+                Ok(_) => return Ok(BATCH),
+            });
+        }
+        Ok(fits)
+    }
+
+    /// Pictures that it runs at a time.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// Compiles the generator whose states `state` holds under `prefix`, with these variants of its

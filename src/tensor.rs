@@ -24,6 +24,12 @@ impl DType {
     }
 }
 
+/// How many elements a tensor of `shape` has; nothing where that is more than can be counted.
+#[must_use]
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))
+}
+
 /// The elements of a host tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
@@ -62,7 +68,7 @@ impl Tensor {
             Data::U32(v) => v.len(),
             Data::U8(v) => v.len(),
         };
-        if shape.iter().product::<usize>() != len {
+        if elements(&shape) != Some(len) {
             return Err(Error::Length { shape, len });
         }
         Ok(Self { shape, data })
@@ -112,6 +118,12 @@ impl Tensor {
     #[must_use]
     pub fn data(&self) -> &Data {
         &self.data
+    }
+
+    /// Whether every number is finite; always so of integers and bytes.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.f32s().iter().all(|x| x.is_finite())
     }
 
     /// The elements of a float tensor; empty for another element type.

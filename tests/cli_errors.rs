@@ -292,13 +292,18 @@ fn files_that_are_no_checkpoint_for_this_program() {
     put("longer", &[&good[..], b"tail"].concat());
     put("picture", &fs::read(run.join("reals.png")).unwrap());
     put("noise", &[7; 300]);
-    let edited = |name: &str, from: &str, to: &str| {
+    let replaced = |bytes: &[u8], from: &str, to: &str| {
         assert_eq!(from.len(), to.len());
-        let at = good.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
-        let mut bytes = good.clone();
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        let mut bytes = bytes.to_vec();
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-        put(name, &bytes);
+        bytes
     };
+    put("version", &replaced(&good, r#""dcgan.version":"1""#, r#""dcgan.version":"3""#));
+    put("changed", &replaced(&good, r#"\"ngf\":8"#, r#"\"ngf\":9"#));
+    // Without a checksum, as files were that have none, what they hold is looked at all the same.
+    let bare = replaced(&good, "dcgan.crc32", "dcgan.xxx32");
+    let edited = |name: &str, from: &str, to: &str| put(name, &replaced(&bare, from, to));
     edited("architecture", r#"\"ngf\":8"#, r#"\"ngf\":9"#);
     edited("sizeless", r#"\"height\":16"#, r#"\"height\":17"#);
     edited("newer", r#""dcgan.version":"1""#, r#""dcgan.version":"2""#);
@@ -311,8 +316,10 @@ fn files_that_are_no_checkpoint_for_this_program() {
         ("header", &["cut short", "use another checkpoint"]),
         ("half", &["cut short", "use another checkpoint"]),
         ("longer", &["damaged"]),
-        ("picture", &["PNG picture", "checkpoint (.safetensors) is needed"]),
+        ("picture", &["PNG image", "checkpoint (.safetensors) is needed"]),
         ("noise", &["not a safetensors file"]),
+        ("version", &["changed since it was written"]),
+        ("changed", &["changed since it was written"]),
         ("architecture", &["another architecture", "has shape", "should be"]),
         ("sizeless", &["17x16"]),
         ("newer", &["newer version", "update dcgan"]),

@@ -308,6 +308,14 @@ fn what_a_kill_leaves_behind_does_no_harm() {
     assert_eq!(steps, (1..=20).collect::<Vec<_>>());
 }
 
+/// What may become of a file that nobody watches: torn, emptied, one bit of its numbers turned.
+fn damages(good: &[u8]) -> [Vec<u8>; 3] {
+    let mut turned = good.to_vec();
+    let at = good.len() - 64;
+    turned[at] ^= 1;
+    [good[..good.len() / 2].to_vec(), Vec::new(), turned]
+}
+
 #[test]
 fn a_lost_or_damaged_newest_checkpoint_leaves_the_one_before() {
     let place = Place::new();
@@ -315,15 +323,42 @@ fn a_lost_or_damaged_newest_checkpoint_leaves_the_one_before() {
     let run = place.train("runs", &[CPU, &flags]);
     let newest = latest(&run);
     let good = fs::read(&newest).unwrap();
-    fs::write(&newest, &good[..good.len() / 2]).unwrap();
-    let resume = ["train", "--resume", run.to_str().unwrap(), "--images", "240"];
-    let before = crate::cli::contents(&run);
-    place.dcgan(&[&resume]).refused(1, &["checkpoint-000000160", "cut short", "delete it"]);
-    assert!(crate::cli::contents(&run).iter().map(|f| &f.0).eq(before.iter().map(|f| &f.0)));
-    fs::remove_file(&newest).unwrap();
-    place.dcgan(&[&resume]).ok();
+    let path = run.to_str().unwrap();
+    let resume = ["train", "--resume", path, "--images", "240"];
+    let sample = ["sample", path, "--seeds", "0", "--out", "pictures", "--device", "cpu"];
+    let warning = |outcome: &crate::cli::Outcome| {
+        let lines = outcome.stderr.lines().filter(|line| line.starts_with("warning: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for damaged in damages(&good) {
+        fs::write(&newest, &damaged).unwrap();
+        let before = crate::cli::contents(&run);
+        let said = warning(&place.dcgan(&[&sample]).ok());
+        assert_eq!(said.len(), 1, "{said:?}");
+        for words in ["checkpoint-000000160", "checkpoint-000000080.safetensors before it is taken"]
+        {
+            assert!(said[0].contains(words), "no {words:?} in {said:?}");
+        }
+        assert!(crate::cli::contents(&run) == before, "sample changed the run");
+        // Named by itself it is refused.
+        let named = [&["sample", newest.to_str().unwrap()], &sample[2..]].concat();
+        place.dcgan(&[&named]).refused(1, &["checkpoint-000000160"]);
+    }
+    let outcome = place.dcgan(&[&resume]).ok();
+    assert_eq!(warning(&outcome).len(), 1, "{}", outcome.stderr);
+    // What was damaged is set aside, and the run is the one that it would have been.
+    assert!(run.join("checkpoint-000000160.safetensors.damaged").exists());
+    ModelFile::load(&run.join("checkpoint-000000160.safetensors")).unwrap();
     let whole = place.train("whole", &[CPU, &["--images", "240"]]);
     assert_same(&latest(&whole), &latest(&run));
+    fs::remove_file(latest(&run)).unwrap();
+    assert_eq!(warning(&place.dcgan(&[&sample]).ok()), Vec::<String>::new());
+    // None is left.
+    for name in crate::cli::names(&run).iter().filter(|name| name.ends_with(".safetensors")) {
+        fs::write(run.join(name), "").unwrap();
+    }
+    let again = ["train", "--resume", path, "--images", "320"];
+    place.dcgan(&[&again]).refused(1, &["checkpoint-", "is empty"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | `cli_filters` | what D's filters look for, from the command line |
 //! | `cli_forget` | dropped maps, from the boxes to the figure, and the page for boxes |
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
+//! | `cli_models` | small files of large networks, and models of NaN, as commands meet them |
 //! | `cli_sample` | pictures from runs and checkpoints |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
@@ -53,6 +54,7 @@ mod cli_features;
 mod cli_filters;
 mod cli_forget;
 mod cli_latent;
+mod cli_models;
 mod cli_sample;
 mod cli_tools;
 mod cli_train;

@@ -22,7 +22,9 @@ use crate::support;
 
 mod damage;
 mod exports;
+mod mutations;
 mod theano;
+mod unsaid;
 
 /// How far outputs may be from PyTorch's.
 const NEAR: f32 = 1e-5;
@@ -80,7 +82,7 @@ fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor
 /// What each layer of a discriminator gives on pictures in [−1, 1].
 fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     let mut state = State::new(device);
-    model.load_discriminator(&mut state).unwrap();
+    model.load_discriminator(&mut state, false).unwrap();
     let mut tape = Tape::new();
     let mut input = tape.feed("x", x.shape(), DType::F32).unwrap();
     if model.networks.pixels == Pixels::Unit {
@@ -161,7 +163,11 @@ fn state_dicts_give_what_pytorch_gives() {
     ];
     for (case, names, keys, assumptions) in cases {
         let imported = import_files(names, keys, assumptions);
-        assert_eq!(imported.left_out, Vec::<String>::new(), "{names:?}");
+        let left_out: &[&str] = match *case {
+            "together" => &["optimizerG_state_dict, 21 tensors of an optimizer"],
+            _ => &[],
+        };
+        assert_eq!(imported.left_out, left_out, "{names:?}");
         agrees(&folder(), case, &imported);
     }
 }
@@ -227,7 +233,7 @@ fn what_cannot_be_imported_is_said_in_one_sentence() {
         (&["plain_g.pth", "late_d.pth"], &[], &["takes pictures of 8", "generator makes 16"]),
         (&["plain_g.pth"], &[(Role::Generator, "netG")], &["no tensor below \"netG\"", "main.0"]),
         (&["named_g.safetensors"], &[], &["12 pixels, which are no square", "--g-sides"]),
-        (&["expected.safetensors"], &[], &["bfloat16/fake is no part of a convolution"]),
+        (&["expected.safetensors"], &[], &["beside/fake is no part of a convolution"]),
         (&["nothing.pth"], &[], &["cannot be read"]),
     ];
     for (names, keys, words) in cases {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Files as PyTorch's users have them, with what their networks compute, for the tests of import.
 
-    pip install torch numpy safetensors
+    pip install torch numpy safetensors onnx
     python torch_files.py            # writes the folder torch/ beside this script
     python torch_files.py --check    # compares with the files that are there, writes nothing
     python torch_files.py --real /tmp/real   # PyTorch's example at its own size, for an ignored test:
@@ -153,6 +153,111 @@ def late_discriminator():
     return named("model", net)
 
 
+class UpsampleGenerator(nn.Module):
+    """That of the most copied small DCGAN (PyTorch-GAN): it enlarges by repeating pixels, its first norm
+    has another eps than the others and no activation."""
+
+    def __init__(self, channels=1, width=4, size=16, nz=6):
+        super().__init__()
+        self.side = size // 4
+        self.l1 = nn.Sequential(nn.Linear(nz, width * self.side**2))
+        self.conv_blocks = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(width, width, 3, stride=1, padding=1),
+            nn.BatchNorm2d(width, 0.8),
+            nn.LeakyReLU(0.2),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(width, width // 2, 3, stride=1, padding=1),
+            nn.BatchNorm2d(width // 2, 0.8),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width // 2, channels, 3, stride=1, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, z):
+        x = self.l1(z)
+        return self.conv_blocks(x.view(x.shape[0], -1, self.side, self.side))
+
+
+class TwoPartDiscriminator(nn.Module):
+    """The discriminator beside it: norms behind activation and dropout, its head in a Sequential of its
+    own."""
+
+    def __init__(self, channels=1):
+        super().__init__()
+
+        def block(into, out, norm=True):
+            layers = [nn.Conv2d(into, out, 3, 2, 1), nn.LeakyReLU(0.2), nn.Dropout2d(0.25)]
+            return layers + [nn.BatchNorm2d(out, 0.8)] * norm
+
+        self.model = nn.Sequential(*block(channels, 2, False), *block(2, 4), *block(4, 8))
+        self.adv_layer = nn.Sequential(nn.Linear(8 * 2 * 2, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        return self.adv_layer(self.model(x).flatten(1))
+
+
+def extra_generator(size=16, width=4, nz=6, channels=3):
+    """DCGAN_G of the code of WGAN's authors, with extra layers that keep the size."""
+    net = nn.Sequential()
+    net.add_module("initial:6-8:convt", nn.ConvTranspose2d(nz, 8, 4, 1, 0, bias=False))
+    net.add_module("initial:8:batchnorm", nn.BatchNorm2d(8))
+    net.add_module("initial:8:relu", nn.ReLU(True))
+    net.add_module("pyramid:8-4:convt", nn.ConvTranspose2d(8, 4, 4, 2, 1, bias=False))
+    net.add_module("pyramid:4:batchnorm", nn.BatchNorm2d(4))
+    net.add_module("pyramid:4:relu", nn.ReLU(True))
+    for i in range(2):
+        net.add_module(f"extra-layers-{i}:4:conv", nn.Conv2d(4, 4, 3, 1, 1, bias=False))
+        net.add_module(f"extra-layers-{i}:4:batchnorm", nn.BatchNorm2d(4))
+        net.add_module(f"extra-layers-{i}:4:relu", nn.ReLU(True))
+    net.add_module("final:4-3:convt", nn.ConvTranspose2d(4, channels, 4, 2, 1, bias=False))
+    net.add_module("final:3:tanh", nn.Tanh())
+    return named("main", net)
+
+
+def extra_discriminator():
+    """DCGAN_D of the same, which gives a score."""
+    net = nn.Sequential()
+    net.add_module("initial:3-4:conv", nn.Conv2d(3, 4, 4, 2, 1, bias=False))
+    net.add_module("initial:4:relu", nn.LeakyReLU(0.2, inplace=True))
+    net.add_module("extra-layers-0:4:conv", nn.Conv2d(4, 4, 3, 1, 1, bias=False))
+    net.add_module("extra-layers-0:4:batchnorm", nn.BatchNorm2d(4))
+    net.add_module("extra-layers-0:4:relu", nn.LeakyReLU(0.2, inplace=True))
+    net.add_module("pyramid:4-8:conv", nn.Conv2d(4, 8, 4, 2, 1, bias=False))
+    net.add_module("pyramid:8:batchnorm", nn.BatchNorm2d(8))
+    net.add_module("pyramid:8:relu", nn.LeakyReLU(0.2, inplace=True))
+    net.add_module("final:8-1:conv", nn.Conv2d(8, 1, 4, 1, 0, bias=False))
+    net.add_module("probability", nn.Sigmoid())
+    return named("main", net)
+
+
+def strides_generator(nz=6, width=2):
+    """1, 3, 6, 13, 28 pixels: a course's generator of MNIST, whose kernels of 4 have other strides."""
+
+    def block(into, out, kernel, stride):
+        return nn.Sequential(
+            nn.ConvTranspose2d(into, out, kernel, stride), nn.BatchNorm2d(out), nn.ReLU()
+        )
+
+    gen = nn.Sequential(
+        block(nz, 4 * width, 3, 2),
+        block(4 * width, 2 * width, 4, 1),
+        block(2 * width, width, 3, 2),
+        nn.Sequential(nn.ConvTranspose2d(width, 1, 4, 2), nn.Tanh()),
+    )
+    return named("gen", gen)
+
+
+def graph(module, path, inputs):
+    """An ONNX graph as torch.onnx.export writes it."""
+    names = {"input_names": ["in"], "output_names": ["out"]}
+    dynamic = {"in": {0: "n"}, "out": {0: "n"}}
+    torch.onnx.export(
+        module.float(), (inputs,), path, dynamo=False, dynamic_axes=dynamic, opset_version=17, **names
+    )
+
+
 def filled(name, module, dtype=torch.float32):
     """The module in evaluation mode, with drawn numbers that keep activations near one."""
     draw = np.random.RandomState(zlib.crc32(name.encode()))
@@ -288,6 +393,34 @@ def write(folder):
     torch.save(g.state_dict(), folder / "late_g.pth")
     torch.save(d.state_dict(), folder / "late_d.pth")
     expect(expected, "late", g, d, (8, 8, 3), unit=True)
+
+    g, d = filled("upsample g", UpsampleGenerator()), filled("upsample d", TwoPartDiscriminator())
+    torch.save(g.state_dict(), folder / "upsample_g.pth")
+    torch.save(d.state_dict(), folder / "upsample_d.pth")
+    torch.save({"net": dict(d.state_dict())}, folder / "unlisted_d.pth")  # without _metadata
+    save_file(tensors(d), folder / "upsample_d.safetensors")
+    graph(g, folder / "upsample_g.onnx", torch.zeros(1, 6))
+    graph(d, folder / "upsample_d.onnx", torch.zeros(1, 1, 16, 16))
+    expect(expected, "upsample", g, d, (16, 16, 1))
+
+    g, d = filled("extra g", extra_generator()), filled("extra d", extra_discriminator())
+    torch.save(g.state_dict(), folder / "extra_g.pth")
+    torch.save(d.state_dict(), folder / "extra_d.pth")
+    save_file(tensors(g), folder / "extra_g.safetensors")
+    graph(g, folder / "extra_g.onnx", torch.zeros(1, 6, 1, 1))
+    graph(d, folder / "extra_d.onnx", torch.zeros(1, 3, 16, 16))
+    expect(expected, "extra", g, d, (16, 16, 3))
+
+    g = filled("strides g", strides_generator())
+    torch.save(g.state_dict(), folder / "strides_g.pth")
+    graph(g, folder / "strides_g.onnx", torch.zeros(1, 6, 1, 1))
+    expect(expected, "strides", g)
+
+    g = filled("beside g", example_generator())
+    draw = torch.from_numpy(np.random.RandomState(1).standard_normal((4, 6, 1, 1)).astype("float32"))
+    beside = {"epoch": torch.tensor(3), "netG": g.state_dict(), "fixed_noise": draw}
+    torch.save(beside, folder / "beside.pth")
+    expect(expected, "beside", g)
 
     save_file(expected, folder / "expected.safetensors", MADE_BY)
 

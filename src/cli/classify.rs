@@ -7,19 +7,18 @@ use image::{DynamicImage, Rgb, RgbImage};
 
 use crate::data::{Part, Prepare, Source, grouped};
 use crate::device::State;
-use crate::device::host::Host;
+use crate::device::host;
 use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::Extractor;
 use crate::human;
 use crate::models::Networks;
 use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::{Fit, TOLD, labels_of, settle};
 use super::flags::{DeviceFlag, at_least};
+use super::latents::{note_of_batch, open_model};
 use super::output::{Align, print, println, table};
 use super::reading::ClassFlag;
 
@@ -62,6 +61,9 @@ pub(super) struct Classify {
     /// Where to draw the confusion matrix of D's features
     #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
     confusion: PathBuf,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     class: ClassFlag,
     #[command(flatten)]
@@ -69,6 +71,9 @@ pub(super) struct Classify {
     #[command(flatten)]
     device: DeviceFlag,
 }
+
+/// Pictures that a discriminator looks at at a time.
+const BATCH: usize = 64;
 
 /// Both sets, and what is used of them.
 struct Sets {
@@ -106,7 +111,7 @@ impl Classify {
             let what = format!("{} does not end in .png", self.confusion.display());
             return Err(Error::flag("--confusion", what));
         }
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(TOLD)?;
         let sets = self.sets(&model.networks)?;
@@ -125,8 +130,9 @@ impl Classify {
             let outcome = match kind {
                 Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
                 Kind::Trained => {
-                    model.load_discriminator(&mut state)?;
-                    let mut extractor = Extractor::new(&model.networks, &mut state, 64)?;
+                    model.load_discriminator(&mut state, self.raw)?;
+                    let mut extractor = Extractor::new(&model.networks, &mut state, BATCH)?;
+                    note_of_batch(extractor.batch(), BATCH);
                     settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
                     self.outcome(kind, &sets, View::Features { extractor, state })?
@@ -187,8 +193,7 @@ impl Classify {
         let (learnt, tested) = (sets.split.items.len(), sets.test.len());
         let width = view.width(&sets.prepare);
         let needs = (learnt + tested) as u64 * width as u64 * 4;
-        let free = Host::look().free_memory;
-        if free > 0 && needs > free / 10 * 9 {
+        if let Some(free) = host::free_memory().filter(|free| needs > free / 10 * 9) {
             let what = format!(
                 "{} pictures of {width} features need {} of memory, and {} are free; take fewer \
                  with --per-class",

@@ -7,14 +7,13 @@ use clap::Args;
 use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::experiments::errors::Classifier;
+use crate::experiments::errors::{BATCH, Classifier};
 use crate::human::counted;
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::labels_of;
 use super::flags::DeviceFlag;
+use super::latents::{note_of_batch, open_model};
 use super::nn_score::numbered_as;
 use super::output::print;
 use super::reading::ClassFlag;
@@ -22,7 +21,7 @@ use super::reading::ClassFlag;
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
 ///
 /// For runs of `dcgan train --labels-per-class`: the discriminator's own answer, by the moving average
-/// of its weights where there is one.
+/// of its weights where there is one and `--raw` is not given.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
                         runs/00000-dcgan-mnist-28 --test mnist/")]
@@ -33,6 +32,9 @@ pub(super) struct Errors {
     /// Labelled pictures of the same classes; of what has a training and a test part the second
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     class: ClassFlag,
     #[command(flatten)]
@@ -41,7 +43,7 @@ pub(super) struct Errors {
 
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         let source = self.class.open(&self.test, Part::Test)?;
         let flag = |e: Error| Error::flag("--test", e.to_string());
         let known = model.recipe.as_ref().map_or(&[][..], |recipe| recipe.classes.as_slice());
@@ -51,7 +53,8 @@ impl Errors {
         };
         let device = self.device.open(false)?;
         let mut state = State::new(&device);
-        let mut classifier = Classifier::new(&model, &mut state)?;
+        let mut classifier = Classifier::new(&model, &mut state, self.raw)?;
+        note_of_batch(classifier.batch(), BATCH);
         let bar = Bar::new(source.len(), "pictures");
         let mut wrong = 0;
         let items: Vec<usize> = (0..source.len()).collect();

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 use crate::weights::Role;
 use crate::weights::export::{self, Format};
 
+use super::latents::open_model;
 use super::output::println;
 
 const EXAMPLES: &str = "\
@@ -51,19 +50,19 @@ pub(super) struct Export {
         value_name = "generator|discriminator"
     )]
     network: Network,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let path = folder::resolve(&self.model)?;
+        let model = open_model(&self.model)?;
+        let path = &model.path;
         if path.canonicalize().is_ok_and(|path| Ok(path) == self.out.canonicalize().map_err(drop)) {
             let what = format!("{} is the model itself; give another name", self.out.display());
             return Err(Error::flag("--out", what));
         }
-        let model = ModelFile::load(&path)?;
         let role = match self.network {
             Network::Generator => Role::Generator,
             Network::Discriminator => Role::Discriminator,

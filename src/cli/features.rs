@@ -12,11 +12,10 @@ use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
 use crate::models::Networks;
-use crate::train::folder;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
+use super::latents::{note_of_batch, open_model};
 use super::output::println;
 use super::reading::ReadingFlags;
 
@@ -85,6 +84,9 @@ pub(super) struct Features {
     /// Pictures that are computed at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -93,7 +95,7 @@ pub(super) struct Features {
 
 impl Features {
     pub(super) fn run(&self) -> Result<()> {
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(TOLD)?;
         let prepare = self.fit.prepare(&model.networks)?;
@@ -102,8 +104,9 @@ impl Features {
             write_labels(path, labels_of(&source)?)?;
         }
         let mut state = State::new(&self.device.open(false)?);
-        model.load_discriminator(&mut state)?;
+        model.load_discriminator(&mut state, self.raw)?;
         let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, &source, &prepare)?;
 
         let (n, width) = (source.len(), extractor.width());
@@ -113,7 +116,7 @@ impl Features {
         let bar = Bar::new(n, "pictures");
         let mut skipped = Vec::new();
         write_rows(&self.out, [n, width], |write| {
-            skipped = sweep(&source, &prepare, &items, self.batch, |chunk| {
+            skipped = sweep(&source, &prepare, &items, extractor.batch(), |chunk| {
                 let mut rows = vec![f32::NAN; chunk.len * width];
                 let features = extractor.features(&mut state, &chunk.pictures)?;
                 for (&place, row) in chunk.places.iter().zip(features.chunks(width)) {

@@ -14,13 +14,12 @@ use crate::features::{Extractor, Level, levels};
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::outline::{cut, outlined};
 use crate::pictures::single;
-use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::{Fit, settle};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::{describe, named};
+use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, println, table};
 use super::reading::PartFlag;
 use super::seeds::Seeds;
@@ -69,6 +68,9 @@ pub(super) struct Filters {
     /// The figure to write
     #[arg(long, value_name = "FILE.png", default_value = "filters.png")]
     out: PathBuf,
+    /// The weights as the last step left them, rather than their moving average where there is one
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -81,7 +83,7 @@ const NAMES: [&str; 2] = ["trained", "untrained"];
 impl Filters {
     pub(super) fn run(&self) -> Result<()> {
         let out = named("--out", &self.out, "png")?;
-        let model = ModelFile::load(&folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(
             "and which filters answer hangs on the class as on the picture; take a model that was \
@@ -189,10 +191,11 @@ impl Filters {
         let device = self.device.open(false)?;
         let networks = &model.networks;
         let mut state = State::new(&device);
-        model.load_discriminator(&mut state)?;
+        model.load_discriminator(&mut state, self.raw)?;
         let extractor = Extractor::new(networks, &mut state, self.batch)?;
         settle(&extractor, &mut state, source, prepare)?;
         let trained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
+        note_of_batch(trained.batch(), self.batch);
 
         let mut state = State::new(&device);
         // Without statistics of its own an untrained network's responses fade from layer to layer.

@@ -11,12 +11,14 @@ use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
+use crate::sample::{BATCH, Sampler};
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
+use crate::train::step::average_of;
 
 use super::filters::no_layer;
 use super::flags::at_least;
-use super::latents::{ModelFlags, named, warn_of_batches};
+use super::latents::{ModelFlags, named, note_of_batch, warn_of_batches};
 use super::output::println;
 use super::points::{Point, Points, rows};
 
@@ -238,6 +240,8 @@ impl Forget {
 
         let latents = rows(&points);
         let device = self.model.device.open(false)?;
+        let prefix = model.prefix("generator", self.model.raw);
+        note_of_batch(Sampler::batch_for(&model.networks, prefix, &device)?, BATCH);
         let draw = |model: &ModelFile, latents: &[f32]| {
             Generator::new(model, &device, self.model.raw)?.pictures(latents, |_| ())
         };
@@ -347,9 +351,7 @@ impl Forget {
         let mut model = model.clone();
         let params = model.networks.params();
         // Moments and counters of a training are of no use without the rest of it.
-        let kept = |name: &str| {
-            params.iter().any(|p| name == p.name || name.strip_prefix("ema.") == Some(&p.name))
-        };
+        let kept = |name: &str| params.iter().any(|p| average_of(name).unwrap_or(name) == p.name);
         model.tensors.retain(|name, _| kept(name));
         let source = format!(
             "{}, {} maps of convolution {} dropped",

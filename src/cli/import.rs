@@ -9,7 +9,7 @@ use crate::human;
 use crate::models::{LatentLaw, Networks, Pixels};
 use crate::nn::{Layer, Sequential, Statistics};
 use crate::train::model_file::save_imported;
-use crate::weights::{self, Assumptions, Imported, Role};
+use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
 
 use super::output::print;
 
@@ -27,14 +27,17 @@ Examples:
   dcgan import netG_epoch_24.pth netD_epoch_24.pth --out model.safetensors
   dcgan import checkpoint.tar --out model.safetensors   # with \"netG_state_dict\" or the like in it
   dcgan import svhn-authors/ --out svhn.safetensors     # the .npy files of DCGAN's authors
+  dcgan import generator.onnx --out model.safetensors   # says every layer
+  dcgan import g.pth --out model.safetensors --g-layers \\
+    linear,norm,upsample,conv,norm:0.8,leaky:0.2,upsample,conv,norm:0.8,leaky:0.2,conv,tanh
   dcgan sample model.safetensors --grid grid.png";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(super) struct Import {
     /// PyTorch's state dicts (.safetensors, or what torch.save writes: .pth, .pt, .tar), nothing of
-    /// which is executed; or the .npy files of DCGAN's authors, or their folder. A generator, a
-    /// discriminator, or both
+    /// which is executed; or ONNX graphs, which say every layer; or the .npy files of DCGAN's authors,
+    /// or their folder. A generator, a discriminator, or both
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The model file to write
@@ -100,8 +103,17 @@ struct Unsaid {
     /// [default: running; the authors' files: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "running|batch")]
     statistics: Option<Statistics>,
+    /// The generator's layers, one after another, as its source has them: linear, conv, deconv (a
+    /// transposed convolution), norm, relu, leaky:SLOPE, tanh, sigmoid, upsample (nearest, twice the
+    /// size), dropout, reshape; conv:STRIDE:PADDING, deconv:STRIDE:PADDING:OUTPUT_PADDING and norm:EPS
+    /// say more, conv=NAME which of the file's layers it is [default: what names and shapes say]
+    #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
+    g_layers: Vec<Spelled>,
+    /// The same of the discriminator's, with pool for the mean of 2x2 pixels
+    #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
+    d_layers: Vec<Spelled>,
     /// Sizes of the generator's pictures after each convolution, as 4,8,16,32 or 6x4,12x8
-    /// [default: the first kernel's, then doubled by each transposed convolution]
+    /// [default: the first kernel's, then doubled by each transposed convolution whose kernel is even]
     #[arg(
         long,
         value_delimiter = ',',
@@ -150,6 +162,8 @@ impl Unsaid {
                 Output::Tanh => Pixels::Signed,
                 Output::Sigmoid => Pixels::Unit,
             },
+            g_layers: self.g_layers.clone(),
+            d_layers: self.d_layers.clone(),
             g_sides: self.g_sides.clone(),
             d_sides: self.d_sides.clone(),
         }
@@ -202,41 +216,56 @@ fn report(imported: &Imported, assumptions: &Assumptions) -> String {
     }
     lines.extend(imported.sources.iter().map(|source| ("source", source.clone())));
     lines.extend(imported.left_out.iter().map(|part| ("left out", part.clone())));
-    if imported.described {
-        lines.push(("assumed", "nothing: the file describes its network".into()));
-    } else {
-        let mut assumed = Vec::new();
-        if generator.is_some() {
-            assumed.push(format!("{} latents (--latent-law)", imported.networks.latent_law));
-            assumed.push(match assumptions.g_slope {
-                0.0 => "ReLU in the generator (--g-slope)".into(),
-                slope => format!("leaky ReLU {slope} in the generator (--g-slope)"),
-            });
-            assumed.push(match imported.networks.pixels {
-                Pixels::Signed => "tanh at its end (--output)".into(),
-                Pixels::Unit => "a sigmoid at its end (--output)".into(),
-            });
-        }
-        if discriminator.is_some() {
-            let slope = assumptions.d_slope;
-            assumed.push(format!("leaky ReLU {slope} in the discriminator (--d-slope)"));
-        }
-        if let Some((eps, _)) = norms(&imported.networks).next() {
-            assumed.push(format!("batch norm's epsilon {eps:e} (--eps)"));
-        }
-        let mut sides = Vec::new();
-        if generator.is_some() && assumptions.g_sides.is_empty() {
-            sides.push("--g-sides");
-        }
-        if discriminator.is_some() && assumptions.d_sides.is_empty() {
-            sides.push("--d-sides");
-        }
-        if !sides.is_empty() {
-            assumed.push(format!("the usual strides and paddings ({})", sides.join(", ")));
-        }
-        lines.push(("assumed", assumed.join(", ")));
-    }
+    let assumed = assumed(imported, assumptions);
+    lines.push(match (imported.said, assumed.is_empty()) {
+        (Said::Everything, _) => ("assumed", "nothing: the file describes its network".into()),
+        (_, true) => ("assumed", "nothing".into()),
+        (_, false) => ("assumed", assumed.join(", ")),
+    });
     lines.into_iter().map(|(what, text)| format!("{what:<14} {text}\n")).collect()
+}
+
+/// What was assumed, with the flags that say otherwise.
+fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
+    let Networks { generator, discriminator, latent_law, pixels, .. } = &imported.networks;
+    let mut assumed = Vec::new();
+    if generator.is_some() {
+        assumed.push(format!("{latent_law} latents (--latent-law)"));
+    }
+    if imported.said != Said::Shapes {
+        return assumed;
+    }
+    let guessed = [
+        generator.is_some() && assumptions.g_layers.is_empty(),
+        discriminator.is_some() && assumptions.d_layers.is_empty(),
+    ];
+    if guessed[0] {
+        assumed.push(match assumptions.g_slope {
+            0.0 => "ReLU in the generator (--g-slope)".into(),
+            slope => format!("leaky ReLU {slope} in the generator (--g-slope)"),
+        });
+        assumed.push(match pixels {
+            Pixels::Signed => "tanh at its end (--output)".into(),
+            Pixels::Unit => "a sigmoid at its end (--output)".into(),
+        });
+    }
+    if guessed[1] {
+        let slope = assumptions.d_slope;
+        assumed.push(format!("leaky ReLU {slope} in the discriminator (--d-slope)"));
+    }
+    if let Some((eps, _)) = norms(&imported.networks).next() {
+        assumed.push(format!("batch norm's epsilon {eps:e} (--eps)"));
+    }
+    let sides = [
+        (guessed[0] && assumptions.g_sides.is_empty()).then_some("--g-sides, --g-layers"),
+        (guessed[1] && assumptions.d_sides.is_empty()).then_some("--d-sides, --d-layers"),
+    ];
+    let sides: Vec<&str> = sides.into_iter().flatten().collect();
+    if !sides.is_empty() {
+        assumed.push(format!("the usual strides and paddings ({})", sides.join(", ")));
+    }
+    assumed.extend(imported.assumed.iter().cloned());
+    assumed
 }
 
 /// ε and statistics of all batch norms.

@@ -1,7 +1,5 @@
 //! Latents from NumPy files, and what commands on latents share.
 
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,9 +8,9 @@ use npyz::WriterBuilder as _;
 use crate::error::{Error, Result};
 use crate::experiments::Generator;
 use crate::files;
+use crate::npy::{self, Flaw, Header};
 use crate::sample::BATCH;
 use crate::tensor::Tensor;
-use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::flags::DeviceFlag;
@@ -20,28 +18,21 @@ use super::flags::DeviceFlag;
 /// Float32 `[n, nz]` from a NumPy file; `flag` is what it was given to.
 pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
-    let file = File::open(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    let npy = npyz::NpyFile::new(BufReader::new(file))
-        .map_err(|_| fail(format!("is no NumPy file; {flag} wants one with float32 [n, {nz}]")))?;
-    let shape: Vec<usize> = npy.shape().iter().map(|&s| s as usize).collect();
-    let ordered = npy.order() == npyz::Order::C;
-    let holds = format!(
-        "{} of shape {shape:?}{}",
-        npy.dtype().descr(),
-        if ordered { "" } else { " in Fortran order" }
-    );
-    let wrong = || {
-        fail(format!(
-            "holds {holds}; {flag} wants '<f4' (float32) of shape [n, {nz}] in C order for this \
-             model"
-        ))
+    let why = |flaw| match flaw {
+        Flaw::Io(error) => files::cannot("be read", &error),
+        Flaw::NoArray => format!("is no NumPy file; {flag} wants one with float32 [n, {nz}]"),
+        Flaw::CutShort | Flaw::NoFloats => "ends too early: write it anew".into(),
     };
-    if shape.len() != 2 || shape[1] != nz || shape[0] == 0 || !ordered {
-        return Err(wrong());
+    let npy = npy::open(path).map_err(|flaw| fail(why(flaw)))?;
+    let Header { descr, fortran, shape } = npy.header.clone();
+    let floats = descr.as_deref() == Some("<f4") && !fortran;
+    if !floats || shape.len() != 2 || shape[1] != nz || shape[0] == 0 {
+        return Err(fail(format!(
+            "holds {}; {flag} wants '<f4' (float32) of shape [n, {nz}] in C order for this model",
+            npy.header.describe()
+        )));
     }
-    let numbers = npy.data::<f32>().map_err(|_| wrong())?;
-    let numbers: io::Result<Vec<f32>> = numbers.collect();
-    let numbers = numbers.map_err(|_| fail("ends too early: write it anew".into()))?;
+    let numbers = npy.floats().map_err(|flaw| fail(why(flaw)))?;
     if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
         return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
     }
@@ -59,13 +50,42 @@ pub(super) fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     })
 }
 
+/// The model that a command was given: of a run's folder the newest checkpoint that is whole.
+pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
+    let (model, passed) = ModelFile::open(path)?;
+    warn_of_passed(&passed, &model);
+    Ok(model)
+}
+
+/// Says which checkpoints of a run were passed over, and why.
+pub(super) fn warn_of_passed(passed: &[Error], model: &ModelFile) {
+    let name = model.path.file_name().unwrap_or_default().to_string_lossy();
+    for error in passed {
+        warn(&format!("{error}; {name} before it is taken"));
+    }
+}
+
+/// Says so where fewer images at a time fit the device than are usual.
+pub(super) fn note_of_batch(batch: usize, usual: usize) {
+    if batch < usual {
+        eprintln!(
+            "note: {usual} images at a time do not fit the memory that is available: {batch} at a time"
+        );
+    }
+}
+
+/// A line for who watches.
+pub(super) fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
 /// A trained model, and how to run it.
 #[derive(Debug, Args)]
 pub(super) struct ModelFlags {
     /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
     #[arg(value_name = "MODEL")]
     pub(super) path: PathBuf,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     pub(super) raw: bool,
     /// The class to draw, by its name or number, where the model was trained with classes
@@ -78,14 +98,16 @@ pub(super) struct ModelFlags {
 impl ModelFlags {
     /// The model's file, of which nothing is on a device yet.
     pub(super) fn load(&self) -> Result<ModelFile> {
-        ModelFile::load(&folder::resolve(&self.path)?)
+        open_model(&self.path)
     }
 
     /// Its generator, ready to run.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
         warn_of_batches(model)?;
         let class = self.class(model)?;
-        Ok(Generator::new(model, &self.device.open(false)?, self.raw)?.of_class(class))
+        let generator = Generator::new(model, &self.device.open(false)?, self.raw)?;
+        note_of_batch(generator.batch(), BATCH);
+        Ok(generator.of_class(class))
     }
 
     /// The class that is drawn; none where the model knows none.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::data::{Prepare, Source};
 use crate::device::State;
+use crate::device::host::afford;
 use crate::error::Result;
 use crate::experiments::neighbours::{Nearest, Query, find, median_distance, probes};
 use crate::experiments::{self, Generator};
@@ -17,7 +18,7 @@ use crate::train::model_file::ModelFile;
 use super::bar::Bar;
 use super::features::{Fit, settle};
 use super::flags::at_least;
-use super::latents::{ModelFlags, named};
+use super::latents::{ModelFlags, named, note_of_batch};
 use super::output::println;
 use super::points::{Point, Points, rows};
 use super::reading::PartFlag;
@@ -84,9 +85,16 @@ impl Neighbours {
         queries.extend(probes(&source, &prepare, self.seed));
         let mut features = self.extractor(&model, &source, &prepare)?;
         let features = features.as_mut().map(|(extractor, state)| (extractor, state));
+        let batch = match &features {
+            Some((extractor, _)) => extractor.batch(),
+            None => {
+                let bytes = (self.batch as u64).saturating_mul(prepare.len() as u64);
+                afford(bytes, &format!("{} pictures at a time", self.batch))?;
+                self.batch
+            }
+        };
         let bar = Bar::new(source.len(), "pictures");
-        let found =
-            find(&source, &prepare, &queries, self.count, self.batch, features, |n| bar.add(n))?;
+        let found = find(&source, &prepare, &queries, self.count, batch, features, |n| bar.add(n))?;
         bar.finish();
         for skipped in &found.skipped {
             eprintln!("unreadable, left out: {skipped}");
@@ -122,8 +130,9 @@ impl Neighbours {
             return Ok(None);
         }
         let mut state = State::new(&self.model.device.open(false)?);
-        model.load_discriminator(&mut state)?;
+        model.load_discriminator(&mut state, self.model.raw)?;
         let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, source, prepare)?;
         Ok(Some((extractor, state)))
     }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::data::{Part, Prepare, Source, grouped, sweep};
+use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
 use crate::experiments::{Generator, cells};
 use crate::models::Networks;
 use crate::pictures::figure::{Figure, Panel};
+use crate::sample::BATCH;
 use crate::tensor::Tensor;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
@@ -18,7 +20,7 @@ use crate::train::step::seeded_latents;
 use super::bar::Bar;
 use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, at_least};
-use super::latents::{describe, named};
+use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, print, println, table};
 use super::reading::ClassFlag;
 
@@ -50,7 +52,7 @@ pub(super) struct NnScore {
     /// pictures are taken
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
     /// Where to draw some of the generated pictures of each class
@@ -64,8 +66,14 @@ pub(super) struct NnScore {
     device: DeviceFlag,
 }
 
-/// Pictures generated at a time.
+/// Pictures generated and read at a time, at most, and the bytes that these take as numbers.
 const CHUNK: usize = 1024;
+const CHUNK_BYTES: usize = 1 << 28;
+
+/// How many pictures of so many numbers are taken at a time.
+fn chunk(numbers: usize) -> usize {
+    (CHUNK_BYTES / (4 * numbers.max(1))).clamp(1, CHUNK)
+}
 
 /// Pictures of each class in the figure.
 const SHOWN: usize = 12;
@@ -121,7 +129,7 @@ fn unit(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
 impl NnScore {
     pub(super) fn run(&self) -> Result<()> {
         let out = named("--out", &self.out, "png")?;
-        let model = ModelFile::load(&crate::train::folder::resolve(&self.model)?)?;
+        let model = open_model(&self.model)?;
         model.generator()?;
         if !model.networks.is_conditional() {
             let what = "was trained without classes, so its pictures have none; train a model with \
@@ -143,6 +151,7 @@ impl NnScore {
         let mut by_generated = OneNn::new(pictures.clone(), width)?;
         let mut by_real = OneNn::new(pictures, width)?;
         let mut generator = Generator::new(&model, &device, self.raw)?;
+        note_of_batch(generator.batch(), BATCH);
         let mut rows = Vec::new();
         let mut done = 0;
         for (&per_class, items) in stages.iter().zip(&items) {
@@ -193,8 +202,12 @@ impl NnScore {
     /// The readable test pictures, from 0 to 1, with their labels.
     fn test_pictures(&self, sets: &Sets, bar: &Bar) -> Result<(Vec<f32>, Vec<u32>)> {
         let items: Vec<u32> = (0..sets.test.len() as u32).collect();
+        // Twice: to be compared with generated pictures and with real ones.
+        let bytes = (sets.test.len() as u64).saturating_mul(8 * sets.prepare.len() as u64);
+        afford(bytes, &format!("{} test pictures", sets.test.len()))?;
         let (mut pictures, mut truth) = (Vec::new(), Vec::new());
-        let skipped = sweep(&sets.test, &sets.prepare, &items, CHUNK, |chunk| {
+        let chunk = chunk(sets.prepare.len());
+        let skipped = sweep(&sets.test, &sets.prepare, &items, chunk, |chunk| {
             pictures.extend(unit(&chunk.pictures));
             truth.extend(chunk.places.iter().map(|place| sets.test_labels[chunk.start + place]));
             bar.add(chunk.len);
@@ -217,7 +230,8 @@ impl NnScore {
         bar: &Bar,
     ) -> Result<()> {
         let seeds: Vec<u64> = range.map(|place| self.seed.wrapping_add(place as u64)).collect();
-        for seeds in seeds.chunks(CHUNK) {
+        let numbers = networks.size.height * networks.size.width * networks.channels;
+        for seeds in seeds.chunks(chunk(numbers)) {
             let (pictures, labels) = generate(generator, networks, seeds, |n| bar.add(n))?;
             let numbers: Vec<f32> = pictures.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
             nn.learn(&numbers, &labels)?;
@@ -270,7 +284,7 @@ fn generate(
 
 /// Learns real pictures.
 fn learn_real(nn: &mut OneNn, sets: &Sets, items: &[u32], bar: &Bar) -> Result<()> {
-    sweep(&sets.train, &sets.prepare, items, CHUNK, |chunk| {
+    sweep(&sets.train, &sets.prepare, items, chunk(sets.prepare.len()), |chunk| {
         let numbers: Vec<f32> = unit(&chunk.pictures).collect();
         let label = |place: &usize| sets.train_labels[items[chunk.start + place] as usize];
         let labels: Vec<u32> = chunk.places.iter().map(label).collect();

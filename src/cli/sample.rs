@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 use rayon::prelude::*;
 
+use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
@@ -19,15 +20,14 @@ use crate::pictures::Grid;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::program::Precision;
 use crate::program::tune::Effort;
-use crate::sample::{BATCH, Sampler};
+use crate::sample::{BATCH, Sampler, check_finite};
 use crate::tensor::Tensor;
-use crate::train::folder;
 use crate::train::model_file::ModelFile;
 use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
-use super::latents::{describe, read_latents, warn_of_batches};
+use super::latents::{describe, note_of_batch, open_model, read_latents, warn_of_batches};
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -81,7 +81,7 @@ pub(super) struct Sample {
     /// without it classes are rows with their names
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
     grid: Option<Vec<String>>,
-    /// The generator's weights as they are, rather than their moving average
+    /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
@@ -114,8 +114,7 @@ impl Sample {
             let what = format!("{} is no name of a PNG file such as grid.png", file.display());
             return Err(Error::flag("--grid", what));
         }
-        let path = folder::resolve(&self.model)?;
-        let model = ModelFile::load(&path)?;
+        let model = open_model(&self.model)?;
         warn_of_batches(&model)?;
         let &Networks { nz, latent_law: law, .. } = &model.networks;
         let latents = match &self.latents {
@@ -143,6 +142,10 @@ impl Sample {
         let generator = Generator::new(&model, self.raw, &device, self.tune)?;
         let [h, w, c] = generator.shape;
         let by_class = wanted.has_classes() && n <= LABELLED;
+        if grid.is_some() {
+            let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
+            afford(bytes, &format!("{n} pictures of {w}x{h} in one grid"))?;
+        }
         let mut cells = Vec::new();
         let mut sheet = match &grid {
             Some((None, _)) if by_class => None,
@@ -355,9 +358,11 @@ struct Generator {
 impl Generator {
     /// Without a `tune`, on the device of the training, its kernels are run.
     fn new(model: &ModelFile, raw: bool, device: &Device, tune: Option<Effort>) -> Result<Self> {
+        let networks = &model.networks;
+        let batch = Sampler::batch_for(networks, model.prefix("generator", raw), device)?;
+        note_of_batch(batch, BATCH);
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
-        let networks = &model.networks;
         let tape = Sampler::tape(networks, prefix, BATCH)?;
         let choices = match tune {
             None if model.choices.device == device.name() => {
@@ -367,7 +372,7 @@ impl Generator {
                 tuning::choose(&[(&tape, Precision::F32)], device, effort.unwrap_or(Effort::Off))?
             }
         };
-        let sampler = Sampler::new(networks, &state, prefix, BATCH, &choices)?;
+        let sampler = Sampler::new(networks, &state, prefix, batch, &choices)?;
         let shape = [networks.size.height, networks.size.width, networks.channels];
         Ok(Self { state, sampler, shape })
     }
@@ -378,10 +383,12 @@ impl Generator {
         wanted: &Wanted,
         mut take: impl FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<()> {
-        let n = wanted.len();
-        (0..n).step_by(BATCH).try_for_each(|first| {
-            let (latents, labels) = wanted.get(first..n.min(first + BATCH))?;
-            take(first, &self.sampler.sample_labelled(&mut self.state, &latents, &labels)?)
+        let (n, batch) = (wanted.len(), self.sampler.batch());
+        (0..n).step_by(batch).try_for_each(|first| {
+            let (latents, labels) = wanted.get(first..n.min(first + batch))?;
+            let pictures = self.sampler.sample_labelled(&mut self.state, &latents, &labels)?;
+            check_finite(&pictures)?;
+            take(first, &pictures)
         })
     }
 }

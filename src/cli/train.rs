@@ -13,8 +13,9 @@ use crate::models::{Conditioning, Design};
 use crate::program::{self, Choices, Precision};
 use crate::sample::{BATCH, Sampler};
 use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
-use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, folder, interrupt};
+use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, interrupt};
 
+use super::latents::warn_of_passed;
 use super::presets::Preset;
 use super::reading::{ReadingFlags, tell};
 use super::tuning;
@@ -134,7 +135,12 @@ impl Train {
             trainer.start_on(pictures, &labels)?;
         }
         let (run, seconds) = match resumed {
-            Some(Resumed { run, model, .. }) => {
+            Some(Resumed { run, model, passed, .. }) => {
+                for error in &passed {
+                    if let Error::Damaged { path, .. } = error {
+                        run.set_aside(path)?;
+                    }
+                }
                 run.truncate_log(model.step)?;
                 (run, model.seconds)
             }
@@ -355,6 +361,8 @@ struct Resumed {
     run: Run,
     options: RunOptions,
     model: ModelFile,
+    /// Why newer checkpoints were passed over.
+    passed: Vec<Error>,
 }
 
 impl Resumed {
@@ -362,12 +370,14 @@ impl Resumed {
         if path.is_file() {
             return Err(Error::file(
                 path,
-                "is a file; --resume wants a run's folder, and takes its newest checkpoint",
+                "is a file; --resume wants a run's folder, and takes its newest checkpoint; of \
+                 weights alone dcgan import makes a model, which dcgan sample takes",
             ));
         }
         let run = Run::open(path)?;
         let options: RunOptions = run.options()?;
-        let model = ModelFile::load(&folder::resolve(path)?)?;
+        let (model, passed) = run.newest(ModelFile::load)?;
+        warn_of_passed(&passed, &model);
         if model.recipe.as_ref() != Some(&options.recipe) {
             let what = format!(
                 "is not of this run: its recipe differs from {}",
@@ -375,6 +385,6 @@ impl Resumed {
             );
             return Err(Error::file(&model.path, what));
         }
-        Ok(Self { run, options, model })
+        Ok(Self { run, options, model, passed })
     }
 }

@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::error::{Error, Result};
+use crate::human;
+
 /// What the CPU device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {
@@ -33,9 +36,55 @@ impl Host {
             name,
             threads: rayon::current_num_threads(),
             memory: system.total_memory(),
-            free_memory: system.available_memory(),
+            free_memory: free_memory().unwrap_or(0),
         }
     }
+}
+
+/// Bytes of memory that this process can still take: what the system has available, within the
+/// limits of its control group and of its address space. `None` where the system does not say.
+#[must_use]
+pub fn free_memory() -> Option<u64> {
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+    // What a group has cached it gives back when it is needed.
+    let group = match system.total_memory() {
+        0 => None,
+        _ => system.cgroup_limits().map(|group| group.total_memory.saturating_sub(group.rss)),
+    };
+    [available, group, address_space()].into_iter().flatten().min()
+}
+
+/// Refuses what takes more memory than there is; `what` is the start of a sentence, in the plural.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn afford(bytes: u64, what: &str) -> Result<()> {
+    match free_memory() {
+        Some(free) if bytes > free => Err(Error::Memory(format!(
+            "{what} need {} of memory, and {} are available",
+            human::bytes(bytes),
+            human::bytes(free)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of address space that are left of a limit (`ulimit -v`), less an eighth for what a process
+/// maps without being asked, such as its threads' stacks; `None` without a limit.
+fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let limit = limit_of_address_space(&limits)?;
+    Some(limit.saturating_sub(kibibytes(&status, "VmSize:")?) / 8 * 7)
+}
+
+/// The limit in `/proc/self/limits`, in bytes.
+fn limit_of_address_space(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    // `unlimited` is no number.
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The operating system, its kernel and the processor's architecture, in one line.
@@ -60,7 +109,7 @@ pub struct ProcessMemory {
 #[must_use]
 pub fn process_memory() -> Option<ProcessMemory> {
     let status = std::fs::read_to_string("/proc/self/status").ok();
-    if let Some(bytes) = status.as_deref().and_then(high_water_mark) {
+    if let Some(bytes) = status.as_deref().and_then(|status| kibibytes(status, "VmHWM:")) {
         return Some(ProcessMemory { bytes, is_peak: true });
     }
     let pid = sysinfo::get_current_pid().ok()?;
@@ -70,9 +119,9 @@ pub fn process_memory() -> Option<ProcessMemory> {
     Some(ProcessMemory { bytes, is_peak: false })
 }
 
-/// `VmHWM` of `/proc/self/status`, in bytes.
-fn high_water_mark(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// An entry of `/proc/self/status`, in bytes.
+fn kibibytes(status: &str, entry: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(entry))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -114,6 +163,7 @@ pub(crate) fn best_seconds(mut work: impl FnMut()) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     #[test]
@@ -132,9 +182,30 @@ mod tests {
 
     #[test]
     fn the_high_water_mark_is_read() {
-        assert_eq!(high_water_mark("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
-        assert_eq!(high_water_mark("VmHWM:\tmany kB\n"), None);
-        assert_eq!(high_water_mark(""), None);
+        let mark = |status| kibibytes(status, "VmHWM:");
+        assert_eq!(mark("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(mark("VmHWM:\tmany kB\n"), None);
+        assert_eq!(mark(""), None);
+    }
+
+    #[test]
+    fn a_limit_of_the_address_space_is_read() {
+        let limits = |soft: &str| {
+            let head =
+                "Limit                     Soft Limit           Hard Limit           Units\n";
+            format!("{head}Max address space         {soft} unlimited            bytes\n")
+        };
+        assert_eq!(limit_of_address_space(&limits("2048000000")), Some(2_048_000_000));
+        assert_eq!(limit_of_address_space(&limits("unlimited")), None);
+        assert_eq!(limit_of_address_space(""), None);
+        if let Some(free) = free_memory() {
+            assert!(afford(free / 2, "some").is_ok());
+            let text = afford(u64::MAX, "all images").unwrap_err().to_string();
+            assert!(
+                text.starts_with("all images need ") && text.ends_with(" are available"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

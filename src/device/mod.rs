@@ -60,11 +60,7 @@ impl Device {
     #[must_use]
     pub fn free_memory(&self) -> Option<u64> {
         match self {
-            Self::Cpu => {
-                let mut system = sysinfo::System::new();
-                system.refresh_memory();
-                Some(system.available_memory()).filter(|&bytes| bytes > 0)
-            }
+            Self::Cpu => host::free_memory(),
             Self::Gpu(_) => None,
         }
     }

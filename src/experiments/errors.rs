@@ -6,14 +6,13 @@ use crate::error::{Error, Result};
 use crate::features::pixels;
 use crate::models::Design;
 use crate::nn::Mode;
-use crate::program::{Options, Program};
+use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 use crate::train::model_file::ModelFile;
-use crate::train::step::averaged;
 
-/// Pictures in a batch.
-const BATCH: usize = 100;
+/// Pictures in a batch, where so many fit.
+pub const BATCH: usize = 100;
 
 /// A discriminator that names classes.
 #[derive(Debug)]
@@ -25,12 +24,12 @@ pub struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    /// The discriminator of `model`, by its averaged weights where there are some, with its tensors in
+    /// The discriminator of `model`, by the weights that [`ModelFile::prefix`] says, with its tensors in
     /// `state`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the model was trained otherwise; as compilation may fail.
-    pub fn new(model: &ModelFile, state: &'a mut State) -> Result<Self> {
+    pub fn new(model: &ModelFile, state: &'a mut State, raw: bool) -> Result<Self> {
         let design = model.recipe.as_ref().map(|recipe| recipe.model);
         let Some(design) = design.filter(Design::is_semi_supervised) else {
             let what = "names no classes: it was not trained with --labels-per-class";
@@ -38,20 +37,18 @@ impl<'a> Classifier<'a> {
         };
         let networks = &model.networks;
         let discriminator = networks.discriminator()?;
-        for param in discriminator.params("discriminator") {
-            let average = averaged(&param.name);
-            let stored = [&average, &param.name].into_iter().find_map(|n| model.tensors.get(n));
-            let missing = || Error::Tensor { name: param.name.clone(), what: "is missing".into() };
-            let tensor = stored.ok_or_else(missing)?;
-            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-            state.set(&param.name, &value)?;
-        }
-        let shape = [BATCH, networks.size.height, networks.size.width, networks.channels];
-        let mut t = Tape::new();
-        let x = t.feed("x", &shape, DType::U8)?;
-        let x = pixels(&mut t, networks, x)?;
-        let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
-        t.fetch("classes", said);
+        model.load_discriminator(state, raw)?;
+        let shape = |batch| [batch, networks.size.height, networks.size.width, networks.channels];
+        let tape = |batch| -> Result<Tape> {
+            let mut t = Tape::new();
+            let x = t.feed("x", &shape(batch), DType::U8)?;
+            let x = pixels(&mut t, networks, x)?;
+            let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
+            t.fetch("classes", said);
+            Ok(t)
+        };
+        let batch = fitting(BATCH, state.device(), state.bytes(), tape)?;
+        let (t, shape) = (tape(batch)?, shape(batch));
         let program = Program::compile(&t, state, &Options::default())?;
         Ok(Self { program, state, shape, classes: design.classes })
     }
@@ -59,19 +56,24 @@ impl<'a> Classifier<'a> {
     /// Pictures that it takes at a time, at most.
     #[must_use]
     pub fn batch(&self) -> usize {
-        BATCH
+        self.shape[0]
     }
 
     /// The classes of at most [`Classifier::batch`] pictures (bytes, `[n, h, w, c]`).
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Diverged`] where an answer is not finite; [`Error::Lost`] where the device fails.
     pub fn classes(&mut self, pictures: &[u8]) -> Result<Vec<u32>> {
         let count = pictures.len() / self.shape[1..].iter().product::<usize>();
         let mut bytes = pictures.to_vec();
         bytes.resize(self.shape.iter().product(), 0);
         let x = Tensor::with_data(self.shape, Data::U8(bytes))?;
         let fetched = self.program.call(self.state, &[("x", &x)])?;
+        if !fetched["classes"].is_finite() {
+            let what = "the discriminator's answers are not finite: its weights are too large to \
+                        compute with";
+            return Err(Error::Diverged(what.into()));
+        }
         let rows = fetched["classes"].f32s().chunks(self.classes).take(count);
         let largest = |row: &[f32]| {
             (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32

@@ -24,7 +24,7 @@ use crate::features::{DISCRIMINATOR, Level, feed, running};
 use crate::models::Networks;
 use crate::nn::{Layer, Mode, Sequential};
 use crate::ops::elementwise::LeakyReluGrad;
-use crate::program::{Options, Program};
+use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -201,16 +201,27 @@ impl Observer {
             );
             return Err(Error::Tensor { name: format!("{DISCRIMINATOR}.main.{i}"), what });
         }
-        let mut tape = Tape::new();
-        let x = feed(&mut tape, networks, batch)?;
-        let outputs = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
-        for (i, wanted) in wanted.iter().enumerate() {
-            let largest = tape.max_pool(outputs[wanted.level.output], [1, 1])?;
-            tape.fetch(&fetch_name(i), largest);
-        }
+        let tape = |batch| -> Result<Tape> {
+            let mut tape = Tape::new();
+            let x = feed(&mut tape, networks, batch)?;
+            let outputs = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
+            for (i, wanted) in wanted.iter().enumerate() {
+                let largest = tape.max_pool(outputs[wanted.level.output], [1, 1])?;
+                tape.fetch(&fetch_name(i), largest);
+            }
+            Ok(tape)
+        };
+        let batch = fitting(batch, state.device(), state.bytes(), tape)?;
+        let tape = tape(batch)?;
         let scan = Program::compile(&tape, &state, &Options::default())?;
         let answers = wanted.iter().map(|w| vec![Answers::default(); w.filters.len()]).collect();
         Ok(Self { networks: networks.clone(), discriminator, state, wanted, scan, batch, answers })
+    }
+
+    /// Pictures that it looks at at a time: as many as were wanted, or as fit.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// For each layer asked for, how its filters answered what was looked at.
@@ -233,6 +244,11 @@ impl Observer {
         for (bytes, items) in chunks {
             let fed = self.feed(bytes, self.batch)?;
             let fetched = self.scan.call(&mut self.state, &[("pictures", &fed)])?;
+            if fetched.values().any(|maps| !maps.is_finite()) {
+                let what = "the discriminator's maps are not finite: its weights are too large to \
+                            compute with";
+                return Err(Error::Diverged(what.into()));
+            }
             for (i, (wanted, answers)) in self.wanted.iter().zip(&mut self.answers).enumerate() {
                 let rows = fetched[&fetch_name(i)].f32s().chunks(wanted.level.size[2]);
                 for (row, &item) in rows.zip(items) {
@@ -252,14 +268,20 @@ impl Observer {
     /// [`Error::Length`] where a picture has another size; [`Error::Lost`] where the device fails.
     pub fn explain(&mut self, level: &Level, pictures: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
         let [h, w, c] = level.size;
-        let batch = BATCH.min(pictures.len()).max(1);
-        let mut tape = Tape::new();
-        let x = feed(&mut tape, &self.networks, batch)?;
-        let seed = tape.feed("seed", &[batch, h, w, c], DType::F32)?;
-        let outputs = self.discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
-        tape.fetch("map", outputs[level.output]);
-        let gradient = guided(&mut tape, &self.discriminator, [x, seed], &outputs, level.output)?;
-        tape.fetch("gradient", gradient);
+        let tape = |batch| -> Result<Tape> {
+            let mut tape = Tape::new();
+            let x = feed(&mut tape, &self.networks, batch)?;
+            let seed = tape.feed("seed", &[batch, h, w, c], DType::F32)?;
+            let outputs = self.discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
+            tape.fetch("map", outputs[level.output]);
+            let gradient =
+                guided(&mut tape, &self.discriminator, [x, seed], &outputs, level.output)?;
+            tape.fetch("gradient", gradient);
+            Ok(tape)
+        };
+        let wanted = BATCH.min(pictures.len()).max(1);
+        let batch = fitting(wanted, self.state.device(), self.state.bytes(), tape)?;
+        let tape = tape(batch)?;
         let mut program = Program::compile(&tape, &self.state, &Options::default())?;
 
         let picture = self.picture_len();

@@ -15,7 +15,7 @@ use crate::features::{DISCRIMINATOR, levels};
 use crate::models::{LatentLaw, Networks, Pixels};
 use crate::nn::Mode;
 use crate::optim::Adam;
-use crate::program::{Options, Program};
+use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
@@ -100,7 +100,7 @@ impl Inverter {
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
         if search.perceptual != 0.0 {
-            model.load_discriminator(&mut state)?;
+            model.load_discriminator(&mut state, raw)?;
         }
         let shape = [search.starts, model.networks.nz];
         for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {
@@ -110,9 +110,22 @@ impl Inverter {
             let labels = vec![class; search.starts];
             state.set(LABELS, &Tensor::one_hot(&labels, model.networks.classes.len())?)?;
         }
-        let mut tape = Tape::new();
-        record(&mut tape, &model.networks, prefix, &search)?;
-        let program = Program::compile(&tape, &state, &Options::default())?;
+        let tape = |starts| -> Result<Tape> {
+            let mut tape = Tape::new();
+            record(&mut tape, &model.networks, prefix, &Search { starts, ..search })?;
+            Ok(tape)
+        };
+        // Fewer starts would find something else: that is for who asked to decide.
+        let fits = fitting(search.starts, device, state.bytes(), tape)?;
+        let tape = tape(search.starts)?;
+        let program = Program::compile(&tape, &state, &Options::default());
+        let program = program.map_err(|error| match error {
+            Error::Memory(what) if fits < search.starts => Error::Memory(format!(
+                "{} starts do not fit: {what}; --starts {fits} fits",
+                search.starts
+            )),
+            other => other,
+        })?;
         Ok(Self { networks: model.networks.clone(), search, state, program })
     }
 

@@ -12,13 +12,15 @@ pub mod neighbours;
 pub mod one_nn;
 pub mod walk;
 
+use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
+use crate::models::Networks;
 use crate::pictures::figure::Cell;
 use crate::program::Choices;
 use crate::program::Precision;
 use crate::program::tune::recall;
-use crate::sample::{BATCH, Sampler};
+use crate::sample::{BATCH, Sampler, check_finite};
 use crate::tensor::Tensor;
 use crate::train::ModelFile;
 
@@ -27,7 +29,7 @@ use crate::train::ModelFile;
 pub struct Generator {
     state: State,
     sampler: Sampler,
-    nz: usize,
+    networks: Networks,
     class: Option<u32>,
 }
 
@@ -38,6 +40,8 @@ impl Generator {
     /// # Errors
     /// [`Error::File`] where the model has no generator; [`Error::Memory`] where the device is full.
     pub fn new(model: &ModelFile, device: &Device, raw: bool) -> Result<Self> {
+        model.generator()?;
+        let batch = Sampler::batch_for(&model.networks, model.prefix("generator", raw), device)?;
         let mut state = State::new(device);
         let prefix = model.load_generator(&mut state, raw)?;
         let tape = Sampler::tape(&model.networks, prefix, BATCH)?;
@@ -47,8 +51,8 @@ impl Generator {
         } else {
             Choices::default()
         };
-        let sampler = Sampler::new(&model.networks, &state, prefix, BATCH, &choices)?;
-        Ok(Self { state, sampler, nz: model.networks.nz, class: None })
+        let sampler = Sampler::new(&model.networks, &state, prefix, batch, &choices)?;
+        Ok(Self { state, sampler, networks: model.networks.clone(), class: None })
     }
 
     /// The same, drawing pictures of one class: of a generator that is told classes.
@@ -60,17 +64,24 @@ impl Generator {
     /// Numbers of a latent.
     #[must_use]
     pub fn nz(&self) -> usize {
-        self.nz
+        self.networks.nz
+    }
+
+    /// Pictures that it draws at a time.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.sampler.batch()
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] of latents `[n, nz]`; `done` hears how many were made, a
     /// batch at a time.
     ///
     /// # Errors
+    /// [`Error::Memory`] where so many cannot be held; [`Error::Diverged`] where a number is not finite;
     /// [`Error::Length`] where the latents are no whole rows; [`Error::Tensor`] where the generator
     /// has to be told a class, and there is none; [`Error::Lost`] where the device fails.
     pub fn pictures(&mut self, latents: &[f32], done: impl FnMut(usize)) -> Result<Tensor> {
-        let rows = latents.len() / self.nz.max(1);
+        let rows = latents.len() / self.nz().max(1);
         let labels: Vec<u32> =
             self.class.iter().flat_map(|&class| std::iter::repeat_n(class, rows)).collect();
         self.labelled(latents, &labels, done)
@@ -87,14 +98,20 @@ impl Generator {
         labels: &[u32],
         mut done: impl FnMut(usize),
     ) -> Result<Tensor> {
-        let (nz, rows) = (self.nz, latents.len() / self.nz.max(1));
+        let nz = self.nz();
+        let (rows, batch) = (latents.len() / nz.max(1), self.batch());
+        let Networks { size, channels, .. } = self.networks;
+        let numbers = (size.height * size.width * channels) as u64;
+        let what = format!("{rows} pictures of {size}");
+        afford((rows as u64).saturating_mul(4 * numbers), &what)?;
         let mut pictures = Vec::new();
         let mut shape = Vec::new();
-        for (i, z) in latents.chunks(BATCH * nz.max(1)).enumerate() {
+        for (i, z) in latents.chunks(batch * nz.max(1)).enumerate() {
             let z = Tensor::new([z.len() / nz.max(1), nz], z.to_vec())?;
-            let own = i * BATCH..labels.len().min(i * BATCH + z.shape()[0]);
+            let own = i * batch..labels.len().min(i * batch + z.shape()[0]);
             let own = labels.get(own).unwrap_or_default();
             let made = self.sampler.sample_labelled(&mut self.state, &z, own)?;
+            check_finite(&made)?;
             pictures.extend_from_slice(made.f32s());
             shape = made.shape().to_vec();
             done(z.shape()[0]);

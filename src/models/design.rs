@@ -195,6 +195,9 @@ pub struct Design {
     pub minibatch: Minibatch,
 }
 
+/// No layer has more channels, no latent more numbers.
+const WIDEST: usize = 1 << 16;
+
 fn is_default<T: Default + PartialEq>(x: &T) -> bool {
     *x == T::default()
 }
@@ -273,7 +276,7 @@ impl Design {
             Conditioning::Semi => self.classes.saturating_sub(1),
             Conditioning::Concat | Conditioning::Projection => 0,
         };
-        classes + self.codes.len()
+        classes.saturating_add(self.codes.len())
     }
 
     /// Whether pictures can be asked for by class: the generator is told them.
@@ -294,9 +297,19 @@ impl Design {
         self.classes > 0 && self.conditioning == Conditioning::Concat
     }
 
-    /// Refuses parts that do not go together.
+    /// Refuses parts that do not go together, and sizes that no network has.
     fn check(&self) -> Result<()> {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
+        for (flag, width) in [("--nz", self.nz), ("--ngf", self.ngf), ("--ndf", self.ndf)] {
+            if !(1..=WIDEST).contains(&width) {
+                let what = format!("{width} is no width; a number from 1 to {WIDEST} is needed");
+                return Err(Error::flag(flag, what));
+            }
+        }
+        if self.classes > WIDEST {
+            let what = format!("{} classes are more than {WIDEST}", self.classes);
+            return Err(Error::flag("--conditional", what));
+        }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
             let what = format!("{codes} numbers of a latent of {} leave no noise", self.nz);
@@ -334,9 +347,9 @@ impl Design {
     /// Both networks in full, as model files describe them; classes are called by their numbers.
     ///
     /// # Errors
-    /// [`Error::Flag`] where [`Size::base`] fails.
+    /// [`Error::Flag`] where [`Size::base`] fails, or a layer would be larger than any in use.
     pub fn networks(&self) -> Result<Networks> {
-        Ok(Networks {
+        let networks = Networks {
             size: self.size,
             channels: self.channels,
             nz: self.nz,
@@ -349,7 +362,10 @@ impl Design {
             heads: self.heads(),
             generator: Some(self.generator()?),
             discriminator: Some(self.discriminator()?),
-        })
+        };
+        // What is trained can also be read again.
+        networks.check().map_err(|what| Error::flag("--size", format!("{}: {what}", self.size)))?;
+        Ok(networks)
     }
 
     /// All tensors of the generator and of the discriminator.

@@ -217,6 +217,7 @@ fn absent(name: &str) -> Error {
 mod tests {
     use super::*;
     use crate::models::{Design, Network};
+    use crate::nn::Layer;
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
@@ -298,5 +299,13 @@ mod tests {
         assert!(error.contains("makes pictures of [24, 16, 3], not [24, 16, 4]"), "{error}");
         let none = Networks { generator: None, discriminator: None, ..networks() };
         assert!(none.check().is_err());
+        // A picture that is flattened before anything has looked at its size.
+        let layers = vec![Layer::Flatten, Layer::MinibatchStd { group: 0 }];
+        for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
+            let discriminator = Some(Sequential { layers: layers.clone() });
+            let size = Size { height, width };
+            let error = Networks { size, generator: None, discriminator, ..networks() }.check();
+            assert!(error.expect_err("it is none").contains("there would be pictures of"));
+        }
     }
 }

@@ -86,7 +86,7 @@ impl Codes {
     /// Numbers of the latent that they take.
     #[must_use]
     pub const fn len(self) -> usize {
-        self.categories + self.numbers
+        self.categories.saturating_add(self.numbers)
     }
 
     /// Whether there are none.

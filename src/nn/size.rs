@@ -1,6 +1,7 @@
 //! Which pictures a layer takes, and which it gives.
 
 use crate::ops::conv::ConvSpec;
+use crate::tensor::elements;
 
 use super::{Layer, attention};
 
@@ -9,6 +10,8 @@ use super::{Layer, attention};
 const WIDEST: usize = 1 << 16;
 /// Numbers of one picture on its way through a network.
 const LARGEST: usize = 1 << 26;
+/// Layers one after another.
+const DEEPEST: usize = 1 << 14;
 
 /// The picture `[h, w, c]` that each of the layers called `scope.0`, … gives for one of `input`.
 /// `reference` says whether there is a reference batch.
@@ -18,6 +21,10 @@ pub(super) fn all(
     input: [usize; 3],
     reference: &mut bool,
 ) -> Result<Vec<[usize; 3]>, String> {
+    if layers.len() > DEEPEST {
+        return Err(format!("{scope} has {} layers, and at most {DEEPEST} can be", layers.len()));
+    }
+    fits(input)?;
     let mut at = input;
     let mut all = Vec::with_capacity(layers.len());
     for (i, layer) in layers.iter().enumerate() {
@@ -53,6 +60,15 @@ pub(super) fn all(
         all.push(at);
     }
     Ok(all)
+}
+
+/// Whether there can be pictures of this height, width and number of channels.
+fn fits(picture: [usize; 3]) -> Result<(), String> {
+    let numbers = elements(&picture).is_some_and(|n| (1..=LARGEST).contains(&n));
+    if numbers && picture.iter().all(|&x| x <= WIDEST) {
+        return Ok(());
+    }
+    Err(format!("there would be pictures of {picture:?} (height, width, channels)"))
 }
 
 fn positive(what: &str, number: f32) -> Result<(), String> {
@@ -100,11 +116,7 @@ impl Layer {
                 [h, w, c]
             ));
         }
-        let numbers = to.iter().try_fold(1_usize, |n, &x| n.checked_mul(x));
-        let fits = numbers.is_some_and(|n| (1..=LARGEST).contains(&n));
-        if !fits || to.iter().any(|&x| x > WIDEST) {
-            return Err(format!("would make pictures of {to:?} (height, width, channels)"));
-        }
+        fits(to)?;
         Ok(to)
     }
 

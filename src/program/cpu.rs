@@ -1,6 +1,6 @@
 //! Runs a plan on the CPU.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
@@ -142,22 +142,28 @@ impl Rows {
             rows.loads.push((!in_place).then_some(rows.count));
             rows.count += usize::from(!in_place);
         }
-        let last_read = |call: usize| {
-            let reads = |operands: &[Operand]| {
-                operands.iter().any(|o| matches!(o, Operand::Call(c) if *c == call))
-            };
-            let stored = fused.stores.iter().any(|&(c, _)| c == call);
-            let last = fused.calls.iter().rposition(|(_, operands)| reads(operands));
-            if stored { fused.calls.len() } else { last.unwrap_or(call) }
-        };
+        // The last call that reads each, or itself.
+        let mut last: Vec<usize> = (0..fused.calls.len()).collect();
+        for (at, (_, operands)) in fused.calls.iter().enumerate() {
+            for operand in operands {
+                if let Operand::Call(call) = *operand {
+                    last[call] = at;
+                }
+            }
+        }
+        let mut done: Vec<Vec<usize>> = vec![Vec::new(); fused.calls.len()];
+        let stored: BTreeSet<usize> = fused.stores.iter().map(|&(call, _)| call).collect();
+        for call in (0..fused.calls.len()).filter(|call| !stored.contains(call)) {
+            done[last[call]].push(call);
+        }
         let mut free: Vec<usize> = Vec::new();
-        for call in 0..fused.calls.len() {
+        for done in done {
             let row = free.pop().unwrap_or_else(|| {
                 rows.count += 1;
                 rows.count - 1
             });
             rows.calls.push(row);
-            free.extend((0..=call).filter(|&c| last_read(c) == call).map(|c| rows.calls[c]));
+            free.extend(done.into_iter().map(|call| rows.calls[call]));
         }
         rows
     }

@@ -96,7 +96,35 @@ const KEPT: usize = 4;
 /// [`Error::Memory`] where it does not fit the device or the limit.
 pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<MemoryReport> {
     let plan = make_plan(tape, device, options, &mut imagine)?;
+    check_fits(&plan, device, options, 0)?;
     Ok(MemoryReport::of(&plan))
+}
+
+/// How many images at a time fit the device, `wanted` or a half, a quarter … of it, where `tape` is
+/// what is to be run on so many. `held` are the bytes of states that are on the device already.
+///
+/// # Errors
+/// [`Error::Memory`] where not even one at a time fits; those of recording.
+pub fn fitting(
+    wanted: usize,
+    device: &Device,
+    held: u64,
+    tape: impl Fn(usize) -> Result<Tape>,
+) -> Result<usize> {
+    let options = Options::default();
+    let mut batch = wanted.max(1);
+    loop {
+        let plan = make_plan(&tape(batch)?, device, &options, &mut imagine)?;
+        match check_fits(&plan, device, &options, held) {
+            Ok(()) => return Ok(batch),
+            Err(Error::Memory(_)) if batch > 1 => batch /= 2,
+            Err(Error::Memory(what)) => {
+                let what = format!("not even one image at a time fits: {what}");
+                return Err(Error::Memory(what));
+            }
+            Err(other) => return Err(other),
+        }
+    }
 }
 
 /// Packs states; returns where those lie that share buffers, or `None` where not all can be moved.
@@ -118,9 +146,7 @@ fn make_plan(tape: &Tape, device: &Device, options: &Options, pack: Packer<'_>) 
         Device::Cpu => Target::Cpu { threads: rayon::current_num_threads() },
         Device::Gpu(gpu) => Target::Gpu(caps(gpu), &options.choices),
     };
-    let plan = plan_for(tape, options, &target, pack)?;
-    check_fits(&plan, device, options)?;
-    Ok(plan)
+    plan_for(tape, options, &target, pack)
 }
 
 fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_>) -> Result<Plan> {
@@ -162,8 +188,9 @@ fn check_precision(device: &Device, precision: Precision) -> Result<()> {
     Err(Error::flag("--precision", format!("{what}: leave it out, or name another --device")))
 }
 
-/// Refuses a plan that the device cannot hold, before anything is allocated.
-fn check_fits(plan: &Plan, device: &Device, options: &Options) -> Result<()> {
+/// Refuses a plan that the device cannot hold, before anything is allocated; `held` are the bytes of
+/// its states that are there already.
+fn check_fits(plan: &Plan, device: &Device, options: &Options, held: u64) -> Result<()> {
     let report = MemoryReport::of(plan);
     let (largest, label) = &report.largest;
     if *largest > device.max_buffer() {
@@ -173,10 +200,19 @@ fn check_fits(plan: &Plan, device: &Device, options: &Options) -> Result<()> {
             human::bytes(device.max_buffer()),
         )));
     }
-    match options.memory_limit {
-        Some(limit) if report.total() > limit => Err(Error::Memory(format!(
+    let (needs, limit) = match options.memory_limit {
+        Some(limit) => (report.total(), Some(limit)),
+        // What comes back is there as bytes, as a tensor, and as what is made of it.
+        None => {
+            let fetched: u64 = plan.fetches.iter().map(|fetch| fetch.place.bytes()).sum();
+            let rest = report.total() - held.min(report.states);
+            (rest.saturating_add(fetched.saturating_mul(3)), device.free_memory())
+        }
+    };
+    match limit {
+        Some(limit) if needs > limit => Err(Error::Memory(format!(
             "the program needs {} of memory, and {} are available",
-            human::bytes(report.total()),
+            human::bytes(needs),
             human::bytes(limit),
         ))),
         _ => Ok(()),
@@ -200,6 +236,7 @@ impl Program {
         }
         let mut pack = |packs: &[Pack]| Ok(state.pack(packs)?.then(|| state.packed()));
         let plan = make_plan(tape, state.device(), options, &mut pack)?;
+        check_fits(&plan, state.device(), options, u64::MAX)?;
         let report = MemoryReport::of(&plan);
         let feeds = plan.feeds.iter().map(|f| (f.0.clone(), f.1.clone(), f.2)).collect();
         let fetches = plan.fetches.clone();

@@ -178,6 +178,8 @@ struct Planner<'a> {
     readers: HashMap<usize, Vec<usize>>,
     /// For each root, the unit that computes it.
     writer: HashMap<usize, usize>,
+    /// Units and the roots that they read otherwise than element by element.
+    scattered: HashSet<(usize, usize)>,
     buffers: Vec<BufferSpec>,
     values: Vec<Value>,
     /// For each root, its value.
@@ -209,6 +211,7 @@ impl Plan {
             packed,
             readers: HashMap::new(),
             writer: HashMap::new(),
+            scattered: HashSet::new(),
             buffers: Vec::new(),
             values: Vec::new(),
             value_of: HashMap::new(),
@@ -251,9 +254,13 @@ impl Planner<'_> {
         for (p, unit) in self.units.units.iter().enumerate() {
             for node in unit.nodes() {
                 self.writer.insert(node, p);
-                for &input in &self.tape.nodes()[node].inputs {
+                let op_node = &self.tape.nodes()[node];
+                for &input in &op_node.inputs {
                     let root = self.units.views[input.index()].root;
                     self.readers.entry(root).or_default().push(p);
+                    if unit.fused && !self.is_in_place(&op_node.shape, input, root) {
+                        self.scattered.insert((p, root));
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! are bundled.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use crate::device::Pack;
 use crate::ops::{Class, padded_bytes};
@@ -11,6 +11,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 mod bundle;
+mod fuse;
 
 /// A value as the part of another one: the node that computes it, and where in it the value starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,6 +173,8 @@ struct Groups<'a> {
     reads: Vec<Vec<usize>>,
     /// Roots that something outside every group wants: fetches and assignments.
     wanted: BTreeSet<usize>,
+    /// For each root, the old values of the states whose new one it is.
+    before: HashMap<usize, Vec<usize>>,
     /// Whether states are taken to be updated in place.
     in_place: bool,
     /// The roots that are given to states.
@@ -205,6 +208,10 @@ impl<'a> Groups<'a> {
             .map(|v| views[v.index()].root)
             .collect();
         let root = |v: &Var| views[v.index()].root;
+        let mut before: HashMap<usize, Vec<usize>> = HashMap::new();
+        for state in tape.states().values().filter(|s| s.before != s.after) {
+            before.entry(root(&state.after)).or_default().push(state.before.index());
+        }
         let reads =
             nodes.iter().map(|n| tape.nodes()[n[0]].inputs.iter().map(root).collect()).collect();
         Self {
@@ -214,6 +221,7 @@ impl<'a> Groups<'a> {
             nodes,
             reads,
             wanted,
+            before,
             in_place,
             given: BTreeSet::new(),
             ends: BTreeSet::new(),
@@ -240,48 +248,8 @@ impl<'a> Groups<'a> {
 
     /// Those that it does not compute itself.
     fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
-        self.read_by(nodes).filter(|r| !nodes.contains(r)).collect()
-    }
-
-    /// Merges every elementwise node of `among` with those of them that produce its inputs.
-    fn fuse(&mut self, among: &[usize]) {
-        let consumers = self.consumers();
-        let among: BTreeSet<usize> = among.iter().copied().collect();
-        for &node in &among {
-            for &input in &self.tape.nodes()[node].inputs {
-                if among.contains(&self.views[input.index()].root) {
-                    self.fuse_with(node, input, &consumers);
-                }
-            }
-        }
-    }
-
-    /// Merges an elementwise node with the elementwise producer of its input `input`, where they are
-    /// in no bundle, it makes no circle and binds no more buffers than every GPU has.
-    fn fuse_with(&mut self, node: usize, input: Var, consumers: &HashMap<usize, Vec<usize>>) {
-        let root = self.views[input.index()].root;
-        let (Some(&from), Some(&to)) = (self.of.get(&root), self.of.get(&node)) else {
-            return;
-        };
-        let alike = from != to
-            && self.elementwise(from)
-            && self.elementwise(to)
-            && self.is_whole(input, node)
-            && [from, to].iter().all(|group| !self.bundles.contains_key(group));
-        if !alike || self.circle(from, to) {
-            return;
-        }
-        let mut merged = [&self.nodes[from][..], &self.nodes[to][..]].concat();
-        merged.sort_unstable();
-        if self.whole(&merged) && self.bindings(&merged, consumers) <= MAX_BINDINGS {
-            for &n in &merged {
-                self.of.insert(n, from);
-            }
-            self.nodes[to].clear();
-            self.nodes[from] = merged;
-            let more = std::mem::take(&mut self.reads[to]);
-            self.reads[from].extend(more);
-        }
+        let own: HashSet<usize> = nodes.iter().copied().collect();
+        self.read_by(nodes).filter(|r| !own.contains(r)).collect()
     }
 
     /// Whether `var` is all of its root, and has as many elements as `node`.
@@ -289,15 +257,6 @@ impl<'a> Groups<'a> {
         let View { root, offset } = self.views[var.index()];
         let len = self.tape.shape(var).iter().product::<usize>();
         offset == 0 && len == self.len(root) && len == self.len(node)
-    }
-
-    /// Whether these nodes read each other only element by element.
-    fn whole(&self, nodes: &[usize]) -> bool {
-        nodes.iter().flat_map(|&n| &self.tape.nodes()[n].inputs).all(|input| {
-            let View { root, offset } = self.views[input.index()];
-            let len = self.tape.node(*input).shape.iter().product::<usize>();
-            !nodes.contains(&root) || (offset == 0 && len == self.len(root))
-        })
     }
 
     /// For each root, the nodes that read it.
@@ -315,8 +274,9 @@ impl<'a> Groups<'a> {
     /// among its inputs is written in place.
     fn bindings(&self, nodes: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> usize {
         let inputs = self.inputs(nodes);
+        let own: HashSet<usize> = nodes.iter().copied().collect();
         let outputs = nodes.iter().filter(|&&n| {
-            let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !nodes.contains(c)));
+            let read = consumers.get(&n).is_some_and(|c| c.iter().any(|c| !own.contains(c)));
             let in_place = self.in_place && self.assigned(n).any(|before| inputs.contains(&before));
             (read || self.wanted.contains(&n)) && !in_place
         });
@@ -325,17 +285,14 @@ impl<'a> Groups<'a> {
 
     /// The old values of the states whose new one is the root `node`.
     fn assigned(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        let states = self.tape.states().values().filter(|s| s.before != s.after);
-        let of = states.filter(move |s| self.views[s.after.index()].root == node);
-        of.map(|s| s.before.index())
+        self.before.get(&node).into_iter().flatten().copied()
     }
 
     /// Whether `to` also depends on `from` by way of a third group: merged, they would wait for
     /// themselves.
     fn circle(&self, from: usize, to: usize) -> bool {
         let mut seen = vec![false; self.nodes.len()];
-        seen[from] = true;
-        seen[to] = true;
+        (seen[from], seen[to]) = (true, true);
         let mut stack: Vec<usize> = [from, to].iter().flat_map(|&g| self.before(g)).collect();
         stack.retain(|&g| g != from && g != to);
         while let Some(group) = stack.pop() {
@@ -361,7 +318,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The groups in an order that respects their inputs, else as they were recorded.
-    fn schedule(mut self) -> Vec<Unit> {
+    fn order(&self) -> Vec<usize> {
         let mut waiting = vec![0; self.nodes.len()];
         let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (g, nodes) in self.nodes.iter().enumerate() {
@@ -379,12 +336,9 @@ impl<'a> Groups<'a> {
             .filter(|&g| waiting[g] == 0 && !self.nodes[g].is_empty())
             .map(priority)
             .collect();
-        let mut units = Vec::new();
+        let mut order = Vec::new();
         while let Some(Reverse((_, g))) = ready.pop() {
-            let fused = self.elementwise(g);
-            let alone = || Bundle { lanes: vec![self.nodes[g].clone()], starts: vec![0] };
-            let Bundle { lanes, starts } = self.bundles.remove(&g).unwrap_or_else(alone);
-            units.push(Unit { lanes, starts, fused });
+            order.push(g);
             for &next in &after[g] {
                 waiting[next] -= 1;
                 if waiting[next] == 0 {
@@ -392,7 +346,18 @@ impl<'a> Groups<'a> {
                 }
             }
         }
-        debug_assert_eq!(units.len(), self.nodes.iter().filter(|n| !n.is_empty()).count());
-        units
+        debug_assert_eq!(order.len(), self.nodes.iter().filter(|n| !n.is_empty()).count());
+        order
+    }
+
+    /// The units, in that order.
+    fn schedule(mut self) -> Vec<Unit> {
+        let units = self.order().into_iter().map(|g| {
+            let fused = self.elementwise(g);
+            let alone = || Bundle { lanes: vec![self.nodes[g].clone()], starts: vec![0] };
+            let Bundle { lanes, starts } = self.bundles.remove(&g).unwrap_or_else(alone);
+            Unit { lanes, starts, fused }
+        });
+        units.collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Checkpoints: all tensors of a training and its options in one safetensors file.
 //!
 //! The file is a header (8 bytes of length, then JSON) and raw little-endian data: nothing in it
-//! executes. Its metadata holds [`VERSION_KEY`] and whatever strings the caller gives. The same
-//! content always gives the same bytes.
+//! executes. Its metadata holds [`VERSION_KEY`], [`CHECKSUM_KEY`] and whatever strings the caller
+//! gives. The same content always gives the same bytes, and a bit that has turned since is noticed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +19,10 @@ use crate::tensor::{DType, Data, Tensor};
 /// The metadata key that marks a file as a checkpoint of this program.
 pub const VERSION_KEY: &str = "dcgan.version";
 
+/// The metadata key of the checksum: CRC-32 over all other metadata and all tensors, made in the same
+/// way by every version that writes this key.
+pub const CHECKSUM_KEY: &str = "dcgan.crc32";
+
 /// The version of the format that is written, and the newest that is read.
 pub const VERSION: u32 = 1;
 
@@ -27,7 +31,7 @@ pub const VERSION: u32 = 1;
 pub struct Checkpoint {
     /// Every tensor by its name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The strings given to [`save`], without [`VERSION_KEY`].
+    /// The strings given to [`save`], without [`VERSION_KEY`] and [`CHECKSUM_KEY`].
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -89,11 +93,16 @@ pub(crate) fn write_raw(
     tensors: &[Raw<'_>],
     metadata: &BTreeMap<&str, &str>,
 ) -> io::Result<()> {
-    let mut header = BTreeMap::from([("__metadata__", Entry::Metadata(metadata.clone()))]);
-
     // Wider elements first, so that every tensor is aligned; among equals by name.
     let mut order: Vec<&Raw<'_>> = tensors.iter().collect();
     order.sort_by_key(|tensor| (std::cmp::Reverse(tensor.dtype.bitsize()), &tensor.name));
+    let sum = checksum(
+        metadata.iter().map(|(&key, &value)| (key, value)),
+        order.iter().map(|t| (&*t.name, t.dtype, &t.shape[..], &*t.bytes)),
+    );
+    let mut metadata = metadata.clone();
+    metadata.insert(CHECKSUM_KEY, &sum);
+    let mut header = BTreeMap::from([("__metadata__", Entry::Metadata(metadata))]);
     let mut offset = 0;
     for Raw { name, dtype, shape, bytes } in &order {
         let end = offset + bytes.len();
@@ -107,6 +116,56 @@ pub(crate) fn write_raw(
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     order.iter().try_for_each(|tensor| out.write_all(&tensor.bytes))
+}
+
+/// The checksum of a file: CRC-32, in hexadecimal, over what the header says and what follows it.
+/// `metadata` by their keys, without the checksum itself; `tensors` (name, type, shape, bytes) by the
+/// width of their elements, the widest first, then by name.
+fn checksum<'a>(
+    metadata: impl Iterator<Item = (&'a str, &'a str)>,
+    tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>,
+) -> String {
+    let mut sum = crc32fast::Hasher::new();
+    // Each part with its length before it: parts cannot run into one another.
+    let mut add = |part: &[u8]| {
+        sum.update(&(part.len() as u64).to_le_bytes());
+        sum.update(part);
+    };
+    for (key, value) in metadata {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
+    for (name, dtype, shape, bytes) in tensors {
+        add(name.as_bytes());
+        add(format!("{dtype} {shape:?}").as_bytes());
+        add(bytes);
+    }
+    format!("{:08x}", sum.finalize())
+}
+
+/// Whether a safetensors file still has the content that its checksum was made of, where it has one.
+///
+/// # Errors
+/// A sentence where it has not.
+pub(crate) fn verify(
+    metadata: &BTreeMap<String, String>,
+    file: &SafeTensors<'_>,
+) -> Result<(), String> {
+    let Some(wanted) = metadata.get(CHECKSUM_KEY) else { return Ok(()) };
+    let mut order = file.iter().collect::<Vec<_>>();
+    order.sort_by_key(|(name, view)| (std::cmp::Reverse(view.dtype().bitsize()), *name));
+    let others = metadata.iter().filter(|(key, _)| *key != CHECKSUM_KEY);
+    let sum = checksum(
+        others.map(|(key, value)| (&**key, &**value)),
+        order.iter().map(|(name, view)| (*name, view.dtype(), view.shape(), view.data())),
+    );
+    if sum == *wanted {
+        return Ok(());
+    }
+    Err(format!(
+        "is damaged: its content has changed since it was written (its checksum is {sum}, and \
+         {CHECKSUM_KEY} says {wanted})"
+    ))
 }
 
 fn dtype(tensor: &Tensor) -> Dtype {
@@ -131,8 +190,9 @@ pub(crate) fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::File`] that says in one sentence whether the file is missing, is something else (and
-/// what), is cut short, or was written by a newer version.
+/// [`Error::File`] that says in one sentence whether the file is missing or was written by a newer
+/// version; [`Error::Damaged`] where it is something else (and what), is cut short, or has changed
+/// since it was written.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::file(path, "there is no such checkpoint"),
@@ -141,31 +201,56 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
         }
         _ => Error::file(path, files::cannot("be read", &error)),
     })?;
-    parse(&bytes).map_err(|what| Error::file(path, what))
+    parse(&bytes).map_err(|flaw| match flaw {
+        Flaw::Newer(what) => Error::file(path, what),
+        Flaw::Damaged(what) => Error::damaged(path, what),
+    })
 }
 
-fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
+/// Why a file is no checkpoint that can be read.
+enum Flaw {
+    /// A newer version wrote it: in a sentence.
+    Newer(String),
+    /// It is not, or no longer, a checkpoint.
+    Damaged(String),
+}
+
+impl From<String> for Flaw {
+    fn from(what: String) -> Self {
+        Self::Damaged(what)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
     let (_, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| unreadable(bytes, &error))?;
     let mut metadata: BTreeMap<String, String> =
         header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    let Some(version) = metadata.remove(VERSION_KEY) else {
-        return Err(format!(
-            "is a safetensors file, but not a checkpoint of this program (it has no {VERSION_KEY})"
-        ));
+    let Some(version) = metadata.get(VERSION_KEY) else {
+        return Err(Flaw::Damaged(format!(
+            "is a safetensors file, but not a checkpoint of this program (it has no \
+             {VERSION_KEY}); {IMPORT}"
+        )));
     };
     match version.parse::<u32>() {
         Ok(VERSION) => {}
         Ok(newer) if newer > VERSION => {
-            return Err(format!(
+            // Or is it this number that has changed?
+            if let Ok(views) = SafeTensors::deserialize(bytes) {
+                verify(&metadata, &views)?;
+            }
+            return Err(Flaw::Newer(format!(
                 "was written by a newer version of dcgan (checkpoint format {newer}, this one \
                  reads up to {VERSION}); update dcgan to read it"
-            ));
+            )));
         }
-        _ => return Err(format!("has the unknown checkpoint format {version:?}")),
+        _ => return Err(format!("has the unknown checkpoint format {version:?}").into()),
     }
 
     let views = SafeTensors::deserialize(bytes).map_err(|error| unreadable(bytes, &error))?;
+    verify(&metadata, &views)?;
+    metadata.remove(VERSION_KEY);
+    metadata.remove(CHECKSUM_KEY);
     let mut tensors = BTreeMap::new();
     for (name, view) in views.iter() {
         let data = match view.dtype() {
@@ -175,7 +260,8 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
             other => {
                 return Err(format!(
                     "holds tensor {name:?} of element type {other}; F32, U32 and U8 can be read"
-                ));
+                )
+                .into());
             }
         };
         let tensor = Tensor::with_data(view.shape(), data).map_err(|error| error.to_string())?;
@@ -188,10 +274,14 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks().0.iter().copied()
 }
 
+/// What makes a model of weights from elsewhere.
+const IMPORT: &str =
+    "dcgan import makes a model of such weights: dcgan import FILE --out model.safetensors";
+
 /// Says what a file is that the parser refused.
 fn unreadable(bytes: &[u8], error: &SafeTensorError) -> String {
     if bytes.is_empty() {
-        return "is empty, where a checkpoint (.safetensors) is needed".to_owned();
+        return format!("is empty, {NEEDED}");
     }
     // A safetensors file opens with the header's length and a brace.
     let header = bytes.first_chunk().map_or(u64::MAX, |n| u64::from_le_bytes(*n));
@@ -208,16 +298,16 @@ fn unreadable(bytes: &[u8], error: &SafeTensorError) -> String {
         };
     }
     match looks_like(bytes) {
-        Some(kind) => format!("looks like {kind}, where a checkpoint (.safetensors) is needed"),
+        Some((kind, true)) => format!("looks like {kind}; {IMPORT}"),
+        Some((kind, false)) => format!("looks like {kind}, {NEEDED}"),
         None => "is not a safetensors file, so it cannot be a checkpoint".to_owned(),
     }
 }
 
+const NEEDED: &str = "where a checkpoint (.safetensors) is needed";
+
 fn cut_short(len: usize) -> String {
-    format!(
-        "is cut short (only {len} bytes are left of it); use another checkpoint, or delete it to \
-         have its run go on from the one before"
-    )
+    format!("is cut short (only {len} bytes are left of it); use another checkpoint")
 }
 
 /// Where the last tensor ends, by the header.
@@ -228,22 +318,31 @@ fn data_end(bytes: &[u8], header: usize) -> Option<usize> {
     header_end.checked_add(ends.max().unwrap_or(0) as usize)
 }
 
-/// A guess at what kind of file this is, by how it begins.
-fn looks_like(bytes: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], &str); 10] = [
-        (b"PK\x03\x04", "a zip archive or a PyTorch .pth file"),
-        (b"\x80\x02", "a pickled PyTorch .pth file"),
-        (b"\x89PNG", "a PNG picture"),
-        (b"\xff\xd8\xff", "a JPEG picture"),
-        (b"GIF8", "a GIF picture"),
-        (b"RIFF", "a WebP picture"),
-        (b"\x1f\x8b", "a gzip archive"),
-        (b"\x93NUMPY", "a NumPy array"),
-        (b"\x89HDF", "an HDF5 file"),
-        (b"GGUF", "a GGUF model"),
+/// A guess at what kind of file this is, by how it begins, and whether `dcgan import` takes it.
+fn looks_like(bytes: &[u8]) -> Option<(&'static str, bool)> {
+    let start = &bytes[..bytes.len().min(512)];
+    let within = |word: &[u8]| start.windows(word.len()).any(|part| part == word);
+    if bytes.starts_with(b"PK\x03\x04") && within(b"data.pkl") {
+        return Some(("a PyTorch file (.pth)", true));
+    }
+    // The version of its format, and who wrote it.
+    if let [0x08, 1..32, 0x12, ..] = bytes {
+        return Some(("an ONNX graph", true));
+    }
+    let kinds: [(&[u8], &str, bool); 10] = [
+        (b"PK\x03\x04", "a zip archive", false),
+        (b"\x80\x02", "a PyTorch file (.pth)", true),
+        (b"\x93NUMPY", "a NumPy array", true),
+        (b"\x89PNG", "a PNG image", false),
+        (b"\xff\xd8\xff", "a JPEG image", false),
+        (b"GIF8", "a GIF image", false),
+        (b"RIFF", "a WebP image", false),
+        (b"\x1f\x8b", "a gzip archive", false),
+        (b"\x89HDF", "an HDF5 file", false),
+        (b"GGUF", "a GGUF model", false),
     ];
-    if let Some((_, kind)) = kinds.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Some(kind);
+    if let Some((_, kind, weights)) = kinds.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
+        return Some((kind, *weights));
     }
     let head = &bytes[..bytes.len().min(512)];
     // The cut may fall inside a character: that much of an error is allowed.
@@ -252,7 +351,7 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
         Err(error) => error.error_len().is_none() && error.valid_up_to() > 0,
     };
     (text && !head.iter().any(|b| b.is_ascii_control() && !b.is_ascii_whitespace()))
-        .then_some("a text file")
+        .then_some(("a text file", false))
 }
 
 #[cfg(test)]
@@ -334,13 +433,22 @@ mod tests {
             (&b"epoch: 3\nloss: 0.4\n"[..], "looks like a text file"),
             ("größer als ASCII".as_bytes(), "looks like a text file"),
             (b"hi", "looks like a text file"),
-            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "looks like a PNG picture"),
-            (b"PK\x03\x04\0\0\x08\x08archive/data.pkl", "looks like a zip archive or a PyTorch"),
-            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "looks like a pickled PyTorch"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "looks like a PNG image"),
+            (b"PK\x03\x04\0\0\x08\x08pictures/1.png", "looks like a zip archive"),
             (b"", "is empty"),
         ] {
             let text = complaint(bytes);
             assert!(text.starts_with(kind) && text.ends_with(needed), "{text}");
+        }
+        for (bytes, kind) in [
+            (&b"PK\x03\x04\0\0\x08\x08archive/data.pkl"[..], "looks like a PyTorch file (.pth)"),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "looks like a PyTorch file (.pth)"),
+            (b"\x93NUMPY\x01\0v\0{'descr'", "looks like a NumPy array"),
+            (b"\x08\x07\x12\x05dcgan:\x04Conv", "looks like an ONNX graph"),
+        ] {
+            let text = complaint(bytes);
+            let wanted = format!("{kind}; dcgan import makes a model of such weights: ");
+            assert!(text.starts_with(&wanted), "{text}");
         }
         assert_eq!(
             complaint(&[7; 100]),
@@ -364,15 +472,51 @@ mod tests {
         assert!(complaint(&damaged).starts_with("is a damaged safetensors file: invalid JSON"));
     }
 
+    /// Every bit of the numbers, and every character of the header but those of the checksum's key.
+    #[test]
+    fn a_bit_that_turned_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = saved(&dir);
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        assert!(header < bytes.len() - 30);
+        let turned = |at: usize, bit: u32| {
+            let mut turned = bytes.clone();
+            turned[at] ^= 1 << bit;
+            parse(&turned)
+        };
+        for at in header..bytes.len() {
+            for bit in 0..8 {
+                let Err(Flaw::Damaged(what)) = turned(at, bit) else { panic!("byte {at}: read") };
+                assert!(what.contains("changed since it was written"), "byte {at}: {what}");
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes[8..header]).into_owned();
+        let key = 8 + text.find(CHECKSUM_KEY).unwrap();
+        for at in (8..header).filter(|at| !(key..key + CHECKSUM_KEY.len()).contains(at)) {
+            assert!(turned(at, 0).is_err(), "byte {at}");
+        }
+        // A file of before there was a checksum is read as ever.
+        let (start, end) = text.split_once("\"dcgan.crc32\":\"").unwrap();
+        let (sum, rest) = end.split_once("\",").unwrap();
+        let old = format!("{start}{rest}{}", " ".repeat(text.len() - start.len() - rest.len()));
+        let old = [&bytes[..8], old.as_bytes(), &bytes[header..]].concat();
+        assert_eq!(sum.len(), 8);
+        assert!(parse(&old).is_ok_and(|read| read.metadata == load(&path).unwrap().metadata));
+    }
+
     #[test]
     fn other_versions_and_other_programs_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = saved(&dir);
         let with = |from: &str, to: &str| {
-            let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
-            let mut changed = bytes.clone();
-            changed[at..at + to.len()].copy_from_slice(to.as_bytes());
-            complaint(&changed)
+            let replaced = |bytes: &[u8], from: &str, to: &str| {
+                let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+                let mut changed = bytes.to_vec();
+                changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+                changed
+            };
+            // A newer version would write another checksum.
+            complaint(&replaced(&replaced(&bytes, from, to), CHECKSUM_KEY, "dcgan.crc33"))
         };
         let (one, key) = ("\"dcgan.version\":\"1\"", "\"dcgan.version\":\"");
         assert!(with(one, &format!("{key}2\"")).starts_with(
@@ -380,7 +524,9 @@ mod tests {
         ));
         assert_eq!(with(one, &format!("{key}x\"")), "has the unknown checkpoint format \"x\"");
         assert_eq!(with(one, &format!("{key}0\"")), "has the unknown checkpoint format \"0\"");
-        assert!(with(key, "\"other.version\":\"").starts_with("is a safetensors file, but not a"));
+        let text = with(key, "\"other.version\":\"");
+        assert!(text.starts_with("is a safetensors file, but not a"), "{text}");
+        assert!(text.contains("dcgan import FILE"), "{text}");
 
         let half = TensorInfo { dtype: Dtype::F16, shape: vec![1], data_offsets: (0, 2) };
         let header = serde_json::json!({"__metadata__": {VERSION_KEY: "1"}, "half": half});

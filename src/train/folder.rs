@@ -20,6 +20,9 @@ const LATEST: &str = "latest";
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
 const FAKES: (&str, &str) = ("fakes-", ".png");
 
+/// How often a folder is looked through in which another process makes and deletes checkpoints.
+const TRIES: usize = 16;
+
 /// A run's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
@@ -43,7 +46,19 @@ impl Folder {
                 entries.any(|e| e.is_ok_and(|e| e.path().join(OPTIONS).is_file()))
             }) {
                 true => "holds runs but is none itself; give one of the folders in it".to_owned(),
-                false => format!("is not a run folder (it has no {OPTIONS})"),
+                false => {
+                    let weights = [".npy", ".pth", ".pt", ".onnx"];
+                    let is_weights = |name: &str| weights.iter().any(|end| name.ends_with(end));
+                    let hint = match fs::read_dir(path).is_ok_and(|mut entries| {
+                        entries.any(|e| {
+                            e.is_ok_and(|e| e.file_name().to_str().is_some_and(is_weights))
+                        })
+                    }) {
+                        true => "; dcgan import makes a model of weights from elsewhere",
+                        false => "",
+                    };
+                    format!("is not a run folder (it has no {OPTIONS}){hint}")
+                }
             };
             return Err(Error::file(path, what));
         }
@@ -176,30 +191,55 @@ impl Folder {
         path.is_file().then_some(path)
     }
 
-    /// The checkpoint to go on from: the latest, or, where the file `latest` is lost or names a
-    /// missing one, the newest that can be read.
+    /// What `read` makes of the newest checkpoint that is whole, and why those newer than it were
+    /// passed over. Newest is the one that `latest` names; where that is lost, the last one.
     ///
     /// # Errors
-    /// [`Error::File`] where the run has no checkpoint, or none that can be read.
-    pub fn newest_checkpoint(&self) -> Result<PathBuf> {
-        if let Some(path) = self.latest() {
-            return Ok(path);
-        }
-        let all = self.checkpoints()?;
-        let mut first_error = None;
-        for (_, path) in all.into_iter().rev() {
-            match checkpoint::load(&path) {
-                Ok(_) => return Ok(path),
-                Err(error) => _ = first_error.get_or_insert(error),
+    /// [`Error::File`] where the run has no checkpoint; what `read` says of the newest, where all are
+    /// damaged, or of the first that it cannot read for another reason.
+    pub fn newest<T>(&self, read: impl Fn(&Path) -> Result<T>) -> Result<(T, Vec<Error>)> {
+        let mut passed = Vec::new();
+        for _ in 0..TRIES {
+            let mut gone = false;
+            passed.clear();
+            for path in self.by_age()? {
+                match read(&path) {
+                    Ok(found) => return Ok((found, passed)),
+                    Err(error @ Error::Damaged { .. }) => passed.push(error),
+                    Err(_) if !path.exists() => gone = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            if !gone {
+                break;
             }
         }
-        Err(first_error.unwrap_or_else(|| {
-            Error::file(
+        Err(match passed.into_iter().next() {
+            Some(error) => error,
+            None => Error::file(
                 &self.path,
-                "the run has no checkpoint yet, as it was stopped before it saved its first; start a \
-                 new run",
-            )
-        }))
+                "the run has no checkpoint yet, as it was stopped before it saved its first; start \
+                 a new run",
+            ),
+        })
+    }
+
+    /// The checkpoints, the newest first; those that are newer than the one that `latest` names come
+    /// last.
+    fn by_age(&self) -> Result<Vec<PathBuf>> {
+        let mut all: Vec<PathBuf> = self.checkpoints()?.into_iter().map(|(_, path)| path).collect();
+        all.reverse();
+        let latest = self.latest().and_then(|path| all.iter().position(|other| *other == path));
+        all.rotate_left(latest.unwrap_or(0));
+        Ok(all)
+    }
+
+    /// The newest checkpoint that is whole.
+    ///
+    /// # Errors
+    /// As [`Folder::newest`].
+    pub fn newest_checkpoint(&self) -> Result<PathBuf> {
+        Ok(self.newest(|path| checkpoint::load(path).map(|_| path.to_owned()))?.0)
     }
 }
 
@@ -211,20 +251,6 @@ fn numbered((prefix, suffix): (&str, &str), images: u64) -> String {
 fn number(kind: (&str, &str), name: &str) -> Option<u64> {
     let images = name.strip_prefix(kind.0)?.strip_suffix(kind.1)?.parse().ok()?;
     (numbered(kind, images) == name).then_some(images)
-}
-
-/// The checkpoint that `path` means: itself, or the newest of a run's folder.
-///
-/// # Errors
-/// [`Error::File`] where there is nothing, the folder is not a run's, or it has no checkpoint.
-pub fn resolve(path: &Path) -> Result<PathBuf> {
-    if path.is_dir() {
-        return Folder::open(path)?.newest_checkpoint();
-    }
-    if !path.exists() {
-        return Err(Error::file(path, "there is no such run folder or checkpoint"));
-    }
-    Ok(path.to_owned())
 }
 
 #[cfg(test)]
@@ -264,48 +290,74 @@ mod tests {
     }
 
     #[test]
-    fn a_run_or_a_file_resolves_to_a_checkpoint() {
-        let (dir, folder) = run();
-        let text = resolve(dir.path()).unwrap_err().to_string();
+    fn the_newest_checkpoint_is_what_latest_says_or_the_one_before() {
+        let (_dir, folder) = run();
+        let newest = || folder.newest_checkpoint();
+        let text = newest().unwrap_err().to_string();
         assert!(text.contains("the run has no checkpoint yet"), "{text}");
 
         let old = checkpoint(&folder, 64);
         let new = checkpoint(&folder, 128);
         fs::write(folder.latest_path(), "checkpoint-000000064.safetensors\n").unwrap();
-        assert_eq!(resolve(dir.path()).unwrap(), old, "the latest is what `latest` says");
-        assert_eq!(resolve(&new).unwrap(), new);
+        assert_eq!(newest().unwrap(), old, "the latest is what `latest` says");
 
         for lost in ["checkpoint-000000256.safetensors", "", "../../etc/passwd", OPTIONS] {
             fs::write(folder.latest_path(), lost).unwrap();
-            assert_eq!(resolve(dir.path()).unwrap(), new, "{lost:?}");
+            assert_eq!(newest().unwrap(), new, "{lost:?}");
         }
-        fs::remove_file(folder.latest_path()).unwrap();
         let bytes = fs::read(&new).unwrap();
-        fs::write(&new, &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(resolve(dir.path()).unwrap(), old, "the newest that can be read");
+        let half = &bytes[..bytes.len() / 2];
+        let mut turned = bytes.clone();
+        let at = bytes.iter().rposition(|&b| b == b'1').unwrap();
+        turned[at] = b'3';
+        for named in [true, false] {
+            match named {
+                true => {
+                    fs::write(folder.latest_path(), "checkpoint-000000128.safetensors").unwrap();
+                }
+                false => fs::remove_file(folder.latest_path()).unwrap(),
+            }
+            // Torn, empty, overwritten, with a digit changed.
+            for damaged in [half, b"", b"a text", &turned] {
+                fs::write(&new, damaged).unwrap();
+                let read = |path: &Path| checkpoint::load(path).map(|_| path.to_owned());
+                let (found, passed) = folder.newest(read).unwrap();
+                assert_eq!((found, passed.len()), (old.clone(), 1), "the newest that is whole");
+                let text = passed[0].to_string();
+                assert!(text.contains("000000128.safetensors: "), "{text}");
+            }
+        }
+        // What a newer version wrote is no reason to go back behind it.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let newer = text.replace("dcgan.version\":\"1", "dcgan.version\":\"2");
+        let newer = newer.replace("dcgan.crc32", "dcgan.xxx32");
+        fs::write(&new, newer).unwrap();
+        assert!(newest().unwrap_err().to_string().contains("update dcgan"));
+        fs::write(&new, half).unwrap();
         fs::write(&old, &bytes[..20]).unwrap();
-        let text = resolve(dir.path()).unwrap_err().to_string();
+        let text = newest().unwrap_err().to_string();
         assert!(text.contains("000000128.safetensors: is cut short"), "{text}");
     }
 
     #[test]
     fn what_is_no_run_is_said_to_be_none() {
         let (dir, folder) = run();
-        let text = |path: &Path| resolve(path).unwrap_err().to_string();
-        assert!(text(&dir.path().join("x")).ends_with("no such run folder or checkpoint"));
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let said = Folder::open(&file).unwrap_err().to_string();
-        assert!(said.ends_with("is a file, where a run folder is needed"), "{said}");
-        let said = Folder::open(&dir.path().join("x")).unwrap_err().to_string();
-        assert!(said.ends_with("there is no such run folder"), "{said}");
+        let said = |path: &Path| Folder::open(path).unwrap_err().to_string();
+        assert!(said(&file).ends_with("is a file, where a run folder is needed"));
+        assert!(said(&dir.path().join("x")).ends_with("there is no such run folder"));
 
         let outer = tempfile::tempdir().unwrap();
-        assert!(text(outer.path()).ends_with("is not a run folder (it has no options.json)"));
+        assert!(said(outer.path()).ends_with("is not a run folder (it has no options.json)"));
         let inner = outer.path().join("00000-a");
         fs::create_dir(&inner).unwrap();
+        fs::write(outer.path().join("gen_params_0.npy"), "").unwrap();
+        assert!(
+            said(outer.path()).ends_with("dcgan import makes a model of weights from elsewhere")
+        );
         fs::copy(folder.options_path(), inner.join(OPTIONS)).unwrap();
-        assert!(text(outer.path()).ends_with("give one of the folders in it"));
+        assert!(said(outer.path()).ends_with("give one of the folders in it"));
     }
 
     #[test]

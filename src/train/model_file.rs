@@ -11,9 +11,10 @@ use crate::models::Networks;
 use crate::models::Size;
 use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::{DType, Tensor};
 
 use super::checkpoint;
+use super::folder::Folder;
 use super::step::{self, AVERAGE, averaged};
 use super::trainer::{Recipe, Trainer, in_files};
 
@@ -28,6 +29,9 @@ const KERNELS: &str = "dcgan.kernels";
 
 /// A file that names more classes than this is damaged.
 const MOST_CLASSES: usize = 1 << 20;
+
+/// So is one with larger batches than this.
+const MOST_PICTURES: usize = 1 << 20;
 
 /// The metadata key for how pictures were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
@@ -55,14 +59,30 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
+    /// The model that `path` means: itself, or of a run's folder the newest checkpoint that is whole,
+    /// and why newer ones were passed over.
+    ///
+    /// # Errors
+    /// As [`ModelFile::load`]; [`Error::File`] where there is nothing, the folder is not a run's, or it
+    /// has no checkpoint.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Error>)> {
+        if path.is_dir() {
+            return Folder::open(path)?.newest(Self::load);
+        }
+        if !path.exists() {
+            return Err(Error::file(path, "there is no such run folder or checkpoint"));
+        }
+        Ok((Self::load(path)?, Vec::new()))
+    }
+
     /// Reads a model and checks that it holds what it says.
     ///
     /// # Errors
-    /// [`Error::File`] where it is no model of this program, is damaged, or its tensors are not
-    /// those of the networks that it names.
+    /// [`Error::Damaged`] where it is no model of this program, is damaged, or its tensors are not
+    /// those of the networks that it names; [`Error::File`] where it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
         let file = checkpoint::load(path)?;
-        let fail = |what: String| Error::file(path, what);
+        let fail = |what: String| Error::damaged(path, what);
         let get = |key: &str| {
             file.metadata.get(key).ok_or_else(|| fail(format!("its metadata lack {key:?}")))
         };
@@ -73,19 +93,29 @@ impl ModelFile {
                 serde_json::from_str(get(MODEL)?).map_err(|_| damaged(MODEL))?;
             networks.check().map_err(|what| fail(format!("its description is damaged: {what}")))?;
             let mut params = networks.params();
-            if file.tensors.keys().any(|name| name.starts_with(&averaged(""))) {
-                params.extend(averages(&networks));
+            for network in ["generator", "discriminator"] {
+                let prefix = averaged(&format!("{network}."));
+                if file.tensors.keys().any(|name| name.starts_with(&prefix)) {
+                    params.extend(average_of(&networks, network));
+                }
             }
             (networks, None, 0, 0.0, params)
         } else {
             let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
-            let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
+            let step: u64 = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
             let sound = recipe.method.check(recipe.batch);
-            if recipe.model.classes > MOST_CLASSES || sound.is_err() {
+            let pictures = recipe.batch.checked_mul(recipe.method.n_critic);
+            let pictures = pictures.filter(|_| recipe.batch <= MOST_PICTURES);
+            let seen = pictures.and_then(|n| step.checked_mul(n as u64));
+            if recipe.model.classes > MOST_CLASSES || sound.is_err() || pictures.is_none() {
                 return Err(damaged(RECIPE));
+            }
+            // Steps are counted on from there, as are the pictures of all of them.
+            if seen.is_none_or(|seen| seen > u64::MAX / 2) {
+                return Err(damaged(STEP));
             }
             let params = step::params(&recipe.step_options()).map_err(none)?;
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
@@ -135,10 +165,49 @@ impl ModelFile {
         Ok(Self { path, networks, recipe, step, seconds, prepare, choices, tensors })
     }
 
-    /// Whether there is a moving average of the generator beside the generator.
+    /// The prefix of the weights of a network (`generator` or `discriminator`) that are used, by the one
+    /// rule for all of the program: its moving average where there is one, unless `raw` weights are
+    /// wanted. A training averages its generator, and its discriminator where that is what the training
+    /// is for, a semi-supervised classifier.
     #[must_use]
-    pub fn has_average(&self) -> bool {
-        averages(&self.networks).first().is_some_and(|p| self.tensors.contains_key(&p.name))
+    pub fn prefix(&self, network: &str, raw: bool) -> &'static str {
+        let first = average_of(&self.networks, network).next();
+        let average = first.is_some_and(|param| self.tensors.contains_key(&param.name));
+        if average && !raw { AVERAGE } else { "" }
+    }
+
+    /// The tensors of a network that are used ([`Self::prefix`]): what the network calls each, and what
+    /// it is called in the file.
+    fn used(&self, network: &str, raw: bool) -> Vec<(Param, String)> {
+        let prefix = self.prefix(network, raw);
+        let kept = |param: Param| match prefix {
+            AVERAGE => (param.clone(), averaged(&param.name)),
+            _ => (param.clone(), param.name),
+        };
+        params_of(&self.networks, network).map(kept).collect()
+    }
+
+    /// The tensors of a network that are used, as files hold them.
+    ///
+    /// # Errors
+    /// [`Error::File`] where one of their numbers is not finite.
+    pub fn weights(&self, network: &str, raw: bool) -> Result<Vec<(Param, &Tensor)>> {
+        let used = self.used(network, raw).into_iter().map(|(param, name)| {
+            let tensor = &self.tensors[&name];
+            match tensor.f32s().iter().position(|x| !x.is_finite()) {
+                None => Ok((param, tensor)),
+                Some(at) => {
+                    let earlier = match self.recipe {
+                        Some(_) => ", as its training had diverged; take an earlier checkpoint",
+                        None => "",
+                    };
+                    let number = tensor.f32s()[at];
+                    let what = format!("is spoilt: number {at} of {name} is {number}{earlier}");
+                    Err(Error::file(&self.path, what))
+                }
+            }
+        });
+        used.collect()
     }
 
     /// The generator.
@@ -177,45 +246,59 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Puts the generator's tensors onto a device: the averaged ones, or, where there are none or
-    /// `raw` ones are wanted, those of the last step. Returns their prefix.
+    /// Puts the generator's tensors onto a device, those that are used ([`Self::prefix`]), and returns
+    /// their prefix.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no generator; [`Error::Memory`] or [`Error::Lost`] where
-    /// the device fails.
+    /// [`Error::File`] where the model has no generator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn load_generator(&self, state: &mut State, raw: bool) -> Result<&'static str> {
-        let average = self.has_average() && !raw;
-        for mut param in self.generator()?.params("generator") {
-            if average {
-                param.name = averaged(&param.name);
-            }
-            self.put(state, &param)?;
-        }
-        Ok(if average { AVERAGE } else { "" })
+        self.generator()?;
+        let prefix = self.prefix("generator", raw);
+        self.put(state, "generator", raw, |name| match prefix {
+            AVERAGE => averaged(name),
+            _ => name.to_owned(),
+        })?;
+        Ok(prefix)
     }
 
-    /// Puts the discriminator's tensors onto a device.
+    /// Puts the discriminator's tensors onto a device, those that are used ([`Self::prefix`]), by the
+    /// names of the discriminator itself.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no discriminator; [`Error::Memory`] or [`Error::Lost`]
-    /// where the device fails.
-    pub fn load_discriminator(&self, state: &mut State) -> Result<()> {
-        self.discriminator()?
-            .params("discriminator")
-            .iter()
-            .try_for_each(|param| self.put(state, param))
+    /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_discriminator(&self, state: &mut State, raw: bool) -> Result<()> {
+        self.discriminator()?;
+        self.put(state, "discriminator", raw, str::to_owned)
     }
 
-    fn put(&self, state: &mut State, param: &Param) -> Result<()> {
-        let Param { name, shape, layout, .. } = param;
-        state.set(name, &layout.from_file(name, &self.tensors[name], shape)?)
+    fn put(
+        &self,
+        state: &mut State,
+        network: &str,
+        raw: bool,
+        name: impl Fn(&str) -> String,
+    ) -> Result<()> {
+        self.weights(network, raw)?.into_iter().try_for_each(|(param, tensor)| {
+            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+            state.set(&name(&param.name), &value)
+        })
     }
 }
 
-/// The averaged twins of a generator's tensors.
-fn averages(networks: &Networks) -> Vec<Param> {
-    let generator = networks.generator.iter().flat_map(|g| g.params("generator"));
-    generator.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }).collect()
+/// The tensors of one of the networks.
+fn params_of<'a>(networks: &'a Networks, network: &'a str) -> impl Iterator<Item = Param> + 'a {
+    let own = match network {
+        "generator" => &networks.generator,
+        _ => &networks.discriminator,
+    };
+    own.iter().flat_map(move |own| own.params(network))
+}
+
+/// Their averaged twins.
+fn average_of<'a>(networks: &'a Networks, network: &'a str) -> impl Iterator<Item = Param> + 'a {
+    params_of(networks, network).map(|p| Param { name: averaged(&p.name), learnt: false, ..p })
 }
 
 /// Writes imported weights as a model; `source` says in words where they are from.
@@ -254,11 +337,7 @@ impl Snapshot {
     /// The name of a tensor with a number that is not finite, if there is one.
     #[must_use]
     pub fn not_finite(&self) -> Option<&str> {
-        let broken = |value: &Tensor| match value.data() {
-            Data::F32(numbers) => !numbers.iter().all(|x| x.is_finite()),
-            _ => false,
-        };
-        self.states.iter().find(|(_, _, value)| broken(value)).map(|(name, ..)| name.as_str())
+        self.states.iter().find(|(_, _, value)| !value.is_finite()).map(|(name, ..)| name.as_str())
     }
 
     /// What [`checkpoint::save`] is to write: tensors and metadata.

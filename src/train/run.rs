@@ -190,6 +190,18 @@ impl Run {
         Ok(path)
     }
 
+    /// Renames a checkpoint that is damaged, so that it is none of the run's any more and yet there
+    /// for who wants to look at it.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be renamed.
+    pub fn set_aside(&self, checkpoint: &Path) -> Result<()> {
+        let mut aside = checkpoint.as_os_str().to_owned();
+        aside.push(".damaged");
+        fs::rename(checkpoint, aside)
+            .map_err(|error| Error::file(checkpoint, files::cannot("be renamed", &error)))
+    }
+
     /// Deletes checkpoints that are no longer wanted, and returns which.
     ///
     /// Kept are the newest `keep_newest`, the one that `latest` names, and, where `keep_every` is

@@ -20,7 +20,9 @@ mod states;
 mod update;
 
 pub use super::schedule::Schedule;
-pub use states::{AVERAGE, KEY, averaged, initial_state, params, seeded_latents, twin_of, updates};
+pub use states::{
+    AVERAGE, KEY, average_of, averaged, initial_state, params, seeded_latents, twin_of, updates,
+};
 
 use states::has_average;
 use update::{Grads, Told};

@@ -281,7 +281,8 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let state = step::initial_state(&recipe.step_options(), recipe.seed)?;
+        let (made_of, seed) = (recipe.step_options(), recipe.seed);
+        let state = || step::initial_state(&made_of, seed);
         let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
         trainer.settle_norms()?;
         Ok(trainer)
@@ -300,20 +301,25 @@ impl Trainer {
         step: u64,
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
-        let mut state = Vec::new();
-        for param in step::params(&recipe.step_options())? {
-            if let Some(count) = updates_by(&recipe, &param.name, step)
-                && !tensors.contains_key(&param.name)
-            {
-                state.push((param.name, Tensor::full(Vec::new(), count)));
-                continue;
+        let made_of = recipe.step_options();
+        let critics = recipe.method.n_critic;
+        let state = || {
+            let mut state = Vec::new();
+            for param in step::params(&made_of)? {
+                if let Some(count) = updates_by(critics, &param.name, step)
+                    && !tensors.contains_key(&param.name)
+                {
+                    state.push((param.name, Tensor::full(Vec::new(), count)));
+                    continue;
+                }
+                let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
+                let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+                state.push((param.name, value));
             }
-            let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
-            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-            state.push((param.name, value));
-        }
-        let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
-        state.push((KEY.into(), key.clone()));
+            let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
+            state.push((KEY.into(), key.clone()));
+            Ok(state)
+        };
         Self::with_state(recipe, device, options, state, step)
     }
 
@@ -321,7 +327,7 @@ impl Trainer {
         recipe: Recipe,
         device: &Device,
         options: &Options,
-        values: Vec<(String, Tensor)>,
+        values: impl FnOnce() -> Result<Vec<(String, Tensor)>>,
         step: u64,
     ) -> Result<Self> {
         let limit = match (options.memory_limit, device.free_memory()) {
@@ -337,7 +343,7 @@ impl Trainer {
         let tape = recipe.tape()?;
         preflight(&tape, device, &step_options).map_err(advise)?;
         let mut state = State::new(device);
-        for (name, value) in values {
+        for (name, value) in values()? {
             state.set(&name, &value).map_err(advise)?;
         }
         let program = Program::compile(&tape, &state, &step_options).map_err(advise)?;
@@ -537,13 +543,13 @@ pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap
 }
 
 /// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the
-/// state that counts it.
-fn updates_by(recipe: &Recipe, name: &str, steps: u64) -> Option<f32> {
+/// state that counts it; the discriminator is updated `critics` times a step.
+fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
     let generator = step::updates("generator");
     let discriminator = step::updates("discriminator");
     match name {
         _ if name == generator => Some(steps as f32),
-        _ if name == discriminator => Some((steps * recipe.method.n_critic as u64) as f32),
+        _ if name == discriminator => Some((steps * critics as u64) as f32),
         _ => None,
     }
 }

@@ -4,7 +4,9 @@
 use crate::tensor::Tensor;
 
 use super::modules::{Kind, Module};
+use super::norms;
 use super::roles::Role;
+use super::sizes::Geometry;
 
 /// What puts the layers of a file into order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub(super) struct Block {
     pub(super) norm: Option<Module>,
     /// Whether it is a linear layer.
     pub(super) linear: bool,
+    /// Its stride and padding, where they are known.
+    pub(super) geometry: Option<Geometry>,
+    /// Height and width of the picture that a linear layer's numbers are seen as, where it is known.
+    pub(super) seen: Option<[usize; 2]>,
 }
 
 impl Block {
@@ -44,10 +50,27 @@ impl Block {
     }
 
     /// Whether a norm of `len` numbers fits what it gives.
-    fn takes_norm(&self, len: usize) -> bool {
+    pub(super) fn takes_norm(&self, len: usize) -> bool {
         // After a generator's linear layer, before the numbers are seen as a picture.
         len == self.to || (self.linear && self.up && len == self.weight.shape()[0])
     }
+}
+
+/// What the layers of a file are known by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Whether they stand in the order in which the network was made.
+    pub(super) ordered: bool,
+    /// Whether they are the authors', all of whose convolutions double or halve.
+    pub(super) authors: bool,
+}
+
+/// A network's layers, one after another.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) blocks: Vec<Block>,
+    /// What was assumed on the way, in words.
+    pub(super) assumed: Vec<String>,
 }
 
 /// The layers of a network of this role: as they come, or, where names say nothing of the order,
@@ -55,35 +78,153 @@ impl Block {
 ///
 /// # Errors
 /// A sentence that says which layer does not follow which.
-pub(super) fn chain(modules: &[Module], role: Role, order: Order) -> Result<Vec<Block>, String> {
+pub(super) fn chain(
+    modules: &[Module],
+    role: Role,
+    order: Order,
+    known: Known,
+) -> Result<Chain, String> {
+    let flag = layers_flag(role);
     let mut layers: Vec<Weights<'_>> = modules.iter().filter_map(Weights::of).collect();
+    if let Some(layer) = layers.iter().find(|layer| is_residual(&layer.module.key)) {
+        return Err(format!(
+            "{} is, by its name, of a residual network, whose shortcuts no tensor shows; if it is \
+             none, {flag} spells the layers out",
+            layer.module.key
+        ));
+    }
     // A generator begins with its linear layer, a discriminator ends with it.
     layers.sort_by_key(|layer| (layer.shape().len() == 2) == (role == Role::Discriminator));
-    if order == Order::Channels {
-        layers = linked(&layers, role).ok_or("has no one order of its layers")?;
+    match order {
+        Order::Channels => {
+            layers = linked(&layers, role).ok_or("has no one order of its layers")?;
+        }
+        Order::Names => {
+            let keys = layers.iter().filter(|layer| layer.shape().len() == 4);
+            let keys: Vec<&str> = keys.map(|layer| &*layer.module.key).collect();
+            // Sorted by the alphabet, layers may stand anywhere.
+            if !known.ordered && !count_up(&keys) && linked(&layers, role).is_none() {
+                return Err(format!(
+                    "neither names nor channels say in which order its layers ({}) come: {flag} \
+                     does, as conv={}",
+                    keys.join(", "),
+                    keys[0]
+                ));
+            }
+        }
     }
     let mut blocks = convolutions(&layers, role)?;
     // Backwards, every discriminator is a generator from a single number.
     if order == Order::Channels && blocks[0].from == 1 && role == Role::Generator {
         return Err("takes a single number".into());
     }
-    attach_norms(&mut blocks, modules)?;
+    let mut assumed = Vec::new();
+    if role == Role::Generator && !known.authors {
+        settle_squares(&mut blocks, &mut assumed)?;
+    }
+    norms::attach(&mut blocks, modules, known, flag, &mut assumed)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
         return Err(format!("its last layer is normalised, which no {} is", role.name()));
     }
-    Ok(blocks)
+    Ok(Chain { blocks, assumed })
+}
+
+/// The flag that spells out a network's layers.
+pub(super) fn layers_flag(role: Role) -> &'static str {
+    match role {
+        Role::Generator => "--g-layers",
+        Role::Discriminator => "--d-layers",
+    }
+}
+
+/// The words of a name: `extra-layers-0:64:conv` has five.
+fn words(key: &str) -> Vec<String> {
+    let words = key.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect()
+}
+
+/// Whether a name speaks of residual blocks.
+fn is_residual(key: &str) -> bool {
+    const RESIDUAL: [&str; 8] =
+        ["res", "resblock", "resblocks", "resnet", "residual", "shortcut", "skip", "bypass"];
+    let bare =
+        |word: &String| RESIDUAL.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit()));
+    words(key).iter().any(bare)
+}
+
+/// Whether each of these names follows the one before it by a number: `conv9`, `conv10`.
+pub(super) fn count_up(keys: &[&str]) -> bool {
+    let split = |segment: &str| {
+        let text = segment.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        (segment[..text].to_owned(), segment[text..].parse::<u64>().ok())
+    };
+    keys.windows(2).all(|pair| {
+        let differ = pair[0].split('.').zip(pair[1].split('.')).find(|(a, b)| a != b);
+        differ.is_some_and(|(a, b)| {
+            let ((a, one), (b, two)) = (split(a), split(b));
+            a == b && one.is_some() && two.is_some() && one < two
+        })
+    })
+}
+
+/// Decides for convolutions that take as many channels as they give whether they are transposed ones:
+/// by their kernels, since one of even size keeps no size; else by their names, where those of all
+/// others say it.
+fn settle_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(), String> {
+    // `convt`, `deconv2`, `conv_transpose`; none where a name does not speak of convolutions.
+    let transposed = |key: &str| {
+        let words = words(key);
+        let is = |word: &String| {
+            ["convt", "deconv", "tconv", "transconv"].iter().any(|known| word.starts_with(known))
+        };
+        let pair = |pair: &[String]| pair[0].starts_with("conv") && pair[1].starts_with("trans");
+        match words.iter().any(is) || words.windows(2).any(pair) {
+            true => Some(true),
+            false => words.iter().any(|word| word.starts_with("conv")).then_some(false),
+        }
+    };
+    let is_square = |i: usize, block: &Block| {
+        let odd = block.kernel().is_some_and(|kernel| kernel.iter().all(|k| k % 2 == 1));
+        i > 0 && !block.linear && block.from == block.to && odd
+    };
+    let others = blocks.iter().enumerate().filter(|(i, block)| !is_square(*i, block));
+    let others: Vec<&Block> =
+        others.map(|(_, block)| block).filter(|block| !block.linear).collect();
+    let tell = others.iter().any(|block| block.up)
+        && others.iter().all(|block| transposed(&block.key) == Some(block.up));
+    for (i, block) in blocks.iter_mut().enumerate() {
+        if !is_square(i, block) {
+            continue;
+        }
+        match transposed(&block.key).filter(|_| tell) {
+            Some(up) => {
+                let what = if up { "a transposed convolution" } else { "a convolution" };
+                assumed.push(format!("{} is {what}, by its name (--g-layers)", block.key));
+                block.up = up;
+            }
+            None => {
+                return Err(format!(
+                    "{} takes {} channels and gives as many, so that its shape does not say whether \
+                     it is a convolution or a transposed one: --g-layers says it, as in --g-layers \
+                     linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
+                    block.key, block.from
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The weights `[small, large, kh, kw]` or `[out, in]` of a module.
 #[derive(Clone, Copy)]
-struct Weights<'a> {
+pub(super) struct Weights<'a> {
     module: &'a Module,
     weight: &'a Tensor,
     bias: Option<&'a Tensor>,
 }
 
 impl<'a> Weights<'a> {
-    fn of(module: &'a Module) -> Option<Self> {
+    pub(super) fn of(module: &'a Module) -> Option<Self> {
         match &module.kind {
             Kind::Linear { weight, bias } => Some(Self { module, weight, bias: bias.as_ref() }),
             Kind::Norm { .. } => None,
@@ -183,7 +324,8 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
         }
         let (weight, bias) = (weight.clone(), bias.cloned());
         let key = module.key.clone();
-        blocks.push(Block { key, weight, bias, up, from, to, norm: None, linear });
+        let (norm, geometry, seen) = (None, None, None);
+        blocks.push(Block { key, weight, bias, up, from, to, norm, linear, geometry, seen });
     }
     let (Some(first), Some(end)) = (blocks.first(), blocks.last()) else {
         return Err("holds no convolution".into());
@@ -204,8 +346,8 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
         return Err(format!("it would give {} numbers, not one", end.to));
     }
     if role == Role::Generator && !blocks.iter().skip(1).any(|block| block.up) {
-        return Err("it would have no transposed convolution; one that enlarges \
-                    pictures by repeating pixels is not supported"
+        return Err("it would have no transposed convolution: --g-layers says what enlarges its \
+                    pictures, as in --g-layers linear,norm,upsample,conv,norm,relu,conv,tanh"
             .into());
     }
     Ok(blocks)
@@ -233,66 +375,12 @@ pub(super) fn side(pixels: usize) -> Option<usize> {
     (side * side == pixels).then_some(side)
 }
 
-/// Gives each norm to the layer that it follows: by its place, else by the number in its name, else
-/// by its channels, taken in order.
-fn attach_norms(blocks: &mut [Block], modules: &[Module]) -> Result<(), String> {
-    let norms: Vec<&Module> = modules.iter().filter(|m| m.norm_len() > 0).collect();
-    let by_place = || {
-        let mut owners = Vec::new();
-        let mut owner = None;
-        for module in modules {
-            match Weights::of(module) {
-                Some(_) => owner = blocks.iter().position(|block| block.key == module.key),
-                None => owners.push(owner?),
-            }
-        }
-        Some(owners)
-    };
-    let by_number = || {
-        let number = |key: &str| {
-            let digits = key.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-            key[digits..].parse::<usize>().ok()
-        };
-        let owner = |norm: &&Module| {
-            let wanted = norm.number()?;
-            blocks.iter().position(|block| number(&block.key) == Some(wanted))
-        };
-        norms.iter().map(owner).collect::<Option<Vec<usize>>>()
-    };
-    let by_channels = || {
-        let mut next = 0;
-        let owner = |norm: &&Module| {
-            let len = norm.norm_len();
-            let found = next + blocks[next..].iter().position(|block| block.takes_norm(len))?;
-            next = found + 1;
-            Some(found)
-        };
-        norms.iter().map(owner).collect::<Option<Vec<usize>>>()
-    };
-    let fits = |owners: &Vec<usize>| {
-        let mut seen = vec![false; blocks.len()];
-        owners.iter().zip(&norms).all(|(&owner, norm)| {
-            !std::mem::replace(&mut seen[owner], true) && blocks[owner].takes_norm(norm.norm_len())
-        })
-    };
-    let owners = [by_place(), by_number(), by_channels()].into_iter().flatten().find(fits);
-    let Some(owners) = owners else {
-        let keys: Vec<&str> = norms.iter().map(|norm| &*norm.key).collect();
-        return Err(format!(
-            "its batch norms ({}) do not fit the layers before them",
-            keys.join(", ")
-        ));
-    };
-    let norms: Vec<Module> = norms.into_iter().cloned().collect();
-    for (owner, norm) in owners.into_iter().zip(norms) {
-        blocks[owner].norm = Some(norm);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ORDERED: Known = Known { ordered: true, authors: false };
+    const SORTED: Known = Known { ordered: false, authors: false };
 
     fn layer(key: &str, shape: &[usize]) -> Module {
         let weight = Tensor::full(shape, 0.0);
@@ -300,8 +388,8 @@ mod tests {
     }
 
     fn keys(modules: &[Module], role: Role) -> Result<Vec<String>, String> {
-        let blocks = chain(modules, role, Order::Channels)?;
-        Ok(blocks.into_iter().map(|block| block.key).collect())
+        let chain = chain(modules, role, Order::Channels, ORDERED)?;
+        Ok(chain.blocks.into_iter().map(|block| block.key).collect())
     }
 
     #[test]
@@ -313,7 +401,8 @@ mod tests {
         ];
         let wanted: Vec<String> = ["project", "middle", "a_last"].map(Into::into).into();
         assert_eq!(keys(&modules, Role::Generator), Ok(wanted));
-        let by_names = chain(&modules, Role::Generator, Order::Names).expect_err("a_last is last");
+        let by_names = chain(&modules, Role::Generator, Order::Names, ORDERED);
+        let by_names = by_names.expect_err("a_last is last");
         assert!(by_names.contains("middle, which seems to follow, takes"), "{by_names}");
 
         let modules = [
@@ -331,5 +420,56 @@ mod tests {
             [layer("a", &[8, 3, 4, 4]), layer("b", &[6, 8, 4, 4]), layer("c", &[8, 3, 4, 4])];
         let error = keys(&modules, Role::Generator).expect_err("two could be last");
         assert_eq!(error, "has no one order of its layers");
+    }
+
+    #[test]
+    fn names_count_up_or_say_nothing_of_the_order() {
+        assert!(count_up(&["main.0", "main.3", "main.10"]));
+        assert!(count_up(&["net.0.0", "net.1.0", "net.2"]));
+        assert!(count_up(&["conv9", "conv10"]));
+        assert!(!count_up(&["final", "initial"]));
+        assert!(!count_up(&["conv1", "deconv2"]));
+        assert!(!count_up(&["a.1", "b.2"]));
+
+        // Two layers of the same shape: sorted by the alphabet they may stand either way.
+        let of = |names: [&str; 2]| {
+            [
+                layer("0", &[6, 4, 4, 4]),
+                layer(names[0], &[4, 4, 4, 4]),
+                layer(names[1], &[4, 4, 4, 4]),
+                layer("z9", &[4, 3, 4, 4]),
+            ]
+        };
+        let order = |names, known| chain(&of(names), Role::Generator, Order::Names, known);
+        let error = order(["fine", "coarse"], SORTED).expect_err("either could be first");
+        assert!(error.contains("neither names nor channels say in which order"), "{error}");
+        assert!(error.contains("--g-layers"), "{error}");
+        assert!(order(["fine", "coarse"], ORDERED).is_ok());
+    }
+
+    #[test]
+    fn squares_are_told_by_their_names_or_not_at_all() {
+        let of = |names: [&str; 3], kernel: usize| {
+            let modules = [
+                layer(names[0], &[6, 4, 4, 4]),
+                layer(names[1], &[4, 4, kernel, kernel]),
+                layer(names[2], &[4, 3, 4, 4]),
+            ];
+            let chain = chain(&modules, Role::Generator, Order::Names, ORDERED)?;
+            Ok::<_, String>((chain.blocks[1].up, chain.assumed.len()))
+        };
+        // A kernel of even size keeps no size.
+        assert_eq!(of(["0", "3", "6"], 4), Ok((true, 0)));
+        for names in [["0", "3", "6"], ["conv1", "conv2", "conv3"], ["convt1", "middle", "convt3"]]
+        {
+            let error = of(names, 3).expect_err("either could be");
+            assert!(error.contains("takes 4 channels and gives as many"), "{error}");
+            assert!(error.contains("--g-layers"), "{error}");
+        }
+        assert_eq!(of(["a:convt", "b:conv", "c:convt"], 3), Ok((false, 1)));
+        assert_eq!(of(["conv_transpose1", "conv2", "conv_transpose3"], 3), Ok((false, 1)));
+        assert_eq!(of(["deconv1", "deconv2", "deconv3"], 3), Ok((true, 1)));
+        let residual = of(["0", "res_block.0", "6"], 3).expect_err("a shortcut may be there");
+        assert!(residual.contains("of a residual network"), "{residual}");
     }
 }

@@ -17,7 +17,6 @@ use crate::nn::{Layer, Param, Sequential, Statistics};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{self, Raw};
 use crate::train::model_file::ModelFile;
-use crate::train::step::averaged;
 
 use super::{DESCRIPTION, Role, onnx};
 
@@ -46,11 +45,11 @@ pub struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    /// The network of this role; a generator's averaged weights where there are any, unless `raw`
-    /// ones are wanted.
+    /// The network of this role, by the weights that [`ModelFile::prefix`] says.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no such network, or is conditional.
+    /// [`Error::File`] where the model has no such network, is conditional, or its numbers are not
+    /// finite.
     pub fn of(model: &'a ModelFile, role: Role, raw: bool) -> Result<Self> {
         model.unconditional(
             "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
@@ -67,12 +66,10 @@ impl<'a> Export<'a> {
                 model.discriminator()?
             }
         };
-        let average = role == Role::Generator && model.has_average() && !raw;
         let prefix = format!("{}.", role.name());
-        let params = network.params(role.name()).into_iter().map(|param| {
-            let kept = if average { averaged(&param.name) } else { param.name.clone() };
+        let params = model.weights(role.name(), raw)?.into_iter().map(|(param, tensor)| {
             let name = param.name.trim_start_matches(&prefix).to_owned();
-            (Param { name, ..param }, &model.tensors[&kept])
+            (Param { name, ..param }, tensor)
         });
         Ok(Self { role, network, about, params: params.collect(), steps: model.step })
     }

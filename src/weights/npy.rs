@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
 
 use super::modules::{Kind, Module};
@@ -119,29 +120,22 @@ fn transposed(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 /// One tensor of floats.
 fn tensor(path: &Path) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
-    let bytes = std::fs::read(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    let npy = npyz::NpyFile::new(&bytes[..])
-        .map_err(|_| fail("is no NumPy file, or is damaged".into()))?;
-    let shape: Option<Vec<usize>> = npy.shape().iter().map(|&s| usize::try_from(s).ok()).collect();
-    let descr = npy.dtype().descr();
-    let size = match descr.trim_matches('\'') {
-        "<f4" => 4,
-        "<f8" => 8,
-        _ => return Err(fail(format!("holds {descr}; '<f4' and '<f8' (floats) can be imported"))),
+    let why = |flaw| match flaw {
+        Flaw::Io(error) => files::cannot("be read", &error),
+        Flaw::NoArray => "is no NumPy file, or is damaged".into(),
+        Flaw::CutShort => "is cut short".into(),
+        Flaw::NoFloats => "holds no floats".into(),
     };
-    if npy.order() != npyz::Order::C {
+    let file = npy::open(path).map_err(|flaw| fail(why(flaw)))?;
+    let Header { descr, fortran, shape } = file.header.clone();
+    if !matches!(descr.as_deref(), Some("<f4" | "<f8")) {
+        let holds = file.header.element();
+        return Err(fail(format!("holds {holds}; '<f4' and '<f8' (floats) can be imported")));
+    }
+    if fortran {
         return Err(fail("is in Fortran order; save it with numpy.ascontiguousarray".into()));
     }
-    let len = shape.iter().flatten().try_fold(size, |n: usize, &s| n.checked_mul(s));
-    let Some((shape, _)) = shape.zip(len.filter(|&len| len <= bytes.len())) else {
-        return Err(fail("is cut short".into()));
-    };
-    let cut = |_| fail("is cut short".into());
-    let numbers = match size {
-        4 => npy.into_vec::<f32>().map_err(cut)?,
-        _ => npy.into_vec::<f64>().map_err(cut)?.into_iter().map(|x| x as f32).collect(),
-    };
-    Tensor::new(shape, numbers)
+    Tensor::new(shape, file.floats().map_err(|flaw| fail(why(flaw)))?)
 }
 
 /// A name as people sort it: 9 before 10.

@@ -1,14 +1,14 @@
 //! A network as an ONNX graph: operator set 13, which every runtime since 2021 knows.
 //!
 //! Pictures are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `pictures`;
-//! a discriminator maps `pictures` to `logit` `[n, 1]` and to `features` `[n, f]`: what each of its
-//! convolutions gives after its activation, max-pooled to a grid of 4×4, flattened as
-//! `[channel, row, column]` and put side by side, as the DCGAN paper (section 5) does.
+//! a discriminator maps `pictures` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
+//! [`crate::features`], in the same order.
 //!
 //! The format is six small messages (onnx/onnx.proto), which [`Message`] writes: a library for them
 //! would bring generated types for a hundred.
 
 use crate::error::{Error, Result};
+use crate::features::{GRID, Level, levels};
 use crate::models::Pixels;
 use crate::nn::{Layer, Layout, Statistics};
 use crate::ops::conv::ConvSpec;
@@ -24,14 +24,12 @@ pub(super) const OPSET: i64 = 13;
 /// The version of the file format that came with them.
 const IR_VERSION: i64 = 7;
 
-/// Rows and columns of the grid that features are pooled to.
-const GRID: usize = 4;
-
 /// ONNX's numbers for types of elements and of attributes.
 const FLOAT: i64 = 1;
 const INT64: i64 = 7;
 const ATTRIBUTE_FLOAT: i64 = 1;
 const ATTRIBUTE_INT: i64 = 2;
+const ATTRIBUTE_STRING: i64 = 3;
 const ATTRIBUTE_INTS: i64 = 7;
 
 /// The file.
@@ -48,15 +46,13 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     if export.role == Role::Generator {
         x = graph.reshape(&x, &[0, about.nz, 1, 1]);
     }
+    // None where no convolution is hidden.
+    let levels = match export.role {
+        Role::Generator => Vec::new(),
+        Role::Discriminator => levels(about).unwrap_or_default(),
+    };
     let mut features: Vec<String> = Vec::new();
     for (i, layer) in export.network.layers.iter().enumerate() {
-        // What goes into a convolution is what the one before it has come to.
-        if let Layer::Conv { .. } = layer
-            && x != input
-            && export.role == Role::Discriminator
-        {
-            features.push(graph.pooled(&x, at));
-        }
         let named = |name: &str| -> Result<Tensor> {
             let (param, tensor) = export
                 .params
@@ -135,6 +131,11 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             }
             Layer::Tanh => x = graph.node("Tanh", &[x], &[]),
             Layer::Sigmoid => x = graph.node("Sigmoid", &[x], &[]),
+            Layer::Upsample => {
+                let [c, h, w] = at;
+                at = [c, 2 * h, 2 * w];
+                x = graph.doubled(&x);
+            }
             Layer::Softplus => x = graph.node("Softplus", &[x], &[]),
             // Noise is added and numbers are dropped in training only.
             Layer::Identity | Layer::Noise { .. } | Layer::Dropout { .. } => {}
@@ -146,6 +147,9 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                 let what = format!("is {}, which cannot be written as ONNX yet", layer.kind());
                 return Err(Error::Tensor { name: format!("main.{i}"), what });
             }
+        }
+        if levels.iter().any(|level| level.output == i) {
+            features.push(graph.pooled(&x, at));
         }
     }
 
@@ -168,7 +172,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             let shape = graph.shape(&[0, one]);
             graph.name_output(&x, "logit", "Reshape", &[shape]);
             let mut outputs = vec![value("logit", &[one])];
-            let len = feature_len(export);
+            let len: usize = levels.iter().map(Level::width).sum();
             if !features.is_empty() {
                 let axis = [int("axis", 1)];
                 graph.push("Concat", &features, "features", &axis);
@@ -198,21 +202,6 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
         .message(8, &opset)
         .message(14, &property);
     Ok(model.finish())
-}
-
-/// Numbers in `features`.
-fn feature_len(export: &Export<'_>) -> usize {
-    let about = &export.about;
-    let picture = [about.size.height, about.size.width, about.channels];
-    let sizes = export.network.sizes(picture).unwrap_or_default();
-    let convolutions = export
-        .network
-        .layers
-        .iter()
-        .zip(sizes)
-        .filter_map(|(layer, size)| matches!(layer, Layer::Conv { .. }).then_some(size));
-    let lens: Vec<usize> = convolutions.map(|[h, w, c]| h.min(GRID) * w.min(GRID) * c).collect();
-    lens[..lens.len().saturating_sub(1)].iter().sum()
 }
 
 /// Nodes and constants, in order.
@@ -268,6 +257,20 @@ impl Graph {
             Message::default().ints(1, &dims).int(2, INT64).bytes(8, &name).bytes(9, bytes);
         self.constants.push(message);
         name
+    }
+
+    /// Each pixel four times.
+    fn doubled(&mut self, x: &str) -> String {
+        let scales = Tensor::new([4], vec![1.0, 1.0, 2.0, 2.0]).expect("four numbers");
+        let scales = self.floats(&format!("scales{}", self.constants.len()), &scales);
+        // Between them stands the region of interest, which this way of resizing has none of.
+        let inputs = [x.to_owned(), String::new(), scales];
+        let how = [
+            text("coordinate_transformation_mode", "asymmetric"),
+            text("mode", "nearest"),
+            text("nearest_mode", "floor"),
+        ];
+        self.node("Resize", &inputs, &how)
     }
 
     fn reshape(&mut self, x: &str, shape: &[usize]) -> String {
@@ -349,6 +352,10 @@ fn float(name: &str, value: f32) -> Message {
 
 fn int(name: &str, value: i64) -> Message {
     Message::default().bytes(1, name).int(3, value).int(20, ATTRIBUTE_INT)
+}
+
+fn text(name: &str, value: &str) -> Message {
+    Message::default().bytes(1, name).bytes(4, value).int(20, ATTRIBUTE_STRING)
 }
 
 fn ints(name: &str, values: &[i64]) -> Message {

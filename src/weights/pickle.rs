@@ -66,11 +66,22 @@ pub(super) struct View {
 /// A tensor of more axes than this is none.
 const AXES: usize = 8;
 
+/// What a pickle holds.
+#[derive(Debug, Default)]
+pub(super) struct Found<'a> {
+    /// All tensors with the keys that lead to them, joined by dots, in the file's order.
+    pub(super) tensors: Vec<(String, &'a View)>,
+    /// The names of the layers that state dicts list beside their tensors (`_metadata`).
+    pub(super) modules: Vec<String>,
+}
+
 /// Everything that a pickle built.
 #[derive(Debug)]
 pub(super) struct Unpickled {
     objects: Vec<Object>,
     root: Value,
+    /// For each dictionary with a state, that state.
+    states: HashMap<usize, Value>,
     /// Bytes of the pickle.
     len: usize,
 }
@@ -78,17 +89,47 @@ pub(super) struct Unpickled {
 /// How deep dictionaries may stand in one another.
 const DEPTH: usize = 32;
 
+const CONFUSING: &str =
+    "is damaged or made to confuse: it holds itself, or the same parts over and over";
+
 impl Unpickled {
-    /// All tensors with the keys that lead to them, joined by dots, in the file's order.
+    /// What it holds.
     ///
     /// # Errors
     /// A sentence where the file holds itself, or the same parts over and over.
-    pub(super) fn tensors(&self) -> Result<Vec<(String, &View)>, String> {
-        let mut found = Vec::new();
+    pub(super) fn found(&self) -> Result<Found<'_>, String> {
+        let mut found = Found::default();
         // A tensor takes more bytes than its name, even where two names lead to it.
-        let mut budget = 16 * self.len + 4096;
+        let mut budget = self.len.saturating_mul(16).saturating_add(4096);
         self.walk(&self.root, &mut Vec::new(), &mut budget, &mut found)?;
         Ok(found)
+    }
+
+    /// The items of a dictionary; of anything else none.
+    fn items(&self, value: &Value) -> &[(Value, Value)] {
+        match value {
+            Value::Object(at) => match &self.objects[*at] {
+                Object::Dict(items) => items,
+                _ => &[],
+            },
+            _ => &[],
+        }
+    }
+
+    /// The names in the `_metadata` of a dictionary, each of a layer; looking for them takes of the
+    /// `budget`.
+    fn metadata(&self, at: usize, budget: &mut usize) -> Result<Vec<&str>, String> {
+        let Some(state) = self.states.get(&at) else { return Ok(Vec::new()) };
+        let state = self.items(state);
+        let is_listed =
+            |(key, _): &&(Value, Value)| matches!(key, Value::Text(key) if **key == *"_metadata");
+        let listed = state.iter().find(is_listed).map_or(&[][..], |(_, list)| self.items(list));
+        *budget = budget.checked_sub(state.len() + listed.len()).ok_or(CONFUSING)?;
+        let names = listed.iter().filter_map(|(key, _)| match key {
+            Value::Text(text) if !text.is_empty() => Some(&**text),
+            _ => None,
+        });
+        Ok(names.collect())
     }
 
     fn walk<'a>(
@@ -96,13 +137,17 @@ impl Unpickled {
         value: &'a Value,
         path: &mut Vec<String>,
         budget: &mut usize,
-        found: &mut Vec<(String, &'a View)>,
+        found: &mut Found<'a>,
     ) -> Result<(), String> {
         let Value::Object(at) = value else { return Ok(()) };
         let cost = 1 + path.iter().map(|key| key.len() + 1).sum::<usize>();
-        *budget = budget.checked_sub(cost).filter(|_| path.len() <= DEPTH).ok_or(
-            "is damaged or made to confuse: it holds itself, or the same parts over and over",
-        )?;
+        *budget = budget.checked_sub(cost).filter(|_| path.len() <= DEPTH).ok_or(CONFUSING)?;
+        for name in self.metadata(*at, budget)? {
+            *budget = budget.checked_sub(cost + name.len()).ok_or(CONFUSING)?;
+            let mut full = path.join(".");
+            full += if full.is_empty() { "" } else { "." };
+            found.modules.push(full + name);
+        }
         let mut below = |key: String, value: &'a Value, path: &mut Vec<String>| {
             path.push(key);
             let result = self.walk(value, path, budget, found);
@@ -110,7 +155,7 @@ impl Unpickled {
             result
         };
         match &self.objects[*at] {
-            Object::Tensor(view) => found.push((path.join("."), view)),
+            Object::Tensor(view) => found.tensors.push((path.join("."), view)),
             Object::Dict(items) => {
                 for (key, value) in items {
                     let key = match key {
@@ -143,10 +188,12 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
         marks: Vec::new(),
         memo: HashMap::new(),
         objects: Vec::new(),
+        states: HashMap::new(),
     };
     while machine.step()? {}
     let root = machine.pop()?;
-    Ok(Unpickled { objects: machine.objects, root, len: bytes.len() })
+    let Machine { objects, states, .. } = machine;
+    Ok(Unpickled { objects, root, states, len: bytes.len() })
 }
 
 struct Machine<'a> {
@@ -156,6 +203,7 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     objects: Vec<Object>,
+    states: HashMap<usize, Value>,
 }
 
 fn damaged() -> String {
@@ -283,11 +331,12 @@ impl Machine<'_> {
                 self.stack.push(Value::Global(global(&module, &name)?));
             }
             b'R' => self.reduce()?,
-            // The state of an OrderedDict, such as a state dict's _metadata: nothing to keep.
+            // The state of an OrderedDict, such as a state dict's _metadata.
             b'b' => {
-                self.pop()?;
+                let state = self.pop()?;
                 let Value::Object(at) = *self.top()? else { return Err(damaged()) };
                 let Object::Dict(_) = self.objects[at] else { return Err(damaged()) };
+                self.states.insert(at, state);
             }
             b'Q' => self.storage()?,
             other => return Err(refused_opcode(other)),

@@ -1,6 +1,5 @@
-//! The wire format of protocol buffers, as far as writing needs it: varints, 32-bit floats, and
-//! runs of bytes, each behind the number of its field
-//! (protobuf.dev/programming-guides/encoding).
+//! The wire format of protocol buffers, as far as graphs need it: varints, floats, and runs of bytes,
+//! each behind the number of its field (protobuf.dev/programming-guides/encoding).
 
 /// A message under construction.
 #[derive(Clone, Debug, Default)]
@@ -61,9 +60,118 @@ impl Message {
     }
 }
 
+/// What stands in a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field<'a> {
+    /// A whole number.
+    Int(u64),
+    /// Bytes, text, a message, or numbers one after another.
+    Bytes(&'a [u8]),
+    /// Four bytes, such as a float.
+    Four([u8; 4]),
+    /// Eight bytes.
+    Eight([u8; 8]),
+}
+
+impl<'a> Field<'a> {
+    /// Bytes, text or a message; nothing of another kind.
+    pub(super) fn bytes(self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    /// Text.
+    pub(super) fn text(self) -> Option<String> {
+        self.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// A whole number, which may be negative.
+    pub(super) fn int(self) -> Option<i64> {
+        if let Self::Int(number) = self { Some(number as i64) } else { None }
+    }
+
+    /// Whole numbers: one, or packed ones.
+    pub(super) fn ints(self) -> Option<Vec<i64>> {
+        match self {
+            Self::Int(number) => Some(vec![number as i64]),
+            Self::Bytes(mut rest) => {
+                let mut all = Vec::new();
+                while !rest.is_empty() {
+                    all.push(varint(&mut rest)? as i64);
+                }
+                Some(all)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The fields of a message, in order; `None` for the whole where it does not hold together.
+pub(super) fn fields(mut rest: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let key = varint(&mut rest)?;
+        let field = match key & 7 {
+            0 => Field::Int(varint(&mut rest)?),
+            1 => Field::Eight(array(&mut rest)?),
+            2 => {
+                let len = usize::try_from(varint(&mut rest)?).ok()?;
+                let (bytes, after) = rest.split_at_checked(len)?;
+                rest = after;
+                Field::Bytes(bytes)
+            }
+            5 => Field::Four(array(&mut rest)?),
+            // Groups, which nobody writes any more.
+            _ => return None,
+        };
+        all.push((key >> 3, field));
+    }
+    Some(all)
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*taken)
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let [byte] = array(rest)?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let inner = Message::default().int(1, -5);
+        let message = Message::default().int(3, 300).float(2, 1.5).bytes(20, "abc");
+        let bytes = message.message(4, &inner).ints(5, &[7, 8]).finish();
+        let inner = inner.finish();
+        let wanted = vec![
+            (3, Field::Int(300)),
+            (2, Field::Four(1.5_f32.to_le_bytes())),
+            (20, Field::Bytes(b"abc")),
+            (4, Field::Bytes(&inner)),
+            (5, Field::Int(7)),
+            (5, Field::Int(8)),
+        ];
+        assert_eq!(fields(&bytes), Some(wanted));
+        let inner = fields(&inner).map(|fields| fields[0].1.int());
+        assert_eq!(inner, Some(Some(-5)));
+        assert_eq!(Field::Bytes(&[1, 0xac, 2, 3]).ints(), Some(vec![1, 300, 3]));
+        for bad in [&[0x12, 5, 1][..], &[0x80; 11], &[0x0b], &[0x15, 0], &[0x08]] {
+            assert_eq!(fields(bad), None, "{bad:x?}");
+        }
+    }
 
     /// The examples of the format's description.
     #[test]

@@ -1,6 +1,6 @@
 //! Which tensors of a file are the generator's and which the discriminator's, by their names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Named;
 
@@ -35,6 +35,16 @@ pub(super) struct Part {
     pub(super) average: bool,
     /// The tensors, without the key.
     pub(super) tensors: Vec<Named>,
+    /// The names of all its layers, without the key, where the file lists them.
+    pub(super) modules: BTreeSet<String>,
+}
+
+/// The parts of a file.
+#[derive(Debug)]
+pub(super) struct Parted {
+    pub(super) parts: Vec<Part>,
+    /// Tensors that belong to no network, in words.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Part {
@@ -66,16 +76,69 @@ pub(super) fn role_of(segment: &str) -> Option<Role> {
 
 /// Whether a name belongs to an optimiser, whose moments have the shapes of weights.
 fn is_optimiser(segment: &str) -> bool {
+    const MOMENTS: [&str; 6] =
+        ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "momentum_buffer"];
     let segment = segment.to_ascii_lowercase();
     ["optim", "sched", "scaler"].iter().any(|word| segment.contains(word))
+        || says(&segment, &["opt", "adam", "rmsprop", "sgd"])
+        || MOMENTS.contains(&&*segment)
 }
 
-/// Parts the tensors of a file into networks. `keys` are names under which a network stands, where
-/// the user gave them.
+/// The last parts of names of tensors that layers have.
+const OWN: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+
+/// What people call the latents and pictures that they keep beside networks.
+const BESIDE: &[&str] = &[
+    "noise",
+    "z",
+    "latent",
+    "latents",
+    "fixed",
+    "sample",
+    "samples",
+    "image",
+    "images",
+    "imgs",
+    "loss",
+    "losses",
+    "epoch",
+    "step",
+    "iteration",
+    "rng",
+    "seed",
+    "labels",
+];
+
+/// Whether a tensor that stands in no layer belongs to no network: by its name, or as it stands
+/// beside networks, each of which has its own name.
+fn is_beside(name: &str, networks: bool) -> bool {
+    let (own, networks) = match name.split_once('.') {
+        // In a network, but in none of its layers.
+        Some((first, own)) if role_of(first).is_some() => (own, false),
+        _ => (name, networks),
+    };
+    let in_layer = OWN.contains(&own) || own.starts_with("weight_") || own.starts_with("original");
+    !own.contains('.') && !in_layer && (networks || says(own, BESIDE))
+}
+
+/// A tensor in words.
+fn shown(name: &str, named: &Named) -> String {
+    format!("{name} {:?}", named.tensor.shape())
+}
+
+/// Parts the tensors of a file into networks. `modules` are the names of layers that the file lists;
+/// `keys` are names under which a network stands, where the user gave them.
 ///
 /// # Errors
 /// A sentence where a given key is not there.
-pub(super) fn part(tensors: Vec<Named>, keys: &[(Role, &str)]) -> Result<Vec<Part>, String> {
+pub(super) fn part(
+    tensors: Vec<Named>,
+    modules: &[String],
+    keys: &[(Role, &str)],
+) -> Result<Parted, String> {
+    let mut left_out = Vec::new();
+    let mut moments: BTreeMap<String, usize> = BTreeMap::new();
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
     let mut known: Vec<String> = tensors.iter().map(|t| parent(&t.name)).collect();
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
@@ -85,11 +148,17 @@ pub(super) fn part(tensors: Vec<Named>, keys: &[(Role, &str)]) -> Result<Vec<Par
             let below = named.name.strip_prefix(*key);
             if let Some(name) = below.and_then(|name| name.strip_prefix('.')) {
                 let named = Named { name: unwrapped(name), tensor: named.tensor };
+                if is_beside(&named.name, false) {
+                    left_out.push(shown(&format!("{key}.{}", named.name), &named));
+                    continue 'tensors;
+                }
                 add(&mut parts, &mut order, (*key).to_owned(), Some(*role), named);
                 continue 'tensors;
             }
         }
         if named.name.split('.').any(is_optimiser) {
+            let first = named.name.split('.').next().unwrap_or_default();
+            *moments.entry(first.to_owned()).or_default() += 1;
             continue;
         }
         let name = unwrapped(&named.name);
@@ -102,13 +171,31 @@ pub(super) fn part(tensors: Vec<Named>, keys: &[(Role, &str)]) -> Result<Vec<Par
             continue;
         };
         let role = role_of(segments[at]);
+        let key = segments[..=at].join(".");
         if keys.iter().any(|(given, _)| Some(*given) == role) {
+            *others.entry(key).or_default() += 1;
             continue;
         }
-        let key = segments[..=at].join(".");
         let named = Named { name: segments[at + 1..].join("."), tensor: named.tensor };
+        if is_beside(&named.name, false) {
+            left_out.push(shown(&name, &named));
+            continue;
+        }
         add(&mut parts, &mut order, key, role, named);
     }
+    let networks = !parts.is_empty();
+    rest.retain(|named: &Named| {
+        let beside = is_beside(&named.name, networks);
+        if beside {
+            left_out.push(shown(&named.name, named));
+        }
+        !beside
+    });
+    left_out.extend(others.into_iter().map(|(key, count)| format!("{key}, {count} tensors")));
+    left_out.extend(moments.into_iter().map(|(key, count)| match count {
+        1 => format!("{key}, a tensor of an optimizer"),
+        _ => format!("{key}, {count} tensors of an optimizer"),
+    }));
     for (role, key) in keys {
         if !parts.contains_key(*key) {
             known.dedup();
@@ -135,13 +222,25 @@ pub(super) fn part(tensors: Vec<Named>, keys: &[(Role, &str)]) -> Result<Vec<Par
                 tensor: named.tensor,
             })
         });
-        let tensors = tensors.collect();
-        parts.push(Part { key: String::new(), role: Some(role), average: false, tensors });
+        let (tensors, modules) = (tensors.collect(), BTreeSet::new());
+        parts.push(Part { key: String::new(), role: Some(role), average: false, tensors, modules });
     }
     if !rest.is_empty() {
-        parts.push(Part { key: String::new(), role: None, average: false, tensors: rest });
+        let (key, modules) = (String::new(), BTreeSet::new());
+        parts.push(Part { key, role: None, average: false, tensors: rest, modules });
     }
-    Ok(parts)
+    for part in &mut parts {
+        let below = |name: &String| -> Option<String> {
+            let name = match keys.iter().any(|(_, key)| *key == part.key) {
+                true => unwrapped(name.strip_prefix(&part.key)?.strip_prefix('.')?),
+                false if part.key.is_empty() => unwrapped(name),
+                false => unwrapped(name).strip_prefix(&part.key)?.strip_prefix('.')?.to_owned(),
+            };
+            Some(name)
+        };
+        part.modules = modules.iter().filter_map(below).collect();
+    }
+    Ok(Parted { parts, left_out })
 }
 
 fn add(
@@ -155,7 +254,8 @@ fn add(
         order.push(key.clone());
     }
     let average = key.split('.').any(|segment| says(segment, AVERAGE));
-    let part = Part { key: key.clone(), role, average, tensors: Vec::new() };
+    let (tensors, modules) = (Vec::new(), BTreeSet::new());
+    let part = Part { key: key.clone(), role, average, tensors, modules };
     parts.entry(key).or_insert(part).tensors.push(named);
 }
 
@@ -176,14 +276,15 @@ mod tests {
 
     fn parts(names: &[&str], keys: &[(Role, &str)]) -> Result<Vec<String>, String> {
         let named = |name: &&str| Named { name: (*name).into(), tensor: Tensor::full([1], 0.0) };
-        let parts = part(names.iter().map(named).collect(), keys)?;
+        let Parted { parts, left_out } = part(names.iter().map(named).collect(), &[], keys)?;
+        let left_out = left_out.into_iter().map(|what| format!("- {what}"));
         let line = |part: Part| {
             let role = part.role.map_or("?", Role::name);
             let average = if part.average { " average" } else { "" };
             let names: Vec<String> = part.tensors.into_iter().map(|t| t.name).collect();
             format!("{role}{average} {:?}: {}", part.key, names.join(" "))
         };
-        Ok(parts.into_iter().map(line).collect())
+        Ok(parts.into_iter().map(line).chain(left_out).collect())
     }
 
     #[test]
@@ -200,8 +301,21 @@ mod tests {
                 &[
                     "generator \"netG_state_dict\": main.0.weight",
                     "discriminator \"netD_state_dict\": main.0.weight",
+                    "- optimizerG_state_dict, a tensor of an optimizer",
                 ],
             ),
+            (
+                &["netG.0.weight", "fixed_noise", "best", "opt_d.state.0.square_avg", "netG.z"],
+                &[
+                    "generator \"netG\": 0.weight",
+                    "- fixed_noise [1]",
+                    "- best [1]",
+                    "- netG.z [1]",
+                    "- opt_d, a tensor of an optimizer",
+                ],
+            ),
+            // Alone, what does not say that it is beside the network may be a part of it.
+            (&["0.weight", "z", "const"], &["? \"\": 0.weight const", "- z [1]"]),
             (
                 &["state_dict.G.l1.0.weight", "state_dict.critic.0.weight"],
                 &[

@@ -30,11 +30,22 @@ pub(super) fn old_format(bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// All floating-point tensors of an archive, in its order, named by the keys that lead to them.
+/// What an archive holds.
+#[derive(Debug)]
+pub(super) struct Archived {
+    /// All floating-point tensors, in its order, named by the keys that lead to them.
+    pub(super) tensors: Vec<Named>,
+    /// The names of the layers that its state dicts list, those without tensors too.
+    pub(super) modules: Vec<String>,
+    /// Tensors of other numbers that are no counter of a norm, in words.
+    pub(super) others: Vec<String>,
+}
+
+/// Reads an archive.
 ///
 /// # Errors
 /// A sentence where the archive is damaged or holds anything but plain data and tensors.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
     let damaged = |_| "is damaged or cut short: it is no whole zip archive".to_owned();
     let mut archive = Archive {
         zip: ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?,
@@ -48,10 +59,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
         .ok_or("is a zip archive, but not one of PyTorch's (it has no data.pkl)")?;
     let folder = &pickle[..pickle.len() - "data.pkl".len()];
     if names.iter().any(|name| name.strip_prefix(folder) == Some("constants.pkl")) {
-        return Err("is a TorchScript program; save its weights alone, with \
-                    torch.save(torch.jit.load(FILE).state_dict(), \"new.pth\")"
+        return Err("is a TorchScript program; write it as an ONNX graph, which says every layer, \
+                    with torch.onnx.export(torch.jit.load(FILE), (z,), \"new.onnx\", dynamo=False), \
+                    or its weights alone, with torch.save(torch.jit.load(FILE).state_dict(), \
+                    \"new.pth\")"
             .into());
     }
+    archive.check_layout()?;
     if let Some(name) = names.iter().find(|name| name.strip_prefix(folder) == Some("byteorder"))
         && archive.file(name)? != b"little"
     {
@@ -61,11 +75,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
     let unpickled = unpickle(&archive.file(pickle)?)?;
     let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
     let mut left = bytes.len().saturating_mul(SHARED);
-    let mut tensors = Vec::new();
-    for (name, view) in unpickled.tensors()? {
+    let (mut tensors, mut others) = (Vec::new(), Vec::new());
+    let found = unpickled.found()?;
+    for (name, view) in found.tensors {
         let element = view.storage.element;
         // Counters and the like are passed over: no weight is one.
         if matches!(element, Element::Other(_)) {
+            if !name.ends_with("num_batches_tracked") {
+                others.push(format!("{name}, whole numbers"));
+            }
             continue;
         }
         let len = view.shape.iter().try_fold(element.size(), |n, &s| n.checked_mul(s));
@@ -84,7 +102,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Named>, String> {
         let tensor = Tensor::new(view.shape.clone(), values).map_err(|e| e.to_string())?;
         tensors.push(Named { name, tensor });
     }
-    Ok(tensors)
+    Ok(Archived { tensors, modules: found.modules, others })
 }
 
 struct Archive<'a> {
@@ -94,6 +112,23 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
+    /// Refuses parts that lie over one another, as no archive has them that was not made to harm.
+    fn check_layout(&mut self) -> Result<(), String> {
+        let mut places = Vec::new();
+        for i in 0..self.zip.len() {
+            let file = self.zip.by_index_raw(i).map_err(|_| {
+                "is damaged: one of its parts is missing or cannot be read".to_owned()
+            })?;
+            let start = file.data_start().unwrap_or_default();
+            places.push((file.header_start(), start.saturating_add(file.compressed_size())));
+        }
+        places.sort_unstable();
+        match places.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+            true => Err("is damaged: its parts lie over one another".into()),
+            false => Ok(()),
+        }
+    }
+
     /// A file of the archive, its checksum checked.
     fn file(&mut self, name: &str) -> Result<Vec<u8>, String> {
         let mut file = self

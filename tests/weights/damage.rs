@@ -162,6 +162,43 @@ fn archives_that_are_not_pytorchs_are_called_what_they_are() {
     }
 }
 
+/// Two parts of an archive in the same place, as in bombs that unpack one piece many times over.
+#[test]
+fn parts_that_lie_over_one_another_are_refused() {
+    let pickle = of(&view(&[2, 2, 1, 1], &[2, 1, 1, 1]));
+    let files: [(&str, &[u8]); 3] =
+        [("data.pkl", &pickle), ("data/0", &[0; 16]), ("data/1", &[0; 16])];
+    let mut bytes = archive(&files, CompressionMethod::Stored);
+    // The central directory's entries; where each part begins stands 42 bytes behind its start.
+    let entries: Vec<usize> =
+        (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"PK\x01\x02")).collect();
+    assert_eq!(entries.len(), 3);
+    let place: [u8; 4] = bytes[entries[1] + 42..entries[1] + 46].try_into().unwrap();
+    bytes[entries[2] + 42..entries[2] + 46].copy_from_slice(&place);
+    let text = complaint(&bytes).unwrap();
+    assert!(text.contains("its parts lie over one another"), "{text}");
+}
+
+/// Many dictionaries with one large state in common: what a file says once is not read for each.
+#[test]
+fn a_state_that_many_share_is_not_read_over_and_over() {
+    let dict = "ccollections\nOrderedDict\n)R";
+    let mut pickle = b"\x80\x02]".to_vec();
+    // The state: a dictionary of 20,000 items, remembered as 1.
+    pickle.extend(b"}(");
+    for i in 0..20_000_i32 {
+        pickle.extend([b"J", &i.to_le_bytes()[..], b"N"].concat());
+    }
+    pickle.extend(b"uq\x010");
+    for _ in 0..20_000 {
+        pickle.extend([dict.as_bytes(), b"h\x01ba"].concat());
+    }
+    pickle.push(b'.');
+    let files: [(&str, &[u8]); 1] = [("data.pkl", &pickle)];
+    let text = complaint(&archive(&files, CompressionMethod::Stored)).unwrap();
+    assert!(text.contains("the same parts over and over"), "{text}");
+}
+
 #[test]
 fn layers_of_other_networks_are_named() {
     let save = |tensors: &[(&str, &[usize])]| {

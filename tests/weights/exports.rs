@@ -2,9 +2,12 @@
 
 use super::*;
 
+use dcgan::features::{Extractor, levels};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
+use dcgan::ops::conv::ConvSpec;
 use dcgan::train::step::seeded_latents;
+use dcgan::weights::Said;
 use dcgan::weights::export::{Export, Format};
 use rten::Model;
 use rten_tensor::NdTensor;
@@ -25,9 +28,9 @@ fn drawn(networks: Networks) -> ModelFile {
         numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
         tensors.insert(param.name, Tensor::new(shape, numbers).unwrap());
     }
-    let imported =
-        Imported { networks, tensors, sources: Vec::new(), left_out: Vec::new(), described: true };
-    model(&imported)
+    let (sources, left_out, assumed) = (Vec::new(), Vec::new(), Vec::new());
+    let said = Said::Everything;
+    model(&Imported { networks, tensors, sources, left_out, assumed, said })
 }
 
 fn network(network: Network, height: usize, width: usize) -> ModelFile {
@@ -67,6 +70,7 @@ fn models() -> Vec<(&'static str, ModelFile)> {
     vec![
         ("pytorch", network(Network::Dcgan, 32, 32)),
         ("paper", network(Network::Paper, 24, 16)),
+        ("mnist", network(Network::Mnist, 28, 28)),
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
@@ -92,7 +96,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         }
         let back = import(&files, &[], &Assumptions::default()).unwrap();
         assert_eq!(back.networks, model.networks, "{name}");
-        assert!(back.described && back.tensors == model.tensors, "{name}");
+        assert!(back.said == Said::Everything && back.tensors == model.tensors, "{name}");
         // One of them is a model as well.
         let alone = import(&files[1..], &[], &Assumptions::default()).unwrap().networks;
         assert_eq!((alone.generator, alone.nz), (None, 0));
@@ -109,7 +113,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         }
         let back = import(&files, &[], &Assumptions::default()).unwrap();
         assert_eq!(back.networks, model.networks);
-        assert!(!back.described && back.tensors == model.tensors);
+        assert!(back.said == Said::Shapes && back.tensors == model.tensors);
     }
 }
 
@@ -230,12 +234,137 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
         let input = ("pictures", channels_first(&seen).into());
         let got = run_graph(save(Role::Discriminator), input, &["logit", "features"]);
         near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
-        let layers = &networks.discriminator.as_ref().unwrap().layers;
-        let convolutions = (1..layers.len()).filter(|&i| matches!(layers[i], Layer::Conv { .. }));
-        let parts: Vec<Vec<Vec<f32>>> = convolutions.map(|i| pooled(&outputs[i - 1])).collect();
+        let levels = levels(networks).unwrap();
+        let parts: Vec<Vec<Vec<f32>>> = levels.iter().map(|l| pooled(&outputs[l.output])).collect();
         let wanted: Vec<f32> =
             (0..5).flat_map(|i| parts.iter().flat_map(move |part| part[i].clone())).collect();
         near(&format!("{name}: features"), &got[1], &wanted);
+    }
+}
+
+/// What a graph is made from comes back out of it, layer by layer.
+#[test]
+fn graphs_come_back_as_what_they_are() {
+    let mut all = models();
+    let mut doubling = network(Network::Dcgan, 16, 16).networks;
+    let generator = doubling.generator.as_mut().unwrap();
+    // Pixels are repeated before the last convolution, which then keeps the size.
+    let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
+    let last = generator.layers.len() - 2;
+    generator.layers[last] = Layer::conv(spec, 4, 3, true);
+    generator.layers.insert(last, Layer::Upsample);
+    all.push(("doubling", drawn(doubling)));
+    for (name, model) in all {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for role in [Role::Generator, Role::Discriminator] {
+            let path = dir.path().join(format!("{}.onnx", role.name()));
+            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            files.push(path);
+        }
+        let imported =
+            import(&files, &[], &Assumptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((imported.said, imported.assumed.len()), (Said::Layers, 0), "{name}");
+        let Networks { size, channels, nz, latent_law, pixels, .. } = model.networks;
+        let back = super::model(&imported);
+        let Networks { size: s, channels: c, nz: n, latent_law: l, pixels: p, .. } = back.networks;
+        assert_eq!((s, c, n, l, p), (size, channels, nz, latent_law, pixels), "{name}");
+        let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_law);
+        let drawn = [&model, &back].map(|model| pictures(model, &Device::Cpu, &z, false));
+        near(&format!("{name}: pictures"), drawn[1].f32s(), drawn[0].f32s());
+        let said =
+            [&model, &back].map(|model| judged(model, &Device::Cpu, &drawn[0]).pop().unwrap());
+        near(&format!("{name}: logit"), said[1].f32s(), said[0].f32s());
+    }
+}
+
+/// A graph's features are those of `dcgan features`: of networks whose norms stand behind activations,
+/// and of those with a dense layer before the logit, too.
+#[test]
+fn graphs_have_the_features_that_are_computed_here() {
+    for (name, model) in models() {
+        let networks = &model.networks;
+        let discriminator = networks.discriminator.as_ref().unwrap();
+        // Those that go by the statistics of batches get others here.
+        if discriminator.needs_batch() {
+            continue;
+        }
+        let Size { height, width } = networks.size;
+        let shape = [5, height, width, networks.channels];
+        let bytes: Vec<u8> = (0..shape.iter().product::<usize>() as u64)
+            .map(|i| ((i * 2_654_435_761) >> 9) as u8)
+            .collect();
+        let mut state = State::new(&Device::Cpu);
+        model.load_discriminator(&mut state, false).unwrap();
+        let mut extractor = Extractor::new(networks, &mut state, 5).unwrap();
+        let wanted = extractor.features(&mut state, &bytes).unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.onnx");
+        let export = Export::of(&model, Role::Discriminator, false).unwrap();
+        export.save(&path, Format::Onnx).unwrap();
+        let number = |&b: &u8| match networks.pixels {
+            Pixels::Signed => f32::from(b) / 127.5 - 1.0,
+            Pixels::Unit => f32::from(b) / 255.0,
+        };
+        let seen = Tensor::new(shape, bytes.iter().map(number).collect()).unwrap();
+        let input = ("pictures", channels_first(&seen).into());
+        let got = run_graph(fs::read(&path).unwrap(), input, &["features"]);
+        assert_eq!(got[0].len(), 5 * extractor.width(), "{name}");
+        near(&format!("{name}: features"), &got[0], &wanted);
+    }
+}
+
+/// The weights of a network that are used: the average where there is one, be it of G or of D.
+#[test]
+fn every_command_takes_the_same_weights() {
+    let plain = network(Network::Dcgan, 16, 16);
+    let dir = tempfile::tempdir().unwrap();
+    for averaged in [&["generator"][..], &["generator", "discriminator"], &[]] {
+        let mut tensors = plain.tensors.clone();
+        for (name, tensor) in &plain.tensors {
+            if averaged.iter().any(|network| name.starts_with(network)) {
+                let half = tensor.f32s().iter().map(|x| x * 0.5).collect();
+                tensors.insert(format!("ema.{name}"), Tensor::new(tensor.shape(), half).unwrap());
+            }
+        }
+        let path = dir.path().join("model.safetensors");
+        save_imported(&path, &plain.networks, &tensors, "a test").unwrap();
+        let model = ModelFile::load(&path).unwrap();
+        for (network, role) in
+            [("generator", Role::Generator), ("discriminator", Role::Discriminator)]
+        {
+            for raw in [false, true] {
+                let average = averaged.contains(&network) && !raw;
+                assert_eq!(model.prefix(network, raw), if average { "ema" } else { "" });
+                let name = format!("{network}.main.0.weight");
+                let file = if average { format!("ema.{name}") } else { name.clone() };
+                let wanted = tensors[&file].f32s();
+                // On a device …
+                let mut state = State::new(&Device::Cpu);
+                let kept = match role {
+                    Role::Generator if average => "ema.generator.main.0.weight",
+                    _ => &name,
+                };
+                match role {
+                    Role::Generator => drop(model.load_generator(&mut state, raw).unwrap()),
+                    Role::Discriminator => model.load_discriminator(&mut state, raw).unwrap(),
+                }
+                let mut numbers = state.get(kept).unwrap().f32s().to_vec();
+                let mut sorted = wanted.to_vec();
+                numbers.sort_by(f32::total_cmp);
+                sorted.sort_by(f32::total_cmp);
+                assert!(numbers == sorted, "{network}, raw: {raw}");
+                // … and in an exported file.
+                let out = dir.path().join("out.safetensors");
+                Export::of(&model, role, raw).unwrap().save(&out, Format::Safetensors).unwrap();
+                let bytes = fs::read(&out).unwrap();
+                let written = SafeTensors::deserialize(&bytes).unwrap();
+                let view = written.tensor("main.0.weight").unwrap();
+                let written: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+                assert!(written == wanted, "{network}, raw: {raw}");
+            }
+        }
     }
 }
 
@@ -261,7 +390,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         "generator      8 → 4x4x16 → 8x8x8 → 16x16x3; kernels 4, batch norm; ",
         "discriminator  16x16x3 → 8x8x8 → 4x4x16 → 1; kernels 4, batch norm; ",
         "assumed        normal latents (--latent-law), ReLU in the generator (--g-slope)",
-        "the usual strides and paddings (--g-sides, --d-sides)",
+        "the usual strides and paddings (--g-sides, --g-layers, --d-sides, --d-layers)",
         "wrote model.safetensors; make pictures with: dcgan sample model.safetensors\n",
     ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
@@ -288,7 +417,23 @@ fn a_run_is_exported_and_imported_by_its_commands() {
     refused(&[&of_alone[..], &network].concat(), 1, &["holds a generator alone"]);
     place.dcgan(&[&["import", "d.pth", "--out", "judge.safetensors"]]).ok();
     refused(&["sample", "judge.safetensors"], 1, &["holds a discriminator alone"]);
-    refused(&["train", "--resume", "alone.safetensors"], 1, &["--resume wants a run's folder"]);
+    for file in ["alone.safetensors", "d.pth"] {
+        let wanted = ["--resume wants a run's folder", "dcgan import"];
+        refused(&["train", "--resume", file], 1, &wanted);
+    }
+    // Weights that are no model yet: what makes one of them.
+    fs::create_dir(place.path("npy")).unwrap();
+    fs::write(place.path("npy/gen_params_0.npy"), "").unwrap();
+    for file in ["d.pth", "g.safetensors", "g.onnx", "npy"] {
+        for command in ["sample", "walk", "features", "export"] {
+            let more: &[&str] = match command {
+                "features" => &["--out", "f.npy"],
+                "export" => &["--to", "pth", "--out", "x.pth"],
+                _ => &[],
+            };
+            refused(&[&[command, file], more].concat(), 1, &[file, "dcgan import"]);
+        }
+    }
     let again = ["import", "model.safetensors", "--out", "y.safetensors"];
     refused(&again, 1, &["is a model of this program already"]);
     refused(&["import", "d.pth", "--out", "y.png"], 2, &["--out", "no name of a model"]);
@@ -307,5 +452,5 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         refused(&words, 2, &[flag]);
     }
     assert!(!place.path("y.safetensors").exists() && !place.path("x.onnx").exists());
-    assert!(ModelFile::load(&latest(&run)).unwrap().has_average());
+    assert_eq!(ModelFile::load(&latest(&run)).unwrap().prefix("generator", false), "ema");
 }

@@ -1,7 +1,7 @@
 //! From when to when each value lives, and in which buffer.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::device::{BufferKind, BufferSpec};
 use crate::ops::{Class, padded, padded_bytes};
@@ -57,22 +57,20 @@ impl Planner<'_> {
 
     /// How the unit at `p` reads `root`: everywhere element by element?
     fn reads_in_place(&self, p: usize, root: usize) -> bool {
-        let unit = &self.units.units[p];
-        unit.fused
-            && unit.nodes().all(|node| {
-                let op_node = &self.tape.nodes()[node];
-                op_node.inputs.iter().filter(|v| self.root(**v) == root).all(|&v| {
-                    self.units.views[v.index()].offset == 0
-                        && self.tape.node(v).shape.iter().product::<usize>() == self.len(root)
-                        && Access::of(self.tape.shape(v), &op_node.shape) == Access::Full
-                })
-            })
+        self.units.units[p].fused && !self.scattered.contains(&(p, root))
+    }
+
+    /// Whether a node of this shape reads `var`, whose root is `root`, element by element.
+    pub(super) fn is_in_place(&self, shape: &[usize], var: Var, root: usize) -> bool {
+        self.units.views[var.index()].offset == 0
+            && self.tape.node(var).shape.iter().product::<usize>() == self.len(root)
+            && Access::of(self.tape.shape(var), shape) == Access::Full
     }
 
     /// Gives every computed value its life, and finds the states that can be written in place.
     /// Returns the others: (state name, node of the new value).
     pub(super) fn states(&mut self) -> Vec<(String, Var)> {
-        let fetched: Vec<usize> = self.tape.fetches().values().map(|&v| self.root(v)).collect();
+        let fetched: HashSet<usize> = self.tape.fetches().values().map(|&v| self.root(v)).collect();
         let assigned: Vec<(String, StateUse)> = self
             .tape
             .states()
@@ -80,6 +78,12 @@ impl Planner<'_> {
             .filter(|(_, s)| s.before != s.after)
             .map(|(n, s)| (n.clone(), *s))
             .collect();
+        // For each root, how many states get it as their new value.
+        let mut given: HashMap<usize, usize> = HashMap::new();
+        for (_, state) in &assigned {
+            *given.entry(self.root(state.after)).or_default() += 1;
+        }
+        let packs = self.packs();
         let mut in_place: BTreeMap<usize, usize> = BTreeMap::new();
         let mut copies = Vec::new();
         for (name, state) in &assigned {
@@ -87,10 +91,10 @@ impl Planner<'_> {
             let before = state.before.index();
             let fits = view.offset == 0
                 && self.len(view.root) == self.len(before)
-                && self.may_write(view.root, name)
+                && self.may_write(view.root, name, &packs)
                 && !in_place.contains_key(&view.root)
                 && !fetched.contains(&before)
-                && !assigned.iter().any(|(n, s)| n != name && self.root(s.after) == before);
+                && given.get(&before).copied().unwrap_or(0) == usize::from(view.root == before);
             let free = self.writer.get(&view.root).is_some_and(|&p| {
                 let readers = self.readers.get(&before).map_or(&[][..], |r| r);
                 readers.iter().all(|&r| r < p || (r == p && self.reads_in_place(p, before)))
@@ -102,15 +106,15 @@ impl Planner<'_> {
             }
         }
 
+        let copied: HashSet<usize> = copies.iter().map(|(_, v)| self.root(*v)).collect();
         let rows = self.rows();
         for p in 0..self.end() {
             let unit = &self.units.units[p];
             for place in 0..unit.lanes[0].len() {
                 let life = |node: usize| {
-                    let copied = copies.iter().any(|(_, v)| self.root(*v) == node);
                     let last_read = self.readers.get(&node).and_then(|r| r.iter().max().copied());
                     let wanted = in_place.contains_key(&node) || !unit.fused;
-                    if fetched.contains(&node) || copied {
+                    if fetched.contains(&node) || copied.contains(&node) {
                         Some(self.end())
                     } else {
                         last_read.filter(|&last| last > p).or(wanted.then_some(p))
@@ -145,23 +149,29 @@ impl Planner<'_> {
         copies
     }
 
+    /// For each root that is an old or a new value of a state that shares its buffer, these buffers.
+    fn packs(&self) -> HashMap<usize, BTreeSet<usize>> {
+        let mut packs: HashMap<usize, BTreeSet<usize>> = HashMap::new();
+        for (name, state) in self.tape.states() {
+            let Some(packed) = self.packed.get(name) else { continue };
+            for root in [state.before.index(), self.root(state.after)] {
+                packs.entry(root).or_default().insert(packed.buffer);
+            }
+        }
+        packs
+    }
+
     /// Whether the unit that computes `root` may write it into the buffer of the state `name`: a
     /// kernel does not write a buffer that it reads, and the state may share its buffer with what
-    /// the kernel reads.
-    fn may_write(&self, root: usize, name: &str) -> bool {
+    /// the kernel reads (`packs`).
+    fn may_write(&self, root: usize, name: &str, packs: &HashMap<usize, BTreeSet<usize>>) -> bool {
         let Some(packed) = self.packed.get(name) else { return true };
         let Some(&p) = self.writer.get(&root) else { return false };
         let unit = &self.units.units[p];
         let mut reads = unit.nodes().flat_map(|node| &self.tape.nodes()[node].inputs);
         unit.fused
             || reads.all(|&input| {
-                let read = self.root(input);
-                let mut states =
-                    self.tape.states().iter().filter(|(n, _)| self.packed.contains_key(*n));
-                states.all(|(n, s)| {
-                    s.before.index() != read && self.root(s.after) != read
-                        || self.packed[n].buffer != packed.buffer
-                })
+                packs.get(&self.root(input)).is_none_or(|buffers| !buffers.contains(&packed.buffer))
             })
     }
 
@@ -279,18 +289,21 @@ impl Planner<'_> {
         }
         let mut order: Vec<usize> = lives.keys().copied().collect();
         order.sort_by_key(|&v| (Reverse(self.values[v].bytes), v));
-        let mut slots: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
+        // Each with the lives of its tenants, which do not overlap, by their first unit.
+        let mut slots: Vec<(usize, BTreeMap<usize, usize>)> = Vec::new();
         let mut buffer_of: HashMap<usize, usize> = HashMap::new();
         for v in order {
             let (first, last) = lives[&v];
-            let free = |lives: &[(usize, usize)]| lives.iter().all(|l| last < l.0 || l.1 < first);
+            let free = |lives: &BTreeMap<usize, usize>| {
+                lives.range(..=last).next_back().is_none_or(|(_, &end)| end < first)
+            };
             let slot = slots.iter().position(|(_, lives)| free(lives)).unwrap_or(slots.len());
             if slot == slots.len() {
-                slots.push((self.buffers.len(), Vec::new()));
+                slots.push((self.buffers.len(), BTreeMap::new()));
                 let (bytes, label) = (self.values[v].bytes, self.values[v].label.clone());
                 self.buffers.push(BufferSpec { bytes, kind: BufferKind::Slot, label });
             }
-            slots[slot].1.push((first, last));
+            slots[slot].1.insert(first, last);
             buffer_of.insert(v, slots[slot].0);
         }
         let buffer = |v: usize| match self.values[v].fixed {

@@ -1,6 +1,6 @@
 //! From units to steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -31,13 +31,10 @@ impl Planner<'_> {
                 let lane = &unit.lanes[0];
                 let outputs: Vec<usize> =
                     lane.iter().copied().filter(|n| self.value_of.contains_key(n)).collect();
-                let mut inputs: Vec<usize> = Vec::new();
-                for v in lane.iter().flat_map(|&n| &self.tape.nodes()[n].inputs) {
-                    let root = self.root(*v);
-                    if !lane.contains(&root) && !inputs.contains(&root) {
-                        inputs.push(root);
-                    }
-                }
+                let mut seen: HashSet<usize> = lane.iter().copied().collect();
+                let inputs = lane.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
+                let inputs = inputs.map(|v| self.root(*v)).filter(|&root| seen.insert(root));
+                let inputs: Vec<usize> = inputs.collect();
                 self.inherit(p, &inputs, &outputs);
                 steps.push(Step::Fused(fused));
             } else {

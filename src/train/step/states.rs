@@ -13,7 +13,7 @@ use super::StepOptions;
 /// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
 pub const KEY: &str = "key";
 
-/// The prefix of the averaged generator's states.
+/// The prefix of the states of averaged networks.
 pub const AVERAGE: &str = "ema";
 
 /// The prefix of the states that hold the means of parameters' past values.
@@ -43,10 +43,17 @@ fn counter(name: String) -> Param {
     }
 }
 
-/// The name of the averaged twin of a generator's state.
+/// The name of the averaged twin of a network's state.
 #[must_use]
 pub fn averaged(name: &str) -> String {
     format!("{AVERAGE}.{name}")
+}
+
+/// The name of the network's own tensor that the state called `name` is the moving average of; nothing
+/// where it is none.
+#[must_use]
+pub fn average_of(name: &str) -> Option<&str> {
+    name.strip_prefix(AVERAGE).and_then(|rest| rest.strip_prefix('.'))
 }
 
 /// The name of the network's own tensor that the state called `name` is an average of; nothing where it

@@ -1,0 +1,220 @@
+//! Networks out of files become one model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::models::{Networks, Pixels, Size};
+use crate::nn::Layer;
+use crate::tensor::Tensor;
+use crate::train::step;
+
+use super::candidate::{Body, Candidate};
+use super::roles::Role;
+use super::{Assumptions, Imported, Named, Said};
+
+/// Networks on their way into one model.
+pub(super) struct Assembly {
+    pub(super) assumptions: Assumptions,
+    pub(super) left_out: Vec<String>,
+    pub(super) sources: Vec<String>,
+    pub(super) assumed: Vec<String>,
+}
+
+impl Assembly {
+    pub(super) fn assemble(
+        mut self,
+        candidates: Vec<Candidate>,
+        described: Vec<(PathBuf, Networks, Vec<Named>)>,
+        paths: &[PathBuf],
+    ) -> Result<Imported> {
+        if !described.is_empty() {
+            if let Some(other) = candidates.first() {
+                let what = "does not describe its networks, as the other file does: import one \
+                            kind at a time";
+                return Err(Error::file(&other.path, what));
+            }
+            return self.described(described);
+        }
+        let mut tensors = BTreeMap::new();
+        let mut networks = Networks {
+            heads: 0,
+            size: Size { height: 0, width: 0 },
+            channels: 0,
+            nz: 0,
+            latent_law: self.assumptions.latent_law,
+            pixels: self.assumptions.pixels,
+            classes: Vec::new(),
+            generator: None,
+            discriminator: None,
+        };
+
+        let graphs = candidates.iter().filter(|c| matches!(c.body, Body::Graph(_))).count();
+        let said = if graphs == candidates.len() { Said::Layers } else { Said::Shapes };
+        if graphs > 0
+            && let Some(other) = candidates.iter().find(|c| !matches!(c.body, Body::Graph(_)))
+        {
+            let what = "is no ONNX graph, as the other file is: import one kind at a time";
+            return Err(Error::file(&other.path, what));
+        }
+        let (mut generators, mut discriminators) = (Vec::new(), Vec::new());
+        for candidate in candidates {
+            if let Some(about) = candidate.about() {
+                (networks.latent_law, networks.pixels) = (about.latent_law, about.pixels);
+            }
+            match candidate.build(&self.assumptions, None)? {
+                (Role::Generator, built) => generators.push((candidate, built)),
+                (Role::Discriminator, built) => discriminators.push((candidate, built)),
+            }
+        }
+        // Only with the weights themselves is an average an average.
+        let plain = generators.iter().any(|(candidate, _)| !candidate.average);
+        let mut seen = Vec::new();
+        for (candidate, built) in generators {
+            let averaged = candidate.average && plain;
+            let name = Role::Generator.name();
+            let prefix = if averaged { step::averaged(name) } else { name.to_owned() };
+            let same = networks.generator.as_ref().is_none_or(|g| *g == built.network);
+            if seen.contains(&prefix) || !same {
+                return Err(candidate.second(Role::Generator));
+            }
+            seen.push(prefix.clone());
+            let [height, width, channels] = built.output;
+            networks.size = Size { height, width };
+            networks.channels = channels;
+            networks.nz = built.input[2];
+            networks.pixels = match built.network.layers.last() {
+                Some(Layer::Sigmoid) => Pixels::Unit,
+                _ => Pixels::Signed,
+            };
+            self.assumed.extend(built.assumed);
+            networks.generator = Some(built.network);
+            self.add(&mut tensors, &candidate, &prefix, built.tensors);
+        }
+        let picture = networks.generator.as_ref().map(|_| networks.size);
+        // The program has an average of a discriminator where that is a classifier alone.
+        let plain = discriminators.iter().any(|(candidate, _)| !candidate.average);
+        for (candidate, built) in discriminators {
+            if plain && candidate.average {
+                self.left_out.push(format!("{}, a moving average of D", candidate.key));
+                continue;
+            }
+            if networks.discriminator.is_some() {
+                return Err(candidate.second(Role::Discriminator));
+            }
+            let built = match picture {
+                Some(Size { height, width }) if built.input[..2] != [height, width] => {
+                    candidate.build(&self.assumptions, Some([height, width]))?.1
+                }
+                _ => built,
+            };
+            let [height, width, channels] = built.input;
+            let size = Size { height, width };
+            if let Some(makes) = picture
+                && (size, channels) != (makes, networks.channels)
+            {
+                let what = format!(
+                    "the discriminator takes pictures of {size} with {channels} channels, and the \
+                     generator makes {makes} with {}: --g-sides and --d-sides say the sizes of \
+                     their pictures, layer by layer, where the usual ones are wrong",
+                    networks.channels
+                );
+                return Err(Error::file(&candidate.path, what));
+            }
+            (networks.size, networks.channels) = (size, channels);
+            self.assumed.extend(built.assumed);
+            networks.discriminator = Some(built.network);
+            self.add(&mut tensors, &candidate, "discriminator", built.tensors);
+        }
+        if tensors.is_empty() {
+            let path = paths.first().cloned().unwrap_or_default();
+            let what = "holds no convolution: neither a generator nor a discriminator is in it";
+            return Err(Error::file(path, what));
+        }
+        networks.check().map_err(|what| Error::file(&paths[0], what))?;
+        let Self { sources, left_out, assumed, .. } = self;
+        Ok(Imported { networks, tensors, sources, left_out, assumed, said })
+    }
+
+    fn add(
+        &mut self,
+        tensors: &mut BTreeMap<String, Tensor>,
+        candidate: &Candidate,
+        prefix: &str,
+        own: BTreeMap<String, Tensor>,
+    ) {
+        tensors.extend(own.into_iter().map(|(name, t)| (format!("{prefix}.{name}"), t)));
+        let below = match &*candidate.key {
+            "" => String::new(),
+            key => format!(", {key}"),
+        };
+        self.sources.push(format!("{prefix} from {}{below}", name_of(&candidate.path)));
+    }
+
+    /// Networks out of files that describe them.
+    fn described(mut self, files: Vec<(PathBuf, Networks, Vec<Named>)>) -> Result<Imported> {
+        let mut whole: Option<Networks> = None;
+        let mut tensors = BTreeMap::new();
+        let last = files.last().map_or_else(PathBuf::new, |(path, ..)| path.clone());
+        for (path, networks, own) in files {
+            let fail = |what: String| Error::file(&path, what);
+            let role =
+                if networks.generator.is_some() { Role::Generator } else { Role::Discriminator };
+            let own: BTreeMap<String, Tensor> = own
+                .into_iter()
+                .map(|n| (format!("{}.{}", role.name(), n.name), n.tensor))
+                .collect();
+            for param in networks.params() {
+                let wanted = param.layout.file_shape(&param.shape);
+                match own.get(&param.name) {
+                    Some(tensor) if tensor.shape() == wanted => {
+                        tensors.insert(param.name, tensor.clone());
+                    }
+                    _ => {
+                        let what = format!(
+                            "is damaged: {} is missing or not of shape {wanted:?}, as its \
+                             description says",
+                            param.name
+                        );
+                        return Err(fail(what));
+                    }
+                }
+            }
+            self.sources.push(format!("{} from {}", role.name(), name_of(&path)));
+            whole = Some(match whole {
+                None => networks,
+                Some(mut whole) => {
+                    let same = (whole.size, whole.channels, whole.pixels)
+                        == (networks.size, networks.channels, networks.pixels);
+                    if !same {
+                        return Err(fail("is for other pictures than the file before it".into()));
+                    }
+                    let taken = match role {
+                        Role::Generator => whole.generator.is_some(),
+                        Role::Discriminator => whole.discriminator.is_some(),
+                    };
+                    if taken {
+                        return Err(fail(format!("is a second {}: import one", role.name())));
+                    }
+                    if role == Role::Generator {
+                        whole.nz = networks.nz;
+                        whole.latent_law = networks.latent_law;
+                        whole.generator = networks.generator;
+                    } else {
+                        whole.discriminator = networks.discriminator;
+                    }
+                    whole
+                }
+            });
+        }
+        let networks = whole.expect("there is at least one file");
+        networks.check().map_err(|what| Error::file(last, what))?;
+        let Self { sources, left_out, assumed, .. } = self;
+        Ok(Imported { networks, tensors, sources, left_out, assumed, said: Said::Everything })
+    }
+}
+
+/// A file's name without its folder, which is nobody else's matter.
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,206 @@
+//! Layers with all that is known of them, on their way into a network: what shapes and names say
+//! ([`super::places`]), what a user spells out ([`super::spelled`]) and what a graph holds
+//! ([`super::graph`]) all come to this.
+
+use std::collections::BTreeMap;
+
+use crate::models::Pixels;
+use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Start, Statistics, Weight};
+use crate::tensor::Tensor;
+
+use super::architecture::Assumptions;
+use super::chain::Block;
+use super::modules::{Kind, Module};
+use super::roles::Role;
+use super::sizes::{self, Sizes};
+
+/// A layer.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A convolution or linear layer.
+    Weights(Box<Block>),
+    /// A batch norm of what stands before it.
+    Norm(Norm),
+    /// A layer without tensors.
+    Plain(Layer),
+}
+
+/// A batch norm.
+#[derive(Debug)]
+pub(super) struct Norm {
+    pub(super) module: Module,
+    /// Added to the variance; none for what is assumed.
+    pub(super) eps: Option<f32>,
+    /// What it normalises by; none for what is assumed.
+    pub(super) statistics: Option<Statistics>,
+}
+
+impl Norm {
+    pub(super) fn of(module: Module) -> Self {
+        Self { module, eps: None, statistics: None }
+    }
+}
+
+/// A network with its tensors, named as in files but for the network's own name.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) network: Sequential,
+    /// What it takes: `[1, 1, nz]`, or the picture.
+    pub(super) input: [usize; 3],
+    /// What it gives.
+    pub(super) output: [usize; 3],
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    /// What was assumed that names and shapes do not say, in words.
+    pub(super) assumed: Vec<String>,
+}
+
+/// What is known of a network beside its layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) role: Role,
+    pub(super) assumptions: &'a Assumptions,
+    /// Height and width that a discriminator's pictures should have, where they are known.
+    pub(super) picture: Option<[usize; 2]>,
+    /// Whether the weights are the authors', all of whose convolutions double or halve.
+    pub(super) authors: bool,
+}
+
+impl Context<'_> {
+    /// The flag that says the sizes of pictures.
+    pub(super) fn sides_flag(&self) -> &'static str {
+        match self.role {
+            Role::Generator => "--g-sides",
+            Role::Discriminator => "--d-sides",
+        }
+    }
+
+    /// The flag that spells the layers out.
+    pub(super) fn layers_flag(&self) -> &'static str {
+        match self.role {
+            Role::Generator => "--g-layers",
+            Role::Discriminator => "--d-layers",
+        }
+    }
+}
+
+/// Makes a network of layers.
+///
+/// # Errors
+/// A sentence that names what would decide, where something is left open.
+pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, String> {
+    let Context { role, assumptions, .. } = context;
+    let Sizes { input: cells, around, specs } = sizes::resolve(&items, context)?;
+    let first = items.iter().find_map(|item| match item {
+        Item::Weights(block) => Some(block.from),
+        _ => None,
+    });
+    let mut channels = first.ok_or("holds no convolution")?;
+    let input = [cells[0], cells[1], channels];
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut tensors = BTreeMap::new();
+    let mut put = |at: usize, own: &str, tensor: Tensor| {
+        tensors.insert(format!("main.{at}.{own}"), tensor);
+    };
+    for ((item, [_, after]), spec) in items.into_iter().zip(around).zip(specs) {
+        let at = layers.len();
+        layers.push(match item {
+            Item::Weights(block) => {
+                let layout = match (block.linear, role) {
+                    (false, _) => Layout::Conv,
+                    (true, Role::Generator) => Layout::Project,
+                    (true, Role::Discriminator) => Layout::Flatten,
+                };
+                let (weight, start) = (Weight::Plain, Start::default());
+                let bias = block.bias.is_some();
+                put(at, "weight", block.weight);
+                if let Some(bias) = block.bias {
+                    put(at, "bias", bias);
+                }
+                channels = block.to;
+                let spec = spec.ok_or("has a convolution of no size")?;
+                if block.up {
+                    let (large, small) = (block.to, block.from);
+                    Layer::ConvTranspose { spec, large, small, layout, bias, weight, start }
+                } else {
+                    let (large, small) = (block.from, block.to);
+                    Layer::Conv { spec, large, small, layout, bias, weight, start }
+                }
+            }
+            Item::Norm(norm) => {
+                let (layer, parts) = batch_norm(norm, channels, after, assumptions)?;
+                for (own, tensor) in parts {
+                    put(at, own, tensor);
+                }
+                layer
+            }
+            Item::Plain(layer) => layer,
+        });
+    }
+    let ends = matches!(layers.last(), Some(Layer::Tanh | Layer::Sigmoid));
+    if role == Role::Generator && !ends {
+        layers.push(match assumptions.pixels {
+            Pixels::Signed => Layer::Tanh,
+            Pixels::Unit => Layer::Sigmoid,
+        });
+    }
+    let network = Sequential { layers };
+    let output = network.sizes(input)?.last().copied().unwrap_or(input);
+    for param in network.params("") {
+        let name = param.name.trim_start_matches('.');
+        let wanted = param.layout.file_shape(&param.shape);
+        let has = tensors.get(name).map(Tensor::shape);
+        if has != Some(&wanted) {
+            return Err(format!(
+                "{name} has shape {:?}, and pictures of these sizes need {wanted:?}; {} says which \
+                 they have",
+                has.unwrap_or_default(),
+                context.sides_flag()
+            ));
+        }
+    }
+    Ok(Built { network, input, output, tensors, assumed: Vec::new() })
+}
+
+/// A layer's tensors by their own names.
+type Parts = Vec<(&'static str, Tensor)>;
+
+/// The layer of a norm and its tensors, after pictures of `channels` and of `cells`.
+fn batch_norm(
+    norm: Norm,
+    channels: usize,
+    cells: [usize; 2],
+    assumptions: &Assumptions,
+) -> Result<(Layer, Parts), String> {
+    let Norm { module, eps, statistics } = norm;
+    let len = module.norm_len();
+    let key = module.key;
+    let Kind::Norm { affine, running } = module.kind else { return Err("is no norm".into()) };
+    let cells_len = cells[0].checked_mul(cells[1]).and_then(|cells| cells.checked_mul(channels));
+    if len != channels && Some(len) != cells_len {
+        return Err(format!(
+            "{key} normalises {len} channels, and the layer before it gives {channels}"
+        ));
+    }
+    let statistics = match (statistics.or(assumptions.statistics), &running) {
+        (Some(Statistics::Batch), _) => Statistics::Batch,
+        (_, Some(_)) => Statistics::Running,
+        (Some(Statistics::Running), None) => {
+            return Err(format!("{key} has no running statistics to use"));
+        }
+        (None, None) => {
+            return Err(format!(
+                "{key} has no running statistics: if it is a batch norm that always uses those of \
+                 the batch, give --statistics batch"
+            ));
+        }
+    };
+    let [weight, bias] =
+        affine.unwrap_or_else(|| [Tensor::full([len], 1.0), Tensor::full([len], 0.0)]);
+    let mut parts = vec![("weight", weight), ("bias", bias)];
+    if let (Some([mean, var]), Statistics::Running) = (running, statistics) {
+        parts.extend([("running_mean", mean), ("running_var", var)]);
+    }
+    let cells = if len == channels { [1, 1] } else { cells };
+    let eps = eps.or(assumptions.eps).unwrap_or(BATCH_NORM_EPS);
+    Ok((Layer::BatchNorm { channels, cells, eps, statistics }, parts))
+}

@@ -1,0 +1,222 @@
+//! Where layers stand among those without tensors: what the numbers of a `Sequential` say of
+//! activations, norms and dropout.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::nn::Layer;
+
+use super::chain::{Block, layers_flag};
+use super::items::{Item, Norm};
+use super::roles::Role;
+
+/// The layers of a chain with what stands between them, and what was assumed of it, in words.
+/// `modules` are the names of all layers of the network, those without tensors too, where a file
+/// lists them.
+///
+/// # Errors
+/// A sentence that names the flag that decides, where something is left open.
+pub(super) fn arrange(
+    blocks: Vec<Block>,
+    role: Role,
+    slope: f32,
+    modules: &BTreeSet<String>,
+) -> Result<(Vec<Item>, Vec<String>), String> {
+    let places = Places::of(&blocks, modules);
+    let mut assumed = places.check(&blocks, role)?;
+    let flag = layers_flag(role);
+    let last = blocks.len().saturating_sub(1);
+    let activation = || Item::Plain(Layer::LeakyRelu { slope });
+    let mut items: Vec<Item> = Vec::new();
+    for (i, mut block) in blocks.into_iter().enumerate() {
+        places.skip_to(&mut items, places.of_block(i));
+        let norm = block.norm.take();
+        items.push(Item::Weights(Box::new(block)));
+        let Some(norm) = norm else {
+            if i < last && places.room(&items, i) {
+                items.push(activation());
+            }
+            continue;
+        };
+        let late = places.lateness(i);
+        if late == Lateness::Unsure {
+            assumed.push(format!("{} normalises what an activation gives ({flag})", norm.key));
+        }
+        let late = late != Lateness::Early;
+        if late {
+            items.push(activation());
+        }
+        places.skip_to(&mut items, places.of_norm(i));
+        items.push(Item::Norm(Norm::of(norm)));
+        if !late && places.room(&items, i) {
+            items.push(activation());
+        }
+    }
+    Ok((items, assumed))
+}
+
+/// Whether a norm stands behind the activation of the layer that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lateness {
+    Early,
+    Late,
+    /// It does if what stands before it is its activation.
+    Unsure,
+}
+
+/// A place in a `Sequential`: its name, and the number in it.
+type Place = (String, usize);
+
+/// A layer's place and that of its norm.
+#[derive(Clone, Debug)]
+struct Spot {
+    own: Place,
+    norm: Option<Place>,
+    /// Whether it is a linear layer, before which a picture is flattened.
+    linear: bool,
+}
+
+/// Where layers stand in the file's own numbering.
+struct Places {
+    /// Empty where the names are no numbers, or activations have none.
+    spots: Vec<Spot>,
+    /// Whether all of them are in one `Sequential`, whose numbers are kept.
+    one: bool,
+    /// For each `Sequential`, its largest number, where a file lists layers without tensors too.
+    ends: BTreeMap<String, usize>,
+}
+
+impl Places {
+    fn of(blocks: &[Block], modules: &BTreeSet<String>) -> Self {
+        let place = |key: &str| {
+            let (prefix, last) = key.rsplit_once('.').unwrap_or(("", key));
+            Some((prefix.to_owned(), last.parse::<usize>().ok()?))
+        };
+        let spot = |block: &Block| {
+            let norm = match &block.norm {
+                None => None,
+                Some(norm) => Some(place(&norm.key)?),
+            };
+            Some(Spot { own: place(&block.key)?, norm, linear: block.linear })
+        };
+        let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+        for (prefix, number) in modules.iter().filter_map(|key| place(key)) {
+            let end = ends.entry(prefix).or_default();
+            *end = number.max(*end);
+        }
+        let none = Self { spots: Vec::new(), one: false, ends: BTreeMap::new() };
+        let Some(spots) = blocks.iter().map(spot).collect::<Option<Vec<Spot>>>() else {
+            return none;
+        };
+        let all: Vec<&Place> =
+            spots.iter().flat_map(|spot| [Some(&spot.own), spot.norm.as_ref()]).flatten().collect();
+        let pairs = || all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        let one = all.windows(2).all(|pair| pair[0].0 == pair[1].0);
+        let rising = pairs().all(|pair| pair[0].1 < pair[1].1);
+        // Numbers without a gap count no activations; large ones are no places.
+        let gaps = pairs().any(|pair| pair[1].1 > pair[0].1 + 1);
+        let near = all.iter().all(|(_, number)| *number < 16 * (all.len() + 1));
+        if rising && gaps && near { Self { spots, one, ends } } else { none }
+    }
+
+    fn of_block(&self, i: usize) -> Option<usize> {
+        self.spots.get(i).filter(|_| self.one).map(|spot| spot.own.1)
+    }
+
+    fn of_norm(&self, i: usize) -> Option<usize> {
+        let norm = self.spots.get(i).filter(|_| self.one)?.norm.as_ref()?;
+        Some(norm.1)
+    }
+
+    /// How many layers without tensors stand between two places; none where they are not in one
+    /// `Sequential`.
+    fn between(first: &Place, second: &Place) -> Option<usize> {
+        (first.0 == second.0).then(|| second.1 - first.1 - 1)
+    }
+
+    /// Whether a layer without tensors stands between the convolution and its norm, and none
+    /// between the norm and the next convolution, but what flattens: then it is the activation.
+    fn lateness(&self, i: usize) -> Lateness {
+        let Some(Spot { own, norm: Some(norm), .. }) = self.spots.get(i) else {
+            return Lateness::Early;
+        };
+        if Self::between(own, norm).unwrap_or(0) == 0 {
+            return Lateness::Early;
+        }
+        let next = self.spots.get(i + 1);
+        let flattens = usize::from(next.is_some_and(|next| next.linear));
+        let behind = match next.and_then(|next| Self::between(norm, &next.own)) {
+            Some(behind) => Some(behind),
+            None => self.ends.get(&norm.0).map(|&end| end.saturating_sub(norm.1)),
+        };
+        match behind {
+            Some(behind) if behind <= flattens => Lateness::Late,
+            Some(_) => Lateness::Early,
+            None => Lateness::Unsure,
+        }
+    }
+
+    /// Fills up to a place with layers that do nothing, such as dropout after training.
+    fn skip_to(&self, items: &mut Vec<Item>, place: Option<usize>) {
+        if let Some(place) = place {
+            let missing = place.saturating_sub(items.len());
+            items.extend((0..missing).map(|_| Item::Plain(Layer::Identity)));
+        }
+    }
+
+    /// Whether an activation stands before the layer behind the `i`th.
+    fn room(&self, items: &[Item], i: usize) -> bool {
+        let (Some(spot), Some(next)) = (self.spots.get(i), self.spots.get(i + 1)) else {
+            return true;
+        };
+        if self.one {
+            return items.len() < next.own.1;
+        }
+        let last = spot.norm.as_ref().unwrap_or(&spot.own);
+        Self::between(last, &next.own) != Some(0)
+    }
+
+    /// What is assumed of the layers without tensors.
+    fn check(&self, blocks: &[Block], role: Role) -> Result<Vec<String>, String> {
+        let flag = layers_flag(role);
+        let mut assumed = Vec::new();
+        let plain = |block: &&Block| role == Role::Generator && !block.up && !block.linear;
+        if let Some(block) = blocks.iter().find(plain) {
+            assumed.push(format!("{} keeps the size of its pictures ({flag})", block.key));
+        }
+        if self.spots.is_empty() {
+            if blocks.iter().any(|block| block.norm.is_some()) {
+                assumed.push(format!("norms stand before activations ({flag})"));
+            }
+            return Ok(assumed);
+        }
+        let mut dropout = false;
+        for (i, pair) in self.spots.windows(2).enumerate() {
+            let [spot, next] = pair else { continue };
+            let last = spot.norm.as_ref().unwrap_or(&spot.own);
+            let Some(behind) = Self::between(last, &next.own) else { continue };
+            let before = spot.norm.as_ref().and_then(|norm| Self::between(&spot.own, norm));
+            let reshapes = match role {
+                Role::Generator => spot.linear,
+                Role::Discriminator => next.linear,
+            };
+            let all = behind + before.unwrap_or(0);
+            if all <= 1 + usize::from(reshapes) {
+                continue;
+            }
+            if plain(&&blocks[i + 1]) {
+                return Err(format!(
+                    "between {} and {} stand {all} layers without tensors, one of which may enlarge \
+                     pictures: {flag} names them, as in {flag} \
+                     linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
+                    blocks[i].key,
+                    blocks[i + 1].key
+                ));
+            }
+            dropout = true;
+        }
+        if dropout {
+            assumed.push(format!("what else has no tensors is dropout ({flag})"));
+        }
+        Ok(assumed)
+    }
+}
