@@ -2,18 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use dcgan::cli::{Cli, exit_code};
+use dcgan::cli::Cli;
 
 fn main() -> ExitCode {
     quiet_mesa();
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            exit_code(&error)
-        }
-    }
+    Cli::main()
 }
 
 /// Mesa's device-selection layer looks for a Wayland display whenever adapters are listed, and

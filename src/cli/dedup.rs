@@ -7,17 +7,17 @@ use image::DynamicImage;
 use image::imageops::FilterType;
 use serde::Serialize;
 
-use crate::data::{Source, SubsetWriter, grouped};
+use crate::data::{Source, SubsetWriter};
 use crate::error::{Error, Result};
 use crate::experiments::dedup::{Found, Group, Rule, Search, Stage, find};
 use crate::files;
-use crate::human;
+use crate::human::{self, grouped};
 use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::latents::named;
-use super::output::println;
+use super::output::{println, tell};
 
 /// Groups on a page: rows of so many panels beside one another.
 const ROWS: usize = 12;
@@ -101,7 +101,7 @@ impl Dedup {
         bars.finish();
         let found = found?;
         for skipped in &found.skipped {
-            eprintln!("unreadable, kept: {skipped}");
+            tell!("unreadable, kept: {skipped}");
         }
         println(&told(&found, source.len()))?;
         self.write_report(report, &source, &found, &search)?;
@@ -140,10 +140,10 @@ impl Dedup {
         writer.finish()?;
         bar.finish();
         for lost in &lost {
-            eprintln!("could not be copied: {lost}");
+            tell!("could not be copied: {lost}");
         }
-        let count = grouped((kept.len() - lost.len()) as u64);
-        println(&format!("{:<12}{count} pictures in {}", "kept", out.display()))
+        let count = human::plural((kept.len() - lost.len()) as u64, "picture");
+        println(&format!("{:<12}{count} in {}", "kept", out.display()))
     }
 
     fn write_report(
@@ -241,7 +241,8 @@ impl Dedup {
         }
         if let (Some(line), true) = (lines.last_mut(), pages.len() > self.pages) {
             let rest = groups.len() - self.pages * ROWS * PANELS;
-            *line += &format!(" ({} groups more: --pages {})", grouped(rest as u64), pages.len());
+            let more = human::plural(rest as u64, "group");
+            *line += &format!(" ({more} more: --pages {})", pages.len());
         }
         Ok(lines)
     }
@@ -261,11 +262,7 @@ fn told(found: &Found, total: usize) -> String {
         "found",
         n(found.dropped()),
         n(total),
-        if found.groups.len() == 1 {
-            "1 group".to_owned()
-        } else {
-            format!("{} groups", n(found.groups.len()))
-        },
+        human::plural(found.groups.len() as u64, "group"),
         "time",
         n(found.candidates),
     )

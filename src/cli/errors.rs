@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::errors::Classifier;
+use crate::human::plural;
 use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
-use super::flags::DeviceFlag;
-use super::output::print;
+use super::flags::{DeviceFlag, JsonFlag};
 
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
 ///
@@ -21,7 +22,7 @@ use super::output::print;
 /// of its weights where there is one.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
-                        runs/00000-dcgan-mnist-28 --test mnist/")]
+                        runs/00000-semi-supervised-mnist-28 --test mnist/")]
 pub(super) struct Errors {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint
     #[arg(value_name = "RUN|MODEL")]
@@ -30,7 +31,20 @@ pub(super) struct Errors {
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     device: DeviceFlag,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Images whose class was named wrongly.
+    errors: usize,
+    /// All images.
+    images: usize,
+    /// Their quotient.
+    error_rate: f64,
 }
 
 impl Errors {
@@ -67,7 +81,10 @@ impl Errors {
             bar.add(items.len());
         }
         bar.finish();
-        let share = 100.0 * wrong as f64 / source.len() as f64;
-        print(&format!("{wrong} errors in {} pictures: {share:.2} %\n", source.len()))
+        let error_rate = wrong as f64 / source.len() as f64;
+        let errors = plural(wrong as u64, "error");
+        let pictures = plural(source.len() as u64, "picture");
+        self.json.println(&format!("{errors} in {pictures}: {:.2} %", 100.0 * error_rate))?;
+        self.json.report(&Report { errors: wrong, images: source.len(), error_rate })
     }
 }

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 
-use crate::data::{Crop, Filter, Part, Prepare, Source, grouped, sweep};
+use crate::data::{Crop, Filter, Part, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
+use crate::human::grouped;
 use crate::models::Networks;
 use crate::train::folder;
 use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
-use super::output::println;
+use super::output::{println, tell};
 
 /// Why a conditional discriminator has no features for a classifier.
 pub(super) const TOLD: &str = "and what its discriminator sees holds the answer that a classifier is \
@@ -142,7 +143,7 @@ impl Features {
         })?;
         let seconds = bar.finish();
         for skipped in &skipped {
-            eprintln!("unreadable, its row is NaN: {skipped}");
+            tell!("unreadable, its row is NaN: {skipped}");
         }
         let rate = n as f64 / seconds.max(1e-9);
         println(&format!("{:<12}{rate:.1} pictures a second", "speed"))?;
@@ -160,7 +161,7 @@ pub(super) fn settle(
     if !extractor.is_unsettled() {
         return Ok(());
     }
-    eprintln!(
+    tell!(
         "note: the batch norm of this discriminator keeps no statistics; those of up to 4,096 \
          pictures of {} are used",
         source.origin().display()

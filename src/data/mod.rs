@@ -39,7 +39,6 @@ pub use look::Part;
 pub use order::Order;
 pub use prepare::{Crop, Filter, Prepare, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
-pub(crate) use source::grouped;
 pub use source::{Kind, Picture, Source};
 pub use subset::SubsetWriter;
 pub use sweep::{Chunk, sweep};

@@ -400,20 +400,7 @@ fn short_name(path: &Path) -> String {
 
 /// `1,234 pictures`.
 pub(crate) fn count(n: usize, what: &str) -> String {
-    format!("{} {what}{}", grouped(n as u64), if n == 1 { "" } else { "s" })
-}
-
-/// A number with commas between the thousands.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    crate::human::plural(n as u64, what)
 }
 
 fn colour_name(colour: image::ExtendedColorType) -> String {

@@ -12,6 +12,7 @@ use crate::data::{Prepare, Skipped, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, Extractor};
+use crate::human::plural;
 use crate::models::Networks;
 use crate::rng::Stream;
 use crate::svm::{Problem, Svm};
@@ -81,10 +82,10 @@ impl Split {
             }
             if let Some(class) = missing.iter().position(|&m| m > 0) {
                 let what = format!(
-                    "the class {:?} has {} pictures to learn from, beside those held out to choose \
+                    "the class {:?} has {} to learn from, beside those held out to choose \
                      C; {} or fewer work",
                     classes[class],
-                    per_class - missing[class],
+                    plural((per_class - missing[class]) as u64, "picture"),
                     per_class - missing.iter().max().copied().unwrap_or(0)
                 );
                 return Err(Error::flag("--per-class", what));

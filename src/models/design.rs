@@ -150,6 +150,9 @@ impl Network {
     }
 }
 
+/// The largest width and length of a latent: what is made of them can still be counted.
+const WIDEST: usize = 1 << 20;
+
 /// What two networks are made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Design {
@@ -297,6 +300,17 @@ impl Design {
     /// Refuses parts that do not go together.
     fn check(&self) -> Result<()> {
         let fail = |flag, what: &str| Err(Error::flag(flag, what));
+        for (flag, n) in [("--nz", self.nz), ("--ngf", self.ngf), ("--ndf", self.ndf)] {
+            if !(1..=WIDEST).contains(&n) {
+                return Err(Error::flag(
+                    flag,
+                    format!("a whole number from 1 to {WIDEST} is needed"),
+                ));
+            }
+        }
+        if ![1, 3, 4].contains(&self.channels) {
+            return fail("--channels", "pictures have 1 (grey), 3 (RGB) or 4 (RGBA) channels");
+        }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
             let what = format!("{codes} numbers of a latent of {} leave no noise", self.nz);

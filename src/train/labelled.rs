@@ -2,6 +2,7 @@
 
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
+use crate::human::plural;
 use crate::rng::Stream;
 
 /// So many pictures of each class, drawn once, and batches of them.
@@ -42,9 +43,9 @@ impl Labelled {
             None => Ok(drawn),
             Some(class) => {
                 let what = format!(
-                    "the class {:?} has only {} pictures that can be read",
+                    "the class {:?} has only {} that can be read",
                     source.classes()[class],
-                    per_class - missing[class]
+                    plural((per_class - missing[class]) as u64, "picture")
                 );
                 Err(Error::flag(flag, what))
             }

@@ -9,6 +9,7 @@ pub mod labelled;
 pub mod log;
 pub mod method;
 pub mod model_file;
+pub mod options;
 pub mod plot;
 pub mod progress;
 pub mod run;
