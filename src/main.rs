@@ -1,5 +1,7 @@
 //! The command `dcgan`: parse, run, say what went wrong.
 
+#![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use dcgan::cli::Cli;

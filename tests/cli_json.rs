@@ -44,11 +44,11 @@ fn listed(command: &str) -> Vec<String> {
 fn json_has_the_keys_that_the_readme_lists() {
     let place = Place::new();
     labelled(&place, 8);
-    let small = [CPU, TINY, &["--batch", "4", "--images", "16", "--grey"]].concat();
+    let small = [CPU, &["--batch", "4", "--images", "16", "--grey"]].concat();
     let plain = place.train("plain", &[&["set/train"], &small]);
     let told = place.train("told", &[&["set/train", "--conditional"], &small]);
     let few = ["set/train", "--preset", "semi-supervised", "--labels-per-class", "2"];
-    place.dcgan(&[&["train", "--out", "few"], &few, &small]).ok();
+    place.dcgan(&[&["train", "--out", "few"], &few, TINY, &small]).ok();
     let few = place.only_run("few");
     let [plain, told, few] = [&plain, &told, &few].map(|run| run.to_str().unwrap());
     place.dcgan(&[&["sample", plain, "--seeds", "0-1", "--out", "samples"], CPU]).ok();

@@ -98,18 +98,19 @@ fn names_cannot_talk_to_the_terminal() {
     check(&[&["sample", run, "--seeds", EVIL]]);
     check(&[&["presets", EVIL]]);
     // Names of tensors and of what marks are of.
-    let header = format!(
-        r#"{{"{}x.weight":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#,
-        r"\u001b]0;PWNED\u0007\u001b[31m\u202e"
-    );
+    let evil = EVIL.replace('\u{1b}', r"\u001b").replace('\u{7}', r"\u0007");
+    let tensor = |at: [u32; 2], shape: &str| {
+        format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":{at:?}}}"#)
+    };
+    let (odd, plain) = (tensor([0, 4], "[1]"), tensor([4, 8], "[1,1,1,1]"));
+    let header = format!(r#"{{"{evil}.weight":{odd},"a.weight":{plain}}}"#);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
-    file.extend([0; 4]);
+    file.extend([0; 8]);
     fs::write(place.path("x.safetensors"), file).unwrap();
     check(&[&["import", "x.safetensors", "--out", "y.safetensors"]]);
     let plain = place.train("plain", &[CPU, &["--images", "16"]]);
     let plain = plain.to_str().unwrap();
-    let evil = EVIL.replace('\u{1b}', r"\u001b").replace('\u{7}', r"\u0007");
     let marks = format!(r#"{{"model":"{evil}","boxes":{{"{evil}":[[1,1,4,4]]}}}}"#);
     fs::write(place.path("marks.json"), marks).unwrap();
     check(&[&["forget", plain, "--mark", "marks.json", "--device", "cpu"]]);

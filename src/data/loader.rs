@@ -181,7 +181,7 @@ impl Loader {
                 // Fewer make the same batches.
                 Err(_) if worker > 0 => break,
                 Err(e) => {
-                    let what = format!("a thread that loads images cannot start: {e}");
+                    let what = format!("a thread that loads images {}", files::cannot("start", &e));
                     return Err(Error::Device(what));
                 }
             }

@@ -65,7 +65,7 @@ static FINISHES: AtomicBool = AtomicBool::new(false);
 pub fn listen() -> Result<()> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(system::listen);
-    installed.clone().map_err(|what| Error::Device(format!("Ctrl-C cannot be handled: {what}")))
+    installed.clone().map_err(|what| Error::Device(format!("Ctrl-C {what}")))
 }
 
 /// From here on such signals only set what [`interrupted`] returns; a second Ctrl-C exits at once.
@@ -106,6 +106,7 @@ mod system {
     use signal_hook::iterator::Signals;
 
     use super::{SIGHUP, SIGINT, SIGTERM, Signal, take};
+    use crate::files;
 
     pub(super) fn listen() -> Result<(), String> {
         let heard: Vec<i32> =
@@ -121,7 +122,7 @@ mod system {
         };
         let started = std::thread::Builder::new().name("signals".into()).spawn(listen);
         let heard = started.and_then(|_| listens.recv().map_err(std::io::Error::other)?);
-        heard.map_err(|error| error.to_string())
+        heard.map_err(|error| files::cannot("be handled", &error))
     }
 
     /// At once: what runs at a usual exit may wait for what is under way.
@@ -153,7 +154,7 @@ mod system {
     use super::{SIGINT, Signal, take};
 
     pub(super) fn listen() -> Result<(), String> {
-        ctrlc::set_handler(|| take(SIGINT)).map_err(|error| error.to_string())
+        ctrlc::set_handler(|| take(SIGINT)).map_err(|error| format!("cannot be handled: {error}"))
     }
 
     pub(super) fn exit(signal: Signal) {

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Jobs that may wait behind the one at work. What a job holds stays in memory until it is done,
 /// so whoever hands over more waits.
@@ -50,7 +51,7 @@ impl Writer {
         let (jobs, queue) = sync_channel::<Job>(WAITING);
         let work = move || queue.into_iter().try_for_each(|(job, _done)| job());
         let thread = thread::Builder::new().name("writer".into()).spawn(work).map_err(|e| {
-            Error::Device(format!("the thread that writes files cannot start: {e}"))
+            Error::Device(format!("the thread that writes files {}", files::cannot("start", &e)))
         })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failures: channel() })
     }
