@@ -4,20 +4,27 @@
 //! reads the name sees the old content or the new, never a half. A process killed on the way
 //! leaves at most a temporary file, which [`remove_leftovers`] knows by its name.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::{Builder, TempDir, TempPath};
 
 use crate::error::{Error, Result};
 
-/// The ending of temporary names, which are hidden: `.NAME.PID-COUNT.tmp`.
-const TEMPORARY: &str = ".tmp";
+/// How temporary names begin and end; what stands between cannot be guessed.
+const TEMPORARY: (&str, &str) = (".dcgan-", ".tmp");
+
+/// The file that makes a folder a run's, which may be a stranger's.
+pub const RUN: &str = "options.json";
 
 /// Writes a file through `write`, so that `path` has its old content or all of the new.
 ///
-/// Folders must exist. A link is followed, and what is no regular file (a pipe, `/dev/stdout`) is
-/// written directly, since renaming over it would replace it.
+/// Folders must exist. What is no regular file (a pipe, `/dev/stdout`) is written directly, since
+/// renaming over it would replace it. A link is followed, but for one in a run's folder: whoever
+/// made that folder chose where the link leads, so it is replaced.
 ///
 /// # Errors
 /// [`Error::File`] with the cause; `path` then is as it was, and no temporary file is left.
@@ -51,19 +58,8 @@ fn write_or_clean(
 pub struct AtomicFile {
     /// Declared before the temporary name, to be closed before that is removed.
     out: BufWriter<File>,
-    temporary: Option<Temporary>,
+    temporary: Option<(TempPath, Unfinished)>,
     place: PathBuf,
-}
-
-/// A temporary name; dropped, there is no file of it, unless it has been renamed.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After an error that one is to be reported; after the rename nothing is there.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 impl AtomicFile {
@@ -72,17 +68,27 @@ impl AtomicFile {
     /// # Errors
     /// The system's, where nothing can be written there; [`cannot`] puts it in words.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let existing = fs::metadata(path).ok();
+        // As a stranger's link leads to what is not to be touched, it counts as nothing.
+        let is_foreign = path.is_symlink() && folder_of(path).join(RUN).exists();
+        let existing = match fs::metadata(path) {
+            _ if is_foreign => None,
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
         if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let linked = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
+        let is_link = path.is_symlink() && !is_foreign;
+        let linked = if is_link { fs::canonicalize(path).ok() } else { None };
         let place = linked.unwrap_or_else(|| path.to_owned());
         let (file, temporary) = if existing.is_some_and(|m| !m.is_file()) {
             (File::options().write(true).open(path)?, None)
         } else {
-            let name = temporary_name(&place)?;
-            (File::create(&name)?, Some(Temporary(name)))
+            place.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+            let (file, name) = temporary(0o666).tempfile_in(folder_of(&place))?.into_parts();
+            let unfinished = Unfinished::new(&name);
+            (file, Some((name, unfinished)))
         };
         Ok(Self { out: BufWriter::with_capacity(1 << 16, file), temporary, place })
     }
@@ -94,10 +100,10 @@ impl AtomicFile {
     pub fn finish(self) -> io::Result<()> {
         let Self { out, temporary, place } = self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let Some(temporary) = temporary else { return Ok(()) };
+        let Some((name, _unfinished)) = temporary else { return Ok(()) };
         file.sync_all()?;
         drop(file);
-        fs::rename(&temporary.0, &place)?;
+        name.persist(&place)?;
         sync_folder(&place);
         Ok(())
     }
@@ -119,6 +125,110 @@ impl Seek for AtomicFile {
     }
 }
 
+/// Names for what is in the making, with the permissions that `mode` and the user's mask give.
+fn temporary(mode: u32) -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1).rand_bytes(16);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder
+}
+
+/// A folder in the making, beside its final place; dropped, it is gone, unless it is finished.
+#[derive(Debug)]
+pub struct DraftFolder {
+    folder: TempDir,
+    _unfinished: Unfinished,
+}
+
+impl DraftFolder {
+    /// A folder that will be `path`.
+    ///
+    /// # Errors
+    /// The system's, where no folder can be made there.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let folder = temporary(0o777).tempdir_in(folder_of(path))?;
+        let unfinished = Unfinished::new(folder.path());
+        Ok(Self { folder, _unfinished: unfinished })
+    }
+
+    /// Where it is now. Nobody else knows, so that no link can wait in it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives it the name `path`, where nothing or an empty folder is.
+    ///
+    /// # Errors
+    /// The system's; nothing is left then.
+    pub fn finish(self, path: &Path) -> io::Result<()> {
+        // Elsewhere than on Unix a rename minds an empty folder.
+        let _ = fs::remove_dir(path);
+        fs::rename(self.path(), path)?;
+        let _renamed = self.folder.keep();
+        Ok(())
+    }
+}
+
+/// Files and folders that are in the making.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A name in [`UNFINISHED`], as long as this is there.
+#[derive(Debug)]
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn new(path: &Path) -> Self {
+        // The process may change its folder.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        Self(path)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Removes what is in the making, for a process that ends before it is made.
+pub fn remove_unfinished() {
+    let all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().for_each(|path| remove_one(path));
+}
+
+fn remove_one(path: &Path) {
+    // One that stays only takes space.
+    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+/// Opens a file to be changed in place, which must be one that nothing outside of its folder shares:
+/// no link, and no other name of a file elsewhere.
+///
+/// # Errors
+/// [`Error::File`] where it is shared, or cannot be opened.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    let shared = || {
+        let what = "leads to a file elsewhere, which would be changed: delete this link first";
+        Error::file(path, what)
+    };
+    if path.is_symlink() {
+        return Err(shared());
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(|e| Error::file(path, cannot("be written", &e)))?;
+    #[cfg(unix)]
+    if file.metadata().is_ok_and(|m| std::os::unix::fs::MetadataExt::nlink(&m) > 1) {
+        return Err(shared());
+    }
+    Ok(file)
+}
+
 /// Makes the rename itself durable. Some network file systems refuse to sync a folder, and the
 /// data is safe by then, so a refusal is no error.
 fn sync_folder(path: &Path) {
@@ -137,21 +247,13 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn temporary_name(path: &Path) -> io::Result<PathBuf> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".{}.{}-{count}{TEMPORARY}", name.to_string_lossy(), std::process::id());
-    Ok(path.with_file_name(name))
-}
-
 /// Removes the temporary files that killed processes left in `folder`. Only for the one process
 /// that may write there: another's unfinished file looks the same.
 pub fn remove_leftovers(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') && name.ends_with(TEMPORARY) {
+        if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
             // One that stays only takes space.
             let _ = fs::remove_file(entry.path());
         }
@@ -252,11 +354,11 @@ mod tests {
     #[test]
     fn leftovers_of_killed_processes_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        for name in [".a.png.77-0.tmp", "a.tmp", ".hidden", "a.png"] {
+        for name in [".dcgan-Zk9.tmp", "a.tmp", ".hidden", ".notes.tmp", "a.png"] {
             fs::write(dir.path().join(name), b"x").unwrap();
         }
         remove_leftovers(dir.path());
-        assert_eq!(names(dir.path()), [".hidden", "a.png", "a.tmp"]);
+        assert_eq!(names(dir.path()), [".hidden", ".notes.tmp", "a.png", "a.tmp"]);
     }
 
     #[cfg(target_os = "linux")]
@@ -298,5 +400,118 @@ mod tests {
         write_bytes(&link, b"new").unwrap();
         assert!(link.is_symlink());
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    /// A run's folder with a link `name` to a file outside of it.
+    #[cfg(unix)]
+    fn linked(name: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, target) = (dir.path().join("run"), dir.path().join("target"));
+        fs::create_dir(&run).unwrap();
+        fs::write(run.join(RUN), "{}").unwrap();
+        fs::write(&target, b"old").unwrap();
+        std::os::unix::fs::symlink("../target", run.join(name)).unwrap();
+        (dir, run.join(name), target)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_in_the_folder_of_a_run_are_replaced_whatever_they_lead_to() {
+        let (dir, link, target) = linked("losses.png");
+        write_bytes(&link, b"new").unwrap();
+        assert!(!link.is_symlink() && fs::read(&link).unwrap() == b"new");
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+
+        // A link to a pipe, which would be written directly were it followed, and one to nothing.
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (name, to) in [("a.png", "../pipe"), ("b.png", "../nothing")] {
+            let link = link.with_file_name(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            write_bytes(&link, b"new").unwrap();
+            assert!(!link.is_symlink() && fs::read(&link).unwrap() == b"new");
+        }
+        assert!(!dir.path().join("nothing").exists());
+        assert_eq!(names(link.parent().unwrap()), ["a.png", "b.png", "losses.png", RUN]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_changed_in_place_is_shared_with_nothing() {
+        let (_dir, link, target) = linked("lock");
+        let open = |path: &Path| open_own(path, File::options().append(true).create(true));
+        let text = open(&link).unwrap_err().to_string();
+        assert!(text.ends_with("delete this link first"), "{text}");
+        fs::remove_file(&link).unwrap();
+        fs::hard_link(&target, &link).unwrap();
+        let text = open(&link).unwrap_err().to_string();
+        assert!(text.ends_with("delete this link first"), "{text}");
+        fs::remove_file(&link).unwrap();
+        open(&link).unwrap().write_all(b"1").unwrap();
+        open(&link).unwrap().write_all(b"2").unwrap();
+        assert_eq!(
+            (fs::read(&link).unwrap(), fs::read(&target).unwrap()),
+            (b"12".into(), b"old".into())
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn new_files_have_the_permissions_of_any_other() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mode =
+            |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        fs::write(dir.path().join("plain"), b"x").unwrap();
+        write_bytes(&dir.path().join("ours"), b"x").unwrap();
+        assert_eq!(mode("ours"), mode("plain"));
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        let draft = DraftFolder::create(&dir.path().join("kept")).unwrap();
+        let name = draft.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(mode(name), mode("folder"));
+    }
+
+    #[test]
+    fn the_longest_name_that_a_file_may_have_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n".repeat(251) + ".png");
+        write_bytes(&path, b"x").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_a_signal_interrupts_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        write_bytes(&dir.path().join("old.zip"), b"x").unwrap();
+        let file = AtomicFile::create(&dir.path().join("old.zip")).unwrap();
+        let folder = DraftFolder::create(&dir.path().join("kept")).unwrap();
+        fs::write(folder.path().join("1.png"), b"x").unwrap();
+        assert_eq!(names(dir.path()).len(), 3);
+        // Those of this test alone: others run beside it.
+        let mine: Vec<PathBuf> = {
+            let all = UNFINISHED.lock().unwrap();
+            all.iter().filter(|path| path.starts_with(dir.path())).cloned().collect()
+        };
+        assert_eq!(mine.len(), 2);
+        for path in mine {
+            remove_one(&path);
+        }
+        assert_eq!(names(dir.path()), ["old.zip"]);
+        drop((file, folder));
+        let all = UNFINISHED.lock().unwrap();
+        assert!(!all.iter().any(|path| path.starts_with(dir.path())));
+    }
+
+    /// Someone else who may write in the folder could put a link in the place of a name.
+    #[test]
+    fn temporary_names_cannot_be_guessed() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = || {
+            let _file = AtomicFile::create(&dir.path().join("a.png")).unwrap();
+            names(dir.path()).pop().unwrap()
+        };
+        let (first, second) = (one(), one());
+        assert!(first.len() >= 24 && first != second, "{first} and {second}");
+        assert!(!first.contains(&std::process::id().to_string()), "{first}");
     }
 }

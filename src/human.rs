@@ -1,4 +1,6 @@
-//! Numbers as people read and type them: `12.8k` images, `2m10s`, `1.5 GiB`.
+//! Numbers and names as people read and type them: `12.8k` images, `2m10s`, `1.5 GiB`.
+
+use std::borrow::Cow;
 
 /// A count in at most three or four digits: `999`, `12.8k`, `500k`, `1.3M`.
 #[must_use]
@@ -21,23 +23,6 @@ pub fn count(n: u64) -> String {
     format!("{}{unit}", digits.strip_suffix(".0").unwrap_or(&digits))
 }
 
-/// A number and what it counts, in the plural unless it is one: `1 class`, `0 classes`, `7 copies`.
-/// `shown` is the number as it is to be read.
-#[must_use]
-pub fn counted(shown: &str, n: u64, noun: &str) -> String {
-    let after_consonant = |noun: &str| !noun.ends_with(['a', 'e', 'i', 'o', 'u']);
-    match noun {
-        _ if n == 1 => format!("{shown} {noun}"),
-        _ if ["s", "x", "z", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => {
-            format!("{shown} {noun}es")
-        }
-        _ => match noun.strip_suffix('y') {
-            Some(stem) if after_consonant(stem) => format!("{shown} {stem}ies"),
-            _ => format!("{shown} {noun}s"),
-        },
-    }
-}
-
 /// A duration in its two largest units: `0.4s`, `12s`, `2m10s`, `1h05m`, `3d04h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
@@ -54,6 +39,55 @@ pub fn duration(seconds: f64) -> String {
         3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
         _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
     }
+}
+
+/// A duration that nobody can know exactly, in words: `a minute`, `40 minutes`, `3 hours`, `2 days`.
+#[must_use]
+pub fn about(seconds: f64) -> String {
+    let minutes = seconds / 60.0;
+    match minutes {
+        ..1.5 => "a minute".into(),
+        ..90.0 => format!("{minutes:.0} minutes"),
+        ..2160.0 => format!("{:.0} hours", minutes / 60.0),
+        _ => format!("{:.0} days", minutes / 1440.0),
+    }
+}
+
+/// So many of something: `1 image`, `2 images`, `3,000 images`.
+#[must_use]
+pub fn plural(n: u64, one: &str) -> String {
+    let n_grouped = grouped(n);
+    match (n, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        // A `y` after a vowel stays.
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => {
+            format!("{n_grouped} {stem}ies")
+        }
+        _ if one.ends_with(['s', 'x', 'h']) => format!("{n_grouped} {one}es"),
+        _ => format!("{n_grouped} {one}s"),
+    }
+}
+
+/// [`count`] of something: `1 image`, `12.8k images`.
+#[must_use]
+pub fn counted(n: u64, one: &str) -> String {
+    let words = plural(n, one);
+    let (_, word) = words.split_once(' ').unwrap_or_default();
+    format!("{} {word}", count(n))
+}
+
+/// A number with commas between thousands.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A number of bytes: `512 B`, `3.2 MiB`, `1.5 GiB`.
@@ -75,7 +109,36 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// Reads a count as people type it: `25000`, `25_000`, `500k`, `1.5M`, `2G`.
+/// `text` as a terminal may see it: control characters other than tabs and ends of lines, and marks
+/// that turn the direction of text, are written as `\u{1b}`.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_unprintable) {
+        escaped(text, |c| c.escape_unicode().collect()).into()
+    } else {
+        text.into()
+    }
+}
+
+/// `text` with `escape` for each character that a terminal must not see.
+#[must_use]
+pub fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unprintable(c) { safe += &escape(c) } else { safe.push(c) }
+    }
+    safe
+}
+
+/// A control character (an escape code begins with one), or a bidirectional mark (Unicode Standard
+/// Annex 9): what follows it may be shown before it.
+fn is_unprintable(c: char) -> bool {
+    let is_mark = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}');
+    is_mark || (c.is_control() && c != '\n' && c != '\t')
+}
+
+/// Reads a count as people type it: `25000`, `25_000`, `500k`, `1.5M`, `2G`, `1e6`, `2.5e5`.
 ///
 /// # Errors
 /// One clause that says what is wrong and what would work: the command line puts the flag and
@@ -83,11 +146,14 @@ pub fn bytes(n: u64) -> String {
 pub fn parse_count(text: &str) -> Result<u64, String> {
     let wrong = |what: &str| format!("{what}; write a count as 25000, 500k or 1.5M");
     let trimmed = text.trim();
-    let (digits, scale) = match trimmed.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&trimmed[..at], 1_000_u64),
-        Some((at, 'm' | 'M')) => (&trimmed[..at], 1_000_000),
-        Some((at, 'g' | 'G')) => (&trimmed[..at], 1_000_000_000),
-        _ => (trimmed, 1),
+    let power =
+        trimmed.split_once(['e', 'E']).map(|(digits, power)| (digits, power.parse::<u32>()));
+    let (digits, scale) = match (power, trimmed.char_indices().next_back()) {
+        (Some((digits, Ok(power))), _) => (digits, 10_u64.checked_pow(power)),
+        (_, Some((at, 'k' | 'K'))) => (&trimmed[..at], Some(1_000)),
+        (_, Some((at, 'm' | 'M'))) => (&trimmed[..at], Some(1_000_000)),
+        (_, Some((at, 'g' | 'G'))) => (&trimmed[..at], Some(1_000_000_000)),
+        _ => (trimmed, Some(1)),
     };
     if digits.trim_start().starts_with('-') {
         return Err(wrong("it is negative"));
@@ -100,6 +166,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
     }
     // In integers, so that 0.3M is exactly 300000.
     let too_large = || wrong("it is too large");
+    let scale = scale.ok_or_else(too_large)?;
     let whole: u64 = whole.parse().map_err(|_| too_large())?;
     let mut value = whole.checked_mul(scale).ok_or_else(too_large)?;
     let mut digit_scale = scale;
@@ -138,17 +205,38 @@ mod tests {
     }
 
     #[test]
-    fn plurals_are_formed() {
-        for (n, noun, text) in [
-            (1, "class", "1 class"),
-            (0, "class", "0 classes"),
-            (2, "picture", "2 pictures"),
-            (2, "copy", "2 copies"),
-            (2, "day", "2 days"),
-            (3, "batch", "3 batches"),
-        ] {
-            assert_eq!(counted(&n.to_string(), n, noun), text);
+    fn words_agree_with_their_numbers() {
+        let cases = [
+            (plural(0, "image"), "0 images"),
+            (plural(1, "image"), "1 image"),
+            (plural(3000, "image"), "3,000 images"),
+            (counted(1, "image"), "1 image"),
+            (counted(12_800, "image"), "12.8k images"),
+            (plural(2, "class"), "2 classes"),
+            (plural(2, "batch"), "2 batches"),
+            (plural(1, "box"), "1 box"),
+            (plural(2, "box"), "2 boxes"),
+            (plural(2, "copy"), "2 copies"),
+            (plural(2, "day"), "2 days"),
+            (about(20.0), "a minute"),
+            (about(100.0), "2 minutes"),
+            (about(2400.0), "40 minutes"),
+            (about(5400.0), "2 hours"),
+            (about(36_000.0), "10 hours"),
+            (about(200_000.0), "2 days"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(text, wanted);
         }
+    }
+
+    #[test]
+    fn escape_codes_and_marks_are_seen_as_text() {
+        let name = "cat\u{1b}]0;title\u{7}\u{9b}31m\u{202e}gnp.\u{2066}\r";
+        let safe = r"cat\u{1b}]0;title\u{7}\u{9b}31m\u{202e}gnp.\u{2066}\u{d}";
+        assert_eq!(printable(name), safe);
+        let plain = "two lines,\n\ta tab, a 猫, \u{f6} and a combined o\u{308}";
+        assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
     }
 
     #[test]
@@ -194,6 +282,10 @@ mod tests {
             ("1.25k", 1_250),
             (" 7 ", 7),
             ("3G", 3_000_000_000),
+            ("1e6", 1_000_000),
+            ("2.5E5", 250_000),
+            ("25e0", 25),
+            ("12.8e3", 12_800),
         ] {
             assert_eq!(parse_count(text), Ok(n), "{text:?}");
         }
@@ -209,7 +301,15 @@ mod tests {
             ("", "it is not a number"),
             ("k", "it is not a number"),
             (".5k", "it is not a number"),
-            ("1e6", "it is not a number"),
+            ("1e", "it is not a number"),
+            ("e6", "it is not a number"),
+            ("1e-6", "it is not a number"),
+            ("1e6k", "it is not a number"),
+            ("1.25e1", "it is not a whole number"),
+            ("0e6", "it must be at least 1"),
+            ("1e20", "it is too large"),
+            ("1e99999", "it is too large"),
+            ("1e99999999999", "it is not a number"),
             ("5 0", "it is not a number"),
             ("500kk", "it is not a number"),
             ("99999999999999999999", "it is too large"),

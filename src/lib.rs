@@ -53,7 +53,9 @@
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
-//! | [`pictures`], [`files`], [`human`] | grids and films; files that are never half-written; numbers for people |
+//! | [`pictures`], [`files`] | grids and films; files that are never half-written |
+//! | [`human`], [`shell`], [`terminal`] | numbers and names for people; paths for shells; the door to standard output and error |
+//! | [`threads`] | threads where the system gives few |
 //! | [`cli`] | the commands |
 //!
 //! # Conventions
@@ -62,6 +64,12 @@
 //! *large* is the side of the larger pictures; in files they are `[small, large, kh, kw]`, PyTorch's
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
 //! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
+
+// `clippy.toml` says what is forbidden and what takes its place.
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
+)]
 
 pub mod augment;
 pub mod bench;
@@ -87,8 +95,11 @@ pub mod program;
 pub mod rng;
 pub mod sample;
 pub mod shaders;
+pub mod shell;
 pub mod svm;
 pub mod tape;
 pub mod tensor;
+pub mod terminal;
+pub mod threads;
 pub mod train;
 pub mod weights;

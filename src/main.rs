@@ -1,19 +1,14 @@
 //! The command `dcgan`: parse, run, say what went wrong.
 
+#![deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
-use clap::Parser;
-use dcgan::cli::{Cli, exit_code};
+use dcgan::cli::Cli;
 
 fn main() -> ExitCode {
     quiet_mesa();
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            exit_code(&error)
-        }
-    }
+    Cli::main()
 }
 
 /// Mesa's device-selection layer looks for a Wayland display whenever adapters are listed, and

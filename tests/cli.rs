@@ -24,6 +24,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    fn of(output: &std::process::Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
     /// It must have gone well.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
@@ -67,23 +76,38 @@ impl Place {
 
     fn command(&self, words: &[&[&str]]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dcgan"));
+        command.args(words.concat());
+        self.settled(command)
+    }
+
+    /// A command that runs in this folder and nowhere else.
+    fn settled(&self, mut command: Command) -> Command {
+        command.current_dir(self.dir.path());
         // Mesa complains on stderr where it has no such folder.
-        command.args(words.concat()).current_dir(self.dir.path());
         command.env("XDG_RUNTIME_DIR", self.dir.path());
         // What is measured here is nobody else's.
         command.env("DCGAN_CACHE", self.dir.path().join("cache"));
         command
     }
 
+    /// What a shell is to run; in `script` the program is called `dcgan`.
+    #[cfg(unix)]
+    fn script(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        let program = env!("CARGO_BIN_EXE_dcgan");
+        command.args(["-c", &format!("dcgan() {{ '{program}' \"$@\"; }}\n{script}")]);
+        self.settled(command)
+    }
+
     /// Runs the program to its end.
     pub(crate) fn dcgan(&self, words: &[&[&str]]) -> Outcome {
-        let output = self.command(words).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Outcome {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
+        Outcome::of(&self.command(words).output().unwrap())
+    }
+
+    /// Runs a script of bash to its end: see [`Self::script`].
+    #[cfg(unix)]
+    pub(crate) fn shell(&self, script: &str) -> Outcome {
+        Outcome::of(&self.script(script).output().unwrap())
     }
 
     /// Trains to the end into the folder of runs `out` and returns the run's folder.
@@ -97,7 +121,18 @@ impl Place {
 
     /// Starts the program and leaves it running.
     pub(crate) fn start(&self, words: &[&[&str]]) -> Running {
-        let mut command = self.command(words);
+        self.started(self.command(words))
+    }
+
+    /// The same after a shell has run `setup`, which the program takes over.
+    #[cfg(unix)]
+    pub(crate) fn start_after(&self, setup: &str, words: &[&[&str]]) -> Running {
+        let mut command = self.script(&format!("{setup}; exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_dcgan")).args(words.concat());
+        self.started(command)
+    }
+
+    fn started(&self, mut command: Command) -> Running {
         let stderr = fs::File::create(self.path("stderr.txt")).unwrap();
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         Running { child, stderr: self.path("stderr.txt") }

@@ -20,7 +20,7 @@ const CPU: &[&str] = &["--device", "cpu"];
 
 /// A training part and a test part of two classes, bright and dark pictures, hardly like one
 /// another within a class.
-fn labelled(place: &Place, per_class: u8) {
+pub(crate) fn labelled(place: &Place, per_class: u8) {
     for (class, level) in [("bright", 190), ("dark", 10)] {
         for (part, count) in [("train", per_class), ("test", per_class / 2)] {
             for i in 0..count {

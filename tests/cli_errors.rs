@@ -88,7 +88,7 @@ fn flags_of_train_that_cannot_work() {
         (&["--images", "many"], 2, &["--images", "25000, 500k or 1.5M"]),
         (&["--keep", "0"], 2, &["--keep", "from 1"]),
         (&["--workers", "0"], 2, &["--workers", "from 1"]),
-        (&["--save-every", "0"], 2, &["--save-every", "at least 1"]),
+        (&["--save-every", "-1"], 2, &["--save-every", "negative"]),
         (&["--memory", "lots"], 2, &["--memory", "2GiB"]),
         (&["--memory", "0"], 2, &["--memory", "2GiB"]),
         (&["--preset", "stylegan"], 2, &["--preset", "no preset", "dcgan presets"]),

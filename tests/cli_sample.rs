@@ -69,7 +69,7 @@ fn the_last_preview_is_the_grid_of_the_same_seeds_on_every_device() {
         let run_path = run.to_str().unwrap();
         let sample = ["sample", run_path, "--grid", "8x8", "grid.png", "--device", device];
         let outcome = place.dcgan(&[&sample]).ok();
-        assert_eq!(outcome.stdout, "64 pictures in grid.png\n");
+        assert_eq!(outcome.stdout, "64 pictures in grid.png: seeds 0-63, in rows of 8\n");
         let grid = image::open(place.path("grid.png")).unwrap();
         let preview = image::open(run.join("fakes-000000008.png")).unwrap();
         assert!(grid.as_bytes() == preview.as_bytes(), "on {device}");
@@ -180,4 +180,27 @@ fn the_average_is_the_default_and_raw_weights_differ() {
     place.dcgan(&[&["sample", run, "--seeds", "5", "--out", "a"], CPU]).ok();
     place.dcgan(&[&["sample", run, "--seeds", "5", "--raw", "--out", "b"], CPU]).ok();
     assert!(read("a/seed0005.png") == read("b/seed0005.png"));
+}
+
+#[test]
+fn a_layout_says_how_many_and_captions_say_which() {
+    let (place, run) = trained();
+    let sample = |words: &[&str]| place.dcgan(&[&["sample", &run], words, CPU]);
+    let said = sample(&["--grid", "3x2", "six.png"]).ok().stdout;
+    assert_eq!(said, "6 pictures in six.png: seeds 0-5, in rows of 3\n");
+    sample(&["--grid", "3x2", "same.png", "--seeds", "0-5"]).ok();
+    let read = |name: &str| fs::read(place.path(name)).unwrap();
+    assert!(read("six.png") == read("same.png"));
+    let said = sample(&["--grid", "one.png", "--seeds", "7"]).ok().stdout;
+    assert_eq!(said, "1 picture in one.png: seeds 7, in rows of 1\n");
+    sample(&["--grid", "3x2", "captions.png", "--captions"]).ok();
+    let [plain, captions] =
+        ["six.png", "captions.png"].map(|name| image::open(place.path(name)).unwrap().into_rgb8());
+    assert!(captions.height() > plain.height() + 2 * 12, "no room for captions");
+    // Text is dark on white, below the pictures as well.
+    let below = captions.rows().rev().skip(20).take(16).flatten();
+    assert!(below.filter(|p| p.0.iter().all(|&v| v < 120)).count() > 20);
+    assert_eq!(sample(&["--captions"]).code, Some(2), "captions without a grid");
+    sample(&["--grid", "2x2", "g.png", "--seeds", "0-4"]).refused(2, &["4 places for 5 pictures"]);
+    sample(&["--grid", "9999x9999", "g.png"]).refused(2, &["--grid", "slip of the finger"]);
 }

@@ -151,7 +151,8 @@ fn ctrl_c_saves_says_how_to_go_on_and_changes_no_bit() {
     let mut running = place.start(&[&words]);
     let run = running.wait_for_log(&place, "parts", 3);
     running.signal("INT");
-    let outcome = running.end().ok();
+    let outcome = running.end();
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
     assert!(outcome.stderr.contains("press Ctrl-C again to quit"), "{}", outcome.stderr);
     let (_, command) = outcome.stderr.rsplit_once("stopped; go on with: dcgan ").unwrap();
     let command: Vec<_> = command.split_whitespace().collect();
@@ -201,7 +202,7 @@ fn training_goes_on_while_files_are_written_and_ctrl_c_waits_for_them() {
     fs::remove_file(&pipe).unwrap();
     let mut preview = Vec::new();
     reader.read_to_end(&mut preview).unwrap();
-    running.end().ok();
+    assert_eq!(running.end().code, Some(130));
 
     assert!(preview == fs::read(whole.join("fakes-000002000.png")).unwrap());
     let stopped = ModelFile::load(&latest(&run)).unwrap();
@@ -289,7 +290,7 @@ fn what_a_kill_leaves_behind_does_no_harm() {
     let longer = place.train("longer", &[CPU, &["--images", "240"]]);
     let run = place.train("parts", &[CPU, &["--images", "80", "--report-every", "8"]]);
     let checkpoint = fs::read(latest(&run)).unwrap();
-    fs::write(run.join(".checkpoint-000000160.safetensors.1-2.tmp"), &checkpoint[..999]).unwrap();
+    fs::write(run.join(".dcgan-AbCdEf0123456789.tmp"), &checkpoint[..999]).unwrap();
     // Written, and not yet named in `latest`: here even with a wrong content.
     fs::write(run.join("checkpoint-000000160.safetensors"), &checkpoint).unwrap();
     // Half a line of the log, and lines from beyond the checkpoint.

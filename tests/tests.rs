@@ -11,9 +11,13 @@
 //! | `cli_features` | features of pictures |
 //! | `cli_filters` | what D's filters look for, from the command line |
 //! | `cli_forget` | dropped maps, from the boxes to the figure, and the page for boxes |
+//! | `cli_from` | new runs from the weights of other models, and the names of runs |
+//! | `cli_json` | what `--json` prints, completions and manual pages |
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
 //! | `cli_models` | small files of large networks, and models of NaN, as commands meet them |
+//! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
 //! | `cli_sample` | pictures from runs and checkpoints |
+//! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
 //! | `cli` | helper: the program as a user runs it |
@@ -53,9 +57,13 @@ mod cli_family;
 mod cli_features;
 mod cli_filters;
 mod cli_forget;
+mod cli_from;
+mod cli_json;
 mod cli_latent;
 mod cli_models;
+mod cli_process;
 mod cli_sample;
+mod cli_strangers;
 mod cli_tools;
 mod cli_train;
 mod data_archives;

@@ -104,17 +104,9 @@ fn report(family: &str, wanted: Option<&str>, all: bool, isa: Option<&str>) -> R
         let total: u64 = rows.iter().map(|row| row.flops).sum();
         println!("\n{}", step.name);
         println!(
-            "{:>5} {:>6}  {:<17} {:<18} {:<24} {:>4} {:>4} {:>5} {:>5}  {}",
-            "work",
-            "times",
-            "kernel",
-            "variant",
-            "shape",
-            "vgpr",
-            "lds",
-            "waves",
-            "spill",
-            "hot loop: multiply-adds of vector, scalar, shared and memory instructions"
+            "{:>5} {:>6}  {:<17} {:<18} {:<24} {:>4} {:>4} {:>5} {:>5}  hot loop: \
+             multiply-adds of vector, scalar, shared and memory instructions",
+            "work", "times", "kernel", "variant", "shape", "vgpr", "lds", "waves", "spill",
         );
         for row in &rows {
             let share = row.flops as f64 / total as f64;

@@ -1,12 +1,13 @@
 //! Progress of long work that is counted: a bar on a terminal, now and then a line elsewhere.
 
-use std::cell::Cell;
-use std::io::{IsTerminal as _, stderr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::human;
+use crate::terminal::{is_watched, tell};
 
 /// Time between two lines where standard error is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
@@ -17,48 +18,45 @@ pub(super) struct Bar {
     bar: Option<ProgressBar>,
     what: &'static str,
     total: u64,
-    done: Cell<u64>,
+    done: AtomicU64,
     start: Instant,
-    told: Cell<Instant>,
+    told: Mutex<Instant>,
 }
 
 impl Bar {
     /// Work on `total` of something: `what` follows the number, as in `120 of 500 pictures`.
     pub(super) fn new(total: usize, what: &'static str) -> Self {
         let now = Instant::now();
-        let bar = stderr().is_terminal().then(|| {
+        let bar = is_watched().then(|| {
             let template = format!("{{bar:24.cyan/dim}} {{pos}} of {{len}} {what}  {{eta}}");
             let style = ProgressStyle::with_template(&template)
                 .expect("the template has no other braces than those above")
                 .progress_chars("━╸─");
             ProgressBar::new(total as u64).with_style(style)
         });
-        let (done, told) = (Cell::new(0), Cell::new(now));
+        let (done, told) = (AtomicU64::new(0), Mutex::new(now));
         Self { bar, what, total: total as u64, done, start: now, told }
     }
 
-    /// So many more are done.
+    /// So many more are done. Any thread may say so.
     pub(super) fn add(&self, count: usize) {
-        self.done.set(self.done.get() + count as u64);
-        match &self.bar {
-            Some(bar) => bar.set_position(self.done.get()),
-            None if self.told.get().elapsed() >= EVERY => {
-                self.told.set(Instant::now());
-                eprintln!("{}", self.line());
-            }
-            None => {}
+        let done = self.done.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() >= EVERY {
+            *told = Instant::now();
+            tell!("{}", self.line());
         }
     }
 
     /// `1.2k of 50k pictures, 104/s`.
     fn line(&self) -> String {
-        let rate = self.done.get() as f64 / self.start.elapsed().as_secs_f64().max(1e-9);
-        format!(
-            "{} of {} {}, {rate:.0}/s",
-            human::count(self.done.get()),
-            human::count(self.total),
-            self.what
-        )
+        let done = self.done.load(Ordering::Relaxed);
+        let rate = done as f64 / self.start.elapsed().as_secs_f64().max(1e-9);
+        format!("{} of {} {}, {rate:.0}/s", human::count(done), human::count(self.total), self.what)
     }
 
     /// Takes the bar away and says how long it took, in seconds.

@@ -15,10 +15,11 @@ use crate::models::{Conditioning, Design, Network, Size};
 use crate::program::tune::Effort;
 use crate::program::{Options, Precision};
 use crate::sample::Sampler;
+use crate::terminal::set_message;
 use crate::train::Recipe;
 
-use super::flags::{DeviceFlag, at_least};
-use super::output::{Align, print, print_json, table};
+use super::flags::{DeviceFlag, JsonFlag, at_least};
+use super::output::{Align, table};
 use super::presets::Preset;
 use super::reading::PartFlag;
 use super::train::asked::Table;
@@ -78,9 +79,8 @@ pub(super) struct Bench {
     /// Threads that decode them [default: one a core, 8 at most]
     #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
     workers: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonFlag,
 }
 
 /// What `--json` prints.
@@ -109,17 +109,16 @@ impl Bench {
         let choices = tuning::choose(&tapes, &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 
-        // A spinner on standard error, where that is a terminal.
-        let spinner = ProgressBar::new_spinner();
-        let style = ProgressStyle::default_spinner().template("{spinner} {msg} {elapsed}");
-        spinner.set_style(style.expect("the template is a constant that every run renders"));
-        spinner.enable_steady_tick(std::time::Duration::from_millis(200));
-        let tell = |what| spinner.set_message(what);
+        // On standard error, where that is a terminal.
+        let stage = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{msg} {elapsed}");
+        stage.set_style(style.expect("the template is a constant that every run renders"));
+        let tell = |what| set_message(&stage, what);
         let bench = bench::bench(&recipe, self.steps, &device, &options, &tell);
         let loading = source.map(|source| {
             bench::loading(&recipe, self.steps, &device, &options, (&source, self.workers), &tell)
         });
-        spinner.finish_and_clear();
+        stage.finish_and_clear();
         let report = Report {
             program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
             system: crate::device::host::system(),
@@ -127,7 +126,8 @@ impl Bench {
             bench: bench?,
             loading: loading.transpose()?,
         };
-        if self.json { print_json(&report) } else { print(&text(&report)) }
+        self.json.print(&text(&report))?;
+        self.json.report(&report)
     }
 }
 
@@ -145,7 +145,7 @@ impl Bench {
         let semi = asked.labels_per_class(None)? > 0;
         let told = told.or(semi.then_some(Conditioning::Semi));
         let channels = ("--channels", asked.networks.channels);
-        let model = asked.design(None, channels, |usual| Design {
+        let model = asked.design(channels, |usual| Design {
             classes: told.map_or(0, |_| CLASSES),
             conditioning: told.unwrap_or_default(),
             ..usual
@@ -245,10 +245,9 @@ fn text(report: &Report) -> String {
         row(
             "reading",
             format!(
-                "{:.0} images/s, alone on {} thread{}, none kept in memory",
+                "{:.0} images/s, alone on {}, none kept in memory",
                 loading.images_per_second,
-                loading.threads,
-                if loading.threads == 1 { "" } else { "s" }
+                human::plural(loading.threads as u64, "thread")
             ),
         );
         row(

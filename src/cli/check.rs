@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use crate::check::{Checker, Difference, GROUPS, Outcome, StepCase, samples_by_op, step_cases};
 use crate::device::Device;
@@ -14,8 +15,8 @@ use crate::models::Design;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
 
-use super::flags::DeviceFlag;
-use super::output::{Align, line, print, println};
+use super::flags::{DeviceFlag, JsonFlag};
+use super::output::{Align, line};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -34,6 +35,47 @@ pub(super) struct Check {
         value_name = "off|full"
     )]
     tune: Tune,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    program: String,
+    system: String,
+    device: String,
+    /// What the device was held against.
+    against: &'static str,
+    checks: usize,
+    /// Checks that were made: fewer where the device was lost.
+    done: usize,
+    ops: &'a [OpEntry],
+    steps: &'a [StepEntry],
+    /// What failed, in words.
+    failures: &'a [String],
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct OpEntry {
+    op: &'static str,
+    checks: usize,
+    largest_error: f64,
+    /// The largest error as a share of what is allowed.
+    of_allowed: f64,
+    failed: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct StepEntry {
+    step: String,
+    /// Errors of losses, gradients, statistics and weights.
+    losses: f64,
+    gradients: f64,
+    statistics: f64,
+    weights: f64,
+    failed: usize,
 }
 
 /// Which variants of kernels are checked.
@@ -54,6 +96,8 @@ type OpWays = Vec<(&'static str, Vec<(Sample, Vec<(String, Choices)>)>)>;
 struct Tally {
     done: usize,
     failures: Vec<String>,
+    ops: Vec<OpEntry>,
+    steps: Vec<StepEntry>,
 }
 
 impl Tally {
@@ -89,29 +133,43 @@ impl Check {
         let cases = if self.op.is_empty() { step_cases(halves) } else { Vec::new() };
         let checker = Checker::new(device.clone())?;
         let ops = self.ways(ops, &checker)?;
-        print(&about(&device, &checker))?;
+        self.json.print(&about(&device, &checker))?;
         let total = ops.iter().map(|(_, samples)| checks(samples)).sum::<usize>()
             + cases.len() * GROUPS.len();
 
-        let bar = ProgressBar::new(total as u64);
+        let lines = Lines { json: self.json, bar: ProgressBar::new(total as u64) };
         let mut tally = Tally::default();
-        let gone = match check_ops(&checker, &ops, &bar, &mut tally) {
-            Ok(()) => check_steps(&checker, &cases, &bar, &mut tally),
+        let gone = match check_ops(&checker, &ops, &lines, &mut tally) {
+            Ok(()) => check_steps(&checker, &cases, &lines, &mut tally),
             gone => gone,
         };
-        bar.finish_and_clear();
+        lines.bar.finish_and_clear();
         match gone {
             Ok(()) => {}
             Err(Error::Lost(what)) => tally.failures.push(format!("the device failed: {what}")),
             Err(other) => return Err(other),
         }
 
+        let seconds = start.elapsed().as_secs_f64();
+        self.json.report(&Report {
+            program: program(),
+            system: host::system(),
+            device: device.name(),
+            against: checker.reference(),
+            checks: total,
+            done: tally.done,
+            ops: &tally.ops,
+            steps: &tally.steps,
+            failures: &tally.failures,
+            seconds,
+        })?;
         if tally.failures.is_empty() {
-            let time = human::duration(start.elapsed().as_secs_f64());
-            return println(&format!("all {total} checks passed, in {time}"));
+            let time = human::duration(seconds);
+            let checks = human::plural(total as u64, "check");
+            return self.json.println(&format!("all {checks} passed, in {time}"));
         }
         for failure in &tally.failures {
-            println(&format!("FAILED {failure}"))?;
+            self.json.println(&format!("FAILED {failure}"))?;
         }
         Err(Error::Wrong(summary(&tally, total, &device.name())))
     }
@@ -169,13 +227,18 @@ fn summary(tally: &Tally, total: usize, device: &str) -> String {
     )
 }
 
+/// This program, its version and how it was built.
+fn program() -> String {
+    let build = if cfg!(debug_assertions) { " (development build)" } else { "" };
+    format!("dcgan {}{build}", env!("CARGO_PKG_VERSION"))
+}
+
 /// What a bug report needs to say.
 fn about(device: &Device, checker: &Checker) -> String {
-    let mut text = format!("program   dcgan {}", env!("CARGO_PKG_VERSION"));
-    text += if cfg!(debug_assertions) { " (development build)\n" } else { "\n" };
+    let mut text = format!("program   {}\n", program());
     text += &format!("system    {}\n", host::system());
     let Host { name, threads, .. } = Host::look();
-    text += &format!("cpu       {name}, {threads} threads\n");
+    text += &format!("cpu       {name}, {}\n", human::plural(threads as u64, "thread"));
     match device {
         Device::Cpu => text += "device    the CPU\n",
         Device::Gpu(gpu) => {
@@ -189,14 +252,21 @@ fn about(device: &Device, checker: &Checker) -> String {
     text + &format!("against   {}\n\n", checker.reference())
 }
 
-/// Prints a row above the bar.
-fn row(bar: &ProgressBar, (align, widths): (&[Align], &[usize]), cells: &[String]) -> Result<()> {
-    bar.suspend(|| println(&line(align, widths, cells)))
+/// Where rows go: above the bar, unless JSON is wanted.
+struct Lines {
+    json: JsonFlag,
+    bar: ProgressBar,
 }
 
-fn check_ops(checker: &Checker, ops: &OpWays, bar: &ProgressBar, tally: &mut Tally) -> Result<()> {
+impl Lines {
+    fn row(&self, (align, widths): (&[Align], &[usize]), cells: &[String]) -> Result<()> {
+        self.bar.suspend(|| self.json.println(&line(align, widths, cells)))
+    }
+}
+
+fn check_ops(checker: &Checker, ops: &OpWays, lines: &Lines, tally: &mut Tally) -> Result<()> {
     let style = (&OPS.0[..], &OPS.1[..]);
-    row(bar, style, &["op", "checks", "largest error", "of allowed", ""].map(String::from))?;
+    lines.row(style, &["op", "checks", "largest error", "of allowed", ""].map(String::from))?;
     for (op, samples) in ops {
         let before = tally.failures.len();
         let mut worst = Difference::default();
@@ -209,25 +279,33 @@ fn check_ops(checker: &Checker, ops: &OpWays, bar: &ProgressBar, tally: &mut Tal
                     variant => format!("{sample:?}, variant {variant:?}"),
                 };
                 tally.add(name, &outcome);
-                bar.inc(1);
+                lines.bar.inc(1);
             }
         }
-        let verdict = match tally.failures.len() - before {
+        let failed = tally.failures.len() - before;
+        let verdict = match failed {
             0 => "ok".into(),
             failed => format!("{failed} FAILED"),
         };
+        tally.ops.push(OpEntry {
+            op,
+            checks: checks(samples),
+            largest_error: worst.error,
+            of_allowed: worst.of_allowed,
+            failed,
+        });
         let share = format!("{:.0} %", 100.0 * worst.of_allowed);
         let cells =
             [(*op).into(), checks(samples).to_string(), scientific(worst.error), share, verdict];
-        row(bar, style, &cells)?;
+        lines.row(style, &cells)?;
     }
-    row(bar, style, &[])
+    lines.row(style, &[])
 }
 
 fn check_steps(
     checker: &Checker,
     cases: &[StepCase],
-    bar: &ProgressBar,
+    lines: &Lines,
     tally: &mut Tally,
 ) -> Result<()> {
     if cases.is_empty() {
@@ -235,7 +313,7 @@ fn check_steps(
     }
     let style = (&STEPS.0[..], &STEPS.1[..]);
     let head = ["training step", "losses", "gradients", "statistics", "weights", ""];
-    row(bar, style, &head.map(String::from))?;
+    lines.row(style, &head.map(String::from))?;
     for case in cases {
         let before = tally.failures.len();
         let outcome = checker.step(case)?;
@@ -243,16 +321,19 @@ fn check_steps(
         let groups = GROUPS.iter().zip(&outcome.groups).zip(&outcome.worst);
         for ((group, outcome), tensor) in groups {
             tally.add(|| format!("{name}: {group} {tensor}"), outcome);
-            bar.inc(1);
+            lines.bar.inc(1);
         }
-        let verdict = if tally.failures.len() == before { "ok" } else { "FAILED" };
-        let mut cells = vec![name];
-        cells.extend(outcome.groups[..4].iter().map(|o| scientific(o.difference().error)));
+        let failed = tally.failures.len() - before;
+        let verdict = if failed == 0 { "ok" } else { "FAILED" };
+        let error = |group: usize| outcome.groups[group].difference().error;
+        let [losses, gradients, statistics, weights] = [0, 1, 2, 3].map(error);
+        let mut cells = vec![name.clone()];
+        cells.extend([losses, gradients, statistics, weights].map(scientific));
+        tally.steps.push(StepEntry { step: name, losses, gradients, statistics, weights, failed });
         cells.push(verdict.into());
-        row(bar, style, &cells)?;
+        lines.row(style, &cells)?;
     }
-    row(
-        bar,
+    lines.row(
         style,
         &["(gradients: mean error; weights: the same in learning rates; else the largest error)\n"
             .into()],

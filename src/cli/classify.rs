@@ -4,22 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 use image::{DynamicImage, Rgb, RgbImage};
+use serde::Serialize;
 
-use crate::data::{Part, Prepare, Source, grouped};
+use crate::data::{Part, Prepare, Source};
 use crate::device::State;
 use crate::device::host;
 use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::Extractor;
-use crate::human;
+use crate::human::{self, grouped};
 use crate::models::Networks;
 use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
 use super::features::{Fit, TOLD, labels_of, settle};
-use super::flags::{DeviceFlag, at_least};
+use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{note_of_batch, open_model};
-use super::output::{Align, print, println, table};
+use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
 /// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
@@ -67,6 +68,8 @@ pub(super) struct Classify {
     #[command(flatten)]
     class: ClassFlag,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     device: DeviceFlag,
@@ -105,6 +108,52 @@ impl Kind {
     }
 }
 
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    train: String,
+    test: String,
+    classes: &'a [String],
+    /// By D's features first, then by what they are compared with.
+    results: Vec<Entry<'a>>,
+    /// How many test images of each class (row) D's features took for each class (column), over all
+    /// trials.
+    confusion: &'a [Vec<u64>],
+    figure: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    /// `D's features`, `raw pixels` or `D untrained`.
+    by: &'static str,
+    /// Numbers of each image.
+    features: usize,
+    c: f32,
+    /// The share of images held out that were right, for each C that was tried.
+    held_out: &'a [f64],
+    /// Images that each trial learned from.
+    learned_from: usize,
+    /// The share of test images that each trial got right, and their mean and deviation.
+    accuracies: &'a [f64],
+    accuracy: f64,
+    deviation: Option<f64>,
+}
+
+impl<'a> Entry<'a> {
+    fn new((kind, outcome): &'a (Kind, Outcome)) -> Self {
+        Self {
+            by: kind.name(),
+            features: outcome.width,
+            c: outcome.c,
+            held_out: &outcome.held_out,
+            learned_from: outcome.learnt_from,
+            accuracies: &outcome.accuracies,
+            accuracy: outcome.mean(),
+            deviation: outcome.deviation(),
+        }
+    }
+}
+
 impl Classify {
     pub(super) fn run(&self) -> Result<()> {
         if !self.confusion.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
@@ -116,8 +165,8 @@ impl Classify {
         model.unconditional(TOLD)?;
         let sets = self.sets(&model.networks)?;
         let device = self.device.open(false)?;
-        println(&format!("{:<12}{}", "train", sets.train.description()))?;
-        println(&format!("{:<12}{}", "test", sets.test.description()))?;
+        self.json.println(&format!("{:<12}{}", "train", sets.train.description()))?;
+        self.json.println(&format!("{:<12}{}", "test", sets.test.description()))?;
 
         let kinds: &[Kind] = if self.no_baselines {
             &[Kind::Trained]
@@ -146,14 +195,20 @@ impl Classify {
             };
             outcomes.push((kind, outcome));
         }
-        println("")?;
-        print(&results(&outcomes))?;
-        println("")?;
         let (_, outcome) = &outcomes[0];
-        print(&confusion_table(outcome, sets.train.classes()))?;
+        let confusion = confusion_table(outcome, sets.train.classes());
+        self.json.print(&format!("\n{}\n{confusion}", results(&outcomes)))?;
         let title = format!("{}, {}", self.model.display(), sets.test.name());
         confusion_figure(outcome, sets.train.classes(), &title).save(&self.confusion)?;
-        println(&format!("\n{:<12}{}", "confusion", self.confusion.display()))
+        self.json.println(&format!("\n{:<12}{}", "confusion", self.confusion.display()))?;
+        self.json.report(&Report {
+            train: sets.train.description(),
+            test: sets.test.description(),
+            classes: sets.train.classes(),
+            results: outcomes.iter().map(Entry::new).collect(),
+            confusion: &outcome.confusion,
+            figure: self.confusion.display().to_string(),
+        })
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
@@ -211,9 +266,9 @@ impl Classify {
         let mut test = view.rows(&sets.test, prepare, &items, |n| bar.add(n))?;
         let seconds = bar.finish();
         for skipped in train.skipped.iter().chain(&test.skipped) {
-            eprintln!("unreadable, left out: {skipped}");
+            tell!("unreadable, left out: {skipped}");
         }
-        eprintln!(
+        tell!(
             "{name}: {width} numbers of {} pictures in {}",
             grouped((learnt + tested) as u64),
             human::duration(seconds)
@@ -221,7 +276,7 @@ impl Classify {
         let train = (&mut train, &sets.train_labels[..]);
         let test = (&mut test, &sets.test_labels[..]);
         let classes = sets.train.classes().len();
-        measure(&sets.split, train, test, classes, |said| eprintln!("{name}: {said}"))
+        measure(&sets.split, train, test, classes, |said| tell!("{name}: {said}"))
     }
 }
 

@@ -1,17 +1,21 @@
 //! `dcgan data`: what a set of pictures is like, before anything is trained on it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::DynamicImage;
-use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use crate::data::{Crop, Filter, Kind, Prepare, Source, contact_sheet, survey, write_skipped};
+use crate::data::{
+    Crop, Filter, Kind, Prepare, Report, Source, Spread, contact_sheet, survey, write_skipped,
+};
 use crate::error::{Error, Result};
 use crate::models::Size;
 use crate::{human, pictures};
 
-use super::output::{print, println};
+use super::bar::Bar;
+use super::flags::JsonFlag;
 use super::reading::ReadingFlags;
 
 /// The most pictures that a contact sheet shows.
@@ -59,6 +63,85 @@ pub(super) struct Data {
     /// Mirror every other picture, left to right
     #[arg(long)]
     flip: bool,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Json<'a> {
+    /// The set in a few words.
+    data: &'a str,
+    /// Images, unreadable ones included.
+    images: usize,
+    readable: usize,
+    /// Readable images of each format.
+    formats: &'a BTreeMap<String, usize>,
+    /// Readable images of each kind of pixels.
+    colors: &'a BTreeMap<String, usize>,
+    widths: Spread,
+    heights: Spread,
+    /// Every size, the most common first.
+    sizes: Vec<Count<'a>>,
+    /// Images that are smaller than `--size`.
+    enlarged: usize,
+    /// Images of another aspect than `--size`.
+    reshaped: usize,
+    /// Every class, in the order of its labels.
+    classes: Vec<Class<'a>>,
+    unreadable: Vec<Unreadable<'a>>,
+    /// Whether `dcgan train` refuses the set, as more than a tenth of it is unreadable.
+    refused: bool,
+    /// Seconds to decode and prepare all.
+    seconds: f64,
+    sheet: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Count<'a> {
+    width: u32,
+    height: u32,
+    images: &'a usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Class<'a> {
+    name: &'a str,
+    images: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Unreadable<'a> {
+    name: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> Json<'a> {
+    fn new(report: &'a Report, sheet: &Path) -> Self {
+        let size = |((width, height), images): &'a ((u32, u32), usize)| Count {
+            width: *width,
+            height: *height,
+            images,
+        };
+        let skipped = report.skipped.iter();
+        Self {
+            data: &report.description,
+            images: report.listed,
+            readable: report.listed - report.skipped.len(),
+            formats: &report.formats,
+            colors: &report.colours,
+            widths: report.widths,
+            heights: report.heights,
+            sizes: report.sizes.iter().map(size).collect(),
+            enlarged: report.enlarged,
+            reshaped: report.reshaped,
+            classes: report.labels.iter().map(|(name, n)| Class { name, images: *n }).collect(),
+            unreadable: skipped.map(|s| Unreadable { name: &s.name, reason: &s.reason }).collect(),
+            refused: report.is_refused(),
+            seconds: report.time.as_secs_f64(),
+            sheet: sheet.display().to_string(),
+        }
+    }
 }
 
 impl Data {
@@ -79,44 +162,23 @@ impl Data {
         };
         prepare.check()?;
 
-        let bar = bar(source.len() as u64);
-        let report = survey(&source, &prepare, &|| bar.inc(1))?;
-        bar.finish_and_clear();
-        print(&report.to_string())?;
+        let bar = Bar::new(source.len(), "pictures");
+        let report = survey(&source, &prepare, &|| bar.add(1))?;
+        bar.finish();
+        self.json.print(&report.to_string())?;
         if report.is_refused() {
-            println("more than a tenth is unreadable: training would refuse this set")?;
+            let what =
+                "more than a tenth of the pictures are unreadable: training would refuse them";
+            self.json.println(what)?;
         }
         if let Some(file) = &self.skipped {
             write_skipped(file, &report.skipped)?;
             let count = human::count(report.skipped.len() as u64);
-            println(&format!("{:<12}{count} listed in {}", "skipped", file.display()))?;
+            self.json.println(&format!("{:<12}{count} listed in {}", "skipped", file.display()))?;
         }
         let sheet = contact_sheet(&source, &prepare, self.count as usize, self.seed)?;
         pictures::save_png(&self.sheet, &DynamicImage::from(sheet))?;
-        println(&format!("{:<12}{}", "sheet", self.sheet.display()))
-    }
-}
-
-/// A bar on standard error, where that is a terminal.
-fn bar(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos} of {len} pictures  {eta}")
-        .expect("the template is a constant that a test renders")
-        .progress_chars("━╸─");
-    ProgressBar::new(total).with_style(style)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use indicatif::{InMemoryTerm, ProgressDrawTarget};
-
-    #[test]
-    fn the_bar_counts_pictures() {
-        let terminal = InMemoryTerm::new(4, 80);
-        let bar = bar(20);
-        bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
-        bar.set_position(10);
-        bar.force_draw();
-        assert!(terminal.contents().contains("10 of 20 pictures"), "{}", terminal.contents());
+        self.json.println(&format!("{:<12}{}", "sheet", self.sheet.display()))?;
+        self.json.report(&Json::new(&report, &self.sheet))
     }
 }

@@ -7,18 +7,18 @@ use image::DynamicImage;
 use image::imageops::FilterType;
 use serde::Serialize;
 
-use crate::data::{Part, Reading, Source, SubsetWriter, count, grouped};
+use crate::data::{Part, Reading, Source, SubsetWriter, count};
 use crate::error::{Error, Result};
 use crate::experiments::dedup::{Found, Group, Rule, Search, Stage, find};
 use crate::files;
-use crate::human;
+use crate::human::{self, grouped};
 use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::latents::named;
-use super::output::println;
-use super::reading::{PartFlag, tell};
+use super::output::{println, tell};
+use super::reading::{PartFlag, tell_notes};
 
 /// Groups on a page: rows of so many panels beside one another.
 const ROWS: usize = 12;
@@ -96,7 +96,7 @@ impl Dedup {
         }
         let reading = Reading::of(self.part.part.unwrap_or(Part::All));
         let source = Source::open_as(self.data.as_deref(), &reading)?;
-        tell(&source);
+        tell_notes(&source);
         println(&format!("{:<12}{}", "data", source.description()))?;
         let rule = if self.exact { Rule::Codes } else { Rule::Pixels };
         let search = Search { rule, limit: self.limit, steps: self.steps, seed: self.seed };
@@ -107,7 +107,7 @@ impl Dedup {
         bars.finish();
         let found = found?;
         for skipped in &found.skipped {
-            eprintln!("unreadable, kept: {skipped}");
+            tell!("unreadable, kept: {skipped}");
         }
         println(&told(&found, source.len()))?;
         self.write_report(report, &source, &found, &search)?;
@@ -146,7 +146,7 @@ impl Dedup {
         writer.finish()?;
         bar.finish();
         for lost in &lost {
-            eprintln!("could not be copied: {lost}");
+            tell!("could not be copied: {lost}");
         }
         let copied = kept.len() - lost.len();
         println(&format!("{:<12}{} in {}", "kept", count(copied, "picture"), out.display()))

@@ -8,7 +8,7 @@ use crate::device::host::Host;
 use crate::error::Result;
 use crate::human;
 
-use super::output::{print, print_json};
+use super::flags::JsonFlag;
 
 /// What to do where no hardware GPU is found.
 const ADVICE: &str = if cfg!(target_os = "linux") {
@@ -29,12 +29,17 @@ maker's driver (AMD, Intel or NVIDIA), which brings Vulkan and DirectX 12.
 
 #[derive(Debug, Args)]
 pub(super) struct Devices {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonFlag,
 }
 
-/// One device, as `--json` prints it.
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    devices: Vec<Entry>,
+}
+
+/// One device.
 #[derive(Debug, Serialize)]
 struct Entry {
     /// What `--device` takes.
@@ -113,7 +118,8 @@ impl Entry {
                         human::bytes(*free_memory)
                     ),
                 };
-                more(format!("{}, {threads} threads{memory}", self.kind));
+                let threads = human::plural(*threads as u64, "thread");
+                more(format!("{}, {threads}{memory}", self.kind));
             }
             About::Gpu {
                 backend,
@@ -183,7 +189,8 @@ fn text(entries: &[Entry]) -> String {
 impl Devices {
     pub(super) fn run(&self) -> Result<()> {
         let entries = entries(Host::look(), list());
-        if self.json { print_json(&entries) } else { print(&text(&entries)) }
+        self.json.print(&text(&entries))?;
+        self.json.report(&Report { devices: entries })
     }
 }
 
@@ -234,8 +241,9 @@ mod tests {
 
     #[test]
     fn json_has_one_object_a_device() {
-        let entries = entries(host(), vec![adapter(0, "Card", AdapterKind::Discrete)]);
-        let json = serde_json::to_value(&entries).expect("plain data");
+        let devices = entries(host(), vec![adapter(0, "Card", AdapterKind::Discrete)]);
+        let json = serde_json::to_value(Report { devices }).expect("plain data");
+        let json = &json["devices"];
         assert_eq!(json[0]["device"], "cpu");
         assert_eq!(json[0]["threads"], 4);
         assert_eq!(

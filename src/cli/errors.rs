@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::data::Part;
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::errors::{BATCH, Classifier};
-use crate::human::counted;
+use crate::human::plural;
 
 use super::bar::Bar;
 use super::features::labels_of;
-use super::flags::DeviceFlag;
+use super::flags::{DeviceFlag, JsonFlag};
 use super::latents::{note_of_batch, open_model};
 use super::nn_score::numbered_as;
-use super::output::print;
 use super::reading::ClassFlag;
 
 /// Count the pictures whose class a discriminator names wrongly that was trained with few labels
@@ -24,7 +24,7 @@ use super::reading::ClassFlag;
 /// of its weights where there is one and `--raw` is not given.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
-                        runs/00000-dcgan-mnist-28 --test mnist/")]
+                        runs/00000-semi-supervised-mnist-28 --test mnist/")]
 pub(super) struct Errors {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint
     #[arg(value_name = "RUN|MODEL")]
@@ -38,7 +38,20 @@ pub(super) struct Errors {
     #[command(flatten)]
     class: ClassFlag,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     device: DeviceFlag,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Images whose class was named wrongly.
+    errors: usize,
+    /// All images.
+    images: usize,
+    /// Their quotient.
+    error_rate: f64,
 }
 
 impl Errors {
@@ -69,9 +82,10 @@ impl Errors {
             bar.add(items.len());
         }
         bar.finish();
-        let share = 100.0 * wrong as f64 / source.len() as f64;
-        let wrong = counted(&wrong.to_string(), wrong as u64, "error");
-        let all = counted(&source.len().to_string(), source.len() as u64, "picture");
-        print(&format!("{wrong} in {all}: {share:.2} %\n"))
+        let error_rate = wrong as f64 / source.len() as f64;
+        let errors = plural(wrong as u64, "error");
+        let pictures = plural(source.len() as u64, "picture");
+        self.json.println(&format!("{errors} in {pictures}: {:.2} %", 100.0 * error_rate))?;
+        self.json.report(&Report { errors: wrong, images: source.len(), error_rate })
     }
 }

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use npyz::WriterBuilder;
 
-use crate::data::{Crop, Filter, Prepare, Source, grouped, sweep};
+use crate::data::{Crop, Filter, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
+use crate::human::grouped;
 use crate::models::Networks;
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
 use super::latents::{note_of_batch, open_model};
-use super::output::println;
+use super::output::{println, tell};
 use super::reading::ReadingFlags;
 
 /// Why a conditional discriminator has no features for a classifier.
@@ -129,7 +130,7 @@ impl Features {
         })?;
         let seconds = bar.finish();
         for skipped in &skipped {
-            eprintln!("unreadable, its row is NaN: {skipped}");
+            tell!("unreadable, its row is NaN: {skipped}");
         }
         let rate = n as f64 / seconds.max(1e-9);
         println(&format!("{:<12}{rate:.1} pictures a second", "speed"))?;
@@ -147,7 +148,7 @@ pub(super) fn settle(
     if !extractor.is_unsettled() {
         return Ok(());
     }
-    eprintln!(
+    tell!(
         "note: the batch norm of this discriminator keeps no statistics; those of up to 4,096 \
          pictures of {} are used",
         source.origin().display()

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use image::DynamicImage;
 
-use crate::data::{Prepare, Source, grouped};
+use crate::data::{Prepare, Source};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::classify::untrained;
 use crate::experiments::filters::{Observer, Wanted, observe};
 use crate::features::{Extractor, Level, levels};
+use crate::human::plural;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::outline::{cut, outlined};
 use crate::pictures::single;
@@ -20,7 +21,7 @@ use super::bar::Bar;
 use super::features::{Fit, settle};
 use super::flags::{DeviceFlag, at_least};
 use super::latents::{describe, named, note_of_batch, open_model};
-use super::output::{Align, println, table};
+use super::output::{Align, println, table, tell};
 use super::reading::PartFlag;
 use super::seeds::Seeds;
 
@@ -100,7 +101,7 @@ impl Filters {
         let skipped = observe(&mut observers, &source, &prepare, self.top, |n| bar.add(n))?;
         bar.finish();
         for skipped in &skipped {
-            eprintln!("unreadable, left out: {skipped}");
+            tell!("unreadable, left out: {skipped}");
         }
         println(&report(&source, &layers, &wanted, &observers))?;
 
@@ -241,7 +242,7 @@ fn report(source: &Source, layers: &[u64], wanted: &[Wanted], observers: &[Obser
     }
     let mut align = [Align::Right; 7];
     (align[2], align[6]) = (Align::Left, Align::Left);
-    format!("responses to {} pictures\n{}", grouped(seen as u64), table(&align, &rows))
+    format!("responses to {}\n{}", plural(seen as u64, "picture"), table(&align, &rows))
 }
 
 /// What the panels are made from.

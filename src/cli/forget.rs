@@ -11,7 +11,9 @@ use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
+use crate::human::plural;
 use crate::sample::{BATCH, Sampler};
+use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
 use crate::train::step::average_of;
@@ -19,7 +21,7 @@ use crate::train::step::average_of;
 use super::filters::no_layer;
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, note_of_batch, warn_of_batches};
-use super::output::println;
+use super::output::{println, tell};
 use super::points::{Point, Points, rows};
 
 mod draw;
@@ -188,11 +190,12 @@ impl Forget {
         model.unconditional(TOLD)?;
         let points = self.points(&model, "0-63")?;
         let pictures = self.model.generator(&model)?.pictures(&rows(&points), |_| ())?;
-        let command = format!("dcgan forget {} --mark marks.json", self.model.path.display());
+        let command = format!("dcgan forget {} --mark marks.json", quoted(&self.model.path));
         let described = self.model.describe(&model);
         let page = page::page(&described, &command, &points, &pictures)?;
         files::write_bytes(path, page.as_bytes())?;
-        println(&format!("{:<12}{} samples: {}", "page", points.len(), path.display()))?;
+        let samples = plural(points.len() as u64, "sample");
+        println(&format!("{:<12}{samples}: {}", "page", path.display()))?;
         println(&format!(
             "{:<12}open it in a browser, draw boxes, save marks.json; then: {command}",
             "next"
@@ -233,7 +236,7 @@ impl Forget {
         let marks = Marks::load(mark, size)?;
         let described = self.model.describe(&model);
         if let Some(of) = marks.model.as_ref().filter(|&of| *of != described) {
-            eprintln!("note: the boxes were drawn on samples of {of}, and this is {described}");
+            tell!("note: the boxes were drawn on samples of {of}, and this is {described}");
         }
         let (points, boxes) = self.marked(mark, &marks, &model)?;
         let fresh = self.points(&model, "1000-1015")?;
@@ -382,8 +385,12 @@ fn lines(report: &Report) -> Vec<String> {
     vec![
         format!("{:<12}{} of the generator: {c} maps of {h}x{w}", "layer", report.layer),
         format!(
-            "{:<12}{} boxes on {} samples: {} of {} positions inside",
-            "marks", report.boxes, report.samples, report.positions_inside, report.positions
+            "{:<12}{} on {}: {} of {} positions inside",
+            "marks",
+            plural(report.boxes as u64, "box"),
+            plural(report.samples as u64, "sample"),
+            report.positions_inside,
+            report.positions
         ),
         format!("{:<12}{held_out}", "right"),
         format!(

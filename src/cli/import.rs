@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::human;
 use crate::models::{LatentLaw, Networks, Pixels};
 use crate::nn::{Layer, Sequential, Statistics};
+use crate::shell::quoted;
 use crate::train::model_file::save_imported;
 use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
 
@@ -193,7 +194,10 @@ impl Import {
         print(&report(&imported, &assumptions))?;
         let path = self.out.display();
         print(&match imported.networks.generator {
-            Some(_) => format!("wrote {path}; make pictures with: dcgan sample {path}\n"),
+            Some(_) => {
+                let model = quoted(&self.out);
+                format!("wrote {path}; make pictures with: dcgan sample {model}\n")
+            }
             None => format!("wrote {path}, a discriminator alone\n"),
         })
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::{DynamicImage, RgbImage};
+use serde::Serialize;
 
 use crate::data::open_picture;
 use crate::error::{Error, Result};
@@ -17,9 +18,9 @@ use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::Fit;
-use super::flags::at_least;
+use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, write_npy};
-use super::output::{Align, println, table};
+use super::output::{Align, table, tell};
 
 /// How many times as large a difference is shown.
 const GAIN: f32 = 4.0;
@@ -65,7 +66,29 @@ pub(super) struct Invert {
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     fit: Fit,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    images: Vec<Entry>,
+    latents: String,
+    figure: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    image: String,
+    /// Its row in the file of latents.
+    row: usize,
+    /// Root mean squared difference of pixels, in levels of 0 to 255.
+    error: f32,
+    error_before: f32,
+    /// The same of every start.
+    errors: Vec<f32>,
 }
 
 impl Invert {
@@ -77,7 +100,7 @@ impl Invert {
         let model = self.model.load()?;
         let search = Search { class: self.model.class(&model)?, ..search };
         if model.generator()?.needs_batch() {
-            eprintln!(
+            tell!(
                 "note: the batch norm of this generator uses the statistics of each batch: what is \
                  found beside other starts looks different beside other pictures (`dcgan sample` \
                  makes {BATCH} at a time)"
@@ -100,12 +123,24 @@ impl Invert {
         }
         bar.finish();
 
-        println(&self.report(&all))?;
+        self.json.println(&self.table(&all))?;
         let z: Vec<f32> = all.iter().flat_map(|found| found.z.iter().copied()).collect();
         write_npy(latents, &Tensor::new([all.len(), model.networks.nz], z)?)?;
-        println(&format!("{:<12}{}", "latents", latents.display()))?;
+        self.json.println(&format!("{:<12}{}", "latents", latents.display()))?;
         self.figure(&model, &originals, &all)?.save(out)?;
-        println(&format!("{:<12}{}", "figure", out.display()))
+        self.json.println(&format!("{:<12}{}", "figure", out.display()))?;
+        let entry = |(row, (path, found)): (usize, (&PathBuf, Found))| Entry {
+            image: path.display().to_string(),
+            row,
+            error: found.error,
+            error_before: found.error_at_start,
+            errors: found.errors,
+        };
+        self.json.report(&Report {
+            images: self.pictures.iter().zip(all).enumerate().map(entry).collect(),
+            latents: latents.display().to_string(),
+            figure: out.display().to_string(),
+        })
     }
 
     fn search(&self) -> Result<Search> {
@@ -135,7 +170,7 @@ impl Invert {
         let (w, h) = (picture.width(), picture.height());
         let (width, height) = (networks.size.width, networks.size.height);
         if (w as usize, h as usize) != (width, height) {
-            eprintln!(
+            tell!(
                 "note: {} has {w} x {h} pixels and is made to fit the model's {width} x {height}",
                 path.display()
             );
@@ -144,7 +179,7 @@ impl Invert {
     }
 
     /// A table: every picture's error, before and after.
-    fn report(&self, all: &[Found]) -> String {
+    fn table(&self, all: &[Found]) -> String {
         let head = ["picture", "error", "before", "starts within 10%"].map(String::from).to_vec();
         let mut rows = vec![head];
         for (path, found) in self.pictures.iter().zip(all) {

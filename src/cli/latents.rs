@@ -14,6 +14,8 @@ use crate::tensor::Tensor;
 use crate::train::model_file::ModelFile;
 
 use super::flags::DeviceFlag;
+use super::output::tell;
+use super::points::Point;
 
 /// Float32 `[n, nz]` from a NumPy file; `flag` is what it was given to.
 pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor> {
@@ -68,7 +70,7 @@ pub(super) fn warn_of_passed(passed: &[Error], model: &ModelFile) {
 /// Says so where fewer images at a time fit the device than are usual.
 pub(super) fn note_of_batch(batch: usize, usual: usize) {
     if batch < usual {
-        eprintln!(
+        tell!(
             "note: {usual} images at a time do not fit the memory that is available: {batch} at a time"
         );
     }
@@ -76,7 +78,7 @@ pub(super) fn note_of_batch(batch: usize, usual: usize) {
 
 /// A line for who watches.
 pub(super) fn warn(text: &str) {
-    eprintln!("warning: {text}");
+    tell!("warning: {text}");
 }
 
 /// A trained model, and how to run it.
@@ -88,7 +90,8 @@ pub(super) struct ModelFlags {
     /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     pub(super) raw: bool,
-    /// The class to draw, by its name or number, where the model was trained with classes
+    /// The class to draw, by its name or number, where the model was trained with classes [neighbours
+    /// default: one each, in turn]
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(super) class: Option<String>,
     #[command(flatten)]
@@ -124,6 +127,19 @@ impl ModelFlags {
         }
     }
 
+    /// The classes that points are drawn of: the one that was typed, else one each, in turn, as
+    /// `dcgan sample` does; none where the model knows none.
+    pub(super) fn labels(&self, model: &ModelFile, points: &[Point]) -> Result<Vec<u32>> {
+        let networks = &model.networks;
+        let count = networks.classes.len() as u64;
+        if self.class.is_some() || count == 0 {
+            let class = self.class(model)?;
+            return Ok(class.iter().flat_map(|&c| std::iter::repeat_n(c, points.len())).collect());
+        }
+        let turn = |(at, point): (usize, &Point)| point.seed().unwrap_or(at as u64) % count;
+        Ok(points.iter().enumerate().map(turn).map(|label| label as u32).collect())
+    }
+
     /// What a figure says of the model: its name and how far it was trained.
     pub(super) fn describe(&self, model: &ModelFile) -> String {
         let label = self.class.as_ref().and_then(|class| model.networks.class(class).ok());
@@ -136,7 +152,7 @@ impl ModelFlags {
 /// Says so where a generator's pictures depend on one another.
 pub(super) fn warn_of_batches(model: &ModelFile) -> Result<()> {
     if model.generator()?.needs_batch() {
-        eprintln!(
+        tell!(
             "note: the batch norm of this generator uses the statistics of each {BATCH} pictures: \
              a picture also depends on the others beside it"
         );

@@ -1,17 +1,24 @@
 //! The command line: one file a command. The doc comment of a field is its help.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::files::cannot;
+use crate::human::printable;
+use crate::terminal::tell;
+use crate::threads;
+use crate::train::interrupt;
 
 mod arithmetic;
 mod bar;
 mod bench;
 mod check;
 mod classify;
+mod completions;
 mod data;
 mod dedup;
 mod devices;
@@ -81,16 +88,27 @@ enum Command {
     Check(check::Check),
     /// List the CPU and the GPUs that programs can run on
     Devices(devices::Devices),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 impl Cli {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// Whatever the command reports.
-    pub fn run(self) -> Result<()> {
+    /// Reads the command line and runs its command; says what went wrong.
+    #[must_use]
+    pub fn main() -> ExitCode {
+        match Self::try_parse() {
+            Ok(cli) => cli.run().unwrap_or_else(|error| fail(&error)),
+            Err(answer) => reply(&answer),
+        }
+    }
+
+    /// Runs the command, and returns how the program is to end where that is no error.
+    fn run(self) -> Result<ExitCode> {
+        // Without it signals end the program as they always do.
+        let _ = interrupt::listen();
+        threads::start()?;
         match self.command {
-            Command::Train(command) => command.run(),
+            Command::Train(command) => return command.run(),
             Command::Presets(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),
@@ -110,13 +128,41 @@ impl Cli {
             Command::Bench(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Devices(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
+/// Help, the version, or what is wrong with a command line.
+fn reply(answer: &clap::Error) -> ExitCode {
+    let plain = answer.render().to_string();
+    if answer.use_stderr() && printable(&plain) != plain {
+        // A name of a file, by a star on the command line, that a terminal must not see.
+        tell!("{}", plain.trim_end());
+    } else if let Err(error) = answer.print()
+        && !answer.use_stderr()
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return fail(&Error::file("standard output", cannot("be written", &error)));
+    }
+    ExitCode::from(answer.exit_code() as u8)
+}
+
+/// Says what went wrong, and what that came from.
+fn fail(error: &Error) -> ExitCode {
+    tell!("error: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        tell!("  caused by: {source}");
+        cause = source.source();
+    }
+    exit_code(error)
+}
+
 /// 2 for a flag that cannot work, as clap exits for one it cannot parse; else 1.
-#[must_use]
-pub fn exit_code(error: &Error) -> ExitCode {
+fn exit_code(error: &Error) -> ExitCode {
     match error {
         Error::Flag { .. } => ExitCode::from(2),
         _ => ExitCode::from(1),

@@ -1,8 +1,9 @@
 //! `dcgan neighbours`: the training pictures nearest to samples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::data::{Prepare, Source};
 use crate::device::State;
@@ -17,9 +18,9 @@ use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::{Fit, settle};
-use super::flags::at_least;
+use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_batch};
-use super::output::println;
+use super::output::tell;
 use super::points::{Point, Points, rows};
 use super::reading::PartFlag;
 
@@ -58,7 +59,66 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "FILE.png", default_value = "neighbours.png")]
     out: PathBuf,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     fit: Fit,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    data: String,
+    samples: Vec<Entry<'a>>,
+    /// Distances of samples to the nearest training image, of pixels in levels of 0 to 255.
+    pixels: Medians,
+    /// The same of D's features, in their own units.
+    features: Medians,
+    figure: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    /// `seed 3`, `faces.npy:2`.
+    sample: &'a str,
+    /// The class that it was drawn of.
+    class: Option<&'a str>,
+    /// The nearest training images, the nearest first.
+    by_pixels: Vec<NearEntry>,
+    by_features: Vec<NearEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct NearEntry {
+    image: String,
+    distance: f32,
+}
+
+/// Median distances to the nearest training image.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Medians {
+    samples: Option<f32>,
+    /// Of training images themselves, each to the nearest other one.
+    training: Option<f32>,
+}
+
+impl Medians {
+    /// Of so many samples and of what was looked up beside them.
+    fn of(nearest: &[Nearest], samples: usize) -> Self {
+        let (own, others) = nearest.split_at(samples.min(nearest.len()));
+        Self { samples: median_distance(own), training: median_distance(others) }
+    }
+
+    /// In words, with so many decimals.
+    fn text(self, decimals: usize) -> Option<String> {
+        let own = self.samples?;
+        Some(match self.training {
+            Some(others) => format!(
+                "median distance {own:.decimals$} of samples to the nearest training picture, \
+                 {others:.decimals$} of training pictures to the nearest other one"
+            ),
+            None => format!("median distance {own:.decimals$} of samples to the nearest"),
+        })
+    }
 }
 
 /// What is drawn: queries, the names of those that are samples, and what was found.
@@ -76,11 +136,12 @@ impl Neighbours {
         let model = self.model.load()?;
         let prepare = self.fit.prepare(&model.networks)?;
         let points = self.seeds.load(&model.networks, "--seeds")?;
+        let labels = self.model.labels(&model, &points)?;
         let mut generator = self.model.generator(&model)?;
         let source = self.part.open(self.data.as_deref())?;
-        println(&format!("{:<12}{}", "data", source.description()))?;
+        self.json.println(&format!("{:<12}{}", "data", source.description()))?;
 
-        let mut queries = samples(&mut generator, &points)?;
+        let mut queries = samples(&mut generator, &points, &labels)?;
         drop(generator);
         queries.extend(probes(&source, &prepare, self.seed));
         let mut features = self.extractor(&model, &source, &prepare)?;
@@ -97,18 +158,24 @@ impl Neighbours {
         let found = find(&source, &prepare, &queries, self.count, batch, features, |n| bar.add(n))?;
         bar.finish();
         for skipped in &found.skipped {
-            eprintln!("unreadable, left out: {skipped}");
+            tell!("unreadable, left out: {skipped}");
         }
 
-        let names = points.iter().map(|point| point.name.clone()).collect();
+        let class = |i: usize| Some(model.networks.classes[*labels.get(i)? as usize].as_str());
+        let name = |(i, point): (usize, &Point)| match class(i) {
+            Some(class) => format!("{}\n{class}", point.name),
+            None => point.name.clone(),
+        };
+        let names = points.iter().enumerate().map(name).collect();
         let look =
             Look { source: &source, prepare: &prepare, queries: &queries, names, found: &found };
         let medians = look.medians(points.len());
         for (by, text) in &medians {
-            println(&format!("{by:<12}{text}"))?;
+            self.json.println(&format!("{by:<12}{text}"))?;
         }
         self.figure(&model, &look, points.len(), &medians)?.save(out)?;
-        println(&format!("{:<12}{}", "figure", out.display()))
+        self.json.println(&format!("{:<12}{}", "figure", out.display()))?;
+        self.json.report(&look.report(out))
     }
 
     /// The model's discriminator, where it has one.
@@ -119,11 +186,11 @@ impl Neighbours {
         prepare: &Prepare,
     ) -> Result<Option<(Extractor, State)>> {
         if model.networks.discriminator.is_none() {
-            eprintln!("note: the model has no discriminator: neighbours by pixels alone");
+            tell!("note: the model has no discriminator: neighbours by pixels alone");
             return Ok(None);
         }
         if model.networks.is_conditional() {
-            eprintln!(
+            tell!(
                 "note: the model's discriminator is told classes, which would decide what is near: \
                  neighbours by pixels alone"
             );
@@ -181,8 +248,8 @@ impl Neighbours {
 }
 
 /// The pictures of latents, as bytes.
-fn samples(generator: &mut Generator, points: &[Point]) -> Result<Vec<Query>> {
-    let pictures = generator.pictures(&rows(points), |_| ())?;
+fn samples(generator: &mut Generator, points: &[Point], labels: &[u32]) -> Result<Vec<Query>> {
+    let pictures = generator.labelled(&rows(points), labels, |_| ())?;
     let each = pictures.f32s().chunks(pictures.len() / points.len());
     Ok(each.map(|picture| Query { picture: bytes(picture), item: None }).collect())
 }
@@ -208,22 +275,36 @@ impl Look<'_> {
 
     /// How near samples are, and training pictures themselves, in words.
     fn medians(&self, samples: usize) -> Vec<(&'static str, String)> {
-        let line = |what, nearest: &[Nearest], decimals: usize| {
-            let (own, others) = nearest.split_at(samples.min(nearest.len()));
-            let own = median_distance(own)?;
-            let text = match median_distance(others) {
-                Some(others) => format!(
-                    "median distance {own:.decimals$} of samples to the nearest training picture, \
-                     {others:.decimals$} of training pictures to the nearest other one"
-                ),
-                None => format!("median distance {own:.decimals$} of samples to the nearest"),
-            };
-            Some((what, text))
+        let line = |what, nearest: &[Nearest], decimals| {
+            Some((what, Medians::of(nearest, samples).text(decimals)?))
         };
         let lines = [
             line("pixels", &self.found.by_pixels, 1),
             line("features", &self.found.by_features, 3),
         ];
         lines.into_iter().flatten().collect()
+    }
+
+    fn report(&self, figure: &Path) -> Report<'_> {
+        let near = |near: &experiments::neighbours::Near| NearEntry {
+            image: self.source.item_name(near.item as usize),
+            distance: near.distance,
+        };
+        let of = |all: &[Nearest], i: usize| {
+            all.get(i).map_or_else(Vec::new, |nearest| nearest.iter().map(near).collect())
+        };
+        let samples = self.names.iter().enumerate().map(|(i, sample)| Entry {
+            sample: sample.lines().next().unwrap_or_default(),
+            class: sample.split_once('\n').map(|(_, class)| class),
+            by_pixels: of(&self.found.by_pixels, i),
+            by_features: of(&self.found.by_features, i),
+        });
+        Report {
+            data: self.source.description(),
+            samples: samples.collect(),
+            pixels: Medians::of(&self.found.by_pixels, self.names.len()),
+            features: Medians::of(&self.found.by_features, self.names.len()),
+            figure: figure.display().to_string(),
+        }
     }
 }

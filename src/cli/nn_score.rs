@@ -1,15 +1,17 @@
 //! `dcgan nn-score`: how well a nearest-neighbour classifier does that knows nothing but generated
 //! pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::data::{Part, Prepare, Source, grouped, sweep};
+use crate::data::{Part, Prepare, Source, sweep};
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
 use crate::experiments::{Generator, cells};
+use crate::human::grouped;
 use crate::models::Networks;
 use crate::pictures::figure::{Figure, Panel};
 use crate::sample::BATCH;
@@ -19,9 +21,9 @@ use crate::train::step::seeded_latents;
 
 use super::bar::Bar;
 use super::features::{Fit, labels_of};
-use super::flags::{DeviceFlag, at_least};
+use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{describe, named, note_of_batch, open_model};
-use super::output::{Align, print, println, table};
+use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
 /// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
@@ -31,7 +33,7 @@ use super::reading::ClassFlag;
 /// of pixels, as in the DCGAN paper's appendix on MNIST. A generator that draws each class as it is,
 /// and all of it, gives an error no higher than as many real pictures do.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan nn-score runs/00000-dcgan-mnist-28 --train mnist/ \
+#[command(after_help = "Example:\n  dcgan nn-score runs/00000-cgan-mnist-28 --train mnist/ \
                         --per-class 5000")]
 pub(super) struct NnScore {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint, trained with --conditional
@@ -61,9 +63,68 @@ pub(super) struct NnScore {
     #[command(flatten)]
     class: ClassFlag,
     #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     device: DeviceFlag,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    real: String,
+    test: String,
+    /// With more and more examples.
+    results: Vec<Entry>,
+    /// With all examples, class by class.
+    classes: Vec<ClassEntry<'a>>,
+    figure: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    /// Generated examples of each class.
+    per_class: usize,
+    /// The share of test images that a classifier gets wrong which knows those.
+    generated_error: f64,
+    /// Real examples, and the same of them.
+    real_examples: usize,
+    real_error: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct ClassEntry<'a> {
+    name: &'a str,
+    test_images: usize,
+    generated_error: f64,
+    real_error: f64,
+}
+
+impl<'a> Report<'a> {
+    fn new(sets: &Sets, rows: &[Row], networks: &'a Networks, figure: &Path) -> Self {
+        let entry = |row: &Row| Entry {
+            per_class: row.per_class,
+            generated_error: row.generated.share(),
+            real_examples: row.real.0,
+            real_error: row.real.1.share(),
+        };
+        let classes = rows.last().into_iter().flat_map(|row| {
+            networks.classes.iter().enumerate().map(|(class, name)| ClassEntry {
+                name,
+                test_images: row.generated.pictures[class],
+                generated_error: row.generated.of_class(class),
+                real_error: row.real.1.of_class(class),
+            })
+        });
+        Self {
+            real: sets.train.description(),
+            test: sets.test.description(),
+            results: rows.iter().map(entry).collect(),
+            classes: classes.collect(),
+            figure: figure.display().to_string(),
+        }
+    }
 }
 
 /// Pictures generated and read at a time, at most, and the bytes that these take as numbers.
@@ -138,8 +199,8 @@ impl NnScore {
         }
         let sets = self.sets(&model.networks)?;
         let device = self.device.open(false)?;
-        println(&format!("{:<12}{}", "real", sets.train.description()))?;
-        println(&format!("{:<12}{}", "test", sets.test.description()))?;
+        self.json.println(&format!("{:<12}{}", "real", sets.train.description()))?;
+        self.json.println(&format!("{:<12}{}", "test", sets.test.description()))?;
 
         let classes = model.networks.classes.len();
         let stages = milestones(self.per_class);
@@ -171,12 +232,11 @@ impl NnScore {
             });
         }
         bar.finish();
-        println("")?;
-        print(&results(&rows, classes))?;
-        println("")?;
-        print(&by_class(&rows, &model.networks))?;
+        let by_class = by_class(&rows, &model.networks);
+        self.json.print(&format!("\n{}\n{by_class}", results(&rows, classes)))?;
         self.figure(&mut generator, &model, &rows)?.save(out)?;
-        println(&format!("\n{:<12}{}", "figure", out.display()))
+        self.json.println(&format!("\n{:<12}{}", "figure", out.display()))?;
+        self.json.report(&Report::new(&sets, &rows, &model.networks, out))
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
@@ -214,7 +274,7 @@ impl NnScore {
             Ok(())
         })?;
         for skipped in &skipped {
-            eprintln!("unreadable, left out: {skipped}");
+            tell!("unreadable, left out: {skipped}");
         }
         Ok((pictures, truth))
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::human::plural;
 use crate::models::{LatentLaw, Networks};
 use crate::train::step::seeded_latents;
 
@@ -33,6 +34,13 @@ pub(super) struct Point {
     /// The same as it can be typed: `3`, `latents/faces.npy:2`.
     pub(super) key: String,
     pub(super) z: Vec<f32>,
+}
+
+impl Point {
+    /// Its seed, where it is of one.
+    pub(super) fn seed(&self) -> Option<u64> {
+        self.key.parse().ok()
+    }
 }
 
 impl FromStr for Points {
@@ -79,7 +87,8 @@ impl Points {
                     let count = latents.shape()[0];
                     let rows = match *row {
                         Some(row) if row >= count => {
-                            let what = format!("has {count} rows, counted from 0; {row} is none");
+                            let rows = plural(count as u64, "row");
+                            let what = format!("has {rows}, counted from 0; {row} is none");
                             return Err(Error::file(path, what));
                         }
                         Some(row) => row..row + 1,

@@ -1,12 +1,14 @@
 //! `dcgan presets`, and the table of presets.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::error::Result;
 
-use super::output::print;
+use super::flags::JsonFlag;
 
 /// A published recipe: flags of `dcgan train` with the values that its source gives.
 #[derive(Debug)]
@@ -364,6 +366,31 @@ pub(super) struct Presets {
     /// Print what this one sets, and where its numbers are from
     #[arg(value_name = "NAME", value_parser = Preset::find)]
     preset: Option<&'static Preset>,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// A preset, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    source: &'static str,
+    aliases: &'static [&'static str],
+    /// Flags of `dcgan train` without their dashes, with their values.
+    flags: BTreeMap<&'static str, &'static str>,
+}
+
+impl From<&Preset> for Entry {
+    fn from(&Preset { name, about, source, aliases, flags }: &Preset) -> Self {
+        Self { name, about, source, aliases, flags: flags.iter().copied().collect() }
+    }
+}
+
+/// What `--json` prints without a name.
+#[derive(Debug, Serialize)]
+struct Report {
+    presets: Vec<Entry>,
 }
 
 impl Presets {
@@ -374,8 +401,12 @@ impl Presets {
             for Preset { name, about, .. } in PRESETS {
                 let _ = writeln!(text, "{name:width$}  {about}");
             }
-            return print(&text);
+            self.json.print(&text)?;
+            return self
+                .json
+                .report(&Report { presets: PRESETS.iter().map(Entry::from).collect() });
         };
-        print(&preset.describe())
+        self.json.print(&preset.describe())?;
+        self.json.report(&Entry::from(preset))
     }
 }

@@ -8,6 +8,7 @@ use crate::data::{Part, Reading, Source};
 use crate::error::{Error, Result};
 
 use super::flags::at_least;
+use super::output::tell;
 
 /// `--part`.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -50,7 +51,7 @@ impl ClassFlag {
         let reading = |part| Reading { part, class_level: self.class_level, before: false };
         let source = Source::open_as(Some(data), &reading(Some(part)))
             .or_else(|_| Source::open_as(Some(data), &reading(None)))?;
-        tell(&source);
+        tell_notes(&source);
         Ok(source)
     }
 
@@ -66,7 +67,7 @@ impl ReadingFlags {
     /// Opens a set, and says what is to be said of it.
     pub(super) fn open(self, data: Option<&Path>) -> Result<Source> {
         let source = Source::open_as(data, &self.reading(None)?)?;
-        tell(&source);
+        tell_notes(&source);
         Ok(source)
     }
 
@@ -93,8 +94,8 @@ impl ReadingFlags {
 }
 
 /// Writes a set's notes to standard error.
-pub(super) fn tell(source: &Source) {
+pub(super) fn tell_notes(source: &Source) {
     for note in source.notes() {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
 }

@@ -1,6 +1,7 @@
 //! `dcgan sample`: pictures from a trained generator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
-use crate::human::counted;
+use crate::human::plural;
 use crate::models::LatentLaw;
 use crate::models::Networks;
 use crate::pictures::Grid;
@@ -28,6 +29,7 @@ use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
 use super::latents::{describe, note_of_batch, open_model, read_latents, warn_of_batches};
+use super::output::println;
 use super::seeds::Seeds;
 use super::tuning;
 
@@ -43,22 +45,17 @@ enum Format {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dcgan sample runs/00000-dcgan-avatars-64 --seeds 0-63 --grid 8x8 \
-                        faces.png\n  dcgan sample runs/00001-dcgan-mnist-28 --class 3,8 --seeds 0-9 \
+                        faces.png\n  dcgan sample runs/00001-cgan-mnist-28 --class 3,8 --seeds 0-9 \
                         --grid digits.png"
 )]
 pub(super) struct Sample {
     /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Which pictures: a seed always makes the same one
-    #[arg(
-        long,
-        default_value = "0-63",
-        value_name = "LIST",
-        conflicts_with = "latents",
-        allow_hyphen_values = true
-    )]
-    seeds: Seeds,
+    /// Which pictures: a seed always makes the same one [default: as many as --grid has places, from
+    /// 0 on, else 0-63]
+    #[arg(long, value_name = "LIST", conflicts_with = "latents", allow_hyphen_values = true)]
+    seeds: Option<Seeds>,
     /// Latents from a file instead of seeds: float32 [n, nz]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
@@ -80,7 +77,10 @@ pub(super) struct Sample {
     /// All pictures as one PNG (and, without --out, nothing else); the layout is optional, and
     /// without it classes are rows with their names
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
-    grid: Option<Vec<String>>,
+    grid: Option<Vec<OsString>>,
+    /// Write the seed below each picture of --grid
+    #[arg(long, requires = "grid")]
+    captions: bool,
     /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
@@ -93,7 +93,8 @@ pub(super) struct Sample {
 }
 
 /// A layout: columns and rows.
-fn layout(text: &str) -> Result<(usize, usize)> {
+fn layout(text: &OsStr) -> Result<(usize, usize)> {
+    let text = text.to_string_lossy();
     let parts = text.split_once(['x', 'X', '×']);
     let parts = parts.and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
     parts.filter(|&(c, r)| c > 0 && r > 0).ok_or_else(|| {
@@ -117,21 +118,37 @@ impl Sample {
         let model = open_model(&self.model)?;
         warn_of_batches(&model)?;
         let &Networks { nz, latent_law: law, .. } = &model.networks;
-        let latents = match &self.latents {
-            Some(file) => Latents::Rows(read_latents(file, nz, "--latents")?),
-            None => Latents::Seeds { seeds: self.seeds.0.clone(), nz, law },
+        let every = classes(&self.class, &model.networks)?;
+        let places =
+            grid.as_ref().and_then(|(layout, _)| *layout).map(|(c, r)| c.saturating_mul(r));
+        let latents = match (&self.latents, &self.seeds) {
+            (Some(file), _) => Latents::Rows(read_latents(file, nz, "--latents")?),
+            (None, Some(Seeds(seeds))) => Latents::Seeds { seeds: seeds.clone(), nz, law },
+            (None, None) => {
+                let count = places.map_or(USUAL, |places| (places / every.len().max(1)).max(1));
+                if count > MOST {
+                    let what = format!("more than {MOST} pictures are a slip of the finger");
+                    return Err(Error::flag("--grid", what));
+                }
+                Latents::Seeds { seeds: (0..count as u64).collect(), nz, law }
+            }
         };
-        let wanted = Wanted::new(latents, &self.class, &model.networks)?;
+        let wanted = Wanted { latents, every, classes: model.networks.classes.clone() };
         let n = wanted.len();
-        if let Some((Some((columns, rows)), _)) = grid
-            && columns * rows != n
+        if let (Some((Some((columns, rows)), _)), Some(places)) = (&grid, places)
+            && places != n
         {
             let what = format!(
-                "{columns}x{rows} has {} places for {n} pictures; give --seeds that many{}",
-                columns * rows,
+                "{columns}x{rows} has {} for {}; give --seeds that many{}",
+                plural(places as u64, "place"),
+                plural(n as u64, "picture"),
                 if wanted.every.len() > 1 { ", for all classes together" } else { "" }
             );
             return Err(Error::flag("--grid", what));
+        }
+        if self.captions && n > LABELLED {
+            let what = format!("{n} pictures are too many: up to {LABELLED} can have captions");
+            return Err(Error::flag("--captions", what));
         }
 
         let device = self.device.open(false)?;
@@ -146,13 +163,13 @@ impl Sample {
             let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
             afford(bytes, &format!("{n} pictures of {w}x{h} in one grid"))?;
         }
+        let layout = grid.as_ref().and_then(|(layout, _)| *layout);
+        let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
         let mut cells = Vec::new();
         let mut sheet = match &grid {
             Some((None, _)) if by_class => None,
-            Some((layout, _)) => {
-                let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
-                Some(Grid::new(n, [h, w, c], columns)?)
-            }
+            Some(_) if self.captions => None,
+            Some(_) => Some(Grid::new(n, [h, w, c], columns)?),
             None => None,
         };
         // Batch by batch, so that any number of pictures takes the memory of one batch; of a grid
@@ -179,15 +196,28 @@ impl Sample {
             })?,
             (Some(out), Format::Npy) => write_npy(&out.join("samples.npy"), [n, h, w, c], each)?,
         }
+        let count = plural(n as u64, "picture");
         if let Some((_, file)) = grid {
-            match sheet {
-                Some(sheet) => pictures::save_png(&file, &sheet.into_picture())?,
-                None => wanted.figure(cells, describe(&self.model, &model)).save(&file)?,
-            }
-            println!("{} in {}", counted(&n.to_string(), n as u64, "picture"), file.display());
+            let model = describe(&self.model, &model);
+            let rows = match sheet {
+                Some(sheet) => {
+                    pictures::save_png(&file, &sheet.into_picture())?;
+                    true
+                }
+                None if by_class && layout.is_none() => {
+                    wanted.figure(cells, model).save(&file)?;
+                    false
+                }
+                None => {
+                    wanted.captioned(cells, columns, model).save(&file)?;
+                    true
+                }
+            };
+            let rows = if rows { format!(", in rows of {columns}") } else { String::new() };
+            println(&format!("{count} in {}: {}{rows}", file.display(), wanted.latents))?;
         }
         if let Some(out) = &self.out {
-            println!("{} in {}", counted(&n.to_string(), n as u64, "picture"), out.display());
+            println(&format!("{count} in {}", out.display()))?;
         }
         Ok(())
     }
@@ -238,8 +268,39 @@ impl Latents {
     }
 }
 
+impl std::fmt::Display for Latents {
+    /// `seeds 0-63`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seeds { seeds, .. } => write!(f, "seeds {}", Seeds(seeds.clone())),
+            Self::Rows(rows) => write!(f, "{}", plural(rows.shape()[0] as u64, "latent")),
+        }
+    }
+}
+
 /// Pictures that are drawn in a labelled figure; more go into a plain grid.
 const LABELLED: usize = 2000;
+
+/// Seeds where neither these nor a layout was typed, and the most that a layout may ask for.
+const USUAL: usize = 64;
+const MOST: usize = 1_000_000;
+
+/// The classes of `list`, as they were typed, each once.
+fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
+    let mut every = Vec::new();
+    for named in list {
+        match networks.class(named) {
+            Ok(class) => every.push(class),
+            Err(_) if named == "all" && networks.is_conditional() => {
+                every.extend(0..networks.classes.len() as u32);
+            }
+            Err(what) => return Err(Error::flag("--class", what)),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    every.retain(|&class| seen.insert(class));
+    Ok(every)
+}
 
 /// What is asked for: latents, and of which classes.
 struct Wanted {
@@ -252,24 +313,6 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// `list` holds the classes as they were typed.
-    fn new(latents: Latents, list: &[String], networks: &Networks) -> Result<Self> {
-        let classes = networks.classes.clone();
-        let mut every = Vec::new();
-        for named in list {
-            match networks.class(named) {
-                Ok(class) => every.push(class),
-                Err(_) if named == "all" && networks.is_conditional() => {
-                    every.extend(0..classes.len() as u32);
-                }
-                Err(what) => return Err(Error::flag("--class", what)),
-            }
-        }
-        let mut seen = BTreeSet::new();
-        every.retain(|&class| seen.insert(class));
-        Ok(Self { latents, every, classes })
-    }
-
     fn has_classes(&self) -> bool {
         !self.classes.is_empty()
     }
@@ -321,6 +364,23 @@ impl Wanted {
             true => format!("{stem}-{label}.png"),
             false => format!("{stem}-{label}-{name}.png"),
         }
+    }
+
+    /// All pictures in rows of so many, each with its seed, and its class where there are some.
+    fn captioned(&self, cells: Vec<Cell>, columns: usize, model: String) -> Figure {
+        let caption = |(at, cell): (usize, Cell)| {
+            let name = self.latents.name(self.latent(at));
+            match self.label(at) {
+                Some(label) => cell.caption(format!("{name}\n{}", self.classes[label as usize])),
+                None => cell.caption(name),
+            }
+        };
+        let mut cells = cells.into_iter().enumerate().map(caption).peekable();
+        let mut panel = Panel::new("");
+        while cells.peek().is_some() {
+            panel = panel.row("", cells.by_ref().take(columns));
+        }
+        Figure::new("Samples").note(model).panel(panel)
     }
 
     /// All pictures, a row for each class.

@@ -40,6 +40,26 @@ impl std::str::FromStr for Seeds {
     }
 }
 
+/// Ranges that a message lists.
+const LISTED: usize = 8;
+
+impl std::fmt::Display for Seeds {
+    /// As they may be typed, of very many ranges the first ones.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let follows = |a: &u64, b: &u64| a.checked_add(1) == Some(*b);
+        for (i, range) in self.0.chunk_by(follows).enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            match range {
+                _ if i == LISTED => return write!(f, "{comma}\u{2026}"),
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [one] => write!(f, "{comma}{one}")?,
+                [] => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +70,10 @@ mod tests {
         assert_eq!(seeds("0-3"), Ok(vec![0, 1, 2, 3]));
         assert_eq!(seeds("7, 3,5-6"), Ok(vec![7, 3, 5, 6]));
         assert_eq!(seeds("18446744073709551615"), Ok(vec![u64::MAX]));
+        let shown = |text: &str| seeds(text).map(|s| Seeds(s).to_string());
+        assert_eq!(shown("0-3,8,7,20-21"), Ok("0-3, 8, 7, 20-21".into()));
+        let odd = (0..40).map(|i| (2 * i).to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(shown(&odd), Ok("0, 2, 4, 6, 8, 10, 12, 14, \u{2026}".into()));
         for bad in ["", "a", "3-1", "-1", "1-", "0-2000000", "1.5"] {
             assert!(seeds(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,7 @@
 //! `dcgan train`.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -12,18 +13,21 @@ use crate::human::parse_count;
 use crate::models::{Conditioning, Design};
 use crate::program::{self, Choices, Precision};
 use crate::sample::{BATCH, Sampler};
-use crate::train::session::{Ending, Rhythm, RunOptions, Session, header};
+use crate::shell::quoted;
+use crate::train::options::{Origin, Rhythm, RunOptions, header};
+use crate::train::session::{Ending, Session};
 use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, interrupt};
 
-use super::latents::warn_of_passed;
+use super::latents::{open_model, warn_of_passed};
+use super::output::{print_json, tell};
 use super::presets::Preset;
-use super::reading::{ReadingFlags, tell};
+use super::reading::{ReadingFlags, tell_notes};
 use super::tuning;
 
 pub(super) mod asked;
 pub(super) mod flags;
 
-use asked::{Asked, Table, settle, switch};
+use asked::{Asked, Bound, Table, settle, switch};
 use flags::{Machine, Pictures, RhythmFlags, Told};
 
 #[derive(Debug, Args)]
@@ -42,9 +46,18 @@ pub(super) struct Train {
     /// stay as they were
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    /// Start a new run from the weights of a model: a run's folder (its newest checkpoint is taken), a
+    /// checkpoint, or an imported model. Networks come from there (one that it lacks starts anew), the
+    /// generator as it is and its moving average, too; the optimizer and all other options are those of a
+    /// new run
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Folder in which the run's folder is made
     #[arg(long, value_name = "FOLDER", default_value = "runs", conflicts_with = "resume")]
     out: PathBuf,
+    /// Name of the run's folder, after its number [default: preset or network, DATA and size]
+    #[arg(long, value_name = "TEXT", value_parser = run_name, conflicts_with = "resume")]
+    name: Option<String>,
     /// Real pictures to see in all, as 25000, 500k or 1.5M [default: 200k]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     images: Option<u64>,
@@ -64,8 +77,16 @@ pub(super) struct Train {
     machine: Machine,
 }
 
+/// A name in which something is left as a part of a file's name.
+fn run_name(text: &str) -> std::result::Result<String, String> {
+    if text.contains(char::is_alphanumeric) {
+        return Ok(text.to_owned());
+    }
+    Err("a name with letters or digits is needed, such as second-try".into())
+}
+
 impl Train {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let resumed = match &self.resume {
             Some(path) => Some(Resumed::open(path)?),
             None => None,
@@ -89,8 +110,12 @@ impl Train {
         })
     }
 
-    fn start(&self, resumed: Option<Resumed>) -> Result<()> {
-        let (options, source) = self.options(resumed.as_ref())?;
+    fn start(&self, resumed: Option<Resumed>) -> Result<ExitCode> {
+        let from = match &self.from {
+            Some(path) => Some(open_model(path)?),
+            None => None,
+        };
+        let (options, source) = self.options(resumed.as_ref(), from.as_ref())?;
         let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
         let compile = program::Options {
@@ -120,16 +145,26 @@ impl Train {
             n => Some(Labelled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
         };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
-        eprintln!("{}", header(&options, &trainer, &device));
+        tell!("{}", header(&options, &trainer, &device));
+        if let Some(origin) = options.from.as_ref().filter(|_| fresh) {
+            tell!("from      {origin}");
+        }
         if self.machine.explain {
-            eprint!("{}", trainer.memory());
+            tell!("{}", trainer.memory().to_string().trim_end());
         }
         if self.dry_run {
-            let text = serde_json::to_string_pretty(&options).unwrap_or_default();
-            println!("{text}");
-            return Ok(());
+            print_json(&options)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        if fresh && let n @ 1.. = trainer.start_pictures()? {
+        let mut is_taught = false;
+        if let Some(model) = &from {
+            trainer.start_from(model)?;
+            is_taught = model.networks.discriminator.is_some();
+        }
+        if fresh
+            && !is_taught
+            && let n @ 1.. = trainer.start_pictures()?
+        {
             let (pictures, labels) =
                 first_pictures(&source, &options.prepare, n, options.recipe.seed)?;
             trainer.start_on(pictures, &labels)?;
@@ -145,23 +180,38 @@ impl Train {
                 (run, model.seconds)
             }
             None => {
-                let size = options.recipe.model.size;
-                let name = format!("dcgan-{}-{size}", source.name());
+                let name = self.name.clone().unwrap_or_else(|| self.usual_name(&options, &source));
                 (Run::create(&self.out, &name)?, 0.0)
             }
         };
         run.write_options(&options)?;
         let path = run.path().to_owned();
-        eprintln!("run       {}", path.display());
-        interrupt::install()?;
+        tell!("run       {}", path.display());
+        tell!("previews  {}", Session::previews(&options.recipe.model));
+        interrupt::finish_first()?;
         let mut session = Session::new(run, options, source, loader, trainer, labelled, seconds)?;
         let ending = session.run()?;
-        let path = path.display();
-        match ending {
-            Ending::Done => eprintln!("done; make pictures with: dcgan sample {path}"),
-            Ending::Interrupted => eprintln!("stopped; go on with: dcgan train --resume {path}"),
-        }
-        Ok(())
+        let path = quoted(&path);
+        Ok(match ending {
+            Ending::Done => {
+                tell!("done; make pictures with: dcgan sample {path}");
+                ExitCode::SUCCESS
+            }
+            Ending::Interrupted(signal) => {
+                tell!("stopped; go on with: dcgan train --resume {path}");
+                signal.exit_code().into()
+            }
+        })
+    }
+
+    /// What a run's folder is called: how, from what and how large.
+    fn usual_name(&self, options: &RunOptions, source: &Source) -> String {
+        let model = &options.recipe.model;
+        let how = match self.asked.networks.preset {
+            Some(preset) => preset.name.to_owned(),
+            None => model.network.to_string(),
+        };
+        format!("{how}-{}-{}", source.name(), model.size)
     }
 
     /// The device that was asked for; else the one that a resumed run ran on, as another's numbers
@@ -182,7 +232,7 @@ impl Train {
         };
         let now = device.name();
         if now != before {
-            eprintln!(
+            tell!(
                 "note: the run was on {before} and goes on on {now}: its numbers will not be those, \
                  to the last digit, of a run that never stopped"
             );
@@ -209,22 +259,22 @@ impl Train {
         }
     }
 
-    /// How the networks are told classes, if at all; `old` is what a resumed run was started with.
+    /// How the networks are told classes, if at all; `base` are networks that there are already.
     fn conditional(
         &self,
-        old: Option<&RunOptions>,
+        base: Option<(Bound, &Design)>,
+        few: u64,
         source: &Source,
     ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
-        let before = old.map_or(Told::None, |o| Told::of(&o.recipe.model));
-        let told = settle(old.is_some(), flag, self.asked.networks.conditional, before)?.how();
-        let few = self.asked.labels_per_class(old.map(|o| &o.recipe))?;
+        let (bound, before) = base.map_or((Bound::Free, Told::None), |(b, d)| (b, Told::of(d)));
+        let told = settle(bound, flag, self.asked.networks.conditional, before)?.how();
         if few > 0 && told.is_some() {
             let what = "the networks are either told every class or learn them from few labels: leave \
                         --conditional or --labels-per-class out";
             return Err(Error::flag(flag, what));
         }
-        if old.is_some() || (told.is_none() && few == 0) {
+        if bound == Bound::Run || (told.is_none() && few == 0) {
             return Ok(told.or((few > 0).then_some(Conditioning::Semi)));
         }
         let flag = if few > 0 { "--labels-per-class" } else { flag };
@@ -241,14 +291,32 @@ impl Train {
         Ok(told.or(Some(Conditioning::Semi)))
     }
 
-    /// The networks, for the pictures of `source`.
-    fn design(&self, old: Option<&RunOptions>, source: &Source) -> Result<Design> {
-        let conditional = self.conditional(old, source)?;
+    /// The networks, for the pictures of `source`: those of the resumed run, those of `--from`, or new
+    /// ones.
+    fn design(
+        &self,
+        old: Option<&RunOptions>,
+        from: Option<&ModelFile>,
+        source: &Source,
+    ) -> Result<Design> {
         let channels = match (self.pictures.grey, self.asked.networks.channels) {
             (true, typed) => ("--grey", typed.or(Some(1))),
             (false, typed) => ("--channels", typed),
         };
-        self.asked.design(old.map(|o| &o.recipe.model), channels, |design| Design {
+        let few = self.asked.labels_per_class(old.map(|o| &o.recipe))?;
+        if let Some(old) = old {
+            let base = old.recipe.model;
+            self.conditional(Some((Bound::Run, &base)), few, source)?;
+            return self.asked.agreed(Bound::Run, base, channels);
+        }
+        if let Some(from) = from {
+            let base = self.design_of(from)?;
+            let told = self.conditional(Some((Bound::Model, &base)), few, source)?;
+            fits(from, &base, told, source)?;
+            return self.asked.agreed(Bound::Model, base, channels);
+        }
+        let conditional = self.conditional(None, few, source)?;
+        self.asked.design(channels, |design| Design {
             channels: if source.kind() == Kind::Idx { 1 } else { 3 },
             classes: conditional.map_or(0, |_| source.classes().len()),
             conditioning: conditional.unwrap_or_default(),
@@ -256,13 +324,30 @@ impl Train {
         })
     }
 
-    /// The options of this run: as typed, or, where a run is resumed, as they were.
-    fn options(&self, resumed: Option<&Resumed>) -> Result<(RunOptions, Arc<Source>)> {
+    /// The design of the networks of `--from`.
+    fn design_of(&self, model: &ModelFile) -> Result<Design> {
+        if let Some(recipe) = &model.recipe {
+            return Ok(recipe.model);
+        }
+        self.asked.like(&model.networks).ok_or_else(|| {
+            let what = "its networks are none that dcgan train makes with these flags; --network, \
+                        --norm-g and the like may say how they were made";
+            Error::file(&model.path, what)
+        })
+    }
+
+    /// The options of this run: as typed, or, where a run is resumed, as they were; `from` is the model
+    /// of `--from`.
+    fn options(
+        &self,
+        resumed: Option<&Resumed>,
+        from: Option<&ModelFile>,
+    ) -> Result<(RunOptions, Arc<Source>)> {
         let old = resumed.map(|r| &r.options);
         let data = self.data.clone().or_else(|| old.and_then(|o| o.data.clone()));
         let reading = self.reading.reading(old.map(|o| o.data_reading))?;
         let source = Source::open_as(data.as_deref(), &reading)?;
-        tell(&source);
+        tell_notes(&source);
         let fingerprint = source.fingerprint();
         if let Some(old) = old
             && let Some(how) = old.data_fingerprint.difference(fingerprint)
@@ -281,7 +366,7 @@ impl Train {
         let (pictures, rhythm) = (&self.pictures, &self.rhythm);
         let is_old = old.is_some();
 
-        let model = self.design(old, &source)?;
+        let model = self.design(old, from, &source)?;
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         let mut recipe = self.asked.recipe(old.map(|o| &o.recipe), model)?;
         if !is_old {
@@ -336,8 +421,13 @@ impl Train {
             );
             return Err(Error::flag("--decay", what));
         }
+        let from = match from {
+            Some(from) => Some(Origin::of(from)?),
+            None => old.and_then(|o| o.from.clone()),
+        };
         let options = RunOptions {
             preset,
+            from,
             recipe,
             data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
             data_description: format!("{}: {}", source.name(), source.description()),
@@ -351,6 +441,42 @@ impl Train {
         };
         Ok((options, Arc::new(source)))
     }
+}
+
+/// Refuses pictures of other classes than those that the networks of a model know; `told` is how they
+/// are to learn them.
+fn fits(
+    model: &ModelFile,
+    design: &Design,
+    told: Option<Conditioning>,
+    source: &Source,
+) -> Result<()> {
+    let how = (design.classes > 0).then_some(design.conditioning);
+    if told != how {
+        let what = if how.is_none() {
+            "the networks of --from know no classes; leave it out, or start without --from"
+        } else {
+            "the networks of --from learned classes from a few labels, and so have to go on: give as \
+             many again"
+        };
+        return Err(Error::flag("--labels-per-class", what));
+    }
+    let known = model.recipe.as_ref().map_or(&model.networks.classes, |recipe| &recipe.classes);
+    let has = source.classes();
+    let agree = known.is_empty() || *known == has;
+    if design.classes > 0 && (has.len() != design.classes || !agree) {
+        let list = |classes: &[String]| match classes.len() {
+            0 => format!("{} without names", design.classes),
+            _ => classes.join(", "),
+        };
+        let what = format!(
+            "its networks know other classes ({}) than DATA has ({})",
+            list(known),
+            list(has)
+        );
+        return Err(Error::file(&model.path, what));
+    }
+    Ok(())
 }
 
 /// How the CPU's name begins (see [`Device::name`]).

@@ -1,7 +1,5 @@
 //! `--tune`, and what is told while kernels are measured.
 
-use std::io::IsTerminal;
-
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Device;
@@ -10,6 +8,7 @@ use crate::human;
 use crate::program::tune::{Effort, News, Summary, Tuner, recall, tune};
 use crate::program::{Choices, Precision};
 use crate::tape::Tape;
+use crate::terminal::{is_watched, message_above, set_message, set_prefix, tell};
 
 /// Chooses the kernels of `tapes` on `device`, and tells on standard error what it does.
 pub(super) fn choose(
@@ -48,23 +47,24 @@ impl Teller {
 
     fn tell(&mut self, news: News) {
         match news {
-            News::Begins { kernels } if std::io::stderr().is_terminal() => {
-                let template = format!(
-                    "tuning {kernels} kernels for {{prefix}} {{bar:24}} {{pos}} {{msg}} {{elapsed}}"
-                );
+            News::Begins { kernels } if is_watched() => {
+                let count = human::plural(kernels as u64, "kernel");
+                let template =
+                    format!("tuning {count} for {{prefix}} {{bar:24}} {{pos}} {{msg}} {{elapsed}}");
                 let style = ProgressStyle::with_template(&template);
-                self.bar = ProgressBar::new(kernels as u64).with_prefix(self.device.clone());
+                self.bar = ProgressBar::new(kernels as u64);
+                set_prefix(&self.bar, &self.device);
                 self.bar.set_style(style.expect("the template is a constant but for a number"));
             }
             News::Begins { .. } => {}
             News::Next(op) => {
                 self.bar.inc(u64::from(!self.bar.message().is_empty()));
-                self.bar.set_message(op);
+                set_message(&self.bar, op);
             }
-            News::Warning(text) => self.bar.suspend(|| eprintln!("warning: {text}")),
+            News::Warning(text) => message_above(&self.bar, &format!("warning: {text}")),
             News::Ends(summary) => {
                 self.bar.finish_and_clear();
-                eprintln!("{}", line(&self.device, summary));
+                tell!("{}", line(&self.device, summary));
             }
         }
     }
@@ -74,7 +74,8 @@ impl Teller {
 fn line(device: &str, summary: Summary) -> String {
     let Summary { measured, faster, left, seconds } = summary;
     let mut text = format!(
-        "tuning    {measured} kernels for {device} in {}: {faster} of them run faster than by default",
+        "tuning    {} for {device} in {}: {faster} of them run faster than by default",
+        human::plural(measured as u64, "kernel"),
         human::duration(seconds)
     );
     if left > 0 {

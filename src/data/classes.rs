@@ -52,7 +52,7 @@ pub(super) fn numbered(
     name: impl Fn(u32) -> String,
 ) -> (Vec<u32>, Vec<String>, Option<String>) {
     let occurring: BTreeSet<u32> = labels.iter().copied().collect();
-    let numbers: HashMap<u32, u32> = occurring.iter().copied().zip(1..).collect();
+    let numbers: HashMap<u32, u32> = occurring.iter().copied().zip(0..).collect();
     let names: Vec<String> = occurring.iter().map(|&label| name(label)).collect();
     let missing: Vec<u32> = occurring
         .last()
@@ -130,7 +130,7 @@ fn first_level(names: &[&str], parts: Parts) -> Result<Option<usize>, String> {
         let mut different = BTreeSet::new();
         let mut outside = Vec::new();
         for (walk, name) in walks.iter_mut().zip(names) {
-            let _ = &walk; match parts.class_folders(name).nth(depth) {
+            match walk.next() {
                 Some((_, folder)) => drop(different.insert(folder)),
                 None => outside.push(*name),
             }

@@ -127,7 +127,7 @@ impl Labels {
             };
             let bytes = store.read(index, MAX_FILE).map_err(damaged)?;
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-            if bytes.trim_ascii_start()[0] != b'{' {
+            if bytes.trim_ascii_start().first() != Some(&b'{') {
                 // Some other program's file of that name.
                 continue;
             }

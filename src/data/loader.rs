@@ -13,7 +13,6 @@
 //! small set in full, fills the cache and finds a bad set out at once.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -28,6 +27,7 @@ use super::order::Order;
 use super::prepare::{Crop, Prepare, display_as_typed, mirror};
 use super::source::{Source, count};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Batches that wait finished behind each worker.
 const AHEAD: usize = 2;
@@ -122,8 +122,7 @@ pub(super) fn is_too_many(bad: usize, len: usize) -> bool {
 /// [`Error::File`] where it cannot be written.
 pub fn write_skipped(path: &Path, skipped: &[Skipped]) -> Result<()> {
     let text: String = skipped.iter().map(|s| format!("{s}\n")).collect();
-    fs::write(path, text)
-        .map_err(|e| Error::file(path, format!("the list of skipped pictures: {e}")))
+    files::write_bytes(path, text.as_bytes())
 }
 
 /// Gives batch after batch, for ever. Dropping it ends its threads.
@@ -153,10 +152,14 @@ impl Loader {
         let count = options.workers.max(1);
         pool.look(count, options.look)?;
         let mut loader = Self { pool, receivers: Vec::new(), workers: Vec::new(), next: 0 };
+        let mut starts = Vec::new();
         for worker in 0..count {
             let (sender, receiver) = sync_channel(AHEAD);
+            let (start, told) = sync_channel::<u64>(1);
             let pool = Arc::clone(&loader.pool);
             let work = move || {
+                // How many there are is known when all that can be have started.
+                let Ok(count) = told.recv() else { return };
                 let mut order = (u64::MAX, Vec::new());
                 let mut index = position + worker as u64;
                 loop {
@@ -166,16 +169,26 @@ impl Loader {
                     if sender.send(batch).is_err() || last {
                         return;
                     }
-                    index += count as u64;
+                    index += count;
                 }
             };
-            let handle = thread::Builder::new().name(format!("loader {worker}")).spawn(work);
-            // Before the error is returned the loader's drop ends those that did start.
-            let handle = handle.map_err(|e| {
-                Error::flag("--workers", format!("thread {worker} of {count} cannot start: {e}"))
-            })?;
-            loader.receivers.push(receiver);
-            loader.workers.push(handle);
+            match thread::Builder::new().name(format!("loader {worker}")).spawn(work) {
+                Ok(handle) => {
+                    starts.push(start);
+                    loader.receivers.push(receiver);
+                    loader.workers.push(handle);
+                }
+                // Fewer make the same batches.
+                Err(_) if worker > 0 => break,
+                Err(e) => {
+                    let what = format!("a thread that loads images {}", files::cannot("start", &e));
+                    return Err(Error::Device(what));
+                }
+            }
+        }
+        for start in &starts {
+            // Who cannot hear it has panicked, which is noticed where its batch is awaited.
+            let _ = start.send(starts.len() as u64);
         }
         Ok(loader)
     }
@@ -285,20 +298,25 @@ impl Pool {
     fn look(&self, workers: usize, time: Duration) -> Result<()> {
         let start = Instant::now();
         let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    let mut scratch = Vec::new();
-                    while start.elapsed() < time && self.verdict().is_ok() {
-                        let item = next.fetch_add(1, Ordering::Relaxed);
-                        if item >= self.order.count {
-                            break;
-                        }
-                        scratch.clear();
-                        self.fetch(item, 0, &mut scratch);
-                    }
-                });
+        let work = || {
+            let mut scratch = Vec::new();
+            while start.elapsed() < time && self.verdict().is_ok() {
+                let item = next.fetch_add(1, Ordering::Relaxed);
+                if item >= self.order.count {
+                    break;
+                }
+                scratch.clear();
+                self.fetch(item, 0, &mut scratch);
             }
+        };
+        thread::scope(|scope| {
+            for _ in 1..workers {
+                // Where the system gives no more threads, those that there are do all of it.
+                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
         });
         self.verdict()
     }

@@ -49,7 +49,7 @@ pub use order::Order;
 pub use part::{Part, Reading};
 pub use prepare::{Crop, Filter, Prepare, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
+pub(crate) use source::count;
 pub use source::{Kind, Picture, Source};
-pub(crate) use source::{count, grouped};
 pub use subset::SubsetWriter;
 pub use sweep::{Chunk, sweep};

@@ -225,7 +225,7 @@ impl Packed {
         if ![1, 3, 4].contains(&channels) || height == 0 || width == 0 {
             return Err(fail(format!("holds {height} x {width} x {channels}, no pictures")));
         }
-        if count == usize::MAX {
+        if count == 0 {
             return Err(fail("holds no pictures".into()));
         }
         if height as u64 * width as u64 > MAX_PIXELS {

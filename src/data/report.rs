@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use image::imageops;
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::loader::{Skipped, is_too_many};
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
-use super::source::{Source, count, grouped};
+use super::source::{Source, count};
 use crate::error::{Error, Result};
+use crate::human::grouped;
 
 /// Pixels between the pictures of a contact sheet.
 const GAP: usize = 2;
@@ -21,7 +23,7 @@ const GAP: usize = 2;
 const LISTED: usize = 12;
 
 /// The smallest, the middle and the largest of some sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Spread {
     /// The smallest.
     pub min: u32,

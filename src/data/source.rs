@@ -20,7 +20,7 @@ use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
 use super::store::{self, Store, key};
 use crate::error::{Error, Result};
-use crate::human::counted;
+use crate::human::grouped;
 
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
@@ -560,7 +560,7 @@ fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error
     };
     match others.first() {
         Some((index, other)) => what += &format!("; {} {}", store.names()[*index], other.words()),
-        None => {}
+        None => what += &format!("; {WHAT_WORKS}"),
     }
     Error::file(path, format!("DATA {what}"))
 }
@@ -608,18 +608,5 @@ fn short_name(path: &Path) -> String {
 
 /// `1,234 pictures`.
 pub(crate) fn count(n: usize, what: &str) -> String {
-    counted(&grouped(n as u64), n as u64, what)
-}
-
-/// A number with commas between the thousands.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    crate::human::plural(n as u64, what)
 }

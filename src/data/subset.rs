@@ -3,7 +3,7 @@
 //! Picture files keep their names and folders. A packed set stays one: IDX files (unzipped) and
 //! CIFAR-10 batches of the same names, with fewer pictures in them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -12,26 +12,13 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::files::{AtomicFile, cannot};
+use crate::files::{AtomicFile, DraftFolder, cannot};
 
 /// What a subset is written into.
 #[derive(Debug)]
 enum Place {
-    Folder(Draft),
+    Folder(DraftFolder),
     Zip(Box<ZipWriter<AtomicFile>>),
-}
-
-/// A folder in the making, beside its final place; dropped, it is gone, unless it has been renamed.
-#[derive(Debug)]
-struct Draft(Option<PathBuf>);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.0 {
-            // After an error that one is to be reported.
-            let _ = fs::remove_dir_all(folder);
-        }
-    }
 }
 
 /// A subset that is being written: a zip where the name ends in `.zip`, else a folder. It appears
@@ -95,13 +82,11 @@ impl SubsetWriter {
             });
         }
         // `kept/` and `kept` are one folder.
-        let name = path.file_name().ok_or_else(|| {
+        path.file_name().ok_or_else(|| {
             Error::file(path, "cannot be made anew; give the name of a folder in it")
         })?;
-        let draft = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
-        let draft = path.with_file_name(draft);
-        fs::create_dir(&draft).map_err(|e| fail(&e))?;
-        Ok(Self { path: path.to_owned(), place: Place::Folder(Draft(Some(draft))) })
+        let draft = DraftFolder::create(path).map_err(|e| fail(&e))?;
+        Ok(Self { path: path.to_owned(), place: Place::Folder(draft) })
     }
 
     /// Adds a file.
@@ -118,10 +103,13 @@ impl SubsetWriter {
         }
         let fail = |e: &io::Error| Error::file(self.path.join(inner), cannot("be written", e));
         match &mut self.place {
-            Place::Folder(Draft(draft)) => {
-                let file = draft.as_deref().unwrap_or(Path::new("")).join(inner);
+            Place::Folder(draft) => {
+                let file = draft.path().join(inner);
                 let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
-                folder.and_then(|()| fs::write(&file, bytes)).map_err(|e| fail(&e))
+                let mut options = File::options();
+                let options = options.write(true).create(true).truncate(true);
+                let written = folder.and_then(|()| options.open(&file)?.write_all(bytes));
+                written.map_err(|e| fail(&e))
             }
             Place::Zip(zip) => {
                 // Pictures are compressed already, and the same set gives the same bytes.
@@ -142,14 +130,7 @@ impl SubsetWriter {
         let Self { path, place } = self;
         let written = match place {
             Place::Zip(zip) => zip.finish().map_err(io::Error::from).and_then(AtomicFile::finish),
-            Place::Folder(mut draft) => match &draft.0 {
-                None => Ok(()),
-                Some(folder) => {
-                    // An empty folder may be there; elsewhere than on Unix a rename minds it.
-                    let _ = fs::remove_dir(&path);
-                    fs::rename(folder, &path).map(|()| draft.0 = None)
-                }
-            },
+            Place::Folder(draft) => draft.finish(&path),
         };
         written.map_err(|e| Error::file(&path, cannot("be written", &e)))
     }

@@ -43,20 +43,27 @@ pub fn sweep(
     prepare.check()?;
     let chunk = chunk.max(1);
     let mut skipped = Vec::new();
+    let decode = |items: &[u32]| -> Vec<_> {
+        items.par_iter().map(|&i| source.prepared(i as usize, prepare)).collect()
+    };
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
-        scope.spawn(move || {
+        let ahead = move || {
             for items in items.chunks(chunk) {
-                let decoded: Vec<_> =
-                    items.par_iter().map(|&i| source.prepared(i as usize, prepare)).collect();
                 // The receiver is gone after an error.
-                if sender.send(decoded).is_err() {
+                if sender.send(decode(items)).is_err() {
                     return;
                 }
             }
-        });
+        };
+        let decoded: Box<dyn Iterator<Item = _>> =
+            match thread::Builder::new().spawn_scoped(scope, ahead) {
+                Ok(_) => Box::new(receiver.into_iter()),
+                // Where the system gives no thread, one chunk after the other.
+                Err(_) => Box::new(items.chunks(chunk).map(decode)),
+            };
         let mut start = 0;
-        for decoded in receiver {
+        for decoded in decoded {
             let mut now = Chunk { start, len: decoded.len(), ..Chunk::default() };
             for (place, picture) in decoded.into_iter().enumerate() {
                 match picture {

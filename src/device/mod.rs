@@ -69,7 +69,10 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
+            Self::Cpu => {
+                let threads = crate::human::plural(rayon::current_num_threads() as u64, "thread");
+                format!("CPU, {threads}")
+            }
             Self::Gpu(gpu) => format!("{} ({})", gpu.caps().name, gpu.caps().backend),
         }
     }

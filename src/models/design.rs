@@ -310,6 +310,9 @@ impl Design {
             let what = format!("{} classes are more than {WIDEST}", self.classes);
             return Err(Error::flag("--conditional", what));
         }
+        if ![1, 3, 4].contains(&self.channels) {
+            return fail("--channels", "pictures have 1 (grey), 3 (RGB) or 4 (RGBA) channels");
+        }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
             let what = format!("{codes} numbers of a latent of {} leave no noise", self.nz);

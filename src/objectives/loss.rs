@@ -124,6 +124,28 @@ impl Loss {
         }
     }
 
+    /// The discriminator's loss, in which it smooths real labels by `smooth`, where it is at its best and
+    /// real and generated pictures are alike: `2 log 2` of the non-saturating loss without smoothing.
+    #[must_use]
+    pub fn at_chance(self, smooth: f32) -> f32 {
+        let two_labels = |probability: f32| {
+            -(1.0 - smooth) * probability.ln() - (1.0 + smooth) * (1.0 - probability).ln()
+        };
+        match self {
+            Self::NonSaturating | Self::Saturating => two_labels(0.5 * (1.0 - smooth)),
+            // Scores are held against their mean, so that one half can only be what the other is.
+            Self::Relativistic => two_labels(0.5),
+            Self::LeastSquares => 0.25,
+            Self::Hinge | Self::RelativisticHinge | Self::RelativisticLeastSquares => 2.0,
+            Self::Wasserstein
+            | Self::Kl
+            | Self::ReverseKl
+            | Self::Pearson
+            | Self::Hellinger
+            | Self::JensenShannon => 0.0,
+        }
+    }
+
     /// What one half of a relativistic loss is of: `scores` less the mean of `others`.
     ///
     /// # Errors
@@ -311,4 +333,44 @@ pub fn log_sum_exp(t: &mut Tape, logits: Var) -> Result<Var> {
     let log = t.log(sum)?;
     let largest = t.reshape(largest, &[n])?;
     t.add(log, largest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::device::{Device, State};
+    use crate::program::{Options, Program};
+    use crate::tensor::{DType, Tensor};
+
+    /// Over all scores that real and generated pictures may share, a discriminator loses least at its
+    /// best.
+    #[test]
+    fn at_chance_a_discriminator_cannot_lose_less() {
+        for loss in Loss::value_variants() {
+            for smooth in [0.0, 0.1, 0.3] {
+                let smooth = if loss.has_labels() { smooth } else { 0.0 };
+                let mut t = Tape::new();
+                let score = t.feed("score", &[2], DType::F32).unwrap();
+                let [mut r, mut f] = [score, score];
+                if loss.is_relativistic() {
+                    r = loss.relative(&mut t, score, score).unwrap();
+                    f = loss.relative(&mut t, score, score).unwrap();
+                }
+                let (real, fake) = (loss.real(&mut t, r, smooth), loss.fake(&mut t, f));
+                let both = t.add(real.unwrap(), fake.unwrap()).unwrap();
+                t.fetch("both", both);
+                let mut state = State::new(&Device::Cpu);
+                let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
+                let mut least = f32::INFINITY;
+                for step in -200..=200 {
+                    let score = Tensor::full([2], step as f32 * 0.01);
+                    let fetched = program.call(&mut state, &[("score", &score)]).unwrap();
+                    least = least.min(fetched["both"].f32s()[0]);
+                }
+                let chance = loss.at_chance(smooth);
+                assert!((least - chance).abs() < 1e-4, "{loss}, {smooth}: {least} and {chance}");
+            }
+        }
+    }
 }

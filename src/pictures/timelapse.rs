@@ -34,11 +34,11 @@ const LAST_MS: u64 = 2500;
 ///
 /// Pictures that cannot be read or are of another size than the last are left out: one bad preview
 /// must not cost the film. Choosing colours takes some seconds: this is for the end of a training,
-/// not for every preview.
+/// not for every preview, and `goes_on` may end it before it is written.
 ///
 /// # Errors
 /// [`Error::File`] where no picture can be read, or the GIF cannot be written.
-pub fn write(gif: &Path, paths: &[PathBuf]) -> Result<()> {
+pub fn write(gif: &Path, paths: &[PathBuf], goes_on: impl Fn() -> bool) -> Result<()> {
     let mut last = None;
     let mut end = paths.len();
     while let Some(path) = end.checked_sub(1).map(|i| &paths[i]) {
@@ -56,11 +56,12 @@ pub fn write(gif: &Path, paths: &[PathBuf]) -> Result<()> {
     let pictures = frames
         .into_iter()
         .filter_map(|i| if i + 1 == end { Some(last.clone()) } else { open(&paths[i]) });
+    let pictures = pictures.take_while(|_| goes_on());
     let pictures: Vec<RgbImage> =
         pictures.filter(|picture| picture.dimensions() == size).map(shrunk).collect();
-    let encoded = encode(&pictures)
+    let encoded = encode(&pictures, &goes_on)
         .map_err(|error| Error::file(gif, format!("cannot be made a GIF: {error}")))?;
-    files::write_bytes(gif, &encoded)
+    if goes_on() { files::write_bytes(gif, &encoded) } else { Ok(()) }
 }
 
 fn open(path: &Path) -> Option<RgbImage> {
@@ -90,11 +91,12 @@ fn shrunk(picture: RgbImage) -> RgbImage {
     imageops::resize(&picture, WIDEST, h, FilterType::Triangle)
 }
 
-fn encode(pictures: &[RgbImage]) -> image::ImageResult<Vec<u8>> {
+fn encode(pictures: &[RgbImage], goes_on: &dyn Fn() -> bool) -> image::ImageResult<Vec<u8>> {
     // Viewers slow down frames shorter than 20 ms.
     let each = (LENGTH_MS / pictures.len().max(1) as u64).clamp(60, 500);
     let stands = |i| if i + 1 == pictures.len() { LAST_MS } else { each };
-    film::encode(pictures.iter().enumerate().map(|(i, picture)| (picture, stands(i))))
+    let frames = pictures.iter().enumerate().map(|(i, picture)| (picture, stands(i)));
+    film::encode(frames.take_while(|_| goes_on()))
 }
 
 #[cfg(test)]
@@ -132,7 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = previews(dir.path(), 20, 40, 30);
         let gif = dir.path().join("timelapse.gif");
-        write(&gif, &paths).unwrap();
+        write(&gif, &paths, || true).unwrap();
         let frames = frames(&gif);
         assert!(frames.iter().map(grey).eq((0..20).map(|i| 2 * i)));
         let ms = |i: usize| frames[i].delay().numer_denom_ms();
@@ -144,12 +146,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = previews(dir.path(), 120, 8, 8);
         let gif = dir.path().join("timelapse.gif");
-        write(&gif, &paths).unwrap();
+        write(&gif, &paths, || true).unwrap();
         let many = frames(&gif);
         assert_eq!((many.len(), grey(&many[0]), grey(&many[99])), (100, 0, 238));
 
         let paths = previews(dir.path(), 2, 1000, 500);
-        write(&gif, &paths).unwrap();
+        write(&gif, &paths, || true).unwrap();
         assert_eq!(frames(&gif)[0].buffer().dimensions(), (640, 320));
         assert_eq!(most_frames((640, 640)), 29);
         assert_eq!(most_frames((6400, 6400)), 29);
@@ -160,6 +162,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_not_wanted_any_more_leaves_the_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = previews(dir.path(), 20, 40, 30);
+        let gif = dir.path().join("timelapse.gif");
+        fs::write(&gif, "old").unwrap();
+        for asked in [0_u32, 5, 25, 40] {
+            let left = std::cell::Cell::new(asked);
+            let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
+            write(&gif, &paths, goes_on).unwrap();
+            assert_eq!(fs::read(&gif).unwrap(), b"old", "{asked}");
+        }
+    }
+
+    #[test]
     fn bad_previews_are_left_out_and_none_at_all_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut paths = previews(dir.path(), 6, 8, 8);
@@ -167,12 +183,12 @@ mod tests {
         fs::remove_file(&paths[3]).unwrap();
         RgbImage::new(9, 8).save(&paths[1]).unwrap();
         let gif = dir.path().join("timelapse.gif");
-        write(&gif, &paths).unwrap();
+        write(&gif, &paths, || true).unwrap();
         assert!(frames(&gif).iter().map(grey).eq([0, 4, 8]));
 
         paths.drain(..5);
         fs::remove_file(&gif).unwrap();
-        let text = write(&gif, &paths).unwrap_err().to_string();
+        let text = write(&gif, &paths, || true).unwrap_err().to_string();
         assert!(text.ends_with("there are no previews yet to make a time-lapse of"), "{text}");
         assert!(!gif.exists());
     }

@@ -14,7 +14,7 @@ use crate::train::checkpoint;
 use crate::train::log::{self, LogLine};
 
 /// The file with all options of a run, which makes a folder a run.
-pub const OPTIONS: &str = "options.json";
+pub const OPTIONS: &str = files::RUN;
 
 const LATEST: &str = "latest";
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");

@@ -24,6 +24,9 @@ pub const FAKE_NEAR_ONE: f32 = 0.95;
 /// different.
 pub const DIVERSITY_LOW: f32 = 0.2;
 
+/// D(x) and D(G(z)) nearer to each other than this are the same: the discriminator guesses.
+pub const CHANCE: f32 = 0.05;
+
 /// So many reports in a row must show a sign…
 pub const PATIENCE_REPORTS: u32 = 10;
 
@@ -32,6 +35,9 @@ pub const PATIENCE_DIVERSITY: u32 = 3;
 
 /// …over so many images, longer than the start of a healthy training looks ill.
 pub const PATIENCE_IMAGES: u64 = 20_000;
+
+/// …and over so many where the discriminator guesses: it does so for a while in many healthy trainings.
+pub const PATIENCE_CHANCE: u64 = 100_000;
 
 /// After a warning the same one keeps quiet for so many images.
 pub const COOLDOWN_IMAGES: u64 = 200_000;
@@ -57,6 +63,8 @@ pub enum Sign {
     FakesRefused,
     /// D(G(z)) stays near 1.
     FakesAccepted,
+    /// D(x) and D(G(z)) stay the same.
+    AtChance,
     /// Samples hardly differ from each other.
     ModeCollapse,
 }
@@ -97,6 +105,11 @@ struct Streak {
 impl Streak {
     /// Takes a report, and says whether it is time to tell.
     fn update(&mut self, ill: bool, images: u64, patience: u32) -> bool {
+        self.update_over(ill, images, patience, PATIENCE_IMAGES)
+    }
+
+    /// The same where the sign must stand over so many images.
+    fn update_over(&mut self, ill: bool, images: u64, patience: u32, over: u64) -> bool {
         if !ill {
             self.seen = 0;
             return false;
@@ -105,7 +118,7 @@ impl Streak {
             self.since = images;
         }
         self.seen += 1;
-        let long = self.seen >= patience && images.saturating_sub(self.since) >= PATIENCE_IMAGES;
+        let long = self.seen >= patience && images.saturating_sub(self.since) >= over;
         let quiet = self.told.is_some_and(|t| images.saturating_sub(t) < COOLDOWN_IMAGES);
         let tell = long && !quiet;
         if tell {
@@ -122,6 +135,7 @@ pub struct Health {
     wins: Streak,
     refused: Streak,
     accepted: Streak,
+    chance: Streak,
     collapse: Streak,
 }
 
@@ -130,7 +144,7 @@ impl Health {
     #[must_use]
     pub fn new(output: Output) -> Self {
         let none = Streak::default();
-        Self { output, wins: none, refused: none, accepted: none, collapse: none }
+        Self { output, wins: none, refused: none, accepted: none, chance: none, collapse: none }
     }
 
     /// Takes the next report and returns what is to be said about it.
@@ -157,6 +171,11 @@ impl Health {
             let accepted = line.d_fake > FAKE_NEAR_ONE && line.d_fake_g > FAKE_NEAR_ONE;
             if self.accepted.update(accepted, images, PATIENCE_REPORTS) {
                 tell(Sign::FakesAccepted, fakes_accepted(line));
+            }
+            let guesses = (line.d_real - line.d_fake).abs() < CHANCE;
+            let patience = PATIENCE_REPORTS;
+            if self.chance.update_over(guesses && !accepted, images, patience, PATIENCE_CHANCE) {
+                tell(Sign::AtChance, at_chance(line));
             }
         }
         if let Some(diversity) = line.sample_diversity {
@@ -215,6 +234,15 @@ fn fakes_accepted(line: &LogLine) -> String {
         "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated picture for \
          real and teaches nothing. Raise --lr-d or lower --lr-g",
         line.d_fake
+    )
+}
+
+fn at_chance(line: &LogLine) -> String {
+    format!(
+        "D(x) and D(G(z)) have long been the same ({:.2} and {:.2}): the discriminator only guesses. \
+         Where the previews are good, the training is done; else it is too weak to teach: raise \
+         --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented pictures (--augment-p)",
+        line.d_real, line.d_fake
     )
 }
 
@@ -347,6 +375,22 @@ mod tests {
         };
         let told = warnings(Output::Probability, 20, accepted);
         assert_eq!(told, [(9 * STEP, Sign::FakesAccepted)]);
+    }
+
+    #[test]
+    fn a_discriminator_that_only_guesses_is_told_late() {
+        let guesses = |_: u64, line: &mut LogLine| (line.d_real, line.d_fake) = (0.51, 0.49);
+        let first = PATIENCE_CHANCE.next_multiple_of(STEP);
+        let told = warnings(Output::Probability, 40, guesses);
+        assert_eq!(told, [(first, Sign::AtChance)]);
+        // Not where it is right now and then.
+        let at_times = |i: u64, line: &mut LogLine| {
+            if !i.is_multiple_of(20) {
+                guesses(i, line);
+            }
+        };
+        assert_eq!(warnings(Output::Probability, 400, at_times), []);
+        assert_eq!(warnings(Output::Score, 400, guesses), []);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod labelled;
 pub mod log;
 pub mod method;
 pub mod model_file;
-mod path_field;
+pub mod options;
 pub mod plot;
 pub mod progress;
 pub mod run;

@@ -103,6 +103,7 @@ impl ModelFile {
         } else {
             let recipe: Recipe = serde_json::from_str(get(RECIPE)?).map_err(|_| damaged(RECIPE))?;
             let step: u64 = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
+            recipe.seen(step).ok_or_else(|| damaged(STEP))?;
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));

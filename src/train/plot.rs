@@ -1,5 +1,5 @@
-//! `losses.png`: the log as a picture. Losses above, probabilities below, over the images seen; a
-//! smoothed line over the faint reports themselves.
+//! `losses.png`: the log as an image. Losses above, probabilities below, and how much samples differ
+//! where that was measured, over the images seen; a smoothed line over the faint reports themselves.
 //!
 //! Drawn at twice the size and reduced: the plotting library does not smooth edges. Its font is
 //! part of the program, so that nothing depends on the system's.
@@ -17,10 +17,13 @@ use crate::error::{Error, Result};
 use crate::human;
 use crate::objectives::Output;
 use crate::pictures;
+use crate::train::health::DIVERSITY_LOW;
 use crate::train::log::LogLine;
+use crate::train::method::Method;
 
-/// Width and height of the picture.
+/// Width and height of the image, and how much higher it is with a third panel.
 const SIZE: (u32, u32) = (900, 700);
+const THIRD: u32 = 190;
 
 /// Drawn so many times as large.
 const SCALE: u32 = 2;
@@ -36,6 +39,7 @@ const FRAME: RGBColor = RGBColor(160, 166, 173);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
 const BLUE: RGBColor = RGBColor(31, 104, 180);
 const ORANGE: RGBColor = RGBColor(219, 110, 20);
+const GREEN: RGBColor = RGBColor(44, 140, 86);
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -50,52 +54,69 @@ struct Curve {
 /// A panel: a title and its lines.
 struct Panel {
     title: &'static str,
-    curves: [Curve; 2],
+    curves: Vec<Curve>,
     /// The range of y where it is fixed.
     range: Option<(f64, f64)>,
+    /// A level to compare with, and what it means.
+    level: Option<(f32, &'static str)>,
 }
 
-fn panels(output: Output) -> [Panel; 2] {
+fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
     let curve = |name, color, value| Curve { name, color, value };
-    let (title, range) = match output {
+    let (title, range) = match method.loss.output() {
         Output::Probability => ("Taken for real", Some((0.0, 1.0))),
         Output::Score => ("The discriminator's scores", None),
     };
-    [
-        Panel {
-            title: "Losses",
-            curves: [
-                curve("discriminator", BLUE, |l| l.loss_d),
-                curve("generator", ORANGE, |l| l.loss_g),
-            ],
-            range: None,
-        },
-        Panel {
-            title,
-            curves: [
-                curve("real pictures, D(x)", BLUE, |l| l.d_real),
-                curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
-            ],
-            range,
-        },
-    ]
+    let losses = Panel {
+        title: "Losses",
+        curves: vec![
+            curve("discriminator", BLUE, |l| l.loss_d),
+            curve("generator", ORANGE, |l| l.loss_g),
+        ],
+        range: None,
+        level: Some((
+            method.loss.at_chance(method.smooth),
+            "the discriminator's loss where it can only guess",
+        )),
+    };
+    let outputs = Panel {
+        title,
+        curves: vec![
+            curve("real pictures, D(x)", BLUE, |l| l.d_real),
+            curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
+        ],
+        range,
+        level: None,
+    };
+    let diversity = |l: &LogLine| l.sample_diversity.unwrap_or(f32::NAN);
+    let variety = Panel {
+        title: "Variety",
+        curves: vec![curve("how much samples differ; real images: 1", GREEN, diversity)],
+        range: Some((0.0, log.iter().map(diversity).fold(1.2, f32::max).into())),
+        level: Some((DIVERSITY_LOW, "below: hardly at all")),
+    };
+    let mut panels = vec![losses, outputs];
+    if log.iter().any(|line| diversity(line).is_finite()) {
+        panels.push(variety);
+    }
+    panels
 }
 
-/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is, `output`
-/// what its discriminator gives.
+/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is, `method`
+/// what its numbers mean.
 ///
 /// # Errors
 /// [`Error::File`] where there is nothing to draw yet, or the file cannot be written.
-pub fn save(path: &Path, log: &[LogLine], output: Output, title: &str) -> Result<()> {
+pub fn save(path: &Path, log: &[LogLine], method: &Method, title: &str) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
     }
-    let picture = draw(log, output, title)
+    let picture = draw(log, method, title)
         .map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
     pictures::save_png(path, &picture)
 }
 
-fn draw(log: &[LogLine], output: Output, title: &str) -> Drawn<DynamicImage> {
+fn draw(log: &[LogLine], method: &Method, title: &str) -> Drawn<DynamicImage> {
     static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
     let there = FONT_IS_THERE.get_or_init(|| {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
@@ -103,7 +124,9 @@ fn draw(log: &[LogLine], output: Output, title: &str) -> Drawn<DynamicImage> {
     if !there {
         return Err("the font cannot be read".into());
     }
-    let (w, h) = (SIZE.0 * SCALE, SIZE.1 * SCALE);
+    let panels = panels(method, log);
+    let third = if panels.len() > 2 { THIRD } else { 0 };
+    let (w, h) = (SIZE.0 * SCALE, (SIZE.1 + third) * SCALE);
     let mut buffer = vec![0; (w * h * 3) as usize];
     {
         let root = BitMapBackend::with_buffer(&mut buffer, (w, h)).into_drawing_area();
@@ -111,14 +134,16 @@ fn draw(log: &[LogLine], output: Output, title: &str) -> Drawn<DynamicImage> {
         let root = root.margin(px(14), px(12), px(18), px(22));
         let (head, body) = root.split_vertically(px(26));
         text(&head, title, (0, px(10)), 15, PALE, HPos::Left)?;
-        let (above, below) = body.split_vertically(body.dim_in_pixel().1 * 52 / 100);
-        let [losses, outputs] = panels(output);
-        draw_panel(&above, &losses, log, false)?;
-        draw_panel(&below, &outputs, log, true)?;
+        let height = body.dim_in_pixel().1 - third * SCALE;
+        let (above, rest) = body.split_vertically(height * 52 / 100);
+        let (below, last) = rest.split_vertically(height - height * 52 / 100);
+        for (i, (panel, area)) in panels.iter().zip([above, below, last]).enumerate() {
+            draw_panel(&area, panel, log, i + 1 == panels.len())?;
+        }
         root.present()?;
     }
     let large = RgbImage::from_raw(w, h, buffer).ok_or("the picture has another size")?;
-    Ok(imageops::resize(&large, SIZE.0, SIZE.1, FilterType::Triangle).into())
+    Ok(imageops::resize(&large, SIZE.0, SIZE.1 + third, FilterType::Triangle).into())
 }
 
 /// A length of the finished picture in the larger one.
@@ -142,10 +167,11 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
     let (head, body) = area.split_vertically(px(32));
     draw_legend(&head, panel)?;
 
-    let series = panel.curves.each_ref().map(|curve| {
-        let finite = log.iter().map(|l| (l.images as f64, f64::from((curve.value)(l))));
-        finite.filter(|(_, y)| y.is_finite()).collect::<Vec<_>>()
-    });
+    let points = |curve: &Curve| {
+        let all = log.iter().map(|l| (l.images as f64, f64::from((curve.value)(l))));
+        all.filter(|(_, y)| y.is_finite()).collect::<Vec<_>>()
+    };
+    let series: Vec<_> = panel.curves.iter().map(points).collect();
     let (low, high) = panel.range.unwrap_or_else(|| range(&series.concat()));
     let first = log.iter().map(|l| l.images).min().unwrap_or(0) as f64;
     let last = log.iter().map(|l| l.images).max().unwrap_or(0) as f64;
@@ -178,6 +204,21 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         .set_all_tick_mark_size(px(4))
         .draw()?;
 
+    if let Some((level, meaning)) = panel.level {
+        let level = f64::from(level);
+        if (low..=high).contains(&level) {
+            let ends = [first, last.max(first + 1.0)].map(|x| (x, level));
+            let dash = DashedLineSeries::new(ends, px(6), px(5), PALE.stroke_width(SCALE));
+            chart.draw_series(dash)?;
+            let plot = chart.plotting_area();
+            let (right, height) = plot.map_coordinate(&ends[1]);
+            let (origin_x, origin_y) = plot.get_base_pixel();
+            let at = (right - origin_x - px(6), height - origin_y - px(9));
+            let style = (FONT, px(12)).into_font().color(&PALE);
+            let style = style.pos(Pos::new(HPos::Right, VPos::Center));
+            plot.strip_coord_spec().draw(&Text::new(meaning, at, style))?;
+        }
+    }
     let within = |points: Vec<(f64, f64)>| {
         points.into_iter().map(move |(x, y)| (x, y.clamp(low, high))).collect::<Vec<_>>()
     };
@@ -285,6 +326,7 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::objectives::Loss;
     use crate::rng::Stream;
 
     /// A log as a training of `n` reports writes it.
@@ -307,15 +349,16 @@ mod tests {
     }
 
     fn saved(log: &[LogLine]) -> RgbImage {
-        saved_as(Output::Probability, log)
+        saved_as(Loss::NonSaturating, log)
     }
 
-    fn saved_as(output: Output, log: &[LogLine]) -> RgbImage {
+    fn saved_as(loss: Loss, log: &[LogLine]) -> RgbImage {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("losses.png");
-        save(&path, log, output, "00003-dcgan-avatars64-64").unwrap();
+        let method = Method { loss, ..Method::default() };
+        save(&path, log, &method, "00003-dcgan-avatars64-64").unwrap();
         if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
-            let name = format!("losses-{}.png", log.len());
+            let name = format!("losses-{}-{loss}.png", log.len());
             std::fs::copy(&path, Path::new(&keep).join(name)).unwrap();
         }
         image::open(&path).unwrap().into_rgb8()
@@ -375,6 +418,51 @@ mod tests {
         assert!((100.0..130.0).contains(&chance_rise), "{chance_rise}");
     }
 
+    /// Dark pixels of a row between the axis and the right end, where no curve is.
+    fn dashes(picture: &RgbImage, y: u32) -> usize {
+        (200..860).filter(|&x| picture.get_pixel(x, y).0.iter().all(|&v| v < 170)).count()
+    }
+
+    #[test]
+    fn the_level_of_chance_is_a_dashed_line_where_it_belongs() {
+        let line =
+            |i: u64| LogLine { images: i * 1000, loss_d: 0.4, loss_g: 5.0, ..LogLine::default() };
+        let log: Vec<LogLine> = (0..200).map(line).collect();
+        let rows = |loss| {
+            let picture = saved_as(loss, &log);
+            (90..360).filter(|&y| dashes(&picture, y) > 200).map(f64::from).collect::<Vec<_>>()
+        };
+        // Losses to 5.5 are drawn over about 270 pixels from row 90 on; 2 log 2 and 2 are a quarter
+        // and a third of it from the bottom.
+        let row = |loss| {
+            let rows = rows(loss);
+            assert!((1..4).contains(&rows.len()), "{loss}: {rows:?}");
+            rows.iter().sum::<f64>() / rows.len() as f64
+        };
+        let (chance, hinge) = (row(Loss::NonSaturating), row(Loss::Hinge));
+        let per_unit = (chance - hinge) / (2.0 - 2.0 * std::f64::consts::LN_2);
+        assert!((40.0..60.0).contains(&per_unit), "{chance} and {hinge}");
+    }
+
+    #[test]
+    fn what_was_measured_of_variety_has_a_panel() {
+        let log = log(800);
+        assert_eq!(saved(&log).height(), SIZE.1);
+        let diversity = |line: LogLine| LogLine {
+            sample_diversity: line.step.is_multiple_of(500).then_some(0.5),
+            ..line
+        };
+        let with: Vec<LogLine> = log.into_iter().map(diversity).collect();
+        let picture = saved(&with);
+        assert_eq!(picture.height(), SIZE.1 + THIRD);
+        assert!(count(&picture, 720..860, GREEN) > 300);
+        for color in [BLUE, ORANGE] {
+            assert!(
+                count(&picture, 80..350, color) > 500 && count(&picture, 430..620, color) > 500
+            );
+        }
+    }
+
     /// Scores have no fixed range: those that a probability could not be are drawn too.
     #[test]
     fn scores_are_drawn_in_their_own_range() {
@@ -390,7 +478,7 @@ mod tests {
         // Below the legend; the lines lie near the upper and the lower end.
         let below = 405..650;
         for color in [BLUE, ORANGE] {
-            assert!(count(&saved_as(Output::Score, &log), below.clone(), color) > 500);
+            assert!(count(&saved_as(Loss::Wasserstein, &log), below.clone(), color) > 500);
             assert_eq!(count(&saved(&log), below.clone(), color), 0);
         }
     }
@@ -403,7 +491,7 @@ mod tests {
         let nothing = LogLine { images: 64, ..LogLine::default() };
         saved(&[nothing, LogLine { images: 128, loss_d: -700.0, ..nothing }]);
         let text =
-            save(Path::new("x/losses.png"), &[], Output::Score, "x").unwrap_err().to_string();
+            save(Path::new("x/losses.png"), &[], &Method::default(), "x").unwrap_err().to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");
     }
 

@@ -13,7 +13,7 @@ use crate::files;
 use crate::tensor::Tensor;
 use crate::train::checkpoint;
 use crate::train::folder::Folder;
-use crate::train::log::{self, LogLine};
+use crate::train::log;
 
 /// The longest description in a folder's name, in bytes: with the number it stays well below the
 /// 255 that file systems allow.
@@ -53,7 +53,7 @@ impl Run {
 
         // Held while the number is chosen: two runs of different names would not collide in
         // `create_dir`, and get the same number.
-        let turn = File::create(out.join(".lock")).map_err(unwritable)?;
+        let turn = lock_file(&out.join(".lock"))?;
         match turn.lock() {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
@@ -89,13 +89,7 @@ impl Run {
     fn lock(folder: Folder) -> Result<Self> {
         let path = folder.path().join("lock");
         let failed = |error: &io::Error| Error::file(&path, files::cannot("be locked", error));
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| failed(&error))?;
+        let mut file = lock_file(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -131,18 +125,15 @@ impl Run {
         })
     }
 
-    /// Adds a line to the log.
+    /// Adds text to the log: whole lines, each with its end.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
-    pub fn append_log(&self, line: &LogLine) -> Result<()> {
+    pub fn append_log(&self, lines: &str) -> Result<()> {
         let path = self.log_path();
+        let mut file = files::open_own(&path, File::options().append(true).create(true))?;
         // In one write, so that a reader sees whole lines.
-        File::options()
-            .append(true)
-            .create(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(line.to_json().as_bytes()))
+        file.write_all(lines.as_bytes())
             .map_err(|error| Error::file(&path, files::cannot("be written", &error)))
     }
 
@@ -152,23 +143,6 @@ impl Run {
     /// [`Error::File`] where the log cannot be read or written.
     pub fn truncate_log(&self, step: u64) -> Result<()> {
         log::truncate(&self.log_path(), step)
-    }
-
-    /// Writes the list of files that could not be used, one a line with its reason; with none, no
-    /// list.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be written.
-    pub fn write_skipped(&self, skipped: &[(PathBuf, String)]) -> Result<()> {
-        if skipped.is_empty() {
-            return Ok(());
-        }
-        files::write_atomic(&self.skipped_path(), |out| {
-            for (path, why) in skipped {
-                writeln!(out, "{}: {why}", path.display())?;
-            }
-            Ok(())
-        })
     }
 
     /// Saves a checkpoint and then names it in `latest`: whenever the process dies, `latest` names
@@ -236,6 +210,11 @@ impl Run {
     }
 }
 
+/// A file that is there to be locked.
+fn lock_file(path: &Path) -> Result<File> {
+    files::open_own(path, File::options().read(true).write(true).create(true).truncate(false))
+}
+
 /// The number after the highest in `out`.
 fn next_number(out: &Path) -> io::Result<u64> {
     let mut next = 0;
@@ -272,6 +251,7 @@ fn clean(description: &str) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::train::LogLine;
 
     fn name(run: &Run) -> String {
         run.path().file_name().unwrap().to_str().unwrap().to_owned()
@@ -342,9 +322,9 @@ mod tests {
         assert!(Folder::open(&path).is_ok(), "reading needs no lock");
         drop(run);
         assert!(path.join("lock").exists());
-        fs::write(path.join(".checkpoint.safetensors.1-0.tmp"), "half").unwrap();
+        fs::write(path.join(".dcgan-Xy12.tmp"), "half").unwrap();
         let run = Run::open(&path).unwrap();
-        assert!(!path.join(".checkpoint.safetensors.1-0.tmp").exists());
+        assert!(!path.join(".dcgan-Xy12.tmp").exists());
         assert_eq!(run.options::<serde_json::Value>().unwrap()["batch"], 64);
         assert_eq!(fs::read_to_string(run.options_path()).unwrap(), "{\n  \"batch\": 64\n}\n");
     }
@@ -354,10 +334,10 @@ mod tests {
         let (_dir, run) = new();
         let line = |step| LogLine { step, loss_d: 0.5, ..LogLine::default() };
         for step in 1..=4 {
-            run.append_log(&line(step)).unwrap();
+            run.append_log(&line(step).to_json()).unwrap();
         }
         run.truncate_log(2).unwrap();
-        run.append_log(&line(3)).unwrap();
+        run.append_log(&line(3).to_json()).unwrap();
         let steps: Vec<u64> = run.log().unwrap().iter().map(|l| l.step).collect();
         assert_eq!(steps, [1, 2, 3]);
     }
@@ -444,14 +424,5 @@ mod tests {
         fs::write(end.latest_path(), "checkpoint-000000400.safetensors").unwrap();
         end.prune(0, 0).unwrap();
         assert_eq!(kept(&end), [400, 1200], "the newest and the latest always stay");
-    }
-
-    #[test]
-    fn skipped_files_are_listed() {
-        let (_dir, run) = new();
-        run.write_skipped(&[]).unwrap();
-        assert!(!run.skipped_path().exists());
-        run.write_skipped(&[("a/b.png".into(), "is cut short".into())]).unwrap();
-        assert_eq!(fs::read_to_string(run.skipped_path()).unwrap(), "a/b.png: is cut short\n");
     }
 }

@@ -5,26 +5,26 @@
 //! left to a [`Writer`]. Memory stays bounded: there is one copy of the state at a time, for which
 //! the next checkpoint waits, and a few previews.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::data::{Fingerprint, Loader, Prepare, Reading, Skipped, Source, write_skipped};
-use crate::device::Device;
+use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
-use crate::objectives::Output;
+use crate::models::Design;
 use crate::sample::{BATCH, Sampler};
+use crate::shell::quoted;
 use crate::tensor::Tensor;
+use crate::terminal::is_watched;
 use crate::{human, pictures};
 
 use super::health::{self, Finding, Health, NonFinite};
+use super::interrupt::Signal;
 use super::model_file::{PICTURES, Snapshot};
+use super::options::{Rhythm, RunOptions};
 use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
-use super::{Folder, Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use super::{Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
 
 /// Pictures in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
@@ -43,65 +43,23 @@ fn preview_of(classes: usize) -> (Vec<u32>, usize) {
     ((0..classes.min(CLASS_ROWS)).flat_map(row).collect(), columns)
 }
 
-/// The first preview after the one of noise; further ones double until the interval is reached.
-const FIRST_PREVIEW: u64 = 512;
+/// Steps of a session after which their pace is usual, and how long that is then measured.
+const WARM: u64 = 2;
+const MEASURED: Duration = Duration::from_secs(3);
 
-/// Everything that a run was started with: `options.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunOptions {
-    /// The name of the recipe that was asked for; what it came to stands below.
-    #[serde(default = "usual_preset")]
-    pub preset: String,
-    /// What decides the numbers.
-    pub recipe: Recipe,
-    /// Where the pictures are; none for the bundled ones.
-    #[serde(default, with = "super::path_field")]
-    pub data: Option<PathBuf>,
-    /// What was found there.
-    pub data_description: String,
-    /// [`Source::fingerprint`]: other pictures cannot continue the run.
-    pub data_fingerprint: Fingerprint,
-    /// How they are read: the part that was taken, and what the classes are.
-    #[serde(default = "Reading::before")]
-    pub data_reading: Reading,
-    /// What every picture is made into.
-    pub prepare: Prepare,
-    /// Real pictures to see in all.
-    pub images: u64,
-    /// How often things happen and what is kept.
-    pub rhythm: Rhythm,
-    /// The program's version.
-    pub program: String,
-    /// The device that the run was started on.
-    pub device: String,
-}
+/// Trainings shorter than this, in seconds, need no word about that.
+const SHORT: f64 = 60.0;
 
-fn usual_preset() -> String {
-    "dcgan".into()
-}
-
-/// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rhythm {
-    /// A line of progress and of the log.
-    pub report_every: u64,
-    /// A grid of generated pictures.
-    pub preview_every: u64,
-    /// A checkpoint.
-    pub save_every: u64,
-    /// The newest checkpoints that are kept.
-    pub keep: usize,
-    /// Of the older ones the first at or after every multiple of this is kept; 0 for none.
-    pub keep_every: u64,
-}
+/// How long an interrupted training may make its film.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All pictures were seen.
     Done,
-    /// Ctrl-C.
-    Interrupted,
+    /// Ctrl-C, or another signal that asks to end.
+    Interrupted(Signal),
 }
 
 /// A training with its surroundings.
@@ -123,8 +81,6 @@ pub struct Session {
     columns: usize,
     /// Diversity of as many real pictures as a preview has.
     real_diversity: f32,
-    /// What the discriminator's numbers are.
-    output: Output,
     health: Health,
     progress: Progress,
     /// Numbers since the last report.
@@ -145,31 +101,27 @@ pub struct Session {
     previewed: Option<u64>,
     /// The run's log so far.
     log: Vec<LogLine>,
-}
-
-/// Whether something that happens every `every` pictures is due between `before` and `now`.
-fn due(before: u64, now: u64, every: u64) -> bool {
-    now / every > before / every
-}
-
-/// The same for previews, which come early and often at first.
-fn preview_due(before: u64, now: u64, every: u64) -> bool {
-    let mut early = FIRST_PREVIEW;
-    while early < every {
-        if before < early && early <= now {
-            return true;
-        }
-        early *= 2;
-    }
-    due(before, now, every)
+    /// Its lines that could not be written yet.
+    unwritten: String,
 }
 
 impl Session {
+    /// Which pictures the previews of such a model show, in words.
+    #[must_use]
+    pub fn previews(model: &Design) -> String {
+        let (labels, columns) = preview_of(if model.is_conditional() { model.classes } else { 0 });
+        match labels.len() {
+            0 => format!("seeds 0 to {}, in rows of {}", PREVIEW - 1, pictures::columns(PREVIEW)),
+            n => format!("seeds 0 to {}, a row of {columns} for each class", n - 1),
+        }
+    }
+
     /// Brings a trainer, its pictures and its run together. The loader stands at the trainer's step;
     /// `seconds` have been trained before.
     ///
     /// # Errors
-    /// [`Error::File`] where the folder cannot be written; [`Error::Memory`] where the generator does not fit beside the training.
+    /// [`Error::File`] where the log cannot be read; [`Error::Memory`] where the generator does not
+    /// fit beside the training.
     pub fn new(
         run: Run,
         options: RunOptions,
@@ -181,7 +133,6 @@ impl Session {
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let Recipe { model, method, .. } = *trainer.recipe();
-        let output = method.loss.output();
         let (labels, columns) = match model.classes {
             classes if model.is_conditional() => preview_of(classes),
             _ => (Vec::new(), pictures::columns(PREVIEW)),
@@ -193,7 +144,7 @@ impl Session {
         let log = run.log()?;
         let now = Instant::now();
         let mut session = Self {
-            progress: Progress::new(options.images, images, std::io::stderr().is_terminal()),
+            progress: Progress::new(options.images, images, is_watched()),
             run: Arc::new(run),
             options,
             source,
@@ -205,8 +156,7 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            output,
-            health: Health::new(output),
+            health: Health::new(method.loss.output()),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,
@@ -218,23 +168,27 @@ impl Session {
             saving: None,
             previewed: None,
             log,
+            unwritten: String::new(),
         };
-        session.look_at_reals()?;
+        if let Err(error) = session.look_at_reals() {
+            session.warn(&error);
+        }
         Ok(session)
     }
 
-    /// Trains until all pictures were seen or Ctrl-C was pressed, and leaves a checkpoint, a preview,
-    /// the timelapse and the plot of losses behind.
+    /// Trains until all pictures were seen or a signal asked to end, and leaves a checkpoint, a
+    /// preview, the timelapse and the plot of losses behind; in a hurry the checkpoint alone.
     ///
     /// # Errors
     /// [`Error::Diverged`] where a number is none; [`Error::Lost`] or [`Error::Memory`] where the
-    /// device fails; [`Error::File`] where pictures cannot be read or files not be written. The
-    /// newest checkpoint stays as it is.
+    /// device fails; [`Error::File`] where pictures cannot be read or a checkpoint not be written; the
+    /// newest checkpoint then stays as it is. Other files that cannot be written are warnings.
     pub fn run(&mut self) -> Result<Ending> {
         let mut writer = Writer::start()?;
         let result = self.train(&mut writer);
         // Also after an error: what was handed over before it is good.
         let written = writer.finish();
+        self.warn_of_failures(&writer);
         self.progress.finish();
         result.and_then(|ending| written.map(|()| ending)).map_err(|e| self.with_checkpoint(e))
     }
@@ -253,12 +207,16 @@ impl Session {
         }
         let rhythm = self.options.rhythm;
         let mut ending = Ending::Done;
+        let first = self.trainer.steps();
+        let mut pace: Option<(Instant, u64)> = None;
+        let mut is_told = false;
         while self.trainer.images() < self.options.images {
-            if interrupt::interrupted() {
-                ending = Ending::Interrupted;
+            if let Some(signal) = interrupt::interrupted() {
+                ending = Ending::Interrupted(signal);
                 break;
             }
             writer.check()?;
+            self.warn_of_failures(writer);
             let before = self.trainer.images();
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
@@ -279,21 +237,29 @@ impl Session {
             }
             let now = self.trainer.images();
             self.progress.advance(now);
+            match pace {
+                None if self.trainer.steps() == first + WARM => pace = Some((Instant::now(), now)),
+                Some((start, from)) if !is_told && start.elapsed() >= MEASURED && now > from => {
+                    is_told = true;
+                    self.tell_total(first, (now - from) as f64 / start.elapsed().as_secs_f64());
+                }
+                _ => {}
+            }
             let last = now >= self.options.images;
             if last {
                 // So that the last line has the last steps' numbers.
                 self.settle()?;
             }
-            if last || due(before, now, rhythm.report_every) {
+            if last || rhythm.reports(before, now) {
                 self.report()?;
             }
-            if preview_due(before, now, rhythm.preview_every) {
+            if rhythm.previews(before, now) {
                 self.preview(writer)?;
             }
-            if due(before, now, rhythm.save_every) {
+            if rhythm.saves(before, now) {
                 self.save(writer)?;
             }
-            self.note_skipped()?;
+            self.note_skipped();
         }
         self.settle()?;
         let images = self.trainer.images();
@@ -305,11 +271,25 @@ impl Session {
         if self.saved != Some(images) {
             self.save(writer)?;
         }
-        if self.previewed != Some(images) && !self.run.fakes_path(images).exists() {
-            self.preview(writer)?;
+        if !matches!(ending, Ending::Interrupted(signal) if !signal.is_patient()) {
+            if self.previewed != Some(images) && !self.run.fakes_path(images).exists() {
+                self.preview(writer)?;
+            }
+            self.draw(writer)?;
         }
-        self.draw(writer)?;
         Ok(ending)
+    }
+
+    /// Says once how long it is going to take, at so many pictures a second.
+    fn tell_total(&mut self, first: u64, rate: f64) {
+        let from = first * self.options.recipe.step_pictures() as u64;
+        let seconds = self.options.images.saturating_sub(from) as f64 / rate;
+        if seconds >= SHORT {
+            let which = if from > 0 { "the other " } else { "" };
+            let images = human::count(self.options.images.saturating_sub(from));
+            self.progress
+                .note(&format!("about {} for {which}{images} images", human::about(seconds)));
+        }
     }
 
     /// Takes the numbers of a step; one that is none ends the training.
@@ -368,7 +348,7 @@ impl Session {
             memory_bytes: Some(self.trainer.memory().total()),
         };
         self.last_report = (Instant::now(), images);
-        self.run.append_log(&line)?;
+        self.write_log(&line);
         self.log.push(line);
         self.progress.report(&line);
         for finding in self.health.check(&line, NonFinite::default()) {
@@ -380,26 +360,57 @@ impl Session {
         Ok(())
     }
 
+    /// Adds a line to the log. Where that fails it is tried again with the next one.
+    fn write_log(&mut self, line: &LogLine) {
+        let failed_before = !self.unwritten.is_empty();
+        self.unwritten += &line.to_json();
+        match self.run.append_log(&self.unwritten) {
+            Ok(()) => self.unwritten.clear(),
+            Err(_) if failed_before => {}
+            Err(error) => {
+                // What may have been written of it is a line of its own, which is no log line.
+                self.unwritten.insert(0, '\n');
+                self.warn(&error);
+            }
+        }
+    }
+
+    /// Tells of something that could not be written, and without which the training goes on.
+    fn warn(&mut self, error: &Error) {
+        self.progress.note(&format!("warning: {error}; the training goes on without it"));
+    }
+
+    fn warn_of_failures(&mut self, writer: &Writer) {
+        for error in writer.failures() {
+            self.warn(&error);
+        }
+    }
+
     /// Samples the preview's pictures, measures how much they differ, and has them written as
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.settle()?;
         let (sampler, labels) = (&mut self.sampler, &self.labels);
-        let fakes = self.trainer.sample_labelled(sampler, &self.latents, labels)?;
+        let fakes = match self.trainer.sample_labelled(sampler, &self.latents, labels) {
+            Ok(fakes) => fakes,
+            Err(error @ Error::Memory(_)) => {
+                self.warn(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives pictures") };
         if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
             self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
         }
         let images = self.trainer.images();
         self.previewed = Some(images);
-        let (run, log, columns) = (Arc::clone(&self.run), self.log.clone(), self.columns);
-        let output = self.output;
-        writer.hand_over(move || {
+        let (run, columns) = (Arc::clone(&self.run), self.columns);
+        writer.hand_over_extra(move || {
             let grid = pictures::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
-            pictures::save_png(&run.fakes_path(images), &grid)?;
-            plot(&run, &log, output)
+            pictures::save_png(&run.fakes_path(images), &grid)
         })?;
-        Ok(())
+        self.plot(writer)
     }
 
     /// Copies the training's state and has it written as a checkpoint.
@@ -412,25 +423,40 @@ impl Session {
         let mut snapshot = self.trainer.snapshot(self.seconds())?;
         let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
         snapshot.metadata.insert(PICTURES.into(), prepare);
-        let (run, rhythm) = (Arc::clone(&self.run), self.options.rhythm);
-        let save = move || save(&run, images, snapshot, &rhythm);
-        self.saving = Some(writer.hand_over(save)?);
+        let (run, Rhythm { keep, keep_every, .. }) = (Arc::clone(&self.run), self.options.rhythm);
+        let saved = Arc::clone(&self.run);
+        self.saving = Some(writer.hand_over(move || save(&saved, images, snapshot))?);
         self.saved = Some(images);
-        Ok(())
+        writer.hand_over_extra(move || run.prune(keep, keep_every).map(drop))
+    }
+
+    /// Has `losses.png` written, once there is a line to draw.
+    fn plot(&self, writer: &mut Writer) -> Result<()> {
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        let method = self.options.recipe.method;
+        if log.len() < 2 {
+            return Ok(());
+        }
+        writer.hand_over_extra(move || {
+            let name = run.path().file_name().unwrap_or_default().to_string_lossy();
+            plot::save(&run.losses_path(), &log, &method, &name)
+        })
     }
 
     /// Has the plot and the timelapse written.
     fn draw(&self, writer: &mut Writer) -> Result<()> {
-        let (run, log, output) = (Arc::clone(&self.run), self.log.clone(), self.output);
-        writer.hand_over(move || {
-            plot(&run, &log, output)?;
+        self.plot(writer)?;
+        let run = Arc::clone(&self.run);
+        writer.hand_over_extra(move || {
             let frames: Vec<PathBuf> = run.fakes()?.into_iter().map(|(_, path)| path).collect();
-            if frames.len() > 1 {
-                pictures::timelapse::write(&run.timelapse_path(), &frames)?;
+            if frames.len() < 2 {
+                return Ok(());
             }
-            Ok(())
-        })?;
-        Ok(())
+            let start = Instant::now();
+            let waits = |signal: Signal| signal.is_patient() && start.elapsed() < PATIENCE;
+            let goes_on = || interrupt::interrupted().is_none_or(waits);
+            pictures::timelapse::write(&run.timelapse_path(), &frames, goes_on)
+        })
     }
 
     /// Writes `reals.png`, pictures from all over the set, and measures how much they differ.
@@ -452,26 +478,23 @@ impl Session {
     }
 
     /// Tells of pictures that could not be read since the last step, and lists them.
-    fn note_skipped(&mut self) -> Result<()> {
+    fn note_skipped(&mut self) {
         let skipped = self.loader.skipped();
         if skipped.len() == self.skipped.len() {
-            return Ok(());
+            return;
         }
         let path = self.run.skipped_path();
-        let count = skipped.len();
-        self.progress.note(&format!(
-            "{count} unreadable {} skipped so far, listed in {}",
-            if count == 1 { "picture" } else { "pictures" },
-            path.display()
-        ));
-        write_skipped(&path, &skipped)?;
+        let pictures = human::plural(skipped.len() as u64, "unreadable picture");
+        self.progress.note(&format!("{pictures} skipped so far, listed in {}", path.display()));
+        if let Err(error) = write_skipped(&path, &skipped) {
+            self.warn(&error);
+        }
         self.skipped = skipped;
-        Ok(())
     }
 
     /// An error that ended the training, with the way back.
     fn with_checkpoint(&self, error: Error) -> Error {
-        let run = self.run.path().display();
+        let run = quoted(self.run.path());
         let back = match (self.run.latest(), &error) {
             // To resume would be to diverge again: nothing that decides the numbers can be changed.
             (Some(path), Error::Diverged(_)) => {
@@ -493,8 +516,8 @@ impl Session {
     }
 }
 
-/// Writes a checkpoint, unless a number in it is none, and deletes those that it makes superfluous.
-fn save(run: &Run, images: u64, snapshot: Snapshot, rhythm: &Rhythm) -> Result<()> {
+/// Writes a checkpoint, unless a number in it is none.
+fn save(run: &Run, images: u64, snapshot: Snapshot) -> Result<()> {
     if let Some(name) = snapshot.not_finite() {
         return Err(Error::Diverged(format!(
             "at step {} {name} holds a number that is not finite: the training has diverged; start \
@@ -503,53 +526,7 @@ fn save(run: &Run, images: u64, snapshot: Snapshot, rhythm: &Rhythm) -> Result<(
         )));
     }
     let (tensors, metadata) = snapshot.into_file()?;
-    run.save_checkpoint(images, &tensors, &metadata)?;
-    run.prune(rhythm.keep, rhythm.keep_every)?;
-    Ok(())
-}
-
-/// Writes `losses.png`, once there is a line to draw.
-fn plot(run: &Folder, log: &[LogLine], output: Output) -> Result<()> {
-    if log.len() < 2 {
-        return Ok(());
-    }
-    let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    plot::save(&run.losses_path(), log, output, &name)
-}
-
-/// The first lines of a training: what, from what, on what.
-#[must_use]
-pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
-    let recipe = &options.recipe;
-    let model = &recipe.model;
-    let told = match model.classes {
-        classes if model.is_semi_supervised() => {
-            format!(", {} labels of each of {classes} classes", recipe.labels_per_class)
-        }
-        0 => String::new(),
-        classes => format!(", told {classes} classes"),
-    };
-    format!(
-        "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{told}; G {} and D {} parameters\n\
-         training  {} images in batches of {}, seed {}\n\
-         device    {}\n\
-         memory    {} planned ({} of them state)",
-        options.data_description,
-        model.network,
-        model.size.height,
-        model.size.width,
-        model.channels,
-        model.nz,
-        human::count(model.learnt("generator") as u64),
-        human::count(model.learnt("discriminator") as u64),
-        human::count(options.images),
-        recipe.batch,
-        recipe.seed,
-        device.name(),
-        human::bytes(trainer.memory().total()),
-        human::bytes(trainer.memory().states),
-    )
+    run.save_checkpoint(images, &tensors, &metadata).map(drop)
 }
 
 #[cfg(test)]
@@ -565,14 +542,5 @@ mod tests {
             (rows.len(), columns)
         };
         assert_eq!([2, 3, 10, 16, 1000].map(rows), [(2, 16), (3, 16), (10, 7), (16, 4), (32, 4)]);
-    }
-
-    #[test]
-    fn previews_come_early_then_regularly() {
-        let steps: Vec<u64> = (0..40_000).step_by(64).collect();
-        let previews: Vec<u64> =
-            steps.windows(2).filter(|w| preview_due(w[0], w[1], 10_000)).map(|w| w[1]).collect();
-        assert_eq!(previews, [512, 1024, 2048, 4096, 8192, 10_048, 20_032, 30_016]);
-        assert!(!due(0, 64, 100) && due(64, 128, 100) && due(64, 1000, 100));
     }
 }

@@ -65,6 +65,10 @@ pub struct Recipe {
 /// arXiv 2006.06676, appendix).
 const EMA_RAMP: f64 = 0.05;
 
+/// The most pictures of a step, and of a training: numbers up to here are whole in 64-bit floats.
+const LARGEST: usize = 1 << 28;
+const MOST_SEEN: u64 = 1 << 53;
+
 fn is_f32(precision: &Precision) -> bool {
     *precision == Precision::F32
 }
@@ -98,6 +102,14 @@ impl Recipe {
     #[must_use]
     pub fn step_pictures(&self) -> usize {
         self.batch * self.method.n_critic
+    }
+
+    /// Real pictures that so many steps see; none where they cannot be counted, so that something is
+    /// wrong with these numbers.
+    #[must_use]
+    pub fn seen(&self, steps: u64) -> Option<u64> {
+        let batch = self.batch.checked_mul(self.method.n_critic).filter(|&n| n <= LARGEST)?;
+        steps.checked_mul(batch as u64).filter(|&n| n < MOST_SEEN)
     }
 
     /// What a step is made from.

@@ -2,12 +2,15 @@
 //!
 //! One thread, in the order of handing over: whenever the process dies, the folder is as if
 //! everything had been written at once up to some moment. The first job that fails ends it; those
-//! behind it are dropped.
+//! behind it are dropped. What a training can do without is an extra job, whose failure is told and
+//! nothing more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Jobs that may wait behind the one at work. What a job holds stays in memory until it is done,
 /// so whoever hands over more waits.
@@ -23,6 +26,8 @@ pub struct Writer {
     jobs: Option<SyncSender<Job>>,
     /// None once it was joined.
     thread: Option<JoinHandle<Result<()>>>,
+    /// Failures of extra jobs.
+    failures: (Sender<Error>, Receiver<Error>),
 }
 
 /// A job that was handed over.
@@ -46,9 +51,9 @@ impl Writer {
         let (jobs, queue) = sync_channel::<Job>(WAITING);
         let work = move || queue.into_iter().try_for_each(|(job, _done)| job());
         let thread = thread::Builder::new().name("writer".into()).spawn(work).map_err(|e| {
-            Error::Device(format!("the thread that writes files cannot start: {e}"))
+            Error::Device(format!("the thread that writes files {}", files::cannot("start", &e)))
         })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failures: channel() })
     }
 
     /// Hands a job over; waits where too many are waiting already.
@@ -60,11 +65,38 @@ impl Writer {
         job: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<Pending> {
         let (done, pending) = channel();
-        let jobs = self.jobs.as_ref().expect("only what ends the writer takes it");
-        if jobs.send((Box::new(job), done)).is_err() {
+        let job: Job = (Box::new(job), done);
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             self.join()?;
         }
         Ok(Pending(pending))
+    }
+
+    /// Hands over a job without which the training goes on: [`Self::failures`] says what went wrong.
+    ///
+    /// # Errors
+    /// As [`Self::hand_over`].
+    pub fn hand_over_extra(
+        &mut self,
+        job: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let failures = self.failures.0.clone();
+        let extra = move || {
+            // Nothing of the training is in the job's hands, which a panic could leave half changed.
+            let done = catch_unwind(AssertUnwindSafe(job));
+            let bug = |_| Err(Error::Device("an image could not be made: this is a bug".into()));
+            if let Err(error) = done.unwrap_or_else(bug) {
+                // Whoever asks has the receiver.
+                let _ = failures.send(error);
+            }
+            Ok(())
+        };
+        self.hand_over(extra).map(drop)
+    }
+
+    /// The errors of extra jobs since the last call.
+    pub fn failures(&self) -> impl Iterator<Item = Error> {
+        self.failures.1.try_iter()
     }
 
     /// Whether all is well so far. Does not wait.
@@ -79,7 +111,7 @@ impl Writer {
     ///
     /// # Errors
     /// That of a job that failed, unless it was told already.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         self.jobs = None;
         self.join()
     }
@@ -179,6 +211,22 @@ mod tests {
             assert_eq!(told.to_string(), "a.png: is the first");
         }
         assert_eq!(*list.lock().unwrap(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_extra_job_that_fails_is_told_and_ends_nothing() {
+        let list = Arc::default();
+        let mut writer = Writer::start().unwrap();
+        writer.hand_over_extra(|| Err(Error::file("a.png", "is full"))).unwrap();
+        writer.hand_over_extra(|| panic!("this one is wanted")).unwrap();
+        writer.hand_over_extra(note(&list, 1)).unwrap();
+        writer.hand_over(note(&list, 2)).unwrap().wait();
+        writer.check().unwrap();
+        let told: Vec<String> = writer.failures().map(|error| error.to_string()).collect();
+        assert_eq!(told, ["a.png: is full", "an image could not be made: this is a bug"]);
+        assert_eq!(writer.failures().count(), 0);
+        writer.finish().unwrap();
+        assert_eq!(*list.lock().unwrap(), [1, 2]);
     }
 
     #[test]

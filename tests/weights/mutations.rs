@@ -8,7 +8,7 @@ use super::*;
 use dcgan::experiments::forget::marks::Marks;
 use dcgan::program::{Options, preflight};
 use dcgan::train::folder::OPTIONS;
-use dcgan::train::session::RunOptions;
+use dcgan::train::options::RunOptions;
 use dcgan::train::{Folder, Recipe, Trainer, checkpoint};
 use dcgan::weights::export::{Export, Format};
 

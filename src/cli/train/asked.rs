@@ -1,10 +1,13 @@
 //! What is trained and how, as it was asked for.
 
-use clap::{Args, Parser};
+use std::collections::BTreeSet;
+
+use clap::{Args, Parser, ValueEnum as _};
 
 use crate::cli::presets::Preset;
 use crate::error::{Error, Result};
-use crate::models::{Design, Network};
+use crate::models::{Design, Network, Networks as Description};
+use crate::nn::Sequential;
 use crate::objectives::Penalty;
 use crate::train::{Method, Recipe};
 
@@ -39,23 +42,47 @@ impl Table {
     }
 }
 
-/// `given`, else `default`; where a run is resumed, an error unless they agree.
+/// What a flag has to agree with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Free,
+    /// The run that is resumed.
+    Run,
+    /// The networks of `--from`.
+    Model,
+}
+
+impl From<bool> for Bound {
+    /// Whether a run is resumed.
+    fn from(resumed: bool) -> Self {
+        if resumed { Self::Run } else { Self::Free }
+    }
+}
+
+/// `given`, else `default`; an error unless they agree, where the default is bound.
 pub(super) fn settle<T: PartialEq + std::fmt::Display>(
-    resumed: bool,
+    bound: impl Into<Bound>,
     flag: &'static str,
     given: Option<T>,
     default: T,
 ) -> Result<T> {
-    match given {
-        Some(value) if resumed && value != default => Err(Error::flag(
+    match (given, bound.into()) {
+        (Some(value), Bound::Run) if value != default => Err(Error::flag(
             flag,
             format!(
                 "{value} cannot be had in this run, which was started with {default}; leave the \
                  flag out, or start a new run without --resume"
             ),
         )),
-        Some(value) => Ok(value),
-        None => Ok(default),
+        (Some(value), Bound::Model) if value != default => Err(Error::flag(
+            flag,
+            format!(
+                "{value} cannot be had with the networks of --from, which have {default}; leave the \
+                 flag out, or start with new networks, without --from"
+            ),
+        )),
+        (Some(value), _) => Ok(value),
+        (None, _) => Ok(default),
     }
 }
 
@@ -109,20 +136,24 @@ impl Asked {
     /// that. `channels`: which flag asks for how many.
     pub(in crate::cli) fn design(
         &self,
-        old: Option<&Design>,
         channels: (&'static str, Option<usize>),
         usual: impl FnOnce(Design) -> Design,
     ) -> Result<Design> {
+        let network = self.networks.network.unwrap_or_default();
+        self.agreed(Bound::Free, usual(Design::usual(network, self.networks.size)), channels)
+    }
+
+    /// `design` with what was typed, which has to agree with it where that is bound.
+    pub(super) fn agreed(
+        &self,
+        bound: Bound,
+        mut design: Design,
+        channels: (&'static str, Option<usize>),
+    ) -> Result<Design> {
         let networks = &self.networks;
-        let is_old = old.is_some();
-        let default = old.map_or(Network::Dcgan, |old| old.network);
-        let network = settle(is_old, "--network", networks.network, default)?;
-        let mut design = match old {
-            Some(old) => *old,
-            None => usual(Design::usual(network, networks.size)),
-        };
-        design.channels = settle(is_old, channels.0, channels.1, design.channels)?;
-        settle_all!(is_old, design;
+        design.channels = settle(bound, channels.0, channels.1, design.channels)?;
+        settle_all!(bound, design;
+            "--network" networks.network,
             "--size" networks.size, "--nz" networks.nz, "--ngf" networks.ngf, "--ndf" networks.ndf,
             "--norm-g" networks.norm_g, "--norm-d" networks.norm_d,
             "--weight-g" networks.weight_g, "--weight-d" networks.weight_d,
@@ -130,6 +161,46 @@ impl Asked {
             "--minibatch" networks.minibatch,
         );
         Ok(design)
+    }
+
+    /// The design that makes the networks which a file describes layer by layer, with what was typed;
+    /// none where no design does.
+    pub(super) fn like(&self, model: &Description) -> Option<Design> {
+        let typed = &self.networks;
+        let widths = |network: &Option<Sequential>, name: &str, typed: Option<usize>, usual| {
+            let params = network.iter().flat_map(|network| network.params(name));
+            let all: BTreeSet<usize> = params.flat_map(|param| param.shape).collect();
+            match (typed, all.is_empty()) {
+                (Some(width), _) => BTreeSet::from([width]),
+                (None, true) => BTreeSet::from([usual]),
+                (None, false) => all,
+            }
+        };
+        for &network in Network::value_variants() {
+            if network.latent_law() != model.latent_law || network.pixels() != model.pixels {
+                continue;
+            }
+            let usual = Design::usual(network, Some(model.size));
+            let nz = if model.nz > 0 { model.nz } else { usual.nz };
+            let usual = Design { channels: model.channels, nz, ..usual };
+            for ngf in widths(&model.generator, "generator", typed.ngf, usual.ngf) {
+                for ndf in widths(&model.discriminator, "discriminator", typed.ndf, usual.ndf) {
+                    let base = Design { ngf, ndf, ..usual };
+                    let Ok(design) = self.agreed(Bound::Free, base, ("--channels", None)) else {
+                        continue;
+                    };
+                    let makes = |mine: Result<Sequential>, theirs: &Option<Sequential>| {
+                        theirs.as_ref().is_none_or(|theirs| mine.is_ok_and(|mine| mine == *theirs))
+                    };
+                    if makes(design.generator(), &model.generator)
+                        && makes(design.discriminator(), &model.discriminator)
+                    {
+                        return Some(design);
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// How the networks are trained: as typed, or as `method` says.

@@ -352,14 +352,15 @@ pub(in crate::cli) struct Pictures {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is written, and how often")]
 pub(super) struct RhythmFlags {
-    /// Real pictures from one line of progress and log.jsonl to the next [default: 640]
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    /// Real pictures from one line of progress and log.jsonl to the next; 0 for the last one alone
+    /// [default: 640]
+    #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]
     pub(super) report_every: Option<u64>,
     /// The same for previews (fakes-*.png); the first ones come sooner [default: 6400]
-    #[arg(long, visible_alias = "every", value_name = "COUNT", value_parser = parse_count)]
+    #[arg(long, visible_alias = "every", value_name = "COUNT", value_parser = count_or_zero)]
     pub(super) preview_every: Option<u64>,
     /// The same for checkpoints [default: 6400]
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    #[arg(long, value_name = "COUNT", value_parser = count_or_zero)]
     pub(super) save_every: Option<u64>,
     /// Newest checkpoints to keep [default: 2]
     #[arg(long, value_name = "N", value_parser = at_least(1))]

@@ -34,7 +34,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Jpeg, String> {
             marker => {
                 let length = bytes.get(at + 1..at + 3).ok_or_else(truncated)?;
                 let length = usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
-                let segment = &bytes[at + 3..at + 1 + length];
+                let segment = bytes.get(at + 3..at + 1 + length).ok_or_else(truncated)?;
                 let is_frame =
                     matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker);
                 if is_frame && found.is_none() {

@@ -218,7 +218,7 @@ fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<De
     let pixel = u128::from(decoder.color_type().bytes_per_pixel());
     let cost = check_size(name, width, height, pixel + u128::from(beside))?;
     // A GIF's frame may be larger than its screen.
-    let frame = if format == ImageFormat::Gif { 1 << 40 } else { 0 };
+    let frame = if format == ImageFormat::Gif { FRAME } else { 0 };
     let share = PIXELS.take(cost.saturating_add(frame));
     let pixels = u64::from(width) * u64::from(height);
     decoder.set_limits(limit(pixels * beside + frame)).map_err(broken)?;
@@ -260,7 +260,7 @@ fn webp_fits(bytes: &[u8], width: u32, height: u32) -> Result<(), String> {
     let mut at = 12_usize;
     while let Some(head) = bytes.get(at..at.saturating_add(8)) {
         let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        let data = &bytes[at + 8..at + 8 + len];
+        let data = &bytes[at + 8..];
         let word = |at: usize| data.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
         let size = match &head[..4] {
             // A frame of an animation: its own chunks follow after 16 bytes.

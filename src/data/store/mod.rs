@@ -93,14 +93,14 @@ impl Store {
     /// The whole content of a file of at most `limit` bytes, or why it cannot be had.
     pub(crate) fn read(&self, index: usize, limit: u64) -> Result<Vec<u8>, String> {
         self.with_reader(index, |reader, size| {
-            if size > limit && size < limit {
+            if size > limit {
                 return Err(format!("is larger than {} MiB", limit >> 20));
             }
             // The size is only what a header claims: it may save a copy, not spend memory.
             let mut bytes = Vec::with_capacity(size.min(1 << 20) as usize);
             reader.take(size + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
             match bytes.len() as u64 {
-                read if read >= size => Ok(bytes),
+                read if read == size => Ok(bytes),
                 read if read < size => {
                     Err(format!("is truncated: {read} of {size} bytes are there"))
                 }

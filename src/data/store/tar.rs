@@ -254,7 +254,7 @@ impl Reading<'_> {
         let has_none = kind.is_hard_link() || kind.is_symlink() || kind.is_dir();
         let size = if has_none { 0 } else { size };
         let start = tape.position();
-        let end = start + size;
+        let end = start.checked_add(size).ok_or_else(|| io::Error::other("a size is too large"))?;
         if describes {
             let mut bytes = Vec::new();
             tape.by_ref().take(size.min(LONGEST)).read_to_end(&mut bytes)?;

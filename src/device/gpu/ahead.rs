@@ -34,7 +34,11 @@ impl Gpu {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads.min(order.len() / MANY) {
-                scope.spawn(|| self.open_again().map(|gpu| work(&gpu)));
+                let more = || self.open_again().map(|gpu| work(&gpu));
+                // Where the system gives no more threads, those that there are do all of it.
+                if std::thread::Builder::new().spawn_scoped(scope, more).is_err() {
+                    break;
+                }
             }
             work(self);
         });

@@ -67,7 +67,10 @@ impl Gpu {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads.clamp(1, jobs.len().max(1)) {
-                scope.spawn(work);
+                // Where the system gives no more threads, those that there are do all of it.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });

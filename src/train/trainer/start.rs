@@ -3,13 +3,14 @@
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
 use crate::models::Design;
-use crate::nn::{Mode, Pass};
+use crate::nn::{Mode, Param, Pass};
 use crate::program::Program;
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
+use crate::train::ModelFile;
 use crate::train::step::{self, KEY};
 
 /// Iterations of the power method before the first step, as PyTorch takes.
@@ -118,6 +119,33 @@ impl Trainer {
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         program.call(&mut self.state, &feeds)?;
         self.start_twins("discriminator")
+    }
+
+    /// Takes the networks of a model, which are like these, in the place of fresh ones: as they are, with
+    /// the moving average where the model has one. What the model lacks and the optimizer start anew.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a tensor has another shape, so that the networks are not alike;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn start_from(&mut self, model: &ModelFile) -> Result<()> {
+        let networks = self.recipe.networks()?.params();
+        self.set_from(model, &networks)?;
+        for network in ["generator", "discriminator"] {
+            self.start_twins(network)?;
+        }
+        let mut averages = step::params(&self.recipe.step_options())?;
+        averages.retain(|param| param.name.starts_with(&step::averaged("")));
+        self.set_from(model, &averages)
+    }
+
+    /// Sets those of `params` that a model has.
+    fn set_from(&mut self, model: &ModelFile, params: &[Param]) -> Result<()> {
+        for Param { name, shape, layout, .. } in params {
+            if let Some(tensor) = model.tensors.get(name) {
+                self.state.set(name, &layout.from_file(name, tensor, shape)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Averages and historical means start at the network itself.

@@ -1,0 +1,272 @@
+//! What a run is started with: `options.json`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Fingerprint, Prepare, Reading};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::models::Networks;
+use crate::{files, human};
+
+use super::{ModelFile, Recipe, Trainer};
+
+/// The first preview after the one of noise; further ones double until the interval is reached.
+const FIRST_PREVIEW: u64 = 512;
+
+/// Everything that a run was started with: `options.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// The name of the recipe that was asked for; what it came to stands below.
+    #[serde(default = "usual_preset")]
+    pub preset: String,
+    /// The model whose weights it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
+    /// What decides the numbers.
+    pub recipe: Recipe,
+    /// Where the pictures are; none for the bundled ones.
+    #[serde(default, with = "any_path")]
+    pub data: Option<PathBuf>,
+    /// What was found there.
+    pub data_description: String,
+    /// [`crate::data::Source::fingerprint`]: other pictures cannot continue the run.
+    pub data_fingerprint: Fingerprint,
+    /// How they are read: the part that was taken, and what the classes are.
+    #[serde(default = "Reading::before")]
+    pub data_reading: Reading,
+    /// What every picture is made into.
+    pub prepare: Prepare,
+    /// Real pictures to see in all.
+    pub images: u64,
+    /// How often things happen and what is kept.
+    pub rhythm: Rhythm,
+    /// The program's version.
+    pub program: String,
+    /// The device that the run was started on.
+    pub device: String,
+}
+
+fn usual_preset() -> String {
+    "dcgan".into()
+}
+
+/// The model whose weights a run started from, so that it can be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file.
+    pub path: String,
+    /// Of its bytes, in hexadecimal digits.
+    pub crc32: String,
+    /// Training steps behind it; 0 where it was imported.
+    pub step: u64,
+    /// The networks that were taken from it.
+    pub networks: Vec<String>,
+    /// Whether the generator's moving average was taken beside it, rather than started at it.
+    pub average: bool,
+}
+
+impl Origin {
+    /// Of a model that was just loaded.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it can no longer be read.
+    pub fn of(model: &ModelFile) -> Result<Self> {
+        let bytes = std::fs::read(&model.path)
+            .map_err(|error| Error::file(&model.path, files::cannot("be read", &error)))?;
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes);
+        let path = std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone());
+        let Networks { generator, discriminator, .. } = &model.networks;
+        let networks = [("generator", generator), ("discriminator", discriminator)];
+        let networks = networks.iter().filter(|(_, network)| network.is_some());
+        Ok(Self {
+            path: path.display().to_string(),
+            crc32: format!("{:08x}", crc.sum()),
+            step: model.step,
+            networks: networks.map(|(name, _)| (*name).to_owned()).collect(),
+            average: !model.prefix("generator", false).is_empty(),
+        })
+    }
+}
+
+impl std::fmt::Display for Origin {
+    /// `model.safetensors, step 500: generator with its moving average, discriminator`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path)?;
+        if self.step > 0 {
+            write!(f, ", step {}", self.step)?;
+        }
+        let average = if self.average { " and its moving average" } else { "" };
+        let name = |name: &String| match name.as_str() {
+            "generator" => format!("generator{average}"),
+            name => name.to_owned(),
+        };
+        write!(f, ": {}", self.networks.iter().map(name).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rhythm {
+    /// A line of progress and of the log; 0 for the last one alone.
+    pub report_every: u64,
+    /// A grid of generated pictures; 0 for the first and the last one alone.
+    pub preview_every: u64,
+    /// A checkpoint; 0 for the last one alone.
+    pub save_every: u64,
+    /// The newest checkpoints that are kept.
+    pub keep: usize,
+    /// Of the older ones the first at or after every multiple of this is kept; 0 for none.
+    pub keep_every: u64,
+}
+
+impl Rhythm {
+    /// Whether a report is due between `before` and `now` pictures.
+    #[must_use]
+    pub fn reports(&self, before: u64, now: u64) -> bool {
+        due(before, now, self.report_every)
+    }
+
+    /// The same for previews, which come early and often at first.
+    #[must_use]
+    pub fn previews(&self, before: u64, now: u64) -> bool {
+        preview_due(before, now, self.preview_every)
+    }
+
+    /// The same for checkpoints.
+    #[must_use]
+    pub fn saves(&self, before: u64, now: u64) -> bool {
+        due(before, now, self.save_every)
+    }
+}
+
+/// Whether something that happens every `every` pictures is due between `before` and `now`; 0 for
+/// never.
+fn due(before: u64, now: u64, every: u64) -> bool {
+    now.checked_div(every) > before.checked_div(every)
+}
+
+/// The same for previews, which come early and often at first.
+fn preview_due(before: u64, now: u64, every: u64) -> bool {
+    let doubled = |&early: &u64| early.checked_mul(2);
+    let mut early = std::iter::successors(Some(FIRST_PREVIEW), doubled).take_while(|&e| e < every);
+    early.any(|early| before < early && early <= now) || due(before, now, every)
+}
+
+/// A path as JSON: text, or, where it is none, the list of its bytes.
+mod any_path {
+    use std::path::PathBuf;
+
+    #[cfg(not(unix))]
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written = path.as_ref().map(|path| match path.to_str() {
+            Some(text) => Written::Text(text.to_owned()),
+            None => Written::Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
+        });
+        written.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Ok(match Option::<Written>::deserialize(from)? {
+            None => None,
+            Some(Written::Text(text)) => Some(text.into()),
+            #[cfg(unix)]
+            Some(Written::Bytes(bytes)) => {
+                let name: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes);
+                Some(name.into())
+            }
+            #[cfg(not(unix))]
+            Some(Written::Bytes(_)) => return Err(D::Error::custom("a path of another system")),
+        })
+    }
+}
+
+/// The first lines of a training: what, from what, on what.
+#[must_use]
+pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
+    let recipe = &options.recipe;
+    let model = &recipe.model;
+    let told = match model.classes {
+        classes if model.is_semi_supervised() => {
+            format!(
+                ", {} of each of {classes} classes",
+                human::plural(recipe.labels_per_class, "label")
+            )
+        }
+        0 => String::new(),
+        classes => format!(", told {classes} classes"),
+    };
+    format!(
+        "data      {}\n\
+         networks  {} {}x{}x{}, nz {}{told}; G {} and D {} parameters\n\
+         training  {} in batches of {}, seed {}\n\
+         device    {}\n\
+         memory    {} planned ({} of them state)",
+        options.data_description,
+        model.network,
+        model.size.height,
+        model.size.width,
+        model.channels,
+        model.nz,
+        human::count(model.learnt("generator") as u64),
+        human::count(model.learnt("discriminator") as u64),
+        human::counted(options.images, "image"),
+        recipe.batch,
+        recipe.seed,
+        device.name(),
+        human::bytes(trainer.memory().total()),
+        human::bytes(trainer.memory().states),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn previews_come_early_then_regularly() {
+        let steps: Vec<u64> = (0..40_000).step_by(64).collect();
+        let previews: Vec<u64> =
+            steps.windows(2).filter(|w| preview_due(w[0], w[1], 10_000)).map(|w| w[1]).collect();
+        assert_eq!(previews, [512, 1024, 2048, 4096, 8192, 10_048, 20_032, 30_016]);
+        assert!(!due(0, 64, 100) && due(64, 128, 100) && due(64, 1000, 100));
+        assert!(!due(0, u64::MAX, 0) && !preview_due(0, u64::MAX, 0), "0 is for never");
+        assert!(preview_due(0, 512, u64::MAX) && !preview_due(513, 514, u64::MAX));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_no_text_comes_back() {
+        use std::os::unix::ffi::OsStringExt as _;
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Options {
+            #[serde(with = "any_path")]
+            data: Option<PathBuf>,
+        }
+        let odd = std::ffi::OsString::from_vec(b"/data/\xff\xfe set".to_vec());
+        for data in [None, Some(PathBuf::from("/data/a set")), Some(odd.into())] {
+            let options = Options { data };
+            let json = serde_json::to_string(&options).expect("any path can be written");
+            assert_eq!(serde_json::from_str::<Options>(&json).expect("what was written"), options);
+        }
+        let json = serde_json::to_string(&Options { data: Some("/data/a set".into()) });
+        assert_eq!(json.expect("text"), r#"{"data":"/data/a set"}"#);
+    }
+}
