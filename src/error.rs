@@ -83,9 +83,18 @@ pub enum Error {
         /// What is wrong and what would work.
         what: String,
     },
-    /// A file that is not what was written: cut short, or with bits that have turned.
+    /// A file that is not, or not all of, what was to be written: cut short or garbled, as a crash or a
+    /// full disk leaves it.
     #[error("{}: {what}", path.display())]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file that was written whole and whose content has changed since: its checksum is wrong.
+    #[error("{}: {what}", path.display())]
+    Changed {
         /// The file.
         path: PathBuf,
         /// What is wrong.

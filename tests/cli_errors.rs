@@ -361,7 +361,7 @@ fn flags_of_sample_that_cannot_work() {
         (&["--seeds", "1,,2"], 2, &["--seeds", "0-63"]),
         (&["--seeds", "0-99999999999"], 2, &["--seeds", "more than 1000000"]),
         (&["--seeds", "1", "--latents", "z.npy"], 2, &["--seeds", "--latents"]),
-        (&["--grid", "4x2", "g.png"], 2, &["--grid", "8 places for 64 pictures", "--seeds"]),
+        (&["--grid", "4x2", "g.png", "--seeds", "0-8"], 2, &["8 places for 9 pictures", "--seeds"]),
         (&["--grid", "4x", "g.png"], 2, &["--grid", "8x8 (columns x rows)"]),
         (&["--grid", "0x0", "g.png"], 2, &["--grid", "8x8 (columns x rows)"]),
         (&["--grid", "8x8"], 2, &["--grid", "grid.png"]),
@@ -425,7 +425,10 @@ fn a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint() {
     let saved = latest(&run);
     assert!(text.contains(&*saved.file_name().unwrap().to_string_lossy()), "{text}");
     assert!(finite_checkpoints(&run) >= 1);
-    place.dcgan(&[&["sample", run.to_str().unwrap(), "--device", "cpu", "--seeds", "0"]]).ok();
+    // Its numbers are finite, but what it draws is not.
+    place
+        .dcgan(&[&["sample", run.to_str().unwrap(), "--device", "cpu", "--seeds", "0"]])
+        .refused(1, &["not finite", "too large"]);
 
     // Slower, and with a discriminator that runs away.
     let flags = ["--lr-g", "1e12", "--lr-d", "1e12", "--save-every", "8"];
@@ -435,7 +438,7 @@ fn a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_cannot_be_written_during_training_ends_it() {
+fn a_checkpoint_that_cannot_be_written_ends_a_training_and_a_preview_does_not() {
     let place = Place::new();
     let start = |out: &str| {
         let flags = ["--device", "cpu", "--batch", "8", "--images", "1M", "--report-every", "8"];
@@ -445,16 +448,20 @@ fn a_file_that_cannot_be_written_during_training_ends_it() {
         running.wait_for("a checkpoint", || run.join("latest").exists().then_some(()));
         (running, run)
     };
-    for (out, name) in [("a", "fakes-000008000.png"), ("b", "checkpoint-000008000.safetensors")] {
-        let (running, run) = start(out);
+    let (running, run) = start("a");
+    for name in ["fakes-000004000.png", "checkpoint-000008000.safetensors"] {
         fs::create_dir(run.join(name)).unwrap();
-        let text = running.end().refused(1, &[name, "cannot be written: it is a folder"]);
-        let saved = latest(&run);
-        assert!(saved.ends_with("checkpoint-000007600.safetensors"), "{}", saved.display());
-        assert!(text.contains("checkpoint-000007600.safetensors is intact"), "{text}");
-        checkpoint::load(&saved).unwrap();
     }
-    let (running, run) = start("c");
+    let outcome = running.end();
+    let warned = "fakes-000004000.png: cannot be written: it is a folder";
+    assert!(outcome.stderr.contains(warned), "{}", outcome.stderr);
+    let name = "checkpoint-000008000.safetensors";
+    let text = outcome.refused(1, &[name, "cannot be written: it is a folder"]);
+    let saved = latest(&run);
+    assert!(saved.ends_with("checkpoint-000007600.safetensors"), "{}", saved.display());
+    assert!(text.contains("checkpoint-000007600.safetensors is intact"), "{text}");
+    checkpoint::load(&saved).unwrap();
+    let (running, run) = start("b");
     fs::rename(&run, place.path("elsewhere")).unwrap();
     // Whichever file is the first to miss it.
     running.end().refused(1, &["cannot be", "the file or its folder does not exist"]);

@@ -100,7 +100,7 @@ fn check_passes_on_a_gpu() {
     let device = named.unwrap_or(any);
     let text =
         stdout(&["check", "--device", &device, "--checked", "--op", "softplus", "--op", "advance"]);
-    assert!(text.contains("driver") && text.contains("all 8 checks passed"), "{text}");
+    assert!(text.contains("driver") && text.contains("all 9 checks passed"), "{text}");
 }
 
 #[test]

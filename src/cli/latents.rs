@@ -104,13 +104,18 @@ impl ModelFlags {
         open_model(&self.path)
     }
 
-    /// Its generator, ready to run.
+    /// Its generator, ready to draw the class that was typed.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
-        warn_of_batches(model)?;
         let class = self.class(model)?;
+        Ok(self.generator_of_all(model)?.of_class(class))
+    }
+
+    /// Its generator, ready to draw any class.
+    pub(super) fn generator_of_all(&self, model: &ModelFile) -> Result<Generator> {
+        warn_of_batches(model)?;
         let generator = Generator::new(model, &self.device.open(false)?, self.raw)?;
         note_of_batch(generator.batch(), BATCH);
-        Ok(generator.of_class(class))
+        Ok(generator)
     }
 
     /// The class that is drawn; none where the model knows none.

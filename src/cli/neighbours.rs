@@ -137,7 +137,7 @@ impl Neighbours {
         let prepare = self.fit.prepare(&model.networks)?;
         let points = self.seeds.load(&model.networks, "--seeds")?;
         let labels = self.model.labels(&model, &points)?;
-        let mut generator = self.model.generator(&model)?;
+        let mut generator = self.model.generator_of_all(&model)?;
         let source = self.part.open(self.data.as_deref())?;
         self.json.println(&format!("{:<12}{}", "data", source.description()))?;
 

@@ -172,7 +172,7 @@ impl Train {
         let (run, seconds) = match resumed {
             Some(Resumed { run, model, passed, .. }) => {
                 for error in &passed {
-                    if let Error::Damaged { path, .. } = error {
+                    if let Error::Damaged { path, .. } | Error::Changed { path, .. } = error {
                         run.set_aside(path)?;
                     }
                 }

@@ -191,8 +191,8 @@ pub(crate) fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
 ///
 /// # Errors
 /// [`Error::File`] that says in one sentence whether the file is missing or was written by a newer
-/// version; [`Error::Damaged`] where it is something else (and what), is cut short, or has changed
-/// since it was written.
+/// version; [`Error::Damaged`] where it is something else (and what) or is cut short;
+/// [`Error::Changed`] where it has changed since it was written.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::file(path, "there is no such checkpoint"),
@@ -204,6 +204,7 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     parse(&bytes).map_err(|flaw| match flaw {
         Flaw::Newer(what) => Error::file(path, what),
         Flaw::Damaged(what) => Error::damaged(path, what),
+        Flaw::Changed(what) => Error::Changed { path: path.into(), what },
     })
 }
 
@@ -211,8 +212,10 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
 enum Flaw {
     /// A newer version wrote it: in a sentence.
     Newer(String),
-    /// It is not, or no longer, a checkpoint.
+    /// It is no checkpoint, or not all of one.
     Damaged(String),
+    /// It was one, and its content has changed since.
+    Changed(String),
 }
 
 impl From<String> for Flaw {
@@ -237,7 +240,7 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
         Ok(newer) if newer > VERSION => {
             // Or is it this number that has changed?
             if let Ok(views) = SafeTensors::deserialize(bytes) {
-                verify(&metadata, &views)?;
+                verify(&metadata, &views).map_err(Flaw::Changed)?;
             }
             return Err(Flaw::Newer(format!(
                 "was written by a newer version of dcgan (checkpoint format {newer}, this one \
@@ -248,7 +251,7 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
     }
 
     let views = SafeTensors::deserialize(bytes).map_err(|error| unreadable(bytes, &error))?;
-    verify(&metadata, &views)?;
+    verify(&metadata, &views).map_err(Flaw::Changed)?;
     metadata.remove(VERSION_KEY);
     metadata.remove(CHECKSUM_KEY);
     let mut tensors = BTreeMap::new();
@@ -486,7 +489,7 @@ mod tests {
         };
         for at in header..bytes.len() {
             for bit in 0..8 {
-                let Err(Flaw::Damaged(what)) = turned(at, bit) else { panic!("byte {at}: read") };
+                let Err(Flaw::Changed(what)) = turned(at, bit) else { panic!("byte {at}: read") };
                 assert!(what.contains("changed since it was written"), "byte {at}: {what}");
             }
         }

@@ -205,7 +205,9 @@ impl Folder {
             for path in self.by_age()? {
                 match read(&path) {
                     Ok(found) => return Ok((found, passed)),
-                    Err(error @ Error::Damaged { .. }) => passed.push(error),
+                    Err(error @ (Error::Damaged { .. } | Error::Changed { .. })) => {
+                        passed.push(error);
+                    }
                     Err(_) if !path.exists() => gone = true,
                     Err(error) => return Err(error),
                 }

@@ -60,14 +60,24 @@ pub struct ModelFile {
 
 impl ModelFile {
     /// The model that `path` means: itself, or of a run's folder the newest checkpoint that is whole,
-    /// and why newer ones were passed over.
+    /// and why newer ones were passed over: what a crash leaves behind is no reason to stop.
     ///
     /// # Errors
-    /// As [`ModelFile::load`]; [`Error::File`] where there is nothing, the folder is not a run's, or it
+    /// As [`ModelFile::load`]; [`Error::Changed`] where the newest has changed since it was written, with
+    /// the one that would be taken; [`Error::File`] where there is nothing, the folder is not a run's, or it
     /// has no checkpoint.
     pub fn open(path: &Path) -> Result<(Self, Vec<Error>)> {
         if path.is_dir() {
-            return Folder::open(path)?.newest(Self::load);
+            let (model, mut passed) = Folder::open(path)?.newest(Self::load)?;
+            let changed = passed.iter().position(|error| matches!(error, Error::Changed { .. }));
+            // A disk or a memory that turns bits, which its owner has to know of.
+            return match changed.map(|i| passed.swap_remove(i)) {
+                Some(Error::Changed { path, what }) => {
+                    let before = model.path.display();
+                    Err(Error::Changed { path, what: format!("{what}; {before} is intact") })
+                }
+                _ => Ok((model, passed)),
+            };
         }
         if !path.exists() {
             return Err(Error::file(path, "there is no such run folder or checkpoint"));

@@ -369,6 +369,9 @@ impl<'a> Walk<'a> {
         let [a, b] = &node.inputs[..] else { return Err(damaged()) };
         let (value, i) = if is_constant(&b) { (a, 1) } else { (b, 0) };
         let added = self.floats(node, i)?.clone();
+        if *value == self.graph.input {
+            return Err("is a graph that adds a constant to its input".into());
+        }
         let maker = self.maker(value)?;
         if maker.op != "Mul" {
             if self.bias.replace(flat(&added)?).is_some() {
@@ -520,7 +523,11 @@ mod tests {
         let cases: [Case<'_>; 6] = [
             (&[("Conv", "w"), ("Gelu", "")], std::slice::from_ref(&kernel), "operator \"Gelu\""),
             (&[("Conv", "v")], std::slice::from_ref(&kernel), "weights that are no constants"),
-            (&[("Add", "c"), ("Relu", "")], std::slice::from_ref(&constant), "is damaged"),
+            (
+                &[("Add", "c"), ("Relu", "")],
+                std::slice::from_ref(&constant),
+                "adds a constant to its input",
+            ),
             (
                 &[("Conv", "w"), ("Relu", ""), ("Add", "c")],
                 &[kernel.clone(), constant.clone()],
