@@ -197,7 +197,11 @@ pub fn wgsl_f32(number: f32) -> Result<String> {
         });
     }
     // Rust prints the shortest decimal that reads back as the same f32, with a point or an exponent.
-    let literal = format!("{number:?}f");
+    let literal = match number.abs() == f32::MAX {
+        // But this one's, 3.4028235e38, lies beyond it, which WGSL forbids before it is rounded.
+        true => format!("{}3.4028234e38f", if number > 0.0 { "" } else { "-" }),
+        false => format!("{number:?}f"),
+    };
     // In brackets, or `a -1.0f` would read as a difference.
     Ok(if number.is_sign_negative() { format!("({literal})") } else { literal })
 }
@@ -267,6 +271,8 @@ mod tests {
             assert_eq!(rendered, wgsl_f32(number).unwrap());
             let digits = rendered.trim_matches(['(', ')', 'f']);
             assert_eq!(digits.parse::<f32>().unwrap().to_bits(), number.to_bits(), "{rendered}");
+            // WGSL forbids a literal that lies outside, even if it would be rounded back.
+            assert!(digits.parse::<f64>().unwrap().abs() <= f64::from(f32::MAX), "{rendered}");
             let source = format!("fn f() -> f32 {{ return {rendered}; }}");
             let module = naga::front::wgsl::parse_str(&source).unwrap();
             let literal = module.functions.iter().next().unwrap().1;

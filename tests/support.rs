@@ -9,9 +9,10 @@ use dcgan::device::{Device, State};
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{Data, Tensor};
+use naga::Module;
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use safetensors::SafeTensors;
 
 /// Tests that found no GPU.
@@ -87,9 +88,8 @@ pub(crate) fn sources(feeds: &[(String, Tensor)]) -> BTreeMap<String, Vec<f64>> 
     feeds.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect()
 }
 
-/// Has naga write a rendered kernel as SPIR-V, MSL and HLSL, with and without runtime checks: what
-/// Vulkan, Metal and DX12 compile.
-pub(crate) fn write_everywhere(name: &str, source: &str) {
+/// A rendered kernel as naga reads it.
+pub(crate) fn parsed(name: &str, source: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
     let info = Validator::new(
@@ -98,6 +98,13 @@ pub(crate) fn write_everywhere(name: &str, source: &str) {
     )
     .validate(&module)
     .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    (module, info)
+}
+
+/// Has naga write a rendered kernel as SPIR-V, MSL and HLSL, with and without runtime checks: what
+/// Vulkan, Metal and DX12 compile.
+pub(crate) fn write_everywhere(name: &str, source: &str) {
+    let (module, info) = parsed(name, source);
     for checked in [false, true] {
         let policy =
             if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
