@@ -13,7 +13,7 @@ use super::Result;
 
 /// The driver, opened.
 pub(crate) struct Radv {
-    name: String,
+    version: u32,
     f16: bool,
     device: Device,
     executables: khr::pipeline_executable_properties::Device,
@@ -49,9 +49,10 @@ impl Compiled {
         self.find("Subgroups per SIMD")
     }
 
-    /// Registers that did not fit.
+    /// Vector registers that did not fit, and bytes of memory that are used in their place. (Scalar ones
+    /// that do not fit are kept in lanes of vector registers, which costs next to nothing.)
     pub(crate) fn spills(&self) -> u64 {
-        self.find("Spilled VGPRs") + self.find("Spilled SGPRs") + self.find("Scratch size")
+        self.find("Spilled VGPRs") + self.find("Scratch size")
     }
 }
 
@@ -70,7 +71,7 @@ impl Radv {
         let physical = *physical.first().ok_or("the driver has no device")?;
         // SAFETY: the handle is the instance's.
         let properties = unsafe { instance.get_physical_device_properties(physical) };
-        let name = properties.device_name_as_c_str()?.to_string_lossy().into_owned();
+        let version = properties.driver_version;
 
         let mut has12 = vk::PhysicalDeviceVulkan12Features::default();
         let mut has = vk::PhysicalDeviceFeatures2::default().push_next(&mut has12);
@@ -100,12 +101,14 @@ impl Radv {
         // SAFETY: as above.
         let device = unsafe { instance.create_device(physical, &info, None) }?;
         let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
-        Ok(Self { name, f16, device, executables, _instance: instance, _entry: entry })
+        Ok(Self { version, f16, device, executables, _instance: instance, _entry: entry })
     }
 
-    /// What the driver calls the device.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The driver and its version.
+    pub(crate) fn driver(&self) -> String {
+        let v = self.version;
+        let parts = [vk::api_version_major(v), vk::api_version_minor(v), vk::api_version_patch(v)];
+        format!("RADV of Mesa {}.{}.{}", parts[0], parts[1], parts[2])
     }
 
     /// Whether it has 16-bit floats.

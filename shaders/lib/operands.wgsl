@@ -14,6 +14,14 @@ const NONE: u32 = 0xffffffffu;
 {% if a_vec %}
 @group(0) @binding(0) var<storage, read> a: array<vec4<{{ of.a }}>>;
 
+{% if a_steady %}
+// Vector `k4` of the row whose first vector is `at`, where it is `inside`.
+fn a_steady(at: u32, inside: bool, k4: u32) -> vec4<f32> {
+    let v = a[at + k4];
+    return vec4<f32>({% if a_none %}select(vec4<{{ of.a }}>(), v, inside){% else %}v{% endif %});
+}
+
+{% endif %}
 fn a_load(row: u32, j: u32) -> vec4<f32> {
 {% if a_none or a_over %}
     let inside = {% if a_none %}(row != NONE){% else %}true{% endif %}{% if a_over %} & (j < {{ a_len }}){% endif %};
@@ -38,6 +46,14 @@ fn a_load(row: u32, j: u32) -> vec4<f32> {
 {% if b_vec %}
 @group(0) @binding(1) var<storage, read> b: array<vec4<{{ of.b }}>>;
 
+{% if b_steady %}
+// Vector `k4` of the row whose first vector is `at`, where it is `inside`.
+fn b_steady(at: u32, inside: bool, k4: u32) -> vec4<f32> {
+    let v = b[at + k4];
+    return vec4<f32>({% if b_past %}select(vec4<{{ of.b }}>(), v, inside){% else %}v{% endif %});
+}
+
+{% endif %}
 fn b_load(row: u32, j: u32) -> vec4<f32> {
 {% if b_past or b_over %}
     let inside = {% if b_past %}(row != NONE){% else %}true{% endif %}{% if b_over %} & (j < {{ b_len }}){% endif %};

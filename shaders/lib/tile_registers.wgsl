@@ -3,7 +3,7 @@
 //
 // Variables: lanes: invocations of a workgroup. row_step, col_step: distance between an
 // invocation's blocks of 4 rows or 4 columns; the lanes lie along the side whose step is not 4.
-// a_along: "k" where a row of `a` runs along the reduction, "m" where it runs along the product's
+// one_n: whether one tile is as wide as the product. a_along: "k" where a row of `a` runs along the reduction, "m" where it runs along the product's
 // rows; unit: how many of those (1, 4 or `rows`) surely share a tap. a_run: whether 4 consecutive
 // cells lie in one line of the picture, `run` elements and `step_x` pixels apart. b_along: "k" or
 // "n". taps: whether there is a loop over taps. flat: whether the reduction index holds the tap.
@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let z = group.z;
     let m0 = tile % {{ tiles_m }} * {{ tile_m }}u{% if row_step > 4 %} + lane * 4u{% endif %};
-    let n0 = tile / {{ tiles_m }} * {{ tile_n }}u{% if col_step > 4 %} + lane * 4u{% endif %};
+    let n0 = {% if one_n %}0u{% else %}tile / {{ tiles_m }} * {{ tile_n }}u{% endif %}{% if col_step > 4 %} + lane * 4u{% endif %};
 
 {% for r in range(rows) %}{% for c in range(cols) %}
     var y{{ r }}_{{ c }} = vec4<f32>(0.0);
@@ -38,10 +38,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 {% if a_along == "k" %}
 {% for r in range(rows) %}
-        let a{{ r }} = {% if flat %}a_flat(at{{ r }}, k){% else %}a_load(a_row{{ r }}, k){% endif %};
-{%- for c in range(cols) %}
-        y{{ r }}_{{ c }} += a{{ r }}.x * b0_{{ c }} + a{{ r }}.y * b1_{{ c }} + a{{ r }}.z * b2_{{ c }} + a{{ r }}.w * b3_{{ c }};
-{%- endfor %}{% endfor %}
+        let a{{ r }} = {% if flat %}a_flat(at{{ r }}, k){% elif a_steady %}a_steady(a_at{{ r }}, a_in{{ r }}, k4){% else %}a_load(a_row{{ r }}, k){% endif %};
+{%- for i in range(4) %}{% for c in range(cols) %}
+        y{{ r }}_{{ c }} += a{{ r }}[{{ i }}] * b{{ i }}_{{ c }};
+{%- endfor %}{% endfor %}{% endfor %}
 {% else %}
         let cell0 = a_row(k, z);
 {% for i in range(1, 4) %}
@@ -64,9 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let a{{ i }}_{{ q }} = a_load(a_row{{ i }}_0, at0.w + {{ q * row_step }}u);
 {% endif %}
 {%- endfor %}{% endfor %}
-{% for r in range(rows) %}{% for c in range(cols) %}
-        y{{ r }}_{{ c }} += a0_{{ r // 4 }}[{{ r % 4 }}] * b0_{{ c }} + a1_{{ r // 4 }}[{{ r % 4 }}] * b1_{{ c }} + a2_{{ r // 4 }}[{{ r % 4 }}] * b2_{{ c }} + a3_{{ r // 4 }}[{{ r % 4 }}] * b3_{{ c }};
-{%- endfor %}{% endfor %}
+{% for i in range(4) %}{% for r in range(rows) %}{% for c in range(cols) %}
+        y{{ r }}_{{ c }} += a{{ i }}_{{ r // 4 }}[{{ r % 4 }}] * b{{ i }}_{{ c }};
+{%- endfor %}{% endfor %}{% endfor %}
 {% endif %}
     }
 {% if taps %}

@@ -4,7 +4,8 @@
 // product, in blocks of 4 × 4 that lie `row_step` apart. Zeros are written for whatever lies outside
 // an operand, so every element is written before it is read, and no invocation leaves early.
 //
-// Variables: lanes: invocations. pitch: vectors from one step of the reduction to the next in
+// Variables: lanes: invocations. unroll: steps of the reduction that the innermost loop takes at a time.
+// pitch: vectors from one step of the reduction to the next in
 // workgroup memory. The others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop
 // runs over whole tiles of `depth`: what lies past the reduction reads as zeros.
 
@@ -113,8 +114,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {%- endfor %}
         workgroupBarrier();
 
-        for (var s = 0u; s < {{ depth * pitch }}u; s += {{ 4 * pitch }}u) {
-{% for i in range(4) %}
+        for (var s = 0u; s < {{ depth * pitch }}u; s += {{ unroll * pitch }}u) {
+{% for i in range(unroll) %}
 {% for q in range(cols) %}
             let p{{ i }}_{{ q }} = a_tile[s + line + {{ i * pitch + q * across }}u];
             let q{{ i }}_{{ q }} = b_tile[s + column + {{ i * pitch + q * across }}u];

@@ -113,8 +113,7 @@ fn installed(what: &str, name: &str) -> Option<PathBuf> {
 
 /// Fails where a compiler refused kernels, with the first few.
 fn none_refused(compiler: &str, checked: usize, refused: &[(String, String)]) {
-    let few: Vec<_> =
-        refused.iter().take(3).map(|(name, why)| format!("{name}:\n{why}")).collect();
+    let few: Vec<_> = refused.iter().take(3).map(|(name, why)| format!("{name}:\n{why}")).collect();
     assert!(
         refused.is_empty(),
         "{compiler} refuses {} of {checked} kernels, such as\n{}",

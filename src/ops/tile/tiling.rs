@@ -96,6 +96,12 @@ impl Tiling {
         self.size[0] / 4 + 1
     }
 
+    /// Steps of the reduction that the innermost loop of a tile in workgroup memory takes at a time: with
+    /// fewer its own counting is more than a tenth of the work.
+    pub(super) const fn unroll(&self) -> usize {
+        if self.rows < 8 { 16 } else { 4 }
+    }
+
     /// How many workgroups a product of `m` by `n` takes, down and across.
     pub(super) fn tiles(&self, m: usize, n: usize) -> [usize; 2] {
         [m.div_ceil(self.size[0]), n.div_ceil(self.size[1])]
