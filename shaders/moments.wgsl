@@ -3,14 +3,21 @@
 // of squared deviations, and count. The last stage writes y [2, inner]: mean and variance; others
 // write three planes [kept, inner]. Lane (k, i) takes rows k, k + kept, ...
 //
-// Variables: lanes: kept * inner. steps: rows of a lane. all: rows * inner. first, last: which stage.
-// sizes: see lib/sizes.wgsl.
+// Variables: wide: whether a lane takes four columns at a time; lanes and all count vectors then. lanes:
+// kept * inner. steps: rows of a lane. all: rows * inner. whole: steps that every lane has, a multiple of
+// `flight`: rows that are read before the first of them is needed. first, last: which stage. sizes: see
+// lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
-@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
+{% set t = "vec4<f32>" if wide else "f32" %}
+@group(0) @binding(0) var<storage, read> x: array<{% if wide %}vec4<{{ of.x }}>{% else %}{{ of.x }}{% endif %}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{% if wide %}vec4<{{ of.y }}>{% else %}{{ of.y }}{% endif %}>;
+
+fn store(at: u32, v: {{ t }}) {
+    y[at] = {% if wide %}vec4<{{ of.y }}>{% else %}{{ of.y }}{% endif %}(v);
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,16 +28,26 @@ fn main(
     let lane = flat_group(wid, nwg) * 64u + lid;
     if (lane < {{ lanes }}) {
         var count = 0.0;
-        var total = 0.0;
+        var total = {{ t }}(0.0);
 {%- if first %}
         // Deviations from the first number: it lies within a few standard deviations of the mean, so
         // the difference of sums below cancels little.
-        let centre = f32(x[lane]);
-        var squares = 0.0;
-        for (var j = 0u; j < {{ steps }}; j++) {
+        let centre = {{ t }}(x[lane]);
+        var squares = {{ t }}(0.0);
+        for (var j = 0u; j < {{ whole }}; j += {{ flight }}u) {
+{%- for i in range(flight) %}
+            let d{{ i }} = {{ t }}(x[(j + {{ i }}u) * {{ lanes }} + lane]) - centre;
+{%- endfor %}
+{%- for i in range(flight) %}
+            total += d{{ i }};
+            squares += d{{ i }} * d{{ i }};
+{%- endfor %}
+            count += {{ flight }}.0;
+        }
+        for (var j = {{ whole }}; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let d = f32(x[at]) - centre;
+                let d = {{ t }}(x[at]) - centre;
                 total += d;
                 squares += d * d;
                 count += 1.0;
@@ -39,7 +56,7 @@ fn main(
         let shift = total / count;
         let mean = centre + shift;
         let rest = squares - total * shift;
-        let m2 = select(max(rest, 0.0), rest, is_nan(rest));
+        let m2 = select(max(rest, {{ t }}(0.0)), rest, {% if wide %}is_nan4{% else %}is_nan{% endif %}(rest));
 {%- else %}
         for (var j = 0u; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
@@ -59,12 +76,12 @@ fn main(
             }
         }
 {%- endif %}
-        y[lane] = {{ of.y }}(mean);
+        store(lane, mean);
 {%- if last %}
-        y[{{ lanes }} + lane] = {{ of.y }}(m2 / count);
+        store({{ lanes }} + lane, m2 / count);
 {%- else %}
-        y[{{ lanes }} + lane] = {{ of.y }}(m2);
-        y[2u * {{ lanes }} + lane] = {{ of.y }}(count);
+        store({{ lanes }} + lane, m2);
+        store(2u * {{ lanes }} + lane, {{ t }}(count));
 {%- endif %}
     }
 }

@@ -2,13 +2,16 @@
 // x is [outer, rows, inner], y is [outer, kept, inner]; lane (o, k, i) adds rows k, k + kept, ...
 // Neighbouring lanes read neighbouring numbers whatever `inner` is.
 //
-// Variables: lanes: numbers of y. width: kept * inner. all: rows * inner. last: where the last step
-// starts. rest: how many numbers it has. sizes: see lib/sizes.wgsl.
+// Variables: wide: whether a lane takes four numbers at a time; all of these count vectors then. lanes:
+// numbers of y. width: kept * inner. all: rows * inner. last: where the last step starts. rest: how many
+// numbers it has. whole: where the steps end that are taken `flight` at a time, which are read before the
+// first of them is needed. sizes: see lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 
-@group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
-@group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
+{% set t = "vec4<f32>" if wide else "f32" %}
+@group(0) @binding(0) var<storage, read> x: array<{% if wide %}vec4<{{ of.x }}>{% else %}{{ of.x }}{% endif %}>;
+@group(0) @binding(1) var<storage, read_write> y: array<{% if wide %}vec4<{{ of.y }}>{% else %}{{ of.y }}{% endif %}>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,14 +24,22 @@ fn main(
         let outer = lane / {{ width }};
         let column = lane % {{ width }};
         let base = outer * {{ all }} + column;
-        var sum = 0.0;
-        for (var j = 0u; j < {{ last }}; j += {{ width }}) {
-            sum += f32(x[base + j]);
+        var sum = {{ t }}(0.0);
+        for (var j = 0u; j < {{ whole }}; j += {{ flight }}u * {{ width }}) {
+{%- for i in range(flight) %}
+            let v{{ i }} = {{ t }}(x[base + j + {{ i }}u * {{ width }}]);
+{%- endfor %}
+{%- for i in range(flight) %}
+            sum += v{{ i }};
+{%- endfor %}
+        }
+        for (var j = {{ whole }}; j < {{ last }}; j += {{ width }}) {
+            sum += {{ t }}(x[base + j]);
         }
         // The last step may lie beyond the last row.
         if (column < {{ rest }}) {
-            sum += f32(x[base + {{ last }}]);
+            sum += {{ t }}(x[base + {{ last }}]);
         }
-        y[lane] = {{ of.y }}(sum);
+        y[lane] = {% if wide %}vec4<{{ of.y }}>{% else %}{{ of.y }}{% endif %}(sum);
     }
 }

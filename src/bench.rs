@@ -1,6 +1,7 @@
 //! How fast a device trains and samples, and where the time goes. What `dcgan bench` runs.
 
 mod loading;
+pub mod predict;
 
 use std::time::Instant;
 

@@ -83,6 +83,7 @@ pub const FILES: &[(&str, &str)] = files! {
     "sigmoid",
     "sign",
     "softmax",
+    "softmax_rows",
     "softplus",
     "sqrt",
     "sub",

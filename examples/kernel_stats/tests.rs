@@ -1,6 +1,8 @@
 //! The bounds that every kernel has to keep with AMD's compiler. Without RADV the tests are skipped
 //! aloud, and fail where `DCGAN_TEST_COMPILERS=require`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::bench::predict::{self, Bound, CARDS, Prediction};
 use crate::bench::{self, KernelTime, Loading, SAMPLES};
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
@@ -79,8 +81,20 @@ pub(super) struct Bench {
     /// Threads that decode them [default: one a core, 8 at most]
     #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
     workers: Option<usize>,
+    /// Instead of measuring: what a step should take on a card that is not here, by its datasheet; all
+    /// compares those that are known
+    #[arg(
+        long, value_name = "CARD|all", value_parser = cards(),
+        conflicts_with_all = ["device", "data", "steps", "tune"]
+    )]
+    predict: Option<String>,
     #[command(flatten)]
     json: JsonFlag,
+}
+
+/// What `--predict` takes.
+fn cards() -> PossibleValuesParser {
+    CARDS.iter().map(|card| card.name).chain(["all"]).collect::<Vec<_>>().into()
 }
 
 /// What `--json` prints.
@@ -98,6 +112,9 @@ struct Report {
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
         let recipe = self.recipe()?;
+        if let Some(card) = &self.predict {
+            return self.predict(&recipe, card);
+        }
         let source = match &self.data {
             Some(data) => Some(Arc::new(self.part.open(Some(data))?)),
             None => None,
@@ -132,6 +149,20 @@ impl Bench {
 }
 
 impl Bench {
+    fn predict(&self, recipe: &Recipe, card: &str) -> Result<()> {
+        let listed = predict::of_step(recipe)?;
+        let cards = CARDS.iter().filter(|known| card == "all" || card == known.name);
+        let predictions: Vec<Prediction> =
+            cards.map(|card| predict::predict(&listed, recipe.batch, *card)).collect();
+        let text = format!("{:<12}{}\n", "networks", networks(recipe));
+        let text = match &predictions[..] {
+            [one] => text + &predicted(one),
+            all => text + "\n" + &compared(all),
+        };
+        self.json.print(&text)?;
+        self.json.report(&serde_json::json!({ "recipe": recipe, "predictions": predictions }))
+    }
+
     /// The preset's recipe, but for what was typed.
     fn recipe(&self) -> Result<Recipe> {
         let mut asked = Table::of(self.preset)?.asked;
@@ -163,26 +194,87 @@ fn rate(flops: f64) -> String {
     }
 }
 
+/// What is trained, in a line.
+fn networks(recipe: &Recipe) -> String {
+    let model = &recipe.model;
+    let (network, size) = (model.network, model.size);
+    format!(
+        "{network} {}x{}x{}, ngf {}, ndf {}, batch {}",
+        size.height, size.width, model.channels, model.ngf, model.ndf, recipe.batch
+    )
+}
+
+/// A step on one card, kernel by kernel.
+fn predicted(prediction: &Prediction) -> String {
+    let Prediction { card, step_seconds, images_per_second, of_peak, kernels } = prediction;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
+    let (about, bandwidth) = (card.about, card.bandwidth);
+    row("card", format!("{about}: {}, {bandwidth:.0} GB/s (datasheet)", rate(1e12 * card.tflops)));
+    let (step, percent) = (1e3 * step_seconds, 100.0 * of_peak);
+    row(
+        "predicted",
+        format!("{images_per_second:.0} images/s: {step:.2} ms a step, {percent:.0} % of the peak"),
+    );
+    let head = ["kernel", "variant", "count", "ms", "GFLOP", "MB", "% of step", "bound by"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for kind in kernels {
+        rows.push(vec![
+            kind.kernel.into(),
+            kind.variant.clone(),
+            kind.count.to_string(),
+            format!("{:.3}", 1e3 * kind.seconds),
+            format!("{:.1}", kind.flops as f64 / 1e9),
+            format!("{:.1}", kind.bytes as f64 / 1e6),
+            format!("{:.1}", 100.0 * kind.seconds / step_seconds),
+            bound(kind.bound).into(),
+        ]);
+    }
+    use Align::{Left, Right};
+    text + "\n" + &table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
+}
+
+/// A step on several cards, in a line each.
+fn compared(predictions: &[Prediction]) -> String {
+    let head = ["card", "", "TFLOP/s", "GB/s", "images/s", "ms a step", "% of peak", "bound by"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for Prediction { card, step_seconds, images_per_second, of_peak, kernels } in predictions {
+        let by = [Bound::Arithmetic, Bound::Memory, Bound::Launch].map(|wanted| {
+            let kinds = kernels.iter().filter(|kind| kind.bound == wanted);
+            (wanted, kinds.map(|kind| kind.seconds).sum::<f64>())
+        });
+        let most = by.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (most, seconds) = most.unwrap_or((Bound::Launch, 0.0));
+        rows.push(vec![
+            card.name.into(),
+            card.about.into(),
+            format!("{:.1}", card.tflops),
+            format!("{:.0}", card.bandwidth),
+            format!("{images_per_second:.0}"),
+            format!("{:.2}", 1e3 * step_seconds),
+            format!("{:.0}", 100.0 * of_peak),
+            format!("{} ({:.0} %)", bound(most), 100.0 * seconds / step_seconds),
+        ]);
+    }
+    use Align::{Left, Right};
+    table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
+}
+
+fn bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Arithmetic => "arithmetic",
+        Bound::Memory => "memory",
+        Bound::Launch => "launches",
+    }
+}
+
 fn text(report: &Report) -> String {
     let Report { program, system, device, bench, loading } = report;
-    let model = &bench.recipe.model;
-    let network = model.network;
     let mut text = String::new();
     let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
     row("program", format!("{program}, {system}"));
     row("device", device.clone());
-    row(
-        "networks",
-        format!(
-            "{network} {}x{}x{}, ngf {}, ndf {}, batch {}",
-            model.size.height,
-            model.size.width,
-            model.channels,
-            model.ngf,
-            model.ndf,
-            bench.recipe.batch
-        ),
-    );
+    row("networks", networks(&bench.recipe));
     row(
         "training",
         format!(

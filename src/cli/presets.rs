@@ -277,15 +277,15 @@ pub(super) const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "few-pictures",
-        about: "for some hundred pictures: augmentation in both networks' steps, and a penalty",
-        source: "Zhao et al., arXiv 2006.10738 (all three kinds), with R1 as StyleGAN2 has it there; rates \
-                 of DCGAN",
+        about: "for some hundred images: half of those that D sees are shifted, and G learns faster",
+        source: "Zhao et al., arXiv 2006.10738 (of their three augmentations the one that helps DCGAN most); \
+                 its probability, G's rate and the batch were chosen by the sliced Wasserstein distance to \
+                 images held out, on 100, 500 and 1,500 faces and icons of 32x32",
         flags: &[
-            ("augment", "color,translation,cutout"),
-            ("penalty", "r1"),
-            ("penalty-weight", "10"),
-            ("norm-d", "none"),
-            ("flip", "true"),
+            ("augment", "translation"),
+            ("augment-p", "0.5"),
+            ("lr-g", "4e-4"),
+            ("batch", "16"),
         ],
         aliases: &["lightweight-data"],
     },

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::fold_groups;
-use super::reduce::{FAN, LANES, chunk_rows, merge, merge_sums, stage_result, sum_stages};
+use super::reduce::{FAN, LANES, Reads, chunk_rows, merge, merge_sums, stage_result, sum_stages};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
 
@@ -119,19 +119,27 @@ impl Op for Moments {
             let kept = rows.div_ceil(FAN);
             let last = kept == 1;
             let to = stage_result(last, 3 * kept * c, &mut lowered);
+            // Later stages are short, and of three planes.
+            let Reads { wide, flight } = match first {
+                true => Reads::new(&[c], caps),
+                false => Reads { wide: 1, flight: 1 },
+            };
             let mut sizes = Sizes::new(caps);
             let context = context! {
                 first => first,
                 last => last,
-                lanes => sizes.number("lanes", kept * c),
+                lanes => sizes.number("lanes", kept * c / wide),
                 steps => sizes.number("steps", rows.div_ceil(kept)),
-                all => sizes.number("all", rows * c),
+                all => sizes.number("all", rows * c / wide),
+                whole => sizes.number("whole", rows / kept / flight * flight),
+                flight,
+                wide => wide > 1,
             };
             lowered.dispatches.push(Dispatch {
                 kernel: "moments",
                 context: sizes.with(context),
                 bind: vec![("x", from), ("y", to)],
-                groups: fold_groups((kept * c).div_ceil(64), caps),
+                groups: fold_groups((kept * c / wide).div_ceil(64), caps),
                 flops: 4 * (rows * c) as u64,
             });
             if last {
@@ -224,12 +232,16 @@ impl Op for CenteredSums {
         let mut lowered = Lowered::default();
         let kept = rows.div_ceil(FAN);
         let to = stage_result(kept == 1, 2 * kept * c, &mut lowered);
+        let Reads { wide, flight } = Reads::new(&[c], caps);
         let mut sizes = Sizes::new(caps);
         let context = context! {
-            inner => sizes.number("inner", c),
-            lanes => sizes.number("lanes", kept * c),
+            inner => sizes.number("inner", c / wide),
+            lanes => sizes.number("lanes", kept * c / wide),
             steps => sizes.number("steps", rows.div_ceil(kept)),
-            all => sizes.number("all", rows * c),
+            all => sizes.number("all", rows * c / wide),
+            whole => sizes.number("whole", rows / kept / flight * flight),
+            flight,
+            wide => wide > 1,
         };
         lowered.dispatches.push(Dispatch {
             kernel: "centered_sums",
@@ -240,7 +252,7 @@ impl Op for CenteredSums {
                 ("mean", Arg::Input(2)),
                 ("y", to),
             ],
-            groups: fold_groups((kept * c).div_ceil(64), caps),
+            groups: fold_groups((kept * c / wide).div_ceil(64), caps),
             flops: 4 * (rows * c) as u64,
         });
         if kept > 1 {

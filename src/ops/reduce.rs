@@ -33,6 +33,24 @@ pub(super) fn chunk_rows(rows: usize, inner: usize) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub struct Sum;
 
+/// How the lanes of a stage read: a vector of four at a time, where the rows allow it, and several rows
+/// before the first is needed. A processor that plays GPU gains nothing by either.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reads {
+    /// Numbers that a lane takes at a time: 4 or 1.
+    pub(super) wide: usize,
+    /// Rows that are read before the first of them is needed.
+    pub(super) flight: usize,
+}
+
+impl Reads {
+    /// For lanes whose numbers lie `steps` apart.
+    pub(super) fn new(steps: &[usize], caps: &Caps) -> Self {
+        let wide = !caps.software && steps.iter().all(|step| step.is_multiple_of(4));
+        Self { wide: if wide { 4 } else { 1 }, flight: if caps.software { 1 } else { 4 } }
+    }
+}
+
 /// Where a stage of a tree reduction writes its `len` numbers: a scratch buffer, unless it is the
 /// last.
 pub(super) fn stage_result(last: bool, len: usize, lowered: &mut Lowered) -> Arg {
@@ -54,9 +72,11 @@ pub(super) fn sum_stages(
         let kept = rows.div_ceil(FAN);
         let last = kept == 1;
         let to = stage_result(last, outer * kept * inner, lowered);
-        let lanes = outer * kept * inner;
-        let (width, all) = (kept * inner, rows * inner);
-        let last_step = (rows.div_ceil(kept) - 1) * width;
+        let Reads { wide, flight } = Reads::new(&[kept * inner, rows * inner], caps);
+        let lanes = outer * kept * inner / wide;
+        let (width, all) = (kept * inner / wide, rows * inner / wide);
+        let steps = rows.div_ceil(kept) - 1;
+        let last_step = steps * width;
         let mut sizes = Sizes::new(caps);
         let context = context! {
             lanes => sizes.number("lanes", lanes),
@@ -64,6 +84,9 @@ pub(super) fn sum_stages(
             all => sizes.number("all", all),
             last => sizes.number("last", last_step),
             rest => sizes.number("rest", all - last_step),
+            whole => sizes.number("whole", steps / flight * flight * width),
+            flight,
+            wide => wide > 1,
         };
         lowered.dispatches.push(Dispatch {
             kernel: "sum",

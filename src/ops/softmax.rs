@@ -15,6 +15,20 @@ use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax;
 
+/// Invocations of a workgroup.
+const GROUP: usize = 64;
+
+/// Numbers of a row that an invocation can hold in registers.
+const HELD: usize = 32;
+
+impl Softmax {
+    /// Whether a workgroup takes a row, rather than an invocation: where there are enough numbers for
+    /// most of it, and few enough to be held. Barriers cost a processor that plays GPU too much.
+    fn takes_a_group(c: usize, caps: &Caps) -> bool {
+        !caps.software && (GROUP / 2..=HELD * GROUP).contains(&c)
+    }
+}
+
 impl Op for Softmax {
     fn name(&self) -> &'static str {
         "softmax"
@@ -55,11 +69,15 @@ impl Op for Softmax {
 
     fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
         let [rows, c] = [s.shape[0], s.shape[1]];
+        let (kernel, each, groups) = match Self::takes_a_group(c, caps) {
+            true => ("softmax_rows", c.div_ceil(GROUP), rows),
+            false => ("softmax", 0, rows.div_ceil(GROUP)),
+        };
         single(Dispatch {
-            kernel: "softmax",
-            context: context! { rows => rows, c => c },
+            kernel,
+            context: context! { rows => rows, c => c, each => each },
             bind: vec![("x", Arg::Input(0)), ("y", Arg::Output)],
-            groups: fold_groups(rows.div_ceil(64), caps),
+            groups: fold_groups(groups, caps),
             flops: 10 * s.len() as u64,
         })
     }

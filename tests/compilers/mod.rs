@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use dcgan::ops::Caps;
 use dcgan::ops::samples::samples;
@@ -35,6 +36,10 @@ struct Kernel {
 }
 
 impl Kernel {
+    fn is_of_a_step(&self) -> bool {
+        !self.name.ends_with(" of a sample")
+    }
+
     fn has_f16(&self) -> bool {
         self.source.contains("enable f16;")
     }
@@ -51,6 +56,11 @@ impl Kernel {
 /// Every kernel of every sample of every op and of the training steps, as lowered for software and for
 /// hardware, with and without subgroups and immediates; the same text once.
 fn all() -> Vec<Kernel> {
+    static ALL: LazyLock<Vec<Kernel>> = LazyLock::new(collected);
+    ALL.clone()
+}
+
+fn collected() -> Vec<Kernel> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     let mut add = |from: &str, hardware: bool, kernel: &str, source: String| {

@@ -24,7 +24,8 @@ fn sums() -> Vec<Sample> {
     for set in 1..16_usize {
         table.push((vec![2, 3, 4, 5], (0..4).filter(|d| set >> d & 1 == 1).collect()));
     }
-    let others: [(&[usize], &[usize]); 13] = [
+    // The last four by vectors, rows in whole flights and not.
+    let others: [(&[usize], &[usize]); 17] = [
         (&[1], &[0]),
         (&[2], &[0]),
         (&[64], &[0]),
@@ -38,6 +39,10 @@ fn sums() -> Vec<Sample> {
         (&[3, 4097, 5], &[1]),
         (&[4161, 3], &[0]),
         (&[2, 65, 65, 3], &[0, 1, 2]),
+        (&[300, 8], &[0]),
+        (&[2, 130, 4], &[1]),
+        (&[1000, 3], &[0]),
+        (&[8192], &[0]),
     ];
     table.extend(others.map(|(shape, axes)| (shape.to_vec(), axes.to_vec())));
     let mut all: Vec<Sample> = table
@@ -74,7 +79,7 @@ fn sums() -> Vec<Sample> {
 
 fn statistics() -> Vec<Sample> {
     let mut all = Vec::new();
-    for (rows, c) in [(1, 3), (2, 1), (7, 1), (65, 4), (130, 65), (5000, 3)] {
+    for (rows, c) in [(1, 3), (2, 1), (7, 1), (65, 4), (331, 8), (130, 65), (5000, 3)] {
         let x = vec![Input::new(&[rows, c], Kind::Normal { mean: 0.5, scale: 2.0 })];
         let moments = Sample::new("moments", x, |t, x| t.moments(x[0])).tolerance(3e-6, 1e-6);
         all.push(if rows > 1000 { moments.rough() } else { moments });
@@ -229,9 +234,12 @@ fn pools() -> Vec<Sample> {
     all.collect()
 }
 
-/// One column, more columns than a vector, and numbers whose exponentials overflow.
+/// More columns than a workgroup has invocations and than they can hold, one column, more columns than a
+/// vector, and numbers whose exponentials overflow.
 fn softmaxes() -> Vec<Sample> {
-    let table: [(&[usize], Kind); 6] = [
+    let table: [(&[usize], Kind); 8] = [
+        (&[5, 200], Kind::Normal { mean: 80.0, scale: 5.0 }),
+        (&[3, 2049], Kind::NORMAL),
         (&[3, 1], Kind::NORMAL),
         (&[2, 3], Kind::NORMAL),
         (&[65, 7], Kind::Normal { mean: 3.0, scale: 2.0 }),

@@ -114,13 +114,15 @@ fn of_several() -> Vec<Sample> {
 }
 
 fn kernels() -> Vec<Sample> {
-    let table: [(&'static str, &str, &[usize], Build); 12] = [
+    let table: [(&'static str, &str, &[usize], Build); 14] = [
         ("sum", "columns", &[5, 65], |t, x| t.sum(x[0], &[0])),
         ("sum", "rows", &[65, 5], |t, x| t.sum(x[0], &[1])),
         ("sum", "stages", &[3, 4097], |t, x| t.sum(x[0], &[1])),
         ("moments", "", &[7, 65], |t, x| t.moments(x[0])),
         ("moments", "stages", &[300, 5], |t, x| t.moments(x[0])),
+        ("moments", "vectors", &[300, 8], |t, x| t.moments(x[0])),
         ("softmax", "", &[9, 6], |t, x| t.softmax(x[0])),
+        ("softmax", "groups", &[4, 100], |t, x| t.softmax(x[0])),
         ("max_pool", "", &[2, 5, 5, 5], |t, x| {
             // So that no window begins with a special number.
             let x = t.pad(x[0], &[0, 1, 1, 0], &[2, 6, 6, 5])?;
