@@ -16,7 +16,7 @@ use crate::train::log::{self, LogLine};
 /// The file with all options of a run, which makes a folder a run.
 pub const OPTIONS: &str = files::RUN;
 
-const LATEST: &str = "latest";
+const LATEST: &str = files::LATEST;
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
 const FAKES: (&str, &str) = ("fakes-", ".png");
 
