@@ -144,7 +144,7 @@ impl Sample {
             && places != n
         {
             let what = format!(
-                "{columns}x{rows} has {} for {}; the numbers have to match{}",
+                "{columns}x{rows} has {} for {}; change --seeds or the layout{}",
                 plural(places as u64, "place"),
                 plural(n as u64, "picture"),
                 if wanted.every.len() > 1 { ", for all classes together" } else { "" }
