@@ -20,6 +20,18 @@ const TEMPORARY: (&str, &str) = (".dcgan-", ".tmp");
 /// The file that makes a folder a run's, which may be a stranger's.
 pub const RUN: &str = "options.json";
 
+/// The file of a run that names its newest checkpoint.
+pub const LATEST: &str = "latest";
+
+/// The file that a process locks while it writes a run.
+pub const LOCK: &str = "lock";
+
+/// Whether `folder` is a run's. [`RUN`] alone may be any program's.
+#[must_use]
+pub fn is_run(folder: &Path) -> bool {
+    folder.join(RUN).is_file() && [LATEST, LOCK].iter().any(|name| folder.join(name).is_file())
+}
+
 /// Writes a file through `write`, so that `path` has its old content or all of the new.
 ///
 /// Folders must exist. What is no regular file (a pipe, `/dev/stdout`) is written directly, since

@@ -128,7 +128,7 @@ fn a_run_does_not_go_on_with_other_images() {
     put(&place.path("set"), "b/07.png", &flat(250));
     resume(&["set"]).refused(1, &["set: these are not the pictures", "the contents are not"]);
     fs::remove_file(place.path("set/b/07.png")).unwrap();
-    resume(&["set"]).refused(1, &["set: these are not the pictures"]);
+    resume(&["set"]).refused(1, &["set: these are not the pictures", " but folder, "]);
     // The same images in another place.
     put(&place.path("set"), "b/07.png", &flat(23));
     let names: Vec<_> =

@@ -203,7 +203,7 @@ fn a_classifier_learns_from_few_labels() {
 
     let plain = place.train("plain", &[&["set", "--images", "16", "--batch", "8"]]);
     let plain = plain.to_str().unwrap();
-    place.dcgan(&[&["errors", plain, "--test", "set"]]).refused(1, &["--labels-per-class"]);
+    place.dcgan(&[&["errors", plain, "--test", "set"]]).refused(1, &[plain, "--labels-per-class"]);
     place.pictures("flat", 4);
     place.dcgan(&[&["errors", path, "--test", "flat"]]).refused(2, &["--test", "no labels"]);
 }

@@ -89,6 +89,8 @@ fn json_has_the_keys_that_the_readme_lists() {
 
     check("check", &[&["--op", "add"], CPU].concat());
     check("devices", &[]);
+    let small = ["--size", "16", "--ngf", "8", "--ndf", "8", "--batch", "4", "--steps", "1"];
+    check("bench", &[&small[..], &["--data", "set/train"], CPU].concat());
     let all = check("presets", &[]);
     let (one, _) = json(&place, &[&["presets", "wgan-gp"]]);
     assert!(all["presets"].as_array().unwrap().contains(&one));

@@ -107,6 +107,18 @@ fn a_dry_run_writes_nothing_and_shows_the_options() {
 }
 
 #[test]
+fn a_run_inside_of_its_own_images_is_resumed() {
+    let place = Place::new();
+    place.pictures("set", 16);
+    let words = ["train", "set", "--out", "set/runs", "--images", "16"];
+    place.dcgan(&[&words, crate::cli::TINY, CPU]).ok();
+    let run = place.only_run("set/runs");
+    place.dcgan(&[&["train", "--resume", run.to_str().unwrap(), "--images", "32"]]).ok();
+    assert_eq!(ModelFile::load(&latest(&run)).unwrap().step, 4);
+    place.dcgan(&[&["train", run.to_str().unwrap()]]).refused(1, &["is a run", "--resume"]);
+}
+
+#[test]
 fn more_images_go_on_where_fewer_ended_on_every_device() {
     let gpu = gpu_selection();
     let devices = [Some("cpu"), gpu.as_deref()];

@@ -77,6 +77,21 @@ fn folders_are_searched_at_any_depth_without_litter() {
     assert!(report.skipped.is_empty(), "{:?}", report.skipped);
 }
 
+#[test]
+fn runs_below_a_folder_are_none_of_its_images() {
+    let data = tempdir().unwrap();
+    put(data.path(), "a.png", &flat(1));
+    for name in ["options.json", "lock", "reals.png"] {
+        put(data.path(), &format!("runs/00000-x/{name}"), &flat(2));
+    }
+    // Options alone are no run.
+    put(data.path(), "b/options.json", b"{}");
+    put(data.path(), "b/c.png", &flat(3));
+    assert_eq!(names(&open(data.path())), ["a.png", "b/c.png"]);
+    let said = error(&data.path().join("runs/00000-x"));
+    assert!(said.contains("is a run") && said.contains("--resume"), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_in_a_circle_ends() {

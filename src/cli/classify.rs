@@ -30,8 +30,10 @@ use super::reading::ClassFlag;
 /// with a squared hinge, one for each class against the rest. Their C is chosen on a fifth of the
 /// training pictures (10,000 at most), which are then learnt from too unless --per-class is given.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan classify runs/00000-dcgan-train-32 --train cifar10.zip \
-                        --per-class 400 --trials 5")]
+#[command(
+    after_help = "Example:\n  dcgan classify runs/00000-dcgan-cifar10-32 --train cifar10.zip \
+                        --per-class 400 --trials 5"
+)]
 pub(super) struct Classify {
     /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]

@@ -18,7 +18,7 @@ use super::latents::{note_of_batch, open_model};
 use super::nn_score::numbered_as;
 use super::reading::ClassFlag;
 
-/// Count the pictures whose class a discriminator names wrongly that was trained with few labels
+/// Count the test images that a discriminator trained with few labels misclassifies
 ///
 /// For runs of `dcgan train --labels-per-class`: the discriminator's own answer, by the moving average
 /// of its weights where there is one and `--raw` is not given.
@@ -57,6 +57,11 @@ struct Report {
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
         let model = open_model(&self.model)?;
+        if !model.recipe.as_ref().is_some_and(|recipe| recipe.model.is_semi_supervised()) {
+            let what =
+                "was trained without --labels-per-class, so its discriminator cannot classify";
+            return Err(Error::file(&self.model, what));
+        }
         let source = self.class.open(&self.test, Part::Test)?;
         let flag = |e: Error| Error::flag("--test", e.to_string());
         let known = model.recipe.as_ref().map_or(&[][..], |recipe| recipe.classes.as_slice());

@@ -64,7 +64,7 @@ impl Fit {
 /// (channel, row, column), first layer first. The row of a picture that cannot be read is NaN.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  dcgan features runs/00000-dcgan-train-32 cifar10.zip --part test \
+    after_help = "Example:\n  dcgan features runs/00000-dcgan-cifar10-32 cifar10.zip --part test \
                         --out test.npy --labels labels.npy"
 )]
 pub(super) struct Features {

@@ -90,8 +90,8 @@ pub(super) struct ModelFlags {
     /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     pub(super) raw: bool,
-    /// The class to draw, by its name or number, where the model was trained with classes [neighbours
-    /// default: one each, in turn]
+    /// The class to generate, by its name or number: required for a class-conditional model, except by
+    /// dcgan neighbours, which takes the classes in turn
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(super) class: Option<String>,
     #[command(flatten)]

@@ -74,9 +74,9 @@ pub(super) struct Sample {
     /// How pictures are written to --out
     #[arg(long, value_enum, default_value_t = Format::Png)]
     format: Format,
-    /// All pictures as one PNG (and, without --out, nothing else); the layout is optional, and
-    /// without it classes are rows with their names
-    #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS] [FILE.png"])]
+    /// All images as one PNG (and, without --out, nothing else). The layout may be left out; then
+    /// each class is a row with its name
+    #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS", "FILE.png"])]
     grid: Option<Vec<OsString>>,
     /// Write the seed below each picture of --grid
     #[arg(long, requires = "grid")]
@@ -112,7 +112,12 @@ impl Sample {
         if let Some((_, file)) = &grid
             && !file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
         {
-            let what = format!("{} is no name of a PNG file such as grid.png", file.display());
+            let what = match layout(file.as_os_str()) {
+                Ok(_) => format!("{0} needs a file after it: --grid {0} grid.png", file.display()),
+                Err(_) => {
+                    format!("{} is not the name of a PNG file such as grid.png", file.display())
+                }
+            };
             return Err(Error::flag("--grid", what));
         }
         let model = open_model(&self.model)?;
@@ -139,7 +144,7 @@ impl Sample {
             && places != n
         {
             let what = format!(
-                "{columns}x{rows} has {} for {}; give --seeds that many{}",
+                "{columns}x{rows} has {} for {}; change --seeds or the layout{}",
                 plural(places as u64, "place"),
                 plural(n as u64, "picture"),
                 if wanted.every.len() > 1 { ", for all classes together" } else { "" }

@@ -330,8 +330,8 @@ impl Train {
             return Ok(recipe.model);
         }
         self.asked.like(&model.networks).ok_or_else(|| {
-            let what = "its networks are none that dcgan train makes with these flags; --network, \
-                        --norm-g and the like may say how they were made";
+            let what = "dcgan train cannot build its networks with these flags; --network, --norm-g \
+                        and others may match it";
             Error::file(&model.path, what)
         })
     }
@@ -357,8 +357,10 @@ impl Train {
                  start a new run without --resume",
                 old.data_description,
                 match how {
-                    Difference::Names => "",
-                    Difference::Contents => ": the names are the same, the contents are not",
+                    Difference::Names => format!(" but {}", source.description()),
+                    Difference::Contents => {
+                        ": the names are the same, the contents are not".to_owned()
+                    }
                 }
             );
             return Err(Error::file(source.origin(), what));

@@ -20,6 +20,7 @@ use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
 use super::store::{self, Store, key};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::human::grouped;
 
 /// The bundled set: see `assets/avatars.LICENSE.md`.
@@ -127,6 +128,11 @@ impl Source {
         })?;
         let name = short_name(path);
         if metadata.is_dir() {
+            if files::is_run(path) {
+                let what =
+                    "DATA is a run, not a set of images; to continue it: dcgan train --resume RUN";
+                return Err(Error::file(path, what));
+            }
             return Self::tree(path, Kind::Folder, name, Store::folder(path)?, reading);
         }
         Self::open_file(path, metadata.len(), name, reading)

@@ -16,7 +16,7 @@ use crate::train::log::{self, LogLine};
 /// The file with all options of a run, which makes a folder a run.
 pub const OPTIONS: &str = files::RUN;
 
-const LATEST: &str = "latest";
+const LATEST: &str = files::LATEST;
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
 const FAKES: (&str, &str) = ("fakes-", ".png");
 
@@ -45,7 +45,9 @@ impl Folder {
             let what = match fs::read_dir(path).is_ok_and(|mut entries| {
                 entries.any(|e| e.is_ok_and(|e| e.path().join(OPTIONS).is_file()))
             }) {
-                true => "holds runs but is none itself; give one of the folders in it".to_owned(),
+                true => {
+                    "holds runs but is not one itself; name one of the folders in it".to_owned()
+                }
                 false => {
                     let weights = [".npy", ".pth", ".pt", ".onnx"];
                     let is_weights = |name: &str| weights.iter().any(|end| name.ends_with(end));

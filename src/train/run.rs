@@ -87,7 +87,7 @@ impl Run {
     }
 
     fn lock(folder: Folder) -> Result<Self> {
-        let path = folder.path().join("lock");
+        let path = folder.path().join(files::LOCK);
         let failed = |error: &io::Error| Error::file(&path, files::cannot("be locked", error));
         let mut file = lock_file(&path)?;
         match file.try_lock() {

@@ -3,6 +3,7 @@
 use image::imageops::FilterType;
 
 use crate::error::Result;
+use crate::human::plural;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::outline::outlined;
 use crate::pictures::single;
@@ -44,9 +45,12 @@ pub(super) fn figure(
         report.layer
     ))
     .note(format!(
-        "{}. A logistic regression on the {c} maps at {h}x{w} positions learnt {} boxes on {} \
-         samples; dropped are {which} weight is above {}.{held_out}",
-        report.model, report.boxes, report.samples, report.threshold
+        "{}. A logistic regression on the {c} maps at {h}x{w} positions learned {} on {}; \
+         dropped are {which} weight is above {}.{held_out}",
+        report.model,
+        plural(report.boxes as u64, "box"),
+        plural(report.samples as u64, "sample"),
+        report.threshold
     ))
     .note(format!(
         "The marked samples' pixels change by {:.1} of 255 levels inside of boxes and {:.1} outside; \

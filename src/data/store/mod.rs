@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 mod tar;
 mod window;
@@ -39,7 +40,8 @@ enum Place {
 }
 
 impl Store {
-    /// All files below `root`, at any depth. Links are followed; a folder is entered once.
+    /// All files below `root`, at any depth, but for those of runs. Links are followed; a folder is
+    /// entered once.
     pub(crate) fn folder(root: &Path) -> Result<Self> {
         let mut files = Vec::new();
         walk(root, "", &mut HashSet::new(), &mut files)?;
@@ -249,6 +251,10 @@ fn walk(
             }
         }
         let name = format!("{prefix}{part}");
+        if kind.is_dir() && files::is_run(&path) {
+            // What a run draws is none of its own training images: `dcgan train .` puts it here.
+            continue;
+        }
         if kind.is_dir() {
             walk(&path, &format!("{name}/"), entered, files)?;
         } else if kind.is_file() {
