@@ -280,6 +280,10 @@ pub fn cannot(verb: &str, error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "it is a folder, where a file is needed".to_owned(),
         io::ErrorKind::NotADirectory => "a part of its path is a file, not a folder".to_owned(),
         io::ErrorKind::StorageFull => "the disk is full, so make room on it first".to_owned(),
+        io::ErrorKind::FileTooLarge => {
+            "it is larger than this process may make files (ulimit -f), so raise that limit"
+                .to_owned()
+        }
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         _ => {

@@ -44,11 +44,15 @@ pub fn start() -> Result<()> {
     Ok(())
 }
 
-/// As rayon counts them.
+/// As many threads as are of use wherever the program runs: a larger number than this, and than twice
+/// the cores, is a slip, and takes all memory.
+const MANY: usize = 64;
+
+/// As rayon counts them, up to a number that makes sense.
 fn wanted() -> usize {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let typed = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
-    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-    typed.filter(|&n| n > 0).unwrap_or_else(cores)
+    typed.filter(|&n| n > 0).map_or(cores, |n: usize| n.min(MANY.max(2 * cores)))
 }
 
 /// What a thread does.

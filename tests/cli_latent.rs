@@ -311,3 +311,28 @@ fn what_cannot_work_is_refused() {
         assert!(!place.path(file).exists(), "{file} was left behind");
     }
 }
+
+/// A discriminator alone, as an imported model may be, has no latents to begin with.
+#[test]
+fn a_model_without_a_generator_is_refused_by_what_draws() {
+    let (place, run) = trained(&[]);
+    let mut model = ModelFile::load(&latest(Path::new(&run))).unwrap();
+    model.networks.generator = None;
+    model.networks.nz = 0;
+    model.tensors.retain(|name, _| name.starts_with("discriminator."));
+    let path = place.path("d.safetensors");
+    save_imported(&path, &model.networks, &model.tensors, "a test").unwrap();
+    let commands: [&[&str]; 5] = [
+        &["walk", "--out", "a.gif"],
+        &["walk", "--vary", "0", "--out", "a.png"],
+        &["arithmetic", "--plus", "1", "--minus", "2", "--out", "a.png"],
+        &["neighbours", "--out", "a.png"],
+        &["sample", "--grid", "a.png"],
+    ];
+    for words in commands {
+        let outcome = place.dcgan(&[words, &["d.safetensors"], CPU]);
+        assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+        assert!(outcome.stderr.contains("holds a discriminator alone"), "{outcome:#?}");
+    }
+    assert!(!place.path("a.gif").exists() && !place.path("a.png").exists());
+}

@@ -332,3 +332,24 @@ fn previews_plots_films_and_logs_that_cannot_be_written_are_warnings() {
     outcome.refused(1, &["checkpoint-000000200", "cannot be written", "go on from it with dcgan"]);
     assert_eq!(ModelFile::load(&latest(&run)).unwrap().step, 20);
 }
+
+/// A limit on files ends no training without a word, and leaves nothing half made.
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_like_a_full_disk() {
+    let place = Place::new();
+    let outcome = place.shell(&format!("ulimit -f 100; dcgan train --images 16 --out a {SMALL}"));
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(outcome.stderr.contains("larger than this process may make files"), "{outcome:#?}");
+    let left = names(&place.only_run("a"));
+    assert!(!left.iter().any(|name| name.ends_with(".tmp")), "{left:?}");
+}
+
+/// More threads than a computer can have are not asked for.
+#[cfg(unix)]
+#[test]
+fn a_number_of_threads_without_sense_is_lowered() {
+    let place = Place::new();
+    let train = format!("dcgan train --images 16 --out a {SMALL}");
+    place.shell(&format!("RAYON_NUM_THREADS=100000 {train}")).ok();
+}

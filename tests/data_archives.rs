@@ -350,3 +350,97 @@ fn names_that_are_no_text_stay_apart() {
     assert_eq!((corner(&source, 0)[0], corner(&source, 1)[0]), (1, 2));
     assert_eq!(open(&folder).len(), 2);
 }
+
+/// An old program counts files in 16 bits: of 65,540 its zip counts 4, and the directory has them all.
+#[test]
+fn a_zip_whose_directory_holds_more_than_it_counts_is_refused() {
+    let data = tempdir().unwrap();
+    let path = data.path().join("a.zip");
+    zip(&path, false, &[("1.png", &flat(1)), ("2.png", &flat(2)), ("3.png", &flat(3))]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert_eq!(open(&path).len(), 3);
+    let end = bytes.len() - 22;
+    bytes[end + 8] = 1;
+    bytes[end + 10] = 1;
+    let error = refused("a.zip", &bytes);
+    assert!(
+        error.contains("holds more files than it counts") && error.contains("unpack it"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tar_without_its_end_is_said_to_be_short() {
+    let whole = [file("1.png", &flat(1)), END.to_vec()].concat();
+    let said = |source: &Source| source.notes().iter().any(|note| note.contains("end of the tar"));
+    both(&whole, |source| assert!(!said(source), "{:?}", source.notes()));
+    both(&whole[..whole.len() - 1024], |source| assert!(said(source), "{:?}", source.notes()));
+}
+
+#[test]
+fn a_class_is_the_folder_that_a_path_leads_to() {
+    let paths = ["/a/1.png", "x/../b/2.png", "../c/3.png", "./d//4.png"];
+    let entries = paths.iter().enumerate().flat_map(|(i, path)| {
+        let mut header = Header::new_gnu();
+        header.set_size(flat(1).len() as u64);
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_cksum();
+        entry(&header, &flat(i as u8))
+    });
+    let tar: Vec<u8> = entries.chain(END).collect();
+    both(&tar, |source| assert_eq!(source.classes(), ["a", "b", "c", "d"]));
+    let data = tempdir().unwrap();
+    let path = data.path().join("a.zip");
+    let files: Vec<_> = paths.iter().map(|path| (*path, flat(1))).collect();
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
+    zip(&path, false, &files);
+    assert_eq!(open(&path).classes(), ["a", "b", "c", "d"]);
+}
+
+/// A name cannot write lines of its own: text for a terminal keeps ends of lines.
+#[test]
+fn names_are_of_one_line() {
+    let tar = [file("a\nerror: b/1.png", &flat(1)), file("c\td/2.png", b"none"), END.to_vec()];
+    both(&tar.concat(), |source| {
+        assert_eq!(source.classes(), ["a\\nerror: b", "c\\td"]);
+        assert_eq!(names(source), ["a\\nerror: b/1.png", "c\\td/2.png"]);
+        assert_eq!(corner(source, 0)[0], 1);
+    });
+    let data = tempdir().unwrap();
+    let path = data.path().join("a.zip");
+    zip(&path, false, &[("a\nb/1.png", &flat(1)), ("c/2.png", &flat(2))]);
+    assert_eq!(open(&path).classes(), ["a\\nb", "c"]);
+    if cfg!(unix) {
+        put(data.path(), "folder/a\nb/1.png", &flat(7));
+        put(data.path(), "folder/c/1.png", &flat(2));
+        let source = open(&data.path().join("folder"));
+        assert_eq!((source.classes()[0].as_str(), corner(&source, 0)[0]), ("a\\nb", 7));
+    }
+}
+
+#[test]
+fn what_packs_an_entry_unread_is_named_with_what_to_do() {
+    let data = tempdir().unwrap();
+    let path = data.path().join("a.zip");
+    zip(&path, false, &[("1.png", &flat(1))]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let central = bytes.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    bytes[8] = 14;
+    bytes[central + 10] = 14;
+    std::fs::write(&path, &bytes).unwrap();
+    let reason = open(&path).picture(0).unwrap_err();
+    assert!(reason.contains("unpack the zip and give the folder"), "{reason}");
+}
+
+/// The oldest way to write a file with holes says so in records of its own.
+#[test]
+fn a_file_with_holes_is_told_by_any_of_its_records() {
+    let sparse = b"24 GNU.sparse.size=4096\n";
+    let pax = entry(&header("x", EntryType::XHeader, sparse.len(), ""), sparse);
+    let tar = [pax, file("1.png", &flat(1)), file("2.png", &flat(2)), END.to_vec()].concat();
+    both(&tar, |source| {
+        let reason = source.picture(0).unwrap_err();
+        assert!(reason.contains("stored with holes"), "{reason}");
+        assert_eq!(corner(source, 1)[0], 2);
+    });
+}

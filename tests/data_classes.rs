@@ -81,7 +81,10 @@ fn dataset_json_without_classes_makes_none_of_the_folders() {
     }
     // No labels in it at all.
     put(data.path(), "dataset.json", b"{\"name\": \"faces\"}");
-    assert_eq!(open(data.path()).labels(), None);
+    let source = open(data.path());
+    assert_eq!(source.labels(), None);
+    let why = source.why_no_classes();
+    assert!(why.contains("it has none") && why.contains("--class-level"), "{why}");
     // Another program's file of that name.
     put(data.path(), "dataset.json", b"[1, 2]");
     assert_eq!(open(data.path()).classes(), ["00000", "00001"]);
@@ -234,4 +237,56 @@ fn the_fingerprint_tells_sets_apart_and_knows_copies() {
     let first = packed(&[1, 2, 3, 4]);
     assert_eq!(first.difference(packed(&[1, 2, 3, 4])), None);
     assert_eq!(first.difference(packed(&[1, 2, 3, 5])), Some(Difference::Contents));
+}
+
+/// Parts are named in many ways; a class is none.
+#[test]
+fn parts_are_known_by_the_words_in_their_names() {
+    for (train, held_out) in [
+        ("train_set", "test_set"),
+        ("train2017", "val2017"),
+        ("training-images", "testing images"),
+        ("seg_train", "seg_test"),
+        ("trainA", "testA"),
+        ("train", "dev"),
+        ("Train", "eval"),
+        ("dataset_train", "dataset_valid"),
+    ] {
+        let data = tempdir().unwrap();
+        for (part, class) in [(train, "cat"), (train, "dog"), (held_out, "cat"), (held_out, "dog")]
+        {
+            put(data.path(), &format!("{part}/{class}/1.png"), &flat(1));
+        }
+        let source = open(data.path());
+        assert_eq!(
+            (source.len(), source.classes()),
+            (2, &["cat".into(), "dog".into()][..]),
+            "{train}"
+        );
+        assert!(source.notes().iter().any(|n| n.contains("the training part is taken")), "{train}");
+        assert_eq!(
+            Source::open_part(Some(data.path()), Part::Test).unwrap().len(),
+            2,
+            "{held_out}"
+        );
+    }
+    for classes in [["train", "test tube"], ["trainers", "valley"], ["express train", "eval"]] {
+        let data = tempdir().unwrap();
+        for class in classes {
+            put(data.path(), &format!("{class}/1.png"), &flat(1));
+        }
+        assert_eq!(open(data.path()).len(), 2, "{classes:?}");
+    }
+}
+
+#[test]
+fn a_level_that_is_too_deep_says_how_deep_the_folders_are() {
+    let data = tempdir().unwrap();
+    for name in ["a/x/1.png", "b/1.png"] {
+        put(data.path(), name, &flat(1));
+    }
+    for wrong in [0, 2] {
+        let text = level(data.path(), wrong).unwrap_err();
+        assert!(text.contains("--class-level") && text.contains("1 works"), "{text}");
+    }
 }

@@ -281,6 +281,82 @@ fn damaged_idx_files_say_what_is_wrong() {
     assert!(fail().contains("several IDX sets"), "{}", fail());
 }
 
+/// More than the header promises: a set of which most would be left out without a word.
+#[test]
+fn idx_files_hold_what_their_headers_promise_and_no_more() {
+    let data = tempdir().unwrap();
+    let more = idx(&[3, 2, 2], &[0; 13]);
+    let files = [
+        ("train-images-idx3-ubyte", more.clone()),
+        ("train-images-idx3-ubyte.gz", gzip(&more)),
+        ("train-images-idx3-ubyte.gz", [gzip(&more[..28]), gzip(&[0; 9])].concat()),
+    ];
+    for (name, bytes) in files {
+        let path = data.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let text = Source::open(Some(&path)).unwrap_err().to_string();
+        assert!(text.contains("more than the 12 bytes that its header promises"), "{text}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn idx_files_of_other_numbers_than_bytes_are_named() {
+    let data = tempdir().unwrap();
+    for (kind, numbers) in [
+        (0x09, "signed bytes"),
+        (0x0b, "16-bit"),
+        (0x0c, "32-bit"),
+        (0x0d, "floats"),
+        (0x0e, "doubles"),
+    ] {
+        let mut bytes = idx(&[3, 2, 2], &[0; 96]);
+        bytes[2] = kind;
+        for bytes in [bytes.clone(), gzip(&bytes)] {
+            put(data.path(), "x-images-idx3", &bytes);
+            for path in [data.path().to_owned(), data.path().join("x-images-idx3")] {
+                let text = error(&path);
+                assert!(text.contains("IDX file of ") && text.contains(numbers), "{text}");
+            }
+        }
+    }
+}
+
+/// What lies beside a packed set and is not part of it is said.
+#[test]
+fn what_is_left_beside_idx_files_is_said() {
+    let data = tempdir().unwrap();
+    put(data.path(), "x.idx", &idx(&[3, 2, 2], &[0; 12]));
+    assert_eq!(open(data.path()).notes(), [""; 0]);
+    put(data.path(), "y.idx", &idx(&[3], &[0, 1, 2]));
+    put(data.path(), "a.png", &flat(1));
+    put(data.path(), "b.png", &flat(1));
+    let source = open(data.path());
+    assert_eq!((source.len(), source.labels()), (3, None));
+    let notes = source.notes().join("\n");
+    assert!(notes.contains("no classes: y.idx is not called as the labels of x.idx"), "{notes}");
+    assert!(notes.contains("left aside: 2 images (the first: a.png)"), "{notes}");
+    assert!(source.why_no_classes().contains("y.idx"), "{}", source.why_no_classes());
+}
+
+/// A pipe is read by nobody: it would be waited for without end.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_and_no_folder_is_refused_at_once() {
+    let data = tempdir().unwrap();
+    let pipe = data.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for path in [pipe.as_path(), Path::new("/dev/zero")] {
+        let (sender, ends) = std::sync::mpsc::channel();
+        let opened = path.to_owned();
+        // In a thread, as one that waits cannot be stopped.
+        std::thread::spawn(move || sender.send(error(&opened)));
+        let text = ends.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        assert!(text.contains("neither a file nor a folder"), "{text}");
+    }
+}
+
 /// Records whose pixels are (label, 100 + label, 200 + label), but for the first, which is `first`.
 fn batch(labels: &[u8], first: u8) -> Vec<u8> {
     let mut out = Vec::new();

@@ -99,9 +99,11 @@ pub(super) struct ModelFlags {
 }
 
 impl ModelFlags {
-    /// The model's file, of which nothing is on a device yet.
+    /// The model's file, of which nothing is on a device yet; one without a generator is refused.
     pub(super) fn load(&self) -> Result<ModelFile> {
-        open_model(&self.path)
+        let model = open_model(&self.path)?;
+        model.generator()?;
+        Ok(model)
     }
 
     /// Its generator, ready to draw the class that was typed.

@@ -14,7 +14,8 @@ use super::output::tell;
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct PartFlag {
     /// Which part of DATA, where it has a training part and a test part: folders named train and test
-    /// (or val), or the files of IDX and CIFAR-10 [default: train where there are both, else all]
+    /// (or val), train_set and val2017, and the like, or the files of IDX and CIFAR-10 [default: train
+    /// where there are both, else all]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PART")]
     pub(super) part: Option<Part>,
 }

@@ -70,12 +70,15 @@ pub(super) fn numbered(
                 name(first)
             ),
         };
-        format!(
-            "{what}: the {} others are numbered from 0 on and named by their labels, {} to {}",
-            names.len(),
-            names.first().map_or("", String::as_str),
-            names.last().map_or("", String::as_str),
-        )
+        match names.as_slice() {
+            [only] => format!("{what}: the only class is {only}"),
+            names => format!(
+                "{what}: the {} others are numbered from 0 on and named by their labels, {} to {}",
+                names.len(),
+                names.first().map_or("", String::as_str),
+                names.last().map_or("", String::as_str),
+            ),
+        }
     });
     (labels.iter().map(|label| numbers[label]).collect(), names, note)
 }
@@ -92,14 +95,20 @@ pub(super) fn by_folder(
     level: Option<usize>,
 ) -> Result<Classes, String> {
     if let Some(level) = level {
-        let folder = |name: &&str| folders(name).nth(level - 1).map(str::to_owned);
-        let found = names.iter().map(folder).collect::<Option<Vec<_>>>();
-        let lacking = names.iter().find(|name| folders(name).nth(level - 1).is_none());
+        let at = |name: &str| folders(name).nth(level.checked_sub(1)?).map(str::to_owned);
+        let found = names.iter().map(|name| at(name)).collect::<Option<Vec<_>>>();
         let found = found.ok_or_else(|| {
-            format!(
-                "{:?} does not lie in folders {level} deep",
-                lacking.copied().unwrap_or_default()
-            )
+            let lacking = names.iter().find(|name| at(name).is_none()).copied().unwrap_or_default();
+            let deepest = names.iter().map(|name| folders(name).count()).min().unwrap_or(0);
+            let works = match deepest {
+                0 => "no level works, as not all images lie in folders".to_owned(),
+                1 => "1 works".to_owned(),
+                n => format!("1 to {n} work"),
+            };
+            match level {
+                0 => format!("levels are counted from 1; {works}"),
+                _ => format!("{lacking:?} does not lie in folders {level} deep; {works}"),
+            }
         })?;
         let classes = Classes::of(&found, format!("folder level {level}"));
         return match classes.labels {
@@ -296,6 +305,8 @@ mod tests {
         assert!(note.starts_with("2 labels (0 the first) have no image"), "{note}");
         let note = numbered(&[1, 2], |label| label.to_string()).2.unwrap();
         assert!(note.starts_with("label 0 has no image and is no class: the 2 others"), "{note}");
+        let note = numbered(&[3], |label| label.to_string()).2.unwrap();
+        assert!(note.ends_with("have no image and are no classes: the only class is 3"), "{note}");
         assert_eq!(numbered(&[1, 0], |label| label.to_string()).2, None);
         assert_eq!(numbered(&[], |label| label.to_string()).0, Vec::<u32>::new());
     }

@@ -3,6 +3,8 @@
 
 use image::ImageFormat;
 
+use super::packed::other_idx;
+
 /// The formats that are read, with what they are called in messages.
 pub(crate) const FORMATS: [(ImageFormat, &str); 6] = [
     (ImageFormat::Png, "PNG"),
@@ -126,6 +128,7 @@ impl Other {
     pub(crate) fn find(head: &[u8], name: &str) -> Option<Self> {
         let (name, way) = by_brand(head)
             .or_else(|| by_text(head))
+            .or_else(|| other_idx(head).map(|name| (name, Way::Export)))
             .or_else(|| {
                 let starts = |at: usize, magic: &[u8]| {
                     head.get(at..).is_some_and(|rest| rest.starts_with(magic))

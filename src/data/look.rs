@@ -72,6 +72,14 @@ impl Found {
         found
     }
 
+    /// IDX files of labels that no IDX file of images has by its name.
+    pub(crate) fn strays(&self, store: &Store) -> Vec<usize> {
+        let names = |&index: &usize| label_names(&store.names()[index]);
+        let wanted: Vec<String> = self.idx.iter().flat_map(names).collect();
+        let is_stray = |index: &usize| !wanted.contains(&store.names()[*index]);
+        self.idx_labels.iter().copied().filter(is_stray).collect()
+    }
+
     /// Whether IDX files or CIFAR-10 batches come in a training part and a test part.
     pub(crate) fn has_packed_parts(&self, store: &Store) -> bool {
         let is_test = |&&index: &&usize| is_test(&store.names()[index]);

@@ -350,6 +350,25 @@ pub(crate) fn idx_dimensions(head: &[u8]) -> Option<u8> {
     }
 }
 
+/// The name of an IDX file of other numbers than bytes that begins with `head`, gzipped or not.
+pub(crate) fn other_idx(head: &[u8]) -> Option<&'static str> {
+    let mut magic = [0; 4];
+    if head.starts_with(&[0x1f, 0x8b]) {
+        MultiGzDecoder::new(head).read_exact(&mut magic).ok()?;
+    } else {
+        magic.copy_from_slice(head.get(..4)?);
+    }
+    let [0, 0, kind, 1..=4] = magic else { return None };
+    match kind {
+        0x09 => Some("an IDX file of signed bytes"),
+        0x0b => Some("an IDX file of 16-bit integers"),
+        0x0c => Some("an IDX file of 32-bit integers"),
+        0x0d => Some("an IDX file of floats"),
+        0x0e => Some("an IDX file of doubles"),
+        _ => None,
+    }
+}
+
 /// Reads an IDX file of bytes, gzipped or not: its sizes and its content.
 fn read_idx(store: &Store, index: usize) -> Result<(Vec<usize>, Vec<u8>), String> {
     store.with_reader(index, |reader, size| {
@@ -403,7 +422,12 @@ fn parse_idx(
         return Err(truncated(content.len() as u64));
     }
     // Up to the end of a gzipped file, where its checksum stands.
-    reader.read(&mut word).map_err(|e| short(&e))?;
+    if reader.read(&mut word).map_err(|e| short(&e))? > 0 {
+        return Err(format!(
+            "holds more than the {expected} bytes that its header promises; it is damaged, or something \
+             else"
+        ));
+    }
     Ok((sizes, content))
 }
 

@@ -9,10 +9,11 @@ use super::prepare::display_as_typed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// The training part: of image files those below a folder named `train` or `training`.
+    /// The training part: of image files those below a folder named `train`, `training`, `train_set`,
+    /// `train2017` or the like.
     Train,
-    /// The test part: of image files those below a folder named `test` or `testing`, or, where there
-    /// is none, `val`, `valid` or `validation`.
+    /// The test part: of image files those below a folder named `test`, `testing` or the like, or,
+    /// where there is none, `val`, `valid`, `validation`, `dev` or `eval`.
     Test,
     /// All there is.
     All,
@@ -47,10 +48,16 @@ impl Reading {
     }
 }
 
-/// Names of folders that hold a part.
+/// Words that say in a folder's name which part it holds.
 const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 2] = ["test", "testing"];
-const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+const VALIDATION: [&str; 6] = ["val", "valid", "validation", "dev", "eval", "evaluation"];
+
+/// Words that stand beside them and say no more, as in `train_set`, `val2017` and `trainA`.
+const FILLERS: [&str; 12] = [
+    "set", "data", "dataset", "images", "image", "imgs", "img", "pictures", "seg", "split", "a",
+    "b",
+];
 
 /// What a folder named so holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,19 +68,47 @@ enum Side {
 }
 
 fn side_of(folder: &str) -> Option<Side> {
-    let is = |names: &[&str]| names.iter().any(|name| folder.eq_ignore_ascii_case(name));
-    match () {
-        () if is(&TRAIN) => Some(Side::Train),
-        () if is(&TEST) => Some(Side::Test),
-        () if is(&VALIDATION) => Some(Side::Validation),
-        () => None,
+    let mut side = None;
+    for word in words(folder) {
+        let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+        let said = match () {
+            () if is(&TRAIN) => Side::Train,
+            () if is(&TEST) => Side::Test,
+            () if is(&VALIDATION) => Side::Validation,
+            () if is(&FILLERS) => continue,
+            // Another word says that it is something else: a test tube.
+            () => return None,
+        };
+        if side.replace(said).is_some() {
+            return None;
+        }
     }
+    side
 }
 
-/// The folders of a name, from the outermost.
+/// The words of a folder's name: runs of letters, of which a capital behind a small one begins anew.
+fn words(folder: &str) -> impl Iterator<Item = &str> {
+    let runs = folder.split(|c: char| c.is_ascii_digit() || " _-.".contains(c));
+    runs.flat_map(|run| {
+        let small = |at: usize| run[..at].ends_with(|c: char| c.is_lowercase());
+        let cut = run.char_indices().find(|&(at, c)| c.is_uppercase() && small(at));
+        let (word, more) = run.split_at(cut.map_or(run.len(), |(at, _)| at));
+        [word, more].into_iter().filter(|word| !word.is_empty())
+    })
+}
+
+/// The folders that a name leads to, from the outermost.
 pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
     let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
-    folders.split('/').filter(|part| !part.is_empty() && *part != ".")
+    let mut path = Vec::new();
+    for part in folders.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    path.into_iter()
 }
 
 fn side(name: &str) -> Option<Side> {

@@ -135,6 +135,11 @@ impl Source {
             }
             return Self::tree(path, Kind::Folder, name, Store::folder(path)?, reading);
         }
+        if !metadata.is_file() {
+            let what =
+                format!("DATA is neither a file nor a folder (a pipe or a device); {WHAT_WORKS}");
+            return Err(Error::file(path, what));
+        }
         Self::open_file(path, metadata.len(), name, reading)
     }
 
@@ -215,13 +220,8 @@ impl Source {
             return Err(Error::flag("--class-level", what));
         }
         let (labels, names, note) = packed.classes(reading.before);
-        let classes = Classes {
-            labels,
-            names,
-            by: "labels beside the pixels".into(),
-            none: None,
-            note: None,
-        };
+        let by = "labels beside the pixels".into();
+        let classes = Classes { labels, names, by, ..Classes::default() };
         Ok(Self {
             origin: origin.to_owned(),
             kind: match packed.format {
@@ -247,8 +247,10 @@ impl Source {
     ) -> Result<Self> {
         let found = Found::look(&store);
         let has_packed_parts = found.has_packed_parts(&store);
+        let mut unlabeled = None;
         let packed = if !found.idx.is_empty() {
             let files = found.choose_idx(path, &store, reading.part)?;
+            unlabeled = without_labels(&store, &files, &found.strays(&store));
             Some(Packed::idx(path, &store, &files)?)
         } else if !found.cifar_train.is_empty() || !found.cifar_test.is_empty() {
             let batches = found.choose_cifar(path, reading.part)?;
@@ -262,6 +264,13 @@ impl Source {
             if has_packed_parts && reading.part.is_none() {
                 source.notes.insert(0, format!("the training part is taken; {OTHER_PARTS}"));
             }
+            if source.classes.labels.is_none() {
+                source.notes.extend(unlabeled.as_ref().map(|why| format!("no classes: {why}")));
+                source.classes.none = source.classes.none.or(unlabeled);
+            }
+            source.notes.extend(images_aside(&store, &found.pictures));
+            source.notes.extend(left_aside(&store, &found.others));
+            source.notes.extend(store.note());
             return Ok(source);
         }
         if found.pictures.is_empty() {
@@ -308,6 +317,7 @@ impl Source {
             ));
         }
         notes.extend(left_aside(&store, &found.others));
+        notes.extend(store.note());
 
         let names: Vec<&str> = indices.iter().map(|&i| store.names()[i].as_str()).collect();
         let labels = match (reading.before, reading.class_level) {
@@ -321,9 +331,10 @@ impl Source {
                 let label = |name: &&str| by_name.get(&key(name)).copied();
                 classes::by_json(&names, &names.iter().map(label).collect::<Vec<_>>())
             }
-            None if !labels.files.is_empty() => {
-                Classes::without("dataset.json says that there are none (its labels are null)")
-            }
+            None if !labels.files.is_empty() => Classes::without(
+                "dataset.json says that there are none (its labels are null, or it has none); \
+                     --class-level takes folders for classes",
+            ),
             None => {
                 // What the training part's folders are decides for the test part too.
                 let reference: Vec<&str> = match parts.are_there() {
@@ -569,6 +580,36 @@ fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error
         None => what += &format!("; {WHAT_WORKS}"),
     }
     Error::file(path, format!("DATA {what}"))
+}
+
+/// Why IDX files have no labels, where some are there: those chosen with their labels, and labels that
+/// belong to none.
+fn without_labels(
+    store: &Store,
+    chosen: &[(usize, Option<usize>)],
+    strays: &[usize],
+) -> Option<String> {
+    let lacking = chosen.iter().find(|(_, labels)| labels.is_none())?.0;
+    let images = &store.names()[lacking];
+    if let Some((other, _)) = chosen.iter().find(|(_, labels)| labels.is_some()) {
+        return Some(format!(
+            "{images} has no labels beside it, and {} has",
+            store.names()[*other]
+        ));
+    }
+    let labels = &store.names()[*strays.first()?];
+    let wanted = label_names(images).swap_remove(0);
+    let example = "those of train-images-idx3-ubyte are train-labels-idx1-ubyte";
+    Some(match wanted == *images {
+        true => format!("{labels} is not called as the labels of {images} must be: {example}"),
+        false => format!("{labels} is not called {wanted}, as the labels of {images} must be"),
+    })
+}
+
+/// Image files beside a packed set.
+fn images_aside(store: &Store, images: &[usize]) -> Option<String> {
+    let first = &store.names()[*images.first()?];
+    Some(format!("left aside: {} (the first: {first})", count(images.len(), "image")))
 }
 
 /// What is known and not read beside pictures: a sentence for each kind.

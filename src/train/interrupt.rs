@@ -7,6 +7,9 @@
 //! | SIGTERM | schedulers, `docker stop`, `kill` | a checkpoint |
 //! | SIGHUP | a terminal that closes | a checkpoint |
 //!
+//! SIGXFSZ, which a limit on the size of files (`ulimit -f`) sends, is ignored: what is too large then
+//! is an error of the file that is written, as on a full disk.
+//!
 //! One that was ignored when the program began, as `nohup` does with SIGHUP, stays ignored. Windows
 //! has Ctrl-C and the end of a session, both of which count as SIGINT.
 
@@ -109,6 +112,8 @@ mod system {
     use crate::files;
 
     pub(super) fn listen() -> Result<(), String> {
+        // SAFETY: to ignore a signal runs no code when it comes, and the number is one of a signal.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         let heard: Vec<i32> =
             [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| is_heard(signal)).collect();
         let (sender, listens) = sync_channel(1);

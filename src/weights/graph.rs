@@ -198,12 +198,15 @@ impl<'a> Walk<'a> {
             "Gemm" | "MatMul" => self.linear(node).map(|block| vec![block]),
             "BatchNormalization" => {
                 let part = |i| self.floats(node, i).cloned();
-                let kind = Kind::Norm {
-                    affine: Some([part(1)?, part(2)?]),
-                    running: Some([part(3)?, part(4)?]),
-                };
+                let affine = Some([part(1)?, part(2)?]);
                 let eps = node.attributes.get("epsilon").and_then(|a| a.float).unwrap_or(1e-5);
-                norm(node, kind, eps, Statistics::Running)
+                // A graph that was exported in training mode normalizes by the batch at hand.
+                let training = node.attributes.get("training_mode").and_then(|a| a.int);
+                let (running, statistics) = match training.unwrap_or(0) {
+                    0 => (Some([part(3)?, part(4)?]), Statistics::Running),
+                    _ => (None, Statistics::Batch),
+                };
+                norm(node, Kind::Norm { affine, running }, eps, statistics)
             }
             "Add" => return self.sum(node),
             "Relu" => plain(Layer::LeakyRelu { slope: 0.0 }),
@@ -261,6 +264,13 @@ impl<'a> Walk<'a> {
                 _ => Err(format!("{key}: its {name} {numbers:?} are none of a 2-D convolution")),
             }
         };
+        let said = node.attributes.get("kernel_shape").map(|a| a.ints.as_slice());
+        if said.is_some_and(|said| said != [kh as i64, kw as i64]) {
+            return Err(format!(
+                "is damaged: {key} is a kernel of {kh}x{kw}, and its layer says {said:?}",
+                said = said.unwrap_or_default()
+            ));
+        }
         let odd = |what: String| Err(format!("{key}: {what}, which is not supported"));
         let text = |name: &str| node.attributes.get(name).and_then(|a| a.text.clone());
         if let Some(auto) = text("auto_pad").filter(|auto| !["NOTSET", "VALID"].contains(&&**auto))
@@ -491,6 +501,55 @@ mod tests {
         });
         let kind = Message::default().int(1, 1).message(2, &dims);
         Message::default().bytes(1, name).message(2, &Message::default().message(1, &kind))
+    }
+
+    /// A discriminator of a kernel of one pixel and a layer with these inputs and one attribute.
+    fn one(op: &str, inputs: &[&str], attribute: (&str, &[i64]), constants: &[Message]) -> Vec<u8> {
+        let (name, numbers) = attribute;
+        let kernel = tensor("first", &[3, 3, 1, 1], 0.5);
+        let attribute = Message::default().bytes(1, name);
+        let attribute = match numbers {
+            [number] => attribute.int(3, *number),
+            numbers => attribute.ints(8, numbers),
+        };
+        let inputs = ["x1"].iter().chain(inputs);
+        let node = inputs.fold(Message::default(), |node, input| node.bytes(1, *input));
+        let node = node.bytes(2, "x2").bytes(4, op).message(5, &attribute);
+        let first = ["x0", "first"].iter().fold(Message::default(), |node, x| node.bytes(1, *x));
+        let first = first.bytes(2, "x1").bytes(4, "Conv");
+        let graph = Message::default().message(1, &first).message(1, &node);
+        let constants = constants.iter().chain([&kernel]);
+        let graph = constants.fold(graph, |graph, constant| graph.message(5, constant));
+        let (input, output) = (value("x0", &[1, 3, 8, 8]), value("x2", &[1, 1]));
+        let graph = graph.message(11, &input).message(12, &output);
+        Message::default().int(1, 8).message(7, &graph).finish()
+    }
+
+    #[test]
+    fn a_batch_norm_in_training_mode_goes_by_the_batch() {
+        let names = ["gamma", "beta", "mean", "variance"];
+        let constants = names.map(|name| tensor(name, &[3], 0.5));
+        let modes = [(0, Statistics::Running), (1, Statistics::Batch)];
+        for (mode, wanted) in modes {
+            let file = one("BatchNormalization", &names, ("training_mode", &[mode]), &constants);
+            let (items, _) = Graph::read(&file).and_then(|graph| graph.items()).expect("a norm");
+            let [_, Item::Norm(norm)] = &items[..] else { panic!("{items:?}") };
+            assert_eq!(norm.statistics, Some(wanted));
+            let Kind::Norm { running, .. } = &norm.module.kind else { panic!("{norm:?}") };
+            assert_eq!(running.is_some(), wanted == Statistics::Running);
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_as_large_as_its_layer_says() {
+        let kernel = [tensor("w", &[3, 3, 4, 4], 0.5)];
+        let read = |size: i64| {
+            let file = one("Conv", &["w"], ("kernel_shape", &[size, size]), &kernel);
+            Graph::read(&file).and_then(|graph| graph.items()).map(|(items, _)| items.len())
+        };
+        assert_eq!(read(4), Ok(2));
+        let text = read(3).expect_err("4 is not 3");
+        assert!(text.contains("w is a kernel of 4x4, and its layer says [3, 3]"), "{text}");
     }
 
     /// A discriminator of nodes (op, second input) one after another.

@@ -198,6 +198,11 @@ fn batch_norm(
         affine.unwrap_or_else(|| [Tensor::full([len], 1.0), Tensor::full([len], 0.0)]);
     let mut parts = vec![("weight", weight), ("bias", bias)];
     if let (Some([mean, var]), Statistics::Running) = (running, statistics) {
+        if let Some(i) = var.f32s().iter().position(|&x| x < 0.0) {
+            return Err(format!(
+                "number {i} of the running variance of {key} is negative: the network is spoilt"
+            ));
+        }
         parts.extend([("running_mean", mean), ("running_var", var)]);
     }
     let cells = if len == channels { [1, 1] } else { cells };

@@ -265,3 +265,31 @@ fn layers_of_other_networks_are_named() {
     let text = complaint(&spoilt).unwrap();
     assert!(text.contains("number 383 of 2.weight is not finite"), "{text}");
 }
+
+/// A square root that is NaN: the weights are not too large, they are wrong.
+#[test]
+fn a_variance_below_zero_is_refused() {
+    let bytes = fs::read(file("plain_g.safetensors")).unwrap();
+    let whole = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: Vec<_> = whole
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let mut data = view.data().to_vec();
+            if name.ends_with("1.running_var") {
+                data[4..8].copy_from_slice(&(-1_f32).to_le_bytes());
+            }
+            (name, view.dtype(), view.shape().to_vec(), data)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        let view = safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap();
+        (name.clone(), view)
+    });
+    let damaged = safetensors::serialize(views, None).unwrap();
+    let text = complaint(&damaged).expect("it draws nothing");
+    assert!(
+        text.contains("number 1 of the running variance of") && text.contains("negative"),
+        "{text}"
+    );
+}

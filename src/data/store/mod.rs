@@ -78,6 +78,18 @@ impl Store {
         Ok(Self { names, place: Place::Tar(tar) })
     }
 
+    /// What is to be said of the archive as a whole.
+    pub(crate) fn note(&self) -> Option<String> {
+        match &self.place {
+            Place::Tar(tar) if !tar.is_ended() => Some(
+                "the end of the tar is missing: it may have been cut short; copy it again where files \
+                 are missing"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+
     /// The names, sorted.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
@@ -190,12 +202,23 @@ fn lost(target: &str) -> String {
     format!("is a link to {target:?}, which the archive does not hold")
 }
 
-/// A name as text; what is no text is written byte by byte, so that no two names become one.
+/// The name of an entry of an archive: folders end in `/`, whatever the archive has.
+fn archived(name: &str) -> String {
+    one_line(&name.replace('\\', "/"))
+}
+
+/// A name of one line: what is written for people has lines, and a name must not add any.
+fn one_line(name: &str) -> String {
+    name.replace('\n', "\\n").replace('\t', "\\t")
+}
+
+/// A name as text of one line; what is no text is written byte by byte, so that no two names become
+/// one.
 pub(crate) fn text(name: &OsStr) -> String {
     match name.to_str() {
-        Some(text) => text.to_owned(),
+        Some(text) => one_line(text),
         None => name.as_encoded_bytes().utf8_chunks().fold(String::new(), |mut text, chunk| {
-            text += chunk.valid();
+            text += &one_line(chunk.valid());
             chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02X}"));
             text
         }),

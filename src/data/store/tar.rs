@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Header, PaxExtensions};
 
 use super::window::{Blob, Window};
-use super::{Links, is_litter, key, unreadable};
+use super::{Links, archived, is_litter, key, unreadable};
 use crate::data::formats::{HEAD, is_tar_header};
 use crate::data::{look, room};
 use crate::error::{Error, Result};
@@ -43,6 +43,8 @@ pub(super) struct Tar {
     /// The archive itself, where it is not packed.
     file: Option<Window>,
     entries: Vec<Content>,
+    /// Whether the empty block was there that ends a tar.
+    is_ended: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -149,7 +151,7 @@ impl Tar {
             entries: HashMap::new(),
             links: Links::default(),
         };
-        reading.all(&mut tape)?;
+        let is_ended = reading.all(&mut tape)?;
         let Reading { mut entries, links, .. } = reading;
         for (key, target) in links.resolved() {
             let found = match entries.get(&target) {
@@ -164,7 +166,12 @@ impl Tar {
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let (names, entries) = entries.into_iter().unzip();
         let window = || Window::new(Blob::File(Arc::new(Mutex::new(again))), length);
-        Ok((names, Self { file: (!gzipped).then(window), entries }))
+        Ok((names, Self { file: (!gzipped).then(window), entries, is_ended }))
+    }
+
+    /// Whether the tar has its end: one that was cut off between two entries has not.
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     pub(super) fn size(&self, index: usize) -> Option<u64> {
@@ -216,16 +223,17 @@ impl Reading<'_> {
         Error::file(self.path, what)
     }
 
-    fn all(&mut self, tape: &mut Tape) -> Result<()> {
+    /// Reads all entries; whether the end of the tar was found.
+    fn all(&mut self, tape: &mut Tape) -> Result<bool> {
         let mut ahead = Ahead::default();
         loop {
             let mut zeros = 0;
             let block = match tape.header(&mut zeros) {
                 Ok(Some(block)) if is_tar_header(&block) => block,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(zeros > 0),
                 // Two empty blocks end a tar. What follows may be another, as of `cat a.tar b.tar`,
                 // or whatever a tape or a disk image left there.
-                Ok(Some(_)) | Err(_) if zeros >= 2 => return Ok(()),
+                Ok(Some(_)) | Err(_) if zeros >= 2 => return Ok(true),
                 Ok(Some(_)) => {
                     return Err(self.broken(&io::Error::other("a header's checksum is wrong")));
                 }
@@ -272,13 +280,13 @@ impl Reading<'_> {
             let Ahead { name, link, sparse, .. } = std::mem::take(ahead);
             let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
             let link = link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
-            let name = String::from_utf8_lossy(&name).replace('\\', "/");
+            let name = archived(&String::from_utf8_lossy(&name));
             let name = name.trim_start_matches("./").to_owned();
             let place = key(&name);
             if !is_litter(&name) && (has_content || kind.is_hard_link() || kind.is_symlink()) {
                 let content = match link.filter(|_| !has_content) {
                     Some(link) => {
-                        let link = String::from_utf8_lossy(&link).replace('\\', "/");
+                        let link = archived(&String::from_utf8_lossy(&link));
                         // A hard link names an entry, a symbolic one a place beside itself.
                         let beside = if kind.is_symlink() { name.as_str() } else { "" };
                         self.links.add_from(&place, beside, &link);
@@ -368,9 +376,9 @@ impl Ahead {
                     b"size" => {
                         self.size = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
                     }
-                    b"GNU.sparse.major" | b"GNU.sparse.map" => self.sparse = true,
                     _ => {}
                 }
+                self.sparse |= record.key_bytes().starts_with(b"GNU.sparse.");
             }
         } else if kind.is_gnu_longname() || kind.is_gnu_longlink() {
             while bytes.last() == Some(&0) {

@@ -1,14 +1,14 @@
 //! The entries of a zip: by name, links resolved, and refused where it is a bomb.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::window::Window;
-use super::{Links, is_litter, key};
+use super::{Links, archived, is_litter, key};
 use crate::error::{Error, Result};
 
 /// Where each name's entry is in an archive.
@@ -40,6 +40,7 @@ impl Zip {
                 format!("DATA begins like a zip but cannot be read as one ({e}); copy it again"),
             )
         };
+        let mut directory = window.clone();
         let archive = ZipArchive::new(window).map_err(broken)?;
         let metadata = archive.metadata();
         let mut spans = Vec::with_capacity(archive.len());
@@ -52,7 +53,7 @@ impl Zip {
             let end = entry.header_start().saturating_add(header);
             spans.push((entry.header_start(), end.saturating_add(entry.compressed_size())));
             // A name in an unknown encoding is still a name: only its spelling suffers.
-            let name = String::from_utf8_lossy(entry.name_raw()).replace('\\', "/");
+            let name = archived(&String::from_utf8_lossy(entry.name_raw()));
             if is_litter(&name) || entry.is_dir() {
                 continue;
             }
@@ -70,6 +71,11 @@ impl Zip {
                 links.remove(&place);
             }
             entries.insert(place, (name, Entry::At(index), entry.is_symlink()));
+        }
+        if !is_whole(&mut directory, &archive) {
+            let what = "DATA is a zip whose directory holds more files than it counts, as old programs \
+                        write them; unpack it and give the folder";
+            return Err(Error::file(path, what));
         }
         spans.sort_unstable();
         if spans.windows(2).any(|pair| pair[0].1 > pair[1].0) {
@@ -111,19 +117,44 @@ impl Zip {
             Entry::Lost(target) => return Err(super::lost(target)),
         };
         let mut archive = ZipArchive::clone(&self.archive);
-        let entry = archive.by_index(at).map_err(|e| unread(&e))?;
+        let entry = archive.by_index(at).map_err(|e| match e {
+            ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
+                unread(&e)
+            }
+            _ => e.to_string(),
+        })?;
+        // Otherwise known when it is read, in fewer words.
+        if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return Err(unread(&entry.compression()));
+        }
         let size = entry.size();
         // One byte more, so that whoever expects `size` bytes sees that there are others.
         f(&mut entry.take(size.saturating_add(1)), size)
     }
 }
 
+/// Whether the last entry that was counted ends the directory: programs that count in 16 bits start
+/// again at 65,536.
+fn is_whole(file: &mut Window, archive: &ZipArchive<Window>) -> bool {
+    const CENTRAL: &[u8; 4] = b"PK\x01\x02";
+    let metadata = archive.metadata();
+    let places = (0..archive.len()).filter_map(|i| metadata.entry(i).ok());
+    let Some(last) = places.map(|entry| entry.central_header_start()).max() else { return true };
+    // What stands behind it: 46 bytes, a name, extra fields and a comment, whose lengths stand in it.
+    let mut header = [0; 46];
+    let mut next = [0; 4];
+    let mut read = || {
+        file.seek(SeekFrom::Start(last))?;
+        file.read_exact(&mut header)?;
+        let long = |at: usize| i64::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        file.seek_relative(long(28) + long(30) + long(32))?;
+        file.read_exact(&mut next)
+    };
+    // Nothing behind it is none of a directory.
+    read().is_err() || next != *CENTRAL
+}
+
 /// Why an entry is not unpacked.
-fn unread(error: &ZipError) -> String {
-    match error {
-        ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => format!(
-            "is packed in a way that is not read ({error}); unpack the zip and give the folder"
-        ),
-        _ => error.to_string(),
-    }
+fn unread(how: &impl std::fmt::Display) -> String {
+    format!("is packed in a way that is not read ({how}); unpack the zip and give the folder")
 }

@@ -73,7 +73,7 @@ pub(super) fn has_average(model: &Design, param: &Param) -> bool {
 #[must_use]
 pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
     let mut z = vec![0.0; seeds.len() * nz];
-    for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz)) {
+    for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz.max(1))) {
         law.fill(&Stream::new(seed, "latent", 0), row);
     }
     Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
