@@ -136,6 +136,31 @@ fn bench_tells_whether_training_waits_for_pictures() {
 }
 
 #[test]
+fn bench_predicts_cards_that_are_not_here() {
+    let all = stdout(&["bench", "--predict", "all", "--batch", "128"]);
+    for card in ["m1", "rx6800", "rtx4090", "h100", "steam-deck"] {
+        assert!(all.lines().any(|line| line.starts_with(&format!("{card} "))), "{card}: {all}");
+    }
+    let one = stdout(&["bench", "--predict", "rx6800", "--batch", "128"]);
+    for part in ["RX 6800", "datasheet", "images/s", "workgroup 64x64", "arithmetic", "memory"] {
+        assert!(one.contains(part), "{part}: {one}");
+    }
+    let json = stdout(&["bench", "--predict", "m1", "--batch", "128", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let step = &json["predictions"][0];
+    let share = step["of_peak"].as_f64().unwrap();
+    assert!((0.2..0.95).contains(&share), "{step}");
+    let product =
+        step["images_per_second"].as_f64().unwrap() * step["step_seconds"].as_f64().unwrap();
+    assert!((product - 128.0).abs() < 1e-6, "{step}");
+
+    let place = Place::new();
+    place.dcgan(&[&["bench", "--predict", "voodoo"]]).refused(2, &["--predict", "rx6800", "all"]);
+    let both = ["bench", "--predict", "m1", "--device", "cpu"];
+    place.dcgan(&[&both]).refused(2, &["--predict", "--device"]);
+}
+
+#[test]
 fn bench_prints_both_rates() {
     let tiny = ["--device", "cpu", "--size", "8", "--ngf", "4", "--ndf", "4", "--batch", "4"];
     let tiny = [&["bench", "--steps", "3"], &tiny[..]].concat();

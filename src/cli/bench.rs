@@ -85,7 +85,7 @@ pub(super) struct Bench {
     /// compares those that are known
     #[arg(
         long, value_name = "CARD|all", value_parser = cards(),
-        conflicts_with_all = ["device", "data", "steps", "tune"]
+        conflicts_with_all = ["selection", "data", "steps", "tune"]
     )]
     predict: Option<String>,
     #[command(flatten)]
