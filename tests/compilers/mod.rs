@@ -17,6 +17,7 @@ use dcgan::program::{Listed, Options, kernels};
 use dcgan::shaders::render;
 use minijinja::context;
 
+mod drivers;
 mod dxc;
 mod spirv;
 #[path = "../../examples/kernel_stats/steps.rs"]
