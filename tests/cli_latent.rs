@@ -327,7 +327,7 @@ fn a_model_without_a_generator_is_refused_by_what_draws() {
         &["walk", "--vary", "0", "--out", "a.png"],
         &["arithmetic", "--plus", "1", "--minus", "2", "--out", "a.png"],
         &["neighbours", "--out", "a.png"],
-        &["sample", "--grid", "a.png"],
+        &["sample", "--out", "samples"],
     ];
     for words in commands {
         let outcome = place.dcgan(&[words, &["d.safetensors"], CPU]);
