@@ -65,6 +65,24 @@ pub(crate) struct Place {
     dir: TempDir,
 }
 
+/// Has a command heed signals that whoever started the tests may ignore, as `nohup` and `&` do.
+#[cfg(unix)]
+fn heeding_signals(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: `signal` may be called between fork and exec, and installs no handler of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: `heed` neither allocates nor takes locks.
+    unsafe { command.pre_exec(heed) };
+}
+
+#[cfg(not(unix))]
+fn heeding_signals(_: &mut Command) {}
+
 impl Place {
     pub(crate) fn new() -> Self {
         Self { dir: tempdir().unwrap() }
@@ -87,6 +105,7 @@ impl Place {
         command.env("XDG_RUNTIME_DIR", self.dir.path());
         // What is measured here is nobody else's.
         command.env("DCGAN_CACHE", self.dir.path().join("cache"));
+        heeding_signals(&mut command);
         command
     }
 
