@@ -1,9 +1,16 @@
 //! Every sample of every op: each device against plain loops in 64 bits, fused against unfused, one
 //! thread against three.
 
+use std::collections::BTreeMap;
+
 use dcgan::device::Device;
 use dcgan::device::gpu::GpuOptions;
+use dcgan::ops::conv::ConvSpec;
 use dcgan::ops::samples::samples;
+use dcgan::program::tune::variants;
+use dcgan::program::{Choices, Options};
+use dcgan::tape::{Tape, Var};
+use dcgan::tensor::{DType, Data, Tensor};
 
 use super::{naive, support};
 
@@ -105,4 +112,83 @@ fn the_sum_of_no_numbers_is_zero() {
     let x = tape.feed("x", &[3, 0], dcgan::tensor::DType::F32).unwrap();
     let error = tape.moments(x).unwrap_err().to_string();
     assert!(error.contains("none of them 0"), "{error}");
+}
+
+/// A tape of one op on feeds `a` and `b`, and its result.
+fn product(a: &[usize], b: &[usize], op: impl Fn(&mut Tape, Var, Var) -> Var) -> (Tape, Var) {
+    let mut t = Tape::new();
+    let [a, b] = [("a", a), ("b", b)].map(|(name, shape)| t.feed(name, shape, DType::F32).unwrap());
+    let y = op(&mut t, a, b);
+    (t, y)
+}
+
+/// The gradient by `of` of the mean square of what a tape fetches, in its place.
+fn gradient((mut t, y): (Tape, Var), of: &str) -> (Tape, Var) {
+    let square = t.mul(y, y).unwrap();
+    let loss = t.mean_all(square).unwrap();
+    let of = t.feeds()[of];
+    let gradient = t.grad(loss, &[of]).unwrap()[0];
+    (t, gradient)
+}
+
+/// Products that are large enough for every tile, and whole multiples of none.
+#[test]
+fn every_variant_for_hardware_computes_the_same() {
+    let hardware_kernels = GpuOptions { hardware_kernels: true, ..GpuOptions::default() };
+    let Some(gpu) = support::gpu_with(hardware_kernels) else { return };
+    let device = Device::Gpu(gpu);
+    let down = ConvSpec::down([33, 31], [3, 3], [1, 1], [1, 1]).unwrap();
+    let [k, m, n] = [1416, 200, 140];
+    let pictures = [8, 33, 31, 20];
+    let kernel = [3, 3, 20, 132];
+    let matmul = |t: &mut Tape, a, b| t.matmul(a, b).unwrap();
+    let conv = |t: &mut Tape, a, b| t.conv2d(a, b, down).unwrap();
+    let table = [
+        ("matmul", product(&[m, k], &[k, n], matmul)),
+        ("conv2d", product(&pictures, &kernel, conv)),
+        (
+            "conv_transpose2d",
+            product(&[8, 33, 31, 20], &[3, 3, 132, 20], |t, a, b| {
+                t.conv_transpose2d(a, b, down).unwrap()
+            }),
+        ),
+        ("gradient of a matmul's left", gradient(product(&[m, k], &[k, n], matmul), "a")),
+        ("gradient of a matmul's right", gradient(product(&[m, k], &[k, n], matmul), "b")),
+        ("conv_weight_grad", gradient(product(&pictures, &kernel, conv), "b")),
+    ];
+    let mut tried = BTreeMap::new();
+    for (name, (mut tape, y)) in table {
+        tape.fetch("y", y);
+        let feeds: Vec<(String, Tensor)> = tape
+            .feeds()
+            .iter()
+            .map(|(name, &feed)| {
+                let shape = tape.shape(feed);
+                let len = shape.iter().product::<usize>();
+                let number = |i: usize| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0;
+                let numbers = Data::F32((0..len).map(number).collect());
+                (name.clone(), Tensor::with_data(shape.to_vec(), numbers).unwrap())
+            })
+            .collect();
+        let run = |choices: Choices| {
+            let options = Options { choices, ..Options::default() };
+            support::run(&tape, &device, &options, &feeds).remove("y").unwrap()
+        };
+        let want = run(Choices::default());
+        let largest = want.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        for (key, names) in variants(&tape, &device) {
+            for variant in names {
+                let kernels = BTreeMap::from([(key.clone(), variant.clone())]);
+                let got = run(Choices { device: device.name(), kernels });
+                let off = got.f32s().iter().zip(want.f32s()).map(|(a, b)| (a - b).abs());
+                let off = off.fold(0.0, f32::max) / largest;
+                assert!(off < 1e-4, "{name}, {variant} of {key:?}: {off}");
+                *tried.entry(variant).or_insert(0) += 1;
+            }
+        }
+    }
+    for tile in ["64x64", "32x32", "128x128", "128x64", "64x128"] {
+        let count = tried.get(&format!("workgroup {tile}")).copied().unwrap_or(0);
+        assert!(count >= 3, "{tile} was tried {count} times: {tried:?}");
+    }
 }

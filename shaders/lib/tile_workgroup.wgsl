@@ -1,16 +1,20 @@
-// The product by workgroup tiles: `tile_m` × `tile_m` of the product at a time, `depth` of the
-// reduction at a time. Every invocation brings one 4 × 4 block of each operand into workgroup
-// memory, turned so that its vectors lie along the product, and computes `rows` × `rows` of the
-// product, in blocks of 4 × 4 that lie `row_step` apart. Zeros are written for whatever lies outside
+// The product by workgroup tiles: `tile_m` × `tile_n` of the product at a time, `depth` of the
+// reduction at a time. An invocation brings one 4 × 4 block of each operand into workgroup memory (of
+// larger tiles there are fewer blocks than invocations), turned so that its vectors lie along the
+// product, and computes `rows` × `rows` of the product, in blocks of 4 × 4 that lie `row_step` and
+// `col_step` apart. Zeros are written for whatever lies outside
 // an operand, so every element is written before it is read, and no invocation leaves early.
 //
 // Variables: lanes: invocations. unroll: steps of the reduction that the innermost loop takes at a time.
+// a_blocks, b_blocks: blocks of each operand; b_first: the invocation that brings the first of `b`.
 // pitch: vectors from one step of the reduction to the next in
 // workgroup memory. The others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop
 // runs over whole tiles of `depth`: what lies past the reduction reads as zeros.
 
-{% set quads = tile_m // 4 %}
-{% set across = row_step // 4 %}
+{% set down = row_step // 4 %}
+{% set across = col_step // 4 %}
+{% set a_some = a_blocks < lanes %}
+{% set b_some = b_blocks < lanes %}
 var<workgroup> a_tile: array<vec4<f32>, {{ depth * pitch }}>;
 var<workgroup> b_tile: array<vec4<f32>, {{ depth * pitch }}>;
 
@@ -20,9 +24,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let z = group.z;
     // A workgroup past the last tile has rows past the last, and so computes and stores nothing.
     let m0 = tile / {{ tiles_n }} * {{ tile_m }}u;
-    let n0 = tile % {{ tiles_n }} * {{ tile_m }}u;
+    let n0 = tile % {{ tiles_n }} * {{ tile_n }}u;
 
     // The block that this invocation brings: neighbours read neighbouring vectors.
+{% if a_some %}
+    let a_brings = lane < {{ a_blocks }}u;
+{% endif %}
+{% if b_some %}
+    let b_lane = lane - {{ b_first }}u;
+    let b_brings = b_lane < {{ b_blocks }}u;
+{% else %}
+    let b_lane = lane;
+{% endif %}
 {% if a_along == "k" %}
     let a_k = lane % {{ depth // 4 }}u * 4u;
     let a_quad = lane / {{ depth // 4 }}u;
@@ -30,18 +43,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at{{ i }} = a_row(m0 + a_quad * 4u + {{ i }}u, z);
 {%- endfor %}
 {% else %}
-    let a_k = lane / {{ quads }}u * 4u;
-    let a_quad = lane % {{ quads }}u;
+    let a_k = lane / {{ tile_m // 4 }}u * 4u;
+    let a_quad = lane % {{ tile_m // 4 }}u;
 {% for u in range(4 // unit) %}
     let at{{ u }} = m_tap(m0 + a_quad * 4u + {{ u }}u);
 {%- endfor %}
 {% endif %}
 {% if b_along == "k" %}
-    let b_k = lane % {{ depth // 4 }}u * 4u;
-    let b_quad = lane / {{ depth // 4 }}u;
+    let b_k = b_lane % {{ depth // 4 }}u * 4u;
+    let b_quad = b_lane / {{ depth // 4 }}u;
 {% else %}
-    let b_k = lane / {{ quads }}u * 4u;
-    let b_quad = lane % {{ quads }}u;
+    let b_k = b_lane / {{ tile_n // 4 }}u * 4u;
+    let b_quad = b_lane % {{ tile_n // 4 }}u;
 {% endif %}
 
     // The part that it computes.
@@ -71,53 +84,59 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     for (var step = 0u; step < {{ chunk }}; step += {{ depth }}u) {
         let k = {% if split %}z * {{ chunk }} + {% endif %}step;
+{% for i in range(4) %}
+        var a{{ i }} = vec4<f32>(0.0);
+        var b{{ i }} = vec4<f32>(0.0);
+{%- endfor %}
+        {% if a_some %}if (a_brings) { {%- endif %}
 {% if a_along == "k" %}
 {% for i in range(4) %}
-        let a{{ i }} = {% if flat %}a_flat(at{{ i }}, k + a_k){% else %}a_load(a_row{{ i }}, k + a_k){% endif %};
+        a{{ i }} = {% if flat %}a_flat(at{{ i }}, k + a_k){% else %}a_load(a_row{{ i }}, k + a_k){% endif %};
 {%- endfor %}
 {% else %}
 {% for i in range(4) %}
         let cell{{ i }} = a_row(k + a_k + {{ i }}u, z);
 {% if unit == 1 %}
-        let a{{ i }} = vec4<f32>(
+        a{{ i }} = vec4<f32>(
             a_one(a_tap(cell{{ i }}, at0.xyz), at0.w),
             a_one(a_tap(cell{{ i }}, at1.xyz), at1.w),
             a_one(a_tap(cell{{ i }}, at2.xyz), at2.w),
             a_one(a_tap(cell{{ i }}, at3.xyz), at3.w));
 {% else %}
-        let a{{ i }} = a_load(a_tap(cell{{ i }}, at0.xyz), at0.w);
+        a{{ i }} = a_load(a_tap(cell{{ i }}, at0.xyz), at0.w);
 {% endif %}
 {%- endfor %}
 {% endif %}
+        {% if a_some %} } {%- endif %}
+        {% if b_some %}if (b_brings) { {%- endif %}
 {% if b_along == "k" %}
 {% for i in range(4) %}
-        let b{{ i }} = b_load(b_row{{ i }}, k + b_k);
+        b{{ i }} = b_load(b_row{{ i }}, k + b_k);
 {%- endfor %}
 {% else %}
 {% for i in range(4) %}
-        let b{{ i }} = b_load(b_row(k + b_k + {{ i }}u, tap.z), n0 + b_quad * 4u);
+        b{{ i }} = b_load(b_row(k + b_k + {{ i }}u, tap.z), n0 + b_quad * 4u);
 {%- endfor %}
 {% endif %}
+        {% if b_some %} } {%- endif %}
 
         workgroupBarrier();
+        {% if a_some %}if (a_brings) { {%- endif %}
 {% for i in range(4) %}
-{% if a_along == "k" %}
-        a_tile[(a_k + {{ i }}u) * {{ pitch }}u + a_quad] = vec4<f32>(a0[{{ i }}], a1[{{ i }}], a2[{{ i }}], a3[{{ i }}]);
-{% else %}
-        a_tile[(a_k + {{ i }}u) * {{ pitch }}u + a_quad] = a{{ i }};
-{% endif %}
-{% if b_along == "k" %}
-        b_tile[(b_k + {{ i }}u) * {{ pitch }}u + b_quad] = vec4<f32>(b0[{{ i }}], b1[{{ i }}], b2[{{ i }}], b3[{{ i }}]);
-{% else %}
-        b_tile[(b_k + {{ i }}u) * {{ pitch }}u + b_quad] = b{{ i }};
-{% endif %}
+        a_tile[(a_k + {{ i }}u) * {{ pitch }}u + a_quad] = {% if a_along == "k" %}vec4<f32>(a0[{{ i }}], a1[{{ i }}], a2[{{ i }}], a3[{{ i }}]){% else %}a{{ i }}{% endif %};
 {%- endfor %}
+        {% if a_some %} } {%- endif %}
+        {% if b_some %}if (b_brings) { {%- endif %}
+{% for i in range(4) %}
+        b_tile[(b_k + {{ i }}u) * {{ pitch }}u + b_quad] = {% if b_along == "k" %}vec4<f32>(b0[{{ i }}], b1[{{ i }}], b2[{{ i }}], b3[{{ i }}]){% else %}b{{ i }}{% endif %};
+{%- endfor %}
+        {% if b_some %} } {%- endif %}
         workgroupBarrier();
 
         for (var s = 0u; s < {{ depth * pitch }}u; s += {{ unroll * pitch }}u) {
 {% for i in range(unroll) %}
 {% for q in range(cols) %}
-            let p{{ i }}_{{ q }} = a_tile[s + line + {{ i * pitch + q * across }}u];
+            let p{{ i }}_{{ q }} = a_tile[s + line + {{ i * pitch + q * down }}u];
             let q{{ i }}_{{ q }} = b_tile[s + column + {{ i * pitch + q * across }}u];
 {%- endfor %}
 {% for r in range(rows) %}{% for c in range(cols) %}
@@ -132,7 +151,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 {% endif %}
 
 {% for r in range(rows) %}
-    let y_row{{ r }} = y_row(m0 + line * 4u + {{ r // 4 * across * 4 + r % 4 }}u, z);
+    let y_row{{ r }} = y_row(m0 + line * 4u + {{ r // 4 * down * 4 + r % 4 }}u, z);
 {%- for c in range(cols) %}
     y_store(y_row{{ r }}, n0 + column * 4u + {{ c * across * 4 }}u, y{{ r }}_{{ c }});
 {%- endfor %}{% endfor %}

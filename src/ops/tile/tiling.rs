@@ -68,14 +68,21 @@ impl Tiling {
         Self { kind: Kind::Subgroup, ..Self::across(lanes, rows, cols) }
     }
 
-    /// Tiles of `side` by `side` in workgroup memory, of which each invocation computes `rows` by
-    /// `rows`, and brings one 4 by 4 block of each operand.
-    const fn workgroup(side: usize, depth: usize, rows: usize) -> Self {
-        let lanes = (side / rows) * (side / rows);
-        assert!(lanes == (side / 4) * (depth / 4));
-        let (kind, step) = (Kind::Workgroup, 4 * (side / rows));
-        let (size, cols) = ([side, side], rows / 4);
-        Self { kind, size, depth, lanes, rows, cols, row_step: step, col_step: step }
+    /// Tiles of `size` in workgroup memory, of which each invocation computes `rows` by `rows`, and
+    /// brings one 4 by 4 block of each operand, or of one, or none.
+    const fn workgroup(size: [usize; 2], depth: usize, rows: usize) -> Self {
+        let [down, across] = [size[0] / rows, size[1] / rows];
+        let (kind, lanes, cols) = (Kind::Workgroup, down * across, rows / 4);
+        assert!((size[0] / 4) * (depth / 4) <= lanes && (size[1] / 4) * (depth / 4) <= lanes);
+        Self { kind, size, depth, lanes, rows, cols, row_step: 4 * down, col_step: 4 * across }
+    }
+
+    /// How many invocations bring a block of the left operand, how many of the right one, and which is
+    /// the first that brings one of the right: others than those of the left, where there are enough.
+    pub(super) const fn blocks(&self) -> [usize; 3] {
+        let deep = self.depth / 4;
+        let [a, b] = [self.size[0] / 4 * deep, self.size[1] / 4 * deep];
+        [a, b, if a + b <= self.lanes { a } else { 0 }]
     }
 
     /// A name that no other tiling has.
@@ -93,7 +100,8 @@ impl Tiling {
     /// Vectors of workgroup memory from one step of the reduction to the next: one more than it
     /// holds, so that they start in different banks.
     pub(super) const fn pitch(&self) -> usize {
-        self.size[0] / 4 + 1
+        let [m, n] = self.size;
+        (if m > n { m } else { n }) / 4 + 1
     }
 
     /// Steps of the reduction that the innermost loop of a tile in workgroup memory takes at a time: with
@@ -149,8 +157,15 @@ impl Tiling {
     /// each other, and no sharing where the product is thinner than a tile could use.
     pub(super) fn for_hardware(m: usize, n: usize, layers: usize, caps: &Caps) -> Vec<Self> {
         const ENOUGH: usize = 128;
-        const LARGE: Tiling = Tiling::workgroup(64, 16, 8);
-        const SMALL: Tiling = Tiling::workgroup(32, 32, 4);
+        const LARGE: Tiling = Tiling::workgroup([64, 64], 16, 8);
+        const SMALL: Tiling = Tiling::workgroup([32, 32], 32, 4);
+        // Half of the loads, or three quarters, for each multiply-add: for cards whose caches are slow
+        // beside their arithmetic.
+        const LARGER: [Tiling; 3] = [
+            Tiling::workgroup([128, 128], 8, 8),
+            Tiling::workgroup([128, 64], 8, 8),
+            Tiling::workgroup([64, 128], 8, 8),
+        ];
         let bytes = |t: Self| 2 * t.depth * t.pitch() * 16;
         if n <= 8 {
             let cols = n.div_ceil(4);
@@ -163,6 +178,13 @@ impl Tiling {
         let [down, across] = LARGE.tiles(m, n);
         let large = m > 32 && n > 32 && down * across * layers >= ENOUGH;
         let [first, second] = if large { [LARGE, SMALL] } else { [SMALL, LARGE] };
-        vec![first, second, Self::across(16, 8, 1), Self::down(32, 4, 2)]
+        let mut all = vec![first, second];
+        all.extend(LARGER.into_iter().filter(|larger| {
+            let [down, across] = larger.tiles(m, n);
+            let whole = 2 * m > larger.size[0] && 2 * n > larger.size[1];
+            large && whole && 2 * down * across * layers >= ENOUGH
+        }));
+        all.extend([Self::across(16, 8, 1), Self::down(32, 4, 2)]);
+        all
     }
 }
