@@ -74,6 +74,7 @@
 pub mod augment;
 pub mod bench;
 pub mod check;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod device;
@@ -99,6 +100,7 @@ pub mod shell;
 pub mod svm;
 pub mod tape;
 pub mod tensor;
+#[cfg(feature = "cli")]
 pub mod terminal;
 pub mod threads;
 pub mod train;

@@ -30,6 +30,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// The type and shape in words: `'<f4' of shape [2, 3] in Fortran order`.
+    #[cfg(feature = "cli")]
     pub(crate) fn describe(&self) -> String {
         let order = if self.fortran { " in Fortran order" } else { "" };
         format!("{} of shape {:?}{order}", self.element(), self.shape)

@@ -168,3 +168,38 @@ fn exit_code(error: &Error) -> ExitCode {
         _ => ExitCode::from(1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+
+    use clap::ValueEnum;
+
+    use crate::data::{Crop, Filter};
+    use crate::models::{Conditioning, LatentLaw, Minibatch, Network, Norm};
+    use crate::nn::Weight;
+    use crate::objectives::{Loss, Penalty};
+
+    /// What a value is called in files and messages is what is typed for it.
+    fn typed_as_shown<T: ValueEnum + Display>() {
+        for value in T::value_variants() {
+            let typed = value.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(typed, Some(value.to_string()));
+            assert_eq!(format!("{value:>30}").len(), 30, "{value}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are_typed() {
+        typed_as_shown::<Network>();
+        typed_as_shown::<LatentLaw>();
+        typed_as_shown::<Norm>();
+        typed_as_shown::<Conditioning>();
+        typed_as_shown::<Minibatch>();
+        typed_as_shown::<Weight>();
+        typed_as_shown::<Loss>();
+        typed_as_shown::<Penalty>();
+        typed_as_shown::<Crop>();
+        typed_as_shown::<Filter>();
+    }
+}

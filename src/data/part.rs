@@ -1,12 +1,12 @@
 //! The parts of a set: what one trains on, and what is held out.
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::prepare::display_as_typed;
 
 /// Which part of a set that comes in two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The training part: of image files those below a folder named `train`, `training`, `train_set`,

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 
-use clap::ValueEnum;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::DynamicImage;
@@ -15,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// What to do with a picture whose aspect is not that of the target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
     /// Stretch the whole picture to the target.
@@ -28,7 +28,8 @@ pub enum Crop {
 }
 
 /// How pictures are resized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
     /// The nearest pixel: for pixel art.
@@ -47,8 +48,7 @@ macro_rules! display_as_typed {
     ($($name:ty),*) => {$(
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let value = self.to_possible_value();
-                f.pad(value.as_ref().map_or("", |v| v.get_name()))
+                serde::Serialize::serialize(self, f)
             }
         }
     )*};
@@ -257,6 +257,8 @@ pub fn mirror(picture: &mut [u8], width: usize, channels: usize) {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]

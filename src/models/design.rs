@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -15,7 +14,8 @@ use super::size::Size;
 use super::{cnn, dcgan, mlp, resnet};
 
 /// Which architecture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// PyTorch's DCGAN example: 4×4 kernels, normal latents; weights are exchangeable.
@@ -24,12 +24,12 @@ pub enum Network {
     Dcgan,
     /// The DCGAN paper and its authors' code: 5×5 kernels, uniform latents, a linear projection.
     #[serde(rename = "dcgan-paper", alias = "paper")]
-    #[value(name = "dcgan-paper")]
+    #[cfg_attr(feature = "cli", value(name = "dcgan-paper"))]
     Paper,
     /// The authors' MNIST code: the paper's with one more dense layer in both networks and pixels
     /// from 0 to 1.
     #[serde(rename = "dcgan-mnist", alias = "mnist")]
-    #[value(name = "dcgan-mnist")]
+    #[cfg_attr(feature = "cli", value(name = "dcgan-mnist"))]
     Mnist,
     /// The standard CNN of spectral norm's paper, without its spectral norm.
     Cnn,
@@ -42,13 +42,13 @@ pub enum Network {
 impl fmt::Display for Network {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no network is hidden");
-        f.pad(value.get_name())
+        self.serialize(f)
     }
 }
 
 /// The law of a latent vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum LatentLaw {
     /// Standard normal numbers.

@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -14,7 +13,8 @@ use super::design::{Design, LatentLaw};
 use super::networks::Pixels;
 
 /// What the hidden layers of a network are normalised by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Norm {
     /// Batch norm.
@@ -37,7 +37,8 @@ pub enum Norm {
 }
 
 /// How networks are told classes, where there are any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Conditioning {
     /// At the input of every layer of both networks (Mirza and Osindero, arXiv 1411.1784, and
@@ -56,7 +57,8 @@ pub enum Conditioning {
 }
 
 /// How the discriminator sees a picture beside others of its batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Minibatch {
     /// Not at all.
@@ -160,8 +162,7 @@ macro_rules! as_typed {
         $(impl fmt::Display for $name {
             /// As it is typed.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let value = self.to_possible_value().expect("no value is hidden");
-                f.pad(value.get_name())
+                self.serialize(f)
             }
         })+
     };

@@ -15,7 +15,8 @@ pub const BATCH_NORM_EPS: f32 = 1e-5;
 pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// What batch norm normalises by after training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Statistics {
     /// Averages kept while training, as in PyTorch: one picture does not depend on its neighbours.

@@ -20,7 +20,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -33,7 +32,8 @@ use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
 
 /// How the weights of a convolution are made from what is learnt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
     /// They are learnt: `weight`.
@@ -54,8 +54,7 @@ pub enum Weight {
 impl fmt::Display for Weight {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no kind is hidden");
-        f.pad(value.get_name())
+        self.serialize(f)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -46,7 +45,8 @@ pub enum Output {
 /// that goes on in a straight line from 10 on: where a score is as far off as that, for density
 /// ratios above 22,000, the gradient of a true exponential would undo the training in one update
 /// (10¹³ at a score of 30), and Adam would remember it for thousands more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// Goodfellow et al. (arXiv 1406.2661), the form that is used in practice.
@@ -81,8 +81,7 @@ pub enum Loss {
 impl fmt::Display for Loss {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no loss is hidden");
-        f.pad(value.get_name())
+        self.serialize(f)
     }
 }
 
@@ -338,6 +337,8 @@ pub fn log_sum_exp(t: &mut Tape, logits: Var) -> Result<Var> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use clap::ValueEnum as _;
+
     use super::*;
     use crate::device::{Device, State};
     use crate::program::{Options, Program};

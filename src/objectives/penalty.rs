@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -24,7 +23,8 @@ use crate::tape::{Tape, Var};
 ///
 /// The gradient of one picture must not depend on the others in its batch: a discriminator with
 /// batch norm cannot be penalised (Gulrajani et al., section 4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Penalty {
     /// No penalty.
@@ -48,8 +48,7 @@ pub enum Penalty {
 impl fmt::Display for Penalty {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no penalty is hidden");
-        f.pad(value.get_name())
+        self.serialize(f)
     }
 }
 

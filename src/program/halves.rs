@@ -13,7 +13,6 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::Class;
@@ -23,7 +22,8 @@ use crate::tensor::DType;
 use super::units::Units;
 
 /// How a GPU keeps large tensors between kernels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// In 32 bits.

@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Adaptive, Augment};
@@ -12,7 +11,8 @@ use crate::objectives::{Loss, Penalty};
 use crate::optim::{Adam, Optimizer, RmsProp};
 
 /// Which optimiser.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// See [`Adam`].

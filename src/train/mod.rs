@@ -4,17 +4,21 @@ pub mod checkpoint;
 pub mod draws;
 pub mod folder;
 pub mod health;
+#[cfg(feature = "cli")]
 pub mod interrupt;
 pub mod labelled;
 pub mod log;
 pub mod method;
 pub mod model_file;
 pub mod options;
+#[cfg(feature = "cli")]
 pub mod plot;
+#[cfg(feature = "cli")]
 pub mod progress;
 pub mod run;
 pub mod scale;
 mod schedule;
+#[cfg(feature = "cli")]
 pub mod session;
 pub mod step;
 pub mod trainer;
@@ -27,6 +31,7 @@ pub use labelled::Labelled;
 pub use log::LogLine;
 pub use method::Method;
 pub use model_file::ModelFile;
+#[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Run;
 pub use trainer::{Metrics, Recipe, Trainer, first_pictures};

@@ -21,7 +21,8 @@ use crate::train::model_file::ModelFile;
 use super::{DESCRIPTION, Role, onnx};
 
 /// The formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// A state dict; also says of which network it is, for the way back.
     Safetensors,
