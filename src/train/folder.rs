@@ -361,7 +361,7 @@ mod tests {
             said(outer.path()).ends_with("dcgan import makes a model of weights from elsewhere")
         );
         fs::copy(folder.options_path(), inner.join(OPTIONS)).unwrap();
-        assert!(said(outer.path()).ends_with("give one of the folders in it"));
+        assert!(said(outer.path()).ends_with("name one of the folders in it"));
     }
 
     #[test]
