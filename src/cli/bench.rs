@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -81,10 +80,10 @@ pub(super) struct Bench {
     /// Threads that decode them [default: one a core, 8 at most]
     #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
     workers: Option<usize>,
-    /// Instead of measuring: what a step should take on a card that is not here, by its datasheet; all
-    /// compares those that are known
+    /// Instead of measuring: what a step should take on a card that is not here, by its datasheet:
+    /// m1, m3, rx580, rx6800, rx7900xtx, a770, rtx3060, rtx4090, h100 or steam-deck; all compares them
     #[arg(
-        long, value_name = "CARD|all", value_parser = cards(),
+        long, value_name = "CARD|all", value_parser = known_card,
         conflicts_with_all = ["selection", "data", "steps", "tune"]
     )]
     predict: Option<String>,
@@ -93,8 +92,15 @@ pub(super) struct Bench {
 }
 
 /// What `--predict` takes.
-fn cards() -> PossibleValuesParser {
-    CARDS.iter().map(|card| card.name).chain(["all"]).collect::<Vec<_>>().into()
+fn known_card(name: &str) -> std::result::Result<String, String> {
+    let mut known = CARDS.iter().map(|card| card.name).chain(["all"]);
+    match known.clone().any(|known| known == name) {
+        true => Ok(name.to_owned()),
+        false => {
+            let last = known.next_back().unwrap_or_default();
+            Err(format!("known are {} and {last}", known.collect::<Vec<_>>().join(", ")))
+        }
+    }
 }
 
 /// What `--json` prints.
