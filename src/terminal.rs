@@ -2,7 +2,8 @@
 //!
 //! Text from files (names of classes, tensors, models and files) may hold escape codes, which
 //! recolor a terminal, set its title or write to its clipboard, and bidirectional marks, which let
-//! one name look like another. What passes through here is [`printable`] whatever it holds; colors are added behind the door. `clippy.toml` forbids all other ways out.
+//! one name look like another. What passes through here is [`printable`] whatever it holds; colors are
+//! added behind the door. `clippy.toml` forbids all other ways out.
 //!
 //! Standard output is for results: where it cannot be written, that is an error, unless its reader
 //! has left, who then has all it wants. Standard error is for messages: nobody has to read them, and
