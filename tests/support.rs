@@ -49,11 +49,15 @@ pub(crate) fn gpu_selection() -> Option<String> {
         );
         let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        // Not eprintln, which the test harness swallows where a test passes.
-        let mut stderr = std::io::stderr().lock();
-        writeln!(stderr, "SKIPPED ({count}), as there is no GPU adapter: {name}").unwrap();
+        skipped(&format!("SKIPPED ({count}), as there is no GPU adapter: {name}"));
     }
     selection
+}
+
+/// Says that a test was not run, or not in full.
+pub(crate) fn skipped(text: &str) {
+    // Not eprintln, which the test harness swallows where a test passes.
+    writeln!(std::io::stderr().lock(), "{text}").unwrap();
 }
 
 /// The numbers of a tensor of any type.
@@ -101,33 +105,60 @@ pub(crate) fn parsed(name: &str, source: &str) -> (Module, ModuleInfo) {
     (module, info)
 }
 
+/// Checks of bounds, as wgpu has naga add them or not.
+fn bounds(checked: bool) -> BoundsCheckPolicies {
+    let policy = if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
+    BoundsCheckPolicies {
+        index: policy,
+        buffer: policy,
+        image_load: policy,
+        ..BoundsCheckPolicies::default()
+    }
+}
+
+/// The SPIR-V that naga writes of a kernel.
+pub(crate) fn spirv(name: &str, module: &Module, info: &ModuleInfo, checked: bool) -> Vec<u32> {
+    let options = spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: bounds(checked),
+        force_loop_bounding: checked,
+        ..spv::Options::default()
+    };
+    let words = spv::write_vec(module, info, &options, None);
+    words.unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}"))
+}
+
+/// The HLSL that naga writes of a kernel.
+pub(crate) fn hlsl(name: &str, module: &Module, info: &ModuleInfo, checked: bool) -> String {
+    // Registers that do not overlap.
+    let target = |register| Some(hlsl::BindTarget { register, ..hlsl::BindTarget::default() });
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_2,
+        immediates_target: target(90),
+        special_constants_binding: target(91),
+        fake_missing_bindings: true,
+        restrict_indexing: checked,
+        force_loop_bounding: checked,
+        ..hlsl::Options::default()
+    };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+        .write(module, info, None)
+        .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
+    text
+}
+
 /// Has naga write a rendered kernel as SPIR-V, MSL and HLSL, with and without runtime checks: what
 /// Vulkan, Metal and DX12 compile.
 pub(crate) fn write_everywhere(name: &str, source: &str) {
     let (module, info) = parsed(name, source);
     for checked in [false, true] {
-        let policy =
-            if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
-        let bounds_check_policies = BoundsCheckPolicies {
-            index: policy,
-            buffer: policy,
-            image_load: policy,
-            ..BoundsCheckPolicies::default()
-        };
-
-        let options = spv::Options {
-            lang_version: (1, 3),
-            bounds_check_policies,
-            force_loop_bounding: checked,
-            ..spv::Options::default()
-        };
-        let words = spv::write_vec(&module, &info, &options, None);
-        assert!(!words.unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}")).is_empty());
+        assert!(!spirv(name, &module, &info, checked).is_empty());
 
         let options = msl::Options {
             lang_version: (2, 4),
             fake_missing_bindings: true,
-            bounds_check_policies,
+            bounds_check_policies: bounds(checked),
             force_loop_bounding: checked,
             ..msl::Options::default()
         };
@@ -135,19 +166,7 @@ pub(crate) fn write_everywhere(name: &str, source: &str) {
         let text = text.unwrap_or_else(|error| panic!("{name}: MSL: {error}")).0;
         assert!(text.contains("kernel void"), "{name}: {text}");
 
-        let options = hlsl::Options {
-            shader_model: hlsl::ShaderModel::V6_0,
-            immediates_target: Some(hlsl::BindTarget::default()),
-            fake_missing_bindings: true,
-            special_constants_binding: Some(hlsl::BindTarget::default()),
-            restrict_indexing: checked,
-            force_loop_bounding: checked,
-            ..hlsl::Options::default()
-        };
-        let mut text = String::new();
-        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
-            .write(&module, &info, None)
-            .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
+        let text = hlsl(name, &module, &info, checked);
         assert!(text.contains("numthreads"), "{name}: {text}");
     }
 }

@@ -32,6 +32,7 @@
 //! | `data_tiff` | TIFF in its many kinds |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
+//! | `kernels` | helper: every kernel, rendered |
 //! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
 //! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
@@ -77,6 +78,7 @@ mod data_sources;
 mod data_tiff;
 mod gpu;
 mod grad;
+mod kernels;
 mod layers;
 mod mutate;
 mod naive;

@@ -26,7 +26,7 @@ mod steps;
 mod tests;
 
 use radv::Radv;
-use rows::{Row, Stats};
+use rows::{Line, Report, Row, Stats};
 
 /// Cards whose compilers are asked: RDNA 2 and 3, GCN 5 and 4. The last has no 16-bit floats.
 const FAMILIES: [&str; 4] = ["NAVI21", "GFX1100", "VEGA10", "POLARIS10"];
@@ -53,9 +53,7 @@ fn run(words: &[String]) -> Result<()> {
         words.get(at + 1).map(String::as_str)
     };
     if std::env::var_os("RADV_FORCE_FAMILY").is_some() {
-        for (name, row) in compiled(value("--isa"))? {
-            println!("{}", row.to_line(&name));
-        }
+        println!("{}", serde_json::to_string(&compiled(value("--isa"))?)?);
         return Ok(());
     }
     match (value("--family"), value("--isa")) {
@@ -63,10 +61,9 @@ fn run(words: &[String]) -> Result<()> {
         (family, isa) => {
             let family = family.unwrap_or(FAMILIES[0]);
             let words: Vec<&str> = isa.into_iter().flat_map(|kernel| ["--isa", kernel]).collect();
-            let text = asked(family, &words)?;
-            let driver = text.lines().next().unwrap_or_default();
+            let Report { driver, lines } = asked(family, &words)?;
             println!("{family}, {driver}\n");
-            print!("{}", rows::in_full(&text)?);
+            print!("{}", rows::in_full(&lines)?);
         }
     }
     Ok(())
@@ -74,7 +71,7 @@ fn run(words: &[String]) -> Result<()> {
 
 /// What this program says as a process of its own, which is told of the card: the driver reads its
 /// environment when it is loaded.
-fn asked(family: &str, words: &[&str]) -> Result<String> {
+fn asked(family: &str, words: &[&str]) -> Result<Report> {
     let mut child = Command::new(std::env::current_exe()?);
     let output = environment(&mut child, family)?.args(words).output()?;
     if !output.status.success() {
@@ -82,7 +79,7 @@ fn asked(family: &str, words: &[&str]) -> Result<String> {
     }
     // What `--isa` prints is on standard error.
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// The environment in which the driver opens a card that is not there.
@@ -94,36 +91,34 @@ fn environment<'a>(child: &'a mut Command, family: &str) -> Result<&'a mut Comma
     Ok(child.env("NODEVICE_SELECT", "1"))
 }
 
-/// Compiles the kernels of all steps for the card of the environment: the name of each kernel's step,
-/// and what became of it. The first line of standard output names the driver.
-fn compiled(isa: Option<&str>) -> Result<Vec<(String, Row)>> {
+/// Compiles the kernels of all steps for the card of the environment.
+fn compiled(isa: Option<&str>) -> Result<Report> {
     let radv = Radv::open()?;
-    println!("{}", radv.driver());
-    let mut found = Vec::new();
+    let mut lines = Vec::new();
     for step in steps::steps()? {
         if step.precision == dcgan::program::Precision::F16 && !radv.has_f16() {
             continue;
         }
-        for mut row in rows::of_step(&step)? {
-            let compiled = radv.compile(row.kernel, &row.source)?;
-            if isa == Some(row.kernel) {
-                eprintln!("{}\n{}", row.source, compiled.assembly);
+        for Row { work, count, kernel, name, source } in rows::of_step(&step)? {
+            let compiled = radv.compile(kernel, &source)?;
+            if isa == Some(kernel) {
+                eprintln!("{source}\n{}", compiled.assembly);
             }
-            row.stats = Some(Stats::new(&compiled));
-            found.push((step.name.to_owned(), row));
+            let stats = Stats::new(&compiled);
+            lines.push(Line { step: step.name.to_owned(), name, work, count, stats });
         }
     }
-    Ok(found)
+    Ok(Report { driver: radv.driver(), lines })
 }
 
 /// The table of all cards side by side, from what `ask` says of each.
-fn table(ask: impl Fn(&str) -> Result<String>) -> Result<String> {
+fn table(ask: impl Fn(&str) -> Result<Report>) -> Result<String> {
     let mut cards = BTreeMap::new();
     let mut driver = String::new();
     for family in FAMILIES {
-        let text = ask(family)?;
-        text.lines().next().unwrap_or_default().clone_into(&mut driver);
-        cards.insert(family, rows::parsed(&text)?);
+        let report = ask(family)?;
+        driver = report.driver;
+        cards.insert(family, report.lines);
     }
     Ok(rows::side_by_side(&driver, &FAMILIES, &cards))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use dcgan::ops::Caps;
 use dcgan::program::{Options, kernels};
+use serde::{Deserialize, Serialize};
 
 use super::radv::Compiled;
 use super::steps::Step;
@@ -24,11 +25,10 @@ pub(crate) struct Row {
     /// `kernel variant shape`.
     pub(crate) name: String,
     pub(crate) source: String,
-    pub(crate) stats: Option<Stats>,
 }
 
 /// What a compiler made of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stats {
     /// Vector registers of an invocation.
     pub(crate) vgprs: u64,
@@ -55,59 +55,24 @@ impl Stats {
     }
 }
 
-impl Row {
-    /// The row as a line of text for another process; `step` is the step's name.
-    pub(crate) fn to_line(&self, step: &str) -> String {
-        let Some(Stats { vgprs, lds, waves, spills, hot }) = self.stats else {
-            return String::new();
-        };
-        let isa::Mix { fma, vector, scalar, shared, memory } = hot;
-        let Self { work, count, name, .. } = self;
-        format!(
-            "{step}\t{name}\t{work}\t{count}\t{vgprs}\t{lds}\t{waves}\t{spills}\t{fma}\t{vector}\t\
-             {scalar}\t{shared}\t{memory}"
-        )
-    }
+/// What one card's process tells the one that asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The driver and its version.
+    pub(crate) driver: String,
+    pub(crate) lines: Vec<Line>,
 }
 
-/// A row that came from another process.
-#[derive(Clone, Debug)]
+/// A row that was compiled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Line {
+    /// The step's name.
     pub(crate) step: String,
+    /// As in [`Row`], the next two too.
     pub(crate) name: String,
     pub(crate) work: f64,
     pub(crate) count: usize,
     pub(crate) stats: Stats,
-}
-
-/// The rows in the text of another process, whose first line names the driver.
-pub(crate) fn parsed(text: &str) -> Result<Vec<Line>> {
-    text.lines().skip(1).map(line).collect()
-}
-
-fn line(text: &str) -> Result<Line> {
-    let cells: Vec<&str> = text.split('\t').collect();
-    let [step, name, work, count, numbers @ ..] = &cells[..] else {
-        return Err(format!("no row: {text}").into());
-    };
-    let numbers =
-        numbers.iter().map(|n| n.parse()).collect::<std::result::Result<Vec<u64>, _>>()?;
-    let [vgprs, lds, waves, spills, mix @ ..] = &numbers[..] else {
-        return Err(format!("no row: {text}").into());
-    };
-    let [fma, vector, scalar, shared, memory] = *mix else {
-        return Err(format!("no row: {text}").into());
-    };
-    let hot = isa::Mix {
-        fma: fma as usize,
-        vector: vector as usize,
-        scalar: scalar as usize,
-        shared: shared as usize,
-        memory: memory as usize,
-    };
-    let stats = Stats { vgprs: *vgprs, lds: *lds, waves: *waves, spills: *spills, hot };
-    let (step, name) = ((*step).to_owned(), (*name).to_owned());
-    Ok(Line { step, name, work: work.parse()?, count: count.parse()?, stats })
 }
 
 /// The different kernels of a step as lowered for hardware, those with the most work first.
@@ -124,7 +89,6 @@ pub(crate) fn of_step(step: &Step) -> Result<Vec<Row>> {
             kernel: listed.kernel,
             name: name.split_whitespace().collect::<Vec<_>>().join(" "),
             source: source.clone(),
-            stats: None,
         });
         row.count += 1;
         row.work += listed.flops as f64;
@@ -137,10 +101,10 @@ pub(crate) fn of_step(step: &Step) -> Result<Vec<Row>> {
 }
 
 /// One card in full.
-pub(crate) fn in_full(text: &str) -> Result<String> {
+pub(crate) fn in_full(lines: &[Line]) -> Result<String> {
     let mut out = String::new();
-    let mut last = String::new();
-    for Line { step, name, work, count, stats } in parsed(text)? {
+    let mut last = "";
+    for Line { step, name, work, count, stats } in lines {
         if step != last {
             let head = "hot loop: multiply-adds of vector, scalar, shared, memory";
             writeln!(out, "{step}\n  work times vgpr   lds waves spills  {head}")?;

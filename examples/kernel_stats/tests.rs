@@ -57,10 +57,7 @@ fn leave(text: &str) {
 #[test]
 #[ignore = "a part of the_kernels_of_steps_keep_their_bounds, for one card"]
 fn one_card() {
-    let driver = Radv::open().unwrap().driver();
-    let rows = compiled(None).unwrap();
-    let lines = rows.iter().map(|(step, row)| row.to_line(step) + "\n").collect::<String>();
-    leave(&format!("{driver}\n{lines}"));
+    leave(&serde_json::to_string(&compiled(None).unwrap()).unwrap());
 }
 
 #[test]
@@ -69,8 +66,9 @@ fn the_kernels_of_steps_keep_their_bounds() {
     let mut driver = String::new();
     for family in FAMILIES {
         let Some(text) = child("one_card", family) else { return };
-        text.lines().next().unwrap().clone_into(&mut driver);
-        let lines = rows::parsed(&text).unwrap();
+        let report: Report = serde_json::from_str(&text).unwrap();
+        let lines = report.lines;
+        driver = report.driver;
         assert!(lines.len() > 50, "{family}: {} kernels", lines.len());
         for line in &lines {
             let Stats { waves, spills, hot, .. } = line.stats;

@@ -52,12 +52,13 @@ fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
 
 // ln(x) by the polynomial of src/math.rs: WGSL lets a driver's own be off by 2^-21 near 1, and make
 // anything of NaN.
-fn safe_log(x: f32) -> f32 {
-    let tiny = x < 1.17549435e-38;
-    let bits = bitcast<u32>(select(x, 8388608.0 * x, tiny));
-    let n = bitcast<i32>(bits - 0x3f3504f3u) >> 23u;
-    let m = bitcast<f32>(bits - (bitcast<u32>(n) << 23u)) - 1.0;
-    let e = f32(n) - select(0.0, 23.0, tiny);
+{% for four, f, u, i in [["", "f32", "u32", "i32"], ["4", "vec4<f32>", "vec4<u32>", "vec4<i32>"]] %}
+fn safe_log{{ four }}(x: {{ f }}) -> {{ f }} {
+    let tiny = x < {{ f }}(1.17549435e-38);
+    let bits = bitcast<{{ u }}>(select(x, 8388608.0 * x, tiny));
+    let n = bitcast<{{ i }}>(bits - {{ u }}(0x3f3504f3u)) >> {{ u }}(23u);
+    let m = bitcast<{{ f }}>(bits - (bitcast<{{ u }}>(n) << {{ u }}(23u))) - 1.0;
+    let e = {{ f }}(n) - select({{ f }}(0.0), {{ f }}(23.0), tiny);
     let z = m * m;
     var p = 7.037684e-2 * m - 1.151461e-1;
     p = p * m + 1.1676999e-1;
@@ -69,38 +70,14 @@ fn safe_log(x: f32) -> f32 {
     p = p * m + 3.333333e-1;
     let y = m + (m * z * p - 2.1219444e-4 * e - 0.5 * z) + 0.6933594 * e;
     // Below 0 it is NaN, at 0 minus infinity; infinity and NaN stay.
-    let own = bitcast<u32>(x);
-    let below = bitcast<f32>(own | 0x7fc00000u);
-    let at_0 = bitcast<f32>((own & 0x7fffffffu) ^ 0xff800000u);
-    let special = select(select(below, x, x > 0.0), at_0, x == 0.0);
-    let usual = is_finite(x) && (x > 0.0);
-    return select(select(special, y, usual), x, is_nan(x));
+    let own = bitcast<{{ u }}>(x);
+    let below = bitcast<{{ f }}>(own | {{ u }}(0x7fc00000u));
+    let at_0 = bitcast<{{ f }}>((own & {{ u }}(0x7fffffffu)) ^ {{ u }}(0xff800000u));
+    let special = select(select(below, x, x > {{ f }}(0.0)), at_0, x == {{ f }}(0.0));
+    let usual = is_finite{{ four }}(x) & (x > {{ f }}(0.0));
+    return select(select(special, y, usual), x, is_nan{{ four }}(x));
 }
-
-fn safe_log4(x: vec4<f32>) -> vec4<f32> {
-    let tiny = x < vec4<f32>(1.17549435e-38);
-    let bits = bitcast<vec4<u32>>(select(x, 8388608.0 * x, tiny));
-    let n = bitcast<vec4<i32>>(bits - vec4<u32>(0x3f3504f3u)) >> vec4<u32>(23u);
-    let m = bitcast<vec4<f32>>(bits - (bitcast<vec4<u32>>(n) << vec4<u32>(23u))) - 1.0;
-    let e = vec4<f32>(n) - select(vec4<f32>(0.0), vec4<f32>(23.0), tiny);
-    let z = m * m;
-    var p = 7.037684e-2 * m - 1.151461e-1;
-    p = p * m + 1.1676999e-1;
-    p = p * m - 1.2420141e-1;
-    p = p * m + 1.4249323e-1;
-    p = p * m - 1.6668058e-1;
-    p = p * m + 2.0000715e-1;
-    p = p * m - 2.4999994e-1;
-    p = p * m + 3.333333e-1;
-    let y = m + (m * z * p - 2.1219444e-4 * e - 0.5 * z) + 0.6933594 * e;
-    // Below 0 it is NaN, at 0 minus infinity; infinity and NaN stay.
-    let own = bitcast<vec4<u32>>(x);
-    let below = bitcast<vec4<f32>>(own | vec4<u32>(0x7fc00000u));
-    let at_0 = bitcast<vec4<f32>>((own & vec4<u32>(0x7fffffffu)) ^ vec4<u32>(0xff800000u));
-    let special = select(select(below, x, x > vec4<f32>(0.0)), at_0, x == vec4<f32>(0.0));
-    let usual = is_finite4(x) & (x > vec4<f32>(0.0));
-    return select(select(special, y, usual), x, is_nan4(x));
-}
+{% endfor %}
 
 // log(1 + t) for t in [0, 1]. Below 1/16 a series, because 1 + t rounds away what is small in t.
 fn log1p_unit(t: f32) -> f32 {

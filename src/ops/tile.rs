@@ -156,6 +156,7 @@ impl Product {
             RowsOfA::Pixels { line, run } => (line.is_multiple_of(4), run),
             _ => (false, 0),
         };
+        let [a_blocks, b_blocks, b_first] = tiling.blocks();
         // Planes lie as the op's tensors do; partial sums are added by vectors.
         let slice = if self.layers > 1 { m * n } else { (m * n).next_multiple_of(4) };
         let mut sizes = if matrix { Sizes::new(caps) } else { Sizes::literal() };
@@ -191,9 +192,9 @@ impl Product {
             depth => tiling.depth,
             unroll => tiling.unroll(),
             pitch => tiling.pitch(),
-            a_blocks => tiling.blocks()[0],
-            b_blocks => tiling.blocks()[1],
-            b_first => tiling.blocks()[2],
+            a_blocks,
+            b_blocks,
+            b_first,
             one_n => tiles_n == 1,
             a_steady => a_along == "k" && !flat && !a_over && self.a_len.is_multiple_of(4),
             b_steady => b_along == "k" && !b_over && b_len.is_multiple_of(4),

@@ -125,7 +125,7 @@ fn checksum<'a>(
     metadata: impl Iterator<Item = (&'a str, &'a str)>,
     tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>,
 ) -> String {
-    let mut sum = crc32fast::Hasher::new();
+    let mut sum = flate2::Crc::new();
     // Each part with its length before it: parts cannot run into one another.
     let mut add = |part: &[u8]| {
         sum.update(&(part.len() as u64).to_le_bytes());
@@ -140,7 +140,7 @@ fn checksum<'a>(
         add(format!("{dtype} {shape:?}").as_bytes());
         add(bytes);
     }
-    format!("{:08x}", sum.finalize())
+    format!("{:08x}", sum.sum())
 }
 
 /// Whether a safetensors file still has the content that its checksum was made of, where it has one.

@@ -1,39 +1,21 @@
 //! Microsoft's shader compiler, on the HLSL that naga writes for DX12.
 
 use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
-use naga::back::hlsl;
 use rayon::prelude::*;
 
-use super::{Kernel, all, installed, none_refused};
-use crate::support::parsed;
+use super::{installed, none_refused};
+use crate::kernels::{Kernel, all};
+use crate::support::{hlsl, parsed};
 
 /// One in so many of the kernels of samples, which differ in little, is compiled, and of those for software
 /// adapters, which a DX12 device rarely is. Those of training steps are, all of them.
 const EVERY: usize = 4;
 
-/// What wgpu 30 gives naga: checks of bounds and loops, and registers that do not overlap.
-fn hlsl(kernel: &Kernel) -> String {
-    let (module, info) = parsed(&kernel.name, &kernel.source);
-    let target = |register| Some(hlsl::BindTarget { register, ..hlsl::BindTarget::default() });
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_2,
-        immediates_target: target(90),
-        special_constants_binding: target(91),
-        fake_missing_bindings: true,
-        restrict_indexing: true,
-        force_loop_bounding: true,
-        ..hlsl::Options::default()
-    };
-    let mut text = String::new();
-    hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
-        .write(&module, &info, None)
-        .unwrap_or_else(|error| panic!("{}: HLSL: {error}", kernel.name));
-    text
-}
-
 /// Why it is refused, with the arguments of wgpu-hal 30 (`dx12/shader_compilation.rs`).
 fn refusal(compiler: &DxcCompiler, library: &DxcLibrary, kernel: &Kernel) -> Option<String> {
-    let text = hlsl(kernel);
+    let (module, info) = parsed(&kernel.name, &kernel.source);
+    // With the checks of bounds and loops that wgpu 30 adds.
+    let text = hlsl(&kernel.name, &module, &info, true);
     let mut args = vec!["-HV", "2018", "-no-warnings", "-Ges"];
     if kernel.has_f16() {
         args.push("-enable-16bit-types");
@@ -49,12 +31,10 @@ fn refusal(compiler: &DxcCompiler, library: &DxcLibrary, kernel: &Kernel) -> Opt
 fn dxc_compiles_the_hlsl_of_every_kernel_for_hardware() {
     let Some(path) = installed("DXC", "libdxcompiler.so") else { return };
     let dxc = Dxc::new(Some(path)).unwrap();
-    let mut count = 0;
-    let mut kernels = all();
-    kernels.retain(|kernel| {
-        count += 1;
-        kernel.is_of_a_step() && kernel.hardware || count % EVERY == 0
-    });
+    let wanted = |(i, kernel): &(usize, &Kernel)| {
+        kernel.is_of_a_step() && kernel.hardware || (i + 1) % EVERY == 0
+    };
+    let kernels: Vec<&Kernel> = all().iter().enumerate().filter(wanted).map(|(_, k)| k).collect();
     let refused: Vec<_> = kernels
         .par_chunks(kernels.len().div_ceil(rayon::current_num_threads()))
         .flat_map_iter(|kernels| {

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use naga::back::spv;
-use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use rayon::prelude::*;
 use tempfile::tempdir;
 
-use super::{all, installed, none_refused};
-use crate::support::parsed;
+use super::{installed, none_refused};
+use crate::kernels::all;
+use crate::support::{parsed, spirv};
 
 /// Words of a SPIR-V module before its first instruction.
 const HEADER: usize = 5;
@@ -91,20 +90,7 @@ fn the_validator_accepts_the_spirv_of_every_kernel() {
             // Every other one with the checks that wgpu has the compiler add, and a software adapter is
             // tested with.
             let checked = i % 2 == 0;
-            let policy =
-                if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
-            let options = spv::Options {
-                lang_version: (1, 3),
-                bounds_check_policies: BoundsCheckPolicies {
-                    index: policy,
-                    buffer: policy,
-                    image_load: policy,
-                    ..BoundsCheckPolicies::default()
-                },
-                force_loop_bounding: checked,
-                ..spv::Options::default()
-            };
-            let words = spv::write_vec(&module, &info, &options, None).unwrap();
+            let words = spirv(&kernel.name, &module, &info, checked);
             let (words, _) = without_strides(&words);
             let path = dir.path().join(format!("{i}.spv"));
             fs::write(&path, bytemuck::cast_slice::<u32, u8>(&words)).unwrap();
