@@ -1,8 +1,9 @@
-"""The DCGAN-64 of PyTorch's tutorial: trains or samples on random data, prints one line of JSON.
+"""Trains or samples a preset's networks in PyTorch on random data, prints one line of JSON.
 
-What `benches/peers/run` compares; see the README beside it. With respect to the tutorial's code
-everything that changes no result and saves time is taken: D is frozen during G's step (else its
-weight gradients are computed and thrown away), Adam is the fused one, gradients are set to none.
+What `benches/peers/run` compares; see the README beside it, and torch_networks.py for the networks.
+Everything that changes no result and saves time is taken: D is frozen during G's step (else its
+weight gradients are computed and thrown away), Adam is the fused one, gradients are set to none, a
+D without batch norm sees real and generated pictures at once.
 """
 
 import time
@@ -12,95 +13,136 @@ STARTED = time.perf_counter()
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 
 import torch
-from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-NZ, WIDTH, RATE = 100, 64, 2e-4
+from torch_networks import PRESETS, discriminator, generator
+
 WARM_UP = 2
 # Seconds that a timed block of steps takes at least, so that waiting for a GPU after each block
 # costs nothing.
 BLOCK = 0.2
 
 
-def generator():
-    """z [n, 100, 1, 1] to pictures [n, 3, 64, 64]."""
-    channels = [NZ, 8 * WIDTH, 4 * WIDTH, 2 * WIDTH, WIDTH, 3]
-    layers = []
-    for i in range(5):
-        stride, padding = (1, 0) if i == 0 else (2, 1)
-        layers.append(
-            nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride, padding, bias=False)
-        )
-        if i < 4:
-            layers += [nn.BatchNorm2d(channels[i + 1]), nn.ReLU(True)]
-    return nn.Sequential(*layers, nn.Tanh())
+def loss_on_reals(kind, scores):
+    if kind == "non-saturating":
+        return F.softplus(-scores).mean()
+    return F.relu(1 - scores).mean() if kind == "hinge" else -scores.mean()
 
 
-def discriminator():
-    """Pictures [n, 3, 64, 64] to logits [n, 1, 1, 1]."""
-    channels = [3, WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH, 1]
-    layers = []
-    for i in range(5):
-        stride, padding = (1, 0) if i == 4 else (2, 1)
-        layers.append(nn.Conv2d(channels[i], channels[i + 1], 4, stride, padding, bias=False))
-        if 0 < i < 4:
-            layers.append(nn.BatchNorm2d(channels[i + 1]))
-        if i < 4:
-            layers.append(nn.LeakyReLU(0.2, inplace=True))
-    return nn.Sequential(*layers)
+def loss_on_fakes(kind, scores):
+    if kind == "non-saturating":
+        return F.softplus(scores).mean()
+    return F.relu(1 + scores).mean() if kind == "hinge" else scores.mean()
 
 
-def initialise(module):
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+def loss_of_g(kind, scores):
+    return F.softplus(-scores).mean() if kind == "non-saturating" else -scores.mean()
 
 
 class Training:
-    def __init__(self, batch, device, layout, amp):
-        self.batch, self.device, self.layout, self.amp = batch, device, layout, amp
+    """A step is `n_critic` updates of D, each on pictures of its own, then one of G."""
+
+    def __init__(self, preset, batch, device, layout, amp, compiled):
+        self.preset, self.batch, self.device, self.amp = preset, batch, device, amp
         self.g, self.d = (
-            net.apply(initialise).to(device, memory_format=layout).train()
-            for net in (generator(), discriminator())
+            net(preset).to(device, memory_format=layout).train() for net in (generator, discriminator)
         )
         self.adam_g, self.adam_d = (
-            torch.optim.Adam(net.parameters(), lr=RATE, betas=(0.5, 0.999), fused=True)
-            for net in (self.g, self.d)
+            torch.optim.Adam(net.parameters(), lr=rate, betas=preset.betas, fused=True)
+            for net, rate in ((self.g, preset.rate_g), (self.d, preset.rate_d))
         )
         self.scaler_g, self.scaler_d = (torch.amp.GradScaler(device, enabled=amp) for _ in "gd")
-        self.bce = nn.BCEWithLogitsLoss()
-        reals = torch.rand(batch, 3, 64, 64, device=device) * 2 - 1
-        self.reals = reals.contiguous(memory_format=layout)
-        self.real = torch.ones(batch, 1, 1, 1, device=device)
-        self.fake = torch.zeros(batch, 1, 1, 1, device=device)
+        # What is called, the networks or what was compiled of them.
+        self.make, self.judge, self.slopes = self.g, self.d, self.slopes_of
+        if compiled:
+            self.make, self.judge = torch.compile(self.g), torch.compile(self.d)
+            self.slopes = torch.compile(self.slopes_of, fullgraph=True)
+        shape = (preset.n_critic, batch, 3, preset.side, preset.side)
+        reals = torch.rand(shape, device=device) * 2 - 1
+        self.reals = [part.contiguous(memory_format=layout) for part in reals]
 
     def autocast(self):
         return torch.autocast(self.device, dtype=torch.float16, enabled=self.amp)
 
-    def step(self):
+    def latents(self):
+        return torch.randn(self.batch, self.preset.nz, 1, 1, device=self.device)
+
+    def slopes_of(self, x, scale):
+        """The length of D's gradient at every picture."""
+
+        def total(x):
+            with self.autocast():
+                scores = self.d(x)
+            return scores.float().sum() * scale
+
+        # Not autograd.grad: this can be compiled, and its derivative with it.
+        slopes = torch.func.grad(total)(x) / scale
+        return (slopes.flatten(1).square().sum(1) + 1e-12).sqrt()
+
+    def penalty(self, reals, fakes):
+        mix = torch.rand(self.batch, 1, 1, 1, device=self.device)
+        scale = self.scaler_d.scale(torch.ones((), device=self.device))
+        lengths = self.slopes(torch.lerp(fakes, reals, mix), scale)
+        return self.preset.penalty * (lengths - 1).square().mean()
+
+    def update_d(self, reals):
+        """Returns the generated pictures, on which G is trained, too, where it is once a step."""
+        preset, backward = self.preset, lambda loss: self.scaler_d.scale(loss).backward()
         self.adam_d.zero_grad(set_to_none=True)
-        with self.autocast():
-            on_reals = self.bce(self.d(self.reals), self.real)
-        self.scaler_d.scale(on_reals).backward()
-        latents = torch.randn(self.batch, NZ, 1, 1, device=self.device)
-        with self.autocast():
-            fakes = self.g(latents)
-            on_fakes = self.bce(self.d(fakes.detach()), self.fake)
-        self.scaler_d.scale(on_fakes).backward()
+        with self.autocast(), torch.set_grad_enabled(preset.n_critic == 1):
+            fakes = self.make(self.latents())
+        detached = fakes.detach()
+        if preset.batch_norm_d:
+            with self.autocast():
+                loss = loss_on_reals(preset.loss, self.judge(reals))
+            backward(loss)
+            with self.autocast():
+                on_fakes = loss_on_fakes(preset.loss, self.judge(detached))
+            backward(on_fakes)
+            self.loss_d = (loss + on_fakes).detach()
+        else:
+            with self.autocast():
+                scores = self.judge(torch.cat([reals, detached]))
+                loss = loss_on_reals(preset.loss, scores[: self.batch])
+                loss = loss + loss_on_fakes(preset.loss, scores[self.batch :])
+            backward(loss)
+            self.loss_d = loss.detach()
+        if preset.penalty:
+            loss = self.penalty(reals, detached)
+            backward(loss)
+            self.loss_d = self.loss_d + loss.detach()
         self.scaler_d.step(self.adam_d)
         self.scaler_d.update()
+        return fakes
 
+    def step(self):
+        for reals in self.reals:
+            fakes = self.update_d(reals)
         self.d.requires_grad_(False)
         self.adam_g.zero_grad(set_to_none=True)
         with self.autocast():
-            loss_g = self.bce(self.d(fakes), self.real)
+            if self.preset.n_critic > 1:
+                fakes = self.make(self.latents())
+            loss_g = loss_of_g(self.preset.loss, self.judge(fakes))
         self.scaler_g.scale(loss_g).backward()
         self.scaler_g.step(self.adam_g)
         self.scaler_g.update()
         self.d.requires_grad_(True)
-        self.losses = (on_reals + on_fakes).detach(), loss_g.detach()
+        self.losses = self.loss_d, loss_g.detach()
+
+    def flops_per_image(self):
+        """Operations of one more step's products and convolutions, by PyTorch's own count."""
+        counter = FlopCounterMode(display=False)
+        # Its hooks on modules do not go with gradients of gradients.
+        counter.mod_tracker = nullcontext()
+        counter.mod_tracker.parents = {"Global"}
+        with counter:
+            self.step()
+        return counter.get_total_flops() / (self.preset.n_critic * self.batch)
 
 
 def timed(steps, max_seconds, step, wait):
@@ -126,11 +168,14 @@ def main():
     parser.add_argument("--probe", action="store_true", help="print whether there is CUDA")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--work", choices=["train", "sample"], default="train")
+    parser.add_argument("--preset", choices=PRESETS, default="dcgan")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="by torch.compile")
+    parser.add_argument("--count", action="store_true", help="also count operations")
     parser.add_argument("--precision", choices=["fp32", "tf32", "amp"], default="fp32")
     options = parser.parse_args()
     cuda = torch.cuda.is_available()
@@ -153,22 +198,23 @@ def main():
         if device == "cuda":
             torch.cuda.synchronize()
 
-    amp = options.precision == "amp"
+    amp, preset = options.precision == "amp", PRESETS[options.preset]
     if options.work == "train":
-        training = Training(options.batch, device, layout, amp)
+        training = Training(preset, options.batch, device, layout, amp, options.compile)
         params = [sum(p.numel() for p in net.parameters()) for net in (training.g, training.d)]
         step = training.step
     else:
-        g = generator().apply(initialise).to(device, memory_format=layout).eval()
+        g = generator(preset).to(device, memory_format=layout).eval()
         params = [sum(p.numel() for p in g.parameters()), 0]
-        latents = torch.randn(options.batch, NZ, 1, 1, device=device)
+        make = torch.compile(g) if options.compile else g
+        latents = torch.randn(options.batch, preset.nz, 1, 1, device=device)
         pictures = None
 
         def step():
             nonlocal pictures
             with torch.inference_mode():
                 with torch.autocast(device, dtype=torch.float16, enabled=amp):
-                    made = g(latents)
+                    made = make(latents)
                 pictures = made.float().cpu()
 
     step()
@@ -181,17 +227,22 @@ def main():
     if options.work == "train":
         check = [loss.item() for loss in training.losses]
     else:
-        assert list(pictures.shape) == [options.batch, 3, 64, 64], pictures.shape
+        assert list(pictures.shape) == [options.batch, 3, preset.side, preset.side], pictures.shape
         check = [pictures.mean().item(), pictures.abs().max().item()]
+    images, flops = options.batch, None
+    if options.work == "train":
+        images *= preset.n_critic
+        flops = training.flops_per_image() if options.count else None
     report = {
         "version": f"PyTorch {torch.__version__}",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "batch": options.batch,
+        "images": images,
         "params_g": params[0],
         "params_d": params[1],
         "first_step_seconds": first,
         "seconds": times,
         "check": check,
+        "flops_per_image": flops,
         "device_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
     print(json.dumps(report))
