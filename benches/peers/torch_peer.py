@@ -86,7 +86,7 @@ class Training:
     def penalty(self, reals, fakes):
         mix = torch.rand(self.batch, 1, 1, 1, device=self.device)
         scale = self.scaler_d.scale(torch.ones((), device=self.device))
-        lengths = self.slopes(torch.lerp(fakes, reals, mix), scale)
+        lengths = self.slopes(torch.lerp(fakes.float(), reals, mix), scale)
         return self.preset.penalty * (lengths - 1).square().mean()
 
     def update_d(self, reals):
