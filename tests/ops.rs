@@ -2,6 +2,9 @@
 //! thread against three.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::Command;
 
 use dcgan::device::Device;
 use dcgan::device::gpu::GpuOptions;
@@ -50,6 +53,45 @@ fn fusion_changes_no_bit() {
         let [fused, unfused] = [true, false]
             .map(|fuse| support::run(&tape, &Device::Cpu, &support::fusion(fuse), &feeds));
         assert_eq!(fused["y"].bytes(), unfused["y"].bytes(), "{sample:?}");
+    }
+}
+
+/// In processes of their own, as registers are chosen once: this test, told to print what it got.
+#[test]
+fn the_width_of_registers_changes_no_bit() {
+    const NAME: &str = "ops::the_width_of_registers_changes_no_bit";
+    const VARIABLE: &str = "DCGAN_REGISTERS";
+    let samples = samples();
+    let digests = samples.iter().map(|sample| {
+        let (tape, _, _) = sample.tape().unwrap();
+        let feeds = sample.feeds(SEED);
+        let y = &support::run(&tape, &Device::Cpu, &support::fusion(true), &feeds)["y"];
+        let mut hasher = DefaultHasher::new();
+        for value in support::wide(y) {
+            // One NaN is as good as another.
+            let value = if value.is_nan() { f64::NAN } else { value };
+            value.to_bits().hash(&mut hasher);
+        }
+        format!("digest {:x}", hasher.finish())
+    });
+    let digests: Vec<String> = digests.collect();
+    if let Ok(narrower) = env::var(VARIABLE) {
+        assert!(narrower != "scalar" || dcgan::ops::registers() == "scalar");
+        println!("{}", digests.join("\n"));
+        return;
+    }
+    for narrower in ["scalar", "avx2"] {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(VARIABLE, narrower)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let got: Vec<&str> = text.lines().filter(|line| line.starts_with("digest ")).collect();
+        assert!(output.status.success() && got.len() == samples.len(), "{text}");
+        let differs = got.iter().zip(&digests).zip(&samples);
+        let differs: Vec<_> = differs.filter(|((a, b), _)| a != b).map(|(_, s)| s).collect();
+        assert!(differs.is_empty(), "{} with {narrower}: {differs:#?}", differs.len());
     }
 }
 

@@ -1,5 +1,9 @@
 //! `dcgan check`: does a device compute what the CPU does?
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +16,7 @@ use crate::device::host::{self, Host};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::models::Design;
+use crate::ops::registers;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
 
@@ -29,12 +34,9 @@ pub(super) struct Check {
     #[arg(long)]
     checked: bool,
     /// Check every variant of every kernel that a tuner may choose (full), or only the default ones
-    /// (off)
-    #[arg(
-        long, value_enum, default_value_t = Tune::Full, hide_possible_values = true,
-        value_name = "off|full"
-    )]
-    tune: Tune,
+    /// (off) [default: full; off on a software adapter, which compiles for minutes]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "off|full")]
+    tune: Option<Tune>,
     #[command(flatten)]
     json: JsonFlag,
 }
@@ -132,15 +134,18 @@ impl Check {
         let halves = matches!(&device, Device::Gpu(gpu) if gpu.caps().f16);
         let cases = if self.op.is_empty() { step_cases(halves) } else { Vec::new() };
         let checker = Checker::new(device.clone())?;
-        let ops = self.ways(ops, &checker)?;
+        let software = matches!(&device, Device::Gpu(gpu) if gpu.caps().software);
+        let usual = if software { Tune::Off } else { Tune::Full };
+        let ops = ways(ops, self.tune.unwrap_or(usual), &checker)?;
         self.json.print(&about(&device, &checker))?;
         let total = ops.iter().map(|(_, samples)| checks(samples)).sum::<usize>()
             + cases.len() * GROUPS.len();
 
         let lines = Lines { json: self.json, bar: ProgressBar::new(total as u64) };
         let mut tally = Tally::default();
-        let gone = match check_ops(&checker, &ops, &lines, &mut tally) {
-            Ok(()) => check_steps(&checker, &cases, &lines, &mut tally),
+        let checkers = if software { self.beside(checker)? } else { vec![checker] };
+        let gone = match check_ops(&checkers, &ops, &lines, &mut tally) {
+            Ok(()) => check_steps(&checkers[0], &cases, &lines, &mut tally),
             gone => gone,
         };
         lines.bar.finish_and_clear();
@@ -155,7 +160,7 @@ impl Check {
             program: program(),
             system: host::system(),
             device: device.name(),
-            against: checker.reference(),
+            against: checkers[0].reference(),
             checks: total,
             done: tally.done,
             ops: &tally.ops,
@@ -176,6 +181,15 @@ impl Check {
 }
 
 impl Check {
+    /// The checker, and further ones that check samples beside it. A software adapter compiles each
+    /// kernel when it first runs, which is nearly all its work, on one thread for each device that is
+    /// open.
+    fn beside(&self, checker: Checker) -> Result<Vec<Checker>> {
+        let more = (1..rayon::current_num_threads())
+            .map(|_| Checker::new(self.device.open(self.checked)?));
+        std::iter::once(Ok(checker)).chain(more).collect()
+    }
+
     /// The ops to be checked.
     fn ops(&self) -> Result<OpSamples> {
         let mut ops = samples_by_op();
@@ -190,23 +204,23 @@ impl Check {
         ops.retain(|(op, _)| self.op.iter().any(|wanted| wanted == op));
         Ok(ops)
     }
+}
 
-    /// The same with every way to run it that is to be checked.
-    fn ways(&self, ops: OpSamples, checker: &Checker) -> Result<OpWays> {
-        let mut all = Vec::new();
-        for (op, samples) in ops {
-            let mut of_op = Vec::new();
-            for sample in samples {
-                let mut ways = checker.ways(&sample)?;
-                if self.tune == Tune::Off {
-                    ways.truncate(1);
-                }
-                of_op.push((sample, ways));
+/// The samples with every way to run them that is to be checked.
+fn ways(ops: OpSamples, tune: Tune, checker: &Checker) -> Result<OpWays> {
+    let mut all = Vec::new();
+    for (op, samples) in ops {
+        let mut of_op = Vec::new();
+        for sample in samples {
+            let mut ways = checker.ways(&sample)?;
+            if tune == Tune::Off {
+                ways.truncate(1);
             }
-            all.push((op, of_op));
+            of_op.push((sample, ways));
         }
-        Ok(all)
+        all.push((op, of_op));
     }
+    Ok(all)
 }
 
 /// How many checks some samples are.
@@ -238,7 +252,8 @@ fn about(device: &Device, checker: &Checker) -> String {
     let mut text = format!("program   {}\n", program());
     text += &format!("system    {}\n", host::system());
     let Host { name, threads, .. } = Host::look();
-    text += &format!("cpu       {name}, {}\n", human::plural(threads as u64, "thread"));
+    let threads = human::plural(threads as u64, "thread");
+    text += &format!("cpu       {name}, {threads}, {}\n", registers());
     match device {
         Device::Cpu => text += "device    the CPU\n",
         Device::Gpu(gpu) => {
@@ -264,42 +279,95 @@ impl Lines {
     }
 }
 
-fn check_ops(checker: &Checker, ops: &OpWays, lines: &Lines, tally: &mut Tally) -> Result<()> {
+fn check_ops(checkers: &[Checker], ops: &OpWays, lines: &Lines, tally: &mut Tally) -> Result<()> {
     let style = (&OPS.0[..], &OPS.1[..]);
     lines.row(style, &["op", "checks", "largest error", "of allowed", ""].map(String::from))?;
-    for (op, samples) in ops {
-        let before = tally.failures.len();
-        let mut worst = Difference::default();
-        for (sample, ways) in samples {
-            for (variant, choices) in ways {
-                let outcome = checker.sample(sample, choices)?;
-                worst = worst.max(outcome.difference());
-                let name = || match variant.as_str() {
-                    "" => format!("{sample:?}"),
-                    variant => format!("{sample:?}, variant {variant:?}"),
-                };
-                tally.add(name, &outcome);
-                lines.bar.inc(1);
+    let samples = ops.iter().flat_map(|(_, samples)| samples);
+    let jobs: Vec<(&Sample, &Choices)> = samples
+        .flat_map(|(sample, ways)| ways.iter().map(move |(_, choices)| (sample, choices)))
+        .collect();
+    in_order(checkers, &jobs, |outcome_of_next| {
+        for (op, samples) in ops {
+            let before = tally.failures.len();
+            let mut worst = Difference::default();
+            for (sample, ways) in samples {
+                for (variant, _) in ways {
+                    let outcome = outcome_of_next()?;
+                    worst = worst.max(outcome.difference());
+                    let name = || match variant.as_str() {
+                        "" => format!("{sample:?}"),
+                        variant => format!("{sample:?}, variant {variant:?}"),
+                    };
+                    tally.add(name, &outcome);
+                    lines.bar.inc(1);
+                }
             }
+            let failed = tally.failures.len() - before;
+            let verdict = match failed {
+                0 => "ok".into(),
+                failed => format!("{failed} FAILED"),
+            };
+            tally.ops.push(OpEntry {
+                op,
+                checks: checks(samples),
+                largest_error: worst.error,
+                of_allowed: worst.of_allowed,
+                failed,
+            });
+            let share = format!("{:.0} %", 100.0 * worst.of_allowed);
+            let checks = checks(samples).to_string();
+            let cells = [(*op).into(), checks, scientific(worst.error), share, verdict];
+            lines.row(style, &cells)?;
         }
-        let failed = tally.failures.len() - before;
-        let verdict = match failed {
-            0 => "ok".into(),
-            failed => format!("{failed} FAILED"),
-        };
-        tally.ops.push(OpEntry {
-            op,
-            checks: checks(samples),
-            largest_error: worst.error,
-            of_allowed: worst.of_allowed,
-            failed,
-        });
-        let share = format!("{:.0} %", 100.0 * worst.of_allowed);
-        let cells =
-            [(*op).into(), checks(samples).to_string(), scientific(worst.error), share, verdict];
-        lines.row(style, &cells)?;
-    }
+        Ok(())
+    })?;
     lines.row(style, &[])
+}
+
+/// Has `jobs` done by all `checkers` at once, and `take` their outcomes in the jobs' order. Where it
+/// returns early, the jobs that are left are not begun.
+fn in_order(
+    checkers: &[Checker],
+    jobs: &[(&Sample, &Choices)],
+    take: impl FnOnce(&mut dyn FnMut() -> Result<Outcome>) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (done, outcomes) = channel();
+        for checker in checkers {
+            let (done, next) = (done.clone(), &next);
+            let work = move || {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((sample, choices)) = jobs.get(i) else { return };
+                    // Nobody waits any more where an outcome ended it.
+                    if done.send((i, checker.sample(sample, choices))).is_err() {
+                        return;
+                    }
+                }
+            };
+            thread::Builder::new()
+                .spawn_scoped(scope, work)
+                .map_err(|e| Error::Device(format!("no thread could be started: {e}")))?;
+        }
+        drop(done);
+        let mut early = HashMap::new();
+        let mut wanted = 0..;
+        let mut outcome_of_next = move || {
+            let wanted = wanted.next().expect("a range without an end");
+            loop {
+                if let Some(outcome) = early.remove(&wanted) {
+                    return outcome;
+                }
+                let (i, outcome) = outcomes.recv().expect("a thread that does the rest");
+                early.insert(i, outcome);
+            }
+        };
+        let taken = take(&mut outcome_of_next);
+        // The threads end once nobody listens.
+        drop(outcome_of_next);
+        taken
+    })
 }
 
 fn check_steps(

@@ -41,6 +41,17 @@ impl Host {
     }
 }
 
+/// Vector registers of the processor: 16 of an x86 without AVX-512, at least 32 of all others whose
+/// software adapters are known.
+#[must_use]
+pub(crate) fn vector_registers() -> u32 {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    if !std::is_x86_feature_detected!("avx512vl") {
+        return 16;
+    }
+    32
+}
+
 /// Bytes of memory that this process can still take: what the system has available, within the
 /// limits of its control group and of its address space. `None` where the system does not say.
 #[must_use]

@@ -141,6 +141,8 @@ pub struct Caps {
     /// Whether the adapter is a CPU: register tiles then beat workgroup memory (on llvmpipe a
     /// barrier costs more than the loads it saves).
     pub software: bool,
+    /// The processor's vector registers, where it plays GPU: which tiles are fast depends on them.
+    pub vector_registers: u32,
     /// The size of every subgroup, where kernels may use subgroup operations.
     pub subgroup: Option<u32>,
     /// Bytes that may come with a dispatch (immediates): the sizes of tensors that one kernel shall
@@ -158,6 +160,7 @@ impl Caps {
             max_binding: 128 << 20,
             groups_per_dimension: 65_535,
             software: false,
+            vector_registers: 16,
             subgroup: None,
             immediates: 0,
         }

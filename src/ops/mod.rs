@@ -36,6 +36,7 @@ pub use kernel::{
     Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Slice, Variant, fold_groups, padded,
     padded_bytes,
 };
+pub use wide::registers;
 
 /// Where an op stands on a tape: its inputs and output, with their shapes.
 #[derive(Clone, Debug)]

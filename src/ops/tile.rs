@@ -97,7 +97,7 @@ impl Product {
             return Vec::new();
         }
         if caps.software {
-            return Tiling::for_software(m, n, self.along[0], caps);
+            return Tiling::for_software([m, n], self.flops, self.along[0], caps);
         }
         let layers = if self.may_split() { k / shortest_part(caps) } else { self.layers };
         Tiling::for_hardware(m, n, layers, caps)
@@ -298,7 +298,7 @@ pub(super) mod tests {
             gpu.clone(),
             Caps { software: true, ..gpu.clone() },
             Caps { software: true, subgroup: Some(8), immediates: 128, ..gpu.clone() },
-            Caps { software: true, subgroup: Some(4), ..gpu.clone() },
+            Caps { software: true, vector_registers: 32, subgroup: Some(4), ..gpu.clone() },
             Caps { groups_per_dimension: 40, ..gpu.clone() },
             Caps { workgroup_memory: 0, ..gpu },
         ]

@@ -5,12 +5,50 @@
 //! same order (nothing is contracted to a fused multiply-add), so these loops give the same bits on
 //! every processor. The functions that such loops may call are those of [`crate::math`].
 
-use pulp::Arch;
+use std::sync::OnceLock;
+
+use pulp::{Arch, WithSimd};
+
+/// The registers that loops use: the widest of the processor, unless the environment variable
+/// `DCGAN_REGISTERS` asks for narrower ones, as tests do: `scalar` for those of any processor, `avx2`.
+static REGISTERS: OnceLock<Arch> = OnceLock::new();
+
+fn registers_by_environment() -> Arch {
+    match std::env::var("DCGAN_REGISTERS").as_deref() {
+        Ok("scalar") => Arch::Scalar,
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    }
+}
+
+/// The registers that the CPU's loops use.
+#[inline(always)]
+fn arch() -> Arch {
+    *REGISTERS.get_or_init(registers_by_environment)
+}
+
+/// The name of the registers that the CPU's loops use; `scalar` where no vectors are.
+#[must_use]
+pub fn registers() -> &'static str {
+    match format!("{:?}", arch()).split('(').next() {
+        Some("V3") => "AVX2",
+        Some("V4") => "AVX-512",
+        Some("Neon" | "NeonFcma") => "NEON",
+        _ => "scalar",
+    }
+}
 
 /// Runs `work`, a closure that is `#[inline(always)]`, as compiled for the widest registers.
 #[inline(always)]
 pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
-    Arch::new().dispatch(work)
+    arch().dispatch(work)
+}
+
+/// The same for work that takes the registers by hand.
+#[inline(always)]
+pub(super) fn with_registers<W: WithSimd>(work: W) -> W::Output {
+    arch().dispatch(work)
 }
 
 /// `y[i] = f([x[0][i], …, x[N − 1][i]])` for one to four inputs; all slices have one length.

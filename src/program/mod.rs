@@ -392,6 +392,7 @@ fn caps(gpu: &Gpu) -> Caps {
         max_binding: limits.max_binding,
         groups_per_dimension: limits.groups_per_dimension,
         software: limits.software,
+        vector_registers: crate::device::host::vector_registers(),
         subgroup: limits.subgroup,
         immediates: limits.immediates,
     }

@@ -14,7 +14,7 @@ use crate::files;
 
 /// Jobs that may wait behind the one at work. What a job holds stays in memory until it is done,
 /// so whoever hands over more waits.
-const WAITING: usize = 2;
+const WAITING: usize = 4;
 
 /// A job, and what hangs up when it is done.
 type Job = (Box<dyn FnOnce() -> Result<()> + Send>, Sender<()>);

@@ -48,6 +48,29 @@ pub(super) struct Tiling {
     pub(super) col_step: usize,
 }
 
+/// What a processor that plays GPU is fast at, in multiply-adds (measured on llvmpipe of Mesa 22.3).
+#[derive(Clone, Copy, Debug)]
+struct Processor {
+    /// What a load costs, even where all lanes load the same.
+    load: usize,
+    /// What the four broadcasts of a row cost.
+    broadcasts: usize,
+    /// Vectors of sums that a lane may have; they do not fit the registers anyway.
+    largest: usize,
+}
+
+impl Processor {
+    /// With 32 vector registers (AVX-512) or more, or with 16 (AVX2), where everything waits for the
+    /// stack: the fewer loads, the better, in a product large enough to make up for the time that the
+    /// driver takes to compile large tiles.
+    const fn of(caps: &Caps, flops: u64) -> Self {
+        match caps.vector_registers {
+            32.. => Self { load: 60, broadcasts: 18, largest: 64 },
+            _ => Self { load: 170, broadcasts: 7, largest: if flops < 1 << 26 { 64 } else { 128 } },
+        }
+    }
+}
+
 impl Tiling {
     /// Register tiles; neighbours lie beside each other along the columns.
     const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
@@ -117,15 +140,23 @@ impl Tiling {
 
     /// For a processor that plays GPU: eight invocations, or a subgroup, are the lanes of its
     /// vectors. The least work first, and of equals, the larger tile.
-    pub(super) fn for_software(m: usize, n: usize, along: Along, caps: &Caps) -> Vec<Self> {
+    pub(super) fn for_software(
+        [m, n]: [usize; 2],
+        flops: u64,
+        along: Along,
+        caps: &Caps,
+    ) -> Vec<Self> {
         /// Tilings that are not clearly slower than the best.
         const WORTH: usize = 4;
+        let processor = Processor::of(caps, flops);
         let mut tilings = Vec::new();
         if let Some(lanes) = caps.subgroup.map(|lanes| lanes as usize) {
             // Rows that the subgroup's loads cover at a time.
             let block = if along == Along::Product { 4 * lanes } else { lanes };
-            let shapes = [(32, 2), (32, 1), (16, 2), (16, 1), (8, 2), (8, 1)];
-            let fits = |&(rows, _): &(usize, usize)| rows % block == 0;
+            let shapes = [(64, 2), (64, 1), (32, 2), (32, 1), (16, 2), (16, 1), (8, 2), (8, 1)];
+            let fits = |&(rows, cols): &(usize, usize)| {
+                rows % block == 0 && rows * cols <= processor.largest
+            };
             tilings
                 .extend(shapes.into_iter().filter(fits).map(|(r, c)| Self::subgroup(lanes, r, c)));
         }
@@ -133,24 +164,22 @@ impl Tiling {
         let down = [(16, 4), (16, 2), (16, 1), (8, 4), (8, 1), (4, 2), (4, 1)];
         tilings.extend(across.map(|(rows, cols)| Self::across(8, rows, cols)));
         tilings.extend(down.map(|(rows, cols)| Self::down(8, rows, cols)));
-        tilings.sort_by_key(|tiling| tiling.software_cost(m, n));
+        tilings.sort_by_key(|tiling| tiling.software_cost(m, n, processor));
         tilings.truncate(WORTH);
         tilings
     }
 
     /// The work of one lane in a product of `m` by `n`, for each 4 steps of its reduction, in
-    /// multiply-adds: a load costs as much as 60 of them, even where all lanes load the same, and a
-    /// broadcast 4 or 5 (measured on llvmpipe of Mesa 22.3 with AVX-512).
-    fn software_cost(&self, m: usize, n: usize) -> usize {
-        const LOAD: usize = 60;
-        const BROADCASTS: usize = 18;
+    /// multiply-adds.
+    fn software_cost(&self, m: usize, n: usize, processor: Processor) -> usize {
         let [tiles_m, tiles_n] = self.tiles(m, n);
         let Self { rows, cols, lanes, .. } = *self;
+        let Processor { load, broadcasts, .. } = processor;
         let loads_of_a = match self.kind {
-            Kind::Subgroup => BROADCASTS * rows + LOAD * rows / lanes,
-            _ => LOAD * rows,
+            Kind::Subgroup => broadcasts * rows + load * rows / lanes,
+            _ => load * rows,
         };
-        tiles_m * tiles_n * lanes * (16 * rows * cols + loads_of_a + LOAD * 4 * cols)
+        tiles_m * tiles_n * lanes * (16 * rows * cols + loads_of_a + load * 4 * cols)
     }
 
     /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, beside

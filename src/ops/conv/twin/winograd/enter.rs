@@ -4,13 +4,13 @@ use std::array::from_fn;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::super::pool::Pool;
 use super::Sizes;
 use super::lanes::{Channels, Lane, Width, all_channels, both, square};
 use super::toom::Toom;
+use crate::ops::wide::widest;
 
 /// One tile's `Bᵀ x B` for the channels from `c` on: cell (i, j) of `x` starts at
 /// `i · down + j · across`, plane p of `v` at `p · plane`.
@@ -63,7 +63,7 @@ pub(super) fn enter_large<F: Toom<R, M, T>, const R: usize, const M: usize, cons
     v.par_chunks_mut(columns * z.v_row()).take(count).enumerate().for_each(|(line, v)| {
         let (n, ty) = (images.start + line / lines, line % lines);
         pool.with(|rows| {
-            Arch::new().dispatch(
+            widest(
                 #[inline(always)]
                 || {
                     for (i, row) in rows[..z.lines()].chunks_mut(z.line()).enumerate() {
@@ -145,7 +145,7 @@ pub(super) fn enter_small<F: Toom<R, M, T>, const R: usize, const M: usize, cons
     let count = images.len() * lines;
     out.par_chunks_mut(columns * z.y_row()).take(count).enumerate().for_each(|(line, out)| {
         let (n, ty) = (images.start + line / lines, line % lines);
-        Arch::new().dispatch(
+        widest(
             #[inline(always)]
             || {
                 for (tx, out) in out.chunks_mut(z.y_row()).enumerate() {
@@ -165,48 +165,74 @@ pub(super) fn enter_small<F: Toom<R, M, T>, const R: usize, const M: usize, cons
     });
 }
 
-/// `Σ_i g[i] · w[i]` of the taps that make one row of `U[plane]`, for the columns from `c` on.
-struct Factor<'a> {
-    taps: &'a [(f32, &'a [f32])],
+/// Row `i` of `G w Gᵀ` of one pair of channels' taps for the columns from `c` on: plane (i, j) for each
+/// `j` of `planes`, `step` floats apart.
+struct Factors<'a, F, const R: usize, const M: usize, const T: usize> {
+    i: usize,
+    planes: Range<usize>,
+    taps: [[Option<&'a [f32]>; R]; R],
     u: &'a mut [f32],
+    step: usize,
+    by: PhantomData<F>,
 }
 
-impl Channels for Factor<'_> {
+impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
+    for Factors<'_, F, R, M, T>
+{
     #[inline(always)]
     fn at<W: Width>(&mut self, width: W, c: usize) {
-        let mut sum = width.zero();
-        for (g, w) in self.taps {
-            sum = sum + width.load(&w[c..]).times(*g);
+        // The taps' columns first, as all planes of the row share those.
+        let mut columns = [width.zero(); R];
+        for y in 0..R {
+            let g = F::G[self.i][y];
+            if g == 0.0 {
+                continue;
+            }
+            for (column, tap) in columns.iter_mut().zip(self.taps[y]) {
+                if let Some(w) = tap {
+                    *column = *column + width.load(&w[c..]).times(g);
+                }
+            }
         }
-        width.store(sum, &mut self.u[c..]);
+        for j in 0..T {
+            if self.planes.contains(&j) {
+                let mut sum = width.zero();
+                for (column, g) in columns.into_iter().zip(F::G[j]) {
+                    if g != 0.0 {
+                        sum = sum + column.times(g);
+                    }
+                }
+                width.store(sum, &mut self.u[(j - self.planes.start) * self.step + c..]);
+            }
+        }
     }
 }
 
-/// Rows `rows` (of s²·L) and columns `columns` (of S) of `U[plane] = G w Gᵀ`, densely.
+/// Rows `rows` (of s²·L) and columns `columns` (of S) of `U[p] = G w Gᵀ`, densely, for the planes p of
+/// which `planes` says: its line of t, and which of that line. They lie behind one another.
 pub(super) fn factors<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
     z: &Sizes,
     weights: &[f32],
-    plane: usize,
+    (i, planes): (usize, Range<usize>),
     rows: Range<usize>,
     columns: Range<usize>,
     u: &mut [f32],
 ) {
     let (s, k) = (z.stride, z.spec.kernel[0]);
-    let mut taps: [(f32, &[f32]); 9] = [(0.0, &[]); 9];
-    for (row, u) in rows.zip(u.chunks_mut(columns.len())) {
+    let step = rows.len() * columns.len();
+    for (at, row) in rows.enumerate() {
         let (part, l) = (row / z.large, row % z.large);
-        let mut count = 0;
-        for (i, g_y) in F::G[plane / T].into_iter().enumerate() {
-            for (j, g_x) in F::G[plane % T].into_iter().enumerate() {
-                let (ky, kx) = (s * i + part / s, s * j + part % s);
-                let g = g_y * g_x;
-                if g != 0.0 && ky < k && kx < k {
+        let taps = from_fn(|y| {
+            from_fn(|x| {
+                let (ky, kx) = (s * y + part / s, s * x + part % s);
+                (ky < k && kx < k).then(|| {
                     let at = ((ky * k + kx) * z.large + l) * z.small;
-                    taps[count] = (g, &weights[at + columns.start..at + columns.end]);
-                    count += 1;
-                }
-            }
-        }
-        all_channels(columns.len(), Factor { taps: &taps[..count], u });
+                    &weights[at + columns.start..at + columns.end]
+                })
+            })
+        });
+        let (planes, u) = (planes.clone(), &mut u[at * columns.len()..]);
+        let factors = Factors { i, planes, taps, u, step, by: PhantomData::<F> };
+        all_channels(columns.len(), factors);
     }
 }

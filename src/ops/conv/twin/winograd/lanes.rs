@@ -2,7 +2,9 @@
 
 use std::ops::{Add, Sub};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::ops::wide::with_registers;
 
 /// Numbers that are transformed beside each other.
 pub(super) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> {
@@ -143,7 +145,7 @@ impl<K: Channels> WithSimd for All<K> {
 
 /// Runs a transform on `len` channels with the widest registers that the processor has.
 pub(super) fn all_channels(len: usize, transform: impl Channels) {
-    Arch::new().dispatch(All(transform, len));
+    with_registers(All(transform, len));
 }
 
 /// Lanes in a square.

@@ -3,16 +3,16 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::super::pool::{Pool, areas};
 use super::enter::{enter_small, factors};
 use super::lanes::{Channels, Width, all_channels, both, square};
 use super::toom::Toom;
-use super::{COLUMNS, Products, Sizes, pool_floats};
+use super::{COLUMNS, Products, Sizes};
 use crate::ops::Call;
 use crate::ops::gemm::{Matrix, gemm};
+use crate::ops::wide::widest;
 
 /// Lines of an image's cells that one task puts together.
 const LINES: usize = 16;
@@ -21,7 +21,7 @@ const LINES: usize = 16;
 /// cells from `skip` on; the lines before that belong to another task.
 struct LeaveLarge<'a, F, const R: usize, const M: usize, const T: usize> {
     m: &'a [f32],
-    plane: usize,
+    steps_of_m: [usize; 2],
     x: &'a mut [f32],
     steps: [usize; 2],
     skip: usize,
@@ -34,11 +34,11 @@ impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
     #[inline(always)]
     fn at<W: Width>(&mut self, width: W, c: usize) {
         let Self { m, x, .. } = self;
-        let ([down, across], plane) = (self.steps, self.plane);
+        let ([line, plane], [down, across]) = (self.steps_of_m, self.steps);
         let m: [[W::Lane; T]; T] = square(
             width,
             #[inline(always)]
-            |i, j| width.load(&m[(i * T + j) * plane + c..]),
+            |i, j| width.load(&m[i * line + j * plane + c..]),
         );
         let cells: [[W::Lane; T]; T] = both(
             m,
@@ -86,34 +86,38 @@ pub(super) fn large_by<F: Toom<R, M, T>, const R: usize, const M: usize, const T
 ) {
     let (y, weights) = (call.f32(0), call.f32(1));
     let [height, width] = z.spec.large;
-    let products = Products { columns: z.cell(), rows: z.rows() };
-    let sizes = [z.rows() * z.y_row(), products.floats(z.planes())];
+    let products = Products::new(z, z.cell(), rayon::current_num_threads());
+    let sizes = [z.rows() * z.y_row(), products.floats()];
     let used = sizes.iter().sum();
     let ([factors_y, m], rest) = {
         let (area, rest) = call.scratch.split_at_mut(used);
         (areas(area, sizes), rest)
     };
-    let pool = Pool::new(rest, pool_floats(z));
+    let pool = Pool::new(rest, products.pool_floats(z.small).max(z.lines()));
     let image = height * width * z.large;
     for images in z.groups() {
         let rows = images.len() * z.tiles_of_image();
         enter_small::<F, R, M, T>(z, y, images.clone(), factors_y);
-        m.par_chunks_mut(products.rows * COLUMNS).enumerate().with_max_len(1).for_each(
+        m.par_chunks_mut(products.task_floats()).enumerate().with_max_len(1).for_each(
             |(task, m)| {
-                let (plane, block) = (task / products.blocks(), task % products.blocks());
+                let (i, planes, block) = products.task(task);
                 let block = products.block(block);
                 pool.with(|u| {
-                    factors::<F, R, M, T>(z, weights, plane, block.clone(), 0..z.small, u);
-                    let y = &factors_y[plane * z.small..];
-                    let y = Matrix::strided(y, rows, z.small, z.y_row(), 1);
-                    gemm(y, Matrix::new(u, z.small, block.len(), true), m, false, false);
+                    let of_line = (i, planes.clone());
+                    factors::<F, R, M, T>(z, weights, of_line, block.clone(), 0..z.small, u);
+                    let parts = m.chunks_mut(products.rows * COLUMNS);
+                    for ((j, m), u) in planes.zip(parts).zip(u.chunks(block.len() * z.small)) {
+                        let y = &factors_y[(i * T + j) * z.small..];
+                        let y = Matrix::strided(y, rows, z.small, z.y_row(), 1);
+                        gemm(y, Matrix::new(u, z.small, block.len(), true), m, false, false);
+                    }
                 });
             },
         );
         let x = &mut call.out[images.start * image..images.end * image];
         pieces(z, x).into_par_iter().with_max_len(1).for_each(|piece| {
             pool.with(|lines| {
-                Arch::new().dispatch(
+                widest(
                     #[inline(always)]
                     || put_together::<F, R, M, T>(z, products, m, piece, &mut lines[..z.lines()]),
                 );
@@ -145,7 +149,7 @@ fn put_together<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize
             let row = (piece.image * z.tiles[0] + ty) * z.tiles[1] + tx;
             for block in 0..products.blocks() {
                 let part = products.block(block);
-                let (start, plane) = products.at(block, row);
+                let (start, steps_of_m) = products.at(block, row);
                 // A block may hold channels of several lines of a cell.
                 let mut channel = part.start;
                 while channel < part.end {
@@ -156,7 +160,7 @@ fn put_together<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize
                     let steps = [s * z.line(), s * l];
                     all_channels(
                         len,
-                        LeaveLarge { m, plane, x, steps, skip, by: PhantomData::<F> },
+                        LeaveLarge { m, steps_of_m, x, steps, skip, by: PhantomData::<F> },
                     );
                     channel += len;
                 }

@@ -142,37 +142,64 @@ impl Sizes {
     }
 }
 
-/// How the columns of the planes' products are cut into tasks, and where each lies: task
-/// (plane, block) holds `rows × COLUMNS` floats, densely with as many columns as the block has.
+/// How the planes' products are cut into tasks, and where each lies. Their t lines of t planes and
+/// blocks of columns lie in the order (line, block, plane of the line), each as `rows × COLUMNS` floats,
+/// densely with as many columns as the block has. A task is all planes of a line in a block, which share
+/// most of the work of making U, or one of them where that gives too few tasks for the threads.
 #[derive(Clone, Copy)]
 struct Products {
     columns: usize,
     rows: usize,
+    t: usize,
+    planes_of_task: usize,
 }
 
 impl Products {
+    fn new(z: &Sizes, columns: usize, threads: usize) -> Self {
+        let t = z.t();
+        let lines = t * columns.div_ceil(COLUMNS);
+        // A task each, or so many that the last ones' wait for each other is short.
+        let enough = threads == 1 || lines >= 4 * threads;
+        Self { columns, rows: z.rows(), t, planes_of_task: if enough { t } else { 1 } }
+    }
+
     fn blocks(&self) -> usize {
         self.columns.div_ceil(COLUMNS)
     }
 
-    fn floats(&self, planes: usize) -> usize {
-        planes * self.blocks() * self.rows * COLUMNS
+    fn floats(&self) -> usize {
+        self.t * self.blocks() * self.t * self.rows * COLUMNS
     }
 
     fn block(&self, block: usize) -> Range<usize> {
         block * COLUMNS..self.columns.min((block + 1) * COLUMNS)
     }
 
-    /// Where row `row` of a block of plane 0 starts, and how far the next plane is.
-    fn at(&self, block: usize, row: usize) -> (usize, usize) {
-        let slot = self.rows * COLUMNS;
-        (block * slot + row * self.block(block).len(), self.blocks() * slot)
+    /// Floats of a task's products.
+    fn task_floats(&self) -> usize {
+        self.planes_of_task * self.rows * COLUMNS
     }
-}
 
-/// Floats of a task's own memory: lines of cells, or a block of factors.
-fn pool_floats(z: &Sizes) -> usize {
-    z.lines().max(z.cell().max(z.small) * COLUMNS)
+    /// A task's line, which of its planes, and its block.
+    fn task(&self, task: usize) -> (usize, Range<usize>, usize) {
+        let first = task * self.planes_of_task;
+        let (line, first) = (first / (self.blocks() * self.t), first % (self.blocks() * self.t));
+        let (block, plane) = (first / self.t, first % self.t);
+        (line, plane..plane + self.planes_of_task, block)
+    }
+
+    /// Where row `row` of a block of plane (0, 0) starts, and how far the next line and the next plane
+    /// are.
+    fn at(&self, block: usize, row: usize) -> (usize, [usize; 2]) {
+        let slot = self.rows * COLUMNS;
+        let line = self.blocks() * self.t * slot;
+        (block * self.t * slot + row * self.block(block).len(), [line, slot])
+    }
+
+    /// Floats of a task's own memory, for products of factors that long: its part of U.
+    fn pool_floats(&self, long: usize) -> usize {
+        self.planes_of_task * long * COLUMNS
+    }
 }
 
 /// Runs one of the three for the number of taps at hand.
@@ -189,8 +216,12 @@ macro_rules! by_taps {
 /// Floats of scratch for [`conv2d`], where it is worth using.
 pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Option<usize> {
     let z = Sizes::of(spec, [s.shape[0], s.shapes[0][3], s.shape[3]], MAKE_U)?;
-    let products = Products { columns: z.small, rows: z.rows() };
-    Some(z.rows() * z.v_row() + products.floats(z.planes()) + threads * pool_floats(&z))
+    let products = Products::new(&z, z.small, threads);
+    Some(
+        z.rows() * z.v_row()
+            + products.floats()
+            + threads * products.pool_floats(z.cell()).max(z.lines()),
+    )
 }
 
 /// The small picture.
@@ -203,8 +234,9 @@ pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
 /// Floats of scratch for [`conv_transpose2d`], where it is worth using.
 pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Option<usize> {
     let z = Sizes::of(spec, [s.shape[0], s.shape[3], s.shapes[0][3]], MAKE_U)?;
-    let products = Products { columns: z.cell(), rows: z.rows() };
-    Some(z.rows() * z.y_row() + products.floats(z.planes()) + threads * pool_floats(&z))
+    let products = Products::new(&z, z.cell(), threads);
+    let own = products.pool_floats(z.small).max(z.lines());
+    Some(z.rows() * z.y_row() + products.floats() + threads * own)
 }
 
 /// The large picture.
@@ -218,7 +250,7 @@ pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
 pub(super) fn conv_weight_grad_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Option<usize> {
     let z = Sizes::of(spec, [s.shapes[0][0], s.shapes[0][3], s.shapes[1][3]], LEAVE_U)?;
     let products = z.planes() * z.cell().div_ceil(ROWS) * ROWS * WEIGHT_COLUMNS.min(z.small);
-    Some(z.rows() * (z.v_row() + z.y_row()) + products + threads * pool_floats(&z))
+    Some(z.rows() * (z.v_row() + z.y_row()) + products + threads * z.lines())
 }
 
 /// The weights.

@@ -2,16 +2,16 @@
 
 use std::marker::PhantomData;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::super::pool::{Pool, areas};
+use super::Sizes;
 use super::enter::{enter_large, enter_small};
 use super::lanes::{Channels, Width, all_channels, both, square};
 use super::toom::Toom;
-use super::{Sizes, pool_floats};
 use crate::ops::Call;
 use crate::ops::gemm::{Matrix, gemm};
+use crate::ops::wide::widest;
 
 /// Rows of the weights' products that are one task.
 pub(super) const ROWS: usize = 128;
@@ -75,7 +75,7 @@ pub(super) fn weights_by<F: Toom<R, M, T>, const R: usize, const M: usize, const
         let (area, rest) = call.scratch.split_at_mut(used);
         (areas(area, sizes), rest)
     };
-    let pool = Pool::new(rest, pool_floats(z));
+    let pool = Pool::new(rest, z.lines());
     call.out.fill(0.0);
     // For each channel of a cell, the rows of the weights that its taps are, and their places.
     let mut rows_of: Vec<TapRows<'_, R>> =
@@ -103,7 +103,7 @@ pub(super) fn weights_by<F: Toom<R, M, T>, const R: usize, const M: usize, const
                 gemm(v, y, u, false, false);
             });
             rows_of.par_chunks_mut(16).enumerate().for_each(|(i, rows_of)| {
-                Arch::new().dispatch(
+                widest(
                     #[inline(always)]
                     || {
                         for (channel, (w, of)) in (16 * i..).zip(rows_of) {
