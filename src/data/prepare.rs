@@ -6,8 +6,9 @@
 
 use std::cell::RefCell;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::DynamicImage;
 use serde::{Deserialize, Serialize};
 
@@ -145,9 +146,8 @@ impl Prepare {
     pub fn apply(&self, picture: DynamicImage, chance: u32) -> Vec<u8> {
         let (width, height) = (picture.width(), picture.height());
         let rect = self.rect(width, height, chance);
-        let (pixels, kind) = self.pixels(picture);
-        let (to_width, to_height) = (self.width as u32, self.height as u32);
-        if (rect.width, rect.height) == (to_width, to_height) {
+        let pixels = self.pixels(picture);
+        if (rect.width, rect.height) == (self.width as u32, self.height as u32) {
             return cut(&pixels, width, rect, self.channels);
         }
         let alg = match self.filter {
@@ -162,15 +162,32 @@ impl Prepare {
             f64::from(rect.width),
             f64::from(rect.height),
         );
-        let from = ImageRef::new(width, height, &pixels, kind)
-            .expect("the buffer was made for this size and pixel type");
-        let mut to = Image::new(to_width, to_height, kind);
+        // By the kind of pixel: a choice at run time would bring the code for all thirteen kinds along.
+        match self.channels {
+            1 => self.resize::<U8>(&pixels, [width, height], &options),
+            4 => self.resize::<U8x4>(&pixels, [width, height], &options),
+            _ => self.resize::<U8x3>(&pixels, [width, height], &options),
+        }
+    }
+
+    fn resize<P: PixelTrait>(
+        &self,
+        pixels: &[u8],
+        [width, height]: [u32; 2],
+        options: &ResizeOptions,
+    ) -> Vec<u8> {
         // Its scratch memory is worth keeping: one for each thread.
         thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
+        let from = TypedImageRef::<P>::from_buffer(width, height, pixels)
+            .expect("the buffer was made for this size and kind of pixel");
+        let mut resized = vec![0; self.len()];
+        let mut to =
+            TypedImage::<P>::from_buffer(self.width as u32, self.height as u32, &mut resized)
+                .expect("as long as its pixels");
         RESIZER
-            .with_borrow_mut(|resizer| resizer.resize(&from, &mut to, &options))
-            .expect("both pixel types are equal and the rectangle lies in the picture");
-        to.into_vec()
+            .with_borrow_mut(|resizer| resizer.resize_typed(&from, &mut to, options))
+            .expect("the rectangle lies in the picture");
+        resized
     }
 
     /// The part of a picture that is used.
@@ -200,17 +217,17 @@ impl Prepare {
     }
 
     /// The picture's bytes in the target's channels.
-    fn pixels(&self, picture: DynamicImage) -> (Vec<u8>, PixelType) {
+    fn pixels(&self, picture: DynamicImage) -> Vec<u8> {
         let alpha = picture.color().has_alpha();
         match self.channels {
-            4 => (picture.into_rgba8().into_raw(), PixelType::U8x4),
+            4 => picture.into_rgba8().into_raw(),
             1 if alpha => {
                 let rgb = DynamicImage::ImageRgb8(over_white(picture));
-                (rgb.into_luma8().into_raw(), PixelType::U8)
+                rgb.into_luma8().into_raw()
             }
-            1 => (picture.into_luma8().into_raw(), PixelType::U8),
-            _ if alpha => (over_white(picture).into_raw(), PixelType::U8x3),
-            _ => (picture.into_rgb8().into_raw(), PixelType::U8x3),
+            1 => picture.into_luma8().into_raw(),
+            _ if alpha => over_white(picture).into_raw(),
+            _ => picture.into_rgb8().into_raw(),
         }
     }
 }
