@@ -9,12 +9,14 @@ pub mod interrupt;
 pub mod labelled;
 pub mod log;
 pub mod method;
+pub mod metrics;
 pub mod model_file;
 pub mod options;
 #[cfg(feature = "cli")]
 pub mod plot;
 #[cfg(feature = "cli")]
 pub mod progress;
+pub mod recipe;
 pub mod run;
 pub mod scale;
 mod schedule;
@@ -30,8 +32,10 @@ pub use health::{Finding, Health};
 pub use labelled::Labelled;
 pub use log::LogLine;
 pub use method::Method;
+pub use metrics::Metrics;
 pub use model_file::ModelFile;
 #[cfg(feature = "cli")]
 pub use progress::Progress;
+pub use recipe::Recipe;
 pub use run::Run;
-pub use trainer::{Metrics, Recipe, Trainer, first_pictures};
+pub use trainer::{Trainer, first_pictures};
