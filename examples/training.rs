@@ -9,11 +9,11 @@ use std::sync::Arc;
 use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Result;
+use dcgan::gan::seeded_latents;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
 use dcgan::pictures;
 use dcgan::program::Options;
-use dcgan::train::step::seeded_latents;
 use dcgan::train::{Recipe, Trainer};
 
 fn main() -> Result<()> {
@@ -40,7 +40,11 @@ fn main() -> Result<()> {
         if let Some(metrics) = trainer.step(batch.pictures)?
             && step % 100 == 0
         {
-            println!("step {step}: loss_d {:.3}, loss_g {:.3}", metrics.loss_d, metrics.loss_g);
+            println!(
+                "step {step}: loss_d {:.3}, loss_g {:.3}",
+                metrics.value("loss_d"),
+                metrics.value("loss_g")
+            );
         }
     }
     trainer.finish()?;

@@ -11,11 +11,11 @@ use crate::device::gpu::measure_peak;
 use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, gpu};
 use crate::error::Result;
+use crate::gan::seeded_latents;
 use crate::ops;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
-use crate::train::step::seeded_latents;
-use crate::train::{Metrics, Recipe, Trainer};
+use crate::train::{Batch, Metrics, Recipe, Trainer};
 
 pub use loading::{Loading, loading};
 
@@ -211,8 +211,8 @@ pub fn bench(
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
-    let of_step = labels(model.classes, recipe.step_pictures());
-    let kernels = by_kernel(&trainer.profile(pictures, &of_step, steps.min(5))?);
+    let profiled = batch(&trainer, pictures);
+    let kernels = by_kernel(&trainer.profile(profiled, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = Peak::measure(device)?;
@@ -246,11 +246,16 @@ fn labels(classes: usize, n: usize) -> Vec<u32> {
 
 /// A step on `pictures`, of whatever classes, where training wants some.
 fn step(trainer: &mut Trainer, pictures: Vec<u8>) -> Result<Option<Metrics>> {
-    let labels = labels(trainer.recipe().model.classes, trainer.recipe().step_pictures());
-    match trainer.recipe().model.is_semi_supervised() {
-        true => trainer.step_semi(pictures.clone(), pictures, &labels),
-        false => trainer.step_labelled(pictures, &labels),
-    }
+    let batch = batch(trainer, pictures);
+    trainer.step(batch)
+}
+
+/// `pictures` as a batch, of whatever classes, where training wants some.
+fn batch(trainer: &Trainer, pictures: Vec<u8>) -> Batch {
+    let model = trainer.recipe().model;
+    let labels = labels(model.classes, trainer.recipe().step_pictures());
+    let batch = Batch::from(pictures.clone()).labels(&labels);
+    if model.is_semi_supervised() { batch.labeled(pictures) } else { batch }
 }
 
 /// The middle one; of an even number, the mean of the middle two.

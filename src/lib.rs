@@ -82,6 +82,7 @@ pub mod error;
 pub mod experiments;
 pub mod features;
 pub mod files;
+pub mod gan;
 pub mod human;
 pub mod logistic;
 mod math;

@@ -7,7 +7,6 @@ use dcgan::objectives::Loss;
 use dcgan::program::{Options, Program};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::step;
 use dcgan::train::{Method, Recipe};
 
 use clap::ValueEnum as _;
@@ -200,11 +199,10 @@ fn an_undecided_discriminator_has_nowhere_to_go() {
 fn pictures_from_0_to_1_are_changed_as_others_are() {
     let size = Size { height: 16, width: 16 };
     for (network, there) in [(Network::Mlp, true), (Network::Dcgan, false)] {
-        let mut tape = Tape::new();
         let design = Design { ngf: 4, ndf: 4, nz: 4, ..Design::usual(network, Some(size)) };
         let method = Method { augment: "translation".parse().unwrap(), ..Method::default() };
         let recipe = Recipe { batch: 4, method, ..Recipe::new(design) };
-        step::record(&mut tape, &recipe.step_options()).unwrap();
+        let tape = recipe.tape().unwrap();
         let op = |var: Var| format!("{:?}", tape.node(var).op);
         let shifted: Vec<Var> =
             tape.nodes().iter().filter(|n| n.op.name() == "shift").map(|n| n.inputs[0]).collect();

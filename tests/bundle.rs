@@ -350,7 +350,8 @@ fn bundles_leave_alone_what_is_not_theirs() {
             let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
             let device = Device::Gpu(gpu.clone());
             let mut trainer = Trainer::new(recipe, &device, &fusion(fuse)).unwrap();
-            trainer.step((0..8 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect()).unwrap();
+            let images: Vec<u8> = (0..8 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
+            trainer.step(images).unwrap();
             trainer.finish().unwrap();
             trainer.tensors().unwrap()
         };

@@ -8,7 +8,7 @@ use dcgan::device::Device;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
 use dcgan::program::Options;
-use dcgan::train::{ModelFile, Recipe, Trainer, checkpoint};
+use dcgan::train::{Batch, ModelFile, Recipe, Trainer, checkpoint};
 use image::{GrayImage, ImageFormat, Luma};
 
 use crate::cli::{Place, TINY, assert_same, latest, names};
@@ -247,12 +247,12 @@ fn a_step_wants_a_label_of_a_class_for_every_picture() {
     let mut told = trainer(&Device::Cpu, 3);
     let error = told.step(pictures()).unwrap_err().to_string();
     assert!(error.contains("told classes") && error.contains("0 were given"), "{error}");
-    assert!(told.step_labelled(pictures(), &[0, 1, 2]).is_err());
-    let error = told.step_labelled(pictures(), &[0, 1, 2, 3]).unwrap_err().to_string();
+    assert!(told.step(Batch::from(pictures()).labels(&[0, 1, 2])).is_err());
+    let error = told.step(Batch::from(pictures()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
     assert!(error.contains("label 3 is none of 3 classes"), "{error}");
     // What was refused has changed nothing.
     assert_eq!(told.steps(), 0);
-    told.step_labelled(pictures(), &[0, 1, 2, 0]).unwrap();
+    told.step(Batch::from(pictures()).labels(&[0, 1, 2, 0])).unwrap();
     assert_eq!(told.steps(), 1);
 
     let mut sampler = told.sampler(2).unwrap();
@@ -263,7 +263,7 @@ fn a_step_wants_a_label_of_a_class_for_every_picture() {
     assert!(each[0] == each[2] && each[0] != each[1], "the same latent, of two classes");
 
     let mut plain = trainer(&Device::Cpu, 0);
-    plain.step_labelled(pictures(), &[7, 7, 7, 7]).unwrap();
+    plain.step(Batch::from(pictures()).labels(&[7, 7, 7, 7])).unwrap();
     let mut sampler = plain.sampler(2).unwrap();
     assert!(plain.sample_labelled(&mut sampler, &latents, &[0, 1, 0]).is_err());
 }
@@ -274,7 +274,7 @@ fn labels_come_with_the_pictures_in_one_upload() {
     let mut told = trainer(&Device::Gpu(gpu.clone()), 3);
     let mut step = |step: u8| {
         let uploads = gpu.uploads();
-        told.step_labelled(vec![step; 4 * 8 * 8 * 3], &[0, 1, 2, 0]).unwrap();
+        told.step(Batch::from(vec![step; 4 * 8 * 8 * 3]).labels(&[0, 1, 2, 0])).unwrap();
         assert_eq!(gpu.uploads() - uploads, 1, "in step {step}");
     };
     (0..2).for_each(&mut step);

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use dcgan::gan::seeded_latents;
 use dcgan::models::LatentLaw;
 use dcgan::train::ModelFile;
 use dcgan::train::model_file::save_imported;
-use dcgan::train::step::seeded_latents;
 use image::codecs::gif::GifDecoder;
 use image::imageops::{FilterType, resize};
 use image::{AnimationDecoder as _, RgbImage};

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::{Device, State};
+use dcgan::gan::seeded_latents;
 use dcgan::models::LatentLaw;
 use dcgan::pictures;
 use dcgan::sample::{BATCH, Sampler};
 use dcgan::tensor::Tensor;
 use dcgan::train::ModelFile;
-use dcgan::train::step::seeded_latents;
 use npyz::WriterBuilder as _;
 
 use crate::cli::{Place, TINY, latest, names};

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use dcgan::augment::Augment;
 use dcgan::device::gpu::GpuOptions;
 use dcgan::device::{Device, State};
+use dcgan::gan::{Recording, System};
 use dcgan::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
@@ -20,8 +21,8 @@ use dcgan::program::{Options, Program, kernels};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::train::Recipe;
 use dcgan::train::method::{Method, Rule};
-use dcgan::train::step::{Schedule, StepOptions, initial_state, record};
 
 use super::naive;
 use super::support::{fusion, gpu_with, wide};
@@ -136,7 +137,8 @@ fn method(d: &mut Dice) -> Method {
 /// A recipe, and the tape of its step.
 struct Case {
     seed: u64,
-    options: StepOptions,
+    recipe: Recipe,
+    system: System,
     tape: Tape,
 }
 
@@ -145,18 +147,12 @@ fn cases(seeds: Range<u64>) -> impl Iterator<Item = Case> {
     seeds.filter_map(|seed| {
         let mut dice = Dice(Stream::new(seed, "random steps", 0));
         let (model, method) = (model(&mut dice), method(&mut dice));
-        let options = StepOptions {
-            model,
-            batch: dice.pick(&[4, 6]),
-            method,
-            average: dice.once_in(2),
-            feed_draws: false,
-            fetch_gradients: false,
-            scaled: false,
-        };
-        let mut tape = Tape::new();
-        record(&mut tape, &options).ok()?;
-        Some(Case { seed, options, tape })
+        let batch = dice.pick(&[4, 6]);
+        let ema = if dice.once_in(2) { 10_000 } else { 0 };
+        let recipe = Recipe { batch, method, ema, ..Recipe::new(model) };
+        let system = recipe.system().ok()?;
+        let tape = system.tape(Recording::default()).ok()?;
+        Some(Case { seed, recipe, system, tape })
     })
 }
 
@@ -164,12 +160,12 @@ type Tensors = BTreeMap<String, Tensor>;
 
 impl Case {
     fn start(&self) -> Tensors {
-        initial_state(&self.options, self.seed).unwrap().into_iter().collect()
+        self.system.initial_state(self.seed).unwrap().into_iter().collect()
     }
 
     /// The feeds of step `step`, from 1.
     fn feeds(&self, step: u32) -> Vec<(&'static str, Tensor)> {
-        let StepOptions { model, method, batch, .. } = &self.options;
+        let Recipe { model, method, batch, .. } = &self.recipe;
         let n = batch * method.n_critic;
         let shape = [n, model.size.height, model.size.width, model.channels];
         let mut stream = Stream::new(self.seed, "images", step);
@@ -178,9 +174,8 @@ impl Case {
             Tensor::with_data(shape, Data::U8(bytes)).unwrap()
         };
         let mut feeds = vec![("pictures", images())];
-        let schedule =
-            Schedule { discriminator: vec![2e-4; method.n_critic], generator: 2e-4, average: 0.3 };
-        feeds.push(("schedule", schedule.tensor()));
+        let value = |name: &str| if name == "average" { 0.3 } else { 2e-4 };
+        feeds.push(("schedule", self.system.first().schedule_of(value)));
         if model.classes > 0 {
             let label = |i: usize| ((i * 7 + step as usize) % model.classes) as u32;
             let labels: Vec<u32> = (0..n).map(label).collect();
@@ -239,7 +234,7 @@ fn plans_of_random_steps_are_proved() {
             let caps = Caps { software, immediates, ..Caps::portable() };
             let plan = || kernels(&case.tape, &caps, &fusion(true)).unwrap();
             let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(plan));
-            assert!(planned.is_ok(), "seed {}: {:?}", case.seed, case.options);
+            assert!(planned.is_ok(), "seed {}: {:?}", case.seed, case.recipe);
         }
         planned += 1;
     }
@@ -252,7 +247,7 @@ fn random_steps_are_the_same_fused_and_resumed() {
         let (start, cpu) = (case.start(), Device::Cpu);
         let (fetched, fused) = case.run(&cpu, &fusion(true), &start, 1..=2);
         let (_, unfused) = case.run(&cpu, &fusion(false), &start, 1..=2);
-        let about = || format!("seed {}: {:?}", case.seed, case.options);
+        let about = || format!("seed {}: {:?}", case.seed, case.recipe);
         assert_eq!(differing(&fused, &unfused), [""; 0], "unfused, {}", about());
         let (_, one) = case.run(&cpu, &fusion(true), &start, 1..=1);
         let (_, resumed) = case.run(&cpu, &fusion(true), &one, 2..=2);

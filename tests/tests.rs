@@ -43,6 +43,7 @@
 //! | `reference` | layers, losses and penalties against PyTorch's |
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
+//! | `systems` | phases that follow one another, frozen networks, masked updates |
 //! | `training` | training steps against PyTorch's |
 //! | `tune` | kernels are chosen by time, kept, and what is wrong is never chosen |
 //! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
@@ -90,6 +91,7 @@ mod random_steps;
 mod reference;
 mod shaders;
 mod support;
+mod systems;
 mod training;
 mod tune;
 mod weights;

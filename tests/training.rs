@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
 use dcgan::features::pixels;
+use dcgan::gan::{Recording, System};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
 use dcgan::nn::{Mode, Param};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::Method;
-use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
+use dcgan::train::{Method, Recipe};
 use serde_json::Value;
 
 use crate::support;
@@ -22,7 +22,8 @@ mod family;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    options: StepOptions,
+    recipe: Recipe,
+    system: System,
 }
 
 impl Reference {
@@ -40,25 +41,19 @@ impl Reference {
             classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
             ..Design::default()
         };
-        let options = StepOptions {
-            model,
-            batch: number("batch"),
-            method: Method::default(),
-            average: false,
-            feed_draws: true,
-            fetch_gradients: true,
-            scaled: false,
-        };
-        Self { tensors, about, options }
+        let (batch, method) = (number("batch"), Method::default());
+        let recipe = Recipe { batch, method, ema: 0, ..Recipe::new(model) };
+        let system = recipe.system().unwrap();
+        Self { tensors, about, recipe, system }
     }
 
     fn params(&self) -> Vec<Param> {
-        params(&self.options).unwrap()
+        self.system.states()
     }
 
     fn state(&self, device: &Device) -> State {
         let mut state = State::new(device);
-        for (name, value) in initial_state(&self.options, 0).unwrap() {
+        for (name, value) in self.system.initial_state(0).unwrap() {
             state.set(&name, &value).unwrap();
         }
         for param in self.params() {
@@ -88,13 +83,13 @@ impl Reference {
     /// The classes of batch `i`, where the networks are told any.
     fn labels(&self, i: usize) -> Option<Tensor> {
         let all = self.tensors.get("labels")?;
-        let n = self.options.batch;
+        let n = self.recipe.batch;
         let labels: Vec<u32> = all.f32s()[i * n..(i + 1) * n].iter().map(|&l| l as u32).collect();
-        Some(Tensor::one_hot(&labels, self.options.model.classes).unwrap())
+        Some(Tensor::one_hot(&labels, self.recipe.model.classes).unwrap())
     }
 
     fn schedule(&self) -> Tensor {
-        Schedule { discriminator: vec![2e-4], generator: 2e-4, average: 0.0 }.tensor()
+        self.system.first().schedule_of(|_| 2e-4)
     }
 
     /// Largest difference to the reference tensor called `name`, as a share of its largest value.
@@ -118,8 +113,7 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 
 fn check(name: &str, network: Network, device: &Device) {
     let reference = Reference::load(name, network);
-    let mut tape = Tape::new();
-    record(&mut tape, &reference.options).unwrap();
+    let tape = reference.system.tape(Recording::COMPARED).unwrap();
     let mut state = reference.state(device);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let what = format!("{name} on {}", device.name());
@@ -197,10 +191,10 @@ fn ten_conditional_steps_as_pytorch() {
 #[test]
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
-        let mut reference = Reference::load("training_pytorch", Network::Dcgan);
-        reference.options.method.smooth = 0.1;
-        let mut tape = Tape::new();
-        record(&mut tape, &reference.options).unwrap();
+        let reference = Reference::load("training_pytorch", Network::Dcgan);
+        let mut recipe = reference.recipe.clone();
+        recipe.method.smooth = 0.1;
+        let tape = recipe.system().unwrap().tape(Recording::COMPARED).unwrap();
         let mut state = reference.state(&device);
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let (pictures, z, schedule) = (reference.pictures(0), reference.z(0), reference.schedule());
@@ -232,8 +226,8 @@ fn evaluation_as_pytorch() {
                     state.set(&param.name, &value).unwrap();
                 }
             }
-            let model = reference.options.model;
-            let (side, n) = (model.size.height, reference.options.batch);
+            let model = reference.recipe.model;
+            let (side, n) = (model.size.height, reference.recipe.batch);
             let mut t = Tape::new();
             let labels = reference.labels(0);
             let all =

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
+use crate::gan::{AVERAGE, KEY, Recording, scale, twin_of};
 use crate::models::{Conditioning, Design, Network, Norm, Size};
 use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
 use crate::program::{Fetched, Options, Precision, Program};
 use crate::rng::Stream;
-use crate::tape::Tape;
 use crate::tensor::{Data, Tensor};
-use crate::train::step::{self, AVERAGE, KEY, Schedule, StepOptions};
-use crate::train::{Method, scale};
+use crate::train::{Method, Recipe};
 
 use super::{Difference, Outcome, SEED, largest, share, wide};
 
@@ -154,33 +153,24 @@ impl StepCase {
             Device::Cpu => Precision::F32,
             Device::Gpu(_) => self.precision,
         };
-        let method = self.method;
-        let options = StepOptions {
-            model: self.model,
-            batch: self.batch,
-            method,
-            average: true,
-            feed_draws: false,
-            // Gradients are read from the optimiser's moments: fetching them would take four times
-            // their memory.
-            fetch_gradients: false,
-            scaled: precision == Precision::F16,
-        };
-        let mut tape = Tape::new();
-        step::record(&mut tape, &options)?;
+        let recipe =
+            Recipe { batch: self.batch, method: self.method, precision, ..Recipe::new(self.model) };
+        let system = recipe.system()?;
+        // Gradients are read from the optimizer's moments: fetching them would take four times their
+        // memory.
+        let tape = system.tape(Recording::default())?;
         let mut state = State::new(device);
-        for (name, value) in step::initial_state(&options, SEED)? {
+        for (name, value) in system.initial_state(SEED)? {
             state.set(&name, &start(&name, value))?;
         }
-        if options.scaled {
+        if system.scaled {
             // Small enough for the first update to be made.
             state.set(scale::SCALE, &Tensor::full(Vec::new(), LOSS_SCALE))?;
         }
         let compile = Options { precision, ..Options::default() };
         let mut program = Program::compile(&tape, &state, &compile)?;
-        let rate = RATE as f32;
-        let schedule = Schedule { discriminator: vec![rate], generator: rate, average: 0.3 };
-        let schedule = schedule.tensor();
+        let rate = |name: &str| if name == "average" { 0.3 } else { RATE as f32 };
+        let schedule = system.first().schedule_of(rate);
         let pictures = self.pictures()?;
         let classes = self.model.classes;
         let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();
@@ -248,7 +238,7 @@ impl StepCase {
             ["generator", "discriminator"].map(|n| (Some(n.to_owned()), mean(n))).into();
         let least = |name: &str| LEAST_GRADIENT * means.get(&network(name)).copied().unwrap_or(0.0);
         let is_rounding = |name: &str| {
-            let moment = format!("{MOMENT}{}", step::twin_of(name).unwrap_or(name));
+            let moment = format!("{MOMENT}{}", twin_of(name).unwrap_or(name));
             want.state.get(&moment).is_some_and(|m| mean_size(&wide(m)) < least(&moment))
         };
         let gradients = on_average(

@@ -11,12 +11,12 @@ use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
+use crate::gan::average_of;
 use crate::human::plural;
 use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::train::model_file::{ModelFile, save_imported};
-use crate::train::step::average_of;
 
 use super::filters::no_layer;
 use super::flags::at_least;

@@ -11,13 +11,13 @@ use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
 use crate::experiments::{Generator, cells};
+use crate::gan::seeded_latents;
 use crate::human::grouped;
 use crate::models::Networks;
 use crate::pictures::figure::{Figure, Panel};
 use crate::sample::BATCH;
 use crate::tensor::Tensor;
 use crate::train::model_file::ModelFile;
-use crate::train::step::seeded_latents;
 
 use super::bar::Bar;
 use super::features::{Fit, labels_of};

@@ -14,6 +14,7 @@ use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
+use crate::gan::seeded_latents;
 use crate::human::plural;
 use crate::models::LatentLaw;
 use crate::models::Networks;
@@ -24,7 +25,6 @@ use crate::program::tune::Effort;
 use crate::sample::{BATCH, Sampler, check_finite};
 use crate::tensor::Tensor;
 use crate::train::model_file::ModelFile;
-use crate::train::step::seeded_latents;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;

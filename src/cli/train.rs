@@ -126,8 +126,8 @@ impl Train {
         let fresh = resumed.is_none();
         let mut trainer = match &resumed {
             Some(Resumed { model, .. }) => {
-                let (tensors, step) = (&model.tensors, model.step);
-                Trainer::resume(options.recipe.clone(), &device, &compile, tensors, step)?
+                let (tensors, position) = (&model.tensors, model.position);
+                Trainer::resume(options.recipe.clone(), &device, &compile, tensors, position)?
             }
             None => Trainer::new(options.recipe.clone(), &device, &compile)?,
         };
@@ -163,7 +163,7 @@ impl Train {
         }
         if fresh
             && !is_taught
-            && let n @ 1.. = trainer.start_pictures()?
+            && let n @ 1.. = trainer.start_pictures()
         {
             let (pictures, labels) =
                 first_pictures(&source, &options.prepare, n, options.recipe.seed)?;

@@ -313,11 +313,11 @@ mod tests {
     use super::*;
     use crate::data::{Crop, Filter, Prepare};
     use crate::experiments::Generator;
+    use crate::gan::seeded_latents;
     use crate::models::Size;
     use crate::models::{Design, Network};
     use crate::pictures;
     use crate::program::Choices;
-    use crate::train::step::seeded_latents;
 
     /// A model whose generator draws something: weights that keep the scale of what goes through.
     fn model(network: Network) -> ModelFile {
@@ -347,7 +347,18 @@ mod tests {
             flip: false,
         };
         let (step, seconds, choices) = (0, 0.0, Choices::default());
-        ModelFile { path, networks, recipe: None, step, seconds, prepare, choices, tensors }
+        let position = crate::train::Position::default();
+        ModelFile {
+            path,
+            networks,
+            recipe: None,
+            step,
+            position,
+            seconds,
+            prepare,
+            choices,
+            tensors,
+        }
     }
 
     /// The picture of a latent, as bytes.

@@ -3,18 +3,19 @@
 //!
 //! A GAN's losses do not fall like a classifier's, and a single report says little: every rule
 //! waits until its sign has stood for several reports and many images, and then keeps quiet for a
-//! while. Only numbers that are no longer numbers stop a training.
+//! while. Only non-finite metrics stop a training.
 //!
 //! What is normal for a DCGAN: loss_d 0.3 to 1.4, loss_g 0.7 to 5, D(x) 0.6 to 0.95, D(G(z)) 0.05
 //! to 0.4. At the very start D usually wins for some thousand images, and samples are all alike.
 
 use crate::objectives::Output;
-use crate::train::log::LogLine;
+use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
+use crate::train::metrics::{self, Kind};
 
 /// A discriminator's loss below this is near zero: D(x) and 1 - D(G(z)) are then both above 0.9.
 pub const LOSS_D_NEAR_ZERO: f32 = 0.1;
 
-/// D(G(z)) below this is stuck near 0: the generator's gradients vanish or only shout.
+/// D(G(z)) below this is stuck near 0: the generator's gradients vanish or explode.
 pub const FAKE_NEAR_ZERO: f32 = 0.02;
 
 /// D(G(z)) above this, in both steps, is stuck near 1: D has given up.
@@ -44,15 +45,6 @@ pub const COOLDOWN_IMAGES: u64 = 200_000;
 
 /// The most samples that [`diversity`] compares, each with each.
 const MOST_COMPARED: usize = 64;
-
-/// How many numbers of a step were NaN or infinite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NonFinite {
-    /// Among the gradients.
-    pub gradients: u64,
-    /// Among the weights.
-    pub weights: u64,
-}
 
 /// A sign of illness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,9 +141,9 @@ impl Health {
 
     /// Takes the next report and returns what is to be said about it.
     ///
-    /// Both gradient norms must have been measured: one that is NaN is taken for a divergence.
-    pub fn check(&mut self, line: &LogLine, non_finite: NonFinite) -> Vec<Finding> {
-        if let Some(text) = diverged(line, non_finite) {
+    /// A metric that is NaN or infinite is a divergence.
+    pub fn check(&mut self, line: &LogLine) -> Vec<Finding> {
+        if let Some(text) = diverged(line) {
             return vec![Finding::Fatal(text)];
         }
         let mut found = Vec::new();
@@ -159,26 +151,27 @@ impl Health {
         let images = line.images;
 
         if self.output == Output::Probability {
-            let wins = line.loss_d < LOSS_D_NEAR_ZERO;
+            let wins = line.value("loss_d") < LOSS_D_NEAR_ZERO;
             if self.wins.update(wins, images, PATIENCE_REPORTS) {
                 tell(Sign::DiscriminatorWins, discriminator_wins(line));
             }
             // Both follow from one cause: it is told once.
-            let refused = line.d_fake < FAKE_NEAR_ZERO && !wins;
+            let refused = line.value("d_fake") < FAKE_NEAR_ZERO && !wins;
             if self.refused.update(refused, images, PATIENCE_REPORTS) {
                 tell(Sign::FakesRefused, fakes_refused(line));
             }
-            let accepted = line.d_fake > FAKE_NEAR_ONE && line.d_fake_g > FAKE_NEAR_ONE;
+            let accepted =
+                line.value("d_fake") > FAKE_NEAR_ONE && line.value("d_fake_g") > FAKE_NEAR_ONE;
             if self.accepted.update(accepted, images, PATIENCE_REPORTS) {
                 tell(Sign::FakesAccepted, fakes_accepted(line));
             }
-            let guesses = (line.d_real - line.d_fake).abs() < CHANCE;
+            let guesses = (line.value("d_real") - line.value("d_fake")).abs() < CHANCE;
             let patience = PATIENCE_REPORTS;
             if self.chance.update_over(guesses && !accepted, images, patience, PATIENCE_CHANCE) {
                 tell(Sign::AtChance, at_chance(line));
             }
         }
-        if let Some(diversity) = line.sample_diversity {
+        if let Some(diversity) = line.metrics.get(SAMPLE_DIVERSITY) {
             let collapsed = diversity < DIVERSITY_LOW;
             if self.collapse.update(collapsed, images, PATIENCE_DIVERSITY) {
                 tell(Sign::ModeCollapse, mode_collapse(diversity));
@@ -188,24 +181,15 @@ impl Health {
     }
 }
 
-fn diverged(line: &LogLine, non_finite: NonFinite) -> Option<String> {
-    let numbers = |n: u64| if n == 1 { "1 number".to_owned() } else { format!("{n} numbers") };
-    let what = if non_finite.weights > 0 {
-        format!("{} of the weights became NaN or infinite", numbers(non_finite.weights))
-    } else if non_finite.gradients > 0 {
-        format!("{} of the gradients became NaN or infinite", numbers(non_finite.gradients))
-    } else {
-        let values = [
-            ("the discriminator's loss", line.loss_d),
-            ("the generator's loss", line.loss_g),
-            ("the norm of the discriminator's gradient", line.grad_norm_d),
-            ("the norm of the generator's gradient", line.grad_norm_g),
-        ];
-        let (name, value) = values.into_iter().find(|(_, value)| !value.is_finite())?;
-        format!("{name} became {value}")
+fn diverged(line: &LogLine) -> Option<String> {
+    let (name, value) = line.metrics.non_finite()?;
+    let what = match Kind::of(name) {
+        Kind::Loss => format!("the {}'s loss", metrics::owner(name)),
+        Kind::GradNorm => format!("the norm of the {}'s gradient", metrics::owner(name)),
+        Kind::Other => name.to_owned(),
     };
     Some(format!(
-        "at step {} {what}: the training has diverged; start anew with lower --lr-d and --lr-g, a \
+        "at step {} {what} became {value}: the training has diverged; start anew with lower --lr-d and --lr-g, a \
          lower --beta1, or another --seed",
         line.step
     ))
@@ -216,7 +200,7 @@ fn discriminator_wins(line: &LogLine) -> String {
         "the discriminator's loss has stayed near zero ({:.3}): it tells every picture apart, and \
          the generator learns little from it. Lower --lr-d, soften its labels with --smooth 0.1, \
          or use more and more varied pictures",
-        line.loss_d
+        line.value("loss_d")
     )
 }
 
@@ -225,7 +209,7 @@ fn fakes_refused(line: &LogLine) -> String {
         "D(G(z)) has stayed near 0 ({:.3}): the discriminator is sure of every generated picture, \
          so the generator is pushed hard but not guided. Lower --lr-d or raise --lr-g, or soften \
          the labels with --smooth 0.1",
-        line.d_fake
+        line.value("d_fake")
     )
 }
 
@@ -233,7 +217,7 @@ fn fakes_accepted(line: &LogLine) -> String {
     format!(
         "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated picture for \
          real and teaches nothing. Raise --lr-d or lower --lr-g",
-        line.d_fake
+        line.value("d_fake")
     )
 }
 
@@ -242,7 +226,8 @@ fn at_chance(line: &LogLine) -> String {
         "D(x) and D(G(z)) have long been the same ({:.2} and {:.2}): the discriminator only guesses. \
          Where the previews are good, the training is done; else it is too weak to teach: raise \
          --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented pictures (--augment-p)",
-        line.d_real, line.d_fake
+        line.value("d_real"),
+        line.value("d_fake")
     )
 }
 
@@ -258,7 +243,7 @@ fn mode_collapse(diversity: f32) -> String {
 /// How much `n` images differ from each other: the root mean square of the difference of two, over
 /// their pixels, averaged over all pairs. Of many images only evenly chosen ones are compared.
 ///
-/// What is logged as [`LogLine::sample_diversity`] is this for samples divided by this for as many
+/// What is logged as [`SAMPLE_DIVERSITY`] is this for samples divided by this for as many
 /// real images. Fewer than two images have none: 0.
 #[must_use]
 pub fn diversity(images: &[f32], n: usize) -> f32 {
@@ -286,6 +271,7 @@ pub fn diversity(images: &[f32], n: usize) -> f32 {
 mod tests {
     use super::*;
     use crate::rng::Stream;
+    use crate::train::Metrics;
 
     const STEP: u64 = 3_200;
 
@@ -294,19 +280,24 @@ mod tests {
         let mut u = [0.0; 8];
         Stream::new(1, "health", i as u32).fill_uniform(&mut u);
         let between = |k: usize, low: f32, high: f32| low + u[k] * (high - low);
-        LogLine {
-            step: i * 50,
-            images: i * STEP,
-            loss_d: between(0, 0.3, 1.4),
-            loss_g: between(1, 0.7, 5.0),
-            d_real: between(2, 0.6, 0.95),
-            d_fake: between(3, 0.05, 0.4),
-            d_fake_g: between(4, 0.03, 0.3),
-            grad_norm_d: between(5, 0.5, 20.0),
-            grad_norm_g: between(6, 0.5, 20.0),
-            sample_diversity: i.is_multiple_of(10).then_some(between(7, 0.6, 1.1)),
-            ..LogLine::default()
+        let mut metrics = Metrics::from([
+            ("loss_d", between(0, 0.3, 1.4)),
+            ("loss_g", between(1, 0.7, 5.0)),
+            ("d_real", between(2, 0.6, 0.95)),
+            ("d_fake", between(3, 0.05, 0.4)),
+            ("d_fake_g", between(4, 0.03, 0.3)),
+            ("grad_norm_d", between(5, 0.5, 20.0)),
+            ("grad_norm_g", between(6, 0.5, 20.0)),
+        ]);
+        if i.is_multiple_of(10) {
+            metrics.set(SAMPLE_DIVERSITY, between(7, 0.6, 1.1));
         }
+        LogLine { step: i * 50, images: i * STEP, metrics, ..LogLine::default() }
+    }
+
+    /// Sets metrics of a report.
+    fn set<const N: usize>(line: &mut LogLine, metrics: [(&str, f32); N]) {
+        metrics.into_iter().for_each(|(name, value)| line.metrics.set(name, value));
     }
 
     /// All warnings of a training whose reports `change` makes of healthy ones, with the images.
@@ -316,7 +307,7 @@ mod tests {
         for i in 0..n {
             let mut line = healthy(i);
             change(i, &mut line);
-            for finding in health.check(&line, NonFinite::default()) {
+            for finding in health.check(&line) {
                 match finding {
                     Finding::Warning { sign, text } => {
                         assert!(text.contains("--"), "no flag to change: {text}");
@@ -335,14 +326,14 @@ mod tests {
         // The start of nearly every training: D wins, and all samples are grey.
         let start = |i: u64, line: &mut LogLine| {
             if i * STEP < 18_000 {
-                (line.loss_d, line.d_fake, line.sample_diversity) = (0.01, 0.001, Some(0.02));
+                set(line, [("loss_d", 0.01), ("d_fake", 0.001), (SAMPLE_DIVERSITY, 0.02)]);
             }
         };
         assert_eq!(warnings(Output::Probability, 500, start), []);
         // Wins that do not last.
         let spikes = |i: u64, line: &mut LogLine| {
             if i % 12 < 9 {
-                (line.loss_d, line.d_fake) = (0.02, 0.01);
+                set(line, [("loss_d", 0.02), ("d_fake", 0.01)]);
             }
         };
         assert_eq!(warnings(Output::Probability, 500, spikes), []);
@@ -350,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_winning_discriminator_is_told_once_in_a_while() {
-        let won = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (0.01, 0.003);
+        let won = |_: u64, line: &mut LogLine| set(line, [("loss_d", 0.01), ("d_fake", 0.003)]);
         let sign = Sign::DiscriminatorWins;
         let first = 9 * STEP;
         let again = first + COOLDOWN_IMAGES.next_multiple_of(STEP);
@@ -367,11 +358,11 @@ mod tests {
     #[test]
     fn fakes_stuck_at_either_end_are_told() {
         // With smoothed labels the loss cannot come near zero.
-        let refused = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (0.34, 0.004);
+        let refused = |_: u64, line: &mut LogLine| set(line, [("loss_d", 0.34), ("d_fake", 0.004)]);
         let told = warnings(Output::Probability, 20, refused);
         assert_eq!(told, [(9 * STEP, Sign::FakesRefused)]);
         let accepted = |_: u64, line: &mut LogLine| {
-            (line.loss_d, line.d_fake, line.d_fake_g) = (4.0, 0.98, 0.99);
+            set(line, [("loss_d", 4.0), ("d_fake", 0.98), ("d_fake_g", 0.99)]);
         };
         let told = warnings(Output::Probability, 20, accepted);
         assert_eq!(told, [(9 * STEP, Sign::FakesAccepted)]);
@@ -379,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_discriminator_that_only_guesses_is_told_late() {
-        let guesses = |_: u64, line: &mut LogLine| (line.d_real, line.d_fake) = (0.51, 0.49);
+        let guesses = |_: u64, line: &mut LogLine| set(line, [("d_real", 0.51), ("d_fake", 0.49)]);
         let first = PATIENCE_CHANCE.next_multiple_of(STEP);
         let told = warnings(Output::Probability, 40, guesses);
         assert_eq!(told, [(first, Sign::AtChance)]);
@@ -396,7 +387,9 @@ mod tests {
     #[test]
     fn samples_that_are_all_alike_are_told() {
         let collapsed = |i: u64, line: &mut LogLine| {
-            line.sample_diversity = i.is_multiple_of(10).then_some(0.07);
+            if i.is_multiple_of(10) {
+                set(line, [(SAMPLE_DIVERSITY, 0.07)]);
+            }
         };
         let told = warnings(Output::Score, 40, collapsed);
         assert_eq!(told, [(20 * STEP, Sign::ModeCollapse)]);
@@ -404,32 +397,28 @@ mod tests {
 
     #[test]
     fn a_score_is_not_taken_for_a_probability() {
-        let odd = |_: u64, line: &mut LogLine| (line.loss_d, line.d_fake) = (-30.0, 0.0001);
+        let odd = |_: u64, line: &mut LogLine| set(line, [("loss_d", -30.0), ("d_fake", 0.0001)]);
         assert_eq!(warnings(Output::Score, 100, odd), []);
         assert_eq!(warnings(Output::Probability, 100, odd).len(), 2);
     }
 
     #[test]
-    fn what_is_no_number_is_fatal_at_once() {
-        let fatal = |line: LogLine, non_finite| {
-            let found = Health::new(Output::Score).check(&line, non_finite);
+    fn a_metric_that_is_not_finite_is_fatal_at_once() {
+        let fatal = |line: LogLine| {
+            let found = Health::new(Output::Score).check(&line);
             match &found[..] {
                 [Finding::Fatal(text)] => text.clone(),
                 _ => panic!("{found:?}"),
             }
         };
-        let none = NonFinite::default();
-        let line = healthy(3);
-        let text = fatal(line, NonFinite { gradients: 2, ..none });
-        assert!(text.starts_with("at step 150 2 numbers of the gradients became NaN"), "{text}");
+        let text = fatal(healthy(3).with("loss_g", f32::NAN));
+        assert!(text.starts_with("at step 150 the generator's loss became NaN"), "{text}");
         assert!(text.contains("has diverged; start anew") && text.contains("--lr-d"), "{text}");
-        let text = fatal(line, NonFinite { gradients: 2, weights: 1 });
-        assert!(text.contains("1 number of the weights"), "{text}");
-        let text = fatal(LogLine { loss_g: f32::NAN, ..line }, none);
-        assert!(text.contains("the generator's loss became NaN"), "{text}");
-        let text = fatal(LogLine { grad_norm_d: f32::INFINITY, ..line }, none);
-        assert!(text.contains("discriminator's gradient became inf"), "{text}");
-        assert_eq!(Health::new(Output::Score).check(&line, none), []);
+        let text = fatal(healthy(3).with("grad_norm_d", f32::INFINITY));
+        assert!(text.contains("the norm of the discriminator's gradient became inf"), "{text}");
+        let text = fatal(healthy(3).with("penalty", f32::NAN));
+        assert!(text.contains("penalty became NaN"), "{text}");
+        assert_eq!(Health::new(Output::Score).check(&healthy(3)), []);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The log of a run: one JSON object a line (`log.jsonl`), one line a report.
 //!
-//! JSON has no NaN and no infinity: both are written as `null`, which reads as NaN. Fields that
-//! this version does not know are ignored and missing ones read as NaN, 0 or nothing, so that logs
-//! of other versions can be plotted.
+//! JSON has no NaN and no infinity: both are written as `null`, which reads as NaN. A number that is
+//! no field of [`LogLine`] is a metric; fields that are missing read as NaN, 0 or nothing, so that
+//! logs of other versions can be plotted.
 
 use std::io;
 use std::path::Path;
@@ -12,8 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Error, Result};
 use crate::files;
 
+use super::Metrics;
+
+/// The metric of how much samples differ from each other, as a share of how much real images do.
+pub const SAMPLE_DIVERSITY: &str = "sample_diversity";
+
 /// One report of a training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Training steps done.
     pub step: u64,
@@ -28,46 +33,10 @@ pub struct LogLine {
     /// Images per second since the last report.
     #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
     pub images_per_s: f64,
-    /// The discriminator's loss.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub loss_d: f32,
-    /// The generator's loss.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub loss_g: f32,
-    /// Mean of sigmoid(D(x)), or of D(x) where it is a score ([`crate::objectives::Output`]).
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub d_real: f32,
-    /// The same of D(G(z)) in the discriminator's step.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub d_fake: f32,
-    /// The same in the generator's step, after the discriminator's update.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub d_fake_g: f32,
-    /// Euclidean norm of the discriminator's gradient.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub grad_norm_d: f32,
-    /// Euclidean norm of the generator's gradient.
-    #[serde(deserialize_with = "nan_f32", default = "not_a_number_f32")]
-    pub grad_norm_g: f32,
-    /// The penalty in the discriminator's loss, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub penalty: Option<f32>,
-    /// Mean length of the discriminator's gradient with respect to a picture, where it is penalised.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub slope: Option<f32>,
-    /// How likely augmentations are applied, where that is adapted.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub augment_p: Option<f32>,
-    /// The discriminator's cross-entropy on labelled pictures, where training is semi-supervised.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub loss_class: Option<f32>,
-    /// What losses are multiplied by, where training is in 16 bits.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub loss_scale: Option<f32>,
-    /// How much samples differ from each other, as a share of how much real images do, where it
-    /// was measured.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sample_diversity: Option<f32>,
+    /// What the steps since the last report measured, as means, and scores of samples where they
+    /// were measured: [`SAMPLE_DIVERSITY`].
+    #[serde(flatten)]
+    pub metrics: Metrics,
     /// The part of the time since the last report in which training waited for pictures.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<f32>,
@@ -80,16 +49,8 @@ fn nan_f64<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
-fn nan_f32<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or(f32::NAN))
-}
-
 fn not_a_number_f64() -> f64 {
     f64::NAN
-}
-
-fn not_a_number_f32() -> f32 {
-    f32::NAN
 }
 
 impl Default for LogLine {
@@ -101,19 +62,7 @@ impl Default for LogLine {
             epoch: 0.0,
             seconds: 0.0,
             images_per_s: f64::NAN,
-            loss_d: f32::NAN,
-            loss_g: f32::NAN,
-            d_real: f32::NAN,
-            d_fake: f32::NAN,
-            d_fake_g: f32::NAN,
-            grad_norm_d: f32::NAN,
-            grad_norm_g: f32::NAN,
-            penalty: None,
-            slope: None,
-            augment_p: None,
-            loss_class: None,
-            loss_scale: None,
-            sample_diversity: None,
+            metrics: Metrics::default(),
             waiting: None,
             memory_bytes: None,
         }
@@ -121,6 +70,19 @@ impl Default for LogLine {
 }
 
 impl LogLine {
+    /// The metric called `name`; NaN where it was not measured.
+    #[must_use]
+    pub fn value(&self, name: &str) -> f32 {
+        self.metrics.value(name)
+    }
+
+    /// The line with the metric called `name`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: f32) -> Self {
+        self.metrics.set(name, value);
+        self
+    }
+
     /// The line as it stands in the file, with its line end.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -185,19 +147,13 @@ mod tests {
             epoch: 0.25,
             seconds: 12.5,
             images_per_s: 73.1,
-            loss_d: 0.812,
-            loss_g: 1.934,
-            d_real: 0.71,
-            d_fake: 0.31,
-            d_fake_g: 0.22,
-            grad_norm_d: 3.0,
-            grad_norm_g: 1e-9,
-            penalty: Some(0.5),
-            slope: Some(1.125),
-            augment_p: Some(0.25),
-            loss_class: Some(0.75),
-            loss_scale: Some(1024.0),
-            sample_diversity: Some(0.9),
+            metrics: Metrics::from([
+                ("loss_d", 0.812),
+                ("loss_g", 1.934),
+                ("d_real", 0.71),
+                ("grad_norm_g", 1e-9),
+                (SAMPLE_DIVERSITY, 0.9),
+            ]),
             waiting: Some(0.25),
             memory_bytes: Some(1 << 33),
         }
@@ -210,21 +166,23 @@ mod tests {
         let (_, back) = parse(&json).next().unwrap();
         assert_eq!(back, line(7));
 
-        let sick =
-            LogLine { loss_d: f32::NAN, loss_g: f32::INFINITY, seconds: f64::NAN, ..line(8) };
+        let sick = LogLine { seconds: f64::NAN, ..line(8) };
+        let sick = sick.with("loss_d", f32::NAN).with("loss_g", f32::INFINITY);
         let json = sick.to_json();
         assert!(json.contains("\"loss_d\":null"), "{json}");
         let (_, back) = parse(&json).next().unwrap();
-        assert!(back.loss_d.is_nan() && back.loss_g.is_nan() && back.seconds.is_nan());
-        assert_eq!((back.step, back.d_real), (8, 0.71));
+        assert!(
+            back.value("loss_d").is_nan() && back.value("loss_g").is_nan() && back.seconds.is_nan()
+        );
+        assert_eq!((back.step, back.value("d_real")), (8, 0.71));
     }
 
     #[test]
     fn logs_of_other_versions_are_read() {
         let text = "{\"step\":1,\"images\":64,\"loss_d\":0.5,\"of_the_future\":[1,{}]}\n";
         let (_, line) = parse(text).next().unwrap();
-        assert_eq!((line.step, line.loss_d, line.memory_bytes), (1, 0.5, None));
-        assert!(line.loss_g.is_nan() && line.seconds.is_nan());
+        assert_eq!((line.step, line.value("loss_d"), line.memory_bytes), (1, 0.5, None));
+        assert!(line.value("loss_g").is_nan() && line.seconds.is_nan());
     }
 
     #[test]

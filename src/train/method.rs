@@ -160,7 +160,7 @@ const MOST_CRITIC_STEPS: usize = 100;
 
 impl Method {
     /// Whether terms of the weights themselves have a part in gradients.
-    pub(super) fn has_terms_of_weights(&self) -> bool {
+    pub(crate) fn has_terms_of_weights(&self) -> bool {
         self.historical > 0.0 || self.orthogonal > 0.0
     }
 

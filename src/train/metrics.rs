@@ -1,96 +1,200 @@
-//! The numbers of a step.
+//! The metrics of a training step: numbers under names, in the order in which the step reports them.
+//!
+//! A step says what it measures, by `report`; the log, the progress line, the plot and the health
+//! watch read this map, so that a new metric is one `report` and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::tensor::Tensor;
 
-/// The numbers of one step, or means of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Metrics {
-    /// The discriminator's loss.
-    pub loss_d: f32,
-    /// The generator's loss.
-    pub loss_g: f32,
-    /// Mean of sigmoid(D(x)), or of D(x) where it is a score.
-    pub d_real: f32,
-    /// The same of D(G(z)) in D's step.
-    pub d_fake: f32,
-    /// The same in G's step.
-    pub d_fake_g: f32,
-    /// Euclidean norm of D's gradient.
-    pub grad_norm_d: f32,
-    /// Euclidean norm of G's gradient.
-    pub grad_norm_g: f32,
-    /// The penalty in D's loss, where there is one.
-    pub penalty: Option<f32>,
-    /// Mean length of D's gradient with respect to a picture, where it is penalised.
-    pub slope: Option<f32>,
-    /// How likely augmentations are applied, where that is adapted.
-    pub augment_p: Option<f32>,
-    /// D's cross-entropy on labelled pictures, where training is semi-supervised.
-    pub loss_class: Option<f32>,
-    /// What losses are multiplied by, where training is in 16 bits.
-    pub loss_scale: Option<f32>,
+/// What a metric measures, which its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What an update minimizes: `loss_…`.
+    Loss,
+    /// The Euclidean norm of an update's gradient: `grad_norm_…`.
+    GradNorm,
+    /// Anything else.
+    Other,
 }
 
+/// The prefixes of those names.
+const LOSS: &str = "loss_";
+const GRAD_NORM: &str = "grad_norm_";
+
+/// What losses are multiplied by where training is in 16 bits: no loss.
+const LOSS_SCALE: &str = "loss_scale";
+
+/// The networks that a name's last letter stands for.
+const NETWORKS: [(&str, &str); 4] =
+    [("d", "discriminator"), ("g", "generator"), ("e", "encoder"), ("class", "classifier")];
+
+impl Kind {
+    /// What the metric called `name` measures.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match name {
+            LOSS_SCALE => Self::Other,
+            _ if name.starts_with(LOSS) => Self::Loss,
+            _ if name.starts_with(GRAD_NORM) => Self::GradNorm,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The network that a loss or a gradient norm belongs to, as its name ends: `generator` of `loss_g`.
+#[must_use]
+pub fn owner(name: &str) -> &str {
+    let rest = name.strip_prefix(LOSS).or_else(|| name.strip_prefix(GRAD_NORM)).unwrap_or(name);
+    NETWORKS.iter().find(|(short, _)| *short == rest).map_or(rest, |(_, network)| network)
+}
+
+/// The metrics of one step, or means of several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics(Vec<(String, f32)>);
+
 impl Metrics {
-    pub(super) fn of(fetched: &BTreeMap<String, Tensor>) -> Self {
-        let find = |name: &str| fetched.get(name).map(|t| t.f32s()[0]);
-        let get = |name: &str| find(name).unwrap_or(f32::NAN);
-        Self {
-            loss_d: get("loss_d"),
-            loss_g: get("loss_g"),
-            d_real: get("d_real"),
-            d_fake: get("d_fake"),
-            d_fake_g: get("d_fake_g"),
-            grad_norm_d: get("grad_norm_d"),
-            grad_norm_g: get("grad_norm_g"),
-            penalty: find("penalty"),
-            slope: find("slope"),
-            augment_p: find("augment_p"),
-            loss_class: find("loss_class"),
-            loss_scale: find("loss_scale"),
+    /// Those of `names` among what a step fetched, all of them scalars.
+    pub(super) fn fetched(names: &[String], fetched: &BTreeMap<String, Tensor>) -> Self {
+        let value = |name: &String| Some((name.clone(), *fetched.get(name)?.f32s().first()?));
+        Self(names.iter().filter_map(value).collect())
+    }
+
+    /// The metric called `name`, where it was measured.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f32> {
+        self.0.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
+    }
+
+    /// The metric called `name`; NaN where it was not measured.
+    #[must_use]
+    pub fn value(&self, name: &str) -> f32 {
+        self.get(name).unwrap_or(f32::NAN)
+    }
+
+    /// Sets the metric called `name`: a new one stands behind the others.
+    pub fn set(&mut self, name: &str, value: f32) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
         }
     }
 
-    /// All numbers that there are.
-    fn numbers(&mut self) -> impl Iterator<Item = &mut f32> {
-        let always = [
-            &mut self.loss_d,
-            &mut self.loss_g,
-            &mut self.d_real,
-            &mut self.d_fake,
-            &mut self.d_fake_g,
-            &mut self.grad_norm_d,
-            &mut self.grad_norm_g,
-        ];
-        always
-            .into_iter()
-            .chain(&mut self.penalty)
-            .chain(&mut self.slope)
-            .chain(&mut self.augment_p)
-            .chain(&mut self.loss_class)
-            .chain(&mut self.loss_scale)
+    /// All metrics, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// The mean of several steps of one training; NaN of none.
+    /// Means over several steps, each over those in which it was measured.
     #[must_use]
-    pub fn mean(many: &[Self]) -> Self {
-        let mut mean = many.first().copied().unwrap_or_default();
-        mean.numbers().for_each(|x| *x = 0.0);
-        for one in many {
-            let mut one = *one;
-            for (mean, x) in mean.numbers().zip(one.numbers()) {
-                *mean += *x;
+    pub fn mean(steps: &[Self]) -> Self {
+        let mut sums: Vec<(String, f32, usize)> = Vec::new();
+        for (name, value) in steps.iter().flat_map(Self::iter) {
+            match sums.iter_mut().find(|(known, ..)| known == name) {
+                Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1),
+                None => sums.push((name.to_owned(), value, 1)),
             }
         }
-        mean.numbers().for_each(|x| *x /= many.len() as f32);
-        mean
+        Self(sums.into_iter().map(|(name, sum, count)| (name, sum / count as f32)).collect())
     }
 
-    /// Whether every number is one.
+    /// The first metric that is NaN or infinite.
     #[must_use]
-    pub fn is_finite(mut self) -> bool {
-        self.numbers().all(|x| x.is_finite())
+    pub fn non_finite(&self) -> Option<(&str, f32)> {
+        self.iter().find(|(_, value)| !value.is_finite())
+    }
+}
+
+impl<const N: usize> From<[(&str, f32); N]> for Metrics {
+    fn from(metrics: [(&str, f32); N]) -> Self {
+        Self(metrics.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+}
+
+impl Serialize for Metrics {
+    /// As a map. JSON has no NaN and no infinity: both become `null`.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Metrics {
+    /// From a map, of which `null` reads as NaN, and anything but a number is left out.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Numbers;
+
+        impl<'de> Visitor<'de> for Numbers {
+            type Value = Metrics;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from names to numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
+                let mut all = Metrics::default();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    match value {
+                        Value::Null => all.set(&name, f32::NAN),
+                        Value::Number(number) => {
+                            all.set(&name, number.as_f64().unwrap_or(f64::NAN) as f32);
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(all)
+            }
+        }
+
+        from.deserialize_map(Numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn means_are_over_the_steps_that_measured() {
+        let steps = [
+            Metrics::from([("loss_d", 1.0), ("loss_g", 4.0)]),
+            Metrics::from([("loss_d", 2.0), ("loss_g", 8.0), ("penalty", 0.5)]),
+        ];
+        let mean = Metrics::from([("loss_d", 1.5), ("loss_g", 6.0), ("penalty", 0.5)]);
+        assert_eq!(Metrics::mean(&steps), mean);
+        assert_eq!(Metrics::mean(&[]), Metrics::default());
+        assert_eq!((mean.get("slope"), mean.value("slope").is_nan()), (None, true));
+    }
+
+    #[test]
+    fn the_order_of_the_reports_survives_json() {
+        let metrics = Metrics::from([("z", 1.5), ("a", f32::NAN), ("loss_d", 0.812)]);
+        let json = serde_json::to_string(&metrics).unwrap();
+        assert_eq!(json, r#"{"z":1.5,"a":null,"loss_d":0.812}"#);
+        let back: Metrics = serde_json::from_str(&json).unwrap();
+        let names: Vec<&str> = back.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["z", "a", "loss_d"]);
+        assert_eq!(back.non_finite().unwrap().0, "a");
+        assert_eq!(back.value("loss_d"), 0.812);
+        let other: Metrics = serde_json::from_str(r#"{"x":1,"y":[2],"z":"3"}"#).unwrap();
+        assert_eq!(other, Metrics::from([("x", 1.0)]));
+    }
+
+    #[test]
+    fn names_say_what_is_measured() {
+        let kinds = ["loss_e", "loss_scale", "grad_norm_g", "d_real"].map(Kind::of);
+        assert_eq!(kinds, [Kind::Loss, Kind::Other, Kind::GradNorm, Kind::Other]);
+        let owners = ["loss_d", "grad_norm_g", "loss_kl", "penalty"].map(owner);
+        assert_eq!(owners, ["discriminator", "generator", "kl", "penalty"]);
     }
 }

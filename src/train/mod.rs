@@ -1,7 +1,6 @@
 //! Training and what surrounds it: run folders, checkpoints, the log, and what is told on the way.
 
 pub mod checkpoint;
-pub mod draws;
 pub mod folder;
 pub mod health;
 #[cfg(feature = "cli")]
@@ -18,11 +17,8 @@ pub mod plot;
 pub mod progress;
 pub mod recipe;
 pub mod run;
-pub mod scale;
-mod schedule;
 #[cfg(feature = "cli")]
 pub mod session;
-pub mod step;
 pub mod trainer;
 pub mod writer;
 
@@ -38,4 +34,4 @@ pub use model_file::ModelFile;
 pub use progress::Progress;
 pub use recipe::Recipe;
 pub use run::Run;
-pub use trainer::{Trainer, first_pictures};
+pub use trainer::{Batch, Images, Position, Trainer, first_pictures};

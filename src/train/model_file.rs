@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::data::Prepare;
 use crate::device::State;
 use crate::error::{Error, Result};
+use crate::gan::{AVERAGE, averaged};
 use crate::models::Networks;
 use crate::models::Size;
 use crate::nn::{Layout, Param, Sequential};
@@ -16,13 +17,13 @@ use crate::tensor::{DType, Tensor};
 use super::Recipe;
 use super::checkpoint;
 use super::folder::Folder;
-use super::step::{self, AVERAGE, averaged};
-use super::trainer::{Trainer, in_files};
+use super::trainer::{Position, Trainer, in_files};
 
 /// Metadata keys.
 const MODEL: &str = "dcgan.model";
 const RECIPE: &str = "dcgan.recipe";
 const STEP: &str = "dcgan.step";
+const POSITION: &str = "dcgan.position";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
@@ -48,6 +49,8 @@ pub struct ModelFile {
     pub recipe: Option<Recipe>,
     /// Training steps done.
     pub step: u64,
+    /// How far the training had come, in its phases too.
+    pub position: Position,
     /// Seconds of training so far.
     pub seconds: f64,
     /// How pictures are made fit for its networks: as they were for training, or, where the file
@@ -129,9 +132,20 @@ impl ModelFile {
             if seen.is_none_or(|seen| seen > u64::MAX / 2) {
                 return Err(damaged(STEP));
             }
-            let params = step::params(&recipe.step_options()).map_err(none)?;
+            let params = recipe.system().map_err(none)?.states();
             let networks = recipe.networks().map_err(|_| damaged(RECIPE))?;
             (networks, Some(recipe), step, seconds, params)
+        };
+        let step_images = recipe.as_ref().map_or(1, Recipe::step_pictures);
+        let position = match file.metadata.get(POSITION) {
+            // Files of before there were phases.
+            None => Position::after(step, step_images),
+            Some(text) => {
+                let position: Position =
+                    serde_json::from_str(text).map_err(|_| damaged(POSITION))?;
+                let sound = position.step == step && position.images <= u64::MAX / 2;
+                Some(position).filter(|_| sound).ok_or_else(|| damaged(POSITION))?
+            }
         };
         let choices = match file.metadata.get(KERNELS) {
             Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
@@ -174,7 +188,7 @@ impl ModelFile {
         };
         let path = path.to_owned();
         let tensors = file.tensors;
-        Ok(Self { path, networks, recipe, step, seconds, prepare, choices, tensors })
+        Ok(Self { path, networks, recipe, step, position, seconds, prepare, choices, tensors })
     }
 
     /// The prefix of the weights of a network (`generator` or `discriminator`) that are used, by the one
@@ -369,12 +383,13 @@ impl Trainer {
     /// [`Error::Lost`] where the device fails.
     pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let recipe = serde_json::to_string(self.recipe()).expect("a recipe is plain data");
-        let networks = self.recipe().networks()?;
-        let model = serde_json::to_string(&networks).expect("a description is plain data");
+        let model =
+            serde_json::to_string(&self.system().model).expect("a description is plain data");
         let mut metadata = vec![
             (MODEL, model),
             (RECIPE, recipe),
             (STEP, self.steps().to_string()),
+            (POSITION, serde_json::to_string(&self.position()).expect("plain numbers")),
             (SECONDS, seconds.to_string()),
             (PROGRAM, program()),
         ];

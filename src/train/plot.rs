@@ -18,8 +18,9 @@ use crate::human;
 use crate::objectives::Output;
 use crate::pictures;
 use crate::train::health::DIVERSITY_LOW;
-use crate::train::log::LogLine;
+use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
 use crate::train::method::Method;
+use crate::train::metrics::{self, Kind};
 
 /// Width and height of the image, and how much higher it is with a third panel.
 const SIZE: (u32, u32) = (900, 700);
@@ -44,11 +45,15 @@ const GREEN: RGBColor = RGBColor(44, 140, 86);
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// Colors of curves beyond the discriminator's, which is blue, and the generator's, orange.
+const FURTHER: [RGBColor; 4] =
+    [GREEN, RGBColor(150, 60, 150), RGBColor(120, 90, 60), RGBColor(90, 100, 110)];
+
 /// One line of a panel.
 struct Curve {
-    name: &'static str,
+    name: String,
     color: RGBColor,
-    value: fn(&LogLine) -> f32,
+    metric: String,
 }
 
 /// A panel: a title and its lines.
@@ -61,18 +66,38 @@ struct Panel {
     level: Option<(f32, &'static str)>,
 }
 
+/// A curve for every loss in a log, in the order in which they appear.
+fn losses(log: &[LogLine]) -> Vec<Curve> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (metric, _) in log.iter().flat_map(|line| line.metrics.iter()) {
+        if Kind::of(metric) != Kind::Loss || curves.iter().any(|curve| curve.metric == metric) {
+            continue;
+        }
+        let further = curves.iter().filter(|curve| ![BLUE, ORANGE].contains(&curve.color)).count();
+        let color = match metric {
+            "loss_d" => BLUE,
+            "loss_g" => ORANGE,
+            _ => FURTHER[further % FURTHER.len()],
+        };
+        let name = metrics::owner(metric).to_owned();
+        curves.push(Curve { name, color, metric: metric.to_owned() });
+    }
+    curves
+}
+
 fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
-    let curve = |name, color, value| Curve { name, color, value };
+    let curve = |name: &str, color, metric: &str| Curve {
+        name: name.to_owned(),
+        color,
+        metric: metric.to_owned(),
+    };
     let (title, range) = match method.loss.output() {
         Output::Probability => ("Taken for real", Some((0.0, 1.0))),
         Output::Score => ("The discriminator's scores", None),
     };
     let losses = Panel {
         title: "Losses",
-        curves: vec![
-            curve("discriminator", BLUE, |l| l.loss_d),
-            curve("generator", ORANGE, |l| l.loss_g),
-        ],
+        curves: losses(log),
         range: None,
         level: Some((
             method.loss.at_chance(method.smooth),
@@ -82,21 +107,21 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
     let outputs = Panel {
         title,
         curves: vec![
-            curve("real pictures, D(x)", BLUE, |l| l.d_real),
-            curve("generated ones, D(G(z))", ORANGE, |l| l.d_fake),
+            curve("real pictures, D(x)", BLUE, "d_real"),
+            curve("generated ones, D(G(z))", ORANGE, "d_fake"),
         ],
         range,
         level: None,
     };
-    let diversity = |l: &LogLine| l.sample_diversity.unwrap_or(f32::NAN);
+    let highest = log.iter().map(|line| line.value(SAMPLE_DIVERSITY)).fold(1.2, f32::max);
     let variety = Panel {
         title: "Variety",
-        curves: vec![curve("how much samples differ; real images: 1", GREEN, diversity)],
-        range: Some((0.0, log.iter().map(diversity).fold(1.2, f32::max).into())),
+        curves: vec![curve("how much samples differ; real images: 1", GREEN, SAMPLE_DIVERSITY)],
+        range: Some((0.0, highest.into())),
         level: Some((DIVERSITY_LOW, "below: hardly at all")),
     };
     let mut panels = vec![losses, outputs];
-    if log.iter().any(|line| diversity(line).is_finite()) {
+    if log.iter().any(|line| line.value(SAMPLE_DIVERSITY).is_finite()) {
         panels.push(variety);
     }
     panels
@@ -168,7 +193,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
     draw_legend(&head, panel)?;
 
     let points = |curve: &Curve| {
-        let all = log.iter().map(|l| (l.images as f64, f64::from((curve.value)(l))));
+        let all = log.iter().map(|l| (l.images as f64, f64::from(l.value(&curve.metric))));
         all.filter(|(_, y)| y.is_finite()).collect::<Vec<_>>()
     };
     let series: Vec<_> = panel.curves.iter().map(points).collect();
@@ -248,9 +273,9 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
     text(area, panel.title, (0, middle), 20, INK, HPos::Left)?;
     let mut right = area.dim_in_pixel().0 as i32;
     for curve in panel.curves.iter().rev() {
-        text(area, curve.name, (right, middle), 15, INK, HPos::Right)?;
+        text(area, &curve.name, (right, middle), 15, INK, HPos::Right)?;
         let font = (FONT, px(15)).into_font();
-        right -= font.layout_box(curve.name)?.1.0 + px(8);
+        right -= font.layout_box(&curve.name)?.1.0 + px(8);
         let line = vec![(right - px(22), middle - px(3)), (right, middle - px(3))];
         area.draw(&PathElement::new(line, curve.color.stroke_width(3 * SCALE)))?;
         right -= px(22 + 22);
@@ -328,6 +353,7 @@ mod tests {
     use super::*;
     use crate::objectives::Loss;
     use crate::rng::Stream;
+    use crate::train::Metrics;
 
     /// A log as a training of `n` reports writes it.
     fn log(n: u64) -> Vec<LogLine> {
@@ -338,10 +364,12 @@ mod tests {
             LogLine {
                 step: i * 50,
                 images: i * 3200,
-                loss_d: (0.6 + 0.6 * (-8.0 * t).exp()) * (0.25 * z[0]).exp(),
-                loss_g: (1.2 + 1.6 * t) * (0.2 * z[1]).exp() + 12.0 * (-80.0 * t).exp(),
-                d_real: (0.72 + 0.12 * t + 0.04 * z[2]).clamp(0.0, 1.0),
-                d_fake: (0.34 - 0.16 * t + 0.05 * z[3]).clamp(0.0, 1.0),
+                metrics: Metrics::from([
+                    ("loss_d", (0.6 + 0.6 * (-8.0 * t).exp()) * (0.25 * z[0]).exp()),
+                    ("loss_g", (1.2 + 1.6 * t) * (0.2 * z[1]).exp() + 12.0 * (-80.0 * t).exp()),
+                    ("d_real", (0.72 + 0.12 * t + 0.04 * z[2]).clamp(0.0, 1.0)),
+                    ("d_fake", (0.34 - 0.16 * t + 0.05 * z[3]).clamp(0.0, 1.0)),
+                ]),
                 ..LogLine::default()
             }
         };
@@ -396,10 +424,12 @@ mod tests {
         let flat = |loss_d, d_real| {
             let line = |i: u64| LogLine {
                 images: i * 1000,
-                loss_d,
-                loss_g: 10.0,
-                d_real,
-                d_fake: f32::NAN,
+                metrics: Metrics::from([
+                    ("loss_d", loss_d),
+                    ("loss_g", 10.0),
+                    ("d_real", d_real),
+                    ("d_fake", f32::NAN),
+                ]),
                 ..LogLine::default()
             };
             saved(&(0..200).map(line).collect::<Vec<_>>())
@@ -425,8 +455,10 @@ mod tests {
 
     #[test]
     fn the_level_of_chance_is_a_dashed_line_where_it_belongs() {
-        let line =
-            |i: u64| LogLine { images: i * 1000, loss_d: 0.4, loss_g: 5.0, ..LogLine::default() };
+        let line = |i: u64| {
+            let metrics = Metrics::from([("loss_d", 0.4), ("loss_g", 5.0)]);
+            LogLine { images: i * 1000, metrics, ..LogLine::default() }
+        };
         let log: Vec<LogLine> = (0..200).map(line).collect();
         let rows = |loss| {
             let picture = saved_as(loss, &log);
@@ -448,9 +480,9 @@ mod tests {
     fn what_was_measured_of_variety_has_a_panel() {
         let log = log(800);
         assert_eq!(saved(&log).height(), SIZE.1);
-        let diversity = |line: LogLine| LogLine {
-            sample_diversity: line.step.is_multiple_of(500).then_some(0.5),
-            ..line
+        let diversity = |line: LogLine| match line.step.is_multiple_of(500) {
+            true => line.with(SAMPLE_DIVERSITY, 0.5),
+            false => line,
         };
         let with: Vec<LogLine> = log.into_iter().map(diversity).collect();
         let picture = saved(&with);
@@ -468,10 +500,12 @@ mod tests {
     fn scores_are_drawn_in_their_own_range() {
         let line = |i: u64| LogLine {
             images: i * 1000,
-            loss_d: -3.0,
-            loss_g: 1.0,
-            d_real: 7.0,
-            d_fake: -5.0,
+            metrics: Metrics::from([
+                ("loss_d", -3.0),
+                ("loss_g", 1.0),
+                ("d_real", 7.0),
+                ("d_fake", -5.0),
+            ]),
             ..LogLine::default()
         };
         let log: Vec<LogLine> = (0..200).map(line).collect();
@@ -489,7 +523,8 @@ mod tests {
         saved(&log(5));
         saved(&log(20_000));
         let nothing = LogLine { images: 64, ..LogLine::default() };
-        saved(&[nothing, LogLine { images: 128, loss_d: -700.0, ..nothing }]);
+        let low = LogLine { images: 128, ..nothing.clone() }.with("loss_d", -700.0);
+        saved(&[nothing, low]);
         let text =
             save(Path::new("x/losses.png"), &[], &Method::default(), "x").unwrap_err().to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");

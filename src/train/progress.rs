@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::human;
 use crate::terminal::{columns, message, message_above, set_message, set_prefix};
 use crate::train::log::LogLine;
+use crate::train::metrics::Kind;
 
 /// The progress of a training, on standard error.
 #[derive(Debug)]
@@ -122,6 +123,33 @@ const GAP: &str = "  ";
 /// A part of a report, and its importance: the least goes first where there is little room.
 struct Field(u8, String);
 
+/// How a metric is shown in a report.
+struct Shown<'a> {
+    metric: &'a str,
+    label: &'a str,
+    decimals: usize,
+    importance: u8,
+}
+
+const fn shown(
+    metric: &'static str,
+    label: &'static str,
+    decimals: usize,
+    importance: u8,
+) -> Shown<'static> {
+    Shown { metric, label, decimals, importance }
+}
+
+/// Metrics that are shown, besides all losses.
+const SHOWN: [Shown<'_>; 6] = [
+    shown("loss_d", "loss_d", 3, 7),
+    shown("d_real", "D(x)", 2, 8),
+    shown("d_fake", "D(G(z))", 2, 8),
+    shown("slope", "slope", 2, 2),
+    shown("loss_class", "loss_class", 3, 3),
+    shown("augment_p", "augment", 2, 1),
+];
+
 /// `2m10s left  73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31`, without what was not
 /// measured.
 fn fields(line: &LogLine, total: u64) -> Vec<Field> {
@@ -141,22 +169,18 @@ fn fields(line: &LogLine, total: u64) -> Vec<Field> {
             },
         );
     }
-    // A loss that is no number is news; a probability that is none was not measured.
-    add(7, format!("loss_d {:.3}", line.loss_d));
-    add(6, format!("loss_g {:.3}", line.loss_g));
-    for (name, value) in [("D(x)", line.d_real), ("D(G(z))", line.d_fake)] {
-        if value.is_finite() {
-            add(8, format!("{name} {value:.2}"));
-        }
-    }
-    if let Some(slope) = line.slope {
-        add(2, format!("slope {slope:.2}"));
-    }
-    if let Some(loss) = line.loss_class {
-        add(3, format!("loss_class {loss:.3}"));
-    }
-    if let Some(p) = line.augment_p {
-        add(1, format!("augment {p:.2}"));
+    for (name, value) in line.metrics.iter() {
+        let known = SHOWN.iter().find(|shown| shown.metric == name);
+        let loss = Shown { metric: name, label: name, decimals: 3, importance: 6 };
+        // A loss that is NaN is news; anything else that is was not measured.
+        let shown = match (known, Kind::of(name)) {
+            (Some(shown), Kind::Loss) => shown,
+            (Some(shown), _) if value.is_finite() => shown,
+            (None, Kind::Loss) => &loss,
+            _ => continue,
+        };
+        let decimals = shown.decimals;
+        add(shown.importance, format!("{} {value:.decimals$}", shown.label));
     }
     if let Some(waiting) = line.waiting.filter(|&part| part >= WAITING) {
         add(4, format!("{:.0} % waiting for pictures", 100.0 * waiting));
@@ -185,15 +209,19 @@ mod tests {
     use indicatif::InMemoryTerm;
 
     use super::*;
+    use crate::train::Metrics;
 
     fn line() -> LogLine {
         LogLine {
             images: 12_800,
             images_per_s: 73.14,
-            loss_d: 0.8123,
-            loss_g: 1.9336,
-            d_real: 0.712,
-            d_fake: 0.306,
+            metrics: Metrics::from([
+                ("loss_d", 0.8123),
+                ("loss_g", 1.9336),
+                ("d_real", 0.712),
+                ("d_fake", 0.306),
+                ("grad_norm_d", 3.5),
+            ]),
             ..LogLine::default()
         }
     }
@@ -221,14 +249,16 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_left_out() {
-        assert_eq!(describe(&LogLine::default(), 100), "loss_d NaN  loss_g NaN");
-        let stalled = LogLine { images_per_s: 0.0, loss_d: 1.0, loss_g: 2.0, ..LogLine::default() };
+        let sick = LogLine::default().with("loss_d", f32::NAN).with("d_real", f32::NAN);
+        assert_eq!(describe(&sick, 100), "loss_d NaN");
+        let stalled = LogLine { images_per_s: 0.0, ..LogLine::default() };
+        let stalled = stalled.with("loss_d", 1.0).with("loss_g", 2.0);
         assert_eq!(describe(&stalled, 100), "0.0/s  loss_d 1.000  loss_g 2.000");
         let waits = |part| describe(&LogLine { waiting: Some(part), ..line() }, 0);
         assert!(!waits(0.04).contains("waiting"));
         assert!(waits(0.123).ends_with("D(G(z)) 0.31  12 % waiting for pictures"));
-        let steep = LogLine { slope: Some(1.05), ..line() };
-        assert!(describe(&steep, 0).ends_with("D(G(z)) 0.31  slope 1.05"));
+        assert!(describe(&line().with("loss_e", 0.5), 0).ends_with("D(G(z)) 0.31  loss_e 0.500"));
+        assert!(describe(&line().with("slope", 1.05), 0).ends_with("D(G(z)) 0.31  slope 1.05"));
         assert!(describe(&LogLine { images_per_s: 12_345.6, ..line() }, 0).starts_with("12.3k/s"));
     }
 
@@ -237,7 +267,7 @@ mod tests {
         let term = InMemoryTerm::new(10, width);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
         let mut progress = Progress::bar(25_600, 6_400, target, columns);
-        progress.report(&LogLine { slope: Some(1.05), waiting: Some(0.3), ..line() });
+        progress.report(&LogLine { waiting: Some(0.3), ..line().with("slope", 1.05) });
         progress.note("a warning");
         progress.finish();
         term.contents().lines().map(str::to_owned).collect()

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::gan::{Recording, System, families};
 use crate::models::{Design, Networks};
 use crate::program::Precision;
 use crate::tape::Tape;
 
 use super::method::Method;
-use super::step::{self, Schedule, StepOptions};
 
 /// Everything that decides the numbers of a training, but its pictures and the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,11 +46,6 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
 }
-
-/// Share of the pictures seen so far that the average's half-life may not exceed: early on the
-/// generator changes fast, and an average over its first noise would show for long (Karras et al.,
-/// arXiv 2006.06676, appendix).
-const EMA_RAMP: f64 = 0.05;
 
 /// The most pictures of a step, and of a training: numbers up to here are whole in 64-bit floats.
 const LARGEST: usize = 1 << 28;
@@ -99,42 +94,6 @@ impl Recipe {
         steps.checked_mul(batch as u64).filter(|&n| n < MOST_SEEN)
     }
 
-    /// What a step is made from.
-    #[must_use]
-    pub fn step_options(&self) -> StepOptions {
-        StepOptions {
-            model: self.model,
-            batch: self.batch,
-            method: self.method,
-            average: self.ema > 0,
-            feed_draws: false,
-            fetch_gradients: false,
-            scaled: self.precision == Precision::F16,
-        }
-    }
-
-    /// The numbers of step `step`, from 1.
-    pub(super) fn schedule(&self, step: u64) -> Schedule {
-        let seen = (step * self.step_pictures() as u64) as f64;
-        let factor = self.rate_factor(step);
-        let half_life = (self.ema as f64).min(EMA_RAMP * seen).max(1e-8);
-        let average = 1.0 - 0.5_f64.powf(self.step_pictures() as f64 / half_life);
-        Schedule {
-            discriminator: vec![(self.lr_d * factor) as f32; self.method.n_critic],
-            generator: (self.lr_g * factor) as f32,
-            average: average as f32,
-        }
-    }
-
-    /// What both learning rates are multiplied by in step `step`, from 1.
-    fn rate_factor(&self, step: u64) -> f64 {
-        let before = ((step - 1) * self.step_pictures() as u64) as f64;
-        let after = before + self.step_pictures() as f64;
-        let rise = if self.warm_up == 0 { 1.0 } else { (after / self.warm_up as f64).min(1.0) };
-        let fall = if self.decay == 0 { 1.0 } else { (1.0 - before / self.decay as f64).max(0.0) };
-        rise * fall
-    }
-
     /// Both networks in full, with the names of their classes.
     ///
     /// # Errors
@@ -154,13 +113,19 @@ impl Recipe {
         }
     }
 
-    /// The step as a tape.
+    /// The networks and the phases that train them.
     ///
     /// # Errors
-    /// [`Error::Flag`] where the recipe makes no network.
+    /// [`Error::Flag`] where the recipe makes no network, or parts of it do not go together.
+    pub fn system(&self) -> Result<System> {
+        families::gan::system(self, self.networks()?)
+    }
+
+    /// The first step as a tape.
+    ///
+    /// # Errors
+    /// As [`Recipe::system`].
     pub fn tape(&self) -> Result<Tape> {
-        let mut tape = Tape::new();
-        step::record(&mut tape, &self.step_options())?;
-        Ok(tape)
+        self.system()?.tape(Recording::default())
     }
 }

@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn the_log_grows_and_is_cut_back() {
         let (_dir, run) = new();
-        let line = |step| LogLine { step, loss_d: 0.5, ..LogLine::default() };
+        let line = |step| LogLine { step, ..LogLine::default() }.with("loss_d", 0.5);
         for step in 1..=4 {
             run.append_log(&line(step).to_json()).unwrap();
         }

@@ -18,13 +18,14 @@ use crate::tensor::Tensor;
 use crate::terminal::is_watched;
 use crate::{human, pictures};
 
-use super::health::{self, Finding, Health, NonFinite};
+use super::health::{self, Finding, Health};
 use super::interrupt::Signal;
+use super::log::SAMPLE_DIVERSITY;
 use super::model_file::{PICTURES, Snapshot};
 use super::options::{Rhythm, RunOptions};
-use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
-use super::{Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use super::{Batch, Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use crate::gan::seeded_latents;
 
 /// Pictures in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
@@ -221,18 +222,16 @@ impl Session {
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
             self.waited += asked.elapsed();
-            let done = match &self.labelled {
+            let images = Batch::from(batch.pictures);
+            let batch = match &self.labelled {
                 Some(labelled) => {
                     let n = self.options.recipe.batch;
                     let (pictures, labels) = labelled.batch(self.trainer.steps(), n);
-                    self.trainer.step_semi(batch.pictures, pictures, &labels)?
+                    images.labels(&labels).labeled(pictures)
                 }
-                None => {
-                    let labels = batch.labels.unwrap_or_default();
-                    self.trainer.step_labelled(batch.pictures, &labels)?
-                }
+                None => images.labels(&batch.labels.unwrap_or_default()),
             };
-            if let Some(metrics) = done {
+            if let Some(metrics) = self.trainer.step(batch)? {
                 self.take(metrics)?;
             }
             let now = self.trainer.images();
@@ -292,13 +291,11 @@ impl Session {
         }
     }
 
-    /// Takes the numbers of a step; one that is none ends the training.
+    /// Records a step's metrics; a non-finite one ends the training.
     fn take(&mut self, metrics: Metrics) -> Result<()> {
+        let is_finite = metrics.non_finite().is_none();
         self.window.push(metrics);
-        if metrics.is_finite() {
-            return Ok(());
-        }
-        self.report()
+        if is_finite { Ok(()) } else { self.report() }
     }
 
     /// Waits for the steps under way and takes their numbers.
@@ -319,9 +316,12 @@ impl Session {
             // So soon after the last report that no step's numbers have come back since.
             self.settle()?;
         }
-        let mean = Metrics::mean(&self.window);
-        // A NaN among the numbers is one in their mean.
+        // A NaN among the metrics is one in their mean.
+        let mut metrics = Metrics::mean(&self.window);
         self.window.clear();
+        if let Some(diversity) = self.diversity.take() {
+            metrics.set(SAMPLE_DIVERSITY, diversity);
+        }
         let (since, from) = self.last_report;
         let images = self.trainer.images();
         let since = since.elapsed().as_secs_f64();
@@ -331,27 +331,16 @@ impl Session {
             epoch: images as f64 / self.source.len() as f64,
             seconds: self.seconds(),
             images_per_s: (images - from) as f64 / since,
-            loss_d: mean.loss_d,
-            loss_g: mean.loss_g,
-            d_real: mean.d_real,
-            d_fake: mean.d_fake,
-            d_fake_g: mean.d_fake_g,
-            grad_norm_d: mean.grad_norm_d,
-            grad_norm_g: mean.grad_norm_g,
-            penalty: mean.penalty,
-            slope: mean.slope,
-            augment_p: mean.augment_p,
-            loss_class: mean.loss_class,
-            loss_scale: mean.loss_scale,
-            sample_diversity: self.diversity.take(),
+            metrics,
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),
         };
         self.last_report = (Instant::now(), images);
         self.write_log(&line);
-        self.log.push(line);
         self.progress.report(&line);
-        for finding in self.health.check(&line, NonFinite::default()) {
+        let findings = self.health.check(&line);
+        self.log.push(line);
+        for finding in findings {
             match finding {
                 Finding::Warning { text, .. } => self.progress.note(&format!("warning: {text}")),
                 Finding::Fatal(text) => return Err(Error::Diverged(text)),

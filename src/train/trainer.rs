@@ -2,36 +2,78 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
+use crate::gan::families::semi::LABELED;
+use crate::gan::scalar::SCHEDULE;
+use crate::gan::{AVERAGE, At, Edit, KEY, Phase, Recording, System, updates};
 use crate::human;
-use crate::models::Design;
 use crate::nn::Layout;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
 use crate::sample::Sampler;
-use crate::tensor::{Data, Tensor};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
 
 use super::method::Method;
-use super::step::{self, AVERAGE, KEY};
 use super::{Metrics, Recipe};
 
+mod batch;
 mod start;
 
+pub use batch::{Batch, Images};
 pub use start::first_pictures;
 
 /// Steps whose results have not come back yet: the CPU does not wait for the device.
 const LATE: usize = 2;
 
+/// How far a training has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps done.
+    pub step: u64,
+    /// Real images seen.
+    pub images: u64,
+    /// The stage that it is in.
+    pub stage: usize,
+    /// The phase of this stage.
+    pub phase: usize,
+    /// Real images seen in this phase.
+    pub phase_images: u64,
+}
+
+impl Position {
+    /// Of a training of one phase after `step` steps of `step_images` images.
+    #[must_use]
+    pub fn after(step: u64, step_images: usize) -> Self {
+        let images = step * step_images as u64;
+        Self { step, images, phase_images: images, ..Self::default() }
+    }
+
+    /// The place among the system's phases.
+    #[must_use]
+    pub fn at(self) -> At {
+        At { stage: self.stage, phase: self.phase }
+    }
+}
+
 /// Networks in training on one device.
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
+    system: System,
+    recording: Recording,
     options: Options,
     state: State,
+    /// The step of the phase that the training is in.
     program: Program,
+    /// The metrics that it fetches.
+    metrics: Vec<String>,
     pending: VecDeque<Ticket>,
-    /// Steps done.
-    step: u64,
+    /// Metrics of earlier steps that were waited for when a phase ended.
+    ready: VecDeque<Metrics>,
+    position: Position,
 }
 
 impl Trainer {
@@ -43,54 +85,89 @@ impl Trainer {
     /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
-        let (made_of, seed) = (recipe.step_options(), recipe.seed);
-        let state = || step::initial_state(&made_of, seed);
-        let mut trainer = Self::with_state(recipe, device, options, state, 0)?;
+        let system = recipe.system()?;
+        Self::with_system(recipe, system, Recording::default(), device, options)
+    }
+
+    /// A fresh training of any system, such as one of imported or edited networks
+    /// ([`crate::gan::families::gan::system`]), with its random numbers or float images from outside
+    /// where `recording` says so. Of the recipe the seed and the precision count.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with_system(
+        recipe: Recipe,
+        system: System,
+        recording: Recording,
+        device: &Device,
+        options: &Options,
+    ) -> Result<Self> {
+        let values = system.initial_state(recipe.seed)?;
+        let parts = (recipe, system, recording);
+        let mut trainer = Self::with_state(parts, device, options, values, Position::default())?;
         trainer.settle_norms()?;
         Ok(trainer)
     }
 
-    /// Networks as [`Trainer::tensors`] gave them after `step` steps. Files of before updates were
-    /// counted on the device have made all of theirs.
+    /// Networks as [`Trainer::tensors`] gave them at `position`. Files of before updates were counted
+    /// on the device have made all of theirs.
     ///
     /// # Errors
-    /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape.
+    /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape, or
+    /// the system has no such phase.
     pub fn resume(
         recipe: Recipe,
         device: &Device,
         options: &Options,
         tensors: &BTreeMap<String, Tensor>,
-        step: u64,
+        position: Position,
+    ) -> Result<Self> {
+        let system = recipe.system()?;
+        Self::resume_system(
+            (recipe, system, Recording::default()),
+            device,
+            options,
+            tensors,
+            position,
+        )
+    }
+
+    /// [`Trainer::resume`] of any system: see [`Trainer::with_system`].
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_system(
+        (recipe, system, recording): (Recipe, System, Recording),
+        device: &Device,
+        options: &Options,
+        tensors: &BTreeMap<String, Tensor>,
+        position: Position,
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
-        let made_of = recipe.step_options();
         let critics = recipe.method.n_critic;
-        let state = || {
-            let mut state = Vec::new();
-            for param in step::params(&made_of)? {
-                if let Some(count) = updates_by(critics, &param.name, step)
-                    && !tensors.contains_key(&param.name)
-                {
-                    state.push((param.name, Tensor::full(Vec::new(), count)));
-                    continue;
-                }
-                let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
-                let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-                state.push((param.name, value));
+        let mut values = Vec::new();
+        for param in system.states() {
+            if let Some(count) = updates_by(critics, &param.name, position.step)
+                && !tensors.contains_key(&param.name)
+            {
+                values.push((param.name, Tensor::full(Vec::new(), count)));
+                continue;
             }
-            let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
-            state.push((KEY.into(), key.clone()));
-            Ok(state)
-        };
-        Self::with_state(recipe, device, options, state, step)
+            let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
+            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+            values.push((param.name, value));
+        }
+        let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
+        values.push((KEY.into(), key.clone()));
+        Self::with_state((recipe, system, recording), device, options, values, position)
     }
 
     fn with_state(
-        recipe: Recipe,
+        (recipe, system, recording): (Recipe, System, Recording),
         device: &Device,
         options: &Options,
-        values: impl FnOnce() -> Result<Vec<(String, Tensor)>>,
-        step: u64,
+        values: Vec<(String, Tensor)>,
+        position: Position,
     ) -> Result<Self> {
         let limit = match (options.memory_limit, device.free_memory()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -102,14 +179,93 @@ impl Trainer {
             Error::Memory(what) => Error::Memory(advice(&recipe, device, &step_options, &what)),
             other => other,
         };
-        let tape = recipe.tape()?;
-        preflight(&tape, device, &step_options).map_err(advise)?;
+        // The largest phase has to fit, whichever it is.
+        for phase in system.stages.iter().flat_map(|stage| &stage.phases) {
+            let mut tape = Tape::new();
+            system.record(&mut tape, phase, recording)?;
+            preflight(&tape, device, &step_options).map_err(advise)?;
+        }
         let mut state = State::new(device);
-        for (name, value) in values()? {
+        for (name, value) in values {
             state.set(&name, &value).map_err(advise)?;
         }
+        let mut tape = Tape::new();
+        let recorded = system.record(&mut tape, system.phase(position.at())?, recording)?;
         let program = Program::compile(&tape, &state, &step_options).map_err(advise)?;
-        Ok(Self { recipe, options, state, program, pending: VecDeque::new(), step })
+        let (pending, ready) = Default::default();
+        let metrics = recorded.metrics;
+        Ok(Self {
+            recipe,
+            system,
+            recording,
+            options,
+            state,
+            program,
+            metrics,
+            pending,
+            ready,
+            position,
+        })
+    }
+
+    /// The phase that the training is in.
+    fn phase(&self) -> &Phase {
+        self.system.phase(self.position.at()).expect("it was compiled")
+    }
+
+    /// Begins the phases whose time has come: compiles the step, and edits the states.
+    fn enter_phases(&mut self) -> Result<()> {
+        while self.phase().images.is_some_and(|images| self.position.phase_images >= images)
+            && let Some(at) = self.system.next(self.position.at())
+        {
+            while let Some(metrics) = self.take_pending()? {
+                self.ready.push_back(metrics);
+            }
+            let phase = self.system.phase(at)?.clone();
+            let mut tape = Tape::new();
+            let recorded = self.system.record(&mut tape, &phase, self.recording)?;
+            let options = Options { precision: self.recipe.precision, ..self.options.clone() };
+            for edit in &phase.enter {
+                self.edit(edit)?;
+            }
+            self.program = Program::compile(&tape, &self.state, &options)?;
+            self.metrics = recorded.metrics;
+            let At { stage, phase } = at;
+            self.position = Position { stage, phase, phase_images: 0, ..self.position };
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<()> {
+        match edit {
+            Edit::Initialize(network) => {
+                let of = format!("{network}.");
+                for param in self.system.params().iter().filter(|p| p.name.starts_with(&of)) {
+                    self.state.set(&param.name, &param.initial(self.recipe.seed))?;
+                }
+                self.start_twins(network)
+            }
+            Edit::Copy { from, to } => {
+                let source = &self.system.network(from)?.layers;
+                for param in source.params("") {
+                    let value = self.state.get(&format!("{from}{}", param.name))?;
+                    self.state.set(&format!("{to}{}", param.name), &value)?;
+                }
+                self.start_twins(to)
+            }
+            Edit::ResetOptimizer(network) => {
+                let of = format!("{network}.");
+                let optimizer = self.system.method.optimizer();
+                let params = self.system.params();
+                for param in params.iter().filter(|p| p.learnt && p.name.starts_with(&of)) {
+                    for name in optimizer.moments(&param.name) {
+                        let zero = Tensor::full(param.shape.clone(), 0.0);
+                        self.state.set(&name, &zero)?;
+                    }
+                }
+                self.state.set(&updates(network), &Tensor::full(Vec::new(), 0.0))
+            }
+        }
     }
 
     /// The recipe.
@@ -118,16 +274,28 @@ impl Trainer {
         &self.recipe
     }
 
+    /// What is trained.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// How far the training has come.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
     /// Steps done.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        self.step
+        self.position.step
     }
 
-    /// Real pictures seen.
+    /// Real images seen.
     #[must_use]
     pub fn images(&self) -> u64 {
-        self.step * self.recipe.step_pictures() as u64
+        self.position.images
     }
 
     /// Which variants the training's kernels run, those of its samplers included.
@@ -142,97 +310,72 @@ impl Trainer {
         self.program.memory()
     }
 
-    /// Starts one step on `pictures` (bytes, `[n_critic · batch, h, w, c]`) and returns the numbers of an
-    /// earlier one, where they have come back by now.
+    /// Starts one step on a batch and returns the metrics of an earlier one, where they have come back
+    /// by now. Images alone are a batch: bytes `[n_critic · batch, h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the batch has another shape; [`Error::Lost`] or [`Error::Memory`]
-    /// where the device fails.
-    pub fn step(&mut self, pictures: Vec<u8>) -> Result<Option<Metrics>> {
-        self.step_labelled(pictures, &[])
-    }
-
-    /// [`Trainer::step`] where the networks are told classes: `labels` are those of `pictures`, and
-    /// of the pictures that are generated beside them. Where they are told none, labels do not
-    /// matter.
-    ///
-    /// # Errors
-    /// As [`Trainer::step`]; [`Error::Tensor`] where there are not as many labels as pictures, or
-    /// one is that of no class.
-    pub fn step_labelled(&mut self, pictures: Vec<u8>, labels: &[u32]) -> Result<Option<Metrics>> {
-        let feeds = self.feeds(pictures, labels)?;
-        self.run(&feeds)
-    }
-
-    /// A semi-supervised [`Trainer::step`]: `labelled` are pictures (bytes, `[batch, h, w, c]`) of the
-    /// classes `labels`.
-    ///
-    /// # Errors
-    /// As [`Trainer::step_labelled`].
-    pub fn step_semi(
-        &mut self,
-        pictures: Vec<u8>,
-        labelled: Vec<u8>,
-        labels: &[u32],
-    ) -> Result<Option<Metrics>> {
-        let mut feeds = self.feeds(pictures, labels)?;
-        let shape = feeds[0].1.shape().to_vec();
-        feeds.push(("labelled", Tensor::with_data(shape, Data::U8(labelled))?));
-        self.run(&feeds)
-    }
-
-    fn run(&mut self, feeds: &[(&'static str, Tensor)]) -> Result<Option<Metrics>> {
-        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    /// [`Error::Tensor`] where the batch has another shape, or lacks labels that the networks are
+    /// conditioned on; [`Error::Lost`] or [`Error::Memory`] where the device fails.
+    pub fn step(&mut self, batch: impl Into<Batch>) -> Result<Option<Metrics>> {
+        self.enter_phases()?;
+        let feeds = self.feeds(batch.into())?;
+        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let ticket = self.program.run(&mut self.state, &feeds)?;
-        self.step += 1;
+        let seen = self.phase().step_images() as u64;
+        self.position.step += 1;
+        self.position.images += seen;
+        self.position.phase_images += seen;
         self.pending.push_back(ticket);
-        if self.pending.len() > LATE { self.take() } else { Ok(None) }
+        if let Some(metrics) = self.ready.pop_front() {
+            return Ok(Some(metrics));
+        }
+        if self.pending.len() > LATE { self.take_pending() } else { Ok(None) }
     }
 
-    /// Times every kernel of a step on `pictures` with their `labels`, where the networks are told
-    /// classes or learn them, over several steps, which change the networks as any others do.
+    /// Times every kernel of a step on a batch over several steps, which change the networks as any
+    /// others do.
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn profile(
-        &mut self,
-        pictures: Vec<u8>,
-        labels: &[u32],
-        repeats: usize,
-    ) -> Result<Vec<StepTime>> {
+    pub fn profile(&mut self, batch: impl Into<Batch>, repeats: usize) -> Result<Vec<StepTime>> {
         self.finish()?;
-        let mut feeds = self.feeds(pictures, labels)?;
-        if self.recipe.model.is_semi_supervised() {
-            feeds.push(("labelled", feeds[0].1.clone()));
-        }
-        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let feeds = self.feeds(batch.into())?;
+        let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         self.program.profile(&mut self.state, &feeds, repeats)
     }
 
     /// What the program is fed for a batch.
-    fn feeds(&self, pictures: Vec<u8>, labels: &[u32]) -> Result<Vec<(&'static str, Tensor)>> {
-        let Design { size, channels, classes, .. } = self.recipe.model;
-        let n = self.recipe.step_pictures();
-        let shape = [n, size.height, size.width, channels];
-        let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
-        let schedule = self.recipe.schedule(self.step + 1).tensor();
-        let mut feeds = vec![("pictures", pictures), ("schedule", schedule)];
-        if classes > 0 {
-            if labels.len() != n {
+    fn feeds(&self, batch: Batch) -> Result<Vec<(String, Tensor)>> {
+        let phase = self.phase();
+        let n = phase.step_images();
+        let [h, w, c] = phase.image;
+        let mut feeds = vec![("pictures".to_owned(), batch.images.tensor([n, h, w, c])?)];
+        if phase.classes > 0 {
+            if batch.labels.len() != n {
                 let what = format!(
-                    "the networks are told classes: {n} pictures need as many, and {} were given",
-                    labels.len()
+                    "the networks are conditioned on classes: {n} images need as many, and {} were \
+                     given",
+                    batch.labels.len()
                 );
                 return Err(Error::Tensor { name: "labels".into(), what });
             }
-            feeds.push(("labels", Tensor::one_hot(labels, classes)?));
+            let labels = Tensor::one_hot(&batch.labels, phase.classes)?;
+            feeds.push(("labels".to_owned(), labels));
         }
+        if let Some(labeled) = batch.labeled {
+            feeds.push((LABELED.to_owned(), labeled.tensor([phase.batch, h, w, c])?));
+        }
+        if !batch.feeds.iter().any(|(name, _)| name == SCHEDULE) {
+            let schedule = phase.schedule(self.position.phase_images);
+            feeds.push((SCHEDULE.to_owned(), schedule));
+        }
+        feeds.extend(batch.feeds);
         Ok(feeds)
     }
 
-    fn take(&mut self) -> Result<Option<Metrics>> {
+    fn take_pending(&mut self) -> Result<Option<Metrics>> {
         let Some(ticket) = self.pending.pop_front() else { return Ok(None) };
-        Ok(Some(Metrics::of(&self.program.take(ticket)?)))
+        Ok(Some(Metrics::fetched(&self.metrics, &self.program.take(ticket)?)))
     }
 
     /// Waits for all steps and returns the numbers that had not come back yet.
@@ -240,8 +383,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Lost`] where the device fails.
     pub fn finish(&mut self) -> Result<Vec<Metrics>> {
-        let mut rest = Vec::new();
-        while let Some(metrics) = self.take()? {
+        let mut rest: Vec<Metrics> = std::mem::take(&mut self.ready).into();
+        while let Some(metrics) = self.take_pending()? {
             rest.push(metrics);
         }
         Ok(rest)
@@ -257,7 +400,7 @@ impl Trainer {
 
     /// The same as the device holds them, each with its order in files: only a copy.
     pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
-        let params = step::params(&self.recipe.step_options())?;
+        let params = self.system.states();
         let names = params.into_iter().map(|param| (param.name, param.layout));
         names
             .chain([(KEY.into(), Layout::Plain)])
@@ -271,9 +414,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
-        let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
-        let networks = self.recipe.networks()?;
-        Sampler::new(&networks, &self.state, prefix, batch, self.choices())
+        let prefix = if self.system.average { AVERAGE } else { "" };
+        Sampler::new(&self.system.model, &self.state, prefix, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
@@ -307,8 +449,8 @@ pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap
 /// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the
 /// state that counts it; the discriminator is updated `critics` times a step.
 fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
-    let generator = step::updates("generator");
-    let discriminator = step::updates("discriminator");
+    let generator = updates("generator");
+    let discriminator = updates("discriminator");
     match name {
         _ if name == generator => Some(steps as f32),
         _ if name == discriminator => Some((steps * critics as u64) as f32),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::gan::averaged;
 use crate::models::{Networks, Pixels, Size};
 use crate::nn::Layer;
 use crate::tensor::Tensor;
-use crate::train::step;
 
 use super::candidate::{Body, Candidate};
 use super::roles::Role;
@@ -71,9 +71,9 @@ impl Assembly {
         let plain = generators.iter().any(|(candidate, _)| !candidate.average);
         let mut seen = Vec::new();
         for (candidate, built) in generators {
-            let averaged = candidate.average && plain;
+            let is_averaged = candidate.average && plain;
             let name = Role::Generator.name();
-            let prefix = if averaged { step::averaged(name) } else { name.to_owned() };
+            let prefix = if is_averaged { averaged(name) } else { name.to_owned() };
             let same = networks.generator.as_ref().is_none_or(|g| *g == built.network);
             if seen.contains(&prefix) || !same {
                 return Err(candidate.second(Role::Generator));

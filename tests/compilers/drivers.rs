@@ -46,11 +46,12 @@ fn losses(device: &Device) -> Vec<[f32; 2]> {
     let mut trainer = Trainer::new(recipe, device, &Options::default()).unwrap();
     let mut all = Vec::new();
     for step in 0..2_usize {
-        let pictures = (0..4 * 16 * 16 * 3).map(|i| ((i * 37 + step * 11) % 251) as u8).collect();
+        let pictures: Vec<u8> =
+            (0..4 * 16 * 16 * 3).map(|i| ((i * 37 + step * 11) % 251) as u8).collect();
         all.extend(trainer.step(pictures).unwrap());
     }
     all.extend(trainer.finish().unwrap());
-    all.iter().map(|metrics| [metrics.loss_d, metrics.loss_g]).collect()
+    all.iter().map(|metrics| ["loss_d", "loss_g"].map(|name| metrics.value(name))).collect()
 }
 
 #[test]

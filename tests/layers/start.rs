@@ -8,7 +8,7 @@ use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::{Method, Recipe, Trainer};
+use dcgan::train::{Batch, Method, Recipe, Trainer};
 
 use super::{begun, call, conv, drawn};
 use crate::support;
@@ -163,8 +163,9 @@ fn historical_means_follow_every_update() {
         ..Design::default()
     };
     let method = Method { historical: 1e-9, n_critic: 3, ..Method::default() };
-    let bytes =
-        |step: usize| (0..12 * 64 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect();
+    let bytes = |step: usize| {
+        (0..12 * 64 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect::<Vec<u8>>()
+    };
     for device in support::devices() {
         let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
         let mut trainer = Trainer::new(recipe, &device, &Options::default()).unwrap();
@@ -195,7 +196,7 @@ fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
     for device in support::devices() {
         let begin = |seed| {
             let mut trainer = trainer(&device, seed);
-            assert_eq!(trainer.start_pictures().unwrap(), 48);
+            assert_eq!(trainer.start_pictures(), 48);
             trainer.start_on(bytes(48, 37), &[0; 48]).unwrap();
             trainer
         };
@@ -215,7 +216,8 @@ fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
         }
         for step in 0..3 {
             let labels = [0, 1, 2, 0, 1, 2];
-            trained.step_semi(bytes(6, 91 + step), bytes(6, 53), &labels).unwrap();
+            let batch = Batch::from(bytes(6, 91 + step)).labels(&labels).labeled(bytes(6, 53));
+            trained.step(batch).unwrap();
         }
         trained.finish().unwrap();
         let after = trained.tensors().unwrap();

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
+use dcgan::gan::{Recording, System};
 use dcgan::models::{Codes, Conditioning, Design, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::{Options, Program};
-use dcgan::tape::Tape;
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::Method;
-use dcgan::train::step::{Schedule, StepOptions, initial_state, params, record};
+use dcgan::train::{Method, Recipe};
 use serde_json::Value;
 
 use super::worst;
@@ -24,7 +23,8 @@ const STEPS: usize = 20;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    options: StepOptions,
+    recipe: Recipe,
+    system: System,
 }
 
 /// The rows of axis 0 from `from` on, without that axis where there is one of them.
@@ -74,19 +74,17 @@ impl Reference {
             beta2: how["betas"][1].as_f64().unwrap(),
             ..Method::default()
         };
-        let (batch, average) = (number("batch"), false);
-        let (feed_draws, fetch_gradients, scaled) = (true, true, false);
-        let options =
-            StepOptions { model, batch, method, average, feed_draws, fetch_gradients, scaled };
-        Self { tensors, about, options }
+        let recipe = Recipe { batch: number("batch"), method, ema: 0, ..Recipe::new(model) };
+        let system = recipe.system().unwrap();
+        Self { tensors, about, recipe, system }
     }
 
     fn state(&self, device: &Device) -> State {
         let mut state = State::new(device);
-        for (name, value) in initial_state(&self.options, 0).unwrap() {
+        for (name, value) in self.system.initial_state(0).unwrap() {
             state.set(&name, &value).unwrap();
         }
-        for param in params(&self.options).unwrap() {
+        for param in self.system.states() {
             // All but the optimiser's.
             let Some(tensor) = self.tensors.get(&param.name) else {
                 let own = ["adam.", "updates."].iter().any(|start| param.name.starts_with(start));
@@ -101,7 +99,7 @@ impl Reference {
 
     /// All that step `i`, from 0, is fed.
     fn feeds(&self, i: usize) -> Vec<(String, Tensor)> {
-        let StepOptions { model, method, batch: n, .. } = &self.options;
+        let Recipe { model, method, batch: n, .. } = &self.recipe;
         let (critics, nz) = (method.n_critic, model.nz);
         let reals = &self.tensors["reals"];
         let first = i * critics % reals.shape()[0];
@@ -146,8 +144,7 @@ impl Reference {
             feeds.push(("labels".into(), Tensor::one_hot(&labels, model.classes).unwrap()));
         }
         let lr = self.about["method"]["lr"].as_f64().unwrap() as f32;
-        let schedule = Schedule { discriminator: vec![lr; critics], generator: lr, average: 0.0 };
-        feeds.push(("schedule".into(), schedule.tensor()));
+        feeds.push(("schedule".into(), self.system.first().schedule_of(|_| lr)));
         feeds
     }
 
@@ -163,9 +160,8 @@ impl Reference {
 
 fn check(name: &str, device: &Device) {
     let reference = Reference::load(name);
-    let StepOptions { model, .. } = &reference.options;
-    let mut tape = Tape::new();
-    record(&mut tape, &reference.options).unwrap();
+    let model = &reference.recipe.model;
+    let tape = reference.system.tape(Recording::COMPARED).unwrap();
     let mut state = reference.state(device);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let what = format!("{name} on {}", device.name());
@@ -188,7 +184,7 @@ fn check(name: &str, device: &Device) {
         if i == 0 {
             let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
             assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
-            for param in params(&reference.options).unwrap() {
+            for param in reference.system.states() {
                 let grad = format!("grad.{}", param.name);
                 if reference.tensors.contains_key(&grad) {
                     let ours = param.layout.to_file(&fetched[&grad]).unwrap();
@@ -199,7 +195,7 @@ fn check(name: &str, device: &Device) {
         }
     }
     let mut vectors = 0;
-    for param in params(&reference.options).unwrap() {
+    for param in reference.system.states() {
         let last = format!("last.{}", param.name);
         if reference.tensors.contains_key(&last) {
             let ours = param.layout.to_file(&state.get(&param.name).unwrap()).unwrap();
@@ -247,29 +243,25 @@ fn twenty_semi_supervised_steps_as_pytorch() {
 /// Gradients of a batch's parts add up to those of the batch, where no norm looks across it.
 #[test]
 fn micro_batches_have_the_gradients_of_the_whole_batch() {
-    let options = |micro_batch| StepOptions {
-        model: Design {
-            size: Size { height: 16, width: 16 },
-            ngf: 4,
-            ndf: 4,
-            nz: 5,
-            norm_g: Norm::Layer,
-            norm_d: Norm::None,
-            ..Design::default()
-        },
-        batch: 6,
-        method: Method {
+    let model = Design {
+        size: Size { height: 16, width: 16 },
+        ngf: 4,
+        ndf: 4,
+        nz: 5,
+        norm_g: Norm::Layer,
+        norm_d: Norm::None,
+        ..Design::default()
+    };
+    let system = |micro_batch| {
+        let method = Method {
             micro_batch,
             penalty: Penalty::R1,
             penalty_weight: 2.0,
             clip_gradients: 1e3,
             weight_decay: 0.1,
             ..Method::default()
-        },
-        average: false,
-        feed_draws: true,
-        fetch_gradients: true,
-        scaled: false,
+        };
+        Recipe { batch: 6, method, ema: 0, ..Recipe::new(model) }.system().unwrap()
     };
     let numbers = |n: usize, scale: f32| -> Vec<f32> {
         (0..n).map(|i| scale * ((i * 7 + 3) % 11) as f32 - 5.0 * scale).collect()
@@ -277,22 +269,20 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
     let z = numbers(6 * 5, 0.2);
     let bytes = (0..6 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
     let pictures = Tensor::with_data([6, 16, 16, 3], Data::U8(bytes)).unwrap();
-    let schedule = Schedule { discriminator: vec![2e-4], generator: 2e-4, average: 0.0 };
     for device in support::devices() {
         let run = |micro: usize| {
-            let options = options(micro);
-            let mut tape = Tape::new();
-            record(&mut tape, &options).unwrap();
+            let system = system(micro);
+            let tape = system.tape(Recording::COMPARED).unwrap();
             let mut state = State::new(&device);
-            for (name, value) in initial_state(&options, 4).unwrap() {
+            for (name, value) in system.initial_state(4).unwrap() {
                 state.set(&name, &value).unwrap();
             }
             let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
             let mut feeds = vec![
                 ("pictures".to_owned(), pictures.clone()),
-                ("schedule".into(), schedule.tensor()),
+                ("schedule".into(), system.first().schedule_of(|_| 2e-4)),
             ];
-            let (part, parts) = options.method.parts(6);
+            let (part, parts) = system.method.parts(6);
             for (m, z) in z.chunks(part * 5).enumerate() {
                 let z = Tensor::new([part, 5], z.to_vec()).unwrap();
                 if parts == 1 {

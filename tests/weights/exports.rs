@@ -3,10 +3,10 @@
 use super::*;
 
 use dcgan::features::{Extractor, levels};
+use dcgan::gan::seeded_latents;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
 use dcgan::ops::conv::ConvSpec;
-use dcgan::train::step::seeded_latents;
 use dcgan::weights::Said;
 use dcgan::weights::export::{Export, Format};
 use rten::Model;

@@ -13,6 +13,7 @@
 
 use crate::error::{Error, Result};
 use crate::features::Level;
+use crate::gan::averaged;
 use crate::logistic::Logistic;
 use crate::models::Size;
 use crate::models::{Networks, Pixels};
@@ -20,7 +21,6 @@ use crate::nn::{Layer, Sequential, Weight};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 use crate::train::ModelFile;
-use crate::train::step::averaged;
 
 pub mod marks;
 

@@ -37,6 +37,7 @@ fn model(network: Network) -> ModelFile {
         path: "model.safetensors".into(),
         networks,
         recipe: None,
+        position: crate::train::Position::default(),
         step: 0,
         seconds: 0.0,
         prepare: Prepare::default(),

@@ -2,7 +2,6 @@
 
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
-use crate::models::Design;
 use crate::nn::{Mode, Param, Pass};
 use crate::program::Program;
 use crate::rng::Stream;
@@ -10,8 +9,8 @@ use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
+use crate::gan::{KEY, Network, Role, averaged, twin_of};
 use crate::train::ModelFile;
-use crate::train::step::{self, KEY};
 
 /// Iterations of the power method before the first step, as PyTorch takes.
 const FIRST_ITERATIONS: usize = 15;
@@ -52,24 +51,24 @@ pub fn first_pictures(
 impl Trainer {
     /// Brings the vectors of spectral norms, which start at random, near the largest singular values.
     pub(super) fn settle_norms(&mut self) -> Result<()> {
-        let networks = self.recipe.networks()?;
-        let generator = networks.generator()?;
-        let both = [("generator", generator), ("discriminator", networks.discriminator()?)];
-        if !both.iter().any(|(_, network)| network.is_spectral()) {
+        let networks = &self.system.networks;
+        if !networks.iter().any(|network| network.layers.is_spectral()) {
             return Ok(());
         }
         let mut tape = Tape::new();
         for _ in 0..FIRST_ITERATIONS {
-            for (name, network) in both {
-                network.power_iteration(&mut tape, name)?;
+            for network in networks {
+                network.layers.power_iteration(&mut tape, &network.name)?;
             }
         }
         let mut program = Program::compile(&tape, &self.state, &self.options)?;
         program.call(&mut self.state, &[])?;
-        if self.recipe.ema > 0 {
-            for param in generator.params("generator").iter().filter(|p| !p.averaged) {
+        let averages = networks.iter().filter(|n| self.system.average && n.is_averaged);
+        for network in averages {
+            let params = network.layers.params(&network.name);
+            for param in params.iter().filter(|p| !p.averaged) {
                 let settled = self.state.get(&param.name)?;
-                self.state.set(&step::averaged(&param.name), &settled)?;
+                self.state.set(&averaged(&param.name), &settled)?;
             }
         }
         Ok(())
@@ -77,15 +76,18 @@ impl Trainer {
 
     /// How many real pictures [`Trainer::start_on`] is to be given before the first step; 0 where
     /// nothing starts by data.
-    ///
-    /// # Errors
-    /// [`Error::Flag`] where the recipe makes no network.
-    pub fn start_pictures(&self) -> Result<usize> {
-        let micro = self.recipe.method.parts(self.recipe.batch).0;
-        Ok(match self.recipe.model.discriminator()?.starts_by_data() {
-            true => FIRST_PICTURES.min(MOST_BATCHES * micro),
-            false => 0,
-        })
+    #[must_use]
+    pub fn start_pictures(&self) -> usize {
+        let micro = self.system.method.parts(self.phase().batch).0;
+        match self.discriminators_that_start_by_data().next() {
+            Some(_) => FIRST_PICTURES.min(MOST_BATCHES * micro),
+            None => 0,
+        }
+    }
+
+    fn discriminators_that_start_by_data(&self) -> impl Iterator<Item = &Network> {
+        let discriminators = self.system.networks.iter().filter(|n| n.role == Role::Discriminator);
+        discriminators.filter(|network| network.layers.starts_by_data())
     }
 
     /// Starts the discriminator's weight norm on real `pictures` (bytes, `[n, h, w, c]`) of the classes
@@ -96,16 +98,17 @@ impl Trainer {
     /// [`Error::Tensor`] where there are not as many pictures as labels, or one is that of no class;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn start_on(&mut self, pictures: Vec<u8>, labels: &[u32]) -> Result<()> {
-        let model = self.recipe.model;
-        let Design { size, channels, classes, .. } = model;
-        let shape = [labels.len(), size.height, size.width, channels];
+        let model = &self.system.model;
+        let [h, w, c] = self.phase().image;
+        let shape = [labels.len(), h, w, c];
         let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
         let mut feeds = vec![("pictures", pictures)];
         let mut t = Tape::new();
         let x = t.feed("pictures", &shape, DType::U8)?;
-        let x = model.network.pixels().of_bytes(&mut t, x)?;
+        let x = model.pixels.of_bytes(&mut t, x)?;
         let told = match model.is_conditional() {
             true => {
+                let classes = model.classes.len();
                 feeds.push(("labels", Tensor::one_hot(labels, classes)?));
                 Some(t.feed("labels", &[labels.len(), classes], DType::F32)?)
             }
@@ -113,12 +116,15 @@ impl Trainer {
         };
         let key = t.read(KEY, &[4], DType::U32)?;
         let pass = Pass { labels: told, mode: Mode::Start, key: Some(key), name: "start" };
-        let discriminator = model.discriminator()?;
-        discriminator.forward_pass(&mut t, "discriminator", x, pass)?;
+        let mut started = Vec::new();
+        for network in self.discriminators_that_start_by_data() {
+            network.layers.forward_pass(&mut t, &network.name, x, pass)?;
+            started.push(network.name.clone());
+        }
         let mut program = Program::compile(&t, &self.state, &self.options)?;
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         program.call(&mut self.state, &feeds)?;
-        self.start_twins("discriminator")
+        started.iter().try_for_each(|network| self.start_twins(network))
     }
 
     /// Takes the networks of a model, which are like these, in the place of fresh ones: as they are, with
@@ -128,13 +134,13 @@ impl Trainer {
     /// [`Error::Tensor`] where a tensor has another shape, so that the networks are not alike;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn start_from(&mut self, model: &ModelFile) -> Result<()> {
-        let networks = self.recipe.networks()?.params();
-        self.set_from(model, &networks)?;
-        for network in ["generator", "discriminator"] {
-            self.start_twins(network)?;
+        self.set_from(model, &self.system.params())?;
+        let names: Vec<String> = self.system.networks.iter().map(|n| n.name.clone()).collect();
+        for network in names {
+            self.start_twins(&network)?;
         }
-        let mut averages = step::params(&self.recipe.step_options())?;
-        averages.retain(|param| param.name.starts_with(&step::averaged("")));
+        let mut averages = self.system.states();
+        averages.retain(|param| param.name.starts_with(&averaged("")));
         self.set_from(model, &averages)
     }
 
@@ -149,9 +155,9 @@ impl Trainer {
     }
 
     /// Averages and historical means start at the network itself.
-    fn start_twins(&mut self, network: &str) -> Result<()> {
-        for param in step::params(&self.recipe.step_options())? {
-            let Some(source) = step::twin_of(&param.name) else { continue };
+    pub(super) fn start_twins(&mut self, network: &str) -> Result<()> {
+        for param in self.system.states() {
+            let Some(source) = twin_of(&param.name) else { continue };
             if source.starts_with(network) {
                 let now = self.state.get(source)?;
                 self.state.set(&param.name, &now)?;

@@ -1,0 +1,459 @@
+//! The GAN of a generator and a discriminator (Goodfellow et al., arXiv 1406.2661), with everything
+//! that later work changed in its losses: `n_critic` updates of D, each on a batch of real images and
+//! one of generated ones, then one of G.
+//!
+//! ```text
+//! D: real, fake, penalty, what else it predicts (class, codes), labeled images
+//! G: adversarial or feature matching, what else D predicts (class, codes)
+//! ```
+//!
+//! The order of a plain step is PyTorch's example's: D's losses on real and on generated images, each
+//! batch normalized by itself; D's update; G's loss by the updated D on the same images; G's update.
+//! The halves of D's gradient are made one after the other, so that only one set of D's activations
+//! is alive at a time; a relativistic loss needs both at once. With several updates of D or with
+//! micro-batches G's update takes images of its own: those of D's would all have to be kept, with every
+//! activation on the way to them.
+//!
+//! Generated images are of the classes of the real ones beside them, as in the authors' MNIST code:
+//! both halves of a batch then have the same classes, and classes come as often as they do in the
+//! data.
+//!
+//! Vectors of spectral norms take one step of the power method before each update of a network that
+//! has some, D's before G's update too: all passes in between share one norm.
+//!
+//! Random draws, as fed where asked for: `z` (and `mix`, `near` for penalties) of a plain step; else
+//! `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::{Network, Phase, Recorder, Role, Stage, Step, System};
+use crate::models::Networks;
+use crate::nn::{Layer, Sequential};
+use crate::objectives::{self, Penalty};
+use crate::program::Precision;
+use crate::tape::{Tape, Var};
+use crate::train::{Method, Recipe};
+
+use super::acgan::Classes;
+use super::infogan::Information;
+use super::{DISCRIMINATOR, GENERATOR, semi};
+
+/// A loss beside the adversarial one, on what D outputs about images; D and G both minimize it.
+pub trait Term: Debug + Send + Sync {
+    /// Returns `loss` with this term added; as it is where nothing is known to compare with.
+    ///
+    /// # Errors
+    /// Those of recording.
+    fn add(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var>;
+}
+
+/// `loss + weight · term`.
+pub(super) fn plus(t: &mut Tape, loss: Var, term: Var, weight: f32) -> Result<Var> {
+    let weighted = t.affine(term, weight, 0.0)?;
+    t.add(loss, weighted)
+}
+
+/// What is known of images that D sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Their labels `[n, classes]`.
+    pub labels: Option<Var>,
+    /// The codes that they were generated from `[n, codes]`.
+    pub codes: Option<Var>,
+}
+
+/// What D outputs for images.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Logits or scores `[n, 1]`.
+    pub scores: Var,
+    /// Logits of their classes `[n, classes]`, where it predicts these.
+    pub classes: Option<Var>,
+    /// What it predicts of their codes `[n, codes]`, where it does.
+    pub codes: Option<Var>,
+    /// The input of its last layer with weights.
+    pub features: Var,
+}
+
+/// Real and generated images of a micro-batch.
+#[derive(Clone, Copy)]
+struct Part {
+    real: Var,
+    fake: Fake,
+    labels: Option<Var>,
+}
+
+/// Generated images, and the codes `[n, codes]` that they were generated from, where there are any.
+#[derive(Clone, Copy)]
+struct Fake {
+    images: Var,
+    codes: Option<Var>,
+}
+
+/// How D's outputs are read.
+#[derive(Clone, Copy, Debug)]
+enum Heads {
+    /// A score, then logits of classes, then codes.
+    Apart { classes: usize, codes: usize },
+    /// Logits of classes, which make the score too.
+    Semi,
+}
+
+/// A GAN's step.
+#[derive(Debug)]
+pub struct Gan {
+    method: Method,
+    heads: Heads,
+    terms: Vec<Box<dyn Term>>,
+}
+
+/// The system of a GAN of two networks, as `recipe` trains it, with networks as `model` has them:
+/// those that the recipe makes, or others that take and give the same.
+///
+/// # Errors
+/// [`Error::Flag`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
+/// lacks one of the networks.
+pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+    let design = &recipe.model;
+    let method = recipe.method;
+    let is_semi = design.is_semi_supervised();
+    method.check(recipe.batch)?;
+    check_semi(is_semi, &method)?;
+    check_penalty(method.penalty, model.discriminator()?)?;
+    let network = |name: &str, role, layers: &Sequential, is_averaged| Network {
+        name: name.into(),
+        role,
+        layers: layers.clone(),
+        is_averaged,
+    };
+    let networks = vec![
+        network(GENERATOR, Role::Generator, model.generator()?, true),
+        network(DISCRIMINATOR, Role::Discriminator, model.discriminator()?, is_semi),
+    ];
+    let codes = design.codes;
+    let mut terms: Vec<Box<dyn Term>> = Vec::new();
+    let heads = match is_semi {
+        true => Heads::Semi,
+        false => Heads::Apart { classes: design.heads() - codes.len(), codes: codes.len() },
+    };
+    if matches!(heads, Heads::Apart { classes: 1.., .. }) {
+        terms.push(Box::new(Classes { weight: method.class_weight }));
+    }
+    if codes.len() > 0 {
+        terms.push(Box::new(Information { codes, weight: method.info_weight }));
+    }
+    let gan = Arc::new(Gan { method, heads, terms });
+    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
+    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
+    let phase = Phase {
+        name: "adversarial".into(),
+        image: [model.size.height, model.size.width, model.channels],
+        batch: recipe.batch,
+        batches: method.n_critic,
+        classes: design.classes,
+        images: None,
+        frozen: Vec::new(),
+        scalars: vec![
+            rate("lr_d", recipe.lr_d),
+            rate("lr_g", recipe.lr_g),
+            Scalar::new("average", Curve::Ema { half_life: recipe.ema }),
+        ],
+        enter: Vec::new(),
+        record: Recorder::new(move |t, step| gan.record(t, step)),
+    };
+    Ok(System {
+        model,
+        networks,
+        method,
+        average: recipe.ema > 0,
+        scaled: recipe.precision == Precision::F16,
+        stages: vec![Stage { name: "gan".into(), phases: vec![phase] }],
+    })
+}
+
+/// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
+fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
+    let batch_norm = |(_, layer): &(String, &Layer)| matches!(layer, Layer::BatchNorm { .. });
+    if penalty != Penalty::None && discriminator.each().iter().any(batch_norm) {
+        let what = format!(
+            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
+             discriminator that gradient depends on the whole batch: choose another normalisation \
+             (--norm-d none or layer)"
+        );
+        return Err(Error::flag("--penalty", what));
+    }
+    Ok(())
+}
+
+/// Refuses what a semi-supervised step does not have.
+fn check_semi(is_semi: bool, method: &Method) -> Result<()> {
+    if is_semi && (method.n_critic, method.micro_batch) != (1, 0) {
+        let what = "semi-supervised training has one update of each network on whole batches: leave \
+                    --n-critic and --micro-batch out";
+        return Err(Error::flag("--labels-per-class", what));
+    }
+    Ok(())
+}
+
+impl Gan {
+    /// Fetches, besides the metrics: `loss_real` and `loss_fake`, the halves of `loss_d`. Metrics of D
+    /// are those of its last update in the step.
+    fn record(&self, t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
+        let mut seen = Vec::new();
+        for k in 0..self.method.n_critic {
+            seen = self.update_discriminator(t, step, k)?;
+        }
+        self.update_generator(t, step, &seen)
+    }
+
+    /// D's update `k`; returns its images.
+    fn update_discriminator(
+        &self,
+        t: &mut Tape,
+        step: &mut Step<'_>,
+        k: usize,
+    ) -> Result<Vec<Part>> {
+        let Method { loss, smooth, penalty, penalty_weight, .. } = self.method;
+        let (micro, parts) = step.parts();
+        // Once for all passes up to the update, as if they were one batch.
+        step.power_iteration(t, DISCRIMINATOR)?;
+        step.power_iteration(t, GENERATOR)?;
+        let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
+        let conditioned = step.labels.filter(|_| !matches!(self.heads, Heads::Semi));
+        let mut seen = Vec::with_capacity(parts);
+        for m in 0..parts {
+            let real = step.rows(t, step.images, k, m)?;
+            let labels = conditioned.map(|labels| step.rows(t, labels, k, m)).transpose()?;
+            let fake = self.generate(t, step, &draw(step, "z", Some(k), m), micro, labels)?;
+            let (of_real, of_fake) =
+                (Known { labels, codes: None }, Known { labels, codes: fake.codes });
+
+            let name = |what: &str| draw(step, what, Some(k), m);
+            let on_real = self.discriminate(t, step, &name("real"), real, labels)?;
+            let (on_fake, loss_real, loss_fake) = if loss.is_relativistic() {
+                let on_fake = self.discriminate(t, step, &name("fake"), fake.images, labels)?;
+                let above = loss.relative(t, on_real.scores, on_fake.scores)?;
+                let below = loss.relative(t, on_fake.scores, on_real.scores)?;
+                let (of_reals, of_fakes) = (loss.real(t, above, smooth)?, loss.fake(t, below)?);
+                let both = t.add(of_reals, of_fakes)?;
+                let both = self.with_terms(t, both, &on_real, &of_real)?;
+                let both = self.with_terms(t, both, &on_fake, &of_fake)?;
+                d.minimize(t, both)?;
+                (on_fake, of_reals, of_fakes)
+            } else {
+                let of_reals = loss.real(t, on_real.scores, smooth)?;
+                let all = self.with_terms(t, of_reals, &on_real, &of_real)?;
+                d.minimize(t, all)?;
+                let on_fake = self.discriminate(t, step, &name("fake"), fake.images, labels)?;
+                let of_fakes = loss.fake(t, on_fake.scores)?;
+                let all = self.with_terms(t, of_fakes, &on_fake, &of_fake)?;
+                d.minimize(t, all)?;
+                (on_fake, of_reals, of_fakes)
+            };
+            let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
+                step.draws.uniform(t, &name(what), shape)
+            };
+            let mut scores = |t: &mut Tape, x| {
+                Ok(self.discriminate(t, step, &name("penalty"), x, labels)?.scores)
+            };
+            let images = [real, fake.images];
+            let penalized = penalty.record(t, penalty_weight, images, &mut uniform, &mut scores)?;
+            let mut loss_d = t.add(loss_real, loss_fake)?;
+            if let Some(penalized) = penalized {
+                d.minimize(t, penalized.loss)?;
+                loss_d = t.add(loss_d, penalized.loss)?;
+                d.report("penalty", penalized.loss);
+                d.report("slope", penalized.slope);
+            }
+            if let (Some(adaptive), Some(undecided)) = (self.method.adaptive(), loss.undecided()) {
+                adaptive.follow(t, on_real.scores, undecided)?;
+            }
+            d.report("loss_d", loss_d);
+            d.detail("loss_real", loss_real);
+            d.detail("loss_fake", loss_fake);
+            d.report("d_real", self.mean_output(t, on_real.scores)?);
+            d.report("d_fake", self.mean_output(t, on_fake.scores)?);
+            seen.push(Part { real, fake, labels });
+        }
+        if matches!(self.heads, Heads::Semi) {
+            semi::supervise(t, self, step, &mut d, self.method.class_weight)?;
+        }
+        step.apply(t, [d])?;
+        Ok(seen)
+    }
+
+    /// G's update; `seen` is what D's last update was made on.
+    fn update_generator(&self, t: &mut Tape, step: &mut Step<'_>, seen: &[Part]) -> Result<()> {
+        let loss = self.method.loss;
+        step.power_iteration(t, DISCRIMINATOR)?;
+        if !is_plain(step) {
+            step.power_iteration(t, GENERATOR)?;
+        }
+        let mut g = step.update(t, GENERATOR, "lr_g")?;
+        for (m, &Part { real, fake, labels }) in seen.iter().enumerate() {
+            let fake = match is_plain(step) {
+                true => fake,
+                false => {
+                    let name = draw(step, "z", None, m);
+                    self.generate(t, step, &name, step.parts().0, labels)?
+                }
+            };
+            let name = |what: &str| draw(step, what, None, m);
+            let on_fake = self.discriminate(t, step, &name("generated"), fake.images, labels)?;
+            let loss_g = if self.method.feature_matching {
+                let on_real = self.discriminate(t, step, &name("matched"), real, labels)?;
+                feature_distance(t, on_real.features, on_fake.features)?
+            } else if loss.is_relativistic() {
+                let on_real = self.discriminate(t, step, &name("matched"), real, labels)?.scores;
+                let above = loss.relative(t, on_real, on_fake.scores)?;
+                let below = loss.relative(t, on_fake.scores, on_real)?;
+                loss.relativistic_generator(t, above, below)?
+            } else {
+                loss.generator(t, on_fake.scores)?
+            };
+            let known = Known { labels, codes: fake.codes };
+            let loss_g = self.with_terms(t, loss_g, &on_fake, &known)?;
+            g.minimize(t, loss_g)?;
+            g.report("loss_g", loss_g);
+            g.report("d_fake_g", self.mean_output(t, on_fake.scores)?);
+            if step.recording.fetch_gradients && m == 0 {
+                t.fetch("fake", fake.images);
+            }
+        }
+        step.apply(t, [g])
+    }
+
+    /// `n` generated images of the classes `labels`, from latents drawn under `name`.
+    fn generate(
+        &self,
+        t: &mut Tape,
+        step: &Step<'_>,
+        name: &str,
+        n: usize,
+        labels: Option<Var>,
+    ) -> Result<Fake> {
+        let z = step.latents(t, name, n)?;
+        let outputs = step.forward(t, GENERATOR, z, step.pass(name, labels))?;
+        let images = outputs.last().copied().unwrap_or(z);
+        let layers = &step.system.network(GENERATOR)?.layers.layers;
+        let at = layers.iter().position(|layer| matches!(layer, Layer::Codes { .. }));
+        let codes = match (at, self.heads) {
+            (Some(at), Heads::Apart { codes, .. }) => {
+                let nz = step.system.model.nz;
+                let all = t.reshape(outputs[at], &[n, nz])?;
+                Some(t.slice(all, &[0, nz - codes], &[n, codes])?)
+            }
+            _ => None,
+        };
+        Ok(Fake { images, codes })
+    }
+
+    /// What D, as it is by now, outputs for images of these classes, augmented. `name` sets the random
+    /// numbers of this pass apart.
+    pub(super) fn discriminate(
+        &self,
+        t: &mut Tape,
+        step: &Step<'_>,
+        name: &str,
+        x: Var,
+        labels: Option<Var>,
+    ) -> Result<Output> {
+        let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
+            step.draws.uniform(t, &format!("{what}.{name}"), shape)
+        };
+        let (augment, pixels) = (self.method.augment, step.system.model.pixels);
+        let x = match augment.is_none() {
+            true => x,
+            false => {
+                // Brightness, and what fills empty places, are meant for numbers in [−1, 1].
+                let x = pixels.to_signed(t, x)?;
+                let x = augment.record(t, x, step.augment_p, &mut uniform)?;
+                pixels.of_signed(t, x)?
+            }
+        };
+        let outputs = step.forward(t, DISCRIMINATOR, x, step.pass(name, labels))?;
+        let layers = &step.system.network(DISCRIMINATOR)?.layers.layers;
+        let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
+        let last = layers.iter().rposition(ends).unwrap_or(0);
+        // Noise on features would only blur their means.
+        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
+        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
+        let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
+        let features = before(last);
+        self.heads.read(t, before(layers.len()), features)
+    }
+
+    /// `loss` with the terms of what D outputs beside its score.
+    fn with_terms(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var> {
+        self.terms.iter().try_fold(loss, |loss, term| term.add(t, loss, output, known))
+    }
+
+    /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
+    fn mean_output(&self, t: &mut Tape, scores: Var) -> Result<Var> {
+        let output = match self.method.loss.output() {
+            objectives::Output::Probability => t.sigmoid(scores)?,
+            objectives::Output::Score => scores,
+        };
+        t.mean_all(output)
+    }
+}
+
+impl Heads {
+    /// Reads the last layer `all` `[n, 1, 1, heads]`.
+    fn read(self, t: &mut Tape, all: Var, features: Var) -> Result<Output> {
+        let n = t.shape(all)[0];
+        match self {
+            Self::Semi => {
+                let width = t.shape(all)[3];
+                let logits = t.reshape(all, &[n, width])?;
+                let scores = semi::score(t, logits)?;
+                Ok(Output { scores, classes: Some(logits), codes: None, features })
+            }
+            Self::Apart { classes, codes } => {
+                let all = t.reshape(all, &[n, 1 + classes + codes])?;
+                if classes + codes == 0 {
+                    return Ok(Output { scores: all, classes: None, codes: None, features });
+                }
+                let mut at = 0;
+                let mut next = |t: &mut Tape, width: usize| {
+                    at += width;
+                    t.slice(all, &[0, at - width], &[n, width])
+                };
+                let scores = next(t, 1)?;
+                let mut head = |t: &mut Tape, width: usize| match width {
+                    0 => Ok::<_, Error>(None),
+                    width => next(t, width).map(Some),
+                };
+                let (classes, codes) = (head(t, classes)?, head(t, codes)?);
+                Ok(Output { scores, classes, codes, features })
+            }
+        }
+    }
+}
+
+/// Whether D and G take their updates on the same generated images.
+fn is_plain(step: &Step<'_>) -> bool {
+    step.phase.batches == 1 && step.parts().1 == 1
+}
+
+/// The name of a draw of D's update `k`, or of G's, for micro-batch `m`.
+fn draw(step: &Step<'_>, what: &str, k: Option<usize>, m: usize) -> String {
+    match k {
+        _ if is_plain(step) => what.into(),
+        Some(k) => format!("{what}.{k}.{m}"),
+        None => format!("{what}.g.{m}"),
+    }
+}
+
+/// Feature matching (Salimans et al., arXiv 1606.03498, section 3.1): the mean square of the
+/// difference between the means of two batches of features.
+fn feature_distance(t: &mut Tape, real: Var, fake: Var) -> Result<Var> {
+    let real = t.mean(real, &[0])?;
+    let fake = t.mean(fake, &[0])?;
+    let distance = t.sub(real, fake)?;
+    let square = t.mul(distance, distance)?;
+    t.mean_all(square)
+}

@@ -1,0 +1,34 @@
+//! Training systems: which networks there are, and what a step of their training computes.
+//!
+//! | noun | what it is |
+//! | --- | --- |
+//! | [`System`] | networks by name, and the stages that train them |
+//! | [`Stage`] | phases that end in a model others can start from |
+//! | [`Phase`] | what one step records, at what batch and rates, and for how long |
+//! | [`Update`] | losses that are minimized over the parameters of some networks |
+//! | [`Step`] | a step while it is being recorded: what a family's functions work with |
+//!
+//! A **family** is a file in [`families`]: it names its networks and records a step. A step is a list of groups
+//! of updates. Within a group all gradients are taken before anything is assigned; groups follow
+//! one another, so that a later one reads what an earlier one assigned:
+//!
+//! ```text
+//! let mut d = step.update(t, "discriminator", "lr_d")?;   // the parameters, as they are now
+//! d.minimize(t, loss)?;                                   // gradients are taken here …
+//! step.apply(t, [d])?;                                    // … and assigned here
+//! ```
+
+pub mod draws;
+pub mod families;
+pub mod scalar;
+pub mod scale;
+mod states;
+mod step;
+mod system;
+mod update;
+
+pub use scalar::{Curve, Scalar};
+pub use states::{AVERAGE, KEY, average_of, averaged, seeded_latents, twin_of, updates};
+pub use step::{Recorded, Recording, Step};
+pub use system::{At, Edit, Network, Phase, Recorder, Role, Stage, System};
+pub use update::Update;

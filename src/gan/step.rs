@@ -1,0 +1,267 @@
+//! A step while it is being recorded: images, draws and networks for a family's functions, and what
+//! every step does before and after them.
+
+use std::fmt;
+
+use crate::augment::Adaptive;
+use crate::error::{Error, Result};
+use crate::nn::{Mode, Param, Pass};
+use crate::optim::moving_average;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+
+use super::draws::Draws;
+use super::scalar::Scalars;
+use super::scale;
+use super::states::{KEY, averaged};
+use super::system::{Phase, System};
+
+/// What is fed and fetched besides what training needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Take random numbers from feeds rather than from the device's generator: latents from `z`
+    /// `[batch, nz]`, and others under the names of their draws.
+    pub feed_draws: bool,
+    /// Also fetch every gradient, as `grad.<parameter>`, and generated images, as `fake`.
+    pub fetch_gradients: bool,
+    /// Images are fed as floats in the networks' range rather than as bytes.
+    pub float_images: bool,
+}
+
+impl Recording {
+    /// For comparisons with other programs: draws are fed, gradients fetched.
+    pub const COMPARED: Self =
+        Self { feed_draws: true, fetch_gradients: true, float_images: false };
+}
+
+/// What recording a step gives besides the tape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The fetches that are metrics of the step, in the order in which it reports them.
+    pub metrics: Vec<String>,
+}
+
+/// A step while it is being recorded.
+pub struct Step<'a> {
+    /// The networks, and how they are trained.
+    pub system: &'a System,
+    /// The phase that the step belongs to.
+    pub phase: &'a Phase,
+    /// What is fed and fetched besides.
+    pub recording: Recording,
+    /// All real images of the step, `[batches · batch, h, w, c]` in the networks' range.
+    pub images: Var,
+    /// Their labels `[batches · batch, classes]`, each row 1 at its class and else 0, where they are
+    /// fed.
+    pub labels: Option<Var>,
+    /// Where random numbers come from.
+    pub draws: Draws,
+    /// The probability of each augmentation in this step, where it is not 1.
+    pub augment_p: Option<Var>,
+    /// Weights with orthogonal regularization, and whether they are transposed.
+    pub(super) orthogonal: Vec<(String, bool)>,
+    scalars: Scalars,
+    metrics: Vec<String>,
+}
+
+impl fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("phase", &self.phase.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        t: &mut Tape,
+        system: &'a System,
+        phase: &'a Phase,
+        recording: Recording,
+    ) -> Result<Self> {
+        let n = phase.step_images();
+        let [h, w, c] = phase.image;
+        let dtype = if recording.float_images { DType::F32 } else { DType::U8 };
+        let images = t.feed("pictures", &[n, h, w, c], dtype)?;
+        let scalars = Scalars::feed(t, &phase.scalars)?;
+        let labels = match phase.classes {
+            0 => None,
+            classes => Some(t.feed("labels", &[n, classes], DType::F32)?),
+        };
+        let draws = if recording.feed_draws {
+            Draws::Fed
+        } else {
+            let key = t.read(KEY, &[4], DType::U32)?;
+            let next = t.advance(key)?;
+            t.assign(KEY, next)?;
+            Draws::Device(key)
+        };
+        let images = match recording.float_images {
+            true => images,
+            false => system.model.pixels.of_bytes(t, images)?,
+        };
+        let mut step = Self {
+            system,
+            phase,
+            recording,
+            images,
+            labels,
+            draws,
+            augment_p: None,
+            orthogonal: Vec::new(),
+            scalars,
+            metrics: Vec::new(),
+        };
+        let method = &system.method;
+        if method.orthogonal > 0.0 {
+            let each = system.networks.iter();
+            step.orthogonal =
+                each.flat_map(|network| network.layers.convolutions(&network.name)).collect();
+        }
+        step.augment_p = match method.augment_p {
+            _ if method.ada > 0.0 => Some(Adaptive::probability(t)?),
+            p if p < 1.0 => Some(t.fill(&[], p)?),
+            _ => None,
+        };
+        if let (Some(p), true) = (step.augment_p, method.ada > 0.0) {
+            step.report(t, "augment_p", p);
+        }
+        Ok(step)
+    }
+
+    /// Fetches a scalar as the metric called `name`: it is logged, and shown where its name says
+    /// what it is ([`crate::train::metrics::Kind`]).
+    pub fn report(&mut self, t: &mut Tape, name: &str, value: Var) {
+        t.fetch(name, value);
+        if !self.metrics.iter().any(|known| known == name) {
+            self.metrics.push(name.to_owned());
+        }
+    }
+
+    /// The scalar called `name` of this step, such as a learning rate.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the phase has none of this name.
+    pub fn scalar(&self, name: &str) -> Result<Var> {
+        self.scalars.get(name)
+    }
+
+    /// Images of a micro-batch, and of how many a batch is made.
+    #[must_use]
+    pub fn parts(&self) -> (usize, usize) {
+        self.system.method.parts(self.phase.batch)
+    }
+
+    /// Rows of `all`, which has one for each image of the step, that belong to micro-batch `m` of
+    /// batch `k`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where there are not as many.
+    pub fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
+        let (micro, parts) = self.parts();
+        if (self.phase.batches, parts) == (1, 1) {
+            return Ok(all);
+        }
+        let mut shape = t.shape(all).to_vec();
+        let row: usize = shape[1..].iter().product();
+        shape[0] = micro;
+        let rows = t.range(all, (k * parts + m) * micro * row, micro * row)?;
+        t.reshape(rows, &shape)
+    }
+
+    /// Latents `[n, 1, 1, nz]` of the model's distribution, drawn under `name`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a draw of this name was fed before.
+    pub fn latents(&self, t: &mut Tape, name: &str, n: usize) -> Result<Var> {
+        let model = &self.system.model;
+        let z = self.draws.latents(t, name, model.latent_law, &[n, model.nz])?;
+        t.reshape(z, &[n, 1, 1, model.nz])
+    }
+
+    /// What a pass through a network needs beside its input; `name` sets its random numbers apart
+    /// from those of other passes through the same network.
+    #[must_use]
+    pub fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
+        Pass { labels, mode: Mode::Train, key: self.draws.key(), name }
+    }
+
+    /// Records a pass of `x` `[n, h, w, c]` through the network called `network` and returns what every
+    /// layer gives. A frozen network runs in evaluation mode.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no such network; [`Error::Shape`] where `x` does not fit it.
+    pub fn forward(&self, t: &mut Tape, network: &str, x: Var, pass: Pass<'_>) -> Result<Vec<Var>> {
+        let pass = match self.is_frozen(network) {
+            true => Pass { mode: Mode::Eval, ..pass },
+            false => pass,
+        };
+        self.system.network(network)?.layers.trace_pass(t, network, x, pass)
+    }
+
+    /// Records one step of the power method for the spectral norms of a network: all passes up to
+    /// the next one share one norm.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no such network.
+    pub fn power_iteration(&self, t: &mut Tape, network: &str) -> Result<()> {
+        if self.is_frozen(network) {
+            return Ok(());
+        }
+        self.system.network(network)?.layers.power_iteration(t, network)
+    }
+
+    /// Whether the phase only reads the network called `network`.
+    #[must_use]
+    pub fn is_frozen(&self, network: &str) -> bool {
+        self.phase.frozen.iter().any(|frozen| frozen == network)
+    }
+
+    /// What every step ends with: moving averages, and the guard of what scaled passes write.
+    pub(super) fn finish(mut self, t: &mut Tape) -> Result<Recorded> {
+        if self.system.average {
+            self.average(t)?;
+        }
+        if self.system.scaled {
+            let params = self.system.params();
+            let kept: Vec<Param> = params.into_iter().filter(|p| !p.learnt).collect();
+            scale::guard(t, &kept)?;
+            let now = t.read(scale::SCALE, &[], DType::F32)?;
+            self.report(t, scale::SCALE, now);
+        }
+        self.check_frozen(t)?;
+        Ok(Recorded { metrics: self.metrics })
+    }
+
+    /// Moves the averages of networks towards what they are by now.
+    fn average(&self, t: &mut Tape) -> Result<()> {
+        let networks = self.system.networks.iter();
+        for network in networks.filter(|n| n.is_averaged && !self.is_frozen(&n.name)) {
+            for param in network.layers.params(&network.name) {
+                let average = averaged(&param.name);
+                if param.averaged {
+                    let weight = self.scalar("average")?;
+                    moving_average(t, &average, &param.name, &param.shape, weight)?;
+                } else {
+                    let now = t.read(&param.name, &param.shape, DType::F32)?;
+                    t.assign(&average, now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses assignments to tensors of frozen networks.
+    fn check_frozen(&self, t: &Tape) -> Result<()> {
+        let of = |name: &str, network: &str| {
+            name.strip_prefix(network).is_some_and(|rest| rest.starts_with('.'))
+        };
+        for (name, state) in t.states() {
+            let network = self.phase.frozen.iter().find(|network| of(name, network));
+            if let Some(network) = network.filter(|_| state.before != state.after) {
+                let what =
+                    format!("is assigned, and {network} is frozen in phase {}", self.phase.name);
+                return Err(Error::Tensor { name: name.clone(), what });
+            }
+        }
+        Ok(())
+    }
+}

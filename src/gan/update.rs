@@ -1,0 +1,266 @@
+//! Updates of networks' parameters: losses add up, then an optimizer takes a step.
+
+use crate::error::{Error, Result};
+use crate::nn::Param;
+use crate::objectives;
+use crate::optim;
+use crate::tape::{Tape, Var};
+use crate::tensor::DType;
+use crate::train::Method;
+
+use super::scale::LossScale;
+use super::states::{past, updates};
+use super::step::Step;
+use super::system::Role;
+
+/// Losses that are minimized over the parameters of one network, while they are being recorded.
+#[derive(Debug)]
+pub struct Update {
+    network: String,
+    params: Vec<Param>,
+    /// The parameters as they are when the update begins.
+    weights: Vec<Var>,
+    rate: Var,
+    /// A scalar, where the update is skipped unless that is above 0.
+    mask: Option<Var>,
+    /// What losses are multiplied by.
+    scale: LossScale,
+    /// Of how many micro-batches a batch is made.
+    parts: usize,
+    /// Gradients so far.
+    sums: Vec<Var>,
+    /// Metrics, with their values for each micro-batch, and whether they are logged.
+    metrics: Vec<(&'static str, Vec<Var>, bool)>,
+}
+
+impl Update {
+    /// Takes the gradients of `loss`, the mean over a micro-batch, and adds them to those of losses
+    /// before it. Nothing is assigned before [`Step::apply`].
+    ///
+    /// # Errors
+    /// [`Error::NotDifferentiable`] where an op on the way has no derivative.
+    pub fn minimize(&mut self, t: &mut Tape, loss: Var) -> Result<()> {
+        let loss = self.scale.scaled(t, loss)?;
+        let grads = t.grad(loss, &self.weights)?;
+        if self.sums.is_empty() {
+            self.sums = grads;
+            return Ok(());
+        }
+        for (sum, g) in self.sums.iter_mut().zip(grads) {
+            *sum = t.add(*sum, g)?;
+        }
+        Ok(())
+    }
+
+    /// Skips the update in steps in which the scalar `mask` is not above 0: parameters, the optimizer's
+    /// state and the count of updates then stay as they are.
+    #[must_use]
+    pub fn masked(self, mask: Var) -> Self {
+        Self { mask: Some(mask), ..self }
+    }
+
+    /// Reports a metric of the update: the mean over its micro-batches, each of which reports it once.
+    pub fn report(&mut self, name: &'static str, value: Var) {
+        self.collect(name, value, true);
+    }
+
+    /// The same for a number that is fetched and not logged.
+    pub fn detail(&mut self, name: &'static str, value: Var) {
+        self.collect(name, value, false);
+    }
+
+    fn collect(&mut self, name: &'static str, value: Var, is_logged: bool) {
+        match self.metrics.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, values, _)) => values.push(value),
+            None => self.metrics.push((name, vec![value], is_logged)),
+        }
+    }
+
+    /// The gradients of the batch's mean, but for the factor that they still are to be multiplied by.
+    fn mean(&self, t: &mut Tape) -> Result<(Vec<Var>, Option<Var>)> {
+        let factor = self.scale.factor(t, self.parts)?;
+        let share = 1.0 / self.parts as f32;
+        let sums = self.sums.iter();
+        let grads = match (factor, self.parts) {
+            (Some(_), _) | (_, 1) => self.sums.clone(),
+            _ => sums.map(|&g| t.affine(g, share, 0.0)).collect::<Result<_>>()?,
+        };
+        Ok((grads, factor))
+    }
+}
+
+/// The last letter of the metrics of a network's updates: `d` in `grad_norm_d`.
+fn suffix(network: &str) -> &str {
+    match network {
+        "discriminator" => "d",
+        "generator" => "g",
+        "encoder" => "e",
+        other => other,
+    }
+}
+
+impl Step<'_> {
+    /// Begins an update of the network called `network` at the learning rate of the scalar `rate`: its
+    /// losses are taken with the parameters as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no such network or scalar, or the network is frozen.
+    pub fn update(&self, t: &mut Tape, network: &str, rate: &str) -> Result<Update> {
+        if self.is_frozen(network) {
+            let what = format!("is frozen in phase {}: it cannot be updated", self.phase.name);
+            return Err(Error::Tensor { name: network.into(), what });
+        }
+        let params = self.system.network(network)?.layers.params(network);
+        let params: Vec<Param> = params.into_iter().filter(|p| p.learnt).collect();
+        let read = |p: &Param| t.read(&p.name, &p.shape, DType::F32);
+        let weights = params.iter().map(read).collect::<Result<_>>()?;
+        Ok(Update {
+            network: network.into(),
+            params,
+            weights,
+            rate: self.scalar(rate)?,
+            mask: None,
+            scale: LossScale::read(t, self.system.scaled)?,
+            parts: self.parts().1,
+            sums: Vec::new(),
+            metrics: Vec::new(),
+        })
+    }
+
+    /// Assigns the updates of a group, all of whose gradients have been taken by now.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn apply<const N: usize>(&mut self, t: &mut Tape, group: [Update; N]) -> Result<()> {
+        group.into_iter().try_for_each(|update| self.apply_one(t, update))
+    }
+
+    fn apply_one(&mut self, t: &mut Tape, update: Update) -> Result<()> {
+        for (name, values, is_logged) in &update.metrics {
+            let mean = mean(t, values)?;
+            if *is_logged {
+                self.report(t, name, mean);
+            } else {
+                t.fetch(name, mean);
+            }
+        }
+        let method = &self.system.method;
+        let optimizer = method.optimizer();
+        let (mut grads, mut factor) = update.mean(t)?;
+        if method.has_terms_of_weights() {
+            for (param, g) in update.params.iter().zip(&mut grads) {
+                *g = scaled(t, *g, factor)?;
+                *g = self.regularized(t, param, *g)?;
+            }
+            factor = factor.map(|_| t.fill(&[], 1.0)).transpose()?;
+        }
+        let length = length(t, &grads)?;
+        let length = scaled(t, length, factor)?;
+        let (norm, made) = update.scale.judge(t, length, factor)?;
+        let made = masked(t, made, update.mask)?;
+        self.report(t, &format!("grad_norm_{}", suffix(&update.network)), norm);
+        let counter = updates(&update.network);
+        let so_far = t.read(&counter, &[], DType::F32)?;
+        let count = t.affine(so_far, 1.0, 1.0)?;
+        let numbers = optimizer.corrected(t, update.rate, count)?;
+        optim::assign(t, &counter, [so_far, count], made)?;
+        let role = self.system.network(&update.network)?.role;
+        for (param, mut g) in update.params.iter().zip(grads) {
+            // Only now, within the kernel that updates: gradients lie in memory as they came.
+            g = scaled(t, g, made)?;
+            if self.recording.fetch_gradients {
+                t.fetch(&format!("grad.{}", param.name), g);
+            }
+            if method.clip_gradients > 0.0 {
+                g = shortened(t, g, length, method.clip_gradients)?;
+            }
+            if method.weight_decay > 0.0 {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                g = objectives::weight_decay(t, g, p, method.weight_decay)?;
+            }
+            if method.historical > 0.0 {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                let name = past(&param.name);
+                let old = t.read(&name, &param.shape, DType::F32)?;
+                let new = objectives::historical_mean(t, [p, old], count)?;
+                optim::assign(t, &name, [old, new], made)?;
+            }
+            optimizer.update(t, &param.name, g, numbers, made)?;
+            let limit = method.clip_weights;
+            if limit > 0.0 && role == Role::Discriminator {
+                let p = t.read(&param.name, &param.shape, DType::F32)?;
+                let p = t.clamp(p, -limit, limit)?;
+                t.assign(&param.name, p)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient `g` of a parameter with those of the terms of the weights themselves.
+    fn regularized(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
+        let Method { historical, orthogonal, .. } = self.system.method;
+        let mut g = g;
+        let p = t.read(&param.name, &param.shape, DType::F32)?;
+        if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)
+        {
+            let term = objectives::orthogonal(t, p, transposed)?;
+            let term = t.affine(term, orthogonal, 0.0)?;
+            let pull = t.grad(term, &[p])?[0];
+            g = t.add(g, pull)?;
+        }
+        if historical > 0.0 {
+            let mean = t.read(&past(&param.name), &param.shape, DType::F32)?;
+            g = objectives::historical_averaging(t, g, [p, mean], historical)?;
+        }
+        Ok(g)
+    }
+}
+
+/// What makes an update: `made` of the loss scale, and the mask of the update itself; each is above 0
+/// where it agrees.
+fn masked(t: &mut Tape, made: Option<Var>, mask: Option<Var>) -> Result<Option<Var>> {
+    match (made, mask) {
+        (made, None) => Ok(made),
+        (None, mask) => Ok(mask),
+        (Some(made), Some(mask)) => {
+            let skipped = t.fill(&[], -1.0)?;
+            Ok(Some(t.choose(mask, made, skipped)?))
+        }
+    }
+}
+
+/// The mean of what the micro-batches of a batch gave.
+fn mean(t: &mut Tape, values: &[Var]) -> Result<Var> {
+    let mut sum = values[0];
+    for &value in &values[1..] {
+        sum = t.add(sum, value)?;
+    }
+    if values.len() > 1 {
+        sum = t.affine(sum, 1.0 / values.len() as f32, 0.0)?;
+    }
+    Ok(sum)
+}
+
+/// `x` times `factor`, where there is one.
+fn scaled(t: &mut Tape, x: Var, factor: Option<Var>) -> Result<Var> {
+    factor.map_or(Ok(x), |factor| t.mul(x, factor))
+}
+
+/// The Euclidean length of all `grads` together.
+fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
+    let mut total = t.fill(&[], 0.0)?;
+    for (i, &g) in grads.iter().enumerate() {
+        let square = t.mul(g, g)?;
+        let square = t.sum_all(square)?;
+        total = if i == 0 { square } else { t.add(total, square)? };
+    }
+    t.sqrt(total)
+}
+
+/// `g` times `limit / length` where `length` is above `limit` (as `torch.nn.utils.clip_grad_norm_`).
+fn shortened(t: &mut Tape, g: Var, length: Var, limit: f32) -> Result<Var> {
+    let safe = t.affine(length, 1.0 / limit, 1e-6 / limit)?;
+    let share = t.recip(safe)?;
+    let share = t.clamp(share, 0.0, 1.0)?;
+    t.mul(g, share)
+}

@@ -1,0 +1,229 @@
+//! Systems of networks in phases: what a phase change does, what a frozen network allows, and what a
+//! masked update leaves alone.
+
+use std::collections::BTreeMap;
+
+use dcgan::device::Device;
+use dcgan::error::Error;
+use dcgan::gan::families::{DISCRIMINATOR, GENERATOR};
+use dcgan::gan::{Curve, Edit, Phase, Recorder, Recording, Scalar, Step, System};
+use dcgan::models::{Design, Network, Size};
+use dcgan::objectives::bce_with_logits;
+use dcgan::program::Options;
+use dcgan::tape::{Tape, Var};
+use dcgan::tensor::Tensor;
+use dcgan::train::{Position, Recipe, Trainer};
+
+const BATCH: usize = 4;
+
+fn recipe() -> Recipe {
+    let size = Size { height: 8, width: 8 };
+    let model = Design {
+        size,
+        channels: 1,
+        nz: 3,
+        ngf: 4,
+        ndf: 4,
+        ..Design::usual(Network::Dcgan, Some(size))
+    };
+    Recipe { batch: BATCH, seed: 5, ema: 100, ..Recipe::new(model) }
+}
+
+/// D's loss on generated images alone.
+fn loss_of_fakes(t: &mut Tape, step: &Step<'_>) -> Result<Var, Error> {
+    let z = step.latents(t, "z", BATCH)?;
+    let fake = *step.forward(t, GENERATOR, z, step.pass("fake", None))?.last().unwrap();
+    let scores = *step.forward(t, DISCRIMINATOR, fake, step.pass("", None))?.last().unwrap();
+    bce_with_logits(t, scores, 0.0)
+}
+
+/// A phase that updates D and only reads G.
+fn second(first: &Phase) -> Phase {
+    Phase {
+        name: "discriminator alone".into(),
+        frozen: vec![GENERATOR.into()],
+        images: None,
+        scalars: vec![Scalar::new("rate", Curve::Rate { base: 1e-3, warm_up: 0, decay: 0 })],
+        enter: vec![Edit::ResetOptimizer(DISCRIMINATOR.into())],
+        record: Recorder::new(|t, step| {
+            let mut d = step.update(t, DISCRIMINATOR, "rate")?;
+            let loss = loss_of_fakes(t, step)?;
+            d.minimize(t, loss)?;
+            d.report("loss_of_fakes", loss);
+            step.apply(t, [d])
+        }),
+        ..first.clone()
+    }
+}
+
+/// The usual GAN for 12 images, then D alone.
+fn system() -> System {
+    let mut system = recipe().system().unwrap();
+    let phases = &mut system.stages[0].phases;
+    phases[0].images = Some(3 * BATCH as u64);
+    let next = second(&phases[0]);
+    phases.push(next);
+    system
+}
+
+fn trainer(system: System) -> Trainer {
+    let options = Options::default();
+    Trainer::with_system(recipe(), system, Recording::default(), &Device::Cpu, &options).unwrap()
+}
+
+fn images(step: usize) -> Vec<u8> {
+    (0..BATCH * 64).map(|i| (i * 31 + step * 17) as u8).collect()
+}
+
+fn run(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Vec<Vec<String>> {
+    let mut metrics = Vec::new();
+    for step in steps {
+        metrics.extend(trainer.step(images(step)).unwrap());
+    }
+    metrics.extend(trainer.finish().unwrap());
+    metrics.iter().map(|m| m.iter().map(|(name, _)| name.to_owned()).collect()).collect()
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+/// The names of the tensors that differ, by the first word of their names.
+fn changed(a: &Tensors, b: &Tensors, start: &str) -> usize {
+    let own = a.iter().filter(|(name, _)| name.starts_with(start));
+    own.filter(|(name, value)| b[*name].bytes() != value.bytes()).count()
+}
+
+#[test]
+fn a_phase_follows_another_when_its_images_were_seen() {
+    let mut trainer = trainer(system());
+    let names = run(&mut trainer, 0..3);
+    assert!(names.iter().all(|names| names.iter().any(|name| name == "loss_g")), "{names:?}");
+    let at_end = trainer.tensors().unwrap();
+    assert_eq!(at_end["updates.discriminator"].f32s(), [3.0]);
+    let position = trainer.position();
+    assert_eq!((position.phase, position.phase_images, position.images), (0, 12, 12));
+
+    let names = run(&mut trainer, 3..5);
+    assert_eq!(names, vec![vec!["loss_of_fakes".to_owned(), "grad_norm_d".into()]; 2]);
+    let position = trainer.position();
+    assert_eq!((position.phase, position.phase_images, position.images), (1, 8, 20));
+    let after = trainer.tensors().unwrap();
+    // Reset on entry, then two updates.
+    assert_eq!(after["updates.discriminator"].f32s(), [2.0]);
+    assert!(changed(&at_end, &after, "discriminator.") > 0);
+    for frozen in ["generator.", "ema.generator.", "adam.m.generator.", "updates.generator"] {
+        assert_eq!(changed(&at_end, &after, frozen), 0, "{frozen}");
+    }
+}
+
+/// The metrics of steps before a phase change are handed out too, under their own names.
+#[test]
+fn no_metrics_are_lost_between_phases() {
+    let names = run(&mut trainer(system()), 0..5);
+    let with = |name: &str| names.iter().filter(|names| names.iter().any(|n| n == name)).count();
+    assert_eq!((names.len(), with("loss_g"), with("loss_of_fakes")), (5, 3, 2));
+}
+
+#[test]
+fn a_resumed_training_goes_on_within_its_phase() {
+    for resumed_after in [2, 3, 4] {
+        let mut whole = trainer(system());
+        run(&mut whole, 0..6);
+        let mut first = trainer(system());
+        run(&mut first, 0..resumed_after);
+        let json = serde_json::to_string(&first.position()).unwrap();
+        let position: Position = serde_json::from_str(&json).unwrap();
+        let parts = (recipe(), system(), Recording::default());
+        let tensors = first.tensors().unwrap();
+        let options = Options::default();
+        let resume = Trainer::resume_system(parts, &Device::Cpu, &options, &tensors, position);
+        let mut second = resume.unwrap();
+        run(&mut second, resumed_after..6);
+        assert_eq!(second.position(), whole.position());
+        assert_eq!(second.tensors().unwrap(), whole.tensors().unwrap(), "{resumed_after}");
+    }
+}
+
+#[test]
+fn the_checkpoint_of_another_system_is_an_error() {
+    let mut first = trainer(system());
+    run(&mut first, 0..4);
+    let (tensors, position) = (first.tensors().unwrap(), first.position());
+    let error = Trainer::resume(recipe(), &Device::Cpu, &Options::default(), &tensors, position);
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("no stage 0 with a phase 1"), "{text}");
+}
+
+/// Records a step in which G is frozen.
+fn record_frozen(
+    record: impl Fn(&mut Tape, &mut Step<'_>) -> Result<(), Error> + Send + Sync + 'static,
+) -> Result<Tape, Error> {
+    let mut system = system();
+    let phase = Phase { record: Recorder::new(record), ..system.stages[0].phases.remove(1) };
+    system.stages[0].phases[0] = phase;
+    system.tape(Recording::default())
+}
+
+#[test]
+fn a_frozen_network_is_read_only() {
+    let update = record_frozen(|t, step| step.update(t, GENERATOR, "rate").map(drop));
+    let text = update.unwrap_err().to_string();
+    assert!(text.contains("generator") && text.contains("frozen in phase"), "{text}");
+    // Past the update too: running statistics, or a weight by name.
+    let name = "generator.main.0.weight";
+    let assign = record_frozen(move |t, step| {
+        let params = step.system.network(GENERATOR)?.layers.params(GENERATOR);
+        let param = params.iter().find(|p| p.name == name).unwrap();
+        let w = t.read(name, &param.shape, dcgan::tensor::DType::F32)?;
+        let w = t.affine(w, 0.5, 0.0)?;
+        t.assign(name, w)
+    });
+    let text = assign.unwrap_err().to_string();
+    assert!(text.contains(name) && text.contains("is frozen in phase"), "{text}");
+    assert!(record_frozen(|t, step| loss_of_fakes(t, step).map(drop)).is_ok());
+}
+
+#[test]
+fn a_masked_update_leaves_weights_moments_and_count() {
+    for made in [0.0, 1.0] {
+        let mut system = system();
+        let mut phase = system.stages[0].phases.remove(1);
+        phase.record = Recorder::new(move |t, step| {
+            let mask = t.fill(&[], made)?;
+            let mut d = step.update(t, DISCRIMINATOR, "rate")?.masked(mask);
+            let loss = loss_of_fakes(t, step)?;
+            d.minimize(t, loss)?;
+            step.apply(t, [d])
+        });
+        system.stages[0].phases[0] = phase;
+        let mut trainer = trainer(system);
+        let before = trainer.tensors().unwrap();
+        run(&mut trainer, 0..2);
+        let after = trainer.tensors().unwrap();
+        let moved = |start| changed(&before, &after, start);
+        let learned = ["adam.m.discriminator.", "updates.discriminator"].map(moved);
+        assert_eq!(learned.map(|n| n > 0), [made > 0.0; 2], "{made}");
+        // Running statistics follow the passes, not the updates.
+        let weight = "discriminator.main.0.weight";
+        assert_eq!(before[weight].bytes() != after[weight].bytes(), made > 0.0);
+    }
+}
+
+#[test]
+fn a_network_starts_anew_or_as_another_when_a_phase_begins() {
+    for (edit, same) in [
+        (Edit::Initialize(DISCRIMINATOR.into()), true),
+        (Edit::ResetOptimizer(DISCRIMINATOR.into()), false),
+    ] {
+        let fresh = trainer(system()).tensors().unwrap();
+        let mut system = system();
+        system.stages[0].phases[1].enter = vec![edit];
+        // A rate of 0: what is seen after a step is what the phase began with.
+        system.stages[0].phases[1].scalars[0].curve =
+            Curve::Rate { base: 0.0, warm_up: 0, decay: 0 };
+        let mut trainer = trainer(system);
+        run(&mut trainer, 0..4);
+        let after = trainer.tensors().unwrap();
+        let weight = "discriminator.main.0.weight";
+        assert_eq!(fresh[weight].bytes() == after[weight].bytes(), same);
+    }
+}
