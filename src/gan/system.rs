@@ -43,7 +43,9 @@ pub struct Network {
 
 /// What a phase's step records.
 #[derive(Clone)]
-pub struct Recorder(Arc<dyn Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync>);
+pub struct Recorder(Arc<Record>);
+
+type Record = dyn Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync;
 
 impl Recorder {
     /// A step that `record` records.

@@ -142,7 +142,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     if matches!(heads, Heads::Apart { classes: 1.., .. }) {
         terms.push(Box::new(Classes { weight: method.class_weight }));
     }
-    if codes.len() > 0 {
+    if !codes.is_empty() {
         terms.push(Box::new(Information { codes, weight: method.info_weight }));
     }
     let gan = Arc::new(Gan { method, heads, terms });
