@@ -217,7 +217,7 @@ fn absent(name: &str) -> Error {
 mod tests {
     use super::*;
     use crate::models::{Design, Network};
-    use crate::nn::Layer;
+    use crate::nn::{Layer, MinibatchStd};
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
@@ -300,7 +300,7 @@ mod tests {
         let none = Networks { generator: None, discriminator: None, ..networks() };
         assert!(none.check().is_err());
         // A picture that is flattened before anything has looked at its size.
-        let layers = vec![Layer::Flatten, Layer::MinibatchStd { group: 0 }];
+        let layers = vec![Layer::Flatten, Layer::MinibatchStd(MinibatchStd { group: 0 })];
         for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
             let discriminator = Some(Sequential { layers: layers.clone() });
             let size = Size { height, width };

@@ -4,7 +4,7 @@
 use crate::augment::Adaptive;
 use crate::error::{Error, Result};
 use crate::models::Design;
-use crate::nn::{Layer, Param, Sequential};
+use crate::nn::{Param, Sequential};
 use crate::objectives::Penalty;
 use crate::optim::moving_average;
 use crate::tape::{Tape, Var};
@@ -103,8 +103,7 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
 
 /// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
 fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
-    let batch_norm = |(_, layer): &(String, &Layer)| matches!(layer, Layer::BatchNorm { .. });
-    if penalty != Penalty::None && discriminator.each().iter().any(batch_norm) {
+    if penalty != Penalty::None && discriminator.normalizes_by_batch() {
         let what = format!(
             "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
              discriminator that gradient depends on the whole batch: choose another normalisation \

@@ -1,6 +1,7 @@
 //! Passes through the two networks in a step, and what the discriminator says besides its score.
 
 use crate::error::{Error, Result};
+use crate::features;
 use crate::models::Codes;
 use crate::nn::{Layer, Mode, Pass};
 use crate::objectives::{self, Output};
@@ -43,7 +44,7 @@ impl Step<'_> {
 
     /// What a pass needs beside its input; `name` sets its random numbers apart.
     pub(super) fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
-        Pass { labels, mode: Mode::Train, key: self.draws.key(), name }
+        Pass::new(Mode::Train).labels(labels).random(self.draws.key(), name)
     }
 
     /// Generated pictures of the classes `labels`, from latents of this name.
@@ -53,14 +54,14 @@ impl Step<'_> {
         let law = model.network.latent_law();
         let z = self.draws.latents(t, name, law, &[n, model.nz])?;
         let z = t.reshape(z, &[n, 1, 1, model.nz])?;
-        let outputs = self.generator.trace_pass(t, "generator", z, self.pass(name, labels))?;
-        let pictures = outputs.last().copied().unwrap_or(z);
-        let is_codes = |layer: &Layer| matches!(layer, Layer::Codes { .. });
+        let outputs = self.generator.record(t, "generator", z, &self.pass(name, labels))?;
+        let pictures = outputs.last();
+        let is_codes = |layer: &Layer| matches!(layer, Layer::Codes(_));
         let codes = match self.generator.layers.iter().position(is_codes) {
             None => None,
             Some(at) => {
                 let count = model.codes.len();
-                let all = t.reshape(outputs[at], &[n, model.nz])?;
+                let all = t.reshape(outputs.each()[at], &[n, model.nz])?;
                 Some(t.slice(all, &[0, model.nz - count], &[n, count])?)
             }
         };
@@ -90,17 +91,10 @@ impl Step<'_> {
                 pixels.of_signed(t, x)?
             }
         };
-        let outputs = self.discriminator.trace_pass(t, "discriminator", x, pass)?;
-        let layers = &self.discriminator.layers;
-        let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
-        let last = layers.iter().rposition(ends).unwrap_or(0);
-        // Noise on features would only blur their means.
-        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
-        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
-        let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
-        let features = before(last);
+        let outputs = self.discriminator.record(t, "discriminator", x, &pass)?;
+        let features = outputs.before(features::matched(&self.discriminator));
         let (n, heads) = (t.shape(x)[0], self.options.model.heads());
-        let said = t.reshape(before(layers.len()), &[n, 1 + heads])?;
+        let said = t.reshape(outputs.last(), &[n, 1 + heads])?;
         if heads == 0 {
             return Ok(Verdict { scores: said, classes: None, codes: None, features });
         }

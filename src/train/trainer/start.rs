@@ -112,9 +112,9 @@ impl Trainer {
             false => None,
         };
         let key = t.read(KEY, &[4], DType::U32)?;
-        let pass = Pass { labels: told, mode: Mode::Start, key: Some(key), name: "start" };
+        let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start");
         let discriminator = model.discriminator()?;
-        discriminator.forward_pass(&mut t, "discriminator", x, pass)?;
+        discriminator.record(&mut t, "discriminator", x, &pass)?;
         let mut program = Program::compile(&t, &self.state, &self.options)?;
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         program.call(&mut self.state, &feeds)?;
