@@ -21,6 +21,9 @@ use dcgan::tensor::{DType, Data, Tensor};
 
 use super::support;
 
+mod checked;
+mod described;
+mod sides;
 mod start;
 
 /// A convolution of 3×3 on pictures of 4×4.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Param, Sequential};
+use crate::nn::{LABELS, Param, Sequential};
 use crate::tape::{Tape, Var};
 
 use super::design::LatentLaw;
@@ -107,15 +107,19 @@ impl Networks {
                 ));
             }
         }
+        let labels = [(LABELS, [1, 1, self.classes.len()])];
+        let sides = if self.is_conditional() { &labels[..] } else { &[] };
         if let Some(generator) = &self.generator {
-            let sizes = generator.sizes([1, 1, nz]).map_err(|e| format!("generator, {e}"))?;
+            let sizes = generator.sizes_beside([1, 1, nz], sides);
+            let sizes = sizes.map_err(|e| format!("generator, {e}"))?;
             let makes = sizes.last().copied().unwrap_or_default();
             if makes != picture {
                 return Err(format!("the generator makes pictures of {makes:?}, not {picture:?}"));
             }
         }
         if let Some(discriminator) = &self.discriminator {
-            let sizes = discriminator.sizes(picture).map_err(|e| format!("discriminator, {e}"))?;
+            let sizes = discriminator.sizes_beside(picture, sides);
+            let sizes = sizes.map_err(|e| format!("discriminator, {e}"))?;
             let says = sizes.last().map_or(0, |size| size.iter().product());
             if says == 0 || says - 1 != self.heads {
                 return Err(match self.heads {

@@ -35,9 +35,9 @@ impl Heads {
     /// The channels of the head of this name, if there is one.
     #[must_use]
     pub fn range(&self, name: &str) -> Option<Range<usize>> {
-        let mut at = 0;
+        let mut at = 0_usize;
         self.iter().find_map(|(own, width)| {
-            let range = at..at + width;
+            let range = at..at.saturating_add(width);
             at = range.end;
             (own == name).then_some(range)
         })

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
 
+use super::onnx::{Attribute, Graph};
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive};
@@ -48,5 +50,15 @@ impl LayerRule for PixelNorm {
         let length = t.sqrt(mean)?;
         let length = t.reshape(length, &[shape[0], shape[1], shape[2], 1])?;
         t.div(x, length)
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let square = graph.node("Mul", &[x.clone(), x.clone()], &[]);
+        let channels = [Attribute::Ints("axes", &[1]), Attribute::Int("keepdims", 1)];
+        let mean = graph.node("ReduceMean", &[square], &channels);
+        let eps = graph.constant("epsilon", &Tensor::full([1], self.eps));
+        let mean = graph.node("Add", &[mean, eps], &[]);
+        let length = graph.unary("Sqrt", mean);
+        Ok(graph.node("Div", &[x, length], &[]))
     }
 }

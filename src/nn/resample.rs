@@ -51,6 +51,17 @@ impl LayerRule for Flatten {
         let shape = t.shape(x).to_vec();
         t.reshape(x, &[shape[0], 1, 1, shape[1..].iter().product()])
     }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        _: &str,
+        x: String,
+        [h, w, c]: [usize; 3],
+    ) -> Result<String> {
+        let x = graph.node("Transpose", &[x], &[Attribute::Ints("perm", &[0, 2, 3, 1])]);
+        Ok(graph.reshape(&x, &[0, h * w * c, 1, 1]))
+    }
 }
 
 impl LayerRule for Upsample {
@@ -124,6 +135,12 @@ impl LayerRule for AveragePool {
         let mean = t.mean(squares, &[1, 3])?;
         t.reshape(mean, &[n, h / 2, w / 2, c])
     }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let squares =
+            [Attribute::Ints("kernel_shape", &[2, 2]), Attribute::Ints("strides", &[2, 2])];
+        Ok(graph.node("AveragePool", &[x], &squares))
+    }
 }
 
 impl LayerRule for SumPool {
@@ -152,5 +169,10 @@ impl LayerRule for SumPool {
         let &[n, _, _, c] = t.shape(x) else { return Ok(x) };
         let sum = t.sum(x, &[1, 2])?;
         t.reshape(sum, &[n, 1, 1, c])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let axes = graph.shape(&[2, 3]);
+        Ok(graph.node("ReduceSum", &[x, axes], &[Attribute::Int("keepdims", 1)]))
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
+use super::onnx::Graph;
 use super::param::Owned;
 use super::pass::Walk;
 use super::rule::LayerRule;
@@ -70,6 +71,20 @@ impl LayerRule for Residual {
         let y = part(t, "main", &self.main)?;
         let short = part(t, "shortcut", &self.shortcut)?;
         t.add(y, short)
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        let mut part = |name: &str, layers: &[Layer]| {
+            sequential::onnx(layers, graph, &format!("{scope}.{name}"), x.clone(), at)
+        };
+        let (main, shortcut) = (part("main", &self.main)?, part("shortcut", &self.shortcut)?);
+        Ok(graph.node("Add", &[main, shortcut], &[]))
     }
 
     fn parts(&self) -> Vec<(&'static str, &[Layer])> {

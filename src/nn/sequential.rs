@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
+use super::onnx::Graph;
 use super::param::Owned;
 use super::pass::Walk;
 use super::size::{self, Around};
@@ -43,6 +44,26 @@ pub(super) fn params(layers: &[Layer], owned: &mut Owned<'_>) {
     for (i, layer) in layers.iter().enumerate() {
         owned.part(&i.to_string(), |owned| layer.rule().params(owned));
     }
+}
+
+/// Adds the layers called `scope.0`, … to a graph of ONNX, on `x`, images of size `at`; gives the name of
+/// their output.
+pub(super) fn onnx(
+    layers: &[Layer],
+    graph: &mut dyn Graph,
+    scope: &str,
+    x: String,
+    at: [usize; 3],
+) -> Result<String> {
+    let mut around = Around { name: String::new(), reference: false, sides: &[] };
+    let sizes = size::all(layers, scope, at, &mut around)
+        .map_err(|misfit| Error::Tensor { name: scope.into(), what: misfit.into() })?;
+    let (mut x, mut at) = (x, at);
+    for (i, (layer, size)) in layers.iter().zip(sizes).enumerate() {
+        x = layer.rule().onnx(graph, &format!("{scope}.{i}"), x, at)?;
+        at = size;
+    }
+    Ok(x)
 }
 
 impl Sequential {

@@ -12,6 +12,7 @@ use crate::features::{GRID, Level, levels};
 use crate::models::Pixels;
 use crate::nn::Param;
 use crate::nn::onnx::{Attribute, Graph};
+use crate::ops::pool::window;
 use crate::tensor::Tensor;
 
 use super::export::Export;
@@ -205,7 +206,7 @@ fn pooled(graph: &mut dyn Graph, x: &str, [h, w, c]: [usize; 3]) -> String {
 /// fewer sees its last one twice, which changes no maximum.
 fn cells(side: usize) -> (Vec<usize>, usize) {
     let grid = side.min(GRID);
-    let cell = |i: usize| (i * side / grid, ((i + 1) * side).div_ceil(grid));
+    let cell = |i: usize| window(i, grid, side);
     let most = (0..grid).map(|i| cell(i).1 - cell(i).0).max().unwrap_or(1);
     let rows = (0..grid).flat_map(|i| {
         let (start, end) = cell(i);
