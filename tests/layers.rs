@@ -23,6 +23,7 @@ use super::support;
 
 mod checked;
 mod described;
+mod formulas;
 mod sides;
 mod start;
 

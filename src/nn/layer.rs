@@ -15,6 +15,7 @@ use super::join::{Join, Label};
 use super::minibatch::{MinibatchDiscrimination, MinibatchStd};
 use super::noise::{Dropout, Noise};
 use super::onnx::Graph;
+use super::pixel_bias::PixelBias;
 use super::pixel_norm::PixelNorm;
 use super::projection::Projection;
 use super::residual::Residual;
@@ -88,6 +89,8 @@ layers! {
         GroupNorm(GroupNorm),
         /// Pixel norm.
         PixelNorm(PixelNorm),
+        /// A bias for every pixel.
+        PixelBias(PixelBias),
         /// Leaky ReLU, and ReLU.
         LeakyRelu(LeakyRelu),
         /// Hyperbolic tangent.

@@ -5,6 +5,7 @@ use super::*;
 use dcgan::features::{Extractor, levels};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network, Norm};
+use dcgan::nn::PixelBias;
 use dcgan::ops::conv::ConvSpec;
 use dcgan::train::step::seeded_latents;
 use dcgan::weights::Said;
@@ -257,13 +258,28 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         ..Design::default()
     };
     let pixel = Design { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
+    let changed = |change: fn(&mut Vec<Layer>, &mut Vec<Layer>)| {
+        let mut networks = design(Network::Cnn).networks().unwrap();
+        let Networks { generator: Some(g), discriminator: Some(d), .. } = &mut networks else {
+            unreachable!()
+        };
+        change(&mut g.layers, &mut d.layers);
+        networks
+    };
+    let of = |design: Design| design.networks().unwrap();
     let cases = [
-        ("dense", design(Network::Mlp)),
-        ("residual", design(Network::Resnet)),
-        ("pixel norm", pixel),
+        ("dense", of(design(Network::Mlp))),
+        ("residual", of(design(Network::Resnet))),
+        ("pixel norm", of(pixel)),
+        (
+            "pixel bias",
+            changed(|g, _| {
+                g.insert(g.len() - 1, Layer::PixelBias(PixelBias { size: [16, 16, 3] }));
+            }),
+        ),
     ];
-    for (name, design) in cases {
-        let model = drawn(design.networks().unwrap());
+    for (name, networks) in cases {
+        let model = drawn(networks);
         let networks = &model.networks;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("graph.onnx");
