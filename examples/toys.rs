@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Parser;
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
-use dcgan::nn::{Layer, Mode, Sequential, Start};
+use dcgan::nn::{Layer, Mode, Pass, Sequential, Start};
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::optim::{Adam, Optimizer, RmsProp, moving_average};
 use dcgan::pictures::figure::{Cell, Figure, Panel};
@@ -224,7 +224,7 @@ fn recipes() -> Vec<Recipe> {
 fn mlp(from: usize, to: usize, slope: f32) -> Sequential {
     let he = |gain: f32| Start::He { gain, uniform: false };
     let hidden = |from| Layer::linear(from, WIDTH, true).starting(he(2.0_f32.sqrt()));
-    let bent = || Layer::LeakyRelu { slope };
+    let bent = || Layer::leaky_relu(slope);
     let last = Layer::linear(WIDTH, to, true).starting(he(1.0));
     Sequential { layers: vec![hidden(from), bent(), hidden(WIDTH), bent(), last] }
 }
@@ -241,11 +241,11 @@ struct Step<'a> {
 impl Step<'_> {
     fn fake(&self, t: &mut Tape, name: &str) -> Result<Var> {
         let z = t.random_normal(self.key, name, &[BATCH, 1, 1, LATENT])?;
-        self.generator.forward(t, "g", z, Mode::Train)
+        Ok(self.generator.record(t, "g", z, &Pass::new(Mode::Train))?.last())
     }
 
     fn judge(&self, t: &mut Tape, x: Var) -> Result<Var> {
-        self.discriminator.forward(t, "d", x, Mode::Train)
+        Ok(self.discriminator.record(t, "d", x, &Pass::new(Mode::Train))?.last())
     }
 
     /// The scores as the loss takes them: those of a relativistic one less the others' mean.
@@ -385,7 +385,7 @@ fn train(recipe: &Recipe, set: Set, args: &Args, device: &Device) -> Result<Vec<
 
     let mut t = Tape::new();
     let z = t.feed("z", &[JUDGED, 1, 1, LATENT], DType::F32)?;
-    let points = step.generator.forward(&mut t, "mean.g", z, Mode::Eval)?;
+    let points = step.generator.record(&mut t, "mean.g", z, &Pass::new(Mode::Eval))?.last();
     t.fetch("points", points);
     let mut z = vec![0.0; JUDGED * LATENT];
     Stream::new(args.seed, "judged", 0).fill_normal(&mut z);

@@ -14,7 +14,9 @@ use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::models::Networks;
-use crate::nn::{BATCH_NORM_MOMENTUM, Layer, Mode, Param, Sequential, Statistics};
+use crate::nn::{
+    BATCH_NORM_MOMENTUM, BatchDependence, Layer, LayerRole, Mode, Param, Pass, Sequential,
+};
 use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
@@ -64,18 +66,13 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let picture = [networks.size.height, networks.size.width, networks.channels];
     let sizes = discriminator.sizes(picture).map_err(fail)?;
     let layers = &discriminator.layers;
-    let is_conv = |&i: &usize| {
-        use Layer::{Conv, Projection, Residual};
-        matches!(layers[i], Conv { .. } | Residual { .. } | Projection { .. })
-    };
-    let convs: Vec<usize> = (0..layers.len()).filter(is_conv).collect();
+    let is_hidden = |&i: &usize| [LayerRole::Weights, LayerRole::Block].contains(&layers[i].role());
+    let convs: Vec<usize> = (0..layers.len()).filter(is_hidden).collect();
     // What compares pictures, or follows it, is no feature of one.
-    let alone = layers.iter().position(Layer::compares).unwrap_or(layers.len());
+    let compares = |layer: &Layer| layer.batch() == BatchDependence::Compares;
+    let alone = layers.iter().position(compares).unwrap_or(layers.len());
     let levels = convs.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
-        let bends = |&i: &usize| {
-            use Layer::{LeakyRelu, Sigmoid, Softplus, Tanh};
-            matches!(layers[i], LeakyRelu { .. } | Tanh | Sigmoid | Softplus)
-        };
+        let bends = |&i: &usize| layers[i].role() == LayerRole::Activation;
         let end = pair[1].min(alone);
         let output = (pair[0]..end).find(bends).unwrap_or(end - 1);
         Level { conv: pair[0], output, size: sizes[output] }
@@ -85,6 +82,18 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
         return Err(fail("has no convolution before the one that gives its logit".into()));
     }
     Ok(levels)
+}
+
+/// The place of the layer whose input is what a discriminator makes of a picture before its last weights,
+/// for feature matching. Noise in front of these is left out: on features it would only blur their
+/// means.
+#[must_use]
+pub fn matched(discriminator: &Sequential) -> usize {
+    let layers = &discriminator.layers;
+    let role = |wanted: LayerRole| move |layer: &Layer| layer.role() == wanted;
+    let last = layers.iter().rposition(role(LayerRole::Weights)).unwrap_or(0);
+    let blurs = |layer: &&Layer| role(LayerRole::Disturbance)(layer);
+    last - layers[..last].iter().rev().take_while(blurs).count()
 }
 
 /// Numbers of one picture's features.
@@ -115,8 +124,9 @@ pub fn record(
     x: Var,
     mode: Mode,
 ) -> Result<Vec<Var>> {
-    let outputs = discriminator.trace(t, DISCRIMINATOR, x, mode)?;
-    levels(networks)?.iter().map(|level| t.max_pool(outputs[level.output], level.grid())).collect()
+    let outputs = discriminator.record(t, DISCRIMINATOR, x, &Pass::new(mode))?;
+    let pooled = |level: &Level| t.max_pool(outputs.each()[level.output], level.grid());
+    levels(networks)?.iter().map(pooled).collect()
 }
 
 /// A compiled discriminator that gives features. Its states are those called `discriminator.…`.
@@ -145,8 +155,8 @@ impl Extractor {
     /// device is full.
     pub fn new(networks: &Networks, state: &mut State, batch: usize) -> Result<Self> {
         let levels = levels(networks)?;
-        let discriminator = running(networks.discriminator()?);
-        if networks.discriminator()?.needs_batch() {
+        let discriminator = networks.discriminator()?.with_running_statistics();
+        if networks.discriminator()?.lacks_statistics() {
             for param in statistics(&discriminator) {
                 state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
             }
@@ -169,7 +179,7 @@ impl Extractor {
     /// Whether [`Extractor::settle`] has to be called first, as there are no running statistics.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        self.networks.discriminator.as_ref().is_some_and(Sequential::needs_batch)
+        self.networks.discriminator.as_ref().is_some_and(Sequential::lacks_statistics)
     }
 
     /// Replaces the running statistics by those of up to 4,096 pictures of `source`, always the
@@ -231,9 +241,10 @@ impl Extractor {
     fn settling(&self, state: &State, batch: usize) -> Result<Program> {
         let mut tape = Tape::new();
         let x = feed(&mut tape, &self.networks, batch)?;
-        let y = self.discriminator.forward(&mut tape, DISCRIMINATOR, x, Mode::Train)?;
+        let pass = Pass::new(Mode::Train);
+        let y = self.discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
         // Something must be asked for; the statistics are assigned on the way.
-        tape.fetch("logits", y);
+        tape.fetch("logits", y.last());
         Program::compile(&tape, state, &Options::default())
     }
 
@@ -304,17 +315,6 @@ pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Va
     pixels(t, networks, bytes)
 }
 
-/// The same layers, with batch norm by running statistics.
-pub(crate) fn running(network: &Sequential) -> Sequential {
-    let mut network = network.clone();
-    network.each_mut(|layer| {
-        if let Layer::BatchNorm { statistics, .. } = layer {
-            *statistics = Statistics::Running;
-        }
-    });
-    network
-}
-
 /// The running statistics.
 fn statistics(network: &Sequential) -> impl Iterator<Item = Param> + use<> {
     network.params(DISCRIMINATOR).into_iter().filter(|p| !p.learnt && p.averaged)
@@ -339,6 +339,7 @@ mod tests {
     use super::*;
     use crate::device::Device;
     use crate::models::{Design, Network, Size};
+    use crate::nn::{BatchNorm, Statistics};
     use crate::ops::conv::ConvSpec;
 
     fn model(size: usize, network: Network, ndf: usize) -> Networks {
@@ -373,7 +374,7 @@ mod tests {
         for (small, stride) in [(128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)] {
             let spec = ConvSpec::down([side; 2], [3; 2], [stride; 2], [1; 2]).unwrap();
             layers.push(Layer::conv(spec, channels, small, false));
-            layers.extend([Layer::batch_norm(small), Layer::LeakyRelu { slope: 0.2 }]);
+            layers.extend([Layer::batch_norm(small), Layer::leaky_relu(0.2)]);
             (side, channels) = (spec.small[0], small);
         }
         layers.push(Layer::conv(ConvSpec::dense([4; 2]), 512, 1, false));
@@ -401,9 +402,10 @@ mod tests {
         let mut tape = Tape::new();
         let x = feed(&mut tape, &networks, 5).unwrap();
         let discriminator = networks.discriminator().unwrap();
-        let maps = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval).unwrap();
+        let pass = Pass::new(Mode::Eval);
+        let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
         for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps[level.output]);
+            tape.fetch(&level.output.to_string(), maps.each()[level.output]);
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
@@ -453,7 +455,7 @@ mod tests {
         let mut networks = model(16, Network::Paper, 4);
         let discriminator = networks.discriminator.as_mut().unwrap();
         for layer in &mut discriminator.layers {
-            if let Layer::BatchNorm { statistics, .. } = layer {
+            if let Layer::BatchNorm(BatchNorm { statistics, .. }) = layer {
                 *statistics = Statistics::Batch;
             }
         }

@@ -3,7 +3,7 @@
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::models::{Networks, Pixels};
-use crate::nn::Mode;
+use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
@@ -59,7 +59,8 @@ impl Sampler {
             classes => Some(tape.feed("labels", &[batch, classes], DType::F32)?),
         };
         let (generator, name) = (model.generator()?, network(prefix));
-        let pictures = generator.forward_labelled(&mut tape, &name, z, labels, Mode::Eval)?;
+        let pass = Pass::new(Mode::Eval).labels(labels);
+        let pictures = generator.record(&mut tape, &name, z, &pass)?.last();
         let pictures = match model.pixels {
             Pixels::Signed => pictures,
             Pixels::Unit => tape.affine(pictures, 2.0, -1.0)?,

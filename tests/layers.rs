@@ -7,7 +7,11 @@ use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
 use dcgan::models::{Design, LatentLaw, Network, Networks, Pixels, Size};
-use dcgan::nn::{Layer, Mode, Param, Pass, Sequential, Start, Weight};
+use dcgan::nn::{
+    Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
+    MinibatchStd, Mode, Noise, Param, Pass, PixelNorm, Projection, Reference, Residual, Sequential,
+    Start, VirtualBatchNorm, Weight,
+};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::optim::Sgd;
 use dcgan::program::{Fetched, Options, Program};
@@ -17,6 +21,10 @@ use dcgan::tensor::{DType, Data, Tensor};
 
 use super::support;
 
+mod checked;
+mod described;
+mod formulas;
+mod sides;
 mod start;
 
 /// A convolution of 3×3 on pictures of 4×4.
@@ -26,7 +34,7 @@ fn conv(from: usize, to: usize) -> Layer {
 
 fn critic(weight: Weight) -> Sequential {
     let dense = Layer::conv(ConvSpec::dense([4; 2]), 6, 1, true);
-    let layers = [conv(3, 6), Layer::LeakyRelu { slope: 0.1 }, conv(6, 6), Layer::Softplus, dense];
+    let layers = [conv(3, 6), Layer::leaky_relu(0.1), conv(6, 6), Layer::Softplus, dense];
     Sequential { layers: layers.map(|layer| layer.weighted(weight)).into() }
 }
 
@@ -56,20 +64,21 @@ fn count(tape: &Tape, op: &str, shape: &[usize]) -> usize {
 
 #[test]
 fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
-    let network =
-        Sequential { layers: vec![Layer::Noise { std: 0.5 }, Layer::Dropout { p: 0.25 }] };
+    let network = Sequential {
+        layers: vec![Layer::Noise(Noise { std: 0.5 }), Layer::Dropout(Dropout { p: 0.25 })],
+    };
     let shape = [3, 4, 5, 2];
     let x = drawn(&shape, 1);
     let mut tape = Tape::new();
     let vx = tape.feed("x", &shape, DType::F32).unwrap();
     let key = tape.feed("key", &[4], DType::U32).unwrap();
     for name in ["real", "fake"] {
-        let pass = Pass { key: Some(key), name, ..Pass::new(Mode::Train) };
-        let y = network.trace_pass(&mut tape, "d", vx, pass).unwrap();
-        tape.fetch(&format!("{name} noise"), y[0]);
-        tape.fetch(name, y[1]);
+        let pass = Pass::new(Mode::Train).random(Some(key), name);
+        let y = network.record(&mut tape, "d", vx, &pass).unwrap();
+        tape.fetch(&format!("{name} noise"), y.each()[0]);
+        tape.fetch(name, y.each()[1]);
     }
-    let y = network.forward(&mut tape, "d", vx, Mode::Eval).unwrap();
+    let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Eval)).unwrap().last();
     assert_eq!(y, vx, "after training it does nothing");
     let key = Tensor::with_data([4], Data::U32(vec![7, 8, 9, 0])).unwrap();
     for device in support::devices() {
@@ -96,7 +105,7 @@ fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
     }
     for layer in network.layers {
         let alone = Sequential { layers: vec![layer] };
-        match alone.forward(&mut tape, "d", vx, Mode::Train) {
+        match alone.record(&mut tape, "d", vx, &Pass::new(Mode::Train)) {
             Err(Error::Tensor { name, what }) => {
                 assert_eq!(name, "d.main.0");
                 assert!(what.contains("random numbers"), "{what}");
@@ -115,7 +124,8 @@ fn passes_of_a_step_share_normalised_weights_and_vectors_are_leaves() {
     let w = tape.read("d.main.0.weight_orig", &[3, 3, 3, 6], DType::F32).unwrap();
     network.power_iteration(&mut tape, "d").unwrap();
     let u = tape.read("d.main.0.weight_u", &[6], DType::F32).unwrap();
-    let mut scores = pictures.map(|x| network.forward(&mut tape, "d", x, Mode::Train).unwrap());
+    let mut scores = pictures
+        .map(|x| network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).unwrap().last());
     assert_eq!(count(&tape, "div", &[3, 3, 3, 6]), 1, "one W / σ for two passes");
     scores[0] = tape.mul(scores[0], scores[1]).unwrap();
     let loss = tape.mean_all(scores[0]).unwrap();
@@ -126,7 +136,7 @@ fn passes_of_a_step_share_normalised_weights_and_vectors_are_leaves() {
     // After an iteration more, the same weights are used by another σ.
     let before = count(&tape, "div", &[3, 3, 3, 6]);
     network.power_iteration(&mut tape, "d").unwrap();
-    network.forward(&mut tape, "d", pictures[0], Mode::Train).unwrap();
+    network.record(&mut tape, "d", pictures[0], &Pass::new(Mode::Train)).unwrap();
     assert_eq!(count(&tape, "div", &[3, 3, 3, 6]), before + 1);
 }
 
@@ -136,7 +146,11 @@ fn spectral_norms_stay_at_one_while_weights_change() {
     let mut network = critic(Weight::Spectral);
     network.layers.insert(
         4,
-        Layer::Attention { channels: 8, weight: Weight::Spectral, start: Start::default() },
+        Layer::Attention(Attention {
+            channels: 8,
+            weight: Weight::Spectral,
+            start: Start::default(),
+        }),
     );
     network.layers[2] = conv(6, 8).weighted(Weight::Spectral);
     network.layers[5] = Layer::conv(ConvSpec::dense([4; 2]), 8, 1, true).weighted(Weight::Spectral);
@@ -153,7 +167,7 @@ fn spectral_norms_stay_at_one_while_weights_change() {
     let x = tape.feed("x", &[8, 4, 4, 3], DType::F32).unwrap();
     let rate = tape.feed("rate", &[], DType::F32).unwrap();
     network.power_iteration(&mut tape, "d").unwrap();
-    let y = network.forward(&mut tape, "d", x, Mode::Train).unwrap();
+    let y = network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).unwrap().last();
     let squares = tape.mul(y, y).unwrap();
     let loss = tape.mean_all(squares).unwrap();
     let learnt: Vec<&Param> = params.iter().filter(|p| p.learnt).collect();
@@ -204,14 +218,14 @@ fn tensors_start_as_their_layers_say() {
 }
 
 fn virtual_generator() -> Sequential {
-    let norm = |channels| Layer::VirtualBatchNorm { channels, eps: 1e-5 };
+    let norm = |channels| Layer::VirtualBatchNorm(VirtualBatchNorm { channels, eps: 1e-5 });
     let up = ConvSpec::up([2; 2], [4; 2], [4; 2], [2; 2], [1; 2]).unwrap();
     Sequential {
         layers: vec![
-            Layer::Reference { count: 5, size: [1, 1, 6], uniform: true },
+            Layer::Reference(Reference { count: 5, size: [1, 1, 6], uniform: true }),
             Layer::project([2, 2], 4, 6, false),
             norm(4),
-            Layer::LeakyRelu { slope: 0.0 },
+            Layer::relu(),
             Layer::conv_transpose(up, 3, 4, true),
             norm(3),
             Layer::Tanh,
@@ -231,10 +245,10 @@ fn virtual_batch_norm_makes_samples_depend_on_the_reference_batch_alone() {
     let run = |state: &mut State, z: &Tensor| {
         let mut tape = Tape::new();
         let x = tape.feed("z", z.shape(), DType::F32).unwrap();
-        let outputs = network.trace(&mut tape, "g", x, Mode::Eval).unwrap();
+        let outputs = network.record(&mut tape, "g", x, &Pass::new(Mode::Eval)).unwrap();
         // What layers give is without the reference batch.
-        assert!(outputs.iter().all(|&y| tape.shape(y)[0] == z.shape()[0]));
-        tape.fetch("y", outputs[6]);
+        assert!(outputs.each().iter().all(|&y| tape.shape(y)[0] == z.shape()[0]));
+        tape.fetch("y", outputs.last());
         call(&tape, state, &[("z", z)])["y"].f32s().to_vec()
     };
     for device in support::devices() {
@@ -257,20 +271,24 @@ fn virtual_batch_norm_makes_samples_depend_on_the_reference_batch_alone() {
 
 #[test]
 fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
-    let group = |groups, channels| Layer::GroupNorm { groups, channels, eps: 1e-5 };
-    let label = Layer::Label { classes: 3 };
-    let residual = |main: Vec<Layer>, shortcut: Vec<Layer>| Layer::Residual { main, shortcut };
-    let attention =
-        Layer::Attention { channels: 12, weight: Weight::Plain, start: Start::default() };
-    let reference = Layer::Reference { count: 2, size: [4, 4, 3], uniform: false };
-    let vbn = Layer::VirtualBatchNorm { channels: 3, eps: 1e-5 };
+    let group = |groups, channels| Layer::GroupNorm(GroupNorm { groups, channels, eps: 1e-5 });
+    let label = Layer::Label(Label { classes: 3 });
+    let residual =
+        |main: Vec<Layer>, shortcut: Vec<Layer>| Layer::Residual(Residual { main, shortcut });
+    let attention = Layer::Attention(Attention {
+        channels: 12,
+        weight: Weight::Plain,
+        start: Start::default(),
+    });
+    let reference = Layer::Reference(Reference { count: 2, size: [4, 4, 3], uniform: false });
+    let vbn = Layer::VirtualBatchNorm(VirtualBatchNorm { channels: 3, eps: 1e-5 });
     let table: Vec<(Vec<Layer>, &str)> = vec![
         (vec![group(2, 3)], "layer main.0: 3 channels cannot be cut into 2 groups"),
         (vec![group(0, 3)], "cannot be cut into 0 groups"),
         (vec![group(2, 4)], "takes pictures of [4, 4, 4]"),
-        (vec![Layer::PixelNorm { eps: 0.0 }], "layer main.0: its epsilon is 0"),
-        (vec![Layer::Noise { std: f32::NAN }], "its standard deviation is NaN"),
-        (vec![Layer::Dropout { p: 1.0 }], "drops with probability 1"),
+        (vec![Layer::PixelNorm(PixelNorm { eps: 0.0 })], "layer main.0: its epsilon is 0"),
+        (vec![Layer::Noise(Noise { std: f32::NAN })], "its standard deviation is NaN"),
+        (vec![Layer::Dropout(Dropout { p: 1.0 })], "drops with probability 1"),
         (vec![conv(3, 12), attention], "layer main.1: has 12 channels, and needs a multiple of 8"),
         (vec![vbn.clone()], "layer main.0: there is no reference batch"),
         (vec![Layer::Tanh, reference.clone()], "layer main.1: a reference batch can only be"),
@@ -286,13 +304,21 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
             "layer main.0.main.0.shortcut.1: 3 channels",
         ),
         (vec![residual(vec![vbn], vec![])], "layer main.0.main.0: there is no reference"),
-        (vec![Layer::MinibatchStd { group: 1 }], "groups of 1 picture"),
+        (vec![Layer::MinibatchStd(MinibatchStd { group: 1 })], "groups of 1 picture"),
         (
-            vec![Layer::MinibatchDiscrimination { features: 48, kernels: 5, dims: 0 }],
+            vec![Layer::MinibatchDiscrimination(MinibatchDiscrimination {
+                features: 48,
+                kernels: 5,
+                dims: 0,
+            })],
             "by 5 kernels of 0 dimensions",
         ),
         (
-            vec![Layer::MinibatchDiscrimination { features: 48, kernels: 5, dims: 2 }],
+            vec![Layer::MinibatchDiscrimination(MinibatchDiscrimination {
+                features: 48,
+                kernels: 5,
+                dims: 2,
+            })],
             "takes pictures of [1, 1, 48]",
         ),
         (
@@ -300,7 +326,11 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
             "layer main.1: takes pictures of [0, 0, 3] (height, width, channels) and gets [1, 1, 3]",
         ),
         (
-            vec![Layer::ConditionalBatchNorm { channels: 3, classes: 0, eps: 1e-5 }],
+            vec![Layer::ConditionalBatchNorm(ConditionalBatchNorm {
+                channels: 3,
+                classes: 0,
+                eps: 1e-5,
+            })],
             "there are no classes",
         ),
     ];
@@ -308,15 +338,20 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
         let error = Sequential { layers: layers.clone() }.sizes([4, 4, 3]).expect_err(wanted);
         assert!(error.contains(wanted), "{layers:?}: {error}, not {wanted}");
     }
-    let network = Sequential { layers: vec![Layer::MinibatchStd { group: 4 }] };
+    let network = Sequential { layers: vec![Layer::MinibatchStd(MinibatchStd { group: 4 })] };
     let mut tape = Tape::new();
     let x = tape.feed("x", &[6, 1, 1, 2], DType::F32).unwrap();
-    let error = network.forward(&mut tape, "d", x, Mode::Train).expect_err("6 is no multiple");
+    let error =
+        network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).expect_err("6 is no multiple");
     assert!(error.to_string().contains("\"d.main.0\": compares groups of 4"), "{error}");
     let network = Sequential {
-        layers: vec![Layer::ConditionalBatchNorm { channels: 2, classes: 3, eps: 1e-5 }],
+        layers: vec![Layer::ConditionalBatchNorm(ConditionalBatchNorm {
+            channels: 2,
+            classes: 3,
+            eps: 1e-5,
+        })],
     };
-    let error = network.forward(&mut tape, "d", x, Mode::Train).expect_err("no labels");
+    let error = network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).expect_err("no labels");
     assert!(error.to_string().contains("which of its 3 classes"), "{error}");
 }
 
@@ -325,22 +360,30 @@ fn resnet() -> Networks {
     let at = |side: usize, from, to| {
         Layer::conv(ConvSpec::down([side; 2], [3; 2], [1; 2], [1; 2]).unwrap(), from, to, true)
     };
-    let relu = || Layer::LeakyRelu { slope: 0.0 };
-    let up = |side: usize, from| Layer::Residual {
-        main: vec![
-            Layer::ConditionalBatchNorm { channels: from, classes: 2, eps: 1e-5 },
-            relu(),
-            Layer::Upsample,
-            at(2 * side, from, 8),
-        ],
-        shortcut: vec![Layer::Upsample, at(2 * side, from, 8)],
+    let relu = || Layer::relu();
+    let up = |side: usize, from| {
+        Layer::Residual(Residual {
+            main: vec![
+                Layer::ConditionalBatchNorm(ConditionalBatchNorm {
+                    channels: from,
+                    classes: 2,
+                    eps: 1e-5,
+                }),
+                relu(),
+                Layer::Upsample,
+                at(2 * side, from, 8),
+            ],
+            shortcut: vec![Layer::Upsample, at(2 * side, from, 8)],
+        })
     };
-    let down = |side: usize, from| Layer::Residual {
-        main: vec![relu(), at(side, from, 8), Layer::AveragePool],
-        shortcut: vec![Layer::AveragePool, at(side / 2, from, 8)],
+    let down = |side: usize, from| {
+        Layer::Residual(Residual {
+            main: vec![relu(), at(side, from, 8), Layer::AveragePool],
+            shortcut: vec![Layer::AveragePool, at(side / 2, from, 8)],
+        })
     };
     let attention =
-        Layer::Attention { channels: 8, weight: Weight::Plain, start: Start::default() };
+        Layer::Attention(Attention { channels: 8, weight: Weight::Plain, start: Start::default() });
     let generator = vec![
         Layer::project([4, 4], 8, 5, true),
         up(4, 8),
@@ -357,12 +400,12 @@ fn resnet() -> Networks {
         down(8, 8),
         relu(),
         Layer::SumPool,
-        Layer::Projection {
+        Layer::Projection(Projection {
             features: 8,
             classes: 2,
             weight: Weight::Plain,
             start: Start::default(),
-        },
+        }),
     ];
     let spectral = |layers: Vec<Layer>| {
         Some(Sequential {
@@ -422,9 +465,9 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
         g.power_iteration(&mut tape, "generator").unwrap();
         d.power_iteration(&mut tape, "discriminator").unwrap();
     }
-    let pass = Pass { labels: Some(labels), ..Pass::new(Mode::Train) };
-    let fake = g.forward_pass(&mut tape, "generator", z, pass).unwrap();
-    let score = d.forward_pass(&mut tape, "discriminator", fake, pass).unwrap();
+    let pass = Pass::new(Mode::Train).labels(Some(labels));
+    let fake = g.record(&mut tape, "generator", z, &pass).unwrap().last();
+    let score = d.record(&mut tape, "discriminator", fake, &pass).unwrap().last();
     assert_eq!(tape.shape(score), [3, 1, 1, 1]);
     let loss = tape.mean_all(score).unwrap();
     let learnt: Vec<Param> = networks.params().into_iter().filter(|p| p.learnt).collect();
@@ -460,7 +503,10 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
     let mut compares = networks.clone();
     let layers = &mut compares.discriminator.as_mut().unwrap().layers;
     let spec = ConvSpec::down([8; 2], [1; 2], [1; 2], [0; 2]).unwrap();
-    layers.splice(2..2, [Layer::MinibatchStd { group: 0 }, Layer::conv(spec, 9, 8, true)]);
+    layers.splice(
+        2..2,
+        [Layer::MinibatchStd(MinibatchStd { group: 0 }), Layer::conv(spec, 9, 8, true)],
+    );
     assert_eq!(places(&compares), [[0, 1]]);
 
     let size = Size { height: 16, width: 16 };

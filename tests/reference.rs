@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::nn::{Layer, Layout, Mode, Sequential};
+use dcgan::nn::{Layer, Layout, Mode, Pass, Sequential};
 use dcgan::objectives::bce_with_logits;
 use dcgan::ops::conv::ConvSpec;
 use dcgan::ops::samples::Tolerance;
@@ -201,7 +201,7 @@ fn batch_norm_as_pytorch() {
         let [vx, vg] = ["x", "g"].map(|name| tape.feed(name, x.shape(), DType::F32).unwrap());
         let mut read = |name| tape.read(&format!("n.main.0.{name}"), &[channels], DType::F32);
         let (gamma, beta) = (read("weight").unwrap(), read("bias").unwrap());
-        let y = net.forward(&mut tape, "n", vx, mode).unwrap();
+        let y = net.record(&mut tape, "n", vx, &Pass::new(mode)).unwrap().last();
         let grads = tape.grad_from(y, vg, &[vx, gamma, beta]).unwrap();
         for (name, value) in [("y", y), ("gx", grads[0]), ("ggamma", grads[1]), ("gbeta", grads[2])]
         {

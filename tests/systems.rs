@@ -32,8 +32,8 @@ fn recipe() -> Recipe {
 /// D's loss on generated images alone.
 fn loss_of_fakes(t: &mut Tape, step: &Step<'_>) -> Result<Var, Error> {
     let z = step.latents(t, "z", BATCH)?;
-    let fake = *step.forward(t, GENERATOR, z, step.pass("fake", None))?.last().unwrap();
-    let scores = *step.forward(t, DISCRIMINATOR, fake, step.pass("", None))?.last().unwrap();
+    let fake = step.forward(t, GENERATOR, z, step.pass("fake", None))?.last();
+    let scores = step.forward(t, DISCRIMINATOR, fake, step.pass("", None))?.last();
     bce_with_logits(t, scores, 0.0)
 }
 

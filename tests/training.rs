@@ -8,7 +8,7 @@ use dcgan::features::pixels;
 use dcgan::gan::{Recording, System};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
-use dcgan::nn::{Mode, Param};
+use dcgan::nn::{Mode, Param, Pass};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
@@ -235,12 +235,18 @@ fn evaluation_as_pytorch() {
             let one = all.map(|all| t.slice(all, &[0, 0], &[1, model.classes]).unwrap());
             let z = t.feed("z", &[1, 1, 1, model.nz], DType::F32).unwrap();
             let g = model.generator().unwrap();
-            let fake = g.forward_labelled(&mut t, "generator", z, one, Mode::Eval).unwrap();
+            let fake = g
+                .record(&mut t, "generator", z, &Pass::new(Mode::Eval).labels(one))
+                .unwrap()
+                .last();
             t.fetch("fake", fake);
             let x = t.feed("x", &[n, side, side, model.channels], DType::U8).unwrap();
             let x = pixels(&mut t, &model.networks().unwrap(), x).unwrap();
             let d = model.discriminator().unwrap();
-            let logits = d.forward_labelled(&mut t, "discriminator", x, all, Mode::Eval).unwrap();
+            let logits = d
+                .record(&mut t, "discriminator", x, &Pass::new(Mode::Eval).labels(all))
+                .unwrap()
+                .last();
             t.fetch("logits", logits);
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
             let z = reference.z(0).f32s()[..model.nz].to_vec();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
 use dcgan::models::{LatentLaw, Networks, Pixels};
-use dcgan::nn::{Layer, Mode, Statistics, Weight};
+use dcgan::nn::{BatchNorm, Layer, Mode, Pass, Statistics, Weight};
 use dcgan::program::{Choices, Options, Program};
 use dcgan::sample::Sampler;
 use dcgan::tape::Tape;
@@ -89,8 +89,9 @@ fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
         input = tape.affine(input, 0.5, 0.5).unwrap();
     }
     let network = model.discriminator().unwrap();
-    let outputs = network.trace(&mut tape, "discriminator", input, Mode::Eval).unwrap();
-    for (i, &output) in outputs.iter().enumerate() {
+    let outputs =
+        network.record(&mut tape, "discriminator", input, &Pass::new(Mode::Eval)).unwrap();
+    for (i, &output) in outputs.each().iter().enumerate() {
         tape.fetch(&format!("{i:03}"), output);
     }
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -200,9 +201,9 @@ fn shapes_and_numbers_say_the_architecture() {
         .layers
         .iter()
         .map(|layer| match layer {
-            Layer::Conv { .. } => "conv",
-            Layer::BatchNorm { .. } => "norm",
-            Layer::LeakyRelu { .. } => "leaky",
+            Layer::Conv(_) => "conv",
+            Layer::BatchNorm(_) => "norm",
+            Layer::LeakyRelu(_) => "leaky",
             Layer::Identity => "-",
             _ => "?",
         })
@@ -213,8 +214,12 @@ fn shapes_and_numbers_say_the_architecture() {
     // A norm of 96 numbers between a linear layer and 8 channels of 4x3 pixels.
     let sides = Assumptions { g_sides: vec![[4, 3], [8, 6], [16, 12]], ..usual.clone() };
     let named = import_files(&["named_g.safetensors"], &[], &sides).networks.generator.unwrap();
-    let cells =
-        Layer::BatchNorm { channels: 8, cells: [4, 3], eps: 1e-5, statistics: Statistics::Running };
+    let cells = Layer::BatchNorm(BatchNorm {
+        channels: 8,
+        cells: [4, 3],
+        eps: 1e-5,
+        statistics: Statistics::Running,
+    });
     assert_eq!(named.layers[1], cells);
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::models::{LatentLaw, Networks, Pixels};
-use crate::nn::{Layer, Sequential, Statistics};
+use crate::nn::{BatchNorm, Conv, ConvTranspose, Layer, Sequential, Statistics};
 use crate::shell::quoted;
 use crate::train::model_file::save_imported;
 use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
@@ -276,7 +276,7 @@ fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
 fn norms(networks: &Networks) -> impl Iterator<Item = (f32, Statistics)> {
     let layers = [&networks.generator, &networks.discriminator].into_iter().flatten();
     layers.flat_map(|network| &network.layers).filter_map(|layer| match *layer {
-        Layer::BatchNorm { eps, statistics, .. } => Some((eps, statistics)),
+        Layer::BatchNorm(BatchNorm { eps, statistics, .. }) => Some((eps, statistics)),
         _ => None,
     })
 }
@@ -299,7 +299,8 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
     let sizes = network.sizes(input).unwrap_or_default();
     for (layer, &size) in network.layers.iter().zip(&sizes) {
         match *layer {
-            Layer::Conv { spec, bias, .. } | Layer::ConvTranspose { spec, bias, .. } => {
+            Layer::Conv(Conv { spec, bias, .. })
+            | Layer::ConvTranspose(ConvTranspose { spec, bias, .. }) => {
                 pictures.push(show(size));
                 let [h, w] = spec.kernel;
                 let kernel = if h == w { h.to_string() } else { format!("{h}x{w}") };
@@ -310,8 +311,10 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
                     extra("biases");
                 }
             }
-            Layer::BatchNorm { statistics: Statistics::Running, .. } => extra("batch norm"),
-            Layer::BatchNorm { statistics: Statistics::Batch, .. } => {
+            Layer::BatchNorm(BatchNorm { statistics: Statistics::Running, .. }) => {
+                extra("batch norm");
+            }
+            Layer::BatchNorm(BatchNorm { statistics: Statistics::Batch, .. }) => {
                 extra("batch norm by each batch's own statistics");
             }
             _ => {}

@@ -5,7 +5,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::pixels;
 use crate::models::Design;
-use crate::nn::Mode;
+use crate::nn::{Mode, Pass};
 use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
@@ -43,7 +43,8 @@ impl<'a> Classifier<'a> {
             let mut t = Tape::new();
             let x = t.feed("x", &shape(batch), DType::U8)?;
             let x = pixels(&mut t, networks, x)?;
-            let said = discriminator.forward(&mut t, "discriminator", x, Mode::Eval)?;
+            let pass = Pass::new(Mode::Eval);
+            let said = discriminator.record(&mut t, "discriminator", x, &pass)?.last();
             t.fetch("classes", said);
             Ok(t)
         };

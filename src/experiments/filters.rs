@@ -20,9 +20,9 @@ use std::cmp::Ordering;
 use crate::data::{Prepare, Skipped, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::features::{DISCRIMINATOR, Level, feed, running};
+use crate::features::{DISCRIMINATOR, Level, feed};
 use crate::models::Networks;
-use crate::nn::{Layer, Mode, Sequential};
+use crate::nn::{Mode, Outputs, Pass, Reach, Sequential};
 use crate::ops::elementwise::LeakyReluGrad;
 use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
@@ -31,26 +31,26 @@ use crate::tensor::{DType, Data, Tensor};
 /// Pictures whose gradients are computed at a time.
 const BATCH: usize = 8;
 
-/// Records the guided gradient of `Σ seed · outputs[layer]` with respect to `x`, where `outputs` is
-/// the trace of `network` on `x`.
+/// Records the guided gradient of `Σ seed · outputs[layer]` with respect to the input of `network`, which
+/// gave `outputs`.
 ///
 /// # Errors
 /// [`Error::NotDifferentiable`] where a layer is.
 pub fn guided(
     t: &mut Tape,
     network: &Sequential,
-    [x, seed]: [Var; 2],
-    outputs: &[Var],
+    seed: Var,
+    outputs: &Outputs,
     layer: usize,
 ) -> Result<Var> {
     let mut g = seed;
     for i in (0..=layer).rev() {
-        g = if let Layer::LeakyRelu { .. } = network.layers[i] {
+        let y = outputs.each()[i];
+        g = if network.layers[i].is_rectifier() {
             let positive = t.relu(g)?;
-            t.record(LeakyReluGrad { slope: 0.0 }, &[outputs[i], positive])?
+            t.record(LeakyReluGrad { slope: 0.0 }, &[y, positive])?
         } else {
-            let input = if i == 0 { x } else { outputs[i - 1] };
-            t.grad_from(outputs[i], g, &[input])?[0]
+            t.grad_from(y, g, &[outputs.before(i)])?[0]
         };
     }
     Ok(g)
@@ -59,25 +59,7 @@ pub fn guided(
 /// The first of the layers up to `layer` through which neither the gradient nor the pixels behind a
 /// number can be followed one layer at a time.
 fn obstacle(network: &Sequential, layer: usize) -> Option<usize> {
-    use Layer::{
-        Attention, ConditionalBatchNorm, GroupNorm, MinibatchDiscrimination, MinibatchStd,
-        Projection, Reference, Residual, SumPool, VirtualBatchNorm,
-    };
-    network.layers[..=layer].iter().position(|layer| {
-        matches!(
-            layer,
-            Attention { .. }
-                | ConditionalBatchNorm { .. }
-                | GroupNorm { .. }
-                | MinibatchDiscrimination { .. }
-                | MinibatchStd { .. }
-                | Projection { .. }
-                | Reference { .. }
-                | Residual { .. }
-                | SumPool
-                | VirtualBatchNorm { .. }
-        )
-    })
+    network.layers[..=layer].iter().position(|layer| layer.reach() == Reach::More)
 }
 
 /// The pixels that the number at `place` (row, column) of a layer's picture depends on: first and
@@ -86,11 +68,7 @@ fn obstacle(network: &Sequential, layer: usize) -> Option<usize> {
 pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) -> [[isize; 2]; 2] {
     let mut field = place.map(|at| [at as isize; 2]);
     for layer in network.layers[..=layer].iter().rev() {
-        let (kernel, stride, pad) = match *layer {
-            Layer::Conv { spec, .. } => (spec.kernel, spec.stride, spec.pad),
-            Layer::AveragePool => ([2; 2], [2; 2], [0; 2]),
-            _ => continue,
-        };
+        let Reach::Window { kernel, stride, pad } = layer.reach() else { continue };
         for (axis, ends) in field.iter_mut().enumerate() {
             let first = |at: isize| at * stride[axis] as isize - pad[axis] as isize;
             *ends = [first(ends[0]), first(ends[1]) + kernel[axis] as isize - 1];
@@ -191,7 +169,7 @@ impl Observer {
         wanted: Vec<Wanted>,
         batch: usize,
     ) -> Result<Self> {
-        let discriminator = running(networks.discriminator()?);
+        let discriminator = networks.discriminator()?.with_running_statistics();
         let last = wanted.iter().map(|w| w.level.output).max().unwrap_or(0);
         if let Some(i) = obstacle(&discriminator, last) {
             let what = format!(
@@ -204,9 +182,10 @@ impl Observer {
         let tape = |batch| -> Result<Tape> {
             let mut tape = Tape::new();
             let x = feed(&mut tape, networks, batch)?;
-            let outputs = discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
+            let pass = Pass::new(Mode::Eval);
+            let outputs = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
             for (i, wanted) in wanted.iter().enumerate() {
-                let largest = tape.max_pool(outputs[wanted.level.output], [1, 1])?;
+                let largest = tape.max_pool(outputs.each()[wanted.level.output], [1, 1])?;
                 tape.fetch(&fetch_name(i), largest);
             }
             Ok(tape)
@@ -272,10 +251,10 @@ impl Observer {
             let mut tape = Tape::new();
             let x = feed(&mut tape, &self.networks, batch)?;
             let seed = tape.feed("seed", &[batch, h, w, c], DType::F32)?;
-            let outputs = self.discriminator.trace(&mut tape, DISCRIMINATOR, x, Mode::Eval)?;
-            tape.fetch("map", outputs[level.output]);
-            let gradient =
-                guided(&mut tape, &self.discriminator, [x, seed], &outputs, level.output)?;
+            let pass = Pass::new(Mode::Eval);
+            let outputs = self.discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
+            tape.fetch("map", outputs.each()[level.output]);
+            let gradient = guided(&mut tape, &self.discriminator, seed, &outputs, level.output)?;
             tape.fetch("gradient", gradient);
             Ok(tape)
         };

@@ -13,7 +13,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, levels};
 use crate::models::{LatentLaw, Networks, Pixels};
-use crate::nn::Mode;
+use crate::nn::{Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -205,7 +205,8 @@ fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> R
         Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
         None => None,
     };
-    let made = networks.generator()?.forward_labelled(t, &name, latents, labels, Mode::Eval)?;
+    let pass = Pass::new(Mode::Eval).labels(labels);
+    let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
     let pictures = match networks.pixels {
         Pixels::Signed => made,
         Pixels::Unit => t.affine(made, 2.0, -1.0)?,
@@ -264,7 +265,7 @@ fn feature_distance(
     let levels = levels(networks)?;
     let discriminator = networks.discriminator()?;
     let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
-        discriminator.trace_labelled(t, DISCRIMINATOR, x, labels, Mode::Eval)
+        discriminator.record(t, DISCRIMINATOR, x, &Pass::new(Mode::Eval).labels(labels))
     };
     // The target's, which is one picture.
     let label = match labels {
@@ -274,7 +275,7 @@ fn feature_distance(
     let (outputs, targets) = (of(t, x, labels)?, of(t, target, label)?);
     let mut total: Option<Var> = None;
     for level in &levels {
-        let (feature, wanted) = (outputs[level.output], targets[level.output]);
+        let (feature, wanted) = (outputs.each()[level.output], targets.each()[level.output]);
         let square = mean_square(t, feature, wanted)?;
         let scale = t.mul(wanted, wanted)?;
         let scale = t.mean_all(scale)?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::augment::Adaptive;
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Param, Pass};
+use crate::nn::{Mode, Outputs, Param, Pass};
 use crate::optim::moving_average;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
@@ -181,20 +181,20 @@ impl<'a> Step<'a> {
     /// from those of other passes through the same network.
     #[must_use]
     pub fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
-        Pass { labels, mode: Mode::Train, key: self.draws.key(), name }
+        Pass::new(Mode::Train).labels(labels).random(self.draws.key(), name)
     }
 
-    /// Records a pass of `x` `[n, h, w, c]` through the network called `network` and returns what every
-    /// layer gives. A frozen network runs in evaluation mode.
+    /// Records a pass of `x` `[n, h, w, c]` through the network called `network`. A frozen network runs in
+    /// evaluation mode.
     ///
     /// # Errors
     /// [`Error::Tensor`] where there is no such network; [`Error::Shape`] where `x` does not fit it.
-    pub fn forward(&self, t: &mut Tape, network: &str, x: Var, pass: Pass<'_>) -> Result<Vec<Var>> {
+    pub fn forward(&self, t: &mut Tape, network: &str, x: Var, pass: Pass<'_>) -> Result<Outputs> {
         let pass = match self.is_frozen(network) {
             true => Pass { mode: Mode::Eval, ..pass },
             false => pass,
         };
-        self.system.network(network)?.layers.trace_pass(t, network, x, pass)
+        self.system.network(network)?.layers.record(t, network, x, &pass)
     }
 
     /// Records one step of the power method for the spectral norms of a network: all passes up to

@@ -12,8 +12,8 @@ use super::parts::{End, Stack};
 /// How many times `ngf` or `ndf` the deepest picture may have channels.
 const WIDEST: usize = 8;
 
-const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
-const LEAKY: Layer = Layer::LeakyRelu { slope: 0.1 };
+const RELU: Layer = Layer::relu();
+const LEAKY: Layer = Layer::leaky_relu(0.1);
 
 /// Channels at the full size, at half of it, and so on.
 fn width(width: usize, halvings: usize) -> usize {

@@ -22,8 +22,8 @@ const DENSE: usize = 16;
 /// The discriminator's slope (paper, section 3).
 const SLOPE: f32 = 0.2;
 
-const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
-const LEAKY: Layer = Layer::LeakyRelu { slope: SLOPE };
+const RELU: Layer = Layer::relu();
+const LEAKY: Layer = Layer::leaky_relu(SLOPE);
 
 /// Channels of the hidden pictures, from the largest picture to the smallest.
 fn widths(width: usize, doublings: usize) -> Vec<usize> {
@@ -131,6 +131,7 @@ pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
 mod tests {
     use super::*;
     use crate::models::Size;
+    use crate::nn::Label;
 
     fn model(size: usize, network: Network) -> Design {
         let size = Size { height: size, width: size };
@@ -190,9 +191,13 @@ mod tests {
             for layers in [model.generator(), model.discriminator()] {
                 let layers = layers.expect("32 works").layers;
                 for (i, layer) in layers.iter().enumerate() {
-                    if matches!(layer, Layer::Conv { .. } | Layer::ConvTranspose { .. }) {
+                    if matches!(layer, Layer::Conv(_) | Layer::ConvTranspose(_)) {
                         let before = i.checked_sub(1).map(|i| &layers[i]);
-                        assert_eq!(before, Some(&Layer::Label { classes: 3 }), "{network} {i}");
+                        assert_eq!(
+                            before,
+                            Some(&Layer::Label(Label { classes: 3 })),
+                            "{network} {i}"
+                        );
                     }
                 }
             }

@@ -4,7 +4,7 @@
 //! layers.
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Sequential, Start};
+use crate::nn::{Layer, Noise, Sequential, Start};
 
 use super::design::Design;
 use super::parts::{End, Stack};
@@ -16,7 +16,7 @@ const HIDDEN_NOISE: f32 = 0.5;
 /// Widths of the discriminator's layers as shares of the first.
 const SHARES: [usize; 5] = [1, 2, 4, 4, 4];
 
-const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+const RELU: Layer = Layer::relu();
 
 fn refuse_attention(design: &Design) -> Result<()> {
     match design.attention {
@@ -60,7 +60,7 @@ pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
     stack.push(Layer::Flatten);
     let mut from = design.size.height * design.size.width * design.channels;
     for (i, share) in SHARES.into_iter().enumerate() {
-        stack.push(Layer::Noise { std: if i == 0 { NOISE } else { HIDDEN_NOISE } });
+        stack.push(Layer::Noise(Noise { std: if i == 0 { NOISE } else { HIDDEN_NOISE } }));
         from += stack.label();
         let to = (design.ndf / share).max(1);
         stack.push(Layer::linear(from, to, true).starting(start));
@@ -68,7 +68,7 @@ pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
         stack.push(RELU);
         from = to;
     }
-    stack.push(Layer::Noise { std: HIDDEN_NOISE });
+    stack.push(Layer::Noise(Noise { std: HIDDEN_NOISE }));
     stack.head([1, 1, from], End::Vector, true);
     stack.finish()
 }

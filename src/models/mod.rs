@@ -3,6 +3,7 @@
 mod cnn;
 pub mod dcgan;
 pub mod design;
+mod heads;
 mod mlp;
 pub mod networks;
 pub mod parts;

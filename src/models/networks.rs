@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Param, Sequential};
+use crate::nn::{LABELS, Param, Sequential};
 use crate::tape::{Tape, Var};
 
 use super::design::LatentLaw;
@@ -107,15 +107,19 @@ impl Networks {
                 ));
             }
         }
+        let labels = [(LABELS, [1, 1, self.classes.len()])];
+        let sides = if self.is_conditional() { &labels[..] } else { &[] };
         if let Some(generator) = &self.generator {
-            let sizes = generator.sizes([1, 1, nz]).map_err(|e| format!("generator, {e}"))?;
+            let sizes = generator.sizes_beside([1, 1, nz], sides);
+            let sizes = sizes.map_err(|e| format!("generator, {e}"))?;
             let makes = sizes.last().copied().unwrap_or_default();
             if makes != picture {
                 return Err(format!("the generator makes pictures of {makes:?}, not {picture:?}"));
             }
         }
         if let Some(discriminator) = &self.discriminator {
-            let sizes = discriminator.sizes(picture).map_err(|e| format!("discriminator, {e}"))?;
+            let sizes = discriminator.sizes_beside(picture, sides);
+            let sizes = sizes.map_err(|e| format!("discriminator, {e}"))?;
             let says = sizes.last().map_or(0, |size| size.iter().product());
             if says == 0 || says - 1 != self.heads {
                 return Err(match self.heads {
@@ -217,7 +221,7 @@ fn absent(name: &str) -> Error {
 mod tests {
     use super::*;
     use crate::models::{Design, Network};
-    use crate::nn::Layer;
+    use crate::nn::{Layer, MinibatchStd};
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
@@ -300,7 +304,7 @@ mod tests {
         let none = Networks { generator: None, discriminator: None, ..networks() };
         assert!(none.check().is_err());
         // A picture that is flattened before anything has looked at its size.
-        let layers = vec![Layer::Flatten, Layer::MinibatchStd { group: 0 }];
+        let layers = vec![Layer::Flatten, Layer::MinibatchStd(MinibatchStd { group: 0 })];
         for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
             let discriminator = Some(Sequential { layers: layers.clone() });
             let size = Size { height, width };

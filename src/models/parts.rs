@@ -6,7 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Weight};
+use crate::nn::{
+    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, LABELS, Label, Layer,
+    LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, PixelNorm, Projection, Reference,
+    Sequential, VirtualBatchNorm, Weight,
+};
 use crate::ops::conv::ConvSpec;
 
 use super::design::{Design, LatentLaw};
@@ -195,12 +199,12 @@ impl<'a> Stack<'a> {
         if design.norm_g == Norm::Virtual {
             let uniform = design.network.latent_law() == LatentLaw::Uniform;
             let size = [1, 1, design.nz];
-            stack.push(Layer::Reference { count: REFERENCE, size, uniform });
+            stack.push(Layer::Reference(Reference { count: REFERENCE, size, uniform }));
         }
         if !design.codes.is_empty() {
             let Codes { categories, numbers } = design.codes;
             let uniform = design.network.latent_law() == LatentLaw::Uniform;
-            stack.push(Layer::Codes { categories, numbers, uniform });
+            stack.push(Layer::Codes(nn::Codes { categories, numbers, uniform }));
         }
         stack
     }
@@ -232,13 +236,15 @@ impl<'a> Stack<'a> {
             Norm::Instance => Layer::instance_norm(channels),
             Norm::Group => {
                 let groups = (1..=GROUPS).rev().find(|n| channels.is_multiple_of(*n)).unwrap_or(1);
-                Layer::GroupNorm { groups, channels, eps }
+                Layer::GroupNorm(GroupNorm { groups, channels, eps })
             }
-            Norm::Pixel => Layer::PixelNorm { eps: PIXEL_NORM_EPS },
-            Norm::Virtual => Layer::VirtualBatchNorm { channels, eps },
-            Norm::Conditional => {
-                Layer::ConditionalBatchNorm { channels, classes: self.design.classes, eps }
-            }
+            Norm::Pixel => Layer::PixelNorm(PixelNorm { eps: PIXEL_NORM_EPS }),
+            Norm::Virtual => Layer::VirtualBatchNorm(VirtualBatchNorm { channels, eps }),
+            Norm::Conditional => Layer::ConditionalBatchNorm(ConditionalBatchNorm {
+                channels,
+                classes: self.design.classes,
+                eps,
+            }),
             Norm::None => return None,
         })
     }
@@ -253,7 +259,7 @@ impl<'a> Stack<'a> {
     /// that this adds.
     pub(super) fn label(&mut self) -> usize {
         let Design { classes, conditioning, norm_g, .. } = *self.design;
-        let told = |layer: &Layer| matches!(layer, Layer::Label { .. });
+        let told = |layer: &Layer| layer.side_input() == Some(LABELS);
         let tells = match conditioning {
             Conditioning::Concat => true,
             Conditioning::Semi => false,
@@ -262,7 +268,7 @@ impl<'a> Stack<'a> {
         if classes == 0 || !tells {
             return 0;
         }
-        self.push(Layer::Label { classes });
+        self.push(Layer::Label(Label { classes }));
         classes
     }
 
@@ -279,13 +285,12 @@ impl<'a> Stack<'a> {
         let Design { classes, conditioning, minibatch, .. } = *self.design;
         let outputs = 1 + self.design.heads();
         if minibatch == Minibatch::Deviation {
-            self.push(Layer::MinibatchStd { group: 0 });
+            self.push(Layer::MinibatchStd(MinibatchStd { group: 0 }));
             c += 1;
         }
         if classes > 0 && conditioning == Conditioning::Projection {
             self.push(Layer::SumPool);
-            let (weight, start) = Default::default();
-            self.push(Layer::Projection { features: c, classes, weight, start });
+            self.push(Layer::Projection(Projection::new(c, classes)));
             return;
         }
         if minibatch == Minibatch::Discrimination {
@@ -296,7 +301,11 @@ impl<'a> Stack<'a> {
             } else {
                 self.push(Layer::Flatten);
             }
-            self.push(Layer::MinibatchDiscrimination { features, kernels: KERNELS, dims: DIMS });
+            self.push(Layer::MinibatchDiscrimination(MinibatchDiscrimination {
+                features,
+                kernels: KERNELS,
+                dims: DIMS,
+            }));
             let told = self.label();
             self.push(Layer::linear(features + KERNELS + told, outputs, true));
             return;
@@ -337,10 +346,7 @@ impl<'a> Stack<'a> {
             self.attend()?;
         }
         let weight = if self.is_generator { self.design.weight_g } else { self.design.weight_d };
-        let weighs = |layer: &Layer| {
-            use Layer::{Conv, ConvTranspose, Projection};
-            matches!(layer, Conv { .. } | ConvTranspose { .. } | Projection { .. })
-        };
+        let weighs = |layer: &Layer| layer.role() == LayerRole::Weights;
         let last = self.layers.iter().rposition(weighs);
         let weighted = |(i, layer): (usize, Layer)| match weight {
             Weight::Plain => layer,
@@ -358,9 +364,8 @@ impl<'a> Stack<'a> {
         let sizes = Sequential { layers: self.layers.clone() }
             .sizes(input)
             .map_err(|what| Error::flag("--attention", what))?;
-        let hidden = |layer: &Layer| {
-            matches!(layer, Layer::LeakyRelu { .. } | Layer::Softplus | Layer::Residual { .. })
-        };
+        let hidden =
+            |layer: &Layer| [LayerRole::Activation, LayerRole::Block].contains(&layer.role());
         let places = || {
             let each = self.layers.iter().zip(&sizes).enumerate();
             each.filter(|(_, (layer, [h, w, c]))| {
@@ -381,8 +386,7 @@ impl<'a> Stack<'a> {
             );
             return Err(Error::flag("--attention", what));
         };
-        let (weight, start) = Default::default();
-        self.layers.insert(at + 1, Layer::Attention { channels, weight, start });
+        self.layers.insert(at + 1, Layer::Attention(Attention::new(channels)));
         Ok(())
     }
 }
@@ -397,5 +401,5 @@ pub(super) fn covering(
 ) -> Layer {
     let (weight, start) = Default::default();
     let spec = ConvSpec::dense(cells);
-    Layer::Conv { spec, large: from, small: to, layout, bias, weight, start }
+    Layer::Conv(Conv { spec, large: from, small: to, layout, bias, weight, start })
 }

@@ -3,7 +3,7 @@
 //! discriminator keeps a quarter of the side; for larger ones widths double with every halving.
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Sequential, Start};
+use crate::nn::{Layer, Residual, Sequential, Start};
 use crate::ops::conv::ConvSpec;
 
 use super::design::Design;
@@ -20,7 +20,7 @@ const SMALL: usize = 3;
 const SMALL_HALVINGS: usize = 2;
 const SMALL_BLOCKS: usize = 4;
 
-const RELU: Layer = Layer::LeakyRelu { slope: 0.0 };
+const RELU: Layer = Layer::relu();
 
 /// Whether all blocks have the same width.
 pub(super) fn is_small(size: Size) -> bool {
@@ -69,7 +69,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
         main.extend(norm(to));
         main.extend([RELU, convolution(size, 3, [to, to], RELU_GAIN)?]);
         let shortcut = vec![Layer::Upsample, convolution(size, 1, [from, to], LINEAR_GAIN)?];
-        stack.push(Layer::Residual { main, shortcut });
+        stack.push(Layer::Residual(Residual { main, shortcut }));
     }
     stack.norm(width(0));
     stack.push(RELU);
@@ -114,7 +114,7 @@ pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
             (_, false) if from == to => Vec::new(),
             (_, false) => vec![convolution(size, 1, [from, to], LINEAR_GAIN)?],
         };
-        stack.push(Layer::Residual { main, shortcut });
+        stack.push(Layer::Residual(Residual { main, shortcut }));
         (size, from) = (half, to);
     }
     stack.push(RELU);

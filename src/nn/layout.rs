@@ -20,6 +20,8 @@ pub enum Layout {
     Flatten,
     /// `[c · h · w]` for `[h, w, c]` on the device: one number for each of a flattened picture.
     Cells,
+    /// `[c, h, w]` for `[h, w, c]` on the device: one number for each of an image.
+    Image,
 }
 
 impl Layout {
@@ -28,7 +30,7 @@ impl Layout {
         match self {
             Self::Plain => [0, 1, 2, 3],
             Self::Conv | Self::Flatten => [3, 2, 0, 1],
-            Self::Project | Self::Cells => [2, 0, 1, 3],
+            Self::Project | Self::Cells | Self::Image => [2, 0, 1, 3],
         }
     }
 
@@ -36,7 +38,7 @@ impl Layout {
     fn steps(self, shape: &[usize]) -> Option<[[usize; 4]; 2]> {
         let sizes = match (self, shape) {
             (Self::Plain, _) => return None,
-            (Self::Cells, &[h, w, c]) => [h, w, c, 1],
+            (Self::Cells | Self::Image, &[h, w, c]) => [h, w, c, 1],
             (_, &[kh, kw, l, s]) => [kh, kw, l, s],
             _ => return None,
         };
@@ -54,6 +56,7 @@ impl Layout {
             (Self::Project, &[kh, kw, l, s]) => vec![l * kh * kw, s],
             (Self::Flatten, &[kh, kw, l, s]) => vec![s, l * kh * kw],
             (Self::Cells, &[h, w, c]) => vec![c * h * w],
+            (Self::Image, &[h, w, c]) => vec![c, h, w],
             _ => shape.to_vec(),
         }
     }
@@ -147,6 +150,9 @@ mod tests {
         let file = Layout::Cells.to_file(&cells).expect("a permutation");
         assert_eq!(file.shape(), [120]);
         assert_eq!(Layout::Cells.from_file("b", &file, &[2, 3, 20]).expect("120 numbers"), cells);
+        let image = Layout::Image.to_file(&cells).expect("a permutation");
+        assert_eq!((image.shape(), image.f32s()), (&[20, 2, 3][..], file.f32s()));
+        assert_eq!(Layout::Image.from_file("b", &image, &[2, 3, 20]).expect("a picture"), cells);
         // Cell [1, 0] of channel 4, and the same in the file's order.
         assert_eq!(file.f32s()[4 * 6 + 3], cells.f32s()[3 * 20 + 4]);
         // Element [ky, kx, l, s] = [1, 2, 3, 4] of the device's order.

@@ -1,44 +1,106 @@
 //! Layers by which a discriminator sees that the pictures of a batch are alike.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
-/// Minibatch discrimination (Salimans et al., arXiv 1606.03498, section 3.2) of `x`
-/// `[n, 1, 1, features]`:
-///
-/// ```text
-/// M = x T, [n, kernels, dims]    d_ijb = Σ_c |M_ibc − M_jbc|    o_ib = Σ_{j ≠ i} exp(−d_ijb)
-/// ```
-///
-/// and the result is `o` behind `x`.
-pub(super) fn discrimination(
-    t: &mut Tape,
-    scope: &str,
-    x: Var,
-    [features, kernels, dims]: [usize; 3],
-) -> Result<Var> {
-    let n = t.shape(x)[0];
-    let rows = t.reshape(x, &[n, features])?;
-    let table = t.read(&format!("{scope}.T"), &[features, kernels, dims], DType::F32)?;
-    let table = t.reshape(table, &[features, kernels * dims])?;
-    let m = t.matmul(rows, table)?;
-    // Dimensions before kernels: what is added lies whole rows apart.
-    let m = t.reshape(m, &[n, kernels, dims])?;
-    let m = t.permute(m, &[0, 2, 1])?;
-    let left = t.reshape(m, &[n, 1, dims, kernels])?;
-    let right = t.reshape(m, &[1, n, dims, kernels])?;
-    let apart = t.sub(left, right)?;
-    let apart = t.abs(apart)?;
-    let apart = t.sum(apart, &[2])?;
-    let minus = t.neg(apart)?;
-    let near = t.exp(minus)?;
-    // Everyone is near to themselves. Taken off the sum instead, that 1 would leave nothing but
-    // rounding where pictures are far apart.
-    let others = others(t, n)?;
-    let near = t.mul(near, others)?;
-    let o = t.sum(near, &[1])?;
-    t.append(x, o)
+use super::param::{Init, Owned, plain};
+use super::pass::Walk;
+use super::rule::LayerRule;
+use super::size::{Around, Misfit, WIDEST, takes};
+use super::{BatchDependence, LayerRole, Reach};
+
+/// Minibatch discrimination (Salimans et al., arXiv 1606.03498, section 3.2): `kernels` numbers more,
+/// which say how near the picture is to the others of its batch. Parameter `T`
+/// `[features, kernels, dims]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinibatchDiscrimination {
+    /// Numbers of the input, which is one pixel.
+    pub features: usize,
+    /// Numbers that are added.
+    pub kernels: usize,
+    /// Dimensions in which each of these compares pictures.
+    pub dims: usize,
+}
+
+/// Minibatch standard deviation (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, section 3): a
+/// channel more, with the mean deviation of all numbers over a part of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinibatchStd {
+    /// Pictures that are compared, of which the batch must be a multiple where it is larger; 0 for
+    /// the whole batch.
+    pub group: usize,
+}
+
+impl LayerRule for MinibatchDiscrimination {
+    fn kind(&self) -> &'static str {
+        "a minibatch discrimination"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::Compares
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::More
+    }
+
+    fn size(&self, at: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        let Self { features, kernels, dims } = *self;
+        if ![kernels, dims].iter().all(|n| (1..=WIDEST).contains(n)) {
+            return Err(format!("compares by {kernels} kernels of {dims} dimensions").into());
+        }
+        takes([1, 1, features], at)?;
+        Ok([1, 1, features.saturating_add(kernels)])
+    }
+
+    fn params(&self, owned: &mut Owned<'_>) {
+        let Self { features, kernels, dims } = *self;
+        // Columns of length 1, about, as the authors' are normalised to.
+        let std = (features as f32).sqrt().recip();
+        let init = Init::Normal { mean: 0.0, std };
+        owned.learnt("T", plain(&[features, kernels, dims]), init);
+    }
+
+    /// Of `x` `[n, 1, 1, features]`:
+    ///
+    /// ```text
+    /// M = x T, [n, kernels, dims]    d_ijb = Σ_c |M_ibc − M_jbc|    o_ib = Σ_{j ≠ i} exp(−d_ijb)
+    /// ```
+    ///
+    /// and the result is `o` behind `x`.
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let Self { features, kernels, dims } = *self;
+        let n = t.shape(x)[0];
+        let rows = t.reshape(x, &[n, features])?;
+        let table = t.read(&format!("{scope}.T"), &[features, kernels, dims], DType::F32)?;
+        let table = t.reshape(table, &[features, kernels * dims])?;
+        let m = t.matmul(rows, table)?;
+        // Dimensions before kernels: what is added lies whole rows apart.
+        let m = t.reshape(m, &[n, kernels, dims])?;
+        let m = t.permute(m, &[0, 2, 1])?;
+        let left = t.reshape(m, &[n, 1, dims, kernels])?;
+        let right = t.reshape(m, &[1, n, dims, kernels])?;
+        let apart = t.sub(left, right)?;
+        let apart = t.abs(apart)?;
+        let apart = t.sum(apart, &[2])?;
+        let minus = t.neg(apart)?;
+        let near = t.exp(minus)?;
+        // Everyone is near to themselves. Taken off the sum instead, that 1 would leave nothing but
+        // rounding where pictures are far apart.
+        let others = others(t, n)?;
+        let near = t.mul(near, others)?;
+        let o = t.sum(near, &[1])?;
+        t.append(x, o)
+    }
 }
 
 /// `[n, n, 1]`: 0 where both are the same, else 1.
@@ -51,34 +113,61 @@ fn others(t: &mut Tape, n: usize) -> Result<Var> {
     t.affine(same, -1.0, 1.0)
 }
 
-/// Minibatch standard deviation (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, section 3) of
-/// `x` `[n, h, w, c]`: the batch is cut into `n / g` groups of `g`, picture `i` into group
-/// `i mod n / g`; the deviation of every number over its group is averaged over all numbers, and
-/// that one number is a channel more for the pictures of the group.
-pub(super) fn deviation(t: &mut Tape, scope: &str, x: Var, group: usize) -> Result<Var> {
-    /// As in the authors' code, so that the root can be differentiated where all are the same.
-    const EPS: f32 = 1e-8;
-    let n = t.shape(x)[0];
-    let numbers: usize = t.shape(x)[1..].iter().product();
-    let group = if group == 0 { n } else { group.min(n) };
-    if !n.is_multiple_of(group) {
-        return Err(Error::Tensor {
-            name: scope.into(),
-            what: format!("compares groups of {group} pictures, and a batch of {n} has no such"),
-        });
+impl LayerRule for MinibatchStd {
+    fn kind(&self) -> &'static str {
+        "a minibatch standard deviation"
     }
-    let groups = n / group;
-    let x2 = t.reshape(x, &[group, groups * numbers])?;
-    let mean = t.mean(x2, &[0])?;
-    let centred = t.sub(x2, mean)?;
-    let square = t.mul(centred, centred)?;
-    let var = t.mean(square, &[0])?;
-    let var = t.affine(var, 1.0, EPS)?;
-    let deviation = t.sqrt(var)?;
-    let deviation = t.reshape(deviation, &[groups, numbers])?;
-    let deviation = t.mean(deviation, &[1])?;
-    let deviation = t.reshape(deviation, &[1, groups])?;
-    let all = t.broadcast_to(deviation, &[group, groups])?;
-    let all = t.reshape(all, &[n, 1])?;
-    t.append(x, all)
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::Compares
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::More
+    }
+
+    fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        if self.group == 1 {
+            let what = "compares groups of 1 picture, which always deviates by nothing";
+            return Err(what.to_owned().into());
+        }
+        Ok([h, w, c + 1])
+    }
+
+    /// Of `x` `[n, h, w, c]`: the batch is cut into `n / g` groups of `g`, picture `i` into group
+    /// `i mod n / g`; the deviation of every number over its group is averaged over all numbers, and
+    /// that one number is a channel more for the pictures of the group.
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        /// As in the authors' code, so that the root can be differentiated where all are the same.
+        const EPS: f32 = 1e-8;
+        let n = t.shape(x)[0];
+        let numbers: usize = t.shape(x)[1..].iter().product();
+        let group = if self.group == 0 { n } else { self.group.min(n) };
+        if !n.is_multiple_of(group) {
+            return Err(Error::Tensor {
+                name: scope.into(),
+                what: format!(
+                    "compares groups of {group} pictures, and a batch of {n} has no such"
+                ),
+            });
+        }
+        let groups = n / group;
+        let x2 = t.reshape(x, &[group, groups * numbers])?;
+        let mean = t.mean(x2, &[0])?;
+        let centred = t.sub(x2, mean)?;
+        let square = t.mul(centred, centred)?;
+        let var = t.mean(square, &[0])?;
+        let var = t.affine(var, 1.0, EPS)?;
+        let deviation = t.sqrt(var)?;
+        let deviation = t.reshape(deviation, &[groups, numbers])?;
+        let deviation = t.mean(deviation, &[1])?;
+        let deviation = t.reshape(deviation, &[1, groups])?;
+        let all = t.broadcast_to(deviation, &[group, groups])?;
+        let all = t.reshape(all, &[n, 1])?;
+        t.append(x, all)
+    }
 }

@@ -1,27 +1,42 @@
 //! Layers and initialisers: what a network is made of, recorded on a tape by name.
 //!
 //! A layer owns no numbers. Its parameters are states called `<network>.<layer>.<parameter>`, named
-//! as PyTorch names them; [`Sequential::forward`] reads them from the tape, so that the same network
+//! as PyTorch names them; [`Sequential::record`] reads them from the tape, so that the same network
 //! runs on trained, averaged or freshly updated weights by its prefix alone.
 //!
-//! [`Layer`] is the list of layers: a description that a model file holds. `size` says which pictures
-//! each takes and gives, `record` which tensors it owns and what it computes, with the formulas in a
-//! file for each family: `norm`, `virtual_batch`, `minibatch`, `noise`, `attention`, `projection`,
-//! `resample`, `codes`, and `weight` for how convolutions come by their weights, which `singular` measures and
-//! `standardise` starts by data. A [`Pass`] is what a network needs beside its input.
+//! [`Layer`] is the list of layers: a description that a model file holds. A layer is one file: its
+//! description, the sizes that it takes and gives, its tensors, what it records, what it is in ONNX and
+//! all that others ask of it (`rule::LayerRule`). To add one, write that file and add a variant to
+//! [`Layer`].
+//!
+//! What layers share: `size` (what can be), `param` and `layout` (tensors here and in files), `start`
+//! (how weights start), `weight` for how convolutions come by their weights, which `singular` measures
+//! and `standardise` starts by data, and `onnx` (a graph as layers see it). A [`Pass`] is what a network
+//! needs beside its main input, [`Outputs`] what it gives, and [`Heads`] say what the channels of its
+//! last layer are.
 
+mod activation;
 mod attention;
+mod batch_norm;
 mod codes;
+mod conditional_batch_norm;
+mod conv;
+mod group_norm;
+mod heads;
+mod join;
 mod layer;
 mod layout;
 mod minibatch;
 mod noise;
-mod norm;
+pub(crate) mod onnx;
 mod param;
 mod pass;
+mod pixel_bias;
+mod pixel_norm;
 mod projection;
-mod record;
 mod resample;
+mod residual;
+mod rule;
 mod sequential;
 mod singular;
 mod size;
@@ -30,13 +45,29 @@ mod start;
 mod virtual_batch;
 mod weight;
 
+pub use activation::LeakyRelu;
+pub use attention::Attention;
+pub(crate) use batch_norm::BATCH_NORM_MOMENTUM;
+pub use batch_norm::{BATCH_NORM_EPS, BatchNorm, Statistics};
+pub use codes::Codes;
+pub use conditional_batch_norm::ConditionalBatchNorm;
+pub use conv::{Conv, ConvTranspose};
+pub use group_norm::GroupNorm;
+pub use heads::Heads;
+pub use join::{Join, Label};
 pub use layer::Layer;
 pub use layout::Layout;
-pub(crate) use norm::BATCH_NORM_MOMENTUM;
-pub use norm::{BATCH_NORM_EPS, Statistics};
+pub use minibatch::{MinibatchDiscrimination, MinibatchStd};
+pub use noise::{Dropout, Noise};
 pub use param::{Init, Param};
-pub use pass::{Mode, Pass};
+pub use pass::{LABELS, Mode, Outputs, Pass};
+pub use pixel_bias::PixelBias;
+pub use pixel_norm::PixelNorm;
+pub use projection::Projection;
+pub use residual::Residual;
+pub use rule::{BatchDependence, LayerRole, Reach};
 pub use sequential::Sequential;
 pub use singular::largest_singular_value;
 pub use start::Start;
+pub use virtual_batch::{Reference, VirtualBatchNorm};
 pub use weight::Weight;

@@ -1,39 +1,111 @@
 //! Layers that disturb a network while it is trained, and do nothing afterwards.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
+use super::onnx::Graph;
 use super::pass::Walk;
+use super::rule::LayerRule;
+use super::size::{Around, Misfit, positive};
+use super::{BatchDependence, LayerRole, Reach};
 
-/// `y = x + std · N(0, 1)`.
-pub(super) fn add_noise(
-    t: &mut Tape,
-    scope: &str,
-    x: Var,
-    std: f32,
-    walk: &Walk<'_>,
-) -> Result<Var> {
-    if !walk.is_training() {
-        return Ok(x);
-    }
-    let (key, stream) = walk.random(scope)?;
-    let shape = t.shape(x).to_vec();
-    let noise = t.random_normal(key, &stream, &shape)?;
-    let noise = t.affine(noise, std, 0.0)?;
-    t.add(x, noise)
+/// `y = x + std · N(0, 1)` in training, with new numbers in every pass of every step; else nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    /// The noise's standard deviation.
+    pub std: f32,
 }
 
-/// `y = x / (1 − p)` with probability `1 − p`, else 0.
-pub(super) fn drop_out(t: &mut Tape, scope: &str, x: Var, p: f32, walk: &Walk<'_>) -> Result<Var> {
-    if !walk.is_training() {
-        return Ok(x);
+/// `y = x / (1 − p)` with probability `1 − p`, else 0, in training, with new choices in every pass of
+/// every step (Srivastava et al., 2014); else nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// How likely a number is dropped.
+    pub p: f32,
+}
+
+impl LayerRule for Noise {
+    fn kind(&self) -> &'static str {
+        "noise"
     }
-    let (key, stream) = walk.random(scope)?;
-    let shape = t.shape(x).to_vec();
-    let uniform = t.random_uniform(key, &stream, &shape)?;
-    let p_var = t.fill(&[], p)?;
-    let dropped = t.greater(p_var, uniform)?;
-    let scale = 1.0 / (1.0 - p);
-    let kept = t.affine(dropped, -scale, scale)?;
-    t.mul(x, kept)
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Disturbance
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Pixel
+    }
+
+    fn size(&self, at: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        positive("standard deviation", self.std)?;
+        Ok(at)
+    }
+
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
+        if !walk.is_training() {
+            return Ok(x);
+        }
+        let (key, stream) = walk.random(scope)?;
+        let shape = t.shape(x).to_vec();
+        let noise = t.random_normal(key, &stream, &shape)?;
+        let noise = t.affine(noise, self.std, 0.0)?;
+        t.add(x, noise)
+    }
+
+    fn onnx(&self, _: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        Ok(x)
+    }
+}
+
+impl LayerRule for Dropout {
+    fn kind(&self) -> &'static str {
+        "a dropout"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Disturbance
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Pixel
+    }
+
+    fn size(&self, at: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        let p = self.p;
+        if !(0.0..1.0).contains(&p) {
+            return Err(format!("drops with probability {p}; it must lie in [0, 1)").into());
+        }
+        Ok(at)
+    }
+
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
+        if !walk.is_training() {
+            return Ok(x);
+        }
+        let (key, stream) = walk.random(scope)?;
+        let shape = t.shape(x).to_vec();
+        let uniform = t.random_uniform(key, &stream, &shape)?;
+        let p = t.fill(&[], self.p)?;
+        let dropped = t.greater(p, uniform)?;
+        let scale = 1.0 / (1.0 - self.p);
+        let kept = t.affine(dropped, -scale, scale)?;
+        t.mul(x, kept)
+    }
+
+    fn onnx(&self, _: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        Ok(x)
+    }
 }

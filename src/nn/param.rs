@@ -34,6 +34,16 @@ pub enum Init {
     },
 }
 
+/// Where norms' scales start, as DCGAN's authors have it.
+pub(super) const DCGAN_SCALE: Init = Init::Normal { mean: 1.0, std: 0.02 };
+pub(super) const ZERO: Init = Init::Constant(0.0);
+pub(super) const ONE: Init = Init::Constant(1.0);
+
+/// A shape that is the same on the device and in files.
+pub(super) fn plain(shape: &[usize]) -> (Vec<usize>, Layout) {
+    (shape.to_vec(), Layout::Plain)
+}
+
 /// A tensor that a layer owns.
 #[derive(Clone, Debug)]
 pub struct Param {
@@ -88,7 +98,7 @@ impl Param {
 
 /// The tensors of one layer, on their way into a list.
 #[derive(Debug)]
-pub(super) struct Owned<'a> {
+pub(crate) struct Owned<'a> {
     /// The layer's name.
     pub(super) scope: &'a str,
     /// All tensors so far.

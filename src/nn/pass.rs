@@ -1,4 +1,4 @@
-//! What one pass through a network needs beside its input.
+//! What one pass through a network needs beside its main input, and what it gives.
 
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -18,14 +18,18 @@ pub enum Mode {
     Eval,
 }
 
+/// The side input of class labels, `[n, classes]`, each row 1 at its class and else 0.
+pub const LABELS: &str = "labels";
+
 /// One pass through a network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pass<'a> {
-    /// The classes of the pictures, `[n, classes]`, each row 1 at its class and else 0: for networks
-    /// that are told them.
-    pub labels: Option<Var>,
     /// Whether the network is being trained.
     pub mode: Mode,
+    /// Side inputs by name, images `[n, h, w, c]` or vectors `[n, c]` of as many as the main input has:
+    /// for networks with layers that take some ([`super::Join`], and those that take [`LABELS`]).
+    /// Gradients flow back to them. Those that no layer takes do no harm.
+    pub sides: Vec<(&'a str, Var)>,
     /// The key of the random numbers that are drawn on the device, `[4]` (see
     /// [`Tape::random_normal`]): for networks that draw some while they are trained.
     pub key: Option<Var>,
@@ -34,23 +38,102 @@ pub struct Pass<'a> {
     pub name: &'a str,
 }
 
-impl Pass<'_> {
-    /// A pass without labels or random numbers.
+impl<'a> Pass<'a> {
+    /// A pass without side inputs or random numbers.
     #[must_use]
     pub const fn new(mode: Mode) -> Self {
-        Self { labels: None, mode, key: None, name: "" }
+        Self { mode, sides: Vec::new(), key: None, name: "" }
+    }
+
+    /// The pass with this side input, in the place of another of that name.
+    #[must_use]
+    pub fn with(mut self, input: &'a str, x: Var) -> Self {
+        self.sides.retain(|(name, _)| *name != input);
+        self.sides.push((input, x));
+        self
+    }
+
+    /// The pass with class labels, where there are any.
+    #[must_use]
+    pub fn labels(self, labels: Option<Var>) -> Self {
+        match labels {
+            Some(labels) => self.with(LABELS, labels),
+            None => self,
+        }
+    }
+
+    /// The pass with random numbers by this key, if any, set apart by `name`.
+    #[must_use]
+    pub const fn random(mut self, key: Option<Var>, name: &'a str) -> Self {
+        (self.key, self.name) = (key, name);
+        self
+    }
+}
+
+/// What the layers of a network give in one pass, without a reference batch.
+#[derive(Clone, Debug)]
+pub struct Outputs {
+    pub(super) input: Var,
+    /// Of the network's own layers, in order.
+    pub(super) layers: Vec<Var>,
+    /// Of all layers, by their names in the network.
+    pub(super) taps: Vec<(String, Var)>,
+}
+
+impl Outputs {
+    /// What the network gives: the output of its last layer.
+    #[must_use]
+    pub fn last(&self) -> Var {
+        self.layers.last().copied().unwrap_or(self.input)
+    }
+
+    /// The output of each of its own layers, in order.
+    #[must_use]
+    pub fn each(&self) -> &[Var] {
+        &self.layers
+    }
+
+    /// The main input of its layer `i`, which may be one more than there are: then it is
+    /// [`Outputs::last`].
+    #[must_use]
+    pub fn before(&self, i: usize) -> Var {
+        i.checked_sub(1).and_then(|i| self.layers.get(i)).copied().unwrap_or(self.input)
+    }
+
+    /// The output of the layer of this name in the network, one within another too: `main.5`,
+    /// `main.3.shortcut.0`, `main.3.join.1`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn tap(&self, name: &str) -> Result<Var> {
+        let tap = self.taps.iter().find(|(own, _)| own == name);
+        tap.map(|(_, x)| *x).ok_or_else(|| Error::Tensor {
+            name: name.into(),
+            what: match self.layers.len() {
+                0 => "is no layer of this network, which has none".into(),
+                count => {
+                    format!("is no layer of this network: it has main.0 to main.{}", count - 1)
+                }
+            },
+        })
     }
 }
 
 /// A pass on its way through the layers.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
-    pub(super) pass: Pass<'a>,
+pub(crate) struct Walk<'a> {
+    pub(super) pass: &'a Pass<'a>,
     /// Pictures of the reference batch that stand in front of those asked for.
     pub(super) reference: usize,
+    /// What each layer gave, by the layer's full name.
+    pub(super) taps: Vec<(String, Var)>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(super) const fn new(pass: &'a Pass<'a>) -> Self {
+        Self { pass, reference: 0, taps: Vec::new() }
+    }
+
     pub(super) fn is_training(&self) -> bool {
         self.pass.mode != Mode::Eval
     }
@@ -59,9 +142,28 @@ impl Walk<'_> {
         self.pass.mode == Mode::Start
     }
 
+    fn find(&self, input: &str) -> Option<Var> {
+        self.pass.sides.iter().find(|(name, _)| *name == input).map(|(_, x)| *x)
+    }
+
+    /// The side input called `input`, for the layer `scope`.
+    pub(super) fn side(&self, t: &Tape, scope: &str, input: &str) -> Result<Var> {
+        let x = self.find(input).ok_or_else(|| Error::Tensor {
+            name: scope.into(),
+            what: format!(
+                "takes the side input {input:?}, and this use of the network gives it none"
+            ),
+        })?;
+        if ![2, 4].contains(&t.shape(x).len()) {
+            let what = format!("the side input {input:?} is neither vectors nor images");
+            return Err(Error::Shape { op: "join", what, shapes: vec![t.shape(x).to_vec()] });
+        }
+        Ok(x)
+    }
+
     /// The labels, for the layer `scope` that is told `classes`.
     pub(super) fn labels(&self, t: &Tape, scope: &str, classes: usize) -> Result<Var> {
-        let labels = self.pass.labels.ok_or_else(|| Error::Tensor {
+        let labels = self.find(LABELS).ok_or_else(|| Error::Tensor {
             name: scope.into(),
             what: format!(
                 "is conditional: it has to be told which of its {classes} classes a picture is of, \

@@ -2,26 +2,177 @@
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
 
-/// Each pixel of `x` `[n, h, w, c]` four times: `[n, 2h, 2w, c]`.
-pub(super) fn upsample(t: &mut Tape, x: Var) -> Result<Var> {
-    let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
-    let pixels = t.reshape(x, &[n * h, 1, w, 1, c])?;
-    let large = t.broadcast_to(pixels, &[n * h, 2, w, 2, c])?;
-    t.reshape(large, &[n, 2 * h, 2 * w, c])
+use super::onnx::{Attribute, Graph};
+use super::pass::Walk;
+use super::rule::LayerRule;
+use super::size::{Around, Misfit, takes};
+use super::{BatchDependence, LayerRole, Reach};
+
+/// A picture `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
+#[derive(Debug)]
+pub(super) struct Flatten;
+
+/// Each pixel four times: pictures of twice the side (nearest neighbour).
+#[derive(Debug)]
+pub(super) struct Upsample;
+
+/// The mean of each square of 2×2 pixels: pictures of half the side.
+#[derive(Debug)]
+pub(super) struct AveragePool;
+
+/// The sum of all pixels, one pixel.
+#[derive(Debug)]
+pub(super) struct SumPool;
+
+impl LayerRule for Flatten {
+    fn kind(&self) -> &'static str {
+        "a flattening"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::More
+    }
+
+    fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        Ok([1, 1, h * w * c])
+    }
+
+    fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let shape = t.shape(x).to_vec();
+        t.reshape(x, &[shape[0], 1, 1, shape[1..].iter().product()])
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        _: &str,
+        x: String,
+        [h, w, c]: [usize; 3],
+    ) -> Result<String> {
+        let x = graph.node("Transpose", &[x], &[Attribute::Ints("perm", &[0, 2, 3, 1])]);
+        Ok(graph.reshape(&x, &[0, h * w * c, 1, 1]))
+    }
 }
 
-/// The mean of each square of 2×2 pixels of `x` `[n, 2h, 2w, c]`: `[n, h, w, c]`.
-pub(super) fn average_pool(t: &mut Tape, x: Var) -> Result<Var> {
-    let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
-    let squares = t.reshape(x, &[n * h / 2, 2, w / 2, 2, c])?;
-    let mean = t.mean(squares, &[1, 3])?;
-    t.reshape(mean, &[n, h / 2, w / 2, c])
+impl LayerRule for Upsample {
+    fn kind(&self) -> &'static str {
+        "an upsampling"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::More
+    }
+
+    fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        Ok([2 * h, 2 * w, c])
+    }
+
+    /// Of `x` `[n, h, w, c]`: `[n, 2h, 2w, c]`.
+    fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
+        let pixels = t.reshape(x, &[n * h, 1, w, 1, c])?;
+        let large = t.broadcast_to(pixels, &[n * h, 2, w, 2, c])?;
+        t.reshape(large, &[n, 2 * h, 2 * w, c])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let scales = graph.constant("scales", &Tensor::new([4], vec![1.0, 1.0, 2.0, 2.0])?);
+        // Between them stands the region of interest, which this way of resizing has none of.
+        let inputs = [x, String::new(), scales];
+        let how = [
+            Attribute::Text("coordinate_transformation_mode", "asymmetric"),
+            Attribute::Text("mode", "nearest"),
+            Attribute::Text("nearest_mode", "floor"),
+        ];
+        Ok(graph.node("Resize", &inputs, &how))
+    }
 }
 
-/// The sum of all pixels of `x` `[n, h, w, c]`: `[n, 1, 1, c]`.
-pub(super) fn sum_pool(t: &mut Tape, x: Var) -> Result<Var> {
-    let &[n, _, _, c] = t.shape(x) else { return Ok(x) };
-    let sum = t.sum(x, &[1, 2])?;
-    t.reshape(sum, &[n, 1, 1, c])
+impl LayerRule for AveragePool {
+    fn kind(&self) -> &'static str {
+        "an average pool"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Window { kernel: [2, 2], stride: [2, 2], pad: [0, 0] }
+    }
+
+    fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        takes([h / 2 * 2, w / 2 * 2, c], [h, w, c])?;
+        Ok([h / 2, w / 2, c])
+    }
+
+    /// Of `x` `[n, 2h, 2w, c]`: `[n, h, w, c]`.
+    fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
+        let squares = t.reshape(x, &[n * h / 2, 2, w / 2, 2, c])?;
+        let mean = t.mean(squares, &[1, 3])?;
+        t.reshape(mean, &[n, h / 2, w / 2, c])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let squares =
+            [Attribute::Ints("kernel_shape", &[2, 2]), Attribute::Ints("strides", &[2, 2])];
+        Ok(graph.node("AveragePool", &[x], &squares))
+    }
+}
+
+impl LayerRule for SumPool {
+    fn kind(&self) -> &'static str {
+        "a sum pool"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::More
+    }
+
+    fn size(&self, [_, _, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        Ok([1, 1, c])
+    }
+
+    /// Of `x` `[n, h, w, c]`: `[n, 1, 1, c]`.
+    fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let &[n, _, _, c] = t.shape(x) else { return Ok(x) };
+        let sum = t.sum(x, &[1, 2])?;
+        t.reshape(sum, &[n, 1, 1, c])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let axes = graph.shape(&[2, 3]);
+        Ok(graph.node("ReduceSum", &[x, axes], &[Attribute::Int("keepdims", 1)]))
+    }
 }

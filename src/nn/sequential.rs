@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
+use super::onnx::Graph;
 use super::param::Owned;
 use super::pass::Walk;
-use super::{Layer, Mode, Param, Pass, Statistics, record, size, virtual_batch};
+use super::size::{self, Around};
+use super::{BatchDependence, Layer, Outputs, Param, Pass, virtual_batch};
 
 /// Layers one after another, named `main.0`, `main.1`, … as PyTorch's `nn.Sequential` does: layers
 /// without parameters count.
@@ -16,6 +18,52 @@ use super::{Layer, Mode, Param, Pass, Statistics, record, size, virtual_batch};
 pub struct Sequential {
     /// The layers.
     pub layers: Vec<Layer>,
+}
+
+/// Records the layers called `scope.0`, `scope.1`, … on `x`, and what each gives.
+pub(super) fn record(
+    layers: &[Layer],
+    t: &mut Tape,
+    scope: &str,
+    x: Var,
+    walk: &mut Walk<'_>,
+) -> Result<Vec<Var>> {
+    let mut x = x;
+    let mut outputs = Vec::with_capacity(layers.len());
+    for (i, layer) in layers.iter().enumerate() {
+        let name = format!("{scope}.{i}");
+        x = layer.rule().record(t, &name, x, walk)?;
+        walk.taps.push((name, x));
+        outputs.push(x);
+    }
+    Ok(outputs)
+}
+
+/// The tensors of the layers called `scope.0`, `scope.1`, …
+pub(super) fn params(layers: &[Layer], owned: &mut Owned<'_>) {
+    for (i, layer) in layers.iter().enumerate() {
+        owned.part(&i.to_string(), |owned| layer.rule().params(owned));
+    }
+}
+
+/// Adds the layers called `scope.0`, … to a graph of ONNX, on `x`, images of size `at`; gives the name of
+/// their output.
+pub(super) fn onnx(
+    layers: &[Layer],
+    graph: &mut dyn Graph,
+    scope: &str,
+    x: String,
+    at: [usize; 3],
+) -> Result<String> {
+    let mut around = Around { name: String::new(), reference: false, sides: &[] };
+    let sizes = size::all(layers, scope, at, &mut around)
+        .map_err(|misfit| Error::Tensor { name: scope.into(), what: misfit.into() })?;
+    let (mut x, mut at) = (x, at);
+    for (i, (layer, size)) in layers.iter().zip(sizes).enumerate() {
+        x = layer.rule().onnx(graph, &format!("{scope}.{i}"), x, at)?;
+        at = size;
+    }
+    Ok(x)
 }
 
 impl Sequential {
@@ -37,17 +85,50 @@ impl Sequential {
         all
     }
 
-    /// Shows `f` all layers, those within others too.
-    pub fn each_mut(&mut self, mut f: impl FnMut(&mut Layer)) {
-        self.layers.iter_mut().for_each(|layer| layer.each_mut(&mut f));
+    /// The same layers, where those that normalize by the statistics of the batch do so by running ones
+    /// after training.
+    #[must_use]
+    pub fn with_running_statistics(&self) -> Self {
+        let mut network = self.clone();
+        network.layers.iter_mut().for_each(Layer::use_running_statistics);
+        network
     }
 
-    /// Whether a norm makes results depend on what else is in the batch, even after training.
+    fn any_batch(&self, asked: &[BatchDependence]) -> bool {
+        self.each().iter().any(|(_, layer)| asked.contains(&layer.batch()))
+    }
+
+    /// Whether results depend on what else is in the batch, even after training: see
+    /// [`BatchDependence`].
     #[must_use]
     pub fn needs_batch(&self) -> bool {
-        let batch =
-            |layer: &Layer| matches!(layer, Layer::BatchNorm { statistics: Statistics::Batch, .. });
-        self.each().iter().any(|(_, layer)| batch(layer))
+        self.any_batch(&[BatchDependence::Always, BatchDependence::Compares])
+    }
+
+    /// Whether some layer has no statistics to normalize a single image by: see [`BatchDependence`].
+    #[must_use]
+    pub fn lacks_statistics(&self) -> bool {
+        self.any_batch(&[BatchDependence::Always])
+    }
+
+    /// Whether in training every output depends on the statistics of the whole batch, so that there is
+    /// no gradient at one image to be penalized: see [`BatchDependence`].
+    #[must_use]
+    pub fn normalizes_by_batch(&self) -> bool {
+        self.any_batch(&[BatchDependence::Training, BatchDependence::Always])
+    }
+
+    /// The names of the side inputs that a [`Pass`] has to have, each once, in the order of the layers
+    /// that take them.
+    #[must_use]
+    pub fn side_inputs(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for name in self.each().into_iter().filter_map(|(_, layer)| layer.side_input()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// All tensors of the network called `prefix`.
@@ -55,94 +136,56 @@ impl Sequential {
     pub fn params(&self, prefix: &str) -> Vec<Param> {
         let mut list = Vec::new();
         let scope = format!("{prefix}.main");
-        record::params(&self.layers, &mut Owned { scope: &scope, list: &mut list });
+        params(&self.layers, &mut Owned { scope: &scope, list: &mut list });
         list
     }
 
-    /// Records the network called `prefix` on `x` `[n, h, w, c]`.
+    /// Records the network called `prefix` on `x` `[n, h, w, c]`: its tensors are the states
+    /// `<prefix>.main.0.weight` and so on.
     ///
     /// # Errors
-    /// As [`Sequential::trace`].
-    pub fn forward(&self, t: &mut Tape, prefix: &str, x: Var, mode: Mode) -> Result<Var> {
-        Ok(self.trace(t, prefix, x, mode)?.last().copied().unwrap_or(x))
+    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer, or side inputs are of
+    /// other images or of another width; [`crate::error::Error::Tensor`] where a layer needs a side
+    /// input or random numbers, and the pass has none.
+    pub fn record(&self, t: &mut Tape, prefix: &str, x: Var, pass: &Pass<'_>) -> Result<Outputs> {
+        let mut walk = Walk::new(pass);
+        let mut layers = record(&self.layers, t, &format!("{prefix}.main"), x, &mut walk)?;
+        let Walk { mut taps, reference, .. } = walk;
+        if reference > 0 {
+            let all = layers.iter_mut().chain(taps.iter_mut().map(|(_, x)| x));
+            for x in all {
+                *x = virtual_batch::without_reference(t, *x, reference)?;
+            }
+        }
+        for (name, _) in &mut taps {
+            name.drain(..=prefix.len());
+        }
+        Ok(Outputs { input: x, layers, taps })
     }
 
-    /// Records the network called `prefix` on `x` `[n, h, w, c]` and returns what every layer
-    /// gives, in order.
-    ///
-    /// # Errors
-    /// As [`Sequential::trace_pass`], where the network has to be told classes or draws random
-    /// numbers in training.
-    pub fn trace(&self, t: &mut Tape, prefix: &str, x: Var, mode: Mode) -> Result<Vec<Var>> {
-        self.trace_pass(t, prefix, x, Pass::new(mode))
-    }
-
-    /// [`Sequential::forward`] of a network that may be told the classes of `x`: `labels`
-    /// `[n, classes]`, each row 1 at its class and else 0.
-    ///
-    /// # Errors
-    /// As [`Sequential::trace_labelled`].
-    pub fn forward_labelled(
-        &self,
-        t: &mut Tape,
-        prefix: &str,
-        x: Var,
-        labels: Option<Var>,
-        mode: Mode,
-    ) -> Result<Var> {
-        Ok(self.trace_labelled(t, prefix, x, labels, mode)?.last().copied().unwrap_or(x))
-    }
-
-    /// [`Sequential::trace`] of a network that may be told the classes of `x`: `labels`
-    /// `[n, classes]`, each row 1 at its class and else 0.
-    ///
-    /// # Errors
-    /// As [`Sequential::trace_pass`].
-    pub fn trace_labelled(
-        &self,
-        t: &mut Tape,
-        prefix: &str,
-        x: Var,
-        labels: Option<Var>,
-        mode: Mode,
-    ) -> Result<Vec<Var>> {
-        self.trace_pass(t, prefix, x, Pass { labels, ..Pass::new(mode) })
-    }
-
-    /// [`Sequential::forward`] with all that a pass may need.
-    ///
-    /// # Errors
-    /// As [`Sequential::trace_pass`].
-    pub fn forward_pass(&self, t: &mut Tape, prefix: &str, x: Var, pass: Pass<'_>) -> Result<Var> {
-        Ok(self.trace_pass(t, prefix, x, pass)?.last().copied().unwrap_or(x))
-    }
-
-    /// [`Sequential::trace`] with all that a pass may need.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer, or the labels are of
-    /// other pictures or of other classes; [`crate::error::Error::Tensor`] where a layer needs labels
-    /// or random numbers, and the pass has none.
-    pub fn trace_pass(
-        &self,
-        t: &mut Tape,
-        prefix: &str,
-        x: Var,
-        pass: Pass<'_>,
-    ) -> Result<Vec<Var>> {
-        let mut walk = Walk { pass, reference: 0 };
-        let outputs = record::all(&self.layers, t, &format!("{prefix}.main"), x, &mut walk)?;
-        let without = |x| virtual_batch::without_reference(t, x, &walk);
-        if walk.reference == 0 { Ok(outputs) } else { outputs.into_iter().map(without).collect() }
-    }
-
-    /// The picture `[h, w, c]` that each layer gives for one of `input`; the size of what is
-    /// computed on the way is checked, so that a description out of a file can be trusted after it.
+    /// The image `[h, w, c]` that each layer gives for one of `input`, for a network without side inputs
+    /// but labels; the size of what is computed on the way is checked, so that a description out of a
+    /// file can be trusted after it.
     ///
     /// # Errors
     /// A sentence where a layer does not fit the one before it, or is larger than anything that is
     /// in use.
     pub fn sizes(&self, input: [usize; 3]) -> Result<Vec<[usize; 3]>, String> {
-        size::all(&self.layers, "main", input, &mut false)
+        self.sizes_beside(input, &[])
+    }
+
+    /// [`Sequential::sizes`] of a network with side inputs of these sizes, `[h, w, c]`, or `[1, 1, c]`
+    /// for vectors.
+    ///
+    /// # Errors
+    /// As [`Sequential::sizes`]; where a layer takes a side input that is not among them, or of another
+    /// size.
+    pub fn sizes_beside(
+        &self,
+        input: [usize; 3],
+        sides: &[(&str, [usize; 3])],
+    ) -> Result<Vec<[usize; 3]>, String> {
+        let mut around = Around { name: String::new(), reference: false, sides };
+        Ok(size::all(&self.layers, "main", input, &mut around)?)
     }
 }

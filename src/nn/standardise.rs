@@ -16,8 +16,8 @@ use crate::tensor::DType;
 
 #[cfg(doc)]
 use super::Mode;
+use super::Sequential;
 use super::weight::Kernel;
-use super::{Layer, Sequential};
 
 /// A unit whose variance over the batch is below this says the same of every picture: it keeps its
 /// length.
@@ -59,19 +59,10 @@ pub(super) fn standardise(
     t.mul(y, scale)
 }
 
-impl Layer {
-    /// Whether a pass of [`Mode::Start`] sets its lengths and bias.
-    fn starts_by_data(&self) -> bool {
-        let bias =
-            matches!(self, Self::Conv { bias: true, .. } | Self::ConvTranspose { bias: true, .. });
-        bias && Kernel::of(self).is_some_and(|kernel| kernel.is_normed())
-    }
-}
-
 impl Sequential {
     /// Whether a pass of [`Mode::Start`] sets some of its tensors.
     #[must_use]
     pub fn starts_by_data(&self) -> bool {
-        self.each().iter().any(|(_, layer)| layer.starts_by_data())
+        self.each().iter().any(|(_, layer)| layer.rule().starts_by_data())
     }
 }

@@ -22,11 +22,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Tensor};
 
-use super::norm::per_cell;
+use super::batch_norm::per_cell;
 use super::param::Owned;
 use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
@@ -67,7 +67,7 @@ impl Weight {
 
 /// Which axes of `[kh, kw, large, small]` the rows of `W` run along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rows {
+pub(super) enum Rows {
     /// The last: of a convolution.
     Small,
     /// The third: of a transposed convolution.
@@ -81,32 +81,16 @@ const EPS: f32 = 1e-12;
 
 /// The weights of one convolution or linear layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// `[kh, kw, large, small]`.
-    shape: [usize; 4],
-    rows: Rows,
-    layout: Layout,
-    weight: Weight,
-    start: Start,
+    pub(super) shape: [usize; 4],
+    pub(super) rows: Rows,
+    pub(super) layout: Layout,
+    pub(super) weight: Weight,
+    pub(super) start: Start,
 }
 
 impl Kernel {
-    /// Those of a convolution; of another layer none.
-    pub(super) fn of(layer: &Layer) -> Option<Self> {
-        let (spec, channels, rows, layout, weight, start) = match *layer {
-            Layer::Conv { spec, large, small, layout, weight, start, .. } => {
-                (spec, [large, small], Rows::Small, layout, weight, start)
-            }
-            Layer::ConvTranspose { spec, large, small, layout, weight, start, .. } => {
-                let rows = if layout == Layout::Project { Rows::Cells } else { Rows::Large };
-                (spec, [large, small], rows, layout, weight, start)
-            }
-            _ => return None,
-        };
-        let shape = [spec.kernel[0], spec.kernel[1], channels[0], channels[1]];
-        Some(Self { shape, rows, layout, weight, start })
-    }
-
     /// A 1×1 convolution.
     pub(super) const fn pixel(from: usize, to: usize, weight: Weight, start: Start) -> Self {
         let (shape, layout) = ([1, 1, from, to], Layout::Conv);
@@ -328,25 +312,6 @@ fn dot(row: &[f64], v: &Tensor) -> f64 {
     row.iter().zip(v.f32s()).map(|(a, &b)| a * f64::from(b)).sum()
 }
 
-impl Layer {
-    /// The weights `[kh, kw, large, small]` of the convolution called `scope` as they are used; `get`
-    /// gives the state of a name.
-    ///
-    /// # Errors
-    /// Those of `get`; [`Error::Tensor`] where it is no convolution.
-    pub(crate) fn used_weights(
-        &self,
-        scope: &str,
-        get: &mut dyn FnMut(&str) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let kernel = Kernel::of(self).ok_or_else(|| Error::Tensor {
-            name: scope.into(),
-            what: format!("is {}, and has no weights of a convolution", self.kind()),
-        })?;
-        kernel.used(scope, get)
-    }
-}
-
 impl Sequential {
     /// All weights of the network called `prefix`, with the names of the layers, or of parts of them,
     /// that own them.
@@ -356,7 +321,7 @@ impl Sequential {
                 "" => format!("{prefix}.{name}"),
                 part => format!("{prefix}.{name}.{part}"),
             };
-            layer.kernels().into_iter().map(move |(part, kernel)| (scope(part), kernel))
+            layer.rule().kernels().into_iter().map(move |(part, kernel)| (scope(part), kernel))
         };
         self.each().into_iter().flat_map(of).collect()
     }
@@ -436,7 +401,7 @@ mod tests {
             ];
             for layer in layers {
                 let network = Sequential { layers: vec![layer.weighted(weight)] };
-                let kernel = Kernel::of(&network.layers[0]).unwrap();
+                let kernel = network.layers[0].rule().kernels().remove(0).1;
                 let mut state = State::new(&Device::Cpu);
                 for param in network.params("n") {
                     state.set(&param.name, &param.initial(1)).unwrap();

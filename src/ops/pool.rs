@@ -23,7 +23,7 @@ pub struct MaxPool {
 }
 
 /// First and one past the last element of window `i` of `windows` over `len`.
-const fn window(i: usize, windows: usize, len: usize) -> (usize, usize) {
+pub(crate) const fn window(i: usize, windows: usize, len: usize) -> (usize, usize) {
     (i * len / windows, ((i + 1) * len).div_ceil(windows))
 }
 

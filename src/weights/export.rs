@@ -13,7 +13,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::models::Networks;
-use crate::nn::{Layer, Param, Sequential, Statistics};
+use crate::nn::{Param, Sequential};
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{self, Raw};
 use crate::train::model_file::ModelFile;
@@ -114,7 +114,7 @@ impl<'a> Export<'a> {
                     bytes: checkpoint::little_endian(tensor),
                 });
             }
-            if let Layer::BatchNorm { statistics: Statistics::Running, .. } = layer {
+            if layer.counts_batches() {
                 entries.push(Raw {
                     name: format!("{own}num_batches_tracked"),
                     dtype: Dtype::I64,

@@ -209,10 +209,10 @@ impl<'a> Walk<'a> {
                 norm(node, Kind::Norm { affine, running }, eps, statistics)
             }
             "Add" => return self.sum(node),
-            "Relu" => plain(Layer::LeakyRelu { slope: 0.0 }),
+            "Relu" => plain(Layer::relu()),
             "LeakyRelu" => {
                 let slope = node.attributes.get("alpha").and_then(|a| a.float).unwrap_or(0.01);
-                plain(Layer::LeakyRelu { slope })
+                plain(Layer::leaky_relu(slope))
             }
             "Tanh" => plain(Layer::Tanh),
             "Sigmoid" => plain(Layer::Sigmoid),

@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 
 use crate::models::Pixels;
-use crate::nn::{BATCH_NORM_EPS, Layer, Layout, Sequential, Start, Statistics, Weight};
+use crate::nn::{
+    BATCH_NORM_EPS, BatchNorm, Conv, ConvTranspose, Layer, Layout, Sequential, Start, Statistics,
+    Weight,
+};
 use crate::tensor::Tensor;
 
 use super::architecture::Assumptions;
@@ -120,10 +123,18 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
                 let spec = spec.ok_or("has a convolution of no size")?;
                 if block.up {
                     let (large, small) = (block.to, block.from);
-                    Layer::ConvTranspose { spec, large, small, layout, bias, weight, start }
+                    Layer::ConvTranspose(ConvTranspose {
+                        spec,
+                        large,
+                        small,
+                        layout,
+                        bias,
+                        weight,
+                        start,
+                    })
                 } else {
                     let (large, small) = (block.from, block.to);
-                    Layer::Conv { spec, large, small, layout, bias, weight, start }
+                    Layer::Conv(Conv { spec, large, small, layout, bias, weight, start })
                 }
             }
             Item::Norm(norm) => {
@@ -207,5 +218,5 @@ fn batch_norm(
     }
     let cells = if len == channels { [1, 1] } else { cells };
     let eps = eps.or(assumptions.eps).unwrap_or(BATCH_NORM_EPS);
-    Ok((Layer::BatchNorm { channels, cells, eps, statistics }, parts))
+    Ok((Layer::BatchNorm(BatchNorm { channels, cells, eps, statistics }), parts))
 }

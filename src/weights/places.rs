@@ -25,7 +25,7 @@ pub(super) fn arrange(
     let mut assumed = places.check(&blocks, role)?;
     let flag = layers_flag(role);
     let last = blocks.len().saturating_sub(1);
-    let activation = || Item::Plain(Layer::LeakyRelu { slope });
+    let activation = || Item::Plain(Layer::leaky_relu(slope));
     let mut items: Vec<Item> = Vec::new();
     for (i, mut block) in blocks.into_iter().enumerate() {
         places.skip_to(&mut items, places.of_block(i));

@@ -72,8 +72,8 @@ impl FromStr for Spelled {
             }
             ("norm" | "bn", []) => Word::Norm { eps: None },
             ("norm" | "bn", &[eps]) => Word::Norm { eps: Some(eps) },
-            ("relu", []) => Word::Plain(Layer::LeakyRelu { slope: 0.0 }),
-            ("leaky", &[slope]) => Word::Plain(Layer::LeakyRelu { slope }),
+            ("relu", []) => Word::Plain(Layer::relu()),
+            ("leaky", &[slope]) => Word::Plain(Layer::leaky_relu(slope)),
             ("tanh", []) => Word::Plain(Layer::Tanh),
             ("sigmoid", []) => Word::Plain(Layer::Sigmoid),
             ("upsample", []) => Word::Plain(Layer::Upsample),
@@ -286,7 +286,7 @@ mod tests {
                 Some("main.3"),
             ),
             ("norm:0.8=bn", Word::Norm { eps: Some(0.8) }, Some("bn")),
-            ("leaky:0.2", Word::Plain(Layer::LeakyRelu { slope: 0.2 }), None),
+            ("leaky:0.2", Word::Plain(Layer::leaky_relu(0.2)), None),
         ] {
             let wanted = Spelled { word, name: name.map(str::to_owned) };
             assert_eq!(parsed(text), Ok(wanted), "{text}");

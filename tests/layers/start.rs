@@ -3,7 +3,7 @@
 
 use dcgan::device::Device;
 use dcgan::models::{Conditioning, Design, Network, Norm, Size};
-use dcgan::nn::{Layer, Mode, Pass, Sequential, Start, Weight};
+use dcgan::nn::{Layer, Mode, Noise, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::tape::Tape;
@@ -19,15 +19,15 @@ fn network(weight: Weight) -> Sequential {
     let start = Start::Normal { std: 0.3 };
     let up = ConvSpec::up([4; 2], [8; 2], [4; 2], [2; 2], [1; 2]).unwrap();
     let layers = [
-        Layer::Noise { std: 0.3 },
+        Layer::Noise(Noise { std: 0.3 }),
         conv(3, 6),
-        Layer::LeakyRelu { slope: 0.2 },
+        Layer::leaky_relu(0.2),
         Layer::conv_transpose(up, 5, 6, true),
         Layer::Softplus,
         Layer::Flatten,
-        Layer::Noise { std: 0.5 },
+        Layer::Noise(Noise { std: 0.5 }),
         Layer::linear(8 * 8 * 5, 7, true),
-        Layer::LeakyRelu { slope: 0.0 },
+        Layer::relu(),
         Layer::project([3, 2], 4, 7, true),
     ];
     Sequential { layers: layers.map(|layer| layer.weighted(weight).starting(start)).into() }
@@ -61,10 +61,10 @@ fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
         let mut tape = Tape::new();
         let vx = tape.feed("x", &shape, DType::F32).unwrap();
         let key = tape.feed("key", &[4], DType::U32).unwrap();
-        let pass = Pass { key: Some(key), name: "start", ..Pass::new(mode) };
-        let outputs = network.trace_pass(&mut tape, "d", vx, pass).unwrap();
+        let pass = Pass::new(mode).random(Some(key), "start");
+        let outputs = network.record(&mut tape, "d", vx, &pass).unwrap();
         for (at, ..) in PLACES {
-            tape.fetch(&at.to_string(), outputs[at]);
+            tape.fetch(&at.to_string(), outputs.each()[at]);
         }
         tape
     };
@@ -111,7 +111,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
         state.set("d.main.1.bias", &drawn(&[6], 2)).unwrap();
         let mut tape = Tape::new();
         let vx = tape.feed("x", x.shape(), DType::F32).unwrap();
-        let y = network.forward(&mut tape, "d", vx, Mode::Start).unwrap();
+        let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Start)).unwrap().last();
         tape.fetch("y", y);
         let before: Vec<Tensor> = params.iter().map(|p| state.get(&p.name).unwrap()).collect();
         let y = call(&tape, &mut state, &[("x", &x)]);

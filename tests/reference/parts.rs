@@ -126,8 +126,8 @@ fn layers_of_the_family_as_pytorch() {
         let by = by(&mut t, vx, &params);
         let training = case.about["training"].as_bool().unwrap();
         let mode = if training { Mode::Train } else { Mode::Eval };
-        let pass = Pass { labels: told, ..Pass::new(mode) };
-        let y = network.forward_pass(&mut t, "n", vx, pass).unwrap();
+        let pass = Pass::new(mode).labels(told);
+        let y = network.record(&mut t, "n", vx, &pass).unwrap().last();
         t.fetch("y", y);
         let mut wanted = BTreeMap::from([("y".to_owned(), case.tensor("y"))]);
         let vars: Vec<Var> = by.iter().map(|(_, var, _)| *var).collect();
@@ -147,7 +147,7 @@ fn power_iterations_as_pytorch() {
         let mut t = Tape::new();
         let vx = t.feed("x", x.shape(), DType::F32).unwrap();
         network.power_iteration(&mut t, "n").unwrap();
-        let y = network.forward(&mut t, "n", vx, Mode::Train).unwrap();
+        let y = network.record(&mut t, "n", vx, &Pass::new(Mode::Train)).unwrap().last();
         t.fetch("y", y);
         let sigmas = network.sigmas(&mut t, "n").unwrap();
         let [(scope, sigma)] = &sigmas[..] else { panic!("{sigmas:?}") };
@@ -198,7 +198,7 @@ fn penalties_of_critics_as_pytorch() {
         let mut t = Tape::new();
         let vx = t.feed("x", x.shape(), DType::F32).unwrap();
         let by = by(&mut t, vx, &params);
-        let scores = network.forward(&mut t, "n", vx, Mode::Eval).unwrap();
+        let scores = network.record(&mut t, "n", vx, &Pass::new(Mode::Eval)).unwrap().last();
         let sum = t.sum_all(scores).unwrap();
         let gx = t.grad(sum, &[vx]).unwrap()[0];
         let square = t.mul(gx, gx).unwrap();

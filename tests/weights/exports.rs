@@ -5,7 +5,8 @@ use super::*;
 use dcgan::features::{Extractor, levels};
 use dcgan::gan::seeded_latents;
 use dcgan::models::Size;
-use dcgan::models::{Design, Network};
+use dcgan::models::{Design, Network, Norm};
+use dcgan::nn::PixelBias;
 use dcgan::ops::conv::ConvSpec;
 use dcgan::weights::Said;
 use dcgan::weights::export::{Export, Format};
@@ -239,6 +240,68 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
         let wanted: Vec<f32> =
             (0..5).flat_map(|i| parts.iter().flat_map(move |part| part[i].clone())).collect();
         near(&format!("{name}: features"), &got[1], &wanted);
+    }
+}
+
+/// Layers that no graph of another program is read with: only written.
+#[test]
+fn graphs_of_all_other_networks_run_in_another_runtime() {
+    let size = Size { height: 16, width: 16 };
+    let design = |network| Design {
+        network,
+        size,
+        channels: 3,
+        nz: 6,
+        ngf: 4,
+        ndf: 4,
+        norm_d: Norm::None,
+        ..Design::default()
+    };
+    let pixel = Design { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
+    let changed = |change: fn(&mut Vec<Layer>, &mut Vec<Layer>)| {
+        let mut networks = design(Network::Cnn).networks().unwrap();
+        let Networks { generator: Some(g), discriminator: Some(d), .. } = &mut networks else {
+            unreachable!()
+        };
+        change(&mut g.layers, &mut d.layers);
+        networks
+    };
+    let of = |design: Design| design.networks().unwrap();
+    let cases = [
+        ("dense", of(design(Network::Mlp))),
+        ("residual", of(design(Network::Resnet))),
+        ("pixel norm", of(pixel)),
+        (
+            "pixel bias",
+            changed(|g, _| {
+                g.insert(g.len() - 1, Layer::PixelBias(PixelBias { size: [16, 16, 3] }));
+            }),
+        ),
+    ];
+    for (name, networks) in cases {
+        let model = drawn(networks);
+        let networks = &model.networks;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("graph.onnx");
+        let save = |role| {
+            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            fs::read(&path).unwrap()
+        };
+        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
+        let fake = pictures(&model, &Device::Cpu, &z, false);
+        let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
+        let got = run_graph(save(Role::Generator), ("z", input.into()), &["pictures"]);
+        let unit = networks.pixels == Pixels::Unit;
+        let signed: Vec<f32> =
+            got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
+        near(&format!("{name}: pictures"), &signed, &channels_first(&fake).to_vec());
+
+        let outputs = judged(&model, &Device::Cpu, &fake);
+        let half = fake.f32s().iter().map(|x| if unit { 0.5 * x + 0.5 } else { *x }).collect();
+        let seen = Tensor::new(fake.shape(), half).unwrap();
+        let input = ("pictures", channels_first(&seen).into());
+        let got = run_graph(save(Role::Discriminator), input, &["logit"]);
+        near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
     }
 }
 

@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::features::levels;
 use crate::models::Size;
 use crate::models::{Design, Network};
+use crate::nn::{BatchNorm, Conv, Layer};
 
 const SIDE: usize = 16;
 
@@ -57,7 +58,9 @@ impl Naive<'_> {
 
     /// Calls `f(large, weight, small)` with the places of all products of a convolution.
     fn products(&self, layer: usize, mut f: impl FnMut(usize, usize, usize)) {
-        let Layer::Conv { spec, large, small, .. } = self.network.layers[layer] else { return };
+        let Layer::Conv(Conv { spec, large, small, .. }) = self.network.layers[layer] else {
+            return;
+        };
         let [kh, kw] = spec.kernel;
         for (y, x) in (0..spec.small[0]).flat_map(|y| (0..spec.small[1]).map(move |x| (y, x))) {
             for (ky, kx) in (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x))) {
@@ -84,18 +87,18 @@ impl Naive<'_> {
         for (i, layer) in self.network.layers[..=last].iter().enumerate() {
             let x = outputs.last().unwrap();
             let y = match *layer {
-                Layer::Conv { spec, small, .. } => {
+                Layer::Conv(Conv { spec, small, .. }) => {
                     let w = self.param(i, "weight");
                     let mut y = vec![0.0; spec.small[0] * spec.small[1] * small];
                     self.products(i, |l, k, s| y[s] += x[l] * w[k]);
                     y
                 }
-                Layer::BatchNorm { .. } => {
+                Layer::BatchNorm(_) => {
                     let (factor, shift) = self.norm(i);
                     let c = factor.len();
                     x.iter().enumerate().map(|(j, x)| x * factor[j % c] + shift[j % c]).collect()
                 }
-                Layer::LeakyRelu { .. } => {
+                Layer::LeakyRelu(_) => {
                     x.iter().map(|&x| if x > 0.0 { x } else { self.slope * x }).collect()
                 }
                 _ => x.clone(),
@@ -106,7 +109,9 @@ impl Naive<'_> {
     }
 
     fn norm(&self, layer: usize) -> (Vec<f64>, Vec<f64>) {
-        let Layer::BatchNorm { eps, .. } = self.network.layers[layer] else { unreachable!() };
+        let Layer::BatchNorm(BatchNorm { eps, .. }) = self.network.layers[layer] else {
+            unreachable!()
+        };
         let [weight, bias, mean, var] =
             ["weight", "bias", "running_mean", "running_var"].map(|name| self.param(layer, name));
         let factor: Vec<f64> =
@@ -121,17 +126,17 @@ impl Naive<'_> {
         for i in (0..=last).rev() {
             let x = &outputs[i];
             g = match self.network.layers[i] {
-                Layer::Conv { .. } => {
+                Layer::Conv(_) => {
                     let w = self.param(i, "weight");
                     let mut gx = vec![0.0; x.len()];
                     self.products(i, |l, k, s| gx[l] += g[s] * w[k]);
                     gx
                 }
-                Layer::BatchNorm { .. } => {
+                Layer::BatchNorm(_) => {
                     let (factor, _) = self.norm(i);
                     g.iter().enumerate().map(|(j, g)| g * factor[j % factor.len()]).collect()
                 }
-                Layer::LeakyRelu { .. } => {
+                Layer::LeakyRelu(_) => {
                     let both = |(&g, &x): (&f64, &f64)| if g > 0.0 && x > 0.0 { g } else { 0.0 };
                     g.iter().zip(x).map(both).collect()
                 }

@@ -17,7 +17,7 @@ use crate::gan::averaged;
 use crate::logistic::Logistic;
 use crate::models::Size;
 use crate::models::{Networks, Pixels};
-use crate::nn::{Layer, Sequential, Weight};
+use crate::nn::{Layer, Sequential};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 use crate::train::ModelFile;
@@ -38,11 +38,10 @@ const GENERATOR: &str = "generator";
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let generator = networks.generator()?;
     let fail = |what: String| Error::Tensor { name: GENERATOR.into(), what };
-    let normalised = |layer: &Layer| match layer {
-        Layer::ConvTranspose { weight, .. } => *weight != Weight::Plain,
-        _ => false,
+    let normalized = |i: &usize| {
+        is_convolution(&generator.layers[*i]) && generator.layers[*i].has_normalized_weights()
     };
-    if let Some(i) = generator.layers.iter().position(normalised) {
+    if let Some(i) = (0..generator.layers.len()).find(normalized) {
         let what = "has normalised weights, all of which change where those of a map are dropped";
         return Err(Error::Tensor { name: format!("{GENERATOR}.main.{i}"), what: what.into() });
     }
@@ -59,9 +58,13 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     Ok(levels)
 }
 
+/// Whether it is of the kind whose maps are dropped: what the weights' layout is known of.
+fn is_convolution(layer: &Layer) -> bool {
+    matches!(layer, Layer::ConvTranspose(_))
+}
+
 fn convolutions(network: &Sequential) -> Vec<usize> {
-    let is_conv = |&i: &usize| matches!(network.layers[i], Layer::ConvTranspose { .. });
-    (0..network.layers.len()).filter(is_conv).collect()
+    (0..network.layers.len()).filter(|&i| is_convolution(&network.layers[i])).collect()
 }
 
 /// The model whose "pictures" are the maps of one of the generator's hidden layers: run like any

@@ -9,7 +9,7 @@ use crate::data::Prepare;
 use crate::device::{Device, State};
 use crate::experiments::Generator;
 use crate::models::{Design, Network};
-use crate::nn::Mode;
+use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program};
 use crate::tape::Tape;
 use crate::tensor::DType;
@@ -73,7 +73,7 @@ fn rest(model: &ModelFile, raw: bool, level: &Level, maps: &Tensor) -> Tensor {
     }
     let mut tape = Tape::new();
     let x = tape.feed("maps", maps.shape(), DType::F32).unwrap();
-    let y = network.forward(&mut tape, "rest", x, Mode::Eval).unwrap();
+    let y = network.record(&mut tape, "rest", x, &Pass::new(Mode::Eval)).unwrap().last();
     tape.fetch("pictures", y);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     program.call(&mut state, &[("maps", maps)]).unwrap()["pictures"].clone()

@@ -28,10 +28,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::features;
 use crate::gan::scalar::{Curve, Scalar};
 use crate::gan::{Network, Phase, Recorder, Role, Stage, Step, System};
 use crate::models::Networks;
-use crate::nn::{Layer, Sequential};
+use crate::nn::{Heads, Layer, Sequential};
 use crate::objectives::{self, Penalty};
 use crate::program::Precision;
 use crate::tape::{Tape, Var};
@@ -93,20 +94,14 @@ struct Fake {
     codes: Option<Var>,
 }
 
-/// How D's outputs are read.
-#[derive(Clone, Copy, Debug)]
-enum Heads {
-    /// A score, then logits of classes, then codes.
-    Apart { classes: usize, codes: usize },
-    /// Logits of classes, which make the score too.
-    Semi,
-}
-
 /// A GAN's step.
 #[derive(Debug)]
 pub struct Gan {
     method: Method,
+    /// D's outputs.
     heads: Heads,
+    /// How many codes there are.
+    codes: usize,
     terms: Vec<Box<dyn Term>>,
 }
 
@@ -133,19 +128,15 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         network(GENERATOR, Role::Generator, model.generator()?, true),
         network(DISCRIMINATOR, Role::Discriminator, model.discriminator()?, is_semi),
     ];
-    let codes = design.codes;
+    let (heads, codes) = (design.outputs(), design.codes);
     let mut terms: Vec<Box<dyn Term>> = Vec::new();
-    let heads = match is_semi {
-        true => Heads::Semi,
-        false => Heads::Apart { classes: design.heads() - codes.len(), codes: codes.len() },
-    };
-    if matches!(heads, Heads::Apart { classes: 1.., .. }) {
+    if heads.range("classes").is_some() {
         terms.push(Box::new(Classes { weight: method.class_weight }));
     }
-    if !codes.is_empty() {
+    if heads.range("codes").is_some() {
         terms.push(Box::new(Information { codes, weight: method.info_weight }));
     }
-    let gan = Arc::new(Gan { method, heads, terms });
+    let gan = Arc::new(Gan { method, heads, codes: codes.len(), terms });
     let (warm_up, decay) = (recipe.warm_up, recipe.decay);
     let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
     let phase = Phase {
@@ -176,8 +167,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 
 /// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
 fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
-    let batch_norm = |(_, layer): &(String, &Layer)| matches!(layer, Layer::BatchNorm { .. });
-    if penalty != Penalty::None && discriminator.each().iter().any(batch_norm) {
+    if penalty != Penalty::None && discriminator.normalizes_by_batch() {
         let what = format!(
             "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
              discriminator that gradient depends on the whole batch: choose another normalisation \
@@ -222,7 +212,7 @@ impl Gan {
         step.power_iteration(t, DISCRIMINATOR)?;
         step.power_iteration(t, GENERATOR)?;
         let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
-        let conditioned = step.labels.filter(|_| !matches!(self.heads, Heads::Semi));
+        let conditioned = step.labels.filter(|_| !self.is_semi());
         let mut seen = Vec::with_capacity(parts);
         for m in 0..parts {
             let real = step.rows(t, step.images, k, m)?;
@@ -278,7 +268,7 @@ impl Gan {
             d.report("d_fake", self.mean_output(t, on_fake.scores)?);
             seen.push(Part { real, fake, labels });
         }
-        if matches!(self.heads, Heads::Semi) {
+        if self.is_semi() {
             semi::supervise(t, self, step, &mut d, self.method.class_weight)?;
         }
         step.apply(t, [d])?;
@@ -337,16 +327,15 @@ impl Gan {
     ) -> Result<Fake> {
         let z = step.latents(t, name, n)?;
         let outputs = step.forward(t, GENERATOR, z, step.pass(name, labels))?;
-        let images = outputs.last().copied().unwrap_or(z);
+        let images = outputs.last();
         let layers = &step.system.network(GENERATOR)?.layers.layers;
-        let at = layers.iter().position(|layer| matches!(layer, Layer::Codes { .. }));
-        let codes = match (at, self.heads) {
-            (Some(at), Heads::Apart { codes, .. }) => {
+        let codes = match layers.iter().position(|layer| matches!(layer, Layer::Codes(_))) {
+            Some(at) => {
                 let nz = step.system.model.nz;
-                let all = t.reshape(outputs[at], &[n, nz])?;
-                Some(t.slice(all, &[0, nz - codes], &[n, codes])?)
+                let all = t.reshape(outputs.each()[at], &[n, nz])?;
+                Some(t.slice(all, &[0, nz - self.codes], &[n, self.codes])?)
             }
-            _ => None,
+            None => None,
         };
         Ok(Fake { images, codes })
     }
@@ -375,15 +364,22 @@ impl Gan {
             }
         };
         let outputs = step.forward(t, DISCRIMINATOR, x, step.pass(name, labels))?;
-        let layers = &step.system.network(DISCRIMINATOR)?.layers.layers;
-        let ends = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Projection { .. });
-        let last = layers.iter().rposition(ends).unwrap_or(0);
-        // Noise on features would only blur their means.
-        let blurs = |layer: &Layer| matches!(layer, Layer::Noise { .. } | Layer::Dropout { .. });
-        let last = last - layers[..last].iter().rev().take_while(|l| blurs(l)).count();
-        let before = |i: usize| if i == 0 { x } else { outputs[i - 1] };
-        let features = before(last);
-        self.heads.read(t, before(layers.len()), features)
+        let layers = &step.system.network(DISCRIMINATOR)?.layers;
+        let features = outputs.before(features::matched(layers));
+        let heads = self.heads.split(t, outputs.last())?;
+        let head = |name| heads.iter().find(|(own, _)| *own == name).map(|&(_, head)| head);
+        let (classes, codes) = (head("classes"), head("codes"));
+        let scores = match (head("score"), classes) {
+            (Some(scores), _) => scores,
+            (None, Some(logits)) => semi::score(t, logits)?,
+            (None, None) => outputs.last(),
+        };
+        Ok(Output { scores, classes, codes, features })
+    }
+
+    /// Whether D's score follows from the logits of classes, which it learns from few labels.
+    fn is_semi(&self) -> bool {
+        self.heads.range("score").is_none()
     }
 
     /// `loss` with the terms of what D outputs beside its score.
@@ -398,39 +394,6 @@ impl Gan {
             objectives::Output::Score => scores,
         };
         t.mean_all(output)
-    }
-}
-
-impl Heads {
-    /// Reads the last layer `all` `[n, 1, 1, heads]`.
-    fn read(self, t: &mut Tape, all: Var, features: Var) -> Result<Output> {
-        let n = t.shape(all)[0];
-        match self {
-            Self::Semi => {
-                let width = t.shape(all)[3];
-                let logits = t.reshape(all, &[n, width])?;
-                let scores = semi::score(t, logits)?;
-                Ok(Output { scores, classes: Some(logits), codes: None, features })
-            }
-            Self::Apart { classes, codes } => {
-                let all = t.reshape(all, &[n, 1 + classes + codes])?;
-                if classes + codes == 0 {
-                    return Ok(Output { scores: all, classes: None, codes: None, features });
-                }
-                let mut at = 0;
-                let mut next = |t: &mut Tape, width: usize| {
-                    at += width;
-                    t.slice(all, &[0, at - width], &[n, width])
-                };
-                let scores = next(t, 1)?;
-                let mut head = |t: &mut Tape, width: usize| match width {
-                    0 => Ok::<_, Error>(None),
-                    width => next(t, width).map(Some),
-                };
-                let (classes, codes) = (head(t, classes)?, head(t, codes)?);
-                Ok(Output { scores, classes, codes, features })
-            }
-        }
     }
 }
 

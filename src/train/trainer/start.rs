@@ -115,10 +115,10 @@ impl Trainer {
             false => None,
         };
         let key = t.read(KEY, &[4], DType::U32)?;
-        let pass = Pass { labels: told, mode: Mode::Start, key: Some(key), name: "start" };
+        let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start");
         let mut started = Vec::new();
         for network in self.discriminators_that_start_by_data() {
-            network.layers.forward_pass(&mut t, &network.name, x, pass)?;
+            network.layers.record(&mut t, &network.name, x, &pass)?;
             started.push(network.name.clone());
         }
         let mut program = Program::compile(&t, &self.state, &self.options)?;

@@ -1,0 +1,239 @@
+//! Batch norm (Ioffe and Szegedy, arXiv 1502.03167).
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+use crate::tensor::{DType, Tensor};
+
+use super::onnx::{Attribute, Graph};
+use super::param::{DCGAN_SCALE, ONE, Owned, ZERO};
+use super::pass::Walk;
+use super::rule::LayerRule;
+use super::size::{Around, Misfit, not_negative, takes};
+use super::{BatchDependence, Layer, LayerRole, Layout, Reach};
+
+/// Batch norm's ε and the weight of a new batch in the running statistics, as PyTorch's defaults.
+pub const BATCH_NORM_EPS: f32 = 1e-5;
+pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
+
+/// What batch norm normalises by after training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Statistics {
+    /// Averages kept while training, as in PyTorch: one picture does not depend on its neighbours.
+    Running,
+    /// Those of the batch at hand, always, as in the code of DCGAN's authors: there are no others.
+    Batch,
+}
+
+/// Batch norm with learnt scale and shift: `y = weight (x − mean) / √(var + ε) + bias`. In training a
+/// picture depends on its batch. Parameters `weight` and `bias`; `running_mean` and `running_var`
+/// beside them where it normalises by these after training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNorm {
+    /// Channels.
+    pub channels: usize,
+    /// Height and width of pictures whose pixels have statistics of their own, as after a projection
+    /// that is normalised before it becomes a picture; `[1, 1]` for statistics of whole channels.
+    pub cells: [usize; 2],
+    /// Added to the variance.
+    pub eps: f32,
+    /// What it normalises by after training.
+    pub statistics: Statistics,
+}
+
+impl BatchNorm {
+    /// Batch norm of `channels` channels as PyTorch's `BatchNorm2d` by default.
+    #[must_use]
+    pub const fn new(channels: usize) -> Self {
+        let statistics = Statistics::Running;
+        Self { channels, cells: [1, 1], eps: BATCH_NORM_EPS, statistics }
+    }
+}
+
+impl Layer {
+    /// Batch norm of `channels` channels as PyTorch's `BatchNorm2d` by default.
+    #[must_use]
+    pub const fn batch_norm(channels: usize) -> Self {
+        Self::BatchNorm(BatchNorm::new(channels))
+    }
+}
+
+/// Shape and layout of one number for each channel, and for each of `cells` where they are several.
+pub(super) fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layout) {
+    match cells {
+        [1, 1] => (vec![channels], Layout::Plain),
+        [h, w] => (vec![h, w, channels], Layout::Cells),
+    }
+}
+
+/// Mean and variance `[c]` of `x` `[…, c]` to normalise by; in training those of the batch, which
+/// also go into the running ones, of shape `param`, where there are `running` ones.
+pub(super) fn statistics(
+    t: &mut Tape,
+    scope: &str,
+    x: Var,
+    param: &[usize],
+    running: bool,
+    walk: &Walk<'_>,
+) -> Result<[Var; 2]> {
+    let numbers = param.iter().product::<usize>();
+    let read = |t: &mut Tape, own: &str| {
+        let state = t.read(&format!("{scope}.{own}"), param, DType::F32)?;
+        t.reshape(state, &[numbers])
+    };
+    if running && !walk.is_training() {
+        return Ok([read(t, "running_mean")?, read(t, "running_var")?]);
+    }
+    let rows = t.shape(x).iter().product::<usize>() / numbers.max(1);
+    let moments = t.moments(x)?;
+    let mean = t.range(moments, 0, numbers)?;
+    let var = t.range(moments, numbers, numbers)?;
+    if running && !walk.is_starting() {
+        // The running variance is the unbiased one, as PyTorch's.
+        let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
+        let old = [read(t, "running_mean")?, read(t, "running_var")?];
+        for (own, old, new) in [("running_mean", old[0], mean), ("running_var", old[1], unbiased)] {
+            let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
+            let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
+            let next = t.add(old, new)?;
+            let next = t.reshape(next, param)?;
+            t.assign(&format!("{scope}.{own}"), next)?;
+        }
+    }
+    Ok([mean, var])
+}
+
+impl LayerRule for BatchNorm {
+    fn kind(&self) -> &'static str {
+        "a batch norm"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        match self.statistics {
+            Statistics::Running => BatchDependence::Training,
+            Statistics::Batch => BatchDependence::Always,
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Pixel
+    }
+
+    fn size(&self, at: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        let Self { channels, cells, eps, .. } = *self;
+        not_negative("epsilon", eps)?;
+        let [h, w] = if cells == [1, 1] { [at[0], at[1]] } else { cells };
+        takes([h, w, channels], at)?;
+        Ok(at)
+    }
+
+    fn params(&self, owned: &mut Owned<'_>) {
+        let shape = || per_cell(self.cells, self.channels);
+        owned.learnt("weight", shape(), DCGAN_SCALE);
+        owned.learnt("bias", shape(), ZERO);
+        if self.statistics == Statistics::Running {
+            owned.statistic("running_mean", shape(), ZERO);
+            owned.statistic("running_var", shape(), ONE);
+        }
+    }
+
+    /// Of `x` `[…, c]`, or `[n, h, w, c]` with statistics for each cell.
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
+        let Self { channels, cells, eps, statistics: kind } = *self;
+        let (param, _) = per_cell(cells, channels);
+        let numbers = param.iter().product::<usize>();
+        let shape = t.shape(x).to_vec();
+        let x = if cells == [1, 1] {
+            x
+        } else {
+            let rows = shape.iter().product::<usize>() / numbers.max(1);
+            t.reshape(x, &[rows, numbers])?
+        };
+        let affine = ["weight", "bias"].map(|own| {
+            let state = t.read(&format!("{scope}.{own}"), &param, DType::F32)?;
+            t.reshape(state, &[numbers])
+        });
+        let [weight, bias] = affine;
+        let moments = statistics(t, scope, x, &param, kind == Statistics::Running, walk)?;
+        let y = t.batch_norm(x, moments, [weight?, bias?], eps)?;
+        t.reshape(y, &shape)
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        [h, w, c]: [usize; 3],
+    ) -> Result<String> {
+        let Self { cells, eps, statistics, .. } = *self;
+        let mut x = x;
+        let cellwise = cells != [1, 1];
+        if cellwise {
+            x = graph.reshape(&x, &[0, c * h * w]);
+        }
+        let part = |graph: &mut dyn Graph, own: &str| -> Result<String> {
+            let name = format!("{scope}.{own}");
+            let tensor = graph.tensor(&name)?;
+            let tensor = if cellwise { Layout::Cells.to_file(&tensor)? } else { tensor };
+            // Without running statistics the norm is spelt out, and broadcasts.
+            let spelt = statistics == Statistics::Batch && !cellwise;
+            let shape = if spelt { vec![c, 1, 1] } else { vec![tensor.len()] };
+            let tensor = Tensor::new(shape, tensor.f32s().to_vec())?;
+            Ok(graph.floats(&name, &tensor))
+        };
+        let affine = [part(graph, "weight")?, part(graph, "bias")?];
+        x = match statistics {
+            Statistics::Running => {
+                let running = [part(graph, "running_mean")?, part(graph, "running_var")?];
+                let inputs = [&[x], &affine[..], &running[..]].concat();
+                graph.node("BatchNormalization", &inputs, &[Attribute::Float("epsilon", eps)])
+            }
+            Statistics::Batch => {
+                let axes: &[i64] = if cellwise { &[0] } else { &[0, 2, 3] };
+                spelt_out(graph, x, affine, axes, eps)
+            }
+        };
+        if cellwise {
+            x = graph.reshape(&x, &[0, c, h, w]);
+        }
+        Ok(x)
+    }
+
+    fn counts_batches(&self) -> bool {
+        self.statistics == Statistics::Running
+    }
+
+    fn use_running_statistics(&mut self) {
+        self.statistics = Statistics::Running;
+    }
+}
+
+/// `gamma (x − mean) / √(var + eps) + beta`, with mean and (biased) variance over `axes`.
+fn spelt_out(
+    graph: &mut dyn Graph,
+    x: String,
+    [gamma, beta]: [String; 2],
+    axes: &[i64],
+    eps: f32,
+) -> String {
+    let mean = [Attribute::Ints("axes", axes), Attribute::Int("keepdims", 1)];
+    let middle = graph.node("ReduceMean", std::slice::from_ref(&x), &mean);
+    let centred = graph.node("Sub", &[x, middle], &[]);
+    let squares = graph.node("Mul", &[centred.clone(), centred.clone()], &[]);
+    let var = graph.node("ReduceMean", &[squares], &mean);
+    let eps = graph.constant("epsilon", &Tensor::full([1], eps));
+    let var = graph.node("Add", &[var, eps], &[]);
+    let deviation = graph.unary("Sqrt", var);
+    let whitened = graph.node("Div", &[centred, deviation], &[]);
+    let scaled = graph.node("Mul", &[whitened, gamma], &[]);
+    graph.node("Add", &[scaled, beta], &[])
+}
