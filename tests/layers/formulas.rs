@@ -1,6 +1,6 @@
 //! Layers against their formulas.
 
-use dcgan::nn::{Layer, Mode, PixelBias, Sequential};
+use dcgan::nn::{Layer, Maxout, Mode, PixelBias, Sequential};
 
 use super::checked::check;
 
@@ -18,4 +18,24 @@ fn every_pixel_has_a_bias_of_its_own() {
     });
     let error = network.sizes([3, 2, 4]).expect_err("another size");
     assert!(error.contains("layer main.0: takes pictures of [2, 3, 4]"), "{error}");
+}
+
+#[test]
+fn maxout_is_the_largest_of_neighboring_channels() {
+    for pieces in [2, 3] {
+        let network = Sequential { layers: vec![Layer::Maxout(Maxout { pieces })] };
+        check(&network, Mode::Eval, &[("x", &[2, 3, 1, 12])], |sources| {
+            let groups = sources["x"].chunks(pieces);
+            groups.map(|group| group.iter().fold(f64::MIN, |most, &x| most.max(x))).collect()
+        });
+    }
+    for (pieces, wanted) in [
+        (5, "layer main.0: 12 channels cannot be cut into groups of 5"),
+        (0, "layer main.0: takes the largest of 0 channels"),
+        (1, "layer main.0: takes the largest of 1 channels"),
+    ] {
+        let network = Sequential { layers: vec![Layer::Maxout(Maxout { pieces })] };
+        let error = network.sizes([3, 1, 12]).expect_err(wanted);
+        assert!(error.starts_with(wanted), "{error}");
+    }
 }

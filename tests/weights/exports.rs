@@ -5,7 +5,7 @@ use super::*;
 use dcgan::features::{Extractor, levels};
 use dcgan::models::Size;
 use dcgan::models::{Design, Network, Norm};
-use dcgan::nn::PixelBias;
+use dcgan::nn::{Conv, Maxout, PixelBias};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::train::step::seeded_latents;
 use dcgan::weights::Said;
@@ -271,6 +271,21 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         ("dense", of(design(Network::Mlp))),
         ("residual", of(design(Network::Resnet))),
         ("pixel norm", of(pixel)),
+        (
+            "maxout",
+            changed(|g, d| {
+                // Three channels of six, and one logit of two.
+                let at = g.len() - 2;
+                if let Layer::Conv(Conv { small, .. }) = &mut g[at] {
+                    *small = 6;
+                }
+                g.insert(at + 1, Layer::Maxout(Maxout { pieces: 2 }));
+                if let Some(Layer::Conv(Conv { small, .. })) = d.last_mut() {
+                    *small = 2;
+                }
+                d.push(Layer::Maxout(Maxout { pieces: 2 }));
+            }),
+        ),
         (
             "pixel bias",
             changed(|g, _| {
