@@ -33,6 +33,12 @@ const LAYERS: &[(&str, LayerRole, BatchDependence, char)] = &{
             'p',
         ),
         (
+            r#"{"layer":"batch_norm","channels":4,"cells":[1,1],"eps":0.5,"statistics":"running","affine":false}"#,
+            Other,
+            Training,
+            'p',
+        ),
+        (
             r#"{"layer":"batch_norm","channels":4,"cells":[4,3],"eps":0.5,"statistics":"batch"}"#,
             Other,
             Always,

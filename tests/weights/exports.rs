@@ -272,6 +272,16 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         ("residual", of(design(Network::Resnet))),
         ("pixel norm", of(pixel)),
         (
+            "norms without parameters",
+            changed(|g, _| {
+                for layer in g {
+                    if let Layer::BatchNorm(norm) = layer {
+                        norm.affine = false;
+                    }
+                }
+            }),
+        ),
+        (
             "maxout",
             changed(|g, d| {
                 // Three channels of six, and one logit of two.
