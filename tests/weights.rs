@@ -214,12 +214,7 @@ fn shapes_and_numbers_say_the_architecture() {
     // A norm of 96 numbers between a linear layer and 8 channels of 4x3 pixels.
     let sides = Assumptions { g_sides: vec![[4, 3], [8, 6], [16, 12]], ..usual.clone() };
     let named = import_files(&["named_g.safetensors"], &[], &sides).networks.generator.unwrap();
-    let cells = Layer::BatchNorm(BatchNorm {
-        channels: 8,
-        cells: [4, 3],
-        eps: 1e-5,
-        statistics: Statistics::Running,
-    });
+    let cells = Layer::BatchNorm(BatchNorm { cells: [4, 3], ..BatchNorm::new(8) });
     assert_eq!(named.layers[1], cells);
 }
 

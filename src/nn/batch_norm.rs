@@ -28,9 +28,9 @@ pub enum Statistics {
     Batch,
 }
 
-/// Batch norm with learnt scale and shift: `y = weight (x − mean) / √(var + ε) + bias`. In training a
-/// picture depends on its batch. Parameters `weight` and `bias`; `running_mean` and `running_var`
-/// beside them where it normalises by these after training.
+/// Batch norm: `y = weight (x − mean) / √(var + ε) + bias`. In training an image depends on its batch.
+/// Parameters `weight` and `bias`, unless it has none (`affine`: then they are 1 and 0); `running_mean`
+/// and `running_var` beside them where it normalizes by these after training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNorm {
@@ -43,6 +43,18 @@ pub struct BatchNorm {
     pub eps: f32,
     /// What it normalises by after training.
     pub statistics: Statistics,
+    /// Whether scale and shift are learned.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub affine: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_yes(yes: &bool) -> bool {
+    *yes
 }
 
 impl BatchNorm {
@@ -50,7 +62,7 @@ impl BatchNorm {
     #[must_use]
     pub const fn new(channels: usize) -> Self {
         let statistics = Statistics::Running;
-        Self { channels, cells: [1, 1], eps: BATCH_NORM_EPS, statistics }
+        Self { channels, cells: [1, 1], eps: BATCH_NORM_EPS, statistics, affine: true }
     }
 }
 
@@ -137,8 +149,10 @@ impl LayerRule for BatchNorm {
 
     fn params(&self, owned: &mut Owned<'_>) {
         let shape = || per_cell(self.cells, self.channels);
-        owned.learnt("weight", shape(), DCGAN_SCALE);
-        owned.learnt("bias", shape(), ZERO);
+        if self.affine {
+            owned.learnt("weight", shape(), DCGAN_SCALE);
+            owned.learnt("bias", shape(), ZERO);
+        }
         if self.statistics == Statistics::Running {
             owned.statistic("running_mean", shape(), ZERO);
             owned.statistic("running_var", shape(), ONE);
@@ -147,7 +161,7 @@ impl LayerRule for BatchNorm {
 
     /// Of `x` `[…, c]`, or `[n, h, w, c]` with statistics for each cell.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
-        let Self { channels, cells, eps, statistics: kind } = *self;
+        let Self { channels, cells, eps, statistics: kind, affine } = *self;
         let (param, _) = per_cell(cells, channels);
         let numbers = param.iter().product::<usize>();
         let shape = t.shape(x).to_vec();
@@ -157,11 +171,13 @@ impl LayerRule for BatchNorm {
             let rows = shape.iter().product::<usize>() / numbers.max(1);
             t.reshape(x, &[rows, numbers])?
         };
-        let affine = ["weight", "bias"].map(|own| {
+        let [weight, bias] = [("weight", 1.0), ("bias", 0.0)].map(|(own, fixed)| {
+            if !affine {
+                return t.fill(&[numbers], fixed);
+            }
             let state = t.read(&format!("{scope}.{own}"), &param, DType::F32)?;
             t.reshape(state, &[numbers])
         });
-        let [weight, bias] = affine;
         let moments = statistics(t, scope, x, &param, kind == Statistics::Running, walk)?;
         let y = t.batch_norm(x, moments, [weight?, bias?], eps)?;
         t.reshape(y, &shape)
@@ -174,7 +190,7 @@ impl LayerRule for BatchNorm {
         x: String,
         [h, w, c]: [usize; 3],
     ) -> Result<String> {
-        let Self { cells, eps, statistics, .. } = *self;
+        let Self { cells, eps, statistics, affine, .. } = *self;
         let mut x = x;
         let cellwise = cells != [1, 1];
         if cellwise {
@@ -182,7 +198,11 @@ impl LayerRule for BatchNorm {
         }
         let part = |graph: &mut dyn Graph, own: &str| -> Result<String> {
             let name = format!("{scope}.{own}");
-            let tensor = graph.tensor(&name)?;
+            let tensor = match own {
+                "weight" if !affine => Tensor::full(per_cell(cells, c).0, 1.0),
+                "bias" if !affine => Tensor::full(per_cell(cells, c).0, 0.0),
+                _ => graph.tensor(&name)?,
+            };
             let tensor = if cellwise { Layout::Cells.to_file(&tensor)? } else { tensor };
             // Without running statistics the norm is spelt out, and broadcasts.
             let spelt = statistics == Statistics::Batch && !cellwise;

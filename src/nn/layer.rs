@@ -12,6 +12,7 @@ use super::conditional_batch_norm::ConditionalBatchNorm;
 use super::conv::{Conv, ConvTranspose};
 use super::group_norm::GroupNorm;
 use super::join::{Join, Label};
+use super::maxout::Maxout;
 use super::minibatch::{MinibatchDiscrimination, MinibatchStd};
 use super::noise::{Dropout, Noise};
 use super::onnx::Graph;
@@ -93,6 +94,8 @@ layers! {
         PixelBias(PixelBias),
         /// Leaky ReLU, and ReLU.
         LeakyRelu(LeakyRelu),
+        /// The largest of neighboring channels.
+        Maxout(Maxout),
         /// Hyperbolic tangent.
         Tanh = activation::Tanh,
         /// `1 / (1 + e⁻ˣ)`.

@@ -218,5 +218,5 @@ fn batch_norm(
     }
     let cells = if len == channels { [1, 1] } else { cells };
     let eps = eps.or(assumptions.eps).unwrap_or(BATCH_NORM_EPS);
-    Ok((Layer::BatchNorm(BatchNorm { channels, cells, eps, statistics }), parts))
+    Ok((Layer::BatchNorm(BatchNorm { channels, cells, eps, statistics, affine: true }), parts))
 }

@@ -33,6 +33,12 @@ const LAYERS: &[(&str, LayerRole, BatchDependence, char)] = &{
             'p',
         ),
         (
+            r#"{"layer":"batch_norm","channels":4,"cells":[1,1],"eps":0.5,"statistics":"running","affine":false}"#,
+            Other,
+            Training,
+            'p',
+        ),
+        (
             r#"{"layer":"batch_norm","channels":4,"cells":[4,3],"eps":0.5,"statistics":"batch"}"#,
             Other,
             Always,
@@ -50,6 +56,7 @@ const LAYERS: &[(&str, LayerRole, BatchDependence, char)] = &{
         (r#"{"layer":"pixel_norm","eps":0.5}"#, Other, None, 'p'),
         (r#"{"layer":"pixel_bias","size":[4,4,3]}"#, Other, None, 'p'),
         (r#"{"layer":"leaky_relu","slope":0.25}"#, Activation, None, 'p'),
+        (r#"{"layer":"maxout","pieces":5}"#, Activation, None, 'p'),
         (r#"{"layer":"tanh"}"#, Activation, None, 'p'),
         (r#"{"layer":"sigmoid"}"#, Activation, None, 'p'),
         (r#"{"layer":"softplus"}"#, Activation, None, 'p'),

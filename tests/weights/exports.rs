@@ -6,7 +6,7 @@ use dcgan::features::{Extractor, levels};
 use dcgan::gan::seeded_latents;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network, Norm};
-use dcgan::nn::PixelBias;
+use dcgan::nn::{Conv, Maxout, PixelBias};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::weights::Said;
 use dcgan::weights::export::{Export, Format};
@@ -271,6 +271,31 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         ("dense", of(design(Network::Mlp))),
         ("residual", of(design(Network::Resnet))),
         ("pixel norm", of(pixel)),
+        (
+            "norms without parameters",
+            changed(|g, _| {
+                for layer in g {
+                    if let Layer::BatchNorm(norm) = layer {
+                        norm.affine = false;
+                    }
+                }
+            }),
+        ),
+        (
+            "maxout",
+            changed(|g, d| {
+                // Three channels of six, and one logit of two.
+                let at = g.len() - 2;
+                if let Layer::Conv(Conv { small, .. }) = &mut g[at] {
+                    *small = 6;
+                }
+                g.insert(at + 1, Layer::Maxout(Maxout { pieces: 2 }));
+                if let Some(Layer::Conv(Conv { small, .. })) = d.last_mut() {
+                    *small = 2;
+                }
+                d.push(Layer::Maxout(Maxout { pieces: 2 }));
+            }),
+        ),
         (
             "pixel bias",
             changed(|g, _| {
