@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, …, 0..c] = x[n, …, :]` and `y[n, …, c..c+d] = v[n, :]`: `x` `[n, …, c]` and `v` `[n, d]`
 /// give `y` `[n, …, c + d]`.
@@ -33,6 +33,10 @@ impl Op for Append {
             }
             _ => Err("the inputs must be [n, …, c] and [n, d]".into()),
         }
+    }
+
+    fn half(&self) -> Half {
+        Half::AsInput
     }
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
@@ -71,7 +75,7 @@ impl Op for Append {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         let d = s.shapes[1][1];
         let whole = *s.shape.last().unwrap_or(&1);

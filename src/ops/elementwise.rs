@@ -29,23 +29,25 @@ pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
 
 /// Declares an elementwise op: its struct, its shader, its twin and its vjp.
 ///
-/// The vjp is a closure of (tape, site, op, g) that gives one optional gradient for each input.
+/// The vjp is a closure of (tape, site, g, needs) that gives one optional gradient for each input. What
+/// else it tells the compiler follows, as methods of [`Op`].
 macro_rules! elementwise {
     (
         $(#[$doc:meta])*
         $name:ident $({ $($(#[$field_doc:meta])* $field:ident),+ })? = $stem:literal
         ($($x:ident),+), |$op:ident| $twin:expr;
         vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr
+        $(; $($traits:item)+)?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name { $($($(#[$field_doc])* pub $field: f32),+)? }
 
         elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $twin;
-            vjp |$t, $s, $g, $needs| $vjp);
+            vjp |$t, $s, $g, $needs| $vjp; $($($traits)+)?);
     };
     (@impl $name:ident [$($field:ident)*] $stem:literal ($($x:ident),+), |$op:ident| $twin:expr;
-        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr) => {
+        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr; $($traits:item)*) => {
         impl Op for $name {
             fn name(&self) -> &'static str {
                 $stem
@@ -58,6 +60,8 @@ macro_rules! elementwise {
             fn class(&self) -> Class<'_> {
                 Class::Elementwise(self)
             }
+
+            $($traits)*
 
             fn vjp(
                 &self,
@@ -115,6 +119,9 @@ elementwise! {
             if needs[0] { Some(t.mul(g, b)?) } else { None },
             if needs[1] { Some(t.mul(g, a)?) } else { None },
         ])
+    };
+    fn shrinks(&self) -> bool {
+        true
     }
 }
 

@@ -7,7 +7,7 @@ use crate::tape::{Tape, Var};
 
 use super::gemm::{Matrix, gemm};
 use super::tile::{self, Product};
-use super::{Call, Caps, Lowered, Op, Site, Variant};
+use super::{Call, Caps, Op, Site, Variant};
 
 /// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`; or
 /// such a product for each of a batch, `[i, m, k] · [i, k, n] = [i, m, n]`. Inputs `a`, `b`.
@@ -62,6 +62,10 @@ impl Op for Matmul {
         Ok([batch, &[m, n]].concat())
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     /// With `y = a·b`: `ga = g·bᵀ`, `gb = aᵀ·g`; the flags move along.
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (a, b) = (s.inputs[0], s.inputs[1]);
@@ -91,10 +95,6 @@ impl Op for Matmul {
         products.zip(a.par_chunks(m * k).zip(b.par_chunks(k * n))).for_each(|(y, (a, b))| {
             one(a, b, y, false);
         });
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(self.product(s, caps)?.variants(caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {

@@ -12,7 +12,7 @@ use crate::tape::{Tape, Var};
 use super::kernel::fold_groups;
 use super::reduce::{FAN, LANES, Reads, chunk_rows, merge, merge_sums, stage_result, sum_stages};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
 /// Mean and (biased) variance of each column: `x` `[rows, c]` gives `y` `[2, c]`,
 /// `y[0] = Σ_r x / rows`, `y[1] = Σ_r (x − y[0])² / rows`.
@@ -110,7 +110,7 @@ impl Op for Moments {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let (mut rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let mut lowered = Lowered::default();
         let mut from = Arg::Input(0);
@@ -143,7 +143,7 @@ impl Op for Moments {
                 flops: 4 * (rows * c) as u64,
             });
             if last {
-                return Ok(lowered);
+                return Ok(Variant::only(lowered));
             }
             (rows, from, first) = (kept, to, false);
         }
@@ -227,7 +227,7 @@ impl Op for CenteredSums {
         merge_sums(call.scratch, call.out);
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let mut lowered = Lowered::default();
         let kept = rows.div_ceil(FAN);
@@ -258,7 +258,7 @@ impl Op for CenteredSums {
         if kept > 1 {
             sum_stages([2, kept, c], to, &mut lowered, caps);
         }
-        Ok(lowered)
+        Ok(Variant::only(lowered))
     }
 
     fn flops(&self, s: &Site) -> u64 {

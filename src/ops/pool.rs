@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
 /// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
@@ -40,6 +40,10 @@ impl Op for MaxPool {
             }
             _ => Err(format!("the input must be [n, h, w, c] with h ≥ {gh} and w ≥ {gw}")),
         }
+    }
+
+    fn half(&self) -> Half {
+        Half::AsInput
     }
 
     /// `gx = g / count` where `x` is its window's largest number, which occurs `count` times there,
@@ -83,7 +87,7 @@ impl Op for MaxPool {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         single(Dispatch {
             kernel: "max_pool",

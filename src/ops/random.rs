@@ -8,7 +8,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Class, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Class, Dispatch, Op, Site, Variant};
 
 /// Where a recorded part takes uniform numbers in [0, 1) from, by a name and a shape: the device's
 /// generator, or feeds.
@@ -53,7 +53,7 @@ impl Op for Random {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let kind = if self.normal { "normal" } else { "uniform" };
         single(Dispatch {
             kernel: "random",
@@ -95,7 +95,7 @@ impl Op for Advance {
         call.out_u32[2] = call.out_u32[2].wrapping_add(1);
     }
 
-    fn lower(&self, _s: &Site, _caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, _s: &Site, _caps: &Caps) -> Result<Vec<Variant>> {
         single(Dispatch {
             kernel: "advance",
             context: context! {},

@@ -15,7 +15,7 @@ use crate::tensor::DType;
 
 use super::kernel::{fold_groups, padded_bytes};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
 /// How many numbers one lane of a GPU stage adds.
 pub(super) const FAN: usize = 64;
@@ -206,6 +206,10 @@ impl Op for Sum {
         }
     }
 
+    fn is_sum(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let row = t.reshape(g, &[s.shape[0], 1, s.shape[1]])?;
         Ok(vec![Some(t.broadcast_to(row, &s.shapes[0])?)])
@@ -236,11 +240,11 @@ impl Op for Sum {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let mut lowered = Lowered::default();
         let sizes = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
         sum_stages(sizes, Arg::Input(0), &mut lowered, caps);
-        Ok(lowered)
+        Ok(Variant::only(lowered))
     }
 
     fn flops(&self, s: &Site) -> u64 {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Half, Op, Site, Variant};
 
 /// The same elements under another shape. No data moves.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ impl Gather {
         });
     }
 
-    fn lower(&self, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, caps: &Caps) -> Result<Vec<Variant>> {
         let len: usize = self.shape.iter().product();
         let axes: Vec<_> = (0..self.shape.len())
             .map(|d| {
@@ -183,8 +183,8 @@ macro_rules! by_gather {
             self.gather(&s.shapes[0], &s.shape).twin(call);
         }
 
-        fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-            self.gather(&s.shapes[0], &s.shape).lower(caps)
+        fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+            self.gather(&s.shapes[0], &s.shape).variants(caps)
         }
     };
 }
@@ -219,6 +219,10 @@ impl Op for Permute {
         } else {
             Err(format!("{:?} does not permute its axes", self.0))
         }
+    }
+
+    fn half(&self) -> Half {
+        Half::AsInput
     }
 
     fn vjp(&self, t: &mut Tape, _s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
@@ -266,6 +270,10 @@ impl Op for SliceBox {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.pad(g, &self.start, &s.shapes[0])?)])
     }
@@ -309,6 +317,10 @@ impl Op for Pad {
         } else {
             Err(format!("does not fit into {:?} at {:?}", self.shape, self.start))
         }
+    }
+
+    fn half(&self) -> Half {
+        Half::AsInput
     }
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {

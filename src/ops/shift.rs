@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside of `x`, with
 /// `a_n = ⌊v[n, 0]⌋` and `b_n = ⌊v[n, 1]⌋`: `x` and `y` are `[n, h, w, c]`, `v` is `[n, 2]`.
@@ -42,6 +42,10 @@ impl Op for Shift {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let back = Self { back: !self.back };
         let gx = if needs[0] { Some(t.record(back, &[g, s.inputs[1]])?) } else { None };
@@ -71,7 +75,7 @@ impl Op for Shift {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         single(Dispatch {
             kernel: "shift",

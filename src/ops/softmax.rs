@@ -9,7 +9,7 @@ use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Op, Site, Variant};
 
 /// `y[r, i] = exp(x[r, i] − max_j x[r, j]) / Σ_j exp(x[r, j] − max_j x[r, j])` for `x` `[rows, c]`.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl Op for Softmax {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let [rows, c] = [s.shape[0], s.shape[1]];
         let (kernel, each, groups) = match Self::takes_a_group(c, caps) {
             true => ("softmax_rows", c.div_ceil(GROUP), rows),

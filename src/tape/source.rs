@@ -10,7 +10,6 @@ use super::{Tape, Var};
 #[derive(Debug)]
 pub struct Source {
     kind: &'static str,
-    #[expect(dead_code, reason = "the derived Debug tells sources apart by it, for Tape::record")]
     name: String,
     shape: Vec<usize>,
     dtype: DType,
@@ -33,6 +32,10 @@ impl Op for Source {
 
     fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    fn key(&self) -> String {
+        format!("{} {:?}", self.kind, self.name)
     }
 
     fn class(&self) -> Class<'_> {
@@ -65,6 +68,10 @@ impl Op for Assigned {
 
     fn class(&self) -> Class<'_> {
         Class::Reshape
+    }
+
+    fn is_assigned(&self) -> bool {
+        true
     }
 
     fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {

@@ -14,7 +14,7 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::{Call, Caps, Lowered, Op, Site, Variant};
+use super::{Call, Caps, Half, Op, Site, Variant};
 
 mod lower;
 mod minimal;
@@ -167,6 +167,14 @@ impl Op for Conv2d {
         Ok(vec![x[0], self.0.small[0], self.0.small[1], w[3]])
     }
 
+    fn half(&self) -> Half {
+        Half::Always
+    }
+
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (x, w) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -181,10 +189,6 @@ impl Op for Conv2d {
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv2d(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv2d(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -208,6 +212,14 @@ impl Op for ConvTranspose2d {
         Ok(vec![y[0], self.0.large[0], self.0.large[1], w[2]])
     }
 
+    fn half(&self) -> Half {
+        Half::Always
+    }
+
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (y, w) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -222,10 +234,6 @@ impl Op for ConvTranspose2d {
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv_transpose2d(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv_transpose2d(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -252,6 +260,10 @@ impl Op for ConvWeightGrad {
         Ok(vec![self.0.kernel[0], self.0.kernel[1], x[3], y[3]])
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (x, y) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -266,10 +278,6 @@ impl Op for ConvWeightGrad {
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv_weight_grad(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv_weight_grad(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
