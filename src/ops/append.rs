@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, …, 0..c] = x[n, …, :]` and `y[n, …, c..c+d] = v[n, :]`: `x` `[n, …, c]` and `v` `[n, d]`
@@ -103,4 +104,31 @@ impl Tape {
     pub fn append(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Append, &[x, v])
     }
+}
+
+/// One pixel, one channel, channels that are and are no multiple of four, and more of them behind
+/// than before.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [(&[usize], usize); 7] = [
+        (&[1, 1], 1),
+        (&[3, 5], 2),
+        (&[2, 1, 1, 7], 10),
+        (&[2, 3, 4, 1], 10),
+        (&[3, 5, 4, 8], 4),
+        (&[2, 3, 65], 3),
+        (&[5, 9, 3, 33], 1),
+    ];
+    let mut all: Vec<Sample> = table
+        .map(|(x, d)| {
+            let inputs = vec![Input::new(x, Kind::NORMAL), Input::new(&[x[0], d], Kind::NORMAL)];
+            Sample::new(op, inputs, |t, x| t.append(x[0], x[1])).tolerance(0.0, 0.0)
+        })
+        .into();
+    let inputs = vec![
+        Input::new(&[3, 5, 4], Kind::Special(special::ALL)),
+        Input::new(&[3, 2], Kind::Special(special::ONE_NAN)),
+    ];
+    let special = Sample::new(op, inputs, |t, x| t.append(x[0], x[1]));
+    all.push(special.non_finite(NonFinite::Spreads));
+    all
 }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::gemm::{Matrix, gemm};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::tile::{self, Product};
 use super::{Call, Caps, Op, Site, Variant};
 
@@ -125,4 +126,55 @@ impl Tape {
     pub fn matmul_t(&mut self, a: Var, b: Var, ta: bool, tb: bool) -> Result<Var> {
         self.record(Matmul { transpose_a: ta, transpose_b: tb }, &[a, b])
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut all = Vec::new();
+    let sizes = [
+        [1, 1, 1],
+        [2, 3, 4],
+        [1, 5, 100],
+        [7, 1, 3],
+        [5, 7, 1],
+        [65, 33, 17],
+        [12, 130, 65],
+        [64, 64, 64],
+    ];
+    for [m, n, k] in sizes {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            let inputs = vec![Input::new(&a, Kind::NORMAL), Input::new(&b, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.matmul_t(x[0], x[1], ta, tb));
+            let flag = |on, name| if on { name } else { "" };
+            let sample = sample.note(format!("{}{}", flag(ta, "aᵀ"), flag(tb, "bᵀ")));
+            all.push(sample.tolerance(1e-6, 3e-6));
+        }
+    }
+    // A batch of products, whose matrices do not hold whole vectors, and do.
+    for [i, m, n, k] in [[1, 3, 2, 5], [3, 5, 7, 2], [2, 1, 9, 4], [5, 17, 33, 9], [2, 64, 32, 12]]
+    {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [i, k, m] } else { [i, m, k] };
+            let b = if tb { [i, n, k] } else { [i, k, n] };
+            let inputs = vec![Input::new(&a, Kind::NORMAL), Input::new(&b, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.matmul_t(x[0], x[1], ta, tb));
+            let flag = |on, name| if on { name } else { "" };
+            let sample = sample.note(format!("batch {}{}", flag(ta, "aᵀ"), flag(tb, "bᵀ")));
+            all.push(sample.tolerance(1e-6, 3e-6));
+        }
+    }
+    let long = vec![Input::new(&[3, 4099], Kind::NORMAL), Input::new(&[4099, 2], Kind::NORMAL)];
+    let long = Sample::new(op, long, |t, x| t.matmul(x[0], x[1]));
+    all.push(long.tolerance(1e-6, 1e-5).rough());
+    for at in 0..2 {
+        for [m, n, k] in [[5, 7, 3], [65, 33, 17], [12, 130, 65]] {
+            let kind = |i| if i == at { Kind::Special(special::ONE_NAN) } else { Kind::NORMAL };
+            let inputs = vec![Input::new(&[m, k], kind(0)), Input::new(&[k, n], kind(1))];
+            let special = Sample::new(op, inputs, |t, x| t.matmul(x[0], x[1]));
+            let special = special.note(format!("input {at}")).non_finite(NonFinite::Same);
+            all.push(special.tolerance(1e-6, 3e-6));
+        }
+    }
+    all
 }

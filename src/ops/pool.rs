@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
@@ -114,4 +115,33 @@ impl Tape {
     pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
         self.record(MaxPool { grid }, &[x])
     }
+}
+
+/// Grids that divide the picture, that do not (the windows then overlap), and of one pixel a window.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [([usize; 4], [usize; 2]); 7] = [
+        ([1, 1, 1, 1], [1, 1]),
+        ([2, 4, 4, 3], [4, 4]),
+        ([3, 8, 16, 5], [4, 4]),
+        ([2, 7, 7, 65], [4, 4]),
+        ([1, 14, 6, 4], [4, 4]),
+        ([5, 9, 3, 1], [1, 2]),
+        ([2, 33, 5, 7], [4, 5]),
+    ];
+    let kinds = [Kind::NORMAL, Kind::Uniform(-2.0, -1.0)];
+    let all = table.iter().flat_map(|&(shape, grid)| {
+        kinds.map(move |kind| {
+            let x = vec![Input::new(&shape, kind)];
+            let sample = Sample::new(op, x, move |t, x| t.max_pool(x[0], grid));
+            let sample = sample.note(format!("to {grid:?}, {kind:?}")).tolerance(0.0, 0.0);
+            let divides = shape[1].is_multiple_of(grid[0]) && shape[2].is_multiple_of(grid[1]);
+            if divides { sample } else { sample.rough() }
+        })
+    });
+    // So that no window begins with a special number.
+    let special = special::one(op, "", &[2, 5, 5, 5], |t, x| {
+        let x = t.pad(x[0], &[0, 1, 1, 0], &[2, 6, 6, 5])?;
+        t.max_pool(x, [3, 2])
+    });
+    all.chain(special).collect()
 }

@@ -8,6 +8,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, Sample};
 use super::{Arg, Call, Caps, Class, Dispatch, Op, Site, Variant};
 
 /// Where a recorded part takes uniform numbers in [0, 1) from, by a name and a shape: the device's
@@ -133,4 +134,26 @@ impl Tape {
     pub fn advance(&mut self, key: Var) -> Result<Var> {
         self.record(Advance, &[key])
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let key = || vec![Input::new(&[4], Kind::Key)];
+    let mut all = Vec::new();
+    for shape in [&[1][..], &[3], &[3, 5, 7], &[1757], &[64, 100]] {
+        let (owned, note) = (shape.to_vec(), format!("{shape:?}"));
+        let sample =
+            Sample::new("random", key(), move |t, x| t.random_normal(x[0], "latents", &owned));
+        all.push(sample.note(format!("normal {note}")).tolerance(1e-5, 1e-5).rough());
+        let owned = shape.to_vec();
+        let sample =
+            Sample::new("random", key(), move |t, x| t.random_uniform(x[0], "mix", &owned));
+        all.push(sample.note(format!("uniform {note}")).tolerance(0.0, 0.0).rough());
+    }
+    let advance = Sample::new("advance", key(), |t, x| {
+        let next = t.advance(x[0])?;
+        t.advance(next)
+    });
+    all.push(advance.note("twice").tolerance(0.0, 0.0).rough());
+    all.retain(|sample| sample.op == op);
+    all
 }

@@ -14,6 +14,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, padded_bytes};
+use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
@@ -336,4 +337,66 @@ impl Tape {
         let sum = self.sum(x, &axes)?;
         self.reshape(sum, shape)
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut table: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    // Every subset of the axes.
+    for set in 1..16_usize {
+        table.push((vec![2, 3, 4, 5], (0..4).filter(|d| set >> d & 1 == 1).collect()));
+    }
+    // The last four by vectors, rows in whole flights and not.
+    let others: [(&[usize], &[usize]); 17] = [
+        (&[1], &[0]),
+        (&[2], &[0]),
+        (&[64], &[0]),
+        (&[65], &[0]),
+        (&[1, 7], &[0]),
+        (&[7, 1], &[1]),
+        (&[1757], &[0]),
+        (&[5, 65], &[1]),
+        (&[65, 5], &[0]),
+        (&[7, 129, 65], &[0, 2]),
+        (&[3, 4097, 5], &[1]),
+        (&[4161, 3], &[0]),
+        (&[2, 65, 65, 3], &[0, 1, 2]),
+        (&[300, 8], &[0]),
+        (&[2, 130, 4], &[1]),
+        (&[1000, 3], &[0]),
+        (&[8192], &[0]),
+    ];
+    table.extend(others.map(|(shape, axes)| (shape.to_vec(), axes.to_vec())));
+    let mut all: Vec<Sample> = table
+        .into_iter()
+        .map(|(shape, axes)| {
+            let note = format!("over {axes:?}");
+            let op = if axes.iter().all(|&a| shape[a] == 1) { "reshape" } else { op };
+            let inputs = vec![Input::new(&shape, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.sum(x[0], &axes));
+            sample.note(note).tolerance(1e-6, 4e-6)
+        })
+        .collect();
+    for (shape, kind) in [
+        (&[131_072][..], Kind::NORMAL),
+        (&[131_072], Kind::Uniform(0.0, 1.0)),
+        (&[65_537, 3], Kind::Uniform(0.0, 1.0)),
+        (&[300, 3], Kind::Normal { mean: 1000.0, scale: 0.1 }),
+    ] {
+        let long = vec![Input::new(shape, kind)];
+        let sample = Sample::new(op, long, |t, x| t.sum(x[0], &[0])).note(format!("{kind:?}"));
+        all.push(sample.tolerance(1e-6, 3e-6).rough());
+    }
+    let mean = vec![Input::new(&[3, 5, 7], Kind::NORMAL)];
+    all.push(Sample::new(op, mean, |t, x| t.mean(x[0], &[0, 2])).note("mean over [0, 2]"));
+    let length = vec![Input::new(&[3, 4, 5], Kind::NORMAL)];
+    let length = Sample::new(op, length, |t, x| {
+        let square = t.mul(x[0], x[0])?;
+        let sum = t.sum(square, &[1, 2])?;
+        t.sqrt(sum)
+    });
+    all.push(length.note("length of each row"));
+    all.extend(special::one(op, "columns", &[5, 65], |t, x| t.sum(x[0], &[0])));
+    all.extend(special::one(op, "rows", &[65, 5], |t, x| t.sum(x[0], &[1])));
+    all.extend(special::one(op, "stages", &[3, 4097], |t, x| t.sum(x[0], &[1])));
+    all
 }

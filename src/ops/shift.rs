@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside of `x`, with
@@ -102,4 +103,35 @@ impl Tape {
     pub fn shift(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Shift { back: false }, &[x, v])
     }
+}
+
+/// One pixel, sides that differ, channels that are and are no multiple of four; by less than a picture
+/// and by more, there and back. The ladder has whole numbers, tiny ones of either sign and ±150.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let shapes: [[usize; 4]; 6] =
+        [[1, 1, 1, 1], [7, 3, 2, 1], [5, 4, 9, 3], [3, 8, 5, 4], [9, 6, 6, 2], [2, 33, 17, 5]];
+    let mut all = Vec::new();
+    for shape in shapes {
+        for back in [false, true] {
+            let note = if back { "back" } else { "" };
+            let inputs =
+                |kind| vec![Input::new(&shape, Kind::NORMAL), Input::new(&[shape[0], 2], kind)];
+            let near = Sample::new(op, inputs(Kind::Grid(0.125)), move |t, x| {
+                // Still away from whole numbers: 3k / 4 + 3 / 8 ± 0.09.
+                let far = t.affine(x[1], 3.0, 0.0)?;
+                t.record(Shift { back }, &[x[0], far])
+            });
+            all.push(near.note(format!("near {note}")).tolerance(0.0, 0.0));
+            let far =
+                Sample::new(op, inputs(Kind::Ladder), move |t, x| t.record(Shift { back }, x));
+            all.push(far.note(format!("far {note}")).tolerance(0.0, 0.0).rough());
+        }
+    }
+    let inputs = vec![
+        Input::new(&[2, 5, 4, 3], Kind::Special(special::ALL)),
+        Input::new(&[2, 2], Kind::NORMAL),
+    ];
+    let special = Sample::new(op, inputs, |t, x| t.record(Shift { back: false }, x));
+    all.push(special.non_finite(NonFinite::Spreads));
+    all
 }

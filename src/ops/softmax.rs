@@ -8,6 +8,7 @@ use crate::math;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Op, Site, Variant};
 
@@ -100,4 +101,29 @@ impl Tape {
         let y = self.record(Softmax, &[x])?;
         self.reshape(y, &shape)
     }
+}
+
+/// More columns than a workgroup has invocations and than they can hold, one column, more columns than a
+/// vector, and numbers whose exponentials overflow.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [(&[usize], Kind); 8] = [
+        (&[5, 200], Kind::Normal { mean: 80.0, scale: 5.0 }),
+        (&[3, 2049], Kind::NORMAL),
+        (&[3, 1], Kind::NORMAL),
+        (&[2, 3], Kind::NORMAL),
+        (&[65, 7], Kind::Normal { mean: 3.0, scale: 2.0 }),
+        (&[2, 5, 33], Kind::NORMAL),
+        (&[130, 64], Kind::Normal { mean: -200.0, scale: 1.0 }),
+        (&[7, 41], Kind::Ladder),
+    ];
+    let all = table.into_iter().map(|(shape, kind)| {
+        let x = vec![Input::new(shape, kind)];
+        let sample = Sample::new(op, x, |t, x| t.softmax(x[0]));
+        let sample = sample.note(format!("{kind:?}")).tolerance(5e-6, 1e-6);
+        // Of a ladder all but one number is lost in rounding.
+        if matches!(kind, Kind::Ladder) { sample.rough() } else { sample }
+    });
+    let invocations = special::one(op, "", &[9, 6], |t, x| t.softmax(x[0]));
+    let groups = special::one(op, "groups", &[4, 100], |t, x| t.softmax(x[0]));
+    all.chain(invocations).chain(groups).collect()
 }

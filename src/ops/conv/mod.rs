@@ -18,7 +18,10 @@ use super::{Call, Caps, Half, Op, Site, Variant};
 
 mod lower;
 mod minimal;
+mod samples;
 mod twin;
+
+pub(super) use samples::samples;
 
 /// The geometry of a convolution: everything but the batch and the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

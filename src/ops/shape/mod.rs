@@ -9,6 +9,10 @@ use crate::tape::{Tape, Var};
 use super::kernel::{fold_groups, single};
 use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Half, Op, Site, Variant};
 
+mod samples;
+
+pub(super) use samples::samples;
+
 /// The same elements under another shape. No data moves.
 #[derive(Clone, Debug)]
 pub struct Reshape(Vec<usize>);

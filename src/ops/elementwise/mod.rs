@@ -10,6 +10,10 @@ use crate::tensor::DType;
 
 use super::{Class, Elementwise, Op, Site, wide};
 
+mod samples;
+
+pub(super) use samples::samples;
+
 /// The shape that all of `inputs` broadcast to.
 pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     let rank = inputs.iter().map(|s| s.len()).max().unwrap_or(0);
