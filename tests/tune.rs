@@ -48,6 +48,10 @@ impl Op for Product {
         MATMUL.shape(inputs)
     }
 
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64> {
+        MATMUL.reference(site, x)
+    }
+
     fn twin(&self, site: &Site, call: Call<'_>) {
         MATMUL.twin(site, call);
     }
@@ -321,6 +325,10 @@ impl Op for Scratch {
 
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         MATMUL.shape(inputs)
+    }
+
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64> {
+        MATMUL.reference(site, x)
     }
 
     fn variants(&self, site: &Site, caps: &Caps) -> dcgan::error::Result<Vec<Variant>> {

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::reference::{flat, places};
 use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
@@ -58,6 +59,16 @@ impl Op for Append {
             parts[1] = Some(t.reshape(sum, &s.shapes[1])?);
         }
         Ok(parts)
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let channels = s.shapes[0].last().copied().unwrap_or(0);
+        let at = |place: &Vec<usize>| match place.split_last() {
+            Some((&c, rest)) if c < channels => x[0][flat(&s.shapes[0], &[rest, &[c]].concat())],
+            Some((&c, rest)) => x[1][flat(&s.shapes[1], &[rest[0], c - channels])],
+            None => unreachable!("Op::shape gives two axes or more"),
+        };
+        places(&s.shape).iter().map(at).collect()
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {

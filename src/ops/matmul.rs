@@ -82,6 +82,20 @@ impl Op for Matmul {
         Ok(vec![ga, gb])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let lead = s.shape.len() - 2;
+        let [m, n] = [s.shape[lead], s.shape[lead + 1]];
+        let k = s.shapes[0][if self.transpose_a { lead } else { lead + 1 }];
+        let at = |place: usize| {
+            let (batch, i, j) = (place / (m * n), place / n % m, place % n);
+            let (a, b) = (&x[0][batch * m * k..], &x[1][batch * k * n..]);
+            let a = |l: usize| a[if self.transpose_a { l * m + i } else { i * k + l }];
+            let b = |l: usize| b[if self.transpose_b { j * k + l } else { l * n + j }];
+            (0..k).map(|l| a(l) * b(l)).sum()
+        };
+        (0..s.len()).map(at).collect()
+    }
+
     fn twin(&self, s: &Site, call: Call<'_>) {
         let (batch, [m, n, k]) = self.sizes(s);
         let one = |a, b, y: &mut [f32], parallel| {

@@ -23,6 +23,7 @@ pub mod norm;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+mod reference;
 pub mod samples;
 pub mod shape;
 pub mod shift;
@@ -180,6 +181,10 @@ pub trait Op: Debug + Any + Send + Sync {
     ) -> Result<Vec<Option<Var>>> {
         Err(Error::NotDifferentiable { op: self.name() })
     }
+
+    /// The op by its formula, in 64 bits and one number at a time: what tests hold the twin and the
+    /// kernels against. It shares no code with them, and need not be fast.
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64>;
 
     /// Floats of scratch memory that [`Op::twin`] needs.
     fn twin_scratch(&self, _site: &Site, _threads: usize) -> usize {

@@ -72,6 +72,15 @@ impl Op for Moments {
         Ok(vec![Some(t.add(part, level)?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let column = |i: usize| (0..rows).map(move |r| x[0][r * c + i]);
+        let mean: Vec<f64> = (0..c).map(|i| column(i).sum::<f64>() / rows as f64).collect();
+        let var = (0..c)
+            .map(|i| column(i).map(|x| (x - mean[i]) * (x - mean[i])).sum::<f64>() / rows as f64);
+        mean.iter().copied().chain(var).collect()
+    }
+
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         2 * rows.div_ceil(chunk_rows(rows, c)) * c
@@ -197,6 +206,15 @@ impl Op for CenteredSums {
             parts[2] = Some(t.neg(part)?);
         }
         Ok(parts)
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let (g, x, mean) = (x[0], x[1], x[2]);
+        let sums = |f: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+            (0..c).map(|i| (0..rows).map(|r| f(r * c + i, i)).sum()).collect()
+        };
+        [sums(&|at, _| g[at]), sums(&|at, i| g[at] * (x[at] - mean[i]))].concat()
     }
 
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {

@@ -6,7 +6,7 @@ use crate::tape::{Tape, Var};
 
 use super::moments::CenteredSums;
 use super::samples::{Input, Kind, NonFinite, Sample, special};
-use super::{Class, Elementwise, Op, Site, wide};
+use super::{Class, Elementwise, Op, Site, reference, wide};
 
 /// `y = (x − mean) · scale + shift` for `x` `[rows, c]` and the others `[c]`.
 ///
@@ -47,6 +47,10 @@ impl Op for Normalize {
             parts[3] = Some(sum);
         }
         Ok(parts)
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        reference::elementwise(s, x, |[x, mean, scale, shift]| (x - mean) * scale + shift)
     }
 }
 

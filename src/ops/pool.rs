@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::reference::{flat, places};
 use super::samples::{Input, Kind, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
@@ -65,6 +66,27 @@ impl Op for MaxPool {
         let share = t.div(g, count)?;
         let gx = t.mul(largest, share)?;
         Ok(vec![Some(t.reshape(gx, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![f64::NEG_INFINITY; s.len()];
+        let [h, w] = [s.shapes[0][1], s.shapes[0][2]];
+        // A pixel covers [r, r + 1), a window [i h / gh, (i + 1) h / gh).
+        let covers = |r: usize, i: usize, grid: usize, size: usize| {
+            r * grid < (i + 1) * size && (r + 1) * grid > i * size
+        };
+        for (place, &x) in places(&s.shapes[0]).iter().zip(x[0]) {
+            for i in 0..self.grid[0] {
+                for j in 0..self.grid[1] {
+                    if covers(place[1], i, self.grid[0], h) && covers(place[2], j, self.grid[1], w)
+                    {
+                        let at = flat(&s.shape, &[place[0], i, j, place[3]]);
+                        y[at] = if x.is_nan() || x > y[at] { x } else { y[at] };
+                    }
+                }
+            }
+        }
+        y
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {

@@ -44,6 +44,25 @@ impl Op for Random {
         Ok(vec![None])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let key: Vec<u32> = x[0].iter().map(|&k| k as u32).collect();
+        let blocks = (0..s.len().div_ceil(4)).flat_map(|block| {
+            let bits = philox([block as u32, key[2], self.stream, 0], [key[0], key[1]]);
+            let unit = bits.map(|b| f64::from(b >> 8) / f64::from(1 << 24));
+            if !self.normal {
+                return unit;
+            }
+            let pair = |a: f64, b: f64| {
+                let radius = (-2.0 * (1.0 - a).ln()).sqrt();
+                let angle = std::f64::consts::TAU * b;
+                [radius * angle.cos(), radius * angle.sin()]
+            };
+            let ([p, q], [r, s]) = (pair(unit[0], unit[1]), pair(unit[2], unit[3]));
+            [p, q, r, s]
+        });
+        blocks.take(s.len()).collect()
+    }
+
     fn twin(&self, _s: &Site, call: Call<'_>) {
         let key = call.u32(0);
         let stream = Stream::with_key([key[0], key[1]], self.stream, key[2]);
@@ -64,6 +83,20 @@ impl Op for Random {
             flops: 100 * s.len() as u64,
         })
     }
+}
+
+/// Philox4x32-10, from the paper: the reference's own.
+fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let (mut c, mut k) = (counter, key);
+    for _ in 0..10 {
+        let p0 = 0xD251_1F53_u64 * u64::from(c[0]);
+        let p1 = 0xCD9E_8D57_u64 * u64::from(c[2]);
+        let (high0, low0) = ((p0 >> 32) as u32, p0 as u32);
+        let (high1, low1) = ((p1 >> 32) as u32, p1 as u32);
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0];
+        k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
+    }
+    c
 }
 
 /// The key of the next step: `y = x` with the step (the third number) one higher.
@@ -89,6 +122,12 @@ impl Op for Advance {
 
     fn class(&self) -> Class<'_> {
         Class::Kernel
+    }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut next = x[0].to_vec();
+        next[2] = (next[2] + 1.0) % 4_294_967_296.0;
+        next
     }
 
     fn twin(&self, _s: &Site, call: Call<'_>) {

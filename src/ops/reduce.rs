@@ -216,6 +216,19 @@ impl Op for Sum {
         Ok(vec![Some(t.broadcast_to(row, &s.shapes[0])?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let [outer, rows, inner] = [0, 1, 2].map(|d| s.shapes[0][d]);
+        let mut y = vec![0.0; outer * inner];
+        for o in 0..outer {
+            for r in 0..rows {
+                for i in 0..inner {
+                    y[o * inner + i] += x[0][(o * rows + r) * inner + i];
+                }
+            }
+        }
+        y
+    }
+
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
         let [outer, rows, inner] = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
         outer * rows.div_ceil(chunk_rows(rows, inner)) * inner

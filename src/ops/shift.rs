@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::reference::{flat, places};
 use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
@@ -51,6 +52,22 @@ impl Op for Shift {
         let back = Self { back: !self.back };
         let gx = if needs[0] { Some(t.record(back, &[g, s.inputs[1]])?) } else { None };
         Ok(vec![gx, None])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![0.0; s.len()];
+        // Scattered, where the twin and the kernel gather.
+        for (place, &number) in places(&s.shape).iter().zip(x[0]) {
+            let to = [0, 1].map(|d| {
+                let moved = x[1][2 * place[0] + d].floor();
+                place[d + 1] as f64 + if self.back { -moved } else { moved }
+            });
+            if (0..2).all(|d| to[d] >= 0.0 && to[d] < s.shape[d + 1] as f64) {
+                let to = [place[0], to[0] as usize, to[1] as usize, place[3]];
+                y[flat(&s.shape, &to)] = number;
+            }
+        }
+        y
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {

@@ -51,6 +51,15 @@ impl Op for Softmax {
         Ok(vec![Some(t.mul(s.output, off)?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let largest = x.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(x));
+            let exp: Vec<f64> = x.iter().map(|x| (x - largest).exp()).collect();
+            exp.iter().map(|e| e / exp.iter().sum::<f64>()).collect()
+        };
+        x[0].chunks(s.shape[1]).flat_map(row).collect()
+    }
+
     fn twin(&self, s: &Site, call: Call<'_>) {
         let c = s.shape[1];
         let (x, y) = (call.f32(0), call.out);

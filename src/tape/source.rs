@@ -41,6 +41,10 @@ impl Op for Source {
     fn class(&self) -> Class<'_> {
         Class::Source
     }
+
+    fn reference(&self, _s: &Site, _x: &[&[f64]]) -> Vec<f64> {
+        unreachable!("{} is given, not computed", self.kind)
+    }
 }
 
 /// The value that a state was given: the same numbers, but a leaf. The gradient of what follows an
@@ -76,5 +80,9 @@ impl Op for Assigned {
 
     fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![None])
+    }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        x[0].to_vec()
     }
 }

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Half, Op, Site, Variant};
+use super::reference::{flat, places};
+use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Half, Op, Site, Variant, reference};
 
 mod samples;
 
@@ -36,6 +37,10 @@ impl Op for Reshape {
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.reshape(g, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        x[0].to_vec()
     }
 }
 
@@ -70,6 +75,10 @@ impl Op for Range {
         let padded = t.pad(g, &[self.start], &[len])?;
         Ok(vec![Some(t.reshape(padded, &s.shapes[0])?)])
     }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        (0..self.len).map(|i| x[0][self.start + i]).collect()
+    }
 }
 
 /// The input stretched to a larger shape.
@@ -92,6 +101,10 @@ impl Op for BroadcastTo {
 
     fn vjp(&self, _t: &mut Tape, _s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(g)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        reference::elementwise(s, x, |[x]| x)
     }
 }
 
@@ -237,6 +250,17 @@ impl Op for Permute {
         Ok(vec![Some(t.permute(g, &inverse)?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let at = |place: Vec<usize>| {
+            let mut from = vec![0; place.len()];
+            for (d, &axis) in self.0.iter().enumerate() {
+                from[axis] = place[d];
+            }
+            x[0][flat(&s.shapes[0], &from)]
+        };
+        places(&s.shape).into_iter().map(at).collect()
+    }
+
     by_gather!();
 }
 
@@ -280,6 +304,13 @@ impl Op for SliceBox {
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.pad(g, &self.start, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let from = |place: &[usize]| -> Vec<usize> {
+            place.iter().zip(&self.start).map(|(i, start)| i + start).collect()
+        };
+        places(&s.shape).iter().map(|p| x[0][flat(&s.shapes[0], &from(p))]).collect()
     }
 
     by_gather!();
@@ -329,6 +360,16 @@ impl Op for Pad {
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.slice(g, &self.start, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![0.0; s.len()];
+        for (place, x) in places(&s.shapes[0]).iter().zip(x[0]) {
+            let to: Vec<usize> =
+                place.iter().zip(&self.start).map(|(i, start)| i + start).collect();
+            y[flat(&s.shape, &to)] = *x;
+        }
+        y
     }
 
     by_gather!();
