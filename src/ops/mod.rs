@@ -28,6 +28,7 @@ pub mod samples;
 pub mod shape;
 pub mod shift;
 pub mod softmax;
+pub mod stop;
 pub mod table;
 mod tile;
 mod wide;

@@ -5,6 +5,7 @@
 use super::samples::Sample;
 use super::{
     append, conv, elementwise, matmul, moments, norm, pool, random, reduce, shape, shift, softmax,
+    stop,
 };
 
 /// One op of the crate.
@@ -70,6 +71,7 @@ pub const OPS: &[OpInfo] = &[
     op("permute", &["gather"], shape::samples),
     op("slice", &["gather"], shape::samples),
     op("pad", &["gather"], shape::samples),
+    op("stop", &[], stop::samples),
     op("append", &["append"], append::samples),
     op("shift", &["shift"], shift::samples),
     op("sum", &["sum"], reduce::samples),
