@@ -18,6 +18,7 @@ pub mod elementwise;
 pub(crate) mod gemm;
 mod kernel;
 pub mod matmul;
+pub mod maxout;
 pub mod moments;
 pub mod norm;
 pub mod pool;

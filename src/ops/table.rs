@@ -4,8 +4,8 @@
 
 use super::samples::Sample;
 use super::{
-    append, conv, elementwise, matmul, moments, norm, pool, random, reduce, shape, shift, softmax,
-    stop,
+    append, conv, elementwise, matmul, maxout, moments, norm, pool, random, reduce, shape, shift,
+    softmax, stop,
 };
 
 /// One op of the crate.
@@ -90,6 +90,8 @@ pub const OPS: &[OpInfo] = &[
         conv::samples,
     ),
     op("max_pool", &["max_pool"], pool::samples),
+    op("maxout", &["maxout"], maxout::samples),
+    op("maxout_grad", &["maxout_grad"], maxout::samples),
     op("softmax", &["softmax", "softmax_rows"], softmax::samples),
     op("random", &["random"], random::samples),
     op("advance", &["advance"], random::samples),
