@@ -6,8 +6,10 @@
 //! bindings by name ([`reflect`]). `of.x` is the type in which binding `x` keeps its floats, `f32`
 //! unless the context says `f16`; kernels convert what they load and store, and compute in `f32`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Object;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
@@ -18,80 +20,31 @@ mod reflect;
 
 pub use reflect::{Binding, Reflection, reflect};
 
-/// Names every file of `shaders/` once.
-macro_rules! files {
-    ($($stem:literal),* $(,)?) => {
-        &[$(($stem, include_str!(concat!("../shaders/", $stem, ".wgsl")))),*]
-    };
+/// The folder `shaders/`, as it was when this was compiled.
+static FOLDER: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
+
+/// Every file of `shaders/`: its text by its path without the ending. Kernels have no slash in their
+/// name; what several include stands under `lib/`.
+static FILES: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
+    let mut files = BTreeMap::new();
+    add(&FOLDER, &mut files);
+    files
+});
+
+/// Adds the files of a folder and of those in it.
+fn add(folder: &'static Dir<'static>, files: &mut BTreeMap<String, &'static str>) {
+    for file in folder.files() {
+        let stem = file.path().with_extension("");
+        let parts: Vec<_> = stem.iter().map(|part| part.to_string_lossy()).collect();
+        files.insert(parts.join("/"), file.contents_utf8().expect("WGSL is text"));
+    }
+    folder.dirs().for_each(|folder| add(folder, files));
 }
 
-/// Every file of `shaders/`: its path without the ending, and its text. Kernels have no slash in
-/// their name; what several include stands under `lib/`.
-pub const FILES: &[(&str, &str)] = files! {
-    "abs",
-    "add",
-    "advance",
-    "affine",
-    "append",
-    "broadcast_to",
-    "canary",
-    "centered_sums",
-    "check_math",
-    "choose",
-    "clamp",
-    "clamp_grad",
-    "conv2d",
-    "conv_transpose2d",
-    "conv_weight_grad",
-    "div",
-    "elementwise",
-    "exp",
-    "fill",
-    "filter_in",
-    "filter_out",
-    "finite",
-    "from_u8",
-    "gather",
-    "greater",
-    "leaky_relu",
-    "leaky_relu_grad",
-    "lib/both",
-    "lib/index",
-    "lib/math",
-    "lib/operands",
-    "lib/philox",
-    "lib/picture",
-    "lib/sizes",
-    "lib/square",
-    "lib/steps",
-    "lib/tile_registers",
-    "lib/tile_subgroup",
-    "lib/tile_workgroup",
-    "log",
-    "matmul",
-    "max_pool",
-    "maximum",
-    "minimum",
-    "moments",
-    "mul",
-    "normalize",
-    "one_minus_exp",
-    "peak_fma",
-    "random",
-    "recip",
-    "shift",
-    "sigmoid",
-    "sign",
-    "softmax",
-    "softmax_rows",
-    "softplus",
-    "sqrt",
-    "sub",
-    "sum",
-    "sum_each",
-    "sum_partials",
-    "tanh",
-};
+/// Every file of `shaders/`: its path without the ending, and its text, in order.
+pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FILES.iter().map(|(stem, text)| (stem.as_str(), *text))
+}
 
 /// All templates, ready to render.
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -108,8 +61,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     // Keeps the source range of an error, which is where the undefined name stands.
     templates.set_debug(true);
     templates.set_loader(|name| {
-        let file = name.strip_suffix(".wgsl").and_then(template);
-        Ok(file.map(str::to_owned))
+        let file = name.strip_suffix(".wgsl").and_then(|stem| FILES.get(stem));
+        Ok(file.map(|text| (*text).to_owned()))
     });
     templates.set_formatter(|out, _, value| {
         if value.is_undefined() {
@@ -150,12 +103,6 @@ fn directives(context: &Value) -> &'static str {
     if half { "enable f16;\n" } else { "" }
 }
 
-/// The text of `shaders/<stem>.wgsl`.
-#[must_use]
-pub fn template(stem: &str) -> Option<&'static str> {
-    FILES.iter().find(|file| file.0 == stem).map(|file| file.1)
-}
-
 /// The numbers that come with a dispatch whose template has the variables `context`: the second of
 /// each pair in its list `sizes`, if it has one.
 pub(crate) fn immediates(context: &minijinja::Value) -> Vec<u32> {
@@ -176,21 +123,11 @@ pub fn render(stem: &str, context: &Value) -> Result<String> {
         .map_err(|error| template_error(stem, &error))
 }
 
-/// A template that is no file, with its variables filled in; `name` is for error messages.
-///
-/// # Errors
-/// [`Error::Shader`] where it is malformed or names a variable that `context` lacks.
-pub fn render_str(name: &str, source: &str, context: &Value) -> Result<String> {
-    TEMPLATES
-        .render_named_str(name, source, context.clone())
-        .map_err(|error| template_error(name, &error))
-}
-
 /// A float as the WGSL literal of exactly that number.
 ///
 /// # Errors
 /// [`Error::Shader`] for infinities and NaN, which WGSL has no literals for.
-pub fn wgsl_f32(number: f32) -> Result<String> {
+fn wgsl_f32(number: f32) -> Result<String> {
     if !number.is_finite() {
         return Err(Error::Shader {
             kernel: "template".into(),
@@ -234,35 +171,15 @@ fn template_error(kernel: &str, error: &minijinja::Error) -> Error {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-    use std::collections::BTreeSet;
-    use std::path::Path;
-
     use minijinja::context;
 
     use super::*;
 
-    /// The stems under a folder of `shaders/`.
-    fn stems(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let stem = path.file_stem().unwrap().to_str().unwrap();
-            if path.is_dir() {
-                stems(&path, &format!("{prefix}{stem}/"), found);
-            } else {
-                assert_eq!(path.extension().unwrap(), "wgsl", "{}", path.display());
-                found.insert(format!("{prefix}{stem}"));
-            }
-        }
-    }
-
-    #[test]
-    fn the_table_lists_every_file() {
-        let mut on_disk = BTreeSet::new();
-        stems(&Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"), "", &mut on_disk);
-        let listed: BTreeSet<String> = FILES.iter().map(|file| file.0.to_owned()).collect();
-        assert_eq!(listed, on_disk);
-        assert_eq!(listed.len(), FILES.len(), "a stem is listed twice");
-        assert!(FILES.is_sorted_by_key(|file| file.0), "keep the table in order");
+    /// A template that is no file, with its variables filled in.
+    fn render_str(name: &str, source: &str, context: &Value) -> Result<String> {
+        TEMPLATES
+            .render_named_str(name, source, context.clone())
+            .map_err(|error| template_error(name, &error))
     }
 
     #[test]

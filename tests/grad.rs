@@ -124,7 +124,7 @@ fn directions(len: usize) -> Vec<Vec<f64>> {
 
 /// Samples whose gradients can be held against differences.
 fn smooth() -> Vec<Sample> {
-    samples().into_iter().filter(|s| s.smooth && s.op != "from_u8").collect()
+    samples().into_iter().filter(|s| s.smooth).collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
 use dcgan::ops::matmul::Matmul;
-use dcgan::ops::{Call, Caps, Lowered, Op, Site, Variant};
+use dcgan::ops::{Call, Caps, Op, Site, Variant};
 use dcgan::program::tune::{Effort, News, Summary, Tuner, recall, tune, variants};
 use dcgan::program::{Choices, MemoryReport, Options, Precision, Program, key};
 use dcgan::sample::{BATCH, Sampler};
@@ -48,18 +48,19 @@ impl Op for Product {
         MATMUL.shape(inputs)
     }
 
-    fn twin(&self, site: &Site, call: Call<'_>) {
-        MATMUL.twin(site, call);
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64> {
+        MATMUL.reference(site, x)
     }
 
-    fn lower(&self, site: &Site, caps: &Caps) -> dcgan::error::Result<Lowered> {
-        Ok(self.variants(site, caps)?.swap_remove(0).lowered)
+    fn twin(&self, site: &Site, call: Call<'_>) {
+        MATMUL.twin(site, call);
     }
 
     fn variants(&self, site: &Site, caps: &Caps) -> dcgan::error::Result<Vec<Variant>> {
         let variant = |&(name, way): &(&'static str, Way)| {
             let transpose_b = way == Way::Wrong;
-            let mut lowered = Matmul { transpose_b, ..MATMUL }.lower(site, caps)?;
+            let mut lowered =
+                Matmul { transpose_b, ..MATMUL }.variants(site, caps)?.swap_remove(0).lowered;
             match way {
                 Way::Times(times) => lowered.dispatches = vec![lowered.dispatches; times].concat(),
                 Way::Wrong => {}
@@ -326,8 +327,12 @@ impl Op for Scratch {
         MATMUL.shape(inputs)
     }
 
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64> {
+        MATMUL.reference(site, x)
+    }
+
     fn variants(&self, site: &Site, caps: &Caps) -> dcgan::error::Result<Vec<Variant>> {
-        let lean = MATMUL.lower(site, caps)?;
+        let lean = MATMUL.variants(site, caps)?.swap_remove(0).lowered;
         let mut large = lean.clone();
         large.scratch.push(1 << 20);
         let named = |name: &str, lowered| Variant { name: name.into(), lowered };

@@ -7,7 +7,9 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::reference::{flat, places};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, …, 0..c] = x[n, …, :]` and `y[n, …, c..c+d] = v[n, :]`: `x` `[n, …, c]` and `v` `[n, d]`
 /// give `y` `[n, …, c + d]`.
@@ -35,6 +37,10 @@ impl Op for Append {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let last = s.shape.len() - 1;
         let c = s.shapes[0][last];
@@ -55,6 +61,16 @@ impl Op for Append {
         Ok(parts)
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let channels = s.shapes[0].last().copied().unwrap_or(0);
+        let at = |place: &Vec<usize>| match place.split_last() {
+            Some((&c, rest)) if c < channels => x[0][flat(&s.shapes[0], &[rest, &[c]].concat())],
+            Some((&c, rest)) => x[1][flat(&s.shapes[1], &[rest[0], c - channels])],
+            None => unreachable!("Op::shape gives two axes or more"),
+        };
+        places(&s.shape).iter().map(at).collect()
+    }
+
     fn twin(&self, s: &Site, call: Call<'_>) {
         let [n, d] = [s.shapes[1][0], s.shapes[1][1]];
         let c = s.shapes[0][s.shapes[0].len() - 1];
@@ -71,7 +87,7 @@ impl Op for Append {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         let d = s.shapes[1][1];
         let whole = *s.shape.last().unwrap_or(&1);
@@ -99,4 +115,31 @@ impl Tape {
     pub fn append(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Append, &[x, v])
     }
+}
+
+/// One pixel, one channel, channels that are and are no multiple of four, and more of them behind
+/// than before.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [(&[usize], usize); 7] = [
+        (&[1, 1], 1),
+        (&[3, 5], 2),
+        (&[2, 1, 1, 7], 10),
+        (&[2, 3, 4, 1], 10),
+        (&[3, 5, 4, 8], 4),
+        (&[2, 3, 65], 3),
+        (&[5, 9, 3, 33], 1),
+    ];
+    let mut all: Vec<Sample> = table
+        .map(|(x, d)| {
+            let inputs = vec![Input::new(x, Kind::NORMAL), Input::new(&[x[0], d], Kind::NORMAL)];
+            Sample::new(op, inputs, |t, x| t.append(x[0], x[1])).tolerance(0.0, 0.0)
+        })
+        .into();
+    let inputs = vec![
+        Input::new(&[3, 5, 4], Kind::Special(special::ALL)),
+        Input::new(&[3, 2], Kind::Special(special::ONE_NAN)),
+    ];
+    let special = Sample::new(op, inputs, |t, x| t.append(x[0], x[1]));
+    all.push(special.non_finite(NonFinite::Spreads));
+    all
 }

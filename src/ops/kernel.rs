@@ -123,9 +123,9 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// The default of an op's variants.
-    pub(super) fn first(variants: Vec<Self>) -> Lowered {
-        variants.into_iter().next().expect("every op has a variant").lowered
+    /// The variants of an op that is computed in one way.
+    pub(super) fn only(lowered: Lowered) -> Vec<Self> {
+        vec![Self { name: "default".into(), lowered }]
     }
 }
 
@@ -227,7 +227,7 @@ pub fn padded(bytes: usize) -> u64 {
     bytes.next_multiple_of(16).max(16) as u64
 }
 
-/// A lowering of one dispatch without scratch.
-pub(super) fn single(dispatch: Dispatch) -> Result<Lowered> {
-    Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
+/// One variant of one dispatch without scratch.
+pub(super) fn single(dispatch: Dispatch) -> Result<Vec<Variant>> {
+    Ok(Variant::only(Lowered { dispatches: vec![dispatch], scratch: Vec::new() }))
 }

@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::gemm::{Matrix, gemm};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::tile::{self, Product};
-use super::{Call, Caps, Lowered, Op, Site, Variant};
+use super::{Call, Caps, Op, Site, Variant};
 
 /// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`; or
 /// such a product for each of a batch, `[i, m, k] · [i, k, n] = [i, m, n]`. Inputs `a`, `b`.
@@ -62,6 +63,10 @@ impl Op for Matmul {
         Ok([batch, &[m, n]].concat())
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     /// With `y = a·b`: `ga = g·bᵀ`, `gb = aᵀ·g`; the flags move along.
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (a, b) = (s.inputs[0], s.inputs[1]);
@@ -75,6 +80,20 @@ impl Op for Matmul {
             gb = Some(if tb { t.matmul_t(g, a, true, ta)? } else { t.matmul_t(a, g, !ta, false)? });
         }
         Ok(vec![ga, gb])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let lead = s.shape.len() - 2;
+        let [m, n] = [s.shape[lead], s.shape[lead + 1]];
+        let k = s.shapes[0][if self.transpose_a { lead } else { lead + 1 }];
+        let at = |place: usize| {
+            let (batch, i, j) = (place / (m * n), place / n % m, place % n);
+            let (a, b) = (&x[0][batch * m * k..], &x[1][batch * k * n..]);
+            let a = |l: usize| a[if self.transpose_a { l * m + i } else { i * k + l }];
+            let b = |l: usize| b[if self.transpose_b { j * k + l } else { l * n + j }];
+            (0..k).map(|l| a(l) * b(l)).sum()
+        };
+        (0..s.len()).map(at).collect()
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
@@ -91,10 +110,6 @@ impl Op for Matmul {
         products.zip(a.par_chunks(m * k).zip(b.par_chunks(k * n))).for_each(|(y, (a, b))| {
             one(a, b, y, false);
         });
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(self.product(s, caps)?.variants(caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -125,4 +140,55 @@ impl Tape {
     pub fn matmul_t(&mut self, a: Var, b: Var, ta: bool, tb: bool) -> Result<Var> {
         self.record(Matmul { transpose_a: ta, transpose_b: tb }, &[a, b])
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut all = Vec::new();
+    let sizes = [
+        [1, 1, 1],
+        [2, 3, 4],
+        [1, 5, 100],
+        [7, 1, 3],
+        [5, 7, 1],
+        [65, 33, 17],
+        [12, 130, 65],
+        [64, 64, 64],
+    ];
+    for [m, n, k] in sizes {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            let inputs = vec![Input::new(&a, Kind::NORMAL), Input::new(&b, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.matmul_t(x[0], x[1], ta, tb));
+            let flag = |on, name| if on { name } else { "" };
+            let sample = sample.note(format!("{}{}", flag(ta, "aᵀ"), flag(tb, "bᵀ")));
+            all.push(sample.tolerance(1e-6, 3e-6));
+        }
+    }
+    // A batch of products, whose matrices do not hold whole vectors, and do.
+    for [i, m, n, k] in [[1, 3, 2, 5], [3, 5, 7, 2], [2, 1, 9, 4], [5, 17, 33, 9], [2, 64, 32, 12]]
+    {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [i, k, m] } else { [i, m, k] };
+            let b = if tb { [i, n, k] } else { [i, k, n] };
+            let inputs = vec![Input::new(&a, Kind::NORMAL), Input::new(&b, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.matmul_t(x[0], x[1], ta, tb));
+            let flag = |on, name| if on { name } else { "" };
+            let sample = sample.note(format!("batch {}{}", flag(ta, "aᵀ"), flag(tb, "bᵀ")));
+            all.push(sample.tolerance(1e-6, 3e-6));
+        }
+    }
+    let long = vec![Input::new(&[3, 4099], Kind::NORMAL), Input::new(&[4099, 2], Kind::NORMAL)];
+    let long = Sample::new(op, long, |t, x| t.matmul(x[0], x[1]));
+    all.push(long.tolerance(1e-6, 1e-5).rough());
+    for at in 0..2 {
+        for [m, n, k] in [[5, 7, 3], [65, 33, 17], [12, 130, 65]] {
+            let kind = |i| if i == at { Kind::Special(special::ONE_NAN) } else { Kind::NORMAL };
+            let inputs = vec![Input::new(&[m, k], kind(0)), Input::new(&[k, n], kind(1))];
+            let special = Sample::new(op, inputs, |t, x| t.matmul(x[0], x[1]));
+            let special = special.note(format!("input {at}")).non_finite(NonFinite::Same);
+            all.push(special.tolerance(1e-6, 3e-6));
+        }
+    }
+    all
 }

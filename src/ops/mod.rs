@@ -18,15 +18,18 @@ pub mod elementwise;
 pub(crate) mod gemm;
 mod kernel;
 pub mod matmul;
+pub mod maxout;
 pub mod moments;
 pub mod norm;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+mod reference;
 pub mod samples;
 pub mod shape;
 pub mod shift;
 pub mod softmax;
+pub mod stop;
 pub mod table;
 mod tile;
 mod wide;
@@ -89,6 +92,20 @@ pub enum Class<'a> {
     Kernel,
 }
 
+/// When a GPU keeps an op's results as 16-bit floats, in programs that keep any so
+/// ([`crate::program::Precision`]). Only images and their like are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Never: they are scores, statistics or gradients of weights.
+    Never,
+    /// Where the first input is kept so: the op moves or picks numbers.
+    AsInput,
+    /// Where any input of that size is kept so: elementwise ops.
+    AsAnyInput,
+    /// Always: convolutions, whose results the others begin with.
+    Always,
+}
+
 /// What a node computes.
 pub trait Op: Debug + Any + Send + Sync {
     /// The name that tape method, shader file, twin and tests share.
@@ -110,9 +127,44 @@ pub trait Op: Debug + Any + Send + Sync {
         DType::F32
     }
 
+    /// The op and every number that decides what it computes: two ops of one key do the same to the
+    /// same inputs. [`Tape::record`] joins nodes by it, and tuned kernels are remembered by it.
+    fn key(&self) -> String {
+        format!("{self:?}")
+    }
+
     /// How the compiler treats it.
     fn class(&self) -> Class<'_> {
         Class::Kernel
+    }
+
+    /// When its results are kept in 16 bits.
+    fn half(&self) -> Half {
+        match self.class() {
+            Class::Elementwise(_) => Half::AsAnyInput,
+            Class::Source | Class::Reshape | Class::Range(_) | Class::Kernel => Half::Never,
+        }
+    }
+
+    /// Whether its results may be so small beside its inputs that 16 bits make them zeros: before a
+    /// sum they are kept in 32.
+    fn shrinks(&self) -> bool {
+        false
+    }
+
+    /// Whether it is one of the products that carry a network's arithmetic.
+    fn is_product(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a [`reduce::Sum`], of which the compiler bundles several to one kernel.
+    fn is_sum(&self) -> bool {
+        false
+    }
+
+    /// Whether its value is what a state becomes.
+    fn is_assigned(&self) -> bool {
+        false
     }
 
     /// Vector-Jacobian product: for each input that `needs` it, the gradient of a scalar with
@@ -132,6 +184,10 @@ pub trait Op: Debug + Any + Send + Sync {
         Err(Error::NotDifferentiable { op: self.name() })
     }
 
+    /// The op by its formula, in 64 bits and one number at a time: what tests hold the twin and the
+    /// kernels against. It shares no code with them, and need not be fast.
+    fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64>;
+
     /// Floats of scratch memory that [`Op::twin`] needs.
     fn twin_scratch(&self, _site: &Site, _threads: usize) -> usize {
         0
@@ -142,21 +198,13 @@ pub trait Op: Debug + Any + Send + Sync {
         unreachable!("{} is no kernel", self.name());
     }
 
-    /// The GPU dispatches that compute the op.
+    /// The ways to compute the op on the GPU, the default one first; one or more. All give the same
+    /// numbers but for rounding; a tuner picks the fastest.
     ///
     /// # Errors
     /// [`Error::Memory`] where a buffer would be larger than the device can bind.
-    fn lower(&self, _site: &Site, _caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, _site: &Site, _caps: &Caps) -> Result<Vec<Variant>> {
         unreachable!("{} is no kernel", self.name());
-    }
-
-    /// All the ways to compute the op on the GPU, the default one (that of [`Op::lower`]) first. All
-    /// give the same numbers but for rounding; a tuner picks the fastest.
-    ///
-    /// # Errors
-    /// Those of [`Op::lower`].
-    fn variants(&self, site: &Site, caps: &Caps) -> Result<Vec<Variant>> {
-        Ok(vec![Variant { name: "default".into(), lowered: self.lower(site, caps)? }])
     }
 
     /// Floating-point operations, for reports and for cutting submits by time.

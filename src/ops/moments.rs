@@ -11,8 +11,9 @@ use crate::tape::{Tape, Var};
 
 use super::kernel::fold_groups;
 use super::reduce::{FAN, LANES, Reads, chunk_rows, merge, merge_sums, stage_result, sum_stages};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
 /// Mean and (biased) variance of each column: `x` `[rows, c]` gives `y` `[2, c]`,
 /// `y[0] = Σ_r x / rows`, `y[1] = Σ_r (x − y[0])² / rows`.
@@ -71,6 +72,15 @@ impl Op for Moments {
         Ok(vec![Some(t.add(part, level)?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let column = |i: usize| (0..rows).map(move |r| x[0][r * c + i]);
+        let mean: Vec<f64> = (0..c).map(|i| column(i).sum::<f64>() / rows as f64).collect();
+        let var = (0..c)
+            .map(|i| column(i).map(|x| (x - mean[i]) * (x - mean[i])).sum::<f64>() / rows as f64);
+        mean.iter().copied().chain(var).collect()
+    }
+
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         2 * rows.div_ceil(chunk_rows(rows, c)) * c
@@ -110,7 +120,7 @@ impl Op for Moments {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let (mut rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let mut lowered = Lowered::default();
         let mut from = Arg::Input(0);
@@ -143,7 +153,7 @@ impl Op for Moments {
                 flops: 4 * (rows * c) as u64,
             });
             if last {
-                return Ok(lowered);
+                return Ok(Variant::only(lowered));
             }
             (rows, from, first) = (kept, to, false);
         }
@@ -198,6 +208,15 @@ impl Op for CenteredSums {
         Ok(parts)
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
+        let (g, x, mean) = (x[0], x[1], x[2]);
+        let sums = |f: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+            (0..c).map(|i| (0..rows).map(|r| f(r * c + i, i)).sum()).collect()
+        };
+        [sums(&|at, _| g[at]), sums(&|at, i| g[at] * (x[at] - mean[i]))].concat()
+    }
+
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         2 * rows.div_ceil(chunk_rows(rows, c)) * c
@@ -227,7 +246,7 @@ impl Op for CenteredSums {
         merge_sums(call.scratch, call.out);
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let mut lowered = Lowered::default();
         let kept = rows.div_ceil(FAN);
@@ -258,7 +277,7 @@ impl Op for CenteredSums {
         if kept > 1 {
             sum_stages([2, kept, c], to, &mut lowered, caps);
         }
-        Ok(lowered)
+        Ok(Variant::only(lowered))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -277,4 +296,45 @@ impl Tape {
         let x = self.reshape(x, &[rows, c])?;
         self.record(Moments, &[x])
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut all = Vec::new();
+    for (rows, c) in [(1, 3), (2, 1), (7, 1), (65, 4), (331, 8), (130, 65), (5000, 3)] {
+        let x = vec![Input::new(&[rows, c], Kind::Normal { mean: 0.5, scale: 2.0 })];
+        let moments = Sample::new("moments", x, |t, x| t.moments(x[0])).tolerance(3e-6, 1e-6);
+        all.push(if rows > 1000 { moments.rough() } else { moments });
+        let inputs = vec![
+            Input::new(&[rows, c], Kind::NORMAL),
+            Input::new(&[rows, c], Kind::NORMAL),
+            Input::new(&[c], Kind::NORMAL),
+        ];
+        let sums = Sample::new("centered_sums", inputs, |t, x| t.record(CenteredSums, x));
+        let sums = sums.tolerance(1e-6, 5e-6);
+        all.push(if rows > 1000 { sums.rough() } else { sums });
+    }
+    // Where the mean is far from zero, sums of squares leave no digit of the variance.
+    for (rows, c) in [(64, 1), (4097, 3), (20_000, 1), (20_000, 2), (40_000, 8)] {
+        let kind = Kind::Normal { mean: 1000.0, scale: 0.1 };
+        let moments =
+            Sample::new("moments", vec![Input::new(&[rows, c], kind)], |t, x| t.moments(x[0]));
+        all.push(moments.note("1000 ± 0.1").tolerance(5e-5, 0.0).rough());
+    }
+    let constant = vec![Input::new(&[300, 3], Kind::Uniform(1.25, 1.25))];
+    let constant = Sample::new("moments", constant, |t, x| t.moments(x[0]));
+    all.push(constant.note("constant").tolerance(1e-6, 1e-9).rough());
+    // A variance is made of infinite numbers in more than one way: NaN for it is as good.
+    for (note, shape) in [("", [7, 65]), ("stages", [300, 5]), ("vectors", [300, 8])] {
+        let [nan, _] = special::one("moments", note, &shape, |t, x| t.moments(x[0]));
+        all.push(nan);
+    }
+    let inputs = vec![
+        Input::new(&[7, 5], Kind::Special(special::ALL)),
+        Input::new(&[7, 5], Kind::Special(special::ONE_NAN)),
+        Input::new(&[5], Kind::NORMAL),
+    ];
+    let special = Sample::new("centered_sums", inputs, |t, x| t.record(CenteredSums, x));
+    all.push(special.tolerance(5e-6, 2e-6).non_finite(NonFinite::Spreads));
+    all.retain(|sample| sample.op == op);
+    all
 }

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::moments::CenteredSums;
-use super::{Class, Elementwise, Op, Site, wide};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
+use super::{Class, Elementwise, Op, Site, reference, wide};
 
 /// `y = (x − mean) · scale + shift` for `x` `[rows, c]` and the others `[c]`.
 ///
@@ -47,6 +48,10 @@ impl Op for Normalize {
         }
         Ok(parts)
     }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        reference::elementwise(s, x, |[x, mean, scale, shift]| (x - mean) * scale + shift)
+    }
 }
 
 impl Elementwise for Normalize {
@@ -86,4 +91,42 @@ impl Tape {
         let y = self.record(Normalize, &[x, mean, scale, beta])?;
         self.reshape(y, &shape)
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut all = Vec::new();
+    for (rows, c) in [(1, 3), (7, 1), (1, 1), (5, 65), (64, 4), (129, 12)] {
+        let mut inputs = vec![Input::new(&[rows, c], Kind::NORMAL)];
+        inputs.extend((0..3).map(|_| Input::new(&[c], Kind::NORMAL)));
+        let normalize = Sample::new(op, inputs, |t, x| t.record(Normalize, x));
+        all.push(normalize.tolerance(1e-6, 1e-6));
+    }
+    for shape in [&[5, 1, 1, 3][..], &[1, 3, 5, 8], &[3, 4, 4, 65], &[6, 2]] {
+        let c = *shape.last().unwrap_or(&1);
+        let weights = [Kind::Normal { mean: 1.0, scale: 0.3 }, Kind::NORMAL];
+        let mut inputs = vec![Input::new(shape, Kind::Normal { mean: 0.5, scale: 2.0 })];
+        inputs.extend(weights.map(|kind| Input::new(&[c], kind)));
+        let training = Sample::new(op, inputs.clone(), move |t, x| {
+            let moments = t.moments(x[0])?;
+            let statistics = [t.range(moments, 0, c)?, t.range(moments, c, c)?];
+            t.batch_norm(x[0], statistics, [x[1], x[2]], 1e-5)
+        });
+        all.push(training.note("batch norm in training").tolerance(1e-5, 3e-6));
+        inputs.push(Input::new(&[c], Kind::NORMAL));
+        inputs.push(Input::new(&[c], Kind::Uniform(0.5, 2.0)));
+        let evaluation =
+            Sample::new(op, inputs, |t, x| t.batch_norm(x[0], [x[3], x[4]], [x[1], x[2]], 1e-5));
+        all.push(evaluation.note("batch norm in evaluation").tolerance(1e-5, 1e-6));
+    }
+    for at in 0..4 {
+        let kind = |i| if i == at { Kind::Special(special::ALL) } else { Kind::NORMAL };
+        let inputs = (0..4).map(|i| Input::new(&[41], kind(i))).collect();
+        let special = Sample::new(op, inputs, |t, x| {
+            let rows = t.reshape(x[0], &[1, 41])?;
+            t.record(Normalize, &[rows, x[1], x[2], x[3]])
+        });
+        let special = special.note(format!("input {at}")).tolerance(1e-6, 1e-6);
+        all.push(special.non_finite(NonFinite::Same));
+    }
+    all
 }

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::reference::{flat, places};
+use super::samples::{Input, Kind, Sample, special};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
 /// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
@@ -42,6 +44,10 @@ impl Op for MaxPool {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     /// `gx = g / count` where `x` is its window's largest number, which occurs `count` times there,
     /// else 0.
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
@@ -60,6 +66,27 @@ impl Op for MaxPool {
         let share = t.div(g, count)?;
         let gx = t.mul(largest, share)?;
         Ok(vec![Some(t.reshape(gx, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![f64::NEG_INFINITY; s.len()];
+        let [h, w] = [s.shapes[0][1], s.shapes[0][2]];
+        // A pixel covers [r, r + 1), a window [i h / gh, (i + 1) h / gh).
+        let covers = |r: usize, i: usize, grid: usize, size: usize| {
+            r * grid < (i + 1) * size && (r + 1) * grid > i * size
+        };
+        for (place, &x) in places(&s.shapes[0]).iter().zip(x[0]) {
+            for i in 0..self.grid[0] {
+                for j in 0..self.grid[1] {
+                    if covers(place[1], i, self.grid[0], h) && covers(place[2], j, self.grid[1], w)
+                    {
+                        let at = flat(&s.shape, &[place[0], i, j, place[3]]);
+                        y[at] = if x.is_nan() || x > y[at] { x } else { y[at] };
+                    }
+                }
+            }
+        }
+        y
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
@@ -83,7 +110,7 @@ impl Op for MaxPool {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         single(Dispatch {
             kernel: "max_pool",
@@ -110,4 +137,33 @@ impl Tape {
     pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
         self.record(MaxPool { grid }, &[x])
     }
+}
+
+/// Grids that divide the picture, that do not (the windows then overlap), and of one pixel a window.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [([usize; 4], [usize; 2]); 7] = [
+        ([1, 1, 1, 1], [1, 1]),
+        ([2, 4, 4, 3], [4, 4]),
+        ([3, 8, 16, 5], [4, 4]),
+        ([2, 7, 7, 65], [4, 4]),
+        ([1, 14, 6, 4], [4, 4]),
+        ([5, 9, 3, 1], [1, 2]),
+        ([2, 33, 5, 7], [4, 5]),
+    ];
+    let kinds = [Kind::NORMAL, Kind::Uniform(-2.0, -1.0)];
+    let all = table.iter().flat_map(|&(shape, grid)| {
+        kinds.map(move |kind| {
+            let x = vec![Input::new(&shape, kind)];
+            let sample = Sample::new(op, x, move |t, x| t.max_pool(x[0], grid));
+            let sample = sample.note(format!("to {grid:?}, {kind:?}")).tolerance(0.0, 0.0);
+            let divides = shape[1].is_multiple_of(grid[0]) && shape[2].is_multiple_of(grid[1]);
+            if divides { sample } else { sample.rough() }
+        })
+    });
+    // So that no window begins with a special number.
+    let special = special::one(op, "", &[2, 5, 5, 5], |t, x| {
+        let x = t.pad(x[0], &[0, 1, 1, 0], &[2, 6, 6, 5])?;
+        t.max_pool(x, [3, 2])
+    });
+    all.chain(special).collect()
 }

@@ -8,7 +8,8 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Class, Dispatch, Lowered, Op, Site};
+use super::samples::{Input, Kind, Sample};
+use super::{Arg, Call, Caps, Class, Dispatch, Op, Site, Variant};
 
 /// Where a recorded part takes uniform numbers in [0, 1) from, by a name and a shape: the device's
 /// generator, or feeds.
@@ -43,6 +44,25 @@ impl Op for Random {
         Ok(vec![None])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let key: Vec<u32> = x[0].iter().map(|&k| k as u32).collect();
+        let blocks = (0..s.len().div_ceil(4)).flat_map(|block| {
+            let bits = philox([block as u32, key[2], self.stream, 0], [key[0], key[1]]);
+            let unit = bits.map(|b| f64::from(b >> 8) / f64::from(1 << 24));
+            if !self.normal {
+                return unit;
+            }
+            let pair = |a: f64, b: f64| {
+                let radius = (-2.0 * (1.0 - a).ln()).sqrt();
+                let angle = std::f64::consts::TAU * b;
+                [radius * angle.cos(), radius * angle.sin()]
+            };
+            let ([p, q], [r, s]) = (pair(unit[0], unit[1]), pair(unit[2], unit[3]));
+            [p, q, r, s]
+        });
+        blocks.take(s.len()).collect()
+    }
+
     fn twin(&self, _s: &Site, call: Call<'_>) {
         let key = call.u32(0);
         let stream = Stream::with_key([key[0], key[1]], self.stream, key[2]);
@@ -53,7 +73,7 @@ impl Op for Random {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let kind = if self.normal { "normal" } else { "uniform" };
         single(Dispatch {
             kernel: "random",
@@ -63,6 +83,20 @@ impl Op for Random {
             flops: 100 * s.len() as u64,
         })
     }
+}
+
+/// Philox4x32-10, from the paper: the reference's own.
+fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let (mut c, mut k) = (counter, key);
+    for _ in 0..10 {
+        let p0 = 0xD251_1F53_u64 * u64::from(c[0]);
+        let p1 = 0xCD9E_8D57_u64 * u64::from(c[2]);
+        let (high0, low0) = ((p0 >> 32) as u32, p0 as u32);
+        let (high1, low1) = ((p1 >> 32) as u32, p1 as u32);
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0];
+        k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
+    }
+    c
 }
 
 /// The key of the next step: `y = x` with the step (the third number) one higher.
@@ -90,12 +124,18 @@ impl Op for Advance {
         Class::Kernel
     }
 
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut next = x[0].to_vec();
+        next[2] = (next[2] + 1.0) % 4_294_967_296.0;
+        next
+    }
+
     fn twin(&self, _s: &Site, call: Call<'_>) {
         call.out_u32.copy_from_slice(call.u32(0));
         call.out_u32[2] = call.out_u32[2].wrapping_add(1);
     }
 
-    fn lower(&self, _s: &Site, _caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, _s: &Site, _caps: &Caps) -> Result<Vec<Variant>> {
         single(Dispatch {
             kernel: "advance",
             context: context! {},
@@ -133,4 +173,26 @@ impl Tape {
     pub fn advance(&mut self, key: Var) -> Result<Var> {
         self.record(Advance, &[key])
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let key = || vec![Input::new(&[4], Kind::Key)];
+    let mut all = Vec::new();
+    for shape in [&[1][..], &[3], &[3, 5, 7], &[1757], &[64, 100]] {
+        let (owned, note) = (shape.to_vec(), format!("{shape:?}"));
+        let sample =
+            Sample::new("random", key(), move |t, x| t.random_normal(x[0], "latents", &owned));
+        all.push(sample.note(format!("normal {note}")).tolerance(1e-5, 1e-5).rough());
+        let owned = shape.to_vec();
+        let sample =
+            Sample::new("random", key(), move |t, x| t.random_uniform(x[0], "mix", &owned));
+        all.push(sample.note(format!("uniform {note}")).tolerance(0.0, 0.0).rough());
+    }
+    let advance = Sample::new("advance", key(), |t, x| {
+        let next = t.advance(x[0])?;
+        t.advance(next)
+    });
+    all.push(advance.note("twice").tolerance(0.0, 0.0).rough());
+    all.retain(|sample| sample.op == op);
+    all
 }

@@ -14,8 +14,9 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::kernel::{fold_groups, padded_bytes};
+use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes};
+use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
 /// How many numbers one lane of a GPU stage adds.
 pub(super) const FAN: usize = 64;
@@ -206,9 +207,26 @@ impl Op for Sum {
         }
     }
 
+    fn is_sum(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let row = t.reshape(g, &[s.shape[0], 1, s.shape[1]])?;
         Ok(vec![Some(t.broadcast_to(row, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let [outer, rows, inner] = [0, 1, 2].map(|d| s.shapes[0][d]);
+        let mut y = vec![0.0; outer * inner];
+        for o in 0..outer {
+            for r in 0..rows {
+                for i in 0..inner {
+                    y[o * inner + i] += x[0][(o * rows + r) * inner + i];
+                }
+            }
+        }
+        y
     }
 
     fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
@@ -236,11 +254,11 @@ impl Op for Sum {
         }
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let mut lowered = Lowered::default();
         let sizes = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
         sum_stages(sizes, Arg::Input(0), &mut lowered, caps);
-        Ok(lowered)
+        Ok(Variant::only(lowered))
     }
 
     fn flops(&self, s: &Site) -> u64 {
@@ -332,4 +350,66 @@ impl Tape {
         let sum = self.sum(x, &axes)?;
         self.reshape(sum, shape)
     }
+}
+
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut table: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    // Every subset of the axes.
+    for set in 1..16_usize {
+        table.push((vec![2, 3, 4, 5], (0..4).filter(|d| set >> d & 1 == 1).collect()));
+    }
+    // The last four by vectors, rows in whole flights and not.
+    let others: [(&[usize], &[usize]); 17] = [
+        (&[1], &[0]),
+        (&[2], &[0]),
+        (&[64], &[0]),
+        (&[65], &[0]),
+        (&[1, 7], &[0]),
+        (&[7, 1], &[1]),
+        (&[1757], &[0]),
+        (&[5, 65], &[1]),
+        (&[65, 5], &[0]),
+        (&[7, 129, 65], &[0, 2]),
+        (&[3, 4097, 5], &[1]),
+        (&[4161, 3], &[0]),
+        (&[2, 65, 65, 3], &[0, 1, 2]),
+        (&[300, 8], &[0]),
+        (&[2, 130, 4], &[1]),
+        (&[1000, 3], &[0]),
+        (&[8192], &[0]),
+    ];
+    table.extend(others.map(|(shape, axes)| (shape.to_vec(), axes.to_vec())));
+    let mut all: Vec<Sample> = table
+        .into_iter()
+        .map(|(shape, axes)| {
+            let note = format!("over {axes:?}");
+            let op = if axes.iter().all(|&a| shape[a] == 1) { "reshape" } else { op };
+            let inputs = vec![Input::new(&shape, Kind::NORMAL)];
+            let sample = Sample::new(op, inputs, move |t, x| t.sum(x[0], &axes));
+            sample.note(note).tolerance(1e-6, 4e-6)
+        })
+        .collect();
+    for (shape, kind) in [
+        (&[131_072][..], Kind::NORMAL),
+        (&[131_072], Kind::Uniform(0.0, 1.0)),
+        (&[65_537, 3], Kind::Uniform(0.0, 1.0)),
+        (&[300, 3], Kind::Normal { mean: 1000.0, scale: 0.1 }),
+    ] {
+        let long = vec![Input::new(shape, kind)];
+        let sample = Sample::new(op, long, |t, x| t.sum(x[0], &[0])).note(format!("{kind:?}"));
+        all.push(sample.tolerance(1e-6, 3e-6).rough());
+    }
+    let mean = vec![Input::new(&[3, 5, 7], Kind::NORMAL)];
+    all.push(Sample::new(op, mean, |t, x| t.mean(x[0], &[0, 2])).note("mean over [0, 2]"));
+    let length = vec![Input::new(&[3, 4, 5], Kind::NORMAL)];
+    let length = Sample::new(op, length, |t, x| {
+        let square = t.mul(x[0], x[0])?;
+        let sum = t.sum(square, &[1, 2])?;
+        t.sqrt(sum)
+    });
+    all.push(length.note("length of each row"));
+    all.extend(special::one(op, "columns", &[5, 65], |t, x| t.sum(x[0], &[0])));
+    all.extend(special::one(op, "rows", &[65, 5], |t, x| t.sum(x[0], &[1])));
+    all.extend(special::one(op, "stages", &[3, 4097], |t, x| t.sum(x[0], &[1])));
+    all
 }

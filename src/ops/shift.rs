@@ -7,7 +7,9 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::reference::{flat, places};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
+use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside of `x`, with
 /// `a_n = ⌊v[n, 0]⌋` and `b_n = ⌊v[n, 1]⌋`: `x` and `y` are `[n, h, w, c]`, `v` is `[n, 2]`.
@@ -42,10 +44,30 @@ impl Op for Shift {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let back = Self { back: !self.back };
         let gx = if needs[0] { Some(t.record(back, &[g, s.inputs[1]])?) } else { None };
         Ok(vec![gx, None])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![0.0; s.len()];
+        // Scattered, where the twin and the kernel gather.
+        for (place, &number) in places(&s.shape).iter().zip(x[0]) {
+            let to = [0, 1].map(|d| {
+                let moved = x[1][2 * place[0] + d].floor();
+                place[d + 1] as f64 + if self.back { -moved } else { moved }
+            });
+            if (0..2).all(|d| to[d] >= 0.0 && to[d] < s.shape[d + 1] as f64) {
+                let to = [place[0], to[0] as usize, to[1] as usize, place[3]];
+                y[flat(&s.shape, &to)] = number;
+            }
+        }
+        y
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
@@ -71,7 +93,7 @@ impl Op for Shift {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let len = s.len();
         single(Dispatch {
             kernel: "shift",
@@ -98,4 +120,35 @@ impl Tape {
     pub fn shift(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Shift { back: false }, &[x, v])
     }
+}
+
+/// One pixel, sides that differ, channels that are and are no multiple of four; by less than a picture
+/// and by more, there and back. The ladder has whole numbers, tiny ones of either sign and ±150.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let shapes: [[usize; 4]; 6] =
+        [[1, 1, 1, 1], [7, 3, 2, 1], [5, 4, 9, 3], [3, 8, 5, 4], [9, 6, 6, 2], [2, 33, 17, 5]];
+    let mut all = Vec::new();
+    for shape in shapes {
+        for back in [false, true] {
+            let note = if back { "back" } else { "" };
+            let inputs =
+                |kind| vec![Input::new(&shape, Kind::NORMAL), Input::new(&[shape[0], 2], kind)];
+            let near = Sample::new(op, inputs(Kind::Grid(0.125)), move |t, x| {
+                // Still away from whole numbers: 3k / 4 + 3 / 8 ± 0.09.
+                let far = t.affine(x[1], 3.0, 0.0)?;
+                t.record(Shift { back }, &[x[0], far])
+            });
+            all.push(near.note(format!("near {note}")).tolerance(0.0, 0.0));
+            let far =
+                Sample::new(op, inputs(Kind::Ladder), move |t, x| t.record(Shift { back }, x));
+            all.push(far.note(format!("far {note}")).tolerance(0.0, 0.0).rough());
+        }
+    }
+    let inputs = vec![
+        Input::new(&[2, 5, 4, 3], Kind::Special(special::ALL)),
+        Input::new(&[2, 2], Kind::NORMAL),
+    ];
+    let special = Sample::new(op, inputs, |t, x| t.record(Shift { back: false }, x));
+    all.push(special.non_finite(NonFinite::Spreads));
+    all
 }

@@ -8,8 +8,9 @@ use crate::math;
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
+use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
-use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site};
+use super::{Arg, Call, Caps, Dispatch, Op, Site, Variant};
 
 /// `y[r, i] = exp(x[r, i] − max_j x[r, j]) / Σ_j exp(x[r, j] − max_j x[r, j])` for `x` `[rows, c]`.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,15 @@ impl Op for Softmax {
         Ok(vec![Some(t.mul(s.output, off)?)])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let largest = x.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(x));
+            let exp: Vec<f64> = x.iter().map(|x| (x - largest).exp()).collect();
+            exp.iter().map(|e| e / exp.iter().sum::<f64>()).collect()
+        };
+        x[0].chunks(s.shape[1]).flat_map(row).collect()
+    }
+
     fn twin(&self, s: &Site, call: Call<'_>) {
         let c = s.shape[1];
         let (x, y) = (call.f32(0), call.out);
@@ -67,7 +77,7 @@ impl Op for Softmax {
         });
     }
 
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
         let [rows, c] = [s.shape[0], s.shape[1]];
         let (kernel, each, groups) = match Self::takes_a_group(c, caps) {
             true => ("softmax_rows", c.div_ceil(GROUP), rows),
@@ -100,4 +110,29 @@ impl Tape {
         let y = self.record(Softmax, &[x])?;
         self.reshape(y, &shape)
     }
+}
+
+/// More columns than a workgroup has invocations and than they can hold, one column, more columns than a
+/// vector, and numbers whose exponentials overflow.
+pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let table: [(&[usize], Kind); 8] = [
+        (&[5, 200], Kind::Normal { mean: 80.0, scale: 5.0 }),
+        (&[3, 2049], Kind::NORMAL),
+        (&[3, 1], Kind::NORMAL),
+        (&[2, 3], Kind::NORMAL),
+        (&[65, 7], Kind::Normal { mean: 3.0, scale: 2.0 }),
+        (&[2, 5, 33], Kind::NORMAL),
+        (&[130, 64], Kind::Normal { mean: -200.0, scale: 1.0 }),
+        (&[7, 41], Kind::Ladder),
+    ];
+    let all = table.into_iter().map(|(shape, kind)| {
+        let x = vec![Input::new(shape, kind)];
+        let sample = Sample::new(op, x, |t, x| t.softmax(x[0]));
+        let sample = sample.note(format!("{kind:?}")).tolerance(5e-6, 1e-6);
+        // Of a ladder all but one number is lost in rounding.
+        if matches!(kind, Kind::Ladder) { sample.rough() } else { sample }
+    });
+    let invocations = special::one(op, "", &[9, 6], |t, x| t.softmax(x[0]));
+    let groups = special::one(op, "groups", &[4, 100], |t, x| t.softmax(x[0]));
+    all.chain(invocations).chain(groups).collect()
 }

@@ -1,116 +1,111 @@
-//! The list of all ops.
+//! The list of all ops, and of what belongs to each beside its Rust: templates and samples. Everything
+//! that goes through the ops walks this list: the tests, `dcgan check`, [`super::samples`]. How the
+//! compiler treats an op it says itself, in the methods of [`super::Op`].
 
-/// How an op is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It stands for a value that exists before a program runs.
-    Source,
-    /// It only looks at its input in another way: nothing runs.
-    View,
-    /// One number from the same place of each input: fused with its like.
-    Elementwise,
-    /// A twin on the CPU, dispatches on the GPU.
-    Kernel,
-}
+use super::samples::Sample;
+use super::{
+    append, conv, elementwise, matmul, maxout, moments, norm, pool, random, reduce, shape, shift,
+    softmax, stop,
+};
 
 /// One op of the crate.
 #[derive(Clone, Copy, Debug)]
 pub struct OpInfo {
     /// Its name: [`super::Op::name`].
     pub name: &'static str,
-    /// How it is run.
-    pub kind: Kind,
-    /// Its file in `shaders/`, without the ending.
-    pub shader: Option<&'static str>,
+    /// The files in `shaders/` that are its kernels, without their endings; of an elementwise op, its
+    /// function. None where nothing runs.
+    pub templates: &'static [&'static str],
+    /// Makes the samples of the op of this name.
+    pub(super) samples: fn(&'static str) -> Vec<Sample>,
 }
 
-const fn source(name: &'static str) -> OpInfo {
-    OpInfo { name, kind: Kind::Source, shader: None }
+const fn op(
+    name: &'static str,
+    templates: &'static [&'static str],
+    samples: fn(&'static str) -> Vec<Sample>,
+) -> OpInfo {
+    OpInfo { name, templates, samples }
 }
 
-const fn view(name: &'static str) -> OpInfo {
-    OpInfo { name, kind: Kind::View, shader: None }
+/// What stands for states and feeds, which [`crate::tape::Tape`] makes: it has no inputs to sample.
+const fn of_the_tape(name: &'static str) -> OpInfo {
+    op(name, &[], |_| Vec::new())
 }
 
-const fn elementwise(name: &'static str) -> OpInfo {
-    OpInfo { name, kind: Kind::Elementwise, shader: Some(name) }
-}
-
-const fn kernel(name: &'static str) -> OpInfo {
-    OpInfo { name, kind: Kind::Kernel, shader: Some(name) }
-}
-
-/// The op's kernel has another name: `permute`, `slice` and `pad` share one.
-const fn gather(name: &'static str) -> OpInfo {
-    OpInfo { name, kind: Kind::Kernel, shader: Some("gather") }
-}
-
-/// All ops. Every one that computes something has samples in [`super::samples`].
+/// All ops.
 pub const OPS: &[OpInfo] = &[
-    source("feed"),
-    source("state"),
-    view("assigned"),
-    view("reshape"),
-    view("range"),
-    elementwise("add"),
-    elementwise("sub"),
-    elementwise("mul"),
-    elementwise("div"),
-    elementwise("maximum"),
-    elementwise("minimum"),
-    elementwise("greater"),
-    elementwise("finite"),
-    elementwise("choose"),
-    elementwise("affine"),
-    elementwise("sqrt"),
-    elementwise("recip"),
-    elementwise("exp"),
-    elementwise("one_minus_exp"),
-    elementwise("log"),
-    elementwise("abs"),
-    elementwise("sign"),
-    elementwise("clamp"),
-    elementwise("clamp_grad"),
-    elementwise("leaky_relu"),
-    elementwise("leaky_relu_grad"),
-    elementwise("tanh"),
-    elementwise("sigmoid"),
-    elementwise("softplus"),
-    elementwise("from_u8"),
-    elementwise("fill"),
-    elementwise("broadcast_to"),
-    elementwise("normalize"),
-    gather("permute"),
-    gather("slice"),
-    gather("pad"),
-    kernel("append"),
-    kernel("shift"),
-    kernel("sum"),
-    kernel("moments"),
-    kernel("centered_sums"),
-    kernel("matmul"),
-    kernel("conv2d"),
-    kernel("conv_transpose2d"),
-    kernel("conv_weight_grad"),
-    kernel("max_pool"),
-    kernel("softmax"),
-    kernel("random"),
-    kernel("advance"),
+    of_the_tape("feed"),
+    of_the_tape("state"),
+    of_the_tape("assigned"),
+    op("reshape", &[], shape::samples),
+    op("range", &[], shape::samples),
+    op("add", &["add"], elementwise::samples),
+    op("sub", &["sub"], elementwise::samples),
+    op("mul", &["mul"], elementwise::samples),
+    op("div", &["div"], elementwise::samples),
+    op("maximum", &["maximum"], elementwise::samples),
+    op("minimum", &["minimum"], elementwise::samples),
+    op("greater", &["greater"], elementwise::samples),
+    op("finite", &["finite"], elementwise::samples),
+    op("choose", &["choose"], elementwise::samples),
+    op("affine", &["affine"], elementwise::samples),
+    op("sqrt", &["sqrt"], elementwise::samples),
+    op("recip", &["recip"], elementwise::samples),
+    op("exp", &["exp"], elementwise::samples),
+    op("one_minus_exp", &["one_minus_exp"], elementwise::samples),
+    op("log", &["log"], elementwise::samples),
+    op("abs", &["abs"], elementwise::samples),
+    op("sign", &["sign"], elementwise::samples),
+    op("clamp", &["clamp"], elementwise::samples),
+    op("clamp_grad", &["clamp_grad"], elementwise::samples),
+    op("leaky_relu", &["leaky_relu"], elementwise::samples),
+    op("leaky_relu_grad", &["leaky_relu_grad"], elementwise::samples),
+    op("tanh", &["tanh"], elementwise::samples),
+    op("sigmoid", &["sigmoid"], elementwise::samples),
+    op("softplus", &["softplus"], elementwise::samples),
+    op("from_u8", &["from_u8"], elementwise::samples),
+    op("fill", &["fill"], elementwise::samples),
+    op("broadcast_to", &["broadcast_to"], shape::samples),
+    op("normalize", &["normalize"], norm::samples),
+    op("permute", &["gather"], shape::samples),
+    op("slice", &["gather"], shape::samples),
+    op("pad", &["gather"], shape::samples),
+    op("stop", &[], stop::samples),
+    op("append", &["append"], append::samples),
+    op("shift", &["shift"], shift::samples),
+    op("sum", &["sum"], reduce::samples),
+    op("moments", &["moments"], moments::samples),
+    op("centered_sums", &["centered_sums", "sum"], moments::samples),
+    op("matmul", &["matmul", "sum_partials"], matmul::samples),
+    op("conv2d", &["conv2d", "filter_in", "filter_out", "matmul"], conv::samples),
+    op(
+        "conv_transpose2d",
+        &["conv_transpose2d", "filter_in", "filter_out", "matmul"],
+        conv::samples,
+    ),
+    op(
+        "conv_weight_grad",
+        &["conv_weight_grad", "filter_in", "filter_out", "matmul", "sum_partials"],
+        conv::samples,
+    ),
+    op("max_pool", &["max_pool"], pool::samples),
+    op("maxout", &["maxout"], maxout::samples),
+    op("maxout_grad", &["maxout_grad"], maxout::samples),
+    op("softmax", &["softmax", "softmax_rows"], softmax::samples),
+    op("random", &["random"], random::samples),
+    op("advance", &["advance"], random::samples),
 ];
-
-/// The entry of the op called `name`.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static OpInfo> {
-    OPS.iter().find(|op| op.name == name)
-}
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::{Path, PathBuf};
 
+    use super::super::samples::{NonFinite, samples};
+    use super::super::{Caps, Class};
     use super::*;
 
     fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -155,16 +150,85 @@ mod tests {
         assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len());
     }
 
-    #[test]
-    fn every_op_that_runs_has_a_shader() {
-        let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-        for op in OPS {
-            let runs = matches!(op.kind, Kind::Elementwise | Kind::Kernel);
-            assert_eq!(op.shader.is_some(), runs, "{}", op.name);
-            if let Some(stem) = op.shader {
-                let file = shaders.join(format!("{stem}.wgsl"));
-                assert!(file.is_file(), "{} has no shaders/{stem}.wgsl", op.name);
+    /// What the ops lower to on all kinds of devices, by op, and how the compiler treats each.
+    fn used() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+        let portable = Caps::portable();
+        let kinds = [
+            portable.clone(),
+            Caps { software: true, ..portable.clone() },
+            Caps { subgroup: Some(32), immediates: 128, ..portable },
+        ];
+        let mut used: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for sample in samples() {
+            let (tape, ..) = sample.tape().unwrap();
+            for (i, node) in tape.nodes().iter().enumerate() {
+                let of_op = used.entry(node.op.name()).or_default();
+                match node.op.class() {
+                    Class::Source | Class::Reshape | Class::Range(_) => {}
+                    Class::Elementwise(_) => drop(of_op.insert(node.op.name())),
+                    Class::Kernel => {
+                        let site = tape.site(tape.var(i));
+                        for caps in &kinds {
+                            let variants = node.op.variants(&site, caps).unwrap();
+                            let lowered = variants.iter().flat_map(|v| &v.lowered.dispatches);
+                            of_op.extend(lowered.map(|dispatch| dispatch.kernel));
+                        }
+                    }
+                }
             }
+        }
+        used
+    }
+
+    #[test]
+    fn every_row_names_the_templates_that_its_op_uses() {
+        let used = used();
+        for op in OPS {
+            let listed: BTreeSet<&str> = op.templates.iter().copied().collect();
+            let of_op = used.get(op.name).cloned().unwrap_or_default();
+            assert_eq!(listed, of_op, "{}", op.name);
+        }
+    }
+
+    #[test]
+    fn every_template_is_used() {
+        // The compiler's, the device's and the tests' own.
+        let others = ["canary", "check_math", "elementwise", "peak_fma", "sum_each"];
+        let all: BTreeMap<&str, &str> = crate::shaders::files().collect();
+        let kernels = OPS.iter().flat_map(|op| op.templates).copied().chain(others);
+        let of_ops: Vec<String> = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops"))
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        // By a template's name, or where the op says which.
+        let texts = || all.values().copied().chain(of_ops.iter().map(String::as_str));
+        let included = |stem: &str| {
+            let line = format!("\"{stem}.wgsl\"");
+            texts().any(|text| text.contains(&line))
+        };
+        let kernels: BTreeSet<&str> = kernels.collect();
+        for stem in &kernels {
+            assert!(all.contains_key(stem), "there is no shaders/{stem}.wgsl");
+        }
+        for stem in all.keys() {
+            let used = if stem.contains('/') { included(stem) } else { kernels.contains(stem) };
+            assert!(used, "shaders/{stem}.wgsl is of no op, and nothing includes it");
+        }
+    }
+
+    #[test]
+    fn every_op_has_samples_with_and_without_special_numbers() {
+        let samples = samples();
+        // They take no numbers that might be special.
+        let others = ["advance", "fill", "from_u8", "random"];
+        for op in OPS.iter().filter(|op| !["feed", "state", "assigned"].contains(&op.name)) {
+            let of_op = |finite| {
+                let all = samples.iter().filter(|sample| sample.op == op.name);
+                all.filter(|s| (s.tolerance.non_finite == NonFinite::Wrong) == finite).count()
+            };
+            assert!(of_op(true) > 0, "{} has no sample", op.name);
+            let special = of_op(false) > 0 || others.contains(&op.name);
+            assert!(special, "{} has no sample with numbers that are not finite", op.name);
         }
     }
 }

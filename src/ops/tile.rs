@@ -391,7 +391,8 @@ pub(super) mod tests {
         for [m, n, k] in [[64, 1, 8192], [48, 64, 131_072], [48, 64, 131_071], [4096, 512, 20_000]]
         {
             for caps in devices() {
-                let lowered = Variant::first(matmul(1, [m, n, k], true, false).variants(&caps));
+                let lowered =
+                    matmul(1, [m, n, k], true, false).variants(&caps).swap_remove(0).lowered;
                 let chunk = variable(&lowered, "chunk");
                 let splits = lowered.dispatches[0].groups[2] as usize;
                 assert!(
@@ -411,7 +412,8 @@ pub(super) mod tests {
     fn tiles_cover_the_product() {
         for [m, n] in [[1, 1], [16, 8192], [8192, 3], [65, 63], [1000, 12], [4096, 512]] {
             for caps in devices() {
-                let lowered = Variant::first(matmul(1, [m, n, 64], false, false).variants(&caps));
+                let lowered =
+                    matmul(1, [m, n, 64], false, false).variants(&caps).swap_remove(0).lowered;
                 let of = |name| variable(&lowered, name);
                 assert!(of("tiles_m") * of("tile_m") >= m && of("tiles_n") * of("tile_n") >= n);
                 let [x, y, _] = lowered.dispatches[0].groups;
@@ -423,7 +425,8 @@ pub(super) mod tests {
     #[test]
     fn an_empty_product_dispatches_nothing() {
         assert!(
-            Variant::first(matmul(1, [0, 4, 4], false, false).variants(&devices()[0]))
+            matmul(1, [0, 4, 4], false, false).variants(&devices()[0])[0]
+                .lowered
                 .dispatches
                 .is_empty()
         );

@@ -36,5 +36,5 @@ pub fn key(op: &dyn Op, site: &Site, halves: &[bool]) -> String {
     let inputs = site.shapes.iter().enumerate();
     let shapes: Vec<String> = inputs.map(|(i, shape)| format!("{shape:?}{}", width(i))).collect();
     let to = if width(shapes.len()).is_empty() { "" } else { " to f16" };
-    format!("{op:?} on {}{to}", shapes.join(", "))
+    format!("{} on {}{to}", op.key(), shapes.join(", "))
 }

@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::Class;
+use crate::ops::{Class, Half};
 use crate::tape::{Node, Tape, Var};
 use crate::tensor::DType;
 
@@ -68,16 +68,11 @@ fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
             let half = |v: &Var| halves.contains(&root(v));
             // Ops on all numbers of pictures may see them as a matrix.
             let like = |v: &Var| is_picture(node) || len(&tape.nodes()[root(v)]) == len(node);
-            let follows = match node.op.class() {
-                Class::Elementwise(_) => node.inputs.iter().any(|v| half(v) && like(v)),
-                Class::Kernel => match node.op.name() {
-                    "conv2d" | "conv_transpose2d" => is_picture(node),
-                    "append" | "max_pool" | "pad" | "permute" | "shift" | "slice" => {
-                        half(&node.inputs[0]) && is_picture(node)
-                    }
-                    _ => false,
-                },
-                Class::Source | Class::Reshape | Class::Range(_) => false,
+            let follows = match node.op.half() {
+                Half::Never => false,
+                Half::AsInput => half(&node.inputs[0]) && is_picture(node),
+                Half::AsAnyInput => node.inputs.iter().any(|v| half(v) && like(v)),
+                Half::Always => is_picture(node),
             };
             if follows {
                 halves.insert(i);
@@ -100,9 +95,9 @@ fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
         if matches!(node.op.class(), Class::Range(_)) && !view.offset.is_multiple_of(ALIGNED) {
             halves.remove(&view.root);
         }
-        if node.op.name() == "sum" {
+        if node.op.is_sum() {
             let summed = root(&node.inputs[0]);
-            if tape.nodes()[summed].op.name() == "mul" {
+            if tape.nodes()[summed].op.shrinks() {
                 halves.remove(&summed);
             }
         }

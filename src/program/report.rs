@@ -133,16 +133,13 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
     steps.collect()
 }
 
-/// The ops that carry a network's arithmetic.
-const PRODUCTS: [&str; 4] = ["matmul", "conv2d", "conv_transpose2d", "conv_weight_grad"];
-
 /// Floating-point operations of the matrix products and convolutions in one run of `tape`: the work
 /// that a step cannot do without, on any device.
 #[must_use]
 pub fn product_flops(tape: &Tape) -> u64 {
     let needed = units::needed(tape);
     let products = tape.nodes().iter().zip(needed).enumerate().filter_map(|(i, (node, needed))| {
-        let counts = needed && PRODUCTS.contains(&node.op.name());
+        let counts = needed && node.op.is_product();
         counts.then(|| node.op.flops(&tape.site(tape.var(i))))
     });
     products.sum()

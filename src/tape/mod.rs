@@ -113,7 +113,7 @@ impl Tape {
             }
         }
         let shape = op.shape(&shapes).map_err(fail)?;
-        let key = (format!("{op:?}"), inputs.to_vec());
+        let key = (op.key(), inputs.to_vec());
         if let Some(&known) = self.known.get(&key) {
             return Ok(known);
         }

@@ -10,7 +10,6 @@ use super::{Tape, Var};
 #[derive(Debug)]
 pub struct Source {
     kind: &'static str,
-    #[expect(dead_code, reason = "the derived Debug tells sources apart by it, for Tape::record")]
     name: String,
     shape: Vec<usize>,
     dtype: DType,
@@ -35,8 +34,16 @@ impl Op for Source {
         self.dtype
     }
 
+    fn key(&self) -> String {
+        format!("{} {:?}", self.kind, self.name)
+    }
+
     fn class(&self) -> Class<'_> {
         Class::Source
+    }
+
+    fn reference(&self, _s: &Site, _x: &[&[f64]]) -> Vec<f64> {
+        unreachable!("{} is given, not computed", self.kind)
     }
 }
 
@@ -67,7 +74,15 @@ impl Op for Assigned {
         Class::Reshape
     }
 
+    fn is_assigned(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![None])
+    }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        x[0].to_vec()
     }
 }

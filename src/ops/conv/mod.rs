@@ -14,11 +14,15 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::{Call, Caps, Lowered, Op, Site, Variant};
+use super::reference::triples;
+use super::{Call, Caps, Half, Op, Site, Variant};
 
 mod lower;
 mod minimal;
+mod samples;
 mod twin;
+
+pub(super) use samples::samples;
 
 /// The geometry of a convolution: everything but the batch and the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -101,6 +105,28 @@ impl ConvSpec {
         self.small == [1, 1] && self.pad == [0, 0] && self.kernel == self.large
     }
 
+    /// Calls `term` with the flat indices of x, w and y for every term of the sum that the three ops
+    /// share, of a batch, large and small channels: their reference.
+    fn terms(&self, [batch, large, small]: [usize; 3], mut term: impl FnMut(usize, usize, usize)) {
+        let ([kh, kw], [sh, sw], [top, left]) = (self.kernel, self.stride, self.pad);
+        let ([height, width], [h, w]) = (self.large, self.small);
+        for (n, oy, ox) in triples(batch, h, w) {
+            for (ky, kx, l) in triples(kh, kw, large) {
+                let iy = (oy * sh + ky) as i64 - top as i64;
+                let ix = (ox * sw + kx) as i64 - left as i64;
+                if iy < 0 || ix < 0 || iy >= height as i64 || ix >= width as i64 {
+                    continue;
+                }
+                let at_x = ((n * height + iy as usize) * width + ix as usize) * large + l;
+                for s in 0..small {
+                    let at_w = ((ky * kw + kx) * large + l) * small + s;
+                    let at_y = ((n * h + oy) * w + ox) * small + s;
+                    term(at_x, at_w, at_y);
+                }
+            }
+        }
+    }
+
     fn check_large(&self, x: &[usize]) -> Result<(), String> {
         if x.len() == 4 && x[1..3] == self.large {
             Ok(())
@@ -167,6 +193,14 @@ impl Op for Conv2d {
         Ok(vec![x[0], self.0.small[0], self.0.small[1], w[3]])
     }
 
+    fn half(&self) -> Half {
+        Half::Always
+    }
+
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (x, w) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -175,16 +209,19 @@ impl Op for Conv2d {
         ])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (xs, ws) = (&s.shapes[0], &s.shapes[1]);
+        let mut y = vec![0.0; s.len()];
+        self.0.terms([xs[0], ws[2], ws[3]], |ix, iw, iy| y[iy] += x[0][ix] * x[1][iw]);
+        y
+    }
+
     fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
         twin::conv2d_scratch(&self.0, s, threads)
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv2d(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv2d(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -208,6 +245,14 @@ impl Op for ConvTranspose2d {
         Ok(vec![y[0], self.0.large[0], self.0.large[1], w[2]])
     }
 
+    fn half(&self) -> Half {
+        Half::Always
+    }
+
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (y, w) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -216,16 +261,19 @@ impl Op for ConvTranspose2d {
         ])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (ys, ws) = (&s.shapes[0], &s.shapes[1]);
+        let mut y = vec![0.0; s.len()];
+        self.0.terms([ys[0], ws[2], ws[3]], |ix, iw, iy| y[ix] += x[0][iy] * x[1][iw]);
+        y
+    }
+
     fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
         twin::conv_transpose2d_scratch(&self.0, s, threads)
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv_transpose2d(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv_transpose2d(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -252,6 +300,10 @@ impl Op for ConvWeightGrad {
         Ok(vec![self.0.kernel[0], self.0.kernel[1], x[3], y[3]])
     }
 
+    fn is_product(&self) -> bool {
+        true
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (x, y) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
@@ -260,16 +312,19 @@ impl Op for ConvWeightGrad {
         ])
     }
 
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let (xs, ys) = (&s.shapes[0], &s.shapes[1]);
+        let mut y = vec![0.0; s.len()];
+        self.0.terms([xs[0], xs[3], ys[3]], |ix, iw, iy| y[iw] += x[0][ix] * x[1][iy]);
+        y
+    }
+
     fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
         twin::conv_weight_grad_scratch(&self.0, s, threads)
     }
 
     fn twin(&self, s: &Site, call: Call<'_>) {
         twin::conv_weight_grad(&self.0, s, call);
-    }
-
-    fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-        Ok(Variant::first(lower::conv_weight_grad(&self.0, s, caps)))
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {

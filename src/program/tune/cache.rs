@@ -178,7 +178,7 @@ fn read(folder: &Path) -> Result<Vec<Section>> {
 
 /// A check sum of all templates: FNV-1a.
 fn templates() -> String {
-    let bytes = shaders::FILES.iter().flat_map(|(_, text)| text.bytes());
+    let bytes = shaders::files().flat_map(|(_, text)| text.bytes());
     let sum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -36,7 +36,7 @@ impl Groups<'_> {
     pub(super) fn bundle(&mut self, limit: u64) {
         let consumers = self.consumers();
         for (i, node) in self.tape.nodes().iter().enumerate() {
-            if node.op.name() == "assigned" {
+            if node.op.is_assigned() {
                 self.given.insert(self.views[i].root);
             }
         }
@@ -249,7 +249,7 @@ impl Groups<'_> {
         let mut readers = consumers.get(&node)?.iter().copied();
         readers.find(|&n| {
             let sum = &self.tape.nodes()[n];
-            sum.op.name() == "sum" && self.len(n) == 1 && self.is_whole(sum.inputs[0], node)
+            sum.op.is_sum() && self.len(n) == 1 && self.is_whole(sum.inputs[0], node)
         })
     }
 

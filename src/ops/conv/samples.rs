@@ -1,7 +1,7 @@
 //! Samples of the three convolutions.
 
-use super::super::conv::ConvSpec;
-use super::{Input, Kind, Sample};
+use super::super::samples::{Input, Kind, NonFinite, Sample, special};
+use super::ConvSpec;
 
 /// Kernel, stride, padding, batch, sizes of the large picture, of the small one, channels of both.
 type Geometry = ([usize; 2], [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], usize, usize);
@@ -58,33 +58,50 @@ const GEOMETRIES: &[Geometry] = &[
     ([3, 3], [1, 1], [0, 2], 1, [8, 6], [6, 8], 18, 16),
 ];
 
-pub(super) fn samples() -> Vec<Sample> {
+/// The sample of `op` among the convolutions of these sizes.
+fn one(
+    op: &'static str,
+    spec: ConvSpec,
+    [n, large, small]: [usize; 3],
+    kinds: [Kind; 2],
+) -> Sample {
+    let x = [n, spec.large[0], spec.large[1], large];
+    let y = [n, spec.small[0], spec.small[1], small];
+    let w = [spec.kernel[0], spec.kernel[1], large, small];
+    let two = |a: &[usize], b: &[usize]| vec![Input::new(a, kinds[0]), Input::new(b, kinds[1])];
+    let name = if spec.is_dense() { "matmul" } else { op };
+    match op {
+        "conv2d" => Sample::new(name, two(&x, &w), move |t, v| t.conv2d(v[0], v[1], spec)),
+        "conv_transpose2d" => {
+            Sample::new(name, two(&y, &w), move |t, v| t.conv_transpose2d(v[0], v[1], spec))
+        }
+        _ => Sample::new(name, two(&x, &y), move |t, v| t.conv_weight_grad(v[0], v[1], spec)),
+    }
+}
+
+pub(in crate::ops) fn samples(op: &'static str) -> Vec<Sample> {
     let mut all = Vec::new();
     for &(kernel, stride, pad, n, large, small, cl, cs) in GEOMETRIES {
         let spec = ConvSpec { kernel, stride, pad, large, small };
-        let x = Input::new(&[n, large[0], large[1], cl], Kind::NORMAL);
-        let y = Input::new(&[n, small[0], small[1], cs], Kind::NORMAL);
-        let w = Input::new(&[kernel[0], kernel[1], cl, cs], Kind::NORMAL);
-        let name = |name| if spec.is_dense() { "matmul" } else { name };
-        let parts = [
-            Sample::new(name("conv2d"), vec![x.clone(), w.clone()], move |t, v| {
-                t.conv2d(v[0], v[1], spec)
-            })
-            .note("conv2d"),
-            Sample::new(name("conv_transpose2d"), vec![y.clone(), w], move |t, v| {
-                t.conv_transpose2d(v[0], v[1], spec)
-            })
-            .note("conv_transpose2d"),
-            Sample::new(name("conv_weight_grad"), vec![x, y], move |t, v| {
-                t.conv_weight_grad(v[0], v[1], spec)
-            })
-            .note("conv_weight_grad"),
-        ];
+        let sample = one(op, spec, [n, cl, cs], [Kind::NORMAL; 2]).note(op);
+        let sample = sample.note(format!("stride {stride:?}, pad {pad:?}")).tolerance(1e-6, 3e-6);
         let multiplications = n * small[0] * small[1] * spec.taps() * cl * cs;
-        all.extend(parts.map(|part| {
-            let part = part.note(format!("stride {stride:?}, pad {pad:?}")).tolerance(1e-6, 3e-6);
-            if multiplications > 100_000 { part.rough() } else { part }
-        }));
+        all.push(if multiplications > 100_000 { sample.rough() } else { sample });
+    }
+    let spec =
+        |kernel, stride, large, small| ConvSpec { kernel, stride, pad: [1, 1], large, small };
+    let table = [
+        (spec([4, 4], [2, 2], [8, 8], [4, 4]), [3, 3, 8]),
+        (spec([3, 3], [1, 1], [5, 4], [5, 4]), [2, 4, 3]),
+        (spec([4, 4], [2, 2], [16, 12], [8, 6]), [2, 16, 17]),
+    ];
+    for at in 0..2 {
+        for (spec, sizes) in table {
+            let mut kinds = [Kind::NORMAL; 2];
+            kinds[at] = Kind::Special(special::ONE_NAN);
+            let sample = one(op, spec, sizes, kinds).note(format!("input {at}"));
+            all.push(sample.non_finite(NonFinite::Spreads).tolerance(1e-6, 3e-6));
+        }
     }
     all
 }

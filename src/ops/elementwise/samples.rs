@@ -3,9 +3,8 @@
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-use super::super::elementwise::{ClampGrad, LeakyReluGrad};
-use super::super::norm::Normalize;
-use super::{Input, Kind, Sample};
+use super::super::samples::{Input, Kind, NonFinite, Sample, special};
+use super::{ClampGrad, LeakyReluGrad};
 
 /// Every way in which two shapes broadcast.
 const PAIRS: &[(&[usize], &[usize])] = &[
@@ -28,17 +27,20 @@ const PAIRS: &[(&[usize], &[usize])] = &[
 
 type Unary = fn(&mut Tape, Var) -> Result<Var>;
 type Binary = fn(&mut Tape, Var, Var) -> Result<Var>;
+type Build = fn(&mut Tape, &[Var]) -> Result<Var>;
 
-pub(super) fn samples() -> Vec<Sample> {
-    let mut all = unary();
-    all.extend(binary());
+pub(in crate::ops) fn samples(op: &'static str) -> Vec<Sample> {
+    let mut all = unary(op);
+    all.extend(binary(op));
     all.extend(choices());
-    all.extend(norms());
-    all.extend(shapes());
+    all.extend(constants());
+    all.retain(|sample| sample.op == op);
+    all.extend(special_unary(op));
+    all.extend(special_of_several(op));
     all
 }
 
-fn unary() -> Vec<Sample> {
+fn unary(op: &str) -> Vec<Sample> {
     use Kind::{Grid, Ladder, Uniform};
     const NORMAL: Kind = Kind::NORMAL;
     let grid = Grid(0.125);
@@ -64,7 +66,7 @@ fn unary() -> Vec<Sample> {
         ("softplus", "", Tape::softplus, NORMAL, true),
     ];
     let mut all = Vec::new();
-    for (op, note, f, kind, ladder) in table {
+    for (op, note, f, kind, ladder) in table.into_iter().filter(|row| row.0 == op) {
         let one = |shape: &[usize], kind| {
             let sample = Sample::new(op, vec![Input::new(shape, kind)], move |t, x| f(t, x[0]));
             // WGSL asks of exp(x) only 3 + 2|x| units in the last place.
@@ -80,19 +82,10 @@ fn unary() -> Vec<Sample> {
             all.push(one(&[65, 41], Ladder).note("to ±150").rough());
         }
     }
-    for (shape, value) in [(&[][..], 2.5), (&[1757], -0.125), (&[3, 1, 5], 0.0), (&[2], 1e30)] {
-        let shape = shape.to_vec();
-        let note = format!("{shape:?} {value}");
-        all.push(Sample::new("fill", vec![], move |t, _| t.fill(&shape, value)).note(note));
-    }
-    for shape in [&[1][..], &[1757], &[2, 3, 3, 3], &[256]] {
-        let bytes = vec![Input::new(shape, Kind::Bytes)];
-        all.push(Sample::new("from_u8", bytes, |t, x| t.from_u8(x[0])).tolerance(1e-6, 2e-7));
-    }
     all
 }
 
-fn binary() -> Vec<Sample> {
+fn binary(op: &str) -> Vec<Sample> {
     use Kind::{Grid, Ladder, Uniform};
     const NORMAL: Kind = Kind::NORMAL;
     let table: [(&'static str, Binary, [Kind; 2], bool); 9] = [
@@ -117,7 +110,7 @@ fn binary() -> Vec<Sample> {
         ),
     ];
     let mut all = Vec::new();
-    for (op, f, kinds, ladder) in table {
+    for (op, f, kinds, ladder) in table.into_iter().filter(|row| row.0 == op) {
         let one = |a: &[usize], b: &[usize], kinds: [Kind; 2]| {
             let inputs = vec![Input::new(a, kinds[0]), Input::new(b, kinds[1])];
             Sample::new(op, inputs, move |t, x| f(t, x[0], x[1]))
@@ -157,50 +150,98 @@ fn choices() -> Vec<Sample> {
     shapes.map(one).into()
 }
 
-fn norms() -> Vec<Sample> {
+/// Numbers from nothing, and bytes.
+fn constants() -> Vec<Sample> {
     let mut all = Vec::new();
-    for (rows, c) in [(1, 3), (7, 1), (1, 1), (5, 65), (64, 4), (129, 12)] {
-        let mut inputs = vec![Input::new(&[rows, c], Kind::NORMAL)];
-        inputs.extend((0..3).map(|_| Input::new(&[c], Kind::NORMAL)));
-        let normalize = Sample::new("normalize", inputs, |t, x| t.record(Normalize, x));
-        all.push(normalize.tolerance(1e-6, 1e-6));
+    for (shape, value) in [(&[][..], 2.5), (&[1757], -0.125), (&[3, 1, 5], 0.0), (&[2], 1e30)] {
+        let shape = shape.to_vec();
+        let note = format!("{shape:?} {value}");
+        all.push(Sample::new("fill", vec![], move |t, _| t.fill(&shape, value)).note(note));
     }
-    for shape in [&[5, 1, 1, 3][..], &[1, 3, 5, 8], &[3, 4, 4, 65], &[6, 2]] {
-        let c = *shape.last().unwrap_or(&1);
-        let weights = [Kind::Normal { mean: 1.0, scale: 0.3 }, Kind::NORMAL];
-        let mut inputs = vec![Input::new(shape, Kind::Normal { mean: 0.5, scale: 2.0 })];
-        inputs.extend(weights.map(|kind| Input::new(&[c], kind)));
-        let training = Sample::new("normalize", inputs.clone(), move |t, x| {
-            let moments = t.moments(x[0])?;
-            let statistics = [t.range(moments, 0, c)?, t.range(moments, c, c)?];
-            t.batch_norm(x[0], statistics, [x[1], x[2]], 1e-5)
-        });
-        all.push(training.note("batch norm in training").tolerance(1e-5, 3e-6));
-        inputs.push(Input::new(&[c], Kind::NORMAL));
-        inputs.push(Input::new(&[c], Kind::Uniform(0.5, 2.0)));
-        let evaluation = Sample::new("normalize", inputs, |t, x| {
-            t.batch_norm(x[0], [x[3], x[4]], [x[1], x[2]], 1e-5)
-        });
-        all.push(evaluation.note("batch norm in evaluation").tolerance(1e-5, 1e-6));
+    for shape in [&[1][..], &[1757], &[2, 3, 3, 3], &[256]] {
+        let bytes = vec![Input::new(shape, Kind::Bytes)];
+        all.push(
+            Sample::new("from_u8", bytes, |t, x| t.from_u8(x[0])).tolerance(1e-6, 2e-7).rough(),
+        );
     }
     all
 }
 
-fn shapes() -> Vec<Sample> {
-    let table: &[(&[usize], &[usize])] = &[
-        (&[3], &[4, 3]),
-        (&[], &[5]),
-        (&[4, 1], &[4, 7]),
-        (&[2, 1, 3], &[2, 5, 3]),
-        (&[1], &[3, 3]),
-        (&[1757], &[2, 1757]),
-        (&[3, 1, 1], &[2, 3, 4, 5]),
-        (&[65], &[1, 65]),
+fn special_unary(op: &str) -> Vec<Sample> {
+    let table: [(&'static str, &str, Unary, &'static [f32]); 16] = [
+        ("affine", "", |t, x| t.affine(x, 0.7, -1.3), special::ALL),
+        ("sqrt", "", |t, x| t.sqrt(x), special::NOT_NEGATIVE),
+        ("recip", "", |t, x| t.recip(x), &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+        ("exp", "", Tape::exp, special::ALL),
+        ("one_minus_exp", "", |t, x| t.one_minus_exp(x, 0.3), special::ONE_NAN),
+        ("log", "", Tape::log, special::NOT_NEGATIVE),
+        ("abs", "", Tape::abs, special::ALL),
+        ("sign", "", Tape::sign, special::DECIDED),
+        ("finite", "", Tape::finite, special::ALL),
+        ("clamp", "", |t, x| t.clamp(x, -0.5, 1.0), special::ALL),
+        ("leaky_relu", "", |t, x| t.leaky_relu(x, 0.2), special::ALL),
+        // 0 · ∞ is NaN, as in `max(x, 0)` it is not.
+        ("leaky_relu", "relu", Tape::relu, &[f32::NAN, f32::INFINITY, -0.0, 1e-40]),
+        ("tanh", "", Tape::tanh, special::ALL),
+        ("sigmoid", "", Tape::sigmoid, special::ALL),
+        ("softplus", "", Tape::softplus, special::ALL),
+        // Several ops as one kernel.
+        ("tanh", "chain", chain, special::ALL),
     ];
-    let stretch = table.iter().map(|&(from, to)| {
-        let inputs = vec![Input::new(from, Kind::NORMAL)];
-        let sample = Sample::new("broadcast_to", inputs, move |t, x| t.broadcast_to(x[0], to));
-        sample.note(format!("to {to:?}")).tolerance(0.0, 0.0)
+    let positive = |op: &str| matches!(op, "sqrt" | "log");
+    let of_op = table.into_iter().filter(|row| row.0 == op);
+    let all = of_op.map(|(op, note, f, numbers)| {
+        let x = vec![Input::new(&[41], Kind::Special(numbers))];
+        let sample = Sample::new(op, x, move |t, x| {
+            // What lies between the special numbers is made positive where the op wants it so.
+            let x = if positive(op) { t.abs(x[0])? } else { x[0] };
+            f(t, x)
+        });
+        // tanh of a driver is a quotient of exponentials, which loses the digits of small numbers.
+        sample.note(note).tolerance(3e-5, 2e-7).non_finite(NonFinite::Same)
     });
-    stretch.collect()
+    all.collect()
+}
+
+fn chain(t: &mut Tape, x: Var) -> Result<Var> {
+    let a = t.leaky_relu(x, 0.2)?;
+    let b = t.clamp(a, -4.0, 4.0)?;
+    let c = t.maximum(b, x)?;
+    let d = t.minimum(c, b)?;
+    t.tanh(d)
+}
+
+fn special_of_several(op: &str) -> Vec<Sample> {
+    let table: [(&'static str, usize, Build); 9] = [
+        ("add", 2, |t, x| t.add(x[0], x[1])),
+        ("sub", 2, |t, x| t.sub(x[0], x[1])),
+        ("mul", 2, |t, x| t.mul(x[0], x[1])),
+        ("maximum", 2, |t, x| t.maximum(x[0], x[1])),
+        ("minimum", 2, |t, x| t.minimum(x[0], x[1])),
+        ("greater", 2, |t, x| t.greater(x[0], x[1])),
+        ("choose", 3, |t, x| t.choose(x[0], x[1], x[2])),
+        ("clamp_grad", 2, |t, x| t.record(ClampGrad { low: -0.5, high: 1.0 }, x)),
+        ("leaky_relu_grad", 2, |t, x| t.record(LeakyReluGrad { slope: 0.2 }, x)),
+    ];
+    let mut all = Vec::new();
+    for (op, count, build) in table.into_iter().filter(|row| row.0 == op) {
+        // One input after the other.
+        for special in 0..count {
+            let decides = matches!(op, "greater" | "choose" | "clamp_grad" | "leaky_relu_grad");
+            let numbers = if decides { special::DECIDED } else { special::ALL };
+            let kind = |i| if i == special { Kind::Special(numbers) } else { Kind::NORMAL };
+            let inputs = (0..count).map(|i| Input::new(&[41], kind(i))).collect();
+            let sample = Sample::new(op, inputs, build).note(format!("input {special}"));
+            all.push(sample.tolerance(1e-6, 1e-6).non_finite(NonFinite::Same));
+        }
+    }
+    if op != "div" {
+        return all;
+    }
+    // Quotients of finite numbers by denormal ones are infinite or not, as a driver flushes them.
+    let inputs =
+        vec![Input::new(&[41], Kind::Special(special::ONE_NAN)), Input::new(&[41], Kind::NORMAL)];
+    let div = Sample::new("div", inputs, |t, x| t.div(x[0], x[1]));
+    all.push(div.tolerance(3e-6, 1e-7).non_finite(NonFinite::Same));
+    all
 }

@@ -7,7 +7,12 @@ use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::kernel::{fold_groups, single};
-use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Lowered, Op, Site};
+use super::reference::{flat, places};
+use super::{Arg, Call, Caps, Class, Dispatch, Elementwise, Half, Op, Site, Variant, reference};
+
+mod samples;
+
+pub(super) use samples::samples;
 
 /// The same elements under another shape. No data moves.
 #[derive(Clone, Debug)]
@@ -32,6 +37,10 @@ impl Op for Reshape {
 
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.reshape(g, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        x[0].to_vec()
     }
 }
 
@@ -66,6 +75,10 @@ impl Op for Range {
         let padded = t.pad(g, &[self.start], &[len])?;
         Ok(vec![Some(t.reshape(padded, &s.shapes[0])?)])
     }
+
+    fn reference(&self, _s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        (0..self.len).map(|i| x[0][self.start + i]).collect()
+    }
 }
 
 /// The input stretched to a larger shape.
@@ -88,6 +101,10 @@ impl Op for BroadcastTo {
 
     fn vjp(&self, _t: &mut Tape, _s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(g)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        reference::elementwise(s, x, |[x]| x)
     }
 }
 
@@ -147,7 +164,7 @@ impl Gather {
         });
     }
 
-    fn lower(&self, caps: &Caps) -> Result<Lowered> {
+    fn variants(&self, caps: &Caps) -> Result<Vec<Variant>> {
         let len: usize = self.shape.iter().product();
         let axes: Vec<_> = (0..self.shape.len())
             .map(|d| {
@@ -183,8 +200,8 @@ macro_rules! by_gather {
             self.gather(&s.shapes[0], &s.shape).twin(call);
         }
 
-        fn lower(&self, s: &Site, caps: &Caps) -> Result<Lowered> {
-            self.gather(&s.shapes[0], &s.shape).lower(caps)
+        fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
+            self.gather(&s.shapes[0], &s.shape).variants(caps)
         }
     };
 }
@@ -221,12 +238,27 @@ impl Op for Permute {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, _s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let mut inverse = vec![0; self.0.len()];
         for (to, &from) in self.0.iter().enumerate() {
             inverse[from] = to;
         }
         Ok(vec![Some(t.permute(g, &inverse)?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let at = |place: Vec<usize>| {
+            let mut from = vec![0; place.len()];
+            for (d, &axis) in self.0.iter().enumerate() {
+                from[axis] = place[d];
+            }
+            x[0][flat(&s.shapes[0], &from)]
+        };
+        places(&s.shape).into_iter().map(at).collect()
     }
 
     by_gather!();
@@ -266,8 +298,19 @@ impl Op for SliceBox {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.pad(g, &self.start, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let from = |place: &[usize]| -> Vec<usize> {
+            place.iter().zip(&self.start).map(|(i, start)| i + start).collect()
+        };
+        places(&s.shape).iter().map(|p| x[0][flat(&s.shapes[0], &from(p))]).collect()
     }
 
     by_gather!();
@@ -311,8 +354,22 @@ impl Op for Pad {
         }
     }
 
+    fn half(&self) -> Half {
+        Half::AsInput
+    }
+
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![Some(t.slice(g, &self.start, &s.shapes[0])?)])
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        let mut y = vec![0.0; s.len()];
+        for (place, x) in places(&s.shapes[0]).iter().zip(x[0]) {
+            let to: Vec<usize> =
+                place.iter().zip(&self.start).map(|(i, start)| i + start).collect();
+            y[flat(&s.shape, &to)] = *x;
+        }
+        y
     }
 
     by_gather!();

@@ -3,12 +3,17 @@
 //! The WGSL of each op is a function of `vec4<f32>` in `shaders/<op>.wgsl`; chains of them become
 //! one kernel. Inputs broadcast as in NumPy: aligned at the last axis, sizes of 1 stretch.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::math;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
-use super::{Class, Elementwise, Op, Site, wide};
+use super::{Class, Elementwise, Op, Site, reference, wide};
+
+mod methods;
+mod samples;
+
+pub(super) use samples::samples;
 
 /// The shape that all of `inputs` broadcast to.
 pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
@@ -27,25 +32,29 @@ pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     Ok(shape)
 }
 
-/// Declares an elementwise op: its struct, its shader, its twin and its vjp.
+/// Declares an elementwise op: its struct, its shader, its twin, its reference and its vjp.
 ///
-/// The vjp is a closure of (tape, site, op, g) that gives one optional gradient for each input.
+/// The reference, `exact`, is an expression of the inputs as 64-bit numbers. The vjp is a closure of (tape,
+/// site, g, needs) that gives one optional gradient for each input. What else it tells the compiler follows,
+/// as methods of [`Op`].
 macro_rules! elementwise {
     (
         $(#[$doc:meta])*
         $name:ident $({ $($(#[$field_doc:meta])* $field:ident),+ })? = $stem:literal
-        ($($x:ident),+), |$op:ident| $twin:expr;
+        ($($x:ident),+), |$op:ident| $twin:expr; exact $exact:expr;
         vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr
+        $(; $($traits:item)+)?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name { $($($(#[$field_doc])* pub $field: f32),+)? }
 
-        elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $twin;
-            vjp |$t, $s, $g, $needs| $vjp);
+        elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $twin; exact $exact;
+            vjp |$t, $s, $g, $needs| $vjp; $($($traits)+)?);
     };
     (@impl $name:ident [$($field:ident)*] $stem:literal ($($x:ident),+), |$op:ident| $twin:expr;
-        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr) => {
+        exact $exact:expr;
+        vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr; $($traits:item)*) => {
         impl Op for $name {
             fn name(&self) -> &'static str {
                 $stem
@@ -59,6 +68,8 @@ macro_rules! elementwise {
                 Class::Elementwise(self)
             }
 
+            $($traits)*
+
             fn vjp(
                 &self,
                 $t: &mut Tape,
@@ -69,6 +80,12 @@ macro_rules! elementwise {
                 let $op = self;
                 let _ = $op;
                 $vjp
+            }
+
+            fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+                let $op = self;
+                let _ = $op;
+                reference::elementwise(s, x, |[$($x),+]| $exact)
             }
         }
 
@@ -97,30 +114,37 @@ macro_rules! elementwise {
 elementwise! {
     /// `y = a + b`.
     Add = "add" (a, b), |_op| |a: f32, b: f32| a + b;
+    exact a + b;
     vjp |_t, _s, g, _needs| Ok(vec![Some(g), Some(g)])
 }
 
 elementwise! {
     /// `y = a − b`.
     Sub = "sub" (a, b), |_op| |a: f32, b: f32| a - b;
+    exact a - b;
     vjp |t, _s, g, needs| Ok(vec![Some(g), if needs[1] { Some(t.neg(g)?) } else { None }])
 }
 
 elementwise! {
     /// `y = a · b`.
     Mul = "mul" (a, b), |_op| |a: f32, b: f32| a * b;
+    exact a * b;
     vjp |t, s, g, needs| {
         let (a, b) = (s.inputs[0], s.inputs[1]);
         Ok(vec![
             if needs[0] { Some(t.mul(g, b)?) } else { None },
             if needs[1] { Some(t.mul(g, a)?) } else { None },
         ])
+    };
+    fn shrinks(&self) -> bool {
+        true
     }
 }
 
 elementwise! {
     /// `y = a / b`.
     Div = "div" (a, b), |_op| |a: f32, b: f32| a / b;
+    exact a / b;
     vjp |t, s, g, needs| {
         let b = s.inputs[1];
         let ga = t.div(g, b)?;
@@ -136,6 +160,7 @@ elementwise! {
 elementwise! {
     /// `y = max(a, b)`, NaN where either is; where they are equal the gradient goes to `b`.
     Maximum = "maximum" (a, b), |_op| |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
+    exact if a.is_nan() || a > b { a } else { b };
     vjp |t, s, g, _needs| {
         let mask = t.greater(s.inputs[0], s.inputs[1])?;
         let ga = t.mul(g, mask)?;
@@ -146,6 +171,7 @@ elementwise! {
 elementwise! {
     /// `y = min(a, b)`, NaN where either is; where they are equal the gradient goes to `b`.
     Minimum = "minimum" (a, b), |_op| |a: f32, b: f32| if a < b || a.is_nan() { a } else { b };
+    exact if a.is_nan() || a < b { a } else { b };
     vjp |t, s, g, _needs| {
         let mask = t.greater(s.inputs[1], s.inputs[0])?;
         let ga = t.mul(g, mask)?;
@@ -156,18 +182,21 @@ elementwise! {
 elementwise! {
     /// `y = 1` where `a > b`, else 0. Its derivative is zero almost everywhere.
     Greater = "greater" (a, b), |_op| |a: f32, b: f32| if a > b { 1.0 } else { 0.0 };
+    exact f64::from(u8::from(a > b));
     vjp |_t, _s, _g, _needs| Ok(vec![None, None])
 }
 
 elementwise! {
     /// `y = 1` where `x` is neither NaN nor infinite, else 0. Its derivative is zero.
     Finite = "finite" (x), |_op| |x: f32| if x.is_finite() { 1.0 } else { 0.0 };
+    exact f64::from(u8::from(x.is_finite()));
     vjp |_t, _s, _g, _needs| Ok(vec![None])
 }
 
 elementwise! {
     /// `y = a` where `c > 0`, else `b`: whatever the other one is, even NaN. Nothing flows to `c`.
     Choose = "choose" (c, a, b), |_op| |c: f32, a: f32, b: f32| if c > 0.0 { a } else { b };
+    exact if c > 0.0 { a } else { b };
     vjp |t, s, g, needs| {
         let c = s.inputs[0];
         let zero = t.fill(&[], 0.0)?;
@@ -187,12 +216,14 @@ elementwise! {
         /// The summand.
         shift
     } = "affine" (x), |op| move |x: f32| op.scale * x + op.shift;
+    exact f64::from(op.scale) * x + f64::from(op.shift);
     vjp |t, _s, g, _needs| Ok(vec![Some(t.affine(g, op.scale, 0.0)?)])
 }
 
 elementwise! {
     /// `y = √x`.
     Sqrt = "sqrt" (x), |_op| f32::sqrt;
+    exact x.sqrt();
     vjp |t, s, g, _needs| {
         let half = t.affine(g, 0.5, 0.0)?;
         Ok(vec![Some(t.div(half, s.output)?)])
@@ -202,6 +233,7 @@ elementwise! {
 elementwise! {
     /// `y = 1 / x`.
     Recip = "recip" (x), |_op| f32::recip;
+    exact 1.0 / x;
     vjp |t, s, g, _needs| {
         let square = t.mul(s.output, s.output)?;
         let part = t.mul(g, square)?;
@@ -212,6 +244,7 @@ elementwise! {
 elementwise! {
     /// `y = eˣ`, with `x` clamped to [−87, 88], so that the result is finite and normal everywhere.
     Exp = "exp" (x), |_op| math::exp;
+    exact if x < -87.0 { (-87.0_f64).exp() } else if x > 88.0 { 88.0_f64.exp() } else { x.exp() };
     vjp |t, s, g, _needs| {
         let part = t.mul(g, s.output)?;
         let [low, high] = math::EXP_RANGE;
@@ -227,6 +260,7 @@ elementwise! {
         rate
     } = "one_minus_exp" (x),
     |op| move |x: f32| -(-f64::from(op.rate) * f64::from(x)).exp_m1() as f32;
+    exact if f64::from(op.rate) * x < -88.0 { -(88.0_f64).exp_m1() } else { -(-f64::from(op.rate) * x).exp_m1() };
     vjp |t, s, g, _needs| {
         let slope = t.affine(s.output, -op.rate, op.rate)?;
         Ok(vec![Some(t.mul(g, slope)?)])
@@ -236,12 +270,14 @@ elementwise! {
 elementwise! {
     /// `y = ln x`.
     Log = "log" (x), |_op| math::log;
+    exact x.ln();
     vjp |t, s, g, _needs| Ok(vec![Some(t.div(g, s.inputs[0])?)])
 }
 
 elementwise! {
     /// `y = |x|`; its derivative at 0 is 0.
     Abs = "abs" (x), |_op| f32::abs;
+    exact if x < 0.0 { -x } else { x };
     vjp |t, s, g, _needs| {
         let sign = t.sign(s.inputs[0])?;
         Ok(vec![Some(t.mul(g, sign)?)])
@@ -260,6 +296,7 @@ elementwise! {
             x.abs()
         }
     };
+    exact if x == 0.0 { 0.0 } else { x.signum() };
     vjp |_t, _s, _g, _needs| Ok(vec![None])
 }
 
@@ -271,6 +308,7 @@ elementwise! {
         /// The greatest value.
         high
     } = "clamp" (x), |op| move |x: f32| if x < op.low { op.low } else if x > op.high { op.high } else { x };
+    exact x.clamp(f64::from(op.low), f64::from(op.high));
     vjp |t, s, g, _needs| {
         let (low, high) = (op.low, op.high);
         Ok(vec![Some(t.record(ClampGrad { low, high }, &[s.inputs[0], g])?)])
@@ -286,6 +324,7 @@ elementwise! {
         high
     } = "clamp_grad" (x, g),
     |op| move |x: f32, g: f32| if x < op.low || x > op.high { 0.0 } else { g };
+    exact if x < f64::from(op.low) || x > f64::from(op.high) { 0.0 } else { g };
     vjp |t, s, h, _needs| {
         let (low, high) = (op.low, op.high);
         Ok(vec![None, Some(t.record(ClampGrad { low, high }, &[s.inputs[0], h])?)])
@@ -298,6 +337,7 @@ elementwise! {
         /// The slope of the negative half; not negative.
         slope
     } = "leaky_relu" (x), |op| move |x: f32| if x <= 0.0 { op.slope * x } else { x };
+    exact if x <= 0.0 { f64::from(op.slope) * x } else { x };
     vjp |t, s, g, _needs| {
         // The output has the input's sign, and is kept anyway: the input need not be.
         Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
@@ -310,6 +350,7 @@ elementwise! {
         /// The slope of the negative half.
         slope
     } = "leaky_relu_grad" (y, g), |op| move |y: f32, g: f32| if y <= 0.0 { op.slope * g } else { g };
+    exact if y <= 0.0 { f64::from(op.slope) * g } else { g };
     vjp |t, s, h, _needs| {
         Ok(vec![None, Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.inputs[0], h])?)])
     }
@@ -318,6 +359,7 @@ elementwise! {
 elementwise! {
     /// `y = tanh x`.
     Tanh = "tanh" (x), |_op| math::tanh;
+    exact x.tanh();
     vjp |t, s, g, _needs| {
         let square = t.mul(s.output, s.output)?;
         let slope = t.affine(square, -1.0, 1.0)?;
@@ -328,6 +370,7 @@ elementwise! {
 elementwise! {
     /// `y = 1 / (1 + e⁻ˣ)`.
     Sigmoid = "sigmoid" (x), |_op| math::sigmoid;
+    exact if x < -700.0 { 0.0 } else { 1.0 / (1.0 + (-x).exp()) };
     vjp |t, s, g, _needs| {
         let rest = t.affine(s.output, -1.0, 1.0)?;
         let slope = t.mul(s.output, rest)?;
@@ -339,6 +382,7 @@ elementwise! {
     /// `y = ln(1 + eˣ)`, as `max(x, 0) + ln(1 + e^−|x|)`. With [`Tape::neg`] the two halves of
     /// the binary cross-entropy of a logit.
     Softplus = "softplus" (x), |_op| math::softplus;
+    exact if x > 40.0 { x } else { x.exp().ln_1p() };
     vjp |t, s, g, _needs| {
         let slope = t.sigmoid(s.inputs[0])?;
         Ok(vec![Some(t.mul(g, slope)?)])
@@ -364,6 +408,10 @@ impl Op for FromU8 {
 
     fn class(&self) -> Class<'_> {
         Class::Elementwise(self)
+    }
+
+    fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
+        reference::elementwise(s, x, |[x]| x / 127.5 - 1.0)
     }
 }
 
@@ -400,6 +448,10 @@ impl Op for Fill {
     fn class(&self) -> Class<'_> {
         Class::Elementwise(self)
     }
+
+    fn reference(&self, s: &Site, _x: &[&[f64]]) -> Vec<f64> {
+        vec![f64::from(self.value); s.len()]
+    }
 }
 
 impl Elementwise for Fill {
@@ -409,116 +461,5 @@ impl Elementwise for Fill {
 
     fn apply(&self, _inputs: &[&[f32]], y: &mut [f32]) {
         y.fill(self.value);
-    }
-}
-
-/// The tape methods that only record an op on their arguments.
-macro_rules! methods {
-    ($($(#[$doc:meta])* $method:ident($($x:ident),+) = $op:expr;)+) => {
-        impl Tape {
-            $(
-                $(#[$doc])*
-                ///
-                /// # Errors
-                /// [`Error::Shape`] where the shapes do not broadcast.
-                pub fn $method(&mut self, $($x: Var),+) -> Result<Var> {
-                    self.record($op, &[$($x),+])
-                }
-            )+
-        }
-    };
-}
-
-methods! {
-    /// `a + b`.
-    add(a, b) = Add {};
-    /// `a − b`.
-    sub(a, b) = Sub {};
-    /// `a · b`.
-    mul(a, b) = Mul {};
-    /// `a / b`.
-    div(a, b) = Div {};
-    /// The larger of `a` and `b`, NaN where either is.
-    maximum(a, b) = Maximum {};
-    /// The smaller of `a` and `b`, NaN where either is.
-    minimum(a, b) = Minimum {};
-    /// 1 where `a > b`, else 0.
-    greater(a, b) = Greater {};
-    /// 1 where `x` is neither NaN nor infinite, else 0.
-    finite(x) = Finite {};
-    /// `a` where `c > 0`, else `b`.
-    choose(c, a, b) = Choose {};
-    /// `√x`.
-    sqrt(x) = Sqrt {};
-    /// `1 / x`.
-    recip(x) = Recip {};
-    /// `eˣ`, finite for every number.
-    exp(x) = Exp {};
-    /// `ln x`.
-    log(x) = Log {};
-    /// `|x|`.
-    abs(x) = Abs {};
-    /// −1, 0 or 1.
-    sign(x) = Sign {};
-    /// `max(x, 0)`.
-    relu(x) = LeakyRelu { slope: 0.0 };
-    /// `tanh x`.
-    tanh(x) = Tanh {};
-    /// `1 / (1 + e⁻ˣ)`.
-    sigmoid(x) = Sigmoid {};
-    /// `ln(1 + eˣ)`.
-    softplus(x) = Softplus {};
-    /// Bytes as numbers in [−1, 1].
-    from_u8(x) = FromU8;
-    /// `−x`.
-    neg(x) = Affine { scale: -1.0, shift: 0.0 };
-}
-
-impl Tape {
-    /// `scale · x + shift`.
-    ///
-    /// # Errors
-    /// None today; recording may always fail.
-    pub fn affine(&mut self, x: Var, scale: f32, shift: f32) -> Result<Var> {
-        self.record(Affine { scale, shift }, &[x])
-    }
-
-    /// `1 − e^(−rate · x)`.
-    ///
-    /// # Errors
-    /// None today; recording may always fail.
-    pub fn one_minus_exp(&mut self, x: Var, rate: f32) -> Result<Var> {
-        self.record(OneMinusExp { rate }, &[x])
-    }
-
-    /// `x` where positive, else `slope · x`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where `slope` is negative.
-    pub fn leaky_relu(&mut self, x: Var, slope: f32) -> Result<Var> {
-        if slope < 0.0 {
-            return Err(Error::Shape {
-                op: "leaky_relu",
-                what: format!("the slope {slope} is negative"),
-                shapes: vec![self.shape(x).to_vec()],
-            });
-        }
-        self.record(LeakyRelu { slope }, &[x])
-    }
-
-    /// `x` limited to [low, high].
-    ///
-    /// # Errors
-    /// None today; recording may always fail.
-    pub fn clamp(&mut self, x: Var, low: f32, high: f32) -> Result<Var> {
-        self.record(Clamp { low, high }, &[x])
-    }
-
-    /// A tensor of `shape` filled with `value`.
-    ///
-    /// # Errors
-    /// None today; recording may always fail.
-    pub fn fill(&mut self, shape: &[usize], value: f32) -> Result<Var> {
-        self.record(Fill { shape: shape.to_vec(), value }, &[])
     }
 }
