@@ -4,12 +4,11 @@ mod cnn;
 pub mod dcgan;
 pub mod design;
 mod mlp;
-pub mod networks;
 pub mod parts;
 mod resnet;
 pub mod size;
 
+pub use crate::model::networks::{self, Networks, Pixels};
 pub use design::{Design, LatentLaw, Network};
-pub use networks::{Networks, Pixels};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

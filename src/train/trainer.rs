@@ -256,7 +256,7 @@ impl Trainer {
     }
 
     /// The same as the device holds them, each with its order in files: only a copy.
-    pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
+    pub(crate) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
         let params = step::params(&self.recipe.step_options())?;
         let names = params.into_iter().map(|param| (param.name, param.layout));
         names
@@ -299,7 +299,7 @@ impl Trainer {
 }
 
 /// States of a device as files hold them. One by one: there are never two copies of all.
-pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
+pub(crate) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
     let each = states.into_iter();
     each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }

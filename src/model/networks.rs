@@ -7,8 +7,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Param, Sequential};
 use crate::tape::{Tape, Var};
 
-use super::design::LatentLaw;
-use super::size::Size;
+use crate::models::{LatentLaw, Size};
 
 /// What a pixel's numbers are to the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

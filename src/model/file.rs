@@ -13,11 +13,11 @@ use crate::nn::{Layout, Param, Sequential};
 use crate::program::Choices;
 use crate::tensor::{DType, Tensor};
 
-use super::Recipe;
 use super::checkpoint;
 use super::folder::Folder;
-use super::step::{self, AVERAGE, averaged};
-use super::trainer::{Trainer, in_files};
+use crate::train::Recipe;
+use crate::train::step::{self, AVERAGE, averaged};
+use crate::train::trainer::{Trainer, in_files};
 
 /// Metadata keys.
 const MODEL: &str = "dcgan.model";
