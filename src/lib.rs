@@ -71,6 +71,9 @@
     deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
 )]
 
+/// This program and its version, as files name what wrote them.
+pub const PROGRAM: &str = concat!("dcgan ", env!("CARGO_PKG_VERSION"));
+
 pub mod augment;
 pub mod bench;
 pub mod check;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::human::plural;
-use crate::models::{LatentLaw, Networks};
-use crate::train::step::seeded_latents;
+use crate::model::{Networks, seeded_latents};
+use crate::models::LatentLaw;
 
 use super::latents::{has_ending, read_latents};
 use super::seeds::Seeds;

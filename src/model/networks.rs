@@ -1,103 +1,185 @@
-//! What a model is, apart from its numbers: its networks layer by layer, and what goes in and out.
-//! A model file holds this, so that the file alone is enough to use it, wherever it came from.
+//! The description of a model, apart from its numbers: its networks layer by layer, and what goes in and
+//! out. A model file holds this, so that the file alone is enough to use it, wherever it came from.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{Param, Sequential};
-use crate::tape::{Tape, Var};
+use crate::nn::{LatentLaw, Param, Sequential};
 
-use crate::models::{LatentLaw, Size};
+use super::names::RESERVED;
+use super::pixels::Pixels;
+use super::role::Role;
+use super::size::Size;
 
-/// What a pixel's numbers are to the networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pixels {
-    /// Black is −1, white is 1: generators that end in tanh.
-    Signed,
-    /// Black is 0, white is 1: generators that end in a sigmoid.
-    Unit,
-}
-
-impl Pixels {
-    /// Bytes as such numbers.
-    ///
-    /// # Errors
-    /// Those of recording.
-    pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
-        let x = t.from_u8(bytes)?;
-        self.of_signed(t, x)
-    }
-
-    /// Such numbers from numbers in [−1, 1].
-    ///
-    /// # Errors
-    /// Those of recording.
-    pub fn of_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
-        match self {
-            Self::Signed => Ok(x),
-            Self::Unit => t.affine(x, 0.5, 0.5),
-        }
-    }
-
-    /// Numbers in [−1, 1] from such numbers.
-    ///
-    /// # Errors
-    /// Those of recording.
-    pub fn to_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
-        match self {
-            Self::Signed => Ok(x),
-            Self::Unit => t.affine(x, 2.0, -1.0),
-        }
-    }
-}
-
-/// Both networks of a GAN, or one of them.
+/// One network of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Net {
+    /// What it is for.
+    pub role: Role,
+    /// Its layers.
+    pub network: Sequential,
+}
+
+/// The networks of a model: of a GAN a generator and a discriminator, or one of them, or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
 pub struct Networks {
-    /// Size of the pictures.
+    /// Size of the images.
     pub size: Size,
-    /// Channels of the pictures: 1, 3 or 4.
+    /// Channels of the images: 1, 3 or 4.
     pub channels: usize,
     /// Length of a latent vector; 0 without a generator.
     pub nz: usize,
-    /// The law of a latent vector.
+    /// The distribution of a latent vector.
     pub latent_law: LatentLaw,
     /// What a pixel's numbers are.
     pub pixels: Pixels,
-    /// The names of the classes that both networks are told ([`crate::nn::Layer::classes`]), by label; none
-    /// where they are told none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The names of the classes that the networks are conditioned on ([`crate::nn::Layer::classes`]), by
+    /// label; empty where they are conditioned on none.
     pub classes: Vec<String>,
-    /// Numbers that the discriminator says of a picture behind its logit.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Outputs of the discriminator behind its logit.
     pub heads: usize,
-    /// From latents `[n, 1, 1, nz]` to pictures `[n, h, w, c]`.
-    pub generator: Option<Sequential>,
-    /// From pictures `[n, h, w, c]` to logits and heads `[n, 1, 1, 1 + heads]`.
-    pub discriminator: Option<Sequential>,
+    /// The networks by their names, with which the names of their tensors begin.
+    pub by_name: BTreeMap<String, Net>,
+}
+
+/// A description as JSON. A generator and a discriminator of the usual names stand under keys of their
+/// own, as before there were others; all others stand under `networks`.
+#[derive(Clone, Serialize, Deserialize)]
+struct Form {
+    size: Size,
+    channels: usize,
+    nz: usize,
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    heads: usize,
+    generator: Option<Sequential>,
+    discriminator: Option<Sequential>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    networks: BTreeMap<String, Net>,
 }
 
 fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
+impl From<Networks> for Form {
+    fn from(networks: Networks) -> Self {
+        let Networks { size, channels, nz, latent_law, pixels, classes, heads, mut by_name } =
+            networks;
+        let mut take = |role: Role| match by_name.get(role.name()) {
+            Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
+            _ => None,
+        };
+        let (generator, discriminator) = (take(Role::Generator), take(Role::Discriminator));
+        Self {
+            size,
+            channels,
+            nz,
+            latent_law,
+            pixels,
+            classes,
+            heads,
+            generator,
+            discriminator,
+            networks: by_name,
+        }
+    }
+}
+
+impl TryFrom<Form> for Networks {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, String> {
+        let Form { size, channels, nz, latent_law, pixels, classes, heads, networks, .. } = form;
+        let mut by_name = networks;
+        let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
+        for (name, net) in Self::usual(usual) {
+            if by_name.insert(name.clone(), net).is_some() {
+                return Err(format!("two networks are called {name:?}"));
+            }
+        }
+        Ok(Self { size, channels, nz, latent_law, pixels, classes, heads, by_name })
+    }
+}
+
 impl Networks {
+    /// Networks under the names of their roles, for [`Networks::by_name`].
+    #[must_use]
+    pub fn usual<const N: usize>(
+        networks: [(Role, Option<Sequential>); N],
+    ) -> BTreeMap<String, Net> {
+        let named = |(role, network): (Role, Option<Sequential>)| {
+            Some((role.name().to_owned(), Net { role, network: network? }))
+        };
+        networks.into_iter().filter_map(named).collect()
+    }
+
+    /// The same with a network under the name of its role, in the place of another.
+    #[must_use]
+    pub fn with(mut self, role: Role, network: Sequential) -> Self {
+        self.by_name.insert(role.name().to_owned(), Net { role, network });
+        self
+    }
+
+    /// The same without the networks of a role.
+    #[must_use]
+    pub fn without(mut self, role: Role) -> Self {
+        self.by_name.retain(|_, net| net.role != role);
+        self
+    }
+
+    /// The networks with their names, by their roles in the order of [`Role::ALL`], then by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Net)> {
+        let of = |role| self.by_name.iter().filter(move |(_, net)| net.role == role);
+        Role::ALL.into_iter().flat_map(of).map(|(name, net)| (&**name, net))
+    }
+
+    /// The network of a role with its name: the one that is called as its role is, else the first by
+    /// name.
+    #[must_use]
+    pub fn find(&self, role: Role) -> Option<(&str, &Sequential)> {
+        let usual = self.iter().find(|(name, net)| net.role == role && *name == role.name());
+        let found = usual.or_else(|| self.iter().find(|(_, net)| net.role == role));
+        found.map(|(name, net)| (name, &net.network))
+    }
+
+    /// The layers of the network of a role: see [`Networks::find`].
+    #[must_use]
+    pub fn get(&self, role: Role) -> Option<&Sequential> {
+        self.find(role).map(|(_, network)| network)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, role: Role) -> Option<&mut Sequential> {
+        let name = self.find(role)?.0.to_owned();
+        self.by_name.get_mut(&name).map(|net| &mut net.network)
+    }
+
+    /// Whether there is a network of a role.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.find(role).is_some()
+    }
+
     /// Checks that the layers follow one another and make what is said of them.
     ///
     /// # Errors
     /// A sentence that names the network and the layer.
     pub fn check(&self) -> Result<(), String> {
-        let Self { size, channels, nz, .. } = *self;
-        let picture = [size.height, size.width, channels];
+        let channels = self.channels;
         if ![1, 3, 4].contains(&channels) {
             return Err(format!("pictures of {channels} channels; 1, 3 and 4 can be used"));
         }
-        if self.generator.is_none() && self.discriminator.is_none() {
+        if self.by_name.is_empty() {
             return Err("neither a generator nor a discriminator".into());
         }
-        let networks = [&self.generator, &self.discriminator].into_iter().flatten();
-        let layers = networks.flat_map(Sequential::each);
+        let layers = self.by_name.values().flat_map(|net| net.network.each());
         for told in layers.filter_map(|(_, layer)| layer.classes()) {
             if told != self.classes.len() {
                 return Err(format!(
@@ -106,24 +188,36 @@ impl Networks {
                 ));
             }
         }
-        if let Some(generator) = &self.generator {
-            let sizes = generator.sizes([1, 1, nz]).map_err(|e| format!("generator, {e}"))?;
-            let makes = sizes.last().copied().unwrap_or_default();
-            if makes != picture {
-                return Err(format!("the generator makes pictures of {makes:?}, not {picture:?}"));
-            }
+        self.iter().try_for_each(|(name, net)| self.check_net(name, net))
+    }
+
+    /// Checks the name of one network, its layers, and what it ends in.
+    fn check_net(&self, name: &str, Net { role, network }: &Net) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&name) {
+            return Err(format!("a network called {name:?}"));
         }
-        if let Some(discriminator) = &self.discriminator {
-            let sizes = discriminator.sizes(picture).map_err(|e| format!("discriminator, {e}"))?;
-            let says = sizes.last().map_or(0, |size| size.iter().product());
-            if says == 0 || says - 1 != self.heads {
-                return Err(match self.heads {
-                    0 => "the discriminator does not end in one logit".into(),
-                    heads => format!("the discriminator does not end in a logit and {heads} heads"),
-                });
+        let Self { size, channels, nz, heads, .. } = *self;
+        let picture = [size.height, size.width, channels];
+        let input = if role.takes_latents() { [1, 1, nz] } else { picture };
+        let sizes = network.sizes(input).map_err(|e| format!("{name}, {e}"))?;
+        let output = sizes.last().copied().unwrap_or(input);
+        let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());
+        match role {
+            Role::Generator | Role::Decoder if output != picture => {
+                Err(format!("the {name} makes pictures of {output:?}, not {picture:?}"))
             }
+            Role::Discriminator if numbers == 0 || numbers - 1 != heads => Err(match heads {
+                0 => format!("the {name} does not end in one logit"),
+                heads => format!("the {name} does not end in a logit and {heads} heads"),
+            }),
+            // A latent, or its mean and the logarithm of its variance.
+            Role::Encoder if numbers != nz && numbers != 2 * nz => {
+                Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
+            }
+            Role::Classifier if numbers == 0 => Err(format!("the {name} has no output")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the networks are told classes.
@@ -177,15 +271,27 @@ impl Networks {
         list.join(", ")
     }
 
-    /// All tensors of the generator and of the discriminator, where there are any.
+    /// All tensors of all networks.
     #[must_use]
     pub fn params(&self) -> Vec<Param> {
-        let of = |network: &Option<Sequential>, name: &str| {
-            network.as_ref().map_or_else(Vec::new, |network| network.params(name))
-        };
-        let mut params = of(&self.generator, "generator");
-        params.extend(of(&self.discriminator, "discriminator"));
-        params
+        self.iter().flat_map(|(name, net)| net.network.params(name)).collect()
+    }
+
+    /// The tensors of the network called `name`; none where there is no such network.
+    #[must_use]
+    pub fn params_of(&self, name: &str) -> Vec<Param> {
+        self.by_name.get(name).map_or_else(Vec::new, |net| net.network.params(name))
+    }
+
+    /// The network of a role.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn of(&self, role: Role) -> Result<&Sequential> {
+        self.get(role).ok_or_else(|| Error::Tensor {
+            name: role.name().into(),
+            what: "there is none in this model".into(),
+        })
     }
 
     /// The generator.
@@ -193,7 +299,7 @@ impl Networks {
     /// # Errors
     /// [`Error::Tensor`] where there is none.
     pub fn generator(&self) -> Result<&Sequential> {
-        self.generator.as_ref().ok_or_else(|| absent("generator"))
+        self.of(Role::Generator)
     }
 
     /// The discriminator.
@@ -201,16 +307,20 @@ impl Networks {
     /// # Errors
     /// [`Error::Tensor`] where there is none.
     pub fn discriminator(&self) -> Result<&Sequential> {
-        self.discriminator.as_ref().ok_or_else(|| absent("discriminator"))
+        self.of(Role::Discriminator)
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn encoder(&self) -> Result<&Sequential> {
+        self.of(Role::Encoder)
     }
 }
 
 /// Classes that a message lists.
 const LISTED: usize = 30;
-
-fn absent(name: &str) -> Error {
-    Error::Tensor { name: name.into(), what: "there is none in this model".into() }
-}
 
 #[cfg(test)]
 mod tests {
@@ -238,6 +348,62 @@ mod tests {
         let back: Networks = serde_json::from_str(&json).expect("what was written");
         assert_eq!(back, networks());
         assert_eq!(back.check(), Ok(()));
+        // As it was when there were two networks and no others.
+        let value: serde_json::Value = serde_json::from_str(&json).expect("plain data");
+        let keys: Vec<&String> = value.as_object().expect("a map").keys().collect();
+        assert!(value["generator"].is_array() && value["discriminator"].is_array());
+        assert_eq!(keys.len(), 7, "{keys:?}");
+    }
+
+    /// An encoder, made of the discriminator's layers, that ends in `numbers`.
+    fn encoder(numbers: usize) -> Sequential {
+        let mut layers = networks().discriminator().expect("a GAN has one").layers.clone();
+        let Some(Layer::Conv { small, .. }) = layers.last_mut() else { panic!("no convolution") };
+        *small = numbers;
+        Sequential { layers }
+    }
+
+    #[test]
+    fn networks_of_other_roles_and_names_come_back() {
+        let bigan = networks().with(Role::Encoder, encoder(5));
+        assert_eq!(bigan.check(), Ok(()));
+        assert!(bigan.encoder().is_ok() && networks().encoder().is_err());
+        let names: Vec<&str> = bigan.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["generator", "discriminator", "encoder"]);
+        assert!(bigan.params().iter().any(|p| p.name == "encoder.main.0.weight"));
+        let json = serde_json::to_string(&bigan).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), bigan);
+
+        // Two generators, neither of which has the usual name.
+        let mut pyramid = networks().without(Role::Generator);
+        let network = networks().generator().expect("a GAN has one").clone();
+        for name in ["g1", "g0"] {
+            let net = Net { role: Role::Generator, network: network.clone() };
+            pyramid.by_name.insert(name.into(), net);
+        }
+        assert_eq!(pyramid.check(), Ok(()));
+        assert_eq!(pyramid.find(Role::Generator).expect("there are two").0, "g0");
+        let json = serde_json::to_string(&pyramid).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), pyramid);
+    }
+
+    #[test]
+    fn networks_that_are_not_what_their_roles_say_are_refused() {
+        // Mean and variance of a latent of 5.
+        assert_eq!(networks().with(Role::Encoder, encoder(10)).check(), Ok(()));
+        let error = networks().with(Role::Encoder, encoder(6)).check().expect_err("a latent has 5");
+        assert!(error.contains("the encoder ends in 6 numbers, and a latent has 5"), "{error}");
+        let net = networks().by_name["discriminator"].clone();
+        for name in ["ema", "a.b", "", "key"] {
+            let mut odd = networks();
+            odd.by_name.insert(name.into(), net.clone());
+            assert!(odd.check().expect_err("an odd name").contains("a network called"), "{name}");
+        }
+        // The same name twice.
+        let json = serde_json::to_string(&networks().with(Role::Encoder, encoder(5)));
+        let twice = json.expect("plain data").replace("{\"encoder\":", "{\"generator\":");
+        let error = serde_json::from_str::<Networks>(&twice).expect_err("two generators");
+        assert!(error.to_string().contains("two networks are called"), "{error}");
     }
 
     #[test]
@@ -296,14 +462,16 @@ mod tests {
         assert!(refused > 150, "{refused}");
         let error = Networks { channels: 4, ..networks() }.check().expect_err("it makes RGB");
         assert!(error.contains("makes pictures of [24, 16, 3], not [24, 16, 4]"), "{error}");
-        let none = Networks { generator: None, discriminator: None, ..networks() };
+        let none = networks().without(Role::Generator).without(Role::Discriminator);
         assert!(none.check().is_err());
         // A picture that is flattened before anything has looked at its size.
         let layers = vec![Layer::Flatten, Layer::MinibatchStd { group: 0 }];
         for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
-            let discriminator = Some(Sequential { layers: layers.clone() });
             let size = Size { height, width };
-            let error = Networks { size, generator: None, discriminator, ..networks() }.check();
+            let discriminator = Sequential { layers: layers.clone() };
+            let networks = networks().without(Role::Generator);
+            let networks = networks.with(Role::Discriminator, discriminator);
+            let error = Networks { size, ..networks }.check();
             assert!(error.expect_err("it is none").contains("there would be pictures of"));
         }
     }

@@ -8,7 +8,7 @@ pub mod parts;
 mod resnet;
 pub mod size;
 
-pub use crate::model::networks::{self, Networks, Pixels};
+pub use crate::model::{Net, Networks, Pixels, Role};
 pub use design::{Design, LatentLaw, Network};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

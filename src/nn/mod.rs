@@ -12,6 +12,7 @@
 
 mod attention;
 mod codes;
+mod latents;
 mod layer;
 mod layout;
 mod minibatch;
@@ -30,6 +31,7 @@ mod start;
 mod virtual_batch;
 mod weight;
 
+pub use latents::LatentLaw;
 pub use layer::Layer;
 pub use layout::Layout;
 pub(crate) use norm::BATCH_NORM_MOMENTUM;

@@ -19,6 +19,7 @@ pub mod scale;
 mod schedule;
 #[cfg(feature = "cli")]
 pub mod session;
+mod snapshot;
 pub mod step;
 pub mod trainer;
 pub mod writer;
@@ -35,4 +36,5 @@ pub use metrics::Metrics;
 pub use progress::Progress;
 pub use recipe::Recipe;
 pub use run::Run;
+pub use snapshot::Snapshot;
 pub use trainer::{Trainer, first_pictures};

@@ -18,9 +18,10 @@ use crate::tensor::Tensor;
 use crate::terminal::is_watched;
 use crate::{human, pictures};
 
+use super::Snapshot;
 use super::health::{self, Finding, Health, NonFinite};
 use super::interrupt::Signal;
-use super::model_file::{PICTURES, Snapshot};
+use super::model_file::PICTURES;
 use super::options::{Rhythm, RunOptions};
 use super::step::seeded_latents;
 use super::writer::{Pending, Writer};
@@ -465,8 +466,7 @@ impl Session {
         let count = PREVIEW.min(self.source.len());
         let items = (0..count).map(|i| i * self.source.len() / count);
         let readable = items.filter_map(|item| self.source.prepared(item, prepare).ok());
-        let reals: Vec<f32> =
-            readable.flatten().map(|byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let reals: Vec<f32> = readable.flatten().map(|byte| pictures::value(byte.into())).collect();
         let n = reals.len() / prepare.len();
         self.real_diversity = health::diversity(&reals, n);
         let path = self.run.reals_path();

@@ -20,9 +20,9 @@ mod states;
 mod update;
 
 pub use super::schedule::Schedule;
-pub use states::{
-    AVERAGE, KEY, average_of, averaged, initial_state, params, seeded_latents, twin_of, updates,
-};
+pub use crate::model::latents::seeded_latents;
+pub use crate::model::names::{AVERAGE, KEY, average_of, averaged, twin_of, updates};
+pub use states::{initial_state, params};
 
 use states::has_average;
 use update::{Grads, Told};

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::human;
+use crate::model::{Sampler, Weights};
 use crate::models::Design;
 use crate::nn::Layout;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
-use crate::sample::Sampler;
 use crate::tensor::{Data, Tensor};
 
 use super::method::Method;
-use super::step::{self, AVERAGE, KEY};
+use super::snapshot::in_files;
+use super::step::{self, KEY};
 use super::{Metrics, Recipe};
 
 mod start;
@@ -256,7 +257,7 @@ impl Trainer {
     }
 
     /// The same as the device holds them, each with its order in files: only a copy.
-    pub(crate) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
+    pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
         let params = step::params(&self.recipe.step_options())?;
         let names = params.into_iter().map(|param| (param.name, param.layout));
         names
@@ -271,9 +272,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
-        let prefix = if self.recipe.ema > 0 { AVERAGE } else { "" };
+        let weights = Weights::default().of(self.recipe.ema > 0);
         let networks = self.recipe.networks()?;
-        Sampler::new(&networks, &self.state, prefix, batch, self.choices())
+        Sampler::new(&networks, &self.state, weights, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
@@ -296,12 +297,6 @@ impl Trainer {
     ) -> Result<Tensor> {
         sampler.sample_labelled(&mut self.state, latents, labels)
     }
-}
-
-/// States of a device as files hold them. One by one: there are never two copies of all.
-pub(crate) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
-    let each = states.into_iter();
-    each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }
 
 /// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the

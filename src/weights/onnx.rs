@@ -9,14 +9,14 @@
 
 use crate::error::{Error, Result};
 use crate::features::{GRID, Level, levels};
-use crate::models::Pixels;
+use crate::model::{Pixels, Role};
 use crate::nn::{Layer, Layout, Statistics};
 use crate::ops::conv::ConvSpec;
 use crate::tensor::Tensor;
 
-use super::export::Export;
+use super::DESCRIPTION;
+use super::outgoing::Export;
 use super::protobuf::Message;
-use super::{DESCRIPTION, Role};
 
 /// The version of ONNX's operators.
 pub(super) const OPSET: i64 = 13;
@@ -39,17 +39,17 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     let (size, channels) = (about.size, about.channels);
     let picture = [channels, size.height, size.width];
     let (input, mut at) = match export.role {
-        Role::Generator => ("z", [about.nz, 1, 1]),
-        Role::Discriminator => ("pictures", picture),
+        Role::Generator | Role::Decoder => ("z", [about.nz, 1, 1]),
+        Role::Discriminator | Role::Encoder | Role::Classifier => ("pictures", picture),
     };
     let mut x = input.to_owned();
-    if export.role == Role::Generator {
+    if export.role.takes_latents() {
         x = graph.reshape(&x, &[0, about.nz, 1, 1]);
     }
     // None where no convolution is hidden.
     let levels = match export.role {
-        Role::Generator => Vec::new(),
         Role::Discriminator => levels(about).unwrap_or_default(),
+        _ => Vec::new(),
     };
     let mut features: Vec<String> = Vec::new();
     for (i, layer) in export.network.layers.iter().enumerate() {
@@ -159,7 +159,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     };
     let [c, h, w] = picture;
     let (inputs, outputs, text) = match export.role {
-        Role::Generator => {
+        Role::Generator | Role::Decoder => {
             graph.name_output(&x, "pictures", "Identity", &[]);
             let text = format!(
                 "Generator of a DCGAN: z [n, {}], {} numbers, to pictures [n, {c}, {h}, {w}] of {range}",
@@ -183,6 +183,16 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                  0 for real) and {len} features, the paper's"
             );
             (vec![value("pictures", &picture)], outputs, text)
+        }
+        Role::Encoder | Role::Classifier => {
+            let one: usize = at.iter().product();
+            let shape = graph.shape(&[0, one]);
+            graph.name_output(&x, "output", "Reshape", &[shape]);
+            let text = format!(
+                "{} of a GAN: images [n, {c}, {h}, {w}] of {range} to {one} numbers",
+                export.role
+            );
+            (vec![value("pictures", &picture)], vec![value("output", &[one])], text)
         }
     };
     let named = |graph: Message, field: u32, values: &[Message]| {

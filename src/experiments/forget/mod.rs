@@ -14,13 +14,11 @@
 use crate::error::{Error, Result};
 use crate::features::Level;
 use crate::logistic::Logistic;
-use crate::models::Size;
-use crate::models::{Networks, Pixels};
+use crate::model::names::averaged;
+use crate::model::{ModelFile, Networks, Pixels, Role, Size};
 use crate::nn::{Layer, Sequential, Weight};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
-use crate::train::ModelFile;
-use crate::train::step::averaged;
 
 pub mod marks;
 
@@ -77,8 +75,7 @@ pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
         channels,
         // Its numbers as they are.
         pixels: Pixels::Signed,
-        generator: Some(Sequential { layers }),
-        discriminator: None,
+        by_name: Networks::usual([(Role::Generator, Some(Sequential { layers }))]),
         ..model.networks.clone()
     };
     Ok(ModelFile { networks, ..model.clone() })

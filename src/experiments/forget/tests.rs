@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::data::Prepare;
 use crate::device::{Device, State};
-use crate::experiments::Generator;
+use crate::model::{Generator, Inputs, Weights};
 use crate::models::{Design, Network};
 use crate::nn::Mode;
 use crate::program::{Choices, Options, Program};
@@ -52,7 +52,9 @@ fn latents(n: usize) -> Vec<f32> {
 }
 
 fn pictures(model: &ModelFile, raw: bool, z: &[f32]) -> Tensor {
-    Generator::new(model, &Device::Cpu, raw).unwrap().pictures(z, |_| ()).unwrap()
+    let mut generator = Generator::new(model, &Device::Cpu, Weights::raw(raw)).unwrap();
+    let z = Tensor::new([z.len() / 6, 6], z.to_vec()).unwrap();
+    generator.images(&Inputs::latents(z).unwrap()).unwrap()
 }
 
 /// The layers after `level` on maps `[n, h, w, c]`.

@@ -8,7 +8,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::Step;
-use super::states::{past, updates};
+use crate::model::names::{past, updates};
 use crate::train::method::Method;
 use crate::train::scale::LossScale;
 
