@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Result;
-use dcgan::gan::seeded_latents;
+use dcgan::model::seeded_latents;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network};
 use dcgan::pictures;

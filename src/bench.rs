@@ -11,7 +11,7 @@ use crate::device::gpu::measure_peak;
 use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, gpu};
 use crate::error::Result;
-use crate::gan::seeded_latents;
+use crate::model::seeded_latents;
 use crate::ops;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;

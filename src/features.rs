@@ -13,7 +13,7 @@
 use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::models::Networks;
+use crate::model::{Networks, Role};
 use crate::nn::{
     BATCH_NORM_MOMENTUM, BatchDependence, Layer, LayerRole, Mode, Param, Pass, Sequential,
 };
@@ -179,7 +179,7 @@ impl Extractor {
     /// Whether [`Extractor::settle`] has to be called first, as there are no running statistics.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        self.networks.discriminator.as_ref().is_some_and(Sequential::lacks_statistics)
+        self.networks.get(Role::Discriminator).is_some_and(Sequential::lacks_statistics)
     }
 
     /// Replaces the running statistics by those of up to 4,096 pictures of `source`, always the
@@ -378,7 +378,7 @@ mod tests {
             (side, channels) = (spec.small[0], small);
         }
         layers.push(Layer::conv(ConvSpec::dense([4; 2]), 512, 1, false));
-        let imagenet = Networks { discriminator: Some(Sequential { layers }), ..svhn };
+        let imagenet = svhn.with(Role::Discriminator, Sequential { layers });
         imagenet.check().unwrap();
         assert_eq!(width(&imagenet).unwrap(), 28_672);
     }
@@ -388,7 +388,7 @@ mod tests {
         let networks = model(64, Network::Dcgan, 8);
         let found: Vec<_> = levels(&networks).unwrap().iter().map(|l| (l.conv, l.output)).collect();
         assert_eq!(found, [(0, 1), (2, 4), (5, 7), (8, 10)]);
-        let none = Networks { discriminator: None, ..networks };
+        let none = networks.without(Role::Discriminator);
         assert!(levels(&none).is_err());
     }
 
@@ -453,7 +453,7 @@ mod tests {
         }
         let source = Source::open(Some(folder.path())).unwrap();
         let mut networks = model(16, Network::Paper, 4);
-        let discriminator = networks.discriminator.as_mut().unwrap();
+        let discriminator = networks.get_mut(Role::Discriminator).unwrap();
         for layer in &mut discriminator.layers {
             if let Layer::BatchNorm(BatchNorm { statistics, .. }) = layer {
                 *statistics = Statistics::Batch;

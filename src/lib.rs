@@ -71,6 +71,9 @@
     deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
 )]
 
+/// This program and its version, as files name what wrote them.
+pub const PROGRAM: &str = concat!("dcgan ", env!("CARGO_PKG_VERSION"));
+
 pub mod augment;
 pub mod bench;
 pub mod check;
@@ -86,6 +89,7 @@ pub mod gan;
 pub mod human;
 pub mod logistic;
 mod math;
+pub mod model;
 pub mod models;
 pub mod nn;
 mod npy;
@@ -95,7 +99,6 @@ pub mod optim;
 pub mod pictures;
 pub mod program;
 pub mod rng;
-pub mod sample;
 pub mod shaders;
 pub mod shell;
 pub mod svm;
@@ -106,3 +109,5 @@ pub mod terminal;
 pub mod threads;
 pub mod train;
 pub mod weights;
+
+pub use model::sampler as sample;

@@ -42,6 +42,18 @@ pub fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().copied().map(byte).collect()
 }
 
+/// A level of 0 to 255 as a value in [−1, 1].
+#[must_use]
+pub fn value(level: f32) -> f32 {
+    level / 127.5 - 1.0
+}
+
+/// Bytes as values in [−1, 1].
+#[must_use]
+pub fn values(bytes: &[u8]) -> Vec<f32> {
+    bytes.iter().map(|&byte| value(byte.into())).collect()
+}
+
 /// The `index`-th of `images`.
 ///
 /// # Errors
@@ -203,9 +215,9 @@ mod tests {
     fn values_become_the_nearest_byte() {
         for b in 0..=255_u8 {
             // What the loader makes of a byte comes back as that byte.
-            assert_eq!(byte(f32::from(b) / 127.5 - 1.0), b);
+            assert_eq!(byte(value(b.into())), b);
         }
-        let half = |k: f32| k / 127.5 - 1.0;
+        let half = value;
         assert_eq!((byte(half(99.4)), byte(half(99.6))), (99, 100));
         assert_eq!(byte(0.0), 128, "127.5 is rounded away from zero");
         assert_eq!((byte(-1.3), byte(7.0)), (0, 255));

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
+use dcgan::model::{Folder, ModelFile};
 use dcgan::objectives::{Loss, Output, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
-use dcgan::train::{Folder, LogLine, ModelFile};
+use dcgan::train::{LogLine, Recipe};
 
 use crate::cli::{Place, TINY, assert_same, contents, latest};
 
@@ -81,7 +82,7 @@ fn train_presets(from: usize) {
 
 /// What a preset's method promises can be seen after its steps.
 fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
-    let method = model.recipe.as_ref().unwrap().method;
+    let method = Recipe::of(model).unwrap().unwrap().method;
     if method.penalty == Penalty::Gp {
         let off = |line: &LogLine| (line.value("slope") - 1.0).abs();
         let (first, last) = (off(&log[0]), off(log.last().unwrap()));

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dcgan::train::ModelFile;
-use dcgan::train::model_file::save_imported;
+use dcgan::model::{ModelFile, Role, save_imported};
 use serde_json::Value;
 
 use crate::cli::{Place, latest};
@@ -128,7 +127,7 @@ fn marks_that_teach_nothing_are_refused() {
     place.dcgan(&[&["forget", &run, "--mark", "none.json"], CPU]).refused(1, &["none.json"]);
 
     let mut model = ModelFile::load(&latest(Path::new(&run))).unwrap();
-    model.networks.generator = None;
+    model.networks = model.networks.without(Role::Generator);
     model.tensors.retain(|name, _| name.starts_with("discriminator."));
     save_imported(&place.path("d.safetensors"), &model.networks, &model.tensors, "a test").unwrap();
     let words = ["forget", "d.safetensors", "--mark", "marks.json"];

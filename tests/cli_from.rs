@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::Device;
+use dcgan::model::ModelFile;
 use dcgan::program::Options;
-use dcgan::train::{ModelFile, Trainer};
+use dcgan::train::{Recipe, Trainer};
 use serde_json::Value;
 
 use crate::cli::{Place, TINY, latest};
@@ -35,7 +36,7 @@ fn networks_and_their_averages_are_taken_and_the_optimizer_is_not() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--images", "400", "--seed", "3"]]);
     let source = model(&run);
-    let recipe = source.recipe.clone().unwrap();
+    let recipe = Recipe::of(&source).unwrap().unwrap();
     let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
     let fresh = trainer.tensors().unwrap();
     trainer.start_from(&source).unwrap();
@@ -89,7 +90,7 @@ fn a_generator_alone_gets_a_fresh_discriminator() {
     assert!(outcome.stderr.contains("generator.safetensors: generator\n"), "{}", outcome.stderr);
     let (source, started) = (model(&run), model(&place.only_run("next")));
     assert!(alike(&source, &started, "generator"));
-    let design = started.recipe.unwrap().model;
+    let design = Recipe::of(&started).unwrap().unwrap().model;
     assert_eq!((design.ngf, design.ndf, design.nz, design.size.width), (8, 4, 8, 16));
     // Both from elsewhere, with batch norm's own names.
     let run = run.to_str().unwrap();

@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use dcgan::gan::seeded_latents;
+use dcgan::model::{ModelFile, Role, save_imported, seeded_latents};
 use dcgan::models::LatentLaw;
-use dcgan::train::ModelFile;
-use dcgan::train::model_file::save_imported;
 use image::codecs::gif::GifDecoder;
 use image::imageops::{FilterType, resize};
 use image::{AnimationDecoder as _, RgbImage};
@@ -28,7 +26,7 @@ fn trained(words: &[&str]) -> (Place, String) {
 /// A run's generator alone, as an imported model.
 pub(crate) fn generator_alone(place: &Place, run: &str) {
     let mut model = ModelFile::load(&latest(Path::new(run))).unwrap();
-    model.networks.discriminator = None;
+    model.networks = model.networks.without(Role::Discriminator);
     model.tensors.retain(|name, _| name.starts_with("generator."));
     let path = place.path("generator.safetensors");
     save_imported(&path, &model.networks, &model.tensors, "a test").unwrap();
@@ -317,7 +315,7 @@ fn what_cannot_work_is_refused() {
 fn a_model_without_a_generator_is_refused_by_what_draws() {
     let (place, run) = trained(&[]);
     let mut model = ModelFile::load(&latest(Path::new(&run))).unwrap();
-    model.networks.generator = None;
+    model.networks = model.networks.without(Role::Generator);
     model.networks.nz = 0;
     model.tensors.retain(|name, _| name.starts_with("discriminator."));
     let path = place.path("d.safetensors");

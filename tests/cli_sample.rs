@@ -4,12 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::{Device, State};
-use dcgan::gan::seeded_latents;
+use dcgan::model::sampler::BATCH;
+use dcgan::model::{ModelFile, Sampler, Weights, seeded_latents};
 use dcgan::models::LatentLaw;
 use dcgan::pictures;
-use dcgan::sample::{BATCH, Sampler};
 use dcgan::tensor::Tensor;
-use dcgan::train::ModelFile;
 use npyz::WriterBuilder as _;
 
 use crate::cli::{Place, TINY, latest, names};
@@ -160,9 +159,9 @@ fn the_average_is_the_default_and_raw_weights_differ() {
     let z = seeded_latents(&[5], 8, LatentLaw::Normal);
     for (folder, raw) in [("average", false), ("raw", true)] {
         let mut state = State::new(&Device::Cpu);
-        let prefix = model.load_generator(&mut state, raw).unwrap();
+        let used = model.load_generator(&mut state, Weights::raw(raw)).unwrap();
         let mut sampler =
-            Sampler::new(&model.networks, &state, prefix, BATCH, &model.choices).unwrap();
+            Sampler::new(&model.networks, &state, used, BATCH, &model.choices).unwrap();
         let picture: Tensor = sampler.sample(&mut state, &z).unwrap();
         let wanted = pictures::single(picture.f32s(), [1, 16, 16, 3], 0).unwrap();
         let file = image::open(place.path(folder).join("seed0005.png")).unwrap();

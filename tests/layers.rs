@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
-use dcgan::models::{Design, LatentLaw, Network, Networks, Pixels, Size};
+use dcgan::model::{Networks, Pixels, Role};
+use dcgan::models::{Design, LatentLaw, Network, Size};
 use dcgan::nn::{
     Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
     MinibatchStd, Mode, Noise, Param, Pass, PixelNorm, Projection, Reference, Residual, Sequential,
@@ -408,9 +409,8 @@ fn resnet() -> Networks {
         }),
     ];
     let spectral = |layers: Vec<Layer>| {
-        Some(Sequential {
-            layers: layers.into_iter().map(|l| l.weighted(Weight::Spectral)).collect(),
-        })
+        let layers = layers.into_iter().map(|l| l.weighted(Weight::Spectral)).collect();
+        Some(Sequential { layers })
     };
     Networks {
         size: Size { height: 16, width: 16 },
@@ -420,8 +420,10 @@ fn resnet() -> Networks {
         latent_law: LatentLaw::Normal,
         pixels: Pixels::Signed,
         classes: vec!["a".into(), "b".into()],
-        generator: spectral(generator),
-        discriminator: spectral(discriminator),
+        by_name: Networks::usual([
+            (Role::Generator, spectral(generator)),
+            (Role::Discriminator, spectral(discriminator)),
+        ]),
     }
 }
 
@@ -501,7 +503,7 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
     };
     assert_eq!(places(&networks), [[0, 1], [2, 3]]);
     let mut compares = networks.clone();
-    let layers = &mut compares.discriminator.as_mut().unwrap().layers;
+    let layers = &mut compares.get_mut(Role::Discriminator).unwrap().layers;
     let spec = ConvSpec::down([8; 2], [1; 2], [1; 2], [0; 2]).unwrap();
     layers.splice(
         2..2,
@@ -522,10 +524,10 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
         dcgan::experiments::filters::Observer::new(networks, state, wanted(networks), 2).map(|_| ())
     };
     observe(&plain).unwrap();
-    plain.discriminator.as_mut().unwrap().layers[3] = Layer::layer_norm(8);
+    plain.get_mut(Role::Discriminator).unwrap().layers[3] = Layer::layer_norm(8);
     let error = observe(&plain).expect_err("a group norm looks at the whole picture");
     assert!(error.to_string().contains("discriminator.main.3\": is a group norm"), "{error}");
-    let generator = plain.generator.as_mut().unwrap();
+    let generator = plain.get_mut(Role::Generator).unwrap();
     generator.layers[3] = generator.layers[3].clone().weighted(Weight::Norm);
     let error = dcgan::experiments::forget::levels(&plain).expect_err("weights are normalised");
     assert!(error.to_string().contains("generator.main.3\": has normalised weights"), "{error}");

@@ -171,7 +171,7 @@ fn a_frozen_network_is_read_only() {
     // Past the update too: running statistics, or a weight by name.
     let name = "generator.main.0.weight";
     let assign = record_frozen(move |t, step| {
-        let params = step.system.network(GENERATOR)?.layers.params(GENERATOR);
+        let params = step.system.network(GENERATOR)?.network.params(GENERATOR);
         let param = params.iter().find(|p| p.name == name).unwrap();
         let w = t.read(name, &param.shape, dcgan::tensor::DType::F32)?;
         let w = t.affine(w, 0.5, 0.0)?;

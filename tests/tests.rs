@@ -36,6 +36,7 @@
 //! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
 //! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
+//! | `old_models` | models and runs of version 0.1.0 are read, sampled and resumed |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
 //! | `random_programs` | random tapes, on every device, against the interpreter |
@@ -83,6 +84,7 @@ mod kernels;
 mod layers;
 mod mutate;
 mod naive;
+mod old_models;
 mod ops;
 mod precision;
 mod program;

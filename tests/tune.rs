@@ -6,14 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
+use dcgan::model::sampler::BATCH;
+use dcgan::model::{ModelFile, Sampler, Weights};
 use dcgan::ops::matmul::Matmul;
 use dcgan::ops::{Call, Caps, Op, Site, Variant};
 use dcgan::program::tune::{Effort, News, Summary, Tuner, recall, tune, variants};
 use dcgan::program::{Choices, MemoryReport, Options, Precision, Program, key};
-use dcgan::sample::{BATCH, Sampler};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::ModelFile;
+use dcgan::train::Recipe;
 use serde_json::Value;
 
 use crate::cli::{Place, assert_same, latest};
@@ -359,10 +360,10 @@ fn a_run_goes_on_with_its_kernels_whatever_was_measured_since() {
 
     // From now on the cache has another variant for every kernel.
     let opened = Device::open(Some(&device), false).unwrap();
-    let model = ModelFile::load(&latest(&parts)).unwrap().recipe.unwrap();
+    let model = Recipe::of(&ModelFile::load(&latest(&parts)).unwrap()).unwrap().unwrap();
     let tapes = [
         model.tape().unwrap(),
-        Sampler::tape(&model.model.networks().unwrap(), "", BATCH).unwrap(),
+        Sampler::tape(&model.model.networks().unwrap(), Weights::Raw, BATCH).unwrap(),
     ];
     let several: BTreeMap<String, Vec<String>> =
         tapes.iter().flat_map(|tape| variants(tape, &opened)).collect();

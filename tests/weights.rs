@@ -7,14 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
-use dcgan::models::{LatentLaw, Networks, Pixels};
+use dcgan::model::{self, ModelFile, Networks, Pixels, Sampler, Weights, save_imported};
+use dcgan::models::LatentLaw;
 use dcgan::nn::{BatchNorm, Layer, Mode, Pass, Statistics, Weight};
 use dcgan::program::{Choices, Options, Program};
-use dcgan::sample::Sampler;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::ModelFile;
-use dcgan::train::model_file::save_imported;
 use dcgan::weights::{Assumptions, Imported, Role, import};
 use safetensors::SafeTensors;
 
@@ -73,16 +71,16 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
 /// Pictures of a generator as [`Sampler`] gives them.
 fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor {
     let mut state = State::new(device);
-    let prefix = model.load_generator(&mut state, raw).unwrap();
+    let used = model.load_generator(&mut state, Weights::raw(raw)).unwrap();
     let mut sampler =
-        Sampler::new(&model.networks, &state, prefix, z.shape()[0], &Choices::default()).unwrap();
+        Sampler::new(&model.networks, &state, used, z.shape()[0], &Choices::default()).unwrap();
     sampler.sample(&mut state, z).unwrap()
 }
 
 /// What each layer of a discriminator gives on pictures in [−1, 1].
 fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     let mut state = State::new(device);
-    model.load_discriminator(&mut state, false).unwrap();
+    model.load_discriminator(&mut state, Weights::default()).unwrap();
     let mut tape = Tape::new();
     let mut input = tape.feed("x", x.shape(), DType::F32).unwrap();
     if model.networks.pixels == Pixels::Unit {
@@ -106,13 +104,13 @@ fn agrees(folder: &Path, case: &str, imported: &Imported) {
     let model = model(imported);
     for device in support::devices() {
         let name = device.name();
-        if model.networks.generator.is_some() {
+        if model.networks.has(model::Role::Generator) {
             let (z, fake) = (&expected[&format!("{case}/z")], &expected[&format!("{case}/fake")]);
             let far = distance(&pictures(&model, &device, z, false), fake);
             println!("{case}: the generator on {name} is off by {far}");
             assert!(far <= NEAR, "{case}: the generator on {name} is off by {far}");
         }
-        if model.networks.discriminator.is_some() {
+        if model.networks.has(model::Role::Discriminator) {
             let x = &expected[&format!("{case}/x")];
             let logits = judged(&model, &device, x).pop().unwrap();
             let logits = Tensor::new([x.shape()[0]], logits.f32s().to_vec()).unwrap();
@@ -196,7 +194,7 @@ fn shapes_and_numbers_say_the_architecture() {
     assert_eq!((latent_law, pixels), (LatentLaw::Normal, Pixels::Signed));
 
     // The numbering of the file stays, so that what is exported fits where it came from.
-    let late = import_files(&["late_d.pth"], &[], &usual).networks.discriminator.unwrap();
+    let late = import_files(&["late_d.pth"], &[], &usual).networks.discriminator().unwrap().clone();
     let kinds: Vec<&str> = late
         .layers
         .iter()
@@ -213,7 +211,8 @@ fn shapes_and_numbers_say_the_architecture() {
 
     // A norm of 96 numbers between a linear layer and 8 channels of 4x3 pixels.
     let sides = Assumptions { g_sides: vec![[4, 3], [8, 6], [16, 12]], ..usual.clone() };
-    let named = import_files(&["named_g.safetensors"], &[], &sides).networks.generator.unwrap();
+    let named =
+        import_files(&["named_g.safetensors"], &[], &sides).networks.generator().unwrap().clone();
     let cells = Layer::BatchNorm(BatchNorm { cells: [4, 3], ..BatchNorm::new(8) });
     assert_eq!(named.layers[1], cells);
 }

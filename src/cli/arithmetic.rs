@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 
 use crate::error::{Error, Result};
-use crate::experiments::Generator;
 use crate::experiments::arithmetic::{NOISE, Sign, mean, neighbours, sum, turned};
 use crate::experiments::walk::evenly;
+use crate::model::ModelFile;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::single;
 use crate::tensor::Tensor;
-use crate::train::model_file::ModelFile;
 
+use super::drawing::{Drawing, cells};
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, write_npy};
 use super::output::println;
@@ -255,15 +255,15 @@ fn group_panel(heading: &str) -> Panel {
 /// The picture of a group's mean latent and those of its members; and the mean of the members'
 /// pixels.
 fn group_row(
-    generator: &mut Generator,
+    generator: &mut Drawing,
     points: &[Point],
     middle: &[f32],
 ) -> Result<(Vec<Cell>, Vec<f32>)> {
-    let pictures = generator.pictures(&rows(points), |_| ())?;
+    let pictures = generator.images(&rows(points))?;
     let each = pictures.f32s().chunks(pictures.len() / points.len());
     let pixels = mean(&each.map(<[f32]>::to_vec).collect::<Vec<_>>());
     let mut row = generator.cells(middle)?;
-    let members = crate::experiments::cells(&pictures)?;
+    let members = cells(&pictures)?;
     row.extend(members.into_iter().zip(points).map(|(cell, point)| cell.caption(&point.name)));
     Ok((row, pixels))
 }

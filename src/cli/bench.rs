@@ -12,10 +12,10 @@ use crate::bench::{self, KernelTime, Loading, SAMPLES};
 use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
+use crate::model::{Sampler, Weights};
 use crate::models::{Conditioning, Design, Network, Size};
 use crate::program::tune::Effort;
 use crate::program::{Options, Precision};
-use crate::sample::Sampler;
 use crate::terminal::set_message;
 use crate::train::Recipe;
 
@@ -126,7 +126,7 @@ impl Bench {
             None => None,
         };
         let device = self.device.open(false)?;
-        let sampler = Sampler::tape(&recipe.networks()?, "", SAMPLES)?;
+        let sampler = Sampler::tape(&recipe.networks()?, Weights::Raw, SAMPLES)?;
         let step = recipe.tape()?;
         let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
         let choices = tuning::choose(&tapes, &device, self.tune)?;
@@ -143,7 +143,7 @@ impl Bench {
         });
         stage.finish_and_clear();
         let report = Report {
-            program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
+            program: crate::PROGRAM.into(),
             system: crate::device::host::system(),
             device: device.name(),
             bench: bench?,

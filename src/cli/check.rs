@@ -244,7 +244,7 @@ fn summary(tally: &Tally, total: usize, device: &str) -> String {
 /// This program, its version and how it was built.
 fn program() -> String {
     let build = if cfg!(debug_assertions) { " (development build)" } else { "" };
-    format!("dcgan {}{build}", env!("CARGO_PKG_VERSION"))
+    format!("{}{build}", crate::PROGRAM)
 }
 
 /// What a bug report needs to say.

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::Extractor;
 use crate::human::{self, grouped};
+use crate::model::Weights;
 use crate::models::Networks;
 use crate::pictures::figure::{Cell, Figure, Panel};
 
@@ -181,7 +182,7 @@ impl Classify {
             let outcome = match kind {
                 Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
                 Kind::Trained => {
-                    model.load_discriminator(&mut state, self.raw)?;
+                    model.load_discriminator(&mut state, Weights::raw(self.raw))?;
                     let mut extractor = Extractor::new(&model.networks, &mut state, BATCH)?;
                     note_of_batch(extractor.batch(), BATCH);
                     settle(&extractor, &mut state, &sets.train, &sets.prepare)?;

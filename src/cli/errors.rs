@@ -10,6 +10,8 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::errors::{BATCH, Classifier};
 use crate::human::plural;
+use crate::model::Weights;
+use crate::train::Recipe;
 
 use super::bar::Bar;
 use super::features::labels_of;
@@ -57,21 +59,21 @@ struct Report {
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
         let model = open_model(&self.model)?;
-        if !model.recipe.as_ref().is_some_and(|recipe| recipe.model.is_semi_supervised()) {
+        let recipe = Recipe::of(&model)?.filter(|recipe| recipe.model.is_semi_supervised());
+        let Some(recipe) = recipe else {
             let what =
                 "was trained without --labels-per-class, so its discriminator cannot classify";
             return Err(Error::file(&self.model, what));
-        }
+        };
         let source = self.class.open(&self.test, Part::Test)?;
         let flag = |e: Error| Error::flag("--test", e.to_string());
-        let known = model.recipe.as_ref().map_or(&[][..], |recipe| recipe.classes.as_slice());
-        let labels = match known {
+        let labels = match &recipe.classes[..] {
             [] => labels_of(&source).map_err(flag)?.to_vec(),
             known => numbered_as(&source, known, || known.join(", ")).map_err(flag)?,
         };
         let device = self.device.open(false)?;
-        let mut state = State::new(&device);
-        let mut classifier = Classifier::new(&model, &mut state, self.raw)?;
+        let (mut state, weights) = (State::new(&device), Weights::raw(self.raw));
+        let mut classifier = Classifier::new(&model, &mut state, weights, recipe.model.classes)?;
         note_of_batch(classifier.batch(), BATCH);
         let bar = Bar::new(source.len(), "pictures");
         let mut wrong = 0;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::weights::Role;
+use crate::model::{Role, Weights};
 use crate::weights::export::{self, Format};
 
 use super::latents::open_model;
@@ -67,7 +67,7 @@ impl Export {
             Network::Generator => Role::Generator,
             Network::Discriminator => Role::Discriminator,
         };
-        export::Export::of(&model, role, self.raw)?.save(&self.out, self.to)?;
+        export::Export::of(&model, role, Weights::raw(self.raw))?.save(&self.out, self.to)?;
         println(&format!(
             "wrote the {} of {} to {}",
             role.name(),

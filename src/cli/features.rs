@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
 use crate::human::grouped;
+use crate::model::Weights;
 use crate::models::Networks;
 
 use super::bar::Bar;
@@ -105,7 +106,7 @@ impl Features {
             write_labels(path, labels_of(&source)?)?;
         }
         let mut state = State::new(&self.device.open(false)?);
-        model.load_discriminator(&mut state, self.raw)?;
+        model.load_discriminator(&mut state, Weights::raw(self.raw))?;
         let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
         note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, &source, &prepare)?;

@@ -12,10 +12,11 @@ use crate::experiments::classify::untrained;
 use crate::experiments::filters::{Observer, Wanted, observe};
 use crate::features::{Extractor, Level, levels};
 use crate::human::plural;
+use crate::model::ModelFile;
+use crate::model::Weights;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::outline::{cut, outlined};
-use crate::pictures::single;
-use crate::train::model_file::ModelFile;
+use crate::pictures::{single, values};
 
 use super::bar::Bar;
 use super::features::{Fit, settle};
@@ -192,7 +193,7 @@ impl Filters {
         let device = self.device.open(false)?;
         let networks = &model.networks;
         let mut state = State::new(&device);
-        model.load_discriminator(&mut state, self.raw)?;
+        model.load_discriminator(&mut state, Weights::raw(self.raw))?;
         let extractor = Extractor::new(networks, &mut state, self.batch)?;
         settle(&extractor, &mut state, source, prepare)?;
         let trained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
@@ -277,7 +278,7 @@ impl Look<'_> {
             let (mut upper, mut lower) = (Vec::new(), Vec::new());
             for (response, (guided, (_, picture))) in answers.strongest.iter().zip(&mut guided) {
                 let field = observer.field(&wanted.level, guided.place);
-                let numbers = picture.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+                let numbers = values(picture);
                 let picture = self.picture(numbers)?;
                 let gradient = self.picture(self.shown(guided.gradient))?;
                 let caption = format!("{:.2}", response.strength).replace('-', "\u{2212}");

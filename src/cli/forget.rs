@@ -6,18 +6,18 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::experiments::Generator;
 use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
 use crate::features::Level;
 use crate::files;
-use crate::gan::average_of;
 use crate::human::plural;
-use crate::sample::{BATCH, Sampler};
+use crate::model::names::average_of;
+use crate::model::sampler::BATCH;
+use crate::model::{Generator, ModelFile, Sampler, save_imported};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
-use crate::train::model_file::{ModelFile, save_imported};
 
+use super::drawing::inputs;
 use super::filters::no_layer;
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, note_of_batch, warn_of_batches};
@@ -189,7 +189,7 @@ impl Forget {
         let model = self.model.load()?;
         model.unconditional(TOLD)?;
         let points = self.points(&model, "0-63")?;
-        let pictures = self.model.generator(&model)?.pictures(&rows(&points), |_| ())?;
+        let pictures = self.model.generator(&model)?.images(&rows(&points))?;
         let command = format!("dcgan forget {} --mark marks.json", quoted(&self.model.path));
         let described = self.model.describe(&model);
         let page = page::page(&described, &command, &points, &pictures)?;
@@ -243,10 +243,10 @@ impl Forget {
 
         let latents = rows(&points);
         let device = self.model.device.open(false)?;
-        let prefix = model.prefix("generator", self.model.raw);
-        note_of_batch(Sampler::batch_for(&model.networks, prefix, &device)?, BATCH);
+        note_of_batch(Sampler::batch_for(&model.networks, &device)?, BATCH);
         let draw = |model: &ModelFile, latents: &[f32]| {
-            Generator::new(model, &device, self.model.raw)?.pictures(latents, |_| ())
+            let inputs = inputs(latents, model.networks.nz)?;
+            Generator::new(model, &device, self.model.weights())?.images(&inputs)
         };
         let maps = draw(&maps_of(&model, &level)?, &latents)?;
         let lists: Vec<&[Rect]> = boxes.iter().map(Vec::as_slice).collect();

@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::{LatentLaw, Networks, Pixels};
+use crate::model;
+use crate::model::{Networks, Pixels, save_imported};
+use crate::models::LatentLaw;
 use crate::nn::{BatchNorm, Conv, ConvTranspose, Layer, Sequential, Statistics};
 use crate::shell::quoted;
-use crate::train::model_file::save_imported;
 use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
 
 use super::output::print;
@@ -193,12 +194,12 @@ impl Import {
         save_imported(&self.out, &imported.networks, &imported.tensors, &source)?;
         print(&report(&imported, &assumptions))?;
         let path = self.out.display();
-        print(&match imported.networks.generator {
-            Some(_) => {
+        print(&match imported.networks.has(model::Role::Generator) {
+            true => {
                 let model = quoted(&self.out);
                 format!("wrote {path}; make pictures with: dcgan sample {model}\n")
             }
-            None => format!("wrote {path}, a discriminator alone\n"),
+            false => format!("wrote {path}, a discriminator alone\n"),
         })
     }
 }
@@ -209,14 +210,12 @@ fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
 
 /// What was found, and what was assumed.
 fn report(imported: &Imported, assumptions: &Assumptions) -> String {
-    let Networks { generator, discriminator, nz, size, channels, .. } = &imported.networks;
-    let picture = [size.height, size.width, *channels];
+    let Networks { nz, size, channels, .. } = imported.networks;
     let mut lines: Vec<(&str, String)> = Vec::new();
-    if let Some(network) = generator {
-        lines.push(("generator", summary(network, [1, 1, *nz], "generator")));
-    }
-    if let Some(network) = discriminator {
-        lines.push(("discriminator", summary(network, picture, "discriminator")));
+    for (name, net) in imported.networks.iter() {
+        let latents = net.role.takes_latents();
+        let input = if latents { [1, 1, nz] } else { [size.height, size.width, channels] };
+        lines.push((name, summary(&net.network, input, name)));
     }
     lines.extend(imported.sources.iter().map(|source| ("source", source.clone())));
     lines.extend(imported.left_out.iter().map(|part| ("left out", part.clone())));
@@ -231,17 +230,18 @@ fn report(imported: &Imported, assumptions: &Assumptions) -> String {
 
 /// What was assumed, with the flags that say otherwise.
 fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
-    let Networks { generator, discriminator, latent_law, pixels, .. } = &imported.networks;
+    let Networks { latent_law, pixels, .. } = &imported.networks;
+    let has = |role| imported.networks.has(role);
     let mut assumed = Vec::new();
-    if generator.is_some() {
+    if has(model::Role::Generator) {
         assumed.push(format!("{latent_law} latents (--latent-law)"));
     }
     if imported.said != Said::Shapes {
         return assumed;
     }
     let guessed = [
-        generator.is_some() && assumptions.g_layers.is_empty(),
-        discriminator.is_some() && assumptions.d_layers.is_empty(),
+        has(model::Role::Generator) && assumptions.g_layers.is_empty(),
+        has(model::Role::Discriminator) && assumptions.d_layers.is_empty(),
     ];
     if guessed[0] {
         assumed.push(match assumptions.g_slope {
@@ -274,8 +274,7 @@ fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
 
 /// ε and statistics of all batch norms.
 fn norms(networks: &Networks) -> impl Iterator<Item = (f32, Statistics)> {
-    let layers = [&networks.generator, &networks.discriminator].into_iter().flatten();
-    layers.flat_map(|network| &network.layers).filter_map(|layer| match *layer {
+    networks.iter().flat_map(|(_, net)| &net.network.layers).filter_map(|layer| match *layer {
         Layer::BatchNorm(BatchNorm { eps, statistics, .. }) => Some((eps, statistics)),
         _ => None,
     })

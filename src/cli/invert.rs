@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::data::open_picture;
 use crate::error::{Error, Result};
 use crate::experiments::invert::{Found, Inverter, Search};
+use crate::model::ModelFile;
 use crate::models::{LatentLaw, Networks};
 use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::single;
+use crate::pictures::{single, values};
 use crate::sample::BATCH;
 use crate::tensor::Tensor;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
 use super::features::Fit;
@@ -115,7 +115,7 @@ impl Invert {
             originals.push(self.original(path, &model.networks)?);
         }
         let device = self.model.device.open(false)?;
-        let mut inverter = Inverter::new(&model, &device, self.model.raw, search)?;
+        let mut inverter = Inverter::new(&model, &device, self.model.weights(), search)?;
         let bar = Bar::new(originals.len() * search.steps, "steps");
         let mut all = Vec::new();
         for original in &originals {
@@ -214,7 +214,7 @@ impl Invert {
         for ((path, original), found) in self.pictures.iter().zip(originals).zip(all) {
             let &[_, h, w, c] = found.picture.shape() else { unreachable!("pictures have 4 axes") };
             let shape = [1, h, w, c];
-            let target: Vec<f32> = original.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+            let target = values(original);
             let made = found.picture.f32s();
             let pictures = [
                 single(&target, shape, 0)?,

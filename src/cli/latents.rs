@@ -6,13 +6,14 @@ use clap::Args;
 use npyz::WriterBuilder as _;
 
 use crate::error::{Error, Result};
-use crate::experiments::Generator;
 use crate::files;
+use crate::model::sampler::BATCH;
+use crate::model::{Generator, ModelFile, Weights};
 use crate::npy::{self, Flaw, Header};
-use crate::sample::BATCH;
 use crate::tensor::Tensor;
-use crate::train::model_file::ModelFile;
+use crate::train::Recipe;
 
+use super::drawing::Drawing;
 use super::flags::DeviceFlag;
 use super::output::tell;
 use super::points::Point;
@@ -54,8 +55,15 @@ pub(super) fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
 
 /// The model that a command was given: of a run's folder the newest checkpoint that is whole.
 pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
-    let (model, passed) = ModelFile::open(path)?;
+    let (model, passed) = ModelFile::open_by(path, load_model)?;
     warn_of_passed(&passed, &model);
+    Ok(model)
+}
+
+/// Reads a model; a checkpoint whose training could not be resumed counts as damaged.
+pub(super) fn load_model(path: &Path) -> Result<ModelFile> {
+    let model = ModelFile::load(path)?;
+    Recipe::of(&model)?;
     Ok(model)
 }
 
@@ -99,6 +107,11 @@ pub(super) struct ModelFlags {
 }
 
 impl ModelFlags {
+    /// The weights that were asked for.
+    pub(super) fn weights(&self) -> Weights {
+        Weights::raw(self.raw)
+    }
+
     /// The model's file, of which nothing is on a device yet; one without a generator is refused.
     pub(super) fn load(&self) -> Result<ModelFile> {
         let model = open_model(&self.path)?;
@@ -107,15 +120,15 @@ impl ModelFlags {
     }
 
     /// Its generator, ready to draw the class that was typed.
-    pub(super) fn generator(&self, model: &ModelFile) -> Result<Generator> {
+    pub(super) fn generator(&self, model: &ModelFile) -> Result<Drawing> {
         let class = self.class(model)?;
-        Ok(self.generator_of_all(model)?.of_class(class))
+        Ok(Drawing { generator: self.generator_of_all(model)?, class })
     }
 
     /// Its generator, ready to draw any class.
     pub(super) fn generator_of_all(&self, model: &ModelFile) -> Result<Generator> {
         warn_of_batches(model)?;
-        let generator = Generator::new(model, &self.device.open(false)?, self.raw)?;
+        let generator = Generator::new(model, &self.device.open(false)?, self.weights())?;
         note_of_batch(generator.batch(), BATCH);
         Ok(generator)
     }

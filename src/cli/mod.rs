@@ -22,6 +22,7 @@ mod completions;
 mod data;
 mod dedup;
 mod devices;
+mod drawing;
 mod errors;
 mod export;
 mod features;

@@ -9,14 +9,15 @@ use crate::data::{Prepare, Source};
 use crate::device::State;
 use crate::device::host::afford;
 use crate::error::Result;
+use crate::experiments;
 use crate::experiments::neighbours::{Nearest, Query, find, median_distance, probes};
-use crate::experiments::{self, Generator};
 use crate::features::Extractor;
+use crate::model::{Generator, ModelFile, Role};
 use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::{bytes, single};
-use crate::train::model_file::ModelFile;
+use crate::pictures::{bytes, single, values};
 
 use super::bar::Bar;
+use super::drawing::inputs;
 use super::features::{Fit, settle};
 use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_batch};
@@ -185,7 +186,7 @@ impl Neighbours {
         source: &Source,
         prepare: &Prepare,
     ) -> Result<Option<(Extractor, State)>> {
-        if model.networks.discriminator.is_none() {
+        if !model.networks.has(Role::Discriminator) {
             tell!("note: the model has no discriminator: neighbours by pixels alone");
             return Ok(None);
         }
@@ -197,7 +198,7 @@ impl Neighbours {
             return Ok(None);
         }
         let mut state = State::new(&self.model.device.open(false)?);
-        model.load_discriminator(&mut state, self.model.raw)?;
+        model.load_discriminator(&mut state, self.model.weights())?;
         let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
         note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, source, prepare)?;
@@ -249,7 +250,10 @@ impl Neighbours {
 
 /// The pictures of latents, as bytes.
 fn samples(generator: &mut Generator, points: &[Point], labels: &[u32]) -> Result<Vec<Query>> {
-    let pictures = generator.labelled(&rows(points), labels, |_| ())?;
+    let nz = generator.networks().nz;
+    let inputs = inputs(&rows(points), nz)?;
+    let inputs = if labels.is_empty() { inputs } else { inputs.of_classes(labels.to_vec()) };
+    let pictures = generator.images(&inputs)?;
     let each = pictures.f32s().chunks(pictures.len() / points.len());
     Ok(each.map(|picture| Query { picture: bytes(picture), item: None }).collect())
 }
@@ -258,8 +262,7 @@ impl Look<'_> {
     /// Bytes `[h, w, c]` as a cell.
     fn cell(&self, picture: &[u8]) -> Result<Cell> {
         let Prepare { height, width, channels, .. } = *self.prepare;
-        let numbers: Vec<f32> = picture.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
-        Ok(Cell::new(single(&numbers, [1, height, width, channels], 0)?))
+        Ok(Cell::new(single(&values(picture), [1, height, width, channels], 0)?))
     }
 
     /// Neighbours with their distances to so many decimals.

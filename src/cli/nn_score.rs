@@ -10,16 +10,15 @@ use crate::data::{Part, Prepare, Source, sweep};
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
-use crate::experiments::{Generator, cells};
-use crate::gan::seeded_latents;
 use crate::human::grouped;
+use crate::model::sampler::BATCH;
+use crate::model::{Generator, Inputs, ModelFile, Weights};
 use crate::models::Networks;
 use crate::pictures::figure::{Figure, Panel};
-use crate::sample::BATCH;
 use crate::tensor::Tensor;
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
+use super::drawing::cells;
 use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{describe, named, note_of_batch, open_model};
@@ -211,7 +210,7 @@ impl NnScore {
         let width = sets.prepare.len();
         let mut by_generated = OneNn::new(pictures.clone(), width)?;
         let mut by_real = OneNn::new(pictures, width)?;
-        let mut generator = Generator::new(&model, &device, self.raw)?;
+        let mut generator = Generator::new(&model, &device, Weights::raw(self.raw))?;
         note_of_batch(generator.batch(), BATCH);
         let mut rows = Vec::new();
         let mut done = 0;
@@ -338,8 +337,7 @@ fn generate(
 ) -> Result<(Tensor, Vec<u32>)> {
     let classes = networks.classes.len() as u64;
     let labels: Vec<u32> = seeds.iter().map(|seed| (seed % classes) as u32).collect();
-    let latents = seeded_latents(seeds, networks.nz, networks.latent_law);
-    Ok((generator.labelled(latents.f32s(), &labels, done)?, labels))
+    Ok((generator.images_with(&Inputs::seeds(seeds.to_vec()), done)?, labels))
 }
 
 /// Learns real pictures.

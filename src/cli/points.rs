@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::gan::seeded_latents;
 use crate::human::plural;
-use crate::models::{LatentLaw, Networks};
+use crate::model::{Networks, seeded_latents};
+use crate::models::LatentLaw;
 
 use super::latents::{has_ending, read_latents};
 use super::seeds::Seeds;

@@ -3,28 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 use rayon::prelude::*;
 
+use crate::device::Device;
 use crate::device::host::afford;
-use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
-use crate::gan::seeded_latents;
 use crate::human::plural;
-use crate::models::LatentLaw;
-use crate::models::Networks;
+use crate::model::sampler::BATCH;
+use crate::model::{Generator, Inputs, ModelFile, Networks, Weights};
 use crate::pictures::Grid;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::program::Precision;
 use crate::program::tune::Effort;
-use crate::sample::{BATCH, Sampler, check_finite};
 use crate::tensor::Tensor;
-use crate::train::model_file::ModelFile;
 use crate::{files, pictures};
 
 use super::flags::DeviceFlag;
@@ -122,24 +118,26 @@ impl Sample {
         }
         let model = open_model(&self.model)?;
         warn_of_batches(&model)?;
-        let &Networks { nz, latent_law: law, .. } = &model.networks;
         let every = classes(&self.class, &model.networks)?;
         let places =
             grid.as_ref().and_then(|(layout, _)| *layout).map(|(c, r)| c.saturating_mul(r));
         let latents = match (&self.latents, &self.seeds) {
-            (Some(file), _) => Latents::Rows(read_latents(file, nz, "--latents")?),
-            (None, Some(Seeds(seeds))) => Latents::Seeds { seeds: seeds.clone(), nz, law },
+            (Some(file), _) => {
+                Inputs::latents(read_latents(file, model.networks.nz, "--latents")?)?
+            }
+            (None, Some(Seeds(seeds))) => Inputs::seeds(seeds.iter().copied()),
             (None, None) => {
                 let count = places.map_or(USUAL, |places| (places / every.len().max(1)).max(1));
                 if count > MOST {
                     let what = format!("more than {MOST} pictures are a slip of the finger");
                     return Err(Error::flag("--grid", what));
                 }
-                Latents::Seeds { seeds: (0..count as u64).collect(), nz, law }
+                Inputs::seeds(0..count as u64)
             }
         };
-        let wanted = Wanted { latents, every, classes: model.networks.classes.clone() };
-        let n = wanted.len();
+        let inputs = latents.of_every_class(every.clone());
+        let wanted = Wanted { inputs, every, classes: model.networks.classes.clone() };
+        let n = wanted.inputs.len();
         if let (Some((Some((columns, rows)), _)), Some(places)) = (&grid, places)
             && places != n
         {
@@ -161,8 +159,9 @@ impl Sample {
         if let Some(out) = &self.out {
             make_folder(out)?;
         }
-        let generator = Generator::new(&model, self.raw, &device, self.tune)?;
-        let [h, w, c] = generator.shape;
+        let mut generator = self.generator(&model, &device)?;
+        let Networks { size, channels: c, .. } = *generator.networks();
+        let [h, w] = [size.height, size.width];
         let by_class = wanted.has_classes() && n <= LABELLED;
         if grid.is_some() {
             let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
@@ -179,8 +178,8 @@ impl Sample {
         };
         // Batch by batch, so that any number of pictures takes the memory of one batch; of a grid
         // the bytes.
-        let each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
-            generator.each(&wanted, |first, batch| {
+        let mut each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
+            generator.each(&wanted.inputs, |first, batch| {
                 match &mut sheet {
                     Some(sheet) => sheet.put(first, batch.f32s(), shape_of(batch))?,
                     None if grid.is_some() => {
@@ -219,67 +218,27 @@ impl Sample {
                 }
             };
             let rows = if rows { format!(", in rows of {columns}") } else { String::new() };
-            println(&format!("{count} in {}: {}{rows}", file.display(), wanted.latents))?;
+            println(&format!("{count} in {}: {wanted}{rows}", file.display()))?;
         }
         if let Some(out) = &self.out {
             println(&format!("{count} in {}", out.display()))?;
         }
         Ok(())
     }
-}
 
-/// What pictures are asked for.
-enum Latents {
-    /// Those of seeds, made when they are needed.
-    Seeds { seeds: Vec<u64>, nz: usize, law: LatentLaw },
-    /// Float32 `[n, nz]`.
-    Rows(Tensor),
-}
-
-impl Latents {
-    fn len(&self) -> usize {
-        match self {
-            Self::Seeds { seeds, .. } => seeds.len(),
-            Self::Rows(rows) => rows.shape()[0],
-        }
-    }
-
-    /// Latents `[range.len(), nz]`.
-    fn get(&self, range: Range<usize>) -> Result<Tensor> {
-        match self {
-            Self::Seeds { seeds, nz, law } => Ok(seeded_latents(&seeds[range], *nz, *law)),
-            Self::Rows(rows) => {
-                let nz = rows.shape()[1];
-                let numbers = &rows.f32s()[range.start * nz..range.end * nz];
-                Tensor::new([range.len(), nz], numbers.to_vec())
+    /// The generator. Without `--tune`, on the device of the training, its kernels are run.
+    fn generator(&self, model: &ModelFile, device: &Device) -> Result<Generator> {
+        let weights = Weights::raw(self.raw);
+        let generator = Generator::with_kernels(model, device, weights, |tape| match self.tune {
+            None if model.choices.device == device.name() => {
+                Ok(tuning::choose_again(&[(tape, Precision::F32)], device, &model.choices))
             }
-        }
-    }
-
-    /// The name of a picture's file, without its ending.
-    fn stem(&self, at: usize) -> String {
-        match self {
-            Self::Seeds { seeds, .. } => format!("seed{:04}", seeds[at]),
-            Self::Rows(_) => format!("latent{at:04}"),
-        }
-    }
-
-    /// What people call a picture.
-    fn name(&self, at: usize) -> String {
-        match self {
-            Self::Seeds { seeds, .. } => format!("seed {}", seeds[at]),
-            Self::Rows(_) => format!("latent {at}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Latents {
-    /// `seeds 0-63`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Seeds { seeds, .. } => write!(f, "seeds {}", Seeds(seeds.clone())),
-            Self::Rows(rows) => write!(f, "{}", plural(rows.shape()[0] as u64, "latent")),
-        }
+            effort => {
+                tuning::choose(&[(tape, Precision::F32)], device, effort.unwrap_or(Effort::Off))
+            }
+        })?;
+        note_of_batch(generator.batch(), BATCH);
+        Ok(generator)
     }
 }
 
@@ -307,9 +266,9 @@ fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
     Ok(every)
 }
 
-/// What is asked for: latents, and of which classes.
+/// What is asked for, and what it is called.
 struct Wanted {
-    latents: Latents,
+    inputs: Inputs,
     /// The classes that every latent is drawn of, one after another; empty where each latent is
     /// drawn of one class, or there are none.
     every: Vec<u32>,
@@ -317,51 +276,41 @@ struct Wanted {
     classes: Vec<String>,
 }
 
+impl std::fmt::Display for Wanted {
+    /// `seeds 0-63`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.inputs.all_seeds() {
+            Some(seeds) => write!(f, "seeds {}", Seeds(seeds.to_vec())),
+            None => write!(f, "{}", plural(self.inputs.count() as u64, "latent")),
+        }
+    }
+}
+
 impl Wanted {
     fn has_classes(&self) -> bool {
         !self.classes.is_empty()
     }
 
-    fn len(&self) -> usize {
-        self.latents.len() * self.every.len().max(1)
-    }
-
-    /// Which latent a picture is of.
-    fn latent(&self, at: usize) -> usize {
-        at % self.latents.len().max(1)
-    }
-
-    /// A picture's class. Without a choice it hangs on the seed alone, so that a seed always makes
-    /// the same picture.
+    /// A picture's class.
     fn label(&self, at: usize) -> Option<u32> {
-        let count = self.classes.len() as u64;
-        match (&self.latents, self.every.get(at / self.latents.len().max(1))) {
-            _ if count == 0 => None,
-            (_, Some(&class)) => Some(class),
-            (Latents::Seeds { seeds, .. }, None) => Some((seeds[at] % count) as u32),
-            (Latents::Rows(_), None) => Some((at as u64 % count) as u32),
-        }
+        self.inputs.class(at, self.classes.len())
     }
 
-    /// Latents `[range.len(), nz]` and the labels of their pictures, of which there are none where
-    /// there are no classes.
-    fn get(&self, range: Range<usize>) -> Result<(Tensor, Vec<u32>)> {
-        let labels = range.clone().filter_map(|at| self.label(at)).collect();
-        let mut rows = Vec::new();
-        let mut at = range.start;
-        while at < range.end {
-            // Up to where the latents begin anew, for the next class.
-            let first = self.latent(at);
-            let count = (range.end - at).min(self.latents.len() - first);
-            rows.extend_from_slice(self.latents.get(first..first + count)?.f32s());
-            at += count;
+    /// What people call a latent.
+    fn name(&self, latent: usize) -> String {
+        match self.inputs.seed(latent) {
+            Some(seed) => format!("seed {seed}"),
+            None => format!("latent {latent}"),
         }
-        Ok((Tensor::new([range.len(), rows.len() / range.len().max(1)], rows)?, labels))
     }
 
     /// The name of a picture's file: `seed0004.png`, or `seed0004-2-truck.png`.
     fn file(&self, at: usize) -> String {
-        let stem = self.latents.stem(self.latent(at));
+        let latent = self.inputs.latent(at);
+        let stem = match self.inputs.seed(latent) {
+            Some(seed) => format!("seed{seed:04}"),
+            None => format!("latent{latent:04}"),
+        };
         let Some(label) = self.label(at) else { return stem + ".png" };
         let plain = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '-' };
         let name: String = self.classes[label as usize].chars().take(40).map(plain).collect();
@@ -374,7 +323,7 @@ impl Wanted {
     /// All pictures in rows of so many, each with its seed, and its class where there are some.
     fn captioned(&self, cells: Vec<Cell>, columns: usize, model: String) -> Figure {
         let caption = |(at, cell): (usize, Cell)| {
-            let name = self.latents.name(self.latent(at));
+            let name = self.name(self.inputs.latent(at));
             match self.label(at) {
                 Some(label) => cell.caption(format!("{name}\n{}", self.classes[label as usize])),
                 None => cell.caption(name),
@@ -396,65 +345,19 @@ impl Wanted {
             // In the order of the list, or of the classes.
             let place = self.every.iter().position(|&c| c == label).unwrap_or(label as usize);
             let cell = match self.every.len() {
-                0 => cell.caption(self.latents.name(self.latent(at))),
+                0 => cell.caption(self.name(self.inputs.latent(at))),
                 _ => cell,
             };
             rows.entry(place).or_insert_with(|| (label, Vec::new())).1.push(cell);
         }
         let mut panel = Panel::new("");
         if !self.every.is_empty() {
-            panel = panel.columns((0..self.latents.len()).map(|at| self.latents.name(at)));
+            panel = panel.columns((0..self.inputs.count()).map(|at| self.name(at)));
         }
         for (label, cells) in rows.into_values() {
             panel = panel.row(self.classes[label as usize].clone(), cells);
         }
         Figure::new("Samples by class").note(model).panel(panel)
-    }
-}
-
-/// A generator on a device.
-struct Generator {
-    state: State,
-    sampler: Sampler,
-    /// Of its pictures: `[h, w, c]`.
-    shape: [usize; 3],
-}
-
-impl Generator {
-    /// Without a `tune`, on the device of the training, its kernels are run.
-    fn new(model: &ModelFile, raw: bool, device: &Device, tune: Option<Effort>) -> Result<Self> {
-        let networks = &model.networks;
-        let batch = Sampler::batch_for(networks, model.prefix("generator", raw), device)?;
-        note_of_batch(batch, BATCH);
-        let mut state = State::new(device);
-        let prefix = model.load_generator(&mut state, raw)?;
-        let tape = Sampler::tape(networks, prefix, BATCH)?;
-        let choices = match tune {
-            None if model.choices.device == device.name() => {
-                tuning::choose_again(&[(&tape, Precision::F32)], device, &model.choices)
-            }
-            effort => {
-                tuning::choose(&[(&tape, Precision::F32)], device, effort.unwrap_or(Effort::Off))?
-            }
-        };
-        let sampler = Sampler::new(networks, &state, prefix, batch, &choices)?;
-        let shape = [networks.size.height, networks.size.width, networks.channels];
-        Ok(Self { state, sampler, shape })
-    }
-
-    /// Makes all pictures, and gives each batch `[n, h, w, c]` with its first one's number to `take`.
-    fn each(
-        mut self,
-        wanted: &Wanted,
-        mut take: impl FnMut(usize, &Tensor) -> Result<()>,
-    ) -> Result<()> {
-        let (n, batch) = (wanted.len(), self.sampler.batch());
-        (0..n).step_by(batch).try_for_each(|first| {
-            let (latents, labels) = wanted.get(first..n.min(first + batch))?;
-            let pictures = self.sampler.sample_labelled(&mut self.state, &latents, &labels)?;
-            check_finite(&pictures)?;
-            take(first, &pictures)
-        })
     }
 }
 

@@ -10,15 +10,16 @@ use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
+use crate::model::sampler::BATCH;
+use crate::model::{ModelFile, Role, Sampler, Weights};
 use crate::models::{Conditioning, Design};
 use crate::program::{self, Choices, Precision};
-use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
 use crate::train::options::{Origin, Rhythm, RunOptions, header};
 use crate::train::session::{Ending, Session};
-use crate::train::{Labelled, ModelFile, Recipe, Run, Trainer, first_pictures, interrupt};
+use crate::train::{Labelled, Position, Recipe, Run, Trainer, first_pictures, interrupt};
 
-use super::latents::{open_model, warn_of_passed};
+use super::latents::{load_model, open_model, warn_of_passed};
 use super::output::{print_json, tell};
 use super::presets::Preset;
 use super::reading::{ReadingFlags, tell_notes};
@@ -126,7 +127,8 @@ impl Train {
         let fresh = resumed.is_none();
         let mut trainer = match &resumed {
             Some(Resumed { model, .. }) => {
-                let (tensors, position) = (&model.tensors, model.position);
+                let position = Position::of(model, &options.recipe)?;
+                let tensors = &model.tensors;
                 Trainer::resume(options.recipe.clone(), &device, &compile, tensors, position)?
             }
             None => Trainer::new(options.recipe.clone(), &device, &compile)?,
@@ -159,7 +161,7 @@ impl Train {
         let mut is_taught = false;
         if let Some(model) = &from {
             trainer.start_from(model)?;
-            is_taught = model.networks.discriminator.is_some();
+            is_taught = model.networks.has(Role::Discriminator);
         }
         if fresh
             && !is_taught
@@ -248,7 +250,8 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let (step, sampler) = (recipe.tape()?, Sampler::tape(&recipe.networks()?, "", BATCH)?);
+        let (step, sampler) =
+            (recipe.tape()?, Sampler::tape(&recipe.networks()?, Weights::Raw, BATCH)?);
         let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
@@ -326,7 +329,7 @@ impl Train {
 
     /// The design of the networks of `--from`.
     fn design_of(&self, model: &ModelFile) -> Result<Design> {
-        if let Some(recipe) = &model.recipe {
+        if let Some(recipe) = Recipe::of(model)? {
             return Ok(recipe.model);
         }
         self.asked.like(&model.networks).ok_or_else(|| {
@@ -438,7 +441,7 @@ impl Train {
             prepare,
             images,
             rhythm,
-            program: format!("dcgan {}", env!("CARGO_PKG_VERSION")),
+            program: crate::PROGRAM.into(),
             device: String::new(),
         };
         Ok((options, Arc::new(source)))
@@ -463,9 +466,9 @@ fn fits(
         };
         return Err(Error::flag("--labels-per-class", what));
     }
-    let known = model.recipe.as_ref().map_or(&model.networks.classes, |recipe| &recipe.classes);
+    let known = Recipe::of(model)?.map_or_else(|| model.networks.classes.clone(), |r| r.classes);
     let has = source.classes();
-    let agree = known.is_empty() || *known == has;
+    let agree = known.is_empty() || known == has;
     if design.classes > 0 && (has.len() != design.classes || !agree) {
         let list = |classes: &[String]| match classes.len() {
             0 => format!("{} without names", design.classes),
@@ -473,7 +476,7 @@ fn fits(
         };
         let what = format!(
             "its networks know other classes ({}) than DATA has ({})",
-            list(known),
+            list(&known),
             list(has)
         );
         return Err(Error::file(&model.path, what));
@@ -504,9 +507,9 @@ impl Resumed {
         }
         let run = Run::open(path)?;
         let options: RunOptions = run.options()?;
-        let (model, passed) = run.newest(ModelFile::load)?;
+        let (model, passed) = run.newest(load_model)?;
         warn_of_passed(&passed, &model);
-        if model.recipe.as_ref() != Some(&options.recipe) {
+        if Recipe::of(&model)?.as_ref() != Some(&options.recipe) {
             let what = format!(
                 "is not of this run: its recipe differs from {}",
                 run.options_path().display()

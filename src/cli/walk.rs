@@ -7,14 +7,14 @@ use image::RgbImage;
 
 use crate::error::{Error, Result};
 use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch, vary};
-use crate::experiments::{Generator, cells};
 use crate::files;
+use crate::model::ModelFile;
 use crate::models::LatentLaw;
 use crate::pictures::figure::{Figure, Panel};
 use crate::pictures::{film, single, upscale};
-use crate::train::model_file::ModelFile;
 
 use super::bar::Bar;
+use super::drawing::{Drawing, cells};
 use super::flags::at_least;
 use super::latents::{ModelFlags, has_ending, named};
 use super::output::println;
@@ -137,7 +137,7 @@ impl Walk {
     fn strips(
         &self,
         model: &ModelFile,
-        generator: &mut Generator,
+        generator: &mut Drawing,
         points: &[Point],
         how: Interpolation,
         why: &str,
@@ -194,7 +194,7 @@ impl Walk {
                 .gap_before(1);
             for &coordinate in coordinates {
                 let coordinate = coordinate as usize;
-                let varied = generator.pictures(&vary(&point.z, coordinate, &values), |_| ())?;
+                let varied = generator.images(&vary(&point.z, coordinate, &values))?;
                 let label = format!("z[{coordinate}]");
                 let value = itself.clone().framed().caption(signed(point.z[coordinate]));
                 let row = [value].into_iter().chain(cells(&varied)?);
@@ -214,9 +214,9 @@ fn signed(x: f32) -> String {
 }
 
 /// The pictures of latents as frames of a film.
-fn frames(generator: &mut Generator, latents: &[f32]) -> Result<Vec<RgbImage>> {
+fn frames(generator: &mut Drawing, latents: &[f32]) -> Result<Vec<RgbImage>> {
     let bar = Bar::new(latents.len() / generator.nz(), "frames");
-    let pictures = generator.pictures(latents, |n| bar.add(n))?;
+    let pictures = generator.images_with(latents, |n| bar.add(n))?;
     bar.finish();
     let &[n, h, w, c] = pictures.shape() else { unreachable!("a generator gives pictures") };
     let factor = (FRAME / h.max(w) as u32).max(1);

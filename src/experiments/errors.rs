@@ -3,13 +3,12 @@
 
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::features::pixels;
-use crate::models::Design;
+use crate::features::{DISCRIMINATOR, pixels};
+use crate::model::{ModelFile, Weights};
 use crate::nn::{Mode, Pass};
 use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
-use crate::train::model_file::ModelFile;
 
 /// Pictures in a batch, where so many fit.
 pub const BATCH: usize = 100;
@@ -24,34 +23,39 @@ pub struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    /// The discriminator of `model`, by the weights that [`ModelFile::prefix`] says, with its tensors in
-    /// `state`.
+    /// The discriminator of `model`, which outputs the logits of so many `classes`, by the weights that
+    /// [`ModelFile::used`] says, with its tensors in `state`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model was trained otherwise; as compilation may fail.
-    pub fn new(model: &ModelFile, state: &'a mut State, raw: bool) -> Result<Self> {
-        let design = model.recipe.as_ref().map(|recipe| recipe.model);
-        let Some(design) = design.filter(Design::is_semi_supervised) else {
-            let what = "names no classes: it was not trained with --labels-per-class";
-            return Err(Error::Tensor { name: "discriminator".into(), what: what.into() });
-        };
+    /// [`Error::Tensor`] where the model's discriminator does not end in so many logits; as compilation
+    /// may fail.
+    pub fn new(
+        model: &ModelFile,
+        state: &'a mut State,
+        weights: Weights,
+        classes: usize,
+    ) -> Result<Self> {
         let networks = &model.networks;
         let discriminator = networks.discriminator()?;
-        model.load_discriminator(state, raw)?;
+        if networks.heads + 1 != classes {
+            let what = format!("ends in {} numbers, not in {classes} logits", networks.heads + 1);
+            return Err(Error::Tensor { name: DISCRIMINATOR.into(), what });
+        }
+        model.load_discriminator(state, weights)?;
         let shape = |batch| [batch, networks.size.height, networks.size.width, networks.channels];
         let tape = |batch| -> Result<Tape> {
             let mut t = Tape::new();
             let x = t.feed("x", &shape(batch), DType::U8)?;
             let x = pixels(&mut t, networks, x)?;
             let pass = Pass::new(Mode::Eval);
-            let said = discriminator.record(&mut t, "discriminator", x, &pass)?.last();
+            let said = discriminator.record(&mut t, DISCRIMINATOR, x, &pass)?.last();
             t.fetch("classes", said);
             Ok(t)
         };
         let batch = fitting(BATCH, state.device(), state.bytes(), tape)?;
         let (t, shape) = (tape(batch)?, shape(batch));
         let program = Program::compile(&t, state, &Options::default())?;
-        Ok(Self { program, state, shape, classes: design.classes })
+        Ok(Self { program, state, shape, classes })
     }
 
     /// Pictures that it takes at a time, at most.

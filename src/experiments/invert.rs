@@ -12,14 +12,14 @@
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, levels};
-use crate::models::{LatentLaw, Networks, Pixels};
+use crate::model::{ModelFile, Networks, Role, Weights};
+use crate::models::LatentLaw;
 use crate::nn::{Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
-use crate::train::ModelFile;
 
 /// The state that is searched.
 const Z: &str = "z";
@@ -90,17 +90,22 @@ pub struct Inverter {
 }
 
 impl Inverter {
-    /// Compiles a search through the generator of a model, its average unless `raw` weights are
-    /// wanted, and through its discriminator where `search.perceptual` is not 0.
+    /// Compiles a search through the generator of a model, by these weights, and through its
+    /// discriminator where `search.perceptual` is not 0.
     ///
     /// # Errors
     /// [`Error::File`] where the model lacks a network that is needed; [`Error::Memory`] where the
     /// device is full.
-    pub fn new(model: &ModelFile, device: &Device, raw: bool, search: Search) -> Result<Self> {
+    pub fn new(
+        model: &ModelFile,
+        device: &Device,
+        weights: Weights,
+        search: Search,
+    ) -> Result<Self> {
         let mut state = State::new(device);
-        let prefix = model.load_generator(&mut state, raw)?;
+        let used = model.load_generator(&mut state, weights)?;
         if search.perceptual != 0.0 {
-            model.load_discriminator(&mut state, raw)?;
+            model.load_discriminator(&mut state, weights)?;
         }
         let shape = [search.starts, model.networks.nz];
         for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {
@@ -112,7 +117,7 @@ impl Inverter {
         }
         let tape = |starts| -> Result<Tape> {
             let mut tape = Tape::new();
-            record(&mut tape, &model.networks, prefix, &Search { starts, ..search })?;
+            record(&mut tape, &model.networks, used, &Search { starts, ..search })?;
             Ok(tape)
         };
         // Fewer starts would find something else: that is for who asked to decide.
@@ -190,7 +195,7 @@ impl Inverter {
 /// Records one step of the search. Feeds: `target` (bytes `[1, h, w, c]`), `schedule` (rate and
 /// root). Fetches, as they are before the step: `z`, `pictures` in [−1, 1], `square` (mean squared
 /// difference) and `objective` of every start.
-fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> Result<()> {
+fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) -> Result<()> {
     let Networks { size, channels, nz, latent_law, .. } = *networks;
     let n = search.starts;
     let target = t.feed("target", &[1, size.height, size.width, channels], DType::U8)?;
@@ -200,24 +205,18 @@ fn record(t: &mut Tape, networks: &Networks, prefix: &str, search: &Search) -> R
 
     let z = t.read(Z, &[n, nz], DType::F32)?;
     let latents = t.reshape(z, &[n, 1, 1, nz])?;
-    let name = if prefix.is_empty() { "generator".into() } else { format!("{prefix}.generator") };
+    let name = weights.name(networks.find(Role::Generator).map_or("", |(name, _)| name));
     let labels = match search.class {
         Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
         None => None,
     };
     let pass = Pass::new(Mode::Eval).labels(labels);
     let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
-    let pictures = match networks.pixels {
-        Pixels::Signed => made,
-        Pixels::Unit => t.affine(made, 2.0, -1.0)?,
-    };
+    let pictures = networks.pixels.to_signed(t, made)?;
     let square = mean_square(t, pictures, target)?;
     let mut objective = square;
     if search.perceptual != 0.0 {
-        let target = match networks.pixels {
-            Pixels::Signed => target,
-            Pixels::Unit => t.affine(target, 0.5, 0.5)?,
-        };
+        let target = networks.pixels.of_signed(t, target)?;
         let distance = feature_distance(t, networks, made, target, labels)?;
         let weighed = t.affine(distance, search.perceptual, 0.0)?;
         objective = t.add(objective, weighed)?;
@@ -313,9 +312,7 @@ mod tests {
 
     use super::*;
     use crate::data::{Crop, Filter, Prepare};
-    use crate::experiments::Generator;
-    use crate::gan::seeded_latents;
-    use crate::models::Size;
+    use crate::model::{Generator, Inputs, Size, seeded_latents};
     use crate::models::{Design, Network};
     use crate::pictures;
     use crate::program::Choices;
@@ -348,13 +345,12 @@ mod tests {
             flip: false,
         };
         let (step, seconds, choices) = (0, 0.0, Choices::default());
-        let position = crate::train::Position::default();
         ModelFile {
             path,
             networks,
             recipe: None,
             step,
-            position,
+            position: None,
             seconds,
             prepare,
             choices,
@@ -364,8 +360,9 @@ mod tests {
 
     /// The picture of a latent, as bytes.
     fn picture(model: &ModelFile, z: &[f32]) -> Vec<u8> {
-        let mut generator = Generator::new(model, &Device::Cpu, false).unwrap();
-        pictures::bytes(generator.pictures(z, |_| ()).unwrap().f32s())
+        let mut generator = Generator::new(model, &Device::Cpu, Weights::default()).unwrap();
+        let z = Tensor::new([1, z.len()], z.to_vec()).unwrap();
+        pictures::bytes(generator.images(&Inputs::latents(z).unwrap()).unwrap().f32s())
     }
 
     #[test]
@@ -379,7 +376,8 @@ mod tests {
             for perceptual in [0.0, 0.5] {
                 let search =
                     Search { perceptual, prior: 1e-5, steps: 300, starts: 16, ..Search::default() };
-                let mut inverter = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+                let mut inverter =
+                    Inverter::new(&model, &Device::Cpu, Weights::default(), search).unwrap();
                 let mut steps = 0;
                 let found = inverter.invert(&bytes, |n| steps += n).unwrap();
                 assert_eq!(steps, 300);
@@ -394,7 +392,8 @@ mod tests {
                 let own = pictures::bytes(found.picture.f32s());
                 assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{network}");
                 // The same search gives the same bits, whatever was searched before.
-                let mut fresh = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+                let mut fresh =
+                    Inverter::new(&model, &Device::Cpu, Weights::default(), search).unwrap();
                 inverter.invert(&vec![0; bytes.len()], |_| ()).unwrap();
                 let again = inverter.invert(&bytes, |_| ()).unwrap();
                 assert_eq!(again, fresh.invert(&bytes, |_| ()).unwrap());
@@ -412,7 +411,8 @@ mod tests {
             let bytes = picture(&model, truth.f32s());
             let bytes: Vec<u8> = bytes.iter().map(|&b| if b < 128 { 0 } else { 255 }).collect();
             let search = Search { prior, steps: 100, rate: 0.3, ..Search::default() };
-            let mut inverter = Inverter::new(&model, &Device::Cpu, false, search).unwrap();
+            let mut inverter =
+                Inverter::new(&model, &Device::Cpu, Weights::default(), search).unwrap();
             let found = inverter.invert(&bytes, |_| ()).unwrap();
             found.z.iter().fold(0.0_f32, |most, z| most.max(z.abs()))
         };

@@ -28,7 +28,6 @@ mod system;
 mod update;
 
 pub use scalar::{Curve, Scalar};
-pub use states::{AVERAGE, KEY, average_of, averaged, seeded_latents, twin_of, updates};
 pub use step::{Recorded, Recording, Step};
-pub use system::{At, Edit, Network, Phase, Recorder, Role, Stage, System};
+pub use system::{At, Edit, Phase, Recorder, Stage, System};
 pub use update::Update;

@@ -2,34 +2,12 @@
 
 use crate::augment::PROBABILITY;
 use crate::error::Result;
-use crate::models::LatentLaw;
+use crate::model::names::{KEY, averaged, past, twin_of, updates};
 use crate::nn::{Init, Layout, Param};
-use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
 
 use super::scale;
 use super::system::System;
-
-/// The state that holds the key of the device's random numbers: seed (low, high half), step, 0.
-pub const KEY: &str = "key";
-
-/// The prefix of the states of averaged networks.
-pub const AVERAGE: &str = "ema";
-
-/// The prefix of the states that hold the means of parameters' past values.
-const HISTORY: &str = "history";
-
-/// The name of the state that holds the mean of a parameter's past values.
-pub(super) fn past(name: &str) -> String {
-    format!("{HISTORY}.{name}")
-}
-
-/// The name of the state that counts the updates of a network that were made, those that were skipped
-/// left out: what bias correction and historical means go by.
-#[must_use]
-pub fn updates(network: &str) -> String {
-    format!("updates.{network}")
-}
 
 /// A scalar that starts at 0.
 fn counter(name: String) -> Param {
@@ -43,43 +21,13 @@ fn counter(name: String) -> Param {
     }
 }
 
-/// The name of the averaged twin of a network's state.
-#[must_use]
-pub fn averaged(name: &str) -> String {
-    format!("{AVERAGE}.{name}")
-}
-
-/// The name of the network's own tensor that the state called `name` is the moving average of; nothing
-/// where it is none.
-#[must_use]
-pub fn average_of(name: &str) -> Option<&str> {
-    name.strip_prefix(AVERAGE).and_then(|rest| rest.strip_prefix('.'))
-}
-
-/// The name of the network's own tensor that the state called `name` is an average of; nothing where it
-/// is none.
-pub fn twin_of(name: &str) -> Option<&str> {
-    let of = |prefix: &&str| name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
-    [AVERAGE, HISTORY].iter().find_map(of)
-}
-
-/// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
-#[must_use]
-pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
-    let mut z = vec![0.0; seeds.len() * nz];
-    for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz.max(1))) {
-        law.fill(&Stream::new(seed, "latent", 0), row);
-    }
-    Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
-}
-
 impl System {
     /// Every state of a training, in the order in which they are made: the networks' tensors, the
     /// optimizer's moments, historical means, how often each network was updated, the scale of losses,
     /// the moving averages.
     #[must_use]
     pub fn states(&self) -> Vec<Param> {
-        let networks = self.params();
+        let networks = self.model.params();
         let mut all = networks.clone();
         for param in networks.iter().filter(|p| p.learnt) {
             let zero = Init::Constant(0.0);
@@ -90,18 +38,16 @@ impl System {
                 all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
             }
         }
-        all.extend(self.networks.iter().map(|network| counter(updates(&network.name))));
+        all.extend(self.model.iter().map(|(name, _)| counter(updates(name))));
         if self.method.ada > 0.0 {
             all.push(counter(PROBABILITY.into()));
         }
         if self.scaled {
             all.extend(scale::params());
         }
-        if self.average {
-            for network in self.networks.iter().filter(|network| network.is_averaged) {
-                let params = network.layers.params(&network.name).into_iter();
-                all.extend(params.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }));
-            }
+        for (name, network) in self.averages() {
+            let params = network.params(name).into_iter();
+            all.extend(params.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }));
         }
         all
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::augment::Adaptive;
 use crate::error::{Error, Result};
+use crate::model::names::{KEY, averaged};
 use crate::nn::{Mode, Outputs, Param, Pass};
 use crate::optim::moving_average;
 use crate::tape::{Tape, Var};
@@ -13,7 +14,6 @@ use crate::tensor::DType;
 use super::draws::Draws;
 use super::scalar::Scalars;
 use super::scale;
-use super::states::{KEY, averaged};
 use super::system::{Phase, System};
 
 /// What is fed and fetched besides what training needs.
@@ -112,9 +112,8 @@ impl<'a> Step<'a> {
         };
         let method = &system.method;
         if method.orthogonal > 0.0 {
-            let each = system.networks.iter();
-            step.orthogonal =
-                each.flat_map(|network| network.layers.convolutions(&network.name)).collect();
+            let each = system.model.iter();
+            step.orthogonal = each.flat_map(|(name, net)| net.network.convolutions(name)).collect();
         }
         step.augment_p = match method.augment_p {
             _ if method.ada > 0.0 => Some(Adaptive::probability(t)?),
@@ -194,7 +193,7 @@ impl<'a> Step<'a> {
             true => Pass { mode: Mode::Eval, ..pass },
             false => pass,
         };
-        self.system.network(network)?.layers.record(t, network, x, &pass)
+        self.system.network(network)?.network.record(t, network, x, &pass)
     }
 
     /// Records one step of the power method for the spectral norms of a network: all passes up to
@@ -206,7 +205,7 @@ impl<'a> Step<'a> {
         if self.is_frozen(network) {
             return Ok(());
         }
-        self.system.network(network)?.layers.power_iteration(t, network)
+        self.system.network(network)?.network.power_iteration(t, network)
     }
 
     /// Whether the phase only reads the network called `network`.
@@ -221,7 +220,7 @@ impl<'a> Step<'a> {
             self.average(t)?;
         }
         if self.system.scaled {
-            let params = self.system.params();
+            let params = self.system.model.params();
             let kept: Vec<Param> = params.into_iter().filter(|p| !p.learnt).collect();
             scale::guard(t, &kept)?;
             let now = t.read(scale::SCALE, &[], DType::F32)?;
@@ -233,9 +232,8 @@ impl<'a> Step<'a> {
 
     /// Moves the averages of networks towards what they are by now.
     fn average(&self, t: &mut Tape) -> Result<()> {
-        let networks = self.system.networks.iter();
-        for network in networks.filter(|n| n.is_averaged && !self.is_frozen(&n.name)) {
-            for param in network.layers.params(&network.name) {
+        for (name, network) in self.system.averages().filter(|(name, _)| !self.is_frozen(name)) {
+            for param in network.params(name) {
                 let average = averaged(&param.name);
                 if param.averaged {
                     let weight = self.scalar("average")?;

@@ -4,42 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::models::Networks;
-use crate::nn::{Param, Sequential};
+use crate::model::{Net, Networks};
+use crate::nn::Sequential;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 use crate::train::Method;
 
 use super::scalar::{self, Scalar};
 use super::step::{Recorded, Recording, Step};
-
-/// What a network is for: reports, exports and the health watch go by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Makes images.
-    Generator,
-    /// Tells real from generated.
-    Discriminator,
-    /// Makes latents of images.
-    Encoder,
-    /// Makes images of an encoder's latents.
-    Decoder,
-    /// Predicts classes.
-    Classifier,
-}
-
-/// One of the networks of a system.
-#[derive(Clone, Debug)]
-pub struct Network {
-    /// The first part of its tensors' names.
-    pub name: String,
-    /// What it is for.
-    pub role: Role,
-    /// Its layers.
-    pub layers: Sequential,
-    /// Whether a moving average of it is kept, where there are moving averages.
-    pub is_averaged: bool,
-}
 
 /// What a phase's step records.
 #[derive(Clone)]
@@ -146,10 +118,10 @@ pub struct At {
 /// What is trained: networks, and the stages that train them.
 #[derive(Clone, Debug)]
 pub struct System {
-    /// The model that comes of it.
+    /// The networks by name, and what goes in and out: the model that comes of the training.
     pub model: Networks,
-    /// The networks.
-    pub networks: Vec<Network>,
+    /// Networks of which moving averages are kept, where there are any.
+    pub averaged: Vec<String>,
     /// The optimizer and the regularizers of all updates.
     pub method: Method,
     /// Whether moving averages are kept.
@@ -165,17 +137,17 @@ impl System {
     ///
     /// # Errors
     /// [`Error::Tensor`] where there is none.
-    pub fn network(&self, name: &str) -> Result<&Network> {
-        self.networks.iter().find(|network| network.name == name).ok_or_else(|| Error::Tensor {
+    pub fn network(&self, name: &str) -> Result<&Net> {
+        self.model.by_name.get(name).ok_or_else(|| Error::Tensor {
             name: name.into(),
             what: "is no network of this system".into(),
         })
     }
 
-    /// All tensors of the networks.
-    #[must_use]
-    pub fn params(&self) -> Vec<Param> {
-        self.networks.iter().flat_map(|network| network.layers.params(&network.name)).collect()
+    /// The networks of which moving averages are kept.
+    pub fn averages(&self) -> impl Iterator<Item = (&str, &Sequential)> {
+        let is_kept = |name: &str| self.average && self.averaged.iter().any(|a| a == name);
+        self.model.iter().filter(move |(name, _)| is_kept(name)).map(|(n, net)| (n, &net.network))
     }
 
     /// The phase at `at`.

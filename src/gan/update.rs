@@ -1,6 +1,8 @@
 //! Updates of networks' parameters: losses add up, then an optimizer takes a step.
 
 use crate::error::{Error, Result};
+use crate::model::Role;
+use crate::model::names::{past, updates};
 use crate::nn::Param;
 use crate::objectives;
 use crate::optim;
@@ -9,9 +11,7 @@ use crate::tensor::DType;
 use crate::train::Method;
 
 use super::scale::LossScale;
-use super::states::{past, updates};
 use super::step::Step;
-use super::system::Role;
 
 /// Losses that are minimized over the parameters of one network, while they are being recorded.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Step<'_> {
             let what = format!("is frozen in phase {}: it cannot be updated", self.phase.name);
             return Err(Error::Tensor { name: network.into(), what });
         }
-        let params = self.system.network(network)?.layers.params(network);
+        let params = self.system.network(network)?.network.params(network);
         let params: Vec<Param> = params.into_iter().filter(|p| p.learnt).collect();
         let read = |p: &Param| t.read(&p.name, &p.shape, DType::F32);
         let weights = params.iter().map(read).collect::<Result<_>>()?;

@@ -5,13 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub use crate::nn::LatentLaw;
 use crate::nn::{Param, Sequential, Weight};
-use crate::rng::Stream;
 
-use super::networks::{Networks, Pixels};
 use super::parts::{Codes, Conditioning, Minibatch, Norm};
 use super::size::Size;
 use super::{cnn, dcgan, mlp, resnet};
+use crate::model::{Networks, Pixels, Role};
 
 /// Which architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,40 +43,6 @@ impl fmt::Display for Network {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
-    }
-}
-
-/// The law of a latent vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum LatentLaw {
-    /// Standard normal numbers.
-    Normal,
-    /// Uniform numbers in [−1, 1].
-    Uniform,
-}
-
-impl LatentLaw {
-    /// Fills `z` with numbers of this law, from the start of a stream.
-    pub fn fill(self, stream: &Stream, z: &mut [f32]) {
-        match self {
-            Self::Normal => stream.fill_normal(z),
-            Self::Uniform => {
-                stream.fill_uniform(z);
-                z.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0);
-            }
-        }
-    }
-}
-
-impl fmt::Display for LatentLaw {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Normal => "normal",
-            Self::Uniform => "uniform",
-        })
     }
 }
 
@@ -363,8 +329,10 @@ impl Design {
                 false => Vec::new(),
             },
             heads: self.heads(),
-            generator: Some(self.generator()?),
-            discriminator: Some(self.discriminator()?),
+            by_name: Networks::usual([
+                (Role::Generator, Some(self.generator()?)),
+                (Role::Discriminator, Some(self.discriminator()?)),
+            ]),
         };
         // What is trained can also be read again.
         networks.check().map_err(|what| Error::flag("--size", format!("{}: {what}", self.size)))?;

@@ -5,12 +5,11 @@ pub mod dcgan;
 pub mod design;
 mod heads;
 mod mlp;
-pub mod networks;
 pub mod parts;
 mod resnet;
 pub mod size;
 
+pub use crate::model::{Net, Networks, Pixels, Role};
 pub use design::{Design, LatentLaw, Network};
-pub use networks::{Networks, Pixels};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

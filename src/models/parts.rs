@@ -14,7 +14,7 @@ use crate::nn::{
 use crate::ops::conv::ConvSpec;
 
 use super::design::{Design, LatentLaw};
-use super::networks::Pixels;
+use crate::model::Pixels;
 
 /// What the hidden layers of a network are normalised by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,20 +1,9 @@
 //! Sizes of pictures.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Result};
-
-/// Height and width of pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Size {
-    /// Height.
-    pub height: usize,
-    /// Width.
-    pub width: usize,
-}
+pub use crate::model::size::Size;
 
 /// The smallest and largest side.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
@@ -64,16 +53,6 @@ impl Size {
                 && base[0].max(base[1]) <= LONGEST_BASE;
             fits.then_some((base, doublings))
         })
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.height == self.width {
-            write!(f, "{}", self.height)
-        } else {
-            write!(f, "{}x{}", self.height, self.width)
-        }
     }
 }
 

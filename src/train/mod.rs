@@ -1,7 +1,5 @@
 //! Training and what surrounds it: run folders, checkpoints, the log, and what is told on the way.
 
-pub mod checkpoint;
-pub mod folder;
 pub mod health;
 #[cfg(feature = "cli")]
 pub mod interrupt;
@@ -9,7 +7,6 @@ pub mod labelled;
 pub mod log;
 pub mod method;
 pub mod metrics;
-pub mod model_file;
 pub mod options;
 #[cfg(feature = "cli")]
 pub mod plot;
@@ -19,19 +16,21 @@ pub mod recipe;
 pub mod run;
 #[cfg(feature = "cli")]
 pub mod session;
+mod snapshot;
 pub mod trainer;
 pub mod writer;
 
-pub use checkpoint::Checkpoint;
-pub use folder::Folder;
+pub use crate::model::checkpoint::{self, Checkpoint};
+pub use crate::model::file::{self as model_file, ModelFile};
+pub use crate::model::folder::{self, Folder};
 pub use health::{Finding, Health};
 pub use labelled::Labelled;
 pub use log::LogLine;
 pub use method::Method;
 pub use metrics::Metrics;
-pub use model_file::ModelFile;
 #[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use recipe::Recipe;
 pub use run::Run;
+pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_pictures};

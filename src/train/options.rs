@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::models::Networks;
+use crate::model::{Role, Weights};
 use crate::{files, human};
 
 use super::{ModelFile, Recipe, Trainer};
@@ -78,15 +78,14 @@ impl Origin {
         let mut crc = flate2::Crc::new();
         crc.update(&bytes);
         let path = std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone());
-        let Networks { generator, discriminator, .. } = &model.networks;
-        let networks = [("generator", generator), ("discriminator", discriminator)];
-        let networks = networks.iter().filter(|(_, network)| network.is_some());
+        let networks = &model.networks;
+        let generator = networks.find(Role::Generator).map_or("", |(name, _)| name);
         Ok(Self {
             path: path.display().to_string(),
             crc32: format!("{:08x}", crc.sum()),
             step: model.step,
-            networks: networks.map(|(name, _)| (*name).to_owned()).collect(),
-            average: !model.prefix("generator", false).is_empty(),
+            networks: networks.iter().map(|(name, _)| name.to_owned()).collect(),
+            average: model.used(generator, Weights::default()) == Weights::Averaged,
         })
     }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::model::file::PICTURES;
+use crate::model::seeded_latents;
 use crate::models::Design;
 use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
@@ -18,14 +20,13 @@ use crate::tensor::Tensor;
 use crate::terminal::is_watched;
 use crate::{human, pictures};
 
+use super::Snapshot;
 use super::health::{self, Finding, Health};
 use super::interrupt::Signal;
 use super::log::SAMPLE_DIVERSITY;
-use super::model_file::{PICTURES, Snapshot};
 use super::options::{Rhythm, RunOptions};
 use super::writer::{Pending, Writer};
 use super::{Batch, Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
-use crate::gan::seeded_latents;
 
 /// Pictures in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
@@ -454,8 +455,7 @@ impl Session {
         let count = PREVIEW.min(self.source.len());
         let items = (0..count).map(|i| i * self.source.len() / count);
         let readable = items.filter_map(|item| self.source.prepared(item, prepare).ok());
-        let reals: Vec<f32> =
-            readable.flatten().map(|byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let reals: Vec<f32> = readable.flatten().map(|byte| pictures::value(byte.into())).collect();
         let n = reals.len() / prepare.len();
         self.real_diversity = health::diversity(&reals, n);
         let path = self.run.reals_path();

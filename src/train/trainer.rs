@@ -8,15 +8,17 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::gan::families::semi::LABELED;
 use crate::gan::scalar::SCHEDULE;
-use crate::gan::{AVERAGE, At, Edit, KEY, Phase, Recording, System, updates};
+use crate::gan::{At, Edit, Phase, Recording, System};
 use crate::human;
+use crate::model::names::{KEY, updates};
+use crate::model::{Sampler, Weights};
 use crate::nn::Layout;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
-use crate::sample::Sampler;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 use super::method::Method;
+use super::snapshot::in_files;
 use super::{Metrics, Recipe};
 
 mod batch;
@@ -240,13 +242,13 @@ impl Trainer {
         match edit {
             Edit::Initialize(network) => {
                 let of = format!("{network}.");
-                for param in self.system.params().iter().filter(|p| p.name.starts_with(&of)) {
+                for param in self.system.model.params().iter().filter(|p| p.name.starts_with(&of)) {
                     self.state.set(&param.name, &param.initial(self.recipe.seed))?;
                 }
                 self.start_twins(network)
             }
             Edit::Copy { from, to } => {
-                let source = &self.system.network(from)?.layers;
+                let source = &self.system.network(from)?.network;
                 for param in source.params("") {
                     let value = self.state.get(&format!("{from}{}", param.name))?;
                     self.state.set(&format!("{to}{}", param.name), &value)?;
@@ -256,7 +258,7 @@ impl Trainer {
             Edit::ResetOptimizer(network) => {
                 let of = format!("{network}.");
                 let optimizer = self.system.method.optimizer();
-                let params = self.system.params();
+                let params = self.system.model.params();
                 for param in params.iter().filter(|p| p.learnt && p.name.starts_with(&of)) {
                     for name in optimizer.moments(&param.name) {
                         let zero = Tensor::full(param.shape.clone(), 0.0);
@@ -414,8 +416,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Memory`] where the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
-        let prefix = if self.system.average { AVERAGE } else { "" };
-        Sampler::new(&self.system.model, &self.state, prefix, batch, self.choices())
+        let weights = Weights::default().of(self.system.average);
+        Sampler::new(&self.system.model, &self.state, weights, batch, self.choices())
     }
 
     /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
@@ -438,12 +440,6 @@ impl Trainer {
     ) -> Result<Tensor> {
         sampler.sample_labelled(&mut self.state, latents, labels)
     }
-}
-
-/// States of a device as files hold them. One by one: there are never two copies of all.
-pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
-    let each = states.into_iter();
-    each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }
 
 /// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the

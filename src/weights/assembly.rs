@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::gan::averaged;
-use crate::models::{Networks, Pixels, Size};
+use crate::model::names::averaged;
+use crate::model::{self, Networks, Pixels, Size};
 use crate::nn::Layer;
 use crate::tensor::Tensor;
 
@@ -45,8 +45,7 @@ impl Assembly {
             latent_law: self.assumptions.latent_law,
             pixels: self.assumptions.pixels,
             classes: Vec::new(),
-            generator: None,
-            discriminator: None,
+            by_name: BTreeMap::new(),
         };
 
         let graphs = candidates.iter().filter(|c| matches!(c.body, Body::Graph(_))).count();
@@ -71,10 +70,11 @@ impl Assembly {
         let plain = generators.iter().any(|(candidate, _)| !candidate.average);
         let mut seen = Vec::new();
         for (candidate, built) in generators {
-            let is_averaged = candidate.average && plain;
             let name = Role::Generator.name();
-            let prefix = if is_averaged { averaged(name) } else { name.to_owned() };
-            let same = networks.generator.as_ref().is_none_or(|g| *g == built.network);
+            let is_average = candidate.average && plain;
+            let prefix = if is_average { averaged(name) } else { name.to_owned() };
+            let before = networks.get(model::Role::Generator);
+            let same = before.is_none_or(|before| *before == built.network);
             if seen.contains(&prefix) || !same {
                 return Err(candidate.second(Role::Generator));
             }
@@ -88,10 +88,10 @@ impl Assembly {
                 _ => Pixels::Signed,
             };
             self.assumed.extend(built.assumed);
-            networks.generator = Some(built.network);
+            networks = networks.with(model::Role::Generator, built.network);
             self.add(&mut tensors, &candidate, &prefix, built.tensors);
         }
-        let picture = networks.generator.as_ref().map(|_| networks.size);
+        let picture = networks.has(model::Role::Generator).then_some(networks.size);
         // The program has an average of a discriminator where that is a classifier alone.
         let plain = discriminators.iter().any(|(candidate, _)| !candidate.average);
         for (candidate, built) in discriminators {
@@ -99,7 +99,7 @@ impl Assembly {
                 self.left_out.push(format!("{}, a moving average of D", candidate.key));
                 continue;
             }
-            if networks.discriminator.is_some() {
+            if networks.has(model::Role::Discriminator) {
                 return Err(candidate.second(Role::Discriminator));
             }
             let built = match picture {
@@ -123,7 +123,7 @@ impl Assembly {
             }
             (networks.size, networks.channels) = (size, channels);
             self.assumed.extend(built.assumed);
-            networks.discriminator = Some(built.network);
+            networks = networks.with(model::Role::Discriminator, built.network);
             self.add(&mut tensors, &candidate, "discriminator", built.tensors);
         }
         if tensors.is_empty() {
@@ -158,12 +158,12 @@ impl Assembly {
         let last = files.last().map_or_else(PathBuf::new, |(path, ..)| path.clone());
         for (path, networks, own) in files {
             let fail = |what: String| Error::file(&path, what);
-            let role =
-                if networks.generator.is_some() { Role::Generator } else { Role::Discriminator };
-            let own: BTreeMap<String, Tensor> = own
-                .into_iter()
-                .map(|n| (format!("{}.{}", role.name(), n.name), n.tensor))
-                .collect();
+            // A file of this kind holds one network.
+            let Some(role) = networks.iter().next().map(|(_, net)| net.role) else {
+                return Err(fail("describes no network".into()));
+            };
+            let own: BTreeMap<String, Tensor> =
+                own.into_iter().map(|n| (format!("{role}.{}", n.name), n.tensor)).collect();
             for param in networks.params() {
                 let wanted = param.layout.file_shape(&param.shape);
                 match own.get(&param.name) {
@@ -180,7 +180,7 @@ impl Assembly {
                     }
                 }
             }
-            self.sources.push(format!("{} from {}", role.name(), name_of(&path)));
+            self.sources.push(format!("{role} from {}", name_of(&path)));
             whole = Some(match whole {
                 None => networks,
                 Some(mut whole) => {
@@ -189,20 +189,15 @@ impl Assembly {
                     if !same {
                         return Err(fail("is for other pictures than the file before it".into()));
                     }
-                    let taken = match role {
-                        Role::Generator => whole.generator.is_some(),
-                        Role::Discriminator => whole.discriminator.is_some(),
-                    };
-                    if taken {
-                        return Err(fail(format!("is a second {}: import one", role.name())));
+                    if whole.has(role) {
+                        return Err(fail(format!("is a second {role}: import one")));
                     }
-                    if role == Role::Generator {
+                    if role.takes_latents() {
                         whole.nz = networks.nz;
                         whole.latent_law = networks.latent_law;
-                        whole.generator = networks.generator;
-                    } else {
-                        whole.discriminator = networks.discriminator;
                     }
+                    whole.heads = whole.heads.max(networks.heads);
+                    whole.by_name.extend(networks.by_name);
                     whole
                 }
             });

@@ -12,13 +12,13 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::models::Networks;
-use crate::nn::{Param, Sequential};
-use crate::tensor::Tensor;
-use crate::train::checkpoint::{self, Raw};
-use crate::train::model_file::ModelFile;
+use crate::model::checkpoint::{self, Raw};
+use crate::model::file::described;
+use crate::nn::Param;
 
-use super::{DESCRIPTION, Role, onnx};
+pub use super::outgoing::Export;
+
+use super::{DESCRIPTION, onnx};
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,49 +32,7 @@ pub enum Format {
     Onnx,
 }
 
-/// One network of a model with its tensors, ready to be written.
-#[derive(Debug)]
-pub struct Export<'a> {
-    pub(super) role: Role,
-    pub(super) network: &'a Sequential,
-    /// What the model is, without the other network.
-    pub(super) about: Networks,
-    /// Parameters with their tensors as files hold them, without the network's name.
-    pub(super) params: Vec<(Param, &'a Tensor)>,
-    /// Training steps done.
-    steps: u64,
-}
-
-impl<'a> Export<'a> {
-    /// The network of this role, by the weights that [`ModelFile::prefix`] says.
-    ///
-    /// # Errors
-    /// [`Error::File`] where the model has no such network, is conditional, or its numbers are not
-    /// finite.
-    pub fn of(model: &'a ModelFile, role: Role, raw: bool) -> Result<Self> {
-        model.unconditional(
-            "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
-        )?;
-        let mut about = model.networks.clone();
-        let network = match role {
-            Role::Generator => {
-                about.discriminator = None;
-                model.generator()?
-            }
-            Role::Discriminator => {
-                about.generator = None;
-                about.nz = 0;
-                model.discriminator()?
-            }
-        };
-        let prefix = format!("{}.", role.name());
-        let params = model.weights(role.name(), raw)?.into_iter().map(|(param, tensor)| {
-            let name = param.name.trim_start_matches(&prefix).to_owned();
-            (Param { name, ..param }, tensor)
-        });
-        Ok(Self { role, network, about, params: params.collect(), steps: model.step })
-    }
-
+impl Export<'_> {
     /// Writes it.
     ///
     /// # Errors
@@ -82,7 +40,7 @@ impl<'a> Export<'a> {
     pub fn save(&self, path: &Path, format: Format) -> Result<()> {
         match format {
             Format::Safetensors => {
-                let about = serde_json::to_string(&self.about).expect("plain data");
+                let about = described(&self.about);
                 let strings = [("format", "pt"), (DESCRIPTION, &*about)].into();
                 let entries = self.state_dict();
                 files::write_atomic(path, |out| checkpoint::write_raw(out, &entries, &strings))

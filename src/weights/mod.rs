@@ -34,10 +34,11 @@ use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::models::Networks;
+use crate::model::Networks;
+use crate::model::checkpoint::{self, VERSION_KEY};
+use crate::model::file::MODEL;
 use crate::nn::Statistics;
 use crate::tensor::Tensor;
-use crate::train::checkpoint::{self, VERSION_KEY};
 
 pub mod architecture;
 mod assembly;
@@ -51,6 +52,7 @@ mod modules;
 mod norms;
 mod npy;
 mod onnx;
+mod outgoing;
 mod pickle;
 mod places;
 mod protobuf;
@@ -76,7 +78,7 @@ pub(crate) struct Named {
 }
 
 /// The metadata key under which an exported file describes its network: a [`Networks`] as JSON.
-pub const DESCRIPTION: &str = "dcgan.model";
+pub const DESCRIPTION: &str = MODEL;
 
 /// What was imported.
 #[derive(Debug)]

@@ -9,15 +9,15 @@
 
 use crate::error::{Error, Result};
 use crate::features::{GRID, Level, levels};
-use crate::models::Pixels;
+use crate::model::{Pixels, Role};
 use crate::nn::Param;
 use crate::nn::onnx::{Attribute, Graph};
 use crate::ops::pool::window;
 use crate::tensor::Tensor;
 
-use super::export::Export;
+use super::DESCRIPTION;
+use super::outgoing::Export;
 use super::protobuf::Message;
-use super::{DESCRIPTION, Role};
 
 /// The version of ONNX's operators.
 pub(super) const OPSET: i64 = 13;
@@ -40,20 +40,22 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     let (size, channels) = (about.size, about.channels);
     let picture = [channels, size.height, size.width];
     let (input, mut at) = match export.role {
-        Role::Generator => ("z", [1, 1, about.nz]),
-        Role::Discriminator => ("pictures", [size.height, size.width, channels]),
+        Role::Generator | Role::Decoder => ("z", [1, 1, about.nz]),
+        Role::Discriminator | Role::Encoder | Role::Classifier => {
+            ("pictures", [size.height, size.width, channels])
+        }
     };
     let fail = |what: String| Error::Tensor { name: export.role.name().into(), what };
     let sizes = export.network.sizes(at).map_err(fail)?;
     let mut x = input.to_owned();
     let builder: &mut dyn Graph = &mut graph;
-    if export.role == Role::Generator {
+    if export.role.takes_latents() {
         x = builder.reshape(&x, &[0, about.nz, 1, 1]);
     }
     // None where no convolution is hidden.
     let levels = match export.role {
-        Role::Generator => Vec::new(),
         Role::Discriminator => levels(about).unwrap_or_default(),
+        _ => Vec::new(),
     };
     let mut features: Vec<String> = Vec::new();
     for (i, (layer, size)) in export.network.layers.iter().zip(sizes).enumerate() {
@@ -70,7 +72,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     };
     let [c, h, w] = picture;
     let (inputs, outputs, text) = match export.role {
-        Role::Generator => {
+        Role::Generator | Role::Decoder => {
             graph.name_output(&x, "pictures", "Identity", &[]);
             let text = format!(
                 "Generator of a DCGAN: z [n, {}], {} numbers, to pictures [n, {c}, {h}, {w}] of {range}",
@@ -94,6 +96,16 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                  0 for real) and {len} features, the paper's"
             );
             (vec![value("pictures", &picture)], outputs, text)
+        }
+        Role::Encoder | Role::Classifier => {
+            let one: usize = at.iter().product();
+            let shape = graph.shape(&[0, one]);
+            graph.name_output(&x, "output", "Reshape", &[shape]);
+            let text = format!(
+                "{} of a GAN: images [n, {c}, {h}, {w}] of {range} to {one} numbers",
+                export.role
+            );
+            (vec![value("pictures", &picture)], vec![value("output", &[one])], text)
         }
     };
     let named = |graph: Message, field: u32, values: &[Message]| {

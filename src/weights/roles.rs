@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Named;
 
-/// Which of the two networks.
+/// Which of the two networks that can be imported from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// The one that makes pictures.
@@ -20,6 +20,15 @@ impl Role {
         match self {
             Self::Generator => "generator",
             Self::Discriminator => "discriminator",
+        }
+    }
+}
+
+impl From<Role> for crate::model::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Generator => Self::Generator,
+            Role::Discriminator => Self::Discriminator,
         }
     }
 }

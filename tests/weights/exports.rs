@@ -3,7 +3,7 @@
 use super::*;
 
 use dcgan::features::{Extractor, levels};
-use dcgan::gan::seeded_latents;
+use dcgan::model::seeded_latents;
 use dcgan::models::Size;
 use dcgan::models::{Design, Network, Norm};
 use dcgan::nn::{Conv, Maxout, PixelBias};
@@ -43,8 +43,8 @@ fn network(network: Network, height: usize, width: usize) -> ModelFile {
 /// One whose weights are normalised, by `kinds` of the generator and of the discriminator.
 fn normalised(kinds: [Weight; 2]) -> ModelFile {
     let mut model = network(Network::Dcgan, 16, 16).networks;
-    for (network, kind) in [&mut model.generator, &mut model.discriminator].into_iter().zip(kinds) {
-        for layer in &mut network.as_mut().unwrap().layers {
+    for (role, kind) in [Role::Generator, Role::Discriminator].into_iter().zip(kinds) {
+        for layer in &mut model.get_mut(role.into()).unwrap().layers {
             *layer = layer.clone().weighted(kind);
         }
     }
@@ -88,7 +88,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         let mut files = Vec::new();
         for role in [Role::Generator, Role::Discriminator] {
             let path = dir.path().join(format!("{}.safetensors", role.name()));
-            let export = Export::of(&model, role, false).unwrap();
+            let export = Export::of(&model, role, Weights::default()).unwrap();
             export.save(&path, Format::Safetensors).unwrap();
             let once = fs::read(&path).unwrap();
             export.save(&path, Format::Safetensors).unwrap();
@@ -100,8 +100,8 @@ fn what_is_exported_comes_back_bit_for_bit() {
         assert!(back.said == Said::Everything && back.tensors == model.tensors, "{name}");
         // One of them is a model as well.
         let alone = import(&files[1..], &[], &Assumptions::default()).unwrap().networks;
-        assert_eq!((alone.generator, alone.nz), (None, 0));
-        assert_eq!(alone.discriminator, model.networks.discriminator);
+        assert_eq!((alone.has(Role::Generator.into()), alone.nz), (false, 0));
+        assert_eq!(alone.discriminator().unwrap(), model.networks.discriminator().unwrap());
     }
     // A .pth does not describe itself: what the shapes say is enough for the networks.
     for model in [network(Network::Dcgan, 32, 32), network(Network::Dcgan, 24, 24)] {
@@ -109,7 +109,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         let mut files = Vec::new();
         for role in [Role::Generator, Role::Discriminator] {
             let path = dir.path().join(format!("{}.pth", role.name()));
-            Export::of(&model, role, false).unwrap().save(&path, Format::Pth).unwrap();
+            Export::of(&model, role, Weights::default()).unwrap().save(&path, Format::Pth).unwrap();
             files.push(path);
         }
         let back = import(&files, &[], &Assumptions::default()).unwrap();
@@ -121,11 +121,11 @@ fn what_is_exported_comes_back_bit_for_bit() {
 #[test]
 fn what_no_graph_can_be_written_of_is_named() {
     let mut model = network(Network::Dcgan, 16, 16);
-    let network = model.networks.discriminator.as_mut().unwrap();
+    let network = model.networks.get_mut(Role::Discriminator.into()).unwrap();
     network.layers[3] = Layer::layer_norm(8);
     let model = drawn(model.networks);
     let dir = tempfile::tempdir().unwrap();
-    let export = Export::of(&model, Role::Discriminator, false).unwrap();
+    let export = Export::of(&model, Role::Discriminator, Weights::default()).unwrap();
     let error = export.save(&dir.path().join("d.onnx"), Format::Onnx).expect_err("no graph");
     assert!(error.to_string().contains("main.3\": is a group norm, which cannot"), "{error}");
     export.save(&dir.path().join("d.safetensors"), Format::Safetensors).unwrap();
@@ -139,7 +139,10 @@ fn names_and_shapes_are_those_of_pytorchs_example() {
         [(Role::Generator, "plain_g.safetensors"), (Role::Discriminator, "plain_d.safetensors")]
     {
         let path = dir.path().join("out.safetensors");
-        Export::of(&model, role, false).unwrap().save(&path, Format::Safetensors).unwrap();
+        Export::of(&model, role, Weights::default())
+            .unwrap()
+            .save(&path, Format::Safetensors)
+            .unwrap();
         let list = |path: &Path| {
             let bytes = fs::read(path).unwrap();
             let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -212,7 +215,10 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("graph.onnx");
         let save = |role| {
-            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            Export::of(&model, role, Weights::default())
+                .unwrap()
+                .save(&path, Format::Onnx)
+                .unwrap();
             fs::read(&path).unwrap()
         };
         let networks = &model.networks;
@@ -260,11 +266,10 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
     let pixel = Design { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
     let changed = |change: fn(&mut Vec<Layer>, &mut Vec<Layer>)| {
         let mut networks = design(Network::Cnn).networks().unwrap();
-        let Networks { generator: Some(g), discriminator: Some(d), .. } = &mut networks else {
-            unreachable!()
-        };
+        let mut g = networks.generator().unwrap().clone();
+        let d = networks.get_mut(model::Role::Discriminator).unwrap();
         change(&mut g.layers, &mut d.layers);
-        networks
+        networks.with(model::Role::Generator, g)
     };
     let of = |design: Design| design.networks().unwrap();
     let cases = [
@@ -309,7 +314,10 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("graph.onnx");
         let save = |role| {
-            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            Export::of(&model, role, Weights::default())
+                .unwrap()
+                .save(&path, Format::Onnx)
+                .unwrap();
             fs::read(&path).unwrap()
         };
         let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
@@ -335,7 +343,7 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
 fn graphs_come_back_as_what_they_are() {
     let mut all = models();
     let mut doubling = network(Network::Dcgan, 16, 16).networks;
-    let generator = doubling.generator.as_mut().unwrap();
+    let generator = doubling.get_mut(Role::Generator.into()).unwrap();
     // Pixels are repeated before the last convolution, which then keeps the size.
     let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
     let last = generator.layers.len() - 2;
@@ -347,7 +355,10 @@ fn graphs_come_back_as_what_they_are() {
         let mut files = Vec::new();
         for role in [Role::Generator, Role::Discriminator] {
             let path = dir.path().join(format!("{}.onnx", role.name()));
-            Export::of(&model, role, false).unwrap().save(&path, Format::Onnx).unwrap();
+            Export::of(&model, role, Weights::default())
+                .unwrap()
+                .save(&path, Format::Onnx)
+                .unwrap();
             files.push(path);
         }
         let imported =
@@ -372,7 +383,7 @@ fn graphs_come_back_as_what_they_are() {
 fn graphs_have_the_features_that_are_computed_here() {
     for (name, model) in models() {
         let networks = &model.networks;
-        let discriminator = networks.discriminator.as_ref().unwrap();
+        let discriminator = networks.discriminator().unwrap();
         // Those that go by the statistics of batches get others here.
         if discriminator.needs_batch() {
             continue;
@@ -383,13 +394,13 @@ fn graphs_have_the_features_that_are_computed_here() {
             .map(|i| ((i * 2_654_435_761) >> 9) as u8)
             .collect();
         let mut state = State::new(&Device::Cpu);
-        model.load_discriminator(&mut state, false).unwrap();
+        model.load_discriminator(&mut state, Weights::default()).unwrap();
         let mut extractor = Extractor::new(networks, &mut state, 5).unwrap();
         let wanted = extractor.features(&mut state, &bytes).unwrap();
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("graph.onnx");
-        let export = Export::of(&model, Role::Discriminator, false).unwrap();
+        let export = Export::of(&model, Role::Discriminator, Weights::default()).unwrap();
         export.save(&path, Format::Onnx).unwrap();
         let number = |&b: &u8| match networks.pixels {
             Pixels::Signed => f32::from(b) / 127.5 - 1.0,
@@ -424,7 +435,9 @@ fn every_command_takes_the_same_weights() {
         {
             for raw in [false, true] {
                 let average = averaged.contains(&network) && !raw;
-                assert_eq!(model.prefix(network, raw), if average { "ema" } else { "" });
+                let weights = Weights::raw(raw);
+                let used = if average { Weights::Averaged } else { Weights::Raw };
+                assert_eq!(model.used(network, weights), used);
                 let name = format!("{network}.main.0.weight");
                 let file = if average { format!("ema.{name}") } else { name.clone() };
                 let wanted = tensors[&file].f32s();
@@ -435,8 +448,8 @@ fn every_command_takes_the_same_weights() {
                     _ => &name,
                 };
                 match role {
-                    Role::Generator => drop(model.load_generator(&mut state, raw).unwrap()),
-                    Role::Discriminator => model.load_discriminator(&mut state, raw).unwrap(),
+                    Role::Generator => drop(model.load_generator(&mut state, weights).unwrap()),
+                    Role::Discriminator => model.load_discriminator(&mut state, weights).unwrap(),
                 }
                 let mut numbers = state.get(kept).unwrap().f32s().to_vec();
                 let mut sorted = wanted.to_vec();
@@ -445,7 +458,7 @@ fn every_command_takes_the_same_weights() {
                 assert!(numbers == sorted, "{network}, raw: {raw}");
                 // … and in an exported file.
                 let out = dir.path().join("out.safetensors");
-                Export::of(&model, role, raw).unwrap().save(&out, Format::Safetensors).unwrap();
+                Export::of(&model, role, weights).unwrap().save(&out, Format::Safetensors).unwrap();
                 let bytes = fs::read(&out).unwrap();
                 let written = SafeTensors::deserialize(&bytes).unwrap();
                 let view = written.tensor("main.0.weight").unwrap();
@@ -540,5 +553,6 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         refused(&words, 2, &[flag]);
     }
     assert!(!place.path("y.safetensors").exists() && !place.path("x.onnx").exists());
-    assert_eq!(ModelFile::load(&latest(&run)).unwrap().prefix("generator", false), "ema");
+    let model = ModelFile::load(&latest(&run)).unwrap();
+    assert_eq!(model.used("generator", Weights::default()), Weights::Averaged);
 }

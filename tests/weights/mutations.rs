@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::*;
 
 use dcgan::experiments::forget::marks::Marks;
+use dcgan::model::checkpoint;
+use dcgan::model::folder::{Folder, OPTIONS};
 use dcgan::program::{Options, preflight};
-use dcgan::train::folder::OPTIONS;
 use dcgan::train::options::RunOptions;
-use dcgan::train::{Folder, Recipe, Trainer, checkpoint};
+use dcgan::train::{Recipe, Trainer};
 use dcgan::weights::export::{Export, Format};
 
 use crate::mutate;
@@ -45,8 +46,8 @@ fn imports(path: &Path) {
 
 /// Plans the networks of a model that was read.
 fn planned(model: &ModelFile) {
-    if model.networks.generator.is_some() {
-        let tape = Sampler::tape(&model.networks, "", 2).unwrap();
+    if model.networks.has(Role::Generator.into()) {
+        let tape = Sampler::tape(&model.networks, Weights::Raw, 2).unwrap();
         let _ = preflight(&tape, &Device::Cpu, &Options::default());
     }
 }
@@ -118,7 +119,10 @@ fn changed_safetensors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("g.safetensors");
     let model = model(&import_files(&["plain_g.pth"], &[], &Assumptions::default()));
-    Export::of(&model, Role::Generator, false).unwrap().save(&path, Format::Safetensors).unwrap();
+    Export::of(&model, Role::Generator, Weights::default())
+        .unwrap()
+        .save(&path, Format::Safetensors)
+        .unwrap();
     valid.push(unsummed(&fs::read(&path).unwrap()));
     each(&valid, "f.safetensors", imports);
 }
@@ -149,6 +153,7 @@ fn changed_checkpoints() {
     let valid = [unsummed(&whole), whole, unsummed(&fs::read(&path).unwrap())];
     each(&valid, "f.safetensors", |path| {
         if let Ok(model) = ModelFile::load(path) {
+            let _ = Recipe::of(&model);
             planned(&model);
         }
     });
@@ -193,7 +198,10 @@ fn changed_graphs() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("g.onnx");
     let model = model(&import_files(&["plain_d.pth"], &[], &Assumptions::default()));
-    Export::of(&model, Role::Discriminator, false).unwrap().save(&path, Format::Onnx).unwrap();
+    Export::of(&model, Role::Discriminator, Weights::default())
+        .unwrap()
+        .save(&path, Format::Onnx)
+        .unwrap();
     valid.push(fs::read(&path).unwrap());
     each(&valid, "f.onnx", imports);
 }

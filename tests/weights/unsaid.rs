@@ -75,7 +75,7 @@ fn a_norm_behind_the_activation_is_found_in_several_sequentials() {
         [("upsample_d.pth", false), ("unlisted_d.pth", true), ("upsample_d.safetensors", true)]
     {
         let imported = import_files(&[name], &[], &given);
-        let network = imported.networks.discriminator.as_ref().unwrap();
+        let network = imported.networks.discriminator().unwrap();
         let kinds: Vec<&str> = network.layers.iter().map(Layer::kind).collect();
         let norms = kinds.windows(2).filter(|pair| pair[1] == "a batch norm");
         assert!(norms.clone().count() == 2, "{name}: {kinds:?}");

@@ -6,7 +6,8 @@ use clap::{Args, Parser, ValueEnum as _};
 
 use crate::cli::presets::Preset;
 use crate::error::{Error, Result};
-use crate::models::{Design, Network, Networks as Description};
+use crate::model::{Networks as Description, Role};
+use crate::models::{Design, Network};
 use crate::nn::Sequential;
 use crate::objectives::Penalty;
 use crate::train::{Method, Recipe};
@@ -167,8 +168,10 @@ impl Asked {
     /// none where no design does.
     pub(super) fn like(&self, model: &Description) -> Option<Design> {
         let typed = &self.networks;
-        let widths = |network: &Option<Sequential>, name: &str, typed: Option<usize>, usual| {
-            let params = network.iter().flat_map(|network| network.params(name));
+        let [generator, discriminator] =
+            [Role::Generator, Role::Discriminator].map(|role| model.get(role));
+        let widths = |network: Option<&Sequential>, typed: Option<usize>, usual| {
+            let params = network.iter().flat_map(|network| network.params(""));
             let all: BTreeSet<usize> = params.flat_map(|param| param.shape).collect();
             match (typed, all.is_empty()) {
                 (Some(width), _) => BTreeSet::from([width]),
@@ -183,17 +186,17 @@ impl Asked {
             let usual = Design::usual(network, Some(model.size));
             let nz = if model.nz > 0 { model.nz } else { usual.nz };
             let usual = Design { channels: model.channels, nz, ..usual };
-            for ngf in widths(&model.generator, "generator", typed.ngf, usual.ngf) {
-                for ndf in widths(&model.discriminator, "discriminator", typed.ndf, usual.ndf) {
+            for ngf in widths(generator, typed.ngf, usual.ngf) {
+                for ndf in widths(discriminator, typed.ndf, usual.ndf) {
                     let base = Design { ngf, ndf, ..usual };
                     let Ok(design) = self.agreed(Bound::Free, base, ("--channels", None)) else {
                         continue;
                     };
-                    let makes = |mine: Result<Sequential>, theirs: &Option<Sequential>| {
-                        theirs.as_ref().is_none_or(|theirs| mine.is_ok_and(|mine| mine == *theirs))
+                    let makes = |mine: Result<Sequential>, theirs: Option<&Sequential>| {
+                        theirs.is_none_or(|theirs| mine.is_ok_and(|mine| mine == *theirs))
                     };
-                    if makes(design.generator(), &model.generator)
-                        && makes(design.discriminator(), &model.discriminator)
+                    if makes(design.generator(), generator)
+                        && makes(design.discriminator(), discriminator)
                     {
                         return Some(design);
                     }

@@ -23,7 +23,7 @@ fn networks(network: Network) -> Networks {
 /// Weights large enough that many units fire, and statistics that are not the untrained ones.
 fn state(networks: &Networks) -> State {
     let mut state = State::new(&Device::Cpu);
-    for param in networks.discriminator.as_ref().unwrap().params(DISCRIMINATOR) {
+    for param in networks.discriminator().unwrap().params(DISCRIMINATOR) {
         let value = match param.learnt {
             true => {
                 let initial = param.initial(5);
@@ -151,7 +151,7 @@ impl Naive<'_> {
 fn guided_gradients_are_those_of_the_definition() {
     for network in [Network::Dcgan, Network::Paper] {
         let networks = networks(network);
-        let network = networks.discriminator.clone().unwrap();
+        let network = networks.discriminator().unwrap().clone();
         let level = *levels(&networks).unwrap().last().unwrap();
         let wanted = Wanted { level, filters: vec![0] };
         let mut observer = Observer::new(&networks, state(&networks), vec![wanted], 2).unwrap();
@@ -193,7 +193,7 @@ fn guided_gradients_are_those_of_the_definition() {
 
 #[test]
 fn a_place_sees_what_its_kernels_cover() {
-    let network = networks(Network::Dcgan).discriminator.unwrap();
+    let network = networks(Network::Dcgan).discriminator().unwrap().clone();
     let levels = levels(&networks(Network::Dcgan)).unwrap();
     // 4x4 kernels, stride 2, padding 1: 4 pixels, then 10.
     let field = |level: usize, place| receptive_field(&network, levels[level].output, place);
@@ -226,7 +226,7 @@ fn the_strongest_are_found_whatever_the_batch() {
     };
     let all = seen(4, 99);
     // Against the network's own trace.
-    let network = networks.discriminator.as_ref().unwrap();
+    let network = networks.discriminator().unwrap();
     let state = state(&networks);
     let naive = Naive { network, state: &state, slope: 0.2 };
     for (wanted, answers) in wanted.iter().zip(&all) {

@@ -13,14 +13,12 @@
 
 use crate::error::{Error, Result};
 use crate::features::Level;
-use crate::gan::averaged;
 use crate::logistic::Logistic;
-use crate::models::Size;
-use crate::models::{Networks, Pixels};
+use crate::model::names::averaged;
+use crate::model::{ModelFile, Networks, Pixels, Role, Size};
 use crate::nn::{Layer, Sequential};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
-use crate::train::ModelFile;
 
 pub mod marks;
 
@@ -80,8 +78,7 @@ pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
         channels,
         // Its numbers as they are.
         pixels: Pixels::Signed,
-        generator: Some(Sequential { layers }),
-        discriminator: None,
+        by_name: Networks::usual([(Role::Generator, Some(Sequential { layers }))]),
         ..model.networks.clone()
     };
     Ok(ModelFile { networks, ..model.clone() })

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::data::Prepare;
 use crate::device::{Device, State};
-use crate::experiments::Generator;
+use crate::model::{Generator, Inputs, Weights};
 use crate::models::{Design, Network};
 use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program};
@@ -37,7 +37,7 @@ fn model(network: Network) -> ModelFile {
         path: "model.safetensors".into(),
         networks,
         recipe: None,
-        position: crate::train::Position::default(),
+        position: None,
         step: 0,
         seconds: 0.0,
         prepare: Prepare::default(),
@@ -53,7 +53,9 @@ fn latents(n: usize) -> Vec<f32> {
 }
 
 fn pictures(model: &ModelFile, raw: bool, z: &[f32]) -> Tensor {
-    Generator::new(model, &Device::Cpu, raw).unwrap().pictures(z, |_| ()).unwrap()
+    let mut generator = Generator::new(model, &Device::Cpu, Weights::raw(raw)).unwrap();
+    let z = Tensor::new([z.len() / 6, 6], z.to_vec()).unwrap();
+    generator.images(&Inputs::latents(z).unwrap()).unwrap()
 }
 
 /// The layers after `level` on maps `[n, h, w, c]`.

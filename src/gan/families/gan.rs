@@ -30,8 +30,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::features;
 use crate::gan::scalar::{Curve, Scalar};
-use crate::gan::{Network, Phase, Recorder, Role, Stage, Step, System};
-use crate::models::Networks;
+use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::model::Networks;
 use crate::nn::{Heads, Layer, Sequential};
 use crate::objectives::{self, Penalty};
 use crate::program::Precision;
@@ -118,16 +118,11 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     method.check(recipe.batch)?;
     check_semi(is_semi, &method)?;
     check_penalty(method.penalty, model.discriminator()?)?;
-    let network = |name: &str, role, layers: &Sequential, is_averaged| Network {
-        name: name.into(),
-        role,
-        layers: layers.clone(),
-        is_averaged,
+    model.generator()?;
+    let averaged = match is_semi {
+        true => vec![GENERATOR.into(), DISCRIMINATOR.into()],
+        false => vec![GENERATOR.into()],
     };
-    let networks = vec![
-        network(GENERATOR, Role::Generator, model.generator()?, true),
-        network(DISCRIMINATOR, Role::Discriminator, model.discriminator()?, is_semi),
-    ];
     let (heads, codes) = (design.outputs(), design.codes);
     let mut terms: Vec<Box<dyn Term>> = Vec::new();
     if heads.range("classes").is_some() {
@@ -157,7 +152,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     };
     Ok(System {
         model,
-        networks,
+        averaged,
         method,
         average: recipe.ema > 0,
         scaled: recipe.precision == Precision::F16,
@@ -328,7 +323,7 @@ impl Gan {
         let z = step.latents(t, name, n)?;
         let outputs = step.forward(t, GENERATOR, z, step.pass(name, labels))?;
         let images = outputs.last();
-        let layers = &step.system.network(GENERATOR)?.layers.layers;
+        let layers = &step.system.network(GENERATOR)?.network.layers;
         let codes = match layers.iter().position(|layer| matches!(layer, Layer::Codes(_))) {
             Some(at) => {
                 let nz = step.system.model.nz;
@@ -364,7 +359,7 @@ impl Gan {
             }
         };
         let outputs = step.forward(t, DISCRIMINATOR, x, step.pass(name, labels))?;
-        let layers = &step.system.network(DISCRIMINATOR)?.layers;
+        let layers = &step.system.network(DISCRIMINATOR)?.network;
         let features = outputs.before(features::matched(layers));
         let heads = self.heads.split(t, outputs.last())?;
         let head = |name| heads.iter().find(|(own, _)| *own == name).map(|&(_, head)| head);

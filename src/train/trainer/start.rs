@@ -2,14 +2,15 @@
 
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Param, Pass};
+use crate::nn::{Mode, Param, Pass, Sequential};
 use crate::program::Program;
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
-use crate::gan::{KEY, Network, Role, averaged, twin_of};
+use crate::model::Role;
+use crate::model::names::{KEY, averaged, twin_of};
 use crate::train::ModelFile;
 
 /// Iterations of the power method before the first step, as PyTorch takes.
@@ -51,21 +52,20 @@ pub fn first_pictures(
 impl Trainer {
     /// Brings the vectors of spectral norms, which start at random, near the largest singular values.
     pub(super) fn settle_norms(&mut self) -> Result<()> {
-        let networks = &self.system.networks;
-        if !networks.iter().any(|network| network.layers.is_spectral()) {
+        let networks = &self.system.model;
+        if !networks.iter().any(|(_, net)| net.network.is_spectral()) {
             return Ok(());
         }
         let mut tape = Tape::new();
         for _ in 0..FIRST_ITERATIONS {
-            for network in networks {
-                network.layers.power_iteration(&mut tape, &network.name)?;
+            for (name, net) in networks.iter() {
+                net.network.power_iteration(&mut tape, name)?;
             }
         }
         let mut program = Program::compile(&tape, &self.state, &self.options)?;
         program.call(&mut self.state, &[])?;
-        let averages = networks.iter().filter(|n| self.system.average && n.is_averaged);
-        for network in averages {
-            let params = network.layers.params(&network.name);
+        for (name, network) in self.system.averages() {
+            let params = network.params(name);
             for param in params.iter().filter(|p| !p.averaged) {
                 let settled = self.state.get(&param.name)?;
                 self.state.set(&averaged(&param.name), &settled)?;
@@ -85,9 +85,9 @@ impl Trainer {
         }
     }
 
-    fn discriminators_that_start_by_data(&self) -> impl Iterator<Item = &Network> {
-        let discriminators = self.system.networks.iter().filter(|n| n.role == Role::Discriminator);
-        discriminators.filter(|network| network.layers.starts_by_data())
+    fn discriminators_that_start_by_data(&self) -> impl Iterator<Item = (&str, &Sequential)> {
+        let networks = self.system.model.iter().filter(|(_, n)| n.role == Role::Discriminator);
+        networks.map(|(name, net)| (name, &net.network)).filter(|(_, n)| n.starts_by_data())
     }
 
     /// Starts the discriminator's weight norm on real `pictures` (bytes, `[n, h, w, c]`) of the classes
@@ -117,9 +117,9 @@ impl Trainer {
         let key = t.read(KEY, &[4], DType::U32)?;
         let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start");
         let mut started = Vec::new();
-        for network in self.discriminators_that_start_by_data() {
-            network.layers.record(&mut t, &network.name, x, &pass)?;
-            started.push(network.name.clone());
+        for (name, network) in self.discriminators_that_start_by_data() {
+            network.record(&mut t, name, x, &pass)?;
+            started.push(name.to_owned());
         }
         let mut program = Program::compile(&t, &self.state, &self.options)?;
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
@@ -134,8 +134,8 @@ impl Trainer {
     /// [`Error::Tensor`] where a tensor has another shape, so that the networks are not alike;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn start_from(&mut self, model: &ModelFile) -> Result<()> {
-        self.set_from(model, &self.system.params())?;
-        let names: Vec<String> = self.system.networks.iter().map(|n| n.name.clone()).collect();
+        self.set_from(model, &self.system.model.params())?;
+        let names: Vec<String> = self.system.model.by_name.keys().cloned().collect();
         for network in names {
             self.start_twins(&network)?;
         }

@@ -1,13 +1,16 @@
-//! Pictures from a generator, by seeds or latents.
+//! A compiled generator: images from latents.
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::models::{Networks, Pixels};
 use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
+
+use super::networks::Networks;
+use super::role::Role;
+use super::weights::Weights;
 
 /// Pictures that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
 /// the same picture for the same seed.
@@ -39,18 +42,13 @@ pub struct Sampler {
     batch: usize,
 }
 
-/// The name of a generator's states: `prefix` is `ema` for the average, or empty.
-fn network(prefix: &str) -> String {
-    if prefix.is_empty() { "generator".into() } else { format!("{prefix}.generator") }
-}
-
 impl Sampler {
     /// The generator on `batch` latents (feed `z`) and, where it is told classes, as many labels
-    /// (feed `labels`, see [`Tensor::one_hot`]), from the states under `prefix`.
+    /// (feed `labels`, see [`Tensor::one_hot`]), from the states that `weights` are called.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the model has no generator.
-    pub fn tape(model: &Networks, prefix: &str, batch: usize) -> Result<Tape> {
+    pub fn tape(model: &Networks, weights: Weights, batch: usize) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
@@ -58,13 +56,11 @@ impl Sampler {
             0 => None,
             classes => Some(tape.feed("labels", &[batch, classes], DType::F32)?),
         };
-        let (generator, name) = (model.generator()?, network(prefix));
+        let generator = model.generator()?;
+        let name = weights.name(model.find(Role::Generator).map_or("", |(name, _)| name));
         let pass = Pass::new(Mode::Eval).labels(labels);
         let pictures = generator.record(&mut tape, &name, z, &pass)?.last();
-        let pictures = match model.pixels {
-            Pixels::Signed => pictures,
-            Pixels::Unit => tape.affine(pictures, 2.0, -1.0)?,
-        };
+        let pictures = model.pixels.to_signed(&mut tape, pictures)?;
         tape.fetch("pictures", pictures);
         Ok(tape)
     }
@@ -74,10 +70,10 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Memory`] where too few fit; [`Error::Tensor`] where the model has no generator.
-    pub fn batch_for(model: &Networks, prefix: &str, device: &Device) -> Result<usize> {
-        let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, prefix, batch))?;
+    pub fn batch_for(model: &Networks, device: &Device) -> Result<usize> {
+        let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, Weights::Raw, batch))?;
         if fits < BATCH && model.generator()?.needs_batch() {
-            let tape = Self::tape(model, prefix, BATCH)?;
+            let tape = Self::tape(model, Weights::Raw, BATCH)?;
             return Err(match preflight(&tape, device, &Options::default()) {
                 Err(Error::Memory(what)) => Error::Memory(format!(
                     "{what}; {fits} images at a time would fit, but this generator's batch norm goes \
@@ -97,8 +93,8 @@ impl Sampler {
         self.batch
     }
 
-    /// Compiles the generator whose states `state` holds under `prefix`, with these variants of its
-    /// kernels.
+    /// Compiles the generator whose states `state` holds under the names of `weights`, with these
+    /// variants of its kernels.
     ///
     /// # Errors
     /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
@@ -106,11 +102,11 @@ impl Sampler {
     pub fn new(
         model: &Networks,
         state: &State,
-        prefix: &str,
+        weights: Weights,
         batch: usize,
         choices: &Choices,
     ) -> Result<Self> {
-        let tape = Self::tape(model, prefix, batch)?;
+        let tape = Self::tape(model, weights, batch)?;
         let options = Options { choices: choices.clone(), ..Options::default() };
         let program = Program::compile(&tape, state, &options)?;
         Ok(Self { model: model.clone(), program, batch })

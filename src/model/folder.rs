@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::train::checkpoint;
+use crate::model::checkpoint;
 use crate::train::log::{self, LogLine};
 
 /// The file with all options of a run, which makes a folder a run.
@@ -68,7 +68,7 @@ impl Folder {
     }
 
     /// A folder that is about to become a run.
-    pub(super) fn fresh(path: PathBuf) -> Self {
+    pub(crate) fn fresh(path: PathBuf) -> Self {
         Self { path }
     }
 
@@ -127,7 +127,7 @@ impl Folder {
     }
 
     /// The small file that names the newest checkpoint.
-    pub(super) fn latest_path(&self) -> PathBuf {
+    pub(crate) fn latest_path(&self) -> PathBuf {
         self.path.join(LATEST)
     }
 

@@ -1,0 +1,61 @@
+//! A generator as commands on latents use it: images of one class, and images as cells of a figure.
+
+use crate::error::{Error, Result};
+use crate::model::{Generator, Inputs};
+use crate::pictures::figure::Cell;
+use crate::tensor::Tensor;
+
+/// A generator, and the class that it draws.
+pub(super) struct Drawing {
+    pub(super) generator: Generator,
+    /// None where the model has no classes.
+    pub(super) class: Option<u32>,
+}
+
+impl Drawing {
+    /// Numbers of a latent.
+    pub(super) fn nz(&self) -> usize {
+        self.generator.networks().nz
+    }
+
+    /// Images `[n, h, w, c]` in [−1, 1] of latents `[n, nz]`.
+    pub(super) fn images(&mut self, latents: &[f32]) -> Result<Tensor> {
+        self.images_with(latents, |_| ())
+    }
+
+    /// The same; `done` hears how many were made, a batch at a time.
+    pub(super) fn images_with(
+        &mut self,
+        latents: &[f32],
+        done: impl FnMut(usize),
+    ) -> Result<Tensor> {
+        let inputs = inputs(latents, self.nz())?;
+        let inputs = match self.class {
+            Some(class) => inputs.of_class(class),
+            None => inputs,
+        };
+        self.generator.images_with(&inputs, done)
+    }
+
+    /// The images of latents `[n, nz]` as cells of a figure.
+    pub(super) fn cells(&mut self, latents: &[f32]) -> Result<Vec<Cell>> {
+        cells(&self.images(latents)?)
+    }
+}
+
+/// Latents `[n, nz]`, one after another, as inputs.
+pub(super) fn inputs(latents: &[f32], nz: usize) -> Result<Inputs> {
+    Inputs::latents(Tensor::new([latents.len() / nz.max(1), nz], latents.to_vec())?)
+}
+
+/// Images `[n, h, w, c]` in [−1, 1] as cells of a figure.
+pub(super) fn cells(images: &Tensor) -> Result<Vec<Cell>> {
+    match images.shape() {
+        &[n, h, w, c] => Cell::all(images.f32s(), [n, h, w, c]),
+        shape => Err(Error::Shape {
+            op: "picture",
+            what: "pictures have four axes".into(),
+            shapes: vec![shape.to_vec()],
+        }),
+    }
+}

@@ -1,0 +1,353 @@
+//! A file as a model: its metadata say what it is, layer by layer, so the file alone is enough to
+//! sample, and to resume where it is a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::data::Prepare;
+use crate::device::State;
+use crate::error::{Error, Result};
+use crate::nn::{Param, Sequential};
+use crate::program::Choices;
+use crate::tensor::{DType, Tensor};
+
+use super::checkpoint;
+use super::folder::Folder;
+use super::names::averaged;
+use super::networks::Networks;
+use super::role::Role;
+use super::size::Size;
+use super::weights::Weights;
+
+/// The metadata key of the description: [`Networks`] as JSON.
+pub const MODEL: &str = "dcgan.model";
+/// Of the recipe of the training, as JSON.
+pub(crate) const RECIPE: &str = "dcgan.recipe";
+/// Of the steps done.
+pub(crate) const STEP: &str = "dcgan.step";
+/// Of how far the training had come among its phases, as JSON.
+pub(crate) const POSITION: &str = "dcgan.position";
+const SECONDS: &str = "dcgan.seconds";
+const PROGRAM: &str = "dcgan.program";
+const SOURCE: &str = "dcgan.source";
+const KERNELS: &str = "dcgan.kernels";
+
+/// The metadata key for how images were prepared for training: a [`Prepare`] as JSON.
+pub const PICTURES: &str = "dcgan.pictures";
+
+/// A model that was read and understood: a checkpoint, or weights that were imported.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub networks: Networks,
+    /// How it was trained, as JSON ([`crate::train::Recipe::of`]); nothing where it was imported.
+    pub recipe: Option<String>,
+    /// Training steps done.
+    pub step: u64,
+    /// How far the training had come among its phases, as JSON ([`crate::train::Position::of`]); nothing
+    /// in files of before there were phases.
+    pub position: Option<String>,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// How images are made fit for its networks: as they were for training, or, where the file
+    /// does not say, by the usual crop and filter.
+    pub prepare: Prepare,
+    /// The variants that its kernels ran; none where the file does not say.
+    pub choices: Choices,
+    /// The tensors, as files hold them.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl ModelFile {
+    /// The model that `path` means: itself, or of a run's folder the newest checkpoint that is whole,
+    /// and why newer ones were passed over: what a crash leaves behind is no reason to stop.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open_by`].
+    pub fn open(path: &Path) -> Result<(Self, Vec<Error>)> {
+        Self::open_by(path, Self::load)
+    }
+
+    /// The same, where `load` reads a file and says which are damaged.
+    ///
+    /// # Errors
+    /// As `load`; [`Error::Changed`] where the newest has changed since it was written, with the one
+    /// that would be taken; [`Error::File`] where there is nothing, the folder is not a run's, or it
+    /// has no checkpoint.
+    pub fn open_by(
+        path: &Path,
+        load: impl Fn(&Path) -> Result<Self>,
+    ) -> Result<(Self, Vec<Error>)> {
+        if path.is_dir() {
+            let (model, mut passed) = Folder::open(path)?.newest(load)?;
+            let changed = passed.iter().position(|error| matches!(error, Error::Changed { .. }));
+            // A disk or a memory that turns bits, which its owner has to know of.
+            return match changed.map(|i| passed.swap_remove(i)) {
+                Some(Error::Changed { path, what }) => {
+                    let before = model.path.display();
+                    Err(Error::Changed { path, what: format!("{what}; {before} is intact") })
+                }
+                _ => Ok((model, passed)),
+            };
+        }
+        if !path.exists() {
+            return Err(Error::file(path, "there is no such run folder or checkpoint"));
+        }
+        Ok((load(path)?, Vec::new()))
+    }
+
+    /// Reads a model and checks that it holds the networks that it describes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it is no model of this program, is damaged, or its tensors are not
+    /// those of the networks that it names; [`Error::File`] where it cannot be read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let file = checkpoint::load(path)?;
+        let fail = |what: String| Error::damaged(path, what);
+        let get = |key: &str| {
+            file.metadata.get(key).ok_or_else(|| fail(format!("its metadata lack {key:?}")))
+        };
+        let damaged = |key: &str| fail(format!("its metadata {key:?} are damaged"));
+        let imported = file.metadata.contains_key(SOURCE);
+        let (recipe, step, seconds) = if imported {
+            (None, 0, 0.0)
+        } else {
+            let recipe = get(RECIPE)?.clone();
+            let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
+            let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
+            (Some(recipe), step, seconds)
+        };
+        let networks: Networks = serde_json::from_str(get(MODEL)?).map_err(|_| damaged(MODEL))?;
+        networks.check().map_err(|what| fail(format!("its description is damaged: {what}")))?;
+        let choices = match file.metadata.get(KERNELS) {
+            Some(text) => serde_json::from_str(text).map_err(|_| damaged(KERNELS))?,
+            None => Choices::default(),
+        };
+        let Size { height, width } = networks.size;
+        let usual = Prepare { height, width, channels: networks.channels, ..Prepare::default() };
+        let prepare = match file.metadata.get(PICTURES) {
+            None => usual,
+            Some(text) => {
+                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(PICTURES))?;
+                Prepare { crop: said.crop, filter: said.filter, flip: said.flip, ..usual }
+            }
+        };
+        let path = path.to_owned();
+        let tensors = file.tensors;
+        let position = file.metadata.get(POSITION).cloned();
+        let model =
+            Self { path, networks, recipe, step, position, seconds, prepare, choices, tensors };
+        model.check(&model.networks.params())?;
+        for name in model.networks.by_name.keys() {
+            let prefix = averaged(&format!("{name}."));
+            if model.tensors.keys().any(|tensor| tensor.starts_with(&prefix)) {
+                model.check(&model.average_of(name))?;
+            }
+        }
+        Ok(model)
+    }
+
+    /// Checks that all of `params` are among the tensors.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] that names the first that is missing, or not of its shape or type.
+    pub(crate) fn check(&self, params: &[Param]) -> Result<()> {
+        let fail = |what: String| Error::damaged(&self.path, what);
+        for param in params {
+            let wanted = param.layout.file_shape(&param.shape);
+            let has = self.tensors.get(&param.name);
+            if has.map(Tensor::shape) != Some(&wanted[..]) {
+                let has = has.map_or("is missing".into(), |t| format!("has shape {:?}", t.shape()));
+                let what = format!(
+                    "is of another architecture than it says: {} {has}, and should be {wanted:?}",
+                    param.name
+                );
+                return Err(fail(what));
+            }
+            if has.map(Tensor::dtype) != Some(DType::F32) {
+                return Err(fail(format!("is damaged: {} is no tensor of floats", param.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors of the moving average of a network.
+    fn average_of(&self, network: &str) -> Vec<Param> {
+        let params = self.networks.params_of(network).into_iter();
+        params.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }).collect()
+    }
+
+    /// Which weights of the network called `network` are used where `wanted` are asked for, by the rule
+    /// of [`Weights`].
+    #[must_use]
+    pub fn used(&self, network: &str, wanted: Weights) -> Weights {
+        let first = self.average_of(network).into_iter().next();
+        wanted.of(first.is_some_and(|param| self.tensors.contains_key(&param.name)))
+    }
+
+    /// The tensors of a network that are used ([`Self::used`]), as files hold them.
+    ///
+    /// # Errors
+    /// [`Error::File`] where one of their numbers is not finite.
+    pub fn weights(&self, network: &str, wanted: Weights) -> Result<Vec<(Param, &Tensor)>> {
+        let used = self.used(network, wanted);
+        let each = self.networks.params_of(network).into_iter().map(|param| {
+            let name = used.name(&param.name);
+            let tensor = &self.tensors[&name];
+            match tensor.f32s().iter().position(|x| !x.is_finite()) {
+                None => Ok((param, tensor)),
+                Some(at) => {
+                    let earlier = match self.recipe {
+                        Some(_) => ", as its training had diverged; take an earlier checkpoint",
+                        None => "",
+                    };
+                    let number = tensor.f32s()[at];
+                    let what = format!("is spoilt: number {at} of {name} is {number}{earlier}");
+                    Err(Error::file(&self.path, what))
+                }
+            }
+        });
+        each.collect()
+    }
+
+    /// The network of a role, with its name.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn find(&self, role: Role) -> Result<(&str, &Sequential)> {
+        self.networks.find(role).ok_or_else(|| {
+            let has: Vec<&str> = self.networks.iter().map(|(name, _)| name).collect();
+            let has = match &has[..] {
+                [one] => format!("a {one} alone"),
+                several => format!("{} alone", several.join(", ")),
+            };
+            let article = if role == Role::Encoder { "an" } else { "a" };
+            let what = format!(
+                "holds {has}, and this needs {article} {role}: import one together with it"
+            );
+            Error::file(&self.path, what)
+        })
+    }
+
+    /// The generator.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn generator(&self) -> Result<&Sequential> {
+        Ok(self.find(Role::Generator)?.1)
+    }
+
+    /// The discriminator.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn discriminator(&self) -> Result<&Sequential> {
+        Ok(self.find(Role::Discriminator)?.1)
+    }
+
+    /// Makes sure that the networks are not conditioned on classes.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they are; `why` is the rest of a sentence on why that cannot be.
+    pub fn unconditional(&self, why: &str) -> Result<()> {
+        if self.networks.is_conditional() {
+            let what = format!("is conditional: its networks are told classes, {why}");
+            return Err(Error::file(&self.path, what));
+        }
+        Ok(())
+    }
+
+    /// Puts the generator's tensors onto a device, those that are used ([`Self::used`]), under the
+    /// names of these, and returns which they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no generator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
+        let (network, _) = self.find(Role::Generator)?;
+        let used = self.used(network, wanted);
+        self.put(state, network, wanted, |name| used.name(name))?;
+        Ok(used)
+    }
+
+    /// Puts the discriminator's tensors onto a device, those that are used ([`Self::used`]), under the
+    /// names of the discriminator itself.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_discriminator(&self, state: &mut State, wanted: Weights) -> Result<()> {
+        let (network, _) = self.find(Role::Discriminator)?;
+        self.put(state, network, wanted, str::to_owned)
+    }
+
+    fn put(
+        &self,
+        state: &mut State,
+        network: &str,
+        wanted: Weights,
+        name: impl Fn(&str) -> String,
+    ) -> Result<()> {
+        self.weights(network, wanted)?.into_iter().try_for_each(|(param, tensor)| {
+            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+            state.set(&name(&param.name), &value)
+        })
+    }
+}
+
+/// What a checkpoint says of its training.
+pub(crate) struct Training<'a> {
+    pub(crate) networks: &'a Networks,
+    /// As JSON.
+    pub(crate) recipe: String,
+    pub(crate) step: u64,
+    /// As JSON.
+    pub(crate) position: String,
+    pub(crate) seconds: f64,
+    pub(crate) choices: &'a Choices,
+}
+
+impl Training<'_> {
+    /// As metadata of its file.
+    pub(crate) fn into_metadata(self) -> BTreeMap<String, String> {
+        let mut metadata = vec![
+            (MODEL, described(self.networks)),
+            (RECIPE, self.recipe),
+            (STEP, self.step.to_string()),
+            (POSITION, self.position),
+            (SECONDS, self.seconds.to_string()),
+            (PROGRAM, crate::PROGRAM.to_owned()),
+        ];
+        if !self.choices.kernels.is_empty() {
+            let choices = serde_json::to_string(self.choices).expect("choices are plain data");
+            metadata.push((KERNELS, choices));
+        }
+        metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+}
+
+/// A description as files hold it, under [`MODEL`].
+pub(crate) fn described(networks: &Networks) -> String {
+    serde_json::to_string(networks).expect("a description is plain data")
+}
+
+/// Writes imported weights as a model; `source` says in words where they are from.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be written.
+pub fn save_imported(
+    path: &Path,
+    networks: &Networks,
+    tensors: &BTreeMap<String, Tensor>,
+    source: &str,
+) -> Result<()> {
+    let metadata = [
+        (MODEL, described(networks)),
+        (SOURCE, source.to_owned()),
+        (PROGRAM, crate::PROGRAM.to_owned()),
+    ];
+    let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+    checkpoint::save(path, tensors, &metadata)
+}

@@ -1,0 +1,39 @@
+//! What a trained model is: its description, the names of its tensors, its latents, its file, and the
+//! generator that samples.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`networks`] | the description: networks by name, layer by layer, and what goes in and out |
+//! | [`names`] | the names of the tensors of networks and of their averages |
+//! | [`weights`] | raw or averaged weights: one rule for all |
+//! | [`latents`] | the latent vectors of seeds |
+//! | [`checkpoint`], [`file`](mod@file), [`folder`] | named tensors in a file; a model in it; the newest of a run |
+//! | [`inputs`], [`sampler`], [`generator`] | what images are asked for; a compiled generator; images |
+//!
+//! Nothing here knows how a model is trained: a recipe is text that only [`crate::train`] reads.
+
+pub mod checkpoint;
+pub mod file;
+pub mod folder;
+pub mod generator;
+pub mod inputs;
+pub mod latents;
+pub mod names;
+pub mod networks;
+pub mod pixels;
+pub mod role;
+pub mod sampler;
+pub mod size;
+pub mod weights;
+
+pub use file::{ModelFile, save_imported};
+pub use folder::Folder;
+pub use generator::Generator;
+pub use inputs::Inputs;
+pub use latents::seeded_latents;
+pub use networks::{Net, Networks};
+pub use pixels::Pixels;
+pub use role::Role;
+pub use sampler::Sampler;
+pub use size::Size;
+pub use weights::Weights;

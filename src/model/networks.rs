@@ -1,0 +1,480 @@
+//! The description of a model, apart from its numbers: its networks layer by layer, and what goes in and
+//! out. A model file holds this, so that the file alone is enough to use it, wherever it came from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::{LABELS, LatentLaw, Param, Sequential};
+
+use super::names::RESERVED;
+use super::pixels::Pixels;
+use super::role::Role;
+use super::size::Size;
+
+/// One network of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Net {
+    /// What it is for.
+    pub role: Role,
+    /// Its layers.
+    pub network: Sequential,
+}
+
+/// The networks of a model: of a GAN a generator and a discriminator, or one of them, or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
+pub struct Networks {
+    /// Size of the images.
+    pub size: Size,
+    /// Channels of the images: 1, 3 or 4.
+    pub channels: usize,
+    /// Length of a latent vector; 0 without a generator.
+    pub nz: usize,
+    /// The distribution of a latent vector.
+    pub latent_law: LatentLaw,
+    /// What a pixel's numbers are.
+    pub pixels: Pixels,
+    /// The names of the classes that the networks are conditioned on ([`crate::nn::Layer::classes`]), by
+    /// label; empty where they are conditioned on none.
+    pub classes: Vec<String>,
+    /// Outputs of the discriminator behind its logit.
+    pub heads: usize,
+    /// The networks by their names, with which the names of their tensors begin.
+    pub by_name: BTreeMap<String, Net>,
+}
+
+/// A description as JSON. A generator and a discriminator of the usual names stand under keys of their
+/// own, as before there were others; all others stand under `networks`.
+#[derive(Clone, Serialize, Deserialize)]
+struct Form {
+    size: Size,
+    channels: usize,
+    nz: usize,
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    heads: usize,
+    generator: Option<Sequential>,
+    discriminator: Option<Sequential>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    networks: BTreeMap<String, Net>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl From<Networks> for Form {
+    fn from(networks: Networks) -> Self {
+        let Networks { size, channels, nz, latent_law, pixels, classes, heads, mut by_name } =
+            networks;
+        let mut take = |role: Role| match by_name.get(role.name()) {
+            Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
+            _ => None,
+        };
+        let (generator, discriminator) = (take(Role::Generator), take(Role::Discriminator));
+        Self {
+            size,
+            channels,
+            nz,
+            latent_law,
+            pixels,
+            classes,
+            heads,
+            generator,
+            discriminator,
+            networks: by_name,
+        }
+    }
+}
+
+impl TryFrom<Form> for Networks {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, String> {
+        let Form { size, channels, nz, latent_law, pixels, classes, heads, networks, .. } = form;
+        let mut by_name = networks;
+        let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
+        for (name, net) in Self::usual(usual) {
+            if by_name.insert(name.clone(), net).is_some() {
+                return Err(format!("two networks are called {name:?}"));
+            }
+        }
+        Ok(Self { size, channels, nz, latent_law, pixels, classes, heads, by_name })
+    }
+}
+
+impl Networks {
+    /// Networks under the names of their roles, for [`Networks::by_name`].
+    #[must_use]
+    pub fn usual<const N: usize>(
+        networks: [(Role, Option<Sequential>); N],
+    ) -> BTreeMap<String, Net> {
+        let named = |(role, network): (Role, Option<Sequential>)| {
+            Some((role.name().to_owned(), Net { role, network: network? }))
+        };
+        networks.into_iter().filter_map(named).collect()
+    }
+
+    /// The same with a network under the name of its role, in the place of another.
+    #[must_use]
+    pub fn with(mut self, role: Role, network: Sequential) -> Self {
+        self.by_name.insert(role.name().to_owned(), Net { role, network });
+        self
+    }
+
+    /// The same without the networks of a role.
+    #[must_use]
+    pub fn without(mut self, role: Role) -> Self {
+        self.by_name.retain(|_, net| net.role != role);
+        self
+    }
+
+    /// The networks with their names, by their roles in the order of [`Role::ALL`], then by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Net)> {
+        let of = |role| self.by_name.iter().filter(move |(_, net)| net.role == role);
+        Role::ALL.into_iter().flat_map(of).map(|(name, net)| (&**name, net))
+    }
+
+    /// The network of a role with its name: the one that is called as its role is, else the first by
+    /// name.
+    #[must_use]
+    pub fn find(&self, role: Role) -> Option<(&str, &Sequential)> {
+        let usual = self.iter().find(|(name, net)| net.role == role && *name == role.name());
+        let found = usual.or_else(|| self.iter().find(|(_, net)| net.role == role));
+        found.map(|(name, net)| (name, &net.network))
+    }
+
+    /// The layers of the network of a role: see [`Networks::find`].
+    #[must_use]
+    pub fn get(&self, role: Role) -> Option<&Sequential> {
+        self.find(role).map(|(_, network)| network)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, role: Role) -> Option<&mut Sequential> {
+        let name = self.find(role)?.0.to_owned();
+        self.by_name.get_mut(&name).map(|net| &mut net.network)
+    }
+
+    /// Whether there is a network of a role.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.find(role).is_some()
+    }
+
+    /// Checks that the layers follow one another and make what is said of them.
+    ///
+    /// # Errors
+    /// A sentence that names the network and the layer.
+    pub fn check(&self) -> Result<(), String> {
+        let channels = self.channels;
+        if ![1, 3, 4].contains(&channels) {
+            return Err(format!("pictures of {channels} channels; 1, 3 and 4 can be used"));
+        }
+        if self.by_name.is_empty() {
+            return Err("neither a generator nor a discriminator".into());
+        }
+        let layers = self.by_name.values().flat_map(|net| net.network.each());
+        for told in layers.filter_map(|(_, layer)| layer.classes()) {
+            if told != self.classes.len() {
+                return Err(format!(
+                    "a layer is told {told} classes, and there are {}",
+                    self.classes.len()
+                ));
+            }
+        }
+        self.iter().try_for_each(|(name, net)| self.check_net(name, net))
+    }
+
+    /// Checks the name of one network, its layers, and what it ends in.
+    fn check_net(&self, name: &str, Net { role, network }: &Net) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&name) {
+            return Err(format!("a network called {name:?}"));
+        }
+        let Self { size, channels, nz, heads, .. } = *self;
+        let picture = [size.height, size.width, channels];
+        let input = if role.takes_latents() { [1, 1, nz] } else { picture };
+        let labels = [(LABELS, [1, 1, self.classes.len()])];
+        let sides = if self.is_conditional() { &labels[..] } else { &[] };
+        let sizes = network.sizes_beside(input, sides).map_err(|e| format!("{name}, {e}"))?;
+        let output = sizes.last().copied().unwrap_or(input);
+        let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());
+        match role {
+            Role::Generator | Role::Decoder if output != picture => {
+                Err(format!("the {name} makes pictures of {output:?}, not {picture:?}"))
+            }
+            Role::Discriminator if numbers == 0 || numbers - 1 != heads => Err(match heads {
+                0 => format!("the {name} does not end in one logit"),
+                heads => format!("the {name} does not end in a logit and {heads} heads"),
+            }),
+            // A latent, or its mean and the logarithm of its variance.
+            Role::Encoder if numbers != nz && numbers != 2 * nz => {
+                Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
+            }
+            Role::Classifier if numbers == 0 => Err(format!("the {name} has no output")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the networks are told classes.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        !self.classes.is_empty()
+    }
+
+    /// The label of a class that someone names: by its name, or by its number, from 0. A class's
+    /// name counts more than a number; where all names are numbers, as the labels of a set that begin
+    /// at 1, there are no others.
+    ///
+    /// # Errors
+    /// A sentence with what there is.
+    pub fn class(&self, named: &str) -> Result<u32, String> {
+        if !self.is_conditional() {
+            return Err("this model was trained without classes (dcgan train --conditional)".into());
+        }
+        let by_name = self.classes.iter().position(|class| class == named);
+        let by_number = || {
+            let number = named.parse().ok().filter(|&n: &usize| n < self.classes.len());
+            number.filter(|_| !self.has_numbers_for_names())
+        };
+        by_name.or_else(by_number).map(|label| label as u32).ok_or_else(|| {
+            format!("there is no class {named:?}; there are {}", self.list_classes())
+        })
+    }
+
+    fn has_numbers_for_names(&self) -> bool {
+        self.classes.iter().all(|name| name.parse::<u64>().is_ok())
+    }
+
+    /// The names of the classes with their numbers, of many the first ones.
+    #[must_use]
+    pub fn list_classes(&self) -> String {
+        let numbers = self.has_numbers_for_names();
+        let name = |(label, name): (usize, &String)| match name.parse::<usize>() {
+            Ok(number) if numbers || label == number => name.clone(),
+            _ => format!("{name} ({label})"),
+        };
+        let count = self.classes.len();
+        let mut list: Vec<String> =
+            self.classes.iter().enumerate().take(LISTED).map(name).collect();
+        if count > LISTED {
+            let ends = match numbers {
+                true => [self.classes[0].clone(), self.classes[count - 1].clone()],
+                false => ["0".into(), (count - 1).to_string()],
+            };
+            list.push(format!("… {count} in all, {} to {}", ends[0], ends[1]));
+        }
+        list.join(", ")
+    }
+
+    /// All tensors of all networks.
+    #[must_use]
+    pub fn params(&self) -> Vec<Param> {
+        self.iter().flat_map(|(name, net)| net.network.params(name)).collect()
+    }
+
+    /// The tensors of the network called `name`; none where there is no such network.
+    #[must_use]
+    pub fn params_of(&self, name: &str) -> Vec<Param> {
+        self.by_name.get(name).map_or_else(Vec::new, |net| net.network.params(name))
+    }
+
+    /// The network of a role.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn of(&self, role: Role) -> Result<&Sequential> {
+        self.get(role).ok_or_else(|| Error::Tensor {
+            name: role.name().into(),
+            what: "there is none in this model".into(),
+        })
+    }
+
+    /// The generator.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn generator(&self) -> Result<&Sequential> {
+        self.of(Role::Generator)
+    }
+
+    /// The discriminator.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn discriminator(&self) -> Result<&Sequential> {
+        self.of(Role::Discriminator)
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is none.
+    pub fn encoder(&self) -> Result<&Sequential> {
+        self.of(Role::Encoder)
+    }
+}
+
+/// Classes that a message lists.
+const LISTED: usize = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{Design, Network};
+    use crate::nn::{Layer, MinibatchStd};
+
+    fn networks() -> Networks {
+        let size = Size { height: 24, width: 16 };
+        let model = Design {
+            network: Network::Paper,
+            size,
+            channels: 3,
+            nz: 5,
+            ngf: 4,
+            ndf: 3,
+            ..Design::default()
+        };
+        model.networks().expect("24x16 works")
+    }
+
+    #[test]
+    fn a_description_comes_back_from_json() {
+        let json = serde_json::to_string(&networks()).expect("plain data");
+        let back: Networks = serde_json::from_str(&json).expect("what was written");
+        assert_eq!(back, networks());
+        assert_eq!(back.check(), Ok(()));
+        // As it was when there were two networks and no others.
+        let value: serde_json::Value = serde_json::from_str(&json).expect("plain data");
+        let keys: Vec<&String> = value.as_object().expect("a map").keys().collect();
+        assert!(value["generator"].is_array() && value["discriminator"].is_array());
+        assert_eq!(keys.len(), 7, "{keys:?}");
+    }
+
+    /// An encoder, made of the discriminator's layers, that ends in `numbers`.
+    fn encoder(numbers: usize) -> Sequential {
+        let mut layers = networks().discriminator().expect("a GAN has one").layers.clone();
+        let Some(Layer::Conv(conv)) = layers.last_mut() else { panic!("no convolution") };
+        conv.small = numbers;
+        Sequential { layers }
+    }
+
+    #[test]
+    fn networks_of_other_roles_and_names_come_back() {
+        let bigan = networks().with(Role::Encoder, encoder(5));
+        assert_eq!(bigan.check(), Ok(()));
+        assert!(bigan.encoder().is_ok() && networks().encoder().is_err());
+        let names: Vec<&str> = bigan.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["generator", "discriminator", "encoder"]);
+        assert!(bigan.params().iter().any(|p| p.name == "encoder.main.0.weight"));
+        let json = serde_json::to_string(&bigan).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), bigan);
+
+        // Two generators, neither of which has the usual name.
+        let mut pyramid = networks().without(Role::Generator);
+        let network = networks().generator().expect("a GAN has one").clone();
+        for name in ["g1", "g0"] {
+            let net = Net { role: Role::Generator, network: network.clone() };
+            pyramid.by_name.insert(name.into(), net);
+        }
+        assert_eq!(pyramid.check(), Ok(()));
+        assert_eq!(pyramid.find(Role::Generator).expect("there are two").0, "g0");
+        let json = serde_json::to_string(&pyramid).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), pyramid);
+    }
+
+    #[test]
+    fn networks_that_are_not_what_their_roles_say_are_refused() {
+        // Mean and variance of a latent of 5.
+        assert_eq!(networks().with(Role::Encoder, encoder(10)).check(), Ok(()));
+        let error = networks().with(Role::Encoder, encoder(6)).check().expect_err("a latent has 5");
+        assert!(error.contains("the encoder ends in 6 numbers, and a latent has 5"), "{error}");
+        let net = networks().by_name["discriminator"].clone();
+        for name in ["ema", "a.b", "", "key"] {
+            let mut odd = networks();
+            odd.by_name.insert(name.into(), net.clone());
+            assert!(odd.check().expect_err("an odd name").contains("a network called"), "{name}");
+        }
+        // The same name twice.
+        let json = serde_json::to_string(&networks().with(Role::Encoder, encoder(5)));
+        let twice = json.expect("plain data").replace("{\"encoder\":", "{\"generator\":");
+        let error = serde_json::from_str::<Networks>(&twice).expect_err("two generators");
+        assert!(error.to_string().contains("two networks are called"), "{error}");
+    }
+
+    #[test]
+    fn classes_are_known_by_name_and_by_number() {
+        let names = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let model = Networks { classes: names(&["cat", "dog", "0"]), ..networks() };
+        assert_eq!(model.class("dog"), Ok(1));
+        assert_eq!(model.class("1"), Ok(1));
+        // Its name, though it is also the number of another.
+        assert_eq!(model.class("0"), Ok(2));
+        for unknown in ["3", "-1", "cow", "Dog", ""] {
+            let error = model.class(unknown).expect_err("it is none");
+            assert!(error.ends_with("there are cat (0), dog (1), 0 (2)"), "{error}");
+        }
+        let many = Networks { classes: (0..100).map(|i| i.to_string()).collect(), ..networks() };
+        assert!(many.list_classes().ends_with("28, 29, … 100 in all, 0 to 99"));
+        let letters = Networks { classes: (1..4).map(|i| i.to_string()).collect(), ..networks() };
+        assert_eq!((letters.class("1"), letters.class("3")), (Ok(0), Ok(2)));
+        let error = letters.class("0").expect_err("no class is named so");
+        assert!(error.ends_with("there are 1, 2, 3"), "{error}");
+        assert!(networks().class("0").expect_err("it has none").contains("without classes"));
+        assert!(!networks().is_conditional());
+    }
+
+    #[test]
+    fn layers_are_told_as_many_classes_as_there_are() {
+        let size = Size { height: 16, width: 16 };
+        let network = Network::Mnist;
+        let design =
+            Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, ..Design::default() };
+        let model = Design { classes: 4, ..design };
+        let networks = model.networks().expect("16 works");
+        assert_eq!(networks.check(), Ok(()));
+        let json = serde_json::to_string(&networks).expect("plain data");
+        assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), networks);
+        let fewer = Networks { classes: networks.classes[1..].to_vec(), ..networks };
+        assert!(fewer.check().expect_err("one is missing").contains("told 4 classes, and there"));
+    }
+
+    /// Each number of the description, changed by itself, is noticed or changes no shape.
+    #[test]
+    fn layers_that_do_not_follow_one_another_are_refused() {
+        let json = serde_json::to_string(&networks()).expect("plain data");
+        let mut refused = 0;
+        let digits = json.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at);
+        for at in digits {
+            for digit in ["7", "99999999999", "18446744073709551615", "0"] {
+                let changed = format!("{}{digit}{}", &json[..at], &json[at + 1..]);
+                let Ok(changed) = serde_json::from_str::<Networks>(&changed) else { continue };
+                refused += usize::from(changed.check().is_err());
+                if changed.check().is_ok() {
+                    assert!(changed.params().iter().all(|p| p.shape.len() <= 4));
+                }
+            }
+        }
+        assert!(refused > 150, "{refused}");
+        let error = Networks { channels: 4, ..networks() }.check().expect_err("it makes RGB");
+        assert!(error.contains("makes pictures of [24, 16, 3], not [24, 16, 4]"), "{error}");
+        let none = networks().without(Role::Generator).without(Role::Discriminator);
+        assert!(none.check().is_err());
+        // A picture that is flattened before anything has looked at its size.
+        let layers = vec![Layer::Flatten, Layer::MinibatchStd(MinibatchStd { group: 0 })];
+        for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
+            let size = Size { height, width };
+            let discriminator = Sequential { layers: layers.clone() };
+            let networks = networks().without(Role::Generator);
+            let networks = networks.with(Role::Discriminator, discriminator);
+            let error = Networks { size, ..networks }.check();
+            assert!(error.expect_err("it is none").contains("there would be pictures of"));
+        }
+    }
+}

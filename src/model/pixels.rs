@@ -1,0 +1,49 @@
+//! What a pixel's numbers are to the networks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::tape::{Tape, Var};
+
+/// What a pixel's numbers are to the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pixels {
+    /// Black is −1, white is 1: generators that end in tanh.
+    Signed,
+    /// Black is 0, white is 1: generators that end in a sigmoid.
+    Unit,
+}
+
+impl Pixels {
+    /// Bytes as such numbers.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
+        let x = t.from_u8(bytes)?;
+        self.of_signed(t, x)
+    }
+
+    /// Such numbers from numbers in [−1, 1].
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn of_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
+        match self {
+            Self::Signed => Ok(x),
+            Self::Unit => t.affine(x, 0.5, 0.5),
+        }
+    }
+
+    /// Numbers in [−1, 1] from such numbers.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn to_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
+        match self {
+            Self::Signed => Ok(x),
+            Self::Unit => t.affine(x, 2.0, -1.0),
+        }
+    }
+}
