@@ -217,7 +217,7 @@ impl Source {
                 "{} has its classes as numbers beside the pixels, not as folders",
                 origin.display()
             );
-            return Err(Error::flag("--class-level", what));
+            return Err(Error::config("class_level", what));
         }
         let (labels, names, note) = packed.classes(reading.before);
         let by = "labels beside the pixels".into();
@@ -342,7 +342,7 @@ impl Source {
                     false => names.clone(),
                 };
                 classes::by_folder(&names, &reference, parts, reading.class_level)
-                    .map_err(|e| Error::flag("--class-level", format!("{}: {e}", path.display())))?
+                    .map_err(|e| Error::config("class_level", format!("{}: {e}", path.display())))?
             }
         };
         notes.extend(classes.none.as_ref().map(|why| format!("no classes: {why}")));

@@ -9,7 +9,7 @@ pub mod parts;
 mod resnet;
 pub mod size;
 
-pub use design::{Design, LatentLaw, Network};
+pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
 pub use networks::{Networks, Pixels};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::is_default;
 use crate::error::{Error, Result};
 use crate::nn::{Param, Sequential};
 use crate::tape::{Tape, Var};
@@ -71,16 +72,12 @@ pub struct Networks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
     /// Numbers that the discriminator says of a picture behind its logit.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub heads: usize,
     /// From latents `[n, 1, 1, nz]` to pictures `[n, h, w, c]`.
     pub generator: Option<Sequential>,
     /// From pictures `[n, h, w, c]` to logits and heads `[n, 1, 1, 1 + heads]`.
     pub discriminator: Option<Sequential>,
-}
-
-fn is_zero(n: &usize) -> bool {
-    *n == 0
 }
 
 impl Networks {

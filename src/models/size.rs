@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::typed;
 use crate::error::{Error, Result};
 
 /// Height and width of pictures.
@@ -28,11 +29,11 @@ impl Size {
     /// 4 to 7.
     ///
     /// # Errors
-    /// [`Error::Flag`] (`--size`) where no base times a power of two gives the size; it names the
+    /// [`Error::Config`] (`size`) where no base times a power of two gives the size; it names the
     /// nearest sizes that work.
     pub fn base(self) -> Result<([usize; 2], usize)> {
         let Self { height, width } = self;
-        let fail = |what: String| Err(Error::flag("--size", what));
+        let fail = |what: String| Err(Error::config("size", what));
         if !SIDES.contains(&height) || !SIDES.contains(&width) {
             return fail(format!("{self}: both sides must lie between 8 and 256"));
         }
@@ -77,6 +78,8 @@ impl fmt::Display for Size {
     }
 }
 
+typed!(Size);
+
 impl FromStr for Size {
     type Err = String;
 
@@ -90,7 +93,10 @@ impl FromStr for Size {
             None => (side(text)?, side(text)?),
         };
         let size = Self { height, width };
-        size.base().map_err(|e| e.to_string().replace("--size: ", ""))?;
+        size.base().map_err(|e| match e {
+            Error::Config { what, .. } => what,
+            other => other.to_string(),
+        })?;
         Ok(size)
     }
 }

@@ -14,6 +14,7 @@ pub mod model_file;
 pub mod options;
 #[cfg(feature = "cli")]
 pub mod plot;
+pub mod presets;
 #[cfg(feature = "cli")]
 pub mod progress;
 pub mod recipe;
@@ -24,6 +25,7 @@ mod schedule;
 pub mod session;
 pub mod step;
 pub mod trainer;
+mod validate;
 pub mod writer;
 
 pub use checkpoint::Checkpoint;
@@ -31,11 +33,13 @@ pub use folder::Folder;
 pub use health::{Finding, Health};
 pub use labelled::Labelled;
 pub use log::LogLine;
-pub use method::Method;
+pub use method::{Method, MethodOptions};
 pub use metrics::Metrics;
 pub use model_file::ModelFile;
+pub use options::{Rhythm, RhythmOptions};
+pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
-pub use recipe::Recipe;
+pub use recipe::{Recipe, RecipeOptions};
 pub use run::Run;
 pub use trainer::{Trainer, first_pictures};

@@ -118,7 +118,7 @@ impl ModelFile {
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
             let Size { height, width } = recipe.model.size;
             let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
-            let sound = recipe.method.check(recipe.batch);
+            let sound = recipe.validate();
             let pictures = recipe.batch.checked_mul(recipe.method.n_critic);
             let pictures = pictures.filter(|_| recipe.batch <= MOST_PICTURES);
             let seen = pictures.and_then(|n| step.checked_mul(n as u64));

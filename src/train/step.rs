@@ -2,10 +2,9 @@
 //! pictures and one of generated ones, then one of the generator.
 
 use crate::augment::Adaptive;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::Design;
-use crate::nn::{Layer, Param, Sequential};
-use crate::objectives::Penalty;
+use crate::nn::{Param, Sequential};
 use crate::optim::moving_average;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
@@ -14,6 +13,7 @@ use super::draws::Draws;
 use super::method::Method;
 use super::scale::{self, LossScale};
 use super::schedule::Scheduled;
+use super::validate;
 
 mod passes;
 mod states;
@@ -78,13 +78,11 @@ pub struct StepOptions {
 /// else `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
 ///
 /// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network, or parts of them do not go
+/// [`crate::error::Error::Config`] where the options make no network, or parts of them do not go
 /// together.
 pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
     let (generator, discriminator) = (options.model.generator()?, options.model.discriminator()?);
-    options.method.check(options.batch)?;
-    check_semi(options)?;
-    check_penalty(options.method.penalty, &discriminator)?;
+    validate::step(&options.model, &options.method, options.batch)?;
     let step = Step::new(t, options, generator, discriminator)?;
 
     let mut last = Vec::new();
@@ -97,31 +95,6 @@ pub fn record(t: &mut Tape, options: &StepOptions) -> Result<()> {
         scale::guard(t, &kept)?;
         let now = t.read(scale::SCALE, &[], DType::F32)?;
         t.fetch(scale::SCALE, now);
-    }
-    Ok(())
-}
-
-/// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
-fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
-    let batch_norm = |(_, layer): &(String, &Layer)| matches!(layer, Layer::BatchNorm { .. });
-    if penalty != Penalty::None && discriminator.each().iter().any(batch_norm) {
-        let what = format!(
-            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
-             discriminator that gradient depends on the whole batch: choose another normalisation \
-             (--norm-d none or layer)"
-        );
-        return Err(Error::flag("--penalty", what));
-    }
-    Ok(())
-}
-
-/// Refuses what a semi-supervised step does not have.
-fn check_semi(options: &StepOptions) -> Result<()> {
-    let plain = options.method.n_critic == 1 && options.method.micro_batch == 0;
-    if options.model.is_semi_supervised() && !plain {
-        let what = "semi-supervised training has one update of each network on whole batches: leave \
-                    --n-critic and --micro-batch out";
-        return Err(Error::flag("--labels-per-class", what));
     }
     Ok(())
 }

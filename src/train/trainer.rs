@@ -40,7 +40,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
-    /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
+    /// [`Error::Config`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
         let (made_of, seed) = (recipe.step_options(), recipe.seed);

@@ -83,7 +83,7 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
 /// optimiser's moments, historical means, how often each was updated, the scale of losses, the averaged generator.
 ///
 /// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network.
+/// [`crate::error::Error::Config`] where the options make no network.
 pub fn params(options: &StepOptions) -> Result<Vec<Param>> {
     let StepOptions { model, method, average, scaled, .. } = options;
     let networks = model.params()?;
@@ -115,7 +115,7 @@ pub fn params(options: &StepOptions) -> Result<Vec<Param>> {
 /// The values of all states before the first step: a function of the seed.
 ///
 /// # Errors
-/// [`crate::error::Error::Flag`] where the options make no network.
+/// [`crate::error::Error::Config`] where the options make no network.
 pub fn initial_state(options: &StepOptions, seed: u64) -> Result<Vec<(String, Tensor)>> {
     let mut state: Vec<(String, Tensor)> = Vec::new();
     for param in params(options)? {

@@ -79,7 +79,7 @@ impl Trainer {
     /// nothing starts by data.
     ///
     /// # Errors
-    /// [`Error::Flag`] where the recipe makes no network.
+    /// [`Error::Config`] where the recipe makes no network.
     pub fn start_pictures(&self) -> Result<usize> {
         let micro = self.recipe.method.parts(self.recipe.batch).0;
         Ok(match self.recipe.model.discriminator()?.starts_by_data() {
