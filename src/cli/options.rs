@@ -39,16 +39,20 @@ pub(crate) fn arg<T: Value>(field: &'static Field) -> Arg {
 
 /// An error as the command line says it: with flags for options.
 pub(super) fn message(error: &Error) -> String {
-    let spelled = |text: &str| spelled(text, any_flag);
     match error {
-        Error::Config { field, what } => format!("{}: {}", flag(field), spelled(what)),
+        Error::Config { field, what } => format!("{}: {}", flag(field), spell(what)),
         Error::File { path, what }
         | Error::Damaged { path, what }
         | Error::Changed { path, what } => {
-            format!("{}: {}", path.display(), spelled(what))
+            format!("{}: {}", path.display(), spell(what))
         }
-        other => spelled(&other.to_string()),
+        other => spell(&other.to_string()),
     }
+}
+
+/// A text of the library as the command line says it: with flags for options.
+pub(super) fn spell(text: &str) -> String {
+    spelled(text, any_flag)
 }
 
 /// The flag of an option, by the option's name.

@@ -265,7 +265,7 @@ impl Pool {
                     count(len, "picture"),
                     options.batch,
                     // Batch norm needs two.
-                    if len < 2 { String::new() } else { format!("--batch {len}, or ") }
+                    if len < 2 { String::new() } else { format!("`batch` {len}, or ") }
                 ),
             ));
         }
@@ -391,7 +391,7 @@ impl Pool {
                 self.source.origin(),
                 format!(
                     "DATA has {} and {bad} unreadable, fewer than one batch of {}; give a smaller \
-                     --batch or more pictures (the first unreadable: {})",
+                     `batch` or more pictures (the first unreadable: {})",
                     count(len - bad, "readable picture"),
                     self.order.batch,
                     example()

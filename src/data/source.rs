@@ -333,7 +333,7 @@ impl Source {
             }
             None if !labels.files.is_empty() => Classes::without(
                 "dataset.json says that there are none (its labels are null, or it has none); \
-                     --class-level takes folders for classes",
+                     `class_level` takes folders for classes",
             ),
             None => {
                 // What the training part's folders are decides for the test part too.
@@ -557,7 +557,7 @@ impl Source {
 }
 
 /// How to have another part than the one that is taken.
-const OTHER_PARTS: &str = "--part test takes the other, --part all both";
+const OTHER_PARTS: &str = "`part` test takes the other, `part` all both";
 
 /// A set without pictures: what is there instead.
 fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {

@@ -32,7 +32,7 @@ impl<'a> Classifier<'a> {
     pub fn new(model: &ModelFile, state: &'a mut State, raw: bool) -> Result<Self> {
         let design = model.recipe.as_ref().map(|recipe| recipe.model);
         let Some(design) = design.filter(Design::is_semi_supervised) else {
-            let what = "names no classes: it was not trained with --labels-per-class";
+            let what = "names no classes: it was not trained with `labels_per_class`";
             return Err(Error::Tensor { name: "discriminator".into(), what: what.into() });
         };
         let networks = &model.networks;
