@@ -23,6 +23,18 @@ pub enum Rule {
 
 named!(Rule);
 
+/// Which family of GANs: what networks there are, and what their updates minimize.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// A generator and a discriminator.
+    #[default]
+    Gan,
+}
+
+named!(Family);
+
 config! {
     /// How the two networks are trained. A number that is 0 leaves its part out.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +42,8 @@ config! {
     /// [`Method`] as far as it is set.
     pub struct MethodOptions stored Changed;
     flags "Objective" {
+        /// Family of GANs: gan
+        family: Family = Family::Gan, "FAMILY" { hidden: true };
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
         /// hellinger, jensen-shannon
