@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::typed;
 use crate::error::{Error, Result};
 use crate::ops::random::Uniform;
 use crate::tape::{Tape, Var};
@@ -266,6 +267,8 @@ impl fmt::Display for Augment {
         f.pad(&names.join(","))
     }
 }
+
+typed!(Augment);
 
 impl FromStr for Augment {
     type Err = String;

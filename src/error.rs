@@ -67,7 +67,16 @@ pub enum Error {
     /// A device computes something else than it should.
     #[error("{0}")]
     Wrong(String),
-    /// A flag whose value cannot work.
+    /// An option whose value cannot work, or not with the others.
+    #[error("`{field}`: {what}")]
+    Config {
+        /// The option's name in the library, such as `norm_d`.
+        field: &'static str,
+        /// What is wrong and what would work; options are named in backticks.
+        what: String,
+    },
+    /// A flag of the command line whose value cannot work.
+    #[cfg(feature = "cli")]
     #[error("{flag}: {what}")]
     Flag {
         /// The flag as it is typed, with its dashes.
@@ -106,8 +115,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// An [`Error::Config`].
+    pub fn config(field: &'static str, what: impl Into<String>) -> Self {
+        Self::Config { field, what: what.into() }
+    }
+
     /// An [`Error::Flag`].
-    pub fn flag(flag: &'static str, what: impl Into<String>) -> Self {
+    #[cfg(feature = "cli")]
+    pub(crate) fn flag(flag: &'static str, what: impl Into<String>) -> Self {
         Self::Flag { flag, what: what.into() }
     }
 

@@ -180,6 +180,24 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
     if value == 0 { Err(wrong("it must be at least 1")) } else { Ok(value) }
 }
 
+/// Reads an amount of memory as people type it: `2GiB`, `500MB`, `1.5G`; a unit is a power of 1024.
+///
+/// # Errors
+/// A sentence that says what would work.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let fail = || format!("{text:?} is no amount of memory such as 800MiB or 2GiB");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" | "kib" => 1024.0,
+        "m" | "mb" | "mib" => 1024.0 * 1024.0,
+        "g" | "gb" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(fail()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| fail())?;
+    if number > 0.0 && number.is_finite() { Ok((number * factor) as u64) } else { Err(fail()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

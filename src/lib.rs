@@ -46,6 +46,7 @@
 //! | [`nn`], [`models`] | layers; networks |
 //! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
 //! | [`augment`] | pictures changed at random before the discriminator sees them |
+//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`svm`], [`logistic`] | linear classifiers |
@@ -79,6 +80,7 @@ pub mod bench;
 pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;

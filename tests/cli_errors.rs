@@ -74,7 +74,7 @@ fn flags_of_train_that_cannot_work() {
         (&["--nz", "0"], 2, &["--nz", "from 1"]),
         (&["--ngf", "-1"], 2, &["--ngf", "from 1"]),
         (&["--ndf", "x"], 2, &["--ndf", "from 1"]),
-        (&["--channels", "2"], 2, &["--channels", "1 (grey), 3 (RGB) or 4 (RGBA)"]),
+        (&["--channels", "2"], 2, &["--channels", "1 (grayscale), 3 (RGB) or 4 (RGBA)"]),
         (&["--lr-g", "0"], 2, &["--lr-g", "above 0"]),
         (&["--lr-g", "-1"], 2, &["--lr-g", "above 0"]),
         (&["--lr-d", "nan"], 2, &["--lr-d", "above 0"]),

@@ -84,7 +84,7 @@ fn dataset_json_without_classes_makes_none_of_the_folders() {
     let source = open(data.path());
     assert_eq!(source.labels(), None);
     let why = source.why_no_classes();
-    assert!(why.contains("it has none") && why.contains("--class-level"), "{why}");
+    assert!(why.contains("it has none") && why.contains("`class_level`"), "{why}");
     // Another program's file of that name.
     put(data.path(), "dataset.json", b"[1, 2]");
     assert_eq!(open(data.path()).classes(), ["00000", "00001"]);
@@ -132,7 +132,7 @@ fn classes_with_folders_of_their_own_are_whole() {
         (Some(&[0, 1, 0, 1][..]), Some("folder level 3"))
     );
     let error = level(data.path(), 4).unwrap_err();
-    assert!(error.starts_with("--class-level: ") && error.contains("folders 4 deep"), "{error}");
+    assert!(error.starts_with("`class_level`: ") && error.contains("folders 4 deep"), "{error}");
     assert!(
         level(data.path(), 1).unwrap().why_no_classes().contains("same folder of level 1 (pets)")
     );
@@ -149,7 +149,7 @@ fn the_training_part_is_taken_where_another_is_held_out() {
     }
     let source = open(data.path());
     assert_eq!(names(&source), ["set/train/a/1.png", "set/train/b/1.png", "set/train/b/2.png"]);
-    let note = "the training part is taken, 3 of 6 images; --part test takes the other";
+    let note = "the training part is taken, 3 of 6 images; `part` test takes the other";
     assert!(source.notes().iter().any(|n| n.starts_with(note)), "{:?}", source.notes());
     assert_eq!(source.reading(), Reading::of(Part::Train));
     let part = |part| Source::open_part(Some(data.path()), part).unwrap();
@@ -171,7 +171,7 @@ fn the_training_part_is_taken_where_another_is_held_out() {
     let train = open(idx_set.path());
     assert_eq!((train.len(), train.classes()), (3, &["1".into(), "2".into(), "3".into()][..]));
     let notes = train.notes().join("\n");
-    assert!(notes.starts_with("the training part is taken; --part test"), "{notes}");
+    assert!(notes.starts_with("the training part is taken; `part` test"), "{notes}");
     assert!(notes.contains("label 0 has no image and is no class: the 3 others"), "{notes}");
     let all = Source::open_part(Some(idx_set.path()), Part::All).unwrap();
     assert_eq!((all.len(), all.labels()), (5, Some(&[0, 1, 2, 0, 1][..])));
@@ -287,6 +287,6 @@ fn a_level_that_is_too_deep_says_how_deep_the_folders_are() {
     }
     for wrong in [0, 2] {
         let text = level(data.path(), wrong).unwrap_err();
-        assert!(text.contains("--class-level") && text.contains("1 works"), "{text}");
+        assert!(text.contains("`class_level`") && text.contains("1 works"), "{text}");
     }
 }

@@ -396,7 +396,7 @@ fn filters_average_what_they_shrink_and_keep_flat_colours() {
 #[test]
 fn impossible_targets_name_their_flag() {
     let size = Prepare { height: 0, ..Prepare::default() }.check().unwrap_err().to_string();
-    assert!(size.starts_with("--size") && size.contains("1 to 4096"), "{size}");
+    assert!(size.starts_with("`size`: ") && size.contains("1 to 4096"), "{size}");
     let channels = Prepare { channels: 2, ..Prepare::default() }.check().unwrap_err().to_string();
     assert!(channels.contains("1, 3 or 4"), "{channels}");
 }

@@ -227,7 +227,7 @@ fn fewer_pictures_than_a_batch_is_an_error() {
     let error = start(data.path(), &prepare(), &batch(30), 0).unwrap_err().to_string();
     assert!(error.contains("29 readable pictures and 1 unreadable"), "{error}");
     assert!(
-        start(data.path(), &prepare(), &batch(0), 0).unwrap_err().to_string().contains("--batch")
+        start(data.path(), &prepare(), &batch(0), 0).unwrap_err().to_string().contains("`batch`")
     );
 }
 
@@ -237,7 +237,7 @@ fn a_random_crop_cannot_be_cached() {
     let prepare = Prepare { crop: Crop::Random, ..prepare() };
     let options = LoaderOptions { cache: CacheMode::On, ..options() };
     let error = start(data.path(), &prepare, &options, 0).unwrap_err().to_string();
-    assert!(error.starts_with("--cache") && error.contains("--crop random"), "{error}");
+    assert!(error.starts_with("`cache`") && error.contains("`crop` random"), "{error}");
 }
 
 #[test]

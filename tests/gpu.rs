@@ -473,6 +473,6 @@ fn adapters_are_described_and_opened_by_name() {
     assert!(unknown.to_string().contains(&first.name), "{unknown}");
     if adapters.iter().all(|adapter| adapter.kind == AdapterKind::Software) {
         let error = Gpu::open("gpu", options).unwrap_err().to_string();
-        assert!(error.contains("--device cpu"), "{error}");
+        assert!(error.contains("`device` cpu"), "{error}");
     }
 }

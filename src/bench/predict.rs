@@ -143,7 +143,7 @@ fn seconds(listed: &Listed, card: &Card) -> [f64; 3] {
 /// The kernels of a recipe's training step, as lowered for hardware.
 ///
 /// # Errors
-/// [`crate::error::Error::Flag`] where the recipe makes no network.
+/// [`crate::error::Error::Config`] where the recipe makes no network.
 pub fn of_step(recipe: &Recipe) -> Result<Vec<Listed>> {
     let options = Options { precision: recipe.precision, ..Options::default() };
     kernels(&recipe.tape()?, &Caps::portable(), &options)

@@ -13,18 +13,16 @@ use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
 use crate::model::{Sampler, Weights};
-use crate::models::{Conditioning, Design, Network, Size};
+use crate::models::{Design, DesignOptions, Network, Size};
 use crate::program::tune::Effort;
 use crate::program::{Options, Precision};
 use crate::terminal::set_message;
-use crate::train::Recipe;
+use crate::train::{Preset, Recipe, RecipeOptions};
 
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::output::{Align, table};
-use super::presets::Preset;
+use super::presets::find;
 use super::reading::PartFlag;
-use super::train::asked::Table;
-use super::train::flags::Told;
 use super::tuning;
 
 /// Classes of pictures, where networks are told some: those of MNIST and CIFAR-10.
@@ -41,7 +39,7 @@ pub(super) struct Bench {
     #[command(flatten)]
     device: DeviceFlag,
     /// What to train: a recipe that dcgan presets lists; where it is told classes, ten
-    #[arg(long, value_name = "NAME", value_parser = Preset::find, default_value = "dcgan")]
+    #[arg(long, value_name = "NAME", value_parser = find, default_value = "dcgan")]
     preset: &'static Preset,
     /// Pictures in a batch, at least 2 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
@@ -171,23 +169,17 @@ impl Bench {
 
     /// The preset's recipe, but for what was typed.
     fn recipe(&self) -> Result<Recipe> {
-        let mut asked = Table::of(self.preset)?.asked;
-        let networks = &mut asked.networks;
-        networks.network = self.network.or(networks.network);
-        networks.size = self.size.or(networks.size);
-        networks.ngf = self.ngf.or(networks.ngf);
-        networks.ndf = self.ndf.or(networks.ndf);
-        asked.recipe.batch = self.batch.or(asked.recipe.batch);
-        let told = asked.networks.conditional.and_then(Told::how);
-        let semi = asked.labels_per_class(None)? > 0;
-        let told = told.or(semi.then_some(Conditioning::Semi));
-        let channels = ("--channels", asked.networks.channels);
-        let model = asked.design(channels, |usual| Design {
-            classes: told.map_or(0, |_| CLASSES),
-            conditioning: told.unwrap_or_default(),
-            ..usual
-        })?;
-        Ok(Recipe { precision: self.precision, ..asked.recipe(None, model)? })
+        let &Self { network, size, ngf, ndf, batch, precision, .. } = self;
+        let model = DesignOptions { network, size, ngf, ndf, ..DesignOptions::default() };
+        let typed = RecipeOptions { model, batch, ..RecipeOptions::default() };
+        let options = typed.or(self.preset.options().recipe);
+        let conditioning = options.conditioning()?;
+        let model = Design {
+            classes: conditioning.map_or(0, |_| CLASSES),
+            conditioning: conditioning.unwrap_or_default(),
+            ..options.model.design()
+        };
+        Ok(Recipe { precision, ..options.of(model) })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{human, pictures};
 
 use super::bar::Bar;
 use super::flags::JsonFlag;
+use super::options::spell;
 use super::reading::ReadingFlags;
 
 /// The most pictures that a contact sheet shows.
@@ -163,7 +164,10 @@ impl Data {
         prepare.check()?;
 
         let bar = Bar::new(source.len(), "pictures");
-        let report = survey(&source, &prepare, &|| bar.add(1))?;
+        let mut report = survey(&source, &prepare, &|| bar.add(1))?;
+        for note in &mut report.notes {
+            *note = spell(note);
+        }
         bar.finish();
         self.json.print(&report.to_string())?;
         if report.is_refused() {

@@ -34,6 +34,7 @@ mod invert;
 mod latents;
 mod neighbours;
 mod nn_score;
+pub(crate) mod options;
 mod output;
 mod points;
 mod presets;
@@ -153,7 +154,7 @@ fn reply(answer: &clap::Error) -> ExitCode {
 
 /// Says what went wrong, and what that came from.
 fn fail(error: &Error) -> ExitCode {
-    tell!("error: {error}");
+    tell!("error: {}", options::message(error));
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
         tell!("  caused by: {source}");
@@ -165,7 +166,7 @@ fn fail(error: &Error) -> ExitCode {
 /// 2 for a flag that cannot work, as clap exits for one it cannot parse; else 1.
 fn exit_code(error: &Error) -> ExitCode {
     match error {
-        Error::Flag { .. } => ExitCode::from(2),
+        Error::Flag { .. } | Error::Config { .. } => ExitCode::from(2),
         _ => ExitCode::from(1),
     }
 }

@@ -8,6 +8,7 @@ use crate::data::{Part, Reading, Source};
 use crate::error::{Error, Result};
 
 use super::flags::at_least;
+use super::options::spell;
 use super::output::tell;
 
 /// `--part`.
@@ -97,6 +98,6 @@ impl ReadingFlags {
 /// Writes a set's notes to standard error.
 pub(super) fn tell_notes(source: &Source) {
     for note in source.notes() {
-        tell!("note: {note}");
+        tell!("note: {}", spell(note));
     }
 }

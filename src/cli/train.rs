@@ -6,30 +6,32 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, Source};
+use crate::config::Conflict;
+use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Role, Sampler, Weights};
-use crate::models::{Conditioning, Design};
+use crate::models::{ClassCondition, Conditioning, Design, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
-use crate::train::options::{Origin, Rhythm, RunOptions, header};
+use crate::train::options::{Origin, Rhythm, RhythmOptions, RunOptions, header};
 use crate::train::session::{Ending, Session};
-use crate::train::{Labelled, Position, Recipe, Run, Trainer, first_pictures, interrupt};
+use crate::train::{
+    Labelled, Position, Preset, Recipe, Run, TrainOptions, Trainer, first_pictures, interrupt,
+};
 
 use super::latents::{load_model, open_model, warn_of_passed};
 use super::output::{print_json, tell};
-use super::presets::Preset;
 use super::reading::{ReadingFlags, tell_notes};
 use super::tuning;
 
-pub(super) mod asked;
-pub(super) mod flags;
+mod asked;
+mod flags;
 
-use asked::{Asked, Bound, Table, settle, switch};
-use flags::{Machine, Pictures, RhythmFlags, Told};
+use asked::{Asked, Bound, like, settle};
+use flags::{Machine, Pictures};
 
 #[derive(Debug, Args)]
 #[command(
@@ -71,9 +73,11 @@ pub(super) struct Train {
     #[command(flatten)]
     reading: ReadingFlags,
     #[command(flatten)]
+    prepare: PrepareOptions,
+    #[command(flatten)]
     pictures: Pictures,
     #[command(flatten)]
-    rhythm: RhythmFlags,
+    rhythm: RhythmOptions,
     #[command(flatten)]
     machine: Machine,
 }
@@ -87,28 +91,26 @@ fn run_name(text: &str) -> std::result::Result<String, String> {
 }
 
 impl Train {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(mut self) -> Result<ExitCode> {
         let resumed = match &self.resume {
             Some(path) => Some(Resumed::open(path)?),
             None => None,
         };
+        if self.pictures.grey {
+            self.asked.recipe.model.channels = Some(1);
+        }
         // A resumed run has the whole of its recipe already.
-        match self.asked.networks.preset {
-            Some(preset) if resumed.is_none() => self.filled(preset)?.start(None),
+        match self.asked.preset {
+            Some(preset) if resumed.is_none() => self.filled(preset).start(None),
             _ => self.start(resumed),
         }
     }
 
     /// With the preset's values for what was not typed.
-    fn filled(self, preset: &Preset) -> Result<Self> {
-        let table = Table::of(preset)?;
-        let mut asked = self.asked;
-        asked.networks.channels = asked.networks.channels.or(self.pictures.grey.then_some(1));
-        Ok(Self {
-            asked: asked.filled(table.asked),
-            pictures: self.pictures.filled(table.pictures),
-            ..self
-        })
+    fn filled(self, preset: &Preset) -> Self {
+        let TrainOptions { recipe, prepare } = preset.options();
+        let asked = Asked { recipe: self.asked.recipe.or(recipe), ..self.asked };
+        Self { asked, prepare: self.prepare.or(prepare), ..self }
     }
 
     fn start(&self, resumed: Option<Resumed>) -> Result<ExitCode> {
@@ -209,7 +211,7 @@ impl Train {
     /// What a run's folder is called: how, from what and how large.
     fn usual_name(&self, options: &RunOptions, source: &Source) -> String {
         let model = &options.recipe.model;
-        let how = match self.asked.networks.preset {
+        let how = match self.asked.preset {
             Some(preset) => preset.name.to_owned(),
             None => model.network.to_string(),
         };
@@ -262,25 +264,26 @@ impl Train {
         }
     }
 
-    /// How the networks are told classes, if at all; `base` are networks that there are already.
+    /// How the networks are conditioned on classes or learn them from few labels, if at all; `base` are
+    /// networks that there are already.
     fn conditional(
         &self,
         base: Option<(Bound, &Design)>,
-        few: u64,
         source: &Source,
     ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
-        let (bound, before) = base.map_or((Bound::Free, Told::None), |(b, d)| (b, Told::of(d)));
-        let told = settle(bound, flag, self.asked.networks.conditional, before)?.how();
-        if few > 0 && told.is_some() {
-            let what = "the networks are either told every class or learn them from few labels: leave \
-                        --conditional or --labels-per-class out";
-            return Err(Error::flag(flag, what));
+        let (bound, before) = match base {
+            Some((bound, design)) => (bound, ClassCondition::of(design)),
+            None => (Bound::Free, ClassCondition::None),
+        };
+        let typed = self.asked.recipe.model.conditional;
+        let condition = settle(bound, flag, typed, before)?.conditioning();
+        let conditioning = condition.or(self.asked.recipe.conditioning()?);
+        if bound == Bound::Run || conditioning.is_none() {
+            return Ok(conditioning);
         }
-        if bound == Bound::Run || (told.is_none() && few == 0) {
-            return Ok(told.or((few > 0).then_some(Conditioning::Semi)));
-        }
-        let flag = if few > 0 { "--labels-per-class" } else { flag };
+        let few = conditioning == Some(Conditioning::Semi);
+        let flag = if few { "--labels-per-class" } else { flag };
         let classes = source.classes().len();
         if source.labels().is_none() || classes < 2 {
             let has =
@@ -291,7 +294,7 @@ impl Train {
             );
             return Err(Error::flag(flag, what));
         }
-        Ok(told.or(Some(Conditioning::Semi)))
+        Ok(conditioning)
     }
 
     /// The networks, for the pictures of `source`: those of the resumed run, those of `--from`, or new
@@ -302,29 +305,36 @@ impl Train {
         from: Option<&ModelFile>,
         source: &Source,
     ) -> Result<Design> {
-        let channels = match (self.pictures.grey, self.asked.networks.channels) {
-            (true, typed) => ("--grey", typed.or(Some(1))),
-            (false, typed) => ("--channels", typed),
-        };
-        let few = self.asked.labels_per_class(old.map(|o| &o.recipe))?;
+        let typed = &self.asked.recipe.model;
         if let Some(old) = old {
-            let base = old.recipe.model;
-            self.conditional(Some((Bound::Run, &base)), few, source)?;
-            return self.asked.agreed(Bound::Run, base, channels);
+            self.conditional(Some((Bound::Run, &old.recipe.model)), source)?;
+            return Ok(old.recipe.model);
         }
         if let Some(from) = from {
             let base = self.design_of(from)?;
-            let told = self.conditional(Some((Bound::Model, &base)), few, source)?;
-            fits(from, &base, told, source)?;
-            return self.asked.agreed(Bound::Model, base, channels);
+            let conditioning = self.conditional(Some((Bound::Model, &base)), source)?;
+            fits(from, &base, conditioning, source)?;
+            self.agrees(Bound::Model, typed.conflict(&base))?;
+            return Ok(base);
         }
-        let conditional = self.conditional(None, few, source)?;
-        self.asked.design(channels, |design| Design {
-            channels: if source.kind() == Kind::Idx { 1 } else { 3 },
-            classes: conditional.map_or(0, |_| source.classes().len()),
-            conditioning: conditional.unwrap_or_default(),
-            ..design
-        })
+        let conditioning = self.conditional(None, source)?;
+        let mut design = typed.design();
+        if typed.channels.is_none() && source.kind() == Kind::Idx {
+            design.channels = 1;
+        }
+        design.classes = conditioning.map_or(0, |_| source.classes().len());
+        design.conditioning = conditioning.unwrap_or_default();
+        Ok(design)
+    }
+
+    /// Refuses flags that ask for something else than there is already.
+    fn agrees(&self, bound: Bound, conflict: Option<Conflict>) -> Result<()> {
+        match bound.check(conflict) {
+            Err(Error::Flag { flag: "--channels", what }) if self.pictures.grey => {
+                Err(Error::flag("--grey", what))
+            }
+            checked => checked,
+        }
     }
 
     /// The design of the networks of `--from`.
@@ -332,11 +342,22 @@ impl Train {
         if let Some(recipe) = Recipe::of(model)? {
             return Ok(recipe.model);
         }
-        self.asked.like(&model.networks).ok_or_else(|| {
+        like(&self.asked.recipe.model, &model.networks).ok_or_else(|| {
             let what = "dcgan train cannot build its networks with these flags; --network, --norm-g \
                         and others may match it";
             Error::file(&model.path, what)
         })
+    }
+
+    /// The hyperparameters: those of the resumed run, or those that were asked for.
+    fn recipe(&self, old: Option<&RunOptions>, model: Design, source: &Source) -> Result<Recipe> {
+        let typed = &self.asked.recipe;
+        if let Some(old) = old {
+            self.agrees(Bound::Run, typed.conflict(&old.recipe))?;
+            return Ok(old.recipe.clone());
+        }
+        let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
+        Ok(Recipe { classes, ..typed.of(model) })
     }
 
     /// The options of this run: as typed, or, where a run is resumed, as they were; `from` is the model
@@ -368,46 +389,28 @@ impl Train {
             );
             return Err(Error::file(source.origin(), what));
         }
-        let (pictures, rhythm) = (&self.pictures, &self.rhythm);
-        let is_old = old.is_some();
-
         let model = self.design(old, from, &source)?;
-        let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        let mut recipe = self.asked.recipe(old.map(|o| &o.recipe), model)?;
-        if !is_old {
-            recipe.classes = classes;
-        }
-        let typed = self.machine.precision;
-        recipe.precision = settle(is_old, "--precision", typed, recipe.precision)?;
-        let base = old.map_or_else(Prepare::default, |o| o.prepare.clone());
-        let prepare = Prepare {
-            height: model.size.height,
-            width: model.size.width,
-            channels: model.channels,
-            crop: settle(is_old, "--crop", pictures.crop, base.crop)?,
-            filter: settle(is_old, "--resize", pictures.resize, base.filter)?,
-            flip: switch(is_old, "--flip", pictures.flip, base.flip)?,
+        let recipe = self.recipe(old, model, &source)?;
+        let prepare = match old {
+            Some(old) => {
+                self.agrees(Bound::Run, self.prepare.conflict(&old.prepare))?;
+                old.prepare.clone()
+            }
+            None => {
+                let Size { height, width } = model.size;
+                let mut prepare =
+                    Prepare { height, width, channels: model.channels, ..Prepare::default() };
+                self.prepare.apply(&mut prepare);
+                prepare
+            }
         };
-        let base = old.map_or(
-            Rhythm {
-                report_every: 640,
-                preview_every: 6400,
-                save_every: 6400,
-                keep: 2,
-                keep_every: 0,
-            },
-            |o| o.rhythm,
-        );
-        let rhythm = Rhythm {
-            report_every: rhythm.report_every.unwrap_or(base.report_every),
-            preview_every: rhythm.preview_every.unwrap_or(base.preview_every),
-            save_every: rhythm.save_every.unwrap_or(base.save_every),
-            keep: rhythm.keep.unwrap_or(base.keep),
-            keep_every: rhythm.keep_every.unwrap_or(base.keep_every),
+        let mut rhythm = old.map_or_else(Rhythm::default, |old| old.rhythm);
+        self.rhythm.apply(&mut rhythm);
+        let named = self.asked.preset.map(|preset| preset.name.to_owned());
+        let preset = match old {
+            Some(old) => settle(Bound::Run, "--preset", named, old.preset.clone())?,
+            None => named.unwrap_or_else(|| "dcgan".into()),
         };
-        let named = self.asked.networks.preset.map(|preset| preset.name.to_owned());
-        let usual = old.map_or_else(|| "dcgan".into(), |o| o.preset.clone());
-        let preset = settle(is_old, "--preset", named, usual)?;
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
             let done = resumed.model.step * recipe.step_pictures() as u64;
@@ -417,14 +420,6 @@ impl Train {
                     format!("the run has seen {done} pictures already; give more than that"),
                 ));
             }
-        }
-        if recipe.decay > 0 && images > recipe.decay {
-            let what = format!(
-                "the learning rates are 0 after {} pictures, and --images asks for {images}: give \
-                 both the same number",
-                recipe.decay
-            );
-            return Err(Error::flag("--decay", what));
         }
         let from = match from {
             Some(from) => Some(Origin::of(from)?),
@@ -444,6 +439,7 @@ impl Train {
             program: crate::PROGRAM.into(),
             device: String::new(),
         };
+        options.validate()?;
         Ok((options, Arc::new(source)))
     }
 }

@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use super::prepare::{Crop, Prepare, display_as_typed, mirror};
+use super::prepare::{Crop, Prepare, mirror};
 use super::source::{Source, count};
+use crate::config::named;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -44,7 +45,7 @@ pub enum CacheMode {
     /// None: every picture is decoded each time.
     Off,
 }
-display_as_typed!(CacheMode);
+named!(CacheMode);
 
 /// How batches are made.
 #[derive(Clone, Debug)]
@@ -138,7 +139,7 @@ impl Loader {
     /// Starts making batches from number `position` on, counted from the start of the run.
     ///
     /// # Errors
-    /// [`Error::Flag`] for options that cannot work, [`Error::File`] where the set has fewer
+    /// [`Error::Config`] for options that cannot work, [`Error::File`] where the set has fewer
     /// readable pictures than a batch, or more than a tenth of it is unreadable; both as far as the
     /// look through it shows.
     pub fn start(
@@ -254,7 +255,7 @@ impl Pool {
     fn new(source: Arc<Source>, prepare: Prepare, options: &LoaderOptions) -> Result<Self> {
         let len = source.len();
         if options.batch == 0 {
-            return Err(Error::flag("--batch", "a batch needs at least one picture"));
+            return Err(Error::config("batch", "a batch needs at least one picture"));
         }
         if options.batch > len {
             return Err(Error::file(
@@ -264,15 +265,15 @@ impl Pool {
                     count(len, "picture"),
                     options.batch,
                     // Batch norm needs two.
-                    if len < 2 { String::new() } else { format!("--batch {len}, or ") }
+                    if len < 2 { String::new() } else { format!("`batch` {len}, or ") }
                 ),
             ));
         }
         let cached = match (options.cache, prepare.crop) {
             (CacheMode::On, Crop::Random) => {
-                return Err(Error::flag(
-                    "--cache",
-                    "on cannot be had with --crop random, which cuts every picture anew each \
+                return Err(Error::config(
+                    "cache",
+                    "on cannot be had with `crop` random, which cuts every picture anew each \
                      epoch; leave it at auto",
                 ));
             }
@@ -390,7 +391,7 @@ impl Pool {
                 self.source.origin(),
                 format!(
                     "DATA has {} and {bad} unreadable, fewer than one batch of {}; give a smaller \
-                     --batch or more pictures (the first unreadable: {})",
+                     `batch` or more pictures (the first unreadable: {})",
                     count(len - bad, "readable picture"),
                     self.order.batch,
                     example()

@@ -47,7 +47,7 @@ pub use fingerprint::{Difference, Fingerprint};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
 pub use order::Order;
 pub use part::{Part, Reading};
-pub use prepare::{Crop, Filter, Prepare, mirror};
+pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
 pub(crate) use source::count;
 pub use source::{Kind, Picture, Source};

@@ -183,7 +183,7 @@ impl Packed {
                     if shape(&all) != shape(&one) {
                         let what = format!(
                             "holds pictures of another size than {}: {:?} and {:?}; give one of the \
-                             two, by --part or by its name",
+                             two, by `part` or by its name",
                             all.files[0].0,
                             shape(&one),
                             shape(&all)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prepare::display_as_typed;
+use crate::config::{is_default, named};
 
 /// Which part of a set that comes in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Part {
     /// All there is.
     All,
 }
-display_as_typed!(Part);
+named!(Part);
 
 /// How a set is read: which part of it, and what its classes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Reading {
     pub class_level: Option<usize>,
     /// As it was before parts and levels were known, for runs that were started then: all image files,
     /// classes by the innermost folder, every number up to the largest label a class.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub before: bool,
 }
 

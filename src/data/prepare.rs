@@ -12,6 +12,7 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 use image::DynamicImage;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{config, named};
 use crate::error::{Error, Result};
 
 /// What to do with a picture whose aspect is not that of the target.
@@ -44,47 +45,34 @@ pub enum Filter {
     Lanczos,
 }
 
-/// Shows the name under which the command line knows the value.
-macro_rules! display_as_typed {
-    ($($name:ty),*) => {$(
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                serde::Serialize::serialize(self, f)
-            }
-        }
-    )*};
-}
-pub(crate) use display_as_typed;
-display_as_typed!(Crop, Filter);
+named!(Crop, Filter);
 
-/// What every picture is made into: `height * width * channels` bytes, channels last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prepare {
-    /// Rows of the target.
-    pub height: usize,
-    /// Columns of the target.
-    pub width: usize,
-    /// 1 (grey), 3 (RGB, transparent parts white) or 4 (RGB and alpha, not multiplied).
-    pub channels: usize,
-    /// What to do with another aspect.
-    pub crop: Crop,
-    /// How to resize.
-    pub filter: Filter,
-    /// Whether the loader mirrors every other picture, left to right, by a coin drawn anew each
-    /// epoch.
-    pub flip: bool,
-}
-
-impl Default for Prepare {
-    fn default() -> Self {
-        Self {
-            height: 64,
-            width: 64,
-            channels: 3,
-            crop: Crop::default(),
-            filter: Filter::default(),
-            flip: false,
-        }
+config! {
+    /// What every image is made into: `height * width * channels` bytes, channels last.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Prepare;
+    /// [`Prepare`] as far as it is set, but for the target, which the networks decide.
+    pub struct PrepareOptions stored Required;
+    flags "Pictures" {
+        /// Another aspect than the target's: cut out the center, stretch, or cut out at random
+        crop: Crop = Crop::Center, "center|none|random";
+        /// How to resize: nearest (for pixel art), bilinear, bicubic, lanczos (sharpest, rings a little
+        /// at hard edges)
+        filter: Filter = Filter::Bicubic, "nearest|bilinear|bicubic|lanczos" {
+            flag: Some("--resize"),
+        };
+        /// Mirror every other image, left to right
+        ///
+        /// By a coin drawn anew each epoch.
+        flip: bool = false, "true|false";
+    }
+    others {
+        /// Rows of the target.
+        height: usize = 64;
+        /// Columns of the target.
+        width: usize = 64;
+        /// 1 (grayscale), 3 (RGB, transparent parts white) or 4 (RGB and alpha, not multiplied).
+        channels: usize = 3;
     }
 }
 
@@ -104,13 +92,13 @@ impl Prepare {
     /// Whether the target can be made at all.
     ///
     /// # Errors
-    /// [`Error::Flag`] for a size of 0 or beyond [`Self::MAX_SIDE`], or other than 1, 3 or 4
+    /// [`Error::Config`] for a size of 0 or beyond [`Self::MAX_SIDE`], or other than 1, 3 or 4
     /// channels.
     pub fn check(&self) -> Result<()> {
         let sides = 1..=Self::MAX_SIDE;
         if !sides.contains(&self.height) || !sides.contains(&self.width) {
-            return Err(Error::flag(
-                "--size",
+            return Err(Error::config(
+                "size",
                 format!(
                     "{} x {} pixels cannot be made; each side must be 1 to {}",
                     self.height,
@@ -120,8 +108,8 @@ impl Prepare {
             ));
         }
         if ![1, 3, 4].contains(&self.channels) {
-            return Err(Error::flag(
-                "--channels",
+            return Err(Error::config(
+                "channels",
                 format!("pictures have 1, 3 or 4 channels, not {}", self.channels),
             ));
         }

@@ -88,7 +88,7 @@ pub struct Report {
 /// called from any thread, once a picture.
 ///
 /// # Errors
-/// [`Error::Flag`] for a target that cannot be made.
+/// [`Error::Config`] for a target that cannot be made.
 pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) -> Result<Report> {
     prepare.check()?;
     let start = Instant::now();
@@ -235,7 +235,7 @@ impl fmt::Display for Report {
 /// resized, flipped. Unreadable ones are passed over; fewer are shown where there are fewer.
 ///
 /// # Errors
-/// [`Error::Flag`] for a target that cannot be made, [`Error::File`] where nothing is readable.
+/// [`Error::Config`] for a target that cannot be made, [`Error::File`] where nothing is readable.
 pub fn contact_sheet(
     source: &Source,
     prepare: &Prepare,

@@ -217,7 +217,7 @@ impl Source {
                 "{} has its classes as numbers beside the pixels, not as folders",
                 origin.display()
             );
-            return Err(Error::flag("--class-level", what));
+            return Err(Error::config("class_level", what));
         }
         let (labels, names, note) = packed.classes(reading.before);
         let by = "labels beside the pixels".into();
@@ -333,7 +333,7 @@ impl Source {
             }
             None if !labels.files.is_empty() => Classes::without(
                 "dataset.json says that there are none (its labels are null, or it has none); \
-                     --class-level takes folders for classes",
+                     `class_level` takes folders for classes",
             ),
             None => {
                 // What the training part's folders are decides for the test part too.
@@ -342,7 +342,7 @@ impl Source {
                     false => names.clone(),
                 };
                 classes::by_folder(&names, &reference, parts, reading.class_level)
-                    .map_err(|e| Error::flag("--class-level", format!("{}: {e}", path.display())))?
+                    .map_err(|e| Error::config("class_level", format!("{}: {e}", path.display())))?
             }
         };
         notes.extend(classes.none.as_ref().map(|why| format!("no classes: {why}")));
@@ -557,7 +557,7 @@ impl Source {
 }
 
 /// How to have another part than the one that is taken.
-const OTHER_PARTS: &str = "--part test takes the other, --part all both";
+const OTHER_PARTS: &str = "`part` test takes the other, `part` all both";
 
 /// A set without pictures: what is there instead.
 fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {

@@ -31,7 +31,7 @@ pub struct Chunk {
 /// that could not be read. Memory is bounded: three chunks are decoded at most.
 ///
 /// # Errors
-/// [`Error::Flag`] for a target that cannot be made, [`Error::File`] where more than a tenth of the
+/// [`Error::Config`] for a target that cannot be made, [`Error::File`] where more than a tenth of the
 /// pictures is unreadable, and whatever `take` returns.
 pub fn sweep(
     source: &Source,

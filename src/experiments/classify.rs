@@ -43,7 +43,7 @@ impl Split {
     /// is no such number; a function of labels and seed alone.
     ///
     /// # Errors
-    /// [`Error::Flag`] where a class has too few pictures.
+    /// [`Error::Config`] where a class has too few pictures.
     pub fn draw(
         labels: &[u32],
         classes: &[String],
@@ -87,7 +87,7 @@ impl Split {
                     count(per_class - missing[class], "picture"),
                     per_class - missing.iter().max().copied().unwrap_or(0)
                 );
-                return Err(Error::flag("--per-class", what));
+                return Err(Error::config("per_class", what));
             }
             rows.sort_unstable();
             all.push(rows);
@@ -260,7 +260,7 @@ impl Outcome {
 /// sentence for every classifier.
 ///
 /// # Errors
-/// [`Error::Flag`] where no readable picture is left to learn from or to choose `C` by.
+/// [`Error::Config`] where no readable picture is left to learn from or to choose `C` by.
 pub fn measure(
     split: &Split,
     (train, train_labels): (&mut Rows, &[u32]),
@@ -279,7 +279,7 @@ pub fn measure(
     let held_out = readable(&split.held_out);
     if held_out.is_empty() || trials.iter().any(Vec::is_empty) {
         let what = "too few pictures to learn from and to choose C by; give more than a few";
-        return Err(Error::flag("--train", what));
+        return Err(Error::config("train", what));
     }
     let problem = Problem { x: &train.x, width, labels: train_labels, classes, rows: &[] };
     // Of many trials a few choose C, as the authors do.

@@ -126,7 +126,7 @@ impl Inverter {
         let program = Program::compile(&tape, &state, &Options::default());
         let program = program.map_err(|error| match error {
             Error::Memory(what) if fits < search.starts => Error::Memory(format!(
-                "{} starts do not fit: {what}; --starts {fits} fits",
+                "{} starts do not fit: {what}; `starts` {fits} fits",
                 search.starts
             )),
             other => other,

@@ -22,18 +22,18 @@ fn width(width: usize, halvings: usize) -> usize {
 
 /// A 4×4 convolution that halves a picture of size `large`.
 fn halving(large: [usize; 2]) -> Result<ConvSpec> {
-    ConvSpec::down(large, [4, 4], [2, 2], [1, 1]).map_err(|what| Error::flag("--size", what))
+    ConvSpec::down(large, [4, 4], [2, 2], [1, 1]).map_err(|what| Error::config("size", what))
 }
 
 /// A 3×3 convolution that keeps the size.
 fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
-    ConvSpec::down(size, [3, 3], [1, 1], [1, 1]).map_err(|what| Error::flag("--size", what))
+    ConvSpec::down(size, [3, 3], [1, 1], [1, 1]).map_err(|what| Error::config("size", what))
 }
 
 /// The generator: a projection, transposed convolutions 4×4, a convolution 3×3.
 ///
 /// # Errors
-/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let mut stack = Stack::generator(design);

@@ -36,13 +36,13 @@ fn strided(design: &Design, large: [usize; 2]) -> Result<ConvSpec> {
         Network::Dcgan => ([4, 4], [1, 1]),
         _ => ([5, 5], [2, 2]),
     };
-    ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::flag("--size", what))
+    ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::config("size", what))
 }
 
 /// The generator. Without a norm, hidden layers have biases in its stead.
 ///
 /// # Errors
-/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ngf, doublings);

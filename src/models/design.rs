@@ -1,9 +1,9 @@
 //! The choices from which two networks are built.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+use crate::config::Stored::Required;
+use crate::config::{Domain, config, named};
 use crate::error::{Error, Result};
 pub use crate::nn::LatentLaw;
 use crate::nn::{Param, Sequential, Weight};
@@ -39,12 +39,7 @@ pub enum Network {
     Mlp,
 }
 
-impl fmt::Display for Network {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(Network);
 
 impl Network {
     /// The law of its latents.
@@ -116,62 +111,138 @@ impl Network {
     }
 }
 
-/// What two networks are made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Design {
-    /// The architecture.
-    #[serde(alias = "preset")]
-    pub network: Network,
-    /// Size of the pictures.
-    pub size: Size,
-    /// Channels of the pictures: 1, 3 or 4.
-    pub channels: usize,
-    /// Length of a latent vector.
-    pub nz: usize,
-    /// Channels of the generator's last hidden picture.
-    pub ngf: usize,
-    /// Channels of the discriminator's first hidden picture.
-    pub ndf: usize,
-    /// Classes that the networks are told; 0 where they are told none.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub classes: usize,
-    /// How they are told.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub conditioning: Conditioning,
-    /// What the generator's hidden layers are normalised by.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub norm_g: Norm,
-    /// The same of the discriminator's.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub norm_d: Norm,
-    /// How the generator's weights are made from what is learnt.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub weight_g: Weight,
-    /// The same of the discriminator's.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub weight_d: Weight,
-    /// Height of the hidden pictures of both networks that have self-attention; 0 for none.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub attention: usize,
-    /// InfoGAN's codes: the last numbers of a latent.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub codes: Codes,
-    /// How the discriminator sees a picture beside others.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub minibatch: Minibatch,
+config! {
+    /// What two networks are made from.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Design;
+    /// [`Design`] as far as it is set.
+    pub struct DesignOptions stored Changed;
+    flags "Networks" {
+        /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
+        /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
+        /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code
+        #[serde(alias = "preset")]
+        network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
+        /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
+        /// 256
+        size: Size = Size { height: 64, width: 64 }, "SIZE" {
+            stored: Required,
+            shown: Some("64; cnn and resnet: 32; dcgan-mnist and mlp: 28"),
+        };
+        /// Channels of images: 1 (grayscale), 3 (RGB) or 4 (RGBA)
+        channels: usize = 3, "1|3|4" {
+            stored: Required,
+            shown: Some("3, or 1 for IDX files"),
+            domain: CHANNELS,
+        };
+        /// Length of a latent vector
+        nz: usize = 100, "N" {
+            stored: Required,
+            shown: Some("100; cnn and resnet: 128"),
+            domain: WIDTHS,
+        };
+        /// Width of the generator: channels of its last feature map
+        ngf: usize = 64, "N" {
+            stored: Required,
+            shown: Some("64 for most networks"),
+            domain: WIDTHS,
+        };
+        /// Width of the discriminator: channels of its first feature map
+        ndf: usize = 64, "N" { stored: Required, shown: Some("64 for most"), domain: WIDTHS };
+        /// What the generator's hidden layers are normalized by: batch, layer, instance, group, pixel,
+        /// virtual, conditional (batch norm by class), none
+        norm_g: Norm = Norm::Batch, "NORM";
+        /// The same of the discriminator's: batch, layer, instance, group, pixel, none
+        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet and mlp") };
+        /// The generator's weights: plain, divided by their spectral norm, with length and direction
+        /// learned apart (norm: weight norm), or with directions learned but lengths kept, except in the
+        /// last layer (norm-fixed)
+        weight_g: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        /// The same of the discriminator's; weight norm starts it on real images, so that every
+        /// layer's outputs have mean 0 and variance 1
+        weight_d: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        /// Self-attention in both networks, on the feature maps of this height; 0 for none
+        attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };
+        /// InfoGAN: let the last entries of a latent encode one of K categories and M continuous codes,
+        /// which the discriminator has to recover; 10+2, say; 0+0 for none
+        codes: Codes = Codes::default(), "K+M";
+        /// Minibatch layer in the discriminator: discrimination, deviation or none
+        minibatch: Minibatch = Minibatch::None, "HOW";
+    }
+    others {
+        /// Classes that the networks are conditioned on, or learn to tell apart; 0 for none.
+        classes: usize = 0, { flag: Some("--conditional") };
+        /// How they are conditioned on classes.
+        conditioning: Conditioning = Conditioning::Concat, { flag: Some("--conditional") };
+    }
+    partial "Networks" {
+        /// Condition both networks on class labels: the model can then be asked for a class.
+        /// Classes are DATA's folders, or the labels of CIFAR-10 and IDX files. concat: at every layer
+        /// of both networks; auxiliary: the discriminator has to predict it (AC-GAN); projection: as
+        /// the preset sngan-projection
+        conditional: ClassCondition, "concat|auxiliary|projection|none" {
+            shown: Some("none; without a value: concat"),
+            order: Some(2),
+        };
+    }
 }
 
 /// No layer has more channels, no latent more numbers.
-const WIDEST: usize = 1 << 16;
+const WIDEST: u64 = 1 << 16;
+const WIDTHS: Domain = Domain::Whole(1, WIDEST);
 
-fn is_default<T: Default + PartialEq>(x: &T) -> bool {
-    *x == T::default()
+/// Channels that images can have.
+const CHANNELS: Domain =
+    Domain::OneOf(&[1, 3, 4], "images have 1 (grayscale), 3 (RGB) or 4 (RGBA) channels");
+
+/// How new networks are conditioned on classes, or that they are not: the first three as
+/// [`Conditioning`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "as above")]
+pub enum ClassCondition {
+    Concat,
+    Auxiliary,
+    Projection,
+    None,
 }
 
-impl Default for Design {
-    /// DCGAN for RGB pictures of 64×64.
-    fn default() -> Self {
-        Self::usual(Network::default(), None)
+impl ClassCondition {
+    /// That of a design.
+    #[must_use]
+    pub fn of(design: &Design) -> Self {
+        match design.conditioning {
+            _ if !design.is_conditional() => Self::None,
+            Conditioning::Concat => Self::Concat,
+            Conditioning::Auxiliary => Self::Auxiliary,
+            Conditioning::Projection => Self::Projection,
+            Conditioning::Semi => Self::None,
+        }
+    }
+
+    /// How, where they are.
+    #[must_use]
+    pub const fn conditioning(self) -> Option<Conditioning> {
+        match self {
+            Self::Concat => Some(Conditioning::Concat),
+            Self::Auxiliary => Some(Conditioning::Auxiliary),
+            Self::Projection => Some(Conditioning::Projection),
+            Self::None => None,
+        }
+    }
+}
+
+named!(ClassCondition = "concat");
+
+impl DesignOptions {
+    /// New networks with these options; of what is not set what is usual for the network, see
+    /// [`Design::usual`].
+    #[must_use]
+    pub fn design(&self) -> Design {
+        let mut design = Design::usual(self.network.unwrap_or_default(), self.size);
+        self.apply(&mut design);
+        design
     }
 }
 
@@ -185,19 +256,11 @@ impl Design {
         Self {
             network,
             size,
-            channels: 3,
             nz: network.nz(),
             ngf,
             ndf,
-            classes: 0,
-            conditioning: Conditioning::Concat,
-            norm_g: Norm::Batch,
             norm_d: network.norm_d(),
-            weight_g: Weight::Plain,
-            weight_d: Weight::Plain,
-            attention: 0,
-            codes: Codes::default(),
-            minibatch: Minibatch::None,
+            ..Self::default()
         }
     }
 }
@@ -207,9 +270,9 @@ impl Design {
     /// [`Network::pixels`] says so.
     ///
     /// # Errors
-    /// [`crate::error::Error::Flag`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] where the size does not suit the network.
     pub fn generator(&self) -> Result<Sequential> {
-        self.check()?;
+        self.validate()?;
         match self.network {
             Network::Dcgan | Network::Paper | Network::Mnist => dcgan::generator(self),
             Network::Cnn => cnn::generator(self),
@@ -222,9 +285,9 @@ impl Design {
     /// `[n, 1, 1, 1 + heads]`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Flag`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] where the size does not suit the network.
     pub fn discriminator(&self) -> Result<Sequential> {
-        self.check()?;
+        self.validate()?;
         match self.network {
             Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(self),
             Network::Cnn => cnn::discriminator(self),
@@ -263,52 +326,67 @@ impl Design {
         self.classes > 0 && self.conditioning == Conditioning::Concat
     }
 
-    /// Refuses parts that do not go together, and sizes that no network has.
-    fn check(&self) -> Result<()> {
-        let fail = |flag, what: &str| Err(Error::flag(flag, what));
-        for (flag, width) in [("--nz", self.nz), ("--ngf", self.ngf), ("--ndf", self.ndf)] {
-            if !(1..=WIDEST).contains(&width) {
-                let what = format!("{width} is no width; a number from 1 to {WIDEST} is needed");
-                return Err(Error::flag(flag, what));
-            }
-        }
-        if self.classes > WIDEST {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with a sentence that says what does not, and why.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |field, what: &str| Err(Error::config(field, what));
+        self.check_bounds()?;
+        if self.classes as u64 > WIDEST {
             let what = format!("{} classes are more than {WIDEST}", self.classes);
-            return Err(Error::flag("--conditional", what));
-        }
-        if ![1, 3, 4].contains(&self.channels) {
-            return fail("--channels", "pictures have 1 (grey), 3 (RGB) or 4 (RGBA) channels");
+            return Err(Error::config("classes", what));
         }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
-            let what = format!("{codes} numbers of a latent of {} leave no noise", self.nz);
-            return Err(Error::flag("--codes", what));
+            let what = format!("{codes} entries of a latent of {} leave no noise", self.nz);
+            return Err(Error::config("codes", what));
         }
         if codes > 0 && self.classes > 0 && self.conditioning != Conditioning::Concat {
-            let what = "beside codes classes can only be told at every layer: leave --conditional out, \
-                        or give it without a value";
-            return fail("--codes", what);
+            let what = "beside codes, networks can only be conditioned on classes at every layer: leave \
+                        `conditioning` out, or choose concat";
+            return fail("codes", what);
         }
         if codes > 0 && self.minibatch == Minibatch::Discrimination {
-            let what = "what is said of a picture alone cannot follow from the others of its batch: \
-                        leave --minibatch out";
-            return fail("--codes", what);
+            let what = "what is predicted of one image cannot depend on the others of its batch: leave \
+                        `minibatch` out";
+            return fail("codes", what);
         }
         match (self.norm_g, self.norm_d) {
             (Norm::Conditional, _) if !self.is_conditional() => fail(
-                "--norm-g",
-                "conditional batch norm needs classes: add --conditional, with pictures that have some",
+                "norm_g",
+                "conditional batch norm needs classes: add `conditioning`, with images that have some",
             ),
             (Norm::Virtual, _) if self.is_conditional() => fail(
-                "--norm-g",
+                "norm_g",
                 "the reference batch of virtual batch norm has no classes: choose another norm, or \
-                 leave --conditional out",
+                 leave `conditioning` out",
             ),
             (_, Norm::Conditional | Norm::Virtual) => fail(
-                "--norm-d",
+                "norm_d",
                 "conditional and virtual batch norm are for generators; a discriminator has batch, \
                  layer, instance, group, pixel or none",
             ),
+            _ => self.suits_network(),
+        }
+    }
+
+    /// Refuses what the architecture has no place for.
+    fn suits_network(&self) -> Result<()> {
+        match self.network {
+            Network::Mlp if self.attention > 0 => {
+                let what = "dense networks have no feature maps to attend to: leave it out";
+                Err(Error::config("attention", what))
+            }
+            Network::Resnet if self.tells_every_layer() => {
+                let what = "residual networks are not conditioned at every layer: choose \
+                            `conditioning`=projection or `conditioning`=auxiliary";
+                Err(Error::config("conditioning", what))
+            }
+            Network::Resnet if self.norm_g == Norm::Virtual && resnet::is_small(self.size) => {
+                let what = "residual blocks have no reference batch: choose another norm";
+                Err(Error::config("norm_g", what))
+            }
             _ => Ok(()),
         }
     }
@@ -316,7 +394,7 @@ impl Design {
     /// Both networks in full, as model files describe them; classes are called by their numbers.
     ///
     /// # Errors
-    /// [`Error::Flag`] where [`Size::base`] fails, or a layer would be larger than any in use.
+    /// [`Error::Config`] where [`Size::base`] fails, or a layer would be larger than any in use.
     pub fn networks(&self) -> Result<Networks> {
         let networks = Networks {
             size: self.size,
@@ -335,14 +413,14 @@ impl Design {
             ]),
         };
         // What is trained can also be read again.
-        networks.check().map_err(|what| Error::flag("--size", format!("{}: {what}", self.size)))?;
+        networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
         Ok(networks)
     }
 
     /// All tensors of the generator and of the discriminator.
     ///
     /// # Errors
-    /// [`Error::Flag`] where [`Size::base`] fails.
+    /// [`Error::Config`] where [`Size::base`] fails.
     pub fn params(&self) -> Result<Vec<Param>> {
         let mut params = self.generator()?.params("generator");
         params.extend(self.discriminator()?.params("discriminator"));

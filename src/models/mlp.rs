@@ -3,7 +3,7 @@
 //! a discriminator of five with noise in front of each. `ngf` and `ndf` are the widths of the first
 //! layers.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::{Layer, Noise, Sequential, Start};
 
 use super::design::Design;
@@ -18,19 +18,11 @@ const SHARES: [usize; 5] = [1, 2, 4, 4, 4];
 
 const RELU: Layer = Layer::relu();
 
-fn refuse_attention(design: &Design) -> Result<()> {
-    match design.attention {
-        0 => Ok(()),
-        _ => Err(Error::flag("--attention", "dense networks have no hidden pictures to attend to")),
-    }
-}
-
 /// The generator.
 ///
 /// # Errors
-/// [`Error::Flag`] where parts do not go together.
+/// As recording may fail.
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
-    refuse_attention(design)?;
     let start = Start::Xavier { gain: 1.0, uniform: true };
     let mut stack = Stack::generator(design);
     let mut from = design.nz;
@@ -54,7 +46,6 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 /// # Errors
 /// As [`generator`].
 pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
-    refuse_attention(design)?;
     let start = Start::Normal { std: 0.1 };
     let mut stack = Stack::discriminator(design);
     stack.push(Layer::Flatten);

@@ -10,6 +10,6 @@ mod resnet;
 pub mod size;
 
 pub use crate::model::{Net, Networks, Pixels, Role};
-pub use design::{Design, LatentLaw, Network};
+pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

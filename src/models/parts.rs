@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{named, typed};
 use crate::error::{Error, Result};
 use crate::nn::{
     self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, LABELS, Label, Layer,
@@ -161,18 +162,8 @@ const PIXEL_NORM_EPS: f32 = 1e-8;
 /// The most groups of group norm (Wu and He, arXiv 1803.08494, section 4.1).
 const GROUPS: usize = 32;
 
-macro_rules! as_typed {
-    ($($name:ident),+) => {
-        $(impl fmt::Display for $name {
-            /// As it is typed.
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.serialize(f)
-            }
-        })+
-    };
-}
-
-as_typed!(Norm, Conditioning, Minibatch);
+named!(Norm, Conditioning, Minibatch);
+typed!(Codes);
 
 /// How a discriminator's last layer sees its smallest picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,7 +331,7 @@ impl<'a> Stack<'a> {
     /// last layer still learns its own, as in the authors' code: they are how sure the network is.
     ///
     /// # Errors
-    /// [`Error::Flag`] where there is no hidden picture to attend to.
+    /// [`Error::Config`] where there is no hidden picture to attend to.
     pub(super) fn finish(mut self) -> Result<Sequential> {
         if self.design.attention > 0 {
             self.attend()?;
@@ -363,7 +354,7 @@ impl<'a> Stack<'a> {
             if self.is_generator { [1, 1, nz] } else { [size.height, size.width, channels] };
         let sizes = Sequential { layers: self.layers.clone() }
             .sizes(input)
-            .map_err(|what| Error::flag("--attention", what))?;
+            .map_err(|what| Error::config("attention", what))?;
         let hidden =
             |layer: &Layer| [LayerRole::Activation, LayerRole::Block].contains(&layer.role());
         let places = || {
@@ -384,7 +375,7 @@ impl<'a> Stack<'a> {
                  channels; there are some of {}",
                 if sides.is_empty() { "no height".into() } else { sides.join(", ") }
             );
-            return Err(Error::flag("--attention", what));
+            return Err(Error::config("attention", what));
         };
         self.layers.insert(at + 1, Layer::Attention(Attention::new(channels)));
         Ok(())

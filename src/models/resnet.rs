@@ -7,7 +7,7 @@ use crate::nn::{Layer, Residual, Sequential, Start};
 use crate::ops::conv::ConvSpec;
 
 use super::design::Design;
-use super::parts::{End, Norm, Stack};
+use super::parts::{End, Stack};
 use super::size::Size;
 
 /// How many times `ngf` or `ndf` the deepest picture may have channels.
@@ -36,7 +36,7 @@ fn convolution(
 ) -> Result<Layer> {
     let pad = kernel / 2;
     let spec = ConvSpec::down(size, [kernel; 2], [1, 1], [pad; 2])
-        .map_err(|what| Error::flag("--size", what))?;
+        .map_err(|what| Error::config("size", what))?;
     Ok(Layer::conv(spec, from, to, true).starting(Start::Xavier { gain, uniform: true }))
 }
 
@@ -47,9 +47,8 @@ const LINEAR_GAIN: f32 = 1.0;
 /// The generator: a projection, a block for every doubling, norm, ReLU and a convolution.
 ///
 /// # Errors
-/// [`Error::Flag`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
-    refuse_labels(design)?;
     let (base, doublings) = design.size.base()?;
     let width = |i: usize| match is_small(design.size) {
         true => design.ngf,
@@ -84,7 +83,6 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 /// # Errors
 /// As [`generator`].
 pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
-    refuse_labels(design)?;
     let (_, doublings) = design.size.base()?;
     let small = is_small(design.size);
     let (blocks, halvings) =
@@ -120,18 +118,4 @@ pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
     stack.push(RELU);
     stack.head([size[0], size[1], from], End::Sum, true);
     stack.finish()
-}
-
-/// Blocks have no place for planes of labels.
-fn refuse_labels(design: &Design) -> Result<()> {
-    if design.tells_every_layer() {
-        let what = "residual networks are not told classes at every layer: choose \
-                    --conditional=projection or --conditional=auxiliary";
-        return Err(Error::flag("--conditional", what));
-    }
-    if design.norm_g == Norm::Virtual && is_small(design.size) {
-        let what = "residual blocks have no reference batch: choose another norm";
-        return Err(Error::flag("--norm-g", what));
-    }
-    Ok(())
 }

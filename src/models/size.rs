@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::config::typed;
 use crate::error::{Error, Result};
 pub use crate::model::size::Size;
 
@@ -17,11 +18,11 @@ impl Size {
     /// 4 to 7.
     ///
     /// # Errors
-    /// [`Error::Flag`] (`--size`) where no base times a power of two gives the size; it names the
+    /// [`Error::Config`] (`size`) where no base times a power of two gives the size; it names the
     /// nearest sizes that work.
     pub fn base(self) -> Result<([usize; 2], usize)> {
         let Self { height, width } = self;
-        let fail = |what: String| Err(Error::flag("--size", what));
+        let fail = |what: String| Err(Error::config("size", what));
         if !SIDES.contains(&height) || !SIDES.contains(&width) {
             return fail(format!("{self}: both sides must lie between 8 and 256"));
         }
@@ -56,6 +57,8 @@ impl Size {
     }
 }
 
+typed!(Size);
+
 impl FromStr for Size {
     type Err = String;
 
@@ -69,7 +72,10 @@ impl FromStr for Size {
             None => (side(text)?, side(text)?),
         };
         let size = Self { height, width };
-        size.base().map_err(|e| e.to_string().replace("--size: ", ""))?;
+        size.base().map_err(|e| match e {
+            Error::Config { what, .. } => what,
+            other => other.to_string(),
+        })?;
         Ok(size)
     }
 }

@@ -18,10 +18,9 @@
 //! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardise`
 //! sets them by data.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+use crate::config::named;
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Tensor};
@@ -51,12 +50,7 @@ pub enum Weight {
     NormFixed,
 }
 
-impl fmt::Display for Weight {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(Weight);
 
 impl Weight {
     /// Whether a description need not mention it.

@@ -1,9 +1,8 @@
 //! Losses of the discriminator's scores.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+use crate::config::named;
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
@@ -78,12 +77,7 @@ pub enum Loss {
     JensenShannon,
 }
 
-impl fmt::Display for Loss {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(Loss);
 
 impl Loss {
     /// What the discriminator's output is.

@@ -1,9 +1,8 @@
 //! Penalties on how steep the discriminator is: gradients of gradients, recorded on the tape.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+use crate::config::named;
 use crate::error::Result;
 use crate::ops::random::Uniform;
 use crate::tape::{Tape, Var};
@@ -45,12 +44,7 @@ pub enum Penalty {
     R2,
 }
 
-impl fmt::Display for Penalty {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+named!(Penalty);
 
 /// A recorded penalty.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,10 @@
 //! third part of their method, the scaling of losses, is the training's: [`crate::train::scale`].)
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::named;
 use crate::ops::{Class, Half};
 use crate::tape::{Node, Tape, Var};
 use crate::tensor::DType;
@@ -33,15 +33,7 @@ pub enum Precision {
     F16,
 }
 
-impl fmt::Display for Precision {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-        })
-    }
-}
+named!(Precision);
 
 impl Precision {
     /// The roots among the nodes of `tape` that are kept in 16 bits.

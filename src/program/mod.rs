@@ -185,7 +185,7 @@ fn check_precision(device: &Device, precision: Precision) -> Result<()> {
         Device::Gpu(gpu) => format!("the GPU {} has no 16-bit floats", gpu.caps().name),
         Device::Cpu => "16-bit floats are for GPUs, and the device is the CPU".to_owned(),
     };
-    Err(Error::flag("--precision", format!("{what}: leave it out, or name another --device")))
+    Err(Error::config("precision", format!("{what}: leave it out, or name another `device`")))
 }
 
 /// Refuses a plan that the device cannot hold, before anything is allocated; `held` are the bytes of

@@ -17,12 +17,12 @@ impl Labelled {
     /// Draws `per_class` pictures of each class: a function of the pictures and the seed.
     ///
     /// # Errors
-    /// [`Error::Flag`] where a class has fewer readable pictures, or there are no labels.
+    /// [`Error::Config`] where a class has fewer readable pictures, or there are no labels.
     pub fn draw(source: &Source, prepare: &Prepare, per_class: usize, seed: u64) -> Result<Self> {
-        let flag = "--labels-per-class";
+        let field = "labels_per_class";
         let Some(labels) = source.labels() else {
             let what = format!("{} {}", source.origin().display(), source.why_no_classes());
-            return Err(Error::flag(flag, what));
+            return Err(Error::config(field, what));
         };
         let mut drawn = Self { pictures: Vec::new(), labels: Vec::new(), seed };
         let mut missing = vec![per_class; source.classes().len()];
@@ -46,7 +46,7 @@ impl Labelled {
                     source.classes()[class],
                     count(per_class - missing[class], "picture")
                 );
-                Err(Error::flag(flag, what))
+                Err(Error::config(field, what))
             }
         }
     }

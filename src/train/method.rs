@@ -1,12 +1,11 @@
 //! How the two networks are trained: which loss, what holds the discriminator back, by which
 //! optimiser, how often. Every part goes with every other unless [`Method::check`] says why not.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Adaptive, Augment};
-use crate::error::{Error, Result};
+use crate::config::Stored::Always;
+use crate::config::{Domain, config, named};
 use crate::objectives::{Loss, Penalty};
 use crate::optim::{Adam, Optimizer, RmsProp};
 
@@ -22,141 +21,125 @@ pub enum Rule {
     Rmsprop,
 }
 
-impl fmt::Display for Rule {
-    /// As it is typed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Adam => "adam",
-            Self::Rmsprop => "rmsprop",
-        })
+named!(Rule);
+
+/// Which family of GANs: what networks there are, and what their updates minimize.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// A generator and a discriminator.
+    #[default]
+    Gan,
+}
+
+named!(Family);
+
+config! {
+    /// How the two networks are trained. A number that is 0 leaves its part out.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub struct Method;
+    /// [`Method`] as far as it is set.
+    pub struct MethodOptions stored Changed;
+    flags "Objective" {
+        /// Family of GANs: gan
+        family: Family = Family::Gan, "FAMILY" { hidden: true };
+        /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
+        /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
+        /// hellinger, jensen-shannon
+        loss: Loss = Loss::NonSaturating, "LOSS" { stored: Always };
+        /// One-sided label smoothing: real images are labeled real with probability 1 - SHARE
+        ///
+        /// Salimans et al., arXiv 1606.03498, section 3.4.
+        smooth: f32 = 0.0, "SHARE" { stored: Always, domain: Domain::Fraction };
+        /// Let the generator match the mean of the discriminator's last hidden layer
+        ///
+        /// Over the batch, rather than winning against it (the same paper, section 3.1).
+        feature_matching: bool = false, "true|false";
+        /// Weight of the classification loss, with `conditioning`=auxiliary or `labels_per_class`
+        ///
+        /// Of the cross-entropy of classes in both losses, where the discriminator predicts them.
+        class_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// Weight of the information loss, with `codes`
+        ///
+        /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth of
+        /// that), where there are codes.
+        info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
+        /// gp-one-sided, gp-zero, dragan, r1, r2
+        penalty: Penalty = Penalty::None, "PENALTY";
+        /// The penalty's weight
+        ///
+        /// λ of [`Penalty`].
+        penalty_weight: f32 = 0.0, "WEIGHT" {
+            domain: Domain::NonNegative,
+            shown: Some("10 with a penalty"),
+        };
+        /// For few images: change real and generated ones at random before the discriminator sees
+        /// them (DiffAugment): color, brightness, saturation, contrast, translation, cutout, as a list
+        augment: Augment = Augment::default(), "LIST";
+        /// Probability of applying each augmentation to an image
+        augment_p: f32 = 1.0, "P" { domain: Domain::Share };
+        /// Adapt that probability to how sure the discriminator is of real images (ADA): TARGET is
+        /// the mean sign of its outputs, 0.6 in the paper; 0 disables it
+        ///
+        /// See [`Adaptive`].
+        ada: f32 = 0.0, "TARGET" { domain: Domain::Share };
+        /// Limit the discriminator's weights to +-LIMIT after every update; 0 disables it
+        ///
+        /// WGAN, arXiv 1701.07875, algorithm 1.
+        clip_weights: f32 = 0.0, "LIMIT" { domain: Domain::NonNegative };
+        /// Weight of orthogonal regularization of both networks' convolutions
+        orthogonal: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// Weight of historical averaging: both networks are drawn to their past means
+        historical: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// Weight decay: so much of every parameter is added to its gradient
+        weight_decay: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+    }
+    flags "Training" {
+        /// Optimizer
+        optimizer: Rule = Rule::Adam, "adam|rmsprop";
+        /// Adam's decay of the mean of gradients, from 0 to below 1
+        beta1: f64 = 0.5, "BETA" { stored: Always, domain: Domain::Fraction };
+        /// The decay of the mean of squared gradients, from 0 to below 1
+        beta2: f64 = 0.999, "BETA" { stored: Always, domain: Domain::Fraction };
+        /// What is added to the root of that mean: gradients far below it hardly move a parameter
+        ///
+        /// The default is PyTorch's.
+        epsilon: f32 = 1e-8, "EPSILON" { domain: Domain::Positive("1e-8") };
+        /// Updates of the discriminator for one of the generator, each on a batch of its own
+        n_critic: usize = 1, "N" { domain: Domain::Whole(1, MOST_CRITIC_STEPS) };
+        /// For small memory: send N images of a batch through the networks at a time and add up
+        /// their gradients; batch norm sees N images at a time
+        ///
+        /// 0 for the whole batch.
+        micro_batch: usize = 0, "N" { domain: Domain::from(2), shown: Some("the whole batch") };
+        /// Clip each network's gradient norm to LENGTH; 0 disables it
+        ///
+        /// The norm of all its parameters' gradients together.
+        clip_gradients: f32 = 0.0, "LENGTH" { domain: Domain::NonNegative };
     }
 }
 
-/// How the two networks are trained. A number that is 0 leaves its part out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Method {
-    /// What the networks minimise.
-    pub loss: Loss,
-    /// One-sided label smoothing (Salimans et al., arXiv 1606.03498, section 3.4): real pictures
-    /// are called real with probability `1 − smooth`.
-    pub smooth: f32,
-    /// The generator matches the mean of the discriminator's last hidden layer over the batch,
-    /// rather than winning against it (the same paper, section 3.1).
-    #[serde(skip_serializing_if = "is_default")]
-    pub feature_matching: bool,
-    /// Weight of the cross-entropy of classes in both losses, where the discriminator has to say
-    /// them.
-    #[serde(skip_serializing_if = "is_one_f32")]
-    pub class_weight: f32,
-    /// Weight of InfoGAN's lower bound of the information in the codes (its numbers count a tenth
-    /// of that), where there are codes.
-    #[serde(skip_serializing_if = "is_one_f32")]
-    pub info_weight: f32,
-    /// What is added to the discriminator's loss for being too steep.
-    #[serde(skip_serializing_if = "is_default")]
-    pub penalty: Penalty,
-    /// The penalty's weight λ.
-    #[serde(skip_serializing_if = "is_default")]
-    pub penalty_weight: f32,
-    /// How pictures are changed at random before the discriminator sees them.
-    #[serde(skip_serializing_if = "is_default")]
-    pub augment: Augment,
-    /// How likely each change is made to a picture; 1 for always.
-    #[serde(skip_serializing_if = "is_one_f32")]
-    pub augment_p: f32,
-    /// Where the probability is found while training: how much more often than not, from 0 to 1, real
-    /// pictures are to be taken for real (see [`Adaptive`]).
-    #[serde(skip_serializing_if = "is_default")]
-    pub ada: f32,
-    /// After each of the discriminator's updates its weights are limited to ± this (WGAN, arXiv
-    /// 1701.07875, algorithm 1).
-    #[serde(skip_serializing_if = "is_default")]
-    pub clip_weights: f32,
-    /// Weight of the orthogonal regularisation of both networks' convolutions.
-    #[serde(skip_serializing_if = "is_default")]
-    pub orthogonal: f32,
-    /// Weight of historical averaging, of both networks.
-    #[serde(skip_serializing_if = "is_default")]
-    pub historical: f32,
-    /// Added to every gradient, times the parameter.
-    #[serde(skip_serializing_if = "is_default")]
-    pub weight_decay: f32,
-    /// Gradients of a network that are longer than this, all parameters together, are shortened to
-    /// it.
-    #[serde(skip_serializing_if = "is_default")]
-    pub clip_gradients: f32,
-    /// Updates of the discriminator for one of the generator, each on a batch of its own.
-    #[serde(skip_serializing_if = "is_one")]
-    pub n_critic: usize,
-    /// Pictures that go through the networks at a time; the gradients of a whole batch are added
-    /// up. 0 for the whole batch.
-    #[serde(skip_serializing_if = "is_default")]
-    pub micro_batch: usize,
-    /// Which optimiser.
-    #[serde(skip_serializing_if = "is_default")]
-    pub optimizer: Rule,
-    /// Decay of the mean of gradients (Adam).
-    pub beta1: f64,
-    /// Decay of the mean of squared gradients.
-    pub beta2: f64,
-    /// What the optimiser adds to the root of that mean: gradients below it move a parameter by less
-    /// than the learning rate.
-    #[serde(skip_serializing_if = "is_usual_epsilon")]
-    pub epsilon: f32,
-}
+/// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
+const PENALTY_WEIGHT: f32 = 10.0;
 
-/// PyTorch's.
-const EPSILON: f32 = 1e-8;
-
-fn is_default<T: Default + PartialEq>(x: &T) -> bool {
-    *x == T::default()
-}
-
-fn is_one_f32(x: &f32) -> bool {
-    *x == 1.0
-}
-
-fn is_usual_epsilon(x: &f32) -> bool {
-    *x == EPSILON
-}
-
-fn is_one(n: &usize) -> bool {
-    *n == 1
-}
-
-impl Default for Method {
-    /// DCGAN's, as PyTorch's example has it.
-    fn default() -> Self {
-        Self {
-            loss: Loss::NonSaturating,
-            smooth: 0.0,
-            feature_matching: false,
-            class_weight: 1.0,
-            info_weight: 1.0,
-            penalty: Penalty::None,
-            penalty_weight: 0.0,
-            augment: Augment::default(),
-            augment_p: 1.0,
-            ada: 0.0,
-            clip_weights: 0.0,
-            orthogonal: 0.0,
-            historical: 0.0,
-            weight_decay: 0.0,
-            clip_gradients: 0.0,
-            n_critic: 1,
-            micro_batch: 0,
-            optimizer: Rule::Adam,
-            beta1: 0.5,
-            beta2: 0.999,
-            epsilon: EPSILON,
+impl MethodOptions {
+    /// A method with these options; of what is not set the defaults.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        let mut method = Method::default();
+        if self.penalty.is_some_and(|penalty| penalty != Penalty::None) {
+            method.penalty_weight = PENALTY_WEIGHT;
         }
+        self.apply(&mut method);
+        method
     }
 }
 
 /// Steps of the discriminator for one of the generator are recorded one after another: more than
 /// this is a mistake.
-const MOST_CRITIC_STEPS: usize = 100;
+const MOST_CRITIC_STEPS: u64 = 100;
 
 impl Method {
     /// Whether terms of the weights themselves have a part in gradients.
@@ -189,77 +172,6 @@ impl Method {
             0 => (batch, 1),
             micro => (micro, batch / micro),
         }
-    }
-
-    /// Checks that the parts go together, in batches of `batch`.
-    ///
-    /// # Errors
-    /// [`Error::Flag`] with a sentence that says what does not, and why.
-    pub fn check(&self, batch: usize) -> Result<()> {
-        let fail = |flag, what: &str| Err(Error::flag(flag, what));
-        let weights = [
-            ("--penalty-weight", self.penalty_weight),
-            ("--class-weight", self.class_weight),
-            ("--info-weight", self.info_weight),
-            ("--clip-weights", self.clip_weights),
-            ("--orthogonal", self.orthogonal),
-            ("--historical", self.historical),
-            ("--weight-decay", self.weight_decay),
-            ("--clip-gradients", self.clip_gradients),
-        ];
-        for (flag, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return fail(flag, "a number of at least 0 is needed; 0 leaves it out");
-            }
-        }
-        if self.smooth > 0.0 && !self.loss.has_labels() {
-            let what = format!(
-                "only a cross-entropy has labels to smooth (--loss non-saturating, saturating or \
-                 relativistic), and the loss is {}",
-                self.loss
-            );
-            return Err(Error::flag("--smooth", what));
-        }
-        if self.penalty == Penalty::None && self.penalty_weight > 0.0 {
-            return fail("--penalty-weight", "there is no penalty to weigh: add --penalty gp, say");
-        }
-        if self.penalty != Penalty::None && self.penalty_weight == 0.0 {
-            return fail("--penalty-weight", "0 is no penalty: leave --penalty out instead");
-        }
-        let share = |x: f32| (0.0..=1.0).contains(&x);
-        if !share(self.augment_p) || !share(self.ada) {
-            let flag = if share(self.augment_p) { "--ada" } else { "--augment-p" };
-            return fail(flag, "a number from 0 to 1 is needed");
-        }
-        if self.augment.is_none() && (self.ada > 0.0 || self.augment_p < 1.0) {
-            let flag = if self.ada > 0.0 { "--ada" } else { "--augment-p" };
-            let what =
-                "there is nothing to be applied: add --augment color,translation,cutout, say";
-            return fail(flag, what);
-        }
-        if self.ada > 0.0 && self.loss.undecided().is_none() {
-            let what = format!(
-                "with --loss {} no score says that a picture is taken for real: choose another \
-                 loss, or a fixed --augment-p",
-                self.loss
-            );
-            return Err(Error::flag("--ada", what));
-        }
-        if self.ada > 0.0 && self.augment_p < 1.0 {
-            return fail("--ada", "finds the probability itself: leave --augment-p out");
-        }
-        if self.n_critic == 0 || self.n_critic > MOST_CRITIC_STEPS {
-            return fail("--n-critic", "a number from 1 to 100 is needed");
-        }
-        let micro = self.micro_batch;
-        if micro == 1 || micro > batch || (micro > 1 && !batch.is_multiple_of(micro)) {
-            let what = format!(
-                "{micro} does not divide the batch of {batch} into equal parts of at least 2 \
-                 pictures"
-            );
-            return Err(Error::flag("--micro-batch", what));
-        }
-        Ok(())
     }
 }
 
@@ -302,40 +214,5 @@ mod tests {
         );
         let usual = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
         assert_eq!(Method::default().optimizer(), Optimizer::Adam(usual));
-    }
-
-    #[test]
-    fn parts_that_do_not_go_together_are_refused_by_flag() {
-        let refused = |method: Method| match method.check(64) {
-            Err(Error::Flag { flag, .. }) => flag,
-            other => panic!("{other:?}"),
-        };
-        let usual = Method::default();
-        assert!(usual.check(64).is_ok());
-        let gp = Method { penalty: Penalty::Gp, penalty_weight: 10.0, ..usual };
-        assert!(gp.check(64).is_ok());
-        for (flag, method) in [
-            ("--smooth", Method { loss: Loss::Hinge, smooth: 0.1, ..usual }),
-            ("--penalty-weight", Method { penalty_weight: 10.0, ..usual }),
-            ("--penalty-weight", Method { penalty_weight: 0.0, ..gp }),
-            ("--penalty-weight", Method { penalty_weight: -1.0, ..gp }),
-            ("--clip-weights", Method { clip_weights: f32::NAN, ..usual }),
-            ("--augment-p", Method { augment_p: 1.5, ..usual }),
-            ("--augment-p", Method { augment_p: 0.5, ..usual }),
-            ("--ada", Method { ada: 0.6, ..usual }),
-            ("--ada", Method { ada: 0.6, augment_p: 0.5, augment: Augment::ALL, ..usual }),
-            ("--n-critic", Method { n_critic: 0, ..usual }),
-            ("--n-critic", Method { n_critic: 101, ..usual }),
-            ("--micro-batch", Method { micro_batch: 24, ..usual }),
-            ("--micro-batch", Method { micro_batch: 1, ..usual }),
-            ("--micro-batch", Method { micro_batch: 128, ..usual }),
-        ] {
-            assert_eq!(refused(method), flag);
-        }
-        for micro_batch in [2, 32, 64] {
-            assert!(Method { micro_batch, ..usual }.check(64).is_ok());
-        }
-        assert_eq!(Method { micro_batch: 16, ..usual }.parts(64), (16, 4));
-        assert_eq!(usual.parts(64), (64, 1));
     }
 }

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod options;
 #[cfg(feature = "cli")]
 pub mod plot;
+pub mod presets;
 #[cfg(feature = "cli")]
 pub mod progress;
 pub mod recipe;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod session;
 mod snapshot;
 pub mod trainer;
+pub(crate) mod validate;
 pub mod writer;
 
 pub use crate::model::checkpoint::{self, Checkpoint};
@@ -26,11 +28,13 @@ pub use crate::model::folder::{self, Folder};
 pub use health::{Finding, Health};
 pub use labelled::Labelled;
 pub use log::LogLine;
-pub use method::Method;
+pub use method::{Method, MethodOptions};
 pub use metrics::Metrics;
+pub use options::{Rhythm, RhythmOptions};
+pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
-pub use recipe::Recipe;
+pub use recipe::{Recipe, RecipeOptions};
 pub use run::Run;
 pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_pictures};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Domain, config};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -106,19 +107,26 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// How often things happen, in real pictures seen, and what is kept. Does not change the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rhythm {
-    /// A line of progress and of the log; 0 for the last one alone.
-    pub report_every: u64,
-    /// A grid of generated pictures; 0 for the first and the last one alone.
-    pub preview_every: u64,
-    /// A checkpoint; 0 for the last one alone.
-    pub save_every: u64,
-    /// The newest checkpoints that are kept.
-    pub keep: usize,
-    /// Of the older ones the first at or after every multiple of this is kept; 0 for none.
-    pub keep_every: u64,
+config! {
+    /// How often things happen, in real images seen, and what is kept. Does not change the numbers.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Rhythm;
+    /// [`Rhythm`] as far as it is set.
+    pub struct RhythmOptions stored Required;
+    flags "Output" {
+        /// Real images from one line of progress and log.jsonl to the next; 0 for the last one alone
+        report_every: u64 = 640, "COUNT" { domain: Domain::Count };
+        /// The same for previews (fakes-*.png); the first ones come sooner
+        preview_every: u64 = 6400, "COUNT" { domain: Domain::Count, alias: Some("every") };
+        /// The same for checkpoints
+        save_every: u64 = 6400, "COUNT" { domain: Domain::Count };
+        /// Newest checkpoints to keep
+        keep: usize = 2, "N" { domain: Domain::from(1) };
+        /// Of the older checkpoints keep one for every COUNT images; 0 for none
+        ///
+        /// The first at or after every multiple of it.
+        keep_every: u64 = 0, "COUNT" { domain: Domain::Count };
+    }
 }
 
 impl Rhythm {

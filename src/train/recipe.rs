@@ -1,83 +1,125 @@
 //! What decides the numbers of a training.
 
-use serde::{Deserialize, Serialize};
-
+use crate::config::Stored::Required;
+use crate::config::{Domain, config};
 use crate::error::{Error, Result};
 use crate::gan::{Recording, System, families};
-use crate::models::{Design, Networks};
+use crate::models::{ClassCondition, Conditioning, Design, DesignOptions, Networks};
 use crate::program::Precision;
 use crate::tape::Tape;
 
-use super::method::Method;
+use super::method::{Method, MethodOptions};
 
-/// Everything that decides the numbers of a training, but its pictures and the device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recipe {
-    /// The networks.
-    pub model: Design,
-    /// Pictures in a batch.
-    pub batch: usize,
-    /// Decides initial weights, latents, the order of pictures, flips and crops.
-    pub seed: u64,
-    /// The discriminator's learning rate.
-    pub lr_d: f64,
-    /// The generator's learning rate.
-    pub lr_g: f64,
-    /// Real pictures over which the learning rates rise from 0; 0 for none.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub warm_up: u64,
-    /// Real pictures over which the learning rates fall to 0, in a straight line from the start;
-    /// 0 where they do not fall.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub decay: u64,
-    /// How the networks are trained.
-    #[serde(flatten)]
-    pub method: Method,
-    /// Half-life of the generator's moving average, in pictures; 0 for no average.
-    pub ema: u64,
-    /// Pictures of each class whose label is used, where training is semi-supervised; else 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub labels_per_class: u64,
-    /// How a GPU keeps activations and their gradients.
-    #[serde(default, skip_serializing_if = "is_f32")]
-    pub precision: Precision,
-    /// The names of the classes that the networks are told, by label; none where they are told
-    /// none, or where classes are called by their numbers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub classes: Vec<String>,
+config! {
+    /// All hyperparameters of a training: with the images and the device, what decides its numbers.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Recipe;
+    /// [`Recipe`] as far as it is set.
+    pub struct RecipeOptions stored Changed;
+    nested {
+        /// The networks.
+        model: Design as DesignOptions;
+    }
+    flat {
+        /// How the networks are trained.
+        method: Method as MethodOptions;
+    }
+    flags "Training" {
+        /// Images in a batch, at least 2
+        batch: usize = 64, "N" {
+            stored: Required,
+            domain: Domain::from(2),
+            shown: Some("64; dcgan-paper and dcgan-mnist: 128; mlp: 100"),
+            order: Some(1),
+        };
+        /// Random seed
+        ///
+        /// Of initial weights, latents, the order of images, flips and crops.
+        seed: u64 = 0, "N" {
+            stored: Required,
+            domain: Domain::Whole(0, u64::MAX),
+            order: Some(2),
+        };
+        /// The generator's learning rate
+        lr_g: f64 = 2e-4, "RATE" { stored: Required, domain: RATES, order: Some(3) };
+        /// The discriminator's learning rate
+        lr_d: f64 = 2e-4, "RATE" { stored: Required, domain: RATES, order: Some(4) };
+        /// Let the learning rates rise from 0 over this many images; 0 disables it
+        warm_up: u64 = 0, "COUNT" { domain: Domain::Count };
+        /// Let the learning rates fall to 0, in a straight line, until this many images were seen; 0
+        /// disables it
+        decay: u64 = 0, "COUNT" { domain: Domain::Count };
+        /// Half-life of the generator's moving average (EMA), in images; 0 for none
+        ema: u64 = 10_000, "COUNT" { stored: Required, domain: Domain::Count };
+        /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and
+        /// half the traffic; arithmetic and parameters stay in 32, and losses are scaled
+        precision: Precision = Precision::F32, "f32|f16";
+    }
+    flags "Networks" {
+        /// Semi-supervised: use N labels of each class of DATA, and no others; the discriminator learns
+        /// to classify, which dcgan errors measures
+        labels_per_class: u64 = 0, "N" {
+            domain: Domain::Count,
+            shown: Some("0, none"),
+            order: Some(3),
+        };
+    }
+    others {
+        /// The names of the classes that the networks know, by label; none where they know none, or
+        /// where classes are called by their numbers.
+        classes: Vec<String> = Vec::new(), { flag: Some("--conditional") };
+    }
+}
+
+/// Learning rates.
+const RATES: Domain = Domain::Positive("0.0002 or 2e-4");
+
+impl RecipeOptions {
+    /// How new networks are conditioned on classes or learn them from few labels, if at all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where both are set.
+    pub fn conditioning(&self) -> Result<Option<Conditioning>> {
+        let few = self.labels_per_class.is_some_and(|n| n > 0);
+        let conditional = self.model.conditional.and_then(ClassCondition::conditioning);
+        if few && conditional.is_some() {
+            let what = "the networks are either conditioned on every class or learn them from few \
+                        labels: leave this or `labels_per_class` out";
+            return Err(Error::config("conditioning", what));
+        }
+        Ok(conditional.or(few.then_some(Conditioning::Semi)))
+    }
+
+    /// The recipe of these networks with these options; of what is not set what is usual for the
+    /// network.
+    #[must_use]
+    pub fn of(&self, model: Design) -> Recipe {
+        let mut recipe = Recipe { method: self.method.method(), ..Recipe::new(model) };
+        self.apply(&mut recipe);
+        recipe
+    }
+
+    /// The recipe of new networks with these options; of what is not set what is usual for the
+    /// network. Networks that are to know classes are told how, but not how many there are: that is
+    /// for the data to say, in `model.classes`.
+    ///
+    /// # Errors
+    /// As [`RecipeOptions::conditioning`].
+    pub fn recipe(&self) -> Result<Recipe> {
+        let conditioning = self.conditioning()?.unwrap_or_default();
+        Ok(self.of(Design { conditioning, ..self.model.design() }))
+    }
 }
 
 /// The most pictures of a step, and of a training: numbers up to here are whole in 64-bit floats.
 const LARGEST: usize = 1 << 28;
 const MOST_SEEN: u64 = 1 << 53;
 
-fn is_f32(precision: &Precision) -> bool {
-    *precision == Precision::F32
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
 impl Recipe {
     /// The recipe of a network at default settings.
     #[must_use]
     pub fn new(model: Design) -> Self {
-        let batch = model.network.batch();
-        Self {
-            model,
-            batch,
-            seed: 0,
-            lr_d: 2e-4,
-            lr_g: 2e-4,
-            warm_up: 0,
-            decay: 0,
-            method: Method::default(),
-            ema: 10_000,
-            labels_per_class: 0,
-            precision: Precision::F32,
-            classes: Vec::new(),
-        }
+        Self { batch: model.network.batch(), model, ..Self::default() }
     }
 
     /// Real pictures that one step sees.
@@ -97,7 +139,7 @@ impl Recipe {
     /// Both networks in full, with the names of their classes.
     ///
     /// # Errors
-    /// [`Error::Flag`] where the recipe makes no network, or names other classes than it has.
+    /// [`Error::Config`] where the recipe makes no network, or names other classes than it has.
     pub fn networks(&self) -> Result<Networks> {
         let networks = self.model.networks()?;
         if self.classes.is_empty() {
@@ -105,7 +147,7 @@ impl Recipe {
         }
         if self.classes.len() != self.model.classes {
             let what = format!("{} classes have {} names", self.model.classes, self.classes.len());
-            return Err(Error::flag("--conditional", what));
+            return Err(Error::config("classes", what));
         }
         match self.model.is_conditional() {
             true => Ok(Networks { classes: self.classes.clone(), ..networks }),
@@ -116,8 +158,9 @@ impl Recipe {
     /// The networks and the phases that train them.
     ///
     /// # Errors
-    /// [`Error::Flag`] where the recipe makes no network, or parts of it do not go together.
+    /// [`Error::Config`] where the recipe makes no network, or parts of it do not go together.
     pub fn system(&self) -> Result<System> {
+        self.validate()?;
         families::gan::system(self, self.networks()?)
     }
 
@@ -127,5 +170,66 @@ impl Recipe {
     /// As [`Recipe::system`].
     pub fn tape(&self) -> Result<Tape> {
         self.system()?.tape(Recording::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::models::Network;
+    use crate::objectives::Loss;
+
+    /// What versions 0.1 wrote.
+    const OLD: [&str; 3] = [
+        r#"{"model":{"network":"dcgan","size":{"height":16,"width":16},"channels":3,"nz":100,"ngf":8,
+            "ndf":8},"batch":8,"seed":0,"lr_d":0.0002,"lr_g":0.0002,"loss":"non-saturating",
+            "smooth":0.0,"beta1":0.5,"beta2":0.999,"ema":10000}"#,
+        r#"{"model":{"network":"resnet","size":{"height":32,"width":32},"channels":3,"nz":128,"ngf":8,
+            "ndf":8,"classes":2,"conditioning":"projection","norm_g":"conditional","norm_d":"none",
+            "weight_d":"spectral"},"batch":64,"seed":1,"lr_d":0.0002,"lr_g":0.0002,"warm_up":100,
+            "loss":"hinge","smooth":0.0,"class_weight":2.0,"n_critic":5,"optimizer":"rmsprop",
+            "beta1":0.0,"beta2":0.9,"epsilon":0.5,"ema":0,"classes":["cat","dog"]}"#,
+        r#"{"model":{"network":"mlp","size":{"height":28,"width":28},"channels":1,"nz":100,"ngf":500,
+            "ndf":1000,"classes":10,"conditioning":"semi","norm_d":"none","codes":"0+2"},"batch":100,
+            "seed":0,"lr_d":0.003,"lr_g":0.003,"loss":"non-saturating","smooth":0.0,
+            "feature_matching":true,"augment":"color,cutout","augment_p":0.5,"beta1":0.5,"beta2":0.999,
+            "ema":693000,"labels_per_class":10,"precision":"f16"}"#,
+    ];
+
+    #[test]
+    fn files_are_read_and_written_as_before() {
+        for old in OLD {
+            let recipe: Recipe = serde_json::from_str(old).unwrap();
+            let before: serde_json::Value = serde_json::from_str(old).unwrap();
+            assert_eq!(serde_json::to_value(&recipe).unwrap(), before);
+        }
+        // Before anything but DCGAN was known.
+        let old = r#"{"model":{"preset":"paper","size":{"height":8,"width":8},"channels":1,"nz":1,
+                      "ngf":1,"ndf":1},"batch":2,"seed":0,"lr_d":1,"lr_g":1,"ema":0}"#;
+        let recipe: Recipe = serde_json::from_str(old).unwrap();
+        assert_eq!(recipe.model.network, Network::Paper);
+        assert_eq!(recipe.method.loss, Loss::NonSaturating);
+        let lacking = old.replace(r#""batch":2,"#, "");
+        assert!(serde_json::from_str::<Recipe>(&lacking).is_err());
+    }
+
+    #[test]
+    fn options_are_laid_over_what_is_usual() {
+        let mut options = RecipeOptions::default();
+        assert_eq!(options.recipe().unwrap(), Recipe::default());
+        for (name, text) in [("network", "mlp"), ("penalty", "gp"), ("seed", "7")] {
+            options.set(name, text).unwrap().unwrap();
+        }
+        let recipe = options.recipe().unwrap();
+        let usual = Recipe::new(Design::usual(Network::Mlp, None));
+        assert_eq!((recipe.model, recipe.batch, recipe.seed), (usual.model, 100, 7));
+        assert_eq!(recipe.method.penalty_weight, 10.0);
+        options.set("conditional", "auxiliary").unwrap().unwrap();
+        assert_eq!(options.recipe().unwrap().model.conditioning, Conditioning::Auxiliary);
+        options.labels_per_class = Some(5);
+        assert!(matches!(options.recipe(), Err(Error::Config { field: "conditioning", .. })));
+        options.model.conditional = None;
+        assert_eq!(options.recipe().unwrap().model.conditioning, Conditioning::Semi);
     }
 }

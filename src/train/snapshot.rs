@@ -108,7 +108,7 @@ impl Recipe {
         recipe.seen(model.step).ok_or_else(|| damaged(file::STEP))?;
         let Size { height, width } = recipe.model.size;
         let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
-        let sound = recipe.method.check(recipe.batch);
+        let sound = recipe.validate();
         let pictures = recipe.batch.checked_mul(recipe.method.n_critic);
         let pictures = pictures.filter(|_| recipe.batch <= MOST_PICTURES);
         let seen = pictures.and_then(|n| model.step.checked_mul(n as u64));

@@ -84,7 +84,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
-    /// [`Error::Flag`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
+    /// [`Error::Config`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
     pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
         let system = recipe.system()?;
@@ -479,14 +479,14 @@ fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> St
     }
     let advice = match good {
         0 | 1 => {
-            "not even two pictures fit: lower --size, --ngf and --ndf, or take another --device"
+            "not even two pictures fit: lower `size`, `ngf` and `ndf`, or take another `device`"
                 .into()
         }
-        fits => format!("--batch {fits} fits"),
+        fits => format!("`batch` {fits} fits"),
     };
     let device = match options.memory_limit {
         Some(limit) => format!("{} ({} free)", device.name(), human::bytes(limit)),
         None => device.name(),
     };
-    format!("--batch {} does not fit {device}: {what}; {advice}", recipe.batch)
+    format!("`batch` {} does not fit {device}: {what}; {advice}", recipe.batch)
 }

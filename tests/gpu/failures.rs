@@ -16,7 +16,7 @@ fn too_much_memory_is_an_error() {
     let error = gpu.create_buffer(most.saturating_add(16), "activations").unwrap_err();
     assert!(matches!(error, Error::Memory(_)), "{error}");
     assert!(error.to_string().contains("activations"), "{error}");
-    assert!(error.to_string().contains("--batch"), "{error}");
+    assert!(error.to_string().contains("`batch`"), "{error}");
     // The device is as good as before.
     gpu.check().unwrap();
     let (mut program, _) = counting(&gpu);
@@ -41,7 +41,7 @@ fn unfinished_work_is_noticed() {
             (3..9).find_map(|run| program.run(&[&word(run)]).err()).unwrap()
         };
         assert!(matches!(error, Error::Lost(_)), "{error}");
-        for part in ["did not finish", "--batch", "--device", "checkpoint is intact"] {
+        for part in ["did not finish", "`batch`", "`device`", "checkpoint is intact"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         // From now on the device is not trusted.

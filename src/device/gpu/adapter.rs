@@ -168,12 +168,12 @@ pub fn strongest(adapters: &[AdapterInfo]) -> Option<usize> {
 /// [`Error::Device`] that lists what there is, where the text means none or several.
 pub fn select(adapters: &[AdapterInfo], text: &str) -> Result<usize> {
     let text = text.trim();
-    let fail = |what: String| Err(Error::Device(format!("--device {text}: {what}")));
+    let fail = |what: String| Err(Error::Device(format!("`device` {text}: {what}")));
     if text.eq_ignore_ascii_case("gpu") {
         return match strongest(adapters) {
             Some(index) => Ok(index),
             None => fail(format!(
-                "no hardware GPU was found; use --device cpu{}",
+                "no hardware GPU was found; use `device` cpu{}",
                 if adapters.is_empty() {
                     String::new()
                 } else {
@@ -209,7 +209,7 @@ pub fn select(adapters: &[AdapterInfo], text: &str) -> Result<usize> {
 /// What can be named, as a sentence.
 fn known(adapters: &[AdapterInfo]) -> String {
     if adapters.is_empty() {
-        "no GPU was found under Vulkan, Metal or DX12; use --device cpu".into()
+        "no GPU was found under Vulkan, Metal or DX12; use `device` cpu".into()
     } else {
         format!("use cpu, gpu, or one of: {}", names(adapters))
     }
@@ -294,8 +294,8 @@ mod tests {
             assert!(unknown.contains("0: NVIDIA") && unknown.contains("llvmpipe"), "{unknown}");
         }
         let none = select(&[], "gpu").unwrap_err().to_string();
-        assert!(none.contains("--device cpu"), "{none}");
+        assert!(none.contains("`device` cpu"), "{none}");
         let software = select(&machine(&all[3..]), "gpu").unwrap_err().to_string();
-        assert!(software.contains("llvmpipe") && software.contains("--device cpu"), "{software}");
+        assert!(software.contains("llvmpipe") && software.contains("`device` cpu"), "{software}");
     }
 }

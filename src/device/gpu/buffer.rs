@@ -157,7 +157,7 @@ impl Gpu {
         if bytes > inner.limits.max_buffer {
             return Err(Error::Memory(format!(
                 "{label:?} needs a buffer of {}, and the GPU {} allows {} in one: use a smaller \
-                 --batch or --image-size",
+                 `batch` or `image_size`",
                 human(bytes),
                 inner.limits.name,
                 human(inner.limits.max_buffer),
@@ -175,7 +175,7 @@ impl Gpu {
         if pollster::block_on(memory.pop()).is_some() {
             return Err(Error::Memory(format!(
                 "the GPU {} has no {} left for {label:?}, with {} in use by this program: use a \
-                 smaller --batch, or close other programs that use the GPU",
+                 smaller `batch`, or close other programs that use the GPU",
                 inner.limits.name,
                 human(bytes),
                 human(self.allocated_bytes()),

@@ -167,7 +167,7 @@ impl Gpu {
         if pollster::block_on(memory.pop()).is_some() {
             return Err(Error::Memory(format!(
                 "the GPU {} has no memory left to compile kernels, with {} in use by this \
-                 program: use a smaller --batch, or close other programs that use the GPU",
+                 program: use a smaller `batch`, or close other programs that use the GPU",
                 inner.limits.name,
                 human(self.allocated_bytes()),
             )));

@@ -300,7 +300,7 @@ impl<'a> Wanted<'a> {
             if buffer.bytes() > limit {
                 return Err(Error::Memory(format!(
                     "{}: `{}` has {}, and a kernel sees {} of a buffer on the GPU {}: use a \
-                     smaller --batch or --image-size",
+                     smaller `batch` or `image_size`",
                     self.name(),
                     binding.name,
                     human(buffer.bytes()),

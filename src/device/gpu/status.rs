@@ -52,16 +52,16 @@ impl Status {
         Some(match failure {
             Failure::Lost(why) => Error::Lost(format!(
                 "the GPU {device} was lost: {}. The last checkpoint is intact: resume from it, \
-                 with a smaller --batch or another --device if it happens again",
+                 with a smaller `batch` or another `device` if it happens again",
                 why.trim().trim_end_matches('.')
             )),
             Failure::Memory => Error::Memory(format!(
-                "the GPU {device} ran out of memory: use a smaller --batch, or close other \
+                "the GPU {device} ran out of memory: use a smaller `batch`, or close other \
                  programs that use it. The last checkpoint is intact"
             )),
             Failure::Rejected(what) => Error::Lost(format!(
                 "the GPU {device} rejected a command, which is a bug of this program or of its \
-                 driver: {}. The last checkpoint is intact; another --device may work",
+                 driver: {}. The last checkpoint is intact; another `device` may work",
                 what.trim()
             )),
         })

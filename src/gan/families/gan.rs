@@ -27,16 +27,16 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features;
 use crate::gan::scalar::{Curve, Scalar};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
-use crate::nn::{Heads, Layer, Sequential};
-use crate::objectives::{self, Penalty};
+use crate::nn::{Heads, Layer};
+use crate::objectives;
 use crate::program::Precision;
 use crate::tape::{Tape, Var};
-use crate::train::{Method, Recipe};
+use crate::train::{Method, Recipe, validate};
 
 use super::acgan::Classes;
 use super::infogan::Information;
@@ -109,15 +109,13 @@ pub struct Gan {
 /// those that the recipe makes, or others that take and give the same.
 ///
 /// # Errors
-/// [`Error::Flag`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
+/// [`Error::Config`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
 /// lacks one of the networks.
 pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     let design = &recipe.model;
     let method = recipe.method;
     let is_semi = design.is_semi_supervised();
-    method.check(recipe.batch)?;
-    check_semi(is_semi, &method)?;
-    check_penalty(method.penalty, model.discriminator()?)?;
+    validate::penalty(method.penalty, model.discriminator()?)?;
     model.generator()?;
     let averaged = match is_semi {
         true => vec![GENERATOR.into(), DISCRIMINATOR.into()],
@@ -158,29 +156,6 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         scaled: recipe.precision == Precision::F16,
         stages: vec![Stage { name: "gan".into(), phases: vec![phase] }],
     })
-}
-
-/// Refuses a penalty on a discriminator whose gradient at one picture depends on the others.
-fn check_penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
-    if penalty != Penalty::None && discriminator.normalizes_by_batch() {
-        let what = format!(
-            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
-             discriminator that gradient depends on the whole batch: choose another normalisation \
-             (--norm-d none or layer)"
-        );
-        return Err(Error::flag("--penalty", what));
-    }
-    Ok(())
-}
-
-/// Refuses what a semi-supervised step does not have.
-fn check_semi(is_semi: bool, method: &Method) -> Result<()> {
-    if is_semi && (method.n_critic, method.micro_batch) != (1, 0) {
-        let what = "semi-supervised training has one update of each network on whole batches: leave \
-                    --n-critic and --micro-batch out";
-        return Err(Error::flag("--labels-per-class", what));
-    }
-    Ok(())
 }
 
 impl Gan {

@@ -1,0 +1,354 @@
+//! Published recipes by name: one row each.
+
+use std::fmt;
+
+use crate::data::PrepareOptions;
+use crate::error::{Error, Result};
+
+use super::{Recipe, RecipeOptions};
+
+/// A published recipe: options with the values that its source gives.
+#[derive(Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Where the numbers are from.
+    pub source: &'static str,
+    /// Options and values as they are typed; all others are at their defaults.
+    pub options: &'static [(&'static str, &'static str)],
+    /// Other names that it goes by.
+    pub aliases: &'static [&'static str],
+}
+
+/// All presets.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "dcgan",
+        about: "DCGAN as in PyTorch's well-known example; its weights can be exchanged",
+        source: "github.com/pytorch/examples, dcgan/main.py",
+        options: &[],
+        aliases: &["pytorch"],
+    },
+    Preset {
+        name: "paper",
+        about: "DCGAN as in its paper: 5x5 kernels, uniform latents, twice as wide",
+        source: "Radford, Metz and Chintala, arXiv 1511.06434, section 4",
+        options: &[("network", "dcgan-paper"), ("batch", "128")],
+        aliases: &["dcgan-paper"],
+    },
+    Preset {
+        name: "mnist",
+        about: "DCGAN as its authors trained it on MNIST; they told it the digits: --conditional",
+        source: "github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py",
+        options: &[("network", "dcgan-mnist"), ("batch", "128")],
+        aliases: &["dcgan-mnist"],
+    },
+    Preset {
+        name: "lsgan",
+        about: "least squares instead of cross-entropies, with DCGAN's networks",
+        source: "Mao et al., arXiv 1611.04076, section 4 (their rate of 1e-3 is for other networks)",
+        options: &[("loss", "least-squares")],
+        aliases: &[],
+    },
+    Preset {
+        name: "hinge",
+        about: "the hinge loss with DCGAN's networks: the geometric GAN",
+        source: "Lim and Ye, arXiv 1705.02894; rates of DCGAN",
+        options: &[("loss", "hinge")],
+        aliases: &[],
+    },
+    Preset {
+        name: "relativistic",
+        about: "the relativistic average GAN with DCGAN's networks",
+        source: "Jolicoeur-Martineau, arXiv 1807.00734, section 5; rates of DCGAN",
+        options: &[("loss", "relativistic")],
+        aliases: &[],
+    },
+    Preset {
+        name: "wgan",
+        about: "Wasserstein GAN: a critic with clipped weights, trained five times as often",
+        source: "Arjovsky, Chintala and Bottou, arXiv 1701.07875, algorithm 1",
+        options: &[
+            ("loss", "wasserstein"),
+            ("clip_weights", "0.01"),
+            ("n_critic", "5"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.99"),
+            ("lr_d", "5e-5"),
+            ("lr_g", "5e-5"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "wgan-gp",
+        about: "Wasserstein GAN with gradient penalty; layer norm in the critic",
+        source: "Gulrajani et al., arXiv 1704.00028, algorithm 1, and their code's gan_64x64.py",
+        options: &[
+            ("loss", "wasserstein"),
+            ("penalty", "gp"),
+            ("penalty_weight", "10"),
+            ("norm_d", "layer"),
+            ("n_critic", "5"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+            ("beta1", "0"),
+            ("beta2", "0.9"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "wgan-gp-cnn",
+        about: "the same for 32x32 without a norm in the critic: FID 19.8 on CIFAR-10",
+        source: "github.com/w86763777/pytorch-gan-collections, configs/WGANGP_CIFAR10_CNN.txt (100k steps, rates falling to 0: --decay)",
+        options: &[
+            ("network", "cnn"),
+            ("nz", "100"),
+            ("batch", "128"),
+            ("loss", "wasserstein"),
+            ("penalty", "gp"),
+            ("penalty_weight", "10"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("flip", "true"),
+            ("beta1", "0"),
+            ("beta2", "0.9"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "dragan",
+        about: "cross-entropies and a gradient penalty around real pictures",
+        source: "Kodali et al., arXiv 1705.07215, section 2.3",
+        options: &[
+            ("penalty", "dragan"),
+            ("penalty_weight", "10"),
+            ("norm_d", "layer"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "r1",
+        about: "cross-entropies and a penalty on slopes at real pictures",
+        source: "Mescheder et al., arXiv 1801.04406, section 4.1 and 6.1 (their optimiser: RMSprop, rate 1e-4)",
+        options: &[
+            ("penalty", "r1"),
+            ("penalty_weight", "10"),
+            ("norm_d", "none"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.99"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "sngan",
+        about: "spectral norm and hinge loss, the paper's CNN for 32x32",
+        source: "Miyato et al., arXiv 1802.05957, table 3, section 4.1 (setting C of table 1); hinge: section 2",
+        options: &[
+            ("network", "cnn"),
+            ("weight_d", "spectral"),
+            ("loss", "hinge"),
+            ("n_critic", "5"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "sngan-resnet",
+        about: "the same with residual networks: FID 14 to 22 on CIFAR-10 by protocol",
+        source: "Miyato et al., arXiv 1802.05957, table 4; github.com/kwotsin/mimicry, sngan_32.py (100k steps, rates falling to 0: --decay)",
+        options: &[
+            ("network", "resnet"),
+            ("weight_d", "spectral"),
+            ("loss", "hinge"),
+            ("n_critic", "5"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("beta1", "0"),
+            ("beta2", "0.9"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "sngan-projection",
+        about: "the same told classes: conditional batch norm and the projection discriminator",
+        source: "Miyato and Koyama, arXiv 1802.05637; github.com/pfnet-research/sngan_projection",
+        options: &[
+            ("network", "resnet"),
+            ("conditional", "projection"),
+            ("norm_g", "conditional"),
+            ("weight_d", "spectral"),
+            ("loss", "hinge"),
+            ("n_critic", "5"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("beta1", "0"),
+            ("beta2", "0.9"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "sagan",
+        about: "self-attention at half the size, spectral norm in both networks, two rates",
+        source: "Zhang et al., arXiv 1805.08318, section 4, on DCGAN's networks (theirs are residual, of 128x128, told classes)",
+        options: &[
+            ("attention", "32"),
+            ("weight_g", "spectral"),
+            ("weight_d", "spectral"),
+            ("norm_d", "none"),
+            ("loss", "hinge"),
+            ("lr_d", "4e-4"),
+            ("lr_g", "1e-4"),
+            ("beta1", "0"),
+            ("beta2", "0.9"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "cgan",
+        about: "both networks told the class at every layer, as DCGAN's authors did for MNIST",
+        source: "Mirza and Osindero, arXiv 1411.1784; github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py",
+        options: &[("network", "dcgan-mnist"), ("conditional", "concat"), ("batch", "128")],
+        aliases: &[],
+    },
+    Preset {
+        name: "acgan",
+        about: "the discriminator has to say the class, too",
+        source: "Odena, Olah and Shlens, arXiv 1610.09585, appendix (their discriminator has dropout as well)",
+        options: &[("conditional", "auxiliary"), ("lr_d", "2e-4"), ("lr_g", "2e-4")],
+        aliases: &[],
+    },
+    Preset {
+        name: "infogan",
+        about: "codes that the discriminator has to recognise: a category and two numbers, for MNIST",
+        source: "Chen et al., arXiv 1606.03657, appendix C.1 (codes), with the networks of DCGAN's MNIST \
+                 code and DCGAN's rates (their 1e-3 for the generator makes these networks collapse)",
+        options: &[("network", "dcgan-mnist"), ("codes", "10+2"), ("nz", "74"), ("batch", "64")],
+        aliases: &[],
+    },
+    Preset {
+        name: "improved-gan",
+        about: "feature matching and virtual batch norm, labels smoothed on one side",
+        source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",
+        options: &[("feature_matching", "true"), ("norm_g", "virtual"), ("smooth", "0.1")],
+        aliases: &[],
+    },
+    Preset {
+        name: "minibatch",
+        about: "minibatch discrimination and labels smoothed on one side",
+        source: "Salimans et al., arXiv 1606.03498, sections 3.2 and 3.4; rates of DCGAN",
+        options: &[("minibatch", "discrimination"), ("smooth", "0.1")],
+        aliases: &[],
+    },
+    Preset {
+        name: "semi-supervised",
+        about: "a classifier from 100 labels: Improved GAN's networks and feature matching for MNIST",
+        source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
+                 mnist_svhn_cifar10/train_mnist_feature_matching.py (93 ± 6.5 errors in 10,000 after 300 \
+                 epochs, --images 18M; here 138 after 60, --images 3600k). Unlike theirs, the generator's \
+                 batch norm has a scale, and both steps see the same real pictures",
+        options: &[
+            ("network", "mlp"),
+            ("labels_per_class", "10"),
+            ("weight_g", "norm"),
+            ("weight_d", "norm-fixed"),
+            ("feature_matching", "true"),
+            ("class_weight", "2"),
+            ("batch", "100"),
+            ("lr_d", "3e-3"),
+            ("lr_g", "3e-3"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+            ("epsilon", "1e-4"),
+            ("ema", "693k"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "few-pictures",
+        about: "for some hundred images: half of those that D sees are shifted, and G learns faster",
+        source: "Zhao et al., arXiv 2006.10738 (of their three augmentations the one that helps DCGAN most); \
+                 its probability, G's rate and the batch were chosen by the sliced Wasserstein distance to \
+                 images held out, on 100, 500 and 1,500 faces and icons of 32x32",
+        options: &[
+            ("augment", "translation"),
+            ("augment_p", "0.5"),
+            ("lr_g", "4e-4"),
+            ("batch", "16"),
+        ],
+        aliases: &["lightweight-data"],
+    },
+    Preset {
+        name: "ada",
+        about: "the same with as much augmentation as the discriminator needs",
+        source: "Karras et al., arXiv 2006.06676, with the augmentations of arXiv 2006.10738",
+        options: &[
+            ("augment", "color,translation,cutout"),
+            ("ada", "0.6"),
+            ("penalty", "r1"),
+            ("penalty_weight", "10"),
+            ("norm_d", "none"),
+            ("flip", "true"),
+        ],
+        aliases: &[],
+    },
+];
+
+/// What a preset may set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainOptions {
+    /// What is trained and how.
+    pub recipe: RecipeOptions,
+    /// How images are prepared.
+    pub prepare: PrepareOptions,
+}
+
+impl Preset {
+    /// The preset of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.name == name || preset.aliases.contains(&name))
+    }
+
+    /// What it sets.
+    #[must_use]
+    pub fn options(&self) -> TrainOptions {
+        let mut options = TrainOptions::default();
+        for (name, value) in self.options {
+            let TrainOptions { recipe, prepare } = &mut options;
+            let set = recipe.set(name, value).or_else(|| prepare.set(name, value));
+            set.expect("a test knows every option").expect("a test reads every value");
+        }
+        options
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl Recipe {
+    /// The recipe of a preset. Where it conditions networks on classes, or has them learn some,
+    /// `model.classes` is yet to be set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no preset of this name.
+    pub fn preset(name: &str) -> Result<Self> {
+        let preset = Preset::find(name).ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            let what = format!("there is no preset {name:?}; there are {}", names.join(", "));
+            Error::config("preset", what)
+        })?;
+        preset.options().recipe.recipe()
+    }
+}

@@ -1,0 +1,132 @@
+//! Which options go together: every check of a training that needs more than one of them, but those
+//! of the networks alone, which are [`Design::validate`]'s.
+
+use crate::error::{Error, Result};
+use crate::models::Design;
+use crate::nn::Sequential;
+use crate::objectives::Penalty;
+
+use super::options::RunOptions;
+use super::{Method, Recipe};
+
+impl Recipe {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with a sentence that says what does not, and why.
+    pub fn validate(&self) -> Result<()> {
+        self.check_bounds()?;
+        let (model, few) = (&self.model, self.labels_per_class > 0);
+        if few != model.is_semi_supervised() {
+            let what = match few {
+                true => {
+                    "networks learn classes from few labels where the discriminator is a \
+                         semi-supervised classifier: leave this or `conditioning` out"
+                }
+                false => "a semi-supervised discriminator needs some labels: give a number above 0",
+            };
+            return Err(Error::config("labels_per_class", what));
+        }
+        if !self.classes.is_empty() && self.classes.len() != model.classes {
+            let what = format!("{} classes have {} names", model.classes, self.classes.len());
+            return Err(Error::config("classes", what));
+        }
+        step(model, &self.method, self.batch)
+    }
+}
+
+impl RunOptions {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { recipe, images, .. } = self;
+        self.prepare.check()?;
+        self.rhythm.check_bounds()?;
+        if recipe.decay > 0 && *images > recipe.decay {
+            let what = format!(
+                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
+                 both the same number",
+                recipe.decay
+            );
+            return Err(Error::config("decay", what));
+        }
+        recipe.validate()
+    }
+}
+
+/// Checks what a step is made from: the networks, how they are trained, in batches of `batch`.
+///
+/// # Errors
+/// As [`Recipe::validate`].
+pub(super) fn step(model: &Design, method: &Method, batch: usize) -> Result<()> {
+    model.validate()?;
+    method.check_bounds()?;
+    objective(method)?;
+    let micro = method.micro_batch;
+    if micro > batch || (micro > 1 && !batch.is_multiple_of(micro)) {
+        let what = format!(
+            "{micro} does not divide the batch of {batch} into equal parts of at least 2 pictures"
+        );
+        return Err(Error::config("micro_batch", what));
+    }
+    if model.is_semi_supervised() && (method.n_critic > 1 || micro > 0) {
+        let what = "semi-supervised training has one update of each network on whole batches: leave \
+                    `n_critic` and `micro_batch` out";
+        return Err(Error::config("labels_per_class", what));
+    }
+    // Whether there is batch norm is for the architecture to say.
+    penalty(method.penalty, &model.discriminator()?)
+}
+
+/// Refuses a penalty on a discriminator whose gradient at one image depends on the others.
+pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
+    if penalty != Penalty::None && discriminator.normalizes_by_batch() {
+        let what = format!(
+            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
+             discriminator that gradient depends on the whole batch: choose another normalization \
+             (`norm_d` none or layer)"
+        );
+        return Err(Error::config("penalty", what));
+    }
+    Ok(())
+}
+
+/// Losses, penalties and augmentation.
+fn objective(method: &Method) -> Result<()> {
+    let &Method { loss, penalty, penalty_weight, augment, augment_p, ada, .. } = method;
+    let fail = |field, what: &str| Err(Error::config(field, what));
+    if method.smooth > 0.0 && !loss.has_labels() {
+        let what = format!(
+            "only a cross-entropy has labels to smooth (`loss` non-saturating, saturating or \
+             relativistic), and the loss is {loss}"
+        );
+        return fail("smooth", &what);
+    }
+    if penalty == Penalty::None && penalty_weight > 0.0 {
+        return fail("penalty_weight", "there is no penalty to weigh: add `penalty` gp, say");
+    }
+    if penalty != Penalty::None && penalty_weight == 0.0 {
+        return fail("penalty_weight", "0 is no penalty: leave `penalty` out instead");
+    }
+    if augment.is_none() && (ada > 0.0 || augment_p < 1.0) {
+        let field = if ada > 0.0 { "ada" } else { "augment_p" };
+        let what = "there is nothing to be applied: add `augment` color,translation,cutout, say";
+        return fail(field, what);
+    }
+    if ada > 0.0 && loss.undecided().is_none() {
+        let what = format!(
+            "with `loss` {loss} no score says that a picture is taken for real: choose another loss, \
+             or a fixed `augment_p`"
+        );
+        return fail("ada", &what);
+    }
+    if ada > 0.0 && augment_p < 1.0 {
+        return fail("ada", "finds the probability itself: leave `augment_p` out");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
