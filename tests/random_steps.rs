@@ -149,7 +149,8 @@ fn cases(seeds: Range<u64>) -> impl Iterator<Item = Case> {
         let (model, method) = (model(&mut dice), method(&mut dice));
         let batch = dice.pick(&[4, 6]);
         let ema = if dice.once_in(2) { 10_000 } else { 0 };
-        let recipe = Recipe { batch, method, ema, ..Recipe::new(model) };
+        let labels_per_class = u64::from(model.is_semi_supervised());
+        let recipe = Recipe { batch, method, ema, labels_per_class, ..Recipe::new(model) };
         let system = recipe.system().ok()?;
         let tape = system.tape(Recording::default()).ok()?;
         Some(Case { seed, recipe, system, tape })

@@ -74,7 +74,9 @@ impl Reference {
             beta2: how["betas"][1].as_f64().unwrap(),
             ..Method::default()
         };
-        let recipe = Recipe { batch: number("batch"), method, ema: 0, ..Recipe::new(model) };
+        let labels_per_class = u64::from(model.is_semi_supervised());
+        let batch = number("batch");
+        let recipe = Recipe { batch, method, ema: 0, labels_per_class, ..Recipe::new(model) };
         let system = recipe.system().unwrap();
         Self { tensors, about, recipe, system }
     }
