@@ -166,6 +166,13 @@ impl<'a> Step<'a> {
         t.reshape(rows, &shape)
     }
 
+    /// Names of micro-batch `m`'s draws and passes, where D and G see the same images: `z`, or
+    /// `z.0.<m>` where there are several micro-batches.
+    pub(super) fn draw_of(&self, m: usize) -> impl Fn(&str) -> String + use<> {
+        let is_whole = self.parts().1 == 1;
+        move |what| if is_whole { what.into() } else { format!("{what}.0.{m}") }
+    }
+
     /// Latents `[n, 1, 1, nz]` of the model's distribution, drawn under `name`.
     ///
     /// # Errors

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::model::{Net, Networks};
 use crate::nn::Sequential;
+use crate::program::Precision;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
-use crate::train::Method;
+use crate::train::{Method, Recipe};
 
 use super::scalar::{self, Scalar};
 use super::step::{Recorded, Recording, Step};
@@ -133,6 +134,20 @@ pub struct System {
 }
 
 impl System {
+    /// A system of `model` without averages and stages, which are for a family to fill in, optimized as
+    /// `recipe` says.
+    #[must_use]
+    pub fn new(recipe: &Recipe, model: Networks) -> Self {
+        Self {
+            model,
+            averaged: Vec::new(),
+            method: recipe.method,
+            average: recipe.ema > 0,
+            scaled: recipe.precision == Precision::F16,
+            stages: Vec::new(),
+        }
+    }
+
     /// The network called `name`.
     ///
     /// # Errors

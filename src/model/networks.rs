@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LatentLaw, Param, Sequential};
+use crate::nn::{LABELS, LATENT, LatentLaw, Param, Sequential};
 
 use super::names::RESERVED;
 use super::pixels::Pixels;
@@ -200,9 +200,9 @@ impl Networks {
         let Self { size, channels, nz, heads, .. } = *self;
         let picture = [size.height, size.width, channels];
         let input = if role.takes_latents() { [1, 1, nz] } else { picture };
-        let labels = [(LABELS, [1, 1, self.classes.len()])];
-        let sides = if self.is_conditional() { &labels[..] } else { &[] };
-        let sizes = network.sizes_beside(input, sides).map_err(|e| format!("{name}, {e}"))?;
+        let mut sides = vec![(LATENT, [1, 1, nz])];
+        sides.extend(self.is_conditional().then_some((LABELS, [1, 1, self.classes.len()])));
+        let sizes = network.sizes_beside(input, &sides).map_err(|e| format!("{name}, {e}"))?;
         let output = sizes.last().copied().unwrap_or(input);
         let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());
         match role {

@@ -2,7 +2,7 @@
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Pass};
+use crate::nn::{LATENT, Mode, Pass};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
@@ -58,7 +58,7 @@ impl Sampler {
         };
         let generator = model.generator()?;
         let name = weights.name(model.find(Role::Generator).map_or("", |(name, _)| name));
-        let pass = Pass::new(Mode::Eval).labels(labels);
+        let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, z);
         let pictures = generator.record(&mut tape, &name, z, &pass)?.last();
         let pictures = model.pixels.to_signed(&mut tape, pictures)?;
         tape.fetch("pictures", pictures);

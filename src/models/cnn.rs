@@ -64,9 +64,8 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
-    let mut stack = Stack::discriminator(design);
     let mut from = design.channels;
     for i in 0..=doublings {
         let size = base.map(|b| b << (doublings - i));

@@ -87,10 +87,9 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ndf, doublings);
-    let mut stack = Stack::discriminator(design);
     let bias = stack.bias();
     for i in 0..doublings {
         let spec = strided(design, base.map(|b| b << (doublings - i)))?;

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 pub use crate::nn::LatentLaw;
 use crate::nn::{Param, Sequential, Weight};
 
-use super::parts::{Codes, Conditioning, Minibatch, Norm};
+use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{cnn, dcgan, mlp, resnet};
+use super::{bigan, cnn, dcgan, mlp, resnet};
 use crate::model::{Networks, Pixels, Role};
 
 /// Which architecture.
@@ -37,6 +37,8 @@ pub enum Network {
     Resnet,
     /// Dense layers: those of Improved GAN's MNIST code.
     Mlp,
+    /// The dense networks of BiGAN's MNIST code.
+    BiganMnist,
 }
 
 named!(Network);
@@ -47,7 +49,7 @@ impl Network {
     pub const fn latent_law(self) -> LatentLaw {
         match self {
             Self::Dcgan | Self::Cnn | Self::Resnet => LatentLaw::Normal,
-            Self::Paper | Self::Mnist | Self::Mlp => LatentLaw::Uniform,
+            Self::Paper | Self::Mnist | Self::Mlp | Self::BiganMnist => LatentLaw::Uniform,
         }
     }
 
@@ -61,6 +63,7 @@ impl Network {
             Self::Resnet if resnet::is_small(size) => (256, 128),
             Self::Resnet => (64, 64),
             Self::Mlp => (500, 1000),
+            Self::BiganMnist => (1024, 1024),
         }
     }
 
@@ -69,7 +72,7 @@ impl Network {
     pub const fn batch(self) -> usize {
         match self {
             Self::Dcgan | Self::Cnn | Self::Resnet => 64,
-            Self::Paper | Self::Mnist => 128,
+            Self::Paper | Self::Mnist | Self::BiganMnist => 128,
             Self::Mlp => 100,
         }
     }
@@ -79,7 +82,7 @@ impl Network {
     pub const fn side(self) -> usize {
         match self {
             Self::Dcgan | Self::Paper => 64,
-            Self::Mnist | Self::Mlp => 28,
+            Self::Mnist | Self::Mlp | Self::BiganMnist => 28,
             Self::Cnn | Self::Resnet => 32,
         }
     }
@@ -89,6 +92,7 @@ impl Network {
     pub const fn nz(self) -> usize {
         match self {
             Self::Cnn | Self::Resnet => 128,
+            Self::BiganMnist => 50,
             _ => 100,
         }
     }
@@ -98,6 +102,7 @@ impl Network {
         match self {
             Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
             Self::Cnn | Self::Resnet | Self::Mlp => Norm::None,
+            Self::BiganMnist => Norm::Batch,
         }
     }
 
@@ -106,7 +111,7 @@ impl Network {
     pub const fn pixels(self) -> Pixels {
         match self {
             Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
-            Self::Mnist | Self::Mlp => Pixels::Unit,
+            Self::Mnist | Self::Mlp | Self::BiganMnist => Pixels::Unit,
         }
     }
 }
@@ -120,7 +125,8 @@ config! {
     flags "Networks" {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
-        /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code
+        /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
+        /// bigan-mnist: those of BiGAN's
         #[serde(alias = "preset")]
         network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -278,6 +284,7 @@ impl Design {
             Network::Cnn => cnn::generator(self),
             Network::Resnet => resnet::generator(self),
             Network::Mlp => mlp::generator(self),
+            Network::BiganMnist => Ok(bigan::generator(self)),
         }
     }
 
@@ -288,11 +295,13 @@ impl Design {
     /// [`crate::error::Error::Config`] where the size does not suit the network.
     pub fn discriminator(&self) -> Result<Sequential> {
         self.validate()?;
+        let stack = Stack::discriminator(self);
         match self.network {
-            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(self),
-            Network::Cnn => cnn::discriminator(self),
-            Network::Resnet => resnet::discriminator(self),
-            Network::Mlp => mlp::discriminator(self),
+            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(self, stack),
+            Network::Cnn => cnn::discriminator(self, stack),
+            Network::Resnet => resnet::discriminator(self, stack),
+            Network::Mlp => mlp::discriminator(self, stack),
+            Network::BiganMnist => Ok(bigan::discriminator(self, false)),
         }
     }
 
@@ -377,6 +386,25 @@ impl Design {
             Network::Mlp if self.attention > 0 => {
                 let what = "dense networks have no feature maps to attend to: leave it out";
                 Err(Error::config("attention", what))
+            }
+            Network::BiganMnist => {
+                let usual = Self::usual(self.network, Some(self.size));
+                let fixed = [
+                    ("attention", self.attention > 0),
+                    ("conditioning", self.classes > 0),
+                    ("codes", !self.codes.is_empty()),
+                    ("minibatch", self.minibatch != Minibatch::None),
+                    ("norm_g", self.norm_g != usual.norm_g),
+                    ("norm_d", self.norm_d != usual.norm_d),
+                    ("weight_g", self.weight_g != usual.weight_g),
+                    ("weight_d", self.weight_d != usual.weight_d),
+                ];
+                let what = "the networks of bigan-mnist are as their authors have them: leave it out, or \
+                            choose another `network`";
+                match fixed.into_iter().find(|(_, is_set)| *is_set) {
+                    Some((field, _)) => Err(Error::config(field, what)),
+                    None => Ok(()),
+                }
             }
             Network::Resnet if self.tells_every_layer() => {
                 let what = "residual networks are not conditioned at every layer: choose \

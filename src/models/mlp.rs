@@ -45,9 +45,8 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
     let start = Start::Normal { std: 0.1 };
-    let mut stack = Stack::discriminator(design);
     stack.push(Layer::Flatten);
     let mut from = design.size.height * design.size.width * design.channels;
     for (i, share) in SHARES.into_iter().enumerate() {

@@ -1,8 +1,10 @@
 //! Networks.
 
+mod bigan;
 mod cnn;
 pub mod dcgan;
 pub mod design;
+mod encoders;
 mod heads;
 mod mlp;
 pub mod parts;

@@ -180,13 +180,15 @@ pub(super) enum End {
 pub(super) struct Stack<'a> {
     design: &'a Design,
     is_generator: bool,
+    /// Numbers of the last layer of a network that is no generator.
+    outputs: usize,
     layers: Vec<Layer>,
 }
 
 impl<'a> Stack<'a> {
     /// A generator, before its first layer.
     pub(super) fn generator(design: &'a Design) -> Self {
-        let mut stack = Self { design, is_generator: true, layers: Vec::new() };
+        let mut stack = Self { design, is_generator: true, outputs: 0, layers: Vec::new() };
         if design.norm_g == Norm::Virtual {
             let uniform = design.network.latent_law() == LatentLaw::Uniform;
             let size = [1, 1, design.nz];
@@ -202,7 +204,12 @@ impl<'a> Stack<'a> {
 
     /// A discriminator, before its first layer.
     pub(super) fn discriminator(design: &'a Design) -> Self {
-        Self { design, is_generator: false, layers: Vec::new() }
+        Self::encoder(design, 1 + design.heads())
+    }
+
+    /// A network like a discriminator that ends in so many numbers.
+    pub(super) fn encoder(design: &'a Design, outputs: usize) -> Self {
+        Self { design, is_generator: false, outputs, layers: Vec::new() }
     }
 
     pub(super) fn push(&mut self, layer: Layer) {
@@ -274,7 +281,7 @@ impl<'a> Stack<'a> {
     /// Ends a discriminator after a hidden picture of height, width and channels `size`.
     pub(super) fn head(&mut self, [h, w, mut c]: [usize; 3], end: End, bias: bool) {
         let Design { classes, conditioning, minibatch, .. } = *self.design;
-        let outputs = 1 + self.design.heads();
+        let outputs = self.outputs;
         if minibatch == Minibatch::Deviation {
             self.push(Layer::MinibatchStd(MinibatchStd { group: 0 }));
             c += 1;

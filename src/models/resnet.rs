@@ -82,12 +82,11 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design) -> Result<Sequential> {
+pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = design.size.base()?;
     let small = is_small(design.size);
     let (blocks, halvings) =
         if small { (SMALL_BLOCKS, SMALL_HALVINGS.min(doublings)) } else { (doublings, doublings) };
-    let mut stack = Stack::discriminator(design);
     let mut size = [design.size.height, design.size.width];
     let mut from = design.channels;
     for i in 0..blocks {

@@ -21,6 +21,10 @@ pub enum Mode {
 /// The side input of class labels, `[n, classes]`, each row 1 at its class and else 0.
 pub const LABELS: &str = "labels";
 
+/// The side input of latents, `[n, nz]`: of discriminators of pairs, and of generators that see their
+/// latent more than once.
+pub const LATENT: &str = "latent";
+
 /// One pass through a network.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {

@@ -89,6 +89,19 @@ impl Loss {
         }
     }
 
+    /// The mean of the sigmoid of the discriminator's scores, or of the scores themselves where they are
+    /// no logits: a metric.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn mean_output(self, t: &mut Tape, scores: Var) -> Result<Var> {
+        let output = match self.output() {
+            Output::Probability => t.sigmoid(scores)?,
+            Output::Score => scores,
+        };
+        t.mean_all(output)
+    }
+
     /// Whether the scores of real and of generated pictures are compared with each other: the two
     /// halves of the discriminator's loss then cannot be differentiated one after the other.
     #[must_use]

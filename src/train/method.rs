@@ -31,6 +31,8 @@ pub enum Family {
     /// A generator and a discriminator.
     #[default]
     Gan,
+    /// BiGAN: an encoder beside them, and a discriminator of pairs of an image and a latent.
+    Bigan,
 }
 
 named!(Family);
@@ -42,8 +44,9 @@ config! {
     /// [`Method`] as far as it is set.
     pub struct MethodOptions stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan
-        family: Family = Family::Gan, "FAMILY" { hidden: true };
+        /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
+        /// pairs of an image and a latent
+        family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
         /// hellinger, jensen-shannon

@@ -235,6 +235,18 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "bigan",
+        about: "BiGAN for MNIST: an encoder that inverts the generator; dcgan encode, dcgan reconstruct",
+        source: "Donahue, Kr\u{e4}henb\u{fc}hl and Darrell, arXiv 1605.09782, section 4.2; github.com/jeffdonahue/bigan, train_mnist.sh",
+        options: &[
+            ("family", "bigan"),
+            ("network", "bigan-mnist"),
+            ("batch", "128"),
+            ("weight_decay", "2.5e-5"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -141,7 +141,7 @@ impl Recipe {
     /// # Errors
     /// [`Error::Config`] where the recipe makes no network, or names other classes than it has.
     pub fn networks(&self) -> Result<Networks> {
-        let networks = self.model.networks()?;
+        let networks = families::networks(self)?;
         if self.classes.is_empty() {
             return Ok(networks);
         }
@@ -161,7 +161,7 @@ impl Recipe {
     /// [`Error::Config`] where the recipe makes no network, or parts of it do not go together.
     pub fn system(&self) -> Result<System> {
         self.validate()?;
-        families::gan::system(self, self.networks()?)
+        families::system(self, self.networks()?)
     }
 
     /// The first step as a tape.

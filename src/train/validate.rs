@@ -2,10 +2,11 @@
 //! of the networks alone, which are [`Design::validate`]'s.
 
 use crate::error::{Error, Result};
-use crate::models::Design;
+use crate::models::{Design, Minibatch};
 use crate::nn::Sequential;
 use crate::objectives::Penalty;
 
+use super::method::Family;
 use super::options::RunOptions;
 use super::{Method, Recipe};
 
@@ -76,8 +77,41 @@ pub(super) fn step(model: &Design, method: &Method, batch: usize) -> Result<()> 
                     `n_critic` and `micro_batch` out";
         return Err(Error::config("labels_per_class", what));
     }
+    family(model, method)?;
     // Whether there is batch norm is for the architecture to say.
     penalty(method.penalty, &model.discriminator()?)
+}
+
+/// What families beside the plain GAN do without.
+fn family(model: &Design, method: &Method) -> Result<()> {
+    let family = method.family;
+    if family == Family::Gan {
+        return Ok(());
+    }
+    let without = [
+        ("conditioning", model.classes > 0),
+        ("codes", !model.codes.is_empty()),
+        ("minibatch", model.minibatch != Minibatch::None),
+        ("penalty", method.penalty != Penalty::None),
+        ("augment", !method.augment.is_none()),
+        ("feature_matching", method.feature_matching),
+        ("n_critic", method.n_critic > 1),
+        ("smooth", method.smooth > 0.0),
+    ];
+    if let Some((field, _)) = without.into_iter().find(|(_, is_set)| *is_set) {
+        let what =
+            format!("the family {family} does without: leave this out, or `family` {family}");
+        return Err(Error::config(field, what));
+    }
+    if method.loss.is_relativistic() {
+        let what = format!(
+            "{} compares real images with generated ones, and the family {family} compares pairs: \
+             choose non-saturating, say",
+            method.loss
+        );
+        return Err(Error::config("loss", what));
+    }
+    Ok(())
 }
 
 /// Refuses a penalty on a discriminator whose gradient at one image depends on the others.

@@ -29,18 +29,15 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::features;
-use crate::gan::scalar::{Curve, Scalar};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
-use crate::nn::{Heads, Layer};
-use crate::objectives;
-use crate::program::Precision;
+use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
 use crate::train::{Method, Recipe, validate};
 
 use super::acgan::Classes;
 use super::infogan::Information;
-use super::{DISCRIMINATOR, GENERATOR, semi};
+use super::{DISCRIMINATOR, GENERATOR, semi, single};
 
 /// A loss beside the adversarial one, on what D outputs about images; D and G both minimize it.
 pub trait Term: Debug + Send + Sync {
@@ -130,32 +127,12 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         terms.push(Box::new(Information { codes, weight: method.info_weight }));
     }
     let gan = Arc::new(Gan { method, heads, codes: codes.len(), terms });
-    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
-    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
     let phase = Phase {
-        name: "adversarial".into(),
-        image: [model.size.height, model.size.width, model.channels],
-        batch: recipe.batch,
-        batches: method.n_critic,
-        classes: design.classes,
-        images: None,
-        frozen: Vec::new(),
-        scalars: vec![
-            rate("lr_d", recipe.lr_d),
-            rate("lr_g", recipe.lr_g),
-            Scalar::new("average", Curve::Ema { half_life: recipe.ema }),
-        ],
-        enter: Vec::new(),
         record: Recorder::new(move |t, step| gan.record(t, step)),
+        ..single(recipe, &model)
     };
-    Ok(System {
-        model,
-        averaged,
-        method,
-        average: recipe.ema > 0,
-        scaled: recipe.precision == Precision::F16,
-        stages: vec![Stage { name: "gan".into(), phases: vec![phase] }],
-    })
+    let stages = vec![Stage { name: "gan".into(), phases: vec![phase] }];
+    Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
 impl Gan {
@@ -234,8 +211,8 @@ impl Gan {
             d.report("loss_d", loss_d);
             d.detail("loss_real", loss_real);
             d.detail("loss_fake", loss_fake);
-            d.report("d_real", self.mean_output(t, on_real.scores)?);
-            d.report("d_fake", self.mean_output(t, on_fake.scores)?);
+            d.report("d_real", self.method.loss.mean_output(t, on_real.scores)?);
+            d.report("d_fake", self.method.loss.mean_output(t, on_fake.scores)?);
             seen.push(Part { real, fake, labels });
         }
         if self.is_semi() {
@@ -278,7 +255,7 @@ impl Gan {
             let loss_g = self.with_terms(t, loss_g, &on_fake, &known)?;
             g.minimize(t, loss_g)?;
             g.report("loss_g", loss_g);
-            g.report("d_fake_g", self.mean_output(t, on_fake.scores)?);
+            g.report("d_fake_g", self.method.loss.mean_output(t, on_fake.scores)?);
             if step.recording.fetch_gradients && m == 0 {
                 t.fetch("fake", fake.images);
             }
@@ -296,7 +273,8 @@ impl Gan {
         labels: Option<Var>,
     ) -> Result<Fake> {
         let z = step.latents(t, name, n)?;
-        let outputs = step.forward(t, GENERATOR, z, step.pass(name, labels))?;
+        let pass = step.pass(name, labels).with(LATENT, z);
+        let outputs = step.forward(t, GENERATOR, z, pass)?;
         let images = outputs.last();
         let layers = &step.system.network(GENERATOR)?.network.layers;
         let codes = match layers.iter().position(|layer| matches!(layer, Layer::Codes(_))) {
@@ -355,15 +333,6 @@ impl Gan {
     /// `loss` with the terms of what D outputs beside its score.
     fn with_terms(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var> {
         self.terms.iter().try_fold(loss, |loss, term| term.add(t, loss, output, known))
-    }
-
-    /// The mean of the sigmoid of D's output, or of the output itself where it is a score.
-    fn mean_output(&self, t: &mut Tape, scores: Var) -> Result<Var> {
-        let output = match self.method.loss.output() {
-            objectives::Output::Probability => t.sigmoid(scores)?,
-            objectives::Output::Score => scores,
-        };
-        t.mean_all(output)
     }
 }
 

@@ -1,6 +1,17 @@
 //! Families of GANs, one file each: their networks, and what a step of their training records.
+//!
+//! To add one: a file here, a variant of [`Family`] with its arms in [`networks`] and [`system`], a
+//! preset, and its networks in [`crate::models`] where they are new.
+
+use crate::error::Result;
+use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::{Phase, Recorder, System};
+use crate::model::Networks;
+use crate::train::Recipe;
+use crate::train::method::Family;
 
 pub mod acgan;
+pub mod bigan;
 pub mod gan;
 pub mod infogan;
 pub mod semi;
@@ -9,3 +20,52 @@ pub mod semi;
 pub const GENERATOR: &str = "generator";
 /// See [`GENERATOR`].
 pub const DISCRIMINATOR: &str = "discriminator";
+/// See [`GENERATOR`].
+pub const ENCODER: &str = "encoder";
+
+/// The networks that `recipe` trains.
+///
+/// # Errors
+/// [`crate::error::Error::Config`] where the recipe makes no networks.
+pub fn networks(recipe: &Recipe) -> Result<Networks> {
+    match recipe.method.family {
+        Family::Gan => recipe.model.networks(),
+        Family::Bigan => bigan::networks(recipe),
+    }
+}
+
+/// How `recipe` trains such networks: its own, or others that take and give the same.
+///
+/// # Errors
+/// [`crate::error::Error::Tensor`] where the model lacks a network of the family.
+pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+    match recipe.method.family {
+        Family::Gan => gan::system(recipe, model),
+        Family::Bigan => bigan::system(recipe, model),
+    }
+}
+
+/// The phase of a family that has one: on the recipe's images, at its batch and its learning rates
+/// `lr_d` and `lr_g`, with the weight `average` of moving averages. What it records is for the family to
+/// say.
+#[must_use]
+pub fn single(recipe: &Recipe, model: &Networks) -> Phase {
+    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
+    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
+    Phase {
+        name: "training".into(),
+        image: [model.size.height, model.size.width, model.channels],
+        batch: recipe.batch,
+        batches: recipe.method.n_critic,
+        classes: recipe.model.classes,
+        images: None,
+        frozen: Vec::new(),
+        scalars: vec![
+            rate("lr_d", recipe.lr_d),
+            rate("lr_g", recipe.lr_g),
+            Scalar::new("average", Curve::Ema { half_life: recipe.ema }),
+        ],
+        enter: Vec::new(),
+        record: Recorder::new(|_, _| Ok(())),
+    }
+}

@@ -1,0 +1,96 @@
+//! BiGAN (Donahue, Krähenbühl and Darrell, arXiv 1605.09782): an encoder learns to invert the
+//! generator, as a discriminator of pairs cannot tell `(x, E(x))` from `(G(z), z)` in the end.
+//!
+//! With `r = D(x, E(x))` and `f = D(G(z), z)`, and `real` and `fake` the loss's terms for a pair that is
+//! labeled so (of cross-entropies `softplus(−r)` and `softplus(f)`):
+//!
+//! ```text
+//! D: ½ mean real(r) + ½ mean fake(f)
+//! E: ½ mean fake(r)      G: ½ mean real(f)      both labels swapped
+//! ```
+//!
+//! The three updates are one group: all gradients are of the same networks.
+
+use crate::error::Result;
+use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::model::{Networks, Role};
+use crate::nn::LATENT;
+use crate::objectives::Loss;
+use crate::tape::Tape;
+use crate::train::Recipe;
+
+use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
+
+/// Weight of each of the two terms.
+const HALF: f32 = 0.5;
+
+/// Generator, encoder and a discriminator of pairs.
+///
+/// # Errors
+/// [`crate::error::Error::Config`] where the size does not suit the networks.
+pub fn networks(recipe: &Recipe) -> Result<Networks> {
+    let design = &recipe.model;
+    let networks = design.networks()?;
+    Ok(networks
+        .with(Role::Discriminator, design.joint_discriminator()?)
+        .with(Role::Encoder, design.encoder(design.nz)?))
+}
+
+/// The system of these networks.
+///
+/// # Errors
+/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+    let loss = recipe.method.loss;
+    let phase = Phase {
+        record: Recorder::new(move |t, step| record(t, step, loss)),
+        ..single(recipe, &model)
+    };
+    let averaged = vec![GENERATOR.into(), ENCODER.into()];
+    let stages = vec![Stage { name: "bigan".into(), phases: vec![phase] }];
+    Ok(System { averaged, stages, ..System::new(recipe, model) })
+}
+
+fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
+    for network in [DISCRIMINATOR, ENCODER, GENERATOR] {
+        step.power_iteration(t, network)?;
+    }
+    let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
+    let mut e = step.update(t, ENCODER, "lr_g")?;
+    let mut g = step.update(t, GENERATOR, "lr_g")?;
+    let (micro, parts) = step.parts();
+    for m in 0..parts {
+        let draw = step.draw_of(m);
+        let x = step.rows(t, step.images, 0, m)?;
+        let z = step.latents(t, &draw("z"), micro)?;
+        let encoded = step.forward(t, ENCODER, x, step.pass(&draw("encoder"), None))?.last();
+        let beside = |t: &mut Tape, network: &str, name: &str, x, z| {
+            let pass = step.pass(name, None).with(LATENT, z);
+            step.forward(t, network, x, pass).map(|outputs| outputs.last())
+        };
+        let fake = beside(t, GENERATOR, &draw("generator"), z, z)?;
+        let r = beside(t, DISCRIMINATOR, &draw("real"), x, encoded)?;
+        let f = beside(t, DISCRIMINATOR, &draw("fake"), fake, z)?;
+
+        let (real, fakes) = (loss.real(t, r, 0.0)?, loss.fake(t, f)?);
+        let sum = t.add(real, fakes)?;
+        let loss_d = t.affine(sum, HALF, 0.0)?;
+        let (loss_e, loss_g) = (loss.fake(t, r)?, loss.real(t, f, 0.0)?);
+        for (update, term) in [(&mut e, loss_e), (&mut g, loss_g)] {
+            let half = t.affine(term, HALF, 0.0)?;
+            update.minimize(t, half)?;
+        }
+        d.minimize(t, loss_d)?;
+        d.report("loss_d", loss_d);
+        g.report("loss_g", loss_g);
+        e.report("loss_e", loss_e);
+        for (name, scores) in [("d_real", r), ("d_fake", f)] {
+            d.report(name, loss.mean_output(t, scores)?);
+        }
+        if step.recording.fetch_gradients && m == 0 {
+            t.fetch("fake", fake);
+            t.fetch("encoded", encoded);
+        }
+    }
+    step.apply(t, [d, e, g])
+}

@@ -1,0 +1,75 @@
+//! Networks beside a generator and a discriminator: encoders, and discriminators of pairs of an image
+//! and a latent, of every architecture.
+
+use crate::error::Result;
+use crate::nn::{Join, LATENT, LatentLaw, Layer, Sequential};
+
+use super::design::{Design, Network};
+use super::parts::{Codes, Conditioning, Minibatch, Stack};
+use super::{bigan, cnn, dcgan, mlp, resnet};
+
+/// The width of the dense layers in which a joint discriminator sees image and latent, as in ALI's
+/// CIFAR-10 code (arXiv 1606.00704).
+const JOINT: usize = 512;
+
+const LEAKY: Layer = Layer::leaky_relu(0.2);
+
+impl Design {
+    /// An encoder: the architecture's discriminator with `outputs` numbers in the place of its own. With
+    /// `bounded` latents ([`Network::latent_law`]) and one number for each, it ends in a tanh, so that a
+    /// discriminator cannot tell them by their range (the authors' `dist.py`).
+    ///
+    /// # Errors
+    /// As [`Design::discriminator`].
+    pub fn encoder(&self, outputs: usize) -> Result<Sequential> {
+        self.validate()?;
+        let mut network = match self.network {
+            Network::BiganMnist => bigan::encoder(self, outputs),
+            _ => self.body(outputs)?,
+        };
+        if self.network.latent_law() == LatentLaw::Uniform && outputs == self.nz {
+            network.layers.push(Layer::Tanh);
+        }
+        Ok(network)
+    }
+
+    /// A discriminator of pairs: of images `[n, h, w, c]`, with latents as the side input [`LATENT`].
+    ///
+    /// # Errors
+    /// As [`Design::discriminator`].
+    pub fn joint_discriminator(&self) -> Result<Sequential> {
+        self.validate()?;
+        if self.network == Network::BiganMnist {
+            return Ok(bigan::discriminator(self, true));
+        }
+        let mut network = self.body(JOINT)?;
+        let latent = vec![Layer::linear(self.nz, JOINT, true), LEAKY];
+        network.layers.extend([
+            LEAKY,
+            Layer::Join(Join { input: LATENT.into(), layers: latent }),
+            Layer::linear(2 * JOINT, JOINT, true),
+            LEAKY,
+            Layer::linear(JOINT, 1, true),
+        ]);
+        Ok(network)
+    }
+
+    /// The discriminator's layers with so many outputs, of images alone.
+    fn body(&self, outputs: usize) -> Result<Sequential> {
+        let plain = Self {
+            classes: 0,
+            conditioning: Conditioning::Concat,
+            codes: Codes::default(),
+            minibatch: Minibatch::None,
+            ..*self
+        };
+        let stack = Stack::encoder(&plain, outputs);
+        match self.network {
+            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(&plain, stack),
+            Network::Cnn => cnn::discriminator(&plain, stack),
+            Network::Resnet => resnet::discriminator(&plain, stack),
+            Network::Mlp => mlp::discriminator(&plain, stack),
+            Network::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
+        }
+    }
+}
