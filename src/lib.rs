@@ -34,12 +34,13 @@
 //! # The map
 //!
 //! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, augment, optim → tape → ops → program → device`.
+//! objectives, augment, optim → tape ⇄ ops`; `program → tape, ops, device`. What is above the tape
+//! calls only its methods, ops know no device and the device knows no ops.
 //!
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`tape`] | record, differentiate |
-//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin and GPU lowering together |
+//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin, GPU lowering and samples together |
 //! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
 //! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
 //! | [`shaders`] | the WGSL templates of `shaders/` |
@@ -88,6 +89,7 @@ pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod gan;
+mod gemm;
 pub mod human;
 pub mod logistic;
 mod math;
