@@ -33,8 +33,9 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, augment, optim → tape → ops → program → device`.
+//! Arrows point one way: `cli → bench, check, experiments, weights → train → models, objectives, augment,
+//! optim → nn → tape ⇄ ops`; `model → nn, program`, which `experiments`, `weights` and `train` use; and
+//! `program → tape, ops, device`.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -49,7 +50,8 @@
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`svm`], [`logistic`] | linear classifiers |
-//! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`model`] | what a trained model is: its description and file, and the generator that samples |
+//! | [`train`] | the step, the loop, run folders |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -108,5 +110,3 @@ pub mod terminal;
 pub mod threads;
 pub mod train;
 pub mod weights;
-
-pub use model::sampler as sample;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::model::Sampler;
+use crate::model::sampler::BATCH;
 use crate::models::Design;
-use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
