@@ -34,8 +34,8 @@
 //! # The map
 //!
 //! Arrows point one way: `cli → bench, check, experiments, weights → train → models, objectives, augment,
-//! optim → nn → tape ⇄ ops`; `model → nn, program`, which `experiments`, `weights` and `train` use; and
-//! `program → tape, ops, device`.
+//! optim → nn → tape ⇄ ops`; `model → nn, program`, which `models` and all above them use; and `program → tape,
+//! ops, device`.
 //!
 //! | module | what is in it |
 //! | --- | --- |
