@@ -33,9 +33,10 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, augment, optim → tape ⇄ ops`; `program → tape, ops, device`. What is above the tape
-//! calls only its methods, ops know no device and the device knows no ops.
+//! Arrows point one way: `cli → bench, check, experiments, weights → train → gan → models, objectives,
+//! augment, optim → nn → tape ⇄ ops`; `model → nn, program`, which `models` and all above them use; and
+//! `program → tape, ops, device`. What is above the tape calls only its methods; ops know no device, and
+//! the device knows no ops.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -51,7 +52,8 @@
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`svm`], [`logistic`] | linear classifiers |
-//! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`model`] | what a trained model is: its description and file, and the generator that samples |
+//! | [`train`] | the step, the loop, run folders |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -113,5 +115,3 @@ pub mod terminal;
 pub mod threads;
 pub mod train;
 pub mod weights;
-
-pub use model::sampler as sample;
