@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::gan::families;
 use crate::model::file::PICTURES;
 use crate::model::sampler::BATCH;
 use crate::model::{Sampler, seeded_latents};
@@ -158,7 +159,7 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            health: Health::new(method.loss.output()),
+            health: Health::new(families::watched_output(&method)),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,

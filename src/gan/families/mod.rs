@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::gan::scalar::{Curve, Scalar};
 use crate::gan::{Phase, Recorder, System};
 use crate::model::Networks;
-use crate::train::Recipe;
+use crate::objectives::Output;
+use crate::train::{Method, Recipe};
 use crate::train::method::Family;
 
 pub mod acgan;
@@ -42,6 +43,26 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+    }
+}
+
+/// The discriminator's loss where it can only guess, in families where that says something.
+#[must_use]
+pub fn at_chance(method: &Method) -> Option<f32> {
+    match method.family {
+        Family::Gan => Some(method.loss.at_chance(method.smooth)),
+        Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
+    }
+}
+
+/// How the health watch reads the discriminator's outputs. Beside an encoder a discriminator that tells
+/// every pair apart is no illness: features still improve (the log of BiGAN's authors ends at a loss of
+/// .05), so nothing is read into probabilities there.
+#[must_use]
+pub fn watched_output(method: &Method) -> Output {
+    match method.family {
+        Family::Gan => method.loss.output(),
+        Family::Bigan => Output::Score,
     }
 }
 
