@@ -205,6 +205,27 @@ mod any_path {
     }
 }
 
+impl RunOptions {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { recipe, images, .. } = self;
+        self.prepare.check()?;
+        self.rhythm.check_bounds()?;
+        if recipe.decay > 0 && *images > recipe.decay {
+            let what = format!(
+                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
+                 both the same number",
+                recipe.decay
+            );
+            return Err(Error::config("decay", what));
+        }
+        recipe.validate()
+    }
+}
+
 /// The first lines of a training: what, from what, on what.
 #[must_use]
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
@@ -223,7 +244,8 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     let networks = &trainer.system().model;
     let parameters = networks.iter().map(|(name, net)| {
         let own = net.network.params(name);
-        let count: usize = own.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum();
+        let count: usize =
+            own.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum();
         let short = match name {
             "generator" => "G",
             "discriminator" => "D",

@@ -17,9 +17,8 @@ use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, 
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-use super::method::Method;
 use super::snapshot::in_files;
-use super::{Metrics, Recipe};
+use super::{Method, Metrics, Recipe};
 
 mod batch;
 mod start;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
 use dcgan::gan::Recording;
+use dcgan::gan::method::Family;
 use dcgan::models::{Design, Network, Size};
 use dcgan::program::{Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::method::Family;
 use dcgan::train::{Method, Recipe};
 use serde_json::Value;
 

@@ -4,12 +4,12 @@
 //! preset, and its networks in [`crate::models`] where they are new.
 
 use crate::error::Result;
+use crate::gan::Family;
 use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::{Method, Recipe};
 use crate::gan::{Phase, Recorder, System};
 use crate::model::Networks;
 use crate::objectives::Output;
-use crate::train::{Method, Recipe};
-use crate::train::method::Family;
 
 pub mod acgan;
 pub mod bigan;
