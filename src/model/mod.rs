@@ -8,6 +8,7 @@
 //! | [`weights`] | raw or averaged weights: one rule for all |
 //! | [`latents`] | the latent vectors of seeds |
 //! | [`checkpoint`], [`file`](mod@file), [`folder`] | named tensors in a file; a model in it; the newest of a run |
+//! | [`pipeline`](mod@pipeline) | how the networks make images of latents, one after another |
 //! | [`inputs`], [`sampler`], [`generator`] | what images are asked for; a compiled generator; images |
 //!
 //! Nothing here knows how a model is trained: a recipe is text that only [`crate::train`] reads.
@@ -20,6 +21,7 @@ pub mod inputs;
 pub mod latents;
 pub mod names;
 pub mod networks;
+pub mod pipeline;
 pub mod pixels;
 pub mod role;
 pub mod sampler;
@@ -32,6 +34,7 @@ pub use generator::Generator;
 pub use inputs::Inputs;
 pub use latents::seeded_latents;
 pub use networks::{Net, Networks};
+pub use pipeline::Pipeline;
 pub use pixels::Pixels;
 pub use role::Role;
 pub use sampler::Sampler;

@@ -11,7 +11,7 @@ use crate::nn::{Param, Sequential, Weight};
 use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
 use super::{bigan, cnn, dcgan, mlp, resnet};
-use crate::model::{Networks, Pixels, Role};
+use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// Which architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -439,6 +439,7 @@ impl Design {
                 (Role::Generator, Some(self.generator()?)),
                 (Role::Discriminator, Some(self.discriminator()?)),
             ]),
+            pipeline: Pipeline::default(),
         };
         // What is trained can also be read again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
