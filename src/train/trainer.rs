@@ -76,6 +76,8 @@ pub struct Trainer {
     /// Metrics of earlier steps that were waited for when a phase ended.
     ready: VecDeque<Metrics>,
     position: Position,
+    /// Networks that were taken from another model: [`Trainer::start_from`].
+    taken: Vec<String>,
 }
 
 impl Trainer {
@@ -207,6 +209,7 @@ impl Trainer {
             pending,
             ready,
             position,
+            taken: Vec::new(),
         })
     }
 

@@ -11,6 +11,7 @@ use crate::train::Recipe;
 use crate::train::method::Family;
 
 pub mod acgan;
+pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
@@ -31,6 +32,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
+        Family::Ali => ali::networks(recipe),
     }
 }
 
@@ -42,6 +44,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+        Family::Ali => ali::system(recipe, model),
     }
 }
 
