@@ -432,9 +432,9 @@ fn all_rows(args: &Args) -> Result<Vec<Row>> {
     let recipes: Vec<Recipe> =
         recipes().into_iter().filter(|r| r.name.contains(&args.only)).collect();
     let device = Device::open(Some(&args.device), false)?;
-    let cores = match device {
-        Device::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-        Device::Gpu(_) => 1,
+    let cores = match device.is_cpu() {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => 1,
     };
     let jobs: Vec<(&Recipe, Set)> =
         recipes.iter().flat_map(|recipe| SETS.map(|set| (recipe, set))).collect();

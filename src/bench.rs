@@ -7,12 +7,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::device::gpu::measure_peak;
 use crate::device::host::{self, ProcessMemory};
-use crate::device::{Device, gpu};
+use crate::device::{Device, Peak};
 use crate::error::Result;
 use crate::model::seeded_latents;
-use crate::ops;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::{Batch, Metrics, Recipe, Trainer};
@@ -24,37 +22,6 @@ const WARM_UP: usize = 2;
 
 /// Pictures of one timed sampling.
 pub const SAMPLES: usize = 64;
-
-/// The best that a device does, measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Peak {
-    /// Floating-point operations per second.
-    pub flops: f64,
-    /// What did them.
-    pub by: &'static str,
-    /// Bytes per second, read and written, of copies within its memory.
-    pub bytes: f64,
-}
-
-impl Peak {
-    /// Measures a device; takes a second or so.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Memory`] or [`crate::error::Error::Lost`] where a GPU fails.
-    pub fn measure(device: &Device) -> Result<Self> {
-        match device {
-            Device::Cpu => Ok(Self {
-                flops: ops::measure_matmul_peak(),
-                by: "a large matrix product on all cores",
-                bytes: host::measure_copies(),
-            }),
-            Device::Gpu(gpu) => {
-                let gpu::Peak { flops, bytes } = measure_peak(gpu)?;
-                Ok(Self { flops, by: "multiply-adds in registers", bytes })
-            }
-        }
-    }
-}
 
 /// All runs of one kernel on one shape within a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -215,7 +182,7 @@ pub fn bench(
     let kernels = by_kernel(&trainer.profile(profiled, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
-    let peak = Peak::measure(device)?;
+    let peak = device.measure_peak()?;
     let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_pictures() as f64;
     let train_images_per_second = recipe.step_pictures() as f64 / step_seconds;
     Ok(Bench {

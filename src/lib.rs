@@ -33,13 +33,15 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, augment, optim → tape → ops → program → device`.
+//! Arrows point one way: `cli → bench, check, experiments, weights → train → gan → models, objectives,
+//! augment, optim → nn → tape ⇄ ops`; `model → nn, program`, which `models` and all above them use; and
+//! `program → tape, ops, device`. What is above the tape calls only its methods; ops know no device, and
+//! the device knows no ops.
 //!
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`tape`] | record, differentiate |
-//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin and GPU lowering together |
+//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin, GPU lowering and samples together |
 //! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
 //! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
 //! | [`shaders`] | the WGSL templates of `shaders/` |
@@ -50,7 +52,8 @@
 //! | [`data`] | pictures from anything that holds them |
 //! | [`features`] | what a discriminator sees in pictures |
 //! | [`svm`], [`logistic`] | linear classifiers |
-//! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`model`] | what a trained model is: its description and file, and the generator that samples |
+//! | [`train`] | the step, the loop, run folders |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -88,6 +91,7 @@ pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod gan;
+mod gemm;
 pub mod human;
 pub mod logistic;
 mod math;
@@ -111,5 +115,3 @@ pub mod terminal;
 pub mod threads;
 pub mod train;
 pub mod weights;
-
-pub use model::sampler as sample;

@@ -166,3 +166,26 @@ impl Tensor {
         self.len() == 0
     }
 }
+
+/// One tensor's elements on the CPU.
+#[derive(Clone, Copy, Debug)]
+pub enum Slice<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 32-bit unsigned integers.
+    U32(&'a [u32]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+/// Bytes that a tensor takes on any device: whole 16-byte vectors.
+#[must_use]
+pub(crate) fn padded_bytes(len: usize, dtype: DType) -> u64 {
+    padded(len * dtype.size())
+}
+
+/// `bytes` as whole 16-byte vectors.
+#[must_use]
+pub(crate) fn padded(bytes: usize) -> u64 {
+    bytes.next_multiple_of(16).max(16) as u64
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
+use dcgan::gan::method::Rule;
 use dcgan::models::{Design, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::Penalty;
@@ -13,7 +14,6 @@ use dcgan::program::{Options, Program, kernels, preflight};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::method::Rule;
 use dcgan::train::{Method, Recipe, Trainer};
 
 use super::support::{fusion, gpu, write_everywhere};

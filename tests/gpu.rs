@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dcgan::device::gpu::{AdapterKind, Gpu, GpuBuffer, GpuOptions, GpuProgram, list, measure_peak};
-use dcgan::device::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
+use dcgan::device::gpu::{AdapterKind, Gpu, GpuBuffer, GpuOptions, GpuProgram, list};
+use dcgan::device::{BufferKind, BufferSpec, Device, Readback, Script, ScriptStep};
 use dcgan::error::Error;
 use dcgan::rng::{Stream, stream_id};
 use minijinja::context;
@@ -431,7 +431,7 @@ fn long_programs_are_cut() {
 #[test]
 fn peaks_are_plausible() {
     let Some(gpu) = gpu_with(GpuOptions::default()) else { return };
-    let peak = measure_peak(&gpu).unwrap();
+    let peak = Device::Gpu(gpu.clone()).measure_peak().unwrap();
     eprintln!(
         "{}: {:.1} GFLOP/s, {:.1} GB/s",
         gpu.caps().name,
@@ -475,4 +475,12 @@ fn adapters_are_described_and_opened_by_name() {
         let error = Gpu::open("gpu", options).unwrap_err().to_string();
         assert!(error.contains("`device` cpu"), "{error}");
     }
+}
+
+#[test]
+fn a_device_is_found_again_by_its_name() {
+    let device = Device::Gpu(gpu_or_return!());
+    assert_eq!(Device::open_again(&device.name(), true).unwrap().name(), device.name());
+    assert!(!device.is_cpu() && device.name().starts_with(&device.short_name()));
+    assert!(device.used_memory().is_some());
 }

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use dcgan::augment::Augment;
 use dcgan::device::gpu::GpuOptions;
 use dcgan::device::{Device, State};
+use dcgan::gan::method::{Method, Rule};
 use dcgan::gan::{Recording, System};
 use dcgan::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use dcgan::nn::Weight;
@@ -22,7 +23,6 @@ use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
 use dcgan::train::Recipe;
-use dcgan::train::method::{Method, Rule};
 
 use super::naive;
 use super::support::{fusion, gpu_with, wide};

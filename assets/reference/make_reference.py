@@ -68,6 +68,7 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
 from augment import augment_file  # noqa: E402
+from bigan import bigan_file  # noqa: E402
 from family import family_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
@@ -159,6 +160,7 @@ def main():
         ),
     }
     files |= {name: family_file(name, **settings) for name, settings in family.items()}
+    files |= {"family_bigan": bigan_file()}
 
     wrong = []
     for name, file in files.items():

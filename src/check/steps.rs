@@ -150,10 +150,7 @@ impl StepCase {
 
     /// Runs one step from the state that `start` makes of the usual one.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
-        let precision = match device {
-            Device::Cpu => Precision::F32,
-            Device::Gpu(_) => self.precision,
-        };
+        let precision = if device.has_half_floats() { self.precision } else { Precision::F32 };
         let recipe =
             Recipe { batch: self.batch, method: self.method, precision, ..Recipe::new(self.model) };
         let system = recipe.system()?;

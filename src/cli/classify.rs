@@ -13,8 +13,7 @@ use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::Extractor;
 use crate::human::{self, grouped};
-use crate::model::Weights;
-use crate::models::Networks;
+use crate::model::{Networks, Weights};
 use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;

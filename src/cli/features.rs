@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::features::Extractor;
 use crate::files;
 use crate::human::grouped;
-use crate::model::Weights;
-use crate::models::Networks;
+use crate::model::{Networks, Weights};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};

@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::data::open_picture;
 use crate::error::{Error, Result};
 use crate::experiments::invert::{Found, Inverter, Search};
-use crate::model::ModelFile;
-use crate::models::{LatentLaw, Networks};
+use crate::model::sampler::BATCH;
+use crate::model::{ModelFile, Networks};
+use crate::models::LatentLaw;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::{single, values};
-use crate::sample::BATCH;
 use crate::tensor::Tensor;
 
 use super::bar::Bar;

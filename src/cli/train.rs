@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
-use crate::device::{Device, gpu};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::model::sampler::BATCH;
@@ -222,12 +222,7 @@ impl Train {
         };
         let device = match &self.machine.device.selection {
             Some(_) => self.machine.device.open(checked)?,
-            None if before.starts_with(CPU) => Device::Cpu,
-            None => {
-                let is_it = |a: &gpu::AdapterInfo| format!("{} ({})", a.name, a.backend) == before;
-                let same = gpu::list().into_iter().find(is_it).map(|a| a.index.to_string());
-                Device::open(same.as_deref(), checked)?
-            }
+            None => Device::open_again(before, checked)?,
         };
         let now = device.name();
         if now != before {
@@ -474,9 +469,6 @@ fn fits(
     }
     Ok(())
 }
-
-/// How the CPU's name begins (see [`Device::name`]).
-const CPU: &str = "CPU,";
 
 /// A run that goes on.
 struct Resumed {

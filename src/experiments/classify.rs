@@ -12,7 +12,7 @@ use crate::data::{Prepare, Skipped, Source, count, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, Extractor};
-use crate::models::Networks;
+use crate::model::Networks;
 use crate::rng::Stream;
 use crate::svm::{Problem, Svm};
 

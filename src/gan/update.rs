@@ -1,6 +1,7 @@
 //! Updates of networks' parameters: losses add up, then an optimizer takes a step.
 
 use crate::error::{Error, Result};
+use crate::gan::Method;
 use crate::model::Role;
 use crate::model::names::{past, updates};
 use crate::nn::Param;
@@ -8,7 +9,6 @@ use crate::objectives;
 use crate::optim;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
-use crate::train::Method;
 
 use super::scale::LossScale;
 use super::step::Step;

@@ -351,3 +351,60 @@ pub fn save_imported(
     let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
     checkpoint::save(path, tensors, &metadata)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::models::Design;
+    use crate::nn::Layer;
+
+    /// A GAN with an encoder, whose weights are drawn, and an average of the encoder, twice as large.
+    fn bigan() -> (Networks, BTreeMap<String, Tensor>) {
+        let size = Size { height: 16, width: 16 };
+        let networks =
+            Design { size, nz: 5, ngf: 4, ndf: 4, ..Design::default() }.networks().unwrap();
+        let mut encoder = networks.discriminator().unwrap().clone();
+        let Some(Layer::Conv(conv)) = encoder.layers.last_mut() else { panic!("no conv") };
+        conv.small = 5;
+        let networks = networks.with(Role::Encoder, encoder);
+        let mut tensors = BTreeMap::new();
+        for param in networks.params() {
+            let value = param.layout.to_file(&param.initial(3)).unwrap();
+            if param.name.starts_with("encoder.") {
+                let twice = value.f32s().iter().map(|x| 2.0 * x).collect();
+                tensors.insert(averaged(&param.name), Tensor::new(value.shape(), twice).unwrap());
+            }
+            tensors.insert(param.name, value);
+        }
+        (networks, tensors)
+    }
+
+    #[test]
+    fn a_model_of_three_networks_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bigan.safetensors");
+        let (networks, tensors) = bigan();
+        save_imported(&path, &networks, &tensors, "a test").unwrap();
+        let model = ModelFile::load(&path).unwrap();
+        assert!(model.networks == networks && model.tensors == tensors);
+        // Each by its average where it has one, whatever its role.
+        assert_eq!(model.used("encoder", Weights::default()), Weights::Averaged);
+        assert_eq!(model.used("encoder", Weights::Raw), Weights::Raw);
+        assert_eq!(model.used("generator", Weights::default()), Weights::Raw);
+        let first = |weights| model.weights("encoder", weights).unwrap()[0].1.f32s()[0];
+        assert!(first(Weights::Averaged) == 2.0 * first(Weights::Raw));
+        assert_eq!(model.find(Role::Encoder).unwrap().0, "encoder");
+        let error = model.find(Role::Classifier).unwrap_err().to_string();
+        assert!(error.contains("generator, discriminator, encoder alone"), "{error}");
+
+        // Neither may lack a tensor.
+        for lost in ["encoder.main.0.weight", "ema.encoder.main.0.weight"] {
+            let mut tensors = tensors.clone();
+            assert!(tensors.remove(lost).is_some(), "{lost}");
+            save_imported(&path, &networks, &tensors, "a test").unwrap();
+            let error = ModelFile::load(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("{lost} is missing")), "{error}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ pub mod parts;
 mod resnet;
 pub mod size;
 
-pub use crate::model::{Net, Networks, Pixels, Role};
+pub use crate::model::{Networks, Pixels};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
 pub use parts::{Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

@@ -205,6 +205,27 @@ mod any_path {
     }
 }
 
+impl RunOptions {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { recipe, images, .. } = self;
+        self.prepare.check()?;
+        self.rhythm.check_bounds()?;
+        if recipe.decay > 0 && *images > recipe.decay {
+            let what = format!(
+                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
+                 both the same number",
+                recipe.decay
+            );
+            return Err(Error::config("decay", what));
+        }
+        recipe.validate()
+    }
+}
+
 /// The first lines of a training: what, from what, on what.
 #[must_use]
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
@@ -220,9 +241,23 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         0 => String::new(),
         classes => format!(", told {classes} classes"),
     };
+    let networks = &trainer.system().model;
+    let parameters = networks.iter().map(|(name, net)| {
+        let own = net.network.params(name);
+        let count: usize =
+            own.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum();
+        let short = match name {
+            "generator" => "G",
+            "discriminator" => "D",
+            "encoder" => "E",
+            other => other,
+        };
+        format!("{short} {}", human::count(count as u64))
+    });
+    let parameters = parameters.collect::<Vec<_>>().join(", ");
     format!(
         "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{told}; G {} and D {} parameters\n\
+         networks  {} {}x{}x{}, nz {}{told}; {parameters} parameters\n\
          training  {} in batches of {}, seed {}\n\
          device    {}\n\
          memory    {} planned ({} of them state)",
@@ -232,8 +267,6 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.size.width,
         model.channels,
         model.nz,
-        human::count(model.learnt("generator") as u64),
-        human::count(model.learnt("discriminator") as u64),
         human::counted(options.images, "image"),
         recipe.batch,
         recipe.seed,

@@ -14,12 +14,13 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Error, Result};
+use crate::gan::Method;
+use crate::gan::families;
 use crate::human;
 use crate::objectives::Output;
 use crate::pictures;
 use crate::train::health::DIVERSITY_LOW;
 use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
-use crate::train::method::Method;
 use crate::train::metrics::{self, Kind};
 
 /// Width and height of the image, and how much higher it is with a third panel.
@@ -99,10 +100,8 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
         title: "Losses",
         curves: losses(log),
         range: None,
-        level: Some((
-            method.loss.at_chance(method.smooth),
-            "the discriminator's loss where it can only guess",
-        )),
+        level: families::at_chance(method)
+            .map(|loss| (loss, "the discriminator's loss where it can only guess")),
     };
     let outputs = Panel {
         title,

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::gan::families;
 use crate::model::file::PICTURES;
-use crate::model::seeded_latents;
+use crate::model::sampler::BATCH;
+use crate::model::{Sampler, seeded_latents};
 use crate::models::Design;
-use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
@@ -158,7 +159,7 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            health: Health::new(method.loss.output()),
+            health: Health::new(families::watched_output(&method)),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,

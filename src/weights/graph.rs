@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use crate::models::{Networks, Pixels};
+use crate::model::{Networks, Pixels};
 use crate::nn::{Layer, Statistics};
 use crate::tensor::Tensor;
 

@@ -29,11 +29,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::features;
+use crate::gan::{Method, Recipe, validate};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
 use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
-use crate::train::{Method, Recipe, validate};
 
 use super::acgan::Classes;
 use super::infogan::Information;

@@ -4,11 +4,12 @@
 //! preset, and its networks in [`crate::models`] where they are new.
 
 use crate::error::Result;
+use crate::gan::Family;
 use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::{Method, Recipe};
 use crate::gan::{Phase, Recorder, System};
 use crate::model::Networks;
-use crate::train::Recipe;
-use crate::train::method::Family;
+use crate::objectives::Output;
 
 pub mod acgan;
 pub mod ali;
@@ -45,6 +46,26 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
         Family::Ali => ali::system(recipe, model),
+    }
+}
+
+/// The discriminator's loss where it can only guess, in families where that says something.
+#[must_use]
+pub fn at_chance(method: &Method) -> Option<f32> {
+    match method.family {
+        Family::Gan => Some(method.loss.at_chance(method.smooth)),
+        Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
+    }
+}
+
+/// How the health watch reads the discriminator's outputs. Beside an encoder a discriminator that tells
+/// every pair apart is no illness: features still improve (the log of BiGAN's authors ends at a loss of
+/// .05), so nothing is read into probabilities there.
+#[must_use]
+pub fn watched_output(method: &Method) -> Output {
+    match method.family {
+        Family::Gan => method.loss.output(),
+        Family::Bigan => Output::Score,
     }
 }
 

@@ -7,7 +7,6 @@ use crate::nn::Sequential;
 use crate::objectives::Penalty;
 
 use super::method::Family;
-use super::options::RunOptions;
 use super::{Method, Recipe};
 
 impl Recipe {
@@ -33,27 +32,6 @@ impl Recipe {
             return Err(Error::config("classes", what));
         }
         step(model, &self.method, self.batch)
-    }
-}
-
-impl RunOptions {
-    /// Checks every option, and that they go together.
-    ///
-    /// # Errors
-    /// As [`Recipe::validate`].
-    pub fn validate(&self) -> Result<()> {
-        let Self { recipe, images, .. } = self;
-        self.prepare.check()?;
-        self.rhythm.check_bounds()?;
-        if recipe.decay > 0 && *images > recipe.decay {
-            let what = format!(
-                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
-                 both the same number",
-                recipe.decay
-            );
-            return Err(Error::config("decay", what));
-        }
-        recipe.validate()
     }
 }
 
