@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::model::sampler::BATCH;
-use crate::model::{ModelFile, Role, Sampler, Weights};
+use crate::model::{ModelFile, Sampler, Weights};
 use crate::models::{ClassCondition, Conditioning, Design, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
@@ -160,15 +160,10 @@ impl Train {
             print_json(&options)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut is_taught = false;
         if let Some(model) = &from {
             trainer.start_from(model)?;
-            is_taught = model.networks.has(Role::Discriminator);
         }
-        if fresh
-            && !is_taught
-            && let n @ 1.. = trainer.start_pictures()
-        {
+        if fresh && let n @ 1.. = trainer.start_pictures() {
             let (pictures, labels) =
                 first_pictures(&source, &options.prepare, n, options.recipe.seed)?;
             trainer.start_on(pictures, &labels)?;

@@ -33,6 +33,8 @@ pub enum Family {
     Gan,
     /// BiGAN: an encoder beside them, and a discriminator of pairs of an image and a latent.
     Bigan,
+    /// ALI: the same with an encoder that outputs a normal distribution of latents.
+    Ali,
 }
 
 named!(Family);
@@ -45,7 +47,8 @@ config! {
     pub struct MethodOptions stored Changed;
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
-        /// pairs of an image and a latent
+        /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
+        /// latents
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::is_default;
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, LatentLaw, Param, Sequential};
+use crate::nn::{LABELS, LATENT, LatentLaw, Layer, Param, Sequential};
 
 use super::names::RESERVED;
 use super::pipeline::Pipeline;
@@ -131,6 +131,20 @@ impl Networks {
         self
     }
 
+    /// The same with latents of another distribution, of which a reference batch
+    /// ([`crate::nn::Reference`]) is drawn too.
+    #[must_use]
+    pub fn with_latents(mut self, law: LatentLaw) -> Self {
+        self.latent_law = law;
+        let layers = self.by_name.values_mut().flat_map(|net| &mut net.network.layers);
+        for layer in layers {
+            if let Layer::Reference(reference) = layer {
+                reference.uniform = law == LatentLaw::Uniform;
+            }
+        }
+        self
+    }
+
     /// The same without the networks of a role.
     #[must_use]
     pub fn without(mut self, role: Role) -> Self {
@@ -218,7 +232,7 @@ impl Networks {
                 0 => format!("the {name} does not end in one logit"),
                 heads => format!("the {name} does not end in a logit and {heads} heads"),
             }),
-            // A latent, or its mean and the logarithm of its variance.
+            // A latent, or its mean and the logarithm of its spread.
             Role::Encoder if numbers != nz && numbers != 2 * nz => {
                 Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
             }

@@ -10,7 +10,7 @@ use crate::nn::{Param, Sequential, Weight};
 
 use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{bigan, cnn, dcgan, mlp, resnet};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// Which architecture.
@@ -39,6 +39,8 @@ pub enum Network {
     Mlp,
     /// The dense networks of BiGAN's MNIST code.
     BiganMnist,
+    /// The convolutional networks of ALI's CIFAR-10 code.
+    Ali,
 }
 
 named!(Network);
@@ -48,7 +50,7 @@ impl Network {
     #[must_use]
     pub const fn latent_law(self) -> LatentLaw {
         match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => LatentLaw::Normal,
+            Self::Dcgan | Self::Cnn | Self::Resnet | Self::Ali => LatentLaw::Normal,
             Self::Paper | Self::Mnist | Self::Mlp | Self::BiganMnist => LatentLaw::Uniform,
         }
     }
@@ -64,6 +66,7 @@ impl Network {
             Self::Resnet => (64, 64),
             Self::Mlp => (500, 1000),
             Self::BiganMnist => (1024, 1024),
+            Self::Ali => (32, 32),
         }
     }
 
@@ -73,7 +76,7 @@ impl Network {
         match self {
             Self::Dcgan | Self::Cnn | Self::Resnet => 64,
             Self::Paper | Self::Mnist | Self::BiganMnist => 128,
-            Self::Mlp => 100,
+            Self::Mlp | Self::Ali => 100,
         }
     }
 
@@ -83,7 +86,7 @@ impl Network {
         match self {
             Self::Dcgan | Self::Paper => 64,
             Self::Mnist | Self::Mlp | Self::BiganMnist => 28,
-            Self::Cnn | Self::Resnet => 32,
+            Self::Cnn | Self::Resnet | Self::Ali => 32,
         }
     }
 
@@ -93,6 +96,7 @@ impl Network {
         match self {
             Self::Cnn | Self::Resnet => 128,
             Self::BiganMnist => 50,
+            Self::Ali => 64,
             _ => 100,
         }
     }
@@ -101,7 +105,7 @@ impl Network {
     const fn norm_d(self) -> Norm {
         match self {
             Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
-            Self::Cnn | Self::Resnet | Self::Mlp => Norm::None,
+            Self::Cnn | Self::Resnet | Self::Mlp | Self::Ali => Norm::None,
             Self::BiganMnist => Norm::Batch,
         }
     }
@@ -111,7 +115,7 @@ impl Network {
     pub const fn pixels(self) -> Pixels {
         match self {
             Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
-            Self::Mnist | Self::Mlp | Self::BiganMnist => Pixels::Unit,
+            Self::Mnist | Self::Mlp | Self::BiganMnist | Self::Ali => Pixels::Unit,
         }
     }
 }
@@ -126,14 +130,14 @@ config! {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
-        /// bigan-mnist: those of BiGAN's
+        /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code
         #[serde(alias = "preset")]
         network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
         /// 256
         size: Size = Size { height: 64, width: 64 }, "SIZE" {
             stored: Required,
-            shown: Some("64; cnn and resnet: 32; dcgan-mnist and mlp: 28"),
+            shown: Some("64; cnn, resnet and ali: 32; dcgan-mnist and mlp: 28"),
         };
         /// Channels of images: 1 (grayscale), 3 (RGB) or 4 (RGBA)
         channels: usize = 3, "1|3|4" {
@@ -144,7 +148,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn and resnet: 128"),
+            shown: Some("100; cnn and resnet: 128; ali: 64"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -159,7 +163,7 @@ config! {
         /// virtual, conditional (batch norm by class), none
         norm_g: Norm = Norm::Batch, "NORM";
         /// The same of the discriminator's: batch, layer, instance, group, pixel, none
-        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet and mlp") };
+        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet, mlp and ali") };
         /// The generator's weights: plain, divided by their spectral norm, with length and direction
         /// learned apart (norm: weight norm), or with directions learned but lengths kept, except in the
         /// last layer (norm-fixed)
@@ -285,6 +289,7 @@ impl Design {
             Network::Resnet => resnet::generator(self),
             Network::Mlp => mlp::generator(self),
             Network::BiganMnist => Ok(bigan::generator(self)),
+            Network::Ali => ali::generator(self),
         }
     }
 
@@ -302,6 +307,7 @@ impl Design {
             Network::Resnet => resnet::discriminator(self, stack),
             Network::Mlp => mlp::discriminator(self, stack),
             Network::BiganMnist => Ok(bigan::discriminator(self, false)),
+            Network::Ali => ali::discriminator(self, false),
         }
     }
 
@@ -387,7 +393,11 @@ impl Design {
                 let what = "dense networks have no feature maps to attend to: leave it out";
                 Err(Error::config("attention", what))
             }
-            Network::BiganMnist => {
+            Network::Ali if !self.ndf.is_multiple_of(2) => {
+                let what = "maxout takes channels in pairs: give an even number";
+                Err(Error::config("ndf", what))
+            }
+            Network::BiganMnist | Network::Ali => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),
@@ -399,8 +409,11 @@ impl Design {
                     ("weight_g", self.weight_g != usual.weight_g),
                     ("weight_d", self.weight_d != usual.weight_d),
                 ];
-                let what = "the networks of bigan-mnist are as their authors have them: leave it out, or \
-                            choose another `network`";
+                let what = format!(
+                    "the networks of {} are as their authors have them: leave it out, or choose \
+                     another `network`",
+                    self.network
+                );
                 match fixed.into_iter().find(|(_, is_set)| *is_set) {
                     Some((field, _)) => Err(Error::config(field, what)),
                     None => Ok(()),

@@ -1,5 +1,6 @@
 //! Networks.
 
+mod ali;
 mod bigan;
 mod cnn;
 pub mod dcgan;

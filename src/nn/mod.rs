@@ -64,7 +64,7 @@ pub use maxout::Maxout;
 pub use minibatch::{MinibatchDiscrimination, MinibatchStd};
 pub use noise::{Dropout, Noise};
 pub use param::{Init, Param};
-pub use pass::{LABELS, LATENT, Mode, Outputs, Pass};
+pub use pass::{IMAGES, LABELS, LATENT, Mode, Outputs, Pass};
 pub use pixel_bias::PixelBias;
 pub use pixel_norm::PixelNorm;
 pub use projection::Projection;

@@ -247,6 +247,22 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "ali",
+        about: "ALI for 32x32: an encoder that outputs a distribution of latents; dropout and maxout in D",
+        source: "Dumoulin et al., arXiv 1606.00704; github.com/IshmaelBelghazi/ALI, experiments/ali_cifar10.py \
+                 (6,475 epochs of CIFAR-10)",
+        options: &[
+            ("family", "ali"),
+            ("network", "ali"),
+            ("batch", "100"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

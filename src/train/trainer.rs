@@ -75,6 +75,8 @@ pub struct Trainer {
     /// Metrics of earlier steps that were waited for when a phase ended.
     ready: VecDeque<Metrics>,
     position: Position,
+    /// Networks that were taken from another model: [`Trainer::start_from`].
+    taken: Vec<String>,
 }
 
 impl Trainer {
@@ -206,6 +208,7 @@ impl Trainer {
             pending,
             ready,
             position,
+            taken: Vec::new(),
         })
     }
 

@@ -304,7 +304,10 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         (
             "pixel bias",
             changed(|g, _| {
-                g.insert(g.len() - 1, Layer::PixelBias(PixelBias { size: [16, 16, 3] }));
+                g.insert(
+                    g.len() - 1,
+                    Layer::PixelBias(PixelBias { size: [16, 16, 3], log_odds: false }),
+                );
             }),
         ),
     ];

@@ -12,6 +12,7 @@ use crate::model::Networks;
 use crate::objectives::Output;
 
 pub mod acgan;
+pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
@@ -32,6 +33,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
+        Family::Ali => ali::networks(recipe),
     }
 }
 
@@ -43,6 +45,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+        Family::Ali => ali::system(recipe, model),
     }
 }
 
@@ -52,6 +55,7 @@ pub fn at_chance(method: &Method) -> Option<f32> {
     match method.family {
         Family::Gan => Some(method.loss.at_chance(method.smooth)),
         Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
+        Family::Ali => Some(method.loss.at_chance(0.0)),
     }
 }
 
@@ -62,7 +66,7 @@ pub fn at_chance(method: &Method) -> Option<f32> {
 pub fn watched_output(method: &Method) -> Output {
     match method.family {
         Family::Gan => method.loss.output(),
-        Family::Bigan => Output::Score,
+        Family::Bigan | Family::Ali => Output::Score,
     }
 }
 
