@@ -10,7 +10,7 @@ use crate::nn::{Param, Sequential, Weight};
 
 use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{bigan, cnn, dcgan, mlp, resnet};
+use super::{bigan, cnn, dcgan, mlp, resnet, vae_gan};
 use crate::model::{Networks, Pixels, Role};
 
 /// Which architecture.
@@ -39,6 +39,8 @@ pub enum Network {
     Mlp,
     /// The dense networks of BiGAN's MNIST code.
     BiganMnist,
+    /// The networks of VAE/GAN's authors.
+    VaeGan,
 }
 
 named!(Network);
@@ -48,7 +50,7 @@ impl Network {
     #[must_use]
     pub const fn latent_law(self) -> LatentLaw {
         match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => LatentLaw::Normal,
+            Self::Dcgan | Self::Cnn | Self::Resnet | Self::VaeGan => LatentLaw::Normal,
             Self::Paper | Self::Mnist | Self::Mlp | Self::BiganMnist => LatentLaw::Uniform,
         }
     }
@@ -64,6 +66,7 @@ impl Network {
             Self::Resnet => (64, 64),
             Self::Mlp => (500, 1000),
             Self::BiganMnist => (1024, 1024),
+            Self::VaeGan => (32, 64),
         }
     }
 
@@ -71,7 +74,7 @@ impl Network {
     #[must_use]
     pub const fn batch(self) -> usize {
         match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => 64,
+            Self::Dcgan | Self::Cnn | Self::Resnet | Self::VaeGan => 64,
             Self::Paper | Self::Mnist | Self::BiganMnist => 128,
             Self::Mlp => 100,
         }
@@ -81,17 +84,18 @@ impl Network {
     #[must_use]
     pub const fn side(self) -> usize {
         match self {
-            Self::Dcgan | Self::Paper => 64,
+            Self::Dcgan | Self::Paper | Self::VaeGan => 64,
             Self::Mnist | Self::Mlp | Self::BiganMnist => 28,
             Self::Cnn | Self::Resnet => 32,
         }
     }
 
-    /// Usual length of a latent vector.
+    /// Usual length of a latent vector for images of a size.
     #[must_use]
-    pub const fn nz(self) -> usize {
+    pub fn nz(self, size: Size) -> usize {
         match self {
-            Self::Cnn | Self::Resnet => 128,
+            Self::VaeGan if size.height.min(size.width) < Self::VaeGan.side() => 256,
+            Self::Cnn | Self::Resnet | Self::VaeGan => 128,
             Self::BiganMnist => 50,
             _ => 100,
         }
@@ -102,7 +106,7 @@ impl Network {
         match self {
             Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
             Self::Cnn | Self::Resnet | Self::Mlp => Norm::None,
-            Self::BiganMnist => Norm::Batch,
+            Self::BiganMnist | Self::VaeGan => Norm::Batch,
         }
     }
 
@@ -110,7 +114,7 @@ impl Network {
     #[must_use]
     pub const fn pixels(self) -> Pixels {
         match self {
-            Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
+            Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet | Self::VaeGan => Pixels::Signed,
             Self::Mnist | Self::Mlp | Self::BiganMnist => Pixels::Unit,
         }
     }
@@ -126,7 +130,7 @@ config! {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
-        /// bigan-mnist: those of BiGAN's
+        /// bigan-mnist: those of BiGAN's; vae-gan: the convolutional ones of VAE/GAN's authors
         #[serde(alias = "preset")]
         network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -144,7 +148,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn and resnet: 128"),
+            shown: Some("100; cnn, resnet, vae-gan: 128"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -262,7 +266,7 @@ impl Design {
         Self {
             network,
             size,
-            nz: network.nz(),
+            nz: network.nz(size),
             ngf,
             ndf,
             norm_d: network.norm_d(),
@@ -285,6 +289,7 @@ impl Design {
             Network::Resnet => resnet::generator(self),
             Network::Mlp => mlp::generator(self),
             Network::BiganMnist => Ok(bigan::generator(self)),
+            Network::VaeGan => vae_gan::generator(self),
         }
     }
 
@@ -302,6 +307,7 @@ impl Design {
             Network::Resnet => resnet::discriminator(self, stack),
             Network::Mlp => mlp::discriminator(self, stack),
             Network::BiganMnist => Ok(bigan::discriminator(self, false)),
+            Network::VaeGan => vae_gan::discriminator(self, stack),
         }
     }
 
@@ -408,6 +414,11 @@ impl Design {
             }
             Network::Resnet if self.tells_every_layer() => {
                 let what = "residual networks are not conditioned at every layer: choose \
+                            `conditioning`=projection or `conditioning`=auxiliary";
+                Err(Error::config("conditioning", what))
+            }
+            Network::VaeGan if self.tells_every_layer() => {
+                let what = "the networks of vae-gan are not conditioned at every layer: choose \
                             `conditioning`=projection or `conditioning`=auxiliary";
                 Err(Error::config("conditioning", what))
             }

@@ -6,7 +6,7 @@ use crate::nn::{Join, LATENT, LatentLaw, Layer, Sequential};
 
 use super::design::{Design, Network};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
-use super::{bigan, cnn, dcgan, mlp, resnet};
+use super::{bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
 /// The width of the dense layers in which a joint discriminator sees image and latent, as in ALI's
 /// CIFAR-10 code (arXiv 1606.00704).
@@ -70,6 +70,7 @@ impl Design {
             Network::Resnet => resnet::discriminator(&plain, stack),
             Network::Mlp => mlp::discriminator(&plain, stack),
             Network::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
+            Network::VaeGan => vae_gan::encoder(&plain, stack),
         }
     }
 }

@@ -10,6 +10,7 @@ mod mlp;
 pub mod parts;
 mod resnet;
 pub mod size;
+mod vae_gan;
 
 pub use crate::model::{Net, Networks, Pixels, Role};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};

@@ -15,6 +15,8 @@ pub mod bigan;
 pub mod gan;
 pub mod infogan;
 pub mod semi;
+pub mod vae;
+pub mod vae_gan;
 
 /// The names of the networks that most families have.
 pub const GENERATOR: &str = "generator";
@@ -31,6 +33,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
+        Family::Vae => vae::networks(recipe),
+        Family::VaeGan => vae_gan::networks(recipe),
     }
 }
 
@@ -42,6 +46,8 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+        Family::Vae => vae::system(recipe, model),
+        Family::VaeGan => vae_gan::system(recipe, model),
     }
 }
 
@@ -50,8 +56,12 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 /// say.
 #[must_use]
 pub fn single(recipe: &Recipe, model: &Networks) -> Phase {
-    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
-    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
+    let Recipe { warm_up, decay, decay_to, decay_power, .. } = *recipe;
+    let curve = |base| match (decay_to, decay_power) {
+        (0.0, 1.0) => Curve::Rate { base, warm_up, decay },
+        (to, power) => Curve::Fall { base, warm_up, decay, to, power },
+    };
+    let rate = |name, base| Scalar::new(name, curve(base));
     Phase {
         name: "training".into(),
         image: [model.size.height, model.size.width, model.channels],
