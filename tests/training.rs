@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::support;
 
 mod family;
+mod vae_gan;
 
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
