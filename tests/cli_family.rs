@@ -145,20 +145,16 @@ fn a_vae_needs_no_discriminator() {
     let run = place.train("runs", &[&words, &["--report-every", "40"]]);
     let path = run.to_str().unwrap();
     assert!(run.join("losses.png").exists());
-    let model = latest(&run);
-    let model = model.to_str().unwrap();
     for command in [
         &["sample", path, "--seeds", "0-3", "--out", "four.png"][..],
-        &["walk", path, "--seeds", "0-1", "--out", "walk"],
-        &["export", path, "--network", "encoder", "--out", "encoder.pt"],
-        &["info", model],
+        &["walk", path, "--seeds", "1,2", "--steps", "2", "--out", "walk.gif"],
+        &["export", path, "--to", "safetensors", "--out", "generator.safetensors"],
+        &["export", path, "--to", "onnx", "--network", "encoder", "--out", "encoder.onnx"],
     ] {
-        place
-            .dcgan(&[command, &["--device", "cpu"][..usize::from(command[0] == "sample") * 2]])
-            .ok();
+        place.dcgan(&[command]).ok();
     }
     place.dcgan(&[&["features", path, "--out", "features.npy"]]).refused(1, &["discriminator"]);
-    let command = ["train", "--preset", "vae", "--batch", "4", "--images", "8"];
+    let command = ["train", "--preset", "vae", "--batch", "4", "--images", "8", "--device", "cpu"];
     for (flags, words) in [
         (["--loss", "hinge"], ["--loss", "no discriminator"]),
         (["--clip-weights", "0.1"], ["--clip-weights", "no discriminator"]),
