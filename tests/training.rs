@@ -19,6 +19,7 @@ use crate::support;
 
 mod bigan;
 mod family;
+mod vae_gan;
 
 struct Reference {
     tensors: BTreeMap<String, Tensor>,

@@ -304,6 +304,13 @@ impl Networks {
         self.by_name.get(name).map_or_else(Vec::new, |net| net.network.params(name))
     }
 
+    /// How many numbers the network called `name` learns; 0 where there is no such network.
+    #[must_use]
+    pub fn learnt(&self, name: &str) -> usize {
+        let params = self.params_of(name);
+        params.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
     /// The network of a role.
     ///
     /// # Errors

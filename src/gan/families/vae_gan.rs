@@ -53,16 +53,18 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     variational(recipe)
 }
 
-/// The system of these networks.
+/// The system of these networks. `D_l` is the discriminator's first layers as a network of their own.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
 pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     let Method { loss, gamma, .. } = recipe.method;
     let image = [model.size.height, model.size.width, model.channels];
-    let layer = feature_layer(model.discriminator()?, image);
+    let discriminator = model.discriminator()?;
+    let layer = feature_layer(discriminator, image);
+    let features = Sequential { layers: discriminator.layers[..=layer].to_vec() };
     let phase = Phase {
-        record: Recorder::new(move |t, step| record(t, step, loss, gamma, layer)),
+        record: Recorder::new(move |t, step| record(t, step, loss, gamma, &features)),
         ..single(recipe, &model)
     };
     let averaged = vec![GENERATOR.into(), ENCODER.into()];
@@ -85,7 +87,13 @@ pub fn feature_layer(discriminator: &Sequential, image: [usize; 3]) -> usize {
     hidden.iter().rfind(is_high).or(hidden.last()).copied().unwrap_or(0)
 }
 
-fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss, gamma: f32, layer: usize) -> Result<()> {
+fn record(
+    t: &mut Tape,
+    step: &mut Step<'_>,
+    loss: Loss,
+    gamma: f32,
+    features: &Sequential,
+) -> Result<()> {
     for network in [DISCRIMINATOR, ENCODER, GENERATOR] {
         step.power_iteration(t, network)?;
     }
@@ -108,8 +116,9 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss, gamma: f32, layer: usiz
 
         let divergence = posterior.divergence(t)?;
         let both = t.concat(&[x_q, x], 0)?;
-        let features = pass(t, DISCRIMINATOR, "features", both)?.each()[layer];
-        let distance = halves(t, features)?;
+        let name = draw("features");
+        let seen = features.record(t, DISCRIMINATOR, both, &step.pass(&name, None))?.last();
+        let distance = halves(t, seen)?;
         let distance = half_squared_distance(t, distance, micro)?;
         let both = t.concat(&[x, x_p], 0)?;
         let scores = pass(t, DISCRIMINATOR, "scores", both)?.last();
