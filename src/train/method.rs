@@ -33,6 +33,10 @@ pub enum Family {
     Gan,
     /// BiGAN: an encoder beside them, and a discriminator of pairs of an image and a latent.
     Bigan,
+    /// Reg-GAN: an encoder beside them, so that every real image has a pull on the generator.
+    Mrgan,
+    /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
+    Mdgan,
 }
 
 named!(Family);
@@ -45,7 +49,8 @@ config! {
     pub struct MethodOptions stored Changed;
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
-        /// pairs of an image and a latent
+        /// pairs of an image and a latent; mrgan and mdgan: an encoder that keeps the generator from
+        /// missing modes, and of mdgan a second discriminator
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -68,6 +73,16 @@ config! {
         /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth of
         /// that), where there are codes.
         info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// Of mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance between
+        /// real images and their reconstructions
+        ///
+        /// λ₁ of [`crate::gan::families::mrgan`].
+        distance_weight: f32 = 0.2, "WEIGHT" { domain: Domain::NonNegative };
+        /// Of the same: weight of the generator's loss of these reconstructions, which makes the
+        /// discriminator take them for real
+        ///
+        /// λ₂ of [`crate::gan::families::mrgan`].
+        mode_weight: f32 = 0.4, "WEIGHT" { domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

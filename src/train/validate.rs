@@ -105,8 +105,8 @@ fn family(model: &Design, method: &Method) -> Result<()> {
     }
     if method.loss.is_relativistic() {
         let what = format!(
-            "{} compares real images with generated ones, and the family {family} compares pairs: \
-             choose non-saturating, say",
+            "{} holds the scores of real images against those of generated ones, and the family \
+             {family} compares others: choose non-saturating, say",
             method.loss
         );
         return Err(Error::config("loss", what));

@@ -14,6 +14,8 @@ pub mod acgan;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
+pub mod mdgan;
+pub mod mrgan;
 pub mod semi;
 
 /// The names of the networks that most families have.
@@ -31,6 +33,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
+        Family::Mrgan => mrgan::networks(recipe),
+        Family::Mdgan => mdgan::networks(recipe),
     }
 }
 
@@ -42,6 +46,8 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+        Family::Mrgan => mrgan::system(recipe, model),
+        Family::Mdgan => mdgan::system(recipe, model),
     }
 }
 
