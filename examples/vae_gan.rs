@@ -14,6 +14,7 @@ use dcgan::data::{Prepare, Source};
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
 use dcgan::features::{Extractor, pixels};
+use dcgan::gan::method::{Family, Rule};
 use dcgan::model::{Networks, Role};
 use dcgan::models::{Design, Network, Size};
 use dcgan::nn::{LATENT, Mode, Pass};
@@ -23,7 +24,6 @@ use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::method::{Family, Rule};
 use dcgan::train::{Method, Recipe, Trainer};
 
 const SIDE: usize = 32;
