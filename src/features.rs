@@ -351,7 +351,6 @@ impl Extractor {
         }
         Ok(features)
     }
-
 }
 
 /// Replaces the running statistics of a network of images, whose tensors `state` holds under this name,

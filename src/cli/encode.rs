@@ -26,8 +26,10 @@ use super::reading::ReadingFlags;
 /// are cropped and resized as they were for training. The latents are for `dcgan sample --latents z.npy`,
 /// `dcgan walk --seeds z.npy:3,z.npy:8` and `dcgan arithmetic --plus z.npy:3`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan encode runs/00000-bigan-mnist-28 mnist/ --part test --out \
-                        z.npy --labels labels.npy")]
+#[command(
+    after_help = "Example:\n  dcgan encode runs/00000-bigan-mnist-28 mnist/ --part test --out \
+                        z.npy --labels labels.npy"
+)]
 pub(super) struct Encode {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint, of a training with an encoder
     #[arg(value_name = "MODEL")]

@@ -64,7 +64,10 @@ pub(super) struct ByFlag {
     /// What looks at the images: the hidden layers of D, those of the encoder, or what the encoder
     /// gives, its latents [default: discriminator, or encoder where D takes pairs of image and latent]
     #[arg(
-        long, value_enum, hide_possible_values = true, value_name = "discriminator|encoder|latents"
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "discriminator|encoder|latents"
     )]
     by: Option<By>,
 }

@@ -201,7 +201,8 @@ impl Filters {
 
         let mut state = State::new(&device);
         // Without statistics of its own an untrained network's responses fade from layer to layer.
-        untrained(networks, By::Discriminator, &mut state, self.seed)?.settle(&mut state, source, prepare)?;
+        untrained(networks, By::Discriminator, &mut state, self.seed)?
+            .settle(&mut state, source, prepare)?;
         let untrained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
         Ok(vec![trained, untrained])
     }

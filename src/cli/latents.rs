@@ -31,12 +31,11 @@ pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor>
 /// be read.
 pub(super) fn check_rows(path: &Path, latents: &Tensor, rows: Range<usize>) -> Result<()> {
     let nz = latents.shape()[1];
-    let is_finite = |row: &usize| latents.f32s()[row * nz..(row + 1) * nz].iter().all(|x| x.is_finite());
+    let is_finite =
+        |row: &usize| latents.f32s()[row * nz..(row + 1) * nz].iter().all(|x| x.is_finite());
     match rows.into_iter().find(|row| !is_finite(row)) {
         None => Ok(()),
-        Some(row) => {
-            Err(Error::file(path, format!("row {row} holds a number that is not finite")))
-        }
+        Some(row) => Err(Error::file(path, format!("row {row} holds a number that is not finite"))),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::data::{Order, Skipped, Source, sweep};
 use crate::error::{Error, Result};
 use crate::experiments::reconstruct::Distances;
-use crate::human::{plural};
+use crate::human::plural;
 use crate::model::{Encoder, ModelFile};
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::{single, values};
@@ -31,8 +31,10 @@ const ROW: usize = 8;
 /// distance to the reconstruction of another image (EGr_b): a ratio of 1 means that the encoder tells
 /// the generator nothing about the image.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan reconstruct runs/00000-bigan-mnist-28 mnist/ --part test \
-                        --out reconstructed.png")]
+#[command(
+    after_help = "Example:\n  dcgan reconstruct runs/00000-bigan-mnist-28 mnist/ --part test \
+                        --out reconstructed.png"
+)]
 pub(super) struct Reconstruct {
     #[command(flatten)]
     model: ModelFlags,
@@ -116,7 +118,10 @@ impl Reconstruct {
         }
         let images = found.distances.each().len();
         if images == 0 {
-            return Err(Error::file(source.origin(), "none of the images that were taken can be read"));
+            return Err(Error::file(
+                source.origin(),
+                "none of the images that were taken can be read",
+            ));
         }
         for (name, text) in lines(&found.distances) {
             self.json.println(&format!("{name:<12}{text}"))?;
@@ -181,8 +186,11 @@ impl Reconstruct {
     }
 
     fn figure(&self, model: &ModelFile, source: &Source, found: &Found) -> Figure {
-        let mut figure = Figure::new("Images and their reconstructions")
-            .note(format!("{}; {}.", self.model.describe(model), source.description()));
+        let mut figure = Figure::new("Images and their reconstructions").note(format!(
+            "{}; {}.",
+            self.model.describe(model),
+            source.description()
+        ));
         for (name, text) in lines(&found.distances) {
             figure = figure.note(format!("{name}: {text}."));
         }
@@ -200,7 +208,10 @@ fn lines(distances: &Distances) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let images = plural(distances.each().len() as u64, "image");
     if let Some(own) = distances.own() {
-        lines.push(("EGr", format!("{own:.4}, the mean distance of {images} to their reconstructions")));
+        lines.push((
+            "EGr",
+            format!("{own:.4}, the mean distance of {images} to their reconstructions"),
+        ));
     }
     if let Some(other) = distances.other() {
         lines.push(("EGr_b", format!("{other:.4}, that to the reconstruction of another image")));

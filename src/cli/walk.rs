@@ -86,7 +86,10 @@ impl Walk {
 
     fn points(&self, model: &ModelFile, default: &str) -> Result<Vec<Point>> {
         let default = || default.parse().expect("a list of seeds");
-        self.seeds.clone().unwrap_or_else(default).load(&mut Locator::new(&self.model, model), "--seeds")
+        self.seeds
+            .clone()
+            .unwrap_or_else(default)
+            .load(&mut Locator::new(&self.model, model), "--seeds")
     }
 
     fn walk(&self) -> Result<()> {

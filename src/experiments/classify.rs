@@ -340,12 +340,7 @@ pub fn measure(
 ///
 /// # Errors
 /// As [`Extractor::new`].
-pub fn untrained(
-    networks: &Networks,
-    by: By,
-    state: &mut State,
-    seed: u64,
-) -> Result<Extractor> {
+pub fn untrained(networks: &Networks, by: By, state: &mut State, seed: u64) -> Result<Extractor> {
     for param in networks.params_of(networks.find(by.role()).map_or("", |(name, _)| name)) {
         state.set(&param.name, &param.initial(seed))?;
     }

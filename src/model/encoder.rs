@@ -151,7 +151,8 @@ impl Encoder {
                         large to compute with";
             return Err(Error::Diverged(what.into()));
         }
-        let deviation = self.has_deviation().then(|| Tensor::new([n, nz], deviation)).transpose()?;
+        let deviation =
+            self.has_deviation().then(|| Tensor::new([n, nz], deviation)).transpose()?;
         Ok(Encoded { mean: Tensor::new([n, nz], mean)?, deviation })
     }
 }

@@ -38,7 +38,8 @@ const KERNELS: &str = "dcgan.kernels";
 pub const PICTURES: &str = "dcgan.pictures";
 
 /// What is said of a model without an encoder.
-const NO_ENCODER: &str = "this model has no encoder: train one that has, such as with `preset` bigan";
+const NO_ENCODER: &str =
+    "this model has no encoder: train one that has, such as with `preset` bigan";
 
 /// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
@@ -231,8 +232,7 @@ impl ModelFile {
                 [one] => format!("a {one} alone"),
                 several => format!("{} alone", several.join(", ")),
             };
-            let what =
-                format!("holds {has}, and this needs a {role}: import one together with it");
+            let what = format!("holds {has}, and this needs a {role}: import one together with it");
             Error::file(&self.path, what)
         })
     }
