@@ -1,11 +1,11 @@
 //! Whole training steps on one device against another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
-use crate::gan::{Recording, scale};
+use crate::gan::{Family, Recording, scale};
 use crate::model::names::{AVERAGE, KEY, twin_of};
 use crate::models::{Conditioning, Design, Network, Norm, Size};
 use crate::nn::Weight;
@@ -102,6 +102,11 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
             method: Method { augment: Augment::ALL, ..method },
             what: "attention, DiffAugment",
             ..plain(Design { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
+        },
+        StepCase {
+            method: Method { family: Family::Ali, ..Method::default() },
+            what: "ALI",
+            ..plain(model(Network::Ali, 16, 3, 8), 4)
         },
         StepCase {
             method: Method { feature_matching: true, ..method },
@@ -232,8 +237,8 @@ impl StepCase {
             let all: Vec<f64> = of_network.flat_map(|n| pair(n).1).collect();
             mean_size(&all)
         };
-        let means: BTreeMap<_, f64> =
-            ["generator", "discriminator"].map(|n| (Some(n.to_owned()), mean(n))).into();
+        let networks = moments().map(&network).collect::<BTreeSet<_>>().into_iter().flatten();
+        let means: BTreeMap<_, f64> = networks.map(|n| (Some(n.clone()), mean(&n))).collect();
         let least = |name: &str| LEAST_GRADIENT * means.get(&network(name)).copied().unwrap_or(0.0);
         let is_rounding = |name: &str| {
             let moment = format!("{MOMENT}{}", twin_of(name).unwrap_or(name));

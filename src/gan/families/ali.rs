@@ -18,12 +18,12 @@
 //! of a whole batch, `z.0.<m>` and `epsilon.0.<m>` of micro-batch `m`.
 
 use crate::error::Result;
+use crate::gan::Recipe;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
 use crate::nn::{Heads, LATENT, LatentLaw};
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
-use crate::train::Recipe;
 
 use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 

@@ -54,6 +54,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 pub fn at_chance(method: &Method) -> Option<f32> {
     match method.family {
         Family::Gan => Some(method.loss.at_chance(method.smooth)),
+        Family::Ali => Some(method.loss.at_chance(0.0)),
         Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
     }
 }
@@ -65,7 +66,7 @@ pub fn at_chance(method: &Method) -> Option<f32> {
 pub fn watched_output(method: &Method) -> Output {
     match method.family {
         Family::Gan => method.loss.output(),
-        Family::Bigan => Output::Score,
+        Family::Bigan | Family::Ali => Output::Score,
     }
 }
 
