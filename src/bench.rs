@@ -103,7 +103,7 @@ pub struct Bench {
     pub kernel_seconds: f64,
     /// The time of a step over the sum of its kernels' times: what is lost between them.
     pub step_over_kernels: f64,
-    /// Learnt numbers of the generator and of the discriminator.
+    /// Learnt numbers of the generator and of the discriminator; 0 without one.
     pub parameters: [usize; 2],
     /// The training's memory plan, in bytes.
     pub memory: MemoryReport,
@@ -161,7 +161,8 @@ pub fn bench(
 
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
-    let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
+    let networks = recipe.networks()?;
+    let latents = seeded_latents(&seeds, model.nz, networks.latent_law);
     let told = if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
@@ -200,7 +201,7 @@ pub fn bench(
         kernels,
         kernel_seconds,
         step_over_kernels: step_seconds / kernel_seconds,
-        parameters: ["generator", "discriminator"].map(|network| model.learnt(network)),
+        parameters: ["generator", "discriminator"].map(|name| networks.learnt(name)),
         memory: trainer.memory().clone(),
         process_memory,
     })

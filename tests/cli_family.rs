@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
-use dcgan::model::{Folder, ModelFile};
+use dcgan::model::{Folder, ModelFile, Role};
 use dcgan::objectives::{Loss, Output, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
@@ -23,10 +23,15 @@ fn presets(place: &Place) -> Vec<String> {
 /// What a training told; every number is one.
 fn log(run: &Path) -> Vec<LogLine> {
     let log = Folder::open(run).unwrap().log().unwrap();
+    let has_discriminator =
+        ModelFile::load(&latest(run)).unwrap().networks.has(Role::Discriminator);
     for line in &log {
         // Gradients may be 0: of a discriminator that wins by a hinge's margin, or of networks as
         // narrow as these whose ReLUs are all closed.
-        let needed = ["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"];
+        let needed: &[&str] = match has_discriminator {
+            true => &["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"],
+            false => &["grad_norm_e", "grad_norm_g", "loss_e"],
+        };
         assert!(needed.iter().all(|name| line.metrics.get(name).is_some()), "{line:?}");
         assert_eq!(line.metrics.non_finite(), None, "{line:?}");
     }
@@ -98,10 +103,7 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
         assert!(largest <= method.clip_weights, "{name}: a weight of {largest}");
     }
     let networks = &model.networks;
-    for (prefix, network) in [
-        ("generator", networks.generator().unwrap()),
-        ("discriminator", networks.discriminator().unwrap()),
-    ] {
+    for (prefix, network) in networks.iter().map(|(name, net)| (name, &net.network)) {
         if !network.is_spectral() {
             continue;
         }
@@ -133,6 +135,37 @@ fn presets_train_sample_and_resume_to_the_bit() {
 #[test]
 fn other_presets_train_sample_and_resume_to_the_bit() {
     train_presets(1);
+}
+
+/// A model without a discriminator is drawn, exported and asked as any other, and says what it lacks.
+#[test]
+fn a_vae_needs_no_discriminator() {
+    let place = Place::new();
+    let words = ["--preset", "vae", "--device", "cpu", "--batch", "4", "--images", "400"];
+    let run = place.train("runs", &[&words, &["--report-every", "40"]]);
+    let path = run.to_str().unwrap();
+    assert!(run.join("losses.png").exists());
+    for command in [
+        &["sample", path, "--seeds", "0-3", "--out", "four.png"][..],
+        &["walk", path, "--seeds", "1,2", "--steps", "2", "--out", "walk.gif"],
+        &["export", path, "--to", "safetensors", "--out", "generator.safetensors"],
+        &["export", path, "--to", "onnx", "--network", "encoder", "--out", "encoder.onnx"],
+    ] {
+        place.dcgan(&[command]).ok();
+    }
+    place.dcgan(&[&["features", path, "--out", "features.npy"]]).refused(1, &["discriminator"]);
+    let command = ["train", "--preset", "vae", "--batch", "4", "--images", "8", "--device", "cpu"];
+    for (flags, words) in [
+        (["--loss", "hinge"], ["--loss", "no discriminator"]),
+        (["--clip-weights", "0.1"], ["--clip-weights", "no discriminator"]),
+        (["--decay", "0"], ["--decay-to", "--decay"]),
+        (["--penalty", "r1"], ["--penalty", "vae"]),
+    ] {
+        place.dcgan(&[&command, TINY, &flags]).refused(2, &words);
+    }
+    let command = ["train", "--preset", "vae-gan", "--batch", "4", "--images", "8"];
+    place.dcgan(&[&command, TINY, &["--loss", "hinge"]]).refused(2, &["--loss", "saturating"]);
+    place.dcgan(&[&command, TINY, &["--gamma", "2"]]).refused(2, &["--gamma", "0 to 1"]);
 }
 
 #[test]

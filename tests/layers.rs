@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
-use dcgan::model::{Networks, Pixels, Role};
+use dcgan::model::{Networks, Pipeline, Pixels, Role};
 use dcgan::models::{Design, LatentLaw, Network, Size};
 use dcgan::nn::{
     Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
@@ -424,6 +424,7 @@ fn resnet() -> Networks {
             (Role::Generator, spectral(generator)),
             (Role::Discriminator, spectral(discriminator)),
         ]),
+        pipeline: Pipeline::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, levels};
 use crate::model::{ModelFile, Networks, Role, Weights};
-use crate::nn::{LatentLaw, Mode, Pass};
+use crate::nn::{LATENT, LatentLaw, Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -209,7 +209,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
         None => None,
     };
-    let pass = Pass::new(Mode::Eval).labels(labels);
+    let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, latents);
     let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
     let pictures = networks.pixels.to_signed(t, made)?;
     let square = mean_square(t, pictures, target)?;

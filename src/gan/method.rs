@@ -35,6 +35,10 @@ pub enum Family {
     Bigan,
     /// ALI: the same with an encoder that outputs a normal distribution of latents.
     Ali,
+    /// VAE: an encoder and a generator, which learn to reconstruct images; no discriminator.
+    Vae,
+    /// VAE/GAN: the same with a discriminator, in whose features images are compared.
+    VaeGan,
 }
 
 named!(Family);
@@ -48,7 +52,8 @@ config! {
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
         /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
-        /// latents
+        /// latents; vae: an encoder and a generator that reconstruct images,
+        /// without a discriminator; vae-gan: the same, compared by a discriminator's features
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -71,6 +76,12 @@ config! {
         /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth of
         /// that), where there are codes.
         info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// With `family` vae-gan, the weight of the reconstruction in the generator's loss; the adversarial
+        /// loss has the rest
+        ///
+        /// Of a sum over the features of an image, as in the paper: where a mean over n features is meant,
+        /// their weight divided by n.
+        gamma: f32 = 1e-6, "WEIGHT" { domain: Domain::Share };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::models::{Design, Minibatch};
 use crate::nn::Sequential;
-use crate::objectives::Penalty;
+use crate::objectives::{Loss, Penalty};
 
 use super::method::Family;
 use super::{Method, Recipe};
@@ -30,6 +30,11 @@ impl Recipe {
         if !self.classes.is_empty() && self.classes.len() != model.classes {
             let what = format!("{} classes have {} names", model.classes, self.classes.len());
             return Err(Error::config("classes", what));
+        }
+        if self.decay == 0 && (self.decay_to > 0.0 || self.decay_power != 1.0) {
+            let field = if self.decay_to > 0.0 { "decay_to" } else { "decay_power" };
+            let what = "the learning rates do not fall: add `decay`, the images over which they do";
+            return Err(Error::config(field, what));
         }
         step(model, &self.method, self.batch)
     }
@@ -81,11 +86,22 @@ fn family(model: &Design, method: &Method) -> Result<()> {
             format!("the family {family} does without: leave this out, or `family` {family}");
         return Err(Error::config(field, what));
     }
-    if method.loss.is_relativistic() {
+    let loss = method.loss;
+    if family == Family::VaeGan && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
+        let what = format!("{family} weighs probabilities: choose saturating or non-saturating");
+        return Err(Error::config("loss", what));
+    }
+    if family == Family::Vae && (loss != Loss::default() || method.clip_weights > 0.0) {
+        let field = if method.clip_weights > 0.0 { "clip_weights" } else { "loss" };
+        let what =
+            "the family vae has no discriminator: leave this out, or choose `family` vae-gan";
+        return Err(Error::config(field, what));
+    }
+    if loss.is_relativistic() {
         let what = format!(
             "{} compares real images with generated ones, and the family {family} compares pairs: \
              choose non-saturating, say",
-            method.loss
+            loss
         );
         return Err(Error::config("loss", what));
     }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::data::Prepare;
-use crate::device::State;
+use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::nn::{Param, Sequential};
-use crate::program::Choices;
+use crate::program::tune::recall;
+use crate::program::{Choices, Precision};
+use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
 use super::checkpoint;
@@ -34,6 +36,10 @@ const KERNELS: &str = "dcgan.kernels";
 
 /// The metadata key for how images were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
+
+/// What is said of a model without an encoder.
+const NO_ENCODER: &str =
+    "this model has no encoder: train one that has, such as with `preset` bigan";
 
 /// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
@@ -218,15 +224,15 @@ impl ModelFile {
     /// [`Error::File`] where the model has none.
     pub fn find(&self, role: Role) -> Result<(&str, &Sequential)> {
         self.networks.find(role).ok_or_else(|| {
+            if role == Role::Encoder {
+                return Error::file(&self.path, NO_ENCODER);
+            }
             let has: Vec<&str> = self.networks.iter().map(|(name, _)| name).collect();
             let has = match &has[..] {
                 [one] => format!("a {one} alone"),
                 several => format!("{} alone", several.join(", ")),
             };
-            let article = if role == Role::Encoder { "an" } else { "a" };
-            let what = format!(
-                "holds {has}, and this needs {article} {role}: import one together with it"
-            );
+            let what = format!("holds {has}, and this needs a {role}: import one together with it");
             Error::file(&self.path, what)
         })
     }
@@ -245,6 +251,24 @@ impl ModelFile {
     /// [`Error::File`] where the model has none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Discriminator)?.1)
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn encoder(&self) -> Result<&Sequential> {
+        Ok(self.find(Role::Encoder)?.1)
+    }
+
+    /// The variants of kernels that a network of this model runs on a device: on that of its training
+    /// those of the training, so that it gives the same to the last bit.
+    #[must_use]
+    pub fn kernels(&self, tape: &Tape, device: &Device) -> Choices {
+        match self.choices.device == device.name() {
+            true => recall(&[(tape, Precision::F32)], device, &self.choices, &mut |_| ()),
+            false => Choices::default(),
+        }
     }
 
     /// Makes sure that the networks are not conditioned on classes.
@@ -266,10 +290,7 @@ impl ModelFile {
     /// [`Error::File`] where the model has no generator, or its numbers are not finite;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
-        let (network, _) = self.find(Role::Generator)?;
-        let used = self.used(network, wanted);
-        self.put(state, network, wanted, |name| used.name(name))?;
-        Ok(used)
+        self.load_network(state, Role::Generator, wanted)
     }
 
     /// Puts the discriminator's tensors onto a device, those that are used ([`Self::used`]), under the
@@ -279,8 +300,36 @@ impl ModelFile {
     /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn load_discriminator(&self, state: &mut State, wanted: Weights) -> Result<()> {
-        let (network, _) = self.find(Role::Discriminator)?;
+        self.load_own(state, Role::Discriminator, wanted)
+    }
+
+    /// Puts the tensors of a role's network onto a device, those that are used ([`Self::used`]), under
+    /// the names of the network itself.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no such network, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_own(&self, state: &mut State, role: Role, wanted: Weights) -> Result<()> {
+        let (network, _) = self.find(role)?;
         self.put(state, network, wanted, str::to_owned)
+    }
+
+    /// Puts the encoder's tensors onto a device, those that are used ([`Self::used`]), under the names
+    /// of these, and returns which they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no encoder, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_encoder(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
+        self.load_network(state, Role::Encoder, wanted)
+    }
+
+    /// Puts the tensors of a role's network that are used onto a device, under the names of these.
+    fn load_network(&self, state: &mut State, role: Role, wanted: Weights) -> Result<Weights> {
+        let (network, _) = self.find(role)?;
+        let used = self.used(network, wanted);
+        self.put(state, network, wanted, |name| used.name(name))?;
+        Ok(used)
     }
 
     fn put(

@@ -5,8 +5,7 @@ use std::path::Path;
 use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::Result;
-use crate::program::tune::recall;
-use crate::program::{Choices, Precision};
+use crate::program::Choices;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -58,12 +57,7 @@ impl Generator {
     /// [`crate::error::Error::File`] where the model has no generator, or a weight is not finite;
     /// [`crate::error::Error::Memory`] where the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights) -> Result<Self> {
-        Self::with_kernels(model, device, weights, |tape| {
-            Ok(match model.choices.device == device.name() {
-                true => recall(&[(tape, Precision::F32)], device, &model.choices, &mut |_| ()),
-                false => Choices::default(),
-            })
-        })
+        Self::with_kernels(model, device, weights, |tape| Ok(model.kernels(tape, device)))
     }
 
     /// The same with the kernels that `choose` picks for its tape.

@@ -10,8 +10,8 @@ use crate::nn::{Param, Sequential, Weight};
 
 use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, resnet};
-use crate::model::{Networks, Pixels, Role};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
+use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// Which architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,83 +41,100 @@ pub enum Network {
     BiganMnist,
     /// The convolutional networks of ALI's CIFAR-10 code.
     Ali,
+    /// The networks of VAE/GAN's authors.
+    VaeGan,
 }
 
 named!(Network);
 
 impl Network {
-    /// The law of its latents.
-    #[must_use]
-    pub const fn latent_law(self) -> LatentLaw {
+    /// What is usual for it: one row each.
+    const fn usual(self) -> Usual {
+        use LatentLaw::{Normal, Uniform};
+        use Pixels::{Signed, Unit};
         match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet | Self::Ali => LatentLaw::Normal,
-            Self::Paper | Self::Mnist | Self::Mlp | Self::BiganMnist => LatentLaw::Uniform,
+            Self::Dcgan => usual(Normal, Signed, 64, 100, (64, 64), 64, Norm::Batch),
+            Self::Paper => usual(Uniform, Signed, 64, 100, (128, 128), 128, Norm::Batch),
+            Self::Mnist => usual(Uniform, Unit, 28, 100, (64, 128), 128, Norm::Batch),
+            Self::Cnn => usual(Normal, Signed, 32, 128, (64, 64), 64, Norm::None),
+            Self::Resnet => usual(Normal, Signed, 32, 128, (64, 64), 64, Norm::None),
+            Self::Mlp => usual(Uniform, Unit, 28, 100, (500, 1000), 100, Norm::None),
+            Self::BiganMnist => usual(Uniform, Unit, 28, 50, (1024, 1024), 128, Norm::Batch),
+            Self::Ali => usual(Normal, Unit, 32, 64, (32, 32), 100, Norm::None),
+            Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
         }
     }
 
-    /// Usual widths of both networks (`ngf`, `ndf`) for pictures of a size.
+    /// The law of its latents.
+    #[must_use]
+    pub const fn latent_law(self) -> LatentLaw {
+        self.usual().latent_law
+    }
+
+    /// Usual widths of both networks (`ngf`, `ndf`) for images of a size.
     #[must_use]
     pub fn widths(self, size: Size) -> (usize, usize) {
         match self {
-            Self::Dcgan | Self::Cnn => (64, 64),
-            Self::Paper => (128, 128),
-            Self::Mnist => (64, 128),
             Self::Resnet if resnet::is_small(size) => (256, 128),
-            Self::Resnet => (64, 64),
-            Self::Mlp => (500, 1000),
-            Self::BiganMnist => (1024, 1024),
-            Self::Ali => (32, 32),
+            _ => self.usual().widths,
         }
     }
 
     /// Usual batch.
     #[must_use]
     pub const fn batch(self) -> usize {
-        match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => 64,
-            Self::Paper | Self::Mnist | Self::BiganMnist => 128,
-            Self::Mlp | Self::Ali => 100,
-        }
+        self.usual().batch
     }
 
-    /// Usual side of pictures.
+    /// Usual side of images.
     #[must_use]
     pub const fn side(self) -> usize {
-        match self {
-            Self::Dcgan | Self::Paper => 64,
-            Self::Mnist | Self::Mlp | Self::BiganMnist => 28,
-            Self::Cnn | Self::Resnet | Self::Ali => 32,
-        }
+        self.usual().side
     }
 
-    /// Usual length of a latent vector.
+    /// Usual length of a latent vector for images of a size.
     #[must_use]
-    pub const fn nz(self) -> usize {
+    pub fn nz(self, size: Size) -> usize {
         match self {
-            Self::Cnn | Self::Resnet => 128,
-            Self::BiganMnist => 50,
-            Self::Ali => 64,
-            _ => 100,
+            Self::VaeGan if size.height.min(size.width) < self.side() => 256,
+            _ => self.usual().nz,
         }
     }
 
-    /// What its discriminator is normalised by as a rule.
+    /// What its discriminator is normalized by as a rule.
     const fn norm_d(self) -> Norm {
-        match self {
-            Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
-            Self::Cnn | Self::Resnet | Self::Mlp | Self::Ali => Norm::None,
-            Self::BiganMnist => Norm::Batch,
-        }
+        self.usual().norm_d
     }
 
     /// What a pixel's numbers are.
     #[must_use]
     pub const fn pixels(self) -> Pixels {
-        match self {
-            Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
-            Self::Mnist | Self::Mlp | Self::BiganMnist | Self::Ali => Pixels::Unit,
-        }
+        self.usual().pixels
     }
+}
+
+/// What is usual for an architecture.
+struct Usual {
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    side: usize,
+    nz: usize,
+    /// `ngf` and `ndf`.
+    widths: (usize, usize),
+    batch: usize,
+    norm_d: Norm,
+}
+
+const fn usual(
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    side: usize,
+    nz: usize,
+    widths: (usize, usize),
+    batch: usize,
+    norm_d: Norm,
+) -> Usual {
+    Usual { latent_law, pixels, side, nz, widths, batch, norm_d }
 }
 
 config! {
@@ -130,7 +147,8 @@ config! {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
-        /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code
+        /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
+        /// authors
         #[serde(alias = "preset")]
         network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -148,7 +166,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn and resnet: 128; ali: 64"),
+            shown: Some("100; cnn, resnet, vae-gan: 128; ali: 64; bigan-mnist: 50"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -266,7 +284,7 @@ impl Design {
         Self {
             network,
             size,
-            nz: network.nz(),
+            nz: network.nz(size),
             ngf,
             ndf,
             norm_d: network.norm_d(),
@@ -290,6 +308,7 @@ impl Design {
             Network::Mlp => mlp::generator(self),
             Network::BiganMnist => Ok(bigan::generator(self)),
             Network::Ali => ali::generator(self),
+            Network::VaeGan => vae_gan::generator(self),
         }
     }
 
@@ -308,6 +327,7 @@ impl Design {
             Network::Mlp => mlp::discriminator(self, stack),
             Network::BiganMnist => Ok(bigan::discriminator(self, false)),
             Network::Ali => ali::discriminator(self, false),
+            Network::VaeGan => vae_gan::discriminator(self, stack),
         }
     }
 
@@ -424,6 +444,11 @@ impl Design {
                             `conditioning`=projection or `conditioning`=auxiliary";
                 Err(Error::config("conditioning", what))
             }
+            Network::VaeGan if self.tells_every_layer() => {
+                let what = "the networks of vae-gan are not conditioned at every layer: choose \
+                            `conditioning`=projection or `conditioning`=auxiliary";
+                Err(Error::config("conditioning", what))
+            }
             Network::Resnet if self.norm_g == Norm::Virtual && resnet::is_small(self.size) => {
                 let what = "residual blocks have no reference batch: choose another norm";
                 Err(Error::config("norm_g", what))
@@ -452,6 +477,7 @@ impl Design {
                 (Role::Generator, Some(self.generator()?)),
                 (Role::Discriminator, Some(self.discriminator()?)),
             ]),
+            pipeline: Pipeline::default(),
         };
         // What is trained can also be read again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;

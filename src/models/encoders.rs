@@ -6,7 +6,7 @@ use crate::nn::{Join, LATENT, LatentLaw, Layer, Sequential};
 
 use super::design::{Design, Network};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
-use super::{ali, bigan, cnn, dcgan, mlp, resnet};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
 /// The width of the dense layers in which a joint discriminator sees image and latent, as in ALI's
 /// CIFAR-10 code (arXiv 1606.00704).
@@ -74,6 +74,7 @@ impl Design {
             Network::Mlp => mlp::discriminator(&plain, stack),
             Network::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
             Network::Ali => ali::encoder(&plain, outputs),
+            Network::VaeGan => vae_gan::encoder(&plain, stack),
         }
     }
 }

@@ -11,6 +11,7 @@ mod mlp;
 pub mod parts;
 mod resnet;
 pub mod size;
+mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};

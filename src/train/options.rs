@@ -8,7 +8,7 @@ use crate::config::{Domain, config};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model::{Role, Weights};
+use crate::model::{Networks, Role, Weights};
 use crate::{files, human};
 
 use super::{ModelFile, Recipe, Trainer};
@@ -214,7 +214,7 @@ impl RunOptions {
         let Self { recipe, images, .. } = self;
         self.prepare.check()?;
         self.rhythm.check_bounds()?;
-        if recipe.decay > 0 && *images > recipe.decay {
+        if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
             let what = format!(
                 "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
                  both the same number",
@@ -241,23 +241,9 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         0 => String::new(),
         classes => format!(", told {classes} classes"),
     };
-    let networks = &trainer.system().model;
-    let parameters = networks.iter().map(|(name, net)| {
-        let own = net.network.params(name);
-        let count: usize =
-            own.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum();
-        let short = match name {
-            "generator" => "G",
-            "discriminator" => "D",
-            "encoder" => "E",
-            other => other,
-        };
-        format!("{short} {}", human::count(count as u64))
-    });
-    let parameters = parameters.collect::<Vec<_>>().join(", ");
     format!(
         "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{told}; {parameters} parameters\n\
+         networks  {} {}x{}x{}, nz {}{told}; {} parameters\n\
          training  {} in batches of {}, seed {}\n\
          device    {}\n\
          memory    {} planned ({} of them state)",
@@ -267,6 +253,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.size.width,
         model.channels,
         model.nz,
+        learnt(&trainer.system().model),
         human::counted(options.images, "image"),
         recipe.batch,
         recipe.seed,
@@ -276,9 +263,40 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     )
 }
 
+/// `G 3.6M, D 2.8M and E 2.9M`: how many numbers each network learns.
+fn learnt(networks: &Networks) -> String {
+    let each = networks.iter().map(|(name, net)| {
+        let short = match name == net.role.name() {
+            true => name[..1].to_uppercase(),
+            false => name.to_owned(),
+        };
+        format!("{short} {}", human::count(networks.learnt(name) as u64))
+    });
+    let mut all: Vec<String> = each.collect();
+    match all.pop() {
+        Some(last) if all.is_empty() => last,
+        Some(last) => format!("{} and {last}", all.join(", ")),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Method;
+    use crate::train::method::Family;
+
+    #[test]
+    fn every_network_is_counted() {
+        let of = |family| {
+            let method = Method { family, ..Method::default() };
+            let networks = Recipe { method, ..Recipe::default() }.networks();
+            learnt(&networks.expect("a usual recipe"))
+        };
+        assert_eq!(of(Family::Gan), "G 3.6M and D 2.8M");
+        assert_eq!(of(Family::Vae), "G 3.6M and E 4.4M");
+        assert_eq!(of(Family::VaeGan), "G 3.6M, D 2.8M and E 4.4M");
+    }
 
     #[test]
     fn previews_come_early_then_regularly() {

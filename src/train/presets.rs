@@ -263,6 +263,48 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "vae-gan",
+        about: "VAE/GAN: an autoencoder whose images a discriminator compares; dcgan encode, dcgan reconstruct",
+        source: "Larsen et al., arXiv 1512.09300; github.com/andersbll/autoencoding_beyond_pixels, \
+                 celeba_aegan.py (rates and weight decay divided by its batch, as its losses are sums). For 32x32 \
+                 its cifar_aegan.py has --gamma 1e-5",
+        options: &[
+            ("family", "vae-gan"),
+            ("network", "vae-gan"),
+            ("loss", "saturating"),
+            ("gamma", "1e-6"),
+            ("batch", "64"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.9"),
+            ("weight_decay", "1.6e-7"),
+            ("lr_d", "3.9e-4"),
+            ("lr_g", "3.9e-4"),
+            ("decay", "4M"),
+            ("decay_to", "1.6e-7"),
+            ("decay_power", "0.75"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "vae",
+        about: "a variational autoencoder with the networks of VAE/GAN; dcgan encode, dcgan reconstruct",
+        source: "Kingma and Welling, arXiv 1312.6114, with normal pixels of variance 1; networks and rates \
+                 as vae-gan",
+        options: &[
+            ("family", "vae"),
+            ("network", "vae-gan"),
+            ("batch", "64"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.9"),
+            ("weight_decay", "1.6e-7"),
+            ("lr_g", "3.9e-4"),
+            ("decay", "4M"),
+            ("decay_to", "1.6e-7"),
+            ("decay_power", "0.75"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

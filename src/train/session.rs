@@ -142,7 +142,9 @@ impl Session {
         };
         let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
-        let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
+        // Of the family, which may want another than the architecture's.
+        let law = trainer.system().model.latent_law;
+        let latents = seeded_latents(&seeds, model.nz, law);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();

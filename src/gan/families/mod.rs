@@ -17,6 +17,8 @@ pub mod bigan;
 pub mod gan;
 pub mod infogan;
 pub mod semi;
+pub mod vae;
+pub mod vae_gan;
 
 /// The names of the networks that most families have.
 pub const GENERATOR: &str = "generator";
@@ -34,6 +36,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
         Family::Ali => ali::networks(recipe),
+        Family::Vae => vae::networks(recipe),
+        Family::VaeGan => vae_gan::networks(recipe),
     }
 }
 
@@ -46,6 +50,8 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
         Family::Ali => ali::system(recipe, model),
+        Family::Vae => vae::system(recipe, model),
+        Family::VaeGan => vae_gan::system(recipe, model),
     }
 }
 
@@ -54,8 +60,9 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 pub fn at_chance(method: &Method) -> Option<f32> {
     match method.family {
         Family::Gan => Some(method.loss.at_chance(method.smooth)),
-        Family::Ali => Some(method.loss.at_chance(0.0)),
         Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan => Some(method.loss.at_chance(0.0)),
+        Family::Vae => None,
     }
 }
 
@@ -66,7 +73,7 @@ pub fn at_chance(method: &Method) -> Option<f32> {
 pub fn watched_output(method: &Method) -> Output {
     match method.family {
         Family::Gan => method.loss.output(),
-        Family::Bigan | Family::Ali => Output::Score,
+        Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan => Output::Score,
     }
 }
 
@@ -75,8 +82,12 @@ pub fn watched_output(method: &Method) -> Output {
 /// say.
 #[must_use]
 pub fn single(recipe: &Recipe, model: &Networks) -> Phase {
-    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
-    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
+    let Recipe { warm_up, decay, decay_to, decay_power, .. } = *recipe;
+    let curve = |base| match (decay_to, decay_power) {
+        (0.0, 1.0) => Curve::Rate { base, warm_up, decay },
+        (to, power) => Curve::Fall { base, warm_up, decay, to, power },
+    };
+    let rate = |name, base| Scalar::new(name, curve(base));
     Phase {
         name: "training".into(),
         image: [model.size.height, model.size.width, model.channels],
