@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::support;
 
+mod ali;
 mod bigan;
 mod family;
 mod vae_gan;

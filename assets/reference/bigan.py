@@ -38,8 +38,7 @@ def normed(width):
     return nn.BatchNorm1d(width, affine=False)
 
 
-def networks():
-    size, nz, ngf, ndf, nc, _ = OPTIONS.values()
+def networks(size, nz, ngf, ndf, nc):
     pixels = size * size * nc
     g = Beside(
         3, dense(nz, ngf), normed(ngf), nn.ReLU(), nn.Identity(), dense(ngf + nz, ngf), normed(ngf),
@@ -102,7 +101,7 @@ def train(nets, data, dtype):
 
 def bigan_file():
     rand = stream("family_bigan")
-    nets = networks()
+    nets = networks(*(OPTIONS[key] for key in ("size", "nz", "ngf", "ndf", "nc")))
     for net in nets.values():
         start(rand, net.double())
     n, nz, size = OPTIONS["batch"], OPTIONS["nz"], OPTIONS["size"]

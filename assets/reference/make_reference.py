@@ -70,6 +70,7 @@ sys.dont_write_bytecode = True  # no __pycache__ among the assets
 import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
+from ali import SIZES, ali_file  # noqa: E402
 from augment import augment_file  # noqa: E402
 from bigan import bigan_file  # noqa: E402
 from family import family_file  # noqa: E402
@@ -165,6 +166,7 @@ def main():
     }
     files |= {name: family_file(name, **settings) for name, settings in family.items()}
     files |= {"family_bigan": bigan_file()}
+    files |= {f"family_ali_{kind.replace('-', '_')}": ali_file(kind) for kind in SIZES}
     encoders = {
         "family_vae": dict(seed="family_vae", gan=False),
         "family_vae_gan": dict(seed="family_vae_gan", gan=True),

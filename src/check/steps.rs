@@ -106,6 +106,11 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
             ..plain(Design { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
         },
         StepCase {
+            method: Method { family: Family::Ali, ..Method::default() },
+            what: "ALI",
+            ..plain(model(Network::Ali, 16, 3, 8), 4)
+        },
+        StepCase {
             method: Method { feature_matching: true, ..method },
             what: "feature matching",
             ..plain(Design { weight_d: Weight::Norm, ..model(Network::Mlp, 16, 1, 24) }, 6)
