@@ -166,7 +166,7 @@ impl Extractor {
             let x = feed(&mut tape, networks, batch)?;
             let maps = record(&mut tape, networks, &discriminator, x, Mode::Eval)?;
             for (i, map) in maps.into_iter().enumerate() {
-                tape.fetch(&fetch_name(i), map);
+                tape.fetch(&fetch_name(i), map)?;
             }
             Ok(tape)
         };
@@ -244,7 +244,7 @@ impl Extractor {
         let pass = Pass::new(Mode::Train);
         let y = self.discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
         // Something must be asked for; the statistics are assigned on the way.
-        tape.fetch("logits", y.last());
+        tape.fetch("logits", y.last())?;
         Program::compile(&tape, state, &Options::default())
     }
 
@@ -405,7 +405,7 @@ mod tests {
         let pass = Pass::new(Mode::Eval);
         let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
         for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps.each()[level.output]);
+            tape.fetch(&level.output.to_string(), maps.each()[level.output])?;
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
@@ -474,7 +474,7 @@ mod tests {
         let x = feed(&mut tape, &networks, 6).unwrap();
         let discriminator = networks.discriminator().unwrap();
         let maps = record(&mut tape, &networks, discriminator, x, Mode::Eval).unwrap();
-        tape.fetch("last", *maps.last().unwrap());
+        tape.fetch("last", *maps.last().unwrap()).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(pictures)).unwrap();
         let want = program.call(&mut state, &[("pictures", &fed)]).unwrap();

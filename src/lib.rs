@@ -21,7 +21,7 @@
 //! let square = t.mul(x, x)?;
 //! let y = t.sum_all(square)?;
 //! let gradient = t.grad(y, &[x])?[0];
-//! t.fetch("gradient", gradient);
+//! t.fetch("gradient", gradient)?;
 //!
 //! let mut state = State::new(&Device::Cpu);
 //! let mut program = Program::compile(&t, &state, &Options::default())?;
@@ -110,6 +110,8 @@ pub mod shell;
 pub mod svm;
 pub mod tape;
 pub mod tensor;
+#[doc(hidden)]
+pub mod testing;
 #[cfg(feature = "cli")]
 pub mod terminal;
 pub mod threads;

@@ -1,7 +1,7 @@
 //! A compiled generator: images from latents.
 
 use crate::device::{Device, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::nn::{LATENT, Mode, Pass};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
@@ -61,7 +61,7 @@ impl Sampler {
         let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, z);
         let pictures = generator.record(&mut tape, &name, z, &pass)?.last();
         let pictures = model.pixels.to_signed(&mut tape, pictures)?;
-        tape.fetch("pictures", pictures);
+        tape.fetch("pictures", pictures)?;
         Ok(tape)
     }
 
@@ -153,9 +153,10 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
+        let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
         let picture = size.height * size.width * channels;
         let mut pictures = Vec::with_capacity(n * picture);
-        for (first, rows) in latents.f32s().chunks(self.batch * nz).enumerate() {
+        for (first, rows) in latents.chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
                 let mut company = vec![0.0; self.batch * nz];

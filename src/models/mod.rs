@@ -13,5 +13,5 @@ pub mod size;
 
 pub use crate::model::{Networks, Pixels};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
-pub use parts::{Codes, Conditioning, Minibatch, Norm};
+pub use parts::{Bias, Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;
