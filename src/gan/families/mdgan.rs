@@ -91,7 +91,7 @@ fn manifold(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Resu
         e.report("loss_e", term);
         e.report("distance", distance);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("near", images.1);
+            t.fetch("near", images.1)?;
         }
     }
     step.apply(t, [e, g])
@@ -135,7 +135,7 @@ fn diffusion(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Res
         g.minimize(t, loss_g)?;
         g.report("loss_g", loss_g);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", made);
+            t.fetch("fake", made)?;
         }
     }
     step.apply(t, [g])

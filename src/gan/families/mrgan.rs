@@ -167,8 +167,8 @@ fn record(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result
         g.report("d_fake_g", loss.mean_output(t, f)?);
         e.report("d_near", loss.mean_output(t, s)?);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", made);
-            t.fetch("near", near);
+            t.fetch("fake", made)?;
+            t.fetch("near", near)?;
         }
     }
     step.apply(t, [e, g])
@@ -198,7 +198,7 @@ mod tests {
             for (name, value) in
                 [("term", term), ("distance", distance), ("score", by_score), ("near", by_near)]
             {
-                t.fetch(name, value);
+                t.fetch(name, value).unwrap();
             }
             let mut state = State::new(&Device::Cpu);
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
