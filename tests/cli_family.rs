@@ -260,7 +260,7 @@ fn parts_that_make_no_sense_are_refused_by_flag() {
         ("flat", &["--norm-g", "conditional"], &["--norm-g", "needs classes"]),
         ("flat", &["--norm-d", "virtual"], &["--norm-d", "for generators"]),
         ("flat", &["--attention", "5"], &["--attention", "5 high", "8"]),
-        ("flat", &["--network", "mlp", "--attention", "8"], &["--attention", "no hidden pictures"]),
+        ("flat", &["--network", "mlp", "--attention", "8"], &["--attention", "no feature maps"]),
         ("set", &["--network", "resnet", "--conditional"], &["--conditional", "projection"]),
         ("flat", &["--penalty", "r1", "--norm-d", "batch"], &["--penalty", "batch norm"]),
         ("flat", &["--codes", "1+2"], &["--codes", "10+2"]),

@@ -412,7 +412,7 @@ fn a_batch_that_does_not_fit_is_answered_with_one_that_does_in_these_bits() {
         let large = Recipe { batch: 4096, ..recipe(precision) };
         let error = Trainer::new(large, &device, &options).unwrap_err().to_string();
         let (before, _) = error.split_once(" fits").unwrap();
-        before.rsplit_once("--batch ").unwrap().1.parse::<usize>().unwrap()
+        before.rsplit_once("`batch` ").unwrap().1.parse::<usize>().unwrap()
     };
     let (wide, half) = (fits(Precision::F32), fits(Precision::F16));
     assert!(half * 10 > wide * 12, "{half} and {wide}");
@@ -470,7 +470,7 @@ fn sixteen_bits_are_refused_where_there_are_none() {
     let tape = Tape::new();
     assert!(preflight(&tape, &Device::Cpu, &options(Precision::F32)).is_ok());
     let error = preflight(&tape, &Device::Cpu, &options(Precision::F16)).unwrap_err();
-    assert!(error.to_string().contains("--precision"), "{error}");
+    assert!(error.to_string().contains("precision"), "{error}");
     // The kernels for hardware know both widths too.
     let hardware = dcgan::device::gpu::GpuOptions {
         checked: true,

@@ -148,7 +148,9 @@ fn trainer(device: &Device, seed: u64) -> Trainer {
         ..Design::usual(Network::Mlp, None)
     };
     let method = Method { feature_matching: true, historical: 0.1, ..Method::default() };
-    let recipe = Recipe { batch: 6, seed, method, lr_d: 3e-3, lr_g: 3e-3, ..Recipe::new(model) };
+    let (labels_per_class, lr) = (2, 3e-3);
+    let recipe = Recipe { batch: 6, seed, method, labels_per_class, ..Recipe::new(model) };
+    let recipe = Recipe { lr_d: lr, lr_g: lr, ..recipe };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }
 
