@@ -41,19 +41,18 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`tape`] | record, differentiate |
-//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin, GPU lowering and samples together |
+//! | [`ops`] | what a node computes: formula, shape rule, derivative, CPU kernel, GPU lowering and samples together |
 //! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
 //! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
 //! | [`shaders`] | the WGSL templates of `shaders/` |
-//! | [`nn`], [`models`] | layers; networks |
-//! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
-//! | [`augment`] | pictures changed at random before the discriminator sees them |
-//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line
-//! | [`data`] | pictures from anything that holds them |
-//! | [`features`] | what a discriminator sees in pictures |
-//! | [`svm`], [`logistic`] | linear classifiers |
+//! | [`nn`], [`models`] | layers, one file each; architectures and their configuration |
+//! | [`objectives`], [`optim`], [`augment`] | losses and penalties; optimizers, as nodes that assign states; augmentation |
 //! | [`model`] | what a trained model is: its description and file, and the generator that samples |
-//! | [`train`] | the step, the loop, run folders |
+//! | [`gan`] | systems of networks: stages, phases and updates; one file for each family of GANs |
+//! | [`train`] | the trainer; the loop around it, run folders, logs, previews |
+//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line |
+//! | [`data`] | images from anything that holds them |
+//! | [`features`], [`svm`], [`logistic`] | what a network sees in images; linear classifiers on it |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -62,12 +61,34 @@
 //! | [`threads`] | threads where the system gives few |
 //! | [`cli`] | the commands |
 //!
+//! # The path of an image, and of a gradient
+//!
+//! In training, with DCGAN's default:
+//!
+//! 1. [`data::Loader`] decodes, crops and resizes files to batches of bytes, ahead of the steps.
+//! 2. [`train::Trainer::step`] hands a batch to the compiled program as a feed; a node turns bytes into
+//!    the networks' range ([`model::Pixels`]).
+//! 3. The step was recorded by a family, `gan::families::gan`: its discriminator update asks
+//!    [`gan::Step::forward`] for passes of the images, and of images from drawn latents, through
+//!    [`nn::Sequential::record`], layer by layer, and [`objectives::Loss`] for the losses.
+//! 4. [`gan::Update::minimize`] calls [`tape::Tape::grad`]: from the loss back to the discriminator's
+//!    weights, each node's op records its own derivative ([`ops::Op::vjp`]) on the same tape.
+//! 5. [`gan::Step::apply`] hands every gradient to the optimizer ([`optim`]), whose nodes assign the
+//!    weights' states. The generator's update reads the new discriminator, and the moving average
+//!    follows.
+//! 6. [`program::Program`] replays all of it, fused, in buffers that were planned once; metrics come
+//!    back as fetches two steps later, and go to the log, the plot and the health watch
+//!    ([`train::Metrics`]).
+//!
+//! In sampling, [`model::Generator`] draws latents by seed, runs the model's [`model::Pipeline`], and
+//! gives floats that [`pictures`] turns into files.
+//!
 //! # Conventions
 //!
 //! Activations are NHWC. Convolution weights are `[kh, kw, large, small]` on the device, where
 //! *large* is the side of the larger pictures; in files they are `[small, large, kh, kw]`, PyTorch's
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
-//! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
+//! a step ([`rng`]). Errors name the option, the file or both shapes ([`error`]); panics are bugs.
 
 // `clippy.toml` says what is forbidden and what takes its place.
 #![cfg_attr(
