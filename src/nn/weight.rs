@@ -423,7 +423,7 @@ mod tests {
             for param in network.params("n") {
                 state.set(&param.name, &param.initial(1)).unwrap();
             }
-            let mut get = |own: &str| state.get(&format!("n.main.0.{own}")).unwrap();
+            let get = |own: &str| state.get(&format!("n.main.0.{own}")).unwrap();
             let kernel = network.layers[0].rule().kernels().remove(0).1;
             let w = kernel.rows_of(&get("weight_orig"));
             let wide = |x: &Tensor| x.f32s().iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
