@@ -405,7 +405,7 @@ mod tests {
         let pass = Pass::new(Mode::Eval);
         let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
         for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps.each()[level.output])?;
+            tape.fetch(&level.output.to_string(), maps.each()[level.output]).unwrap();
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();

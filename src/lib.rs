@@ -110,10 +110,10 @@ pub mod shell;
 pub mod svm;
 pub mod tape;
 pub mod tensor;
-#[doc(hidden)]
-pub mod testing;
 #[cfg(feature = "cli")]
 pub mod terminal;
+#[doc(hidden)]
+pub mod testing;
 pub mod threads;
 pub mod train;
 pub mod weights;

@@ -184,7 +184,8 @@ fn spectral_norms_stay_at_one_while_weights_change() {
     let mut state = begun(&Device::Cpu, &params);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let rate = Tensor::full([], 0.02);
-    let values = |state: &State| testing::singular_values(&network, "d", |name| state.get(name)).unwrap();
+    let values =
+        |state: &State| testing::singular_values(&network, "d", |name| state.get(name)).unwrap();
     assert_eq!(values(&state).len(), 7);
     assert!(values(&state).iter().any(|(_, value)| (value - 1.0).abs() > 0.5), "not at the start");
     for step in 0..60 {

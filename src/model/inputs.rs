@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::tensor::Tensor;
 
 use super::latents::seeded_latents;

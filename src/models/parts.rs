@@ -453,8 +453,7 @@ mod tests {
     fn biases_are_where_no_norm_is_or_as_they_are_asked_for() {
         let of = |network, norm, bias| biased(network, norm, bias);
         let none: [&[&str]; 2] = [&[], &[]];
-        let hidden: [&[&str]; 2] =
-            [&["main.0", "main.2", "main.4"], &["main.2", "main.4"]];
+        let hidden: [&[&str]; 2] = [&["main.0", "main.2", "main.4"], &["main.2", "main.4"]];
         assert_eq!(of(Network::Dcgan, Norm::None, Bias::Auto), hidden);
         assert_eq!(of(Network::Dcgan, Norm::None, Bias::Always), hidden);
         assert_eq!(of(Network::Dcgan, Norm::None, Bias::Never), none);
@@ -468,7 +467,8 @@ mod tests {
         for network in [Network::Cnn, Network::Resnet, Network::Mlp] {
             let all = of(network, Norm::None, Bias::Always);
             let rest = of(network, Norm::None, Bias::Never);
-            for ((all, rest), auto) in all.iter().zip(&rest).zip(of(network, Norm::None, Bias::Auto))
+            for ((all, rest), auto) in
+                all.iter().zip(&rest).zip(of(network, Norm::None, Bias::Auto))
             {
                 assert_eq!(*all, auto, "{network}");
                 // The last layer keeps its own, and so does the first of some.
