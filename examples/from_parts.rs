@@ -73,12 +73,9 @@ fn state_dict(file: Option<&String>, network: &Sequential) -> Result<BTreeMap<St
     match file {
         Some(path) => read_state_dict(Path::new(path)),
         None => {
-            let params = network.params("net");
-            let initial = |name: &str| params.iter().find(|p| p.name == name).map(|p| p.initial(1));
-            network.state_dict("net", |name| {
-                let what = || "is no tensor of the network".into();
-                initial(name).ok_or_else(|| Error::Tensor { name: name.into(), what: what() })
-            })
+            let drawn = network.params("net").into_iter().map(|p| (p.name.clone(), p.initial(1)));
+            let drawn: BTreeMap<String, Tensor> = drawn.collect();
+            network.state_dict("net", |name| Ok(drawn[name].clone()))
         }
     }
 }

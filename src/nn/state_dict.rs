@@ -1,5 +1,6 @@
 //! Tensors of a network by PyTorch's names and in PyTorch's order.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::tensor::Tensor;
 use super::{Sequential, Weight};
 
 /// Tensors of `torch.nn.utils.parametrizations` and our names of the same, both behind the layer's name.
-const PARAMETRIZED: [[&str; 2]; 5] = [
+static PARAMETRIZED: [[&str; 2]; 5] = [
     ["parametrizations.weight.original", "weight_orig"],
     ["parametrizations.weight.0._u", "weight_u"],
     ["parametrizations.weight.0._v", "weight_v"],
@@ -106,19 +107,18 @@ impl Sequential {
             .collect();
         let params = self.params(prefix);
         let scope = format!("{prefix}.main.").len();
-        let root = root(params.first().map(|p| &p.name[scope..]), &given, |root| {
-            params.iter().all(|p| given.contains_key(&format!("{root}{}", &p.name[scope..])))
-        });
+        let tails: Vec<&str> = params.iter().map(|p| &p.name[scope..]).collect();
+        let root = root(&tails, &given);
         let mut used = BTreeSet::new();
         let mut states = Vec::with_capacity(params.len());
-        for param in params {
+        for param in &params {
             let name = format!("{root}{}", &param.name[scope..]);
             let Some(&(theirs, tensor)) = given.get(&name) else {
                 let what = "is missing in the state_dict".into();
                 return Err(Error::Tensor { name, what });
             };
             let value = param.layout.from_file(theirs, tensor, &param.shape)?;
-            states.push((param.name, value));
+            states.push((param.name.clone(), value));
             used.insert(name);
         }
         if let Some((_, (theirs, _))) = given.iter().find(|(name, _)| !used.contains(*name)) {
@@ -157,7 +157,7 @@ impl Sequential {
             let (layer, own) = split(&param.name);
             let theirs = PARAMETRIZED[..3].iter().find(|[_, ours]| *ours == own);
             let own = match theirs {
-                Some([theirs, _]) if parametrized.contains(layer) => theirs,
+                Some([theirs, _]) if parametrized.contains(layer) => *theirs,
                 _ => own,
             };
             let name = format!("{layer}{own}").split_off(prefix.len() + 1);
@@ -167,20 +167,19 @@ impl Sequential {
     }
 }
 
-/// What names begin with in front of the number of the first layer, whose tensor `first` is: of the places
-/// where this could be the one that `fits`, or else the first.
-fn root<T>(
-    first: Option<&str>,
-    given: &BTreeMap<String, T>,
-    fits: impl Fn(&str) -> bool,
-) -> String {
-    let Some(first) = first else { return String::new() };
-    let roots = || {
-        let roots = given.keys().filter_map(|name| name.strip_suffix(first));
-        roots.filter(|root| root.is_empty() || root.ends_with('.'))
+/// What the names of `given` begin with in front of `tails`: what most of them have in common.
+fn root<'a, T>(tails: &[&str], given: &'a BTreeMap<String, T>) -> &'a str {
+    let before = |tail: &&str| {
+        let tail = *tail;
+        given.keys().filter_map(move |name| name.strip_suffix(tail)).collect::<Vec<_>>()
     };
-    let found = roots().find(|root| fits(root)).or_else(|| roots().min_by_key(|root| root.len()));
-    found.unwrap_or_default().to_owned()
+    let mut roots: BTreeSet<&str> = tails.iter().flat_map(before).collect();
+    roots.retain(|root| root.is_empty() || root.ends_with('.'));
+    let known = |root: &&str| {
+        let has = |tail: &&&str| given.contains_key(&format!("{root}{tail}"));
+        (tails.iter().filter(has).count(), Reverse(root.len()))
+    };
+    roots.into_iter().max_by_key(known).unwrap_or("main.")
 }
 
 #[cfg(test)]
@@ -267,7 +266,7 @@ mod tests {
         let missing = error(&|dict| drop(dict.remove("main.4.bias")));
         assert_eq!(missing, "tensor \"main.4.bias\": is missing in the state_dict");
         let first = error(&|dict| drop(dict.remove("main.0.weight")));
-        assert!(first.contains("0.weight\": is missing"), "{first}");
+        assert_eq!(first, "tensor \"main.0.weight\": is missing in the state_dict");
         let more = error(&|dict| drop(dict.insert("main.6.bias".into(), one())));
         assert_eq!(more, "tensor \"main.6.bias\": belongs to no layer of this network");
         let shape = error(&|dict| drop(dict.insert("main.1.bias".into(), one())));
