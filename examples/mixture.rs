@@ -18,7 +18,8 @@ use clap::Parser;
 use dcgan::device::Device;
 use dcgan::error::Result;
 use dcgan::gan::{Family, Method, Recipe, Recording, families};
-use dcgan::models::{LatentLaw, Networks, Pixels, Role, Size};
+use dcgan::model::{Networks, Pipeline, Pixels, Role, Size};
+use dcgan::nn::LatentLaw;
 use dcgan::nn::{Dropout, Join, LATENT, Layer, Maxout, Sequential};
 use dcgan::program::Options;
 use dcgan::rng::{Stream, normal_pair, unit};
@@ -129,6 +130,7 @@ fn networks(family: Family, args: &Args) -> Networks {
             (Role::Discriminator, Some(discriminator(args, is_joint))),
             (Role::Encoder, encoder),
         ]),
+        pipeline: Pipeline::default(),
     }
 }
 

@@ -386,7 +386,7 @@ fn train(recipe: &Recipe, set: Set, args: &Args, device: &Device) -> Result<Vec<
     let mut t = Tape::new();
     let z = t.feed("z", &[JUDGED, 1, 1, LATENT], DType::F32)?;
     let points = step.generator.record(&mut t, "mean.g", z, &Pass::new(Mode::Eval))?.last();
-    t.fetch("points", points);
+    t.fetch("points", points)?;
     let mut z = vec![0.0; JUDGED * LATENT];
     Stream::new(args.seed, "judged", 0).fill_normal(&mut z);
     let z = Tensor::new([JUDGED, 1, 1, LATENT], z)?;

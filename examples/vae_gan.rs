@@ -14,6 +14,7 @@ use dcgan::data::{Prepare, Source};
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
 use dcgan::features::{Extractor, pixels};
+use dcgan::gan::method::{Family, Rule};
 use dcgan::model::{Networks, Role};
 use dcgan::models::{Design, Network, Size};
 use dcgan::nn::{LATENT, Mode, Pass};
@@ -23,7 +24,6 @@ use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::method::{Family, Rule};
 use dcgan::train::{Method, Recipe, Trainer};
 
 const SIDE: usize = 32;
@@ -70,7 +70,7 @@ fn reconstruct((model, state): &mut (Networks, State), images: &[u8]) -> Result<
     let mean = t.slice(code, &[0, 0], &[n, model.nz])?;
     let z = t.reshape(mean, &[n, 1, 1, model.nz])?;
     let made = model.generator()?.record(&mut t, generator, z, &pass.with(LATENT, z))?.last();
-    t.fetch("made", made);
+    t.fetch("made", made)?;
     let mut program = Program::compile(&t, state, &Options::default())?;
     let x = Tensor::with_data([n, SIDE, SIDE, 3], Data::U8(images.to_vec()))?;
     Ok(program.call(state, &[("x", &x)])?["made"].f32s().to_vec())

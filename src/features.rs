@@ -278,7 +278,7 @@ impl Extractor {
             let x = feed(&mut tape, networks, batch)?;
             let maps = pooled(&mut tape, (&name, &network), &levels, x, Mode::Eval)?;
             for (i, map) in maps.into_iter().enumerate() {
-                tape.fetch(&fetch_name(i), map);
+                tape.fetch(&fetch_name(i), map)?;
             }
             Ok(tape)
         };
@@ -385,7 +385,7 @@ pub fn settle(
         let x = feed(&mut tape, networks, batch)?;
         let y = network.record(&mut tape, name, x, &Pass::new(Mode::Train))?;
         // Something must be asked for; the statistics are assigned on the way.
-        tape.fetch("outputs", y.last());
+        tape.fetch("outputs", y.last())?;
         Program::compile(&tape, state, &Options::default())
     };
     let mut settling = program(state, batch)?;
@@ -532,7 +532,7 @@ mod tests {
         let pass = Pass::new(Mode::Eval);
         let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
         for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps.each()[level.output]);
+            tape.fetch(&level.output.to_string(), maps.each()[level.output]).unwrap();
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
@@ -601,7 +601,7 @@ mod tests {
         let x = feed(&mut tape, &networks, 6).unwrap();
         let discriminator = networks.discriminator().unwrap();
         let maps = record(&mut tape, &networks, discriminator, x, Mode::Eval).unwrap();
-        tape.fetch("last", *maps.last().unwrap());
+        tape.fetch("last", *maps.last().unwrap()).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(pictures)).unwrap();
         let want = program.call(&mut state, &[("pictures", &fed)]).unwrap();

@@ -21,7 +21,7 @@
 //! let square = t.mul(x, x)?;
 //! let y = t.sum_all(square)?;
 //! let gradient = t.grad(y, &[x])?[0];
-//! t.fetch("gradient", gradient);
+//! t.fetch("gradient", gradient)?;
 //!
 //! let mut state = State::new(&Device::Cpu);
 //! let mut program = Program::compile(&t, &state, &Options::default())?;
@@ -112,6 +112,8 @@ pub mod tape;
 pub mod tensor;
 #[cfg(feature = "cli")]
 pub mod terminal;
+#[doc(hidden)]
+pub mod testing;
 pub mod threads;
 pub mod train;
 pub mod weights;

@@ -10,6 +10,7 @@ use dcgan::model::{Folder, ModelFile, Role};
 use dcgan::objectives::{Loss, Output, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
+use dcgan::testing;
 use dcgan::train::{LogLine, Recipe};
 
 use crate::cli::{Place, TINY, assert_same, contents, latest};
@@ -118,7 +119,7 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
         network.power_iteration(&mut tape, prefix).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         program.call(&mut state, &[]).unwrap();
-        let sigmas = network.singular_values(prefix, |name| state.get(name)).unwrap();
+        let sigmas = testing::singular_values(network, prefix, |name| state.get(name)).unwrap();
         // The power method follows where singular values lie apart; in layers as narrow as these,
         // whose weights change by hundredths of themselves in a step, two may cross now and then.
         let near = sigmas.iter().filter(|(_, sigma)| (sigma - 1.0).abs() <= 0.02).count();

@@ -73,7 +73,7 @@ impl Case {
         let second = tape.grad(mixed, &vars)?;
         for (name, list) in [("g", &first), ("h", &second)] {
             for (i, &g) in list.iter().enumerate() {
-                tape.fetch(&format!("{name}{i}"), g);
+                tape.fetch(&format!("{name}{i}"), g).unwrap();
             }
         }
         Ok(Self { tape, feeds, inputs, loss, first, mixed, second })
@@ -224,7 +224,7 @@ fn beyond_its_clamp_exp_is_flat() {
     let y = tape.exp(x).unwrap();
     let sum = tape.sum_all(y).unwrap();
     let g = tape.grad(sum, &[x]).unwrap()[0];
-    tape.fetch("g", g);
+    tape.fetch("g", g).unwrap();
     let feeds = [("x".into(), Tensor::new([5], vec![-100.0, -1.0, 0.0, 1.0, 100.0]).unwrap())];
     for device in support::devices() {
         let got = support::run(&tape, &device, &support::fusion(true), &feeds);
@@ -288,7 +288,7 @@ fn gradients_of_a_value_used_twice_add_up_in_either_order() {
         let b = tape.sum_all(triple).unwrap();
         let y = if swapped { tape.add(b, a) } else { tape.add(a, b) }.unwrap();
         let g = tape.grad(y, &[x]).unwrap()[0];
-        tape.fetch("g", g);
+        tape.fetch("g", g).unwrap();
         let feeds = [("x".to_string(), Tensor::full([2, 3], 0.5))];
         for device in support::devices() {
             let got = support::run(&tape, &device, &support::fusion(true), &feeds);
@@ -305,8 +305,8 @@ fn the_gradient_by_an_inner_value_stops_there() {
     let y = tape.mul(inner, inner).unwrap();
     let loss = tape.sum_all(y).unwrap();
     let grads = tape.grad(loss, &[inner, x]).unwrap();
-    tape.fetch("inner", grads[0]);
-    tape.fetch("x", grads[1]);
+    tape.fetch("inner", grads[0]).unwrap();
+    tape.fetch("x", grads[1]).unwrap();
     let feeds = [("x".to_string(), Tensor::new([3], vec![1.0, -2.0, 0.5]).unwrap())];
     let got = support::run(&tape, &Device::Cpu, &support::fusion(true), &feeds);
     assert_eq!(got["inner"].f32s(), [4.0, -8.0, 2.0]);
@@ -320,7 +320,7 @@ fn equally_large_numbers_of_a_window_share_its_gradient() {
     let y = tape.max_pool(x, [1, 2]).unwrap();
     let sum = tape.sum_all(y).unwrap();
     let g = tape.grad(sum, &[x]).unwrap()[0];
-    tape.fetch("g", g);
+    tape.fetch("g", g).unwrap();
     let numbers = vec![1.0, 3.0, 0.0, 0.0, 3.0, 2.0, 0.0, 0.0];
     let feeds = [("x".into(), Tensor::new([1, 2, 4, 1], numbers).unwrap())];
     for device in support::devices() {
@@ -347,8 +347,8 @@ fn the_new_value_of_a_state_is_a_leaf() {
     let square = tape.mul(read, read).unwrap();
     let loss = tape.sum_all(square).unwrap();
     let grads = tape.grad(loss, &[read, w]).unwrap();
-    tape.fetch("read", grads[0]);
-    tape.fetch("w", grads[1]);
+    tape.fetch("read", grads[0]).unwrap();
+    tape.fetch("w", grads[1]).unwrap();
     let sources = [("w".to_string(), vec![1.0, -2.0, 0.5])].into();
     let (got, after) = naive::step(&tape, &sources);
     assert_eq!((&got["read"][..], &got["w"][..]), (&[4.0, -8.0, 2.0][..], &[0.0; 3][..]));

@@ -48,9 +48,9 @@ fn run(
     let other = t.mean_all(up).unwrap();
     let loss = t.add(loss, other).unwrap();
     let grads = t.grad(loss, &[x, w]).unwrap();
-    t.fetch("z", z);
-    t.fetch("gx", grads[0]);
-    t.fetch("gw", grads[1]);
+    t.fetch("z", z).unwrap();
+    t.fetch("gx", grads[0]).unwrap();
+    t.fetch("gw", grads[1]).unwrap();
     let feeds = [
         ("x", Tensor::new([2, 16, 16, 8], numbers(2 * 16 * 16 * 8, 1)).unwrap()),
         ("w", Tensor::new([4, 4, 8, 12], numbers(4 * 4 * 8 * 12, 2)).unwrap()),
@@ -429,7 +429,7 @@ fn kernels_are_tuned_in_the_bits_that_they_run_in() {
     let y = tape.conv2d(x, w, spec).unwrap();
     let z = tape.conv_transpose2d(y, w, spec).unwrap();
     let z = tape.mean(z, &[0]).unwrap();
-    tape.fetch("z", z);
+    tape.fetch("z", z).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let tuner = Tuner { effort: Effort::Quick, folder: Some(folder.path().to_owned()) };
     let tuned = |precision| {

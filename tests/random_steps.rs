@@ -54,6 +54,7 @@ fn model(d: &mut Dice) -> Design {
     let weights = [Weight::Plain, Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed];
     let codes = Codes { categories: d.pick(&[0, 3]), numbers: d.pick(&[1, 2]) };
     Design {
+        bias: dcgan::models::Bias::Auto,
         network: d.pick(Network::value_variants()),
         size: Size { height, width },
         channels: d.pick(&[1, 3, 4]),

@@ -189,7 +189,9 @@ impl FromStr for Range {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::cli::flags::DeviceFlag;
     use crate::cli::latents::write_npy;
+    use crate::model::save_imported;
     use crate::models::Size;
     use crate::models::{Design, Network};
     use crate::tensor::Tensor;
@@ -211,7 +213,19 @@ mod tests {
             ..Design::default()
         };
         let networks = model.networks().unwrap();
-        let load = |text: &str| text.parse::<Points>().unwrap().load(&networks, "--seeds");
+        let path = dir.path().join("model.safetensors");
+        let tensors = networks.params().into_iter().map(|param| {
+            let value = param.layout.to_file(&param.initial(0)).unwrap();
+            (param.name, value)
+        });
+        save_imported(&path, &networks, &tensors.collect(), "a test").unwrap();
+        let device = DeviceFlag { selection: Some("cpu".into()) };
+        let flags = ModelFlags { path, raw: false, class: None, device };
+        let model = flags.load().unwrap();
+        let load = |text: &str| {
+            let points = text.parse::<Points>().unwrap();
+            points.load(&mut Locator::new(&flags, &model), "--seeds")
+        };
         let names = |text: &str| -> Vec<String> {
             load(text).unwrap().into_iter().map(|p| p.name).collect()
         };
@@ -228,6 +242,8 @@ mod tests {
 
         let error = load(&format!("{file}:2")).unwrap_err().to_string();
         assert!(error.ends_with("has 2 rows, counted from 0; 2 is none"), "{error}");
+        let error = load("face.png").unwrap_err().to_string();
+        assert!(error.contains("has no encoder"), "{error}");
         for bad in ["", "a", "3,", "z.png:1", "z.npy:-1", "two.npy:99999999999999999999"] {
             assert!(bad.parse::<Points>().is_err(), "{bad}");
         }

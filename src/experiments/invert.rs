@@ -220,10 +220,10 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         let weighed = t.affine(distance, search.perceptual, 0.0)?;
         objective = t.add(objective, weighed)?;
     }
-    t.fetch(Z, z);
-    t.fetch("pictures", pictures);
-    t.fetch("square", square);
-    t.fetch("objective", objective);
+    t.fetch(Z, z)?;
+    t.fetch("pictures", pictures)?;
+    t.fetch("square", square)?;
+    t.fetch("objective", objective)?;
     if latent_law == LatentLaw::Normal && search.prior != 0.0 {
         let square = t.mul(z, z)?;
         let length = t.mean(square, &[1])?;

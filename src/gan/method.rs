@@ -39,6 +39,10 @@ pub enum Family {
     Vae,
     /// VAE/GAN: the same with a discriminator, in whose features images are compared.
     VaeGan,
+    /// Reg-GAN: an encoder beside them, so that every real image has a pull on the generator.
+    Mrgan,
+    /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
+    Mdgan,
 }
 
 named!(Family);
@@ -52,8 +56,9 @@ config! {
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
         /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
-        /// latents; vae: an encoder and a generator that reconstruct images,
-        /// without a discriminator; vae-gan: the same, compared by a discriminator's features
+        /// latents; vae: an encoder and a generator that reconstruct images, without a discriminator;
+        /// vae-gan: the same, compared by a discriminator's features; mrgan and mdgan: an encoder that
+        /// keeps the generator from missing modes, and of mdgan a second discriminator
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -82,6 +87,16 @@ config! {
         /// Of a sum over the features of an image, as in the paper: where a mean over n features is meant,
         /// their weight divided by n.
         gamma: f32 = 1e-6, "WEIGHT" { domain: Domain::Share };
+        /// Of mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance between
+        /// real images and their reconstructions
+        ///
+        /// λ₁ of [`crate::gan::families::mrgan`].
+        distance_weight: f32 = 0.2, "WEIGHT" { domain: Domain::NonNegative };
+        /// Of the same: weight of the generator's loss of these reconstructions, which makes the
+        /// discriminator take them for real
+        ///
+        /// λ₂ of [`crate::gan::families::mrgan`].
+        mode_weight: f32 = 0.4, "WEIGHT" { domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

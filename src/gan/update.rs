@@ -141,7 +141,7 @@ impl Step<'_> {
             if *is_logged {
                 self.report(t, name, mean);
             } else {
-                t.fetch(name, mean);
+                t.fetch_last(name, mean);
             }
         }
         let method = &self.system.method;
@@ -169,7 +169,7 @@ impl Step<'_> {
             // Only now, within the kernel that updates: gradients lie in memory as they came.
             g = scaled(t, g, made)?;
             if self.recording.fetch_gradients {
-                t.fetch(&format!("grad.{}", param.name), g);
+                t.fetch_last(&format!("grad.{}", param.name), g);
             }
             if method.clip_gradients > 0.0 {
                 g = shortened(t, g, length, method.clip_gradients)?;

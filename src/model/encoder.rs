@@ -171,7 +171,7 @@ fn tape(networks: &Networks, name: &str, batch: usize) -> Result<(Tape, usize)> 
     let latents = networks.encoder()?.record(&mut tape, name, x, &pass)?.last();
     let outputs = tape.shape(latents).iter().skip(1).product();
     let latents = tape.reshape(latents, &[batch, outputs])?;
-    tape.fetch("latents", latents);
+    tape.fetch("latents", latents)?;
     Ok((tape, outputs))
 }
 
@@ -227,7 +227,7 @@ mod tests {
         let x = tape.feed("x", &[1, 16, 16, 1], DType::F32).unwrap();
         let network: &Sequential = model.networks.encoder().unwrap();
         let y = network.record(&mut tape, "encoder", x, &Pass::new(Mode::Eval)).unwrap().last();
-        tape.fetch("y", y);
+        tape.fetch("y", y).unwrap();
         let x = crate::pictures::values(image);
         let x = Tensor::new([1, 16, 16, 1], x).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();

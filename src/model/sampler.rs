@@ -1,7 +1,7 @@
 //! A compiled generator: images from latents.
 
 use crate::device::{Device, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::nn::{LABELS, LATENT};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
@@ -60,7 +60,7 @@ impl Sampler {
         known.extend(labels.map(|labels| (LABELS, labels)));
         let pictures = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
         let pictures = model.pixels.to_signed(&mut tape, pictures)?;
-        tape.fetch("pictures", pictures);
+        tape.fetch("pictures", pictures)?;
         Ok(tape)
     }
 
@@ -152,9 +152,10 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
+        let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
         let picture = size.height * size.width * channels;
         let mut pictures = Vec::with_capacity(n * picture);
-        for (first, rows) in latents.f32s().chunks(self.batch * nz).enumerate() {
+        for (first, rows) in latents.chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
                 let mut company = vec![0.0; self.batch * nz];

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub use crate::nn::LatentLaw;
 use crate::nn::{Param, Sequential, Weight};
 
-use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
+use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
 use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
@@ -178,17 +178,27 @@ config! {
         /// Width of the discriminator: channels of its first feature map
         ndf: usize = 64, "N" { stored: Required, shown: Some("64 for most"), domain: WIDTHS };
         /// What the generator's hidden layers are normalized by: batch, layer, instance, group, pixel,
-        /// virtual, conditional (batch norm by class), none
+        /// virtual, conditional (batch norm by class), none; biases as with `norm_d`
         norm_g: Norm = Norm::Batch, "NORM";
-        /// The same of the discriminator's: batch, layer, instance, group, pixel, none
+        /// The same of the discriminator's: batch, layer, instance, group, pixel, none. Without a norm
+        /// (none), or with pixel norm, which has no shift, layers of the dcgan networks that it would
+        /// follow have biases: see `bias`
         norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet, mlp and ali") };
-        /// The generator's weights: plain, divided by their spectral norm, with length and direction
-        /// learned apart (norm: weight norm), or with directions learned but lengths kept, except in the
-        /// last layer (norm-fixed)
-        weight_g: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        /// The generator's weights: plain; divided by their spectral norm (spectral;
+        /// spectral-parametrization updates its vectors in the order of PyTorch's newer function); with
+        /// length and direction learned apart (norm: weight norm); or with directions learned but lengths
+        /// kept, except in the last layer (norm-fixed)
+        weight_g: Weight = Weight::Plain, "HOW";
         /// The same of the discriminator's; weight norm starts it on real images, so that every
         /// layer's outputs have mean 0 and variance 1
-        weight_d: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        weight_d: Weight = Weight::Plain, "HOW";
+        /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
+        /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
+        /// the others always), never, always
+        ///
+        /// First layers of discriminators and last layers, which no norm follows, keep what their
+        /// architecture gives them.
+        bias: Bias = Bias::Auto, "auto|never|always";
         /// Self-attention in both networks, on the feature maps of this height; 0 for none
         attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };
         /// InfoGAN: let the last entries of a latent encode one of K categories and M continuous codes,
@@ -424,6 +434,7 @@ impl Design {
                     ("conditioning", self.classes > 0),
                     ("codes", !self.codes.is_empty()),
                     ("minibatch", self.minibatch != Minibatch::None),
+                    ("bias", self.bias != usual.bias),
                     ("norm_g", self.norm_g != usual.norm_g),
                     ("norm_d", self.norm_d != usual.norm_d),
                     ("weight_g", self.weight_g != usual.weight_g),

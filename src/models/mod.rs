@@ -15,5 +15,5 @@ mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
-pub use parts::{Codes, Conditioning, Minibatch, Norm};
+pub use parts::{Bias, Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

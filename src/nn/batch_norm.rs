@@ -104,7 +104,7 @@ pub(super) fn statistics(
     let moments = t.moments(x)?;
     let mean = t.range(moments, 0, numbers)?;
     let var = t.range(moments, numbers, numbers)?;
-    if running && !walk.is_starting() {
+    if running && walk.is_tracked() {
         // The running variance is the unbiased one, as PyTorch's.
         let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
         let old = [read(t, "running_mean")?, read(t, "running_var")?];

@@ -44,13 +44,16 @@ pub struct Pass<'a> {
     /// What sets its random numbers apart from those of other passes through the same network in the
     /// same step, such as `real` and `fake`.
     pub name: &'a str,
+    /// Whether running statistics follow it in [`Mode::Train`]. They are what images are generated with
+    /// in the end: a pass on other inputs than those is to leave them alone.
+    pub tracked: bool,
 }
 
 impl<'a> Pass<'a> {
     /// A pass without side inputs or random numbers.
     #[must_use]
     pub const fn new(mode: Mode) -> Self {
-        Self { mode, sides: Vec::new(), key: None, name: "" }
+        Self { mode, sides: Vec::new(), key: None, name: "", tracked: true }
     }
 
     /// The pass with this side input, in the place of another of that name.
@@ -74,6 +77,13 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub const fn random(mut self, key: Option<Var>, name: &'a str) -> Self {
         (self.key, self.name) = (key, name);
+        self
+    }
+
+    /// The pass without a trace in running statistics.
+    #[must_use]
+    pub const fn untracked(mut self) -> Self {
+        self.tracked = false;
         self
     }
 }
@@ -148,6 +158,11 @@ impl<'a> Walk<'a> {
 
     pub(super) fn is_starting(&self) -> bool {
         self.pass.mode == Mode::Start
+    }
+
+    /// Whether running statistics follow the pass.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.pass.mode == Mode::Train && self.pass.tracked
     }
 
     fn find(&self, input: &str) -> Option<Var> {

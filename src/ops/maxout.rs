@@ -258,8 +258,8 @@ mod tests {
         let y = t.maxout(x, 3).unwrap();
         let loss = t.sum_all(y).unwrap();
         let gradient = t.grad(loss, &[x]).unwrap()[0];
-        t.fetch("y", y);
-        t.fetch("gradient", gradient);
+        t.fetch("y", y).unwrap();
+        t.fetch("gradient", gradient).unwrap();
         let mut state = State::new(&Device::Cpu);
         let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
         let x = vec![1.0, 3.0, 2.0, -1.0, -1.0, -2.0, 5.0, 5.0, 5.0, 0.0, -0.0, 4.0];

@@ -283,8 +283,8 @@ fn learnt(networks: &Networks) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gan::Family;
     use crate::train::Method;
-    use crate::train::method::Family;
 
     #[test]
     fn every_network_is_counted() {

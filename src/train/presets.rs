@@ -305,6 +305,21 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "mrgan",
+        about: "Reg-GAN: an encoder draws the generator towards every real image, so that it misses no mode",
+        source: "Che, Li, Jacob, Bengio and Li, arXiv 1612.02136, section 3.2 (with the sign that its text \
+                 asks for), on DCGAN's networks",
+        options: &[("family", "mrgan"), ("distance_weight", "0.2"), ("mode_weight", "0.4")],
+        aliases: &[],
+    },
+    Preset {
+        name: "mdgan",
+        about: "manifold-diffusion GAN: the same in two steps, each with a discriminator of its own",
+        source: "Che, Li, Jacob, Bengio and Li, arXiv 1612.02136, section 3.3, on DCGAN's networks",
+        options: &[("family", "mdgan"), ("distance_weight", "1"), ("mode_weight", "0.01")],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -65,7 +65,7 @@ fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
         let pass = Pass::new(mode).random(Some(key), "start");
         let outputs = network.record(&mut tape, "d", vx, &pass).unwrap();
         for (at, ..) in PLACES {
-            tape.fetch(&at.to_string(), outputs.each()[at]);
+            tape.fetch(&at.to_string(), outputs.each()[at]).unwrap();
         }
         tape
     };
@@ -113,7 +113,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
         let mut tape = Tape::new();
         let vx = tape.feed("x", x.shape(), DType::F32).unwrap();
         let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Start)).unwrap().last();
-        tape.fetch("y", y);
+        tape.fetch("y", y).unwrap();
         let before: Vec<Tensor> = params.iter().map(|p| state.get(&p.name).unwrap()).collect();
         let y = call(&tape, &mut state, &[("x", &x)]);
         assert!(y["y"].f32s().iter().all(|y| y.abs() < 1e-3), "{:?}", y["y"]);

@@ -78,7 +78,8 @@ impl Training {
             all.f32s()[i * len..(i + 1) * len].to_vec()
         };
         let reals = &self.tensors["reals"];
-        let bytes = rows("reals", i % reals.shape()[0]).iter().map(|x| (x * 255.0).round() as u8);
+        let row = rows("reals", i % reals.shape()[0]);
+        let bytes = row.iter().map(|x| (x * 255.0).round() as u8);
         let images = Tensor::with_data(&reals.shape()[1..], Data::U8(bytes.collect())).unwrap();
         let [z, epsilon] =
             ["z", "epsilon"].map(|name| Tensor::new([n, nz], rows(name, i)).unwrap());

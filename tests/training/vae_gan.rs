@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
+use dcgan::gan::method::{Family, Rule};
 use dcgan::gan::{Recording, System};
 use dcgan::models::{Design, Network, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::method::{Family, Rule};
 use dcgan::train::{Method, Recipe};
 use serde_json::Value;
 

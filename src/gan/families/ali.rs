@@ -132,8 +132,8 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
         }
         e.report("sigma", sigma);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", fake);
-            t.fetch("encoded", latent);
+            t.fetch("fake", fake)?;
+            t.fetch("encoded", latent)?;
         }
     }
     step.apply(t, [d, e, g])

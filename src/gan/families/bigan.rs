@@ -88,8 +88,8 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
             d.report(name, loss.mean_output(t, scores)?);
         }
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", fake);
-            t.fetch("encoded", encoded);
+            t.fetch("fake", fake)?;
+            t.fetch("encoded", encoded)?;
         }
     }
     step.apply(t, [d, e, g])

@@ -257,7 +257,7 @@ impl Gan {
             g.report("loss_g", loss_g);
             g.report("d_fake_g", self.method.loss.mean_output(t, on_fake.scores)?);
             if step.recording.fetch_gradients && m == 0 {
-                t.fetch("fake", fake.images);
+                t.fetch("fake", fake.images)?;
             }
         }
         step.apply(t, [g])

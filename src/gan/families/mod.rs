@@ -16,6 +16,8 @@ pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
+pub mod mdgan;
+pub mod mrgan;
 pub mod semi;
 pub mod vae;
 pub mod vae_gan;
@@ -38,6 +40,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
         Family::Ali => ali::networks(recipe),
         Family::Vae => vae::networks(recipe),
         Family::VaeGan => vae_gan::networks(recipe),
+        Family::Mrgan => mrgan::networks(recipe),
+        Family::Mdgan => mdgan::networks(recipe),
     }
 }
 
@@ -52,6 +56,8 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
         Family::Ali => ali::system(recipe, model),
         Family::Vae => vae::system(recipe, model),
         Family::VaeGan => vae_gan::system(recipe, model),
+        Family::Mrgan => mrgan::system(recipe, model),
+        Family::Mdgan => mdgan::system(recipe, model),
     }
 }
 
@@ -61,8 +67,8 @@ pub fn at_chance(method: &Method) -> Option<f32> {
     match method.family {
         Family::Gan => Some(method.loss.at_chance(method.smooth)),
         Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan => Some(method.loss.at_chance(0.0)),
-        Family::Vae => None,
+        Family::Ali | Family::VaeGan | Family::Mrgan => Some(method.loss.at_chance(0.0)),
+        Family::Vae | Family::Mdgan => None,
     }
 }
 
@@ -72,8 +78,8 @@ pub fn at_chance(method: &Method) -> Option<f32> {
 #[must_use]
 pub fn watched_output(method: &Method) -> Output {
     match method.family {
-        Family::Gan => method.loss.output(),
-        Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan => Output::Score,
+        Family::Gan | Family::Mrgan => method.loss.output(),
+        Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
     }
 }
 

@@ -136,7 +136,7 @@ fn record(t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
         e.report("kl", divergence);
         e.report("reconstruction", distance);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("reconstructed", reconstructed);
+            t.fetch("reconstructed", reconstructed)?;
         }
     }
     step.apply(t, [e, g])

@@ -148,8 +148,8 @@ fn record(
             None => [a, b],
         });
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", x_p);
-            t.fetch("reconstructed", x_q);
+            t.fetch("fake", x_p)?;
+            t.fetch("reconstructed", x_q)?;
         }
     }
     let [a, b] = sums.expect("a batch has a part");
@@ -218,8 +218,8 @@ mod tests {
         let mut t = Tape::new();
         let [a, b] = ["a", "b"].map(|name| t.feed(name, &[], DType::F32).unwrap());
         let [d, g] = balance(&mut t, a, b).unwrap();
-        t.fetch("d", d);
-        t.fetch("g", g);
+        t.fetch("d", d).unwrap();
+        t.fetch("g", g).unwrap();
         let mut state = State::new(&Device::Cpu);
         let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
         for (losses, updated) in [

@@ -1,5 +1,7 @@
 //! What happens once, before the first step of a training.
 
+use std::collections::BTreeSet;
+
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
 use crate::gan::draws::Draws;
@@ -167,6 +169,35 @@ impl Trainer {
         self.set_from(model, &averages)
     }
 
+    /// Gives states values, as [`crate::nn::Sequential::load_state_dict`] makes them of PyTorch's: before
+    /// the first step, in the place of fresh weights. Moving averages and historical means of their
+    /// networks start anew from them.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the training has no state of a name, or with another shape or element type;
+    /// [`Error::Lost`] where the device fails.
+    pub fn set_states(&mut self, states: impl IntoIterator<Item = (String, Tensor)>) -> Result<()> {
+        let mut changed = BTreeSet::new();
+        for (name, value) in states {
+            self.state.spec(&name)?;
+            self.state.set(&name, &value)?;
+            changed.extend(self.system.model.by_name.keys().find(|&network| {
+                name.strip_prefix(network.as_str()).is_some_and(|rest| rest.starts_with('.'))
+            }));
+        }
+        let changed: Vec<String> = changed.into_iter().cloned().collect();
+        changed.iter().try_for_each(|network| self.start_twins(network))
+    }
+
+    /// The value of a state, as the device holds it: [`crate::nn::Sequential::state_dict`] makes PyTorch's
+    /// of those of a network.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the training has none of this name; [`Error::Lost`] where the device fails.
+    pub fn state(&self, name: &str) -> Result<Tensor> {
+        self.state.get(name)
+    }
+
     /// Sets those of `params` that a model has.
     fn set_from(&mut self, model: &ModelFile, params: &[Param]) -> Result<()> {
         for Param { name, shape, layout, .. } in params {
@@ -179,9 +210,10 @@ impl Trainer {
 
     /// Averages and historical means start at the network itself.
     pub(super) fn start_twins(&mut self, network: &str) -> Result<()> {
+        let of = format!("{network}.");
         for param in self.system.states() {
             let Some(source) = twin_of(&param.name) else { continue };
-            if source.starts_with(network) {
+            if source.starts_with(&of) {
                 let now = self.state.get(source)?;
                 self.state.set(&param.name, &now)?;
             }
