@@ -8,7 +8,7 @@
 //!
 //! A mode is covered where one of 10,000 samples is nearest to it, as the authors count, or, more
 //! strictly, where one lies within three standard deviations of it. They report 13.4 ± 5.8 modes for ALI
-//! and 10.4 ± 9.2 for a GAN, with wider networks, a tenth of this learning rate and more steps.
+//! and 10.4 ± 9.2 for a GAN, with wider networks and a tenth of this learning rate.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
