@@ -6,9 +6,9 @@
 //! It is also how networks of one's own are trained: points of the plane are images of one pixel with two
 //! channels, fed as floats, and a family's system takes any networks of the right inputs and outputs.
 //!
-//! A mode is covered where one of 10,000 samples is nearest to it, as the authors count, or, more
+//! A mode is covered where one of 10,000 samples is nearest to it (the authors: "falls to it"), or, more
 //! strictly, where one lies within three standard deviations of it. They report 13.4 ± 5.8 modes for ALI
-//! and 10.4 ± 9.2 for a GAN, with wider networks, a tenth of this learning rate and more steps.
+//! and 10.4 ± 9.2 for a GAN, with wider networks and a tenth of this learning rate.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;

@@ -10,7 +10,7 @@ use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::file::ModelFile;
-use super::networks::Networks;
+use super::networks::{Networks, Spread};
 use super::role::Role;
 use super::sampler::BATCH;
 use super::weights::Weights;
@@ -44,6 +44,7 @@ pub struct Encoder {
     batch: usize,
     /// Numbers that it gives for an image: `nz`, or twice as many.
     outputs: usize,
+    spread: Spread,
 }
 
 /// The distribution that an encoder gives for each image.
@@ -81,14 +82,16 @@ impl Encoder {
         }
         let mut state = State::new(device);
         let used = model.load_encoder(&mut state, weights)?;
-        let name = used.name(model.find(Role::Encoder)?.0);
+        let own = model.find(Role::Encoder)?.0;
+        let name = used.name(own);
+        let spread = model.networks.by_name.get(own).map_or_else(Spread::default, |net| net.spread);
         let networks = model.networks.clone();
         let tape = |batch| tape(&networks, &name, batch);
         let batch = fitting(batch, device, state.bytes(), |batch| Ok(tape(batch)?.0))?;
         let (tape, outputs) = tape(batch)?;
         let options = Options { choices: model.kernels(&tape, device), ..Options::default() };
         let program = Program::compile(&tape, &state, &options)?;
-        Ok(Self { networks, state, program, batch, outputs })
+        Ok(Self { networks, state, program, batch, outputs, spread })
     }
 
     /// What the model is.
@@ -141,9 +144,9 @@ impl Encoder {
             let fetched = self.program.call(&mut self.state, &[("images", &bytes)])?;
             let rows = fetched["latents"].f32s().chunks(self.outputs);
             for row in rows.take(some.len() / numbers) {
-                let (own, log_variances) = row.split_at(nz);
+                let (own, spreads) = row.split_at(nz);
                 mean.extend_from_slice(own);
-                deviation.extend(log_variances.iter().map(|log| (0.5 * log).exp()));
+                deviation.extend(spreads.iter().map(|&output| self.spread.deviation(output)));
             }
         }
         if !mean.iter().chain(&deviation).all(|x| x.is_finite()) {
@@ -256,7 +259,18 @@ mod tests {
 
     #[test]
     fn of_a_distribution_the_mean_and_the_deviation() {
-        let model = model(2 * NZ);
+        for (spread, share) in [(Spread::LogVariance, 0.5), (Spread::LogDeviation, 1.0)] {
+            check_distribution(spread, share);
+        }
+    }
+
+    /// The logarithm of the deviation is `share` of what the network gives.
+    fn check_distribution(spread: Spread, share: f32) {
+        let mut model = model(2 * NZ);
+        model.networks = model.networks.with_spread(spread);
+        let json = serde_json::to_string(&model.networks).unwrap();
+        assert_eq!(json.contains("log_deviation"), spread == Spread::LogDeviation);
+        assert_eq!(serde_json::from_str::<Networks>(&json).unwrap(), model.networks);
         let images = images(3);
         let mut encoder = Encoder::new(&model, &Device::Cpu, Weights::Raw, 32).unwrap();
         assert!(encoder.has_deviation());
@@ -267,8 +281,8 @@ mod tests {
             let wanted = outputs(&model, Weights::Raw, image);
             for j in 0..NZ {
                 assert!((mean.f32s()[i * NZ + j] - wanted[j]).abs() < 1e-5);
-                let variance = deviation.f32s()[i * NZ + j].powi(2);
-                assert!((variance.ln() - wanted[NZ + j]).abs() < 1e-5);
+                let log = deviation.f32s()[i * NZ + j].ln();
+                assert!((log - share * wanted[NZ + j]).abs() < 1e-5, "{spread:?}");
             }
         }
     }

@@ -36,7 +36,7 @@ pub use folder::Folder;
 pub use generator::Generator;
 pub use inputs::Inputs;
 pub use latents::seeded_latents;
-pub use networks::{Net, Networks};
+pub use networks::{Net, Networks, Spread};
 pub use pipeline::Pipeline;
 pub use pixels::Pixels;
 pub use role::Role;

@@ -22,6 +22,44 @@ pub struct Net {
     pub role: Role,
     /// Its layers.
     pub network: Sequential,
+    /// What an encoder of distributions outputs behind their means.
+    #[serde(default, skip_serializing_if = "Spread::is_usual")]
+    pub spread: Spread,
+}
+
+/// How an encoder outputs how wide a normal distribution is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// By the logarithms of variances.
+    #[default]
+    LogVariance,
+    /// By the logarithms of standard deviations.
+    LogDeviation,
+}
+
+impl Spread {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The standard deviation that an output stands for.
+    #[must_use]
+    pub fn deviation(self, output: f32) -> f32 {
+        match self {
+            Self::LogVariance => (0.5 * output).exp(),
+            Self::LogDeviation => output.exp(),
+        }
+    }
+}
+
+impl Net {
+    /// A network of this role.
+    #[must_use]
+    pub fn new(role: Role, network: Sequential) -> Self {
+        Self { role, network, spread: Spread::default() }
+    }
 }
 
 /// The networks of a model: of a GAN a generator and a discriminator, or one of them, or more.
@@ -119,7 +157,7 @@ impl Networks {
         networks: [(Role, Option<Sequential>); N],
     ) -> BTreeMap<String, Net> {
         let named = |(role, network): (Role, Option<Sequential>)| {
-            Some((role.name().to_owned(), Net { role, network: network? }))
+            Some((role.name().to_owned(), Net::new(role, network?)))
         };
         networks.into_iter().filter_map(named).collect()
     }
@@ -127,7 +165,7 @@ impl Networks {
     /// The same with a network under the name of its role, in the place of another.
     #[must_use]
     pub fn with(mut self, role: Role, network: Sequential) -> Self {
-        self.by_name.insert(role.name().to_owned(), Net { role, network });
+        self.by_name.insert(role.name().to_owned(), Net::new(role, network));
         self
     }
 
@@ -142,6 +180,14 @@ impl Networks {
                 reference.uniform = law == LatentLaw::Uniform;
             }
         }
+        self
+    }
+
+    /// The same with encoders that output how wide distributions are so.
+    #[must_use]
+    pub fn with_spread(mut self, spread: Spread) -> Self {
+        let encoders = self.by_name.values_mut().filter(|net| net.role == Role::Encoder);
+        encoders.for_each(|net| net.spread = spread);
         self
     }
 
@@ -211,7 +257,7 @@ impl Networks {
     }
 
     /// Checks the name of one network, its layers, and what it ends in.
-    fn check_net(&self, name: &str, Net { role, network }: &Net) -> Result<(), String> {
+    fn check_net(&self, name: &str, Net { role, network, .. }: &Net) -> Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&name) {
             return Err(format!("a network called {name:?}"));
@@ -232,7 +278,7 @@ impl Networks {
                 0 => format!("the {name} does not end in one logit"),
                 heads => format!("the {name} does not end in a logit and {heads} heads"),
             }),
-            // A latent, or its mean and the logarithm of its spread.
+            // A latent, or the mean of its distribution and how wide this is: [`Spread`].
             Role::Encoder if numbers != nz && numbers != 2 * nz => {
                 Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
             }
@@ -406,7 +452,7 @@ mod tests {
         let mut pyramid = networks().without(Role::Generator);
         let network = networks().generator().expect("a GAN has one").clone();
         for name in ["g1", "g0"] {
-            let net = Net { role: Role::Generator, network: network.clone() };
+            let net = Net::new(Role::Generator, network.clone());
             pyramid.by_name.insert(name.into(), net);
         }
         assert_eq!(pyramid.check(), Ok(()));

@@ -30,7 +30,7 @@ impl<'a> Export<'a> {
             "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
         )?;
         let (name, network) = model.find(role)?;
-        let net = Net { role, network: network.clone() };
+        let net = Net::new(role, network.clone());
         let by_name = [(role.name().to_owned(), net)].into();
         let mut about = Networks { by_name, ..model.networks.clone() };
         if !role.takes_latents() && role != Role::Encoder {

@@ -284,7 +284,8 @@ fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
 #[test]
 fn a_discriminator_of_pairs_starts_beside_latents() {
     for family in [Family::Bigan, Family::Ali] {
-        let plain = Design::default();
+        // Every convolution of it has a bias.
+        let plain = Design::usual(Network::Cnn, None);
         let model = Design { weight_d: Weight::Norm, norm_d: Norm::None, ..plain };
         let mut trainer = beside_an_encoder(model, family, &Device::Cpu);
         let fresh = trainer.tensors().unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Family, Recording, System, families};
-use dcgan::model::Role;
+use dcgan::model::{Role, Spread};
 use dcgan::models::{Design, LatentLaw, Network, Norm, Size};
 use dcgan::nn::Layer;
 use dcgan::program::{Fetched, Options, Program};
@@ -214,6 +214,7 @@ fn latents_are_normal_with_every_network() {
         recipe.tape().unwrap();
         let networks = recipe.networks().unwrap();
         assert_eq!(networks.latent_law, LatentLaw::Normal);
+        assert_eq!(networks.by_name["encoder"].spread, Spread::LogDeviation);
         assert_eq!(networks.check(), Ok(()));
         let (e, image) = (networks.encoder().unwrap(), [side, side, small.channels]);
         assert_eq!(e.sizes(image).unwrap().last(), Some(&[1, 1, 8]), "{network}");

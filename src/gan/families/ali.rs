@@ -20,7 +20,7 @@
 use crate::error::Result;
 use crate::gan::Recipe;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
-use crate::model::{Networks, Role};
+use crate::model::{Networks, Role, Spread};
 use crate::nn::{Heads, LATENT, LatentLaw};
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
@@ -37,7 +37,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     Ok(networks
         .with(Role::Discriminator, design.joint_discriminator()?)
         .with(Role::Encoder, design.encoder(2 * design.nz)?)
-        .with_latents(LatentLaw::Normal))
+        .with_latents(LatentLaw::Normal)
+        .with_spread(Spread::LogDeviation))
 }
 
 /// The system of these networks.

@@ -36,7 +36,7 @@ pub const DIFFUSION: &str = "diffusion_discriminator";
 pub fn networks(recipe: &Recipe) -> Result<Networks> {
     let mut networks = super::mrgan::networks(recipe)?;
     let network = recipe.model.discriminator()?;
-    networks.by_name.insert(DIFFUSION.into(), Net { role: Role::Discriminator, network });
+    networks.by_name.insert(DIFFUSION.into(), Net::new(Role::Discriminator, network));
     Ok(networks)
 }
 

@@ -36,7 +36,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 /// As [`networks`].
 pub(super) fn variational(recipe: &Recipe) -> Result<Networks> {
     let design = &recipe.model;
-    let networks = Networks { latent_law: LatentLaw::Normal, ..design.networks()? };
+    let networks = design.networks()?.with_latents(LatentLaw::Normal);
     Ok(networks.with(Role::Encoder, design.encoder(2 * design.nz)?))
 }
 
