@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         let y = augment.record(&mut t, x, p, &mut |t, name, shape| {
             t.random_uniform(key, &format!("{name}.{i}"), shape)
         })?;
-        t.fetch(&i.to_string(), y);
+        t.fetch(&i.to_string(), y)?;
     }
 
     let mut state = State::new(&Device::open(None, false)?);

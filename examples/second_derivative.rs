@@ -39,9 +39,9 @@ fn main() -> Result<()> {
     let penalty = t.mul(excess, excess)?;
     let penalty = t.mean_all(penalty)?;
     let second = t.grad(penalty, &weights)?;
-    t.fetch("norm", norm);
-    t.fetch("penalty", penalty);
-    t.fetch("dpenalty/dw2", second[1]);
+    t.fetch("norm", norm)?;
+    t.fetch("penalty", penalty)?;
+    t.fetch("dpenalty/dw2", second[1])?;
 
     let mut state = State::new(&Device::open(None, false)?);
     state.set("w1", &normal("w1", &w1)?)?;

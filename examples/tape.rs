@@ -16,8 +16,8 @@ fn main() -> Result<()> {
     let square = t.mul(line, line)?;
     let y = t.sum_all(square)?;
     let gradient = t.grad(y, &[x])?[0]; // 4 (2 x + 1), as more nodes of this tape
-    t.fetch("y", y);
-    t.fetch("dy/dx", gradient);
+    t.fetch("y", y)?;
+    t.fetch("dy/dx", gradient)?;
 
     let mut state = State::new(&Device::open(None, false)?);
     let mut program = Program::compile(&t, &state, &Options::default())?;

@@ -386,7 +386,7 @@ fn train(recipe: &Recipe, set: Set, args: &Args, device: &Device) -> Result<Vec<
     let mut t = Tape::new();
     let z = t.feed("z", &[JUDGED, 1, 1, LATENT], DType::F32)?;
     let points = step.generator.record(&mut t, "mean.g", z, &Pass::new(Mode::Eval))?.last();
-    t.fetch("points", points);
+    t.fetch("points", points)?;
     let mut z = vec![0.0; JUDGED * LATENT];
     Stream::new(args.seed, "judged", 0).fill_normal(&mut z);
     let z = Tensor::new([JUDGED, 1, 1, LATENT], z)?;
@@ -432,9 +432,9 @@ fn all_rows(args: &Args) -> Result<Vec<Row>> {
     let recipes: Vec<Recipe> =
         recipes().into_iter().filter(|r| r.name.contains(&args.only)).collect();
     let device = Device::open(Some(&args.device), false)?;
-    let cores = match device {
-        Device::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-        Device::Gpu(_) => 1,
+    let cores = match device.is_cpu() {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => 1,
     };
     let jobs: Vec<(&Recipe, Set)> =
         recipes.iter().flat_map(|recipe| SETS.map(|set| (recipe, set))).collect();

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let y = t.feed("y", &y_shape, DType::F32)?;
     let w = t.feed("w", &w_shape, DType::F32)?;
     let x = t.conv_transpose2d(y, w, spec)?;
-    t.fetch("x", x);
+    t.fetch("x", x)?;
 
     let (y, w) = (normal("y", &y_shape)?, normal("w", &w_shape)?);
     let mut results = Vec::new();

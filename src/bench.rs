@@ -7,12 +7,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::device::gpu::measure_peak;
 use crate::device::host::{self, ProcessMemory};
-use crate::device::{Device, gpu};
+use crate::device::{Device, Peak};
 use crate::error::Result;
 use crate::model::seeded_latents;
-use crate::ops;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::train::{Batch, Metrics, Recipe, Trainer};
@@ -24,37 +22,6 @@ const WARM_UP: usize = 2;
 
 /// Pictures of one timed sampling.
 pub const SAMPLES: usize = 64;
-
-/// The best that a device does, measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Peak {
-    /// Floating-point operations per second.
-    pub flops: f64,
-    /// What did them.
-    pub by: &'static str,
-    /// Bytes per second, read and written, of copies within its memory.
-    pub bytes: f64,
-}
-
-impl Peak {
-    /// Measures a device; takes a second or so.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Memory`] or [`crate::error::Error::Lost`] where a GPU fails.
-    pub fn measure(device: &Device) -> Result<Self> {
-        match device {
-            Device::Cpu => Ok(Self {
-                flops: ops::measure_matmul_peak(),
-                by: "a large matrix product on all cores",
-                bytes: host::measure_copies(),
-            }),
-            Device::Gpu(gpu) => {
-                let gpu::Peak { flops, bytes } = measure_peak(gpu)?;
-                Ok(Self { flops, by: "multiply-adds in registers", bytes })
-            }
-        }
-    }
-}
 
 /// All runs of one kernel on one shape within a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -136,7 +103,7 @@ pub struct Bench {
     pub kernel_seconds: f64,
     /// The time of a step over the sum of its kernels' times: what is lost between them.
     pub step_over_kernels: f64,
-    /// Learnt numbers of the generator and of the discriminator.
+    /// Learnt numbers of the generator and of the discriminator; 0 without one.
     pub parameters: [usize; 2],
     /// The training's memory plan, in bytes.
     pub memory: MemoryReport,
@@ -194,7 +161,8 @@ pub fn bench(
 
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
-    let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
+    let networks = recipe.networks()?;
+    let latents = seeded_latents(&seeds, model.nz, networks.latent_law);
     let told = if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
@@ -215,7 +183,7 @@ pub fn bench(
     let kernels = by_kernel(&trainer.profile(profiled, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
-    let peak = Peak::measure(device)?;
+    let peak = device.measure_peak()?;
     let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_pictures() as f64;
     let train_images_per_second = recipe.step_pictures() as f64 / step_seconds;
     Ok(Bench {
@@ -233,7 +201,7 @@ pub fn bench(
         kernels,
         kernel_seconds,
         step_over_kernels: step_seconds / kernel_seconds,
-        parameters: ["generator", "discriminator"].map(|network| model.learnt(network)),
+        parameters: ["generator", "discriminator"].map(|name| networks.learnt(name)),
         memory: trainer.memory().clone(),
         process_memory,
     })

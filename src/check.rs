@@ -35,8 +35,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether the check passed.
-    #[must_use]
-    pub fn is_passed(&self) -> bool {
+    #[cfg(test)]
+    fn is_passed(&self) -> bool {
         matches!(self, Self::Passed(_))
     }
 
@@ -138,13 +138,9 @@ impl Checker {
     /// # Errors
     /// [`Error::Device`] where the system gives no thread.
     pub fn new(device: Device) -> Result<Self> {
-        let alone = match device {
-            Device::Gpu(_) => None,
-            Device::Cpu => {
-                let pool = ThreadPoolBuilder::new().num_threads(1).build();
-                Some(pool.map_err(|e| Error::Device(format!("no thread could be started: {e}")))?)
-            }
-        };
+        let no_thread = |e| Error::Device(format!("no thread could be started: {e}"));
+        let one_thread = || ThreadPoolBuilder::new().num_threads(1).build().map_err(no_thread);
+        let alone = device.is_cpu().then(one_thread).transpose()?;
         Ok(Self { device, alone })
     }
 

@@ -114,6 +114,14 @@ pub enum Error {
     Diverged(String),
 }
 
+/// An [`Error::Tensor`] of the tensor called `name`, where it was not known by it.
+pub(crate) fn named(name: &str, error: Error) -> Error {
+    match error {
+        Error::Tensor { what, .. } => Error::Tensor { name: name.into(), what },
+        other => other,
+    }
+}
+
 impl Error {
     /// An [`Error::Config`].
     pub fn config(field: &'static str, what: impl Into<String>) -> Self {

@@ -15,7 +15,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::model::{Networks, Role};
 use crate::nn::{
-    BATCH_NORM_MOMENTUM, BatchDependence, Layer, LayerRole, Mode, Param, Pass, Sequential,
+    BATCH_NORM_MOMENTUM, BatchDependence, LATENT, Layer, LayerRole, Mode, Param, Pass, Sequential,
 };
 use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
@@ -52,6 +52,67 @@ impl Level {
     }
 }
 
+/// Whether the discriminator takes pairs of an image and a latent.
+#[must_use]
+pub fn is_joint(networks: &Networks) -> bool {
+    let discriminator = networks.get(Role::Discriminator);
+    discriminator.is_some_and(|network| network.side_inputs().contains(&LATENT))
+}
+
+/// What of a model looks at images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum By {
+    /// The hidden layers of the discriminator.
+    Discriminator,
+    /// The hidden layers of the encoder: its convolutions, or where it has none its dense layers.
+    Encoder,
+    /// What the encoder gives: latents, of distributions the means.
+    Latents,
+}
+
+impl By {
+    /// Of a model the discriminator, or the encoder where the discriminator does not look at images
+    /// alone.
+    #[must_use]
+    pub fn of(networks: &Networks) -> Self {
+        if is_joint(networks) { Self::Encoder } else { Self::Discriminator }
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Discriminator => Role::Discriminator,
+            Self::Encoder | Self::Latents => Role::Encoder,
+        }
+    }
+
+    /// What it sees in an image, after the last activation of each level.
+    fn levels(self, networks: &Networks) -> Result<Vec<Level>> {
+        match self {
+            Self::Discriminator => levels(networks),
+            Self::Encoder => {
+                let hidden = hidden(networks, Role::Encoder)?;
+                let is_map = |level: &&Level| level.size[..2] != [1, 1];
+                let maps: Vec<Level> = hidden.iter().filter(is_map).copied().collect();
+                match (maps.is_empty(), hidden.is_empty()) {
+                    (false, _) => Ok(maps),
+                    (true, false) => Ok(hidden),
+                    (true, true) => Err(Error::Tensor {
+                        name: Role::Encoder.name().into(),
+                        what: "has no hidden layer".into(),
+                    }),
+                }
+            }
+            Self::Latents => {
+                let output = networks.encoder()?.layers.len().saturating_sub(1);
+                Ok(vec![Level { conv: output, output, size: [1, 1, networks.nz] }])
+            }
+        }
+    }
+}
+
 /// The hidden convolutions of a discriminator, from the picture to the logit; a residual block counts
 /// as one. The last one gives the logit and is none of them, nor is a projection to one pixel, nor
 /// anything after a layer that compares the pictures of a batch. A feature is taken after the first
@@ -59,29 +120,43 @@ impl Level {
 /// convolution.
 ///
 /// # Errors
-/// [`Error::Tensor`] where there is no discriminator, or none of its convolutions is hidden.
+/// [`Error::Tensor`] where there is no discriminator, none of its convolutions is hidden, or it takes
+/// pairs.
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
-    let discriminator = networks.discriminator()?;
-    let fail = |what: String| Error::Tensor { name: DISCRIMINATOR.into(), what };
+    let fail = |what: &str| Err(Error::Tensor { name: DISCRIMINATOR.into(), what: what.into() });
+    if is_joint(networks) {
+        return fail(
+            "compares pairs of an image and a latent, so that it has no features of an image alone",
+        );
+    }
+    let mut levels = hidden(networks, Role::Discriminator)?;
+    levels.retain(|level| level.size[..2] != [1, 1]);
+    match levels.is_empty() {
+        true => fail("has no convolution before the one that gives its logit"),
+        false => Ok(levels),
+    }
+}
+
+/// The hidden layers with weights of the network of a role, dense ones and projections to one pixel too:
+/// see [`levels`].
+fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
+    let network = networks.of(role)?;
     let picture = [networks.size.height, networks.size.width, networks.channels];
-    let sizes = discriminator.sizes(picture).map_err(fail)?;
-    let layers = &discriminator.layers;
+    let sizes = network.sizes(picture);
+    let sizes = sizes.map_err(|what| Error::Tensor { name: role.name().into(), what })?;
+    let layers = &network.layers;
     let is_hidden = |&i: &usize| [LayerRole::Weights, LayerRole::Block].contains(&layers[i].role());
-    let convs: Vec<usize> = (0..layers.len()).filter(is_hidden).collect();
+    let weights: Vec<usize> = (0..layers.len()).filter(is_hidden).collect();
     // What compares pictures, or follows it, is no feature of one.
     let compares = |layer: &Layer| layer.batch() == BatchDependence::Compares;
     let alone = layers.iter().position(compares).unwrap_or(layers.len());
-    let levels = convs.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
+    let levels = weights.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
         let bends = |&i: &usize| layers[i].role() == LayerRole::Activation;
         let end = pair[1].min(alone);
         let output = (pair[0]..end).find(bends).unwrap_or(end - 1);
         Level { conv: pair[0], output, size: sizes[output] }
     });
-    let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
-    if levels.is_empty() {
-        return Err(fail("has no convolution before the one that gives its logit".into()));
-    }
-    Ok(levels)
+    Ok(levels.collect())
 }
 
 /// The place of the layer whose input is what a discriminator makes of a picture before its last weights,
@@ -124,17 +199,44 @@ pub fn record(
     x: Var,
     mode: Mode,
 ) -> Result<Vec<Var>> {
-    let outputs = discriminator.record(t, DISCRIMINATOR, x, &Pass::new(mode))?;
-    let pooled = |level: &Level| t.max_pool(outputs.each()[level.output], level.grid());
-    levels(networks)?.iter().map(pooled).collect()
+    pooled(t, (DISCRIMINATOR, discriminator), &levels(networks)?, x, mode)
 }
 
-/// A compiled discriminator that gives features. Its states are those called `discriminator.…`.
+/// The same of any network of images, whose states are called by this name.
+fn pooled(
+    t: &mut Tape,
+    (name, network): (&str, &Sequential),
+    levels: &[Level],
+    x: Var,
+    mode: Mode,
+) -> Result<Vec<Var>> {
+    let outputs = network.record(t, name, x, &Pass::new(mode))?;
+    let n = t.shape(x)[0];
+    let pooled = |level: &Level| {
+        let output = outputs.each()[level.output];
+        match (level.size, t.shape(output)) {
+            // Vectors: of a distribution the first numbers, which are its mean.
+            ([1, 1, c], shape) => {
+                let width = shape.iter().skip(1).product();
+                let row = t.reshape(output, &[n, width])?;
+                let row = t.slice(row, &[0, 0], &[n, c])?;
+                t.reshape(row, &[n, 1, 1, c])
+            }
+            _ => t.max_pool(output, level.grid()),
+        }
+    };
+    levels.iter().map(pooled).collect()
+}
+
+/// A compiled discriminator or encoder that gives features. Its states are called by the network's name.
 #[derive(Debug)]
 pub struct Extractor {
     networks: Networks,
-    /// The discriminator, with running statistics.
-    discriminator: Sequential,
+    by: By,
+    /// The network's name.
+    name: String,
+    /// The network, with running statistics.
+    network: Sequential,
     levels: Vec<Level>,
     program: Program,
     batch: usize,
@@ -145,7 +247,7 @@ const SETTLING: usize = 4096;
 const SETTLING_BATCH: usize = 128;
 
 impl Extractor {
-    /// Compiles the features of `batch` pictures at a time. `state` must hold the discriminator's
+    /// Compiles the discriminator's features of `batch` pictures at a time. `state` must hold the discriminator's
     /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
     /// are worth nothing before [`Extractor::settle`]. Where the device's memory is too small for so
     /// many, there are fewer at a time ([`Extractor::batch`]).
@@ -154,98 +256,51 @@ impl Extractor {
     /// As [`levels`]; [`Error::Tensor`] where `state` lacks a tensor, [`Error::Memory`] where the
     /// device is full.
     pub fn new(networks: &Networks, state: &mut State, batch: usize) -> Result<Self> {
-        let levels = levels(networks)?;
-        let discriminator = networks.discriminator()?.with_running_statistics();
-        if networks.discriminator()?.lacks_statistics() {
-            for param in statistics(&discriminator) {
+        Self::by(networks, By::Discriminator, state, batch)
+    }
+
+    /// The same of what [`By`] says: its network's tensors must be in `state`, by the network's name.
+    ///
+    /// # Errors
+    /// As [`Extractor::new`].
+    pub fn by(networks: &Networks, by: By, state: &mut State, batch: usize) -> Result<Self> {
+        let levels = by.levels(networks)?;
+        let own = networks.of(by.role())?;
+        let name = networks.find(by.role()).map_or("", |(name, _)| name).to_owned();
+        let network = own.with_running_statistics();
+        if own.lacks_statistics() {
+            for param in statistics(&name, &network) {
                 state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
             }
         }
         let tape = |batch| -> Result<Tape> {
             let mut tape = Tape::new();
             let x = feed(&mut tape, networks, batch)?;
-            let maps = record(&mut tape, networks, &discriminator, x, Mode::Eval)?;
+            let maps = pooled(&mut tape, (&name, &network), &levels, x, Mode::Eval)?;
             for (i, map) in maps.into_iter().enumerate() {
-                tape.fetch(&fetch_name(i), map);
+                tape.fetch(&fetch_name(i), map)?;
             }
             Ok(tape)
         };
         let batch = fitting(batch, state.device(), state.bytes(), tape)?;
         let tape = tape(batch)?;
         let program = Program::compile(&tape, state, &Options::default())?;
-        Ok(Self { networks: networks.clone(), discriminator, levels, program, batch })
+        let networks = networks.clone();
+        Ok(Self { networks, by, name, network, levels, program, batch })
     }
 
     /// Whether [`Extractor::settle`] has to be called first, as there are no running statistics.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        self.networks.get(Role::Discriminator).is_some_and(Sequential::lacks_statistics)
+        self.networks.get(self.by.role()).is_some_and(Sequential::lacks_statistics)
     }
 
-    /// Replaces the running statistics by those of up to 4,096 pictures of `source`, always the
-    /// same ones: averages over batches, weighed as in training.
+    /// Replaces the running statistics by those of up to 4,096 pictures of `source`: see [`settle`].
     ///
     /// # Errors
-    /// As [`sweep`]; [`Error::File`] where there are fewer pictures than two; [`Error::Lost`] where
-    /// the device fails.
+    /// As [`settle`].
     pub fn settle(&self, state: &mut State, source: &Source, prepare: &Prepare) -> Result<()> {
-        // From zeros, so that what is added up can be told from what was there before.
-        for param in statistics(&self.discriminator) {
-            state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
-        }
-        let order = Order { seed: 0, count: source.len(), batch: 1 };
-        let mut items = order.shuffled(0);
-        items.truncate(SETTLING);
-        let batch = SETTLING_BATCH.min(items.len());
-        if batch < 2 {
-            let what = "holds one picture, and batch norm needs two to have statistics";
-            return Err(Error::file(source.origin(), what));
-        }
-        let mut program = self.settling(state, batch)?;
-        let mut kept = 1.0_f64;
-        let mut waiting = Vec::new();
-        let picture = prepare.len();
-        sweep(source, prepare, &items, batch, |chunk| {
-            waiting.extend_from_slice(&chunk.pictures);
-            while waiting.len() >= batch * picture {
-                let rest = waiting.split_off(batch * picture);
-                let now = std::mem::replace(&mut waiting, rest);
-                program.call(state, &[("pictures", &self.bytes(batch, now)?)])?;
-                kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
-            }
-            Ok(())
-        })?;
-        if kept == 1.0 {
-            // A small set of which some cannot be read: what there is, is one batch.
-            let readable = waiting.len() / picture;
-            if readable < 2 {
-                let what = "has one readable picture or none, and batch norm needs two to have \
-                            statistics";
-                return Err(Error::file(source.origin(), what));
-            }
-            let waiting = self.bytes(readable, waiting)?;
-            self.settling(state, readable)?.call(state, &[("pictures", &waiting)])?;
-            kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
-        }
-        // What is left of the zeros: the averages lack as much.
-        for param in statistics(&self.discriminator) {
-            let sum = state.get(&param.name)?;
-            let scale = (1.0 / (1.0 - kept)) as f32;
-            let mean = sum.f32s().iter().map(|x| x * scale).collect();
-            state.set(&param.name, &Tensor::new(param.shape, mean)?)?;
-        }
-        Ok(())
-    }
-
-    /// The program that adds the statistics of `batch` pictures to the running ones.
-    fn settling(&self, state: &State, batch: usize) -> Result<Program> {
-        let mut tape = Tape::new();
-        let x = feed(&mut tape, &self.networks, batch)?;
-        let pass = Pass::new(Mode::Train);
-        let y = self.discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
-        // Something must be asked for; the statistics are assigned on the way.
-        tape.fetch("logits", y.last());
-        Program::compile(&tape, state, &Options::default())
+        settle(&self.networks, (&self.name, &self.network), state, source, prepare)
     }
 
     /// Numbers of one picture's features.
@@ -278,7 +333,7 @@ impl Extractor {
         for (bytes, rows) in pictures.chunks(self.batch * picture).zip(rows) {
             let mut bytes = bytes.to_vec();
             bytes.resize(self.batch * picture, 0);
-            let bytes = self.bytes(self.batch, bytes)?;
+            let bytes = bytes_of(&self.networks, self.batch, bytes)?;
             let fetched = self.program.call(state, &[("pictures", &bytes)])?;
             let mut at = 0;
             for (i, level) in self.levels.iter().enumerate() {
@@ -296,11 +351,83 @@ impl Extractor {
         }
         Ok(features)
     }
+}
 
-    fn bytes(&self, batch: usize, bytes: Vec<u8>) -> Result<Tensor> {
-        let Networks { size, channels, .. } = self.networks;
-        Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
+/// Replaces the running statistics of a network of images, whose tensors `state` holds under this name,
+/// by those of up to 4,096 images of `source`, always the same ones: averages over batches, weighed as
+/// in training.
+///
+/// # Errors
+/// As [`sweep`]; [`Error::File`] where there are fewer images than two; [`Error::Lost`] where the device
+/// fails.
+pub fn settle(
+    networks: &Networks,
+    (name, network): (&str, &Sequential),
+    state: &mut State,
+    source: &Source,
+    prepare: &Prepare,
+) -> Result<()> {
+    // From zeros, so that what is added up can be told from what was there before.
+    for param in statistics(name, network) {
+        state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
     }
+    let order = Order { seed: 0, count: source.len(), batch: 1 };
+    let mut items = order.shuffled(0);
+    items.truncate(SETTLING);
+    let batch = SETTLING_BATCH.min(items.len());
+    if batch < 2 {
+        let what = "holds one picture, and batch norm needs two to have statistics";
+        return Err(Error::file(source.origin(), what));
+    }
+    // Adds the statistics of so many images to the running ones.
+    let program = |state: &State, batch| -> Result<Program> {
+        let mut tape = Tape::new();
+        let x = feed(&mut tape, networks, batch)?;
+        let y = network.record(&mut tape, name, x, &Pass::new(Mode::Train))?;
+        // Something must be asked for; the statistics are assigned on the way.
+        tape.fetch("outputs", y.last())?;
+        Program::compile(&tape, state, &Options::default())
+    };
+    let mut settling = program(state, batch)?;
+    let mut kept = 1.0_f64;
+    let mut waiting = Vec::new();
+    let picture = prepare.len();
+    sweep(source, prepare, &items, batch, |chunk| {
+        waiting.extend_from_slice(&chunk.pictures);
+        while waiting.len() >= batch * picture {
+            let rest = waiting.split_off(batch * picture);
+            let now = std::mem::replace(&mut waiting, rest);
+            settling.call(state, &[("pictures", &bytes_of(networks, batch, now)?)])?;
+            kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
+        }
+        Ok(())
+    })?;
+    if kept == 1.0 {
+        // A small set of which some cannot be read: what there is, is one batch.
+        let readable = waiting.len() / picture;
+        if readable < 2 {
+            let what = "has one readable picture or none, and batch norm needs two to have \
+                        statistics";
+            return Err(Error::file(source.origin(), what));
+        }
+        let waiting = bytes_of(networks, readable, waiting)?;
+        program(state, readable)?.call(state, &[("pictures", &waiting)])?;
+        kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
+    }
+    // What is left of the zeros: the averages lack as much.
+    for param in statistics(name, network) {
+        let sum = state.get(&param.name)?;
+        let scale = (1.0 / (1.0 - kept)) as f32;
+        let mean = sum.f32s().iter().map(|x| x * scale).collect();
+        state.set(&param.name, &Tensor::new(param.shape, mean)?)?;
+    }
+    Ok(())
+}
+
+/// Bytes of `batch` images of a model.
+fn bytes_of(networks: &Networks, batch: usize, bytes: Vec<u8>) -> Result<Tensor> {
+    let Networks { size, channels, .. } = *networks;
+    Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
 }
 
 /// The name under which level `i` is fetched.
@@ -316,8 +443,8 @@ pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Va
 }
 
 /// The running statistics.
-fn statistics(network: &Sequential) -> impl Iterator<Item = Param> + use<> {
-    network.params(DISCRIMINATOR).into_iter().filter(|p| !p.learnt && p.averaged)
+fn statistics(name: &str, network: &Sequential) -> impl Iterator<Item = Param> + use<> {
+    network.params(name).into_iter().filter(|p| !p.learnt && p.averaged)
 }
 
 /// `[rows · columns, channels]` as `[channels, rows · columns]`.
@@ -405,7 +532,7 @@ mod tests {
         let pass = Pass::new(Mode::Eval);
         let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
         for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps.each()[level.output]);
+            tape.fetch(&level.output.to_string(), maps.each()[level.output]).unwrap();
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
@@ -474,7 +601,7 @@ mod tests {
         let x = feed(&mut tape, &networks, 6).unwrap();
         let discriminator = networks.discriminator().unwrap();
         let maps = record(&mut tape, &networks, discriminator, x, Mode::Eval).unwrap();
-        tape.fetch("last", *maps.last().unwrap());
+        tape.fetch("last", *maps.last().unwrap()).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(pictures)).unwrap();
         let want = program.call(&mut state, &[("pictures", &fed)]).unwrap();

@@ -21,7 +21,7 @@
 //! let square = t.mul(x, x)?;
 //! let y = t.sum_all(square)?;
 //! let gradient = t.grad(y, &[x])?[0];
-//! t.fetch("gradient", gradient);
+//! t.fetch("gradient", gradient)?;
 //!
 //! let mut state = State::new(&Device::Cpu);
 //! let mut program = Program::compile(&t, &state, &Options::default())?;
@@ -33,24 +33,26 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `cli → bench, check, experiments → train, sample → models → nn,
-//! objectives, augment, optim → tape → ops → program → device`.
+//! Arrows point one way: `cli → bench, check, experiments, weights → train → gan → models, objectives,
+//! augment, optim → nn → tape ⇄ ops`; `model → nn, program`, which `models` and all above them use; and
+//! `program → tape, ops, device`. What is above the tape calls only its methods; ops know no device, and
+//! the device knows no ops.
 //!
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`tape`] | record, differentiate |
-//! | [`ops`] | what a node computes: formula, shape rule, vjp, CPU twin and GPU lowering together |
+//! | [`ops`] | what a node computes: formula, shape rule, derivative, CPU kernel, GPU lowering and samples together |
 //! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
 //! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
 //! | [`shaders`] | the WGSL templates of `shaders/` |
-//! | [`nn`], [`models`] | layers; networks |
-//! | [`objectives`], [`optim`] | losses; optimisers, as nodes that assign states |
-//! | [`augment`] | pictures changed at random before the discriminator sees them |
-//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line
-//! | [`data`] | pictures from anything that holds them |
-//! | [`features`] | what a discriminator sees in pictures |
-//! | [`svm`], [`logistic`] | linear classifiers |
-//! | [`train`], [`sample`] | the step, the loop, run folders; pictures from a generator |
+//! | [`nn`], [`models`] | layers, one file each; architectures and their configuration |
+//! | [`objectives`], [`optim`], [`augment`] | losses and penalties; optimizers, as nodes that assign states; augmentation |
+//! | [`model`] | what a trained model is: its description and file, and the generator that samples |
+//! | [`gan`] | systems of networks: stages, phases and updates; one file for each family of GANs |
+//! | [`train`] | the trainer; the loop around it, run folders, logs, previews |
+//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line |
+//! | [`data`] | images from anything that holds them |
+//! | [`features`], [`svm`], [`logistic`] | what a network sees in images; linear classifiers on it |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
@@ -59,12 +61,34 @@
 //! | [`threads`] | threads where the system gives few |
 //! | [`cli`] | the commands |
 //!
+//! # The path of an image, and of a gradient
+//!
+//! In training, with DCGAN's default:
+//!
+//! 1. [`data::Loader`] decodes, crops and resizes files to batches of bytes, ahead of the steps.
+//! 2. [`train::Trainer::step`] hands a batch to the compiled program as a feed; a node turns bytes into
+//!    the networks' range ([`model::Pixels`]).
+//! 3. The step was recorded by a family, `gan::families::gan`: its discriminator update asks
+//!    [`gan::Step::forward`] for passes of the images, and of images from drawn latents, through
+//!    [`nn::Sequential::record`], layer by layer, and [`objectives::Loss`] for the losses.
+//! 4. [`gan::Update::minimize`] calls [`tape::Tape::grad`]: from the loss back to the discriminator's
+//!    weights, each node's op records its own derivative ([`ops::Op::vjp`]) on the same tape.
+//! 5. [`gan::Step::apply`] hands every gradient to the optimizer ([`optim`]), whose nodes assign the
+//!    weights' states. The generator's update reads the new discriminator, and the moving average
+//!    follows.
+//! 6. [`program::Program`] replays all of it, fused, in buffers that were planned once; metrics come
+//!    back as fetches two steps later, and go to the log, the plot and the health watch
+//!    ([`train::Metrics`]).
+//!
+//! In sampling, [`model::Generator`] draws latents by seed, runs the model's [`model::Pipeline`], and
+//! gives floats that [`pictures`] turns into files.
+//!
 //! # Conventions
 //!
 //! Activations are NHWC. Convolution weights are `[kh, kw, large, small]` on the device, where
 //! *large* is the side of the larger pictures; in files they are `[small, large, kh, kw]`, PyTorch's
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
-//! a step ([`rng`]). Errors speak of the user's flag or file ([`error`]); panics are bugs.
+//! a step ([`rng`]). Errors name the option, the file or both shapes ([`error`]); panics are bugs.
 
 // `clippy.toml` says what is forbidden and what takes its place.
 #![cfg_attr(
@@ -88,6 +112,7 @@ pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod gan;
+mod gemm;
 pub mod human;
 pub mod logistic;
 mod math;
@@ -108,8 +133,8 @@ pub mod tape;
 pub mod tensor;
 #[cfg(feature = "cli")]
 pub mod terminal;
+#[doc(hidden)]
+pub mod testing;
 pub mod threads;
 pub mod train;
 pub mod weights;
-
-pub use model::sampler as sample;

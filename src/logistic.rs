@@ -16,7 +16,7 @@
 
 use rayon::prelude::*;
 
-use crate::ops::gemm::{Matrix, gemm};
+use crate::gemm::{Matrix, gemm};
 
 /// Rows that are summed apart and that are multiplied at a time.
 const BLOCK: usize = 1024;

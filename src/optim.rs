@@ -225,7 +225,12 @@ pub(crate) fn assign(
     t.assign(name, next)
 }
 
-/// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+/// Stochastic gradient descent with momentum, as `torch.optim.SGD`: for steps that are recorded on a tape
+/// of one's own. Recipes train with an [`Optimizer`].
+///
+/// ```text
+/// b ← momentum · b + g      p ← p − rate · b
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Decay of the running gradient; 0 for none.

@@ -14,7 +14,7 @@
 
 use rayon::prelude::*;
 
-use crate::ops::gemm::{Matrix, gemm};
+use crate::gemm::{Matrix, gemm};
 
 /// Stretches of rows that are summed apart: always as many, so that no sum depends on the threads.
 const STRETCHES: usize = 16;

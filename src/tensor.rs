@@ -123,25 +123,68 @@ impl Tensor {
     /// Whether every number is finite; always so of integers and bytes.
     #[must_use]
     pub fn is_finite(&self) -> bool {
-        self.f32s().iter().all(|x| x.is_finite())
+        match &self.data {
+            Data::F32(v) => v.iter().all(|x| x.is_finite()),
+            Data::U32(_) | Data::U8(_) => true,
+        }
     }
 
-    /// The elements of a float tensor; empty for another element type.
+    /// The elements of a float tensor, for tensors that are known to hold floats: networks' parameters,
+    /// generated images. Of others see [`Tensor::try_f32s`].
+    ///
+    /// # Panics
+    /// Where it holds another element type.
     #[must_use]
+    #[track_caller]
     pub fn f32s(&self) -> &[f32] {
+        self.try_f32s().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The elements of a float tensor.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where it holds another element type, which names both:
+    ///
+    /// ```
+    /// use dcgan::tensor::{Data, Tensor};
+    ///
+    /// let bytes = Tensor::with_data([2], Data::U8(vec![0, 255]))?;
+    /// let error = bytes.try_f32s().unwrap_err().to_string();
+    /// assert_eq!(error, "tensor \"[2]\": holds U8, not F32");
+    /// # Ok::<(), dcgan::error::Error>(())
+    /// ```
+    pub fn try_f32s(&self) -> Result<&[f32]> {
         match &self.data {
-            Data::F32(v) => v,
-            _ => &[],
+            Data::F32(v) => Ok(v),
+            _ => Err(self.holds(DType::F32)),
         }
     }
 
-    /// The elements of an integer tensor; empty for another element type.
+    /// The elements of an integer tensor: as [`Tensor::f32s`].
+    ///
+    /// # Panics
+    /// Where it holds another element type.
     #[must_use]
+    #[track_caller]
     pub fn u32s(&self) -> &[u32] {
+        self.try_u32s().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The elements of an integer tensor.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where it holds another element type: as [`Tensor::try_f32s`].
+    pub fn try_u32s(&self) -> Result<&[u32]> {
         match &self.data {
-            Data::U32(v) => v,
-            _ => &[],
+            Data::U32(v) => Ok(v),
+            _ => Err(self.holds(DType::U32)),
         }
+    }
+
+    /// What is wrong where elements of type `wanted` are asked for; it is called by its shape.
+    fn holds(&self, wanted: DType) -> Error {
+        let what = format!("holds {:?}, not {wanted:?}", self.dtype());
+        Error::Tensor { name: format!("{:?}", self.shape), what }
     }
 
     /// The elements as raw bytes, in the machine's byte order.
@@ -164,5 +207,50 @@ impl Tensor {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// One tensor's elements on the CPU.
+#[derive(Clone, Copy, Debug)]
+pub enum Slice<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 32-bit unsigned integers.
+    U32(&'a [u32]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+/// Bytes that a tensor takes on any device: whole 16-byte vectors.
+#[must_use]
+pub(crate) fn padded_bytes(len: usize, dtype: DType) -> u64 {
+    padded(len * dtype.size())
+}
+
+/// `bytes` as whole 16-byte vectors.
+#[must_use]
+pub(crate) fn padded(bytes: usize) -> u64 {
+    bytes.next_multiple_of(16).max(16) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn elements_of_another_type_are_no_empty_slice() {
+        let key = Tensor::with_data([4], Data::U32(vec![1, 2, 3, 4])).unwrap();
+        assert_eq!(key.try_u32s().unwrap(), key.u32s());
+        assert!(key.is_finite());
+        let error = key.try_f32s().unwrap_err().to_string();
+        assert_eq!(error, "tensor \"[4]\": holds U32, not F32");
+        let panic = std::panic::catch_unwind(|| key.f32s().len()).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&error));
+        let floats = Tensor::full([2, 3], 1.5);
+        assert_eq!(floats.try_f32s().unwrap(), [1.5; 6]);
+        let error = floats.try_u32s().unwrap_err().to_string();
+        assert_eq!(error, "tensor \"[2, 3]\": holds F32, not U32");
     }
 }

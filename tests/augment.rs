@@ -33,7 +33,7 @@ fn augmented(device: &Device, lists: &[&str], p: Option<f32>) -> Vec<Vec<f32>> {
     for list in lists {
         let augment: Augment = list.parse().unwrap();
         let y = augment.record(&mut tape, x, probability, &mut uniform).unwrap();
-        tape.fetch(list, y);
+        tape.fetch(list, y).unwrap();
     }
     let key = Tensor::with_data([4], dcgan::tensor::Data::U32(vec![5, 0, 3, 0])).unwrap();
     let mut feeds = vec![("x".to_string(), pictures()), ("key".into(), key)];
@@ -100,7 +100,7 @@ fn augmentations_are_drawn_independently() {
         |t: &mut Tape, name: &str, shape: &[usize]| t.random_uniform(key, name, shape);
     let both: Augment = "brightness,cutout".parse().unwrap();
     let y = both.record(&mut tape, x, Some(p), &mut uniform).unwrap();
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     let key = Tensor::with_data([4], dcgan::tensor::Data::U32(vec![6, 0, 0, 0])).unwrap();
     for device in support::devices() {
         let feeds = [("key".to_string(), key.clone())];
@@ -152,8 +152,8 @@ fn the_probability_follows_the_discriminators_certainty() {
             let x = tape.feed("scores", &[10, 1, 1, 1], DType::F32).unwrap();
             let p = Adaptive::probability(&mut tape).unwrap();
             let certain = rule.follow(&mut tape, x, *undecided).unwrap();
-            tape.fetch("p", p);
-            tape.fetch("r", certain);
+            tape.fetch("p", p).unwrap();
+            tape.fetch("r", certain).unwrap();
             let mut state = State::new(&device);
             for before in [0.0_f32, 0.05, 0.5, 0.95, 1.0] {
                 state.set(PROBABILITY, &Tensor::full([], before)).unwrap();
@@ -185,7 +185,7 @@ fn an_undecided_discriminator_has_nowhere_to_go() {
             let fake = loss.fake(&mut tape, v).unwrap();
             let both = tape.add(real, fake).unwrap();
             let slope = tape.grad(both, &[v]).unwrap()[0];
-            tape.fetch("slope", slope);
+            tape.fetch("slope", slope).unwrap();
             let feeds = [("v".to_string(), Tensor::full([1], at))];
             support::run(&tape, &Device::Cpu, &Options::default(), &feeds)["slope"].f32s()[0]
         };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
+use dcgan::gan::method::Rule;
 use dcgan::models::{Design, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::Penalty;
@@ -13,7 +14,6 @@ use dcgan::program::{Options, Program, kernels, preflight};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::method::Rule;
 use dcgan::train::{Method, Recipe, Trainer};
 
 use super::support::{fusion, gpu, write_everywhere};
@@ -94,8 +94,8 @@ fn update(t: &mut Tape, kind: Kind, x: Var, [rate, root]: [Var; 2]) {
         }
         ADAM.update(t, &name, g, rate, root).unwrap();
     }
-    t.fetch("loss", loss);
-    t.fetch("norm", norm);
+    t.fetch("loss", loss).unwrap();
+    t.fetch("norm", norm).unwrap();
 }
 
 /// The states of [`training`].
@@ -219,7 +219,7 @@ fn readers(of: &Tape, state: &State) -> Program {
     for (name, used) in of.states() {
         let read = tape.read(name, of.shape(used.before), DType::F32).unwrap();
         let sum = tape.sum_all(read).unwrap();
-        tape.fetch(name, sum);
+        tape.fetch(name, sum).unwrap();
     }
     Program::compile(&tape, state, &fusion(true)).unwrap()
 }
@@ -306,7 +306,7 @@ fn kernels_do_not_write_the_buffer_that_they_read() {
     // weight.1 and average.1 swap.
     let square = other.matmul_t(w, w, false, true).unwrap();
     let corner = other.slice(square, &[0, 0], &[ROWS, 3]).unwrap();
-    other.fetch("old", small);
+    other.fetch("old", small).unwrap();
     other.assign(&weight(0), corner).unwrap();
     let half = other.slice(w, &[0, 0], &shape(5)).unwrap();
     let half = other.affine(half, 0.5, 0.0).unwrap();

@@ -246,7 +246,7 @@ fn a_step_wants_a_label_of_a_class_for_every_picture() {
     let pictures = || vec![100; 4 * 8 * 8 * 3];
     let mut told = trainer(&Device::Cpu, 3);
     let error = told.step(pictures()).unwrap_err().to_string();
-    assert!(error.contains("told classes") && error.contains("0 were given"), "{error}");
+    assert!(error.contains("conditioned on classes") && error.contains("0 were given"), "{error}");
     assert!(told.step(Batch::from(pictures()).labels(&[0, 1, 2])).is_err());
     let error = told.step(Batch::from(pictures()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
     assert!(error.contains("label 3 is none of 3 classes"), "{error}");

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
-use dcgan::model::{Folder, ModelFile};
+use dcgan::model::{Folder, ModelFile, Role};
 use dcgan::objectives::{Loss, Output, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
+use dcgan::testing;
 use dcgan::train::{LogLine, Recipe};
 
 use crate::cli::{Place, TINY, assert_same, contents, latest};
@@ -23,10 +24,15 @@ fn presets(place: &Place) -> Vec<String> {
 /// What a training told; every number is one.
 fn log(run: &Path) -> Vec<LogLine> {
     let log = Folder::open(run).unwrap().log().unwrap();
+    let has_discriminator =
+        ModelFile::load(&latest(run)).unwrap().networks.has(Role::Discriminator);
     for line in &log {
         // Gradients may be 0: of a discriminator that wins by a hinge's margin, or of networks as
         // narrow as these whose ReLUs are all closed.
-        let needed = ["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"];
+        let needed: &[&str] = match has_discriminator {
+            true => &["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"],
+            false => &["grad_norm_e", "grad_norm_g", "loss_e"],
+        };
         assert!(needed.iter().all(|name| line.metrics.get(name).is_some()), "{line:?}");
         assert_eq!(line.metrics.non_finite(), None, "{line:?}");
     }
@@ -98,10 +104,7 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
         assert!(largest <= method.clip_weights, "{name}: a weight of {largest}");
     }
     let networks = &model.networks;
-    for (prefix, network) in [
-        ("generator", networks.generator().unwrap()),
-        ("discriminator", networks.discriminator().unwrap()),
-    ] {
+    for (prefix, network) in networks.iter().map(|(name, net)| (name, &net.network)) {
         if !network.is_spectral() {
             continue;
         }
@@ -116,7 +119,7 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
         network.power_iteration(&mut tape, prefix).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         program.call(&mut state, &[]).unwrap();
-        let sigmas = network.singular_values(prefix, |name| state.get(name)).unwrap();
+        let sigmas = testing::singular_values(network, prefix, |name| state.get(name)).unwrap();
         // The power method follows where singular values lie apart; in layers as narrow as these,
         // whose weights change by hundredths of themselves in a step, two may cross now and then.
         let near = sigmas.iter().filter(|(_, sigma)| (sigma - 1.0).abs() <= 0.02).count();
@@ -133,6 +136,37 @@ fn presets_train_sample_and_resume_to_the_bit() {
 #[test]
 fn other_presets_train_sample_and_resume_to_the_bit() {
     train_presets(1);
+}
+
+/// A model without a discriminator is drawn, exported and asked as any other, and says what it lacks.
+#[test]
+fn a_vae_needs_no_discriminator() {
+    let place = Place::new();
+    let words = ["--preset", "vae", "--device", "cpu", "--batch", "4", "--images", "400"];
+    let run = place.train("runs", &[&words, &["--report-every", "40"]]);
+    let path = run.to_str().unwrap();
+    assert!(run.join("losses.png").exists());
+    for command in [
+        &["sample", path, "--seeds", "0-3", "--out", "four.png"][..],
+        &["walk", path, "--seeds", "1,2", "--steps", "2", "--out", "walk.gif"],
+        &["export", path, "--to", "safetensors", "--out", "generator.safetensors"],
+        &["export", path, "--to", "onnx", "--network", "encoder", "--out", "encoder.onnx"],
+    ] {
+        place.dcgan(&[command]).ok();
+    }
+    place.dcgan(&[&["features", path, "--out", "features.npy"]]).refused(1, &["discriminator"]);
+    let command = ["train", "--preset", "vae", "--batch", "4", "--images", "8", "--device", "cpu"];
+    for (flags, words) in [
+        (["--loss", "hinge"], ["--loss", "no discriminator"]),
+        (["--clip-weights", "0.1"], ["--clip-weights", "no discriminator"]),
+        (["--decay", "0"], ["--decay-to", "--decay"]),
+        (["--penalty", "r1"], ["--penalty", "vae"]),
+    ] {
+        place.dcgan(&[&command, TINY, &flags]).refused(2, &words);
+    }
+    let command = ["train", "--preset", "vae-gan", "--batch", "4", "--images", "8"];
+    place.dcgan(&[&command, TINY, &["--loss", "hinge"]]).refused(2, &["--loss", "saturating"]);
+    place.dcgan(&[&command, TINY, &["--gamma", "2"]]).refused(2, &["--gamma", "0 to 1"]);
 }
 
 #[test]
@@ -226,7 +260,7 @@ fn parts_that_make_no_sense_are_refused_by_flag() {
         ("flat", &["--norm-g", "conditional"], &["--norm-g", "needs classes"]),
         ("flat", &["--norm-d", "virtual"], &["--norm-d", "for generators"]),
         ("flat", &["--attention", "5"], &["--attention", "5 high", "8"]),
-        ("flat", &["--network", "mlp", "--attention", "8"], &["--attention", "no hidden pictures"]),
+        ("flat", &["--network", "mlp", "--attention", "8"], &["--attention", "no feature maps"]),
         ("set", &["--network", "resnet", "--conditional"], &["--conditional", "projection"]),
         ("flat", &["--penalty", "r1", "--norm-d", "batch"], &["--penalty", "batch norm"]),
         ("flat", &["--codes", "1+2"], &["--codes", "10+2"]),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dcgan::device::Device;
 use dcgan::model::ModelFile;
+use dcgan::nn::Layout;
 use dcgan::program::Options;
 use dcgan::train::{Recipe, Trainer};
 use serde_json::Value;
@@ -166,4 +167,21 @@ fn runs_are_called_by_their_preset_or_by_name() {
     refused(&["../.."], &["--name", "letters or digits"]);
     refused(&[""], &["--name", "letters or digits"]);
     refused(&["x", "--resume", "runs/00000-dcgan-flowers-16"], &["--name", "--resume"]);
+}
+
+/// What starts by images starts so in networks that are new.
+#[test]
+fn what_was_taken_does_not_start_anew() {
+    let place = Place::new();
+    let run = place.train("runs", &[CPU, &["--preset", "ali", "--images", "16"]]);
+    let source = model(&run);
+    let recipe = Recipe::of(&source).unwrap().unwrap();
+    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+    assert!(trainer.start_pictures() > 0);
+    trainer.start_from(&source).unwrap();
+    assert_eq!(trainer.start_pictures(), 0);
+    // Of the run itself the generator has started: most of the bias is not the 0 of new ones.
+    let bias = source.networks.params().into_iter().find(|p| p.layout == Layout::Image).unwrap();
+    let bias = source.tensors[&bias.name].f32s();
+    assert!(bias.iter().filter(|x| x.abs() > 0.05).count() * 2 > bias.len(), "{bias:?}");
 }

@@ -87,6 +87,15 @@ fn json_has_the_keys_that_the_readme_lists() {
     let invert = check("invert", &[&[plain], &picture[..], &steps, CPU].concat());
     assert_eq!(invert["images"][1]["row"], 1);
 
+    let bigan = ["set/train", "--preset", "bigan"];
+    place.dcgan(&[&["train", "--out", "bigan"], &bigan, TINY, &small]).ok();
+    let bigan = place.only_run("bigan");
+    let bigan = bigan.to_str().unwrap();
+    let encoded = check("encode", &[&[bigan, "set/test", "--out", "z.npy"], CPU].concat());
+    assert_eq!((&encoded["images"], &encoded["nz"]), (&8.into(), &8.into()));
+    let again = check("reconstruct", &[&[bigan, "set/test", "--count", "3"], CPU].concat());
+    assert_eq!(again["shown"].as_array().unwrap().len(), 3);
+
     check("check", &[&["--op", "add"], CPU].concat());
     check("devices", &[]);
     let small = ["--size", "16", "--ngf", "8", "--ndf", "8", "--batch", "4", "--steps", "1"];

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dcgan::model::{ModelFile, save_imported};
 use dcgan::tensor::Tensor;
-use dcgan::train::ModelFile;
-use dcgan::train::model_file::save_imported;
 use serde_json::{Value, json};
 
 use crate::cli::{Place, latest};

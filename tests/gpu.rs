@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dcgan::device::gpu::{AdapterKind, Gpu, GpuBuffer, GpuOptions, GpuProgram, list, measure_peak};
-use dcgan::device::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
+use dcgan::device::gpu::{AdapterKind, Gpu, GpuBuffer, GpuOptions, GpuProgram, list};
+use dcgan::device::{BufferKind, BufferSpec, Device, Readback, Script, ScriptStep};
 use dcgan::error::Error;
 use dcgan::rng::{Stream, stream_id};
+use dcgan::testing;
 use minijinja::context;
 
 use crate::support::{gpu, gpu_with};
@@ -419,19 +420,19 @@ fn long_programs_are_cut() {
     let count = gpu.create_buffer(16, "count").unwrap();
     let states = BTreeMap::from([("count".to_owned(), count)]);
     let mut program = GpuProgram::new(&gpu, script, &states, 1).unwrap();
-    assert!(program.submissions_per_run() >= 10);
+    assert!(testing::submissions_per_run(&program) >= 10);
     for run in 1..=5_u32 {
         let ticket = program.run(&[&word(run)]).unwrap();
         assert_eq!(program.take(ticket).unwrap()[1], (run * 10).to_ne_bytes());
     }
     // One, unless the machine is very busy.
-    assert!(program.submissions_per_run() < 5);
+    assert!(testing::submissions_per_run(&program) < 5);
 }
 
 #[test]
 fn peaks_are_plausible() {
     let Some(gpu) = gpu_with(GpuOptions::default()) else { return };
-    let peak = measure_peak(&gpu).unwrap();
+    let peak = Device::Gpu(gpu.clone()).measure_peak().unwrap();
     eprintln!(
         "{}: {:.1} GFLOP/s, {:.1} GB/s",
         gpu.caps().name,
@@ -475,4 +476,12 @@ fn adapters_are_described_and_opened_by_name() {
         let error = Gpu::open("gpu", options).unwrap_err().to_string();
         assert!(error.contains("`device` cpu"), "{error}");
     }
+}
+
+#[test]
+fn a_device_is_found_again_by_its_name() {
+    let device = Device::Gpu(gpu_or_return!());
+    assert_eq!(Device::open_again(&device.name(), true).unwrap().name(), device.name());
+    assert!(!device.is_cpu() && device.name().starts_with(&device.short_name()));
+    assert!(device.used_memory().is_some());
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
-use dcgan::model::{Networks, Pixels, Role};
+use dcgan::model::{Networks, Pipeline, Pixels, Role};
 use dcgan::models::{Design, LatentLaw, Network, Size};
 use dcgan::nn::{
     Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
@@ -19,6 +19,7 @@ use dcgan::program::{Fetched, Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::testing;
 
 use super::support;
 
@@ -76,8 +77,8 @@ fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
     for name in ["real", "fake"] {
         let pass = Pass::new(Mode::Train).random(Some(key), name);
         let y = network.record(&mut tape, "d", vx, &pass).unwrap();
-        tape.fetch(&format!("{name} noise"), y.each()[0]);
-        tape.fetch(name, y.each()[1]);
+        tape.fetch(&format!("{name} noise"), y.each()[0]).unwrap();
+        tape.fetch(name, y.each()[1]).unwrap();
     }
     let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Eval)).unwrap().last();
     assert_eq!(y, vx, "after training it does nothing");
@@ -179,11 +180,12 @@ fn spectral_norms_stay_at_one_while_weights_change() {
         Sgd { momentum: 0.0 }.update(&mut tape, &param.name, g, rate).unwrap();
     }
     network.power_iteration(&mut tape, "d").unwrap();
-    tape.fetch("loss", loss);
+    tape.fetch("loss", loss).unwrap();
     let mut state = begun(&Device::Cpu, &params);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let rate = Tensor::full([], 0.02);
-    let values = |state: &State| network.singular_values("d", |name| state.get(name)).unwrap();
+    let values =
+        |state: &State| testing::singular_values(&network, "d", |name| state.get(name)).unwrap();
     assert_eq!(values(&state).len(), 7);
     assert!(values(&state).iter().any(|(_, value)| (value - 1.0).abs() > 0.5), "not at the start");
     for step in 0..60 {
@@ -249,7 +251,7 @@ fn virtual_batch_norm_makes_samples_depend_on_the_reference_batch_alone() {
         let outputs = network.record(&mut tape, "g", x, &Pass::new(Mode::Eval)).unwrap();
         // What layers give is without the reference batch.
         assert!(outputs.each().iter().all(|&y| tape.shape(y)[0] == z.shape()[0]));
-        tape.fetch("y", outputs.last());
+        tape.fetch("y", outputs.last()).unwrap();
         call(&tape, state, &[("z", z)])["y"].f32s().to_vec()
     };
     for device in support::devices() {
@@ -424,6 +426,7 @@ fn resnet() -> Networks {
             (Role::Generator, spectral(generator)),
             (Role::Discriminator, spectral(discriminator)),
         ]),
+        pipeline: Pipeline::default(),
     }
 }
 
@@ -477,7 +480,7 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
         learnt.iter().map(|p| tape.read(&p.name, &p.shape, DType::F32).unwrap()).collect();
     let grads = tape.grad(loss, &vars).unwrap();
     for (param, g) in learnt.iter().zip(grads) {
-        tape.fetch(&param.name, g);
+        tape.fetch(&param.name, g).unwrap();
     }
     for device in support::devices() {
         let mut state = begun(&device, &networks.params());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dcgan::train::ModelFile;
+use dcgan::model::ModelFile;
 
 use crate::cli::{Place, names};
 

@@ -142,7 +142,7 @@ fn the_sum_of_no_numbers_is_zero() {
         let x = tape.feed("x", shape, dcgan::tensor::DType::F32).unwrap();
         let y = tape.sum(x, axes).unwrap();
         assert_eq!(tape.shape(y), want, "{shape:?} over {axes:?}");
-        tape.fetch("y", y);
+        tape.fetch("y", y).unwrap();
         let feeds = [("x".into(), dcgan::tensor::Tensor::new(shape, Vec::new()).unwrap())];
         for device in support::devices() {
             let y = support::run(&tape, &device, &support::fusion(true), &feeds).remove("y");
@@ -200,7 +200,7 @@ fn every_variant_for_hardware_computes_the_same() {
     ];
     let mut tried = BTreeMap::new();
     for (name, (mut tape, y)) in table {
-        tape.fetch("y", y);
+        tape.fetch("y", y).unwrap();
         let feeds: Vec<(String, Tensor)> = tape
             .feeds()
             .iter()

@@ -48,9 +48,9 @@ fn run(
     let other = t.mean_all(up).unwrap();
     let loss = t.add(loss, other).unwrap();
     let grads = t.grad(loss, &[x, w]).unwrap();
-    t.fetch("z", z);
-    t.fetch("gx", grads[0]);
-    t.fetch("gw", grads[1]);
+    t.fetch("z", z).unwrap();
+    t.fetch("gx", grads[0]).unwrap();
+    t.fetch("gw", grads[1]).unwrap();
     let feeds = [
         ("x", Tensor::new([2, 16, 16, 8], numbers(2 * 16 * 16 * 8, 1)).unwrap()),
         ("w", Tensor::new([4, 4, 8, 12], numbers(4 * 4 * 8 * 12, 2)).unwrap()),
@@ -412,7 +412,7 @@ fn a_batch_that_does_not_fit_is_answered_with_one_that_does_in_these_bits() {
         let large = Recipe { batch: 4096, ..recipe(precision) };
         let error = Trainer::new(large, &device, &options).unwrap_err().to_string();
         let (before, _) = error.split_once(" fits").unwrap();
-        before.rsplit_once("--batch ").unwrap().1.parse::<usize>().unwrap()
+        before.rsplit_once("`batch` ").unwrap().1.parse::<usize>().unwrap()
     };
     let (wide, half) = (fits(Precision::F32), fits(Precision::F16));
     assert!(half * 10 > wide * 12, "{half} and {wide}");
@@ -429,7 +429,7 @@ fn kernels_are_tuned_in_the_bits_that_they_run_in() {
     let y = tape.conv2d(x, w, spec).unwrap();
     let z = tape.conv_transpose2d(y, w, spec).unwrap();
     let z = tape.mean(z, &[0]).unwrap();
-    tape.fetch("z", z);
+    tape.fetch("z", z).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let tuner = Tuner { effort: Effort::Quick, folder: Some(folder.path().to_owned()) };
     let tuned = |precision| {
@@ -470,7 +470,7 @@ fn sixteen_bits_are_refused_where_there_are_none() {
     let tape = Tape::new();
     assert!(preflight(&tape, &Device::Cpu, &options(Precision::F32)).is_ok());
     let error = preflight(&tape, &Device::Cpu, &options(Precision::F16)).unwrap_err();
-    assert!(error.to_string().contains("--precision"), "{error}");
+    assert!(error.to_string().contains("precision"), "{error}");
     // The kernels for hardware know both widths too.
     let hardware = dcgan::device::gpu::GpuOptions {
         checked: true,

@@ -38,7 +38,7 @@ fn a_chain_of_elementwise_ops_is_one_step() {
     y = tape.mul(y, x).unwrap();
     y = tape.abs(y).unwrap();
     y = tape.add(y, x).unwrap();
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     let x = vector(&[0.5; 7]);
     let mut state = State::new(&Device::Cpu);
     assert_eq!(steps(&tape, &mut state, &[("x", &x)], true), ["affine+tanh+mul+abs+add"]);
@@ -55,7 +55,7 @@ fn dead_nodes_do_not_run() {
     let dead = tape.exp(x).unwrap();
     tape.sum_all(dead).unwrap();
     let y = tape.abs(x).unwrap();
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     let steps = steps(&tape, &mut State::new(&Device::Cpu), &[("x", &vector(&[1.0; 8]))], true);
     assert_eq!(steps, ["abs"]);
 }
@@ -68,7 +68,7 @@ fn fusion_makes_no_circles() {
     let y = tape.affine(x, 2.0, 0.0).unwrap();
     let z = tape.sum_all(y).unwrap();
     let w = tape.mul(y, z).unwrap();
-    tape.fetch("w", w);
+    tape.fetch("w", w).unwrap();
     let x = Tensor::full([2000], 0.25);
     let feeds = [("x", &x)];
     let mut state = State::new(&Device::Cpu);
@@ -85,7 +85,7 @@ fn what_reads_its_neighbours_is_not_fused_with_them() {
     let y = tape.affine(x, 1.0, 1.0).unwrap();
     let head = tape.range(y, 1, 2).unwrap();
     let both = tape.add(y, head).unwrap();
-    tape.fetch("both", both);
+    tape.fetch("both", both).unwrap();
     let x = Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
     let got = support::run(&tape, &Device::Cpu, &fusion(true), &[("x".into(), x)]);
     // y = [2, 3, 4, 5], its elements 1 and 2 are added to both rows.
@@ -100,7 +100,7 @@ fn a_long_chain_needs_two_slots() {
     for _ in 0..9 {
         y = tape.matmul(y, x).unwrap();
     }
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     let report = preflight(&tape, &Device::Cpu, &fusion(true)).unwrap();
     assert_eq!((report.slot_count, report.slots), (2, 2 * 4096));
     assert_eq!(report.unshared, 10 * 4096);
@@ -185,7 +185,7 @@ fn a_read_after_an_assignment_gives_the_new_value() {
         // The old value still exists: it is used after the new one is made.
         let sum = t.sum_all(read).unwrap();
         let both = t.add(sum, old).unwrap();
-        t.fetch("both", both);
+        t.fetch("both", both).unwrap();
     };
     let got = once(record, &[("a", A)]);
     assert_eq!(got("a"), [10.0, 20.0, 30.0, 40.0]);
@@ -196,12 +196,12 @@ fn a_read_after_an_assignment_gives_the_new_value() {
 fn the_old_value_of_a_state_can_be_fetched() {
     let record: fn(&mut Tape) = |t| {
         let old = t.read("a", &[4], DType::F32).unwrap();
-        t.fetch("old", old);
+        t.fetch("old", old).unwrap();
         let part = t.range(old, 1, 2).unwrap();
-        t.fetch("part", part);
+        t.fetch("part", part).unwrap();
         let new = t.affine(old, 10.0, 0.0).unwrap();
         t.assign("a", new).unwrap();
-        t.fetch("new", new);
+        t.fetch("new", new).unwrap();
     };
     let got = once(record, &[("a", A)]);
     assert_eq!((got("old"), got("part")), (A.to_vec(), vec![2.0, 3.0]));
@@ -215,7 +215,7 @@ fn states_move_along_a_chain() {
         let a = t.read("a", &[4], DType::F32).unwrap();
         let b = t.read("b", &[4], DType::F32).unwrap();
         t.read("c", &[4], DType::F32).unwrap();
-        t.fetch("old b", b);
+        t.fetch("old b", b).unwrap();
         t.assign("c", b).unwrap();
         t.assign("b", a).unwrap();
         let next = t.affine(a, 1.0, 1.0).unwrap();
@@ -234,7 +234,7 @@ fn one_value_goes_to_two_states_and_a_fetch() {
         let sum = t.add(a, b).unwrap();
         t.assign("a", sum).unwrap();
         t.assign("b", sum).unwrap();
-        t.fetch("sum", sum);
+        t.fetch("sum", sum).unwrap();
     };
     let got = once(record, &[("a", A), ("b", B)]);
     let sum = vec![51.0, 62.0, 73.0, 84.0];
@@ -253,9 +253,9 @@ fn views_are_fetched_and_assigned() {
         let square = t.reshape(sum, &[2, 2]).unwrap();
         let flat = t.reshape(square, &[4]).unwrap();
         t.assign("a", flat).unwrap();
-        t.fetch("square", square);
+        t.fetch("square", square).unwrap();
         let middle = t.range(square, 1, 2).unwrap();
-        t.fetch("middle", middle);
+        t.fetch("middle", middle).unwrap();
         // A view of a view of a state's old value, given to another state.
         let first = t.range(a, 1, 3).unwrap();
         let first = t.range(first, 1, 1).unwrap();
@@ -286,7 +286,7 @@ fn a_key_advances() {
     let mut tape = Tape::new();
     let key = tape.read("key", &[4], DType::U32).unwrap();
     let z = tape.random_normal(key, "z", &[5]).unwrap();
-    tape.fetch("z", z);
+    tape.fetch("z", z).unwrap();
     let next = tape.advance(key).unwrap();
     tape.assign("key", next).unwrap();
     let mut state = State::new(&Device::Cpu);
@@ -309,7 +309,7 @@ fn simple() -> Tape {
     let w = tape.read("w", &[2], DType::F32).unwrap();
     let twice = tape.affine(x, 2.0, 0.0).unwrap();
     let y = tape.add(twice, w).unwrap();
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     tape
 }
 
@@ -375,7 +375,7 @@ fn two_programs_share_a_state() {
     up.assign("a", next).unwrap();
     let mut read = Tape::new();
     let a = read.read("a", &[4], DType::F32).unwrap();
-    read.fetch("a", a);
+    read.fetch("a", a).unwrap();
     let mut state = state(&[("a", A)]);
     let mut up = Program::compile(&up, &state, &fusion(true)).unwrap();
     let mut read = Program::compile(&read, &state, &fusion(true)).unwrap();

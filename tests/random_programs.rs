@@ -70,7 +70,7 @@ impl Grower {
         }
         for i in 0..=grower.roll(4) {
             let value = grower.pick();
-            grower.tape.fetch(&format!("y{i}"), value);
+            grower.tape.fetch(&format!("y{i}"), value).unwrap();
         }
         grower
     }

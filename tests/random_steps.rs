@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use dcgan::augment::Augment;
 use dcgan::device::gpu::GpuOptions;
 use dcgan::device::{Device, State};
+use dcgan::gan::method::{Method, Rule};
 use dcgan::gan::{Recording, System};
 use dcgan::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
 use dcgan::nn::Weight;
@@ -22,7 +23,6 @@ use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
 use dcgan::train::Recipe;
-use dcgan::train::method::{Method, Rule};
 
 use super::naive;
 use super::support::{fusion, gpu_with, wide};
@@ -54,6 +54,7 @@ fn model(d: &mut Dice) -> Design {
     let weights = [Weight::Plain, Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed];
     let codes = Codes { categories: d.pick(&[0, 3]), numbers: d.pick(&[1, 2]) };
     Design {
+        bias: dcgan::models::Bias::Auto,
         network: d.pick(Network::value_variants()),
         size: Size { height, width },
         channels: d.pick(&[1, 3, 4]),

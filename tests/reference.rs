@@ -102,7 +102,7 @@ impl Case<'_> {
         assert_eq!(outputs.len(), wanted.len());
         for ((name, want), output) in wanted.iter().zip(outputs) {
             assert_eq!(tape.shape(output), want.shape(), "{}/{name}", self.name);
-            tape.fetch(name, output);
+            tape.fetch(name, output).unwrap();
         }
         let feeds: Vec<(String, Tensor)> =
             feeds.iter().map(|(name, tensor)| ((*name).into(), tensor.clone())).collect();
@@ -205,7 +205,7 @@ fn batch_norm_as_pytorch() {
         let grads = tape.grad_from(y, vg, &[vx, gamma, beta]).unwrap();
         for (name, value) in [("y", y), ("gx", grads[0]), ("ggamma", grads[1]), ("gbeta", grads[2])]
         {
-            tape.fetch(name, value);
+            tape.fetch(name, value).unwrap();
         }
         for device in support::devices() {
             let mut state = State::new(&device);

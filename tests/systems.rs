@@ -12,7 +12,7 @@ use dcgan::objectives::bce_with_logits;
 use dcgan::program::Options;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::Tensor;
-use dcgan::train::{Position, Recipe, Trainer};
+use dcgan::train::{Batch, Images, Position, Recipe, Trainer};
 
 const BATCH: usize = 4;
 
@@ -226,4 +226,44 @@ fn a_network_starts_anew_or_as_another_when_a_phase_begins() {
         let weight = "discriminator.main.0.weight";
         assert_eq!(fresh[weight].bytes() == after[weight].bytes(), same);
     }
+}
+
+/// Weights by PyTorch's names, float images and latents from outside: a training from parts.
+#[test]
+fn a_training_takes_weights_images_and_latents_from_outside() {
+    let system = recipe().system().unwrap();
+    let g = system.network(GENERATOR).unwrap().network.clone();
+    let recording = Recording { feed_draws: true, float_images: true, ..Recording::default() };
+    let mut trainer =
+        Trainer::with_system(recipe(), system, recording, &Device::Cpu, &Options::default())
+            .unwrap();
+    let fresh = trainer.tensors().unwrap();
+    let params = g.params("net");
+    let initial = |name: &str| Ok(params.iter().find(|p| p.name == name).unwrap().initial(99));
+    let weights = g.state_dict("net", initial).unwrap();
+    trainer.set_states(g.load_state_dict(GENERATOR, &weights).unwrap()).unwrap();
+    let begun = trainer.tensors().unwrap();
+    for (name, tensor) in &weights {
+        assert_eq!(&begun[&format!("generator.{name}")], tensor, "{name}");
+        assert_eq!(&begun[&format!("ema.generator.{name}")], tensor, "{name}");
+    }
+    assert_ne!(begun["generator.main.0.weight"], fresh["generator.main.0.weight"]);
+    assert_eq!(changed(&fresh, &begun, "discriminator."), 0);
+    assert_eq!(g.state_dict(GENERATOR, |name| trainer.state(name)).unwrap(), weights);
+
+    let floats = Images::Floats((0..BATCH * 64).map(|i| (i as f32).sin()).collect());
+    let batch = Batch::from(floats).feed("z", Tensor::full([BATCH, 3], 0.5));
+    assert!(trainer.step(batch.clone()).unwrap().is_none());
+    assert!(trainer.finish().unwrap()[0].value("loss_g").is_finite());
+    assert!(changed(&begun, &trainer.tensors().unwrap(), "generator.") > 0);
+
+    let lacking = Batch { feeds: Vec::new(), ..batch };
+    let error = trainer.step(lacking).unwrap_err().to_string();
+    assert!(error.contains("\"z\""), "{error}");
+    let mut set = |name: &str| {
+        let value = Tensor::full([2], 1.0);
+        trainer.set_states([(name.to_owned(), value)]).unwrap_err().to_string()
+    };
+    assert!(set("generator.main.0.weight").contains("not [2]"));
+    assert!(set("generator.main.99.weight").contains("main.99.weight"));
 }

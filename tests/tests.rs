@@ -6,6 +6,7 @@
 //! | `bundle` | alike units of a GPU as one kernel: numbers and names stay as they are |
 //! | `cli_dedup` | sets without their near-duplicates |
 //! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
+//! | `cli_encoder` | latents and reconstructions of images, images as points, features by an encoder |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_family` | presets and losses of the GAN family, trained from the command line |
 //! | `cli_features` | features of pictures |
@@ -56,6 +57,7 @@ mod cli;
 mod cli_conditional;
 mod cli_data;
 mod cli_dedup;
+mod cli_encoder;
 mod cli_errors;
 mod cli_family;
 mod cli_features;

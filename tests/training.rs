@@ -17,7 +17,10 @@ use serde_json::Value;
 
 use crate::support;
 
+mod ali;
+mod bigan;
 mod family;
+mod vae_gan;
 
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
@@ -239,7 +242,7 @@ fn evaluation_as_pytorch() {
                 .record(&mut t, "generator", z, &Pass::new(Mode::Eval).labels(one))
                 .unwrap()
                 .last();
-            t.fetch("fake", fake);
+            t.fetch("fake", fake).unwrap();
             let x = t.feed("x", &[n, side, side, model.channels], DType::U8).unwrap();
             let x = pixels(&mut t, &model.networks().unwrap(), x).unwrap();
             let d = model.discriminator().unwrap();
@@ -247,7 +250,7 @@ fn evaluation_as_pytorch() {
                 .record(&mut t, "discriminator", x, &Pass::new(Mode::Eval).labels(all))
                 .unwrap()
                 .last();
-            t.fetch("logits", logits);
+            t.fetch("logits", logits).unwrap();
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
             let z = reference.z(0).f32s()[..model.nz].to_vec();
             let z = Tensor::new([1, 1, 1, model.nz], z).unwrap();

@@ -87,7 +87,7 @@ fn tape(ways: &[(&'static str, Way)]) -> Tape {
     let y = tape.record(Product { ways: ways.to_vec() }, &[a, b]).unwrap();
     // Twice on the same shapes: one kernel to the tuner.
     let z = tape.record(Product { ways: ways.to_vec() }, &[y, b]).unwrap();
-    tape.fetch("z", z);
+    tape.fetch("z", z).unwrap();
     tape
 }
 
@@ -304,7 +304,7 @@ fn a_tuned_plan_counts_the_scratch_of_its_variants() {
     let a = tape.feed("a", &[16, 1 << 18], DType::F32).unwrap();
     let b = tape.feed("b", &[1 << 18, 16], DType::F32).unwrap();
     let y = tape.record(Scratch, &[a, b]).unwrap();
-    tape.fetch("y", y);
+    tape.fetch("y", y).unwrap();
     let memory = |variant: &str| -> MemoryReport {
         let kernels = variants(&tape, &device).into_iter().map(|(key, _)| (key, variant.into()));
         let choices = Choices { device: device.name(), kernels: kernels.collect() };
@@ -419,7 +419,7 @@ fn a_quick_tuning_stops_in_time_and_goes_on_the_next_time() {
         let a = tape.feed(&format!("a{i}"), &size, DType::F32).unwrap();
         let b = tape.feed(&format!("b{i}"), &[size[1], 1024], DType::F32).unwrap();
         let y = tape.record(Product { ways: FASTER.to_vec() }, &[a, b]).unwrap();
-        tape.fetch(&format!("y{i}"), y);
+        tape.fetch(&format!("y{i}"), y).unwrap();
     }
     let mut left = 24;
     for round in 0..3 {

@@ -90,7 +90,7 @@ fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     let outputs =
         network.record(&mut tape, "discriminator", input, &Pass::new(Mode::Eval)).unwrap();
     for (i, &output) in outputs.each().iter().enumerate() {
-        tape.fetch(&format!("{i:03}"), output);
+        tape.fetch(&format!("{i:03}"), output).unwrap();
     }
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     let fetched = program.call(&mut state, &[("x", x)]).unwrap();

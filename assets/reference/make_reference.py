@@ -41,6 +41,9 @@ The tensors of a family file: as those of a training file, but reals [batches, n
 again and again, z is [20, updates of D + 1, n, nz], mix [20, updates of D, n], and last.* are the
 vectors of spectral norm after the last step.
 
+family_vae* have reals and z as these, epsilon [20, n, nz], and step1.reconstructed; their losses also
+say what was updated, and a and b of which that follows.
+
 The tensors of a training file:
     reals [10, n, h, w, c], z [10, n, nz]    the batches of ten steps; reals are exactly
                                              float32(byte / 127.5 - 1)
@@ -67,7 +70,9 @@ sys.dont_write_bytecode = True  # no __pycache__ among the assets
 import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 
+from ali import SIZES, ali_file  # noqa: E402
 from augment import augment_file  # noqa: E402
+from bigan import bigan_file  # noqa: E402
 from family import family_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
@@ -80,6 +85,7 @@ from training import (  # noqa: E402
     networks_pytorch,
     training_file,
 )
+from vae_gan import vae_gan_file  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -159,6 +165,17 @@ def main():
         ),
     }
     files |= {name: family_file(name, **settings) for name, settings in family.items()}
+    files |= {"family_bigan": bigan_file()}
+    files |= {f"family_ali_{kind.replace('-', '_')}": ali_file(kind) for kind in SIZES}
+    encoders = {
+        "family_vae": dict(seed="family_vae", gan=False),
+        "family_vae_gan": dict(seed="family_vae_gan", gan=True),
+        # Some updates of each network are skipped, and some are made as both would be.
+        "family_vae_gan_non_saturating": dict(
+            seed="family_vae_gan_14", gan=True, loss="non-saturating"
+        ),
+    }
+    files |= {name: vae_gan_file(**settings) for name, settings in encoders.items()}
 
     wrong = []
     for name, file in files.items():

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
+use crate::gan::Family;
 use crate::gan::{Recording, scale};
+use crate::model::Role;
 use crate::model::names::{AVERAGE, KEY, twin_of};
 use crate::models::{Conditioning, Design, Network, Norm, Size};
 use crate::nn::Weight;
@@ -104,11 +106,20 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
             ..plain(Design { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
         },
         StepCase {
+            method: Method { family: Family::Ali, ..Method::default() },
+            what: "ALI",
+            ..plain(model(Network::Ali, 16, 3, 8), 4)
+        },
+        StepCase {
             method: Method { feature_matching: true, ..method },
             what: "feature matching",
             ..plain(Design { weight_d: Weight::Norm, ..model(Network::Mlp, 16, 1, 24) }, 6)
         },
     ];
+    for (family, what) in [(Family::Vae, "VAE"), (Family::VaeGan, "VAE/GAN")] {
+        let method = Method { family, gamma: 1e-3, ..Method::default() };
+        cases.push(StepCase { method, what, ..plain(model(Network::VaeGan, 16, 3, 6), 4) });
+    }
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {
@@ -150,10 +161,7 @@ impl StepCase {
 
     /// Runs one step from the state that `start` makes of the usual one.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
-        let precision = match device {
-            Device::Cpu => Precision::F32,
-            Device::Gpu(_) => self.precision,
-        };
+        let precision = if device.has_half_floats() { self.precision } else { Precision::F32 };
         let recipe =
             Recipe { batch: self.batch, method: self.method, precision, ..Recipe::new(self.model) };
         let system = recipe.system()?;
@@ -236,7 +244,7 @@ impl StepCase {
             mean_size(&all)
         };
         let means: BTreeMap<_, f64> =
-            ["generator", "discriminator"].map(|n| (Some(n.to_owned()), mean(n))).into();
+            Role::ALL.map(|role| (Some(role.name().to_owned()), mean(role.name()))).into();
         let least = |name: &str| LEAST_GRADIENT * means.get(&network(name)).copied().unwrap_or(0.0);
         let is_rounding = |name: &str| {
             let moment = format!("{MOMENT}{}", twin_of(name).unwrap_or(name));

@@ -16,7 +16,7 @@ use super::drawing::{Drawing, cells};
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, write_npy};
 use super::output::println;
-use super::points::{Point, Points, Range, rows};
+use super::points::{Locator, Point, Points, Range, rows};
 
 /// Add and take away what pictures have in common, or turn them
 ///
@@ -66,9 +66,12 @@ pub(super) struct Arithmetic {
 #[derive(Clone, Debug, Default)]
 struct Groups(Vec<(Sign, Points)>);
 
+const PLUS: &str = "A group to add: seeds, rows of files of latents (z.npy, z.npy:2), or, where the \
+                    model has an encoder, images (a.png)";
+
 /// The flags' names.
 const FLAGS: [(Sign, &str, &str); 2] = [
-    (Sign::Plus, "plus", "A group to add: seeds, or rows of files of latents (z.npy, z.npy:2)"),
+    (Sign::Plus, "plus", PLUS),
     (Sign::Minus, "minus", "A group to take away; both may be given many times"),
 ];
 
@@ -137,9 +140,10 @@ impl Arithmetic {
         if !(noise >= 0.0 && noise.is_finite()) {
             return Err(Error::flag("--noise", format!("{noise} is no distance such as 0.25")));
         }
+        let mut locator = Locator::new(&self.model, model);
         let load = |(sign, points): &(Sign, Points)| {
             let flag = if *sign == Sign::Plus { "--plus" } else { "--minus" };
-            Ok((*sign, points.load(&model.networks, flag)?))
+            Ok((*sign, points.load(&mut locator, flag)?))
         };
         let groups: Vec<(Sign, Vec<Point>)> = groups.iter().map(load).collect::<Result<_>>()?;
         let mut generator = self.model.generator(model)?;
@@ -190,7 +194,8 @@ impl Arithmetic {
     }
 
     fn turn(&self, model: &ModelFile, from: &Points, to: &Points) -> Result<()> {
-        let load = |points: &Points, flag| points.load(&model.networks, flag);
+        let mut locator = Locator::new(&self.model, model);
+        let mut load = |points: &Points, flag| points.load(&mut locator, flag);
         let groups = [("from", load(from, "--from")?), ("to", load(to, "--to")?)];
         let seeds = || "0-4".parse().expect("a list of seeds");
         let points = load(&self.seeds.clone().unwrap_or_else(seeds), "--seeds")?;

@@ -131,10 +131,10 @@ impl Check {
         let start = Instant::now();
         let ops = self.ops()?;
         let device = self.device.open(self.checked)?;
-        let halves = matches!(&device, Device::Gpu(gpu) if gpu.caps().f16);
+        let halves = device.has_half_floats();
         let cases = if self.op.is_empty() { step_cases(halves) } else { Vec::new() };
         let checker = Checker::new(device.clone())?;
-        let software = matches!(&device, Device::Gpu(gpu) if gpu.caps().software);
+        let software = device.is_software();
         let usual = if software { Tune::Off } else { Tune::Full };
         let ops = ways(ops, self.tune.unwrap_or(usual), &checker)?;
         self.json.print(&about(&device, &checker))?;
@@ -254,15 +254,8 @@ fn about(device: &Device, checker: &Checker) -> String {
     let Host { name, threads, .. } = Host::look();
     let threads = human::plural(threads as u64, "thread");
     text += &format!("cpu       {name}, {threads}, {}\n", registers());
-    match device {
-        Device::Cpu => text += "device    the CPU\n",
-        Device::Gpu(gpu) => {
-            let caps = gpu.caps();
-            let software = if caps.software { ", software" } else { "" };
-            text += &format!("device    {}{software}\n", caps.name);
-            text += &format!("backend   {}\n", caps.backend);
-            text += &format!("driver    {}\n", caps.driver);
-        }
+    for (topic, what) in device.about() {
+        text += &format!("{topic:<9} {what}\n");
     }
     text + &format!("against   {}\n\n", checker.reference())
 }

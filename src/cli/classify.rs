@@ -1,4 +1,4 @@
-//! `dcgan classify`: how well a discriminator's features tell classes apart.
+//! `dcgan classify`: how well the features of a discriminator or an encoder tell classes apart.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,20 @@ use crate::device::State;
 use crate::device::host;
 use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
-use crate::features::Extractor;
+use crate::features::{By, Extractor};
 use crate::human::{self, grouped};
-use crate::model::Weights;
-use crate::models::Networks;
+use crate::model::{Networks, Weights};
 use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
-use super::features::{Fit, TOLD, labels_of, settle};
+use super::features::{ByFlag, Fit, labels_of, settle};
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{note_of_batch, open_model};
 use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
-/// Classify pictures by D's features: an L2-SVM on what the discriminator sees, beside raw pixels
-/// and the same network untrained
+/// Classify pictures by D's features: an L2-SVM on what the discriminator (or the encoder) sees, beside
+/// raw pixels and the same network untrained
 ///
 /// The features are those of `dcgan features`, scaled to deviation 1; the classifiers are linear
 /// with a squared hinge, one for each class against the rest. Their C is chosen on a fifth of the
@@ -47,6 +46,8 @@ pub(super) struct Classify {
     /// part the second [default: the test part of --train]
     #[arg(long, value_name = "LABELLED")]
     test: Option<PathBuf>,
+    #[command(flatten)]
+    by: ByFlag,
     /// Learn from so many pictures of each class, drawn anew for every trial [default: all]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     per_class: Option<usize>,
@@ -59,10 +60,10 @@ pub(super) struct Classify {
     /// Decides which pictures are drawn and held out, and the untrained network
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Only D's features: neither raw pixels nor the untrained network
+    /// Only the features: neither raw pixels nor the untrained network
     #[arg(long)]
     no_baselines: bool,
-    /// Where to draw the confusion matrix of D's features
+    /// Where to draw the confusion matrix of the features
     #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
     confusion: PathBuf,
     /// The weights as the last step left them, rather than their moving average where there is one
@@ -102,11 +103,14 @@ enum Kind {
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Trained => "D's features",
-            Self::Pixels => "raw pixels",
-            Self::Untrained => "D untrained",
+    const fn name(self, by: By) -> &'static str {
+        match (self, by) {
+            (Self::Trained, By::Discriminator) => "D's features",
+            (Self::Trained, By::Encoder) => "E's features",
+            (Self::Trained, By::Latents) => "E's latents",
+            (Self::Pixels, _) => "raw pixels",
+            (Self::Untrained, By::Discriminator) => "D untrained",
+            (Self::Untrained, By::Encoder | By::Latents) => "E untrained",
         }
     }
 }
@@ -117,9 +121,9 @@ struct Report<'a> {
     train: String,
     test: String,
     classes: &'a [String],
-    /// By D's features first, then by what they are compared with.
+    /// By the features first, then by what they are compared with.
     results: Vec<Entry<'a>>,
-    /// How many test images of each class (row) D's features took for each class (column), over all
+    /// How many test images of each class (row) the features took for each class (column), over all
     /// trials.
     confusion: &'a [Vec<u64>],
     figure: String,
@@ -127,7 +131,8 @@ struct Report<'a> {
 
 #[derive(Debug, Serialize)]
 struct Entry<'a> {
-    /// `D's features`, `raw pixels` or `D untrained`.
+    /// `D's features`, `raw pixels` or `D untrained`; of an encoder `E's features`, `E's latents`, `E
+    /// untrained`.
     by: &'static str,
     /// Numbers of each image.
     features: usize,
@@ -143,9 +148,9 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new((kind, outcome): &'a (Kind, Outcome)) -> Self {
+    fn new(by: By, (kind, outcome): &'a (Kind, Outcome)) -> Self {
         Self {
-            by: kind.name(),
+            by: kind.name(by),
             features: outcome.width,
             c: outcome.c,
             held_out: &outcome.held_out,
@@ -164,8 +169,7 @@ impl Classify {
             return Err(Error::flag("--confusion", what));
         }
         let model = open_model(&self.model)?;
-        model.discriminator()?;
-        model.unconditional(TOLD)?;
+        let by = self.by.of(&model)?;
         let sets = self.sets(&model.networks)?;
         let device = self.device.open(false)?;
         self.json.println(&format!("{:<12}{}", "train", sets.train.description()))?;
@@ -180,35 +184,35 @@ impl Classify {
         for &kind in kinds {
             let mut state = State::new(&device);
             let outcome = match kind {
-                Kind::Pixels => self.outcome(kind, &sets, View::Pixels)?,
+                Kind::Pixels => self.outcome(kind.name(by), &sets, View::Pixels)?,
                 Kind::Trained => {
-                    model.load_discriminator(&mut state, Weights::raw(self.raw))?;
-                    let mut extractor = Extractor::new(&model.networks, &mut state, BATCH)?;
+                    model.load_own(&mut state, by.role(), Weights::raw(self.raw))?;
+                    let mut extractor = Extractor::by(&model.networks, by, &mut state, BATCH)?;
                     note_of_batch(extractor.batch(), BATCH);
                     settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
-                    self.outcome(kind, &sets, View::Features { extractor, state })?
+                    self.outcome(kind.name(by), &sets, View::Features { extractor, state })?
                 }
                 Kind::Untrained => {
-                    let mut extractor = untrained(&model.networks, &mut state, self.seed)?;
+                    let mut extractor = untrained(&model.networks, by, &mut state, self.seed)?;
                     extractor.settle(&mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
-                    self.outcome(kind, &sets, View::Features { extractor, state })?
+                    self.outcome(kind.name(by), &sets, View::Features { extractor, state })?
                 }
             };
             outcomes.push((kind, outcome));
         }
         let (_, outcome) = &outcomes[0];
         let confusion = confusion_table(outcome, sets.train.classes());
-        self.json.print(&format!("\n{}\n{confusion}", results(&outcomes)))?;
+        self.json.print(&format!("\n{}\n{confusion}", results(by, &outcomes)))?;
         let title = format!("{}, {}", self.model.display(), sets.test.name());
-        confusion_figure(outcome, sets.train.classes(), &title).save(&self.confusion)?;
+        confusion_figure(by, outcome, sets.train.classes(), &title).save(&self.confusion)?;
         self.json.println(&format!("\n{:<12}{}", "confusion", self.confusion.display()))?;
         self.json.report(&Report {
             train: sets.train.description(),
             test: sets.test.description(),
             classes: sets.train.classes(),
-            results: outcomes.iter().map(Entry::new).collect(),
+            results: outcomes.iter().map(|outcome| Entry::new(by, outcome)).collect(),
             confusion: &outcome.confusion,
             figure: self.confusion.display().to_string(),
         })
@@ -247,7 +251,7 @@ impl Classify {
         Ok(Sets { train, test, split, train_labels, test_labels, prepare })
     }
 
-    fn outcome(&self, kind: Kind, sets: &Sets, mut view: View<'_>) -> Result<Outcome> {
+    fn outcome(&self, name: &str, sets: &Sets, mut view: View<'_>) -> Result<Outcome> {
         let (learnt, tested) = (sets.split.items.len(), sets.test.len());
         let width = view.width(&sets.prepare);
         let needs = (learnt + tested) as u64 * width as u64 * 4;
@@ -261,7 +265,6 @@ impl Classify {
             );
             return Err(Error::Memory(what));
         }
-        let name = kind.name();
         let bar = Bar::new(learnt + tested, "pictures");
         let items: Vec<u32> = (0..tested as u32).collect();
         let prepare = &sets.prepare;
@@ -291,13 +294,13 @@ fn percent(outcome: &Outcome) -> String {
     }
 }
 
-fn results(outcomes: &[(Kind, Outcome)]) -> String {
+fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
     let head = ["", "numbers", "C", "held out, %", "learnt from", "trials", "accuracy, %"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (kind, outcome) in outcomes {
         let best = outcome.held_out.iter().copied().fold(0.0, f64::max);
         rows.push(vec![
-            kind.name().to_owned(),
+            kind.name(by).to_owned(),
             grouped(outcome.width as u64),
             outcome.c.to_string(),
             format!("{:.2}", 100.0 * best),
@@ -314,7 +317,7 @@ fn results(outcomes: &[(Kind, Outcome)]) -> String {
         if ends.contains(&outcome.c) {
             text += &format!(
                 "note: the C of {} lies at an end of what is tried, {} to {}\n",
-                kind.name(),
+                kind.name(by),
                 ends[0],
                 ends[1]
             );
@@ -354,7 +357,7 @@ fn confusion_table(outcome: &Outcome, classes: &[String]) -> String {
 /// Pixels of a cell of the confusion matrix.
 const CELL: u32 = 44;
 
-fn confusion_figure(outcome: &Outcome, classes: &[String], title: &str) -> Figure {
+fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) -> Figure {
     let shade = |share: f64| {
         // From white to blue; what is right and what is wrong are told by their places.
         let mix = |to: f64| (255.0 + (to - 255.0) * share / 100.0).round() as u8;
@@ -377,7 +380,8 @@ fn confusion_figure(outcome: &Outcome, classes: &[String], title: &str) -> Figur
     };
     Figure::new(format!("Confusion of classes: {} % right", percent(outcome)))
         .note(format!(
-            "{title}. L2-SVM on {} features of D, C = {}, learnt from {} labelled pictures{per}.",
+            "{title}. L2-SVM on {} ({} numbers), C = {}, learned from {} labeled images{per}.",
+            Kind::Trained.name(by),
             grouped(outcome.width as u64),
             outcome.c,
             grouped(outcome.learnt_from as u64)

@@ -26,6 +26,7 @@ In Python, with the classes of PyTorch's DCGAN example:
 enum Network {
     Generator,
     Discriminator,
+    Encoder,
 }
 
 #[derive(Debug, Args)]
@@ -41,13 +42,14 @@ pub(super) struct Export {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Which network; the discriminator's ONNX gives a logit and the paper's features
+    /// Which network; the discriminator's ONNX gives a logit and the paper's features, an
+    /// encoder's a latent, or its mean and log-variance
     #[arg(
         long,
         value_enum,
         default_value_t = Network::Generator,
         hide_possible_values = true,
-        value_name = "generator|discriminator"
+        value_name = "generator|discriminator|encoder"
     )]
     network: Network,
     /// The weights as the last step left them, rather than their moving average where there is one
@@ -66,6 +68,7 @@ impl Export {
         let role = match self.network {
             Network::Generator => Role::Generator,
             Network::Discriminator => Role::Discriminator,
+            Network::Encoder => Role::Encoder,
         };
         export::Export::of(&model, role, Weights::raw(self.raw))?.save(&self.out, self.to)?;
         println(&format!(

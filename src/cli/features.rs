@@ -1,4 +1,4 @@
-//! `dcgan features`: what a discriminator sees in pictures, as numbers.
+//! `dcgan features`: what a discriminator or an encoder sees in pictures, as numbers.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +9,10 @@ use npyz::WriterBuilder;
 use crate::data::{Crop, Filter, Prepare, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::features::Extractor;
+use crate::features::{By, Extractor};
 use crate::files;
 use crate::human::grouped;
-use crate::model::Weights;
-use crate::models::Networks;
+use crate::model::{ModelFile, Networks, Weights};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
@@ -58,11 +57,37 @@ impl Fit {
     }
 }
 
+/// `--by`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct ByFlag {
+    /// What looks at the images: the hidden layers of D, those of the encoder, or what the encoder
+    /// gives, its latents [default: discriminator, or encoder where D takes pairs of image and latent]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "discriminator|encoder|latents"
+    )]
+    by: Option<By>,
+}
+
+impl ByFlag {
+    /// What of this model looks at images, which the model must have.
+    pub(super) fn of(self, model: &ModelFile) -> Result<By> {
+        let by = self.by.unwrap_or_else(|| By::of(&model.networks));
+        model.find(by.role())?;
+        if by == By::Discriminator {
+            model.unconditional(TOLD)?;
+        }
+        Ok(by)
+    }
+}
+
 /// Every picture's features after D's convolutions, each pooled to 4x4, as one NumPy array
 ///
 /// Row i holds picture i, in the order of the pictures' names: all hidden convolutions of the
 /// discriminator after their activation, each max-pooled to 4x4 and flattened as PyTorch does
-/// (channel, row, column), first layer first. The row of a picture that cannot be read is NaN.
+/// (channel, row, column), first layer first; with --by encoder those of the encoder. The row of a picture that cannot be read is NaN.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dcgan features runs/00000-dcgan-cifar10-32 cifar10.zip --part test \
@@ -75,6 +100,8 @@ pub(super) struct Features {
     /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    by: ByFlag,
     /// The file to write: float32 [pictures, features]
     #[arg(long, value_name = "FILE.npy")]
     out: PathBuf,
@@ -98,16 +125,15 @@ pub(super) struct Features {
 impl Features {
     pub(super) fn run(&self) -> Result<()> {
         let model = open_model(&self.model)?;
-        model.discriminator()?;
-        model.unconditional(TOLD)?;
+        let by = self.by.of(&model)?;
         let prepare = self.fit.prepare(&model.networks)?;
         let source = self.reading.open(self.data.as_deref())?;
         if let Some(path) = &self.labels {
             write_labels(path, labels_of(&source)?)?;
         }
         let mut state = State::new(&self.device.open(false)?);
-        model.load_discriminator(&mut state, Weights::raw(self.raw))?;
-        let mut extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
+        model.load_own(&mut state, by.role(), Weights::raw(self.raw))?;
+        let mut extractor = Extractor::by(&model.networks, by, &mut state, self.batch)?;
         note_of_batch(extractor.batch(), self.batch);
         settle(&extractor, &mut state, &source, &prepare)?;
 
@@ -150,7 +176,7 @@ pub(super) fn settle(
         return Ok(());
     }
     tell!(
-        "note: the batch norm of this discriminator keeps no statistics; those of up to 4,096 \
+        "note: the batch norm of this network keeps no statistics; those of up to 4,096 \
          pictures of {} are used",
         source.origin().display()
     );
@@ -165,7 +191,7 @@ pub(super) fn labels_of(source: &Source) -> Result<&[u32]> {
     source.labels().ok_or_else(|| Error::file(source.origin(), source.why_no_classes()))
 }
 
-fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {
+pub(super) fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {
     files::write_atomic(path, |out| {
         let shape = [labels.len() as u64];
         let mut writer = npyz::WriteOptions::<i64>::new()
@@ -179,7 +205,7 @@ fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {
 }
 
 /// Writes a float array whose rows `fill` hands over, a few at a time, in order.
-fn write_rows(
+pub(super) fn write_rows(
     path: &Path,
     [n, width]: [usize; 2],
     fill: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()>,

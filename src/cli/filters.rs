@@ -10,7 +10,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::classify::untrained;
 use crate::experiments::filters::{Observer, Wanted, observe};
-use crate::features::{Extractor, Level, levels};
+use crate::features::{By, Extractor, Level, levels};
 use crate::human::plural;
 use crate::model::ModelFile;
 use crate::model::Weights;
@@ -201,7 +201,8 @@ impl Filters {
 
         let mut state = State::new(&device);
         // Without statistics of its own an untrained network's responses fade from layer to layer.
-        untrained(networks, &mut state, self.seed)?.settle(&mut state, source, prepare)?;
+        untrained(networks, By::Discriminator, &mut state, self.seed)?
+            .settle(&mut state, source, prepare)?;
         let untrained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
         Ok(vec![trained, untrained])
     }

@@ -22,7 +22,7 @@ use super::filters::no_layer;
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, note_of_batch, warn_of_batches};
 use super::output::{println, tell};
-use super::points::{Point, Points, rows};
+use super::points::{Locator, Point, Points, rows};
 
 mod draw;
 mod page;
@@ -207,7 +207,7 @@ impl Forget {
             Some(points) => points.clone(),
             None => otherwise.parse().expect("a range of seeds"),
         };
-        points.load(&model.networks, "--seeds")
+        points.load(&mut Locator::new(&self.model, model), "--seeds")
     }
 
     fn forget(&self, mark: &Path) -> Result<()> {
@@ -335,10 +335,11 @@ impl Forget {
         let mut names: Vec<&String> = marks.boxes.keys().collect();
         names.sort_by_key(|name| (name.parse::<u64>().unwrap_or(u64::MAX), *name));
         let (mut points, mut boxes) = (Vec::new(), Vec::new());
+        let mut locator = Locator::new(&self.model, model);
         for name in names {
             let fail = |what: String| Error::file(path, format!("sample {name:?}: {what}"));
             let point: Points = name.parse().map_err(fail)?;
-            let mut loaded = point.load(&model.networks, "--mark")?;
+            let mut loaded = point.load(&mut locator, "--mark")?;
             let (Some(point), true) = (loaded.pop(), loaded.is_empty()) else {
                 return Err(fail(
                     "is not one sample; name a seed such as 3, or a row such as z.npy:2".into(),

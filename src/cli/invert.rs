@@ -9,17 +9,17 @@ use serde::Serialize;
 use crate::data::open_picture;
 use crate::error::{Error, Result};
 use crate::experiments::invert::{Found, Inverter, Search};
-use crate::model::ModelFile;
-use crate::models::{LatentLaw, Networks};
+use crate::model::sampler::BATCH;
+use crate::model::{ModelFile, Networks};
+use crate::models::LatentLaw;
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::{single, values};
-use crate::sample::BATCH;
 use crate::tensor::Tensor;
 
 use super::bar::Bar;
 use super::features::Fit;
 use super::flags::{JsonFlag, at_least};
-use super::latents::{ModelFlags, named, write_npy};
+use super::latents::{ModelFlags, named, note_of_fit, write_npy};
 use super::output::{Align, table, tell};
 
 /// How many times as large a difference is shown.
@@ -167,14 +167,7 @@ impl Invert {
     /// A picture's bytes in the model's size.
     fn original(&self, path: &Path, networks: &Networks) -> Result<Vec<u8>> {
         let picture = open_picture(path)?;
-        let (w, h) = (picture.width(), picture.height());
-        let (width, height) = (networks.size.width, networks.size.height);
-        if (w as usize, h as usize) != (width, height) {
-            tell!(
-                "note: {} has {w} x {h} pixels and is made to fit the model's {width} x {height}",
-                path.display()
-            );
-        }
+        note_of_fit(path, &picture, networks);
         Ok(self.fit.prepare(networks)?.apply(picture, 0))
     }
 

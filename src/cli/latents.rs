@@ -1,14 +1,16 @@
 //! Latents from NumPy files, and what commands on latents share.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use image::DynamicImage;
 use npyz::WriterBuilder as _;
 
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, ModelFile, Weights};
+use crate::model::{Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
 use crate::train::Recipe;
@@ -18,8 +20,27 @@ use super::flags::DeviceFlag;
 use super::output::tell;
 use super::points::Point;
 
-/// Float32 `[n, nz]` from a NumPy file; `flag` is what it was given to.
+/// Float32 `[n, nz]` from a NumPy file, all finite; `flag` is what it was given to.
 pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor> {
+    let latents = read_rows(path, nz, flag)?;
+    check_rows(path, &latents, 0..latents.shape()[0])?;
+    Ok(latents)
+}
+
+/// Refuses rows of a file that hold a number that is not finite, as that of an image has that could not
+/// be read.
+pub(super) fn check_rows(path: &Path, latents: &Tensor, rows: Range<usize>) -> Result<()> {
+    let nz = latents.shape()[1];
+    let is_finite =
+        |row: &usize| latents.f32s()[row * nz..(row + 1) * nz].iter().all(|x| x.is_finite());
+    match rows.into_iter().find(|row| !is_finite(row)) {
+        None => Ok(()),
+        Some(row) => Err(Error::file(path, format!("row {row} holds a number that is not finite"))),
+    }
+}
+
+/// Float32 `[n, nz]` from a NumPy file, whatever the numbers.
+pub(super) fn read_rows(path: &Path, nz: usize, flag: &str) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
     let why = |flaw| match flaw {
         Flaw::Io(error) => files::cannot("be read", &error),
@@ -36,9 +57,6 @@ pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor>
         )));
     }
     let numbers = npy.floats().map_err(|flaw| fail(why(flaw)))?;
-    if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(fail(format!("row {} holds a number that is not finite", at / nz)));
-    }
     Tensor::new(shape, numbers)
 }
 
@@ -80,6 +98,18 @@ pub(super) fn note_of_batch(batch: usize, usual: usize) {
     if batch < usual {
         tell!(
             "note: {usual} images at a time do not fit the memory that is available: {batch} at a time"
+        );
+    }
+}
+
+/// Says so where an image is of another size than the model's.
+pub(super) fn note_of_fit(path: &Path, image: &DynamicImage, networks: &Networks) {
+    let (w, h) = (image.width(), image.height());
+    let (width, height) = (networks.size.width, networks.size.height);
+    if (w as usize, h as usize) != (width, height) {
+        tell!(
+            "note: {} has {w} x {h} pixels and is made to fit the model's {width} x {height}",
+            path.display()
         );
     }
 }

@@ -23,6 +23,7 @@ mod data;
 mod dedup;
 mod devices;
 mod drawing;
+mod encode;
 mod errors;
 mod export;
 mod features;
@@ -39,6 +40,7 @@ mod output;
 mod points;
 mod presets;
 mod reading;
+mod reconstruct;
 mod sample;
 mod seeds;
 mod train;
@@ -70,6 +72,8 @@ enum Command {
     Walk(walk::Walk),
     Arithmetic(arithmetic::Arithmetic),
     Invert(invert::Invert),
+    Encode(encode::Encode),
+    Reconstruct(reconstruct::Reconstruct),
     Neighbours(neighbours::Neighbours),
     Features(features::Features),
     Filters(filters::Filters),
@@ -116,6 +120,8 @@ impl Cli {
             Command::Walk(command) => command.run(),
             Command::Arithmetic(command) => command.run(),
             Command::Invert(command) => command.run(),
+            Command::Encode(command) => command.run(),
+            Command::Reconstruct(command) => command.run(),
             Command::Neighbours(command) => command.run(),
             Command::Features(command) => command.run(),
             Command::Filters(command) => command.run(),

@@ -11,7 +11,7 @@ use crate::device::host::afford;
 use crate::error::Result;
 use crate::experiments;
 use crate::experiments::neighbours::{Nearest, Query, find, median_distance, probes};
-use crate::features::Extractor;
+use crate::features::{Extractor, is_joint};
 use crate::model::{Generator, ModelFile, Role};
 use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::pictures::{bytes, single, values};
@@ -22,7 +22,7 @@ use super::features::{Fit, settle};
 use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_batch};
 use super::output::tell;
-use super::points::{Point, Points, rows};
+use super::points::{Locator, Point, Points, rows};
 use super::reading::PartFlag;
 
 /// Training pictures that the figure shows with their neighbours, for comparison.
@@ -44,7 +44,8 @@ pub(super) struct Neighbours {
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Samples: seeds, or rows of files of latents (z.npy, z.npy:2)
+    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an encoder,
+    /// reconstructions of images (a.png)
     #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
     seeds: Points,
     /// How many neighbours of each
@@ -136,7 +137,7 @@ impl Neighbours {
         let out = named("--out", &self.out, "png")?;
         let model = self.model.load()?;
         let prepare = self.fit.prepare(&model.networks)?;
-        let points = self.seeds.load(&model.networks, "--seeds")?;
+        let points = self.seeds.load(&mut Locator::new(&self.model, &model), "--seeds")?;
         let labels = self.model.labels(&model, &points)?;
         let mut generator = self.model.generator_of_all(&model)?;
         let source = self.part.open(self.data.as_deref())?;
@@ -194,6 +195,13 @@ impl Neighbours {
             tell!(
                 "note: the model's discriminator is told classes, which would decide what is near: \
                  neighbours by pixels alone"
+            );
+            return Ok(None);
+        }
+        if is_joint(&model.networks) {
+            tell!(
+                "note: the model's discriminator takes pairs of an image and a latent: neighbours by \
+                 pixels alone"
             );
             return Ok(None);
         }

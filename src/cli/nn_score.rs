@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
 use crate::human::grouped;
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, Inputs, ModelFile, Weights};
-use crate::models::Networks;
+use crate::model::{Generator, Inputs, ModelFile, Networks, Weights};
 use crate::pictures::figure::{Figure, Panel};
 use crate::tensor::Tensor;
 

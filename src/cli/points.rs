@@ -1,18 +1,20 @@
-//! Points in the space of latents as people type them: seeds, and rows of files of latents.
+//! Points in the space of latents as people type them: seeds, rows of files of latents, and images,
+//! which the model's encoder finds the latents of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::data::open_picture;
 use crate::error::{Error, Result};
 use crate::human::plural;
-use crate::model::{Networks, seeded_latents};
+use crate::model::{Encoder, ModelFile, Networks, seeded_latents};
 use crate::models::LatentLaw;
 
-use super::latents::{has_ending, read_latents};
+use super::latents::{ModelFlags, check_rows, has_ending, note_of_fit, read_rows};
 use super::seeds::Seeds;
 
-/// `3,17,42`, `0-8`, `faces.npy` (all its rows), `faces.npy:2` (one of them, from 0), in the order
-/// given.
+/// `3,17,42`, `0-8`, `faces.npy` (all its rows), `faces.npy:2` (one of them, from 0), `face.png`, in
+/// the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Points {
     parts: Vec<Part>,
@@ -24,6 +26,40 @@ pub(super) struct Points {
 enum Part {
     Seeds(Seeds),
     Rows(PathBuf, Option<usize>),
+    Image(PathBuf),
+}
+
+/// What points are loaded for: a model, whose encoder is compiled when the first image is asked for.
+pub(super) struct Locator<'a> {
+    flags: &'a ModelFlags,
+    model: &'a ModelFile,
+    encoder: Option<Encoder>,
+}
+
+impl<'a> Locator<'a> {
+    pub(super) fn new(flags: &'a ModelFlags, model: &'a ModelFile) -> Self {
+        Self { flags, model, encoder: None }
+    }
+
+    /// The latent of an image, which is made to fit as images were for training.
+    fn encode(&mut self, path: &Path) -> Result<Point> {
+        let model = self.model;
+        model.encoder()?;
+        let image = open_picture(path)?;
+        note_of_fit(path, &image, &model.networks);
+        // A random crop is taken from the middle.
+        let bytes = model.prepare.apply(image, 1 << 31);
+        let encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => {
+                let device = self.flags.device.open(false)?;
+                Encoder::new(model, &device, self.flags.weights(), 1)?
+            }
+        };
+        let latents = self.encoder.insert(encoder).latents(&bytes)?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Point { name, key: path.display().to_string(), z: latents.f32s().to_vec() })
+    }
 }
 
 /// A latent and where it is from.
@@ -43,6 +79,10 @@ impl Point {
     }
 }
 
+/// Endings of the names of images.
+const IMAGES: [&str; 11] =
+    ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff"];
+
 impl FromStr for Points {
     type Err = String;
 
@@ -54,8 +94,14 @@ impl FromStr for Points {
                 _ => (part, None),
             };
             if !has_ending(file.as_ref(), "npy") {
+                if IMAGES.iter().any(|ending| has_ending(part.as_ref(), ending)) {
+                    return Ok(Part::Image(part.into()));
+                }
                 let seeds = part.parse().map_err(|e| {
-                    format!("{e}, or rows of a file of latents such as z.npy or z.npy:2")
+                    format!(
+                        "{e}, rows of a file of latents such as z.npy or z.npy:2, or, for a model with \
+                         an encoder, images such as face.png"
+                    )
                 })?;
                 return Ok(Part::Seeds(seeds));
             }
@@ -73,9 +119,9 @@ impl Points {
     ///
     /// # Errors
     /// [`Error::File`] where a file cannot be read, holds latents of another model, or has no such
-    /// row.
-    pub(super) fn load(&self, networks: &Networks, flag: &str) -> Result<Vec<Point>> {
-        let Networks { nz, latent_law, .. } = *networks;
+    /// row; or where there are images and the model has no encoder.
+    pub(super) fn load(&self, locator: &mut Locator<'_>, flag: &str) -> Result<Vec<Point>> {
+        let Networks { nz, latent_law, .. } = locator.model.networks;
         let mut points = Vec::new();
         for part in &self.parts {
             match part {
@@ -83,7 +129,7 @@ impl Points {
                     points.extend(seeds.iter().map(|&seed| seeded(seed, nz, latent_law)));
                 }
                 Part::Rows(path, row) => {
-                    let latents = read_latents(path, nz, flag)?;
+                    let latents = read_rows(path, nz, flag)?;
                     let count = latents.shape()[0];
                     let rows = match *row {
                         Some(row) if row >= count => {
@@ -94,6 +140,7 @@ impl Points {
                         Some(row) => row..row + 1,
                         None => 0..count,
                     };
+                    check_rows(path, &latents, rows.clone())?;
                     let file = path.file_name().unwrap_or_default().to_string_lossy();
                     points.extend(rows.map(|row| Point {
                         name: format!("{file}:{row}"),
@@ -101,6 +148,7 @@ impl Points {
                         z: latents.f32s()[row * nz..(row + 1) * nz].to_vec(),
                     }));
                 }
+                Part::Image(path) => points.push(locator.encode(path)?),
             }
         }
         Ok(points)
@@ -141,7 +189,9 @@ impl FromStr for Range {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::cli::flags::DeviceFlag;
     use crate::cli::latents::write_npy;
+    use crate::model::save_imported;
     use crate::models::Size;
     use crate::models::{Design, Network};
     use crate::tensor::Tensor;
@@ -163,7 +213,19 @@ mod tests {
             ..Design::default()
         };
         let networks = model.networks().unwrap();
-        let load = |text: &str| text.parse::<Points>().unwrap().load(&networks, "--seeds");
+        let path = dir.path().join("model.safetensors");
+        let tensors = networks.params().into_iter().map(|param| {
+            let value = param.layout.to_file(&param.initial(0)).unwrap();
+            (param.name, value)
+        });
+        save_imported(&path, &networks, &tensors.collect(), "a test").unwrap();
+        let device = DeviceFlag { selection: Some("cpu".into()) };
+        let flags = ModelFlags { path, raw: false, class: None, device };
+        let model = flags.load().unwrap();
+        let load = |text: &str| {
+            let points = text.parse::<Points>().unwrap();
+            points.load(&mut Locator::new(&flags, &model), "--seeds")
+        };
         let names = |text: &str| -> Vec<String> {
             load(text).unwrap().into_iter().map(|p| p.name).collect()
         };
@@ -180,6 +242,8 @@ mod tests {
 
         let error = load(&format!("{file}:2")).unwrap_err().to_string();
         assert!(error.ends_with("has 2 rows, counted from 0; 2 is none"), "{error}");
+        let error = load("face.png").unwrap_err().to_string();
+        assert!(error.contains("has no encoder"), "{error}");
         for bad in ["", "a", "3,", "z.png:1", "z.npy:-1", "two.npy:99999999999999999999"] {
             assert!(bad.parse::<Points>().is_err(), "{bad}");
         }

@@ -8,11 +8,11 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
-use crate::device::{Device, gpu};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::model::sampler::BATCH;
-use crate::model::{ModelFile, Role, Sampler, Weights};
+use crate::model::{ModelFile, Sampler, Weights};
 use crate::models::{ClassCondition, Conditioning, Design, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
@@ -160,15 +160,10 @@ impl Train {
             print_json(&options)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut is_taught = false;
         if let Some(model) = &from {
             trainer.start_from(model)?;
-            is_taught = model.networks.has(Role::Discriminator);
         }
-        if fresh
-            && !is_taught
-            && let n @ 1.. = trainer.start_pictures()
-        {
+        if fresh && let n @ 1.. = trainer.start_pictures() {
             let (pictures, labels) =
                 first_pictures(&source, &options.prepare, n, options.recipe.seed)?;
             trainer.start_on(pictures, &labels)?;
@@ -227,12 +222,7 @@ impl Train {
         };
         let device = match &self.machine.device.selection {
             Some(_) => self.machine.device.open(checked)?,
-            None if before.starts_with(CPU) => Device::Cpu,
-            None => {
-                let is_it = |a: &gpu::AdapterInfo| format!("{} ({})", a.name, a.backend) == before;
-                let same = gpu::list().into_iter().find(is_it).map(|a| a.index.to_string());
-                Device::open(same.as_deref(), checked)?
-            }
+            None => Device::open_again(before, checked)?,
         };
         let now = device.name();
         if now != before {
@@ -479,9 +469,6 @@ fn fits(
     }
     Ok(())
 }
-
-/// How the CPU's name begins (see [`Device::name`]).
-const CPU: &str = "CPU,";
 
 /// A run that goes on.
 struct Resumed {

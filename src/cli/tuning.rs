@@ -38,11 +38,7 @@ struct Teller {
 
 impl Teller {
     fn new(device: &Device) -> Self {
-        let name = match device {
-            Device::Cpu => device.name(),
-            Device::Gpu(gpu) => gpu.caps().name.clone(),
-        };
-        Self { device: name, bar: ProgressBar::hidden() }
+        Self { device: device.short_name(), bar: ProgressBar::hidden() }
     }
 
     fn tell(&mut self, news: News) {

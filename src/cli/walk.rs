@@ -18,7 +18,7 @@ use super::drawing::{Drawing, cells};
 use super::flags::at_least;
 use super::latents::{ModelFlags, has_ending, named};
 use super::output::println;
-use super::points::{Point, Points, Range, rows};
+use super::points::{Locator, Point, Points, Range, rows};
 use super::seeds::Seeds;
 
 /// Pictures of each strip, both ends included.
@@ -38,13 +38,14 @@ const STEPS: usize = 30;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dcgan walk runs/00000-dcgan-avatars-64 --seeds 3,17,42 --out walk.gif\n  \
-                        dcgan walk runs/00000-dcgan-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2"
+                        dcgan walk runs/00000-dcgan-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
+                        dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png"
 )]
 pub(super) struct Walk {
     #[command(flatten)]
     model: ModelFlags,
-    /// Where to walk: seeds, or rows of files of latents (z.npy, z.npy:2), in this order [default:
-    /// 0-8; with --vary: 0]
+    /// Where to walk: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an
+    /// encoder, images (a.png), in this order [default: 0-8; with --vary: 0]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
     /// Frames from one point to the next; with --vary, values of each coordinate [default: 30;
@@ -85,7 +86,10 @@ impl Walk {
 
     fn points(&self, model: &ModelFile, default: &str) -> Result<Vec<Point>> {
         let default = || default.parse().expect("a list of seeds");
-        self.seeds.clone().unwrap_or_else(default).load(&model.networks, "--seeds")
+        self.seeds
+            .clone()
+            .unwrap_or_else(default)
+            .load(&mut Locator::new(&self.model, model), "--seeds")
     }
 
     fn walk(&self) -> Result<()> {

@@ -346,14 +346,16 @@ macro_rules! config {
             /// Its fields, and those of structs within.
             #[must_use]
             pub fn fields() -> Vec<&'static $crate::config::Field> {
-                #[allow(unused_mut, reason = "not every struct has others within")]
-                let mut fields = Vec::new();
-                $($(fields.extend(<$nested_partial>::fields());)*)?
-                $($(fields.extend(<$flat_partial>::fields());)*)?
-                $($(fields.push(&Self::$field);)*)*
-                $($(fields.push(&Self::$other);)*)?
-                $($(fields.push(&Self::$also);)*)?
-                fields
+                let within: Vec<Vec<_>> = vec![
+                    $($(<$nested_partial>::fields(),)*)?
+                    $($(<$flat_partial>::fields(),)*)?
+                ];
+                let own: &[&'static $crate::config::Field] = &[
+                    $($(&Self::$field,)*)*
+                    $($(&Self::$other,)*)?
+                    $($(&Self::$also,)*)?
+                ];
+                within.into_iter().flatten().chain(own.iter().copied()).collect()
             }
 
             /// Sets the option of this name to a value as it is typed; none where there is no such

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::tensor::DType;
+use crate::tensor::{DType, Slice};
 
 /// One cache line.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -58,12 +58,12 @@ impl CpuBuffer {
 
     /// `len` elements of type `dtype` from element `offset` on, as an op sees them.
     #[must_use]
-    pub fn slice(&self, offset: usize, len: usize, dtype: DType) -> crate::ops::Slice<'_> {
+    pub fn slice(&self, offset: usize, len: usize, dtype: DType) -> Slice<'_> {
         let range = offset..offset + len;
         match dtype {
-            DType::F32 => crate::ops::Slice::F32(&self.f32s()[range]),
-            DType::U32 => crate::ops::Slice::U32(&self.u32s()[range]),
-            DType::U8 => crate::ops::Slice::U8(&self.bytes()[range]),
+            DType::F32 => Slice::F32(&self.f32s()[range]),
+            DType::U32 => Slice::U32(&self.u32s()[range]),
+            DType::U8 => Slice::U8(&self.bytes()[range]),
         }
     }
 }

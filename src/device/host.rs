@@ -7,6 +7,7 @@ use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::error::{Error, Result};
+use crate::gemm::{Matrix, gemm};
 use crate::human;
 
 /// What the CPU device is.
@@ -142,7 +143,7 @@ const COPIED: usize = 128 << 20;
 
 /// Bytes per second, read and written, that all cores copy within memory; takes about a second.
 #[must_use]
-pub fn measure_copies() -> f64 {
+pub(super) fn measure_copies() -> f64 {
     let from = vec![1_u8; COPIED];
     let mut to = vec![0_u8; COPIED];
     let part = COPIED.div_ceil(4 * rayon::current_num_threads());
@@ -157,9 +158,27 @@ pub fn measure_copies() -> f64 {
         * COPIED as f64
 }
 
+/// Rows and columns of the matrices that measure the CPU.
+const SIDE: usize = 1536;
+
+/// Floating-point operations per second of a large matrix product on all cores: what the CPU's
+/// kernels are held against. Takes about a second.
+#[must_use]
+pub(super) fn measure_products() -> f64 {
+    let a = vec![0.5_f32; SIDE * SIDE];
+    let b = vec![0.25_f32; SIDE * SIDE];
+    let mut y = vec![0.0_f32; SIDE * SIDE];
+    let seconds = best_seconds(|| {
+        let a = Matrix::new(&a, SIDE, SIDE, false);
+        gemm(a, Matrix::new(&b, SIDE, SIDE, false), &mut y, false, true);
+        std::hint::black_box(&mut y);
+    });
+    2.0 * (SIDE as f64).powi(3) / seconds
+}
+
 /// The least time of several runs of `work`, in seconds; the first does not count. For about a
 /// second, as other programs may take the cores for a while.
-pub(crate) fn best_seconds(mut work: impl FnMut()) -> f64 {
+fn best_seconds(mut work: impl FnMut()) -> f64 {
     work();
     let start = Instant::now();
     let (mut best, mut runs) = (f64::INFINITY, 0);

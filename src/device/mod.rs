@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
-use crate::ops::padded_bytes;
-use crate::tensor::{DType, Data, Tensor};
+use crate::human;
+use crate::tensor::{DType, Data, Tensor, padded_bytes};
 
 mod cpu;
 pub mod gpu;
@@ -17,6 +19,25 @@ mod script;
 pub use cpu::CpuBuffer;
 pub(crate) use pack::{Pack, Packed};
 pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
+
+/// How the name of the CPU begins ([`Device::name`]).
+const CPU: &str = "CPU, ";
+
+/// The name of a GPU that is reached by `backend`.
+fn gpu_name(name: &str, backend: &str) -> String {
+    format!("{name} ({backend})")
+}
+
+/// What a device does at best.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peak {
+    /// Floating-point operations per second.
+    pub flops: f64,
+    /// What did them.
+    pub by: &'static str,
+    /// Bytes per second, read and written, of copies within its memory.
+    pub bytes: f64,
+}
 
 /// A device that programs are compiled for.
 #[derive(Clone, Debug)]
@@ -47,6 +68,61 @@ impl Device {
         Ok(Self::Gpu(gpu::Gpu::open(&selection, options)?))
     }
 
+    /// Opens the device that was called `name` when a run was on it ([`Device::name`]), if it is still
+    /// there; else the default one.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_again(name: &str, checked: bool) -> Result<Self> {
+        if name.starts_with(CPU) {
+            return Ok(Self::Cpu);
+        }
+        let same = gpu::list().into_iter().find(|a| gpu_name(&a.name, a.backend) == name);
+        Self::open(same.map(|adapter| adapter.index.to_string()).as_deref(), checked)
+    }
+
+    /// Whether it is the CPU, which others are held against.
+    #[must_use]
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
+    /// Whether it is a software adapter: a GPU only in name, which compiles slowly and runs slowly.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        matches!(self, Self::Gpu(gpu) if gpu.caps().software)
+    }
+
+    /// Whether programs can keep 16-bit floats on it ([`crate::program::Precision`]).
+    #[must_use]
+    pub fn has_half_floats(&self) -> bool {
+        matches!(self, Self::Gpu(gpu) if gpu.caps().f16)
+    }
+
+    /// Bytes that are in use on it by this process, where it counts them: how much it holds at least.
+    #[must_use]
+    pub fn used_memory(&self) -> Option<u64> {
+        match self {
+            Self::Cpu => None,
+            Self::Gpu(gpu) => Some(gpu.allocated_bytes()),
+        }
+    }
+
+    /// Measures what it does at best; takes a second or so.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] or [`Error::Lost`] where a GPU fails.
+    pub fn measure_peak(&self) -> Result<Peak> {
+        match self {
+            Self::Cpu => Ok(Peak {
+                flops: host::measure_products(),
+                by: "a large matrix product on all cores",
+                bytes: host::measure_copies(),
+            }),
+            Self::Gpu(gpu) => gpu::measure_peak(gpu),
+        }
+    }
+
     /// Bytes of the largest buffer that a kernel can see.
     #[must_use]
     pub fn max_buffer(&self) -> u64 {
@@ -70,10 +146,36 @@ impl Device {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu => {
-                let threads = crate::human::plural(rayon::current_num_threads() as u64, "thread");
-                format!("CPU, {threads}")
+                let threads = human::plural(rayon::current_num_threads() as u64, "thread");
+                format!("{CPU}{threads}")
             }
-            Self::Gpu(gpu) => format!("{} ({})", gpu.caps().name, gpu.caps().backend),
+            Self::Gpu(gpu) => gpu_name(&gpu.caps().name, gpu.caps().backend),
+        }
+    }
+
+    /// The same without the way to it.
+    #[must_use]
+    pub fn short_name(&self) -> String {
+        match self {
+            Self::Cpu => self.name(),
+            Self::Gpu(gpu) => gpu.caps().name.clone(),
+        }
+    }
+
+    /// What a bug report needs to say about it, by topic.
+    #[must_use]
+    pub fn about(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Cpu => vec![("device", "the CPU".into())],
+            Self::Gpu(gpu) => {
+                let caps = gpu.caps();
+                let software = if caps.software { ", software" } else { "" };
+                vec![
+                    ("device", format!("{}{software}", caps.name)),
+                    ("backend", caps.backend.to_string()),
+                    ("driver", caps.driver.clone()),
+                ]
+            }
         }
     }
 
@@ -230,4 +332,25 @@ pub(crate) fn tensor_of(shape: &[usize], dtype: DType, bytes: &[u8]) -> Result<T
         DType::U8 => Data::U8(bytes.to_vec()),
     };
     Tensor::with_data(shape, data)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_found_again_whatever_its_threads() {
+        for name in [&Device::Cpu.name(), "CPU, 1 thread", "CPU, 96 threads"] {
+            assert!(Device::open_again(name, false).unwrap().is_cpu(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_default_takes_the_place_of_a_card_that_is_gone() {
+        let default = Device::open(None, false).unwrap();
+        let device = Device::open_again("A card of last year (vulkan)", false).unwrap();
+        assert_eq!(device.name(), default.name());
+    }
 }

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use crate::data::{Prepare, Skipped, Source, count, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::features::{DISCRIMINATOR, Extractor};
-use crate::models::Networks;
+use crate::features::{By, Extractor};
+use crate::model::Networks;
 use crate::rng::Stream;
 use crate::svm::{Problem, Svm};
 
@@ -335,14 +335,14 @@ pub fn measure(
     Ok(outcome)
 }
 
-/// The discriminator of a model before training, drawn from a seed; its batch norm has to be given
+/// What [`By`] says of a model before training, drawn from a seed; its batch norm has to be given
 /// the statistics of pictures ([`Extractor::settle`]), as an untrained network has none.
 ///
 /// # Errors
 /// As [`Extractor::new`].
-pub fn untrained(networks: &Networks, state: &mut State, seed: u64) -> Result<Extractor> {
-    for param in networks.discriminator()?.params(DISCRIMINATOR) {
+pub fn untrained(networks: &Networks, by: By, state: &mut State, seed: u64) -> Result<Extractor> {
+    for param in networks.params_of(networks.find(by.role()).map_or("", |(name, _)| name)) {
         state.set(&param.name, &param.initial(seed))?;
     }
-    Extractor::new(networks, state, 64)
+    Extractor::by(networks, by, state, 64)
 }

@@ -49,7 +49,7 @@ impl<'a> Classifier<'a> {
             let x = pixels(&mut t, networks, x)?;
             let pass = Pass::new(Mode::Eval);
             let said = discriminator.record(&mut t, DISCRIMINATOR, x, &pass)?.last();
-            t.fetch("classes", said);
+            t.fetch("classes", said)?;
             Ok(t)
         };
         let batch = fitting(BATCH, state.device(), state.bytes(), tape)?;

@@ -186,7 +186,7 @@ impl Observer {
             let outputs = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
             for (i, wanted) in wanted.iter().enumerate() {
                 let largest = tape.max_pool(outputs.each()[wanted.level.output], [1, 1])?;
-                tape.fetch(&fetch_name(i), largest);
+                tape.fetch(&fetch_name(i), largest)?;
             }
             Ok(tape)
         };
@@ -253,9 +253,9 @@ impl Observer {
             let seed = tape.feed("seed", &[batch, h, w, c], DType::F32)?;
             let pass = Pass::new(Mode::Eval);
             let outputs = self.discriminator.record(&mut tape, DISCRIMINATOR, x, &pass)?;
-            tape.fetch("map", outputs.each()[level.output]);
+            tape.fetch("map", outputs.each()[level.output])?;
             let gradient = guided(&mut tape, &self.discriminator, seed, &outputs, level.output)?;
-            tape.fetch("gradient", gradient);
+            tape.fetch("gradient", gradient)?;
             Ok(tape)
         };
         let wanted = BATCH.min(pictures.len()).max(1);

@@ -13,8 +13,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, levels};
 use crate::model::{ModelFile, Networks, Role, Weights};
-use crate::models::LatentLaw;
-use crate::nn::{Mode, Pass};
+use crate::nn::{LATENT, LatentLaw, Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -210,7 +209,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
         None => None,
     };
-    let pass = Pass::new(Mode::Eval).labels(labels);
+    let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, latents);
     let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
     let pictures = networks.pixels.to_signed(t, made)?;
     let square = mean_square(t, pictures, target)?;
@@ -221,10 +220,10 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         let weighed = t.affine(distance, search.perceptual, 0.0)?;
         objective = t.add(objective, weighed)?;
     }
-    t.fetch(Z, z);
-    t.fetch("pictures", pictures);
-    t.fetch("square", square);
-    t.fetch("objective", objective);
+    t.fetch(Z, z)?;
+    t.fetch("pictures", pictures)?;
+    t.fetch("square", square)?;
+    t.fetch("objective", objective)?;
     if latent_law == LatentLaw::Normal && search.prior != 0.0 {
         let square = t.mul(z, z)?;
         let length = t.mean(square, &[1])?;

@@ -10,4 +10,5 @@ pub mod forget;
 pub mod invert;
 pub mod neighbours;
 pub mod one_nn;
+pub mod reconstruct;
 pub mod walk;

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::data::Order;
 use crate::error::{Error, Result};
-use crate::ops::gemm::{Matrix, gemm};
+use crate::gemm::{Matrix, gemm};
 
 /// Pictures that are looked up at a time: with as many examples, a matrix of 32 MiB.
 const BLOCK: usize = 8192;

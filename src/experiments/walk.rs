@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::models::LatentLaw;
+use crate::nn::LatentLaw;
 
 /// How to get from one latent to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,13 +20,18 @@
 
 pub mod draws;
 pub mod families;
+pub mod method;
+pub mod recipe;
 pub mod scalar;
 pub mod scale;
 mod states;
 mod step;
 mod system;
 mod update;
+pub(crate) mod validate;
 
+pub use method::{Family, Method, MethodOptions};
+pub use recipe::{Recipe, RecipeOptions};
 pub use scalar::{Curve, Scalar};
 pub use step::{Recorded, Recording, Step};
 pub use system::{At, Edit, Phase, Recorder, Stage, System};

@@ -25,6 +25,20 @@ pub enum Curve {
         /// Images over which it falls.
         decay: u64,
     },
+    /// A learning rate that falls to another one in a curve, `to + (base − to)(1 − pᵉ)` after a share
+    /// `p` of `decay` images.
+    Fall {
+        /// At the start.
+        base: f64,
+        /// Images over which it rises.
+        warm_up: u64,
+        /// Images over which it falls; 0 where it does not.
+        decay: u64,
+        /// At the end, and from there on.
+        to: f64,
+        /// The exponent `e`: below 1 it falls most at the start.
+        power: f64,
+    },
     /// The weight of the new value in a moving average of this half-life in images.
     Ema {
         /// Images after which an old value counts half.
@@ -49,9 +63,13 @@ impl Curve {
         let after = before + step;
         let value = match self {
             Self::Rate { base, warm_up, decay } => {
-                let rise = if warm_up == 0 { 1.0 } else { (after / warm_up as f64).min(1.0) };
+                let rise = rise(after, warm_up);
                 let fall = if decay == 0 { 1.0 } else { (1.0 - before / decay as f64).max(0.0) };
                 base * (rise * fall)
+            }
+            Self::Fall { base, warm_up, decay, to, power } => {
+                let part = if decay == 0 { 0.0 } else { (before / decay as f64).min(1.0) };
+                rise(after, warm_up) * (to + (base - to) * (1.0 - part.powf(power)))
             }
             Self::Ema { half_life } => {
                 let half_life = (half_life as f64).min(EMA_RAMP * after).max(1e-8);
@@ -64,6 +82,11 @@ impl Curve {
         };
         value as f32
     }
+}
+
+/// The factor of a rate that rises over `warm_up` images, at the end of a step.
+fn rise(after: f64, warm_up: u64) -> f64 {
+    if warm_up == 0 { 1.0 } else { (after / warm_up as f64).min(1.0) }
 }
 
 /// A scalar of a phase's steps.
@@ -123,6 +146,9 @@ mod tests {
         assert_eq!([0, 100].map(|n| rate(0, 0).value(n, 10)), [2.0, 2.0]);
         assert_eq!([0, 10, 90, 500].map(|n| rate(100, 0).value(n, 10)), [0.2, 0.4, 2.0, 2.0]);
         assert_eq!([0, 50, 100, 500].map(|n| rate(0, 100).value(n, 10)), [2.0, 1.0, 0.0, 0.0]);
+        let fall = |warm_up| Curve::Fall { base: 2.0, warm_up, decay: 100, to: 1.0, power: 0.5 };
+        assert_eq!([0, 25, 100, 500].map(|n| fall(0).value(n, 10)), [2.0, 1.5, 1.0, 1.0]);
+        assert_eq!(fall(70).value(25, 10), 0.75);
         // Half of it is new after a half-life, which is a twentieth of what was seen at most.
         let ema = Curve::Ema { half_life: 10 };
         assert!((ema.value(990, 10) - 0.5).abs() < 1e-6);

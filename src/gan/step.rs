@@ -127,9 +127,10 @@ impl<'a> Step<'a> {
     }
 
     /// Fetches a scalar as the metric called `name`: it is logged, and shown where its name says
-    /// what it is ([`crate::train::metrics::Kind`]).
+    /// what it is ([`crate::train::metrics::Kind`]). Where a step reports a metric several times, as with
+    /// several updates of a network, the last value counts.
     pub fn report(&mut self, t: &mut Tape, name: &str, value: Var) {
-        t.fetch(name, value);
+        t.fetch_last(name, value);
         if !self.metrics.iter().any(|known| known == name) {
             self.metrics.push(name.to_owned());
         }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::gan::{Method, Recipe};
 use crate::model::{Net, Networks};
 use crate::nn::Sequential;
 use crate::program::Precision;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
-use crate::train::{Method, Recipe};
 
 use super::scalar::{self, Scalar};
 use super::step::{Recorded, Recording, Step};

@@ -1,6 +1,7 @@
 //! Updates of networks' parameters: losses add up, then an optimizer takes a step.
 
 use crate::error::{Error, Result};
+use crate::gan::Method;
 use crate::model::Role;
 use crate::model::names::{past, updates};
 use crate::nn::Param;
@@ -8,7 +9,6 @@ use crate::objectives;
 use crate::optim;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
-use crate::train::Method;
 
 use super::scale::LossScale;
 use super::step::Step;
@@ -141,7 +141,7 @@ impl Step<'_> {
             if *is_logged {
                 self.report(t, name, mean);
             } else {
-                t.fetch(name, mean);
+                t.fetch_last(name, mean);
             }
         }
         let method = &self.system.method;
@@ -169,7 +169,7 @@ impl Step<'_> {
             // Only now, within the kernel that updates: gradients lie in memory as they came.
             g = scaled(t, g, made)?;
             if self.recording.fetch_gradients {
-                t.fetch(&format!("grad.{}", param.name), g);
+                t.fetch_last(&format!("grad.{}", param.name), g);
             }
             if method.clip_gradients > 0.0 {
                 g = shortened(t, g, length, method.clip_gradients)?;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::data::Prepare;
-use crate::device::State;
+use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::nn::{Param, Sequential};
-use crate::program::Choices;
+use crate::program::tune::recall;
+use crate::program::{Choices, Precision};
+use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
 use super::checkpoint;
@@ -34,6 +36,10 @@ const KERNELS: &str = "dcgan.kernels";
 
 /// The metadata key for how images were prepared for training: a [`Prepare`] as JSON.
 pub const PICTURES: &str = "dcgan.pictures";
+
+/// What is said of a model without an encoder.
+const NO_ENCODER: &str =
+    "this model has no encoder: train one that has, such as with `preset` bigan";
 
 /// A model that was read and understood: a checkpoint, or weights that were imported.
 #[derive(Clone, Debug)]
@@ -218,15 +224,15 @@ impl ModelFile {
     /// [`Error::File`] where the model has none.
     pub fn find(&self, role: Role) -> Result<(&str, &Sequential)> {
         self.networks.find(role).ok_or_else(|| {
+            if role == Role::Encoder {
+                return Error::file(&self.path, NO_ENCODER);
+            }
             let has: Vec<&str> = self.networks.iter().map(|(name, _)| name).collect();
             let has = match &has[..] {
                 [one] => format!("a {one} alone"),
                 several => format!("{} alone", several.join(", ")),
             };
-            let article = if role == Role::Encoder { "an" } else { "a" };
-            let what = format!(
-                "holds {has}, and this needs {article} {role}: import one together with it"
-            );
+            let what = format!("holds {has}, and this needs a {role}: import one together with it");
             Error::file(&self.path, what)
         })
     }
@@ -245,6 +251,24 @@ impl ModelFile {
     /// [`Error::File`] where the model has none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Discriminator)?.1)
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has none.
+    pub fn encoder(&self) -> Result<&Sequential> {
+        Ok(self.find(Role::Encoder)?.1)
+    }
+
+    /// The variants of kernels that a network of this model runs on a device: on that of its training
+    /// those of the training, so that it gives the same to the last bit.
+    #[must_use]
+    pub fn kernels(&self, tape: &Tape, device: &Device) -> Choices {
+        match self.choices.device == device.name() {
+            true => recall(&[(tape, Precision::F32)], device, &self.choices, &mut |_| ()),
+            false => Choices::default(),
+        }
     }
 
     /// Makes sure that the networks are not conditioned on classes.
@@ -266,10 +290,7 @@ impl ModelFile {
     /// [`Error::File`] where the model has no generator, or its numbers are not finite;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
-        let (network, _) = self.find(Role::Generator)?;
-        let used = self.used(network, wanted);
-        self.put(state, network, wanted, |name| used.name(name))?;
-        Ok(used)
+        self.load_network(state, Role::Generator, wanted)
     }
 
     /// Puts the discriminator's tensors onto a device, those that are used ([`Self::used`]), under the
@@ -279,8 +300,36 @@ impl ModelFile {
     /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
     pub fn load_discriminator(&self, state: &mut State, wanted: Weights) -> Result<()> {
-        let (network, _) = self.find(Role::Discriminator)?;
+        self.load_own(state, Role::Discriminator, wanted)
+    }
+
+    /// Puts the tensors of a role's network onto a device, those that are used ([`Self::used`]), under
+    /// the names of the network itself.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no such network, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_own(&self, state: &mut State, role: Role, wanted: Weights) -> Result<()> {
+        let (network, _) = self.find(role)?;
         self.put(state, network, wanted, str::to_owned)
+    }
+
+    /// Puts the encoder's tensors onto a device, those that are used ([`Self::used`]), under the names
+    /// of these, and returns which they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the model has no encoder, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    pub fn load_encoder(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
+        self.load_network(state, Role::Encoder, wanted)
+    }
+
+    /// Puts the tensors of a role's network that are used onto a device, under the names of these.
+    fn load_network(&self, state: &mut State, role: Role, wanted: Weights) -> Result<Weights> {
+        let (network, _) = self.find(role)?;
+        let used = self.used(network, wanted);
+        self.put(state, network, wanted, |name| used.name(name))?;
+        Ok(used)
     }
 
     fn put(
@@ -350,4 +399,61 @@ pub fn save_imported(
     ];
     let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
     checkpoint::save(path, tensors, &metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::models::Design;
+    use crate::nn::Layer;
+
+    /// A GAN with an encoder, whose weights are drawn, and an average of the encoder, twice as large.
+    fn bigan() -> (Networks, BTreeMap<String, Tensor>) {
+        let size = Size { height: 16, width: 16 };
+        let networks =
+            Design { size, nz: 5, ngf: 4, ndf: 4, ..Design::default() }.networks().unwrap();
+        let mut encoder = networks.discriminator().unwrap().clone();
+        let Some(Layer::Conv(conv)) = encoder.layers.last_mut() else { panic!("no conv") };
+        conv.small = 5;
+        let networks = networks.with(Role::Encoder, encoder);
+        let mut tensors = BTreeMap::new();
+        for param in networks.params() {
+            let value = param.layout.to_file(&param.initial(3)).unwrap();
+            if param.name.starts_with("encoder.") {
+                let twice = value.f32s().iter().map(|x| 2.0 * x).collect();
+                tensors.insert(averaged(&param.name), Tensor::new(value.shape(), twice).unwrap());
+            }
+            tensors.insert(param.name, value);
+        }
+        (networks, tensors)
+    }
+
+    #[test]
+    fn a_model_of_three_networks_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bigan.safetensors");
+        let (networks, tensors) = bigan();
+        save_imported(&path, &networks, &tensors, "a test").unwrap();
+        let model = ModelFile::load(&path).unwrap();
+        assert!(model.networks == networks && model.tensors == tensors);
+        // Each by its average where it has one, whatever its role.
+        assert_eq!(model.used("encoder", Weights::default()), Weights::Averaged);
+        assert_eq!(model.used("encoder", Weights::Raw), Weights::Raw);
+        assert_eq!(model.used("generator", Weights::default()), Weights::Raw);
+        let first = |weights| model.weights("encoder", weights).unwrap()[0].1.f32s()[0];
+        assert!(first(Weights::Averaged) == 2.0 * first(Weights::Raw));
+        assert_eq!(model.find(Role::Encoder).unwrap().0, "encoder");
+        let error = model.find(Role::Classifier).unwrap_err().to_string();
+        assert!(error.contains("generator, discriminator, encoder alone"), "{error}");
+
+        // Neither may lack a tensor.
+        for lost in ["encoder.main.0.weight", "ema.encoder.main.0.weight"] {
+            let mut tensors = tensors.clone();
+            assert!(tensors.remove(lost).is_some(), "{lost}");
+            save_imported(&path, &networks, &tensors, "a test").unwrap();
+            let error = ModelFile::load(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("{lost} is missing")), "{error}");
+        }
+    }
 }

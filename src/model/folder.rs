@@ -10,8 +10,6 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::checkpoint;
-use crate::train::log::{self, LogLine};
 
 /// The file with all options of a run, which makes a folder a run.
 pub const OPTIONS: &str = files::RUN;
@@ -143,14 +141,6 @@ impl Folder {
             .map_err(|error| Error::file(&path, format!("does not hold a run's options: {error}")))
     }
 
-    /// The log so far; empty where there is none.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it exists and cannot be read.
-    pub fn log(&self) -> Result<Vec<LogLine>> {
-        log::read(&self.log_path())
-    }
-
     /// All checkpoints with the number of images seen, oldest first.
     ///
     /// # Errors
@@ -239,11 +229,9 @@ impl Folder {
     }
 
     /// The newest checkpoint that is whole.
-    ///
-    /// # Errors
-    /// As [`Folder::newest`].
-    pub fn newest_checkpoint(&self) -> Result<PathBuf> {
-        Ok(self.newest(|path| checkpoint::load(path).map(|_| path.to_owned()))?.0)
+    #[cfg(test)]
+    pub(crate) fn newest_checkpoint(&self) -> Result<PathBuf> {
+        Ok(self.newest(|path| super::checkpoint::load(path).map(|_| path.to_owned()))?.0)
     }
 }
 
@@ -263,6 +251,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::model::checkpoint;
 
     fn run() -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().unwrap();

@@ -5,8 +5,7 @@ use std::path::Path;
 use crate::device::host::afford;
 use crate::device::{Device, State};
 use crate::error::Result;
-use crate::program::tune::recall;
-use crate::program::{Choices, Precision};
+use crate::program::Choices;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -58,12 +57,7 @@ impl Generator {
     /// [`crate::error::Error::File`] where the model has no generator, or a weight is not finite;
     /// [`crate::error::Error::Memory`] where the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights) -> Result<Self> {
-        Self::with_kernels(model, device, weights, |tape| {
-            Ok(match model.choices.device == device.name() {
-                true => recall(&[(tape, Precision::F32)], device, &model.choices, &mut |_| ()),
-                false => Choices::default(),
-            })
-        })
+        Self::with_kernels(model, device, weights, |tape| Ok(model.kernels(tape, device)))
     }
 
     /// The same with the kernels that `choose` picks for its tape.
@@ -144,5 +138,111 @@ impl Generator {
             check_finite(&images)?;
             take(first, &images)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::error::Error;
+    use crate::model::{Size, seeded_latents};
+    use crate::models::Design;
+    use crate::nn::LatentLaw;
+
+    /// A model of so many classes, whose average is twice its weights.
+    fn model(classes: usize) -> ModelFile {
+        let size = Size { height: 8, width: 8 };
+        let design = Design { size, nz: 3, ngf: 4, ndf: 4, classes, ..Design::default() };
+        let networks = design.networks().unwrap();
+        let mut tensors = std::collections::BTreeMap::new();
+        for param in networks.params() {
+            let value = param.layout.to_file(&param.initial(1)).unwrap();
+            if param.name.starts_with("generator.") {
+                let twice = value.f32s().iter().map(|x| 2.0 * x).collect();
+                let name = super::super::names::averaged(&param.name);
+                tensors.insert(name, Tensor::new(value.shape(), twice).unwrap());
+            }
+            tensors.insert(param.name, value);
+        }
+        ModelFile {
+            path: "a model".into(),
+            networks,
+            recipe: None,
+            position: None,
+            step: 0,
+            seconds: 0.0,
+            prepare: crate::data::Prepare::default(),
+            choices: Choices::default(),
+            tensors,
+        }
+    }
+
+    fn generator(classes: usize, weights: Weights) -> Generator {
+        Generator::new(&model(classes), &Device::Cpu, weights).unwrap()
+    }
+
+    #[test]
+    fn seeds_and_their_latents_give_the_same_images() {
+        let mut generator = generator(0, Weights::default());
+        // More than a batch.
+        let seeds: Vec<u64> = (7..47).collect();
+        let latents = seeded_latents(&seeds, 3, LatentLaw::Normal);
+        let images = generator.images(&Inputs::seeds(seeds)).unwrap();
+        assert_eq!(images.shape(), [40, 8, 8, 3]);
+        assert_eq!(generator.images(&Inputs::latents(latents).unwrap()).unwrap(), images);
+        let one = generator.images(&Inputs::seeds([41])).unwrap();
+        assert_eq!(one.f32s(), &images.f32s()[34 * 192..35 * 192]);
+        let mut firsts = Vec::new();
+        let inputs = Inputs::seeds(0..40);
+        let first = |first, _: &Tensor| {
+            firsts.push(first);
+            Ok(())
+        };
+        generator.each(&inputs, first).unwrap();
+        assert_eq!(firsts, [0, BATCH]);
+        assert_eq!(generator.images(&Inputs::seeds([])).unwrap().shape(), [0, 8, 8, 3]);
+    }
+
+    #[test]
+    fn the_average_is_drawn_unless_raw_weights_are_asked_for() {
+        let draw = |weights| generator(0, weights).images(&Inputs::seeds(0..2)).unwrap();
+        assert_eq!(draw(Weights::default()), draw(Weights::Averaged));
+        assert_ne!(draw(Weights::Averaged), draw(Weights::Raw));
+    }
+
+    #[test]
+    fn classes_are_those_asked_for_or_the_seeds_own() {
+        let mut generator = generator(3, Weights::default());
+        let mut images = |inputs: Inputs| generator.images(&inputs).unwrap().f32s().to_vec();
+        let in_turn = images(Inputs::seeds(4..6));
+        assert_eq!(in_turn, images(Inputs::seeds(4..6).of_classes(vec![1, 2])));
+        let every = images(Inputs::seeds(4..6).of_every_class(vec![2, 1]));
+        assert_eq!(every.len(), 2 * in_turn.len());
+        assert_eq!(every[..in_turn.len()], images(Inputs::seeds(4..6).of_class(2)));
+        assert_eq!(every[in_turn.len()..], images(Inputs::seeds(4..6).of_class(1)));
+        assert_ne!(every[..in_turn.len()], every[in_turn.len()..]);
+        let inputs = Inputs::seeds(4..6).of_every_class(vec![2, 1]);
+        let seen: Vec<_> = (0..4).map(|i| (inputs.latent(i), inputs.class(i, 3))).collect();
+        assert_eq!(seen, [(0, Some(2)), (1, Some(2)), (0, Some(1)), (1, Some(1))]);
+        // Rows of latents take turns by their number.
+        let rows = Inputs::latents(Tensor::full([4, 3], 0.5)).unwrap();
+        let turns: Vec<_> = (0..4).map(|i| rows.class(i, 3)).collect();
+        assert_eq!(turns, [Some(0), Some(1), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn inputs_of_another_model_are_refused() {
+        let error = |classes, inputs: Inputs| match generator(classes, Weights::Raw).images(&inputs)
+        {
+            Err(error @ Error::Tensor { .. }) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let latents = |shape: &[usize]| Inputs::latents(Tensor::full(shape.to_vec(), 0.5));
+        assert!(error(0, latents(&[2, 4]).unwrap()).contains("4 numbers an image"));
+        assert!(error(0, Inputs::seeds([1]).of_class(0)).contains("no classes"));
+        assert!(error(3, Inputs::seeds([1]).of_classes(vec![0, 1])).contains("2 classes for 1"));
+        assert!(error(3, Inputs::seeds([1]).of_class(3)).contains("label 3"));
+        assert!(latents(&[2]).is_err() && latents(&[2, 0]).is_err());
     }
 }

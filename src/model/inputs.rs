@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::tensor::Tensor;
 
 use super::latents::seeded_latents;
@@ -43,8 +43,9 @@ impl Inputs {
     /// The images of latents `[n, nz]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where they have another shape.
+    /// [`Error::Tensor`] where they have another shape, or are no floats.
     pub fn latents(latents: Tensor) -> Result<Self> {
+        latents.try_f32s().map_err(|error| named("latents", error))?;
         match latents.shape() {
             [_, nz] if *nz > 0 => {
                 Ok(Self { latents: Latents::Rows(latents), classes: Classes::InTurn })

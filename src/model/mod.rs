@@ -1,5 +1,5 @@
 //! What a trained model is: its description, the names of its tensors, its latents, its file, and the
-//! generator that samples.
+//! generator that samples, the encoder that finds latents.
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -8,11 +8,14 @@
 //! | [`weights`] | raw or averaged weights: one rule for all |
 //! | [`latents`] | the latent vectors of seeds |
 //! | [`checkpoint`], [`file`](mod@file), [`folder`] | named tensors in a file; a model in it; the newest of a run |
+//! | [`pipeline`](mod@pipeline) | how the networks make images of latents, one after another |
 //! | [`inputs`], [`sampler`], [`generator`] | what images are asked for; a compiled generator; images |
+//! | [`encoder`] | from images to latents |
 //!
 //! Nothing here knows how a model is trained: a recipe is text that only [`crate::train`] reads.
 
 pub mod checkpoint;
+pub mod encoder;
 pub mod file;
 pub mod folder;
 pub mod generator;
@@ -20,18 +23,21 @@ pub mod inputs;
 pub mod latents;
 pub mod names;
 pub mod networks;
+pub mod pipeline;
 pub mod pixels;
 pub mod role;
 pub mod sampler;
 pub mod size;
 pub mod weights;
 
+pub use encoder::{Encoded, Encoder};
 pub use file::{ModelFile, save_imported};
 pub use folder::Folder;
 pub use generator::Generator;
 pub use inputs::Inputs;
 pub use latents::seeded_latents;
 pub use networks::{Net, Networks};
+pub use pipeline::Pipeline;
 pub use pixels::Pixels;
 pub use role::Role;
 pub use sampler::Sampler;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::is_default;
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, LatentLaw, Param, Sequential};
+use crate::nn::{LABELS, LATENT, LatentLaw, Layer, Param, Sequential};
 
 use super::names::RESERVED;
+use super::pipeline::Pipeline;
 use super::pixels::Pixels;
 use super::role::Role;
 use super::size::Size;
@@ -43,6 +45,8 @@ pub struct Networks {
     pub heads: usize,
     /// The networks by their names, with which the names of their tensors begin.
     pub by_name: BTreeMap<String, Net>,
+    /// How they make images of latents; empty where the generator does it alone.
+    pub pipeline: Pipeline,
 }
 
 /// A description as JSON. A generator and a discriminator of the usual names stand under keys of their
@@ -56,22 +60,20 @@ struct Form {
     pixels: Pixels,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     heads: usize,
     generator: Option<Sequential>,
     discriminator: Option<Sequential>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     networks: BTreeMap<String, Net>,
-}
-
-fn is_zero(n: &usize) -> bool {
-    *n == 0
+    #[serde(default, skip_serializing_if = "is_default")]
+    pipeline: Pipeline,
 }
 
 impl From<Networks> for Form {
     fn from(networks: Networks) -> Self {
-        let Networks { size, channels, nz, latent_law, pixels, classes, heads, mut by_name } =
-            networks;
+        let Networks { size, channels, nz, latent_law, pixels, classes, heads, .. } = networks;
+        let Networks { mut by_name, pipeline, .. } = networks;
         let mut take = |role: Role| match by_name.get(role.name()) {
             Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
             _ => None,
@@ -88,6 +90,7 @@ impl From<Networks> for Form {
             generator,
             discriminator,
             networks: by_name,
+            pipeline,
         }
     }
 }
@@ -97,6 +100,7 @@ impl TryFrom<Form> for Networks {
 
     fn try_from(form: Form) -> Result<Self, String> {
         let Form { size, channels, nz, latent_law, pixels, classes, heads, networks, .. } = form;
+        let pipeline = form.pipeline;
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
         for (name, net) in Self::usual(usual) {
@@ -104,7 +108,7 @@ impl TryFrom<Form> for Networks {
                 return Err(format!("two networks are called {name:?}"));
             }
         }
-        Ok(Self { size, channels, nz, latent_law, pixels, classes, heads, by_name })
+        Ok(Self { size, channels, nz, latent_law, pixels, classes, heads, by_name, pipeline })
     }
 }
 
@@ -124,6 +128,20 @@ impl Networks {
     #[must_use]
     pub fn with(mut self, role: Role, network: Sequential) -> Self {
         self.by_name.insert(role.name().to_owned(), Net { role, network });
+        self
+    }
+
+    /// The same with latents of another distribution, of which a reference batch
+    /// ([`crate::nn::Reference`]) is drawn too.
+    #[must_use]
+    pub fn with_latents(mut self, law: LatentLaw) -> Self {
+        self.latent_law = law;
+        let layers = self.by_name.values_mut().flat_map(|net| &mut net.network.layers);
+        for layer in layers {
+            if let Layer::Reference(reference) = layer {
+                reference.uniform = law == LatentLaw::Uniform;
+            }
+        }
         self
     }
 
@@ -188,7 +206,8 @@ impl Networks {
                 ));
             }
         }
-        self.iter().try_for_each(|(name, net)| self.check_net(name, net))
+        self.iter().try_for_each(|(name, net)| self.check_net(name, net))?;
+        self.pipeline.check(self)
     }
 
     /// Checks the name of one network, its layers, and what it ends in.
@@ -213,7 +232,7 @@ impl Networks {
                 0 => format!("the {name} does not end in one logit"),
                 heads => format!("the {name} does not end in a logit and {heads} heads"),
             }),
-            // A latent, or its mean and the logarithm of its variance.
+            // A latent, or its mean and the logarithm of its spread.
             Role::Encoder if numbers != nz && numbers != 2 * nz => {
                 Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
             }
@@ -283,6 +302,13 @@ impl Networks {
     #[must_use]
     pub fn params_of(&self, name: &str) -> Vec<Param> {
         self.by_name.get(name).map_or_else(Vec::new, |net| net.network.params(name))
+    }
+
+    /// How many numbers the network called `name` learns; 0 where there is no such network.
+    #[must_use]
+    pub fn learnt(&self, name: &str) -> usize {
+        let params = self.params_of(name);
+        params.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
     /// The network of a role.

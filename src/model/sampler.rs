@@ -1,15 +1,15 @@
 //! A compiled generator: images from latents.
 
 use crate::device::{Device, State};
-use crate::error::{Error, Result};
-use crate::nn::{LATENT, Mode, Pass};
+use crate::error::{Error, Result, named};
+use crate::nn::{LABELS, LATENT};
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
 use super::networks::Networks;
-use super::role::Role;
+use super::pipeline::Pipeline;
 use super::weights::Weights;
 
 /// Pictures that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
@@ -56,12 +56,11 @@ impl Sampler {
             0 => None,
             classes => Some(tape.feed("labels", &[batch, classes], DType::F32)?),
         };
-        let generator = model.generator()?;
-        let name = weights.name(model.find(Role::Generator).map_or("", |(name, _)| name));
-        let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, z);
-        let pictures = generator.record(&mut tape, &name, z, &pass)?.last();
+        let mut known = vec![(LATENT, z)];
+        known.extend(labels.map(|labels| (LABELS, labels)));
+        let pictures = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
         let pictures = model.pixels.to_signed(&mut tape, pictures)?;
-        tape.fetch("pictures", pictures);
+        tape.fetch("pictures", pictures)?;
         Ok(tape)
     }
 
@@ -153,9 +152,10 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
+        let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
         let picture = size.height * size.width * channels;
         let mut pictures = Vec::with_capacity(n * picture);
-        for (first, rows) in latents.f32s().chunks(self.batch * nz).enumerate() {
+        for (first, rows) in latents.chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
                 let mut company = vec![0.0; self.batch * nz];

@@ -37,9 +37,10 @@ fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
 pub(super) fn generator(design: &Design) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let mut stack = Stack::generator(design);
+    let bias = stack.bias_or(true);
     let mut from = design.nz + stack.label();
     let deepest = width(design.ngf, doublings);
-    stack.push(Layer::project(base, deepest, from, true));
+    stack.push(Layer::project(base, deepest, from, bias));
     stack.push(Layer::Identity); // the reshape to a picture
     stack.norm(deepest);
     stack.push(RELU);
@@ -48,7 +49,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
         let to = width(design.ngf, i);
         let spec = halving(base.map(|b| b << (doublings - i)))?;
         from += stack.label();
-        stack.push(Layer::conv_transpose(spec, to, from, true));
+        stack.push(Layer::conv_transpose(spec, to, from, bias));
         stack.norm(to);
         stack.push(RELU);
         from = to;
@@ -66,12 +67,13 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 /// As [`generator`].
 pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
+    let bias = stack.bias_or(true);
     let mut from = design.channels;
     for i in 0..=doublings {
         let size = base.map(|b| b << (doublings - i));
         let to = width(design.ndf, i);
         from += stack.label();
-        stack.push(Layer::conv(keeping(size)?, from, to, true));
+        stack.push(Layer::conv(keeping(size)?, from, to, i == 0 || bias));
         if i > 0 {
             stack.norm(to);
         }
@@ -80,7 +82,7 @@ pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Seq
         if i < doublings {
             let to = width(design.ndf, i + 1);
             from += stack.label();
-            stack.push(Layer::conv(halving(size)?, from, to, true));
+            stack.push(Layer::conv(halving(size)?, from, to, bias));
             stack.norm(to);
             stack.push(LEAKY);
             from = to;

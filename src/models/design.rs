@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 pub use crate::nn::LatentLaw;
 use crate::nn::{Param, Sequential, Weight};
 
-use super::parts::{Codes, Conditioning, Minibatch, Norm, Stack};
+use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{bigan, cnn, dcgan, mlp, resnet};
-use crate::model::{Networks, Pixels, Role};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
+use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// Which architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,81 +39,102 @@ pub enum Network {
     Mlp,
     /// The dense networks of BiGAN's MNIST code.
     BiganMnist,
+    /// The convolutional networks of ALI's CIFAR-10 code.
+    Ali,
+    /// The networks of VAE/GAN's authors.
+    VaeGan,
 }
 
 named!(Network);
 
 impl Network {
-    /// The law of its latents.
-    #[must_use]
-    pub const fn latent_law(self) -> LatentLaw {
+    /// What is usual for it: one row each.
+    const fn usual(self) -> Usual {
+        use LatentLaw::{Normal, Uniform};
+        use Pixels::{Signed, Unit};
         match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => LatentLaw::Normal,
-            Self::Paper | Self::Mnist | Self::Mlp | Self::BiganMnist => LatentLaw::Uniform,
+            Self::Dcgan => usual(Normal, Signed, 64, 100, (64, 64), 64, Norm::Batch),
+            Self::Paper => usual(Uniform, Signed, 64, 100, (128, 128), 128, Norm::Batch),
+            Self::Mnist => usual(Uniform, Unit, 28, 100, (64, 128), 128, Norm::Batch),
+            Self::Cnn => usual(Normal, Signed, 32, 128, (64, 64), 64, Norm::None),
+            Self::Resnet => usual(Normal, Signed, 32, 128, (64, 64), 64, Norm::None),
+            Self::Mlp => usual(Uniform, Unit, 28, 100, (500, 1000), 100, Norm::None),
+            Self::BiganMnist => usual(Uniform, Unit, 28, 50, (1024, 1024), 128, Norm::Batch),
+            Self::Ali => usual(Normal, Unit, 32, 64, (32, 32), 100, Norm::None),
+            Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
         }
     }
 
-    /// Usual widths of both networks (`ngf`, `ndf`) for pictures of a size.
+    /// The law of its latents.
+    #[must_use]
+    pub const fn latent_law(self) -> LatentLaw {
+        self.usual().latent_law
+    }
+
+    /// Usual widths of both networks (`ngf`, `ndf`) for images of a size.
     #[must_use]
     pub fn widths(self, size: Size) -> (usize, usize) {
         match self {
-            Self::Dcgan | Self::Cnn => (64, 64),
-            Self::Paper => (128, 128),
-            Self::Mnist => (64, 128),
             Self::Resnet if resnet::is_small(size) => (256, 128),
-            Self::Resnet => (64, 64),
-            Self::Mlp => (500, 1000),
-            Self::BiganMnist => (1024, 1024),
+            _ => self.usual().widths,
         }
     }
 
     /// Usual batch.
     #[must_use]
     pub const fn batch(self) -> usize {
-        match self {
-            Self::Dcgan | Self::Cnn | Self::Resnet => 64,
-            Self::Paper | Self::Mnist | Self::BiganMnist => 128,
-            Self::Mlp => 100,
-        }
+        self.usual().batch
     }
 
-    /// Usual side of pictures.
+    /// Usual side of images.
     #[must_use]
     pub const fn side(self) -> usize {
-        match self {
-            Self::Dcgan | Self::Paper => 64,
-            Self::Mnist | Self::Mlp | Self::BiganMnist => 28,
-            Self::Cnn | Self::Resnet => 32,
-        }
+        self.usual().side
     }
 
-    /// Usual length of a latent vector.
+    /// Usual length of a latent vector for images of a size.
     #[must_use]
-    pub const fn nz(self) -> usize {
+    pub fn nz(self, size: Size) -> usize {
         match self {
-            Self::Cnn | Self::Resnet => 128,
-            Self::BiganMnist => 50,
-            _ => 100,
+            Self::VaeGan if size.height.min(size.width) < self.side() => 256,
+            _ => self.usual().nz,
         }
     }
 
-    /// What its discriminator is normalised by as a rule.
+    /// What its discriminator is normalized by as a rule.
     const fn norm_d(self) -> Norm {
-        match self {
-            Self::Dcgan | Self::Paper | Self::Mnist => Norm::Batch,
-            Self::Cnn | Self::Resnet | Self::Mlp => Norm::None,
-            Self::BiganMnist => Norm::Batch,
-        }
+        self.usual().norm_d
     }
 
     /// What a pixel's numbers are.
     #[must_use]
     pub const fn pixels(self) -> Pixels {
-        match self {
-            Self::Dcgan | Self::Paper | Self::Cnn | Self::Resnet => Pixels::Signed,
-            Self::Mnist | Self::Mlp | Self::BiganMnist => Pixels::Unit,
-        }
+        self.usual().pixels
     }
+}
+
+/// What is usual for an architecture.
+struct Usual {
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    side: usize,
+    nz: usize,
+    /// `ngf` and `ndf`.
+    widths: (usize, usize),
+    batch: usize,
+    norm_d: Norm,
+}
+
+const fn usual(
+    latent_law: LatentLaw,
+    pixels: Pixels,
+    side: usize,
+    nz: usize,
+    widths: (usize, usize),
+    batch: usize,
+    norm_d: Norm,
+) -> Usual {
+    Usual { latent_law, pixels, side, nz, widths, batch, norm_d }
 }
 
 config! {
@@ -126,14 +147,15 @@ config! {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
-        /// bigan-mnist: those of BiGAN's
+        /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
+        /// authors
         #[serde(alias = "preset")]
         network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
         /// 256
         size: Size = Size { height: 64, width: 64 }, "SIZE" {
             stored: Required,
-            shown: Some("64; cnn and resnet: 32; dcgan-mnist and mlp: 28"),
+            shown: Some("64; cnn, resnet and ali: 32; dcgan-mnist and mlp: 28"),
         };
         /// Channels of images: 1 (grayscale), 3 (RGB) or 4 (RGBA)
         channels: usize = 3, "1|3|4" {
@@ -144,7 +166,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn and resnet: 128"),
+            shown: Some("100; cnn, resnet, vae-gan: 128; ali: 64; bigan-mnist: 50"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -156,17 +178,27 @@ config! {
         /// Width of the discriminator: channels of its first feature map
         ndf: usize = 64, "N" { stored: Required, shown: Some("64 for most"), domain: WIDTHS };
         /// What the generator's hidden layers are normalized by: batch, layer, instance, group, pixel,
-        /// virtual, conditional (batch norm by class), none
+        /// virtual, conditional (batch norm by class), none; biases as with `norm_d`
         norm_g: Norm = Norm::Batch, "NORM";
-        /// The same of the discriminator's: batch, layer, instance, group, pixel, none
-        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet and mlp") };
-        /// The generator's weights: plain, divided by their spectral norm, with length and direction
-        /// learned apart (norm: weight norm), or with directions learned but lengths kept, except in the
-        /// last layer (norm-fixed)
-        weight_g: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        /// The same of the discriminator's: batch, layer, instance, group, pixel, none. Without a norm
+        /// (none), or with pixel norm, which has no shift, layers of the dcgan networks that it would
+        /// follow have biases: see `bias`
+        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet, mlp and ali") };
+        /// The generator's weights: plain; divided by their spectral norm (spectral;
+        /// spectral-parametrization updates its vectors in the order of PyTorch's newer function); with
+        /// length and direction learned apart (norm: weight norm); or with directions learned but lengths
+        /// kept, except in the last layer (norm-fixed)
+        weight_g: Weight = Weight::Plain, "HOW";
         /// The same of the discriminator's; weight norm starts it on real images, so that every
         /// layer's outputs have mean 0 and variance 1
-        weight_d: Weight = Weight::Plain, "plain|spectral|norm|norm-fixed";
+        weight_d: Weight = Weight::Plain, "HOW";
+        /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
+        /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
+        /// the others always), never, always
+        ///
+        /// First layers of discriminators and last layers, which no norm follows, keep what their
+        /// architecture gives them.
+        bias: Bias = Bias::Auto, "auto|never|always";
         /// Self-attention in both networks, on the feature maps of this height; 0 for none
         attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };
         /// InfoGAN: let the last entries of a latent encode one of K categories and M continuous codes,
@@ -262,7 +294,7 @@ impl Design {
         Self {
             network,
             size,
-            nz: network.nz(),
+            nz: network.nz(size),
             ngf,
             ndf,
             norm_d: network.norm_d(),
@@ -285,6 +317,8 @@ impl Design {
             Network::Resnet => resnet::generator(self),
             Network::Mlp => mlp::generator(self),
             Network::BiganMnist => Ok(bigan::generator(self)),
+            Network::Ali => ali::generator(self),
+            Network::VaeGan => vae_gan::generator(self),
         }
     }
 
@@ -302,6 +336,8 @@ impl Design {
             Network::Resnet => resnet::discriminator(self, stack),
             Network::Mlp => mlp::discriminator(self, stack),
             Network::BiganMnist => Ok(bigan::discriminator(self, false)),
+            Network::Ali => ali::discriminator(self, false),
+            Network::VaeGan => vae_gan::discriminator(self, stack),
         }
     }
 
@@ -387,20 +423,28 @@ impl Design {
                 let what = "dense networks have no feature maps to attend to: leave it out";
                 Err(Error::config("attention", what))
             }
-            Network::BiganMnist => {
+            Network::Ali if !self.ndf.is_multiple_of(2) => {
+                let what = "maxout takes channels in pairs: give an even number";
+                Err(Error::config("ndf", what))
+            }
+            Network::BiganMnist | Network::Ali => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),
                     ("conditioning", self.classes > 0),
                     ("codes", !self.codes.is_empty()),
                     ("minibatch", self.minibatch != Minibatch::None),
+                    ("bias", self.bias != usual.bias),
                     ("norm_g", self.norm_g != usual.norm_g),
                     ("norm_d", self.norm_d != usual.norm_d),
                     ("weight_g", self.weight_g != usual.weight_g),
                     ("weight_d", self.weight_d != usual.weight_d),
                 ];
-                let what = "the networks of bigan-mnist are as their authors have them: leave it out, or \
-                            choose another `network`";
+                let what = format!(
+                    "the networks of {} are as their authors have them: leave it out, or choose \
+                     another `network`",
+                    self.network
+                );
                 match fixed.into_iter().find(|(_, is_set)| *is_set) {
                     Some((field, _)) => Err(Error::config(field, what)),
                     None => Ok(()),
@@ -408,6 +452,11 @@ impl Design {
             }
             Network::Resnet if self.tells_every_layer() => {
                 let what = "residual networks are not conditioned at every layer: choose \
+                            `conditioning`=projection or `conditioning`=auxiliary";
+                Err(Error::config("conditioning", what))
+            }
+            Network::VaeGan if self.tells_every_layer() => {
+                let what = "the networks of vae-gan are not conditioned at every layer: choose \
                             `conditioning`=projection or `conditioning`=auxiliary";
                 Err(Error::config("conditioning", what))
             }
@@ -439,6 +488,7 @@ impl Design {
                 (Role::Generator, Some(self.generator()?)),
                 (Role::Discriminator, Some(self.discriminator()?)),
             ]),
+            pipeline: Pipeline::default(),
         };
         // What is trained can also be read again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;

@@ -6,7 +6,7 @@ use crate::nn::{Join, LATENT, LatentLaw, Layer, Sequential};
 
 use super::design::{Design, Network};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
-use super::{bigan, cnn, dcgan, mlp, resnet};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
 /// The width of the dense layers in which a joint discriminator sees image and latent, as in ALI's
 /// CIFAR-10 code (arXiv 1606.00704).
@@ -25,6 +25,7 @@ impl Design {
         self.validate()?;
         let mut network = match self.network {
             Network::BiganMnist => bigan::encoder(self, outputs),
+            Network::Ali => ali::encoder(self, outputs)?,
             _ => self.body(outputs)?,
         };
         if self.network.latent_law() == LatentLaw::Uniform && outputs == self.nz {
@@ -39,8 +40,10 @@ impl Design {
     /// As [`Design::discriminator`].
     pub fn joint_discriminator(&self) -> Result<Sequential> {
         self.validate()?;
-        if self.network == Network::BiganMnist {
-            return Ok(bigan::discriminator(self, true));
+        match self.network {
+            Network::BiganMnist => return Ok(bigan::discriminator(self, true)),
+            Network::Ali => return ali::discriminator(self, true),
+            _ => {}
         }
         let mut network = self.body(JOINT)?;
         let latent = vec![Layer::linear(self.nz, JOINT, true), LEAKY];
@@ -70,6 +73,8 @@ impl Design {
             Network::Resnet => resnet::discriminator(&plain, stack),
             Network::Mlp => mlp::discriminator(&plain, stack),
             Network::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
+            Network::Ali => ali::encoder(&plain, outputs),
+            Network::VaeGan => vae_gan::encoder(&plain, stack),
         }
     }
 }

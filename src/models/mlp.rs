@@ -53,7 +53,7 @@ pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Seq
         stack.push(Layer::Noise(Noise { std: if i == 0 { NOISE } else { HIDDEN_NOISE } }));
         from += stack.label();
         let to = (design.ndf / share).max(1);
-        stack.push(Layer::linear(from, to, true).starting(start));
+        stack.push(Layer::linear(from, to, stack.bias_or(true)).starting(start));
         stack.norm(to);
         stack.push(RELU);
         from = to;

@@ -1,5 +1,6 @@
 //! Networks.
 
+mod ali;
 mod bigan;
 mod cnn;
 pub mod dcgan;
@@ -10,8 +11,9 @@ mod mlp;
 pub mod parts;
 mod resnet;
 pub mod size;
+mod vae_gan;
 
-pub use crate::model::{Net, Networks, Pixels, Role};
+pub use crate::model::{Networks, Pixels};
 pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
-pub use parts::{Codes, Conditioning, Minibatch, Norm};
+pub use parts::{Bias, Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

@@ -41,6 +41,22 @@ pub enum Norm {
     None,
 }
 
+/// Biases of hidden layers whose outputs are normalized. A norm with a shift of its own (all but
+/// [`Norm::Pixel`]) takes a bias's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Bias {
+    /// As the architecture has them: with the networks of DCGAN and the generator of `mlp` where the norm
+    /// is [`Norm::None`] or [`Norm::Pixel`], with all others always.
+    #[default]
+    Auto,
+    /// They have none, whatever the norm.
+    Never,
+    /// They have some, whatever the norm.
+    Always,
+}
+
 /// How networks are told classes, where there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -162,7 +178,7 @@ const PIXEL_NORM_EPS: f32 = 1e-8;
 /// The most groups of group norm (Wu and He, arXiv 1803.08494, section 4.1).
 const GROUPS: usize = 32;
 
-named!(Norm, Conditioning, Minibatch);
+named!(Norm, Bias, Conditioning, Minibatch);
 typed!(Codes);
 
 /// How a discriminator's last layer sees its smallest picture.
@@ -220,9 +236,18 @@ impl<'a> Stack<'a> {
         if self.is_generator { self.design.norm_g } else { self.design.norm_d }
     }
 
-    /// Whether a convolution in front of a norm needs a shift of its own.
+    /// Whether a layer in front of a norm has a bias, in networks that leave it to the norm.
     pub(super) fn bias(&self) -> bool {
-        matches!(self.kind(), Norm::None | Norm::Pixel)
+        self.bias_or(matches!(self.kind(), Norm::None | Norm::Pixel))
+    }
+
+    /// Whether a layer in front of a norm has a bias, in networks that have `usual`.
+    pub(super) fn bias_or(&self, usual: bool) -> bool {
+        match self.design.bias {
+            Bias::Auto => usual,
+            Bias::Never => false,
+            Bias::Always => true,
+        }
     }
 
     /// The norm of a hidden picture of so many channels.
@@ -400,4 +425,59 @@ pub(super) fn covering(
     let (weight, start) = Default::default();
     let spec = ConvSpec::dense(cells);
     Layer::Conv(Conv { spec, large: from, small: to, layout, bias, weight, start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{Network, Size};
+
+    /// The layers of both networks that have biases, without norms'.
+    fn biased(network: Network, norm: Norm, bias: Bias) -> [Vec<String>; 2] {
+        let size = Size { height: 32, width: 32 };
+        let usual = Design::usual(network, Some(size));
+        let design = Design { ngf: 8, ndf: 8, norm_g: norm, norm_d: norm, bias, ..usual };
+        [design.generator(), design.discriminator()].map(|network| {
+            let network = network.expect("32 works");
+            let weights = network.params("");
+            let is_weighted = |layer: &str| {
+                let name = format!("{layer}.weight");
+                weights.iter().any(|p| p.name == name && p.shape.len() == 4)
+            };
+            let layers = weights.iter().filter_map(|p| p.name.strip_suffix(".bias"));
+            layers.filter(|layer| is_weighted(layer)).map(|layer| layer[1..].to_owned()).collect()
+        })
+    }
+
+    #[test]
+    fn biases_are_where_no_norm_is_or_as_they_are_asked_for() {
+        let of = |network, norm, bias| biased(network, norm, bias);
+        let none: [&[&str]; 2] = [&[], &[]];
+        let hidden: [&[&str]; 2] = [&["main.0", "main.2", "main.4"], &["main.2", "main.4"]];
+        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Auto), hidden);
+        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Always), hidden);
+        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Never), none);
+        assert_eq!(of(Network::Dcgan, Norm::Batch, Bias::Auto), none);
+        let normed: [&[&str]; 2] = [&["main.0", "main.3", "main.6"], &["main.2", "main.5"]];
+        assert_eq!(of(Network::Dcgan, Norm::Batch, Bias::Always), normed);
+        for network in [Network::Paper, Network::Mnist] {
+            assert_eq!(of(network, Norm::None, Bias::Never), none, "{network}");
+            assert_ne!(of(network, Norm::None, Bias::Auto), none, "{network}");
+        }
+        for network in [Network::Cnn, Network::Resnet, Network::Mlp] {
+            let all = of(network, Norm::None, Bias::Always);
+            let rest = of(network, Norm::None, Bias::Never);
+            for ((all, rest), auto) in
+                all.iter().zip(&rest).zip(of(network, Norm::None, Bias::Auto))
+            {
+                assert_eq!(*all, auto, "{network}");
+                // The last layer keeps its own, and so does the first of some.
+                assert!(rest.last() == all.last() && rest.len() < all.len(), "{network}");
+                assert!(rest.iter().all(|layer| all.contains(layer)), "{network}");
+            }
+        }
+        let fixed = Design { bias: Bias::Never, ..Design::usual(Network::BiganMnist, None) };
+        let error = fixed.validate().expect_err("its networks are fixed").to_string();
+        assert!(error.contains("`bias`"), "{error}");
+    }
 }

@@ -28,16 +28,22 @@ pub(super) fn is_small(size: Size) -> bool {
 }
 
 /// A convolution with a square kernel that keeps the size, and starts as `gain` says.
-fn convolution(
+fn convolution(size: [usize; 2], kernel: usize, sides: [usize; 2], gain: f32) -> Result<Layer> {
+    biased(size, kernel, sides, gain, true)
+}
+
+/// [`convolution`] with a bias or without.
+fn biased(
     size: [usize; 2],
     kernel: usize,
     [from, to]: [usize; 2],
     gain: f32,
+    bias: bool,
 ) -> Result<Layer> {
     let pad = kernel / 2;
     let spec = ConvSpec::down(size, [kernel; 2], [1, 1], [pad; 2])
         .map_err(|what| Error::config("size", what))?;
-    Ok(Layer::conv(spec, from, to, true).starting(Start::Xavier { gain, uniform: true }))
+    Ok(Layer::conv(spec, from, to, bias).starting(Start::Xavier { gain, uniform: true }))
 }
 
 /// Where a ReLU follows, and where none does.
@@ -64,7 +70,8 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
         let size = base.map(|b| b << (doublings - i));
         let norm = |channels| stack.norm_layer(channels);
         let mut main: Vec<Layer> = norm(from).into_iter().collect();
-        main.extend([RELU, Layer::Upsample, convolution(size, 3, [from, to], RELU_GAIN)?]);
+        let bias = stack.bias_or(true);
+        main.extend([RELU, Layer::Upsample, biased(size, 3, [from, to], RELU_GAIN, bias)?]);
         main.extend(norm(to));
         main.extend([RELU, convolution(size, 3, [to, to], RELU_GAIN)?]);
         let shortcut = vec![Layer::Upsample, convolution(size, 1, [from, to], LINEAR_GAIN)?];
@@ -97,7 +104,7 @@ pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Seq
         let mut main: Vec<Layer> = norm(from).into_iter().collect();
         // The picture itself is not cut off at black.
         main.extend((!first).then_some(RELU));
-        main.push(convolution(size, 3, [from, to], RELU_GAIN)?);
+        main.push(biased(size, 3, [from, to], RELU_GAIN, first || stack.bias_or(true))?);
         main.extend(norm(to));
         main.extend([RELU, convolution(size, 3, [to, to], RELU_GAIN)?]);
         main.extend(halves.then_some(Layer::AveragePool));

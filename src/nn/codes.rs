@@ -114,7 +114,7 @@ mod tests {
         let codes = Codes { categories: 4, numbers: 2, uniform };
         let network = Sequential { layers: vec![Layer::Codes(codes)] };
         let y = network.record(&mut t, "g", x, &Pass::new(Mode::Eval)).unwrap().last();
-        t.fetch("y", y);
+        t.fetch("y", y).unwrap();
         let mut state = State::new(&Device::Cpu);
         let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
         let x = Tensor::new([n, 1, 1, nz], z.clone()).unwrap();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::tensor::Tensor;
 
 /// The order of a parameter in files. On the device a convolution's weights are
@@ -64,25 +64,27 @@ impl Layout {
     /// A parameter as files hold it.
     ///
     /// # Errors
-    /// [`Error::Length`] never, unless this function is wrong.
+    /// [`Error::Tensor`] where it is no tensor of floats and has another order in files.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
         let Some([sizes, strides]) = self.steps(tensor.shape()) else {
             return Ok(tensor.clone());
         };
-        let data = reorder(tensor.f32s(), sizes, strides);
+        let data = reorder(tensor.try_f32s()?, sizes, strides);
         Tensor::new(self.file_shape(tensor.shape()), data)
     }
 
     /// A parameter of `shape` on the device from a file's tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the file's tensor has not the shape that `shape` becomes in files.
+    /// [`Error::Tensor`] where the file's tensor has not the shape that `shape` becomes in files, or holds
+    /// no floats.
     pub fn from_file(self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
         let wanted = self.file_shape(shape);
         if tensor.shape() != wanted {
             let what = format!("has shape {:?}, this network needs {wanted:?}", tensor.shape());
             return Err(Error::Tensor { name: name.into(), what });
         }
+        let floats = tensor.try_f32s().map_err(|error| named(name, error))?;
         let Some([sizes, _]) = self.steps(shape) else { return Ok(tensor.clone()) };
         // The same axes back in the device's order, and how far apart they lie in the file.
         let [_, b, c, d] = sizes;
@@ -91,7 +93,7 @@ impl Layout {
             let axis = self.order()[i];
             (back[0][axis], back[1][axis]) = (sizes[i], stride);
         }
-        let data = reorder(tensor.f32s(), back[0], back[1]);
+        let data = reorder(floats, back[0], back[1]);
         Tensor::new(shape, data)
     }
 }

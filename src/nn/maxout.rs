@@ -51,12 +51,7 @@ impl LayerRule for Maxout {
     }
 
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
-        let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
-        let (pieces, groups) = (self.pieces, c / self.pieces.max(1));
-        // Groups as the rows of an image, whose columns are pooled.
-        let rows = t.reshape(x, &[n * h * w, groups, pieces, 1])?;
-        let largest = t.max_pool(rows, [groups, 1])?;
-        t.reshape(largest, &[n, h, w, groups])
+        t.maxout(x, self.pieces)
     }
 
     fn onnx(

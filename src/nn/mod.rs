@@ -9,11 +9,11 @@
 //! all that others ask of it (`rule::LayerRule`). To add one, write that file and add a variant to
 //! [`Layer`].
 //!
-//! What layers share: `size` (what can be), `param` and `layout` (tensors here and in files), `start`
-//! (how weights start), `weight` for how convolutions come by their weights, which `singular` measures
-//! and `standardise` starts by data, and `onnx` (a graph as layers see it). A [`Pass`] is what a network
-//! needs beside its main input, [`Outputs`] what it gives, and [`Heads`] say what the channels of its
-//! last layer are.
+//! What layers share: `size` (what can be), `param` and `layout` (tensors here and in files),
+//! `state_dict` (tensors by PyTorch's names), `start` (how weights start), `weight` for how convolutions
+//! come by their weights, which `singular` measures and `standardise` starts by data, and `onnx` (a graph
+//! as layers see it). A [`Pass`] is what a network needs beside its main input, [`Outputs`] what it gives,
+//! and [`Heads`] say what the channels of its last layer are.
 
 mod activation;
 mod attention;
@@ -44,6 +44,7 @@ mod singular;
 mod size;
 mod standardise;
 mod start;
+mod state_dict;
 mod virtual_batch;
 mod weight;
 
@@ -64,14 +65,13 @@ pub use maxout::Maxout;
 pub use minibatch::{MinibatchDiscrimination, MinibatchStd};
 pub use noise::{Dropout, Noise};
 pub use param::{Init, Param};
-pub use pass::{LABELS, LATENT, Mode, Outputs, Pass};
+pub use pass::{IMAGES, LABELS, LATENT, Mode, Outputs, Pass};
 pub use pixel_bias::PixelBias;
 pub use pixel_norm::PixelNorm;
 pub use projection::Projection;
 pub use residual::Residual;
 pub use rule::{BatchDependence, LayerRole, Reach};
 pub use sequential::Sequential;
-pub use singular::largest_singular_value;
 pub use start::Start;
 pub use virtual_batch::{Reference, VirtualBatchNorm};
 pub use weight::Weight;

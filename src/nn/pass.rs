@@ -25,6 +25,10 @@ pub const LABELS: &str = "labels";
 /// latent more than once.
 pub const LATENT: &str = "latent";
 
+/// The side input of real images `[n, h, w, c]`: of passes of [`Mode::Start`] through generators some of
+/// whose layers start by them.
+pub const IMAGES: &str = "images";
+
 /// One pass through a network.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {

@@ -1,5 +1,13 @@
 //! An untied bias: a number for every channel of every pixel (the last layer of ALI's generator,
 //! Dumoulin et al., arXiv 1606.00704).
+//!
+//! In front of a sigmoid it can start so that a generator without weights would draw the mean of the
+//! real images, as the authors' `get_log_odds` has it: with `p` the mean of a number of a pixel, clipped to
+//! [10⁻⁷, 1 − 10⁻⁷],
+//!
+//! ```text
+//! bias ← ln (p / (1 − p))
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +17,13 @@ use crate::tensor::{DType, Tensor};
 
 use super::onnx::Graph;
 use super::param::{Owned, ZERO};
-use super::pass::Walk;
+use super::pass::{IMAGES, Walk};
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
 use super::{BatchDependence, LayerRole, Layout, Reach};
+
+/// What the mean of a pixel is clipped by.
+const CLIP: f32 = 1e-7;
 
 /// `y = x + bias`, with the parameter `bias` `[h, w, c]`, `[c, h, w]` in files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +31,23 @@ use super::{BatchDependence, LayerRole, Layout, Reach};
 pub struct PixelBias {
     /// Height, width and channels.
     pub size: [usize; 3],
+    /// Whether it starts at the log-odds of the mean of real images of pixels from 0 to 1; else at 0.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub log_odds: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_not(yes: &bool) -> bool {
+    !*yes
+}
+
+/// The log-odds of the means over `images` `[n, h, w, c]`: `[h, w, c]`.
+fn log_odds(t: &mut Tape, images: Var) -> Result<Var> {
+    let mean = t.mean(images, &[0])?;
+    let p = t.clamp(mean, CLIP, 1.0 - CLIP)?;
+    let rest = t.affine(p, -1.0, 1.0)?;
+    let odds = t.div(p, rest)?;
+    t.log(odds)
 }
 
 impl LayerRule for PixelBias {
@@ -48,9 +76,23 @@ impl LayerRule for PixelBias {
         owned.learnt("bias", (self.size.to_vec(), Layout::Image), ZERO);
     }
 
-    fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
-        let bias = t.read(&format!("{scope}.bias"), &self.size, DType::F32)?;
+    fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
+        let name = format!("{scope}.bias");
+        let bias = match walk.is_starting() && self.log_odds {
+            true => {
+                let images = walk.side(t, scope, IMAGES)?;
+                let bias = log_odds(t, images)?;
+                let bias = t.reshape(bias, &self.size)?;
+                t.assign(&name, bias)?;
+                bias
+            }
+            false => t.read(&name, &self.size, DType::F32)?,
+        };
         t.add(x, bias)
+    }
+
+    fn starts_on_images(&self) -> bool {
+        self.log_odds
     }
 
     fn onnx(

@@ -148,6 +148,12 @@ pub(crate) trait LayerRule: Debug {
         false
     }
 
+    /// Whether a pass of [`super::Mode::Start`] sets some of its tensors by the side input
+    /// [`super::IMAGES`]: in a generator, which sees no images else.
+    fn starts_on_images(&self) -> bool {
+        false
+    }
+
     /// Whether it is `x > 0 ? x : slope · x`, which guided backpropagation treats in its own way.
     fn is_rectifier(&self) -> bool {
         false

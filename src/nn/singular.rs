@@ -12,8 +12,7 @@ pub(super) fn norm(x: &[f64]) -> f64 {
 
 /// The largest singular value of the matrix `rows`, by the power method in 64 bits until it no longer
 /// grows.
-#[must_use]
-pub fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
+fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
     /// Iterations, at most: two values that differ so little that more are needed are the same.
     const MOST: usize = 2000;
     /// Iterations, at least: the first start on the wrong singular vector.
@@ -47,7 +46,7 @@ impl Sequential {
     ///
     /// # Errors
     /// Those of `get`.
-    pub fn singular_values(
+    pub(crate) fn singular_values(
         &self,
         prefix: &str,
         mut get: impl FnMut(&str) -> Result<Tensor>,

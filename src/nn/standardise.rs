@@ -14,10 +14,10 @@ use crate::error::Result;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
-#[cfg(doc)]
-use super::Mode;
 use super::Sequential;
 use super::weight::Kernel;
+#[cfg(doc)]
+use super::{IMAGES, Mode};
 
 /// A unit whose variance over the batch is below this says the same of every picture: it keeps its
 /// length.
@@ -64,5 +64,12 @@ impl Sequential {
     #[must_use]
     pub fn starts_by_data(&self) -> bool {
         self.each().iter().any(|(_, layer)| layer.rule().starts_by_data())
+    }
+
+    /// Whether a pass of [`Mode::Start`] sets some of its tensors by real images beside its input, the
+    /// side input [`IMAGES`].
+    #[must_use]
+    pub fn starts_on_images(&self) -> bool {
+        self.each().iter().any(|(_, layer)| layer.rule().starts_on_images())
     }
 }

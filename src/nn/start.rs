@@ -23,14 +23,16 @@ pub enum Start {
         /// Uniform rather than normal numbers.
         uniform: bool,
     },
-    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852).
+    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852): for layers that
+    /// are built from Rust, as PyTorch's start where nothing is said; no recipe's networks use it.
     He {
         /// √2 for layers followed by ReLU; with uniform numbers, 1/√3 is PyTorch's default.
         gain: f32,
         /// Uniform rather than normal numbers.
         uniform: bool,
     },
-    /// Orthogonal rows or columns of length `gain` (Saxe, McClelland and Ganguli, arXiv 1312.6120).
+    /// Orthogonal rows or columns of length `gain` (Saxe, McClelland and Ganguli, arXiv 1312.6120), as
+    /// BigGAN's networks start: for layers that are built from Rust too.
     Orthogonal {
         /// Their length.
         gain: f32,

@@ -5,14 +5,8 @@
 //!
 //! **Spectral norm** (Miyato, Kataoka, Koyama and Yoshida, arXiv 1802.05957) uses `W / σ`, where `σ`
 //! is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and `v`
-//! are states; one iteration of the power method,
-//!
-//! ```text
-//! v = Wᵀu / max(|Wᵀu|, ε)    u = Wv / max(|Wv|, ε)    σ = uᵀWv    ε = 10⁻¹²
-//! ```
-//!
-//! is no part of a pass but is recorded by [`Sequential::power_iteration`], so that all passes of a
-//! step share one `σ`. Gradients flow through `W` alone.
+//! are states; an iteration of the power method is no part of a pass but is recorded by
+//! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at [`Weight`].
 //!
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
 //! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardise`
@@ -30,7 +24,28 @@ use super::param::Owned;
 use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
 
-/// How the weights of a convolution are made from what is learnt.
+/// How the weights of a convolution are made from what is learnt. `W` is the matrix `[out, rest]` of the
+/// weights, with a row for each output channel (PyTorch's `dim=0`, and `dim=1` of a transposed
+/// convolution, as there by default).
+///
+/// ```text
+/// spectral, spectral-parametrization   W / σ      σ = uᵀWv
+/// norm, norm-fixed                     gᵢ vᵢ / |vᵢ| in row i
+/// ```
+///
+/// One iteration of the power method ([`Sequential::power_iteration`]) in the order of PyTorch's two
+/// functions, with `normalize(x) = x / max(|x|, 10⁻¹²)`:
+///
+/// ```text
+/// spectral                   v ← normalize(Wᵀu)   u ← normalize(W v)     torch.nn.utils.spectral_norm
+/// spectral-parametrization   u ← normalize(W v)   v ← normalize(Wᵀu)     torch.nn.utils.parametrizations.spectral_norm
+/// ```
+///
+/// In both, `u` and `v` are constants to the gradient, which flows through `W` alone, also where it
+/// stands in `σ`. In PyTorch every forward pass in training mode begins with an iteration; here passes
+/// use the vectors as they are, so that a step that is to follow PyTorch pass by pass records one before
+/// each. PyTorch's first function starts with random vectors, its second after 15 iterations;
+/// [`crate::train::Trainer`] makes 15 in both cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +56,10 @@ pub enum Weight {
     /// Spectral norm: `weight_orig`, and the vectors `weight_u`, `weight_v`, as
     /// `torch.nn.utils.spectral_norm` names them.
     Spectral,
+    /// Spectral norm with `u` updated before `v`, as `torch.nn.utils.parametrizations.spectral_norm`
+    /// does. Its tensors have the same names as those of [`Weight::Spectral`].
+    #[serde(rename = "spectral-parametrization")]
+    SpectralParametrization,
     /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
     Norm,
     /// Weight norm whose lengths `weight_g` are kept as the start sets them, so that training turns
@@ -56,6 +75,11 @@ impl Weight {
     /// Whether a description need not mention it.
     pub(super) fn is_plain(&self) -> bool {
         *self == Self::Plain
+    }
+
+    /// Whether it divides by the spectral norm.
+    pub(crate) fn is_spectral(self) -> bool {
+        matches!(self, Self::Spectral | Self::SpectralParametrization)
     }
 }
 
@@ -146,7 +170,7 @@ impl Kernel {
         let whole = (self.shape.to_vec(), self.layout);
         match self.weight {
             Weight::Plain => owned.learnt("weight", whole, init),
-            Weight::Spectral => {
+            Weight::Spectral | Weight::SpectralParametrization => {
                 owned.learnt("weight_orig", whole, init);
                 let [u, v] = self.vectors();
                 owned.kept("weight_u", u, Init::Unit);
@@ -174,7 +198,7 @@ impl Kernel {
         };
         match self.weight {
             Weight::Plain => read(t, "weight", &self.shape),
-            Weight::Spectral => {
+            Weight::Spectral | Weight::SpectralParametrization => {
                 let w = read(t, "weight_orig", &self.shape)?;
                 let sigma = self.sigma(t, scope)?;
                 t.div(w, sigma)
@@ -233,12 +257,16 @@ impl Kernel {
         }
     }
 
-    /// Records one iteration of the power method.
+    /// Records one iteration of the power method, in the order that [`Weight`] says.
     fn iterate(&self, t: &mut Tape, scope: &str) -> Result<()> {
         let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
         let shapes = self.vectors().map(|(shape, _)| shape);
-        for (own, from, to) in [("weight_v", 0, 1), ("weight_u", 1, 0)] {
-            // Read anew: `u` is made from the new `v`.
+        let mut halves = [("weight_v", 0, 1), ("weight_u", 1, 0)];
+        if self.weight == Weight::SpectralParametrization {
+            halves.reverse();
+        }
+        for (own, from, to) in halves {
+            // Read anew: the second is made from the new first.
             let x = self.read_vectors(t, scope)?[from];
             let y = self.product(t, w, x, from == 0)?;
             let square = t.mul(y, y)?;
@@ -262,7 +290,7 @@ impl Kernel {
         let mut own = |own: &str| get(&format!("{scope}.{own}"));
         let (w, factors) = match self.weight {
             Weight::Plain => return own("weight"),
-            Weight::Spectral => {
+            Weight::Spectral | Weight::SpectralParametrization => {
                 let (w, u, v) = (own("weight_orig")?, own("weight_u")?, own("weight_v")?);
                 let rows = self.rows_of(&w);
                 let sigma: f64 =
@@ -309,7 +337,7 @@ fn dot(row: &[f64], v: &Tensor) -> f64 {
 impl Sequential {
     /// All weights of the network called `prefix`, with the names of the layers, or of parts of them,
     /// that own them.
-    fn kernels(&self, prefix: &str) -> Vec<(String, Kernel)> {
+    pub(super) fn kernels(&self, prefix: &str) -> Vec<(String, Kernel)> {
         let of = |(name, layer): (String, &Layer)| {
             let scope = move |part: &str| match part {
                 "" => format!("{prefix}.{name}"),
@@ -322,7 +350,7 @@ impl Sequential {
 
     pub(super) fn spectral(&self, prefix: &str) -> Vec<(String, Kernel)> {
         let mut kernels = self.kernels(prefix);
-        kernels.retain(|(_, kernel)| kernel.weight == Weight::Spectral);
+        kernels.retain(|(_, kernel)| kernel.weight.is_spectral());
         kernels
     }
 
@@ -335,7 +363,7 @@ impl Sequential {
             .map(|(scope, kernel)| {
                 let own = match kernel.weight {
                     Weight::Plain => "weight",
-                    Weight::Spectral => "weight_orig",
+                    Weight::Spectral | Weight::SpectralParametrization => "weight_orig",
                     Weight::Norm | Weight::NormFixed => "weight_v",
                 };
                 (format!("{scope}.{own}"), kernel.rows == Rows::Large)
@@ -367,7 +395,7 @@ impl Sequential {
     ///
     /// # Errors
     /// As recording may fail.
-    pub fn sigmas(&self, t: &mut Tape, prefix: &str) -> Result<Vec<(String, Var)>> {
+    pub(crate) fn sigmas(&self, t: &mut Tape, prefix: &str) -> Result<Vec<(String, Var)>> {
         let kernels = self.spectral(prefix).into_iter();
         kernels.map(|(scope, kernel)| kernel.sigma(t, &scope).map(|sigma| (scope, sigma))).collect()
     }
@@ -379,6 +407,53 @@ mod tests {
 
     use super::*;
 
+    /// Both orders against the formulas, from random vectors, where they differ most.
+    #[test]
+    fn one_iteration_is_that_of_either_function_of_pytorch() {
+        use crate::device::{Device, State};
+        use crate::program::{Options, Program};
+
+        let unit = |x: Vec<f64>| {
+            let length = norm(&x);
+            x.into_iter().map(|x| x / length).collect::<Vec<f64>>()
+        };
+        for weight in [Weight::Spectral, Weight::SpectralParametrization] {
+            let network = Sequential { layers: vec![Layer::linear(4, 3, false).weighted(weight)] };
+            let mut state = State::new(&Device::Cpu);
+            for param in network.params("n") {
+                state.set(&param.name, &param.initial(1)).unwrap();
+            }
+            let get = |own: &str| state.get(&format!("n.main.0.{own}")).unwrap();
+            let kernel = network.layers[0].rule().kernels().remove(0).1;
+            let w = kernel.rows_of(&get("weight_orig"));
+            let wide = |x: &Tensor| x.f32s().iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+            let (mut u, mut v) = (wide(&get("weight_u")), wide(&get("weight_v")));
+            let from_v = |v: &[f64]| {
+                unit(w.iter().map(|row| row.iter().zip(v).map(|(w, v)| w * v).sum()).collect())
+            };
+            let from_u = |u: &[f64]| {
+                let sum = |i: usize| w.iter().zip(u).map(|(row, u)| row[i] * u).sum();
+                unit((0..4).map(sum).collect())
+            };
+            if weight == Weight::Spectral {
+                v = from_u(&u);
+                u = from_v(&v);
+            } else {
+                u = from_v(&v);
+                v = from_u(&u);
+            }
+            let mut tape = Tape::new();
+            network.power_iteration(&mut tape, "n").unwrap();
+            let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
+            program.call(&mut state, &[]).unwrap();
+            for (own, want) in [("weight_u", u), ("weight_v", v)] {
+                let got = wide(&state.get(&format!("n.main.0.{own}")).unwrap());
+                let near = got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-6);
+                assert!(near, "{weight:?} {own}: {got:?}, not {want:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_host_uses_the_weights_that_a_tape_uses() {
         use crate::device::{Device, State};
@@ -386,7 +461,8 @@ mod tests {
         use crate::program::{Options, Program};
 
         let spec = ConvSpec::down([6, 5], [3, 2], [1, 1], [0, 0]).unwrap();
-        for weight in [Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed] {
+        let spectral = [Weight::Spectral, Weight::SpectralParametrization];
+        for weight in [Weight::Plain, Weight::Norm, Weight::NormFixed].into_iter().chain(spectral) {
             let layers = [
                 Layer::conv(spec, 4, 5, true),
                 Layer::conv_transpose(spec, 4, 5, true),
@@ -405,7 +481,7 @@ mod tests {
                     network.power_iteration(&mut tape, "n").unwrap();
                 }
                 let used = kernel.record(&mut tape, "n.main.0").unwrap();
-                tape.fetch("used", used);
+                tape.fetch("used", used).unwrap();
                 let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
                 let tape = program.call(&mut state, &[]).unwrap();
                 let host = kernel.used("n.main.0", &mut |name| state.get(name)).unwrap();
@@ -413,7 +489,7 @@ mod tests {
                     assert!((a - b).abs() <= 1e-5 * b.abs().max(0.01), "{kernel:?}: {a} {b}");
                 }
                 let values = network.singular_values("n", |name| state.get(name)).unwrap();
-                assert_eq!(values.len(), usize::from(weight == Weight::Spectral));
+                assert_eq!(values.len(), usize::from(weight.is_spectral()));
                 for (scope, value) in values {
                     assert_eq!(scope, "n.main.0");
                     assert!((value - 1.0).abs() < 1e-3, "{kernel:?}: {value}");

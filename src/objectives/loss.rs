@@ -367,7 +367,7 @@ mod tests {
                 }
                 let (real, fake) = (loss.real(&mut t, r, smooth), loss.fake(&mut t, f));
                 let both = t.add(real.unwrap(), fake.unwrap()).unwrap();
-                t.fetch("both", both);
+                t.fetch("both", both).unwrap();
                 let mut state = State::new(&Device::Cpu);
                 let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
                 let mut least = f32::INFINITY;

@@ -53,6 +53,11 @@ pub struct Penalised {
     pub loss: Var,
     /// The mean over the batch of `‖g‖`: a scalar.
     pub slope: Var,
+    /// The gradient norm `‖g‖ = √(Σ g² + 10⁻¹²)` of each image, `[n]`.
+    pub norms: Var,
+    /// The images `x` at which the gradient was taken, `[n, h, w, c]`: those mixed of real and generated
+    /// ones, say.
+    pub at: Var,
 }
 
 /// Below the root of a length: its derivative at 0 is then 0, not infinite. Far below the square of
@@ -126,7 +131,7 @@ impl Penalty {
         let mean = t.mean_all(term)?;
         let loss = t.affine(mean, weight, 0.0)?;
         let slope = t.mean_all(norm)?;
-        Ok(Some(Penalised { loss, slope }))
+        Ok(Some(Penalised { loss, slope, norms: norm, at: x }))
     }
 }
 
@@ -137,4 +142,58 @@ fn standard_deviation(t: &mut Tape, x: Var) -> Result<Var> {
     let square = t.mul(centred, centred)?;
     let variance = t.mean_all(square)?;
     t.sqrt(variance)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::device::{Device, State};
+    use crate::program::{Options, Program};
+    use crate::tensor::{DType, Tensor};
+
+    /// Of `D(x) = ½ Σ x²` the gradient at `x` is `x` itself.
+    #[test]
+    fn gradient_norms_and_their_images_are_given() {
+        let shape = [2, 1, 2, 1];
+        let (real, fake) = ([3.0, 4.0, 0.0, 0.0], [1.0, 0.0, 0.0, 2.0]);
+        let mixed = [2.0, 2.0, 0.0, 1.5]; // a half of the first, a quarter of the second
+        for (penalty, at) in [
+            (Penalty::Gp, mixed),
+            (Penalty::GpZero, mixed),
+            (Penalty::R1, real),
+            (Penalty::R2, fake),
+        ] {
+            let mut t = Tape::new();
+            let images = ["real", "fake"].map(|name| t.feed(name, &shape, DType::F32).unwrap());
+            let mut uniform =
+                |t: &mut Tape, name: &str, shape: &[usize]| t.feed(name, shape, DType::F32);
+            let mut judge = |t: &mut Tape, x: Var| {
+                let square = t.mul(x, x)?;
+                t.affine(square, 0.5, 0.0)
+            };
+            let recorded = penalty.record(&mut t, 1.0, images, &mut uniform, &mut judge);
+            let Penalised { slope, norms, at: images, .. } = recorded.unwrap().unwrap();
+            for (name, value) in [("slope", slope), ("norms", norms), ("at", images)] {
+                t.fetch(name, value).unwrap();
+            }
+            let mut state = State::new(&Device::Cpu);
+            let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
+            let tensor = |values: [f32; 4]| Tensor::new(shape, values.to_vec()).unwrap();
+            let mix = Tensor::new([2, 1, 1, 1], vec![0.5, 0.25]).unwrap();
+            let (real, fake) = (tensor(real), tensor(fake));
+            let mut feeds = vec![("real", &real), ("fake", &fake), ("mix", &mix)];
+            feeds.retain(|(name, _)| t.feeds().contains_key(*name));
+            let got = program.call(&mut state, &feeds).unwrap();
+            assert_eq!(got["at"], tensor(at), "{penalty}");
+            let lengths = [at[0].hypot(at[1]), at[2].hypot(at[3])];
+            assert_eq!(got["norms"].shape(), [2]);
+            for (norm, length) in got["norms"].f32s().iter().zip(lengths) {
+                assert!((norm - length).abs() < 2e-6, "{penalty}: {norm} {length}");
+            }
+            let mean = f32::midpoint(lengths[0], lengths[1]);
+            assert!((got["slope"].f32s()[0] - mean).abs() < 2e-6, "{penalty}");
+        }
+    }
 }

@@ -6,18 +6,7 @@ use std::fmt::Debug;
 use minijinja::context;
 
 use crate::error::Result;
-use crate::tensor::DType;
-
-/// One tensor's elements on the CPU.
-#[derive(Clone, Copy, Debug)]
-pub enum Slice<'a> {
-    /// 32-bit floats.
-    F32(&'a [f32]),
-    /// 32-bit unsigned integers.
-    U32(&'a [u32]),
-    /// Bytes.
-    U8(&'a [u8]),
-}
+use crate::tensor::Slice;
 
 /// What a twin is called with.
 #[derive(Debug)]
@@ -213,18 +202,6 @@ pub fn fold_groups(count: usize, caps: &Caps) -> [u32; 3] {
     let limit = caps.groups_per_dimension as usize;
     let rows = count.div_ceil(limit).max(1);
     [count.div_ceil(rows).max(1) as u32, rows as u32, 1]
-}
-
-/// Bytes that a tensor takes on any device: whole 16-byte vectors.
-#[must_use]
-pub fn padded_bytes(len: usize, dtype: DType) -> u64 {
-    padded(len * dtype.size())
-}
-
-/// `bytes` as whole 16-byte vectors.
-#[must_use]
-pub fn padded(bytes: usize) -> u64 {
-    bytes.next_multiple_of(16).max(16) as u64
 }
 
 /// One variant of one dispatch without scratch.

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
-use super::gemm::{Matrix, gemm};
 use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::tile::{self, Product};
 use super::{Call, Caps, Op, Site, Variant};
+use crate::gemm::{Matrix, gemm};
 
 /// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`; or
 /// such a product for each of a batch, `[i, m, k] · [i, k, n] = [i, m, n]`. Inputs `a`, `b`.

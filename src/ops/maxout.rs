@@ -212,8 +212,12 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
         all.push(one([Kind::NORMAL, Kind::Ladder]).note("to ±150").rough());
         all.push(one([Kind::NORMAL, Kind::Uniform(0.5, 0.5)]).note("ties").rough());
         let first = [Kind::NORMAL, Kind::Special(special::DECIDED)];
-        all.push(one(first).non_finite(NonFinite::Same));
-        all.push(one([Kind::Special(special::ALL), Kind::NORMAL]).non_finite(NonFinite::Same));
+        all.push(one(first).note("choice").non_finite(NonFinite::Same));
+        all.push(
+            one([Kind::Special(special::ALL), Kind::NORMAL])
+                .note("value")
+                .non_finite(NonFinite::Same),
+        );
     }
     // With gradients: integers keep the channels of a group apart, in another order for each group.
     for (shape, pieces) in [(&[2, 3, 6][..], 2), (&[3, 5], 5), (&[2, 12], 3)] {
@@ -254,8 +258,8 @@ mod tests {
         let y = t.maxout(x, 3).unwrap();
         let loss = t.sum_all(y).unwrap();
         let gradient = t.grad(loss, &[x]).unwrap()[0];
-        t.fetch("y", y);
-        t.fetch("gradient", gradient);
+        t.fetch("y", y).unwrap();
+        t.fetch("gradient", gradient).unwrap();
         let mut state = State::new(&Device::Cpu);
         let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
         let x = vec![1.0, 3.0, 2.0, -1.0, -1.0, -2.0, 5.0, 5.0, 5.0, 0.0, -0.0, 4.0];

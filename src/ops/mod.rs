@@ -1,9 +1,8 @@
 //! What a node of the tape computes. One file a family; the formula, the shape rule, the vjp, the
 //! CPU twin and the GPU lowering of an op stand together.
 //!
-//! To add an op: a struct that implements [`Op`] in `src/ops/<family>.rs`, its kernel in
-//! `shaders/<op>.wgsl`, one line in [`table::OPS`], one in [`samples::samples`]. Tests and
-//! `dcgan check` walk the two tables.
+//! To add an op: a struct that implements [`Op`], and its samples, in `src/ops/<op>.rs`; its kernel in
+//! `shaders/<op>.wgsl`; one row in [`table::OPS`], which tests and `dcgan check` walk.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -15,7 +14,6 @@ use crate::tensor::DType;
 pub mod append;
 pub mod conv;
 pub mod elementwise;
-pub(crate) mod gemm;
 mod kernel;
 pub mod matmul;
 pub mod maxout;
@@ -34,11 +32,7 @@ pub mod table;
 mod tile;
 mod wide;
 
-pub use gemm::measure_matmul_peak;
-pub use kernel::{
-    Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Slice, Variant, fold_groups, padded,
-    padded_bytes,
-};
+pub use kernel::{Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Variant, fold_groups};
 pub use wide::registers;
 
 /// Where an op stands on a tape: its inputs and output, with their shapes.

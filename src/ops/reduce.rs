@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
-use super::kernel::{fold_groups, padded_bytes};
+use super::kernel::fold_groups;
 use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};

@@ -246,7 +246,7 @@ impl Sample {
             inputs.push(tape.feed(&format!("x{i}"), &input.shape, input.dtype())?);
         }
         let y = (self.build)(&mut tape, &inputs)?;
-        tape.fetch("y", y);
+        tape.fetch("y", y)?;
         Ok((tape, inputs, y))
     }
 

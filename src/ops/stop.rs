@@ -96,7 +96,7 @@ mod tests {
             let y = t.matmul(x, x).unwrap();
             let y = if stops { t.stop(y).unwrap() } else { y };
             let z = t.tanh(y).unwrap();
-            t.fetch("z", z);
+            t.fetch("z", z).unwrap();
             kernels(&t, &Caps::portable(), &Options::default()).unwrap()
         };
         assert_eq!(dispatches(true), dispatches(false));

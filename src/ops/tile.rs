@@ -7,9 +7,8 @@
 
 use minijinja::{Value, context};
 
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
-use super::kernel::padded_bytes;
 use super::{Arg, Caps, Dispatch, Lowered, Sizes, Variant, fold_groups};
 
 mod tiling;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use crate::device::{BufferKind, CpuBuffer};
-use crate::ops::{Call, Class, Slice};
-use crate::tensor::DType;
+use crate::ops::{Call, Class};
+use crate::tensor::{DType, Slice};
 
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Plan, Step};

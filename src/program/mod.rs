@@ -419,7 +419,7 @@ mod tests {
         for (name, var) in names.iter().zip(old) {
             sum = tape.add(sum, var).unwrap();
             if fetch_old {
-                tape.fetch(name, var);
+                tape.fetch(name, var).unwrap();
             }
         }
         for (name, var) in names.iter().zip(old) {

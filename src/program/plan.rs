@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::device::gpu::PART_ALIGN;
 use crate::device::{BufferSpec, Packed};
 use crate::error::Result;
-use crate::ops::{Caps, Lowered, Op, Site, padded};
+use crate::ops::{Caps, Lowered, Op, Site};
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded};
 
 use super::access::Access;
 use super::choices::Choices;

@@ -16,8 +16,9 @@ use super::units::{Grouping, Units};
 use crate::device::gpu::{Candidate, Contest, Gpu, Verdict};
 use crate::device::{Device, ScriptStep};
 use crate::error::{Error, Result};
-use crate::ops::{Arg, Op, Site, Variant, padded_bytes};
+use crate::ops::{Arg, Op, Site, Variant};
 use crate::tape::Tape;
+use crate::tensor::padded_bytes;
 
 mod cache;
 

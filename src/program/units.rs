@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use crate::device::Pack;
-use crate::ops::{Class, padded_bytes};
+use crate::ops::Class;
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
 mod bundle;
 mod fuse;

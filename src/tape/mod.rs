@@ -172,7 +172,20 @@ impl Tape {
     }
 
     /// Asks for `value` back from every run, under `name`.
-    pub fn fetch(&mut self, name: &str, value: Var) {
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a fetch of this name exists already, as [`Tape::feed`].
+    pub fn fetch(&mut self, name: &str, value: Var) -> Result<()> {
+        if self.fetches.contains_key(name) {
+            return Err(Error::Tensor { name: name.into(), what: "is fetched twice".into() });
+        }
+        self.fetch_last(name, value);
+        Ok(())
+    }
+
+    /// [`Tape::fetch`] of what a step computes several times: the last value of a name is the one that
+    /// comes back.
+    pub(crate) fn fetch_last(&mut self, name: &str, value: Var) {
         self.fetches.insert(name.into(), value);
     }
 
@@ -234,5 +247,29 @@ impl Tape {
             output: var,
             shape: node.shape.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_fed_once_and_fetched_once() {
+        let mut t = Tape::new();
+        let x = t.feed("x", &[2], DType::F32).unwrap();
+        let again = t.feed("x", &[2], DType::F32).unwrap_err().to_string();
+        assert_eq!(again, "tensor \"x\": is fed twice");
+        let y = t.affine(x, 2.0, 0.0).unwrap();
+        t.fetch("y", y).unwrap();
+        for value in [x, y] {
+            let again = t.fetch("y", value).unwrap_err().to_string();
+            assert_eq!(again, "tensor \"y\": is fetched twice");
+        }
+        assert_eq!(t.fetches()["y"], y);
+        // A feed may come back under its own name.
+        t.fetch("x", x).unwrap();
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::Folder;
 
 use super::Metrics;
 
@@ -130,6 +131,16 @@ fn text(path: &Path) -> Result<String> {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::file(path, files::cannot("be read", &error))),
+    }
+}
+
+impl Folder {
+    /// The log so far; empty where there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it exists and cannot be read.
+    pub fn log(&self) -> Result<Vec<LogLine>> {
+        read(&self.log_path())
     }
 }
 

@@ -62,7 +62,8 @@ pub struct Metrics(Vec<(String, f32)>);
 impl Metrics {
     /// Those of `names` among what a step fetched, all of them scalars.
     pub(super) fn fetched(names: &[String], fetched: &BTreeMap<String, Tensor>) -> Self {
-        let value = |name: &String| Some((name.clone(), *fetched.get(name)?.f32s().first()?));
+        let first = |tensor: &Tensor| tensor.try_f32s().ok()?.first().copied();
+        let value = |name: &String| Some((name.clone(), first(fetched.get(name)?)?));
         Self(names.iter().filter_map(value).collect())
     }
 

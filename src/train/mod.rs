@@ -5,7 +5,6 @@ pub mod health;
 pub mod interrupt;
 pub mod labelled;
 pub mod log;
-pub mod method;
 pub mod metrics;
 pub mod options;
 #[cfg(feature = "cli")]
@@ -13,28 +12,25 @@ pub mod plot;
 pub mod presets;
 #[cfg(feature = "cli")]
 pub mod progress;
-pub mod recipe;
 pub mod run;
 #[cfg(feature = "cli")]
 pub mod session;
 mod snapshot;
 pub mod trainer;
-pub(crate) mod validate;
 pub mod writer;
 
+pub use crate::gan::{Method, MethodOptions, Recipe, RecipeOptions};
 pub use crate::model::checkpoint::{self, Checkpoint};
 pub use crate::model::file::{self as model_file, ModelFile};
 pub use crate::model::folder::{self, Folder};
 pub use health::{Finding, Health};
 pub use labelled::Labelled;
 pub use log::LogLine;
-pub use method::{Method, MethodOptions};
 pub use metrics::Metrics;
 pub use options::{Rhythm, RhythmOptions};
 pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
-pub use recipe::{Recipe, RecipeOptions};
 pub use run::Run;
 pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_pictures};

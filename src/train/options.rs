@@ -8,7 +8,7 @@ use crate::config::{Domain, config};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model::{Role, Weights};
+use crate::model::{Networks, Role, Weights};
 use crate::{files, human};
 
 use super::{ModelFile, Recipe, Trainer};
@@ -205,6 +205,27 @@ mod any_path {
     }
 }
 
+impl RunOptions {
+    /// Checks every option, and that they go together.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { recipe, images, .. } = self;
+        self.prepare.check()?;
+        self.rhythm.check_bounds()?;
+        if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
+            let what = format!(
+                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
+                 both the same number",
+                recipe.decay
+            );
+            return Err(Error::config("decay", what));
+        }
+        recipe.validate()
+    }
+}
+
 /// The first lines of a training: what, from what, on what.
 #[must_use]
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
@@ -222,7 +243,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     };
     format!(
         "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{told}; G {} and D {} parameters\n\
+         networks  {} {}x{}x{}, nz {}{told}; {} parameters\n\
          training  {} in batches of {}, seed {}\n\
          device    {}\n\
          memory    {} planned ({} of them state)",
@@ -232,8 +253,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.size.width,
         model.channels,
         model.nz,
-        human::count(model.learnt("generator") as u64),
-        human::count(model.learnt("discriminator") as u64),
+        learnt(&trainer.system().model),
         human::counted(options.images, "image"),
         recipe.batch,
         recipe.seed,
@@ -243,9 +263,40 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     )
 }
 
+/// `G 3.6M, D 2.8M and E 2.9M`: how many numbers each network learns.
+fn learnt(networks: &Networks) -> String {
+    let each = networks.iter().map(|(name, net)| {
+        let short = match name == net.role.name() {
+            true => name[..1].to_uppercase(),
+            false => name.to_owned(),
+        };
+        format!("{short} {}", human::count(networks.learnt(name) as u64))
+    });
+    let mut all: Vec<String> = each.collect();
+    match all.pop() {
+        Some(last) if all.is_empty() => last,
+        Some(last) => format!("{} and {last}", all.join(", ")),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gan::Family;
+    use crate::train::Method;
+
+    #[test]
+    fn every_network_is_counted() {
+        let of = |family| {
+            let method = Method { family, ..Method::default() };
+            let networks = Recipe { method, ..Recipe::default() }.networks();
+            learnt(&networks.expect("a usual recipe"))
+        };
+        assert_eq!(of(Family::Gan), "G 3.6M and D 2.8M");
+        assert_eq!(of(Family::Vae), "G 3.6M and E 4.4M");
+        assert_eq!(of(Family::VaeGan), "G 3.6M, D 2.8M and E 4.4M");
+    }
 
     #[test]
     fn previews_come_early_then_regularly() {

@@ -14,12 +14,13 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Error, Result};
+use crate::gan::Method;
+use crate::gan::families;
 use crate::human;
 use crate::objectives::Output;
 use crate::pictures;
 use crate::train::health::DIVERSITY_LOW;
 use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
-use crate::train::method::Method;
 use crate::train::metrics::{self, Kind};
 
 /// Width and height of the image, and how much higher it is with a third panel.
@@ -95,14 +96,13 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
         Output::Probability => ("Taken for real", Some((0.0, 1.0))),
         Output::Score => ("The discriminator's scores", None),
     };
+    let is_measured = |metric: &str| log.iter().any(|line| line.metrics.get(metric).is_some());
     let losses = Panel {
         title: "Losses",
         curves: losses(log),
         range: None,
-        level: Some((
-            method.loss.at_chance(method.smooth),
-            "the discriminator's loss where it can only guess",
-        )),
+        level: families::at_chance(method)
+            .map(|loss| (loss, "the discriminator's loss where it can only guess")),
     };
     let outputs = Panel {
         title,
@@ -113,6 +113,19 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
         range,
         level: None,
     };
+    let terms = Panel {
+        title: "Terms of the encoder's loss",
+        curves: vec![
+            curve("reconstruction", BLUE, "reconstruction"),
+            curve("divergence of latents (KL)", ORANGE, "kl"),
+        ],
+        range: None,
+        level: None,
+    };
+    let second = match is_measured("kl") && !is_measured("d_real") {
+        true => terms,
+        false => outputs,
+    };
     let highest = log.iter().map(|line| line.value(SAMPLE_DIVERSITY)).fold(1.2, f32::max);
     let variety = Panel {
         title: "Variety",
@@ -120,7 +133,7 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
         range: Some((0.0, highest.into())),
         level: Some((DIVERSITY_LOW, "below: hardly at all")),
     };
-    let mut panels = vec![losses, outputs];
+    let mut panels = vec![losses, second];
     if log.iter().any(|line| line.value(SAMPLE_DIVERSITY).is_finite()) {
         panels.push(variety);
     }
@@ -474,6 +487,21 @@ mod tests {
         let (chance, hinge) = (row(Loss::NonSaturating), row(Loss::Hinge));
         let per_unit = (chance - hinge) / (2.0 - 2.0 * std::f64::consts::LN_2);
         assert!((40.0..60.0).contains(&per_unit), "{chance} and {hinge}");
+    }
+
+    #[test]
+    fn without_a_discriminator_the_second_panel_has_what_was_measured() {
+        let line = |i: u64| {
+            let metrics = Metrics::from([("loss_e", 70.0), ("kl", 20.0), ("reconstruction", 50.0)]);
+            LogLine { images: i * 1000, metrics, ..LogLine::default() }
+        };
+        let log: Vec<LogLine> = (0..200).map(line).collect();
+        let panels = panels(&Method::default(), &log);
+        let metrics =
+            |i: usize| panels[i].curves.iter().map(|c| c.metric.as_str()).collect::<Vec<_>>();
+        assert_eq!((metrics(0), metrics(1)), (vec!["loss_e"], vec!["reconstruction", "kl"]));
+        assert!(panels.iter().all(|panel| panel.level.is_none()));
+        assert!(count(&saved(&log), 400..640, BLUE) > 300);
     }
 
     #[test]

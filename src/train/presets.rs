@@ -247,6 +247,64 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "ali",
+        about: "ALI for 32x32: an encoder that outputs a distribution of latents; dropout and maxout in D",
+        source: "Dumoulin et al., arXiv 1606.00704; github.com/IshmaelBelghazi/ALI, experiments/ali_cifar10.py \
+                 (6,475 epochs of CIFAR-10)",
+        options: &[
+            ("family", "ali"),
+            ("network", "ali"),
+            ("batch", "100"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "vae-gan",
+        about: "VAE/GAN: an autoencoder whose images a discriminator compares; dcgan encode, dcgan reconstruct",
+        source: "Larsen et al., arXiv 1512.09300; github.com/andersbll/autoencoding_beyond_pixels, \
+                 celeba_aegan.py (rates and weight decay divided by its batch, as its losses are sums). For 32x32 \
+                 its cifar_aegan.py has --gamma 1e-5",
+        options: &[
+            ("family", "vae-gan"),
+            ("network", "vae-gan"),
+            ("loss", "saturating"),
+            ("gamma", "1e-6"),
+            ("batch", "64"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.9"),
+            ("weight_decay", "1.6e-7"),
+            ("lr_d", "3.9e-4"),
+            ("lr_g", "3.9e-4"),
+            ("decay", "4M"),
+            ("decay_to", "1.6e-7"),
+            ("decay_power", "0.75"),
+        ],
+        aliases: &[],
+    },
+    Preset {
+        name: "vae",
+        about: "a variational autoencoder with the networks of VAE/GAN; dcgan encode, dcgan reconstruct",
+        source: "Kingma and Welling, arXiv 1312.6114, with normal pixels of variance 1; networks and rates \
+                 as vae-gan",
+        options: &[
+            ("family", "vae"),
+            ("network", "vae-gan"),
+            ("batch", "64"),
+            ("optimizer", "rmsprop"),
+            ("beta2", "0.9"),
+            ("weight_decay", "1.6e-7"),
+            ("lr_g", "3.9e-4"),
+            ("decay", "4M"),
+            ("decay_to", "1.6e-7"),
+            ("decay_power", "0.75"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "mrgan",
         about: "Reg-GAN: an encoder draws the generator towards every real image, so that it misses no mode",
         source: "Che, Li, Jacob, Bengio and Li, arXiv 1612.02136, section 3.2 (with the sign that its text \

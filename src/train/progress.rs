@@ -141,13 +141,15 @@ const fn shown(
 }
 
 /// Metrics that are shown, besides all losses.
-const SHOWN: [Shown<'_>; 6] = [
+const SHOWN: [Shown<'_>; 8] = [
     shown("loss_d", "loss_d", 3, 7),
     shown("d_real", "D(x)", 2, 8),
     shown("d_fake", "D(G(z))", 2, 8),
     shown("slope", "slope", 2, 2),
     shown("loss_class", "loss_class", 3, 3),
     shown("augment_p", "augment", 2, 1),
+    shown("kl", "KL", 2, 3),
+    shown("reconstruction", "R", 2, 3),
 ];
 
 /// `2m10s left  73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31`, without what was not

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::gan::families;
 use crate::model::file::PICTURES;
-use crate::model::seeded_latents;
+use crate::model::sampler::BATCH;
+use crate::model::{Sampler, seeded_latents};
 use crate::models::Design;
-use crate::sample::{BATCH, Sampler};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
@@ -141,7 +142,9 @@ impl Session {
         };
         let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
-        let latents = seeded_latents(&seeds, model.nz, model.network.latent_law());
+        // Of the family, which may want another than the architecture's.
+        let law = trainer.system().model.latent_law;
+        let latents = seeded_latents(&seeds, model.nz, law);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -158,7 +161,7 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            health: Health::new(method.loss.output()),
+            health: Health::new(families::watched_output(&method)),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,

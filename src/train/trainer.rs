@@ -17,9 +17,8 @@ use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, 
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
-use super::method::Method;
 use super::snapshot::in_files;
-use super::{Metrics, Recipe};
+use super::{Method, Metrics, Recipe};
 
 mod batch;
 mod start;
@@ -76,6 +75,8 @@ pub struct Trainer {
     /// Metrics of earlier steps that were waited for when a phase ended.
     ready: VecDeque<Metrics>,
     position: Position,
+    /// Networks that were taken from another model: [`Trainer::start_from`].
+    taken: Vec<String>,
 }
 
 impl Trainer {
@@ -207,6 +208,7 @@ impl Trainer {
             pending,
             ready,
             position,
+            taken: Vec::new(),
         })
     }
 
@@ -457,12 +459,8 @@ fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
 /// What did not fit, and the batch that would.
 fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> String {
     // Where the driver said no and no limit is known, what it gave before it did is one.
-    let options = match (options.memory_limit, device) {
-        (None, Device::Gpu(gpu)) => {
-            Options { memory_limit: Some(gpu.allocated_bytes()), ..options.clone() }
-        }
-        _ => options.clone(),
-    };
+    let memory_limit = options.memory_limit.or_else(|| device.used_memory());
+    let options = Options { memory_limit, ..options.clone() };
     let fits = |batch: usize| {
         let method = Method { micro_batch: 0, ..recipe.method };
         let smaller = Recipe { batch, method, ..recipe.clone() };

@@ -5,7 +5,8 @@
 //! after the activation. What is usual is assumed, and said to be; what may as well be otherwise is
 //! asked for.
 
-use crate::models::{LatentLaw, Pixels};
+use crate::model::Pixels;
+use crate::nn::LatentLaw;
 use crate::nn::Statistics;
 
 use super::spelled::Spelled;

@@ -46,6 +46,7 @@ impl Assembly {
             pixels: self.assumptions.pixels,
             classes: Vec::new(),
             by_name: BTreeMap::new(),
+            pipeline: model::Pipeline::default(),
         };
 
         let graphs = candidates.iter().filter(|c| matches!(c.body, Body::Graph(_))).count();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::models::Networks;
+use crate::model::Networks;
 
 use super::chain::{self, Chain, Known, Order, layers_flag};
 use super::graph::Graph;

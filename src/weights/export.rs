@@ -18,7 +18,7 @@ use crate::nn::Param;
 
 pub use super::outgoing::Export;
 
-use super::{DESCRIPTION, onnx};
+use super::{MODEL, onnx};
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Export<'_> {
         match format {
             Format::Safetensors => {
                 let about = described(&self.about);
-                let strings = [("format", "pt"), (DESCRIPTION, &*about)].into();
+                let strings = [("format", "pt"), (MODEL, &*about)].into();
                 let entries = self.state_dict();
                 files::write_atomic(path, |out| checkpoint::write_raw(out, &entries, &strings))
             }

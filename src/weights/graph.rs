@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use crate::models::{Networks, Pixels};
+use crate::model::{Networks, Pixels};
 use crate::nn::{Layer, Statistics};
 use crate::tensor::Tensor;
 
@@ -17,7 +17,7 @@ use super::modules::{Kind, Module};
 use super::protobuf::{Field, fields};
 use super::roles::Role;
 use super::sizes::Geometry;
-use super::{DESCRIPTION, spelled};
+use super::{MODEL, spelled};
 
 mod read;
 
@@ -61,7 +61,7 @@ impl Graph {
                 (7, Field::Bytes(bytes)) => graph = Some(bytes),
                 (14, Field::Bytes(bytes)) => {
                     let text = |wanted| find(bytes, wanted).and_then(Field::text);
-                    if text(1).as_deref() == Some(DESCRIPTION) {
+                    if text(1).as_deref() == Some(MODEL) {
                         about = text(2).and_then(|text| serde_json::from_str(&text).ok());
                     }
                 }

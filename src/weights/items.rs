@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::models::Pixels;
+use crate::model::Pixels;
 use crate::nn::{
     BATCH_NORM_EPS, BatchNorm, Conv, ConvTranspose, Layer, Layout, Sequential, Start, Statistics,
     Weight,

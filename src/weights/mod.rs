@@ -24,6 +24,8 @@
 //! | `candidate`, `assembly` | the ways to understand a file; networks become one model |
 //! | [`export`], `onnx` | the way out |
 //!
+//! [`read_state_dict`] gives the tensors alone, for networks that are built layer by layer.
+//!
 //! Whatever is in a file, reading it neither panics nor takes memory out of proportion to the
 //! file's length.
 
@@ -76,9 +78,6 @@ pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) tensor: Tensor,
 }
-
-/// The metadata key under which an exported file describes its network: a [`Networks`] as JSON.
-pub const DESCRIPTION: &str = MODEL;
 
 /// What was imported.
 #[derive(Debug)]
@@ -167,6 +166,22 @@ pub fn import(
     Assembly { assumptions, left_out, sources, assumed }.assemble(candidates, described, &paths)
 }
 
+/// Every tensor of floats in a state dict of PyTorch (`torch.save(model.state_dict(), "net.pth")`) or in a
+/// safetensors file, by its name: for networks that are built layer by layer, see
+/// [`crate::nn::Sequential::load_state_dict`].
+///
+/// # Errors
+/// [`Error::File`] with one sentence that says why it cannot be read.
+pub fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = match read(path)? {
+        Contents::Tensors { tensors, .. } | Contents::Described(_, tensors) => tensors,
+        Contents::Graph(_) => {
+            return Err(Error::file(path, "is an ONNX graph, which holds no state dict"));
+        }
+    };
+    Ok(tensors.into_iter().map(|Named { name, tensor }| (name, tensor)).collect())
+}
+
 /// Folders replaced by the `.npy` files in them.
 fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
@@ -253,12 +268,12 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
         let tensor = Tensor::new(view.shape(), values).map_err(|e| e.to_string())?;
         tensors.push(Named { name: name.to_owned(), tensor });
     }
-    let Some(description) = metadata.get(DESCRIPTION) else {
+    let Some(description) = metadata.get(MODEL) else {
         let (modules, others) = (Vec::new(), Vec::new());
         return Ok(Contents::Tensors { tensors, modules, others, ordered: false });
     };
     let networks: Networks = serde_json::from_str(description)
-        .map_err(|_| format!("is damaged: its metadata {DESCRIPTION:?} cannot be read"))?;
+        .map_err(|_| format!("is damaged: its metadata {MODEL:?} cannot be read"))?;
     networks.check().map_err(|what| format!("is damaged: it describes {what}"))?;
     Ok(Contents::Described(Box::new(networks), tensors))
 }

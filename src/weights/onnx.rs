@@ -15,7 +15,7 @@ use crate::nn::onnx::{Attribute, Graph};
 use crate::ops::pool::window;
 use crate::tensor::Tensor;
 
-use super::DESCRIPTION;
+use super::MODEL;
 use super::outgoing::Export;
 use super::protobuf::Message;
 
@@ -115,7 +115,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     let body = named(named(named(body, 5, &graph.constants), 11, &inputs), 12, &outputs);
     let description = serde_json::to_string(about).expect("plain data");
     let opset = Message::default().bytes(1, "").int(2, OPSET);
-    let property = Message::default().bytes(1, DESCRIPTION).bytes(2, description);
+    let property = Message::default().bytes(1, MODEL).bytes(2, description);
     let model = Message::default()
         .int(1, IR_VERSION)
         .bytes(2, "dcgan")

@@ -53,9 +53,9 @@ pub(super) fn check(
     }
     let by: Vec<Var> = wrt.iter().map(|(_, var)| *var).collect();
     let grads = t.grad_from(y, g, &by).unwrap();
-    t.fetch("y", y);
+    t.fetch("y", y).unwrap();
     for ((name, _), &grad) in wrt.iter().zip(&grads) {
-        t.fetch(&format!("grad {name}"), grad);
+        t.fetch(&format!("grad {name}"), grad).unwrap();
     }
 
     let mut feeds: BTreeMap<String, Tensor> = BTreeMap::new();

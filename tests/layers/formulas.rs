@@ -7,7 +7,8 @@ use super::checked::check;
 #[test]
 fn every_pixel_has_a_bias_of_its_own() {
     let size = [2, 3, 4];
-    let network = Sequential { layers: vec![Layer::PixelBias(PixelBias { size })] };
+    let network =
+        Sequential { layers: vec![Layer::PixelBias(PixelBias { size, log_odds: false })] };
     let params = network.params("n");
     assert_eq!((params.len(), &*params[0].name), (1, "n.main.0.bias"));
     assert_eq!(params[0].layout.file_shape(&params[0].shape), [4, 2, 3]);

@@ -2,8 +2,9 @@
 //! variance 1.
 
 use dcgan::device::Device;
+use dcgan::gan::Family;
 use dcgan::models::{Conditioning, Design, Network, Norm, Size};
-use dcgan::nn::{Layer, Mode, Noise, Pass, Sequential, Start, Weight};
+use dcgan::nn::{Layer, Layout, Mode, Noise, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::tape::Tape;
@@ -64,7 +65,7 @@ fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
         let pass = Pass::new(mode).random(Some(key), "start");
         let outputs = network.record(&mut tape, "d", vx, &pass).unwrap();
         for (at, ..) in PLACES {
-            tape.fetch(&at.to_string(), outputs.each()[at]);
+            tape.fetch(&at.to_string(), outputs.each()[at]).unwrap();
         }
         tape
     };
@@ -112,7 +113,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
         let mut tape = Tape::new();
         let vx = tape.feed("x", x.shape(), DType::F32).unwrap();
         let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Start)).unwrap().last();
-        tape.fetch("y", y);
+        tape.fetch("y", y).unwrap();
         let before: Vec<Tensor> = params.iter().map(|p| state.get(&p.name).unwrap()).collect();
         let y = call(&tape, &mut state, &[("x", &x)]);
         assert!(y["y"].f32s().iter().all(|y| y.abs() < 1e-3), "{:?}", y["y"]);
@@ -147,7 +148,9 @@ fn trainer(device: &Device, seed: u64) -> Trainer {
         ..Design::usual(Network::Mlp, None)
     };
     let method = Method { feature_matching: true, historical: 0.1, ..Method::default() };
-    let recipe = Recipe { batch: 6, seed, method, lr_d: 3e-3, lr_g: 3e-3, ..Recipe::new(model) };
+    let (labels_per_class, lr) = (2, 3e-3);
+    let recipe = Recipe { batch: 6, seed, method, labels_per_class, ..Recipe::new(model) };
+    let recipe = Recipe { lr_d: lr, lr_g: lr, ..recipe };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }
 
@@ -231,5 +234,69 @@ fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
             let directions = name.replace("_g", "_v");
             assert_ne!(after[&directions], first[&directions], "{name}");
         }
+    }
+}
+
+/// A training of a family with an encoder on images of 8×8, in batches of 3.
+fn beside_an_encoder(model: Design, family: Family, device: &Device) -> Trainer {
+    let size = Size { height: 8, width: 8 };
+    let model = Design { size, channels: 1, nz: 5, ngf: 4, ndf: 4, ..model };
+    let method = Method { family, ..Method::default() };
+    let recipe = Recipe { batch: 3, method, ..Recipe::new(model) };
+    Trainer::new(recipe, device, &Options::default()).unwrap()
+}
+
+/// Every tensor but that bias stays. Pixels that are always black or white have odds all the same.
+#[test]
+fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
+    let bytes: Vec<u8> = (0..24 * 64)
+        .map(|i| match i % 64 {
+            0 => 0,
+            1 => 255,
+            pixel => (i / 64 * 7 + pixel * 3) as u8,
+        })
+        .collect();
+    for device in support::devices() {
+        let model = Design::usual(Network::Ali, None);
+        let mut trainer = beside_an_encoder(model, Family::Ali, &device);
+        let fresh = trainer.tensors().unwrap();
+        assert_eq!(trainer.start_pictures(), 24);
+        trainer.start_on(bytes.clone(), &[0; 24]).unwrap();
+        let begun = trainer.tensors().unwrap();
+        let params = trainer.system().model.params();
+        let bias = &params.iter().find(|param| param.layout == Layout::Image).unwrap().name;
+        for (pixel, odds) in begun[bias].f32s().iter().enumerate() {
+            let own = bytes.iter().skip(pixel).step_by(64);
+            let mean = own.map(|&byte| f64::from(byte) / 255.0).sum::<f64>() / 24.0;
+            let clipped = mean.clamp(1e-7, 1.0 - 1e-7);
+            let off = f64::from(*odds) - (clipped / (1.0 - clipped)).ln();
+            // 1 − 10⁻⁷ is no number of 32 bits.
+            assert!(off.abs() < if pixel < 2 { 0.3 } else { 1e-4 }, "{pixel}: {odds} {off}");
+        }
+        let own = [bias.clone(), format!("ema.{bias}")];
+        for (name, value) in &fresh {
+            assert_eq!(value.bytes() != begun[name].bytes(), own.contains(name), "{name}");
+        }
+        assert_eq!(begun[&own[0]].bytes(), begun[&own[1]].bytes());
+    }
+}
+
+#[test]
+fn a_discriminator_of_pairs_starts_beside_latents() {
+    for family in [Family::Bigan, Family::Ali] {
+        let plain = Design::default();
+        let model = Design { weight_d: Weight::Norm, norm_d: Norm::None, ..plain };
+        let mut trainer = beside_an_encoder(model, family, &Device::Cpu);
+        let fresh = trainer.tensors().unwrap();
+        assert_eq!(trainer.start_pictures(), 24, "{family}");
+        let bytes: Vec<u8> = (0..24 * 64).map(|i| (i * 37 % 251) as u8).collect();
+        trainer.start_on(bytes, &[0; 24]).unwrap();
+        let begun = trainer.tensors().unwrap();
+        let moved = |network: &str| {
+            let own = fresh.iter().filter(|(name, _)| name.starts_with(network));
+            own.filter(|(name, value)| value.bytes() != begun[*name].bytes()).count()
+        };
+        assert!(moved("discriminator.") > 1, "{family}");
+        assert_eq!(["generator.", "encoder."].map(moved), [0, 0], "{family}");
     }
 }

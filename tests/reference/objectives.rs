@@ -131,8 +131,8 @@ fn exponentials_of_f_gans_are_bounded() {
         ];
         for (i, term) in terms.into_iter().enumerate() {
             let g = t.grad(term, &[x]).unwrap()[0];
-            t.fetch(&format!("loss {i}"), term);
-            t.fetch(&format!("slope {i}"), g);
+            t.fetch(&format!("loss {i}"), term).unwrap();
+            t.fetch(&format!("slope {i}"), g).unwrap();
         }
         for device in support::devices() {
             let mut largest = 0.0_f32;

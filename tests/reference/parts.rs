@@ -10,6 +10,7 @@ use dcgan::ops::samples::Tolerance;
 use dcgan::program::{Options, Program};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
+use dcgan::testing;
 
 use super::{Case, Reference, near, scalar};
 use crate::support;
@@ -101,7 +102,7 @@ fn fetch_grads(
 ) {
     for ((name, var, param), grad) in by.iter().zip(grads) {
         assert_eq!(t.shape(*var), t.shape(grad));
-        t.fetch(name, grad);
+        t.fetch(name, grad).unwrap();
         let want = match param {
             Some(param) => case.of("grad", param),
             None => case.tensor(name),
@@ -128,7 +129,7 @@ fn layers_of_the_family_as_pytorch() {
         let mode = if training { Mode::Train } else { Mode::Eval };
         let pass = Pass::new(mode).labels(told);
         let y = network.record(&mut t, "n", vx, &pass).unwrap().last();
-        t.fetch("y", y);
+        t.fetch("y", y).unwrap();
         let mut wanted = BTreeMap::from([("y".to_owned(), case.tensor("y"))]);
         let vars: Vec<Var> = by.iter().map(|(_, var, _)| *var).collect();
         let grads = t.grad_from(y, vg, &vars).unwrap();
@@ -148,11 +149,11 @@ fn power_iterations_as_pytorch() {
         let vx = t.feed("x", x.shape(), DType::F32).unwrap();
         network.power_iteration(&mut t, "n").unwrap();
         let y = network.record(&mut t, "n", vx, &Pass::new(Mode::Train)).unwrap().last();
-        t.fetch("y", y);
-        let sigmas = network.sigmas(&mut t, "n").unwrap();
+        t.fetch("y", y).unwrap();
+        let sigmas = testing::sigmas(&network, &mut t, "n").unwrap();
         let [(scope, sigma)] = &sigmas[..] else { panic!("{sigmas:?}") };
         assert_eq!(scope, "n.main.0");
-        t.fetch("sigma", *sigma);
+        t.fetch("sigma", *sigma).unwrap();
         let row = |name: &str, i: usize| {
             let all = case.tensor(name);
             let shape = all.shape()[1..].to_vec();
@@ -215,7 +216,7 @@ fn penalties_of_critics_as_pytorch() {
             ("norms", norms, case.tensor("norms")),
             ("penalty", penalty, scalar(case.number("penalty"))),
         ] {
-            t.fetch(name, var);
+            t.fetch(name, var).unwrap();
             wanted.insert(name.to_owned(), want);
         }
         let vars: Vec<Var> = by.iter().map(|(_, var, _)| *var).collect();

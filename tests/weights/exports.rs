@@ -304,7 +304,10 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         (
             "pixel bias",
             changed(|g, _| {
-                g.insert(g.len() - 1, Layer::PixelBias(PixelBias { size: [16, 16, 3] }));
+                g.insert(
+                    g.len() - 1,
+                    Layer::PixelBias(PixelBias { size: [16, 16, 3], log_odds: false }),
+                );
             }),
         ),
     ];
@@ -555,4 +558,42 @@ fn a_run_is_exported_and_imported_by_its_commands() {
     assert!(!place.path("y.safetensors").exists() && !place.path("x.onnx").exists());
     let model = ModelFile::load(&latest(&run)).unwrap();
     assert_eq!(model.used("generator", Weights::default()), Weights::Averaged);
+}
+
+/// Other networks than a GAN's two leave by their roles as well.
+#[test]
+fn an_encoder_is_exported() {
+    let networks = network(Network::Dcgan, 16, 16).networks;
+    let mut encoder = networks.discriminator().unwrap().clone();
+    let Some(Layer::Conv(conv)) = encoder.layers.last_mut() else { panic!("no convolution") };
+    conv.small = networks.nz;
+    let model = drawn(networks.with(model::Role::Encoder, encoder));
+    let dir = tempfile::tempdir().unwrap();
+    let save = |role: model::Role, format, name: &str| {
+        let path = dir.path().join(name);
+        Export::of(&model, role, Weights::default()).unwrap().save(&path, format).unwrap();
+        path
+    };
+    let roles = [model::Role::Generator, model::Role::Discriminator, model::Role::Encoder];
+    let files = roles.map(|role| save(role, Format::Safetensors, &format!("{role}.safetensors")));
+    let back = import(&files, &[], &Assumptions::default()).unwrap();
+    assert!(back.networks == model.networks && back.tensors == model.tensors);
+
+    // Its graph against the same layers and numbers as a discriminator.
+    let encoder = model.networks.encoder().unwrap().clone();
+    let heads = model.networks.nz - 1;
+    let networks = Networks { heads, ..model.networks.clone() };
+    let mut other = model.clone();
+    other.networks = networks.with(model::Role::Discriminator, encoder);
+    for (name, tensor) in &model.tensors {
+        if let Some(rest) = name.strip_prefix("encoder.") {
+            other.tensors.insert(format!("discriminator.{rest}"), tensor.clone());
+        }
+    }
+    let z = seeded_latents(&[1, 2], model.networks.nz, LatentLaw::Normal);
+    let x = pictures(&model, &Device::Cpu, &z, false);
+    let wanted = judged(&other, &Device::Cpu, &x).pop().unwrap();
+    let graph = fs::read(save(model::Role::Encoder, Format::Onnx, "encoder.onnx")).unwrap();
+    let got = run_graph(graph, ("pictures", channels_first(&x).into()), &["output"]);
+    near("the encoder's output", &got[0], wanted.f32s());
 }

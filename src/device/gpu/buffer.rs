@@ -9,6 +9,7 @@ use wgpu::BufferUsages as Usage;
 
 use super::Gpu;
 use crate::error::{Error, Result};
+use crate::human;
 
 /// Bytes written before they are handed to the device, at most.
 const WRITE_BYTES: u64 = 64 << 20;
@@ -158,9 +159,9 @@ impl Gpu {
             return Err(Error::Memory(format!(
                 "{label:?} needs a buffer of {}, and the GPU {} allows {} in one: use a smaller \
                  `batch` or `image_size`",
-                human(bytes),
+                human::bytes(bytes),
                 inner.limits.name,
-                human(inner.limits.max_buffer),
+                human::bytes(inner.limits.max_buffer),
             )));
         }
         let memory = inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -177,8 +178,8 @@ impl Gpu {
                 "the GPU {} has no {} left for {label:?}, with {} in use by this program: use a \
                  smaller `batch`, or close other programs that use the GPU",
                 inner.limits.name,
-                human(bytes),
-                human(self.allocated_bytes()),
+                human::bytes(bytes),
+                human::bytes(self.allocated_bytes()),
             )));
         }
         if let Some(error) = other {
@@ -293,14 +294,5 @@ impl Gpu {
             staging.raw().unmap();
         }
         Ok(out)
-    }
-}
-
-/// A number of bytes as people read it.
-pub(super) fn human(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.iter().find(|unit| bytes >= unit.0) {
-        Some((size, unit)) => format!("{:.1} {unit}", bytes as f64 / *size as f64),
-        None => format!("{bytes} bytes"),
     }
 }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::human;
 use super::{Gpu, GpuBuffer};
 use crate::error::{Error, Result};
+use crate::human;
 use crate::shaders::{Binding, Reflection, reflect};
 
 /// A compiled kernel.
@@ -169,7 +169,7 @@ impl Gpu {
                 "the GPU {} has no memory left to compile kernels, with {} in use by this \
                  program: use a smaller `batch`, or close other programs that use the GPU",
                 inner.limits.name,
-                human(self.allocated_bytes()),
+                human::bytes(self.allocated_bytes()),
             )));
         }
         if let Some(error) = invalid.or(internal) {

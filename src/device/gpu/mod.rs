@@ -28,7 +28,7 @@ mod tune;
 pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
 pub use buffer::GpuBuffer;
 pub(crate) use buffer::PART_ALIGN;
-pub use peak::{Peak, measure_peak};
+pub(super) use peak::measure_peak;
 pub use profile::Timing;
 pub use program::{GpuProgram, Ticket};
 pub use tune::{Candidate, Contest, Verdict};

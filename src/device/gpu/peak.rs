@@ -7,6 +7,7 @@ use wgpu::BufferUsages as Usage;
 
 use super::Gpu;
 use super::kernel::Job;
+use crate::device::Peak;
 use crate::error::Result;
 use crate::shaders;
 
@@ -24,22 +25,14 @@ const LONG: f64 = 0.05;
 /// Measurements, of which the best counts.
 const REPEATS: usize = 3;
 
-/// What a GPU does at best.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Peak {
-    /// Floating-point operations per second, of fused multiply-adds in registers.
-    pub flops: f64,
-    /// Bytes per second, read and written, of copies within its memory.
-    pub bytes: f64,
-}
-
 /// Measures what a GPU does at best; takes a second or so.
 ///
 /// # Errors
 /// [`Error::Memory`](crate::error::Error::Memory) or [`Error::Lost`](crate::error::Error::Lost)
 /// where the GPU fails.
-pub fn measure_peak(gpu: &Gpu) -> Result<Peak> {
-    Ok(Peak { flops: arithmetic(gpu)?, bytes: copies(gpu)? })
+pub(in crate::device) fn measure_peak(gpu: &Gpu) -> Result<Peak> {
+    let by = "multiply-adds in registers";
+    Ok(Peak { flops: arithmetic(gpu)?, by, bytes: copies(gpu)? })
 }
 
 /// The best rate of `work(n)`, whose seconds are measured for a count that takes long enough.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::buffer::{Region, human};
+use super::buffer::Region;
 use super::kernel::{Job, Kernel};
 use super::{Gpu, GpuBuffer};
 use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
 use crate::error::{Error, Result};
+use crate::human;
 use crate::shaders;
 
 /// One thing to encode.
@@ -303,8 +304,8 @@ impl<'a> Wanted<'a> {
                      smaller `batch` or `image_size`",
                     self.name(),
                     binding.name,
-                    human(buffer.bytes()),
-                    human(limit),
+                    human::bytes(buffer.bytes()),
+                    human::bytes(limit),
                     gpu.caps().name,
                 )));
             }

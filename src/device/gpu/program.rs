@@ -209,13 +209,12 @@ impl GpuProgram {
 
     /// Into how many submissions a run is cut, so that the driver's watchdog does not bite.
     #[must_use]
-    pub fn submissions_per_run(&self) -> usize {
+    pub(crate) fn submissions_per_run(&self) -> usize {
         self.pace.cuts().len()
     }
 
     /// Leaves the canary out of the next run, as if the device had not reached it: for tests.
-    #[doc(hidden)]
-    pub fn skip_canary_once(&mut self) {
+    pub(crate) fn skip_canary_once(&mut self) {
         self.skip_canary = true;
     }
 

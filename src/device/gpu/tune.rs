@@ -15,7 +15,7 @@ use super::{Gpu, GpuBuffer};
 use crate::device::ScriptStep;
 use crate::error::{Error, Result};
 use crate::rng::Stream;
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
 /// One way to compute the output from the inputs.
 #[derive(Clone, Debug)]
@@ -143,13 +143,12 @@ impl<'a> Arena<'a> {
     fn new(gpu: &'a Gpu, contest: &'a Contest, thorough: bool) -> Result<Self> {
         let mut buffers = Vec::new();
         for (i, &(len, dtype)) in contest.inputs.iter().enumerate() {
-            let buffer =
-                gpu.create_buffer(crate::ops::padded_bytes(len, dtype), "tuning: input")?;
+            let buffer = gpu.create_buffer(padded_bytes(len, dtype), "tuning: input")?;
             gpu.write(&buffer, 0, &numbers(i, buffer.bytes() as usize, dtype))?;
             buffers.push(buffer);
         }
         let (len, dtype) = contest.output;
-        buffers.push(gpu.create_buffer(crate::ops::padded_bytes(len, dtype), "tuning: output")?);
+        buffers.push(gpu.create_buffer(padded_bytes(len, dtype), "tuning: output")?);
         // Candidates share their scratch: none finds there what it left.
         let most = contest.candidates.iter().map(|c| c.scratch.len()).max().unwrap_or(0);
         for i in 0..most {

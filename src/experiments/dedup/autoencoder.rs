@@ -276,7 +276,7 @@ fn record_step(t: &mut Tape) -> Result<()> {
     let left = t.sub(y, plain)?;
     let square = t.mul(left, left)?;
     let loss = t.mean_all(square)?;
-    t.fetch("loss", loss);
+    t.fetch("loss", loss)?;
 
     let mut params = Vec::new();
     for (name, shape) in PARAMS {
@@ -298,7 +298,7 @@ fn record_products(t: &mut Tape, columns: usize) -> Result<()> {
     let wide = t.from_u8(wide)?;
     let weight = t.read(SHIFTED, &[numbers, columns], DType::F32)?;
     let products = t.matmul(wide, weight)?;
-    t.fetch("products", products);
+    t.fetch("products", products)?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::features::Level;
 use crate::logistic::Logistic;
 use crate::model::names::averaged;
-use crate::model::{ModelFile, Networks, Pixels, Role, Size};
+use crate::model::{ModelFile, Networks, Pipeline, Pixels, Role, Size};
 use crate::nn::{Layer, Sequential};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
@@ -79,6 +79,7 @@ pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
         // Its numbers as they are.
         pixels: Pixels::Signed,
         by_name: Networks::usual([(Role::Generator, Some(Sequential { layers }))]),
+        pipeline: Pipeline::default(),
         ..model.networks.clone()
     };
     Ok(ModelFile { networks, ..model.clone() })

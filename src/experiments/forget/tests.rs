@@ -76,7 +76,7 @@ fn rest(model: &ModelFile, raw: bool, level: &Level, maps: &Tensor) -> Tensor {
     let mut tape = Tape::new();
     let x = tape.feed("maps", maps.shape(), DType::F32).unwrap();
     let y = network.record(&mut tape, "rest", x, &Pass::new(Mode::Eval)).unwrap().last();
-    tape.fetch("pictures", y);
+    tape.fetch("pictures", y).unwrap();
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
     program.call(&mut state, &[("maps", maps)]).unwrap()["pictures"].clone()
 }

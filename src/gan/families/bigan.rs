@@ -12,12 +12,12 @@
 //! The three updates are one group: all gradients are of the same networks.
 
 use crate::error::Result;
+use crate::gan::Recipe;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
 use crate::objectives::Loss;
 use crate::tape::Tape;
-use crate::train::Recipe;
 
 use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 
@@ -88,8 +88,8 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
             d.report(name, loss.mean_output(t, scores)?);
         }
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", fake);
-            t.fetch("encoded", encoded);
+            t.fetch("fake", fake)?;
+            t.fetch("encoded", encoded)?;
         }
     }
     step.apply(t, [d, e, g])

@@ -29,11 +29,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::features;
+use crate::gan::{Method, Recipe, validate};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
 use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
-use crate::train::{Method, Recipe, validate};
 
 use super::acgan::Classes;
 use super::infogan::Information;
@@ -257,7 +257,7 @@ impl Gan {
             g.report("loss_g", loss_g);
             g.report("d_fake_g", self.method.loss.mean_output(t, on_fake.scores)?);
             if step.recording.fetch_gradients && m == 0 {
-                t.fetch("fake", fake.images);
+                t.fetch("fake", fake.images)?;
             }
         }
         step.apply(t, [g])

@@ -18,10 +18,10 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D₂'s update and `z.g.<m>` of G's.
 
 use crate::error::Result;
+use crate::gan::Recipe;
 use crate::gan::{Step, System};
 use crate::model::{Net, Networks, Role};
 use crate::tape::Tape;
-use crate::train::Recipe;
 
 use super::mrgan::{Regularizer, generate, one_phase, reconstruct, score};
 use super::{DISCRIMINATOR, ENCODER, GENERATOR};
@@ -91,7 +91,7 @@ fn manifold(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Resu
         e.report("loss_e", term);
         e.report("distance", distance);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("near", images.1);
+            t.fetch("near", images.1)?;
         }
     }
     step.apply(t, [e, g])
@@ -135,7 +135,7 @@ fn diffusion(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Res
         g.minimize(t, loss_g)?;
         g.report("loss_g", loss_g);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", made);
+            t.fetch("fake", made)?;
         }
     }
     step.apply(t, [g])

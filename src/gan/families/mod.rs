@@ -4,19 +4,23 @@
 //! preset, and its networks in [`crate::models`] where they are new.
 
 use crate::error::Result;
+use crate::gan::Family;
 use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::{Method, Recipe};
 use crate::gan::{Phase, Recorder, System};
 use crate::model::Networks;
-use crate::train::Recipe;
-use crate::train::method::Family;
+use crate::objectives::Output;
 
 pub mod acgan;
+pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
 pub mod mdgan;
 pub mod mrgan;
 pub mod semi;
+pub mod vae;
+pub mod vae_gan;
 
 /// The names of the networks that most families have.
 pub const GENERATOR: &str = "generator";
@@ -33,6 +37,9 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
+        Family::Ali => ali::networks(recipe),
+        Family::Vae => vae::networks(recipe),
+        Family::VaeGan => vae_gan::networks(recipe),
         Family::Mrgan => mrgan::networks(recipe),
         Family::Mdgan => mdgan::networks(recipe),
     }
@@ -46,8 +53,33 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
+        Family::Ali => ali::system(recipe, model),
+        Family::Vae => vae::system(recipe, model),
+        Family::VaeGan => vae_gan::system(recipe, model),
         Family::Mrgan => mrgan::system(recipe, model),
         Family::Mdgan => mdgan::system(recipe, model),
+    }
+}
+
+/// The discriminator's loss where it can only guess, in families where that says something.
+#[must_use]
+pub fn at_chance(method: &Method) -> Option<f32> {
+    match method.family {
+        Family::Gan => Some(method.loss.at_chance(method.smooth)),
+        Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan | Family::Mrgan => Some(method.loss.at_chance(0.0)),
+        Family::Vae | Family::Mdgan => None,
+    }
+}
+
+/// How the health watch reads the discriminator's outputs. Beside an encoder a discriminator that tells
+/// every pair apart is no illness: features still improve (the log of BiGAN's authors ends at a loss of
+/// .05), so nothing is read into probabilities there.
+#[must_use]
+pub fn watched_output(method: &Method) -> Output {
+    match method.family {
+        Family::Gan | Family::Mrgan => method.loss.output(),
+        Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
     }
 }
 
@@ -56,8 +88,12 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 /// say.
 #[must_use]
 pub fn single(recipe: &Recipe, model: &Networks) -> Phase {
-    let (warm_up, decay) = (recipe.warm_up, recipe.decay);
-    let rate = |name, base| Scalar::new(name, Curve::Rate { base, warm_up, decay });
+    let Recipe { warm_up, decay, decay_to, decay_power, .. } = *recipe;
+    let curve = |base| match (decay_to, decay_power) {
+        (0.0, 1.0) => Curve::Rate { base, warm_up, decay },
+        (to, power) => Curve::Fall { base, warm_up, decay, to, power },
+    };
+    let rate = |name, base| Scalar::new(name, curve(base));
     Phase {
         name: "training".into(),
         image: [model.size.height, model.size.width, model.channels],

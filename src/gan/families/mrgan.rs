@@ -23,12 +23,12 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D's update and `z.g.<m>` of G's.
 
 use crate::error::Result;
+use crate::gan::{Method, Recipe};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
-use crate::train::{Method, Recipe};
 
 use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 
@@ -61,7 +61,8 @@ impl Regularizer {
         let square = t.mul(off, off)?;
         let distance = t.mean_all(square)?;
         let adversarial = self.loss.generator(t, scores)?;
-        let [a, b] = [t.affine(distance, self.distance, 0.0)?, t.affine(adversarial, self.mode, 0.0)?];
+        let [a, b] =
+            [t.affine(distance, self.distance, 0.0)?, t.affine(adversarial, self.mode, 0.0)?];
         Ok([t.add(a, b)?, distance])
     }
 }
@@ -116,13 +117,7 @@ pub(super) fn reconstruct(t: &mut Tape, step: &Step<'_>, name: &str, x: Var) -> 
 }
 
 /// The scores that the network `judge` gives `x`.
-pub(super) fn score(
-    t: &mut Tape,
-    step: &Step<'_>,
-    judge: &str,
-    name: &str,
-    x: Var,
-) -> Result<Var> {
+pub(super) fn score(t: &mut Tape, step: &Step<'_>, judge: &str, name: &str, x: Var) -> Result<Var> {
     Ok(step.forward(t, judge, x, step.pass(name, None))?.last())
 }
 
@@ -172,8 +167,8 @@ fn record(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result
         g.report("d_fake_g", loss.mean_output(t, f)?);
         e.report("d_near", loss.mean_output(t, s)?);
         if step.recording.fetch_gradients && m == 0 {
-            t.fetch("fake", made);
-            t.fetch("near", near);
+            t.fetch("fake", made)?;
+            t.fetch("near", near)?;
         }
     }
     step.apply(t, [e, g])
@@ -203,7 +198,7 @@ mod tests {
             for (name, value) in
                 [("term", term), ("distance", distance), ("score", by_score), ("near", by_near)]
             {
-                t.fetch(name, value);
+                t.fetch(name, value).unwrap();
             }
             let mut state = State::new(&Device::Cpu);
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();

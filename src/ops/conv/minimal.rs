@@ -11,10 +11,9 @@
 
 use minijinja::{Value, context};
 
-use crate::ops::kernel::padded_bytes;
 use crate::ops::tile::{Along, Product, RowsOfA};
 use crate::ops::{Arg, Caps, Dispatch, Lowered, Variant, fold_groups};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
 use super::ConvSpec;
 use super::twin::winograd::Matrices;

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::device::{BufferKind, BufferSpec};
-use crate::ops::{Class, padded, padded_bytes};
+use crate::ops::Class;
 use crate::program::access::Access;
 use crate::program::units::{Row, Unit, View};
 use crate::tape::{StateUse, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded, padded_bytes};
 
 use super::{Place, Planner, Value, size_of_one};
 

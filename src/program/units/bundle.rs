@@ -11,9 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::device::gpu::PART_ALIGN;
-use crate::ops::{Class, padded_bytes};
+use crate::ops::Class;
 use crate::tape::Var;
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
 use super::{Bundle, Groups, MAX_BINDINGS, Row, View};
 

@@ -58,6 +58,13 @@ impl Batch {
         Self { labels: labels.to_vec(), ..self }
     }
 
+    /// The batch with a further feed, such as latents from outside.
+    #[must_use]
+    pub fn feed(mut self, name: &str, value: Tensor) -> Self {
+        self.feeds.push((name.to_owned(), value));
+        self
+    }
+
     /// The batch with images of known classes beside it.
     #[must_use]
     pub fn labeled(self, images: Vec<u8>) -> Self {

@@ -1,16 +1,19 @@
 //! What happens once, before the first step of a training.
 
+use std::collections::BTreeSet;
+
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Param, Pass, Sequential};
+use crate::gan::draws::Draws;
+use crate::nn::{IMAGES, LATENT, Mode, Param, Pass, Sequential};
 use crate::program::Program;
 use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
-use crate::model::Role;
 use crate::model::names::{KEY, averaged, twin_of};
+use crate::model::{Net, Role};
 use crate::train::ModelFile;
 
 /// Iterations of the power method before the first step, as PyTorch takes.
@@ -79,18 +82,29 @@ impl Trainer {
     #[must_use]
     pub fn start_pictures(&self) -> usize {
         let micro = self.system.method.parts(self.phase().batch).0;
-        match self.discriminators_that_start_by_data().next() {
-            Some(_) => FIRST_PICTURES.min(MOST_BATCHES * micro),
-            None => 0,
-        }
+        let starts = self.discriminators_that_start_by_data().next().is_some()
+            || self.generators_that_start_on_images().next().is_some();
+        if starts { FIRST_PICTURES.min(MOST_BATCHES * micro) } else { 0 }
+    }
+
+    /// The networks that are not another model's.
+    fn fresh(&self) -> impl Iterator<Item = (&str, &Net)> {
+        let networks = self.system.model.iter();
+        networks.filter(|(name, _)| !self.taken.iter().any(|taken| taken == name))
     }
 
     fn discriminators_that_start_by_data(&self) -> impl Iterator<Item = (&str, &Sequential)> {
-        let networks = self.system.model.iter().filter(|(_, n)| n.role == Role::Discriminator);
+        let networks = self.fresh().filter(|(_, net)| net.role == Role::Discriminator);
         networks.map(|(name, net)| (name, &net.network)).filter(|(_, n)| n.starts_by_data())
     }
 
-    /// Starts the discriminator's weight norm on real `pictures` (bytes, `[n, h, w, c]`) of the classes
+    fn generators_that_start_on_images(&self) -> impl Iterator<Item = (&str, &Sequential)> {
+        let networks = self.fresh().filter(|(_, net)| net.role.takes_latents());
+        networks.map(|(name, net)| (name, &net.network)).filter(|(_, n)| n.starts_on_images())
+    }
+
+    /// Starts the discriminator's weight norm, and what of a generator starts at the mean of real images
+    /// ([`crate::nn::PixelBias`]), on real `pictures` (bytes, `[n, h, w, c]`) of the classes
     /// `labels`, which matter where the networks are told classes: see [`Mode::Start`]. Noise is
     /// added as in training.
     ///
@@ -115,10 +129,19 @@ impl Trainer {
             false => None,
         };
         let key = t.read(KEY, &[4], DType::U32)?;
-        let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start");
+        let law = model.latent_law;
+        let z = Draws::Device(key).latents(&mut t, "start", law, &[labels.len(), model.nz])?;
+        let z = t.reshape(z, &[labels.len(), 1, 1, model.nz])?;
+        let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start").with(LATENT, z);
         let mut started = Vec::new();
         for (name, network) in self.discriminators_that_start_by_data() {
             network.record(&mut t, name, x, &pass)?;
+            started.push(name.to_owned());
+        }
+        // What it makes of the latents is not asked for, and not computed.
+        let pass = pass.with(IMAGES, x);
+        for (name, network) in self.generators_that_start_on_images() {
+            network.record(&mut t, name, z, &pass)?;
             started.push(name.to_owned());
         }
         let mut program = Program::compile(&t, &self.state, &self.options)?;
@@ -136,12 +159,43 @@ impl Trainer {
     pub fn start_from(&mut self, model: &ModelFile) -> Result<()> {
         self.set_from(model, &self.system.model.params())?;
         let names: Vec<String> = self.system.model.by_name.keys().cloned().collect();
-        for network in names {
-            self.start_twins(&network)?;
+        for network in &names {
+            self.start_twins(network)?;
         }
+        self.taken = names;
+        self.taken.retain(|name| model.networks.by_name.contains_key(name));
         let mut averages = self.system.states();
         averages.retain(|param| param.name.starts_with(&averaged("")));
         self.set_from(model, &averages)
+    }
+
+    /// Gives states values, as [`crate::nn::Sequential::load_state_dict`] makes them of PyTorch's: before
+    /// the first step, in the place of fresh weights. Moving averages and historical means of their
+    /// networks start anew from them.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the training has no state of a name, or with another shape or element type;
+    /// [`Error::Lost`] where the device fails.
+    pub fn set_states(&mut self, states: impl IntoIterator<Item = (String, Tensor)>) -> Result<()> {
+        let mut changed = BTreeSet::new();
+        for (name, value) in states {
+            self.state.spec(&name)?;
+            self.state.set(&name, &value)?;
+            changed.extend(self.system.model.by_name.keys().find(|&network| {
+                name.strip_prefix(network.as_str()).is_some_and(|rest| rest.starts_with('.'))
+            }));
+        }
+        let changed: Vec<String> = changed.into_iter().cloned().collect();
+        changed.iter().try_for_each(|network| self.start_twins(network))
+    }
+
+    /// The value of a state, as the device holds it: [`crate::nn::Sequential::state_dict`] makes PyTorch's
+    /// of those of a network.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the training has none of this name; [`Error::Lost`] where the device fails.
+    pub fn state(&self, name: &str) -> Result<Tensor> {
+        self.state.get(name)
     }
 
     /// Sets those of `params` that a model has.
@@ -156,9 +210,10 @@ impl Trainer {
 
     /// Averages and historical means start at the network itself.
     pub(super) fn start_twins(&mut self, network: &str) -> Result<()> {
+        let of = format!("{network}.");
         for param in self.system.states() {
             let Some(source) = twin_of(&param.name) else { continue };
-            if source.starts_with(network) {
+            if source.starts_with(&of) {
                 let now = self.state.get(source)?;
                 self.state.set(&param.name, &now)?;
             }

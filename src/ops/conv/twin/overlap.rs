@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::super::gemm::{Matrix, gemm};
 use super::super::{Call, ConvSpec, Site};
 use super::pool::{Pool, areas};
+use crate::gemm::{Matrix, gemm};
 
 /// Lines of the small picture whose windows start in the lines of one task.
 const LINES: usize = 8;

@@ -4,9 +4,9 @@
 
 use rayon::prelude::*;
 
-use super::super::super::gemm::{Matrix, gemm};
 use super::super::{Call, ConvSpec, Site};
 use super::patches::band_rows;
+use crate::gemm::{Matrix, gemm};
 
 /// The kernel taps along one axis that reach output places `p, p + stride, …`, with the small
 /// picture's place that each belongs to: `(k, shift)` stands for `small = q + shift` at large place

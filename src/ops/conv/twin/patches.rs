@@ -7,10 +7,10 @@
 
 use rayon::prelude::*;
 
-use super::super::super::gemm::{Matrix, gemm};
 use super::super::super::reduce::merge_sums;
 use super::super::{Call, ConvSpec, Site};
 use super::pool::Pool;
+use crate::gemm::{Matrix, gemm};
 
 /// Floats of patches laid out at a time: 8 MiB.
 const BAND: usize = 2 << 20;

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::ops::padded_bytes;
 use crate::program::units::{Groups, MAX_BINDINGS, Row, View};
-use crate::tensor::DType;
+use crate::tensor::{DType, padded_bytes};
 
 use super::{ALIGN, Chains};
 

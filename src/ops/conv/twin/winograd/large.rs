@@ -10,8 +10,8 @@ use super::enter::{enter_small, factors};
 use super::lanes::{Channels, Width, all_channels, both, square};
 use super::toom::Toom;
 use super::{COLUMNS, Products, Sizes};
+use crate::gemm::{Matrix, gemm};
 use crate::ops::Call;
-use crate::ops::gemm::{Matrix, gemm};
 use crate::ops::wide::widest;
 
 /// Lines of an image's cells that one task puts together.

@@ -9,8 +9,8 @@ use super::Sizes;
 use super::enter::{enter_large, enter_small};
 use super::lanes::{Channels, Width, all_channels, both, square};
 use super::toom::Toom;
+use crate::gemm::{Matrix, gemm};
 use crate::ops::Call;
-use crate::ops::gemm::{Matrix, gemm};
 use crate::ops::wide::widest;
 
 /// Rows of the weights' products that are one task.

@@ -4,10 +4,9 @@
 use crate::error::{Error, Result};
 use crate::models::{Design, Minibatch};
 use crate::nn::Sequential;
-use crate::objectives::Penalty;
+use crate::objectives::{Loss, Penalty};
 
 use super::method::Family;
-use super::options::RunOptions;
 use super::{Method, Recipe};
 
 impl Recipe {
@@ -32,28 +31,12 @@ impl Recipe {
             let what = format!("{} classes have {} names", model.classes, self.classes.len());
             return Err(Error::config("classes", what));
         }
-        step(model, &self.method, self.batch)
-    }
-}
-
-impl RunOptions {
-    /// Checks every option, and that they go together.
-    ///
-    /// # Errors
-    /// As [`Recipe::validate`].
-    pub fn validate(&self) -> Result<()> {
-        let Self { recipe, images, .. } = self;
-        self.prepare.check()?;
-        self.rhythm.check_bounds()?;
-        if recipe.decay > 0 && *images > recipe.decay {
-            let what = format!(
-                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
-                 both the same number",
-                recipe.decay
-            );
-            return Err(Error::config("decay", what));
+        if self.decay == 0 && (self.decay_to > 0.0 || self.decay_power != 1.0) {
+            let field = if self.decay_to > 0.0 { "decay_to" } else { "decay_power" };
+            let what = "the learning rates do not fall: add `decay`, the images over which they do";
+            return Err(Error::config(field, what));
         }
-        recipe.validate()
+        step(model, &self.method, self.batch)
     }
 }
 
@@ -103,11 +86,22 @@ fn family(model: &Design, method: &Method) -> Result<()> {
             format!("the family {family} does without: leave this out, or `family` {family}");
         return Err(Error::config(field, what));
     }
-    if method.loss.is_relativistic() {
+    let loss = method.loss;
+    if family == Family::VaeGan && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
+        let what = format!("{family} weighs probabilities: choose saturating or non-saturating");
+        return Err(Error::config("loss", what));
+    }
+    if family == Family::Vae && (loss != Loss::default() || method.clip_weights > 0.0) {
+        let field = if method.clip_weights > 0.0 { "clip_weights" } else { "loss" };
+        let what =
+            "the family vae has no discriminator: leave this out, or choose `family` vae-gan";
+        return Err(Error::config(field, what));
+    }
+    if loss.is_relativistic() {
         let what = format!(
-            "{} holds the scores of real images against those of generated ones, and the family \
-             {family} compares others: choose non-saturating, say",
-            method.loss
+            "{} compares real images with generated ones, and the family {family} compares pairs: \
+             choose non-saturating, say",
+            loss
         );
         return Err(Error::config("loss", what));
     }

@@ -2,8 +2,6 @@
 
 use gemm::Parallelism;
 
-use crate::device::host::best_seconds;
-
 /// A matrix of `rows × cols` in a slice, row-major, or column-major where transposed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -67,22 +65,4 @@ pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool
             parallelism,
         );
     }
-}
-
-/// Rows and columns of the matrices that measure the CPU.
-const SIDE: usize = 1536;
-
-/// Floating-point operations per second of a large matrix product on all cores: what the CPU's
-/// kernels are held against. Takes about a second.
-#[must_use]
-pub fn measure_matmul_peak() -> f64 {
-    let a = vec![0.5_f32; SIDE * SIDE];
-    let b = vec![0.25_f32; SIDE * SIDE];
-    let mut y = vec![0.0_f32; SIDE * SIDE];
-    let seconds = best_seconds(|| {
-        let a = Matrix::new(&a, SIDE, SIDE, false);
-        gemm(a, Matrix::new(&b, SIDE, SIDE, false), &mut y, false, true);
-        std::hint::black_box(&mut y);
-    });
-    2.0 * (SIDE as f64).powi(3) / seconds
 }

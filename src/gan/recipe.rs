@@ -49,6 +49,11 @@ config! {
         /// Let the learning rates fall to 0, in a straight line, until this many images were seen; 0
         /// disables it
         decay: u64 = 0, "COUNT" { domain: Domain::Count };
+        /// With `decay`, let the learning rates fall to RATE rather than to 0, and then stay there
+        decay_to: f64 = 0.0, "RATE" { domain: Domain::NonNegative };
+        /// With `decay`, the curve's exponent: below 1 the rates fall most at the start, above it most at
+        /// the end; 1 for a straight line
+        decay_power: f64 = 1.0, "EXPONENT" { domain: Domain::Positive("0.75") };
         /// Half-life of the generator's moving average (EMA), in images; 0 for none
         ema: u64 = 10_000, "COUNT" { stored: Required, domain: Domain::Count };
         /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and

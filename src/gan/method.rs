@@ -33,6 +33,12 @@ pub enum Family {
     Gan,
     /// BiGAN: an encoder beside them, and a discriminator of pairs of an image and a latent.
     Bigan,
+    /// ALI: the same with an encoder that outputs a normal distribution of latents.
+    Ali,
+    /// VAE: an encoder and a generator, which learn to reconstruct images; no discriminator.
+    Vae,
+    /// VAE/GAN: the same with a discriminator, in whose features images are compared.
+    VaeGan,
     /// Reg-GAN: an encoder beside them, so that every real image has a pull on the generator.
     Mrgan,
     /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
@@ -49,8 +55,10 @@ config! {
     pub struct MethodOptions stored Changed;
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
-        /// pairs of an image and a latent; mrgan and mdgan: an encoder that keeps the generator from
-        /// missing modes, and of mdgan a second discriminator
+        /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
+        /// latents; vae: an encoder and a generator that reconstruct images, without a discriminator;
+        /// vae-gan: the same, compared by a discriminator's features; mrgan and mdgan: an encoder that
+        /// keeps the generator from missing modes, and of mdgan a second discriminator
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -73,6 +81,12 @@ config! {
         /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth of
         /// that), where there are codes.
         info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        /// With `family` vae-gan, the weight of the reconstruction in the generator's loss; the adversarial
+        /// loss has the rest
+        ///
+        /// Of a sum over the features of an image, as in the paper: where a mean over n features is meant,
+        /// their weight divided by n.
+        gamma: f32 = 1e-6, "WEIGHT" { domain: Domain::Share };
         /// Of mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance between
         /// real images and their reconstructions
         ///

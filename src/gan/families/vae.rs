@@ -1,0 +1,143 @@
+//! The variational autoencoder (Kingma and Welling, arXiv 1312.6114): an encoder and a generator, its
+//! decoder, without a discriminator.
+//!
+//! `E` outputs the mean `μ` and the logarithm `v` of the variance of a normal distribution of latents for
+//! each image; with `ε` from N(0, I), sums over the numbers of an image and means over the batch:
+//!
+//! ```text
+//! z = μ + exp(v/2) ε       KL = −½ Σ (1 + v − μ² − exp(v))       R = ½ Σ (G(z) − x)²
+//! E: KL + R ∥ G: R
+//! ```
+//!
+//! `R` is minus the log-likelihood of the pixels, normal around `G(z)` with variance 1, less a constant.
+//! The two updates are one group. Latents are normal, whatever the architecture draws otherwise.
+
+use crate::error::Result;
+use crate::gan::Recipe;
+use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::model::{Networks, Role};
+use crate::nn::{Heads, LATENT, LatentLaw};
+use crate::tape::{Tape, Var};
+
+use super::{ENCODER, GENERATOR, single};
+
+/// Generator and encoder.
+///
+/// # Errors
+/// [`crate::error::Error::Config`] where the size does not suit the networks.
+pub fn networks(recipe: &Recipe) -> Result<Networks> {
+    Ok(variational(recipe)?.without(Role::Discriminator))
+}
+
+/// The architecture's generator and discriminator for normal latents, with an encoder of means and
+/// log-variances.
+///
+/// # Errors
+/// As [`networks`].
+pub(super) fn variational(recipe: &Recipe) -> Result<Networks> {
+    let design = &recipe.model;
+    let networks = Networks { latent_law: LatentLaw::Normal, ..design.networks()? };
+    Ok(networks.with(Role::Encoder, design.encoder(2 * design.nz)?))
+}
+
+/// The system of these networks.
+///
+/// # Errors
+/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+    let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
+    let averaged = vec![GENERATOR.into(), ENCODER.into()];
+    let stages = vec![Stage { name: "vae".into(), phases: vec![phase] }];
+    Ok(System { averaged, stages, ..System::new(recipe, model) })
+}
+
+/// What the encoder says of a batch of images.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Posterior {
+    /// Means `[n, nz]`.
+    mean: Var,
+    /// Logarithms of variances `[n, nz]`.
+    log_variance: Var,
+}
+
+impl Posterior {
+    /// The encoder's of images `x`; `name` sets the random numbers of the pass apart.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub(super) fn encode(t: &mut Tape, step: &Step<'_>, x: Var, name: &str) -> Result<Self> {
+        let nz = step.system.model.nz;
+        let output = step.forward(t, ENCODER, x, step.pass(name, None))?.last();
+        let heads = Heads::new([("mean", nz), ("log_variance", nz)]);
+        let heads = heads.split(t, output)?;
+        Ok(Self { mean: heads[0].1, log_variance: heads[1].1 })
+    }
+
+    /// Latents `[n, 1, 1, nz]` from this distribution, by the draw `name`.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub(super) fn draw(&self, t: &mut Tape, step: &Step<'_>, name: &str) -> Result<Var> {
+        let shape = t.shape(self.mean).to_vec();
+        let noise = step.draws.latents(t, name, LatentLaw::Normal, &shape)?;
+        let half = t.affine(self.log_variance, 0.5, 0.0)?;
+        let deviation = t.exp(half)?;
+        let apart = t.mul(deviation, noise)?;
+        let z = t.add(self.mean, apart)?;
+        t.reshape(z, &[shape[0], 1, 1, shape[1]])
+    }
+
+    /// `KL`: the divergence from N(0, I), the mean over the batch.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub(super) fn divergence(&self, t: &mut Tape) -> Result<Var> {
+        let &[n, nz] = t.shape(self.mean) else { unreachable!("heads are vectors") };
+        let square = t.mul(self.mean, self.mean)?;
+        let variance = t.exp(self.log_variance)?;
+        let less = t.sub(variance, self.log_variance)?;
+        let each = t.add(square, less)?;
+        let sum = t.sum_all(each)?;
+        t.affine(sum, 0.5 / n as f32, -0.5 * nz as f32)
+    }
+}
+
+/// `R`: half of the squared distance of `a` and `b`, of `n` rows each, the mean over the rows.
+///
+/// # Errors
+/// Those of recording.
+pub(super) fn half_squared_distance(t: &mut Tape, [a, b]: [Var; 2], n: usize) -> Result<Var> {
+    let apart = t.sub(a, b)?;
+    let square = t.mul(apart, apart)?;
+    let sum = t.sum_all(square)?;
+    t.affine(sum, 0.5 / n as f32, 0.0)
+}
+
+fn record(t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
+    step.power_iteration(t, ENCODER)?;
+    step.power_iteration(t, GENERATOR)?;
+    let mut e = step.update(t, ENCODER, "lr_g")?;
+    let mut g = step.update(t, GENERATOR, "lr_g")?;
+    let (micro, parts) = step.parts();
+    for m in 0..parts {
+        let draw = step.draw_of(m);
+        let x = step.rows(t, step.images, 0, m)?;
+        let posterior = Posterior::encode(t, step, x, &draw("encoder"))?;
+        let z = posterior.draw(t, step, &draw("epsilon"))?;
+        let name = draw("reconstructed");
+        let pass = step.pass(&name, None).with(LATENT, z);
+        let reconstructed = step.forward(t, GENERATOR, z, pass)?.last();
+        let divergence = posterior.divergence(t)?;
+        let distance = half_squared_distance(t, [reconstructed, x], micro)?;
+        let loss_e = t.add(divergence, distance)?;
+        e.minimize(t, loss_e)?;
+        g.minimize(t, distance)?;
+        e.report("loss_e", loss_e);
+        e.report("kl", divergence);
+        e.report("reconstruction", distance);
+        if step.recording.fetch_gradients && m == 0 {
+            t.fetch("reconstructed", reconstructed)?;
+        }
+    }
+    step.apply(t, [e, g])
+}

@@ -1,0 +1,177 @@
+//! How a model samples: its networks one after another, each fed by what came before.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::{LABELS, LATENT, Mode, Pass};
+use crate::tape::{Tape, Var};
+
+use super::networks::Networks;
+use super::role::Role;
+use super::weights::Weights;
+
+/// The value that a pipeline ends in: images `[n, h, w, c]` in the networks' range.
+pub const IMAGES: &str = "images";
+
+/// One pass through a network of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// The network's name.
+    pub network: String,
+    /// The value that is its main input.
+    pub input: String,
+    /// The name of what it gives, for later calls.
+    pub output: String,
+}
+
+/// Networks one after another. The values that there are at first are the latents
+/// [`LATENT`] `[n, 1, 1, nz]` and, of a conditional model, [`LABELS`] `[n, classes]`; every value so
+/// far is also a side input of the networks that take one of its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pipeline(pub Vec<Call>);
+
+impl Pipeline {
+    /// From latents to images by the generator called `name`.
+    #[must_use]
+    pub fn generator(name: &str) -> Self {
+        let (input, output) = (LATENT.into(), IMAGES.into());
+        Self(vec![Call { network: name.into(), input, output }])
+    }
+
+    /// From latents to images, as `model` says, or by its generator alone.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where it has neither.
+    pub fn of(model: &Networks) -> Result<Self> {
+        match (model.pipeline.0.is_empty(), model.find(Role::Generator)) {
+            (false, _) => Ok(model.pipeline.clone()),
+            (true, Some((name, _))) => Ok(Self::generator(name)),
+            (true, None) => Err(model.of(Role::Generator).err().unwrap_or(Error::Tensor {
+                name: "generator".into(),
+                what: "there is none in this model".into(),
+            })),
+        }
+    }
+
+    /// Checks that every call has its network and its input, and that images come out.
+    ///
+    /// # Errors
+    /// A sentence that names the call.
+    pub fn check(&self, model: &Networks) -> Result<(), String> {
+        let mut known = vec![LATENT, LABELS];
+        for Call { network, input, output } in &self.0 {
+            if !model.by_name.contains_key(network) {
+                return Err(format!("the pipeline calls {network:?}, which is no network"));
+            }
+            if !known.contains(&input.as_str()) {
+                return Err(format!("the pipeline feeds {network} {input:?}, which nothing gives"));
+            }
+            known.push(output);
+        }
+        match self.0.is_empty() || known.contains(&IMAGES) {
+            true => Ok(()),
+            false => Err("the pipeline gives no images".into()),
+        }
+    }
+
+    /// Records the networks by these weights, in evaluation mode, on the values `known`; returns the
+    /// images.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a network or a value is missing; [`Error::Shape`] where one does not fit.
+    pub fn record(
+        &self,
+        t: &mut Tape,
+        model: &Networks,
+        weights: Weights,
+        known: &[(&str, Var)],
+    ) -> Result<Var> {
+        let mut values: BTreeMap<&str, Var> = known.iter().copied().collect();
+        let missing =
+            |name: &str, what: &str| Error::Tensor { name: name.into(), what: what.into() };
+        for Call { network, input, output } in &self.0 {
+            let net = model.by_name.get(network);
+            let net = net.ok_or_else(|| missing(network, "is no network of this model"))?;
+            let none = "is given by nothing before it in the pipeline";
+            let x = *values.get(input.as_str()).ok_or_else(|| missing(input, none))?;
+            let sides = values.iter().map(|(name, value)| (*name, *value)).collect();
+            let pass = Pass { sides, ..Pass::new(Mode::Eval) };
+            let y = net.network.record(t, &weights.name(network), x, &pass)?.last();
+            values.insert(output, y);
+        }
+        values
+            .get(IMAGES)
+            .copied()
+            .ok_or_else(|| missing(IMAGES, "are not what the pipeline gives"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::gan::{Family, Method, Recipe};
+    use crate::models::{Design, Network, Size};
+
+    fn model() -> Networks {
+        let size = Size { height: 8, width: 8 };
+        let model = Design { nz: 3, ngf: 4, ndf: 4, channels: 1, ..Design::default() };
+        let model = Design { size, network: Network::Dcgan, ..model };
+        let method = Method { family: Family::Bigan, ..Method::default() };
+        Recipe { method, ..Recipe::new(model) }.networks().unwrap()
+    }
+
+    fn call(network: &str, input: &str, output: &str) -> Call {
+        Call { network: network.into(), input: input.into(), output: output.into() }
+    }
+
+    /// An image, its code, and the image of that.
+    fn round() -> Pipeline {
+        Pipeline(vec![
+            call("generator", LATENT, "first"),
+            call("encoder", "first", "code"),
+            call("generator", "code", IMAGES),
+        ])
+    }
+
+    #[test]
+    fn networks_are_fed_by_what_came_before() {
+        let model = model();
+        let mut t = Tape::new();
+        let z = t.feed("z", &[2, 1, 1, 3], crate::tensor::DType::F32).unwrap();
+        let images = round().record(&mut t, &model, Weights::Raw, &[(LATENT, z)]).unwrap();
+        let count = t.nodes().len();
+        let (g, e) = (model.generator().unwrap(), model.of(Role::Encoder).unwrap());
+        let pass = Pass::new(Mode::Eval);
+        let first = g.record(&mut t, "generator", z, &pass).unwrap().last();
+        let code = e.record(&mut t, "encoder", first, &pass).unwrap().last();
+        let again = g.record(&mut t, "generator", code, &pass).unwrap().last();
+        assert_eq!((images, t.nodes().len()), (again, count), "the same nodes");
+    }
+
+    #[test]
+    fn a_pipeline_is_part_of_the_description() {
+        let usual = serde_json::to_string(&model()).unwrap();
+        assert!(!usual.contains("pipeline"), "{usual}");
+        assert_eq!(Pipeline::of(&model()).unwrap(), Pipeline::generator("generator"));
+        let model = Networks { pipeline: round(), ..model() };
+        assert_eq!(model.check(), Ok(()));
+        let json = serde_json::to_string(&model).unwrap();
+        let back: Networks = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, model);
+        assert_eq!(Pipeline::of(&back).unwrap(), round());
+        for (calls, said) in [
+            (vec![call("painter", LATENT, IMAGES)], "\"painter\", which is no network"),
+            (vec![call("generator", "noise", IMAGES)], "\"noise\", which nothing gives"),
+            (vec![call("generator", LATENT, "picture")], "gives no images"),
+        ] {
+            let error = Networks { pipeline: Pipeline(calls), ..model.clone() }.check();
+            let error = error.unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

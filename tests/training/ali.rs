@@ -1,0 +1,227 @@
+//! Twenty steps of ALI against PyTorch's in float64 (`assets/reference/ali.py`), and which update lowers
+//! which loss.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use dcgan::device::{Device, State};
+use dcgan::gan::{Family, Recording, System, families};
+use dcgan::model::Role;
+use dcgan::models::{Design, LatentLaw, Network, Norm, Size};
+use dcgan::nn::Layer;
+use dcgan::program::{Fetched, Options, Program};
+use dcgan::tensor::{Data, Tensor};
+use dcgan::train::{Method, Recipe, Trainer};
+
+use super::worst;
+use crate::support;
+
+/// One of the two references on a device: its system, without dropout, and its state before step 1.
+struct Training {
+    tensors: BTreeMap<String, Tensor>,
+    about: serde_json::Value,
+    recipe: Recipe,
+    system: System,
+    program: Program,
+    state: State,
+}
+
+impl Training {
+    fn start(file: &str, device: &Device) -> Self {
+        let (tensors, about) = support::reference(file);
+        let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
+        let network = Network::from_str(about["network"].as_str().unwrap(), false).unwrap();
+        let size = Size { height: number("size"), width: number("size") };
+        let model = Design {
+            channels: number("nc"),
+            nz: number("nz"),
+            ngf: number("ngf"),
+            ndf: number("ndf"),
+            ..Design::usual(network, Some(size))
+        };
+        let method = Method { family: Family::Ali, ..Method::default() };
+        let lr = about["method"]["lr"].as_f64().unwrap();
+        let batch = number("batch");
+        let recipe = Recipe { batch, method, lr_d: lr, lr_g: lr, ema: 0, ..Recipe::new(model) };
+        let mut networks = recipe.networks().unwrap();
+        let d = networks.get_mut(Role::Discriminator).unwrap();
+        without_dropout(&mut d.layers);
+        let system = families::system(&recipe, networks).unwrap();
+        let mut state = State::new(device);
+        let params: BTreeMap<_, _> =
+            system.states().into_iter().map(|param| (param.name.clone(), param)).collect();
+        for (name, value) in system.initial_state(0).unwrap() {
+            let value = match (tensors.get(&name), params.get(&name)) {
+                (Some(tensor), Some(param)) => {
+                    param.layout.from_file(&name, tensor, &param.shape).unwrap()
+                }
+                _ => {
+                    let own =
+                        ["adam.", "updates.", "key"].iter().any(|start| name.starts_with(start));
+                    assert!(own, "{name} is in no reference");
+                    value
+                }
+            };
+            state.set(&name, &value).unwrap();
+        }
+        let tape = system.tape(Recording::COMPARED).unwrap();
+        let program = Program::compile(&tape, &state, &Options::default()).unwrap();
+        Self { tensors, about, recipe, system, program, state }
+    }
+
+    /// Step `i`, from 0, at these learning rates.
+    fn step(&mut self, i: usize, [lr_d, lr_g]: [f32; 2]) -> Fetched {
+        let (n, nz) = (self.recipe.batch, self.recipe.model.nz);
+        let rows = |name: &str, i: usize| {
+            let all = &self.tensors[name];
+            let len = all.len() / all.shape()[0];
+            all.f32s()[i * len..(i + 1) * len].to_vec()
+        };
+        let reals = &self.tensors["reals"];
+        let row = rows("reals", i % reals.shape()[0]);
+        let bytes = row.iter().map(|x| (x * 255.0).round() as u8);
+        let images = Tensor::with_data(&reals.shape()[1..], Data::U8(bytes.collect())).unwrap();
+        let [z, epsilon] =
+            ["z", "epsilon"].map(|name| Tensor::new([n, nz], rows(name, i)).unwrap());
+        let schedule =
+            self.system.first().schedule_of(|name| if name == "lr_d" { lr_d } else { lr_g });
+        let feeds =
+            [("pictures", &images), ("z", &z), ("epsilon", &epsilon), ("schedule", &schedule)];
+        self.program.call(&mut self.state, &feeds).unwrap()
+    }
+
+    /// Largest difference of `ours` to the reference, as a share of its largest number.
+    fn share(&self, name: &str, ours: &Tensor) -> f32 {
+        let theirs = self.tensors[name].f32s();
+        let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        worst(ours.f32s(), theirs) / largest
+    }
+
+    /// The weights of each network.
+    fn weights(&self) -> [Vec<f32>; 3] {
+        ["discriminator", "encoder", "generator"].map(|network| {
+            let params = self.system.model.params_of(network);
+            let learnt = params.iter().filter(|param| param.learnt);
+            learnt.flat_map(|p| self.state.get(&p.name).unwrap().f32s().to_vec()).collect()
+        })
+    }
+}
+
+/// Fed draws are of latents alone. The names of layers stay.
+fn without_dropout(layers: &mut [Layer]) {
+    for layer in layers {
+        match layer {
+            Layer::Dropout(_) => *layer = Layer::Identity,
+            Layer::Join(join) => without_dropout(&mut join.layers),
+            _ => {}
+        }
+    }
+}
+
+const FILES: [(&str, usize); 2] = [("family_ali_ali", 40), ("family_ali_bigan_mnist", 9)];
+
+#[test]
+fn twenty_steps_of_ali_as_pytorch() {
+    for (device, (file, tensors)) in
+        support::devices().iter().flat_map(|device| FILES.map(|file| (device, file)))
+    {
+        let mut ours = Training::start(file, device);
+        let what = format!("{file} on {}", device.name());
+        let rates = [ours.recipe.lr_d as f32; 2];
+        let all = ours.about["losses"].as_array().unwrap().clone();
+        assert_eq!(all.len(), 20);
+        for (i, theirs) in all.iter().enumerate() {
+            let fetched = ours.step(i, rates);
+            for (name, theirs) in theirs.as_object().unwrap() {
+                let theirs = theirs.as_f64().unwrap();
+                let off =
+                    (f64::from(fetched[name].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+                let limit = if i == 0 { 2e-6 } else { 2e-5 };
+                assert!(off <= limit, "{what}: {name} of step {}: {off:e}", i + 1);
+            }
+            if i > 0 {
+                continue;
+            }
+            for name in ["fake", "encoded"] {
+                let off = ours.share(&format!("step1.{name}"), &fetched[name]);
+                assert!(off <= 1e-5, "{what}: {name}: {off:e}");
+            }
+            let mut compared = 0;
+            for param in ours.system.states() {
+                let grad = format!("grad.{}", param.name);
+                if ours.tensors.contains_key(&grad) {
+                    let off = ours.share(&grad, &param.layout.to_file(&fetched[&grad]).unwrap());
+                    assert!(off <= 1e-4, "{what}: {grad}: {off:e}");
+                    compared += 1;
+                }
+            }
+            assert_eq!(compared, tensors, "all weights of three networks");
+        }
+    }
+}
+
+/// D's update lowers its loss and moves D alone; that of E and G lowers theirs and moves these two. Each
+/// loss is seen again on the same images and draws.
+#[test]
+fn each_update_lowers_its_own_loss() {
+    for (file, _) in FILES {
+        for (rates, loss, moved) in [
+            ([1e-3, 0.0], "loss_d", [true, false, false]),
+            ([0.0, 1e-3], "loss_g", [false, true, true]),
+        ] {
+            let mut training = Training::start(file, &Device::Cpu);
+            let before = training.weights();
+            let first = training.step(0, rates)[loss].f32s()[0];
+            let after = training.weights();
+            let changed: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a != b).collect();
+            assert_eq!(changed, moved, "{file}: {loss}");
+            let second = training.step(0, rates)[loss].f32s()[0];
+            assert!(second < first - 1e-4, "{file}: {loss}: {first}, then {second}");
+        }
+    }
+}
+
+/// Twice `log 2`, and a standard deviation of 1, before anything is learned; E and G together lose as
+/// much as D.
+#[test]
+fn ali_begins_at_chance() {
+    let size = Size { height: 16, width: 16 };
+    let model = Design { nz: 8, ngf: 8, ndf: 8, ..Design::usual(Network::Ali, Some(size)) };
+    let method = Method { family: Family::Ali, ..Method::default() };
+    let recipe = Recipe { batch: 8, method, ..Recipe::new(model) };
+    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+    trainer.step((0..8 * 256 * 3).map(|i| (i * 37 % 251) as u8).collect::<Vec<u8>>()).unwrap();
+    let metrics = trainer.finish().unwrap().pop().unwrap();
+    let chance = 2.0 * std::f32::consts::LN_2;
+    for (name, wanted) in
+        [("loss_d", chance), ("loss_g", chance), ("d_real", 0.5), ("d_fake", 0.5), ("sigma", 1.0)]
+    {
+        let value = metrics.value(name);
+        assert!((value - wanted).abs() < 0.1, "{name}: {value}");
+    }
+}
+
+/// What E outputs has no bounds, so latents have none, with networks whose own are uniform too.
+#[test]
+fn latents_are_normal_with_every_network() {
+    for network in Network::value_variants() {
+        let side = if *network == Network::Ali { 8 } else { 16 };
+        let size = Size { height: side, width: side };
+        let small = Design { nz: 4, ngf: 4, ndf: 4, ..Design::usual(*network, Some(size)) };
+        let norm_g = if *network == Network::Paper { Norm::Virtual } else { small.norm_g };
+        let method = Method { family: Family::Ali, ..Method::default() };
+        let recipe = Recipe { batch: 4, method, ..Recipe::new(Design { norm_g, ..small }) };
+        recipe.tape().unwrap();
+        let networks = recipe.networks().unwrap();
+        assert_eq!(networks.latent_law, LatentLaw::Normal);
+        assert_eq!(networks.check(), Ok(()));
+        let (e, image) = (networks.encoder().unwrap(), [side, side, small.channels]);
+        assert_eq!(e.sizes(image).unwrap().last(), Some(&[1, 1, 8]), "{network}");
+        let reference = |layer: &Layer| match layer {
+            Layer::Reference(reference) => Some(reference.uniform),
+            _ => None,
+        };
+        let drawn = networks.generator().unwrap().layers.iter().find_map(reference);
+        assert_eq!(drawn, (norm_g == Norm::Virtual).then_some(false), "{network}");
+    }
+}
