@@ -1,15 +1,15 @@
-"""Twenty steps of the mode regularized GANs (arXiv 1612.02136), Reg-GAN and manifold-diffusion GAN, with
-DCGAN's networks and an encoder of the discriminator's layers.
+"""Twenty steps of the mode regularized GANs (arXiv 1612.02136), Reg-GAN and manifold-diffusion GAN,
+with DCGAN's networks and an encoder of the discriminator's layers.
 
 Tensors: reals [3, n, h, w, c], seen again and again; z [20, n, nz]; weights and running statistics
-before step 1; the gradients of step 1 as each Adam step used them, of networks with several the last;
-step1.fake and step1.near, what G makes of z and of E(x) where G's gradients are taken."""
+before step 1; the gradients of step 1 as each Adam step used them, of networks with several the
+last; step1.fake and step1.near, what G makes of z and of E(x) where G's gradients are taken."""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from common import SLOPE, File, Net, initialise, named, nchw, nhwc, normal, stored, stream
-from torch import nn
 from training import networks_pytorch, pictures
 
 STEPS = 20
@@ -124,7 +124,8 @@ def mrgan_file(family, distance_weight, mode_weight):
         x = nchw(reals[step % BATCHES].double())
         of_step = getattr(training, family)(x, z[step].reshape(n, nz, 1, 1), step == 0)
         losses.append({name: loss.item() for name, loss in of_step.items()})
-    out = File("Training steps of a mode regularized GAN", options=OPTIONS, method=method, losses=losses)
+    about = "Training steps of a mode regularized GAN"
+    out = File(about, options=OPTIONS, method=method, losses=losses)
     out.put("reals", reals)
     out.put("z", z)
     for key, value in (before | training.first).items():
