@@ -20,9 +20,10 @@ use clap::Parser;
 use dcgan::data::{Part, Prepare, Source, sweep};
 use dcgan::device::{Device, State};
 use dcgan::error::{Error, Result};
-use dcgan::gan::families::{self, DISCRIMINATOR, ENCODER, GENERATOR};
-use dcgan::gan::{Curve, Phase, Recorder, Recording, Scalar, Stage, Step, System};
-use dcgan::model::{Networks, Pixels, Role, Size, seeded_latents};
+use dcgan::gan::{
+    Curve, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System, families,
+};
+use dcgan::model::{Networks, Pipeline, Pixels, Role, Size, seeded_latents};
 use dcgan::models::Design;
 use dcgan::nn::{BatchNorm, Dropout, LatentLaw, Layer, Mode, Pass, Sequential, Start};
 use dcgan::objectives::cross_entropy;
@@ -32,7 +33,6 @@ use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::method::Family;
 use dcgan::train::{Batch, Method, Recipe, Trainer};
 
 /// Pixels of an image's side, digits in an image, kinds of digits.
@@ -107,7 +107,9 @@ impl Digits {
         })?;
         match digits.labels.iter().all(|&label| (label as usize) < DIGITS) {
             true => Ok(digits),
-            false => Err(Error::file(source.origin(), "has more than ten classes: it is not MNIST")),
+            false => {
+                Err(Error::file(source.origin(), "has more than ten classes: it is not MNIST"))
+            }
         }
     }
 
@@ -129,7 +131,10 @@ impl Digits {
     fn triples(&self, stream: &mut Stream, n: usize) -> Vec<u8> {
         let mut images = Vec::with_capacity(n * SIDE * SIDE * STACKED);
         for _ in 0..n {
-            self.stack([(); STACKED].map(|()| stream.below(self.len() as u32) as usize), &mut images);
+            self.stack(
+                [(); STACKED].map(|()| stream.below(self.len() as u32) as usize),
+                &mut images,
+            );
         }
         images
     }
@@ -142,9 +147,8 @@ impl Digits {
         for _ in 0..n {
             let mode = modes[stream.below(modes.len() as u32) as usize] as usize;
             let digits = [mode / 100, mode / 10 % 10, mode % 10];
-            let digits = digits.map(|digit| {
-                each[digit][stream.below(each[digit].len() as u32) as usize]
-            });
+            let digits =
+                digits.map(|digit| each[digit][stream.below(each[digit].len() as u32) as usize]);
             self.stack(digits, &mut images);
         }
         images
@@ -210,7 +214,10 @@ fn classifier() -> Sequential {
 }
 
 /// The description of networks that make or take images of so many channels.
-fn described<const N: usize>(channels: usize, networks: [(Role, Option<Sequential>); N]) -> Networks {
+fn described<const N: usize>(
+    channels: usize,
+    networks: [(Role, Option<Sequential>); N],
+) -> Networks {
     Networks {
         size: Size { height: SIDE, width: SIDE },
         channels,
@@ -220,6 +227,7 @@ fn described<const N: usize>(channels: usize, networks: [(Role, Option<Sequentia
         classes: Vec::new(),
         heads: 0,
         by_name: Networks::usual(networks),
+        pipeline: Pipeline::default(),
     }
 }
 
@@ -465,7 +473,10 @@ impl Kind {
         let metrics = metrics.iter().filter_map(|name| Some((name, last.get(name)?)));
         let metrics: Vec<String> = metrics.map(|(name, x)| format!("{name} {x:.3}")).collect();
         let took = started.elapsed().as_secs();
-        count.print(&format!("{}, seed {seed}", self.name()), &format!("{took} s, {}", metrics.join(", ")));
+        count.print(
+            &format!("{}, seed {seed}", self.name()),
+            &format!("{took} s, {}", metrics.join(", ")),
+        );
         Ok(count)
     }
 }
@@ -479,7 +490,13 @@ fn main() -> Result<()> {
     let mut judge = Judge::train(&args, &device, &train, &test)?;
     let took = started.elapsed().as_secs();
     println!("judge: {:.2} % of {} test digits, {took} s", 100.0 * judge.accuracy, test.len());
-    println!("{} samples, {} steps of {} images, K/{}\n", args.samples, args.steps, args.batch, 16 / args.width.max(1));
+    println!(
+        "{} samples, {} steps of {} images, K/{}\n",
+        args.samples,
+        args.steps,
+        args.batch,
+        16 / args.width.max(1)
+    );
     println!("{:<28} {:>6} {:>6} {:>8}", "modes with hits", ">= 1", format!(">= {SURE}"), "KL");
 
     let mut stream = Stream::new(0, "control", 0);
@@ -502,6 +519,8 @@ fn main() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
+
     use super::*;
 
     #[test]
