@@ -20,6 +20,7 @@ use crate::support;
 mod ali;
 mod bigan;
 mod family;
+mod mrgan;
 mod vae_gan;
 
 struct Reference {

@@ -1,13 +1,12 @@
 //! Whole training steps on one device against another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
 use crate::gan::Family;
 use crate::gan::{Recording, scale};
-use crate::model::Role;
 use crate::model::names::{AVERAGE, KEY, twin_of};
 use crate::models::{Conditioning, Design, Network, Norm, Size};
 use crate::nn::Weight;
@@ -119,6 +118,10 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
     for (family, what) in [(Family::Vae, "VAE"), (Family::VaeGan, "VAE/GAN")] {
         let method = Method { family, gamma: 1e-3, ..Method::default() };
         cases.push(StepCase { method, what, ..plain(model(Network::VaeGan, 16, 3, 6), 4) });
+    }
+    for (family, what) in [(Family::Mrgan, "Reg-GAN"), (Family::Mdgan, "manifold-diffusion GAN")] {
+        let method = Method { family, ..Method::default() };
+        cases.push(StepCase { method, what, ..plain(model(Network::Dcgan, 16, 3, 6), 4) });
     }
     if halves {
         let precision = Precision::F16;
@@ -243,8 +246,10 @@ impl StepCase {
             let all: Vec<f64> = of_network.flat_map(|n| pair(n).1).collect();
             mean_size(&all)
         };
+        // By the networks' own names: there may be several of a role.
+        let own: BTreeSet<String> = moments().filter_map(network).collect();
         let means: BTreeMap<_, f64> =
-            Role::ALL.map(|role| (Some(role.name().to_owned()), mean(role.name()))).into();
+            own.into_iter().map(|n| (Some(n.clone()), mean(&n))).collect();
         let least = |name: &str| LEAST_GRADIENT * means.get(&network(name)).copied().unwrap_or(0.0);
         let is_rounding = |name: &str| {
             let moment = format!("{MOMENT}{}", twin_of(name).unwrap_or(name));

@@ -99,9 +99,8 @@ fn family(model: &Design, method: &Method) -> Result<()> {
     }
     if loss.is_relativistic() {
         let what = format!(
-            "{} compares real images with generated ones, and the family {family} compares pairs: \
-             choose non-saturating, say",
-            loss
+            "{loss} holds the scores of real images against those of generated ones, and the family \
+             {family} compares others: choose non-saturating, say"
         );
         return Err(Error::config("loss", what));
     }
