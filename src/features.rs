@@ -247,7 +247,7 @@ const SETTLING: usize = 4096;
 const SETTLING_BATCH: usize = 128;
 
 impl Extractor {
-    /// Compiles the discriminator's features of `batch` pictures at a time. `state` must hold the discriminator's
+    /// Compiles the discriminator's features of `batch` pictures at a time. `state` must hold its
     /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
     /// are worth nothing before [`Extractor::settle`]. Where the device's memory is too small for so
     /// many, there are fewer at a time ([`Extractor::batch`]).

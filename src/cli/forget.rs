@@ -53,8 +53,9 @@ pub(super) struct Forget {
     /// The boxes
     #[arg(long, value_name = "FILE.json", required_unless_present = "page")]
     mark: Option<PathBuf>,
-    /// Samples: seeds, or rows of files of latents (z.npy, z.npy:2). With --page those to mark
-    /// [default: 0-63], with --mark fresh ones to show [default: 1000-1015]
+    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an encoder,
+    /// reconstructions of images (a.png). With --page those to mark [default: 0-63], with --mark fresh
+    /// ones to show [default: 1000-1015]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
     /// The hidden convolution whose maps are dropped, from 1 at the latent [default: the last but
