@@ -311,7 +311,7 @@ impl Judge {
         let bytes = t.feed("digits", &[JUDGED, SIDE, SIDE, 1], DType::U8)?;
         let x = t.from_u8(bytes)?;
         let logits = network.record(&mut t, CLASSIFIER, x, &Pass::new(Mode::Eval))?.last();
-        t.fetch("logits", logits);
+        t.fetch("logits", logits)?;
         let program = Program::compile(&t, &state, &Options::default())?;
         Ok(Self { state, program, accuracy: f64::NAN })
     }

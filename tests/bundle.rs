@@ -94,8 +94,10 @@ fn update(t: &mut Tape, kind: Kind, x: Var, [rate, root]: [Var; 2]) {
         }
         ADAM.update(t, &name, g, rate, root).unwrap();
     }
-    t.fetch("loss", loss).unwrap();
-    t.fetch("norm", norm).unwrap();
+    // There may be several networks on a tape.
+    let before = t.fetches().len();
+    t.fetch(&format!("loss.{before}"), loss).unwrap();
+    t.fetch(&format!("norm.{before}"), norm).unwrap();
 }
 
 /// The states of [`training`].

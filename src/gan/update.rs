@@ -156,8 +156,8 @@ impl Step<'_> {
         }
         let length = length(t, &grads)?;
         let length = scaled(t, length, factor)?;
-        let (norm, made) = update.scale.judge(t, length, factor)?;
-        let made = masked(t, made, update.mask)?;
+        let (norm, factor) = update.scale.judge(t, length, factor)?;
+        let made = masked(t, factor, update.mask)?;
         self.report(t, &format!("grad_norm_{}", suffix(&update.network)), norm);
         let counter = updates(&update.network);
         let so_far = t.read(&counter, &[], DType::F32)?;
@@ -167,7 +167,7 @@ impl Step<'_> {
         let role = self.system.network(&update.network)?.role;
         for (param, mut g) in update.params.iter().zip(grads) {
             // Only now, within the kernel that updates: gradients lie in memory as they came.
-            g = scaled(t, g, made)?;
+            g = scaled(t, g, factor)?;
             if self.recording.fetch_gradients {
                 t.fetch_last(&format!("grad.{}", param.name), g);
             }

@@ -213,7 +213,6 @@ impl RunOptions {
     pub fn validate(&self) -> Result<()> {
         let Self { recipe, images, .. } = self;
         self.prepare.check()?;
-        self.rhythm.check_bounds()?;
         if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
             let what = format!(
                 "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \

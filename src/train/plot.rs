@@ -102,6 +102,7 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
         curves: losses(log),
         range: None,
         level: families::at_chance(method)
+            .filter(|_| is_measured("loss_d"))
             .map(|loss| (loss, "the discriminator's loss where it can only guess")),
     };
     let outputs = Panel {

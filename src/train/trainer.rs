@@ -105,7 +105,8 @@ impl Trainer {
         device: &Device,
         options: &Options,
     ) -> Result<Self> {
-        let values = system.initial_state(recipe.seed)?;
+        let seed = recipe.seed;
+        let values = |system: &System| system.initial_state(seed);
         let parts = (recipe, system, recording);
         let mut trainer = Self::with_state(parts, device, options, values, Position::default())?;
         trainer.settle_norms()?;
@@ -148,28 +149,32 @@ impl Trainer {
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
         let critics = recipe.method.n_critic;
-        let mut values = Vec::new();
-        for param in system.states() {
-            if let Some(count) = updates_by(critics, &param.name, position.step)
-                && !tensors.contains_key(&param.name)
-            {
-                values.push((param.name, Tensor::full(Vec::new(), count)));
-                continue;
+        let values = |system: &System| {
+            let mut values = Vec::new();
+            for param in system.states() {
+                if let Some(count) = updates_by(critics, &param.name, position.step)
+                    && !tensors.contains_key(&param.name)
+                {
+                    values.push((param.name, Tensor::full(Vec::new(), count)));
+                    continue;
+                }
+                let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
+                let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
+                values.push((param.name, value));
             }
-            let tensor = tensors.get(&param.name).ok_or_else(|| missing(&param.name))?;
-            let value = param.layout.from_file(&param.name, tensor, &param.shape)?;
-            values.push((param.name, value));
-        }
-        let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
-        values.push((KEY.into(), key.clone()));
+            let key = tensors.get(KEY).ok_or_else(|| missing(KEY))?;
+            values.push((KEY.into(), key.clone()));
+            Ok(values)
+        };
         Self::with_state((recipe, system, recording), device, options, values, position)
     }
 
+    /// `values` are made only when it is known that they fit.
     fn with_state(
         (recipe, system, recording): (Recipe, System, Recording),
         device: &Device,
         options: &Options,
-        values: Vec<(String, Tensor)>,
+        values: impl FnOnce(&System) -> Result<Vec<(String, Tensor)>>,
         position: Position,
     ) -> Result<Self> {
         let limit = match (options.memory_limit, device.free_memory()) {
@@ -182,18 +187,22 @@ impl Trainer {
             Error::Memory(what) => Error::Memory(advice(&recipe, device, &step_options, &what)),
             other => other,
         };
+        let first = system.phase(position.at())?;
+        let mut tape = Tape::new();
+        let recorded = system.record(&mut tape, first, recording)?;
+        preflight(&tape, device, &step_options).map_err(advise)?;
         // The largest phase has to fit, whichever it is.
         for phase in system.stages.iter().flat_map(|stage| &stage.phases) {
-            let mut tape = Tape::new();
-            system.record(&mut tape, phase, recording)?;
-            preflight(&tape, device, &step_options).map_err(advise)?;
+            if !std::ptr::eq(phase, first) {
+                let mut tape = Tape::new();
+                system.record(&mut tape, phase, recording)?;
+                preflight(&tape, device, &step_options).map_err(advise)?;
+            }
         }
         let mut state = State::new(device);
-        for (name, value) in values {
+        for (name, value) in values(&system)? {
             state.set(&name, &value).map_err(advise)?;
         }
-        let mut tape = Tape::new();
-        let recorded = system.record(&mut tape, system.phase(position.at())?, recording)?;
         let program = Program::compile(&tape, &state, &step_options).map_err(advise)?;
         let (pending, ready) = Default::default();
         let metrics = recorded.metrics;

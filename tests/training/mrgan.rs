@@ -232,7 +232,7 @@ fn reconstructions_come_to_be_taken_for_real() {
             let mut training = reference.start(method, &Device::Cpu);
             training.rates = [0.0, 10.0];
             let metric = if name == "family_mrgan" { "d_near" } else { "d_fake" };
-            let mut of = |i| training.call(3 * i, 0)[metric].f32s()[0];
+            let mut of = |i: usize| training.call(3 * i, 0)[metric].f32s()[0];
             let first = of(0);
             let last = (1..20).map(of).last().unwrap();
             let rose = last - first;
