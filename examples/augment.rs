@@ -1,4 +1,4 @@
-//! What augmentations do to pictures: the bundled ones, or those of a folder, and below them what a
+//! What augmentations do to images: the bundled ones, or those of a folder, and below them what a
 //! discriminator is shown.
 //!
 //! `cargo run --release --example augment [FOLDER]`
@@ -10,7 +10,7 @@ use dcgan::augment::Augment;
 use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
-use dcgan::pictures::figure::{Cell, Figure, Panel};
+use dcgan::images::figure::{Cell, Figure, Panel};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
@@ -36,10 +36,10 @@ fn main() -> Result<()> {
     let prepare = Prepare { height, width, channels, ..Prepare::default() };
     let mut loader =
         Loader::start(source, prepare, &LoaderOptions { batch: n, ..Default::default() }, 0)?;
-    let pictures = Tensor::with_data(SHAPE, Data::U8(loader.next_batch()?.pictures))?;
+    let images = Tensor::with_data(SHAPE, Data::U8(loader.next_batch()?.images))?;
 
     let mut t = Tape::new();
-    let bytes = t.feed("pictures", &SHAPE, DType::U8)?;
+    let bytes = t.feed("images", &SHAPE, DType::U8)?;
     let key = t.feed("key", &[4], DType::U32)?;
     let x = t.from_u8(bytes)?;
     for (i, (list, p)) in ROWS.into_iter().enumerate() {
@@ -54,13 +54,13 @@ fn main() -> Result<()> {
     let mut state = State::new(&Device::open(None, false)?);
     let mut program = Program::compile(&t, &state, &Options::default())?;
     let key = Tensor::with_data([4], Data::U32(vec![0; 4]))?;
-    let shown = program.call(&mut state, &[("pictures", &pictures), ("key", &key)])?;
+    let shown = program.call(&mut state, &[("images", &images), ("key", &key)])?;
     let mut panel = Panel::new("");
     for (i, (list, p)) in ROWS.into_iter().enumerate() {
         let label = p.map_or(list.into(), |p| format!("{list}\neach with probability {p}"));
         panel = panel.row(label, Cell::all(shown[&i.to_string()].f32s(), SHAPE)?);
     }
     Figure::new("What the discriminator is shown").panel(panel).save(Path::new("augment.png"))?;
-    println!("{} rows of {n} pictures in augment.png", ROWS.len());
+    println!("{} rows of {n} images in augment.png", ROWS.len());
     Ok(())
 }

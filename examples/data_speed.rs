@@ -1,7 +1,7 @@
 //! How fast a set is read: `cargo run --release --example data_speed -- [DATA [WORKERS [OUT.png]]]`
 //! (`-` is the bundled set).
 //!
-//! Prints what the set is like, then how long the first batch takes, and the pictures a second of an
+//! Prints what the set is like, then how long the first batch takes, and the images a second of an
 //! epoch that decodes everything and of one that finds everything in memory.
 
 use std::path::PathBuf;
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for epoch in 0..2 {
             let start = Instant::now();
             (0..batches).try_for_each(|_| loader.next_batch().map(drop))?;
-            let pictures = (batches * options.batch as u64) as f64;
-            let rate = pictures / start.elapsed().as_secs_f64();
-            println!("cache {cache}, epoch {epoch}: {rate:.0} pictures/s");
+            let images = (batches * options.batch as u64) as f64;
+            let rate = images / start.elapsed().as_secs_f64();
+            println!("cache {cache}, epoch {epoch}: {rate:.0} images/s");
         }
     }
     Ok(())

@@ -1,11 +1,11 @@
 //! How well near-duplicates are found:
-//! `cargo run --release --example dedup_planted -- DATA [PICTURES [PLANTED [DEVICE]]]`
+//! `cargo run --release --example dedup_planted -- DATA [IMAGES [PLANTED [DEVICE]]]`
 //!
-//! Takes that many pictures of a set (20,000, or all), plants changed copies of some of them (1,000)
+//! Takes that many images of a set (20,000, or all), plants changed copies of some of them (1,000)
 //! and searches, by pixels and by the paper's rule of equal codes. The copies are, in turn:
 //! re-encoded as JPEG of quality 60 to 90; shifted by one pixel; by two; brightened or darkened; and
 //! all of it at once. Prints which share of each was found, and how many pairs of *different*
-//! pictures of the set were joined. Those need not be mistakes, since sets hold duplicates of their
+//! images of the set were joined. Those need not be mistakes, since sets hold duplicates of their
 //! own: `dedup-own.png` shows them, the most doubtful first, for the eye to judge.
 
 use std::collections::{BTreeSet, HashSet};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use dcgan::data::{Order, Source};
 use dcgan::device::Device;
 use dcgan::experiments::dedup::{Found, Rule, Search, Stage, find};
-use dcgan::pictures::figure::{Cell, Figure, Panel};
+use dcgan::images::figure::{Cell, Figure, Panel};
 use dcgan::rng::Stream;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
@@ -26,21 +26,21 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const KINDS: [&str; 5] = ["JPEG", "shifted by 1", "shifted by 2", "brightness", "all of it"];
 /// The quality at which copies are stored whose subject is not JPEG.
 const GOOD: u8 = 92;
-/// Pairs of pictures of the set that are drawn: rows and columns.
+/// Pairs of images of the set that are drawn: rows and columns.
 const DRAWN: [usize; 2] = [16, 8];
 
 fn main() -> Outcome<()> {
     let mut args = std::env::args().skip(1);
     let data = args.next().map(PathBuf::from).ok_or("DATA is missing")?;
-    let pictures = args.next().map_or(Ok(20_000), |n| n.parse())?;
+    let images = args.next().map_or(Ok(20_000), |n| n.parse())?;
     let planted = args.next().map_or(Ok(1000), |n| n.parse())?;
     let device = Device::open(args.next().as_deref(), false)?;
 
     let source = Source::open(Some(&data))?;
     let folder = std::env::temp_dir().join(format!("dedup-planted-{}", std::process::id()));
     fs::create_dir(&folder)?;
-    let done = plant(&source, pictures, planted, &folder).and_then(|n| {
-        println!("{n} pictures of {}, {planted} copies", data.display());
+    let done = plant(&source, images, planted, &folder).and_then(|n| {
+        println!("{n} images of {}, {planted} copies", data.display());
         let set = Source::open(Some(&folder))?;
         for rule in [Rule::Pixels, Rule::Codes] {
             let search = Search { rule, ..Search::default() };
@@ -53,24 +53,24 @@ fn main() -> Outcome<()> {
     done
 }
 
-/// Writes pictures of the set as `a/<number>.png` and changed copies of the first of them as
-/// `b/<number>-<kind>.jpg`; returns how many pictures there are.
-fn plant(source: &Source, pictures: usize, planted: usize, folder: &Path) -> Outcome<usize> {
+/// Writes images of the set as `a/<number>.png` and changed copies of the first of them as
+/// `b/<number>-<kind>.jpg`; returns how many images there are.
+fn plant(source: &Source, images: usize, planted: usize, folder: &Path) -> Outcome<usize> {
     for part in ["a", "b"] {
         fs::create_dir(folder.join(part))?;
     }
     let order = Order { seed: 1, count: source.len(), batch: 1 }.shuffled(0);
     let mut written = 0;
     for item in order {
-        if written == pictures.saturating_sub(planted) {
+        if written == images.saturating_sub(planted) {
             break;
         }
-        let Ok(picture) = source.picture(item as usize) else { continue };
-        let picture = picture.pixels.into_rgb8();
-        picture.save(folder.join(format!("a/{written:06}.png")))?;
+        let Ok(image) = source.image(item as usize) else { continue };
+        let image = image.pixels.into_rgb8();
+        image.save(folder.join(format!("a/{written:06}.png")))?;
         if written < planted {
             let kind = written % KINDS.len();
-            let (copy, quality) = changed(&picture, kind, written as u32);
+            let (copy, quality) = changed(&image, kind, written as u32);
             let file = fs::File::create(folder.join(format!("b/{written:06}-{kind}.jpg")))?;
             JpegEncoder::new_with_quality(file, quality).encode_image(&copy)?;
         }
@@ -80,7 +80,7 @@ fn plant(source: &Source, pictures: usize, planted: usize, folder: &Path) -> Out
 }
 
 /// A changed copy, and the quality to store it at.
-fn changed(picture: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
+fn changed(image: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
     let mut draw = Stream::new(7, "planted", number);
     let quality = 60 + draw.below(31) as u8;
     let by = match kind {
@@ -97,16 +97,16 @@ fn changed(picture: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
         3 | 4 => (within(0.85, 1.2), within(-15.0, 25.0)),
         _ => (1.0, 0.0),
     };
-    let (width, height) = picture.dimensions();
+    let (width, height) = image.dimensions();
     let copy = RgbImage::from_fn(width, height, |x, y| {
         let at = |v: u32, d: i32, size: u32| (v as i32 + d).clamp(0, size as i32 - 1) as u32;
-        let Rgb(rgb) = *picture.get_pixel(at(x, dx, width), at(y, dy, height));
+        let Rgb(rgb) = *image.get_pixel(at(x, dx, width), at(y, dy, height));
         Rgb(rgb.map(|v| (f32::from(v) * gain + offset).round().clamp(0.0, 255.0) as u8))
     });
     (copy, if matches!(kind, 0 | 4) { quality } else { GOOD })
 }
 
-/// The number of the picture that an item is or is a copy of, and its kind where it is a copy.
+/// The number of the image that an item is or is a copy of, and its kind where it is a copy.
 fn origin(set: &Source, item: u32) -> Outcome<(u32, Option<usize>)> {
     let name = set.item_name(item as usize);
     let number = name[2..8].parse()?;
@@ -133,7 +133,7 @@ fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> 
             }
         }
     }
-    // Pairs of different pictures, each counted once, whichever of their copies were joined.
+    // Pairs of different images, each counted once, whichever of their copies were joined.
     let (mut right, mut own) = (0, BTreeSet::new());
     let mut drawn = Vec::new();
     for link in &found.links {
@@ -151,14 +151,14 @@ fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> 
     }
     let all: usize = hits.iter().sum();
     println!("  recall        {:.4}", all as f64 / planted as f64);
-    println!("  joined        {right} pairs with a copy, {} of different pictures", own.len());
+    println!("  joined        {right} pairs with a copy, {} of different images", own.len());
     let precision = right as f64 / (right + own.len()).max(1) as f64;
     println!("  precision     {precision:.4} if all of the latter were mistakes");
     let seconds: f64 = found.seconds.iter().sum();
     let parts: Vec<String> =
         Stage::ALL.iter().zip(found.seconds).map(|(s, t)| format!("{s:?} {t:.1}")).collect();
     println!("  time          {seconds:.1} s ({})", parts.join(", "));
-    println!("                {:.3} ms a picture", 1e3 * seconds / set.len() as f64);
+    println!("                {:.3} ms an image", 1e3 * seconds / set.len() as f64);
     println!("  candidates    {}", found.candidates);
 
     drawn.sort_by(|a, b| {
@@ -167,13 +167,13 @@ fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> 
         };
         difference(b).total_cmp(&difference(a))
     });
-    let mut figure = Figure::new("Different pictures of the set that were joined")
+    let mut figure = Figure::new("Different images of the set that were joined")
         .enlarge_to(64)
         .note("The most doubtful first, with their differences");
     for column in drawn.chunks(DRAWN[0]).take(DRAWN[1]) {
         let mut panel = Panel::new("");
         for link in column {
-            let cell = |item: u32| Ok(Cell::new(set.picture(item as usize)?.pixels));
+            let cell = |item: u32| Ok(Cell::new(set.image(item as usize)?.pixels));
             let told = link.likeness.map_or(String::new(), |l| format!("{:.2}", l.difference));
             let cells: Outcome<Vec<Cell>> = [link.a, link.b].into_iter().map(cell).collect();
             panel = panel.row(told, cells?);

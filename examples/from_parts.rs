@@ -20,15 +20,15 @@ use std::path::Path;
 use dcgan::device::Device;
 use dcgan::error::{Error, Result};
 use dcgan::gan::{Recording, families};
+use dcgan::images;
 use dcgan::model::{Networks, Pipeline, Pixels, Role};
-use dcgan::models::{Design, Size};
-use dcgan::nn::{LatentLaw, Layer, Sequential};
+use dcgan::models::{ModelConfig, Size};
+use dcgan::nn::{LatentDistribution, Layer, Sequential};
 use dcgan::ops::conv::ConvSpec;
-use dcgan::pictures;
 use dcgan::program::Options;
 use dcgan::rng::Stream;
 use dcgan::tensor::Tensor;
-use dcgan::train::{Batch, Images, Recipe, Trainer};
+use dcgan::train::{Batch, Images, TrainConfig, Trainer};
 use dcgan::weights::read_state_dict;
 
 const SIDE: usize = 16;
@@ -110,7 +110,7 @@ fn main() -> Result<()> {
         size: Size { height: SIDE, width: SIDE },
         channels: 1,
         nz: NZ,
-        latent_law: LatentLaw::Normal,
+        latent_law: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -122,7 +122,8 @@ fn main() -> Result<()> {
     };
     // Networks come from the model; of the recipe's own only classes and codes count, which it has none
     // of.
-    let recipe = Recipe { batch: BATCH, ema: 2000, ..Recipe::new(Design::default()) };
+    let recipe =
+        TrainConfig { batch: BATCH, ema: 2000, ..TrainConfig::new(ModelConfig::default()) };
     let system = families::gan::system(&recipe, model)?;
     let recording = Recording { feed_draws: true, float_images: true, ..Recording::default() };
     let device = Device::open(None, false)?;
@@ -146,8 +147,8 @@ fn main() -> Result<()> {
 
     let mut sampler = trainer.sampler(64)?;
     let images = trainer.sample(&mut sampler, &latents(64, 0)?)?;
-    let grid = pictures::grid(images.f32s(), [64, SIDE, SIDE, 1])?;
-    pictures::save_png(Path::new("from_parts.png"), &grid)?;
+    let grid = images::grid(images.f32s(), [64, SIDE, SIDE, 1])?;
+    images::save_png(Path::new("from_parts.png"), &grid)?;
     // And back: what `load_state_dict` of the same modules takes.
     let trained = g.state_dict("generator", |name| trainer.state(name))?;
     println!("64 images in from_parts.png; {} tensors for PyTorch", trained.len());

@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Parser;
 use dcgan::device::Device;
 use dcgan::error::Result;
-use dcgan::gan::{Family, Method, Recipe, Recording, families};
+use dcgan::gan::{Family, ObjectiveConfig, Recording, TrainConfig, families};
 use dcgan::model::{Networks, Pipeline, Pixels, Role, Size};
-use dcgan::nn::LatentLaw;
+use dcgan::nn::LatentDistribution;
 use dcgan::nn::{Dropout, Join, LATENT, Layer, Maxout, Sequential};
 use dcgan::program::Options;
 use dcgan::rng::{Stream, normal_pair, unit};
@@ -121,7 +121,7 @@ fn networks(family: Family, args: &Args) -> Networks {
         size: Size { height: 1, width: 1 },
         channels: 2,
         nz: LATENT_SIZE,
-        latent_law: LatentLaw::Normal,
+        latent_law: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -136,9 +136,10 @@ fn networks(family: Family, args: &Args) -> Networks {
 
 /// Trains a family's networks and returns [`JUDGED`] of its points.
 fn train(family: Family, seed: u64, args: &Args) -> Result<Vec<f32>> {
-    let method = Method { family, beta1: args.beta1, ..Method::default() };
+    let method = ObjectiveConfig { family, beta1: args.beta1, ..ObjectiveConfig::default() };
     let (lr_d, lr_g) = (args.lr, args.lr);
-    let recipe = Recipe { method, batch: BATCH, seed, lr_d, lr_g, ema: 0, ..Recipe::default() };
+    let recipe =
+        TrainConfig { method, batch: BATCH, seed, lr_d, lr_g, ema: 0, ..TrainConfig::default() };
     let system = families::system(&recipe, networks(family, args))?;
     let recording = Recording { float_images: true, ..Recording::default() };
     let mut trainer =
@@ -149,7 +150,7 @@ fn train(family: Family, seed: u64, args: &Args) -> Result<Vec<f32>> {
     }
     trainer.finish()?;
     let mut z = vec![0.0; JUDGED * LATENT_SIZE];
-    LatentLaw::Normal.fill(&Stream::new(seed, "judged", 0), &mut z);
+    LatentDistribution::Normal.fill(&Stream::new(seed, "judged", 0), &mut z);
     let mut sampler = trainer.sampler(1000)?;
     let samples = trainer.sample(&mut sampler, &Tensor::new([JUDGED, LATENT_SIZE], z)?)?;
     Ok(samples.f32s().to_vec())

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use dcgan::device::Device;
 use dcgan::error::Result;
-use dcgan::models::{Design, Norm};
+use dcgan::models::{ModelConfig, Norm};
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::Options;
-use dcgan::train::{Method, Recipe, Trainer};
+use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
 /// Steps that are timed at a time, and how often each kind has its turn.
 const STEPS: usize = 3;
@@ -29,11 +29,17 @@ fn main() -> Result<()> {
 
     // A step with two updates of the discriminator less a step with one is one update.
     let trainer = |penalty, n_critic| {
-        let design = Design { norm_d: Norm::None, ..Design::default() };
+        let design = ModelConfig { norm_d: Norm::None, ..ModelConfig::default() };
         let penalty_weight = if penalty == Penalty::None { 0.0 } else { 10.0 };
         let loss = Loss::Wasserstein;
-        let method = Method { loss, penalty, penalty_weight, n_critic, ..Method::default() };
-        let recipe = Recipe { batch, method, ema: 0, ..Recipe::new(design) };
+        let method = ObjectiveConfig {
+            loss,
+            penalty,
+            penalty_weight,
+            n_critic,
+            ..ObjectiveConfig::default()
+        };
+        let recipe = TrainConfig { batch, method, ema: 0, ..TrainConfig::new(design) };
         Trainer::new(recipe, &device, &Options::default())
     };
     let mut trainers = Vec::new();
@@ -44,23 +50,23 @@ fn main() -> Result<()> {
     }
     for _ in 0..TURNS {
         for (trainer, best) in &mut trainers {
-            let pictures: Vec<u8> = (0..trainer.recipe().step_pictures() * 64 * 64 * 3)
+            let images: Vec<u8> = (0..trainer.recipe().step_images() * 64 * 64 * 3)
                 .map(|i| (i * 31 % 251) as u8)
                 .collect();
-            trainer.step(pictures.clone())?;
+            trainer.step(images.clone())?;
             trainer.finish()?;
             let start = Instant::now();
             for _ in 0..STEPS {
-                trainer.step(pictures.clone())?;
+                trainer.step(images.clone())?;
             }
             trainer.finish()?;
             *best = best.min(start.elapsed().as_secs_f64() / STEPS as f64);
         }
     }
     let ms: Vec<f64> = trainers.iter().map(|(_, seconds)| 1e3 * seconds).collect();
-    let [plain, penalised] = [ms[1] - ms[0], ms[3] - ms[2]];
+    let [plain, penalized] = [ms[1] - ms[0], ms[3] - ms[2]];
     println!("one update without the penalty  {plain:8.1} ms");
-    println!("one update with the penalty     {penalised:8.1} ms");
-    println!("ratio                           {:8.2}", penalised / plain);
+    println!("one update with the penalty     {penalized:8.1} ms");
+    println!("ratio                           {:8.2}", penalized / plain);
     Ok(())
 }

@@ -23,17 +23,17 @@ use dcgan::error::{Error, Result};
 use dcgan::gan::{
     Curve, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System, families,
 };
+use dcgan::images;
 use dcgan::model::{Networks, Pipeline, Pixels, Role, Size, seeded_latents};
-use dcgan::models::Design;
-use dcgan::nn::{BatchNorm, Dropout, LatentLaw, Layer, Mode, Pass, Sequential, Start};
+use dcgan::models::ModelConfig;
+use dcgan::nn::{BatchNorm, Dropout, LatentDistribution, Layer, Mode, Pass, Sequential, Start};
 use dcgan::objectives::cross_entropy;
 use dcgan::ops::conv::ConvSpec;
-use dcgan::pictures;
 use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::{Batch, Method, Recipe, Trainer};
+use dcgan::train::{Batch, ObjectiveConfig, TrainConfig, Trainer};
 
 /// Pixels of an image's side, digits in an image, kinds of digits.
 const SIDE: usize = 28;
@@ -102,7 +102,7 @@ impl Digits {
         let mut digits = Self { images: Vec::new(), labels: Vec::new() };
         sweep(&source, &prepare, &items, 1024, |chunk| {
             digits.labels.extend(chunk.places.iter().map(|place| labels[chunk.start + place]));
-            digits.images.extend(chunk.pictures);
+            digits.images.extend(chunk.images);
             Ok(())
         })?;
         match digits.labels.iter().all(|&label| (label as usize) < DIGITS) {
@@ -222,7 +222,7 @@ fn described<const N: usize>(
         size: Size { height: SIDE, width: SIDE },
         channels,
         nz: NZ,
-        latent_law: LatentLaw::Normal,
+        latent_law: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -250,8 +250,14 @@ impl Judge {
         let batch = 100;
         let steps = args.epochs * train.len() / batch;
         let networks = described(1, [(Role::Classifier, Some(classifier()))]);
-        let method = Method { beta1: 0.9, ..Method::default() };
-        let recipe = Recipe { batch, seed: 0, method, ema: 0, ..Recipe::new(Design::default()) };
+        let method = ObjectiveConfig { beta1: 0.9, ..ObjectiveConfig::default() };
+        let recipe = TrainConfig {
+            batch,
+            seed: 0,
+            method,
+            ema: 0,
+            ..TrainConfig::new(ModelConfig::default())
+        };
         let falling = Curve::Rate { base: RATE, warm_up: 0, decay: (steps * batch) as u64 };
         let phase = Phase {
             name: "judge".into(),
@@ -408,20 +414,20 @@ impl Kind {
         }
     }
 
-    fn system(self, args: &Args, seed: u64) -> Result<(Recipe, System)> {
-        let usual = Method::default();
+    fn system(self, args: &Args, seed: u64) -> Result<(TrainConfig, System)> {
+        let usual = ObjectiveConfig::default();
         let family = if self == Self::Gan { Family::Gan } else { Family::Mrgan };
         let sign = if self == Self::Flipped { -1.0 } else { 1.0 };
         let mode_weight = sign * usual.mode_weight;
-        let method = Method { family, mode_weight, beta2: 0.99, ..usual };
-        let recipe = Recipe {
+        let method = ObjectiveConfig { family, mode_weight, beta2: 0.99, ..usual };
+        let recipe = TrainConfig {
             batch: args.batch,
             seed,
             lr_g: args.rate,
             lr_d: 2.0 * args.rate,
             ema: 0,
             method,
-            ..Recipe::new(Design::default())
+            ..TrainConfig::new(ModelConfig::default())
         };
         let networks = described(
             STACKED,
@@ -458,15 +464,15 @@ impl Kind {
         let mut samples = Vec::with_capacity(args.samples * SIDE * SIDE * STACKED);
         let seeds: Vec<u64> = (0..args.samples as u64).collect();
         for seeds in seeds.chunks(10 * JUDGED) {
-            let latents = seeded_latents(seeds, NZ, LatentLaw::Normal);
-            samples.extend(pictures::bytes(trainer.sample(&mut sampler, &latents)?.f32s()));
+            let latents = seeded_latents(seeds, NZ, LatentDistribution::Normal);
+            samples.extend(images::bytes(trainer.sample(&mut sampler, &latents)?.f32s()));
         }
         if let Some(folder) = &args.out {
             let shape = [64, SIDE, SIDE, STACKED];
             let first = &samples[..samples.len().min(shape.iter().product())];
             let shape = [first.len() / (SIDE * SIDE * STACKED), SIDE, SIDE, STACKED];
-            let grid = pictures::grid(&pictures::values(first), shape)?;
-            pictures::save_png(&folder.join(format!("{self:?}-{seed}.png")), &grid)?;
+            let grid = images::grid(&images::values(first), shape)?;
+            images::save_png(&folder.join(format!("{self:?}-{seed}.png")), &grid)?;
         }
         let count = judge.count(&samples)?;
         let metrics = ["loss_d", "loss_g", "distance", "d_near"];

@@ -1,10 +1,10 @@
 //! Every loss on distributions with known answers: a ring of 8 Gaussians, a grid of 25, a swiss roll.
-//! A table of what each learns, and a picture of it.
+//! A table of what each learns, and an image of it.
 //!
 //! `cargo run --release --example toys -- --out toys.png`
 //!
 //! The networks are small MLPs on points of the plane. All rows have the same networks and number of
-//! steps, and the same optimiser but where a loss asks for another: a Wasserstein loss needs its
+//! steps, and the same optimizer but where a loss asks for another: a Wasserstein loss needs its
 //! critic ahead of the generator, and bounded, by clipped weights (with RMSprop, as its paper) or by
 //! a penalty.
 
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Parser;
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
+use dcgan::images::figure::{Cell, Figure, Panel};
 use dcgan::nn::{Layer, Mode, Pass, Sequential, Start};
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::optim::{Adam, Optimizer, RmsProp, moving_average};
-use dcgan::pictures::figure::{Cell, Figure, Panel};
 use dcgan::program::{Options, Program};
 use dcgan::rng::{Stream, unit};
 use dcgan::tape::{Tape, Var};
@@ -36,7 +36,7 @@ const JUDGED: usize = 2500;
 
 /// Around what is drawn of the plane: from −`REACH` to `REACH`.
 const REACH: f32 = 5.2;
-/// Pixels of a picture's side.
+/// Pixels of an image's side.
 const SIDE: u32 = 120;
 
 const ADAM: Optimizer = Optimizer::Adam(Adam { beta1: 0.0, beta2: 0.99, eps: 1e-8 });
@@ -55,7 +55,7 @@ struct Args {
     /// cpu, or a GPU as `dcgan devices` lists them
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// The picture
+    /// The image
     #[arg(long, default_value = "toys.png")]
     out: PathBuf,
     /// Decides the data, the weights and the latents
@@ -171,7 +171,7 @@ impl Score {
 
 /// How one row of the table is trained.
 #[derive(Clone, Debug)]
-struct Recipe {
+struct TrainConfig {
     name: String,
     loss: Loss,
     /// With its weight.
@@ -185,9 +185,9 @@ struct Recipe {
 }
 
 /// All losses, and what some are usually combined with.
-fn recipes() -> Vec<Recipe> {
+fn recipes() -> Vec<TrainConfig> {
     use clap::ValueEnum as _;
-    let plain = |loss: Loss| Recipe {
+    let plain = |loss: Loss| TrainConfig {
         name: loss.to_string(),
         loss,
         penalty: (Penalty::None, 0.0),
@@ -196,7 +196,7 @@ fn recipes() -> Vec<Recipe> {
         optimizer: ADAM,
         lr: 6e-3,
     };
-    let with = |loss: Loss, penalty: Penalty, weight: f32| Recipe {
+    let with = |loss: Loss, penalty: Penalty, weight: f32| TrainConfig {
         name: format!("{loss} + {penalty}"),
         penalty: (penalty, weight),
         ..plain(loss)
@@ -205,11 +205,11 @@ fn recipes() -> Vec<Recipe> {
     for &loss in Loss::value_variants() {
         match loss {
             Loss::Wasserstein => {
-                let ahead = Recipe { n_critic: 2, ..plain(loss) };
+                let ahead = TrainConfig { n_critic: 2, ..plain(loss) };
                 let name = format!("{loss}, clipped");
                 let (optimizer, lr) = (RMS_PROP, 2e-3);
-                all.push(Recipe { name, clip: 0.1, optimizer, lr, ..ahead });
-                all.push(Recipe { n_critic: 2, ..with(loss, Penalty::Gp, 0.1) });
+                all.push(TrainConfig { name, clip: 0.1, optimizer, lr, ..ahead });
+                all.push(TrainConfig { n_critic: 2, ..with(loss, Penalty::Gp, 0.1) });
             }
             _ => all.push(plain(loss)),
         }
@@ -231,7 +231,7 @@ fn mlp(from: usize, to: usize, slope: f32) -> Sequential {
 
 /// One program run: updates of the discriminator, then one of the generator.
 struct Step<'a> {
-    recipe: &'a Recipe,
+    recipe: &'a TrainConfig,
     generator: Sequential,
     discriminator: Sequential,
     /// The key of the latents.
@@ -267,7 +267,7 @@ impl Step<'_> {
         loss: Var,
         schedule: [Var; 2],
     ) -> Result<()> {
-        let params: Vec<_> = network.params(prefix).into_iter().filter(|p| p.learnt).collect();
+        let params: Vec<_> = network.params(prefix).into_iter().filter(|p| p.learned).collect();
         let vars = params
             .iter()
             .map(|p| t.read(&p.name, &p.shape, DType::F32))
@@ -298,7 +298,7 @@ impl Step<'_> {
     /// Records it on `reals` `[n_critic · BATCH, 1, 1, 2]`; `schedule` is fed for each update of
     /// either network, and `average`, the weight of the generator in its moving average.
     fn record(&self, t: &mut Tape) -> Result<()> {
-        let Recipe { loss, n_critic, penalty, .. } = *self.recipe;
+        let TrainConfig { loss, n_critic, penalty, .. } = *self.recipe;
         let reals = t.feed("reals", &[n_critic * BATCH, 1, 1, 2], DType::F32)?;
         let schedule = t.feed("schedule", &[2 * n_critic + 2], DType::F32)?;
         let average = t.feed("average", &[], DType::F32)?;
@@ -319,8 +319,8 @@ impl Step<'_> {
             let mut judge = |t: &mut Tape, x: Var| self.judge(t, x);
             let (kind, weight) = penalty;
             let slope = kind.record(t, weight, [real, fake], &mut uniform, &mut judge)?;
-            if let Some(penalised) = slope {
-                total = t.add(total, penalised.loss)?;
+            if let Some(penalized) = slope {
+                total = t.add(total, penalized.loss)?;
             }
             let numbers = pair(t, k)?;
             self.update(t, &self.discriminator, "d", total, numbers)?;
@@ -345,7 +345,7 @@ impl Step<'_> {
 }
 
 /// Trains a generator and returns [`JUDGED`] of its points.
-fn train(recipe: &Recipe, set: Set, args: &Args, device: &Device) -> Result<Vec<f32>> {
+fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result<Vec<f32>> {
     let mut t = Tape::new();
     let key = t.read("key", &[4], DType::U32)?;
     let (generator, discriminator) = (mlp(LATENT, 2, 0.0), mlp(2, 1, 0.2));
@@ -396,12 +396,12 @@ fn train(recipe: &Recipe, set: Set, args: &Args, device: &Device) -> Result<Vec<
 
 /// Points over the rings or the curve that they should lie on.
 fn scatter(set: Set, points: &[f32]) -> Cell {
-    let mut picture = RgbImage::from_pixel(SIDE, SIDE, Rgb([250, 250, 251]));
+    let mut image = RgbImage::from_pixel(SIDE, SIDE, Rgb([250, 250, 251]));
     let scale = SIDE as f32 / (2.0 * REACH);
     let near = 3.0 * set.spread() * scale;
     for [x, y] in set.places() {
         let at = [(x + REACH) * scale, (REACH - y) * scale];
-        for (px, py, pixel) in picture.enumerate_pixels_mut() {
+        for (px, py, pixel) in image.enumerate_pixels_mut() {
             if (px as f32 + 0.5 - at[0]).hypot(py as f32 + 0.5 - at[1]) <= near {
                 *pixel = Rgb([236, 221, 200]);
             }
@@ -410,13 +410,13 @@ fn scatter(set: Set, points: &[f32]) -> Cell {
     for point in points.chunks_exact(2) {
         let at = [(point[0] + REACH) * scale, (REACH - point[1]) * scale];
         if at.iter().all(|v| (0.0..SIDE as f32).contains(v)) {
-            let pixel = picture.get_pixel_mut(at[0] as u32, at[1] as u32);
+            let pixel = image.get_pixel_mut(at[0] as u32, at[1] as u32);
             for (under, ink) in pixel.0.iter_mut().zip([31.0, 104.0, 180.0]) {
                 *under = (0.4 * f32::from(*under) + 0.6 * ink) as u8;
             }
         }
     }
-    Cell::new(picture.into())
+    Cell::new(image.into())
 }
 
 /// One row of the table.
@@ -429,14 +429,14 @@ struct Row {
 /// Trains all rows on all sets. On the CPU as many at a time as there are cores, each on one: the
 /// networks are too small for several.
 fn all_rows(args: &Args) -> Result<Vec<Row>> {
-    let recipes: Vec<Recipe> =
+    let recipes: Vec<TrainConfig> =
         recipes().into_iter().filter(|r| r.name.contains(&args.only)).collect();
     let device = Device::open(Some(&args.device), false)?;
     let cores = match device.is_cpu() {
         true => std::thread::available_parallelism().map_or(1, usize::from),
         false => 1,
     };
-    let jobs: Vec<(&Recipe, Set)> =
+    let jobs: Vec<(&TrainConfig, Set)> =
         recipes.iter().flat_map(|recipe| SETS.map(|set| (recipe, set))).collect();
     let results: Vec<OnceLock<Result<Vec<f32>>>> = jobs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
@@ -507,7 +507,7 @@ fn main() -> Result<()> {
     let rows = all_rows(&args)?;
     println!("{}", table(&rows));
     figure(&rows).save(&args.out)?;
-    println!("\nThe picture: {}", args.out.display());
+    println!("\nThe image: {}", args.out.display());
     Ok(())
 }
 
@@ -533,8 +533,8 @@ mod tests {
             assert!(row.points.iter().all(|points| points.len() == 2 * JUDGED));
             assert!(row.points.iter().flatten().all(|v| v.is_finite()));
         }
-        let picture = figure(&rows).draw().unwrap();
-        assert!(picture.width() > 6 * SIDE && picture.height() > 2 * SIDE);
+        let image = figure(&rows).draw().unwrap();
+        assert!(image.width() > 6 * SIDE && image.height() > 2 * SIDE);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Training from the library, without the command line: a small DCGAN on the bundled pictures, and
+//! Training from the library, without the command line: a small DCGAN on the bundled images, and
 //! a grid of what it draws.
 //!
 //! `cargo run --release --example training`
@@ -9,25 +9,25 @@ use std::sync::Arc;
 use dcgan::data::{Loader, LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Result;
+use dcgan::images;
 use dcgan::model::seeded_latents;
 use dcgan::models::Size;
-use dcgan::models::{Design, Network};
-use dcgan::pictures;
+use dcgan::models::{ModelConfig, Network};
 use dcgan::program::Options;
-use dcgan::train::{Recipe, Trainer};
+use dcgan::train::{TrainConfig, Trainer};
 
 fn main() -> Result<()> {
     let size = Size { height: 32, width: 32 };
-    let model = Design {
+    let model = ModelConfig {
         network: Network::Dcgan,
         size,
         channels: 3,
         nz: 64,
         ngf: 32,
         ndf: 32,
-        ..Design::default()
+        ..ModelConfig::default()
     };
-    let recipe = Recipe { batch: 32, ..Recipe::new(model) };
+    let recipe = TrainConfig { batch: 32, ..TrainConfig::new(model) };
 
     let source = Arc::new(Source::open(None)?);
     let prepare = Prepare { height: 32, width: 32, ..Prepare::default() };
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let mut trainer = Trainer::new(recipe, &Device::open(None, false)?, &Options::default())?;
     for step in 1..=600 {
         let batch = loader.next_batch()?;
-        if let Some(metrics) = trainer.step(batch.pictures)?
+        if let Some(metrics) = trainer.step(batch.images)?
             && step % 100 == 0
         {
             println!(
@@ -53,8 +53,8 @@ fn main() -> Result<()> {
     let latents =
         seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.network.latent_law());
     let samples = trainer.sample(&mut sampler, &latents)?;
-    let grid = pictures::grid(samples.f32s(), [32, 32, 32, 3])?;
-    pictures::save_png(Path::new("training.png"), &grid)?;
-    println!("32 pictures in training.png");
+    let grid = images::grid(samples.f32s(), [32, 32, 32, 3])?;
+    images::save_png(Path::new("training.png"), &grid)?;
+    println!("32 images in training.png");
     Ok(())
 }

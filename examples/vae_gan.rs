@@ -14,17 +14,17 @@ use dcgan::data::{Prepare, Source};
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
 use dcgan::features::{Extractor, pixels};
-use dcgan::gan::method::{Family, Rule};
+use dcgan::gan::method::{Family, OptimizerKind};
+use dcgan::images;
 use dcgan::model::{Networks, Role};
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::nn::{LATENT, Mode, Pass};
 use dcgan::objectives::Loss;
-use dcgan::pictures;
 use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::{Method, Recipe, Trainer};
+use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
 const SIDE: usize = 32;
 const NUMBERS: usize = SIDE * SIDE * 3;
@@ -33,7 +33,7 @@ const HELD_OUT: usize = 256;
 const SHOWN: usize = 16;
 
 /// Trains `recipe` on `images` images of `set`; returns its networks on the CPU.
-fn train(recipe: Recipe, set: &[Vec<u8>], images: usize) -> Result<(Networks, State)> {
+fn train(recipe: TrainConfig, set: &[Vec<u8>], images: usize) -> Result<(Networks, State)> {
     let (batch, model, seed) = (recipe.batch, recipe.networks()?, recipe.seed);
     let family = recipe.method.family;
     let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default())?;
@@ -129,24 +129,29 @@ fn main() -> Result<()> {
     println!("{} images to train on, {} held out", set.len(), held_out.len() / NUMBERS);
 
     let size = Size { height: SIDE, width: SIDE };
-    let usual = Design::usual(Network::VaeGan, Some(size));
-    let model = Design { nz: 64, ngf: width / 2, ndf: width, ..usual };
-    let method = Method { optimizer: Rule::Rmsprop, beta2: 0.9, ..Method::default() };
-    let rates = Recipe { lr_d: 3.9e-4, lr_g: 3.9e-4, ema: 0, ..Recipe::new(model) };
-    let recipe = Recipe { decay: images as u64, decay_to: 1.6e-6, decay_power: 0.75, ..rates };
-    let of = |method| Recipe { method, ..recipe.clone() };
+    let usual = ModelConfig::usual(Network::VaeGan, Some(size));
+    let model = ModelConfig { nz: 64, ngf: width / 2, ndf: width, ..usual };
+    let method = ObjectiveConfig {
+        optimizer: OptimizerKind::Rmsprop,
+        beta2: 0.9,
+        ..ObjectiveConfig::default()
+    };
+    let rates = TrainConfig { lr_d: 3.9e-4, lr_g: 3.9e-4, ema: 0, ..TrainConfig::new(model) };
+    let recipe = TrainConfig { decay: images as u64, decay_to: 1.6e-6, decay_power: 0.75, ..rates };
+    let of = |method| TrainConfig { method, ..recipe.clone() };
     let loss = Loss::Saturating;
-    let mut vae = train(of(Method { family: Family::Vae, ..method }), &set, images)?;
+    let mut vae = train(of(ObjectiveConfig { family: Family::Vae, ..method }), &set, images)?;
     let family = Family::VaeGan;
-    let mut vae_gan = train(of(Method { family, loss, gamma, ..method }), &set, images)?;
-    let judge = Design { ngf: width, ndf: width, ..Design::usual(Network::Dcgan, Some(size)) };
+    let mut vae_gan = train(of(ObjectiveConfig { family, loss, gamma, ..method }), &set, images)?;
+    let judge =
+        ModelConfig { ngf: width, ndf: width, ..ModelConfig::usual(Network::Dcgan, Some(size)) };
     let (judge, mut judge_state) =
-        train(Recipe { seed: 1, ema: 0, ..Recipe::new(judge) }, &set, images)?;
+        train(TrainConfig { seed: 1, ema: 0, ..TrainConfig::new(judge) }, &set, images)?;
 
     let n = held_out.len() / NUMBERS;
     let mut extractor = Extractor::new(&judge, &mut judge_state, n)?;
     let mut features =
-        |images: &[f32]| extractor.features(&mut judge_state, &pictures::bytes(images));
+        |images: &[f32]| extractor.features(&mut judge_state, &images::bytes(images));
     let real: Vec<f32> = held_out.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
     let of_real = features(&real)?;
     let row = of_real.len() / n;
@@ -168,8 +173,8 @@ fn main() -> Result<()> {
         );
         grid.extend_from_slice(&made[..SHOWN * NUMBERS]);
     }
-    let image = pictures::grid_of(&grid, [grid.len() / NUMBERS, SIDE, SIDE, 3], SHOWN)?;
-    pictures::save_png(Path::new("vae_gan.png"), &image)?;
+    let image = images::grid_of(&grid, [grid.len() / NUMBERS, SIDE, SIDE, 3], SHOWN)?;
+    images::save_png(Path::new("vae_gan.png"), &image)?;
     println!("held-out images, those of the VAE and those of the VAE/GAN are in vae_gan.png");
     Ok(())
 }

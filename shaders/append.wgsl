@@ -1,5 +1,5 @@
 // y[n, ..., 0 .. c] = x[n, ..., :], y[n, ..., c .. c + d] = v[n, :]: a vector behind the channels of
-// all pixels of a picture.
+// all pixels of an image.
 {% include "lib/index.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
@@ -18,7 +18,7 @@ fn main(
         let inside = channel < {{ c }}u;
         // Both addresses exist in any case.
         let from_x = i / {{ c + d }}u * {{ c }}u + min(channel, {{ c - 1 }}u);
-        let from_v = i / {{ picture }}u * {{ d }}u + max(channel, {{ c }}u) - {{ c }}u;
+        let from_v = i / {{ image }}u * {{ d }}u + max(channel, {{ c }}u) - {{ c }}u;
         y[i] = {{ of.y }}(select(f32(v[from_v]), f32(x[from_x]), inside));
     }
 }

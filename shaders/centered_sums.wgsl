@@ -25,7 +25,7 @@ fn main(
 ) {
     let lane = flat_group(wid, nwg) * 64u + lid;
     if (lane < {{ lanes }}) {
-        let centre = {{ t }}(mean[lane % {{ inner }}]);
+        let center = {{ t }}(mean[lane % {{ inner }}]);
         var sum = {{ t }}(0.0);
         var product = {{ t }}(0.0);
         for (var j = 0u; j < {{ whole }}; j += {{ flight }}u) {
@@ -35,7 +35,7 @@ fn main(
 {%- endfor %}
 {%- for i in range(flight) %}
             sum += g{{ i }};
-            product += g{{ i }} * (x{{ i }} - centre);
+            product += g{{ i }} * (x{{ i }} - center);
 {%- endfor %}
         }
         for (var j = {{ whole }}; j < {{ steps }}; j++) {
@@ -43,7 +43,7 @@ fn main(
             if (at < {{ all }}) {
                 let gi = {{ t }}(g[at]);
                 sum += gi;
-                product += gi * ({{ t }}(x[at]) - centre);
+                product += gi * ({{ t }}(x[at]) - center);
             }
         }
         store(lane, sum);

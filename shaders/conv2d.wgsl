@@ -1,16 +1,16 @@
 // y[n, oy, ox, s] = Σ_{ky, kx, l} a[n, oy·step_y + ky − top, ox·step_x + kx − left, l] · b[ky, kx, l, s]
 //
 // A product: its rows are the pixels of `y`, its columns the channels s, and its reduction runs over
-// the taps (ky, kx) and, within each, over the channels l of the large picture `a`. The address of a
-// pixel, and whether it lies in the picture, is found once a tap. Where l is not a multiple of what
+// the taps (ky, kx) and, within each, over the channels l of the large image `a`. The address of a
+// pixel, and whether it lies in the image, is found once a tap. Where l is not a multiple of what
 // the tiling takes at a time, the reduction is flat instead: one index for tap and channel.
 //
 // Variables: m, n: pixels and channels of `y`. kernel_h, kernel_w, top, left: the kernel's size and
 // the padding. a_len: channels of `a`. tile: which of the tilings computes it. The others are
-// those of lib/operands.wgsl, lib/picture.wgsl and lib/tile_registers.wgsl.
+// those of lib/operands.wgsl, lib/image.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}
-{% include "lib/picture.wgsl" %}
+{% include "lib/image.wgsl" %}
 
 fn tap_rows(z: u32) -> u32 {
     return {{ kernel_h }}u;

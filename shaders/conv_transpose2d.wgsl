@@ -10,10 +10,10 @@
 // Variables: m, n: cells of the grid (n, gy, gx), and channels of `y`. y_high, y_wide: its size.
 // kernel_h, kernel_w, stride_h, stride_w, top, left: the geometry. even: whether all remainders have
 // the same number of taps, taps_h × taps_w. tile: which of the tilings computes it. The others
-// are those of lib/operands.wgsl, lib/picture.wgsl and lib/tile_registers.wgsl.
+// are those of lib/operands.wgsl, lib/image.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}
-{% include "lib/picture.wgsl" %}
+{% include "lib/image.wgsl" %}
 
 // The first kernel row that meets the remainder of `z`; the others follow at distance stride_h.
 fn first_ky(z: u32) -> u32 {
@@ -32,7 +32,7 @@ fn tap_cols(z: u32) -> u32 {
     return {% if even %}{{ taps_w }}u{% else %}({{ kernel_w + stride_w - 1 }}u - first_kx(z)) / {{ stride_w }}u{% endif %};
 }
 
-// The displacement of a tap in the small picture, and its first row of `b`.
+// The displacement of a tap in the small image, and its first row of `b`.
 fn tap_at(j: u32, i: u32, z: u32) -> vec3<u32> {
     let ky = first_ky(z) + j * {{ stride_h }}u;
     let kx = first_kx(z) + i * {{ stride_w }}u;

@@ -1,5 +1,5 @@
 // A chain of elementwise ops as one kernel: each lane loads the numbers of every input that belong
-// to four neighbouring places of the output, calls the ops' functions in turn, and stores what
+// to four neighboring places of the output, calls the ops' functions in turn, and stores what
 // others need.
 //
 // Variables: length: vectors in the output; sizes: see lib/sizes.wgsl; bindings: {access, type};

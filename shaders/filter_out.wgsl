@@ -1,7 +1,7 @@
 // y[square `row`, channel c] = T · x[·, row, c] · Tᵀ, where the planes of `x` are a square matrix
 //
 // Takes the planes of minimal filtering (src/ops/conv/minimal.rs) back to a result of a convolution.
-// Tiles of the large picture overlap: there a square is a block of 2 × 2 cells, `columns` run on
+// Tiles of the large image overlap: there a square is a block of 2 × 2 cells, `columns` run on
 // through the planes of the tile before it, and `T` holds what both add to the block.
 //
 // Variables: rows, quads: squares, and channels of one over 4. matrix, columns: those of lib/both.wgsl.

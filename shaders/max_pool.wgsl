@@ -17,15 +17,15 @@ fn main(
         let channel = at % {{ c }}u;
         let j = at / {{ c }}u % {{ gw }}u;
         let i = at / {{ c * gw }}u % {{ gh }}u;
-        let picture = at / {{ c * gw * gh }}u * {{ h * w * c }}u + channel;
+        let image = at / {{ c * gw * gh }}u * {{ h * w * c }}u + channel;
         let top = i * {{ h }}u / {{ gh }}u;
         let bottom = ((i + 1u) * {{ h }}u + {{ gh - 1 }}u) / {{ gh }}u;
         let left = j * {{ w }}u / {{ gw }}u;
         let right = ((j + 1u) * {{ w }}u + {{ gw - 1 }}u) / {{ gw }}u;
-        var largest = f32(x[picture + (top * {{ w }}u + left) * {{ c }}u]);
+        var largest = f32(x[image + (top * {{ w }}u + left) * {{ c }}u]);
         for (var r = top; r < bottom; r++) {
             for (var s = left; s < right; s++) {
-                let v = f32(x[picture + (r * {{ w }}u + s) * {{ c }}u]);
+                let v = f32(x[image + (r * {{ w }}u + s) * {{ c }}u]);
                 largest = select(largest, v, v > largest || is_nan(v));
             }
         }

@@ -32,11 +32,11 @@ fn main(
 {%- if first %}
         // Deviations from the first number: it lies within a few standard deviations of the mean, so
         // the difference of sums below cancels little.
-        let centre = {{ t }}(x[lane]);
+        let center = {{ t }}(x[lane]);
         var squares = {{ t }}(0.0);
         for (var j = 0u; j < {{ whole }}; j += {{ flight }}u) {
 {%- for i in range(flight) %}
-            let d{{ i }} = {{ t }}(x[(j + {{ i }}u) * {{ lanes }} + lane]) - centre;
+            let d{{ i }} = {{ t }}(x[(j + {{ i }}u) * {{ lanes }} + lane]) - center;
 {%- endfor %}
 {%- for i in range(flight) %}
             total += d{{ i }};
@@ -47,14 +47,14 @@ fn main(
         for (var j = {{ whole }}; j < {{ steps }}; j++) {
             let at = j * {{ lanes }} + lane;
             if (at < {{ all }}) {
-                let d = {{ t }}(x[at]) - centre;
+                let d = {{ t }}(x[at]) - center;
                 total += d;
                 squares += d * d;
                 count += 1.0;
             }
         }
         let shift = total / count;
-        let mean = centre + shift;
+        let mean = center + shift;
         let rest = squares - total * shift;
         let m2 = select(max(rest, {{ t }}(0.0)), rest, {% if wide %}is_nan4{% else %}is_nan{% endif %}(rest));
 {%- else %}

@@ -1,5 +1,5 @@
 // y[n, i, j, c] = x[n, i - a, j - b, c] with a = floor(v[n, 0]), b = floor(v[n, 1]), 0 where that lies
-// outside of x: pictures moved by whole pixels. back: i + a and j + b instead.
+// outside of x: images moved by whole pixels. back: i + a and j + b instead.
 //
 // x, y: [n, {{ h }}, {{ w }}, {{ c }}]
 // v:    [n, 2]

@@ -9,7 +9,7 @@
 @group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
 @group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
-// Four neighbours are a vector: each invocation reads all of them, and all the same at a time.
+// Four neighbors are a vector: each invocation reads all of them, and all the same at a time.
 var<workgroup> parts: array<vec4<f32>, 16>;
 
 fn larger(a: f32, b: f32) -> f32 {

@@ -1,6 +1,6 @@
 // One stage of y[o, i] = sum over r of x[o, r, i].
 // x is [outer, rows, inner], y is [outer, kept, inner]; lane (o, k, i) adds rows k, k + kept, ...
-// Neighbouring lanes read neighbouring numbers whatever `inner` is.
+// Neighboring lanes read neighboring numbers whatever `inner` is.
 //
 // Variables: wide: whether a lane takes four numbers at a time; all of these count vectors then. lanes:
 // numbers of y. width: kept * inner. all: rows * inner. last: where the last step starts. rest: how many

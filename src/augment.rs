@@ -1,5 +1,5 @@
-//! Pictures changed at random before the discriminator sees them, real and generated ones alike, by
-//! something that can be differentiated: with few pictures to learn from, the discriminator would
+//! Images changed at random before the discriminator sees them, real and generated ones alike, by
+//! something that can be differentiated: with few images to learn from, the discriminator would
 //! otherwise learn them by heart. Recorded on the tape, so that the generator learns through it.
 
 use std::fmt;
@@ -14,19 +14,19 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 /// DiffAugment (Zhao et al., "Differentiable augmentation for data-efficient GAN training", arXiv
-/// 2006.10738): what is done to a picture `x` in [−1, 1], in this order. `u` is uniform in [0, 1),
-/// drawn for each picture and each of these.
+/// 2006.10738): what is done to an image `x` in [−1, 1], in this order. `u` is uniform in [0, 1),
+/// drawn for each image and each of these.
 ///
 /// ```text
 /// brightness   x + (u − ½)
 /// saturation   x̄ + 2u · (x − x̄)          x̄: the mean over the channels of a pixel
-/// contrast     x̄ + (u + ½) · (x − x̄)     x̄: the mean of the whole picture
+/// contrast     x̄ + (u + ½) · (x − x̄)     x̄: the mean of the whole image
 /// translation  by a whole number of pixels, up to an eighth of either side each way; zeros come in
-/// cutout       zeros in a rectangle of half of either side, its centre anywhere in the picture
+/// cutout       zeros in a rectangle of half of either side, its center anywhere in the image
 /// ```
 ///
-/// Where a picture has an alpha channel (four channels), the first three act on its colours alone.
-/// A grey picture (one channel) has no saturation to change. Values may leave [−1, 1], as in the
+/// Where an image has an alpha channel (four channels), the first three act on its colors alone.
+/// A gray image (one channel) has no saturation to change. Values may leave [−1, 1], as in the
 /// paper.
 ///
 /// Typed and stored as a list such as `color,translation,cutout`, with `color` for the first three,
@@ -36,7 +36,7 @@ use crate::tensor::DType;
 pub struct Augment {
     /// Lighter and darker.
     pub brightness: bool,
-    /// More and less colourful.
+    /// More and less colorful.
     pub saturation: bool,
     /// More and less contrast.
     pub contrast: bool,
@@ -62,23 +62,23 @@ impl Augment {
         cutout: true,
     };
 
-    /// Whether pictures stay as they are.
+    /// Whether images stay as they are.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Records it on the pictures `x` `[n, h, w, c]`. With a `probability` (a scalar) each of the
-    /// augmentations is applied to each picture with that probability, independently; without, always.
+    /// Records it on the images `x` `[n, h, w, c]`. With a `probability` (a scalar) each of the
+    /// augmentations is applied to each image with that probability, independently; without, always.
     ///
     /// `uniform` draws numbers in [0, 1) for a name and a shape. It is asked once, for [`DRAW`]
     /// `[k, n]`; the rows are, of those augmentations that are on: one for brightness, saturation
-    /// (unless the pictures are grey) and contrast, then `[n, 2]` (down, to the right) in two rows
+    /// (unless the images are gray) and contrast, then `[n, 2]` (down, to the right) in two rows
     /// for each of translation and cutout; and then, with a probability, one for each of them that
     /// says whether it is applied.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` holds no pictures; as drawing may fail.
+    /// [`Error::Shape`] where `x` holds no images; as drawing may fail.
     pub fn record(
         self,
         t: &mut Tape,
@@ -87,7 +87,7 @@ impl Augment {
         uniform: &mut Uniform<'_>,
     ) -> Result<Var> {
         let &[n, h, w, c] = t.shape(x) else {
-            let what = "pictures are [n, h, w, c]".into();
+            let what = "images are [n, h, w, c]".into();
             return Err(Error::Shape { op: "augment", what, shapes: vec![t.shape(x).to_vec()] });
         };
         let on = Self { saturation: self.saturation && c > 1, ..self };
@@ -104,19 +104,19 @@ impl Augment {
 
         let mut x = x;
         if each.contains(&1) {
-            let colours = Colours::new(t, [h, w, c])?;
+            let colors = Colors::new(t, [h, w, c])?;
             if on.brightness {
                 let amount = draws.amount(t, 1.0, -0.5)?;
-                let amount = colours.only(t, amount)?;
+                let amount = colors.only(t, amount)?;
                 x = t.add(x, amount)?;
             }
             if on.saturation {
                 let amount = draws.amount(t, 2.0, -1.0)?;
-                x = colours.stretch(t, x, &[3], amount)?;
+                x = colors.stretch(t, x, &[3], amount)?;
             }
             if on.contrast {
                 let amount = draws.amount(t, 1.0, -0.5)?;
-                x = colours.stretch(t, x, &[1, 2, 3], amount)?;
+                x = colors.stretch(t, x, &[1, 2, 3], amount)?;
             }
         }
         if on.translation {
@@ -133,7 +133,7 @@ impl Augment {
             x = t.shift(x, by)?;
         }
         if on.cutout {
-            // A rectangle in the corner, moved so that its centre is in the picture: what the shift
+            // A rectangle in the corner, moved so that its center is in the image: what the shift
             // leaves out is what hangs over the edge.
             let sides = [h, w].map(|side| side.div_ceil(2));
             let places = [h + 1 - sides[0] % 2, w + 1 - sides[1] % 2];
@@ -169,7 +169,7 @@ impl Draws {
         t.reshape(rows, shape)
     }
 
-    /// 1 for each picture `[n, 1, 1, 1]` that the next augmentation is applied to, else 0; none where
+    /// 1 for each image `[n, 1, 1, 1]` that the next augmentation is applied to, else 0; none where
     /// that is all.
     fn gate(&mut self, t: &mut Tape) -> Result<Option<Var>> {
         let Some(probability) = self.probability else { return Ok(None) };
@@ -178,7 +178,7 @@ impl Draws {
         Ok(Some(t.greater(probability, u)?))
     }
 
-    /// `scale · u + shift` for each picture, `[n, 1, 1, 1]`, 0 where the gate is closed.
+    /// `scale · u + shift` for each image, `[n, 1, 1, 1]`, 0 where the gate is closed.
     fn amount(&mut self, t: &mut Tape, scale: f32, shift: f32) -> Result<Var> {
         let u = self.rows(t, self.number, &[self.n, 1, 1, 1])?;
         self.number += 1;
@@ -189,7 +189,7 @@ impl Draws {
         }
     }
 
-    /// `u · places − less` for each picture, down and to the right: `[n, 2]`, whose floor is one of
+    /// `u · places − less` for each image, down and to the right: `[n, 2]`, whose floor is one of
     /// so many whole numbers from `−less` on. A float below 1 times a whole number is below that
     /// number in floats too.
     fn pixels(&mut self, t: &mut Tape, places: [usize; 2], less: [usize; 2]) -> Result<Var> {
@@ -209,15 +209,15 @@ impl Draws {
     }
 }
 
-/// The channels that hold colours.
-struct Colours {
-    /// Pictures' height and width, and how many channels are colours.
+/// The channels that hold colors.
+struct Colors {
+    /// Images' height and width, and how many channels are colors.
     sizes: [usize; 3],
-    /// `[c]`: 1 for colours, 0 for alpha; none where all are colours.
+    /// `[c]`: 1 for colors, 0 for alpha; none where all are colors.
     mask: Option<Var>,
 }
 
-impl Colours {
+impl Colors {
     fn new(t: &mut Tape, [h, w, c]: [usize; 3]) -> Result<Self> {
         if c != 4 {
             return Ok(Self { sizes: [h, w, c], mask: None });
@@ -234,10 +234,10 @@ impl Colours {
         }
     }
 
-    /// `x + amount · (x − x̄)` with `x̄` the mean over `axes`: of the colours alone.
+    /// `x + amount · (x − x̄)` with `x̄` the mean over `axes`: of the colors alone.
     fn stretch(&self, t: &mut Tape, x: Var, axes: &[usize], amount: Var) -> Result<Var> {
-        let colours = self.only(t, x)?;
-        let sum = t.sum(colours, axes)?;
+        let colors = self.only(t, x)?;
+        let sum = t.sum(colors, axes)?;
         let count: usize = axes.iter().map(|&axis| self.sizes[axis - 1]).product();
         let mean = t.affine(sum, 1.0 / count as f32, 0.0)?;
         let mut shape = t.shape(x).to_vec();
@@ -253,12 +253,12 @@ impl Colours {
 impl fmt::Display for Augment {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let colour = self.brightness && self.saturation && self.contrast;
+        let color = self.brightness && self.saturation && self.contrast;
         let parts = [
-            ("color", colour),
-            ("brightness", self.brightness && !colour),
-            ("saturation", self.saturation && !colour),
-            ("contrast", self.contrast && !colour),
+            ("color", color),
+            ("brightness", self.brightness && !color),
+            ("saturation", self.saturation && !color),
+            ("contrast", self.contrast && !color),
             ("translation", self.translation),
             ("cutout", self.cutout),
             ("none", self.is_none()),
@@ -315,7 +315,7 @@ pub const PROBABILITY: &str = "augment.p";
 /// Adaptive discriminator augmentation (Karras et al., "Training generative adversarial networks with
 /// limited data", arXiv 2006.06676): augmentations are applied with a probability `p` that follows
 /// how much the discriminator overfits. With `r` the mean over a batch of `n` of the sign of its
-/// scores of real pictures, which is 1 where it knows them all,
+/// scores of real images, which is 1 where it knows them all,
 ///
 /// ```text
 /// p ← p + sign(r − target) · n / images, within [0, 1]
@@ -323,12 +323,12 @@ pub const PROBABILITY: &str = "augment.p";
 ///
 /// The paper takes `r` over four batches and moves `p` by as much as they hold together; here both
 /// are of every batch. A batch's `r` is noisier, but its sign errs to either side, and a step is as
-/// much smaller: at 64 pictures a batch, `p` needs thousands of steps from 0 to 1.
+/// much smaller: at 64 images a batch, `p` needs thousands of steps from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adaptive {
     /// The `r` that is aimed at.
     pub target: f32,
-    /// Real pictures that `p` needs from 0 to 1, or back.
+    /// Real images that `p` needs from 0 to 1, or back.
     pub images: f32,
 }
 
@@ -350,8 +350,8 @@ impl Adaptive {
     }
 
     /// Gives the state [`PROBABILITY`] its value after this step, from the discriminator's `scores`
-    /// (`[n, …]`) of the real pictures of a batch, augmented as they are. `undecided` is the score
-    /// that a picture gets which could be either ([`crate::objectives::Loss::undecided`]). Returns
+    /// (`[n, …]`) of the real images of a batch, augmented as they are. `undecided` is the score
+    /// that an image gets which could be either ([`crate::objectives::Loss::undecided`]). Returns
     /// `r`, a scalar.
     ///
     /// # Errors
@@ -385,7 +385,7 @@ mod tests {
         for (text, augment, typed) in [
             ("none", none, "none"),
             ("color,translation,cutout", all, "color,translation,cutout"),
-            ("cutout, colour, translation", all, "color,translation,cutout"),
+            ("cutout, color, translation", all, "color,translation,cutout"),
             ("cutout,contrast,cutout", some, "contrast,cutout"),
             (
                 "saturation,contrast,brightness",
@@ -407,16 +407,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_refused_and_none_changes_nothing() {
+    fn what_is_no_image_is_refused_and_none_changes_nothing() {
         let mut t = Tape::new();
         let mut no_draw =
             |_: &mut Tape, name: &str, _: &[usize]| -> Result<Var> { panic!("{name} is drawn") };
         let rows = t.fill(&[2, 3], 0.0).unwrap();
         let error = Augment::ALL.record(&mut t, rows, None, &mut no_draw).unwrap_err().to_string();
         assert!(error.contains("[n, h, w, c]"), "{error}");
-        let grey = t.fill(&[2, 3, 3, 1], 0.0).unwrap();
+        let gray = t.fill(&[2, 3, 3, 1], 0.0).unwrap();
         for augment in [Augment::default(), Augment { saturation: true, ..Augment::default() }] {
-            assert_eq!(augment.record(&mut t, grey, None, &mut no_draw).unwrap(), grey);
+            assert_eq!(augment.record(&mut t, gray, None, &mut no_draw).unwrap(), gray);
         }
     }
 }

@@ -13,14 +13,14 @@ use crate::error::Result;
 use crate::model::seeded_latents;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
-use crate::train::{Batch, Metrics, Recipe, Trainer};
+use crate::train::{Batch, Metrics, TrainConfig, Trainer};
 
 pub use loading::{Loading, loading};
 
 /// Steps before the timed ones: clocks rise, caches fill.
 const WARM_UP: usize = 2;
 
-/// Pictures of one timed sampling.
+/// Images of one timed sampling.
 pub const SAMPLES: usize = 64;
 
 /// All runs of one kernel on one shape within a step.
@@ -74,8 +74,8 @@ pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bench {
-    /// Networks, batch, optimiser.
-    pub recipe: Recipe,
+    /// Networks, batch, optimizer.
+    pub recipe: TrainConfig,
     /// Timed training steps.
     pub steps: usize,
     /// Seconds to plan and compile the training step.
@@ -84,13 +84,13 @@ pub struct Bench {
     pub first_step_seconds: f64,
     /// Seconds of one training step: the median.
     pub step_seconds: f64,
-    /// Real pictures trained on in a second.
+    /// Real images trained on in a second.
     pub train_images_per_second: f64,
-    /// Seconds of one sampling of [`SAMPLES`] pictures, pictures on the host: the median.
+    /// Seconds of one sampling of [`SAMPLES`] images, images on the host: the median.
     pub sample_seconds: f64,
-    /// Pictures generated in a second.
+    /// Images generated in a second.
     pub sample_images_per_second: f64,
-    /// Floating-point operations of one picture's share of a step: those of its matrix products and
+    /// Floating-point operations of one image's share of a step: those of its matrix products and
     /// convolutions.
     pub flops_per_image: f64,
     /// What the device can do.
@@ -116,7 +116,7 @@ pub struct Bench {
 /// # Errors
 /// As [`Trainer::new`] and [`Trainer::step`].
 pub fn bench(
-    recipe: &Recipe,
+    recipe: &TrainConfig,
     steps: usize,
     device: &Device,
     options: &Options,
@@ -124,18 +124,18 @@ pub fn bench(
 ) -> Result<Bench> {
     let model = recipe.model;
     let noise = || {
-        let len = recipe.step_pictures() * model.size.height * model.size.width * model.channels;
+        let len = recipe.step_images() * model.size.height * model.size.width * model.channels;
         let mut noise = Stream::new(0, "bench", 0);
         (0..len).map(|_| noise.next_u32() as u8).collect::<Vec<u8>>()
     };
-    let pictures = noise();
+    let images = noise();
 
     tell("compiling the training step");
     let start = Instant::now();
     let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let compile_seconds = start.elapsed().as_secs_f64();
     tell("the first step");
-    step(&mut trainer, pictures.clone())?;
+    step(&mut trainer, images.clone())?;
     trainer.finish()?;
     let first_step_seconds = start.elapsed().as_secs_f64();
 
@@ -146,7 +146,7 @@ pub fn bench(
     let mut last: Option<Instant> = None;
     let mut warm = 0;
     while times.len() < steps {
-        let came = step(&mut trainer, pictures.clone())?.is_some();
+        let came = step(&mut trainer, images.clone())?.is_some();
         let now = Instant::now();
         warm += usize::from(came);
         if warm >= WARM_UP {
@@ -168,7 +168,7 @@ pub fn bench(
     let mut times = Vec::with_capacity(steps);
     for i in 0..WARM_UP + steps {
         let start = Instant::now();
-        trainer.sample_labelled(&mut sampler, &latents, &told)?;
+        trainer.sample_labeled(&mut sampler, &latents, &told)?;
         if i >= WARM_UP {
             times.push(start.elapsed().as_secs_f64());
         }
@@ -179,13 +179,13 @@ pub fn bench(
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
-    let profiled = batch(&trainer, pictures);
+    let profiled = batch(&trainer, images);
     let kernels = by_kernel(&trainer.profile(profiled, steps.min(5))?);
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = device.measure_peak()?;
-    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_pictures() as f64;
-    let train_images_per_second = recipe.step_pictures() as f64 / step_seconds;
+    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_images() as f64;
+    let train_images_per_second = recipe.step_images() as f64 / step_seconds;
     Ok(Bench {
         recipe: recipe.clone(),
         steps,
@@ -201,7 +201,7 @@ pub fn bench(
         kernels,
         kernel_seconds,
         step_over_kernels: step_seconds / kernel_seconds,
-        parameters: ["generator", "discriminator"].map(|name| networks.learnt(name)),
+        parameters: ["generator", "discriminator"].map(|name| networks.learned(name)),
         memory: trainer.memory().clone(),
         process_memory,
     })
@@ -212,18 +212,18 @@ fn labels(classes: usize, n: usize) -> Vec<u32> {
     (0..n).map(|i| (i % classes.max(1)) as u32).collect()
 }
 
-/// A step on `pictures`, of whatever classes, where training wants some.
-fn step(trainer: &mut Trainer, pictures: Vec<u8>) -> Result<Option<Metrics>> {
-    let batch = batch(trainer, pictures);
+/// A step on `images`, of whatever classes, where training wants some.
+fn step(trainer: &mut Trainer, images: Vec<u8>) -> Result<Option<Metrics>> {
+    let batch = batch(trainer, images);
     trainer.step(batch)
 }
 
-/// `pictures` as a batch, of whatever classes, where training wants some.
-fn batch(trainer: &Trainer, pictures: Vec<u8>) -> Batch {
+/// `images` as a batch, of whatever classes, where training wants some.
+fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
     let model = trainer.recipe().model;
-    let labels = labels(model.classes, trainer.recipe().step_pictures());
-    let batch = Batch::from(pictures.clone()).labels(&labels);
-    if model.is_semi_supervised() { batch.labeled(pictures) } else { batch }
+    let labels = labels(model.classes, trainer.recipe().step_images());
+    let batch = Batch::from(images.clone()).labels(&labels);
+    if model.is_semi_supervised() { batch.labeled(images) } else { batch }
 }
 
 /// The middle one; of an even number, the mean of the middle two.
@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
     use crate::models::Size;
-    use crate::models::{Design, Network};
+    use crate::models::{ModelConfig, Network};
 
     #[test]
     fn medians() {
@@ -275,21 +275,21 @@ mod tests {
         assert_eq!((kernels[1].flops, kernels[1].bytes), (20, 8));
     }
 
-    /// The products of DCGAN-64's training step, counted by hand: 2.2746 GFLOP a picture.
+    /// The products of DCGAN-64's training step, counted by hand: 2.2746 GFLOP an image.
     #[test]
     fn the_step_of_dcgan_64_has_the_known_number_of_operations() {
         let size = Size { height: 64, width: 64 };
         let (channels, nz) = (3, 100);
-        let model = Design {
+        let model = ModelConfig {
             network: Network::Dcgan,
             size,
             channels,
             nz,
             ngf: 64,
             ndf: 64,
-            ..Design::default()
+            ..ModelConfig::default()
         };
-        let recipe = Recipe { batch: 64, ..Recipe::new(model) };
+        let recipe = TrainConfig { batch: 64, ..TrainConfig::new(model) };
         let flops = product_flops(&recipe.tape().unwrap()) as f64 / 64.0;
         assert!((flops / 2.2746e9 - 1.0).abs() < 1e-3, "{flops}");
     }

@@ -1,14 +1,14 @@
-//! What a discriminator sees in pictures: all its convolutional features, as the DCGAN paper uses
+//! What a discriminator sees in images: all its convolutional features, as the DCGAN paper uses
 //! them for classification (arXiv 1511.06434, section 5.1).
 //!
-//! Every hidden convolution's picture, after its activation, is max-pooled to a grid of 4×4 (or
+//! Every hidden convolution's image, after its activation, is max-pooled to a grid of 4×4 (or
 //! less, where it is smaller), flattened in PyTorch's order (channel, row, column), and all of them
 //! are joined, from the first layer to the last: 28,672 numbers for the paper's ImageNet network,
 //! 7,168 for its SVHN network.
 //!
-//! One picture's features do not depend on the others: batch norm normalises by running
+//! One image's features do not depend on the others: batch norm normalizes by running
 //! statistics. A discriminator without any, as the authors' own, is given the statistics of the
-//! pictures at hand first ([`Extractor::settle`]), as the authors do.
+//! images at hand first ([`Extractor::settle`]), as the authors do.
 
 use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
@@ -21,7 +21,7 @@ use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
-/// Rows and columns that every layer's picture is pooled to.
+/// Rows and columns that every layer's image is pooled to.
 pub const GRID: usize = 4;
 
 /// The name of a discriminator's states.
@@ -113,9 +113,9 @@ impl By {
     }
 }
 
-/// The hidden convolutions of a discriminator, from the picture to the logit; a residual block counts
+/// The hidden convolutions of a discriminator, from the image to the logit; a residual block counts
 /// as one. The last one gives the logit and is none of them, nor is a projection to one pixel, nor
-/// anything after a layer that compares the pictures of a batch. A feature is taken after the first
+/// anything after a layer that compares the images of a batch. A feature is taken after the first
 /// activation that follows the convolution, and where there is none, right before the next
 /// convolution.
 ///
@@ -141,13 +141,13 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
 /// see [`levels`].
 fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     let network = networks.of(role)?;
-    let picture = [networks.size.height, networks.size.width, networks.channels];
-    let sizes = network.sizes(picture);
+    let image = [networks.size.height, networks.size.width, networks.channels];
+    let sizes = network.sizes(image);
     let sizes = sizes.map_err(|what| Error::Tensor { name: role.name().into(), what })?;
     let layers = &network.layers;
     let is_hidden = |&i: &usize| [LayerRole::Weights, LayerRole::Block].contains(&layers[i].role());
     let weights: Vec<usize> = (0..layers.len()).filter(is_hidden).collect();
-    // What compares pictures, or follows it, is no feature of one.
+    // What compares images, or follows it, is no feature of one.
     let compares = |layer: &Layer| layer.batch() == BatchDependence::Compares;
     let alone = layers.iter().position(compares).unwrap_or(layers.len());
     let levels = weights.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
@@ -159,7 +159,7 @@ fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     Ok(levels.collect())
 }
 
-/// The place of the layer whose input is what a discriminator makes of a picture before its last weights,
+/// The place of the layer whose input is what a discriminator makes of an image before its last weights,
 /// for feature matching. Noise in front of these is left out: on features it would only blur their
 /// means.
 #[must_use]
@@ -171,7 +171,7 @@ pub fn matched(discriminator: &Sequential) -> usize {
     last - layers[..last].iter().rev().take_while(blurs).count()
 }
 
-/// Numbers of one picture's features.
+/// Numbers of one image's features.
 ///
 /// # Errors
 /// As [`levels`].
@@ -187,7 +187,7 @@ pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
     networks.pixels.of_bytes(t, bytes)
 }
 
-/// Records `discriminator`, which is that of `networks` or one of the same layers, on pictures `x`
+/// Records `discriminator`, which is that of `networks` or one of the same layers, on images `x`
 /// `[n, h, w, c]`, and returns the pooled features `[n, rows, columns, channels]` of every level.
 ///
 /// # Errors
@@ -242,12 +242,12 @@ pub struct Extractor {
     batch: usize,
 }
 
-/// Pictures that settle the statistics of a discriminator without any, and the batches they come in.
+/// Images that settle the statistics of a discriminator without any, and the batches they come in.
 const SETTLING: usize = 4096;
 const SETTLING_BATCH: usize = 128;
 
 impl Extractor {
-    /// Compiles the discriminator's features of `batch` pictures at a time. `state` must hold its
+    /// Compiles the discriminator's features of `batch` images at a time. `state` must hold its
     /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
     /// are worth nothing before [`Extractor::settle`]. Where the device's memory is too small for so
     /// many, there are fewer at a time ([`Extractor::batch`]).
@@ -295,7 +295,7 @@ impl Extractor {
         self.networks.get(self.by.role()).is_some_and(Sequential::lacks_statistics)
     }
 
-    /// Replaces the running statistics by those of up to 4,096 pictures of `source`: see [`settle`].
+    /// Replaces the running statistics by those of up to 4,096 images of `source`: see [`settle`].
     ///
     /// # Errors
     /// As [`settle`].
@@ -303,38 +303,38 @@ impl Extractor {
         settle(&self.networks, (&self.name, &self.network), state, source, prepare)
     }
 
-    /// Numbers of one picture's features.
+    /// Numbers of one image's features.
     #[must_use]
     pub fn width(&self) -> usize {
         self.levels.iter().map(Level::width).sum()
     }
 
-    /// Pictures at a time: as many as were wanted, or as fit.
+    /// Images at a time: as many as were wanted, or as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Features `[n, width]` of pictures `[n, h, w, c]`, for any `n`.
+    /// Features `[n, width]` of images `[n, h, w, c]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Length`] where the bytes are no whole pictures; [`Error::Diverged`] where a feature is not
+    /// [`Error::Length`] where the bytes are no whole images; [`Error::Diverged`] where a feature is not
     /// finite; [`Error::Lost`] where the device fails.
-    pub fn features(&mut self, state: &mut State, pictures: &[u8]) -> Result<Vec<f32>> {
+    pub fn features(&mut self, state: &mut State, images: &[u8]) -> Result<Vec<f32>> {
         let Networks { size, channels, .. } = self.networks;
-        let picture = size.height * size.width * channels;
-        let (n, width) = (pictures.len() / picture, self.width());
-        if n * picture != pictures.len() {
+        let image = size.height * size.width * channels;
+        let (n, width) = (images.len() / image, self.width());
+        if n * image != images.len() {
             let shape = vec![n + 1, size.height, size.width, channels];
-            return Err(Error::Length { shape, len: pictures.len() });
+            return Err(Error::Length { shape, len: images.len() });
         }
         let mut features = vec![0.0; n * width];
         let rows = features.chunks_mut((self.batch * width).max(1));
-        for (bytes, rows) in pictures.chunks(self.batch * picture).zip(rows) {
+        for (bytes, rows) in images.chunks(self.batch * image).zip(rows) {
             let mut bytes = bytes.to_vec();
-            bytes.resize(self.batch * picture, 0);
+            bytes.resize(self.batch * image, 0);
             let bytes = bytes_of(&self.networks, self.batch, bytes)?;
-            let fetched = self.program.call(state, &[("pictures", &bytes)])?;
+            let fetched = self.program.call(state, &[("images", &bytes)])?;
             let mut at = 0;
             for (i, level) in self.levels.iter().enumerate() {
                 let maps = fetched[&fetch_name(i)].f32s();
@@ -376,7 +376,7 @@ pub fn settle(
     items.truncate(SETTLING);
     let batch = SETTLING_BATCH.min(items.len());
     if batch < 2 {
-        let what = "holds one picture, and batch norm needs two to have statistics";
+        let what = "holds one image, and batch norm needs two to have statistics";
         return Err(Error::file(source.origin(), what));
     }
     // Adds the statistics of so many images to the running ones.
@@ -391,27 +391,27 @@ pub fn settle(
     let mut settling = program(state, batch)?;
     let mut kept = 1.0_f64;
     let mut waiting = Vec::new();
-    let picture = prepare.len();
+    let image = prepare.len();
     sweep(source, prepare, &items, batch, |chunk| {
-        waiting.extend_from_slice(&chunk.pictures);
-        while waiting.len() >= batch * picture {
-            let rest = waiting.split_off(batch * picture);
+        waiting.extend_from_slice(&chunk.images);
+        while waiting.len() >= batch * image {
+            let rest = waiting.split_off(batch * image);
             let now = std::mem::replace(&mut waiting, rest);
-            settling.call(state, &[("pictures", &bytes_of(networks, batch, now)?)])?;
+            settling.call(state, &[("images", &bytes_of(networks, batch, now)?)])?;
             kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
         }
         Ok(())
     })?;
     if kept == 1.0 {
         // A small set of which some cannot be read: what there is, is one batch.
-        let readable = waiting.len() / picture;
+        let readable = waiting.len() / image;
         if readable < 2 {
-            let what = "has one readable picture or none, and batch norm needs two to have \
+            let what = "has one readable image or none, and batch norm needs two to have \
                         statistics";
             return Err(Error::file(source.origin(), what));
         }
         let waiting = bytes_of(networks, readable, waiting)?;
-        program(state, readable)?.call(state, &[("pictures", &waiting)])?;
+        program(state, readable)?.call(state, &[("images", &waiting)])?;
         kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
     }
     // What is left of the zeros: the averages lack as much.
@@ -435,16 +435,16 @@ fn fetch_name(i: usize) -> String {
     format!("level{i}")
 }
 
-/// The feed `pictures` of bytes, as the networks know them.
+/// The feed `images` of bytes, as the networks know them.
 pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
     let shape = [batch, networks.size.height, networks.size.width, networks.channels];
-    let bytes = t.feed("pictures", &shape, DType::U8)?;
+    let bytes = t.feed("images", &shape, DType::U8)?;
     pixels(t, networks, bytes)
 }
 
 /// The running statistics.
 fn statistics(name: &str, network: &Sequential) -> impl Iterator<Item = Param> + use<> {
-    network.params(name).into_iter().filter(|p| !p.learnt && p.averaged)
+    network.params(name).into_iter().filter(|p| !p.learned && p.averaged)
 }
 
 /// `[rows · columns, channels]` as `[channels, rows · columns]`.
@@ -465,13 +465,13 @@ mod tests {
 
     use super::*;
     use crate::device::Device;
-    use crate::models::{Design, Network, Size};
+    use crate::models::{ModelConfig, Network, Size};
     use crate::nn::{BatchNorm, Statistics};
     use crate::ops::conv::ConvSpec;
 
     fn model(size: usize, network: Network, ndf: usize) -> Networks {
         let size = Size { height: size, width: size };
-        Design { network, size, channels: 3, nz: 4, ngf: 4, ndf, ..Design::default() }
+        ModelConfig { network, size, channels: 3, nz: 4, ngf: 4, ndf, ..ModelConfig::default() }
             .networks()
             .unwrap()
     }
@@ -481,7 +481,7 @@ mod tests {
         let mut state = State::new(&Device::Cpu);
         for param in networks.params() {
             let value =
-                if param.learnt { param.initial(1) } else { Tensor::full(param.shape, 0.5) };
+                if param.learned { param.initial(1) } else { Tensor::full(param.shape, 0.5) };
             state.set(&param.name, &value).unwrap();
         }
         state
@@ -536,7 +536,7 @@ mod tests {
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
-        let fetched = program.call(&mut state, &[("pictures", &fed)]).unwrap();
+        let fetched = program.call(&mut state, &[("images", &fed)]).unwrap();
         let mut want = Vec::new();
         for n in 0..5 {
             for (name, side, channels) in [("1", 14, 5), ("4", 7, 10)] {
@@ -570,13 +570,13 @@ mod tests {
     }
 
     #[test]
-    fn settling_gives_the_statistics_of_the_pictures() {
+    fn settling_gives_the_statistics_of_the_images() {
         let folder = tempfile::tempdir().unwrap();
         for i in 0..6 {
-            let picture = RgbImage::from_fn(16, 16, |x, y| {
+            let image = RgbImage::from_fn(16, 16, |x, y| {
                 Rgb([(x * 16) as u8, (y * i * 7) as u8, ((x ^ y) * 9 + i) as u8])
             });
-            picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+            image.save(folder.path().join(format!("{i}.png"))).unwrap();
         }
         let source = Source::open(Some(folder.path())).unwrap();
         let mut networks = model(16, Network::Paper, 4);
@@ -594,17 +594,16 @@ mod tests {
 
         // All six are one batch: the network with the statistics of the batch gives the same maps,
         // but for the variance, of which the running one is the unbiased.
-        let pictures: Vec<u8> =
-            (0..6).flat_map(|i| source.prepared(i, &prepare).unwrap()).collect();
-        let got = extractor.features(&mut state, &pictures).unwrap();
+        let images: Vec<u8> = (0..6).flat_map(|i| source.prepared(i, &prepare).unwrap()).collect();
+        let got = extractor.features(&mut state, &images).unwrap();
         let mut tape = Tape::new();
         let x = feed(&mut tape, &networks, 6).unwrap();
         let discriminator = networks.discriminator().unwrap();
         let maps = record(&mut tape, &networks, discriminator, x, Mode::Eval).unwrap();
         tape.fetch("last", *maps.last().unwrap()).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
-        let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(pictures)).unwrap();
-        let want = program.call(&mut state, &[("pictures", &fed)]).unwrap();
+        let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(images)).unwrap();
+        let want = program.call(&mut state, &[("images", &fed)]).unwrap();
         let level = *levels(&networks).unwrap().last().unwrap();
         let mut last = vec![0.0; level.width()];
         for (row, map) in got.chunks(extractor.width()).zip(want["last"].f32s().chunks(last.len()))

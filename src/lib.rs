@@ -56,7 +56,7 @@
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
-//! | [`pictures`], [`files`] | grids and films; files that are never half-written |
+//! | [`images`], [`files`] | grids and films; files that are never half-written |
 //! | [`human`], [`shell`], [`terminal`] | numbers and names for people; paths for shells; the door to standard output and error |
 //! | [`threads`] | threads where the system gives few |
 //! | [`cli`] | the commands |
@@ -81,12 +81,12 @@
 //!    ([`train::Metrics`]).
 //!
 //! In sampling, [`model::Generator`] draws latents by seed, runs the model's [`model::Pipeline`], and
-//! gives floats that [`pictures`] turns into files.
+//! gives floats that [`images`] turns into files.
 //!
 //! # Conventions
 //!
 //! Activations are NHWC. Convolution weights are `[kh, kw, large, small]` on the device, where
-//! *large* is the side of the larger pictures; in files they are `[small, large, kh, kw]`, PyTorch's
+//! *large* is the side of the larger images; in files they are `[small, large, kh, kw]`, PyTorch's
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
 //! a step ([`rng`]). Errors name the option, the file or both shapes ([`error`]); panics are bugs.
 
@@ -114,6 +114,7 @@ pub mod files;
 pub mod gan;
 mod gemm;
 pub mod human;
+pub mod images;
 pub mod logistic;
 mod math;
 pub mod model;
@@ -123,7 +124,6 @@ mod npy;
 pub mod objectives;
 pub mod ops;
 pub mod optim;
-pub mod pictures;
 pub mod program;
 pub mod rng;
 pub mod shaders;

@@ -1,14 +1,14 @@
-//! Logistic regression between two classes, L2-regularised and balanced.
+//! Logistic regression between two classes, L2-regularized and balanced.
 //!
-//! For rows `x_i` and signs `y_i = ±1` it minimises
+//! For rows `x_i` and signs `y_i = ±1` it minimizes
 //!
 //! ```text
 //! f(w, b) = Σ_i s_i ln(1 + exp(−y_i (w·x_i + b))) + λ/2 ‖w‖²
 //! ```
 //!
 //! where the `s_i` share a half evenly among the rows of each class, so that a rare class counts as
-//! much as a frequent one, and the bias `b` is not regularised. It is what scikit-learn's
-//! `LogisticRegression(class_weight="balanced", C=1 / (λ n))` minimises. `f` is smooth and strictly
+//! much as a frequent one, and the bias `b` is not regularized. It is what scikit-learn's
+//! `LogisticRegression(class_weight="balanced", C=1 / (λ n))` minimizes. `f` is smooth and strictly
 //! convex in `w`: Newton's method, its steps halved where they go too far, ends in the one minimum.
 //!
 //! Gradients are summed in 64 bits, so the minimum is exact; second derivatives, which only decide
@@ -28,7 +28,7 @@ const HALVINGS: i32 = 40;
 /// It ends where no derivative is larger; those at zero weights are at most about 1.
 const TOLERANCE: f64 = 1e-10;
 
-/// Keeps the second derivative by the bias, which nothing regularises, away from zero.
+/// Keeps the second derivative by the bias, which nothing regularizes, away from zero.
 const FLOOR: f64 = 1e-9;
 
 /// Two classes told apart by a plane.
@@ -50,7 +50,7 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// What is minimised.
+/// What is minimized.
 struct Problem<'a> {
     /// `[n, width]`.
     x: &'a [f32],

@@ -1,4 +1,4 @@
-//! Optimisers: elementwise nodes that assign states, fused into one kernel for each parameter, which on
+//! Optimizers: elementwise nodes that assign states, fused into one kernel for each parameter, which on
 //! a GPU is one for all parameters that are updated alike.
 
 use crate::error::Result;
@@ -148,7 +148,7 @@ impl RmsProp {
     }
 }
 
-/// The optimiser of a GAN's two networks.
+/// The optimizer of a GAN's two networks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
     /// See [`Adam`].

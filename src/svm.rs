@@ -1,13 +1,13 @@
-//! Linear classifiers with a squared hinge: L2-regularised L2-loss support vector machines, one for
+//! Linear classifiers with a squared hinge: L2-regularized L2-loss support vector machines, one for
 //! each class against the rest, as LIBLINEAR's `L2R_L2LOSS_SVC` (Fan and others, JMLR 9, 2008).
 //!
-//! For rows `x_i` and signs `y_i = ±1` each minimises
+//! For rows `x_i` and signs `y_i = ±1` each minimizes
 //!
 //! ```text
 //! f(w) = ½‖w‖² + C Σ_i max(0, 1 − y_i w·x_i)²
 //! ```
 //!
-//! where `x_i` ends in a 1 whose weight is the bias, regularised like the others. `f` is strictly
+//! where `x_i` ends in a 1 whose weight is the bias, regularized like the others. `f` is strictly
 //! convex and piecewise quadratic, so Newton's method with an exact line search ends in the minimum
 //! (Keerthi and DeCoste, JMLR 6, 2005). Steps are found by conjugate gradients; all classes are
 //! computed side by side, so that the rows, which may be gigabytes, are read once for all of them.
@@ -61,8 +61,8 @@ impl<'a> Problem<'a> {
         'a: 'b,
     {
         let width = self.width;
-        let neighbours = rows.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        if neighbours && let Some(&first) = rows.first() {
+        let neighbors = rows.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if neighbors && let Some(&first) = rows.first() {
             return &self.x[first as usize * width..][..rows.len() * width];
         }
         buffer.clear();

@@ -9,7 +9,7 @@ pub enum DType {
     F32,
     /// 32-bit unsigned integer: counters and random keys.
     U32,
-    /// Byte: pictures on their way to the device.
+    /// Byte: images on their way to the device.
     U8,
 }
 

@@ -1,13 +1,13 @@
-//! Augmentations by their draws: how often, to which pictures, and how their probability moves.
+//! Augmentations by their draws: how often, to which images, and how their probability moves.
 
 use dcgan::augment::{Adaptive, Augment, PROBABILITY};
 use dcgan::device::{Device, State};
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Options, Program};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 
 use clap::ValueEnum as _;
 
@@ -16,13 +16,13 @@ use super::support;
 const N: usize = 2048;
 const KINDS: [&str; 5] = ["brightness", "saturation", "contrast", "translation", "cutout"];
 
-/// `N` pictures [4, 4, 3] without a symmetry, and without a zero.
-fn pictures() -> Tensor {
+/// `N` images [4, 4, 3] without a symmetry, and without a zero.
+fn images() -> Tensor {
     let numbers = (0..N * 48).map(|i| ((i * 37 + i / 48 * 11) % 97) as f32 / 97.0 - 0.6);
     Tensor::new([N, 4, 4, 3], numbers.collect()).unwrap()
 }
 
-/// The pictures, each of `lists` done to all of them, by the same draws of the device's generator.
+/// The images, each of `lists` done to all of them, by the same draws of the device's generator.
 fn augmented(device: &Device, lists: &[&str], p: Option<f32>) -> Vec<Vec<f32>> {
     let mut tape = Tape::new();
     let x = tape.feed("x", &[N, 4, 4, 3], DType::F32).unwrap();
@@ -36,15 +36,15 @@ fn augmented(device: &Device, lists: &[&str], p: Option<f32>) -> Vec<Vec<f32>> {
         tape.fetch(list, y).unwrap();
     }
     let key = Tensor::with_data([4], dcgan::tensor::Data::U32(vec![5, 0, 3, 0])).unwrap();
-    let mut feeds = vec![("x".to_string(), pictures()), ("key".into(), key)];
+    let mut feeds = vec![("x".to_string(), images()), ("key".into(), key)];
     feeds.extend(p.map(|p| ("p".into(), Tensor::full([], p))));
     let got = support::run(&tape, device, &Options::default(), &feeds);
     lists.iter().map(|&list| got[list].f32s().to_vec()).collect()
 }
 
-/// Which pictures differ from those that were given.
+/// Which images differ from those that were given.
 fn changed(y: &[f32]) -> Vec<bool> {
-    let x = pictures();
+    let x = images();
     y.chunks_exact(48).zip(x.f32s().chunks_exact(48)).map(|(y, x)| y != x).collect()
 }
 
@@ -55,7 +55,7 @@ fn is_chance(count: usize, p: f64) -> bool {
 }
 
 #[test]
-fn each_picture_is_augmented_with_its_probability() {
+fn each_image_is_augmented_with_its_probability() {
     for device in support::devices() {
         for (p, y) in [0.3_f32, 0.8].map(|p| (p, augmented(&device, &KINDS, Some(p)))) {
             for (kind, y) in KINDS.iter().zip(&y) {
@@ -77,7 +77,7 @@ fn at_0_nothing_changes_and_at_1_everything() {
         let always = augmented(&device, &lists, Some(1.0));
         // The first rows of the draws are the same with and without those that decide.
         let plain = augmented(&device, &lists, None);
-        let x = pictures();
+        let x = images();
         for (list, y) in lists.iter().zip(&never) {
             assert_eq!(y, x.f32s(), "{list} on {}", device.name());
         }
@@ -89,7 +89,7 @@ fn at_0_nothing_changes_and_at_1_everything() {
     }
 }
 
-/// Of both at once: a picture of one value shows its brightness, and where it was cut.
+/// Of both at once: an image of one value shows its brightness, and where it was cut.
 #[test]
 fn augmentations_are_drawn_independently() {
     let mut tape = Tape::new();
@@ -108,15 +108,15 @@ fn augmentations_are_drawn_independently() {
         let mut counts = [[0; 2]; 2];
         let mut levels = Vec::new();
         let mut corners = [0; 4];
-        for picture in y.f32s().chunks_exact(48) {
-            let level = picture.iter().copied().find(|&v| v != 0.0).unwrap();
-            let cut = picture.contains(&0.0);
+        for image in y.f32s().chunks_exact(48) {
+            let level = image.iter().copied().find(|&v| v != 0.0).unwrap();
+            let cut = image.contains(&0.0);
             counts[usize::from(level != 2.0)][usize::from(cut)] += 1;
             if level != 2.0 {
                 levels.push(level - 2.0);
             }
             for (count, at) in corners.iter_mut().zip([0, 9, 36, 45]) {
-                *count += usize::from(picture[at] == 0.0);
+                *count += usize::from(image[at] == 0.0);
             }
         }
         assert!(counts.iter().flatten().all(|&count| is_chance(count, 0.25)), "{counts:?}");
@@ -134,7 +134,7 @@ fn augmentations_are_drawn_independently() {
 #[test]
 fn the_probability_follows_the_discriminators_certainty() {
     let rule = Adaptive { target: 0.6, images: 100.0 };
-    // Scores of ten real pictures, what is undecided, r, and the change of p: 10 / 100.
+    // Scores of ten real images, what is undecided, r, and the change of p: 10 / 100.
     let scores = |positive: usize| -> Vec<f32> {
         (0..10).map(|i| if i < positive { 0.7 } else { -3.0 }).collect()
     };
@@ -170,7 +170,7 @@ fn the_probability_follows_the_discriminators_certainty() {
     }
 }
 
-/// Where real and generated pictures have the same scores, the best score is the undecided one.
+/// Where real and generated images have the same scores, the best score is the undecided one.
 #[test]
 fn an_undecided_discriminator_has_nowhere_to_go() {
     for &loss in Loss::value_variants() {
@@ -194,14 +194,18 @@ fn an_undecided_discriminator_has_nowhere_to_go() {
     }
 }
 
-/// Changes are meant for numbers in [−1, 1]: pictures in [0, 1] are brought there and back.
+/// Changes are meant for numbers in [−1, 1]: images in [0, 1] are brought there and back.
 #[test]
-fn pictures_from_0_to_1_are_changed_as_others_are() {
+fn images_from_0_to_1_are_changed_as_others_are() {
     let size = Size { height: 16, width: 16 };
     for (network, there) in [(Network::Mlp, true), (Network::Dcgan, false)] {
-        let design = Design { ngf: 4, ndf: 4, nz: 4, ..Design::usual(network, Some(size)) };
-        let method = Method { augment: "translation".parse().unwrap(), ..Method::default() };
-        let recipe = Recipe { batch: 4, method, ..Recipe::new(design) };
+        let design =
+            ModelConfig { ngf: 4, ndf: 4, nz: 4, ..ModelConfig::usual(network, Some(size)) };
+        let method = ObjectiveConfig {
+            augment: "translation".parse().unwrap(),
+            ..ObjectiveConfig::default()
+        };
+        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(design) };
         let tape = recipe.tape().unwrap();
         let op = |var: Var| format!("{:?}", tape.node(var).op);
         let shifted: Vec<Var> =

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::gan::method::Rule;
-use dcgan::models::{Design, Network, Norm, Size};
+use dcgan::gan::method::OptimizerKind;
+use dcgan::models::{ModelConfig, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::Penalty;
 use dcgan::ops::Caps;
@@ -14,7 +14,7 @@ use dcgan::program::{Options, Program, kernels, preflight};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::{Method, Recipe, Trainer};
+use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
 use super::support::{fusion, gpu, write_everywhere};
 
@@ -257,13 +257,13 @@ fn states_move_but_keep_names_and_bytes() {
     }
     assert_eq!(updates(&mut again, &mut state), 2);
 
-    // A state that is set anew is set for all of them, and its neighbours stay.
-    let neighbours = all(&state);
+    // A state that is set anew is set for all of them, and its neighbors stay.
+    let neighbors = all(&state);
     let ones = Tensor::full([ROWS, COLUMNS[3]], 1.0);
     state.set(&weight(3), &ones).unwrap();
     assert_eq!(reader.call(&mut state, &[]).unwrap()[&weight(3)].f32s()[0], ones.len() as f32);
     for (name, numbers) in all(&state) {
-        let wanted = if name == weight(3) { ones.f32s() } else { &neighbours[&name][..] };
+        let wanted = if name == weight(3) { ones.f32s() } else { &neighbors[&name][..] };
         assert_eq!(numbers, wanted, "{name}");
     }
 
@@ -330,26 +330,27 @@ fn kernels_do_not_write_the_buffer_that_they_read() {
     }
 }
 
-/// Trainings in which some parameters are updated otherwise than their neighbours in memory, and some
+/// Trainings in which some parameters are updated otherwise than their neighbors in memory, and some
 /// kernels sum the same tensor twice. Each plan is proved as it is made, in debug builds; here each
 /// was wrong before.
 #[test]
 fn bundles_leave_alone_what_is_not_theirs() {
     let size = Size { height: 16, width: 16 };
-    let model = Design { size, nz: 10, ngf: 8, ndf: 8, norm_d: Norm::None, ..Design::default() };
-    let critic = Method { n_critic: 2, ..Method::default() };
-    let r1 = Method { penalty: Penalty::R1, penalty_weight: 10.0, ..critic };
-    let weight_norm = Design { network: Network::Cnn, weight_d: Weight::Norm, ..model };
+    let model =
+        ModelConfig { size, nz: 10, ngf: 8, ndf: 8, norm_d: Norm::None, ..ModelConfig::default() };
+    let critic = ObjectiveConfig { n_critic: 2, ..ObjectiveConfig::default() };
+    let r1 = ObjectiveConfig { penalty: Penalty::R1, penalty_weight: 10.0, ..critic };
+    let weight_norm = ModelConfig { network: Network::Cnn, weight_d: Weight::Norm, ..model };
     for (what, model, method) in [
-        ("R1", model, Method { optimizer: Rule::Rmsprop, ..r1 }),
-        ("orthogonal", weight_norm, Method { orthogonal: 1e-3, ..critic }),
+        ("R1", model, ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..r1 }),
+        ("orthogonal", weight_norm, ObjectiveConfig { orthogonal: 1e-3, ..critic }),
     ] {
-        let tape = Recipe { batch: 4, method, ..Recipe::new(model) }.tape().unwrap();
+        let tape = TrainConfig { batch: 4, method, ..TrainConfig::new(model) }.tape().unwrap();
         let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
         assert!(kernels.len() > 50, "{what}");
         let Some(gpu) = gpu() else { continue };
         let run = |fuse| {
-            let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+            let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
             let device = Device::Gpu(gpu.clone());
             let mut trainer = Trainer::new(recipe, &device, &fusion(fuse)).unwrap();
             let images: Vec<u8> = (0..8 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
@@ -375,21 +376,22 @@ fn a_network_is_updated_by_one_kernel() {
     let size = Size { height: 32, width: 32 };
     let (channels, nz) = (3, 10);
     let network = Network::Dcgan;
-    let model = Design { network, size, channels, nz, ngf: 8, ndf: 8, ..Design::default() };
-    let plain = Method::default();
-    let weights = Method { weight_decay: 0.1, clip_weights: 0.01, ..plain };
+    let model =
+        ModelConfig { network, size, channels, nz, ngf: 8, ndf: 8, ..ModelConfig::default() };
+    let plain = ObjectiveConfig::default();
+    let weights = ObjectiveConfig { weight_decay: 0.1, clip_weights: 0.01, ..plain };
     for (what, method, wanted) in [
         ("plain", plain, 2),
-        ("RMSprop", Method { optimizer: Rule::Rmsprop, ..plain }, 2),
-        ("short gradients", Method { clip_gradients: 1.0, ..plain }, 2),
+        ("RMSprop", ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..plain }, 2),
+        ("short gradients", ObjectiveConfig { clip_gradients: 1.0, ..plain }, 2),
         ("weights decay and are limited", weights, 2),
-        ("a critic", Method { n_critic: 3, ..plain }, 4),
-        ("micro-batches", Method { micro_batch: 2, ..plain }, 2),
+        ("a critic", ObjectiveConfig { n_critic: 3, ..plain }, 4),
+        ("micro-batches", ObjectiveConfig { micro_batch: 2, ..plain }, 2),
     ] {
-        let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
         let tape = recipe.tape().unwrap();
         let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
-        // Only optimisers know their ε.
+        // Only optimizers know their ε.
         let updates = kernels.iter().filter(|one| one.source.contains("1e-8f"));
         assert_eq!(updates.count(), wanted, "{what}");
         let squares = kernels.iter().filter(|one| one.kernel == "sum_each");

@@ -12,7 +12,7 @@ use tempfile::{TempDir, tempdir};
 use crate::data_formats::encode;
 use crate::data_sources::put;
 
-/// A training that takes milliseconds a step, on the bundled pictures.
+/// A training that takes milliseconds a step, on the bundled images.
 pub(crate) const TINY: &[&str] = &["--size", "16", "--ngf", "8", "--ndf", "8", "--nz", "8"];
 
 /// How a run of the program ended.
@@ -174,13 +174,13 @@ impl Place {
         runs
     }
 
-    /// A folder of pictures of 24 x 20, none like another nor like its own mirror image.
-    pub(crate) fn pictures(&self, name: &str, count: u8) {
+    /// A folder of images of 24 x 20, none like another nor like its own mirror image.
+    pub(crate) fn images(&self, name: &str, count: u8) {
         for i in 0..count {
-            let picture = RgbImage::from_fn(24, 20, |x, y| {
+            let image = RgbImage::from_fn(24, 20, |x, y| {
                 Rgb([i.wrapping_mul(37), (x * 10) as u8, (y * 12) as u8 ^ i])
             });
-            let bytes = encode(&picture.into(), ImageFormat::Png);
+            let bytes = encode(&image.into(), ImageFormat::Png);
             put(&self.path(name), &format!("{i:03}.png"), &bytes);
         }
     }

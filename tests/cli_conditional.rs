@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dcgan::device::Device;
 use dcgan::models::Size;
-use dcgan::models::{Design, Network};
+use dcgan::models::{ModelConfig, Network};
 use dcgan::program::Options;
-use dcgan::train::{Batch, ModelFile, Recipe, Trainer, checkpoint};
+use dcgan::train::{Batch, ModelFile, TrainConfig, Trainer, checkpoint};
 use image::{GrayImage, ImageFormat, Luma};
 
 use crate::cli::{Place, TINY, assert_same, latest, names};
@@ -18,16 +18,16 @@ use crate::support::{gpu, gpu_selection};
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A training part and a test part of two classes, bright and dark pictures, hardly like one
+/// A training part and a test part of two classes, bright and dark images, hardly like one
 /// another within a class.
-pub(crate) fn labelled(place: &Place, per_class: u8) {
+pub(crate) fn labeled(place: &Place, per_class: u8) {
     for (class, level) in [("bright", 190), ("dark", 10)] {
         for (part, count) in [("train", per_class), ("test", per_class / 2)] {
             for i in 0..count {
-                let picture = GrayImage::from_fn(16, 16, |x, y| {
+                let image = GrayImage::from_fn(16, 16, |x, y| {
                     Luma([level + (u32::from(i) * 7 + x * 5 + y * 3) as u8 % 40])
                 });
-                let bytes = encode(&picture.into(), ImageFormat::Png);
+                let bytes = encode(&image.into(), ImageFormat::Png);
                 let name = format!("{part}/{class}/{part}{i:03}.png");
                 put(&place.path("set"), &name, &bytes);
             }
@@ -36,14 +36,14 @@ pub(crate) fn labelled(place: &Place, per_class: u8) {
 }
 
 fn train(place: &Place, out: &str, words: &[&str]) -> std::path::PathBuf {
-    let flags = ["set/train", "--conditional", "--batch", "8", "--grey", "--ema", "0"];
+    let flags = ["set/train", "--conditional", "--batch", "8", "--gray", "--ema", "0"];
     place.train(out, &[&flags, words])
 }
 
-/// The mean level of a picture.
+/// The mean level of an image.
 fn level(path: &Path) -> f64 {
-    let picture = image::open(path).unwrap().into_luma8();
-    picture.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / f64::from(16 * 16)
+    let image = image::open(path).unwrap().into_luma8();
+    image.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / f64::from(16 * 16)
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_conditional_run_that_was_stopped_and_resumed_gives_the_same_bits() {
     for device in [Some("cpu"), gpu.as_deref()].into_iter().flatten() {
         for preset in ["pytorch", "mnist"] {
             let place = Place::new();
-            labelled(&place, 12);
+            labeled(&place, 12);
             let words = ["--device", device, "--preset", preset, "--tune", "off"];
             let whole = train(&place, "whole", &[&words[..], &["--images", "64"]].concat());
             let parts = train(&place, "parts", &[&words[..], &["--images", "32"]].concat());
@@ -62,7 +62,7 @@ fn a_conditional_run_that_was_stopped_and_resumed_gives_the_same_bits() {
 
             let model = ModelFile::load(&latest(&whole)).unwrap();
             assert_eq!(model.networks.classes, ["bright", "dark"]);
-            // 16 pictures of each class, four times as large.
+            // 16 images of each class, four times as large.
             let preview = image::open(whole.join("fakes-000000064.png")).unwrap();
             assert_eq!((preview.width(), preview.height()), (2 + 16 * 66, 2 + 2 * 66));
         }
@@ -71,9 +71,9 @@ fn a_conditional_run_that_was_stopped_and_resumed_gives_the_same_bits() {
 
 /// The class decides what is drawn, and the file alone is enough to draw it.
 #[test]
-fn classes_are_learnt_and_drawn() {
+fn classes_are_learned_and_drawn() {
     let place = Place::new();
-    labelled(&place, 40);
+    labeled(&place, 40);
     let run = train(&place, "runs", &[CPU, &["--images", "3200", "--lr-g", "1e-3"]].concat());
     fs::copy(latest(&run), place.path("alone.safetensors")).unwrap();
     let sample = |words: &[&str]| place.dcgan(&[&["sample", "alone.safetensors"], words, CPU]);
@@ -124,7 +124,7 @@ fn classes_are_learnt_and_drawn() {
 #[test]
 fn experiments_draw_the_class_that_they_are_told() {
     let place = Place::new();
-    labelled(&place, 12);
+    labeled(&place, 12);
     let run = train(&place, "runs", &[CPU, &["--images", "320"]].concat());
     let run = run.to_str().unwrap();
     let dcgan = |words: &[&str]| place.dcgan(&[words, CPU]);
@@ -140,8 +140,8 @@ fn experiments_draw_the_class_that_they_are_told() {
         dcgan(&[words, &["--class", "cat"]].concat()).refused(2, unknown);
         dcgan(&[words, &["--class", "dark"]].concat()).ok();
     }
-    // Whose neighbours are looked up may be of any class: classes in turn, as `dcgan sample` draws them.
-    let near = &["neighbours", run, "set/train", "--seeds", "0-1"][..];
+    // Whose neighbors are looked up may be of any class: classes in turn, as `dcgan sample` draws them.
+    let near = &["neighbors", run, "set/train", "--seeds", "0-1"][..];
     dcgan(near).ok();
     dcgan(&[near, &["--class", "cat"]].concat()).refused(2, &["--class", "no class \"cat\""]);
     // Another class is another film.
@@ -151,18 +151,18 @@ fn experiments_draw_the_class_that_they_are_told() {
     };
     let (dark, bright) = (film("dark"), film("bright"));
     assert!(dark == film("1") && dark != bright);
-    let beside = dcgan(&["neighbours", run, "set/train", "--seeds", "0-1", "--class", "0"]).ok();
-    assert!(beside.stderr.contains("neighbours by pixels alone"), "{}", beside.stderr);
+    let beside = dcgan(&["neighbors", run, "set/train", "--seeds", "0-1", "--class", "0"]).ok();
+    assert!(beside.stderr.contains("neighbors by pixels alone"), "{}", beside.stderr);
     assert!(!beside.stdout.contains("by features"), "{}", beside.stdout);
 }
 
 #[test]
 fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let place = Place::new();
-    labelled(&place, 12);
+    labeled(&place, 12);
     let told = train(&place, "told", &[CPU, &["--images", "32"]].concat());
     let told = told.to_str().unwrap();
-    place.pictures("flat", 12);
+    place.images("flat", 12);
     let plain = place.train("plain", &[&["flat", "--batch", "4", "--images", "8"], CPU]);
     let plain = plain.to_str().unwrap();
     let dcgan = |words: &[&str]| place.dcgan(&[words]);
@@ -187,13 +187,13 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     dcgan(&["walk", plain, "--seeds", "1,2", "--class", "0"]).refused(2, none);
     assert!(!place.path("samples").exists());
     let layout = ["sample", told, "--class", "all", "--seeds", "0-3", "--grid", "2x2", "g.png"];
-    dcgan(&layout).refused(2, &["--grid", "4 places for 8 pictures", "all classes together"]);
+    dcgan(&layout).refused(2, &["--grid", "4 places for 8 images", "all classes together"]);
 
     let score = |words: &[&str]| place.dcgan(&[&["nn-score"], words]);
     score(&[plain, "--train", "set"]).refused(1, &["without classes", "--conditional"]);
     score(&[told, "--train", "set/train"]).refused(2, &["--test", "no test part"]);
     score(&[told, "--train", "set/train", "--test", "set/train"])
-        .refused(2, &["--test", "its own nearest neighbour"]);
+        .refused(2, &["--test", "its own nearest neighbor"]);
     score(&[told, "--train", "flat", "--test", "set/test"]).refused(1, &["flat", "no labels"]);
     fs::rename(place.path("set/test/dark"), place.path("set/test/dim")).unwrap();
     let other: &[&str] = &["class \"dim\"", "not trained with", "bright (0), dark (1)"];
@@ -214,7 +214,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
 #[test]
 fn a_model_whose_classes_were_tampered_with_is_damaged() {
     let place = Place::new();
-    labelled(&place, 12);
+    labeled(&place, 12);
     let run = train(&place, "runs", &[CPU, &["--images", "16"]].concat());
     let file = checkpoint::load(&latest(&run)).unwrap();
     for (key, from, to) in [
@@ -235,41 +235,49 @@ fn a_model_whose_classes_were_tampered_with_is_damaged() {
 fn trainer(device: &Device, classes: usize) -> Trainer {
     let size = Size { height: 8, width: 8 };
     let network = Network::Dcgan;
-    let model =
-        Design { network, size, channels: 3, nz: 8, ngf: 8, ndf: 8, classes, ..Design::default() };
-    let recipe = Recipe { batch: 4, ..Recipe::new(model) };
+    let model = ModelConfig {
+        network,
+        size,
+        channels: 3,
+        nz: 8,
+        ngf: 8,
+        ndf: 8,
+        classes,
+        ..ModelConfig::default()
+    };
+    let recipe = TrainConfig { batch: 4, ..TrainConfig::new(model) };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }
 
 #[test]
-fn a_step_wants_a_label_of_a_class_for_every_picture() {
-    let pictures = || vec![100; 4 * 8 * 8 * 3];
+fn a_step_wants_a_label_of_a_class_for_every_image() {
+    let images = || vec![100; 4 * 8 * 8 * 3];
     let mut told = trainer(&Device::Cpu, 3);
-    let error = told.step(pictures()).unwrap_err().to_string();
+    let error = told.step(images()).unwrap_err().to_string();
     assert!(error.contains("conditioned on classes") && error.contains("0 were given"), "{error}");
-    assert!(told.step(Batch::from(pictures()).labels(&[0, 1, 2])).is_err());
-    let error = told.step(Batch::from(pictures()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
+    assert!(told.step(Batch::from(images()).labels(&[0, 1, 2])).is_err());
+    let error = told.step(Batch::from(images()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
     assert!(error.contains("label 3 is none of 3 classes"), "{error}");
     // What was refused has changed nothing.
     assert_eq!(told.steps(), 0);
-    told.step(Batch::from(pictures()).labels(&[0, 1, 2, 0])).unwrap();
+    told.step(Batch::from(images()).labels(&[0, 1, 2, 0])).unwrap();
     assert_eq!(told.steps(), 1);
 
     let mut sampler = told.sampler(2).unwrap();
     let latents = dcgan::tensor::Tensor::full([3, 8], 0.5);
     assert!(told.sample(&mut sampler, &latents).is_err());
-    let made = told.sample_labelled(&mut sampler, &latents, &[0, 1, 0]).unwrap();
+    let made = told.sample_labeled(&mut sampler, &latents, &[0, 1, 0]).unwrap();
     let each: Vec<&[f32]> = made.f32s().chunks(8 * 8 * 3).collect();
     assert!(each[0] == each[2] && each[0] != each[1], "the same latent, of two classes");
 
     let mut plain = trainer(&Device::Cpu, 0);
-    plain.step(Batch::from(pictures()).labels(&[7, 7, 7, 7])).unwrap();
+    plain.step(Batch::from(images()).labels(&[7, 7, 7, 7])).unwrap();
     let mut sampler = plain.sampler(2).unwrap();
-    assert!(plain.sample_labelled(&mut sampler, &latents, &[0, 1, 0]).is_err());
+    assert!(plain.sample_labeled(&mut sampler, &latents, &[0, 1, 0]).is_err());
 }
 
 #[test]
-fn labels_come_with_the_pictures_in_one_upload() {
+fn labels_come_with_the_images_in_one_upload() {
     let Some(gpu) = gpu() else { return };
     let mut told = trainer(&Device::Gpu(gpu.clone()), 3);
     let mut step = |step: u8| {

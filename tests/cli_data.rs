@@ -34,7 +34,7 @@ fn data_says_which_part_and_which_classes() {
     let data = |words: &[&str]| place.dcgan(&[&["data", "set", "--size", "16"], words]);
     let said = data(&[]).ok().stdout;
     for line in [
-        "data        folder, 48 pictures, 2 classes\n",
+        "data        folder, 48 images, 2 classes\n",
         "note        the training part is taken, 48 of 80 images; --part test takes the other",
         "note        left aside: old.rar is RAR, an archive that is not read; unpack it",
         "classes by  folder level 2\n",
@@ -43,7 +43,7 @@ fn data_says_which_part_and_which_classes() {
         assert!(said.contains(line), "{line:?} in {said}");
     }
     let said = data(&["--part", "all", "--class-level", "1"]).ok().stdout;
-    assert!(said.contains("80 pictures, 2 classes") && said.contains("train (48)"), "{said}");
+    assert!(said.contains("80 images, 2 classes") && said.contains("train (48)"), "{said}");
     data(&["--part", "test", "--class-level", "3"]).refused(2, &["--class-level", "3 deep"]);
     fs::remove_dir_all(place.path("set/train/cats")).unwrap();
     fs::remove_dir_all(place.path("set/train/dogs/out")).unwrap();
@@ -51,7 +51,7 @@ fn data_says_which_part_and_which_classes() {
         fs::remove_file(place.path(&format!("set/train/dogs/in/{n:02}.png"))).unwrap();
     }
     let said = data(&[]).ok().stdout;
-    assert!(said.contains("folder, 1 picture\n") && said.contains("1 of 33 images"), "{said}");
+    assert!(said.contains("folder, 1 image\n") && said.contains("1 of 33 images"), "{said}");
 }
 
 #[test]
@@ -126,9 +126,9 @@ fn a_run_does_not_go_on_with_other_images() {
         place.dcgan(&[&["train", words[0], "--resume", run, "--images", "32"], &words[1..]])
     };
     put(&place.path("set"), "b/07.png", &flat(250));
-    resume(&["set"]).refused(1, &["set: these are not the pictures", "the contents are not"]);
+    resume(&["set"]).refused(1, &["set: these are not the images", "the contents are not"]);
     fs::remove_file(place.path("set/b/07.png")).unwrap();
-    resume(&["set"]).refused(1, &["set: these are not the pictures", " but folder, "]);
+    resume(&["set"]).refused(1, &["set: these are not the images", " but folder, "]);
     // The same images in another place.
     put(&place.path("set"), "b/07.png", &flat(23));
     let names: Vec<_> =
@@ -166,7 +166,7 @@ fn a_label_without_images_is_no_class_of_the_model() {
 #[test]
 fn every_command_that_reads_a_set_takes_a_part() {
     let place = Place::new();
-    for command in ["train", "data", "features", "filters", "neighbours", "dedup", "bench"] {
+    for command in ["train", "data", "features", "filters", "neighbors", "dedup", "bench"] {
         let help = place.dcgan(&[&[command, "--help"]]).ok().stdout;
         assert!(help.contains("--part <PART>"), "{command}: {help}");
     }
@@ -201,7 +201,7 @@ fn our_own_panic() {
     let place = Place::new();
     put(&place.path("set"), "0.png", PANIC);
     let source = Source::open(Some(&place.path("set"))).unwrap();
-    assert!(source.picture(0).is_err());
+    assert!(source.image(0).is_err());
     let quiet = std::thread::spawn(|| panic!("our own")).join();
     assert!(quiet.is_err());
     assert!(std::panic::catch_unwind(|| panic!("our own, here")).is_err());

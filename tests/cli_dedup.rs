@@ -13,10 +13,10 @@ use crate::cli::{Place, contents, names};
 use crate::data_formats::encode;
 use crate::data_sources::put;
 
-/// Few steps of training do for so few pictures.
+/// Few steps of training do for so few images.
 const QUICK: &[&str] = &["--device", "cpu", "--steps", "15"];
 
-/// Picture `i`: waves and a disc, seen from a place and in a brightness.
+/// Image `i`: waves and a disc, seen from a place and in a brightness.
 fn scene(i: u32, [dy, dx]: [i32; 2], gain: f32) -> RgbImage {
     let mut r = [0.0; 16];
     Stream::new(5, "scene", i).fill_uniform(&mut r);
@@ -35,11 +35,11 @@ fn scene(i: u32, [dy, dx]: [i32; 2], gain: f32) -> RgbImage {
     })
 }
 
-fn png(picture: RgbImage) -> Vec<u8> {
-    encode(&DynamicImage::from(picture), ImageFormat::Png)
+fn png(image: RgbImage) -> Vec<u8> {
+    encode(&DynamicImage::from(image), ImageFormat::Png)
 }
 
-/// Sixty pictures below `root`, of which five come twice, one comes three times, and one is none.
+/// Sixty images below `root`, of which five come twice, one comes three times, and one is none.
 fn planted(root: &Path) {
     for i in 0..50 {
         put(root, &format!("a/{i:02}.png"), &png(scene(i, [0, 0], 1.0)));
@@ -57,7 +57,7 @@ fn planted(root: &Path) {
     let large = DynamicImage::from(scene(40, [0, 0], 1.0));
     let large = large.resize_exact(64, 64, image::imageops::FilterType::Triangle);
     put(root, "b/large-40.png", &encode(&large, ImageFormat::Png));
-    put(root, "b/bad.png", b"no picture");
+    put(root, "b/bad.png", b"no image");
     put(root, "notes.txt", b"text");
 }
 
@@ -87,8 +87,8 @@ fn planted_duplicates_go_and_the_rest_is_copied_as_it_is() {
     let before = contents(&place.path("data/a"));
     let said = place.dcgan(&[&["dedup", "data", "--out", "kept/"], QUICK]).ok();
     assert!(said.stderr.contains("unreadable, kept: b/bad.png"), "{said:?}");
-    assert!(said.stdout.contains("7 of 58 pictures in 6 groups"), "{said:?}");
-    assert!(said.stdout.contains("51 pictures in kept/"), "{said:?}");
+    assert!(said.stdout.contains("7 of 58 images in 6 groups"), "{said:?}");
+    assert!(said.stdout.contains("51 images in kept/"), "{said:?}");
     assert_eq!(contents(&place.path("data/a")), before, "the set itself was touched");
 
     let report_file = report(&place.path("dedup.json"));
@@ -138,8 +138,8 @@ fn planted_duplicates_go_and_the_rest_is_copied_as_it_is() {
 fn packed_sets_stay_packed() {
     let place = Place::new();
     let record = |i: u32, label: u8| {
-        let picture = scene(i, [0, 0], 1.0);
-        let plane = |c: usize| picture.pixels().map(move |p| p.0[c]).collect::<Vec<u8>>();
+        let image = scene(i, [0, 0], 1.0);
+        let plane = |c: usize| image.pixels().map(move |p| p.0[c]).collect::<Vec<u8>>();
         [vec![label], plane(0), plane(1), plane(2)].concat()
     };
     let batch = |from: u32| (from..from + 10).flat_map(|i| record(i, (i % 10) as u8));
@@ -148,28 +148,28 @@ fn packed_sets_stay_packed() {
     put(&place.path("cifar"), "data_batch_2.bin", &second);
     let words = ["dedup", "cifar", "--out", "kept"];
     let said = place.dcgan(&[&words, QUICK]).ok().stdout;
-    assert!(said.contains("1 of 22 pictures"), "{said}");
+    assert!(said.contains("1 of 22 images"), "{said}");
     let kept = contents(&place.path("kept"));
     assert_eq!(kept[0].1, batch(0).collect::<Vec<u8>>());
     let wanted: Vec<u8> = batch(10).chain(record(30, 7)).collect();
     assert!(kept[1] == ("data_batch_2.bin".into(), wanted));
 
-    // Grey, gzipped, with labels.
-    let grey = |i: u32| DynamicImage::from(scene(i, [0, 0], 1.0)).into_luma8().into_raw();
+    // Gray, gzipped, with labels.
+    let gray = |i: u32| DynamicImage::from(scene(i, [0, 0], 1.0)).into_luma8().into_raw();
     let idx = |sizes: &[u32], bytes: Vec<u8>| {
         let head = [0, 0, 8, sizes.len() as u8].into_iter();
         let sizes = sizes.iter().flat_map(|size| size.to_be_bytes());
         head.chain(sizes).chain(bytes).collect::<Vec<u8>>()
     };
-    let pictures = |items: &[u32]| {
-        idx(&[items.len() as u32, 32, 32], items.iter().flat_map(|&i| grey(i)).collect())
+    let images = |items: &[u32]| {
+        idx(&[items.len() as u32, 32, 32], items.iter().flat_map(|&i| gray(i)).collect())
     };
-    let packed = crate::data_sources::gzip(&pictures(&[0, 1, 2, 1, 3]));
+    let packed = crate::data_sources::gzip(&images(&[0, 1, 2, 1, 3]));
     put(&place.path("mnist"), "train-images-idx3-ubyte.gz", &packed);
     put(&place.path("mnist"), "train-labels-idx1-ubyte", &idx(&[5], vec![5, 6, 7, 6, 8]));
     place.dcgan(&[&["dedup", "mnist", "--out", "few"], QUICK]).ok();
     let few = contents(&place.path("few"));
-    assert_eq!(few[0], ("train-images-idx3-ubyte".into(), pictures(&[0, 1, 2, 3])));
+    assert_eq!(few[0], ("train-images-idx3-ubyte".into(), images(&[0, 1, 2, 3])));
     assert_eq!(few[1], ("train-labels-idx1-ubyte".into(), idx(&[4], vec![5, 6, 7, 8])));
 }
 
@@ -184,7 +184,7 @@ fn what_cannot_work_is_refused_before_the_work() {
     fs::write(place.path("file"), "mine").unwrap();
     fs::write(place.path("there.zip"), "mine").unwrap();
     let cases: &[(&[&str], i32, &[&str])] = &[
-        (&["one", "--out", "kept"], 1, &["one", "one picture", "two or more"]),
+        (&["one", "--out", "kept"], 1, &["one", "one image", "two or more"]),
         (&["none", "--out", "kept"], 1, &["none", "does not exist"]),
         (&["few", "--out", "used"], 1, &["used", "not empty"]),
         (&["few", "--out", "file"], 1, &["file", "new folder"]),

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use dcgan::device::Device;
+use dcgan::images;
 use dcgan::model::{Encoder, Generator, Inputs, ModelFile, Role, Weights, save_imported};
-use dcgan::pictures;
 use dcgan::tensor::Tensor;
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder as _, GrayImage, Luma};
@@ -34,7 +34,7 @@ fn labeled(place: &Place, per_class: u32) {
 fn trained(per_class: u32) -> (Place, String) {
     let place = Place::new();
     labeled(&place, per_class);
-    let flags = ["set", "--preset", "bigan", "--grey", "--batch", "8", "--images", "400"];
+    let flags = ["set", "--preset", "bigan", "--gray", "--batch", "8", "--images", "400"];
     let run = place.train("runs", &[&flags, &["--weight-decay", "0", "--ema", "0"], CPU]);
     (place, run.to_str().unwrap().to_owned())
 }
@@ -103,7 +103,7 @@ fn latents_stand_in_the_order_of_the_images_and_serve_other_commands() {
     assert_near(&few, &z[..24]);
     let made = samples(&place, &run, &["--latents", "few.npy"]);
     let again = encoded(&run, &place.path("set").join(names[1])).1;
-    let again = pictures::single(&again, [1, 16, 16, 1], 0).unwrap().into_rgb8();
+    let again = images::single(&again, [1, 16, 16, 1], 0).unwrap().into_rgb8();
     assert!(made.len() == 3 && made[1] == large(&again, 6));
 }
 
@@ -145,7 +145,7 @@ fn reconstructions_stand_below_their_images_with_their_distance() {
         assert!((entry["distance"].as_f64().unwrap() - distance(name)).abs() < 1e-3, "{name}");
         let path = place.path("set").join(name);
         let image = large(&image::open(&path).unwrap().into_rgb8(), 6);
-        let again = pictures::single(&encoded(&run, &path).1, [1, 16, 16, 1], 0).unwrap();
+        let again = images::single(&encoded(&run, &path).1, [1, 16, 16, 1], 0).unwrap();
         assert_eq!(count(&page, &image), 1, "{name}");
         assert!(count(&page, &large(&again.into_rgb8(), 6)) >= 1, "{name}");
     }
@@ -176,7 +176,7 @@ fn images_are_points_where_there_is_an_encoder() {
     assert_eq!(frames.len(), 6);
     for name in ["a.png", "b.png"] {
         let again = encoded(&run, &place.path(name)).1;
-        let again = pictures::single(&again, [1, 16, 16, 1], 0).unwrap().into_rgb8();
+        let again = images::single(&again, [1, 16, 16, 1], 0).unwrap().into_rgb8();
         // So early in a training the frames beside may look the same.
         assert!(count(&place.path("w.png"), &large(&again, 6)) >= 2, "{name}");
     }
@@ -203,7 +203,7 @@ fn other_commands_take_such_a_model() {
     let words = ["invert", &run, "set/dark/1.png", "--steps", "5", "--restarts", "2", "--json"];
     place.dcgan(&[&words, CPU]).ok();
     let outcome =
-        place.dcgan(&[&["neighbours", &run, "set", "--seeds", "set/dark/1.png,2"], CPU]).ok();
+        place.dcgan(&[&["neighbors", &run, "set", "--seeds", "set/dark/1.png,2"], CPU]).ok();
     assert!(outcome.stderr.contains("takes pairs of an image and a latent"), "{outcome:?}");
     place.dcgan(&[&["filters", &run, "set"], CPU]).refused(1, &["pairs of an image and a latent"]);
     place
@@ -249,7 +249,7 @@ fn features_and_classes_by_an_encoder() {
     }
 
     // Convolutions, where there are some.
-    let flags = ["set", "--family", "bigan", "--grey", "--batch", "8", "--images", "16"];
+    let flags = ["set", "--family", "bigan", "--gray", "--batch", "8", "--images", "16"];
     let run = place.train("convolutions", &[&flags, CPU]);
     let run = run.to_str().unwrap();
     place.dcgan(&[&["features", run, "set", "--out", "c.npy"], CPU]).ok();
@@ -264,8 +264,14 @@ fn deviations_are_written_where_there_are_some() {
     let place = Place::new();
     labeled(&place, 2);
     let size = dcgan::model::Size { height: 16, width: 16 };
-    let design =
-        dcgan::models::Design { size, channels: 1, nz: 4, ngf: 4, ndf: 4, ..Default::default() };
+    let design = dcgan::models::ModelConfig {
+        size,
+        channels: 1,
+        nz: 4,
+        ngf: 4,
+        ndf: 4,
+        ..Default::default()
+    };
     let networks = design.networks().unwrap().with(Role::Encoder, design.encoder(8).unwrap());
     let tensors = networks.params().into_iter().map(|param| {
         let value: Tensor = param.layout.to_file(&param.initial(3)).unwrap();
@@ -289,7 +295,7 @@ fn deviations_are_written_where_there_are_some() {
 #[test]
 fn what_cannot_work_is_refused_and_nothing_written() {
     let (place, run) = trained(4);
-    let plain = place.train("plain", &[&["set", "--grey", "--batch", "4", "--images", "8"], CPU]);
+    let plain = place.train("plain", &[&["set", "--gray", "--batch", "4", "--images", "8"], CPU]);
     let plain = plain.to_str().unwrap();
     fs::create_dir(place.path("flat")).unwrap();
     fs::copy(place.path("set/dark/1.png"), place.path("flat/1.png")).unwrap();

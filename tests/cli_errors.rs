@@ -21,23 +21,23 @@ fn data_that_cannot_be_trained_on() {
     fs::create_dir(place.path("liar")).unwrap();
     fs::write(place.path("liar/a.png"), "text").unwrap();
     fs::write(place.path("liar/b.png"), "text").unwrap();
-    place.pictures("many", 20);
+    place.images("many", 20);
     for i in 0..3 {
         fs::write(place.path(&format!("many/bad{i}.png")), "text").unwrap();
     }
-    place.pictures("few", 7);
-    place.pictures("one", 1);
-    let works = "give a folder, zip or tar of pictures";
+    place.images("few", 7);
+    place.images("one", 1);
+    let works = "give a folder, zip or tar of images";
     let cases: &[(&str, &[&str])] = &[
         ("missing", &["missing: ", "does not exist", works]),
         ("empty", &["empty: ", "empty folder", works]),
-        ("plain", &["plain: ", "without pictures", works]),
+        ("plain", &["plain: ", "without images", works]),
         ("plain/readme.md", &["readme.md: ", "no known kind", works]),
-        ("one/000.png", &["000.png: ", "single picture", "give the folder"]),
+        ("one/000.png", &["000.png: ", "single image", "give the folder"]),
         ("liar", &["liar: ", "unreadable", "replace or remove", ".png: "]),
         ("many", &["many: ", "more than a tenth", "replace or remove", "bad0.png"]),
-        ("few", &["few: ", "7 pictures", "batch of 8", "--batch 7"]),
-        ("one", &["one: ", "1 picture", "give more pictures"]),
+        ("few", &["few: ", "7 images", "batch of 8", "--batch 7"]),
+        ("one", &["one: ", "1 image", "give more images"]),
     ];
     for (data, words) in cases {
         // A dry run is to tell the same.
@@ -53,7 +53,7 @@ fn data_that_cannot_be_trained_on() {
     place.dcgan(&[&words, TINY]).ok();
     place
         .dcgan(&[&["train"], TINY, &["--device", "cpu", "--batch", "3001"]])
-        .refused(1, &["the bundled set", "3,000 pictures", "--batch 3000"]);
+        .refused(1, &["the bundled set", "3,000 images", "--batch 3000"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn too_little_memory_names_the_largest_batch_that_fits() {
 #[test]
 fn a_run_cannot_be_resumed_as_another() {
     let place = Place::new();
-    place.pictures("set", 20);
+    place.images("set", 20);
     let run = place.train("runs", &[&["set"], SMALL]);
     let path = run.to_str().unwrap();
     let before = contents(&run);
@@ -160,7 +160,7 @@ fn a_run_cannot_be_resumed_as_another() {
     let cases: &[&[&str]] = &[
         &["--size", "32"],
         &["--channels", "1"],
-        &["--grey"],
+        &["--gray"],
         &["--nz", "9"],
         &["--ngf", "9"],
         &["--ndf", "9"],
@@ -196,23 +196,23 @@ fn a_run_cannot_be_resumed_as_another() {
         let text = resume(&[words, &more[..]].concat()).refused(2, &[words[0], "--resume"]);
         assert!(!text.contains(['{', '"']), "{text}");
     }
-    resume(&[]).refused(2, &["--images", "80 pictures", "more"]);
-    resume(&["--images", "80"]).refused(2, &["--images", "80 pictures"]);
-    resume(&["--images", "40"]).refused(2, &["--images", "80 pictures"]);
+    resume(&[]).refused(2, &["--images", "80 images", "more"]);
+    resume(&["--images", "80"]).refused(2, &["--images", "80 images"]);
+    resume(&["--images", "40"]).refused(2, &["--images", "80 images"]);
     resume(&["--out", "elsewhere"]).refused(2, &["--out", "--resume"]);
     resume(&["--memory", "1KiB", "--images", "160"]).refused(1, &["not even two"]);
 
-    // Other pictures, more pictures, no pictures.
-    place.pictures("other", 21);
-    resume(&["other", "--images", "160"]).refused(1, &["other: ", "not the pictures", "20 pict"]);
-    place.pictures("set", 21);
-    resume(&more).refused(1, &["set: ", "not the pictures", "--resume"]);
+    // Other images, more images, no images.
+    place.images("other", 21);
+    resume(&["other", "--images", "160"]).refused(1, &["other: ", "not the images", "20 pict"]);
+    place.images("set", 21);
+    resume(&more).refused(1, &["set: ", "not the images", "--resume"]);
     fs::remove_file(place.path("set/020.png")).unwrap();
     fs::rename(place.path("set"), place.path("moved")).unwrap();
     resume(&more).refused(1, &["set: ", "does not exist"]);
     assert!(same_but_lock(&before, &contents(&run)), "a refused resume changed the run");
 
-    // The same pictures elsewhere, given the flags that it was started with.
+    // The same images elsewhere, given the flags that it was started with.
     resume(&["moved", "--images", "160", "--size", "16", "--batch", "8", "--lr-g", "2e-4"]).ok();
 }
 
@@ -290,7 +290,7 @@ fn files_that_are_no_checkpoint_for_this_program() {
     put("header", &good[..500]);
     put("half", &good[..good.len() / 2]);
     put("longer", &[&good[..], b"tail"].concat());
-    put("picture", &fs::read(run.join("reals.png")).unwrap());
+    put("image", &fs::read(run.join("reals.png")).unwrap());
     put("noise", &[7; 300]);
     let replaced = |bytes: &[u8], from: &str, to: &str| {
         assert_eq!(from.len(), to.len());
@@ -316,7 +316,7 @@ fn files_that_are_no_checkpoint_for_this_program() {
         ("header", &["cut short", "use another checkpoint"]),
         ("half", &["cut short", "use another checkpoint"]),
         ("longer", &["damaged"]),
-        ("picture", &["PNG image", "checkpoint (.safetensors) is needed"]),
+        ("image", &["PNG image", "checkpoint (.safetensors) is needed"]),
         ("noise", &["not a safetensors file"]),
         ("version", &["changed since it was written"]),
         ("changed", &["changed since it was written"]),
@@ -361,7 +361,7 @@ fn flags_of_sample_that_cannot_work() {
         (&["--seeds", "1,,2"], 2, &["--seeds", "0-63"]),
         (&["--seeds", "0-99999999999"], 2, &["--seeds", "more than 1000000"]),
         (&["--seeds", "1", "--latents", "z.npy"], 2, &["--seeds", "--latents"]),
-        (&["--grid", "4x2", "g.png", "--seeds", "0-8"], 2, &["8 places for 9 pictures", "--seeds"]),
+        (&["--grid", "4x2", "g.png", "--seeds", "0-8"], 2, &["8 places for 9 images", "--seeds"]),
         (&["--grid", "4x", "g.png"], 2, &["--grid", "8x8 (columns x rows)"]),
         (&["--grid", "0x0", "g.png"], 2, &["--grid", "8x8 (columns x rows)"]),
         (&["--grid", "8x8"], 2, &["--grid", "grid.png"]),

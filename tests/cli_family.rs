@@ -11,7 +11,7 @@ use dcgan::objectives::{Loss, Output, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::testing;
-use dcgan::train::{LogLine, Recipe};
+use dcgan::train::{LogLine, TrainConfig};
 
 use crate::cli::{Place, TINY, assert_same, contents, latest};
 
@@ -46,13 +46,13 @@ const RESUMED: u64 = 150;
 /// Trains every second preset, from the first or the second on.
 fn train_presets(from: usize) {
     let place = Place::new();
-    place.pictures("set/left", 20);
-    place.pictures("set/right", 20);
+    place.images("set/left", 20);
+    place.images("set/right", 20);
     let names = presets(&place);
     assert!(names.len() > 15, "{names:?}");
     for name in names.iter().skip(from).step_by(2) {
         let words = ["set", "--device", "cpu", "--batch", "4", "--preset", name, "--seed", "3"];
-        // Its own height is larger than these pictures.
+        // Its own height is larger than these images.
         let attends = place.dcgan(&[&["presets", name]]).ok().stdout.contains("--attention");
         let attention: &[&str] = if attends { &["--attention", "8"] } else { &[] };
         // Nor do its codes fit such latents.
@@ -60,9 +60,9 @@ fn train_presets(from: usize) {
         let small = [&words, attention, codes, TINY].concat();
         let told = place.dcgan(&[&["train", "--dry-run"], &small]).ok().stdout;
         let options: serde_json::Value = serde_json::from_str(&told).unwrap();
-        let pictures = 4 * options["recipe"]["n_critic"].as_u64().unwrap_or(1);
+        let of_step = 4 * options["recipe"]["n_critic"].as_u64().unwrap_or(1);
         let [images, saved, report] =
-            [STEPS, RESUMED, STEPS / 10].map(|steps| (steps * pictures).to_string());
+            [STEPS, RESUMED, STEPS / 10].map(|steps| (steps * of_step).to_string());
         let rhythm = ["--save-every", &saved, "--keep", "9", "--report-every", &report];
         place.dcgan(&[&["train", "--out", name, "--images", &images], &rhythm, &small]).ok();
         let whole = place.only_run(name);
@@ -76,7 +76,7 @@ fn train_presets(from: usize) {
         for (file, bytes) in contents(&whole) {
             fs::write(copy.join(file), bytes).unwrap();
         }
-        let earlier = format!("checkpoint-{:09}.safetensors", RESUMED * pictures);
+        let earlier = format!("checkpoint-{:09}.safetensors", RESUMED * of_step);
         fs::write(copy.join("latest"), earlier).unwrap();
         fs::remove_file(copy.join(latest(&whole).file_name().unwrap())).unwrap();
         let path = copy.to_str().unwrap();
@@ -88,7 +88,7 @@ fn train_presets(from: usize) {
 
 /// What a preset's method promises can be seen after its steps.
 fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
-    let method = Recipe::of(model).unwrap().unwrap().method;
+    let method = TrainConfig::of(model).unwrap().unwrap().method;
     if method.penalty == Penalty::Gp {
         let off = |line: &LogLine| (line.value("slope") - 1.0).abs();
         let (first, last) = (off(&log[0]), off(log.last().unwrap()));
@@ -99,8 +99,8 @@ fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
     }
     if method.clip_weights > 0.0 {
         let weights = model.tensors.iter().filter(|(n, _)| n.starts_with("discriminator."));
-        let learnt = weights.filter(|(n, _)| !n.contains("running"));
-        let largest = learnt.flat_map(|(_, t)| t.f32s()).fold(0.0_f32, |m, x| m.max(x.abs()));
+        let learned = weights.filter(|(n, _)| !n.contains("running"));
+        let largest = learned.flat_map(|(_, t)| t.f32s()).fold(0.0_f32, |m, x| m.max(x.abs()));
         assert!(largest <= method.clip_weights, "{name}: a weight of {largest}");
     }
     let networks = &model.networks;
@@ -222,8 +222,8 @@ fn a_preset_is_printed_with_its_source() {
 #[test]
 fn a_classifier_learns_from_few_labels() {
     let place = Place::new();
-    place.pictures("set/left", 30);
-    place.pictures("set/right", 30);
+    place.images("set/left", 30);
+    place.images("set/right", 30);
     let words = ["set", "--preset", "semi-supervised", "--labels-per-class", "4", "--batch", "8"];
     let rhythm = ["--images", "400", "--report-every", "80", "--device", "cpu"];
     let run = place.train("runs", &[&words, &rhythm]);
@@ -233,23 +233,23 @@ fn a_classifier_learns_from_few_labels() {
     let path = run.to_str().unwrap();
     let told = place.dcgan(&[&["errors", path, "--test", "set", "--device", "cpu"]]).ok().stdout;
     let errors: usize = told.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(errors <= 60 && told.contains("errors in 60 pictures"), "{told}");
+    assert!(errors <= 60 && told.contains("errors in 60 images"), "{told}");
     // It is no conditional generator.
     place.dcgan(&[&["sample", path, "--class", "left"]]).refused(2, &["without classes"]);
 
     let plain = place.train("plain", &[&["set", "--images", "16", "--batch", "8"]]);
     let plain = plain.to_str().unwrap();
     place.dcgan(&[&["errors", plain, "--test", "set"]]).refused(1, &[plain, "--labels-per-class"]);
-    place.pictures("flat", 4);
+    place.images("flat", 4);
     place.dcgan(&[&["errors", path, "--test", "flat"]]).refused(2, &["--test", "no labels"]);
 }
 
 #[test]
 fn parts_that_make_no_sense_are_refused_by_flag() {
     let place = Place::new();
-    place.pictures("flat", 12);
-    place.pictures("set/left", 12);
-    place.pictures("set/right", 12);
+    place.images("flat", 12);
+    place.images("set/left", 12);
+    place.images("set/right", 12);
     let cases: &[(&str, &[&str], &[&str])] = &[
         ("flat", &["--conditional=projection"], &["--conditional", "no labels"]),
         ("flat", &["--labels-per-class", "3"], &["--labels-per-class", "no labels"]),

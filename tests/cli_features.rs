@@ -1,4 +1,4 @@
-//! `dcgan features`: rows in the order of the pictures, whatever the batch; and what is refused.
+//! `dcgan features`: rows in the order of the images, whatever the batch; and what is refused.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::cli::{Place, latest};
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A trained run, of whose discriminator a picture has 8·16 + 16·16 features.
+/// A trained run, of whose discriminator an image has 8·16 + 16·16 features.
 fn trained() -> (Place, String) {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--batch", "8", "--images", "16"]]);
@@ -18,19 +18,19 @@ fn trained() -> (Place, String) {
 
 const WIDTH: usize = 8 * 16 + 16 * 16;
 
-/// Twelve pictures of two classes below `root`, of which one is none.
-fn labelled(root: &Path) {
+/// Twelve images of two classes below `root`, of which one is none.
+fn labeled(root: &Path) {
     for class in ["blue", "red"] {
         fs::create_dir_all(root.join(class)).unwrap();
         for i in 0..6_u32 {
-            let picture = RgbImage::from_fn(16, 16, |x, y| {
+            let image = RgbImage::from_fn(16, 16, |x, y| {
                 let shade = (x * y * (i + 1) % 200) as u8;
                 if class == "red" { Rgb([255, shade, 0]) } else { Rgb([0, shade, 255]) }
             });
-            picture.save(root.join(format!("{class}/{i}.png"))).unwrap();
+            image.save(root.join(format!("{class}/{i}.png"))).unwrap();
         }
     }
-    fs::write(root.join("blue/4.png"), b"no picture").unwrap();
+    fs::write(root.join("blue/4.png"), b"no image").unwrap();
 }
 
 fn read<T: npyz::Deserialize>(path: &Path) -> (Vec<u64>, Vec<T>) {
@@ -39,9 +39,9 @@ fn read<T: npyz::Deserialize>(path: &Path) -> (Vec<u64>, Vec<T>) {
 }
 
 #[test]
-fn features_stand_in_the_order_of_the_pictures() {
+fn features_stand_in_the_order_of_the_images() {
     let (place, run) = trained();
-    labelled(&place.path("data"));
+    labeled(&place.path("data"));
     let words = ["features", &run, "data", "--out", "a.npy", "--labels", "l.npy", "--batch", "5"];
     let said = place.dcgan(&[&words, CPU]).ok();
     assert!(said.stdout.contains("float32 [12, 384]"), "{said:?}");
@@ -54,8 +54,8 @@ fn features_stand_in_the_order_of_the_pictures() {
     }
     assert_eq!(read::<i64>(&place.path("l.npy")).1, [[0; 6], [1; 6]].concat());
 
-    // The model is the same by its run and by its checkpoint, the batch changes nothing, and a
-    // picture alone has the features that it has among others.
+    // The model is the same by its run and by its checkpoint, the batch changes nothing, and an
+    // image alone has the features that it has among others.
     fs::create_dir(place.path("one")).unwrap();
     fs::copy(place.path("data/red/2.png"), place.path("one/x.png")).unwrap();
     let checkpoint = latest(Path::new(&run));
@@ -71,7 +71,7 @@ fn features_stand_in_the_order_of_the_pictures() {
 #[test]
 fn what_cannot_work_is_refused_before_the_work() {
     let (place, run) = trained();
-    labelled(&place.path("data/both"));
+    labeled(&place.path("data/both"));
     fs::create_dir(place.path("plain")).unwrap();
     fs::copy(place.path("data/both/red/2.png"), place.path("plain/x.png")).unwrap();
     let cases: &[(&[&str], i32, &[&str])] = &[

@@ -7,12 +7,12 @@ use crate::cli_latent::generator_alone;
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A run of pictures of 16x16 whose discriminator has 8 and 16 filters, and a folder of pictures.
+/// A run of images of 16x16 whose discriminator has 8 and 16 filters, and a folder of images.
 fn trained() -> (Place, String) {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--batch", "8", "--images", "64"]]);
-    place.pictures("data", 11);
-    fs::write(place.path("data/zzz.png"), "no picture").unwrap();
+    place.images("data", 11);
+    fs::write(place.path("data/zzz.png"), "no image").unwrap();
     let run = run.to_str().unwrap().to_owned();
     (place, run)
 }
@@ -29,7 +29,7 @@ fn filters_are_shown_beside_untrained_ones() {
     let filters = |words: &[&str]| place.dcgan(&[&["filters", &run, "data"], words, CPU]).ok();
     let out = filters(&["--top", "3", "--batch", "4"]);
     assert!(out.stderr.contains("unreadable, left out: zzz.png"), "{}", out.stderr);
-    assert!(out.stdout.contains("responses to 11 pictures"), "{}", out.stdout);
+    assert!(out.stdout.contains("responses to 11 images"), "{}", out.stdout);
     let trained = rows(&out.stdout, "trained");
     assert_eq!(trained.len(), 6);
     for (filter, row) in trained.iter().enumerate() {
@@ -58,7 +58,7 @@ fn layers_and_filters_are_chosen() {
     let said = place.dcgan(&[&words, CPU]).ok().stdout;
     let of: Vec<_> = rows(&said, "trained").iter().map(|r| [r[0], r[1]].concat()).collect();
     assert_eq!(of, ["15", "10", "11", "25", "20", "21"]);
-    // The first layer sees 4x4 pixels, shown by themselves unless whole pictures are wanted.
+    // The first layer sees 4x4 pixels, shown by themselves unless whole images are wanted.
     let parts = fs::read(place.path("filters.png")).unwrap();
     place.dcgan(&[&words, CPU, &["--whole"]]).ok();
     assert!(fs::read(place.path("filters.png")).unwrap() != parts);

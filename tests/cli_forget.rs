@@ -13,7 +13,7 @@ use crate::cli_latent::{count, large, samples};
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A run of pictures of 16x16, whose generator has one hidden picture of 8x8 and one of 4x4.
+/// A run of images of 16x16, whose generator has one hidden image of 8x8 and one of 4x4.
 fn trained() -> (Place, String) {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--batch", "8", "--images", "64", "--ema", "0"]]);

@@ -7,7 +7,7 @@ use dcgan::device::Device;
 use dcgan::model::ModelFile;
 use dcgan::nn::Layout;
 use dcgan::program::Options;
-use dcgan::train::{Recipe, Trainer};
+use dcgan::train::{TrainConfig, Trainer};
 use serde_json::Value;
 
 use crate::cli::{Place, TINY, latest};
@@ -37,7 +37,7 @@ fn networks_and_their_averages_are_taken_and_the_optimizer_is_not() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--images", "400", "--seed", "3"]]);
     let source = model(&run);
-    let recipe = Recipe::of(&source).unwrap().unwrap();
+    let recipe = TrainConfig::of(&source).unwrap().unwrap();
     let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
     let fresh = trainer.tensors().unwrap();
     trainer.start_from(&source).unwrap();
@@ -91,7 +91,7 @@ fn a_generator_alone_gets_a_fresh_discriminator() {
     assert!(outcome.stderr.contains("generator.safetensors: generator\n"), "{}", outcome.stderr);
     let (source, started) = (model(&run), model(&place.only_run("next")));
     assert!(alike(&source, &started, "generator"));
-    let design = Recipe::of(&started).unwrap().unwrap().model;
+    let design = TrainConfig::of(&started).unwrap().unwrap().model;
     assert_eq!((design.ngf, design.ndf, design.nz, design.size.width), (8, 4, 8, 16));
     // Both from elsewhere, with batch norm's own names.
     let run = run.to_str().unwrap();
@@ -112,8 +112,8 @@ fn what_does_not_fit_the_model_is_named() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--images", "16"]]);
     let run = run.to_str().unwrap();
-    place.pictures("set/a", 10);
-    place.pictures("set/b", 10);
+    place.images("set/a", 10);
+    place.images("set/b", 10);
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["--ngf", "16"], 2, &["--ngf", "16", "--from", "8"]),
         (&["--size", "32"], 2, &["--size", "32", "16"]),
@@ -146,7 +146,7 @@ fn what_does_not_fit_the_model_is_named() {
 #[test]
 fn runs_are_called_by_their_preset_or_by_name() {
     let place = Place::new();
-    place.pictures("flowers", 20);
+    place.images("flowers", 20);
     let mut count = 0;
     let mut called = |words: &[&str]| {
         let flags = ["train", "flowers", "--images", "4", "--device", "cpu", "--batch", "4"];
@@ -175,11 +175,11 @@ fn what_was_taken_does_not_start_anew() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--preset", "ali", "--images", "16"]]);
     let source = model(&run);
-    let recipe = Recipe::of(&source).unwrap().unwrap();
+    let recipe = TrainConfig::of(&source).unwrap().unwrap();
     let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
-    assert!(trainer.start_pictures() > 0);
+    assert!(trainer.start_images() > 0);
     trainer.start_from(&source).unwrap();
-    assert_eq!(trainer.start_pictures(), 0);
+    assert_eq!(trainer.start_images(), 0);
     // Of the run itself the generator has started: most of the bias is not the 0 of new ones.
     let bias = source.networks.params().into_iter().find(|p| p.layout == Layout::Image).unwrap();
     let bias = source.tensors[&bias.name].f32s();

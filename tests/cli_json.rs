@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::cli::{Place, TINY};
-use crate::cli_conditional::labelled;
+use crate::cli_conditional::labeled;
 
 const CPU: &[&str] = &["--device", "cpu"];
 
@@ -43,8 +43,8 @@ fn listed(command: &str) -> Vec<String> {
 #[test]
 fn json_has_the_keys_that_the_readme_lists() {
     let place = Place::new();
-    labelled(&place, 8);
-    let small = [CPU, &["--batch", "4", "--images", "16", "--grey"]].concat();
+    labeled(&place, 8);
+    let small = [CPU, &["--batch", "4", "--images", "16", "--gray"]].concat();
     let plain = place.train("plain", &[&["set/train"], &small]);
     let told = place.train("told", &[&["set/train", "--conditional"], &small]);
     let few = ["set/train", "--preset", "semi-supervised", "--labels-per-class", "2"];
@@ -74,7 +74,7 @@ fn json_has_the_keys_that_the_readme_lists() {
     let errors = check("errors", &[&[few, "--test", "set/test"], CPU].concat());
     assert_eq!(errors["images"], 8);
     for run in [plain, told] {
-        let near = check("neighbours", &[&[run, "set/train", "--seeds", "0-2"], CPU].concat());
+        let near = check("neighbors", &[&[run, "set/train", "--seeds", "0-2"], CPU].concat());
         let samples = near["samples"].as_array().unwrap();
         assert_eq!((samples.len(), &samples[1]["sample"]), (3, &"seed 1".into()));
         // Without --class, in turn.
@@ -82,9 +82,9 @@ fn json_has_the_keys_that_the_readme_lists() {
         assert_eq!(samples[1]["class"], class);
         assert_eq!(samples[0]["by_pixels"].as_array().unwrap().len(), 5);
     }
-    let picture = ["samples/seed0000.png", "samples/seed0001.png"];
+    let image = ["samples/seed0000.png", "samples/seed0001.png"];
     let steps = ["--steps", "2", "--restarts", "1"];
-    let invert = check("invert", &[&[plain], &picture[..], &steps, CPU].concat());
+    let invert = check("invert", &[&[plain], &image[..], &steps, CPU].concat());
     assert_eq!(invert["images"][1]["row"], 1);
 
     let bigan = ["set/train", "--preset", "bigan"];

@@ -1,10 +1,10 @@
-//! The commands on latents: walk, arithmetic, invert and neighbours, as a user runs them.
+//! The commands on latents: walk, arithmetic, invert and neighbors, as a user runs them.
 
 use std::fs;
 use std::path::Path;
 
 use dcgan::model::{ModelFile, Role, save_imported, seeded_latents};
-use dcgan::models::LatentLaw;
+use dcgan::models::LatentDistribution;
 use image::codecs::gif::GifDecoder;
 use image::imageops::{FilterType, resize};
 use image::{AnimationDecoder as _, RgbImage};
@@ -14,10 +14,10 @@ use crate::cli_sample::write_npy;
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A trained run of pictures of 16x16 from latents of 8 numbers.
+/// A trained run of images of 16x16 from latents of 8 numbers.
 fn trained(words: &[&str]) -> (Place, String) {
     let place = Place::new();
-    // The weights themselves: their average is hardly trained after so few pictures.
+    // The weights themselves: their average is hardly trained after so few images.
     let flags = ["--batch", "8", "--images", "320", "--ema", "0"];
     let run = place.train("runs", &[CPU, &flags, words]);
     (place, run.to_str().unwrap().to_owned())
@@ -33,7 +33,7 @@ pub(crate) fn generator_alone(place: &Place, run: &str) {
 }
 
 fn z(seed: u64) -> Vec<f32> {
-    seeded_latents(&[seed], 8, LatentLaw::Normal).f32s().to_vec()
+    seeded_latents(&[seed], 8, LatentDistribution::Normal).f32s().to_vec()
 }
 
 fn read_npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
@@ -51,22 +51,22 @@ pub(crate) fn samples(place: &Place, run: &str, words: &[&str]) -> Vec<RgbImage>
     files.iter().map(|file| large(&image::open(file).unwrap().into_rgb8(), 6)).collect()
 }
 
-pub(crate) fn large(picture: &RgbImage, factor: u32) -> RgbImage {
-    resize(picture, picture.width() * factor, picture.height() * factor, FilterType::Nearest)
+pub(crate) fn large(image: &RgbImage, factor: u32) -> RgbImage {
+    resize(image, image.width() * factor, image.height() * factor, FilterType::Nearest)
 }
 
-/// How often a picture stands on a page, pixel by pixel.
-pub(crate) fn count(page: &Path, picture: &RgbImage) -> usize {
+/// How often an image stands on a page, pixel by pixel.
+pub(crate) fn count(page: &Path, image: &RgbImage) -> usize {
     let page = image::open(page).unwrap().into_rgb8();
     let row = |image: &RgbImage, x: u32, y: u32| {
         let at = 3 * (y * image.width() + x) as usize;
-        image.as_raw()[at..at + 3 * picture.width() as usize].to_vec()
+        image.as_raw()[at..at + 3 * image.width() as usize].to_vec()
     };
-    let rows: Vec<_> = (0..picture.height()).map(|y| row(picture, 0, y)).collect();
+    let rows: Vec<_> = (0..image.height()).map(|y| row(image, 0, y)).collect();
     let mut found = 0;
-    for y in 0..page.height().saturating_sub(picture.height()) {
-        for x in 0..page.width().saturating_sub(picture.width()) {
-            let here = page.get_pixel(x, y) == picture.get_pixel(0, 0);
+    for y in 0..page.height().saturating_sub(image.height()) {
+        for x in 0..page.width().saturating_sub(image.width()) {
+            let here = page.get_pixel(x, y) == image.get_pixel(0, 0);
             let all = || (0..).zip(&rows).all(|(dy, wanted)| row(&page, x, y + dy) == *wanted);
             found += usize::from(here && all());
         }
@@ -120,13 +120,13 @@ fn coordinates_are_varied_one_at_a_time() {
     let words = ["walk", &run, "--seeds", "3,4", "--vary", "0,5-6", "--steps", "3"];
     let said = place.dcgan(&[&words, CPU]).ok().stdout;
     assert_eq!(said, "figure      vary.png\n");
-    // Each seed's own picture stands in each of its three rows.
+    // Each seed's own image stands in each of its three rows.
     let own = samples(&place, &run, &["--seeds", "3,4"]);
     for own in &own {
         assert!(count(&place.path("vary.png"), own) >= 3);
     }
     // The ends of the uniform law are the ends of the range.
-    let mut end = seeded_latents(&[4], 8, LatentLaw::Uniform).f32s().to_vec();
+    let mut end = seeded_latents(&[4], 8, LatentDistribution::Uniform).f32s().to_vec();
     end[6] = 1.0;
     write_npy(&place.path("end.npy"), &[1, 8], &end);
     let end = samples(&place, &run, &["--latents", "end.npy"]).remove(0);
@@ -192,7 +192,7 @@ fn a_turn_leads_from_one_group_to_another() {
 }
 
 #[test]
-fn a_picture_is_inverted_and_its_latents_serve_the_others() {
+fn an_image_is_inverted_and_its_latents_serve_the_others() {
     let (place, run) = trained(&[]);
     let sample = samples(&place, &run, &["--seeds", "5"]).remove(0);
     fs::copy(place.path("samples/seed0005.png"), place.path("five.png")).unwrap();
@@ -225,18 +225,18 @@ fn a_picture_is_inverted_and_its_latents_serve_the_others() {
 }
 
 #[test]
-fn the_nearest_training_pictures_are_found() {
+fn the_nearest_training_images_are_found() {
     let (place, run) = trained(&[]);
-    // Among other pictures lie those of seeds 0 to 2.
-    place.pictures("data", 9);
+    // Among other images lie those of seeds 0 to 2.
+    place.images("data", 9);
     samples(&place, &run, &["--seeds", "0-2"]);
     for i in 0..3 {
         let name = format!("seed000{i}.png");
         fs::copy(place.path("samples").join(&name), place.path("data").join(&name)).unwrap();
     }
-    fs::write(place.path("data/bad.png"), "no picture").unwrap();
+    fs::write(place.path("data/bad.png"), "no image").unwrap();
     let look = |model: &str, seeds: &str, words: &[&str]| {
-        let look = ["neighbours", model, "data", "--seeds", seeds, "--count", "2"];
+        let look = ["neighbors", model, "data", "--seeds", seeds, "--count", "2"];
         place.dcgan(&[&look, words, CPU]).ok()
     };
     let said = look(&run, "1-2", &[]);
@@ -247,17 +247,17 @@ fn the_nearest_training_pictures_are_found() {
     ] {
         assert!(said.stdout.contains(line), "{line}: {said:?}");
     }
-    // The sample, and itself among the training pictures by pixels and by features.
+    // The sample, and itself among the training images by pixels and by features.
     let own = samples(&place, &run, &["--seeds", "1-2"]);
     for own in &own {
-        assert!(count(&place.path("neighbours.png"), own) >= 3);
+        assert!(count(&place.path("neighbors.png"), own) >= 3);
     }
     let said = look(&run, "40-41", &["--out", "far.png", "--batch", "5"]);
     assert!(!said.stdout.contains("distance 0.0 of samples"), "{said:?}");
 
     generator_alone(&place, &run);
     let said = look("generator.safetensors", "1", &["--out", "g.png"]);
-    assert!(said.stderr.contains("no discriminator: neighbours by pixels alone"), "{said:?}");
+    assert!(said.stderr.contains("no discriminator: neighbors by pixels alone"), "{said:?}");
     assert!(!said.stdout.contains("\nfeatures"), "{said:?}");
 }
 
@@ -265,7 +265,7 @@ fn the_nearest_training_pictures_are_found() {
 fn what_cannot_work_is_refused() {
     let (place, run) = trained(&[]);
     generator_alone(&place, &run);
-    fs::write(place.path("text.png"), "no picture at all").unwrap();
+    fs::write(place.path("text.png"), "no image at all").unwrap();
     write_npy(&place.path("short.npy"), &[2, 3], &[0.0_f32; 6]);
     write_npy(&place.path("two.npy"), &[2, 8], &[0.5_f32; 16]);
     let cases: &[(&[&str], i32, &[&str])] = &[
@@ -278,7 +278,7 @@ fn what_cannot_work_is_refused() {
         (&["walk", &run, "--seeds", "1,two.npy:2"], 1, &["two.npy", "2 rows"]),
         (&["arithmetic", &run], 2, &["--plus 1,5,9", "--from"]),
         (&["arithmetic", &run, "--plus", "1", "--noise=-1"], 2, &["--noise", "0.25"]),
-        (&["invert", &run, "text.png"], 1, &["text.png", "no picture"]),
+        (&["invert", &run, "text.png"], 1, &["text.png", "no image"]),
         (&["invert", &run, "no.png"], 1, &["no.png", "does not exist"]),
         (&["invert", &run, "runs"], 1, &["runs", "folder"]),
         (&["invert", &run, "two.npy", "--lr=0"], 2, &["--lr", "0.1"]),
@@ -288,8 +288,8 @@ fn what_cannot_work_is_refused() {
             1,
             &["generator.safetensors", "discriminator"],
         ),
-        (&["neighbours", &run, "no-data"], 1, &["no-data", "does not exist"]),
-        (&["neighbours", "no-model"], 1, &["no-model"]),
+        (&["neighbors", &run, "no-data"], 1, &["no-data", "does not exist"]),
+        (&["neighbors", "no-model"], 1, &["no-model"]),
     ];
     for (words, code, told) in cases {
         place.dcgan(&[words, CPU]).refused(*code, told);
@@ -300,12 +300,12 @@ fn what_cannot_work_is_refused() {
         (vec!["walk", &run, "--vary", "1", "--range", "2..1"], "-2..2"),
         (vec!["arithmetic", &run, "--from", "1"], "--to"),
         (vec!["arithmetic", &run, "--plus", "1", "--from", "1", "--to", "2"], "cannot be used"),
-        (vec!["invert", &run], "PICTURE"),
+        (vec!["invert", &run], "IMAGE"),
     ] {
         let outcome = place.dcgan(&[&words]);
         assert!(outcome.code == Some(2) && outcome.stderr.contains(told), "{outcome:#?}");
     }
-    for file in ["walk.gif", "walk.png", "arithmetic.png", "inverted.png", "neighbours.png"] {
+    for file in ["walk.gif", "walk.png", "arithmetic.png", "inverted.png", "neighbors.png"] {
         assert!(!place.path(file).exists(), "{file} was left behind");
     }
 }
@@ -324,7 +324,7 @@ fn a_model_without_a_generator_is_refused_by_what_draws() {
         &["walk", "--out", "a.gif"],
         &["walk", "--vary", "0", "--out", "a.png"],
         &["arithmetic", "--plus", "1", "--minus", "2", "--out", "a.png"],
-        &["neighbours", "--out", "a.png"],
+        &["neighbors", "--out", "a.png"],
         &["sample", "--out", "samples"],
     ];
     for words in commands {

@@ -13,7 +13,7 @@ use crate::cli::{Place, latest};
 
 const CPU: &[&str] = &["--device", "cpu"];
 
-/// A model file of a generator that goes on with `more` after a picture of 4x4, to `side` pixels.
+/// A model file of a generator that goes on with `more` after an image of 4x4, to `side` pixels.
 fn generator(path: &Path, side: usize, more: &[Value]) {
     let first = json!({
         "layer": "conv_transpose",
@@ -73,7 +73,7 @@ fn within(place: &Place, mebibytes: u64, words: &[&str]) -> crate::cli::Outcome 
 #[test]
 fn a_small_file_of_a_large_network_takes_the_memory_that_there_is() {
     let place = Place::new();
-    // 32 pictures of 2048x2048 at a time: 3.5 GiB; one: 0.1.
+    // 32 images of 2048x2048 at a time: 3.5 GiB; one: 0.1.
     generator(&place.path("wide.safetensors"), 2048, &vec![layer("upsample"); 9]);
     let words =
         |command: &'static str| [command, "wide.safetensors", "--seeds", "0", "--device", "cpu"];
@@ -89,7 +89,7 @@ fn a_small_file_of_a_large_network_takes_the_memory_that_there_is() {
     let save = ["export", "wide.safetensors", "--to", "onnx", "--out", "g.onnx"];
     within(&place, 300, &save).ok();
 
-    // Pictures that depend on one another are not drawn in smaller batches.
+    // Images that depend on one another are not drawn in smaller batches.
     let norm = json!({"layer": "batch_norm", "channels": 3, "cells": [1, 1], "eps": 1e-5,
                       "statistics": "batch"});
     let path = place.path("batch.safetensors");
@@ -185,7 +185,7 @@ fn models_of_nan_are_refused_by_whoever_runs_them() {
     let run = place.train("runs", &[CPU, &["--batch", "8", "--images", "80"]]);
     let model = ModelFile::load(&latest(&run)).unwrap();
     let params = model.networks.params();
-    let spoilt = |name: &str, network: &str, number: f32, all: bool| {
+    let spoiled = |name: &str, network: &str, number: f32, all: bool| {
         let mut tensors = model.tensors.clone();
         tensors.retain(|name, _| params.iter().any(|param| param.name == *name));
         for (tensor, value) in &mut tensors {
@@ -200,19 +200,19 @@ fn models_of_nan_are_refused_by_whoever_runs_them() {
         }
         save_imported(&place.path(name), &model.networks, &tensors, "a test").unwrap();
     };
-    spoilt("g.safetensors", "generator", f32::NAN, false);
-    spoilt("d.safetensors", "discriminator", f32::INFINITY, false);
-    spoilt("large.safetensors", "generator", 3e38, true);
-    spoilt("large-d.safetensors", "discriminator", 3e38, true);
+    spoiled("g.safetensors", "generator", f32::NAN, false);
+    spoiled("d.safetensors", "discriminator", f32::INFINITY, false);
+    spoiled("large.safetensors", "generator", 3e38, true);
+    spoiled("large-d.safetensors", "discriminator", 3e38, true);
     let to_onnx = ["--to", "onnx", "--out", "x.onnx"];
     type Case<'a> = (&'a [&'a str], &'a [&'a str]);
-    let of_weights: &[&str] = &["is spoilt: number 0 of ", "weight is "];
-    let of_pictures: &[&str] = &["the generator draws numbers that are not finite"];
+    let of_weights: &[&str] = &["is spoiled: number 0 of ", "weight is "];
+    let of_images: &[&str] = &["the generator draws numbers that are not finite"];
     let of_features: &[&str] = &["features of some images are not finite"];
     let cases: &[Case<'_>] = &[
         (&["sample", "g.safetensors", "--seeds", "0", "--device", "cpu"], of_weights),
         (&["walk", "g.safetensors", "--device", "cpu"], of_weights),
-        (&["neighbours", "g.safetensors", "--device", "cpu"], of_weights),
+        (&["neighbors", "g.safetensors", "--device", "cpu"], of_weights),
         (&[&["export", "g.safetensors"], &to_onnx[..]].concat(), of_weights),
         (&["features", "d.safetensors", "--out", "f.npy", "--device", "cpu"], of_weights),
         (&["filters", "d.safetensors", "--device", "cpu"], of_weights),
@@ -220,8 +220,8 @@ fn models_of_nan_are_refused_by_whoever_runs_them() {
             &[&["export", "d.safetensors", "--network", "discriminator"], &to_onnx[..]].concat(),
             of_weights,
         ),
-        (&["sample", "large.safetensors", "--seeds", "0", "--device", "cpu"], of_pictures),
-        (&["walk", "large.safetensors", "--device", "cpu"], of_pictures),
+        (&["sample", "large.safetensors", "--seeds", "0", "--device", "cpu"], of_images),
+        (&["walk", "large.safetensors", "--device", "cpu"], of_images),
         (&["features", "large-d.safetensors", "--out", "f.npy", "--device", "cpu"], of_features),
     ];
     for (words, wanted) in cases {

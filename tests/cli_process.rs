@@ -201,7 +201,7 @@ fn options_with_absurd_numbers_are_refused_or_harmless() {
     }
     let checkpoint = fs::read(latest(&run)).unwrap();
     for (at, number) in changed {
-        // As it was after 16 pictures, whatever the last case made of it.
+        // As it was after 16 images, whatever the last case made of it.
         let first = run.join("checkpoint-000000016.safetensors");
         fs::write(&first, &checkpoint).unwrap();
         fs::write(run.join("latest"), "checkpoint-000000016.safetensors").unwrap();
@@ -275,21 +275,21 @@ fn names_of_every_length_are_written() {
 fn names_that_are_no_text_and_names_with_blanks() {
     use std::os::unix::ffi::OsStringExt as _;
     let place = Place::new();
-    place.pictures("set", 20);
+    place.images("set", 20);
     let odd = std::ffi::OsString::from_vec(b"o\xffd set".to_vec());
     fs::rename(place.path("set"), place.path(".").join(&odd)).unwrap();
     let train = format!("dcgan train {SMALL} --images 16");
     let out = "--out $'my r\\xfens'";
     let outcome = place.shell(&format!("{train} $'o\\xffd set' {out}")).ok();
-    let (_, command) = outcome.stderr.trim().rsplit_once("make pictures with: ").unwrap();
+    let (_, command) = outcome.stderr.trim().rsplit_once("make images with: ").unwrap();
     place.shell(&format!("{command} --seeds 0 --grid $'g\\xff.png' --device cpu")).ok();
     let resume = command.replace("dcgan sample", "dcgan train --resume");
-    // Where the pictures are is remembered.
+    // Where the images are is remembered.
     place.shell(&format!("{resume} --images 32")).ok();
     assert!(names_of(&place.path(".")).contains(&b"g\xff.png".to_vec()));
 
     let outcome = place.shell(&format!("{train} --out 'my runs; echo'")).ok();
-    let (_, command) = outcome.stderr.trim().rsplit_once("make pictures with: ").unwrap();
+    let (_, command) = outcome.stderr.trim().rsplit_once("make images with: ").unwrap();
     assert!(command.starts_with("dcgan sample 'my runs; echo/"), "{command}");
     place.shell(&format!("{command} --seeds 0 --grid g.png --device cpu")).ok();
 }

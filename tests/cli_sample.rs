@@ -1,13 +1,13 @@
-//! `dcgan sample`: the same seed gives the same picture, whatever stands beside it.
+//! `dcgan sample`: the same seed gives the same image, whatever stands beside it.
 
 use std::fs;
 use std::path::Path;
 
 use dcgan::device::{Device, State};
+use dcgan::images;
 use dcgan::model::sampler::BATCH;
 use dcgan::model::{ModelFile, Sampler, Weights, seeded_latents};
-use dcgan::models::LatentLaw;
-use dcgan::pictures;
+use dcgan::models::LatentDistribution;
 use dcgan::tensor::Tensor;
 use npyz::WriterBuilder as _;
 
@@ -33,14 +33,14 @@ fn trained() -> (Place, String) {
 }
 
 #[test]
-fn a_seed_makes_the_same_picture_whatever_stands_beside_it() {
+fn a_seed_makes_the_same_image_whatever_stands_beside_it() {
     let (place, run) = trained();
     let checkpoint = latest(Path::new(&run));
     let checkpoint = checkpoint.to_str().unwrap();
     let sample = |model: &str, seeds: &str, out: &str| {
         place.dcgan(&[&["sample", model, "--seeds", seeds, "--out", out], CPU]).ok().stdout
     };
-    assert_eq!(sample(&run, "0-9", "ten"), "10 pictures in ten\n");
+    assert_eq!(sample(&run, "0-9", "ten"), "10 images in ten\n");
     let ten = names(&place.path("ten"));
     assert_eq!(ten, (0..10).map(|i| format!("seed{i:04}.png")).collect::<Vec<_>>());
     sample(&run, "3", "one");
@@ -54,8 +54,8 @@ fn a_seed_makes_the_same_picture_whatever_stands_beside_it() {
     }
     assert!(read("many/seed0039.png") == read("some/seed0039.png"));
     assert!(read("ten/seed0003.png") != read("ten/seed0004.png"));
-    let picture = image::open(place.path("one/seed0003.png")).unwrap();
-    assert_eq!((picture.width(), picture.height()), (16, 16));
+    let image = image::open(place.path("one/seed0003.png")).unwrap();
+    assert_eq!((image.width(), image.height()), (16, 16));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn the_last_preview_is_the_grid_of_the_same_seeds_on_every_device() {
         let run_path = run.to_str().unwrap();
         let sample = ["sample", run_path, "--grid", "8x8", "grid.png", "--device", device];
         let outcome = place.dcgan(&[&sample]).ok();
-        assert_eq!(outcome.stdout, "64 pictures in grid.png: seeds 0-63, in rows of 8\n");
+        assert_eq!(outcome.stdout, "64 images in grid.png: seeds 0-63, in rows of 8\n");
         let grid = image::open(place.path("grid.png")).unwrap();
         let preview = image::open(run.join("fakes-000000008.png")).unwrap();
         assert!(grid.as_bytes() == preview.as_bytes(), "on {device}");
@@ -95,7 +95,7 @@ fn a_grid_has_the_layout_asked_for() {
 #[test]
 fn latents_from_a_file_and_numbers_to_one() {
     let (place, run) = trained();
-    let latents = seeded_latents(&[3, 11], 8, LatentLaw::Normal);
+    let latents = seeded_latents(&[3, 11], 8, LatentDistribution::Normal);
     write_npy(&place.path("z.npy"), &[2, 8], latents.f32s());
     place.dcgan(&[&["sample", &run, "--latents", "z.npy", "--out", "from-file"], CPU]).ok();
     place.dcgan(&[&["sample", &run, "--seeds", "3,11", "--out", "from-seeds"], CPU]).ok();
@@ -112,15 +112,15 @@ fn latents_from_a_file_and_numbers_to_one() {
     assert_eq!(npy.shape(), [2, 16, 16, 3]);
     let numbers = npy.into_vec::<f32>().unwrap();
     assert!(numbers.iter().all(|x| (-1.0..=1.0).contains(x)));
-    // The same pictures as the PNGs.
+    // The same images as the PNGs.
     for (i, seed) in [(0, "seed0003.png"), (1, "seed0011.png")] {
-        let picture = pictures::single(&numbers, [2, 16, 16, 3], i).unwrap();
+        let image = images::single(&numbers, [2, 16, 16, 3], i).unwrap();
         let file = image::open(place.path("from-seeds").join(seed)).unwrap();
-        assert!(picture.as_bytes() == file.as_bytes(), "{seed}");
+        assert!(image.as_bytes() == file.as_bytes(), "{seed}");
     }
 }
 
-/// The most memory that the program took, in bytes, to make so many pictures.
+/// The most memory that the program took, in bytes, to make so many images.
 #[cfg(target_os = "linux")]
 fn peak(place: &Place, words: &[&[&str]]) -> u64 {
     let mut running = place.start(words);
@@ -139,12 +139,12 @@ fn peak(place: &Place, words: &[&[&str]]) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn memory_does_not_grow_with_the_number_of_pictures() {
+fn memory_does_not_grow_with_the_number_of_images() {
     let (place, run) = trained();
     let npy = ["sample", &run, "--device", "cpu", "--format", "npy", "--seeds"];
     let few = peak(&place, &[&npy, &["0-63", "--out", "few"]]);
     let many = peak(&place, &[&npy, &["0-19999", "--out", "many"]]);
-    // 20,000 pictures of 16 x 16 x 3 numbers of 4 bytes: 61 MB.
+    // 20,000 images of 16 x 16 x 3 numbers of 4 bytes: 61 MB.
     let size = fs::metadata(place.path("many/samples.npy")).unwrap().len();
     assert!(size > 20_000 * 16 * 16 * 3 * 4);
     assert!(few > 1 << 20 && many < few + (8 << 20), "{few} bytes became {many}");
@@ -156,14 +156,14 @@ fn the_average_is_the_default_and_raw_weights_differ() {
     place.dcgan(&[&["sample", &run, "--seeds", "5", "--out", "average"], CPU]).ok();
     place.dcgan(&[&["sample", &run, "--seeds", "5", "--raw", "--out", "raw"], CPU]).ok();
     let model = ModelFile::load(&latest(Path::new(&run))).unwrap();
-    let z = seeded_latents(&[5], 8, LatentLaw::Normal);
+    let z = seeded_latents(&[5], 8, LatentDistribution::Normal);
     for (folder, raw) in [("average", false), ("raw", true)] {
         let mut state = State::new(&Device::Cpu);
         let used = model.load_generator(&mut state, Weights::raw(raw)).unwrap();
         let mut sampler =
             Sampler::new(&model.networks, &state, used, BATCH, &model.choices).unwrap();
-        let picture: Tensor = sampler.sample(&mut state, &z).unwrap();
-        let wanted = pictures::single(picture.f32s(), [1, 16, 16, 3], 0).unwrap();
+        let image: Tensor = sampler.sample(&mut state, &z).unwrap();
+        let wanted = images::single(image.f32s(), [1, 16, 16, 3], 0).unwrap();
         let file = image::open(place.path(folder).join("seed0005.png")).unwrap();
         assert!(wanted.as_bytes() == file.as_bytes(), "{folder}");
     }
@@ -186,21 +186,21 @@ fn a_layout_says_how_many_and_captions_say_which() {
     let (place, run) = trained();
     let sample = |words: &[&str]| place.dcgan(&[&["sample", &run], words, CPU]);
     let said = sample(&["--grid", "3x2", "six.png"]).ok().stdout;
-    assert_eq!(said, "6 pictures in six.png: seeds 0-5, in rows of 3\n");
+    assert_eq!(said, "6 images in six.png: seeds 0-5, in rows of 3\n");
     sample(&["--grid", "3x2", "same.png", "--seeds", "0-5"]).ok();
     let read = |name: &str| fs::read(place.path(name)).unwrap();
     assert!(read("six.png") == read("same.png"));
     let said = sample(&["--grid", "one.png", "--seeds", "7"]).ok().stdout;
-    assert_eq!(said, "1 picture in one.png: seeds 7, in rows of 1\n");
+    assert_eq!(said, "1 image in one.png: seeds 7, in rows of 1\n");
     sample(&["--grid", "3x2", "captions.png", "--captions"]).ok();
     let [plain, captions] =
         ["six.png", "captions.png"].map(|name| image::open(place.path(name)).unwrap().into_rgb8());
     assert!(captions.height() > plain.height() + 2 * 12, "no room for captions");
-    // Text is dark on white, below the pictures as well.
+    // Text is dark on white, below the images as well.
     let below = captions.rows().rev().skip(20).take(16).flatten();
     assert!(below.filter(|p| p.0.iter().all(|&v| v < 120)).count() > 20);
     assert_eq!(sample(&["--captions"]).code, Some(2), "captions without a grid");
-    sample(&["--grid", "2x2", "g.png", "--seeds", "0-4"]).refused(2, &["4 places for 5 pictures"]);
+    sample(&["--grid", "2x2", "g.png", "--seeds", "0-4"]).refused(2, &["4 places for 5 images"]);
     sample(&["--grid", "2x2"]).refused(2, &["--grid 2x2 grid.png"]);
     sample(&["--grid", "9999x9999", "g.png"]).refused(2, &["--grid", "slip of the finger"]);
 }

@@ -17,8 +17,8 @@ const CPU: &[&str] = &["--device", "cpu", "--batch", "8"];
 #[test]
 fn resuming_a_strangers_run_writes_nothing_outside_of_it() {
     let place = Place::new();
-    place.pictures("set", 20);
-    fs::write(place.path("set/bad.png"), "not a picture").unwrap();
+    place.images("set", 20);
+    fs::write(place.path("set/bad.png"), "not an image").unwrap();
     let flags = ["set", "--images", "80", "--save-every", "40", "--report-every", "8"];
     let run = place.train("runs", &[&flags, CPU]);
     let thesis = "my thesis\n".repeat(100);
@@ -81,8 +81,8 @@ fn names_cannot_talk_to_the_terminal() {
     };
     for class in ["a", "b"] {
         let name = format!("set/{class}{EVIL}");
-        place.pictures(&name, 10);
-        fs::write(place.path(&name).join(format!("{EVIL}.png")), "no picture").unwrap();
+        place.images(&name, 10);
+        fs::write(place.path(&name).join(format!("{EVIL}.png")), "no image").unwrap();
     }
     let train: &[&str] = &["--conditional", "--images", "16"];
     check(&[&["data", "set", "--size", "16"]]);

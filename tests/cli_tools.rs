@@ -104,15 +104,15 @@ fn check_passes_on_a_gpu() {
 }
 
 #[test]
-fn bench_tells_whether_training_waits_for_pictures() {
+fn bench_tells_whether_training_waits_for_images() {
     let place = Place::new();
     // A photograph's size, so that a tiny training has to wait for them.
     for i in 0..6 {
-        let picture = RgbImage::from_fn(1200, 900, |x, y| Rgb([(x ^ y) as u8, (x * y) as u8, i]));
-        let bytes = encode(&picture.into(), ImageFormat::Jpeg);
+        let image = RgbImage::from_fn(1200, 900, |x, y| Rgb([(x ^ y) as u8, (x * y) as u8, i]));
+        let bytes = encode(&image.into(), ImageFormat::Jpeg);
         put(&place.path("large"), &format!("{i}.jpg"), &bytes);
     }
-    place.pictures("small", 6);
+    place.images("small", 6);
     let bench = |words: &[&str]| {
         let flags = ["bench", "--device", "cpu", "--steps", "1", "--batch", "4", "--ndf", "4"];
         place.dcgan(&[&flags, &["--workers", "1"], words]).ok().stdout
@@ -123,7 +123,7 @@ fn bench_tells_whether_training_waits_for_pictures() {
     let share: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     assert!((50.0..=100.0).contains(&share), "{text}");
 
-    // And here the pictures wait for the training.
+    // And here the images wait for the training.
     let json = bench(&["--size", "32", "--ngf", "128", "--data", "small", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let number = |name: &str| json["loading"][name].as_f64().unwrap();
@@ -191,15 +191,15 @@ fn bench_prints_both_rates() {
     assert_eq!(of_kernels as f64, 4.0 * number("flops_per_image"), "{json}");
 }
 
-/// A folder of four pictures, one of them broken, and a text file.
-fn pictures(folder: &Path) {
+/// A folder of four images, one of them broken, and a text file.
+fn images(folder: &Path) {
     for (i, side) in [20_u32, 32, 40].into_iter().enumerate() {
-        let colour = image::Rgb([60 * i as u8 + 60, 30, 200]);
-        let picture = image::RgbImage::from_pixel(side, side + 8, colour);
-        picture.save(folder.join(format!("{i}.png"))).unwrap();
+        let color = image::Rgb([60 * i as u8 + 60, 30, 200]);
+        let image = image::RgbImage::from_pixel(side, side + 8, color);
+        image.save(folder.join(format!("{i}.png"))).unwrap();
     }
     std::fs::write(folder.join("broken.png"), b"\x89PNG\r\n\x1a\nand no more").unwrap();
-    std::fs::write(folder.join("notes.txt"), "no picture").unwrap();
+    std::fs::write(folder.join("notes.txt"), "no image").unwrap();
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn data_reports_skipped_files_and_writes_the_sheet() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");
     std::fs::create_dir(&set).unwrap();
-    pictures(&set);
+    images(&set);
     let args = ["data", "set", "--size", "16", "--skipped", "skipped.txt", "--seed", "3"];
     let output = dcgan(folder.path(), &args);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -232,11 +232,11 @@ fn data_reports_skipped_files_and_writes_the_sheet() {
     assert_eq!(image::open(folder.path().join("one.PNG")).unwrap().width(), 16);
 }
 
-/// A step sees as many real pictures as D has updates, whatever else the recipe has.
+/// A step sees as many real images as D has updates, whatever else the recipe has.
 #[test]
 fn bench_trains_what_a_preset_says() {
     let small = ["--device", "cpu", "--ngf", "4", "--ndf", "4", "--batch", "4", "--steps", "1"];
-    for (preset, pictures, seen) in [
+    for (preset, images, seen) in [
         ("wgan-gp", 20.0, "\"penalty\": \"gp\""),
         ("acgan", 4.0, "\"classes\": 10"),
         ("infogan", 4.0, "\"codes\""),
@@ -248,7 +248,7 @@ fn bench_trains_what_a_preset_says() {
         assert!(text.contains(seen), "{preset}: {text}");
         let json: Value = serde_json::from_str(&text).unwrap();
         let number = |name: &str| json[name].as_f64().unwrap();
-        let rate = pictures / number("step_seconds");
+        let rate = images / number("step_seconds");
         assert!((number("train_images_per_second") / rate - 1.0).abs() < 1e-9, "{preset}: {json}");
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use dcgan::device::Device;
 use dcgan::models::Size;
-use dcgan::models::{Design, Network};
+use dcgan::models::{ModelConfig, Network};
 use dcgan::program::Options;
 use dcgan::tensor::Tensor;
-use dcgan::train::{Folder, ModelFile, Recipe, Trainer};
+use dcgan::train::{Folder, ModelFile, TrainConfig, Trainer};
 use image::AnimationDecoder as _;
 use image::codecs::gif::GifDecoder;
 
@@ -44,10 +44,10 @@ fn a_run_leaves_what_the_readme_lists() {
         ]
     );
     assert_eq!(ModelFile::load(&latest(&run)).unwrap().step, 50);
-    // 64 pictures of 16 x 16, 8 in a row.
+    // 64 images of 16 x 16, 8 in a row.
     for name in ["reals.png", "fakes-000000000.png", "fakes-000000400.png"] {
-        let picture = image::open(run.join(name)).unwrap();
-        assert!(picture.width() >= 128 && picture.height() == picture.width(), "{name}");
+        let image = image::open(run.join(name)).unwrap();
+        assert!(image.width() >= 128 && image.height() == image.width(), "{name}");
     }
     image::open(run.join("losses.png")).unwrap();
     let gif = fs::File::open(run.join("timelapse.gif")).unwrap();
@@ -71,7 +71,7 @@ fn a_run_leaves_what_the_readme_lists() {
     assert!(!outcome.stderr.contains(['\x1b', '\r']), "{}", outcome.stderr);
     let reports = outcome.stderr.lines().filter(|line| line.contains(" images  ")).count();
     assert_eq!(reports, 5, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("done; make pictures with: dcgan sample runs"));
+    assert!(outcome.stderr.contains("done; make images with: dcgan sample runs"));
     assert!(outcome.stdout.is_empty(), "{}", outcome.stdout);
 }
 
@@ -116,7 +116,7 @@ fn a_dry_run_writes_nothing_and_shows_the_options() {
 #[test]
 fn a_run_inside_of_its_own_images_is_resumed() {
     let place = Place::new();
-    place.pictures("set", 16);
+    place.images("set", 16);
     let words = ["train", "set", "--out", "set/runs", "--images", "16"];
     place.dcgan(&[&words, crate::cli::TINY, CPU]).ok();
     let run = place.only_run("set/runs");
@@ -131,7 +131,7 @@ fn more_images_go_on_where_fewer_ended_on_every_device() {
     let devices = [Some("cpu"), gpu.as_deref()];
     for (at, device) in devices.into_iter().flatten().enumerate() {
         let place = Place::new();
-        place.pictures("set", 20);
+        place.images("set", 20);
         let small: &[&str] = &["set", "--device", device, "--size", "8", "--batch", "4", "--flip"];
         // Else the second training would know more about kernels than the first.
         let small = &[small, &["--tune", "off"]].concat()[..];
@@ -162,7 +162,7 @@ const CHANCE: &[&str] = &["set", "--flip", "--crop", "random", "--seed", "7"];
 #[test]
 fn ctrl_c_saves_says_how_to_go_on_and_changes_no_bit() {
     let place = Place::new();
-    place.pictures("set", 30);
+    place.images("set", 30);
     let flags: &[&str] = &["--images", "8000", "--report-every", "8"];
     let whole = place.train("whole", &[CHANCE, CPU, flags]);
 
@@ -197,7 +197,7 @@ fn run_name(run: &Path) -> &str {
 #[test]
 fn training_goes_on_while_files_are_written_and_ctrl_c_waits_for_them() {
     let place = Place::new();
-    place.pictures("set", 30);
+    place.images("set", 30);
     let flags: &[&str] = &["--images", "24000", "--report-every", "8", "--preview-every", "2000"];
     let whole = place.train("whole", &[CHANCE, CPU, flags]);
 
@@ -258,7 +258,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
 #[test]
 fn kill_9_at_any_moment_changes_no_bit() {
     let place = Place::new();
-    place.pictures("set", 30);
+    place.images("set", 30);
     // A checkpoint after every step: most of the time is spent on writing them.
     let flags: &[&str] = &["--images", "1600", "--report-every", "16", "--save-every", "8"];
     let whole = place.train("whole", &[CHANCE, CPU, flags]);
@@ -345,7 +345,7 @@ fn a_lost_or_damaged_newest_checkpoint_leaves_the_one_before() {
     let good = fs::read(&newest).unwrap();
     let path = run.to_str().unwrap();
     let resume = ["train", "--resume", path, "--images", "240"];
-    let sample = ["sample", path, "--seeds", "0", "--out", "pictures", "--device", "cpu"];
+    let sample = ["sample", path, "--seeds", "0", "--out", "images", "--device", "cpu"];
     let warning = |outcome: &crate::cli::Outcome| {
         let lines = outcome.stderr.lines().filter(|line| line.starts_with("warning: "));
         lines.map(str::to_owned).collect::<Vec<_>>()
@@ -388,30 +388,30 @@ fn a_lost_or_damaged_newest_checkpoint_leaves_the_one_before() {
 }
 
 #[test]
-fn an_unreadable_picture_among_good_ones_is_skipped_and_listed() {
+fn an_unreadable_image_among_good_ones_is_skipped_and_listed() {
     let place = Place::new();
-    place.pictures("set", 20);
-    fs::write(place.path("set/notes.png"), "not a picture").unwrap();
+    place.images("set", 20);
+    fs::write(place.path("set/notes.png"), "not an image").unwrap();
     let run = place.path("runs/00000-dcgan-set-16");
     let words = [&["train", "set", "--images", "48"], crate::cli::TINY, CPU].concat();
     let outcome = place.dcgan(&[&words]).ok();
-    assert!(outcome.stderr.contains("1 unreadable picture skipped so far"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 unreadable image skipped so far"), "{}", outcome.stderr);
     let list = fs::read_to_string(run.join("skipped.txt")).unwrap();
     assert!(list.starts_with("notes.png: ") && list.lines().count() == 1, "{list}");
 }
 
-fn recipe(seed: u64) -> Recipe {
+fn recipe(seed: u64) -> TrainConfig {
     let size = Size { height: 8, width: 8 };
-    let model = Design {
+    let model = ModelConfig {
         network: Network::Dcgan,
         size,
         channels: 3,
         nz: 8,
         ngf: 8,
         ndf: 8,
-        ..Design::default()
+        ..ModelConfig::default()
     };
-    Recipe { batch: 4, seed, ..Recipe::new(model) }
+    TrainConfig { batch: 4, seed, ..TrainConfig::new(model) }
 }
 
 fn batch(step: u64) -> Vec<u8> {
@@ -472,7 +472,7 @@ fn resident(id: u32) -> Option<u64> {
 #[test]
 fn memory_stays_flat_over_hundreds_of_steps() {
     let place = Place::new();
-    place.pictures("set", 40);
+    place.images("set", 40);
     let flags = ["--images", "1M", "--report-every", "80", "--save-every", "4000"];
     let out = ["train", "--out", "runs", "set", "--preview-every", "1M"];
     let mut running = place.start(&[&out, &flags, CPU, crate::cli::TINY]);

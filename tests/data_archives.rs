@@ -153,8 +153,8 @@ fn links_in_a_tar_are_what_they_lead_to() {
             ]
         );
         for (item, name) in all.iter().enumerate() {
-            match source.picture(item) {
-                Ok(picture) => assert_eq!(picture.pixels.to_rgb8().get_pixel(0, 0)[0], 1),
+            match source.image(item) {
+                Ok(image) => assert_eq!(image.pixels.to_rgb8().get_pixel(0, 0)[0], 1),
                 Err(what) => {
                     assert!(
                         ["soft/5.png", "soft/6.png"].contains(&name.as_str()),
@@ -181,7 +181,7 @@ fn links_in_a_zip_are_what_they_lead_to() {
     let source = open(&path);
     assert_eq!(names(&source), ["soft/2.png", "soft/3.png", "x/1.png"]);
     assert_eq!(corner(&source, 0)[0], 1);
-    assert!(source.picture(1).unwrap_err().contains("is a link to \"soft/nowhere.png\""));
+    assert!(source.image(1).unwrap_err().contains("is a link to \"soft/nowhere.png\""));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_gigabyte_that_is_no_image() {
     out.finish().unwrap();
     let source = open(&path);
     assert_eq!(names(&source), ["0.png", "1.png"]);
-    assert!(source.picture(0).unwrap_err().contains("larger than 256 MiB"));
+    assert!(source.image(0).unwrap_err().contains("larger than 256 MiB"));
     assert_eq!(corner(&source, 1)[0], 1);
 }
 
@@ -323,13 +323,13 @@ fn zips_made_to_harm_are_refused_before_they_are_unpacked() {
     let mut large = whole.clone();
     large[entries[0] + 24..entries[0] + 28].copy_from_slice(&0x7000_0000_u32.to_le_bytes());
     std::fs::write(&path, &large).unwrap();
-    assert!(open(&path).picture(0).unwrap_err().contains("larger than 256 MiB"));
+    assert!(open(&path).image(0).unwrap_err().contains("larger than 256 MiB"));
 
     // One that unpacks to more than it says.
     let mut small = whole;
     small[entries[0] + 24..entries[0] + 28].copy_from_slice(&20_u32.to_le_bytes());
     std::fs::write(&path, &small).unwrap();
-    let what = open(&path).picture(0).unwrap_err();
+    let what = open(&path).image(0).unwrap_err();
     assert!(what.contains("larger than its declared uncompressed size"), "{what}");
     assert_eq!(corner(&open(&path), 1)[0], 2);
 }
@@ -428,7 +428,7 @@ fn what_packs_an_entry_unread_is_named_with_what_to_do() {
     bytes[8] = 14;
     bytes[central + 10] = 14;
     std::fs::write(&path, &bytes).unwrap();
-    let reason = open(&path).picture(0).unwrap_err();
+    let reason = open(&path).image(0).unwrap_err();
     assert!(reason.contains("unpack the zip and give the folder"), "{reason}");
 }
 
@@ -439,7 +439,7 @@ fn a_file_with_holes_is_told_by_any_of_its_records() {
     let pax = entry(&header("x", EntryType::XHeader, sparse.len(), ""), sparse);
     let tar = [pax, file("1.png", &flat(1)), file("2.png", &flat(2)), END.to_vec()].concat();
     both(&tar, |source| {
-        let reason = source.picture(0).unwrap_err();
+        let reason = source.image(0).unwrap_err();
         assert!(reason.contains("stored with holes"), "{reason}");
         assert_eq!(corner(source, 1)[0], 2);
     });

@@ -1,4 +1,4 @@
-//! Each picture format gives the pixels that were put into it, upright; what cannot be read says why.
+//! Each image format gives the pixels that were put into it, upright; what cannot be read says why.
 
 use std::fs;
 use std::io::Cursor;
@@ -8,39 +8,39 @@ use dcgan::data::{Crop, Filter, Prepare, Source, contact_sheet};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use tempfile::tempdir;
 
-/// A picture of 8 x 6 pixels of which no two are alike.
+/// An image of 8 x 6 pixels of which no two are alike.
 pub(crate) fn sample() -> RgbImage {
     RgbImage::from_fn(8, 6, |x, y| Rgb([(x * 30) as u8, (y * 40) as u8, (200 - x * 5 - y) as u8]))
 }
 
-pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
+    image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-/// The only picture of a folder, decoded.
+/// The only image of a folder, decoded.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<DynamicImage, String> {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join(name), bytes).unwrap();
     let source = Source::open(Some(folder.path())).unwrap();
     assert_eq!(source.len(), 1, "{name}");
-    source.picture(0).map(|picture| picture.pixels)
+    source.image(0).map(|image| image.pixels)
 }
 
-/// A target of a picture's own size: preparing changes nothing but the channels.
-fn same_size(picture: &DynamicImage, channels: usize) -> Prepare {
-    let (height, width) = (picture.height() as usize, picture.width() as usize);
+/// A target of an image's own size: preparing changes nothing but the channels.
+fn same_size(image: &DynamicImage, channels: usize) -> Prepare {
+    let (height, width) = (image.height() as usize, image.width() as usize);
     Prepare { height, width, channels, ..Prepare::default() }
 }
 
-fn bytes_in(picture: &DynamicImage, channels: usize) -> Vec<u8> {
-    same_size(picture, channels).apply(picture.clone(), 0)
+fn bytes_in(image: &DynamicImage, channels: usize) -> Vec<u8> {
+    same_size(image, channels).apply(image.clone(), 0)
 }
 
 #[test]
 fn lossless_formats_give_every_pixel_back() {
-    let picture = DynamicImage::ImageRgb8(sample());
+    let image = DynamicImage::ImageRgb8(sample());
     for (name, format) in [
         ("a.png", ImageFormat::Png),
         ("a.bmp", ImageFormat::Bmp),
@@ -52,7 +52,7 @@ fn lossless_formats_give_every_pixel_back() {
         ("a", ImageFormat::Bmp),
         ("a.b c", ImageFormat::Tiff),
     ] {
-        let decoded = read(name, &encode(&picture, format)).unwrap();
+        let decoded = read(name, &encode(&image, format)).unwrap();
         assert_eq!(bytes_in(&decoded, 3), sample().into_raw(), "{name}");
     }
 }
@@ -67,9 +67,9 @@ fn jpeg_is_close() {
 }
 
 #[test]
-fn grey_alpha_and_16_bit_become_the_channels_asked_for() {
-    let grey = DynamicImage::ImageLuma8(image::GrayImage::from_raw(2, 1, vec![10, 200]).unwrap());
-    let decoded = read("a.png", &encode(&grey, ImageFormat::Png)).unwrap();
+fn gray_alpha_and_16_bit_become_the_channels_asked_for() {
+    let gray = DynamicImage::ImageLuma8(image::GrayImage::from_raw(2, 1, vec![10, 200]).unwrap());
+    let decoded = read("a.png", &encode(&gray, ImageFormat::Png)).unwrap();
     assert_eq!(bytes_in(&decoded, 3), [10, 10, 10, 200, 200, 200]);
     assert_eq!(bytes_in(&decoded, 1), [10, 200]);
     assert_eq!(bytes_in(&decoded, 4), [10, 10, 10, 255, 200, 200, 200, 255]);
@@ -130,7 +130,7 @@ pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn palettes_are_looked_up() {
-    // Two bits a pixel: colours 2, 0, 1; colour 1 is transparent.
+    // Two bits a pixel: colors 2, 0, 1; color 1 is transparent.
     let palette = [10, 20, 30, 40, 50, 60, 70, 80, 90];
     let rows = deflate(&[0, 0b10_00_01_00]);
     let opaque = png(3, 1, 2, 3, &[(b"PLTE", &palette), (b"IDAT", &rows)]);
@@ -149,9 +149,9 @@ fn palettes_are_looked_up() {
 fn cmyk_jpeg_becomes_rgb() {
     let check = |bytes: &[u8], expected: [[u8; 3]; 4]| {
         let decoded = read("a.jpg", bytes).unwrap().into_rgb8();
-        for (i, colour) in (0_u32..).zip(expected) {
+        for (i, color) in (0_u32..).zip(expected) {
             let got = decoded.get_pixel(i % 2 * 8 + 4, i / 2 * 8 + 4).0;
-            assert!(got.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2), "{i}: {got:?}");
+            assert!(got.iter().zip(color).all(|(a, b)| a.abs_diff(b) <= 2), "{i}: {got:?}");
         }
     };
     // Cyan, magenta under half black, yellow under a fifth of black, black: (1 - ink)(1 - black).
@@ -201,8 +201,8 @@ fn exif_orientation_is_applied() {
 }
 
 #[test]
-fn damaged_pictures_are_refused_in_every_format() {
-    let picture = DynamicImage::ImageRgb8(RgbImage::from_fn(64, 64, |x, y| {
+fn damaged_images_are_refused_in_every_format() {
+    let image = DynamicImage::ImageRgb8(RgbImage::from_fn(64, 64, |x, y| {
         Rgb([(x * y) as u8, ((x * 37) ^ (y * 11)) as u8, (x * x + y) as u8])
     }));
     for (name, format) in [
@@ -213,7 +213,7 @@ fn damaged_pictures_are_refused_in_every_format() {
         ("a.bmp", ImageFormat::Bmp),
         ("a.tiff", ImageFormat::Tiff),
     ] {
-        let bytes = encode(&picture, format);
+        let bytes = encode(&image, format);
         assert!(read(name, &bytes).is_ok(), "{name}");
         for part in [30, 60, 90] {
             let reason = read(name, &bytes[..bytes.len() * part / 100]).unwrap_err();
@@ -222,7 +222,7 @@ fn damaged_pictures_are_refused_in_every_format() {
     }
     assert!(read("a.png", b"").unwrap_err().contains("is empty"));
     let text = read("a.png", b"<html>404 Not Found</html>").unwrap_err();
-    assert!(text.contains("no picture by its content") && text.contains("<html>"), "{text}");
+    assert!(text.contains("no image by its content") && text.contains("<html>"), "{text}");
     let other = read("a.avif", b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf").unwrap_err();
     assert_eq!(other, "is AVIF, which is not read; convert it to PNG or JPEG");
     let other = read("a.tga", b"\0\0\x02\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x18\0abc").unwrap_err();
@@ -324,7 +324,7 @@ fn bombs_are_refused_by_their_header() {
     let riff = (webp.len() as u32 - 8).to_le_bytes();
     webp[4..8].copy_from_slice(&riff);
     let reason = read("a.webp", &webp).unwrap_err();
-    assert!(reason.contains("frame is larger than the picture"), "{reason}");
+    assert!(reason.contains("frame is larger than the image"), "{reason}");
 
     // Few pixels of many bytes: more than all threads together may take.
     let deep = png(8191, 16384, 16, 6, &[(b"IDAT", &deflate(&[0; 1000]))]);
@@ -370,7 +370,7 @@ fn crops_take_the_part_they_say() {
 }
 
 #[test]
-fn filters_average_what_they_shrink_and_keep_flat_colours() {
+fn filters_average_what_they_shrink_and_keep_flat_colors() {
     for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
         let prepare = Prepare { height: 8, width: 8, channels: 1, filter, ..Prepare::default() };
         let checks = DynamicImage::ImageLuma8(image::GrayImage::from_fn(64, 64, |x, y| {
@@ -382,7 +382,7 @@ fn filters_average_what_they_shrink_and_keep_flat_colours() {
         let flat = DynamicImage::ImageRgb8(RgbImage::from_pixel(31, 17, Rgb([1, 128, 254])));
         assert_eq!(rgb.apply(flat, 0), [1, 128, 254].repeat(45), "{filter}");
     }
-    // The colour of transparent pixels does not bleed into their neighbours.
+    // The color of transparent pixels does not bleed into their neighbors.
     let edge = RgbaImage::from_fn(16, 16, |x, _| {
         if x % 2 == 0 { Rgba([200, 100, 0, 255]) } else { Rgba([0, 0, 255, 0]) }
     });
@@ -402,11 +402,11 @@ fn impossible_targets_name_their_flag() {
 }
 
 #[test]
-fn a_contact_sheet_has_gaps_between_its_pictures() {
+fn a_contact_sheet_has_gaps_between_its_images() {
     let folder = tempdir().unwrap();
     for i in 0..5_u8 {
-        let picture = RgbImage::from_pixel(4, 4, Rgb([i * 10, 0, 0]));
-        picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+        let image = RgbImage::from_pixel(4, 4, Rgb([i * 10, 0, 0]));
+        image.save(folder.path().join(format!("{i}.png"))).unwrap();
     }
     fs::write(folder.path().join("bad.png"), "no").unwrap();
     let source = Source::open(Some(Path::new(folder.path()))).unwrap();

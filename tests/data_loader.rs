@@ -15,16 +15,15 @@ use tempfile::{TempDir, tempdir};
 use crate::data_formats::encode;
 use crate::data_sources::{flat, put};
 
-/// A folder of `count` pictures, each unlike the others and unlike its mirror image, in two classes.
+/// A folder of `count` images, each unlike the others and unlike its mirror image, in two classes.
 fn folder(count: usize) -> TempDir {
     let data = tempdir().unwrap();
     for i in 0..count {
-        let picture =
-            RgbImage::from_fn(12, 8, |x, y| Rgb([i as u8, (x * 20) as u8, (y * 30) as u8]));
+        let image = RgbImage::from_fn(12, 8, |x, y| Rgb([i as u8, (x * 20) as u8, (y * 30) as u8]));
         put(
             data.path(),
             &format!("{}/{i:03}.png", i % 2),
-            &encode(&picture.into(), ImageFormat::Png),
+            &encode(&image.into(), ImageFormat::Png),
         );
     }
     data
@@ -54,17 +53,17 @@ fn batches(
 }
 
 #[test]
-fn an_epoch_shows_each_picture_once_and_labels_go_along() {
+fn an_epoch_shows_each_image_once_and_labels_go_along() {
     let data = folder(22);
     let batches = batches(data.path(), &prepare(), &options(), 0, 11);
     for (index, batch) in (0..).zip(&batches) {
-        // 22 pictures in batches of 4: five batches an epoch, two pictures left over.
+        // 22 images in batches of 4: five batches an epoch, two images left over.
         assert_eq!((batch.index, batch.epoch), (index, index / 5));
-        assert_eq!(batch.pictures.len(), 4 * 8 * 6 * 3);
+        assert_eq!(batch.images.len(), 4 * 8 * 6 * 3);
         for (n, &item) in batch.items.iter().enumerate() {
             // Sorted by name: class 0 has the even numbers.
             let (class, number) = if item < 11 { (0, item * 2) } else { (1, (item - 11) * 2 + 1) };
-            assert_eq!(batch.pictures[n * 8 * 6 * 3], number as u8);
+            assert_eq!(batch.images[n * 8 * 6 * 3], number as u8);
             assert_eq!(batch.labels.as_ref().unwrap()[n], class);
         }
     }
@@ -80,7 +79,7 @@ fn an_epoch_shows_each_picture_once_and_labels_go_along() {
 #[test]
 fn workers_caches_and_resuming_change_nothing() {
     let data = folder(22);
-    // Two bad pictures: the stand-ins must be the same ones too.
+    // Two bad images: the stand-ins must be the same ones too.
     put(data.path(), "0/010.png", b"bad");
     put(data.path(), "1/001.png", &flat(1)[..60]);
     for crop in [Crop::None, Crop::Center, Crop::Random] {
@@ -92,7 +91,7 @@ fn workers_caches_and_resuming_change_nothing() {
         same("1 worker", &LoaderOptions { workers: 1, ..options() });
         same("5 workers", &LoaderOptions { workers: 5, ..options() });
         same("no cache", &LoaderOptions { cache: CacheMode::Off, ..options() });
-        // Three pictures and a half.
+        // Three images and a half.
         same("small cache", &LoaderOptions { cache_bytes: 500, ..options() });
         same("no look", &LoaderOptions { look: Duration::ZERO, ..options() });
         if crop != Crop::Random {
@@ -116,11 +115,11 @@ fn about_half_are_mirrored_and_random_crops_move() {
     let data = folder(40);
     let options = LoaderOptions { batch: 40, ..options() };
     // Green grows with x: the first pixel tells mirrored ones, the smallest where the cut begins.
-    // By picture, an epoch after the other.
+    // By image, an epoch after the other.
     let look = |prepare: &Prepare| -> Vec<Vec<(bool, u8)>> {
         let epoch = |batch: &Batch| {
             let mut seen = vec![(false, 0); 40];
-            for (&item, p) in batch.items.iter().zip(batch.pictures.chunks(prepare.len())) {
+            for (&item, p) in batch.items.iter().zip(batch.images.chunks(prepare.len())) {
                 let (first, last) = (p[1], p[(prepare.width - 1) * 3 + 1]);
                 seen[item as usize] = (first > last, first.min(last));
             }
@@ -149,11 +148,11 @@ fn targets_need_not_be_square() {
     let data = folder(4);
     let prepare = Prepare { height: 4, width: 12, channels: 1, flip: false, ..prepare() };
     let batch = batches(data.path(), &prepare, &options(), 0, 1).remove(0);
-    assert_eq!(batch.pictures.len(), 4 * 4 * 12);
+    assert_eq!(batch.images.len(), 4 * 4 * 12);
 }
 
 #[test]
-fn bad_pictures_are_skipped_counted_and_listed() {
+fn bad_images_are_skipped_counted_and_listed() {
     let data = folder(38);
     put(data.path(), "0/900.png", b"<html>not found</html>");
     put(data.path(), "1/901.png", &flat(1)[..60]);
@@ -174,7 +173,7 @@ fn bad_pictures_are_skipped_counted_and_listed() {
         write_skipped(&path, &skipped).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[0].starts_with("0/900.png: is no picture by its content"), "{text}");
+        assert!(lines[0].starts_with("0/900.png: is no image by its content"), "{text}");
         assert!(lines[1].starts_with("1/901.png: is damaged or truncated PNG"), "{text}");
     }
     let report = survey(&Source::open(Some(data.path())).unwrap(), &prepare(), &|| ()).unwrap();
@@ -189,15 +188,15 @@ fn bad_pictures_are_skipped_counted_and_listed() {
 fn more_than_a_tenth_bad_is_an_error() {
     let data = folder(36);
     for i in 0..4 {
-        put(data.path(), &format!("0/9{i}.png"), b"this is not a picture");
+        put(data.path(), &format!("0/9{i}.png"), b"this is not an image");
     }
     // 4 of 40 is a tenth, 4 of 39 is more.
     let looked = LoaderOptions { look: Duration::from_secs(60), ..options() };
     assert!(start(data.path(), &prepare(), &looked, 0).is_ok());
     fs::remove_file(data.path().join("1/035.png")).unwrap();
     let error = start(data.path(), &prepare(), &looked, 0).unwrap_err().to_string();
-    assert!(error.contains("4 or more of the 39 pictures") && error.contains("a tenth"), "{error}");
-    assert!(error.contains("0/90.png: is no picture"), "{error}");
+    assert!(error.contains("4 or more of the 39 images") && error.contains("a tenth"), "{error}");
+    assert!(error.contains("0/90.png: is no image"), "{error}");
 
     // Without a look the error comes while they are found, at the latest within the epoch.
     let blind = LoaderOptions { look: Duration::ZERO, ..options() };
@@ -208,7 +207,7 @@ fn more_than_a_tenth_bad_is_an_error() {
     // All bad: found out at once.
     let data = tempdir().unwrap();
     for i in 0..50 {
-        put(data.path(), &format!("{i}.png"), b"this is not a picture");
+        put(data.path(), &format!("{i}.png"), b"this is not an image");
     }
     let error = start(data.path(), &prepare(), &looked, 0).unwrap_err().to_string();
     assert!(error.contains("a tenth"), "{error}");
@@ -217,15 +216,15 @@ fn more_than_a_tenth_bad_is_an_error() {
 }
 
 #[test]
-fn fewer_pictures_than_a_batch_is_an_error() {
+fn fewer_images_than_a_batch_is_an_error() {
     let data = folder(30);
     let batch = |batch| LoaderOptions { batch, ..options() };
     let error = start(data.path(), &prepare(), &batch(31), 0).unwrap_err().to_string();
-    assert!(error.contains("30 pictures, fewer than one batch of 31"), "{error}");
+    assert!(error.contains("30 images, fewer than one batch of 31"), "{error}");
     assert!(start(data.path(), &prepare(), &batch(30), 0).is_ok());
-    put(data.path(), "0/000.png", b"this is not a picture");
+    put(data.path(), "0/000.png", b"this is not an image");
     let error = start(data.path(), &prepare(), &batch(30), 0).unwrap_err().to_string();
-    assert!(error.contains("29 readable pictures and 1 unreadable"), "{error}");
+    assert!(error.contains("29 readable images and 1 unreadable"), "{error}");
     assert!(
         start(data.path(), &prepare(), &batch(0), 0).unwrap_err().to_string().contains("`batch`")
     );

@@ -55,7 +55,7 @@ fn read(path: &Path) {
         let Ok(source) = Source::open_part(Some(path), part) else { continue };
         let _ = (source.description(), source.fingerprint(), source.why_no_classes());
         for item in 0..source.len().min(20) {
-            let _ = (source.item_name(item), source.picture(item));
+            let _ = (source.item_name(item), source.image(item));
         }
         if let Some(labels) = source.labels() {
             assert!(labels.iter().all(|&label| (label as usize) < source.classes().len()));
@@ -74,7 +74,7 @@ fn images(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&mut [u8])) {
         mend(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         // A single file, as `dcgan invert` takes it: decoded as in a set.
-        match dcgan::data::open_picture(&path) {
+        match dcgan::data::open_image(&path) {
             Ok(_) => good += 1,
             Err(error) => {
                 bad += 1;
@@ -88,7 +88,7 @@ fn images(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&mut [u8])) {
 }
 
 /// Pixels of which no two are alike, so that there is something to pack.
-fn picture() -> DynamicImage {
+fn image() -> DynamicImage {
     DynamicImage::ImageRgb8(image::imageops::resize(
         &sample(),
         40,
@@ -140,7 +140,7 @@ fn png_files() {
         ],
     );
     let valid = [
-        encode(&picture(), ImageFormat::Png),
+        encode(&image(), ImageFormat::Png),
         encode(&with_alpha(), ImageFormat::Png),
         palette,
         interlaced,
@@ -152,8 +152,8 @@ fn png_files() {
 #[ignore = "run by a test above, in a process of its own"]
 fn jpeg_files() {
     let valid = [
-        encode(&picture(), ImageFormat::Jpeg),
-        encode(&picture().grayscale(), ImageFormat::Jpeg),
+        encode(&image(), ImageFormat::Jpeg),
+        encode(&image().grayscale(), ImageFormat::Jpeg),
         include_bytes!("fixtures/cmyk.jpg").to_vec(),
         include_bytes!("fixtures/ycck.jpg").to_vec(),
     ];
@@ -163,7 +163,7 @@ fn jpeg_files() {
 #[test]
 #[ignore = "run by a test above, in a process of its own"]
 fn gif_files() {
-    let valid = [encode(&picture(), ImageFormat::Gif), encode(&with_alpha(), ImageFormat::Gif)];
+    let valid = [encode(&image(), ImageFormat::Gif), encode(&with_alpha(), ImageFormat::Gif)];
     images(3, "a.gif", &valid, |_| ());
 }
 
@@ -171,8 +171,8 @@ fn gif_files() {
 #[ignore = "run by a test above, in a process of its own"]
 fn bmp_files() {
     let valid = [
-        encode(&picture(), ImageFormat::Bmp),
-        encode(&picture().grayscale(), ImageFormat::Bmp),
+        encode(&image(), ImageFormat::Bmp),
+        encode(&image().grayscale(), ImageFormat::Bmp),
         bmp_v4(|i| i as u8),
     ];
     images(4, "a.bmp", &valid, |_| ());
@@ -181,7 +181,7 @@ fn bmp_files() {
 #[test]
 #[ignore = "run by a test above, in a process of its own"]
 fn webp_files() {
-    let valid = [encode(&picture(), ImageFormat::WebP), encode(&with_alpha(), ImageFormat::WebP)];
+    let valid = [encode(&image(), ImageFormat::WebP), encode(&with_alpha(), ImageFormat::WebP)];
     images(5, "a.webp", &valid, |_| ());
 }
 
@@ -199,7 +199,7 @@ fn tiff_files() {
     let mut strip = with(259, vec![7], 6, 8, 3);
     strip.push((530, Short(vec![1, 1])));
     let valid = [
-        encode(&picture(), ImageFormat::Tiff),
+        encode(&image(), ImageFormat::Tiff),
         tiff(&data_tiff::tags(2, 8, 3), &sample().into_raw(), false, true),
         tiff(&with(320, vec![7; 48], 3, 4, 1), &[0x12; 24], true, false),
         tiff(&with(339, vec![3], 1, 32, 1), &floats, true, false),
@@ -227,19 +227,19 @@ fn sets(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&[u8]) -> Vec<u8
 #[ignore = "run by a test above, in a process of its own"]
 fn idx_files() {
     let dir = tempdir().unwrap();
-    let grey = idx(&[3, 4, 5], &[7; 60]);
-    let colour = idx(&[2, 3, 3, 4], &[7; 72]);
+    let gray = idx(&[3, 4, 5], &[7; 60]);
+    let color = idx(&[2, 3, 3, 4], &[7; 72]);
     let labels = idx(&[3], &[1, 2, 1]);
     let images = dir.path().join("a-images-idx3-ubyte");
     let beside = dir.path().join("a-labels-idx1-ubyte");
     fs::write(&beside, &labels).unwrap();
-    let valid = [grey.clone(), gzip(&grey), colour];
+    let valid = [gray.clone(), gzip(&gray), color];
     each(7, &valid, COUNT / 2, |bytes| {
         fs::write(&images, bytes).unwrap();
         read(&images);
         read(dir.path());
     });
-    fs::write(&images, &grey).unwrap();
+    fs::write(&images, &gray).unwrap();
     each(8, &[gzip(&labels), labels], COUNT / 2, |bytes| {
         fs::write(&beside, bytes).unwrap();
         read(&images);

@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 use crate::data_formats::encode;
 
-/// A PNG of one colour: its red tells which picture it is.
+/// A PNG of one color: its red tells which image it is.
 pub(crate) fn flat(red: u8) -> Vec<u8> {
     encode(&RgbImage::from_pixel(4, 4, Rgb([red, 0, 0])).into(), ImageFormat::Png)
 }
@@ -37,9 +37,9 @@ pub(crate) fn names(source: &Source) -> Vec<String> {
     (0..source.len()).map(|i| source.item_name(i)).collect()
 }
 
-/// The first pixel of a picture.
+/// The first pixel of an image.
 pub(crate) fn corner(source: &Source, item: usize) -> [u8; 3] {
-    source.picture(item).unwrap().pixels.into_rgb8().get_pixel(0, 0).0
+    source.image(item).unwrap().pixels.into_rgb8().get_pixel(0, 0).0
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn the_bundled_set_is_whole() {
     let source = Source::open(None).unwrap();
     assert_eq!((source.kind(), source.len(), source.name()), (Kind::Bundled, 3000, "avatars"));
     assert_eq!(source.labels(), None);
-    assert_eq!(source.description(), "bundled set, 3,000 pictures");
+    assert_eq!(source.description(), "bundled set, 3,000 images");
     let report = survey(&source, &Prepare::default(), &|| ()).unwrap();
     assert_eq!(
         (report.skipped.as_slice(), report.sizes.as_slice()),
@@ -72,7 +72,7 @@ fn folders_are_searched_at_any_depth_without_litter() {
     assert_eq!(names(&source), ["a.png", "b.png", "deep/er/and/a.PNG", "no-extension"]);
     assert_eq!((0..4).map(|i| corner(&source, i)[0]).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!((source.kind(), source.labels()), (Kind::Folder, None));
-    assert_eq!(source.description(), "folder, 4 pictures");
+    assert_eq!(source.description(), "folder, 4 images");
     let report = survey(&source, &Prepare::default(), &|| ()).unwrap();
     assert!(report.skipped.is_empty(), "{:?}", report.skipped);
 }
@@ -101,7 +101,7 @@ fn a_link_in_a_circle_ends() {
     std::os::unix::fs::symlink("nowhere", data.path().join("in/gone.png")).unwrap();
     let source = open(data.path());
     assert_eq!(names(&source), ["in/a.png", "in/gone.png"]);
-    assert!(source.picture(1).is_err());
+    assert!(source.image(1).is_err());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn sub_folders_are_classes() {
     assert_eq!(source.classes(), ["cat", "dog"]);
     // In the order of the names: test/dog, train/cat, train/dog.
     assert_eq!(source.labels().unwrap(), [1, 0, 1]);
-    assert_eq!(source.description(), "folder, 3 pictures, 2 classes");
+    assert_eq!(source.description(), "folder, 3 images, 2 classes");
     let report = survey(&source, &Prepare::default(), &|| ()).unwrap();
     assert_eq!(report.labels, [("cat".into(), 1), ("dog".into(), 2)]);
 
@@ -125,7 +125,7 @@ fn sub_folders_are_classes() {
     let none = Source::open_part(Some(&data.path().join("test")), Part::Train).unwrap_err();
     assert!(none.to_string().contains("no train part"), "{none}");
 
-    // One picture outside of all folders: no classes, unless it is of no part.
+    // One image outside of all folders: no classes, unless it is of no part.
     put(data.path(), "0.png", &flat(9));
     assert_eq!(open(data.path()).classes(), ["cat", "dog"]);
     let all = Source::open_part(Some(data.path()), Part::All).unwrap();
@@ -171,14 +171,14 @@ fn zips_are_read_stored_and_deflated() {
         assert_eq!(source.name(), format!("my-set-{stored}"));
         assert_eq!(names(&source), ["a/1.png", "a/large.bmp", "b/2.png"]);
         assert_eq!((corner(&source, 0)[0], corner(&source, 2)[0]), (1, 2));
-        let decoded = source.picture(1).unwrap().pixels;
+        let decoded = source.image(1).unwrap().pixels;
         assert_eq!(encode(&decoded, ImageFormat::Bmp), large);
         assert_eq!(source.labels().unwrap(), [0, 0, 1]);
     }
 }
 
 #[test]
-fn a_damaged_zip_says_so_and_a_damaged_entry_is_one_bad_picture() {
+fn a_damaged_zip_says_so_and_a_damaged_entry_is_one_bad_image() {
     let data = tempdir().unwrap();
     let path = data.path().join("a.zip");
     zip(&path, true, &[("1.png", &flat(1)), ("2.png", &flat(2))]);
@@ -187,7 +187,7 @@ fn a_damaged_zip_says_so_and_a_damaged_entry_is_one_bad_picture() {
     bytes[at + 6] ^= 0xff;
     fs::write(&path, &bytes).unwrap();
     let source = open(&path);
-    assert!(source.picture(0).is_err());
+    assert!(source.image(0).is_err());
     assert_eq!(corner(&source, 1)[0], 2);
 
     fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
@@ -201,7 +201,7 @@ fn an_entry_that_unpacks_to_no_end_is_cut_off() {
     let mut bomb = flat(1);
     bomb.resize((256 << 20) + 1, 0);
     zip(&path, false, &[("1.png", &bomb)]);
-    let reason = open(&path).picture(0).unwrap_err();
+    let reason = open(&path).image(0).unwrap_err();
     assert!(reason.contains("larger than 256 MiB"), "{reason}");
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn idx_files_are_found_in_a_folder_and_by_name() {
     let pixels: Vec<u8> = (0..3 * 2 * 2).collect();
-    let pictures = idx(&[3, 2, 2], &pixels);
+    let images = idx(&[3, 2, 2], &pixels);
     let labels = idx(&[3], &[4, 0, 7]);
     let test = idx(&[1, 2, 2], &[9; 4]);
     for zipped in [false, true] {
@@ -229,7 +229,7 @@ fn idx_files_are_found_in_a_folder_and_by_name() {
         let extension = if zipped { ".gz" } else { "" };
         let pack = |bytes: &[u8]| if zipped { gzip(bytes) } else { bytes.to_vec() };
         let file = |stem: &str| format!("MNIST/raw/{stem}-ubyte{extension}");
-        put(data.path(), &file("train-images-idx3"), &pack(&pictures));
+        put(data.path(), &file("train-images-idx3"), &pack(&images));
         put(data.path(), &file("train-labels-idx1"), &pack(&labels));
         put(data.path(), &file("t10k-images-idx3"), &pack(&test));
         let named = data.path().join(file("train-images-idx3"));
@@ -239,9 +239,9 @@ fn idx_files_are_found_in_a_folder_and_by_name() {
             // Only labels that occur are classes.
             assert_eq!(source.labels().unwrap(), [1, 0, 2]);
             assert_eq!(source.classes(), ["0", "4", "7"]);
-            let picture = source.picture(1).unwrap().pixels;
+            let image = source.image(1).unwrap().pixels;
             assert_eq!(
-                picture,
+                image,
                 DynamicImage::ImageLuma8(
                     image::GrayImage::from_raw(2, 2, vec![4, 5, 6, 7]).unwrap()
                 )
@@ -273,9 +273,9 @@ fn damaged_idx_files_say_what_is_wrong() {
     assert!(fail().contains("claims to hold"), "{}", fail());
     fs::write(&path, idx(&[3, 2, 2], &[0; 12])).unwrap();
     fs::write(&labels, idx(&[2], &[0; 2])).unwrap();
-    assert!(fail().contains("[2] labels for 3 pictures"), "{}", fail());
+    assert!(fail().contains("[2] labels for 3 images"), "{}", fail());
     let named = Source::open(Some(&labels)).unwrap_err().to_string();
-    assert!(named.contains("not of pictures"), "{named}");
+    assert!(named.contains("not of images"), "{named}");
 
     put(data.path(), "letters-images-idx3-ubyte", &idx(&[1, 2, 2], &[0; 4]));
     assert!(fail().contains("several IDX sets"), "{}", fail());
@@ -374,10 +374,10 @@ fn check_cifar(source: &Source, batches: usize) {
     assert_eq!((source.kind(), source.len()), (Kind::Cifar10, 2 * batches));
     assert_eq!(source.labels().unwrap()[..2], [0, 1]);
     assert_eq!(source.classes(), ["cat", "truck"]);
-    let picture = source.picture(1).unwrap().pixels.into_rgb8();
-    assert_eq!(picture.dimensions(), (32, 32));
-    assert_eq!(picture.get_pixel(0, 0).0, [50, 51, 52]);
-    assert_eq!(picture.get_pixel(31, 31).0, [9, 109, 209]);
+    let image = source.image(1).unwrap().pixels.into_rgb8();
+    assert_eq!(image.dimensions(), (32, 32));
+    assert_eq!(image.get_pixel(0, 0).0, [50, 51, 52]);
+    assert_eq!(image.get_pixel(31, 31).0, [9, 109, 209]);
 }
 
 #[test]
@@ -422,7 +422,7 @@ fn cifar_10_is_found_in_a_folder_a_tar_and_by_name() {
 }
 
 #[test]
-fn a_tar_of_pictures_is_read() {
+fn a_tar_of_images_is_read() {
     let data = tempdir().unwrap();
     let mut builder = tar::Builder::new(Vec::new());
     for (name, red) in [("./y/2.png", 2), ("./x/1.png", 1)] {
@@ -442,7 +442,7 @@ fn a_tar_of_pictures_is_read() {
 fn what_is_no_data_says_what_would_work() {
     let data = tempdir().unwrap();
     let root = data.path();
-    let works = "give a folder, zip or tar of pictures";
+    let works = "give a folder, zip or tar of images";
     let says = |name: &str, what: &str| {
         let error = error(&root.join(name));
         assert!(error.contains(what), "{name}: {error}");
@@ -452,11 +452,11 @@ fn what_is_no_data_says_what_would_work() {
     says("empty", "DATA is an empty folder; give a folder");
     put(root, "texts/README.md", b"nothing here");
     put(root, "texts/notes", b"nothing here");
-    says("texts", "DATA is a folder without pictures");
+    says("texts", "DATA is a folder without images");
     says("texts", works);
     put(root, "one.png", &flat(1));
-    says("one.png", "DATA is a single picture; give the folder that holds it");
-    put(root, "text.png", b"not a picture at all");
+    says("one.png", "DATA is a single image; give the folder that holds it");
+    put(root, "text.png", b"not an image at all");
     says("text.png", "DATA is a file of no known kind");
     says("text.png", works);
     put(root, "zero.zip", b"");
@@ -464,7 +464,7 @@ fn what_is_no_data_says_what_would_work() {
     zip(&root.join("empty.zip"), true, &[]);
     says("empty.zip", "DATA is an empty zip");
     zip(&root.join("texts.zip"), true, &[("a.txt", b"text")]);
-    says("texts.zip", "DATA is a zip without pictures");
+    says("texts.zip", "DATA is a zip without images");
     put(root, "text.gz", &gzip(b"just text"));
     says("text.gz", "DATA is gzip, an archive that is not read; unpack it and give the folder");
     // What is known is named, as DATA and in it.
@@ -486,10 +486,10 @@ fn what_is_no_data_says_what_would_work() {
         says(name, &format!("DATA is {what}"));
         put(root, &format!("in-{name}/{name}"), bytes);
         if name == "a.HEIC" {
-            let reason = open(&root.join("in-a.HEIC")).picture(0).unwrap_err();
+            let reason = open(&root.join("in-a.HEIC")).image(0).unwrap_err();
             assert!(reason.starts_with(&format!("is {what}")), "{reason}");
         } else {
-            says(&format!("in-{name}"), &format!("without pictures; {name} is {what}"));
+            says(&format!("in-{name}"), &format!("without images; {name} is {what}"));
         }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn tiff(tags: &[(u16, Values)], strip: &[u8], little: bool, big: bool
     out
 }
 
-/// The tags of an 8 x 6 picture: kind of colours, bits of a sample, samples of a pixel.
+/// The tags of an 8 x 6 image: kind of colors, bits of a sample, samples of a pixel.
 pub(crate) fn tags(kind: u16, bits: u16, samples: u16) -> Vec<(u16, Values)> {
     vec![
         (256, Short(vec![8])),
@@ -88,10 +88,10 @@ fn with(mut tags: Vec<(u16, Values)>, more: &[(u16, Values)]) -> Vec<(u16, Value
 
 /// The pixels over white, whatever they are made of.
 fn shown(bytes: &[u8]) -> Vec<u8> {
-    let picture = read("a.tif", bytes).unwrap();
-    let (height, width) = (picture.height() as usize, picture.width() as usize);
+    let image = read("a.tif", bytes).unwrap();
+    let (height, width) = (image.height() as usize, image.width() as usize);
     let prepare = dcgan::data::Prepare { height, width, ..dcgan::data::Prepare::default() };
-    prepare.apply(picture, 0)
+    prepare.apply(image, 0)
 }
 
 fn refused(tags: &[(u16, Values)], strip: &[u8], what: &str) {
@@ -101,7 +101,7 @@ fn refused(tags: &[(u16, Values)], strip: &[u8], what: &str) {
 }
 
 /// Levels 0 to 47 of 47, as many bits as asked for.
-fn grey(bits: u16) -> (Vec<u8>, Vec<u8>) {
+fn gray(bits: u16) -> (Vec<u8>, Vec<u8>) {
     let most = (1_u32 << bits) - 1;
     let levels: Vec<u32> = (0..48).map(|i| i * most / 47).collect();
     let strip = match bits {
@@ -126,9 +126,9 @@ fn big_and_small_of_either_byte_order_are_the_same() {
 }
 
 #[test]
-fn grey_of_any_depth_and_either_direction_is_read() {
+fn gray_of_any_depth_and_either_direction_is_read() {
     for bits in [1, 2, 4, 8, 16] {
-        let (strip, expected) = grey(bits);
+        let (strip, expected) = gray(bits);
         let inverse: Vec<u8> = expected.iter().map(|v| 255 - v).collect();
         for (kind, expected) in [(1, expected), (0, inverse)] {
             let shown = shown(&tiff(&tags(kind, bits, 1), &strip, true, false));
@@ -141,21 +141,19 @@ fn grey_of_any_depth_and_either_direction_is_read() {
     refused(&tags(1, 12, 1), &[0; 72], "12 bits a sample");
     refused(&tags(1, 32, 1), &[0; 192], "32-bit integers");
     refused(&with(tags(1, 16, 1), &[(339, Short(vec![2]))]), &[0; 96], "signed integers");
-    refused(&tags(1, 8, 2), &[0; 96], "2 samples a pixel that are no colours");
+    refused(&tags(1, 8, 2), &[0; 96], "2 samples a pixel that are no colors");
 }
 
 #[test]
 fn palettes_of_any_depth_are_looked_up() {
     for bits in [1, 2, 4, 8] {
-        let (strip, indices) = grey(bits);
+        let (strip, indices) = gray(bits);
         let most = (1_u32 << bits) - 1;
-        let colour = |i: u32| [(i * 3) as u8, 255 - i as u8, i as u8 ^ 85];
+        let color = |i: u32| [(i * 3) as u8, 255 - i as u8, i as u8 ^ 85];
         let map: Vec<u16> =
-            (0..3).flat_map(|c| (0..=most).map(move |i| u16::from(colour(i)[c]) << 8)).collect();
-        let expected: Vec<u8> = indices
-            .chunks(3)
-            .flat_map(|v| colour((u32::from(v[0]) * most).div_ceil(255)))
-            .collect();
+            (0..3).flat_map(|c| (0..=most).map(move |i| u16::from(color(i)[c]) << 8)).collect();
+        let expected: Vec<u8> =
+            indices.chunks(3).flat_map(|v| color((u32::from(v[0]) * most).div_ceil(255))).collect();
         for big in [false, true] {
             let file =
                 tiff(&with(tags(3, bits, 1), &[(320, Short(map.clone()))]), &strip, true, big);
@@ -177,10 +175,10 @@ fn floats_from_0_to_1_are_read_and_others_are_not_white() {
     let float = [(339, Short(vec![3; 3]))];
     let unit = floats(pixels.iter().map(|&v| f32::from(v) / 255.0));
     assert_eq!(shown(&tiff(&with(tags(2, 32, 3), &float), &unit, true, false)), pixels);
-    let grey = floats(pixels.chunks(3).map(|v| f32::from(v[0]) / 255.0));
+    let gray = floats(pixels.chunks(3).map(|v| f32::from(v[0]) / 255.0));
     let expected: Vec<u8> = pixels.chunks(3).flat_map(|v| [v[0]; 3]).collect();
-    let grey_float = with(tags(1, 32, 1), &[(339, Short(vec![3]))]);
-    assert_eq!(shown(&tiff(&grey_float, &grey, true, false)), expected);
+    let gray_float = with(tags(1, 32, 1), &[(339, Short(vec![3]))]);
+    assert_eq!(shown(&tiff(&gray_float, &gray, true, false)), expected);
 
     let scientific = floats(pixels.iter().map(|&v| f32::from(v)));
     refused(&with(tags(2, 32, 3), &float), &scientific, "floats from 0 to 2");
@@ -191,14 +189,14 @@ fn floats_from_0_to_1_are_read_and_others_are_not_white() {
 }
 
 #[test]
-fn colours_that_alpha_is_multiplied_into_are_divided_by_it() {
-    let colours = sample().into_raw();
+fn colors_that_alpha_is_multiplied_into_are_divided_by_it() {
+    let colors = sample().into_raw();
     let alpha = |i: usize| (i * 5 + 10) as u8;
     let over = |level: u8, alpha: u8| {
         (u32::from(level) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 127) / 255
     };
     let times = |level: u8, alpha: u8| ((u32::from(level) * u32::from(alpha) + 127) / 255) as u8;
-    let pixels = || colours.chunks(3).enumerate().map(|(i, c)| (c, alpha(i)));
+    let pixels = || colors.chunks(3).enumerate().map(|(i, c)| (c, alpha(i)));
     let expected: Vec<u8> =
         pixels().flat_map(|(c, a)| c.iter().map(move |&c| over(c, a) as u8)).collect();
     let plain: Vec<u8> = pixels().flat_map(|(c, a)| [c[0], c[1], c[2], a]).collect();
@@ -212,7 +210,7 @@ fn colours_that_alpha_is_multiplied_into_are_divided_by_it() {
         let worst = shown.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(worst <= 1, "extra {extra}, {bits} bits: off by {worst}");
     }
-    // Grey with alpha.
+    // Gray with alpha.
     let strip: Vec<u8> = pixels().flat_map(|(c, a)| [times(c[0], a), a]).collect();
     let file = tiff(&with(tags(1, 8, 2), &[(338, Short(vec![1]))]), &strip, true, false);
     for (shown, (c, a)) in shown(&file).chunks(3).zip(pixels()) {
@@ -220,7 +218,7 @@ fn colours_that_alpha_is_multiplied_into_are_divided_by_it() {
     }
     // A fourth sample that is no alpha.
     let file = tiff(&with(tags(2, 8, 4), &[(338, Short(vec![0]))]), &plain, true, false);
-    assert_eq!(shown(&file), colours);
+    assert_eq!(shown(&file), colors);
 }
 
 #[test]
@@ -283,7 +281,7 @@ fn what_is_not_read_is_named() {
     ] {
         refused(&with(rgb(), &[(259, Short(vec![number]))]), &strip, what);
     }
-    refused(&tags(8, 8, 3), &strip, "Lab colours");
+    refused(&tags(8, 8, 3), &strip, "Lab colors");
     refused(&tags(32_803, 16, 1), &strip, "a camera's raw files");
     refused(&with(rgb(), &[(254, Long(vec![1]))]), &strip, "only a preview");
     refused(&with(tags(5, 8, 4), &[(332, Short(vec![2]))]), &strip, "other inks");

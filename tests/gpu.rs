@@ -242,9 +242,9 @@ fn bindings_that_do_not_fit_are_named() {
         }
         GpuProgram::new(&gpu, script, &BTreeMap::new(), 1).unwrap_err().to_string()
     };
-    let misspelt = error(&|bind| bind[1].0 = "out".into());
-    assert!(misspelt.contains("random") && misspelt.contains("key, y"), "{misspelt}");
-    assert!(misspelt.contains("key, out"), "{misspelt}");
+    let misspelled = error(&|bind| bind[1].0 = "out".into());
+    assert!(misspelled.contains("random") && misspelled.contains("key, y"), "{misspelled}");
+    assert!(misspelled.contains("key, out"), "{misspelled}");
     let missing = error(&|bind| drop(bind.pop()));
     assert!(missing.contains("key, y"), "{missing}");
     let extra = error(&|bind| bind.push(("z".into(), 0)));

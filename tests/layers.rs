@@ -7,7 +7,7 @@ use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
 use dcgan::model::{Networks, Pipeline, Pixels, Role};
-use dcgan::models::{Design, LatentLaw, Network, Size};
+use dcgan::models::{LatentDistribution, ModelConfig, Network, Size};
 use dcgan::nn::{
     Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
     MinibatchStd, Mode, Noise, Param, Pass, PixelNorm, Projection, Reference, Residual, Sequential,
@@ -29,7 +29,7 @@ mod formulas;
 mod sides;
 mod start;
 
-/// A convolution of 3×3 on pictures of 4×4.
+/// A convolution of 3×3 on images of 4×4.
 fn conv(from: usize, to: usize) -> Layer {
     Layer::conv(ConvSpec::down([4; 2], [3; 2], [1; 2], [1; 2]).unwrap(), from, to, true)
 }
@@ -118,16 +118,16 @@ fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
 }
 
 #[test]
-fn passes_of_a_step_share_normalised_weights_and_vectors_are_leaves() {
+fn passes_of_a_step_share_normalized_weights_and_vectors_are_leaves() {
     let network = critic(Weight::Spectral);
     let mut tape = Tape::new();
-    let pictures = ["real", "fake"].map(|name| tape.feed(name, &[2, 4, 4, 3], DType::F32).unwrap());
+    let images = ["real", "fake"].map(|name| tape.feed(name, &[2, 4, 4, 3], DType::F32).unwrap());
     let first = tape.read("d.main.0.weight_u", &[6], DType::F32).unwrap();
     let w = tape.read("d.main.0.weight_orig", &[3, 3, 3, 6], DType::F32).unwrap();
     network.power_iteration(&mut tape, "d").unwrap();
     let u = tape.read("d.main.0.weight_u", &[6], DType::F32).unwrap();
-    let mut scores = pictures
-        .map(|x| network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).unwrap().last());
+    let mut scores =
+        images.map(|x| network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).unwrap().last());
     assert_eq!(count(&tape, "div", &[3, 3, 3, 6]), 1, "one W / σ for two passes");
     scores[0] = tape.mul(scores[0], scores[1]).unwrap();
     let loss = tape.mean_all(scores[0]).unwrap();
@@ -138,7 +138,7 @@ fn passes_of_a_step_share_normalised_weights_and_vectors_are_leaves() {
     // After an iteration more, the same weights are used by another σ.
     let before = count(&tape, "div", &[3, 3, 3, 6]);
     network.power_iteration(&mut tape, "d").unwrap();
-    network.record(&mut tape, "d", pictures[0], &Pass::new(Mode::Train)).unwrap();
+    network.record(&mut tape, "d", images[0], &Pass::new(Mode::Train)).unwrap();
     assert_eq!(count(&tape, "div", &[3, 3, 3, 6]), before + 1);
 }
 
@@ -172,11 +172,11 @@ fn spectral_norms_stay_at_one_while_weights_change() {
     let y = network.record(&mut tape, "d", x, &Pass::new(Mode::Train)).unwrap().last();
     let squares = tape.mul(y, y).unwrap();
     let loss = tape.mean_all(squares).unwrap();
-    let learnt: Vec<&Param> = params.iter().filter(|p| p.learnt).collect();
+    let learned: Vec<&Param> = params.iter().filter(|p| p.learned).collect();
     let vars: Vec<Var> =
-        learnt.iter().map(|p| tape.read(&p.name, &p.shape, DType::F32).unwrap()).collect();
+        learned.iter().map(|p| tape.read(&p.name, &p.shape, DType::F32).unwrap()).collect();
     let grads = tape.grad(loss, &vars).unwrap();
-    for (param, g) in learnt.iter().zip(grads) {
+    for (param, g) in learned.iter().zip(grads) {
         Sgd { momentum: 0.0 }.update(&mut tape, &param.name, g, rate).unwrap();
     }
     network.power_iteration(&mut tape, "d").unwrap();
@@ -202,7 +202,7 @@ fn tensors_start_as_their_layers_say() {
     for param in network.params("d") {
         let own = param.name.rsplit('.').next().unwrap();
         let vector = own == "weight_u" || own == "weight_v";
-        assert_eq!((param.learnt, param.averaged), (!vector, !vector), "{}", param.name);
+        assert_eq!((param.learned, param.averaged), (!vector, !vector), "{}", param.name);
         let length: f64 = support::wide(&param.initial(1)).iter().map(|x| x * x).sum();
         assert!(!vector || (length - 1.0).abs() < 1e-5, "{}: {length}", param.name);
         assert_eq!(param.initial(1), param.initial(1));
@@ -243,7 +243,7 @@ fn virtual_batch_norm_makes_samples_depend_on_the_reference_batch_alone() {
     assert!(!network.needs_batch());
     let params = network.params("g");
     assert_eq!(params[0].name, "g.main.0.reference");
-    assert_eq!((params[0].learnt, params[0].averaged), (false, false));
+    assert_eq!((params[0].learned, params[0].averaged), (false, false));
     assert!(params[0].initial(3).f32s().iter().all(|x| x.abs() <= 1.0));
     let run = |state: &mut State, z: &Tensor| {
         let mut tape = Tape::new();
@@ -288,7 +288,7 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
     let table: Vec<(Vec<Layer>, &str)> = vec![
         (vec![group(2, 3)], "layer main.0: 3 channels cannot be cut into 2 groups"),
         (vec![group(0, 3)], "cannot be cut into 0 groups"),
-        (vec![group(2, 4)], "takes pictures of [4, 4, 4]"),
+        (vec![group(2, 4)], "takes images of [4, 4, 4]"),
         (vec![Layer::PixelNorm(PixelNorm { eps: 0.0 })], "layer main.0: its epsilon is 0"),
         (vec![Layer::Noise(Noise { std: f32::NAN })], "its standard deviation is NaN"),
         (vec![Layer::Dropout(Dropout { p: 1.0 })], "drops with probability 1"),
@@ -299,7 +299,7 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
         (vec![reference.clone(), residual(vec![reference], vec![])], "layer main.1.main.0: a ref"),
         (
             vec![residual(vec![Layer::Tanh, conv(3, 5)], vec![])],
-            "layer main.0: its main path makes pictures of [4, 4, 5] (height, width, channels), \
+            "layer main.0: its main path makes images of [4, 4, 5] (height, width, channels), \
              and its shortcut of [4, 4, 3]",
         ),
         (
@@ -307,7 +307,7 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
             "layer main.0.main.0.shortcut.1: 3 channels",
         ),
         (vec![residual(vec![vbn], vec![])], "layer main.0.main.0: there is no reference"),
-        (vec![Layer::MinibatchStd(MinibatchStd { group: 1 })], "groups of 1 picture"),
+        (vec![Layer::MinibatchStd(MinibatchStd { group: 1 })], "groups of 1 image"),
         (
             vec![Layer::MinibatchDiscrimination(MinibatchDiscrimination {
                 features: 48,
@@ -322,11 +322,11 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
                 kernels: 5,
                 dims: 2,
             })],
-            "takes pictures of [1, 1, 48]",
+            "takes images of [1, 1, 48]",
         ),
         (
             vec![Layer::SumPool, Layer::AveragePool],
-            "layer main.1: takes pictures of [0, 0, 3] (height, width, channels) and gets [1, 1, 3]",
+            "layer main.1: takes images of [0, 0, 3] (height, width, channels) and gets [1, 1, 3]",
         ),
         (
             vec![Layer::ConditionalBatchNorm(ConditionalBatchNorm {
@@ -419,7 +419,7 @@ fn resnet() -> Networks {
         channels: 3,
         nz: 5,
         heads: 0,
-        latent_law: LatentLaw::Normal,
+        latent_law: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: vec!["a".into(), "b".into()],
         by_name: Networks::usual([
@@ -475,11 +475,11 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
     let score = d.record(&mut tape, "discriminator", fake, &pass).unwrap().last();
     assert_eq!(tape.shape(score), [3, 1, 1, 1]);
     let loss = tape.mean_all(score).unwrap();
-    let learnt: Vec<Param> = networks.params().into_iter().filter(|p| p.learnt).collect();
+    let learned: Vec<Param> = networks.params().into_iter().filter(|p| p.learned).collect();
     let vars: Vec<Var> =
-        learnt.iter().map(|p| tape.read(&p.name, &p.shape, DType::F32).unwrap()).collect();
+        learned.iter().map(|p| tape.read(&p.name, &p.shape, DType::F32).unwrap()).collect();
     let grads = tape.grad(loss, &vars).unwrap();
-    for (param, g) in learnt.iter().zip(grads) {
+    for (param, g) in learned.iter().zip(grads) {
         tape.fetch(&param.name, g).unwrap();
     }
     for device in support::devices() {
@@ -499,7 +499,7 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
 }
 
 #[test]
-fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
+fn features_are_those_of_residual_blocks_and_end_where_images_are_compared() {
     let networks = resnet();
     let places = |networks: &Networks| -> Vec<[usize; 2]> {
         features::levels(networks).unwrap().iter().map(|l| [l.conv, l.output]).collect()
@@ -516,7 +516,8 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
 
     let size = Size { height: 16, width: 16 };
     let network = Network::Dcgan;
-    let model = Design { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, ..Design::default() };
+    let model =
+        ModelConfig { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, ..ModelConfig::default() };
     let mut plain = model.networks().unwrap();
     let wanted = |networks: &Networks| {
         let level = features::levels(networks).unwrap()[1];
@@ -528,10 +529,10 @@ fn features_are_those_of_residual_blocks_and_end_where_pictures_are_compared() {
     };
     observe(&plain).unwrap();
     plain.get_mut(Role::Discriminator).unwrap().layers[3] = Layer::layer_norm(8);
-    let error = observe(&plain).expect_err("a group norm looks at the whole picture");
+    let error = observe(&plain).expect_err("a group norm looks at the whole image");
     assert!(error.to_string().contains("discriminator.main.3\": is a group norm"), "{error}");
     let generator = plain.get_mut(Role::Generator).unwrap();
     generator.layers[3] = generator.layers[3].clone().weighted(Weight::Norm);
-    let error = dcgan::experiments::forget::levels(&plain).expect_err("weights are normalised");
-    assert!(error.to_string().contains("generator.main.3\": has normalised weights"), "{error}");
+    let error = dcgan::experiments::forget::levels(&plain).expect_err("weights are normalized");
+    assert!(error.to_string().contains("generator.main.3\": has normalized weights"), "{error}");
 }

@@ -181,13 +181,13 @@ fn every_variant_for_hardware_computes_the_same() {
     let device = Device::Gpu(gpu);
     let down = ConvSpec::down([33, 31], [3, 3], [1, 1], [1, 1]).unwrap();
     let [k, m, n] = [1416, 200, 140];
-    let pictures = [8, 33, 31, 20];
+    let images = [8, 33, 31, 20];
     let kernel = [3, 3, 20, 132];
     let matmul = |t: &mut Tape, a, b| t.matmul(a, b).unwrap();
     let conv = |t: &mut Tape, a, b| t.conv2d(a, b, down).unwrap();
     let table = [
         ("matmul", product(&[m, k], &[k, n], matmul)),
-        ("conv2d", product(&pictures, &kernel, conv)),
+        ("conv2d", product(&images, &kernel, conv)),
         (
             "conv_transpose2d",
             product(&[8, 33, 31, 20], &[3, 3, 132, 20], |t, a, b| {
@@ -196,7 +196,7 @@ fn every_variant_for_hardware_computes_the_same() {
         ),
         ("gradient of a matmul's left", gradient(product(&[m, k], &[k, n], matmul), "a")),
         ("gradient of a matmul's right", gradient(product(&[m, k], &[k, n], matmul), "b")),
-        ("conv_weight_grad", gradient(product(&pictures, &kernel, conv), "b")),
+        ("conv_weight_grad", gradient(product(&images, &kernel, conv), "b")),
     ];
     let mut tried = BTreeMap::new();
     for (name, (mut tape, y)) in table {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::models::{Conditioning, Design, Network, Size};
+use dcgan::models::{Conditioning, ModelConfig, Network, Size};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::tune::{Effort, News, Tuner, tune};
 use dcgan::program::{Fetched, Options, Precision, Program, preflight};
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::{Batch, Folder, Method, Position, Recipe, Trainer};
+use dcgan::train::{Batch, Folder, ObjectiveConfig, Position, TrainConfig, Trainer};
 
 use crate::cli::{Place, assert_same, latest};
 use crate::support::{gpu, gpu_selection, gpu_with};
@@ -40,7 +40,7 @@ fn run(
     let w = t.feed("w", &[4, 4, 8, 12], DType::F32).unwrap();
     let y = t.conv2d(x, w, spec).unwrap();
     let z = then(&mut t, y);
-    // Through a convolution once more, so that its gradient is a picture too.
+    // Through a convolution once more, so that its gradient is an image too.
     let z = t.affine(z, 0.5, 0.25).unwrap();
     let loss = t.mean_all(z).unwrap();
     let up = t.conv_transpose2d(y, w, spec).unwrap();
@@ -112,7 +112,7 @@ fn every_kernel_reads_and_writes_both_widths() {
             let y = t.pad(y, &[0, 1, 0, 3], &[2, 10, 9, 16]).unwrap();
             t.tanh(y).unwrap()
         }),
-        // The parts of a batch start at multiples of 8 elements; the rows of a picture need not.
+        // The parts of a batch start at multiples of 8 elements; the rows of an image need not.
         ("range", |t, y| {
             let part = t.range(y, 768, 768).unwrap();
             let part = t.reshape(part, &[1, 8, 8, 12]).unwrap();
@@ -156,16 +156,16 @@ fn every_kernel_reads_and_writes_both_widths() {
     }
 }
 
-fn design() -> Design {
+fn design() -> ModelConfig {
     let size = Size { height: 32, width: 32 };
-    Design { size, nz: 16, ngf: 8, ndf: 8, ..Design::default() }
+    ModelConfig { size, nz: 16, ngf: 8, ndf: 8, ..ModelConfig::default() }
 }
 
-fn recipe(precision: Precision) -> Recipe {
-    Recipe { batch: 8, precision, ..Recipe::new(design()) }
+fn recipe(precision: Precision) -> TrainConfig {
+    TrainConfig { batch: 8, precision, ..TrainConfig::new(design()) }
 }
 
-fn pictures(step: usize) -> Vec<u8> {
+fn images(step: usize) -> Vec<u8> {
     (0..8 * 32 * 32 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect()
 }
 
@@ -175,16 +175,26 @@ fn tensors(trainer: &Trainer) -> BTreeMap<String, Tensor> {
 }
 
 /// A training in 16 bits that starts with the losses' scale, and the count of good updates, at these.
-fn trainer_at(device: &Device, model: Design, method: Method, scaling: [f32; 2]) -> Trainer {
+fn trainer_at(
+    device: &Device,
+    model: ModelConfig,
+    method: ObjectiveConfig,
+    scaling: [f32; 2],
+) -> Trainer {
     trainer_with(
         device,
         &Options::default(),
-        Recipe { model, method, ..recipe(Precision::F16) },
+        TrainConfig { model, method, ..recipe(Precision::F16) },
         scaling,
     )
 }
 
-fn trainer_with(device: &Device, options: &Options, recipe: Recipe, scaling: [f32; 2]) -> Trainer {
+fn trainer_with(
+    device: &Device,
+    options: &Options,
+    recipe: TrainConfig,
+    scaling: [f32; 2],
+) -> Trainer {
     let fresh = Trainer::new(recipe.clone(), device, options).unwrap();
     let mut start = tensors(&fresh);
     for (name, value) in ["loss_scale", "loss_scale.good"].into_iter().zip(scaling) {
@@ -198,24 +208,26 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
     let Some(device) = half_gpu() else { return };
     let designs = [
         ("dcgan", design()),
-        ("classes", Design { classes: 3, conditioning: Conditioning::Concat, ..design() }),
-        ("resnet", Design { network: Network::Resnet, ..design() }),
+        ("classes", ModelConfig { classes: 3, conditioning: Conditioning::Concat, ..design() }),
+        ("resnet", ModelConfig { network: Network::Resnet, ..design() }),
     ];
     for (name, model) in designs {
         let run = |precision| {
             let options = Options::default();
             let mut trainer = match precision {
                 // Not so large that the first updates are skipped.
-                Precision::F16 => trainer_at(&device, model, Method::default(), [1024.0, 0.0]),
+                Precision::F16 => {
+                    trainer_at(&device, model, ObjectiveConfig::default(), [1024.0, 0.0])
+                }
                 Precision::F32 => {
-                    let recipe = Recipe { model, ..recipe(precision) };
+                    let recipe = TrainConfig { model, ..recipe(precision) };
                     Trainer::new(recipe, &device, &options).unwrap()
                 }
             };
             let labels = [0, 1, 2, 0, 1, 2, 0, 1];
             let mut all = Vec::new();
             for step in 0..3 {
-                all.extend(trainer.step(Batch::from(pictures(step)).labels(&labels)).unwrap());
+                all.extend(trainer.step(Batch::from(images(step)).labels(&labels)).unwrap());
             }
             all.extend(trainer.finish().unwrap());
             (all, trainer.memory().slots)
@@ -239,9 +251,9 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
 #[test]
 fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, design(), Method::default(), [1e30, 7.0]);
+    let mut trainer = trainer_at(&device, design(), ObjectiveConfig::default(), [1e30, 7.0]);
     let before = tensors(&trainer);
-    let mut metrics = trainer.step(pictures(0)).unwrap();
+    let mut metrics = trainer.step(images(0)).unwrap();
     metrics = metrics.or(trainer.finish().unwrap().pop());
     let metrics = metrics.unwrap();
     // Losses are told as they are; the gradients of a skipped update as 0, which no watch takes for
@@ -264,10 +276,11 @@ fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
 #[test]
 fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, design(), Method::default(), [2.0_f32.powi(40), 0.0]);
+    let mut trainer =
+        trainer_at(&device, design(), ObjectiveConfig::default(), [2.0_f32.powi(40), 0.0]);
     let before = tensors(&trainer);
     for step in 0..40 {
-        trainer.step(pictures(step)).unwrap();
+        trainer.step(images(step)).unwrap();
     }
     let last = trainer.finish().unwrap().pop().unwrap();
     let scale = last.value("loss_scale");
@@ -288,13 +301,13 @@ fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
 #[test]
 fn skipped_updates_do_not_count() {
     let Some(device) = half_gpu() else { return };
-    let method = Method { historical: 1e-9, ..Method::default() };
+    let method = ObjectiveConfig { historical: 1e-9, ..ObjectiveConfig::default() };
     let mut trainer = trainer_at(&device, design(), method, [2.0_f32.powi(40), 0.0]);
     let name = "discriminator.main.0.weight";
     let mut before = tensors(&trainer);
     let mut skipped = 0;
     let after = loop {
-        trainer.step(pictures(skipped)).unwrap();
+        trainer.step(images(skipped)).unwrap();
         let metrics = trainer.finish().unwrap().pop().unwrap();
         let now = tensors(&trainer);
         if metrics.value("grad_norm_d") > 0.0 {
@@ -315,17 +328,17 @@ fn skipped_updates_do_not_count() {
 
 /// Adam hardly sees the length of a gradient; its moments, limits on lengths and decay of weights do.
 #[test]
-fn the_optimiser_is_given_gradients_as_long_as_in_32_bits() {
+fn the_optimizer_is_given_gradients_as_long_as_in_32_bits() {
     let Some(device) = half_gpu() else { return };
-    let parts = Method { micro_batch: 4, ..Method::default() };
-    for method in [Method::default(), Method { orthogonal: 1e-2, ..parts }] {
+    let parts = ObjectiveConfig { micro_batch: 4, ..ObjectiveConfig::default() };
+    for method in [ObjectiveConfig::default(), ObjectiveConfig { orthogonal: 1e-2, ..parts }] {
         let run = |mut trainer: Trainer| {
-            trainer.step(pictures(0)).unwrap();
+            trainer.step(images(0)).unwrap();
             trainer.finish().unwrap();
             tensors(&trainer)
         };
         let half = run(trainer_at(&device, design(), method, [1024.0, 0.0]));
-        let recipe = Recipe { method, ..recipe(Precision::F32) };
+        let recipe = TrainConfig { method, ..recipe(Precision::F32) };
         let wide = run(Trainer::new(recipe, &device, &Options::default()).unwrap());
         let name = "adam.m.discriminator.main.2.weight";
         let size = |of: &BTreeMap<String, Tensor>| -> f32 {
@@ -350,7 +363,7 @@ fn running_statistics_stay_finite_whatever_overflows() {
     let options = Options::default();
     let mut trainer =
         Trainer::resume(recipe, &device, &options, &start, Position::default()).unwrap();
-    trainer.step(pictures(0)).unwrap();
+    trainer.step(images(0)).unwrap();
     let metrics = trainer.finish().unwrap().pop().unwrap();
     assert_eq!(
         ["grad_norm_d", "grad_norm_g"].map(|name| metrics.value(name)),
@@ -367,9 +380,9 @@ fn running_statistics_stay_finite_whatever_overflows() {
 #[test]
 fn the_scale_doubles_after_2000_good_updates() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, design(), Method::default(), [1024.0, 1998.0]);
+    let mut trainer = trainer_at(&device, design(), ObjectiveConfig::default(), [1024.0, 1998.0]);
     for (good, scale) in [(0.0, 2048.0), (2.0, 2048.0)] {
-        trainer.step(pictures(0)).unwrap();
+        trainer.step(images(0)).unwrap();
         trainer.finish().unwrap();
         let state = tensors(&trainer);
         assert_eq!(state["loss_scale.good"].f32s(), [good]);
@@ -409,7 +422,7 @@ fn a_batch_that_does_not_fit_is_answered_with_one_that_does_in_these_bits() {
     let Some(device) = half_gpu() else { return };
     let fits = |precision| {
         let options = Options { memory_limit: Some(64 << 20), ..Options::default() };
-        let large = Recipe { batch: 4096, ..recipe(precision) };
+        let large = TrainConfig { batch: 4096, ..recipe(precision) };
         let error = Trainer::new(large, &device, &options).unwrap_err().to_string();
         let (before, _) = error.split_once(" fits").unwrap();
         before.rsplit_once("`batch` ").unwrap().1.parse::<usize>().unwrap()
@@ -492,7 +505,7 @@ fn fused_and_bundled_updates_are_those_of_single_kernels() {
     let run = |fuse| {
         let options = Options { fuse, ..Options::default() };
         let mut trainer = trainer_with(&device, &options, recipe(Precision::F16), [1024.0, 0.0]);
-        trainer.step(pictures(0)).unwrap();
+        trainer.step(images(0)).unwrap();
         trainer.finish().unwrap();
         tensors(&trainer)
     };

@@ -78,7 +78,7 @@ fn fusion_makes_no_circles() {
 }
 
 #[test]
-fn what_reads_its_neighbours_is_not_fused_with_them() {
+fn what_reads_its_neighbors_is_not_fused_with_them() {
     // A range, a broadcast and a transpose of a value need all of it first.
     let mut tape = Tape::new();
     let x = tape.feed("x", &[2, 2], DType::F32).unwrap();

@@ -12,9 +12,9 @@ use clap::ValueEnum;
 use dcgan::augment::Augment;
 use dcgan::device::gpu::GpuOptions;
 use dcgan::device::{Device, State};
-use dcgan::gan::method::{Method, Rule};
+use dcgan::gan::method::{ObjectiveConfig, OptimizerKind};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Codes, Conditioning, Design, Minibatch, Network, Norm, Size};
+use dcgan::models::{Codes, Conditioning, Minibatch, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::ops::Caps;
@@ -22,7 +22,7 @@ use dcgan::program::{Options, Program, kernels};
 use dcgan::rng::Stream;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::Recipe;
+use dcgan::train::TrainConfig;
 
 use super::naive;
 use super::support::{fusion, gpu_with, wide};
@@ -47,13 +47,13 @@ impl Dice {
     }
 }
 
-fn model(d: &mut Dice) -> Design {
+fn model(d: &mut Dice) -> ModelConfig {
     let sides = [8_usize, 10, 12, 14, 16];
     let height = d.pick(&sides);
     let width = if d.once_in(3) { d.pick(&sides) } else { height };
     let weights = [Weight::Plain, Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed];
     let codes = Codes { categories: d.pick(&[0, 3]), numbers: d.pick(&[1, 2]) };
-    Design {
+    ModelConfig {
         bias: dcgan::models::Bias::Auto,
         network: d.pick(Network::value_variants()),
         size: Size { height, width },
@@ -101,7 +101,7 @@ fn model(d: &mut Dice) -> Design {
     }
 }
 
-fn method(d: &mut Dice) -> Method {
+fn method(d: &mut Dice) -> ObjectiveConfig {
     let loss = d.pick(Loss::value_variants());
     let penalty = match d.once_in(3) {
         true => Penalty::None,
@@ -114,7 +114,7 @@ fn method(d: &mut Dice) -> Method {
     let augment: Augment = augment.parse().unwrap();
     let adaptive = !augment.is_none() && d.once_in(2);
     let mut sometimes = |n: u32, value: f32| if d.once_in(n) { value } else { 0.0 };
-    Method {
+    ObjectiveConfig {
         loss,
         smooth: if loss.has_labels() { sometimes(2, 0.1) } else { 0.0 },
         feature_matching: sometimes(6, 1.0) > 0.0,
@@ -130,15 +130,15 @@ fn method(d: &mut Dice) -> Method {
         clip_gradients: sometimes(6, 0.5),
         micro_batch: if sometimes(4, 1.0) > 0.0 { 2 } else { 0 },
         n_critic: d.pick(&[1, 1, 2]),
-        optimizer: d.pick(&[Rule::Adam, Rule::Adam, Rule::Rmsprop]),
-        ..Method::default()
+        optimizer: d.pick(&[OptimizerKind::Adam, OptimizerKind::Adam, OptimizerKind::Rmsprop]),
+        ..ObjectiveConfig::default()
     }
 }
 
 /// A recipe, and the tape of its step.
 struct Case {
     seed: u64,
-    recipe: Recipe,
+    recipe: TrainConfig,
     system: System,
     tape: Tape,
 }
@@ -151,7 +151,8 @@ fn cases(seeds: Range<u64>) -> impl Iterator<Item = Case> {
         let batch = dice.pick(&[4, 6]);
         let ema = if dice.once_in(2) { 10_000 } else { 0 };
         let labels_per_class = u64::from(model.is_semi_supervised());
-        let recipe = Recipe { batch, method, ema, labels_per_class, ..Recipe::new(model) };
+        let recipe =
+            TrainConfig { batch, method, ema, labels_per_class, ..TrainConfig::new(model) };
         let system = recipe.system().ok()?;
         let tape = system.tape(Recording::default()).ok()?;
         Some(Case { seed, recipe, system, tape })
@@ -167,7 +168,7 @@ impl Case {
 
     /// The feeds of step `step`, from 1.
     fn feeds(&self, step: u32) -> Vec<(&'static str, Tensor)> {
-        let Recipe { model, method, batch, .. } = &self.recipe;
+        let TrainConfig { model, method, batch, .. } = &self.recipe;
         let n = batch * method.n_critic;
         let shape = [n, model.size.height, model.size.width, model.channels];
         let mut stream = Stream::new(self.seed, "images", step);
@@ -175,7 +176,7 @@ impl Case {
             let bytes = (0..shape.iter().product()).map(|_| stream.next_u32() as u8).collect();
             Tensor::with_data(shape, Data::U8(bytes)).unwrap()
         };
-        let mut feeds = vec![("pictures", images())];
+        let mut feeds = vec![("images", images())];
         let value = |name: &str| if name == "average" { 0.3 } else { 2e-4 };
         feeds.push(("schedule", self.system.first().schedule_of(value)));
         if model.classes > 0 {

@@ -1,4 +1,4 @@
-//! Layers, losses, optimisers and penalties against vectors that PyTorch made in float64
+//! Layers, losses, optimizers and penalties against vectors that PyTorch made in float64
 //! (`assets/reference/make_reference.py` says how).
 
 use std::collections::BTreeMap;
@@ -287,7 +287,7 @@ fn bce_with_logits_as_pytorch() {
     }
 }
 
-/// Runs an optimiser's steps on the state `w`, fed with row after row of `rows`; holds `w` (or the
+/// Runs an optimizer's steps on the state `w`, fed with row after row of `rows`; holds `w` (or the
 /// state called `watched`) after each step against the case's `after`.
 fn steps(
     case: &Case<'_>,

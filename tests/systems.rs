@@ -7,26 +7,26 @@ use dcgan::device::Device;
 use dcgan::error::Error;
 use dcgan::gan::families::{DISCRIMINATOR, GENERATOR};
 use dcgan::gan::{Curve, Edit, Phase, Recorder, Recording, Scalar, Step, System};
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::objectives::bce_with_logits;
 use dcgan::program::Options;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::Tensor;
-use dcgan::train::{Batch, Images, Position, Recipe, Trainer};
+use dcgan::train::{Batch, Images, Position, TrainConfig, Trainer};
 
 const BATCH: usize = 4;
 
-fn recipe() -> Recipe {
+fn recipe() -> TrainConfig {
     let size = Size { height: 8, width: 8 };
-    let model = Design {
+    let model = ModelConfig {
         size,
         channels: 1,
         nz: 3,
         ngf: 4,
         ndf: 4,
-        ..Design::usual(Network::Dcgan, Some(size))
+        ..ModelConfig::usual(Network::Dcgan, Some(size))
     };
-    Recipe { batch: BATCH, seed: 5, ema: 100, ..Recipe::new(model) }
+    TrainConfig { batch: BATCH, seed: 5, ema: 100, ..TrainConfig::new(model) }
 }
 
 /// D's loss on generated images alone.

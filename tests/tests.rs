@@ -9,15 +9,15 @@
 //! | `cli_encoder` | latents and reconstructions of images, images as points, features by an encoder |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_family` | presets and losses of the GAN family, trained from the command line |
-//! | `cli_features` | features of pictures |
+//! | `cli_features` | features of images |
 //! | `cli_filters` | what D's filters look for, from the command line |
 //! | `cli_forget` | dropped maps, from the boxes to the figure, and the page for boxes |
 //! | `cli_from` | new runs from the weights of other models, and the names of runs |
 //! | `cli_json` | what `--json` prints, completions and manual pages |
-//! | `cli_latent` | walks, arithmetic, inversion and nearest neighbours, from the command line |
+//! | `cli_latent` | walks, arithmetic, inversion and nearest neighbors, from the command line |
 //! | `cli_models` | small files of large networks, and models of NaN, as commands meet them |
 //! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
-//! | `cli_sample` | pictures from runs and checkpoints |
+//! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
@@ -26,15 +26,15 @@
 //! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
 //! | `data_archives` | archives as they come, and those made to harm |
 //! | `data_classes` | classes of a set, the part that is taken, by what a set is known again |
-//! | `data_formats` | each picture format gives the pixels that were put into it, upright |
-//! | `data_loader` | batches are a function of files, seed and number; bad pictures are skipped |
+//! | `data_formats` | each image format gives the pixels that were put into it, upright |
+//! | `data_loader` | batches are a function of files, seed and number; bad images are skipped |
 //! | `data_mutations` | damaged files of every kind: no panic, no hang, no memory |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `data_tiff` | TIFF in its many kinds |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
 //! | `kernels` | helper: every kernel, rendered |
-//! | `layers` | normalised weights, noise, residual networks: what is shared, what is refused |
+//! | `layers` | normalized weights, noise, residual networks: what is shared, what is refused |
 //! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
 //! | `old_models` | models and runs of version 0.1.0 are read, sampled and resumed |

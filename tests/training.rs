@@ -7,12 +7,12 @@ use dcgan::device::{Device, State};
 use dcgan::features::pixels;
 use dcgan::gan::{Recording, System};
 use dcgan::models::Size;
-use dcgan::models::{Design, Network};
+use dcgan::models::{ModelConfig, Network};
 use dcgan::nn::{Mode, Param, Pass};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
 use crate::support;
@@ -26,7 +26,7 @@ mod vae_gan;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    recipe: Recipe,
+    recipe: TrainConfig,
     system: System,
 }
 
@@ -35,7 +35,7 @@ impl Reference {
         let (tensors, about) = support::reference(name);
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let side = number("size");
-        let model = Design {
+        let model = ModelConfig {
             network,
             size: Size { height: side, width: side },
             channels: number("nc"),
@@ -43,10 +43,10 @@ impl Reference {
             ngf: number("ngf"),
             ndf: number("ndf"),
             classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
-            ..Design::default()
+            ..ModelConfig::default()
         };
-        let (batch, method) = (number("batch"), Method::default());
-        let recipe = Recipe { batch, method, ema: 0, ..Recipe::new(model) };
+        let (batch, method) = (number("batch"), ObjectiveConfig::default());
+        let recipe = TrainConfig { batch, method, ema: 0, ..TrainConfig::new(model) };
         let system = recipe.system().unwrap();
         Self { tensors, about, recipe, system }
     }
@@ -70,7 +70,7 @@ impl Reference {
     }
 
     /// Batch `i` of the reals, as bytes.
-    fn pictures(&self, i: usize) -> Tensor {
+    fn images(&self, i: usize) -> Tensor {
         let all = &self.tensors["reals"];
         let len = all.len() / 10;
         let batch = &all.f32s()[i * len..(i + 1) * len];
@@ -124,10 +124,10 @@ fn check(name: &str, network: Network, device: &Device) {
 
     let mut drift = 0.0_f64;
     for i in 0..10 {
-        let (pictures, z) = (reference.pictures(i), reference.z(i));
+        let (images, z) = (reference.images(i), reference.z(i));
         let schedule = reference.schedule();
         let labels = reference.labels(i);
-        let mut feeds = vec![("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        let mut feeds = vec![("images", &images), ("z", &z), ("schedule", &schedule)];
         feeds.extend(labels.as_ref().map(|labels| ("labels", labels)));
         let fetched = program.call(&mut state, &feeds).unwrap();
         for loss in ["loss_d", "loss_real", "loss_fake", "loss_g"] {
@@ -151,7 +151,7 @@ fn check_first_step(
     what: &str,
 ) {
     let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
-    assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
+    assert!(fake <= 1e-5, "{what}: generated images: {fake:e}");
     let mut largest = 0.0_f32;
     let (mut sum, mut count) = (0.0, 0);
     for param in reference.params() {
@@ -201,8 +201,8 @@ fn label_smoothing_as_pytorch() {
         let tape = recipe.system().unwrap().tape(Recording::COMPARED).unwrap();
         let mut state = reference.state(&device);
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
-        let (pictures, z, schedule) = (reference.pictures(0), reference.z(0), reference.schedule());
-        let feeds = [("pictures", &pictures), ("z", &z), ("schedule", &schedule)];
+        let (images, z, schedule) = (reference.images(0), reference.z(0), reference.schedule());
+        let feeds = [("images", &images), ("z", &z), ("schedule", &schedule)];
         let fetched = program.call(&mut state, &feeds).unwrap();
         for loss in ["loss_d", "loss_real", "loss_fake", "loss_g"] {
             let theirs = reference.about["losses_label_0_9"][0][loss].as_f64().unwrap();
@@ -255,7 +255,7 @@ fn evaluation_as_pytorch() {
             let mut program = Program::compile(&t, &state, &Options::default()).unwrap();
             let z = reference.z(0).f32s()[..model.nz].to_vec();
             let z = Tensor::new([1, 1, 1, model.nz], z).unwrap();
-            let x = reference.pictures(0);
+            let x = reference.images(0);
             let mut feeds = vec![("z", &z), ("x", &x)];
             feeds.extend(labels.as_ref().map(|labels| ("labels", labels)));
             let fetched = program.call(&mut state, &feeds).unwrap();

@@ -14,7 +14,7 @@ use dcgan::program::tune::{Effort, News, Summary, Tuner, recall, tune, variants}
 use dcgan::program::{Choices, MemoryReport, Options, Precision, Program, key};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
-use dcgan::train::Recipe;
+use dcgan::train::TrainConfig;
 use serde_json::Value;
 
 use crate::cli::{Place, assert_same, latest};
@@ -345,7 +345,7 @@ impl Op for Scratch {
 fn a_run_goes_on_with_its_kernels_whatever_was_measured_since() {
     let Some(device) = gpu_selection() else { return };
     let place = Place::new();
-    place.pictures("set", 20);
+    place.images("set", 20);
     let nets = ["set", "--size", "8", "--batch", "4", "--ngf", "8", "--ndf", "8", "--nz", "8"];
     let train = |out: &str, images: &str| {
         let words = ["train", "--out", out, "--images", images, "--device", &device];
@@ -360,7 +360,7 @@ fn a_run_goes_on_with_its_kernels_whatever_was_measured_since() {
 
     // From now on the cache has another variant for every kernel.
     let opened = Device::open(Some(&device), false).unwrap();
-    let model = Recipe::of(&ModelFile::load(&latest(&parts)).unwrap()).unwrap().unwrap();
+    let model = TrainConfig::of(&ModelFile::load(&latest(&parts)).unwrap()).unwrap().unwrap();
     let tapes = [
         model.tape().unwrap(),
         Sampler::tape(&model.model.networks().unwrap(), Weights::Raw, BATCH).unwrap(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dcgan::device::{Device, State};
 use dcgan::model::{self, ModelFile, Networks, Pixels, Sampler, Weights, save_imported};
-use dcgan::models::LatentLaw;
+use dcgan::models::LatentDistribution;
 use dcgan::nn::{BatchNorm, Layer, Mode, Pass, Statistics, Weight};
 use dcgan::program::{Choices, Options, Program};
 use dcgan::tape::Tape;
@@ -68,8 +68,8 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |most, d| if d <= most { most } else { d })
 }
 
-/// Pictures of a generator as [`Sampler`] gives them.
-fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor {
+/// Images of a generator as [`Sampler`] gives them.
+fn images(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor {
     let mut state = State::new(device);
     let used = model.load_generator(&mut state, Weights::raw(raw)).unwrap();
     let mut sampler =
@@ -77,7 +77,7 @@ fn pictures(model: &ModelFile, device: &Device, z: &Tensor, raw: bool) -> Tensor
     sampler.sample(&mut state, z).unwrap()
 }
 
-/// What each layer of a discriminator gives on pictures in [−1, 1].
+/// What each layer of a discriminator gives on images in [−1, 1].
 fn judged(model: &ModelFile, device: &Device, x: &Tensor) -> Vec<Tensor> {
     let mut state = State::new(device);
     model.load_discriminator(&mut state, Weights::default()).unwrap();
@@ -106,7 +106,7 @@ fn agrees(folder: &Path, case: &str, imported: &Imported) {
         let name = device.name();
         if model.networks.has(model::Role::Generator) {
             let (z, fake) = (&expected[&format!("{case}/z")], &expected[&format!("{case}/fake")]);
-            let far = distance(&pictures(&model, &device, z, false), fake);
+            let far = distance(&images(&model, &device, z, false), fake);
             println!("{case}: the generator on {name} is off by {far}");
             assert!(far <= NEAR, "{case}: the generator on {name} is off by {far}");
         }
@@ -191,7 +191,7 @@ fn shapes_and_numbers_say_the_architecture() {
     let Networks { size, channels, nz, latent_law, pixels, .. } =
         import_files(&["plain_g.pth"], &[], &usual).networks;
     assert_eq!((size.height, size.width, channels, nz), (16, 16, 3, 6));
-    assert_eq!((latent_law, pixels), (LatentLaw::Normal, Pixels::Signed));
+    assert_eq!((latent_law, pixels), (LatentDistribution::Normal, Pixels::Signed));
 
     // The numbering of the file stays, so that what is exported fits where it came from.
     let late = import_files(&["late_d.pth"], &[], &usual).networks.discriminator().unwrap().clone();
@@ -229,7 +229,7 @@ fn what_cannot_be_imported_is_said_in_one_sentence() {
             &["Python object", "only running code could build", "model.state_dict()"],
         ),
         (&["plain_g.pth", "plain_g.safetensors"], &[], &["is a second generator"]),
-        (&["plain_g.pth", "late_d.pth"], &[], &["takes pictures of 8", "generator makes 16"]),
+        (&["plain_g.pth", "late_d.pth"], &[], &["takes images of 8", "generator makes 16"]),
         (&["plain_g.pth"], &[(Role::Generator, "netG")], &["no tensor below \"netG\"", "main.0"]),
         (&["named_g.safetensors"], &[], &["12 pixels, which are no square", "--g-sides"]),
         (&["expected.safetensors"], &[], &["beside/fake is no part of a convolution"]),

@@ -1,11 +1,11 @@
-"""A discriminator's features of a folder of pictures in PyTorch, as `dcgan features` gives them.
+"""A discriminator's features of a folder of images in PyTorch, as `dcgan features` gives them.
 
     torch_features.py CHECKPOINT.safetensors FOLDER [--out FILE.npy] [--against FILE.npy]
 
-Reads a checkpoint of `dcgan train --preset pytorch`, decodes the pictures (which must have the
+Reads a checkpoint of `dcgan train --preset pytorch`, decodes the images (which must have the
 model's size) on as many threads as PyTorch computes on, 64 at a time and ahead of the network, runs
 the hidden convolutions eagerly, pools each to 4x4, joins them and writes one array. Prints one line
-of JSON: pictures a second, and the largest difference from another array, such as that of `dcgan
+of JSON: images a second, and the largest difference from another array, such as that of `dcgan
 features`, with what it is relative to the largest feature.
 """
 
@@ -77,10 +77,10 @@ def main():
     out, at = None, 0
     with torch.inference_mode():
         for i in range(len(batches)):
-            pictures = numpy.stack([f.result() for f in ahead.pop(0)])
+            images = numpy.stack([f.result() for f in ahead.pop(0)])
             if i + 2 < len(batches):
                 ahead.append([pool.submit(decode, f) for f in batches[i + 2]])
-            x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+            x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
             rows = features(network, x.contiguous()).numpy()
             if out is None:
                 shape = (len(files), rows.shape[1])
@@ -89,7 +89,7 @@ def main():
             at += len(rows)
     out.flush()
     seconds = time.perf_counter() - start
-    result = {"pictures": len(files), "width": out.shape[1], "per_second": len(files) / seconds}
+    result = {"images": len(files), "width": out.shape[1], "per_second": len(files) / seconds}
     result["threads"] = torch.get_num_threads()
     if options.against:
         other = numpy.load(options.against, mmap_mode="r")

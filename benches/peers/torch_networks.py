@@ -1,7 +1,7 @@
 """The networks of four of dcgan's presets in PyTorch, layer by layer as `dcgan` builds them.
 
 `PRESETS` says by name what is trained and how; `networks` builds a generator and a discriminator.
-Pictures are [n, 3, side, side] in [-1, 1], latents [n, nz, 1, 1], scores [n].
+Images are [n, 3, side, side] in [-1, 1], latents [n, nz, 1, 1], scores [n].
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def dcgan_generator(preset):
         if i < 4:
             layers += [nn.BatchNorm2d(channels[i + 1]), nn.ReLU(True)]
     if preset.attention:
-        layers.insert(-1, Attention(WIDTH))  # behind the 32x32 picture
+        layers.insert(-1, Attention(WIDTH))  # behind the 32x32 image
     return nn.Sequential(*layers, nn.Tanh())
 
 

@@ -3,7 +3,7 @@
 What `benches/peers/run` compares; see the README beside it, and torch_networks.py for the networks.
 Everything that changes no result and saves time is taken: D is frozen during G's step (else its
 weight gradients are computed and thrown away), Adam is the fused one, gradients are set to none, a
-D without batch norm sees real and generated pictures at once.
+D without batch norm sees real and generated images at once.
 """
 
 import time
@@ -44,7 +44,7 @@ def loss_of_g(kind, scores):
 
 
 class Training:
-    """A step is `n_critic` updates of D, each on pictures of its own, then one of G."""
+    """A step is `n_critic` updates of D, each on images of its own, then one of G."""
 
     def __init__(self, preset, batch, device, layout, amp, compiled):
         self.preset, self.batch, self.device, self.amp = preset, batch, device, amp
@@ -72,7 +72,7 @@ class Training:
         return torch.randn(self.batch, self.preset.nz, 1, 1, device=self.device)
 
     def slopes_of(self, x, scale):
-        """The length of D's gradient at every picture."""
+        """The length of D's gradient at every image."""
 
         def total(x):
             with self.autocast():
@@ -90,7 +90,7 @@ class Training:
         return self.preset.penalty * (lengths - 1).square().mean()
 
     def update_d(self, reals):
-        """Returns the generated pictures, on which G is trained, too, where it is once a step."""
+        """Returns the generated images, on which G is trained, too, where it is once a step."""
         preset, backward = self.preset, lambda loss: self.scaler_d.scale(loss).backward()
         self.adam_d.zero_grad(set_to_none=True)
         with self.autocast(), torch.set_grad_enabled(preset.n_critic == 1):
@@ -208,14 +208,14 @@ def main():
         params = [sum(p.numel() for p in g.parameters()), 0]
         make = torch.compile(g) if options.compile else g
         latents = torch.randn(options.batch, preset.nz, 1, 1, device=device)
-        pictures = None
+        images = None
 
         def step():
-            nonlocal pictures
+            nonlocal images
             with torch.inference_mode():
                 with torch.autocast(device, dtype=torch.float16, enabled=amp):
                     made = make(latents)
-                pictures = made.float().cpu()
+                images = made.float().cpu()
 
     step()
     wait()
@@ -227,8 +227,8 @@ def main():
     if options.work == "train":
         check = [loss.item() for loss in training.losses]
     else:
-        assert list(pictures.shape) == [options.batch, 3, preset.side, preset.side], pictures.shape
-        check = [pictures.mean().item(), pictures.abs().max().item()]
+        assert list(images.shape) == [options.batch, 3, preset.side, preset.side], images.shape
+        check = [images.mean().item(), images.abs().max().item()]
     images, flops = options.batch, None
     if options.work == "train":
         images *= preset.n_critic

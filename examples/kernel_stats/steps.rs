@@ -1,48 +1,48 @@
 //! The training steps whose kernels are looked at.
 
-use dcgan::models::{Conditioning, Design, Network, Norm, Size};
+use dcgan::models::{Conditioning, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::Precision;
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 
 use super::Result;
 
 /// A training step by name.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: TrainConfig,
     pub(crate) precision: Precision,
 }
 
 /// All of them.
 pub(crate) fn steps() -> Result<Vec<Step>> {
-    let dcgan = Design::default();
+    let dcgan = ModelConfig::default();
     let size = Size { height: 32, width: 32 };
-    let critic = Design { norm_d: Norm::Layer, ..dcgan };
-    let spectral = |network| Design {
+    let critic = ModelConfig { norm_d: Norm::Layer, ..dcgan };
+    let spectral = |network| ModelConfig {
         size,
         weight_d: Weight::Spectral,
         norm_d: Norm::None,
-        ..Design::usual(network, None)
+        ..ModelConfig::usual(network, None)
     };
-    let plain = Method::default();
-    let wasserstein = Method {
+    let plain = ObjectiveConfig::default();
+    let wasserstein = ObjectiveConfig {
         loss: Loss::Wasserstein,
         penalty: Penalty::Gp,
         penalty_weight: 10.0,
         n_critic: 2,
         ..plain
     };
-    let hinge = Method { loss: Loss::Hinge, ..plain };
-    let attention = Design {
+    let hinge = ObjectiveConfig { loss: Loss::Hinge, ..plain };
+    let attention = ModelConfig {
         attention: 32,
         weight_g: Weight::Spectral,
         weight_d: Weight::Spectral,
         norm_d: Norm::None,
         ..dcgan
     };
-    let classes = Design {
+    let classes = ModelConfig {
         classes: 10,
         conditioning: Conditioning::Projection,
         norm_g: Norm::Conditional,
@@ -58,8 +58,14 @@ pub(crate) fn steps() -> Result<Vec<Step>> {
         ("sngan 32, batch 64", spectral(Network::Cnn), hinge, 64, wide),
         ("sngan-resnet projection 32, batch 64", classes, hinge, 64, wide),
     ];
-    let step = |(name, model, method, batch, precision): (_, Design, Method, usize, Precision)| {
-        let recipe = Recipe { batch, method, precision, ..Recipe::new(model) };
+    let step = |(name, model, method, batch, precision): (
+        _,
+        ModelConfig,
+        ObjectiveConfig,
+        usize,
+        Precision,
+    )| {
+        let recipe = TrainConfig { batch, method, precision, ..TrainConfig::new(model) };
         Step { name, recipe, precision }
     };
     Ok(table.map(step).into())

@@ -1,10 +1,10 @@
-// The squares that minimal filtering cuts an operand into, four channels at a time: tiles of a
-// picture, which may overlap, or the taps of a kernel. The pixels of a square lie `step` apart; where
+// The squares that minimal filtering cuts an operand into, four channels at a time: tiles of an
+// image, which may overlap, or the taps of a kernel. The pixels of a square lie `step` apart; where
 // that is not 1, a square has the pixels of one remainder modulo `step` only, and the remainders
-// (a, b) stand before the channel, as in a picture of cells of step × step pixels.
+// (a, b) stand before the channel, as in an image of cells of step × step pixels.
 //
-// Variables: side: "large", "small" or "taps". large, small: channels of the two pictures. high, wide:
-// size of the operand; item: elements between neighbouring pixels. down, across: squares of an image.
+// Variables: side: "large", "small" or "taps". large, small: channels of the two images. high, wide:
+// size of the operand; item: elements between neighboring pixels. down, across: squares of an image.
 // top, left: padding.
 
 const NONE: u32 = 0xffffffffu;

@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let m0 = tile / {{ tiles_n }} * {{ tile_m }}u;
     let n0 = tile % {{ tiles_n }} * {{ tile_n }}u;
 
-    // The block that this invocation brings: neighbours read neighbouring vectors.
+    // The block that this invocation brings: neighbors read neighboring vectors.
 {% if a_some %}
     let a_brings = lane < {{ a_blocks }}u;
 {% endif %}

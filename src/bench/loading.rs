@@ -1,4 +1,4 @@
-//! Do pictures come as fast as a device trains on them?
+//! Do images come as fast as a device trains on them?
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::data::{CacheMode, Loader, LoaderOptions, Prepare, Source};
 use crate::device::Device;
 use crate::error::Result;
 use crate::program::Options;
-use crate::train::{Recipe, Trainer};
+use crate::train::{TrainConfig, Trainer};
 
 use super::{WARM_UP, step};
 
@@ -17,7 +17,7 @@ use super::{WARM_UP, step};
 /// training was compiled.
 const LEAST: Duration = Duration::from_secs(3);
 
-/// What was measured. Nothing was kept in memory: every picture was read, decoded, cut and resized
+/// What was measured. Nothing was kept in memory: every image was read, decoded, cut and resized
 /// as in the first pass over a set, and every other one mirrored.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loading {
@@ -25,11 +25,11 @@ pub struct Loading {
     pub data: String,
     /// Threads that read and decoded.
     pub threads: usize,
-    /// Pictures in a second where nothing else was done.
+    /// Images in a second where nothing else was done.
     pub images_per_second: f64,
-    /// Real pictures trained on in a second, with reading and decoding beside it.
+    /// Real images trained on in a second, with reading and decoding beside it.
     pub train_images_per_second: f64,
-    /// The part of that training's time in which it waited for pictures.
+    /// The part of that training's time in which it waited for images.
     pub waiting: f64,
 }
 
@@ -38,7 +38,7 @@ pub struct Loading {
 /// # Errors
 /// As [`Loader::start`], [`Loader::next_batch`], [`Trainer::new`] and [`Trainer::step`].
 pub fn loading(
-    recipe: &Recipe,
+    recipe: &TrainConfig,
     steps: usize,
     device: &Device,
     options: &Options,
@@ -46,7 +46,7 @@ pub fn loading(
     tell: &dyn Fn(&'static str),
 ) -> Result<Loading> {
     let load = LoaderOptions {
-        batch: recipe.step_pictures(),
+        batch: recipe.step_images(),
         seed: recipe.seed,
         cache: CacheMode::Off,
         look: Duration::ZERO,
@@ -62,7 +62,7 @@ pub fn loading(
     };
     let start = || Loader::start(Arc::clone(source), prepare.clone(), &load, 0);
 
-    tell("reading pictures");
+    tell("reading images");
     let mut loader = start()?;
     loader.next_batch()?;
     let begin = Instant::now();
@@ -77,7 +77,7 @@ pub fn loading(
     let mut trainer = Trainer::new(recipe.clone(), device, options)?;
     let mut loader = start()?;
     for _ in 0..WARM_UP {
-        step(&mut trainer, loader.next_batch()?.pictures)?;
+        step(&mut trainer, loader.next_batch()?.images)?;
     }
     trainer.finish()?;
     let begin = Instant::now();
@@ -87,7 +87,7 @@ pub fn loading(
         let asked = Instant::now();
         let batch = loader.next_batch()?;
         waited += asked.elapsed();
-        step(&mut trainer, batch.pictures)?;
+        step(&mut trainer, batch.images)?;
         done += 1;
     }
     trainer.finish()?;
@@ -96,7 +96,7 @@ pub fn loading(
         data: format!("{}: {}", source.name(), source.description()),
         threads: load.workers,
         images_per_second,
-        train_images_per_second: (done * recipe.step_pictures()) as f64 / seconds,
+        train_images_per_second: (done * recipe.step_images()) as f64 / seconds,
         waiting: waited.as_secs_f64() / seconds,
     })
 }

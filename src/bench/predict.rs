@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::ops::Caps;
 use crate::program::{Listed, Options, kernels};
-use crate::train::Recipe;
+use crate::train::TrainConfig;
 
 /// A graphics card, by its maker's datasheet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -144,7 +144,7 @@ fn seconds(listed: &Listed, card: &Card) -> [f64; 3] {
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the recipe makes no network.
-pub fn of_step(recipe: &Recipe) -> Result<Vec<Listed>> {
+pub fn of_step(recipe: &TrainConfig) -> Result<Vec<Listed>> {
     let options = Options { precision: recipe.precision, ..Options::default() };
     kernels(&recipe.tape()?, &Caps::portable(), &options)
 }

@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::gan::Family;
 use crate::gan::{Recording, scale};
 use crate::model::names::{AVERAGE, KEY, twin_of};
-use crate::models::{Conditioning, Design, Network, Norm, Size};
+use crate::models::{Conditioning, ModelConfig, Network, Norm, Size};
 use crate::nn::Weight;
 use crate::objectives::{Loss, Penalty};
 use crate::program::{Fetched, Options, Precision, Program};
 use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
-use crate::train::{Method, Recipe};
+use crate::train::{ObjectiveConfig, TrainConfig};
 
 use super::{Difference, Outcome, SEED, largest, share, wide};
 
@@ -22,11 +22,11 @@ use super::{Difference, Outcome, SEED, largest, share, wide};
 #[derive(Clone, Copy, Debug)]
 pub struct StepCase {
     /// The networks.
-    pub model: Design,
-    /// Pictures in a batch.
+    pub model: ModelConfig,
+    /// Images in a batch.
     pub batch: usize,
     /// How they are trained.
-    pub method: Method,
+    pub method: ObjectiveConfig,
     /// How a GPU keeps activations; the CPU, against which it is held, keeps all bits.
     pub precision: Precision,
     /// What sets it apart, in a few words; else empty.
@@ -59,17 +59,17 @@ impl StepOutcome {
 /// says that the device has them.
 #[must_use]
 pub fn step_cases(halves: bool) -> Vec<StepCase> {
-    let model = |network, side: usize, channels, width| Design {
+    let model = |network, side: usize, channels, width| ModelConfig {
         channels,
         nz: if width < 64 { 10 } else { 100 },
         ngf: width,
         ndf: width,
-        ..Design::usual(network, Some(Size { height: side, width: side }))
+        ..ModelConfig::usual(network, Some(Size { height: side, width: side }))
     };
-    let method = Method { smooth: 0.1, ..Method::default() };
+    let method = ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() };
     let plain =
         |model, batch| StepCase { model, batch, method, precision: Precision::F32, what: "" };
-    let told = |classes, model| Design { classes, ..model };
+    let told = |classes, model| ModelConfig { classes, ..model };
     let mut cases = vec![
         plain(model(Network::Dcgan, 32, 3, 8), 6),
         plain(model(Network::Paper, 16, 3, 8), 8),
@@ -77,20 +77,20 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         plain(told(10, model(Network::Mnist, 28, 1, 4)), 6),
         plain(model(Network::Dcgan, 64, 3, 64), 2),
         StepCase {
-            method: Method { loss: Loss::Hinge, ..Method::default() },
+            method: ObjectiveConfig { loss: Loss::Hinge, ..ObjectiveConfig::default() },
             what: "hinge, spectral norm",
-            ..plain(Design { weight_d: Weight::Spectral, ..model(Network::Cnn, 32, 3, 8) }, 4)
+            ..plain(ModelConfig { weight_d: Weight::Spectral, ..model(Network::Cnn, 32, 3, 8) }, 4)
         },
         StepCase {
-            method: Method {
+            method: ObjectiveConfig {
                 loss: Loss::Wasserstein,
                 penalty: Penalty::Gp,
                 penalty_weight: 10.0,
-                ..Method::default()
+                ..ObjectiveConfig::default()
             },
             what: "gradient penalty, projection",
             ..plain(
-                Design {
+                ModelConfig {
                     classes: 3,
                     conditioning: Conditioning::Projection,
                     norm_d: Norm::None,
@@ -100,27 +100,27 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
             )
         },
         StepCase {
-            method: Method { augment: Augment::ALL, ..method },
+            method: ObjectiveConfig { augment: Augment::ALL, ..method },
             what: "attention, DiffAugment",
-            ..plain(Design { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
+            ..plain(ModelConfig { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
         },
         StepCase {
-            method: Method { family: Family::Ali, ..Method::default() },
+            method: ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() },
             what: "ALI",
             ..plain(model(Network::Ali, 16, 3, 8), 4)
         },
         StepCase {
-            method: Method { feature_matching: true, ..method },
+            method: ObjectiveConfig { feature_matching: true, ..method },
             what: "feature matching",
-            ..plain(Design { weight_d: Weight::Norm, ..model(Network::Mlp, 16, 1, 24) }, 6)
+            ..plain(ModelConfig { weight_d: Weight::Norm, ..model(Network::Mlp, 16, 1, 24) }, 6)
         },
     ];
     for (family, what) in [(Family::Vae, "VAE"), (Family::VaeGan, "VAE/GAN")] {
-        let method = Method { family, gamma: 1e-3, ..Method::default() };
+        let method = ObjectiveConfig { family, gamma: 1e-3, ..ObjectiveConfig::default() };
         cases.push(StepCase { method, what, ..plain(model(Network::VaeGan, 16, 3, 6), 4) });
     }
     for (family, what) in [(Family::Mrgan, "Reg-GAN"), (Family::Mdgan, "manifold-diffusion GAN")] {
-        let method = Method { family, ..Method::default() };
+        let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
         cases.push(StepCase { method, what, ..plain(model(Network::Dcgan, 16, 3, 6), 4) });
     }
     if halves {
@@ -146,7 +146,7 @@ const RATE: f64 = 2e-4;
 /// The scale of losses in steps in 16 bits.
 const LOSS_SCALE: f32 = 1024.0;
 
-/// What the names of the optimiser's first moments begin with.
+/// What the names of the optimizer's first moments begin with.
 const MOMENT: &str = "adam.m.";
 
 /// A tensor whose gradient is smaller than this share of the network's mean one may have none but
@@ -157,7 +157,7 @@ const LEAST_GRADIENT: f64 = 1e-3;
 const COARSER: f64 = 8.0;
 
 impl StepCase {
-    /// Runs one step from the same state on the same pictures.
+    /// Runs one step from the same state on the same images.
     pub(super) fn run(&self, device: &Device) -> Result<After> {
         self.run_from(device, &|_, value| value)
     }
@@ -165,8 +165,12 @@ impl StepCase {
     /// Runs one step from the state that `start` makes of the usual one.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
         let precision = if device.has_half_floats() { self.precision } else { Precision::F32 };
-        let recipe =
-            Recipe { batch: self.batch, method: self.method, precision, ..Recipe::new(self.model) };
+        let recipe = TrainConfig {
+            batch: self.batch,
+            method: self.method,
+            precision,
+            ..TrainConfig::new(self.model)
+        };
         let system = recipe.system()?;
         // Gradients are read from the optimizer's moments: fetching them would take four times their
         // memory.
@@ -183,11 +187,11 @@ impl StepCase {
         let mut program = Program::compile(&tape, &state, &compile)?;
         let rate = |name: &str| if name == "average" { 0.3 } else { RATE as f32 };
         let schedule = system.first().schedule_of(rate);
-        let pictures = self.pictures()?;
+        let images = self.images()?;
         let classes = self.model.classes;
         let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();
         let labels = Tensor::one_hot(&labels, classes.max(1))?;
-        let mut feeds = vec![("pictures", &pictures), ("schedule", &schedule)];
+        let mut feeds = vec![("images", &images), ("schedule", &schedule)];
         if classes > 0 {
             feeds.push(("labels", &labels));
         }
@@ -202,8 +206,8 @@ impl StepCase {
     }
 
     /// Noise.
-    fn pictures(&self) -> Result<Tensor> {
-        let Design { size, channels, .. } = self.model;
+    fn images(&self) -> Result<Tensor> {
+        let ModelConfig { size, channels, .. } = self.model;
         let shape = [self.batch, size.height, size.width, channels];
         let mut noise = Stream::new(SEED, "pictures", 0);
         let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();
@@ -361,8 +365,8 @@ mod tests {
             move |after: &mut After| {
                 let tensor = &after.state[name];
                 let values = tensor.f32s().iter().map(|x| x * factor).collect();
-                let spoilt = Tensor::new(tensor.shape(), values).unwrap();
-                after.state.insert(name.into(), spoilt);
+                let spoiled = Tensor::new(tensor.shape(), values).unwrap();
+                after.state.insert(name.into(), spoiled);
             }
         };
         let weight = "generator.main.0.weight";

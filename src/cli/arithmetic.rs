@@ -1,15 +1,15 @@
-//! `dcgan arithmetic`: sums and differences of latents, and what becomes of the pictures.
+//! `dcgan arithmetic`: sums and differences of latents, and what becomes of the images.
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 
 use crate::error::{Error, Result};
-use crate::experiments::arithmetic::{NOISE, Sign, mean, neighbours, sum, turned};
+use crate::experiments::arithmetic::{NOISE, Sign, mean, neighbors, sum, turned};
 use crate::experiments::walk::evenly;
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::single;
 use crate::model::ModelFile;
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::single;
 use crate::tensor::Tensor;
 
 use super::drawing::{Drawing, cells};
@@ -18,12 +18,12 @@ use super::latents::{ModelFlags, named, write_npy};
 use super::output::println;
 use super::points::{Locator, Point, Points, Range, rows};
 
-/// Add and take away what pictures have in common, or turn them
+/// Add and take away what images have in common, or turn them
 ///
-/// Each --plus and --minus is a group of pictures, best three or more, whose latents are averaged;
+/// Each --plus and --minus is a group of images, best three or more, whose latents are averaged;
 /// the means are added up in the order typed. The figure shows the groups, their means, and the
-/// result among 8 neighbours. With --from and --to the difference of two groups is a direction in
-/// which the pictures of --seeds are moved.
+/// result among 8 neighbors. With --from and --to the difference of two groups is a direction in
+/// which the images of --seeds are moved.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan arithmetic runs/00000-dcgan-avatars-64 --plus 1,5,9 \
                         --minus 2,4,8 --plus 7,11,30 --out out.png\n  dcgan arithmetic \
@@ -39,7 +39,7 @@ pub(super) struct Arithmetic {
     /// The group that a turn leads to
     #[arg(long, value_name = "LIST", requires = "from")]
     to: Option<Points>,
-    /// Pictures that are turned [default: 0-4]
+    /// Images that are turned [default: 0-4]
     #[arg(long, value_name = "LIST", requires = "from")]
     seeds: Option<Points>,
     /// How much of the turn is added, from the first column to the last [default: -1..1]
@@ -48,10 +48,10 @@ pub(super) struct Arithmetic {
     /// Columns of a turn [default: 9]
     #[arg(long, value_name = "N", requires = "from", value_parser = at_least(2))]
     steps: Option<usize>,
-    /// How far around the result its neighbours are drawn, in each coordinate [default: 0.25]
+    /// How far around the result its neighbors are drawn, in each coordinate [default: 0.25]
     #[arg(long, value_name = "X", conflicts_with = "from")]
     noise: Option<f32>,
-    /// Decides the neighbours
+    /// Decides the neighbors
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
@@ -152,17 +152,17 @@ impl Arithmetic {
         let mut pixels = Vec::new();
         let mut members = group_panel("What is added up");
         for (sign, points) in &groups {
-            let middle = centre(points);
+            let middle = center(points);
             let (row, mean_pixels) = group_row(&mut generator, points, &middle)?;
             members = members.row(sign.to_string(), row);
             pixels.push((*sign, mean_pixels));
             means.push((*sign, middle));
         }
         let result = sum(&means);
-        let mut around = generator.cells(&neighbours(&result, noise, self.seed))?;
+        let mut around = generator.cells(&neighbors(&result, noise, self.seed))?;
         around[4] = std::mem::take(&mut around[4]).framed();
         let mut result_panel =
-            Panel::new(format!("Result (framed) and its neighbours, \u{b1}{noise}"));
+            Panel::new(format!("Result (framed) and its neighbors, \u{b1}{noise}"));
         for cells in around.chunks(3) {
             result_panel = result_panel.row("", cells.to_vec());
         }
@@ -206,7 +206,7 @@ impl Arithmetic {
         let mut members = group_panel("");
         let mut means = Vec::new();
         for (name, points) in &groups {
-            let middle = centre(points);
+            let middle = center(points);
             members = members.row(*name, group_row(&mut generator, points, &middle)?.0);
             means.push(middle);
         }
@@ -248,27 +248,27 @@ impl Arithmetic {
 }
 
 /// The mean of points.
-fn centre(points: &[Point]) -> Vec<f32> {
+fn center(points: &[Point]) -> Vec<f32> {
     mean(&points.iter().map(|point| point.z.clone()).collect::<Vec<_>>())
 }
 
 /// A panel for groups: their means stand first, all below one another.
 fn group_panel(heading: &str) -> Panel {
-    Panel::new(heading).columns(["mean", "its pictures"]).gap_before(1)
+    Panel::new(heading).columns(["mean", "its images"]).gap_before(1)
 }
 
-/// The picture of a group's mean latent and those of its members; and the mean of the members'
+/// The image of a group's mean latent and those of its members; and the mean of the members'
 /// pixels.
 fn group_row(
     generator: &mut Drawing,
     points: &[Point],
     middle: &[f32],
 ) -> Result<(Vec<Cell>, Vec<f32>)> {
-    let pictures = generator.images(&rows(points))?;
-    let each = pictures.f32s().chunks(pictures.len() / points.len());
+    let images = generator.images(&rows(points))?;
+    let each = images.f32s().chunks(images.len() / points.len());
     let pixels = mean(&each.map(<[f32]>::to_vec).collect::<Vec<_>>());
     let mut row = generator.cells(middle)?;
-    let members = cells(&pictures)?;
+    let members = cells(&images)?;
     row.extend(members.into_iter().zip(points).map(|(cell, point)| cell.caption(&point.name)));
     Ok((row, pixels))
 }

@@ -24,7 +24,7 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// Work on `total` of something: `what` follows the number, as in `120 of 500 pictures`.
+    /// Work on `total` of something: `what` follows the number, as in `120 of 500 images`.
     pub(super) fn new(total: usize, what: &'static str) -> Self {
         let now = Instant::now();
         let bar = is_watched().then(|| {
@@ -52,7 +52,7 @@ impl Bar {
         }
     }
 
-    /// `1.2k of 50k pictures, 104/s`.
+    /// `1.2k of 50k images, 104/s`.
     fn line(&self) -> String {
         let done = self.done.load(Ordering::Relaxed);
         let rate = done as f64 / self.start.elapsed().as_secs_f64().max(1e-9);
@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn the_line_counts_what_is_done() {
-        let bar = Bar::new(50_000, "pictures");
+        let bar = Bar::new(50_000, "images");
         bar.add(1000);
         bar.add(200);
         let line = bar.line();
-        assert!(line.starts_with("1.2k of 50k pictures, ") && line.ends_with("/s"), "{line}");
+        assert!(line.starts_with("1.2k of 50k images, ") && line.ends_with("/s"), "{line}");
     }
 }

@@ -13,11 +13,11 @@ use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
 use crate::model::{Sampler, Weights};
-use crate::models::{Design, DesignOptions, Network, Size};
+use crate::models::{ModelConfig, Network, PartialModelConfig, Size};
 use crate::program::tune::Effort;
 use crate::program::{Options, Precision};
 use crate::terminal::set_message;
-use crate::train::{Preset, Recipe, RecipeOptions};
+use crate::train::{PartialTrainConfig, Preset, TrainConfig};
 
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::output::{Align, table};
@@ -25,7 +25,7 @@ use super::presets::find;
 use super::reading::PartFlag;
 use super::tuning;
 
-/// Classes of pictures, where networks are told some: those of MNIST and CIFAR-10.
+/// Classes of images, where networks are told some: those of MNIST and CIFAR-10.
 const CLASSES: usize = 10;
 
 /// Kernels that the printed table lists.
@@ -41,13 +41,13 @@ pub(super) struct Bench {
     /// What to train: a recipe that dcgan presets lists; where it is told classes, ten
     #[arg(long, value_name = "NAME", value_parser = find, default_value = "dcgan")]
     preset: &'static Preset,
-    /// Pictures in a batch, at least 2 [default: the preset's]
+    /// Images in a batch, at least 2 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
     /// Other networks than the preset's (see dcgan train --help)
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
     network: Option<Network>,
-    /// Pictures' size, 64 or 96x64 (height x width) [default: the preset's]
+    /// Images' size, 64 or 96x64 (height x width) [default: the preset's]
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
     /// Width of the generator [default: the preset's]
@@ -69,7 +69,7 @@ pub(super) struct Bench {
     /// How a GPU keeps activations and their gradients
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
-    /// Also read these pictures (whatever dcgan train takes), alone and beside training, every one
+    /// Also read these images (whatever dcgan train takes), alone and beside training, every one
     /// anew: does training have to wait for them?
     #[arg(long, value_name = "DATA")]
     data: Option<PathBuf>,
@@ -153,7 +153,7 @@ impl Bench {
 }
 
 impl Bench {
-    fn predict(&self, recipe: &Recipe, card: &str) -> Result<()> {
+    fn predict(&self, recipe: &TrainConfig, card: &str) -> Result<()> {
         let listed = predict::of_step(recipe)?;
         let cards = CARDS.iter().filter(|known| card == "all" || card == known.name);
         let predictions: Vec<Prediction> =
@@ -168,18 +168,18 @@ impl Bench {
     }
 
     /// The preset's recipe, but for what was typed.
-    fn recipe(&self) -> Result<Recipe> {
+    fn recipe(&self) -> Result<TrainConfig> {
         let &Self { network, size, ngf, ndf, batch, precision, .. } = self;
-        let model = DesignOptions { network, size, ngf, ndf, ..DesignOptions::default() };
-        let typed = RecipeOptions { model, batch, ..RecipeOptions::default() };
+        let model = PartialModelConfig { network, size, ngf, ndf, ..PartialModelConfig::default() };
+        let typed = PartialTrainConfig { model, batch, ..PartialTrainConfig::default() };
         let options = typed.or(self.preset.options().recipe);
         let conditioning = options.conditioning()?;
-        let model = Design {
+        let model = ModelConfig {
             classes: conditioning.map_or(0, |_| CLASSES),
             conditioning: conditioning.unwrap_or_default(),
             ..options.model.design()
         };
-        Ok(Recipe { precision, ..options.of(model) })
+        Ok(TrainConfig { precision, ..options.of(model) })
     }
 }
 
@@ -193,7 +193,7 @@ fn rate(flops: f64) -> String {
 }
 
 /// What is trained, in a line.
-fn networks(recipe: &Recipe) -> String {
+fn networks(recipe: &TrainConfig) -> String {
     let model = &recipe.model;
     let (network, size) = (model.network, model.size);
     format!(
@@ -276,7 +276,7 @@ fn text(report: &Report) -> String {
     row(
         "training",
         format!(
-            "{:.1} images/s: {:.1} ms a step, median of {}; without loading pictures",
+            "{:.1} images/s: {:.1} ms a step, median of {}; without loading images",
             bench.train_images_per_second,
             1e3 * bench.step_seconds,
             bench.steps
@@ -285,7 +285,7 @@ fn text(report: &Report) -> String {
     row(
         "sampling",
         format!(
-            "{:.1} images/s: {:.1} ms for {SAMPLES} pictures",
+            "{:.1} images/s: {:.1} ms for {SAMPLES} images",
             bench.sample_images_per_second,
             1e3 * bench.sample_seconds
         ),

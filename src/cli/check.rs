@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::device::host::{self, Host};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::models::Design;
+use crate::models::ModelConfig;
 use crate::ops::registers;
 use crate::ops::samples::Sample;
 use crate::program::Choices;
@@ -403,7 +403,7 @@ fn check_steps(
 
 fn step_name(case: &StepCase) -> String {
     let model = case.model;
-    let Design { network, size, ngf, classes, .. } = model;
+    let ModelConfig { network, size, ngf, classes, .. } = model;
     if !case.what.is_empty() {
         return format!("{network} {size}, {}, batch {}", case.what, case.batch);
     }

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::experiments::classify::{CS, Outcome, Split, View, measure, untrained};
 use crate::features::{By, Extractor};
 use crate::human::{self, grouped};
+use crate::images::figure::{Cell, Figure, Panel};
 use crate::model::{Networks, Weights};
-use crate::pictures::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
 use super::features::{ByFlag, Fit, labels_of, settle};
@@ -23,12 +23,12 @@ use super::latents::{note_of_batch, open_model};
 use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
-/// Classify pictures by D's features: an L2-SVM on what the discriminator (or the encoder) sees, beside
+/// Classify images by D's features: an L2-SVM on what the discriminator (or the encoder) sees, beside
 /// raw pixels and the same network untrained
 ///
 /// The features are those of `dcgan features`, scaled to deviation 1; the classifiers are linear
 /// with a squared hinge, one for each class against the rest. Their C is chosen on a fifth of the
-/// training pictures (10,000 at most), which are then learnt from too unless --per-class is given.
+/// training images (10,000 at most), which are then learned from too unless --per-class is given.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dcgan classify runs/00000-dcgan-cifar10-32 --train cifar10.zip \
@@ -38,17 +38,17 @@ pub(super) struct Classify {
     /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Labelled pictures to learn from: one folder for each class, CIFAR-10 batches, IDX files; of
+    /// Labeled images to learn from: one folder for each class, CIFAR-10 batches, IDX files; of
     /// what has a training and a test part the first
     #[arg(long, value_name = "LABELLED")]
     train: PathBuf,
-    /// Labelled pictures to be measured on, of the same classes; of what has a training and a test
+    /// Labeled images to be measured on, of the same classes; of what has a training and a test
     /// part the second [default: the test part of --train]
     #[arg(long, value_name = "LABELLED")]
     test: Option<PathBuf>,
     #[command(flatten)]
     by: ByFlag,
-    /// Learn from so many pictures of each class, drawn anew for every trial [default: all]
+    /// Learn from so many images of each class, drawn anew for every trial [default: all]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     per_class: Option<usize>,
     /// How often to draw them
@@ -57,7 +57,7 @@ pub(super) struct Classify {
         value_parser = at_least(1)
     )]
     trials: usize,
-    /// Decides which pictures are drawn and held out, and the untrained network
+    /// Decides which images are drawn and held out, and the untrained network
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Only the features: neither raw pixels nor the untrained network
@@ -79,7 +79,7 @@ pub(super) struct Classify {
     device: DeviceFlag,
 }
 
-/// Pictures that a discriminator looks at at a time.
+/// Images that a discriminator looks at at a time.
 const BATCH: usize = 64;
 
 /// Both sets, and what is used of them.
@@ -87,9 +87,9 @@ struct Sets {
     train: Source,
     test: Source,
     split: Split,
-    /// Labels of the pictures of `split`.
+    /// Labels of the images of `split`.
     train_labels: Vec<u32>,
-    /// Labels of the test pictures in the numbering of the training pictures.
+    /// Labels of the test images in the numbering of the training images.
     test_labels: Vec<u32>,
     prepare: Prepare,
 }
@@ -154,7 +154,7 @@ impl<'a> Entry<'a> {
             features: outcome.width,
             c: outcome.c,
             held_out: &outcome.held_out,
-            learned_from: outcome.learnt_from,
+            learned_from: outcome.learned_from,
             accuracies: &outcome.accuracies,
             accuracy: outcome.mean(),
             deviation: outcome.deviation(),
@@ -231,7 +231,7 @@ impl Classify {
         let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
         if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
             let what =
-                "holds the pictures of --train: what was learnt by heart would count as right";
+                "holds the images of --train: what was learned by heart would count as right";
             return Err(Error::flag("--test", what));
         }
         let number = |class: &String| {
@@ -252,20 +252,20 @@ impl Classify {
     }
 
     fn outcome(&self, name: &str, sets: &Sets, mut view: View<'_>) -> Result<Outcome> {
-        let (learnt, tested) = (sets.split.items.len(), sets.test.len());
+        let (learned, tested) = (sets.split.items.len(), sets.test.len());
         let width = view.width(&sets.prepare);
-        let needs = (learnt + tested) as u64 * width as u64 * 4;
+        let needs = (learned + tested) as u64 * width as u64 * 4;
         if let Some(free) = host::free_memory().filter(|free| needs > free / 10 * 9) {
             let what = format!(
-                "{} pictures of {width} features need {} of memory, and {} are free; take fewer \
+                "{} images of {width} features need {} of memory, and {} are free; take fewer \
                  with --per-class",
-                grouped((learnt + tested) as u64),
+                grouped((learned + tested) as u64),
                 human::bytes(needs),
                 human::bytes(free)
             );
             return Err(Error::Memory(what));
         }
-        let bar = Bar::new(learnt + tested, "pictures");
+        let bar = Bar::new(learned + tested, "images");
         let items: Vec<u32> = (0..tested as u32).collect();
         let prepare = &sets.prepare;
         let mut train = view.rows(&sets.train, prepare, &sets.split.items, |n| bar.add(n))?;
@@ -275,8 +275,8 @@ impl Classify {
             tell!("unreadable, left out: {skipped}");
         }
         tell!(
-            "{name}: {width} numbers of {} pictures in {}",
-            grouped((learnt + tested) as u64),
+            "{name}: {width} numbers of {} images in {}",
+            grouped((learned + tested) as u64),
             human::duration(seconds)
         );
         let train = (&mut train, &sets.train_labels[..]);
@@ -295,7 +295,7 @@ fn percent(outcome: &Outcome) -> String {
 }
 
 fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
-    let head = ["", "numbers", "C", "held out, %", "learnt from", "trials", "accuracy, %"];
+    let head = ["", "numbers", "C", "held out, %", "learned from", "trials", "accuracy, %"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (kind, outcome) in outcomes {
         let best = outcome.held_out.iter().copied().fold(0.0, f64::max);
@@ -304,7 +304,7 @@ fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
             grouped(outcome.width as u64),
             outcome.c.to_string(),
             format!("{:.2}", 100.0 * best),
-            grouped(outcome.learnt_from as u64),
+            grouped(outcome.learned_from as u64),
             outcome.accuracies.len().to_string(),
             percent(outcome),
         ]);
@@ -329,7 +329,7 @@ fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
 /// More classes than this are too many for a table in a terminal.
 const TABLE: usize = 20;
 
-/// Shares of every class's pictures (a row) that were taken for each class, in per cent.
+/// Shares of every class's images (a row) that were taken for each class, in per cent.
 fn shares(outcome: &Outcome) -> Vec<Vec<f64>> {
     let share = |row: &Vec<u64>| {
         let all = row.iter().sum::<u64>().max(1) as f64;
@@ -384,7 +384,7 @@ fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) 
             Kind::Trained.name(by),
             grouped(outcome.width as u64),
             outcome.c,
-            grouped(outcome.learnt_from as u64)
+            grouped(outcome.learned_from as u64)
         ))
         .enlarge_to(CELL)
         .panel(panel)

@@ -1,4 +1,4 @@
-//! `dcgan data`: what a set of pictures is like, before anything is trained on it.
+//! `dcgan data`: what a set of images is like, before anything is trained on it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,44 +12,44 @@ use crate::data::{
 };
 use crate::error::{Error, Result};
 use crate::models::Size;
-use crate::{human, pictures};
+use crate::{human, images};
 
 use super::bar::Bar;
 use super::flags::JsonFlag;
 use super::options::spell;
 use super::reading::ReadingFlags;
 
-/// The most pictures that a contact sheet shows.
+/// The most images that a contact sheet shows.
 const MOST: u64 = 10_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Data {
-    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingFlags,
-    /// Where to write a contact sheet: pictures as training will see them in its first epoch
+    /// Where to write a contact sheet: images as training will see them in its first epoch
     #[arg(long, value_name = "FILE.png", default_value = "contact-sheet.png")]
     sheet: PathBuf,
-    /// How many pictures the contact sheet shows
+    /// How many images the contact sheet shows
     #[arg(
         long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u64).range(1..=MOST)
     )]
     count: u64,
-    /// Decides which pictures, and where random crops are
+    /// Decides which images, and where random crops are
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Also write the list of unreadable pictures to a text file, one a line
+    /// Also write the list of unreadable images to a text file, one a line
     #[arg(long, value_name = "FILE")]
     skipped: Option<PathBuf>,
 
-    /// Pictures' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
+    /// Images' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
     /// 256
     #[arg(long, value_name = "SIZE", default_value = "64")]
     size: Size,
-    /// Channels: 1 (grey), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
+    /// Channels: 1 (gray), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
     #[arg(long, value_name = "1|3|4")]
     channels: Option<usize>,
     /// Another aspect than the target's: cut out the middle, stretch, or cut out at random
@@ -61,7 +61,7 @@ pub(super) struct Data {
     /// How to resize
     #[arg(long, value_enum, default_value_t = Filter::default())]
     resize: Filter,
-    /// Mirror every other picture, left to right
+    /// Mirror every other image, left to right
     #[arg(long)]
     flip: bool,
     #[command(flatten)]
@@ -130,7 +130,7 @@ impl<'a> Json<'a> {
             images: report.listed,
             readable: report.listed - report.skipped.len(),
             formats: &report.formats,
-            colors: &report.colours,
+            colors: &report.colors,
             widths: report.widths,
             heights: report.heights,
             sizes: report.sizes.iter().map(size).collect(),
@@ -163,7 +163,7 @@ impl Data {
         };
         prepare.check()?;
 
-        let bar = Bar::new(source.len(), "pictures");
+        let bar = Bar::new(source.len(), "images");
         let mut report = survey(&source, &prepare, &|| bar.add(1))?;
         for note in &mut report.notes {
             *note = spell(note);
@@ -171,8 +171,7 @@ impl Data {
         bar.finish();
         self.json.print(&report.to_string())?;
         if report.is_refused() {
-            let what =
-                "more than a tenth of the pictures are unreadable: training would refuse them";
+            let what = "more than a tenth of the images are unreadable: training would refuse them";
             self.json.println(what)?;
         }
         if let Some(file) = &self.skipped {
@@ -181,7 +180,7 @@ impl Data {
             self.json.println(&format!("{:<12}{count} listed in {}", "skipped", file.display()))?;
         }
         let sheet = contact_sheet(&source, &prepare, self.count as usize, self.seed)?;
-        pictures::save_png(&self.sheet, &DynamicImage::from(sheet))?;
+        images::save_png(&self.sheet, &DynamicImage::from(sheet))?;
         self.json.println(&format!("{:<12}{}", "sheet", self.sheet.display()))?;
         self.json.report(&Json::new(&report, &self.sheet))
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::experiments::dedup::{Found, Group, Rule, Search, Stage, find};
 use crate::files;
 use crate::human::{self, grouped};
-use crate::pictures::figure::{Cell, Figure, Panel};
+use crate::images::figure::{Cell, Figure, Panel};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
@@ -23,28 +23,28 @@ use super::reading::{PartFlag, tell_notes};
 /// Groups on a page: rows of so many panels beside one another.
 const ROWS: usize = 12;
 const PANELS: usize = 3;
-/// Pictures of a group that are drawn.
+/// Images of a group that are drawn.
 const SHOWN: usize = 6;
-/// Pixels of the longer side of a drawn picture.
+/// Pixels of the longer side of a drawn image.
 const SIDE: u32 = 64;
-/// Letters of a name below a picture.
+/// Letters of a name below an image.
 const LETTERS: usize = 14;
 
-/// Copy a set of pictures without its near-duplicates, as the DCGAN paper did with its training set
+/// Copy a set of images without its near-duplicates, as the DCGAN paper did with its training set
 ///
-/// An autoencoder (3072-128-3072, trained on the set itself at 32x32) turns every picture into a code
-/// of 128 bits. Pictures whose codes agree in a part, at some shift of up to two of 32 pixels, are
+/// An autoencoder (3072-128-3072, trained on the set itself at 32x32) turns every image into a code
+/// of 128 bits. Images whose codes agree in a part, at some shift of up to two of 32 pixels, are
 /// compared pixel by pixel; those that agree everywhere but for brightness, a small shift and the
-/// traces of encoding are duplicates. Of each group the picture of the most pixels stays. Files are
-/// copied as they are, unreadable ones included; files that are no pictures are not. It takes
-/// 4 KB of memory and a millisecond or so for each picture, beside the training.
+/// traces of encoding are duplicates. Of each group the image of the most pixels stays. Files are
+/// copied as they are, unreadable ones included; files that are no images are not. It takes
+/// 4 KB of memory and a millisecond or so for each image, beside the training.
 #[derive(Debug, Args)]
 #[command(mut_arg("part", |arg| arg.help("Which part of DATA: train, test or all [default: all]")))]
 #[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # what would go: \
                         dedup.png, dedup.json\n  dcgan dedup photos/ --out kept/        # the \
                         others, as they are\n  dcgan dedup photos.zip --out kept.zip")]
 pub(super) struct Dedup {
-    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -55,15 +55,15 @@ pub(super) struct Dedup {
     /// Write nothing but the sheets and the report
     #[arg(long, conflicts_with = "out")]
     dry_run: bool,
-    /// The paper's plain rule: duplicates are pictures of equal codes, whatever their pixels; finds
+    /// The paper's plain rule: duplicates are images of equal codes, whatever their pixels; finds
     /// hardly anything that was moved
     #[arg(long, conflicts_with = "limit")]
     exact: bool,
-    /// The largest difference of duplicates, in the block of the pictures that differs most: 0.5
+    /// The largest difference of duplicates, in the block of the images that differs most: 0.5
     /// takes fewer, 1.2 takes more and some that only look alike
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     limit: f32,
-    /// Training steps of the autoencoder, 128 pictures each
+    /// Training steps of the autoencoder, 128 images each
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = at_least(1))]
     steps: usize,
     /// Decides the autoencoder's first weights and its noise
@@ -141,7 +141,7 @@ impl Dedup {
     fn copy(&self, out: &Path, source: &Source, found: &Found) -> Result<()> {
         let kept = found.kept(source.len());
         let mut writer = SubsetWriter::create(out)?;
-        let bar = Bar::new(kept.len(), "pictures copied");
+        let bar = Bar::new(kept.len(), "images copied");
         let lost = source.write_subset(&kept, &found.unreadable, &mut writer, |n| bar.add(n))?;
         writer.finish()?;
         bar.finish();
@@ -149,7 +149,7 @@ impl Dedup {
             tell!("could not be copied: {lost}");
         }
         let copied = kept.len() - lost.len();
-        println(&format!("{:<12}{} in {}", "kept", count(copied, "picture"), out.display()))
+        println(&format!("{:<12}{} in {}", "kept", count(copied, "image"), out.display()))
     }
 
     fn write_report(
@@ -163,7 +163,7 @@ impl Dedup {
         let flips = &found.bits.flips;
         let report = Report {
             data: source.origin().display().to_string(),
-            pictures: source.len(),
+            images: source.len(),
             rule: if search.rule == Rule::Codes { "equal codes" } else { "pixels" },
             limit: (search.rule == Rule::Pixels).then_some(search.limit),
             steps: search.steps,
@@ -222,11 +222,11 @@ impl Dedup {
             let first = i * ROWS * PANELS;
             let title = format!("Near-duplicates in {}", source.origin().display());
             let told = if self.exact {
-                "by equal codes. Framed: the picture that stays.".to_owned()
+                "by equal codes. Framed: the image that stays.".to_owned()
             } else {
                 format!(
-                    "the least certain first. Framed: the picture that stays. Below the others: \
-                     how much they differ from the picture of the group that is most like them, \
+                    "the least certain first. Framed: the image that stays. Below the others: \
+                     how much they differ from the image of the group that is most like them, \
                      where {} is the limit.",
                     self.limit
                 )
@@ -262,11 +262,11 @@ fn told(found: &Found, total: usize) -> String {
     let each = 1e3 * seconds / total.max(1) as f64;
     format!(
         "{:<12}{} of {} in {} {} of another ({share:.1} %)\n\
-         {:<12}{each:.2} ms a picture: {read} reading, {train} training, {encode} encoding, {find} \
+         {:<12}{each:.2} ms an image: {read} reading, {train} training, {encode} encoding, {find} \
          looking up, {compare} comparing {}",
         "found",
         n(found.dropped()),
-        count(total, "picture"),
+        count(total, "image"),
         count(found.groups.len(), "group"),
         if found.dropped() == 1 { "is a near-duplicate" } else { "are near-duplicates" },
         "time",
@@ -274,7 +274,7 @@ fn told(found: &Found, total: usize) -> String {
     )
 }
 
-/// The pictures of a group: the one that stays, then the others.
+/// The images of a group: the one that stays, then the others.
 fn cells(source: &Source, found: &Found, group: &Group) -> Vec<Cell> {
     let rest = (group.drop.len() + 1).saturating_sub(SHOWN);
     let last = group.drop.len().min(SHOWN - 1);
@@ -292,14 +292,14 @@ fn cells(source: &Source, found: &Found, group: &Group) -> Vec<Cell> {
     [kept].into_iter().chain(others).collect()
 }
 
-/// A picture no larger than [`SIDE`]; nothing where it can no longer be read.
+/// An image no larger than [`SIDE`]; nothing where it can no longer be read.
 fn cell(source: &Source, item: u32) -> Cell {
-    let Ok(picture) = source.picture(item as usize) else { return Cell::empty() };
-    let picture = picture.pixels;
-    let large = picture.width().max(picture.height()) > SIDE;
-    let picture = if large { picture.resize(SIDE, SIDE, FilterType::Triangle) } else { picture };
+    let Ok(image) = source.image(item as usize) else { return Cell::empty() };
+    let image = image.pixels;
+    let large = image.width().max(image.height()) > SIDE;
+    let image = if large { image.resize(SIDE, SIDE, FilterType::Triangle) } else { image };
     // Sixteen bits and the like are shown as they are seen.
-    Cell::new(DynamicImage::from(picture.into_rgba8()))
+    Cell::new(DynamicImage::from(image.into_rgba8()))
 }
 
 /// The end of a name.
@@ -320,9 +320,9 @@ impl Bars {
     fn add(&mut self, stage: Stage, total: usize, n: usize) {
         if self.0.as_ref().is_none_or(|(now, _)| *now != stage) {
             let what = match stage {
-                Stage::Read => "pictures read",
+                Stage::Read => "images read",
                 Stage::Train => "training steps",
-                Stage::Encode => "pictures encoded",
+                Stage::Encode => "images encoded",
                 Stage::Match => "codes looked up",
                 Stage::Compare => "pairs compared",
             };
@@ -346,7 +346,7 @@ impl Bars {
 #[derive(Debug, Serialize)]
 struct Report {
     data: String,
-    pictures: usize,
+    images: usize,
     rule: &'static str,
     limit: Option<f32>,
     steps: usize,

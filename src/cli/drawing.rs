@@ -1,8 +1,8 @@
 //! A generator as commands on latents use it: images of one class, and images as cells of a figure.
 
 use crate::error::{Error, Result};
+use crate::images::figure::Cell;
 use crate::model::{Generator, Inputs};
-use crate::pictures::figure::Cell;
 use crate::tensor::Tensor;
 
 /// A generator, and the class that it draws.
@@ -53,8 +53,8 @@ pub(super) fn cells(images: &Tensor) -> Result<Vec<Cell>> {
     match images.shape() {
         &[n, h, w, c] => Cell::all(images.f32s(), [n, h, w, c]),
         shape => Err(Error::Shape {
-            op: "picture",
-            what: "pictures have four axes".into(),
+            op: "image",
+            what: "images have four axes".into(),
             shapes: vec![shape.to_vec()],
         }),
     }

@@ -124,7 +124,7 @@ impl Encode {
         write_rows(out, [n, nz], |write| {
             let batch = encoder.batch();
             skipped = sweep(&source, &model.prepare, &items, batch, |chunk| {
-                let encoded = encoder.encode(&chunk.pictures)?;
+                let encoded = encoder.encode(&chunk.images)?;
                 let rows = |numbers: &Tensor| {
                     let mut rows = vec![f32::NAN; chunk.len * nz];
                     for (&place, row) in chunk.places.iter().zip(numbers.f32s().chunks(nz)) {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::experiments::errors::{BATCH, Classifier};
 use crate::human::plural;
 use crate::model::Weights;
-use crate::train::Recipe;
+use crate::train::TrainConfig;
 
 use super::bar::Bar;
 use super::features::labels_of;
@@ -31,7 +31,7 @@ pub(super) struct Errors {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Labelled pictures of the same classes; of what has a training and a test part the second
+    /// Labeled images of the same classes; of what has a training and a test part the second
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
     /// The weights as the last step left them, rather than their moving average where there is one
@@ -59,7 +59,7 @@ struct Report {
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
         let model = open_model(&self.model)?;
-        let recipe = Recipe::of(&model)?.filter(|recipe| recipe.model.is_semi_supervised());
+        let recipe = TrainConfig::of(&model)?.filter(|recipe| recipe.model.is_semi_supervised());
         let Some(recipe) = recipe else {
             let what =
                 "was trained without --labels-per-class, so its discriminator cannot classify";
@@ -75,24 +75,24 @@ impl Errors {
         let (mut state, weights) = (State::new(&device), Weights::raw(self.raw));
         let mut classifier = Classifier::new(&model, &mut state, weights, recipe.model.classes)?;
         note_of_batch(classifier.batch(), BATCH);
-        let bar = Bar::new(source.len(), "pictures");
+        let bar = Bar::new(source.len(), "images");
         let mut wrong = 0;
         let items: Vec<usize> = (0..source.len()).collect();
         for items in items.chunks(classifier.batch()) {
-            let mut pictures = Vec::new();
+            let mut images = Vec::new();
             for &item in items {
                 let bytes = source.prepared(item, &model.prepare);
-                pictures.extend(bytes.map_err(|what| Error::file(source.origin(), what))?);
+                images.extend(bytes.map_err(|what| Error::file(source.origin(), what))?);
             }
-            let said = classifier.classes(&pictures)?;
+            let said = classifier.classes(&images)?;
             wrong += said.iter().zip(items).filter(|(said, item)| **said != labels[**item]).count();
             bar.add(items.len());
         }
         bar.finish();
         let error_rate = wrong as f64 / source.len() as f64;
         let errors = plural(wrong as u64, "error");
-        let pictures = plural(source.len() as u64, "picture");
-        self.json.println(&format!("{errors} in {pictures}: {:.2} %", 100.0 * error_rate))?;
+        let images = plural(source.len() as u64, "image");
+        self.json.println(&format!("{errors} in {images}: {:.2} %", 100.0 * error_rate))?;
         self.json.report(&Report { errors: wrong, images: source.len(), error_rate })
     }
 }

@@ -1,4 +1,4 @@
-//! `dcgan features`: what a discriminator or an encoder sees in pictures, as numbers.
+//! `dcgan features`: what a discriminator or an encoder sees in images, as numbers.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ use super::reading::ReadingFlags;
 pub(super) const TOLD: &str = "and what its discriminator sees holds the answer that a classifier is \
                                to give; take a model that was trained without --conditional";
 
-/// How pictures of other sizes are made to fit a model.
+/// How images of other sizes are made to fit a model.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Pictures")]
+#[command(next_help_heading = "Images")]
 pub(super) struct Fit {
     /// Another aspect than the model's: cut out the middle, or stretch
     #[arg(
@@ -40,10 +40,10 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// What every picture is made into for a model's discriminator.
+    /// What every image is made into for a model's discriminator.
     pub(super) fn prepare(&self, networks: &Networks) -> Result<Prepare> {
         if self.crop == Crop::Random {
-            let what = "random would give a picture other features each time; center and none work";
+            let what = "random would give an image other features each time; center and none work";
             return Err(Error::flag("--crop", what));
         }
         Ok(Prepare {
@@ -83,11 +83,11 @@ impl ByFlag {
     }
 }
 
-/// Every picture's features after D's convolutions, each pooled to 4x4, as one NumPy array
+/// Every image's features after D's convolutions, each pooled to 4x4, as one NumPy array
 ///
-/// Row i holds picture i, in the order of the pictures' names: all hidden convolutions of the
+/// Row i holds image i, in the order of the images' names: all hidden convolutions of the
 /// discriminator after their activation, each max-pooled to 4x4 and flattened as PyTorch does
-/// (channel, row, column), first layer first; with --by encoder those of the encoder. The row of a picture that cannot be read is NaN.
+/// (channel, row, column), first layer first; with --by encoder those of the encoder. The row of an image that cannot be read is NaN.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dcgan features runs/00000-dcgan-cifar10-32 cifar10.zip --part test \
@@ -97,20 +97,20 @@ pub(super) struct Features {
     /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
     by: ByFlag,
-    /// The file to write: float32 [pictures, features]
+    /// The file to write: float32 [images, features]
     #[arg(long, value_name = "FILE.npy")]
     out: PathBuf,
-    /// Also write the class of each picture: int64 [pictures]
+    /// Also write the class of each image: int64 [images]
     #[arg(long, value_name = "FILE.npy")]
     labels: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingFlags,
-    /// Pictures that are computed at a time
+    /// Images that are computed at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
     /// The weights as the last step left them, rather than their moving average where there is one
@@ -139,14 +139,14 @@ impl Features {
 
         let (n, width) = (source.len(), extractor.width());
         println(&format!("{:<12}{}", "data", source.description()))?;
-        println(&format!("{:<12}{} of each picture", "features", grouped(width as u64)))?;
+        println(&format!("{:<12}{} of each image", "features", grouped(width as u64)))?;
         let items: Vec<u32> = (0..n as u32).collect();
-        let bar = Bar::new(n, "pictures");
+        let bar = Bar::new(n, "images");
         let mut skipped = Vec::new();
         write_rows(&self.out, [n, width], |write| {
             skipped = sweep(&source, &prepare, &items, extractor.batch(), |chunk| {
                 let mut rows = vec![f32::NAN; chunk.len * width];
-                let features = extractor.features(&mut state, &chunk.pictures)?;
+                let features = extractor.features(&mut state, &chunk.images)?;
                 for (&place, row) in chunk.places.iter().zip(features.chunks(width)) {
                     rows[place * width..(place + 1) * width].copy_from_slice(row);
                 }
@@ -160,7 +160,7 @@ impl Features {
             tell!("unreadable, its row is NaN: {skipped}");
         }
         let rate = n as f64 / seconds.max(1e-9);
-        println(&format!("{:<12}{rate:.1} pictures a second", "speed"))?;
+        println(&format!("{:<12}{rate:.1} images a second", "speed"))?;
         println(&format!("{:<12}{} float32 [{n}, {width}]", "written", self.out.display()))
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn settle(
     }
     tell!(
         "note: the batch norm of this network keeps no statistics; those of up to 4,096 \
-         pictures of {} are used",
+         images of {} are used",
         source.origin().display()
     );
     extractor.settle(state, source, prepare)

@@ -12,11 +12,11 @@ use crate::experiments::classify::untrained;
 use crate::experiments::filters::{Observer, Wanted, observe};
 use crate::features::{By, Extractor, Level, levels};
 use crate::human::plural;
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::outline::{cut, outlined};
+use crate::images::{single, values};
 use crate::model::ModelFile;
 use crate::model::Weights;
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::outline::{cut, outlined};
-use crate::pictures::{single, values};
 
 use super::bar::Bar;
 use super::features::{Fit, settle};
@@ -26,15 +26,15 @@ use super::output::{Align, println, table, tell};
 use super::reading::PartFlag;
 use super::seeds::Seeds;
 
-/// The longer side of a picture in the figure.
+/// The longer side of an image in the figure.
 const SIDE: u32 = 96;
 
-/// Show what the discriminator's filters look for: the pictures that each answers most strongly
+/// Show what the discriminator's filters look for: the images that each answers most strongly
 ///
-/// Below each picture stands what in it the filter answers to, by guided backpropagation: the gradient
+/// Below each image stands what in it the filter answers to, by guided backpropagation: the gradient
 /// of the response, sent back through every (leaky) ReLU only where its input and the gradient are both
 /// positive. Beside it the same for the network untrained, as in figure 5 of the paper. Layers are the
-/// hidden convolutions, counted from the picture; a response is the largest number of a filter's map
+/// hidden convolutions, counted from the image; a response is the largest number of a filter's map
 /// after its activation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --out \
@@ -44,24 +44,24 @@ pub(super) struct Filters {
     /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Pictures, as for `dcgan train` [default: 3,000 bundled avatars]
+    /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Hidden convolutions, from 1 at the picture [default: the last]
+    /// Hidden convolutions, from 1 at the image [default: the last]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     layer: Option<Seeds>,
     /// Their filters, from 0 [default: 0-5, the first six]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     filters: Option<Seeds>,
-    /// How many of each filter's strongest pictures are shown
+    /// How many of each filter's strongest images are shown
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
     top: usize,
-    /// Show whole pictures where a filter sees a small part of them too, rather than that part
+    /// Show whole images where a filter sees a small part of them too, rather than that part
     #[arg(long)]
     whole: bool,
-    /// Pictures that are looked at at a time
+    /// Images that are looked at at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
     /// Decides the untrained network's weights
@@ -88,7 +88,7 @@ impl Filters {
         let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(
-            "and which filters answer hangs on the class as on the picture; take a model that was \
+            "and which filters answer hangs on the class as on the image; take a model that was \
              trained without --conditional",
         )?;
         let all = levels(&model.networks)?;
@@ -98,7 +98,7 @@ impl Filters {
         println(&format!("{:<12}{}", "data", source.description()))?;
 
         let mut observers = self.observers(&model, &source, &prepare, &wanted)?;
-        let bar = Bar::new(source.len(), "pictures");
+        let bar = Bar::new(source.len(), "images");
         let skipped = observe(&mut observers, &source, &prepare, self.top, |n| bar.add(n))?;
         bar.finish();
         for skipped in &skipped {
@@ -113,9 +113,9 @@ impl Filters {
         let mut figure = Figure::new(title)
             .note(format!("{}; {}.", describe(&self.model, &model), source.description()))
             .note(
-                "Upper rows: the pictures that a filter answers most strongly, with its response; \
+                "Upper rows: the images that a filter answers most strongly, with its response; \
                  framed is what the responding place can see. Lower rows: guided backpropagation \
-                 from that place, grey where nothing matters, each scaled to its own largest \
+                 from that place, gray where nothing matters, each scaled to its own largest \
                  number.",
             );
         let look = Look { source: &source, prepare: &prepare, whole: self.whole };
@@ -140,8 +140,8 @@ impl Filters {
         }
         if parts {
             figure = figure.note(
-                "Where a place sees a small part of a picture, only that part is shown; white lies \
-                 beyond the picture's edge.",
+                "Where a place sees a small part of an image, only that part is shown; white lies \
+                 beyond the image's edge.",
             );
         }
         if silent {
@@ -244,7 +244,7 @@ fn report(source: &Source, layers: &[u64], wanted: &[Wanted], observers: &[Obser
     }
     let mut align = [Align::Right; 7];
     (align[2], align[6]) = (Align::Left, Align::Left);
-    format!("responses to {}\n{}", plural(seen as u64, "picture"), table(&align, &rows))
+    format!("responses to {}\n{}", plural(seen as u64, "image"), table(&align, &rows))
 }
 
 /// What the panels are made from.
@@ -255,7 +255,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Pictures and guided gradients of the filters asked for in layer `i` of those asked for.
+    /// Images and guided gradients of the filters asked for in layer `i` of those asked for.
     fn panel(
         &self,
         observer: &mut Observer,
@@ -266,28 +266,28 @@ impl Look<'_> {
         let mut panel = Panel::new(heading);
         let answers = observer.answers()[i].clone();
         // All filters together: one program for a layer.
-        let mut pictures = Vec::new();
+        let mut images = Vec::new();
         for (&filter, answers) in wanted.filters.iter().zip(&answers) {
             for response in &answers.strongest {
-                let picture = self.source.prepared(response.item as usize, self.prepare);
+                let image = self.source.prepared(response.item as usize, self.prepare);
                 let gone = |reason| Error::file(self.source.origin(), reason);
-                pictures.push((filter, picture.map_err(gone)?));
+                images.push((filter, image.map_err(gone)?));
             }
         }
-        let mut guided = observer.explain(&wanted.level, &pictures)?.into_iter().zip(&pictures);
+        let mut guided = observer.explain(&wanted.level, &images)?.into_iter().zip(&images);
         for (filter, answers) in wanted.filters.iter().zip(&answers) {
             let (mut upper, mut lower) = (Vec::new(), Vec::new());
-            for (response, (guided, (_, picture))) in answers.strongest.iter().zip(&mut guided) {
+            for (response, (guided, (_, image))) in answers.strongest.iter().zip(&mut guided) {
                 let field = observer.field(&wanted.level, guided.place);
-                let numbers = values(picture);
-                let picture = self.picture(numbers)?;
-                let gradient = self.picture(self.shown(guided.gradient))?;
+                let numbers = values(image);
+                let image = self.image(numbers)?;
+                let gradient = self.image(self.shown(guided.gradient))?;
                 let caption = format!("{:.2}", response.strength).replace('-', "\u{2212}");
                 if self.is_part(field) {
-                    upper.push(Cell::new(cut(&picture, field)).caption(caption));
+                    upper.push(Cell::new(cut(&image, field)).caption(caption));
                     lower.push(Cell::new(cut(&gradient, field)));
                 } else {
-                    let framed = outlined(&picture, SIDE, &[self.edges(field)]);
+                    let framed = outlined(&image, SIDE, &[self.edges(field)]);
                     upper.push(Cell::new(framed).caption(caption));
                     lower.push(Cell::new(gradient));
                 }
@@ -297,13 +297,13 @@ impl Look<'_> {
         Ok(panel)
     }
 
-    /// Numbers `[h, w, c]` in [−1, 1] as a picture.
-    fn picture(&self, numbers: Vec<f32>) -> Result<DynamicImage> {
+    /// Numbers `[h, w, c]` in [−1, 1] as an image.
+    fn image(&self, numbers: Vec<f32>) -> Result<DynamicImage> {
         let Prepare { height, width, channels, .. } = *self.prepare;
         single(&numbers, [1, height, width, channels], 0)
     }
 
-    /// A gradient as a picture: its largest number is black or white, none is grey.
+    /// A gradient as an image: its largest number is black or white, none is gray.
     fn shown(&self, mut gradient: Vec<f32>) -> Vec<f32> {
         let channels = self.prepare.channels;
         if channels == 4 {
@@ -320,7 +320,7 @@ impl Look<'_> {
         gradient
     }
 
-    /// Whether what a place sees is shown by itself: at most half of the picture's sides.
+    /// Whether what a place sees is shown by itself: at most half of the image's sides.
     fn is_part(&self, field: [[isize; 2]; 2]) -> bool {
         let Prepare { height, width, .. } = *self.prepare;
         let small =
@@ -328,7 +328,7 @@ impl Look<'_> {
         !self.whole && small(field[0], height) && small(field[1], width)
     }
 
-    /// First and last row and column as `[x, y, width, height]`, as far as they lie in the picture.
+    /// First and last row and column as `[x, y, width, height]`, as far as they lie in the image.
     fn edges(&self, [rows, columns]: [[isize; 2]; 2]) -> [f64; 4] {
         let within = |[first, last]: [isize; 2], side: usize| {
             let first = first.max(0);

@@ -146,8 +146,8 @@ struct Report {
     positions: usize,
     positions_inside: usize,
     penalty: f64,
-    /// On the positions learnt from.
-    learnt: Right,
+    /// On the positions learned from.
+    learned: Right,
     /// On positions of samples held out, a fifth at a time; nothing where there are too few.
     held_out: Option<Right>,
     threshold: f64,
@@ -165,10 +165,10 @@ struct Report {
 #[derive(Clone, Debug)]
 struct Samples {
     names: Vec<String>,
-    pictures: [Tensor; 3],
+    images: [Tensor; 3],
 }
 
-/// What the figure shows of the marked samples beside their pictures.
+/// What the figure shows of the marked samples beside their images.
 #[derive(Clone, Debug)]
 struct Marked {
     boxes: Vec<Vec<Rect>>,
@@ -190,10 +190,10 @@ impl Forget {
         let model = self.model.load()?;
         model.unconditional(TOLD)?;
         let points = self.points(&model, "0-63")?;
-        let pictures = self.model.generator(&model)?.images(&rows(&points))?;
+        let images = self.model.generator(&model)?.images(&rows(&points))?;
         let command = format!("dcgan forget {} --mark marks.json", quoted(&self.model.path));
         let described = self.model.describe(&model);
-        let page = page::page(&described, &command, &points, &pictures)?;
+        let page = page::page(&described, &command, &points, &images)?;
         files::write_bytes(path, page.as_bytes())?;
         let samples = plural(points.len() as u64, "sample");
         println(&format!("{:<12}{samples}: {}", "page", path.display()))?;
@@ -275,13 +275,13 @@ impl Forget {
         let randomly = without(&model, &level, &control)?;
         let samples = |points: &[Point]| -> Result<Samples> {
             let latents = rows(points);
-            let pictures =
+            let images =
                 [draw(&model, &latents)?, draw(&forgetful, &latents)?, draw(&randomly, &latents)?];
             let names = points.iter().map(|point| point.name.clone()).collect();
-            Ok(Samples { names, pictures })
+            Ok(Samples { names, images })
         };
         let (marked, fresh) = (samples(&points)?, samples(&fresh)?);
-        let [before, after, random] = &marked.pictures;
+        let [before, after, random] = &marked.images;
         let report = Report {
             model: described,
             layer: number,
@@ -291,7 +291,7 @@ impl Forget {
             positions,
             positions_inside: inside,
             penalty: self.penalty,
-            learnt: examples.right(&probabilities).into(),
+            learned: examples.right(&probabilities).into(),
             held_out: examples.held_out(self.penalty).map(|p| examples.right(&p).into()),
             threshold: self.threshold,
             dropped,
@@ -377,9 +377,9 @@ fn lines(report: &Report) -> Vec<String> {
     };
     let held_out = match &report.held_out {
         Some(right) => {
-            format!("{}; on samples held out {}", percent(&report.learnt), percent(right))
+            format!("{}; on samples held out {}", percent(&report.learned), percent(right))
         }
-        None => format!("{}; too few samples to hold some out", percent(&report.learnt)),
+        None => format!("{}; too few samples to hold some out", percent(&report.learned)),
     };
     let changed = |change: &Change| {
         format!("{:.1} levels inside of boxes, {:.1} outside", change.inside, change.outside)

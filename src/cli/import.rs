@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::human;
 use crate::model;
 use crate::model::{Networks, Pixels, save_imported};
-use crate::models::LatentLaw;
+use crate::models::LatentDistribution;
 use crate::nn::{BatchNorm, Conv, ConvTranspose, Layer, Sequential, Statistics};
 use crate::shell::quoted;
 use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
@@ -64,11 +64,11 @@ struct Unsaid {
     #[arg(
         long,
         value_enum,
-        default_value_t = LatentLaw::Normal,
+        default_value_t = LatentDistribution::Normal,
         hide_possible_values = true,
         value_name = "normal|uniform"
     )]
-    latent_law: LatentLaw,
+    latent_law: LatentDistribution,
     /// Slope of the negative half of the generator's activations; 0 is ReLU
     #[arg(
         long,
@@ -101,7 +101,7 @@ struct Unsaid {
         value_name = "NUMBER"
     )]
     eps: Option<f32>,
-    /// What batch norm normalises by: running statistics, or always those of the batch at hand
+    /// What batch norm normalizes by: running statistics, or always those of the batch at hand
     /// [default: running; the authors' files: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "running|batch")]
     statistics: Option<Statistics>,
@@ -114,7 +114,7 @@ struct Unsaid {
     /// The same of the discriminator's, with pool for the mean of 2x2 pixels
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     d_layers: Vec<Spelled>,
-    /// Sizes of the generator's pictures after each convolution, as 4,8,16,32 or 6x4,12x8
+    /// Sizes of the generator's images after each convolution, as 4,8,16,32 or 6x4,12x8
     /// [default: the first kernel's, then doubled by each transposed convolution whose kernel is even]
     #[arg(
         long,
@@ -123,7 +123,7 @@ struct Unsaid {
         value_name = "SIZES"
     )]
     g_sides: Vec<[usize; 2]>,
-    /// Sizes of the discriminator's pictures, from its input to its logit, as 32,16,8,4,1 [default:
+    /// Sizes of the discriminator's images, from its input to its logit, as 32,16,8,4,1 [default:
     /// halved by each convolution down to the last one's kernel]
     #[arg(
         long,
@@ -197,7 +197,7 @@ impl Import {
         print(&match imported.networks.has(model::Role::Generator) {
             true => {
                 let model = quoted(&self.out);
-                format!("wrote {path}; make pictures with: dcgan sample {model}\n")
+                format!("wrote {path}; make images with: dcgan sample {model}\n")
             }
             false => format!("wrote {path}, a discriminator alone\n"),
         })
@@ -286,7 +286,7 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
         [1, 1] => c.to_string(),
         _ => format!("{h}x{w}x{c}"),
     };
-    let mut pictures = vec![show(input)];
+    let mut images = vec![show(input)];
     let mut kernels = Vec::new();
     let mut extras = Vec::new();
     let mut extra = |text: &str| {
@@ -300,7 +300,7 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
         match *layer {
             Layer::Conv(Conv { spec, bias, .. })
             | Layer::ConvTranspose(ConvTranspose { spec, bias, .. }) => {
-                pictures.push(show(size));
+                images.push(show(size));
                 let [h, w] = spec.kernel;
                 let kernel = if h == w { h.to_string() } else { format!("{h}x{w}") };
                 if kernels.last() != Some(&kernel) {
@@ -320,11 +320,11 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
         }
     }
     let params = network.params(name);
-    let numbers = params.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>());
+    let numbers = params.iter().filter(|p| p.learned).map(|p| p.shape.iter().product::<usize>());
     let extras: String = extras.iter().map(|extra| format!(", {extra}")).collect();
     format!(
         "{}; kernels {}{extras}; {} numbers",
-        pictures.join(" → "),
+        images.join(" → "),
         kernels.join(", "),
         human::count(numbers.sum::<usize>() as u64)
     )

@@ -1,4 +1,4 @@
-//! `dcgan invert`: from pictures to latents.
+//! `dcgan invert`: from images to latents.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use clap::Args;
 use image::{DynamicImage, RgbImage};
 use serde::Serialize;
 
-use crate::data::open_picture;
+use crate::data::open_image;
 use crate::error::{Error, Result};
 use crate::experiments::invert::{Found, Inverter, Search};
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::{single, values};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Networks};
-use crate::models::LatentLaw;
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::{single, values};
+use crate::models::LatentDistribution;
 use crate::tensor::Tensor;
 
 use super::bar::Bar;
@@ -25,10 +25,10 @@ use super::output::{Align, table, tell};
 /// How many times as large a difference is shown.
 const GAIN: f32 = 4.0;
 
-/// Find the latents of pictures: what the generator would have to be asked for to draw them
+/// Find the latents of images: what the generator would have to be asked for to draw them
 ///
 /// Gradient descent on the latent, from several starts side by side, of which the best counts. The
-/// figure shows each picture beside what was found; the latents are for `dcgan walk --seeds
+/// figure shows each image beside what was found; the latents are for `dcgan walk --seeds
 /// inverted.npy`, `dcgan arithmetic --plus inverted.npy:0` and `dcgan sample --latents inverted.npy`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan invert runs/00000-dcgan-avatars-64 face.png other.jpg \
@@ -36,9 +36,9 @@ const GAIN: f32 = 4.0;
 pub(super) struct Invert {
     #[command(flatten)]
     model: ModelFlags,
-    /// Pictures; those of another size are made to fit
-    #[arg(value_name = "PICTURE", required = true)]
-    pictures: Vec<PathBuf>,
+    /// Images; those of another size are made to fit
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
     /// Starts that run side by side
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least(1))]
     restarts: usize,
@@ -61,7 +61,7 @@ pub(super) struct Invert {
     /// The figure to write
     #[arg(long, value_name = "FILE.png", default_value = "inverted.png")]
     out: PathBuf,
-    /// The latents to write, float32 [pictures, nz] [default: the figure's name with the ending
+    /// The latents to write, float32 [images, nz] [default: the figure's name with the ending
     /// npy]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
@@ -102,16 +102,16 @@ impl Invert {
         if model.generator()?.needs_batch() {
             tell!(
                 "note: the batch norm of this generator uses the statistics of each batch: what is \
-                 found beside other starts looks different beside other pictures (`dcgan sample` \
+                 found beside other starts looks different beside other images (`dcgan sample` \
                  makes {BATCH} at a time)"
             );
         }
         if search.perceptual != 0.0 {
             model.discriminator()?;
         }
-        // Before the work: a bad picture should not be waited for.
+        // Before the work: a bad image should not be waited for.
         let mut originals = Vec::new();
-        for path in &self.pictures {
+        for path in &self.images {
             originals.push(self.original(path, &model.networks)?);
         }
         let device = self.model.device.open(false)?;
@@ -137,7 +137,7 @@ impl Invert {
             errors: found.errors,
         };
         self.json.report(&Report {
-            images: self.pictures.iter().zip(all).enumerate().map(entry).collect(),
+            images: self.images.iter().zip(all).enumerate().map(entry).collect(),
             latents: latents.display().to_string(),
             figure: out.display().to_string(),
         })
@@ -164,18 +164,18 @@ impl Invert {
         })
     }
 
-    /// A picture's bytes in the model's size.
+    /// An image's bytes in the model's size.
     fn original(&self, path: &Path, networks: &Networks) -> Result<Vec<u8>> {
-        let picture = open_picture(path)?;
-        note_of_fit(path, &picture, networks);
-        Ok(self.fit.prepare(networks)?.apply(picture, 0))
+        let image = open_image(path)?;
+        note_of_fit(path, &image, networks);
+        Ok(self.fit.prepare(networks)?.apply(image, 0))
     }
 
-    /// A table: every picture's error, before and after.
+    /// A table: every image's error, before and after.
     fn table(&self, all: &[Found]) -> String {
-        let head = ["picture", "error", "before", "starts within 10%"].map(String::from).to_vec();
+        let head = ["image", "error", "before", "starts within 10%"].map(String::from).to_vec();
         let mut rows = vec![head];
-        for (path, found) in self.pictures.iter().zip(all) {
+        for (path, found) in self.images.iter().zip(all) {
             rows.push(vec![
                 name(path),
                 format!("{:.1}", found.error),
@@ -192,8 +192,10 @@ impl Invert {
     fn figure(&self, model: &ModelFile, originals: &[Vec<u8>], all: &[Found]) -> Result<Figure> {
         let law = model.networks.latent_law;
         let held = match law {
-            LatentLaw::Normal => format!("Latents are normal; prior weight {}.", self.prior),
-            LatentLaw::Uniform => "Latents are uniform and held in \u{2212}1..1.".into(),
+            LatentDistribution::Normal => {
+                format!("Latents are normal; prior weight {}.", self.prior)
+            }
+            LatentDistribution::Uniform => "Latents are uniform and held in \u{2212}1..1.".into(),
         };
         let perceptual = match self.perceptual {
             0.0 => String::new(),
@@ -204,20 +206,20 @@ impl Invert {
             "G(z)".to_owned(),
             format!("difference\n\u{d7} {GAIN}"),
         ]);
-        for ((path, original), found) in self.pictures.iter().zip(originals).zip(all) {
-            let &[_, h, w, c] = found.picture.shape() else { unreachable!("pictures have 4 axes") };
+        for ((path, original), found) in self.images.iter().zip(originals).zip(all) {
+            let &[_, h, w, c] = found.image.shape() else { unreachable!("images have 4 axes") };
             let shape = [1, h, w, c];
             let target = values(original);
-            let made = found.picture.f32s();
-            let pictures = [
+            let made = found.image.f32s();
+            let images = [
                 single(&target, shape, 0)?,
                 single(made, shape, 0)?,
                 difference(&target, made, [h, w, c]),
             ];
             let label = format!("{}\nerror {:.1} of 255", name(path), found.error);
-            panel = panel.row(label, pictures.map(Cell::new));
+            panel = panel.row(label, images.map(Cell::new));
         }
-        Ok(Figure::new("Pictures and the nearest that the generator draws")
+        Ok(Figure::new("Images and the nearest that the generator draws")
             .note(format!(
                 "{}. Best of {} starts after {} steps. {held}{perceptual}",
                 self.model.describe(model),
@@ -239,14 +241,14 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// How far two pictures `[h, w, c]` are from each other, each pixel: black where nowhere.
+/// How far two images `[h, w, c]` are from each other, each pixel: black where nowhere.
 fn difference(a: &[f32], b: &[f32], [h, w, c]: [usize; 3]) -> DynamicImage {
     let level = |i: usize| (GAIN * 127.5 * (a[i] - b[i]).abs()).round() as u8;
-    let picture = RgbImage::from_fn(w as u32, h as u32, |x, y| {
+    let image = RgbImage::from_fn(w as u32, h as u32, |x, y| {
         let at = (y as usize * w + x as usize) * c;
-        // Grey has one channel for all three colours; alpha is left out.
+        // Gray has one channel for all three colors; alpha is left out.
         let channel = |i: usize| level(at + if c < 3 { 0 } else { i });
         image::Rgb([channel(0), channel(1), channel(2)])
     });
-    picture.into()
+    image.into()
 }

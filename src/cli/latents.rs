@@ -13,7 +13,7 @@ use crate::model::sampler::BATCH;
 use crate::model::{Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
-use crate::train::Recipe;
+use crate::train::TrainConfig;
 
 use super::drawing::Drawing;
 use super::flags::DeviceFlag;
@@ -81,7 +81,7 @@ pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
 /// Reads a model; a checkpoint whose training could not be resumed counts as damaged.
 pub(super) fn load_model(path: &Path) -> Result<ModelFile> {
     let model = ModelFile::load(path)?;
-    Recipe::of(&model)?;
+    TrainConfig::of(&model)?;
     Ok(model)
 }
 
@@ -129,7 +129,7 @@ pub(super) struct ModelFlags {
     #[arg(long)]
     pub(super) raw: bool,
     /// The class to generate, by its name or number: required for a class-conditional model, except by
-    /// dcgan neighbours, which takes the classes in turn
+    /// dcgan neighbors, which takes the classes in turn
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(super) class: Option<String>,
     #[command(flatten)]
@@ -199,12 +199,12 @@ impl ModelFlags {
     }
 }
 
-/// Says so where a generator's pictures depend on one another.
+/// Says so where a generator's images depend on one another.
 pub(super) fn warn_of_batches(model: &ModelFile) -> Result<()> {
     if model.generator()?.needs_batch() {
         tell!(
-            "note: the batch norm of this generator uses the statistics of each {BATCH} pictures: \
-             a picture also depends on the others beside it"
+            "note: the batch norm of this generator uses the statistics of each {BATCH} images: \
+             an image also depends on the others beside it"
         );
     }
     Ok(())

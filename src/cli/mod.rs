@@ -33,7 +33,7 @@ mod forget;
 mod import;
 mod invert;
 mod latents;
-mod neighbours;
+mod neighbors;
 mod nn_score;
 pub(crate) mod options;
 mod output;
@@ -47,7 +47,7 @@ mod train;
 mod tuning;
 mod walk;
 
-/// Colours of the help.
+/// Colors of the help.
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -64,17 +64,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train on your pictures, or on the bundled ones
+    /// Train on your images, or on the bundled ones
     Train(Box<train::Train>),
     Presets(presets::Presets),
-    /// Make pictures with a trained generator
+    /// Make images with a trained generator
     Sample(sample::Sample),
     Walk(walk::Walk),
     Arithmetic(arithmetic::Arithmetic),
     Invert(invert::Invert),
     Encode(encode::Encode),
     Reconstruct(reconstruct::Reconstruct),
-    Neighbours(neighbours::Neighbours),
+    #[command(alias = "neighbours")]
+    Neighbors(neighbors::Neighbors),
     Features(features::Features),
     Filters(filters::Filters),
     Forget(forget::Forget),
@@ -85,7 +86,7 @@ enum Command {
     Import(import::Import),
     /// Write a network for PyTorch or as ONNX
     Export(export::Export),
-    /// Look at a set of pictures: counts, sizes, what cannot be read, and a contact sheet
+    /// Look at a set of images: counts, sizes, what cannot be read, and a contact sheet
     Data(data::Data),
     Dedup(dedup::Dedup),
     /// Measure how fast a device trains and samples, and where the time goes
@@ -122,7 +123,7 @@ impl Cli {
             Command::Invert(command) => command.run(),
             Command::Encode(command) => command.run(),
             Command::Reconstruct(command) => command.run(),
-            Command::Neighbours(command) => command.run(),
+            Command::Neighbors(command) => command.run(),
             Command::Features(command) => command.run(),
             Command::Filters(command) => command.run(),
             Command::Forget(command) => command.run(),
@@ -184,7 +185,7 @@ mod tests {
     use clap::ValueEnum;
 
     use crate::data::{Crop, Filter};
-    use crate::models::{Conditioning, LatentLaw, Minibatch, Network, Norm};
+    use crate::models::{Conditioning, LatentDistribution, Minibatch, Network, Norm};
     use crate::nn::Weight;
     use crate::objectives::{Loss, Penalty};
 
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn values_are_shown_as_they_are_typed() {
         typed_as_shown::<Network>();
-        typed_as_shown::<LatentLaw>();
+        typed_as_shown::<LatentDistribution>();
         typed_as_shown::<Norm>();
         typed_as_shown::<Conditioning>();
         typed_as_shown::<Minibatch>();

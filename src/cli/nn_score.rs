@@ -1,5 +1,5 @@
-//! `dcgan nn-score`: how well a nearest-neighbour classifier does that knows nothing but generated
-//! pictures.
+//! `dcgan nn-score`: how well a nearest-neighbor classifier does that knows nothing but generated
+//! images.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::experiments::one_nn::{Errors, OneNn, draw, milestones};
 use crate::human::grouped;
+use crate::images::figure::{Figure, Panel};
 use crate::model::sampler::BATCH;
 use crate::model::{Generator, Inputs, ModelFile, Networks, Weights};
-use crate::pictures::figure::{Figure, Panel};
 use crate::tensor::Tensor;
 
 use super::bar::Bar;
@@ -24,12 +24,12 @@ use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
-/// Score a conditional generator: the test error of a nearest-neighbour classifier that knows
-/// generated pictures only, beside that of real ones
+/// Score a conditional generator: the test error of a nearest-neighbor classifier that knows
+/// generated images only, beside that of real ones
 ///
-/// Every test picture gets the class of the generated picture nearest to it, by Euclidean distance
+/// Every test image gets the class of the generated image nearest to it, by Euclidean distance
 /// of pixels, as in the DCGAN paper's appendix on MNIST. A generator that draws each class as it is,
-/// and all of it, gives an error no higher than as many real pictures do.
+/// and all of it, gives an error no higher than as many real images do.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan nn-score runs/00000-cgan-mnist-28 --train mnist/ \
                         --per-class 5000")]
@@ -37,25 +37,25 @@ pub(super) struct NnScore {
     /// A run's folder (its newest checkpoint is taken) or a checkpoint, trained with --conditional
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// The real labelled pictures to compare with, as for `dcgan train`; of what has a training and
+    /// The real labeled images to compare with, as for `dcgan train`; of what has a training and
     /// a test part the first
     #[arg(long, value_name = "LABELLED")]
     train: PathBuf,
-    /// Labelled pictures to be classified; of what has a training and a test part the second
+    /// Labeled images to be classified; of what has a training and a test part the second
     /// [default: the test part of --train]
     #[arg(long, value_name = "LABELLED")]
     test: Option<PathBuf>,
-    /// How many pictures to generate of each class, and how many real ones to take at most
+    /// How many images to generate of each class, and how many real ones to take at most
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = at_least(1))]
     per_class: usize,
-    /// The first picture's seed, of the class that `dcgan sample` gives it; also decides which real
-    /// pictures are taken
+    /// The first image's seed, of the class that `dcgan sample` gives it; also decides which real
+    /// images are taken
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The weights as the last step left them, rather than their moving average where there is one
     #[arg(long)]
     raw: bool,
-    /// Where to draw some of the generated pictures of each class
+    /// Where to draw some of the generated images of each class
     #[arg(long, value_name = "FILE.png", default_value = "nn-score.png")]
     out: PathBuf,
     #[command(flatten)]
@@ -110,7 +110,7 @@ impl<'a> Report<'a> {
         let classes = rows.last().into_iter().flat_map(|row| {
             networks.classes.iter().enumerate().map(|(class, name)| ClassEntry {
                 name,
-                test_images: row.generated.pictures[class],
+                test_images: row.generated.images[class],
                 generated_error: row.generated.of_class(class),
                 real_error: row.real.1.of_class(class),
             })
@@ -125,16 +125,16 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Pictures generated and read at a time, at most, and the bytes that these take as numbers.
+/// Images generated and read at a time, at most, and the bytes that these take as numbers.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 1 << 28;
 
-/// How many pictures of so many numbers are taken at a time.
+/// How many images of so many numbers are taken at a time.
 fn chunk(numbers: usize) -> usize {
     (CHUNK_BYTES / (4 * numbers.max(1))).clamp(1, CHUNK)
 }
 
-/// Pictures of each class in the figure.
+/// Images of each class in the figure.
 const SHOWN: usize = 12;
 
 /// One line of the result.
@@ -191,7 +191,7 @@ impl NnScore {
         let model = open_model(&self.model)?;
         model.generator()?;
         if !model.networks.is_conditional() {
-            let what = "was trained without classes, so its pictures have none; train a model with \
+            let what = "was trained without classes, so its images have none; train a model with \
                         dcgan train --conditional";
             return Err(Error::file(&model.path, what));
         }
@@ -204,11 +204,11 @@ impl NnScore {
         let stages = milestones(self.per_class);
         let items = draw(&sets.train_labels, classes, &stages, self.seed);
         let real: usize = items.iter().map(Vec::len).sum();
-        let bar = Bar::new(sets.test.len() + real + self.per_class * classes, "pictures");
-        let (pictures, truth) = self.test_pictures(&sets, &bar)?;
+        let bar = Bar::new(sets.test.len() + real + self.per_class * classes, "images");
+        let (images, truth) = self.test_images(&sets, &bar)?;
         let width = sets.prepare.len();
-        let mut by_generated = OneNn::new(pictures.clone(), width)?;
-        let mut by_real = OneNn::new(pictures, width)?;
+        let mut by_generated = OneNn::new(images.clone(), width)?;
+        let mut by_real = OneNn::new(images, width)?;
         let mut generator = Generator::new(&model, &device, Weights::raw(self.raw))?;
         note_of_batch(generator.batch(), BATCH);
         let mut rows = Vec::new();
@@ -248,7 +248,7 @@ impl NnScore {
         };
         let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
         if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
-            let what = "holds the pictures of --train: each would be its own nearest neighbour";
+            let what = "holds the images of --train: each would be its own nearest neighbor";
             return Err(Error::flag("--test", what));
         }
         let train_labels = model_labels(&train, networks)?;
@@ -257,16 +257,16 @@ impl NnScore {
         Ok(Sets { train, train_labels, test, test_labels, prepare })
     }
 
-    /// The readable test pictures, from 0 to 1, with their labels.
-    fn test_pictures(&self, sets: &Sets, bar: &Bar) -> Result<(Vec<f32>, Vec<u32>)> {
+    /// The readable test images, from 0 to 1, with their labels.
+    fn test_images(&self, sets: &Sets, bar: &Bar) -> Result<(Vec<f32>, Vec<u32>)> {
         let items: Vec<u32> = (0..sets.test.len() as u32).collect();
-        // Twice: to be compared with generated pictures and with real ones.
+        // Twice: to be compared with generated images and with real ones.
         let bytes = (sets.test.len() as u64).saturating_mul(8 * sets.prepare.len() as u64);
-        afford(bytes, &format!("{} test pictures", sets.test.len()))?;
-        let (mut pictures, mut truth) = (Vec::new(), Vec::new());
+        afford(bytes, &format!("{} test images", sets.test.len()))?;
+        let (mut images, mut truth) = (Vec::new(), Vec::new());
         let chunk = chunk(sets.prepare.len());
         let skipped = sweep(&sets.test, &sets.prepare, &items, chunk, |chunk| {
-            pictures.extend(unit(&chunk.pictures));
+            images.extend(unit(&chunk.images));
             truth.extend(chunk.places.iter().map(|place| sets.test_labels[chunk.start + place]));
             bar.add(chunk.len);
             Ok(())
@@ -274,10 +274,10 @@ impl NnScore {
         for skipped in &skipped {
             tell!("unreadable, left out: {skipped}");
         }
-        Ok((pictures, truth))
+        Ok((images, truth))
     }
 
-    /// Learns the pictures of the seeds `range`, counted from `--seed`: each of the class that is
+    /// Learns the images of the seeds `range`, counted from `--seed`: each of the class that is
     /// its seed's turn.
     fn learn_generated(
         &self,
@@ -290,8 +290,8 @@ impl NnScore {
         let seeds: Vec<u64> = range.map(|place| self.seed.wrapping_add(place as u64)).collect();
         let numbers = networks.size.height * networks.size.width * networks.channels;
         for seeds in seeds.chunks(chunk(numbers)) {
-            let (pictures, labels) = generate(generator, networks, seeds, |n| bar.add(n))?;
-            let numbers: Vec<f32> = pictures.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
+            let (images, labels) = generate(generator, networks, seeds, |n| bar.add(n))?;
+            let numbers: Vec<f32> = images.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
             nn.learn(&numbers, &labels)?;
         }
         Ok(())
@@ -302,12 +302,12 @@ impl NnScore {
         let classes = networks.classes.len() as u64;
         let first = self.seed - self.seed % classes;
         let shown = SHOWN.min(self.per_class) as u64;
-        let mut figure = Figure::new("Generated pictures by class");
+        let mut figure = Figure::new("Generated images by class");
         let mut panel = Panel::new("");
         if let Some(row) = rows.last() {
             figure = figure.note(format!(
-                "{}. A nearest-neighbour classifier that knows {} pictures of each class errs on \
-                 {:.2} % of the test pictures; with {} real ones, on {:.2} %.",
+                "{}. A nearest-neighbor classifier that knows {} images of each class errs on \
+                 {:.2} % of the test images; with {} real ones, on {:.2} %.",
                 describe(&self.model, model),
                 grouped(row.per_class as u64),
                 100.0 * row.generated.share(),
@@ -318,16 +318,16 @@ impl NnScore {
                 // Those whose turn is this class.
                 let seed = |i: u64| first.wrapping_add(i * classes + class as u64);
                 let seeds: Vec<u64> = (0..shown).map(seed).collect();
-                let (pictures, _) = generate(generator, networks, &seeds, |_| ())?;
+                let (images, _) = generate(generator, networks, &seeds, |_| ())?;
                 let label = format!("{name}\nerror {:.1} %", 100.0 * row.generated.of_class(class));
-                panel = panel.row(label, cells(&pictures)?);
+                panel = panel.row(label, cells(&images)?);
             }
         }
         Ok(figure.panel(panel))
     }
 }
 
-/// Pictures of seeds, each of the class that `dcgan sample` gives it, and these classes.
+/// Images of seeds, each of the class that `dcgan sample` gives it, and these classes.
 fn generate(
     generator: &mut Generator,
     networks: &Networks,
@@ -339,10 +339,10 @@ fn generate(
     Ok((generator.images_with(&Inputs::seeds(seeds.to_vec()), done)?, labels))
 }
 
-/// Learns real pictures.
+/// Learns real images.
 fn learn_real(nn: &mut OneNn, sets: &Sets, items: &[u32], bar: &Bar) -> Result<()> {
     sweep(&sets.train, &sets.prepare, items, chunk(sets.prepare.len()), |chunk| {
-        let numbers: Vec<f32> = unit(&chunk.pictures).collect();
+        let numbers: Vec<f32> = unit(&chunk.images).collect();
         let label = |place: &usize| sets.train_labels[items[chunk.start + place] as usize];
         let labels: Vec<u32> = chunk.places.iter().map(label).collect();
         bar.add(chunk.len);
@@ -373,12 +373,12 @@ fn results(rows: &[Row], classes: usize) -> String {
 /// The errors of every class with all examples.
 fn by_class(rows: &[Row], networks: &Networks) -> String {
     let Some(row) = rows.last() else { return String::new() };
-    let head = ["class", "test pictures", "generated: error, %", "real: error, %"];
+    let head = ["class", "test images", "generated: error, %", "real: error, %"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for (class, name) in networks.classes.iter().enumerate() {
         lines.push(vec![
             name.clone(),
-            grouped(row.generated.pictures[class] as u64),
+            grouped(row.generated.images[class] as u64),
             percent(row.generated.of_class(class)),
             percent(row.real.1.of_class(class)),
         ]);

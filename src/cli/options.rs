@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, CommandFactory as _};
 use crate::config::{Field, Value};
 use crate::data::PrepareOptions;
 use crate::error::Error;
-use crate::train::{RecipeOptions, RhythmOptions};
+use crate::train::{PartialIntervals, PartialTrainConfig};
 
 use super::Cli;
 
@@ -64,7 +64,8 @@ pub(super) fn flag(name: &'static str) -> &'static str {
 fn own_flag(name: &str) -> Option<&'static str> {
     static FLAGS: OnceLock<BTreeMap<&'static str, &'static str>> = OnceLock::new();
     let flags = FLAGS.get_or_init(|| {
-        let all = [RecipeOptions::fields(), PrepareOptions::fields(), RhythmOptions::fields()];
+        let all =
+            [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()];
         all.concat().iter().filter_map(|field| Some((field.name, field.flag?))).collect()
     });
     flags.get(name).copied()
@@ -130,7 +131,8 @@ mod tests {
         let mut command = Cli::command();
         let train = command.find_subcommand_mut("train").expect("a command").clone();
         let fields: Vec<&Field> =
-            [RecipeOptions::fields(), PrepareOptions::fields(), RhythmOptions::fields()].concat();
+            [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()]
+                .concat();
         let mut names = BTreeSet::new();
         let mut shown = 0;
         for field in fields.into_iter().filter(|field| !field.heading.is_empty()) {

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::data::open_picture;
+use crate::data::open_image;
 use crate::error::{Error, Result};
 use crate::human::plural;
 use crate::model::{Encoder, ModelFile, Networks, seeded_latents};
-use crate::models::LatentLaw;
+use crate::models::LatentDistribution;
 
 use super::latents::{ModelFlags, check_rows, has_ending, note_of_fit, read_rows};
 use super::seeds::Seeds;
@@ -45,7 +45,7 @@ impl<'a> Locator<'a> {
     fn encode(&mut self, path: &Path) -> Result<Point> {
         let model = self.model;
         model.encoder()?;
-        let image = open_picture(path)?;
+        let image = open_image(path)?;
         note_of_fit(path, &image, &model.networks);
         // A random crop is taken from the middle.
         let bytes = model.prepare.apply(image, 1 << 31);
@@ -155,7 +155,7 @@ impl Points {
     }
 }
 
-fn seeded(seed: u64, nz: usize, law: LatentLaw) -> Point {
+fn seeded(seed: u64, nz: usize, law: LatentDistribution) -> Point {
     let z = seeded_latents(&[seed], nz, law).f32s().to_vec();
     Point { name: format!("seed {seed}"), key: seed.to_string(), z }
 }
@@ -193,7 +193,7 @@ mod tests {
     use crate::cli::latents::write_npy;
     use crate::model::save_imported;
     use crate::models::Size;
-    use crate::models::{Design, Network};
+    use crate::models::{ModelConfig, Network};
     use crate::tensor::Tensor;
 
     #[test]
@@ -203,14 +203,14 @@ mod tests {
         let z = Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         write_npy(&file, &z).unwrap();
         let size = Size { height: 16, width: 16 };
-        let model = Design {
+        let model = ModelConfig {
             network: Network::Paper,
             size,
             channels: 3,
             nz: 3,
             ngf: 4,
             ndf: 4,
-            ..Design::default()
+            ..ModelConfig::default()
         };
         let networks = model.networks().unwrap();
         let path = dir.path().join("model.safetensors");
@@ -237,7 +237,7 @@ mod tests {
         let key = format!("{file}:1");
         assert_eq!(one, [Point { name: "two.npy:1".into(), key, z: vec![4.0, 5.0, 6.0] }]);
         assert_eq!(load("9").unwrap()[0].key, "9");
-        let seeded = seeded_latents(&[9], 3, LatentLaw::Uniform);
+        let seeded = seeded_latents(&[9], 3, LatentDistribution::Uniform);
         assert_eq!(rows(&load("9").unwrap()), seeded.f32s());
 
         let error = load(&format!("{file}:2")).unwrap_err().to_string();

@@ -45,7 +45,7 @@ fn describe(preset: &Preset) -> String {
     let _ = write!(
         text,
         "\nAll other flags are at their defaults, and any flag overrides the preset:\n  dcgan \
-         train PICTURES --preset {name} --lr-d 1e-4\n",
+         train IMAGES --preset {name} --lr-d 1e-4\n",
     );
     text
 }

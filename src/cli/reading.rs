@@ -32,7 +32,7 @@ pub(super) struct ClassFlag {
 
 /// Both.
 #[derive(Clone, Copy, Debug, Default, Args)]
-#[command(next_help_heading = "Pictures")]
+#[command(next_help_heading = "Images")]
 pub(super) struct ReadingFlags {
     #[command(flatten)]
     pub(super) part: PartFlag,

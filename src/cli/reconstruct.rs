@@ -9,9 +9,9 @@ use crate::data::{Order, Skipped, Source, sweep};
 use crate::error::{Error, Result};
 use crate::experiments::reconstruct::Distances;
 use crate::human::plural;
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::{single, values};
 use crate::model::{Encoder, ModelFile};
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::{single, values};
 
 use super::bar::Bar;
 use super::drawing::{Drawing, cells};
@@ -163,8 +163,8 @@ impl Reconstruct {
                 bar.add(chunk.len);
                 return Ok(());
             }
-            let latents = encoder.latents(&chunk.pictures)?;
-            let images = values(&chunk.pictures);
+            let latents = encoder.latents(&chunk.images)?;
+            let images = values(&chunk.images);
             let made = generator.images(latents.f32s())?;
             let before = found.distances.each().len();
             found.distances.add(&images, made.f32s(), numbers);

@@ -1,4 +1,4 @@
-//! `dcgan sample`: pictures from a trained generator.
+//! `dcgan sample`: images from a trained generator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -14,14 +14,14 @@ use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use crate::human::plural;
+use crate::images::Grid;
+use crate::images::figure::{Cell, Figure, Panel};
 use crate::model::sampler::BATCH;
 use crate::model::{Generator, Inputs, ModelFile, Networks, Weights};
-use crate::pictures::Grid;
-use crate::pictures::figure::{Cell, Figure, Panel};
 use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::tensor::Tensor;
-use crate::{files, pictures};
+use crate::{files, images};
 
 use super::flags::DeviceFlag;
 use super::latents::{describe, note_of_batch, open_model, read_latents, warn_of_batches};
@@ -29,7 +29,7 @@ use super::output::println;
 use super::seeds::Seeds;
 use super::tuning;
 
-/// How pictures are written.
+/// How images are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// One PNG for each seed, seed0004.png.
@@ -48,7 +48,7 @@ pub(super) struct Sample {
     /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Which pictures: a seed always makes the same one [default: as many as --grid has places, from
+    /// Which images: a seed always makes the same one [default: as many as --grid has places, from
     /// 0 on, else 0-63]
     #[arg(long, value_name = "LIST", conflicts_with = "latents", allow_hyphen_values = true)]
     seeds: Option<Seeds>,
@@ -59,7 +59,7 @@ pub(super) struct Sample {
     /// every one of them; all for all classes [default: one class each, in turn: seed 0 the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     class: Vec<String>,
-    /// Folder for the pictures
+    /// Folder for the images
     #[arg(
         long,
         value_name = "FOLDER",
@@ -67,14 +67,14 @@ pub(super) struct Sample {
         default_value_if("grid", clap::builder::ArgPredicate::IsPresent, None)
     )]
     out: Option<PathBuf>,
-    /// How pictures are written to --out
+    /// How images are written to --out
     #[arg(long, value_enum, default_value_t = Format::Png)]
     format: Format,
     /// All images as one PNG (and, without --out, nothing else). The layout may be left out; then
     /// each class is a row with its name
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS", "FILE.png"])]
     grid: Option<Vec<OsString>>,
-    /// Write the seed below each picture of --grid
+    /// Write the seed below each image of --grid
     #[arg(long, requires = "grid")]
     captions: bool,
     /// The weights as the last step left them, rather than their moving average where there is one
@@ -129,7 +129,7 @@ impl Sample {
             (None, None) => {
                 let count = places.map_or(USUAL, |places| (places / every.len().max(1)).max(1));
                 if count > MOST {
-                    let what = format!("more than {MOST} pictures are a slip of the finger");
+                    let what = format!("more than {MOST} images are a slip of the finger");
                     return Err(Error::flag("--grid", what));
                 }
                 Inputs::seeds(0..count as u64)
@@ -144,13 +144,13 @@ impl Sample {
             let what = format!(
                 "{columns}x{rows} has {} for {}; change --seeds or the layout{}",
                 plural(places as u64, "place"),
-                plural(n as u64, "picture"),
+                plural(n as u64, "image"),
                 if wanted.every.len() > 1 { ", for all classes together" } else { "" }
             );
             return Err(Error::flag("--grid", what));
         }
         if self.captions && n > LABELLED {
-            let what = format!("{n} pictures are too many: up to {LABELLED} can have captions");
+            let what = format!("{n} images are too many: up to {LABELLED} can have captions");
             return Err(Error::flag("--captions", what));
         }
 
@@ -165,10 +165,10 @@ impl Sample {
         let by_class = wanted.has_classes() && n <= LABELLED;
         if grid.is_some() {
             let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
-            afford(bytes, &format!("{n} pictures of {w}x{h} in one grid"))?;
+            afford(bytes, &format!("{n} images of {w}x{h} in one grid"))?;
         }
         let layout = grid.as_ref().and_then(|(layout, _)| *layout);
-        let columns = layout.map_or_else(|| pictures::columns(n), |(columns, _)| columns);
+        let columns = layout.map_or_else(|| images::columns(n), |(columns, _)| columns);
         let mut cells = Vec::new();
         let mut sheet = match &grid {
             Some((None, _)) if by_class => None,
@@ -176,7 +176,7 @@ impl Sample {
             Some(_) => Some(Grid::new(n, [h, w, c], columns)?),
             None => None,
         };
-        // Batch by batch, so that any number of pictures takes the memory of one batch; of a grid
+        // Batch by batch, so that any number of images takes the memory of one batch; of a grid
         // the bytes.
         let mut each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
             generator.each(&wanted.inputs, |first, batch| {
@@ -194,18 +194,18 @@ impl Sample {
             (None, _) => each(&mut |_, _| Ok(()))?,
             (Some(out), Format::Png) => each(&mut |first, batch| {
                 (0..batch.shape()[0]).into_par_iter().try_for_each(|i| {
-                    let picture = pictures::single(batch.f32s(), shape_of(batch), i)?;
-                    pictures::save_png(&out.join(wanted.file(first + i)), &picture)
+                    let image = images::single(batch.f32s(), shape_of(batch), i)?;
+                    images::save_png(&out.join(wanted.file(first + i)), &image)
                 })
             })?,
             (Some(out), Format::Npy) => write_npy(&out.join("samples.npy"), [n, h, w, c], each)?,
         }
-        let count = plural(n as u64, "picture");
+        let count = plural(n as u64, "image");
         if let Some((_, file)) = grid {
             let model = describe(&self.model, &model);
             let rows = match sheet {
                 Some(sheet) => {
-                    pictures::save_png(&file, &sheet.into_picture())?;
+                    images::save_png(&file, &sheet.into_image())?;
                     true
                 }
                 None if by_class && layout.is_none() => {
@@ -242,7 +242,7 @@ impl Sample {
     }
 }
 
-/// Pictures that are drawn in a labelled figure; more go into a plain grid.
+/// Images that are drawn in a labeled figure; more go into a plain grid.
 const LABELLED: usize = 2000;
 
 /// Seeds where neither these nor a layout was typed, and the most that a layout may ask for.
@@ -291,7 +291,7 @@ impl Wanted {
         !self.classes.is_empty()
     }
 
-    /// A picture's class.
+    /// An image's class.
     fn label(&self, at: usize) -> Option<u32> {
         self.inputs.class(at, self.classes.len())
     }
@@ -304,7 +304,7 @@ impl Wanted {
         }
     }
 
-    /// The name of a picture's file: `seed0004.png`, or `seed0004-2-truck.png`.
+    /// The name of an image's file: `seed0004.png`, or `seed0004-2-truck.png`.
     fn file(&self, at: usize) -> String {
         let latent = self.inputs.latent(at);
         let stem = match self.inputs.seed(latent) {
@@ -320,7 +320,7 @@ impl Wanted {
         }
     }
 
-    /// All pictures in rows of so many, each with its seed, and its class where there are some.
+    /// All images in rows of so many, each with its seed, and its class where there are some.
     fn captioned(&self, cells: Vec<Cell>, columns: usize, model: String) -> Figure {
         let caption = |(at, cell): (usize, Cell)| {
             let name = self.name(self.inputs.latent(at));
@@ -337,7 +337,7 @@ impl Wanted {
         Figure::new("Samples").note(model).panel(panel)
     }
 
-    /// All pictures, a row for each class.
+    /// All images, a row for each class.
     fn figure(&self, cells: Vec<Cell>, model: String) -> Figure {
         let mut rows: BTreeMap<usize, (u32, Vec<Cell>)> = BTreeMap::new();
         for (at, cell) in cells.into_iter().enumerate() {
@@ -361,9 +361,9 @@ impl Wanted {
     }
 }
 
-/// The shape of a batch of pictures.
+/// The shape of a batch of images.
 fn shape_of(batch: &Tensor) -> [usize; 4] {
-    batch.shape().try_into().expect("a sampler gives pictures")
+    batch.shape().try_into().expect("a sampler gives images")
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -374,7 +374,7 @@ fn make_folder(path: &Path) -> Result<()> {
         .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
 }
 
-/// Pictures of `shape`, batch by batch as `each` gives them, as a float32 NumPy file.
+/// Images of `shape`, batch by batch as `each` gives them, as a float32 NumPy file.
 fn write_npy(
     path: &Path,
     shape: [usize; 4],

@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 use crate::human::parse_count;
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
-use crate::models::{ClassCondition, Conditioning, Design, Size};
+use crate::models::{ClassCondition, Conditioning, ModelConfig, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
-use crate::train::options::{Origin, Rhythm, RhythmOptions, RunOptions, header};
+use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
 use crate::train::session::{Ending, Session};
 use crate::train::{
-    Labelled, Position, Preset, Recipe, Run, TrainOptions, Trainer, first_pictures, interrupt,
+    Labeled, Position, Preset, Run, TrainConfig, TrainOptions, Trainer, first_images, interrupt,
 };
 
 use super::latents::{load_model, open_model, warn_of_passed};
@@ -31,16 +31,16 @@ mod asked;
 mod flags;
 
 use asked::{Asked, Bound, like, settle};
-use flags::{Machine, Pictures};
+use flags::{Machine, Reading};
 
 #[derive(Debug, Args)]
 #[command(
     allow_negative_numbers = true,
-    after_help = "Examples:\n  dcgan train ~/pictures/flowers --size 96x64 --flip\n  dcgan train \
+    after_help = "Examples:\n  dcgan train ~/images/flowers --size 96x64 --flip\n  dcgan train \
                   mnist/ --preset cgan"
 )]
 pub(super) struct Train {
-    /// Pictures: a folder (nested or not), a zip or tar of pictures, MNIST-style IDX files, CIFAR-10
+    /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
     /// binary batches; what it is is found by looking [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub(super) struct Train {
     /// Name of the run's folder, after its number [default: preset or network, DATA and size]
     #[arg(long, value_name = "TEXT", value_parser = run_name, conflicts_with = "resume")]
     name: Option<String>,
-    /// Real pictures to see in all, as 25000, 500k or 1.5M [default: 200k]
+    /// Real images to see in all, as 25000, 500k or 1.5M [default: 200k]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     images: Option<u64>,
     /// Show what would be done, and do nothing
@@ -75,9 +75,9 @@ pub(super) struct Train {
     #[command(flatten)]
     prepare: PrepareOptions,
     #[command(flatten)]
-    pictures: Pictures,
+    source: Reading,
     #[command(flatten)]
-    rhythm: RhythmOptions,
+    rhythm: PartialIntervals,
     #[command(flatten)]
     machine: Machine,
 }
@@ -96,7 +96,7 @@ impl Train {
             Some(path) => Some(Resumed::open(path)?),
             None => None,
         };
-        if self.pictures.grey {
+        if self.source.gray {
             self.asked.recipe.model.channels = Some(1);
         }
         // A resumed run has the whole of its recipe already.
@@ -135,18 +135,18 @@ impl Train {
             }
             None => Trainer::new(options.recipe.clone(), &device, &compile)?,
         };
-        // Before the run's folder is made or changed: pictures that cannot be used leave no trace.
+        // Before the run's folder is made or changed: images that cannot be used leave no trace.
         let loader = LoaderOptions {
-            batch: options.recipe.step_pictures(),
+            batch: options.recipe.step_images(),
             seed: options.recipe.seed,
-            workers: self.pictures.workers.unwrap_or(LoaderOptions::default().workers),
-            cache: self.pictures.cache,
+            workers: self.source.workers.unwrap_or(LoaderOptions::default().workers),
+            cache: self.source.cache,
             ..LoaderOptions::default()
         };
         let prepare = options.prepare.clone();
-        let labelled = match options.recipe.labels_per_class {
+        let labeled = match options.recipe.labels_per_class {
             0 => None,
-            n => Some(Labelled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
+            n => Some(Labeled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
         };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         tell!("{}", header(&options, &trainer, &device));
@@ -163,10 +163,9 @@ impl Train {
         if let Some(model) = &from {
             trainer.start_from(model)?;
         }
-        if fresh && let n @ 1.. = trainer.start_pictures() {
-            let (pictures, labels) =
-                first_pictures(&source, &options.prepare, n, options.recipe.seed)?;
-            trainer.start_on(pictures, &labels)?;
+        if fresh && let n @ 1.. = trainer.start_images() {
+            let (images, labels) = first_images(&source, &options.prepare, n, options.recipe.seed)?;
+            trainer.start_on(images, &labels)?;
         }
         let (run, seconds) = match resumed {
             Some(Resumed { run, model, passed, .. }) => {
@@ -188,12 +187,12 @@ impl Train {
         tell!("run       {}", path.display());
         tell!("previews  {}", Session::previews(&options.recipe.model));
         interrupt::finish_first()?;
-        let mut session = Session::new(run, options, source, loader, trainer, labelled, seconds)?;
+        let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
         let ending = session.run()?;
         let path = quoted(&path);
         Ok(match ending {
             Ending::Done => {
-                tell!("done; make pictures with: dcgan sample {path}");
+                tell!("done; make images with: dcgan sample {path}");
                 ExitCode::SUCCESS
             }
             Ending::Interrupted(signal) => {
@@ -238,7 +237,7 @@ impl Train {
     /// so that it goes on as if it had never stopped; else as `--tune` says.
     fn choices(
         &self,
-        recipe: &Recipe,
+        recipe: &TrainConfig,
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
@@ -258,7 +257,7 @@ impl Train {
     /// networks that there are already.
     fn conditional(
         &self,
-        base: Option<(Bound, &Design)>,
+        base: Option<(Bound, &ModelConfig)>,
         source: &Source,
     ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
@@ -279,7 +278,7 @@ impl Train {
             let has =
                 if classes == 1 { "has only one class".into() } else { source.why_no_classes() };
             let what = format!(
-                "needs pictures of two classes or more, and {} {has}",
+                "needs images of two classes or more, and {} {has}",
                 source.origin().display()
             );
             return Err(Error::flag(flag, what));
@@ -287,14 +286,14 @@ impl Train {
         Ok(conditioning)
     }
 
-    /// The networks, for the pictures of `source`: those of the resumed run, those of `--from`, or new
+    /// The networks, for the images of `source`: those of the resumed run, those of `--from`, or new
     /// ones.
     fn design(
         &self,
         old: Option<&RunOptions>,
         from: Option<&ModelFile>,
         source: &Source,
-    ) -> Result<Design> {
+    ) -> Result<ModelConfig> {
         let typed = &self.asked.recipe.model;
         if let Some(old) = old {
             self.conditional(Some((Bound::Run, &old.recipe.model)), source)?;
@@ -320,16 +319,16 @@ impl Train {
     /// Refuses flags that ask for something else than there is already.
     fn agrees(&self, bound: Bound, conflict: Option<Conflict>) -> Result<()> {
         match bound.check(conflict) {
-            Err(Error::Flag { flag: "--channels", what }) if self.pictures.grey => {
-                Err(Error::flag("--grey", what))
+            Err(Error::Flag { flag: "--channels", what }) if self.source.gray => {
+                Err(Error::flag("--gray", what))
             }
             checked => checked,
         }
     }
 
     /// The design of the networks of `--from`.
-    fn design_of(&self, model: &ModelFile) -> Result<Design> {
-        if let Some(recipe) = Recipe::of(model)? {
+    fn design_of(&self, model: &ModelFile) -> Result<ModelConfig> {
+        if let Some(recipe) = TrainConfig::of(model)? {
             return Ok(recipe.model);
         }
         like(&self.asked.recipe.model, &model.networks).ok_or_else(|| {
@@ -340,14 +339,19 @@ impl Train {
     }
 
     /// The hyperparameters: those of the resumed run, or those that were asked for.
-    fn recipe(&self, old: Option<&RunOptions>, model: Design, source: &Source) -> Result<Recipe> {
+    fn recipe(
+        &self,
+        old: Option<&RunOptions>,
+        model: ModelConfig,
+        source: &Source,
+    ) -> Result<TrainConfig> {
         let typed = &self.asked.recipe;
         if let Some(old) = old {
             self.agrees(Bound::Run, typed.conflict(&old.recipe))?;
             return Ok(old.recipe.clone());
         }
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        Ok(Recipe { classes, ..typed.of(model) })
+        Ok(TrainConfig { classes, ..typed.of(model) })
     }
 
     /// The options of this run: as typed, or, where a run is resumed, as they were; `from` is the model
@@ -367,7 +371,7 @@ impl Train {
             && let Some(how) = old.data_fingerprint.difference(fingerprint)
         {
             let what = format!(
-                "these are not the pictures that the run was started with ({}){}; give those, or \
+                "these are not the images that the run was started with ({}){}; give those, or \
                  start a new run without --resume",
                 old.data_description,
                 match how {
@@ -394,7 +398,7 @@ impl Train {
                 prepare
             }
         };
-        let mut rhythm = old.map_or_else(Rhythm::default, |old| old.rhythm);
+        let mut rhythm = old.map_or_else(Intervals::default, |old| old.rhythm);
         self.rhythm.apply(&mut rhythm);
         let named = self.asked.preset.map(|preset| preset.name.to_owned());
         let preset = match old {
@@ -403,11 +407,11 @@ impl Train {
         };
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
-            let done = resumed.model.step * recipe.step_pictures() as u64;
+            let done = resumed.model.step * recipe.step_images() as u64;
             if images <= done {
                 return Err(Error::flag(
                     "--images",
-                    format!("the run has seen {done} pictures already; give more than that"),
+                    format!("the run has seen {done} images already; give more than that"),
                 ));
             }
         }
@@ -434,11 +438,11 @@ impl Train {
     }
 }
 
-/// Refuses pictures of other classes than those that the networks of a model know; `told` is how they
+/// Refuses images of other classes than those that the networks of a model know; `told` is how they
 /// are to learn them.
 fn fits(
     model: &ModelFile,
-    design: &Design,
+    design: &ModelConfig,
     told: Option<Conditioning>,
     source: &Source,
 ) -> Result<()> {
@@ -452,7 +456,8 @@ fn fits(
         };
         return Err(Error::flag("--labels-per-class", what));
     }
-    let known = Recipe::of(model)?.map_or_else(|| model.networks.classes.clone(), |r| r.classes);
+    let known =
+        TrainConfig::of(model)?.map_or_else(|| model.networks.classes.clone(), |r| r.classes);
     let has = source.classes();
     let agree = known.is_empty() || known == has;
     if design.classes > 0 && (has.len() != design.classes || !agree) {
@@ -492,7 +497,7 @@ impl Resumed {
         let options: RunOptions = run.options()?;
         let (model, passed) = run.newest(load_model)?;
         warn_of_passed(&passed, &model);
-        if Recipe::of(&model)?.as_ref() != Some(&options.recipe) {
+        if TrainConfig::of(&model)?.as_ref() != Some(&options.recipe) {
             let what = format!(
                 "is not of this run: its recipe differs from {}",
                 run.options_path().display()

@@ -1,4 +1,4 @@
-//! `dcgan walk`: from picture to picture through the space of latents.
+//! `dcgan walk`: from image to image through the space of latents.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use image::RgbImage;
 use crate::error::{Error, Result};
 use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch, vary};
 use crate::files;
+use crate::images::figure::{Figure, Panel};
+use crate::images::{film, single, upscale};
 use crate::model::ModelFile;
-use crate::models::LatentLaw;
-use crate::pictures::figure::{Figure, Panel};
-use crate::pictures::{film, single, upscale};
+use crate::models::LatentDistribution;
 
 use super::bar::Bar;
 use super::drawing::{Drawing, cells};
@@ -21,7 +21,7 @@ use super::output::println;
 use super::points::{Locator, Point, Points, Range, rows};
 use super::seeds::Seeds;
 
-/// Pictures of each strip, both ends included.
+/// Images of each strip, both ends included.
 const STRIP: usize = 11;
 /// Frames of the film are enlarged, pixel by pixel, while they stay within this.
 const FRAME: u32 = 128;
@@ -30,9 +30,9 @@ const VALUES: usize = 9;
 /// Frames between two points.
 const STEPS: usize = 30;
 
-/// Walk through the space of latents: a film from picture to picture, or one coordinate at a time
+/// Walk through the space of latents: a film from image to image, or one coordinate at a time
 ///
-/// A generator that has learnt to draw, rather than to remember, changes smoothly on the way. The
+/// A generator that has learned to draw, rather than to remember, changes smoothly on the way. The
 /// film is an endless GIF through all points and back to the first; beside it a figure shows every
 /// stretch as a strip. With --vary there is no film, but a figure of single coordinates.
 #[derive(Debug, Args)]
@@ -179,8 +179,8 @@ impl Walk {
         }
         let law = model.networks.latent_law;
         let usual = match law {
-            LatentLaw::Normal => [-2.0, 2.0],
-            LatentLaw::Uniform => [-1.0, 1.0],
+            LatentDistribution::Normal => [-2.0, 2.0],
+            LatentDistribution::Uniform => [-1.0, 1.0],
         };
         let range = self.range.map_or(usual, |range| range.0);
         let values = evenly(range, self.steps.unwrap_or(VALUES));
@@ -217,13 +217,13 @@ fn signed(x: f32) -> String {
     format!("{x:+.2}").replace('-', "\u{2212}")
 }
 
-/// The pictures of latents as frames of a film.
+/// The images of latents as frames of a film.
 fn frames(generator: &mut Drawing, latents: &[f32]) -> Result<Vec<RgbImage>> {
     let bar = Bar::new(latents.len() / generator.nz(), "frames");
-    let pictures = generator.images_with(latents, |n| bar.add(n))?;
+    let images = generator.images_with(latents, |n| bar.add(n))?;
     bar.finish();
-    let &[n, h, w, c] = pictures.shape() else { unreachable!("a generator gives pictures") };
+    let &[n, h, w, c] = images.shape() else { unreachable!("a generator gives images") };
     let factor = (FRAME / h.max(w) as u32).max(1);
-    let frame = |i| Ok(upscale(&single(pictures.f32s(), [n, h, w, c], i)?, factor).into_rgb8());
+    let frame = |i| Ok(upscale(&single(images.f32s(), [n, h, w, c], i)?, factor).into_rgb8());
     (0..n).map(frame).collect()
 }

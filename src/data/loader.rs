@@ -4,9 +4,9 @@
 //! over through a channel of its own that holds two. Nothing has to be put back in order, and what
 //! is made does not depend on W.
 //!
-//! **Unreadable pictures.** Not all can be known before the first epoch has passed: a large set
+//! **Unreadable images.** Not all can be known before the first epoch has passed: a large set
 //! cannot be decoded up front. So the rule does not depend on when one is found: where the epoch's
-//! order comes to an unreadable picture, the next readable one in that order (from its end on to
+//! order comes to an unreadable image, the next readable one in that order (from its end on to
 //! its start) stands in for it. A batch is thereby a function of the files, the seed and its index,
 //! however many workers there are, whatever is cached and wherever a run resumed. Before the first
 //! batch the set is looked through for a short while ([`LoaderOptions::look`]), which decodes a
@@ -32,7 +32,7 @@ use crate::files;
 /// Batches that wait finished behind each worker.
 const AHEAD: usize = 2;
 
-/// Whether prepared pictures stay in memory after their first use.
+/// Whether prepared images stay in memory after their first use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -42,7 +42,7 @@ pub enum CacheMode {
     Auto,
     /// All, whatever they need.
     On,
-    /// None: every picture is decoded each time.
+    /// None: every image is decoded each time.
     Off,
 }
 named!(CacheMode);
@@ -50,7 +50,7 @@ named!(CacheMode);
 /// How batches are made.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch: usize,
     /// The run's seed: decides the order, the flips and the random crops.
     pub seed: u64,
@@ -82,7 +82,7 @@ impl Default for LoaderOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// `[n, h, w, c]`, as [`Prepare`] has them.
-    pub pictures: Vec<u8>,
+    pub images: Vec<u8>,
     /// The class of each, where the source has classes.
     pub labels: Option<Vec<u32>>,
     /// The index of each in the source.
@@ -93,7 +93,7 @@ pub struct Batch {
     pub index: u64,
 }
 
-/// A picture that cannot be read.
+/// An image that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Where it lies in the set.
@@ -112,12 +112,12 @@ impl std::fmt::Display for Skipped {
     }
 }
 
-/// Whether `bad` unreadable pictures of `len` are more than training puts up with: a tenth.
+/// Whether `bad` unreadable images of `len` are more than training puts up with: a tenth.
 pub(super) fn is_too_many(bad: usize, len: usize) -> bool {
     bad * 10 > len
 }
 
-/// Writes skipped pictures to a text file, one a line.
+/// Writes skipped images to a text file, one a line.
 ///
 /// # Errors
 /// [`Error::File`] where it cannot be written.
@@ -140,7 +140,7 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Config`] for options that cannot work, [`Error::File`] where the set has fewer
-    /// readable pictures than a batch, or more than a tenth of it is unreadable; both as far as the
+    /// readable images than a batch, or more than a tenth of it is unreadable; both as far as the
     /// look through it shows.
     pub fn start(
         source: Arc<Source>,
@@ -197,7 +197,7 @@ impl Loader {
     /// The next batch; waits for it where it is not ready.
     ///
     /// # Errors
-    /// [`Error::File`] when so many pictures have turned out unreadable that training on the rest
+    /// [`Error::File`] when so many images have turned out unreadable that training on the rest
     /// makes no sense. There are no batches after an error.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let receiver = &self.receivers[self.next];
@@ -213,7 +213,7 @@ impl Loader {
         self.pool.order.batches()
     }
 
-    /// The unreadable pictures found so far, in the order of the source.
+    /// The unreadable images found so far, in the order of the source.
     #[must_use]
     pub fn skipped(&self) -> Vec<Skipped> {
         self.pool.skipped().values().cloned().collect()
@@ -231,7 +231,7 @@ impl Drop for Loader {
     }
 }
 
-/// What is known of a picture.
+/// What is known of an image.
 #[derive(Debug)]
 enum Slot {
     Prepared(Box<[u8]>),
@@ -244,7 +244,7 @@ struct Pool {
     source: Arc<Source>,
     prepare: Prepare,
     order: Order,
-    /// Pictures below this index stay in memory.
+    /// Images below this index stay in memory.
     cached: usize,
     slots: Vec<OnceLock<Slot>>,
     skipped: Mutex<BTreeMap<usize, Skipped>>,
@@ -255,14 +255,14 @@ impl Pool {
     fn new(source: Arc<Source>, prepare: Prepare, options: &LoaderOptions) -> Result<Self> {
         let len = source.len();
         if options.batch == 0 {
-            return Err(Error::config("batch", "a batch needs at least one picture"));
+            return Err(Error::config("batch", "a batch needs at least one image"));
         }
         if options.batch > len {
             return Err(Error::file(
                 source.origin(),
                 format!(
-                    "DATA has {}, fewer than one batch of {}; give {}more pictures",
-                    count(len, "picture"),
+                    "DATA has {}, fewer than one batch of {}; give {}more images",
+                    count(len, "image"),
                     options.batch,
                     // Batch norm needs two.
                     if len < 2 { String::new() } else { format!("`batch` {len}, or ") }
@@ -273,7 +273,7 @@ impl Pool {
             (CacheMode::On, Crop::Random) => {
                 return Err(Error::config(
                     "cache",
-                    "on cannot be had with `crop` random, which cuts every picture anew each \
+                    "on cannot be had with `crop` random, which cuts every image anew each \
                      epoch; leave it at auto",
                 ));
             }
@@ -322,7 +322,7 @@ impl Pool {
         self.verdict()
     }
 
-    /// Appends the prepared picture to `out`; false where it is unreadable.
+    /// Appends the prepared image to `out`; false where it is unreadable.
     fn fetch(&self, item: usize, epoch: u64, out: &mut Vec<u8>) -> bool {
         let slot = &self.slots[item];
         if item < self.cached {
@@ -338,7 +338,7 @@ impl Pool {
                 Slot::Unreadable => false,
             };
         }
-        // Here a slot is filled only where the picture is unreadable.
+        // Here a slot is filled only where the image is unreadable.
         if slot.get().is_some() {
             return false;
         }
@@ -356,7 +356,7 @@ impl Pool {
 
     fn make(&self, item: usize, epoch: u64) -> Result<Vec<u8>, String> {
         let chance = self.order.crop_chance(epoch, item as u32);
-        self.source.with_picture(item, |picture| self.prepare.apply(picture.pixels, chance))
+        self.source.with_image(item, |image| self.prepare.apply(image.pixels, chance))
     }
 
     fn skip(&self, item: usize, reason: String) -> Slot {
@@ -381,7 +381,7 @@ impl Pool {
                 format!(
                     "{bad} or more of the {} in DATA are unreadable, which is more than a tenth; \
                      replace or remove them (the first: {})",
-                    count(len, "picture"),
+                    count(len, "image"),
                     example()
                 ),
             ));
@@ -391,8 +391,8 @@ impl Pool {
                 self.source.origin(),
                 format!(
                     "DATA has {} and {bad} unreadable, fewer than one batch of {}; give a smaller \
-                     `batch` or more pictures (the first unreadable: {})",
-                    count(len - bad, "readable picture"),
+                     `batch` or more images (the first unreadable: {})",
+                    count(len - bad, "readable image"),
                     self.order.batch,
                     example()
                 ),
@@ -408,7 +408,7 @@ impl Pool {
             *order = (epoch, self.order.shuffled(epoch));
         }
         let size = self.prepare.len();
-        let mut pictures = Vec::with_capacity(self.order.batch * size);
+        let mut images = Vec::with_capacity(self.order.batch * size);
         let mut items = Vec::with_capacity(self.order.batch);
         for place in start..start + self.order.batch {
             let mut at = place;
@@ -417,21 +417,21 @@ impl Pool {
                     return Err(Error::file(self.source.origin(), "reading it was stopped"));
                 }
                 let item = order.1[at % self.order.count];
-                if self.fetch(item as usize, epoch, &mut pictures) {
+                if self.fetch(item as usize, epoch, &mut images) {
                     break item;
                 }
-                // Ends the search too: it fails long before every picture has.
+                // Ends the search too: it fails long before every image has.
                 self.verdict()?;
                 at += 1;
             };
             if self.prepare.flip && self.order.is_flipped(epoch, item) {
-                let picture = pictures.len() - size;
-                mirror(&mut pictures[picture..], self.prepare.width, self.prepare.channels);
+                let image = images.len() - size;
+                mirror(&mut images[image..], self.prepare.width, self.prepare.channels);
             }
             items.push(item);
         }
         let labels = self.source.labels();
         let labels = labels.map(|labels| items.iter().map(|&i| labels[i as usize]).collect());
-        Ok(Batch { pictures, labels, items, epoch, index })
+        Ok(Batch { images, labels, items, epoch, index })
     }
 }

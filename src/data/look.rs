@@ -1,4 +1,4 @@
-//! What a list of files holds: pictures, IDX files, CIFAR-10 batches; told by name and by content.
+//! What a list of files holds: images, IDX files, CIFAR-10 batches; told by name and by content.
 
 use std::path::Path;
 
@@ -13,28 +13,28 @@ use crate::error::{Error, Result};
 /// What a list of files holds, by index.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) pictures: Vec<usize>,
-    /// IDX files of pictures.
+    pub(crate) images: Vec<usize>,
+    /// IDX files of images.
     pub(crate) idx: Vec<usize>,
     pub(crate) idx_labels: Vec<usize>,
     pub(crate) cifar_train: Vec<usize>,
     pub(crate) cifar_test: Vec<usize>,
     /// Files of labels: `dataset.json`.
     pub(crate) labels: Vec<usize>,
-    /// What is known and not read, and does not count among pictures.
+    /// What is known and not read, and does not count among images.
     pub(crate) others: Vec<(usize, Other)>,
 }
 
 /// How many bytes of a file called `name` that begins with `head` may be wanted: none of one that is
-/// no picture, no list of labels and no packed set.
+/// no image, no list of labels and no packed set.
 pub(crate) fn most(name: &str, head: &[u8]) -> u64 {
     let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     match () {
         () if is_cifar_train(&file) || file == CIFAR_TEST => MAX_PACKED,
-        () if decode::is_picture_name(&file) || is_labels(name) => MAX_FILE,
+        () if decode::is_image_name(&file) || is_labels(name) => MAX_FILE,
         () if decode::is_other_name(&file) => 0,
         () if packed::idx_dimensions(head).is_some() => MAX_PACKED,
-        () if decode::is_picture_head(head) => MAX_FILE,
+        () if decode::is_image_head(head) => MAX_FILE,
         () => 0,
     }
 }
@@ -50,8 +50,8 @@ impl Found {
         let mut found = Self::default();
         for (index, name) in store.names().iter().enumerate() {
             let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-            if decode::is_picture_name(&file) {
-                found.pictures.push(index);
+            if decode::is_image_name(&file) {
+                found.images.push(index);
             } else if is_cifar_train(&file) {
                 found.cifar_train.push(index);
             } else if file == CIFAR_TEST {
@@ -59,12 +59,12 @@ impl Found {
             } else if is_labels(name) {
                 found.labels.push(index);
             } else if !decode::is_other_name(&file) {
-                // A file that cannot be opened and does not claim to be a picture is none.
+                // A file that cannot be opened and does not claim to be an image is none.
                 let head = store.head(index, HEAD as u64).unwrap_or_default();
                 match packed::idx_dimensions(&head) {
                     Some(1) => found.idx_labels.push(index),
                     Some(_) => found.idx.push(index),
-                    None if decode::is_picture_head(&head) => found.pictures.push(index),
+                    None if decode::is_image_head(&head) => found.images.push(index),
                     None => found.others.extend(Other::find(&head, name).map(|o| (index, o))),
                 }
             }
@@ -99,7 +99,7 @@ impl Found {
         if batches.is_empty() { Err(no_part(path, part)) } else { Ok(batches) }
     }
 
-    /// The IDX files of pictures that are meant, one of each part, and their labels; without a part,
+    /// The IDX files of images that are meant, one of each part, and their labels; without a part,
     /// the training part where there is any.
     pub(crate) fn choose_idx(
         &self,
@@ -129,7 +129,7 @@ impl Found {
         files: &[usize],
     ) -> Result<(usize, Option<usize>)> {
         let names: Vec<_> = files.iter().map(|&i| store.names()[i].as_str()).collect();
-        let pictures = match files {
+        let images = match files {
             [one] => *one,
             // The same file twice, once gzipped: take the raw one.
             [raw, _] if names[1] == format!("{}.gz", names[0]) => *raw,
@@ -141,11 +141,11 @@ impl Found {
                 return Err(Error::file(path, what));
             }
         };
-        let wanted = label_names(&store.names()[pictures]);
+        let wanted = label_names(&store.names()[images]);
         let labels = wanted
             .iter()
             .find_map(|name| self.idx_labels.iter().copied().find(|&i| store.names()[i] == *name));
-        Ok((pictures, labels))
+        Ok((images, labels))
     }
 }
 

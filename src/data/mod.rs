@@ -1,27 +1,27 @@
-//! Pictures: opened from anything that holds them, decoded on threads, handed out in batches.
+//! Images: opened from anything that holds them, decoded on threads, handed out in batches.
 //!
 //! ```text
-//! DATA ──Source::open──▶ a list of pictures ──decode──▶ pixels ──Prepare──▶ bytes ──Loader──▶ Batch
+//! DATA ──Source::open──▶ a list of images ──decode──▶ pixels ──Prepare──▶ bytes ──Loader──▶ Batch
 //! ```
 //!
-//! - [`Source`] finds out by looking what a path is: a folder, a zip or tar of pictures, IDX files,
+//! - [`Source`] finds out by looking what a path is: a folder, a zip or tar of images, IDX files,
 //!   CIFAR-10 batches; without a path it is the set that is part of the program. [`Reading`] says which
 //!   part of it to take, and what its classes are; [`Fingerprint`] is what it is known by again.
-//! - [`Prepare`] says what every picture is made into: size, channels, crop, filter.
+//! - [`Prepare`] says what every image is made into: size, channels, crop, filter.
 //! - [`Loader`] gives shuffled batches for ever, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
-//! - [`sweep()`] gives every picture once, for what looks at a set rather than trains on it.
+//! - [`sweep()`] gives every image once, for what looks at a set rather than trains on it.
 //! - [`SubsetWriter`] writes a part of a set as a set of its own, its files as they are.
 //! - [`survey`] and [`contact_sheet`] show what a set is like before anything is trained on it.
 //!
-//! **Unreadable pictures** (damaged, truncated, no picture in spite of the name, of a kind that would be
+//! **Unreadable images** (damaged, truncated, no image in spite of the name, of a kind that would be
 //! read wrongly, or claiming more than [`MAX_PIXELS`] pixels or 1 GiB) are skipped, counted and listed with the reason; more than a tenth of
-//! them is an error. Files that do not claim to be pictures, and are none, are not counted at all.
+//! them is an error. Files that do not claim to be images, and are none, are not counted at all.
 //!
 //! **Hostile files.** No size in a file is believed: products are checked, memory for decoding is shared
 //! by all threads, archives are refused where entries overlap, and panics of decoders are caught.
 //!
-//! **What is not done**: colour profiles are ignored; CMYK is turned into RGB by the plain formula,
+//! **What is not done**: color profiles are ignored; CMYK is turned into RGB by the plain formula,
 //! stored inverted as Adobe's programs do; of several frames or pages the first is taken.
 
 mod classes;
@@ -42,7 +42,7 @@ mod store;
 mod subset;
 mod sweep;
 
-pub use decode::{MAX_PIXELS, open_picture};
+pub use decode::{MAX_PIXELS, open_image};
 pub use fingerprint::{Difference, Fingerprint};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
 pub use order::Order;
@@ -50,6 +50,6 @@ pub use part::{Part, Reading};
 pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
 pub(crate) use source::count;
-pub use source::{Kind, Picture, Source};
+pub use source::{Image, Kind, Source};
 pub use subset::SubsetWriter;
 pub use sweep::{Chunk, sweep};

@@ -1,5 +1,5 @@
-//! Which picture comes when, and how it is cut and turned: pure functions of seed, epoch and
-//! picture, so that a run that resumes at batch k goes on exactly as one that never stopped.
+//! Which image comes when, and how it is cut and turned: pure functions of seed, epoch and
+//! image, so that a run that resumes at batch k goes on exactly as one that never stopped.
 
 use crate::rng::Stream;
 
@@ -8,14 +8,14 @@ use crate::rng::Stream;
 pub struct Order {
     /// The run's seed.
     pub seed: u64,
-    /// Pictures in the set, unreadable ones included.
+    /// Images in the set, unreadable ones included.
     pub count: usize,
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch: usize,
 }
 
 impl Order {
-    /// Batches in an epoch. The pictures beyond the last whole batch wait for another epoch, whose
+    /// Batches in an epoch. The images beyond the last whole batch wait for another epoch, whose
     /// order is another.
     #[must_use]
     pub fn batches(&self) -> u64 {
@@ -23,26 +23,26 @@ impl Order {
     }
 
     /// The epoch of a batch, counted from the start of the run, and where in the epoch's order its
-    /// first picture stands.
+    /// first image stands.
     #[must_use]
     pub fn place(&self, index: u64) -> (u64, usize) {
         let batches = self.batches();
         (index / batches, (index % batches) as usize * self.batch)
     }
 
-    /// All pictures in the order of an epoch.
+    /// All images in the order of an epoch.
     #[must_use]
     pub fn shuffled(&self, epoch: u64) -> Vec<u32> {
         Stream::new(self.seed, "shuffle", epoch as u32).permutation(self.count)
     }
 
-    /// Whether a picture is mirrored in an epoch: with probability 1/2.
+    /// Whether an image is mirrored in an epoch: with probability 1/2.
     #[must_use]
     pub fn is_flipped(&self, epoch: u64, item: u32) -> bool {
         Stream::new(self.seed, "flip", epoch as u32).block(u64::from(item))[0] >> 31 == 1
     }
 
-    /// The random number that places a picture's crop in an epoch.
+    /// The random number that places an image's crop in an epoch.
     #[must_use]
     pub fn crop_chance(&self, epoch: u64, item: u32) -> u32 {
         Stream::new(self.seed, "crop", epoch as u32).block(u64::from(item))[0]

@@ -1,8 +1,8 @@
-//! Sets whose pictures lie as raw pixels in a few large files: the IDX files of MNIST and its kin,
+//! Sets whose images lie as raw pixels in a few large files: the IDX files of MNIST and its kin,
 //! and the binary batches of CIFAR-10.
 //!
 //! - IDX (Y. LeCun): big-endian magic `00 00 08 dd`, dd sizes of 4 bytes each, then bytes, last
-//!   index fastest. Pictures have dd = 3 (n, h, w) or 4 (n, h, w, channels), labels dd = 1.
+//!   index fastest. Images have dd = 3 (n, h, w) or 4 (n, h, w, channels), labels dd = 1.
 //! - CIFAR-10 (A. Krizhevsky), "binary version": records of 1 label byte and 3072 pixel bytes, a
 //!   plane of 32 x 32 for red, then green, then blue.
 
@@ -38,16 +38,16 @@ pub(crate) enum Format {
     Cifar10,
 }
 
-/// All pictures of a packed set, in memory.
+/// All images of a packed set, in memory.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) format: Format,
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) channels: usize,
-    /// The class of each picture, as the files number them.
+    /// The class of each image, as the files number them.
     raw_labels: Option<Vec<u8>>,
-    /// The files and how many pictures each gave, in order.
+    /// The files and how many images each gave, in order.
     pub(crate) files: Vec<(String, usize)>,
     pixels: Vec<u8>,
 }
@@ -62,7 +62,7 @@ impl Packed {
         &self.pixels
     }
 
-    /// The class of each picture, the names of the classes, and what is to be said of them. `before`:
+    /// The class of each image, the names of the classes, and what is to be said of them. `before`:
     /// as it was when every number up to the largest label was a class.
     pub(crate) fn classes(&self, before: bool) -> (Option<Vec<u32>>, Vec<String>, Option<String>) {
         let Some(raw) = &self.raw_labels else { return (None, Vec::new(), None) };
@@ -80,7 +80,7 @@ impl Packed {
         (Some(labels), names, note)
     }
 
-    /// The file of a picture and its place in it.
+    /// The file of an image and its place in it.
     pub(crate) fn name(&self, mut index: usize) -> String {
         for (file, count) in &self.files {
             if index < *count {
@@ -91,7 +91,7 @@ impl Packed {
         format!("[{index}]")
     }
 
-    pub(crate) fn picture(&self, index: usize) -> DynamicImage {
+    pub(crate) fn image(&self, index: usize) -> DynamicImage {
         let (width, height) = (self.width as u32, self.height as u32);
         let size = self.height * self.width * self.channels;
         let pixels = &self.pixels[index * size..(index + 1) * size];
@@ -111,11 +111,11 @@ impl Packed {
             3 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
             _ => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8),
         }
-        .expect("the slice was cut to the size of one picture")
+        .expect("the slice was cut to the size of one image")
     }
 
-    /// The files of the set with the pictures `items` alone, by name: CIFAR-10 batches, or IDX files
-    /// of pictures, each with one of labels where there are any.
+    /// The files of the set with the images `items` alone, by name: CIFAR-10 batches, or IDX files
+    /// of images, each with one of labels where there are any.
     pub(crate) fn subset(&self, items: &[u32]) -> Vec<(String, Vec<u8>)> {
         let size = self.height * self.width * self.channels;
         let pixels = |item: u32| &self.pixels[item as usize * size..][..size];
@@ -131,7 +131,7 @@ impl Packed {
             let range = first..first + *count as u32;
             first = range.end;
             let items: Vec<u32> = items.iter().copied().filter(|i| range.contains(i)).collect();
-            // A file without pictures would be refused when it is read.
+            // A file without images would be refused when it is read.
             if items.is_empty() {
                 continue;
             }
@@ -148,8 +148,8 @@ impl Packed {
             if self.channels > 1 {
                 sizes.push(self.channels);
             }
-            let mut pictures = idx(&sizes);
-            items.iter().for_each(|&item| pictures.extend_from_slice(pixels(item)));
+            let mut images = idx(&sizes);
+            items.iter().for_each(|&item| images.extend_from_slice(pixels(item)));
             let file = name.rsplit('/').next().unwrap_or(name);
             let file = file.strip_suffix(".gz").unwrap_or(file).to_owned();
             if self.raw_labels.is_some() {
@@ -157,14 +157,14 @@ impl Packed {
                 bytes.extend(items.iter().filter_map(|&item| label(item)));
                 files.push((label_names(&file).swap_remove(0), bytes));
             }
-            files.push((file, pictures));
+            files.push((file, images));
         }
         files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         files
     }
 
-    /// Reads IDX files of pictures, each with the index of its file of labels where there is one. All
-    /// must hold pictures of one size, and all or none have labels.
+    /// Reads IDX files of images, each with the index of its file of labels where there is one. All
+    /// must hold images of one size, and all or none have labels.
     pub(crate) fn idx(
         data: &Path,
         store: &Store,
@@ -172,9 +172,9 @@ impl Packed {
     ) -> Result<Self> {
         let fail = |name: &str, what: String| Error::file(data, format!("{name} {what}"));
         let mut all: Option<Self> = None;
-        for &(pictures, labels) in files {
-            let name = &store.names()[pictures];
-            let one = Self::one_idx(store, pictures, labels)
+        for &(images, labels) in files {
+            let name = &store.names()[images];
+            let one = Self::one_idx(store, images, labels)
                 .map_err(|(index, what)| fail(&store.names()[index], what))?;
             all = Some(match all {
                 None => one,
@@ -182,7 +182,7 @@ impl Packed {
                     let shape = |set: &Self| [set.height, set.width, set.channels];
                     if shape(&all) != shape(&one) {
                         let what = format!(
-                            "holds pictures of another size than {}: {:?} and {:?}; give one of the \
+                            "holds images of another size than {}: {:?} and {:?}; give one of the \
                              two, by `part` or by its name",
                             all.files[0].0,
                             shape(&one),
@@ -203,33 +203,33 @@ impl Packed {
                 }
             });
         }
-        all.ok_or_else(|| Error::file(data, "DATA holds no IDX file of pictures"))
+        all.ok_or_else(|| Error::file(data, "DATA holds no IDX file of images"))
     }
 
     /// Reads one; an error with the index of the file that it is of.
     fn one_idx(
         store: &Store,
-        pictures: usize,
+        images: usize,
         labels: Option<usize>,
     ) -> Result<Self, (usize, String)> {
-        let fail = |what: String| (pictures, what);
-        let (sizes, pixels) = read_idx(store, pictures).map_err(fail)?;
+        let fail = |what: String| (images, what);
+        let (sizes, pixels) = read_idx(store, images).map_err(fail)?;
         let (&[count, height, width], channels) = (match sizes.as_slice() {
             [rest @ .., channels] if rest.len() == 3 => (rest, *channels),
             rest => (rest, 1),
         }) else {
             return Err(fail(
-                "is an IDX file, but not of pictures; give the one whose name says images".into(),
+                "is an IDX file, but not of images; give the one whose name says images".into(),
             ));
         };
         if ![1, 3, 4].contains(&channels) || height == 0 || width == 0 {
-            return Err(fail(format!("holds {height} x {width} x {channels}, no pictures")));
+            return Err(fail(format!("holds {height} x {width} x {channels}, no images")));
         }
         if count == 0 {
-            return Err(fail("holds no pictures".into()));
+            return Err(fail("holds no images".into()));
         }
         if height as u64 * width as u64 > MAX_PIXELS {
-            return Err(fail(format!("holds pictures that are too large: {height} x {width}")));
+            return Err(fail(format!("holds images that are too large: {height} x {width}")));
         }
         let raw_labels = match labels {
             None => None,
@@ -239,7 +239,7 @@ impl Packed {
                     let what = format!(
                         "has {sizes:?} labels for {}; it belongs to another set, or one of the two is \
                          damaged",
-                        super::count(count, "picture")
+                        super::count(count, "image")
                     );
                     return Err((file, what));
                 }
@@ -252,7 +252,7 @@ impl Packed {
             width,
             channels,
             raw_labels,
-            files: vec![(store.names()[pictures].clone(), count)],
+            files: vec![(store.names()[images].clone(), count)],
             pixels,
         })
     }
@@ -314,9 +314,9 @@ impl Packed {
     }
 }
 
-/// What the file of labels may be called that belongs to an IDX file of pictures.
-pub(crate) fn label_names(pictures: &str) -> Vec<String> {
-    let (folder, file) = pictures.rsplit_once('/').unwrap_or(("", pictures));
+/// What the file of labels may be called that belongs to an IDX file of images.
+pub(crate) fn label_names(images: &str) -> Vec<String> {
+    let (folder, file) = images.rsplit_once('/').unwrap_or(("", images));
     let labels = file
         .replace("images", "labels")
         .replace("Images", "Labels")

@@ -1,8 +1,8 @@
-//! From a decoded picture to the bytes that a network is fed: channels, crop, size.
+//! From a decoded image to the bytes that a network is fed: channels, crop, size.
 //!
-//! Transparent pictures are laid over white where the target has no alpha channel. Grey is the
+//! Transparent images are laid over white where the target has no alpha channel. Gray is the
 //! luma of Rec. 709. Resizing works on the coded (gamma) values, with a filter that widens as the
-//! picture shrinks, so that no pixel is left out; alpha is multiplied in for it and out again.
+//! image shrinks, so that no pixel is left out; alpha is multiplied in for it and out again.
 
 use std::cell::RefCell;
 
@@ -15,21 +15,21 @@ use serde::{Deserialize, Serialize};
 use crate::config::{config, named};
 use crate::error::{Error, Result};
 
-/// What to do with a picture whose aspect is not that of the target.
+/// What to do with an image whose aspect is not that of the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
-    /// Stretch the whole picture to the target.
+    /// Stretch the whole image to the target.
     None,
-    /// Take the largest centred rectangle that has the target's aspect.
+    /// Take the largest centered rectangle that has the target's aspect.
     #[default]
     Center,
     /// Take a rectangle of that size at a place drawn anew each epoch.
     Random,
 }
 
-/// How pictures are resized.
+/// How images are resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -53,7 +53,7 @@ config! {
     pub struct Prepare;
     /// [`Prepare`] as far as it is set, but for the target, which the networks decide.
     pub struct PrepareOptions stored Required;
-    flags "Pictures" {
+    flags "Images" {
         /// Another aspect than the target's: cut out the center, stretch, or cut out at random
         crop: Crop = Crop::Center, "center|none|random";
         /// How to resize: nearest (for pixel art), bilinear, bicubic, lanczos (sharpest, rings a little
@@ -76,7 +76,7 @@ config! {
     }
 }
 
-/// A rectangle of a picture, in pixels.
+/// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rect {
     x: u32,
@@ -110,31 +110,31 @@ impl Prepare {
         if ![1, 3, 4].contains(&self.channels) {
             return Err(Error::config(
                 "channels",
-                format!("pictures have 1, 3 or 4 channels, not {}", self.channels),
+                format!("images have 1, 3 or 4 channels, not {}", self.channels),
             ));
         }
         Ok(())
     }
 
-    /// Bytes of a prepared picture.
+    /// Bytes of a prepared image.
     #[must_use]
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Whether a prepared picture has no bytes, which [`Self::check`] refuses.
+    /// Whether a prepared image has no bytes, which [`Self::check`] refuses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Prepares one picture. `chance` is a random number that places a random crop; other crops
+    /// Prepares one image. `chance` is a random number that places a random crop; other crops
     /// ignore it. Does not flip: see [`mirror`].
     #[must_use]
-    pub fn apply(&self, picture: DynamicImage, chance: u32) -> Vec<u8> {
-        let (width, height) = (picture.width(), picture.height());
+    pub fn apply(&self, image: DynamicImage, chance: u32) -> Vec<u8> {
+        let (width, height) = (image.width(), image.height());
         let rect = self.rect(width, height, chance);
-        let pixels = self.pixels(picture);
+        let pixels = self.pixels(image);
         if (rect.width, rect.height) == (self.width as u32, self.height as u32) {
             return cut(&pixels, width, rect, self.channels);
         }
@@ -174,11 +174,11 @@ impl Prepare {
                 .expect("as long as its pixels");
         RESIZER
             .with_borrow_mut(|resizer| resizer.resize_typed(&from, &mut to, options))
-            .expect("the rectangle lies in the picture");
+            .expect("the rectangle lies in the image");
         resized
     }
 
-    /// The part of a picture that is used.
+    /// The part of an image that is used.
     fn rect(&self, width: u32, height: u32, chance: u32) -> Rect {
         if self.crop == Crop::None {
             return Rect { x: 0, y: 0, width, height };
@@ -204,25 +204,25 @@ impl Prepare {
         }
     }
 
-    /// The picture's bytes in the target's channels.
-    fn pixels(&self, picture: DynamicImage) -> Vec<u8> {
-        let alpha = picture.color().has_alpha();
+    /// The image's bytes in the target's channels.
+    fn pixels(&self, image: DynamicImage) -> Vec<u8> {
+        let alpha = image.color().has_alpha();
         match self.channels {
-            4 => picture.into_rgba8().into_raw(),
+            4 => image.into_rgba8().into_raw(),
             1 if alpha => {
-                let rgb = DynamicImage::ImageRgb8(over_white(picture));
+                let rgb = DynamicImage::ImageRgb8(over_white(image));
                 rgb.into_luma8().into_raw()
             }
-            1 => picture.into_luma8().into_raw(),
-            _ if alpha => over_white(picture).into_raw(),
-            _ => picture.into_rgb8().into_raw(),
+            1 => image.into_luma8().into_raw(),
+            _ if alpha => over_white(image).into_raw(),
+            _ => image.into_rgb8().into_raw(),
         }
     }
 }
 
-/// Lays a picture over white: `alpha * colour + (1 - alpha) * 255`, rounded.
-fn over_white(picture: DynamicImage) -> image::RgbImage {
-    let rgba = picture.into_rgba8();
+/// Lays an image over white: `alpha * color + (1 - alpha) * 255`, rounded.
+fn over_white(image: DynamicImage) -> image::RgbImage {
+    let rgba = image.into_rgba8();
     let mut rgb = image::RgbImage::new(rgba.width(), rgba.height());
     for (to, from) in rgb.chunks_exact_mut(3).zip(rgba.chunks_exact(4)) {
         let alpha = u32::from(from[3]);
@@ -233,7 +233,7 @@ fn over_white(picture: DynamicImage) -> image::RgbImage {
     rgb
 }
 
-/// Copies a rectangle out of a picture.
+/// Copies a rectangle out of an image.
 fn cut(pixels: &[u8], width: u32, rect: Rect, channels: usize) -> Vec<u8> {
     let row = width as usize * channels;
     let (from, len) = (rect.x as usize * channels, rect.width as usize * channels);
@@ -245,12 +245,12 @@ fn cut(pixels: &[u8], width: u32, rect: Rect, channels: usize) -> Vec<u8> {
     out
 }
 
-/// Mirrors a prepared picture left to right, in place.
+/// Mirrors a prepared image left to right, in place.
 ///
 /// # Panics
 /// For other than 1, 3 or 4 channels, which [`Prepare::check`] refuses.
-pub fn mirror(picture: &mut [u8], width: usize, channels: usize) {
-    for row in picture.chunks_exact_mut(width * channels) {
+pub fn mirror(image: &mut [u8], width: usize, channels: usize) {
+    for row in image.chunks_exact_mut(width * channels) {
         match channels {
             1 => row.reverse(),
             3 => row.as_chunks_mut::<3>().0.reverse(),
@@ -268,9 +268,9 @@ mod tests {
 
     #[test]
     fn mirroring_keeps_rows_and_channels() {
-        let mut grey = [1, 2, 3, 4, 5, 6];
-        mirror(&mut grey, 3, 1);
-        assert_eq!(grey, [3, 2, 1, 6, 5, 4]);
+        let mut gray = [1, 2, 3, 4, 5, 6];
+        mirror(&mut gray, 3, 1);
+        assert_eq!(gray, [3, 2, 1, 6, 5, 4]);
         let mut rgb = [1, 2, 3, 4, 5, 6, 7, 8, 9];
         mirror(&mut rgb, 3, 3);
         assert_eq!(rgb, [7, 8, 9, 4, 5, 6, 1, 2, 3]);

@@ -16,7 +16,7 @@ use super::source::{Source, count};
 use crate::error::{Error, Result};
 use crate::human::grouped;
 
-/// Pixels between the pictures of a contact sheet.
+/// Pixels between the images of a contact sheet.
 const GAP: usize = 2;
 
 /// The longest list that the printed report gives of anything.
@@ -54,38 +54,38 @@ impl fmt::Display for Spread {
 pub struct Report {
     /// The source in a few words.
     pub description: String,
-    /// Pictures listed, unreadable ones included.
+    /// Images listed, unreadable ones included.
     pub listed: usize,
-    /// Readable pictures by format.
+    /// Readable images by format.
     pub formats: BTreeMap<String, usize>,
-    /// Readable pictures by what their pixels are.
-    pub colours: BTreeMap<String, usize>,
-    /// Widths of the readable pictures.
+    /// Readable images by what their pixels are.
+    pub colors: BTreeMap<String, usize>,
+    /// Widths of the readable images.
     pub widths: Spread,
-    /// Heights of the readable pictures.
+    /// Heights of the readable images.
     pub heights: Spread,
     /// (width, height) and how many have it, the most common first.
     pub sizes: Vec<((u32, u32), usize)>,
-    /// Pictures with fewer rows or columns than the target, which will be enlarged.
+    /// Images with fewer rows or columns than the target, which will be enlarged.
     pub enlarged: usize,
-    /// Pictures whose aspect is not that of the target: cropped, or stretched.
+    /// Images whose aspect is not that of the target: cropped, or stretched.
     pub reshaped: usize,
     /// What was decided about the set and what was left aside, a sentence each.
     pub notes: Vec<String>,
     /// What makes the classes, as in `folder level 1`.
     pub classes_by: Option<String>,
-    /// The name of each class and how many readable pictures it has.
+    /// The name of each class and how many readable images it has.
     pub labels: Vec<(String, usize)>,
-    /// The unreadable pictures and why.
+    /// The unreadable images and why.
     pub skipped: Vec<Skipped>,
-    /// What the pictures are prepared for.
+    /// What the images are prepared for.
     pub prepare: Prepare,
     /// How long it took to decode and prepare all, on every core.
     pub time: Duration,
 }
 
-/// Decodes and prepares every picture once, on every core, and counts what it sees. `progress` is
-/// called from any thread, once a picture.
+/// Decodes and prepares every image once, on every core, and counts what it sees. `progress` is
+/// called from any thread, once an image.
 ///
 /// # Errors
 /// [`Error::Config`] for a target that cannot be made.
@@ -95,11 +95,11 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     let seen: Vec<_> = (0..source.len())
         .into_par_iter()
         .map(|item| {
-            let seen = source.with_picture(item, |picture| {
-                let size = (picture.pixels.width(), picture.pixels.height());
+            let seen = source.with_image(item, |image| {
+                let size = (image.pixels.width(), image.pixels.height());
                 // Only to know that it can be done, and how fast.
-                let _ = std::hint::black_box(prepare.apply(picture.pixels, 0));
-                (size, picture.format, picture.colour)
+                let _ = std::hint::black_box(prepare.apply(image.pixels, 0));
+                (size, image.format, image.color)
             });
             progress();
             seen
@@ -108,7 +108,7 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     let time = start.elapsed();
 
     let mut formats = BTreeMap::new();
-    let mut colours = BTreeMap::new();
+    let mut colors = BTreeMap::new();
     let mut sizes = BTreeMap::new();
     let mut labels: Vec<_> = source.classes().iter().map(|name| (name.clone(), 0)).collect();
     let mut skipped = Vec::new();
@@ -116,9 +116,9 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     let (mut enlarged, mut reshaped) = (0, 0);
     for (item, seen) in seen.into_iter().enumerate() {
         match seen {
-            Ok(((width, height), format, colour)) => {
+            Ok(((width, height), format, color)) => {
                 *formats.entry(format.to_owned()).or_default() += 1;
-                *colours.entry(colour).or_default() += 1;
+                *colors.entry(color).or_default() += 1;
                 *sizes.entry((width, height)).or_default() += 1;
                 widths.push(width);
                 heights.push(height);
@@ -140,7 +140,7 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
         classes_by: source.classes_by().map(str::to_owned),
         listed: source.len(),
         formats,
-        colours,
+        colors,
         widths: Spread::of(widths),
         heights: Spread::of(heights),
         sizes,
@@ -179,7 +179,7 @@ impl fmt::Display for Report {
         row("readable", format!("{} of {}", n(readable), n(self.listed)))?;
         if readable > 0 {
             row("formats", list(&self.formats))?;
-            row("colours", list(&self.colours))?;
+            row("colors", list(&self.colors))?;
             row("widths", self.widths.to_string())?;
             row("heights", self.heights.to_string())?;
             let common = self.sizes.iter().take(4);
@@ -206,7 +206,7 @@ impl fmt::Display for Report {
         let seconds = self.time.as_secs_f64();
         if seconds > 0.0 {
             let rate = self.listed as f64 / seconds;
-            row("speed", format!("{} decoded a second", count(rate as usize, "picture")))?;
+            row("speed", format!("{} decoded a second", count(rate as usize, "image")))?;
         }
         if let Some(by) = &self.classes_by {
             row("classes by", by.clone())?;
@@ -231,7 +231,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A grid of `pictures` pictures as training will see them in its first epoch under `seed`: cut,
+/// A grid of `images` images as training will see them in its first epoch under `seed`: cut,
 /// resized, flipped. Unreadable ones are passed over; fewer are shown where there are fewer.
 ///
 /// # Errors
@@ -239,25 +239,25 @@ impl fmt::Display for Report {
 pub fn contact_sheet(
     source: &Source,
     prepare: &Prepare,
-    pictures: usize,
+    images: usize,
     seed: u64,
 ) -> Result<RgbImage> {
     prepare.check()?;
     let order = Order { seed, count: source.len(), batch: 1 };
     let mut tiles = Vec::new();
     for item in order.shuffled(0) {
-        if tiles.len() >= pictures {
+        if tiles.len() >= images {
             break;
         }
-        let Ok(picture) = source.picture(item as usize) else { continue };
-        let mut tile = prepare.apply(picture.pixels, order.crop_chance(0, item));
+        let Ok(image) = source.image(item as usize) else { continue };
+        let mut tile = prepare.apply(image.pixels, order.crop_chance(0, item));
         if prepare.flip && order.is_flipped(0, item) {
             mirror(&mut tile, prepare.width, prepare.channels);
         }
         tiles.push(tile);
     }
     if tiles.is_empty() {
-        return Err(Error::file(source.origin(), "DATA has no readable picture to show"));
+        return Err(Error::file(source.origin(), "DATA has no readable image to show"));
     }
     let (h, w) = (prepare.height, prepare.width);
     let columns = columns(tiles.len(), h, w);
@@ -273,12 +273,12 @@ pub fn contact_sheet(
 }
 
 /// As many columns as make the sheet about square.
-fn columns(pictures: usize, height: usize, width: usize) -> usize {
-    let ideal = (pictures as f64 * height as f64 / width as f64).sqrt();
-    (ideal.round() as usize).clamp(1, pictures)
+fn columns(images: usize, height: usize, width: usize) -> usize {
+    let ideal = (images as f64 * height as f64 / width as f64).sqrt();
+    (ideal.round() as usize).clamp(1, images)
 }
 
-/// A prepared picture for showing: grey as RGB, transparent parts over white.
+/// A prepared image for showing: gray as RGB, transparent parts over white.
 fn to_rgb(tile: &[u8], prepare: &Prepare) -> RgbImage {
     let shown: Vec<u8> = match prepare.channels {
         1 => tile.iter().flat_map(|&v| [v; 3]).collect(),
@@ -293,5 +293,5 @@ fn to_rgb(tile: &[u8], prepare: &Prepare) -> RgbImage {
         _ => tile.to_vec(),
     };
     RgbImage::from_raw(prepare.width as u32, prepare.height as u32, shown)
-        .expect("a prepared picture has the size that its target says")
+        .expect("a prepared image has the size that its target says")
 }

@@ -26,16 +26,16 @@ use crate::human::grouped;
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
 
-/// What the pictures come in.
+/// What the images come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The set that is part of the program.
     Bundled,
-    /// Picture files below a folder.
+    /// Image files below a folder.
     Folder,
-    /// Picture files in a zip.
+    /// Image files in a zip.
     Zip,
-    /// Picture files in a tar.
+    /// Image files in a tar.
     Tar,
     /// An IDX file, as MNIST has them.
     Idx,
@@ -62,7 +62,7 @@ enum Items {
     Packed(Packed),
 }
 
-/// A set of pictures: opened, listed, not yet decoded. Pictures are known by their index; the order
+/// A set of images: opened, listed, not yet decoded. Images are known by their index; the order
 /// is that of their names, so it is the same on every machine.
 #[derive(Debug)]
 pub struct Source {
@@ -77,19 +77,19 @@ pub struct Source {
     label_files: Vec<usize>,
 }
 
-/// One picture as it lies in the set, decoded and upright.
+/// One image as it lies in the set, decoded and upright.
 #[derive(Debug)]
-pub struct Picture {
+pub struct Image {
     /// The pixels.
     pub pixels: DynamicImage,
     /// The format's name.
     pub format: &'static str,
-    /// What the file's pixels are, as in `RGB` or `grey, 16 bit`.
-    pub colour: String,
+    /// What the file's pixels are, as in `RGB` or `gray, 16 bit`.
+    pub color: String,
 }
 
 /// What works as `DATA`, for the end of an error's sentence.
-const WHAT_WORKS: &str = "give a folder, zip or tar of pictures (PNG, JPEG, WebP, GIF, BMP, TIFF), \
+const WHAT_WORKS: &str = "give a folder, zip or tar of images (PNG, JPEG, WebP, GIF, BMP, TIFF), \
                           MNIST-style IDX files, CIFAR-10 binary batches, or nothing for the \
                           bundled set";
 
@@ -97,7 +97,7 @@ impl Source {
     /// Opens `path`, whatever it is; the bundled set where there is none.
     ///
     /// # Errors
-    /// [`Error::File`] where nothing is there, or nothing that holds pictures.
+    /// [`Error::File`] where nothing is there, or nothing that holds images.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Self::open_as(path, &Reading::default())
     }
@@ -172,10 +172,10 @@ impl Source {
             let packed = Packed::cifar10(path, &store, &[0])?;
             return Self::packed(path, name, packed, reading, None);
         }
-        if decode::is_picture_head(&head) {
+        if decode::is_image_head(&head) {
             return Err(Error::file(
                 path,
-                "DATA is a single picture; give the folder that holds it and many others",
+                "DATA is a single image; give the folder that holds it and many others",
             ));
         }
         let head = &head[..head.len().min(formats::HEAD)];
@@ -197,10 +197,10 @@ impl Source {
             }
         }
         let store = Store::files(files);
-        let pictures = store.names().iter().position(|n| *n == file);
-        let pictures = pictures.expect("the file was listed just above");
-        let labels = (store.names().len() == 2).then_some(1 - pictures);
-        let packed = Packed::idx(path, &store, &[(pictures, labels)])?;
+        let images = store.names().iter().position(|n| *n == file);
+        let images = images.expect("the file was listed just above");
+        let labels = (store.names().len() == 2).then_some(1 - images);
+        let packed = Packed::idx(path, &store, &[(images, labels)])?;
         Self::packed(path, name, packed, reading, None)
     }
 
@@ -237,7 +237,7 @@ impl Source {
         })
     }
 
-    /// A list of named files: of packed sets if it has any, else of pictures.
+    /// A list of named files: of packed sets if it has any, else of images.
     fn tree(
         path: &Path,
         kind: Kind,
@@ -268,18 +268,18 @@ impl Source {
                 source.notes.extend(unlabeled.as_ref().map(|why| format!("no classes: {why}")));
                 source.classes.none = source.classes.none.or(unlabeled);
             }
-            source.notes.extend(images_aside(&store, &found.pictures));
+            source.notes.extend(images_aside(&store, &found.images));
             source.notes.extend(left_aside(&store, &found.others));
             source.notes.extend(store.note());
             return Ok(source);
         }
-        if found.pictures.is_empty() {
+        if found.images.is_empty() {
             return Err(nothing_there(path, kind, &store, &found));
         }
         Self::files(path, kind, name, store, &found, reading)
     }
 
-    /// Picture files.
+    /// Image files.
     fn files(
         path: &Path,
         kind: Kind,
@@ -288,7 +288,7 @@ impl Source {
         found: &Found,
         reading: &Reading,
     ) -> Result<Self> {
-        let all: Vec<&str> = found.pictures.iter().map(|&i| store.names()[i].as_str()).collect();
+        let all: Vec<&str> = found.images.iter().map(|&i| store.names()[i].as_str()).collect();
         let parts = Parts::of(all.iter().copied());
         let part = match reading.part {
             Some(part) => part,
@@ -296,12 +296,12 @@ impl Source {
             None => Part::All,
         };
         let has = |&index: &usize| parts.has(part, &store.names()[index]);
-        let indices: Vec<usize> = found.pictures.iter().copied().filter(has).collect();
+        let indices: Vec<usize> = found.images.iter().copied().filter(has).collect();
         if indices.is_empty() {
             return Err(no_part(path, Some(part)));
         }
         if u32::try_from(indices.len()).is_err() {
-            return Err(Error::file(path, "DATA holds more than 2^32 pictures; give a part of it"));
+            return Err(Error::file(path, "DATA holds more than 2^32 images; give a part of it"));
         }
         let mut notes = Vec::new();
         if reading.part.is_none() && part == Part::Train {
@@ -359,7 +359,7 @@ impl Source {
         })
     }
 
-    /// What the pictures come in.
+    /// What the images come in.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -377,7 +377,7 @@ impl Source {
         &self.name
     }
 
-    /// The number of pictures, those that will turn out unreadable included.
+    /// The number of images, those that will turn out unreadable included.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.items {
@@ -386,13 +386,13 @@ impl Source {
         }
     }
 
-    /// Never: a source without pictures is an error.
+    /// Never: a source without images is an error.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The class of each picture, where the set has classes: the labels of a packed set, what
+    /// The class of each image, where the set has classes: the labels of a packed set, what
     /// `dataset.json` says, or the first folder that tells files apart if every file lies in one and
     /// there are two or more.
     #[must_use]
@@ -438,10 +438,10 @@ impl Source {
         &self.notes
     }
 
-    /// What was found, in a few words: `folder, 1,234 pictures, 10 classes`.
+    /// What was found, in a few words: `folder, 1,234 images, 10 classes`.
     #[must_use]
     pub fn description(&self) -> String {
-        let mut text = format!("{}, {}", self.kind, count(self.len(), "picture"));
+        let mut text = format!("{}, {}", self.kind, count(self.len(), "image"));
         if let Items::Packed(packed) = &self.items {
             let files: Vec<_> = packed.files.iter().map(|(file, _)| file.as_str()).collect();
             text += &match files.as_slice() {
@@ -455,7 +455,7 @@ impl Source {
         text
     }
 
-    /// Where a picture lies in the set, for messages.
+    /// Where an image lies in the set, for messages.
     #[must_use]
     pub fn item_name(&self, item: usize) -> String {
         match &self.items {
@@ -474,15 +474,15 @@ impl Source {
         }
     }
 
-    /// Decodes and prepares one picture: not flipped, a random crop taken from the middle.
+    /// Decodes and prepares one image: not flipped, a random crop taken from the middle.
     ///
     /// # Errors
-    /// As [`Self::picture`].
+    /// As [`Self::image`].
     pub fn prepared(&self, item: usize, prepare: &Prepare) -> Result<Vec<u8>, String> {
-        self.with_picture(item, |picture| prepare.apply(picture.pixels, 1 << 31))
+        self.with_image(item, |image| prepare.apply(image.pixels, 1 << 31))
     }
 
-    /// A picture's file as it lies in the set; nothing of a packed set, which has none.
+    /// An image's file as it lies in the set; nothing of a packed set, which has none.
     ///
     /// # Errors
     /// The reason why it cannot be read, as the end of a sentence that begins with its name.
@@ -493,7 +493,7 @@ impl Source {
         }
     }
 
-    /// The files of labels of a set of picture files, by name; a copy of the set needs them too.
+    /// The files of labels of a set of image files, by name; a copy of the set needs them too.
     pub(super) fn label_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let Items::Files { store, .. } = &self.items else { return Ok(Vec::new()) };
         let read = |&index: &usize| {
@@ -506,7 +506,7 @@ impl Source {
         self.label_files.iter().map(read).collect()
     }
 
-    /// The files of a packed set with the pictures `items` alone, by name; nothing of picture files.
+    /// The files of a packed set with the images `items` alone, by name; nothing of image files.
     pub(super) fn packed_subset(&self, items: &[u32]) -> Option<Vec<(String, Vec<u8>)>> {
         match &self.items {
             Items::Files { .. } => None,
@@ -514,23 +514,23 @@ impl Source {
         }
     }
 
-    /// Decodes one picture.
+    /// Decodes one image.
     ///
     /// # Errors
     /// The reason why it cannot be read, as the end of a sentence that begins with its name.
-    pub fn picture(&self, item: usize) -> Result<Picture, String> {
-        self.with_picture(item, |picture| picture)
+    pub fn image(&self, item: usize) -> Result<Image, String> {
+        self.with_image(item, |image| image)
     }
 
-    /// Decodes one picture and hands it over. Until `f` returns, its memory is part of what all threads
+    /// Decodes one image and hands it over. Until `f` returns, its memory is part of what all threads
     /// may take together: `f` must not decode another.
     ///
     /// # Errors
-    /// As [`Self::picture`].
-    pub(crate) fn with_picture<T>(
+    /// As [`Self::image`].
+    pub(crate) fn with_image<T>(
         &self,
         item: usize,
-        f: impl FnOnce(Picture) -> T,
+        f: impl FnOnce(Image) -> T,
     ) -> Result<T, String> {
         match &self.items {
             Items::Files { store, indices } => {
@@ -539,18 +539,18 @@ impl Source {
                 let bytes = store.read(index, store::MAX_FILE)?;
                 let decoded = decode::decode(&store.names()[index], &bytes)?;
                 drop((bytes, room));
-                let Decoded { picture, format, colour, share } = decoded;
-                let done = f(Picture { pixels: picture, format, colour });
+                let Decoded { image, format, color, share } = decoded;
+                let done = f(Image { pixels: image, format, color });
                 drop(share);
                 Ok(done)
             }
-            Items::Packed(packed) => Ok(f(Picture {
-                pixels: packed.picture(item),
+            Items::Packed(packed) => Ok(f(Image {
+                pixels: packed.image(item),
                 format: match packed.format {
                     Format::Idx => "IDX",
                     Format::Cifar10 => "CIFAR-10",
                 },
-                colour: ["grey", "", "RGB", "RGBA"][packed.channels - 1].into(),
+                color: ["gray", "", "RGB", "RGBA"][packed.channels - 1].into(),
             })),
         }
     }
@@ -559,14 +559,14 @@ impl Source {
 /// How to have another part than the one that is taken.
 const OTHER_PARTS: &str = "`part` test takes the other, `part` all both";
 
-/// A set without pictures: what is there instead.
+/// A set without images: what is there instead.
 fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {
     let mut what = match (store.names().is_empty(), kind) {
         (true, Kind::Folder) => "is an empty folder".to_owned(),
         (true, _) => format!("is an empty {kind}"),
-        (false, _) => format!("is a {kind} without pictures"),
+        (false, _) => format!("is a {kind} without images"),
     };
-    // Those that are not opened among pictures are now.
+    // Those that are not opened among images are now.
     let look = |(index, name): (usize, &String)| {
         let head = store.head(index, formats::HEAD as u64).unwrap_or_default();
         Other::find(&head, name).map(|other| (index, other))
@@ -612,7 +612,7 @@ fn images_aside(store: &Store, images: &[usize]) -> Option<String> {
     Some(format!("left aside: {} (the first: {first})", count(images.len(), "image")))
 }
 
-/// What is known and not read beside pictures: a sentence for each kind.
+/// What is known and not read beside images: a sentence for each kind.
 fn left_aside(store: &Store, others: &[(usize, Other)]) -> Vec<String> {
     let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, other) in others {
@@ -653,7 +653,7 @@ fn short_name(path: &Path) -> String {
     if name.is_empty() { "data".into() } else { name.into() }
 }
 
-/// `1,234 pictures`.
+/// `1,234 images`.
 pub(crate) fn count(n: usize, what: &str) -> String {
     crate::human::plural(n as u64, what)
 }

@@ -1,7 +1,7 @@
 //! A part of a set as a set of its own: the same files, byte for byte, without those left out.
 //!
-//! Picture files keep their names and folders. A packed set stays one: IDX files (unzipped) and
-//! CIFAR-10 batches of the same names, with fewer pictures in them.
+//! Image files keep their names and folders. A packed set stays one: IDX files (unzipped) and
+//! CIFAR-10 batches of the same names, with fewer images in them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -112,7 +112,7 @@ impl SubsetWriter {
                 written.map_err(|e| fail(&e))
             }
             Place::Zip(zip) => {
-                // Pictures are compressed already, and the same set gives the same bytes.
+                // Images are compressed already, and the same set gives the same bytes.
                 let options = SimpleFileOptions::default()
                     .compression_method(CompressionMethod::Stored)
                     .last_modified_time(zip::DateTime::default());
@@ -137,12 +137,12 @@ impl SubsetWriter {
 }
 
 impl Source {
-    /// Writes the pictures `items`, in the order of the set, into `out`; `done` hears how many were
+    /// Writes the images `items`, in the order of the set, into `out`; `done` hears how many were
     /// written. Those of `unreadable` that cannot even be copied, as links to nothing, are left out
     /// and returned with the reason.
     ///
     /// # Errors
-    /// [`Error::File`] where another picture cannot be copied, and as [`SubsetWriter::add`].
+    /// [`Error::File`] where another image cannot be copied, and as [`SubsetWriter::add`].
     pub fn write_subset(
         &self,
         items: &[u32],

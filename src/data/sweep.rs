@@ -1,4 +1,4 @@
-//! Every picture once, in a given order, decoded ahead on threads: for what looks at a whole set
+//! Every image once, in a given order, decoded ahead on threads: for what looks at a whole set
 //! rather than trains on it.
 
 use std::sync::mpsc::sync_channel;
@@ -14,25 +14,25 @@ use crate::error::{Error, Result};
 /// Chunks that wait decoded.
 const AHEAD: usize = 2;
 
-/// A few prepared pictures.
+/// A few prepared images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
     /// Where the chunk begins in the order that was asked for.
     pub start: usize,
-    /// How much of that order it covers, unreadable pictures included.
+    /// How much of that order it covers, unreadable images included.
     pub len: usize,
-    /// The places in the order of its readable pictures, counted from `start`.
+    /// The places in the order of its readable images, counted from `start`.
     pub places: Vec<usize>,
-    /// The readable pictures, `[places.len(), h, w, c]`.
-    pub pictures: Vec<u8>,
+    /// The readable images, `[places.len(), h, w, c]`.
+    pub images: Vec<u8>,
 }
 
-/// Hands the pictures `items` of `source` to `take`, `chunk` at a time, in order, and returns those
+/// Hands the images `items` of `source` to `take`, `chunk` at a time, in order, and returns those
 /// that could not be read. Memory is bounded: three chunks are decoded at most.
 ///
 /// # Errors
 /// [`Error::Config`] for a target that cannot be made, [`Error::File`] where more than a tenth of the
-/// pictures is unreadable, and whatever `take` returns.
+/// images is unreadable, and whatever `take` returns.
 pub fn sweep(
     source: &Source,
     prepare: &Prepare,
@@ -65,11 +65,11 @@ pub fn sweep(
         let mut start = 0;
         for decoded in decoded {
             let mut now = Chunk { start, len: decoded.len(), ..Chunk::default() };
-            for (place, picture) in decoded.into_iter().enumerate() {
-                match picture {
-                    Ok(picture) => {
+            for (place, image) in decoded.into_iter().enumerate() {
+                match image {
+                    Ok(image) => {
                         now.places.push(place);
-                        now.pictures.extend_from_slice(&picture);
+                        now.images.extend_from_slice(&image);
                     }
                     Err(reason) => {
                         let name = source.item_name(items[start + place] as usize);
@@ -82,7 +82,7 @@ pub fn sweep(
                     "{} or more of {} are unreadable, which is more than a tenth; replace or \
                      remove them (the first: {})",
                     skipped.len(),
-                    count(items.len(), "picture"),
+                    count(items.len(), "image"),
                     skipped[0]
                 );
                 return Err(Error::file(source.origin(), what));

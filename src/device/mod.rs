@@ -213,7 +213,7 @@ struct Entry {
     buffer: Buffer,
 }
 
-/// Named tensors that outlive a step, on one device: parameters, running statistics, optimiser
+/// Named tensors that outlive a step, on one device: parameters, running statistics, optimizer
 /// moments, averages, counters. Programs read and assign them by name.
 #[derive(Debug)]
 pub struct State {

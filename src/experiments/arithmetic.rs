@@ -1,11 +1,11 @@
 //! Arithmetic on latents (paper, section 6.3.2): the mean of a few latents stands for what their
-//! pictures have in common, and sums and differences of such means are pictures of the sums.
+//! images have in common, and sums and differences of such means are images of the sums.
 
 use std::fmt;
 
 use crate::rng::Stream;
 
-/// How far around a result its neighbours are drawn, in each coordinate (paper, figure 7).
+/// How far around a result its neighbors are drawn, in each coordinate (paper, figure 7).
 pub const NOISE: f32 = 0.25;
 
 /// Whether a mean is added or taken away.
@@ -50,7 +50,7 @@ pub fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
 }
 
 /// The sum of `means`, each with its sign, in their order; empty for none. It serves latents and
-/// pictures alike.
+/// images alike.
 #[must_use]
 pub fn sum(means: &[(Sign, Vec<f32>)]) -> Vec<f32> {
     let mut total = vec![0.0; means.first().map_or(0, |(_, mean)| mean.len())];
@@ -65,12 +65,12 @@ pub fn sum(means: &[(Sign, Vec<f32>)]) -> Vec<f32> {
 /// Nine latents as rows `[9, nz]`: `z` in the middle, and around it eight with uniform numbers in
 /// ±`noise` added to each coordinate, a function of `seed`.
 #[must_use]
-pub fn neighbours(z: &[f32], noise: f32, seed: u64) -> Vec<f32> {
+pub fn neighbors(z: &[f32], noise: f32, seed: u64) -> Vec<f32> {
     let mut rows = Vec::with_capacity(9 * z.len());
     for place in 0..9 {
         let mut shift = vec![0.5; z.len()];
         if place != 4 {
-            Stream::new(seed, "neighbour", place).fill_uniform(&mut shift);
+            Stream::new(seed, "neighbor", place).fill_uniform(&mut shift);
         }
         rows.extend(z.iter().zip(shift).map(|(z, u)| z + noise * (2.0 * u - 1.0)));
     }
@@ -78,7 +78,7 @@ pub fn neighbours(z: &[f32], noise: f32, seed: u64) -> Vec<f32> {
 }
 
 /// `point + amount · vector` for each of `amounts`, as rows `[amounts, nz]`: with `vector` the mean
-/// of pictures that look right minus that of pictures that look left, it turns a face (paper,
+/// of images that look right minus that of images that look left, it turns a face (paper,
 /// figure 8).
 #[must_use]
 pub fn turned(point: &[f32], vector: &[f32], amounts: &[f32]) -> Vec<f32> {
@@ -101,9 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_surround_the_result() {
+    fn neighbors_surround_the_result() {
         let z: Vec<f32> = (0..200).map(|i| i as f32).collect();
-        let rows = neighbours(&z, NOISE, 0);
+        let rows = neighbors(&z, NOISE, 0);
         let rows: Vec<&[f32]> = rows.chunks(200).collect();
         assert_eq!(rows.len(), 9);
         assert_eq!(rows[4], z, "the result itself is in the middle");
@@ -115,8 +115,8 @@ mod tests {
             assert!(mean.abs() < 0.05, "{i}: {mean}");
             assert!(rows[..i].iter().all(|other| other != row), "{i} is there twice");
         }
-        assert_eq!(neighbours(&z, NOISE, 0), rows.concat());
-        assert_ne!(neighbours(&z, NOISE, 1), rows.concat());
+        assert_eq!(neighbors(&z, NOISE, 0), rows.concat());
+        assert_ne!(neighbors(&z, NOISE, 1), rows.concat());
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What a discriminator has learnt, measured: linear classifiers on its features, on the pixels
+//! What a discriminator has learned, measured: linear classifiers on its features, on the pixels
 //! themselves, and on the features of the same network untrained (section 5 of the paper).
 //!
 //! The classifier is an L2-SVM ([`Svm`]) on features that are brought to mean 0 and deviation 1 on
-//! the pictures learnt from, and divided by the square root of their number, so that a row's length
+//! the images learned from, and divided by the square root of their number, so that a row's length
 //! is about 1 and one range of `C` suits all widths. `C` is the power of ten that does best on
-//! pictures held out; with all labels the classifier then learns from those too.
+//! images held out; with all labels the classifier then learns from those too.
 
 use rayon::prelude::*;
 
@@ -16,34 +16,34 @@ use crate::model::Networks;
 use crate::rng::Stream;
 use crate::svm::{Problem, Svm};
 
-/// The values of `C` that are tried, from the most regularised on.
+/// The values of `C` that are tried, from the most regularized on.
 pub const CS: [f32; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
 
-/// Pictures that are held out to choose `C`: a fifth, and never more than this.
+/// Images that are held out to choose `C`: a fifth, and never more than this.
 const HELD_OUT: usize = 10_000;
 
 /// How small gradients must be where a classifier is done, as a part of what they were.
 const TOLERANCE: f64 = 1e-2;
 
-/// Which pictures each classifier learns from.
+/// Which images each classifier learns from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// All pictures that are used, by their index in the source.
+    /// All images that are used, by their index in the source.
     pub items: Vec<u32>,
     /// For each trial the places in `items` that it learns from.
     pub trials: Vec<Vec<u32>>,
-    /// The places in `items` of the pictures that are held out.
+    /// The places in `items` of the images that are held out.
     pub held_out: Vec<u32>,
-    /// Whether the classifier learns from the held out pictures too once `C` is chosen.
+    /// Whether the classifier learns from the held out images too once `C` is chosen.
     pub learn_all: bool,
 }
 
 impl Split {
-    /// Draws `trials` sets of `per_class` pictures of each class, or takes all pictures where there
+    /// Draws `trials` sets of `per_class` images of each class, or takes all images where there
     /// is no such number; a function of labels and seed alone.
     ///
     /// # Errors
-    /// [`Error::Config`] where a class has too few pictures.
+    /// [`Error::Config`] where a class has too few images.
     pub fn draw(
         labels: &[u32],
         classes: &[String],
@@ -84,7 +84,7 @@ impl Split {
                     "the class {:?} has {} to learn from, beside those held out to choose C; {} or \
                      fewer work",
                     classes[class],
-                    count(per_class - missing[class], "picture"),
+                    count(per_class - missing[class], "image"),
                     per_class - missing.iter().max().copied().unwrap_or(0)
                 );
                 return Err(Error::config("per_class", what));
@@ -97,20 +97,20 @@ impl Split {
     }
 }
 
-/// A row of numbers for each of some pictures.
+/// A row of numbers for each of some images.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// `[pictures, width]`.
+    /// `[images, width]`.
     pub x: Vec<f32>,
-    /// Numbers of a picture.
+    /// Numbers of an image.
     pub width: usize,
-    /// Whether each picture could be read; the row of one that could not is zero.
+    /// Whether each image could be read; the row of one that could not is zero.
     pub readable: Vec<bool>,
     /// Those that could not be read.
     pub skipped: Vec<Skipped>,
 }
 
-/// What pictures are turned into before they are classified.
+/// What images are turned into before they are classified.
 #[derive(Debug)]
 pub enum View<'a> {
     /// Bytes as they are.
@@ -125,7 +125,7 @@ pub enum View<'a> {
 }
 
 impl View<'_> {
-    /// Numbers of one picture.
+    /// Numbers of one image.
     #[must_use]
     pub fn width(&self, prepare: &Prepare) -> usize {
         match self {
@@ -134,7 +134,7 @@ impl View<'_> {
         }
     }
 
-    /// The rows of the pictures `items` of a source; `done` hears how many were made.
+    /// The rows of the images `items` of a source; `done` hears how many were made.
     ///
     /// # Errors
     /// As [`sweep`], and [`Error::Lost`] where the device fails.
@@ -150,10 +150,8 @@ impl View<'_> {
         rows.x = vec![0.0; items.len() * width];
         rows.skipped = sweep(source, prepare, items, 64, |chunk| {
             let numbers = match self {
-                Self::Pixels => chunk.pictures.iter().map(|&b| f32::from(b)).collect(),
-                Self::Features { extractor, state } => {
-                    extractor.features(state, &chunk.pictures)?
-                }
+                Self::Pixels => chunk.images.iter().map(|&b| f32::from(b)).collect(),
+                Self::Features { extractor, state } => extractor.features(state, &chunk.images)?,
             };
             for (&place, row) in chunk.places.iter().zip(numbers.chunks(width)) {
                 let at = chunk.start + place;
@@ -225,19 +223,19 @@ impl Scale {
 /// How a kind of features did.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Numbers of a picture.
+    /// Numbers of an image.
     pub width: usize,
-    /// The chosen `C`, and the share of the held out pictures that every one of [`CS`] got right.
+    /// The chosen `C`, and the share of the held out images that every one of [`CS`] got right.
     pub c: f32,
     /// See `c`.
     pub held_out: Vec<f64>,
-    /// Share of the test pictures that each trial got right.
+    /// Share of the test images that each trial got right.
     pub accuracies: Vec<f64>,
-    /// How many test pictures of each class (row) were taken for each class (column), over all
+    /// How many test images of each class (row) were taken for each class (column), over all
     /// trials.
     pub confusion: Vec<Vec<u64>>,
-    /// Pictures that each trial learnt from.
-    pub learnt_from: usize,
+    /// Images that each trial learned from.
+    pub learned_from: usize,
 }
 
 impl Outcome {
@@ -260,7 +258,7 @@ impl Outcome {
 /// sentence for every classifier.
 ///
 /// # Errors
-/// [`Error::Config`] where no readable picture is left to learn from or to choose `C` by.
+/// [`Error::Config`] where no readable image is left to learn from or to choose `C` by.
 pub fn measure(
     split: &Split,
     (train, train_labels): (&mut Rows, &[u32]),
@@ -278,7 +276,7 @@ pub fn measure(
     let trials: Vec<Vec<u32>> = split.trials.iter().map(|rows| readable(rows)).collect();
     let held_out = readable(&split.held_out);
     if held_out.is_empty() || trials.iter().any(Vec::is_empty) {
-        let what = "too few pictures to learn from and to choose C by; give more than a few";
+        let what = "too few images to learn from and to choose C by; give more than a few";
         return Err(Error::config("train", what));
     }
     let problem = Problem { x: &train.x, width, labels: train_labels, classes, rows: &[] };
@@ -295,7 +293,7 @@ pub fn measure(
             let hits = hits.filter(|(p, row)| **p == train_labels[**row as usize]).count();
             let share = hits as f64 / held_out.len() as f64;
             *right += share / choosers.len() as f64;
-            tell(&format!("C {c}: {:.2} % of the held out pictures", 100.0 * share));
+            tell(&format!("C {c}: {:.2} % of the held out images", 100.0 * share));
             found.push(svm);
         }
     }
@@ -307,7 +305,7 @@ pub fn measure(
         held_out: right,
         accuracies: Vec::new(),
         confusion: vec![vec![0; classes]; classes],
-        learnt_from: 0,
+        learned_from: 0,
     };
     for rows in &trials {
         let mut rows = rows.clone();
@@ -315,8 +313,8 @@ pub fn measure(
             rows.extend(&held_out);
             rows.sort_unstable();
         }
-        outcome.learnt_from = rows.len();
-        // With all labels it has a good start: what was learnt without those held out.
+        outcome.learned_from = rows.len();
+        // With all labels it has a good start: what was learned without those held out.
         let start = if split.learn_all { found.get(best) } else { None };
         let svm = Svm::train(&Problem { rows: &rows, ..problem }, c, start, TOLERANCE);
         let (mut hits, mut all) = (0_u32, 0_u32);
@@ -330,13 +328,13 @@ pub fn measure(
         }
         let share = f64::from(hits) / f64::from(all.max(1));
         outcome.accuracies.push(share);
-        tell(&format!("C {c}: {:.2} % of the test pictures", 100.0 * share));
+        tell(&format!("C {c}: {:.2} % of the test images", 100.0 * share));
     }
     Ok(outcome)
 }
 
 /// What [`By`] says of a model before training, drawn from a seed; its batch norm has to be given
-/// the statistics of pictures ([`Extractor::settle`]), as an untrained network has none.
+/// the statistics of images ([`Extractor::settle`]), as an untrained network has none.
 ///
 /// # Errors
 /// As [`Extractor::new`].

@@ -1,15 +1,15 @@
-//! Near-duplicates in a set of pictures, found as the DCGAN paper does (section 4.1.1): by the
+//! Near-duplicates in a set of images, found as the DCGAN paper does (section 4.1.1): by the
 //! binary codes of an autoencoder.
 //!
 //! ```text
-//! pictures ─centre crop, 32×32─▶ autoencoder 3072-128-3072 ─hidden layer > 0─▶ codes of 128 bits
+//! images ─center crop, 32×32─▶ autoencoder 3072-128-3072 ─hidden layer > 0─▶ codes of 128 bits
 //!          ─equal in 32 bits at some shift─▶ candidates ─pixels agree everywhere─▶ groups
 //! ```
 //!
-//! The paper calls pictures duplicates whose codes are equal ([`Rule::Codes`]). Such a rule misses
-//! most of what was moved by a pixel. So the codes only nominate ([`index`]): every picture is
+//! The paper calls images duplicates whose codes are equal ([`Rule::Codes`]). Such a rule misses
+//! most of what was moved by a pixel. So the codes only nominate ([`index`]): every image is
 //! looked up at the 25 shifts of up to two pixels of 32, in tables that hold a part of the code each,
-//! and pixels decide ([`mod@compare`]). Every step takes a bounded time for each picture, however many
+//! and pixels decide ([`mod@compare`]). Every step takes a bounded time for each image, however many
 //! there are; only the sorting of the tables grows by the logarithm of their number.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::data::{Crop, Filter, Picture, Prepare, Skipped, Source, sweep};
+use crate::data::{Crop, Filter, Image, Prepare, Skipped, Source, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -31,13 +31,13 @@ use compare::{Likeness, compare};
 use groups::components;
 use index::{Bits, Candidate};
 
-/// Rows and columns of the pictures that are compared.
+/// Rows and columns of the images that are compared.
 pub const SIDE: usize = 32;
 /// Bytes of one of them, `[32, 32, 3]`.
 pub const NUMBERS: usize = SIDE * SIDE * 3;
-/// Shifts that are tried reach this far, in pixels of the small pictures.
+/// Shifts that are tried reach this far, in pixels of the small images.
 pub const REACH: i32 = 2;
-/// Pictures that are decoded at a time.
+/// Images that are decoded at a time.
 const CHUNK: usize = 256;
 
 /// Every shift `[down, right]` of up to [`REACH`] pixels; none comes first.
@@ -47,7 +47,7 @@ pub fn shifts() -> Vec<[i32; 2]> {
     [[0, 0]].into_iter().chain(all.filter(|&shift| shift != [0, 0])).collect()
 }
 
-/// When two pictures are duplicates.
+/// When two images are duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Where their codes are equal, bit for bit: the paper's rule.
@@ -59,13 +59,13 @@ pub enum Rule {
 /// How duplicates are searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
-    /// When two pictures are duplicates.
+    /// When two images are duplicates.
     pub rule: Rule,
     /// The largest [`Likeness::difference`] of duplicates.
     pub limit: f32,
     /// Training steps of the autoencoder.
     pub steps: usize,
-    /// Decides the autoencoder's first weights, its noise and the order of its pictures.
+    /// Decides the autoencoder's first weights, its noise and the order of its images.
     pub seed: u64,
 }
 
@@ -78,11 +78,11 @@ impl Default for Search {
 /// The parts of a search, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Pictures are decoded.
+    /// Images are decoded.
     Read,
     /// The autoencoder is trained; counted in steps.
     Train,
-    /// Pictures become codes.
+    /// Images become codes.
     Encode,
     /// Codes are looked up.
     Match,
@@ -95,13 +95,13 @@ impl Stage {
     pub const ALL: [Self; 5] = [Self::Read, Self::Train, Self::Encode, Self::Match, Self::Compare];
 }
 
-/// The pictures of a set, small.
+/// The images of a set, small.
 #[derive(Clone, Debug, Default)]
 pub struct Thumbnails {
     /// Which of the set they are.
     pub items: Vec<u32>,
     /// Their bytes, `[items.len(), 32, 32, 3]`.
-    pub pictures: Vec<u8>,
+    pub images: Vec<u8>,
     /// Which of the set cannot be read.
     pub unreadable: Vec<u32>,
     /// The same with the reasons.
@@ -109,7 +109,7 @@ pub struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// Decodes a set and makes every picture small: the largest centred square, resized.
+    /// Decodes a set and makes every image small: the largest centered square, resized.
     ///
     /// # Errors
     /// As [`sweep`].
@@ -132,7 +132,7 @@ impl Thumbnails {
                 next = place + 1;
             }
             read.unreadable.extend((next..chunk.len).map(|p| (chunk.start + p) as u32));
-            read.pictures.extend_from_slice(&chunk.pictures);
+            read.images.extend_from_slice(&chunk.images);
             done(chunk.len);
             Ok(())
         })?;
@@ -153,12 +153,12 @@ impl Thumbnails {
 
     /// The bytes of one, `[32, 32, 3]`.
     #[must_use]
-    pub fn picture(&self, place: usize) -> &[u8] {
-        &self.pictures[place * NUMBERS..(place + 1) * NUMBERS]
+    pub fn image(&self, place: usize) -> &[u8] {
+        &self.images[place * NUMBERS..(place + 1) * NUMBERS]
     }
 }
 
-/// Two pictures of a set that are duplicates.
+/// Two images of a set that are duplicates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
     /// The first, by its index in the set.
@@ -191,26 +191,26 @@ pub struct Found {
     pub links: Vec<Link>,
     /// Pairs that codes nominated.
     pub candidates: usize,
-    /// Pictures that could not be read, by their index in the set.
+    /// Images that could not be read, by their index in the set.
     pub unreadable: Vec<u32>,
     /// The same with the reasons.
     pub skipped: Vec<Skipped>,
     /// What the bits of the codes are like.
     pub bits: Bits,
-    /// Mean squared error of the autoencoder at the end, of pictures of variance 1.
+    /// Mean squared error of the autoencoder at the end, of images of variance 1.
     pub loss: f32,
     /// Seconds that each of [`Stage::ALL`] took.
     pub seconds: [f64; 5],
 }
 
 impl Found {
-    /// How many pictures would go.
+    /// How many images would go.
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.groups.iter().map(|group| group.drop.len()).sum()
     }
 
-    /// The indices that stay of a set of `len` pictures, unreadable ones included.
+    /// The indices that stay of a set of `len` images, unreadable ones included.
     #[must_use]
     pub fn kept(&self, len: usize) -> Vec<u32> {
         let mut stays = vec![true; len];
@@ -225,7 +225,7 @@ impl Found {
 /// much more of it is done.
 ///
 /// # Errors
-/// [`Error::File`] where fewer than two pictures can be read, and as [`sweep`]; [`Error::Memory`]
+/// [`Error::File`] where fewer than two images can be read, and as [`sweep`]; [`Error::Memory`]
 /// and [`Error::Lost`] where the device is full or fails.
 pub fn find(
     source: &Source,
@@ -238,9 +238,9 @@ pub fn find(
     let small = Thumbnails::read(source, |n| progress(Stage::Read, total, n))?;
     if small.len() < 2 {
         let what = match total {
-            1 => "holds one picture; duplicates take two or more".to_owned(),
+            1 => "holds one image; duplicates take two or more".to_owned(),
             _ => format!(
-                "holds {total} pictures of which {} can be read; duplicates take two",
+                "holds {total} images of which {} can be read; duplicates take two",
                 small.len()
             ),
         };
@@ -308,7 +308,7 @@ pub fn verify(
     let mut links = Vec::new();
     for candidates in candidates.chunks(1 << 14) {
         let look = |pair: &Candidate| {
-            let [a, b] = pair.places.map(|place| small.picture(place as usize));
+            let [a, b] = pair.places.map(|place| small.image(place as usize));
             let likeness = compare(a, b, pair.shift).filter(|like| like.difference <= limit)?;
             Some(link(small, pair, Some(likeness)))
         };
@@ -318,14 +318,14 @@ pub fn verify(
     links
 }
 
-/// Joins what is linked. The picture of the most pixels stays, of several the first.
+/// Joins what is linked. The image of the most pixels stays, of several the first.
 fn groups(source: &Source, links: &[Link]) -> Vec<Group> {
     let pairs: Vec<[u32; 2]> = links.iter().map(|link| [link.a, link.b]).collect();
     let best = closest(links);
     let group = |members: Vec<u32>| {
         let pixels = |item: u32| {
-            let size = |p: Picture| u64::from(p.pixels.width()) * u64::from(p.pixels.height());
-            source.with_picture(item as usize, size).unwrap_or(0)
+            let size = |p: Image| u64::from(p.pixels.width()) * u64::from(p.pixels.height());
+            source.with_image(item as usize, size).unwrap_or(0)
         };
         let sizes: Vec<u64> = members.iter().map(|&item| pixels(item)).collect();
         let most = sizes.iter().copied().max().unwrap_or(0);
@@ -338,7 +338,7 @@ fn groups(source: &Source, links: &[Link]) -> Vec<Group> {
     components(&pairs).into_par_iter().map(group).collect()
 }
 
-/// Of every picture that is linked, the difference to the picture that is most like it.
+/// Of every image that is linked, the difference to the image that is most like it.
 fn closest(links: &[Link]) -> HashMap<u32, f32> {
     let mut closest = HashMap::new();
     for link in links {

@@ -10,7 +10,7 @@ use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
-/// Pictures in a batch, where so many fit.
+/// Images in a batch, where so many fit.
 pub const BATCH: usize = 100;
 
 /// A discriminator that names classes.
@@ -58,19 +58,19 @@ impl<'a> Classifier<'a> {
         Ok(Self { program, state, shape, classes })
     }
 
-    /// Pictures that it takes at a time, at most.
+    /// Images that it takes at a time, at most.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.shape[0]
     }
 
-    /// The classes of at most [`Classifier::batch`] pictures (bytes, `[n, h, w, c]`).
+    /// The classes of at most [`Classifier::batch`] images (bytes, `[n, h, w, c]`).
     ///
     /// # Errors
     /// [`Error::Diverged`] where an answer is not finite; [`Error::Lost`] where the device fails.
-    pub fn classes(&mut self, pictures: &[u8]) -> Result<Vec<u32>> {
-        let count = pictures.len() / self.shape[1..].iter().product::<usize>();
-        let mut bytes = pictures.to_vec();
+    pub fn classes(&mut self, images: &[u8]) -> Result<Vec<u32>> {
+        let count = images.len() / self.shape[1..].iter().product::<usize>();
+        let mut bytes = images.to_vec();
         bytes.resize(self.shape.iter().product(), 0);
         let x = Tensor::with_data(self.shape, Data::U8(bytes))?;
         let fetched = self.program.call(self.state, &[("x", &x)])?;

@@ -1,9 +1,9 @@
-//! What a discriminator's filters look for: the pictures that each answers most strongly, and by
+//! What a discriminator's filters look for: the images that each answers most strongly, and by
 //! guided backpropagation what in them it answers to (paper, section 6.2 and figure 5; Springenberg,
 //! Dosovitskiy, Brox and Riedmiller, arXiv 1412.6806).
 //!
-//! The response of a filter to a picture is the largest number of its map after the activation. From
-//! that one place the gradient goes back to the picture, guided: at an activation
+//! The response of a filter to an image is the largest number of its map after the activation. From
+//! that one place the gradient goes back to the image, guided: at an activation
 //! `y = x > 0 ? x : slope · x` it is
 //!
 //! ```text
@@ -28,7 +28,7 @@ use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
-/// Pictures whose gradients are computed at a time.
+/// Images whose gradients are computed at a time.
 const BATCH: usize = 8;
 
 /// Records the guided gradient of `Σ seed · outputs[layer]` with respect to the input of `network`, which
@@ -62,8 +62,8 @@ fn obstacle(network: &Sequential, layer: usize) -> Option<usize> {
     network.layers[..=layer].iter().position(|layer| layer.reach() == Reach::More)
 }
 
-/// The pixels that the number at `place` (row, column) of a layer's picture depends on: first and
-/// last row, first and last column. Where padding comes in, they lie outside of the picture.
+/// The pixels that the number at `place` (row, column) of a layer's image depends on: first and
+/// last row, first and last column. Where padding comes in, they lie outside of the image.
 #[must_use]
 pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) -> [[isize; 2]; 2] {
     let mut field = place.map(|at| [at as isize; 2]);
@@ -77,7 +77,7 @@ pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) ->
     field
 }
 
-/// A picture of a set, and how strongly a filter answers it.
+/// An image of a set, and how strongly a filter answers it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Response {
     /// Its index in the set.
@@ -93,12 +93,12 @@ impl Response {
     }
 }
 
-/// How a filter answers a set of pictures.
+/// How a filter answers a set of images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
     /// The strongest responses, the strongest first.
     pub strongest: Vec<Response>,
-    /// Pictures looked at.
+    /// Images looked at.
     pub seen: usize,
     /// Of these, how many it fires for: its response is positive.
     pub fired: usize,
@@ -117,7 +117,7 @@ impl Answers {
         }
     }
 
-    /// The mean response of all pictures.
+    /// The mean response of all images.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.sum / self.seen.max(1) as f64
@@ -133,12 +133,12 @@ pub struct Wanted {
     pub filters: Vec<usize>,
 }
 
-/// What a filter answers to in one picture.
+/// What a filter answers to in one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guided {
     /// Row and column of the strongest response; of equally strong ones the first.
     pub place: [usize; 2],
-    /// The guided gradient with respect to the picture, `[h, w, c]`.
+    /// The guided gradient with respect to the image, `[h, w, c]`.
     pub gradient: Vec<f32>,
 }
 
@@ -157,7 +157,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Compiles a discriminator that looks at `batch` pictures at a time. `state` holds its tensors,
+    /// Compiles a discriminator that looks at `batch` images at a time. `state` holds its tensors,
     /// with running statistics that have been settled.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Observer {
         Ok(Self { networks: networks.clone(), discriminator, state, wanted, scan, batch, answers })
     }
 
-    /// Pictures that it looks at at a time: as many as were wanted, or as fit.
+    /// Images that it looks at at a time: as many as were wanted, or as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
@@ -215,14 +215,14 @@ impl Observer {
         receptive_field(&self.discriminator, level.output, place)
     }
 
-    /// Looks at `pictures` `[n, h, w, c]`, whose indices are `items`, and keeps the `top` strongest
+    /// Looks at `images` `[n, h, w, c]`, whose indices are `items`, and keeps the `top` strongest
     /// responses of every filter.
-    fn look(&mut self, items: &[u32], pictures: &[u8], top: usize) -> Result<()> {
-        let picture = self.picture_len();
-        let chunks = pictures.chunks(self.batch * picture).zip(items.chunks(self.batch));
+    fn look(&mut self, items: &[u32], images: &[u8], top: usize) -> Result<()> {
+        let image = self.image_len();
+        let chunks = images.chunks(self.batch * image).zip(items.chunks(self.batch));
         for (bytes, items) in chunks {
             let fed = self.feed(bytes, self.batch)?;
-            let fetched = self.scan.call(&mut self.state, &[("pictures", &fed)])?;
+            let fetched = self.scan.call(&mut self.state, &[("images", &fed)])?;
             if fetched.values().any(|maps| !maps.is_finite()) {
                 let what = "the discriminator's maps are not finite: its weights are too large to \
                             compute with";
@@ -240,12 +240,12 @@ impl Observer {
         Ok(())
     }
 
-    /// What the filter `filter` of the convolution `level` answers to in each of `pictures`
+    /// What the filter `filter` of the convolution `level` answers to in each of `images`
     /// `[n, h, w, c]`, given with the filter's number each.
     ///
     /// # Errors
-    /// [`Error::Length`] where a picture has another size; [`Error::Lost`] where the device fails.
-    pub fn explain(&mut self, level: &Level, pictures: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
+    /// [`Error::Length`] where an image has another size; [`Error::Lost`] where the device fails.
+    pub fn explain(&mut self, level: &Level, images: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
         let [h, w, c] = level.size;
         let tape = |batch| -> Result<Tape> {
             let mut tape = Tape::new();
@@ -258,18 +258,18 @@ impl Observer {
             tape.fetch("gradient", gradient)?;
             Ok(tape)
         };
-        let wanted = BATCH.min(pictures.len()).max(1);
+        let wanted = BATCH.min(images.len()).max(1);
         let batch = fitting(wanted, self.state.device(), self.state.bytes(), tape)?;
         let tape = tape(batch)?;
         let mut program = Program::compile(&tape, &self.state, &Options::default())?;
 
-        let picture = self.picture_len();
-        let mut all = Vec::with_capacity(pictures.len());
-        for pictures in pictures.chunks(batch) {
-            let bytes: Vec<u8> = pictures.iter().flat_map(|(_, p)| p.iter().copied()).collect();
+        let image = self.image_len();
+        let mut all = Vec::with_capacity(images.len());
+        for images in images.chunks(batch) {
+            let bytes: Vec<u8> = images.iter().flat_map(|(_, p)| p.iter().copied()).collect();
             let bytes = self.feed(&bytes, batch)?;
             let mut seed = Tensor::full([batch, h, w, c], 0.0);
-            let feeds = [("pictures", &bytes), ("seed", &seed)];
+            let feeds = [("images", &bytes), ("seed", &seed)];
             let fetched = program.call(&mut self.state, &feeds)?;
             let maps = fetched["map"].f32s();
             let strongest = |(i, &(filter, _)): (usize, &(usize, Vec<u8>))| {
@@ -277,15 +277,15 @@ impl Observer {
                 let better = |best, place| if at(place) > at(best) { place } else { best };
                 (0..h * w).fold(0, better)
             };
-            let places: Vec<usize> = pictures.iter().enumerate().map(strongest).collect();
+            let places: Vec<usize> = images.iter().enumerate().map(strongest).collect();
             let mut one = vec![0.0; batch * h * w * c];
-            for (i, (&(filter, _), place)) in pictures.iter().zip(&places).enumerate() {
+            for (i, (&(filter, _), place)) in images.iter().zip(&places).enumerate() {
                 one[(i * h * w + place) * c + filter] = 1.0;
             }
             seed = Tensor::new([batch, h, w, c], one)?;
-            let feeds = [("pictures", &bytes), ("seed", &seed)];
+            let feeds = [("images", &bytes), ("seed", &seed)];
             let fetched = program.call(&mut self.state, &feeds)?;
-            let gradients = fetched["gradient"].f32s().chunks(picture);
+            let gradients = fetched["gradient"].f32s().chunks(image);
             all.extend(places.iter().zip(gradients).map(|(&place, gradient)| Guided {
                 place: [place / w, place % w],
                 gradient: gradient.to_vec(),
@@ -294,17 +294,17 @@ impl Observer {
         Ok(all)
     }
 
-    fn picture_len(&self) -> usize {
+    fn image_len(&self) -> usize {
         let Networks { size, channels, .. } = self.networks;
         size.height * size.width * channels
     }
 
-    /// A batch of pictures, filled up with black ones.
+    /// A batch of images, filled up with black ones.
     fn feed(&self, bytes: &[u8], batch: usize) -> Result<Tensor> {
         let Networks { size, channels, .. } = self.networks;
         let mut bytes = bytes.to_vec();
-        let full = batch * self.picture_len();
-        if bytes.len() > full || !bytes.len().is_multiple_of(self.picture_len()) {
+        let full = batch * self.image_len();
+        if bytes.len() > full || !bytes.len().is_multiple_of(self.image_len()) {
             let shape = vec![batch, size.height, size.width, channels];
             return Err(Error::Length { shape, len: bytes.len() });
         }
@@ -318,8 +318,8 @@ fn fetch_name(i: usize) -> String {
     format!("largest{i}")
 }
 
-/// Shows all pictures of `source` to each of `observers`, which keep the `top` strongest responses
-/// of every filter; returns the pictures that could not be read. `done` hears how many were looked
+/// Shows all images of `source` to each of `observers`, which keep the `top` strongest responses
+/// of every filter; returns the images that could not be read. `done` hears how many were looked
 /// at.
 ///
 /// # Errors
@@ -336,7 +336,7 @@ pub fn observe(
     sweep(source, prepare, &items, batch, |chunk| {
         let items: Vec<u32> = chunk.places.iter().map(|&p| (chunk.start + p) as u32).collect();
         for observer in &mut *observers {
-            observer.look(&items, &chunk.pictures, top)?;
+            observer.look(&items, &chunk.images, top)?;
         }
         done(chunk.len);
         Ok(())

@@ -1,7 +1,7 @@
-//! From a picture to a latent whose picture is like it: gradient descent through the generator.
+//! From an image to a latent whose image is like it: gradient descent through the generator.
 //!
 //! ```text
-//! minimise over z   mean (G(z) − x)²  +  W · distance of features  +  P · mean z²
+//! minimize over z   mean (G(z) − x)²  +  W · distance of features  +  P · mean z²
 //! ```
 //!
 //! The last term is the logarithm of the density of normal latents, so that the latent stays one
@@ -13,7 +13,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, levels};
 use crate::model::{ModelFile, Networks, Role, Weights};
-use crate::nn::{LATENT, LatentLaw, Mode, Pass};
+use crate::nn::{LATENT, LatentDistribution, Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -64,14 +64,14 @@ impl Default for Search {
     }
 }
 
-/// What was found for one picture.
+/// What was found for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// The best start's latent.
     pub z: Vec<f32>,
-    /// Its picture `[1, h, w, c]` in [−1, 1].
-    pub picture: Tensor,
-    /// Root of its mean squared difference to the original, in grey levels of 0 to 255.
+    /// Its image `[1, h, w, c]` in [−1, 1].
+    pub image: Tensor,
+    /// Root of its mean squared difference to the original, in gray levels of 0 to 255.
     pub error: f32,
     /// The same before the search: the least of all starts.
     pub error_at_start: f32,
@@ -133,16 +133,16 @@ impl Inverter {
         Ok(Self { networks: model.networks.clone(), search, state, program })
     }
 
-    /// Searches for one picture, bytes `[h, w, c]`; `done` hears how many steps were made.
+    /// Searches for one image, bytes `[h, w, c]`; `done` hears how many steps were made.
     ///
     /// # Errors
-    /// [`Error::Length`] where the picture has another size; [`Error::Lost`] where the device
+    /// [`Error::Length`] where the image has another size; [`Error::Lost`] where the device
     /// fails.
-    pub fn invert(&mut self, picture: &[u8], mut done: impl FnMut(usize)) -> Result<Found> {
+    pub fn invert(&mut self, image: &[u8], mut done: impl FnMut(usize)) -> Result<Found> {
         let Networks { size, channels, nz, latent_law, .. } = self.networks;
         let Search { starts, steps, seed, .. } = self.search;
         let shape = [1, size.height, size.width, channels];
-        let target = Tensor::with_data(shape, Data::U8(picture.to_vec()))?;
+        let target = Tensor::with_data(shape, Data::U8(image.to_vec()))?;
 
         let mut z = vec![0.0; starts * nz];
         for (start, row) in z.chunks_mut(nz).enumerate() {
@@ -160,18 +160,18 @@ impl Inverter {
             let ticket = self.program.run(&mut self.state, &feeds)?;
             if step % LOOK == 0 || step == steps {
                 let fetched = self.program.take(ticket)?;
-                let errors: Vec<f32> = fetched["square"].f32s().iter().map(|&s| grey(s)).collect();
+                let errors: Vec<f32> = fetched["square"].f32s().iter().map(|&s| gray(s)).collect();
                 at_start
                     .get_or_insert_with(|| errors.iter().copied().fold(f32::INFINITY, f32::min));
                 done(if step == 0 { 0 } else { (step - 1) % LOOK + 1 });
                 if step == steps {
                     let best = least(fetched["objective"].f32s());
-                    let numbers = picture.len();
-                    let pictures = fetched["pictures"].f32s();
-                    let own = pictures[best * numbers..(best + 1) * numbers].to_vec();
+                    let numbers = image.len();
+                    let images = fetched["images"].f32s();
+                    let own = images[best * numbers..(best + 1) * numbers].to_vec();
                     return Ok(Found {
                         z: fetched[Z].f32s()[best * nz..(best + 1) * nz].to_vec(),
-                        picture: Tensor::new(shape, own)?,
+                        image: Tensor::new(shape, own)?,
                         error: errors[best],
                         error_at_start: at_start.unwrap_or(f32::NAN),
                         errors,
@@ -192,7 +192,7 @@ impl Inverter {
 }
 
 /// Records one step of the search. Feeds: `target` (bytes `[1, h, w, c]`), `schedule` (rate and
-/// root). Fetches, as they are before the step: `z`, `pictures` in [−1, 1], `square` (mean squared
+/// root). Fetches, as they are before the step: `z`, `images` in [−1, 1], `square` (mean squared
 /// difference) and `objective` of every start.
 fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) -> Result<()> {
     let Networks { size, channels, nz, latent_law, .. } = *networks;
@@ -211,8 +211,8 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
     };
     let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, latents);
     let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
-    let pictures = networks.pixels.to_signed(t, made)?;
-    let square = mean_square(t, pictures, target)?;
+    let images = networks.pixels.to_signed(t, made)?;
+    let square = mean_square(t, images, target)?;
     let mut objective = square;
     if search.perceptual != 0.0 {
         let target = networks.pixels.of_signed(t, target)?;
@@ -221,10 +221,10 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         objective = t.add(objective, weighed)?;
     }
     t.fetch(Z, z)?;
-    t.fetch("pictures", pictures)?;
+    t.fetch("images", images)?;
     t.fetch("square", square)?;
     t.fetch("objective", objective)?;
-    if latent_law == LatentLaw::Normal && search.prior != 0.0 {
+    if latent_law == LatentDistribution::Normal && search.prior != 0.0 {
         let square = t.mul(z, z)?;
         let length = t.mean(square, &[1])?;
         let prior = t.affine(length, search.prior, 0.0)?;
@@ -234,7 +234,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
     let total = t.sum_all(objective)?;
     let gradient = t.grad(total, &[z])?[0];
     ADAM.update(t, Z, gradient, rate, root)?;
-    if latent_law == LatentLaw::Uniform {
+    if latent_law == LatentDistribution::Uniform {
         let z = t.read(Z, &[n, nz], DType::F32)?;
         let z = t.clamp(z, -1.0, 1.0)?;
         t.assign(Z, z)?;
@@ -250,7 +250,7 @@ fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
     t.mean(square, &axes)
 }
 
-/// How far D's features of pictures `x` `[n, h, w, c]` are from those of `target` `[1, h, w, c]`,
+/// How far D's features of images `x` `[n, h, w, c]` are from those of `target` `[1, h, w, c]`,
 /// `[n]`, where all of them are of the class of `labels`, if any: of every hidden convolution the mean squared difference over the target's mean square,
 /// and the mean of that over all of them. No layer outweighs another by its scale.
 fn feature_distance(
@@ -265,7 +265,7 @@ fn feature_distance(
     let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
         discriminator.record(t, DISCRIMINATOR, x, &Pass::new(Mode::Eval).labels(labels))
     };
-    // The target's, which is one picture.
+    // The target's, which is one image.
     let label = match labels {
         Some(labels) => Some(t.slice(labels, &[0, 0], &[1, networks.classes.len()])?),
         None => None,
@@ -291,8 +291,8 @@ fn feature_distance(
     t.affine(total, 1.0 / levels.len() as f32, 0.0)
 }
 
-/// The root of a mean square of numbers in [−1, 1], in grey levels.
-fn grey(square: f32) -> f32 {
+/// The root of a mean square of numbers in [−1, 1], in gray levels.
+fn gray(square: f32) -> f32 {
     127.5 * square.sqrt()
 }
 
@@ -311,16 +311,23 @@ mod tests {
 
     use super::*;
     use crate::data::{Crop, Filter, Prepare};
+    use crate::images;
     use crate::model::{Generator, Inputs, Size, seeded_latents};
-    use crate::models::{Design, Network};
-    use crate::pictures;
+    use crate::models::{ModelConfig, Network};
     use crate::program::Choices;
 
     /// A model whose generator draws something: weights that keep the scale of what goes through.
     fn model(network: Network) -> ModelFile {
         let size = Size { height: 16, width: 16 };
-        let model =
-            Design { network, size, channels: 3, nz: 6, ngf: 8, ndf: 8, ..Design::default() };
+        let model = ModelConfig {
+            network,
+            size,
+            channels: 3,
+            nz: 6,
+            ngf: 8,
+            ndf: 8,
+            ..ModelConfig::default()
+        };
         let networks = model.networks().unwrap();
         let mut tensors = BTreeMap::new();
         for param in networks.params() {
@@ -357,19 +364,19 @@ mod tests {
         }
     }
 
-    /// The picture of a latent, as bytes.
-    fn picture(model: &ModelFile, z: &[f32]) -> Vec<u8> {
+    /// The image of a latent, as bytes.
+    fn image(model: &ModelFile, z: &[f32]) -> Vec<u8> {
         let mut generator = Generator::new(model, &Device::Cpu, Weights::default()).unwrap();
         let z = Tensor::new([1, z.len()], z.to_vec()).unwrap();
-        pictures::bytes(generator.images(&Inputs::latents(z).unwrap()).unwrap().f32s())
+        images::bytes(generator.images(&Inputs::latents(z).unwrap()).unwrap().f32s())
     }
 
     #[test]
-    fn a_picture_of_the_generator_is_found_again() {
+    fn an_image_of_the_generator_is_found_again() {
         for network in [Network::Dcgan, Network::Paper] {
             let model = model(network);
             let truth = seeded_latents(&[7], 6, network.latent_law());
-            let bytes = picture(&model, truth.f32s());
+            let bytes = image(&model, truth.f32s());
             let spread = bytes.iter().max().unwrap() - bytes.iter().min().unwrap();
             assert!(spread > 100, "{network}: the generator draws nothing: {spread}");
             for perceptual in [0.0, 0.5] {
@@ -386,9 +393,9 @@ mod tests {
                 for (z, truth) in found.z.iter().zip(truth.f32s()) {
                     assert!((z - truth).abs() < 0.05, "{network}, {perceptual}: {found:?}");
                 }
-                // What is said to be its picture is what the generator makes of it.
-                let again = picture(&model, &found.z);
-                let own = pictures::bytes(found.picture.f32s());
+                // What is said to be its image is what the generator makes of it.
+                let again = image(&model, &found.z);
+                let own = images::bytes(found.image.f32s());
                 assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{network}");
                 // The same search gives the same bits, whatever was searched before.
                 let mut fresh =
@@ -402,12 +409,12 @@ mod tests {
 
     #[test]
     fn latents_stay_where_the_generator_knows_them() {
-        // Pictures of nothing but black and white: the generator comes nearer to them the further
+        // Images of nothing but black and white: the generator comes nearer to them the further
         // out its latent is.
         let longest = |network: Network, prior| {
             let model = model(network);
             let truth = seeded_latents(&[7], 6, network.latent_law());
-            let bytes = picture(&model, truth.f32s());
+            let bytes = image(&model, truth.f32s());
             let bytes: Vec<u8> = bytes.iter().map(|&b| if b < 128 { 0 } else { 255 }).collect();
             let search = Search { prior, steps: 100, rate: 0.3, ..Search::default() };
             let mut inverter =

@@ -1,5 +1,5 @@
 //! The DCGAN paper's experiments on trained networks (arXiv 1511.06434, sections 5 and 6), as
-//! functions of latents and pictures, which know nothing of figures.
+//! functions of latents and images, which know nothing of figures.
 
 pub mod arithmetic;
 pub mod classify;
@@ -8,7 +8,7 @@ pub mod errors;
 pub mod filters;
 pub mod forget;
 pub mod invert;
-pub mod neighbours;
+pub mod neighbors;
 pub mod one_nn;
 pub mod reconstruct;
 pub mod walk;

@@ -1,7 +1,7 @@
-//! The nearest-neighbour classifier as a judge of a conditional generator (paper, supplementary
-//! material; `lib/metrics.py` of the authors' code): how often is the generated picture nearest to a
+//! The nearest-neighbor classifier as a judge of a conditional generator (paper, supplementary
+//! material; `lib/metrics.py` of the authors' code): how often is the generated image nearest to a
 //! real one of another class? A generator that draws each class as it is, and all of it, teaches
-//! the classifier as much as real pictures do.
+//! the classifier as much as real images do.
 //!
 //! ```text
 //! label(x) = label of the example e with the least |x − e|² = |x|² − 2 x·e + |e|²
@@ -15,16 +15,16 @@ use crate::data::Order;
 use crate::error::{Error, Result};
 use crate::gemm::{Matrix, gemm};
 
-/// Pictures that are looked up at a time: with as many examples, a matrix of 32 MiB.
+/// Images that are looked up at a time: with as many examples, a matrix of 32 MiB.
 const BLOCK: usize = 8192;
 /// Examples that are compared at a time.
 const EXAMPLES: usize = 1024;
 
-/// Pictures to be classified, and the nearest example of each so far.
+/// Images to be classified, and the nearest example of each so far.
 #[derive(Debug)]
 pub struct OneNn {
     /// `[n, width]`.
-    pictures: Vec<f32>,
+    images: Vec<f32>,
     width: usize,
     /// `|e|² − 2 x·e` of the nearest example, and its label.
     nearest: Vec<(f32, u32)>,
@@ -33,20 +33,20 @@ pub struct OneNn {
 }
 
 impl OneNn {
-    /// A classifier without examples, of pictures `[n, width]`.
+    /// A classifier without examples, of images `[n, width]`.
     ///
     /// # Errors
-    /// [`Error::Length`] where they are no whole pictures.
-    pub fn new(pictures: Vec<f32>, width: usize) -> Result<Self> {
-        let n = pictures.len() / width.max(1);
-        if width == 0 || !pictures.len().is_multiple_of(width) {
-            return Err(Error::Length { shape: vec![n, width], len: pictures.len() });
+    /// [`Error::Length`] where they are no whole images.
+    pub fn new(images: Vec<f32>, width: usize) -> Result<Self> {
+        let n = images.len() / width.max(1);
+        if width == 0 || !images.len().is_multiple_of(width) {
+            return Err(Error::Length { shape: vec![n, width], len: images.len() });
         }
         let nearest = vec![(f32::INFINITY, u32::MAX); n];
-        Ok(Self { pictures, width, nearest, examples: 0 })
+        Ok(Self { images, width, nearest, examples: 0 })
     }
 
-    /// Examples learnt so far.
+    /// Examples learned so far.
     #[must_use]
     pub fn examples(&self) -> usize {
         self.examples
@@ -55,7 +55,7 @@ impl OneNn {
     /// Learns more examples `[labels, width]`. Of equally near ones the first counts.
     ///
     /// # Errors
-    /// [`Error::Length`] where there are not as many pictures as labels.
+    /// [`Error::Length`] where there are not as many images as labels.
     pub fn learn(&mut self, examples: &[f32], labels: &[u32]) -> Result<()> {
         let width = self.width;
         if examples.len() != labels.len() * width {
@@ -66,10 +66,10 @@ impl OneNn {
         for (examples, labels) in examples.chunks(EXAMPLES * width).zip(labels.chunks(EXAMPLES)) {
             let count = labels.len();
             let squares: Vec<f32> = examples.chunks(width).map(square).collect();
-            let blocks = self.pictures.chunks(BLOCK * width).zip(self.nearest.chunks_mut(BLOCK));
-            for (pictures, nearest) in blocks {
+            let blocks = self.images.chunks(BLOCK * width).zip(self.nearest.chunks_mut(BLOCK));
+            for (images, nearest) in blocks {
                 products.resize(nearest.len() * count, 0.0);
-                let x = Matrix::new(pictures, nearest.len(), width, false);
+                let x = Matrix::new(images, nearest.len(), width, false);
                 let e = Matrix::new(examples, width, count, true);
                 gemm(x, e, &mut products, false, true);
                 let rows = products.par_chunks(count);
@@ -87,13 +87,13 @@ impl OneNn {
         Ok(())
     }
 
-    /// How many pictures of every class there are, and how many of them the examples give another
+    /// How many images of every class there are, and how many of them the examples give another
     /// class, where `truth` holds their labels, below `classes`.
     #[must_use]
     pub fn errors(&self, truth: &[u32], classes: usize) -> Errors {
-        let mut errors = Errors { pictures: vec![0; classes], wrong: vec![0; classes] };
+        let mut errors = Errors { images: vec![0; classes], wrong: vec![0; classes] };
         for (&truth, &(_, label)) in truth.iter().zip(&self.nearest) {
-            errors.pictures[truth as usize] += 1;
+            errors.images[truth as usize] += 1;
             errors.wrong[truth as usize] += usize::from(label != truth);
         }
         errors
@@ -108,23 +108,23 @@ fn square(e: &[f32]) -> f32 {
 /// Errors of a classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
-    /// Pictures of every class.
-    pub pictures: Vec<usize>,
+    /// Images of every class.
+    pub images: Vec<usize>,
     /// Those that were given another class.
     pub wrong: Vec<usize>,
 }
 
 impl Errors {
-    /// The share of all pictures that were given another class.
+    /// The share of all images that were given another class.
     #[must_use]
     pub fn share(&self) -> f64 {
-        share(self.wrong.iter().sum(), self.pictures.iter().sum())
+        share(self.wrong.iter().sum(), self.images.iter().sum())
     }
 
-    /// The same of the pictures of one class.
+    /// The same of the images of one class.
     #[must_use]
     pub fn of_class(&self, class: usize) -> f64 {
-        share(self.wrong[class], self.pictures[class])
+        share(self.wrong[class], self.images[class])
     }
 }
 
@@ -132,7 +132,7 @@ fn share(part: usize, of: usize) -> f64 {
     part as f64 / of.max(1) as f64
 }
 
-/// When to look at the errors while examples are learnt, in examples of each class: 100 and ten
+/// When to look at the errors while examples are learned, in examples of each class: 100 and ten
 /// times as many again and again, below `most`, and `most`.
 #[must_use]
 pub fn milestones(most: usize) -> Vec<usize> {
@@ -140,7 +140,7 @@ pub fn milestones(most: usize) -> Vec<usize> {
     powers.take_while(|&n| n < most).chain([most]).collect()
 }
 
-/// Real examples in the order in which they are learnt: drawn by `seed`, and class by class as many
+/// Real examples in the order in which they are learned: drawn by `seed`, and class by class as many
 /// as a generator's up to each of `milestones`, so far as there are any. One list for each.
 #[must_use]
 pub fn draw(labels: &[u32], classes: usize, milestones: &[usize], seed: u64) -> Vec<Vec<u32>> {
@@ -168,7 +168,7 @@ mod tests {
         x
     }
 
-    /// Against distances one by one, over more pictures and examples than are looked at at a time.
+    /// Against distances one by one, over more images and examples than are looked at at a time.
     #[test]
     fn the_nearest_example_gives_the_label() {
         let (width, n, examples, classes) = (7, BLOCK + 3, EXAMPLES + 5, 4);
@@ -193,7 +193,7 @@ mod tests {
             // Two examples may be as near as rounding can tell.
             let errors = nn.errors(&truth, 4);
             assert!(errors.share() < 2e-3, "{errors:?}");
-            assert_eq!(errors.pictures.iter().sum::<usize>(), n);
+            assert_eq!(errors.images.iter().sum::<usize>(), n);
             let shifted: Vec<u32> = truth.iter().map(|t| (t + 1) % 4).collect();
             assert!(nn.errors(&shifted, 4).of_class(2) > 0.99);
         }

@@ -1,9 +1,9 @@
 //! Walks in the space of latents (paper, section 6.1): between points, and along one coordinate.
-//! A generator that has learnt to draw rather than to remember changes smoothly on the way.
+//! A generator that has learned to draw rather than to remember changes smoothly on the way.
 
 use std::fmt;
 
-use crate::nn::LatentLaw;
+use crate::nn::LatentDistribution;
 
 /// How to get from one latent to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Interpolation {
     /// `(sin((1 − t) ω) a + sin(t ω) b) / sin ω` with ω the angle between a and b (Shoemake, 1985;
     /// White, arXiv 1609.04468): latents of many normal numbers all have nearly the same length,
     /// and the middle of a straight line between two of them is shorter than anything that the
-    /// generator has learnt from.
+    /// generator has learned from.
     Spherical,
 }
 
@@ -29,10 +29,10 @@ impl fmt::Display for Interpolation {
 impl Interpolation {
     /// The one that keeps to a law's likely latents.
     #[must_use]
-    pub const fn of(law: LatentLaw) -> Self {
+    pub const fn of(law: LatentDistribution) -> Self {
         match law {
-            LatentLaw::Normal => Self::Spherical,
-            LatentLaw::Uniform => Self::Linear,
+            LatentDistribution::Normal => Self::Spherical,
+            LatentDistribution::Uniform => Self::Linear,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where a recorded step takes its random numbers from.
 
 use crate::error::Result;
-use crate::models::LatentLaw;
+use crate::models::LatentDistribution;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
@@ -40,11 +40,17 @@ impl Draws {
     ///
     /// # Errors
     /// As recording may fail.
-    pub fn latents(self, t: &mut Tape, name: &str, law: LatentLaw, shape: &[usize]) -> Result<Var> {
+    pub fn latents(
+        self,
+        t: &mut Tape,
+        name: &str,
+        law: LatentDistribution,
+        shape: &[usize],
+    ) -> Result<Var> {
         match (self, law) {
             (Self::Fed, _) => t.feed(name, shape, DType::F32),
-            (Self::Device(key), LatentLaw::Normal) => t.random_normal(key, name, shape),
-            (Self::Device(key), LatentLaw::Uniform) => {
+            (Self::Device(key), LatentDistribution::Normal) => t.random_normal(key, name, shape),
+            (Self::Device(key), LatentDistribution::Uniform) => {
                 let uniform = t.random_uniform(key, name, shape)?;
                 t.affine(uniform, 2.0, -1.0)
             }

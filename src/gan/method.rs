@@ -1,5 +1,5 @@
 //! How the two networks are trained: which loss, what holds the discriminator back, by which
-//! optimiser, how often. Every part goes with every other unless [`Method::check`] says why not.
+//! optimizer, how often. Every part goes with every other unless [`ObjectiveConfig::check`] says why not.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use crate::config::{Domain, config, named};
 use crate::objectives::{Loss, Penalty};
 use crate::optim::{Adam, Optimizer, RmsProp};
 
-/// Which optimiser.
+/// Which optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
-pub enum Rule {
+pub enum OptimizerKind {
     /// See [`Adam`].
     #[default]
     Adam,
@@ -21,7 +21,7 @@ pub enum Rule {
     Rmsprop,
 }
 
-named!(Rule);
+named!(OptimizerKind);
 
 /// Which family of GANs: what networks there are, and what their updates minimize.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +50,9 @@ named!(Family);
 config! {
     /// How the two networks are trained. A number that is 0 leaves its part out.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    pub struct Method;
-    /// [`Method`] as far as it is set.
-    pub struct MethodOptions stored Changed;
+    pub struct ObjectiveConfig;
+    /// [`ObjectiveConfig`] as far as it is set.
+    pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
         /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
         /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
@@ -130,7 +130,7 @@ config! {
     }
     flags "Training" {
         /// Optimizer
-        optimizer: Rule = Rule::Adam, "adam|rmsprop";
+        optimizer: OptimizerKind = OptimizerKind::Adam, "adam|rmsprop";
         /// Adam's decay of the mean of gradients, from 0 to below 1
         beta1: f64 = 0.5, "BETA" { stored: Always, domain: Domain::Fraction };
         /// The decay of the mean of squared gradients, from 0 to below 1
@@ -156,11 +156,11 @@ config! {
 /// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
 const PENALTY_WEIGHT: f32 = 10.0;
 
-impl MethodOptions {
+impl PartialObjectiveConfig {
     /// A method with these options; of what is not set the defaults.
     #[must_use]
-    pub fn method(&self) -> Method {
-        let mut method = Method::default();
+    pub fn method(&self) -> ObjectiveConfig {
+        let mut method = ObjectiveConfig::default();
         if self.penalty.is_some_and(|penalty| penalty != Penalty::None) {
             method.penalty_weight = PENALTY_WEIGHT;
         }
@@ -173,20 +173,22 @@ impl MethodOptions {
 /// this is a mistake.
 const MOST_CRITIC_STEPS: u64 = 100;
 
-impl Method {
+impl ObjectiveConfig {
     /// Whether terms of the weights themselves have a part in gradients.
     pub(crate) fn has_terms_of_weights(&self) -> bool {
         self.historical > 0.0 || self.orthogonal > 0.0
     }
 
-    /// The optimiser of both networks.
+    /// The optimizer of both networks.
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         match self.optimizer {
-            Rule::Adam => {
+            OptimizerKind::Adam => {
                 Optimizer::Adam(Adam { beta1: self.beta1, beta2: self.beta2, eps: self.epsilon })
             }
-            Rule::Rmsprop => Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: self.epsilon }),
+            OptimizerKind::Rmsprop => {
+                Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: self.epsilon })
+            }
         }
     }
 
@@ -196,7 +198,7 @@ impl Method {
         (self.ada > 0.0).then(|| Adaptive { target: self.ada, ..Adaptive::default() })
     }
 
-    /// Pictures that go through the networks at a time, and how many times that makes a batch of
+    /// Images that go through the networks at a time, and how many times that makes a batch of
     /// `batch`.
     #[must_use]
     pub fn parts(&self, batch: usize) -> (usize, usize) {
@@ -214,37 +216,39 @@ mod tests {
 
     #[test]
     fn a_method_survives_its_file_and_old_files_are_read() {
-        let method = Method {
+        let method = ObjectiveConfig {
             loss: Loss::ReverseKl,
             penalty: Penalty::GpOneSided,
             penalty_weight: 10.0,
             n_critic: 5,
-            ..Method::default()
+            ..ObjectiveConfig::default()
         };
         let json = serde_json::to_string(&method).unwrap();
         assert!(json.contains("\"reverse-kl\"") && json.contains("\"gp-one-sided\""), "{json}");
-        assert_eq!(serde_json::from_str::<Method>(&json).unwrap(), method);
+        assert_eq!(serde_json::from_str::<ObjectiveConfig>(&json).unwrap(), method);
         let old = r#"{"beta1":0.5,"beta2":0.999,"smooth":0.1}"#;
-        let read: Method = serde_json::from_str(old).unwrap();
-        assert_eq!(read, Method { smooth: 0.1, ..Method::default() });
-        let plain = serde_json::to_string(&Method::default()).unwrap();
+        let read: ObjectiveConfig = serde_json::from_str(old).unwrap();
+        assert_eq!(read, ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() });
+        let plain = serde_json::to_string(&ObjectiveConfig::default()).unwrap();
         for usual in ["n_critic", "penalty", "epsilon"] {
             assert!(!plain.contains(usual), "{plain}");
         }
     }
 
     #[test]
-    fn the_optimiser_has_the_numbers_of_the_method() {
-        let method = Method { beta1: 0.1, beta2: 0.2, epsilon: 0.3, ..Method::default() };
+    fn the_optimizer_has_the_numbers_of_the_method() {
+        let method =
+            ObjectiveConfig { beta1: 0.1, beta2: 0.2, epsilon: 0.3, ..ObjectiveConfig::default() };
         let adam = Adam { beta1: 0.1, beta2: 0.2, eps: 0.3 };
         assert_eq!(method.optimizer(), Optimizer::Adam(adam));
-        let method = Method { optimizer: Rule::Rmsprop, ..method };
+        let method = ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..method };
         assert_eq!(method.optimizer(), Optimizer::RmsProp(RmsProp { decay: 0.2, eps: 0.3 }));
         assert_eq!(
-            serde_json::from_str::<Method>(&serde_json::to_string(&method).unwrap()).unwrap(),
+            serde_json::from_str::<ObjectiveConfig>(&serde_json::to_string(&method).unwrap())
+                .unwrap(),
             method
         );
         let usual = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
-        assert_eq!(Method::default().optimizer(), Optimizer::Adam(usual));
+        assert_eq!(ObjectiveConfig::default().optimizer(), Optimizer::Adam(usual));
     }
 }

@@ -30,8 +30,8 @@ mod system;
 mod update;
 pub(crate) mod validate;
 
-pub use method::{Family, Method, MethodOptions};
-pub use recipe::{Recipe, RecipeOptions};
+pub use method::{Family, ObjectiveConfig, PartialObjectiveConfig};
+pub use recipe::{PartialTrainConfig, TrainConfig};
 pub use scalar::{Curve, Scalar};
 pub use step::{Recorded, Recording, Step};
 pub use system::{At, Edit, Phase, Recorder, Stage, System};

@@ -4,25 +4,25 @@ use crate::config::Stored::Required;
 use crate::config::{Domain, config};
 use crate::error::{Error, Result};
 use crate::gan::{Recording, System, families};
-use crate::models::{ClassCondition, Conditioning, Design, DesignOptions, Networks};
+use crate::models::{ClassCondition, Conditioning, ModelConfig, Networks, PartialModelConfig};
 use crate::program::Precision;
 use crate::tape::Tape;
 
-use super::method::{Method, MethodOptions};
+use super::method::{ObjectiveConfig, PartialObjectiveConfig};
 
 config! {
     /// All hyperparameters of a training: with the images and the device, what decides its numbers.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct Recipe;
-    /// [`Recipe`] as far as it is set.
-    pub struct RecipeOptions stored Changed;
+    pub struct TrainConfig;
+    /// [`TrainConfig`] as far as it is set.
+    pub struct PartialTrainConfig stored Changed;
     nested {
         /// The networks.
-        model: Design as DesignOptions;
+        model: ModelConfig as PartialModelConfig;
     }
     flat {
         /// How the networks are trained.
-        method: Method as MethodOptions;
+        method: ObjectiveConfig as PartialObjectiveConfig;
     }
     flags "Training" {
         /// Images in a batch, at least 2
@@ -79,7 +79,7 @@ config! {
 /// Learning rates.
 const RATES: Domain = Domain::Positive("0.0002 or 2e-4");
 
-impl RecipeOptions {
+impl PartialTrainConfig {
     /// How new networks are conditioned on classes or learn them from few labels, if at all.
     ///
     /// # Errors
@@ -98,8 +98,8 @@ impl RecipeOptions {
     /// The recipe of these networks with these options; of what is not set what is usual for the
     /// network.
     #[must_use]
-    pub fn of(&self, model: Design) -> Recipe {
-        let mut recipe = Recipe { method: self.method.method(), ..Recipe::new(model) };
+    pub fn of(&self, model: ModelConfig) -> TrainConfig {
+        let mut recipe = TrainConfig { method: self.method.method(), ..TrainConfig::new(model) };
         self.apply(&mut recipe);
         recipe
     }
@@ -109,31 +109,31 @@ impl RecipeOptions {
     /// for the data to say, in `model.classes`.
     ///
     /// # Errors
-    /// As [`RecipeOptions::conditioning`].
-    pub fn recipe(&self) -> Result<Recipe> {
+    /// As [`PartialTrainConfig::conditioning`].
+    pub fn recipe(&self) -> Result<TrainConfig> {
         let conditioning = self.conditioning()?.unwrap_or_default();
-        Ok(self.of(Design { conditioning, ..self.model.design() }))
+        Ok(self.of(ModelConfig { conditioning, ..self.model.design() }))
     }
 }
 
-/// The most pictures of a step, and of a training: numbers up to here are whole in 64-bit floats.
+/// The most images of a step, and of a training: numbers up to here are whole in 64-bit floats.
 const LARGEST: usize = 1 << 28;
 const MOST_SEEN: u64 = 1 << 53;
 
-impl Recipe {
+impl TrainConfig {
     /// The recipe of a network at default settings.
     #[must_use]
-    pub fn new(model: Design) -> Self {
+    pub fn new(model: ModelConfig) -> Self {
         Self { batch: model.network.batch(), model, ..Self::default() }
     }
 
-    /// Real pictures that one step sees.
+    /// Real images that one step sees.
     #[must_use]
-    pub fn step_pictures(&self) -> usize {
+    pub fn step_images(&self) -> usize {
         self.batch * self.method.n_critic
     }
 
-    /// Real pictures that so many steps see; none where they cannot be counted, so that something is
+    /// Real images that so many steps see; none where they cannot be counted, so that something is
     /// wrong with these numbers.
     #[must_use]
     pub fn seen(&self, steps: u64) -> Option<u64> {
@@ -172,7 +172,7 @@ impl Recipe {
     /// The first step as a tape.
     ///
     /// # Errors
-    /// As [`Recipe::system`].
+    /// As [`TrainConfig::system`].
     pub fn tape(&self) -> Result<Tape> {
         self.system()?.tape(Recording::default())
     }
@@ -205,29 +205,29 @@ mod tests {
     #[test]
     fn files_are_read_and_written_as_before() {
         for old in OLD {
-            let recipe: Recipe = serde_json::from_str(old).unwrap();
+            let recipe: TrainConfig = serde_json::from_str(old).unwrap();
             let before: serde_json::Value = serde_json::from_str(old).unwrap();
             assert_eq!(serde_json::to_value(&recipe).unwrap(), before);
         }
         // Before anything but DCGAN was known.
         let old = r#"{"model":{"preset":"paper","size":{"height":8,"width":8},"channels":1,"nz":1,
                       "ngf":1,"ndf":1},"batch":2,"seed":0,"lr_d":1,"lr_g":1,"ema":0}"#;
-        let recipe: Recipe = serde_json::from_str(old).unwrap();
+        let recipe: TrainConfig = serde_json::from_str(old).unwrap();
         assert_eq!(recipe.model.network, Network::Paper);
         assert_eq!(recipe.method.loss, Loss::NonSaturating);
         let lacking = old.replace(r#""batch":2,"#, "");
-        assert!(serde_json::from_str::<Recipe>(&lacking).is_err());
+        assert!(serde_json::from_str::<TrainConfig>(&lacking).is_err());
     }
 
     #[test]
     fn options_are_laid_over_what_is_usual() {
-        let mut options = RecipeOptions::default();
-        assert_eq!(options.recipe().unwrap(), Recipe::default());
+        let mut options = PartialTrainConfig::default();
+        assert_eq!(options.recipe().unwrap(), TrainConfig::default());
         for (name, text) in [("network", "mlp"), ("penalty", "gp"), ("seed", "7")] {
             options.set(name, text).unwrap().unwrap();
         }
         let recipe = options.recipe().unwrap();
-        let usual = Recipe::new(Design::usual(Network::Mlp, None));
+        let usual = TrainConfig::new(ModelConfig::usual(Network::Mlp, None));
         assert_eq!((recipe.model, recipe.batch, recipe.seed), (usual.model, 100, 7));
         assert_eq!(recipe.method.penalty_weight, 10.0);
         options.set("conditional", "auxiliary").unwrap().unwrap();

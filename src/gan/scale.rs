@@ -33,7 +33,7 @@ pub(super) fn params() -> [Param; 2] {
         name: name.into(),
         shape: Vec::new(),
         init: Init::Constant(value),
-        learnt: false,
+        learned: false,
         averaged: false,
         layout: Layout::Plain,
     })

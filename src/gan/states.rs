@@ -15,7 +15,7 @@ fn counter(name: String) -> Param {
         name,
         shape: Vec::new(),
         init: Init::Constant(0.0),
-        learnt: false,
+        learned: false,
         averaged: false,
         layout: Layout::Plain,
     }
@@ -29,13 +29,13 @@ impl System {
     pub fn states(&self) -> Vec<Param> {
         let networks = self.model.params();
         let mut all = networks.clone();
-        for param in networks.iter().filter(|p| p.learnt) {
+        for param in networks.iter().filter(|p| p.learned) {
             let zero = Init::Constant(0.0);
             for name in self.method.optimizer().moments(&param.name) {
-                all.push(Param { name, init: zero, learnt: false, ..param.clone() });
+                all.push(Param { name, init: zero, learned: false, ..param.clone() });
             }
             if self.method.historical > 0.0 {
-                all.push(Param { name: past(&param.name), learnt: false, ..param.clone() });
+                all.push(Param { name: past(&param.name), learned: false, ..param.clone() });
             }
         }
         all.extend(self.model.iter().map(|(name, _)| counter(updates(name))));
@@ -47,7 +47,7 @@ impl System {
         }
         for (name, network) in self.averages() {
             let params = network.params(name).into_iter();
-            all.extend(params.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }));
+            all.extend(params.map(|p| Param { name: averaged(&p.name), learned: false, ..p }));
         }
         all
     }

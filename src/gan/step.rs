@@ -80,7 +80,7 @@ impl<'a> Step<'a> {
         let n = phase.step_images();
         let [h, w, c] = phase.image;
         let dtype = if recording.float_images { DType::F32 } else { DType::U8 };
-        let images = t.feed("pictures", &[n, h, w, c], dtype)?;
+        let images = t.feed("images", &[n, h, w, c], dtype)?;
         let scalars = Scalars::feed(t, &phase.scalars)?;
         let labels = match phase.classes {
             0 => None,
@@ -229,7 +229,7 @@ impl<'a> Step<'a> {
         }
         if self.system.scaled {
             let params = self.system.model.params();
-            let kept: Vec<Param> = params.into_iter().filter(|p| !p.learnt).collect();
+            let kept: Vec<Param> = params.into_iter().filter(|p| !p.learned).collect();
             scale::guard(t, &kept)?;
             let now = t.read(scale::SCALE, &[], DType::F32)?;
             self.report(t, scale::SCALE, now);

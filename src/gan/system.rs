@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::gan::{Method, Recipe};
+use crate::gan::{ObjectiveConfig, TrainConfig};
 use crate::model::{Net, Networks};
 use crate::nn::Sequential;
 use crate::program::Precision;
@@ -124,7 +124,7 @@ pub struct System {
     /// Networks of which moving averages are kept, where there are any.
     pub averaged: Vec<String>,
     /// The optimizer and the regularizers of all updates.
-    pub method: Method,
+    pub method: ObjectiveConfig,
     /// Whether moving averages are kept.
     pub average: bool,
     /// Whether losses are scaled, as training in 16 bits needs: see [`super::scale`].
@@ -137,7 +137,7 @@ impl System {
     /// A system of `model` without averages and stages, which are for a family to fill in, optimized as
     /// `recipe` says.
     #[must_use]
-    pub fn new(recipe: &Recipe, model: Networks) -> Self {
+    pub fn new(recipe: &TrainConfig, model: Networks) -> Self {
         Self {
             model,
             averaged: Vec::new(),

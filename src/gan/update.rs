@@ -1,7 +1,7 @@
 //! Updates of networks' parameters: losses add up, then an optimizer takes a step.
 
 use crate::error::{Error, Result};
-use crate::gan::Method;
+use crate::gan::ObjectiveConfig;
 use crate::model::Role;
 use crate::model::names::{past, updates};
 use crate::nn::Param;
@@ -111,7 +111,7 @@ impl Step<'_> {
             return Err(Error::Tensor { name: network.into(), what });
         }
         let params = self.system.network(network)?.network.params(network);
-        let params: Vec<Param> = params.into_iter().filter(|p| p.learnt).collect();
+        let params: Vec<Param> = params.into_iter().filter(|p| p.learned).collect();
         let read = |p: &Param| t.read(&p.name, &p.shape, DType::F32);
         let weights = params.iter().map(read).collect::<Result<_>>()?;
         Ok(Update {
@@ -198,7 +198,7 @@ impl Step<'_> {
 
     /// The gradient `g` of a parameter with those of the terms of the weights themselves.
     fn regularized(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
-        let Method { historical, orthogonal, .. } = self.system.method;
+        let ObjectiveConfig { historical, orthogonal, .. } = self.system.method;
         let mut g = g;
         let p = t.read(&param.name, &param.shape, DType::F32)?;
         if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)

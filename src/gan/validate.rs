@@ -1,15 +1,15 @@
 //! Which options go together: every check of a training that needs more than one of them, but those
-//! of the networks alone, which are [`Design::validate`]'s.
+//! of the networks alone, which are [`ModelConfig::validate`]'s.
 
 use crate::error::{Error, Result};
-use crate::models::{Design, Minibatch};
+use crate::models::{Minibatch, ModelConfig};
 use crate::nn::Sequential;
 use crate::objectives::{Loss, Penalty};
 
 use super::method::Family;
-use super::{Method, Recipe};
+use super::{ObjectiveConfig, TrainConfig};
 
-impl Recipe {
+impl TrainConfig {
     /// Checks every option, and that they go together.
     ///
     /// # Errors
@@ -43,15 +43,15 @@ impl Recipe {
 /// Checks what a step is made from: the networks, how they are trained, in batches of `batch`.
 ///
 /// # Errors
-/// As [`Recipe::validate`].
-pub(super) fn step(model: &Design, method: &Method, batch: usize) -> Result<()> {
+/// As [`TrainConfig::validate`].
+pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) -> Result<()> {
     model.validate()?;
     method.check_bounds()?;
     objective(method)?;
     let micro = method.micro_batch;
     if micro > batch || (micro > 1 && !batch.is_multiple_of(micro)) {
         let what = format!(
-            "{micro} does not divide the batch of {batch} into equal parts of at least 2 pictures"
+            "{micro} does not divide the batch of {batch} into equal parts of at least 2 images"
         );
         return Err(Error::config("micro_batch", what));
     }
@@ -66,7 +66,7 @@ pub(super) fn step(model: &Design, method: &Method, batch: usize) -> Result<()> 
 }
 
 /// What families beside the plain GAN do without.
-fn family(model: &Design, method: &Method) -> Result<()> {
+fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     let family = method.family;
     if family == Family::Gan {
         return Ok(());
@@ -111,7 +111,7 @@ fn family(model: &Design, method: &Method) -> Result<()> {
 pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
     if penalty != Penalty::None && discriminator.normalizes_by_batch() {
         let what = format!(
-            "{penalty} is a penalty on the gradient at each picture, and with batch norm in the \
+            "{penalty} is a penalty on the gradient at each image, and with batch norm in the \
              discriminator that gradient depends on the whole batch: choose another normalization \
              (`norm_d` none or layer)"
         );
@@ -121,8 +121,8 @@ pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()
 }
 
 /// Losses, penalties and augmentation.
-fn objective(method: &Method) -> Result<()> {
-    let &Method { loss, penalty, penalty_weight, augment, augment_p, ada, .. } = method;
+fn objective(method: &ObjectiveConfig) -> Result<()> {
+    let &ObjectiveConfig { loss, penalty, penalty_weight, augment, augment_p, ada, .. } = method;
     let fail = |field, what: &str| Err(Error::config(field, what));
     if method.smooth > 0.0 && !loss.has_labels() {
         let what = format!(
@@ -144,7 +144,7 @@ fn objective(method: &Method) -> Result<()> {
     }
     if ada > 0.0 && loss.undecided().is_none() {
         let what = format!(
-            "with `loss` {loss} no score says that a picture is taken for real: choose another loss, \
+            "with `loss` {loss} no score says that an image is taken for real: choose another loss, \
              or a fixed `augment_p`"
         );
         return fail("ada", &what);

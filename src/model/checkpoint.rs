@@ -437,7 +437,7 @@ mod tests {
             ("größer als ASCII".as_bytes(), "looks like a text file"),
             (b"hi", "looks like a text file"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "looks like a PNG image"),
-            (b"PK\x03\x04\0\0\x08\x08pictures/1.png", "looks like a zip archive"),
+            (b"PK\x03\x04\0\0\x08\x08images/1.png", "looks like a zip archive"),
             (b"", "is empty"),
         ] {
             let text = complaint(bytes);

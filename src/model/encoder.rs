@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::model::names::averaged;
-    use crate::models::{Design, Network, Size};
+    use crate::models::{ModelConfig, Network, Size};
     use crate::nn::Sequential;
 
     const NZ: usize = 3;
@@ -191,9 +191,14 @@ mod tests {
     /// A model with an encoder of so many outputs, whose average is other than its weights.
     fn model(outputs: usize) -> ModelFile {
         let size = Size { height: 16, width: 16 };
-        let design =
-            Design { network: Network::Dcgan, size, channels: 1, nz: NZ, ..Design::default() };
-        let design = Design { ngf: 4, ndf: 4, ..design };
+        let design = ModelConfig {
+            network: Network::Dcgan,
+            size,
+            channels: 1,
+            nz: NZ,
+            ..ModelConfig::default()
+        };
+        let design = ModelConfig { ngf: 4, ndf: 4, ..design };
         let encoder = design.encoder(outputs).unwrap();
         let networks = design.networks().unwrap().with(Role::Encoder, encoder);
         assert_eq!(networks.check(), Ok(()));
@@ -228,7 +233,7 @@ mod tests {
         let network: &Sequential = model.networks.encoder().unwrap();
         let y = network.record(&mut tape, "encoder", x, &Pass::new(Mode::Eval)).unwrap().last();
         tape.fetch("y", y).unwrap();
-        let x = crate::pictures::values(image);
+        let x = crate::images::values(image);
         let x = Tensor::new([1, 16, 16, 1], x).unwrap();
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         program.call(&mut state, &[("x", &x)]).unwrap()["y"].f32s().to_vec()

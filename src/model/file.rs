@@ -35,7 +35,7 @@ const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";
 
 /// The metadata key for how images were prepared for training: a [`Prepare`] as JSON.
-pub const PICTURES: &str = "dcgan.pictures";
+pub const IMAGES: &str = "dcgan.pictures";
 
 /// What is said of a model without an encoder.
 const NO_ENCODER: &str =
@@ -48,7 +48,7 @@ pub struct ModelFile {
     pub path: PathBuf,
     /// What it is.
     pub networks: Networks,
-    /// How it was trained, as JSON ([`crate::train::Recipe::of`]); nothing where it was imported.
+    /// How it was trained, as JSON ([`crate::train::TrainConfig::of`]); nothing where it was imported.
     pub recipe: Option<String>,
     /// Training steps done.
     pub step: u64,
@@ -133,10 +133,10 @@ impl ModelFile {
         };
         let Size { height, width } = networks.size;
         let usual = Prepare { height, width, channels: networks.channels, ..Prepare::default() };
-        let prepare = match file.metadata.get(PICTURES) {
+        let prepare = match file.metadata.get(IMAGES) {
             None => usual,
             Some(text) => {
-                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(PICTURES))?;
+                let said: Prepare = serde_json::from_str(text).map_err(|_| damaged(IMAGES))?;
                 Prepare { crop: said.crop, filter: said.filter, flip: said.flip, ..usual }
             }
         };
@@ -182,7 +182,7 @@ impl ModelFile {
     /// The tensors of the moving average of a network.
     fn average_of(&self, network: &str) -> Vec<Param> {
         let params = self.networks.params_of(network).into_iter();
-        params.map(|p| Param { name: averaged(&p.name), learnt: false, ..p }).collect()
+        params.map(|p| Param { name: averaged(&p.name), learned: false, ..p }).collect()
     }
 
     /// Which weights of the network called `network` are used where `wanted` are asked for, by the rule
@@ -210,7 +210,7 @@ impl ModelFile {
                         None => "",
                     };
                     let number = tensor.f32s()[at];
-                    let what = format!("is spoilt: number {at} of {name} is {number}{earlier}");
+                    let what = format!("is spoiled: number {at} of {name} is {number}{earlier}");
                     Err(Error::file(&self.path, what))
                 }
             }
@@ -405,14 +405,15 @@ pub fn save_imported(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use crate::models::Design;
+    use crate::models::ModelConfig;
     use crate::nn::Layer;
 
     /// A GAN with an encoder, whose weights are drawn, and an average of the encoder, twice as large.
     fn bigan() -> (Networks, BTreeMap<String, Tensor>) {
         let size = Size { height: 16, width: 16 };
-        let networks =
-            Design { size, nz: 5, ngf: 4, ndf: 4, ..Design::default() }.networks().unwrap();
+        let networks = ModelConfig { size, nz: 5, ngf: 4, ndf: 4, ..ModelConfig::default() }
+            .networks()
+            .unwrap();
         let mut encoder = networks.discriminator().unwrap().clone();
         let Some(Layer::Conv(conv)) = encoder.layers.last_mut() else { panic!("no conv") };
         conv.small = 5;

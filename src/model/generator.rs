@@ -27,7 +27,7 @@ use super::weights::Weights;
 /// let mut generator = Generator::open(model, &Device::Cpu)?;
 /// let images = generator.images(&Inputs::seeds(0..5).of_class(2))?;
 /// assert_eq!(images.shape(), [5, 8, 8, 3]);
-/// let bytes: Vec<u8> = dcgan::pictures::bytes(images.f32s());
+/// let bytes: Vec<u8> = dcgan::images::bytes(images.f32s());
 /// # assert_eq!(bytes.len(), 5 * 8 * 8 * 3);
 /// # Ok(())
 /// # }
@@ -109,7 +109,7 @@ impl Generator {
         let Networks { size, channels, .. } = self.networks;
         let (n, numbers) = (inputs.len(), size.height * size.width * channels);
         let bytes = (n as u64).saturating_mul(4 * numbers as u64);
-        afford(bytes, &format!("{n} pictures of {size}"))?;
+        afford(bytes, &format!("{n} images of {size}"))?;
         let mut images = Vec::with_capacity(n * numbers);
         self.each(inputs, |_, batch| {
             images.extend_from_slice(batch.f32s());
@@ -134,7 +134,7 @@ impl Generator {
         let (n, batch) = (inputs.len(), self.batch());
         (0..n).step_by(batch).try_for_each(|first| {
             let (latents, labels) = inputs.rows(first..n.min(first + batch), &self.networks)?;
-            let images = self.sampler.sample_labelled(&mut self.state, &latents, &labels)?;
+            let images = self.sampler.sample_labeled(&mut self.state, &latents, &labels)?;
             check_finite(&images)?;
             take(first, &images)
         })
@@ -147,13 +147,13 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::model::{Size, seeded_latents};
-    use crate::models::Design;
-    use crate::nn::LatentLaw;
+    use crate::models::ModelConfig;
+    use crate::nn::LatentDistribution;
 
     /// A model of so many classes, whose average is twice its weights.
     fn model(classes: usize) -> ModelFile {
         let size = Size { height: 8, width: 8 };
-        let design = Design { size, nz: 3, ngf: 4, ndf: 4, classes, ..Design::default() };
+        let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
         let networks = design.networks().unwrap();
         let mut tensors = std::collections::BTreeMap::new();
         for param in networks.params() {
@@ -187,7 +187,7 @@ mod tests {
         let mut generator = generator(0, Weights::default());
         // More than a batch.
         let seeds: Vec<u64> = (7..47).collect();
-        let latents = seeded_latents(&seeds, 3, LatentLaw::Normal);
+        let latents = seeded_latents(&seeds, 3, LatentDistribution::Normal);
         let images = generator.images(&Inputs::seeds(seeds)).unwrap();
         assert_eq!(images.shape(), [40, 8, 8, 3]);
         assert_eq!(generator.images(&Inputs::latents(latents).unwrap()).unwrap(), images);

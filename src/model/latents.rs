@@ -1,12 +1,12 @@
 //! The latent vectors of seeds.
 
-use crate::nn::LatentLaw;
+use crate::nn::LatentDistribution;
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
 /// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
 #[must_use]
-pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentLaw) -> Tensor {
+pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentDistribution) -> Tensor {
     let mut z = vec![0.0; seeds.len() * nz];
     for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz.max(1))) {
         law.fill(&Stream::new(seed, "latent", 0), row);

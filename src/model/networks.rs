@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::is_default;
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, LatentLaw, Layer, Param, Sequential};
+use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Param, Sequential};
 
 use super::names::RESERVED;
 use super::pipeline::Pipeline;
@@ -73,7 +73,7 @@ pub struct Networks {
     /// Length of a latent vector; 0 without a generator.
     pub nz: usize,
     /// The distribution of a latent vector.
-    pub latent_law: LatentLaw,
+    pub latent_law: LatentDistribution,
     /// What a pixel's numbers are.
     pub pixels: Pixels,
     /// The names of the classes that the networks are conditioned on ([`crate::nn::Layer::classes`]), by
@@ -94,7 +94,7 @@ struct Form {
     size: Size,
     channels: usize,
     nz: usize,
-    latent_law: LatentLaw,
+    latent_law: LatentDistribution,
     pixels: Pixels,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
@@ -172,12 +172,12 @@ impl Networks {
     /// The same with latents of another distribution, of which a reference batch
     /// ([`crate::nn::Reference`]) is drawn too.
     #[must_use]
-    pub fn with_latents(mut self, law: LatentLaw) -> Self {
+    pub fn with_latents(mut self, law: LatentDistribution) -> Self {
         self.latent_law = law;
         let layers = self.by_name.values_mut().flat_map(|net| &mut net.network.layers);
         for layer in layers {
             if let Layer::Reference(reference) = layer {
-                reference.uniform = law == LatentLaw::Uniform;
+                reference.uniform = law == LatentDistribution::Uniform;
             }
         }
         self
@@ -238,7 +238,7 @@ impl Networks {
     pub fn check(&self) -> Result<(), String> {
         let channels = self.channels;
         if ![1, 3, 4].contains(&channels) {
-            return Err(format!("pictures of {channels} channels; 1, 3 and 4 can be used"));
+            return Err(format!("images of {channels} channels; 1, 3 and 4 can be used"));
         }
         if self.by_name.is_empty() {
             return Err("neither a generator nor a discriminator".into());
@@ -263,16 +263,16 @@ impl Networks {
             return Err(format!("a network called {name:?}"));
         }
         let Self { size, channels, nz, heads, .. } = *self;
-        let picture = [size.height, size.width, channels];
-        let input = if role.takes_latents() { [1, 1, nz] } else { picture };
+        let image = [size.height, size.width, channels];
+        let input = if role.takes_latents() { [1, 1, nz] } else { image };
         let mut sides = vec![(LATENT, [1, 1, nz])];
         sides.extend(self.is_conditional().then_some((LABELS, [1, 1, self.classes.len()])));
         let sizes = network.sizes_beside(input, &sides).map_err(|e| format!("{name}, {e}"))?;
         let output = sizes.last().copied().unwrap_or(input);
         let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());
         match role {
-            Role::Generator | Role::Decoder if output != picture => {
-                Err(format!("the {name} makes pictures of {output:?}, not {picture:?}"))
+            Role::Generator | Role::Decoder if output != image => {
+                Err(format!("the {name} makes images of {output:?}, not {image:?}"))
             }
             Role::Discriminator if numbers == 0 || numbers - 1 != heads => Err(match heads {
                 0 => format!("the {name} does not end in one logit"),
@@ -352,9 +352,9 @@ impl Networks {
 
     /// How many numbers the network called `name` learns; 0 where there is no such network.
     #[must_use]
-    pub fn learnt(&self, name: &str) -> usize {
+    pub fn learned(&self, name: &str) -> usize {
         let params = self.params_of(name);
-        params.iter().filter(|p| p.learnt).map(|p| p.shape.iter().product::<usize>()).sum()
+        params.iter().filter(|p| p.learned).map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
     /// The network of a role.
@@ -399,19 +399,19 @@ const LISTED: usize = 30;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Design, Network};
+    use crate::models::{ModelConfig, Network};
     use crate::nn::{Layer, MinibatchStd};
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
-        let model = Design {
+        let model = ModelConfig {
             network: Network::Paper,
             size,
             channels: 3,
             nz: 5,
             ngf: 4,
             ndf: 3,
-            ..Design::default()
+            ..ModelConfig::default()
         };
         model.networks().expect("24x16 works")
     }
@@ -506,9 +506,16 @@ mod tests {
     fn layers_are_told_as_many_classes_as_there_are() {
         let size = Size { height: 16, width: 16 };
         let network = Network::Mnist;
-        let design =
-            Design { network, size, channels: 1, nz: 5, ngf: 2, ndf: 2, ..Design::default() };
-        let model = Design { classes: 4, ..design };
+        let design = ModelConfig {
+            network,
+            size,
+            channels: 1,
+            nz: 5,
+            ngf: 2,
+            ndf: 2,
+            ..ModelConfig::default()
+        };
+        let model = ModelConfig { classes: 4, ..design };
         let networks = model.networks().expect("16 works");
         assert_eq!(networks.check(), Ok(()));
         let json = serde_json::to_string(&networks).expect("plain data");
@@ -535,10 +542,10 @@ mod tests {
         }
         assert!(refused > 150, "{refused}");
         let error = Networks { channels: 4, ..networks() }.check().expect_err("it makes RGB");
-        assert!(error.contains("makes pictures of [24, 16, 3], not [24, 16, 4]"), "{error}");
+        assert!(error.contains("makes images of [24, 16, 3], not [24, 16, 4]"), "{error}");
         let none = networks().without(Role::Generator).without(Role::Discriminator);
         assert!(none.check().is_err());
-        // A picture that is flattened before anything has looked at its size.
+        // An image that is flattened before anything has looked at its size.
         let layers = vec![Layer::Flatten, Layer::MinibatchStd(MinibatchStd { group: 0 })];
         for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
             let size = Size { height, width };
@@ -546,7 +553,7 @@ mod tests {
             let networks = networks().without(Role::Generator);
             let networks = networks.with(Role::Discriminator, discriminator);
             let error = Networks { size, ..networks }.check();
-            assert!(error.expect_err("it is none").contains("there would be pictures of"));
+            assert!(error.expect_err("it is none").contains("there would be images of"));
         }
     }
 }

@@ -114,15 +114,15 @@ impl Pipeline {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::gan::{Family, Method, Recipe};
-    use crate::models::{Design, Network, Size};
+    use crate::gan::{Family, ObjectiveConfig, TrainConfig};
+    use crate::models::{ModelConfig, Network, Size};
 
     fn model() -> Networks {
         let size = Size { height: 8, width: 8 };
-        let model = Design { nz: 3, ngf: 4, ndf: 4, channels: 1, ..Design::default() };
-        let model = Design { size, network: Network::Dcgan, ..model };
-        let method = Method { family: Family::Bigan, ..Method::default() };
-        Recipe { method, ..Recipe::new(model) }.networks().unwrap()
+        let model = ModelConfig { nz: 3, ngf: 4, ndf: 4, channels: 1, ..ModelConfig::default() };
+        let model = ModelConfig { size, network: Network::Dcgan, ..model };
+        let method = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
+        TrainConfig { method, ..TrainConfig::new(model) }.networks().unwrap()
     }
 
     fn call(network: &str, input: &str, output: &str) -> Call {
@@ -167,7 +167,7 @@ mod tests {
         for (calls, said) in [
             (vec![call("painter", LATENT, IMAGES)], "\"painter\", which is no network"),
             (vec![call("generator", "noise", IMAGES)], "\"noise\", which nothing gives"),
-            (vec![call("generator", LATENT, "picture")], "gives no images"),
+            (vec![call("generator", LATENT, "image")], "gives no images"),
         ] {
             let error = Networks { pipeline: Pipeline(calls), ..model.clone() }.check();
             let error = error.unwrap_err();

@@ -12,16 +12,16 @@ use super::networks::Networks;
 use super::pipeline::Pipeline;
 use super::weights::Weights;
 
-/// Pictures that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
-/// the same picture for the same seed.
+/// Images that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
+/// the same image for the same seed.
 pub const BATCH: usize = 32;
 
-/// Refuses pictures that hold a number that is not finite: to draw them as black would hide it.
+/// Refuses images that hold a number that is not finite: to draw them as black would hide it.
 ///
 /// # Errors
 /// [`Error::Diverged`].
-pub fn check_finite(pictures: &Tensor) -> Result<()> {
-    match pictures.is_finite() {
+pub fn check_finite(images: &Tensor) -> Result<()> {
+    match images.is_finite() {
         true => Ok(()),
         false => Err(Error::Diverged(
             "the generator draws numbers that are not finite: its weights are too large to compute \
@@ -31,9 +31,9 @@ pub fn check_finite(pictures: &Tensor) -> Result<()> {
     }
 }
 
-/// A compiled generator. Where its batch norm uses running statistics, a picture depends on its
+/// A compiled generator. Where its batch norm uses running statistics, an image depends on its
 /// latent alone, since every call runs whole batches of one size. Where it uses those of the batch
-/// ([`crate::nn::Sequential::needs_batch`]), a picture also depends on the others of its batch; the
+/// ([`crate::nn::Sequential::needs_batch`]), an image also depends on the others of its batch; the
 /// last batch is then filled with drawn latents, always the same ones.
 #[derive(Debug)]
 pub struct Sampler {
@@ -58,13 +58,13 @@ impl Sampler {
         };
         let mut known = vec![(LATENT, z)];
         known.extend(labels.map(|labels| (LABELS, labels)));
-        let pictures = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
-        let pictures = model.pixels.to_signed(&mut tape, pictures)?;
-        tape.fetch("pictures", pictures)?;
+        let images = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
+        let images = model.pixels.to_signed(&mut tape, images)?;
+        tape.fetch("images", images)?;
         Ok(tape)
     }
 
-    /// How many pictures at a time fit `device`: [`BATCH`], or fewer where its memory is small and the
+    /// How many images at a time fit `device`: [`BATCH`], or fewer where its memory is small and the
     /// generator draws the same ones then. Nothing is on the device yet.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Sampler {
         Ok(fits)
     }
 
-    /// Pictures that it runs at a time.
+    /// Images that it runs at a time.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
@@ -111,22 +111,22 @@ impl Sampler {
         Ok(Self { model: model.clone(), program, batch })
     }
 
-    /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the latents have another shape, or the generator has to be told
     /// classes; [`Error::Lost`] where the device fails.
     pub fn sample(&mut self, state: &mut State, latents: &Tensor) -> Result<Tensor> {
-        self.sample_labelled(state, latents, &[])
+        self.sample_labeled(state, latents, &[])
     }
 
-    /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, each of the class that `labels`
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, each of the class that `labels`
     /// names; none where the generator is told no classes.
     ///
     /// # Errors
     /// As [`Sampler::sample`]; [`Error::Tensor`] where there are not as many labels as latents, or
     /// one is that of no class.
-    pub fn sample_labelled(
+    pub fn sample_labeled(
         &mut self,
         state: &mut State,
         latents: &Tensor,
@@ -138,7 +138,7 @@ impl Sampler {
             return Err(Error::Tensor { name: "latents".into(), what });
         };
         if width != nz {
-            let what = format!("has {width} numbers a picture, the generator wants {nz}");
+            let what = format!("has {width} numbers an image, the generator wants {nz}");
             return Err(Error::Tensor { name: "latents".into(), what });
         }
         let classes = self.model.classes.len();
@@ -146,15 +146,15 @@ impl Sampler {
             let what = match classes {
                 0 => "the generator is told no classes".to_owned(),
                 _ => format!(
-                    "the generator is told classes: {n} pictures need as many, and {} were given",
+                    "the generator is told classes: {n} images need as many, and {} were given",
                     labels.len()
                 ),
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
         let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
-        let picture = size.height * size.width * channels;
-        let mut pictures = Vec::with_capacity(n * picture);
+        let image = size.height * size.width * channels;
+        let mut images = Vec::with_capacity(n * image);
         for (first, rows) in latents.chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
@@ -172,9 +172,9 @@ impl Sampler {
                 let labels = Tensor::one_hot(&labels, classes)?;
                 self.program.call(state, &[("z", &z), ("labels", &labels)])?
             };
-            let count = rows.len() / nz * picture;
-            pictures.extend_from_slice(&fetched["pictures"].f32s()[..count]);
+            let count = rows.len() / nz * image;
+            images.extend_from_slice(&fetched["images"].f32s()[..count]);
         }
-        Tensor::new([n, size.height, size.width, channels], pictures)
+        Tensor::new([n, size.height, size.width, channels], images)
     }
 }

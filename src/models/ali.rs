@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Dropout, Join, LATENT, Layer, Maxout, PixelBias, Sequential, Start};
 use crate::ops::conv::ConvSpec;
 
-use super::design::Design;
+use super::design::ModelConfig;
 
 /// The longest shorter side that a kernel covers.
 const COVERED: usize = 7;
@@ -44,7 +44,7 @@ const START: Start = Start::Normal { std: 0.01 };
 const LEAKY: Layer = Layer::leaky_relu(0.1);
 
 /// The convolutions from an image to one pixel.
-fn convolutions(design: &Design) -> Result<Vec<ConvSpec>> {
+fn convolutions(design: &ModelConfig) -> Result<Vec<ConvSpec>> {
     design.size.base()?;
     let down = |side, kernel, stride: usize| {
         let spec = ConvSpec::down(side, kernel, [stride; 2], [0, 0]);
@@ -76,7 +76,7 @@ fn normalized(layer: Layer, channels: usize) -> [Layer; 3] {
 }
 
 /// From an image to `outputs` numbers.
-pub(super) fn encoder(design: &Design, outputs: usize) -> Result<Sequential> {
+pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Result<Sequential> {
     let specs = convolutions(design)?;
     let mut layers = Vec::new();
     let mut from = design.channels;
@@ -90,8 +90,8 @@ pub(super) fn encoder(design: &Design, outputs: usize) -> Result<Sequential> {
 }
 
 /// The generator.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
-    let Design { size, channels, nz, ngf, .. } = *design;
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
+    let ModelConfig { size, channels, nz, ngf, .. } = *design;
     let specs = convolutions(design)?;
     let widths = widths(ngf, specs.len());
     let mut layers = Vec::new();
@@ -124,8 +124,8 @@ fn halved(layer: Layer) -> [Layer; 2] {
 ///
 /// Where dropout stands between an image and its pixel is the authors' code's doing: in front of every
 /// third of convolutions and maxouts, counted together.
-pub(super) fn discriminator(design: &Design, is_joint: bool) -> Result<Sequential> {
-    let Design { channels, nz, ndf, .. } = *design;
+pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Result<Sequential> {
+    let ModelConfig { channels, nz, ndf, .. } = *design;
     let specs = convolutions(design)?;
     let mut layers = vec![dropout(DROPPED)];
     let mut from = channels;
@@ -162,9 +162,9 @@ mod tests {
     use super::*;
     use crate::models::{Network, Size};
 
-    fn usual(side: Option<usize>) -> Design {
+    fn usual(side: Option<usize>) -> ModelConfig {
         let size = side.map(|side| Size { height: side, width: side });
-        Design::usual(Network::Ali, size)
+        ModelConfig::usual(Network::Ali, size)
     }
 
     /// The sides and channels of the authors' tables, and their numbers of weights without biases and
@@ -209,14 +209,15 @@ mod tests {
     #[test]
     fn every_size_has_networks_that_leave_out_no_pixel() {
         for side in (8..=256).filter(|&side| usual(Some(side)).size.base().is_ok()) {
-            let design = Design { ngf: 2, ndf: 2, ..usual(Some(side)) };
+            let design = ModelConfig { ngf: 2, ndf: 2, ..usual(Some(side)) };
             design.networks().unwrap();
             for spec in convolutions(&design).unwrap() {
                 let reached = (spec.small[0] - 1) * spec.stride[0] + spec.kernel[0];
                 assert_eq!(reached, spec.large[0], "{side}");
             }
         }
-        let wide = Design { size: Size { height: 96, width: 64 }, ngf: 2, ndf: 2, ..usual(None) };
+        let wide =
+            ModelConfig { size: Size { height: 96, width: 64 }, ngf: 2, ndf: 2, ..usual(None) };
         wide.networks().unwrap();
     }
 }

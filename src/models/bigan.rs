@@ -13,7 +13,7 @@
 
 use crate::nn::{BatchNorm, Join, LATENT, Layer, Sequential};
 
-use super::design::Design;
+use super::design::ModelConfig;
 
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(0.2);
@@ -30,14 +30,14 @@ fn latent() -> Layer {
 }
 
 /// From an image to its first hidden layer.
-fn body(design: &Design) -> Vec<Layer> {
+fn body(design: &ModelConfig) -> Vec<Layer> {
     let pixels = design.size.height * design.size.width * design.channels;
     vec![Layer::Flatten, Layer::linear(pixels, design.ndf, false), LEAKY]
 }
 
 /// The generator, which takes the latent as its side input too.
-pub(super) fn generator(design: &Design) -> Sequential {
-    let Design { nz, ngf, size, channels, .. } = *design;
+pub(super) fn generator(design: &ModelConfig) -> Sequential {
+    let ModelConfig { nz, ngf, size, channels, .. } = *design;
     let mut layers = Vec::from(normalized(nz, ngf));
     layers.extend([RELU, latent()]);
     layers.extend(normalized(ngf + nz, ngf));
@@ -48,7 +48,7 @@ pub(super) fn generator(design: &Design) -> Sequential {
 }
 
 /// From an image to `outputs` numbers.
-pub(super) fn encoder(design: &Design, outputs: usize) -> Sequential {
+pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Sequential {
     let mut layers = body(design);
     layers.extend(normalized(design.ndf, design.ndf));
     layers.extend([LEAKY, Layer::linear(design.ndf, outputs, false)]);
@@ -56,8 +56,8 @@ pub(super) fn encoder(design: &Design, outputs: usize) -> Sequential {
 }
 
 /// The discriminator of images, or of pairs of an image and a latent.
-pub(super) fn discriminator(design: &Design, is_joint: bool) -> Sequential {
-    let Design { nz, ndf, .. } = *design;
+pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Sequential {
+    let ModelConfig { nz, ndf, .. } = *design;
     let mut layers = body(design);
     layers.extend(is_joint.then(latent));
     layers.extend(normalized(if is_joint { ndf + nz } else { ndf }, ndf));

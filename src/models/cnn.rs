@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::nn::{Layer, Sequential};
 use crate::ops::conv::ConvSpec;
 
-use super::design::Design;
+use super::design::ModelConfig;
 use super::parts::{End, Stack};
 
-/// How many times `ngf` or `ndf` the deepest picture may have channels.
+/// How many times `ngf` or `ndf` the deepest image may have channels.
 const WIDEST: usize = 8;
 
 const RELU: Layer = Layer::relu();
@@ -20,7 +20,7 @@ fn width(width: usize, halvings: usize) -> usize {
     width * (1 << halvings).min(WIDEST)
 }
 
-/// A 4×4 convolution that halves a picture of size `large`.
+/// A 4×4 convolution that halves an image of size `large`.
 fn halving(large: [usize; 2]) -> Result<ConvSpec> {
     ConvSpec::down(large, [4, 4], [2, 2], [1, 1]).map_err(|what| Error::config("size", what))
 }
@@ -34,14 +34,14 @@ fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
 ///
 /// # Errors
 /// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let mut stack = Stack::generator(design);
     let bias = stack.bias_or(true);
     let mut from = design.nz + stack.label();
     let deepest = width(design.ngf, doublings);
     stack.push(Layer::project(base, deepest, from, bias));
-    stack.push(Layer::Identity); // the reshape to a picture
+    stack.push(Layer::Identity); // the reshape to an image
     stack.norm(deepest);
     stack.push(RELU);
     from = deepest;
@@ -65,7 +65,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let bias = stack.bias_or(true);
     let mut from = design.channels;

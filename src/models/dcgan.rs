@@ -1,18 +1,18 @@
 //! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, those of its authors'
 //! MNIST code, and those of PyTorch's well-known example.
 //!
-//! Any of them can be conditional as the authors' MNIST networks are: the picture's class, one
+//! Any of them can be conditional as the authors' MNIST networks are: the image's class, one
 //! number for each class, 1 at its place and else 0, is joined to the input of every layer of both
-//! networks, as planes to pictures and as numbers to vectors.
+//! networks, as planes to images and as numbers to vectors.
 
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Layout, Sequential};
 use crate::ops::conv::ConvSpec;
 
-use super::design::{Design, Network};
+use super::design::{ModelConfig, Network};
 use super::parts::{End, Stack, covering};
 
-/// How many times `ngf` or `ndf` the deepest picture may have channels.
+/// How many times `ngf` or `ndf` the deepest image may have channels.
 const WIDEST: usize = 16;
 
 /// How many times `ngf` or `ndf` the dense layers of [`Network::Mnist`] are wide: 1024 numbers by
@@ -25,13 +25,13 @@ const SLOPE: f32 = 0.2;
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(SLOPE);
 
-/// Channels of the hidden pictures, from the largest picture to the smallest.
+/// Channels of the hidden images, from the largest image to the smallest.
 fn widths(width: usize, doublings: usize) -> Vec<usize> {
     (0..doublings).map(|i| width * (1 << i).min(WIDEST)).collect()
 }
 
-/// The geometry of the convolution that halves a picture of size `large`.
-fn strided(design: &Design, large: [usize; 2]) -> Result<ConvSpec> {
+/// The geometry of the convolution that halves an image of size `large`.
+fn strided(design: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
     let (kernel, pad) = match design.network {
         Network::Dcgan => ([4, 4], [1, 1]),
         _ => ([5, 5], [2, 2]),
@@ -43,7 +43,7 @@ fn strided(design: &Design, large: [usize; 2]) -> Result<ConvSpec> {
 ///
 /// # Errors
 /// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ngf, doublings);
     let deepest = widths[doublings - 1];
@@ -63,7 +63,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
         stack.push(Layer::conv_transpose(ConvSpec::dense(base), deepest, from, bias));
     } else {
         stack.push(Layer::project(base, deepest, from, bias));
-        stack.push(Layer::Identity); // the reshape to a picture
+        stack.push(Layer::Identity); // the reshape to an image
     }
     stack.norm(deepest);
     stack.push(RELU);
@@ -87,7 +87,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ndf, doublings);
     let bias = stack.bias();
@@ -132,22 +132,30 @@ mod tests {
     use crate::models::Size;
     use crate::nn::Label;
 
-    fn model(size: usize, network: Network) -> Design {
+    fn model(size: usize, network: Network) -> ModelConfig {
         let size = Size { height: size, width: size };
-        Design { network, size, channels: 3, nz: 100, ngf: 64, ndf: 64, ..Design::default() }
+        ModelConfig {
+            network,
+            size,
+            channels: 3,
+            nz: 100,
+            ngf: 64,
+            ndf: 64,
+            ..ModelConfig::default()
+        }
     }
 
     /// 3,576,704 and 2,765,568: the counts of PyTorch's example.
     #[test]
     fn pytorch_64_has_the_known_number_of_parameters() {
         let model = model(64, Network::Dcgan);
-        assert_eq!(model.learnt("generator"), 3_576_704);
-        assert_eq!(model.learnt("discriminator"), 2_765_568);
+        assert_eq!(model.learned("generator"), 3_576_704);
+        assert_eq!(model.learned("discriminator"), 2_765_568);
     }
 
     #[test]
     fn paper_64_starts_with_1024_channels() {
-        let model = Design { ngf: 128, ndf: 128, ..model(64, Network::Paper) };
+        let model = ModelConfig { ngf: 128, ndf: 128, ..model(64, Network::Paper) };
         let params = model.params().expect("64 works");
         assert_eq!(params[0].layout.file_shape(&params[0].shape), [1024 * 16, 100]);
     }
@@ -156,8 +164,8 @@ mod tests {
     /// `[in, out]` there are `[out, in]` or `[in, out]` here, and kernels `[small, large, 5, 5]`.
     #[test]
     fn conditional_mnist_has_the_authors_shapes() {
-        let mut model = Design { channels: 1, classes: 10, ..model(28, Network::Mnist) };
-        let shapes = |model: Design| -> Vec<(String, Vec<usize>)> {
+        let mut model = ModelConfig { channels: 1, classes: 10, ..model(28, Network::Mnist) };
+        let shapes = |model: ModelConfig| -> Vec<(String, Vec<usize>)> {
             let params = model.params().expect("28 works").into_iter();
             let weights = params.filter(|p| p.layout != Layout::Plain);
             weights.map(|p| (p.name.clone(), p.layout.file_shape(&p.shape))).collect()
@@ -177,7 +185,7 @@ mod tests {
         let networks = model.networks().expect("28 works");
         assert_eq!(networks.check(), Ok(()));
         assert_eq!(networks.classes.len(), 10);
-        // Without classes there is a dense layer on a picture, as PyTorch has it.
+        // Without classes there is a dense layer on an image, as PyTorch has it.
         model.classes = 0;
         assert_eq!(shapes(model)[6].1, [1024, ngf * 2 * 49]);
         assert_eq!(model.networks().expect("28 works").check(), Ok(()));
@@ -186,7 +194,7 @@ mod tests {
     #[test]
     fn every_layer_that_has_weights_is_told_the_class() {
         for network in [Network::Dcgan, Network::Paper, Network::Mnist] {
-            let model = Design { classes: 3, ..model(32, network) };
+            let model = ModelConfig { classes: 3, ..model(32, network) };
             for layers in [model.generator(), model.discriminator()] {
                 let layers = layers.expect("32 works").layers;
                 for (i, layer) in layers.iter().enumerate() {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Stored::Required;
 use crate::config::{Domain, config, named};
 use crate::error::{Error, Result};
-pub use crate::nn::LatentLaw;
+pub use crate::nn::LatentDistribution;
 use crate::nn::{Param, Sequential, Weight};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
@@ -50,7 +50,7 @@ named!(Network);
 impl Network {
     /// What is usual for it: one row each.
     const fn usual(self) -> Usual {
-        use LatentLaw::{Normal, Uniform};
+        use LatentDistribution::{Normal, Uniform};
         use Pixels::{Signed, Unit};
         match self {
             Self::Dcgan => usual(Normal, Signed, 64, 100, (64, 64), 64, Norm::Batch),
@@ -67,7 +67,7 @@ impl Network {
 
     /// The law of its latents.
     #[must_use]
-    pub const fn latent_law(self) -> LatentLaw {
+    pub const fn latent_law(self) -> LatentDistribution {
         self.usual().latent_law
     }
 
@@ -115,7 +115,7 @@ impl Network {
 
 /// What is usual for an architecture.
 struct Usual {
-    latent_law: LatentLaw,
+    latent_law: LatentDistribution,
     pixels: Pixels,
     side: usize,
     nz: usize,
@@ -126,7 +126,7 @@ struct Usual {
 }
 
 const fn usual(
-    latent_law: LatentLaw,
+    latent_law: LatentDistribution,
     pixels: Pixels,
     side: usize,
     nz: usize,
@@ -140,9 +140,9 @@ const fn usual(
 config! {
     /// What two networks are made from.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Design;
-    /// [`Design`] as far as it is set.
-    pub struct DesignOptions stored Changed;
+    pub struct ModelConfig;
+    /// [`ModelConfig`] as far as it is set.
+    pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
@@ -249,7 +249,7 @@ pub enum ClassCondition {
 impl ClassCondition {
     /// That of a design.
     #[must_use]
-    pub fn of(design: &Design) -> Self {
+    pub fn of(design: &ModelConfig) -> Self {
         match design.conditioning {
             _ if !design.is_conditional() => Self::None,
             Conditioning::Concat => Self::Concat,
@@ -273,19 +273,19 @@ impl ClassCondition {
 
 named!(ClassCondition = "concat");
 
-impl DesignOptions {
+impl PartialModelConfig {
     /// New networks with these options; of what is not set what is usual for the network, see
-    /// [`Design::usual`].
+    /// [`ModelConfig::usual`].
     #[must_use]
-    pub fn design(&self) -> Design {
-        let mut design = Design::usual(self.network.unwrap_or_default(), self.size);
+    pub fn design(&self) -> ModelConfig {
+        let mut design = ModelConfig::usual(self.network.unwrap_or_default(), self.size);
         self.apply(&mut design);
         design
     }
 }
 
-impl Design {
-    /// What is usual for a network, for RGB pictures of a size, or of the network's own.
+impl ModelConfig {
+    /// What is usual for a network, for RGB images of a size, or of the network's own.
     #[must_use]
     pub fn usual(network: Network, size: Option<Size>) -> Self {
         let side = network.side();
@@ -303,7 +303,7 @@ impl Design {
     }
 }
 
-impl Design {
+impl ModelConfig {
     /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] where
     /// [`Network::pixels`] says so.
     ///
@@ -322,7 +322,7 @@ impl Design {
         }
     }
 
-    /// The discriminator: `[n, h, w, c]` to a logit or score and [`Design::heads`] further numbers,
+    /// The discriminator: `[n, h, w, c]` to a logit or score and [`ModelConfig::heads`] further numbers,
     /// `[n, 1, 1, 1 + heads]`.
     ///
     /// # Errors
@@ -341,7 +341,7 @@ impl Design {
         }
     }
 
-    /// Numbers that the discriminator says of a picture beside one: logits of its class, then what it
+    /// Numbers that the discriminator says of an image beside one: logits of its class, then what it
     /// takes for its codes (logits of the category, the numbers).
     #[must_use]
     pub fn heads(&self) -> usize {
@@ -353,7 +353,7 @@ impl Design {
         classes.saturating_add(self.codes.len())
     }
 
-    /// Whether pictures can be asked for by class: the generator is told them.
+    /// Whether images can be asked for by class: the generator is told them.
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         self.classes > 0 && self.conditioning != Conditioning::Semi
@@ -505,11 +505,11 @@ impl Design {
         Ok(params)
     }
 
-    /// Learnt numbers of a network, `generator` or `discriminator`; 0 where [`Design::params`] fails.
+    /// Learnt numbers of a network, `generator` or `discriminator`; 0 where [`ModelConfig::params`] fails.
     #[must_use]
-    pub fn learnt(&self, network: &str) -> usize {
+    pub fn learned(&self, network: &str) -> usize {
         let params = self.params().unwrap_or_default();
-        let own = params.iter().filter(|p| p.learnt && p.name.starts_with(network));
+        let own = params.iter().filter(|p| p.learned && p.name.starts_with(network));
         own.map(|p| p.shape.iter().product::<usize>()).sum()
     }
 }

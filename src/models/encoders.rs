@@ -2,9 +2,9 @@
 //! and a latent, of every architecture.
 
 use crate::error::Result;
-use crate::nn::{Join, LATENT, LatentLaw, Layer, Sequential};
+use crate::nn::{Join, LATENT, LatentDistribution, Layer, Sequential};
 
-use super::design::{Design, Network};
+use super::design::{ModelConfig, Network};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
 use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
@@ -14,13 +14,13 @@ const JOINT: usize = 512;
 
 const LEAKY: Layer = Layer::leaky_relu(0.2);
 
-impl Design {
+impl ModelConfig {
     /// An encoder: the architecture's discriminator with `outputs` numbers in the place of its own. With
     /// `bounded` latents ([`Network::latent_law`]) and one number for each, it ends in a tanh, so that a
     /// discriminator cannot tell them by their range (the authors' `dist.py`).
     ///
     /// # Errors
-    /// As [`Design::discriminator`].
+    /// As [`ModelConfig::discriminator`].
     pub fn encoder(&self, outputs: usize) -> Result<Sequential> {
         self.validate()?;
         let mut network = match self.network {
@@ -28,7 +28,7 @@ impl Design {
             Network::Ali => ali::encoder(self, outputs)?,
             _ => self.body(outputs)?,
         };
-        if self.network.latent_law() == LatentLaw::Uniform && outputs == self.nz {
+        if self.network.latent_law() == LatentDistribution::Uniform && outputs == self.nz {
             network.layers.push(Layer::Tanh);
         }
         Ok(network)
@@ -37,7 +37,7 @@ impl Design {
     /// A discriminator of pairs: of images `[n, h, w, c]`, with latents as the side input [`LATENT`].
     ///
     /// # Errors
-    /// As [`Design::discriminator`].
+    /// As [`ModelConfig::discriminator`].
     pub fn joint_discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {

@@ -2,10 +2,10 @@
 
 use crate::nn::Heads;
 
-use super::design::Design;
+use super::design::ModelConfig;
 use super::parts::Conditioning;
 
-impl Design {
+impl ModelConfig {
     /// The outputs of the discriminator by name: `score`, the logits of the `classes`, and what it takes
     /// for the `codes`. A semi-supervised one has no channel for the score, which follows from the logits
     /// of its classes ([`Conditioning::Semi`]).
@@ -35,11 +35,13 @@ mod tests {
     fn a_discriminators_outputs_are_its_last_layers_channels() {
         let size = Size { height: 16, width: 16 };
         let network = Network::Dcgan;
-        let design = Design { network, size, ngf: 4, ndf: 4, nz: 20, ..Design::default() };
+        let design =
+            ModelConfig { network, size, ngf: 4, ndf: 4, nz: 20, ..ModelConfig::default() };
         let codes = Codes { categories: 4, numbers: 2 };
-        let of = |classes, conditioning, codes| Design { classes, conditioning, codes, ..design };
+        let of =
+            |classes, conditioning, codes| ModelConfig { classes, conditioning, codes, ..design };
         let no = Codes::default();
-        let cases: [(Design, &[(&str, usize)]); 6] = [
+        let cases: [(ModelConfig, &[(&str, usize)]); 6] = [
             (design, &[("score", 1)]),
             (of(0, Conditioning::Concat, codes), &[("score", 1), ("codes", 6)]),
             (of(3, Conditioning::Concat, codes), &[("score", 1), ("codes", 6)]),

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::nn::{Layer, Noise, Sequential, Start};
 
-use super::design::Design;
+use super::design::ModelConfig;
 use super::parts::{End, Stack};
 
 /// Standard deviations of the noise on pixels and on hidden layers.
@@ -22,7 +22,7 @@ const RELU: Layer = Layer::relu();
 ///
 /// # Errors
 /// As recording may fail.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let start = Start::Xavier { gain: 1.0, uniform: true };
     let mut stack = Stack::generator(design);
     let mut from = design.nz;
@@ -36,7 +36,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
     from += stack.label();
     let whole = [design.size.height, design.size.width];
     stack.push(Layer::project(whole, design.channels, from, true).starting(start));
-    stack.push(Layer::Identity); // the reshape to a picture
+    stack.push(Layer::Identity); // the reshape to an image
     stack.pixels();
     stack.finish()
 }
@@ -45,7 +45,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let start = Start::Normal { std: 0.1 };
     stack.push(Layer::Flatten);
     let mut from = design.size.height * design.size.width * design.channels;

@@ -14,6 +14,6 @@ pub mod size;
 mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};
-pub use design::{ClassCondition, Design, DesignOptions, LatentLaw, Network};
+pub use design::{ClassCondition, LatentDistribution, ModelConfig, Network, PartialModelConfig};
 pub use parts::{Bias, Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

@@ -14,10 +14,10 @@ use crate::nn::{
 };
 use crate::ops::conv::ConvSpec;
 
-use super::design::{Design, LatentLaw};
+use super::design::{LatentDistribution, ModelConfig};
 use crate::model::Pixels;
 
-/// What the hidden layers of a network are normalised by.
+/// What the hidden layers of a network are normalized by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -35,7 +35,7 @@ pub enum Norm {
     Pixel,
     /// Virtual batch norm, of generators.
     Virtual,
-    /// Batch norm with the scale and shift of the picture's class, of generators.
+    /// Batch norm with the scale and shift of the image's class, of generators.
     Conditional,
     /// Nothing.
     None,
@@ -73,11 +73,11 @@ pub enum Conditioning {
     Projection,
     /// Semi-supervised (Salimans et al., arXiv 1606.03498, section 5): the generator is told nothing,
     /// and the discriminator is a classifier, whose score is the log of the sum of the exponentials
-    /// of its classes' logits: the K + 1st class, of generated pictures, has the logit 0.
+    /// of its classes' logits: the K + 1st class, of generated images, has the logit 0.
     Semi,
 }
 
-/// How the discriminator sees a picture beside others of its batch.
+/// How the discriminator sees an image beside others of its batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -88,13 +88,13 @@ pub enum Minibatch {
     /// Minibatch discrimination before its last layer, with [`KERNELS`] kernels of [`DIMS`]
     /// dimensions (Salimans et al., arXiv 1606.03498, section 3.2, and their code).
     Discrimination,
-    /// Minibatch standard deviation at its smallest picture (Karras et al., arXiv 1710.10196,
+    /// Minibatch standard deviation at its smallest image (Karras et al., arXiv 1710.10196,
     /// section 3).
     Deviation,
 }
 
 /// InfoGAN's codes (Chen et al., arXiv 1606.03657): the last numbers of a latent, which the
-/// discriminator has to recognise in the pictures. Typed as `10+2`: one of ten categories and two
+/// discriminator has to recognize in the images. Typed as `10+2`: one of ten categories and two
 /// numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -126,7 +126,7 @@ impl fmt::Display for Codes {
     }
 }
 
-/// Nobody recognises more of them.
+/// Nobody recognizes more of them.
 const MOST_CODES: usize = 1000;
 
 impl std::str::FromStr for Codes {
@@ -169,7 +169,7 @@ pub const KERNELS: usize = 100;
 /// Dimensions of each.
 pub const DIMS: usize = 5;
 
-/// Pictures of the reference batch of virtual batch norm.
+/// Images of the reference batch of virtual batch norm.
 const REFERENCE: usize = 64;
 
 /// ε of pixel norm (Karras et al., arXiv 1710.10196, section 4.2).
@@ -181,7 +181,7 @@ const GROUPS: usize = 32;
 named!(Norm, Bias, Conditioning, Minibatch);
 typed!(Codes);
 
-/// How a discriminator's last layer sees its smallest picture.
+/// How a discriminator's last layer sees its smallest image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Through a convolution whose kernel covers it.
@@ -194,7 +194,7 @@ pub(super) enum End {
 
 /// A network while it is being built.
 pub(super) struct Stack<'a> {
-    design: &'a Design,
+    design: &'a ModelConfig,
     is_generator: bool,
     /// Numbers of the last layer of a network that is no generator.
     outputs: usize,
@@ -203,28 +203,28 @@ pub(super) struct Stack<'a> {
 
 impl<'a> Stack<'a> {
     /// A generator, before its first layer.
-    pub(super) fn generator(design: &'a Design) -> Self {
+    pub(super) fn generator(design: &'a ModelConfig) -> Self {
         let mut stack = Self { design, is_generator: true, outputs: 0, layers: Vec::new() };
         if design.norm_g == Norm::Virtual {
-            let uniform = design.network.latent_law() == LatentLaw::Uniform;
+            let uniform = design.network.latent_law() == LatentDistribution::Uniform;
             let size = [1, 1, design.nz];
             stack.push(Layer::Reference(Reference { count: REFERENCE, size, uniform }));
         }
         if !design.codes.is_empty() {
             let Codes { categories, numbers } = design.codes;
-            let uniform = design.network.latent_law() == LatentLaw::Uniform;
+            let uniform = design.network.latent_law() == LatentDistribution::Uniform;
             stack.push(Layer::Codes(nn::Codes { categories, numbers, uniform }));
         }
         stack
     }
 
     /// A discriminator, before its first layer.
-    pub(super) fn discriminator(design: &'a Design) -> Self {
+    pub(super) fn discriminator(design: &'a ModelConfig) -> Self {
         Self::encoder(design, 1 + design.heads())
     }
 
     /// A network like a discriminator that ends in so many numbers.
-    pub(super) fn encoder(design: &'a Design, outputs: usize) -> Self {
+    pub(super) fn encoder(design: &'a ModelConfig, outputs: usize) -> Self {
         Self { design, is_generator: false, outputs, layers: Vec::new() }
     }
 
@@ -250,7 +250,7 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// The norm of a hidden picture of so many channels.
+    /// The norm of a hidden image of so many channels.
     pub(super) fn norm_layer(&self, channels: usize) -> Option<Layer> {
         let eps = BATCH_NORM_EPS;
         Some(match self.kind() {
@@ -272,7 +272,7 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Normalises a hidden picture of so many channels.
+    /// Normalizes a hidden image of so many channels.
     pub(super) fn norm(&mut self, channels: usize) {
         let norm = self.norm_layer(channels);
         self.layers.extend(norm);
@@ -281,7 +281,7 @@ impl<'a> Stack<'a> {
     /// Tells the class at the input of the next layer, where the design does so; gives the channels
     /// that this adds.
     pub(super) fn label(&mut self) -> usize {
-        let Design { classes, conditioning, norm_g, .. } = *self.design;
+        let ModelConfig { classes, conditioning, norm_g, .. } = *self.design;
         let told = |layer: &Layer| layer.side_input() == Some(LABELS);
         let tells = match conditioning {
             Conditioning::Concat => true,
@@ -303,9 +303,9 @@ impl<'a> Stack<'a> {
         });
     }
 
-    /// Ends a discriminator after a hidden picture of height, width and channels `size`.
+    /// Ends a discriminator after a hidden image of height, width and channels `size`.
     pub(super) fn head(&mut self, [h, w, mut c]: [usize; 3], end: End, bias: bool) {
-        let Design { classes, conditioning, minibatch, .. } = *self.design;
+        let ModelConfig { classes, conditioning, minibatch, .. } = *self.design;
         let outputs = self.outputs;
         if minibatch == Minibatch::Deviation {
             self.push(Layer::MinibatchStd(MinibatchStd { group: 0 }));
@@ -363,7 +363,7 @@ impl<'a> Stack<'a> {
     /// last layer still learns its own, as in the authors' code: they are how sure the network is.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no hidden picture to attend to.
+    /// [`Error::Config`] where there is no hidden image to attend to.
     pub(super) fn finish(mut self) -> Result<Sequential> {
         if self.design.attention > 0 {
             self.attend()?;
@@ -379,9 +379,9 @@ impl<'a> Stack<'a> {
         Ok(Sequential { layers: self.layers.into_iter().enumerate().map(weighted).collect() })
     }
 
-    /// Puts self-attention behind the last activation whose picture has the side that is asked for.
+    /// Puts self-attention behind the last activation whose image has the side that is asked for.
     fn attend(&mut self) -> Result<()> {
-        let Design { size, channels, nz, attention, .. } = *self.design;
+        let ModelConfig { size, channels, nz, attention, .. } = *self.design;
         let input =
             if self.is_generator { [1, 1, nz] } else { [size.height, size.width, channels] };
         let sizes = Sequential { layers: self.layers.clone() }
@@ -403,7 +403,7 @@ impl<'a> Stack<'a> {
             let sides: Vec<String> = sides.iter().map(ToString::to_string).collect();
             let network = if self.is_generator { "generator" } else { "discriminator" };
             let what = format!(
-                "the {network} has no hidden picture {attention} high with a multiple of 8 \
+                "the {network} has no hidden image {attention} high with a multiple of 8 \
                  channels; there are some of {}",
                 if sides.is_empty() { "no height".into() } else { sides.join(", ") }
             );
@@ -414,7 +414,7 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// A layer whose kernel covers the whole of a picture of size `cells`, stored as `layout` says.
+/// A layer whose kernel covers the whole of an image of size `cells`, stored as `layout` says.
 pub(super) fn covering(
     cells: [usize; 2],
     from: usize,
@@ -435,8 +435,8 @@ mod tests {
     /// The layers of both networks that have biases, without norms'.
     fn biased(network: Network, norm: Norm, bias: Bias) -> [Vec<String>; 2] {
         let size = Size { height: 32, width: 32 };
-        let usual = Design::usual(network, Some(size));
-        let design = Design { ngf: 8, ndf: 8, norm_g: norm, norm_d: norm, bias, ..usual };
+        let usual = ModelConfig::usual(network, Some(size));
+        let design = ModelConfig { ngf: 8, ndf: 8, norm_g: norm, norm_d: norm, bias, ..usual };
         [design.generator(), design.discriminator()].map(|network| {
             let network = network.expect("32 works");
             let weights = network.params("");
@@ -476,7 +476,8 @@ mod tests {
                 assert!(rest.iter().all(|layer| all.contains(layer)), "{network}");
             }
         }
-        let fixed = Design { bias: Bias::Never, ..Design::usual(Network::BiganMnist, None) };
+        let fixed =
+            ModelConfig { bias: Bias::Never, ..ModelConfig::usual(Network::BiganMnist, None) };
         let error = fixed.validate().expect_err("its networks are fixed").to_string();
         assert!(error.contains("`bias`"), "{error}");
     }

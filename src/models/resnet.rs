@@ -1,22 +1,22 @@
 //! The residual networks of spectral norm's paper (Miyato et al., arXiv 1802.05957, tables 4 and 5) as
-//! their authors' code has them: for small pictures all blocks have the same width and the
+//! their authors' code has them: for small images all blocks have the same width and the
 //! discriminator keeps a quarter of the side; for larger ones widths double with every halving.
 
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Residual, Sequential, Start};
 use crate::ops::conv::ConvSpec;
 
-use super::design::Design;
+use super::design::ModelConfig;
 use super::parts::{End, Stack};
 use super::size::Size;
 
-/// How many times `ngf` or `ndf` the deepest picture may have channels.
+/// How many times `ngf` or `ndf` the deepest image may have channels.
 const WIDEST: usize = 16;
 
 /// Sizes with more doublings have blocks of different widths.
 const SMALL: usize = 3;
 
-/// Halvings of the discriminator for small pictures, and its blocks.
+/// Halvings of the discriminator for small images, and its blocks.
 const SMALL_HALVINGS: usize = 2;
 const SMALL_BLOCKS: usize = 4;
 
@@ -54,7 +54,7 @@ const LINEAR_GAIN: f32 = 1.0;
 ///
 /// # Errors
 /// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let width = |i: usize| match is_small(design.size) {
         true => design.ngf,
@@ -64,7 +64,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
     let from = design.nz + stack.label();
     let start = Start::Xavier { gain: LINEAR_GAIN, uniform: true };
     stack.push(Layer::project(base, width(doublings), from, true).starting(start));
-    stack.push(Layer::Identity); // the reshape to a picture
+    stack.push(Layer::Identity); // the reshape to an image
     for i in (0..doublings).rev() {
         let (from, to) = (width(i + 1), width(i));
         let size = base.map(|b| b << (doublings - i));
@@ -89,7 +89,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = design.size.base()?;
     let small = is_small(design.size);
     let (blocks, halvings) =
@@ -102,7 +102,7 @@ pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Seq
         let first = i == 0;
         let norm = |channels| if first { None } else { stack.norm_layer(channels) };
         let mut main: Vec<Layer> = norm(from).into_iter().collect();
-        // The picture itself is not cut off at black.
+        // The image itself is not cut off at black.
         main.extend((!first).then_some(RELU));
         main.push(biased(size, 3, [from, to], RELU_GAIN, first || stack.bias_or(true))?);
         main.extend(norm(to));

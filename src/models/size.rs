@@ -1,4 +1,4 @@
-//! Sizes of pictures.
+//! Sizes of images.
 
 use std::str::FromStr;
 
@@ -9,12 +9,12 @@ pub use crate::model::size::Size;
 /// The smallest and largest side.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// How wide the narrowest layer's picture may be, and the widest side of it.
+/// How wide the narrowest layer's image may be, and the widest side of it.
 const BASE: std::ops::RangeInclusive<usize> = 4..=7;
 const LONGEST_BASE: usize = 32;
 
 impl Size {
-    /// The picture that the generator starts from, and how often it is doubled: the shorter side is
+    /// The image that the generator starts from, and how often it is doubled: the shorter side is
     /// 4 to 7.
     ///
     /// # Errors

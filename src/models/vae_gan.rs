@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::nn::{BatchNorm, Layer, Layout, Sequential, Start};
 use crate::ops::conv::ConvSpec;
 
-use super::design::Design;
+use super::design::ModelConfig;
 use super::parts::{End, Stack, covering};
 
 /// The most doublings of sizes that end at 4 to 7 pixels.
@@ -29,7 +29,7 @@ const START: Start = Start::He { gain: 1.0 / 3.0, uniform: true };
 const RELU: Layer = Layer::relu();
 
 /// The smallest feature map, and how often its size is doubled.
-fn base(design: &Design) -> Result<([usize; 2], usize)> {
+fn base(design: &ModelConfig) -> Result<([usize; 2], usize)> {
     let (base, doublings) = design.size.base()?;
     Ok(match doublings {
         ..=SMALL => (base, doublings),
@@ -38,7 +38,7 @@ fn base(design: &Design) -> Result<([usize; 2], usize)> {
 }
 
 /// Channels of the generator's feature maps in units of `ngf`, from the smallest map to the largest.
-fn rising(design: &Design, doublings: usize) -> Result<Vec<usize>> {
+fn rising(design: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
     let deep = match design.size.base()?.1 {
         ..=SMALL => 6,
         _ => 8,
@@ -48,7 +48,7 @@ fn rising(design: &Design, doublings: usize) -> Result<Vec<usize>> {
 }
 
 /// Channels of the discriminator's feature maps in units of `ndf`, from the largest to the smallest.
-fn falling(design: &Design, doublings: usize) -> Result<Vec<usize>> {
+fn falling(design: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
     let second = match design.size.base()?.1 {
         ..=SMALL => 3,
         _ => 4,
@@ -74,7 +74,7 @@ fn started(network: Sequential) -> Sequential {
 ///
 /// # Errors
 /// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
-pub(super) fn generator(design: &Design) -> Result<Sequential> {
+pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = base(design)?;
     let mut stack = Stack::generator(design);
     let bias = stack.bias();
@@ -106,7 +106,7 @@ pub(super) fn generator(design: &Design) -> Result<Sequential> {
 
 /// Strided convolutions to feature maps of `widths` channels, then a dense layer of `dense` and the last.
 fn halve(
-    design: &Design,
+    design: &ModelConfig,
     mut stack: Stack<'_>,
     mut from: usize,
     widths: &[usize],
@@ -133,7 +133,7 @@ fn halve(
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn encoder(design: &Design, stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let widths: Vec<usize> = (0..doublings).map(|i| design.ndf << i.min(2)).collect();
     halve(design, stack, design.channels, &widths, 16 * design.ndf)
@@ -143,7 +143,7 @@ pub(super) fn encoder(design: &Design, stack: Stack<'_>) -> Result<Sequential> {
 ///
 /// # Errors
 /// As [`generator`].
-pub(super) fn discriminator(design: &Design, mut stack: Stack<'_>) -> Result<Sequential> {
+pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let first = design.ndf.div_ceil(2);
     let whole = kernel([design.size.height, design.size.width], 1)?;
@@ -169,7 +169,7 @@ mod tests {
 
     fn shapes(side: usize) -> [Vec<[usize; 2]>; 3] {
         let size = Size { height: side, width: side };
-        let design = Design::usual(Network::VaeGan, Some(size));
+        let design = ModelConfig::usual(Network::VaeGan, Some(size));
         let image = [side, side, 3];
         [
             shape(&design.encoder(2 * design.nz).expect("a usual design"), image),

@@ -15,12 +15,12 @@ use super::size::{Around, Misfit, takes};
 use super::weight::Kernel;
 use super::{BatchDependence, LayerRole, Reach, Start, Weight};
 
-/// The channels of queries and keys, and of values, are those of the picture divided by these.
+/// The channels of queries and keys, and of values, are those of the image divided by these.
 const KEYS: usize = 8;
 const VALUES: usize = 2;
 
 /// Self-attention as in SAGAN: `y = x + γ o(β g(x))`, with `β` the softmax of `θ(x) · φ(x)` over the
-/// pixels of a picture that is pooled by 2×2. Parameters `theta.weight`, `phi.weight` (to an eighth of
+/// pixels of an image that is pooled by 2×2. Parameters `theta.weight`, `phi.weight` (to an eighth of
 /// the channels), `g.weight` (to a half), `o.weight`, and `gamma`, which starts at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,10 +86,10 @@ impl LayerRule for Attention {
         for (name, kernel) in self.convolutions() {
             owned.part(name, |owned| kernel.params(owned));
         }
-        owned.learnt("gamma", plain(&[]), ZERO);
+        owned.learned("gamma", plain(&[]), ZERO);
     }
 
-    /// For `x` `[n, h, w, c]`, with positions `i` of the picture and `j` of the pooled one,
+    /// For `x` `[n, h, w, c]`, with positions `i` of the image and `j` of the pooled one,
     ///
     /// ```text
     /// β_ij = softmax_j θ(x)_i · pool(φ(x))_j      y_i = x_i + γ o(Σ_j β_ij pool(g(x))_j)

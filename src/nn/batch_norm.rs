@@ -17,12 +17,12 @@ use super::{BatchDependence, Layer, LayerRole, Layout, Reach};
 pub const BATCH_NORM_EPS: f32 = 1e-5;
 pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
-/// What batch norm normalises by after training.
+/// What batch norm normalizes by after training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Statistics {
-    /// Averages kept while training, as in PyTorch: one picture does not depend on its neighbours.
+    /// Averages kept while training, as in PyTorch: one image does not depend on its neighbors.
     Running,
     /// Those of the batch at hand, always, as in the code of DCGAN's authors: there are no others.
     Batch,
@@ -36,12 +36,12 @@ pub enum Statistics {
 pub struct BatchNorm {
     /// Channels.
     pub channels: usize,
-    /// Height and width of pictures whose pixels have statistics of their own, as after a projection
-    /// that is normalised before it becomes a picture; `[1, 1]` for statistics of whole channels.
+    /// Height and width of images whose pixels have statistics of their own, as after a projection
+    /// that is normalized before it becomes an image; `[1, 1]` for statistics of whole channels.
     pub cells: [usize; 2],
     /// Added to the variance.
     pub eps: f32,
-    /// What it normalises by after training.
+    /// What it normalizes by after training.
     pub statistics: Statistics,
     /// Whether scale and shift are learned.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -82,7 +82,7 @@ pub(super) fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layou
     }
 }
 
-/// Mean and variance `[c]` of `x` `[…, c]` to normalise by; in training those of the batch, which
+/// Mean and variance `[c]` of `x` `[…, c]` to normalize by; in training those of the batch, which
 /// also go into the running ones, of shape `param`, where there are `running` ones.
 pub(super) fn statistics(
     t: &mut Tape,
@@ -150,8 +150,8 @@ impl LayerRule for BatchNorm {
     fn params(&self, owned: &mut Owned<'_>) {
         let shape = || per_cell(self.cells, self.channels);
         if self.affine {
-            owned.learnt("weight", shape(), DCGAN_SCALE);
-            owned.learnt("bias", shape(), ZERO);
+            owned.learned("weight", shape(), DCGAN_SCALE);
+            owned.learned("bias", shape(), ZERO);
         }
         if self.statistics == Statistics::Running {
             owned.statistic("running_mean", shape(), ZERO);
@@ -204,9 +204,9 @@ impl LayerRule for BatchNorm {
                 _ => graph.tensor(&name)?,
             };
             let tensor = if cellwise { Layout::Cells.to_file(&tensor)? } else { tensor };
-            // Without running statistics the norm is spelt out, and broadcasts.
-            let spelt = statistics == Statistics::Batch && !cellwise;
-            let shape = if spelt { vec![c, 1, 1] } else { vec![tensor.len()] };
+            // Without running statistics the norm is spelled out, and broadcasts.
+            let spelled = statistics == Statistics::Batch && !cellwise;
+            let shape = if spelled { vec![c, 1, 1] } else { vec![tensor.len()] };
             let tensor = Tensor::new(shape, tensor.f32s().to_vec())?;
             Ok(graph.floats(&name, &tensor))
         };
@@ -219,7 +219,7 @@ impl LayerRule for BatchNorm {
             }
             Statistics::Batch => {
                 let axes: &[i64] = if cellwise { &[0] } else { &[0, 2, 3] };
-                spelt_out(graph, x, affine, axes, eps)
+                spelled_out(graph, x, affine, axes, eps)
             }
         };
         if cellwise {
@@ -238,7 +238,7 @@ impl LayerRule for BatchNorm {
 }
 
 /// `gamma (x − mean) / √(var + eps) + beta`, with mean and (biased) variance over `axes`.
-fn spelt_out(
+fn spelled_out(
     graph: &mut dyn Graph,
     x: String,
     [gamma, beta]: [String; 2],
@@ -247,13 +247,13 @@ fn spelt_out(
 ) -> String {
     let mean = [Attribute::Ints("axes", axes), Attribute::Int("keepdims", 1)];
     let middle = graph.node("ReduceMean", std::slice::from_ref(&x), &mean);
-    let centred = graph.node("Sub", &[x, middle], &[]);
-    let squares = graph.node("Mul", &[centred.clone(), centred.clone()], &[]);
+    let centered = graph.node("Sub", &[x, middle], &[]);
+    let squares = graph.node("Mul", &[centered.clone(), centered.clone()], &[]);
     let var = graph.node("ReduceMean", &[squares], &mean);
     let eps = graph.constant("epsilon", &Tensor::full([1], eps));
     let var = graph.node("Add", &[var, eps], &[]);
     let deviation = graph.unary("Sqrt", var);
-    let whitened = graph.node("Div", &[centred, deviation], &[]);
+    let whitened = graph.node("Div", &[centered, deviation], &[]);
     let scaled = graph.node("Mul", &[whitened, gamma], &[]);
     graph.node("Add", &[scaled, beta], &[])
 }

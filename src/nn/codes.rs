@@ -92,7 +92,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::device::{Device, State};
-    use crate::models::LatentLaw;
+    use crate::models::LatentDistribution;
     use crate::nn::{Layer, Mode, Pass, Sequential};
     use crate::program::{Options, Program};
     use crate::rng::Stream;
@@ -107,7 +107,7 @@ mod tests {
     fn check_laws(uniform: bool) {
         let (n, nz) = (6000, 9);
         let mut z = vec![0.0; n * nz];
-        let law = if uniform { LatentLaw::Uniform } else { LatentLaw::Normal };
+        let law = if uniform { LatentDistribution::Uniform } else { LatentDistribution::Normal };
         law.fill(&Stream::new(3, "codes", 0), &mut z);
         let mut t = Tape::new();
         let x = t.feed("x", &[n, 1, 1, nz], DType::F32).unwrap();

@@ -13,7 +13,7 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// Batch norm whose scale and shift are those of the picture's class:
+/// Batch norm whose scale and shift are those of the image's class:
 /// `y = gamma[label] (x − mean) / √(var + ε) + beta[label]`, by running statistics after training.
 /// Parameters `gamma.weight` and `beta.weight`, `[classes, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ impl LayerRule for ConditionalBatchNorm {
 
     fn params(&self, owned: &mut Owned<'_>) {
         let Self { channels, classes, .. } = *self;
-        owned.learnt("gamma.weight", plain(&[classes, channels]), ONE);
-        owned.learnt("beta.weight", plain(&[classes, channels]), ZERO);
+        owned.learned("gamma.weight", plain(&[classes, channels]), ONE);
+        owned.learned("beta.weight", plain(&[classes, channels]), ZERO);
         owned.statistic("running_mean", plain(&[channels]), ZERO);
         owned.statistic("running_var", plain(&[channels]), ONE);
     }

@@ -1,5 +1,5 @@
-//! Convolutions and transposed ones; linear layers are convolutions whose kernel covers all of a
-//! picture, or makes all of one.
+//! Convolutions and transposed ones; linear layers are convolutions whose kernel covers all of an
+//! image, or makes all of one.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use super::param::{Owned, ZERO};
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, WIDEST, takes};
-use super::standardise::standardise;
+use super::standardize::standardize;
 use super::weight::{Kernel, Rows};
 use super::{BatchDependence, Layer, LayerRole, Layout, Reach, Start, Weight};
 
@@ -32,7 +32,7 @@ pub struct Conv {
     pub layout: Layout,
     /// Whether a number for each output channel is added.
     pub bias: bool,
-    /// How its weights are made from what is learnt.
+    /// How its weights are made from what is learned.
     #[serde(default, skip_serializing_if = "Weight::is_plain")]
     pub weight: Weight,
     /// How its weights start.
@@ -87,7 +87,7 @@ impl Layer {
         Self::Conv(Conv { spec, large: from, small: to, layout, bias, weight, start })
     }
 
-    /// A linear layer from one pixel to a picture of height and width `size` and `to` channels.
+    /// A linear layer from one pixel to an image of height and width `size` and `to` channels.
     #[must_use]
     pub fn project(size: [usize; 2], to: usize, from: usize, bias: bool) -> Self {
         let (weight, start) = (Weight::Plain, Start::default());
@@ -133,7 +133,7 @@ impl LayerRule for Conv {
     fn params(&self, owned: &mut Owned<'_>) {
         self.kernel().params(owned);
         if self.bias {
-            owned.learnt("bias", (vec![self.small], Layout::Plain), ZERO);
+            owned.learned("bias", (vec![self.small], Layout::Plain), ZERO);
         }
     }
 
@@ -217,7 +217,7 @@ impl LayerRule for ConvTranspose {
     fn params(&self, owned: &mut Owned<'_>) {
         self.kernel().params(owned);
         if self.bias {
-            owned.learnt("bias", self.bias(), ZERO);
+            owned.learned("bias", self.bias(), ZERO);
         }
     }
 
@@ -286,7 +286,7 @@ fn with_bias(
 ) -> Result<Var> {
     let Some(shape) = bias else { return Ok(y) };
     if walk.is_starting() && kernel.is_normed() {
-        return standardise(t, scope, y, kernel, &shape);
+        return standardize(t, scope, y, kernel, &shape);
     }
     let bias = t.read(&format!("{scope}.bias"), &shape, DType::F32)?;
     t.add(y, bias)

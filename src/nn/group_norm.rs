@@ -12,14 +12,14 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BATCH_NORM_EPS, BatchDependence, Layer, LayerRole, Reach};
 
-/// Group norm with learnt scale and shift for each channel:
+/// Group norm with learned scale and shift for each channel:
 /// `y = weight (x − mean) / √(var + ε) + bias`, with mean and variance over height, width and the
 /// channels of a group. One group is layer norm as the critics of WGAN-GP have it; as many groups as
 /// channels are instance norm (Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupNorm {
-    /// Groups of neighbouring channels.
+    /// Groups of neighboring channels.
     pub groups: usize,
     /// Channels, a multiple of the groups.
     pub channels: usize,
@@ -69,15 +69,15 @@ impl LayerRule for GroupNorm {
     }
 
     fn params(&self, owned: &mut Owned<'_>) {
-        owned.learnt("weight", plain(&[self.channels]), ONE);
-        owned.learnt("bias", plain(&[self.channels]), ZERO);
+        owned.learned("weight", plain(&[self.channels]), ONE);
+        owned.learned("bias", plain(&[self.channels]), ZERO);
     }
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let Self { groups, eps, .. } = *self;
         let shape = t.shape(x).to_vec();
         let (n, pixels, c) = (shape[0], shape[1] * shape[2], shape[3]);
-        // Pixels first: neighbours in memory are added beside each other.
+        // Pixels first: neighbors in memory are added beside each other.
         let mean = |t: &mut Tape, x: Var| {
             let sum = t.sum(x, &[1])?;
             let sum = t.sum(sum, &[2])?;
@@ -86,12 +86,12 @@ impl LayerRule for GroupNorm {
         };
         let x = t.reshape(x, &[n, pixels, groups, c / groups])?;
         let level = mean(t, x)?;
-        let centred = t.sub(x, level)?;
-        let square = t.mul(centred, centred)?;
+        let centered = t.sub(x, level)?;
+        let square = t.mul(centered, centered)?;
         let var = mean(t, square)?;
         let var = t.affine(var, 1.0, eps)?;
         let deviation = t.sqrt(var)?;
-        let y = t.div(centred, deviation)?;
+        let y = t.div(centered, deviation)?;
         let y = t.reshape(y, &shape)?;
         let weight = t.read(&format!("{scope}.weight"), &[c], DType::F32)?;
         let bias = t.read(&format!("{scope}.bias"), &[c], DType::F32)?;

@@ -10,14 +10,14 @@ use crate::rng::Stream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
-pub enum LatentLaw {
+pub enum LatentDistribution {
     /// Standard normal numbers.
     Normal,
     /// Uniform numbers in [−1, 1].
     Uniform,
 }
 
-impl LatentLaw {
+impl LatentDistribution {
     /// Fills `z` with numbers of this distribution, from the start of a stream.
     pub fn fill(self, stream: &Stream, z: &mut [f32]) {
         match self {
@@ -30,7 +30,7 @@ impl LatentLaw {
     }
 }
 
-impl fmt::Display for LatentLaw {
+impl fmt::Display for LatentDistribution {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

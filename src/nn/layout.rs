@@ -14,11 +14,11 @@ pub enum Layout {
     Plain,
     /// `[small, large, kh, kw]`: PyTorch's `Conv2d` (out, in) and `ConvTranspose2d` (in, out).
     Conv,
-    /// `[large · kh · kw, small]`: a `Linear` whose output is seen as a picture `[large, kh, kw]`.
+    /// `[large · kh · kw, small]`: a `Linear` whose output is seen as an image `[large, kh, kw]`.
     Project,
-    /// `[small, large · kh · kw]`: a `Linear` on a flattened picture `[large, kh, kw]`.
+    /// `[small, large · kh · kw]`: a `Linear` on a flattened image `[large, kh, kw]`.
     Flatten,
-    /// `[c · h · w]` for `[h, w, c]` on the device: one number for each of a flattened picture.
+    /// `[c · h · w]` for `[h, w, c]` on the device: one number for each of a flattened image.
     Cells,
     /// `[c, h, w]` for `[h, w, c]` on the device: one number for each of an image.
     Image,
@@ -101,7 +101,7 @@ impl Layout {
 /// The numbers of `data` in the order of `sizes`, whose axes lie `strides` apart.
 ///
 /// A few rows of the result at a time: where its first axis is the last of `data`, these are
-/// neighbours there, and a cache line that was fetched for one serves them all.
+/// neighbors there, and a cache line that was fetched for one serves them all.
 fn reorder(data: &[f32], sizes: [usize; 4], strides: [usize; 4]) -> Vec<f32> {
     const ROWS: usize = 16;
     let [a, b, c, d] = sizes;
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(Layout::Cells.from_file("b", &file, &[2, 3, 20]).expect("120 numbers"), cells);
         let image = Layout::Image.to_file(&cells).expect("a permutation");
         assert_eq!((image.shape(), image.f32s()), (&[20, 2, 3][..], file.f32s()));
-        assert_eq!(Layout::Image.from_file("b", &image, &[2, 3, 20]).expect("a picture"), cells);
+        assert_eq!(Layout::Image.from_file("b", &image, &[2, 3, 20]).expect("an image"), cells);
         // Cell [1, 0] of channel 4, and the same in the file's order.
         assert_eq!(file.f32s()[4 * 6 + 3], cells.f32s()[3 * 20 + 4]);
         // Element [ky, kx, l, s] = [1, 2, 3, 4] of the device's order.

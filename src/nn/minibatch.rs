@@ -1,4 +1,4 @@
-//! Layers by which a discriminator sees that the pictures of a batch are alike.
+//! Layers by which a discriminator sees that the images of a batch are alike.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::size::{Around, Misfit, WIDEST, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
 /// Minibatch discrimination (Salimans et al., arXiv 1606.03498, section 3.2): `kernels` numbers more,
-/// which say how near the picture is to the others of its batch. Parameter `T`
+/// which say how near the image is to the others of its batch. Parameter `T`
 /// `[features, kernels, dims]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +22,7 @@ pub struct MinibatchDiscrimination {
     pub features: usize,
     /// Numbers that are added.
     pub kernels: usize,
-    /// Dimensions in which each of these compares pictures.
+    /// Dimensions in which each of these compares images.
     pub dims: usize,
 }
 
@@ -31,7 +31,7 @@ pub struct MinibatchDiscrimination {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MinibatchStd {
-    /// Pictures that are compared, of which the batch must be a multiple where it is larger; 0 for
+    /// Images that are compared, of which the batch must be a multiple where it is larger; 0 for
     /// the whole batch.
     pub group: usize,
 }
@@ -64,10 +64,10 @@ impl LayerRule for MinibatchDiscrimination {
 
     fn params(&self, owned: &mut Owned<'_>) {
         let Self { features, kernels, dims } = *self;
-        // Columns of length 1, about, as the authors' are normalised to.
+        // Columns of length 1, about, as the authors' are normalized to.
         let std = (features as f32).sqrt().recip();
         let init = Init::Normal { mean: 0.0, std };
-        owned.learnt("T", plain(&[features, kernels, dims]), init);
+        owned.learned("T", plain(&[features, kernels, dims]), init);
     }
 
     /// Of `x` `[n, 1, 1, features]`:
@@ -95,7 +95,7 @@ impl LayerRule for MinibatchDiscrimination {
         let minus = t.neg(apart)?;
         let near = t.exp(minus)?;
         // Everyone is near to themselves. Taken off the sum instead, that 1 would leave nothing but
-        // rounding where pictures are far apart.
+        // rounding where images are far apart.
         let others = others(t, n)?;
         let near = t.mul(near, others)?;
         let o = t.sum(near, &[1])?;
@@ -132,15 +132,15 @@ impl LayerRule for MinibatchStd {
 
     fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
         if self.group == 1 {
-            let what = "compares groups of 1 picture, which always deviates by nothing";
+            let what = "compares groups of 1 image, which always deviates by nothing";
             return Err(what.to_owned().into());
         }
         Ok([h, w, c + 1])
     }
 
-    /// Of `x` `[n, h, w, c]`: the batch is cut into `n / g` groups of `g`, picture `i` into group
+    /// Of `x` `[n, h, w, c]`: the batch is cut into `n / g` groups of `g`, image `i` into group
     /// `i mod n / g`; the deviation of every number over its group is averaged over all numbers, and
-    /// that one number is a channel more for the pictures of the group.
+    /// that one number is a channel more for the images of the group.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         /// As in the authors' code, so that the root can be differentiated where all are the same.
         const EPS: f32 = 1e-8;
@@ -150,16 +150,14 @@ impl LayerRule for MinibatchStd {
         if !n.is_multiple_of(group) {
             return Err(Error::Tensor {
                 name: scope.into(),
-                what: format!(
-                    "compares groups of {group} pictures, and a batch of {n} has no such"
-                ),
+                what: format!("compares groups of {group} images, and a batch of {n} has no such"),
             });
         }
         let groups = n / group;
         let x2 = t.reshape(x, &[group, groups * numbers])?;
         let mean = t.mean(x2, &[0])?;
-        let centred = t.sub(x2, mean)?;
-        let square = t.mul(centred, centred)?;
+        let centered = t.sub(x2, mean)?;
+        let square = t.mul(centered, centered)?;
         let var = t.mean(square, &[0])?;
         let var = t.affine(var, 1.0, EPS)?;
         let deviation = t.sqrt(var)?;

@@ -1,4 +1,4 @@
-//! Layers and initialisers: what a network is made of, recorded on a tape by name.
+//! Layers and initializers: what a network is made of, recorded on a tape by name.
 //!
 //! A layer owns no numbers. Its parameters are states called `<network>.<layer>.<parameter>`, named
 //! as PyTorch names them; [`Sequential::record`] reads them from the tape, so that the same network
@@ -11,7 +11,7 @@
 //!
 //! What layers share: `size` (what can be), `param` and `layout` (tensors here and in files),
 //! `state_dict` (tensors by PyTorch's names), `start` (how weights start), `weight` for how convolutions
-//! come by their weights, which `singular` measures and `standardise` starts by data, and `onnx` (a graph
+//! come by their weights, which `singular` measures and `standardize` starts by data, and `onnx` (a graph
 //! as layers see it). A [`Pass`] is what a network needs beside its main input, [`Outputs`] what it gives,
 //! and [`Heads`] say what the channels of its last layer are.
 
@@ -42,7 +42,7 @@ mod rule;
 mod sequential;
 mod singular;
 mod size;
-mod standardise;
+mod standardize;
 mod start;
 mod state_dict;
 mod virtual_batch;
@@ -58,7 +58,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use group_norm::GroupNorm;
 pub use heads::Heads;
 pub use join::{Join, Label};
-pub use latents::LatentLaw;
+pub use latents::LatentDistribution;
 pub use layer::Layer;
 pub use layout::Layout;
 pub use maxout::Maxout;

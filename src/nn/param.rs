@@ -53,8 +53,8 @@ pub struct Param {
     pub shape: Vec<usize>,
     /// How it starts.
     pub init: Init,
-    /// Whether it is learnt (else it is a running statistic, or kept by the layer otherwise).
-    pub learnt: bool,
+    /// Whether it is learned (else it is a running statistic, or kept by the layer otherwise).
+    pub learned: bool,
     /// Whether a moving average of the network is to average it. What is not (the vectors of spectral
     /// norm, a reference batch) is copied: averaged unit vectors have another length.
     pub averaged: bool,
@@ -108,24 +108,24 @@ pub(crate) struct Owned<'a> {
 impl Owned<'_> {
     fn add(&mut self, own: &str, (shape, layout): (Vec<usize>, Layout), init: Init) -> &mut Param {
         let name = format!("{}.{own}", self.scope);
-        self.list.push(Param { name, shape, init, learnt: true, averaged: true, layout });
+        self.list.push(Param { name, shape, init, learned: true, averaged: true, layout });
         self.list.last_mut().expect("it was just added")
     }
 
     /// A parameter.
-    pub(super) fn learnt(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
+    pub(super) fn learned(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
         self.add(own, shape, init);
     }
 
     /// A running statistic.
     pub(super) fn statistic(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
-        self.add(own, shape, init).learnt = false;
+        self.add(own, shape, init).learned = false;
     }
 
-    /// A tensor that is neither learnt nor averaged.
+    /// A tensor that is neither learned nor averaged.
     pub(super) fn kept(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
         let param = self.add(own, shape, init);
-        (param.learnt, param.averaged) = (false, false);
+        (param.learned, param.averaged) = (false, false);
     }
 
     /// The tensors of a part of the layer, called `own`.

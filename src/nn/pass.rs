@@ -6,15 +6,15 @@ use crate::tape::{Tape, Var};
 /// Whether a network is being trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Batch norm normalises by the batch's statistics and updates the running ones; noise is added
+    /// Batch norm normalizes by the batch's statistics and updates the running ones; noise is added
     /// and numbers are dropped.
     Train,
-    /// Once, before the first step of a training, on real pictures: as in training, but that each
+    /// Once, before the first step of a training, on real images: as in training, but that each
     /// layer with weight norm and a bias first sets its lengths and its bias so that its outputs have
     /// mean 0 and variance 1 over the batch (Salimans and Kingma, arXiv 1602.07868, section 3), and
     /// running statistics stay as they are.
     Start,
-    /// Running statistics, and nothing random: one picture does not depend on its neighbours.
+    /// Running statistics, and nothing random: one image does not depend on its neighbors.
     Eval,
 }
 
@@ -141,7 +141,7 @@ impl Outputs {
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     pub(super) pass: &'a Pass<'a>,
-    /// Pictures of the reference batch that stand in front of those asked for.
+    /// Images of the reference batch that stand in front of those asked for.
     pub(super) reference: usize,
     /// What each layer gave, by the layer's full name.
     pub(super) taps: Vec<(String, Var)>,
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
         let labels = self.find(LABELS).ok_or_else(|| Error::Tensor {
             name: scope.into(),
             what: format!(
-                "is conditional: it has to be told which of its {classes} classes a picture is of, \
+                "is conditional: it has to be told which of its {classes} classes an image is of, \
                  which this use of it does not"
             ),
         })?;

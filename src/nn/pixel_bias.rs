@@ -73,7 +73,7 @@ impl LayerRule for PixelBias {
     }
 
     fn params(&self, owned: &mut Owned<'_>) {
-        owned.learnt("bias", (self.size.to_vec(), Layout::Image), ZERO);
+        owned.learned("bias", (self.size.to_vec(), Layout::Image), ZERO);
     }
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {

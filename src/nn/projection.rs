@@ -73,7 +73,7 @@ impl LayerRule for Projection {
         let [(linear, of_linear), (embed, of_embed)] = self.tables();
         owned.part(linear, |owned| {
             of_linear.params(owned);
-            owned.learnt("bias", plain(&[1]), ZERO);
+            owned.learned("bias", plain(&[1]), ZERO);
         });
         owned.part(embed, |owned| of_embed.params(owned));
     }

@@ -1,4 +1,4 @@
-//! Layers that change the size of a picture and have no parameters.
+//! Layers that change the size of an image and have no parameters.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -10,15 +10,15 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// A picture `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
+/// An image `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
 #[derive(Debug)]
 pub(super) struct Flatten;
 
-/// Each pixel four times: pictures of twice the side (nearest neighbour).
+/// Each pixel four times: images of twice the side (nearest neighbor).
 #[derive(Debug)]
 pub(super) struct Upsample;
 
-/// The mean of each square of 2×2 pixels: pictures of half the side.
+/// The mean of each square of 2×2 pixels: images of half the side.
 #[derive(Debug)]
 pub(super) struct AveragePool;
 

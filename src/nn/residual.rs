@@ -50,7 +50,7 @@ impl LayerRule for Residual {
         let (main, shortcut) = (end("main", &self.main)?, end("shortcut", &self.shortcut)?);
         if main != shortcut {
             let what = format!(
-                "its main path makes pictures of {main:?} (height, width, channels), and its \
+                "its main path makes images of {main:?} (height, width, channels), and its \
                  shortcut of {shortcut:?}"
             );
             return Err(what.into());

@@ -41,7 +41,7 @@ fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
 }
 
 impl Sequential {
-    /// The largest singular value of every spectrally normalised weight as it is used, `W / σ`, with
+    /// The largest singular value of every spectrally normalized weight as it is used, `W / σ`, with
     /// the layer's name: 1 where the power method has converged. `get` gives the state of a name.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use crate::tensor::elements;
 use super::Layer;
 use super::pass::LABELS;
 
-/// Pictures are no wider, networks no deeper in channels, than this: what lies above is a damaged
+/// Images are no wider, networks no deeper in channels, than this: what lies above is a damaged
 /// description.
 pub(super) const WIDEST: usize = 1 << 16;
-/// Numbers of one picture on its way through a network.
+/// Numbers of one image on its way through a network.
 const LARGEST: usize = 1 << 26;
 /// Layers one after another.
 const DEEPEST: usize = 1 << 14;
@@ -57,7 +57,7 @@ impl Around<'_> {
     }
 }
 
-/// The picture `[h, w, c]` that each of the layers called `scope.0`, … gives for one of `input`.
+/// The image `[h, w, c]` that each of the layers called `scope.0`, … gives for one of `input`.
 pub(super) fn all(
     layers: &[Layer],
     scope: &str,
@@ -112,21 +112,21 @@ fn one(layer: &Layer, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize;
     Ok(to)
 }
 
-/// Whether there can be pictures of this height, width and number of channels.
-fn fits(picture: [usize; 3]) -> Result<(), String> {
-    let numbers = elements(&picture).is_some_and(|n| (1..=LARGEST).contains(&n));
-    if numbers && picture.iter().all(|&x| x <= WIDEST) {
+/// Whether there can be images of this height, width and number of channels.
+fn fits(image: [usize; 3]) -> Result<(), String> {
+    let numbers = elements(&image).is_some_and(|n| (1..=LARGEST).contains(&n));
+    if numbers && image.iter().all(|&x| x <= WIDEST) {
         return Ok(());
     }
-    Err(format!("there would be pictures of {picture:?} (height, width, channels)"))
+    Err(format!("there would be images of {image:?} (height, width, channels)"))
 }
 
-/// Refuses pictures `at` where a layer takes those of another size.
+/// Refuses images `at` where a layer takes those of another size.
 pub(super) fn takes(wanted: [usize; 3], at: [usize; 3]) -> Result<(), String> {
     if wanted == at {
         return Ok(());
     }
-    Err(format!("takes pictures of {wanted:?} (height, width, channels) and gets {at:?}"))
+    Err(format!("takes images of {wanted:?} (height, width, channels) and gets {at:?}"))
 }
 
 /// Refuses a number of a description that has to be positive.

@@ -119,7 +119,7 @@ mod tests {
         let init = start.init(shape, layout);
         let name = String::from("w");
         let shape = shape.to_vec();
-        let param = Param { name, shape, init, learnt: true, averaged: true, layout };
+        let param = Param { name, shape, init, learned: true, averaged: true, layout };
         param.initial(3).f32s().iter().map(|&x| f64::from(x)).collect()
     }
 

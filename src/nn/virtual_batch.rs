@@ -1,5 +1,5 @@
 //! Virtual batch norm (Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen, arXiv 1606.03498,
-//! section 3.5): each sample is normalised by a batch that was chosen once and stays the same, and by
+//! section 3.5): each sample is normalized by a batch that was chosen once and stays the same, and by
 //! itself, so that it does not depend on what it was generated with.
 //!
 //! [`Reference`] puts that batch in front of the one at hand, and both go through the network side by
@@ -24,7 +24,7 @@ use super::{BatchDependence, LayerRole, Reach};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// Pictures of the reference batch.
+    /// Images of the reference batch.
     pub count: usize,
     /// Height, width and channels of each.
     pub size: [usize; 3],
@@ -32,7 +32,7 @@ pub struct Reference {
     pub uniform: bool,
 }
 
-/// Virtual batch norm: by the statistics of the reference batch and of the picture itself, which weighs
+/// Virtual batch norm: by the statistics of the reference batch and of the image itself, which weighs
 /// as much as one of the batch. Parameters `weight` and `bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +65,7 @@ impl LayerRule for Reference {
             return Err("a reference batch can only be a network's first layer".to_owned().into());
         }
         if !(1..=WIDEST).contains(&self.count) {
-            return Err(format!("has {} pictures", self.count).into());
+            return Err(format!("has {} images", self.count).into());
         }
         takes(self.size, at)?;
         around.reference = true;
@@ -128,12 +128,12 @@ impl LayerRule for VirtualBatchNorm {
     }
 
     fn params(&self, owned: &mut Owned<'_>) {
-        owned.learnt("weight", plain(&[self.channels]), DCGAN_SCALE);
-        owned.learnt("bias", plain(&[self.channels]), ZERO);
+        owned.learned("weight", plain(&[self.channels]), DCGAN_SCALE);
+        owned.learned("bias", plain(&[self.channels]), ZERO);
     }
 
-    /// With mean `m` and variance `v` of a picture's own pixels, `mᵣ` and `vᵣ` of the `r` pictures of
-    /// the reference batch, and the weight `a = 1 / (r + 1)` of the picture itself (0 for those of the
+    /// With mean `m` and variance `v` of an image's own pixels, `mᵣ` and `vᵣ` of the `r` images of
+    /// the reference batch, and the weight `a = 1 / (r + 1)` of the image itself (0 for those of the
     /// reference batch):
     ///
     /// ```text
@@ -141,7 +141,7 @@ impl LayerRule for VirtualBatchNorm {
     /// y = gamma (x − mean) / √(var + ε) + beta
     /// ```
     ///
-    /// which are the moments of the reference batch and the picture as one batch.
+    /// which are the moments of the reference batch and the image as one batch.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let &[all, h, w, c] = t.shape(x) else { return Ok(x) };
         let r = walk.reference;
@@ -159,8 +159,8 @@ impl LayerRule for VirtualBatchNorm {
             t.reshape(mean, &[all, 1, 1, c])
         };
         let mean = mean_own(t, x)?;
-        let centred = t.sub(x, mean)?;
-        let square = t.mul(centred, centred)?;
+        let centered = t.sub(x, mean)?;
+        let square = t.mul(centered, centered)?;
         let var = mean_own(t, square)?;
 
         let off = t.sub(mean, mean_r)?;

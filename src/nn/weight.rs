@@ -1,7 +1,7 @@
-//! The weights of convolutions, as they are learnt and as they are used.
+//! The weights of convolutions, as they are learned and as they are used.
 //!
 //! Weights `[kh, kw, large, small]` are a matrix `W` `[out, rest]` with a row for each number that an
-//! output pixel is made of; both normalisations are of that matrix, as PyTorch's are.
+//! output pixel is made of; both normalizations are of that matrix, as PyTorch's are.
 //!
 //! **Spectral norm** (Miyato, Kataoka, Koyama and Yoshida, arXiv 1802.05957) uses `W / σ`, where `σ`
 //! is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and `v`
@@ -9,7 +9,7 @@
 //! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at [`Weight`].
 //!
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
-//! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardise`
+//! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardize`
 //! sets them by data.
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use super::param::Owned;
 use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
 
-/// How the weights of a convolution are made from what is learnt. `W` is the matrix `[out, rest]` of the
+/// How the weights of a convolution are made from what is learned. `W` is the matrix `[out, rest]` of the
 /// weights, with a row for each output channel (PyTorch's `dim=0`, and `dim=1` of a transposed
 /// convolution, as there by default).
 ///
@@ -50,7 +50,7 @@ use super::{Init, Layer, Layout, Sequential, Start};
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
-    /// They are learnt: `weight`.
+    /// They are learned: `weight`.
     #[default]
     Plain,
     /// Spectral norm: `weight_orig`, and the vectors `weight_u`, `weight_v`, as
@@ -90,7 +90,7 @@ pub(super) enum Rows {
     Small,
     /// The third: of a transposed convolution.
     Large,
-    /// The first three: of a linear layer whose output is seen as a picture.
+    /// The first three: of a linear layer whose output is seen as an image.
     Cells,
 }
 
@@ -169,9 +169,9 @@ impl Kernel {
         let init = self.start.init(self.shape, self.layout);
         let whole = (self.shape.to_vec(), self.layout);
         match self.weight {
-            Weight::Plain => owned.learnt("weight", whole, init),
+            Weight::Plain => owned.learned("weight", whole, init),
             Weight::Spectral | Weight::SpectralParametrization => {
-                owned.learnt("weight_orig", whole, init);
+                owned.learned("weight_orig", whole, init);
                 let [u, v] = self.vectors();
                 owned.kept("weight_u", u, Init::Unit);
                 owned.kept("weight_v", v, Init::Unit);
@@ -184,9 +184,9 @@ impl Kernel {
                 let init_g = Init::Constant(length);
                 match self.weight {
                     Weight::NormFixed => owned.kept("weight_g", per_row, init_g),
-                    _ => owned.learnt("weight_g", per_row, init_g),
+                    _ => owned.learned("weight_g", per_row, init_g),
                 }
-                owned.learnt("weight_v", whole, init);
+                owned.learned("weight_v", whole, init);
             }
         }
     }
@@ -354,8 +354,8 @@ impl Sequential {
         kernels
     }
 
-    /// The learnt weights of every convolution of the network called `prefix`, and whether its outputs
-    /// are the large side (a transposed one). Projections to pictures are left out.
+    /// The learned weights of every convolution of the network called `prefix`, and whether its outputs
+    /// are the large side (a transposed one). Projections to images are left out.
     #[must_use]
     pub fn convolutions(&self, prefix: &str) -> Vec<(String, bool)> {
         let all = self.kernels(prefix).into_iter();
@@ -371,13 +371,13 @@ impl Sequential {
             .collect()
     }
 
-    /// Whether some of its weights are normalised by their spectral norm.
+    /// Whether some of its weights are normalized by their spectral norm.
     #[must_use]
     pub fn is_spectral(&self) -> bool {
         !self.spectral("").is_empty()
     }
 
-    /// Records one iteration of the power method on the vectors of every spectrally normalised weight
+    /// Records one iteration of the power method on the vectors of every spectrally normalized weight
     /// of the network called `prefix`, and assigns them. What is recorded after it uses the new
     /// ones.
     ///
@@ -390,7 +390,7 @@ impl Sequential {
         self.spectral(prefix).iter().try_for_each(|(scope, kernel)| kernel.iterate(t, scope))
     }
 
-    /// The scalars `σ` that the spectrally normalised weights of the network called `prefix` are
+    /// The scalars `σ` that the spectrally normalized weights of the network called `prefix` are
     /// divided by, with their layers' names.
     ///
     /// # Errors

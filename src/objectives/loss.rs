@@ -9,13 +9,13 @@ use crate::tape::{Tape, Var};
 /// What a discriminator's output is, by the loss that it is trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A logit: its sigmoid is the probability that a picture is real.
+    /// A logit: its sigmoid is the probability that an image is real.
     Probability,
     /// A free score: the higher the more real, and its size means nothing by itself.
     Score,
 }
 
-/// What the two networks minimise. With `r` the discriminator's scores of real pictures, `f` those
+/// What the two networks minimize. With `r` the discriminator's scores of real images, `f` those
 /// of generated ones, `σ` the sigmoid and all terms meant over the batch:
 ///
 /// ```text
@@ -39,8 +39,8 @@ pub enum Output {
 /// The last five are the f-GANs (Nowozin et al., arXiv 1606.00709): `f* ∘ g` and `−g` of their
 /// tables 2 and 6, with `g` the output activation and `f*` the conjugate, written out so that no
 /// exponential is taken of an exponential. The discriminator's loss is then minus a lower bound of
-/// the divergence. The generator follows their section 3.2: it maximises `g(f)`, which has the same
-/// fixed point as minimising the bound and does not vanish at the start. `exp` stands for a function
+/// the divergence. The generator follows their section 3.2: it maximizes `g(f)`, which has the same
+/// fixed point as minimizing the bound and does not vanish at the start. `exp` stands for a function
 /// that goes on in a straight line from 10 on: where a score is as far off as that, for density
 /// ratios above 22,000, the gradient of a true exponential would undo the training in one update
 /// (10¹³ at a score of 30), and Adam would remember it for thousands more.
@@ -102,7 +102,7 @@ impl Loss {
         t.mean_all(output)
     }
 
-    /// Whether the scores of real and of generated pictures are compared with each other: the two
+    /// Whether the scores of real and of generated images are compared with each other: the two
     /// halves of the discriminator's loss then cannot be differentiated one after the other.
     #[must_use]
     pub const fn is_relativistic(self) -> bool {
@@ -118,8 +118,8 @@ impl Loss {
         matches!(self, Self::NonSaturating | Self::Saturating | Self::Relativistic)
     }
 
-    /// The score that the discriminator at its best gives a picture which is as likely to be real as
-    /// generated: above, it takes a picture for real. None where scores have no such point.
+    /// The score that the discriminator at its best gives an image which is as likely to be real as
+    /// generated: above, it takes an image for real. None where scores have no such point.
     #[must_use]
     pub const fn undecided(self) -> Option<f32> {
         match self {
@@ -131,7 +131,7 @@ impl Loss {
     }
 
     /// The discriminator's loss, in which it smooths real labels by `smooth`, where it is at its best and
-    /// real and generated pictures are alike: `2 log 2` of the non-saturating loss without smoothing.
+    /// real and generated images are alike: `2 log 2` of the non-saturating loss without smoothing.
     #[must_use]
     pub fn at_chance(self, smooth: f32) -> f32 {
         let two_labels = |probability: f32| {
@@ -161,7 +161,7 @@ impl Loss {
         t.sub(scores, mean)
     }
 
-    /// The discriminator's term of its scores `r` of real pictures; with `smooth` a cross-entropy
+    /// The discriminator's term of its scores `r` of real images; with `smooth` a cross-entropy
     /// calls them real with probability `1 − smooth` (Salimans et al., arXiv 1606.03498, 3.4).
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Loss {
         t.mean_all(term)
     }
 
-    /// The discriminator's term of its scores `f` of generated pictures.
+    /// The discriminator's term of its scores `f` of generated images.
     ///
     /// # Errors
     /// As recording may fail.
@@ -220,7 +220,7 @@ impl Loss {
         t.mean_all(term)
     }
 
-    /// The generator's loss of the scores `f` of its pictures, where the loss is not relativistic.
+    /// The generator's loss of the scores `f` of its images, where the loss is not relativistic.
     ///
     /// # Errors
     /// As recording may fail.
@@ -231,14 +231,14 @@ impl Loss {
                 return t.neg(cross_entropy);
             }
             Self::Hinge => t.neg(f)?,
-            // All others push generated pictures towards where real ones are pushed.
+            // All others push generated images towards where real ones are pushed.
             _ => return self.real(t, f, 0.0),
         };
         t.mean_all(term)
     }
 
     /// The generator's loss where the loss is relativistic: of the scores of real and of generated
-    /// pictures, each less the mean of the others (see [`Loss::relative`]).
+    /// images, each less the mean of the others (see [`Loss::relative`]).
     ///
     /// # Errors
     /// As recording may fail.
@@ -351,7 +351,7 @@ mod tests {
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
-    /// Over all scores that real and generated pictures may share, a discriminator loses least at its
+    /// Over all scores that real and generated images may share, a discriminator loses least at its
     /// best.
     #[test]
     fn at_chance_a_discriminator_cannot_lose_less() {

@@ -1,4 +1,4 @@
-//! What the two networks minimise: losses of the discriminator's scores, penalties on its slopes,
+//! What the two networks minimize: losses of the discriminator's scores, penalties on its slopes,
 //! and terms of the weights themselves. Any loss goes with any penalty and any network.
 
 mod loss;
@@ -6,5 +6,5 @@ mod penalty;
 mod weights;
 
 pub use loss::{Loss, Output, bce_with_logits, cross_entropy, log_sum_exp};
-pub use penalty::{Penalised, Penalty};
+pub use penalty::{Penalized, Penalty};
 pub use weights::{historical_averaging, historical_mean, orthogonal, weight_decay};

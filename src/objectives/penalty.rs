@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ops::random::Uniform;
 use crate::tape::{Tape, Var};
 
-/// A penalty on the discriminator's gradient `g = ∇ₓ D(x)` with respect to a picture, added to its
+/// A penalty on the discriminator's gradient `g = ∇ₓ D(x)` with respect to an image, added to its
 /// loss with the weight λ:
 ///
 /// ```text
@@ -20,8 +20,8 @@ use crate::tape::{Tape, Var};
 /// r2            ½λ · mean ‖g‖²            generated
 /// ```
 ///
-/// The gradient of one picture must not depend on the others in its batch: a discriminator with
-/// batch norm cannot be penalised (Gulrajani et al., section 4).
+/// The gradient of one image must not depend on the others in its batch: a discriminator with
+/// batch norm cannot be penalized (Gulrajani et al., section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
@@ -36,11 +36,11 @@ pub enum Penalty {
     GpOneSided,
     /// Towards slope 0 (Thanh-Tung et al., arXiv 1902.03984).
     GpZero,
-    /// DRAGAN (Kodali et al., arXiv 1705.07215): near real pictures only.
+    /// DRAGAN (Kodali et al., arXiv 1705.07215): near real images only.
     Dragan,
-    /// Mescheder et al. (arXiv 1801.04406): slope 0 at real pictures.
+    /// Mescheder et al. (arXiv 1801.04406): slope 0 at real images.
     R1,
-    /// The same at generated pictures.
+    /// The same at generated images.
     R2,
 }
 
@@ -48,7 +48,7 @@ named!(Penalty);
 
 /// A recorded penalty.
 #[derive(Clone, Copy, Debug)]
-pub struct Penalised {
+pub struct Penalized {
     /// What is added to the discriminator's loss: a scalar, its weight included.
     pub loss: Var,
     /// The mean over the batch of `‖g‖`: a scalar.
@@ -64,12 +64,12 @@ pub struct Penalised {
 /// any slope that matters.
 const TINY: f32 = 1e-12;
 
-/// How far from a real picture DRAGAN looks, in standard deviations of the batch.
+/// How far from a real image DRAGAN looks, in standard deviations of the batch.
 const DRAGAN_REACH: f32 = 0.5;
 
 impl Penalty {
     /// Records the penalty of weight `weight` on `judge`, which gives the scores `[n, …]` of
-    /// pictures. `real` and `fake` are `[n, h, w, c]`; `uniform` draws numbers in [0, 1) for a name
+    /// images. `real` and `fake` are `[n, h, w, c]`; `uniform` draws numbers in [0, 1) for a name
     /// and a shape.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Penalty {
         [real, fake]: [Var; 2],
         uniform: &mut Uniform<'_>,
         judge: &mut dyn FnMut(&mut Tape, Var) -> Result<Var>,
-    ) -> Result<Option<Penalised>> {
+    ) -> Result<Option<Penalized>> {
         let shape = t.shape(real).to_vec();
         let mut each = vec![1; shape.len()];
         each[0] = shape[0];
@@ -131,15 +131,15 @@ impl Penalty {
         let mean = t.mean_all(term)?;
         let loss = t.affine(mean, weight, 0.0)?;
         let slope = t.mean_all(norm)?;
-        Ok(Some(Penalised { loss, slope, norms: norm, at: x }))
+        Ok(Some(Penalized { loss, slope, norms: norm, at: x }))
     }
 }
 
 /// The standard deviation of all numbers of `x`, a scalar.
 fn standard_deviation(t: &mut Tape, x: Var) -> Result<Var> {
     let mean = t.mean_all(x)?;
-    let centred = t.sub(x, mean)?;
-    let square = t.mul(centred, centred)?;
+    let centered = t.sub(x, mean)?;
+    let square = t.mul(centered, centered)?;
     let variance = t.mean_all(square)?;
     t.sqrt(variance)
 }
@@ -174,7 +174,7 @@ mod tests {
                 t.affine(square, 0.5, 0.0)
             };
             let recorded = penalty.record(&mut t, 1.0, images, &mut uniform, &mut judge);
-            let Penalised { slope, norms, at: images, .. } = recorded.unwrap().unwrap();
+            let Penalized { slope, norms, at: images, .. } = recorded.unwrap().unwrap();
             for (name, value) in [("slope", slope), ("norms", norms), ("at", images)] {
                 t.fetch(name, value).unwrap();
             }

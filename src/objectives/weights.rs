@@ -37,7 +37,7 @@ pub fn historical_mean(t: &mut Tape, [p, h]: [Var; 2], count: Var) -> Result<Var
     t.add(h, step)
 }
 
-/// Orthogonal regularisation (Brock et al., arXiv 1609.07093; this form: arXiv 1809.11096, section
+/// Orthogonal regularization (Brock et al., arXiv 1609.07093; this form: arXiv 1809.11096, section
 /// 3.1): the sum of squares of all products of two different output channels of `w`
 /// `[kh, kw, large, small]`, `‖WᵀW ⊙ (1 − I)‖²` with one column of `W` for each output channel. The
 /// outputs are the small side (a convolution), or the large one (a transposed convolution).

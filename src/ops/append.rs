@@ -1,4 +1,4 @@
-//! A vector for each picture, behind the channels of all its pixels.
+//! A vector for each image, behind the channels of all its pixels.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 /// `y[n, …, 0..c] = x[n, …, :]` and `y[n, …, c..c+d] = v[n, :]`: `x` `[n, …, c]` and `v` `[n, d]`
 /// give `y` `[n, …, c + d]`.
 ///
-/// This is [`Tape::concat`] along the channels of `x` and of `v` stretched to the pictures of `x`,
+/// This is [`Tape::concat`] along the channels of `x` and of `v` stretched to the images of `x`,
 /// which needs neither the stretched `v` nor a padded copy of each: how a conditional network is
 /// told its class at every layer (Mirza and Osindero, arXiv 1411.1784).
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,8 @@ impl Op for Append {
         let c = s.shapes[0][s.shapes[0].len() - 1];
         let pixels = s.input_len(0) / (n * c);
         let (x, v, y) = (call.f32(0), call.f32(1), call.out);
-        let picture = pixels * (c + d);
-        y[..n * picture].par_chunks_mut(picture).enumerate().for_each(|(i, y)| {
+        let image = pixels * (c + d);
+        y[..n * image].par_chunks_mut(image).enumerate().for_each(|(i, y)| {
             let (x, v) = (&x[i * pixels * c..][..pixels * c], &v[i * d..][..d]);
             for (y, x) in y.chunks_exact_mut(c + d).zip(x.chunks_exact(c)) {
                 let (front, behind) = y.split_at_mut(c);
@@ -94,7 +94,7 @@ impl Op for Append {
         single(Dispatch {
             kernel: "append",
             context: context! {
-                len => len, c => whole - d, d => d, picture => len / s.shape[0].max(1),
+                len => len, c => whole - d, d => d, image => len / s.shape[0].max(1),
             },
             bind: vec![("x", Arg::Input(0)), ("v", Arg::Input(1)), ("y", Arg::Output)],
             groups: fold_groups(len.div_ceil(64), caps),

@@ -67,8 +67,8 @@ impl Op for Moments {
         let mean = t.range(s.output, 0, c)?;
         let level = t.affine(g_mean, 1.0 / rows as f32, 0.0)?;
         let slope = t.affine(g_var, 2.0 / rows as f32, 0.0)?;
-        let centred = t.sub(s.inputs[0], mean)?;
-        let part = t.mul(centred, slope)?;
+        let centered = t.sub(s.inputs[0], mean)?;
+        let part = t.mul(centered, slope)?;
         Ok(vec![Some(t.add(part, level)?)])
     }
 
@@ -164,7 +164,7 @@ impl Op for Moments {
     }
 }
 
-/// The two sums that the backward pass of a normalisation needs, in one pass over memory:
+/// The two sums that the backward pass of a normalization needs, in one pass over memory:
 /// `y[0] = Σ_r g`, `y[1] = Σ_r g · (x − mean)`. Inputs `g`, `x` `[rows, c]` and `mean` `[c]`; gives
 /// `[2, c]`.
 #[derive(Clone, Copy, Debug)]
@@ -193,8 +193,8 @@ impl Op for CenteredSums {
         let h1 = t.range(h, c, c)?;
         let mut parts = vec![None; 3];
         if needs[0] {
-            let centred = t.sub(x, mean)?;
-            let part = t.mul(centred, h1)?;
+            let centered = t.sub(x, mean)?;
+            let part = t.mul(centered, h1)?;
             parts[0] = Some(t.add(part, h0)?);
         }
         if needs[1] {

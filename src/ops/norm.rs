@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy, arXiv 1502.03167), from ops that can be differentiated
+//! Batch normalization (Ioffe and Szegedy, arXiv 1502.03167), from ops that can be differentiated
 //! twice.
 
 use crate::error::Result;
@@ -66,7 +66,7 @@ impl Elementwise for Normalize {
 }
 
 impl Tape {
-    /// Batch normalisation of `x` `[…, c]` with the statistics `mean` and `var` `[c]`:
+    /// Batch normalization of `x` `[…, c]` with the statistics `mean` and `var` `[c]`:
     /// `y = gamma (x − mean) / √(var + eps) + beta`.
     ///
     /// In training `mean` and `var` are the two rows of [`Tape::moments`], and the gradient flows

@@ -1,4 +1,4 @@
-//! The largest number of each window of a picture.
+//! The largest number of each window of an image.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -13,10 +13,10 @@ use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
 /// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
-/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the picture. A window that holds
+/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the image. A window that holds
 /// NaN gives NaN.
 ///
-/// Where the grid divides the picture it can be differentiated; of equally large numbers of a window
+/// Where the grid divides the image it can be differentiated; of equally large numbers of a window
 /// each gets an equal part of the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
@@ -94,13 +94,13 @@ impl Op for MaxPool {
         let [gh, gw] = self.grid;
         let (x, y) = (call.f32(0), call.out);
         y.par_chunks_mut(gw * c).enumerate().for_each(|(row, y)| {
-            let picture = &x[row / gh * h * w * c..][..h * w * c];
+            let image = &x[row / gh * h * w * c..][..h * w * c];
             let (top, bottom) = window(row % gh, gh, h);
             for (j, y) in y.chunks_mut(c).enumerate() {
                 let (left, right) = window(j, gw, w);
-                y.copy_from_slice(&picture[(top * w + left) * c..][..c]);
+                y.copy_from_slice(&image[(top * w + left) * c..][..c]);
                 for r in top..bottom {
-                    for x in picture[(r * w + left) * c..(r * w + right) * c].chunks(c) {
+                    for x in image[(r * w + left) * c..(r * w + right) * c].chunks(c) {
                         for (y, &x) in y.iter_mut().zip(x) {
                             *y = if x > *y || x.is_nan() { x } else { *y };
                         }
@@ -133,13 +133,13 @@ impl Tape {
     /// The largest number of each of `grid` windows of `x` `[n, h, w, c]`: see [`MaxPool`].
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` is no picture, or smaller than the grid.
+    /// [`Error::Shape`] where `x` is no image, or smaller than the grid.
     pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
         self.record(MaxPool { grid }, &[x])
     }
 }
 
-/// Grids that divide the picture, that do not (the windows then overlap), and of one pixel a window.
+/// Grids that divide the image, that do not (the windows then overlap), and of one pixel a window.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let table: [([usize; 4], [usize; 2]); 7] = [
         ([1, 1, 1, 1], [1, 1]),

@@ -2,7 +2,7 @@
 //!
 //! All see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage
 //! turns `rows` into `ceil(rows / FAN)`: lane `(k, i)` adds rows `k, k + K, k + 2K, …` of column
-//! `i`, so that neighbouring lanes always read neighbouring numbers, whatever `inner` is. On the CPU
+//! `i`, so that neighboring lanes always read neighboring numbers, whatever `inner` is. On the CPU
 //! chunks of rows are reduced in parallel and merged in order. Neither depends on the number of
 //! threads.
 
@@ -287,7 +287,7 @@ impl Tape {
         if shape.contains(&0) {
             return self.fill(&kept, 0.0);
         }
-        // One block of neighbouring axes at a time, from the last.
+        // One block of neighboring axes at a time, from the last.
         let mut y = x;
         while let Some(end) = sizes.iter().rposition(|&(_, summed)| summed) {
             let start = sizes[..end].iter().rposition(|&(_, summed)| !summed).map_or(0, |i| i + 1);

@@ -1,4 +1,4 @@
-//! Pictures moved by whole pixels, each by its own.
+//! Images moved by whole pixels, each by its own.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ pub struct Shift {
 }
 
 impl Shift {
-    /// By how much a picture moves along a side of `side` pixels: no more than all of them, after
+    /// By how much an image moves along a side of `side` pixels: no more than all of them, after
     /// which nothing of it is left to see.
     fn offset(self, v: f32, side: usize) -> isize {
         let limit = side as f32;
@@ -74,14 +74,14 @@ impl Op for Shift {
         let &[n, h, w, c] = &s.shape[..] else { unreachable!("Op::shape gives four axes") };
         let (x, v, y) = (call.f32(0), call.f32(1), call.out);
         y[..n * h * w * c].par_chunks_mut(w * c).enumerate().for_each(|(row, y)| {
-            let (picture, i) = (row / h, row % h);
-            let from = i.checked_add_signed(-self.offset(v[2 * picture], h));
+            let (image, i) = (row / h, row % h);
+            let from = i.checked_add_signed(-self.offset(v[2 * image], h));
             let Some(from) = from.filter(|&from| from < h) else {
                 y.fill(0.0);
                 return;
             };
-            let x = &x[(picture * h + from) * w * c..][..w * c];
-            let b = self.offset(v[2 * picture + 1], w);
+            let x = &x[(image * h + from) * w * c..][..w * c];
+            let b = self.offset(v[2 * image + 1], w);
             let (still, moved) = ((w - b.unsigned_abs()) * c, b.unsigned_abs() * c);
             if b < 0 {
                 y[..still].copy_from_slice(&x[moved..]);
@@ -112,7 +112,7 @@ impl Op for Shift {
 }
 
 impl Tape {
-    /// The pictures `x` `[n, h, w, c]`, each moved by the whole pixels `⌊v⌋` (`[n, 2]`: down, to the
+    /// The images `x` `[n, h, w, c]`, each moved by the whole pixels `⌊v⌋` (`[n, 2]`: down, to the
     /// right), with zeros where nothing came: see [`Shift`].
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Tape {
     }
 }
 
-/// One pixel, sides that differ, channels that are and are no multiple of four; by less than a picture
+/// One pixel, sides that differ, channels that are and are no multiple of four; by less than an image
 /// and by more, there and back. The ladder has whole numbers, tiny ones of either sign and ±150.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let shapes: [[usize; 4]; 6] =

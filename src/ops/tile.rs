@@ -39,16 +39,16 @@ pub(super) enum Along {
 pub(super) enum RowsOfA {
     /// It is a matrix.
     Matrix,
-    /// It is a picture under one tap after another, by a loop over taps.
+    /// It is an image under one tap after another, by a loop over taps.
     Taps {
         /// The number of taps, if the kernel can also run through taps and channels by one index.
         flat: Option<usize>,
     },
-    /// It is a picture whose pixels are the reduction: the tap belongs to the product's row.
+    /// It is an image whose pixels are the reduction: the tap belongs to the product's row.
     Pixels {
         /// Pixels of a line of the grid.
         line: usize,
-        /// Elements between neighbours in a line.
+        /// Elements between neighbors in a line.
         run: usize,
     },
 }

@@ -101,7 +101,7 @@ mod tests {
 
     /// The same bits, whatever the width of the registers that a number goes through.
     #[test]
-    fn neighbours_do_not_matter() {
+    fn neighbors_do_not_matter() {
         fn same(name: &str, f: impl Fn(f32) -> f32) {
             let x: Vec<f32> = (0..1003).map(|i| (i as f32 - 500.0) / 7.0).collect();
             let mut y = vec![0.0; x.len()];

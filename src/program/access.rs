@@ -9,7 +9,7 @@ pub(super) enum Access {
     Scalar,
     /// Element `i % period`: the input has the output's last axes.
     Cyclic(usize),
-    /// Element `Σ coordinate_d · stride_d` for these (size, stride) of the output's axes; neighbouring
+    /// Element `Σ coordinate_d · stride_d` for these (size, stride) of the output's axes; neighboring
     /// axes that can be walked as one are one.
     Strided(Vec<(usize, usize)>),
 }
@@ -80,14 +80,14 @@ mod tests {
         let middle = Access::of(&[2, 1, 2], &[2, 3, 2]);
         let at: Vec<_> = (0..12).map(|i| middle.index(i)).collect();
         assert_eq!(at, [0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3]);
-        // One number a picture, and one a picture and channel.
+        // One number an image, and one an image and channel.
         assert_eq!(
             Access::of(&[4, 1, 1, 1], &[4, 2, 3, 5]),
             Access::Strided(vec![(4, 1), (30, 0)])
         );
         let channels = Access::of(&[4, 1, 1, 5], &[4, 2, 3, 5]);
         assert_eq!(channels, Access::Strided(vec![(4, 5), (6, 0), (5, 1)]));
-        // Windows of 2×2 of a picture.
+        // Windows of 2×2 of an image.
         let windows = Access::of(&[4, 3, 1, 3, 1, 5], &[4, 3, 2, 3, 2, 5]);
         let axes = vec![(12, 15), (2, 0), (3, 5), (2, 0), (5, 1)];
         assert_eq!(windows, Access::Strided(axes));

@@ -177,7 +177,7 @@ fn load_expr(
     if load.place.dtype == DType::U8 {
         return match load.access {
             Access::Full => format!("vec4<f32>(unpack4xU8(b{b}[i]))"),
-            _ => unreachable!("bytes are pictures, which are not broadcast"),
+            _ => unreachable!("bytes are images, which are not broadcast"),
         };
     }
     let four = |index: &dyn Fn(usize) -> String| {

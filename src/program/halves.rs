@@ -2,8 +2,8 @@
 //!
 //! All arithmetic is in 32 bits whatever a value is kept as: a kernel widens what it loads and
 //! rounds what it stores, to 11 significant bits and at most 65 504. That is for the large tensors,
-//! which are pictures of channels and their gradients: what convolutions make, and what elementwise
-//! ops and ops that move pixels about make of it. Parameters, optimisers' states, statistics,
+//! which are images of channels and their gradients: what convolutions make, and what elementwise
+//! ops and ops that move pixels about make of it. Parameters, optimizers' states, statistics,
 //! weights' gradients, scores, and whatever a run is given or gives back keep their 32 bits. So do
 //! products that are summed up: squares of small numbers would be zeros.
 //!
@@ -45,7 +45,7 @@ impl Precision {
     }
 }
 
-/// Numbers of a picture below which it costs nothing to keep all bits; they may be scores.
+/// Numbers of an image below which it costs nothing to keep all bits; they may be scores.
 const SMALL: usize = 256;
 
 /// Elements at whose multiples a part of a tensor of 16-bit floats may start: 16 bytes.
@@ -58,13 +58,13 @@ fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
         for &i in &unit.lanes[0] {
             let node = &tape.nodes()[i];
             let half = |v: &Var| halves.contains(&root(v));
-            // Ops on all numbers of pictures may see them as a matrix.
-            let like = |v: &Var| is_picture(node) || len(&tape.nodes()[root(v)]) == len(node);
+            // Ops on all numbers of images may see them as a matrix.
+            let like = |v: &Var| is_image(node) || len(&tape.nodes()[root(v)]) == len(node);
             let follows = match node.op.half() {
                 Half::Never => false,
-                Half::AsInput => half(&node.inputs[0]) && is_picture(node),
+                Half::AsInput => half(&node.inputs[0]) && is_image(node),
                 Half::AsAnyInput => node.inputs.iter().any(|v| half(v) && like(v)),
-                Half::Always => is_picture(node),
+                Half::Always => is_image(node),
             };
             if follows {
                 halves.insert(i);
@@ -101,8 +101,8 @@ fn len(node: &Node) -> usize {
     node.shape.iter().product()
 }
 
-/// Whether a node computes pictures `[n, h, w, c]`, or such with divided axes, that are worth it.
-fn is_picture(node: &Node) -> bool {
-    let [_, picture @ ..] = &node.shape[..] else { return false };
-    node.dtype == DType::F32 && picture.len() >= 3 && picture.iter().product::<usize>() >= SMALL
+/// Whether a node computes images `[n, h, w, c]`, or such with divided axes, that are worth it.
+fn is_image(node: &Node) -> bool {
+    let [_, image @ ..] = &node.shape[..] else { return false };
+    node.dtype == DType::F32 && image.len() >= 3 && image.iter().product::<usize>() >= SMALL
 }

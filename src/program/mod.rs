@@ -1,4 +1,4 @@
-//! A tape compiled for one device: dead nodes dropped, neighbours fused, every buffer planned.
+//! A tape compiled for one device: dead nodes dropped, neighbors fused, every buffer planned.
 //!
 //! After compilation a run allocates nothing on the device and makes no decision: it uploads the
 //! feeds, walks a list of steps, and hands back the fetches.
@@ -35,7 +35,7 @@ use units::{Grouping, MAX_BINDINGS, Units};
 /// How a tape is compiled.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Run elementwise neighbours as one kernel.
+    /// Run elementwise neighbors as one kernel.
     pub fuse: bool,
     /// The most device memory that the program and its state may take, in bytes.
     pub memory_limit: Option<u64>,

@@ -1,5 +1,5 @@
 //! From nodes to units of execution: what nothing needs is dropped, values that are views of others
-//! are resolved, elementwise neighbours are fused, and units that do the same to different tensors
+//! are resolved, elementwise neighbors are fused, and units that do the same to different tensors
 //! are bundled.
 
 use std::cmp::Reverse;
@@ -85,7 +85,7 @@ pub(super) struct Units {
 /// How nodes become units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grouping {
-    /// Fuse elementwise neighbours: else every elementwise op is a unit.
+    /// Fuse elementwise neighbors: else every elementwise op is a unit.
     pub(super) fuse: bool,
     /// Take it that the new value of a state needs no buffer of its own in the kernel that reads the
     /// old one, which is so for all but odd tapes.

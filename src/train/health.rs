@@ -197,16 +197,16 @@ fn diverged(line: &LogLine) -> Option<String> {
 
 fn discriminator_wins(line: &LogLine) -> String {
     format!(
-        "the discriminator's loss has stayed near zero ({:.3}): it tells every picture apart, and \
+        "the discriminator's loss has stayed near zero ({:.3}): it tells every image apart, and \
          the generator learns little from it. Lower --lr-d, soften its labels with --smooth 0.1, \
-         or use more and more varied pictures",
+         or use more and more varied images",
         line.value("loss_d")
     )
 }
 
 fn fakes_refused(line: &LogLine) -> String {
     format!(
-        "D(G(z)) has stayed near 0 ({:.3}): the discriminator is sure of every generated picture, \
+        "D(G(z)) has stayed near 0 ({:.3}): the discriminator is sure of every generated image, \
          so the generator is pushed hard but not guided. Lower --lr-d or raise --lr-g, or soften \
          the labels with --smooth 0.1",
         line.value("d_fake")
@@ -215,7 +215,7 @@ fn fakes_refused(line: &LogLine) -> String {
 
 fn fakes_accepted(line: &LogLine) -> String {
     format!(
-        "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated picture for \
+        "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated image for \
          real and teaches nothing. Raise --lr-d or lower --lr-g",
         line.value("d_fake")
     )
@@ -225,7 +225,7 @@ fn at_chance(line: &LogLine) -> String {
     format!(
         "D(x) and D(G(z)) have long been the same ({:.2} and {:.2}): the discriminator only guesses. \
          Where the previews are good, the training is done; else it is too weak to teach: raise \
-         --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented pictures (--augment-p)",
+         --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented images (--augment-p)",
         line.value("d_real"),
         line.value("d_fake")
     )
@@ -233,8 +233,8 @@ fn at_chance(line: &LogLine) -> String {
 
 fn mode_collapse(diversity: f32) -> String {
     format!(
-        "the samples hardly differ from each other ({:.0} % of how much real pictures do): the \
-         generator has collapsed to a few pictures. Go back to an earlier checkpoint, or start \
+        "the samples hardly differ from each other ({:.0} % of how much real images do): the \
+         generator has collapsed to a few images. Go back to an earlier checkpoint, or start \
          anew with another --seed, a lower --lr-g or a larger --batch",
         diversity * 100.0
     )
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_healthy_training_is_left_alone() {
         assert_eq!(warnings(Output::Probability, 5000, |_, _| {}), []);
-        // The start of nearly every training: D wins, and all samples are grey.
+        // The start of nearly every training: D wins, and all samples are gray.
         let start = |i: u64, line: &mut LogLine| {
             if i * STEP < 18_000 {
                 set(line, [("loss_d", 0.01), ("d_fake", 0.001), (SAMPLE_DIVERSITY, 0.02)]);

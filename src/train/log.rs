@@ -38,7 +38,7 @@ pub struct LogLine {
     /// were measured: [`SAMPLE_DIVERSITY`].
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// The part of the time since the last report in which training waited for pictures.
+    /// The part of the time since the last report in which training waited for images.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<f32>,
     /// Device memory in use, where it is known.
@@ -87,7 +87,7 @@ impl LogLine {
     /// The line as it stands in the file, with its line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let json = serde_json::to_string(self).expect("a struct of plain numbers serialises");
+        let json = serde_json::to_string(self).expect("a struct of plain numbers serializes");
         json + "\n"
     }
 }

@@ -3,7 +3,7 @@
 pub mod health;
 #[cfg(feature = "cli")]
 pub mod interrupt;
-pub mod labelled;
+pub mod labeled;
 pub mod log;
 pub mod metrics;
 pub mod options;
@@ -19,18 +19,18 @@ mod snapshot;
 pub mod trainer;
 pub mod writer;
 
-pub use crate::gan::{Method, MethodOptions, Recipe, RecipeOptions};
+pub use crate::gan::{ObjectiveConfig, PartialObjectiveConfig, PartialTrainConfig, TrainConfig};
 pub use crate::model::checkpoint::{self, Checkpoint};
 pub use crate::model::file::{self as model_file, ModelFile};
 pub use crate::model::folder::{self, Folder};
 pub use health::{Finding, Health};
-pub use labelled::Labelled;
+pub use labeled::Labeled;
 pub use log::LogLine;
 pub use metrics::Metrics;
-pub use options::{Rhythm, RhythmOptions};
+pub use options::{Intervals, PartialIntervals};
 pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Run;
 pub use snapshot::Snapshot;
-pub use trainer::{Batch, Images, Position, Trainer, first_pictures};
+pub use trainer::{Batch, Images, Position, Trainer, first_images};

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{Networks, Role, Weights};
 use crate::{files, human};
 
-use super::{ModelFile, Recipe, Trainer};
+use super::{ModelFile, TrainConfig, Trainer};
 
 /// The first preview after the one of noise; further ones double until the interval is reached.
 const FIRST_PREVIEW: u64 = 512;
@@ -26,23 +26,23 @@ pub struct RunOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
     /// What decides the numbers.
-    pub recipe: Recipe,
-    /// Where the pictures are; none for the bundled ones.
+    pub recipe: TrainConfig,
+    /// Where the images are; none for the bundled ones.
     #[serde(default, with = "any_path")]
     pub data: Option<PathBuf>,
     /// What was found there.
     pub data_description: String,
-    /// [`crate::data::Source::fingerprint`]: other pictures cannot continue the run.
+    /// [`crate::data::Source::fingerprint`]: other images cannot continue the run.
     pub data_fingerprint: Fingerprint,
     /// How they are read: the part that was taken, and what the classes are.
     #[serde(default = "Reading::before")]
     pub data_reading: Reading,
-    /// What every picture is made into.
+    /// What every image is made into.
     pub prepare: Prepare,
-    /// Real pictures to see in all.
+    /// Real images to see in all.
     pub images: u64,
     /// How often things happen and what is kept.
-    pub rhythm: Rhythm,
+    pub rhythm: Intervals,
     /// The program's version.
     pub program: String,
     /// The device that the run was started on.
@@ -110,9 +110,9 @@ impl std::fmt::Display for Origin {
 config! {
     /// How often things happen, in real images seen, and what is kept. Does not change the numbers.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Rhythm;
-    /// [`Rhythm`] as far as it is set.
-    pub struct RhythmOptions stored Required;
+    pub struct Intervals;
+    /// [`Intervals`] as far as it is set.
+    pub struct PartialIntervals stored Required;
     flags "Output" {
         /// Real images from one line of progress and log.jsonl to the next; 0 for the last one alone
         report_every: u64 = 640, "COUNT" { domain: Domain::Count };
@@ -129,8 +129,8 @@ config! {
     }
 }
 
-impl Rhythm {
-    /// Whether a report is due between `before` and `now` pictures.
+impl Intervals {
+    /// Whether a report is due between `before` and `now` images.
     #[must_use]
     pub fn reports(&self, before: u64, now: u64) -> bool {
         due(before, now, self.report_every)
@@ -149,7 +149,7 @@ impl Rhythm {
     }
 }
 
-/// Whether something that happens every `every` pictures is due between `before` and `now`; 0 for
+/// Whether something that happens every `every` images is due between `before` and `now`; 0 for
 /// never.
 fn due(before: u64, now: u64, every: u64) -> bool {
     now.checked_div(every) > before.checked_div(every)
@@ -209,13 +209,13 @@ impl RunOptions {
     /// Checks every option, and that they go together.
     ///
     /// # Errors
-    /// As [`Recipe::validate`].
+    /// As [`TrainConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         let Self { recipe, images, .. } = self;
         self.prepare.check()?;
         if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
             let what = format!(
-                "the learning rates are 0 after {} pictures, and `images` asks for {images}: give \
+                "the learning rates are 0 after {} images, and `images` asks for {images}: give \
                  both the same number",
                 recipe.decay
             );
@@ -252,7 +252,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.size.width,
         model.channels,
         model.nz,
-        learnt(&trainer.system().model),
+        learned(&trainer.system().model),
         human::counted(options.images, "image"),
         recipe.batch,
         recipe.seed,
@@ -263,13 +263,13 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
 }
 
 /// `G 3.6M, D 2.8M and E 2.9M`: how many numbers each network learns.
-fn learnt(networks: &Networks) -> String {
+fn learned(networks: &Networks) -> String {
     let each = networks.iter().map(|(name, net)| {
         let short = match name == net.role.name() {
             true => name[..1].to_uppercase(),
             false => name.to_owned(),
         };
-        format!("{short} {}", human::count(networks.learnt(name) as u64))
+        format!("{short} {}", human::count(networks.learned(name) as u64))
     });
     let mut all: Vec<String> = each.collect();
     match all.pop() {
@@ -283,14 +283,14 @@ fn learnt(networks: &Networks) -> String {
 mod tests {
     use super::*;
     use crate::gan::Family;
-    use crate::train::Method;
+    use crate::train::ObjectiveConfig;
 
     #[test]
     fn every_network_is_counted() {
         let of = |family| {
-            let method = Method { family, ..Method::default() };
-            let networks = Recipe { method, ..Recipe::default() }.networks();
-            learnt(&networks.expect("a usual recipe"))
+            let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+            let networks = TrainConfig { method, ..TrainConfig::default() }.networks();
+            learned(&networks.expect("a usual recipe"))
         };
         assert_eq!(of(Family::Gan), "G 3.6M and D 2.8M");
         assert_eq!(of(Family::Vae), "G 3.6M and E 4.4M");

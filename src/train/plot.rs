@@ -14,11 +14,11 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Error, Result};
-use crate::gan::Method;
+use crate::gan::ObjectiveConfig;
 use crate::gan::families;
 use crate::human;
+use crate::images;
 use crate::objectives::Output;
-use crate::pictures;
 use crate::train::health::DIVERSITY_LOW;
 use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
 use crate::train::metrics::{self, Kind};
@@ -86,7 +86,7 @@ fn losses(log: &[LogLine]) -> Vec<Curve> {
     curves
 }
 
-fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
+fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
     let curve = |name: &str, color, metric: &str| Curve {
         name: name.to_owned(),
         color,
@@ -108,7 +108,7 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
     let outputs = Panel {
         title,
         curves: vec![
-            curve("real pictures, D(x)", BLUE, "d_real"),
+            curve("real images, D(x)", BLUE, "d_real"),
             curve("generated ones, D(G(z))", ORANGE, "d_fake"),
         ],
         range,
@@ -146,16 +146,16 @@ fn panels(method: &Method, log: &[LogLine]) -> Vec<Panel> {
 ///
 /// # Errors
 /// [`Error::File`] where there is nothing to draw yet, or the file cannot be written.
-pub fn save(path: &Path, log: &[LogLine], method: &Method, title: &str) -> Result<()> {
+pub fn save(path: &Path, log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
     }
-    let picture = draw(log, method, title)
+    let image = draw(log, method, title)
         .map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
-    pictures::save_png(path, &picture)
+    images::save_png(path, &image)
 }
 
-fn draw(log: &[LogLine], method: &Method, title: &str) -> Drawn<DynamicImage> {
+fn draw(log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Drawn<DynamicImage> {
     static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
     let there = FONT_IS_THERE.get_or_init(|| {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
@@ -181,11 +181,11 @@ fn draw(log: &[LogLine], method: &Method, title: &str) -> Drawn<DynamicImage> {
         }
         root.present()?;
     }
-    let large = RgbImage::from_raw(w, h, buffer).ok_or("the picture has another size")?;
+    let large = RgbImage::from_raw(w, h, buffer).ok_or("the image has another size")?;
     Ok(imageops::resize(&large, SIZE.0, SIZE.1 + third, FilterType::Triangle).into())
 }
 
-/// A length of the finished picture in the larger one.
+/// A length of the finished image in the larger one.
 fn px(n: i32) -> i32 {
     n * SCALE as i32
 }
@@ -339,7 +339,7 @@ fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     groups(points).map(mean).collect()
 }
 
-/// A Gaussian mean over the neighbours: of a fiftieth of all points as its standard deviation, so
+/// A Gaussian mean over the neighbors: of a fiftieth of all points as its standard deviation, so
 /// that a few are left as they are.
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let sigma = points.len() as f64 / 50.0;
@@ -354,7 +354,7 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
         sum / weights
     };
-    // Below two thirds of a step there are no neighbours to look at.
+    // Below two thirds of a step there are no neighbors to look at.
     if reach < 2 {
         return points.to_vec();
     }
@@ -397,7 +397,7 @@ mod tests {
     fn saved_as(loss: Loss, log: &[LogLine]) -> RgbImage {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("losses.png");
-        let method = Method { loss, ..Method::default() };
+        let method = ObjectiveConfig { loss, ..ObjectiveConfig::default() };
         save(&path, log, &method, "00003-dcgan-avatars64-64").unwrap();
         if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
             let name = format!("losses-{}-{loss}.png", log.len());
@@ -406,28 +406,28 @@ mod tests {
         image::open(&path).unwrap().into_rgb8()
     }
 
-    /// The pixels of `rows` that are nearly of this colour.
-    fn count(picture: &RgbImage, rows: std::ops::Range<u32>, color: RGBColor) -> usize {
+    /// The pixels of `rows` that are nearly of this color.
+    fn count(image: &RgbImage, rows: std::ops::Range<u32>, color: RGBColor) -> usize {
         let near = |p: &[u8; 3]| {
             let [r, g, b] = *p;
             r.abs_diff(color.0).max(g.abs_diff(color.1)).max(b.abs_diff(color.2)) < 24
         };
-        picture.enumerate_pixels().filter(|(_, y, p)| rows.contains(y) && near(&p.0)).count()
+        image.enumerate_pixels().filter(|(_, y, p)| rows.contains(y) && near(&p.0)).count()
     }
 
     #[test]
-    fn both_panels_show_both_lines_and_are_labelled() {
-        let picture = saved(&log(800));
-        assert_eq!(picture.dimensions(), SIZE);
-        // Below the legends, which have both colours too.
+    fn both_panels_show_both_lines_and_are_labeled() {
+        let image = saved(&log(800));
+        assert_eq!(image.dimensions(), SIZE);
+        // Below the legends, which have both colors too.
         for rows in [80..350, 430..620] {
             for color in [BLUE, ORANGE] {
-                let seen = count(&picture, rows.clone(), color);
+                let seen = count(&image, rows.clone(), color);
                 assert!(seen > 500, "{seen} pixels of {color:?} in rows {rows:?}");
             }
         }
         for rows in [30..70, 360..400, 640..700] {
-            let dark = picture.rows().enumerate().filter(|(y, _)| rows.contains(&(*y as u32)));
+            let dark = image.rows().enumerate().filter(|(y, _)| rows.contains(&(*y as u32)));
             let dark = dark.flat_map(|(_, row)| row).filter(|p| p.0.iter().all(|&v| v < 120));
             assert!(dark.count() > 20, "no text in rows {rows:?}");
         }
@@ -448,8 +448,8 @@ mod tests {
             };
             saved(&(0..200).map(line).collect::<Vec<_>>())
         };
-        let height = |picture: &RgbImage, rows: std::ops::Range<u32>| {
-            let rows = rows.filter(|&y| count(picture, y..y + 1, BLUE) > 400);
+        let height = |image: &RgbImage, rows: std::ops::Range<u32>| {
+            let rows = rows.filter(|&y| count(image, y..y + 1, BLUE) > 400);
             let rows: Vec<f64> = rows.map(f64::from).collect();
             rows.iter().sum::<f64>() / rows.len() as f64
         };
@@ -463,8 +463,8 @@ mod tests {
     }
 
     /// Dark pixels of a row between the axis and the right end, where no curve is.
-    fn dashes(picture: &RgbImage, y: u32) -> usize {
-        (200..860).filter(|&x| picture.get_pixel(x, y).0.iter().all(|&v| v < 170)).count()
+    fn dashes(image: &RgbImage, y: u32) -> usize {
+        (200..860).filter(|&x| image.get_pixel(x, y).0.iter().all(|&v| v < 170)).count()
     }
 
     #[test]
@@ -475,8 +475,8 @@ mod tests {
         };
         let log: Vec<LogLine> = (0..200).map(line).collect();
         let rows = |loss| {
-            let picture = saved_as(loss, &log);
-            (90..360).filter(|&y| dashes(&picture, y) > 200).map(f64::from).collect::<Vec<_>>()
+            let image = saved_as(loss, &log);
+            (90..360).filter(|&y| dashes(&image, y) > 200).map(f64::from).collect::<Vec<_>>()
         };
         // Losses to 5.5 are drawn over about 270 pixels from row 90 on; 2 log 2 and 2 are a quarter
         // and a third of it from the bottom.
@@ -497,7 +497,7 @@ mod tests {
             LogLine { images: i * 1000, metrics, ..LogLine::default() }
         };
         let log: Vec<LogLine> = (0..200).map(line).collect();
-        let panels = panels(&Method::default(), &log);
+        let panels = panels(&ObjectiveConfig::default(), &log);
         let metrics =
             |i: usize| panels[i].curves.iter().map(|c| c.metric.as_str()).collect::<Vec<_>>();
         assert_eq!((metrics(0), metrics(1)), (vec!["loss_e"], vec!["reconstruction", "kl"]));
@@ -514,13 +514,11 @@ mod tests {
             false => line,
         };
         let with: Vec<LogLine> = log.into_iter().map(diversity).collect();
-        let picture = saved(&with);
-        assert_eq!(picture.height(), SIZE.1 + THIRD);
-        assert!(count(&picture, 720..860, GREEN) > 300);
+        let image = saved(&with);
+        assert_eq!(image.height(), SIZE.1 + THIRD);
+        assert!(count(&image, 720..860, GREEN) > 300);
         for color in [BLUE, ORANGE] {
-            assert!(
-                count(&picture, 80..350, color) > 500 && count(&picture, 430..620, color) > 500
-            );
+            assert!(count(&image, 80..350, color) > 500 && count(&image, 430..620, color) > 500);
         }
     }
 
@@ -554,8 +552,9 @@ mod tests {
         let nothing = LogLine { images: 64, ..LogLine::default() };
         let low = LogLine { images: 128, ..nothing.clone() }.with("loss_d", -700.0);
         saved(&[nothing, low]);
-        let text =
-            save(Path::new("x/losses.png"), &[], &Method::default(), "x").unwrap_err().to_string();
+        let text = save(Path::new("x/losses.png"), &[], &ObjectiveConfig::default(), "x")
+            .unwrap_err()
+            .to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::data::PrepareOptions;
 use crate::error::{Error, Result};
 
-use super::{Recipe, RecipeOptions};
+use super::{PartialTrainConfig, TrainConfig};
 
 /// A published recipe: options with the values that its source gives.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "dragan",
-        about: "cross-entropies and a gradient penalty around real pictures",
+        about: "cross-entropies and a gradient penalty around real images",
         source: "Kodali et al., arXiv 1705.07215, section 2.3",
         options: &[
             ("penalty", "dragan"),
@@ -132,8 +132,8 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "r1",
-        about: "cross-entropies and a penalty on slopes at real pictures",
-        source: "Mescheder et al., arXiv 1801.04406, section 4.1 and 6.1 (their optimiser: RMSprop, rate 1e-4)",
+        about: "cross-entropies and a penalty on slopes at real images",
+        source: "Mescheder et al., arXiv 1801.04406, section 4.1 and 6.1 (their optimizer: RMSprop, rate 1e-4)",
         options: &[
             ("penalty", "r1"),
             ("penalty_weight", "10"),
@@ -228,7 +228,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "infogan",
-        about: "codes that the discriminator has to recognise: a category and two numbers, for MNIST",
+        about: "codes that the discriminator has to recognize: a category and two numbers, for MNIST",
         source: "Chen et al., arXiv 1606.03657, appendix C.1 (codes), with the networks of DCGAN's MNIST \
                  code and DCGAN's rates (their 1e-3 for the generator makes these networks collapse)",
         options: &[("network", "dcgan-mnist"), ("codes", "10+2"), ("nz", "74"), ("batch", "64")],
@@ -339,7 +339,7 @@ pub const PRESETS: &[Preset] = &[
         source: "Salimans et al., arXiv 1606.03498, section 6.1; github.com/openai/improved-gan, \
                  mnist_svhn_cifar10/train_mnist_feature_matching.py (93 ± 6.5 errors in 10,000 after 300 \
                  epochs, --images 18M; here 138 after 60, --images 3600k). Unlike theirs, the generator's \
-                 batch norm has a scale, and both steps see the same real pictures",
+                 batch norm has a scale, and both steps see the same real images",
         options: &[
             ("network", "mlp"),
             ("labels_per_class", "10"),
@@ -358,7 +358,7 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
-        name: "few-pictures",
+        name: "few-images",
         about: "for some hundred images: half of those that D sees are shifted, and G learns faster",
         source: "Zhao et al., arXiv 2006.10738 (of their three augmentations the one that helps DCGAN most); \
                  its probability, G's rate and the batch were chosen by the sliced Wasserstein distance to \
@@ -369,7 +369,7 @@ pub const PRESETS: &[Preset] = &[
             ("lr_g", "4e-4"),
             ("batch", "16"),
         ],
-        aliases: &["lightweight-data"],
+        aliases: &["few-pictures", "lightweight-data"],
     },
     Preset {
         name: "ada",
@@ -391,7 +391,7 @@ pub const PRESETS: &[Preset] = &[
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainOptions {
     /// What is trained and how.
-    pub recipe: RecipeOptions,
+    pub recipe: PartialTrainConfig,
     /// How images are prepared.
     pub prepare: PrepareOptions,
 }
@@ -422,7 +422,7 @@ impl fmt::Display for Preset {
     }
 }
 
-impl Recipe {
+impl TrainConfig {
     /// The recipe of a preset. Where it conditions networks on classes, or has them learn some,
     /// `model.classes` is yet to be set.
     ///

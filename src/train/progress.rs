@@ -114,7 +114,7 @@ fn position(images: u64, total: u64) -> String {
     format!("{}/{}", human::count(images), human::count(total))
 }
 
-/// Waiting for pictures is worth a word from this part of the time on.
+/// Waiting for images is worth a word from this part of the time on.
 const WAITING: f32 = 0.05;
 
 /// Between two fields.
@@ -185,7 +185,7 @@ fn fields(line: &LogLine, total: u64) -> Vec<Field> {
         add(shown.importance, format!("{} {value:.decimals$}", shown.label));
     }
     if let Some(waiting) = line.waiting.filter(|&part| part >= WAITING) {
-        add(4, format!("{:.0} % waiting for pictures", 100.0 * waiting));
+        add(4, format!("{:.0} % waiting for images", 100.0 * waiting));
     }
     fields
 }
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(describe(&stalled, 100), "0.0/s  loss_d 1.000  loss_g 2.000");
         let waits = |part| describe(&LogLine { waiting: Some(part), ..line() }, 0);
         assert!(!waits(0.04).contains("waiting"));
-        assert!(waits(0.123).ends_with("D(G(z)) 0.31  12 % waiting for pictures"));
+        assert!(waits(0.123).ends_with("D(G(z)) 0.31  12 % waiting for images"));
         assert!(describe(&line().with("loss_e", 0.5), 0).ends_with("D(G(z)) 0.31  loss_e 0.500"));
         assert!(describe(&line().with("slope", 1.05), 0).ends_with("D(G(z)) 0.31  slope 1.05"));
         assert!(describe(&LogLine { images_per_s: 12_345.6, ..line() }, 0).starts_with("12.3k/s"));
@@ -284,7 +284,7 @@ mod tests {
             lines[1].contains("12.8k/25.6k images  2m55s left  73.1/s  loss_d 0.812"),
             "{lines:?}"
         );
-        assert!(lines[1].ends_with("slope 1.05  30 % waiting for pictures"), "{lines:?}");
+        assert!(lines[1].ends_with("slope 1.05  30 % waiting for images"), "{lines:?}");
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
 

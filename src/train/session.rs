@@ -1,7 +1,7 @@
-//! The loop: a trainer, its pictures and its run folder, until enough pictures were seen or someone
+//! The loop: a trainer, its images and its run folder, until enough images were seen or someone
 //! presses Ctrl-C.
 //!
-//! The loop asks the device for pictures and copies of its state; what is made of them for files is
+//! The loop asks the device for images and copies of its state; what is made of them for files is
 //! left to a [`Writer`]. Memory stays bounded: there is one copy of the state at a time, for which
 //! the next checkpoint waits, and a few previews.
 
@@ -12,33 +12,35 @@ use std::time::{Duration, Instant};
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
 use crate::gan::families;
-use crate::model::file::PICTURES;
+use crate::model::file::IMAGES;
 use crate::model::sampler::BATCH;
 use crate::model::{Sampler, seeded_latents};
-use crate::models::Design;
+use crate::models::ModelConfig;
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
-use crate::{human, pictures};
+use crate::{human, images};
 
 use super::Snapshot;
 use super::health::{self, Finding, Health};
 use super::interrupt::Signal;
 use super::log::SAMPLE_DIVERSITY;
-use super::options::{Rhythm, RunOptions};
+use super::options::{Intervals, RunOptions};
 use super::writer::{Pending, Writer};
-use super::{Batch, Labelled, LogLine, Metrics, Progress, Recipe, Run, Trainer, interrupt, plot};
+use super::{
+    Batch, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
+};
 
-/// Pictures in a preview: the seeds 0 to 63.
+/// Images in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
 
 /// Rows, and fewest and most columns, of the preview of a conditional generator.
 const CLASS_ROWS: usize = 32;
 const CLASS_COLUMNS: std::ops::RangeInclusive<usize> = 4..=16;
 
-/// The labels of a preview's pictures, whose seeds are 0 and on, and the grid's columns: of a
+/// The labels of a preview's images, whose seeds are 0 and on, and the grid's columns: of a
 /// conditional generator a row for each class, of very many classes for the first ones. Every
-/// picture has a seed of its own, so that how much they differ means the same as without classes.
+/// image has a seed of its own, so that how much they differ means the same as without classes.
 fn preview_of(classes: usize) -> (Vec<u32>, usize) {
     let columns =
         (PREVIEW.div_ceil(classes.max(1))).clamp(*CLASS_COLUMNS.start(), *CLASS_COLUMNS.end());
@@ -59,7 +61,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All pictures were seen.
+    /// All images were seen.
     Done,
     /// Ctrl-C, or another signal that asks to end.
     Interrupted(Signal),
@@ -75,14 +77,14 @@ pub struct Session {
     loader: Loader,
     trainer: Trainer,
     /// Where training is semi-supervised.
-    labelled: Option<Labelled>,
+    labeled: Option<Labeled>,
     sampler: Sampler,
     latents: Tensor,
-    /// Classes of the preview's pictures; none of a generator that is told none.
+    /// Classes of the preview's images; none of a generator that is told none.
     labels: Vec<u32>,
     /// Columns of the preview.
     columns: usize,
-    /// Diversity of as many real pictures as a preview has.
+    /// Diversity of as many real images as a preview has.
     real_diversity: f32,
     health: Health,
     progress: Progress,
@@ -92,15 +94,15 @@ pub struct Session {
     seconds_before: f64,
     started: Instant,
     last_report: (Instant, u64),
-    /// Time spent since then waiting for pictures.
+    /// Time spent since then waiting for images.
     waited: Duration,
     diversity: Option<f32>,
     skipped: Vec<Skipped>,
-    /// Pictures seen at the newest checkpoint that was handed over to be written.
+    /// Images seen at the newest checkpoint that was handed over to be written.
     saved: Option<u64>,
     /// That checkpoint, as long as it may be in memory.
     saving: Option<Pending>,
-    /// Pictures seen at the newest preview that was handed over to be written.
+    /// Images seen at the newest preview that was handed over to be written.
     previewed: Option<u64>,
     /// The run's log so far.
     log: Vec<LogLine>,
@@ -109,17 +111,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Which pictures the previews of such a model show, in words.
+    /// Which images the previews of such a model show, in words.
     #[must_use]
-    pub fn previews(model: &Design) -> String {
+    pub fn previews(model: &ModelConfig) -> String {
         let (labels, columns) = preview_of(if model.is_conditional() { model.classes } else { 0 });
         match labels.len() {
-            0 => format!("seeds 0 to {}, in rows of {}", PREVIEW - 1, pictures::columns(PREVIEW)),
+            0 => format!("seeds 0 to {}, in rows of {}", PREVIEW - 1, images::columns(PREVIEW)),
             n => format!("seeds 0 to {}, a row of {columns} for each class", n - 1),
         }
     }
 
-    /// Brings a trainer, its pictures and its run together. The loader stands at the trainer's step;
+    /// Brings a trainer, its images and its run together. The loader stands at the trainer's step;
     /// `seconds` have been trained before.
     ///
     /// # Errors
@@ -131,14 +133,14 @@ impl Session {
         source: Arc<Source>,
         loader: Loader,
         trainer: Trainer,
-        labelled: Option<Labelled>,
+        labeled: Option<Labeled>,
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let Recipe { model, method, .. } = *trainer.recipe();
+        let TrainConfig { model, method, .. } = *trainer.recipe();
         let (labels, columns) = match model.classes {
             classes if model.is_conditional() => preview_of(classes),
-            _ => (Vec::new(), pictures::columns(PREVIEW)),
+            _ => (Vec::new(), images::columns(PREVIEW)),
         };
         let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
@@ -155,7 +157,7 @@ impl Session {
             source,
             loader,
             trainer,
-            labelled,
+            labeled,
             sampler,
             latents,
             labels,
@@ -181,12 +183,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Trains until all pictures were seen or a signal asked to end, and leaves a checkpoint, a
+    /// Trains until all images were seen or a signal asked to end, and leaves a checkpoint, a
     /// preview, the timelapse and the plot of losses behind; in a hurry the checkpoint alone.
     ///
     /// # Errors
     /// [`Error::Diverged`] where a number is none; [`Error::Lost`] or [`Error::Memory`] where the
-    /// device fails; [`Error::File`] where pictures cannot be read or a checkpoint not be written; the
+    /// device fails; [`Error::File`] where images cannot be read or a checkpoint not be written; the
     /// newest checkpoint then stays as it is. Other files that cannot be written are warnings.
     pub fn run(&mut self) -> Result<Ending> {
         let mut writer = Writer::start()?;
@@ -226,12 +228,12 @@ impl Session {
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
             self.waited += asked.elapsed();
-            let images = Batch::from(batch.pictures);
-            let batch = match &self.labelled {
-                Some(labelled) => {
+            let images = Batch::from(batch.images);
+            let batch = match &self.labeled {
+                Some(labeled) => {
                     let n = self.options.recipe.batch;
-                    let (pictures, labels) = labelled.batch(self.trainer.steps(), n);
-                    images.labels(&labels).labeled(pictures)
+                    let (known, labels) = labeled.batch(self.trainer.steps(), n);
+                    images.labels(&labels).labeled(known)
                 }
                 None => images.labels(&batch.labels.unwrap_or_default()),
             };
@@ -283,9 +285,9 @@ impl Session {
         Ok(ending)
     }
 
-    /// Says once how long it is going to take, at so many pictures a second.
+    /// Says once how long it is going to take, at so many images a second.
     fn tell_total(&mut self, first: u64, rate: f64) {
-        let from = first * self.options.recipe.step_pictures() as u64;
+        let from = first * self.options.recipe.step_images() as u64;
         let seconds = self.options.images.saturating_sub(from) as f64 / rate;
         if seconds >= SHORT {
             let which = if from > 0 { "the other " } else { "" };
@@ -379,12 +381,12 @@ impl Session {
         }
     }
 
-    /// Samples the preview's pictures, measures how much they differ, and has them written as
+    /// Samples the preview's images, measures how much they differ, and has them written as
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.settle()?;
         let (sampler, labels) = (&mut self.sampler, &self.labels);
-        let fakes = match self.trainer.sample_labelled(sampler, &self.latents, labels) {
+        let fakes = match self.trainer.sample_labeled(sampler, &self.latents, labels) {
             Ok(fakes) => fakes,
             Err(error @ Error::Memory(_)) => {
                 self.warn(&error);
@@ -392,7 +394,7 @@ impl Session {
             }
             Err(error) => return Err(error),
         };
-        let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives pictures") };
+        let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives images") };
         if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
             self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
         }
@@ -400,8 +402,8 @@ impl Session {
         self.previewed = Some(images);
         let (run, columns) = (Arc::clone(&self.run), self.columns);
         writer.hand_over_extra(move || {
-            let grid = pictures::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
-            pictures::save_png(&run.fakes_path(images), &grid)
+            let grid = images::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
+            images::save_png(&run.fakes_path(images), &grid)
         })?;
         self.plot(writer)
     }
@@ -415,8 +417,9 @@ impl Session {
         let images = self.trainer.images();
         let mut snapshot = self.trainer.snapshot(self.seconds())?;
         let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
-        snapshot.metadata.insert(PICTURES.into(), prepare);
-        let (run, Rhythm { keep, keep_every, .. }) = (Arc::clone(&self.run), self.options.rhythm);
+        snapshot.metadata.insert(IMAGES.into(), prepare);
+        let (run, Intervals { keep, keep_every, .. }) =
+            (Arc::clone(&self.run), self.options.rhythm);
         let saved = Arc::clone(&self.run);
         self.saving = Some(writer.hand_over(move || save(&saved, images, snapshot))?);
         self.saved = Some(images);
@@ -448,17 +451,17 @@ impl Session {
             let start = Instant::now();
             let waits = |signal: Signal| signal.is_patient() && start.elapsed() < PATIENCE;
             let goes_on = || interrupt::interrupted().is_none_or(waits);
-            pictures::timelapse::write(&run.timelapse_path(), &frames, goes_on)
+            images::timelapse::write(&run.timelapse_path(), &frames, goes_on)
         })
     }
 
-    /// Writes `reals.png`, pictures from all over the set, and measures how much they differ.
+    /// Writes `reals.png`, images from all over the set, and measures how much they differ.
     fn look_at_reals(&mut self) -> Result<()> {
         let prepare = &self.options.prepare;
         let count = PREVIEW.min(self.source.len());
         let items = (0..count).map(|i| i * self.source.len() / count);
         let readable = items.filter_map(|item| self.source.prepared(item, prepare).ok());
-        let reals: Vec<f32> = readable.flatten().map(|byte| pictures::value(byte.into())).collect();
+        let reals: Vec<f32> = readable.flatten().map(|byte| images::value(byte.into())).collect();
         let n = reals.len() / prepare.len();
         self.real_diversity = health::diversity(&reals, n);
         let path = self.run.reals_path();
@@ -466,18 +469,18 @@ impl Session {
             return Ok(());
         }
         let shape = [n, prepare.height, prepare.width, prepare.channels];
-        pictures::save_png(&path, &pictures::grid(&reals, shape)?)
+        images::save_png(&path, &images::grid(&reals, shape)?)
     }
 
-    /// Tells of pictures that could not be read since the last step, and lists them.
+    /// Tells of images that could not be read since the last step, and lists them.
     fn note_skipped(&mut self) {
         let skipped = self.loader.skipped();
         if skipped.len() == self.skipped.len() {
             return;
         }
         let path = self.run.skipped_path();
-        let pictures = human::plural(skipped.len() as u64, "unreadable picture");
-        self.progress.note(&format!("{pictures} skipped so far, listed in {}", path.display()));
+        let images = human::plural(skipped.len() as u64, "unreadable image");
+        self.progress.note(&format!("{images} skipped so far, listed in {}", path.display()));
         if let Err(error) = write_skipped(&path, &skipped) {
             self.warn(&error);
         }

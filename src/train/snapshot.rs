@@ -8,13 +8,13 @@ use crate::models::Size;
 use crate::nn::Layout;
 use crate::tensor::Tensor;
 
-use super::{Position, Recipe, Trainer};
+use super::{Position, TrainConfig, Trainer};
 
 /// A file that names more classes than this is damaged.
 const MOST_CLASSES: usize = 1 << 20;
 
 /// So is one with larger batches than this.
-const MOST_PICTURES: usize = 1 << 20;
+const MOST_IMAGES: usize = 1 << 20;
 
 /// A training at one step, copied off its device: what a checkpoint is made of.
 #[derive(Debug)]
@@ -78,9 +78,9 @@ impl Position {
     ///
     /// # Errors
     /// [`Error::Damaged`] where the file says something that cannot be.
-    pub fn of(model: &ModelFile, recipe: &Recipe) -> Result<Self> {
+    pub fn of(model: &ModelFile, recipe: &TrainConfig) -> Result<Self> {
         let Some(text) = &model.position else {
-            return Ok(Self::after(model.step, recipe.step_pictures()));
+            return Ok(Self::after(model.step, recipe.step_images()));
         };
         let position: Option<Self> = serde_json::from_str(text).ok();
         let sound = |p: &Self| {
@@ -93,7 +93,7 @@ impl Position {
     }
 }
 
-impl Recipe {
+impl TrainConfig {
     /// The recipe of the training that `model` is a checkpoint of, after a check that the file holds all
     /// of that training; nothing where the model was imported.
     ///
@@ -109,13 +109,13 @@ impl Recipe {
         let Size { height, width } = recipe.model.size;
         let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
         let sound = recipe.validate();
-        let pictures = recipe.batch.checked_mul(recipe.method.n_critic);
-        let pictures = pictures.filter(|_| recipe.batch <= MOST_PICTURES);
-        let seen = pictures.and_then(|n| model.step.checked_mul(n as u64));
-        if recipe.model.classes > MOST_CLASSES || sound.is_err() || pictures.is_none() {
+        let images = recipe.batch.checked_mul(recipe.method.n_critic);
+        let images = images.filter(|_| recipe.batch <= MOST_IMAGES);
+        let seen = images.and_then(|n| model.step.checked_mul(n as u64));
+        if recipe.model.classes > MOST_CLASSES || sound.is_err() || images.is_none() {
             return Err(damaged(file::RECIPE));
         }
-        // Steps are counted on from there, as are the pictures of all of them.
+        // Steps are counted on from there, as are the images of all of them.
         if seen.is_none_or(|seen| seen > u64::MAX / 2) {
             return Err(damaged(file::STEP));
         }

@@ -1,4 +1,4 @@
-//! A training without its surroundings: networks and optimiser on a device, step by step.
+//! A training without its surroundings: networks and optimizer on a device, step by step.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,13 +18,13 @@ use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 use super::snapshot::in_files;
-use super::{Method, Metrics, Recipe};
+use super::{Metrics, ObjectiveConfig, TrainConfig};
 
 mod batch;
 mod start;
 
 pub use batch::{Batch, Images};
-pub use start::first_pictures;
+pub use start::first_images;
 
 /// Steps whose results have not come back yet: the CPU does not wait for the device.
 const LATE: usize = 2;
@@ -62,7 +62,7 @@ impl Position {
 /// Networks in training on one device.
 #[derive(Debug)]
 pub struct Trainer {
-    recipe: Recipe,
+    recipe: TrainConfig,
     system: System,
     recording: Recording,
     options: Options,
@@ -87,7 +87,7 @@ impl Trainer {
     /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
     /// [`Error::Config`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
     /// the device fails.
-    pub fn new(recipe: Recipe, device: &Device, options: &Options) -> Result<Self> {
+    pub fn new(recipe: TrainConfig, device: &Device, options: &Options) -> Result<Self> {
         let system = recipe.system()?;
         Self::with_system(recipe, system, Recording::default(), device, options)
     }
@@ -99,7 +99,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::new`].
     pub fn with_system(
-        recipe: Recipe,
+        recipe: TrainConfig,
         system: System,
         recording: Recording,
         device: &Device,
@@ -120,7 +120,7 @@ impl Trainer {
     /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape, or
     /// the system has no such phase.
     pub fn resume(
-        recipe: Recipe,
+        recipe: TrainConfig,
         device: &Device,
         options: &Options,
         tensors: &BTreeMap<String, Tensor>,
@@ -141,7 +141,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::resume`].
     pub fn resume_system(
-        (recipe, system, recording): (Recipe, System, Recording),
+        (recipe, system, recording): (TrainConfig, System, Recording),
         device: &Device,
         options: &Options,
         tensors: &BTreeMap<String, Tensor>,
@@ -171,7 +171,7 @@ impl Trainer {
 
     /// `values` are made only when it is known that they fit.
     fn with_state(
-        (recipe, system, recording): (Recipe, System, Recording),
+        (recipe, system, recording): (TrainConfig, System, Recording),
         device: &Device,
         options: &Options,
         values: impl FnOnce(&System) -> Result<Vec<(String, Tensor)>>,
@@ -270,7 +270,7 @@ impl Trainer {
                 let of = format!("{network}.");
                 let optimizer = self.system.method.optimizer();
                 let params = self.system.model.params();
-                for param in params.iter().filter(|p| p.learnt && p.name.starts_with(&of)) {
+                for param in params.iter().filter(|p| p.learned && p.name.starts_with(&of)) {
                     for name in optimizer.moments(&param.name) {
                         let zero = Tensor::full(param.shape.clone(), 0.0);
                         self.state.set(&name, &zero)?;
@@ -283,7 +283,7 @@ impl Trainer {
 
     /// The recipe.
     #[must_use]
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &TrainConfig {
         &self.recipe
     }
 
@@ -362,7 +362,7 @@ impl Trainer {
         let phase = self.phase();
         let n = phase.step_images();
         let [h, w, c] = phase.image;
-        let mut feeds = vec![("pictures".to_owned(), batch.images.tensor([n, h, w, c])?)];
+        let mut feeds = vec![("images".to_owned(), batch.images.tensor([n, h, w, c])?)];
         if phase.classes > 0 {
             if batch.labels.len() != n {
                 let what = format!(
@@ -403,7 +403,7 @@ impl Trainer {
         Ok(rest)
     }
 
-    /// Every tensor of the training by name, as files hold them: networks, optimiser, average, key.
+    /// Every tensor of the training by name, as files hold them: networks, optimizer, average, key.
     ///
     /// # Errors
     /// [`Error::Lost`] where the device fails.
@@ -431,7 +431,7 @@ impl Trainer {
         Sampler::new(&self.system.model, &self.state, weights, batch, self.choices())
     }
 
-    /// Pictures `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
     ///
     /// # Errors
     /// [`Error::Lost`] where the device fails.
@@ -439,17 +439,17 @@ impl Trainer {
         sampler.sample(&mut self.state, latents)
     }
 
-    /// Pictures of these classes: see [`Sampler::sample_labelled`].
+    /// Images of these classes: see [`Sampler::sample_labeled`].
     ///
     /// # Errors
-    /// As [`Sampler::sample_labelled`].
-    pub fn sample_labelled(
+    /// As [`Sampler::sample_labeled`].
+    pub fn sample_labeled(
         &mut self,
         sampler: &mut Sampler,
         latents: &Tensor,
         labels: &[u32],
     ) -> Result<Tensor> {
-        sampler.sample_labelled(&mut self.state, latents, labels)
+        sampler.sample_labeled(&mut self.state, latents, labels)
     }
 }
 
@@ -466,13 +466,13 @@ fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
 }
 
 /// What did not fit, and the batch that would.
-fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> String {
+fn advice(recipe: &TrainConfig, device: &Device, options: &Options, what: &str) -> String {
     // Where the driver said no and no limit is known, what it gave before it did is one.
     let memory_limit = options.memory_limit.or_else(|| device.used_memory());
     let options = Options { memory_limit, ..options.clone() };
     let fits = |batch: usize| {
-        let method = Method { micro_batch: 0, ..recipe.method };
-        let smaller = Recipe { batch, method, ..recipe.clone() };
+        let method = ObjectiveConfig { micro_batch: 0, ..recipe.method };
+        let smaller = TrainConfig { batch, method, ..recipe.clone() };
         smaller.tape().and_then(|tape| preflight(&tape, device, &options)).is_ok()
     };
     let (mut good, mut bad) = (0, recipe.batch);
@@ -485,10 +485,8 @@ fn advice(recipe: &Recipe, device: &Device, options: &Options, what: &str) -> St
         }
     }
     let advice = match good {
-        0 | 1 => {
-            "not even two pictures fit: lower `size`, `ngf` and `ndf`, or take another `device`"
-                .into()
-        }
+        0 | 1 => "not even two images fit: lower `size`, `ngf` and `ndf`, or take another `device`"
+            .into(),
         fits => format!("`batch` {fits} fits"),
     };
     let device = match options.memory_limit {

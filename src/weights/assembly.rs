@@ -92,7 +92,7 @@ impl Assembly {
             networks = networks.with(model::Role::Generator, built.network);
             self.add(&mut tensors, &candidate, &prefix, built.tensors);
         }
-        let picture = networks.has(model::Role::Generator).then_some(networks.size);
+        let image = networks.has(model::Role::Generator).then_some(networks.size);
         // The program has an average of a discriminator where that is a classifier alone.
         let plain = discriminators.iter().any(|(candidate, _)| !candidate.average);
         for (candidate, built) in discriminators {
@@ -103,7 +103,7 @@ impl Assembly {
             if networks.has(model::Role::Discriminator) {
                 return Err(candidate.second(Role::Discriminator));
             }
-            let built = match picture {
+            let built = match image {
                 Some(Size { height, width }) if built.input[..2] != [height, width] => {
                     candidate.build(&self.assumptions, Some([height, width]))?.1
                 }
@@ -111,13 +111,13 @@ impl Assembly {
             };
             let [height, width, channels] = built.input;
             let size = Size { height, width };
-            if let Some(makes) = picture
+            if let Some(makes) = image
                 && (size, channels) != (makes, networks.channels)
             {
                 let what = format!(
-                    "the discriminator takes pictures of {size} with {channels} channels, and the \
+                    "the discriminator takes images of {size} with {channels} channels, and the \
                      generator makes {makes} with {}: --g-sides and --d-sides say the sizes of \
-                     their pictures, layer by layer, where the usual ones are wrong",
+                     their images, layer by layer, where the usual ones are wrong",
                     networks.channels
                 );
                 return Err(Error::file(&candidate.path, what));
@@ -188,7 +188,7 @@ impl Assembly {
                     let same = (whole.size, whole.channels, whole.pixels)
                         == (networks.size, networks.channels, networks.pixels);
                     if !same {
-                        return Err(fail("is for other pictures than the file before it".into()));
+                        return Err(fail("is for other images than the file before it".into()));
                     }
                     if whole.has(role) {
                         return Err(fail(format!("is a second {role}: import one")));

@@ -78,21 +78,21 @@ impl Candidate {
     pub(super) fn build(
         &self,
         assumptions: &Assumptions,
-        picture: Option<[usize; 2]>,
+        image: Option<[usize; 2]>,
     ) -> Result<(Role, Built)> {
         let fail = |what: String| Error::file(&self.path, what);
         match &self.body {
             Body::Graph(graph) => {
-                let (role, picture) = (graph.role, graph.picture);
+                let (role, image) = (graph.role, graph.image);
                 let (items, pixels) = graph.items().map_err(fail)?;
                 // What a graph says is not assumed, nor overridden.
                 let pixels = pixels.unwrap_or(assumptions.pixels);
                 let assumptions = &Assumptions { pixels, ..Assumptions::default() };
-                let context = Context { role, assumptions, picture, authors: false };
+                let context = Context { role, assumptions, image, authors: false };
                 Ok((role, items::build(items, context).map_err(fail)?))
             }
             Body::Tensors { orders, modules, authors } => {
-                let known = (assumptions, picture, *authors);
+                let known = (assumptions, image, *authors);
                 self.of_tensors(orders, modules, known).map_err(fail)
             }
         }
@@ -102,10 +102,10 @@ impl Candidate {
         &self,
         orders: &[(Vec<Module>, bool)],
         modules: &BTreeSet<String>,
-        (assumptions, picture, authors): (&Assumptions, Option<[usize; 2]>, bool),
+        (assumptions, image, authors): (&Assumptions, Option<[usize; 2]>, bool),
     ) -> Result<(Role, Built), String> {
         let Assumptions { g_layers, d_layers, .. } = assumptions;
-        let context = |role| Context { role, assumptions, picture, authors };
+        let context = |role| Context { role, assumptions, image, authors };
         let spelled = |role: &Role| match role {
             Role::Generator => g_layers,
             Role::Discriminator => d_layers,

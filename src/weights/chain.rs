@@ -24,11 +24,11 @@ pub(super) struct Block {
     pub(super) key: String,
     pub(super) weight: Tensor,
     pub(super) bias: Option<Tensor>,
-    /// The direction: from small pictures to large ones.
+    /// The direction: from small images to large ones.
     pub(super) up: bool,
     /// Channels that it takes.
     pub(super) from: usize,
-    /// Channels that it gives; a generator's linear layer gives pictures of so many.
+    /// Channels that it gives; a generator's linear layer gives images of so many.
     pub(super) to: usize,
     /// The norm of what it gives.
     pub(super) norm: Option<Module>,
@@ -36,7 +36,7 @@ pub(super) struct Block {
     pub(super) linear: bool,
     /// Its stride and padding, where they are known.
     pub(super) geometry: Option<Geometry>,
-    /// Height and width of the picture that a linear layer's numbers are seen as, where it is known.
+    /// Height and width of the image that a linear layer's numbers are seen as, where it is known.
     pub(super) seen: Option<[usize; 2]>,
 }
 
@@ -51,7 +51,7 @@ impl Block {
 
     /// Whether a norm of `len` numbers fits what it gives.
     pub(super) fn takes_norm(&self, len: usize) -> bool {
-        // After a generator's linear layer, before the numbers are seen as a picture.
+        // After a generator's linear layer, before the numbers are seen as an image.
         len == self.to || (self.linear && self.up && len == self.weight.shape()[0])
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn chain(
     }
     norms::attach(&mut blocks, modules, known, flag, &mut assumed)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
-        return Err(format!("its last layer is normalised, which no {} is", role.name()));
+        return Err(format!("its last layer is normalized, which no {} is", role.name()));
     }
     Ok(Chain { blocks, assumed })
 }
@@ -293,7 +293,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
                 let channels = has.unwrap_or(0);
                 if channels == 0 || large % channels != 0 {
                     let what = format!(
-                        "{} takes {large} numbers, which are no pictures of the {channels} \
+                        "{} takes {large} numbers, which are no images of the {channels} \
                          channels before it",
                         module.key
                     );
@@ -338,22 +338,20 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
         return Err(format!("has a single layer, {}", first.key));
     }
     if ![1, 3, 4].contains(&channels) {
-        return Err(format!(
-            "it would have pictures of {channels} channels; 1, 3 and 4 can be used"
-        ));
+        return Err(format!("it would have images of {channels} channels; 1, 3 and 4 can be used"));
     }
     if role == Role::Discriminator && end.to != 1 {
         return Err(format!("it would give {} numbers, not one", end.to));
     }
     if role == Role::Generator && !blocks.iter().skip(1).any(|block| block.up) {
         return Err("it would have no transposed convolution: --g-layers says what enlarges its \
-                    pictures, as in --g-layers linear,norm,upsample,conv,norm,relu,conv,tanh"
+                    images, as in --g-layers linear,norm,upsample,conv,norm,relu,conv,tanh"
             .into());
     }
     Ok(blocks)
 }
 
-/// The channels of the picture that `rows` numbers are seen as: those that the next layer takes.
+/// The channels of the image that `rows` numbers are seen as: those that the next layer takes.
 fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
     let shape = rest.first().map_or(&[][..], Weights::shape);
     let fits = |channels: usize| {
@@ -364,7 +362,7 @@ fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
         [_, large, ..] if fits(large) => Ok(large),
         [small, ..] if small > 0 && rows.is_multiple_of(small) => Ok(small),
         _ => Err(format!(
-            "its first layer gives {rows} numbers, which are no pictures for the next one"
+            "its first layer gives {rows} numbers, which are no images for the next one"
         )),
     }
 }

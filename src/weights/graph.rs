@@ -38,8 +38,8 @@ pub(super) struct Graph {
     input: String,
     output: String,
     pub(super) role: Role,
-    /// Height and width of the pictures that it takes, where it takes pictures.
-    pub(super) picture: Option<[usize; 2]>,
+    /// Height and width of the images that it takes, where it takes images.
+    pub(super) image: Option<[usize; 2]>,
     /// What this program wrote of the network, where it wrote the file.
     pub(super) about: Option<Networks>,
     /// Numbers that its layers may have together.
@@ -96,16 +96,16 @@ impl Graph {
         inputs.retain(|(name, _)| !constants.contains_key(name));
         let Ok([(input, shape)]) = <[(String, Vec<Option<usize>>); 1]>::try_from(inputs) else {
             return Err("is a graph of another number of inputs than one, and a generator takes \
-                        latents alone, a discriminator pictures"
+                        latents alone, a discriminator images"
                 .into());
         };
         let output = outputs.into_iter().next().ok_or_else(damaged)?;
-        let (role, picture) = match shape[..] {
+        let (role, image) = match shape[..] {
             [_, Some(_)] | [_, Some(_), Some(1), Some(1)] => (Role::Generator, None),
             [_, Some(_), Some(h), Some(w)] => (Role::Discriminator, Some([h, w])),
             _ => {
                 return Err(format!(
-                    "is a graph whose input {input:?} is neither latents [n, nz] nor pictures \
+                    "is a graph whose input {input:?} is neither latents [n, nz] nor images \
                      [n, channels, height, width] of a known size"
                 ));
             }
@@ -115,7 +115,7 @@ impl Graph {
             makers.extend(node.outputs.iter().map(|output| (output.clone(), i)));
         }
         let most = bytes.len().saturating_mul(SHARED) / size_of::<f32>();
-        Ok(Self { nodes, constants, makers, input, output, role, picture, about, most })
+        Ok(Self { nodes, constants, makers, input, output, role, image, about, most })
     }
 
     /// Its layers, and what a generator's last one makes.
@@ -159,7 +159,7 @@ struct Walk<'a> {
     graph: &'a Graph,
     /// The value that is wanted.
     at: String,
-    /// The picture that a linear layer's numbers are seen as, met before the layer itself.
+    /// The image that a linear layer's numbers are seen as, met before the layer itself.
     seen: Option<[usize; 2]>,
     /// A constant that is added to what the next layer gives.
     bias: Option<Tensor>,
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
             if added.len() == to {
                 bias = Some(sum(&key, bias, added)?);
             } else if up && bias.is_none() && added.len() * small == weight.len() {
-                // One number for each of a picture's: what a linear layer gives from one pixel.
+                // One number for each of an image's: what a linear layer gives from one pixel.
                 linear = true;
                 bias = Some(added);
                 weight = transposed(&weight, small)?;
@@ -373,7 +373,7 @@ impl<'a> Walk<'a> {
         })))
     }
 
-    /// A constant added to a layer, or the end of a batch norm that is spelt out.
+    /// A constant added to a layer, or the end of a batch norm that is spelled out.
     fn sum(&mut self, node: &Node) -> Result<Vec<Item>, String> {
         let is_constant = |name: &&String| self.graph.constants.contains_key(*name);
         let [a, b] = &node.inputs[..] else { return Err(damaged()) };
@@ -398,10 +398,10 @@ impl<'a> Walk<'a> {
             node.inputs.iter().find(|name| !self.graph.constants.contains_key(*name))
         };
         let quotient = self.maker(other(maker).ok_or_else(wrong)?)?;
-        let ("Div", [centred, root]) = (&*quotient.op, &quotient.inputs[..]) else {
+        let ("Div", [centered, root]) = (&*quotient.op, &quotient.inputs[..]) else {
             return Err(wrong());
         };
-        let difference = self.maker(centred)?;
+        let difference = self.maker(centered)?;
         let ("Sub", [x, mean]) = (&*difference.op, &difference.inputs[..]) else {
             return Err(wrong());
         };
@@ -413,7 +413,7 @@ impl<'a> Walk<'a> {
         let ops = [&root.op, &mean.op, &shifted.op, &variance.op, &square.op];
         let fits = ops == ["Sqrt", "ReduceMean", "Add", "ReduceMean", "Mul"]
             && mean.inputs.first() == Some(x)
-            && square.inputs.iter().all(|input| input == centred)
+            && square.inputs.iter().all(|input| input == centered)
             && eps.len() == 1;
         if !fits {
             return Err(wrong());
@@ -424,7 +424,7 @@ impl<'a> Walk<'a> {
         Ok(made)
     }
 
-    /// Checks that a node doubles pictures by their nearest pixels.
+    /// Checks that a node doubles images by their nearest pixels.
     fn doubled(&self, node: &Node) -> Result<(), String> {
         let text =
             |name: &str| node.attributes.get(name).and_then(|a| a.text.clone()).unwrap_or_default();
@@ -439,7 +439,7 @@ impl<'a> Walk<'a> {
         match scales {
             Some(scales) if nearest && scales == [1.0, 1.0, 2.0, 2.0] => Ok(()),
             _ => Err(format!(
-                "has the operator {}, which does something else than doubling pictures by their \
+                "has the operator {}, which does something else than doubling images by their \
                  nearest pixels",
                 node.op
             )),

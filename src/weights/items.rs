@@ -34,7 +34,7 @@ pub(super) struct Norm {
     pub(super) module: Module,
     /// Added to the variance; none for what is assumed.
     pub(super) eps: Option<f32>,
-    /// What it normalises by; none for what is assumed.
+    /// What it normalizes by; none for what is assumed.
     pub(super) statistics: Option<Statistics>,
 }
 
@@ -48,7 +48,7 @@ impl Norm {
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) network: Sequential,
-    /// What it takes: `[1, 1, nz]`, or the picture.
+    /// What it takes: `[1, 1, nz]`, or the image.
     pub(super) input: [usize; 3],
     /// What it gives.
     pub(super) output: [usize; 3],
@@ -62,14 +62,14 @@ pub(super) struct Built {
 pub(super) struct Context<'a> {
     pub(super) role: Role,
     pub(super) assumptions: &'a Assumptions,
-    /// Height and width that a discriminator's pictures should have, where they are known.
-    pub(super) picture: Option<[usize; 2]>,
+    /// Height and width that a discriminator's images should have, where they are known.
+    pub(super) image: Option<[usize; 2]>,
     /// Whether the weights are the authors', all of whose convolutions double or halve.
     pub(super) authors: bool,
 }
 
 impl Context<'_> {
-    /// The flag that says the sizes of pictures.
+    /// The flag that says the sizes of images.
     pub(super) fn sides_flag(&self) -> &'static str {
         match self.role {
             Role::Generator => "--g-sides",
@@ -162,7 +162,7 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
         let has = tensors.get(name).map(Tensor::shape);
         if has != Some(&wanted) {
             return Err(format!(
-                "{name} has shape {:?}, and pictures of these sizes need {wanted:?}; {} says which \
+                "{name} has shape {:?}, and images of these sizes need {wanted:?}; {} says which \
                  they have",
                 has.unwrap_or_default(),
                 context.sides_flag()
@@ -175,7 +175,7 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
 /// A layer's tensors by their own names.
 type Parts = Vec<(&'static str, Tensor)>;
 
-/// The layer of a norm and its tensors, after pictures of `channels` and of `cells`.
+/// The layer of a norm and its tensors, after images of `channels` and of `cells`.
 fn batch_norm(
     norm: Norm,
     channels: usize,
@@ -189,7 +189,7 @@ fn batch_norm(
     let cells_len = cells[0].checked_mul(cells[1]).and_then(|cells| cells.checked_mul(channels));
     if len != channels && Some(len) != cells_len {
         return Err(format!(
-            "{key} normalises {len} channels, and the layer before it gives {channels}"
+            "{key} normalizes {len} channels, and the layer before it gives {channels}"
         ));
     }
     let statistics = match (statistics.or(assumptions.statistics), &running) {
@@ -211,7 +211,7 @@ fn batch_norm(
     if let (Some([mean, var]), Statistics::Running) = (running, statistics) {
         if let Some(i) = var.f32s().iter().position(|&x| x < 0.0) {
             return Err(format!(
-                "number {i} of the running variance of {key} is negative: the network is spoilt"
+                "number {i} of the running variance of {key} is negative: the network is spoiled"
             ));
         }
         parts.extend([("running_mean", mean), ("running_var", var)]);

@@ -17,7 +17,7 @@
 //! | `roles` | which names are the generator's |
 //! | `modules`, `chain`, `norms` | layers, and which follows which, by their channels |
 //! | `places` | activations, norms and dropout, by the numbers of a `Sequential` |
-//! | `sizes` | sizes of pictures, strides and paddings |
+//! | `sizes` | sizes of images, strides and paddings |
 //! | [`spelled`], [`architecture`] | layers that a user spells out; what else shapes do not say |
 //! | `graph` | ONNX graphs |
 //! | `items` | layers become a network |

@@ -59,11 +59,11 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
         if own == "num_batches_tracked" {
             continue;
         }
-        if let Some(what) = reparametrised(&name) {
+        if let Some(what) = reparametrized(&name) {
             return Err(what);
         }
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(format!("number {i} of {name} is not finite: the network is spoilt"));
+            return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
         }
         let at = *places.entry(key.to_owned()).or_insert_with(|| {
             let key = key.to_owned();
@@ -128,12 +128,12 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
 }
 
 /// What is to be said of weights that are computed from others.
-fn reparametrised(name: &str) -> Option<String> {
+fn reparametrized(name: &str) -> Option<String> {
     let (method, remedy) = if name.ends_with("weight_orig") || name.ends_with("weight_u") {
         ("spectral norm", "torch.nn.utils.remove_spectral_norm(layer)")
     } else if name.contains("parametrizations.") {
         (
-            "a parametrisation",
+            "a parametrization",
             "torch.nn.utils.parametrize.remove_parametrizations(layer, \"weight\")",
         )
     } else if name.ends_with("weight_g") || name.ends_with("weight_v") {

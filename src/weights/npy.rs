@@ -60,7 +60,7 @@ fn layers(paths: &[PathBuf]) -> Result<Vec<Module>> {
         let key = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let tensor = tensor(path)?;
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(fail(format!("number {i} is not finite: the network is spoilt")));
+            return Err(fail(format!("number {i} is not finite: the network is spoiled")));
         }
         let kind = match (scale.take(), tensor.shape()) {
             (None, [_]) => {

@@ -1,7 +1,7 @@
 //! A network as an ONNX graph: operator set 13, which every runtime since 2021 knows.
 //!
-//! Pictures are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `pictures`;
-//! a discriminator maps `pictures` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
+//! Images are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `images`;
+//! a discriminator maps `images` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
 //! [`crate::features`], in the same order.
 //!
 //! The format is six small messages (onnx/onnx.proto), which [`Message`] writes: a library for them
@@ -38,11 +38,11 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     let mut graph = Nodes { params: &export.params, nodes: Vec::new(), constants: Vec::new() };
     let about = &export.about;
     let (size, channels) = (about.size, about.channels);
-    let picture = [channels, size.height, size.width];
+    let image = [channels, size.height, size.width];
     let (input, mut at) = match export.role {
         Role::Generator | Role::Decoder => ("z", [1, 1, about.nz]),
         Role::Discriminator | Role::Encoder | Role::Classifier => {
-            ("pictures", [size.height, size.width, channels])
+            ("images", [size.height, size.width, channels])
         }
     };
     let fail = |what: String| Error::Tensor { name: export.role.name().into(), what };
@@ -70,15 +70,15 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
         Pixels::Signed => "-1 (black) to 1 (white)",
         Pixels::Unit => "0 (black) to 1 (white)",
     };
-    let [c, h, w] = picture;
+    let [c, h, w] = image;
     let (inputs, outputs, text) = match export.role {
         Role::Generator | Role::Decoder => {
-            graph.name_output(&x, "pictures", "Identity", &[]);
+            graph.name_output(&x, "images", "Identity", &[]);
             let text = format!(
-                "Generator of a DCGAN: z [n, {}], {} numbers, to pictures [n, {c}, {h}, {w}] of {range}",
+                "Generator of a DCGAN: z [n, {}], {} numbers, to images [n, {c}, {h}, {w}] of {range}",
                 about.nz, about.latent_law
             );
-            (vec![value("z", &[about.nz])], vec![value("pictures", &picture)], text)
+            (vec![value("z", &[about.nz])], vec![value("images", &image)], text)
         }
         Role::Discriminator => {
             let one: usize = at.iter().product();
@@ -92,10 +92,10 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                 outputs.push(value("features", &[len]));
             }
             let text = format!(
-                "Discriminator of a DCGAN: pictures [n, {c}, {h}, {w}] of {range} to a logit (above \
+                "Discriminator of a DCGAN: images [n, {c}, {h}, {w}] of {range} to a logit (above \
                  0 for real) and {len} features, the paper's"
             );
-            (vec![value("pictures", &picture)], outputs, text)
+            (vec![value("images", &image)], outputs, text)
         }
         Role::Encoder | Role::Classifier => {
             let one: usize = at.iter().product();
@@ -105,7 +105,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
                 "{} of a GAN: images [n, {c}, {h}, {w}] of {range} to {one} numbers",
                 export.role
             );
-            (vec![value("pictures", &picture)], vec![value("output", &[one])], text)
+            (vec![value("images", &image)], vec![value("output", &[one])], text)
         }
     };
     let named = |graph: Message, field: u32, values: &[Message]| {
@@ -192,7 +192,7 @@ impl Graph for Nodes<'_> {
     }
 }
 
-/// `x` of one picture's size `[h, w, c]`, max-pooled to a grid and flattened. Where a side is no
+/// `x` of one image's size `[h, w, c]`, max-pooled to a grid and flattened. Where a side is no
 /// multiple of the grid's, cells overlap by a row, from `⌊i h / 4⌋` to `⌈(i + 1) h / 4⌉`, as PyTorch's
 /// `AdaptiveMaxPool2d` has them.
 fn pooled(graph: &mut dyn Graph, x: &str, [h, w, c]: [usize; 3]) -> String {

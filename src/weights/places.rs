@@ -39,7 +39,7 @@ pub(super) fn arrange(
         };
         let late = places.lateness(i);
         if late == Lateness::Unsure {
-            assumed.push(format!("{} normalises what an activation gives ({flag})", norm.key));
+            assumed.push(format!("{} normalizes what an activation gives ({flag})", norm.key));
         }
         let late = late != Lateness::Early;
         if late {
@@ -71,7 +71,7 @@ type Place = (String, usize);
 struct Spot {
     own: Place,
     norm: Option<Place>,
-    /// Whether it is a linear layer, before which a picture is flattened.
+    /// Whether it is a linear layer, before which an image is flattened.
     linear: bool,
 }
 
@@ -181,7 +181,7 @@ impl Places {
         let mut assumed = Vec::new();
         let plain = |block: &&Block| role == Role::Generator && !block.up && !block.linear;
         if let Some(block) = blocks.iter().find(plain) {
-            assumed.push(format!("{} keeps the size of its pictures ({flag})", block.key));
+            assumed.push(format!("{} keeps the size of its images ({flag})", block.key));
         }
         if self.spots.is_empty() {
             if blocks.iter().any(|block| block.norm.is_some()) {
@@ -206,7 +206,7 @@ impl Places {
             if plain(&&blocks[i + 1]) {
                 return Err(format!(
                     "between {} and {} stand {all} layers without tensors, one of which may enlarge \
-                     pictures: {flag} names them, as in {flag} \
+                     images: {flag} names them, as in {flag} \
                      linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
                     blocks[i].key,
                     blocks[i + 1].key

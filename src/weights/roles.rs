@@ -7,7 +7,7 @@ use super::Named;
 /// Which of the two networks that can be imported from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// The one that makes pictures.
+    /// The one that makes images.
     Generator,
     /// The one that judges them.
     Discriminator,
@@ -83,8 +83,8 @@ pub(super) fn role_of(segment: &str) -> Option<Role> {
     }
 }
 
-/// Whether a name belongs to an optimiser, whose moments have the shapes of weights.
-fn is_optimiser(segment: &str) -> bool {
+/// Whether a name belongs to an optimizer, whose moments have the shapes of weights.
+fn is_optimizer(segment: &str) -> bool {
     const MOMENTS: [&str; 6] =
         ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "momentum_buffer"];
     let segment = segment.to_ascii_lowercase();
@@ -96,7 +96,7 @@ fn is_optimiser(segment: &str) -> bool {
 /// The last parts of names of tensors that layers have.
 const OWN: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
 
-/// What people call the latents and pictures that they keep beside networks.
+/// What people call the latents and images that they keep beside networks.
 const BESIDE: &[&str] = &[
     "noise",
     "z",
@@ -165,7 +165,7 @@ pub(super) fn part(
                 continue 'tensors;
             }
         }
-        if named.name.split('.').any(is_optimiser) {
+        if named.name.split('.').any(is_optimizer) {
             let first = named.name.split('.').next().unwrap_or_default();
             *moments.entry(first.to_owned()).or_default() += 1;
             continue;

@@ -1,6 +1,6 @@
-//! Sizes of pictures, and the strides and paddings that lead from one to the next.
+//! Sizes of images, and the strides and paddings that lead from one to the next.
 //!
-//! A convolution takes pictures of `l` pixels to `s = ⌊(l + 2 p − k) / stride⌋ + 1`, and a transposed
+//! A convolution takes images of `l` pixels to `s = ⌊(l + 2 p − k) / stride⌋ + 1`, and a transposed
 //! one back, with what PyTorch calls `output_padding` for the rest. Shapes say `k` alone. Where sizes
 //! are known they often leave one stride and padding; where they leave several, and the other layers
 //! of the same kernel do not decide, nothing is chosen here.
@@ -23,10 +23,10 @@ pub(super) struct Geometry {
     pub(super) output_pad: [isize; 2],
 }
 
-/// Pictures no side of which is longer are what a network may have.
+/// Images no side of which is longer are what a network may have.
 const LONGEST: usize = 1 << 14;
 
-/// The sizes of a network's pictures.
+/// The sizes of a network's images.
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) input: [usize; 2],
@@ -36,14 +36,14 @@ pub(super) struct Sizes {
     pub(super) specs: Vec<Option<ConvSpec>>,
 }
 
-/// Finds the sizes of the pictures between layers, and the geometry of each.
+/// Finds the sizes of the images between layers, and the geometry of each.
 ///
 /// # Errors
 /// A sentence that names what would decide, where something is left open.
 pub(super) fn resolve(items: &[Item], context: Context<'_>) -> Result<Sizes, String> {
     let (input, three) = match context.role {
         Role::Generator => ([1, 1], false),
-        Role::Discriminator => first_picture(items, context)?,
+        Role::Discriminator => first_image(items, context)?,
     };
     let count = blocks(items).count();
     let given = given(count, context)?;
@@ -63,7 +63,7 @@ pub(super) fn resolve(items: &[Item], context: Context<'_>) -> Result<Sizes, Str
             Item::Norm(_) | Item::Plain(_) => at,
         };
         if after.iter().any(|&side| side > LONGEST) {
-            return Err(format!("would have pictures of {after:?} (height, width)"));
+            return Err(format!("would have images of {after:?} (height, width)"));
         }
         around.push([at, after]);
         at = after;
@@ -85,7 +85,7 @@ fn given(count: usize, context: Context<'_>) -> Result<&[[usize; 2]], String> {
         (Role::Discriminator, None) => Ok(&[]),
         (Role::Discriminator, Some((_, rest))) if rest.len() == count => Ok(rest),
         (Role::Discriminator, Some(_)) => Err(format!(
-            "has {count} convolutions, so {flag} wants {} sizes, from the picture to the logit, not \
+            "has {count} convolutions, so {flag} wants {} sizes, from the image to the logit, not \
              {}",
             count + 1,
             d_sides.len()
@@ -93,7 +93,7 @@ fn given(count: usize, context: Context<'_>) -> Result<&[[usize; 2]], String> {
     }
 }
 
-/// The size of the pictures that a layer gives of those of size `at`, by its own geometry, or the
+/// The size of the images that a layer gives of those of size `at`, by its own geometry, or the
 /// usual one; it is the `number`th of `count`. With `three`, kernels of 3 halve.
 fn after(
     block: &Block,
@@ -106,7 +106,7 @@ fn after(
     if let Some(geometry) = block.geometry {
         return geometry.after(block, at).ok_or_else(|| {
             let flag = context.layers_flag();
-            format!("{key}: its stride and padding do not suit pictures of {at:?} ({flag})")
+            format!("{key}: its stride and padding do not suit images of {at:?} ({flag})")
         });
     }
     match (context.role, block.kernel()) {
@@ -122,7 +122,7 @@ fn after(
                 let side = side(pixels).ok_or_else(|| {
                     format!(
                         "{key} gives {pixels} pixels, which are no square: --g-sides says which \
-                         sizes its pictures have"
+                         sizes its images have"
                     )
                 })?;
                 Ok([side, side])
@@ -134,7 +134,7 @@ fn after(
             if odd && !context.authors {
                 return Err(format!(
                     "{key} is a transposed convolution with a kernel of {}, which may keep the size \
-                     of its pictures as well as double it: --g-sides says which sizes they have \
+                     of its images as well as double it: --g-sides says which sizes they have \
                      after each layer, as in --g-sides 4,8,16,32",
                     shown(kernel)
                 ));
@@ -170,9 +170,9 @@ fn blocks(items: &[Item]) -> impl DoubleEndedIterator<Item = &Block> {
     })
 }
 
-/// The size of the pictures that a discriminator takes, as given, or counted back from its last layer,
+/// The size of the images that a discriminator takes, as given, or counted back from its last layer,
 /// and whether kernels of 3 halve it.
-fn first_picture(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool), String> {
+fn first_image(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool), String> {
     let three = all_three(items);
     if let Some(&first) = context.assumptions.d_sides.first() {
         return Ok((first, three));
@@ -185,7 +185,7 @@ fn first_picture(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bo
             let side = side(pixels).ok_or_else(|| {
                 format!(
                     "{} takes {pixels} pixels, which are no square: --d-sides says which sizes its \
-                     pictures have",
+                     images have",
                     last.key
                 )
             })?;
@@ -206,15 +206,15 @@ fn first_picture(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bo
         at
     };
     let known = blocks(items).all(|block| block.geometry.is_some() || block.linear);
-    Ok(match context.picture {
-        // Where everything else is known, so is what becomes of any picture.
-        Some(picture) if known => (picture, three),
-        Some(picture) if walk(!three) == picture => (picture, !three),
+    Ok(match context.image {
+        // Where everything else is known, so is what becomes of any image.
+        Some(image) if known => (image, three),
+        Some(image) if walk(!three) == image => (image, !three),
         _ => (walk(three), three),
     })
 }
 
-/// The size of the pictures that a discriminator's hidden layer takes where it gives those of `at`.
+/// The size of the images that a discriminator's hidden layer takes where it gives those of `at`.
 fn before(block: &Block, at: [usize; 2], three: bool) -> [usize; 2] {
     let kernel = block.kernel().unwrap_or([1, 1]);
     [0, 1].map(|axis| match block.geometry {
@@ -230,7 +230,7 @@ fn before(block: &Block, at: [usize; 2], three: bool) -> [usize; 2] {
 }
 
 impl Geometry {
-    /// The size of the pictures that a layer gives of those of size `at`.
+    /// The size of the images that a layer gives of those of size `at`.
     fn after(self, block: &Block, at: [usize; 2]) -> Option<[usize; 2]> {
         let kernel = block.kernel()?;
         let mut after = [0; 2];
@@ -275,7 +275,7 @@ fn specs(
                 .unwrap_or([large[0], small[0], kernel[0]]);
             return Err(format!(
                 "{}: no kernel of {k} goes from {l} to {s} pixels; {sides_flag} says which sizes \
-                 its pictures have",
+                 its images have",
                 block.key
             ));
         }

@@ -8,10 +8,10 @@ use std::sync::Mutex;
 
 use dcgan::device::Device;
 use dcgan::device::gpu::GpuOptions;
-use dcgan::models::{Design, Size};
+use dcgan::models::{ModelConfig, Size};
 use dcgan::ops::samples::samples;
 use dcgan::program::Options;
-use dcgan::train::{Recipe, Trainer};
+use dcgan::train::{TrainConfig, Trainer};
 
 use super::installed;
 use crate::naive;
@@ -41,14 +41,14 @@ impl log::Log for Logger {
 /// Losses of two steps of a small training.
 fn losses(device: &Device) -> Vec<[f32; 2]> {
     let size = Size { height: 16, width: 16 };
-    let model = Design { size, nz: 8, ngf: 8, ndf: 8, ..Design::default() };
-    let recipe = Recipe { batch: 4, ..Recipe::new(model) };
+    let model = ModelConfig { size, nz: 8, ngf: 8, ndf: 8, ..ModelConfig::default() };
+    let recipe = TrainConfig { batch: 4, ..TrainConfig::new(model) };
     let mut trainer = Trainer::new(recipe, device, &Options::default()).unwrap();
     let mut all = Vec::new();
     for step in 0..2_usize {
-        let pictures: Vec<u8> =
+        let images: Vec<u8> =
             (0..4 * 16 * 16 * 3).map(|i| ((i * 37 + step * 11) % 251) as u8).collect();
-        all.extend(trainer.step(pictures).unwrap());
+        all.extend(trainer.step(images).unwrap());
     }
     all.extend(trainer.finish().unwrap());
     all.iter().map(|metrics| ["loss_d", "loss_g"].map(|name| metrics.value(name))).collect()

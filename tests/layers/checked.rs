@@ -48,7 +48,7 @@ pub(super) fn check(
     let params = network.params("n");
     let mut wrt: Vec<(String, Var)> =
         inputs.iter().zip(&vars).map(|((name, _), &var)| ((*name).to_owned(), var)).collect();
-    for param in params.iter().filter(|param| param.learnt) {
+    for param in params.iter().filter(|param| param.learned) {
         wrt.push((param.name.clone(), t.read(&param.name, &param.shape, DType::F32).unwrap()));
     }
     let by: Vec<Var> = wrt.iter().map(|(_, var)| *var).collect();

@@ -18,7 +18,7 @@ fn every_pixel_has_a_bias_of_its_own() {
         sources["x"].iter().enumerate().map(|(i, x)| x + bias[i % 24]).collect()
     });
     let error = network.sizes([3, 2, 4]).expect_err("another size");
-    assert!(error.contains("layer main.0: takes pictures of [2, 3, 4]"), "{error}");
+    assert!(error.contains("layer main.0: takes images of [2, 3, 4]"), "{error}");
 }
 
 #[test]

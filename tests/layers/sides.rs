@@ -104,7 +104,7 @@ fn side_inputs_that_do_not_fit_are_refused_before_anything_is_recorded() {
         (
             &network,
             &[("z", [1, 1, 3]), SIDES[1]],
-            "layer main.0.join.0: takes pictures of [1, 1, 2] (height, width, channels) and gets",
+            "layer main.0.join.0: takes images of [1, 1, 2] (height, width, channels) and gets",
         ),
         (
             &Sequential { layers: vec![join("s", Vec::new())] },
@@ -117,7 +117,7 @@ fn side_inputs_that_do_not_fit_are_refused_before_anything_is_recorded() {
             "layer main.0: is conditioned on 5 classes, and labels are of 4",
         ),
         (&behind, &SIDES, "layer main.1: a network with a reference batch cannot have side inputs"),
-        (&wide, &SIDES, "layer main.0.join.0: there would be pictures of [1, 1, 131072]"),
+        (&wide, &SIDES, "layer main.0.join.0: there would be images of [1, 1, 131072]"),
     ];
     for (network, sides, wanted) in cases {
         let error = network.sizes_beside([4, 4, 3], sides).expect_err(wanted);

@@ -3,19 +3,19 @@
 
 use dcgan::device::Device;
 use dcgan::gan::Family;
-use dcgan::models::{Conditioning, Design, Network, Norm, Size};
+use dcgan::models::{Conditioning, ModelConfig, Network, Norm, Size};
 use dcgan::nn::{Layer, Layout, Mode, Noise, Pass, Sequential, Start, Weight};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
-use dcgan::train::{Batch, Method, Recipe, Trainer};
+use dcgan::train::{Batch, ObjectiveConfig, TrainConfig, Trainer};
 
 use super::{begun, call, conv, drawn};
 use crate::support;
 
-/// A convolution, a transposed one, one from a vector to a picture and a linear one, with noise and
-/// activations between them; a unit has the size of a picture's cell or of the whole picture.
+/// A convolution, a transposed one, one from a vector to an image and a linear one, with noise and
+/// activations between them; a unit has the size of an image's cell or of the whole image.
 fn network(weight: Weight) -> Sequential {
     let start = Start::Normal { std: 0.3 };
     let up = ConvSpec::up([4; 2], [8; 2], [4; 2], [2; 2], [1; 2]).unwrap();
@@ -34,7 +34,7 @@ fn network(weight: Weight) -> Sequential {
     Sequential { layers: layers.map(|layer| layer.weighted(weight).starting(start)).into() }
 }
 
-/// Places of the layers with weights, and the numbers that each of their units gives for a picture.
+/// Places of the layers with weights, and the numbers that each of their units gives for an image.
 const PLACES: [(usize, usize, usize); 4] = [(1, 6, 16), (3, 5, 64), (7, 7, 1), (9, 24, 1)];
 
 /// Mean and variance of each of `units`, the last axes of `y`.
@@ -76,7 +76,7 @@ fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
             let mut state = begun(&device, &network.params("d"));
             let feeds = [("x", &x), ("key", &key)];
             let told = call(&tape(&network, Mode::Start), &mut state, &feeds);
-            // The same pictures and the same noise, by what the pass has left behind.
+            // The same images and the same noise, by what the pass has left behind.
             let after = call(&tape(&network, Mode::Train), &mut state, &feeds);
             for (at, units, cells) in PLACES {
                 let what = format!("{weight} layer {at} on {}", device.name());
@@ -105,7 +105,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
     let layers = [bare, batch_norm, linear].map(|layer| layer.weighted(Weight::NormFixed));
     let network = Sequential { layers: layers.into() };
     for device in support::devices() {
-        // Twelve times the same picture.
+        // Twelve times the same image.
         let x = Tensor::new([12, 4, 4, 3], drawn(&[1, 4, 4, 3], 8).f32s().repeat(12)).unwrap();
         let params = network.params("d");
         let mut state = begun(&device, &params);
@@ -127,7 +127,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
                 device.name()
             );
             assert_eq!(
-                param.learnt,
+                param.learned,
                 !param.name.contains("running") && !param.name.ends_with("_g")
             );
         }
@@ -135,7 +135,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
 }
 
 fn trainer(device: &Device, seed: u64) -> Trainer {
-    let model = Design {
+    let model = ModelConfig {
         network: Network::Mlp,
         size: Size { height: 8, width: 8 },
         channels: 1,
@@ -145,32 +145,34 @@ fn trainer(device: &Device, seed: u64) -> Trainer {
         classes: 3,
         conditioning: Conditioning::Semi,
         weight_d: Weight::NormFixed,
-        ..Design::usual(Network::Mlp, None)
+        ..ModelConfig::usual(Network::Mlp, None)
     };
-    let method = Method { feature_matching: true, historical: 0.1, ..Method::default() };
+    let method =
+        ObjectiveConfig { feature_matching: true, historical: 0.1, ..ObjectiveConfig::default() };
     let (labels_per_class, lr) = (2, 3e-3);
-    let recipe = Recipe { batch: 6, seed, method, labels_per_class, ..Recipe::new(model) };
-    let recipe = Recipe { lr_d: lr, lr_g: lr, ..recipe };
+    let recipe =
+        TrainConfig { batch: 6, seed, method, labels_per_class, ..TrainConfig::new(model) };
+    let recipe = TrainConfig { lr_d: lr, lr_g: lr, ..recipe };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }
 
 /// The mean of all past values counts updates, however many of them a step has.
 #[test]
 fn historical_means_follow_every_update() {
-    let model = Design {
+    let model = ModelConfig {
         norm_d: Norm::None,
         size: Size { height: 8, width: 8 },
         nz: 5,
         ngf: 4,
         ndf: 4,
-        ..Design::default()
+        ..ModelConfig::default()
     };
-    let method = Method { historical: 1e-9, n_critic: 3, ..Method::default() };
+    let method = ObjectiveConfig { historical: 1e-9, n_critic: 3, ..ObjectiveConfig::default() };
     let bytes = |step: usize| {
         (0..12 * 64 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect::<Vec<u8>>()
     };
     for device in support::devices() {
-        let recipe = Recipe { batch: 4, method, ..Recipe::new(model) };
+        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
         let mut trainer = Trainer::new(recipe, &device, &Options::default()).unwrap();
         let start = trainer.tensors().unwrap();
         trainer.step(bytes(0)).unwrap();
@@ -194,12 +196,12 @@ fn historical_means_follow_every_update() {
 }
 
 #[test]
-fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
+fn a_training_starts_on_real_images_and_keeps_the_lengths() {
     let bytes = |n: usize, k: usize| (0..n * 64).map(|i| (i * k % 251) as u8).collect::<Vec<u8>>();
     for device in support::devices() {
         let begin = |seed| {
             let mut trainer = trainer(&device, seed);
-            assert_eq!(trainer.start_pictures(), 48);
+            assert_eq!(trainer.start_images(), 48);
             trainer.start_on(bytes(48, 37), &[0; 48]).unwrap();
             trainer
         };
@@ -238,11 +240,11 @@ fn a_training_starts_on_real_pictures_and_keeps_the_lengths() {
 }
 
 /// A training of a family with an encoder on images of 8×8, in batches of 3.
-fn beside_an_encoder(model: Design, family: Family, device: &Device) -> Trainer {
+fn beside_an_encoder(model: ModelConfig, family: Family, device: &Device) -> Trainer {
     let size = Size { height: 8, width: 8 };
-    let model = Design { size, channels: 1, nz: 5, ngf: 4, ndf: 4, ..model };
-    let method = Method { family, ..Method::default() };
-    let recipe = Recipe { batch: 3, method, ..Recipe::new(model) };
+    let model = ModelConfig { size, channels: 1, nz: 5, ngf: 4, ndf: 4, ..model };
+    let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+    let recipe = TrainConfig { batch: 3, method, ..TrainConfig::new(model) };
     Trainer::new(recipe, device, &Options::default()).unwrap()
 }
 
@@ -257,10 +259,10 @@ fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
         })
         .collect();
     for device in support::devices() {
-        let model = Design::usual(Network::Ali, None);
+        let model = ModelConfig::usual(Network::Ali, None);
         let mut trainer = beside_an_encoder(model, Family::Ali, &device);
         let fresh = trainer.tensors().unwrap();
-        assert_eq!(trainer.start_pictures(), 24);
+        assert_eq!(trainer.start_images(), 24);
         trainer.start_on(bytes.clone(), &[0; 24]).unwrap();
         let begun = trainer.tensors().unwrap();
         let params = trainer.system().model.params();
@@ -285,11 +287,11 @@ fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
 fn a_discriminator_of_pairs_starts_beside_latents() {
     for family in [Family::Bigan, Family::Ali] {
         // Every convolution of it has a bias.
-        let plain = Design::usual(Network::Cnn, None);
-        let model = Design { weight_d: Weight::Norm, norm_d: Norm::None, ..plain };
+        let plain = ModelConfig::usual(Network::Cnn, None);
+        let model = ModelConfig { weight_d: Weight::Norm, norm_d: Norm::None, ..plain };
         let mut trainer = beside_an_encoder(model, family, &Device::Cpu);
         let fresh = trainer.tensors().unwrap();
-        assert_eq!(trainer.start_pictures(), 24, "{family}");
+        assert_eq!(trainer.start_images(), 24, "{family}");
         let bytes: Vec<u8> = (0..24 * 64).map(|i| (i * 37 % 251) as u8).collect();
         trainer.start_on(bytes, &[0; 24]).unwrap();
         let begun = trainer.tensors().unwrap();

@@ -1,4 +1,4 @@
-//! Augmented pictures, and what flows back through them, against `assets/reference/augment.py`.
+//! Augmented images, and what flows back through them, against `assets/reference/augment.py`.
 
 use dcgan::augment::{Augment, DRAW};
 use dcgan::ops::samples::Tolerance;
@@ -17,10 +17,10 @@ fn kinds<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a str> {
     case.about["kinds"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap())
 }
 
-/// The case's numbers in the order of [`Augment::record`]. Grey pictures have no saturation.
+/// The case's numbers in the order of [`Augment::record`]. Gray images have no saturation.
 fn draws(case: &Case<'_>) -> Tensor {
-    let grey = case.about["shape"][3] == 1;
-    let kinds = || kinds(case).filter(|&kind| !(grey && kind == "saturation"));
+    let gray = case.about["shape"][3] == 1;
+    let kinds = || kinds(case).filter(|&kind| !(gray && kind == "saturation"));
     let mut names: Vec<String> = kinds().map(|kind| format!("u.{kind}")).collect();
     if case.about["gated"] == true {
         names.extend(kinds().map(|kind| format!("gate.{kind}")));

@@ -104,7 +104,7 @@ fn penalties_as_pytorch() {
 }
 
 #[test]
-fn orthogonal_regularisation_as_pytorch() {
+fn orthogonal_regularization_as_pytorch() {
     let file = Reference::load("objectives");
     for case in file.cases("orthogonal") {
         let transposed = stem(case.name) == "conv_transpose";

@@ -82,14 +82,14 @@ impl Case<'_> {
     }
 }
 
-/// The learnt tensors and what they are called on a tape, behind `x`.
+/// The learned tensors and what they are called on a tape, behind `x`.
 fn by(t: &mut Tape, x: Var, params: &[Param]) -> Vec<(String, Var, Option<Param>)> {
-    let learnt = params.iter().filter(|p| p.learnt).map(|param| {
+    let learned = params.iter().filter(|p| p.learned).map(|param| {
         let name = param.name.strip_prefix("n.").unwrap();
         let var = t.read(&param.name, &param.shape, DType::F32).unwrap();
         (format!("grad.{name}"), var, Some(param.clone()))
     });
-    std::iter::once(("grad.x".to_owned(), x, None)).chain(learnt).collect()
+    std::iter::once(("grad.x".to_owned(), x, None)).chain(learned).collect()
 }
 
 /// Fetches the gradients `grads` of `by`; what they should be goes into `wanted`.

@@ -9,7 +9,7 @@ use dcgan::tensor::Tensor;
 
 use super::{Case, Reference, scalar};
 
-/// A critic of 8×8 pictures: its score of each, as `assets/reference/second_order.py` builds it.
+/// A critic of 8×8 images: its score of each, as `assets/reference/second_order.py` builds it.
 pub(super) fn critic(
     t: &mut Tape,
     case: &Case<'_>,
@@ -59,7 +59,7 @@ pub(super) fn critic(
     t.reshape(scores, &[n]).unwrap()
 }
 
-/// Over height, width and channels of each picture.
+/// Over height, width and channels of each image.
 fn layer_norm(t: &mut Tape, x: Var, [gamma, beta]: [Var; 2]) -> Var {
     let n = t.shape(x)[0];
     let mut mean = |x: Var| {
@@ -67,13 +67,13 @@ fn layer_norm(t: &mut Tape, x: Var, [gamma, beta]: [Var; 2]) -> Var {
         t.reshape(mean, &[n, 1, 1, 1]).unwrap()
     };
     let level = mean(x);
-    let centred = t.sub(x, level).unwrap();
-    let square = t.mul(centred, centred).unwrap();
+    let centered = t.sub(x, level).unwrap();
+    let square = t.mul(centered, centered).unwrap();
     let mean = t.mean(square, &[1, 2, 3]).unwrap();
     let var = t.reshape(mean, &[n, 1, 1, 1]).unwrap();
     let var = t.affine(var, 1.0, 1e-5).unwrap();
     let deviation = t.sqrt(var).unwrap();
-    let y = t.div(centred, deviation).unwrap();
+    let y = t.div(centered, deviation).unwrap();
     let y = t.mul(y, gamma).unwrap();
     t.add(y, beta).unwrap()
 }
@@ -100,8 +100,8 @@ fn gradients_of_penalties_as_pytorch() {
             .map(String::from)
             .collect();
         assert!(names.len() >= 3);
-        let pictures = file.tensors[if r1 { "real" } else { "x_hat" }].clone();
-        let mut feeds = vec![("x", pictures)];
+        let images = file.tensors[if r1 { "real" } else { "x_hat" }].clone();
+        let mut feeds = vec![("x", images)];
         feeds.extend(names.iter().map(|name| (name.as_str(), ours(name))));
         let grads: Vec<String> = names.iter().map(|name| format!("grad.{name}")).collect();
         let mut wanted = vec![

@@ -7,11 +7,11 @@ use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Family, Recording, System, families};
 use dcgan::model::{Role, Spread};
-use dcgan::models::{Design, LatentLaw, Network, Norm, Size};
+use dcgan::models::{LatentDistribution, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Layer;
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::{Method, Recipe, Trainer};
+use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
 use super::worst;
 use crate::support;
@@ -20,7 +20,7 @@ use crate::support;
 struct Training {
     tensors: BTreeMap<String, Tensor>,
     about: serde_json::Value,
-    recipe: Recipe,
+    recipe: TrainConfig,
     system: System,
     program: Program,
     state: State,
@@ -32,17 +32,18 @@ impl Training {
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let network = Network::from_str(about["network"].as_str().unwrap(), false).unwrap();
         let size = Size { height: number("size"), width: number("size") };
-        let model = Design {
+        let model = ModelConfig {
             channels: number("nc"),
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
-            ..Design::usual(network, Some(size))
+            ..ModelConfig::usual(network, Some(size))
         };
-        let method = Method { family: Family::Ali, ..Method::default() };
+        let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
         let lr = about["method"]["lr"].as_f64().unwrap();
         let batch = number("batch");
-        let recipe = Recipe { batch, method, lr_d: lr, lr_g: lr, ema: 0, ..Recipe::new(model) };
+        let recipe =
+            TrainConfig { batch, method, lr_d: lr, lr_g: lr, ema: 0, ..TrainConfig::new(model) };
         let mut networks = recipe.networks().unwrap();
         let d = networks.get_mut(Role::Discriminator).unwrap();
         without_dropout(&mut d.layers);
@@ -86,7 +87,7 @@ impl Training {
         let schedule =
             self.system.first().schedule_of(|name| if name == "lr_d" { lr_d } else { lr_g });
         let feeds =
-            [("pictures", &images), ("z", &z), ("epsilon", &epsilon), ("schedule", &schedule)];
+            [("images", &images), ("z", &z), ("epsilon", &epsilon), ("schedule", &schedule)];
         self.program.call(&mut self.state, &feeds).unwrap()
     }
 
@@ -101,8 +102,8 @@ impl Training {
     fn weights(&self) -> [Vec<f32>; 3] {
         ["discriminator", "encoder", "generator"].map(|network| {
             let params = self.system.model.params_of(network);
-            let learnt = params.iter().filter(|param| param.learnt);
-            learnt.flat_map(|p| self.state.get(&p.name).unwrap().f32s().to_vec()).collect()
+            let learned = params.iter().filter(|param| param.learned);
+            learned.flat_map(|p| self.state.get(&p.name).unwrap().f32s().to_vec()).collect()
         })
     }
 }
@@ -186,9 +187,10 @@ fn each_update_lowers_its_own_loss() {
 #[test]
 fn ali_begins_at_chance() {
     let size = Size { height: 16, width: 16 };
-    let model = Design { nz: 8, ngf: 8, ndf: 8, ..Design::usual(Network::Ali, Some(size)) };
-    let method = Method { family: Family::Ali, ..Method::default() };
-    let recipe = Recipe { batch: 8, method, ..Recipe::new(model) };
+    let model =
+        ModelConfig { nz: 8, ngf: 8, ndf: 8, ..ModelConfig::usual(Network::Ali, Some(size)) };
+    let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
+    let recipe = TrainConfig { batch: 8, method, ..TrainConfig::new(model) };
     let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
     trainer.step((0..8 * 256 * 3).map(|i| (i * 37 % 251) as u8).collect::<Vec<u8>>()).unwrap();
     let metrics = trainer.finish().unwrap().pop().unwrap();
@@ -207,13 +209,15 @@ fn latents_are_normal_with_every_network() {
     for network in Network::value_variants() {
         let side = if *network == Network::Ali { 8 } else { 16 };
         let size = Size { height: side, width: side };
-        let small = Design { nz: 4, ngf: 4, ndf: 4, ..Design::usual(*network, Some(size)) };
+        let small =
+            ModelConfig { nz: 4, ngf: 4, ndf: 4, ..ModelConfig::usual(*network, Some(size)) };
         let norm_g = if *network == Network::Paper { Norm::Virtual } else { small.norm_g };
-        let method = Method { family: Family::Ali, ..Method::default() };
-        let recipe = Recipe { batch: 4, method, ..Recipe::new(Design { norm_g, ..small }) };
+        let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
+        let recipe =
+            TrainConfig { batch: 4, method, ..TrainConfig::new(ModelConfig { norm_g, ..small }) };
         recipe.tape().unwrap();
         let networks = recipe.networks().unwrap();
-        assert_eq!(networks.latent_law, LatentLaw::Normal);
+        assert_eq!(networks.latent_law, LatentDistribution::Normal);
         assert_eq!(networks.by_name["encoder"].spread, Spread::LogDeviation);
         assert_eq!(networks.check(), Ok(()));
         let (e, image) = (networks.encoder().unwrap(), [side, side, small.channels]);

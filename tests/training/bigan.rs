@@ -6,31 +6,39 @@ use std::collections::BTreeMap;
 use dcgan::device::{Device, State};
 use dcgan::gan::Recording;
 use dcgan::gan::method::Family;
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::program::{Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
 use super::worst;
 use crate::support;
 
-fn recipe(about: &Value) -> Recipe {
+fn recipe(about: &Value) -> TrainConfig {
     let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
     let how = |key: &str| about["method"][key].as_f64().unwrap();
     let side = number("size");
     let size = Size { height: side, width: side };
-    let model = Design {
+    let model = ModelConfig {
         channels: number("nc"),
         nz: number("nz"),
         ngf: number("ngf"),
         ndf: number("ndf"),
-        ..Design::usual(Network::BiganMnist, Some(size))
+        ..ModelConfig::usual(Network::BiganMnist, Some(size))
     };
     let weight_decay = how("weight_decay") as f32;
-    let method = Method { family: Family::Bigan, weight_decay, ..Method::default() };
+    let method =
+        ObjectiveConfig { family: Family::Bigan, weight_decay, ..ObjectiveConfig::default() };
     let lr = how("lr");
-    Recipe { batch: number("batch"), method, lr_d: lr, lr_g: lr, ema: 0, ..Recipe::new(model) }
+    TrainConfig {
+        batch: number("batch"),
+        method,
+        lr_d: lr,
+        lr_g: lr,
+        ema: 0,
+        ..TrainConfig::new(model)
+    }
 }
 
 fn bytes(reals: &Tensor, batch: usize) -> Tensor {
@@ -74,7 +82,7 @@ fn check(device: &Device) {
         let nz = recipe.model.nz;
         let z = Tensor::new([n, nz], z.f32s()[i * n * nz..(i + 1) * n * nz].to_vec()).unwrap();
         let images = bytes(&tensors["reals"], i % tensors["reals"].shape()[0]);
-        let feeds = [("pictures", &images), ("z", &z), ("schedule", &schedule)];
+        let feeds = [("images", &images), ("z", &z), ("schedule", &schedule)];
         let fetched = program.call(&mut state, &feeds).unwrap();
         for (loss, theirs) in theirs.as_object().unwrap() {
             let theirs = theirs.as_f64().unwrap();
@@ -111,10 +119,11 @@ fn twenty_steps_of_bigan_as_pytorch() {
 /// `log 2` before anything is learned, as the authors' program prints at first.
 #[test]
 fn losses_begin_at_log_2() {
-    let model = Design { nz: 8, ngf: 32, ndf: 32, ..Design::usual(Network::BiganMnist, None) };
-    let model = Design { channels: 1, ..model };
-    let method = Method { family: Family::Bigan, ..Method::default() };
-    let recipe = Recipe { batch: 16, method, ..Recipe::new(model) };
+    let model =
+        ModelConfig { nz: 8, ngf: 32, ndf: 32, ..ModelConfig::usual(Network::BiganMnist, None) };
+    let model = ModelConfig { channels: 1, ..model };
+    let method = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
+    let recipe = TrainConfig { batch: 16, method, ..TrainConfig::new(model) };
     let mut trainer =
         dcgan::train::Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
     let images: Vec<u8> = (0..16 * 28 * 28).map(|i| (i * 37 % 251) as u8).collect();

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Codes, Conditioning, Design, Network, Norm, Size};
+use dcgan::models::{Codes, Conditioning, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Weight;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
 use super::worst;
@@ -23,7 +23,7 @@ const STEPS: usize = 20;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    recipe: Recipe,
+    recipe: TrainConfig,
     system: System,
 }
 
@@ -41,7 +41,7 @@ impl Reference {
         let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
         let side = number("size");
         let gp = how["gp"].as_f64().unwrap() as f32;
-        let model = Design {
+        let model = ModelConfig {
             network: Network::Dcgan,
             size: Size { height: side, width: side },
             channels: number("nc"),
@@ -62,9 +62,9 @@ impl Reference {
                 true => Weight::Spectral,
                 false => Weight::Plain,
             },
-            ..Design::default()
+            ..ModelConfig::default()
         };
-        let method = Method {
+        let method = ObjectiveConfig {
             loss: Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
             penalty: if gp > 0.0 { Penalty::Gp } else { Penalty::None },
             penalty_weight: gp,
@@ -72,11 +72,12 @@ impl Reference {
             n_critic: how["n_critic"].as_u64().unwrap() as usize,
             beta1: how["betas"][0].as_f64().unwrap(),
             beta2: how["betas"][1].as_f64().unwrap(),
-            ..Method::default()
+            ..ObjectiveConfig::default()
         };
         let labels_per_class = u64::from(model.is_semi_supervised());
         let batch = number("batch");
-        let recipe = Recipe { batch, method, ema: 0, labels_per_class, ..Recipe::new(model) };
+        let recipe =
+            TrainConfig { batch, method, ema: 0, labels_per_class, ..TrainConfig::new(model) };
         let system = recipe.system().unwrap();
         Self { tensors, about, recipe, system }
     }
@@ -87,7 +88,7 @@ impl Reference {
             state.set(&name, &value).unwrap();
         }
         for param in self.system.states() {
-            // All but the optimiser's.
+            // All but the optimizer's.
             let Some(tensor) = self.tensors.get(&param.name) else {
                 let own = ["adam.", "updates."].iter().any(|start| param.name.starts_with(start));
                 assert!(own, "{} is in no reference", param.name);
@@ -101,7 +102,7 @@ impl Reference {
 
     /// All that step `i`, from 0, is fed.
     fn feeds(&self, i: usize) -> Vec<(String, Tensor)> {
-        let Recipe { model, method, batch: n, .. } = &self.recipe;
+        let TrainConfig { model, method, batch: n, .. } = &self.recipe;
         let (critics, nz) = (method.n_critic, model.nz);
         let reals = &self.tensors["reals"];
         let first = i * critics % reals.shape()[0];
@@ -109,8 +110,7 @@ impl Reference {
         shape[0] *= critics;
         let bytes: Vec<u8> =
             rows(reals, first, &shape).iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-        let mut feeds =
-            vec![("pictures".into(), Tensor::with_data(shape, Data::U8(bytes)).unwrap())];
+        let mut feeds = vec![("images".into(), Tensor::with_data(shape, Data::U8(bytes)).unwrap())];
         let named = |what: &str, k: &str| match critics {
             1 => what.to_owned(),
             _ => format!("{what}.{k}.0"),
@@ -134,12 +134,12 @@ impl Reference {
             let first =
                 if semi { (first + labels.shape()[0] - 1) % labels.shape()[0] } else { first };
             if semi {
-                // Pictures whose labels are known: those of the batch before.
+                // Images whose labels are known: those of the batch before.
                 let reals = rows(reals, first, &reals.shape()[1..]);
                 let bytes = reals.iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
                 let shape = &self.tensors["reals"].shape()[1..];
-                let labelled = Tensor::with_data(shape, Data::U8(bytes)).unwrap();
-                feeds.push(("labelled".into(), labelled));
+                let labeled = Tensor::with_data(shape, Data::U8(bytes)).unwrap();
+                feeds.push(("labelled".into(), labeled));
             }
             let labels: Vec<u32> =
                 rows(labels, first, &[critics, *n]).iter().map(|&l| l as u32).collect();
@@ -185,7 +185,7 @@ fn check(name: &str, device: &Device) {
         }
         if i == 0 {
             let fake = worst(fetched["fake"].f32s(), reference.tensors["step1.fake"].f32s());
-            assert!(fake <= 1e-5, "{what}: generated pictures: {fake:e}");
+            assert!(fake <= 1e-5, "{what}: generated images: {fake:e}");
             for param in reference.system.states() {
                 let grad = format!("grad.{}", param.name);
                 if reference.tensors.contains_key(&grad) {
@@ -245,32 +245,32 @@ fn twenty_semi_supervised_steps_as_pytorch() {
 /// Gradients of a batch's parts add up to those of the batch, where no norm looks across it.
 #[test]
 fn micro_batches_have_the_gradients_of_the_whole_batch() {
-    let model = Design {
+    let model = ModelConfig {
         size: Size { height: 16, width: 16 },
         ngf: 4,
         ndf: 4,
         nz: 5,
         norm_g: Norm::Layer,
         norm_d: Norm::None,
-        ..Design::default()
+        ..ModelConfig::default()
     };
     let system = |micro_batch| {
-        let method = Method {
+        let method = ObjectiveConfig {
             micro_batch,
             penalty: Penalty::R1,
             penalty_weight: 2.0,
             clip_gradients: 1e3,
             weight_decay: 0.1,
-            ..Method::default()
+            ..ObjectiveConfig::default()
         };
-        Recipe { batch: 6, method, ema: 0, ..Recipe::new(model) }.system().unwrap()
+        TrainConfig { batch: 6, method, ema: 0, ..TrainConfig::new(model) }.system().unwrap()
     };
     let numbers = |n: usize, scale: f32| -> Vec<f32> {
         (0..n).map(|i| scale * ((i * 7 + 3) % 11) as f32 - 5.0 * scale).collect()
     };
     let z = numbers(6 * 5, 0.2);
     let bytes = (0..6 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
-    let pictures = Tensor::with_data([6, 16, 16, 3], Data::U8(bytes)).unwrap();
+    let images = Tensor::with_data([6, 16, 16, 3], Data::U8(bytes)).unwrap();
     for device in support::devices() {
         let run = |micro: usize| {
             let system = system(micro);
@@ -281,7 +281,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
             }
             let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
             let mut feeds = vec![
-                ("pictures".to_owned(), pictures.clone()),
+                ("images".to_owned(), images.clone()),
                 ("schedule".into(), system.first().schedule_of(|_| 2e-4)),
             ];
             let (part, parts) = system.method.parts(6);
@@ -300,7 +300,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
         let (whole, all) = run(0);
         for micro in [2, 3] {
             let (parts, some) = run(micro);
-            assert!(some < all, "{micro} pictures at a time take {some} bytes, 6 take {all}");
+            assert!(some < all, "{micro} images at a time take {some} bytes, 6 take {all}");
             for (name, whole) in &whole {
                 if name == "fake" {
                     continue;

@@ -8,10 +8,10 @@ use dcgan::device::{Device, State};
 use dcgan::gan::families;
 use dcgan::gan::method::Family;
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Design, Size};
+use dcgan::models::{ModelConfig, Size};
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
 use super::worst;
@@ -20,7 +20,7 @@ use crate::support;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    recipe: Recipe,
+    recipe: TrainConfig,
 }
 
 /// Row `i` of the first axis, of which there are fewer than steps.
@@ -47,27 +47,28 @@ impl Reference {
         let (sizes, how) = (&about["options"], &about["method"]);
         let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
         let side = number("size");
-        let model = Design {
+        let model = ModelConfig {
             size: Size { height: side, width: side },
             channels: number("nc"),
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
-            ..Design::default()
+            ..ModelConfig::default()
         };
         let weight = |key: &str| how[key].as_f64().unwrap() as f32;
-        let method = Method {
+        let method = ObjectiveConfig {
             family: Family::from_str(how["family"].as_str().unwrap(), false).unwrap(),
             distance_weight: weight("distance_weight"),
             mode_weight: weight("mode_weight"),
-            ..Method::default()
+            ..ObjectiveConfig::default()
         };
-        let recipe = Recipe { batch: number("batch"), method, ema: 0, ..Recipe::new(model) };
+        let recipe =
+            TrainConfig { batch: number("batch"), method, ema: 0, ..TrainConfig::new(model) };
         Self { tensors, about, recipe }
     }
 
-    fn start(&self, method: Method, device: &Device) -> Training<'_> {
-        let recipe = Recipe { method, ..self.recipe.clone() };
+    fn start(&self, method: ObjectiveConfig, device: &Device) -> Training<'_> {
+        let recipe = TrainConfig { method, ..self.recipe.clone() };
         // Without the check of bounds, which a flipped sign would not pass.
         let system = families::system(&recipe, recipe.networks().unwrap()).unwrap();
         let mut state = State::new(device);
@@ -99,7 +100,7 @@ impl Training<'_> {
         let of = |name: &str| lr * self.rates[usize::from(name != "lr_d")];
         let schedule = self.system.first().schedule_of(of);
         let z = row(&self.reference.tensors["z"], z);
-        let feeds = [("pictures", &images), ("schedule", &schedule), ("z", &z)];
+        let feeds = [("images", &images), ("schedule", &schedule), ("z", &z)];
         self.program.call(&mut self.state, &feeds).unwrap()
     }
 }
@@ -130,7 +131,7 @@ fn check(name: &str, device: &Device) {
             // The latents of both have been through an update of G in MDGAN.
             assert!(off <= 2e-5, "{what}: {made}: {off:e}");
         }
-        for param in training.system.model.params().into_iter().filter(|param| param.learnt) {
+        for param in training.system.model.params().into_iter().filter(|param| param.learned) {
             let grad = format!("grad.{}", param.name);
             let ours = param.layout.to_file(&fetched[&grad]).unwrap();
             let theirs = &reference.tensors[&grad];
@@ -174,14 +175,14 @@ fn apart(a: &Fetched, b: &Fetched, network: &str) -> f32 {
 fn reconstructions_leave_the_discriminator_and_running_statistics_alone() {
     let reference = Reference::load("family_mrgan");
     let method = reference.recipe.method;
-    let plain = Method { family: Family::Gan, ..method };
+    let plain = ObjectiveConfig { family: Family::Gan, ..method };
     let [mut ours, mut gan] = [method, plain].map(|m| reference.start(m, &Device::Cpu));
     let (a, b) = (ours.call(0, 0), gan.call(0, 0));
     assert!(apart(&a, &b, "discriminator") < 1e-5);
     assert!(worst(a["fake"].f32s(), b["fake"].f32s()) < 1e-6);
     assert!(apart(&a, &b, "generator") > 0.01, "the regularizer reaches the generator");
     let mut statistics = 0;
-    for param in gan.system.model.params_of("generator").iter().filter(|param| !param.learnt) {
+    for param in gan.system.model.params_of("generator").iter().filter(|param| !param.learned) {
         let [a, b] = [&ours, &gan].map(|t| t.state.get(&param.name).unwrap());
         assert!(worst(a.f32s(), b.f32s()) < 1e-6, "{}", param.name);
         let before = &reference.tensors[&param.name];
@@ -195,9 +196,10 @@ fn reconstructions_leave_the_discriminator_and_running_statistics_alone() {
 #[test]
 fn the_encoder_learns_by_the_regularizer_alone() {
     let reference = Reference::load("family_mrgan");
-    let method = Method { distance_weight: 0.0, mode_weight: 0.0, ..reference.recipe.method };
+    let method =
+        ObjectiveConfig { distance_weight: 0.0, mode_weight: 0.0, ..reference.recipe.method };
     let a = reference.start(method, &Device::Cpu).call(0, 0);
-    let plain = Method { family: Family::Gan, ..method };
+    let plain = ObjectiveConfig { family: Family::Gan, ..method };
     let b = reference.start(plain, &Device::Cpu).call(0, 0);
     assert!(apart(&a, &b, "generator") < 1e-5);
     let encoder = a.iter().filter(|(name, _)| name.starts_with("grad.encoder."));
@@ -228,7 +230,8 @@ fn reconstructions_come_to_be_taken_for_real() {
     for name in ["family_mrgan", "family_mdgan"] {
         let reference = Reference::load(name);
         for mode_weight in [40.0, -40.0] {
-            let method = Method { mode_weight, distance_weight: 0.0, ..reference.recipe.method };
+            let method =
+                ObjectiveConfig { mode_weight, distance_weight: 0.0, ..reference.recipe.method };
             let mut training = reference.start(method, &Device::Cpu);
             training.rates = [0.0, 10.0];
             let metric = if name == "family_mrgan" { "d_near" } else { "d_fake" };

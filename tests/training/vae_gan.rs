@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
-use dcgan::gan::method::{Family, Rule};
+use dcgan::gan::method::{Family, OptimizerKind};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Design, Network, Size};
+use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::tensor::{Data, Tensor};
-use dcgan::train::{Method, Recipe};
+use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
 use super::worst;
@@ -22,7 +22,7 @@ const STEPS: usize = 20;
 struct Reference {
     tensors: BTreeMap<String, Tensor>,
     about: Value,
-    recipe: Recipe,
+    recipe: TrainConfig,
 }
 
 /// Row `i` of the first axis, of which there are fewer than steps.
@@ -40,26 +40,27 @@ impl Reference {
         let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
         let (side, is_gan) = (number("size"), how["gan"].as_bool().unwrap());
         let size = Size { height: side, width: side };
-        let model = Design {
+        let model = ModelConfig {
             channels: number("nc"),
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
-            ..Design::usual(Network::VaeGan, Some(size))
+            ..ModelConfig::usual(Network::VaeGan, Some(size))
         };
-        let method = Method {
+        let method = ObjectiveConfig {
             family: if is_gan { Family::VaeGan } else { Family::Vae },
             loss: match is_gan {
                 true => Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
                 false => Loss::default(),
             },
             gamma: how["gamma"].as_f64().unwrap() as f32,
-            optimizer: Rule::Rmsprop,
+            optimizer: OptimizerKind::Rmsprop,
             beta2: how["alpha"].as_f64().unwrap(),
             epsilon: how["eps"].as_f64().unwrap() as f32,
-            ..Method::default()
+            ..ObjectiveConfig::default()
         };
-        let recipe = Recipe { batch: number("batch"), method, ema: 0, ..Recipe::new(model) };
+        let recipe =
+            TrainConfig { batch: number("batch"), method, ema: 0, ..TrainConfig::new(model) };
         Self { tensors, about, recipe }
     }
 
@@ -89,14 +90,14 @@ impl Reference {
         let schedule = system.first().schedule_of(|_| lr);
         let epsilon = row(&self.tensors["epsilon"], i);
         let z = self.tensors.get("z").map(|z| row(z, i));
-        let mut feeds = vec![("pictures", &images), ("schedule", &schedule), ("epsilon", &epsilon)];
+        let mut feeds = vec![("images", &images), ("schedule", &schedule), ("epsilon", &epsilon)];
         feeds.extend(z.as_ref().map(|z| ("z", z)));
         program.call(state, &feeds).unwrap()
     }
 
     /// What the first step of `method` fetches.
-    fn first_step(&self, method: Method) -> Fetched {
-        let system = Recipe { method, ..self.recipe.clone() }.system().unwrap();
+    fn first_step(&self, method: ObjectiveConfig) -> Fetched {
+        let system = TrainConfig { method, ..self.recipe.clone() }.system().unwrap();
         let tape = system.tape(Recording::COMPARED).unwrap();
         let mut state = self.state(&system, &Device::Cpu);
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -132,7 +133,7 @@ fn check(name: &str, device: &Device) {
         let made =
             worst(fetched["reconstructed"].f32s(), reference.tensors["step1.reconstructed"].f32s());
         assert!(made <= 1e-5, "{what}: reconstructions: {made:e}");
-        for param in system.model.params().into_iter().filter(|param| param.learnt) {
+        for param in system.model.params().into_iter().filter(|param| param.learned) {
             let grad = format!("grad.{}", param.name);
             let ours = param.layout.to_file(&fetched[&grad]).unwrap();
             let theirs = &reference.tensors[&grad];
@@ -181,7 +182,9 @@ fn same(a: &Fetched, b: &Fetched, network: &str) -> bool {
 #[test]
 fn each_loss_reaches_the_networks_that_it_is_for() {
     let reference = Reference::load("family_vae_gan");
-    let of = |loss, gamma| reference.first_step(Method { loss, gamma, ..reference.recipe.method });
+    let of = |loss, gamma| {
+        reference.first_step(ObjectiveConfig { loss, gamma, ..reference.recipe.method })
+    };
     let (saturating, other) = (of(Loss::Saturating, 0.5), of(Loss::NonSaturating, 0.5));
     // Neither the adversarial loss nor its weight reaches the encoder or the discriminator …
     for changed in [&other, &of(Loss::Saturating, 0.1)] {
@@ -198,10 +201,10 @@ fn each_loss_reaches_the_networks_that_it_is_for() {
 fn a_training_brings_reconstructions_nearer() {
     for family in [Family::Vae, Family::VaeGan] {
         let size = Size { height: 16, width: 16 };
-        let usual = Design::usual(Network::Dcgan, Some(size));
-        let model = Design { channels: 1, nz: 4, ngf: 8, ndf: 8, ..usual };
-        let method = Method { family, gamma: 0.1, ..Method::default() };
-        let recipe = Recipe { batch: 16, method, lr_g: 1e-3, ..Recipe::new(model) };
+        let usual = ModelConfig::usual(Network::Dcgan, Some(size));
+        let model = ModelConfig { channels: 1, nz: 4, ngf: 8, ndf: 8, ..usual };
+        let method = ObjectiveConfig { family, gamma: 0.1, ..ObjectiveConfig::default() };
+        let recipe = TrainConfig { batch: 16, method, lr_g: 1e-3, ..TrainConfig::new(model) };
         let options = Options::default();
         let mut trainer = dcgan::train::Trainer::new(recipe, &Device::Cpu, &options).unwrap();
         // A bright square somewhere.

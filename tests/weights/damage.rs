@@ -230,7 +230,7 @@ fn layers_of_other_networks_are_named() {
         (&[("a.weight", &[8, 4, 3, 3])], "has a single layer"),
         (
             &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 5, 4, 4])],
-            "pictures of 5 channels; 1, 3 and 4 can be used",
+            "images of 5 channels; 1, 3 and 4 can be used",
         ),
         (
             &[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[9, 3, 4, 4])],
@@ -259,10 +259,10 @@ fn layers_of_other_networks_are_named() {
         let text = complaint(&save(tensors)).unwrap_or_else(|| panic!("taken, without {words:?}"));
         assert!(text.contains(words), "no {words:?} in: {text}");
     }
-    let mut spoilt = save(&[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 3, 4, 4])]);
-    let len = spoilt.len();
-    spoilt[len - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    let text = complaint(&spoilt).unwrap();
+    let mut spoiled = save(&[("0.weight", &[6, 8, 4, 4]), ("2.weight", &[8, 3, 4, 4])]);
+    let len = spoiled.len();
+    spoiled[len - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let text = complaint(&spoiled).unwrap();
     assert!(text.contains("number 383 of 2.weight is not finite"), "{text}");
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use dcgan::features::{Extractor, levels};
 use dcgan::model::seeded_latents;
 use dcgan::models::Size;
-use dcgan::models::{Design, Network, Norm};
+use dcgan::models::{ModelConfig, Network, Norm};
 use dcgan::nn::{Conv, Maxout, PixelBias};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::weights::Said;
@@ -36,12 +36,13 @@ fn drawn(networks: Networks) -> ModelFile {
 
 fn network(network: Network, height: usize, width: usize) -> ModelFile {
     let size = Size { height, width };
-    let model = Design { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..Design::default() };
+    let model =
+        ModelConfig { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..ModelConfig::default() };
     drawn(model.networks().unwrap())
 }
 
-/// One whose weights are normalised, by `kinds` of the generator and of the discriminator.
-fn normalised(kinds: [Weight; 2]) -> ModelFile {
+/// One whose weights are normalized, by `kinds` of the generator and of the discriminator.
+fn normalized(kinds: [Weight; 2]) -> ModelFile {
     let mut model = network(Network::Dcgan, 16, 16).networks;
     for (role, kind) in [Role::Generator, Role::Discriminator].into_iter().zip(kinds) {
         for layer in &mut model.get_mut(role.into()).unwrap().layers {
@@ -64,7 +65,7 @@ fn models() -> Vec<(&'static str, ModelFile)> {
     let late = Assumptions { pixels: Pixels::Unit, g_slope: 0.1, ..Assumptions::default() };
     let batch = Assumptions {
         statistics: Some(Statistics::Batch),
-        latent_law: LatentLaw::Uniform,
+        latent_law: LatentDistribution::Uniform,
         ..sides.clone()
     };
     let models = [(Role::Generator, "models.0"), (Role::Discriminator, "models.1")];
@@ -75,8 +76,8 @@ fn models() -> Vec<(&'static str, ModelFile)> {
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
-        ("normalised", normalised([Weight::Norm, Weight::Spectral])),
-        ("fixed", normalised([Weight::NormFixed; 2])),
+        ("normalized", normalized([Weight::Norm, Weight::Spectral])),
+        ("fixed", normalized([Weight::NormFixed; 2])),
         ("batch statistics", imported(&["named.pth"], &[], &batch)),
     ]
 }
@@ -223,13 +224,13 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
         };
         let networks = &model.networks;
         let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
-        let fake = pictures(&model, &Device::Cpu, &z, false);
+        let fake = images(&model, &Device::Cpu, &z, false);
         let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
-        let got = run_graph(save(Role::Generator), ("z", input.into()), &["pictures"]);
+        let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
         let unit = networks.pixels == Pixels::Unit;
         let scaled: Vec<f32> =
             got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-        near(&format!("{name}: pictures"), &scaled, &channels_first(&fake).to_vec());
+        near(&format!("{name}: images"), &scaled, &channels_first(&fake).to_vec());
 
         let seen = if unit {
             let half = fake.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
@@ -238,7 +239,7 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
             fake.clone()
         };
         let outputs = judged(&model, &Device::Cpu, &fake);
-        let input = ("pictures", channels_first(&seen).into());
+        let input = ("images", channels_first(&seen).into());
         let got = run_graph(save(Role::Discriminator), input, &["logit", "features"]);
         near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
         let levels = levels(networks).unwrap();
@@ -253,7 +254,7 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
 #[test]
 fn graphs_of_all_other_networks_run_in_another_runtime() {
     let size = Size { height: 16, width: 16 };
-    let design = |network| Design {
+    let design = |network| ModelConfig {
         network,
         size,
         channels: 3,
@@ -261,9 +262,9 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         ngf: 4,
         ndf: 4,
         norm_d: Norm::None,
-        ..Design::default()
+        ..ModelConfig::default()
     };
-    let pixel = Design { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
+    let pixel = ModelConfig { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
     let changed = |change: fn(&mut Vec<Layer>, &mut Vec<Layer>)| {
         let mut networks = design(Network::Cnn).networks().unwrap();
         let mut g = networks.generator().unwrap().clone();
@@ -271,7 +272,7 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         change(&mut g.layers, &mut d.layers);
         networks.with(model::Role::Generator, g)
     };
-    let of = |design: Design| design.networks().unwrap();
+    let of = |design: ModelConfig| design.networks().unwrap();
     let cases = [
         ("dense", of(design(Network::Mlp))),
         ("residual", of(design(Network::Resnet))),
@@ -324,18 +325,18 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
             fs::read(&path).unwrap()
         };
         let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
-        let fake = pictures(&model, &Device::Cpu, &z, false);
+        let fake = images(&model, &Device::Cpu, &z, false);
         let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
-        let got = run_graph(save(Role::Generator), ("z", input.into()), &["pictures"]);
+        let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
         let unit = networks.pixels == Pixels::Unit;
         let signed: Vec<f32> =
             got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-        near(&format!("{name}: pictures"), &signed, &channels_first(&fake).to_vec());
+        near(&format!("{name}: images"), &signed, &channels_first(&fake).to_vec());
 
         let outputs = judged(&model, &Device::Cpu, &fake);
         let half = fake.f32s().iter().map(|x| if unit { 0.5 * x + 0.5 } else { *x }).collect();
         let seen = Tensor::new(fake.shape(), half).unwrap();
-        let input = ("pictures", channels_first(&seen).into());
+        let input = ("images", channels_first(&seen).into());
         let got = run_graph(save(Role::Discriminator), input, &["logit"]);
         near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
     }
@@ -372,8 +373,8 @@ fn graphs_come_back_as_what_they_are() {
         let Networks { size: s, channels: c, nz: n, latent_law: l, pixels: p, .. } = back.networks;
         assert_eq!((s, c, n, l, p), (size, channels, nz, latent_law, pixels), "{name}");
         let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_law);
-        let drawn = [&model, &back].map(|model| pictures(model, &Device::Cpu, &z, false));
-        near(&format!("{name}: pictures"), drawn[1].f32s(), drawn[0].f32s());
+        let drawn = [&model, &back].map(|model| images(model, &Device::Cpu, &z, false));
+        near(&format!("{name}: images"), drawn[1].f32s(), drawn[0].f32s());
         let said =
             [&model, &back].map(|model| judged(model, &Device::Cpu, &drawn[0]).pop().unwrap());
         near(&format!("{name}: logit"), said[1].f32s(), said[0].f32s());
@@ -410,7 +411,7 @@ fn graphs_have_the_features_that_are_computed_here() {
             Pixels::Unit => f32::from(b) / 255.0,
         };
         let seen = Tensor::new(shape, bytes.iter().map(number).collect()).unwrap();
-        let input = ("pictures", channels_first(&seen).into());
+        let input = ("images", channels_first(&seen).into());
         let got = run_graph(fs::read(&path).unwrap(), input, &["features"]);
         assert_eq!(got[0].len(), 5 * extractor.width(), "{name}");
         near(&format!("{name}: features"), &got[0], &wanted);
@@ -495,11 +496,11 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         "discriminator  16x16x3 → 8x8x8 → 4x4x16 → 1; kernels 4, batch norm; ",
         "assumed        normal latents (--latent-law), ReLU in the generator (--g-slope)",
         "the usual strides and paddings (--g-sides, --g-layers, --d-sides, --d-layers)",
-        "wrote model.safetensors; make pictures with: dcgan sample model.safetensors\n",
+        "wrote model.safetensors; make images with: dcgan sample model.safetensors\n",
     ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
-    // The average is the generator of what was imported: the same pictures, bit for bit.
+    // The average is the generator of what was imported: the same images, bit for bit.
     let grid = |model: &str, name: &str| {
         place.dcgan(&[&["sample", model, "--grid", name, "--seeds", "0-15"], &cpu]).ok();
         fs::read(place.path(name)).unwrap()
@@ -590,10 +591,10 @@ fn an_encoder_is_exported() {
             other.tensors.insert(format!("discriminator.{rest}"), tensor.clone());
         }
     }
-    let z = seeded_latents(&[1, 2], model.networks.nz, LatentLaw::Normal);
-    let x = pictures(&model, &Device::Cpu, &z, false);
+    let z = seeded_latents(&[1, 2], model.networks.nz, LatentDistribution::Normal);
+    let x = images(&model, &Device::Cpu, &z, false);
     let wanted = judged(&other, &Device::Cpu, &x).pop().unwrap();
     let graph = fs::read(save(model::Role::Encoder, Format::Onnx, "encoder.onnx")).unwrap();
-    let got = run_graph(graph, ("pictures", channels_first(&x).into()), &["output"]);
+    let got = run_graph(graph, ("images", channels_first(&x).into()), &["output"]);
     near("the encoder's output", &got[0], wanted.f32s());
 }

@@ -10,7 +10,7 @@ use dcgan::model::checkpoint;
 use dcgan::model::folder::{Folder, OPTIONS};
 use dcgan::program::{Options, preflight};
 use dcgan::train::options::RunOptions;
-use dcgan::train::{Recipe, Trainer};
+use dcgan::train::{TrainConfig, Trainer};
 use dcgan::weights::export::{Export, Format};
 
 use crate::mutate;
@@ -142,8 +142,8 @@ fn changed_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.safetensors");
     let size = dcgan::models::Size { height: 8, width: 8 };
-    let design = dcgan::models::Design { size, nz: 2, ngf: 1, ndf: 1, ..Default::default() };
-    let recipe = Recipe { batch: 2, ..Recipe::new(design) };
+    let design = dcgan::models::ModelConfig { size, nz: 2, ngf: 1, ndf: 1, ..Default::default() };
+    let recipe = TrainConfig { batch: 2, ..TrainConfig::new(design) };
     let trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
     let (tensors, metadata) = trainer.snapshot(1.0).unwrap().into_file().unwrap();
     checkpoint::save(&path, &tensors, &metadata).unwrap();
@@ -153,7 +153,7 @@ fn changed_checkpoints() {
     let valid = [unsummed(&whole), whole, unsummed(&fs::read(&path).unwrap())];
     each(&valid, "f.safetensors", |path| {
         if let Ok(model) = ModelFile::load(path) {
-            let _ = Recipe::of(&model);
+            let _ = TrainConfig::of(&model);
             planned(&model);
         }
     });

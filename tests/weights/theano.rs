@@ -85,7 +85,7 @@ fn channels_last(x: &[f64], [n, c, h, w]: [usize; 4]) -> Tensor {
     Tensor::new([n, h, w, c], indices([n, h, w, c]).map(at).collect()).unwrap()
 }
 
-/// A generator of 8x8 pictures, 7 → 4 x 4 x 4 → 1 x 8 x 8.
+/// A generator of 8x8 images, 7 → 4 x 4 x 4 → 1 x 8 x 8.
 fn small_generator(folder: &Path) {
     fs::create_dir(folder).unwrap();
     put(folder, "gen_1.npy", &[7, 64], &numbers(448, 1));
@@ -113,9 +113,9 @@ fn a_batch_that_is_not_full_has_always_the_same_company() {
         fs::read(place.path(out).join("seed0003.png")).unwrap()
     };
     let three = sample("3", "a");
-    assert!(three == sample("3", "b"), "the same command, other pictures");
+    assert!(three == sample("3", "b"), "the same command, other images");
     assert!(three != sample("3,4-9", "c"), "the statistics are not those of the batch");
-    // One latent alone would be normalised to nothing but the shifts, whatever it is.
+    // One latent alone would be normalized to nothing but the shifts, whatever it is.
     let words = ["sample", "m.safetensors", "--seeds", "4", "--out", "d", "--device", "cpu"];
     place.dcgan(&[&words]).ok();
     assert!(three != fs::read(place.path("d/seed0004.png")).unwrap());
@@ -179,7 +179,7 @@ fn the_authors_files_give_what_their_code_gives() {
     let z = Tensor::new([n, nz], z.iter().map(|&x| x as f32).collect()).unwrap();
     let fake = channels_last(&fake, [n, 3, 16, 16]);
     for device in support::devices() {
-        let far = distance(&pictures(&model, &device, &z, false), &fake);
+        let far = distance(&images(&model, &device, &z, false), &fake);
         assert!(far <= NEAR, "the generator on {} is off by {far}", device.name());
         let got = judged(&model, &device, &fake).pop().unwrap();
         let far = distance(&got, &logits);

@@ -82,7 +82,7 @@ fn a_norm_behind_the_activation_is_found_in_several_sequentials() {
         assert!(norms.clone().all(|pair| pair[0] != "a convolution"), "{name}: {kinds:?}");
         agrees(&folder(), "upsample", &imported);
         let said = imported.assumed.join("; ");
-        let words = "model.10 normalises what an activation gives (--d-layers)";
+        let words = "model.10 normalizes what an activation gives (--d-layers)";
         assert_eq!(said.contains(words), unsure, "{name}: {said}");
         assert!(said.contains("what else has no tensors is dropout (--d-layers)"), "{said}");
     }
@@ -132,7 +132,7 @@ fn strides_that_shapes_do_not_say_are_asked_for() {
     for words in [
         "2.0 is a transposed",
         "kernel of 3",
-        "keep the size of its pictures as well as double it",
+        "keep the size of its images as well as double it",
         "--g-sides",
     ] {
         assert!(text.contains(words), "no {words:?} in: {text}");

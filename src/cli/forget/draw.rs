@@ -4,14 +4,14 @@ use image::imageops::FilterType;
 
 use crate::error::Result;
 use crate::human::plural;
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::outline::outlined;
-use crate::pictures::single;
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::outline::outlined;
+use crate::images::single;
 use crate::tensor::Tensor;
 
 use super::{Marked, Report, Samples};
 
-/// The longer side of a picture in the figure.
+/// The longer side of an image in the figure.
 const SIDE: u32 = 96;
 /// Samples beside one another.
 const COLUMNS: usize = 8;
@@ -102,17 +102,17 @@ fn cells<'a>(
     part: &[usize],
     boxes: impl Fn(usize) -> &'a [crate::experiments::forget::marks::Rect],
 ) -> Result<[Vec<Cell>; 3]> {
-    let picture = |pictures: &Tensor, i: usize| {
-        let &[n, h, w, c] = pictures.shape() else { return Ok(Cell::empty()) };
-        Ok(Cell::new(single(pictures.f32s(), [n, h, w, c], i)?))
+    let image = |images: &Tensor, i: usize| {
+        let &[n, h, w, c] = images.shape() else { return Ok(Cell::empty()) };
+        Ok(Cell::new(single(images.f32s(), [n, h, w, c], i)?))
     };
-    let [before, after, control] = &samples.pictures;
+    let [before, after, control] = &samples.images;
     let &[n, h, w, c] = before.shape() else { return Ok([const { Vec::new() }; 3]) };
     let framed = |&i: &usize| {
-        let picture = single(before.f32s(), [n, h, w, c], i)?;
-        Ok(Cell::new(outlined(&picture, SIDE, boxes(i))))
+        let image = single(before.f32s(), [n, h, w, c], i)?;
+        Ok(Cell::new(outlined(&image, SIDE, boxes(i))))
     };
-    let all = |pictures: &Tensor| part.iter().map(|&i| picture(pictures, i)).collect();
+    let all = |images: &Tensor| part.iter().map(|&i| image(images, i)).collect();
     Ok([part.iter().map(framed).collect::<Result<_>>()?, all(after)?, {
         let cells: Result<Vec<Cell>> = all(control);
         cells?
@@ -123,12 +123,12 @@ fn cells<'a>(
 fn likelihood(report: &Report, samples: &Samples, marks: &Marked, i: usize) -> Result<Cell> {
     let [rows, columns, _] = report.size;
     let positions = rows * columns;
-    let grey: Vec<f32> = marks.probabilities[i * positions..(i + 1) * positions]
+    let gray: Vec<f32> = marks.probabilities[i * positions..(i + 1) * positions]
         .iter()
         .map(|&p| (2.0 * p - 1.0) as f32)
         .collect();
-    let map = single(&grey, [1, rows, columns, 1], 0)?;
-    let &[_, h, w, _] = samples.pictures[0].shape() else { return Ok(Cell::empty()) };
+    let map = single(&gray, [1, rows, columns, 1], 0)?;
+    let &[_, h, w, _] = samples.images[0].shape() else { return Ok(Cell::empty()) };
     // As large as the sample beside it, whatever the layer's grid.
     let map = map.resize_exact(w as u32, h as u32, FilterType::Nearest);
     Ok(Cell::new(outlined(&map, SIDE, &marks.boxes[i])))

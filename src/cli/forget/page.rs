@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::points::Point;
 use crate::error::{Error, Result};
-use crate::pictures::single;
+use crate::images::single;
 use crate::tensor::Tensor;
 
 const PAGE: &str = include_str!("../../../assets/marks.html");
@@ -22,16 +22,16 @@ pub(super) fn page(
     model: &str,
     command: &str,
     points: &[Point],
-    pictures: &Tensor,
+    images: &Tensor,
 ) -> Result<String> {
-    let &[n, h, w, c] = pictures.shape() else {
-        return Err(Error::Length { shape: vec![points.len(), 0, 0, 0], len: pictures.len() });
+    let &[n, h, w, c] = images.shape() else {
+        return Err(Error::Length { shape: vec![points.len(), 0, 0, 0], len: images.len() });
     };
     let mut samples = Vec::with_capacity(n);
     for (i, point) in points.iter().enumerate() {
         let mut png = Cursor::new(Vec::new());
-        let picture = single(pictures.f32s(), [n, h, w, c], i)?;
-        let written = picture.write_to(&mut png, ImageFormat::Png);
+        let image = single(images.f32s(), [n, h, w, c], i)?;
+        let written = image.write_to(&mut png, ImageFormat::Png);
         written.map_err(|e| Error::file(&point.key, format!("cannot be made a PNG: {e}")))?;
         let png = STANDARD.encode(png.get_ref());
         samples.push(json!({ "key": point.key, "name": point.name, "png": png }));

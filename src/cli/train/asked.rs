@@ -8,9 +8,9 @@ use crate::cli::presets::find;
 use crate::config::Conflict;
 use crate::error::{Error, Result};
 use crate::model::{Networks as Description, Role};
-use crate::models::{Design, DesignOptions, Network};
+use crate::models::{ModelConfig, Network, PartialModelConfig};
 use crate::nn::Sequential;
-use crate::train::{Preset, RecipeOptions};
+use crate::train::{PartialTrainConfig, Preset};
 
 /// The flags that say what is trained and how.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(super) struct Asked {
     )]
     pub(super) preset: Option<&'static Preset>,
     #[command(flatten)]
-    pub(super) recipe: RecipeOptions,
+    pub(super) recipe: PartialTrainConfig,
 }
 
 /// What a flag has to agree with.
@@ -84,9 +84,9 @@ pub(super) fn settle<T: PartialEq + std::fmt::Display>(
 
 /// The design that makes the networks which a file describes layer by layer, with what was typed; none
 /// where no design does.
-pub(super) fn like(typed: &DesignOptions, model: &Description) -> Option<Design> {
+pub(super) fn like(typed: &PartialModelConfig, model: &Description) -> Option<ModelConfig> {
     // Channels are the file's.
-    let typed = &DesignOptions { channels: None, ..typed.clone() };
+    let typed = &PartialModelConfig { channels: None, ..typed.clone() };
     let [generator, discriminator] =
         [Role::Generator, Role::Discriminator].map(|role| model.get(role));
     let widths = |network: Option<&Sequential>, typed: Option<usize>, usual| {
@@ -102,12 +102,12 @@ pub(super) fn like(typed: &DesignOptions, model: &Description) -> Option<Design>
         if network.latent_law() != model.latent_law || network.pixels() != model.pixels {
             continue;
         }
-        let usual = Design::usual(network, Some(model.size));
+        let usual = ModelConfig::usual(network, Some(model.size));
         let nz = if model.nz > 0 { model.nz } else { usual.nz };
-        let usual = Design { channels: model.channels, nz, ..usual };
+        let usual = ModelConfig { channels: model.channels, nz, ..usual };
         for ngf in widths(generator, typed.ngf, usual.ngf) {
             for ndf in widths(discriminator, typed.ndf, usual.ndf) {
-                let mut design = Design { ngf, ndf, ..usual };
+                let mut design = ModelConfig { ngf, ndf, ..usual };
                 typed.apply(&mut design);
                 let makes = |mine: Result<Sequential>, theirs: Option<&Sequential>| {
                     theirs.is_none_or(|theirs| mine.is_ok_and(|mine| mine == *theirs))

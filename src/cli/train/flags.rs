@@ -8,11 +8,11 @@ use crate::human::parse_bytes;
 use crate::program::tune::Effort;
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Pictures")]
-pub(super) struct Pictures {
+#[command(next_help_heading = "Images")]
+pub(super) struct Reading {
     /// Grayscale images: the same as --channels 1
-    #[arg(long, conflicts_with = "channels")]
-    pub(super) grey: bool,
+    #[arg(long, alias = "grey", conflicts_with = "channels")]
+    pub(super) gray: bool,
     /// Keep decoded images in memory
     #[arg(long, value_enum, default_value_t = CacheMode::Auto)]
     pub(super) cache: CacheMode,

@@ -1,7 +1,7 @@
 //! What a JPEG says of itself, marker by marker (ITU T.81, annex B), before its decoder is asked.
 //!
-//! The decoder (zune-jpeg 0.5) fills what is missing of a truncated file with grey, and where the
-//! first component has fewer samples than another, or their numbers do not divide, its colours are
+//! The decoder (zune-jpeg 0.5) fills what is missing of a truncated file with gray, and where the
+//! first component has fewer samples than another, or their numbers do not divide, its colors are
 //! wrong. Neither is an error to it.
 
 /// A JPEG that is whole.

@@ -1,4 +1,4 @@
-//! From the bytes of a picture file to its pixels, upright and in full, or one sentence on why not.
+//! From the bytes of an image file to its pixels, upright and in full, or one sentence on why not.
 //!
 //! ```text
 //! bytes ─what is it─▶ format ─header─▶ size ─Budget─▶ memory ─decoder─▶ pixels ─orientation─▶ upright
@@ -29,15 +29,15 @@ mod tiff;
 
 pub(crate) use budget::Share;
 
-/// The most pixels that a picture may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
+/// The most pixels that an image may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
 /// can claim any number, so this is checked in the header, before any memory is taken.
 pub const MAX_PIXELS: u64 = 1 << 27;
 
-/// The most pixels of a side. A narrow picture of any height would be resized by way of one of the
+/// The most pixels of a side. A narrow image of any height would be resized by way of one of the
 /// target's width and that height.
 const MAX_SIDE: u32 = 1 << 16;
 
-/// Memory for decoding, of all threads together, and the most that one picture may take.
+/// Memory for decoding, of all threads together, and the most that one image may take.
 static PIXELS: Budget = Budget::new(1 << 30);
 
 /// Memory for the files that are being decoded, as they were read.
@@ -49,39 +49,39 @@ const FRAME: u64 = 8 << 20;
 /// The most memory that reading a header may take: profiles and texts that stand before the pixels.
 const HEADER: u64 = 64 << 20;
 
-/// Extensions of files that claim to be pictures, those of formats that are not read included: a
+/// Extensions of files that claim to be images, those of formats that are not read included: a
 /// folder of photographs as HEIC should be told so, not called empty.
 const EXTENSIONS: [&str; 22] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif",
     "heic", "heif", "jxl", "jp2", "tga", "ppm", "pgm", "pnm", "ico", "psd",
 ];
 
-/// Extensions of files that are no pictures and often lie beside them by the thousand: not opened
+/// Extensions of files that are no images and often lie beside them by the thousand: not opened
 /// to find out.
-const NO_PICTURES: [&str; 9] =
+const NO_IMAGES: [&str; 9] =
     ["txt", "json", "csv", "tsv", "xml", "html", "md", "npy", "safetensors"];
 
-/// A decoded picture and what its file was.
+/// A decoded image and what its file was.
 #[derive(Debug)]
 pub(crate) struct Decoded {
-    pub(crate) picture: DynamicImage,
+    pub(crate) image: DynamicImage,
     pub(crate) format: &'static str,
-    /// What the file's pixels are, as in `RGB` or `grey, 16 bit`.
-    pub(crate) colour: String,
+    /// What the file's pixels are, as in `RGB` or `gray, 16 bit`.
+    pub(crate) color: String,
     /// The memory that it takes; to be kept until the pixels are gone.
     pub(crate) share: Share,
 }
 
 impl Decoded {
     fn upright(
-        mut picture: DynamicImage,
+        mut image: DynamicImage,
         format: &'static str,
-        colour: String,
+        color: String,
         orientation: Option<Orientation>,
         share: Share,
     ) -> Self {
-        picture.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
-        Self { picture, format, colour, share }
+        image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+        Self { image, format, color, share }
     }
 }
 
@@ -90,18 +90,18 @@ fn extension(name: &str) -> Option<String> {
     (!stem.is_empty() && !extension.contains('/')).then(|| extension.to_ascii_lowercase())
 }
 
-/// Whether a file's name claims that it is a picture.
-pub(crate) fn is_picture_name(name: &str) -> bool {
+/// Whether a file's name claims that it is an image.
+pub(crate) fn is_image_name(name: &str) -> bool {
     extension(name).is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }
 
 /// Whether a file's name says that it is none.
 pub(crate) fn is_other_name(name: &str) -> bool {
-    extension(name).is_some_and(|e| NO_PICTURES.contains(&e.as_str()))
+    extension(name).is_some_and(|e| NO_IMAGES.contains(&e.as_str()))
 }
 
-/// Whether a file that begins with `head` (32 bytes or more, or all of it) is a picture.
-pub(crate) fn is_picture_head(head: &[u8]) -> bool {
+/// Whether a file that begins with `head` (32 bytes or more, or all of it) is an image.
+pub(crate) fn is_image_head(head: &[u8]) -> bool {
     match image_format(head) {
         // "BM" also begins words; the size of the second header follows 12 bytes later.
         Some((ImageFormat::Bmp, _)) => {
@@ -118,8 +118,8 @@ pub(crate) fn room_for_file(bytes: u64) -> Share {
     FILES.take(bytes)
 }
 
-/// Decodes a picture by its content; its name serves for messages alone. Of several frames or pages
-/// the first is taken. The orientation that a camera noted (EXIF, TIFF) is applied. Colour profiles
+/// Decodes an image by its content; its name serves for messages alone. Of several frames or pages
+/// the first is taken. The orientation that a camera noted (EXIF, TIFF) is applied. Color profiles
 /// are not.
 pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded, String> {
     if bytes.is_empty() {
@@ -130,7 +130,7 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded, String> {
         return Err(match Other::find(head, name) {
             Some(other) => other.words(),
             None if bytes.len() < 16 => format!("is truncated: it has {} bytes", bytes.len()),
-            None => format!("is no picture by its content ({})", first_bytes(bytes)),
+            None => format!("is no image by its content ({})", first_bytes(bytes)),
         });
     };
     if bytes.len() < 16 {
@@ -144,30 +144,30 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded, String> {
     decoded.unwrap_or_else(|| Err(format!("is {called} that the decoder fails on")))
 }
 
-/// The pixels of a single picture file, upright, as [`super::Source::picture`] gives those of a set.
+/// The pixels of a single image file, upright, as [`super::Source::image`] gives those of a set.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read or is no picture.
-pub fn open_picture(path: &Path) -> crate::error::Result<DynamicImage> {
+/// [`Error::File`] where it cannot be read or is no image.
+pub fn open_image(path: &Path) -> crate::error::Result<DynamicImage> {
     let unreadable = |e: &std::io::Error| Error::file(path, files::cannot("be read", e));
     let metadata = fs::metadata(path).map_err(|e| unreadable(&e))?;
     if metadata.is_dir() {
-        return Err(Error::file(path, "is a folder, where a picture is needed"));
+        return Err(Error::file(path, "is a folder, where an image is needed"));
     }
     if metadata.len() > MAX_FILE {
-        let what = format!("is larger than {} MiB: no picture that can be used", MAX_FILE >> 20);
+        let what = format!("is larger than {} MiB: no image that can be used", MAX_FILE >> 20);
         return Err(Error::file(path, what));
     }
     let bytes = fs::read(path).map_err(|e| unreadable(&e))?;
     let decoded = decode(&path.to_string_lossy(), &bytes);
-    Ok(decoded.map_err(|what| Error::file(path, what))?.picture)
+    Ok(decoded.map_err(|what| Error::file(path, what))?.image)
 }
 
-/// The bytes that decoding a picture of this size takes, at `each` bytes for a pixel, with what is
+/// The bytes that decoding an image of this size takes, at `each` bytes for a pixel, with what is
 /// made of it afterwards.
 ///
 /// # Errors
-/// Where that is more than any picture may take.
+/// Where that is more than any image may take.
 fn check_size(format: &str, width: u32, height: u32, each: u128) -> Result<u64, String> {
     if width == 0 || height == 0 {
         return Err(format!("is {format} of {width} x {height} pixels"));
@@ -222,17 +222,17 @@ fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<De
     let share = PIXELS.take(cost.saturating_add(frame));
     let pixels = u64::from(width) * u64::from(height);
     decoder.set_limits(limit(pixels * beside + frame)).map_err(broken)?;
-    let colour = colour_name(decoder.original_color_type());
+    let color = color_name(decoder.original_color_type());
     let mut orientation = decoder.orientation().map_err(broken)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     match format {
         ImageFormat::Png if orientation == Orientation::NoTransforms => {
             orientation = png_orientation(bytes).unwrap_or(orientation);
         }
-        ImageFormat::Bmp => without_empty_alpha(&mut picture),
+        ImageFormat::Bmp => without_empty_alpha(&mut image),
         _ => {}
     }
-    Ok(Decoded::upright(picture, name, colour, Some(orientation), share))
+    Ok(Decoded::upright(image, name, color, Some(orientation), share))
 }
 
 /// The orientation of a PNG whose eXIf chunk lies behind its pixels, where the decoder does not look:
@@ -276,7 +276,7 @@ fn webp_fits(bytes: &[u8], width: u32, height: u32) -> Result<(), String> {
             _ => None,
         };
         if size.is_some_and(|(w, h)| u32::from(w) > width || u32::from(h) > height) {
-            return Err("is damaged WebP: a frame is larger than the picture".into());
+            return Err("is damaged WebP: a frame is larger than the image".into());
         }
         at = at.saturating_add(8).saturating_add(len).saturating_add(len % 2);
     }
@@ -285,11 +285,11 @@ fn webp_fits(bytes: &[u8], width: u32, height: u32) -> Result<(), String> {
 
 /// A BMP whose alpha is 0 everywhere has none: programs that know no alpha leave the fourth byte
 /// empty, under a header that says it is alpha.
-fn without_empty_alpha(picture: &mut DynamicImage) {
-    if let DynamicImage::ImageRgba8(picture) = picture
-        && picture.pixels().all(|pixel| pixel[3] == 0)
+fn without_empty_alpha(image: &mut DynamicImage) {
+    if let DynamicImage::ImageRgba8(image) = image
+        && image.pixels().all(|pixel| pixel[3] == 0)
     {
-        picture.pixels_mut().for_each(|pixel| pixel[3] = 255);
+        image.pixels_mut().for_each(|pixel| pixel[3] = 255);
     }
 }
 
@@ -297,16 +297,16 @@ fn one_line(error: &dyn std::error::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn colour_name(colour: ExtendedColorType) -> String {
+fn color_name(color: ExtendedColorType) -> String {
     use ExtendedColorType as C;
-    let (name, bits) = match colour {
-        C::L1 => ("grey", 1),
-        C::L2 => ("grey", 2),
-        C::L4 => ("grey", 4),
-        C::L8 | C::A8 => ("grey", 8),
-        C::L16 => ("grey", 16),
-        C::La8 => ("grey with alpha", 8),
-        C::La16 => ("grey with alpha", 16),
+    let (name, bits) = match color {
+        C::L1 => ("gray", 1),
+        C::L2 => ("gray", 2),
+        C::L4 => ("gray", 4),
+        C::L8 | C::A8 => ("gray", 8),
+        C::L16 => ("gray", 16),
+        C::La8 => ("gray with alpha", 8),
+        C::La16 => ("gray with alpha", 16),
         C::Rgb8 | C::Bgr8 => ("RGB", 8),
         C::Rgb16 => ("RGB", 16),
         C::Rgba8 | C::Bgra8 => ("RGBA", 8),

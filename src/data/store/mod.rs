@@ -19,7 +19,7 @@ use tar::Tar;
 use window::{Blob, Window};
 use zip::Zip;
 
-/// The largest single file that is read as a picture: past this it is no training picture, and a
+/// The largest single file that is read as an image: past this it is no training image, and a
 /// zip entry of this size is most likely a bomb.
 pub(crate) const MAX_FILE: u64 = 256 << 20;
 
@@ -266,7 +266,7 @@ fn walk(
         if kind.is_symlink() {
             match fs::metadata(&path) {
                 Ok(metadata) => kind = metadata.file_type(),
-                // A link to nothing: kept, so that it is listed if it claims to be a picture.
+                // A link to nothing: kept, so that it is listed if it claims to be an image.
                 Err(_) => {
                     files.push((format!("{prefix}{part}"), path));
                     continue;

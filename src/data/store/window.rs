@@ -12,7 +12,7 @@ pub(super) enum Blob {
 }
 
 /// A reader with its own position over bytes that others read too. It reads ahead a little: a
-/// zip's directory and a small picture are many short reads.
+/// zip's directory and a small image are many short reads.
 #[derive(Debug)]
 pub(super) struct Window {
     blob: Blob,

@@ -1,8 +1,8 @@
 //! The autoencoder whose hidden layer becomes the code: 3072-128-3072, ReLU, denoising and
-//! regularised by dropout (DCGAN paper, section 4.1.1; Srivastava et al., JMLR 2014).
+//! regularized by dropout (DCGAN paper, section 4.1.1; Srivastava et al., JMLR 2014).
 //!
 //! ```text
-//! x̂ = (x − mean) / (deviation + ε)       each picture by itself: brightness and contrast go
+//! x̂ = (x − mean) / (deviation + ε)       each image by itself: brightness and contrast go
 //! h = relu(W₁ (x̂ moved + noise) + b₁)    moved by up to two pixels: small shifts change codes less
 //! y = W₂ (dropout h) + b₂                loss: mean (y − x̂)²
 //! ```
@@ -18,15 +18,15 @@ use crate::tensor::{DType, Data, Tensor};
 use super::index::{BITS, Codes};
 use super::{NUMBERS, REACH, SIDE, Search, Thumbnails};
 
-/// Pictures of a training step.
+/// Images of a training step.
 const BATCH: usize = 128;
-/// Pictures that are encoded at a time, each at every shift.
+/// Images that are encoded at a time, each at every shift.
 const ENCODED: usize = 128;
-/// Rows and columns of a picture with room for all shifts.
+/// Rows and columns of an image with room for all shifts.
 const WIDE: usize = SIDE + 2 * REACH as usize;
-/// ε: eight grey levels, as what is flatter is noise.
+/// ε: eight gray levels, as what is flatter is noise.
 const FLAT: f32 = 8.0 / 127.5;
-/// Standard deviation of the noise, beside pictures of deviation 1.
+/// Standard deviation of the noise, beside images of deviation 1.
 const NOISE: f32 = 0.3;
 /// Share of the hidden units that a step leaves out.
 const DROPOUT: f32 = 0.5;
@@ -39,7 +39,7 @@ const SPREAD: f32 = 0.02;
 const KEY: &str = "key";
 /// The encoder's weights at every shift, `[WIDE · WIDE · 3, shifts · BITS]`.
 const SHIFTED: &str = "encoder.shifted";
-/// The learnt states and their shapes.
+/// The learned states and their shapes.
 const PARAMS: [(&str, [usize; 2]); 4] = [
     ("encoder.weight", [NUMBERS, BITS]),
     ("encoder.bias", [1, BITS]),
@@ -55,7 +55,7 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Trains one on pictures, `search.steps` steps of 128; `done` hears how many were made.
+    /// Trains one on images, `search.steps` steps of 128; `done` hears how many were made.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where the device is full; [`crate::error::Error::Lost`] where
@@ -95,10 +95,10 @@ impl Autoencoder {
             let [mut plain, mut moved] = [Vec::new(), Vec::new()];
             let mut draw = Stream::new(search.seed, "dedup shift", step as u32);
             for place in order.drain(..BATCH) {
-                let picture = small.picture(place as usize);
-                plain.extend_from_slice(picture);
+                let image = small.image(place as usize);
+                plain.extend_from_slice(image);
                 let by = [0, 1].map(|_| draw.below(2 * REACH as u32 + 1) as i32 - REACH);
-                shifted(picture, by, &mut moved);
+                shifted(image, by, &mut moved);
             }
             let tensor = |bytes| Tensor::with_data([BATCH, NUMBERS], Data::U8(bytes));
             let (plain, moved) = (tensor(plain)?, tensor(moved)?);
@@ -119,8 +119,8 @@ impl Autoencoder {
         self.loss
     }
 
-    /// The codes of pictures at shifts of up to [`REACH`] pixels, borders repeated; `done` hears how
-    /// many pictures were encoded.
+    /// The codes of images at shifts of up to [`REACH`] pixels, borders repeated; `done` hears how
+    /// many images were encoded.
     ///
     /// # Errors
     /// As [`Self::train`].
@@ -131,7 +131,7 @@ impl Autoencoder {
         mut done: impl FnMut(usize),
     ) -> Result<Codes> {
         // W (x − mean) / (deviation + ε) + b has the sign of W x − mean ΣW + b (deviation + ε), and
-        // W of a shifted picture is W shifted on the wider one: all shifts are one matrix product.
+        // W of a shifted image is W shifted on the wider one: all shifts are one matrix product.
         let [weight, bias] = [PARAMS[0].0, PARAMS[1].0].map(|name| self.state.get(name));
         let (weight, bias) = (weight?, bias?);
         let columns = shifts.len() * BITS;
@@ -157,7 +157,7 @@ impl Autoencoder {
         for places in places.chunks(ENCODED) {
             let mut wide = Vec::with_capacity(ENCODED * WIDE * WIDE * 3);
             for &place in places {
-                widened(small.picture(place), &mut wide);
+                widened(small.image(place), &mut wide);
             }
             let levels: Vec<[f64; 2]> =
                 wide.chunks(WIDE * WIDE * 3).flat_map(|wide| levels(wide, shifts)).collect();
@@ -180,7 +180,7 @@ impl Autoencoder {
     }
 }
 
-/// Mean and deviation of a wide picture's numbers in [−1, 1], seen at each shift.
+/// Mean and deviation of a wide image's numbers in [−1, 1], seen at each shift.
 fn levels<'a>(wide: &'a [u8], shifts: &'a [[i32; 2]]) -> impl Iterator<Item = [f64; 2]> + 'a {
     shifts.iter().map(|by| {
         let [y, x] = by.map(|by| (by + REACH) as usize);
@@ -196,32 +196,32 @@ fn levels<'a>(wide: &'a [u8], shifts: &'a [[i32; 2]]) -> impl Iterator<Item = [f
     })
 }
 
-/// Appends a picture seen from `by` further down and right; what is beyond its border is the border.
-fn shifted(picture: &[u8], by: [i32; 2], out: &mut Vec<u8>) {
+/// Appends an image seen from `by` further down and right; what is beyond its border is the border.
+fn shifted(image: &[u8], by: [i32; 2], out: &mut Vec<u8>) {
     let last = SIDE as i32 - 1;
     for y in 0..=last {
         let row = (y + by[0]).clamp(0, last) as usize * SIDE;
         for x in 0..=last {
             let at = 3 * (row + (x + by[1]).clamp(0, last) as usize);
-            out.extend_from_slice(&picture[at..at + 3]);
+            out.extend_from_slice(&image[at..at + 3]);
         }
     }
 }
 
-/// Appends a picture with [`REACH`] more pixels on every side, which repeat its border.
-fn widened(picture: &[u8], out: &mut Vec<u8>) {
+/// Appends an image with [`REACH`] more pixels on every side, which repeat its border.
+fn widened(image: &[u8], out: &mut Vec<u8>) {
     let last = SIDE as i32 - 1;
     for y in -REACH..=last + REACH {
         let row = y.clamp(0, last) as usize * SIDE;
         for x in -REACH..=last + REACH {
             let at = 3 * (row + x.clamp(0, last) as usize);
-            out.extend_from_slice(&picture[at..at + 3]);
+            out.extend_from_slice(&image[at..at + 3]);
         }
     }
 }
 
 /// Rows `[n, NUMBERS]` of mean 0 and deviation 1, where they are no flatter than [`FLAT`].
-fn normalised(t: &mut Tape, x: Var) -> Result<Var> {
+fn normalized(t: &mut Tape, x: Var) -> Result<Var> {
     let n = t.shape(x)[0];
     let mean = t.mean(x, &[1])?;
     let mean = t.reshape(mean, &[n, 1])?;
@@ -252,7 +252,7 @@ fn record_step(t: &mut Tape) -> Result<()> {
     let [plain, moved] = ["plain", "moved"].map(|name| {
         let bytes = t.feed(name, &[BATCH, NUMBERS], DType::U8)?;
         let x = t.from_u8(bytes)?;
-        normalised(t, x)
+        normalized(t, x)
     });
     let (plain, moved) = (plain?, moved?);
 
@@ -290,7 +290,7 @@ fn record_step(t: &mut Tape) -> Result<()> {
     t.assign(KEY, next)
 }
 
-/// Records the products of wide pictures with the shifted weights. Feeds: `wide` (bytes
+/// Records the products of wide images with the shifted weights. Feeds: `wide` (bytes
 /// `[ENCODED, WIDE · WIDE · 3]`). Fetches: `products` `[ENCODED, columns]`.
 fn record_products(t: &mut Tape, columns: usize) -> Result<()> {
     let numbers = WIDE * WIDE * 3;
@@ -309,7 +309,7 @@ mod tests {
     use super::super::shifts;
     use super::*;
 
-    /// Pictures of smooth random waves.
+    /// Images of smooth random waves.
     fn waves(n: usize) -> Thumbnails {
         let mut small = Thumbnails { items: (0..n as u32).collect(), ..Thumbnails::default() };
         for i in 0..n {
@@ -319,7 +319,7 @@ mod tests {
                 let (y, x) = ((p / SIDE) as f32, (p % SIDE) as f32);
                 for r in random.chunks(3) {
                     let wave = (0.3 * (r[0] - 0.5) * y + 0.3 * (r[1] - 0.5) * x + 6.3 * r[2]).sin();
-                    small.pictures.push((128.0 + 100.0 * wave) as u8);
+                    small.images.push((128.0 + 100.0 * wave) as u8);
                 }
             }
         }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn it_learns_and_its_codes_are_those_of_the_moved_picture() {
+    fn it_learns_and_its_codes_are_those_of_the_moved_image() {
         let small = waves(140);
         let train = |steps, seed| {
             Autoencoder::train(&Device::Cpu, &small, &search(steps, seed), |_| ()).unwrap()
@@ -342,11 +342,11 @@ mod tests {
         let mut encoded = 0;
         let codes = last.encode(&small, &shifts(), |n| encoded += n).unwrap();
         assert_eq!((encoded, codes.len(), codes.codes.len()), (140, 140, 140 * 25));
-        // The code at a shift is the plain code of the shifted picture.
+        // The code at a shift is the plain code of the shifted image.
         for s in [0, 1, 7, 24] {
             let mut moved = Thumbnails { items: small.items.clone(), ..Thumbnails::default() };
             for place in 0..small.len() {
-                shifted(small.picture(place), codes.shifts[s], &mut moved.pictures);
+                shifted(small.image(place), codes.shifts[s], &mut moved.images);
             }
             let plain = last.encode(&moved, &[[0, 0]], |_| ()).unwrap();
             let differ = |i: usize| (codes.codes[25 * i + s] ^ plain.codes[i]).count_ones();
@@ -354,9 +354,9 @@ mod tests {
             let most = (0..small.len()).map(differ).max().unwrap();
             assert!(most <= 1, "{most} bits at {:?}", codes.shifts[s]);
         }
-        // Brightness and contrast do not change a code much, another picture does.
+        // Brightness and contrast do not change a code much, another image does.
         let mut pale = small.clone();
-        pale.pictures.iter_mut().for_each(|v| *v = *v / 2 + 90);
+        pale.images.iter_mut().for_each(|v| *v = *v / 2 + 90);
         let plain = |small: &Thumbnails, last: &Autoencoder| {
             last.encode(small, &[[0, 0]], |_| ()).unwrap().codes
         };

@@ -1,4 +1,4 @@
-//! Whether two small pictures show the same, pixel by pixel.
+//! Whether two small images show the same, pixel by pixel.
 //!
 //! ```text
 //! b(y, x) ≈ gain · a(y + dy, x + dx) + Σ cᵢⱼ · (a(y + dy + i, x + dx + j) − a(y + dy, x + dx)) + offset
@@ -6,14 +6,14 @@
 //!
 //! with i, j of −1, 0, 1. Shift and brightness are fitted away: the whole pixels `(dy, dx)` by
 //! correlation; the rest of the shift, what resampling blurs or sharpens (the cᵢⱼ), gain and offset
-//! by least squares, the same for all colours. What is left is judged in each of 8×8 blocks and
-//! each colour by itself, since what tells two pictures apart may be small: another bird in the same
-//! sky, another mouth in the same face. A block may differ by some grey levels, and by more where it
+//! by least squares, the same for all colors. What is left is judged in each of 8×8 blocks and
+//! each color by itself, since what tells two images apart may be small: another bird in the same
+//! sky, another mouth in the same face. A block may differ by some gray levels, and by more where it
 //! is busy, as JPEG and resampling do.
 
 use super::{NUMBERS, REACH, SIDE};
 
-/// Mean square that may be left of a block without any contrast: 19 grey levels, as JPEG, resampling
+/// Mean square that may be left of a block without any contrast: 19 gray levels, as JPEG, resampling
 /// and cutting off leave them in the worst of 192 blocks.
 const FLAT: f64 = 360.0;
 /// What may be left of a block for each unit of its variance: six tenths of its contrast, which half
@@ -27,39 +27,39 @@ const BUSY: f64 = 0.36;
 const BLOCKS: usize = 8;
 /// Below this correlation no fit helps: duplicates have 0.96 and more.
 const CORRELATED: f64 = 0.85;
-/// Variance that both pictures are taken to share, so that two flat ones correlate.
+/// Variance that both images are taken to share, so that two flat ones correlate.
 const SHARED: f64 = 16.0;
 /// A fitted gain beyond this, or below its inverse, is no change of brightness any more.
 const MOST_GAIN: f64 = 1.6;
-/// Nor is a difference of mean grey levels beyond this.
+/// Nor is a difference of mean gray levels beyond this.
 const MOST_LEVELS: f64 = 64.0;
 /// Bytes below and above are taken as cut off.
 const DARK: u8 = 4;
 const BRIGHT: u8 = 251;
-/// The neighbours of a pixel, `[down, right]`.
+/// The neighbors of a pixel, `[down, right]`.
 const AROUND: [[i32; 2]; 8] =
     [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
-/// What is fitted: the gain, the part of each neighbour, the offset.
+/// What is fitted: the gain, the part of each neighbor, the offset.
 const UNKNOWNS: usize = AROUND.len() + 2;
 
-/// How alike two pictures are.
+/// How alike two images are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Likeness {
     /// What is left between them in the block that differs most, as a multiple of what duplicates
     /// may have left there: 0 for copies, below 1 for what was re-encoded, moved and brightened.
     pub difference: f32,
-    /// The second picture is the first one moved by so many of 32 pixels `[down, right]`.
+    /// The second image is the first one moved by so many of 32 pixels `[down, right]`.
     pub shift: [f32; 2],
-    /// The second picture's contrast, as a multiple of the first one's.
+    /// The second image's contrast, as a multiple of the first one's.
     pub gain: f32,
 }
 
-/// Compares two pictures, bytes `[32, 32, 3]`, near a shift: `b` at (y, x) shows what `a` does at
+/// Compares two images, bytes `[32, 32, 3]`, near a shift: `b` at (y, x) shows what `a` does at
 /// (y + `shift[0]`, x + `shift[1]`). Nothing where they do not even correlate.
 #[must_use]
 pub fn compare(a: &[u8], b: &[u8], shift: [i32; 2]) -> Option<Likeness> {
     debug_assert_eq!([a.len(), b.len()], [NUMBERS; 2]);
-    // The picture of which less is cut off explains the other: bright parts can be cut off, but not
+    // The image of which less is cut off explains the other: bright parts can be cut off, but not
     // brought back.
     let cut = |p: &[u8]| p.iter().filter(|&&v| !(DARK..=BRIGHT).contains(&v)).count();
     let swapped = cut(a) > cut(b);
@@ -75,7 +75,7 @@ pub fn compare(a: &[u8], b: &[u8], shift: [i32; 2]) -> Option<Likeness> {
     })
 }
 
-/// The whole shift, at most one pixel away from `shift`, at which the pictures correlate most.
+/// The whole shift, at most one pixel away from `shift`, at which the images correlate most.
 fn align(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<[i32; 2]> {
     let near = |axis: usize| {
         let s = shift[axis].clamp(-REACH, REACH);
@@ -93,14 +93,14 @@ fn align(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<[i32; 2]> {
     best.1
 }
 
-/// The rows or columns in which a picture and its shift overlap, in the second picture's places,
+/// The rows or columns in which an image and its shift overlap, in the second image's places,
 /// without a border of `border`.
 fn overlap(shift: i32, border: i32) -> std::ops::Range<usize> {
     let margin = shift.abs() + border;
     margin as usize..SIDE - margin as usize
 }
 
-/// The correlation of two pictures at a shift. Sums of integers: the same on every machine.
+/// The correlation of two images at a shift. Sums of integers: the same on every machine.
 fn correlation(from: &[u8], to: &[u8], shift: [i32; 2]) -> f64 {
     let (rows, columns) = (overlap(shift[0], 0), overlap(shift[1], 0));
     let n = (rows.len() * columns.len() * 3) as f64;
@@ -128,7 +128,7 @@ fn at(y: usize, x: usize, shift: [i32; 2]) -> usize {
     3 * (y as usize * SIDE + x as usize)
 }
 
-/// One picture explained by another.
+/// One image explained by another.
 struct Fit {
     gain: f64,
     /// Parts of a pixel, beyond the whole shift.
@@ -138,7 +138,7 @@ struct Fit {
 
 impl Fit {
     fn of(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<Self> {
-        // The neighbours take a pixel on either side.
+        // The neighbors take a pixel on either side.
         let (rows, columns) = (overlap(shift[0], 1), overlap(shift[1], 1));
         let count = rows.len() * columns.len() * 3;
         let mut causes = Vec::with_capacity(count);
@@ -171,7 +171,7 @@ impl Fit {
                 sums[UNKNOWNS] += x * target;
             }
         }
-        // Where nothing tells the gain, it is 1; where nothing tells a neighbour's part, it has none.
+        // Where nothing tells the gain, it is 1; where nothing tells a neighbor's part, it has none.
         matrix[0][0] += 1e-2;
         matrix[0][UNKNOWNS] += 1e-2;
         for (i, row) in matrix.iter_mut().enumerate().take(UNKNOWNS - 1).skip(1) {
@@ -202,11 +202,11 @@ impl Fit {
             left / n / (FLAT + BUSY * variance)
         });
         let difference = worst.fold(0.0, f64::max).sqrt();
-        let centre = |axis: usize| {
+        let center = |axis: usize| {
             let parts = fit[1..].iter().zip(AROUND).map(|(c, by)| c * f64::from(by[axis]));
             parts.sum::<f64>() / gain
         };
-        within.then(|| Self { gain, shift: [centre(0), centre(1)], difference })
+        within.then(|| Self { gain, shift: [center(0), center(1)], difference })
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
     fn scene(seed: u64, [y0, x0]: [f32; 2], gain: f32, offset: f32) -> Vec<u8> {
         let mut random = [0.0; 12];
         Stream::new(seed, "scene", 0).fill_uniform(&mut random);
-        let mut picture = Vec::new();
+        let mut image = Vec::new();
         for i in 0..SIDE * SIDE {
             let (y, x) = ((i / SIDE) as f32 - y0, (i % SIDE) as f32 - x0);
             for c in 0..3 {
@@ -254,10 +254,10 @@ mod tests {
                 let slow = ((0.1 + 0.2 * r[0]) * x + (0.1 + 0.2 * r[1]) * y + 6.0 * r[2]).sin();
                 let fast = ((0.4 + 0.4 * r[3]) * x - (0.8 - 0.4 * r[3]) * y).sin();
                 let v = 120.0 + 60.0 * slow + 25.0 * fast;
-                picture.push((gain * v + offset).round().clamp(0.0, 255.0) as u8);
+                image.push((gain * v + offset).round().clamp(0.0, 255.0) as u8);
             }
         }
-        picture
+        image
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pictures_are_not_alike() {
+    fn other_images_are_not_alike() {
         for seed in 10..30 {
             let a = scene(seed, [0.0, 0.0], 1.0, 0.0);
             let b = scene(seed + 100, [0.0, 0.0], 1.0, 0.0);
@@ -330,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn flat_pictures_are_alike_unless_their_colours_differ() {
+    fn flat_images_are_alike_unless_their_colors_differ() {
         let flat = |rgb: [u8; 3]| rgb.repeat(SIDE * SIDE);
-        let grey = flat([120; 3]);
-        assert!(compare(&grey, &grey, [0, 0]).unwrap().difference < 1e-3);
-        assert!(compare(&grey, &flat([130; 3]), [0, 0]).unwrap().difference < 0.1);
+        let gray = flat([120; 3]);
+        assert!(compare(&gray, &gray, [0, 0]).unwrap().difference < 1e-3);
+        assert!(compare(&gray, &flat([130; 3]), [0, 0]).unwrap().difference < 0.1);
         assert_eq!(compare(&flat([0; 3]), &flat([255; 3]), [0, 0]), None);
-        let red = compare(&grey, &flat([150, 110, 110]), [0, 0]);
+        let red = compare(&gray, &flat([150, 110, 110]), [0, 0]);
         assert!(red.is_none_or(|like| like.difference > 1.0), "{red:?}");
     }
 }

@@ -2,9 +2,9 @@
 //! (Indyk and Motwani, STOC 1998).
 //!
 //! A table for each part of 32 bits holds all codes in order. Two codes that differ in three bits of
-//! 128 or fewer agree in one of four parts, always. Every picture is looked up as it would look
-//! shifted, since a picture moved by a pixel has another code (a twelfth of its bits differ), but
-//! moved back has nearly its own. What is looked at of one picture is bounded: 32 neighbours
+//! 128 or fewer agree in one of four parts, always. Every image is looked up as it would look
+//! shifted, since an image moved by a pixel has another code (a twelfth of its bits differ), but
+//! moved back has nearly its own. What is looked at of one image is bounded: 32 neighbors
 //! on either side in the order of a table, 12 of all tables together.
 
 use rayon::prelude::*;
@@ -15,19 +15,19 @@ pub const BITS: usize = 128;
 const PART: usize = 32;
 /// Ways of dealing the bits into four parts.
 const DEALS: usize = 2;
-/// Neighbours on either side that are looked at in a table.
+/// Neighbors on either side that are looked at in a table.
 const NEAR: usize = 32;
-/// Candidates of one picture.
+/// Candidates of one image.
 const BEST: usize = 12;
 /// Bits in which candidates may differ.
 const MOST: u32 = 12;
 /// Codes that are looked up between two reports of progress.
 const CHUNK: usize = 1 << 12;
 
-/// The codes of pictures.
+/// The codes of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codes {
-    /// Shifts `[down, right]` of the codes of one picture; the first is none.
+    /// Shifts `[down, right]` of the codes of one image; the first is none.
     pub shifts: Vec<[i32; 2]>,
     /// `[n, shifts.len()]`; bit i tells whether hidden unit i is above zero.
     pub codes: Vec<u128>,
@@ -38,7 +38,7 @@ pub struct Codes {
 pub struct Bits {
     /// How often each is set.
     pub set: Vec<f32>,
-    /// How often each changes where a picture moves by one pixel; nothing where pictures were
+    /// How often each changes where an image moves by one pixel; nothing where images were
     /// encoded at one shift only.
     pub flips: Vec<f32>,
 }
@@ -72,7 +72,7 @@ impl Bits {
     }
 }
 
-/// Two pictures that may be the same.
+/// Two images that may be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     /// Their places, the smaller one first.
@@ -113,7 +113,7 @@ fn key(code: u128, part: &[usize]) -> u32 {
 }
 
 impl Codes {
-    /// How many pictures.
+    /// How many images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.codes.len() / self.shifts.len().max(1)
@@ -125,7 +125,7 @@ impl Codes {
         self.codes.is_empty()
     }
 
-    /// The codes of all pictures as they lie.
+    /// The codes of all images as they lie.
     fn plain(&self) -> impl Iterator<Item = u128> + '_ {
         self.codes.iter().step_by(self.shifts.len().max(1)).copied()
     }
@@ -151,7 +151,7 @@ impl Codes {
         Bits { set, flips: (0..BITS).into_par_iter().map(flips).collect() }
     }
 
-    /// Pairs of equal codes, each code's first picture with all others: the paper's rule.
+    /// Pairs of equal codes, each code's first image with all others: the paper's rule.
     #[must_use]
     pub fn equal(&self) -> Vec<Candidate> {
         let mut order: Vec<(u128, u32)> = self.plain().zip(0..).collect();
@@ -164,7 +164,7 @@ impl Codes {
         pairs
     }
 
-    /// Pairs whose codes are alike at some shift, in order; `done` hears how many pictures were
+    /// Pairs whose codes are alike at some shift, in order; `done` hears how many images were
     /// looked up.
     #[must_use]
     pub fn candidates(&self, bits: &Bits, mut done: impl FnMut(usize)) -> Vec<Candidate> {
@@ -187,11 +187,11 @@ impl Codes {
         found
     }
 
-    /// The candidates of one picture.
+    /// The candidates of one image.
     fn of(&self, place: u32, tables: &[Table]) -> Vec<Candidate> {
         let count = self.shifts.len();
         let codes = &self.codes[place as usize * count..][..count];
-        // Of every other picture: bits and shift at which it is nearest.
+        // Of every other image: bits and shift at which it is nearest.
         let mut best: Vec<(u32, u32, usize)> = Vec::new();
         for table in tables {
             for (s, &code) in codes.iter().enumerate() {
@@ -199,7 +199,7 @@ impl Codes {
                 let at = table.rows.partition_point(|row| (row.key, row.code) < (wanted, code));
                 let (before, after) = table.rows.split_at(at);
                 let near = before.iter().rev().take(NEAR).take_while(|row| row.key == wanted);
-                // One more, for the picture itself.
+                // One more, for the image itself.
                 let next = after.iter().take(NEAR + 1).take_while(|row| row.key == wanted);
                 for row in near.chain(next).filter(|row| row.place != place) {
                     let bits = (row.code ^ code).count_ones();
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_shift_is_that_from_the_first_to_the_second() {
-        // Picture 1 lies as picture 0 looks when shifted by (1, -2), and the other way round.
+        // Image 1 lies as image 0 looks when shifted by (1, -2), and the other way round.
         let shifts = shifts();
         let mut all = random(2 * shifts.len(), 3);
         let known = shifts.clone();

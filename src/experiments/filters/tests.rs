@@ -8,14 +8,14 @@ use super::*;
 use crate::device::Device;
 use crate::features::levels;
 use crate::models::Size;
-use crate::models::{Design, Network};
+use crate::models::{ModelConfig, Network};
 use crate::nn::{BatchNorm, Conv, Layer};
 
 const SIDE: usize = 16;
 
 fn networks(network: Network) -> Networks {
     let size = Size { height: SIDE, width: SIDE };
-    Design { network, size, channels: 3, nz: 4, ngf: 4, ndf: 4, ..Design::default() }
+    ModelConfig { network, size, channels: 3, nz: 4, ngf: 4, ndf: 4, ..ModelConfig::default() }
         .networks()
         .unwrap()
 }
@@ -24,7 +24,7 @@ fn networks(network: Network) -> Networks {
 fn state(networks: &Networks) -> State {
     let mut state = State::new(&Device::Cpu);
     for param in networks.discriminator().unwrap().params(DISCRIMINATOR) {
-        let value = match param.learnt {
+        let value = match param.learned {
             true => {
                 let initial = param.initial(5);
                 let numbers = initial.f32s().iter().map(|x| x * 10.0).collect();
@@ -37,12 +37,12 @@ fn state(networks: &Networks) -> State {
     state
 }
 
-fn pictures(n: usize) -> Vec<Vec<u8>> {
+fn images(n: usize) -> Vec<Vec<u8>> {
     let byte = |i: usize, at: usize| ((at * (2 * i + 3) * 7 + at / 48 * 31 * i) % 256) as u8;
     (0..n).map(|i| (0..SIDE * SIDE * 3).map(|at| byte(i, at)).collect()).collect()
 }
 
-/// The trace of a network of convolutions, batch norms and leaky ReLUs on one picture, and the
+/// The trace of a network of convolutions, batch norms and leaky ReLUs on one image, and the
 /// guided gradient from one number of it: one number at a time, in 64 bits.
 struct Naive<'a> {
     network: &'a Sequential,
@@ -157,14 +157,14 @@ fn guided_gradients_are_those_of_the_definition() {
         let mut observer = Observer::new(&networks, state(&networks), vec![wanted], 2).unwrap();
         // More than a batch.
         let asked: Vec<(usize, Vec<u8>)> =
-            pictures(11).into_iter().enumerate().map(|(i, p)| (i % level.size[2], p)).collect();
+            images(11).into_iter().enumerate().map(|(i, p)| (i % level.size[2], p)).collect();
         let found = observer.explain(&level, &asked).unwrap();
         assert_eq!(found.len(), 11);
         let state = state(&networks);
         let naive = Naive { network: &network, state: &state, slope: 0.2 };
         let mut shown = 0;
-        for ((filter, picture), found) in asked.iter().zip(&found) {
-            let x = picture.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
+        for ((filter, image), found) in asked.iter().zip(&found) {
+            let x = image.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
             let outputs = naive.forward(x, level.output);
             let [h, w, c] = level.size;
             let map: Vec<f64> =
@@ -204,9 +204,9 @@ fn a_place_sees_what_its_kernels_cover() {
 #[test]
 fn the_strongest_are_found_whatever_the_batch() {
     let dir = tempfile::tempdir().unwrap();
-    for (i, picture) in pictures(9).into_iter().enumerate() {
-        let picture = RgbImage::from_raw(SIDE as u32, SIDE as u32, picture).unwrap();
-        picture.save(dir.path().join(format!("{i}.png"))).unwrap();
+    for (i, image) in images(9).into_iter().enumerate() {
+        let image = RgbImage::from_raw(SIDE as u32, SIDE as u32, image).unwrap();
+        image.save(dir.path().join(format!("{i}.png"))).unwrap();
     }
     let source = Source::open(Some(dir.path())).unwrap();
     let prepare = Prepare { height: SIDE, width: SIDE, ..Prepare::default() };
@@ -232,8 +232,8 @@ fn the_strongest_are_found_whatever_the_batch() {
     for (wanted, answers) in wanted.iter().zip(&all) {
         for (filter, answers) in wanted.filters.iter().zip(answers) {
             let mut largest: Vec<(usize, f64)> = Vec::new();
-            for (i, picture) in pictures(9).iter().enumerate() {
-                let x = picture.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
+            for (i, image) in images(9).iter().enumerate() {
+                let x = image.iter().map(|&b| f64::from(b) / 127.5 - 1.0).collect();
                 let outputs = naive.forward(x, wanted.level.output);
                 let map = outputs.last().unwrap().iter().skip(*filter);
                 let map = map.step_by(wanted.level.size[2]);

@@ -86,19 +86,19 @@ impl Marks {
     }
 }
 
-/// Whether each position of a grid (rows, columns) over a picture of `size` (width, height) is
-/// inside of a box: whether its centre is. A box that holds no centre counts for the position that
-/// its own centre lies in.
+/// Whether each position of a grid (rows, columns) over an image of `size` (width, height) is
+/// inside of a box: whether its center is. A box that holds no center counts for the position that
+/// its own center lies in.
 #[must_use]
 pub fn inside(boxes: &[Rect], size: [usize; 2], grid: [usize; 2]) -> Vec<bool> {
     let [rows, columns] = grid;
     let cell = [size[0] as f64 / columns as f64, size[1] as f64 / rows as f64];
     let mut all = vec![false; rows * columns];
     for &[x, y, w, h] in boxes {
-        let centres = |from: f64, length: f64, cell: f64, count: usize| {
+        let centers = |from: f64, length: f64, cell: f64, count: usize| {
             let holds = move |&i: &usize| {
-                let centre = (i as f64 + 0.5) * cell;
-                from <= centre && centre < from + length
+                let center = (i as f64 + 0.5) * cell;
+                from <= center && center < from + length
             };
             let held: Vec<usize> = (0..count).filter(holds).collect();
             if held.is_empty() {
@@ -108,8 +108,8 @@ pub fn inside(boxes: &[Rect], size: [usize; 2], grid: [usize; 2]) -> Vec<bool> {
                 held
             }
         };
-        for row in centres(y, h, cell[1], rows) {
-            for column in centres(x, w, cell[0], columns) {
+        for row in centers(y, h, cell[1], rows) {
+            for column in centers(x, w, cell[0], columns) {
                 all[row * columns + column] = true;
             }
         }
@@ -128,10 +128,10 @@ mod tests {
         let inside = |boxes: &[Rect]| inside(boxes, [8, 6], [3, 2]);
         assert_eq!(inside(&[]), [false; 6]);
         assert_eq!(inside(&[[0.0, 0.0, 8.0, 6.0]]), [true; 6]);
-        // Centres are at x = 2 and 6, y = 1, 3 and 5.
+        // Centers are at x = 2 and 6, y = 1, 3 and 5.
         assert_eq!(inside(&[[2.0, 0.0, 4.0, 3.0]]), [true, false, false, false, false, false]);
         assert_eq!(inside(&[[2.0, 0.0, 4.1, 3.1]]), [true, true, true, true, false, false]);
-        // A small box between the centres counts where it is.
+        // A small box between the centers counts where it is.
         assert_eq!(inside(&[[7.0, 1.5, 0.5, 0.5]]), [false, true, false, false, false, false]);
         let two = [[0.0, 4.0, 3.0, 2.0], [5.0, 0.0, 3.0, 2.0]];
         assert_eq!(inside(&two), [false, true, false, false, true, false]);

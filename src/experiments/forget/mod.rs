@@ -1,7 +1,7 @@
 //! Forgetting to draw an object (paper, section 6.3 and figure 6): a logistic regression learns from
 //! boxes on samples which of the generator's feature maps stand for it, and those are dropped.
 //!
-//! Every position of a hidden layer's picture is an example: its features are the maps' numbers
+//! Every position of a hidden layer's image is an example: its features are the maps' numbers
 //! there, and it is inside or outside of a box. Maps are brought to mean 0 and deviation 1 over all
 //! examples, so that their weights can be compared; the two classes count the same, however small
 //! the boxes are. Maps of positive weight are those that are larger inside; dropped, they are zero at
@@ -27,12 +27,12 @@ use marks::Rect;
 /// The name of a generator's states.
 const GENERATOR: &str = "generator";
 
-/// The hidden convolutions of a generator, from the latent to the picture; the last convolution
-/// gives the picture and is none of them. `output` is the layer right before the next convolution.
+/// The hidden convolutions of a generator, from the latent to the image; the last convolution
+/// gives the image and is none of them. `output` is the layer right before the next convolution.
 ///
 /// # Errors
 /// [`Error::Tensor`] where there is no generator, none of its convolutions is hidden, or the weights
-/// of one are normalised.
+/// of one are normalized.
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let generator = networks.generator()?;
     let fail = |what: String| Error::Tensor { name: GENERATOR.into(), what };
@@ -40,7 +40,7 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
         is_convolution(&generator.layers[*i]) && generator.layers[*i].has_normalized_weights()
     };
     if let Some(i) = (0..generator.layers.len()).find(normalized) {
-        let what = "has normalised weights, all of which change where those of a map are dropped";
+        let what = "has normalized weights, all of which change where those of a map are dropped";
         return Err(Error::Tensor { name: format!("{GENERATOR}.main.{i}"), what: what.into() });
     }
     let sizes = generator.sizes([1, 1, networks.nz]).map_err(fail)?;
@@ -51,7 +51,7 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     });
     let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
     if levels.is_empty() {
-        return Err(fail("has no convolution before the one that gives its picture".into()));
+        return Err(fail("has no convolution before the one that gives its image".into()));
     }
     Ok(levels)
 }
@@ -65,7 +65,7 @@ fn convolutions(network: &Sequential) -> Vec<usize> {
     (0..network.layers.len()).filter(|&i| is_convolution(&network.layers[i])).collect()
 }
 
-/// The model whose "pictures" are the maps of one of the generator's hidden layers: run like any
+/// The model whose "images" are the maps of one of the generator's hidden layers: run like any
 /// other, it gives the features `[n, h, w, c]` of the samples.
 ///
 /// # Errors
@@ -117,13 +117,13 @@ pub fn without(model: &ModelFile, level: &Level, dropped: &[usize]) -> Result<Mo
     Ok(model)
 }
 
-/// What is learnt from: maps at all positions of some pictures.
+/// What is learned from: maps at all positions of some images.
 #[derive(Clone, Debug)]
 pub struct Examples {
-    /// `[pictures · positions, maps]`, brought to mean 0 and deviation 1.
+    /// `[images · positions, maps]`, brought to mean 0 and deviation 1.
     x: Vec<f32>,
     maps: usize,
-    /// Rows and columns of a picture.
+    /// Rows and columns of an image.
     grid: [usize; 2],
     /// Whether each position is inside of a box.
     inside: Vec<bool>,
@@ -195,14 +195,14 @@ impl Examples {
         [0, 1].map(|i| right[i] / all[i].max(1.0))
     }
 
-    /// How likely each position is inside of a box by regressions that have not seen its picture:
-    /// the pictures are cut into five parts, or fewer, and each part is judged by what the others
+    /// How likely each position is inside of a box by regressions that have not seen its image:
+    /// the images are cut into five parts, or fewer, and each part is judged by what the others
     /// teach. Nothing where some part holds all there is of a class.
     #[must_use]
     pub fn held_out(&self, lambda: f64) -> Option<Vec<f64>> {
         let positions = self.grid[0] * self.grid[1];
-        let pictures = self.inside.len() / positions;
-        let parts = pictures.min(5);
+        let images = self.inside.len() / positions;
+        let parts = images.min(5);
         let mut probabilities = vec![0.0; self.inside.len()];
         for part in 0..parts {
             // Every fifth, so that a part is not one end of the list.
@@ -255,8 +255,8 @@ pub fn drawn(maps: usize, count: usize, seed: u64) -> Vec<usize> {
 pub fn change(before: &Tensor, after: &Tensor, boxes: &[&[Rect]]) -> [f64; 2] {
     let &[_, h, w, c] = before.shape() else { return [0.0; 2] };
     let (mut sums, mut counts) = ([0.0_f64; 2], [0.0_f64; 2]);
-    let pictures = before.f32s().chunks(h * w * c).zip(after.f32s().chunks(h * w * c));
-    for ((before, after), boxes) in pictures.zip(boxes) {
+    let images = before.f32s().chunks(h * w * c).zip(after.f32s().chunks(h * w * c));
+    for ((before, after), boxes) in images.zip(boxes) {
         let inside = marks::inside(boxes, [w, h], [h, w]);
         for ((before, after), inside) in before.chunks(c).zip(after.chunks(c)).zip(inside) {
             for (a, b) in before.iter().zip(after) {

@@ -8,7 +8,7 @@ use super::*;
 use crate::data::Prepare;
 use crate::device::{Device, State};
 use crate::model::{Generator, Inputs, Weights};
-use crate::models::{Design, Network};
+use crate::models::{ModelConfig, Network};
 use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program};
 use crate::tape::Tape;
@@ -16,7 +16,7 @@ use crate::tensor::DType;
 
 fn networks(network: Network) -> Networks {
     let size = Size { height: 32, width: 16 };
-    Design { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..Design::default() }
+    ModelConfig { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..ModelConfig::default() }
         .networks()
         .unwrap()
 }
@@ -52,7 +52,7 @@ fn latents(n: usize) -> Vec<f32> {
     z
 }
 
-fn pictures(model: &ModelFile, raw: bool, z: &[f32]) -> Tensor {
+fn images(model: &ModelFile, raw: bool, z: &[f32]) -> Tensor {
     let mut generator = Generator::new(model, &Device::Cpu, Weights::raw(raw)).unwrap();
     let z = Tensor::new([z.len() / 6, 6], z.to_vec()).unwrap();
     generator.images(&Inputs::latents(z).unwrap()).unwrap()
@@ -76,9 +76,9 @@ fn rest(model: &ModelFile, raw: bool, level: &Level, maps: &Tensor) -> Tensor {
     let mut tape = Tape::new();
     let x = tape.feed("maps", maps.shape(), DType::F32).unwrap();
     let y = network.record(&mut tape, "rest", x, &Pass::new(Mode::Eval)).unwrap().last();
-    tape.fetch("pictures", y).unwrap();
+    tape.fetch("images", y).unwrap();
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
-    program.call(&mut state, &[("maps", maps)]).unwrap()["pictures"].clone()
+    program.call(&mut state, &[("maps", maps)]).unwrap()["images"].clone()
 }
 
 fn worst(a: &Tensor, b: &Tensor) -> f32 {
@@ -95,9 +95,9 @@ fn dropped_maps_are_zero_at_every_position() {
         let z = latents(3);
         for (level, dropped) in [(levels[0], vec![6, 1, 2]), (levels[1], vec![0, 3])] {
             for raw in [false, true] {
-                let maps = pictures(&maps_of(&model, &level).unwrap(), raw, &z);
+                let maps = images(&maps_of(&model, &level).unwrap(), raw, &z);
                 assert_eq!(maps.shape(), [&[3][..], &level.size].concat());
-                let before = pictures(&model, raw, &z);
+                let before = images(&model, raw, &z);
                 assert!(worst(&rest(&model, raw, &level, &maps), &before) < 1e-6);
                 let mut masked = maps.f32s().to_vec();
                 for cell in masked.chunks_mut(level.size[2]) {
@@ -106,7 +106,7 @@ fn dropped_maps_are_zero_at_every_position() {
                 let masked = Tensor::new(maps.shape(), masked).unwrap();
                 let wanted = rest(&model, raw, &level, &masked);
                 let after = without(&model, &level, &dropped).unwrap();
-                let after = pictures(&after, raw, &z);
+                let after = images(&after, raw, &z);
                 assert!(worst(&after, &wanted) < 1e-6, "{}", worst(&after, &wanted));
                 assert!(worst(&after, &before) > 0.01, "nothing is forgotten");
             }
@@ -114,7 +114,7 @@ fn dropped_maps_are_zero_at_every_position() {
     }
 }
 
-/// Maps of four pictures of 6x6 positions: the third is larger inside, the first smaller, the second
+/// Maps of four images of 6x6 positions: the third is larger inside, the first smaller, the second
 /// noise, the last the same everywhere.
 fn examples(boxes: &[&[Rect]]) -> Examples {
     let mut noise = vec![0.0_f32; boxes.len() * 36 * 3];
@@ -160,20 +160,20 @@ fn the_maps_of_what_is_marked_are_found() {
 }
 
 #[test]
-fn samples_held_out_judge_what_was_learnt() {
+fn samples_held_out_judge_what_was_learned() {
     // One sample, or all boxes on one: nobody is left to learn from.
     assert_eq!(examples(&BOXES[..1]).held_out(0.01), None);
     assert_eq!(examples(&[BOXES[0], &[], &[]]).held_out(0.01), None);
-    // Boxes that have nothing to do with the maps: learnt by heart, they are not known elsewhere.
+    // Boxes that have nothing to do with the maps: learned by heart, they are not known elsewhere.
     let mut noise = vec![0.0; 4 * 36 * 60];
     Stream::new(3, "noise", 0).fill_normal(&mut noise);
     let maps = Tensor::new([4, 6, 6, 60], noise).unwrap();
     let boxes: [&[Rect]; 4] = [BOXES[0], BOXES[1], BOXES[3], BOXES[4]];
     let examples = Examples::new(&maps, [12, 12], &boxes).unwrap();
     let balanced = |p: &[f64]| examples.right(p).iter().sum::<f64>() / 2.0;
-    let learnt = balanced(&examples.probabilities(&examples.fit(1e-4)));
+    let learned = balanced(&examples.probabilities(&examples.fit(1e-4)));
     let held_out = balanced(&examples.held_out(1e-4).unwrap());
-    assert!(learnt > 0.85 && held_out < 0.65, "{learnt} {held_out}");
+    assert!(learned > 0.85 && held_out < 0.65, "{learned} {held_out}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn the_control_is_drawn_by_its_seed() {
 fn changes_are_counted_inside_and_outside() {
     let before = Tensor::full([2, 2, 2, 1], -1.0);
     let mut after = before.f32s().to_vec();
-    // 255 levels at the first pixel, 51 at the last of the second picture.
+    // 255 levels at the first pixel, 51 at the last of the second image.
     after[0] = 1.0;
     after[7] = -0.6;
     let after = Tensor::new([2, 2, 2, 1], after).unwrap();

@@ -18,10 +18,10 @@
 //! of a whole batch, `z.0.<m>` and `epsilon.0.<m>` of micro-batch `m`.
 
 use crate::error::Result;
-use crate::gan::Recipe;
+use crate::gan::TrainConfig;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role, Spread};
-use crate::nn::{Heads, LATENT, LatentLaw};
+use crate::nn::{Heads, LATENT, LatentDistribution};
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
 
@@ -31,13 +31,13 @@ use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
     Ok(networks
         .with(Role::Discriminator, design.joint_discriminator()?)
         .with(Role::Encoder, design.encoder(2 * design.nz)?)
-        .with_latents(LatentLaw::Normal)
+        .with_latents(LatentDistribution::Normal)
         .with_spread(Spread::LogDeviation))
 }
 
@@ -45,7 +45,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {
         record: Recorder::new(move |t, step| record(t, step, loss)),
@@ -108,7 +108,7 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
         let x = step.rows(t, step.images, 0, m)?;
         let z = step.latents(t, &draw("z"), micro)?;
         let noise = draw("epsilon");
-        let epsilon = step.draws.latents(t, &noise, LatentLaw::Normal, &[micro, nz])?;
+        let epsilon = step.draws.latents(t, &noise, LatentDistribution::Normal, &[micro, nz])?;
         let noise = draw("encoder");
         let encoded = step.forward(t, ENCODER, x, step.pass(&noise, None))?.last();
         let Drawn { latent, sigma } = draw_latent(t, encoded, epsilon)?;

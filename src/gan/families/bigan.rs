@@ -12,7 +12,7 @@
 //! The three updates are one group: all gradients are of the same networks.
 
 use crate::error::Result;
-use crate::gan::Recipe;
+use crate::gan::TrainConfig;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
@@ -28,7 +28,7 @@ const HALF: f32 = 0.5;
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
     Ok(networks
@@ -40,7 +40,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {
         record: Recorder::new(move |t, step| record(t, step, loss)),

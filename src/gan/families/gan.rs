@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::features;
-use crate::gan::{Method, Recipe, validate};
+use crate::gan::{ObjectiveConfig, TrainConfig, validate};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
 use crate::nn::{Heads, LATENT, Layer};
@@ -94,7 +94,7 @@ struct Fake {
 /// A GAN's step.
 #[derive(Debug)]
 pub struct Gan {
-    method: Method,
+    method: ObjectiveConfig,
     /// D's outputs.
     heads: Heads,
     /// How many codes there are.
@@ -108,7 +108,7 @@ pub struct Gan {
 /// # Errors
 /// [`Error::Config`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
 /// lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let design = &recipe.model;
     let method = recipe.method;
     let is_semi = design.is_semi_supervised();
@@ -153,7 +153,7 @@ impl Gan {
         step: &mut Step<'_>,
         k: usize,
     ) -> Result<Vec<Part>> {
-        let Method { loss, smooth, penalty, penalty_weight, .. } = self.method;
+        let ObjectiveConfig { loss, smooth, penalty, penalty_weight, .. } = self.method;
         let (micro, parts) = step.parts();
         // Once for all passes up to the update, as if they were one batch.
         step.power_iteration(t, DISCRIMINATOR)?;

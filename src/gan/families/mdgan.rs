@@ -18,7 +18,7 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D₂'s update and `z.g.<m>` of G's.
 
 use crate::error::Result;
-use crate::gan::Recipe;
+use crate::gan::TrainConfig;
 use crate::gan::{Step, System};
 use crate::model::{Net, Networks, Role};
 use crate::tape::Tape;
@@ -33,7 +33,7 @@ pub const DIFFUSION: &str = "diffusion_discriminator";
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let mut networks = super::mrgan::networks(recipe)?;
     let network = recipe.model.discriminator()?;
     networks.by_name.insert(DIFFUSION.into(), Net::new(Role::Discriminator, network));
@@ -44,7 +44,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     let system = one_phase("mdgan", recipe, model, move |t, step| {
         manifold(t, step, regularizer)?;

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::gan::Family;
 use crate::gan::scalar::{Curve, Scalar};
-use crate::gan::{Method, Recipe};
+use crate::gan::{ObjectiveConfig, TrainConfig};
 use crate::gan::{Phase, Recorder, System};
 use crate::model::Networks;
 use crate::objectives::Output;
@@ -33,7 +33,7 @@ pub const ENCODER: &str = "encoder";
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the recipe makes no networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
         Family::Bigan => bigan::networks(recipe),
@@ -49,7 +49,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks a network of the family.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
         Family::Bigan => bigan::system(recipe, model),
@@ -63,7 +63,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 
 /// The discriminator's loss where it can only guess, in families where that says something.
 #[must_use]
-pub fn at_chance(method: &Method) -> Option<f32> {
+pub fn at_chance(method: &ObjectiveConfig) -> Option<f32> {
     match method.family {
         Family::Gan => Some(method.loss.at_chance(method.smooth)),
         Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
@@ -76,7 +76,7 @@ pub fn at_chance(method: &Method) -> Option<f32> {
 /// every pair apart is no illness: features still improve (the log of BiGAN's authors ends at a loss of
 /// .05), so nothing is read into probabilities there.
 #[must_use]
-pub fn watched_output(method: &Method) -> Output {
+pub fn watched_output(method: &ObjectiveConfig) -> Output {
     match method.family {
         Family::Gan | Family::Mrgan => method.loss.output(),
         Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
@@ -87,8 +87,8 @@ pub fn watched_output(method: &Method) -> Output {
 /// `lr_d` and `lr_g`, with the weight `average` of moving averages. What it records is for the family to
 /// say.
 #[must_use]
-pub fn single(recipe: &Recipe, model: &Networks) -> Phase {
-    let Recipe { warm_up, decay, decay_to, decay_power, .. } = *recipe;
+pub fn single(recipe: &TrainConfig, model: &Networks) -> Phase {
+    let TrainConfig { warm_up, decay, decay_to, decay_power, .. } = *recipe;
     let curve = |base| match (decay_to, decay_power) {
         (0.0, 1.0) => Curve::Rate { base, warm_up, decay },
         (to, power) => Curve::Fall { base, warm_up, decay, to, power },

@@ -23,7 +23,7 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D's update and `z.g.<m>` of G's.
 
 use crate::error::Result;
-use crate::gan::{Method, Recipe};
+use crate::gan::{ObjectiveConfig, TrainConfig};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
@@ -46,8 +46,8 @@ pub struct Regularizer {
 impl Regularizer {
     /// As a method has it.
     #[must_use]
-    pub const fn of(method: &Method) -> Self {
-        let Method { loss, distance_weight, mode_weight, .. } = *method;
+    pub const fn of(method: &ObjectiveConfig) -> Self {
+        let ObjectiveConfig { loss, distance_weight, mode_weight, .. } = *method;
         Self { loss, distance: distance_weight, mode: mode_weight }
     }
 
@@ -71,7 +71,7 @@ impl Regularizer {
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     Ok(design.networks()?.with(Role::Encoder, design.encoder(design.nz)?))
 }
@@ -80,7 +80,7 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     one_phase("mrgan", recipe, model, move |t, step| record(t, step, regularizer))
 }
@@ -88,7 +88,7 @@ pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
 /// A system of one phase, in which every step is what `record` records.
 pub(super) fn one_phase(
     name: &str,
-    recipe: &Recipe,
+    recipe: &TrainConfig,
     model: Networks,
     record: impl Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync + 'static,
 ) -> Result<System> {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn reconstructions_are_to_be_taken_for_real() {
         for &loss in Loss::value_variants().iter().filter(|loss| !loss.is_relativistic()) {
-            let regularizer = Regularizer { loss, ..Regularizer::of(&Method::default()) };
+            let regularizer = Regularizer { loss, ..Regularizer::of(&ObjectiveConfig::default()) };
             let mut t = Tape::new();
             let scores = t.feed("scores", &[3, 1], DType::F32).unwrap();
             let images = ["x", "near"].map(|name| t.feed(name, &[3, 2], DType::F32).unwrap());

@@ -13,10 +13,10 @@
 //! The two updates are one group. Latents are normal, whatever the architecture draws otherwise.
 
 use crate::error::Result;
-use crate::gan::Recipe;
+use crate::gan::TrainConfig;
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::{Networks, Role};
-use crate::nn::{Heads, LATENT, LatentLaw};
+use crate::nn::{Heads, LATENT, LatentDistribution};
 use crate::tape::{Tape, Var};
 
 use super::{ENCODER, GENERATOR, single};
@@ -25,7 +25,7 @@ use super::{ENCODER, GENERATOR, single};
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     Ok(variational(recipe)?.without(Role::Discriminator))
 }
 
@@ -34,9 +34,9 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// As [`networks`].
-pub(super) fn variational(recipe: &Recipe) -> Result<Networks> {
+pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
-    let networks = design.networks()?.with_latents(LatentLaw::Normal);
+    let networks = design.networks()?.with_latents(LatentDistribution::Normal);
     Ok(networks.with(Role::Encoder, design.encoder(2 * design.nz)?))
 }
 
@@ -44,7 +44,7 @@ pub(super) fn variational(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
     let averaged = vec![GENERATOR.into(), ENCODER.into()];
     let stages = vec![Stage { name: "vae".into(), phases: vec![phase] }];
@@ -79,7 +79,7 @@ impl Posterior {
     /// Those of recording.
     pub(super) fn draw(&self, t: &mut Tape, step: &Step<'_>, name: &str) -> Result<Var> {
         let shape = t.shape(self.mean).to_vec();
-        let noise = step.draws.latents(t, name, LatentLaw::Normal, &shape)?;
+        let noise = step.draws.latents(t, name, LatentDistribution::Normal, &shape)?;
         let half = t.affine(self.log_variance, 0.5, 0.0)?;
         let deviation = t.exp(half)?;
         let apart = t.mul(deviation, noise)?;

@@ -24,7 +24,7 @@
 //! margin of .35 around .68); where both would be skipped neither is.
 
 use crate::error::Result;
-use crate::gan::{Method, Recipe};
+use crate::gan::{ObjectiveConfig, TrainConfig};
 use crate::gan::{Phase, Recorder, Stage, Step, System};
 use crate::model::Networks;
 use crate::nn::{LATENT, LayerRole, Sequential};
@@ -49,7 +49,7 @@ const FEATURES: usize = 8;
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the size does not suit the networks.
-pub fn networks(recipe: &Recipe) -> Result<Networks> {
+pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     variational(recipe)
 }
 
@@ -57,8 +57,8 @@ pub fn networks(recipe: &Recipe) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
-pub fn system(recipe: &Recipe, model: Networks) -> Result<System> {
-    let Method { loss, gamma, .. } = recipe.method;
+pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
+    let ObjectiveConfig { loss, gamma, .. } = recipe.method;
     let image = [model.size.height, model.size.width, model.channels];
     let discriminator = model.discriminator()?;
     let layer = feature_layer(discriminator, image);
@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
     use crate::device::{Device, State};
-    use crate::models::{Design, Network, Size};
+    use crate::models::{ModelConfig, Network, Size};
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
@@ -245,7 +245,7 @@ mod tests {
     fn features_are_those_of_the_authors_and_some_of_every_network() {
         let layer = |network, side| {
             let size = Size { height: side, width: side };
-            let design = Design { channels: 1, ..Design::usual(network, Some(size)) };
+            let design = ModelConfig { channels: 1, ..ModelConfig::usual(network, Some(size)) };
             let discriminator = design.discriminator().unwrap();
             let image = [side, side, 1];
             let at = feature_layer(&discriminator, image);

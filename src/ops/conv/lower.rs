@@ -47,7 +47,7 @@ fn all(
     variants
 }
 
-/// Rows are the pixels of the small picture; the reduction is over taps and large channels.
+/// Rows are the pixels of the small image; the reduction is over taps and large channels.
 fn to_small(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     Product {
         kernel: "conv2d",
@@ -58,11 +58,11 @@ fn to_small(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
         layers: 1,
         a_len: large,
         flops: flops(spec, n, large, small),
-        own: large_picture(spec, n),
+        own: large_image(spec, n),
     }
 }
 
-/// Rows are the pixels of the large picture with one remainder modulo the stride, one layer for
+/// Rows are the pixels of the large image with one remainder modulo the stride, one layer for
 /// each remainder; the reduction is over the taps that meet them, and small channels.
 fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     let [stride_h, stride_w] = spec.stride;
@@ -102,7 +102,7 @@ fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     }
 }
 
-/// Rows are taps and large channels; the reduction is over the pixels of the small picture.
+/// Rows are taps and large channels; the reduction is over the pixels of the small image.
 fn to_weights(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     Product {
         kernel: "conv_weight_grad",
@@ -113,12 +113,12 @@ fn to_weights(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product 
         layers: 1,
         a_len: large,
         flops: flops(spec, n, large, small),
-        own: large_picture(spec, n),
+        own: large_image(spec, n),
     }
 }
 
-/// The variables of a large picture seen from the pixels of the small one.
-fn large_picture(spec: &ConvSpec, n: usize) -> Value {
+/// The variables of a large image seen from the pixels of the small one.
+fn large_image(spec: &ConvSpec, n: usize) -> Value {
     context! {
         high => spec.large[0],
         wide => spec.large[1],

@@ -3,7 +3,7 @@
 //! The algebra is that of the CPU's twin (`twin/winograd/mod.rs`). Two operands go into planes, of which
 //! each is a matrix, by `shaders/filter_in.wgsl`; one dispatch multiplies all planes; and
 //! `shaders/filter_out.wgsl` takes the products back to the result. With V, U and Y the planes of the
-//! large picture, the weights and the small picture:
+//! large image, the weights and the small image:
 //!
 //! ```text
 //! y ← V[p] · U[p]      x ← Y[p] · U[p]ᵀ      w ← V[p]ᵀ · Y[p]
@@ -24,9 +24,9 @@ const TILINGS: usize = 2;
 /// One of the three operands of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// The large picture `[n, H, W, L]`, in overlapping tiles of cells of stride × stride pixels.
+    /// The large image `[n, H, W, L]`, in overlapping tiles of cells of stride × stride pixels.
     Large,
-    /// The small picture `[n, h, w, S]`, in tiles of 2 × 2 pixels.
+    /// The small image `[n, h, w, S]`, in tiles of 2 × 2 pixels.
     Small,
     /// The weights `[kh, kw, L, S]`, all taps of a pair of channels in one square.
     Taps,
@@ -37,7 +37,7 @@ pub(super) enum Side {
 pub(super) struct Minimal {
     spec: ConvSpec,
     n: usize,
-    /// Channels of the large and the small picture.
+    /// Channels of the large and the small image.
     large: usize,
     small: usize,
     stride: usize,

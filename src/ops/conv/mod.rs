@@ -1,6 +1,6 @@
 //! Convolution: one trilinear form seen three ways.
 //!
-//! With `x` the large picture `[n, H, W, L]`, `y` the small one `[n, h, w, S]` and the weights
+//! With `x` the large image `[n, H, W, L]`, `y` the small one `[n, h, w, S]` and the weights
 //! `w` `[kh, kw, L, S]`, the three ops are the sum over all indices of
 //!
 //! ```text
@@ -33,18 +33,18 @@ pub struct ConvSpec {
     pub stride: [usize; 2],
     /// Padding above and to the left. Padding below and to the right is whatever the sizes ask.
     pub pad: [usize; 2],
-    /// Height and width of the large picture.
+    /// Height and width of the large image.
     pub large: [usize; 2],
-    /// Height and width of the small picture.
+    /// Height and width of the small image.
     pub small: [usize; 2],
 }
 
 impl ConvSpec {
-    /// The convolution of a picture of size `large`, as PyTorch's `Conv2d`: padding on all sides,
+    /// The convolution of an image of size `large`, as PyTorch's `Conv2d`: padding on all sides,
     /// and the small size rounded down.
     ///
     /// # Errors
-    /// A sentence where the kernel is larger than the padded picture.
+    /// A sentence where the kernel is larger than the padded image.
     pub fn down(
         large: [usize; 2],
         kernel: [usize; 2],
@@ -57,7 +57,7 @@ impl ConvSpec {
             if padded < kernel[i] || stride[i] == 0 || kernel[i] == 0 {
                 return Err(format!(
                     "a kernel of {kernel:?} with stride {stride:?} and padding {pad:?} does not \
-                     fit a picture of {large:?}"
+                     fit an image of {large:?}"
                 ));
             }
             small[i] = (padded - kernel[i]) / stride[i] + 1;
@@ -80,14 +80,14 @@ impl ConvSpec {
         let spec = Self::down(large, kernel, stride, pad)?;
         if spec.small != small {
             return Err(format!(
-                "a picture of {large:?} comes from {:?}, not from {small:?}",
+                "an image of {large:?} comes from {:?}, not from {small:?}",
                 spec.small
             ));
         }
         Ok(spec)
     }
 
-    /// The geometry whose kernel covers a whole picture of size `large`: a matrix product.
+    /// The geometry whose kernel covers a whole image of size `large`: a matrix product.
     #[must_use]
     pub const fn dense(large: [usize; 2]) -> Self {
         Self { kernel: large, stride: [1, 1], pad: [0, 0], large, small: [1, 1] }
@@ -99,7 +99,7 @@ impl ConvSpec {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Whether the kernel covers the whole large picture once: the convolution is a matrix product.
+    /// Whether the kernel covers the whole large image once: the convolution is a matrix product.
     #[must_use]
     pub fn is_dense(&self) -> bool {
         self.small == [1, 1] && self.pad == [0, 0] && self.kernel == self.large
@@ -131,7 +131,7 @@ impl ConvSpec {
         if x.len() == 4 && x[1..3] == self.large {
             Ok(())
         } else {
-            Err(format!("the large picture must be [n, {}, {}, c]", self.large[0], self.large[1]))
+            Err(format!("the large image must be [n, {}, {}, c]", self.large[0], self.large[1]))
         }
     }
 
@@ -139,7 +139,7 @@ impl ConvSpec {
         if y.len() == 4 && y[1..3] == self.small {
             Ok(())
         } else {
-            Err(format!("the small picture must be [n, {}, {}, c]", self.small[0], self.small[1]))
+            Err(format!("the small image must be [n, {}, {}, c]", self.small[0], self.small[1]))
         }
     }
 
@@ -295,7 +295,7 @@ impl Op for ConvWeightGrad {
         self.0.check_large(x)?;
         self.0.check_small(y)?;
         if x[0] != y[0] {
-            return Err("both pictures must have one batch size".into());
+            return Err("both images must have one batch size".into());
         }
         Ok(vec![self.0.kernel[0], self.0.kernel[1], x[3], y[3]])
     }
@@ -352,7 +352,7 @@ impl Tape {
     }
 
     /// Transposed convolution of `y` `[n, h, w, S]` with `w` `[kh, kw, L, S]`, giving
-    /// `[n, H, W, L]`: the gradient of [`Tape::conv2d`] with respect to its picture.
+    /// `[n, H, W, L]`: the gradient of [`Tape::conv2d`] with respect to its image.
     ///
     /// # Errors
     /// [`crate::error::Error::Shape`] where the shapes do not fit `spec`.

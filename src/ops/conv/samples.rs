@@ -3,7 +3,7 @@
 use super::super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::ConvSpec;
 
-/// Kernel, stride, padding, batch, sizes of the large picture, of the small one, channels of both.
+/// Kernel, stride, padding, batch, sizes of the large image, of the small one, channels of both.
 type Geometry = ([usize; 2], [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], usize, usize);
 
 const GEOMETRIES: &[Geometry] = &[
@@ -22,7 +22,7 @@ const GEOMETRIES: &[Geometry] = &[
     ([5, 5], [2, 2], [2, 2], 2, [8, 6], [4, 3], 3, 4),
     ([5, 5], [3, 3], [2, 2], 1, [9, 10], [3, 4], 1, 3),
     ([5, 5], [1, 1], [2, 2], 1, [4, 3], [4, 3], 4, 8),
-    // Not square: kernels, strides, paddings, pictures.
+    // Not square: kernels, strides, paddings, images.
     ([4, 3], [2, 1], [1, 1], 2, [6, 5], [3, 5], 3, 4),
     ([4, 3], [1, 3], [2, 0], 1, [5, 8], [6, 2], 8, 3),
     ([3, 4], [3, 2], [0, 2], 1, [8, 5], [2, 3], 1, 8),
@@ -34,11 +34,11 @@ const GEOMETRIES: &[Geometry] = &[
     ([3, 3], [2, 2], [0, 1], 2, [6, 6], [3, 3], 4, 4),
     ([2, 2], [3, 3], [0, 0], 1, [8, 7], [3, 2], 3, 3),
     ([4, 4], [3, 3], [2, 2], 1, [9, 8], [3, 3], 1, 4),
-    // A picture smaller than the kernel; more stride than picture.
+    // An image smaller than the kernel; more stride than image.
     ([5, 5], [2, 2], [2, 2], 1, [2, 2], [1, 1], 3, 4),
     ([3, 3], [2, 3], [1, 2], 1, [2, 2], [1, 2], 3, 3),
     ([2, 2], [5, 5], [0, 0], 2, [3, 4], [1, 1], 4, 3),
-    // The kernel covers the picture once: a matrix product.
+    // The kernel covers the image once: a matrix product.
     ([4, 4], [1, 1], [0, 0], 3, [4, 4], [1, 1], 8, 5),
     ([2, 3], [1, 1], [0, 0], 1, [2, 3], [1, 1], 3, 65),
     // As large as it gets here.

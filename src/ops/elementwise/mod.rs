@@ -389,7 +389,7 @@ elementwise! {
     }
 }
 
-/// `y = x / 127.5 − 1`: bytes as numbers in [−1, 1]. Not differentiable: pictures are data.
+/// `y = x / 127.5 − 1`: bytes as numbers in [−1, 1]. Not differentiable: images are data.
 #[derive(Clone, Copy, Debug)]
 pub struct FromU8;
 

@@ -72,14 +72,14 @@ impl Processor {
 }
 
 impl Tiling {
-    /// Register tiles; neighbours lie beside each other along the columns.
+    /// Register tiles; neighbors lie beside each other along the columns.
     const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
         let size = [rows, 4 * cols * lanes];
         let kind = Kind::Registers;
         Self { kind, size, depth: 4, lanes, rows, cols, row_step: 4, col_step: 4 * lanes }
     }
 
-    /// Register tiles; neighbours lie below each other along the rows.
+    /// Register tiles; neighbors lie below each other along the rows.
     const fn down(lanes: usize, rows: usize, cols: usize) -> Self {
         let size = [rows * lanes, 4 * cols];
         let kind = Kind::Registers;

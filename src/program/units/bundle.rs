@@ -1,6 +1,6 @@
 //! Bundles: units that do the same to different tensors run as one.
 //!
-//! An optimiser updates every parameter by the same chain of ops. Where the parameters lie behind one
+//! An optimizer updates every parameter by the same chain of ops. Where the parameters lie behind one
 //! another in one buffer, and so do their gradients and their moments, they are one long tensor to a
 //! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units from
 //! the states' new values backwards; what a unit computes before the chain that all have in common

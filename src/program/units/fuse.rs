@@ -1,4 +1,4 @@
-//! Fusion: elementwise neighbours become one unit.
+//! Fusion: elementwise neighbors become one unit.
 //!
 //! Two groups of nodes are merged where one reads what the other computes, element by element, where
 //! the result binds no more buffers than every GPU has, and where no third group stands between them.

@@ -19,36 +19,36 @@ use crate::train::ModelFile;
 /// Iterations of the power method before the first step, as PyTorch takes.
 const FIRST_ITERATIONS: usize = 15;
 
-/// Real pictures on which the discriminator's weight norm starts: so many, as in the code of Improved
+/// Real images on which the discriminator's weight norm starts: so many, as in the code of Improved
 /// GAN, where they are not more than [`MOST_BATCHES`] batches, which take about as much memory in
 /// one pass as a step does.
-const FIRST_PICTURES: usize = 500;
+const FIRST_IMAGES: usize = 500;
 const MOST_BATCHES: usize = 8;
 
-/// Draws `n` pictures of `source` and their labels, of fewer all: prepared as for training but not
-/// flipped, a function of the pictures and the seed. Labels are 0 where there are none.
+/// Draws `n` images of `source` and their labels, of fewer all: prepared as for training but not
+/// flipped, a function of the images and the seed. Labels are 0 where there are none.
 ///
 /// # Errors
 /// [`Error::File`] where none can be read.
-pub fn first_pictures(
+pub fn first_images(
     source: &Source,
     prepare: &Prepare,
     n: usize,
     seed: u64,
 ) -> Result<(Vec<u8>, Vec<u32>)> {
     let plain = Prepare { flip: false, ..prepare.clone() };
-    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
     for item in Stream::new(seed, "start", 0).permutation(source.len()) {
         if labels.len() == n {
             break;
         }
-        let Ok(picture) = source.prepared(item as usize, &plain) else { continue };
-        pictures.extend(picture);
+        let Ok(image) = source.prepared(item as usize, &plain) else { continue };
+        images.extend(image);
         labels.push(source.labels().map_or(0, |labels| labels[item as usize]));
     }
     match labels.len() {
-        0 => Err(Error::file(source.origin(), "holds no picture that can be read")),
-        _ => Ok((pictures, labels)),
+        0 => Err(Error::file(source.origin(), "holds no image that can be read")),
+        _ => Ok((images, labels)),
     }
 }
 
@@ -77,14 +77,14 @@ impl Trainer {
         Ok(())
     }
 
-    /// How many real pictures [`Trainer::start_on`] is to be given before the first step; 0 where
+    /// How many real images [`Trainer::start_on`] is to be given before the first step; 0 where
     /// nothing starts by data.
     #[must_use]
-    pub fn start_pictures(&self) -> usize {
+    pub fn start_images(&self) -> usize {
         let micro = self.system.method.parts(self.phase().batch).0;
         let starts = self.discriminators_that_start_by_data().next().is_some()
             || self.generators_that_start_on_images().next().is_some();
-        if starts { FIRST_PICTURES.min(MOST_BATCHES * micro) } else { 0 }
+        if starts { FIRST_IMAGES.min(MOST_BATCHES * micro) } else { 0 }
     }
 
     /// The networks that are not another model's.
@@ -104,21 +104,21 @@ impl Trainer {
     }
 
     /// Starts the discriminator's weight norm, and what of a generator starts at the mean of real images
-    /// ([`crate::nn::PixelBias`]), on real `pictures` (bytes, `[n, h, w, c]`) of the classes
+    /// ([`crate::nn::PixelBias`]), on real `images` (bytes, `[n, h, w, c]`) of the classes
     /// `labels`, which matter where the networks are told classes: see [`Mode::Start`]. Noise is
     /// added as in training.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there are not as many pictures as labels, or one is that of no class;
+    /// [`Error::Tensor`] where there are not as many images as labels, or one is that of no class;
     /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
-    pub fn start_on(&mut self, pictures: Vec<u8>, labels: &[u32]) -> Result<()> {
+    pub fn start_on(&mut self, images: Vec<u8>, labels: &[u32]) -> Result<()> {
         let model = &self.system.model;
         let [h, w, c] = self.phase().image;
         let shape = [labels.len(), h, w, c];
-        let pictures = Tensor::with_data(shape, Data::U8(pictures))?;
-        let mut feeds = vec![("pictures", pictures)];
+        let images = Tensor::with_data(shape, Data::U8(images))?;
+        let mut feeds = vec![("images", images)];
         let mut t = Tape::new();
-        let x = t.feed("pictures", &shape, DType::U8)?;
+        let x = t.feed("images", &shape, DType::U8)?;
         let x = model.pixels.of_bytes(&mut t, x)?;
         let told = match model.is_conditional() {
             true => {

@@ -128,7 +128,7 @@ pub(super) fn constant(bytes: &[u8]) -> Result<(String, Option<Constant>), Strin
         ));
     }
     if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(format!("number {i} of {name} is not finite: the network is spoilt"));
+        return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
     }
     let tensor = Tensor::new(dims, numbers).map_err(|e| e.to_string())?;
     Ok((name, Some(Constant::Floats(tensor))))

@@ -26,7 +26,7 @@ const BLOCK: f64 = 0.2;
 
 const NORMAL: Initializer = Initializer::Normal { mean: 0.0, std: 0.02 };
 
-/// z `[n, 100, 1, 1]` to pictures `[n, 3, 64, 64]`.
+/// z `[n, 100, 1, 1]` to images `[n, 3, 64, 64]`.
 #[derive(Module, Debug)]
 struct Generator {
     convs: Vec<ConvTranspose2d>,
@@ -59,7 +59,7 @@ impl Generator {
     }
 }
 
-/// Pictures `[n, 3, 64, 64]` to logits `[n, 1, 1, 1]`.
+/// Images `[n, 3, 64, 64]` to logits `[n, 1, 1, 1]`.
 #[derive(Module, Debug)]
 struct Discriminator {
     convs: Vec<Conv2d>,
@@ -218,10 +218,10 @@ fn main() {
             params_d = 0;
             let latents =
                 Tensor::<4>::random([batch, NZ, 1, 1], Distribution::Normal(0.0, 1.0), &device);
-            let mut pictures = Vec::new();
+            let mut images = Vec::new();
             let mut sample = || {
                 let data = g.forward(latents.clone()).into_data();
-                pictures = data.try_to_vec::<f32>().expect("pictures are f32");
+                images = data.try_to_vec::<f32>().expect("images are f32");
             };
             sample();
             first = started.elapsed().as_secs_f64();
@@ -229,9 +229,9 @@ fn main() {
                 sample();
             }
             times = time(steps, max_seconds, &mut sample, wait);
-            assert_eq!(pictures.len(), batch * 3 * 64 * 64, "pictures are 64x64x3");
-            let mean = pictures.iter().sum::<f32>() / pictures.len() as f32;
-            let most = pictures.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+            assert_eq!(images.len(), batch * 3 * 64 * 64, "images are 64x64x3");
+            let mean = images.iter().sum::<f32>() / images.len() as f32;
+            let most = images.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             check = [mean, most];
         }
         other => panic!("{other} is no work: train or sample"),

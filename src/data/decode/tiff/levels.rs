@@ -10,7 +10,7 @@ pub(super) enum Levels {
 }
 
 impl Levels {
-    /// Of pictures of a size, with so many channels of so many bits.
+    /// Of images of a size, with so many channels of so many bits.
     ///
     /// # Errors
     /// For samples of which nobody says what is white.
@@ -48,7 +48,7 @@ impl Levels {
         }
     }
 
-    /// Divides colours by the alpha that they are multiplied with, the last of `channels`.
+    /// Divides colors by the alpha that they are multiplied with, the last of `channels`.
     pub(super) fn divided_by_alpha(mut self, channels: usize) -> Self {
         fn divide<T: Copy + Into<u32> + TryFrom<u32>>(
             levels: &mut [T],

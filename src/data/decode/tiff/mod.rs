@@ -4,8 +4,8 @@
 //! file ─Directory─▶ what it is, or a reason ─tiff crate─▶ samples ─Levels─▶ 8 or 16 bits ─▶ pixels
 //! ```
 //!
-//! Read are grey and RGB of 1, 2, 4, 8 and 16 bits (RGB from 8 on) and of floats from 0 to 1, with
-//! alpha or without; palettes; CMYK; YCbCr as JPEG or of full resolution. Colours that are multiplied
+//! Read are gray and RGB of 1, 2, 4, 8 and 16 bits (RGB from 8 on) and of floats from 0 to 1, with
+//! alpha or without; palettes; CMYK; YCbCr as JPEG or of full resolution. Colors that are multiplied
 //! by alpha (ExtraSamples 1) are divided by it. Floats beyond 0 to 1 are refused: nothing in the file
 //! says which of them is white.
 
@@ -41,7 +41,7 @@ const JPEG: u64 = 7;
 enum Alpha {
     None,
     Plain,
-    /// Colours are multiplied by it.
+    /// Colors are multiplied by it.
     Multiplied,
 }
 
@@ -65,11 +65,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     let cost = check_size("TIFF", width, height, each)?;
     let share = PIXELS.take(cost);
 
-    // The crate refuses palettes: their indices are read as grey levels.
+    // The crate refuses palettes: their indices are read as gray levels.
     let patched = match kind {
         photometric::PALETTE => {
-            let grey = directory.with_short(tag::PHOTOMETRIC, photometric::BLACK_IS_ZERO as u16);
-            Some(grey.ok_or("is damaged TIFF: its kind is no short number")?)
+            let gray = directory.with_short(tag::PHOTOMETRIC, photometric::BLACK_IS_ZERO as u16);
+            Some(gray.ok_or("is damaged TIFF: its kind is no short number")?)
         }
         _ => None,
     };
@@ -88,7 +88,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
 
     let size = (width, height);
     let channels = usize::from(color.num_samples());
-    let (picture, colour) = if kind == photometric::PALETTE {
+    let (image, color) = if kind == photometric::PALETTE {
         (palette(&directory, &samples, size, bits)?, named("palette", bits, false))
     } else {
         let is_float = matches!(
@@ -97,12 +97,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, String> {
         );
         let levels = Levels::of(samples, (size, channels, bits))?;
         let levels = interleaved(levels, &layout, size, channels);
-        let (picture, name) = pixels(&directory, color, levels, size)?;
-        (picture, named(name, bits, is_float))
+        let (image, name) = pixels(&directory, color, levels, size)?;
+        (image, named(name, bits, is_float))
     };
     let orientation = directory.value(tag::ORIENTATION).and_then(|o| u8::try_from(o).ok());
     let orientation = orientation.and_then(Orientation::from_exif);
-    Ok(Decoded::upright(picture, "TIFF", colour, orientation, share))
+    Ok(Decoded::upright(image, "TIFF", color, orientation, share))
 }
 
 fn is_jpeg(directory: &Directory<'_>) -> bool {
@@ -139,10 +139,10 @@ fn unread(directory: &Directory<'_>) -> Option<String> {
             _ => return unread("of other inks than cyan, magenta, yellow and black"),
         },
         4 => return unread("that holds a mask"),
-        8..=10 => return unread("in Lab colours"),
+        8..=10 => return unread("in Lab colors"),
         32_803 | 34_892 => return Some(raw.into()),
-        32_844 | 32_845 => return unread("in logarithmic colours (LogLuv)"),
-        other => return unread(&format!("in colours of number {other}")),
+        32_844 | 32_845 => return unread("in logarithmic colors (LogLuv)"),
+        other => return unread(&format!("in colors of number {other}")),
     }
     let bits = directory.value_or(tag::BITS_PER_SAMPLE, 1);
     match directory.value_or(tag::SAMPLE_FORMAT, 1) {
@@ -201,7 +201,7 @@ fn interleaved(
     }
 }
 
-/// The picture of the samples, and what they are called.
+/// The image of the samples, and what they are called.
 fn pixels(
     directory: &Directory<'_>,
     color: ColorType,
@@ -217,8 +217,8 @@ fn pixels(
         Alpha::Multiplied => levels.divided_by_alpha(channels),
         Alpha::None | Alpha::Plain => levels,
     };
-    /// A picture of 8 or 16 bits.
-    macro_rules! picture {
+    /// An image of 8 or 16 bits.
+    macro_rules! image {
         ($levels:expr, $eight:ident, $sixteen:ident) => {
             match $levels {
                 Levels::Eight(v) => {
@@ -230,23 +230,23 @@ fn pixels(
             }
         };
     }
-    let (picture, name) = match color {
-        ColorType::Gray(_) => (picture!(levels, ImageLuma8, ImageLuma16), "grey"),
+    let (image, name) = match color {
+        ColorType::Gray(_) => (image!(levels, ImageLuma8, ImageLuma16), "gray"),
         ColorType::Multiband { num_samples: 2, .. } if alpha != Alpha::None => {
             let levels = divided(levels, 2);
-            (picture!(levels, ImageLumaA8, ImageLumaA16), "grey with alpha")
+            (image!(levels, ImageLumaA8, ImageLumaA16), "gray with alpha")
         }
         ColorType::Multiband { num_samples, .. } => {
             return Err(format!(
-                "is TIFF of {num_samples} samples a pixel that are no colours, which is not read; \
+                "is TIFF of {num_samples} samples a pixel that are no colors, which is not read; \
                  convert it to PNG or JPEG"
             ));
         }
-        ColorType::RGB(_) => (picture!(levels, ImageRgb8, ImageRgb16), "RGB"),
-        ColorType::RGBA(_) => (picture!(divided(levels, 4), ImageRgba8, ImageRgba16), "RGBA"),
-        ColorType::CMYK(_) => (picture!(levels.cmyk_to_rgb(4), ImageRgb8, ImageRgb16), "CMYK"),
-        // As Photoshop's channels, whatever they hold: the inks are those of the picture.
-        ColorType::CMYKA(_) => (picture!(levels.cmyk_to_rgb(5), ImageRgb8, ImageRgb16), "CMYK"),
+        ColorType::RGB(_) => (image!(levels, ImageRgb8, ImageRgb16), "RGB"),
+        ColorType::RGBA(_) => (image!(divided(levels, 4), ImageRgba8, ImageRgba16), "RGBA"),
+        ColorType::CMYK(_) => (image!(levels.cmyk_to_rgb(4), ImageRgb8, ImageRgb16), "CMYK"),
+        // As Photoshop's channels, whatever they hold: the inks are those of the image.
+        ColorType::CMYKA(_) => (image!(levels.cmyk_to_rgb(5), ImageRgb8, ImageRgb16), "CMYK"),
         ColorType::YCbCr(8) => {
             let Levels::Eight(levels) = levels else {
                 return Err("is damaged TIFF: its samples are not of 8 bits".into());
@@ -256,12 +256,12 @@ fn pixels(
         }
         other => {
             return Err(format!(
-                "is TIFF in colours that are not read ({other:?}); convert it to PNG or JPEG"
+                "is TIFF in colors that are not read ({other:?}); convert it to PNG or JPEG"
             ));
         }
     };
-    let picture = picture.ok_or("is damaged TIFF: it has fewer samples than pixels")?;
-    Ok((picture, name))
+    let image = image.ok_or("is damaged TIFF: it has fewer samples than pixels")?;
+    Ok((image, name))
 }
 
 /// Section 21: RGB of luma and chroma, by the file's coefficients and reference levels.
@@ -311,17 +311,14 @@ fn palette(
         ));
     };
     let bits = bits as usize;
-    let colours = 1 << bits;
-    let map: Vec<u8> = directory
-        .values(tag::COLOR_MAP)
-        .take(3 * colours)
-        .map(|level| (level >> 8) as u8)
-        .collect();
-    if map.len() < 3 * colours {
+    let colors = 1 << bits;
+    let map: Vec<u8> =
+        directory.values(tag::COLOR_MAP).take(3 * colors).map(|level| (level >> 8) as u8).collect();
+    if map.len() < 3 * colors {
         return Err("is damaged TIFF: its palette is missing or too short".into());
     }
     let palette: Vec<[u8; 3]> =
-        (0..colours).map(|i| [map[i], map[colours + i], map[2 * colours + i]]).collect();
+        (0..colors).map(|i| [map[i], map[colors + i], map[2 * colors + i]]).collect();
     let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
     levels::unpacked(samples, width as usize, bits, |index| {
         rgb.extend(palette[usize::from(index)]);

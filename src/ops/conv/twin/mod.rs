@@ -1,5 +1,5 @@
 //! The convolutions on the CPU: by minimal filtering where that saves multiplications, else as a
-//! matrix product of patches, or of windows where the large picture has few channels.
+//! matrix product of patches, or of windows where the large image has few channels.
 
 use super::{Call, ConvSpec, Site};
 

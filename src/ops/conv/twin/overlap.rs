@@ -1,9 +1,9 @@
 //! The transposed convolution to few channels on the CPU: one matrix product gives what every pixel
-//! of the small picture adds to the window of the large one that it covers, `[n·h·w, kh·kw·L]`, and
+//! of the small image adds to the window of the large one that it covers, `[n·h·w, kh·kw·L]`, and
 //! the overlapping windows are added up. A product by patches would have only L columns, too few to
 //! fill a register.
 //!
-//! Every task makes some lines of the large picture from the windows that reach them, which stay in
+//! Every task makes some lines of the large image from the windows that reach them, which stay in
 //! its cache; windows that reach the lines of two tasks are computed twice.
 
 use std::ops::Range;
@@ -14,10 +14,10 @@ use super::super::{Call, ConvSpec, Site};
 use super::pool::{Pool, areas};
 use crate::gemm::{Matrix, gemm};
 
-/// Lines of the small picture whose windows start in the lines of one task.
+/// Lines of the small image whose windows start in the lines of one task.
 const LINES: usize = 8;
 
-/// How the large picture is cut.
+/// How the large image is cut.
 struct Cut {
     /// Lines of a task, but the last one of an image.
     lines: usize,
@@ -25,7 +25,7 @@ struct Cut {
     window: usize,
     /// Floats of the windows that reach the lines of a task.
     windows: usize,
-    /// Floats of a line that holds both the picture's and every window's.
+    /// Floats of a line that holds both the image's and every window's.
     padded: usize,
 }
 
@@ -40,7 +40,7 @@ impl Cut {
     }
 }
 
-/// The lines of the small picture whose windows reach lines `lines` of the large one.
+/// The lines of the small image whose windows reach lines `lines` of the large one.
 fn reaching(spec: &ConvSpec, lines: Range<usize>) -> Range<usize> {
     let (k, s, top) = (spec.kernel[0], spec.stride[0], spec.pad[0]);
     let first = (lines.start + top + 1).saturating_sub(k).div_ceil(s);
@@ -48,14 +48,14 @@ fn reaching(spec: &ConvSpec, lines: Range<usize>) -> Range<usize> {
     first.min(last)..last
 }
 
-/// Floats of scratch for [`conv_transpose2d`], where the large picture has few channels.
+/// Floats of scratch for [`conv_transpose2d`], where the large image has few channels.
 pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Option<usize> {
     let large = s.shape[3];
     let cut = Cut::of(spec, large);
     (large <= 8 && spec.taps() > 1).then_some(threads * (cut.windows + cut.padded))
 }
 
-/// The large picture.
+/// The large image.
 pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let (large, small) = (s.shape[3], s.shapes[0][3]);
     let (y, weights) = (call.f32(0), call.f32(1));

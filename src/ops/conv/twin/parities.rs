@@ -1,5 +1,5 @@
-//! The transposed convolution on the CPU: each parity of the large picture's places is a dense
-//! convolution of the small picture with the taps that reach it, so that no number is multiplied by
+//! The transposed convolution on the CPU: each parity of the large image's places is a dense
+//! convolution of the small image with the taps that reach it, so that no number is multiplied by
 //! an inserted zero. Patches laid out as rows of a matrix, then a matrix product.
 
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use super::patches::band_rows;
 use crate::gemm::{Matrix, gemm};
 
 /// The kernel taps along one axis that reach output places `p, p + stride, …`, with the small
-/// picture's place that each belongs to: `(k, shift)` stands for `small = q + shift` at large place
+/// image's place that each belongs to: `(k, shift)` stands for `small = q + shift` at large place
 /// `p + q · stride`.
 fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize, isize)> {
     (0..kernel)
@@ -18,7 +18,7 @@ fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize
         .collect()
 }
 
-/// One parity of a transposed convolution: the large picture's places `p + q · stride`.
+/// One parity of a transposed convolution: the large image's places `p + q · stride`.
 struct Parity {
     place: [usize; 2],
     count: [usize; 2],
@@ -55,7 +55,7 @@ pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site) -> usize {
     sizes.map(|s| s.iter().sum()).max().unwrap_or(0)
 }
 
-/// The large picture.
+/// The large image.
 pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let (n, large, small) = (s.shape[0], s.shape[3], s.shapes[0][3]);
     let (y, weights) = (call.f32(0), call.f32(1));

@@ -1,6 +1,6 @@
 //! The convolutions on the CPU: patches laid out as rows of a matrix, then a matrix product.
 //!
-//! With many pixels and few channels, as where a picture comes in, every task lays out and
+//! With many pixels and few channels, as where an image comes in, every task lays out and
 //! multiplies some lines by itself, in its own cache. Else bands of lines go through one after
 //! another, each on all cores. Which it is and where sums are cut hangs on the shapes alone, so
 //! results do not depend on the number of threads.
@@ -47,7 +47,7 @@ fn patches(spec: &ConvSpec, x: &[f32], channels: usize, line: usize, rows: &mut 
                 row.fill(0.0);
                 continue;
             }
-            // The taps from `from` to `to` lie in the picture.
+            // The taps from `from` to `to` lie in the image.
             let ix = ox * sw;
             let from = left.saturating_sub(ix).min(kw);
             let to = (width + left).saturating_sub(ix).min(kw).max(from);
@@ -132,7 +132,7 @@ pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> usize
     if cut.by_pieces() { threads * cut.floats(cut.piece()) } else { cut.band() * cut.depth }
 }
 
-/// The small picture.
+/// The small image.
 pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let (channels, small) = (s.shapes[0][3], s.shape[3]);
     let (x, weights) = (call.f32(0), call.f32(1));

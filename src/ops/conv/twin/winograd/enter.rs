@@ -1,4 +1,4 @@
-//! The ways into the filtering: the large picture, the small one and the weights, transformed.
+//! The ways into the filtering: the large image, the small one and the weights, transformed.
 
 use std::array::from_fn;
 use std::marker::PhantomData;
@@ -47,7 +47,7 @@ impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
     }
 }
 
-/// V: the transformed tiles of the large picture's `images`.
+/// V: the transformed tiles of the large image's `images`.
 pub(super) fn enter_large<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
     z: &Sizes,
     x: &[f32],
@@ -133,7 +133,7 @@ impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
     }
 }
 
-/// Y: the transformed tiles of the small picture's `images`.
+/// Y: the transformed tiles of the small image's `images`.
 pub(super) fn enter_small<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
     z: &Sizes,
     y: &[f32],

@@ -1,4 +1,4 @@
-//! The large picture: `B (Y · Uᵀ) Bᵀ`, overlapping tiles added.
+//! The large image: `B (Y · Uᵀ) Bᵀ`, overlapping tiles added.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -62,7 +62,7 @@ struct Piece<'a> {
     x: &'a mut [f32],
 }
 
-/// Cuts the large pictures into the lines that the tile lines of each task own.
+/// Cuts the large images into the lines that the tile lines of each task own.
 fn pieces<'a>(z: &Sizes, mut x: &'a mut [f32]) -> Vec<Piece<'a>> {
     let [height, width] = z.spec.large;
     let mut pieces = Vec::new();

@@ -1,7 +1,7 @@
 //! The convolutions on the CPU by Winograd's minimal filtering, in two dimensions.
 //!
 //! A convolution with stride s and a k×k kernel is one with stride 1 and r×r taps, r = ⌈k/s⌉, over
-//! *cells* of s×s pixels of the padded picture, each with s²·L channels. Tiles of m×m outputs see
+//! *cells* of s×s pixels of the padded image, each with s²·L channels. Tiles of m×m outputs see
 //! t×t cells, t = m + r − 1, and cost t² multiplications for each pair of channels instead of m²r²:
 //! for the 4×4 kernels with stride 2 of a DCGAN 25 instead of 64 in tiles of 4×4, for 5×5 ones 16
 //! instead of 25 in tiles of 2×2. With one plane of matrices for each of those t² multiplications
@@ -224,7 +224,7 @@ pub(super) fn conv2d_scratch(spec: &ConvSpec, s: &Site, threads: usize) -> Optio
     )
 }
 
-/// The small picture.
+/// The small image.
 pub(super) fn conv2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let z = Sizes::of(spec, [s.shape[0], s.shapes[0][3], s.shape[3]], MAKE_U);
     let z = &z.expect("its scratch was asked for");
@@ -239,7 +239,7 @@ pub(super) fn conv_transpose2d_scratch(spec: &ConvSpec, s: &Site, threads: usize
     Some(z.rows() * z.y_row() + products.floats() + threads * own)
 }
 
-/// The large picture.
+/// The large image.
 pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
     let z = Sizes::of(spec, [s.shape[0], s.shape[3], s.shapes[0][3]], MAKE_U);
     let z = &z.expect("its scratch was asked for");

@@ -1,4 +1,4 @@
-//! The small picture: `Aᵀ (V · U) A`.
+//! The small image: `Aᵀ (V · U) A`.
 
 use std::array::from_fn;
 use std::marker::PhantomData;

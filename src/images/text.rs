@@ -1,4 +1,4 @@
-//! Words on a picture, in the font that is part of the program: nothing depends on the system's.
+//! Words on an image, in the font that is part of the program: nothing depends on the system's.
 
 use std::sync::OnceLock;
 
@@ -27,15 +27,9 @@ pub(super) fn width(text: &str, size: u32) -> u32 {
     width.ceil() as u32
 }
 
-/// Draws one line of text with its upper left corner at (`x`, `y`); what lies outside of the picture
+/// Draws one line of text with its upper left corner at (`x`, `y`); what lies outside of the image
 /// is cut off.
-pub(super) fn draw(
-    picture: &mut RgbImage,
-    text: &str,
-    [x, y]: [u32; 2],
-    size: u32,
-    colour: Rgb<u8>,
-) {
+pub(super) fn draw(image: &mut RgbImage, text: &str, [x, y]: [u32; 2], size: u32, color: Rgb<u8>) {
     let font = font().as_scaled(PxScale::from(size as f32));
     let base = y as f32 + font.ascent();
     let mut pen = x as f32;
@@ -51,11 +45,11 @@ pub(super) fn draw(
         outline.draw(|dx, dy, coverage| {
             let at = [corner.x + dx as f32, corner.y + dy as f32];
             if at.iter().all(|&v| v >= 0.0)
-                && let Some(pixel) = picture.get_pixel_mut_checked(at[0] as u32, at[1] as u32)
+                && let Some(pixel) = image.get_pixel_mut_checked(at[0] as u32, at[1] as u32)
             {
                 // A light font at a small size: a little more ink reads better.
                 let ink = coverage.clamp(0.0, 1.0).powf(0.6);
-                for (under, over) in pixel.0.iter_mut().zip(colour.0) {
+                for (under, over) in pixel.0.iter_mut().zip(color.0) {
                     let mixed = f32::from(*under) * (1.0 - ink) + f32::from(over) * ink;
                     *under = mixed.round() as u8;
                 }
@@ -89,11 +83,11 @@ mod tests {
     const PAPER: Rgb<u8> = Rgb([255; 3]);
 
     #[test]
-    fn text_is_as_wide_as_it_says_and_stays_on_the_picture() {
+    fn text_is_as_wide_as_it_says_and_stays_on_the_image() {
         let drawn = |text: &str, x: u32| {
-            let mut picture = RgbImage::from_pixel(300, 30, PAPER);
-            draw(&mut picture, text, [x, 4], 16, Rgb([0; 3]));
-            let ink = picture.enumerate_pixels().filter(|(.., p)| p.0[0] < 128);
+            let mut image = RgbImage::from_pixel(300, 30, PAPER);
+            draw(&mut image, text, [x, 4], 16, Rgb([0; 3]));
+            let ink = image.enumerate_pixels().filter(|(.., p)| p.0[0] < 128);
             ink.map(|(x, ..)| x).collect::<Vec<_>>()
         };
         let xs = drawn("seeds 3 to 17", 10);

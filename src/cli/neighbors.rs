@@ -1,4 +1,4 @@
-//! `dcgan neighbours`: the training pictures nearest to samples.
+//! `dcgan neighbors`: the training images nearest to samples.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use crate::device::State;
 use crate::device::host::afford;
 use crate::error::Result;
 use crate::experiments;
-use crate::experiments::neighbours::{Nearest, Query, find, median_distance, probes};
+use crate::experiments::neighbors::{Nearest, Query, find, median_distance, probes};
 use crate::features::{Extractor, is_joint};
+use crate::images::figure::{Cell, Figure, Panel};
+use crate::images::{bytes, single, values};
 use crate::model::{Generator, ModelFile, Role};
-use crate::pictures::figure::{Cell, Figure, Panel};
-use crate::pictures::{bytes, single, values};
 
 use super::bar::Bar;
 use super::drawing::inputs;
@@ -25,20 +25,20 @@ use super::output::tell;
 use super::points::{Locator, Point, Points, rows};
 use super::reading::PartFlag;
 
-/// Training pictures that the figure shows with their neighbours, for comparison.
+/// Training images that the figure shows with their neighbors, for comparison.
 const SHOWN: usize = 3;
 
-/// Find the training pictures nearest to samples: does the model draw, or does it remember?
+/// Find the training images nearest to samples: does the model draw, or does it remember?
 ///
 /// Nearest by pixels and, where the model has a discriminator, by its features. Some training
-/// pictures are looked up too, each leaving itself out: samples much nearer to the set than its own
-/// pictures are to one another have been learnt by heart.
+/// images are looked up too, each leaving itself out: samples much nearer to the set than its own
+/// images are to one another have been learned by heart.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan neighbours runs/00000-dcgan-faces-64 faces/ --seeds 0-9")]
-pub(super) struct Neighbours {
+#[command(after_help = "Example:\n  dcgan neighbors runs/00000-dcgan-faces-64 faces/ --seeds 0-9")]
+pub(super) struct Neighbors {
     #[command(flatten)]
     model: ModelFlags,
-    /// The pictures that the model was trained on, as for `dcgan train` [default: 3,000 bundled
+    /// The images that the model was trained on, as for `dcgan train` [default: 3,000 bundled
     /// avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
@@ -48,17 +48,17 @@ pub(super) struct Neighbours {
     /// reconstructions of images (a.png)
     #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
     seeds: Points,
-    /// How many neighbours of each
+    /// How many neighbors of each
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
     count: usize,
-    /// Pictures that are looked at at a time
+    /// Images that are looked at at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
-    /// Decides which training pictures are looked up for comparison
+    /// Decides which training images are looked up for comparison
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
-    #[arg(long, value_name = "FILE.png", default_value = "neighbours.png")]
+    #[arg(long, value_name = "FILE.png", default_value = "neighbors.png")]
     out: PathBuf,
     #[command(flatten)]
     json: JsonFlag,
@@ -115,8 +115,8 @@ impl Medians {
         let own = self.samples?;
         Some(match self.training {
             Some(others) => format!(
-                "median distance {own:.decimals$} of samples to the nearest training picture, \
-                 {others:.decimals$} of training pictures to the nearest other one"
+                "median distance {own:.decimals$} of samples to the nearest training image, \
+                 {others:.decimals$} of training images to the nearest other one"
             ),
             None => format!("median distance {own:.decimals$} of samples to the nearest"),
         })
@@ -129,10 +129,10 @@ struct Look<'a> {
     prepare: &'a Prepare,
     queries: &'a [Query],
     names: Vec<String>,
-    found: &'a experiments::neighbours::Neighbours,
+    found: &'a experiments::neighbors::Neighbors,
 }
 
-impl Neighbours {
+impl Neighbors {
     pub(super) fn run(&self) -> Result<()> {
         let out = named("--out", &self.out, "png")?;
         let model = self.model.load()?;
@@ -152,11 +152,11 @@ impl Neighbours {
             Some((extractor, _)) => extractor.batch(),
             None => {
                 let bytes = (self.batch as u64).saturating_mul(prepare.len() as u64);
-                afford(bytes, &format!("{} pictures at a time", self.batch))?;
+                afford(bytes, &format!("{} images at a time", self.batch))?;
                 self.batch
             }
         };
-        let bar = Bar::new(source.len(), "pictures");
+        let bar = Bar::new(source.len(), "images");
         let found = find(&source, &prepare, &queries, self.count, batch, features, |n| bar.add(n))?;
         bar.finish();
         for skipped in &found.skipped {
@@ -188,19 +188,19 @@ impl Neighbours {
         prepare: &Prepare,
     ) -> Result<Option<(Extractor, State)>> {
         if !model.networks.has(Role::Discriminator) {
-            tell!("note: the model has no discriminator: neighbours by pixels alone");
+            tell!("note: the model has no discriminator: neighbors by pixels alone");
             return Ok(None);
         }
         if model.networks.is_conditional() {
             tell!(
                 "note: the model's discriminator is told classes, which would decide what is near: \
-                 neighbours by pixels alone"
+                 neighbors by pixels alone"
             );
             return Ok(None);
         }
         if is_joint(&model.networks) {
             tell!(
-                "note: the model's discriminator takes pairs of an image and a latent: neighbours by \
+                "note: the model's discriminator takes pairs of an image and a latent: neighbors by \
                  pixels alone"
             );
             return Ok(None);
@@ -221,7 +221,7 @@ impl Neighbours {
         medians: &[(&str, String)],
     ) -> Result<Figure> {
         let shown = (samples + SHOWN).min(look.queries.len());
-        let mut figure = Figure::new("Samples and the training pictures nearest to them")
+        let mut figure = Figure::new("Samples and the training images nearest to them")
             .note(format!("{}; {}.", self.model.describe(model), look.source.description()));
         for (by, text) in medians {
             figure = figure.note(format!("By {by}: {text}."));
@@ -231,7 +231,7 @@ impl Neighbours {
              in their own units.",
         );
         for (heading, range) in
-            [("Samples", 0..samples), ("Training pictures, for comparison", samples..shown)]
+            [("Samples", 0..samples), ("Training images, for comparison", samples..shown)]
         {
             if range.is_empty() {
                 continue;
@@ -241,7 +241,7 @@ impl Neighbours {
             let mut by_features = Panel::new("Nearest by D's features");
             for i in range {
                 let label = look.names.get(i).map_or("", String::as_str);
-                own = own.row(label, [look.cell(&look.queries[i].picture)?]);
+                own = own.row(label, [look.cell(&look.queries[i].image)?]);
                 by_pixels = by_pixels.row("", look.cells(&look.found.by_pixels[i], 1)?);
                 if let Some(nearest) = look.found.by_features.get(i) {
                     by_features = by_features.row("", look.cells(nearest, 3)?);
@@ -256,35 +256,35 @@ impl Neighbours {
     }
 }
 
-/// The pictures of latents, as bytes.
+/// The images of latents, as bytes.
 fn samples(generator: &mut Generator, points: &[Point], labels: &[u32]) -> Result<Vec<Query>> {
     let nz = generator.networks().nz;
     let inputs = inputs(&rows(points), nz)?;
     let inputs = if labels.is_empty() { inputs } else { inputs.of_classes(labels.to_vec()) };
-    let pictures = generator.images(&inputs)?;
-    let each = pictures.f32s().chunks(pictures.len() / points.len());
-    Ok(each.map(|picture| Query { picture: bytes(picture), item: None }).collect())
+    let images = generator.images(&inputs)?;
+    let each = images.f32s().chunks(images.len() / points.len());
+    Ok(each.map(|image| Query { image: bytes(image), item: None }).collect())
 }
 
 impl Look<'_> {
     /// Bytes `[h, w, c]` as a cell.
-    fn cell(&self, picture: &[u8]) -> Result<Cell> {
+    fn cell(&self, image: &[u8]) -> Result<Cell> {
         let Prepare { height, width, channels, .. } = *self.prepare;
-        Ok(Cell::new(single(&values(picture), [1, height, width, channels], 0)?))
+        Ok(Cell::new(single(&values(image), [1, height, width, channels], 0)?))
     }
 
-    /// Neighbours with their distances to so many decimals.
+    /// Neighbors with their distances to so many decimals.
     fn cells(&self, nearest: &Nearest, decimals: usize) -> Result<Vec<Cell>> {
-        let cell = |near: &experiments::neighbours::Near| {
+        let cell = |near: &experiments::neighbors::Near| {
             let caption = format!("{:.decimals$}", near.distance);
             // One that was read a moment ago and is gone now leaves its place empty.
-            let picture = self.source.prepared(near.item as usize, self.prepare).ok();
-            Ok(picture.map_or(Ok(Cell::empty()), |p| self.cell(&p))?.caption(caption))
+            let image = self.source.prepared(near.item as usize, self.prepare).ok();
+            Ok(image.map_or(Ok(Cell::empty()), |p| self.cell(&p))?.caption(caption))
         };
         nearest.iter().map(cell).collect()
     }
 
-    /// How near samples are, and training pictures themselves, in words.
+    /// How near samples are, and training images themselves, in words.
     fn medians(&self, samples: usize) -> Vec<(&'static str, String)> {
         let line = |what, nearest: &[Nearest], decimals| {
             Some((what, Medians::of(nearest, samples).text(decimals)?))
@@ -297,7 +297,7 @@ impl Look<'_> {
     }
 
     fn report(&self, figure: &Path) -> Report<'_> {
-        let near = |near: &experiments::neighbours::Near| NearEntry {
+        let near = |near: &experiments::neighbors::Near| NearEntry {
             image: self.source.item_name(near.item as usize),
             distance: near.distance,
         };

@@ -28,16 +28,16 @@ const LENGTH_MS: u64 = 8000;
 /// How long the last one stands.
 const LAST_MS: u64 = 2500;
 
-/// Writes an endless GIF of the pictures in `paths`, which are in order of time; the last one
+/// Writes an endless GIF of the images in `paths`, which are in order of time; the last one
 /// stands longer. Evenly chosen frames are left out, and large ones made smaller, so that the file
 /// stays of a size that can be sent around.
 ///
-/// Pictures that cannot be read or are of another size than the last are left out: one bad preview
-/// must not cost the film. Choosing colours takes some seconds: this is for the end of a training,
+/// Images that cannot be read or are of another size than the last are left out: one bad preview
+/// must not cost the film. Choosing colors takes some seconds: this is for the end of a training,
 /// not for every preview, and `goes_on` may end it before it is written.
 ///
 /// # Errors
-/// [`Error::File`] where no picture can be read, or the GIF cannot be written.
+/// [`Error::File`] where no image can be read, or the GIF cannot be written.
 pub fn write(gif: &Path, paths: &[PathBuf], goes_on: impl Fn() -> bool) -> Result<()> {
     let mut last = None;
     let mut end = paths.len();
@@ -53,13 +53,13 @@ pub fn write(gif: &Path, paths: &[PathBuf], goes_on: impl Fn() -> bool) -> Resul
     };
     let frames = chosen(end, most_frames(last.dimensions()));
     let size = last.dimensions();
-    let pictures = frames
+    let images = frames
         .into_iter()
         .filter_map(|i| if i + 1 == end { Some(last.clone()) } else { open(&paths[i]) });
-    let pictures = pictures.take_while(|_| goes_on());
-    let pictures: Vec<RgbImage> =
-        pictures.filter(|picture| picture.dimensions() == size).map(shrunk).collect();
-    let encoded = encode(&pictures, &goes_on)
+    let images = images.take_while(|_| goes_on());
+    let images: Vec<RgbImage> =
+        images.filter(|image| image.dimensions() == size).map(shrunk).collect();
+    let encoded = encode(&images, &goes_on)
         .map_err(|error| Error::file(gif, format!("cannot be made a GIF: {error}")))?;
     if goes_on() { files::write_bytes(gif, &encoded) } else { Ok(()) }
 }
@@ -82,20 +82,20 @@ fn chosen(n: usize, most: usize) -> Vec<usize> {
     (0..most).map(|i| (i * (n - 1) + (most - 1) / 2) / (most - 1)).collect()
 }
 
-fn shrunk(picture: RgbImage) -> RgbImage {
-    let (w, h) = picture.dimensions();
+fn shrunk(image: RgbImage) -> RgbImage {
+    let (w, h) = image.dimensions();
     if w <= WIDEST {
-        return picture;
+        return image;
     }
     let h = (u64::from(h) * u64::from(WIDEST) / u64::from(w)).max(1) as u32;
-    imageops::resize(&picture, WIDEST, h, FilterType::Triangle)
+    imageops::resize(&image, WIDEST, h, FilterType::Triangle)
 }
 
-fn encode(pictures: &[RgbImage], goes_on: &dyn Fn() -> bool) -> image::ImageResult<Vec<u8>> {
+fn encode(images: &[RgbImage], goes_on: &dyn Fn() -> bool) -> image::ImageResult<Vec<u8>> {
     // Viewers slow down frames shorter than 20 ms.
-    let each = (LENGTH_MS / pictures.len().max(1) as u64).clamp(60, 500);
-    let stands = |i| if i + 1 == pictures.len() { LAST_MS } else { each };
-    let frames = pictures.iter().enumerate().map(|(i, picture)| (picture, stands(i)));
+    let each = (LENGTH_MS / images.len().max(1) as u64).clamp(60, 500);
+    let stands = |i| if i + 1 == images.len() { LAST_MS } else { each };
+    let frames = images.iter().enumerate().map(|(i, image)| (image, stands(i)));
     film::encode(frames.take_while(|_| goes_on()))
 }
 
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// Previews of one grey each, 0, 2, 4…
+    /// Previews of one gray each, 0, 2, 4…
     fn previews(dir: &Path, n: usize, w: u32, h: u32) -> Vec<PathBuf> {
         let one = |i: usize| {
             let path = dir.join(format!("fakes-{i:09}.png"));
@@ -125,7 +125,7 @@ mod tests {
         decoder.into_frames().collect_frames().unwrap()
     }
 
-    fn grey(frame: &Frame) -> u8 {
+    fn gray(frame: &Frame) -> u8 {
         frame.buffer().get_pixel(1, 1).0[0]
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let gif = dir.path().join("timelapse.gif");
         write(&gif, &paths, || true).unwrap();
         let frames = frames(&gif);
-        assert!(frames.iter().map(grey).eq((0..20).map(|i| 2 * i)));
+        assert!(frames.iter().map(gray).eq((0..20).map(|i| 2 * i)));
         let ms = |i: usize| frames[i].delay().numer_denom_ms();
         assert_eq!((ms(0), ms(18), ms(19)), ((400, 1), (400, 1), (2500, 1)));
     }
@@ -148,7 +148,7 @@ mod tests {
         let gif = dir.path().join("timelapse.gif");
         write(&gif, &paths, || true).unwrap();
         let many = frames(&gif);
-        assert_eq!((many.len(), grey(&many[0]), grey(&many[99])), (100, 0, 238));
+        assert_eq!((many.len(), gray(&many[0]), gray(&many[99])), (100, 0, 238));
 
         let paths = previews(dir.path(), 2, 1000, 500);
         write(&gif, &paths, || true).unwrap();
@@ -184,7 +184,7 @@ mod tests {
         RgbImage::new(9, 8).save(&paths[1]).unwrap();
         let gif = dir.path().join("timelapse.gif");
         write(&gif, &paths, || true).unwrap();
-        assert!(frames(&gif).iter().map(grey).eq([0, 4, 8]));
+        assert!(frames(&gif).iter().map(gray).eq([0, 4, 8]));
 
         paths.drain(..5);
         fs::remove_file(&gif).unwrap();

@@ -1,9 +1,9 @@
-//! Whether a generator remembers rather than draws: the training pictures nearest to its samples
+//! Whether a generator remembers rather than draws: the training images nearest to its samples
 //! (paper, section 4), by pixels and by the discriminator's features.
 //!
-//! How near is near is told by training pictures themselves: some of them are looked up beside the
-//! samples, each leaving itself out. Samples that are much nearer to the set than its own pictures
-//! are to one another have been learnt by heart.
+//! How near is near is told by training images themselves: some of them are looked up beside the
+//! samples, each leaving itself out. Samples that are much nearer to the set than its own images
+//! are to one another have been learned by heart.
 
 use rayon::prelude::*;
 
@@ -12,20 +12,20 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::features::Extractor;
 
-/// Training pictures that are looked up for comparison.
+/// Training images that are looked up for comparison.
 pub const PROBES: usize = 32;
 
-/// A picture of a set, and how far it is.
+/// An image of a set, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
-    /// By pixels: the root of the mean squared difference, in grey levels of 0 to 255. By features:
+    /// By pixels: the root of the mean squared difference, in gray levels of 0 to 255. By features:
     /// the same of the features.
     pub distance: f32,
     /// Its index in the set.
     pub item: u32,
 }
 
-/// The nearest pictures of one query, the nearest first; of equally near ones, the first of the set
+/// The nearest images of one query, the nearest first; of equally near ones, the first of the set
 /// comes first.
 pub type Nearest = Vec<Near>;
 
@@ -43,40 +43,40 @@ fn offer(nearest: &mut Nearest, count: usize, near: Near) {
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Its bytes `[h, w, c]`.
-    pub picture: Vec<u8>,
-    /// Its own index where it is of the set itself: not counted as its neighbour.
+    pub image: Vec<u8>,
+    /// Its own index where it is of the set itself: not counted as its neighbor.
     pub item: Option<u32>,
 }
 
-/// Training pictures to compare with: [`PROBES`] of the set, or all of a smaller one, always the
+/// Training images to compare with: [`PROBES`] of the set, or all of a smaller one, always the
 /// same for a seed; those that cannot be read are left out.
 #[must_use]
 pub fn probes(source: &Source, prepare: &Prepare, seed: u64) -> Vec<Query> {
     let order = Order { seed, count: source.len(), batch: 1 }.shuffled(0);
     let query = |&item: &u32| {
-        let picture = source.prepared(item as usize, prepare).ok()?;
-        Some(Query { picture, item: Some(item) })
+        let image = source.prepared(item as usize, prepare).ok()?;
+        Some(Query { image, item: Some(item) })
     };
     order.iter().take(PROBES).filter_map(query).collect()
 }
 
 /// What a look through a set found, query by query.
 #[derive(Clone, Debug, Default)]
-pub struct Neighbours {
+pub struct Neighbors {
     /// By pixels.
     pub by_pixels: Vec<Nearest>,
     /// By features; empty without a discriminator.
     pub by_features: Vec<Nearest>,
-    /// Pictures that could not be read.
+    /// Images that could not be read.
     pub skipped: Vec<Skipped>,
 }
 
-/// Finds the `count` nearest pictures of `source` to every query, `chunk` pictures at a time:
+/// Finds the `count` nearest images of `source` to every query, `chunk` images at a time:
 /// memory does not grow with the set. `features` is a discriminator and its states. `done` hears
-/// how many pictures were looked at.
+/// how many images were looked at.
 ///
 /// # Errors
-/// As [`sweep`]; [`Error::Length`] where a query is no picture of the prepared size;
+/// As [`sweep`]; [`Error::Length`] where a query is no image of the prepared size;
 /// [`Error::Lost`] where the device fails.
 pub fn find(
     source: &Source,
@@ -86,16 +86,16 @@ pub fn find(
     chunk: usize,
     mut features: Option<(&mut Extractor, &mut State)>,
     mut done: impl FnMut(usize),
-) -> Result<Neighbours> {
+) -> Result<Neighbors> {
     let numbers = prepare.len();
-    if let Some(query) = queries.iter().find(|query| query.picture.len() != numbers) {
+    if let Some(query) = queries.iter().find(|query| query.image.len() != numbers) {
         let shape = vec![prepare.height, prepare.width, prepare.channels];
-        return Err(Error::Length { shape, len: query.picture.len() });
+        return Err(Error::Length { shape, len: query.image.len() });
     }
     let mut wanted = Vec::new();
     if let Some((extractor, state)) = &mut features {
-        let pictures: Vec<u8> = queries.iter().flat_map(|q| q.picture.iter().copied()).collect();
-        wanted = extractor.features(state, &pictures)?;
+        let images: Vec<u8> = queries.iter().flat_map(|q| q.image.iter().copied()).collect();
+        wanted = extractor.features(state, &images)?;
     }
     let width = wanted.len() / queries.len().max(1);
     let mut by_pixels = vec![Nearest::new(); queries.len()];
@@ -104,15 +104,15 @@ pub fn find(
     let skipped = sweep(source, prepare, &items, chunk, |chunk| {
         let items: Vec<u32> = chunk.places.iter().map(|&p| (chunk.start + p) as u32).collect();
         by_pixels.par_iter_mut().zip(queries).for_each(|(nearest, query)| {
-            for (&item, picture) in items.iter().zip(chunk.pictures.chunks(numbers)) {
-                let distance = rms_of_bytes(&query.picture, picture);
+            for (&item, image) in items.iter().zip(chunk.images.chunks(numbers)) {
+                let distance = rms_of_bytes(&query.image, image);
                 if query.item != Some(item) {
                     offer(nearest, count, Near { distance, item });
                 }
             }
         });
         if let Some((extractor, state)) = &mut features {
-            let found = extractor.features(state, &chunk.pictures)?;
+            let found = extractor.features(state, &chunk.images)?;
             by_features.par_iter_mut().zip(wanted.par_chunks(width)).zip(queries).for_each(
                 |((nearest, wanted), query)| {
                     for (&item, found) in items.iter().zip(found.chunks(width)) {
@@ -127,7 +127,7 @@ pub fn find(
         done(chunk.len);
         Ok(())
     })?;
-    Ok(Neighbours { by_pixels, by_features, skipped })
+    Ok(Neighbors { by_pixels, by_features, skipped })
 }
 
 /// Root of the mean squared difference of bytes; exact up to the last rounding.
@@ -141,7 +141,7 @@ fn rms_of_bytes(a: &[u8], b: &[u8]) -> f32 {
 
 /// Root of the mean squared difference.
 fn rms(a: &[f32], b: &[f32]) -> f32 {
-    // Eight sums side by side: one after another, they could not be vectorised.
+    // Eight sums side by side: one after another, they could not be vectorized.
     let mut sums = [0.0_f32; 8];
     for (a, b) in a.chunks(8).zip(b.chunks(8)) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
@@ -174,7 +174,7 @@ mod tests {
     use crate::data::{Crop, Filter};
     use crate::device::Device;
     use crate::models::Size;
-    use crate::models::{Design, Network};
+    use crate::models::{ModelConfig, Network};
 
     const SIDE: usize = 16;
 
@@ -187,17 +187,17 @@ mod tests {
         flip: false,
     };
 
-    /// Pictures of one grey each: 0, 10, 20…
+    /// Images of one gray each: 0, 10, 20…
     fn set(dir: &Path, n: u8) -> Source {
         for i in 0..n {
-            let picture = RgbImage::from_pixel(SIDE as u32, SIDE as u32, Rgb([10 * i; 3]));
-            picture.save(dir.join(format!("{i:03}.png"))).unwrap();
+            let image = RgbImage::from_pixel(SIDE as u32, SIDE as u32, Rgb([10 * i; 3]));
+            image.save(dir.join(format!("{i:03}.png"))).unwrap();
         }
         Source::open(Some(dir)).unwrap()
     }
 
-    fn grey(level: u8, item: Option<u32>) -> Query {
-        Query { picture: vec![level; PREPARE.len()], item }
+    fn gray(level: u8, item: Option<u32>) -> Query {
+        Query { image: vec![level; PREPARE.len()], item }
     }
 
     fn near(nearest: &Nearest) -> Vec<(u32, f32)> {
@@ -208,7 +208,7 @@ mod tests {
     fn the_nearest_come_first_and_oneself_never() {
         let dir = tempfile::tempdir().unwrap();
         let source = set(dir.path(), 20);
-        let queries = [grey(52, None), grey(45, None), grey(0, Some(0)), grey(70, Some(7))];
+        let queries = [gray(52, None), gray(45, None), gray(0, Some(0)), gray(70, Some(7))];
         for chunk in [1, 6, 64] {
             let mut seen = 0;
             let found = find(&source, &PREPARE, &queries, 3, chunk, None, |n| seen += n).unwrap();
@@ -223,30 +223,30 @@ mod tests {
         }
         let few = find(&source, &PREPARE, &queries[2..3], 99, 8, None, |_| ()).unwrap();
         assert_eq!(few.by_pixels[0].len(), 19);
-        let small = Query { picture: vec![0; 5], item: None };
+        let small = Query { image: vec![0; 5], item: None };
         assert!(find(&source, &PREPARE, &[small], 3, 8, None, |_| ()).is_err());
     }
 
     #[test]
-    fn features_find_the_same_picture_and_batches_do_not_matter() {
+    fn features_find_the_same_image_and_batches_do_not_matter() {
         let dir = tempfile::tempdir().unwrap();
         let source = set(dir.path(), 12);
         let size = Size { height: SIDE, width: SIDE };
-        let model = Design {
+        let model = ModelConfig {
             network: Network::Dcgan,
             size,
             channels: 3,
             nz: 4,
             ngf: 4,
             ndf: 4,
-            ..Design::default()
+            ..ModelConfig::default()
         };
         let networks = model.networks().unwrap();
         let mut state = State::new(&Device::Cpu);
         for param in networks.params() {
             state.set(&param.name, &param.initial(1)).unwrap();
         }
-        let queries = [grey(50, None), grey(50, Some(5))];
+        let queries = [gray(50, None), gray(50, Some(5))];
         let mut find = |batch, chunk| {
             let mut extractor = Extractor::new(&networks, &mut state, batch).unwrap();
             let features = Some((&mut extractor, &mut state));
@@ -279,12 +279,12 @@ mod tests {
     fn probes_are_of_the_set_and_the_same_for_a_seed() {
         let dir = tempfile::tempdir().unwrap();
         let source = set(dir.path(), 20);
-        std::fs::write(dir.path().join("000.png"), "no picture any more").unwrap();
+        std::fs::write(dir.path().join("000.png"), "no image any more").unwrap();
         let found = probes(&source, &PREPARE, 0);
         assert_eq!(found.len(), 19);
         for query in &found {
             let item = query.item.unwrap() as u8;
-            assert!(item != 0 && query.picture.iter().all(|&b| b == 10 * item));
+            assert!(item != 0 && query.image.iter().all(|&b| b == 10 * item));
         }
         let items =
             |seed| probes(&source, &PREPARE, seed).iter().map(|q| q.item).collect::<Vec<_>>();

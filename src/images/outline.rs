@@ -1,4 +1,4 @@
-//! Parts of a picture pointed out: outlined, or cut out.
+//! Parts of an image pointed out: outlined, or cut out.
 
 use image::{DynamicImage, GenericImage as _, GenericImageView as _, Rgba};
 
@@ -8,12 +8,12 @@ use super::upscale;
 /// Pixels of a line.
 const LINE: i64 = 2;
 
-/// `picture` enlarged by a whole factor while its longer side stays within `side`, with the outlines
-/// of `boxes` `[x, y, width, height]` in pixels of the picture; what leaves it is not drawn.
+/// `image` enlarged by a whole factor while its longer side stays within `side`, with the outlines
+/// of `boxes` `[x, y, width, height]` in pixels of the image; what leaves it is not drawn.
 #[must_use]
-pub fn outlined(picture: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> DynamicImage {
-    let factor = (side / picture.width().max(picture.height()).max(1)).max(1);
-    let mut page = DynamicImage::from(upscale(picture, factor).into_rgba8());
+pub fn outlined(image: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> DynamicImage {
+    let factor = (side / image.width().max(image.height()).max(1)).max(1);
+    let mut page = DynamicImage::from(upscale(image, factor).into_rgba8());
     let [r, g, b] = FRAME.0;
     for edges in boxes {
         let [x, y, w, h] = edges.map(|edge| edge * f64::from(factor));
@@ -33,18 +33,18 @@ pub fn outlined(picture: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> Dynami
     page
 }
 
-/// The part of `picture` between two rows and two columns, both ends included; what lies outside of
-/// the picture is transparent.
+/// The part of `image` between two rows and two columns, both ends included; what lies outside of
+/// the image is transparent.
 #[must_use]
-pub fn cut(picture: &DynamicImage, [rows, columns]: [[isize; 2]; 2]) -> DynamicImage {
+pub fn cut(image: &DynamicImage, [rows, columns]: [[isize; 2]; 2]) -> DynamicImage {
     let length = |[first, last]: [isize; 2]| (last - first + 1).max(1) as u32;
     let mut part = DynamicImage::new_rgba8(length(columns), length(rows));
     for y in 0..part.height() {
         for x in 0..part.width() {
             let from = [columns[0] + x as isize, rows[0] + y as isize];
             let [Ok(from_x), Ok(from_y)] = from.map(u32::try_from) else { continue };
-            if picture.in_bounds(from_x, from_y) {
-                part.put_pixel(x, y, picture.get_pixel(from_x, from_y));
+            if image.in_bounds(from_x, from_y) {
+                part.put_pixel(x, y, image.get_pixel(from_x, from_y));
             }
         }
     }
@@ -57,14 +57,14 @@ mod tests {
 
     use super::*;
 
-    fn picture() -> DynamicImage {
+    fn image() -> DynamicImage {
         RgbImage::from_fn(10, 8, |x, y| Rgb([x as u8, y as u8, 7])).into()
     }
 
     #[test]
     fn outlines_lie_just_inside_of_their_boxes() {
         // Ten times as large.
-        let page = outlined(&picture(), 105, &[[2.0, 1.0, 3.0, 2.5], [8.0, -1.0, 4.0, 2.0]]);
+        let page = outlined(&image(), 105, &[[2.0, 1.0, 3.0, 2.5], [8.0, -1.0, 4.0, 2.0]]);
         assert_eq!(page.dimensions(), (100, 80));
         let page = page.into_rgb8();
         let framed = |x, y| *page.get_pixel(x, y) == FRAME;
@@ -73,17 +73,17 @@ mod tests {
         assert!(!framed(47, 22) && !framed(22, 22));
         assert!(!framed(19, 10) && !framed(50, 34) && !framed(20, 35) && !framed(35, 20));
         assert_eq!(page.get_pixel(35, 20).0, [3, 2, 7]);
-        // The one that leaves the picture: its left edge and its bottom alone.
+        // The one that leaves the image: its left edge and its bottom alone.
         assert!(framed(80, 0) && framed(99, 9) && !framed(99, 0) && !framed(90, 5));
     }
 
     #[test]
     fn parts_are_cut_out_where_they_are() {
-        let part = cut(&picture(), [[-1, 2], [8, 10]]);
+        let part = cut(&image(), [[-1, 2], [8, 10]]);
         assert_eq!(part.dimensions(), (3, 4));
         assert_eq!(part.get_pixel(0, 1).0, [8, 0, 7, 255]);
         assert_eq!(part.get_pixel(1, 3).0, [9, 2, 7, 255]);
-        assert_eq!(part.get_pixel(0, 0).0[3], 0, "above the picture");
-        assert_eq!(part.get_pixel(2, 2).0[3], 0, "right of the picture");
+        assert_eq!(part.get_pixel(0, 0).0[3], 0, "above the image");
+        assert_eq!(part.get_pixel(2, 2).0[3], 0, "right of the image");
     }
 }

@@ -19,14 +19,14 @@ use super::weight::Kernel;
 #[cfg(doc)]
 use super::{IMAGES, Mode};
 
-/// A unit whose variance over the batch is below this says the same of every picture: it keeps its
+/// A unit whose variance over the batch is below this says the same of every image: it keeps its
 /// length.
 const LEAST: f32 = 1e-8;
 
 /// Sets the lengths and the bias of the layer called `scope` by its outputs `y` `[n, h, w, c]`, which
 /// are before the bias; `bias` is that one's shape, `[c]`, or `[h, w, c]` where each pixel has
 /// its own. Gives the outputs as they are with both.
-pub(super) fn standardise(
+pub(super) fn standardize(
     t: &mut Tape,
     scope: &str,
     y: Var,

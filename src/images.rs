@@ -1,6 +1,6 @@
-//! From the numbers of a network to pictures that people look at: bytes, grids, PNG files.
+//! From the numbers of a network to images that people look at: bytes, grids, PNG files.
 //!
-//! Images are `[n, h, w, c]` with values in [-1, 1] and one (grey), three (RGB) or four (RGBA)
+//! Images are `[n, h, w, c]` with values in [-1, 1] and one (gray), three (RGB) or four (RGBA)
 //! channels.
 
 pub mod figure;
@@ -18,14 +18,14 @@ use image::{DynamicImage, GenericImage as _, GrayImage, ImageFormat, RgbImage, R
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Pixels between the pictures of a grid and around it.
+/// Pixels between the images of a grid and around it.
 const MARGIN: u32 = 2;
 
-/// Pictures smaller than this are shown enlarged in grids.
+/// Images smaller than this are shown enlarged in grids.
 const VIEWABLE: u32 = 64;
 
 /// A value in [-1, 1] as a byte: 0 for -1 and below, 255 for 1 and above, to the nearest, halves
-/// away from zero. NaN becomes 128, mid-grey: a preview must not fail where the training itself
+/// away from zero. NaN becomes 128, mid-gray: a preview must not fail where the training itself
 /// has to say that it diverged.
 #[must_use]
 pub fn byte(value: f32) -> u8 {
@@ -62,7 +62,7 @@ pub fn values(bytes: &[u8]) -> Vec<f32> {
 pub fn single(images: &[f32], shape: [usize; 4], index: usize) -> Result<DynamicImage> {
     let [n, h, w, c] = shape;
     let wrong = |what: &str| Error::Shape {
-        op: "picture",
+        op: "image",
         what: what.to_owned(),
         shapes: vec![shape.to_vec(), vec![images.len()]],
     };
@@ -70,17 +70,17 @@ pub fn single(images: &[f32], shape: [usize; 4], index: usize) -> Result<Dynamic
         return Err(wrong("the values do not fill the shape"));
     }
     if index >= n || h == 0 || w == 0 {
-        return Err(wrong("there is no such picture"));
+        return Err(wrong("there is no such image"));
     }
     let pixels = bytes(&images[index * h * w * c..(index + 1) * h * w * c]);
     let (w, h) = (w as u32, h as u32);
-    let picture = match c {
+    let image = match c {
         1 => GrayImage::from_raw(w, h, pixels).map(DynamicImage::from),
         3 => RgbImage::from_raw(w, h, pixels).map(DynamicImage::from),
         4 => RgbaImage::from_raw(w, h, pixels).map(DynamicImage::from),
-        _ => return Err(wrong("a picture has 1, 3 or 4 channels")),
+        _ => return Err(wrong("an image has 1, 3 or 4 channels")),
     };
-    Ok(picture.expect("the slice holds h * w * c bytes"))
+    Ok(image.expect("the slice holds h * w * c bytes"))
 }
 
 /// All of `images` in rows of [`columns`], tiny ones enlarged, with black margins.
@@ -99,24 +99,24 @@ pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<Dyna
     let [n, h, w, c] = shape;
     let mut grid = Grid::new(n, [h, w, c], columns)?;
     grid.put(0, images, shape)?;
-    Ok(grid.into_picture())
+    Ok(grid.into_image())
 }
 
-/// A grid to which pictures come bit by bit. Only their bytes are kept.
+/// A grid to which images come bit by bit. Only their bytes are kept.
 #[derive(Debug)]
 pub struct Grid {
-    picture: DynamicImage,
-    /// How many pictures it is for.
+    image: DynamicImage,
+    /// How many images it is for.
     places: usize,
-    /// Of each picture.
+    /// Of each image.
     shape: [usize; 3],
     columns: usize,
-    /// Pixels that each of a picture becomes, across and down.
+    /// Pixels that each of an image becomes, across and down.
     factor: u32,
 }
 
 impl Grid {
-    /// A grid of `n` places for pictures `[h, w, c]`, all black, in so many columns.
+    /// A grid of `n` places for images `[h, w, c]`, all black, in so many columns.
     ///
     /// # Errors
     /// As [`grid`].
@@ -127,17 +127,17 @@ impl Grid {
         let first = single(&vec![0.0; n.min(1) * h * w * c], [n.min(1), h, w, c], 0)?;
         let factor = (VIEWABLE / first.width().max(first.height())).max(1);
         let (w, h) = (first.width() * factor, first.height() * factor);
-        let mut picture = DynamicImage::new(
+        let mut image = DynamicImage::new(
             MARGIN + columns as u32 * (w + MARGIN),
             MARGIN + rows * (h + MARGIN),
             first.color(),
         );
         if c == 4 {
             // Opaque margins, as in the other kinds.
-            let pixels = picture.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
+            let pixels = image.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
             pixels.for_each(|pixel| pixel.0[3] = 255);
         }
-        Ok(Self { picture, places: n, shape, columns, factor })
+        Ok(Self { image, places: n, shape, columns, factor })
     }
 
     /// Puts `images` into the places from `first` on.
@@ -153,14 +153,14 @@ impl Grid {
             });
         }
         for i in 0..shape[0] {
-            let picture = upscale(&single(images, shape, i)?, self.factor);
+            let image = upscale(&single(images, shape, i)?, self.factor);
             let place = first + i;
             let (x, y) = ((place % self.columns) as u32, (place / self.columns) as u32);
-            let (w, h) = (picture.width() + MARGIN, picture.height() + MARGIN);
-            let fits = self.picture.copy_from(&picture, MARGIN + x * w, MARGIN + y * h);
+            let (w, h) = (image.width() + MARGIN, image.height() + MARGIN);
+            let fits = self.image.copy_from(&image, MARGIN + x * w, MARGIN + y * h);
             fits.map_err(|_| Error::Shape {
                 op: "grid",
-                what: "the picture is larger than a place".into(),
+                what: "the image is larger than a place".into(),
                 shapes: vec![shape.to_vec(), self.shape.to_vec()],
             })?;
         }
@@ -169,12 +169,12 @@ impl Grid {
 
     /// The grid with what was put into it.
     #[must_use]
-    pub fn into_picture(self) -> DynamicImage {
-        self.picture
+    pub fn into_image(self) -> DynamicImage {
+        self.image
     }
 }
 
-/// The number of columns for `n` pictures: near-square and without a hole where that is possible,
+/// The number of columns for `n` images: near-square and without a hole where that is possible,
 /// rather wide than high. 64 gives 8, 32 gives 8, 10 gives 5, 7 gives 3.
 #[must_use]
 pub fn columns(n: usize) -> usize {
@@ -182,23 +182,23 @@ pub fn columns(n: usize) -> usize {
     (side..=2 * side).find(|&columns| n.is_multiple_of(columns) && columns <= n).unwrap_or(side)
 }
 
-/// `picture` with every pixel `factor` times as wide and high.
+/// `image` with every pixel `factor` times as wide and high.
 #[must_use]
-pub fn upscale(picture: &DynamicImage, factor: u32) -> DynamicImage {
+pub fn upscale(image: &DynamicImage, factor: u32) -> DynamicImage {
     if factor <= 1 {
-        return picture.clone();
+        return image.clone();
     }
-    let (w, h) = (picture.width() * factor, picture.height() * factor);
-    picture.resize_exact(w, h, imageops::FilterType::Nearest)
+    let (w, h) = (image.width() * factor, image.height() * factor);
+    image.resize_exact(w, h, imageops::FilterType::Nearest)
 }
 
-/// Writes a picture as PNG: wholly, or not at all.
+/// Writes an image as PNG: wholly, or not at all.
 ///
 /// # Errors
 /// [`Error::File`] where it cannot be written.
-pub fn save_png(path: &Path, picture: &DynamicImage) -> Result<()> {
+pub fn save_png(path: &Path, image: &DynamicImage) -> Result<()> {
     let mut png = Cursor::new(Vec::new());
-    picture
+    image
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|error| Error::file(path, format!("cannot be made a PNG: {error}")))?;
     files::write_bytes(path, png.get_ref())
@@ -230,18 +230,18 @@ mod tests {
         let cases =
             [(1, 1), (2, 2), (3, 3), (4, 2), (5, 5), (7, 3), (10, 5), (11, 4), (12, 4), (16, 4)];
         for (n, expected) in cases.into_iter().chain([(32, 8), (36, 6), (64, 8), (100, 10)]) {
-            assert_eq!(columns(n), expected, "{n} pictures");
+            assert_eq!(columns(n), expected, "{n} images");
         }
     }
 
-    /// `n` pictures, each of one value: 0, 1, 2… as bytes.
+    /// `n` images, each of one value: 0, 1, 2… as bytes.
     fn flat(shape: [usize; 4]) -> Vec<f32> {
         let [n, h, w, c] = shape;
         (0..n).flat_map(|i| vec![i as f32 / 127.5 - 1.0; h * w * c]).collect()
     }
 
     #[test]
-    fn a_grid_has_every_picture_in_its_place() {
+    fn a_grid_has_every_image_in_its_place() {
         // Wider than high and larger than what is enlarged.
         let shape = [7, 50, 70, 3];
         let grid = grid(&flat(shape), shape).unwrap().into_rgb8();
@@ -261,17 +261,17 @@ mod tests {
         let shape = [7, 8, 6, 3];
         let images = flat(shape);
         let mut grid = Grid::new(7, [8, 6, 3], 4).unwrap();
-        let picture = 8 * 6 * 3;
-        grid.put(4, &images[4 * picture..], [3, 8, 6, 3]).unwrap();
-        grid.put(0, &images[..4 * picture], [4, 8, 6, 3]).unwrap();
-        let text = grid.put(6, &images[..4 * picture], [4, 8, 6, 3]).unwrap_err().to_string();
+        let image = 8 * 6 * 3;
+        grid.put(4, &images[4 * image..], [3, 8, 6, 3]).unwrap();
+        grid.put(0, &images[..4 * image], [4, 8, 6, 3]).unwrap();
+        let text = grid.put(6, &images[..4 * image], [4, 8, 6, 3]).unwrap_err().to_string();
         assert!(text.contains("there is no place 7"), "{text}");
-        grid.put(6, &images[6 * picture..], [1, 8, 6, 3]).unwrap();
-        assert_eq!(grid.into_picture(), grid_of(&images, shape, 4).unwrap());
+        grid.put(6, &images[6 * image..], [1, 8, 6, 3]).unwrap();
+        assert_eq!(grid.into_image(), grid_of(&images, shape, 4).unwrap());
     }
 
     #[test]
-    fn tiny_pictures_are_enlarged_pixel_by_pixel() {
+    fn tiny_images_are_enlarged_pixel_by_pixel() {
         let shape = [2, 8, 8, 1];
         let mut images = flat(shape);
         images[0] = 1.0;
@@ -296,8 +296,8 @@ mod tests {
         let text = |shape, len| grid(&vec![0.0; len], shape).unwrap_err().to_string();
         assert!(text([2, 4, 4, 3], 95).contains("do not fill the shape"));
         assert!(text([1, 4, 4, 2], 32).contains("1, 3 or 4 channels"));
-        assert!(text([0, 4, 4, 3], 0).contains("no such picture"));
-        assert!(text([1, 0, 4, 3], 0).contains("no such picture"));
+        assert!(text([0, 4, 4, 3], 0).contains("no such image"));
+        assert!(text([1, 0, 4, 3], 0).contains("no such image"));
     }
 
     #[test]
@@ -306,11 +306,11 @@ mod tests {
         let path = dir.path().join("a.png");
         let shape = [1, 9, 5, 3];
         let values: Vec<f32> = (0..135).map(|i| i as f32 / 67.0 - 1.0).collect();
-        let picture = single(&values, shape, 0).unwrap();
-        save_png(&path, &picture).unwrap();
-        assert_eq!(image::open(&path).unwrap(), picture);
-        assert_eq!(picture.as_bytes(), bytes(&values));
-        let text = save_png(&path.join("b.png"), &picture).unwrap_err().to_string();
+        let image = single(&values, shape, 0).unwrap();
+        save_png(&path, &image).unwrap();
+        assert_eq!(image::open(&path).unwrap(), image);
+        assert_eq!(image.as_bytes(), bytes(&values));
+        let text = save_png(&path.join("b.png"), &image).unwrap_err().to_string();
         assert!(text.ends_with("a part of its path is a file, not a folder"), "{text}");
     }
 }

@@ -1,21 +1,21 @@
-//! Figures that explain themselves: rows and columns of pictures with a title, headings, row and
+//! Figures that explain themselves: rows and columns of images with a title, headings, row and
 //! column labels and captions.
 //!
 //! ```
-//! use dcgan::pictures::figure::{Cell, Figure, Panel};
+//! use dcgan::images::figure::{Cell, Figure, Panel};
 //! # fn main() -> dcgan::error::Result<()> {
 //! let images = vec![0.0; 3 * 8 * 8];
 //! let cells = Cell::all(&images, [3, 8, 8, 1])?;
 //! let panel = Panel::new("Samples").columns(["seed 3", "seed 17", "seed 42"]).row("G(z)", cells);
 //! let figure = Figure::new("Three samples").note("runs/00000-x, step 5000").panel(panel);
-//! let picture = figure.draw()?;
-//! assert!(picture.width() > 3 * 96);
+//! let image = figure.draw()?;
+//! assert!(image.width() > 3 * 96);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Every text may have several lines; those after the first are paler. A column is as wide as its
-//! widest picture, caption or label, so nothing overlaps.
+//! widest image, caption or label, so nothing overlaps.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ const LABEL: u32 = 16;
 
 /// Around the figure.
 const MARGIN: u32 = 18;
-/// Between neighbouring cells.
+/// Between neighboring cells.
 const GAP: u32 = 6;
 /// Between columns where a gap was asked for.
 const WIDE_GAP: u32 = 26;
@@ -50,26 +50,26 @@ const PANEL_GAP: [u32; 2] = [34, 22];
 const SPACE: u32 = 5;
 /// Width of a frame, inside [`GAP`].
 const BORDER: u32 = 3;
-/// Pictures are enlarged, pixel by pixel, while their longer side stays within this.
+/// Images are enlarged, pixel by pixel, while their longer side stays within this.
 const SIDE: u32 = 96;
 /// Notes are broken into lines no narrower than this, however narrow the panels.
 const NARROWEST: u32 = 460;
 /// The most pixels of a figure.
 const MOST: u64 = 1 << 27;
 
-/// One place of a panel: a picture with a caption below it, or nothing.
+/// One place of a panel: an image with a caption below it, or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    picture: Option<DynamicImage>,
+    image: Option<DynamicImage>,
     caption: String,
     framed: bool,
 }
 
 impl Cell {
-    /// A picture; transparent ones stand on white.
+    /// An image; transparent ones stand on white.
     #[must_use]
-    pub fn new(picture: DynamicImage) -> Self {
-        Self { picture: Some(picture), ..Self::default() }
+    pub fn new(image: DynamicImage) -> Self {
+        Self { image: Some(image), ..Self::default() }
     }
 
     /// An empty place.
@@ -165,7 +165,7 @@ impl Figure {
         self
     }
 
-    /// Enlarges pictures, by whole factors, while their longer side stays within so many pixels
+    /// Enlarges images, by whole factors, while their longer side stays within so many pixels
     /// (96 unless told).
     #[must_use]
     pub fn enlarge_to(self, side: u32) -> Self {
@@ -189,7 +189,7 @@ impl Figure {
         self
     }
 
-    /// The figure as a picture.
+    /// The figure as an image.
     ///
     /// # Errors
     /// [`Error::Shape`] where it would have more than 2²⁷ pixels.
@@ -210,7 +210,7 @@ impl Figure {
             return Err(Error::Shape {
                 op: "figure",
                 what: format!(
-                    "it would have {} x {} pixels; show fewer pictures in one",
+                    "it would have {} x {} pixels; show fewer images in one",
                     size[0], size[1]
                 ),
                 shapes: Vec::new(),
@@ -242,7 +242,7 @@ impl Figure {
 /// Panels side by side, measured.
 struct Band<'a> {
     panels: Vec<Measured<'a>>,
-    /// Heights of the headings, of the column labels, and of each row's pictures and captions.
+    /// Heights of the headings, of the column labels, and of each row's images and captions.
     heading: u32,
     labels: u32,
     rows: Vec<[u32; 2]>,
@@ -251,7 +251,7 @@ struct Band<'a> {
 /// A panel with the sizes of its parts.
 struct Measured<'a> {
     panel: &'a Panel,
-    pictures: Vec<Vec<Option<RgbImage>>>,
+    images: Vec<Vec<Option<RgbImage>>>,
     /// Width of the row labels, with the space after them.
     label: u32,
     /// Offset and width of every column, from the panel's left edge.
@@ -260,8 +260,8 @@ struct Measured<'a> {
 
 impl<'a> Measured<'a> {
     fn new(panel: &'a Panel, side: u32) -> Self {
-        let shown = |cell: &Cell| cell.picture.as_ref().map(|picture| enlarged(picture, side));
-        let pictures: Vec<Vec<Option<RgbImage>>> =
+        let shown = |cell: &Cell| cell.image.as_ref().map(|image| enlarged(image, side));
+        let images: Vec<Vec<Option<RgbImage>>> =
             panel.rows.iter().map(|(_, cells)| cells.iter().map(shown).collect()).collect();
         let label = panel.rows.iter().map(|(label, _)| block(label, LABEL)[0]).max();
         let label = label.filter(|&width| width > 0).map_or(0, |width| width + 2 * SPACE);
@@ -269,10 +269,10 @@ impl<'a> Measured<'a> {
         let mut x = label;
         for c in 0..panel.count() {
             let mut width = panel.columns.get(c).map_or(0, |label| block(label, LABEL)[0]);
-            for ((_, cells), pictures) in panel.rows.iter().zip(&pictures) {
-                let picture = pictures.get(c).and_then(Option::as_ref).map_or(0, RgbImage::width);
+            for ((_, cells), images) in panel.rows.iter().zip(&images) {
+                let image = images.get(c).and_then(Option::as_ref).map_or(0, RgbImage::width);
                 let caption = cells.get(c).map_or(0, |cell| block(&cell.caption, LABEL)[0]);
-                width = width.max(picture).max(caption);
+                width = width.max(image).max(caption);
             }
             if c > 0 {
                 x += if panel.gaps.contains(&c) { WIDE_GAP } else { GAP };
@@ -280,7 +280,7 @@ impl<'a> Measured<'a> {
             columns.push([x, width]);
             x += width;
         }
-        Self { panel, pictures, label, columns }
+        Self { panel, images, label, columns }
     }
 
     fn width(&self) -> u32 {
@@ -304,9 +304,9 @@ impl<'a> Band<'a> {
             for measured in &panels {
                 let Some((label, cells)) = measured.panel.rows.get(r) else { continue };
                 let captions = cells.iter().map(|cell| block(&cell.caption, LABEL)[1]);
-                let pictures = measured.pictures[r].iter().flatten().map(RgbImage::height);
-                let pictures = pictures.chain([block(label, LABEL)[1]]);
-                sizes[0] = pictures.max().unwrap_or(0).max(sizes[0]);
+                let images = measured.images[r].iter().flatten().map(RgbImage::height);
+                let images = images.chain([block(label, LABEL)[1]]);
+                sizes[0] = images.max().unwrap_or(0).max(sizes[0]);
                 sizes[1] = captions.max().unwrap_or(0).max(sizes[1]);
             }
             sizes
@@ -339,11 +339,11 @@ impl<'a> Band<'a> {
     fn draw_panel(&self, page: &mut RgbImage, measured: &Measured<'_>, [left, top]: [u32; 2]) {
         let panel = measured.panel;
         write(page, &panel.heading, [left, top], HEADING, Align::Left, [INK, PALE]);
-        // Labels end where the pictures begin, whatever the number of their lines.
+        // Labels end where the images begin, whatever the number of their lines.
         let bottom = top + self.heading + self.labels;
         for (label, [x, width]) in panel.columns.iter().zip(&measured.columns) {
             let at = [left + x + width / 2, bottom - SPACE - block(label, LABEL)[1]];
-            write(page, label, at, LABEL, Align::Centre, [INK, PALE]);
+            write(page, label, at, LABEL, Align::Center, [INK, PALE]);
         }
         let mut y = bottom;
         for ((r, (label, cells)), &[high, caption]) in panel.rows.iter().enumerate().zip(&self.rows)
@@ -352,33 +352,31 @@ impl<'a> Band<'a> {
                 y + (high - block(label, LABEL)[1]) / 2
             }];
             write(page, label, at, LABEL, Align::Right, [INK, PALE]);
-            for ((cell, picture), [x, width]) in
-                cells.iter().zip(&measured.pictures[r]).zip(&measured.columns)
+            for ((cell, image), [x, width]) in
+                cells.iter().zip(&measured.images[r]).zip(&measured.columns)
             {
-                if let Some(picture) = picture {
-                    let at = [
-                        left + x + (width - picture.width()) / 2,
-                        y + (high - picture.height()) / 2,
-                    ];
-                    place(page, picture, at, cell.framed);
+                if let Some(image) = image {
+                    let at =
+                        [left + x + (width - image.width()) / 2, y + (high - image.height()) / 2];
+                    place(page, image, at, cell.framed);
                 }
                 let at = [left + x + width / 2, y + high];
-                write(page, &cell.caption, at, LABEL, Align::Centre, [INK, PALE]);
+                write(page, &cell.caption, at, LABEL, Align::Center, [INK, PALE]);
             }
             y += high + caption + GAP;
         }
     }
 }
 
-/// A picture as it stands on the page.
-fn enlarged(picture: &DynamicImage, side: u32) -> RgbImage {
-    let longer = picture.width().max(picture.height()).max(1);
-    let picture = upscale(picture, (side / longer).max(1));
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+/// An image as it stands on the page.
+fn enlarged(image: &DynamicImage, side: u32) -> RgbImage {
+    let longer = image.width().max(image.height()).max(1);
+    let image = upscale(image, (side / longer).max(1));
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let mut page = RgbImage::from_pixel(picture.width(), picture.height(), PAPER);
-    for (under, over) in page.pixels_mut().zip(picture.to_rgba8().pixels()) {
+    let mut page = RgbImage::from_pixel(image.width(), image.height(), PAPER);
+    for (under, over) in page.pixels_mut().zip(image.to_rgba8().pixels()) {
         let [r, g, b, alpha] = over.0.map(u32::from);
         let mixed = [r, g, b].map(|v| ((v * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
         *under = Rgb(mixed);
@@ -386,13 +384,13 @@ fn enlarged(picture: &DynamicImage, side: u32) -> RgbImage {
     page
 }
 
-fn place(page: &mut RgbImage, picture: &RgbImage, [x, y]: [u32; 2], framed: bool) {
+fn place(page: &mut RgbImage, image: &RgbImage, [x, y]: [u32; 2], framed: bool) {
     if framed {
-        let (w, h) = (picture.width() + 2 * BORDER, picture.height() + 2 * BORDER);
+        let (w, h) = (image.width() + 2 * BORDER, image.height() + 2 * BORDER);
         let frame = RgbImage::from_pixel(w, h, FRAME);
         imageops::replace(page, &frame, i64::from(x - BORDER), i64::from(y - BORDER));
     }
-    imageops::replace(page, picture, i64::from(x), i64::from(y));
+    imageops::replace(page, image, i64::from(x), i64::from(y));
 }
 
 /// A thin vertical line.
@@ -407,7 +405,7 @@ fn rule(page: &mut RgbImage, [x, y]: [u32; 2], height: u32) {
 #[derive(Clone, Copy)]
 enum Align {
     Left,
-    Centre,
+    Center,
     Right,
 }
 
@@ -421,24 +419,24 @@ const fn line_height(size: u32) -> u32 {
     size + size / 8
 }
 
-/// Writes lines of text; the first has the first colour, the rest the second.
+/// Writes lines of text; the first has the first color, the rest the second.
 fn write(
     page: &mut RgbImage,
     lines: &str,
     [x, y]: [u32; 2],
     size: u32,
     align: Align,
-    colours: [Rgb<u8>; 2],
+    colors: [Rgb<u8>; 2],
 ) {
     for (i, line) in lines.lines().enumerate() {
         let width = text::width(line, size);
         let x = match align {
             Align::Left => x,
-            Align::Centre => x.saturating_sub(width / 2),
+            Align::Center => x.saturating_sub(width / 2),
             Align::Right => x.saturating_sub(width),
         };
         let y = y + i as u32 * line_height(size);
-        text::draw(page, line, [x, y], size, colours[i.min(1)]);
+        text::draw(page, line, [x, y], size, colors[i.min(1)]);
     }
 }
 
@@ -447,20 +445,20 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
-    /// A picture of one colour.
-    fn flat(w: u32, h: u32, colour: [u8; 3]) -> DynamicImage {
-        RgbImage::from_pixel(w, h, Rgb(colour)).into()
+    /// An image of one color.
+    fn flat(w: u32, h: u32, color: [u8; 3]) -> DynamicImage {
+        RgbImage::from_pixel(w, h, Rgb(color)).into()
     }
 
     const RED: [u8; 3] = [200, 0, 0];
     const GREEN: [u8; 3] = [0, 200, 0];
     const BLUE: [u8; 3] = [0, 0, 200];
 
-    /// The box of all pixels of a colour: left, top, right, bottom; and how many there are.
-    fn found(page: &RgbImage, colour: [u8; 3]) -> ([u32; 4], u32) {
+    /// The box of all pixels of a color: left, top, right, bottom; and how many there are.
+    fn found(page: &RgbImage, color: [u8; 3]) -> ([u32; 4], u32) {
         let mut bounds = [u32::MAX, u32::MAX, 0, 0];
         let mut count = 0;
-        for (x, y, _) in page.enumerate_pixels().filter(|(.., p)| p.0 == colour) {
+        for (x, y, _) in page.enumerate_pixels().filter(|(.., p)| p.0 == color) {
             bounds =
                 [bounds[0].min(x), bounds[1].min(y), bounds[2].max(x + 1), bounds[3].max(y + 1)];
             count += 1;
@@ -475,9 +473,9 @@ mod tests {
     }
 
     #[test]
-    fn every_picture_is_whole_and_in_its_row_and_column() {
+    fn every_image_is_whole_and_in_its_row_and_column() {
         let panel = Panel::new("Left")
-            .columns(["a", "a label that is far wider than its pictures", "c"])
+            .columns(["a", "a label that is far wider than its images", "c"])
             .row("one\nseed 3", [Cell::new(flat(32, 32, RED)), Cell::new(flat(64, 20, GREEN))])
             .row("two", [Cell::empty(), Cell::new(flat(64, 64, BLUE)).caption("below")]);
         let page = Figure::new("A title").note("A note.").panel(panel).draw().unwrap();
@@ -489,10 +487,10 @@ mod tests {
         assert_eq!((reds, greens, blues), (96 * 96, 64 * 20, 64 * 64));
         assert_eq!([red[2] - red[0], red[3] - red[1]], [96, 96]);
         let middle = |b: [u32; 4]| [(b[0] + b[2]) / 2, (b[1] + b[3]) / 2];
-        assert_eq!(middle(red)[1], middle(green)[1], "a row is centred");
-        assert_eq!(middle(green)[0], middle(blue)[0], "a column is centred");
+        assert_eq!(middle(red)[1], middle(green)[1], "a row is centered");
+        assert_eq!(middle(green)[0], middle(blue)[0], "a column is centered");
         assert!(red[2] < green[0] && red[3] < blue[1]);
-        let label = text::width("a label that is far wider than its pictures", LABEL);
+        let label = text::width("a label that is far wider than its images", LABEL);
         assert!(page.width() > 2 * MARGIN + 96 + label);
     }
 
@@ -538,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn transparent_pictures_stand_on_white_and_huge_figures_are_refused() {
+    fn transparent_images_stand_on_white_and_huge_figures_are_refused() {
         let half = image::RgbaImage::from_pixel(96, 96, image::Rgba([200, 0, 0, 128]));
         let figure = Figure::new("").panel(Panel::new("").row("", [Cell::new(half.into())]));
         let page = figure.draw().unwrap();
@@ -548,7 +546,7 @@ mod tests {
         let lines = [flat(12_000, 1, RED), flat(1, 12_000, RED)].map(Cell::new);
         let huge = lines.into_iter().fold(Panel::new(""), |panel, line| panel.row("", [line]));
         let error = Figure::new("").panel(huge).draw().unwrap_err().to_string();
-        assert!(error.contains("show fewer pictures"), "{error}");
+        assert!(error.contains("show fewer images"), "{error}");
     }
 
     #[test]

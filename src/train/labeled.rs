@@ -1,30 +1,30 @@
-//! The few pictures whose labels a semi-supervised training uses.
+//! The few images whose labels a semi-supervised training uses.
 
 use crate::data::{Prepare, Source, count};
 use crate::error::{Error, Result};
 use crate::rng::Stream;
 
-/// So many pictures of each class, drawn once, and batches of them.
+/// So many images of each class, drawn once, and batches of them.
 #[derive(Clone, Debug)]
-pub struct Labelled {
-    /// Prepared pictures, one after another.
-    pictures: Vec<u8>,
+pub struct Labeled {
+    /// Prepared images, one after another.
+    images: Vec<u8>,
     labels: Vec<u32>,
     seed: u64,
 }
 
-impl Labelled {
-    /// Draws `per_class` pictures of each class: a function of the pictures and the seed.
+impl Labeled {
+    /// Draws `per_class` images of each class: a function of the images and the seed.
     ///
     /// # Errors
-    /// [`Error::Config`] where a class has fewer readable pictures, or there are no labels.
+    /// [`Error::Config`] where a class has fewer readable images, or there are no labels.
     pub fn draw(source: &Source, prepare: &Prepare, per_class: usize, seed: u64) -> Result<Self> {
         let field = "labels_per_class";
         let Some(labels) = source.labels() else {
             let what = format!("{} {}", source.origin().display(), source.why_no_classes());
             return Err(Error::config(field, what));
         };
-        let mut drawn = Self { pictures: Vec::new(), labels: Vec::new(), seed };
+        let mut drawn = Self { images: Vec::new(), labels: Vec::new(), seed };
         let mut missing = vec![per_class; source.classes().len()];
         // Without flips or random crops: the training's own batches have those.
         let plain = Prepare { flip: false, ..prepare.clone() };
@@ -33,9 +33,9 @@ impl Labelled {
             if missing[label as usize] == 0 {
                 continue;
             }
-            let Ok(picture) = source.prepared(item as usize, &plain) else { continue };
+            let Ok(image) = source.prepared(item as usize, &plain) else { continue };
             missing[label as usize] -= 1;
-            drawn.pictures.extend(picture);
+            drawn.images.extend(image);
             drawn.labels.push(label);
         }
         match missing.iter().position(|&m| m > 0) {
@@ -44,7 +44,7 @@ impl Labelled {
                 let what = format!(
                     "the class {:?} has only {} that can be read",
                     source.classes()[class],
-                    count(per_class - missing[class], "picture")
+                    count(per_class - missing[class], "image")
                 );
                 Err(Error::config(field, what))
             }
@@ -63,13 +63,13 @@ impl Labelled {
         self.labels.is_empty()
     }
 
-    /// The pictures and labels of step `step`, from 0: all come equally often, in an order that is
+    /// The images and labels of step `step`, from 0: all come equally often, in an order that is
     /// drawn anew each time round.
     #[must_use]
     pub fn batch(&self, step: u64, n: usize) -> (Vec<u8>, Vec<u32>) {
         let count = self.len();
-        let size = self.pictures.len() / count.max(1);
-        let (mut pictures, mut labels) = (Vec::with_capacity(n * size), Vec::with_capacity(n));
+        let size = self.images.len() / count.max(1);
+        let (mut images, mut labels) = (Vec::with_capacity(n * size), Vec::with_capacity(n));
         let mut round = (u64::MAX, Vec::new());
         for at in step * n as u64..(step + 1) * n as u64 {
             let now = at / count as u64;
@@ -77,10 +77,10 @@ impl Labelled {
                 round = (now, Stream::new(self.seed, "labels", now as u32).permutation(count));
             }
             let item = round.1[(at % count as u64) as usize] as usize;
-            pictures.extend(&self.pictures[item * size..(item + 1) * size]);
+            images.extend(&self.images[item * size..(item + 1) * size]);
             labels.push(self.labels[item]);
         }
-        (pictures, labels)
+        (images, labels)
     }
 }
 
@@ -91,22 +91,21 @@ mod tests {
 
     #[test]
     fn all_come_equally_often_with_their_own_labels() {
-        let labelled =
-            Labelled { pictures: (0..10).collect(), labels: vec![0, 1, 2, 3, 4], seed: 7 };
+        let labeled = Labeled { images: (0..10).collect(), labels: vec![0, 1, 2, 3, 4], seed: 7 };
         let mut seen = [0; 5];
         let mut orders = Vec::new();
         for step in 0..15 {
-            let (pictures, labels) = labelled.batch(step, 4);
-            assert_eq!((pictures.len(), labels.len()), (8, 4));
-            for (picture, &label) in pictures.chunks(2).zip(&labels) {
-                assert_eq!(picture, [2 * label as u8, 2 * label as u8 + 1]);
+            let (images, labels) = labeled.batch(step, 4);
+            assert_eq!((images.len(), labels.len()), (8, 4));
+            for (image, &label) in images.chunks(2).zip(&labels) {
+                assert_eq!(image, [2 * label as u8, 2 * label as u8 + 1]);
                 seen[label as usize] += 1;
             }
             orders.push(labels);
         }
         assert_eq!(seen, [12; 5]);
         assert_ne!(orders[0], orders[5]);
-        assert_eq!(labelled.batch(3, 4), labelled.batch(3, 4));
+        assert_eq!(labeled.batch(3, 4), labeled.batch(3, 4));
     }
 
     #[test]
@@ -115,18 +114,18 @@ mod tests {
         for (class, count) in [("left", 5), ("right", 3)] {
             std::fs::create_dir(dir.path().join(class)).unwrap();
             for i in 0..count {
-                let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([40 * i, 9, 7]));
-                picture.save(dir.path().join(class).join(format!("{i}.png"))).unwrap();
+                let image = image::RgbImage::from_pixel(8, 8, image::Rgb([40 * i, 9, 7]));
+                image.save(dir.path().join(class).join(format!("{i}.png"))).unwrap();
             }
         }
         let source = Source::open(Some(dir.path())).unwrap();
         let prepare = Prepare { height: 8, width: 8, channels: 1, ..Prepare::default() };
-        let drawn = Labelled::draw(&source, &prepare, 3, 1).unwrap();
-        assert_eq!((drawn.len(), drawn.pictures.len()), (6, 6 * 64));
+        let drawn = Labeled::draw(&source, &prepare, 3, 1).unwrap();
+        assert_eq!((drawn.len(), drawn.images.len()), (6, 6 * 64));
         assert_eq!(drawn.labels.iter().filter(|&&l| l == 0).count(), 3);
-        let again = Labelled::draw(&source, &prepare, 3, 1).unwrap();
-        assert_eq!((again.labels, again.pictures), (drawn.labels, drawn.pictures));
-        let error = Labelled::draw(&source, &prepare, 4, 1).unwrap_err().to_string();
-        assert!(error.contains("\"right\" has only 3 pictures that"), "{error}");
+        let again = Labeled::draw(&source, &prepare, 3, 1).unwrap();
+        assert_eq!((again.labels, again.images), (drawn.labels, drawn.images));
+        let error = Labeled::draw(&source, &prepare, 4, 1).unwrap_err().to_string();
+        assert!(error.contains("\"right\" has only 3 images that"), "{error}");
     }
 }
