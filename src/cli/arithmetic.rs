@@ -22,8 +22,8 @@ use super::points::{Locator, Point, Points, Range, rows};
 ///
 /// Each --plus and --minus is a group of images, best three or more, whose latents are averaged;
 /// the means are added or subtracted in the order typed. The figure shows the groups, their means,
-/// and the result among 8 neighbors. With --from and --to, the images of --seeds are moved along the
-/// difference of the two groups.
+/// and the result among 8 neighbors. With --from and --to, the images of --seeds are moved along
+/// the difference of the two groups.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan arithmetic runs/00000-dcgan-avatars-64 --plus 1,5,9 \
                         --minus 2,4,8 --plus 7,11,30 --out out.png\n  dcgan arithmetic \

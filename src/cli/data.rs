@@ -149,7 +149,7 @@ impl Data {
     pub(super) fn run(&self) -> Result<()> {
         let is_png = self.sheet.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
         if !is_png {
-            let what = format!("{} is not a PNG; give a name that ends in .png", self.sheet.display());
+            let what = format!("{} is not a PNG; give a name ending in .png", self.sheet.display());
             return Err(Error::flag("--sheet", what));
         }
         let source = Source::open_as(self.data.as_deref(), &self.reading.reading(None)?)?;

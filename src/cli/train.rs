@@ -225,8 +225,8 @@ impl Train {
         let now = device.name();
         if now != before {
             tell!(
-                "note: the run was on {before} and continues on {now}: its results will differ in the \
-                last digits from those of a run that never stopped"
+                "note: the run was on {before} and continues on {now}: its results will differ in \
+                the last digits from those of a run that never stopped"
             );
         }
         Ok(device)
@@ -450,8 +450,8 @@ fn fits(
         let what = if how.is_none() {
             "the networks of --from know no classes; leave it out, or start without --from"
         } else {
-            "the networks of --from learned classes from a few labels and must continue to: give as \
-            many again"
+            "the networks of --from learned classes from a few labels and must continue to: give \
+            as many again"
         };
         return Err(Error::flag("--labels-per-class", what));
     }
