@@ -167,7 +167,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let plain = plain.to_str().unwrap();
     let dcgan = |words: &[&str]| place.dcgan(&[words]);
 
-    let features: &[&str] = &["is conditional", "holds the answer", "without --conditional"];
+    let features: &[&str] = &["is conditional", "contains the answer", "without --conditional"];
     dcgan(&["features", told, "flat", "--out", "f.npy"]).refused(1, features);
     dcgan(&["classify", told, "--train", "set"]).refused(1, features);
     let without: &[&str] = &["is conditional", "without --conditional"];

@@ -190,7 +190,7 @@ fn what_cannot_work_is_refused_before_the_work() {
         (&["few", "--out", "file"], 1, &["file", "new folder"]),
         (&["few", "--out", "there.zip"], 1, &["there.zip", "exists"]),
         (&["few", "--out", "no/such/place"], 1, &["no/such/place", "does not exist"]),
-        (&["few", "--out", "few/kept"], 2, &["--out", "DATA itself", "beside"]),
+        (&["few", "--out", "few/kept"], 2, &["--out", "inside DATA", "outside"]),
         (&["few", "--dry-run", "--limit", "0"], 2, &["--limit", "above 0"]),
         (&["few", "--dry-run", "--sheet", "a.jpg"], 2, &["--sheet", ".png"]),
         (&["few", "--dry-run", "--report", "a.txt"], 2, &["--report", ".json"]),

@@ -373,7 +373,7 @@ fn flags_of_sample_that_cannot_work() {
         (&["--format", "jpg"], 2, &["--format"]),
         (&["--device", "abacus"], 1, &["--device abacus", "cpu"]),
         (&["--latents", "no.npy"], 1, &["no.npy: ", "does not exist"]),
-        (&["--latents", "file"], 1, &["file: ", "no NumPy file", "float32 [n, 8]"]),
+        (&["--latents", "file"], 1, &["file: ", "not a NumPy file", "float32 [n, 8]"]),
         (&["--latents", "wide.npy"], 1, &["wide.npy: ", "[2, 16]", wants]),
         (&["--latents", "flat.npy"], 1, &["flat.npy: ", "[32]", wants]),
         (&["--latents", "none.npy"], 1, &["none.npy: ", "[0, 8]", wants]),

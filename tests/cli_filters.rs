@@ -73,7 +73,7 @@ fn what_cannot_be_shown_is_refused() {
     filters(&["--layer", "0"]).refused(2, &layers);
     let filter = ["--filters", "there is no filter 8: convolution 1 has 8, from 0 to 7"];
     filters(&["--layer", "1", "--filters", "8"]).refused(2, &filter);
-    filters(&["--out", "filters.jpg"]).refused(2, &["--out", "ends in .png"]);
+    filters(&["--out", "filters.jpg"]).refused(2, &["--out", "end in .png"]);
     assert!(!place.path("filters.png").exists());
     generator_alone(&place, &run);
     let words = ["filters", "generator.safetensors", "data"];

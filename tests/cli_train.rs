@@ -251,7 +251,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
     running.signal("INT");
     let outcome = running.end();
     assert_eq!(outcome.code, Some(130), "{outcome:#?}");
-    assert!(!outcome.stderr.contains("stopped; go on"), "{outcome:#?}");
+    assert!(!outcome.stderr.contains("stopped; resume"), "{outcome:#?}");
 }
 
 #[cfg(unix)]
@@ -360,7 +360,7 @@ fn a_lost_or_damaged_newest_checkpoint_leaves_the_one_before() {
         } else {
             let said = warning(&sampled.ok());
             assert_eq!(said.len(), 1, "{said:?}");
-            let taken = "checkpoint-000000080.safetensors before it is taken";
+            let taken = "earlier checkpoint-000000080.safetensors is loaded";
             for words in ["checkpoint-000000160", taken] {
                 assert!(said[0].contains(words), "no {words:?} in {said:?}");
             }

@@ -89,7 +89,7 @@ impl Filters {
         model.discriminator()?;
         model.unconditional(
             "and which filters respond depends on the class as well as on the image; use a model \
-            that was trained without --conditional",
+             that was trained without --conditional",
         )?;
         let all = levels(&model.networks)?;
         let (layers, wanted) = self.wanted(&all)?;
@@ -114,9 +114,9 @@ impl Filters {
             .note(format!("{}; {}.", describe(&self.model, &model), source.description()))
             .note(
                 "Upper rows: the images to which a filter responds most strongly, with its \
-                response; the frame marks the receptive field. Lower rows: guided backpropagation \
-                from that position, gray where the gradient is zero, each scaled to its own \
-                largest value.",
+                 response; the frame marks the receptive field. Lower rows: guided backpropagation \
+                 from that position, gray where the gradient is zero, each scaled to its own \
+                 largest value.",
             );
         let look = Look { source: &source, prepare: &prepare, whole: self.whole };
         let mut silent = false;

@@ -226,7 +226,7 @@ impl Train {
         if now != before {
             tell!(
                 "note: the run was on {before} and continues on {now}: its results will differ in \
-                the last digits from those of a run that never stopped"
+                 the last digits from those of a run that never stopped"
             );
         }
         Ok(device)
@@ -451,7 +451,7 @@ fn fits(
             "the networks of --from know no classes; leave it out, or start without --from"
         } else {
             "the networks of --from learned classes from a few labels and must continue to: give \
-            as many again"
+             as many again"
         };
         return Err(Error::flag("--labels-per-class", what));
     }
@@ -489,7 +489,7 @@ impl Resumed {
             return Err(Error::file(
                 path,
                 "is a file; --resume wants a run's folder, and loads its newest checkpoint; dcgan \
-                import makes a model of weights alone, for dcgan sample",
+                 import makes a model of weights alone, for dcgan sample",
             ));
         }
         let run = Run::open(path)?;

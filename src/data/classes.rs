@@ -1,6 +1,6 @@
 //! The classes of a set's images: by its folders, by StyleGAN's `dataset.json`, or by numbers that
-//! lie beside the pixels. A class without images is none: the classes are numbered from 0 on as they
-//! occur, and keep what the set calls them as their names.
+//! lie beside the pixels. A class without images is left out: classes are numbered from 0 on as
+//! they occur, and keep what the set calls them as their names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,20 +11,20 @@ use super::source::count;
 /// The classes of a list of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Classes {
-    /// The class of each image; none without classes.
+    /// The class of each image; `None` without classes.
     pub(super) labels: Option<Vec<u32>>,
     /// The names of the classes, by label.
     pub(super) names: Vec<String>,
     /// What makes the classes: `folder level 1`, `dataset.json`.
     pub(super) by: String,
-    /// Why there are none, where that is not plain, as the end of a sentence.
+    /// Why there are no classes, if that is not obvious, as the end of a sentence.
     pub(super) none: Option<String>,
-    /// What else is to be said.
+    /// Another note.
     pub(super) note: Option<String>,
 }
 
 impl Classes {
-    /// None, and why.
+    /// No classes, and why.
     pub(super) fn without(why: impl Into<String>) -> Self {
         Self { none: Some(why.into()), ..Self::default() }
     }

@@ -104,7 +104,7 @@ struct File {
 pub(super) struct Labels {
     /// The files themselves.
     pub(super) files: Vec<usize>,
-    /// The label of each name that has one; none where all files say that there are no classes.
+    /// The label of each name that has one; `None` if all files say that there are no classes.
     pub(super) by_name: Option<HashMap<String, Label>>,
 }
 

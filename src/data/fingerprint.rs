@@ -20,7 +20,7 @@ const SAMPLED: usize = 256;
 /// Bytes of each that are looked at.
 const BYTES: u64 = 1 << 18;
 
-/// What a set is known by again: check sums (CRC-32).
+/// Identifies a set by checksums (CRC-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Fingerprint {

@@ -1,11 +1,11 @@
-//! What a file is by its first bytes: an image that is read, or something else with a name and a way
-//! to make images of it.
+//! The type of a file by its first bytes: a supported image format, or another one with a name and
+//! a way to get images from it.
 
 use image::ImageFormat;
 
 use super::packed::other_idx;
 
-/// The formats that are read, with what they are called in messages.
+/// The supported formats, with their names in messages.
 pub(crate) const FORMATS: [(ImageFormat, &str); 6] = [
     (ImageFormat::Png, "PNG"),
     (ImageFormat::Jpeg, "JPEG"),
@@ -30,7 +30,7 @@ pub(crate) fn image_format(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> 
     FORMATS.iter().find(|(known, _)| *known == format).copied()
 }
 
-/// What to do with a file that is not read.
+/// What to do with a file of an unsupported format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// An image in another format.
@@ -182,7 +182,7 @@ fn by_text(head: &[u8]) -> Option<(&'static str, Way)> {
     .then_some(("SVG", Way::Render))
 }
 
-/// The start of a file in words, for what is none of these.
+/// The start of a file as text, for unknown formats.
 pub(crate) fn first_bytes(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(24)];
     match std::str::from_utf8(head) {

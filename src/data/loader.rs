@@ -1,4 +1,4 @@
-//! Batches, decoded on threads ahead of who takes them.
+//! Batches, decoded ahead on threads.
 //!
 //! Worker w of W makes batches w, w + W, w + 2W and so on, each from start to end, and hands them
 //! over through a channel of its own that holds two. Nothing has to be put back in order, and what
@@ -29,7 +29,7 @@ use crate::config::named;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Batches that wait finished behind each worker.
+/// Finished batches that wait behind each worker.
 const AHEAD: usize = 2;
 
 /// Whether prepared images stay in memory after their first use.
@@ -54,13 +54,13 @@ pub struct LoaderOptions {
     pub batch: usize,
     /// The run's seed: decides the order, the flips and the random crops.
     pub seed: u64,
-    /// Threads that decode.
+    /// Decoding threads.
     pub workers: usize,
     /// What stays in memory.
     pub cache: CacheMode,
     /// Bytes that [`CacheMode::Auto`] may keep.
     pub cache_bytes: u64,
-    /// For how long the set may be looked through before the first batch.
+    /// Maximum time for scanning the set before the first batch.
     pub look: Duration,
 }
 
@@ -87,7 +87,7 @@ pub struct Batch {
     pub labels: Option<Vec<u32>>,
     /// The index of each in the source.
     pub items: Vec<u32>,
-    /// How many times the whole set was gone through before.
+    /// Number of complete passes over the set before.
     pub epoch: u64,
     /// The batch's number, counted from the start of the run.
     pub index: u64,
@@ -112,7 +112,7 @@ impl std::fmt::Display for Skipped {
     }
 }
 
-/// Whether `bad` unreadable images of `len` are more than training puts up with: a tenth.
+/// Whether `bad` unreadable images of `len` exceed the limit for training: a tenth.
 pub(super) fn is_too_many(bad: usize, len: usize) -> bool {
     bad * 10 > len
 }
@@ -126,7 +126,7 @@ pub fn write_skipped(path: &Path, skipped: &[Skipped]) -> Result<()> {
     files::write_bytes(path, text.as_bytes())
 }
 
-/// Gives batch after batch, for ever. Dropping it ends its threads.
+/// An endless stream of batches. Dropping it ends its threads.
 #[derive(Debug)]
 pub struct Loader {
     pool: Arc<Pool>,
@@ -141,7 +141,7 @@ impl Loader {
     /// # Errors
     /// [`Error::Config`] for options that cannot work, [`Error::File`] where the set has fewer
     /// readable images than a batch, or more than a tenth of it is unreadable; both as far as the
-    /// look through it shows.
+    /// scan shows.
     pub fn start(
         source: Arc<Source>,
         prepare: Prepare,
@@ -159,7 +159,7 @@ impl Loader {
             let (start, told) = sync_channel::<u64>(1);
             let pool = Arc::clone(&loader.pool);
             let work = move || {
-                // How many there are is known when all that can be have started.
+                // Their number is known once all that can start have started.
                 let Ok(count) = told.recv() else { return };
                 let mut order = (u64::MAX, Vec::new());
                 let mut index = position + worker as u64;
@@ -188,17 +188,17 @@ impl Loader {
             }
         }
         for start in &starts {
-            // Who cannot hear it has panicked, which is noticed where its batch is awaited.
+            // If sending fails, the worker has panicked: noticed when its batch is awaited.
             let _ = start.send(starts.len() as u64);
         }
         Ok(loader)
     }
 
-    /// The next batch; waits for it where it is not ready.
+    /// The next batch; waits until it is ready.
     ///
     /// # Errors
-    /// [`Error::File`] when so many images have turned out unreadable that training on the rest
-    /// makes no sense. There are no batches after an error.
+    /// [`Error::File`] when too many images have turned out to be unreadable. There are no batches
+    /// after an error.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let receiver = &self.receivers[self.next];
         self.next = (self.next + 1) % self.receivers.len();
@@ -273,7 +273,7 @@ impl Pool {
             (CacheMode::On, Crop::Random) => {
                 return Err(Error::config(
                     "cache",
-                    "on cannot be had with `crop` random, which cuts every image anew each \
+                    "on does not work with `crop` random, which crops every image again each \
                      epoch; leave it at auto",
                 ));
             }
@@ -312,7 +312,7 @@ impl Pool {
         };
         thread::scope(|scope| {
             for _ in 1..workers {
-                // Where the system gives no more threads, those that there are do all of it.
+                // If no more threads can be started, the existing ones do all the work.
                 if thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
                 }
@@ -370,7 +370,7 @@ impl Pool {
         self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is unreadable so far leaves enough.
+    /// Fails if too many images are unreadable.
     fn verdict(&self) -> Result<()> {
         let skipped = self.skipped();
         let (len, bad) = (self.order.count, skipped.len());

@@ -1,4 +1,4 @@
-//! What a list of files holds: images, IDX files, CIFAR-10 batches; told by name and by content.
+//! What a list of files holds: images, IDX files, CIFAR-10 batches; detected by name and content.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) struct Found {
     pub(crate) cifar_test: Vec<usize>,
     /// Files of labels: `dataset.json`.
     pub(crate) labels: Vec<usize>,
-    /// What is known and not read, and does not count among images.
+    /// Known formats that are not supported and do not count as images.
     pub(crate) others: Vec<(usize, Other)>,
 }
 
@@ -59,7 +59,7 @@ impl Found {
             } else if is_labels(name) {
                 found.labels.push(index);
             } else if !decode::is_other_name(&file) {
-                // A file that cannot be opened and does not claim to be an image is none.
+                // A file that cannot be opened and does not claim to be an image is not one.
                 let head = store.head(index, HEAD as u64).unwrap_or_default();
                 match packed::idx_dimensions(&head) {
                     Some(1) => found.idx_labels.push(index),

@@ -4,13 +4,13 @@
 //! DATA ──Source::open──▶ a list of images ──decode──▶ pixels ──Prepare──▶ bytes ──Loader──▶ Batch
 //! ```
 //!
-//! - [`Source`] finds out by looking what a path is: a folder, a zip or tar of images, IDX files,
+//! - [`Source`] detects what a path is: a folder, a zip or tar of images, IDX files,
 //!   CIFAR-10 batches; without a path it is the set that is part of the program. [`Reading`] says which
 //!   part of it to take, and what its classes are; [`Fingerprint`] is what it is known by again.
 //! - [`Prepare`] says what every image is made into: size, channels, crop, filter.
-//! - [`Loader`] gives shuffled batches for ever, made ahead on threads. Its batches are a function
+//! - [`Loader`] gives endless shuffled batches, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
-//! - [`sweep()`] gives every image once, for what looks at a set rather than trains on it.
+//! - [`sweep()`] gives every image once, for analysis rather than training.
 //! - [`SubsetWriter`] writes a part of a set as a set of its own, its files as they are.
 //! - [`survey`] and [`contact_sheet`] show what a set is like before anything is trained on it.
 //!

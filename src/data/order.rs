@@ -1,5 +1,5 @@
-//! Which image comes when, and how it is cut and turned: pure functions of seed, epoch and
-//! image, so that a run that resumes at batch k goes on exactly as one that never stopped.
+//! The order of images, their crops and flips: pure functions of seed, epoch and image, so that a
+//! run that resumes at batch k continues exactly like one that never stopped.
 
 use crate::rng::Stream;
 
@@ -15,8 +15,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Batches in an epoch. The images beyond the last whole batch wait for another epoch, whose
-    /// order is another.
+    /// Batches in an epoch. The images beyond the last whole batch wait for another epoch, in
+    /// another order.
     #[must_use]
     pub fn batches(&self) -> u64 {
         (self.count / self.batch) as u64

@@ -18,7 +18,7 @@ use super::room;
 use super::store::Store;
 use crate::error::{Error, Result};
 
-/// The largest packed file that is read, unpacked.
+/// The largest unpacked size of a packed file that is read.
 pub(crate) const MAX_PACKED: u64 = 8 << 30;
 
 const CIFAR_SIDE: usize = 32;
@@ -57,13 +57,13 @@ impl Packed {
         self.files.iter().map(|(_, count)| count).sum()
     }
 
-    /// All of them, one after another, as they lie in the files.
+    /// All of them, one after another, in the files' order.
     pub(crate) fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// The class of each image, the names of the classes, and what is to be said of them. `before`:
-    /// as it was when every number up to the largest label was a class.
+    /// The class of each image, the names of the classes, and a note on them. `before`: as in
+    /// earlier versions, where every number up to the largest label was a class.
     pub(crate) fn classes(&self, before: bool) -> (Option<Vec<u32>>, Vec<String>, Option<String>) {
         let Some(raw) = &self.raw_labels else { return (None, Vec::new(), None) };
         let labels: Vec<u32> = raw.iter().copied().map(u32::from).collect();
@@ -206,7 +206,7 @@ impl Packed {
         all.ok_or_else(|| Error::file(data, "DATA holds no IDX file of images"))
     }
 
-    /// Reads one; an error with the index of the file that it is of.
+    /// Reads one; an error comes with the index of its file.
     fn one_idx(
         store: &Store,
         images: usize,
@@ -314,7 +314,7 @@ impl Packed {
     }
 }
 
-/// What the file of labels may be called that belongs to an IDX file of images.
+/// The possible names of the label file of an IDX file of images.
 pub(crate) fn label_names(images: &str) -> Vec<String> {
     let (folder, file) = images.rsplit_once('/').unwrap_or(("", images));
     let labels = file
@@ -415,13 +415,13 @@ fn parse_idx(
         return Err(truncated(there));
     }
     room::check(expected, free)?;
-    // Grows with what is there, not with what the header claims.
+    // Grows with the actual content, not with what the header claims.
     let mut content = Vec::new();
     reader.by_ref().take(expected).read_to_end(&mut content).map_err(|e| short(&e))?;
     if content.len() as u64 != expected {
         return Err(truncated(content.len() as u64));
     }
-    // Up to the end of a gzipped file, where its checksum stands.
+    // Up to the end of a gzipped file, where its checksum is.
     if reader.read(&mut word).map_err(|e| short(&e))? > 0 {
         return Err(format!(
             "holds more than the {expected} bytes that its header promises; it is damaged, or something \
@@ -442,7 +442,7 @@ mod tests {
             file.extend(size.to_be_bytes());
         }
         let read = |size, free| parse_idx(file.as_slice(), size, free);
-        // Gzipped, what is there is not known before.
+        // If gzipped, the size is not known in advance.
         let what = read(None, 1 << 20);
         assert!(what.is_err_and(|what| what.contains("64.0 MiB") && what.contains("1.0 MiB")));
         let what = read(None, u64::MAX);

@@ -1,4 +1,4 @@
-//! The parts of a set: what one trains on, and what is held out.
+//! The parts of a set: for training, and held out.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +23,10 @@ named!(Part);
 /// How a set is read: which part of it, and what its classes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
-    /// Which part; none for the training part where another is held out, else for all.
+    /// Which part; `None` for the training part if another is held out, else for all.
     pub part: Option<Part>,
-    /// Which level of folders is the classes, from 1 below DATA; none for what the set says of itself,
-    /// or the first level that tells its images apart.
+    /// Which level of folders is the classes, from 1 below DATA; `None` for what the set itself
+    /// specifies, or the first level that tells its images apart.
     pub class_level: Option<usize>,
     /// As it was before parts and levels were known, for runs that were started then: all image files,
     /// classes by the innermost folder, every number up to the largest label a class.

@@ -1,4 +1,4 @@
-//! From a decoded image to the bytes that a network is fed: channels, crop, size.
+//! From a decoded image to the bytes that are fed to a network: channels, crop, size.
 //!
 //! Transparent images are laid over white where the target has no alpha channel. Gray is the
 //! luma of Rec. 709. Resizing works on the coded (gamma) values, with a filter that widens as the
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{config, named};
 use crate::error::{Error, Result};
 
-/// What to do with an image whose aspect is not that of the target.
+/// What to do with an image whose aspect ratio differs from the target's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -48,22 +48,22 @@ pub enum Filter {
 named!(Crop, Filter);
 
 config! {
-    /// What every image is made into: `height * width * channels` bytes, channels last.
+    /// How images are prepared: as `height * width * channels` bytes, channels last.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Prepare;
     /// [`Prepare`] as far as it is set, but for the target, which the networks decide.
     pub struct PrepareOptions stored Required;
     flags "Images" {
-        /// Another aspect than the target's: cut out the center, stretch, or cut out at random
+        /// Images of another aspect ratio: crop at the center, stretch, or crop at random
         crop: Crop = Crop::Center, "center|none|random";
-        /// How to resize: nearest (for pixel art), bilinear, bicubic, lanczos (sharpest, rings a little
-        /// at hard edges)
+        /// Resampling filter: nearest (for pixel art), bilinear, bicubic, lanczos (sharpest, rings
+        /// a little at hard edges)
         filter: Filter = Filter::Bicubic, "nearest|bilinear|bicubic|lanczos" {
             flag: Some("--resize"),
         };
-        /// Mirror every other image, left to right
+        /// Mirror half of the images, left to right
         ///
-        /// By a coin drawn anew each epoch.
+        /// Chosen at random again each epoch.
         flip: bool = false, "true|false";
     }
     others {
@@ -150,7 +150,7 @@ impl Prepare {
             f64::from(rect.width),
             f64::from(rect.height),
         );
-        // By the kind of pixel: a choice at run time would bring the code for all thirteen kinds along.
+        // Generic over the pixel type: a choice at run time would link code for all thirteen types.
         match self.channels {
             1 => self.resize::<U8>(&pixels, [width, height], &options),
             4 => self.resize::<U8x4>(&pixels, [width, height], &options),
@@ -164,7 +164,7 @@ impl Prepare {
         [width, height]: [u32; 2],
         options: &ResizeOptions,
     ) -> Vec<u8> {
-        // Its scratch memory is worth keeping: one for each thread.
+        // Its scratch memory is worth keeping: one per thread.
         thread_local!(static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new()));
         let from = TypedImageRef::<P>::from_buffer(width, height, pixels)
             .expect("the buffer was made for this size and kind of pixel");

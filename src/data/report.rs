@@ -1,4 +1,4 @@
-//! What a set is like: counted and shown, before anything is trained on it.
+//! Statistics and a contact sheet of a set, before anything is trained on it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -154,7 +154,7 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
 }
 
 impl Report {
-    /// Whether training refuses the set, as too much of it is unreadable.
+    /// Whether training rejects the set because too much of it is unreadable.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         is_too_many(self.skipped.len(), self.listed)

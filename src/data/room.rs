@@ -1,4 +1,4 @@
-//! Memory that is free, asked before a file's word is taken for how much will be needed.
+//! Free memory, checked before a file's claim of how much it needs is believed.
 
 /// Bytes of memory that are free; no limit where the system does not say.
 pub(crate) fn free() -> u64 {

@@ -1,4 +1,4 @@
-//! What `DATA` is: found by looking at it.
+//! Detects what `DATA` is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,16 +88,16 @@ pub struct Image {
     pub color: String,
 }
 
-/// What works as `DATA`, for the end of an error's sentence.
+/// What `DATA` may be, for the end of an error message.
 const WHAT_WORKS: &str = "give a folder, zip or tar of images (PNG, JPEG, WebP, GIF, BMP, TIFF), \
                           MNIST-style IDX files, CIFAR-10 binary batches, or nothing for the \
                           bundled set";
 
 impl Source {
-    /// Opens `path`, whatever it is; the bundled set where there is none.
+    /// Opens `path`, whatever it is, or the bundled set without one.
     ///
     /// # Errors
-    /// [`Error::File`] where nothing is there, or nothing that holds images.
+    /// [`Error::File`] if the path does not exist or holds no images.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Self::open_as(path, &Reading::default())
     }
@@ -371,13 +371,13 @@ impl Source {
         &self.origin
     }
 
-    /// A short name for use in the names of run folders: letters, digits, `.`, `_` and `-` only.
+    /// A short name for the names of run folders: letters, digits, `.`, `_` and `-` only.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The number of images, those that will turn out unreadable included.
+    /// The number of images, including any that will turn out to be unreadable.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.items {
@@ -406,7 +406,7 @@ impl Source {
         &self.classes.names
     }
 
-    /// What makes the classes, as in `folder level 1`; nothing where there are none.
+    /// The source of the classes, as in `folder level 1`; `None` without classes.
     #[must_use]
     pub fn classes_by(&self) -> Option<&str> {
         self.classes.labels.as_ref().map(|_| self.classes.by.as_str())
@@ -431,8 +431,8 @@ impl Source {
         self.reading
     }
 
-    /// What was decided about the set that a user may want otherwise, and what was left aside: a
-    /// sentence each.
+    /// Decisions about the set that a user may want to change, and what was left aside: a sentence
+    /// each.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -464,7 +464,7 @@ impl Source {
         }
     }
 
-    /// What the set is known by again: two sources that differ in it do not give the same batches.
+    /// Identifies the set: two sources with different fingerprints do not give the same batches.
     /// Reads some of the images.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -556,10 +556,10 @@ impl Source {
     }
 }
 
-/// How to have another part than the one that is taken.
+/// How to use another part than the default.
 const OTHER_PARTS: &str = "`part` test takes the other, `part` all both";
 
-/// A set without images: what is there instead.
+/// The error for a set without images: what is there instead.
 fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {
     let mut what = match (store.names().is_empty(), kind) {
         (true, Kind::Folder) => "is an empty folder".to_owned(),

@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::error::{Error, Result};
 use crate::files::{AtomicFile, DraftFolder, cannot};
 
-/// What a subset is written into.
+/// Where a subset is written.
 #[derive(Debug)]
 enum Place {
     Folder(DraftFolder),

@@ -1,5 +1,5 @@
-//! Every image once, in a given order, decoded ahead on threads: for what looks at a whole set
-//! rather than trains on it.
+//! Every image once, in a given order, decoded ahead on threads: for analysis of a whole set
+//! rather than training.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -11,7 +11,7 @@ use super::prepare::Prepare;
 use super::source::{Source, count};
 use crate::error::{Error, Result};
 
-/// Chunks that wait decoded.
+/// Decoded chunks that wait.
 const AHEAD: usize = 2;
 
 /// A few prepared images.
@@ -27,8 +27,8 @@ pub struct Chunk {
     pub images: Vec<u8>,
 }
 
-/// Hands the images `items` of `source` to `take`, `chunk` at a time, in order, and returns those
-/// that could not be read. Memory is bounded: three chunks are decoded at most.
+/// Passes the images `items` of `source` to `take`, `chunk` at a time, in order, and returns those
+/// that could not be read. Memory is bounded: at most three chunks are decoded.
 ///
 /// # Errors
 /// [`Error::Config`] for a target that cannot be made, [`Error::File`] where more than a tenth of the
@@ -59,7 +59,7 @@ pub fn sweep(
         let decoded: Box<dyn Iterator<Item = _>> =
             match thread::Builder::new().spawn_scoped(scope, ahead) {
                 Ok(_) => Box::new(receiver.into_iter()),
-                // Where the system gives no thread, one chunk after the other.
+                // If no thread can be started, one chunk after the other.
                 Err(_) => Box::new(items.chunks(chunk).map(decode)),
             };
         let mut start = 0;

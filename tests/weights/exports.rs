@@ -541,9 +541,9 @@ fn a_run_is_exported_and_imported_by_its_commands() {
     }
     let again = ["import", "model.safetensors", "--out", "y.safetensors"];
     refused(&again, 1, &["is a model of this program already"]);
-    refused(&["import", "d.pth", "--out", "y.png"], 2, &["--out", "no name of a model"]);
+    refused(&["import", "d.pth", "--out", "y.png"], 2, &["--out", "not a model's name"]);
     let onto = ["import", "g.safetensors", "--out", "g.safetensors"];
-    refused(&onto, 2, &["--out", "is also read"]);
+    refused(&onto, 2, &["--out", "is also an input"]);
     let itself = ["export", "model.safetensors", "--to", "pth", "--out", "model.safetensors"];
     refused(&itself, 2, &["--out", "is the model itself"]);
     for (flag, value) in [

@@ -35,7 +35,7 @@ pub(super) fn figure(
     let held_out = report.held_out.map_or_else(String::new, |right| {
         format!(
             " On held-out samples it classifies {:.0} % of the positions inside and {:.0} % of \
-            those outside correctly.",
+             those outside correctly.",
             100.0 * right.inside,
             100.0 * right.outside
         )

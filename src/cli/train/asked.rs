@@ -59,7 +59,7 @@ impl Bound {
     pub(super) fn check(self, conflict: Option<Conflict>) -> Result<()> {
         match conflict {
             Some(Conflict { field, set, has }) if self != Self::Free => {
-                // An option without a flag cannot conflict.
+                // An option without a flag cannot be set by one.
                 Err(self.refusal(field.flag.unwrap_or(field.name), &set, &has))
             }
             _ => Ok(()),

@@ -3,8 +3,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A number of bytes that is shared. Who asks waits, in the order of asking, until there is enough:
-/// a large image is not put off for ever by small ones.
+/// A shared number of bytes. Requests wait, in order, until there is enough: a large image is not
+/// delayed forever by small ones.
 #[derive(Debug)]
 pub(crate) struct Budget {
     capacity: u64,
@@ -36,7 +36,7 @@ impl Budget {
         }
     }
 
-    /// All that there is.
+    /// The total.
     pub(crate) const fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -46,8 +46,8 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for `bytes` (no more than the capacity are taken). Who holds a share must not wait for
-    /// another of the same budget: two such threads would wait for each other.
+    /// Waits for `bytes` (at most the capacity). A thread that holds a share must not wait for
+    /// another of the same budget: two such threads would deadlock.
     pub(crate) fn take(&'static self, bytes: u64) -> Share {
         let bytes = bytes.min(self.capacity);
         let mut state = self.state();

@@ -1,4 +1,4 @@
-//! What a JPEG says of itself, marker by marker (ITU T.81, annex B), before its decoder is asked.
+//! Checks a JPEG marker by marker (ITU T.81, annex B) before it is decoded.
 //!
 //! The decoder (zune-jpeg 0.5) fills what is missing of a truncated file with gray, and where the
 //! first component has fewer samples than another, or their numbers do not divide, its colors are
@@ -14,7 +14,7 @@ pub(super) struct Jpeg {
 }
 
 /// Walks the segments by their lengths and the coded data by its markers. Bytes after the end marker
-/// are nobody's business.
+/// are ignored.
 ///
 /// # Errors
 /// Why it is not read, as the end of a sentence that begins with its name.

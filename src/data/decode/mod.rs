@@ -1,4 +1,4 @@
-//! From the bytes of an image file to its pixels, upright and in full, or one sentence on why not.
+//! From the bytes of an image file to its pixels, upright and complete, or the reason why not.
 //!
 //! ```text
 //! bytes ─what is it─▶ format ─header─▶ size ─Budget─▶ memory ─decoder─▶ pixels ─orientation─▶ upright
@@ -95,7 +95,7 @@ pub(crate) fn is_image_name(name: &str) -> bool {
     extension(name).is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }
 
-/// Whether a file's name says that it is none.
+/// Whether a file's name says that it is not an image.
 pub(crate) fn is_other_name(name: &str) -> bool {
     extension(name).is_some_and(|e| NO_IMAGES.contains(&e.as_str()))
 }
@@ -118,8 +118,8 @@ pub(crate) fn room_for_file(bytes: u64) -> Share {
     FILES.take(bytes)
 }
 
-/// Decodes an image by its content; its name serves for messages alone. Of several frames or pages
-/// the first is taken. The orientation that a camera noted (EXIF, TIFF) is applied. Color profiles
+/// Decodes an image by its content; its name is only for messages. Of several frames or pages the
+/// first is decoded. The orientation that a camera noted (EXIF, TIFF) is applied; color profiles
 /// are not.
 pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded, String> {
     if bytes.is_empty() {

@@ -27,7 +27,7 @@ impl Drop for Decoding {
     }
 }
 
-/// What `f` returns; nothing where it panics, of which nothing is printed.
+/// What `f` returns; `None`, without printing, if it panics.
 pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

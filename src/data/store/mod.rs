@@ -78,7 +78,7 @@ impl Store {
         Ok(Self { names, place: Place::Tar(tar) })
     }
 
-    /// What is to be said of the archive as a whole.
+    /// A note on the archive as a whole.
     pub(crate) fn note(&self) -> Option<String> {
         match &self.place {
             Place::Tar(tar) if !tar.is_ended() => Some(
@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    /// The whole content of a file of at most `limit` bytes, or why it cannot be had.
+    /// The whole content of a file of at most `limit` bytes, or why it cannot be read.
     pub(crate) fn read(&self, index: usize, limit: u64) -> Result<Vec<u8>, String> {
         self.with_reader(index, |reader, size| {
             if size > limit {
@@ -132,7 +132,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Hands over a reader of a file and its size.
+    /// Passes on a reader of a file and its size.
     pub(crate) fn with_reader<T>(
         &self,
         index: usize,
@@ -179,7 +179,7 @@ impl Links {
         self.0.insert(link.to_owned(), key(&format!("{folder}/{target}")));
     }
 
-    /// There is another entry of that name now.
+    /// Another entry now has that name.
     fn remove(&mut self, link: &str) {
         self.0.remove(link);
     }

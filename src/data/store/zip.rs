@@ -150,7 +150,7 @@ fn is_whole(file: &mut Window, archive: &ZipArchive<Window>) -> bool {
         file.seek_relative(long(28) + long(30) + long(32))?;
         file.read_exact(&mut next)
     };
-    // Nothing behind it is none of a directory.
+    // At the end of the file there is no directory entry either.
     read().is_err() || next != *CENTRAL
 }
 
