@@ -225,6 +225,9 @@ fn spread(counts: &[usize]) -> (f64, f64) {
     (mean, square.sqrt())
 }
 
+/// A way to count modes, and what it is called.
+type Column = (&'static str, fn(&Score) -> usize);
+
 fn table(scores: &[Vec<Score>]) -> String {
     let mut text = format!("{:22}", "modes of 25, by seed");
     for seed in 0..scores.first().map_or(0, Vec::len) {
@@ -232,7 +235,7 @@ fn table(scores: &[Vec<Score>]) -> String {
     }
     let _ = write!(text, "{:>14}", "mean");
     for ((name, _), scores) in FAMILIES.iter().zip(scores) {
-        let columns: [(&str, fn(&Score) -> usize); 2] =
+        let columns: [Column; 2] =
             [("nearest to a sample", |s| s.nearest), ("within 3 sigma", |s| s.within)];
         for (how, count) in columns {
             let counts: Vec<usize> = scores.iter().map(count).collect();
