@@ -35,7 +35,7 @@ use super::reading::ClassFlag;
                         --per-class 400 --trials 5"
 )]
 pub(super) struct Classify {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Labeled images to learn from: one folder for each class, CIFAR-10 batches, IDX files; of
@@ -66,7 +66,7 @@ pub(super) struct Classify {
     /// Where to draw the confusion matrix of the features
     #[arg(long, value_name = "FILE.png", default_value = "confusion.png")]
     confusion: PathBuf,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]

@@ -31,7 +31,7 @@ use super::reading::ReadingFlags;
                         z.npy --labels labels.npy"
 )]
 pub(super) struct Encode {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint, of a training with an encoder
+    /// A run's folder (its newest checkpoint) or a checkpoint, of a training with an encoder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
@@ -58,7 +58,7 @@ pub(super) struct Encode {
     /// Images that are encoded at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]

@@ -28,13 +28,13 @@ use super::reading::ClassFlag;
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
                         runs/00000-semi-supervised-mnist-28 --test mnist/")]
 pub(super) struct Errors {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint
+    /// A run's folder (its newest checkpoint) or a checkpoint
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Labeled images of the same classes; of what has a training and a test part the second
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]

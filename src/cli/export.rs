@@ -32,7 +32,7 @@ enum Network {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a graph (operator
@@ -52,7 +52,7 @@ pub(super) struct Export {
         value_name = "generator|discriminator|encoder"
     )]
     network: Network,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
 }

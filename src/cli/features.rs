@@ -94,7 +94,7 @@ impl ByFlag {
                         --out test.npy --labels labels.npy"
 )]
 pub(super) struct Features {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
@@ -113,7 +113,7 @@ pub(super) struct Features {
     /// Images that are computed at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]

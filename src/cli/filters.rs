@@ -41,7 +41,7 @@ const SIDE: u32 = 96;
                         filters.png\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --layer 1-4 \
                         --filters 0-3,17 --top 8")]
 pub(super) struct Filters {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
@@ -70,7 +70,7 @@ pub(super) struct Filters {
     /// The figure to write
     #[arg(long, value_name = "FILE.png", default_value = "filters.png")]
     out: PathBuf,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]

@@ -122,10 +122,10 @@ pub(super) fn warn(text: &str) {
 /// A trained model, and how to run it.
 #[derive(Debug, Args)]
 pub(super) struct ModelFlags {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
     #[arg(value_name = "MODEL")]
     pub(super) path: PathBuf,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     pub(super) raw: bool,
     /// The class to generate, by its name or number: required for a class-conditional model, except by

@@ -34,7 +34,7 @@ use super::reading::ClassFlag;
 #[command(after_help = "Example:\n  dcgan nn-score runs/00000-cgan-mnist-28 --train mnist/ \
                         --per-class 5000")]
 pub(super) struct NnScore {
-    /// A run's folder (its newest checkpoint is taken) or a checkpoint, trained with --conditional
+    /// A run's folder (its newest checkpoint) or a checkpoint, trained with --conditional
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// The real labeled images to compare with, as for `dcgan train`; of what has a training and
@@ -52,7 +52,7 @@ pub(super) struct NnScore {
     /// images are taken
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     /// Where to draw some of the generated images of each class

@@ -45,7 +45,7 @@ enum Format {
                         --grid digits.png"
 )]
 pub(super) struct Sample {
-    /// A run's folder (its newest checkpoint is taken), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Which images: a seed always makes the same one [default: as many as --grid has places, from
@@ -77,7 +77,7 @@ pub(super) struct Sample {
     /// Write the seed below each image of --grid
     #[arg(long, requires = "grid")]
     captions: bool,
-    /// The weights as the last step left them, rather than their moving average where there is one
+    /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
