@@ -1,5 +1,5 @@
 //! How the two networks are trained: which loss, what holds the discriminator back, by which
-//! optimizer, how often. Every part goes with every other unless [`ObjectiveConfig::check`] says why not.
+//! optimizer, how often. Every part goes with every other unless [`TrainConfig::validate`](super::TrainConfig::validate) says why not.
 
 use serde::{Deserialize, Serialize};
 

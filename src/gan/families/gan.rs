@@ -106,7 +106,8 @@ pub struct Gan {
 /// those that the recipe makes, or others that take and give the same.
 ///
 /// # Errors
-/// [`Error::Config`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
+/// [`crate::error::Error::Config`] where parts of the recipe do not go together;
+/// [`crate::error::Error::Tensor`] where the model
 /// lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let design = &recipe.model;

@@ -73,7 +73,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
 }
 
 /// The number of the layer whose output `D_l` is: the last one with weights, but for the network's last,
-/// of feature maps at least [`FEATURES`] high; of a network without such maps the last one of all.
+/// of feature maps at least 8 pixels high; of a network without such maps the last one of all.
 #[must_use]
 pub fn feature_layer(discriminator: &Sequential, image: [usize; 3]) -> usize {
     let layers = discriminator.layers.iter().enumerate();
