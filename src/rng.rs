@@ -1,10 +1,10 @@
 //! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
 //! numbers: as easy as 1, 2, 3", SC 2011).
 //!
-//! A number is a pure function of (seed, stream, step, index), so nothing has to be saved but the
-//! step counter, and a batch can be cut in any way. The same integers are made on the device by
-//! `shaders/lib/philox.wgsl`; this file is its twin and also serves the host (initial weights,
-//! shuffling, latents of `sample`).
+//! A value is a pure function of (seed, stream, step, index), so only the step counter has to be
+//! saved, and a batch can be split in any way. `shaders/lib/philox.wgsl` generates the same
+//! integers on the device; this file is its CPU counterpart and also serves the host (initial
+//! weights, shuffling, latents of `sample`).
 
 use crate::math;
 
