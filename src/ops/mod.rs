@@ -190,7 +190,7 @@ pub trait Op: Debug + Any + Send + Sync {
 
     /// Computes the op in plain Rust.
     fn twin(&self, _site: &Site, _call: Call<'_>) {
-        unreachable!("{} is no kernel", self.name());
+        unreachable!("{} is not a kernel", self.name());
     }
 
     /// The ways to compute the op on the GPU, the default one first; one or more. All give the same
@@ -199,7 +199,7 @@ pub trait Op: Debug + Any + Send + Sync {
     /// # Errors
     /// [`Error::Memory`] where a buffer would be larger than the device can bind.
     fn variants(&self, _site: &Site, _caps: &Caps) -> Result<Vec<Variant>> {
-        unreachable!("{} is no kernel", self.name());
+        unreachable!("{} is not a kernel", self.name());
     }
 
     /// Floating-point operations, for reports and for cutting submits by time.

@@ -29,7 +29,7 @@ fn chunk_moments(x: &[f32], mean: &mut [f32], m2: &mut [f32]) {
     let c = mean.len();
     mean.fill(0.0);
     m2.fill(0.0);
-    // Summed from the first row on: far from zero, a plain sum loses significant digits.
+    // Summed relative to the first row: far from zero, a plain sum loses significant digits.
     let first = &x[..c];
     for row in x.chunks_exact(c) {
         for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {

@@ -212,7 +212,7 @@ mod tests {
         }
         for stem in all.keys() {
             let used = if stem.contains('/') { included(stem) } else { kernels.contains(stem) };
-            assert!(used, "shaders/{stem}.wgsl is of no op, and nothing includes it");
+            assert!(used, "shaders/{stem}.wgsl belongs to no op, and nothing includes it");
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
             };
             assert!(of_op(true) > 0, "{} has no sample", op.name);
             let special = of_op(false) > 0 || others.contains(&op.name);
-            assert!(special, "{} has no sample with numbers that are not finite", op.name);
+            assert!(special, "{} has no sample with non-finite values", op.name);
         }
     }
 }

@@ -189,7 +189,7 @@ fn main() {
         "flex" => Device::flex(),
         "wgpu" => Device::wgpu(DeviceKind::DefaultDevice),
         "wgpu-cpu" => Device::wgpu(DeviceKind::Cpu),
-        other => panic!("{other} is no device: flex, wgpu or wgpu-cpu"),
+        other => panic!("unknown device {other}: choose flex, wgpu or wgpu-cpu"),
     };
     device.seed(0);
     let wait = || device.sync().expect("the device did its work");
@@ -234,7 +234,7 @@ fn main() {
             let most = images.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             check = [mean, most];
         }
-        other => panic!("{other} is no work: train or sample"),
+        other => panic!("unknown work {other}: choose train or sample"),
     }
     println!(
         "{}",

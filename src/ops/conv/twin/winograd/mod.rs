@@ -159,7 +159,7 @@ impl Products {
     fn new(z: &Sizes, columns: usize, threads: usize) -> Self {
         let t = z.t();
         let lines = t * columns.div_ceil(COLUMNS);
-        // One task per thread, or enough that the last ones' wait for each other is short.
+        // A single thread, or enough tasks that the last ones' wait for each other is short.
         let enough = threads == 1 || lines >= 4 * threads;
         Self { columns, rows: z.rows(), t, planes_of_task: if enough { t } else { 1 } }
     }
