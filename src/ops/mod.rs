@@ -92,9 +92,9 @@ pub enum Class<'a> {
 pub enum Half {
     /// Never: they are scores, statistics or gradients of weights.
     Never,
-    /// Where the first input is: the op moves or selects values.
+    /// Where the first input is kept so: the op moves or selects values.
     AsInput,
-    /// Where any input of that size is: elementwise ops.
+    /// Where any input of that size is kept so: elementwise ops.
     AsAnyInput,
     /// Always: convolutions, from which the others take it.
     Always,

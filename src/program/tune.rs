@@ -245,7 +245,7 @@ pub fn tune(
     tell(News::Begins { kernels: open.len() });
     let summary = measure(&open, gpu, tuner.effort, &mut cache, &mut choices, tell)?;
     if let Err(error) = cache.save() {
-        tell(News::Warning(format!("{error}; what was measured is not kept")));
+        tell(News::Warning(format!("{error}; measurements are not saved")));
     }
     tell(News::Ends(summary));
     Ok(choices)

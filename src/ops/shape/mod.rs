@@ -462,7 +462,7 @@ impl Tape {
             what: what.into(),
             shapes: shapes.to_vec(),
         };
-        let mut shape = shapes.first().ok_or_else(|| fail("there is nothing", &[]))?.clone();
+        let mut shape = shapes.first().ok_or_else(|| fail("there are no parts", &[]))?.clone();
         let same = |s: &Vec<usize>| {
             s.len() == shape.len() && (0..s.len()).all(|d| d == axis || s[d] == shape[d])
         };
@@ -480,6 +480,6 @@ impl Tape {
                 None => padded,
             });
         }
-        whole.ok_or_else(|| fail("there is nothing", &shapes))
+        whole.ok_or_else(|| fail("there are no parts", &shapes))
     }
 }

@@ -167,7 +167,7 @@ fn read(folder: &Path) -> Result<Vec<Section>> {
         Err(error) => return Err(Error::file(path, files::cannot("be read", &error))),
     };
     let damaged =
-        |_| Error::file(path, "is damaged: kernels are measured anew, and it is written anew");
+        |_| Error::file(path, "is damaged: kernels are measured again, and it is rewritten");
     let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format != FORMAT {
         return Ok(Vec::new());
