@@ -16,7 +16,7 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 /// `ln 2` in two parts: the first has so few digits that its products with exponents are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// Where `eˣ` is a finite normal number: [`exp`] clamps to it.
+/// The range in which `eˣ` is finite and normal: [`exp`] clamps to it.
 pub(crate) const EXP_RANGE: [f32; 2] = [-87.0, 88.0];
 
 /// `eˣ` with `x` clamped to [`EXP_RANGE`]: finite and normal everywhere, NaN where `x` is.

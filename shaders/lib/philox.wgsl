@@ -29,7 +29,7 @@ fn philox4x32(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     return c;
 }
 
-// An integer as a uniform number in [0, 1): its upper 24 bits, exact in f32.
+// An integer as a uniform value in [0, 1): its upper 24 bits, exact in f32.
 fn unit(bits: u32) -> f32 {
     return f32(bits >> 8u) * (1.0 / 16777216.0);
 }
@@ -49,7 +49,7 @@ fn sin_cos_of_turns(bits: u32) -> vec2<f32> {
     return select(turned, -turned, (quarter & 2) == 2);
 }
 
-// Two independent standard normal numbers from two integers (Box and Muller, 1958).
+// Two independent standard normal values from two integers (Box and Muller, 1958).
 fn normal_pair(a: u32, b: u32) -> vec2<f32> {
     // 1 - [0, 1) is (0, 1]. A logarithm rounded differently than on the host may be above 0 at 1:
     // the max keeps the root real.

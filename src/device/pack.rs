@@ -11,7 +11,7 @@ use super::{Buffer, Device, State, held};
 /// The position of a state that shares its buffer with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
-    /// A number of the buffer.
+    /// The buffer's number.
     pub(crate) buffer: usize,
     /// The state's first byte in it.
     pub(crate) start: u64,

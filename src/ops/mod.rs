@@ -35,7 +35,7 @@ mod wide;
 pub use kernel::{Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Variant, fold_groups};
 pub use wide::registers;
 
-/// Where an op stands on a tape: its inputs and output, with their shapes.
+/// The site of an op on a tape: its inputs and output, with their shapes.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// The inputs' nodes.

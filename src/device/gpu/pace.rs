@@ -1,6 +1,6 @@
 //! Where a run is split into submissions. Windows resets the driver after 2 seconds in one
-//! submission and macOS is no kinder, so none may take long even on a slow GPU: the first runs are
-//! split by cautious guesses and timed, later ones by measurements.
+//! submission and macOS is similar, so every submission must be short even on a slow GPU: the first
+//! runs are split by cautious guesses and timed, later ones by measurements.
 
 use std::ops::Range;
 

@@ -207,7 +207,7 @@ impl GpuProgram {
         }
     }
 
-    /// The number of submissions per run, which keep the driver's watchdog from triggering.
+    /// The number of submissions that a run is split into, to stay below the watchdog's limit.
     #[must_use]
     pub(crate) fn submissions_per_run(&self) -> usize {
         self.pace.cuts().len()

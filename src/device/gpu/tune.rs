@@ -440,7 +440,7 @@ mod tests {
         let forward: f32 = (0..4096).map(product).sum();
         let pairs: f32 = (0..2048).map(|i| product(i) + product(4095 - i)).sum();
         let size = 4096_f32.sqrt();
-        // Sums of this size stand beside it.
+        // It is among sums of this size.
         let wanted = [size, -size, forward];
         let of = |last: f32| distance(&wanted, &[size, -size, last]);
         assert!(of(pairs) <= allowed(4096.0), "{} of {}", of(pairs), allowed(4096.0));
