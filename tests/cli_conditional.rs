@@ -257,7 +257,7 @@ fn a_step_wants_a_label_of_a_class_for_every_image() {
     assert!(error.contains("conditioned on classes") && error.contains("0 were given"), "{error}");
     assert!(told.step(Batch::from(images()).labels(&[0, 1, 2])).is_err());
     let error = told.step(Batch::from(images()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
-    assert!(error.contains("label 3 is none of 3 classes"), "{error}");
+    assert!(error.contains("label 3 is out of range for 3 classes"), "{error}");
     // What was refused has changed nothing.
     assert_eq!(told.steps(), 0);
     told.step(Batch::from(images()).labels(&[0, 1, 2, 0])).unwrap();
