@@ -78,7 +78,7 @@ impl Augment {
     /// says whether it is applied.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` holds no images; as drawing may fail.
+    /// [`Error::Shape`] if `x` holds no images; as drawing may fail.
     pub fn record(
         self,
         t: &mut Tape,
@@ -344,7 +344,7 @@ impl Adaptive {
     /// read before [`Adaptive::follow`].
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the state [`PROBABILITY`] is no scalar.
+    /// [`Error::Tensor`] if the state [`PROBABILITY`] is no scalar.
     pub fn probability(t: &mut Tape) -> Result<Var> {
         t.read(PROBABILITY, &[], DType::F32)
     }
@@ -355,7 +355,7 @@ impl Adaptive {
     /// `r`, a scalar.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the state is no scalar; [`Error::Shape`] where there are no scores.
+    /// [`Error::Tensor`] if the state is no scalar; [`Error::Shape`] if there are no scores.
     pub fn follow(&self, t: &mut Tape, scores: Var, undecided: f32) -> Result<Var> {
         let n = t.shape(scores).first().copied().unwrap_or(1);
         let p = Self::probability(t)?;

@@ -49,7 +49,7 @@ impl Adam {
     /// ```
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var, root: Var) -> Result<()> {
         self.update_where(t, name, g, [rate, root], None)
     }
@@ -114,7 +114,7 @@ impl RmsProp {
     /// ```
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
         self.update_where(t, name, g, rate, None)
     }
@@ -172,7 +172,7 @@ impl Optimizer {
     /// included. Updates that were skipped do not count, which only the device knows of.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where they are no scalars.
+    /// [`crate::error::Error::Shape`] if they are no scalars.
     pub fn corrected(&self, t: &mut Tape, lr: Var, count: Var) -> Result<[Var; 2]> {
         match self {
             Self::Adam(adam) => adam.corrected(t, lr, count),
@@ -185,7 +185,7 @@ impl Optimizer {
     /// and those that belong to it stay as they are, whatever `g` holds.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(
         &self,
         t: &mut Tape,
@@ -242,7 +242,7 @@ impl Sgd {
     /// gradient is the state `sgd.<name>`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
         let shape = t.shape(g).to_vec();
         let p = t.read(name, &shape, DType::F32)?;
@@ -263,7 +263,7 @@ impl Sgd {
 /// Moves the state `average` towards the value of the state `name`: `a ← a + weight (p − a)`.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the two have different shapes.
+/// [`crate::error::Error::Tensor`] if the two have different shapes.
 pub fn moving_average(
     t: &mut Tape,
     average: &str,

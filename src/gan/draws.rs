@@ -28,7 +28,7 @@ impl Draws {
     /// Uniform numbers in [0, 1) of `shape`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn uniform(self, t: &mut Tape, name: &str, shape: &[usize]) -> Result<Var> {
         match self {
             Self::Device(key) => t.random_uniform(key, name, shape),
@@ -39,7 +39,7 @@ impl Draws {
     /// Latents of `shape`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn latents(
         self,
         t: &mut Tape,

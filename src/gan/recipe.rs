@@ -83,7 +83,7 @@ impl PartialTrainConfig {
     /// How new networks are conditioned on classes or learn them from few labels, if at all.
     ///
     /// # Errors
-    /// [`Error::Config`] where both are set.
+    /// [`Error::Config`] if both are set.
     pub fn conditioning(&self) -> Result<Option<Conditioning>> {
         let few = self.labels_per_class.is_some_and(|n| n > 0);
         let conditional = self.model.conditional.and_then(ClassCondition::conditioning);
@@ -109,7 +109,7 @@ impl PartialTrainConfig {
     /// for the data to say, in `model.classes`.
     ///
     /// # Errors
-    /// As [`PartialTrainConfig::conditioning`].
+    /// See [`PartialTrainConfig::conditioning`].
     pub fn recipe(&self) -> Result<TrainConfig> {
         let conditioning = self.conditioning()?.unwrap_or_default();
         Ok(self.of(ModelConfig { conditioning, ..self.model.design() }))
@@ -144,7 +144,7 @@ impl TrainConfig {
     /// Both networks in full, with the names of their classes.
     ///
     /// # Errors
-    /// [`Error::Config`] where the recipe makes no network, or names other classes than it has.
+    /// [`Error::Config`] if the recipe makes no network, or names other classes than it has.
     pub fn networks(&self) -> Result<Networks> {
         let networks = families::networks(self)?;
         if self.classes.is_empty() {
@@ -163,7 +163,7 @@ impl TrainConfig {
     /// The networks and the phases that train them.
     ///
     /// # Errors
-    /// [`Error::Config`] where the recipe makes no network, or parts of it do not go together.
+    /// [`Error::Config`] if the recipe makes no network, or parts of it do not go together.
     pub fn system(&self) -> Result<System> {
         self.validate()?;
         families::system(self, self.networks()?)
@@ -172,7 +172,7 @@ impl TrainConfig {
     /// The first step as a tape.
     ///
     /// # Errors
-    /// As [`TrainConfig::system`].
+    /// See [`TrainConfig::system`].
     pub fn tape(&self) -> Result<Tape> {
         self.system()?.tape(Recording::default())
     }

@@ -139,7 +139,7 @@ impl<'a> Step<'a> {
     /// The scalar called `name` of this step, such as a learning rate.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the phase has none of this name.
+    /// [`Error::Tensor`] if the phase has none of this name.
     pub fn scalar(&self, name: &str) -> Result<Var> {
         self.scalars.get(name)
     }
@@ -154,7 +154,7 @@ impl<'a> Step<'a> {
     /// batch `k`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there are not as many.
+    /// [`Error::Shape`] if there are not as many.
     pub fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
         let (micro, parts) = self.parts();
         if (self.phase.batches, parts) == (1, 1) {
@@ -177,7 +177,7 @@ impl<'a> Step<'a> {
     /// Latents `[n, 1, 1, nz]` of the model's distribution, drawn under `name`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a draw of this name was fed before.
+    /// [`Error::Tensor`] if a draw of this name was fed before.
     pub fn latents(&self, t: &mut Tape, name: &str, n: usize) -> Result<Var> {
         let model = &self.system.model;
         let z = self.draws.latents(t, name, model.latent_law, &[n, model.nz])?;
@@ -195,7 +195,7 @@ impl<'a> Step<'a> {
     /// evaluation mode.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network; [`Error::Shape`] where `x` does not fit it.
+    /// [`Error::Tensor`] if there is no such network; [`Error::Shape`] if `x` does not fit it.
     pub fn forward(&self, t: &mut Tape, network: &str, x: Var, pass: Pass<'_>) -> Result<Outputs> {
         let pass = match self.is_frozen(network) {
             true => Pass { mode: Mode::Eval, ..pass },
@@ -208,7 +208,7 @@ impl<'a> Step<'a> {
     /// the next one share one norm.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network.
+    /// [`Error::Tensor`] if there is no such network.
     pub fn power_iteration(&self, t: &mut Tape, network: &str) -> Result<()> {
         if self.is_frozen(network) {
             return Ok(());

@@ -151,7 +151,7 @@ impl System {
     /// The network called `name`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn network(&self, name: &str) -> Result<&Net> {
         self.model.by_name.get(name).ok_or_else(|| Error::Tensor {
             name: name.into(),
@@ -168,7 +168,7 @@ impl System {
     /// The phase at `at`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none, as with the checkpoint of another system.
+    /// [`Error::Tensor`] if there is none, as with the checkpoint of another system.
     pub fn phase(&self, at: At) -> Result<&Phase> {
         let phase = self.stages.get(at.stage).and_then(|stage| stage.phases.get(at.phase));
         phase.ok_or_else(|| Error::Tensor {
@@ -193,7 +193,7 @@ impl System {
     /// A step of the first phase as a tape.
     ///
     /// # Errors
-    /// As [`System::record`].
+    /// See [`System::record`].
     pub fn tape(&self, recording: Recording) -> Result<Tape> {
         let mut tape = Tape::new();
         self.record(&mut tape, self.first(), recording)?;
@@ -203,7 +203,7 @@ impl System {
     /// Records a step of `phase`.
     ///
     /// # Errors
-    /// Those of the phase; [`Error::Tensor`] where it assigns a tensor of a frozen network.
+    /// Those of the phase; [`Error::Tensor`] if it assigns a tensor of a frozen network.
     pub fn record(&self, t: &mut Tape, phase: &Phase, recording: Recording) -> Result<Recorded> {
         let mut step = Step::new(t, self, phase, recording)?;
         (phase.record.0)(t, &mut step)?;

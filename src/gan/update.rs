@@ -38,7 +38,7 @@ impl Update {
     /// before it. Nothing is assigned before [`Step::apply`].
     ///
     /// # Errors
-    /// [`Error::NotDifferentiable`] where an op on the way has no derivative.
+    /// [`Error::NotDifferentiable`] if an op on the way has no derivative.
     pub fn minimize(&mut self, t: &mut Tape, loss: Var) -> Result<()> {
         let loss = self.scale.scaled(t, loss)?;
         let grads = t.grad(loss, &self.weights)?;
@@ -104,7 +104,7 @@ impl Step<'_> {
     /// losses are taken with the parameters as they are now.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network or scalar, or the network is frozen.
+    /// [`Error::Tensor`] if there is no such network or scalar, or the network is frozen.
     pub fn update(&self, t: &mut Tape, network: &str, rate: &str) -> Result<Update> {
         if self.is_frozen(network) {
             let what = format!("is frozen in phase {}: it cannot be updated", self.phase.name);
@@ -130,7 +130,7 @@ impl Step<'_> {
     /// Assigns the updates of a group, all of whose gradients have been taken by now.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn apply<const N: usize>(&mut self, t: &mut Tape, group: [Update; N]) -> Result<()> {
         group.into_iter().try_for_each(|update| self.apply_one(t, update))
     }

@@ -43,7 +43,7 @@ impl TrainConfig {
 /// Checks what a step is made from: the networks, how they are trained, in batches of `batch`.
 ///
 /// # Errors
-/// As [`TrainConfig::validate`].
+/// See [`TrainConfig::validate`].
 pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) -> Result<()> {
     model.validate()?;
     method.check_bounds()?;

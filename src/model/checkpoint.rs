@@ -191,8 +191,8 @@ pub(crate) fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
 ///
 /// # Errors
 /// [`Error::File`] that says in one sentence whether the file is missing or was written by a newer
-/// version; [`Error::Damaged`] where it is something else (and what) or is cut short;
-/// [`Error::Changed`] where it has changed since it was written.
+/// version; [`Error::Damaged`] if it is something else (and what) or is cut short;
+/// [`Error::Changed`] if it has changed since it was written.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::file(path, "there is no such checkpoint"),

@@ -71,8 +71,8 @@ impl Encoder {
     /// is small. On the device of its training it runs the training's kernels.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no encoder, a weight is not finite, or a latent would depend
-    /// on the other images of its batch; [`Error::Memory`] where the device is full.
+    /// [`Error::File`] if the model has no encoder, a weight is not finite, or a latent would depend
+    /// on the other images of its batch; [`Error::Memory`] if the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights, batch: usize) -> Result<Self> {
         let network = model.encoder()?;
         if network.needs_batch() {
@@ -115,7 +115,7 @@ impl Encoder {
     /// Latents `[n, nz]` of images, bytes `[n, h, w, c]`, for any `n`; of distributions the means.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// See [`Encoder::encode`].
     pub fn latents(&mut self, images: &[u8]) -> Result<Tensor> {
         Ok(self.encode(images)?.mean)
     }
@@ -124,8 +124,8 @@ impl Encoder {
     /// gives distributions. What an image becomes does not depend on the others.
     ///
     /// # Errors
-    /// [`Error::Length`] where the bytes are no whole images; [`Error::Diverged`] where a latent is not
-    /// finite; [`Error::Lost`] where the device fails.
+    /// [`Error::Length`] if the bytes are no whole images; [`Error::Diverged`] if a latent is not
+    /// finite; [`Error::Lost`] if the device fails.
     pub fn encode(&mut self, images: &[u8]) -> Result<Encoded> {
         let Networks { size, channels, nz, .. } = self.networks;
         let numbers = size.height * size.width * channels;

@@ -71,7 +71,7 @@ impl ModelFile {
     /// and why newer ones were passed over: what a crash leaves behind is no reason to stop.
     ///
     /// # Errors
-    /// As [`ModelFile::open_by`].
+    /// See [`ModelFile::open_by`].
     pub fn open(path: &Path) -> Result<(Self, Vec<Error>)> {
         Self::open_by(path, Self::load)
     }
@@ -79,8 +79,8 @@ impl ModelFile {
     /// The same, where `load` reads a file and says which are damaged.
     ///
     /// # Errors
-    /// As `load`; [`Error::Changed`] where the newest has changed since it was written, with the one
-    /// that would be taken; [`Error::File`] where there is nothing, the folder is not a run's, or it
+    /// As `load`; [`Error::Changed`] if the newest has changed since it was written, with the one
+    /// that would be taken; [`Error::File`] if there is nothing, the folder is not a run's, or it
     /// has no checkpoint.
     pub fn open_by(
         path: &Path,
@@ -107,8 +107,8 @@ impl ModelFile {
     /// Reads a model and checks that it holds the networks that it describes.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where it is no model of this program, is damaged, or its tensors are not
-    /// those of the networks that it names; [`Error::File`] where it cannot be read.
+    /// [`Error::Damaged`] if it is no model of this program, is damaged, or its tensors are not
+    /// those of the networks that it names; [`Error::File`] if it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
         let file = checkpoint::load(path)?;
         let fail = |what: String| Error::damaged(path, what);
@@ -196,7 +196,7 @@ impl ModelFile {
     /// The tensors of a network that are used ([`Self::used`]), as files hold them.
     ///
     /// # Errors
-    /// [`Error::File`] where one of their numbers is not finite.
+    /// [`Error::File`] if one of their numbers is not finite.
     pub fn weights(&self, network: &str, wanted: Weights) -> Result<Vec<(Param, &Tensor)>> {
         let used = self.used(network, wanted);
         let each = self.networks.params_of(network).into_iter().map(|param| {
@@ -221,7 +221,7 @@ impl ModelFile {
     /// The network of a role, with its name.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn find(&self, role: Role) -> Result<(&str, &Sequential)> {
         self.networks.find(role).ok_or_else(|| {
             if role == Role::Encoder {
@@ -240,7 +240,7 @@ impl ModelFile {
     /// The generator.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn generator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Generator)?.1)
     }
@@ -248,7 +248,7 @@ impl ModelFile {
     /// The discriminator.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Discriminator)?.1)
     }
@@ -256,7 +256,7 @@ impl ModelFile {
     /// The encoder.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn encoder(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Encoder)?.1)
     }
@@ -274,7 +274,7 @@ impl ModelFile {
     /// Makes sure that the networks are not conditioned on classes.
     ///
     /// # Errors
-    /// [`Error::File`] where they are; `why` is the rest of a sentence on why that cannot be.
+    /// [`Error::File`] if they are; `why` is the rest of a sentence on why that cannot be.
     pub fn unconditional(&self, why: &str) -> Result<()> {
         if self.networks.is_conditional() {
             let what = format!("is conditional: its networks are told classes, {why}");
@@ -287,8 +287,8 @@ impl ModelFile {
     /// names of these, and returns which they are.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no generator, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no generator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
         self.load_network(state, Role::Generator, wanted)
     }
@@ -297,8 +297,8 @@ impl ModelFile {
     /// names of the discriminator itself.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no discriminator, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_discriminator(&self, state: &mut State, wanted: Weights) -> Result<()> {
         self.load_own(state, Role::Discriminator, wanted)
     }
@@ -307,8 +307,8 @@ impl ModelFile {
     /// the names of the network itself.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no such network, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no such network, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_own(&self, state: &mut State, role: Role, wanted: Weights) -> Result<()> {
         let (network, _) = self.find(role)?;
         self.put(state, network, wanted, str::to_owned)
@@ -318,8 +318,8 @@ impl ModelFile {
     /// of these, and returns which they are.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no encoder, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no encoder, or its numbers are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_encoder(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
         self.load_network(state, Role::Encoder, wanted)
     }
@@ -385,7 +385,7 @@ pub(crate) fn described(networks: &Networks) -> String {
 /// Writes imported weights as a model; `source` says in words where they are from.
 ///
 /// # Errors
-/// [`Error::File`] where the file cannot be written.
+/// [`Error::File`] if the file cannot be written.
 pub fn save_imported(
     path: &Path,
     networks: &Networks,

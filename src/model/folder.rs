@@ -31,7 +31,7 @@ impl Folder {
     /// The run in `path`.
     ///
     /// # Errors
-    /// [`Error::File`] where there is no folder, or it is not one of a run.
+    /// [`Error::File`] if there is no folder, or it is not one of a run.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Err(Error::file(path, "there is no such run folder"));
@@ -132,7 +132,7 @@ impl Folder {
     /// The options, as they were written.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be read or are no such options.
+    /// [`Error::File`] if they cannot be read or are no such options.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
         let path = self.options_path();
         let text = fs::read(&path)
@@ -144,7 +144,7 @@ impl Folder {
     /// All checkpoints with the number of images seen, oldest first.
     ///
     /// # Errors
-    /// [`Error::File`] where the folder cannot be read.
+    /// [`Error::File`] if the folder cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
         self.numbered_files(CHECKPOINT)
     }
@@ -152,7 +152,7 @@ impl Folder {
     /// All previews with the number of images seen, oldest first.
     ///
     /// # Errors
-    /// [`Error::File`] where the folder cannot be read.
+    /// [`Error::File`] if the folder cannot be read.
     pub fn fakes(&self) -> Result<Vec<(u64, PathBuf)>> {
         self.numbered_files(FAKES)
     }
@@ -187,7 +187,7 @@ impl Folder {
     /// passed over. Newest is the one that `latest` names; where that is lost, the last one.
     ///
     /// # Errors
-    /// [`Error::File`] where the run has no checkpoint; what `read` says of the newest, where all are
+    /// [`Error::File`] if the run has no checkpoint; what `read` says of the newest, where all are
     /// damaged, or of the first that it cannot read for another reason.
     pub fn newest<T>(&self, read: impl Fn(&Path) -> Result<T>) -> Result<(T, Vec<Error>)> {
         let mut passed = Vec::new();

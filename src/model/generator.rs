@@ -54,8 +54,8 @@ impl Generator {
     /// the same images, to the last bit, as the training's previews.
     ///
     /// # Errors
-    /// [`crate::error::Error::File`] where the model has no generator, or a weight is not finite;
-    /// [`crate::error::Error::Memory`] where the device is full.
+    /// [`crate::error::Error::File`] if the model has no generator, or a weight is not finite;
+    /// [`crate::error::Error::Memory`] if the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights) -> Result<Self> {
         Self::with_kernels(model, device, weights, |tape| Ok(model.kernels(tape, device)))
     }
@@ -96,7 +96,7 @@ impl Generator {
     /// Images `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
-    /// As [`Generator::each`]; [`crate::error::Error::Memory`] where so many cannot be held.
+    /// As [`Generator::each`]; [`crate::error::Error::Memory`] if so many cannot be held.
     pub fn images(&mut self, inputs: &Inputs) -> Result<Tensor> {
         self.images_with(inputs, |_| ())
     }
@@ -104,7 +104,7 @@ impl Generator {
     /// The same; `done` hears how many were made, a batch at a time.
     ///
     /// # Errors
-    /// As [`Generator::images`].
+    /// See [`Generator::images`].
     pub fn images_with(&mut self, inputs: &Inputs, mut done: impl FnMut(usize)) -> Result<Tensor> {
         let Networks { size, channels, .. } = self.networks;
         let (n, numbers) = (inputs.len(), size.height * size.width * channels);
@@ -123,8 +123,8 @@ impl Generator {
     /// given the number of a batch's first image, and the batch `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
-    /// [`crate::error::Error::Diverged`] where a number is not finite; [`crate::error::Error::Tensor`]
-    /// where the inputs are not those of this model; [`crate::error::Error::Lost`] where the device
+    /// [`crate::error::Error::Diverged`] if a number is not finite; [`crate::error::Error::Tensor`]
+    /// where the inputs are not those of this model; [`crate::error::Error::Lost`] if the device
     /// fails; those of `take`.
     pub fn each(
         &mut self,

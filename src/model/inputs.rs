@@ -43,7 +43,7 @@ impl Inputs {
     /// The images of latents `[n, nz]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where they have another shape, or are no floats.
+    /// [`Error::Tensor`] if they have another shape, or are no floats.
     pub fn latents(latents: Tensor) -> Result<Self> {
         latents.try_f32s().map_err(|error| named("latents", error))?;
         match latents.shape() {
@@ -144,7 +144,7 @@ impl Inputs {
     /// `model` has none.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model has no classes and some are asked for, or has some and they are
+    /// [`Error::Tensor`] if the model has no classes and some are asked for, or has some and they are
     /// not one for each latent, or its latents have another length.
     pub(super) fn rows(&self, range: Range<usize>, model: &Networks) -> Result<(Tensor, Vec<u32>)> {
         let (nz, classes) = (model.nz, model.classes.len());

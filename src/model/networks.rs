@@ -360,7 +360,7 @@ impl Networks {
     /// The network of a role.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn of(&self, role: Role) -> Result<&Sequential> {
         self.get(role).ok_or_else(|| Error::Tensor {
             name: role.name().into(),
@@ -371,7 +371,7 @@ impl Networks {
     /// The generator.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn generator(&self) -> Result<&Sequential> {
         self.of(Role::Generator)
     }
@@ -379,7 +379,7 @@ impl Networks {
     /// The discriminator.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         self.of(Role::Discriminator)
     }
@@ -387,7 +387,7 @@ impl Networks {
     /// The encoder.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn encoder(&self) -> Result<&Sequential> {
         self.of(Role::Encoder)
     }

@@ -45,7 +45,7 @@ impl Pipeline {
     /// From latents to images, as `model` says, or by its generator alone.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it has neither.
+    /// [`Error::Tensor`] if it has neither.
     pub fn of(model: &Networks) -> Result<Self> {
         match (model.pipeline.0.is_empty(), model.find(Role::Generator)) {
             (false, _) => Ok(model.pipeline.clone()),
@@ -82,7 +82,7 @@ impl Pipeline {
     /// images.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a network or a value is missing; [`Error::Shape`] where one does not fit.
+    /// [`Error::Tensor`] if a network or a value is missing; [`Error::Shape`] if one does not fit.
     pub fn record(
         &self,
         t: &mut Tape,

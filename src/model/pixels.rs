@@ -19,7 +19,7 @@ impl Pixels {
     /// Bytes as such numbers.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
         let x = t.from_u8(bytes)?;
         self.of_signed(t, x)
@@ -28,7 +28,7 @@ impl Pixels {
     /// Such numbers from numbers in [−1, 1].
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn of_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
         match self {
             Self::Signed => Ok(x),
@@ -39,7 +39,7 @@ impl Pixels {
     /// Numbers in [−1, 1] from such numbers.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn to_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
         match self {
             Self::Signed => Ok(x),

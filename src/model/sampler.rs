@@ -47,7 +47,7 @@ impl Sampler {
     /// (feed `labels`, see [`Tensor::one_hot`]), from the states that `weights` are called.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model has no generator.
+    /// [`Error::Tensor`] if the model has no generator.
     pub fn tape(model: &Networks, weights: Weights, batch: usize) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
@@ -68,7 +68,7 @@ impl Sampler {
     /// generator draws the same ones then. Nothing is on the device yet.
     ///
     /// # Errors
-    /// [`Error::Memory`] where too few fit; [`Error::Tensor`] where the model has no generator.
+    /// [`Error::Memory`] if too few fit; [`Error::Tensor`] if the model has no generator.
     pub fn batch_for(model: &Networks, device: &Device) -> Result<usize> {
         let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, Weights::Raw, batch))?;
         if fits < BATCH && model.generator()?.needs_batch() {
@@ -96,7 +96,7 @@ impl Sampler {
     /// variants of its kernels.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
+    /// [`Error::Tensor`] if `state` lacks one of them; [`Error::Memory`] if the device is
     /// full.
     pub fn new(
         model: &Networks,
@@ -114,8 +114,8 @@ impl Sampler {
     /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the latents have another shape, or the generator has to be told
-    /// classes; [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if the latents have another shape, or the generator has to be told
+    /// classes; [`Error::Lost`] if the device fails.
     pub fn sample(&mut self, state: &mut State, latents: &Tensor) -> Result<Tensor> {
         self.sample_labeled(state, latents, &[])
     }
@@ -124,7 +124,7 @@ impl Sampler {
     /// names; none where the generator is told no classes.
     ///
     /// # Errors
-    /// As [`Sampler::sample`]; [`Error::Tensor`] where there are not as many labels as latents, or
+    /// As [`Sampler::sample`]; [`Error::Tensor`] if there are not as many labels as latents, or
     /// one is that of no class.
     pub fn sample_labeled(
         &mut self,

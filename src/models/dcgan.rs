@@ -42,7 +42,7 @@ fn strided(design: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
 /// The generator. Without a norm, hidden layers have biases in its stead.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ngf, doublings);
@@ -86,7 +86,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator. Its first layer has no norm (paper, section 3).
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ndf, doublings);

@@ -308,7 +308,7 @@ impl ModelConfig {
     /// [`Network::pixels`] says so.
     ///
     /// # Errors
-    /// [`crate::error::Error::Config`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] if the size does not suit the network.
     pub fn generator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {
@@ -326,7 +326,7 @@ impl ModelConfig {
     /// `[n, 1, 1, 1 + heads]`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Config`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] if the size does not suit the network.
     pub fn discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         let stack = Stack::discriminator(self);
@@ -471,7 +471,7 @@ impl ModelConfig {
     /// Both networks in full, as model files describe them; classes are called by their numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] where [`Size::base`] fails, or a layer would be larger than any in use.
+    /// [`Error::Config`] if [`Size::base`] fails, or a layer would be larger than any in use.
     pub fn networks(&self) -> Result<Networks> {
         let networks = Networks {
             size: self.size,
@@ -498,7 +498,7 @@ impl ModelConfig {
     /// All tensors of the generator and of the discriminator.
     ///
     /// # Errors
-    /// [`Error::Config`] where [`Size::base`] fails.
+    /// [`Error::Config`] if [`Size::base`] fails.
     pub fn params(&self) -> Result<Vec<Param>> {
         let mut params = self.generator()?.params("generator");
         params.extend(self.discriminator()?.params("discriminator"));

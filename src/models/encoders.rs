@@ -20,7 +20,7 @@ impl ModelConfig {
     /// discriminator cannot tell them by their range (the authors' `dist.py`).
     ///
     /// # Errors
-    /// As [`ModelConfig::discriminator`].
+    /// See [`ModelConfig::discriminator`].
     pub fn encoder(&self, outputs: usize) -> Result<Sequential> {
         self.validate()?;
         let mut network = match self.network {
@@ -37,7 +37,7 @@ impl ModelConfig {
     /// A discriminator of pairs: of images `[n, h, w, c]`, with latents as the side input [`LATENT`].
     ///
     /// # Errors
-    /// As [`ModelConfig::discriminator`].
+    /// See [`ModelConfig::discriminator`].
     pub fn joint_discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {

@@ -21,7 +21,7 @@ const RELU: Layer = Layer::relu();
 /// The generator.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let start = Start::Xavier { gain: 1.0, uniform: true };
     let mut stack = Stack::generator(design);
@@ -44,7 +44,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let start = Start::Normal { std: 0.1 };
     stack.push(Layer::Flatten);

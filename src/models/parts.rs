@@ -363,7 +363,7 @@ impl<'a> Stack<'a> {
     /// last layer still learns its own, as in the authors' code: they are how sure the network is.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no hidden image to attend to.
+    /// [`Error::Config`] if there is no hidden image to attend to.
     pub(super) fn finish(mut self) -> Result<Sequential> {
         if self.design.attention > 0 {
             self.attend()?;

@@ -53,7 +53,7 @@ const LINEAR_GAIN: f32 = 1.0;
 /// The generator: a projection, a block for every doubling, norm, ReLU and a convolution.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let width = |i: usize| match is_small(design.size) {
@@ -88,7 +88,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator: blocks, ReLU, the sum over all pixels and a linear layer.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = design.size.base()?;
     let small = is_small(design.size);

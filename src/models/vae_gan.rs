@@ -73,7 +73,7 @@ fn started(network: Sequential) -> Sequential {
 /// The generator, or decoder.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or parts do not go together.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = base(design)?;
     let mut stack = Stack::generator(design);
@@ -132,7 +132,7 @@ fn halve(
 /// The encoder.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let widths: Vec<usize> = (0..doublings).map(|i| design.ndf << i.min(2)).collect();
@@ -142,7 +142,7 @@ pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequenti
 /// The discriminator.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let first = design.ndf.div_ceil(2);

@@ -47,7 +47,7 @@ impl Heads {
     /// vectors, `[n, width]` each, and images `[n, h, w, c]` images of fewer channels.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `y` has another number of channels.
+    /// [`Error::Shape`] if `y` has another number of channels.
     pub fn split(&self, t: &mut Tape, y: Var) -> Result<Vec<(&str, Var)>> {
         let mut shape = t.shape(y).to_vec();
         let width = self.width();

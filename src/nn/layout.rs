@@ -64,7 +64,7 @@ impl Layout {
     /// A parameter as files hold it.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it is no tensor of floats and has another order in files.
+    /// [`Error::Tensor`] if it is no tensor of floats and has another order in files.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
         let Some([sizes, strides]) = self.steps(tensor.shape()) else {
             return Ok(tensor.clone());
@@ -76,7 +76,7 @@ impl Layout {
     /// A parameter of `shape` on the device from a file's tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the file's tensor has not the shape that `shape` becomes in files, or holds
+    /// [`Error::Tensor`] if the file's tensor has not the shape that `shape` becomes in files, or holds
     /// no floats.
     pub fn from_file(self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
         let wanted = self.file_shape(shape);

@@ -122,7 +122,7 @@ impl Outputs {
     /// `main.3.shortcut.0`, `main.3.join.1`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn tap(&self, name: &str) -> Result<Var> {
         let tap = self.taps.iter().find(|(own, _)| own == name);
         tap.map(|(_, x)| *x).ok_or_else(|| Error::Tensor {

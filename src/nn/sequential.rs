@@ -144,8 +144,8 @@ impl Sequential {
     /// `<prefix>.main.0.weight` and so on.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer, or side inputs are of
-    /// other images or of another width; [`crate::error::Error::Tensor`] where a layer needs a side
+    /// [`crate::error::Error::Shape`] if `x` does not fit the first layer, or side inputs are of
+    /// other images or of another width; [`crate::error::Error::Tensor`] if a layer needs a side
     /// input or random numbers, and the pass has none.
     pub fn record(&self, t: &mut Tape, prefix: &str, x: Var, pass: &Pass<'_>) -> Result<Outputs> {
         let mut walk = Walk::new(pass);

@@ -135,7 +135,7 @@ impl Sequential {
     /// missing, are left out.
     ///
     /// # Errors
-    /// Those of `get`; [`Error::Tensor`] where a state is not of this network.
+    /// Those of `get`; [`Error::Tensor`] if a state is not of this network.
     pub fn state_dict(
         &self,
         prefix: &str,

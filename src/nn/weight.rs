@@ -385,7 +385,7 @@ impl Sequential {
     /// iterations and run them once before the first pass through a new network.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn power_iteration(&self, t: &mut Tape, prefix: &str) -> Result<()> {
         self.spectral(prefix).iter().try_for_each(|(scope, kernel)| kernel.iterate(t, scope))
     }
@@ -394,7 +394,7 @@ impl Sequential {
     /// divided by, with their layers' names.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub(crate) fn sigmas(&self, t: &mut Tape, prefix: &str) -> Result<Vec<(String, Var)>> {
         let kernels = self.spectral(prefix).into_iter();
         kernels.map(|(scope, kernel)| kernel.sigma(t, &scope).map(|sigma| (scope, sigma))).collect()

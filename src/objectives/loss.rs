@@ -93,7 +93,7 @@ impl Loss {
     /// no logits: a metric.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn mean_output(self, t: &mut Tape, scores: Var) -> Result<Var> {
         let output = match self.output() {
             Output::Probability => t.sigmoid(scores)?,
@@ -155,7 +155,7 @@ impl Loss {
     /// What one half of a relativistic loss is of: `scores` less the mean of `others`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn relative(self, t: &mut Tape, scores: Var, others: Var) -> Result<Var> {
         let mean = t.mean_all(others)?;
         t.sub(scores, mean)
@@ -165,7 +165,7 @@ impl Loss {
     /// calls them real with probability `1 − smooth` (Salimans et al., arXiv 1606.03498, 3.4).
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn real(self, t: &mut Tape, r: Var, smooth: f32) -> Result<Var> {
         let term = match self {
             Self::NonSaturating | Self::Saturating | Self::Relativistic => {
@@ -188,7 +188,7 @@ impl Loss {
     /// The discriminator's term of its scores `f` of generated images.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn fake(self, t: &mut Tape, f: Var) -> Result<Var> {
         let term = match self {
             Self::NonSaturating | Self::Saturating | Self::Relativistic => {
@@ -223,7 +223,7 @@ impl Loss {
     /// The generator's loss of the scores `f` of its images, where the loss is not relativistic.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn generator(self, t: &mut Tape, f: Var) -> Result<Var> {
         let term = match self {
             Self::Saturating => {
@@ -241,7 +241,7 @@ impl Loss {
     /// images, each less the mean of the others (see [`Loss::relative`]).
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn relativistic_generator(self, t: &mut Tape, r: Var, f: Var) -> Result<Var> {
         let real = self.fake(t, r)?;
         let fake = self.real(t, f, 0.0)?;
@@ -287,7 +287,7 @@ fn less_log_2(t: &mut Tape, x: Var, sign: f32) -> Result<Var> {
 /// `target · softplus(−x) + (1 − target) · softplus(x)` (the log-sigmoids of the two classes).
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
     let mut loss = None;
     if target != 0.0 {
@@ -311,7 +311,7 @@ pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
 /// to 1: `mean_n (log Σ exp(logits) − Σ labels · logits)`, as `torch.nn.CrossEntropyLoss`.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn cross_entropy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
     let all = log_sum_exp(t, logits)?;
     let own = t.mul(logits, labels)?;
@@ -324,7 +324,7 @@ pub fn cross_entropy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
 /// sum first, so that no exponential overflows.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn log_sum_exp(t: &mut Tape, logits: Var) -> Result<Var> {
     let &[n, classes] = t.shape(logits) else {
         let (op, shapes) = ("log_sum_exp", vec![t.shape(logits).to_vec()]);

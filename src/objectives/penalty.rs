@@ -73,7 +73,7 @@ impl Penalty {
     /// and a shape.
     ///
     /// # Errors
-    /// [`crate::error::Error::NotDifferentiable`] where an op of the discriminator has no second
+    /// [`crate::error::Error::NotDifferentiable`] if an op of the discriminator has no second
     /// derivative; as recording and drawing may fail.
     pub fn record(
         self,

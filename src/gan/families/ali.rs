@@ -30,7 +30,7 @@ use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 /// Generator, encoder and a discriminator of pairs.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
@@ -44,7 +44,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {

@@ -27,7 +27,7 @@ const HALF: f32 = 0.5;
 /// Generator, encoder and a discriminator of pairs.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
@@ -39,7 +39,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {

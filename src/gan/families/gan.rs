@@ -44,7 +44,7 @@ pub trait Term: Debug + Send + Sync {
     /// Returns `loss` with this term added; as it is where nothing is known to compare with.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     fn add(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var>;
 }
 
@@ -106,7 +106,7 @@ pub struct Gan {
 /// those that the recipe makes, or others that take and give the same.
 ///
 /// # Errors
-/// [`Error::Config`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
+/// [`Error::Config`] if parts of the recipe do not go together; [`Error::Tensor`] if the model
 /// lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let design = &recipe.model;

@@ -32,7 +32,7 @@ pub const DIFFUSION: &str = "diffusion_discriminator";
 /// Those of Reg-GAN, and a second discriminator like the first.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let mut networks = super::mrgan::networks(recipe)?;
     let network = recipe.model.discriminator()?;
@@ -43,7 +43,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks, or of others that take and give the same.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     let system = one_phase("mdgan", recipe, model, move |t, step| {

@@ -32,7 +32,7 @@ pub const ENCODER: &str = "encoder";
 /// The networks that `recipe` trains.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the recipe makes no networks.
+/// [`crate::error::Error::Config`] if the recipe makes no networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
@@ -48,7 +48,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// How `recipe` trains such networks: its own, or others that take and give the same.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks a network of the family.
+/// [`crate::error::Error::Tensor`] if the model lacks a network of the family.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),

@@ -55,7 +55,7 @@ impl Regularizer {
     /// and the mean squared distance.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn record(&self, t: &mut Tape, [x, near]: [Var; 2], scores: Var) -> Result<[Var; 2]> {
         let off = t.sub(x, near)?;
         let square = t.mul(off, off)?;
@@ -70,7 +70,7 @@ impl Regularizer {
 /// Generator and discriminator of the architecture, and its encoder.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     Ok(design.networks()?.with(Role::Encoder, design.encoder(design.nz)?))
@@ -79,7 +79,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks, or of others that take and give the same.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     one_phase("mrgan", recipe, model, move |t, step| record(t, step, regularizer))

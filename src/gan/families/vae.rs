@@ -24,7 +24,7 @@ use super::{ENCODER, GENERATOR, single};
 /// Generator and encoder.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     Ok(variational(recipe)?.without(Role::Discriminator))
 }
@@ -33,7 +33,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// log-variances.
 ///
 /// # Errors
-/// As [`networks`].
+/// See [`networks`].
 pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?.with_latents(LatentDistribution::Normal);
@@ -43,7 +43,7 @@ pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
     let averaged = vec![GENERATOR.into(), ENCODER.into()];
@@ -64,7 +64,7 @@ impl Posterior {
     /// The encoder's of images `x`; `name` sets the random numbers of the pass apart.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn encode(t: &mut Tape, step: &Step<'_>, x: Var, name: &str) -> Result<Self> {
         let nz = step.system.model.nz;
         let output = step.forward(t, ENCODER, x, step.pass(name, None))?.last();
@@ -76,7 +76,7 @@ impl Posterior {
     /// Latents `[n, 1, 1, nz]` from this distribution, by the draw `name`.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn draw(&self, t: &mut Tape, step: &Step<'_>, name: &str) -> Result<Var> {
         let shape = t.shape(self.mean).to_vec();
         let noise = step.draws.latents(t, name, LatentDistribution::Normal, &shape)?;
@@ -90,7 +90,7 @@ impl Posterior {
     /// `KL`: the divergence from N(0, I), the mean over the batch.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn divergence(&self, t: &mut Tape) -> Result<Var> {
         let &[n, nz] = t.shape(self.mean) else { unreachable!("heads are vectors") };
         let square = t.mul(self.mean, self.mean)?;
@@ -105,7 +105,7 @@ impl Posterior {
 /// `R`: half of the squared distance of `a` and `b`, of `n` rows each, the mean over the rows.
 ///
 /// # Errors
-/// Those of recording.
+/// Errors of recording the ops.
 pub(super) fn half_squared_distance(t: &mut Tape, [a, b]: [Var; 2], n: usize) -> Result<Var> {
     let apart = t.sub(a, b)?;
     let square = t.mul(apart, apart)?;

@@ -48,7 +48,7 @@ const FEATURES: usize = 8;
 /// Generator, discriminator and an encoder of means and log-variances.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     variational(recipe)
 }
@@ -56,7 +56,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks. `D_l` is the discriminator's first layers as a network of their own.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let ObjectiveConfig { loss, gamma, .. } = recipe.method;
     let image = [model.size.height, model.size.width, model.channels];
