@@ -1,11 +1,11 @@
-//! What a pixel's numbers are to the networks.
+//! The range of pixel values in the networks.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-/// What a pixel's numbers are to the networks.
+/// The range of pixel values in the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pixels {
@@ -16,7 +16,7 @@ pub enum Pixels {
 }
 
 impl Pixels {
-    /// Bytes as such numbers.
+    /// Bytes converted to this range.
     ///
     /// # Errors
     /// Errors of recording the ops.
@@ -25,7 +25,7 @@ impl Pixels {
         self.of_signed(t, x)
     }
 
-    /// Such numbers from numbers in [−1, 1].
+    /// Values in [−1, 1] converted to this range.
     ///
     /// # Errors
     /// Errors of recording the ops.
@@ -36,7 +36,7 @@ impl Pixels {
         }
     }
 
-    /// Numbers in [−1, 1] from such numbers.
+    /// Values in this range converted to [−1, 1].
     ///
     /// # Errors
     /// Errors of recording the ops.

@@ -330,7 +330,7 @@ mod tests {
             }
         };
         assert_eq!(warnings(Output::Probability, 500, start), []);
-        // Wins that do not last.
+        // Short-lived wins.
         let spikes = |i: u64, line: &mut LogLine| {
             if i % 12 < 9 {
                 set(line, [("loss_d", 0.02), ("d_fake", 0.01)]);

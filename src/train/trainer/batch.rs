@@ -65,7 +65,7 @@ impl Batch {
         self
     }
 
-    /// The batch with images of known classes beside it.
+    /// The batch with labeled images.
     #[must_use]
     pub fn labeled(self, images: Vec<u8>) -> Self {
         Self { labeled: Some(Images::Bytes(images)), ..self }
