@@ -1,5 +1,5 @@
-//! Which options go together: every check of a training that needs more than one of them, but those
-//! of the networks alone, which are [`ModelConfig::validate`]'s.
+//! Validates combinations of options, except those of the networks alone
+//! ([`ModelConfig::validate`]).
 
 use crate::error::{Error, Result};
 use crate::models::{Minibatch, ModelConfig};
@@ -10,10 +10,10 @@ use super::method::Family;
 use super::{ObjectiveConfig, TrainConfig};
 
 impl TrainConfig {
-    /// Checks every option, and that they go together.
+    /// Validates all options and their combination.
     ///
     /// # Errors
-    /// [`Error::Config`] with a sentence that says what does not, and why.
+    /// [`Error::Config`] with a message explaining the conflict.
     pub fn validate(&self) -> Result<()> {
         self.check_bounds()?;
         let (model, few) = (&self.model, self.labels_per_class > 0);
@@ -40,7 +40,7 @@ impl TrainConfig {
     }
 }
 
-/// Checks what a step is made from: the networks, how they are trained, in batches of `batch`.
+/// Validates the parts of a step: the networks and the training method, for batches of `batch`.
 ///
 /// # Errors
 /// See [`TrainConfig::validate`].
@@ -61,11 +61,11 @@ pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) 
         return Err(Error::config("labels_per_class", what));
     }
     family(model, method)?;
-    // Whether there is batch norm is for the architecture to say.
+    // Whether there is batch norm depends on the architecture.
     penalty(method.penalty, &model.discriminator()?)
 }
 
-/// What families beside the plain GAN do without.
+/// Options that families other than the plain GAN do not support.
 fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     let family = method.family;
     if family == Family::Gan {
@@ -107,7 +107,7 @@ fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a penalty on a discriminator whose gradient at one image depends on the others.
+/// Refuses a penalty if the discriminator's gradient at one image depends on the others.
 pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
     if penalty != Penalty::None && discriminator.normalizes_by_batch() {
         let what = format!(

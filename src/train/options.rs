@@ -237,7 +237,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
             )
         }
         0 => String::new(),
-        classes => format!(", told {classes} classes"),
+        classes => format!(", conditional on {classes} classes"),
     };
     format!(
         "data      {}\n\

@@ -1,15 +1,15 @@
 //! BiGAN (Donahue, Krähenbühl and Darrell, arXiv 1605.09782): an encoder learns to invert the
-//! generator, as a discriminator of pairs cannot tell `(x, E(x))` from `(G(z), z)` in the end.
+//! generator, until a discriminator of pairs cannot distinguish `(x, E(x))` from `(G(z), z)`.
 //!
-//! With `r = D(x, E(x))` and `f = D(G(z), z)`, and `real` and `fake` the loss's terms for a pair that is
-//! labeled so (of cross-entropies `softplus(−r)` and `softplus(f)`):
+//! With `r = D(x, E(x))` and `f = D(G(z), z)`, and `real` and `fake` the loss's terms for a pair
+//! with that label (for cross-entropies `softplus(−r)` and `softplus(f)`):
 //!
 //! ```text
 //! D: ½ mean real(r) + ½ mean fake(f)
 //! E: ½ mean fake(r)      G: ½ mean real(f)      both labels swapped
 //! ```
 //!
-//! The three updates are one group: all gradients are of the same networks.
+//! The three updates are one group: all gradients use the same weights.
 
 use crate::error::Result;
 use crate::gan::TrainConfig;

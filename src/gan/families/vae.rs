@@ -1,16 +1,17 @@
-//! The variational autoencoder (Kingma and Welling, arXiv 1312.6114): an encoder and a generator, its
-//! decoder, without a discriminator.
+//! The variational autoencoder (Kingma and Welling, arXiv 1312.6114): an encoder and a generator
+//! (its decoder), without a discriminator.
 //!
-//! `E` outputs the mean `μ` and the logarithm `v` of the variance of a normal distribution of latents for
-//! each image; with `ε` from N(0, I), sums over the numbers of an image and means over the batch:
+//! `E` outputs the mean `μ` and the log-variance `v` of a normal distribution of latents for each
+//! image; with `ε` from N(0, I), sums over the entries of an image and means over the batch:
 //!
 //! ```text
 //! z = μ + exp(v/2) ε       KL = −½ Σ (1 + v − μ² − exp(v))       R = ½ Σ (G(z) − x)²
 //! E: KL + R ∥ G: R
 //! ```
 //!
-//! `R` is minus the log-likelihood of the pixels, normal around `G(z)` with variance 1, less a constant.
-//! The two updates are one group. Latents are normal, whatever the architecture draws otherwise.
+//! `R` is the negative log-likelihood of the pixels, normal around `G(z)` with variance 1, up to a
+//! constant. The two updates are one group. Latents are normal, whatever the architecture's
+//! default.
 
 use crate::error::Result;
 use crate::gan::TrainConfig;
@@ -51,7 +52,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
-/// What the encoder says of a batch of images.
+/// The encoder's outputs for a batch of images.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Posterior {
     /// Means `[n, nz]`.
@@ -61,7 +62,7 @@ pub(super) struct Posterior {
 }
 
 impl Posterior {
-    /// The encoder's of images `x`; `name` sets the random numbers of the pass apart.
+    /// The encoder's outputs for images `x`; `name` separates the random numbers of the pass.
     ///
     /// # Errors
     /// Errors of recording the ops.
@@ -73,7 +74,7 @@ impl Posterior {
         Ok(Self { mean: heads[0].1, log_variance: heads[1].1 })
     }
 
-    /// Latents `[n, 1, 1, nz]` from this distribution, by the draw `name`.
+    /// Samples latents `[n, 1, 1, nz]` from this distribution, with the draw `name`.
     ///
     /// # Errors
     /// Errors of recording the ops.
@@ -87,7 +88,7 @@ impl Posterior {
         t.reshape(z, &[shape[0], 1, 1, shape[1]])
     }
 
-    /// `KL`: the divergence from N(0, I), the mean over the batch.
+    /// `KL`: the divergence from N(0, I), averaged over the batch.
     ///
     /// # Errors
     /// Errors of recording the ops.
@@ -102,7 +103,7 @@ impl Posterior {
     }
 }
 
-/// `R`: half of the squared distance of `a` and `b`, of `n` rows each, the mean over the rows.
+/// `R`: half of the squared distance between `a` and `b`, of `n` rows each, averaged over the rows.
 ///
 /// # Errors
 /// Errors of recording the ops.
