@@ -287,7 +287,7 @@ impl FromStr for Augment {
                 "contrast" => all.contrast = true,
                 "translation" => all.translation = true,
                 "cutout" => all.cutout = true,
-                _ => return Err(format!("unknown augmentation {name:?}; choose from {NAMES}, or none")),
+                _ => return Err(format!("no augmentation {name:?}; choose from {NAMES}, or none")),
             }
         }
         Ok(all)

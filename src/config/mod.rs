@@ -5,8 +5,8 @@
 //! - the full struct, with a value in every field, `Default` and its JSON, in which a field at its
 //!   default may be left out (see [`Stored`]);
 //! - the same struct with optional fields, as set by a preset or a command line. It is applied to
-//! defaults or merged with another (`or`, `apply`), compared with a run's options (`conflict`),
-//! filled in by name (`set`), and defines the flags of the command line;
+//!   defaults or merged with another (`or`, `apply`), compared with a run's options (`conflict`),
+//!   filled in by name (`set`), and defines the flags of the command line;
 //! - a table of the fields ([`Field`]), and a check of their bounds.
 //!
 //! A row is a doc comment, whose first paragraph is the flag's help, and
@@ -14,8 +14,8 @@
 //! ```text
 //! name: Type = default, "PLACEHOLDER" { further entries of Field };
 //! ```
+//!
 //! In help texts and errors an option is written as its field in backticks, `norm_d`, which the
-//! command line shows as a flag.
 //! command line shows as a flag.
 
 mod value;

@@ -195,9 +195,9 @@ config! {
         /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
         /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
         /// the others always), never, always
+        ///
         /// First layers of discriminators and last layers, which have no norm, keep their
         /// architecture's biases.
-        /// architecture gives them.
         bias: Bias = Bias::Auto, "auto|never|always";
         /// Self-attention in both networks, on the feature maps of this height; 0 for none
         attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };

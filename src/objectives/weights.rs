@@ -1,4 +1,4 @@
-//! Terms of the weights themselves: what they add to a gradient.
+//! Terms of the weights themselves: their contributions to a gradient.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -25,8 +25,9 @@ pub fn historical_averaging(t: &mut Tape, g: Var, [p, h]: [Var; 2], weight: f32)
     t.add(g, pull)
 }
 
-/// The mean `h` of all past values of the parameter `p` with its present one, before it is updated:
-/// `h + (p − h) / count`, where `count` is the number of updates, the coming one included.
+/// The mean `h` of all past values of the parameter `p` including its current one, before it is
+/// updated: `h + (p − h) / count`, where `count` is the number of updates, including the coming
+/// one.
 ///
 /// # Errors
 /// Errors of recording the ops.
@@ -43,7 +44,7 @@ pub fn historical_mean(t: &mut Tape, [p, h]: [Var; 2], count: Var) -> Result<Var
 /// outputs are the small side (a convolution), or the large one (a transposed convolution).
 ///
 /// # Errors
-/// [`crate::error::Error::Shape`] if `w` is no convolution's.
+/// [`crate::error::Error::Shape`] if `w` is not a convolution's.
 pub fn orthogonal(t: &mut Tape, w: Var, transposed: bool) -> Result<Var> {
     let &[kh, kw, large, small] = t.shape(w) else {
         let (op, shapes) = ("orthogonal", vec![t.shape(w).to_vec()]);

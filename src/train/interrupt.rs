@@ -135,6 +135,7 @@ mod system {
     }
 
     /// Whether a signal was not ignored when the program began.
+    ///
     /// A shell that runs a script starts background jobs (`&`) with SIGINT and SIGQUIT ignored, so
     /// that Ctrl-C does not reach them. That was not aimed at this program, and a SIGINT that still
     /// arrives was sent by `kill`: it is handled.

@@ -454,7 +454,6 @@ impl Trainer {
 
 /// Number of updates of a network after `steps` steps if none was skipped; `name` is the state that
 /// counts them; the discriminator is updated `critics` times a step.
-/// state that counts it; the discriminator is updated `critics` times a step.
 fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
     let generator = updates("generator");
     let discriminator = updates("discriminator");
