@@ -284,8 +284,8 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Loads the generator's tensors that are used ([`Self::used`]) onto a device, under their
-    /// names there, and returns which weights they are.
+    /// Loads the generator's tensors that are used ([`Self::used`]) onto a device, under the
+    /// names of these weights, and returns which they are.
     ///
     /// # Errors
     /// [`Error::File`] if the model has no generator, or its weights are not finite;
@@ -315,8 +315,8 @@ impl ModelFile {
         self.put(state, network, wanted, str::to_owned)
     }
 
-    /// Loads the encoder's tensors that are used ([`Self::used`]) onto a device, under their names
-    /// there, and returns which weights they are.
+    /// Loads the encoder's tensors that are used ([`Self::used`]) onto a device, under the names
+    /// of these weights, and returns which they are.
     ///
     /// # Errors
     /// [`Error::File`] if the model has no encoder, or its weights are not finite;
@@ -325,7 +325,7 @@ impl ModelFile {
         self.load_network(state, Role::Encoder, wanted)
     }
 
-    /// Loads the tensors of a role's network that are used onto a device, under their names there.
+    /// Loads the tensors of a role's network that are used onto a device, under those names.
     fn load_network(&self, state: &mut State, role: Role, wanted: Weights) -> Result<Weights> {
         let (network, _) = self.find(role)?;
         let used = self.used(network, wanted);

@@ -383,7 +383,7 @@ impl ModelConfig {
         }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
-            let what = format!("{codes} entries of a latent of {} leave no noise", self.nz);
+            let what = format!("{codes} entries of a latent of {} leave no room for noise", self.nz);
             return Err(Error::config("codes", what));
         }
         if codes > 0 && self.classes > 0 && self.conditioning != Conditioning::Concat {
@@ -392,7 +392,7 @@ impl ModelConfig {
             return fail("codes", what);
         }
         if codes > 0 && self.minibatch == Minibatch::Discrimination {
-            let what = "what is predicted of one image cannot depend on the others of its batch: leave \
+            let what = "predictions for one image cannot depend on the others of its batch: leave \
                         `minibatch` out";
             return fail("codes", what);
         }
@@ -440,7 +440,7 @@ impl ModelConfig {
                     ("weight_d", self.weight_d != usual.weight_d),
                 ];
                 let what = format!(
-                    "the networks of {} are as their authors have them: leave it out, or choose \
+                    "the networks of {} are fixed, as by their authors: leave it out, or choose \
                      another `network`",
                     self.network
                 );

@@ -196,7 +196,7 @@ fn diverged(line: &LogLine) -> Option<String> {
 
 fn discriminator_wins(line: &LogLine) -> String {
     format!(
-        "the discriminator's loss has stayed near zero ({:.3}): it tells every image apart, and \
+        "the discriminator's loss has stayed near zero ({:.3}): it recognizes every image, and \
          the generator learns little from it. Lower --lr-d, soften its labels with --smooth 0.1, \
          or use more and more varied images",
         line.value("loss_d")
@@ -214,8 +214,8 @@ fn fakes_refused(line: &LogLine) -> String {
 
 fn fakes_accepted(line: &LogLine) -> String {
     format!(
-        "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated image for \
-         real and teaches nothing. Raise --lr-d or lower --lr-g",
+        "D(G(z)) has stayed near 1 ({:.3}): the discriminator accepts every generated image \
+         as real and teaches nothing. Raise --lr-d or lower --lr-g",
         line.value("d_fake")
     )
 }
@@ -223,7 +223,7 @@ fn fakes_accepted(line: &LogLine) -> String {
 fn at_chance(line: &LogLine) -> String {
     format!(
         "D(x) and D(G(z)) have long been the same ({:.2} and {:.2}): the discriminator only guesses. \
-         Where the previews are good, the training is done; else it is too weak to teach: raise \
+         If the previews are good, the training is done; else it is too weak to teach: raise \
          --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented images (--augment-p)",
         line.value("d_real"),
         line.value("d_fake")
@@ -232,7 +232,7 @@ fn at_chance(line: &LogLine) -> String {
 
 fn mode_collapse(diversity: f32) -> String {
     format!(
-        "the samples hardly differ from each other ({:.0} % of how much real images do): the \
+        "the samples hardly differ from each other ({:.0} % as much as real images): the \
          generator has collapsed to a few images. Go back to an earlier checkpoint, or start \
          anew with another --seed, a lower --lr-g or a larger --batch",
         diversity * 100.0

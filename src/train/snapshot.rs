@@ -107,7 +107,7 @@ impl TrainConfig {
         let recipe: Self = serde_json::from_str(text).map_err(|_| damaged(file::RECIPE))?;
         recipe.seen(model.step).ok_or_else(|| damaged(file::STEP))?;
         let Size { height, width } = recipe.model.size;
-        let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
+        let none = |_| fail(format!("it names networks of {height}x{width}, which cannot exist"));
         let sound = recipe.validate();
         let images = recipe.batch.checked_mul(recipe.method.n_critic);
         let images = images.filter(|_| recipe.batch <= MOST_IMAGES);
@@ -124,7 +124,7 @@ impl TrainConfig {
         model.check(&params)?;
         if model.networks != networks {
             let what = format!(
-                "is damaged: it describes networks of {}, which its recipe for {} does not make",
+                "is damaged: it describes networks of {}, but its training configuration is for {}",
                 model.networks.size, networks.size
             );
             return Err(fail(what));
