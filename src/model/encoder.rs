@@ -71,8 +71,8 @@ impl Encoder {
     /// small. On the device of its training it runs the training's kernels.
     ///
     /// # Errors
-    /// [`Error::File`] if the model has no encoder, a weight is not finite, or a latent would depend
-    /// on the other images of its batch; [`Error::Memory`] if the device is full.
+    /// [`Error::File`] if the model has no encoder, a weight is not finite, or a latent would
+    /// depend on the other images of its batch; [`Error::Memory`] if the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights, batch: usize) -> Result<Self> {
         let network = model.encoder()?;
         if network.needs_batch() {

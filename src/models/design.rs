@@ -383,7 +383,7 @@ impl ModelConfig {
         }
         let codes = self.codes.len();
         if codes > 0 && codes >= self.nz {
-            let what = format!("{codes} entries of a latent of {} leave no room for noise", self.nz);
+            let what = format!("{codes} entries of a latent of {} leave no noise", self.nz);
             return Err(Error::config("codes", what));
         }
         if codes > 0 && self.classes > 0 && self.conditioning != Conditioning::Concat {

@@ -24,8 +24,8 @@ use super::{Layer, Start, Weight};
 /// - *Can the gradient at one image be penalized?*
 ///   [`Sequential::normalizes_by_batch`](super::Sequential::normalizes_by_batch): not if a layer is
 ///   `Training` or `Always`, as then every image's score is a function of the whole batch (Gulrajani
-///   et al., arXiv 1704.00028, section 4). `Compares` layers append channels that measure how similar
-///   the images are, and leave the others unchanged; Karras et al. (arXiv 1710.10196) train such a
+///   et al., arXiv 1704.00028, section 4). `Compares` layers append channels that measure how
+///   similar the images are, and leave the others unchanged; Karras et al. (arXiv 1710.10196) train such a
 ///   discriminator with WGAN-GP, so this is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchDependence {
