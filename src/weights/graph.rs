@@ -1,8 +1,8 @@
-//! Networks out of ONNX graphs, which say every layer: nothing is assumed but the law of latents.
+//! Imports ONNX graphs, which specify every layer: only the latent distribution is assumed.
 //!
-//! A graph is followed from its first output back to its one input, node by node, as each has one
-//! input that is no constant. What changes only how numbers are seen (`Reshape`, `Flatten`) has no
-//! layer here.
+//! A graph is followed from its first output back to its one input, node by node, as each node has
+//! one non-constant input. Ops that only change the view of the data (`Reshape`, `Flatten`) become
+//! no layer.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -23,37 +23,37 @@ mod read;
 
 use read::{Constant, Node, constant, damaged, find, node, value};
 
-/// How a file begins that may be a graph: with the version of its format, a small number.
+/// How an ONNX file begins: with the version of its format, a small number.
 pub(super) fn looks_like_one(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x08) && fields(bytes).is_some()
 }
 
-/// A graph that was read.
+/// A parsed graph.
 #[derive(Clone, Debug)]
 pub(super) struct Graph {
     nodes: Vec<Node>,
     constants: HashMap<String, Constant>,
-    /// The node that makes each value.
+    /// The node that computes each value.
     makers: HashMap<String, usize>,
     input: String,
     output: String,
     pub(super) role: Role,
-    /// Height and width of the images that it takes, where it takes images.
+    /// Height and width of its input images, if its input is images.
     pub(super) image: Option<[usize; 2]>,
-    /// What this program wrote of the network, where it wrote the file.
+    /// This program's description of the network, if it wrote the file.
     pub(super) about: Option<Networks>,
-    /// Numbers that its layers may have together.
+    /// Limit on the values of all its layers together.
     most: usize,
 }
 
-/// Layers have no more numbers than so many times the file: some may share theirs.
+/// Layers hold at most this many times the file's values: some may share theirs.
 const SHARED: usize = 4;
 
 impl Graph {
-    /// Reads a file.
+    /// Reads an ONNX file.
     ///
     /// # Errors
-    /// A sentence where it is damaged, keeps its numbers elsewhere, or has not one input.
+    /// A message if it is damaged, stores its values elsewhere, or does not have exactly one input.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let (mut graph, mut about) = (None, None);
         for (number, field) in fields(bytes).ok_or_else(damaged)? {
@@ -83,7 +83,7 @@ impl Graph {
                 _ => {}
             }
         }
-        // Constants may be nodes, too, and go by a second name.
+        // Constants may also be nodes, and have a second name.
         for node in &nodes {
             let [output] = &node.outputs[..] else { continue };
             let constant = match &*node.op {
@@ -118,10 +118,10 @@ impl Graph {
         Ok(Self { nodes, constants, makers, input, output, role, image, about, most })
     }
 
-    /// Its layers, and what a generator's last one makes.
+    /// Its layers, and the range of a generator's output.
     ///
     /// # Errors
-    /// A sentence that names what is no layer here.
+    /// A message that names the unsupported part.
     pub(super) fn items(&self) -> Result<(Vec<Item>, Option<Pixels>), String> {
         let mut items = Vec::new();
         let (at, left) = (self.output.clone(), Cell::new(self.most));
@@ -142,7 +142,7 @@ impl Graph {
             _ => None,
         });
         match (self.role, last) {
-            // The logit is what stands before the probability.
+            // The logit is the input of the final sigmoid.
             (Role::Discriminator, Some(Pixels::Unit)) => drop(items.pop()),
             (Role::Generator, None) => {
                 return Err("is a generator that ends neither in tanh nor in a sigmoid".into());
@@ -154,16 +154,16 @@ impl Graph {
     }
 }
 
-/// Where the way back through a graph has come to.
+/// The state of the walk back through a graph.
 struct Walk<'a> {
     graph: &'a Graph,
-    /// The value that is wanted.
+    /// The value to trace next.
     at: String,
-    /// The image that a linear layer's numbers are seen as, met before the layer itself.
+    /// The image that a linear layer's output is reshaped to, met before the layer itself.
     seen: Option<[usize; 2]>,
-    /// A constant that is added to what the next layer gives.
+    /// A constant added to the output of the next layer.
     bias: Option<Tensor>,
-    /// Numbers that layers may still have.
+    /// Values that layers may still use.
     left: Cell<usize>,
 }
 
@@ -184,7 +184,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// One node back: the layers that it is, the last one first.
+    /// Steps back by one node: the layers that it becomes, the last one first.
     fn step(&mut self) -> Result<Vec<Item>, String> {
         let node = self.maker(&self.at)?;
         let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Reshape"];
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
                 let part = |i| self.floats(node, i).cloned();
                 let affine = Some([part(1)?, part(2)?]);
                 let eps = node.attributes.get("epsilon").and_then(|a| a.float).unwrap_or(1e-5);
-                // A graph that was exported in training mode normalizes by the batch at hand.
+                // A graph exported in training mode normalizes by the batch.
                 let training = node.attributes.get("training_mode").and_then(|a| a.int);
                 let (running, statistics) = match training.unwrap_or(0) {
                     0 => (Some([part(3)?, part(4)?]), Statistics::Running),
@@ -304,7 +304,8 @@ impl<'a> Walk<'a> {
             if added.len() == to {
                 bias = Some(sum(&key, bias, added)?);
             } else if up && bias.is_none() && added.len() * small == weight.len() {
-                // One number for each of an image's: what a linear layer gives from one pixel.
+                // One number for each value of an image: what a linear layer outputs from one
+                // pixel.
                 linear = true;
                 bias = Some(added);
                 weight = transposed(&weight, small)?;
@@ -373,7 +374,7 @@ impl<'a> Walk<'a> {
         })))
     }
 
-    /// A constant added to a layer, or the end of a batch norm that is spelled out.
+    /// A constant added to a layer, or the end of a batch norm expressed in single ops.
     fn sum(&mut self, node: &Node) -> Result<Vec<Item>, String> {
         let is_constant = |name: &&String| self.graph.constants.contains_key(*name);
         let [a, b] = &node.inputs[..] else { return Err(damaged()) };
@@ -424,7 +425,7 @@ impl<'a> Walk<'a> {
         Ok(made)
     }
 
-    /// Checks that a node doubles images by their nearest pixels.
+    /// Checks that a node doubles images by nearest-neighbor upsampling.
     fn doubled(&self, node: &Node) -> Result<(), String> {
         let text =
             |name: &str| node.attributes.get(name).and_then(|a| a.text.clone()).unwrap_or_default();
@@ -465,7 +466,7 @@ fn flat(tensor: &Tensor) -> Result<Tensor, String> {
     Tensor::new([tensor.len()], tensor.f32s().to_vec()).map_err(|e| e.to_string())
 }
 
-/// A bias and another one.
+/// The sum of a bias and another one.
 fn sum(key: &str, bias: Option<Tensor>, more: Tensor) -> Result<Tensor, String> {
     let Some(bias) = bias else { return flat(&more) };
     if bias.len() != more.len() {
@@ -475,7 +476,7 @@ fn sum(key: &str, bias: Option<Tensor>, more: Tensor) -> Result<Tensor, String> 
     Tensor::new([more.len()], sums).map_err(|e| e.to_string())
 }
 
-/// A tensor of `rows` first entries as a matrix `[rest, rows]`.
+/// Reshapes a tensor whose first axis is `rows` to a matrix `[rest, rows]`.
 fn transposed(tensor: &Tensor, rows: usize) -> Result<Tensor, String> {
     let columns = tensor.len() / rows.max(1);
     let numbers = tensor.f32s();
@@ -552,7 +553,7 @@ mod tests {
         assert!(text.contains("w is a kernel of 4x4, and its layer says [3, 3]"), "{text}");
     }
 
-    /// A discriminator of nodes (op, second input) one after another.
+    /// A discriminator made of these nodes (op, second input).
     fn chained(nodes: &[(&str, &str)], constants: &[Message]) -> Vec<u8> {
         let mut graph = Message::default();
         for (i, (op, second)) in nodes.iter().enumerate() {
@@ -592,7 +593,7 @@ mod tests {
                 &[kernel.clone(), constant.clone()],
                 "adds a constant to something else than a layer",
             ),
-            // One kernel for all of many layers: more than the file holds.
+            // One kernel shared by many layers: more than the file holds.
             (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their numbers"),
             (
                 &[("Conv", "w")],
