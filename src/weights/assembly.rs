@@ -54,7 +54,7 @@ impl Assembly {
         if graphs > 0
             && let Some(other) = candidates.iter().find(|c| !matches!(c.body, Body::Graph(_)))
         {
-            let what = "is no ONNX graph, as the other file is: import one kind at a time";
+            let what = "is not an ONNX graph like the other file: import one kind at a time";
             return Err(Error::file(&other.path, what));
         }
         let (mut generators, mut discriminators) = (Vec::new(), Vec::new());
@@ -188,7 +188,7 @@ impl Assembly {
                     let same = (whole.size, whole.channels, whole.pixels)
                         == (networks.size, networks.channels, networks.pixels);
                     if !same {
-                        return Err(fail("is for other images than the file before it".into()));
+                        return Err(fail("is for different images than the file before it".into()));
                     }
                     if whole.has(role) {
                         return Err(fail(format!("is a second {role}: import one")));

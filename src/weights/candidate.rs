@@ -163,7 +163,7 @@ impl Candidate {
         }
         let below = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         complaints.truncate(most);
-        Err(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; ")))
+        Err(format!("{below}is not a DCGAN that can be imported: {}", complaints.join("; ")))
     }
 
     pub(super) fn second(&self, role: Role) -> Error {

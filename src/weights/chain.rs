@@ -97,7 +97,7 @@ pub(super) fn chain(
     layers.sort_by_key(|layer| (layer.shape().len() == 2) == (role == Role::Discriminator));
     match order {
         Order::Channels => {
-            layers = linked(&layers, role).ok_or("has no one order of its layers")?;
+            layers = linked(&layers, role).ok_or("has no unique order of its layers")?;
         }
         Order::Names => {
             let keys = layers.iter().filter(|layer| layer.shape().len() == 4);
@@ -124,7 +124,7 @@ pub(super) fn chain(
     }
     norms::attach(&mut blocks, modules, known, flag, &mut assumed)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
-        return Err(format!("its last layer is normalized, which no {} is", role.name()));
+        return Err(format!("its last layer is normalized, unlike a {}'s", role.name()));
     }
     Ok(Chain { blocks, assumed })
 }
@@ -279,7 +279,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
     for (i, &Weights { module, weight, bias }) in layers.iter().enumerate() {
         let shape = weight.shape();
         if shape.contains(&0) {
-            return Err(format!("{} has no numbers: its shape is {shape:?}", module.key));
+            return Err(format!("{} has no values: its shape is {shape:?}", module.key));
         }
         let linear = shape.len() == 2;
         let has = blocks.last().map(|block| block.to);
@@ -362,7 +362,7 @@ fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
         [_, large, ..] if fits(large) => Ok(large),
         [small, ..] if small > 0 && rows.is_multiple_of(small) => Ok(small),
         _ => Err(format!(
-            "its first layer gives {rows} numbers, which are no images for the next one"
+            "its first layer outputs {rows} values, which do not fit the next one's images"
         )),
     }
 }
@@ -417,7 +417,7 @@ mod tests {
         let modules =
             [layer("a", &[8, 3, 4, 4]), layer("b", &[6, 8, 4, 4]), layer("c", &[8, 3, 4, 4])];
         let error = keys(&modules, Role::Generator).expect_err("two could be last");
-        assert_eq!(error, "has no one order of its layers");
+        assert_eq!(error, "has no unique order of its layers");
     }
 
     #[test]

@@ -170,17 +170,17 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn maker(&self, value: &str) -> Result<&'a Node, String> {
         let found = self.graph.makers.get(value).map(|&i| &self.graph.nodes[i]);
-        found.ok_or_else(|| format!("is a graph of which nothing makes the value {value:?}"))
+        found.ok_or_else(|| format!("is a graph in which nothing computes the value {value:?}"))
     }
 
     fn floats(&self, node: &Node, i: usize) -> Result<&'a Tensor, String> {
         match node.inputs.get(i).and_then(|name| self.graph.constants.get(name)) {
             Some(Constant::Floats(tensor)) => {
                 let left = self.left.get().checked_sub(tensor.len());
-                self.left.set(left.ok_or("has layers that share too many of their numbers")?);
+                self.left.set(left.ok_or("has layers that share too many of their values")?);
                 Ok(tensor)
             }
-            _ => Err(format!("has the operator {} with weights that are no constants", node.op)),
+            _ => Err(format!("has the operator {} with non-constant weights", node.op)),
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
         let node = self.maker(&self.at)?;
         let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Reshape"];
         if self.bias.is_some() && !layers.contains(&&*node.op) {
-            return Err("is a graph that adds a constant to something else than a layer".into());
+            return Err("is a graph that adds a constant to something other than a layer".into());
         }
         let input = node.inputs.first().cloned().ok_or_else(damaged)?;
         let plain = |layer| Ok(vec![Item::Plain(layer)]);
@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
         let key = node.inputs.get(1).cloned().unwrap_or_default();
         let &[small, large, kh, kw] = weight.shape() else {
             return Err(format!(
-                "{key} is of no 2-D convolution: its shape is {:?}",
+                "{key} does not belong to a 2-D convolution: its shape is {:?}",
                 weight.shape()
             ));
         };
@@ -261,13 +261,13 @@ impl<'a> Walk<'a> {
             match numbers.len() {
                 0 => Ok(vec![default; len]),
                 n if n == len && numbers.iter().all(|n| (0..1 << 12).contains(n)) => Ok(numbers),
-                _ => Err(format!("{key}: its {name} {numbers:?} are none of a 2-D convolution")),
+                _ => Err(format!("{key}: its {name} {numbers:?} do not fit a 2-D convolution")),
             }
         };
         let said = node.attributes.get("kernel_shape").map(|a| a.ints.as_slice());
         if said.is_some_and(|said| said != [kh as i64, kw as i64]) {
             return Err(format!(
-                "is damaged: {key} is a kernel of {kh}x{kw}, and its layer says {said:?}",
+                "is damaged: {key} is a kernel of {kh}x{kw}, but its layer specifies {said:?}",
                 said = said.unwrap_or_default()
             ));
         }
@@ -335,14 +335,14 @@ impl<'a> Walk<'a> {
         let weight = self.floats(node, 1)?;
         let key = node.inputs.get(1).cloned().unwrap_or_default();
         let &[rows, _] = weight.shape() else {
-            return Err(format!("{key} is of no linear layer: its shape is {:?}", weight.shape()));
+            return Err(format!("{key} is not a linear layer's: its shape is {:?}", weight.shape()));
         };
         let number = |name: &str, default: f32| {
             node.attributes.get(name).and_then(|a| a.float).unwrap_or(default)
         };
         let is = |name: &str| node.attributes.get(name).and_then(|a| a.int).unwrap_or(0) != 0;
         if is("transA") || number("alpha", 1.0) != 1.0 || number("beta", 1.0) != 1.0 {
-            return Err(format!("{key} is of a matrix product that is no linear layer"));
+            return Err(format!("{key} is in a matrix product that is not a linear layer"));
         }
         // `[out, in]`, as PyTorch keeps it.
         let weight = if is("transB") { weight.clone() } else { transposed(weight, rows)? };
@@ -393,7 +393,7 @@ impl<'a> Walk<'a> {
         }
         // gamma (x − mean) / √(var + eps) + beta
         let wrong =
-            || "is a graph that multiplies where no batch norm of a batch stands".to_owned();
+            || "is a graph that multiplies outside of a batch norm".to_owned();
         let scale = (0..2).find_map(|i| self.floats(maker, i).ok()).ok_or_else(wrong)?;
         let other = |node: &'a Node| {
             node.inputs.iter().find(|name| !self.graph.constants.contains_key(*name))
@@ -582,7 +582,7 @@ mod tests {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [Message], &'a str);
         let cases: [Case<'_>; 6] = [
             (&[("Conv", "w"), ("Gelu", "")], std::slice::from_ref(&kernel), "operator \"Gelu\""),
-            (&[("Conv", "v")], std::slice::from_ref(&kernel), "weights that are no constants"),
+            (&[("Conv", "v")], std::slice::from_ref(&kernel), "non-constant weights"),
             (
                 &[("Add", "c"), ("Relu", "")],
                 std::slice::from_ref(&constant),
@@ -591,10 +591,10 @@ mod tests {
             (
                 &[("Conv", "w"), ("Relu", ""), ("Add", "c")],
                 &[kernel.clone(), constant.clone()],
-                "adds a constant to something else than a layer",
+                "adds a constant to something other than a layer",
             ),
             // One kernel shared by many layers: more than the file holds.
-            (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their numbers"),
+            (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their values"),
             (
                 &[("Conv", "w")],
                 &[tensor("w", &[3, 3, 3, 3], f32::NAN)],

@@ -120,7 +120,7 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
                     put(at, "bias", bias);
                 }
                 channels = block.to;
-                let spec = spec.ok_or("has a convolution of no size")?;
+                let spec = spec.ok_or("has a convolution without a size")?;
                 if block.up {
                     let (large, small) = (block.to, block.from);
                     Layer::ConvTranspose(ConvTranspose {
@@ -185,7 +185,7 @@ fn batch_norm(
     let Norm { module, eps, statistics } = norm;
     let len = module.norm_len();
     let key = module.key;
-    let Kind::Norm { affine, running } = module.kind else { return Err("is no norm".into()) };
+    let Kind::Norm { affine, running } = module.kind else { return Err("is not a norm".into()) };
     let cells_len = cells[0].checked_mul(cells[1]).and_then(|cells| cells.checked_mul(channels));
     if len != channels && Some(len) != cells_len {
         return Err(format!(
@@ -211,7 +211,7 @@ fn batch_norm(
     if let (Some([mean, var]), Statistics::Running) = (running, statistics) {
         if let Some(i) = var.f32s().iter().position(|&x| x < 0.0) {
             return Err(format!(
-                "number {i} of the running variance of {key} is negative: the network is spoiled"
+                "number {i} of the running variance of {key} is negative: the network is unusable"
             ));
         }
         parts.extend([("running_mean", mean), ("running_var", var)]);

@@ -126,7 +126,7 @@ pub fn import(
     let mut left_out = Vec::new();
     if paths.iter().any(is_npy) {
         if let Some(other) = paths.iter().find(|path| !is_npy(path)) {
-            let what = "is no .npy file, as the others are: import one kind at a time";
+            let what = "is not a .npy file like the others: import one kind at a time";
             return Err(Error::file(other, what));
         }
         assumptions.eps.get_or_insert(npy::EPS);
@@ -251,7 +251,7 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let metadata = header.metadata().clone().unwrap_or_default();
     if metadata.contains_key(VERSION_KEY) {
-        return Err("is a model of this program already: dcgan sample takes it as it is".into());
+        return Err("is already a model of this program: dcgan sample takes it as it is".into());
     }
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     checkpoint::verify(&metadata.clone().into_iter().collect(), &file)?;

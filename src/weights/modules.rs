@@ -63,7 +63,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
             return Err(what);
         }
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
+            return Err(format!("number {i} of {name} is not finite: the network is unusable"));
         }
         let at = *places.entry(key.to_owned()).or_insert_with(|| {
             let key = key.to_owned();

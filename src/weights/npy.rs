@@ -60,7 +60,7 @@ fn layers(paths: &[PathBuf]) -> Result<Vec<Module>> {
         let key = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let tensor = tensor(path)?;
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(fail(format!("number {i} is not finite: the network is spoiled")));
+            return Err(fail(format!("number {i} is not finite: the network is unusable")));
         }
         let kind = match (scale.take(), tensor.shape()) {
             (None, [_]) => {
@@ -122,7 +122,7 @@ fn tensor(path: &Path) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
     let why = |flaw| match flaw {
         Flaw::Io(error) => files::cannot("be read", &error),
-        Flaw::NoArray => "is no NumPy file, or is damaged".into(),
+        Flaw::NoArray => "is not a NumPy file, or is damaged".into(),
         Flaw::CutShort => "is cut short".into(),
         Flaw::NoFloats => "holds no floats".into(),
     };

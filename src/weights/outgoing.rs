@@ -27,7 +27,7 @@ impl<'a> Export<'a> {
     pub fn of(model: &'a ModelFile, role: impl Into<Role>, weights: Weights) -> Result<Self> {
         let role = role.into();
         model.unconditional(
-            "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
+            "and PyTorch's DCGAN example, whose names and layouts are exported, has no classes",
         )?;
         let (name, network) = model.find(role)?;
         let net = Net::new(role, network.clone());

@@ -90,7 +90,7 @@ pub(super) struct Unpickled {
 const DEPTH: usize = 32;
 
 const CONFUSING: &str =
-    "is damaged or made to confuse: it holds itself, or the same parts over and over";
+    "is damaged or malicious: it contains itself, or the same parts over and over";
 
 impl Unpickled {
     /// Collects its tensors and layer names.
@@ -547,7 +547,7 @@ fn refused_opcode(opcode: u8) -> String {
         b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' | b'd' => {
             "of protocol 0, which PyTorch does not write"
         }
-        _ => "that no version of Python knows",
+        _ => "unknown to every version of Python",
     };
     format!(
         "holds the pickle opcode {opcode:#04x} {name}; save tensors alone, with \

@@ -214,7 +214,7 @@ impl Places {
             dropout = true;
         }
         if dropout {
-            assumed.push(format!("what else has no tensors is dropout ({flag})"));
+            assumed.push(format!("other layers without tensors are dropout ({flag})"));
         }
         Ok(assumed)
     }

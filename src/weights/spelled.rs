@@ -36,7 +36,7 @@ impl FromStr for Spelled {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no layer; there are {WORDS}");
+        let wrong = || format!("{text:?} is not a layer; use {WORDS}");
         let (spelled, name) = match text.split_once('=') {
             Some((spelled, name)) => (spelled.trim(), Some(name.trim().to_owned())),
             None => (text.trim(), None),
@@ -189,12 +189,12 @@ fn block(
     geometry: Option<Geometry>,
 ) -> Result<Block, String> {
     let Module { key, kind: Kind::Linear { weight, bias } } = module else {
-        return Err("is no layer with weights".into());
+        return Err("is not a layer with weights".into());
     };
     let linear = up.is_none();
     let up = up.unwrap_or(role == Role::Generator);
     if weight.shape().contains(&0) {
-        return Err(format!("{key} has no numbers: its shape is {:?}", weight.shape()));
+        return Err(format!("{key} has no values: its shape is {:?}", weight.shape()));
     }
     let (small, large) = (weight.shape()[0], weight.shape()[1]);
     let (from, to) = match (linear, up) {

@@ -46,7 +46,7 @@ pub(super) struct Archived {
 /// # Errors
 /// A message if the archive is damaged or holds anything but plain data and tensors.
 pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
-    let damaged = |_| "is damaged or cut short: it is no whole zip archive".to_owned();
+    let damaged = |_| "is damaged or cut short: it is not a complete zip archive".to_owned();
     let mut archive = Archive {
         zip: ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?,
         left: bytes.len() as u64,
@@ -124,7 +124,7 @@ impl Archive<'_> {
         }
         places.sort_unstable();
         match places.windows(2).any(|pair| pair[0].1 > pair[1].0) {
-            true => Err("is damaged: its parts lie over one another".into()),
+            true => Err("is damaged: its parts overlap".into()),
             false => Ok(()),
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Attribute {
 }
 
 pub(super) fn damaged() -> String {
-    "is damaged, or no ONNX graph".into()
+    "is damaged, or not an ONNX graph".into()
 }
 
 /// The first field of a message with this number.
@@ -124,11 +124,11 @@ pub(super) fn constant(bytes: &[u8]) -> Result<(String, Option<Constant>), Strin
     };
     if elements(&dims) != Some(numbers.len()) {
         return Err(format!(
-            "is damaged: {name} has not as many numbers as its shape {dims:?} says"
+            "is damaged: {name} does not have as many values as its shape {dims:?}"
         ));
     }
     if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
+        return Err(format!("number {i} of {name} is not finite: the network is unusable"));
     }
     let tensor = Tensor::new(dims, numbers).map_err(|e| e.to_string())?;
     Ok((name, Some(Constant::Floats(tensor))))
