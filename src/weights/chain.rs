@@ -89,7 +89,7 @@ pub(super) fn chain(
     if let Some(layer) = layers.iter().find(|layer| is_residual(&layer.module.key)) {
         return Err(format!(
             "{} is, by its name, of a residual network, whose shortcuts no tensor shows; if it is \
-             none, {flag} spells the layers out",
+             not, {flag} lists the layers",
             layer.module.key
         ));
     }
@@ -105,7 +105,7 @@ pub(super) fn chain(
             // Alphabetical order does not show the order of layers.
             if !known.ordered && !count_up(&keys) && linked(&layers, role).is_none() {
                 return Err(format!(
-                    "neither names nor channels say in which order its layers ({}) come: {flag} \
+                    "neither names nor channels show the order of its layers ({}): {flag} \
                      does, as conv={}",
                     keys.join(", "),
                     keys[0]
@@ -204,8 +204,8 @@ fn settle_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(),
             }
             None => {
                 return Err(format!(
-                    "{} takes {} channels and gives as many, so that its shape does not say whether \
-                     it is a convolution or a transposed one: --g-layers says it, as in --g-layers \
+                    "{} takes {} channels and outputs as many, so that its shape does not show \
+                     whether it is a convolution or a transposed one: specify it, as in --g-layers \
                      linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
                     block.key, block.from
                 ));
@@ -293,7 +293,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
                 let channels = has.unwrap_or(0);
                 if channels == 0 || large % channels != 0 {
                     let what = format!(
-                        "{} takes {large} numbers, which are no images of the {channels} \
+                        "{} takes {large} values, which do not fit images of the {channels} \
                          channels before it",
                         module.key
                     );
@@ -344,7 +344,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
         return Err(format!("it would give {} numbers, not one", end.to));
     }
     if role == Role::Generator && !blocks.iter().skip(1).any(|block| block.up) {
-        return Err("it would have no transposed convolution: --g-layers says what enlarges its \
+        return Err("it would have no transposed convolution: --g-layers must enlarge its \
                     images, as in --g-layers linear,norm,upsample,conv,norm,relu,conv,tanh"
             .into());
     }
@@ -440,7 +440,7 @@ mod tests {
         };
         let order = |names, known| chain(&of(names), Role::Generator, Order::Names, known);
         let error = order(["fine", "coarse"], SORTED).expect_err("either could be first");
-        assert!(error.contains("neither names nor channels say in which order"), "{error}");
+        assert!(error.contains("neither names nor channels show the order"), "{error}");
         assert!(error.contains("--g-layers"), "{error}");
         assert!(order(["fine", "coarse"], ORDERED).is_ok());
     }
@@ -461,7 +461,7 @@ mod tests {
         for names in [["0", "3", "6"], ["conv1", "conv2", "conv3"], ["convt1", "middle", "convt3"]]
         {
             let error = of(names, 3).expect_err("either could be");
-            assert!(error.contains("takes 4 channels and gives as many"), "{error}");
+            assert!(error.contains("takes 4 channels and outputs as many"), "{error}");
             assert!(error.contains("--g-layers"), "{error}");
         }
         assert_eq!(of(["a:convt", "b:conv", "c:convt"], 3), Ok((false, 1)));

@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
             }
             "Flatten" | "Identity" | "Dropout" | "Squeeze" | "Unsqueeze" => Ok(Vec::new()),
             other => Err(format!(
-                "has the operator {other:?}, which is none of a DCGAN: convolutions, linear layers, \
+                "has the operator {other:?}, which no DCGAN uses: convolutions, linear layers, \
                  batch norms, (leaky) ReLU, tanh, sigmoids and doubling by nearest pixels can be \
                  imported"
             )),
@@ -335,7 +335,10 @@ impl<'a> Walk<'a> {
         let weight = self.floats(node, 1)?;
         let key = node.inputs.get(1).cloned().unwrap_or_default();
         let &[rows, _] = weight.shape() else {
-            return Err(format!("{key} is not a linear layer's: its shape is {:?}", weight.shape()));
+            return Err(format!(
+                "{key} is not a linear layer's: its shape is {:?}",
+                weight.shape()
+            ));
         };
         let number = |name: &str, default: f32| {
             node.attributes.get(name).and_then(|a| a.float).unwrap_or(default)
@@ -392,8 +395,7 @@ impl<'a> Walk<'a> {
             return Ok(Vec::new());
         }
         // gamma (x − mean) / √(var + eps) + beta
-        let wrong =
-            || "is a graph that multiplies outside of a batch norm".to_owned();
+        let wrong = || "is a graph that multiplies outside of a batch norm".to_owned();
         let scale = (0..2).find_map(|i| self.floats(maker, i).ok()).ok_or_else(wrong)?;
         let other = |node: &'a Node| {
             node.inputs.iter().find(|name| !self.graph.constants.contains_key(*name))
@@ -550,7 +552,7 @@ mod tests {
         };
         assert_eq!(read(4), Ok(2));
         let text = read(3).expect_err("4 is not 3");
-        assert!(text.contains("w is a kernel of 4x4, and its layer says [3, 3]"), "{text}");
+        assert!(text.contains("w is a kernel of 4x4, but its layer specifies [3, 3]"), "{text}");
     }
 
     /// A discriminator made of these nodes (op, second input).

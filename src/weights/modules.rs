@@ -78,7 +78,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
             "running_var" => slots.var = Some(tensor),
             _ => {
                 return Err(format!(
-                    "{name} is no part of a convolution, a linear layer or a batch norm, which is \
+                    "{name} is not part of a convolution, a linear layer or a batch norm, which is \
                      all that a DCGAN has"
                 ));
             }

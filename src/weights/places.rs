@@ -38,7 +38,7 @@ pub(super) fn arrange(
         };
         let late = places.lateness(i);
         if late == Lateness::Unsure {
-            assumed.push(format!("{} normalizes what an activation gives ({flag})", norm.key));
+            assumed.push(format!("{} normalizes the output of an activation ({flag})", norm.key));
         }
         let late = late != Lateness::Early;
         if late {
@@ -184,7 +184,7 @@ impl Places {
         }
         if self.spots.is_empty() {
             if blocks.iter().any(|block| block.norm.is_some()) {
-                assumed.push(format!("norms stand before activations ({flag})"));
+                assumed.push(format!("norms come before activations ({flag})"));
             }
             return Ok(assumed);
         }
@@ -204,7 +204,7 @@ impl Places {
             }
             if plain(&&blocks[i + 1]) {
                 return Err(format!(
-                    "between {} and {} stand {all} layers without tensors, one of which may enlarge \
+                    "between {} and {} are {all} layers without tensors, one of which may enlarge \
                      images: {flag} names them, as in {flag} \
                      linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
                     blocks[i].key,

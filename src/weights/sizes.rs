@@ -120,8 +120,8 @@ fn after(
                 let pixels = block.weight.shape()[0] / block.to;
                 let side = side(pixels).ok_or_else(|| {
                     format!(
-                        "{key} gives {pixels} pixels, which are no square: --g-sides says which \
-                         sizes its images have"
+                        "{key} outputs {pixels} pixels, which are not a square: --g-sides \
+                         specifies the sizes of its images"
                     )
                 })?;
                 Ok([side, side])
@@ -183,8 +183,8 @@ fn first_image(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool
             let pixels = last.weight.shape()[1] / last.from;
             let side = side(pixels).ok_or_else(|| {
                 format!(
-                    "{} takes {pixels} pixels, which are no square: --d-sides says which sizes its \
-                     images have",
+                    "{} takes {pixels} pixels, which are not a square: --d-sides \
+                     specifies the sizes of its images",
                     last.key
                 )
             })?;

@@ -227,7 +227,7 @@ pub(super) fn follow(items: &mut [Item], role: Role) -> Result<(), String> {
             block.to = takes.get(number).copied().unwrap_or(0);
             if block.to == 0 || !rows.is_multiple_of(block.to) {
                 return Err(format!(
-                    "{} gives {rows} numbers, which are no images of the {} channels that the \
+                    "{} outputs {rows} values, which do not fit images of the {} channels that the \
                      next layer takes",
                     block.key, block.to
                 ));
@@ -237,7 +237,7 @@ pub(super) fn follow(items: &mut [Item], role: Role) -> Result<(), String> {
             block.from = channels;
             if channels == 0 || !numbers.is_multiple_of(channels) {
                 return Err(format!(
-                    "{} takes {numbers} numbers, which are no images of the {channels} channels \
+                    "{} takes {numbers} values, which do not fit images of the {channels} channels \
                      before it",
                     block.key
                 ));

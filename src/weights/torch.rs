@@ -24,7 +24,7 @@ const SHARED: usize = 4;
 pub(super) fn old_format(bytes: &[u8]) -> Option<String> {
     let tar = bytes.get(257..262) == Some(b"ustar");
     (bytes.starts_with(LEGACY) || tar).then(|| {
-        "is in PyTorch's format from before version 1.6, which only Python can read; save it anew \
+        "is in PyTorch's format from before version 1.6, which only Python can read; save it again \
          with: import torch; torch.save(torch.load(FILE, map_location=\"cpu\"), \"new.pth\")"
             .into()
     })
@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
         .ok_or("is a zip archive, but not one of PyTorch's (it has no data.pkl)")?;
     let folder = &pickle[..pickle.len() - "data.pkl".len()];
     if names.iter().any(|name| name.strip_prefix(folder) == Some("constants.pkl")) {
-        return Err("is a TorchScript program; write it as an ONNX graph, which says every layer, \
+        return Err("is a TorchScript program; write it as an ONNX graph, which has every layer, \
                     with torch.onnx.export(torch.jit.load(FILE), (z,), \"new.onnx\", dynamo=False), \
                     or its weights alone, with torch.save(torch.jit.load(FILE).state_dict(), \
                     \"new.pth\")"
@@ -138,8 +138,8 @@ impl Archive<'_> {
         if file.compression() != CompressionMethod::Stored || file.compressed_size() != file.size()
         {
             return Err(format!(
-                "is no file as PyTorch writes them: its part {name:?} is compressed; save it anew \
-                 with torch.save"
+                "is not a file as PyTorch writes it: its part {name:?} is compressed; save it \
+                 again with torch.save"
             ));
         }
         self.left = self

@@ -149,7 +149,7 @@ fn archives_that_are_not_pytorchs_are_called_what_they_are() {
         // A bomb: little that becomes much.
         (
             archive(&[("data.pkl", &good), ("data/0", &zeros)], CompressionMethod::Deflated),
-            "is compressed; save it anew",
+            "is compressed; save it again",
         ),
         (b"PK\x03\x04 and no more".to_vec(), "not a complete zip archive"),
         (Vec::new(), "is empty"),
@@ -218,7 +218,7 @@ fn layers_of_other_networks_are_named() {
     };
     type Case<'a> = (&'a [(&'a str, &'a [usize])], &'a str);
     let cases: &[Case<'_>] = &[
-        (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is no part of a convolution"),
+        (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is not part of a convolution"),
         (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8])], "as PReLU has"),
         (&[("a.weight_orig", &[8, 4, 3, 3])], "remove_spectral_norm"),
         (&[("a.parametrizations.weight.original0", &[8, 4, 3, 3])], "remove_parametrizations"),
