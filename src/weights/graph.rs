@@ -304,8 +304,7 @@ impl<'a> Walk<'a> {
             if added.len() == to {
                 bias = Some(sum(&key, bias, added)?);
             } else if up && bias.is_none() && added.len() * small == weight.len() {
-                // One number for each value of an image: what a linear layer outputs from one
-                // pixel.
+                // A bias for each value of an image: a linear layer's output from one pixel.
                 linear = true;
                 bias = Some(added);
                 weight = transposed(&weight, small)?;

@@ -54,8 +54,8 @@ pub struct Likeness {
     pub gain: f32,
 }
 
-/// Compares two images, bytes `[32, 32, 3]`, near a shift: `b` at (y, x) shows what `a` does at (y
-/// + `shift[0]`, x + `shift[1]`). `None` if they do not even correlate.
+/// Compares two images, bytes `[32, 32, 3]`, near a shift: `b` at (y, x) shows what `a` does at
+/// (y + `shift[0]`, x + `shift[1]`). `None` if they do not even correlate.
 #[must_use]
 pub fn compare(a: &[u8], b: &[u8], shift: [i32; 2]) -> Option<Likeness> {
     debug_assert_eq!([a.len(), b.len()], [NUMBERS; 2]);
