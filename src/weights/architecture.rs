@@ -1,4 +1,4 @@
-//! What the shapes of tensors do not tell about a network.
+//! What the shapes of tensors do not show about a network.
 //!
 //! Shapes give the widths, `nz`, the images' channels, kernels, biases and which layers are
 //! normalized; the numbers of a `Sequential` show whether the norm comes before or after the
