@@ -173,7 +173,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let without: &[&str] = &["is conditional", "without --conditional"];
     dcgan(&["filters", told, "flat"]).refused(1, without);
     dcgan(&["forget", told, "--page", "page.html"]).refused(1, without);
-    let export: &[&str] = &["is conditional", "cannot be told them"];
+    let export: &[&str] = &["is conditional", "has no classes"];
     for to in ["safetensors", "pth", "onnx"] {
         dcgan(&["export", told, "--to", to, "--out", "out"]).refused(1, export);
     }
