@@ -13,9 +13,13 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// Batch norm with scale and shift by the image's class: `y = gamma[label] (x − mean) / √(var + ε)
-/// + beta[label]`, with running statistics after training. Parameters `gamma.weight` and
-/// `beta.weight`, `[classes, channels]`.
+/// Batch norm with scale and shift by the image's class, with running statistics after training:
+///
+/// ```text
+/// y = gamma[label] (x − mean) / √(var + ε) + beta[label]
+/// ```
+///
+/// Parameters `gamma.weight` and `beta.weight`, `[classes, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionalBatchNorm {
