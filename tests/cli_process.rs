@@ -37,7 +37,7 @@ fn a_training_that_is_asked_to_end_saves_and_exits_as_shells_expect() {
         let took = start.elapsed();
         assert_eq!(outcome.code, Some(code), "SIG{signal}: {outcome:#?}");
         assert!(
-            outcome.stderr.contains("stopped; go on with: dcgan train --resume"),
+            outcome.stderr.contains("stopped; resume with: dcgan train --resume"),
             "{outcome:#?}"
         );
         let stopped = ModelFile::load(&latest(&run)).unwrap();

@@ -202,5 +202,5 @@ fn a_layout_says_how_many_and_captions_say_which() {
     assert_eq!(sample(&["--captions"]).code, Some(2), "captions without a grid");
     sample(&["--grid", "2x2", "g.png", "--seeds", "0-4"]).refused(2, &["4 places for 5 images"]);
     sample(&["--grid", "2x2"]).refused(2, &["--grid 2x2 grid.png"]);
-    sample(&["--grid", "9999x9999", "g.png"]).refused(2, &["--grid", "slip of the finger"]);
+    sample(&["--grid", "9999x9999", "g.png"]).refused(2, &["--grid", "surely a typo"]);
 }

@@ -173,7 +173,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_changes_no_bit() {
     let outcome = running.end();
     assert_eq!(outcome.code, Some(130), "{outcome:#?}");
     assert!(outcome.stderr.contains("press Ctrl-C again to quit"), "{}", outcome.stderr);
-    let (_, command) = outcome.stderr.rsplit_once("stopped; go on with: dcgan ").unwrap();
+    let (_, command) = outcome.stderr.rsplit_once("stopped; resume with: dcgan ").unwrap();
     let command: Vec<_> = command.split_whitespace().collect();
     assert_eq!(command, ["train", "--resume", &format!("parts/{}", run_name(&run))]);
     let stopped = ModelFile::load(&latest(&run)).unwrap();

@@ -1,4 +1,4 @@
-//! `dcgan arithmetic`: sums and differences of latents, and what becomes of the images.
+//! `dcgan arithmetic`: sums and differences of latents, and the resulting images.
 
 use std::path::PathBuf;
 
@@ -18,12 +18,12 @@ use super::latents::{ModelFlags, named, write_npy};
 use super::output::println;
 use super::points::{Locator, Point, Points, Range, rows};
 
-/// Add and take away what images have in common, or turn them
+/// Add and subtract what images have in common, or move images along a direction
 ///
 /// Each --plus and --minus is a group of images, best three or more, whose latents are averaged;
-/// the means are added up in the order typed. The figure shows the groups, their means, and the
-/// result among 8 neighbors. With --from and --to the difference of two groups is a direction in
-/// which the images of --seeds are moved.
+/// the means are added or subtracted in the order typed. The figure shows the groups, their means,
+/// and the result among 8 neighbors. With --from and --to, the images of --seeds are moved along
+/// the difference of the two groups.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan arithmetic runs/00000-dcgan-avatars-64 --plus 1,5,9 \
                         --minus 2,4,8 --plus 7,11,30 --out out.png\n  dcgan arithmetic \
@@ -33,31 +33,31 @@ pub(super) struct Arithmetic {
     model: ModelFlags,
     #[command(flatten)]
     groups: Groups,
-    /// The group that a turn leads away from
+    /// The group at which the direction starts
     #[arg(long, value_name = "LIST", requires = "to", conflicts_with_all = ["plus", "minus"])]
     from: Option<Points>,
-    /// The group that a turn leads to
+    /// The group at which the direction ends
     #[arg(long, value_name = "LIST", requires = "from")]
     to: Option<Points>,
-    /// Images that are turned [default: 0-4]
+    /// Images to move along the direction [default: 0-4]
     #[arg(long, value_name = "LIST", requires = "from")]
     seeds: Option<Points>,
-    /// How much of the turn is added, from the first column to the last [default: -1..1]
+    /// Multiples of the direction to add, from the first column to the last [default: -1..1]
     #[arg(long, value_name = "LOW..HIGH", requires = "from", allow_hyphen_values = true)]
     range: Option<Range>,
-    /// Columns of a turn [default: 9]
+    /// Number of such columns [default: 9]
     #[arg(long, value_name = "N", requires = "from", value_parser = at_least(2))]
     steps: Option<usize>,
-    /// How far around the result its neighbors are drawn, in each coordinate [default: 0.25]
+    /// Maximum distance of the result's neighbors in each coordinate [default: 0.25]
     #[arg(long, value_name = "X", conflicts_with = "from")]
     noise: Option<f32>,
-    /// Decides the neighbors
+    /// Random seed of the neighbors
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
     #[arg(long, value_name = "FILE.png", default_value = "arithmetic.png")]
     out: PathBuf,
-    /// Also write the latents of the result, float32 [1, nz]; of a turn, its direction
+    /// Also write the latent of the result, or the direction, float32 [1, nz]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
 }
@@ -66,13 +66,13 @@ pub(super) struct Arithmetic {
 #[derive(Clone, Debug, Default)]
 struct Groups(Vec<(Sign, Points)>);
 
-const PLUS: &str = "A group to add: seeds, rows of files of latents (z.npy, z.npy:2), or, where the \
+const PLUS: &str = "A group to add: seeds, rows of files of latents (z.npy, z.npy:2), or, if the \
                     model has an encoder, images (a.png)";
 
 /// The flags' names.
 const FLAGS: [(Sign, &str, &str); 2] = [
     (Sign::Plus, "plus", PLUS),
-    (Sign::Minus, "minus", "A group to take away; both may be given many times"),
+    (Sign::Minus, "minus", "A group to subtract; both may be given several times"),
 ];
 
 impl Args for Groups {
@@ -132,13 +132,13 @@ impl Arithmetic {
     fn add(&self, model: &ModelFile) -> Result<()> {
         let Groups(groups) = &self.groups;
         if groups.is_empty() {
-            let what = "give groups to add and take away, such as --plus 1,5,9 --minus 2,4,8 \
+            let what = "give groups to add and subtract, such as --plus 1,5,9 --minus 2,4,8 \
                         --plus 7,11,30, or a turn by --from and --to";
             return Err(Error::flag("--plus", what));
         }
         let noise = self.noise.unwrap_or(NOISE);
         if !(noise >= 0.0 && noise.is_finite()) {
-            return Err(Error::flag("--noise", format!("{noise} is no distance such as 0.25")));
+            return Err(Error::flag("--noise", format!("{noise} is not a distance such as 0.25")));
         }
         let mut locator = Locator::new(&self.model, model);
         let load = |(sign, points): &(Sign, Points)| {
@@ -150,7 +150,7 @@ impl Arithmetic {
 
         let mut means = Vec::new();
         let mut pixels = Vec::new();
-        let mut members = group_panel("What is added up");
+        let mut members = group_panel("Groups");
         for (sign, points) in &groups {
             let middle = center(points);
             let (row, mean_pixels) = group_row(&mut generator, points, &middle)?;
@@ -219,7 +219,7 @@ impl Arithmetic {
             _ => format!("{amount:+.2}").replace('-', "\u{2212}"),
         });
         let mut turns = Panel::new(
-            "Added to other latents: so much of the mean of \"to\" less the \
+            "Added to other latents: this multiple of the mean of \"to\" minus the \
                                     mean of \"from\"",
         )
         .columns(labels);
@@ -230,7 +230,7 @@ impl Arithmetic {
             }
             turns = turns.row(&point.name, cells);
         }
-        let figure = Figure::new("A direction in the space of latents")
+        let figure = Figure::new("A direction in latent space")
             .note(self.model.describe(model))
             .panel(members)
             .panel(turns);
@@ -252,7 +252,7 @@ fn center(points: &[Point]) -> Vec<f32> {
     mean(&points.iter().map(|point| point.z.clone()).collect::<Vec<_>>())
 }
 
-/// A panel for groups: their means stand first, all below one another.
+/// A panel for groups, one per row, with their means first.
 fn group_panel(heading: &str) -> Panel {
     Panel::new(heading).columns(["mean", "its images"]).gap_before(1)
 }

@@ -1,4 +1,4 @@
-//! Progress of long work that is counted: a bar on a terminal, now and then a line elsewhere.
+//! Progress of long countable work: a bar on a terminal, an occasional line elsewhere.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::human;
 use crate::terminal::{is_watched, tell};
 
-/// Time between two lines where standard error is no terminal.
+/// Time between two lines if standard error is not a terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// The progress of some work, on standard error.
+/// A progress display on standard error.
 #[derive(Debug)]
 pub(super) struct Bar {
     bar: Option<ProgressBar>,
@@ -38,7 +38,7 @@ impl Bar {
         Self { bar, what, total: total as u64, done, start: now, told }
     }
 
-    /// So many more are done. Any thread may say so.
+    /// Adds `count` items. May be called from any thread.
     pub(super) fn add(&self, count: usize) {
         let done = self.done.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         if let Some(bar) = &self.bar {
@@ -59,7 +59,7 @@ impl Bar {
         format!("{} of {} {}, {rate:.0}/s", human::count(done), human::count(self.total), self.what)
     }
 
-    /// Takes the bar away and says how long it took, in seconds.
+    /// Removes the bar and returns how long the work took, in seconds.
     pub(super) fn finish(self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -25,7 +25,7 @@ use super::presets::find;
 use super::reading::PartFlag;
 use super::tuning;
 
-/// Classes of images, where networks are told some: those of MNIST and CIFAR-10.
+/// Number of classes for conditional networks, as in MNIST and CIFAR-10.
 const CLASSES: usize = 10;
 
 /// Kernels that the printed table lists.
@@ -38,16 +38,16 @@ const NAME: usize = 36;
 pub(super) struct Bench {
     #[command(flatten)]
     device: DeviceFlag,
-    /// What to train: a recipe that dcgan presets lists; where it is told classes, ten
+    /// Preset to train (see dcgan presets); a conditional one gets ten classes
     #[arg(long, value_name = "NAME", value_parser = find, default_value = "dcgan")]
     preset: &'static Preset,
-    /// Images in a batch, at least 2 [default: the preset's]
+    /// Batch size, at least 2 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     batch: Option<usize>,
-    /// Other networks than the preset's (see dcgan train --help)
+    /// Networks to train instead of the preset's (see dcgan train --help)
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
     network: Option<Network>,
-    /// Images' size, 64 or 96x64 (height x width) [default: the preset's]
+    /// Image size, 64 or 96x64 (height x width) [default: the preset's]
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
     /// Width of the generator [default: the preset's]
@@ -56,29 +56,29 @@ pub(super) struct Bench {
     /// Width of the discriminator [default: the preset's]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     ndf: Option<usize>,
-    /// Training steps to time; their median counts
+    /// Training steps to time; the median is reported
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least(1))]
     steps: usize,
-    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
-    /// them. What was measured is kept for the next time
+    /// Measure which kernels are fastest on a GPU: not at all, for at most 5 seconds, or all of
+    /// them. Results are kept for the next time
     #[arg(
         long, value_enum, default_value_t = Effort::Quick, hide_possible_values = true,
         value_name = "off|quick|full"
     )]
     tune: Effort,
-    /// How a GPU keeps activations and their gradients
+    /// Precision in which a GPU stores activations and their gradients
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
-    /// Also read these images (whatever dcgan train takes), alone and beside training, every one
-    /// anew: does training have to wait for them?
+    /// Also time reading these images (as for dcgan train), alone and during training, without a
+    /// cache: does training have to wait for them?
     #[arg(long, value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Threads that decode them [default: one a core, 8 at most]
+    /// Decoding threads [default: one per core, at most 8]
     #[arg(long, value_name = "N", requires = "data", value_parser = at_least(1))]
     workers: Option<usize>,
-    /// Instead of measuring: what a step should take on a card that is not here, by its datasheet:
+    /// Instead of measuring, predict the time of a step on another card from its datasheet:
     /// m1, m3, rx580, rx6800, rx7900xtx, a770, rtx3060, rtx4090, h100 or steam-deck; all compares them
     #[arg(
         long, value_name = "CARD|all", value_parser = known_card,
@@ -89,14 +89,14 @@ pub(super) struct Bench {
     json: JsonFlag,
 }
 
-/// What `--predict` takes.
+/// Parses a value of `--predict`.
 fn known_card(name: &str) -> std::result::Result<String, String> {
     let mut known = CARDS.iter().map(|card| card.name).chain(["all"]);
     match known.clone().any(|known| known == name) {
         true => Ok(name.to_owned()),
         false => {
             let last = known.next_back().unwrap_or_default();
-            Err(format!("known are {} and {last}", known.collect::<Vec<_>>().join(", ")))
+            Err(format!("known cards are {} and {last}", known.collect::<Vec<_>>().join(", ")))
         }
     }
 }
@@ -167,7 +167,7 @@ impl Bench {
         self.json.report(&serde_json::json!({ "recipe": recipe, "predictions": predictions }))
     }
 
-    /// The preset's recipe, but for what was typed.
+    /// The preset's configuration, with what was typed.
     fn recipe(&self) -> Result<TrainConfig> {
         let &Self { network, size, ngf, ndf, batch, precision, .. } = self;
         let model = PartialModelConfig { network, size, ngf, ndf, ..PartialModelConfig::default() };
@@ -183,7 +183,7 @@ impl Bench {
     }
 }
 
-/// Operations per second, as people compare devices.
+/// Operations per second, in a readable unit.
 fn rate(flops: f64) -> String {
     if flops >= 1e12 {
         format!("{:.2} TFLOP/s", flops / 1e12)
@@ -192,7 +192,7 @@ fn rate(flops: f64) -> String {
     }
 }
 
-/// What is trained, in a line.
+/// The networks in one line.
 fn networks(recipe: &TrainConfig) -> String {
     let model = &recipe.model;
     let (network, size) = (model.network, model.size);
@@ -232,7 +232,7 @@ fn predicted(prediction: &Prediction) -> String {
     text + "\n" + &table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
 }
 
-/// A step on several cards, in a line each.
+/// A step on several cards, one line per card.
 fn compared(predictions: &[Prediction]) -> String {
     let head = ["card", "", "TFLOP/s", "GB/s", "images/s", "ms a step", "% of peak", "bound by"];
     let mut rows = vec![head.map(String::from).to_vec()];
@@ -392,7 +392,7 @@ fn kernels(all: &[KernelTime]) -> String {
     table(&[Left, Left, Right, Right, Right, Right, Right, Left], &rows)
 }
 
-/// The start of a long name, and how many letters it has.
+/// The start of a long name, and how many ops it has.
 fn shortened(name: &str) -> String {
     let ops = name.split('+').count();
     if name.chars().count() <= NAME {

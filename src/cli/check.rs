@@ -27,7 +27,7 @@ use super::output::{Align, line};
 pub(super) struct Check {
     #[command(flatten)]
     device: DeviceFlag,
-    /// Check only this op (several times for several), and no training step
+    /// Check only this op (may be repeated) and no training steps
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
     /// Keep the shader compiler's bounds checks, as `dcgan train --checked` does
@@ -47,10 +47,10 @@ struct Report<'a> {
     program: String,
     system: String,
     device: String,
-    /// What the device was held against.
+    /// What the device was compared with.
     against: &'static str,
     checks: usize,
-    /// Checks that were made: fewer where the device was lost.
+    /// Checks that ran: fewer if the device was lost.
     done: usize,
     ops: &'a [OpEntry],
     steps: &'a [StepEntry],
@@ -64,7 +64,7 @@ struct OpEntry {
     op: &'static str,
     checks: usize,
     largest_error: f64,
-    /// The largest error as a share of what is allowed.
+    /// The largest error as a share of the tolerance.
     of_allowed: f64,
     failed: usize,
 }
@@ -93,7 +93,7 @@ type OpSamples = Vec<(&'static str, Vec<Sample>)>;
 /// Ops and their samples, each in several ways.
 type OpWays = Vec<(&'static str, Vec<(Sample, Vec<(String, Choices)>)>)>;
 
-/// What was found so far.
+/// Results so far.
 #[derive(Debug, Default)]
 struct Tally {
     done: usize,
@@ -181,9 +181,8 @@ impl Check {
 }
 
 impl Check {
-    /// The checker, and further ones that check samples beside it. A software adapter compiles each
-    /// kernel when it first runs, which is nearly all its work, on one thread for each device that is
-    /// open.
+    /// The checker, and more to check samples in parallel. A software adapter compiles each kernel
+    /// when it first runs, which is nearly all its work, on one thread for each open device.
     fn beside(&self, checker: Checker) -> Result<Vec<Checker>> {
         let more = (1..rayon::current_num_threads())
             .map(|_| Checker::new(self.device.open(self.checked)?));
@@ -206,7 +205,7 @@ impl Check {
     }
 }
 
-/// The samples with every way to run them that is to be checked.
+/// The samples, each with all the ways of running it to check.
 fn ways(ops: OpSamples, tune: Tune, checker: &Checker) -> Result<OpWays> {
     let mut all = Vec::new();
     for (op, samples) in ops {
@@ -223,12 +222,12 @@ fn ways(ops: OpSamples, tune: Tune, checker: &Checker) -> Result<OpWays> {
     Ok(all)
 }
 
-/// How many checks some samples are.
+/// The number of checks of some samples.
 fn checks(samples: &[(Sample, Vec<(String, Choices)>)]) -> usize {
     samples.iter().map(|(_, ways)| ways.len()).sum()
 }
 
-/// The sentence at the end where something failed.
+/// The final message if something failed.
 fn summary(tally: &Tally, total: usize, device: &str) -> String {
     let rest = match total - tally.done {
         0 => String::new(),
@@ -247,7 +246,7 @@ fn program() -> String {
     format!("{}{build}", crate::PROGRAM)
 }
 
-/// What a bug report needs to say.
+/// What a bug report should include.
 fn about(device: &Device, checker: &Checker) -> String {
     let mut text = format!("program   {}\n", program());
     text += &format!("system    {}\n", host::system());
@@ -260,7 +259,7 @@ fn about(device: &Device, checker: &Checker) -> String {
     text + &format!("against   {}\n\n", checker.reference())
 }
 
-/// Where rows go: above the bar, unless JSON is wanted.
+/// Prints rows above the bar, unless JSON is requested.
 struct Lines {
     json: JsonFlag,
     bar: ProgressBar,
@@ -317,8 +316,8 @@ fn check_ops(checkers: &[Checker], ops: &OpWays, lines: &Lines, tally: &mut Tall
     lines.row(style, &[])
 }
 
-/// Has `jobs` done by all `checkers` at once, and `take` their outcomes in the jobs' order. Where it
-/// returns early, the jobs that are left are not begun.
+/// Runs `jobs` on all `checkers` in parallel and lets `take` receive the outcomes in order. If it
+/// returns early, the remaining jobs are not started.
 fn in_order(
     checkers: &[Checker],
     jobs: &[(&Sample, &Choices)],
@@ -333,7 +332,7 @@ fn in_order(
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some((sample, choices)) = jobs.get(i) else { return };
-                    // Nobody waits any more where an outcome ended it.
+                    // The receiver is gone once an outcome has ended the loop.
                     if done.send((i, checker.sample(sample, choices))).is_err() {
                         return;
                     }
@@ -357,7 +356,7 @@ fn in_order(
             }
         };
         let taken = take(&mut outcome_of_next);
-        // The threads end once nobody listens.
+        // The threads end when the receiver is dropped.
         drop(outcome_of_next);
         taken
     })
@@ -414,7 +413,7 @@ fn step_name(case: &StepCase) -> String {
     format!("{network} {size}, width {ngf}{told}, batch {}", case.batch)
 }
 
-/// A small number, as people compare them.
+/// A small number in scientific notation.
 fn scientific(x: f64) -> String {
     if x == 0.0 { "0".into() } else { format!("{x:.1e}") }
 }

@@ -1,4 +1,4 @@
-//! `dcgan classify`: how well the features of a discriminator or an encoder tell classes apart.
+//! `dcgan classify`: how well the features of a discriminator or an encoder separate classes.
 
 use std::path::PathBuf;
 
@@ -23,12 +23,12 @@ use super::latents::{note_of_batch, open_model};
 use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
-/// Classify images by D's features: an L2-SVM on what the discriminator (or the encoder) sees, beside
-/// raw pixels and the same network untrained
+/// Classify images by D's features: an L2-SVM on features of the discriminator (or the encoder),
+/// compared with raw pixels and the same network untrained
 ///
-/// The features are those of `dcgan features`, scaled to deviation 1; the classifiers are linear
-/// with a squared hinge, one for each class against the rest. Their C is chosen on a fifth of the
-/// training images (10,000 at most), which are then learned from too unless --per-class is given.
+/// The features are those of `dcgan features`, scaled to standard deviation 1; the classifiers are
+/// linear with a squared hinge loss, one-vs-rest. C is chosen on a fifth of the training images (at
+/// most 10,000), which are then trained on too unless --per-class is given.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dcgan classify runs/00000-dcgan-cifar10-32 --train cifar10.zip \
@@ -38,29 +38,29 @@ pub(super) struct Classify {
     /// A run's folder (its newest checkpoint), a checkpoint or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Labeled images to learn from: one folder for each class, CIFAR-10 batches, IDX files; of
-    /// what has a training and a test part the first
+    /// Labeled images to learn from: one folder per class, CIFAR-10 batches, IDX files; only the
+    /// training part, if there is also a test part
     #[arg(long, value_name = "LABELLED")]
     train: PathBuf,
-    /// Labeled images to be measured on, of the same classes; of what has a training and a test
-    /// part the second [default: the test part of --train]
+    /// Labeled images of the same classes to test on; only the test part, if there is also a
+    /// training part [default: the test part of --train]
     #[arg(long, value_name = "LABELLED")]
     test: Option<PathBuf>,
     #[command(flatten)]
     by: ByFlag,
-    /// Learn from so many images of each class, drawn anew for every trial [default: all]
+    /// Learn from N images of each class, drawn again for every trial [default: all]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     per_class: Option<usize>,
-    /// How often to draw them
+    /// Number of trials
     #[arg(
         long, value_name = "T", default_value_t = 10, requires = "per_class",
         value_parser = at_least(1)
     )]
     trials: usize,
-    /// Decides which images are drawn and held out, and the untrained network
+    /// Random seed of the images drawn and held out, and of the untrained network
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Only the features: neither raw pixels nor the untrained network
+    /// Skip raw pixels and the untrained network
     #[arg(long)]
     no_baselines: bool,
     /// Where to draw the confusion matrix of the features
@@ -79,7 +79,7 @@ pub(super) struct Classify {
     device: DeviceFlag,
 }
 
-/// Images that a discriminator looks at at a time.
+/// Batch size of a discriminator.
 const BATCH: usize = 64;
 
 /// Both sets, and what is used of them.
@@ -94,7 +94,7 @@ struct Sets {
     prepare: Prepare,
 }
 
-/// What features are made by.
+/// Where features come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Trained,
@@ -134,14 +134,14 @@ struct Entry<'a> {
     /// `D's features`, `raw pixels` or `D untrained`; of an encoder `E's features`, `E's latents`, `E
     /// untrained`.
     by: &'static str,
-    /// Numbers of each image.
+    /// Values per image.
     features: usize,
     c: f32,
-    /// The share of images held out that were right, for each C that was tried.
+    /// The accuracy on held-out images for each C that was tried.
     held_out: &'a [f64],
     /// Images that each trial learned from.
     learned_from: usize,
-    /// The share of test images that each trial got right, and their mean and deviation.
+    /// The test accuracy of each trial, and their mean and standard deviation.
     accuracies: &'a [f64],
     accuracy: f64,
     deviation: Option<f64>,
@@ -231,13 +231,13 @@ impl Classify {
         let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
         if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
             let what =
-                "holds the images of --train: what was learned by heart would count as right";
+                "holds the images of --train: memorized images would count as right";
             return Err(Error::flag("--test", what));
         }
         let number = |class: &String| {
             train.classes().iter().position(|c| c == class).map(|i| i as u32).ok_or_else(|| {
                 let what = format!(
-                    "has a class {class:?} that --train has not; its classes are {}",
+                    "has a class {class:?} that --train lacks; its classes are {}",
                     train.classes().join(", ")
                 );
                 Error::file(test.origin(), what)
@@ -275,7 +275,7 @@ impl Classify {
             tell!("unreadable, left out: {skipped}");
         }
         tell!(
-            "{name}: {width} numbers of {} images in {}",
+            "{name}: {width} values for each of {} images in {}",
             grouped((learned + tested) as u64),
             human::duration(seconds)
         );
@@ -316,7 +316,7 @@ fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
         let ends = [CS[0], CS[CS.len() - 1]];
         if ends.contains(&outcome.c) {
             text += &format!(
-                "note: the C of {} lies at an end of what is tried, {} to {}\n",
+                "note: the C of {} is at an end of the range tried, {} to {}\n",
                 kind.name(by),
                 ends[0],
                 ends[1]
@@ -329,7 +329,7 @@ fn results(by: By, outcomes: &[(Kind, Outcome)]) -> String {
 /// More classes than this are too many for a table in a terminal.
 const TABLE: usize = 20;
 
-/// Shares of every class's images (a row) that were taken for each class, in per cent.
+/// Shares of every class's images (a row) that were assigned to each class, in percent.
 fn shares(outcome: &Outcome) -> Vec<Vec<f64>> {
     let share = |row: &Vec<u64>| {
         let all = row.iter().sum::<u64>().max(1) as f64;
@@ -342,7 +342,7 @@ fn confusion_table(outcome: &Outcome, classes: &[String]) -> String {
     if classes.len() > TABLE {
         return String::new();
     }
-    let mut rows = vec![vec!["taken for, %".to_owned()]];
+    let mut rows = vec![vec!["predicted, %".to_owned()]];
     rows[0].extend((1..=classes.len()).map(|i| i.to_string()));
     for (i, (name, shares)) in classes.iter().zip(shares(outcome)).enumerate() {
         let mut row = vec![format!("{} {name}", i + 1)];
@@ -359,7 +359,7 @@ const CELL: u32 = 44;
 
 fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) -> Figure {
     let shade = |share: f64| {
-        // From white to blue; what is right and what is wrong are told by their places.
+        // From white to blue; right and wrong differ by position.
         let mix = |to: f64| (255.0 + (to - 255.0) * share / 100.0).round() as u8;
         DynamicImage::from(RgbImage::from_pixel(
             CELL,
@@ -368,7 +368,7 @@ fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) 
         ))
     };
     let mut panel =
-        Panel::new("Rows: what they are. Columns: what they were taken for. In per cent")
+        Panel::new("Rows: true classes. Columns: predicted classes. In percent")
             .columns(classes.iter().cloned());
     for (name, shares) in classes.iter().zip(shares(outcome)) {
         let cells = shares.iter().map(|&s| Cell::new(shade(s)).caption(format!("{s:.1}")));
@@ -380,7 +380,7 @@ fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) 
     };
     Figure::new(format!("Confusion of classes: {} % right", percent(outcome)))
         .note(format!(
-            "{title}. L2-SVM on {} ({} numbers), C = {}, learned from {} labeled images{per}.",
+            "{title}. L2-SVM on {} ({} values), C = {}, learned from {} labeled images{per}.",
             Kind::Trained.name(by),
             grouped(outcome.width as u64),
             outcome.c,

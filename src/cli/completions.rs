@@ -20,7 +20,7 @@ Examples:
   dcgan completions fish > ~/.config/fish/completions/dcgan.fish
   dcgan completions powershell >> $PROFILE";
 
-/// Print a script by which a shell completes commands and flags
+/// Print a shell's completion script for commands and flags
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS)]
 pub(super) struct Completions {
@@ -43,7 +43,7 @@ impl Completions {
     after_help = "Examples:\n  dcgan man | man -l -\n  dcgan man --out ~/.local/share/man/man1"
 )]
 pub(super) struct Man {
-    /// Write dcgan.1, dcgan-train.1 and so on into this folder, which is made where there is none
+    /// Write dcgan.1, dcgan-train.1 and so on to this folder, which is created if missing
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ impl Man {
         command.build();
         let Some(out) = &self.out else { return print_bytes(&page(&command)?.1) };
         std::fs::create_dir_all(out)
-            .map_err(|e| Error::file(out, files::cannot("be made a folder", &e)))?;
+            .map_err(|e| Error::file(out, files::cannot("be created as a folder", &e)))?;
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             let (name, text) = page(command)?;
             files::write_bytes(&out.join(name), &text)?;

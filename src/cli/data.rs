@@ -32,36 +32,36 @@ pub(super) struct Data {
     /// Where to write a contact sheet: images as training will see them in its first epoch
     #[arg(long, value_name = "FILE.png", default_value = "contact-sheet.png")]
     sheet: PathBuf,
-    /// How many images the contact sheet shows
+    /// Number of images on the contact sheet
     #[arg(
         long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u64).range(1..=MOST)
     )]
     count: u64,
-    /// Decides which images, and where random crops are
+    /// Random seed of the images shown and of random crops
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Also write the list of unreadable images to a text file, one a line
+    /// Also write the list of unreadable images to a text file, one per line
     #[arg(long, value_name = "FILE")]
     skipped: Option<PathBuf>,
 
-    /// Images' size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
+    /// Image size, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
     /// 256
     #[arg(long, value_name = "SIZE", default_value = "64")]
     size: Size,
     /// Channels: 1 (gray), 3 (RGB) or 4 (RGBA) [default: 3, or 1 for IDX files]
     #[arg(long, value_name = "1|3|4")]
     channels: Option<usize>,
-    /// Another aspect than the target's: cut out the middle, stretch, or cut out at random
+    /// Images of another aspect ratio: crop at the center, stretch, or crop at random
     #[arg(
         long, value_enum, default_value_t = Crop::default(), hide_possible_values = true,
         value_name = "center|none|random"
     )]
     crop: Crop,
-    /// How to resize
+    /// Resampling filter
     #[arg(long, value_enum, default_value_t = Filter::default())]
     resize: Filter,
-    /// Mirror every other image, left to right
+    /// Mirror half of the images, left to right
     #[arg(long)]
     flip: bool,
     #[command(flatten)]
@@ -84,14 +84,14 @@ struct Json<'a> {
     heights: Spread,
     /// Every size, the most common first.
     sizes: Vec<Count<'a>>,
-    /// Images that are smaller than `--size`.
+    /// Images smaller than `--size`.
     enlarged: usize,
     /// Images of another aspect than `--size`.
     reshaped: usize,
     /// Every class, in the order of its labels.
     classes: Vec<Class<'a>>,
     unreadable: Vec<Unreadable<'a>>,
-    /// Whether `dcgan train` refuses the set, as more than a tenth of it is unreadable.
+    /// Whether `dcgan train` rejects the set because more than a tenth of it is unreadable.
     refused: bool,
     /// Seconds to decode and prepare all.
     seconds: f64,
@@ -149,7 +149,7 @@ impl Data {
     pub(super) fn run(&self) -> Result<()> {
         let is_png = self.sheet.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
         if !is_png {
-            let what = format!("{} is no PNG; give a name that ends in .png", self.sheet.display());
+            let what = format!("{} is not a PNG; give a name ending in .png", self.sheet.display());
             return Err(Error::flag("--sheet", what));
         }
         let source = Source::open_as(self.data.as_deref(), &self.reading.reading(None)?)?;

@@ -20,10 +20,10 @@ use super::latents::named;
 use super::output::{println, tell};
 use super::reading::{PartFlag, tell_notes};
 
-/// Groups on a page: rows of so many panels beside one another.
+/// Groups on a page: rows, and panels per row.
 const ROWS: usize = 12;
 const PANELS: usize = 3;
-/// Images of a group that are drawn.
+/// Images drawn of a group.
 const SHOWN: usize = 6;
 /// Pixels of the longer side of a drawn image.
 const SIDE: u32 = 64;
@@ -33,47 +33,47 @@ const LETTERS: usize = 14;
 /// Copy a set of images without its near-duplicates, as the DCGAN paper did with its training set
 ///
 /// An autoencoder (3072-128-3072, trained on the set itself at 32x32) turns every image into a code
-/// of 128 bits. Images whose codes agree in a part, at some shift of up to two of 32 pixels, are
-/// compared pixel by pixel; those that agree everywhere but for brightness, a small shift and the
-/// traces of encoding are duplicates. Of each group the image of the most pixels stays. Files are
-/// copied as they are, unreadable ones included; files that are no images are not. It takes
-/// 4 KB of memory and a millisecond or so for each image, beside the training.
+/// of 128 bits. Images whose codes agree in part, at some shift of up to two of 32 pixels, are
+/// compared pixel by pixel; those that agree everywhere except for brightness, a small shift and
+/// compression artifacts are duplicates. The image with the most pixels of each group is kept.
+/// Files are copied unchanged, including unreadable images; other files are not copied. Besides the
+/// training, it takes 4 KB of memory and about a millisecond per image.
 #[derive(Debug, Args)]
 #[command(mut_arg("part", |arg| arg.help("Which part of DATA: train, test or all [default: all]")))]
-#[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # what would go: \
+#[command(after_help = "Examples:\n  dcgan dedup photos/ --dry-run          # would remove: \
                         dedup.png, dedup.json\n  dcgan dedup photos/ --out kept/        # the \
-                        others, as they are\n  dcgan dedup photos.zip --out kept.zip")]
+                        others, unchanged\n  dcgan dedup photos.zip --out kept.zip")]
 pub(super) struct Dedup {
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Where to write what is kept: a new or empty folder, or a zip by a name that ends in .zip
+    /// Where to write the images kept: a new or empty folder, or a zip if the name ends in .zip
     #[arg(long, value_name = "FOLDER|FILE.zip", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
-    /// Write nothing but the sheets and the report
+    /// Write only the sheets and the report
     #[arg(long, conflicts_with = "out")]
     dry_run: bool,
-    /// The paper's plain rule: duplicates are images of equal codes, whatever their pixels; finds
-    /// hardly anything that was moved
+    /// Use the paper's plain rule: images with equal codes are duplicates, whatever their pixels;
+    /// finds hardly any shifted copies
     #[arg(long, conflicts_with = "limit")]
     exact: bool,
-    /// The largest difference of duplicates, in the block of the images that differs most: 0.5
-    /// takes fewer, 1.2 takes more and some that only look alike
+    /// Largest difference between duplicates, in the block that differs most: 0.5 finds fewer; 1.2
+    /// finds more, and some that only look alike
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     limit: f32,
     /// Training steps of the autoencoder, 128 images each
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = at_least(1))]
     steps: usize,
-    /// Decides the autoencoder's first weights and its noise
+    /// Random seed of the autoencoder's initialization and noise
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The contact sheet of the groups, the least certain first; further pages are called dedup-2.png
+    /// Contact sheet of the groups, least certain first; further pages are named dedup-2.png
     /// and so on
     #[arg(long, value_name = "FILE.png", default_value = "dedup.png")]
     sheet: PathBuf,
-    /// The most pages of the contact sheet, 36 groups each
+    /// Maximum number of contact sheet pages, 36 groups each
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least(1))]
     pages: usize,
     /// The report: every group and every pair, with their differences
@@ -123,7 +123,7 @@ impl Dedup {
         }
     }
 
-    /// Refuses to write into the set itself: it would be part of it the next time.
+    /// Refuses to write into the set itself: the output would be part of it next time.
     fn check_apart(&self, out: &Path) -> Result<()> {
         let Some(data) = self.data.as_deref().and_then(|data| data.canonicalize().ok()) else {
             return Ok(());
@@ -131,7 +131,7 @@ impl Dedup {
         let above = out.parent().filter(|above| !above.as_os_str().is_empty());
         let above = above.unwrap_or(Path::new(".")).canonicalize();
         if data.is_dir() && above.is_ok_and(|above| above.starts_with(&data)) {
-            let what = format!("{} lies in DATA itself; give a place beside it", out.display());
+            let what = format!("{} is inside DATA; give a place outside it", out.display());
             return Err(Error::flag("--out", what));
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Dedup {
     }
 }
 
-/// What was found, in words.
+/// The results as text.
 fn told(found: &Found, total: usize) -> String {
     let n = |n: usize| grouped(n as u64);
     let share = 100.0 * found.dropped() as f64 / total.max(1) as f64;
@@ -292,13 +292,13 @@ fn cells(source: &Source, found: &Found, group: &Group) -> Vec<Cell> {
     [kept].into_iter().chain(others).collect()
 }
 
-/// An image no larger than [`SIDE`]; nothing where it can no longer be read.
+/// An image no larger than [`SIDE`]; empty if it can no longer be read.
 fn cell(source: &Source, item: u32) -> Cell {
     let Ok(image) = source.image(item as usize) else { return Cell::empty() };
     let image = image.pixels;
     let large = image.width().max(image.height()) > SIDE;
     let image = if large { image.resize(SIDE, SIDE, FilterType::Triangle) } else { image };
-    // Sixteen bits and the like are shown as they are seen.
+    // Images of 16 bits and the like are shown in 8.
     Cell::new(DynamicImage::from(image.into_rgba8()))
 }
 

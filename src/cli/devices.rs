@@ -1,4 +1,4 @@
-//! `dcgan devices`: what programs can run on.
+//! `dcgan devices`: the available devices.
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::human;
 
 use super::flags::JsonFlag;
 
-/// What to do where no hardware GPU is found.
+/// What to do if no hardware GPU is found.
 const ADVICE: &str = if cfg!(target_os = "linux") {
     "No hardware GPU was found, so everything runs on the CPU. If this machine has a GPU, it lacks a
 Vulkan driver. For AMD and Intel: mesa-vulkan-drivers (apt install on Debian and Ubuntu, dnf install
@@ -42,13 +42,13 @@ struct Report {
 /// One device.
 #[derive(Debug, Serialize)]
 struct Entry {
-    /// What `--device` takes.
+    /// The value for `--device`.
     device: String,
     /// Whether it is used without `--device`.
     default: bool,
     name: String,
     kind: String,
-    /// Whether it is a CPU that plays a GPU.
+    /// Whether it is a software adapter (llvmpipe, WARP).
     software: bool,
     #[serde(flatten)]
     about: About,
@@ -154,7 +154,7 @@ impl Entry {
                 };
                 more(format!("{subgroups}{features}"));
                 if self.software {
-                    more("only for tests: the CPU plays a GPU, slower than --device cpu".into());
+                    more("only for tests: a software adapter, slower than --device cpu".into());
                 }
             }
         }
@@ -173,11 +173,11 @@ fn entries(host: Host, adapters: Vec<AdapterInfo>) -> Vec<Entry> {
     all
 }
 
-/// The list as people read it.
+/// The list as text.
 fn text(entries: &[Entry]) -> String {
     let mut text: String = entries.iter().map(Entry::text).collect();
     text +=
-        "\n* is used without --device; --device takes cpu, gpu, a number, or a part of a name\n";
+        "\n* is the default; --device takes cpu, gpu, a number, or part of a name\n";
     let has_hardware = entries.iter().any(|e| matches!(e.about, About::Gpu { .. }) && !e.software);
     if !has_hardware {
         text += "\n";

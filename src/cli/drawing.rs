@@ -8,12 +8,12 @@ use crate::tensor::Tensor;
 /// A generator, and the class that it draws.
 pub(super) struct Drawing {
     pub(super) generator: Generator,
-    /// None where the model has no classes.
+    /// `None` if the model has no classes.
     pub(super) class: Option<u32>,
 }
 
 impl Drawing {
-    /// Numbers of a latent.
+    /// The size of a latent.
     pub(super) fn nz(&self) -> usize {
         self.generator.networks().nz
     }
@@ -23,7 +23,7 @@ impl Drawing {
         self.images_with(latents, |_| ())
     }
 
-    /// The same; `done` hears how many were made, a batch at a time.
+    /// The same; `done` is called with the number of images of each batch.
     pub(super) fn images_with(
         &mut self,
         latents: &[f32],

@@ -19,7 +19,7 @@ use super::latents::{named, note_of_batch, open_model, write_npy};
 use super::output::tell;
 use super::reading::ReadingFlags;
 
-/// Encode images: the latents that a model's encoder finds for them, as one NumPy array
+/// Encode images: write the latents that a model's encoder gives for them as one NumPy array
 ///
 /// For models with an encoder, such as those of dcgan train --preset bigan. Row i holds the latent of
 /// image i, in the order of the images' names; the row of an image that cannot be read is NaN. Images
@@ -40,22 +40,22 @@ pub(super) struct Encode {
     /// The file to write: float32 [images, nz]
     #[arg(long, value_name = "FILE.npy")]
     out: PathBuf,
-    /// Also write the standard deviation of each latent, where the encoder gives distributions: float32
-    /// [images, nz]
+    /// Also write the standard deviation of each latent, if the encoder outputs distributions:
+    /// float32 [images, nz]
     #[arg(long, value_name = "FILE.npy")]
     deviations: Option<PathBuf>,
-    /// Also write the name of each image, one a line
+    /// Also write the name of each image, one per line
     #[arg(long, value_name = "FILE.txt")]
     names: Option<PathBuf>,
     /// Also write the class of each image: int64 [images]
     #[arg(long, value_name = "FILE.npy")]
     labels: Option<PathBuf>,
-    /// Encode the first so many images [default: all]
+    /// Encode only the first N images [default: all]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     count: Option<usize>,
     #[command(flatten)]
     reading: ReadingFlags,
-    /// Images that are encoded at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
     /// Use the weights of the last step, not their moving average (EMA)
@@ -116,7 +116,7 @@ impl Encode {
 
         let nz = model.networks.nz;
         self.json.println(&format!("{:<12}{}", "data", source.description()))?;
-        self.json.println(&format!("{:<12}{nz} numbers of each image", "latents"))?;
+        self.json.println(&format!("{:<12}{nz} values for each image", "latents"))?;
         let items: Vec<u32> = (0..n as u32).collect();
         let bar = Bar::new(n, "images");
         let mut skipped = Vec::new();
@@ -177,7 +177,7 @@ impl Encode {
     }
 }
 
-/// A name as a line of its own, whatever is in it.
+/// A name on one line, whatever it contains.
 fn line(name: &str) -> String {
     let one = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     name.chars().map(one).chain(["\n".into()]).collect()

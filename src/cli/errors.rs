@@ -1,4 +1,4 @@
-//! `dcgan errors`: how often the discriminator of a semi-supervised training names the wrong class.
+//! `dcgan errors`: the classification error of a semi-supervised discriminator.
 
 use std::path::PathBuf;
 
@@ -20,10 +20,10 @@ use super::latents::{note_of_batch, open_model};
 use super::nn_score::numbered_as;
 use super::reading::ClassFlag;
 
-/// Count the test images that a discriminator trained with few labels misclassifies
+/// Measure the classification error of a discriminator trained with few labels
 ///
-/// For runs of `dcgan train --labels-per-class`: the discriminator's own answer, by the moving average
-/// of its weights where there is one and `--raw` is not given.
+/// For runs of `dcgan train --labels-per-class`: uses the discriminator's own predictions, with the
+/// moving average of its weights if there is one and `--raw` is not given.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan train mnist/ --preset semi-supervised\n  dcgan errors \
                         runs/00000-semi-supervised-mnist-28 --test mnist/")]
@@ -31,7 +31,7 @@ pub(super) struct Errors {
     /// A run's folder (its newest checkpoint) or a checkpoint
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Labeled images of the same classes; of what has a training and a test part the second
+    /// Labeled images of the same classes; only the test part, if there is also a training part
     #[arg(long, value_name = "LABELLED")]
     test: PathBuf,
     /// Use the weights of the last step, not their moving average (EMA)
@@ -48,7 +48,7 @@ pub(super) struct Errors {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Images whose class was named wrongly.
+    /// Misclassified images.
     errors: usize,
     /// All images.
     images: usize,

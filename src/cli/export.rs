@@ -21,7 +21,7 @@ In Python, with the classes of PyTorch's DCGAN example:
   netG.load_state_dict(safetensors.torch.load_file(\"netG.safetensors\"))
   netD.load_state_dict(torch.load(\"netD.pth\"))";
 
-/// Which network is written.
+/// Which network to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Network {
     Generator,
@@ -35,15 +35,15 @@ pub(super) struct Export {
     /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a graph (operator
-    /// set 13) that runs by itself
+    /// safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a self-contained
+    /// graph (operator set 13)
     #[arg(long, value_enum, hide_possible_values = true, value_name = "safetensors|pth|onnx")]
     to: Format,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Which network; the discriminator's ONNX gives a logit and the paper's features, an
-    /// encoder's a latent, or its mean and log-variance
+    /// Which network; in ONNX, a discriminator outputs a logit and the paper's features, an
+    /// encoder a latent, or its mean and log-variance
     #[arg(
         long,
         value_enum,

@@ -1,4 +1,4 @@
-//! `dcgan features`: what a discriminator or an encoder sees in images, as numbers.
+//! `dcgan features`: features of images from a discriminator or an encoder.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,26 +21,26 @@ use super::output::{println, tell};
 use super::reading::ReadingFlags;
 
 /// Why a conditional discriminator has no features for a classifier.
-pub(super) const TOLD: &str = "and what its discriminator sees holds the answer that a classifier is \
-                               to give; take a model that was trained without --conditional";
+pub(super) const TOLD: &str = "and its discriminator's input contains the answer that a classifier \
+                               is to give; use a model that was trained without --conditional";
 
 /// How images of other sizes are made to fit a model.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Images")]
 pub(super) struct Fit {
-    /// Another aspect than the model's: cut out the middle, or stretch
+    /// Images of another aspect ratio: crop at the center, or stretch
     #[arg(
         long, value_enum, default_value_t = Crop::default(), hide_possible_values = true,
         value_name = "center|none"
     )]
     crop: Crop,
-    /// How to resize
+    /// Resampling filter
     #[arg(long, value_enum, default_value_t = Filter::default())]
     resize: Filter,
 }
 
 impl Fit {
-    /// What every image is made into for a model's discriminator.
+    /// How images are prepared for a model's discriminator.
     pub(super) fn prepare(&self, networks: &Networks) -> Result<Prepare> {
         if self.crop == Crop::Random {
             let what = "random would give an image other features each time; center and none work";
@@ -60,8 +60,8 @@ impl Fit {
 /// `--by`.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct ByFlag {
-    /// What looks at the images: the hidden layers of D, those of the encoder, or what the encoder
-    /// gives, its latents [default: discriminator, or encoder where D takes pairs of image and latent]
+    /// Source of the features: the hidden layers of D, those of the encoder, or the encoder's
+    /// output, latents [default: discriminator, or encoder if D takes pairs of image and latent]
     #[arg(
         long,
         value_enum,
@@ -72,7 +72,7 @@ pub(super) struct ByFlag {
 }
 
 impl ByFlag {
-    /// What of this model looks at images, which the model must have.
+    /// The source of features in this model, which must have it.
     pub(super) fn of(self, model: &ModelFile) -> Result<By> {
         let by = self.by.unwrap_or_else(|| By::of(&model.networks));
         model.find(by.role())?;
@@ -83,7 +83,7 @@ impl ByFlag {
     }
 }
 
-/// Every image's features after D's convolutions, each pooled to 4x4, as one NumPy array
+/// Write every image's features after D's convolutions, each pooled to 4x4, as one NumPy array
 ///
 /// Row i holds image i, in the order of the images' names: all hidden convolutions of the
 /// discriminator after their activation, each max-pooled to 4x4 and flattened as PyTorch does
@@ -110,7 +110,7 @@ pub(super) struct Features {
     labels: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingFlags,
-    /// Images that are computed at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
     /// Use the weights of the last step, not their moving average (EMA)
@@ -165,7 +165,7 @@ impl Features {
     }
 }
 
-/// Gives a discriminator without running statistics those of `source`, and says so.
+/// Calibrates the batch norm of a discriminator without running statistics on `source`.
 pub(super) fn settle(
     extractor: &Extractor,
     state: &mut State,
@@ -204,7 +204,7 @@ pub(super) fn write_labels(path: &Path, labels: &[u32]) -> Result<()> {
     })
 }
 
-/// Writes a float array whose rows `fill` hands over, a few at a time, in order.
+/// Writes a float array whose rows `fill` passes, a few at a time, in order.
 pub(super) fn write_rows(
     path: &Path,
     [n, width]: [usize; 2],

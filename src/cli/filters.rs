@@ -29,13 +29,13 @@ use super::seeds::Seeds;
 /// The longer side of an image in the figure.
 const SIDE: u32 = 96;
 
-/// Show what the discriminator's filters look for: the images that each answers most strongly
+/// Show what the discriminator's filters detect: the images to which each responds most strongly
 ///
-/// Below each image stands what in it the filter answers to, by guided backpropagation: the gradient
-/// of the response, sent back through every (leaky) ReLU only where its input and the gradient are both
-/// positive. Beside it the same for the network untrained, as in figure 5 of the paper. Layers are the
-/// hidden convolutions, counted from the image; a response is the largest number of a filter's map
-/// after its activation.
+/// Below each image is what the filter responds to in it, by guided backpropagation: the gradient
+/// of the response, passed back through every (leaky) ReLU only where its input and the gradient
+/// are both positive. Beside it is the same for the untrained network, as in figure 5 of the paper.
+/// Layers are the hidden convolutions, counted from the image; a response is the largest value of a
+/// filter's feature map after its activation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --out \
                         filters.png\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --layer 1-4 \
@@ -49,22 +49,22 @@ pub(super) struct Filters {
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Hidden convolutions, from 1 at the image [default: the last]
+    /// Hidden convolutions, numbered from 1 at the image [default: the last]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     layer: Option<Seeds>,
-    /// Their filters, from 0 [default: 0-5, the first six]
+    /// Their filters, numbered from 0 [default: 0-5, the first six]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     filters: Option<Seeds>,
-    /// How many of each filter's strongest images are shown
+    /// Number of strongest images to show for each filter
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
     top: usize,
-    /// Show whole images where a filter sees a small part of them too, rather than that part
+    /// Always show whole images, even if a filter sees only a small part of them
     #[arg(long)]
     whole: bool,
-    /// Images that are looked at at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
-    /// Decides the untrained network's weights
+    /// Random seed of the untrained network's weights
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
@@ -88,8 +88,8 @@ impl Filters {
         let model = open_model(&self.model)?;
         model.discriminator()?;
         model.unconditional(
-            "and which filters answer hangs on the class as on the image; take a model that was \
-             trained without --conditional",
+            "and which filters respond depends on the class as well as on the image; use a model \
+            that was trained without --conditional",
         )?;
         let all = levels(&model.networks)?;
         let (layers, wanted) = self.wanted(&all)?;
@@ -113,10 +113,10 @@ impl Filters {
         let mut figure = Figure::new(title)
             .note(format!("{}; {}.", describe(&self.model, &model), source.description()))
             .note(
-                "Upper rows: the images that a filter answers most strongly, with its response; \
-                 framed is what the responding place can see. Lower rows: guided backpropagation \
-                 from that place, gray where nothing matters, each scaled to its own largest \
-                 number.",
+                "Upper rows: the images to which a filter responds most strongly, with its \
+                response; the frame marks the receptive field. Lower rows: guided backpropagation \
+                from that position, gray where the gradient is zero, each scaled to its own \
+                largest value.",
             );
         let look = Look { source: &source, prepare: &prepare, whole: self.whole };
         let mut silent = false;
@@ -126,7 +126,7 @@ impl Filters {
             parts |= look.is_part(observers[0].field(&wanted.level, [0, 0]));
             let headings = [
                 format!(
-                    "Trained: convolution {layer} of {}, {c} filters, {h}x{w} places",
+                    "Trained: convolution {layer} of {}, {c} filters, {h}x{w} positions",
                     all.len()
                 ),
                 format!("The same network untrained (seed {})", self.seed),
@@ -140,7 +140,7 @@ impl Filters {
         }
         if parts {
             figure = figure.note(
-                "Where a place sees a small part of an image, only that part is shown; white lies \
+                "If a position sees a small part of an image, only that part is shown; white is \
                  beyond the image's edge.",
             );
         }
@@ -153,7 +153,7 @@ impl Filters {
         println(&format!("{:<12}{}", "figure", out.display()))
     }
 
-    /// The layers asked for by number, and what is to be watched in each.
+    /// The requested layers by number, and what to watch in each.
     fn wanted(&self, all: &[Level]) -> Result<(Vec<u64>, Vec<Wanted>)> {
         let layers = match &self.layer {
             Some(Seeds(layers)) => layers.clone(),
@@ -208,7 +208,7 @@ impl Filters {
     }
 }
 
-/// That there is no such layer, and which there are.
+/// The message for a missing layer, with the existing ones.
 pub(super) fn no_layer(layer: u64, all: &[Level]) -> String {
     let each = all.iter().enumerate().map(|(i, level)| {
         let [h, w, c] = level.size;
@@ -255,7 +255,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Images and guided gradients of the filters asked for in layer `i` of those asked for.
+    /// Images and guided gradients of the requested filters in requested layer `i`.
     fn panel(
         &self,
         observer: &mut Observer,
@@ -297,17 +297,17 @@ impl Look<'_> {
         Ok(panel)
     }
 
-    /// Numbers `[h, w, c]` in [−1, 1] as an image.
+    /// Values `[h, w, c]` in [−1, 1] as an image.
     fn image(&self, numbers: Vec<f32>) -> Result<DynamicImage> {
         let Prepare { height, width, channels, .. } = *self.prepare;
         single(&numbers, [1, height, width, channels], 0)
     }
 
-    /// A gradient as an image: its largest number is black or white, none is gray.
+    /// A gradient as an image: its largest value is black or white, zero is gray.
     fn shown(&self, mut gradient: Vec<f32>) -> Vec<f32> {
         let channels = self.prepare.channels;
         if channels == 4 {
-            // What transparency does is not drawn: it would hide the rest.
+            // The gradient of alpha is not drawn: it would hide the rest.
             gradient.chunks_mut(4).for_each(|pixel| pixel[3] = 0.0);
         }
         let largest = gradient.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
@@ -320,7 +320,7 @@ impl Look<'_> {
         gradient
     }
 
-    /// Whether what a place sees is shown by itself: at most half of the image's sides.
+    /// Whether only a receptive field is shown: one of at most half of the image's sides.
     fn is_part(&self, field: [[isize; 2]; 2]) -> bool {
         let Prepare { height, width, .. } = *self.prepare;
         let small =

@@ -8,7 +8,7 @@ use crate::error::Result;
 
 use super::output;
 
-/// The largest number that [`at_least`] takes: more of anything is a slip of the finger.
+/// The largest number that [`at_least`] accepts: more of anything is surely a typo.
 const MOST: usize = 1 << 20;
 
 /// A whole number of at least `least`.
@@ -30,7 +30,7 @@ pub(super) struct JsonFlag {
 }
 
 impl JsonFlag {
-    /// Text for people; nothing where JSON is wanted.
+    /// Prints text, unless JSON is requested.
     pub(super) fn print(self, text: &str) -> Result<()> {
         if self.json { Ok(()) } else { output::print(text) }
     }
@@ -40,7 +40,7 @@ impl JsonFlag {
         self.print(&format!("{text}\n"))
     }
 
-    /// What all the text says, for programs; nothing where text was wanted.
+    /// Prints the result as JSON, if it is requested.
     pub(super) fn report(self, value: &impl Serialize) -> Result<()> {
         if self.json { output::print_json(value) } else { Ok(()) }
     }
@@ -49,18 +49,18 @@ impl JsonFlag {
 /// `--device`.
 #[derive(Debug, Args)]
 pub(super) struct DeviceFlag {
-    /// cpu, gpu, or an index or a name that `dcgan devices` lists [default: the strongest hardware
+    /// cpu, gpu, or an index or name listed by `dcgan devices` [default: the strongest hardware
     /// GPU, else the CPU]
     #[arg(long = "device", value_name = "DEVICE")]
     pub(super) selection: Option<String>,
 }
 
 impl DeviceFlag {
-    /// The device that was asked for, else the default; `checked` keeps the shader compiler's
+    /// The requested device, else the default; `checked` keeps the shader compiler's
     /// bounds checks.
     ///
     /// # Errors
-    /// As [`Device::open`].
+    /// Same as [`Device::open`].
     pub(super) fn open(&self, checked: bool) -> Result<Device> {
         Device::open(self.selection.as_deref(), checked)
     }

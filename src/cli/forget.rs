@@ -1,4 +1,4 @@
-//! `dcgan forget`: a generator that no longer draws what boxes on its samples mark.
+//! `dcgan forget`: makes a generator stop drawing what boxes on its samples mark.
 
 use std::path::{Path, PathBuf};
 
@@ -36,33 +36,33 @@ marks.json names samples by their seed (or by a row of latents, z.npy:2) and lis
 as [x, y, width, height] in pixels; a sample with an empty list shows no such object:
   {\"boxes\": {\"3\": [[10, 4, 12, 16], [40, 8, 9, 9]], \"17\": []}}";
 
-/// Make a generator forget to draw an object that boxes on some of its samples mark
+/// Make a generator stop drawing an object that is marked by boxes on some of its samples
 ///
-/// A logistic regression learns from the boxes which maps of a hidden layer stand for the object:
-/// each position of the layer is an example, inside or outside of a box. The maps of positive weight
-/// are then set to zero everywhere (section 6.3 of the paper). The figure shows the marked samples and
-/// fresh ones before and after, and with as many maps dropped at random.
+/// A logistic regression learns from the boxes which feature maps of a hidden layer represent the
+/// object: each position of the layer is an example, inside or outside a box. The maps with
+/// positive weight are then set to zero everywhere (section 6.3 of the paper). The figure shows the
+/// marked samples and fresh ones before and after, and with as many random maps dropped.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Forget {
     #[command(flatten)]
     model: ModelFlags,
-    /// Write a page on which boxes are drawn with the mouse; it works without a network
+    /// Write a web page for drawing boxes with the mouse; it works offline
     #[arg(long, value_name = "FILE.html", conflicts_with = "mark")]
     page: Option<PathBuf>,
-    /// The boxes
+    /// File with the boxes
     #[arg(long, value_name = "FILE.json", required_unless_present = "page")]
     mark: Option<PathBuf>,
-    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an encoder,
-    /// reconstructions of images (a.png). With --page those to mark [default: 0-63], with --mark fresh
-    /// ones to show [default: 1000-1015]
+    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, if the model has an encoder,
+    /// reconstructions of images (a.png). With --page, those to mark [default: 0-63]; with --mark,
+    /// fresh ones to show [default: 1000-1015]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
-    /// The hidden convolution whose maps are dropped, from 1 at the latent [default: the last but
-    /// one]
+    /// The hidden convolution whose maps are dropped, numbered from 1 at the latent [default: the
+    /// second to last]
     #[arg(long, value_name = "N", conflicts_with = "page")]
     layer: Option<u64>,
-    /// Drop the maps whose weight is above this; maps are brought to deviation 1 before
+    /// Drop maps with a weight above this; maps are first scaled to standard deviation 1
     #[arg(
         long,
         value_name = "WEIGHT",
@@ -71,14 +71,14 @@ pub(super) struct Forget {
         conflicts_with = "page"
     )]
     threshold: f64,
-    /// Drop so many maps at most, those of the largest weights: fewer leave more of the rest as it
-    /// was [default: all above --threshold]
+    /// Drop at most N maps, those with the largest weights: fewer leave more of the rest unchanged
+    /// [default: all above --threshold]
     #[arg(long, value_name = "N", value_parser = at_least(1), conflicts_with = "page")]
     at_most: Option<usize>,
-    /// The regression's penalty: half of this times the weights' sum of squares
+    /// L2 penalty of the regression: half of this times the sum of squared weights
     #[arg(long, value_name = "LAMBDA", default_value_t = 0.03, conflicts_with = "page")]
     penalty: f64,
-    /// How many of the marked samples the figure shows
+    /// Number of marked samples in the figure
     #[arg(
         long,
         value_name = "N",
@@ -87,13 +87,13 @@ pub(super) struct Forget {
         conflicts_with = "page"
     )]
     shown: usize,
-    /// Decides which maps are dropped for comparison
+    /// Random seed of the maps dropped for comparison
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "page")]
     seed: u64,
     /// The figure to write [default: forget.png]
     #[arg(long, value_name = "FILE.png", conflicts_with = "page")]
     out: Option<PathBuf>,
-    /// All numbers, as JSON [default: the figure's name with the ending json]
+    /// All results, as JSON [default: the figure's name with extension json]
     #[arg(long, value_name = "FILE.json", conflicts_with = "page")]
     report: Option<PathBuf>,
     /// Also write the generator without the dropped maps, as a model for all other commands
@@ -101,11 +101,11 @@ pub(super) struct Forget {
     save: Option<PathBuf>,
 }
 
-/// Why a conditional generator forgets nothing here.
-const TOLD: &str = "at every layer, and what a map stands for may hang on them; take a model that was \
-                    trained without --conditional";
+/// Why conditional generators are not supported.
+const TOLD: &str = "at every layer, and what a map represents may depend on them; use a model \
+                    that was trained without --conditional";
 
-/// Shares of positions that the regression tells rightly.
+/// Accuracy of the regression on positions.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Right {
     inside: f64,
@@ -133,7 +133,7 @@ impl From<[f64; 2]> for Change {
     }
 }
 
-/// All numbers of the experiment.
+/// All results of the experiment.
 #[derive(Clone, Debug, Serialize)]
 struct Report {
     model: String,
@@ -148,7 +148,7 @@ struct Report {
     penalty: f64,
     /// On the positions learned from.
     learned: Right,
-    /// On positions of samples held out, a fifth at a time; nothing where there are too few.
+    /// On positions of held-out samples, a fifth at a time; `None` if there are too few.
     held_out: Option<Right>,
     threshold: f64,
     /// The maps dropped, the largest weight first.
@@ -157,11 +157,11 @@ struct Report {
     control: Vec<usize>,
     change: Change,
     change_of_control: Change,
-    /// The weight of each map brought to deviation 1.
+    /// The weight of each map, scaled to standard deviation 1.
     weights: Vec<f64>,
 }
 
-/// Samples of three generators: as it is, without the maps dropped, and without those of the control.
+/// Samples of three generators: unchanged, without the dropped maps, and without the control's.
 #[derive(Clone, Debug)]
 struct Samples {
     names: Vec<String>,
@@ -226,7 +226,7 @@ impl Forget {
             named("--save", path, "safetensors")?;
         }
         if !(self.penalty > 0.0 && self.penalty.is_finite()) {
-            let what = format!("{} is no penalty; a small number such as 0.03 is", self.penalty);
+            let what = format!("{} is not a penalty such as 0.03", self.penalty);
             return Err(Error::flag("--penalty", what));
         }
         let model = self.model.load()?;
@@ -237,7 +237,7 @@ impl Forget {
         let marks = Marks::load(mark, size)?;
         let described = self.model.describe(&model);
         if let Some(of) = marks.model.as_ref().filter(|&of| *of != described) {
-            tell!("note: the boxes were drawn on samples of {of}, and this is {described}");
+            tell!("note: the boxes were drawn on samples of {of}, but this is {described}");
         }
         let (points, boxes) = self.marked(mark, &marks, &model)?;
         let fresh = self.points(&model, "1000-1015")?;
@@ -316,7 +316,7 @@ impl Forget {
         }
     }
 
-    /// The layer asked for, with its number.
+    /// The requested layer, with its number.
     fn level(&self, all: &[Level]) -> Result<(usize, Level)> {
         let number = self.layer.unwrap_or_else(|| all.len().saturating_sub(1).max(1) as u64);
         let level = (number as usize).checked_sub(1).and_then(|i| all.get(i));

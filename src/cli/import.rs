@@ -1,4 +1,4 @@
-//! `dcgan import`: networks from elsewhere become a model file.
+//! `dcgan import`: converts networks of other programs to a model file.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::weights::{self, Assumptions, Imported, Role, Said, Spelled};
 
 use super::output::print;
 
-/// What a generator ends in.
+/// The output activation of a generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// Tanh: black is -1.
@@ -37,16 +37,16 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(super) struct Import {
-    /// PyTorch's state dicts (.safetensors, or what torch.save writes: .pth, .pt, .tar), nothing of
-    /// which is executed; or ONNX graphs, which say every layer; or the .npy files of DCGAN's authors,
-    /// or their folder. A generator, a discriminator, or both
+    /// A generator, a discriminator, or both: PyTorch state dicts (.safetensors, or .pth, .pt or
+    /// .tar of torch.save, whose code is not executed); or ONNX graphs, which describe every layer;
+    /// or the .npy files of DCGAN's authors, or their folder
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The model file to write
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
-    /// Where the generator stands in a file: what its tensors' names begin with [default: found by
-    /// names and shapes]
+    /// Prefix of the generator's tensor names in a file [default: detected from names and
+    /// shapes]
     #[arg(long, value_name = "NAME")]
     generator: Option<String>,
     /// The same for the discriminator
@@ -56,11 +56,11 @@ pub(super) struct Import {
     unsaid: Unsaid,
 }
 
-/// What shapes do not say.
+/// Options that shapes do not determine.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What shapes do not say")]
+#[command(next_help_heading = "Not determined by shapes")]
 struct Unsaid {
-    /// The law of latents: normal, or uniform in [-1, 1]
+    /// Latent distribution: normal, or uniform in [-1, 1]
     #[arg(
         long,
         value_enum,
@@ -77,7 +77,7 @@ struct Unsaid {
         value_name = "SLOPE"
     )]
     g_slope: f32,
-    /// The same of the discriminator's leaky ReLU
+    /// The same for the discriminator's leaky ReLU
     #[arg(
         long,
         default_value_t = 0.2,
@@ -85,7 +85,7 @@ struct Unsaid {
         value_name = "SLOPE"
     )]
     d_slope: f32,
-    /// What the generator ends in: tanh (black is -1) or sigmoid (black is 0)
+    /// Output activation of the generator: tanh (black is -1) or sigmoid (black is 0)
     #[arg(
         long,
         value_enum,
@@ -101,20 +101,20 @@ struct Unsaid {
         value_name = "NUMBER"
     )]
     eps: Option<f32>,
-    /// What batch norm normalizes by: running statistics, or always those of the batch at hand
+    /// Statistics used by batch norm: running, or always those of the current batch
     /// [default: running; the authors' files: batch]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "running|batch")]
     statistics: Option<Statistics>,
-    /// The generator's layers, one after another, as its source has them: linear, conv, deconv (a
+    /// The generator's layers in the order of its source: linear, conv, deconv (a
     /// transposed convolution), norm, relu, leaky:SLOPE, tanh, sigmoid, upsample (nearest, twice the
     /// size), dropout, reshape; conv:STRIDE:PADDING, deconv:STRIDE:PADDING:OUTPUT_PADDING and norm:EPS
-    /// say more, conv=NAME which of the file's layers it is [default: what names and shapes say]
+    /// add details, conv=NAME names the layer in the file [default: from names and shapes]
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     g_layers: Vec<Spelled>,
-    /// The same of the discriminator's, with pool for the mean of 2x2 pixels
+    /// The same for the discriminator, with pool for the mean of 2x2 pixels
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     d_layers: Vec<Spelled>,
-    /// Sizes of the generator's images after each convolution, as 4,8,16,32 or 6x4,12x8
+    /// The generator's feature map sizes after each convolution, such as 4,8,16,32 or 6x4,12x8
     /// [default: the first kernel's, then doubled by each transposed convolution whose kernel is even]
     #[arg(
         long,
@@ -123,7 +123,7 @@ struct Unsaid {
         value_name = "SIZES"
     )]
     g_sides: Vec<[usize; 2]>,
-    /// Sizes of the discriminator's images, from its input to its logit, as 32,16,8,4,1 [default:
+    /// The discriminator's feature map sizes, from input to logit, such as 32,16,8,4,1 [default:
     /// halved by each convolution down to the last one's kernel]
     #[arg(
         long,
@@ -149,7 +149,7 @@ fn side(text: &str) -> std::result::Result<[usize; 2], String> {
         Some((h, w)) => number(h).zip(number(w)),
         None => number(text).map(|s| (s, s)),
     };
-    side.map(Into::into).ok_or_else(|| format!("{text:?} is no size such as 8 or 12x8"))
+    side.map(Into::into).ok_or_else(|| format!("{text:?} is not a size such as 8 or 12x8"))
 }
 
 impl Unsaid {
@@ -176,11 +176,11 @@ impl Import {
     pub(super) fn run(&self) -> Result<()> {
         if !self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
             let what =
-                format!("{} is no name of a model such as model.safetensors", self.out.display());
+                format!("{} is not a model's name such as model.safetensors", self.out.display());
             return Err(Error::flag("--out", what));
         }
         if let Some(file) = self.files.iter().find(|file| same_file(file, &self.out)) {
-            let what = format!("{} is also read; give the model another name", file.display());
+            let what = format!("{} is also an input; give the model another name", file.display());
             return Err(Error::flag("--out", what));
         }
         let assumptions = self.unsaid.assumptions();
@@ -228,7 +228,7 @@ fn report(imported: &Imported, assumptions: &Assumptions) -> String {
     lines.into_iter().map(|(what, text)| format!("{what:<14} {text}\n")).collect()
 }
 
-/// What was assumed, with the flags that say otherwise.
+/// What was assumed, with the flags that change it.
 fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
     let Networks { latent_law, pixels, .. } = &imported.networks;
     let has = |role| imported.networks.has(role);
@@ -294,7 +294,7 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
             extras.push(text.to_owned());
         }
     };
-    // Checked when it was made: a network that does not hold together has no sizes to show.
+    // Checked when it was built: an inconsistent network has no sizes to show.
     let sizes = network.sizes(input).unwrap_or_default();
     for (layer, &size) in network.layers.iter().zip(&sizes) {
         match *layer {
@@ -323,7 +323,7 @@ fn summary(network: &Sequential, input: [usize; 3], name: &str) -> String {
     let numbers = params.iter().filter(|p| p.learned).map(|p| p.shape.iter().product::<usize>());
     let extras: String = extras.iter().map(|extra| format!(", {extra}")).collect();
     format!(
-        "{}; kernels {}{extras}; {} numbers",
+        "{}; kernels {}{extras}; {} parameters",
         images.join(" → "),
         kernels.join(", "),
         human::count(numbers.sum::<usize>() as u64)

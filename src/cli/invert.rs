@@ -22,12 +22,12 @@ use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_fit, write_npy};
 use super::output::{Align, table, tell};
 
-/// How many times as large a difference is shown.
+/// The factor by which differences are amplified.
 const GAIN: f32 = 4.0;
 
-/// Find the latents of images: what the generator would have to be asked for to draw them
+/// Find the latents from which the generator best reproduces images
 ///
-/// Gradient descent on the latent, from several starts side by side, of which the best counts. The
+/// Gradient descent on the latent, from several starts in parallel; the best one counts. The
 /// figure shows each image beside what was found; the latents are for `dcgan walk --seeds
 /// inverted.npy`, `dcgan arithmetic --plus inverted.npy:0` and `dcgan sample --latents inverted.npy`.
 #[derive(Debug, Args)]
@@ -39,29 +39,29 @@ pub(super) struct Invert {
     /// Images; those of another size are made to fit
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Starts that run side by side
+    /// Number of parallel starts
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least(1))]
     restarts: usize,
-    /// Steps of each
+    /// Steps of each start
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = at_least(1))]
     steps: usize,
-    /// Size of the first steps; they shrink to nothing as a cosine does
+    /// Initial step size; it decays to zero along a cosine
     #[arg(long, value_name = "RATE", default_value_t = 0.1)]
     lr: f64,
-    /// Weight of the distance in D's features beside that of pixels, such as 0.1
+    /// Weight of the distance in D's features, added to that of pixels, such as 0.1
     #[arg(long, value_name = "W", default_value_t = 0.0)]
     perceptual: f32,
-    /// Weight of the latents' mean square, where they are normal: keeps them likely; uniform ones
-    /// are held in -1..1
+    /// Weight of the mean square of normal latents, which keeps them likely; uniform ones are kept
+    /// in -1..1
     #[arg(long, value_name = "W", default_value_t = 0.001)]
     prior: f32,
-    /// Decides the starts
+    /// Random seed of the starts
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
     #[arg(long, value_name = "FILE.png", default_value = "inverted.png")]
     out: PathBuf,
-    /// The latents to write, float32 [images, nz] [default: the figure's name with the ending
+    /// The latents to write, float32 [images, nz] [default: the figure's name with extension
     /// npy]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
@@ -87,7 +87,7 @@ struct Entry {
     /// Root mean squared difference of pixels, in levels of 0 to 255.
     error: f32,
     error_before: f32,
-    /// The same of every start.
+    /// The same for every start.
     errors: Vec<f32>,
 }
 
@@ -109,7 +109,7 @@ impl Invert {
         if search.perceptual != 0.0 {
             model.discriminator()?;
         }
-        // Before the work: a bad image should not be waited for.
+        // Before the work, so that a bad image fails at once.
         let mut originals = Vec::new();
         for path in &self.images {
             originals.push(self.original(path, &model.networks)?);
@@ -148,10 +148,10 @@ impl Invert {
             if x >= 0.0 && x.is_finite() {
                 return Ok(x);
             }
-            Err(Error::flag(flag, format!("{x} is no weight; 0 and more work")))
+            Err(Error::flag(flag, format!("{x} is not a weight; use 0 or more")))
         };
         if !(self.lr > 0.0 && self.lr.is_finite()) {
-            return Err(Error::flag("--lr", format!("{} is no rate such as 0.1", self.lr)));
+            return Err(Error::flag("--lr", format!("{} is not a step size such as 0.1", self.lr)));
         }
         Ok(Search {
             starts: self.restarts,
@@ -195,7 +195,7 @@ impl Invert {
             LatentDistribution::Normal => {
                 format!("Latents are normal; prior weight {}.", self.prior)
             }
-            LatentDistribution::Uniform => "Latents are uniform and held in \u{2212}1..1.".into(),
+            LatentDistribution::Uniform => "Latents are uniform and kept in \u{2212}1..1.".into(),
         };
         let perceptual = match self.perceptual {
             0.0 => String::new(),
@@ -219,7 +219,7 @@ impl Invert {
             let label = format!("{}\nerror {:.1} of 255", name(path), found.error);
             panel = panel.row(label, images.map(Cell::new));
         }
-        Ok(Figure::new("Images and the nearest that the generator draws")
+        Ok(Figure::new("Images and the nearest ones that the generator draws")
             .note(format!(
                 "{}. Best of {} starts after {} steps. {held}{perceptual}",
                 self.model.describe(model),
@@ -241,7 +241,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// How far two images `[h, w, c]` are from each other, each pixel: black where nowhere.
+/// The difference of two images `[h, w, c]` at each pixel: black is none.
 fn difference(a: &[f32], b: &[f32], [h, w, c]: [usize; 3]) -> DynamicImage {
     let level = |i: usize| (GAIN * 127.5 * (a[i] - b[i]).abs()).round() as u8;
     let image = RgbImage::from_fn(w as u32, h as u32, |x, y| {

@@ -27,8 +27,7 @@ pub(super) fn read_latents(path: &Path, nz: usize, flag: &str) -> Result<Tensor>
     Ok(latents)
 }
 
-/// Refuses rows of a file that hold a number that is not finite, as that of an image has that could not
-/// be read.
+/// Rejects rows of a file that hold a non-finite value, such as the row of an unreadable image.
 pub(super) fn check_rows(path: &Path, latents: &Tensor, rows: Range<usize>) -> Result<()> {
     let nz = latents.shape()[1];
     let is_finite =
@@ -39,13 +38,13 @@ pub(super) fn check_rows(path: &Path, latents: &Tensor, rows: Range<usize>) -> R
     }
 }
 
-/// Float32 `[n, nz]` from a NumPy file, whatever the numbers.
+/// Float32 `[n, nz]` from a NumPy file, finite or not.
 pub(super) fn read_rows(path: &Path, nz: usize, flag: &str) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
     let why = |flaw| match flaw {
         Flaw::Io(error) => files::cannot("be read", &error),
-        Flaw::NoArray => format!("is no NumPy file; {flag} wants one with float32 [n, {nz}]"),
-        Flaw::CutShort | Flaw::NoFloats => "ends too early: write it anew".into(),
+        Flaw::NoArray => format!("is not a NumPy file; {flag} wants one with float32 [n, {nz}]"),
+        Flaw::CutShort | Flaw::NoFloats => "ends too early: write it again".into(),
     };
     let npy = npy::open(path).map_err(|flaw| fail(why(flaw)))?;
     let Header { descr, fortran, shape } = npy.header.clone();
@@ -71,7 +70,7 @@ pub(super) fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     })
 }
 
-/// The model that a command was given: of a run's folder the newest checkpoint that is whole.
+/// The model given to a command; of a run's folder, the newest intact checkpoint.
 pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
     let (model, passed) = ModelFile::open_by(path, load_model)?;
     warn_of_passed(&passed, &model);
@@ -85,15 +84,15 @@ pub(super) fn load_model(path: &Path) -> Result<ModelFile> {
     Ok(model)
 }
 
-/// Says which checkpoints of a run were passed over, and why.
+/// Warns which checkpoints of a run were skipped, and why.
 pub(super) fn warn_of_passed(passed: &[Error], model: &ModelFile) {
     let name = model.path.file_name().unwrap_or_default().to_string_lossy();
     for error in passed {
-        warn(&format!("{error}; {name} before it is taken"));
+        warn(&format!("{error}; the earlier {name} is loaded"));
     }
 }
 
-/// Says so where fewer images at a time fit the device than are usual.
+/// Prints a note if fewer images at a time than usual fit the device.
 pub(super) fn note_of_batch(batch: usize, usual: usize) {
     if batch < usual {
         tell!(
@@ -102,7 +101,7 @@ pub(super) fn note_of_batch(batch: usize, usual: usize) {
     }
 }
 
-/// Says so where an image is of another size than the model's.
+/// Prints a note if an image's size differs from the model's.
 pub(super) fn note_of_fit(path: &Path, image: &DynamicImage, networks: &Networks) {
     let (w, h) = (image.width(), image.height());
     let (width, height) = (networks.size.width, networks.size.height);
@@ -114,7 +113,7 @@ pub(super) fn note_of_fit(path: &Path, image: &DynamicImage, networks: &Networks
     }
 }
 
-/// A line for who watches.
+/// Prints a warning.
 pub(super) fn warn(text: &str) {
     tell!("warning: {text}");
 }
@@ -128,7 +127,7 @@ pub(super) struct ModelFlags {
     /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     pub(super) raw: bool,
-    /// The class to generate, by its name or number: required for a class-conditional model, except by
+    /// Class to generate, by name or number: required for a class-conditional model, except by
     /// dcgan neighbors, which takes the classes in turn
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(super) class: Option<String>,
@@ -137,12 +136,12 @@ pub(super) struct ModelFlags {
 }
 
 impl ModelFlags {
-    /// The weights that were asked for.
+    /// The requested weights.
     pub(super) fn weights(&self) -> Weights {
         Weights::raw(self.raw)
     }
 
-    /// The model's file, of which nothing is on a device yet; one without a generator is refused.
+    /// The model's file, not yet on a device; one without a generator is rejected.
     pub(super) fn load(&self) -> Result<ModelFile> {
         let model = open_model(&self.path)?;
         model.generator()?;
@@ -163,7 +162,7 @@ impl ModelFlags {
         Ok(generator)
     }
 
-    /// The class that is drawn; none where the model knows none.
+    /// The class to draw; `None` if the model has no classes.
     pub(super) fn class(&self, model: &ModelFile) -> Result<Option<u32>> {
         let networks = &model.networks;
         let wrong = |what: String| Error::flag("--class", what);
@@ -177,8 +176,8 @@ impl ModelFlags {
         }
     }
 
-    /// The classes that points are drawn of: the one that was typed, else one each, in turn, as
-    /// `dcgan sample` does; none where the model knows none.
+    /// The class of each point: the one that was typed, else one each, in turn, as `dcgan sample`
+    /// does; empty if the model has no classes.
     pub(super) fn labels(&self, model: &ModelFile, points: &[Point]) -> Result<Vec<u32>> {
         let networks = &model.networks;
         let count = networks.classes.len() as u64;
@@ -199,7 +198,7 @@ impl ModelFlags {
     }
 }
 
-/// Says so where a generator's images depend on one another.
+/// Prints a note if a generator's images depend on one another.
 pub(super) fn warn_of_batches(model: &ModelFile) -> Result<()> {
     if model.generator()?.needs_batch() {
         tell!(
@@ -232,6 +231,6 @@ pub(super) fn named<'a>(flag: &'static str, path: &'a Path, ending: &str) -> Res
     if has_ending(path, ending) {
         return Ok(path);
     }
-    let what = format!("{} is no name of a file that ends in .{ending}", path.display());
+    let what = format!("{} does not end in .{ending}", path.display());
     Err(Error::flag(flag, what))
 }

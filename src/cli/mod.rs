@@ -82,25 +82,25 @@ enum Command {
     Classify(classify::Classify),
     NnScore(nn_score::NnScore),
     Errors(errors::Errors),
-    /// Take over networks from PyTorch, or those that DCGAN's authors published
+    /// Import networks from PyTorch, or those that DCGAN's authors published
     Import(import::Import),
-    /// Write a network for PyTorch or as ONNX
+    /// Export a network to PyTorch or ONNX
     Export(export::Export),
-    /// Look at a set of images: counts, sizes, what cannot be read, and a contact sheet
+    /// Inspect a set of images: counts, sizes, unreadable files and a contact sheet
     Data(data::Data),
     Dedup(dedup::Dedup),
     /// Measure how fast a device trains and samples, and where the time goes
     Bench(bench::Bench),
-    /// Check that a device computes what the CPU does: every op, and whole training steps
+    /// Check a device against the CPU: every op and whole training steps
     Check(check::Check),
-    /// List the CPU and the GPUs that programs can run on
+    /// List the available CPU and GPUs
     Devices(devices::Devices),
     Completions(completions::Completions),
     Man(completions::Man),
 }
 
 impl Cli {
-    /// Reads the command line and runs its command; says what went wrong.
+    /// Parses the command line and runs its command; reports errors.
     #[must_use]
     pub fn main() -> ExitCode {
         match Self::try_parse() {
@@ -109,9 +109,9 @@ impl Cli {
         }
     }
 
-    /// Runs the command, and returns how the program is to end where that is no error.
+    /// Runs the command and returns the exit code.
     fn run(self) -> Result<ExitCode> {
-        // Without it signals end the program as they always do.
+        // If this fails, signals end the program as usual.
         let _ = interrupt::listen();
         threads::start()?;
         match self.command {
@@ -144,11 +144,11 @@ impl Cli {
     }
 }
 
-/// Help, the version, or what is wrong with a command line.
+/// Prints help, the version, or a usage error.
 fn reply(answer: &clap::Error) -> ExitCode {
     let plain = answer.render().to_string();
     if answer.use_stderr() && printable(&plain) != plain {
-        // A name of a file, by a star on the command line, that a terminal must not see.
+        // A file name, expanded from a glob, may hold control characters.
         tell!("{}", plain.trim_end());
     } else if let Err(error) = answer.print()
         && !answer.use_stderr()
@@ -159,7 +159,7 @@ fn reply(answer: &clap::Error) -> ExitCode {
     ExitCode::from(answer.exit_code() as u8)
 }
 
-/// Says what went wrong, and what that came from.
+/// Prints an error and its causes.
 fn fail(error: &Error) -> ExitCode {
     tell!("error: {}", options::message(error));
     let mut cause = std::error::Error::source(error);
@@ -170,7 +170,7 @@ fn fail(error: &Error) -> ExitCode {
     exit_code(error)
 }
 
-/// 2 for a flag that cannot work, as clap exits for one it cannot parse; else 1.
+/// 2 for an invalid flag, like clap's own errors; else 1.
 fn exit_code(error: &Error) -> ExitCode {
     match error {
         Error::Flag { .. } | Error::Config { .. } => ExitCode::from(2),
@@ -189,7 +189,7 @@ mod tests {
     use crate::nn::Weight;
     use crate::objectives::{Loss, Penalty};
 
-    /// What a value is called in files and messages is what is typed for it.
+    /// Values are written in files and messages as they are typed.
     fn typed_as_shown<T: ValueEnum + Display>() {
         for value in T::value_variants() {
             let typed = value.to_possible_value().map(|value| value.get_name().to_owned());

@@ -28,11 +28,11 @@ use super::reading::PartFlag;
 /// Training images that the figure shows with their neighbors, for comparison.
 const SHOWN: usize = 3;
 
-/// Find the training images nearest to samples: does the model draw, or does it remember?
+/// Find the training images nearest to samples: does the model generate or memorize?
 ///
-/// Nearest by pixels and, where the model has a discriminator, by its features. Some training
-/// images are looked up too, each leaving itself out: samples much nearer to the set than its own
-/// images are to one another have been learned by heart.
+/// Nearest by pixels and, if the model has a discriminator, by its features. Some training
+/// images are looked up too, each excluding itself: samples much nearer to the set than its own
+/// images are to one another have been memorized.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan neighbors runs/00000-dcgan-faces-64 faces/ --seeds 0-9")]
 pub(super) struct Neighbors {
@@ -44,17 +44,17 @@ pub(super) struct Neighbors {
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an encoder,
+    /// Samples: seeds, rows of files of latents (z.npy, z.npy:2), or, if the model has an encoder,
     /// reconstructions of images (a.png)
     #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
     seeds: Points,
-    /// How many neighbors of each
+    /// Number of neighbors for each sample
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
     count: usize,
-    /// Images that are looked at at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
-    /// Decides which training images are looked up for comparison
+    /// Random seed of the training images looked up for comparison
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The figure to write
@@ -73,7 +73,7 @@ struct Report<'a> {
     samples: Vec<Entry<'a>>,
     /// Distances of samples to the nearest training image, of pixels in levels of 0 to 255.
     pixels: Medians,
-    /// The same of D's features, in their own units.
+    /// The same for D's features, in their own units.
     features: Medians,
     figure: String,
 }
@@ -82,7 +82,7 @@ struct Report<'a> {
 struct Entry<'a> {
     /// `seed 3`, `faces.npy:2`.
     sample: &'a str,
-    /// The class that it was drawn of.
+    /// The class in which it was drawn.
     class: Option<&'a str>,
     /// The nearest training images, the nearest first.
     by_pixels: Vec<NearEntry>,
@@ -104,13 +104,13 @@ struct Medians {
 }
 
 impl Medians {
-    /// Of so many samples and of what was looked up beside them.
+    /// Medians of the first `samples` queries and of the others.
     fn of(nearest: &[Nearest], samples: usize) -> Self {
         let (own, others) = nearest.split_at(samples.min(nearest.len()));
         Self { samples: median_distance(own), training: median_distance(others) }
     }
 
-    /// In words, with so many decimals.
+    /// As text, with this many decimals.
     fn text(self, decimals: usize) -> Option<String> {
         let own = self.samples?;
         Some(match self.training {
@@ -193,8 +193,8 @@ impl Neighbors {
         }
         if model.networks.is_conditional() {
             tell!(
-                "note: the model's discriminator is told classes, which would decide what is near: \
-                 neighbors by pixels alone"
+                "note: the model's discriminator is conditional, so classes would decide what is \
+                 near: neighbors by pixels alone"
             );
             return Ok(None);
         }
@@ -273,11 +273,11 @@ impl Look<'_> {
         Ok(Cell::new(single(&values(image), [1, height, width, channels], 0)?))
     }
 
-    /// Neighbors with their distances to so many decimals.
+    /// Neighbors with their distances, to this many decimals.
     fn cells(&self, nearest: &Nearest, decimals: usize) -> Result<Vec<Cell>> {
         let cell = |near: &experiments::neighbors::Near| {
             let caption = format!("{:.decimals$}", near.distance);
-            // One that was read a moment ago and is gone now leaves its place empty.
+            // An image that has been deleted since it was read leaves its place empty.
             let image = self.source.prepared(near.item as usize, self.prepare).ok();
             Ok(image.map_or(Ok(Cell::empty()), |p| self.cell(&p))?.caption(caption))
         };

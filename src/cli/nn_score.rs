@@ -1,5 +1,4 @@
-//! `dcgan nn-score`: how well a nearest-neighbor classifier does that knows nothing but generated
-//! images.
+//! `dcgan nn-score`: the error of a nearest-neighbor classifier that knows only generated images.
 
 use std::path::{Path, PathBuf};
 
@@ -24,12 +23,12 @@ use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, table, tell};
 use super::reading::ClassFlag;
 
-/// Score a conditional generator: the test error of a nearest-neighbor classifier that knows
-/// generated images only, beside that of real ones
+/// Score a conditional generator: the test error of a nearest-neighbor classifier that knows only
+/// generated images, compared with one that knows real images
 ///
-/// Every test image gets the class of the generated image nearest to it, by Euclidean distance
-/// of pixels, as in the DCGAN paper's appendix on MNIST. A generator that draws each class as it is,
-/// and all of it, gives an error no higher than as many real images do.
+/// Every test image gets the class of the generated image nearest to it, by Euclidean distance of
+/// pixels, as in the DCGAN paper's appendix on MNIST. A generator that covers each class faithfully
+/// and fully gives an error no higher than the same number of real images.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan nn-score runs/00000-cgan-mnist-28 --train mnist/ \
                         --per-class 5000")]
@@ -37,19 +36,19 @@ pub(super) struct NnScore {
     /// A run's folder (its newest checkpoint) or a checkpoint, trained with --conditional
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// The real labeled images to compare with, as for `dcgan train`; of what has a training and
-    /// a test part the first
+    /// The real labeled images to compare with, as for `dcgan train`; only the training part, if
+    /// there is also a test part
     #[arg(long, value_name = "LABELLED")]
     train: PathBuf,
-    /// Labeled images to be classified; of what has a training and a test part the second
+    /// Labeled images to classify; only the test part, if there is also a training part
     /// [default: the test part of --train]
     #[arg(long, value_name = "LABELLED")]
     test: Option<PathBuf>,
-    /// How many images to generate of each class, and how many real ones to take at most
+    /// Number of images to generate for each class, and maximum number of real ones
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = at_least(1))]
     per_class: usize,
-    /// The first image's seed, of the class that `dcgan sample` gives it; also decides which real
-    /// images are taken
+    /// Seed of the first image, in the class that `dcgan sample` gives it; also selects the real
+    /// images
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Use the weights of the last step, not their moving average (EMA)
@@ -73,7 +72,7 @@ pub(super) struct NnScore {
 struct Report<'a> {
     real: String,
     test: String,
-    /// With more and more examples.
+    /// With increasing numbers of examples.
     results: Vec<Entry>,
     /// With all examples, class by class.
     classes: Vec<ClassEntry<'a>>,
@@ -84,7 +83,7 @@ struct Report<'a> {
 struct Entry {
     /// Generated examples of each class.
     per_class: usize,
-    /// The share of test images that a classifier gets wrong which knows those.
+    /// The test error of a classifier that knows those.
     generated_error: f64,
     /// Real examples, and the same of them.
     real_examples: usize,
@@ -125,11 +124,11 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Images generated and read at a time, at most, and the bytes that these take as numbers.
+/// The most images generated and read at a time, and the bytes that they take as floats.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 1 << 28;
 
-/// How many images of so many numbers are taken at a time.
+/// How many images of this many values are taken at a time.
 fn chunk(numbers: usize) -> usize {
     (CHUNK_BYTES / (4 * numbers.max(1))).clamp(1, CHUNK)
 }
@@ -180,7 +179,7 @@ pub(super) fn numbered_as(
     Ok(labels.iter().map(|&label| numbers[label as usize]).collect())
 }
 
-/// Bytes as numbers from 0 to 1.
+/// Bytes as values from 0 to 1.
 fn unit(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     bytes.iter().map(|&b| f32::from(b) / 255.0)
 }

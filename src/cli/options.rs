@@ -37,7 +37,7 @@ pub(crate) fn arg<T: Value>(field: &'static Field) -> Arg {
     }
 }
 
-/// An error as the command line says it: with flags for options.
+/// An error's message, with flags for options.
 pub(super) fn message(error: &Error) -> String {
     match error {
         Error::Config { field, what } => format!("{}: {}", flag(field), spell(what)),
@@ -50,7 +50,7 @@ pub(super) fn message(error: &Error) -> String {
     }
 }
 
-/// A text of the library as the command line says it: with flags for options.
+/// A text of the library, with flags for options.
 pub(super) fn spell(text: &str) -> String {
     spelled(text, any_flag)
 }
@@ -60,7 +60,7 @@ pub(super) fn flag(name: &'static str) -> &'static str {
     any_flag(name).unwrap_or(name)
 }
 
-/// The flag of an option of a training.
+/// The flag of a training option.
 fn own_flag(name: &str) -> Option<&'static str> {
     static FLAGS: OnceLock<BTreeMap<&'static str, &'static str>> = OnceLock::new();
     let flags = FLAGS.get_or_init(|| {

@@ -3,7 +3,7 @@
 use crate::human::printable;
 pub(super) use crate::terminal::{print, print_json, println, tell};
 
-/// How a column's cells stand.
+/// The alignment of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -12,7 +12,7 @@ pub(super) enum Align {
 
 /// Cells in columns as wide as their widest cell, two spaces apart; the first row is the head.
 ///
-/// A cell is one line, of the width that is seen, whatever a name in it holds.
+/// A cell is one line of its displayed width, whatever a name in it contains.
 pub(super) fn table(align: &[Align], rows: &[Vec<String>]) -> String {
     let cell = |cell: &String| printable(cell).replace('\n', "\\n").replace('\t', "\\t");
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();

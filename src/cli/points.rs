@@ -1,5 +1,5 @@
-//! Points in the space of latents as people type them: seeds, rows of files of latents, and images,
-//! which the model's encoder finds the latents of.
+//! Points in latent space as typed: seeds, rows of files of latents, and images, which the model's
+//! encoder encodes.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -29,7 +29,7 @@ enum Part {
     Image(PathBuf),
 }
 
-/// What points are loaded for: a model, whose encoder is compiled when the first image is asked for.
+/// Loads points for a model, whose encoder is compiled when the first image is requested.
 pub(super) struct Locator<'a> {
     flags: &'a ModelFlags,
     model: &'a ModelFile,
@@ -62,7 +62,7 @@ impl<'a> Locator<'a> {
     }
 }
 
-/// A latent and where it is from.
+/// A latent and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Point {
     /// `seed 3`, `faces.npy:2`.
@@ -73,7 +73,7 @@ pub(super) struct Point {
 }
 
 impl Point {
-    /// Its seed, where it is of one.
+    /// Its seed, if it has one.
     pub(super) fn seed(&self) -> Option<u64> {
         self.key.parse().ok()
     }
@@ -106,7 +106,7 @@ impl FromStr for Points {
                 return Ok(Part::Seeds(seeds));
             }
             let row =
-                row.map(|row| row.parse().map_err(|_| format!("{row:?} is no row of {file}")));
+                row.map(|row| row.parse().map_err(|_| format!("{row:?} is not a row of {file}")));
             Ok(Part::Rows(file.into(), row.transpose()?))
         };
         let parts = text.split(',').map(part).collect::<std::result::Result<_, String>>()?;
@@ -115,7 +115,7 @@ impl FromStr for Points {
 }
 
 impl Points {
-    /// The latents, for a model; `flag` is what they were given to.
+    /// The latents for a model; `flag` is the flag that was given them.
     ///
     /// # Errors
     /// [`Error::File`] where a file cannot be read, holds latents of another model, or has no such
@@ -134,7 +134,7 @@ impl Points {
                     let rows = match *row {
                         Some(row) if row >= count => {
                             let rows = plural(count as u64, "row");
-                            let what = format!("has {rows}, counted from 0; {row} is none");
+                            let what = format!("has {rows}, counted from 0, and not row {row}");
                             return Err(Error::file(path, what));
                         }
                         Some(row) => row..row + 1,
@@ -165,7 +165,7 @@ pub(super) fn rows(points: &[Point]) -> Vec<f32> {
     points.iter().flat_map(|point| point.z.iter().copied()).collect()
 }
 
-/// Two numbers as people type a range: `-2..2`.
+/// A range of two numbers as typed: `-2..2`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Range(pub(super) [f32; 2]);
 
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(rows(&load("9").unwrap()), seeded.f32s());
 
         let error = load(&format!("{file}:2")).unwrap_err().to_string();
-        assert!(error.ends_with("has 2 rows, counted from 0; 2 is none"), "{error}");
+        assert!(error.ends_with("has 2 rows, counted from 0, and not row 2"), "{error}");
         let error = load("face.png").unwrap_err().to_string();
         assert!(error.contains("has no encoder"), "{error}");
         for bad in ["", "a", "3,", "z.png:1", "z.npy:-1", "two.npy:99999999999999999999"] {

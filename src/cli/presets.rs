@@ -15,10 +15,10 @@ use super::options::flag;
 /// The preset of this name.
 ///
 /// # Errors
-/// A sentence that says where they are listed.
+/// A message that says how to list them.
 pub(super) fn find(name: &str) -> std::result::Result<&'static Preset, String> {
     Preset::find(name).ok_or_else(|| {
-        format!("there is no preset {name:?}: dcgan presets lists those that there are")
+        format!("there is no preset {name:?}: dcgan presets lists them")
     })
 }
 
@@ -50,11 +50,11 @@ fn describe(preset: &Preset) -> String {
     text
 }
 
-/// List the recipes that dcgan train knows by name, or print one
+/// List the presets of dcgan train, or print one
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dcgan presets wgan")]
 pub(super) struct Presets {
-    /// Print what this one sets, and where its numbers are from
+    /// Print what this preset sets, and the source of its values
     #[arg(value_name = "NAME", value_parser = find)]
     preset: Option<&'static Preset>,
     #[command(flatten)]

@@ -14,9 +14,9 @@ use super::output::tell;
 /// `--part`.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct PartFlag {
-    /// Which part of DATA, where it has a training part and a test part: folders named train and test
-    /// (or val), train_set and val2017, and the like, or the files of IDX and CIFAR-10 [default: train
-    /// where there are both, else all]
+    /// Which part of DATA to use, if it has a training and a test part: folders named train and
+    /// test (or val), train_set and val2017, and the like, or the files of IDX and CIFAR-10
+    /// [default: train if there are both, else all]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PART")]
     pub(super) part: Option<Part>,
 }
@@ -24,8 +24,8 @@ pub(super) struct PartFlag {
 /// `--class-level`.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct ClassFlag {
-    /// Which folders are the classes: 1 is the first level below DATA [default: dataset.json where
-    /// there is one, else the first level that tells images apart, train and test aside]
+    /// Level of folders that are the classes: 1 is the first below DATA [default: dataset.json if
+    /// there is one, else the first level that separates images, apart from train and test]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) class_level: Option<usize>,
 }
@@ -41,7 +41,7 @@ pub(super) struct ReadingFlags {
 }
 
 impl PartFlag {
-    /// Opens a set whose classes do not matter, and says what is to be said of it.
+    /// Opens a set whose classes do not matter, and prints its notes.
     pub(super) fn open(self, data: Option<&Path>) -> Result<Source> {
         ReadingFlags { part: self, class: ClassFlag::default() }.open(data)
     }
@@ -66,14 +66,14 @@ impl ClassFlag {
 }
 
 impl ReadingFlags {
-    /// Opens a set, and says what is to be said of it.
+    /// Opens a set and prints its notes.
     pub(super) fn open(self, data: Option<&Path>) -> Result<Source> {
         let source = Source::open_as(data, &self.reading(None)?)?;
         tell_notes(&source);
         Ok(source)
     }
 
-    /// How a set is to be read; where a run is resumed, as it was, with which the flags must agree.
+    /// How to read a set; for a resumed run as before, with which the flags must agree.
     pub(super) fn reading(self, old: Option<Reading>) -> Result<Reading> {
         let (part, class_level) = (self.part.part, self.class.class_level);
         let Some(old) = old else { return Ok(Reading { part, class_level, before: false }) };

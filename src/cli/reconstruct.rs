@@ -1,4 +1,4 @@
-//! `dcgan reconstruct`: images, and what the generator makes of their latents.
+//! `dcgan reconstruct`: images and their reconstructions by the generator.
 
 use std::path::PathBuf;
 
@@ -24,12 +24,12 @@ use super::reading::PartFlag;
 /// Images in a row of the figure.
 const ROW: usize = 8;
 
-/// Encode images and generate them again: a figure of pairs, and how near the reconstructions are
+/// Encode and reconstruct images: a figure of pairs, and how near the reconstructions are
 ///
-/// For models with an encoder, such as those of dcgan train --preset bigan. The distance of an image to
-/// its reconstruction G(E(x)) is Euclidean, of pixels in 0 to 1. Its mean (EGr) stands beside the mean
-/// distance to the reconstruction of another image (EGr_b): a ratio of 1 means that the encoder tells
-/// the generator nothing about the image.
+/// For models with an encoder, such as those of dcgan train --preset bigan. The distance of an
+/// image to its reconstruction G(E(x)) is Euclidean, of pixels in 0 to 1. Its mean (EGr) is
+/// compared with the mean distance to the reconstruction of another image (EGr_b): a ratio of 1
+/// means that the encoder gives the generator no information about the image.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  dcgan reconstruct runs/00000-bigan-mnist-28 mnist/ --part test \
@@ -43,19 +43,19 @@ pub(super) struct Reconstruct {
     data: Option<PathBuf>,
     #[command(flatten)]
     part: PartFlag,
-    /// Images in the figure
+    /// Number of images in the figure
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least(1))]
     count: usize,
-    /// Measure the distances over so many images [default: 10,000, or all where there are fewer]
+    /// Measure the distances over N images [default: 10,000, or all if there are fewer]
     #[arg(long, value_name = "N", value_parser = at_least(1), conflicts_with = "all")]
     images: Option<usize>,
     /// Measure the distances over all images
     #[arg(long)]
     all: bool,
-    /// Decides which images are taken, and their order
+    /// Random seed of the choice of images and their order
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Images that are encoded at a time
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least(1))]
     batch: usize,
     /// The figure to write
@@ -65,7 +65,7 @@ pub(super) struct Reconstruct {
     json: JsonFlag,
 }
 
-/// Images that are measured where nothing else is asked for.
+/// The default number of images to measure.
 const USUAL: usize = 10_000;
 
 /// What `--json` prints.
@@ -147,7 +147,7 @@ impl Reconstruct {
         encoder: &mut Encoder,
         generator: &mut Drawing,
     ) -> Result<Found> {
-        // Neighbors in a set are often alike, so that the other image would be no other.
+        // Neighbors in a set are often alike, so the other image would hardly differ.
         let order = Order { seed: self.seed, count: source.len(), batch: 1 };
         let mut items = order.shuffled(0);
         let wanted = if self.all { usize::MAX } else { self.images.unwrap_or(USUAL) };
@@ -203,7 +203,7 @@ impl Reconstruct {
     }
 }
 
-/// The distances in words.
+/// The distances as text.
 fn lines(distances: &Distances) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let images = plural(distances.each().len() as u64, "image");
@@ -217,7 +217,7 @@ fn lines(distances: &Distances) -> Vec<(&'static str, String)> {
         lines.push(("EGr_b", format!("{other:.4}, that to the reconstruction of another image")));
     }
     if let Some(ratio) = distances.ratio() {
-        let what = "EGr / EGr_b; 1 where the encoder knows nothing of the image";
+        let what = "EGr / EGr_b; 1 if the latent holds nothing of the image";
         lines.push(("ratio", format!("{ratio:.4}, {what}")));
     }
     lines

@@ -48,15 +48,15 @@ pub(super) struct Sample {
     /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Which images: a seed always makes the same one [default: as many as --grid has places, from
-    /// 0 on, else 0-63]
+    /// Seeds of the images: a seed always gives the same image [default: as many as --grid has
+    /// places, from 0 on, else 0-63]
     #[arg(long, value_name = "LIST", conflicts_with = "latents", allow_hyphen_values = true)]
     seeds: Option<Seeds>,
     /// Latents from a file instead of seeds: float32 [n, nz]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
-    /// Which classes, where the model was trained with classes, by name or number: every seed of
-    /// every one of them; all for all classes [default: one class each, in turn: seed 0 the first]
+    /// Classes of a conditional model, by name or number; every seed is drawn in each class; all
+    /// for all classes [default: one class per seed, in turn: seed 0 the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     class: Vec<String>,
     /// Folder for the images
@@ -67,11 +67,11 @@ pub(super) struct Sample {
         default_value_if("grid", clap::builder::ArgPredicate::IsPresent, None)
     )]
     out: Option<PathBuf>,
-    /// How images are written to --out
+    /// File format of --out
     #[arg(long, value_enum, default_value_t = Format::Png)]
     format: Format,
-    /// All images as one PNG (and, without --out, nothing else). The layout may be left out; then
-    /// each class is a row with its name
+    /// Write all images as one PNG (and, without --out, nothing else). Without a layout, each class
+    /// is a row with its name
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS", "FILE.png"])]
     grid: Option<Vec<OsString>>,
     /// Write the seed below each image of --grid
@@ -82,7 +82,7 @@ pub(super) struct Sample {
     raw: bool,
     #[command(flatten)]
     device: DeviceFlag,
-    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
+    /// Measure which kernels are fastest on a GPU: not at all, for at most 5 seconds, or all of
     /// them [default: on the GPU that the model was trained on, the training's kernels; else off]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     tune: Option<Effort>,
@@ -94,7 +94,7 @@ fn layout(text: &OsStr) -> Result<(usize, usize)> {
     let parts = text.split_once(['x', 'X', '×']);
     let parts = parts.and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
     parts.filter(|&(c, r)| c > 0 && r > 0).ok_or_else(|| {
-        Error::flag("--grid", format!("{text:?} is no layout such as 8x8 (columns x rows)"))
+        Error::flag("--grid", format!("{text:?} is not a layout such as 8x8 (columns x rows)"))
     })
 }
 
@@ -129,7 +129,7 @@ impl Sample {
             (None, None) => {
                 let count = places.map_or(USUAL, |places| (places / every.len().max(1)).max(1));
                 if count > MOST {
-                    let what = format!("more than {MOST} images are a slip of the finger");
+                    let what = format!("more than {MOST} images are surely a typo");
                     return Err(Error::flag("--grid", what));
                 }
                 Inputs::seeds(0..count as u64)
@@ -155,7 +155,7 @@ impl Sample {
         }
 
         let device = self.device.open(false)?;
-        // Before the work: what cannot be written should not be waited for.
+        // Before the work, so that an unwritable output fails at once.
         if let Some(out) = &self.out {
             make_folder(out)?;
         }
@@ -176,8 +176,8 @@ impl Sample {
             Some(_) => Some(Grid::new(n, [h, w, c], columns)?),
             None => None,
         };
-        // Batch by batch, so that any number of images takes the memory of one batch; of a grid
-        // the bytes.
+        // Batch by batch, so that any number of images takes the memory of one batch, plus the
+        // bytes of a grid.
         let mut each = |write: &mut dyn FnMut(usize, &Tensor) -> Result<()>| {
             generator.each(&wanted.inputs, |first, batch| {
                 match &mut sheet {
@@ -226,7 +226,7 @@ impl Sample {
         Ok(())
     }
 
-    /// The generator. Without `--tune`, on the device of the training, its kernels are run.
+    /// The generator. Without `--tune`, on the training's device, it runs the training's kernels.
     fn generator(&self, model: &ModelFile, device: &Device) -> Result<Generator> {
         let weights = Weights::raw(self.raw);
         let generator = Generator::with_kernels(model, device, weights, |tape| match self.tune {
@@ -245,11 +245,11 @@ impl Sample {
 /// Images that are drawn in a labeled figure; more go into a plain grid.
 const LABELLED: usize = 2000;
 
-/// Seeds where neither these nor a layout was typed, and the most that a layout may ask for.
+/// The default number of seeds without a layout, and the most that a layout may have.
 const USUAL: usize = 64;
 const MOST: usize = 1_000_000;
 
-/// The classes of `list`, as they were typed, each once.
+/// The classes of `list` in typed order, without duplicates.
 fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
     let mut every = Vec::new();
     for named in list {
@@ -266,11 +266,11 @@ fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
     Ok(every)
 }
 
-/// What is asked for, and what it is called.
+/// The requested images and their names.
 struct Wanted {
     inputs: Inputs,
-    /// The classes that every latent is drawn of, one after another; empty where each latent is
-    /// drawn of one class, or there are none.
+    /// The classes that every latent is drawn in, in order; empty if each latent is drawn in one
+    /// class, or there are no classes.
     every: Vec<u32>,
     /// The names of the model's classes.
     classes: Vec<String>,
@@ -296,7 +296,7 @@ impl Wanted {
         self.inputs.class(at, self.classes.len())
     }
 
-    /// What people call a latent.
+    /// The display name of a latent.
     fn name(&self, latent: usize) -> String {
         match self.inputs.seed(latent) {
             Some(seed) => format!("seed {seed}"),
@@ -320,7 +320,7 @@ impl Wanted {
         }
     }
 
-    /// All images in rows of so many, each with its seed, and its class where there are some.
+    /// All images in rows of `columns`, each with its seed and, if any, its class.
     fn captioned(&self, cells: Vec<Cell>, columns: usize, model: String) -> Figure {
         let caption = |(at, cell): (usize, Cell)| {
             let name = self.name(self.inputs.latent(at));
@@ -368,10 +368,10 @@ fn shape_of(batch: &Tensor) -> [usize; 4] {
 
 fn make_folder(path: &Path) -> Result<()> {
     if path.is_file() {
-        return Err(Error::file(path, "is a file; --out wants a folder, which it makes"));
+        return Err(Error::file(path, "is a file; --out wants a folder, which it creates"));
     }
     std::fs::create_dir_all(path)
-        .map_err(|e| Error::file(path, files::cannot("be made the folder of --out", &e)))
+        .map_err(|e| Error::file(path, files::cannot("be created as the folder of --out", &e)))
 }
 
 /// Images of `shape`, batch by batch as `each` gives them, as a float32 NumPy file.

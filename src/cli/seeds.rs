@@ -1,10 +1,10 @@
-//! Lists of seeds as people type them: `0-63`, `3,17,42`, `0-3,8`.
+//! Lists of seeds as typed: `0-63`, `3,17,42`, `0-3,8`.
 
 /// Seeds in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seeds(pub(super) Vec<u64>);
 
-/// More seeds than this in one range are a slip of the finger.
+/// More seeds than this in one range are surely a typo.
 const MOST: u64 = 1_000_000;
 
 impl std::str::FromStr for Seeds {
@@ -44,7 +44,7 @@ impl std::str::FromStr for Seeds {
 const LISTED: usize = 8;
 
 impl std::fmt::Display for Seeds {
-    /// As they may be typed, of very many ranges the first ones.
+    /// As they may be typed; of very many ranges, only the first.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let follows = |a: &u64, b: &u64| a.checked_add(1) == Some(*b);
         for (i, range) in self.0.chunk_by(follows).enumerate() {

@@ -41,30 +41,29 @@ use flags::{Machine, Reading};
 )]
 pub(super) struct Train {
     /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
-    /// binary batches; what it is is found by looking [default: 3,000 bundled avatars]
+    /// binary batches; detected automatically [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
 
-    /// Go on with a run, exactly as if it had never stopped; other options, the device among them,
-    /// stay as they were
+    /// Resume a run exactly as if it had never stopped; other options, including the device, keep
+    /// their values
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
-    /// Start a new run from the weights of a model: a run's folder (its newest checkpoint is taken), a
-    /// checkpoint, or an imported model. Networks come from there (one that it lacks starts anew), the
-    /// generator as it is and its moving average, too; the optimizer and all other options are those of a
-    /// new run
+    /// Start a new run from the weights of a model: a run's folder (its newest checkpoint), a
+    /// checkpoint, or an imported model. Loads its networks (a missing one is initialized) and the
+    /// generator's moving average; the optimizer and all other options are those of a new run
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Folder in which the run's folder is made
+    /// Folder in which to create the run's folder
     #[arg(long, value_name = "FOLDER", default_value = "runs", conflicts_with = "resume")]
     out: PathBuf,
     /// Name of the run's folder, after its number [default: preset or network, DATA and size]
     #[arg(long, value_name = "TEXT", value_parser = run_name, conflicts_with = "resume")]
     name: Option<String>,
-    /// Real images to see in all, as 25000, 500k or 1.5M [default: 200k]
+    /// Total number of real images to train on, such as 25000, 500k or 1.5M [default: 200k]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     images: Option<u64>,
-    /// Show what would be done, and do nothing
+    /// Print what would be done, without doing it
     #[arg(long)]
     dry_run: bool,
 
@@ -82,7 +81,7 @@ pub(super) struct Train {
     machine: Machine,
 }
 
-/// A name in which something is left as a part of a file's name.
+/// A name that is not empty once it is made part of a file name.
 fn run_name(text: &str) -> std::result::Result<String, String> {
     if text.contains(char::is_alphanumeric) {
         return Ok(text.to_owned());
@@ -99,14 +98,14 @@ impl Train {
         if self.source.gray {
             self.asked.recipe.model.channels = Some(1);
         }
-        // A resumed run has the whole of its recipe already.
+        // A resumed run already has its full configuration.
         match self.asked.preset {
             Some(preset) if resumed.is_none() => self.filled(preset).start(None),
             _ => self.start(resumed),
         }
     }
 
-    /// With the preset's values for what was not typed.
+    /// Fills options that were not typed from the preset.
     fn filled(self, preset: &Preset) -> Self {
         let TrainOptions { recipe, prepare } = preset.options();
         let asked = Asked { recipe: self.asked.recipe.or(recipe), ..self.asked };
@@ -135,7 +134,7 @@ impl Train {
             }
             None => Trainer::new(options.recipe.clone(), &device, &compile)?,
         };
-        // Before the run's folder is made or changed: images that cannot be used leave no trace.
+        // Before the run's folder is created or changed: unusable images leave no trace.
         let loader = LoaderOptions {
             batch: options.recipe.step_images(),
             seed: options.recipe.seed,
@@ -196,13 +195,13 @@ impl Train {
                 ExitCode::SUCCESS
             }
             Ending::Interrupted(signal) => {
-                tell!("stopped; go on with: dcgan train --resume {path}");
+                tell!("stopped; resume with: dcgan train --resume {path}");
                 signal.exit_code().into()
             }
         })
     }
 
-    /// What a run's folder is called: how, from what and how large.
+    /// The name of a run's folder: preset or network, DATA and size.
     fn usual_name(&self, options: &RunOptions, source: &Source) -> String {
         let model = &options.recipe.model;
         let how = match self.asked.preset {
@@ -212,8 +211,8 @@ impl Train {
         format!("{how}-{}-{}", source.name(), model.size)
     }
 
-    /// The device that was asked for; else the one that a resumed run ran on, as another's numbers
-    /// differ in their last digits; else the default.
+    /// The requested device; else the one that a resumed run ran on, as another's results differ in
+    /// their last digits; else the default.
     fn device(&self, resumed: Option<&Resumed>) -> Result<Device> {
         let checked = self.machine.checked;
         let Some(before) = resumed.map(|r| r.options.device.as_str()) else {
@@ -226,15 +225,15 @@ impl Train {
         let now = device.name();
         if now != before {
             tell!(
-                "note: the run was on {before} and goes on on {now}: its numbers will not be those, \
-                 to the last digit, of a run that never stopped"
+                "note: the run was on {before} and continues on {now}: its results will differ in \
+                the last digits from those of a run that never stopped"
             );
         }
         Ok(device)
     }
 
     /// The kernels of the training and its previews: those that a resumed run ran on this device,
-    /// so that it goes on as if it had never stopped; else as `--tune` says.
+    /// so that it continues as if it had never stopped; else those that `--tune` chooses.
     fn choices(
         &self,
         recipe: &TrainConfig,
@@ -254,7 +253,7 @@ impl Train {
     }
 
     /// How the networks are conditioned on classes or learn them from few labels, if at all; `base` are
-    /// networks that there are already.
+    /// existing networks.
     fn conditional(
         &self,
         base: Option<(Bound, &ModelConfig)>,
@@ -316,7 +315,7 @@ impl Train {
         Ok(design)
     }
 
-    /// Refuses flags that ask for something else than there is already.
+    /// Rejects flags that contradict existing networks.
     fn agrees(&self, bound: Bound, conflict: Option<Conflict>) -> Result<()> {
         match bound.check(conflict) {
             Err(Error::Flag { flag: "--channels", what }) if self.source.gray => {
@@ -326,7 +325,7 @@ impl Train {
         }
     }
 
-    /// The design of the networks of `--from`.
+    /// The configuration of the networks of `--from`.
     fn design_of(&self, model: &ModelFile) -> Result<ModelConfig> {
         if let Some(recipe) = TrainConfig::of(model)? {
             return Ok(recipe.model);
@@ -338,7 +337,7 @@ impl Train {
         })
     }
 
-    /// The hyperparameters: those of the resumed run, or those that were asked for.
+    /// The hyperparameters: those of the resumed run, or the requested ones.
     fn recipe(
         &self,
         old: Option<&RunOptions>,
@@ -354,7 +353,7 @@ impl Train {
         Ok(TrainConfig { classes, ..typed.of(model) })
     }
 
-    /// The options of this run: as typed, or, where a run is resumed, as they were; `from` is the model
+    /// The options of this run: as typed, or those of the resumed run; `from` is the model
     /// of `--from`.
     fn options(
         &self,
@@ -438,8 +437,8 @@ impl Train {
     }
 }
 
-/// Refuses images of other classes than those that the networks of a model know; `told` is how they
-/// are to learn them.
+/// Rejects images whose classes differ from those of a model's networks; `told` is how the
+/// networks should learn them.
 fn fits(
     model: &ModelFile,
     design: &ModelConfig,
@@ -451,8 +450,8 @@ fn fits(
         let what = if how.is_none() {
             "the networks of --from know no classes; leave it out, or start without --from"
         } else {
-            "the networks of --from learned classes from a few labels, and so have to go on: give as \
-             many again"
+            "the networks of --from learned classes from a few labels and must continue to: give \
+            as many again"
         };
         return Err(Error::flag("--labels-per-class", what));
     }
@@ -466,7 +465,7 @@ fn fits(
             _ => classes.join(", "),
         };
         let what = format!(
-            "its networks know other classes ({}) than DATA has ({})",
+            "its networks have other classes ({}) than DATA ({})",
             list(&known),
             list(has)
         );
@@ -475,12 +474,12 @@ fn fits(
     Ok(())
 }
 
-/// A run that goes on.
+/// A run to resume.
 struct Resumed {
     run: Run,
     options: RunOptions,
     model: ModelFile,
-    /// Why newer checkpoints were passed over.
+    /// Why newer checkpoints were skipped.
     passed: Vec<Error>,
 }
 
@@ -489,8 +488,8 @@ impl Resumed {
         if path.is_file() {
             return Err(Error::file(
                 path,
-                "is a file; --resume wants a run's folder, and takes its newest checkpoint; of \
-                 weights alone dcgan import makes a model, which dcgan sample takes",
+                "is a file; --resume wants a run's folder, and loads its newest checkpoint; dcgan \
+                import makes a model of weights alone, for dcgan sample",
             ));
         }
         let run = Run::open(path)?;
@@ -499,7 +498,7 @@ impl Resumed {
         warn_of_passed(&passed, &model);
         if TrainConfig::of(&model)?.as_ref() != Some(&options.recipe) {
             let what = format!(
-                "is not of this run: its recipe differs from {}",
+                "is not of this run: its configuration differs from {}",
                 run.options_path().display()
             );
             return Err(Error::file(&model.path, what));

@@ -1,4 +1,4 @@
-//! `--tune`, and what is told while kernels are measured.
+//! `--tune`, and its messages while kernels are measured.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -10,7 +10,7 @@ use crate::program::{Choices, Precision};
 use crate::tape::Tape;
 use crate::terminal::{is_watched, message_above, set_message, set_prefix, tell};
 
-/// Chooses the kernels of `tapes` on `device`, and tells on standard error what it does.
+/// Chooses the kernels of `tapes` on `device`, and reports progress on standard error.
 pub(super) fn choose(
     tapes: &[(&Tape, Precision)],
     device: &Device,
@@ -20,7 +20,7 @@ pub(super) fn choose(
     tune(tapes, device, &Tuner::new(effort), &mut |news| teller.tell(news))
 }
 
-/// Takes the kernels that an earlier program ran, where they are those of `device`.
+/// Reuses the kernels that an earlier program ran, if they are those of `device`.
 pub(super) fn choose_again(
     tapes: &[(&Tape, Precision)],
     device: &Device,

@@ -1,4 +1,4 @@
-//! `dcgan walk`: from image to image through the space of latents.
+//! `dcgan walk`: from image to image through latent space.
 
 use std::path::{Path, PathBuf};
 
@@ -30,11 +30,11 @@ const VALUES: usize = 9;
 /// Frames between two points.
 const STEPS: usize = 30;
 
-/// Walk through the space of latents: a film from image to image, or one coordinate at a time
+/// Walk through latent space: a film from image to image, or one coordinate at a time
 ///
-/// A generator that has learned to draw, rather than to remember, changes smoothly on the way. The
-/// film is an endless GIF through all points and back to the first; beside it a figure shows every
-/// stretch as a strip. With --vary there is no film, but a figure of single coordinates.
+/// The images of a generator that has not memorized its training set change smoothly on the way.
+/// The film is a looping GIF through all points and back to the first; a figure shows every segment
+/// as a strip. With --vary there is no film, only a figure of single coordinates.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dcgan walk runs/00000-dcgan-avatars-64 --seeds 3,17,42 --out walk.gif\n  \
@@ -44,34 +44,34 @@ const STEPS: usize = 30;
 pub(super) struct Walk {
     #[command(flatten)]
     model: ModelFlags,
-    /// Where to walk: seeds, rows of files of latents (z.npy, z.npy:2), or, where the model has an
-    /// encoder, images (a.png), in this order [default: 0-8; with --vary: 0]
+    /// Points of the walk, in order: seeds, rows of files of latents (z.npy, z.npy:2), or, if the
+    /// model has an encoder, images (a.png) [default: 0-8; with --vary: 0]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
     /// Frames from one point to the next; with --vary, values of each coordinate [default: 30;
     /// with --vary: 9]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     steps: Option<usize>,
-    /// Straight lines between points [default where latents are uniform]
+    /// Straight lines between points [default for uniform latents]
     #[arg(long)]
     linear: bool,
-    /// Arcs between points [default where latents are normal: their lengths are alike]
+    /// Arcs between points [default for normal latents, whose lengths are alike]
     #[arg(long, conflicts_with = "linear")]
     spherical: bool,
-    /// Frames a second
+    /// Frames per second
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=50))]
     fps: u64,
     /// Vary these coordinates (from 0), one at a time, instead of walking
     #[arg(long, value_name = "LIST", conflicts_with_all = ["linear", "spherical", "fps", "strips"])]
     vary: Option<Seeds>,
-    /// From where to where a coordinate is varied [default: -2..2 where latents are normal, -1..1
-    /// where they are uniform]
+    /// Range of each varied coordinate [default: -2..2 for normal latents, -1..1 for uniform
+    /// ones]
     #[arg(long, value_name = "LOW..HIGH", requires = "vary", allow_hyphen_values = true)]
     range: Option<Range>,
     /// The film to write; with --vary, the figure [default: walk.gif; with --vary: vary.png]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The figure of strips [default: the film's name with the ending png]
+    /// The figure of strips [default: the film's name with extension png]
     #[arg(long, value_name = "FILE.png")]
     strips: Option<PathBuf>,
 }
@@ -100,7 +100,7 @@ impl Walk {
         let model = self.model.load()?;
         let points = self.points(&model, "0-8")?;
         if points.len() < 2 {
-            let what = "a walk needs two points or more; give such as 3,17,42";
+            let what = "a walk needs two points or more, such as 3,17,42";
             return Err(Error::flag("--seeds", what));
         }
         let law = model.networks.latent_law;
@@ -137,7 +137,7 @@ impl Walk {
         println(&format!("{:<12}{}", "strips", strips.display()))
     }
 
-    /// One strip for each stretch.
+    /// One strip for each segment.
     fn strips(
         &self,
         model: &ModelFile,
@@ -158,7 +158,7 @@ impl Walk {
             }
             panel = panel.row(format!("{}\nto {}", from.name, to.name), cells);
         }
-        let figure = Figure::new("A walk in the space of latents")
+        let figure = Figure::new("A walk in latent space")
             .note(format!("{}. Interpolation: {why}.", self.model.describe(model)));
         Ok(figure.panel(panel))
     }
@@ -174,7 +174,7 @@ impl Walk {
         let points = self.points(&model, "0")?;
         let nz = model.networks.nz;
         if let Some(beyond) = coordinates.iter().find(|&&c| c >= nz as u64) {
-            let what = format!("{beyond} is no coordinate of this model: it has 0 to {}", nz - 1);
+            let what = format!("{beyond} is not a coordinate: the model has 0 to {}", nz - 1);
             return Err(Error::flag("--vary", what));
         }
         let law = model.networks.latent_law;

@@ -13,7 +13,7 @@ use super::{Marked, Report, Samples};
 
 /// The longer side of an image in the figure.
 const SIDE: u32 = 96;
-/// Samples beside one another.
+/// Samples per row.
 const COLUMNS: usize = 8;
 
 /// The marked samples and fresh ones, before and after.
@@ -34,8 +34,8 @@ pub(super) fn figure(
     };
     let held_out = report.held_out.map_or_else(String::new, |right| {
         format!(
-            " On samples held out it tells {:.0} % of the positions inside and {:.0} % of those \
-             outside rightly.",
+            " On held-out samples it classifies {:.0} % of the positions inside and {:.0} % of \
+            those outside correctly.",
             100.0 * right.inside,
             100.0 * right.outside
         )
@@ -61,7 +61,7 @@ pub(super) fn figure(
         report.change_of_control.outside
     ));
 
-    // Those that show the object, before those that were said not to.
+    // Samples marked to show the object, before those marked not to.
     let mut order: Vec<usize> = (0..marked.names.len()).collect();
     order.sort_by_key(|&i| marks.boxes[i].is_empty());
     order.truncate(shown);

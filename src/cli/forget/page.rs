@@ -13,11 +13,11 @@ use crate::images::single;
 use crate::tensor::Tensor;
 
 const PAGE: &str = include_str!("../../../assets/marks.html");
-/// Where the data go.
+/// Placeholder for the data.
 const DATA: &str = "{{DATA}}";
 
-/// The page for samples `[n, h, w, c]` of a model that is called `model` in words; `command` is what
-/// to run in the end.
+/// The page for samples `[n, h, w, c]` of a model that `model` describes; `command` is what to run
+/// at the end.
 pub(super) fn page(
     model: &str,
     command: &str,
@@ -37,7 +37,7 @@ pub(super) fn page(
         samples.push(json!({ "key": point.key, "name": point.name, "png": png }));
     }
     let data = json!({ "model": model, "command": command, "size": [w, h], "samples": samples });
-    // Inside of a script's tag nothing may look like its end; in JSON this stands only in strings.
+    // Nothing inside a script tag may look like its end; in JSON, `<` occurs only in strings.
     let data = data.to_string().replace('<', "\\u003c");
     Ok(PAGE.replacen(DATA, &data, 1))
 }

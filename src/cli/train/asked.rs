@@ -1,4 +1,4 @@
-//! What is trained and how, as it was asked for.
+//! The requested networks and training.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::models::{ModelConfig, Network, PartialModelConfig};
 use crate::nn::Sequential;
 use crate::train::{PartialTrainConfig, Preset};
 
-/// The flags that say what is trained and how.
+/// The flags that configure the networks and the training.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// A published recipe: dcgan, paper, wgan-gp, sngan, ...; every other flag overrides it.
+    /// A published configuration: dcgan, paper, wgan-gp, sngan, ...; other flags override it.
     /// dcgan presets lists them, dcgan presets NAME prints one [default: dcgan]
     #[arg(
         long, value_name = "NAME", value_parser = find, help_heading = "Networks", display_order = 0
@@ -25,22 +25,22 @@ pub(super) struct Asked {
     pub(super) recipe: PartialTrainConfig,
 }
 
-/// What a flag has to agree with.
+/// What a flag must agree with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
     Free,
-    /// The run that is resumed.
+    /// The run being resumed.
     Run,
     /// The networks of `--from`.
     Model,
 }
 
 impl Bound {
-    /// Why a flag cannot be `set`, where there is something else already.
+    /// The error for a flag that is `set` to something else than what there is already.
     fn refusal(self, flag: &'static str, set: &str, has: &str) -> Error {
         let what = match (self, has) {
             (Self::Model, _) => format!(
-                "{set} cannot be had with the networks of --from, which have {has}; leave the flag \
+                "{set} does not match the networks of --from, which have {has}; leave the flag \
                  out, or start with new networks, without --from"
             ),
             (_, "true" | "false") => format!(
@@ -48,18 +48,18 @@ impl Bound {
                 if has == "true" { "with" } else { "without" }
             ),
             _ => format!(
-                "{set} cannot be had in this run, which was started with {has}; leave the flag out, \
+                "{set} does not match this run, which was started with {has}; leave the flag out, \
                  or start a new run without --resume"
             ),
         };
         Error::flag(flag, what)
     }
 
-    /// Refuses flags that do not agree.
+    /// Rejects flags that conflict.
     pub(super) fn check(self, conflict: Option<Conflict>) -> Result<()> {
         match conflict {
             Some(Conflict { field, set, has }) if self != Self::Free => {
-                // An option without a flag is not set by one.
+                // An option without a flag cannot conflict.
                 Err(self.refusal(field.flag.unwrap_or(field.name), &set, &has))
             }
             _ => Ok(()),
@@ -82,10 +82,10 @@ pub(super) fn settle<T: PartialEq + std::fmt::Display>(
     }
 }
 
-/// The design that makes the networks which a file describes layer by layer, with what was typed; none
-/// where no design does.
+/// The configuration, with the typed values, of the networks that a file describes layer by layer;
+/// `None` if no configuration builds them.
 pub(super) fn like(typed: &PartialModelConfig, model: &Description) -> Option<ModelConfig> {
-    // Channels are the file's.
+    // The file decides the channels.
     let typed = &PartialModelConfig { channels: None, ..typed.clone() };
     let [generator, discriminator] =
         [Role::Generator, Role::Discriminator].map(|role| model.get(role));

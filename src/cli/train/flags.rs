@@ -1,4 +1,4 @@
-//! The flags of `dcgan train` that are not options of a training: what reads images, and the machine.
+//! The flags of `dcgan train` that are not training options: image loading and the machine.
 
 use clap::Args;
 
@@ -16,7 +16,7 @@ pub(super) struct Reading {
     /// Keep decoded images in memory
     #[arg(long, value_enum, default_value_t = CacheMode::Auto)]
     pub(super) cache: CacheMode,
-    /// Threads that decode [default: one a core, 8 at most]
+    /// Decoding threads [default: one per core, at most 8]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) workers: Option<usize>,
 }
@@ -26,18 +26,18 @@ pub(super) struct Reading {
 pub(super) struct Machine {
     #[command(flatten)]
     pub(super) device: DeviceFlag,
-    /// Memory that the training may take, such as 2GiB [default: what the device has]
+    /// Memory limit for training, such as 2GiB [default: the device's memory]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(super) memory: Option<u64>,
-    /// Measure which kernels are the fastest on a GPU: not at all; for 5 seconds at most; all of
-    /// them. What was measured is kept for the next time [default: quick; where a run is resumed,
-    /// the kernels that it ran before]
+    /// Measure which kernels are fastest on a GPU: not at all, for at most 5 seconds, or all of
+    /// them. Results are kept for the next time [default: quick; when resuming, the kernels that
+    /// the run used before]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     pub(super) tune: Option<Effort>,
     /// Print the memory plan
     #[arg(long)]
     pub(super) explain: bool,
-    /// Keep the shader compiler's bounds checks: slower
+    /// Keep the shader compiler's bounds checks (slower)
     #[arg(long)]
     pub(super) checked: bool,
 }
