@@ -230,8 +230,7 @@ impl Classify {
         let (labels, test_labels) = (labels_of(&train)?, labels_of(&test)?);
         let same_place = self.test.as_ref().is_none_or(|test| *test == self.train);
         if same_place && train.fingerprint() == test.fingerprint() && train.len() == test.len() {
-            let what =
-                "holds the images of --train: memorized images would count as right";
+            let what = "holds the images of --train: memorized images would count as right";
             return Err(Error::flag("--test", what));
         }
         let number = |class: &String| {
@@ -367,9 +366,8 @@ fn confusion_figure(by: By, outcome: &Outcome, classes: &[String], title: &str) 
             Rgb([mix(31.0), mix(104.0), mix(180.0)]),
         ))
     };
-    let mut panel =
-        Panel::new("Rows: true classes. Columns: predicted classes. In percent")
-            .columns(classes.iter().cloned());
+    let mut panel = Panel::new("Rows: true classes. Columns: predicted classes. In percent")
+        .columns(classes.iter().cloned());
     for (name, shares) in classes.iter().zip(shares(outcome)) {
         let cells = shares.iter().map(|&s| Cell::new(shade(s)).caption(format!("{s:.1}")));
         panel = panel.row(name.clone(), cells);

@@ -176,8 +176,7 @@ fn entries(host: Host, adapters: Vec<AdapterInfo>) -> Vec<Entry> {
 /// The list as text.
 fn text(entries: &[Entry]) -> String {
     let mut text: String = entries.iter().map(Entry::text).collect();
-    text +=
-        "\n* is the default; --device takes cpu, gpu, a number, or part of a name\n";
+    text += "\n* is the default; --device takes cpu, gpu, a number, or part of a name\n";
     let has_hardware = entries.iter().any(|e| matches!(e.about, About::Gpu { .. }) && !e.software);
     if !has_hardware {
         text += "\n";

@@ -17,9 +17,8 @@ use super::options::flag;
 /// # Errors
 /// A message that says how to list them.
 pub(super) fn find(name: &str) -> std::result::Result<&'static Preset, String> {
-    Preset::find(name).ok_or_else(|| {
-        format!("there is no preset {name:?}: dcgan presets lists them")
-    })
+    Preset::find(name)
+        .ok_or_else(|| format!("there is no preset {name:?}: dcgan presets lists them"))
 }
 
 /// The flags that it sets, without their dashes, and their values.

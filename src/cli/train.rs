@@ -464,11 +464,8 @@ fn fits(
             0 => format!("{} without names", design.classes),
             _ => classes.join(", "),
         };
-        let what = format!(
-            "its networks have other classes ({}) than DATA ({})",
-            list(&known),
-            list(has)
-        );
+        let what =
+            format!("its networks have other classes ({}) than DATA ({})", list(&known), list(has));
         return Err(Error::file(&model.path, what));
     }
     Ok(())
