@@ -1,5 +1,5 @@
-//! What augmentations do to images: the bundled ones, or those of a folder, and below them what a
-//! discriminator is shown.
+//! Shows augmentations: the bundled images, or those of a folder, and below them the
+//! discriminator's inputs.
 //!
 //! `cargo run --release --example augment [FOLDER]`
 
@@ -17,7 +17,7 @@ use dcgan::tensor::{DType, Data, Tensor};
 
 const SHAPE: [usize; 4] = [8, 64, 64, 3];
 
-/// A list of augmentations, and the probability of each; without, always.
+/// A list of augmentations, and the probability of each; always if `None`.
 const ROWS: [(&str, Option<f32>); 8] = [
     ("none", None),
     ("brightness", None),

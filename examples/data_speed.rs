@@ -1,8 +1,8 @@
 //! How fast a set is read: `cargo run --release --example data_speed -- [DATA [WORKERS [OUT.png]]]`
 //! (`-` is the bundled set).
 //!
-//! Prints what the set is like, then how long the first batch takes, and the images a second of an
-//! epoch that decodes everything and of one that finds everything in memory.
+//! Prints what the set is like, then the time to the first batch, and the images per second of an
+//! epoch that decodes everything and of one that reads everything from memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
-//! How well near-duplicates are found:
+//! Measures how well near-duplicates are found:
 //! `cargo run --release --example dedup_planted -- DATA [IMAGES [PLANTED [DEVICE]]]`
 //!
-//! Takes that many images of a set (20,000, or all), plants changed copies of some of them (1,000)
+//! Takes that many images of a set (20,000, or all), plants modified copies of some of them (1,000)
 //! and searches, by pixels and by the paper's rule of equal codes. The copies are, in turn:
-//! re-encoded as JPEG of quality 60 to 90; shifted by one pixel; by two; brightened or darkened; and
-//! all of it at once. Prints which share of each was found, and how many pairs of *different*
-//! images of the set were joined. Those need not be mistakes, since sets hold duplicates of their
-//! own: `dedup-own.png` shows them, the most doubtful first, for the eye to judge.
+//! re-encoded as JPEG of quality 60 to 90; shifted by one pixel; by two; brightened or darkened;
+//! and all of it at once. Prints which share of each was found, and how many pairs of *different*
+//! images of the set were joined. These need not be mistakes, since sets have duplicates of their
+//! own: `dedup-own.png` shows them, the most doubtful first, for a person to judge.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -22,11 +22,11 @@ use image::{Rgb, RgbImage};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// What is done to copies, in turn.
+/// The modifications of the copies, in turn.
 const KINDS: [&str; 5] = ["JPEG", "shifted by 1", "shifted by 2", "brightness", "all of it"];
-/// The quality at which copies are stored whose subject is not JPEG.
+/// The JPEG quality of copies whose modification is not JPEG.
 const GOOD: u8 = 92;
-/// Pairs of images of the set that are drawn: rows and columns.
+/// Rows and columns of drawn pairs of images.
 const DRAWN: [usize; 2] = [16, 8];
 
 fn main() -> Outcome<()> {
@@ -53,8 +53,8 @@ fn main() -> Outcome<()> {
     done
 }
 
-/// Writes images of the set as `a/<number>.png` and changed copies of the first of them as
-/// `b/<number>-<kind>.jpg`; returns how many images there are.
+/// Writes images of the set as `a/<number>.png` and modified copies of the first of them as
+/// `b/<number>-<kind>.jpg`; returns the number of images.
 fn plant(source: &Source, images: usize, planted: usize, folder: &Path) -> Outcome<usize> {
     for part in ["a", "b"] {
         fs::create_dir(folder.join(part))?;
@@ -79,7 +79,7 @@ fn plant(source: &Source, images: usize, planted: usize, folder: &Path) -> Outco
     Ok(written)
 }
 
-/// A changed copy, and the quality to store it at.
+/// A modified copy, and the quality to store it at.
 fn changed(image: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
     let mut draw = Stream::new(7, "planted", number);
     let quality = 60 + draw.below(31) as u8;
@@ -88,7 +88,7 @@ fn changed(image: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
         2 => 2,
         _ => 0,
     };
-    // At least one of the two is the whole shift.
+    // At least one of the two is the full shift.
     let whole = if draw.below(2) == 0 { -by } else { by };
     let other = draw.below(2 * by as u32 + 1) as i32 - by;
     let [dy, dx] = if draw.below(2) == 0 { [whole, other] } else { [other, whole] };
@@ -106,7 +106,7 @@ fn changed(image: &RgbImage, kind: usize, number: u32) -> (RgbImage, u8) {
     (copy, if matches!(kind, 0 | 4) { quality } else { GOOD })
 }
 
-/// The number of the image that an item is or is a copy of, and its kind where it is a copy.
+/// The number of the image that an item shows, and its kind if it is a copy.
 fn origin(set: &Source, item: u32) -> Outcome<(u32, Option<usize>)> {
     let name = set.item_name(item as usize);
     let number = name[2..8].parse()?;
@@ -114,7 +114,7 @@ fn origin(set: &Source, item: u32) -> Outcome<(u32, Option<usize>)> {
 }
 
 fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> {
-    // Copies that stand in a group with what they are copies of.
+    // Copies in the same group as their originals.
     let mut hits = [0; KINDS.len()];
     for group in &found.groups {
         let members: Vec<u32> = group.drop.iter().copied().chain([group.keep]).collect();
@@ -133,7 +133,7 @@ fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> 
             }
         }
     }
-    // Pairs of different images, each counted once, whichever of their copies were joined.
+    // Pairs of different images, each counted once, whichever copies were joined.
     let (mut right, mut own) = (0, BTreeSet::new());
     let mut drawn = Vec::new();
     for link in &found.links {

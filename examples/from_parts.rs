@@ -1,9 +1,9 @@
-//! Training from parts: two networks built layer by layer, their weights by PyTorch's names, and a training
-//! that is fed float images and latents from outside; then images of the trained generator.
+//! Training from parts: two networks built layer by layer, their weights under PyTorch's names, and
+//! training on float images and latents from outside; then images of the trained generator.
 //!
 //! `cargo run --release --example from_parts [netG.pth netD.pth]`
 //!
-//! The files are state dicts of these two modules; without them, weights are drawn:
+//! The files are state dicts of these two modules; without them, weights are initialized randomly:
 //!
 //! ```text
 //! G = nn.Sequential(                                      D = nn.Sequential(
@@ -42,7 +42,7 @@ fn halving(large: usize) -> Result<ConvSpec> {
     ConvSpec::down([large; 2], [4, 4], [2, 2], [1, 1]).map_err(|what| Error::config("size", what))
 }
 
-/// Transposed convolutions take the channels of their output first.
+/// Transposed convolutions list their output channels first.
 fn generator() -> Result<Sequential> {
     let layers = vec![
         Layer::conv_transpose(ConvSpec::dense([4, 4]), 32, NZ, false),
@@ -68,7 +68,7 @@ fn discriminator() -> Result<Sequential> {
     Ok(Sequential { layers })
 }
 
-/// A state dict of PyTorch: that of a file, or one of weights drawn as DCGAN's start.
+/// A PyTorch state dict: from a file, or with DCGAN's random initialization.
 fn state_dict(file: Option<&String>, network: &Sequential) -> Result<BTreeMap<String, Tensor>> {
     match file {
         Some(path) => read_state_dict(Path::new(path)),
@@ -80,14 +80,14 @@ fn state_dict(file: Option<&String>, network: &Sequential) -> Result<BTreeMap<St
     }
 }
 
-/// Normal numbers of one step.
+/// Normal random numbers of one step.
 fn latents(n: usize, step: u32) -> Result<Tensor> {
     let mut z = vec![0.0; n * NZ];
     Stream::new(1, "latents", step).fill_normal(&mut z);
     Tensor::new([n, NZ], z)
 }
 
-/// Real images in [−1, 1], `[BATCH, SIDE, SIDE, 1]`: bright disks of any radius and place.
+/// Real images in [−1, 1], `[BATCH, SIDE, SIDE, 1]`: bright disks of any radius and position.
 fn disks(step: u32) -> Vec<f32> {
     let mut places = vec![0.0; 3 * BATCH];
     Stream::new(1, "disks", step).fill_uniform(&mut places);
@@ -120,8 +120,8 @@ fn main() -> Result<()> {
         ]),
         pipeline: Pipeline::default(),
     };
-    // Networks come from the model; of the recipe's own only classes and codes count, which it has none
-    // of.
+    // Networks come from the model; the configuration only contributes classes and codes, and has
+    // neither.
     let recipe =
         TrainConfig { batch: BATCH, ema: 2000, ..TrainConfig::new(ModelConfig::default()) };
     let system = families::gan::system(&recipe, model)?;
@@ -149,7 +149,7 @@ fn main() -> Result<()> {
     let images = trainer.sample(&mut sampler, &latents(64, 0)?)?;
     let grid = images::grid(images.f32s(), [64, SIDE, SIDE, 1])?;
     images::save_png(Path::new("from_parts.png"), &grid)?;
-    // And back: what `load_state_dict` of the same modules takes.
+    // Back to PyTorch: the input of `load_state_dict` of the same modules.
     let trained = g.state_dict("generator", |name| trainer.state(name))?;
     println!("64 images in from_parts.png; {} tensors for PyTorch", trained.len());
     Ok(())

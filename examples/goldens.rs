@@ -1,11 +1,11 @@
-//! What a build of the program computes, to the last bit:
+//! Prints what a build of the program computes, to the last bit:
 //! `cargo run --release --example goldens -- target/release/dcgan [SOFTWARE_GPU] > goldens.txt`
 //!
 //! Trains every preset for twenty steps on the CPU with small networks, and the default one also
-//! resumed, in micro-batches, conditionally and, where a software adapter is named, on it in 16 bits.
+//! resumed, in micro-batches, conditionally and, if a software adapter is named, on it in 16 bits.
 //! Prints a line for every metric of every step, and a hash for every tensor of the last checkpoint
 //! and for each of four samples. Two builds that should compute the same print the same on one
-//! machine; another processor may round otherwise.
+//! machine; another processor may round differently.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,10 +24,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const BATCH: usize = 8;
 const STEPS: usize = 20;
 
-/// Keys of a log line that are no results.
+/// Keys of a log line that are not results.
 const TIMES: [&str; 4] = ["seconds", "images_per_s", "waiting", "memory_bytes"];
 
-/// A training: its name, the flags that set it apart, and how often D learns in a step.
+/// A training run: its name, its flags, and the updates of D per step.
 struct Case {
     name: String,
     flags: Vec<String>,
@@ -153,7 +153,7 @@ fn print_results(binary: &Path, case: &str, run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The run in a folder of runs.
+/// The only run in a folder of runs.
 fn newest(runs: &Path) -> Result<PathBuf> {
     let runs = fs::read_dir(runs)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     runs.into_iter().max().ok_or_else(|| "the training left no run".into())
@@ -165,7 +165,7 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// What a command prints, if it succeeds.
+/// The output of a successful command.
 fn output(command: &mut Command) -> Result<Vec<u8>> {
     let done = command.output()?;
     if done.status.success() {

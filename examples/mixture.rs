@@ -1,14 +1,14 @@
-//! ALI beside a GAN of the same generator and discriminator on the grid of 25 Gaussians of ALI's paper
-//! (Dumoulin et al., arXiv 1606.00704, and the authors' `ali_mixture.py`): how many modes each finds.
+//! ALI and a GAN of the same networks on the grid of 25 Gaussians of ALI's paper (Dumoulin et al.,
+//! arXiv 1606.00704, and the authors' `ali_mixture.py`): how many modes each finds.
 //!
 //! `cargo run --release --example mixture`
 //!
-//! It is also how networks of one's own are trained: points of the plane are images of one pixel with two
-//! channels, fed as floats, and a family's system takes any networks of the right inputs and outputs.
+//! It also shows how to train custom networks: points of the plane are images of one pixel with two
+//! channels, fed as floats; a family's system takes any networks of the right sizes.
 //!
-//! A mode is covered where one of 10,000 samples is nearest to it (the authors: "falls to it"), or, more
-//! strictly, where one lies within three standard deviations of it. They report 13.4 ± 5.8 modes for ALI
-//! and 10.4 ± 9.2 for a GAN, with wider networks and a tenth of this learning rate.
+//! A mode is covered if it is the nearest to one of 10,000 samples (the authors: "falls to it"),
+//! or, more strictly, if one lies within three standard deviations of it. They report 13.4 ± 5.8
+//! modes for ALI and 10.4 ± 9.2 for a GAN, with wider networks and a tenth of this learning rate.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -26,20 +26,20 @@ use dcgan::rng::{Stream, normal_pair, unit};
 use dcgan::tensor::Tensor;
 use dcgan::train::{Batch, Images, Trainer};
 
-/// Points in a batch, and numbers in a latent.
+/// Batch size, and latent dimension.
 const BATCH: usize = 100;
 const LATENT_SIZE: usize = 2;
 
-/// Modes of each row of the grid, how far apart they are, and the standard deviation of each.
+/// Modes in each row of the grid, their distance, and the standard deviation of each.
 const ROW: usize = 5;
 const MODES: usize = ROW * ROW;
 const APART: f32 = 2.0;
 const SPREAD: f32 = 0.05;
 
-/// Samples that a generator is judged by.
+/// Samples used to evaluate a generator.
 const JUDGED: usize = 10_000;
 
-/// Channels of which maxout leaves the largest.
+/// Channels over which maxout takes the maximum.
 const PIECES: usize = 5;
 
 /// Counts the modes of 25 Gaussians that ALI and a GAN find.
@@ -48,7 +48,7 @@ struct Args {
     /// Steps of each training
     #[arg(long, default_value_t = 10_000)]
     steps: usize,
-    /// Trainings of each kind
+    /// Runs of each kind
     #[arg(long, default_value_t = 5)]
     seeds: u64,
     /// Width of the hidden layers
@@ -65,7 +65,7 @@ struct Args {
     beta1: f64,
 }
 
-/// The middle of a mode.
+/// The center of a mode.
 fn middle(mode: usize) -> [f32; 2] {
     [mode % ROW, mode / ROW].map(|i| APART * (i as f32 - (ROW / 2) as f32))
 }
@@ -80,7 +80,7 @@ fn points(stream: &mut Stream, n: usize) -> Vec<f32> {
     (0..n).flat_map(point).collect()
 }
 
-/// `count` hidden layers with batch norm from `from` numbers, and a layer to `to`.
+/// `count` hidden layers with batch norm from `from` inputs, and a layer to `to` outputs.
 fn normalized(width: usize, count: usize, from: usize, to: usize) -> Sequential {
     let mut layers = Vec::new();
     for i in 0..count {
@@ -92,7 +92,7 @@ fn normalized(width: usize, count: usize, from: usize, to: usize) -> Sequential 
     Sequential { layers }
 }
 
-/// A discriminator of points, or of points beside latents.
+/// A discriminator of points, or of points with latents.
 fn discriminator(args: &Args, is_joint: bool) -> Sequential {
     let width = args.width / 2;
     let mut layers = Vec::new();
@@ -156,14 +156,14 @@ fn train(family: Family, seed: u64, args: &Args) -> Result<Vec<f32>> {
     Ok(samples.f32s().to_vec())
 }
 
-/// What samples cover.
+/// The coverage of a set of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Score {
-    /// Modes that are nearest to a sample.
+    /// Modes that are the nearest one of a sample.
     nearest: usize,
-    /// Modes that have one within three standard deviations.
+    /// Modes with a sample within three standard deviations.
     within: usize,
-    /// The share of samples that lie so near to one.
+    /// The share of samples within that distance of a mode.
     good: f64,
 }
 
@@ -177,7 +177,7 @@ impl Score {
             };
             let order = |a: &usize, b: &usize| distance(a).total_cmp(&distance(b));
             let mode = (0..MODES).min_by(order).expect("there are modes");
-            // False for what is no number.
+            // False for NaN.
             nearest[mode] += usize::from(distance(&mode).is_finite());
             within[mode] += usize::from(distance(&mode) <= 3.0 * SPREAD);
         }
@@ -189,8 +189,8 @@ impl Score {
 
 const FAMILIES: [(&str, Family); 2] = [("ALI", Family::Ali), ("GAN", Family::Gan)];
 
-/// The scores of all trainings, family by family: as many at a time as there are cores, each on one, as
-/// the networks are too small for several.
+/// The scores of all runs, family by family: one run per core at a time, each on one core, as the
+/// networks are too small for several.
 fn scores(args: &Args) -> Result<Vec<Vec<Score>>> {
     let each = |(_, family)| (0..args.seeds).map(move |seed| (family, seed));
     let jobs: Vec<(Family, u64)> = FAMILIES.into_iter().flat_map(each).collect();
@@ -225,6 +225,9 @@ fn spread(counts: &[usize]) -> (f64, f64) {
     (mean, square.sqrt())
 }
 
+/// A way to count modes, and what it is called.
+type Column = (&'static str, fn(&Score) -> usize);
+
 fn table(scores: &[Vec<Score>]) -> String {
     let mut text = format!("{:22}", "modes of 25, by seed");
     for seed in 0..scores.first().map_or(0, Vec::len) {
@@ -232,7 +235,7 @@ fn table(scores: &[Vec<Score>]) -> String {
     }
     let _ = write!(text, "{:>14}", "mean");
     for ((name, _), scores) in FAMILIES.iter().zip(scores) {
-        let columns: [(&str, fn(&Score) -> usize); 2] =
+        let columns: [Column; 2] =
             [("nearest to a sample", |s| s.nearest), ("within 3 sigma", |s| s.within)];
         for (how, count) in columns {
             let counts: Vec<usize> = scores.iter().map(count).collect();

@@ -1,5 +1,5 @@
-//! What a gradient penalty costs: the time of one update of DCGAN's discriminator with and without
-//! WGAN-GP's penalty, on the same networks, measured in turns.
+//! Measures the cost of a gradient penalty: the time of one update of DCGAN's discriminator with
+//! and without WGAN-GP's penalty, on the same networks, measured alternately.
 //!
 //! ```text
 //! cargo run --release --example penalty_cost -- [DEVICE] [BATCH]
@@ -14,7 +14,7 @@ use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::Options;
 use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
-/// Steps that are timed at a time, and how often each kind has its turn.
+/// Steps that are timed at a time, and the number of turns for each kind.
 const STEPS: usize = 3;
 const TURNS: usize = 5;
 
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
         device.name()
     );
 
-    // A step with two updates of the discriminator less a step with one is one update.
+    // A step with two discriminator updates minus a step with one is one update.
     let trainer = |penalty, n_critic| {
         let design = ModelConfig { norm_d: Norm::None, ..ModelConfig::default() };
         let penalty_weight = if penalty == Penalty::None { 0.0 } else { 10.0 };

@@ -1,6 +1,6 @@
 //! A gradient of a gradient: the penalty of WGAN-GP (Gulrajani et al., arXiv 1704.00028) on a small
-//! critic, `(‖∂f/∂x‖ − 1)²`, and its gradient with respect to the critic's weights. Nothing special
-//! is needed: the first gradient is recorded on the same tape.
+//! critic, `(‖∂f/∂x‖ − 1)²`, and its gradient with respect to the critic's weights. It needs no
+//! special support: the first gradient is recorded on the same tape.
 //!
 //! `cargo run --release --example second_derivative`
 
@@ -50,6 +50,6 @@ fn main() -> Result<()> {
     let out = program.call(&mut state, &[("x", &normal("x", &[2, 8, 8, 1])?)])?;
     println!("gradient norms {:?}", out["norm"].f32s());
     println!("penalty {:?}", out["penalty"].f32s());
-    println!("its gradient, first of 48 numbers: {:?}", &out["dpenalty/dw2"].f32s()[..4]);
+    println!("its gradient, first of 48 values: {:?}", &out["dpenalty/dw2"].f32s()[..4]);
     Ok(())
 }

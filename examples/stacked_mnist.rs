@@ -1,17 +1,17 @@
-//! Which of 1,000 modes a generator misses: GAN against Reg-GAN on stacked MNIST, by the library alone,
-//! with networks that are not the program's own.
+//! Which of 1,000 modes a generator misses: GAN and Reg-GAN on stacked MNIST, with the library
+//! alone and custom networks.
 //!
 //! `cargo run --release --example stacked_mnist -- FOLDER` (the IDX files of MNIST)
 //!
-//! An image is three digits, one in each channel, so there are 1,000 modes that are equally likely. The
-//! networks are those of Unrolled GAN's experiment (Metz et al., arXiv 1611.02163, section 3.3.1) with a
-//! quarter of its discriminator: one of 4, 8 and 16 channels, against which a generator can win with few
-//! modes. A judge, a classifier that is trained here on single digits, says which mode an image is.
+//! An image is three digits, one in each channel, so there are 1,000 equally likely modes. The
+//! networks are those of Unrolled GAN's experiment (Metz et al., arXiv 1611.02163, section 3.3.1)
+//! with a quarter of its discriminator: 4, 8 and 16 channels, against which a generator can win
+//! with few modes. A judge, a classifier trained on single digits, predicts the mode of an image.
 //!
-//! A judge's few errors alone make modes: of a generator that has 100 of them, one of 99 % counts several
-//! hundred. So the table has modes with at least 6 images beside those with at least one, the
-//! Kullback-Leibler divergence of the modes from the uniform distribution, which is sturdy, and two
-//! control rows of real images: of all modes, and of 100.
+//! A judge's few errors alone create modes: for a generator with 100 of them, a judge of 99 %
+//! counts several hundred. So the table has modes with at least 6 images beside those with at least
+//! one, the Kullback-Leibler divergence of the modes from the uniform distribution, which is
+//! robust, and two control rows of real images: of all modes, and of 100.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -35,16 +35,16 @@ use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
 use dcgan::train::{Batch, ObjectiveConfig, TrainConfig, Trainer};
 
-/// Pixels of an image's side, digits in an image, kinds of digits.
+/// Side of an image in pixels, digits in an image, classes of digits.
 const SIDE: usize = 28;
 const STACKED: usize = 3;
 const DIGITS: usize = 10;
 const MODES: usize = 1000;
 
-/// Numbers in a latent.
+/// Latent dimension.
 const NZ: usize = 256;
 
-/// Images of a mode that do not come of the judge's errors.
+/// Images of a mode that cannot be due to the judge's errors.
 const SURE: usize = 6;
 
 const CLASSIFIER: &str = "classifier";
@@ -60,33 +60,33 @@ struct Args {
     /// Images in a batch
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Trainings of each kind, with the seeds 0 and on
+    /// Runs of each kind, with seeds from 0
     #[arg(long, default_value_t = 3)]
     seeds: u64,
     /// The generator's learning rate; the discriminator's is twice that
     #[arg(long, default_value_t = 1e-3)]
     rate: f64,
-    /// Channels of the discriminator's first layer, of which the next two have twice and four times as
-    /// many: 4 for the experiment's K/4, 8 for K/2
+    /// Channels of the discriminator's first layer; the next two have twice and four times as many:
+    /// 4 for the experiment's K/4, 8 for K/2
     #[arg(long, default_value_t = 4)]
     width: usize,
-    /// Images that are judged of each generator
+    /// Images judged for each generator
     #[arg(long, default_value_t = 25_600)]
     samples: usize,
-    /// Times that the judge sees the training digits
+    /// Epochs of the judge on the training digits
     #[arg(long, default_value_t = 4)]
     epochs: usize,
     /// cpu, or a GPU as `dcgan devices` lists them
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Writes 64 samples of each training into this folder
+    /// Writes 64 samples of each run into this folder
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 /// Single digits.
 struct Digits {
-    /// One after another, a byte a pixel.
+    /// Concatenated, one byte per pixel.
     images: Vec<u8>,
     labels: Vec<u32>,
 }
@@ -139,7 +139,7 @@ impl Digits {
         images
     }
 
-    /// `n` images of some modes alone.
+    /// `n` images of only some modes.
     fn triples_of(&self, modes: &[u32], stream: &mut Stream, n: usize) -> Vec<u8> {
         let of = |digit| (0..self.len()).filter(move |&i| self.labels[i] == digit);
         let each: Vec<Vec<usize>> = (0..DIGITS as u32).map(|digit| of(digit).collect()).collect();
@@ -183,7 +183,7 @@ fn generator() -> Sequential {
     Sequential { layers }
 }
 
-/// From an image to `outputs` numbers: the discriminator, and the encoder.
+/// From an image to `outputs` values: the discriminator, and the encoder.
 fn body(width: usize, outputs: usize) -> Sequential {
     let mut layers = Vec::new();
     for (side, channels) in
@@ -213,7 +213,7 @@ fn classifier() -> Sequential {
     Sequential { layers }
 }
 
-/// The description of networks that make or take images of so many channels.
+/// The description of networks that generate or take images with this number of channels.
 fn described<const N: usize>(
     channels: usize,
     networks: [(Role, Option<Sequential>); N],
@@ -238,14 +238,14 @@ struct Judge {
     accuracy: f64,
 }
 
-/// Digits that it looks at together.
+/// Digits classified at a time.
 const JUDGED: usize = 300;
 
 /// The judge's learning rate, which falls to 0.
 const RATE: f64 = 2e-3;
 
 impl Judge {
-    /// Trains it, and measures it on digits that it has not seen.
+    /// Trains it, and measures it on held-out digits.
     fn train(args: &Args, device: &Device, train: &Digits, test: &Digits) -> Result<Self> {
         let batch = 100;
         let steps = args.epochs * train.len() / batch;
@@ -322,7 +322,7 @@ impl Judge {
         Ok(Self { state, program, accuracy: f64::NAN })
     }
 
-    /// The class of each of some digits.
+    /// Predicts the classes of digits.
     fn digits(&mut self, images: &[u8]) -> Result<Vec<u32>> {
         let mut said = Vec::with_capacity(images.len() / (SIDE * SIDE));
         for some in images.chunks(JUDGED * SIDE * SIDE) {
@@ -368,7 +368,7 @@ fn shifted(digit: &[u8], by: [isize; 2], out: &mut Vec<u8>) {
     }
 }
 
-/// What images are worth.
+/// The evaluation of a set of images.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     /// Modes with at least one image.
@@ -396,12 +396,12 @@ impl Count {
     }
 }
 
-/// What is trained.
+/// The kinds of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Gan,
     RegGan,
-    /// With the regularizer as the paper prints it: reconstructions are driven to be taken for generated.
+    /// With the regularizer as printed in the paper, which makes reconstructions look generated.
     Flipped,
 }
 
@@ -442,7 +442,7 @@ impl Kind {
         Ok((recipe, system))
     }
 
-    /// Trains on triples, which depend on the seed and the step alone, and counts the modes of samples.
+    /// Trains on triples, which depend only on seed and step, and counts the modes of samples.
     fn run(
         self,
         args: &Args,

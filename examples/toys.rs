@@ -1,12 +1,12 @@
-//! Every loss on distributions with known answers: a ring of 8 Gaussians, a grid of 25, a swiss roll.
-//! A table of what each learns, and an image of it.
+//! Every loss on distributions with known answers: a ring of 8 Gaussians, a grid of 25, a swiss
+//! roll. Prints a table of what each learns, and draws an image of it.
 //!
 //! `cargo run --release --example toys -- --out toys.png`
 //!
-//! The networks are small MLPs on points of the plane. All rows have the same networks and number of
-//! steps, and the same optimizer but where a loss asks for another: a Wasserstein loss needs its
-//! critic ahead of the generator, and bounded, by clipped weights (with RMSprop, as its paper) or by
-//! a penalty.
+//! The networks are small MLPs on points of the plane. All rows use the same networks and number of
+//! steps, and the same optimizer unless a loss needs another: a Wasserstein loss needs its critic
+//! ahead of the generator, and bounded, by clipped weights (with RMSprop, as in its paper) or by a
+//! penalty.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -26,24 +26,23 @@ use dcgan::tape::{Tape, Var};
 use dcgan::tensor::{DType, Data, Tensor};
 use image::{Rgb, RgbImage};
 
-/// Points in a batch, numbers in a latent, width of the networks' two hidden layers.
+/// Batch size, latent dimension, width of the networks' two hidden layers.
 const BATCH: usize = 256;
 const LATENT: usize = 4;
 const WIDTH: usize = 64;
 
-/// Points that a trained generator is judged by.
+/// Points used to evaluate a generator.
 const JUDGED: usize = 2500;
 
-/// Around what is drawn of the plane: from −`REACH` to `REACH`.
+/// The drawn part of the plane: from −`REACH` to `REACH`.
 const REACH: f32 = 5.2;
-/// Pixels of an image's side.
+/// Side of an image in pixels.
 const SIDE: u32 = 120;
 
 const ADAM: Optimizer = Optimizer::Adam(Adam { beta1: 0.0, beta2: 0.99, eps: 1e-8 });
 const RMS_PROP: Optimizer = Optimizer::RmsProp(RmsProp { decay: 0.9, eps: 1e-8 });
 
-/// Gradients of a network are shortened to this length: those of the f-GANs' exponentials may have
-/// any.
+/// The networks' gradients are clipped to this norm: the exponentials of the f-GANs are unbounded.
 const LONGEST: f32 = 1.0;
 
 /// Compares the losses of GANs on distributions in the plane.
@@ -58,7 +57,7 @@ struct Args {
     /// The image
     #[arg(long, default_value = "toys.png")]
     out: PathBuf,
-    /// Decides the data, the weights and the latents
+    /// Random seed of the data, the weights and the latents
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Only rows whose names contain this
@@ -88,7 +87,7 @@ impl Set {
         }
     }
 
-    /// The standard deviation of a point around its place, in each direction.
+    /// The standard deviation of points around their place, in each direction.
     fn spread(self) -> f32 {
         0.1
     }
@@ -102,7 +101,7 @@ impl Set {
         }
     }
 
-    /// The place that belongs to a number in [0, 1).
+    /// The place for a parameter in [0, 1).
     fn place(self, u: f32) -> [f32; 2] {
         let mode = (u * self.modes() as f32).floor();
         match self {
@@ -128,7 +127,7 @@ impl Set {
         (0..n).flat_map(point).collect()
     }
 
-    /// The nearest place's mode, and how far away it is.
+    /// The mode of the nearest place, and the distance to it.
     fn nearest(self, places: &[[f32; 2]], [x, y]: [f32; 2]) -> (usize, f32) {
         let distances = places.iter().map(|p| (x - p[0]).hypot(y - p[1]));
         let nearest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
@@ -136,14 +135,14 @@ impl Set {
         (i * self.modes() / places.len(), distance)
     }
 
-    /// Places in the order of their modes: of a curve, many.
+    /// Places in the order of their modes: many for a curve.
     fn places(self) -> Vec<[f32; 2]> {
         let count = if self == Self::Roll { 40 * self.modes() } else { self.modes() };
         (0..count).map(|i| self.place((i as f32 + 0.5) / count as f32)).collect()
     }
 }
 
-/// What points are worth.
+/// The evaluation of a set of points.
 #[derive(Clone, Copy, Debug)]
 struct Score {
     /// Modes (or parts of the curve) that have at least a tenth of their share of good points.
@@ -158,7 +157,7 @@ impl Score {
         let mut counts = vec![0; set.modes()];
         for point in points.chunks_exact(2) {
             let (mode, distance) = set.nearest(&places, [point[0], point[1]]);
-            // False for what is no number.
+            // False for NaN.
             if distance <= 3.0 * set.spread() {
                 counts[mode] += 1;
             }
@@ -169,14 +168,14 @@ impl Score {
     }
 }
 
-/// How one row of the table is trained.
+/// The training method of a row of the table.
 #[derive(Clone, Debug)]
 struct TrainConfig {
     name: String,
     loss: Loss,
     /// With its weight.
     penalty: (Penalty, f32),
-    /// Weights are kept within ± this; 0 for no limit.
+    /// Weights are clipped to ± this; 0 for no limit.
     clip: f32,
     /// Updates of the discriminator for each of the generator.
     n_critic: usize,
@@ -184,7 +183,7 @@ struct TrainConfig {
     lr: f64,
 }
 
-/// All losses, and what some are usually combined with.
+/// All losses, and their usual combinations.
 fn recipes() -> Vec<TrainConfig> {
     use clap::ValueEnum as _;
     let plain = |loss: Loss| TrainConfig {
@@ -220,7 +219,7 @@ fn recipes() -> Vec<TrainConfig> {
     all
 }
 
-/// `from` numbers to `to`, by two hidden layers.
+/// `from` inputs to `to` outputs, with two hidden layers.
 fn mlp(from: usize, to: usize, slope: f32) -> Sequential {
     let he = |gain: f32| Start::He { gain, uniform: false };
     let hidden = |from| Layer::linear(from, WIDTH, true).starting(he(2.0_f32.sqrt()));
@@ -229,7 +228,7 @@ fn mlp(from: usize, to: usize, slope: f32) -> Sequential {
     Sequential { layers: vec![hidden(from), bent(), hidden(WIDTH), bent(), last] }
 }
 
-/// One program run: updates of the discriminator, then one of the generator.
+/// One run of the program: updates of the discriminator, then one of the generator.
 struct Step<'a> {
     recipe: &'a TrainConfig,
     generator: Sequential,
@@ -248,7 +247,7 @@ impl Step<'_> {
         Ok(self.discriminator.record(t, "d", x, &Pass::new(Mode::Train))?.last())
     }
 
-    /// The scores as the loss takes them: those of a relativistic one less the others' mean.
+    /// The scores as the loss needs them: for a relativistic loss minus the others' mean.
     fn scores(&self, t: &mut Tape, [real, fake]: [Var; 2]) -> Result<[Var; 2]> {
         let scores = [self.judge(t, real)?, self.judge(t, fake)?];
         if !self.recipe.loss.is_relativistic() {
@@ -258,7 +257,7 @@ impl Step<'_> {
         Ok([loss.relative(t, scores[0], scores[1])?, loss.relative(t, scores[1], scores[0])?])
     }
 
-    /// Updates the network `prefix` by the gradient of `loss`.
+    /// Updates the network `prefix` with the gradient of `loss`.
     fn update(
         &self,
         t: &mut Tape,
@@ -296,7 +295,7 @@ impl Step<'_> {
     }
 
     /// Records it on `reals` `[n_critic · BATCH, 1, 1, 2]`; `schedule` is fed for each update of
-    /// either network, and `average`, the weight of the generator in its moving average.
+    /// either network, and `average` is the generator's weight in its moving average.
     fn record(&self, t: &mut Tape) -> Result<()> {
         let TrainConfig { loss, n_critic, penalty, .. } = *self.recipe;
         let reals = t.feed("reals", &[n_critic * BATCH, 1, 1, 2], DType::F32)?;
@@ -368,14 +367,14 @@ fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result
     let mut stream = Stream::new(args.seed, set.name(), 0);
     let rounds = (args.steps / recipe.n_critic).max(1);
     for round in 0..rounds {
-        // The rate falls to 0 over the second half.
+        // The learning rate falls to 0 over the second half.
         let lr = recipe.lr * (2.0 - 2.0 * round as f64 / rounds as f64).min(1.0);
         let updates = (0..recipe.n_critic).map(|k| round * recipe.n_critic + k).chain([round]);
         let numbers = updates.flat_map(|update| recipe.optimizer.schedule(lr, update as u64 + 1));
         let schedule = Tensor::new([2 * recipe.n_critic + 2], numbers.collect())?;
         let n = recipe.n_critic * BATCH;
         let reals = Tensor::new([n, 1, 1, 2], set.draw(&mut stream, n))?;
-        // Of the last fiftieth of all steps, and of fewer at the start.
+        // Over the last fiftieth of all steps, and over fewer at the start.
         let average = Tensor::full([], (50.0 / rounds as f32).max(1.0 / (round + 1) as f32));
         program.run(
             &mut state,
@@ -394,7 +393,7 @@ fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result
     Ok(sampler.call(&mut state, &[("z", &z)])?["points"].f32s().to_vec())
 }
 
-/// Points over the rings or the curve that they should lie on.
+/// Draws points over the rings or the curve that they should lie on.
 fn scatter(set: Set, points: &[f32]) -> Cell {
     let mut image = RgbImage::from_pixel(SIDE, SIDE, Rgb([250, 250, 251]));
     let scale = SIDE as f32 / (2.0 * REACH);
@@ -426,7 +425,7 @@ struct Row {
     points: Vec<Vec<f32>>,
 }
 
-/// Trains all rows on all sets. On the CPU as many at a time as there are cores, each on one: the
+/// Trains all rows on all sets. On the CPU one run per core at a time, each on one core: the
 /// networks are too small for several.
 fn all_rows(args: &Args) -> Result<Vec<Row>> {
     let recipes: Vec<TrainConfig> =

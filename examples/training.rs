@@ -1,5 +1,5 @@
-//! Training from the library, without the command line: a small DCGAN on the bundled images, and
-//! a grid of what it draws.
+//! Training with the library, without the command line: a small DCGAN on the bundled images, and a
+//! grid of its samples.
 //!
 //! `cargo run --release --example training`
 

@@ -1,8 +1,8 @@
 //! One kernel on both devices side by side: the transposed convolution that turns 64 channels of
 //! 32×32 into RGB images of 64×64, with its time and the largest difference.
 //!
-//! `cargo run --release --example two_devices [DEVICE]`: DEVICE as `dcgan devices` lists them; without
-//! one the strongest GPU.
+//! `cargo run --release --example two_devices [DEVICE]`: DEVICE as listed by `dcgan devices`; by
+//! default the fastest GPU.
 
 use std::time::Instant;
 

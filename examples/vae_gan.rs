@@ -1,12 +1,12 @@
-//! What a learned similarity is good for: a VAE that is trained on pixels beside a VAE/GAN with the same
-//! networks and steps (Larsen et al., arXiv 1512.09300), on images that neither has seen.
+//! The benefit of a learned similarity: a VAE trained on pixels and a VAE/GAN with the same
+//! networks and steps (Larsen et al., arXiv 1512.09300), on held-out images.
 //!
-//! `cargo run --release --example vae_gan -- [DATA] [IMAGES] [WIDTH] [GAMMA]`, in which DATA `-` is the
+//! `cargo run --release --example vae_gan -- [DATA] [IMAGES] [WIDTH] [GAMMA]`; DATA `-` is the
 //! bundled set
 //!
-//! Prints a table and saves the grid `vae_gan.png`. Errors of pixels are mean squares in [−1, 1];
-//! similarities are cosines of the features of a GAN's discriminator that had no part in either training;
-//! sharpness is the mean |Laplacian|, as a share of the images' own.
+//! Prints a table and saves the grid `vae_gan.png`. Pixel errors are mean squares in [−1, 1];
+//! similarities are cosines of the features of the discriminator of a GAN that was trained
+//! separately; sharpness is the mean |Laplacian|, relative to the images' own.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
 const SIDE: usize = 32;
 const NUMBERS: usize = SIDE * SIDE * 3;
-/// Images that no training sees.
+/// Held-out images.
 const HELD_OUT: usize = 256;
 const SHOWN: usize = 16;
 
@@ -57,7 +57,7 @@ fn train(recipe: TrainConfig, set: &[Vec<u8>], images: usize) -> Result<(Network
     Ok((model, state))
 }
 
-/// What the networks make of images by way of their latents' means.
+/// Reconstructions of images from the means of their latents.
 fn reconstruct((model, state): &mut (Networks, State), images: &[u8]) -> Result<Vec<f32>> {
     let n = images.len() / NUMBERS;
     let mut t = Tape::new();
@@ -96,7 +96,7 @@ fn mean_square(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / a.len() as f64
 }
 
-/// The mean cosine of the rows of two matrices less `center`, with rows of so many numbers.
+/// The mean cosine of the rows of two matrices minus `center`, with this row length.
 fn cosine(a: &[f32], b: &[f32], center: &[f32]) -> f64 {
     let rows = a.chunks(center.len()).zip(b.chunks(center.len()));
     let each = rows.map(|(a, b)| {

@@ -1,4 +1,4 @@
-// y = x with its third number, the step, one higher
+// y = x with its third element, the step, incremented
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 

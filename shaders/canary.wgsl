@@ -1,5 +1,5 @@
-// The last dispatch of every submission: a readback whose canary is behind shows that the device
-// did not finish what it was given (on Metal a timed-out command buffer reports success).
+// The last dispatch of every submission: a readback with an outdated canary shows that the device
+// did not finish its work (on Metal a timed-out command buffer reports success).
 //
 // run:    [number of this run]
 // canary: [number of the run that finished last, submissions finished so far]

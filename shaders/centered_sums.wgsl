@@ -1,9 +1,10 @@
 // First stage of y[0, i] = sum over r of g[r, i], y[1, i] = sum over r of g[r, i] * (x[r, i] - mean[i]).
 // g and x are [rows, inner], y is [2, kept, inner]; lane (k, i) adds rows k, k + kept, ...
 //
-// Variables: wide: whether a lane takes four columns at a time; inner, lanes and all count vectors then.
-// inner. lanes: kept * inner. steps: rows of a lane. all: rows * inner. whole: steps that every lane has, a
-// multiple of `flight`: rows that are read before the first of them is needed. sizes: see lib/sizes.wgsl.
+// Variables: wide: whether a lane takes four columns at a time; inner, lanes and all then count
+// vectors. lanes: kept * inner. steps: rows of a lane. all: rows * inner. whole: steps that every
+// lane has, a multiple of `flight`: rows read before the first of them is needed. sizes: see
+// lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 

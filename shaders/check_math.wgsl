@@ -1,4 +1,4 @@
-// What this device makes of every function of lib/math.wgsl: a self-test with known answers.
+// Evaluates every function of lib/math.wgsl on this device: a self-test with known answers.
 //
 // x: [workgroups]
 // y: [workgroups, 14]: tanh, exp, sigmoid, softplus, is NaN, is finite, the same by vec4, and log by both

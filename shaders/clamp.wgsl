@@ -1,4 +1,4 @@
-// y = x limited to [low, high]; a NaN stays one
+// y = x limited to [low, high]; NaN stays NaN
 fn {{ apply }}(x: vec4<f32>) -> vec4<f32> {
     let low = vec4<f32>({{ low }});
     let high = vec4<f32>({{ high }});

@@ -6,8 +6,8 @@
 // the tiling takes at a time, the reduction is flat instead: one index for tap and channel.
 //
 // Variables: m, n: pixels and channels of `y`. kernel_h, kernel_w, top, left: the kernel's size and
-// the padding. a_len: channels of `a`. tile: which of the tilings computes it. The others are
-// those of lib/operands.wgsl, lib/image.wgsl and lib/tile_registers.wgsl.
+// the padding. a_len: channels of `a`. tile: which tiling computes it. The others are those of
+// lib/operands.wgsl, lib/image.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/operands.wgsl" %}
 {% include "lib/image.wgsl" %}

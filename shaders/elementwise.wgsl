@@ -1,10 +1,10 @@
-// A chain of elementwise ops as one kernel: each lane loads the numbers of every input that belong
-// to four neighboring places of the output, calls the ops' functions in turn, and stores what
-// others need.
+// A chain of elementwise ops as one kernel: each lane loads the values of every input that belong
+// to four neighboring places of the output, calls the ops' functions in turn, and stores what other
+// kernels need.
 //
 // Variables: length: vectors in the output; sizes: see lib/sizes.wgsl; bindings: {access, type};
-// functions: the ops' WGSL, each under a name of its own; loads, calls: expressions; stores:
-// {binding, call, of: the type of its numbers, offset: WGSL of the vector that the first one becomes}.
+// functions: the ops' WGSL, each under its own name; loads, calls: expressions; stores: {binding,
+// call, of: the type of its values, offset: WGSL of the vector that the first one becomes}.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}

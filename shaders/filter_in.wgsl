@@ -1,7 +1,7 @@
 // y[p, row, c] = (T · x[square `row`, channel c] · Tᵀ)[p], for every plane p of the square matrix
 //
-// Takes an operand of a convolution into the planes of minimal filtering (src/ops/conv/minimal.rs),
-// each of which is then one matrix.
+// Transforms an operand of a convolution into the planes of minimal filtering
+// (src/ops/conv/minimal.rs), each of which is then one matrix.
 //
 // Variables: rows, quads: squares, and channels of one over 4. matrix, columns: those of lib/both.wgsl.
 // planes: how many along one axis. The others are those of lib/square.wgsl.

@@ -1,12 +1,13 @@
 // y[square `row`, channel c] = T · x[·, row, c] · Tᵀ, where the planes of `x` are a square matrix
 //
-// Takes the planes of minimal filtering (src/ops/conv/minimal.rs) back to a result of a convolution.
-// Tiles of the large image overlap: there a square is a block of 2 × 2 cells, `columns` run on
-// through the planes of the tile before it, and `T` holds what both add to the block.
+// Transforms the planes of minimal filtering (src/ops/conv/minimal.rs) back to a result of a
+// convolution. Tiles of the large image overlap: there a square is a block of 2 × 2 cells,
+// `columns` continues through the planes of the tile before it, and `T` holds what both add to the
+// block.
 //
-// Variables: rows, quads: squares, and channels of one over 4. matrix, columns: those of lib/both.wgsl.
-// planes: how many along one axis. tiles, tiles_y, tiles_x: how many tiles there are, and an image
-// has. The others are those of lib/square.wgsl.
+// Variables: rows, quads: squares, and channels of one over 4. matrix, columns: those of
+// lib/both.wgsl. planes: how many along one axis. tiles, tiles_y, tiles_x: the number of tiles in
+// all, and per image. The others are those of lib/square.wgsl.
 
 {% include "lib/index.wgsl" %}
 {% include "lib/square.wgsl" %}
@@ -15,7 +16,7 @@
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<{{ of.y }}>>;
 
 {% if side == "large" %}
-// The tile `i` above and `j` to the left of where block `row` stands, or NONE.
+// The tile `i` above and `j` to the left of block `row`, or NONE.
 fn tile(row: u32, i: u32, j: u32) -> u32 {
     let line = row / {{ across }}u;
     let tx = row % {{ across }}u - j;

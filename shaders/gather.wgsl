@@ -24,7 +24,7 @@ fn main(
             at += (k - {{ axis.low }}u) * {{ axis.stride }}u;
         }
 {%- endfor %}
-        // The clamped address is read in any case; select keeps what is outside out.
+        // The clamped address is read in any case; select discards values from outside.
         y[i] = {{ of.y }}(select(0.0, f32(x[select(0u, at, inside)]), inside));
     }
 }

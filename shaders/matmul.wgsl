@@ -4,8 +4,8 @@
 // a stack of partial sums, each over `chunk` terms, `slice` elements apart: sum_partials adds them.
 // With planes, all three are stacks of matrices.
 //
-// Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which of the tilings computes it.
-// The others are those of lib/sizes.wgsl, lib/operands.wgsl and lib/tile_registers.wgsl.
+// Variables: m, n, k: the sizes. a_rows: rows of `a`. tile: which tiling computes it. The others
+// are those of lib/sizes.wgsl, lib/operands.wgsl and lib/tile_registers.wgsl.
 
 {% include "lib/sizes.wgsl" %}
 {% include "lib/operands.wgsl" %}

@@ -1,5 +1,5 @@
-// y[n, i, j, c] = max of x[n, r, s, c] over floor(i h / gh) <= r < ceil((i + 1) h / gh), and columns
-// likewise. NaN where one of them is.
+// y[n, i, j, c] = max of x[n, r, s, c] over floor(i h / gh) <= r < ceil((i + 1) h / gh), and
+// columns likewise. NaN where any of them is.
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
 

@@ -1,4 +1,4 @@
-// y[i] = v[i, j] where x[i, j] is the first of the largest numbers of x[i, 0 .. pieces], or the first NaN.
+// y[i] = v[i, j] where x[i, j] is the first of the largest of x[i, 0 .. pieces], or the first NaN.
 //
 // v, x: [len, {{ pieces }}]
 // y:    [len]

@@ -1,4 +1,4 @@
-// gx[i, j] = g[i] where x[i, j] is the first of the largest numbers of x[i, 0 .. pieces], or the first NaN,
+// gx[i, j] = g[i] where x[i, j] is the first of the largest of x[i, 0 .. pieces], or the first NaN,
 // else 0.
 //
 // g:     [len]

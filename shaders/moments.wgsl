@@ -3,10 +3,10 @@
 // of squared deviations, and count. The last stage writes y [2, inner]: mean and variance; others
 // write three planes [kept, inner]. Lane (k, i) takes rows k, k + kept, ...
 //
-// Variables: wide: whether a lane takes four columns at a time; lanes and all count vectors then. lanes:
-// kept * inner. steps: rows of a lane. all: rows * inner. whole: steps that every lane has, a multiple of
-// `flight`: rows that are read before the first of them is needed. first, last: which stage. sizes: see
-// lib/sizes.wgsl.
+// Variables: wide: whether a lane takes four columns at a time; lanes and all then count vectors.
+// lanes: kept * inner. steps: rows of a lane. all: rows * inner. whole: steps that every lane has,
+// a multiple of `flight`: rows read before the first of them is needed. first, last: which stage.
+// sizes: see lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 {% include "lib/math.wgsl" %}
@@ -30,7 +30,7 @@ fn main(
         var count = 0.0;
         var total = {{ t }}(0.0);
 {%- if first %}
-        // Deviations from the first number: it lies within a few standard deviations of the mean, so
+        // Deviations from the first value: it lies within a few standard deviations of the mean, so
         // the difference of sums below cancels little.
         let center = {{ t }}(x[lane]);
         var squares = {{ t }}(0.0);

@@ -1,4 +1,4 @@
-// y = 1 - exp(-rate * x); where rate * x is small by its series, since 1 - exp loses the digits there
+// y = 1 - exp(-rate * x); a series where rate * x is small, since 1 - exp loses the digits there
 fn {{ apply }}(x: vec4<f32>) -> vec4<f32> {
     let t = -{{ rate }} * x;
     // -t (1 + t/2 (1 + t/3 (1 + ... t/8)))

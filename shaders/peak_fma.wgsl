@@ -1,5 +1,5 @@
-// How fast the device multiplies and adds in registers: 12 independent chains per invocation, as
-// many as hide the latency of a fused multiply-add on any GPU.
+// How fast the device multiplies and adds in registers: 12 independent chains per invocation,
+// enough to hide the latency of a fused multiply-add on any GPU.
 //
 // params: [rounds, bits of the factor, bits of the summand]: read from memory so that nothing can
 //         be computed at compile time

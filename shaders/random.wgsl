@@ -1,5 +1,5 @@
 // y[i] = word i % 4 of Philox4x32-10 at counter (i / 4, step, stream, 0) under the key (seed), as
-// src/rng.rs makes it: a uniform number in [0, 1), a standard normal one, or the word itself.
+// in src/rng.rs: a uniform value in [0, 1), a standard normal one, or the word itself.
 //
 // kind:   "uniform", "normal" or "bits"
 // stream: hash of the stream's name

@@ -9,12 +9,12 @@
 @group(0) @binding(1) var<storage, read> v: array<{{ of.v }}>;
 @group(0) @binding(2) var<storage, read_write> y: array<{{ of.y }}>;
 
-// floor(v) + side, where floor(v) is kept within -side and side: beyond, nothing is left to see.
+// floor(v) + side, with floor(v) kept within -side and side: beyond that, nothing is left to see.
 fn moved(v: f32, side: u32) -> u32 {
     return u32(clamp(floor(v), -f32(side), f32(side)) + f32(side));
 }
 
-// The row of x that becomes row i of y; one above the first is a number past the last.
+// The row of x that becomes row i of y; one above the first wraps to an index past the last.
 fn origin(i: u32, moved: u32, side: u32) -> u32 {
 {% if back %}
     return i + moved - side;
@@ -39,7 +39,7 @@ fn main(
         let column = origin(j, moved(f32(v[2u * n + 1u]), {{ w }}u), {{ w }}u);
         let inside = row < {{ h }}u && column < {{ w }}u;
         let there = ((n * {{ h }}u + row) * {{ w }}u + column) * {{ c }}u + channel;
-        // The clamped address is read in any case; select keeps what is outside out.
+        // The clamped address is read in any case; select discards values from outside.
         y[at] = {{ of.y }}(select(0.0, f32(x[select(0u, there, inside)]), inside));
     }
 }

@@ -1,5 +1,5 @@
-// y[r, i] = exp(x[r, i] - max) / sum, with the largest number and the sum of the exponentials of the
-// row. One invocation a row: a row is read three times, the first time from memory.
+// y[r, i] = exp(x[r, i] - max) / sum, with the row's maximum and its sum of exponentials. One
+// invocation per row: a row is read three times, the first time from memory.
 //
 // Variables: rows, c: the sizes.
 {% include "lib/index.wgsl" %}

@@ -1,6 +1,5 @@
-// y[r, i] = exp(x[r, i] - max) / sum, with the largest number and the sum of the exponentials of the
-// row. A workgroup of 64 takes a row: each of its invocations reads `each` numbers of it once, and holds
-// them.
+// y[r, i] = exp(x[r, i] - max) / sum, with the row's maximum and its sum of exponentials. A
+// workgroup of 64 takes a row: each invocation reads `each` values of it once, and holds them.
 //
 // Variables: rows, c: the sizes. each: c / 64, rounded up.
 {% include "lib/index.wgsl" %}
@@ -9,7 +8,7 @@
 @group(0) @binding(0) var<storage, read> x: array<{{ of.x }}>;
 @group(0) @binding(1) var<storage, read_write> y: array<{{ of.y }}>;
 
-// Four neighbors are a vector: each invocation reads all of them, and all the same at a time.
+// Four neighbors form a vector: each invocation reads all of them, and all do so at the same time.
 var<workgroup> parts: array<vec4<f32>, 16>;
 
 fn larger(a: f32, b: f32) -> f32 {
@@ -22,9 +21,11 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    // A group past the last row computes what the last does, and stores nothing: all meet the barriers.
+    // A group past the last row repeats the last one's work and stores nothing: all meet the
+    // barriers.
     let row = flat_group(wid, nwg);
-    // Where a lane has no number it takes the row's first, which changes no maximum, and adds none.
+    // A lane without a value takes the row's first, which leaves the maximum as it is, and adds
+    // nothing.
     let first = min(row, {{ rows - 1 }}u) * {{ c }}u;
 {% for i in range(each) %}
     let in{{ i }} = {% if 64 * (i + 1) <= c %}true{% else %}lid + {{ 64 * i }}u < {{ c }}u{% endif %};

@@ -1,11 +1,11 @@
 // One stage of y[o, i] = sum over r of x[o, r, i].
 // x is [outer, rows, inner], y is [outer, kept, inner]; lane (o, k, i) adds rows k, k + kept, ...
-// Neighboring lanes read neighboring numbers whatever `inner` is.
+// Neighboring lanes read neighboring values whatever `inner` is.
 //
-// Variables: wide: whether a lane takes four numbers at a time; all of these count vectors then. lanes:
-// numbers of y. width: kept * inner. all: rows * inner. last: where the last step starts. rest: how many
-// numbers it has. whole: where the steps end that are taken `flight` at a time, which are read before the
-// first of them is needed. sizes: see lib/sizes.wgsl.
+// Variables: wide: whether a lane takes four values at a time; all of these then count vectors.
+// lanes: values of y. width: kept * inner. all: rows * inner. last: where the last step starts.
+// rest: its number of values. whole: where the steps end that are taken `flight` at a time, which
+// are read before the first of them is needed. sizes: see lib/sizes.wgsl.
 {% include "lib/sizes.wgsl" %}
 {% include "lib/index.wgsl" %}
 

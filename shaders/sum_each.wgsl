@@ -1,8 +1,8 @@
 // One stage of y[p] = sum over r of x[start_p + r], for several parts p of x at once.
-// Lane l of a part adds its numbers l, l + kept, l + 2 kept, ..., as a stage of sum.wgsl does.
+// Lane l of a part adds its values l, l + kept, l + 2 kept, ..., as a stage of sum.wgsl does.
 //
-// Variables: lanes: numbers of y. parts: {first: its first lane; start, end: where it lies in x;
-// kept: its numbers of y; to: where they go}.
+// Variables: lanes: values of y. parts: {first: its first lane; start, end: where it lies in x;
+// kept: its values of y; to: where they go}.
 {% include "lib/index.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -2,7 +2,7 @@
 //
 // Adds the partial sums of a product that was split along its reduction, always in the same order.
 //
-// Variables: len4: vectors of `y` and of each partial result. splits: how many there are. groups_x:
+// Variables: len4: vectors of `y` and of each partial result. splits: their number. groups_x:
 // workgroups along x.
 
 @group(0) @binding(0) var<storage, read> partials: array<vec4<{{ of.partials }}>>;

@@ -1,6 +1,6 @@
-//! Images changed at random before the discriminator sees them, real and generated ones alike, by
-//! something that can be differentiated: with few images to learn from, the discriminator would
-//! otherwise learn them by heart. Recorded on the tape, so that the generator learns through it.
+//! Differentiable random changes of images, real and generated ones alike, before the discriminator
+//! sees them: with few images, the discriminator would otherwise memorize them. Recorded on the
+//! tape, so that the generator gets gradients through it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,8 +14,8 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 /// DiffAugment (Zhao et al., "Differentiable augmentation for data-efficient GAN training", arXiv
-/// 2006.10738): what is done to an image `x` in [−1, 1], in this order. `u` is uniform in [0, 1),
-/// drawn for each image and each of these.
+/// 2006.10738): the changes of an image `x` in [−1, 1], in this order. `u` is uniform in [0, 1),
+/// drawn separately for each image and change.
 ///
 /// ```text
 /// brightness   x + (u − ½)
@@ -25,35 +25,34 @@ use crate::tensor::DType;
 /// cutout       zeros in a rectangle of half of either side, its center anywhere in the image
 /// ```
 ///
-/// Where an image has an alpha channel (four channels), the first three act on its colors alone.
-/// A gray image (one channel) has no saturation to change. Values may leave [−1, 1], as in the
-/// paper.
+/// In images with an alpha channel (four channels), the first three change only the colors. A gray
+/// image (one channel) has no saturation. Values may leave [−1, 1], as in the paper.
 ///
 /// Typed and stored as a list such as `color,translation,cutout`, with `color` for the first three,
 /// or `none`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Augment {
-    /// Lighter and darker.
+    /// Random brightness.
     pub brightness: bool,
-    /// More and less colorful.
+    /// Random saturation.
     pub saturation: bool,
-    /// More and less contrast.
+    /// Random contrast.
     pub contrast: bool,
-    /// Moved.
+    /// Random translation.
     pub translation: bool,
-    /// With a part cut out.
+    /// A random cutout.
     pub cutout: bool,
 }
 
-/// What can be typed, for an error.
+/// The valid names, for an error.
 const NAMES: &str = "color, brightness, saturation, contrast, translation, cutout";
 
 /// The name of the draw that [`Augment::record`] asks for.
 pub const DRAW: &str = "augment";
 
 impl Augment {
-    /// All of the paper's.
+    /// All of the paper's augmentations.
     pub const ALL: Self = Self {
         brightness: true,
         saturation: true,
@@ -62,23 +61,23 @@ impl Augment {
         cutout: true,
     };
 
-    /// Whether images stay as they are.
+    /// Whether it changes nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Records it on the images `x` `[n, h, w, c]`. With a `probability` (a scalar) each of the
-    /// augmentations is applied to each image with that probability, independently; without, always.
+    /// Records it on the images `x` `[n, h, w, c]`. With a `probability` (a scalar) each
+    /// augmentation is applied to each image with that probability, independently; without, always.
     ///
-    /// `uniform` draws numbers in [0, 1) for a name and a shape. It is asked once, for [`DRAW`]
-    /// `[k, n]`; the rows are, of those augmentations that are on: one for brightness, saturation
-    /// (unless the images are gray) and contrast, then `[n, 2]` (down, to the right) in two rows
-    /// for each of translation and cutout; and then, with a probability, one for each of them that
-    /// says whether it is applied.
+    /// `uniform` draws numbers in [0, 1) for a name and a shape. It is called once, for [`DRAW`]
+    /// `[k, n]`; the rows of the enabled augmentations are: one for brightness, saturation (unless
+    /// the images are gray) and contrast, then `[n, 2]` (down, to the right) in two rows for each
+    /// of translation and cutout; and then, with a probability, one for each of them that decides
+    /// whether it is applied.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` holds no images; as drawing may fail.
+    /// [`Error::Shape`] if `x` is not a batch of images; errors of `uniform`.
     pub fn record(
         self,
         t: &mut Tape,
@@ -120,7 +119,7 @@ impl Augment {
             }
         }
         if on.translation {
-            // ⌊u · (2r + 1) − r⌋ is each of −r … r equally often.
+            // ⌊u · (2r + 1) − r⌋ is uniform over −r … r.
             let reach = [h, w].map(|side| (side + 4) / 8);
             let by = draws.pixels(t, reach.map(|r| 2 * r + 1), reach)?;
             let by = match draws.gate(t)? {
@@ -133,8 +132,8 @@ impl Augment {
             x = t.shift(x, by)?;
         }
         if on.cutout {
-            // A rectangle in the corner, moved so that its center is in the image: what the shift
-            // leaves out is what hangs over the edge.
+            // A rectangle in the corner, shifted so that its center is in the image: the shift cuts
+            // off what hangs over the edge.
             let sides = [h, w].map(|side| side.div_ceil(2));
             let places = [h + 1 - sides[0] % 2, w + 1 - sides[1] % 2];
             let by = draws.pixels(t, places, sides.map(|side| side / 2))?;
@@ -151,14 +150,14 @@ impl Augment {
     }
 }
 
-/// The draws of one call, handed out in order.
+/// The draws of one call, consumed in order.
 struct Draws {
     /// `[rows, n]`.
     all: Var,
     n: usize,
-    /// The next row of what augmentations are made of.
+    /// The next row of augmentation parameters.
     number: usize,
-    /// The next row of what says whether they are applied.
+    /// The next row of decisions whether to apply them.
     gate: usize,
     probability: Option<Var>,
 }
@@ -169,8 +168,8 @@ impl Draws {
         t.reshape(rows, shape)
     }
 
-    /// 1 for each image `[n, 1, 1, 1]` that the next augmentation is applied to, else 0; none where
-    /// that is all.
+    /// `[n, 1, 1, 1]`: 1 for each image that the next augmentation is applied to, else 0; `None` if
+    /// it is applied to all.
     fn gate(&mut self, t: &mut Tape) -> Result<Option<Var>> {
         let Some(probability) = self.probability else { return Ok(None) };
         let u = self.rows(t, self.gate, &[self.n, 1, 1, 1])?;
@@ -178,7 +177,7 @@ impl Draws {
         Ok(Some(t.greater(probability, u)?))
     }
 
-    /// `scale · u + shift` for each image, `[n, 1, 1, 1]`, 0 where the gate is closed.
+    /// `scale · u + shift` for each image, `[n, 1, 1, 1]`, 0 if the gate is closed.
     fn amount(&mut self, t: &mut Tape, scale: f32, shift: f32) -> Result<Var> {
         let u = self.rows(t, self.number, &[self.n, 1, 1, 1])?;
         self.number += 1;
@@ -190,8 +189,8 @@ impl Draws {
     }
 
     /// `u · places − less` for each image, down and to the right: `[n, 2]`, whose floor is one of
-    /// so many whole numbers from `−less` on. A float below 1 times a whole number is below that
-    /// number in floats too.
+    /// `places` integers from `−less` on. A float below 1 times an integer is below that integer in
+    /// floats too.
     fn pixels(&mut self, t: &mut Tape, places: [usize; 2], less: [usize; 2]) -> Result<Var> {
         let u = self.rows(t, self.number, &[self.n, 2])?;
         self.number += 2;
@@ -209,11 +208,11 @@ impl Draws {
     }
 }
 
-/// The channels that hold colors.
+/// The color channels.
 struct Colors {
-    /// Images' height and width, and how many channels are colors.
+    /// Images' height and width, and the number of color channels.
     sizes: [usize; 3],
-    /// `[c]`: 1 for colors, 0 for alpha; none where all are colors.
+    /// `[c]`: 1 for colors, 0 for alpha; `None` if all are colors.
     mask: Option<Var>,
 }
 
@@ -251,7 +250,7 @@ impl Colors {
 }
 
 impl fmt::Display for Augment {
-    /// As it is typed.
+    /// As typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let color = self.brightness && self.saturation && self.contrast;
         let parts = [
@@ -288,7 +287,7 @@ impl FromStr for Augment {
                 "contrast" => all.contrast = true,
                 "translation" => all.translation = true,
                 "cutout" => all.cutout = true,
-                _ => return Err(format!("{name:?} is none of {NAMES}; none alone is for none")),
+                _ => return Err(format!("no augmentation {name:?}; choose from {NAMES}, or none")),
             }
         }
         Ok(all)
@@ -312,23 +311,23 @@ impl From<Augment> for String {
 /// The state that holds the probability of [`Adaptive`]: a scalar, 0 before the first step.
 pub const PROBABILITY: &str = "augment.p";
 
-/// Adaptive discriminator augmentation (Karras et al., "Training generative adversarial networks with
-/// limited data", arXiv 2006.06676): augmentations are applied with a probability `p` that follows
-/// how much the discriminator overfits. With `r` the mean over a batch of `n` of the sign of its
-/// scores of real images, which is 1 where it knows them all,
+/// Adaptive discriminator augmentation (Karras et al., "Training generative adversarial networks
+/// with limited data", arXiv 2006.06676): augmentations are applied with a probability `p` that
+/// follows the discriminator's overfitting. With `r` the mean over a batch of `n` of the sign of
+/// its scores of real images, which is 1 if it recognizes them all,
 ///
 /// ```text
 /// p ← p + sign(r − target) · n / images, within [0, 1]
 /// ```
 ///
-/// The paper takes `r` over four batches and moves `p` by as much as they hold together; here both
-/// are of every batch. A batch's `r` is noisier, but its sign errs to either side, and a step is as
-/// much smaller: at 64 images a batch, `p` needs thousands of steps from 0 to 1.
+/// The paper computes `r` over four batches and moves `p` by their total size; here both use every
+/// batch. A batch's `r` is noisier, but its sign errs in both directions, and steps are
+/// proportionally smaller: at 64 images a batch, `p` needs thousands of steps from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adaptive {
-    /// The `r` that is aimed at.
+    /// The target of `r`.
     pub target: f32,
-    /// Real images that `p` needs from 0 to 1, or back.
+    /// Real images that `p` needs to go from 0 to 1, or back.
     pub images: f32,
 }
 
@@ -340,22 +339,21 @@ impl Default for Adaptive {
 }
 
 impl Adaptive {
-    /// The probability that holds for this step, a scalar: what [`Augment::record`] is to be given,
-    /// read before [`Adaptive::follow`].
+    /// The current step's probability, a scalar: the argument for [`Augment::record`], read before
+    /// [`Adaptive::follow`].
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the state [`PROBABILITY`] is no scalar.
+    /// [`Error::Tensor`] if the state [`PROBABILITY`] is not a scalar.
     pub fn probability(t: &mut Tape) -> Result<Var> {
         t.read(PROBABILITY, &[], DType::F32)
     }
 
-    /// Gives the state [`PROBABILITY`] its value after this step, from the discriminator's `scores`
-    /// (`[n, …]`) of the real images of a batch, augmented as they are. `undecided` is the score
-    /// that an image gets which could be either ([`crate::objectives::Loss::undecided`]). Returns
-    /// `r`, a scalar.
+    /// Updates the state [`PROBABILITY`] after this step, from the discriminator's `scores` (`[n,
+    /// …]`) of a batch of real images, as augmented. `undecided` is the score of an image that
+    /// could be either ([`crate::objectives::Loss::undecided`]). Returns `r`, a scalar.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the state is no scalar; [`Error::Shape`] where there are no scores.
+    /// [`Error::Tensor`] if the state is not a scalar; [`Error::Shape`] if there are no scores.
     pub fn follow(&self, t: &mut Tape, scores: Var, undecided: f32) -> Result<Var> {
         let n = t.shape(scores).first().copied().unwrap_or(1);
         let p = Self::probability(t)?;

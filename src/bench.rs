@@ -1,4 +1,4 @@
-//! How fast a device trains and samples, and where the time goes. What `dcgan bench` runs.
+//! Benchmarks of training and sampling on a device, with a time profile: `dcgan bench`.
 
 mod loading;
 pub mod predict;
@@ -23,7 +23,7 @@ const WARM_UP: usize = 2;
 /// Images of one timed sampling.
 pub const SAMPLES: usize = 64;
 
-/// All runs of one kernel on one shape within a step.
+/// All runs of one kernel on one shape in a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelTime {
     /// The op or the fused ops.
@@ -34,11 +34,11 @@ pub struct KernelTime {
     pub variant: String,
     /// How often it runs in a step.
     pub count: usize,
-    /// Seconds, all runs together.
+    /// Seconds for all runs together.
     pub seconds: f64,
-    /// Floating-point operations, all runs together.
+    /// Floating-point operations of all runs together.
     pub flops: u64,
-    /// Bytes that have to be moved at least, all runs together.
+    /// Bytes that all runs together have to move at least.
     pub bytes: u64,
 }
 
@@ -71,7 +71,7 @@ pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
     kernels
 }
 
-/// What was measured.
+/// The results of a benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bench {
     /// Networks, batch, optimizer.
@@ -80,30 +80,29 @@ pub struct Bench {
     pub steps: usize,
     /// Seconds to plan and compile the training step.
     pub compile_seconds: f64,
-    /// Seconds from nothing to the result of the first step: weights, compilation, the step.
+    /// Seconds from start to the result of the first step: weights, compilation, the step.
     pub first_step_seconds: f64,
     /// Seconds of one training step: the median.
     pub step_seconds: f64,
-    /// Real images trained on in a second.
+    /// Real images trained on per second.
     pub train_images_per_second: f64,
     /// Seconds of one sampling of [`SAMPLES`] images, images on the host: the median.
     pub sample_seconds: f64,
-    /// Images generated in a second.
+    /// Images generated per second.
     pub sample_images_per_second: f64,
-    /// Floating-point operations of one image's share of a step: those of its matrix products and
-    /// convolutions.
+    /// Floating-point operations of one image's share of a step: matrix products and convolutions.
     pub flops_per_image: f64,
     /// What the device can do.
     pub peak: Peak,
-    /// The part of the device's peak that a training step reaches.
+    /// The share of the device's peak that a training step reaches.
     pub share_of_peak: f64,
-    /// Where the time of a step goes, kernel by kernel.
+    /// Time of each kernel in a step.
     pub kernels: Vec<KernelTime>,
     /// Seconds of all kernels of a step (see [`crate::program::Program::profile`]).
     pub kernel_seconds: f64,
-    /// The time of a step over the sum of its kernels' times: what is lost between them.
+    /// The time of a step over the sum of its kernels' times: the loss between them.
     pub step_over_kernels: f64,
-    /// Learnt numbers of the generator and of the discriminator; 0 without one.
+    /// Learned parameters of the generator and of the discriminator; 0 if absent.
     pub parameters: [usize; 2],
     /// The training's memory plan, in bytes.
     pub memory: MemoryReport,
@@ -111,10 +110,10 @@ pub struct Bench {
     pub process_memory: Option<ProcessMemory>,
 }
 
-/// Trains and samples on noise, as `options` say, and measures. `tell` hears what is being done.
+/// Trains and samples on noise with `options`, and measures. `tell` receives progress messages.
 ///
 /// # Errors
-/// As [`Trainer::new`] and [`Trainer::step`].
+/// Errors of [`Trainer::new`] and [`Trainer::step`].
 pub fn bench(
     recipe: &TrainConfig,
     steps: usize,
@@ -140,8 +139,8 @@ pub fn bench(
     let first_step_seconds = start.elapsed().as_secs_f64();
 
     tell("training");
-    // A call returns when the result of a step some calls ago has come: from then on, one call a
-    // step. The last call of the warm-up is where the first timed step starts.
+    // A call returns when the result of a step some calls ago has arrived: from then on, one call
+    // per step. The last warm-up call is where the first timed step starts.
     let mut times = Vec::with_capacity(steps);
     let mut last: Option<Instant> = None;
     let mut warm = 0;
@@ -175,7 +174,7 @@ pub fn bench(
     }
     drop(sampler);
     let sample_seconds = median(times);
-    // Before the measurements that follow take memory of their own.
+    // Before the following measurements take memory of their own.
     let process_memory = host::process_memory();
 
     tell("timing every kernel");
@@ -212,13 +211,13 @@ fn labels(classes: usize, n: usize) -> Vec<u32> {
     (0..n).map(|i| (i % classes.max(1)) as u32).collect()
 }
 
-/// A step on `images`, of whatever classes, where training wants some.
+/// A step on `images`, with arbitrary labels if training needs them.
 fn step(trainer: &mut Trainer, images: Vec<u8>) -> Result<Option<Metrics>> {
     let batch = batch(trainer, images);
     trainer.step(batch)
 }
 
-/// `images` as a batch, of whatever classes, where training wants some.
+/// `images` as a batch, with arbitrary labels if training needs them.
 fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
     let model = trainer.recipe().model;
     let labels = labels(model.classes, trainer.recipe().step_images());
@@ -226,7 +225,7 @@ fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
     if model.is_semi_supervised() { batch.labeled(images) } else { batch }
 }
 
-/// The middle one; of an even number, the mean of the middle two.
+/// The median; of an even number of values, the mean of the middle two.
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     match times.len() {
@@ -275,7 +274,7 @@ mod tests {
         assert_eq!((kernels[1].flops, kernels[1].bytes), (20, 8));
     }
 
-    /// The products of DCGAN-64's training step, counted by hand: 2.2746 GFLOP an image.
+    /// The products of DCGAN-64's training step, counted by hand: 2.2746 GFLOP per image.
     #[test]
     fn the_step_of_dcgan_64_has_the_known_number_of_operations() {
         let size = Size { height: 64, width: 64 };

@@ -1,8 +1,8 @@
-//! Whether a device computes what it should: every sample of every op, and whole training steps,
+//! Checks that a device computes correctly: every sample of every op, and whole training steps,
 //! against the CPU. What `dcgan check` runs.
 //!
-//! The CPU itself is held against its own results on one thread, which says that its threads do not
-//! disturb each other; that its numbers are right is what the tests of this crate show.
+//! The CPU itself is compared with its own results on one thread, which shows that its threads do
+//! not disturb each other; the tests of this crate show that its values are correct.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ pub use steps::{GROUPS, StepCase, StepOutcome, step_cases};
 /// The seed of all inputs.
 const SEED: u64 = 1;
 
-/// What came of one check.
+/// The outcome of one check.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// Both devices agree.
     Passed(Difference),
-    /// They differ by more than is allowed.
+    /// They differ by more than the tolerance.
     Differs(Difference),
-    /// The device did not get as far as a result: a kernel does not compile, memory is full.
+    /// The device produced no result: a kernel does not compile, memory is full.
     Failed(String),
 }
 
@@ -40,7 +40,7 @@ impl Outcome {
         matches!(self, Self::Passed(_))
     }
 
-    /// How far apart the results are; infinitely where there is none.
+    /// How far apart the results are; infinite if there is no result.
     #[must_use]
     pub fn difference(&self) -> Difference {
         match self {
@@ -50,7 +50,7 @@ impl Outcome {
     }
 
     fn of(difference: Difference) -> Self {
-        // NaN passes no comparison.
+        // NaN fails every comparison.
         if difference.of_allowed <= 1.0 && difference.error.is_finite() {
             Self::Passed(difference)
         } else {
@@ -62,14 +62,14 @@ impl Outcome {
 /// How far apart two results are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Difference {
-    /// The largest difference, as a share of the largest number.
+    /// The largest difference, as a share of the largest value.
     pub error: f64,
-    /// The same as a share of what is allowed: good up to 1.
+    /// The same as a share of the tolerance: good up to 1.
     pub of_allowed: f64,
 }
 
 impl Difference {
-    /// The worse of two, number by number. NaN counts as infinite.
+    /// The worse of two, field by field. NaN counts as infinite.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         let worse = |a: f64, b: f64| if a >= b { a } else { b };
@@ -80,13 +80,13 @@ impl Difference {
         }
     }
 
-    /// `error` where `allowed` is allowed.
+    /// `error` under the tolerance `allowed`.
     fn within(error: f64, allowed: f64) -> Self {
         Self { error, of_allowed: error / allowed }.max(Self::default())
     }
 }
 
-/// The numbers of a tensor of any type.
+/// The values of a tensor of any type.
 fn wide(tensor: &Tensor) -> Vec<f64> {
     match tensor.data() {
         Data::F32(v) => v.iter().map(|&v| f64::from(v)).collect(),
@@ -95,40 +95,40 @@ fn wide(tensor: &Tensor) -> Vec<f64> {
     }
 }
 
-/// The largest of some differences; infinite where one is no number.
+/// The largest of some differences; infinite if one is NaN.
 fn largest(all: impl Iterator<Item = f64>) -> f64 {
     all.fold(0.0, |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) })
 }
 
-/// The largest difference of two results as a share of the largest number; infinite where any
-/// number is none, or where there are not as many on both sides.
+/// The largest difference of two results as a share of the largest value; infinite if any value is
+/// non-finite, or if their lengths differ.
 fn share(got: &[f64], want: &[f64]) -> f64 {
     if got.len() != want.len() {
         return f64::INFINITY;
     }
     let error = largest(got.iter().zip(want).map(|(g, w)| (g - w).abs()));
-    // Where all is zero there is nothing to be a share of.
+    // Where all values are zero, no share can be computed.
     let most = largest(want.iter().map(|w| w.abs())).max(f64::from(f32::MIN_POSITIVE));
     if error.is_finite() { error / most } else { error }
 }
 
-/// Holds the result of one device against another's. Both may be off by `tolerance`, each to its
-/// own side.
+/// Compares the result of one device with another's. Both may be off by `tolerance`, in opposite
+/// directions.
 #[must_use]
 pub fn compare(got: &Tensor, want: &Tensor, tolerance: Tolerance) -> Outcome {
     let (got, want) = (wide(got), wide(want));
     let of_allowed = tolerance.worst(&got, &want) / 2.0;
-    // Where non-finite numbers are in their places, the others tell the difference.
+    // If non-finite values are in their places, the others determine the difference.
     let finite = |(g, w): &(f64, f64)| g.is_finite() && w.is_finite() || of_allowed.is_infinite();
     let (got, want): (Vec<f64>, Vec<f64>) = got.into_iter().zip(want).filter(finite).unzip();
     Outcome::of(Difference { error: share(&got, &want), of_allowed })
 }
 
-/// A device under test, and what it is held against.
+/// A device under test, and its reference.
 #[derive(Debug)]
 pub struct Checker {
     device: Device,
-    /// One thread, for where the CPU is held against itself.
+    /// One thread, for comparing the CPU with itself.
     alone: Option<ThreadPool>,
 }
 
@@ -136,7 +136,7 @@ impl Checker {
     /// A checker of `device`.
     ///
     /// # Errors
-    /// [`Error::Device`] where the system gives no thread.
+    /// [`Error::Device`] where the system cannot start a thread.
     pub fn new(device: Device) -> Result<Self> {
         let no_thread = |e| Error::Device(format!("no thread could be started: {e}"));
         let one_thread = || ThreadPoolBuilder::new().num_threads(1).build().map_err(no_thread);
@@ -144,7 +144,7 @@ impl Checker {
         Ok(Self { device, alone })
     }
 
-    /// What the device is held against.
+    /// What the device is compared with.
     #[must_use]
     pub fn reference(&self) -> &'static str {
         match self.alone {
@@ -153,7 +153,7 @@ impl Checker {
         }
     }
 
-    /// Does `work` on the CPU that the device is held against.
+    /// Runs `work` on the reference CPU.
     fn on_reference<T: Send>(&self, work: impl FnOnce(&Device) -> T + Send) -> T {
         match &self.alone {
             Some(pool) => pool.install(|| work(&Device::Cpu)),
@@ -161,11 +161,11 @@ impl Checker {
         }
     }
 
-    /// The ways in which the device can run a sample, each as the choice that leads there and what
-    /// it is called: the default, which has no name, and every other variant of its kernels.
+    /// The ways in which the device can run a sample, each as the choices that select it and its
+    /// name: the default, which has no name, and every other variant of its kernels.
     ///
     /// # Errors
-    /// None for the samples of this crate: they fit their ops.
+    /// Never for the samples of this crate, which fit their ops.
     pub fn ways(&self, sample: &Sample) -> Result<Vec<(String, Choices)>> {
         let (tape, ..) = sample.tape()?;
         let mut ways = vec![(String::new(), Choices::default())];
@@ -181,7 +181,7 @@ impl Checker {
     /// Checks one sample of an op in one of its ways.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device is gone, so that nothing more can be checked on it.
+    /// [`Error::Lost`] where the device is lost, so that nothing more can be checked on it.
     pub fn sample(&self, sample: &Sample, choices: &Choices) -> Result<Outcome> {
         let run = |device: &Device| -> Result<Tensor> {
             let (tape, ..) = sample.tape()?;
@@ -203,10 +203,10 @@ impl Checker {
         }
     }
 
-    /// Checks one training step: what it computes, group by group.
+    /// Checks one training step: its results, group by group.
     ///
     /// # Errors
-    /// As [`Checker::sample`].
+    /// Same as [`Checker::sample`].
     pub fn step(&self, case: &StepCase) -> Result<StepOutcome> {
         let want = self.on_reference(|device| case.run(device));
         match (case.run(&self.device), want) {
@@ -222,7 +222,7 @@ impl Checker {
 #[must_use]
 pub fn samples_by_op() -> Vec<(&'static str, Vec<Sample>)> {
     let mut all: Vec<(&'static str, Vec<Sample>)> = Vec::new();
-    // What spreads is not the same on two devices that are both right.
+    // Random spread is not the same on two devices that are both right.
     let spreads = |sample: &Sample| sample.tolerance.non_finite == NonFinite::Spreads;
     for sample in samples().into_iter().filter(|sample| !spreads(sample)) {
         match all.iter_mut().find(|(op, _)| *op == sample.op) {

@@ -1,4 +1,4 @@
-//! What can go wrong, in the words of the user's thing: the op, the flag or the file.
+//! Errors, in the user's terms: the op, the flag or the file.
 
 use std::path::PathBuf;
 
@@ -7,17 +7,17 @@ use crate::tensor::elements;
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that the library reports. Panics are for its own bugs only.
+/// Every error that the library returns. Panics are only for its own bugs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A host tensor whose data does not fill its shape.
+    /// A host tensor whose data does not fit its shape.
     #[error(
         "a tensor of shape {shape:?} needs {} elements, {len} were given",
         elements(shape).map_or("too many".into(), |n| n.to_string())
     )]
     Length {
-        /// The shape asked for.
+        /// The requested shape.
         shape: Vec<usize>,
         /// The number of elements given.
         len: usize,
@@ -27,19 +27,19 @@ pub enum Error {
     Shape {
         /// The op's name.
         op: &'static str,
-        /// What does not fit.
+        /// The mismatch.
         what: String,
         /// The shapes of all inputs.
         shapes: Vec<Vec<usize>>,
     },
-    /// A gradient was asked for through an op that has none.
+    /// A gradient through an op that has no derivative.
     #[error("{op} cannot be differentiated")]
     NotDifferentiable {
         /// The op's name.
         op: &'static str,
     },
-    /// A named tensor (feed, fetch or state) that the program or checkpoint does not have, or has
-    /// with another shape.
+    /// A named tensor (feed, fetch or state) that the program or checkpoint lacks, or has with
+    /// another shape.
     #[error("tensor {name:?}: {what}")]
     Tensor {
         /// The tensor's name.
@@ -47,7 +47,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// A shader that does not compile: a bug of this program or of a driver.
+    /// A shader that does not compile: a bug in this program or in a driver.
     #[error("kernel {kernel}: {what}")]
     Shader {
         /// The kernel's name and variant.
@@ -55,19 +55,19 @@ pub enum Error {
         /// The compiler's message, shown against the rendered source.
         what: String,
     },
-    /// The device asked for does not exist or cannot be opened.
+    /// The requested device does not exist or cannot be opened.
     #[error("{0}")]
     Device(String),
     /// The program needs more memory than the device has or allows.
     #[error("{0}")]
     Memory(String),
-    /// The device was lost, timed out, or returned what it did not compute.
+    /// The device was lost, timed out, or returned incorrect results.
     #[error("{0}")]
     Lost(String),
-    /// A device computes something else than it should.
+    /// A device computes wrong results.
     #[error("{0}")]
     Wrong(String),
-    /// An option whose value cannot work, or not with the others.
+    /// An option whose value cannot work, or conflicts with others.
     #[error("`{field}`: {what}")]
     Config {
         /// The option's name in the library, such as `norm_d`.
@@ -84,7 +84,7 @@ pub enum Error {
         /// What is wrong and what would work.
         what: String,
     },
-    /// A file or folder that cannot be used for what it was given for.
+    /// A file or folder that cannot be used for its purpose.
     #[error("{}: {what}", path.display())]
     File {
         /// The file.
@@ -92,8 +92,7 @@ pub enum Error {
         /// What is wrong and what would work.
         what: String,
     },
-    /// A file that is not, or not all of, what was to be written: cut short or garbled, as a crash or a
-    /// full disk leaves it.
+    /// A file that is truncated or garbled, as after a crash or on a full disk.
     #[error("{}: {what}", path.display())]
     Damaged {
         /// The file.
@@ -101,7 +100,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// A file that was written whole and whose content has changed since: its checksum is wrong.
+    /// A file that was written completely, but has changed since: its checksum is wrong.
     #[error("{}: {what}", path.display())]
     Changed {
         /// The file.
@@ -109,12 +108,12 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// Numbers that are no longer finite: of a training, or of a network that is run.
+    /// Non-finite values: in training, or in the output of a network.
     #[error("{0}")]
     Diverged(String),
 }
 
-/// An [`Error::Tensor`] of the tensor called `name`, where it was not known by it.
+/// Sets the name in an [`Error::Tensor`] of an unnamed tensor.
 pub(crate) fn named(name: &str, error: Error) -> Error {
     match error {
         Error::Tensor { what, .. } => Error::Tensor { name: name.into(), what },

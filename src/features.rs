@@ -1,14 +1,14 @@
-//! What a discriminator sees in images: all its convolutional features, as the DCGAN paper uses
-//! them for classification (arXiv 1511.06434, section 5.1).
+//! The convolutional features of a discriminator, as the DCGAN paper uses them for classification
+//! (arXiv 1511.06434, section 5.1).
 //!
-//! Every hidden convolution's image, after its activation, is max-pooled to a grid of 4×4 (or
-//! less, where it is smaller), flattened in PyTorch's order (channel, row, column), and all of them
-//! are joined, from the first layer to the last: 28,672 numbers for the paper's ImageNet network,
+//! The feature maps of every hidden convolution, after its activation, are max-pooled to a grid of
+//! 4×4 (or less, if they are smaller), flattened in PyTorch's order (channel, row, column) and
+//! concatenated, from the first layer to the last: 28,672 numbers for the paper's ImageNet network,
 //! 7,168 for its SVHN network.
 //!
-//! One image's features do not depend on the others: batch norm normalizes by running
-//! statistics. A discriminator without any, as the authors' own, is given the statistics of the
-//! images at hand first ([`Extractor::settle`]), as the authors do.
+//! The features of an image do not depend on other images: batch norm uses running statistics. A
+//! discriminator without any, like the authors' own, is first calibrated on the images
+//! ([`Extractor::settle`]), as the authors do.
 
 use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
@@ -21,7 +21,7 @@ use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
-/// Rows and columns that every layer's image is pooled to.
+/// Rows and columns after pooling of every layer.
 pub const GRID: usize = 4;
 
 /// The name of a discriminator's states.
@@ -30,9 +30,9 @@ pub const DISCRIMINATOR: &str = "discriminator";
 /// One hidden convolution of a discriminator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// The convolution's place among the layers: PyTorch's `main.<layer>`.
+    /// The convolution's index among the layers: PyTorch's `main.<layer>`.
     pub conv: usize,
-    /// The place of the activation whose output is the feature.
+    /// The index of the activation whose output is the feature.
     pub output: usize,
     /// Height, width and channels of that output.
     pub size: [usize; 3],
@@ -45,7 +45,7 @@ impl Level {
         [self.size[0].min(GRID), self.size[1].min(GRID)]
     }
 
-    /// Numbers after pooling.
+    /// Number of values after pooling.
     #[must_use]
     pub fn width(&self) -> usize {
         self.grid()[0] * self.grid()[1] * self.size[2]
@@ -59,7 +59,7 @@ pub fn is_joint(networks: &Networks) -> bool {
     discriminator.is_some_and(|network| network.side_inputs().contains(&LATENT))
 }
 
-/// What of a model looks at images.
+/// The part of a model that extracts features from images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum By {
@@ -67,13 +67,13 @@ pub enum By {
     Discriminator,
     /// The hidden layers of the encoder: its convolutions, or where it has none its dense layers.
     Encoder,
-    /// What the encoder gives: latents, of distributions the means.
+    /// The encoder's output: latents, or the means of distributions.
     Latents,
 }
 
 impl By {
-    /// Of a model the discriminator, or the encoder where the discriminator does not look at images
-    /// alone.
+    /// The discriminator of a model, or the encoder if the discriminator's input is more than an
+    /// image.
     #[must_use]
     pub fn of(networks: &Networks) -> Self {
         if is_joint(networks) { Self::Encoder } else { Self::Discriminator }
@@ -88,7 +88,7 @@ impl By {
         }
     }
 
-    /// What it sees in an image, after the last activation of each level.
+    /// The features of an image, after the last activation of each level.
     fn levels(self, networks: &Networks) -> Result<Vec<Level>> {
         match self {
             Self::Discriminator => levels(networks),
@@ -114,31 +114,31 @@ impl By {
 }
 
 /// The hidden convolutions of a discriminator, from the image to the logit; a residual block counts
-/// as one. The last one gives the logit and is none of them, nor is a projection to one pixel, nor
-/// anything after a layer that compares the images of a batch. A feature is taken after the first
-/// activation that follows the convolution, and where there is none, right before the next
+/// as one. The last one, which outputs the logit, is not included, nor is a projection to one
+/// pixel, nor anything after a layer that compares the images of a batch. A feature is taken after
+/// the first activation that follows the convolution, or, if there is none, right before the next
 /// convolution.
 ///
 /// # Errors
-/// [`Error::Tensor`] where there is no discriminator, none of its convolutions is hidden, or it takes
+/// [`Error::Tensor`] if there is no discriminator, none of its convolutions is hidden, or it takes
 /// pairs.
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let fail = |what: &str| Err(Error::Tensor { name: DISCRIMINATOR.into(), what: what.into() });
     if is_joint(networks) {
         return fail(
-            "compares pairs of an image and a latent, so that it has no features of an image alone",
+            "compares pairs of an image and a latent, so it has no features of an image alone",
         );
     }
     let mut levels = hidden(networks, Role::Discriminator)?;
     levels.retain(|level| level.size[..2] != [1, 1]);
     match levels.is_empty() {
-        true => fail("has no convolution before the one that gives its logit"),
+        true => fail("has no convolution before the one that outputs its logit"),
         false => Ok(levels),
     }
 }
 
-/// The hidden layers with weights of the network of a role, dense ones and projections to one pixel too:
-/// see [`levels`].
+/// The hidden layers with weights of a role's network, including dense layers and projections to
+/// one pixel: see [`levels`].
 fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     let network = networks.of(role)?;
     let image = [networks.size.height, networks.size.width, networks.channels];
@@ -147,7 +147,7 @@ fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     let layers = &network.layers;
     let is_hidden = |&i: &usize| [LayerRole::Weights, LayerRole::Block].contains(&layers[i].role());
     let weights: Vec<usize> = (0..layers.len()).filter(is_hidden).collect();
-    // What compares images, or follows it, is no feature of one.
+    // Layers that compare images, or follow such layers, have no features of one image.
     let compares = |layer: &Layer| layer.batch() == BatchDependence::Compares;
     let alone = layers.iter().position(compares).unwrap_or(layers.len());
     let levels = weights.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
@@ -159,9 +159,9 @@ fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     Ok(levels.collect())
 }
 
-/// The place of the layer whose input is what a discriminator makes of an image before its last weights,
-/// for feature matching. Noise in front of these is left out: on features it would only blur their
-/// means.
+/// The index of the layer whose input is the discriminator's representation of an image before its
+/// last weights, for feature matching. Noise before these weights is left out: on features it would
+/// only blur their means.
 #[must_use]
 pub fn matched(discriminator: &Sequential) -> usize {
     let layers = &discriminator.layers;
@@ -171,18 +171,18 @@ pub fn matched(discriminator: &Sequential) -> usize {
     last - layers[..last].iter().rev().take_while(blurs).count()
 }
 
-/// Numbers of one image's features.
+/// The number of features of one image.
 ///
 /// # Errors
-/// As [`levels`].
+/// Those of [`levels`].
 pub fn width(networks: &Networks) -> Result<usize> {
     Ok(levels(networks)?.iter().map(Level::width).sum())
 }
 
-/// Bytes `[n, h, w, c]` as the numbers that a model's networks know.
+/// Converts bytes `[n, h, w, c]` to the value range of a model's networks.
 ///
 /// # Errors
-/// Those of recording.
+/// Errors of recording the ops.
 pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
     networks.pixels.of_bytes(t, bytes)
 }
@@ -191,7 +191,7 @@ pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
 /// `[n, h, w, c]`, and returns the pooled features `[n, rows, columns, channels]` of every level.
 ///
 /// # Errors
-/// As [`levels`]; [`Error::Shape`] where `x` does not fit.
+/// Those of [`levels`]; [`Error::Shape`] if `x` does not fit.
 pub fn record(
     t: &mut Tape,
     networks: &Networks,
@@ -202,7 +202,7 @@ pub fn record(
     pooled(t, (DISCRIMINATOR, discriminator), &levels(networks)?, x, mode)
 }
 
-/// The same of any network of images, whose states are called by this name.
+/// The same for any network on images, whose states have this prefix.
 fn pooled(
     t: &mut Tape,
     (name, network): (&str, &Sequential),
@@ -215,7 +215,7 @@ fn pooled(
     let pooled = |level: &Level| {
         let output = outputs.each()[level.output];
         match (level.size, t.shape(output)) {
-            // Vectors: of a distribution the first numbers, which are its mean.
+            // Vectors: the first values of a distribution, which are its mean.
             ([1, 1, c], shape) => {
                 let width = shape.iter().skip(1).product();
                 let row = t.reshape(output, &[n, width])?;
@@ -228,7 +228,7 @@ fn pooled(
     levels.iter().map(pooled).collect()
 }
 
-/// A compiled discriminator or encoder that gives features. Its states are called by the network's name.
+/// A compiled discriminator or encoder that outputs features. Its name prefixes its states.
 #[derive(Debug)]
 pub struct Extractor {
     networks: Networks,
@@ -242,27 +242,27 @@ pub struct Extractor {
     batch: usize,
 }
 
-/// Images that settle the statistics of a discriminator without any, and the batches they come in.
+/// Images to calibrate the statistics of a discriminator without any, and their batch size.
 const SETTLING: usize = 4096;
 const SETTLING_BATCH: usize = 128;
 
 impl Extractor {
     /// Compiles the discriminator's features of `batch` images at a time. `state` must hold its
-    /// tensors; one whose batch norm uses the statistics of batches gets running ones too, which
-    /// are worth nothing before [`Extractor::settle`]. Where the device's memory is too small for so
-    /// many, there are fewer at a time ([`Extractor::batch`]).
+    /// tensors; if its batch norm uses batch statistics, running ones are added, which are
+    /// uninitialized until [`Extractor::settle`]. If the device's memory is too small, the batch is
+    /// smaller ([`Extractor::batch`]).
     ///
     /// # Errors
-    /// As [`levels`]; [`Error::Tensor`] where `state` lacks a tensor, [`Error::Memory`] where the
+    /// Those of [`levels`]; [`Error::Tensor`] if `state` lacks a tensor, [`Error::Memory`] if the
     /// device is full.
     pub fn new(networks: &Networks, state: &mut State, batch: usize) -> Result<Self> {
         Self::by(networks, By::Discriminator, state, batch)
     }
 
-    /// The same of what [`By`] says: its network's tensors must be in `state`, by the network's name.
+    /// The same for the network that [`By`] selects: `state` must hold its tensors, by its name.
     ///
     /// # Errors
-    /// As [`Extractor::new`].
+    /// Those of [`Extractor::new`].
     pub fn by(networks: &Networks, by: By, state: &mut State, batch: usize) -> Result<Self> {
         let levels = by.levels(networks)?;
         let own = networks.of(by.role())?;
@@ -289,27 +289,27 @@ impl Extractor {
         Ok(Self { networks, by, name, network, levels, program, batch })
     }
 
-    /// Whether [`Extractor::settle`] has to be called first, as there are no running statistics.
+    /// Whether [`Extractor::settle`] must be called first, as there are no running statistics.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         self.networks.get(self.by.role()).is_some_and(Sequential::lacks_statistics)
     }
 
-    /// Replaces the running statistics by those of up to 4,096 images of `source`: see [`settle`].
+    /// Replaces the running statistics with those of up to 4,096 images of `source`: [`settle`].
     ///
     /// # Errors
-    /// As [`settle`].
+    /// Those of [`settle`].
     pub fn settle(&self, state: &mut State, source: &Source, prepare: &Prepare) -> Result<()> {
         settle(&self.networks, (&self.name, &self.network), state, source, prepare)
     }
 
-    /// Numbers of one image's features.
+    /// The number of features of one image.
     #[must_use]
     pub fn width(&self) -> usize {
         self.levels.iter().map(Level::width).sum()
     }
 
-    /// Images at a time: as many as were wanted, or as fit.
+    /// Images at a time: as requested, or as many as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
@@ -318,8 +318,8 @@ impl Extractor {
     /// Features `[n, width]` of images `[n, h, w, c]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Length`] where the bytes are no whole images; [`Error::Diverged`] where a feature is not
-    /// finite; [`Error::Lost`] where the device fails.
+    /// [`Error::Length`] if the bytes are not whole images; [`Error::Diverged`] if a feature is not
+    /// finite; [`Error::Lost`] if the device fails.
     pub fn features(&mut self, state: &mut State, images: &[u8]) -> Result<Vec<f32>> {
         let Networks { size, channels, .. } = self.networks;
         let image = size.height * size.width * channels;
@@ -353,13 +353,13 @@ impl Extractor {
     }
 }
 
-/// Replaces the running statistics of a network of images, whose tensors `state` holds under this name,
-/// by those of up to 4,096 images of `source`, always the same ones: averages over batches, weighed as
-/// in training.
+/// Calibrates a network on images, whose tensors `state` holds under this name: replaces the
+/// running statistics with those of up to 4,096 images of `source`, always the same ones, as
+/// averages over batches, weighted as in training.
 ///
 /// # Errors
-/// As [`sweep`]; [`Error::File`] where there are fewer images than two; [`Error::Lost`] where the device
-/// fails.
+/// Those of [`sweep`]; [`Error::File`] if there are fewer than two images; [`Error::Lost`] if the
+/// device fails.
 pub fn settle(
     networks: &Networks,
     (name, network): (&str, &Sequential),
@@ -367,7 +367,7 @@ pub fn settle(
     source: &Source,
     prepare: &Prepare,
 ) -> Result<()> {
-    // From zeros, so that what is added up can be told from what was there before.
+    // From zeros, so that the added part is known.
     for param in statistics(name, network) {
         state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
     }
@@ -376,15 +376,15 @@ pub fn settle(
     items.truncate(SETTLING);
     let batch = SETTLING_BATCH.min(items.len());
     if batch < 2 {
-        let what = "holds one image, and batch norm needs two to have statistics";
+        let what = "holds one image, but batch norm needs two for statistics";
         return Err(Error::file(source.origin(), what));
     }
-    // Adds the statistics of so many images to the running ones.
+    // Adds the statistics of a batch of this size to the running ones.
     let program = |state: &State, batch| -> Result<Program> {
         let mut tape = Tape::new();
         let x = feed(&mut tape, networks, batch)?;
         let y = network.record(&mut tape, name, x, &Pass::new(Mode::Train))?;
-        // Something must be asked for; the statistics are assigned on the way.
+        // A run needs a fetch; the statistics are assigned on the way.
         tape.fetch("outputs", y.last())?;
         Program::compile(&tape, state, &Options::default())
     };
@@ -403,7 +403,7 @@ pub fn settle(
         Ok(())
     })?;
     if kept == 1.0 {
-        // A small set of which some cannot be read: what there is, is one batch.
+        // A small set with unreadable images: the readable ones form one batch.
         let readable = waiting.len() / image;
         if readable < 2 {
             let what = "has one readable image or none, and batch norm needs two to have \
@@ -414,7 +414,7 @@ pub fn settle(
         program(state, readable)?.call(state, &[("images", &waiting)])?;
         kept *= 1.0 - f64::from(BATCH_NORM_MOMENTUM);
     }
-    // What is left of the zeros: the averages lack as much.
+    // The remaining share of the zeros: the averages lack as much.
     for param in statistics(name, network) {
         let sum = state.get(&param.name)?;
         let scale = (1.0 / (1.0 - kept)) as f32;
@@ -430,12 +430,12 @@ fn bytes_of(networks: &Networks, batch: usize, bytes: Vec<u8>) -> Result<Tensor>
     Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
 }
 
-/// The name under which level `i` is fetched.
+/// The name of level `i`'s fetch.
 fn fetch_name(i: usize) -> String {
     format!("level{i}")
 }
 
-/// The feed `images` of bytes, as the networks know them.
+/// The feed `images` of bytes, in the networks' value range.
 pub(crate) fn feed(t: &mut Tape, networks: &Networks, batch: usize) -> Result<Var> {
     let shape = [batch, networks.size.height, networks.size.width, networks.channels];
     let bytes = t.feed("images", &shape, DType::U8)?;
@@ -476,7 +476,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Random weights, and running statistics that are not those of an untrained network.
+    /// Random weights, and running statistics that differ from those of an untrained network.
     fn state(networks: &Networks) -> State {
         let mut state = State::new(&Device::Cpu);
         for param in networks.params() {
@@ -519,8 +519,8 @@ mod tests {
         assert!(levels(&none).is_err());
     }
 
-    /// Against the unpooled maps, pooled and ordered here by plain loops: 28 pixels make maps of 14
-    /// and 7, whose windows overlap.
+    /// Compared with the unpooled maps, pooled and ordered here by plain loops: 28 pixels make maps
+    /// of 14 and 7, whose windows overlap.
     #[test]
     fn features_are_pooled_maps_in_pytorchs_order() {
         let networks = model(28, Network::Dcgan, 5);
@@ -592,8 +592,8 @@ mod tests {
         assert!(extractor.is_unsettled());
         extractor.settle(&mut state, &source, &prepare).unwrap();
 
-        // All six are one batch: the network with the statistics of the batch gives the same maps,
-        // but for the variance, of which the running one is the unbiased.
+        // All six form one batch: the network with batch statistics outputs the same maps, except
+        // for the variance, as the running one is unbiased.
         let images: Vec<u8> = (0..6).flat_map(|i| source.prepared(i, &prepare).unwrap()).collect();
         let got = extractor.features(&mut state, &images).unwrap();
         let mut tape = Tape::new();

@@ -1,8 +1,8 @@
-//! Files that are either wholly written or not touched.
+//! Files that are either written completely or not touched.
 //!
 //! A file is written beside its final place under a temporary name, synced, and renamed: whoever
-//! reads the name sees the old content or the new, never a half. A process killed on the way
-//! leaves at most a temporary file, which [`remove_leftovers`] knows by its name.
+//! reads it sees the old content or the new, never a mix. A killed process leaves at most a
+//! temporary file, which [`remove_leftovers`] recognizes by its name.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use tempfile::{Builder, TempDir, TempPath};
 
 use crate::error::{Error, Result};
 
-/// How temporary names begin and end; what stands between cannot be guessed.
+/// Prefix and suffix of temporary names; the middle cannot be guessed.
 const TEMPORARY: (&str, &str) = (".dcgan-", ".tmp");
 
-/// The file that makes a folder a run's, which may be a stranger's.
+/// The file that marks a folder as a run, which may be a stranger's.
 pub const RUN: &str = "options.json";
 
 /// The file of a run that names its newest checkpoint.
@@ -26,20 +26,20 @@ pub const LATEST: &str = "latest";
 /// The file that a process locks while it writes a run.
 pub const LOCK: &str = "lock";
 
-/// Whether `folder` is a run's. [`RUN`] alone may be any program's.
+/// Whether `folder` is a run's. [`RUN`] alone may belong to any program.
 #[must_use]
 pub fn is_run(folder: &Path) -> bool {
     folder.join(RUN).is_file() && [LATEST, LOCK].iter().any(|name| folder.join(name).is_file())
 }
 
-/// Writes a file through `write`, so that `path` has its old content or all of the new.
+/// Writes a file with `write`: afterwards `path` has its old content or all of the new.
 ///
-/// Folders must exist. What is no regular file (a pipe, `/dev/stdout`) is written directly, since
-/// renaming over it would replace it. A link is followed, but for one in a run's folder: whoever
-/// made that folder chose where the link leads, so it is replaced.
+/// Folders must exist. Anything but a regular file (a pipe, `/dev/stdout`) is written directly,
+/// since renaming would replace it. A link is followed, except in a run's folder: whoever made that
+/// folder chose the link's target, so it is replaced.
 ///
 /// # Errors
-/// [`Error::File`] with the cause; `path` then is as it was, and no temporary file is left.
+/// [`Error::File`] with the cause; then `path` is unchanged, and no temporary file is left.
 pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -47,10 +47,10 @@ pub fn write_atomic(
     write_or_clean(path, write).map_err(|error| Error::file(path, cannot("be written", &error)))
 }
 
-/// [`write_atomic`] of bytes that are already there.
+/// [`write_atomic`] for bytes in memory.
 ///
 /// # Errors
-/// As [`write_atomic`].
+/// Those of [`write_atomic`].
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |out| out.write_all(bytes))
 }
@@ -64,23 +64,23 @@ fn write_or_clean(
     file.finish()
 }
 
-/// A file in the making: [`write_atomic`] for content that comes piece by piece. Dropped before
+/// A file being written: [`write_atomic`] for content that comes in pieces. Dropped before
 /// [`AtomicFile::finish`], it leaves the old content and no temporary file.
 #[derive(Debug)]
 pub struct AtomicFile {
-    /// Declared before the temporary name, to be closed before that is removed.
+    /// Declared before the temporary name, so that it is closed before that is removed.
     out: BufWriter<File>,
     temporary: Option<(TempPath, Unfinished)>,
     place: PathBuf,
 }
 
 impl AtomicFile {
-    /// Starts a file that will be `path`.
+    /// Starts a file that will become `path`.
     ///
     /// # Errors
-    /// The system's, where nothing can be written there; [`cannot`] puts it in words.
+    /// The system's, if nothing can be written there; [`cannot`] turns it into words.
     pub fn create(path: &Path) -> io::Result<Self> {
-        // As a stranger's link leads to what is not to be touched, it counts as nothing.
+        // A stranger's link leads to files that must not be touched, so it counts as missing.
         let is_foreign = path.is_symlink() && folder_of(path).join(RUN).exists();
         let existing = match fs::metadata(path) {
             _ if is_foreign => None,
@@ -105,10 +105,10 @@ impl AtomicFile {
         Ok(Self { out: BufWriter::with_capacity(1 << 16, file), temporary, place })
     }
 
-    /// Makes what was written the content of the path.
+    /// Moves the written content to the path.
     ///
     /// # Errors
-    /// The system's; the path then is as it was.
+    /// The system's; then the path is unchanged.
     pub fn finish(self) -> io::Result<()> {
         let Self { out, temporary, place } = self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -137,7 +137,7 @@ impl Seek for AtomicFile {
     }
 }
 
-/// Names for what is in the making, with the permissions that `mode` and the user's mask give.
+/// A builder for temporary names, with the permissions of `mode` and the user's umask.
 fn temporary(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1).rand_bytes(16);
@@ -148,7 +148,7 @@ fn temporary(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// A folder in the making, beside its final place; dropped, it is gone, unless it is finished.
+/// A folder being written, beside its final place; removed when dropped, unless finished.
 #[derive(Debug)]
 pub struct DraftFolder {
     folder: TempDir,
@@ -156,28 +156,28 @@ pub struct DraftFolder {
 }
 
 impl DraftFolder {
-    /// A folder that will be `path`.
+    /// Creates a folder that will become `path`.
     ///
     /// # Errors
-    /// The system's, where no folder can be made there.
+    /// The system's, if no folder can be created there.
     pub fn create(path: &Path) -> io::Result<Self> {
         let folder = temporary(0o777).tempdir_in(folder_of(path))?;
         let unfinished = Unfinished::new(folder.path());
         Ok(Self { folder, _unfinished: unfinished })
     }
 
-    /// Where it is now. Nobody else knows, so that no link can wait in it.
+    /// Its current place, which nobody else knows, so that no link can wait in it.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Gives it the name `path`, where nothing or an empty folder is.
+    /// Renames it to `path`, which must not exist or be an empty folder.
     ///
     /// # Errors
-    /// The system's; nothing is left then.
+    /// The system's; then nothing is left.
     pub fn finish(self, path: &Path) -> io::Result<()> {
-        // Elsewhere than on Unix a rename minds an empty folder.
+        // On other systems than Unix a rename fails on an empty folder.
         let _ = fs::remove_dir(path);
         fs::rename(self.path(), path)?;
         let _renamed = self.folder.keep();
@@ -185,16 +185,16 @@ impl DraftFolder {
     }
 }
 
-/// Files and folders that are in the making.
+/// Files and folders that are being written.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// A name in [`UNFINISHED`], as long as this is there.
+/// An entry in [`UNFINISHED`] while this exists.
 #[derive(Debug)]
 struct Unfinished(PathBuf);
 
 impl Unfinished {
     fn new(path: &Path) -> Self {
-        // The process may change its folder.
+        // The process may change its working directory.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         Self(path)
@@ -207,22 +207,22 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes what is in the making, for a process that ends before it is made.
+/// Removes unfinished files, for a process that exits early.
 pub fn remove_unfinished() {
     let all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     all.iter().for_each(|path| remove_one(path));
 }
 
 fn remove_one(path: &Path) {
-    // One that stays only takes space.
+    // A leftover only takes space.
     let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
-/// Opens a file to be changed in place, which must be one that nothing outside of its folder shares:
-/// no link, and no other name of a file elsewhere.
+/// Opens a file to be changed in place, which must not be shared outside of its folder: no link,
+/// and no other name of a file elsewhere.
 ///
 /// # Errors
-/// [`Error::File`] where it is shared, or cannot be opened.
+/// [`Error::File`] if it is shared, or cannot be opened.
 pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     let shared = || {
         let what = "leads to a file elsewhere, which would be changed: delete this link first";
@@ -241,8 +241,8 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     Ok(file)
 }
 
-/// Makes the rename itself durable. Some network file systems refuse to sync a folder, and the
-/// data is safe by then, so a refusal is no error.
+/// Makes the rename itself durable. Some network file systems refuse to sync a folder, and the data
+/// is safe by then, so a refusal is not an error.
 fn sync_folder(path: &Path) {
     if cfg!(unix)
         && let Ok(folder) = File::open(folder_of(path))
@@ -266,7 +266,7 @@ pub fn remove_leftovers(folder: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
-            // One that stays only takes space.
+            // A leftover only takes space.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -382,7 +382,7 @@ mod tests {
     fn a_disk_that_is_really_full_is_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
-        // The device is only ever opened: were it the target, a mistake here would replace it.
+        // The device is only opened: as the target of a bug here it would be replaced.
         let result =
             write_atomic(&path, |_| File::options().write(true).open("/dev/full")?.write_all(b"x"));
         let text = result.unwrap_err().to_string();
@@ -438,7 +438,7 @@ mod tests {
         assert!(!link.is_symlink() && fs::read(&link).unwrap() == b"new");
         assert_eq!(fs::read(&target).unwrap(), b"old");
 
-        // A link to a pipe, which would be written directly were it followed, and one to nothing.
+        // Links to a pipe, which would be written directly if followed, and to a missing file.
         let pipe = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for (name, to) in [("a.png", "../pipe"), ("b.png", "../nothing")] {
@@ -503,7 +503,7 @@ mod tests {
         let folder = DraftFolder::create(&dir.path().join("kept")).unwrap();
         fs::write(folder.path().join("1.png"), b"x").unwrap();
         assert_eq!(names(dir.path()).len(), 3);
-        // Those of this test alone: others run beside it.
+        // Those of this test alone: others run in parallel.
         let mine: Vec<PathBuf> = {
             let all = UNFINISHED.lock().unwrap();
             all.iter().filter(|path| path.starts_with(dir.path())).cloned().collect()
@@ -518,7 +518,7 @@ mod tests {
         assert!(!all.iter().any(|path| path.starts_with(dir.path())));
     }
 
-    /// Someone else who may write in the folder could put a link in the place of a name.
+    /// Someone else with write access to the folder could put a link in place of a name.
     #[test]
     fn temporary_names_cannot_be_guessed() {
         let dir = tempfile::tempdir().unwrap();

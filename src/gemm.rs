@@ -1,4 +1,4 @@
-//! The CPU's matrix product: a safe door to the `gemm` crate.
+//! The CPU's matrix product: a safe interface to the `gemm` crate.
 
 use gemm::Parallelism;
 

@@ -41,7 +41,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A duration that nobody can know exactly, in words: `a minute`, `40 minutes`, `3 hours`, `2 days`.
+/// An estimated duration in words: `a minute`, `40 minutes`, `3 hours`, `2 days`.
 #[must_use]
 pub fn about(seconds: f64) -> String {
     let minutes = seconds / 60.0;
@@ -53,7 +53,7 @@ pub fn about(seconds: f64) -> String {
     }
 }
 
-/// So many of something: `1 image`, `2 images`, `3,000 images`.
+/// A count with a noun: `1 image`, `2 images`, `3,000 images`.
 #[must_use]
 pub fn plural(n: u64, one: &str) -> String {
     let n_grouped = grouped(n);
@@ -68,7 +68,7 @@ pub fn plural(n: u64, one: &str) -> String {
     }
 }
 
-/// [`count`] of something: `1 image`, `12.8k images`.
+/// [`count`] with a noun: `1 image`, `12.8k images`.
 #[must_use]
 pub fn counted(n: u64, one: &str) -> String {
     let words = plural(n, one);
@@ -109,8 +109,8 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// `text` as a terminal may see it: control characters other than tabs and ends of lines, and marks
-/// that turn the direction of text, are written as `\u{1b}`.
+/// `text` made safe for a terminal: control characters other than tabs and newlines, and
+/// bidirectional marks, are written as `\u{1b}`.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_unprintable) {
@@ -120,7 +120,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `text` with `escape` for each character that a terminal must not see.
+/// `text` with `escape` applied to each character that is unsafe for a terminal.
 #[must_use]
 pub fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -141,7 +141,7 @@ fn is_unprintable(c: char) -> bool {
 /// Reads a count as people type it: `25000`, `25_000`, `500k`, `1.5M`, `2G`, `1e6`, `2.5e5`.
 ///
 /// # Errors
-/// One clause that says what is wrong and what would work: the command line puts the flag and
+/// A clause that describes what is wrong and what would work: the command line puts the flag and
 /// the value before it.
 pub fn parse_count(text: &str) -> Result<u64, String> {
     let wrong = |what: &str| format!("{what}; write a count as 25000, 500k or 1.5M");
@@ -180,10 +180,10 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
     if value == 0 { Err(wrong("it must be at least 1")) } else { Ok(value) }
 }
 
-/// Reads an amount of memory as people type it: `2GiB`, `500MB`, `1.5G`; a unit is a power of 1024.
+/// Reads an amount of memory as people type it: `2GiB`, `500MB`, `1.5G`; units are powers of 1024.
 ///
 /// # Errors
-/// A sentence that says what would work.
+/// A sentence on what would work.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let fail = || format!("{text:?} is no amount of memory such as 800MiB or 2GiB");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

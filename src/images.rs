@@ -1,4 +1,4 @@
-//! From the numbers of a network to images that people look at: bytes, grids, PNG files.
+//! Turns the output of a network into images: bytes, grids, PNG files.
 //!
 //! Images are `[n, h, w, c]` with values in [-1, 1] and one (gray), three (RGB) or four (RGBA)
 //! channels.
@@ -21,18 +21,18 @@ use crate::files;
 /// Pixels between the images of a grid and around it.
 const MARGIN: u32 = 2;
 
-/// Images smaller than this are shown enlarged in grids.
+/// Smaller images are enlarged in grids.
 const VIEWABLE: u32 = 64;
 
-/// A value in [-1, 1] as a byte: 0 for -1 and below, 255 for 1 and above, to the nearest, halves
-/// away from zero. NaN becomes 128, mid-gray: a preview must not fail where the training itself
-/// has to say that it diverged.
+/// A value in [-1, 1] as a byte: 0 for -1 and below, 255 for 1 and above, rounded to nearest,
+/// halves away from zero. NaN becomes 128, mid-gray: a preview must not fail where training itself
+/// has to report divergence.
 #[must_use]
 pub fn byte(value: f32) -> u8 {
     if value.is_nan() {
         return 128;
     }
-    // A float to integer cast keeps to the ends of the range.
+    // Float to integer casts saturate.
     ((value + 1.0) * 127.5).round() as u8
 }
 
@@ -57,8 +57,8 @@ pub fn values(bytes: &[u8]) -> Vec<f32> {
 /// The `index`-th of `images`.
 ///
 /// # Errors
-/// [`Error::Shape`] where the values do not fill the shape, the channels are not 1, 3 or 4, or
-/// there is no such image.
+/// [`Error::Shape`] if the values do not fill the shape, the channels are not 1, 3 or 4, or there
+/// is no such image.
 pub fn single(images: &[f32], shape: [usize; 4], index: usize) -> Result<DynamicImage> {
     let [n, h, w, c] = shape;
     let wrong = |what: &str| Error::Shape {
@@ -83,18 +83,18 @@ pub fn single(images: &[f32], shape: [usize; 4], index: usize) -> Result<Dynamic
     Ok(image.expect("the slice holds h * w * c bytes"))
 }
 
-/// All of `images` in rows of [`columns`], tiny ones enlarged, with black margins.
+/// All `images` in rows of [`columns`], tiny ones enlarged, with black margins.
 ///
 /// # Errors
-/// As [`single`]; no images at all is an error too.
+/// Those of [`single`]; no images at all is also an error.
 pub fn grid(images: &[f32], shape: [usize; 4]) -> Result<DynamicImage> {
     grid_of(images, shape, columns(shape[0]))
 }
 
-/// [`grid`] with so many columns.
+/// [`grid`] with this number of columns.
 ///
 /// # Errors
-/// As [`grid`].
+/// Those of [`grid`].
 pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<DynamicImage> {
     let [n, h, w, c] = shape;
     let mut grid = Grid::new(n, [h, w, c], columns)?;
@@ -102,24 +102,24 @@ pub fn grid_of(images: &[f32], shape: [usize; 4], columns: usize) -> Result<Dyna
     Ok(grid.into_image())
 }
 
-/// A grid to which images come bit by bit. Only their bytes are kept.
+/// A grid that is filled step by step. Only the bytes of its images are kept.
 #[derive(Debug)]
 pub struct Grid {
     image: DynamicImage,
-    /// How many images it is for.
+    /// The number of places.
     places: usize,
-    /// Of each image.
+    /// Shape of an image.
     shape: [usize; 3],
     columns: usize,
-    /// Pixels that each of an image becomes, across and down.
+    /// Factor by which images are enlarged.
     factor: u32,
 }
 
 impl Grid {
-    /// A grid of `n` places for images `[h, w, c]`, all black, in so many columns.
+    /// A black grid of `n` places for images `[h, w, c]`, with this number of columns.
     ///
     /// # Errors
-    /// As [`grid`].
+    /// Those of [`grid`].
     pub fn new(n: usize, shape: [usize; 3], columns: usize) -> Result<Self> {
         let columns = columns.clamp(1, n.max(1));
         let rows = n.div_ceil(columns) as u32;
@@ -133,7 +133,7 @@ impl Grid {
             first.color(),
         );
         if c == 4 {
-            // Opaque margins, as in the other kinds.
+            // Opaque margins, as for the other channel counts.
             let pixels = image.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
             pixels.for_each(|pixel| pixel.0[3] = 255);
         }
@@ -143,7 +143,7 @@ impl Grid {
     /// Puts `images` into the places from `first` on.
     ///
     /// # Errors
-    /// As [`single`].
+    /// Those of [`single`].
     pub fn put(&mut self, first: usize, images: &[f32], shape: [usize; 4]) -> Result<()> {
         if first + shape[0] > self.places {
             return Err(Error::Shape {
@@ -167,22 +167,22 @@ impl Grid {
         Ok(())
     }
 
-    /// The grid with what was put into it.
+    /// The finished grid.
     #[must_use]
     pub fn into_image(self) -> DynamicImage {
         self.image
     }
 }
 
-/// The number of columns for `n` images: near-square and without a hole where that is possible,
-/// rather wide than high. 64 gives 8, 32 gives 8, 10 gives 5, 7 gives 3.
+/// The number of columns for `n` images: near-square and without a gap if possible, rather wide
+/// than high. 64 gives 8, 32 gives 8, 10 gives 5, 7 gives 3.
 #[must_use]
 pub fn columns(n: usize) -> usize {
     let side = (1..).find(|s| s * s >= n).unwrap_or(1);
     (side..=2 * side).find(|&columns| n.is_multiple_of(columns) && columns <= n).unwrap_or(side)
 }
 
-/// `image` with every pixel `factor` times as wide and high.
+/// `image` enlarged by `factor` in both directions.
 #[must_use]
 pub fn upscale(image: &DynamicImage, factor: u32) -> DynamicImage {
     if factor <= 1 {
@@ -192,10 +192,10 @@ pub fn upscale(image: &DynamicImage, factor: u32) -> DynamicImage {
     image.resize_exact(w, h, imageops::FilterType::Nearest)
 }
 
-/// Writes an image as PNG: wholly, or not at all.
+/// Writes an image as PNG: completely, or not at all.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written.
+/// [`Error::File`] if it cannot be written.
 pub fn save_png(path: &Path, image: &DynamicImage) -> Result<()> {
     let mut png = Cursor::new(Vec::new());
     image
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn values_become_the_nearest_byte() {
         for b in 0..=255_u8 {
-            // What the loader makes of a byte comes back as that byte.
+            // The loader's value for a byte converts back to that byte.
             assert_eq!(byte(value(b.into())), b);
         }
         let half = value;
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// `n` images, each of one value: 0, 1, 2… as bytes.
+    /// `n` constant images with the bytes 0, 1, 2…
     fn flat(shape: [usize; 4]) -> Vec<f32> {
         let [n, h, w, c] = shape;
         (0..n).flat_map(|i| vec![i as f32 / 127.5 - 1.0; h * w * c]).collect()
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_grid_has_every_image_in_its_place() {
-        // Wider than high and larger than what is enlarged.
+        // Wider than high, and too large to be enlarged.
         let shape = [7, 50, 70, 3];
         let grid = grid(&flat(shape), shape).unwrap().into_rgb8();
         assert_eq!(grid.dimensions(), (2 + 3 * 72, 2 + 3 * 52));

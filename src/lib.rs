@@ -35,30 +35,30 @@
 //!
 //! Arrows point one way: `cli → bench, check, experiments, weights → train → gan → models, objectives,
 //! augment, optim → nn → tape ⇄ ops`; `model → nn, program`, which `models` and all above them use; and
-//! `program → tape, ops, device`. What is above the tape calls only its methods; ops know no device, and
-//! the device knows no ops.
+//! `program → tape, ops, device`. Modules above the tape call only its methods; ops and devices do not
+//! depend on each other.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! | --- | --- |
 //! | [`tape`] | record, differentiate |
-//! | [`ops`] | what a node computes: formula, shape rule, derivative, CPU kernel, GPU lowering and samples together |
+//! | [`ops`] | each node's formula, shape rule, derivative, CPU kernel, GPU lowering and samples |
 //! | [`program`] | compile: dead nodes, fusion, memory plan; run; report |
 //! | [`device`] | CPU and GPU; buffers that outlive a step ([`device::State`]) |
 //! | [`shaders`] | the WGSL templates of `shaders/` |
 //! | [`nn`], [`models`] | layers, one file each; architectures and their configuration |
 //! | [`objectives`], [`optim`], [`augment`] | losses and penalties; optimizers, as nodes that assign states; augmentation |
-//! | [`model`] | what a trained model is: its description and file, and the generator that samples |
+//! | [`model`] | trained models: description and file, and the generator that samples |
 //! | [`gan`] | systems of networks: stages, phases and updates; one file for each family of GANs |
 //! | [`train`] | the trainer; the loop around it, run folders, logs, previews |
-//! | [`config`] | options of a training: each stated once, for Rust, JSON and the command line |
-//! | [`data`] | images from anything that holds them |
-//! | [`features`], [`svm`], [`logistic`] | what a network sees in images; linear classifiers on it |
+//! | [`config`] | training options: each defined once, for Rust, JSON and the command line |
+//! | [`data`] | images from folders, archives and other sources |
+//! | [`features`], [`svm`], [`logistic`] | features of images; linear classifiers on them |
 //! | [`experiments`] | the paper's experiments on trained networks |
-//! | [`weights`] | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
-//! | [`mod@bench`], [`check`] | how fast a device is, and whether it computes what it should |
+//! | [`weights`] | import from PyTorch and DCGAN's authors, export to PyTorch and ONNX |
+//! | [`mod@bench`], [`check`] | a device's speed, and the correctness of its results |
 //! | [`images`], [`files`] | grids and films; files that are never half-written |
-//! | [`human`], [`shell`], [`terminal`] | numbers and names for people; paths for shells; the door to standard output and error |
-//! | [`threads`] | threads where the system gives few |
+//! | [`human`], [`shell`], [`terminal`] | numbers and names for people; paths for shells; access to standard output and error |
+//! | [`threads`] | threads where the system limits them |
 //! | [`cli`] | the commands |
 //!
 //! # The path of an image, and of a gradient
@@ -90,13 +90,13 @@
 //! order for both directions of convolution. Random numbers are pure functions of a seed, a name and
 //! a step ([`rng`]). Errors name the option, the file or both shapes ([`error`]); panics are bugs.
 
-// `clippy.toml` says what is forbidden and what takes its place.
+// `clippy.toml` lists what is forbidden and the replacements.
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
 )]
 
-/// This program and its version, as files name what wrote them.
+/// This program and its version, written into its files.
 pub const PROGRAM: &str = concat!("dcgan ", env!("CARGO_PKG_VERSION"));
 
 pub mod augment;

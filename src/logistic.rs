@@ -6,37 +6,37 @@
 //! f(w, b) = Σ_i s_i ln(1 + exp(−y_i (w·x_i + b))) + λ/2 ‖w‖²
 //! ```
 //!
-//! where the `s_i` share a half evenly among the rows of each class, so that a rare class counts as
-//! much as a frequent one, and the bias `b` is not regularized. It is what scikit-learn's
-//! `LogisticRegression(class_weight="balanced", C=1 / (λ n))` minimizes. `f` is smooth and strictly
-//! convex in `w`: Newton's method, its steps halved where they go too far, ends in the one minimum.
+//! where the `s_i` of each class are equal and sum to a half, so that a rare class counts as much
+//! as a frequent one, and the bias `b` is not regularized. This is the objective of scikit-learn's
+//! `LogisticRegression(class_weight="balanced", C=1 / (λ n))`. `f` is smooth and strictly convex in
+//! `w`: Newton's method, with steps halved when too long, finds the only minimum.
 //!
-//! Gradients are summed in 64 bits, so the minimum is exact; second derivatives, which only decide
-//! how fast it is found, are products of matrices in 32. No sum depends on the number of threads.
+//! Gradients are summed in 64 bits, so the minimum is exact; second derivatives, which only affect
+//! the speed of convergence, are matrix products in 32. No sum depends on the number of threads.
 
 use rayon::prelude::*;
 
 use crate::gemm::{Matrix, gemm};
 
-/// Rows that are summed apart and that are multiplied at a time.
+/// Rows that are summed separately, and rows that are multiplied at a time.
 const BLOCK: usize = 1024;
 
-/// Newton steps, and halvings of one: bounds that are hardly ever met.
+/// Limits for Newton steps, and for halvings of one, which are rarely reached.
 const STEPS: usize = 60;
 const HALVINGS: i32 = 40;
 
-/// It ends where no derivative is larger; those at zero weights are at most about 1.
+/// The tolerance for all derivatives; those at zero weights are at most about 1.
 const TOLERANCE: f64 = 1e-10;
 
-/// Keeps the second derivative by the bias, which nothing regularizes, away from zero.
+/// Keeps the second derivative by the bias, which is not regularized, away from zero.
 const FLOOR: f64 = 1e-9;
 
-/// Two classes told apart by a plane.
+/// A linear classifier of two classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logistic {
-    /// The weight of each number of a row.
+    /// The weight of each value in a row.
     pub weights: Vec<f64>,
-    /// What is added to a row's score.
+    /// Added to a row's score.
     pub bias: f64,
 }
 
@@ -50,15 +50,15 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// What is minimized.
+/// The objective.
 struct Problem<'a> {
     /// `[n, width]`.
     x: &'a [f32],
     width: usize,
-    /// Whether each row is of the first class.
+    /// Whether each row belongs to the first class.
     inside: &'a [bool],
     lambda: f64,
-    /// What a row of the second class counts, and one of the first.
+    /// The weight of a row of the second class, and of one of the first.
     shares: [f64; 2],
 }
 
@@ -91,12 +91,12 @@ impl Problem<'_> {
         blocks.iter().sum::<f64>() + self.regular(w)
     }
 
-    /// The first derivatives, and the second ones as a square matrix.
+    /// The gradient, and the Hessian as a square matrix.
     fn derivatives(&self, w: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (width, d) = (self.width, self.width + 1);
         let of = |(x, inside): (&[f32], &[bool])| {
             let mut gradient = vec![0.0_f64; d];
-            // The rows and a 1, each times the root of its second derivative.
+            // The rows and a 1, each times the square root of its second derivative.
             let mut scaled = Vec::with_capacity(inside.len() * d);
             for (row, &inside) in x.chunks(width).zip(inside) {
                 let p = sigmoid(self.score(row, w));
@@ -114,7 +114,7 @@ impl Problem<'_> {
         };
         let (mut gradient, mut second) = (vec![0.0_f64; d], vec![0.0_f64; d * d]);
         let mut product = vec![0.0_f32; d * d];
-        // A few blocks at a time: the scaled rows of all would be the data once more.
+        // A few blocks at a time: scaling all rows would copy the data.
         let blocks: Vec<_> = self.blocks().collect();
         for blocks in blocks.chunks(16) {
             let parts: Vec<_> = blocks.par_iter().map(|&block| of(block)).collect();
@@ -136,8 +136,8 @@ impl Problem<'_> {
     }
 }
 
-/// `a⁻¹ b` for a symmetric positive definite `a` `[d, d]`, by Cholesky's decomposition; nothing
-/// where it is not positive definite.
+/// `a⁻¹ b` for a symmetric positive definite `a` `[d, d]`, by Cholesky decomposition; `None` if it
+/// is not positive definite.
 fn solve(mut a: Vec<f64>, b: &[f64]) -> Option<Vec<f64>> {
     let d = b.len();
     for j in 0..d {
@@ -170,7 +170,7 @@ fn solve(mut a: Vec<f64>, b: &[f64]) -> Option<Vec<f64>> {
 }
 
 impl Logistic {
-    /// The minimum for rows `x` `[n, width]` of which some are `inside`; both kinds must be there.
+    /// The minimum for rows `x` `[n, width]`, some of which are `inside`; both kinds must exist.
     #[must_use]
     pub fn train(x: &[f32], width: usize, inside: &[bool], lambda: f64) -> Self {
         let first = inside.iter().filter(|&&inside| inside).count();
@@ -186,7 +186,7 @@ impl Logistic {
             }
             let Some(step) = solve(second, &gradient) else { break };
             let slope: f64 = step.iter().zip(&gradient).map(|(s, g)| s * g).sum();
-            // Halved until a fair part of what the slope promises is there; rounding is no rise.
+            // Halved until the decrease is a fair part of the predicted one; rounding is tolerated.
             let next = (0..HALVINGS).find_map(|halvings| {
                 let length = 0.5_f64.powi(halvings);
                 let to: Vec<f64> = w.iter().zip(&step).map(|(w, s)| w - length * s).collect();
@@ -201,7 +201,7 @@ impl Logistic {
         Self { weights: w, bias }
     }
 
-    /// How likely a row is of the first class.
+    /// The probability that a row belongs to the first class.
     #[must_use]
     pub fn probability(&self, row: &[f32]) -> f64 {
         let dot: f64 = row.iter().zip(&self.weights).map(|(&x, w)| f64::from(x) * w).sum();
@@ -213,8 +213,8 @@ impl Logistic {
 mod tests {
     use super::*;
 
-    /// The rows of `assets/reference/make_logistic.py`: numbers of [−1, 1) by a congruence, and a class
-    /// that mostly follows the first three.
+    /// The rows of `assets/reference/make_logistic.py`: numbers in [−1, 1) by a congruence, and a
+    /// class that mostly follows the first three.
     fn rows(n: usize, width: usize) -> (Vec<f32>, Vec<bool>) {
         let mut number = 1_u64;
         let mut next = || {
@@ -256,7 +256,7 @@ mod tests {
         for (x, inside) in x.iter().zip(inside) {
             assert_eq!(found.probability(&[*x]) > 0.5, inside);
         }
-        // A number that is the same everywhere tells nothing.
+        // A constant feature has no information.
         let x: Vec<f32> = x.iter().flat_map(|&x| [x, 0.0]).collect();
         assert_eq!(Logistic::train(&x, 2, &inside, 1e-3).weights[1], 0.0);
     }

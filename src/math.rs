@@ -1,7 +1,7 @@
-//! Functions of one number that give the same bits on every system.
+//! Functions of one value that give the same bits on every system.
 //!
-//! They are polynomials instead of calls into the system's library, which differs from system to
-//! system, and for which a loop would have to leave its registers.
+//! They are polynomials instead of calls into the system's library, which differs between systems,
+//! and which a loop could call only by spilling its registers.
 
 /// `c[0] + x (c[1] + x (c[2] + …))`.
 #[inline(always)]
@@ -16,7 +16,7 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 /// `ln 2` in two parts: the first has so few digits that its products with exponents are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// Where `eˣ` is a finite normal number: [`exp`] clamps to it.
+/// The range in which `eˣ` is finite and normal: [`exp`] clamps to it.
 pub(crate) const EXP_RANGE: [f32; 2] = [-87.0, 88.0];
 
 /// `eˣ` with `x` clamped to [`EXP_RANGE`]: finite and normal everywhere, NaN where `x` is.
@@ -95,7 +95,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 pub(crate) fn softplus(x: f32) -> f32 {
     let t = exp(-x.abs());
     let u = 1.0 + t;
-    // What the rounding of 1 + t lost, divided by u, is missing from its logarithm.
+    // Correct the logarithm by the rounding error of 1 + t, divided by u.
     let rest = log(u) + (t - (u - 1.0)) / u;
     // Not f32::max, which would turn a NaN into 0.
     (if x < 0.0 { 0.0 } else { x }) + rest
@@ -104,9 +104,9 @@ pub(crate) fn softplus(x: f32) -> f32 {
 /// `[sin, cos]` of `2π k / 2²⁴`, where `k` is the upper 24 bits of `bits`: of [`crate::rng::unit`]
 /// turns.
 ///
-/// The nearest quarter turn is taken off in integers, so that nothing of the rest is lost, and the
-/// polynomials of Cephes' `sinf` and `cosf` are those of angles up to an eighth of a turn. The same
-/// stands in `shaders/lib/philox.wgsl`, since a driver's own sin and cos may be off by 2⁻¹¹.
+/// The nearest quarter turn is subtracted in integers, so the remainder is exact, and the
+/// polynomials of Cephes' `sinf` and `cosf` are those for angles up to an eighth of a turn.
+/// `shaders/lib/philox.wgsl` does the same, since a driver's own sin and cos may be off by 2⁻¹¹.
 #[inline(always)]
 pub(crate) fn sin_cos_of_turns(bits: u32) -> [f32; 2] {
     let k = (bits >> 8) as i32;
@@ -128,8 +128,8 @@ pub(crate) fn sin_cos_of_turns(bits: u32) -> [f32; 2] {
 mod tests {
     use super::*;
 
-    /// The worst relative error of `f` against `want` over numbers all along [low, high], counted in
-    /// units of 2⁻²⁴ (half a unit in the last place of a number just above a power of two).
+    /// The worst relative error of `f` against `want` at points throughout [low, high], in units of
+    /// 2⁻²⁴ (half a unit in the last place of a value just above a power of two).
     fn worst(f: fn(f32) -> f32, want: fn(f64) -> f64, [low, high]: [f32; 2]) -> f64 {
         let steps = 200_000;
         let numbers = (0..=steps).map(|i| low + (high - low) * (i as f32 / steps as f32));

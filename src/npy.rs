@@ -1,12 +1,12 @@
-//! NumPy's files of one array: the only place where one is read.
+//! Reads NumPy files with one array: the only reader in this program.
 //!
 //! ```text
 //! "\x93NUMPY", version, length of the header | {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4)} | numbers
 //! ```
 //!
-//! The header is a Python literal. It is read here, by a reader that knows nothing but these three
-//! entries: its work is one pass over at most [`LONGEST_HEADER`] bytes, whatever they nest, and no
-//! size in it is trusted. Numbers take memory as they come, never as the header promises.
+//! The header is a Python literal. Its reader knows only these three entries: it makes one pass
+//! over at most [`LONGEST_HEADER`] bytes, whatever their nesting, and trusts no size. Memory grows
+//! with the data in the file, not with the size that the header claims.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,13 +14,13 @@ use std::path::Path;
 
 use crate::tensor::elements;
 
-/// Bytes of the longest header that is read; NumPy itself takes up to 10,000 without being asked.
+/// Bytes of the longest header that is read; NumPy itself reads up to 10,000 by default.
 const LONGEST_HEADER: usize = 1 << 16;
 
-/// What a header says.
+/// The content of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The type of the numbers, `<f4`; nothing where it is a structure.
+    /// The type of the values, such as `<f4`; `None` for structures.
     pub(crate) descr: Option<String>,
     /// Whether the first axis varies fastest.
     pub(crate) fortran: bool,
@@ -29,14 +29,14 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The type and shape in words: `'<f4' of shape [2, 3] in Fortran order`.
+    /// Describes the type and shape: `'<f4' of shape [2, 3] in Fortran order`.
     #[cfg(feature = "cli")]
     pub(crate) fn describe(&self) -> String {
         let order = if self.fortran { " in Fortran order" } else { "" };
         format!("{} of shape {:?}{order}", self.element(), self.shape)
     }
 
-    /// The type in words, as NumPy writes it.
+    /// Describes the type, as NumPy writes it.
     pub(crate) fn element(&self) -> String {
         self.descr.as_ref().map_or("structures".into(), |descr| format!("'{descr}'"))
     }
@@ -45,13 +45,13 @@ impl Header {
 /// Why a file cannot be read.
 #[derive(Debug)]
 pub(crate) enum Flaw {
-    /// The system does not give it.
+    /// The system cannot read it.
     Io(io::Error),
-    /// It is no file of NumPy's.
+    /// It is not a NumPy file.
     NoArray,
-    /// It ends before its numbers do.
+    /// It ends before its values do.
     CutShort,
-    /// Its numbers are no 32- or 64-bit floats, little-endian.
+    /// Its values are not little-endian 32- or 64-bit floats.
     NoFloats,
 }
 
@@ -98,7 +98,7 @@ impl<R: Read> Npy<R> {
         Ok(Self { header, numbers: source })
     }
 
-    /// All numbers, as they lie in the file.
+    /// All values, in file order.
     ///
     /// # Errors
     /// [`Flaw::NoFloats`], [`Flaw::CutShort`] or [`Flaw::Io`].
@@ -108,7 +108,7 @@ impl<R: Read> Npy<R> {
             Some("<f8") => 8,
             _ => return Err(Flaw::NoFloats),
         };
-        // No file is as long as what cannot be counted.
+        // No file is as long as an overflowing size.
         let len = elements(&self.header.shape).and_then(|len| len.checked_mul(size));
         let len = len.ok_or(Flaw::CutShort)?;
         let mut bytes = Vec::new();
@@ -123,7 +123,7 @@ impl<R: Read> Npy<R> {
     }
 }
 
-/// Reads as many bytes as `to` has; a file that ends before is none of NumPy's.
+/// Fills `to`; a file that ends earlier is not a NumPy file.
 fn fill(source: &mut impl Read, to: &mut [u8]) -> Result<(), Flaw> {
     source.read_exact(to).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Flaw::NoArray,
@@ -155,7 +155,7 @@ fn parse(text: &[u8]) -> Option<Header> {
     rest.0.is_empty().then_some(header)
 }
 
-/// What is left of a header.
+/// The unparsed rest of a header.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -163,7 +163,7 @@ impl<'a> Rest<'a> {
         self.0.starts_with(with)
     }
 
-    /// Passes over a word and the blanks behind it.
+    /// Skips a word and the blanks after it.
     fn skip(&mut self, word: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(word)?.trim_start();
         Some(())
@@ -177,7 +177,7 @@ impl<'a> Rest<'a> {
         (!text.contains('\\')).then_some(text)
     }
 
-    /// A type's name, or nothing for a structure, which is passed over.
+    /// A type's name, or `None` for a structure, which is skipped.
     fn descr(&mut self) -> Option<Option<String>> {
         if !self.starts("[") {
             return self.string().map(|text| Some(text.to_owned()));
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// 64 bytes of opened brackets are as quickly refused as anything else.
+    /// Opening brackets without end are refused as quickly as anything else.
     #[test]
     fn brackets_without_end_take_no_time() {
         for opened in ["[", "(", "{'descr': [", "["] {

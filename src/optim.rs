@@ -1,5 +1,5 @@
-//! Optimizers: elementwise nodes that assign states, fused into one kernel for each parameter, which on
-//! a GPU is one for all parameters that are updated alike.
+//! Optimizers: elementwise nodes that assign states, fused into one kernel for each parameter, or
+//! on a GPU one for all parameters with the same update.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -12,14 +12,13 @@ pub struct Adam {
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
     pub beta2: f64,
-    /// Added to the root, outside of it.
+    /// Added outside of the root.
     pub eps: f32,
 }
 
 impl Adam {
-    /// The two numbers of update `step` (from 1) that depend on it, from `lr`: the step size
-    /// `lr / (1 − β₁ᵗ)` and the factor `1 / √(1 − β₂ᵗ)` of the root, for a host that counts the
-    /// updates itself.
+    /// The two step-dependent values of update `step` (from 1), given `lr`: the step size `lr / (1
+    /// − β₁ᵗ)` and the factor `1 / √(1 − β₂ᵗ)` of the root, for a host that counts the updates.
     #[must_use]
     pub fn schedule(&self, lr: f64, step: u64) -> [f32; 2] {
         let t = step as f64;
@@ -27,8 +26,8 @@ impl Adam {
         [(lr / correction(self.beta1)) as f32, (1.0 / correction(self.beta2).sqrt()) as f32]
     }
 
-    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, this one
-    /// included.
+    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, including
+    /// this one.
     fn corrected(&self, t: &mut Tape, lr: Var, count: Var) -> Result<[Var; 2]> {
         let correction = |t: &mut Tape, beta: f64| match beta {
             0.0 => t.fill(&[], 1.0),
@@ -41,7 +40,7 @@ impl Adam {
         Ok([rate, t.recip(second)?])
     }
 
-    /// Updates the state called `name` by its gradient `g`; `rate` and `root` are the two scalars of
+    /// Updates the state called `name` by its gradient `g`; `rate` and `root` are the two values of
     /// [`Adam::schedule`]. Its moments are the states `adam.m.<name>` and `adam.v.<name>`.
     ///
     /// ```text
@@ -49,12 +48,12 @@ impl Adam {
     /// ```
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var, root: Var) -> Result<()> {
         self.update_where(t, name, g, [rate, root], None)
     }
 
-    /// [`Adam::update`] where `made` is above 0.
+    /// [`Adam::update`] if `made` is above 0.
     fn update_where(
         &self,
         t: &mut Tape,
@@ -68,7 +67,7 @@ impl Adam {
         let p = t.read(name, &shape, DType::F32)?;
         let old = t.read(&m_name, &shape, DType::F32)?;
         let ahead = t.sub(g, old)?;
-        // Rounded after the subtraction: 1 − 0.999 is off by 1e-5 of itself in f32.
+        // Rounded after the subtraction: in f32, 1 − 0.999 has a relative error of 1e-5.
         let ahead = t.affine(ahead, (1.0 - self.beta1) as f32, 0.0)?;
         let m = t.add(old, ahead)?;
         assign(t, &m_name, [old, m], made)?;
@@ -96,12 +95,12 @@ impl Adam {
     }
 }
 
-/// RMSprop (Tieleman and Hinton, 2012), as `torch.optim.RMSprop`: what WGAN was trained with.
+/// RMSprop (Tieleman and Hinton, 2012), as `torch.optim.RMSprop`: used to train WGAN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsProp {
     /// Decay of the mean of squared gradients.
     pub decay: f64,
-    /// Added to the root, outside of it.
+    /// Added outside of the root.
     pub eps: f32,
 }
 
@@ -114,12 +113,12 @@ impl RmsProp {
     /// ```
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
         self.update_where(t, name, g, rate, None)
     }
 
-    /// [`RmsProp::update`] where `made` is above 0.
+    /// [`RmsProp::update`] if `made` is above 0.
     fn update_where(
         &self,
         t: &mut Tape,
@@ -158,7 +157,7 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
-    /// The two numbers of step `step` (from 1) that [`Optimizer::update`] needs, at the learning
+    /// The two values of step `step` (from 1) that [`Optimizer::update`] needs, at the learning
     /// rate `lr`: see [`Adam::schedule`].
     #[must_use]
     pub fn schedule(&self, lr: f64, step: u64) -> [f32; 2] {
@@ -168,11 +167,11 @@ impl Optimizer {
         }
     }
 
-    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, this one
-    /// included. Updates that were skipped do not count, which only the device knows of.
+    /// The same as nodes, from the scalars `lr` and `count`: the number of updates made, including
+    /// this one. Skipped updates do not count; only the device knows about them.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where they are no scalars.
+    /// [`crate::error::Error::Shape`] if they are not scalars.
     pub fn corrected(&self, t: &mut Tape, lr: Var, count: Var) -> Result<[Var; 2]> {
         match self {
             Self::Adam(adam) => adam.corrected(t, lr, count),
@@ -181,11 +180,11 @@ impl Optimizer {
     }
 
     /// Updates the state called `name` by its gradient `g`, with the scalars of
-    /// [`Optimizer::schedule`] or [`Optimizer::corrected`]. Where there is a scalar `made`, only if it is above 0: else the state
-    /// and those that belong to it stay as they are, whatever `g` holds.
+    /// [`Optimizer::schedule`] or [`Optimizer::corrected`]. With a scalar `made`, only if it is
+    /// above 0: else the state and its optimizer states are unchanged, whatever `g` contains.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(
         &self,
         t: &mut Tape,
@@ -200,7 +199,7 @@ impl Optimizer {
         }
     }
 
-    /// The states that belong to the state called `name`.
+    /// The optimizer states of the state called `name`.
     #[must_use]
     pub fn moments(&self, name: &str) -> Vec<String> {
         match self {
@@ -210,8 +209,8 @@ impl Optimizer {
     }
 }
 
-/// Gives the state called `name` the second of its old and its new value, where `made` is above 0.
-/// Right after the new value is computed: a kernel that updates it then need not bind both.
+/// Assigns the state called `name` its new value if `made` is above 0, else its old one. Right
+/// after the new value is computed: a kernel that updates it then need not bind both.
 pub(crate) fn assign(
     t: &mut Tape,
     name: &str,
@@ -225,8 +224,8 @@ pub(crate) fn assign(
     t.assign(name, next)
 }
 
-/// Stochastic gradient descent with momentum, as `torch.optim.SGD`: for steps that are recorded on a tape
-/// of one's own. Recipes train with an [`Optimizer`].
+/// Stochastic gradient descent with momentum, as `torch.optim.SGD`, for steps recorded on your own
+/// tape. Training configurations use an [`Optimizer`].
 ///
 /// ```text
 /// b ← momentum · b + g      p ← p − rate · b
@@ -242,7 +241,7 @@ impl Sgd {
     /// gradient is the state `sgd.<name>`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Tensor`] where the state has another shape than `g`.
+    /// [`crate::error::Error::Tensor`] if the state has another shape than `g`.
     pub fn update(&self, t: &mut Tape, name: &str, g: Var, rate: Var) -> Result<()> {
         let shape = t.shape(g).to_vec();
         let p = t.read(name, &shape, DType::F32)?;
@@ -263,7 +262,7 @@ impl Sgd {
 /// Moves the state `average` towards the value of the state `name`: `a ← a + weight (p − a)`.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the two have different shapes.
+/// [`crate::error::Error::Tensor`] if the two have different shapes.
 pub fn moving_average(
     t: &mut Tape,
     average: &str,

@@ -1,10 +1,10 @@
 //! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
 //! numbers: as easy as 1, 2, 3", SC 2011).
 //!
-//! A number is a pure function of (seed, stream, step, index), so nothing has to be saved but the
-//! step counter, and a batch can be cut in any way. The same integers are made on the device by
-//! `shaders/lib/philox.wgsl`; this file is its twin and also serves the host (initial weights,
-//! shuffling, latents of `sample`).
+//! A value is a pure function of (seed, stream, step, index), so only the step counter has to be
+//! saved, and a batch can be split in any way. `shaders/lib/philox.wgsl` generates the same
+//! integers on the device; this file is its CPU counterpart and also serves the host (initial
+//! weights, shuffling, latents of `sample`).
 
 use crate::math;
 
@@ -38,13 +38,13 @@ pub const fn stream_id(name: &str) -> u32 {
     hash
 }
 
-/// A 32-bit integer as a uniform number in [0, 1): its upper 24 bits, exact in `f32`.
+/// A 32-bit integer as a uniform value in [0, 1): its upper 24 bits, exact in `f32`.
 #[must_use]
 pub fn unit(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// Two independent standard normal numbers from two integers (Box and Muller, 1958).
+/// Two independent standard normal values from two integers (Box and Muller, 1958).
 #[must_use]
 pub fn normal_pair(a: u32, b: u32) -> [f32; 2] {
     // 1 - [0, 1) is (0, 1]: the logarithm is finite.
@@ -53,7 +53,7 @@ pub fn normal_pair(a: u32, b: u32) -> [f32; 2] {
     [radius * cos, radius * sin]
 }
 
-/// The random numbers of one (seed, stream, step), in order of their index.
+/// The random values of one (seed, stream, step), in order of their index.
 #[derive(Clone, Debug)]
 pub struct Stream {
     key: [u32; 2],
@@ -63,13 +63,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Numbers of the stream called `name` under `seed` at `step`.
+    /// Values of the stream called `name` under `seed` at `step`.
     #[must_use]
     pub fn new(seed: u64, name: &str, step: u32) -> Self {
         Self::with_key([seed as u32, (seed >> 32) as u32], stream_id(name), step)
     }
 
-    /// The same from the parts that a device holds.
+    /// The same from the parts that a device keeps.
     #[must_use]
     pub fn with_key(key: [u32; 2], stream: u32, step: u32) -> Self {
         Self { key, step, stream, index: 0 }
@@ -99,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// Fills `out` with uniform numbers in [0, 1).
+    /// Fills `out` with uniform values in [0, 1).
     pub fn fill_uniform(&self, out: &mut [f32]) {
         for (block, out) in out.chunks_mut(4).enumerate() {
             let bits = self.block(block as u64);
@@ -109,7 +109,7 @@ impl Stream {
         }
     }
 
-    /// Fills `out` with standard normal numbers.
+    /// Fills `out` with standard normal values.
     pub fn fill_normal(&self, out: &mut [f32]) {
         for (block, out) in out.chunks_mut(4).enumerate() {
             let [a, b, c, d] = self.block(block as u64);
@@ -135,7 +135,7 @@ impl Stream {
 mod tests {
     use super::*;
 
-    /// Known answers of the authors' Random123 distribution (`kat_vectors`, philox4x32 10).
+    /// Known answers from the authors' Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]
     fn philox_known_answers() {
         assert_eq!(

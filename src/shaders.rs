@@ -1,4 +1,4 @@
-//! The kernel templates of `shaders/`, and how they become WGSL.
+//! The kernel templates in `shaders/`, and how they are rendered to WGSL.
 //!
 //! A template is WGSL with minijinja's `{{ value }}`, `{% if %}`, `{% for %}` and
 //! `{% include "lib/math.wgsl" %}`. A name that the context does not define is an error, and a
@@ -20,11 +20,11 @@ mod reflect;
 
 pub use reflect::{Binding, Reflection, reflect};
 
-/// The folder `shaders/`, as it was when this was compiled.
+/// The folder `shaders/`, as of compile time.
 static FOLDER: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
-/// Every file of `shaders/`: its text by its path without the ending. Kernels have no slash in their
-/// name; what several include stands under `lib/`.
+/// Every file in `shaders/`: its text by its path without the ending. Kernels have no slash in
+/// their name; shared includes are under `lib/`.
 static FILES: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
     let mut files = BTreeMap::new();
     add(&FOLDER, &mut files);
@@ -41,7 +41,7 @@ fn add(folder: &'static Dir<'static>, files: &mut BTreeMap<String, &'static str>
     folder.dirs().for_each(|folder| add(folder, files));
 }
 
-/// Every file of `shaders/`: its path without the ending, and its text, in order.
+/// Every file in `shaders/`: its path without the ending, and its text, in order.
 pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
     FILES.iter().map(|(stem, text)| (stem.as_str(), *text))
 }
@@ -58,7 +58,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
             .build()
             .expect("the usual delimiters differ from each other"),
     );
-    // Keeps the source range of an error, which is where the undefined name stands.
+    // Keeps the source range of an error, which locates the undefined name.
     templates.set_debug(true);
     templates.set_loader(|name| {
         let file = name.strip_suffix(".wgsl").and_then(|stem| FILES.get(stem));
@@ -85,7 +85,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// The variable that holds, for each binding, the type of its floats.
 const OF: &str = "of";
 
-/// `f32` whatever binding is asked for.
+/// `f32` for every binding.
 #[derive(Debug)]
 struct AllF32;
 
@@ -95,7 +95,7 @@ impl Object for AllF32 {
     }
 }
 
-/// What a kernel has to begin with where a binding keeps 16-bit floats.
+/// The header that a kernel needs if a binding stores 16-bit floats.
 fn directives(context: &Value) -> &'static str {
     let of = context.get_attr(OF).unwrap_or_default();
     let mut names = of.try_iter().into_iter().flatten();
@@ -103,8 +103,8 @@ fn directives(context: &Value) -> &'static str {
     if half { "enable f16;\n" } else { "" }
 }
 
-/// The numbers that come with a dispatch whose template has the variables `context`: the second of
-/// each pair in its list `sizes`, if it has one.
+/// The sizes passed with a dispatch whose template has the variables `context`: the second of each
+/// pair in its list `sizes`, if any.
 pub(crate) fn immediates(context: &minijinja::Value) -> Vec<u32> {
     let pairs = context.get_attr("sizes").and_then(|sizes| sizes.try_iter());
     let number = |pair: minijinja::Value| u32::try_from(pair.get_item_by_index(1).ok()?).ok();
@@ -114,7 +114,7 @@ pub(crate) fn immediates(context: &minijinja::Value) -> Vec<u32> {
 /// The template `shaders/<stem>.wgsl` with its variables filled in.
 ///
 /// # Errors
-/// [`Error::Shader`] where there is no such template, or it names a variable that `context` lacks.
+/// [`Error::Shader`] if there is no such template, or it names a variable that `context` lacks.
 pub fn render(stem: &str, context: &Value) -> Result<String> {
     TEMPLATES
         .get_template(&format!("{stem}.wgsl"))
@@ -123,10 +123,10 @@ pub fn render(stem: &str, context: &Value) -> Result<String> {
         .map_err(|error| template_error(stem, &error))
 }
 
-/// A float as the WGSL literal of exactly that number.
+/// A float as the WGSL literal of exactly that value.
 ///
 /// # Errors
-/// [`Error::Shader`] for infinities and NaN, which WGSL has no literals for.
+/// [`Error::Shader`] for infinities and NaN, which have no WGSL literals.
 fn wgsl_f32(number: f32) -> Result<String> {
     if !number.is_finite() {
         return Err(Error::Shader {
@@ -136,7 +136,7 @@ fn wgsl_f32(number: f32) -> Result<String> {
     }
     // Rust prints the shortest decimal that reads back as the same f32, with a point or an exponent.
     let literal = match number.abs() == f32::MAX {
-        // But this one's, 3.4028235e38, lies beyond it, which WGSL forbids before it is rounded.
+        // Except for this one, 3.4028235e38, which WGSL forbids before rounding.
         true => format!("{}3.4028234e38f", if number > 0.0 { "" } else { "-" }),
         false => format!("{number:?}f"),
     };
@@ -144,7 +144,7 @@ fn wgsl_f32(number: f32) -> Result<String> {
     Ok(if number.is_sign_negative() { format!("({literal})") } else { literal })
 }
 
-/// What went wrong in a template, innermost include first, with the text it went wrong at.
+/// The error in a template, innermost include first, with the text where it occurred.
 fn template_error(kernel: &str, error: &minijinja::Error) -> Error {
     let mut inner = error;
     let mut next = std::error::Error::source(error);
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// A template that is no file, with its variables filled in.
+    /// A template that is not a file, with its variables filled in.
     fn render_str(name: &str, source: &str, context: &Value) -> Result<String> {
         TEMPLATES
             .render_named_str(name, source, context.clone())
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(rendered, wgsl_f32(number).unwrap());
             let digits = rendered.trim_matches(['(', ')', 'f']);
             assert_eq!(digits.parse::<f32>().unwrap().to_bits(), number.to_bits(), "{rendered}");
-            // WGSL forbids a literal that lies outside, even if it would be rounded back.
+            // WGSL forbids a literal out of range, even if it would be rounded back.
             assert!(digits.parse::<f64>().unwrap().abs() <= f64::from(f32::MAX), "{rendered}");
             let source = format!("fn f() -> f32 {{ return {rendered}; }}");
             let module = naga::front::wgsl::parse_str(&source).unwrap();

@@ -1,12 +1,12 @@
-//! Paths in commands that are printed for copying.
+//! Quotes paths in commands that are printed for copying.
 
 use std::path::Path;
 
-/// A path as a shell takes it: in quotes where a space, a quote or the like needs them, and with a
-/// dot before a dash, which would begin a flag.
+/// A path as a shell argument: quoted where a space, a quote or the like needs it, and with a dot
+/// before a leading dash, which would begin a flag.
 ///
-/// A name that no terminal may show, or that is no text, is written as `$'…'`, which bash, zsh and
-/// ksh read.
+/// A name that is not printable, or not text, is written as `$'…'`, which bash, zsh and ksh
+/// understand.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
     let dot = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { "./" } else { "" };
@@ -15,7 +15,7 @@ pub fn quoted(path: &Path) -> String {
     match std::str::from_utf8(&bytes) {
         Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
         Ok(text) if cfg!(windows) => {
-            // A name there has no quotes.
+            // Names there are not quoted.
             if text.chars().all(|c| is_plain(c) || c == '\\') {
                 text.to_owned()
             } else {
@@ -70,7 +70,7 @@ mod tests {
             let text = quoted(path);
             assert!(!text.contains(['\u{1b}', '\n']) && !text.starts_with('-'), "{text:?}");
             let script = format!("printf %s {text}");
-            // Not every sh knows $'…'.
+            // Not every sh supports $'…'.
             let shell = if text.starts_with('$') { "bash" } else { "sh" };
             let Ok(output) = Command::new(shell).args(["-c", &script]).output() else { continue };
             let read = output.stdout.strip_prefix(b"./").filter(|_| name.starts_with(b"-"));

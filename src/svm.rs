@@ -16,46 +16,46 @@ use rayon::prelude::*;
 
 use crate::gemm::{Matrix, gemm};
 
-/// Stretches of rows that are summed apart: always as many, so that no sum depends on the threads.
+/// Segments of rows that are summed separately: always as many, so sums ignore the threads.
 const STRETCHES: usize = 16;
 
 /// Rows that are multiplied at a time: they stay in the second-level cache.
 const BLOCK: usize = 32;
 
-/// Newton steps, and steps of conjugate gradients within one: bounds that are hardly ever met.
+/// Limits for Newton steps, and for conjugate gradient steps within one, which are rarely reached.
 const NEWTON_STEPS: usize = 100;
 const GRADIENT_STEPS: usize = 250;
 
-/// What to separate: some rows of a matrix, and their classes.
+/// A classification problem: some rows of a matrix, and their classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
     /// All rows, `[…, width]`.
     pub x: &'a [f32],
-    /// Numbers in a row.
+    /// Values in a row.
     pub width: usize,
-    /// The class of each of all rows.
+    /// The class of every row.
     pub labels: &'a [u32],
-    /// How many classes there are.
+    /// The number of classes.
     pub classes: usize,
-    /// The rows to learn from.
+    /// The rows to train on.
     pub rows: &'a [u32],
 }
 
 /// One linear classifier for each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Svm {
-    /// `[width + 1, classes]`: the weights of a class stand in its column, its bias in the last row.
+    /// `[width + 1, classes]`: each column holds the weights of a class, the last row the biases.
     weights: Vec<f32>,
     classes: usize,
 }
 
 impl<'a> Problem<'a> {
-    /// `+1` where a row is of a class, else `−1`.
+    /// `+1` if a row belongs to a class, else `−1`.
     fn sign(&self, row: u32, class: usize) -> f32 {
         if self.labels[row as usize] as usize == class { 1.0 } else { -1.0 }
     }
 
-    /// The rows of a block: where they lie, or gathered into `buffer`.
+    /// The rows of a block: in place, or gathered into `buffer`.
     fn block<'b>(&self, rows: &[u32], buffer: &'b mut Vec<f32>) -> &'b [f32]
     where
         'a: 'b,
@@ -72,9 +72,9 @@ impl<'a> Problem<'a> {
         buffer
     }
 
-    /// Calls `f(at, scores)` for every block of rows with its place among the rows and its
-    /// `[rows, classes]` products with `weights`, side by side, and adds up `xᵀ · scores` of what
-    /// `f` leaves there, `[width + 1, classes]`; nothing is added up where it returns false.
+    /// Calls `f(at, scores)` for every block of rows with its offset and its `[rows, classes]`
+    /// products with `weights`, side by side, and sums up `xᵀ · scores` of what `f` leaves there,
+    /// `[width + 1, classes]`; nothing is summed if it returns false.
     fn pass(
         &self,
         weights: &[f32],
@@ -150,9 +150,9 @@ fn add_scaled(y: &mut [f32], scale: &[f64], x: &[f32]) {
 }
 
 impl Svm {
-    /// The minimum of the sum of squared hinges weighed by `c`, from `start` on, which may be the
-    /// solution for another `c`. It ends where every class's gradient is at most `tolerance` times
-    /// what it is at zero weights.
+    /// The minimum of the sum of squared hinges weighted by `c`, starting from `start`, which may
+    /// be the solution for another `c`. It stops when every class's gradient is at most `tolerance`
+    /// times its norm at zero weights.
     #[must_use]
     pub fn train(problem: &Problem<'_>, c: f32, start: Option<&Self>, tolerance: f64) -> Self {
         let (k, n) = (problem.classes, problem.rows.len());
@@ -193,7 +193,7 @@ impl Svm {
         Self { weights, classes: k }
     }
 
-    /// The class of the largest score of each row of `x` `[n, width]`; of equal ones the first.
+    /// The class with the largest score for each row of `x` `[n, width]`; the first of equal ones.
     #[must_use]
     pub fn predict(&self, x: &[f32], width: usize) -> Vec<u32> {
         let rows: Vec<u32> = (0..(x.len() / width.max(1)) as u32).collect();
@@ -201,7 +201,7 @@ impl Svm {
         self.predict_rows(&Problem { x, width, labels: &[], classes, rows: &rows })
     }
 
-    /// The class of the largest score of each of a problem's rows.
+    /// The class with the largest score for each row of a problem.
     #[must_use]
     pub fn predict_rows(&self, problem: &Problem<'_>) -> Vec<u32> {
         let best = |row: &[f32]| {
@@ -223,8 +223,8 @@ impl Svm {
 }
 
 impl Problem<'_> {
-    /// How long a class's gradient may be in the end: `tolerance` of its length at zero weights,
-    /// and less where a class is rare, as LIBLINEAR does.
+    /// The limit for a class's gradient norm: `tolerance` times its norm at zero weights, and less
+    /// if a class is rare, as in LIBLINEAR.
     fn limits(&self, c: f32, tolerance: f64) -> Vec<f64> {
         let (k, n) = (self.classes, self.rows.len());
         let zero = vec![0.0; (self.width + 1) * k];
@@ -254,7 +254,7 @@ impl Problem<'_> {
         let mut step = vec![0.0; gradient.len()];
         let mut rest: Vec<f32> = gradient.iter().map(|g| -g).collect();
         let mut sizes = dots(&rest, &rest, k);
-        // The closer to the minimum, the more exact: converges faster than linearly.
+        // The closer to the minimum, the more exact: this converges faster than linearly.
         let enough: Vec<f64> = sizes.iter().map(|s| s * 0.01).collect();
         let mut direction = rest.clone();
         for _ in 0..GRADIENT_STEPS {
@@ -292,8 +292,8 @@ impl Problem<'_> {
         step
     }
 
-    /// How far to go along `step` to reach the least of each class's objective: a root of its
-    /// derivative, which grows, found by bisection.
+    /// The step length along `step` that minimizes each class's objective: the root of its
+    /// increasing derivative, found by bisection.
     fn line_search(
         &self,
         c: f32,
@@ -338,7 +338,7 @@ mod tests {
 
     const WIDTH: usize = 7;
 
-    /// 90 rows of three classes that overlap a little; as in `assets/reference/make_svm.py`.
+    /// 90 rows of three classes that overlap slightly; as in `assets/reference/make_svm.py`.
     fn rows() -> (Vec<f32>, Vec<u32>) {
         let number = |i: usize| {
             let (r, c) = (i / WIDTH, i % WIDTH);
@@ -348,7 +348,7 @@ mod tests {
         ((0..90 * WIDTH).map(number).collect(), (0..90).map(|r| r % 3).collect())
     }
 
-    /// What scikit-learn's `LinearSVC`, which is LIBLINEAR, finds: `assets/reference/make_svm.py`
+    /// The result of scikit-learn's `LinearSVC`, which is LIBLINEAR: `assets/reference/make_svm.py`
     /// prints it. Weights and, last, the biases of the three classes, for C = 0.1 and 10.
     const LIBLINEAR: [(f32, [[f32; 3]; WIDTH + 1]); 2] = [
         (
@@ -397,7 +397,7 @@ mod tests {
         }
     }
 
-    /// Some rows, out of order, are the same problem as a matrix of these rows alone.
+    /// A subset of rows, out of order, is the same problem as a matrix of these rows alone.
     #[test]
     fn rows_may_lie_anywhere() {
         let (x, labels) = rows();

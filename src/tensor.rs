@@ -24,7 +24,7 @@ impl DType {
     }
 }
 
-/// How many elements a tensor of `shape` has; nothing where that is more than can be counted.
+/// The number of elements of a tensor of `shape`; `None` on overflow.
 #[must_use]
 pub fn elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))
@@ -52,7 +52,7 @@ impl Tensor {
     /// A tensor of floats.
     ///
     /// # Errors
-    /// [`Error::Length`] where `data` has another length than `shape` asks for.
+    /// [`Error::Length`] if the length of `data` does not match `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
         Self::with_data(shape, Data::F32(data))
     }
@@ -60,7 +60,7 @@ impl Tensor {
     /// A tensor of any element type.
     ///
     /// # Errors
-    /// [`Error::Length`] where `data` has another length than `shape` asks for.
+    /// [`Error::Length`] if the length of `data` does not match `shape`.
     pub fn with_data(shape: impl Into<Vec<usize>>, data: Data) -> Result<Self> {
         let shape = shape.into();
         let len = match &data {
@@ -82,16 +82,16 @@ impl Tensor {
         Self { shape, data: Data::F32(vec![value; len]) }
     }
 
-    /// Labels as rows `[labels, classes]`: 1 at the place of the label, else 0.
+    /// One-hot labels, as rows `[labels, classes]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a label is that of no class.
+    /// [`Error::Tensor`] if a label is out of range.
     pub fn one_hot(labels: &[u32], classes: usize) -> Result<Self> {
         let mut rows = vec![0.0; labels.len() * classes];
         for (row, &label) in rows.chunks_mut(classes.max(1)).zip(labels) {
             let place = row.get_mut(label as usize).ok_or_else(|| Error::Tensor {
                 name: "labels".into(),
-                what: format!("label {label} is none of {classes} classes, 0 and on"),
+                what: format!("label {label} is out of range for {classes} classes"),
             })?;
             *place = 1.0;
         }
@@ -120,7 +120,7 @@ impl Tensor {
         &self.data
     }
 
-    /// Whether every number is finite; always so of integers and bytes.
+    /// Whether all values are finite; always true for integers and bytes.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         match &self.data {
@@ -129,11 +129,11 @@ impl Tensor {
         }
     }
 
-    /// The elements of a float tensor, for tensors that are known to hold floats: networks' parameters,
-    /// generated images. Of others see [`Tensor::try_f32s`].
+    /// The elements of a float tensor, for tensors that are known to hold floats: network
+    /// parameters, generated images. For others see [`Tensor::try_f32s`].
     ///
     /// # Panics
-    /// Where it holds another element type.
+    /// If it holds another element type.
     #[must_use]
     #[track_caller]
     pub fn f32s(&self) -> &[f32] {
@@ -143,7 +143,7 @@ impl Tensor {
     /// The elements of a float tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it holds another element type, which names both:
+    /// [`Error::Tensor`] if it holds another element type; the message names both:
     ///
     /// ```
     /// use dcgan::tensor::{Data, Tensor};
@@ -160,10 +160,10 @@ impl Tensor {
         }
     }
 
-    /// The elements of an integer tensor: as [`Tensor::f32s`].
+    /// The elements of an integer tensor: like [`Tensor::f32s`].
     ///
     /// # Panics
-    /// Where it holds another element type.
+    /// If it holds another element type.
     #[must_use]
     #[track_caller]
     pub fn u32s(&self) -> &[u32] {
@@ -173,7 +173,7 @@ impl Tensor {
     /// The elements of an integer tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it holds another element type: as [`Tensor::try_f32s`].
+    /// [`Error::Tensor`] if it holds another element type: like [`Tensor::try_f32s`].
     pub fn try_u32s(&self) -> Result<&[u32]> {
         match &self.data {
             Data::U32(v) => Ok(v),
@@ -181,7 +181,7 @@ impl Tensor {
         }
     }
 
-    /// What is wrong where elements of type `wanted` are asked for; it is called by its shape.
+    /// The error for elements of the wrong type `wanted`; the tensor is named by its shape.
     fn holds(&self, wanted: DType) -> Error {
         let what = format!("holds {:?}, not {wanted:?}", self.dtype());
         Error::Tensor { name: format!("{:?}", self.shape), what }

@@ -1,13 +1,13 @@
-//! The door to standard output and standard error: nothing else in the program writes there.
+//! The only access to standard output and standard error in this program.
 //!
 //! Text from files (names of classes, tensors, models and files) may hold escape codes, which
 //! recolor a terminal, set its title or write to its clipboard, and bidirectional marks, which let
-//! one name look like another. What passes through here is [`printable`] whatever it holds; colors are
-//! added behind the door. `clippy.toml` forbids all other ways out.
+//! one name look like another. Everything printed here is made [`printable`] first; colors are
+//! added afterwards. `clippy.toml` forbids all other ways to print.
 //!
-//! Standard output is for results: where it cannot be written, that is an error, unless its reader
-//! has left, who then has all it wants. Standard error is for messages: nobody has to read them, and
-//! no work ends because they cannot be written.
+//! Standard output is for results: failing to write it is an error, unless its reader has closed it
+//! and thus has all it wants. Standard error is for messages: nobody has to read them, and no work
+//! ends because they cannot be written.
 #![expect(clippy::disallowed_methods, reason = "this is the door")]
 
 use std::fmt::Display;
@@ -21,46 +21,45 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::human::{escaped, printable};
 
-/// How messages of a kind begin, and in which color on a terminal.
+/// Prefixes of messages, and their colors on a terminal.
 const KINDS: [(&str, Style); 2] = [
     ("error:", AnsiColor::Red.on_default().bold()),
     ("warning:", AnsiColor::Yellow.on_default().bold()),
 ];
 
-/// Writes `text` to standard output. A reader that has closed it, as `head` does, has all it wants:
-/// that is no error.
+/// Writes `text` to standard output. It is not an error if a reader such as `head` has closed it.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written, as on a full disk.
+/// [`Error::File`] if it cannot be written, as on a full disk.
 pub fn print(text: &str) -> Result<()> {
     write_out(&printable(text))
 }
 
-/// [`print()`], with the end of a line.
+/// [`print()`] with a newline.
 ///
 /// # Errors
-/// As [`print()`].
+/// Those of [`print()`].
 pub fn println(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
-/// A value as JSON on standard output.
+/// Prints a value as JSON on standard output.
 ///
 /// # Errors
-/// As [`print()`].
+/// Those of [`print()`].
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::file("standard output", format!("cannot be written as JSON: {e}")))?;
-    // Outside of strings JSON has nothing to escape, and inside of them this is how.
+    // JSON needs escapes only inside of strings, and these are its escapes.
     let json =
         |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|u| format!("\\u{u:04x}")).collect();
     write_out(&(escaped(&text, json) + "\n"))
 }
 
-/// Bytes for another program, as they are.
+/// Writes bytes for another program, unchanged.
 ///
 /// # Errors
-/// As [`print()`].
+/// Those of [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     settle(out.write_all(bytes).and_then(|()| out.flush()))
@@ -79,11 +78,11 @@ fn settle(written: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Writes a message and the end of a line to standard error, where there is one. A message that
-/// begins with `error:` or `warning:` does so in color on a terminal.
+/// Writes a message and a newline to standard error, if it is open. The prefixes `error:` and
+/// `warning:` are colored on a terminal.
 pub fn message(text: impl Display) {
     let mut err = anstream::AutoStream::auto(io::stderr().lock());
-    // In one write, so that the messages of two threads or programs stay apart.
+    // In one write, so that messages of two threads or programs do not mix.
     let line = format!("{}\n", colored(&text.to_string()));
     // Nobody has to read it.
     let _ = err.write_all(line.as_bytes()).and_then(|()| err.flush());
@@ -97,9 +96,9 @@ macro_rules! tell {
 }
 pub(crate) use tell;
 
-/// [`message`], above a bar that stays.
+/// [`message`], printed above an active progress bar.
 pub fn message_above(bar: &ProgressBar, text: &str) {
-    // A bar that is not drawn would swallow it.
+    // A hidden bar would swallow it.
     if bar.is_hidden() { message(text) } else { bar.println(colored(text)) }
 }
 
@@ -119,13 +118,13 @@ pub fn columns() -> usize {
     terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0.into())
 }
 
-/// Whether people look at standard error, so that what changes can be drawn there.
+/// Whether standard error is a terminal, so that progress can be drawn there.
 #[must_use]
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// `text` without what a terminal must not see, its kind in color where that is wanted.
+/// `text` made safe for a terminal, its prefix in color where wanted.
 fn colored(text: &str) -> String {
     let wants = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     paint(text, wants)

@@ -1,8 +1,8 @@
-//! Threads where the system gives few, as under `ulimit -u` or a container's limit of processes.
+//! Starts threads where the system limits them, as with `ulimit -u` or a container's process limit.
 //!
-//! What computes in parallel runs on rayon's threads, which are all started at the first use; where
-//! one of them cannot be, rayon panics. So the program starts as many as it gets, and has rayon take
-//! those. All other threads are started by [`std::thread::Builder`], whose errors are handled.
+//! Parallel computation runs on rayon's threads, which all start at first use; if one of them
+//! cannot start, rayon panics. So the program starts as many as it can, and lets rayon use them.
+//! All other threads are started by [`std::thread::Builder`], whose errors are handled.
 
 use std::num::NonZero;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,15 +13,14 @@ use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 
-/// Threads that are left to others (those that load images and write files) where there are not
-/// enough for all.
+/// Threads left to others (those that load images and write files) if there are not enough for all.
 const OTHERS: usize = 4;
 
-/// Starts the threads on which arithmetic runs: one for each core, or as many as `RAYON_NUM_THREADS`
-/// says, or fewer where the system gives no more. Does nothing where they run already.
+/// Starts the threads for arithmetic: one per core, or the number in `RAYON_NUM_THREADS`, or fewer
+/// if the system allows no more. Does nothing if they are already running.
 ///
 /// # Errors
-/// [`Error::Device`] where the system gives none.
+/// [`Error::Device`] if the system allows none.
 pub fn start() -> Result<()> {
     let spawn = |run| thread::Builder::new().name("arithmetic".into()).spawn(run).is_ok();
     let waiting = gather(wanted(), &spawn);
@@ -32,7 +31,7 @@ pub fn start() -> Result<()> {
     }
     let count = waiting.len();
     let waiting = Mutex::new(waiting);
-    // An error says that rayon's threads run already, which is as good.
+    // On an error rayon's threads are already running, which is just as good.
     let _ = ThreadPoolBuilder::new()
         .num_threads(count)
         .spawn_handler(|builder| {
@@ -44,24 +43,24 @@ pub fn start() -> Result<()> {
     Ok(())
 }
 
-/// As many threads as are of use wherever the program runs: a larger number than this, and than twice
-/// the cores, is a slip, and takes all memory.
+/// An upper limit for the number of threads: more than this, and than twice the cores, is a slip,
+/// and takes all memory.
 const MANY: usize = 64;
 
-/// As rayon counts them, up to a number that makes sense.
+/// The number that rayon would use, up to a sensible limit.
 fn wanted() -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let typed = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
     typed.filter(|&n| n > 0).map_or(cores, |n: usize| n.min(MANY.max(2 * cores)))
 }
 
-/// What a thread does.
+/// A thread's main function.
 type Run = Box<dyn FnOnce() + Send>;
 
-/// A thread that waits for what it is to do; dropped, it ends.
+/// A thread that waits for its job; it ends when dropped.
 type Waiting = SyncSender<ThreadBuilder>;
 
-/// As many threads as `spawn` starts, `wanted` at most, and [`OTHERS`] fewer where those are not all.
+/// As many threads as `spawn` starts, up to `wanted`, and [`OTHERS`] fewer if it cannot start all.
 fn gather(wanted: usize, spawn: &dyn Fn(Run) -> bool) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     while waiting.len() < wanted {
@@ -90,7 +89,7 @@ mod tests {
             gather(wanted, &|_| left.replace(left.get().saturating_sub(1)) > 0).len()
         };
         assert_eq!([taken(8, 100), taken(8, 8), taken(1, 1)], [8, 8, 1]);
-        // Some are left to those that load and write.
+        // Some are left for loading and writing.
         assert_eq!([taken(8, 7), taken(8, 5), taken(8, 2), taken(8, 1)], [3, 1, 1, 1]);
         assert_eq!(taken(8, 0), 0);
     }

@@ -95,9 +95,12 @@ fn update(t: &mut Tape, kind: Kind, x: Var, [rate, root]: [Var; 2]) {
         ADAM.update(t, &name, g, rate, root).unwrap();
     }
     // There may be several networks on a tape.
-    let before = t.fetches().len();
-    t.fetch(&format!("loss.{before}"), loss).unwrap();
-    t.fetch(&format!("norm.{before}"), norm).unwrap();
+    let suffix = match t.fetches().len() {
+        0 => String::new(),
+        before => format!(".{before}"),
+    };
+    t.fetch(&format!("loss{suffix}"), loss).unwrap();
+    t.fetch(&format!("norm{suffix}"), norm).unwrap();
 }
 
 /// The states of [`training`].

@@ -173,7 +173,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let without: &[&str] = &["is conditional", "without --conditional"];
     dcgan(&["filters", told, "flat"]).refused(1, without);
     dcgan(&["forget", told, "--page", "page.html"]).refused(1, without);
-    let export: &[&str] = &["is conditional", "cannot be told them"];
+    let export: &[&str] = &["is conditional", "has no classes"];
     for to in ["safetensors", "pth", "onnx"] {
         dcgan(&["export", told, "--to", to, "--out", "out"]).refused(1, export);
     }
@@ -257,7 +257,7 @@ fn a_step_wants_a_label_of_a_class_for_every_image() {
     assert!(error.contains("conditioned on classes") && error.contains("0 were given"), "{error}");
     assert!(told.step(Batch::from(images()).labels(&[0, 1, 2])).is_err());
     let error = told.step(Batch::from(images()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
-    assert!(error.contains("label 3 is none of 3 classes"), "{error}");
+    assert!(error.contains("label 3 is out of range for 3 classes"), "{error}");
     // What was refused has changed nothing.
     assert_eq!(told.steps(), 0);
     told.step(Batch::from(images()).labels(&[0, 1, 2, 0])).unwrap();

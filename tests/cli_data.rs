@@ -64,7 +64,7 @@ fn train_takes_the_training_part_and_goes_on_with_it() {
     };
     let outcome = start("runs", &[]);
     assert!(outcome.stderr.contains("note: the training part is taken, 32 of 48"), "{outcome:?}");
-    assert!(outcome.stderr.contains("told 2 classes"), "{outcome:?}");
+    assert!(outcome.stderr.contains("conditional on 2 classes"), "{outcome:?}");
     let run = place.only_run("runs");
     let options = fs::read_to_string(run.join("options.json")).unwrap();
     let options: serde_json::Value = serde_json::from_str(&options).unwrap();
@@ -151,7 +151,7 @@ fn a_label_without_images_is_no_class_of_the_model() {
     let words = ["train", "set", "--images", "16", "--preset", "cgan", "--ngf", "4", "--ndf", "4"];
     let outcome = place.dcgan(&[&words, CPU]).ok();
     assert!(outcome.stderr.contains("note: label 0 has no image and is no class"), "{outcome:?}");
-    assert!(outcome.stderr.contains("told 3 classes"), "{outcome:?}");
+    assert!(outcome.stderr.contains("conditional on 3 classes"), "{outcome:?}");
     let run = place.only_run("runs");
     let run = run.to_str().unwrap();
     // Names are labels: 3 is one, 0 is none.

@@ -204,7 +204,7 @@ fn a_run_cannot_be_resumed_as_another() {
 
     // Other images, more images, no images.
     place.images("other", 21);
-    resume(&["other", "--images", "160"]).refused(1, &["other: ", "not the images", "20 pict"]);
+    resume(&["other", "--images", "160"]).refused(1, &["other: ", "not the images", "20 imag"]);
     place.images("set", 21);
     resume(&more).refused(1, &["set: ", "not the images", "--resume"]);
     fs::remove_file(place.path("set/020.png")).unwrap();

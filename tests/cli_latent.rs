@@ -58,9 +58,9 @@ pub(crate) fn large(image: &RgbImage, factor: u32) -> RgbImage {
 /// How often an image stands on a page, pixel by pixel.
 pub(crate) fn count(page: &Path, image: &RgbImage) -> usize {
     let page = image::open(page).unwrap().into_rgb8();
-    let row = |image: &RgbImage, x: u32, y: u32| {
-        let at = 3 * (y * image.width() + x) as usize;
-        image.as_raw()[at..at + 3 * image.width() as usize].to_vec()
+    let row = |of: &RgbImage, x: u32, y: u32| {
+        let at = 3 * (y * of.width() + x) as usize;
+        of.as_raw()[at..at + 3 * image.width() as usize].to_vec()
     };
     let rows: Vec<_> = (0..image.height()).map(|y| row(image, 0, y)).collect();
     let mut found = 0;
@@ -265,7 +265,7 @@ fn the_nearest_training_images_are_found() {
 fn what_cannot_work_is_refused() {
     let (place, run) = trained(&[]);
     generator_alone(&place, &run);
-    fs::write(place.path("text.png"), "no image at all").unwrap();
+    fs::write(place.path("text.png"), "no image at all, but a line of text").unwrap();
     write_npy(&place.path("short.npy"), &[2, 3], &[0.0_f32; 6]);
     write_npy(&place.path("two.npy"), &[2, 8], &[0.5_f32; 16]);
     let cases: &[(&[&str], i32, &[&str])] = &[

@@ -437,7 +437,7 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
     let json = serde_json::to_string(&networks).unwrap();
     assert_eq!(serde_json::from_str::<Networks>(&json).unwrap(), networks);
     let fewer = Networks { classes: vec!["a".into()], ..networks.clone() };
-    assert!(fewer.check().expect_err("a class is missing").contains("told 2 classes"));
+    assert!(fewer.check().expect_err("a class is missing").contains("takes 2 classes"));
 
     let params: BTreeMap<String, Vec<usize>> = networks
         .params()

@@ -322,7 +322,7 @@ fn feeds_that_do_not_fit_are_named() {
     let mut says =
         |feeds: &[(&str, &Tensor)]| program.run(&mut state, feeds).unwrap_err().to_string();
     assert_eq!(says(&[]), r#"tensor "x": is not fed"#);
-    assert_eq!(says(&[("x", &good), ("z", &good)]), r#"tensor "z": is no feed of this program"#);
+    assert_eq!(says(&[("x", &good), ("z", &good)]), r#"tensor "z": is not a feed of this program"#);
     let short = says(&[("x", &vector(&[1.0]))]);
     assert!(short.contains("\"x\"") && short.contains("[1]") && short.contains("[2]"), "{short}");
     let typed = says(&[("x", &bytes)]);

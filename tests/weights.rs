@@ -231,8 +231,8 @@ fn what_cannot_be_imported_is_said_in_one_sentence() {
         (&["plain_g.pth", "plain_g.safetensors"], &[], &["is a second generator"]),
         (&["plain_g.pth", "late_d.pth"], &[], &["takes images of 8", "generator makes 16"]),
         (&["plain_g.pth"], &[(Role::Generator, "netG")], &["no tensor below \"netG\"", "main.0"]),
-        (&["named_g.safetensors"], &[], &["12 pixels, which are no square", "--g-sides"]),
-        (&["expected.safetensors"], &[], &["beside/fake is no part of a convolution"]),
+        (&["named_g.safetensors"], &[], &["12 pixels, which are not a square", "--g-sides"]),
+        (&["expected.safetensors"], &[], &["beside/fake is not part of a convolution"]),
         (&["nothing.pth"], &[], &["cannot be read"]),
     ];
     for (names, keys, words) in cases {

@@ -5,8 +5,8 @@
 Reads a checkpoint of `dcgan train --preset pytorch`, decodes the images (which must have the
 model's size) on as many threads as PyTorch computes on, 64 at a time and ahead of the network, runs
 the hidden convolutions eagerly, pools each to 4x4, joins them and writes one array. Prints one line
-of JSON: images a second, and the largest difference from another array, such as that of `dcgan
-features`, with what it is relative to the largest feature.
+of JSON: images per second, and the largest difference from another array, such as that of `dcgan
+features`, also relative to the largest feature.
 """
 
 import argparse

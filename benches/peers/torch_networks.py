@@ -1,6 +1,6 @@
 """The networks of four of dcgan's presets in PyTorch, layer by layer as `dcgan` builds them.
 
-`PRESETS` says by name what is trained and how; `networks` builds a generator and a discriminator.
+`PRESETS` defines by name what is trained and how; `networks` builds a generator and a discriminator.
 Images are [n, 3, side, side] in [-1, 1], latents [n, nz, 1, 1], scores [n].
 """
 
@@ -22,7 +22,7 @@ class Preset:
     side: int = 64
     nz: int = 100
     residual: bool = False
-    # None of both: batch norm in D.
+    # Neither of the two: batch norm in D.
     layer_norm: bool = False
     no_norm: bool = False
     attention: bool = False

@@ -1,8 +1,8 @@
 """Trains or samples a preset's networks in PyTorch on random data, prints one line of JSON.
 
 What `benches/peers/run` compares; see the README beside it, and torch_networks.py for the networks.
-Everything that changes no result and saves time is taken: D is frozen during G's step (else its
-weight gradients are computed and thrown away), Adam is the fused one, gradients are set to none, a
+Uses everything that saves time without changing results: D is frozen during G's step (else its
+weight gradients are computed and discarded), Adam is the fused one, gradients are set to None, a
 D without batch norm sees real and generated images at once.
 """
 
@@ -56,7 +56,7 @@ class Training:
             for net, rate in ((self.g, preset.rate_g), (self.d, preset.rate_d))
         )
         self.scaler_g, self.scaler_d = (torch.amp.GradScaler(device, enabled=amp) for _ in "gd")
-        # What is called, the networks or what was compiled of them.
+        # What is called: the networks or their compiled versions.
         self.make, self.judge, self.slopes = self.g, self.d, self.slopes_of
         if compiled:
             self.make, self.judge = torch.compile(self.g), torch.compile(self.d)
@@ -72,7 +72,7 @@ class Training:
         return torch.randn(self.batch, self.preset.nz, 1, 1, device=self.device)
 
     def slopes_of(self, x, scale):
-        """The length of D's gradient at every image."""
+        """The norm of D's gradient at every image."""
 
         def total(x):
             with self.autocast():
@@ -90,7 +90,7 @@ class Training:
         return self.preset.penalty * (lengths - 1).square().mean()
 
     def update_d(self, reals):
-        """Returns the generated images, on which G is trained, too, where it is once a step."""
+        """Returns the generated images, on which G is trained, too, if once per step."""
         preset, backward = self.preset, lambda loss: self.scaler_d.scale(loss).backward()
         self.adam_d.zero_grad(set_to_none=True)
         with self.autocast(), torch.set_grad_enabled(preset.n_critic == 1):
@@ -137,7 +137,7 @@ class Training:
     def flops_per_image(self):
         """Operations of one more step's products and convolutions, by PyTorch's own count."""
         counter = FlopCounterMode(display=False)
-        # Its hooks on modules do not go with gradients of gradients.
+        # Its hooks on modules do not support gradients of gradients.
         counter.mod_tracker = nullcontext()
         counter.mod_tracker.parents = {"Global"}
         with counter:
@@ -146,7 +146,7 @@ class Training:
 
 
 def timed(steps, max_seconds, step, wait):
-    """The seconds a step of every block of steps, at least three blocks of them."""
+    """The seconds per step of every block of steps, at least three blocks."""
     block, done, times = 1, 0, []
     everything = time.perf_counter()
     while len(times) < 3 or (done < steps and time.perf_counter() - everything < max_seconds):
@@ -174,7 +174,7 @@ def main():
     parser.add_argument("--max-seconds", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--compile", action="store_true", help="by torch.compile")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
     parser.add_argument("--count", action="store_true", help="also count operations")
     parser.add_argument("--precision", choices=["fp32", "tf32", "amp"], default="fp32")
     options = parser.parse_args()
@@ -186,7 +186,7 @@ def main():
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    # AMP keeps in fp32 what is not safe in half precision; TF32 there as PyTorch users have it.
+    # AMP keeps in fp32 what is not safe in half precision; TF32 there as PyTorch users use it.
     tf32 = options.precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

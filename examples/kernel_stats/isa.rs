@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 /// Instructions of an innermost loop, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mix {
-    /// Fused multiply-adds; two of one dual instruction are two.
+    /// Fused multiply-adds; a dual instruction of two counts twice.
     pub(crate) fma: usize,
     /// Other vector instructions.
     pub(crate) vector: usize,
-    /// Scalar ones, waits and barriers left out: they issue beside those of vectors.
+    /// Scalar ones, except waits and barriers: they issue beside vector instructions.
     pub(crate) scalar: usize,
     /// Reads and writes of workgroup memory.
     pub(crate) shared: usize,
@@ -78,7 +78,7 @@ pub(crate) fn loops(listing: &str) -> Vec<Mix> {
     let mix = |&(start, end): &(usize, usize)| {
         let mut mix = Mix::default();
         for line in &lines[start..=end] {
-            // Two instructions of one issue stand in one line, with a pair of colons between them.
+            // Two instructions of one issue are on one line, separated by two colons.
             for part in line.split("::") {
                 mix.count(part.split_whitespace().next().unwrap_or_default());
             }

@@ -1,6 +1,6 @@
-//! What AMD's compiler makes of the kernels of training steps: registers, waves, spills, and how much of
-//! each hot loop is multiply-adds. No GPU is needed: RADV, the driver in Mesa, opens a card that is not
-//! there and compiles for it.
+//! AMD's compiler on the kernels of training steps: registers, waves, spills, and the share of
+//! multiply-adds in each hot loop. No GPU is needed: RADV, the driver in Mesa, opens a card that
+//! does not exist and compiles for it.
 //!
 //! ```text
 //! cargo run --release --example kernel_stats                          # a table for four cards
@@ -9,9 +9,9 @@
 //! cargo run --release --example kernel_stats > examples/kernel_stats/table.txt    # after a change
 //! ```
 //!
-//! The share of multiply-adds in the hot loop is an upper bound of the share of its peak that the card
-//! can reach: a compute unit issues one vector instruction a cycle. The bounds that kernels have to keep
-//! stand in [`tests`], the table in `table.txt` beside this file.
+//! The share of multiply-adds in the hot loop is an upper bound of the share of its peak that the
+//! card can reach: a compute unit issues one vector instruction per cycle. The bounds for kernels
+//! are in [`tests`], the table in `table.txt` beside this file.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +28,7 @@ mod tests;
 use radv::Radv;
 use rows::{Line, Report, Row, Stats};
 
-/// Cards whose compilers are asked: RDNA 2 and 3, GCN 5 and 4. The last has no 16-bit floats.
+/// Target cards: RDNA 2 and 3, GCN 5 and 4. The last has no 16-bit floats.
 const FAMILIES: [&str; 4] = ["NAVI21", "GFX1100", "VEGA10", "POLARIS10"];
 
 /// Where Debian, Fedora and Arch have the driver's manifest.
@@ -69,7 +69,7 @@ fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What this program says as a process of its own, which is told of the card: the driver reads its
+/// The output of this program as a child process, to which the card is passed: the driver reads its
 /// environment when it is loaded.
 fn asked(family: &str, words: &[&str]) -> Result<Report> {
     let mut child = Command::new(std::env::current_exe()?);
@@ -77,12 +77,12 @@ fn asked(family: &str, words: &[&str]) -> Result<Report> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
-    // What `--isa` prints is on standard error.
+    // The output of `--isa` is on standard error.
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// The environment in which the driver opens a card that is not there.
+/// The environment in which the driver opens a card that does not exist.
 fn environment<'a>(child: &'a mut Command, family: &str) -> Result<&'a mut Command> {
     let Some(manifest) = MANIFESTS.iter().find(|path| Path::new(path).is_file()) else {
         return Err("there is no RADV here (Debian: mesa-vulkan-drivers)".into());
@@ -91,7 +91,7 @@ fn environment<'a>(child: &'a mut Command, family: &str) -> Result<&'a mut Comma
     Ok(child.env("NODEVICE_SELECT", "1"))
 }
 
-/// Compiles the kernels of all steps for the card of the environment.
+/// Compiles the kernels of all steps for the card in the environment.
 fn compiled(isa: Option<&str>) -> Result<Report> {
     let radv = Radv::open()?;
     let mut lines = Vec::new();
@@ -111,7 +111,7 @@ fn compiled(isa: Option<&str>) -> Result<Report> {
     Ok(Report { driver: radv.driver(), lines })
 }
 
-/// The table of all cards side by side, from what `ask` says of each.
+/// The table of all cards side by side, from the output of `ask` for each.
 fn table(ask: impl Fn(&str) -> Result<Report>) -> Result<String> {
     let mut cards = BTreeMap::new();
     let mut driver = String::new();

@@ -1,5 +1,5 @@
-//! RADV as a compiler: a Vulkan device without a card behind it, whose pipelines tell what was made of
-//! them (`VK_KHR_pipeline_executable_properties`).
+//! RADV as a compiler: a Vulkan device without a card, whose pipelines report statistics
+//! (`VK_KHR_pipeline_executable_properties`).
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -17,12 +17,12 @@ pub(crate) struct Radv {
     f16: bool,
     device: Device,
     executables: khr::pipeline_executable_properties::Device,
-    // The device ends before what it was made of.
+    // The device is destroyed before what it was created from.
     _instance: Instance,
     _entry: Entry,
 }
 
-/// What the compiler says of a kernel.
+/// The compiler's report on a kernel.
 pub(crate) struct Compiled {
     statistics: BTreeMap<String, u64>,
     /// The machine code.
@@ -44,13 +44,13 @@ impl Compiled {
         self.find("LDS size")
     }
 
-    /// Subgroups that a SIMD can hold at once.
+    /// Subgroups that fit on a SIMD at once.
     pub(crate) fn waves(&self) -> u64 {
         self.find("Subgroups per SIMD")
     }
 
-    /// Vector registers that did not fit, and bytes of memory that are used in their place. (Scalar ones
-    /// that do not fit are kept in lanes of vector registers, which costs next to nothing.)
+    /// Vector registers that were spilled, and bytes of memory used in their place. (Spilled scalar
+    /// ones are kept in lanes of vector registers, which costs next to nothing.)
     pub(crate) fn spills(&self) -> u64 {
         self.find("Spilled VGPRs") + self.find("Scratch size")
     }
@@ -174,7 +174,7 @@ impl Radv {
         let read = self.executables.fp().get_pipeline_executable_internal_representations_khr;
         let device = self.executables.device();
         let mut count = 0;
-        // SAFETY: the driver writes the count alone where there is no array.
+        // SAFETY: the driver writes only the count if there is no array.
         unsafe { read(device, executable, &mut count, std::ptr::null_mut()) }.result()?;
         let mut found =
             vec![vk::PipelineExecutableInternalRepresentationKHR::default(); count as usize];
@@ -197,7 +197,7 @@ impl Radv {
     }
 }
 
-/// SPIR-V of a kernel, and how many buffers it binds.
+/// SPIR-V of a kernel, and its number of buffer bindings.
 fn spirv(kernel: &str, source: &str) -> Result<(Vec<u32>, u32)> {
     let module = naga::front::wgsl::parse_str(source)
         .map_err(|error| error.emit_to_string_with_path(source, kernel))?;

@@ -1,4 +1,4 @@
-//! Rows of the table: a kernel of a step, what work it does, and what a compiler made of it.
+//! Rows of the table: a kernel of a step, its work, and the compiler's result.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ use super::radv::Compiled;
 use super::steps::Step;
 use super::{Result, isa};
 
-/// Kernels with less of a step's work are left out.
+/// Kernels with a smaller share of a step's work are left out.
 const LEAST: f64 = 0.002;
 
 /// A kernel of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// Its share of the step's floating-point operations, all its dispatches together.
+    /// Its share of the step's floating-point operations, with all dispatches.
     pub(crate) work: f64,
     /// Its dispatches.
     pub(crate) count: usize,
@@ -27,16 +27,16 @@ pub(crate) struct Row {
     pub(crate) source: String,
 }
 
-/// What a compiler made of a kernel.
+/// The compiler's result for a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stats {
     /// Vector registers of an invocation.
     pub(crate) vgprs: u64,
     /// Bytes of workgroup memory.
     pub(crate) lds: u64,
-    /// Subgroups that a SIMD holds at once.
+    /// Subgroups that fit on a SIMD at once.
     pub(crate) waves: u64,
-    /// Vector registers that did not fit.
+    /// Spilled vector registers.
     pub(crate) spills: u64,
     /// The hot loop: the one with the most multiply-adds.
     pub(crate) hot: isa::Mix,
@@ -55,7 +55,7 @@ impl Stats {
     }
 }
 
-/// What one card's process tells the one that asked.
+/// The output of one card's process for its parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// The driver and its version.
@@ -63,19 +63,19 @@ pub(crate) struct Report {
     pub(crate) lines: Vec<Line>,
 }
 
-/// A row that was compiled.
+/// A compiled row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Line {
     /// The step's name.
     pub(crate) step: String,
-    /// As in [`Row`], the next two too.
+    /// As in [`Row`]; so are the next two.
     pub(crate) name: String,
     pub(crate) work: f64,
     pub(crate) count: usize,
     pub(crate) stats: Stats,
 }
 
-/// The different kernels of a step as lowered for hardware, those with the most work first.
+/// The distinct kernels of a step as lowered for hardware, by decreasing work.
 pub(crate) fn of_step(step: &Step) -> Result<Vec<Row>> {
     let options = Options { precision: step.precision, ..Options::default() };
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
@@ -121,7 +121,7 @@ pub(crate) fn in_full(lines: &[Line]) -> Result<String> {
     Ok(out)
 }
 
-/// All cards side by side: of each the registers, the waves, and the multiply-adds in the hot loop.
+/// All cards side by side, with registers, waves, and the multiply-adds in the hot loop.
 pub(crate) fn side_by_side(
     driver: &str,
     families: &[&'static str],
@@ -142,7 +142,7 @@ pub(crate) fn side_by_side(
         out += &format!("{:>5.1}% {:>5}", 100.0 * first.work, first.count);
         for family in families {
             let same = |line: &&Line| line.step == first.step && line.name == first.name;
-            // Two kernels of one name differ in what was fused into them: in order.
+            // Two kernels with the same name differ in what was fused into them: kept in order.
             let nth =
                 cards[families[0]].iter().filter(same).position(|line| std::ptr::eq(line, first));
             let cell = match cards[family].iter().filter(same).nth(nth.unwrap_or(0)) {

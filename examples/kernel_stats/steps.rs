@@ -1,4 +1,4 @@
-//! The training steps whose kernels are looked at.
+//! The training steps whose kernels are analyzed.
 
 use dcgan::models::{Conditioning, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Weight;

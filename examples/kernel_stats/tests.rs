@@ -1,5 +1,5 @@
-//! The bounds that every kernel has to keep with AMD's compiler. Without RADV the tests are skipped
-//! aloud, and fail where `DCGAN_TEST_COMPILERS=require`.
+//! Bounds for every kernel with AMD's compiler. Without RADV the tests are skipped with a message,
+//! and fail if `DCGAN_TEST_COMPILERS=require`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use dcgan::program::{Options, kernels};
 
 use super::*;
 
-/// The least share of multiply-adds in the hot loop of a product that has more than a twentieth of a
+/// The minimum share of multiply-adds in the hot loop of a product with more than a twentieth of a
 /// step's work, of the others, and of those in 16 bits, which are converted in the loop.
 const LARGE: f64 = 0.85;
 const SMALL: f64 = 0.5;
@@ -21,8 +21,8 @@ const HALF: f64 = 0.45;
 /// Kernels that are products, whose hot loop multiplies and adds.
 const PRODUCTS: [&str; 4] = ["conv2d", "conv_transpose2d", "conv_weight_grad", "matmul"];
 
-/// What the ignored test `name` of this binary prints in the driver's environment, between two marks;
-/// none where there is no driver, which is said.
+/// The output of this binary's ignored test `name` in the driver's environment, between two marks;
+/// `None` if there is no driver, with a message.
 fn child(name: &str, family: &str) -> Option<String> {
     let mut child = Command::new(std::env::current_exe().unwrap());
     let child = match environment(&mut child, family) {
@@ -86,7 +86,7 @@ fn the_kernels_of_steps_keep_their_bounds() {
         }
         cards.insert(family, lines);
     }
-    // Another version of the compiler makes another table.
+    // Another version of the compiler produces another table.
     let kept = include_str!("table.txt");
     if kept.starts_with(&driver) {
         let now = rows::side_by_side(&driver, &FAMILIES, &cards);

@@ -1,5 +1,5 @@
-    // e = T · d · Tᵀ, where `matrix` holds the factors of T that are not zero, a row a list of
-    // {factor, at}, and `columns` the columns that have any.
+    // e = T · d · Tᵀ, where `matrix` holds the nonzero factors of T, a row a list of {factor, at},
+    // and `columns` the columns that have any.
 {% for j in columns %}{% for row in matrix %}
     let h{{ loop.index0 }}_{{ j }} = {% for term in row %}{% if not loop.first %} + {% endif %}{{ term.factor }} * d{{ term.at }}_{{ j }}{% endfor %};
 {%- endfor %}{% endfor %}

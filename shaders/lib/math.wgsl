@@ -1,9 +1,9 @@
-// Functions that give the same numbers, within rounding, on every driver. The built-in tanh and exp
-// are used nowhere else: several back ends compute tanh as (t - 1) / (t + 1) with t = exp(2x), which
-// is NaN for x above 44, and exp past 88 is infinite, which fast-math drivers may turn into anything.
-// NaN in, NaN out: clamp, min and max of most drivers turn a NaN into an ordinary number, and a network
-// that has diverged would look healthy.
-// Each function stands here for f32 and, with a 4 at its end, for vec4<f32>.
+// Functions that give the same values, within rounding, on every driver. The built-in tanh and exp
+// are not used anywhere else: several back ends compute tanh as (t - 1) / (t + 1) with t = exp(2x),
+// which is NaN for x above 44, and exp past 88 is infinite, which fast-math drivers may turn into
+// anything. NaN in, NaN out: clamp, min and max of most drivers turn NaN into an ordinary value,
+// and a network that has diverged would look healthy.
+// Each function is defined for f32 and, with the suffix 4, for vec4<f32>.
 
 // Whether x is NaN, by its bits: fast-math compilers fold x != x to false.
 fn is_nan(x: f32) -> bool {
@@ -50,8 +50,8 @@ fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + safe_exp4(-x));
 }
 
-// ln(x) by the polynomial of src/math.rs: WGSL lets a driver's own be off by 2^-21 near 1, and make
-// anything of NaN.
+// ln(x) by the polynomial of src/math.rs: WGSL lets a driver's own be off by 2^-21 near 1, and
+// return anything for NaN.
 {% for four, f, u, i in [["", "f32", "u32", "i32"], ["4", "vec4<f32>", "vec4<u32>", "vec4<i32>"]] %}
 fn safe_log{{ four }}(x: {{ f }}) -> {{ f }} {
     let tiny = x < {{ f }}(1.17549435e-38);
@@ -69,7 +69,7 @@ fn safe_log{{ four }}(x: {{ f }}) -> {{ f }} {
     p = p * m - 2.4999994e-1;
     p = p * m + 3.333333e-1;
     let y = m + (m * z * p - 2.1219444e-4 * e - 0.5 * z) + 0.6933594 * e;
-    // Below 0 it is NaN, at 0 minus infinity; infinity and NaN stay.
+    // NaN below 0, minus infinity at 0; infinity and NaN stay.
     let own = bitcast<{{ u }}>(x);
     let below = bitcast<{{ f }}>(own | {{ u }}(0x7fc00000u));
     let at_0 = bitcast<{{ f }}>((own & {{ u }}(0x7fffffffu)) ^ {{ u }}(0xff800000u));
@@ -79,7 +79,7 @@ fn safe_log{{ four }}(x: {{ f }}) -> {{ f }} {
 }
 {% endfor %}
 
-// log(1 + t) for t in [0, 1]. Below 1/16 a series, because 1 + t rounds away what is small in t.
+// log(1 + t) for t in [0, 1]. A series below 1/16, because 1 + t rounds away the small digits of t.
 fn log1p_unit(t: f32) -> f32 {
     let series = t * (1.0 - t * (0.5 - t * (0.33333333 - t * (0.25 - t * (0.2 - t * 0.16666667)))));
     return select(safe_log(1.0 + t), series, t < 0.0625);

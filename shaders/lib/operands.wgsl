@@ -1,13 +1,13 @@
 // The operands of a product, `a` and `b`, and its result `y`, four consecutive elements at a time.
 //
-// What lies contiguously in an operand is called a row; it is named by the index of its first
+// Contiguous elements of an operand are called a row; a row is named by the index of its first
 // element, or NONE where it lies outside the tensor: it then reads as zeros, and memory is not
 // touched. Rows whose length is a multiple of 4 are read as vectors.
 //
-// Variables: a_vec, b_vec, y_vec: whether a row holds whole vectors. a_len, b_len, n: elements of
-// a row. a_none, b_none: whether a row may be NONE. a_over, b_over: whether a position past the
-// end of a row may be asked for. b_rows: rows of `b` that one tap uses; b_past: whether a row past
-// them may be asked for.
+// Variables: a_vec, b_vec, y_vec: whether a row holds whole vectors. a_len, b_len, n: elements of a
+// row. a_none, b_none: whether a row may be NONE. a_over, b_over: whether positions past the end of
+// a row may be read. b_rows: rows of `b` that one tap uses; b_past: whether rows past them may be
+// read.
 
 const NONE: u32 = 0xffffffffu;
 
@@ -75,7 +75,7 @@ fn b_load(row: u32, j: u32) -> vec4<f32> {
 }
 {% endif %}
 
-// Row `i` of those that the tap starting at row `first` uses.
+// Row `i` among those of the tap that starts at row `first`.
 fn b_row(i: u32, first: u32) -> u32 {
 {% if b_past %}
     return select(NONE, (first + i) * {{ b_len }}, i < {{ b_rows }});

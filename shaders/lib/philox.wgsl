@@ -1,7 +1,7 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), bit for bit as in src/rng.rs. To be included after
-// lib/math.wgsl.
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), bit for bit as in src/rng.rs. Include it
+// after lib/math.wgsl.
 
-// The upper 32 bits of a * b: WGSL has no 64-bit product, so it is made of 16-bit halves.
+// The upper 32 bits of a * b: WGSL has no 64-bit product, so it is composed of 16-bit halves.
 fn mul_high(a: u32, b: u32) -> u32 {
     let al = a & 0xffffu;
     let ah = a >> 16u;
@@ -29,13 +29,13 @@ fn philox4x32(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     return c;
 }
 
-// An integer as a uniform number in [0, 1): its upper 24 bits, exact in f32.
+// An integer as a uniform value in [0, 1): its upper 24 bits, exact in f32.
 fn unit(bits: u32) -> f32 {
     return f32(bits >> 8u) * (1.0 / 16777216.0);
 }
 
-// (sin, cos) of unit(bits) turns. Drivers may be off by 2^-11 in theirs, which shows in a latent, so
-// these are the polynomials of src/math.rs on what is left of the nearest quarter turn.
+// (sin, cos) of unit(bits) turns. A driver's own may be off by 2^-11, which shows in a latent, so
+// these are the polynomials of src/math.rs on the remainder from the nearest quarter turn.
 fn sin_cos_of_turns(bits: u32) -> vec2<f32> {
     let k = i32(bits >> 8u);
     let quarter = (k + 2097152) >> 22u;
@@ -49,10 +49,10 @@ fn sin_cos_of_turns(bits: u32) -> vec2<f32> {
     return select(turned, -turned, (quarter & 2) == 2);
 }
 
-// Two independent standard normal numbers from two integers (Box and Muller, 1958).
+// Two independent standard normal values from two integers (Box and Muller, 1958).
 fn normal_pair(a: u32, b: u32) -> vec2<f32> {
-    // 1 - [0, 1) is (0, 1]. A logarithm rounded otherwise than the host's may be above 0 at 1: the max
-    // keeps the root real.
+    // 1 - [0, 1) is (0, 1]. A logarithm rounded differently than on the host may be above 0 at 1:
+    // the max keeps the root real.
     let radius = sqrt(max(-2.0 * safe_log(1.0 - unit(a)), 0.0));
     return radius * sin_cos_of_turns(b).yx;
 }

@@ -1,4 +1,4 @@
-// The sizes that come with each dispatch, for kernels that serve tensors of all sizes.
+// The sizes passed with each dispatch, for kernels that serve tensors of all sizes.
 //
 // Variables: sizes: pairs of a name and a number; empty where all sizes are literals.
 {% if sizes %}

@@ -1,7 +1,7 @@
 // The squares that minimal filtering cuts an operand into, four channels at a time: tiles of an
 // image, which may overlap, or the taps of a kernel. The pixels of a square lie `step` apart; where
-// that is not 1, a square has the pixels of one remainder modulo `step` only, and the remainders
-// (a, b) stand before the channel, as in an image of cells of step × step pixels.
+// that is not 1, a square has only the pixels of one remainder modulo `step`, and the remainders
+// (a, b) come before the channel, as in an image of cells of step × step pixels.
 //
 // Variables: side: "large", "small" or "taps". large, small: channels of the two images. high, wide:
 // size of the operand; item: elements between neighboring pixels. down, across: squares of an image.
@@ -9,7 +9,8 @@
 
 const NONE: u32 = 0xffffffffu;
 
-// Square `row`, channels 4·quad to 4·quad + 3: its first element as if it stood at (0, 0), then y, x.
+// Square `row`, channels 4·quad to 4·quad + 3: its first element as if it were at (0, 0), then y,
+// x.
 fn square_at(row: u32, quad: u32) -> vec3<u32> {
 {% if side == "taps" %}
     let part = row / {{ large }}u;

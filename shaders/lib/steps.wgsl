@@ -1,9 +1,10 @@
-// How a tile walks through its reduction: opens the loops over taps, where there are any, and over `k`
-// by 4 at a time, and loads what they need of `b`: b0_c to b3_c, a vector of columns c for each of the
-// four. Of `a` it finds the rows that the tile loads along the reduction. The tile closes the loops.
+// How a tile walks through its reduction: opens the loops over taps, if any, and over `k` by 4 at a
+// time, and loads the part of `b` that they need: b0_c to b3_c, a vector of columns c for each of
+// the four. Of `a` it finds the rows that the tile loads along the reduction. The tile closes the
+// loops.
 //
-// A row that lies along the reduction, is read by vectors and has no end within a step is found once, its
-// place and whether it is there: what is left for the loop is a load.
+// A row that lies along the reduction, is read by vectors and has no end within a step is found
+// once, its position and whether it exists: the loop only has to load.
 //
 // Variables: a_steady, b_steady: whether the rows of an operand are such rows. loaded: rows of `a` that the tile names at0, at1, …; the others are the tile's.
 {% if taps %}

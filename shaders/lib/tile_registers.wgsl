@@ -3,12 +3,13 @@
 //
 // Variables: lanes: invocations of a workgroup. row_step, col_step: distance between an
 // invocation's blocks of 4 rows or 4 columns; the lanes lie along the side whose step is not 4.
-// one_n: whether one tile is as wide as the product. a_along: "k" where a row of `a` runs along the reduction, "m" where it runs along the product's
-// rows; unit: how many of those (1, 4 or `rows`) surely share a tap. a_run: whether 4 consecutive
-// cells lie in one line of the image, `run` elements and `step_x` pixels apart. b_along: "k" or
-// "n". taps: whether there is a loop over taps. flat: whether the reduction index holds the tap.
-// split: whether each z computes a part of the reduction. k, chunk: the length of it all, and of such
-// a part. planes: whether each z is a product of its own, of matrices that follow each other.
+// one_n: whether one tile is as wide as the product. a_along: "k" where a row of `a` runs along the
+// reduction, "m" where it runs along the product's rows; unit: how many of those (1, 4 or `rows`)
+// always share a tap. a_run: whether 4 consecutive cells lie in one line of the image, `run`
+// elements and `step_x` pixels apart. b_along: "k" or "n". taps: whether there is a loop over taps.
+// flat: whether the reduction index holds the tap. split: whether each z computes a part of the
+// reduction. k, chunk: the length of the whole reduction, and of one part. planes: whether each z
+// is a separate product, of consecutive matrices.
 
 @compute @workgroup_size({{ lanes }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
 // The product by register tiles whose rows a subgroup shares: each workgroup is one subgroup, and
-// computes `rows` rows × 4·`cols`·`lanes` columns. The lanes lie side by side along the columns. Each
-// loads four elements of one row of `a` for all (or of four rows, where those lie side by side), and
-// broadcasts hand them round: a row is loaded once, not once a lane.
+// computes `rows` rows × 4·`cols`·`lanes` columns. The lanes lie side by side along the columns.
+// Each loads four elements of one row of `a` for all (or of four rows, where those lie side by
+// side), and broadcasts them: a row is loaded once, not once per lane.
 //
 // Control flow is the same for all lanes, as broadcasts demand. Variables: those of
 // tile_registers.wgsl, but `unit` is 1 or 4; `rows` is a multiple of `lanes`, or of 4·`lanes` where

@@ -1,15 +1,15 @@
 // The product by workgroup tiles: `tile_m` × `tile_n` of the product at a time, `depth` of the
-// reduction at a time. An invocation brings one 4 × 4 block of each operand into workgroup memory (of
-// larger tiles there are fewer blocks than invocations), turned so that its vectors lie along the
+// reduction at a time. An invocation loads one 4 × 4 block of each operand into workgroup memory
+// (larger tiles have fewer blocks than invocations), turned so that its vectors lie along the
 // product, and computes `rows` × `rows` of the product, in blocks of 4 × 4 that lie `row_step` and
-// `col_step` apart. Zeros are written for whatever lies outside
-// an operand, so every element is written before it is read, and no invocation leaves early.
+// `col_step` apart. Anything outside an operand is written as zeros, so every element is written
+// before it is read, and no invocation leaves early.
 //
-// Variables: lanes: invocations. unroll: steps of the reduction that the innermost loop takes at a time.
-// a_blocks, b_blocks: blocks of each operand; b_first: the invocation that brings the first of `b`.
-// pitch: vectors from one step of the reduction to the next in
-// workgroup memory. The others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop
-// runs over whole tiles of `depth`: what lies past the reduction reads as zeros.
+// Variables: lanes: invocations. unroll: steps of the reduction that the innermost loop takes at a
+// time. a_blocks, b_blocks: blocks of each operand; b_first: the first invocation that loads a
+// block of `b`. pitch: vectors from one step of the reduction to the next in workgroup memory. The
+// others are those of tile_registers.wgsl; `unit` is 1 or 4, and every loop runs over whole tiles
+// of `depth`: elements past the reduction read as zeros.
 
 {% set down = row_step // 4 %}
 {% set across = col_step // 4 %}
@@ -22,11 +22,12 @@ var<workgroup> b_tile: array<vec4<f32>, {{ depth * pitch }}>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = group.x + group.y * {{ groups_x }};
     let z = group.z;
-    // A workgroup past the last tile has rows past the last, and so computes and stores nothing.
+    // The rows of a workgroup past the last tile lie past the last row: it computes and stores
+    // nothing.
     let m0 = tile / {{ tiles_n }} * {{ tile_m }}u;
     let n0 = tile % {{ tiles_n }} * {{ tile_n }}u;
 
-    // The block that this invocation brings: neighbors read neighboring vectors.
+    // The block that this invocation loads: neighbors read neighboring vectors.
 {% if a_some %}
     let a_brings = lane < {{ a_blocks }}u;
 {% endif %}

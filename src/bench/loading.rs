@@ -1,4 +1,4 @@
-//! Do images come as fast as a device trains on them?
+//! Whether images load as fast as a device trains on them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,30 +13,29 @@ use crate::train::{TrainConfig, Trainer};
 
 use super::{WARM_UP, step};
 
-/// For how long each is timed at least: much longer than the batches last that were made while the
-/// training was compiled.
+/// How long each is timed at least: much longer than the batches made during compilation last.
 const LEAST: Duration = Duration::from_secs(3);
 
-/// What was measured. Nothing was kept in memory: every image was read, decoded, cut and resized
-/// as in the first pass over a set, and every other one mirrored.
+/// The results. Nothing was kept in memory: every image was read, decoded, cropped and resized as
+/// in the first pass over a set, and every other one mirrored.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loading {
-    /// What the set is.
+    /// Description of the set.
     pub data: String,
     /// Threads that read and decoded.
     pub threads: usize,
-    /// Images in a second where nothing else was done.
+    /// Images per second with nothing else running.
     pub images_per_second: f64,
-    /// Real images trained on in a second, with reading and decoding beside it.
+    /// Real images trained on per second, with reading and decoding at the same time.
     pub train_images_per_second: f64,
-    /// The part of that training's time in which it waited for images.
+    /// The share of that training's time spent waiting for images.
     pub waiting: f64,
 }
 
-/// Reads a set alone, by so many threads, then trains on it. `tell` hears what is being done.
+/// Reads a set alone with the given number of threads, then trains on it. `tell` receives progress.
 ///
 /// # Errors
-/// As [`Loader::start`], [`Loader::next_batch`], [`Trainer::new`] and [`Trainer::step`].
+/// Errors of [`Loader::start`], [`Loader::next_batch`], [`Trainer::new`] and [`Trainer::step`].
 pub fn loading(
     recipe: &TrainConfig,
     steps: usize,

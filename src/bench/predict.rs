@@ -1,7 +1,7 @@
-//! How long a training step should take on a card that is not here, from its datasheet: what
+//! Predicts how long a training step takes on a card from its datasheet alone: what
 //! `dcgan bench --predict` prints.
 //!
-//! A dispatch takes as long as the slower of its arithmetic and its memory, and then a pause:
+//! A dispatch takes as long as the slower of its arithmetic and its memory, plus a pause:
 //!
 //! ```text
 //! arithmetic = FLOP / (peak · share · fill)      share: multiply-adds in its hot loop
@@ -9,10 +9,10 @@
 //! seconds    = max(arithmetic, memory) + 4 µs
 //! ```
 //!
-//! What that leaves out: caches (every tensor is read from memory once and written once, which is little
-//! for large products and much for what was just written), the clock that a card really keeps, what hides
-//! latency, and the driver. A prediction is an upper bound of the speed that is worth comparing with a
-//! measurement: where a card is much slower, something is wrong that can be found.
+//! This leaves out caches (every tensor is read from memory once and written once, which is little
+//! for large products and much for what was just written), the clock that a card really sustains,
+//! latency hiding, and the driver. A prediction is an upper bound of the speed, useful to compare
+//! with a measurement: where a card is much slower, the cause can be found.
 
 use std::collections::BTreeMap;
 
@@ -23,23 +23,23 @@ use crate::ops::Caps;
 use crate::program::{Listed, Options, kernels};
 use crate::train::TrainConfig;
 
-/// A graphics card, by its maker's datasheet.
+/// A graphics card, according to its maker's datasheet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Card {
-    /// What `--predict` takes.
+    /// Its name in `--predict`.
     pub name: &'static str,
     /// Its full name.
     pub about: &'static str,
-    /// 32-bit floating-point operations in a second, in 10¹²; of RDNA 3 with one issue a cycle, as the
-    /// compiler finds few pairs.
+    /// 32-bit floating-point operations per second, in 10¹²; for RDNA 3 with one issue per cycle,
+    /// as the compiler finds few pairs.
     pub tflops: f64,
-    /// Bytes in a second, in 10⁹.
+    /// Bytes per second, in 10⁹.
     pub bandwidth: f64,
-    /// Lanes that multiply and add in one cycle.
+    /// Lanes that each do one multiply-add per cycle.
     pub lanes: u32,
 }
 
-/// The cards that are known.
+/// The known cards.
 pub const CARDS: [Card; 10] = [
     card("m1", "Apple M1 (8 GPU cores)", 2.6, 68.0, 1024),
     card("m3", "Apple M3 (10 GPU cores)", 3.5, 100.0, 1280),
@@ -63,16 +63,16 @@ const fn card(
     Card { name, about, tflops, bandwidth, lanes }
 }
 
-/// The share of its datasheet's bandwidth that a card gives to plain reads and writes.
+/// The share of a card's datasheet bandwidth that plain reads and writes reach.
 const BANDWIDTH: f64 = 0.75;
 
 /// Seconds from the end of a dispatch to the start of the next, which waits for what it wrote.
 const PAUSE: f64 = 4e-6;
 
-/// Invocations of the workgroups of products; others have as many or more.
+/// Invocations of the workgroups of products; others have at least as many.
 const GROUP: u32 = 64;
 
-/// What a kernel waits for most.
+/// What limits a kernel most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
@@ -80,7 +80,7 @@ pub enum Bound {
     Arithmetic,
     /// Its reads and writes.
     Memory,
-    /// Its start.
+    /// Its launch.
     Launch,
 }
 
@@ -93,13 +93,13 @@ pub struct Predicted {
     pub variant: String,
     /// Dispatches.
     pub count: usize,
-    /// Of all of them.
+    /// Seconds of all dispatches.
     pub seconds: f64,
-    /// Floating-point operations of all of them.
+    /// Floating-point operations of all dispatches.
     pub flops: u64,
-    /// Bytes that all of them read and write at least.
+    /// Bytes that all dispatches read and write at least.
     pub bytes: u64,
-    /// What takes most of that time.
+    /// What most of that time is spent on.
     pub bound: Bound,
 }
 
@@ -108,23 +108,23 @@ pub struct Predicted {
 pub struct Prediction {
     /// The card.
     pub card: Card,
-    /// A step.
+    /// Seconds of a step.
     pub step_seconds: f64,
-    /// Real images that it trains on in a second.
+    /// Real images trained on per second.
     pub images_per_second: f64,
-    /// Floating-point operations of the step, as a share of what the card could do in that time.
+    /// Floating-point operations of the step, as a share of the card's peak in that time.
     pub of_peak: f64,
-    /// Its kernels, those that take longest first.
+    /// Its kernels, the slowest first.
     pub kernels: Vec<Predicted>,
 }
 
-/// The least share of multiply-adds in the hot loop of such a product, as AMD's compiler makes it
-/// (`examples/kernel_stats/table.txt`).
+/// The least share of multiply-adds in the hot loop of such a product, as compiled by AMD's
+/// compiler (`examples/kernel_stats/table.txt`).
 fn share(variant: &str) -> f64 {
     match variant.split(' ').next() {
         Some("workgroup") if variant.ends_with("64x64") => 0.91,
         Some("workgroup") => 0.86,
-        // Thin products, and everything that is none: a good half is addresses.
+        // Thin products, and all other kernels: a good half is addresses.
         _ => 0.5,
     }
 }
@@ -132,7 +132,7 @@ fn share(variant: &str) -> f64 {
 /// Seconds of one dispatch: of its arithmetic, its memory and its pause.
 fn seconds(listed: &Listed, card: &Card) -> [f64; 3] {
     let groups: u32 = listed.groups.iter().product();
-    // Groups run in rounds, of which the last may leave lanes idle.
+    // Groups run in rounds; the last one may leave lanes idle.
     let at_once = f64::from((card.lanes / GROUP).max(1));
     let rounds = (f64::from(groups) / at_once).ceil().max(1.0);
     let fill = f64::from(groups) / (rounds * at_once);
@@ -140,16 +140,17 @@ fn seconds(listed: &Listed, card: &Card) -> [f64; 3] {
     [arithmetic, listed.bytes as f64 / (1e9 * card.bandwidth * BANDWIDTH), PAUSE]
 }
 
-/// The kernels of a recipe's training step, as lowered for hardware.
+/// The kernels of a configuration's training step, as lowered for hardware.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the recipe makes no network.
+/// [`crate::error::Error::Config`] where the configuration is invalid.
 pub fn of_step(recipe: &TrainConfig) -> Result<Vec<Listed>> {
     let options = Options { precision: recipe.precision, ..Options::default() };
     kernels(&recipe.tape()?, &Caps::portable(), &options)
 }
 
-/// What these kernels should take on a card, where they are a step of a training in batches of `batch`.
+/// The predicted times of these kernels on a card, if they are a training step in batches of
+/// `batch`.
 #[must_use]
 pub fn predict(listed: &[Listed], batch: usize, card: Card) -> Prediction {
     let mut kinds: BTreeMap<(&str, &str), (Predicted, [f64; 3])> = BTreeMap::new();
@@ -223,7 +224,7 @@ mod tests {
     fn cards_have_names_of_their_own_and_figures_that_go_together() {
         for (i, card) in CARDS.iter().enumerate() {
             assert!(CARDS[..i].iter().all(|other| other.name != card.name), "{}", card.name);
-            // Two operations of each lane in a cycle: the clock, in GHz.
+            // Two operations per lane and cycle: the clock, in GHz.
             let clock = 1e3 * card.tflops / (2.0 * f64::from(card.lanes));
             assert!((1.1..2.7).contains(&clock), "{}: {clock} GHz", card.name);
         }

@@ -27,21 +27,21 @@ pub struct StepCase {
     pub batch: usize,
     /// How they are trained.
     pub method: ObjectiveConfig,
-    /// How a GPU keeps activations; the CPU, against which it is held, keeps all bits.
+    /// How a GPU keeps activations; the CPU reference keeps all bits.
     pub precision: Precision,
-    /// What sets it apart, in a few words; else empty.
+    /// What distinguishes it, in a few words; else empty.
     pub what: &'static str,
 }
 
 /// What a step checks, in the order of [`StepOutcome::groups`].
 pub const GROUPS: [&str; 5] = ["losses", "gradients", "statistics", "weights", "latents' key"];
 
-/// What came of a step's checks, one for each of [`GROUPS`].
+/// The outcome of a step's checks, one for each of [`GROUPS`].
 #[derive(Clone, Debug)]
 pub struct StepOutcome {
     /// The outcomes.
     pub groups: [Outcome; GROUPS.len()],
-    /// The tensor that is furthest off, where one is.
+    /// The tensor that is furthest off, if any.
     pub worst: [String; GROUPS.len()],
 }
 
@@ -54,9 +54,9 @@ impl StepOutcome {
     }
 }
 
-/// The steps that are checked: every network on small and uneven networks, with the parts that the
-/// GAN family adds, one whose layers have the shapes of DCGAN-64, and one in 16 bits where `halves`
-/// says that the device has them.
+/// The steps to check: every network on small and uneven sizes, with the parts that the GAN family
+/// adds, one whose layers have the shapes of DCGAN-64, and one in 16 bits if the device supports
+/// them (`halves`).
 #[must_use]
 pub fn step_cases(halves: bool) -> Vec<StepCase> {
     let model = |network, side: usize, channels, width| ModelConfig {
@@ -134,26 +134,26 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
     cases
 }
 
-/// What a training step leaves behind.
+/// The results of a training step.
 pub(super) struct After {
     fetched: Fetched,
     state: BTreeMap<String, Tensor>,
 }
 
-/// The learning rate of the steps that are checked.
+/// The learning rate of the checked steps.
 const RATE: f64 = 2e-4;
 
 /// The scale of losses in steps in 16 bits.
 const LOSS_SCALE: f32 = 1024.0;
 
-/// What the names of the optimizer's first moments begin with.
+/// The prefix of the names of the optimizer's first moments.
 const MOMENT: &str = "adam.m.";
 
-/// A tensor whose gradient is smaller than this share of the network's mean one may have none but
-/// what rounding leaves.
+/// A tensor whose gradient is smaller than this share of the network's mean one may have a gradient
+/// of rounding errors only.
 const LEAST_GRADIENT: f64 = 1e-3;
 
-/// How much further off numbers may be that are kept in 16 bits.
+/// How much larger the error of values kept in 16 bits may be.
 const COARSER: f64 = 8.0;
 
 impl StepCase {
@@ -162,7 +162,7 @@ impl StepCase {
         self.run_from(device, &|_, value| value)
     }
 
-    /// Runs one step from the state that `start` makes of the usual one.
+    /// Runs one step from the usual state modified by `start`.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
         let precision = if device.has_half_floats() { self.precision } else { Precision::F32 };
         let recipe = TrainConfig {
@@ -172,15 +172,15 @@ impl StepCase {
             ..TrainConfig::new(self.model)
         };
         let system = recipe.system()?;
-        // Gradients are read from the optimizer's moments: fetching them would take four times their
-        // memory.
+        // Gradients are read from the optimizer's moments: fetching them would take four times
+        // their memory.
         let tape = system.tape(Recording::default())?;
         let mut state = State::new(device);
         for (name, value) in system.initial_state(SEED)? {
             state.set(&name, &start(&name, value))?;
         }
         if system.scaled {
-            // Small enough for the first update to be made.
+            // Small enough that the first update is not skipped.
             state.set(scale::SCALE, &Tensor::full(Vec::new(), LOSS_SCALE))?;
         }
         let compile = Options { precision, ..Options::default() };
@@ -214,7 +214,7 @@ impl StepCase {
         Tensor::with_data(shape, Data::U8(bytes))
     }
 
-    /// Holds what one device made of the step against another's.
+    /// Compares one device's results of the step with another's.
     pub(super) fn compare(&self, got: &After, want: &After) -> StepOutcome {
         let worst = |all: &mut dyn Iterator<Item = (&str, Difference)>| {
             let mut worst = (String::new(), Difference::default());
@@ -229,7 +229,7 @@ impl StepCase {
         };
         let pair = |name: &str| match (got.state.get(name), want.state.get(name)) {
             (Some(got), Some(want)) => (wide(got), wide(want)),
-            // As many numbers as there are on no side: infinitely wrong.
+            // Different lengths: infinitely wrong.
             _ => (vec![f64::NAN], Vec::new()),
         };
         let names = || want.state.keys().map(String::as_str);
@@ -250,7 +250,7 @@ impl StepCase {
             let all: Vec<f64> = of_network.flat_map(|n| pair(n).1).collect();
             mean_size(&all)
         };
-        // By the networks' own names: there may be several of a role.
+        // By the networks' own names: several may have one role.
         let own: BTreeSet<String> = moments().filter_map(network).collect();
         let means: BTreeMap<_, f64> =
             own.into_iter().map(|n| (Some(n.clone()), mean(&n))).collect();
@@ -276,7 +276,7 @@ impl StepCase {
                 let (got, want) = pair(name);
                 let part = if name.starts_with(AVERAGE) { 0.3 } else { 1.0 };
                 let apart = rates_apart(&got, &want, part);
-                // Where signs are those of rounding, only how far a step can go is to be seen.
+                // Where signs are rounding errors, only the maximum step size can be checked.
                 (name, if is_rounding(name) && apart.is_finite() { 0.0 } else { apart }, want.len())
             }),
             [coarser * 0.02, 0.3],
@@ -291,14 +291,14 @@ impl StepCase {
     }
 }
 
-/// The mean error over all numbers of some tensors, given as (name, mean error, numbers), and the
-/// tensor that is worst. `allowed`: over all numbers, and over those of one tensor.
+/// The mean error over all values of some tensors, given as (name, mean error, count), and the
+/// worst tensor. `allowed`: over all values, and over those of one tensor.
 ///
-/// A step has hundreds of thousands of rectifiers. What rounding lifts over the kink of one of them
-/// changes gradients behind it by up to a few hundredths, and Adam's first step moves a weight by
+/// A step has hundreds of thousands of rectifiers. Where rounding crosses the kink of one of them,
+/// gradients behind it change by up to a few hundredths, and Adam's first step moves a weight by
 /// one learning rate along the sign of its gradient, whatever its size: no two devices agree much
-/// better than that in every number of every step. On average they do; and the samples hold each op
-/// by itself to its last digits.
+/// better than that in every value of every step. On average they do; and the samples check each op
+/// separately to its last digits.
 fn on_average(
     tensors: &mut dyn Iterator<Item = (&str, f64, usize)>,
     allowed: [f64; 2],
@@ -317,7 +317,7 @@ fn on_average(
     (worst.0, single.max(Difference::within(sum / count.max(1) as f64, allowed[0])))
 }
 
-/// The mean size of some numbers.
+/// The mean absolute value.
 fn mean_size(numbers: &[f64]) -> f64 {
     numbers.iter().map(|x| x.abs()).sum::<f64>() / numbers.len().max(1) as f64
 }
@@ -329,7 +329,7 @@ fn relative(got: &[f64], want: &[f64], least: f64) -> f64 {
     if got.len() == want.len() { mean_size(&apart) / size } else { f64::INFINITY }
 }
 
-/// The mean difference of new weights in learning rates, which enter them with the factor `part`.
+/// The mean difference of new weights in learning rates, which contribute with the factor `part`.
 /// Infinite where a weight is further off than a first step of Adam can take it.
 fn rates_apart(got: &[f64], want: &[f64], part: f64) -> f64 {
     let apart = || got.iter().zip(want).map(|(g, w)| (g - w).abs() / (RATE * part));
@@ -388,8 +388,8 @@ mod tests {
         assert_eq!(judge(&key), [true, true, true, true, false]);
     }
 
-    /// Rounding alone, here of the initial weights, stays within what is allowed, though it lifts
-    /// numbers over the kinks of rectifiers.
+    /// Rounding alone, here of the initial weights, stays within the tolerance, though it moves
+    /// values over the kinks of rectifiers.
     #[test]
     fn rounding_alone_is_allowed() {
         for case in &step_cases(false)[..3] {

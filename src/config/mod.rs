@@ -1,12 +1,12 @@
-//! Options of a training, each stated once.
+//! Options of a training, each defined once.
 //!
-//! `config!` takes a list of fields, one row each, and makes of it
+//! `config!` takes a list of fields, one row each, and generates
 //!
 //! - the full struct, with a value in every field, `Default` and its JSON, in which a field at its
 //!   default may be left out (see [`Stored`]);
-//! - the same struct as far as it is set, with an `Option` for every field: what a preset or a command
-//!   line says. It is laid over defaults or over another (`or`, `apply`), compared with what a run was
-//!   started with (`conflict`), filled in by name (`set`), and is the flags of the command line;
+//! - the same struct with optional fields, as set by a preset or a command line. It is applied to
+//!   defaults or merged with another (`or`, `apply`), compared with a run's options (`conflict`),
+//!   filled in by name (`set`), and defines the flags of the command line;
 //! - a table of the fields ([`Field`]), and a check of their bounds.
 //!
 //! A row is a doc comment, whose first paragraph is the flag's help, and
@@ -15,7 +15,7 @@
 //! name: Type = default, "PLACEHOLDER" { further entries of Field };
 //! ```
 //!
-//! In help texts and in errors an option is written as its field in backticks, `norm_d`, which the
+//! In help texts and errors an option is written as its field in backticks, `norm_d`, which the
 //! command line shows as a flag.
 
 mod value;
@@ -25,45 +25,45 @@ pub(crate) use value::{named, read_named, typed};
 
 use crate::error::{Error, Result};
 
-/// Whether a field is in JSON.
+/// Whether a field is stored in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Always: without it, JSON is not read.
+    /// Always: JSON without it is invalid.
     Required,
-    /// Always; without it, it has its default.
+    /// Always; if missing, it has its default.
     Always,
-    /// Only where it is not at its default.
+    /// Only if it is not at its default.
     Changed,
 }
 
-/// What is known of an option, but for its type.
+/// The properties of an option except its type.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name in the library and in files.
     pub name: &'static str,
-    /// Its name on the command line, such as `--norm-d`; that of the flag which decides it, where it
-    /// has none of its own.
+    /// Its name on the command line, such as `--norm-d`; if it has no flag, that of the flag that
+    /// determines it.
     pub flag: Option<&'static str>,
-    /// Under which heading the command line lists it.
+    /// Its heading on the command line.
     pub heading: &'static str,
-    /// What its value is called there.
+    /// The placeholder of its value there.
     pub value: &'static str,
-    /// The lines of its documentation; those up to an empty one are its help.
+    /// The lines of its documentation; the first paragraph is its help.
     pub docs: &'static [&'static str],
-    /// Its default, as it is typed.
+    /// Its default, as typed.
     pub default: fn(Domain) -> String,
-    /// Its default in words, where it depends on other options; empty where nothing is to be shown.
+    /// Its default in words, if it depends on other options; empty if nothing is to be shown.
     pub shown: Option<&'static str>,
-    /// Which values of its type it takes, beside its default.
+    /// The valid values of its type, besides its default.
     pub domain: Domain,
-    /// Whether it is in JSON.
+    /// Whether it is stored in JSON.
     pub stored: Stored,
-    /// Its place among the flags of its heading, where that is not the order of definition: these
-    /// come first.
+    /// Its position among the flags of its heading, if not in order of definition: these come
+    /// first.
     pub order: Option<usize>,
     /// Another name of its flag.
     pub alias: Option<&'static str>,
-    /// Whether the command line keeps quiet about it.
+    /// Whether the command line hides it.
     pub hidden: bool,
 }
 
@@ -116,30 +116,30 @@ impl Field {
         help
     }
 
-    /// Refuses a value that it does not take.
+    /// Refuses an invalid value.
     pub(crate) fn check<T: Value>(&self, value: &T) -> Result<()> {
         let wrong = |what| Error::config(self.name, format!("{value}: {what}"));
         value.check(self.domain).map_err(wrong)
     }
 }
 
-/// An option that is set to something else than what there is already.
+/// An option whose new value conflicts with the existing one.
 #[derive(Clone, Debug)]
 pub struct Conflict {
     /// The option.
     pub field: &'static Field,
-    /// What it is set to.
+    /// The new value.
     pub set: String,
-    /// What there is.
+    /// The existing value.
     pub has: String,
 }
 
-/// Whether serde can leave a field out, which has its type's default where it is missing.
+/// Whether serde can skip a field; if missing, it gets its type's default.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// `value`, or the default of `field`, where JSON may lack it.
+/// `value`, or the default of `field` if JSON may omit it.
 pub(crate) fn or_default<T, E: serde::de::Error>(
     value: Option<T>,
     field: &Field,
@@ -178,7 +178,7 @@ macro_rules! flag_of {
 }
 pub(crate) use flag_of;
 
-/// Makes structs of options: see the head of this file. Blocks, in this order:
+/// Generates structs of options: see the top of this file. Blocks, in this order:
 ///
 /// ```text
 /// nested { field: Struct as PartialStruct; }    another such struct, as an object in JSON
@@ -236,7 +236,7 @@ macro_rules! config {
         }
 
         impl $full {
-            /// Checks every option by itself.
+            /// Checks every option separately.
             ///
             /// # Errors
             /// [`Error::Config`](crate::error::Error::Config) for a value that the option does not take.
@@ -249,7 +249,7 @@ macro_rules! config {
                         $partial::$field.check(&self.$field)?;
                     }
                 )*)*
-                // Of a struct without options of its own nothing is used.
+                // Unused in a struct without options of its own.
                 let _ = default;
                 Ok(())
             }
@@ -343,7 +343,7 @@ macro_rules! config {
         }
 
         impl $partial {
-            /// Its fields, and those of structs within.
+            /// Its fields, and those of nested structs.
             #[must_use]
             pub fn fields() -> Vec<&'static $crate::config::Field> {
                 let within: Vec<Vec<_>> = vec![
@@ -358,11 +358,10 @@ macro_rules! config {
                 within.into_iter().flatten().chain(own.iter().copied()).collect()
             }
 
-            /// Sets the option of this name to a value as it is typed; none where there is no such
-            /// option.
+            /// Sets the option of this name to a value as typed; `None` if there is no such option.
             ///
             /// # Errors
-            /// What would work, where the option does not take the value.
+            /// A description of valid values, if the value is invalid.
             pub fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>> {
                 use $crate::config::Value;
                 $($(if let Some(done) = self.$nested.set(name, text) {
@@ -382,7 +381,7 @@ macro_rules! config {
                 None
             }
 
-            /// What is set here, and what `other` sets beside it.
+            /// The options set here, then those of `other`.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
                 Self {
@@ -393,7 +392,7 @@ macro_rules! config {
                 }
             }
 
-            /// Gives `base` the values that are set here.
+            /// Applies the options that are set to `base`.
             pub fn apply(&self, base: &mut $full) {
                 $($(self.$nested.apply(&mut base.$nested);)*)?
                 $($(self.$flat.apply(&mut base.$flat);)*)?
@@ -402,7 +401,7 @@ macro_rules! config {
                 })*)*
             }
 
-            /// The first option that is set to something else than `base` has.
+            /// The first option whose set value differs from that of `base`.
             #[must_use]
             pub fn conflict(&self, base: &$full) -> Option<$crate::config::Conflict> {
                 use $crate::config::{Conflict, Value};

@@ -1,4 +1,4 @@
-//! The types that options have: how a value is read, shown and bounded.
+//! The types of options: how values are parsed, shown and bounded.
 
 use std::fmt::Display;
 
@@ -9,16 +9,16 @@ use serde::de::value::{Error as Unknown, StrDeserializer};
 use crate::human;
 use crate::human::parse_count;
 
-/// Which values of its type an option takes.
+/// The valid values of an option.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Domain {
-    /// All that can be read.
+    /// Anything that can be parsed.
     Any,
     /// Whole numbers from the first to the second.
     Whole(u64, u64),
     /// Amounts such as `10k`, 0 among them.
     Count,
-    /// One of these; else the sentence.
+    /// One of these; else the error message.
     OneOf(&'static [u64], &'static str),
     /// Numbers above 0, such as these.
     Positive(&'static str),
@@ -30,7 +30,7 @@ pub enum Domain {
     Share,
 }
 
-/// The largest number of anything: more is a slip of the finger.
+/// The upper bound of any number: more is a typo.
 pub(crate) const MOST: u64 = 1 << 20;
 
 impl Domain {
@@ -40,7 +40,7 @@ impl Domain {
         Self::Whole(least, MOST)
     }
 
-    /// What would work.
+    /// A description of valid values.
     fn needed(self) -> String {
         match self {
             Self::Any => "a number is needed".into(),
@@ -77,29 +77,29 @@ impl Domain {
 
 /// A type of options.
 pub trait Value: Clone + PartialEq + Display + Send + Sync + 'static {
-    /// The value of a flag that is given without one, where that can be.
+    /// The value of a flag given without one, if allowed.
     const ALONE: Option<&'static str> = None;
 
-    /// Reads a value as it is typed.
+    /// Parses a value as typed.
     ///
     /// # Errors
-    /// What would work.
+    /// A description of valid values.
     fn read(text: &str, domain: Domain) -> Result<Self, String>;
 
     /// Refuses a value outside of the domain.
     ///
     /// # Errors
-    /// What would work.
+    /// A description of valid values.
     fn check(&self, _domain: Domain) -> Result<(), String> {
         Ok(())
     }
 
-    /// The value as it is typed.
+    /// The value as typed.
     fn show(&self, _domain: Domain) -> String {
         self.to_string()
     }
 
-    /// How the command line reads it.
+    /// How the command line parses it.
     #[cfg(feature = "cli")]
     #[must_use]
     fn parser(domain: Domain) -> clap::builder::ValueParser {
@@ -107,7 +107,7 @@ pub trait Value: Clone + PartialEq + Display + Send + Sync + 'static {
     }
 }
 
-/// [`Value`] of numbers: which type a domain speaks of, how it is asked, and how a number is shown.
+/// [`Value`] for numbers: which type a domain uses, how to parse it, and how to show a number.
 macro_rules! numbers {
     ($($ty:ty, $wide:ty, $has:ident, $show:ident;)+) => { $(
         impl Value for $ty {
@@ -137,14 +137,14 @@ numbers! {
     f64, f64, has_number, show_number;
 }
 
-/// As `10k` where that is exact and shorter.
+/// As `10k` if that is exact and shorter.
 fn show_whole(n: u64, plain: String, domain: Domain) -> String {
     let short = human::count(n);
     let exact = n >= 10_000 && domain == Domain::Count && parse_count(&short) == Ok(n);
     if exact { short } else { plain }
 }
 
-/// As `1e-8` where zeros would have to be counted.
+/// As `1e-8` if it avoids counting zeros.
 fn show_number(x: f64, plain: String, _: Domain) -> String {
     match plain.strip_prefix("0.0000") {
         Some(_) => format!("{:e}", plain.parse().unwrap_or(x)),
@@ -160,18 +160,18 @@ impl Value for bool {
     }
 }
 
-/// The value of an enum that has this name in files.
+/// The value of an enum with this name in files.
 pub(crate) fn read_named<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
     let text: StrDeserializer<'_, Unknown> = text.into_deserializer();
     T::deserialize(text).map_err(|unknown| unknown.to_string())
 }
 
-/// Enums whose values are typed and shown by their names in files; `Name = "value"` for a flag that may
-/// stand without a value.
+/// Enums whose values are typed and shown by their names in files; `Name = "value"` for a flag that
+/// may be given without a value.
 macro_rules! named {
     ($($name:ty $(= $alone:literal)?),+ $(,)?) => { $(
         impl std::fmt::Display for $name {
-            /// As it is typed.
+            /// As typed.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 serde::Serialize::serialize(self, f)
             }
@@ -192,7 +192,7 @@ macro_rules! named {
     )+ };
 }
 
-/// Types that are read by their `FromStr`.
+/// Types parsed by their `FromStr`.
 macro_rules! typed {
     ($($name:ty),+ $(,)?) => { $(
         impl $crate::config::Value for $name {

@@ -9,7 +9,7 @@ use crate::tensor::{DType, Slice};
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// A zeroed buffer on the CPU that starts at a cache line.
+/// A zeroed buffer on the CPU, aligned to a cache line.
 #[derive(Clone, Debug, Default)]
 pub struct CpuBuffer(Vec<Line>);
 

@@ -10,21 +10,21 @@ use crate::error::{Error, Result};
 use crate::gemm::{Matrix, gemm};
 use crate::human;
 
-/// What the CPU device is.
+/// Properties of the CPU device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {
-    /// The processor's name, as it gives it.
+    /// The processor's name, as it reports it.
     pub name: String,
     /// Threads that programs run on.
     pub threads: usize,
-    /// Bytes of memory; 0 where the system does not say.
+    /// Bytes of memory; 0 if unknown.
     pub memory: u64,
     /// Bytes of it that are free.
     pub free_memory: u64,
 }
 
 impl Host {
-    /// Asks the system.
+    /// Queries the system.
     #[must_use]
     pub fn look() -> Self {
         let what = RefreshKind::nothing()
@@ -42,8 +42,8 @@ impl Host {
     }
 }
 
-/// Vector registers of the processor: 16 of an x86 without AVX-512, at least 32 of all others whose
-/// software adapters are known.
+/// Vector registers of the processor: 16 for x86 without AVX-512, at least 32 for all others with
+/// known software adapters.
 #[must_use]
 pub(crate) fn vector_registers() -> u32 {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -53,14 +53,14 @@ pub(crate) fn vector_registers() -> u32 {
     32
 }
 
-/// Bytes of memory that this process can still take: what the system has available, within the
-/// limits of its control group and of its address space. `None` where the system does not say.
+/// Bytes of memory that this process can still allocate: what the system has available, within the
+/// limits of its control group and of its address space. `None` if unknown.
 #[must_use]
 pub fn free_memory() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
-    // What a group has cached it gives back when it is needed.
+    // Cached memory of a group is freed when needed.
     let group = match system.total_memory() {
         0 => None,
         _ => system.cgroup_limits().map(|group| group.total_memory.saturating_sub(group.rss)),
@@ -68,7 +68,7 @@ pub fn free_memory() -> Option<u64> {
     [available, group, address_space()].into_iter().flatten().min()
 }
 
-/// Refuses what takes more memory than there is; `what` is the start of a sentence, in the plural.
+/// Fails if `bytes` exceed the available memory; `what` is the start of a sentence, in the plural.
 ///
 /// # Errors
 /// [`Error::Memory`].
@@ -83,8 +83,8 @@ pub fn afford(bytes: u64, what: &str) -> Result<()> {
     }
 }
 
-/// Bytes of address space that are left of a limit (`ulimit -v`), less an eighth for what a process
-/// maps without being asked, such as its threads' stacks; `None` without a limit.
+/// Bytes of address space left under a limit (`ulimit -v`), minus an eighth for implicit mappings
+/// of a process, such as its threads' stacks; `None` without a limit.
 fn address_space() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -95,7 +95,7 @@ fn address_space() -> Option<u64> {
 /// The limit in `/proc/self/limits`, in bytes.
 fn limit_of_address_space(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    // `unlimited` is no number.
+    // `unlimited` is not a number.
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -112,12 +112,12 @@ pub fn system() -> String {
 pub struct ProcessMemory {
     /// Bytes.
     pub bytes: u64,
-    /// Whether it is the most that the process ever had, or what it has now.
+    /// Whether it is the peak of the process, or the current value.
     pub is_peak: bool,
 }
 
-/// The memory of this process: the most it ever had where the system keeps count (`VmHWM` on
-/// Linux), else what it has now; `None` where the system does not say.
+/// The memory of this process: its peak if the system keeps count (`VmHWM` on Linux), else the
+/// current value; `None` if unknown.
 #[must_use]
 pub fn process_memory() -> Option<ProcessMemory> {
     let status = std::fs::read_to_string("/proc/self/status").ok();
@@ -141,7 +141,7 @@ fn kibibytes(status: &str, entry: &str) -> Option<u64> {
 /// Bytes that are copied at a time: more than the caches of most processors hold.
 const COPIED: usize = 128 << 20;
 
-/// Bytes per second, read and written, that all cores copy within memory; takes about a second.
+/// Bytes per second, read and written, when all cores copy within memory; takes about a second.
 #[must_use]
 pub(super) fn measure_copies() -> f64 {
     let from = vec![1_u8; COPIED];
@@ -161,8 +161,8 @@ pub(super) fn measure_copies() -> f64 {
 /// Rows and columns of the matrices that measure the CPU.
 const SIDE: usize = 1536;
 
-/// Floating-point operations per second of a large matrix product on all cores: what the CPU's
-/// kernels are held against. Takes about a second.
+/// Floating-point operations per second of a large matrix product on all cores: the reference for
+/// the CPU's kernels. Takes about a second.
 #[must_use]
 pub(super) fn measure_products() -> f64 {
     let a = vec![0.5_f32; SIDE * SIDE];
@@ -176,7 +176,7 @@ pub(super) fn measure_products() -> f64 {
     2.0 * (SIDE as f64).powi(3) / seconds
 }
 
-/// The least time of several runs of `work`, in seconds; the first does not count. For about a
+/// The least time of several runs of `work`, in seconds; the first does not count. Runs for about a
 /// second, as other programs may take the cores for a while.
 fn best_seconds(mut work: impl FnMut()) -> f64 {
     work();

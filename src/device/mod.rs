@@ -1,5 +1,5 @@
-//! Where programs run: a GPU through wgpu, or the CPU. Only this module and what compiles for it
-//! tell the two apart.
+//! Where programs run: a GPU through wgpu, or the CPU. Only this module and the code that compiles
+//! for it distinguish the two.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,20 +20,20 @@ pub use cpu::CpuBuffer;
 pub(crate) use pack::{Pack, Packed};
 pub use script::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 
-/// How the name of the CPU begins ([`Device::name`]).
+/// The prefix of the CPU's name ([`Device::name`]).
 const CPU: &str = "CPU, ";
 
-/// The name of a GPU that is reached by `backend`.
+/// The name of a GPU accessed through `backend`.
 fn gpu_name(name: &str, backend: &str) -> String {
     format!("{name} ({backend})")
 }
 
-/// What a device does at best.
+/// A device's peak rates.
 #[derive(Clone, Debug, Serialize)]
 pub struct Peak {
     /// Floating-point operations per second.
     pub flops: f64,
-    /// What did them.
+    /// What was measured.
     pub by: &'static str,
     /// Bytes per second, read and written, of copies within its memory.
     pub bytes: f64,
@@ -49,9 +49,9 @@ pub enum Device {
 }
 
 impl Device {
-    /// Opens the device that `--device` means: `cpu`, `gpu` (the strongest hardware GPU), an index
-    /// or a name from `dcgan devices`; without one, the strongest hardware GPU, else the CPU. A
-    /// software GPU is never chosen unless it is named: the CPU itself is several times faster.
+    /// Opens the device that `--device` selects: `cpu`, `gpu` (the strongest hardware GPU), an
+    /// index or a name from `dcgan devices`; by default, the strongest hardware GPU, else the CPU.
+    /// A software GPU is never chosen unless it is named: the CPU itself is several times faster.
     ///
     /// # Errors
     /// [`Error::Device`] where there is no such device or its driver does not open it.
@@ -68,11 +68,11 @@ impl Device {
         Ok(Self::Gpu(gpu::Gpu::open(&selection, options)?))
     }
 
-    /// Opens the device that was called `name` when a run was on it ([`Device::name`]), if it is still
-    /// there; else the default one.
+    /// Opens the device with the name `name` from an earlier run ([`Device::name`]), if it still
+    /// exists; else the default one.
     ///
     /// # Errors
-    /// As [`Device::open`].
+    /// Same as [`Device::open`].
     pub fn open_again(name: &str, checked: bool) -> Result<Self> {
         if name.starts_with(CPU) {
             return Ok(Self::Cpu);
@@ -81,13 +81,13 @@ impl Device {
         Self::open(same.map(|adapter| adapter.index.to_string()).as_deref(), checked)
     }
 
-    /// Whether it is the CPU, which others are held against.
+    /// Whether it is the CPU, the reference for others.
     #[must_use]
     pub fn is_cpu(&self) -> bool {
         matches!(self, Self::Cpu)
     }
 
-    /// Whether it is a software adapter: a GPU only in name, which compiles slowly and runs slowly.
+    /// Whether it is a software adapter: a GPU in name only, which compiles slowly and runs slowly.
     #[must_use]
     pub fn is_software(&self) -> bool {
         matches!(self, Self::Gpu(gpu) if gpu.caps().software)
@@ -99,7 +99,7 @@ impl Device {
         matches!(self, Self::Gpu(gpu) if gpu.caps().f16)
     }
 
-    /// Bytes that are in use on it by this process, where it counts them: how much it holds at least.
+    /// Bytes in use on it by this process, if counted: a lower bound.
     #[must_use]
     pub fn used_memory(&self) -> Option<u64> {
         match self {
@@ -108,7 +108,7 @@ impl Device {
         }
     }
 
-    /// Measures what it does at best; takes a second or so.
+    /// Measures its peak rates; takes about a second.
     ///
     /// # Errors
     /// [`Error::Memory`] or [`Error::Lost`] where a GPU fails.
@@ -132,7 +132,7 @@ impl Device {
         }
     }
 
-    /// Bytes of memory that a program can still take, where that is known before trying.
+    /// Bytes of memory that a program can still allocate, if known in advance.
     #[must_use]
     pub fn free_memory(&self) -> Option<u64> {
         match self {
@@ -141,7 +141,7 @@ impl Device {
         }
     }
 
-    /// What people call it.
+    /// Its human-readable name.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -153,7 +153,7 @@ impl Device {
         }
     }
 
-    /// The same without the way to it.
+    /// The same without the backend.
     #[must_use]
     pub fn short_name(&self) -> String {
         match self {
@@ -162,7 +162,7 @@ impl Device {
         }
     }
 
-    /// What a bug report needs to say about it, by topic.
+    /// What a bug report needs to include about it, by topic.
     #[must_use]
     pub fn about(&self) -> Vec<(&'static str, String)> {
         match self {
@@ -182,7 +182,7 @@ impl Device {
     /// A buffer of at least `bytes` zeros.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the device has not that much left.
+    /// [`Error::Memory`] if the device does not have that much left.
     pub fn buffer(&self, bytes: u64, label: &str) -> Result<Buffer> {
         match self {
             Self::Cpu => Ok(Buffer::Cpu(CpuBuffer::new(bytes))),
@@ -200,7 +200,7 @@ pub enum Buffer {
     Gpu(Mutex<gpu::GpuBuffer>),
 }
 
-/// The buffer behind a lock: a handle is whole at any time.
+/// The buffer behind a lock: a handle is always valid.
 fn held(buffer: &Mutex<gpu::GpuBuffer>) -> gpu::GpuBuffer {
     buffer.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -214,7 +214,7 @@ struct Entry {
 }
 
 /// Named tensors that outlive a step, on one device: parameters, running statistics, optimizer
-/// moments, averages, counters. Programs read and assign them by name.
+/// moments, moving averages, counters. Programs read and assign them by name.
 #[derive(Debug)]
 pub struct State {
     device: Device,
@@ -222,7 +222,7 @@ pub struct State {
 }
 
 impl State {
-    /// No tensors yet, on `device`.
+    /// An empty set of tensors, on `device`.
     #[must_use]
     pub fn new(device: &Device) -> Self {
         Self { device: device.clone(), entries: BTreeMap::new() }
@@ -234,7 +234,7 @@ impl State {
         &self.device
     }
 
-    /// Adds a tensor, or gives one its new value.
+    /// Adds a tensor, or updates its value.
     ///
     /// # Errors
     /// [`Error::Tensor`] where it exists with another shape or type; [`Error::Memory`] where the
@@ -265,7 +265,7 @@ impl State {
     /// The value of a tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none of this name; [`Error::Lost`] where the device is gone.
+    /// [`Error::Tensor`] if it does not exist; [`Error::Lost`] if the device is lost.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         let entry = self.entry(name)?;
         let len = entry.shape.iter().product::<usize>() * entry.dtype.size();
@@ -282,7 +282,7 @@ impl State {
     /// Shape and type of a tensor.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none of this name.
+    /// [`Error::Tensor`] if it does not exist.
     pub fn spec(&self, name: &str) -> Result<(&[usize], DType)> {
         let entry = self.entry(name)?;
         Ok((&entry.shape, entry.dtype))
@@ -293,7 +293,7 @@ impl State {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Bytes that all tensors take.
+    /// Bytes of all tensors.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.entries.values().map(|e| padded_bytes(e.shape.iter().product(), e.dtype)).sum()
@@ -305,7 +305,7 @@ impl State {
             .ok_or_else(|| Error::Tensor { name: name.into(), what: "is not in the state".into() })
     }
 
-    /// The CPU's buffers by name; none on another device.
+    /// The CPU's buffers by name; empty on another device.
     pub(crate) fn cpu_buffers(&mut self) -> BTreeMap<String, &mut CpuBuffer> {
         let buffers = self.entries.iter_mut().filter_map(|(name, entry)| match &mut entry.buffer {
             Buffer::Cpu(buffer) => Some((name.clone(), buffer)),
@@ -314,7 +314,7 @@ impl State {
         buffers.collect()
     }
 
-    /// The GPU's buffers by name; none on another device.
+    /// The GPU's buffers by name; empty on another device.
     pub(crate) fn gpu_buffers(&self) -> BTreeMap<String, gpu::GpuBuffer> {
         let buffers = self.entries.iter().filter_map(|(name, entry)| match &entry.buffer {
             Buffer::Cpu(_) => None,

@@ -1,4 +1,4 @@
-//! States behind one another in one buffer, so that one kernel can update them as one long tensor.
+//! States consecutive in one buffer, so that one kernel can update them as one long tensor.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
@@ -8,10 +8,10 @@ use crate::error::Result;
 use super::gpu::GpuBuffer;
 use super::{Buffer, Device, State, held};
 
-/// Where a state lies that shares its buffer with others.
+/// The position of a state that shares its buffer with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
-    /// A number of the buffer.
+    /// The buffer's number.
     pub(crate) buffer: usize,
     /// The state's first byte in it.
     pub(crate) start: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Packed {
     pub(crate) whole: u64,
 }
 
-/// States behind one another.
+/// Consecutive states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pack {
     /// Their names.
@@ -31,12 +31,12 @@ pub(crate) struct Pack {
 }
 
 impl State {
-    /// Has states lie as `packs` say, each in one buffer. Returns whether they do; where a program is
-    /// bound to one of them where it is, nothing is moved.
+    /// Packs states into shared buffers as in `packs`; returns whether it succeeded. If a program
+    /// is bound to one of them at its present place, nothing is moved.
     ///
     /// # Errors
-    /// [`crate::error::Error::Memory`] where the GPU has no room for a pack besides the buffers that
-    /// it replaces; [`crate::error::Error::Tensor`] where there is no such state.
+    /// [`crate::error::Error::Memory`] if the GPU has no room for a pack besides the buffers that
+    /// it replaces; [`crate::error::Error::Tensor`] if a state does not exist.
     pub(crate) fn pack(&self, packs: &[Pack]) -> Result<bool> {
         let Device::Gpu(gpu) = &self.device else { return Ok(packs.is_empty()) };
         let bound = self.bound();
@@ -70,7 +70,7 @@ impl State {
         Ok(true)
     }
 
-    /// The states that lie in a larger buffer than their own.
+    /// The states in buffers larger than their own.
     pub(crate) fn packed(&self) -> BTreeMap<String, Packed> {
         let buffers = self.gpu_buffers().into_iter().filter_map(|(name, part)| {
             let whole = part.whole().bytes();

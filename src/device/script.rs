@@ -1,4 +1,4 @@
-//! What a compiled program asks of a GPU: plain data, no handles.
+//! A compiled program for a GPU: plain data, no handles.
 
 /// One buffer of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,11 +7,11 @@ pub struct BufferSpec {
     pub bytes: u64,
     /// Where its contents come from.
     pub kind: BufferKind,
-    /// What it holds, for labels and error messages.
+    /// A description, for labels and error messages.
     pub label: String,
 }
 
-/// Where a buffer's contents come from, and how long they last.
+/// Where a buffer's contents come from, and how long they live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BufferKind {
     /// Values computed within one run, one after another.
@@ -20,7 +20,7 @@ pub enum BufferKind {
     Feed,
     /// The state of this name: outlives the run, shared between programs.
     State(String),
-    /// The whole buffer in which the state of this name lies beside others.
+    /// The whole buffer in which the state of this name is packed with others.
     Pack(String),
     /// The part of an earlier buffer that starts at this byte, a multiple of 256.
     Part {
@@ -31,7 +31,7 @@ pub enum BufferKind {
     },
 }
 
-/// One thing the GPU does.
+/// One operation of the GPU.
 #[derive(Clone, Debug)]
 pub enum ScriptStep {
     /// A dispatch of a kernel template.
@@ -59,7 +59,7 @@ pub enum ScriptStep {
         offset: u64,
         /// The target buffer.
         to: usize,
-        /// How many bytes; a multiple of 4.
+        /// Number of bytes; a multiple of 4.
         bytes: u64,
     },
 }
@@ -71,7 +71,7 @@ pub struct Readback {
     pub buffer: usize,
     /// Byte offset; a multiple of 4.
     pub offset: u64,
-    /// How many bytes; rounded up to a multiple of 4 by the device.
+    /// Number of bytes; rounded up to a multiple of 4 by the device.
     pub bytes: u64,
 }
 
@@ -80,10 +80,10 @@ pub struct Readback {
 pub struct Script {
     /// All buffers.
     pub buffers: Vec<BufferSpec>,
-    /// What is done at every run, in order.
+    /// The steps of every run, in order.
     pub steps: Vec<ScriptStep>,
     /// The feeds in the order in which a run gets them: the index of each one's buffer.
     pub feeds: Vec<usize>,
-    /// What every run gives back, in order.
+    /// The results of every run, in order.
     pub fetches: Vec<Readback>,
 }

@@ -1,19 +1,19 @@
-//! Arithmetic on latents (paper, section 6.3.2): the mean of a few latents stands for what their
-//! images have in common, and sums and differences of such means are images of the sums.
+//! Arithmetic on latents (paper, section 6.3.2): the mean of a few latents represents what their
+//! images have in common, and images of sums and differences of such means combine these.
 
 use std::fmt;
 
 use crate::rng::Stream;
 
-/// How far around a result its neighbors are drawn, in each coordinate (paper, figure 7).
+/// The range of neighbors drawn around a result, in each coordinate (paper, figure 7).
 pub const NOISE: f32 = 0.25;
 
-/// Whether a mean is added or taken away.
+/// Whether a mean is added or subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// Added.
     Plus,
-    /// Taken away.
+    /// Subtracted.
     Minus,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Sign {
     }
 }
 
-/// The mean of equally long rows; empty for none.
+/// The mean of equally long rows; empty for no rows.
 #[must_use]
 pub fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     let mut sums = vec![0.0_f64; rows.first().map_or(0, Vec::len)];
@@ -49,8 +49,8 @@ pub fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     sums.iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
-/// The sum of `means`, each with its sign, in their order; empty for none. It serves latents and
-/// images alike.
+/// The signed sum of `means`, in their order; empty for no means. It works for latents and images
+/// alike.
 #[must_use]
 pub fn sum(means: &[(Sign, Vec<f32>)]) -> Vec<f32> {
     let mut total = vec![0.0; means.first().map_or(0, |(_, mean)| mean.len())];
@@ -62,7 +62,7 @@ pub fn sum(means: &[(Sign, Vec<f32>)]) -> Vec<f32> {
     total
 }
 
-/// Nine latents as rows `[9, nz]`: `z` in the middle, and around it eight with uniform numbers in
+/// Nine latents as rows `[9, nz]`: `z` in the middle, surrounded by eight with uniform noise in
 /// ±`noise` added to each coordinate, a function of `seed`.
 #[must_use]
 pub fn neighbors(z: &[f32], noise: f32, seed: u64) -> Vec<f32> {

@@ -1,10 +1,10 @@
-//! What a discriminator has learned, measured: linear classifiers on its features, on the pixels
-//! themselves, and on the features of the same network untrained (section 5 of the paper).
+//! Measures what a discriminator has learned: linear classifiers on its features, on raw pixels,
+//! and on the features of the same network untrained (section 5 of the paper).
 //!
-//! The classifier is an L2-SVM ([`Svm`]) on features that are brought to mean 0 and deviation 1 on
-//! the images learned from, and divided by the square root of their number, so that a row's length
-//! is about 1 and one range of `C` suits all widths. `C` is the power of ten that does best on
-//! images held out; with all labels the classifier then learns from those too.
+//! The classifier is an L2-SVM ([`Svm`]) on features that are standardized to mean 0 and deviation
+//! 1 on the training images, and divided by the square root of their number, so that a row's length
+//! is about 1 and one range of `C` suits all widths. `C` is the power of ten with the best accuracy
+//! on held-out images; with all labels the classifier is then trained on those too.
 
 use rayon::prelude::*;
 
@@ -16,34 +16,34 @@ use crate::model::Networks;
 use crate::rng::Stream;
 use crate::svm::{Problem, Svm};
 
-/// The values of `C` that are tried, from the most regularized on.
+/// The candidate values of `C`, from the most regularized on.
 pub const CS: [f32; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
 
 /// Images that are held out to choose `C`: a fifth, and never more than this.
 const HELD_OUT: usize = 10_000;
 
-/// How small gradients must be where a classifier is done, as a part of what they were.
+/// The solver's tolerance for gradients, relative to their initial size.
 const TOLERANCE: f64 = 1e-2;
 
-/// Which images each classifier learns from.
+/// The images that each classifier is trained on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// All images that are used, by their index in the source.
     pub items: Vec<u32>,
-    /// For each trial the places in `items` that it learns from.
+    /// For each trial the indices into `items` of its training images.
     pub trials: Vec<Vec<u32>>,
-    /// The places in `items` of the images that are held out.
+    /// The indices into `items` of the held-out images.
     pub held_out: Vec<u32>,
-    /// Whether the classifier learns from the held out images too once `C` is chosen.
+    /// Whether the classifier is also trained on the held-out images once `C` is chosen.
     pub learn_all: bool,
 }
 
 impl Split {
-    /// Draws `trials` sets of `per_class` images of each class, or takes all images where there
-    /// is no such number; a function of labels and seed alone.
+    /// Draws `trials` sets of `per_class` images of each class, or takes all images if there is no
+    /// such number; a function of labels and seed alone.
     ///
     /// # Errors
-    /// [`Error::Config`] where a class has too few images.
+    /// [`Error::Config`] if a class has too few images.
     pub fn draw(
         labels: &[u32],
         classes: &[String],
@@ -97,23 +97,23 @@ impl Split {
     }
 }
 
-/// A row of numbers for each of some images.
+/// A row of features for each of some images.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     /// `[images, width]`.
     pub x: Vec<f32>,
-    /// Numbers of an image.
+    /// Features of an image.
     pub width: usize,
-    /// Whether each image could be read; the row of one that could not is zero.
+    /// Whether each image could be read; the row of an unreadable one is zero.
     pub readable: Vec<bool>,
-    /// Those that could not be read.
+    /// Unreadable images.
     pub skipped: Vec<Skipped>,
 }
 
-/// What images are turned into before they are classified.
+/// The features that images are classified by.
 #[derive(Debug)]
 pub enum View<'a> {
-    /// Bytes as they are.
+    /// Raw bytes.
     Pixels,
     /// A discriminator's features.
     Features {
@@ -125,7 +125,7 @@ pub enum View<'a> {
 }
 
 impl View<'_> {
-    /// Numbers of one image.
+    /// The number of features of one image.
     #[must_use]
     pub fn width(&self, prepare: &Prepare) -> usize {
         match self {
@@ -134,10 +134,10 @@ impl View<'_> {
         }
     }
 
-    /// The rows of the images `items` of a source; `done` hears how many were made.
+    /// The rows of the images `items` of a source; `done` receives the number of finished rows.
     ///
     /// # Errors
-    /// As [`sweep`], and [`Error::Lost`] where the device fails.
+    /// Those of [`sweep`], and [`Error::Lost`] if the device fails.
     pub fn rows(
         &mut self,
         source: &Source,
@@ -165,12 +165,12 @@ impl View<'_> {
     }
 }
 
-/// Mean and factor of every feature: `(x − mean) · factor` is what classifiers see.
+/// Mean and factor of every feature: classifiers use `(x − mean) · factor`.
 #[derive(Clone, Debug)]
 struct Scale(Vec<[f32; 2]>);
 
 impl Scale {
-    /// Of the readable rows.
+    /// Computed on the readable rows.
     fn of(rows: &Rows) -> Self {
         let width = rows.width;
         let good: Vec<&[f32]> = rows
@@ -180,7 +180,7 @@ impl Scale {
             .filter_map(|(row, &good)| good.then_some(row))
             .collect();
         let n = good.len().max(1) as f64;
-        // A stretch of columns at a time: rows are read in whole lines, sums kept in 64 bits.
+        // A block of columns at a time: rows are read in whole lines, sums kept in 64 bits.
         const COLUMNS: usize = 64;
         let stretches = (0..width.div_ceil(COLUMNS)).into_par_iter().map(|s| {
             let columns = s * COLUMNS..((s + 1) * COLUMNS).min(width);
@@ -198,7 +198,7 @@ impl Scale {
                 }
             }
             let scale = |(mean, square): (&f64, &f64)| {
-                // What never changes says nothing.
+                // A constant feature has no information.
                 let constant = square.sqrt() <= 1e-6 * mean.abs() || *square == 0.0;
                 let factor = if constant { 0.0 } else { 1.0 / (square * width as f64).sqrt() };
                 [*mean as f32, factor as f32]
@@ -220,32 +220,32 @@ impl Scale {
     }
 }
 
-/// How a kind of features did.
+/// The results of one kind of features.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Numbers of an image.
+    /// Features of an image.
     pub width: usize,
-    /// The chosen `C`, and the share of the held out images that every one of [`CS`] got right.
+    /// The chosen `C`, and the accuracy on the held-out images for each of [`CS`].
     pub c: f32,
     /// See `c`.
     pub held_out: Vec<f64>,
-    /// Share of the test images that each trial got right.
+    /// Accuracy of each trial on the test images.
     pub accuracies: Vec<f64>,
-    /// How many test images of each class (row) were taken for each class (column), over all
-    /// trials.
+    /// Confusion matrix: the number of test images of each class (row) assigned to each class
+    /// (column), over all trials.
     pub confusion: Vec<Vec<u64>>,
-    /// Images that each trial learned from.
+    /// Training images of each trial.
     pub learned_from: usize,
 }
 
 impl Outcome {
-    /// Mean of the trials.
+    /// Mean accuracy of the trials.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.accuracies.iter().sum::<f64>() / self.accuracies.len().max(1) as f64
     }
 
-    /// Deviation of the trials (of a sample: one less in the denominator); nothing for one trial.
+    /// Standard deviation of the trials (n − 1 in the denominator); `None` for a single trial.
     #[must_use]
     pub fn deviation(&self) -> Option<f64> {
         let (n, mean) = (self.accuracies.len(), self.mean());
@@ -254,11 +254,11 @@ impl Outcome {
     }
 }
 
-/// Learns from `train` and is measured on `test`, whose rows have these labels; `tell` hears a
-/// sentence for every classifier.
+/// Trains on `train` and measures accuracy on `test`, whose rows have these labels; `tell` receives
+/// a message for every classifier.
 ///
 /// # Errors
-/// [`Error::Config`] where no readable image is left to learn from or to choose `C` by.
+/// [`Error::Config`] if no readable image is left to train on or to choose `C` by.
 pub fn measure(
     split: &Split,
     (train, train_labels): (&mut Rows, &[u32]),
@@ -280,7 +280,7 @@ pub fn measure(
         return Err(Error::config("train", what));
     }
     let problem = Problem { x: &train.x, width, labels: train_labels, classes, rows: &[] };
-    // Of many trials a few choose C, as the authors do.
+    // With many trials a few choose C, as in the authors' code.
     let choosers = &trials[..trials.len().min(10)];
     let mut right = vec![0.0; CS.len()];
     let mut found = Vec::new();
@@ -314,7 +314,7 @@ pub fn measure(
             rows.sort_unstable();
         }
         outcome.learned_from = rows.len();
-        // With all labels it has a good start: what was learned without those held out.
+        // With all labels it has a good start: the solution without the held-out images.
         let start = if split.learn_all { found.get(best) } else { None };
         let svm = Svm::train(&Problem { rows: &rows, ..problem }, c, start, TOLERANCE);
         let (mut hits, mut all) = (0_u32, 0_u32);
@@ -333,11 +333,11 @@ pub fn measure(
     Ok(outcome)
 }
 
-/// What [`By`] says of a model before training, drawn from a seed; its batch norm has to be given
-/// the statistics of images ([`Extractor::settle`]), as an untrained network has none.
+/// The untrained network of the kind that [`By`] selects, drawn from a seed; its batch norm must be
+/// calibrated on images ([`Extractor::settle`]), as an untrained network has no statistics.
 ///
 /// # Errors
-/// As [`Extractor::new`].
+/// Those of [`Extractor::new`].
 pub fn untrained(networks: &Networks, by: By, state: &mut State, seed: u64) -> Result<Extractor> {
     for param in networks.params_of(networks.find(by.role()).map_or("", |(name, _)| name)) {
         state.set(&param.name, &param.initial(seed))?;

@@ -1,16 +1,16 @@
-//! Near-duplicates in a set of images, found as the DCGAN paper does (section 4.1.1): by the
-//! binary codes of an autoencoder.
+//! Finds near-duplicates in a set of images as the DCGAN paper does (section 4.1.1): by the binary
+//! codes of an autoencoder.
 //!
 //! ```text
 //! images ─center crop, 32×32─▶ autoencoder 3072-128-3072 ─hidden layer > 0─▶ codes of 128 bits
 //!          ─equal in 32 bits at some shift─▶ candidates ─pixels agree everywhere─▶ groups
 //! ```
 //!
-//! The paper calls images duplicates whose codes are equal ([`Rule::Codes`]). Such a rule misses
-//! most of what was moved by a pixel. So the codes only nominate ([`index`]): every image is
-//! looked up at the 25 shifts of up to two pixels of 32, in tables that hold a part of the code each,
-//! and pixels decide ([`mod@compare`]). Every step takes a bounded time for each image, however many
-//! there are; only the sorting of the tables grows by the logarithm of their number.
+//! The paper calls images with equal codes duplicates ([`Rule::Codes`]). This rule misses most of
+//! what was moved by a pixel. So the codes only nominate candidates ([`index`]): every image is
+//! looked up at the 25 shifts of up to two pixels of 32, in tables that each hold a part of the
+//! code, and pixels decide ([`mod@compare`]). Every step takes bounded time per image; only sorting
+//! the tables grows with the logarithm of the number of images.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -33,14 +33,14 @@ use index::{Bits, Candidate};
 
 /// Rows and columns of the images that are compared.
 pub const SIDE: usize = 32;
-/// Bytes of one of them, `[32, 32, 3]`.
+/// Bytes of such an image, `[32, 32, 3]`.
 pub const NUMBERS: usize = SIDE * SIDE * 3;
-/// Shifts that are tried reach this far, in pixels of the small images.
+/// The largest shift that is tried, in pixels of the small images.
 pub const REACH: i32 = 2;
 /// Images that are decoded at a time.
 const CHUNK: usize = 256;
 
-/// Every shift `[down, right]` of up to [`REACH`] pixels; none comes first.
+/// Every shift `[down, right]` of up to [`REACH`] pixels; the zero shift comes first.
 #[must_use]
 pub fn shifts() -> Vec<[i32; 2]> {
     let all = (-REACH..=REACH).flat_map(|y| (-REACH..=REACH).map(move |x| [y, x]));
@@ -50,13 +50,13 @@ pub fn shifts() -> Vec<[i32; 2]> {
 /// When two images are duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Where their codes are equal, bit for bit: the paper's rule.
+    /// If their codes are equal, bit for bit: the paper's rule.
     Codes,
-    /// Where their pixels agree, up to a small shift and another brightness.
+    /// If their pixels agree, up to a small shift and a change of brightness.
     Pixels,
 }
 
-/// How duplicates are searched.
+/// Options of the search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
     /// When two images are duplicates.
@@ -65,7 +65,7 @@ pub struct Search {
     pub limit: f32,
     /// Training steps of the autoencoder.
     pub steps: usize,
-    /// Decides the autoencoder's first weights, its noise and the order of its images.
+    /// The seed of the autoencoder's initial weights, its noise and the order of its images.
     pub seed: u64,
 }
 
@@ -75,7 +75,7 @@ impl Default for Search {
     }
 }
 
-/// The parts of a search, in order.
+/// The stages of a search, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Images are decoded.
@@ -91,28 +91,28 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them.
+    /// All stages.
     pub const ALL: [Self; 5] = [Self::Read, Self::Train, Self::Encode, Self::Match, Self::Compare];
 }
 
-/// The images of a set, small.
+/// The downscaled images of a set.
 #[derive(Clone, Debug, Default)]
 pub struct Thumbnails {
-    /// Which of the set they are.
+    /// Their indices in the set.
     pub items: Vec<u32>,
     /// Their bytes, `[items.len(), 32, 32, 3]`.
     pub images: Vec<u8>,
-    /// Which of the set cannot be read.
+    /// Indices of the unreadable images.
     pub unreadable: Vec<u32>,
     /// The same with the reasons.
     pub skipped: Vec<Skipped>,
 }
 
 impl Thumbnails {
-    /// Decodes a set and makes every image small: the largest centered square, resized.
+    /// Decodes a set and downscales every image: the largest centered square, resized.
     ///
     /// # Errors
-    /// As [`sweep`].
+    /// Those of [`sweep`].
     pub fn read(source: &Source, mut done: impl FnMut(usize)) -> Result<Self> {
         let prepare = Prepare {
             height: SIDE,
@@ -139,78 +139,78 @@ impl Thumbnails {
         Ok(read)
     }
 
-    /// How many there are.
+    /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The bytes of one, `[32, 32, 3]`.
+    /// The bytes of one image, `[32, 32, 3]`.
     #[must_use]
     pub fn image(&self, place: usize) -> &[u8] {
         &self.images[place * NUMBERS..(place + 1) * NUMBERS]
     }
 }
 
-/// Two images of a set that are duplicates.
+/// A pair of duplicates in a set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
     /// The first, by its index in the set.
     pub a: u32,
     /// The second, which comes later in the set.
     pub b: u32,
-    /// Bits in which their codes differ, at the shift at which they differ least.
+    /// The number of differing bits of their codes, at the best shift.
     pub bits: u32,
-    /// How alike their pixels are; nothing where the rule did not look.
+    /// The likeness of their pixels; `None` if the rule does not compare pixels.
     pub likeness: Option<Likeness>,
 }
 
-/// Duplicates of one another.
+/// A group of duplicates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// The one that stays, by its index in the set: that of the most pixels, of several the first.
+    /// The index of the image that is kept: the one with the most pixels, or the first of several.
     pub keep: u32,
     /// The others, in the order of the set.
     pub drop: Vec<u32>,
-    /// The largest difference at which a member was joined to the group: how sure it is.
+    /// The largest difference at which a member was joined to the group: a measure of confidence.
     pub difference: f32,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The groups, in the order of their first members.
     pub groups: Vec<Group>,
-    /// The pairs that make them, in the order of the set.
+    /// The pairs that form them, in the order of the set.
     pub links: Vec<Link>,
-    /// Pairs that codes nominated.
+    /// Pairs nominated by codes.
     pub candidates: usize,
-    /// Images that could not be read, by their index in the set.
+    /// Indices of the unreadable images in the set.
     pub unreadable: Vec<u32>,
     /// The same with the reasons.
     pub skipped: Vec<Skipped>,
-    /// What the bits of the codes are like.
+    /// Statistics of the codes' bits.
     pub bits: Bits,
-    /// Mean squared error of the autoencoder at the end, of images of variance 1.
+    /// Final mean squared error of the autoencoder, for images of variance 1.
     pub loss: f32,
     /// Seconds that each of [`Stage::ALL`] took.
     pub seconds: [f64; 5],
 }
 
 impl Found {
-    /// How many images would go.
+    /// The number of images to remove.
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.groups.iter().map(|group| group.drop.len()).sum()
     }
 
-    /// The indices that stay of a set of `len` images, unreadable ones included.
+    /// The indices to keep in a set of `len` images, including unreadable ones.
     #[must_use]
     pub fn kept(&self, len: usize) -> Vec<u32> {
         let mut stays = vec![true; len];
@@ -221,12 +221,12 @@ impl Found {
     }
 }
 
-/// Searches a set for near-duplicates. `progress` hears the stage, what is to be done in it, and how
-/// much more of it is done.
+/// Searches a set for near-duplicates. `progress` receives the stage, its total amount of work, and
+/// the newly finished amount.
 ///
 /// # Errors
-/// [`Error::File`] where fewer than two images can be read, and as [`sweep`]; [`Error::Memory`]
-/// and [`Error::Lost`] where the device is full or fails.
+/// [`Error::File`] if fewer than two images can be read, and those of [`sweep`]; [`Error::Memory`]
+/// and [`Error::Lost`] if the device is full or fails.
 pub fn find(
     source: &Source,
     device: &Device,
@@ -280,7 +280,7 @@ pub fn find(
     })
 }
 
-/// Where time goes.
+/// Measures the time of each stage.
 struct Clock {
     start: Instant,
     seconds: [f64; 5],
@@ -298,7 +298,7 @@ fn link(small: &Thumbnails, pair: &Candidate, likeness: Option<Likeness>) -> Lin
     Link { a, b, bits: pair.bits, likeness }
 }
 
-/// The candidates whose pixels differ by no more than `limit`; `done` hears how many were compared.
+/// The candidates whose pixels differ by at most `limit`; `done` receives the pairs compared.
 pub fn verify(
     small: &Thumbnails,
     candidates: &[Candidate],
@@ -318,7 +318,7 @@ pub fn verify(
     links
 }
 
-/// Joins what is linked. The image of the most pixels stays, of several the first.
+/// Groups linked images. The image with the most pixels is kept, or the first of several.
 fn groups(source: &Source, links: &[Link]) -> Vec<Group> {
     let pairs: Vec<[u32; 2]> = links.iter().map(|link| [link.a, link.b]).collect();
     let best = closest(links);
@@ -338,7 +338,7 @@ fn groups(source: &Source, links: &[Link]) -> Vec<Group> {
     components(&pairs).into_par_iter().map(group).collect()
 }
 
-/// Of every image that is linked, the difference to the image that is most like it.
+/// For every linked image, the difference to the most similar image.
 fn closest(links: &[Link]) -> HashMap<u32, f32> {
     let mut closest = HashMap::new();
     for link in links {

@@ -1,5 +1,5 @@
-//! The discriminator of a semi-supervised training as a classifier (Salimans et al., arXiv 1606.03498,
-//! section 5).
+//! Uses the discriminator of a semi-supervised training as a classifier (Salimans et al., arXiv
+//! 1606.03498, section 5).
 
 use crate::device::State;
 use crate::error::{Error, Result};
@@ -10,10 +10,10 @@ use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
-/// Images in a batch, where so many fit.
+/// Images in a batch, if the memory is large enough.
 pub const BATCH: usize = 100;
 
-/// A discriminator that names classes.
+/// A discriminator that classifies.
 #[derive(Debug)]
 pub struct Classifier<'a> {
     program: Program,
@@ -23,12 +23,12 @@ pub struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    /// The discriminator of `model`, which outputs the logits of so many `classes`, by the weights that
-    /// [`ModelFile::used`] says, with its tensors in `state`.
+    /// The discriminator of `model`, which outputs the logits of this number of `classes`, with the
+    /// weights that [`ModelFile::used`] selects, and its tensors in `state`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model's discriminator does not end in so many logits; as compilation
-    /// may fail.
+    /// [`Error::Tensor`] if the model's discriminator does not output this number of logits; errors
+    /// of compilation.
     pub fn new(
         model: &ModelFile,
         state: &'a mut State,
@@ -58,16 +58,16 @@ impl<'a> Classifier<'a> {
         Ok(Self { program, state, shape, classes })
     }
 
-    /// Images that it takes at a time, at most.
+    /// The maximum number of images at a time.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.shape[0]
     }
 
-    /// The classes of at most [`Classifier::batch`] images (bytes, `[n, h, w, c]`).
+    /// Predicts the classes of at most [`Classifier::batch`] images (bytes, `[n, h, w, c]`).
     ///
     /// # Errors
-    /// [`Error::Diverged`] where an answer is not finite; [`Error::Lost`] where the device fails.
+    /// [`Error::Diverged`] if a logit is not finite; [`Error::Lost`] if the device fails.
     pub fn classes(&mut self, images: &[u8]) -> Result<Vec<u32>> {
         let count = images.len() / self.shape[1..].iter().product::<usize>();
         let mut bytes = images.to_vec();

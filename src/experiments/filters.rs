@@ -1,19 +1,19 @@
-//! What a discriminator's filters look for: the images that each answers most strongly, and by
-//! guided backpropagation what in them it answers to (paper, section 6.2 and figure 5; Springenberg,
-//! Dosovitskiy, Brox and Riedmiller, arXiv 1412.6806).
+//! Shows what a discriminator's filters respond to: the images with the strongest responses, and,
+//! by guided backpropagation, the relevant parts of them (paper, section 6.2 and figure 5;
+//! Springenberg, Dosovitskiy, Brox and Riedmiller, arXiv 1412.6806).
 //!
-//! The response of a filter to an image is the largest number of its map after the activation. From
-//! that one place the gradient goes back to the image, guided: at an activation
-//! `y = x > 0 ? x : slope · x` it is
+//! The response of a filter to an image is the maximum of its map after the activation. From that
+//! one place the gradient flows back to the image, guided: at an activation `y = x > 0 ? x : slope
+//! · x` it is
 //!
 //! ```text
 //! gx = g where x > 0 and g > 0, else 0
 //! ```
 //!
-//! so that only what excites the filter, by units that fire themselves, is left. The slope of a leaky
-//! ReLU plays no part on the way back: the half on which a ReLU would be silent passes nothing,
-//! neither whole nor scaled. All other layers have their own gradient, batch norm by running
-//! statistics. A filter that does not fire (its response is not positive) gives zeros.
+//! so that only what excites the filter, through units that are active themselves, remains. The
+//! slope of a leaky ReLU is not used on the way back: the half where a ReLU would be silent passes
+//! nothing, neither whole nor scaled. All other layers use their own gradient, batch norm with
+//! running statistics. An inactive filter (its response is not positive) gives zeros.
 
 use std::cmp::Ordering;
 
@@ -31,11 +31,11 @@ use crate::tensor::{DType, Data, Tensor};
 /// Images whose gradients are computed at a time.
 const BATCH: usize = 8;
 
-/// Records the guided gradient of `Σ seed · outputs[layer]` with respect to the input of `network`, which
-/// gave `outputs`.
+/// Records the guided gradient of `Σ seed · outputs[layer]` with respect to the input of `network`,
+/// which returned `outputs`.
 ///
 /// # Errors
-/// [`Error::NotDifferentiable`] where a layer is.
+/// [`Error::NotDifferentiable`] if a layer is not differentiable.
 pub fn guided(
     t: &mut Tape,
     network: &Sequential,
@@ -56,14 +56,14 @@ pub fn guided(
     Ok(g)
 }
 
-/// The first of the layers up to `layer` through which neither the gradient nor the pixels behind a
-/// number can be followed one layer at a time.
+/// The first of the layers up to `layer` for which the gradient or the receptive field cannot be
+/// computed layer by layer.
 fn obstacle(network: &Sequential, layer: usize) -> Option<usize> {
     network.layers[..=layer].iter().position(|layer| layer.reach() == Reach::More)
 }
 
-/// The pixels that the number at `place` (row, column) of a layer's image depends on: first and
-/// last row, first and last column. Where padding comes in, they lie outside of the image.
+/// The receptive field of the value at `place` (row, column) of a layer's feature map: first and
+/// last row, first and last column. With padding, they may lie outside of the image.
 #[must_use]
 pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) -> [[isize; 2]; 2] {
     let mut field = place.map(|at| [at as isize; 2]);
@@ -77,30 +77,30 @@ pub fn receptive_field(network: &Sequential, layer: usize, place: [usize; 2]) ->
     field
 }
 
-/// An image of a set, and how strongly a filter answers it.
+/// An image of a set, and the response of a filter to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Response {
     /// Its index in the set.
     pub item: u32,
-    /// The largest number of the filter's map.
+    /// The maximum of the filter's map.
     pub strength: f32,
 }
 
 impl Response {
-    /// The strongest first; of equally strong ones the first of the set.
+    /// Strongest first; equally strong ones in the order of the set.
     fn order(&self, other: &Self) -> Ordering {
         other.strength.total_cmp(&self.strength).then(self.item.cmp(&other.item))
     }
 }
 
-/// How a filter answers a set of images.
+/// The responses of a filter to a set of images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
-    /// The strongest responses, the strongest first.
+    /// The strongest responses, in descending order.
     pub strongest: Vec<Response>,
     /// Images looked at.
     pub seen: usize,
-    /// Of these, how many it fires for: its response is positive.
+    /// The number of images for which it is active: its response is positive.
     pub fired: usize,
     sum: f64,
 }
@@ -117,7 +117,7 @@ impl Answers {
         }
     }
 
-    /// The mean response of all images.
+    /// The mean response over all images.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.sum / self.seen.max(1) as f64
@@ -133,16 +133,16 @@ pub struct Wanted {
     pub filters: Vec<usize>,
 }
 
-/// What a filter answers to in one image.
+/// The location of a filter's response in one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guided {
-    /// Row and column of the strongest response; of equally strong ones the first.
+    /// Row and column of the strongest response; the first of equally strong ones.
     pub place: [usize; 2],
     /// The guided gradient with respect to the image, `[h, w, c]`.
     pub gradient: Vec<f32>,
 }
 
-/// A discriminator some of whose filters are watched.
+/// A discriminator with observed filters.
 #[derive(Debug)]
 pub struct Observer {
     networks: Networks,
@@ -152,17 +152,17 @@ pub struct Observer {
     wanted: Vec<Wanted>,
     scan: Program,
     batch: usize,
-    /// For each of `wanted` its filters' answers.
+    /// For each of `wanted` its filters' responses.
     answers: Vec<Vec<Answers>>,
 }
 
 impl Observer {
-    /// Compiles a discriminator that looks at `batch` images at a time. `state` holds its tensors,
-    /// with running statistics that have been settled.
+    /// Compiles a discriminator for `batch` images at a time. `state` holds its tensors, with
+    /// calibrated running statistics.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no discriminator, `state` lacks a tensor, or a layer looks at
-    /// more than a convolution does; [`Error::Memory`] where the device is full.
+    /// [`Error::Tensor`] if there is no discriminator, `state` lacks a tensor, or a layer has a
+    /// larger receptive field than a convolution; [`Error::Memory`] if the device is full.
     pub fn new(
         networks: &Networks,
         state: State,
@@ -197,25 +197,25 @@ impl Observer {
         Ok(Self { networks: networks.clone(), discriminator, state, wanted, scan, batch, answers })
     }
 
-    /// Images that it looks at at a time: as many as were wanted, or as fit.
+    /// Images at a time: as requested, or as many as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// For each layer asked for, how its filters answered what was looked at.
+    /// For each requested layer, its filters' responses to the images so far.
     #[must_use]
     pub fn answers(&self) -> &[Vec<Answers>] {
         &self.answers
     }
 
-    /// The pixels that a layer's number at `place` depends on: [`receptive_field`].
+    /// The pixels that a layer's value at `place` depends on: [`receptive_field`].
     #[must_use]
     pub fn field(&self, level: &Level, place: [usize; 2]) -> [[isize; 2]; 2] {
         receptive_field(&self.discriminator, level.output, place)
     }
 
-    /// Looks at `images` `[n, h, w, c]`, whose indices are `items`, and keeps the `top` strongest
+    /// Runs `images` `[n, h, w, c]`, whose indices are `items`, and keeps the `top` strongest
     /// responses of every filter.
     fn look(&mut self, items: &[u32], images: &[u8], top: usize) -> Result<()> {
         let image = self.image_len();
@@ -240,11 +240,11 @@ impl Observer {
         Ok(())
     }
 
-    /// What the filter `filter` of the convolution `level` answers to in each of `images`
-    /// `[n, h, w, c]`, given with the filter's number each.
+    /// What the filter `filter` of the convolution `level` responds to in each of `images` `[n, h,
+    /// w, c]`; each image comes with its filter's index.
     ///
     /// # Errors
-    /// [`Error::Length`] where an image has another size; [`Error::Lost`] where the device fails.
+    /// [`Error::Length`] if an image has another size; [`Error::Lost`] if the device fails.
     pub fn explain(&mut self, level: &Level, images: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
         let [h, w, c] = level.size;
         let tape = |batch| -> Result<Tape> {
@@ -299,7 +299,7 @@ impl Observer {
         size.height * size.width * channels
     }
 
-    /// A batch of images, filled up with black ones.
+    /// A batch of images, padded with black ones.
     fn feed(&self, bytes: &[u8], batch: usize) -> Result<Tensor> {
         let Networks { size, channels, .. } = self.networks;
         let mut bytes = bytes.to_vec();
@@ -313,17 +313,17 @@ impl Observer {
     }
 }
 
-/// The name under which the responses of layer `i` of those asked for are fetched.
+/// The name of the fetch for the responses of the `i`th requested layer.
 fn fetch_name(i: usize) -> String {
     format!("largest{i}")
 }
 
-/// Shows all images of `source` to each of `observers`, which keep the `top` strongest responses
-/// of every filter; returns the images that could not be read. `done` hears how many were looked
-/// at.
+/// Runs all images of `source` through each of `observers`, which keep the `top` strongest
+/// responses of every filter; returns the unreadable images. `done` receives the number of images
+/// processed.
 ///
 /// # Errors
-/// As [`sweep`]; [`Error::Lost`] where the device fails.
+/// Those of [`sweep`]; [`Error::Lost`] if the device fails.
 pub fn observe(
     observers: &mut [Observer],
     source: &Source,

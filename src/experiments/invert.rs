@@ -1,13 +1,13 @@
-//! From an image to a latent whose image is like it: gradient descent through the generator.
+//! Finds a latent for a given image: gradient descent through the generator.
 //!
 //! ```text
 //! minimize over z   mean (G(z) − x)²  +  W · distance of features  +  P · mean z²
 //! ```
 //!
-//! The last term is the logarithm of the density of normal latents, so that the latent stays one
-//! that the generator knows; uniform latents are held in [−1, 1] after every step instead. Such
-//! landscapes have many valleys, so several starts run side by side in one batch and the best one
-//! counts. G's batch norm runs on its running statistics: the starts do not see one another.
+//! The last term is the negative log density of normal latents, so that the latent stays one that
+//! the generator knows; uniform latents are clamped to [−1, 1] after every step instead. Such
+//! objectives have many local minima, so several starts run in one batch and the best one is used.
+//! G's batch norm uses its running statistics: the starts do not affect one another.
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
@@ -20,33 +20,33 @@ use crate::rng::Stream;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Data, Tensor};
 
-/// The state that is searched.
+/// The state with the latents.
 const Z: &str = "z";
-/// The state that holds the class of every start.
+/// The state with the class of every start.
 const LABELS: &str = "labels";
-/// Adam's usual decays: the landscape does not change under the search, as it does in a GAN.
+/// Adam's usual decays: unlike in a GAN, the objective does not change during the search.
 const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
-/// Steps between two looks at how it goes.
+/// Steps between two progress reports.
 const LOOK: usize = 20;
 /// Added to the mean square of features, which may all be zero.
 const TINY: f32 = 1e-8;
 
-/// How to search.
+/// Options of the search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
-    /// Starts that run side by side.
+    /// Starts that run in parallel.
     pub starts: usize,
     /// Steps of each.
     pub steps: usize,
-    /// Adam's step size at the beginning; it falls to 0 as a cosine does.
+    /// Adam's initial step size; it falls to 0 as a cosine.
     pub rate: f64,
-    /// Weight of the distance in D's features; 0 for none.
+    /// Weight of the distance in D's features; 0 to disable.
     pub perceptual: f32,
-    /// Weight of `mean z²` where latents are normal.
+    /// Weight of `mean z²` for normal latents.
     pub prior: f32,
-    /// Decides the starts.
+    /// The seed of the starts.
     pub seed: u64,
-    /// The class that is drawn, of a generator that is told classes.
+    /// The class to generate, for a conditional generator.
     pub class: Option<u32>,
 }
 
@@ -64,16 +64,16 @@ impl Default for Search {
     }
 }
 
-/// What was found for one image.
+/// The result for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// The best start's latent.
     pub z: Vec<f32>,
     /// Its image `[1, h, w, c]` in [−1, 1].
     pub image: Tensor,
-    /// Root of its mean squared difference to the original, in gray levels of 0 to 255.
+    /// Root mean squared difference to the original, in gray levels of 0 to 255.
     pub error: f32,
-    /// The same before the search: the least of all starts.
+    /// The same before the search: the smallest of all starts.
     pub error_at_start: f32,
     /// The same of every start after the search.
     pub errors: Vec<f32>,
@@ -89,12 +89,12 @@ pub struct Inverter {
 }
 
 impl Inverter {
-    /// Compiles a search through the generator of a model, by these weights, and through its
-    /// discriminator where `search.perceptual` is not 0.
+    /// Compiles a search through the generator of a model, with these weights, and through its
+    /// discriminator if `search.perceptual` is not 0.
     ///
     /// # Errors
-    /// [`Error::File`] where the model lacks a network that is needed; [`Error::Memory`] where the
-    /// device is full.
+    /// [`Error::File`] if the model lacks a required network; [`Error::Memory`] if the device is
+    /// full.
     pub fn new(
         model: &ModelFile,
         device: &Device,
@@ -119,7 +119,7 @@ impl Inverter {
             record(&mut tape, &model.networks, used, &Search { starts, ..search })?;
             Ok(tape)
         };
-        // Fewer starts would find something else: that is for who asked to decide.
+        // Fewer starts would find something else: that decision is the caller's.
         let fits = fitting(search.starts, device, state.bytes(), tape)?;
         let tape = tape(search.starts)?;
         let program = Program::compile(&tape, &state, &Options::default());
@@ -133,11 +133,10 @@ impl Inverter {
         Ok(Self { networks: model.networks.clone(), search, state, program })
     }
 
-    /// Searches for one image, bytes `[h, w, c]`; `done` hears how many steps were made.
+    /// Searches for one image, bytes `[h, w, c]`; `done` receives the number of steps done.
     ///
     /// # Errors
-    /// [`Error::Length`] where the image has another size; [`Error::Lost`] where the device
-    /// fails.
+    /// [`Error::Length`] if the image has another size; [`Error::Lost`] if the device fails.
     pub fn invert(&mut self, image: &[u8], mut done: impl FnMut(usize)) -> Result<Found> {
         let Networks { size, channels, nz, latent_law, .. } = self.networks;
         let Search { starts, steps, seed, .. } = self.search;
@@ -153,7 +152,7 @@ impl Inverter {
             self.state.set(&moment, &Tensor::full([starts, nz], 0.0))?;
         }
         let mut at_start = None;
-        // The last run moves nothing: it tells what the last step led to.
+        // The last run changes nothing: it measures the result of the last step.
         for step in 0..=steps {
             let schedule = self.schedule(step)?;
             let feeds = [("target", &target), ("schedule", &schedule)];
@@ -182,7 +181,7 @@ impl Inverter {
         unreachable!("the last step returns")
     }
 
-    /// Step size and root of Adam's step after `step` others.
+    /// Step size and square root for the Adam step after `step` others.
     fn schedule(&self, step: usize) -> Result<Tensor> {
         let share = step as f64 / self.search.steps.max(1) as f64;
         let rate = self.search.rate * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
@@ -192,8 +191,8 @@ impl Inverter {
 }
 
 /// Records one step of the search. Feeds: `target` (bytes `[1, h, w, c]`), `schedule` (rate and
-/// root). Fetches, as they are before the step: `z`, `images` in [−1, 1], `square` (mean squared
-/// difference) and `objective` of every start.
+/// root). Fetches, with the values before the step: `z`, `images` in [−1, 1], `square` (mean
+/// squared difference) and `objective` of every start.
 fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) -> Result<()> {
     let Networks { size, channels, nz, latent_law, .. } = *networks;
     let n = search.starts;
@@ -230,7 +229,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
         let prior = t.affine(length, search.prior, 0.0)?;
         objective = t.add(objective, prior)?;
     }
-    // The starts have no part in one another's objectives, so their sum has every one's gradient.
+    // The starts' objectives are independent, so their sum's gradient has the gradient of each.
     let total = t.sum_all(objective)?;
     let gradient = t.grad(total, &[z])?[0];
     ADAM.update(t, Z, gradient, rate, root)?;
@@ -250,9 +249,9 @@ fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
     t.mean(square, &axes)
 }
 
-/// How far D's features of images `x` `[n, h, w, c]` are from those of `target` `[1, h, w, c]`,
-/// `[n]`, where all of them are of the class of `labels`, if any: of every hidden convolution the mean squared difference over the target's mean square,
-/// and the mean of that over all of them. No layer outweighs another by its scale.
+/// The distance of D's features of images `x` `[n, h, w, c]` to those of `target` `[1, h, w, c]`,
+/// `[n]`, all of the class in `labels`, if any: the mean squared difference over the target's mean
+/// square, averaged over all hidden convolutions. No layer outweighs another by its scale.
 fn feature_distance(
     t: &mut Tape,
     networks: &Networks,
@@ -265,7 +264,7 @@ fn feature_distance(
     let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
         discriminator.record(t, DISCRIMINATOR, x, &Pass::new(Mode::Eval).labels(labels))
     };
-    // The target's, which is one image.
+    // The features of the target, a single image.
     let label = match labels {
         Some(labels) => Some(t.slice(labels, &[0, 0], &[1, networks.classes.len()])?),
         None => None,
@@ -291,12 +290,12 @@ fn feature_distance(
     t.affine(total, 1.0 / levels.len() as f32, 0.0)
 }
 
-/// The root of a mean square of numbers in [−1, 1], in gray levels.
+/// The square root of a mean square of values in [−1, 1], in gray levels.
 fn gray(square: f32) -> f32 {
     127.5 * square.sqrt()
 }
 
-/// Where the least number is; NaN is none.
+/// The index of the smallest value, ignoring NaN.
 fn least(numbers: &[f32]) -> usize {
     let key = |&i: &usize| if numbers[i].is_nan() { f32::INFINITY } else { numbers[i] };
     (0..numbers.len()).min_by(|a, b| key(a).total_cmp(&key(b))).unwrap_or(0)
@@ -316,7 +315,7 @@ mod tests {
     use crate::models::{ModelConfig, Network};
     use crate::program::Choices;
 
-    /// A model whose generator draws something: weights that keep the scale of what goes through.
+    /// A model whose generator outputs varied images: its weights preserve scale.
     fn model(network: Network) -> ModelFile {
         let size = Size { height: 16, width: 16 };
         let model = ModelConfig {
@@ -393,11 +392,11 @@ mod tests {
                 for (z, truth) in found.z.iter().zip(truth.f32s()) {
                     assert!((z - truth).abs() < 0.05, "{network}, {perceptual}: {found:?}");
                 }
-                // What is said to be its image is what the generator makes of it.
+                // The reported image is the generator's output for it.
                 let again = image(&model, &found.z);
                 let own = images::bytes(found.image.f32s());
                 assert!(again.iter().zip(own).all(|(&a, b)| a.abs_diff(b) <= 1), "{network}");
-                // The same search gives the same bits, whatever was searched before.
+                // The same search gives the same bits, regardless of earlier searches.
                 let mut fresh =
                     Inverter::new(&model, &Device::Cpu, Weights::default(), search).unwrap();
                 inverter.invert(&vec![0; bytes.len()], |_| ()).unwrap();
@@ -409,8 +408,7 @@ mod tests {
 
     #[test]
     fn latents_stay_where_the_generator_knows_them() {
-        // Images of nothing but black and white: the generator comes nearer to them the further
-        // out its latent is.
+        // Images of only black and white: the larger its latent, the closer the generator gets.
         let longest = |network: Network, prior| {
             let model = model(network);
             let truth = seeded_latents(&[7], 6, network.latent_law());

@@ -1,5 +1,5 @@
 //! The DCGAN paper's experiments on trained networks (arXiv 1511.06434, sections 5 and 6), as
-//! functions of latents and images, which know nothing of figures.
+//! functions of latents and images, independent of figures.
 
 pub mod arithmetic;
 pub mod classify;

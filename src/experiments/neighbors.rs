@@ -1,9 +1,9 @@
-//! Whether a generator remembers rather than draws: the training images nearest to its samples
-//! (paper, section 4), by pixels and by the discriminator's features.
+//! Checks whether a generator memorizes: finds the training images nearest to its samples (paper,
+//! section 4), by pixels and by the discriminator's features.
 //!
-//! How near is near is told by training images themselves: some of them are looked up beside the
-//! samples, each leaving itself out. Samples that are much nearer to the set than its own images
-//! are to one another have been learned by heart.
+//! Training images give the scale of distances: some of them are looked up like the samples,
+//! excluding themselves. Samples that are much nearer to the set than its own images are to one
+//! another have been memorized.
 
 use rayon::prelude::*;
 
@@ -15,18 +15,17 @@ use crate::features::Extractor;
 /// Training images that are looked up for comparison.
 pub const PROBES: usize = 32;
 
-/// An image of a set, and how far it is.
+/// An image of a set, with its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
-    /// By pixels: the root of the mean squared difference, in gray levels of 0 to 255. By features:
-    /// the same of the features.
+    /// By pixels: the root mean squared difference, in gray levels of 0 to 255. By features: the
+    /// root mean squared difference of features.
     pub distance: f32,
     /// Its index in the set.
     pub item: u32,
 }
 
-/// The nearest images of one query, the nearest first; of equally near ones, the first of the set
-/// comes first.
+/// The nearest images of one query, nearest first; equally near ones in the order of the set.
 pub type Nearest = Vec<Near>;
 
 /// Keeps the `count` nearest.
@@ -39,17 +38,17 @@ fn offer(nearest: &mut Nearest, count: usize, near: Near) {
     }
 }
 
-/// What is looked up.
+/// A query.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Its bytes `[h, w, c]`.
     pub image: Vec<u8>,
-    /// Its own index where it is of the set itself: not counted as its neighbor.
+    /// Its own index if it is from the set itself: not counted as its neighbor.
     pub item: Option<u32>,
 }
 
-/// Training images to compare with: [`PROBES`] of the set, or all of a smaller one, always the
-/// same for a seed; those that cannot be read are left out.
+/// Training images for comparison: [`PROBES`] of the set, or all of a smaller one, always the same
+/// for a seed; unreadable ones are left out.
 #[must_use]
 pub fn probes(source: &Source, prepare: &Prepare, seed: u64) -> Vec<Query> {
     let order = Order { seed, count: source.len(), batch: 1 }.shuffled(0);
@@ -60,24 +59,24 @@ pub fn probes(source: &Source, prepare: &Prepare, seed: u64) -> Vec<Query> {
     order.iter().take(PROBES).filter_map(query).collect()
 }
 
-/// What a look through a set found, query by query.
+/// The results of a search, for each query.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbors {
     /// By pixels.
     pub by_pixels: Vec<Nearest>,
     /// By features; empty without a discriminator.
     pub by_features: Vec<Nearest>,
-    /// Images that could not be read.
+    /// Unreadable images.
     pub skipped: Vec<Skipped>,
 }
 
-/// Finds the `count` nearest images of `source` to every query, `chunk` images at a time:
-/// memory does not grow with the set. `features` is a discriminator and its states. `done` hears
-/// how many images were looked at.
+/// Finds the `count` nearest images of `source` for every query, `chunk` images at a time: memory
+/// does not grow with the set. `features` is a discriminator and its states. `done` receives the
+/// number of images processed.
 ///
 /// # Errors
-/// As [`sweep`]; [`Error::Length`] where a query is no image of the prepared size;
-/// [`Error::Lost`] where the device fails.
+/// Those of [`sweep`]; [`Error::Length`] if a query does not have the prepared size;
+/// [`Error::Lost`] if the device fails.
 pub fn find(
     source: &Source,
     prepare: &Prepare,
@@ -130,7 +129,7 @@ pub fn find(
     Ok(Neighbors { by_pixels, by_features, skipped })
 }
 
-/// Root of the mean squared difference of bytes; exact up to the last rounding.
+/// Root mean squared difference of bytes; exact up to the last rounding.
 fn rms_of_bytes(a: &[u8], b: &[u8]) -> f32 {
     let square = |(&a, &b): (&u8, &u8)| u32::from(a.abs_diff(b)).pow(2);
     // 2¹⁶ squares of bytes fit into 32 bits.
@@ -139,9 +138,9 @@ fn rms_of_bytes(a: &[u8], b: &[u8]) -> f32 {
     (sum as f64 / a.len().max(1) as f64).sqrt() as f32
 }
 
-/// Root of the mean squared difference.
+/// Root mean squared difference.
 fn rms(a: &[f32], b: &[f32]) -> f32 {
-    // Eight sums side by side: one after another, they could not be vectorized.
+    // Eight partial sums: a single one could not be vectorized.
     let mut sums = [0.0_f32; 8];
     for (a, b) in a.chunks(8).zip(b.chunks(8)) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
@@ -152,7 +151,7 @@ fn rms(a: &[f32], b: &[f32]) -> f32 {
     (sum / a.len().max(1) as f64).sqrt() as f32
 }
 
-/// The median distance to the nearest; nothing where no query has any.
+/// The median distance to the nearest image; `None` if no query has one.
 #[must_use]
 pub fn median_distance(nearest: &[Nearest]) -> Option<f32> {
     let mut distances: Vec<f32> =
@@ -187,7 +186,7 @@ mod tests {
         flip: false,
     };
 
-    /// Images of one gray each: 0, 10, 20…
+    /// Images of a single gray each: 0, 10, 20…
     fn set(dir: &Path, n: u8) -> Source {
         for i in 0..n {
             let image = RgbImage::from_pixel(SIDE as u32, SIDE as u32, Rgb([10 * i; 3]));
@@ -216,7 +215,7 @@ mod tests {
             assert!(found.by_features.is_empty() && found.skipped.is_empty());
             let found: Vec<_> = found.by_pixels.iter().map(near).collect();
             assert_eq!(found[0], [(5, 2.0), (6, 8.0), (4, 12.0)]);
-            // Equally near: the first of the set first.
+            // Equally near: in the order of the set.
             assert_eq!(found[1], [(4, 5.0), (5, 5.0), (3, 15.0)]);
             assert_eq!(found[2], [(1, 10.0), (2, 20.0), (3, 30.0)]);
             assert_eq!(found[3], [(6, 10.0), (8, 10.0), (5, 20.0)]);

@@ -1,13 +1,13 @@
-//! The nearest-neighbor classifier as a judge of a conditional generator (paper, supplementary
-//! material; `lib/metrics.py` of the authors' code): how often is the generated image nearest to a
-//! real one of another class? A generator that draws each class as it is, and all of it, teaches
-//! the classifier as much as real images do.
+//! A nearest-neighbor classifier as the measure of a conditional generator (paper, supplementary
+//! material; `lib/metrics.py` of the authors' code): how often is the nearest generated image of
+//! another class than the real one? A generator that reproduces the whole distribution of each
+//! class is worth as much to the classifier as real images.
 //!
 //! ```text
 //! label(x) = label of the example e with the least |x − e|² = |x|² − 2 x·e + |e|²
 //! ```
 //!
-//! All `x·e` are one matrix product, and `|x|²` does not matter for which is the least.
+//! All `x·e` are one matrix product, and `|x|²` does not affect the minimum.
 
 use rayon::prelude::*;
 
@@ -15,12 +15,12 @@ use crate::data::Order;
 use crate::error::{Error, Result};
 use crate::gemm::{Matrix, gemm};
 
-/// Images that are looked up at a time: with as many examples, a matrix of 32 MiB.
+/// Images looked up at a time: with as many examples, a matrix of 32 MiB.
 const BLOCK: usize = 8192;
 /// Examples that are compared at a time.
 const EXAMPLES: usize = 1024;
 
-/// Images to be classified, and the nearest example of each so far.
+/// Images to classify, with the nearest example of each so far.
 #[derive(Debug)]
 pub struct OneNn {
     /// `[n, width]`.
@@ -33,10 +33,10 @@ pub struct OneNn {
 }
 
 impl OneNn {
-    /// A classifier without examples, of images `[n, width]`.
+    /// A classifier without examples, for images `[n, width]`.
     ///
     /// # Errors
-    /// [`Error::Length`] where they are no whole images.
+    /// [`Error::Length`] if they are not whole images.
     pub fn new(images: Vec<f32>, width: usize) -> Result<Self> {
         let n = images.len() / width.max(1);
         if width == 0 || !images.len().is_multiple_of(width) {
@@ -46,16 +46,16 @@ impl OneNn {
         Ok(Self { images, width, nearest, examples: 0 })
     }
 
-    /// Examples learned so far.
+    /// The number of examples so far.
     #[must_use]
     pub fn examples(&self) -> usize {
         self.examples
     }
 
-    /// Learns more examples `[labels, width]`. Of equally near ones the first counts.
+    /// Adds examples `[labels, width]`. Of equally near ones the first counts.
     ///
     /// # Errors
-    /// [`Error::Length`] where there are not as many images as labels.
+    /// [`Error::Length`] if the numbers of images and labels differ.
     pub fn learn(&mut self, examples: &[f32], labels: &[u32]) -> Result<()> {
         let width = self.width;
         if examples.len() != labels.len() * width {
@@ -87,8 +87,8 @@ impl OneNn {
         Ok(())
     }
 
-    /// How many images of every class there are, and how many of them the examples give another
-    /// class, where `truth` holds their labels, below `classes`.
+    /// For every class the number of images, and of those assigned to another class, where `truth`
+    /// holds their labels, below `classes`.
     #[must_use]
     pub fn errors(&self, truth: &[u32], classes: usize) -> Errors {
         let mut errors = Errors { images: vec![0; classes], wrong: vec![0; classes] };
@@ -110,18 +110,18 @@ fn square(e: &[f32]) -> f32 {
 pub struct Errors {
     /// Images of every class.
     pub images: Vec<usize>,
-    /// Those that were given another class.
+    /// Misclassified images of every class.
     pub wrong: Vec<usize>,
 }
 
 impl Errors {
-    /// The share of all images that were given another class.
+    /// The error rate over all images.
     #[must_use]
     pub fn share(&self) -> f64 {
         share(self.wrong.iter().sum(), self.images.iter().sum())
     }
 
-    /// The same of the images of one class.
+    /// The error rate of one class.
     #[must_use]
     pub fn of_class(&self, class: usize) -> f64 {
         share(self.wrong[class], self.images[class])
@@ -132,16 +132,16 @@ fn share(part: usize, of: usize) -> f64 {
     part as f64 / of.max(1) as f64
 }
 
-/// When to look at the errors while examples are learned, in examples of each class: 100 and ten
-/// times as many again and again, below `most`, and `most`.
+/// Milestones for measuring the errors, in examples of each class: 100 and powers of ten times
+/// that, below `most`, and `most`.
 #[must_use]
 pub fn milestones(most: usize) -> Vec<usize> {
     let powers = std::iter::successors(Some(100_usize), |n| n.checked_mul(10));
     powers.take_while(|&n| n < most).chain([most]).collect()
 }
 
-/// Real examples in the order in which they are learned: drawn by `seed`, and class by class as many
-/// as a generator's up to each of `milestones`, so far as there are any. One list for each.
+/// Real examples in the order in which they are added: shuffled by `seed`, with as many of each
+/// class as the generator's up to each of `milestones`, as far as available. One list for each.
 #[must_use]
 pub fn draw(labels: &[u32], classes: usize, milestones: &[usize], seed: u64) -> Vec<Vec<u32>> {
     let mut lists = vec![Vec::new(); milestones.len()];
@@ -168,7 +168,7 @@ mod tests {
         x
     }
 
-    /// Against distances one by one, over more images and examples than are looked at at a time.
+    /// Compared with single distances, for more images and examples than fit one block.
     #[test]
     fn the_nearest_example_gives_the_label() {
         let (width, n, examples, classes) = (7, BLOCK + 3, EXAMPLES + 5, 4);
@@ -190,7 +190,7 @@ mod tests {
         }
         for nn in [whole, parts] {
             assert_eq!(nn.examples(), examples);
-            // Two examples may be as near as rounding can tell.
+            // Two examples may be equally near up to rounding.
             let errors = nn.errors(&truth, 4);
             assert!(errors.share() < 2e-3, "{errors:?}");
             assert_eq!(errors.images.iter().sum::<usize>(), n);

@@ -1,14 +1,14 @@
-//! How well an encoder inverts its generator, as BiGAN's authors measure it (arXiv 1605.09782, the
-//! evaluation of their code):
+//! Measures how well an encoder inverts its generator, as BiGAN's authors do (arXiv 1605.09782, the
+//! evaluation in their code):
 //!
 //! ```text
 //! EGr    mean ‖xᵢ − G(E(xᵢ))‖        of pixels in 0 to 1
 //! EGr_b  mean ‖xᵢ − G(E(xᵢ₊₁))‖      the last image beside the first one's reconstruction
 //! ```
 //!
-//! Where the ratio of the two is 1, the reconstruction of an image is no nearer to it than that of
-//! another image: the encoder tells the generator nothing. Nearest neighbors by latents are no evidence:
-//! those of an encoder that was never trained find the class of a digit too.
+//! If the ratio of the two is 1, the reconstruction of an image is no nearer to it than that of
+//! another image: the latent carries no information about the image. Nearest neighbors by latents
+//! are no evidence: those of an untrained encoder also match the class of a digit.
 
 /// Distances of images to their reconstructions, and to those of other images.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +24,10 @@ pub struct Distances {
 }
 
 impl Distances {
-    /// Adds images and their reconstructions, of so many `numbers` each, in [−1, 1].
+    /// Adds images and their reconstructions, with this number of values each, in [−1, 1].
     ///
     /// # Panics
-    /// Where there are not as many reconstructions as images.
+    /// If the numbers of reconstructions and images differ.
     pub fn add(&mut self, images: &[f32], reconstructions: &[f32], numbers: usize) {
         assert_eq!(images.len(), reconstructions.len(), "one reconstruction for each image");
         for (x, again) in images.chunks(numbers).zip(reconstructions.chunks(numbers)) {
@@ -41,19 +41,19 @@ impl Distances {
         }
     }
 
-    /// Of each image the distance to its own reconstruction.
+    /// The distance of each image to its own reconstruction.
     #[must_use]
     pub fn each(&self) -> &[f64] {
         &self.own
     }
 
-    /// EGr: the mean distance to an image's own reconstruction; nothing without images.
+    /// EGr: the mean distance to an image's own reconstruction; `None` without images.
     #[must_use]
     pub fn own(&self) -> Option<f64> {
         mean(&self.own)
     }
 
-    /// `EGr_b`: the mean distance to the reconstruction of the next image; nothing of fewer than two.
+    /// `EGr_b`: the mean distance to the next image's reconstruction; `None` below two images.
     #[must_use]
     pub fn other(&self) -> Option<f64> {
         if self.own.len() < 2 {
@@ -64,7 +64,7 @@ impl Distances {
         mean(&all)
     }
 
-    /// EGr over `EGr_b`; nothing where the second is none or 0.
+    /// EGr over `EGr_b`; `None` if the second is `None` or 0.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         let (own, other) = (self.own()?, self.other()?);
@@ -72,7 +72,7 @@ impl Distances {
     }
 }
 
-/// The Euclidean distance of images in [−1, 1], as if these were in [0, 1].
+/// The Euclidean distance of images in [−1, 1], as if scaled to [0, 1].
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
     0.5 * squares.sum::<f64>().sqrt()
@@ -86,11 +86,11 @@ fn mean(numbers: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Three images of two numbers, given one after another or together.
+    /// Three images of two values, added one by one or together.
     #[test]
     fn each_image_is_compared_with_its_own_and_the_next_reconstruction() {
         let images = [-1.0, -1.0, 1.0, 1.0, -1.0, 1.0];
-        // The first is exact; the second is 0.5 off in one number, the third 1 in one.
+        // The first is exact; the second differs by 0.5 in one value, the third by 1 in one.
         let made = [-1.0, -1.0, 0.0, 1.0, 1.0, 1.0];
         for step in [2, 4, 6] {
             let mut distances = Distances::default();
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!((one.own(), one.other(), one.ratio()), (None, None, None));
         one.add(&[0.0, 0.0], &[1.0, 0.0], 2);
         assert_eq!((one.own(), one.other(), one.ratio()), (Some(0.5), None, None));
-        // The same image twice: nothing to divide by.
+        // The same image twice: division by zero.
         one.add(&[0.0, 0.0], &[0.0, 0.0], 2);
         assert!(one.ratio().is_some());
         let mut same = Distances::default();

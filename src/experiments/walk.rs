@@ -1,19 +1,19 @@
-//! Walks in the space of latents (paper, section 6.1): between points, and along one coordinate.
-//! A generator that has learned to draw rather than to remember changes smoothly on the way.
+//! Walks in latent space (paper, section 6.1): between points, and along one coordinate. The images
+//! of a generator that generalizes rather than memorizes change smoothly on the way.
 
 use std::fmt;
 
 use crate::nn::LatentDistribution;
 
-/// How to get from one latent to another.
+/// Interpolation between two latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// `(1 − t) a + t b`, as in the paper.
     Linear,
     /// `(sin((1 − t) ω) a + sin(t ω) b) / sin ω` with ω the angle between a and b (Shoemake, 1985;
-    /// White, arXiv 1609.04468): latents of many normal numbers all have nearly the same length,
-    /// and the middle of a straight line between two of them is shorter than anything that the
-    /// generator has learned from.
+    /// White, arXiv 1609.04468): high-dimensional normal latents all have nearly the same norm, and
+    /// the midpoint of a straight line between two of them is shorter than anything in the
+    /// generator's training.
     Spherical,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Interpolation {
 }
 
 impl Interpolation {
-    /// The one that keeps to a law's likely latents.
+    /// The interpolation that keeps latents likely under their distribution.
     #[must_use]
     pub const fn of(law: LatentDistribution) -> Self {
         match law {
@@ -36,8 +36,8 @@ impl Interpolation {
         }
     }
 
-    /// The latent at `t`, from `a` at 0 to `b` at 1. Where `a` and `b` have (nearly) one direction,
-    /// or opposite ones, no arc between them is the shortest, and it is a line.
+    /// The latent at `t`, from `a` at 0 to `b` at 1. If `a` and `b` have (nearly) the same or
+    /// opposite directions, no arc is the shortest, and it falls back to a line.
     #[must_use]
     pub fn between(self, a: &[f32], b: &[f32], t: f32) -> Vec<f32> {
         let [wa, wb] = match self {
@@ -48,7 +48,7 @@ impl Interpolation {
     }
 }
 
-/// The weights of `a` and `b` at `t` of the arc between them.
+/// The weights of `a` and `b` at `t` on the arc between them.
 fn arc(a: &[f32], b: &[f32], t: f32) -> [f32; 2] {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
@@ -56,7 +56,7 @@ fn arc(a: &[f32], b: &[f32], t: f32) -> [f32; 2] {
     let t = f64::from(t);
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     let angle = cosine.clamp(-1.0, 1.0).acos();
-    // Not a number where one of them is zero.
+    // NaN if one of them is zero.
     if angle.is_nan() || angle.sin() < 1e-4 {
         return [(1.0 - t) as f32, t as f32];
     }
@@ -70,8 +70,8 @@ pub fn stretch(a: &[f32], b: &[f32], count: usize, how: Interpolation) -> Vec<f3
     (0..count).flat_map(|i| how.between(a, b, i as f32 / last)).collect()
 }
 
-/// A walk through all `points` and back to the first, `steps` latents for each stretch, as rows
-/// `[points · steps, nz]`: played in a loop, it has no jump.
+/// A walk through all `points` and back to the first, with `steps` latents for each segment, as
+/// rows `[points · steps, nz]`: it loops without a jump.
 #[must_use]
 pub fn round_trip(points: &[Vec<f32>], steps: usize, how: Interpolation) -> Vec<f32> {
     let mut walk = Vec::new();
@@ -84,11 +84,11 @@ pub fn round_trip(points: &[Vec<f32>], steps: usize, how: Interpolation) -> Vec<
     walk
 }
 
-/// The latent `point` with its number `coordinate` replaced by each of `values`, as rows
-/// `[values, nz]`.
+/// The latent `point` with its entry `coordinate` replaced by each of `values`, as rows `[values,
+/// nz]`.
 ///
 /// # Panics
-/// Where the latent has no such number.
+/// If the latent has no such entry.
 #[must_use]
 pub fn vary(point: &[f32], coordinate: usize, values: &[f32]) -> Vec<f32> {
     let varied = values.iter().flat_map(|&value| {
@@ -132,7 +132,7 @@ mod tests {
         let angle = std::f32::consts::FRAC_PI_6;
         assert!(close(&third, &[2.0 * angle.cos(), 2.0 * angle.sin()]), "{third:?}");
         assert!(close(&Interpolation::Linear.between(&a, &b, 0.5), &[1.0, 1.0]));
-        // No arc: the same direction, the opposite one, and no direction at all.
+        // No arc: the same direction, the opposite one, and zero vectors.
         for b in [[4.0, 0.0], [-2.0, 0.0], [0.0, 0.0]] {
             let half = Interpolation::Spherical.between(&a, &b, 0.5);
             assert!(close(&half, &[1.0 + b[0] / 2.0, 0.0]), "{b:?}: {half:?}");

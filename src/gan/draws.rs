@@ -1,22 +1,22 @@
-//! Where a recorded step takes its random numbers from.
+//! The source of a recorded step's random numbers.
 
 use crate::error::Result;
 use crate::models::LatentDistribution;
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
-/// The source of a step's random numbers. Each draw has a name of its own in its step.
+/// The source of a step's random numbers. Each draw has its own name in its step.
 #[derive(Clone, Copy, Debug)]
 pub enum Draws {
-    /// The device's generator under this key: another number in every step.
+    /// The device's generator with this key: new numbers in every step.
     Device(Var),
-    /// Feeds of the draws' names, for comparisons with other programs.
+    /// Feeds named after the draws, for comparisons with other programs.
     Fed,
 }
 
 impl Draws {
-    /// The key of the device's generator, for layers that draw numbers of their own; none where
-    /// numbers are fed.
+    /// The key of the device's generator, for layers that draw random numbers; `None` if draws are
+    /// fed.
     #[must_use]
     pub fn key(self) -> Option<Var> {
         match self {
@@ -28,7 +28,7 @@ impl Draws {
     /// Uniform numbers in [0, 1) of `shape`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn uniform(self, t: &mut Tape, name: &str, shape: &[usize]) -> Result<Var> {
         match self {
             Self::Device(key) => t.random_uniform(key, name, shape),
@@ -39,7 +39,7 @@ impl Draws {
     /// Latents of `shape`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn latents(
         self,
         t: &mut Tape,

@@ -1,5 +1,5 @@
-//! How the two networks are trained: which loss, what holds the discriminator back, by which
-//! optimizer, how often. Every part goes with every other unless [`ObjectiveConfig::check`] says why not.
+//! How the two networks are trained: loss, regularization, optimizer, and number of updates. All
+//! parts can be combined unless [`TrainConfig::validate`](super::TrainConfig::validate) gives a reason.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::config::{Domain, config, named};
 use crate::objectives::{Loss, Penalty};
 use crate::optim::{Adam, Optimizer, RmsProp};
 
-/// Which optimizer.
+/// The optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -23,7 +23,7 @@ pub enum OptimizerKind {
 
 named!(OptimizerKind);
 
-/// Which family of GANs: what networks there are, and what their updates minimize.
+/// The family of GANs: its networks, and the losses of their updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
@@ -31,15 +31,15 @@ pub enum Family {
     /// A generator and a discriminator.
     #[default]
     Gan,
-    /// BiGAN: an encoder beside them, and a discriminator of pairs of an image and a latent.
+    /// BiGAN: adds an encoder, and a discriminator of image-latent pairs.
     Bigan,
     /// ALI: the same with an encoder that outputs a normal distribution of latents.
     Ali,
     /// VAE: an encoder and a generator, which learn to reconstruct images; no discriminator.
     Vae,
-    /// VAE/GAN: the same with a discriminator, in whose features images are compared.
+    /// VAE/GAN: the same with a discriminator, whose features are used to compare images.
     VaeGan,
-    /// Reg-GAN: an encoder beside them, so that every real image has a pull on the generator.
+    /// Reg-GAN: adds an encoder, so that every real image pulls on the generator.
     Mrgan,
     /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
     Mdgan,
@@ -48,17 +48,18 @@ pub enum Family {
 named!(Family);
 
 config! {
-    /// How the two networks are trained. A number that is 0 leaves its part out.
+    /// How the two networks are trained. 0 disables a part.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub struct ObjectiveConfig;
-    /// [`ObjectiveConfig`] as far as it is set.
+    /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// gan: a generator and a discriminator; bigan: an encoder beside them, and a discriminator of
-        /// pairs of an image and a latent; ali: the same with an encoder that outputs a distribution of
-        /// latents; vae: an encoder and a generator that reconstruct images, without a discriminator;
-        /// vae-gan: the same, compared by a discriminator's features; mrgan and mdgan: an encoder that
-        /// keeps the generator from missing modes, and of mdgan a second discriminator
+        /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
+        /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
+        /// latents; vae: an encoder and a generator that reconstruct images, without a
+        /// discriminator; vae-gan: the same, compared by a discriminator's features; mrgan and
+        /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
+        /// second discriminator
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -68,32 +69,32 @@ config! {
         ///
         /// Salimans et al., arXiv 1606.03498, section 3.4.
         smooth: f32 = 0.0, "SHARE" { stored: Always, domain: Domain::Fraction };
-        /// Let the generator match the mean of the discriminator's last hidden layer
+        /// Train the generator to match the mean of the discriminator's last hidden layer
         ///
-        /// Over the batch, rather than winning against it (the same paper, section 3.1).
+        /// Over the batch, rather than to win against it (the same paper, section 3.1).
         feature_matching: bool = false, "true|false";
         /// Weight of the classification loss, with `conditioning`=auxiliary or `labels_per_class`
         ///
-        /// Of the cross-entropy of classes in both losses, where the discriminator predicts them.
+        /// Of the cross-entropy of classes in both losses, if the discriminator predicts them.
         class_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
         /// Weight of the information loss, with `codes`
         ///
-        /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth of
-        /// that), where there are codes.
+        /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth
+        /// of that), if there are codes.
         info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
-        /// With `family` vae-gan, the weight of the reconstruction in the generator's loss; the adversarial
-        /// loss has the rest
+        /// With `family` vae-gan, the weight of the reconstruction in the generator's loss; the
+        /// rest is the weight of the adversarial loss
         ///
-        /// Of a sum over the features of an image, as in the paper: where a mean over n features is meant,
-        /// their weight divided by n.
+        /// For a sum over the features of an image, as in the paper: for a mean over n features,
+        /// divide their weight by n.
         gamma: f32 = 1e-6, "WEIGHT" { domain: Domain::Share };
-        /// Of mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance between
-        /// real images and their reconstructions
+        /// For mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance
+        /// between real images and their reconstructions
         ///
         /// λ₁ of [`crate::gan::families::mrgan`].
         distance_weight: f32 = 0.2, "WEIGHT" { domain: Domain::NonNegative };
-        /// Of the same: weight of the generator's loss of these reconstructions, which makes the
-        /// discriminator take them for real
+        /// For the same: weight of the generator's adversarial loss on these reconstructions, which
+        /// makes the discriminator accept them as real
         ///
         /// λ₂ of [`crate::gan::families::mrgan`].
         mode_weight: f32 = 0.4, "WEIGHT" { domain: Domain::NonNegative };
@@ -107,12 +108,13 @@ config! {
             domain: Domain::NonNegative,
             shown: Some("10 with a penalty"),
         };
-        /// For few images: change real and generated ones at random before the discriminator sees
-        /// them (DiffAugment): color, brightness, saturation, contrast, translation, cutout, as a list
+        /// For small data sets: randomly change real and generated images before the discriminator
+        /// sees them (DiffAugment): color, brightness, saturation, contrast, translation, cutout,
+        /// as a list
         augment: Augment = Augment::default(), "LIST";
         /// Probability of applying each augmentation to an image
         augment_p: f32 = 1.0, "P" { domain: Domain::Share };
-        /// Adapt that probability to how sure the discriminator is of real images (ADA): TARGET is
+        /// Adapt that probability to the discriminator's confidence on real images (ADA): TARGET is
         /// the mean sign of its outputs, 0.6 in the paper; 0 disables it
         ///
         /// See [`Adaptive`].
@@ -123,9 +125,9 @@ config! {
         clip_weights: f32 = 0.0, "LIMIT" { domain: Domain::NonNegative };
         /// Weight of orthogonal regularization of both networks' convolutions
         orthogonal: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
-        /// Weight of historical averaging: both networks are drawn to their past means
+        /// Weight of historical averaging: pulls both networks towards their past means
         historical: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
-        /// Weight decay: so much of every parameter is added to its gradient
+        /// Weight decay: adds this multiple of every parameter to its gradient
         weight_decay: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
     }
     flags "Training" {
@@ -135,29 +137,29 @@ config! {
         beta1: f64 = 0.5, "BETA" { stored: Always, domain: Domain::Fraction };
         /// The decay of the mean of squared gradients, from 0 to below 1
         beta2: f64 = 0.999, "BETA" { stored: Always, domain: Domain::Fraction };
-        /// What is added to the root of that mean: gradients far below it hardly move a parameter
+        /// Added to the root of that mean: gradients far below it hardly move a parameter
         ///
         /// The default is PyTorch's.
         epsilon: f32 = 1e-8, "EPSILON" { domain: Domain::Positive("1e-8") };
-        /// Updates of the discriminator for one of the generator, each on a batch of its own
+        /// Updates of the discriminator per generator update, each on its own batch
         n_critic: usize = 1, "N" { domain: Domain::Whole(1, MOST_CRITIC_STEPS) };
-        /// For small memory: send N images of a batch through the networks at a time and add up
-        /// their gradients; batch norm sees N images at a time
+        /// For small memory: process N images of a batch at a time and accumulate gradients; batch
+        /// norm sees N images at a time
         ///
         /// 0 for the whole batch.
         micro_batch: usize = 0, "N" { domain: Domain::from(2), shown: Some("the whole batch") };
         /// Clip each network's gradient norm to LENGTH; 0 disables it
         ///
-        /// The norm of all its parameters' gradients together.
+        /// The joint norm of all its parameters' gradients.
         clip_gradients: f32 = 0.0, "LENGTH" { domain: Domain::NonNegative };
     }
 }
 
-/// A penalty's weight where none is given: WGAN-GP's, DRAGAN's and R1's.
+/// The default weight of a penalty: WGAN-GP's, DRAGAN's and R1's.
 const PENALTY_WEIGHT: f32 = 10.0;
 
 impl PartialObjectiveConfig {
-    /// A method with these options; of what is not set the defaults.
+    /// A method with these options; unset ones get their defaults.
     #[must_use]
     pub fn method(&self) -> ObjectiveConfig {
         let mut method = ObjectiveConfig::default();
@@ -169,12 +171,11 @@ impl PartialObjectiveConfig {
     }
 }
 
-/// Steps of the discriminator for one of the generator are recorded one after another: more than
-/// this is a mistake.
+/// Discriminator steps per generator step are recorded in sequence: more than this is a mistake.
 const MOST_CRITIC_STEPS: u64 = 100;
 
 impl ObjectiveConfig {
-    /// Whether terms of the weights themselves have a part in gradients.
+    /// Whether gradients include terms of the weights themselves.
     pub(crate) fn has_terms_of_weights(&self) -> bool {
         self.historical > 0.0 || self.orthogonal > 0.0
     }
@@ -192,13 +193,13 @@ impl ObjectiveConfig {
         }
     }
 
-    /// The controller of the augmentation's probability, where it is not fixed.
+    /// The controller of the augmentation's probability, if it is adaptive.
     #[must_use]
     pub fn adaptive(&self) -> Option<Adaptive> {
         (self.ada > 0.0).then(|| Adaptive { target: self.ada, ..Adaptive::default() })
     }
 
-    /// Images that go through the networks at a time, and how many times that makes a batch of
+    /// Images that pass through the networks at a time, and how many such parts make a batch of
     /// `batch`.
     #[must_use]
     pub fn parts(&self, batch: usize) -> (usize, usize) {

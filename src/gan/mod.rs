@@ -1,4 +1,4 @@
-//! Training systems: which networks there are, and what a step of their training computes.
+//! Training systems: the networks, and the computations of a training step.
 //!
 //! | noun | what it is |
 //! | --- | --- |
@@ -6,11 +6,11 @@
 //! | [`Stage`] | phases that end in a model others can start from |
 //! | [`Phase`] | what one step records, at what batch and rates, and for how long |
 //! | [`Update`] | losses that are minimized over the parameters of some networks |
-//! | [`Step`] | a step while it is being recorded: what a family's functions work with |
+//! | [`Step`] | a step being recorded: used by a family's functions |
 //!
-//! A **family** is a file in [`families`]: it names its networks and records a step. A step is a list of groups
-//! of updates. Within a group all gradients are taken before anything is assigned; groups follow
-//! one another, so that a later one reads what an earlier one assigned:
+//! A **family** is a file in [`families`]: it names its networks and records a step. A step is a
+//! list of groups of updates. Within a group all gradients are taken before anything is assigned;
+//! groups run in order, so a later one reads what an earlier one assigned:
 //!
 //! ```text
 //! let mut d = step.update(t, "discriminator", "lr_d")?;   // the parameters, as they are now

@@ -1,4 +1,4 @@
-//! What decides the numbers of a training.
+//! Training configuration.
 
 use crate::config::Stored::Required;
 use crate::config::{Domain, config};
@@ -11,10 +11,11 @@ use crate::tape::Tape;
 use super::method::{ObjectiveConfig, PartialObjectiveConfig};
 
 config! {
-    /// All hyperparameters of a training: with the images and the device, what decides its numbers.
+    /// All hyperparameters of a training: with the images and the device, they determine its
+    /// results.
     #[derive(Clone, Debug, PartialEq)]
     pub struct TrainConfig;
-    /// [`TrainConfig`] as far as it is set.
+    /// [`TrainConfig`] with optional fields.
     pub struct PartialTrainConfig stored Changed;
     nested {
         /// The networks.
@@ -34,7 +35,7 @@ config! {
         };
         /// Random seed
         ///
-        /// Of initial weights, latents, the order of images, flips and crops.
+        /// For initial weights, latents, the order of images, flips and crops.
         seed: u64 = 0, "N" {
             stored: Required,
             domain: Domain::Whole(0, u64::MAX),
@@ -44,15 +45,14 @@ config! {
         lr_g: f64 = 2e-4, "RATE" { stored: Required, domain: RATES, order: Some(3) };
         /// The discriminator's learning rate
         lr_d: f64 = 2e-4, "RATE" { stored: Required, domain: RATES, order: Some(4) };
-        /// Let the learning rates rise from 0 over this many images; 0 disables it
+        /// Warm up the learning rates from 0 over this many images; 0 disables it
         warm_up: u64 = 0, "COUNT" { domain: Domain::Count };
-        /// Let the learning rates fall to 0, in a straight line, until this many images were seen; 0
-        /// disables it
+        /// Decay the learning rates linearly to 0 until this many images were seen; 0 disables it
         decay: u64 = 0, "COUNT" { domain: Domain::Count };
-        /// With `decay`, let the learning rates fall to RATE rather than to 0, and then stay there
+        /// With `decay`, decay the learning rates to RATE instead of 0, and then keep it
         decay_to: f64 = 0.0, "RATE" { domain: Domain::NonNegative };
-        /// With `decay`, the curve's exponent: below 1 the rates fall most at the start, above it most at
-        /// the end; 1 for a straight line
+        /// With `decay`, the curve's exponent: below 1 the rates fall fastest at the start, above
+        /// it at the end; 1 for a straight line
         decay_power: f64 = 1.0, "EXPONENT" { domain: Domain::Positive("0.75") };
         /// Half-life of the generator's moving average (EMA), in images; 0 for none
         ema: u64 = 10_000, "COUNT" { stored: Required, domain: Domain::Count };
@@ -70,8 +70,8 @@ config! {
         };
     }
     others {
-        /// The names of the classes that the networks know, by label; none where they know none, or
-        /// where classes are called by their numbers.
+        /// The class names that the networks know, by label; empty if there are no classes, or they
+        /// are named by their numbers.
         classes: Vec<String> = Vec::new(), { flag: Some("--conditional") };
     }
 }
@@ -83,7 +83,7 @@ impl PartialTrainConfig {
     /// How new networks are conditioned on classes or learn them from few labels, if at all.
     ///
     /// # Errors
-    /// [`Error::Config`] where both are set.
+    /// [`Error::Config`] if both are set.
     pub fn conditioning(&self) -> Result<Option<Conditioning>> {
         let few = self.labels_per_class.is_some_and(|n| n > 0);
         let conditional = self.model.conditional.and_then(ClassCondition::conditioning);
@@ -95,8 +95,8 @@ impl PartialTrainConfig {
         Ok(conditional.or(few.then_some(Conditioning::Semi)))
     }
 
-    /// The recipe of these networks with these options; of what is not set what is usual for the
-    /// network.
+    /// The configuration of these networks with these options; unset ones get the network's
+    /// defaults.
     #[must_use]
     pub fn of(&self, model: ModelConfig) -> TrainConfig {
         let mut recipe = TrainConfig { method: self.method.method(), ..TrainConfig::new(model) };
@@ -104,24 +104,24 @@ impl PartialTrainConfig {
         recipe
     }
 
-    /// The recipe of new networks with these options; of what is not set what is usual for the
-    /// network. Networks that are to know classes are told how, but not how many there are: that is
-    /// for the data to say, in `model.classes`.
+    /// The configuration of new networks with these options; unset ones get the network's defaults.
+    /// For networks with classes the kind of conditioning is set, but not the number of classes:
+    /// the data determine `model.classes`.
     ///
     /// # Errors
-    /// As [`PartialTrainConfig::conditioning`].
+    /// See [`PartialTrainConfig::conditioning`].
     pub fn recipe(&self) -> Result<TrainConfig> {
         let conditioning = self.conditioning()?.unwrap_or_default();
         Ok(self.of(ModelConfig { conditioning, ..self.model.design() }))
     }
 }
 
-/// The most images of a step, and of a training: numbers up to here are whole in 64-bit floats.
+/// The most images of a step or training: integers up to here are exact in 64-bit floats.
 const LARGEST: usize = 1 << 28;
 const MOST_SEEN: u64 = 1 << 53;
 
 impl TrainConfig {
-    /// The recipe of a network at default settings.
+    /// A network's configuration with default settings.
     #[must_use]
     pub fn new(model: ModelConfig) -> Self {
         Self { batch: model.network.batch(), model, ..Self::default() }
@@ -133,8 +133,7 @@ impl TrainConfig {
         self.batch * self.method.n_critic
     }
 
-    /// Real images that so many steps see; none where they cannot be counted, so that something is
-    /// wrong with these numbers.
+    /// Real images in `steps` steps; `None` on overflow, a sign of invalid numbers.
     #[must_use]
     pub fn seen(&self, steps: u64) -> Option<u64> {
         let batch = self.batch.checked_mul(self.method.n_critic).filter(|&n| n <= LARGEST)?;
@@ -144,7 +143,7 @@ impl TrainConfig {
     /// Both networks in full, with the names of their classes.
     ///
     /// # Errors
-    /// [`Error::Config`] where the recipe makes no network, or names other classes than it has.
+    /// [`Error::Config`] if the configuration is invalid, or the number of class names is wrong.
     pub fn networks(&self) -> Result<Networks> {
         let networks = families::networks(self)?;
         if self.classes.is_empty() {
@@ -163,7 +162,7 @@ impl TrainConfig {
     /// The networks and the phases that train them.
     ///
     /// # Errors
-    /// [`Error::Config`] where the recipe makes no network, or parts of it do not go together.
+    /// [`Error::Config`] if the configuration is invalid, or its options cannot be combined.
     pub fn system(&self) -> Result<System> {
         self.validate()?;
         families::system(self, self.networks()?)
@@ -172,7 +171,7 @@ impl TrainConfig {
     /// The first step as a tape.
     ///
     /// # Errors
-    /// As [`TrainConfig::system`].
+    /// See [`TrainConfig::system`].
     pub fn tape(&self) -> Result<Tape> {
         self.system()?.tape(Recording::default())
     }
@@ -185,7 +184,7 @@ mod tests {
     use crate::models::Network;
     use crate::objectives::Loss;
 
-    /// What versions 0.1 wrote.
+    /// Files written by versions 0.1.
     const OLD: [&str; 3] = [
         r#"{"model":{"network":"dcgan","size":{"height":16,"width":16},"channels":3,"nz":100,"ngf":8,
             "ndf":8},"batch":8,"seed":0,"lr_d":0.0002,"lr_g":0.0002,"loss":"non-saturating",
@@ -209,7 +208,7 @@ mod tests {
             let before: serde_json::Value = serde_json::from_str(old).unwrap();
             assert_eq!(serde_json::to_value(&recipe).unwrap(), before);
         }
-        // Before anything but DCGAN was known.
+        // From before there was anything but DCGAN.
         let old = r#"{"model":{"preset":"paper","size":{"height":8,"width":8},"channels":1,"nz":1,
                       "ngf":1,"ndf":1},"batch":2,"seed":0,"lr_d":1,"lr_g":1,"ema":0}"#;
         let recipe: TrainConfig = serde_json::from_str(old).unwrap();

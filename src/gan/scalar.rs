@@ -1,4 +1,4 @@
-//! Scalars of a step that change from step to step, such as learning rates: one feed.
+//! Scalars that change from step to step, such as learning rates: one feed.
 
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -7,16 +7,16 @@ use crate::tensor::{DType, Tensor};
 /// The feed that holds them.
 pub const SCHEDULE: &str = "schedule";
 
-/// Share of the images seen so far that a moving average's half-life may not exceed: early on the
-/// generator changes fast, and an average over its first noise would show for long (Karras et al.,
-/// arXiv 2006.06676, appendix).
+/// Maximum half-life of a moving average as a share of the images seen: early on the generator
+/// changes fast, and an average over its first noise would persist (Karras et al., arXiv
+/// 2006.06676, appendix).
 const EMA_RAMP: f64 = 0.05;
 
-/// How a scalar changes with the real images seen in its phase.
+/// How a scalar depends on the real images seen in its phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Curve {
-    /// A learning rate: rises from 0 over `warm_up` images, and falls to 0 over `decay` in a straight line
-    /// from the start; 0 for neither.
+    /// A learning rate: rises from 0 over `warm_up` images, and falls linearly to 0 over `decay`
+    /// from the start; 0 disables either.
     Rate {
         /// Between the two.
         base: f64,
@@ -25,26 +25,26 @@ pub enum Curve {
         /// Images over which it falls.
         decay: u64,
     },
-    /// A learning rate that falls to another one in a curve, `to + (base − to)(1 − pᵉ)` after a share
-    /// `p` of `decay` images.
+    /// A learning rate that falls along a curve, `to + (base − to)(1 − pᵉ)` after a share `p` of
+    /// `decay` images.
     Fall {
         /// At the start.
         base: f64,
         /// Images over which it rises.
         warm_up: u64,
-        /// Images over which it falls; 0 where it does not.
+        /// Images over which it falls; 0 if constant.
         decay: u64,
-        /// At the end, and from there on.
+        /// At the end and afterwards.
         to: f64,
         /// The exponent `e`: below 1 it falls most at the start.
         power: f64,
     },
     /// The weight of the new value in a moving average of this half-life in images.
     Ema {
-        /// Images after which an old value counts half.
+        /// Images after which an old value's weight is halved.
         half_life: u64,
     },
-    /// From one value to another in a straight line over so many images, and the second from there on.
+    /// Linear interpolation over `images` images, then constant.
     Line {
         /// At the start.
         from: f64,
@@ -56,7 +56,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// Its value in a step that sees `step` images, after `before` of them.
+    /// Its value in a step of `step` images, after `before` images.
     #[must_use]
     pub fn value(self, before: u64, step: u64) -> f32 {
         let (before, step) = (before as f64, step as f64);
@@ -84,7 +84,7 @@ impl Curve {
     }
 }
 
-/// The factor of a rate that rises over `warm_up` images, at the end of a step.
+/// The warm-up factor of a rate, at the end of a step.
 fn rise(after: f64, warm_up: u64) -> f64 {
     if warm_up == 0 { 1.0 } else { (after / warm_up as f64).min(1.0) }
 }
@@ -92,7 +92,7 @@ fn rise(after: f64, warm_up: u64) -> f64 {
 /// A scalar of a phase's steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scalar {
-    /// By which a step finds it, such as `lr_d`.
+    /// The name used by a step, such as `lr_d`.
     pub name: String,
     /// Its values.
     pub curve: Curve,
@@ -106,7 +106,7 @@ impl Scalar {
     }
 }
 
-/// What the feed holds in a step that sees `step` images after `before` of the phase.
+/// The feed's values in a step of `step` images, after `before` images of the phase.
 pub(super) fn schedule(scalars: &[Scalar], before: u64, step: u64) -> Tensor {
     let values: Vec<f32> = scalars.iter().map(|s| s.curve.value(before, step)).collect();
     Tensor::new([values.len()], values).expect("one number for each place")
@@ -121,7 +121,7 @@ impl Scalars {
         let all = t.feed(SCHEDULE, &[scalars.len()], DType::F32)?;
         let scalar = |(i, scalar): (usize, &Scalar)| {
             let one = t.range(all, i, 1)?;
-            // A scalar, as a parameter may be one.
+            // A rank-0 scalar, as a parameter may be one.
             Ok((scalar.name.clone(), t.reshape(one, &[])?))
         };
         Ok(Self(scalars.iter().enumerate().map(scalar).collect::<Result<_>>()?))
@@ -149,7 +149,7 @@ mod tests {
         let fall = |warm_up| Curve::Fall { base: 2.0, warm_up, decay: 100, to: 1.0, power: 0.5 };
         assert_eq!([0, 25, 100, 500].map(|n| fall(0).value(n, 10)), [2.0, 1.5, 1.0, 1.0]);
         assert_eq!(fall(70).value(25, 10), 0.75);
-        // Half of it is new after a half-life, which is a twentieth of what was seen at most.
+        // Half of it is new after a half-life, which is at most a twentieth of the images seen.
         let ema = Curve::Ema { half_life: 10 };
         assert!((ema.value(990, 10) - 0.5).abs() < 1e-6);
         assert!((ema.value(90, 10) - 0.75).abs() < 1e-6);

@@ -1,11 +1,11 @@
 //! Loss scaling: gradients that 16-bit floats can hold.
 //!
-//! Many gradients of activations are smaller than the smallest number of 16 bits, 6·10⁻⁸. So losses
-//! are multiplied by a scale before gradients are taken, and the parameters' gradients, which have 32
+//! Many gradients of activations are below the smallest 16-bit number, 6·10⁻⁸. So losses are
+//! multiplied by a scale before gradients are taken, and the parameters' gradients, which have 32
 //! bits, are divided by it (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740,
-//! section 3.2). The scale is found while training, by the rule and with the numbers of
-//! `torch.amp.GradScaler`: an update whose gradients are not all finite is skipped and halves it;
-//! 2,000 good ones in a row double it. Both networks share it.
+//! section 3.2). The scale is adapted during training, by the rule and constants of
+//! `torch.amp.GradScaler`: an update with non-finite gradients is skipped and halves it; 2,000 good
+//! ones in a row double it. Both networks share it.
 
 use crate::error::Result;
 use crate::nn::{Init, Layout, Param};
@@ -24,10 +24,10 @@ const FIRST: f32 = 65_536.0;
 /// Good updates in a row after which the scale is doubled.
 const GROW_AFTER: f32 = 2000.0;
 
-/// What is wrong with gradients at this scale is not the scale.
+/// At this scale, non-finite gradients have another cause.
 const LEAST: f32 = 1.0;
 
-/// The states, before the first step.
+/// The states' initial values.
 pub(super) fn params() -> [Param; 2] {
     [(SCALE, FIRST), (GOOD, 0.0)].map(|(name, value)| Param {
         name: name.into(),
@@ -39,32 +39,32 @@ pub(super) fn params() -> [Param; 2] {
     })
 }
 
-/// The scale of one update's losses; a training in 32 bits has none.
+/// The scale of one update's losses; `None` in 32-bit training.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LossScale(Option<Var>);
 
 impl LossScale {
-    /// That of the next update.
+    /// The scale of the next update.
     pub(super) fn read(t: &mut Tape, scaled: bool) -> Result<Self> {
         Ok(Self(if scaled { Some(t.read(SCALE, &[], DType::F32)?) } else { None }))
     }
 
-    /// A loss to take gradients of.
+    /// A loss scaled for taking gradients.
     pub(super) fn scaled(self, t: &mut Tape, loss: Var) -> Result<Var> {
         self.0.map_or(Ok(loss), |scale| t.mul(loss, scale))
     }
 
-    /// What gradients of such losses, added up over `parts` parts of a batch, are to be multiplied by
-    /// to be those of the batch's mean.
+    /// The factor from gradients of such losses, summed over `parts` parts of a batch, to those of
+    /// the batch's mean.
     pub(super) fn factor(self, t: &mut Tape, parts: usize) -> Result<Option<Var>> {
         let Some(scale) = self.0 else { return Ok(None) };
         let inverse = t.recip(scale)?;
         t.affine(inverse, 1.0 / parts as f32, 0.0).map(Some)
     }
 
-    /// Looks at the length of an update's gradients, changes the scale, and returns the length to be
-    /// told: 0 where the update is skipped, but for a scale of 1, where the training itself has gone
-    /// wrong. `factor` becomes negative where it is skipped.
+    /// Updates the loss scale from the gradient norm; returns the norm to report: 0 if the update
+    /// is skipped, unless the scale is 1, when the training itself has diverged. `factor` becomes
+    /// negative if it is skipped.
     pub(super) fn judge(
         self,
         t: &mut Tape,
@@ -97,8 +97,8 @@ impl LossScale {
     }
 }
 
-/// Keeps what passes through a network write beside its parameters, such as batch norm's running
-/// statistics, from numbers that are not finite: they would never leave it again.
+/// Guards tensors that passes through a network update, such as batch norm's running statistics,
+/// against non-finite values, which would persist.
 pub(super) fn guard(t: &mut Tape, kept: &[Param]) -> Result<()> {
     for param in kept {
         let Some(&state) = t.states().get(&param.name).filter(|s| s.before != s.after) else {

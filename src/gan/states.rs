@@ -1,4 +1,4 @@
-//! The states of a training: their names, and their values before the first step.
+//! The states of a training: names and initial values.
 
 use crate::augment::PROBABILITY;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::tensor::{Data, Tensor};
 use super::scale;
 use super::system::System;
 
-/// A scalar that starts at 0.
+/// A scalar with initial value 0.
 fn counter(name: String) -> Param {
     Param {
         name,
@@ -22,9 +22,8 @@ fn counter(name: String) -> Param {
 }
 
 impl System {
-    /// Every state of a training, in the order in which they are made: the networks' tensors, the
-    /// optimizer's moments, historical means, how often each network was updated, the scale of losses,
-    /// the moving averages.
+    /// Every state of a training, in order of creation: the networks' tensors, the optimizer's
+    /// moments, historical means, update counts, the loss scale, the EMA copies.
     #[must_use]
     pub fn states(&self) -> Vec<Param> {
         let networks = self.model.params();
@@ -52,14 +51,14 @@ impl System {
         all
     }
 
-    /// The values of all states before the first step: a function of the seed.
+    /// The initial values of all states, deterministic in the seed.
     ///
     /// # Errors
-    /// [`crate::error::Error::Length`] never: the key has four numbers.
+    /// [`crate::error::Error::Length`] cannot occur: the key has four numbers.
     pub fn initial_state(&self, seed: u64) -> Result<Vec<(String, Tensor)>> {
         let mut state: Vec<(String, Tensor)> = Vec::new();
         for param in self.states() {
-            // Averages start at the network itself: values are seeded by its tensors' names.
+            // EMA copies start from the same initial values (seeded by the source's name).
             let name = twin_of(&param.name).unwrap_or(&param.name).into();
             let source = Param { name, ..param.clone() };
             state.push((param.name, source.initial(seed)));

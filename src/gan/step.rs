@@ -1,5 +1,5 @@
-//! A step while it is being recorded: images, draws and networks for a family's functions, and what
-//! every step does before and after them.
+//! A step being recorded: images, draws and networks for a family's functions, and the common code
+//! before and after them.
 
 use std::fmt;
 
@@ -16,15 +16,15 @@ use super::scalar::Scalars;
 use super::scale;
 use super::system::{Phase, System};
 
-/// What is fed and fetched besides what training needs.
+/// Extra feeds and fetches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    /// Take random numbers from feeds rather than from the device's generator: latents from `z`
-    /// `[batch, nz]`, and others under the names of their draws.
+    /// Feed random numbers rather than drawing them on the device: latents as `z` `[batch, nz]`,
+    /// others under the names of their draws.
     pub feed_draws: bool,
     /// Also fetch every gradient, as `grad.<parameter>`, and generated images, as `fake`.
     pub fetch_gradients: bool,
-    /// Images are fed as floats in the networks' range rather than as bytes.
+    /// Feed images as floats in the networks' range rather than as bytes.
     pub float_images: bool,
 }
 
@@ -34,29 +34,28 @@ impl Recording {
         Self { feed_draws: true, fetch_gradients: true, float_images: false };
 }
 
-/// What recording a step gives besides the tape.
+/// The result of recording a step, besides the tape.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// The fetches that are metrics of the step, in the order in which it reports them.
+    /// The fetches that are metrics, in the order in which they were reported.
     pub metrics: Vec<String>,
 }
 
-/// A step while it is being recorded.
+/// A step being recorded.
 pub struct Step<'a> {
     /// The networks, and how they are trained.
     pub system: &'a System,
     /// The phase that the step belongs to.
     pub phase: &'a Phase,
-    /// What is fed and fetched besides.
+    /// Extra feeds and fetches.
     pub recording: Recording,
     /// All real images of the step, `[batches · batch, h, w, c]` in the networks' range.
     pub images: Var,
-    /// Their labels `[batches · batch, classes]`, each row 1 at its class and else 0, where they are
-    /// fed.
+    /// Their one-hot labels `[batches · batch, classes]`, if fed.
     pub labels: Option<Var>,
-    /// Where random numbers come from.
+    /// The source of random numbers.
     pub draws: Draws,
-    /// The probability of each augmentation in this step, where it is not 1.
+    /// The probability of each augmentation in this step, if it is not 1.
     pub augment_p: Option<Var>,
     /// Weights with orthogonal regularization, and whether they are transposed.
     pub(super) orthogonal: Vec<(String, bool)>,
@@ -126,9 +125,9 @@ impl<'a> Step<'a> {
         Ok(step)
     }
 
-    /// Fetches a scalar as the metric called `name`: it is logged, and shown where its name says
-    /// what it is ([`crate::train::metrics::Kind`]). Where a step reports a metric several times, as with
-    /// several updates of a network, the last value counts.
+    /// Fetches a scalar as the metric called `name`: it is logged, and shown depending on its name
+    /// ([`crate::train::metrics::Kind`]). If a step reports a metric several times, as with several
+    /// updates of a network, the last value counts.
     pub fn report(&mut self, t: &mut Tape, name: &str, value: Var) {
         t.fetch_last(name, value);
         if !self.metrics.iter().any(|known| known == name) {
@@ -139,22 +138,21 @@ impl<'a> Step<'a> {
     /// The scalar called `name` of this step, such as a learning rate.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the phase has none of this name.
+    /// [`Error::Tensor`] if the phase has no scalar of this name.
     pub fn scalar(&self, name: &str) -> Result<Var> {
         self.scalars.get(name)
     }
 
-    /// Images of a micro-batch, and of how many a batch is made.
+    /// Images of a micro-batch, and micro-batches per batch.
     #[must_use]
     pub fn parts(&self) -> (usize, usize) {
         self.system.method.parts(self.phase.batch)
     }
 
-    /// Rows of `all`, which has one for each image of the step, that belong to micro-batch `m` of
-    /// batch `k`.
+    /// Rows of `all`, one for each image of the step, of micro-batch `m` of batch `k`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there are not as many.
+    /// [`Error::Shape`] if there are not enough.
     pub fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
         let (micro, parts) = self.parts();
         if (self.phase.batches, parts) == (1, 1) {
@@ -167,8 +165,8 @@ impl<'a> Step<'a> {
         t.reshape(rows, &shape)
     }
 
-    /// Names of micro-batch `m`'s draws and passes, where D and G see the same images: `z`, or
-    /// `z.0.<m>` where there are several micro-batches.
+    /// Names of micro-batch `m`'s draws and passes if D and G see the same images: `z`, or
+    /// `z.0.<m>` with several micro-batches.
     pub(super) fn draw_of(&self, m: usize) -> impl Fn(&str) -> String + use<> {
         let is_whole = self.parts().1 == 1;
         move |what| if is_whole { what.into() } else { format!("{what}.0.{m}") }
@@ -177,14 +175,14 @@ impl<'a> Step<'a> {
     /// Latents `[n, 1, 1, nz]` of the model's distribution, drawn under `name`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a draw of this name was fed before.
+    /// [`Error::Tensor`] if a draw of this name was fed before.
     pub fn latents(&self, t: &mut Tape, name: &str, n: usize) -> Result<Var> {
         let model = &self.system.model;
         let z = self.draws.latents(t, name, model.latent_law, &[n, model.nz])?;
         t.reshape(z, &[n, 1, 1, model.nz])
     }
 
-    /// What a pass through a network needs beside its input; `name` sets its random numbers apart
+    /// What a pass through a network needs besides its input; `name` separates its random numbers
     /// from those of other passes through the same network.
     #[must_use]
     pub fn pass<'n>(&self, name: &'n str, labels: Option<Var>) -> Pass<'n> {
@@ -195,7 +193,7 @@ impl<'a> Step<'a> {
     /// evaluation mode.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network; [`Error::Shape`] where `x` does not fit it.
+    /// [`Error::Tensor`] if there is no such network; [`Error::Shape`] if `x` does not fit it.
     pub fn forward(&self, t: &mut Tape, network: &str, x: Var, pass: Pass<'_>) -> Result<Outputs> {
         let pass = match self.is_frozen(network) {
             true => Pass { mode: Mode::Eval, ..pass },
@@ -204,11 +202,11 @@ impl<'a> Step<'a> {
         self.system.network(network)?.network.record(t, network, x, &pass)
     }
 
-    /// Records one step of the power method for the spectral norms of a network: all passes up to
+    /// Records one step of the power method for the spectral norms of a network: all passes until
     /// the next one share one norm.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network.
+    /// [`Error::Tensor`] if there is no such network.
     pub fn power_iteration(&self, t: &mut Tape, network: &str) -> Result<()> {
         if self.is_frozen(network) {
             return Ok(());
@@ -222,7 +220,7 @@ impl<'a> Step<'a> {
         self.phase.frozen.iter().any(|frozen| frozen == network)
     }
 
-    /// What every step ends with: moving averages, and the guard of what scaled passes write.
+    /// The end of every step: moving averages, and the guard of states written by scaled passes.
     pub(super) fn finish(mut self, t: &mut Tape) -> Result<Recorded> {
         if self.system.average {
             self.average(t)?;
@@ -238,7 +236,7 @@ impl<'a> Step<'a> {
         Ok(Recorded { metrics: self.metrics })
     }
 
-    /// Moves the averages of networks towards what they are by now.
+    /// Updates the moving averages of networks.
     fn average(&self, t: &mut Tape) -> Result<()> {
         for (name, network) in self.system.averages().filter(|(name, _)| !self.is_frozen(name)) {
             for param in network.params(name) {

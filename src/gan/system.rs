@@ -1,4 +1,4 @@
-//! Systems of networks: what is trained, in which stages and phases.
+//! Systems of networks, with the stages and phases of their training.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 use super::scalar::{self, Scalar};
 use super::step::{Recorded, Recording, Step};
 
-/// What a phase's step records.
+/// Records a phase's step.
 #[derive(Clone)]
 pub struct Recorder(Arc<Record>);
 
@@ -35,43 +35,43 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// A change of states when a phase begins.
+/// A change of states at the start of a phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// The network of this name starts anew.
+    /// Reinitializes the network of this name.
     Initialize(String),
-    /// The network `to` takes the values of the network `from`, tensor by tensor of the same name.
+    /// Copies the tensors of network `from` to those of network `to`, by name.
     Copy {
-        /// The network that is copied.
+        /// The source network.
         from: String,
-        /// The network that is overwritten.
+        /// The target network.
         to: String,
     },
-    /// The optimizer's state of the network of this name starts anew.
+    /// Resets the optimizer's state for the network of this name.
     ResetOptimizer(String),
 }
 
-/// A part of a training in which every step is the same recorded program.
+/// A part of a training whose steps all run the same recorded program.
 #[derive(Clone, Debug)]
 pub struct Phase {
     /// Its name, for progress and errors.
     pub name: String,
-    /// Height, width and channels of the images that it is fed.
+    /// Height, width and channels of its images.
     pub image: [usize; 3],
     /// Images in a batch.
     pub batch: usize,
-    /// Batches of real images that a step sees.
+    /// Batches of real images per step.
     pub batches: usize,
-    /// Classes of the labels that it is fed; 0 where it is fed none.
+    /// Classes of its labels; 0 for none.
     pub classes: usize,
-    /// Real images after which the next phase begins; none for the last, which goes on.
+    /// Real images after which the next phase begins; `None` for the last, which continues.
     pub images: Option<u64>,
-    /// Networks that it only reads: recording an assignment to one of their tensors is an error,
-    /// and they run in evaluation mode.
+    /// Networks that it only reads: assigning one of their tensors is an error, and they run in
+    /// evaluation mode.
     pub frozen: Vec<String>,
-    /// What changes from step to step.
+    /// Scalars that change from step to step.
     pub scalars: Vec<Scalar>,
-    /// What happens to states when it begins.
+    /// State changes at its start.
     pub enter: Vec<Edit>,
     /// The step.
     pub record: Recorder,
@@ -84,21 +84,21 @@ impl Phase {
         self.batch * self.batches
     }
 
-    /// What the feed of scalars holds where each has the value that `value` gives for its name.
+    /// The feed of scalars with the values given by `value` for their names.
     #[must_use]
     pub fn schedule_of(&self, value: impl Fn(&str) -> f32) -> Tensor {
         let values: Vec<f32> = self.scalars.iter().map(|scalar| value(&scalar.name)).collect();
         Tensor::new([values.len()], values).expect("one number for each place")
     }
 
-    /// What the feed of scalars holds in the step after `before` images of this phase.
+    /// The feed of scalars in the step after `before` images of this phase.
     #[must_use]
     pub fn schedule(&self, before: u64) -> Tensor {
         scalar::schedule(&self.scalars, before, self.step_images() as u64)
     }
 }
 
-/// Phases that end in a model which others can start from.
+/// Phases that end in a model others can start from.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// Its name, for progress and errors.
@@ -107,7 +107,7 @@ pub struct Stage {
     pub phases: Vec<Phase>,
 }
 
-/// A place among a system's phases.
+/// A position among a system's phases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
     /// The stage, from 0.
@@ -116,26 +116,26 @@ pub struct At {
     pub phase: usize,
 }
 
-/// What is trained: networks, and the stages that train them.
+/// What is trained: networks, and the stages of their training.
 #[derive(Clone, Debug)]
 pub struct System {
-    /// The networks by name, and what goes in and out: the model that comes of the training.
+    /// The networks by name, inputs and outputs: the resulting model.
     pub model: Networks,
-    /// Networks of which moving averages are kept, where there are any.
+    /// Networks with moving averages.
     pub averaged: Vec<String>,
     /// The optimizer and the regularizers of all updates.
     pub method: ObjectiveConfig,
     /// Whether moving averages are kept.
     pub average: bool,
-    /// Whether losses are scaled, as training in 16 bits needs: see [`super::scale`].
+    /// Whether losses are scaled, for 16-bit training: see [`super::scale`].
     pub scaled: bool,
     /// At least one.
     pub stages: Vec<Stage>,
 }
 
 impl System {
-    /// A system of `model` without averages and stages, which are for a family to fill in, optimized as
-    /// `recipe` says.
+    /// A system of `model` without averages and stages, which a family fills in, optimized as
+    /// configured by `recipe`.
     #[must_use]
     pub fn new(recipe: &TrainConfig, model: Networks) -> Self {
         Self {
@@ -151,7 +151,7 @@ impl System {
     /// The network called `name`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is no such network.
     pub fn network(&self, name: &str) -> Result<&Net> {
         self.model.by_name.get(name).ok_or_else(|| Error::Tensor {
             name: name.into(),
@@ -159,7 +159,7 @@ impl System {
         })
     }
 
-    /// The networks of which moving averages are kept.
+    /// The networks with moving averages.
     pub fn averages(&self) -> impl Iterator<Item = (&str, &Sequential)> {
         let is_kept = |name: &str| self.average && self.averaged.iter().any(|a| a == name);
         self.model.iter().filter(move |(name, _)| is_kept(name)).map(|(n, net)| (n, &net.network))
@@ -168,7 +168,7 @@ impl System {
     /// The phase at `at`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none, as with the checkpoint of another system.
+    /// [`Error::Tensor`] if there is no such phase, as with another system's checkpoint.
     pub fn phase(&self, at: At) -> Result<&Phase> {
         let phase = self.stages.get(at.stage).and_then(|stage| stage.phases.get(at.phase));
         phase.ok_or_else(|| Error::Tensor {
@@ -177,14 +177,14 @@ impl System {
         })
     }
 
-    /// The phase behind the one at `at`.
+    /// The phase after the one at `at`.
     #[must_use]
     pub fn next(&self, at: At) -> Option<At> {
         let next = [At { phase: at.phase + 1, ..at }, At { stage: at.stage + 1, phase: 0 }];
         next.into_iter().find(|&at| self.phase(at).is_ok())
     }
 
-    /// The first phase: of most systems the only one.
+    /// The first phase, in most systems the only one.
     #[must_use]
     pub fn first(&self) -> &Phase {
         &self.stages[0].phases[0]
@@ -193,7 +193,7 @@ impl System {
     /// A step of the first phase as a tape.
     ///
     /// # Errors
-    /// As [`System::record`].
+    /// See [`System::record`].
     pub fn tape(&self, recording: Recording) -> Result<Tape> {
         let mut tape = Tape::new();
         self.record(&mut tape, self.first(), recording)?;
@@ -203,7 +203,7 @@ impl System {
     /// Records a step of `phase`.
     ///
     /// # Errors
-    /// Those of the phase; [`Error::Tensor`] where it assigns a tensor of a frozen network.
+    /// Those of the phase; [`Error::Tensor`] if it assigns a tensor of a frozen network.
     pub fn record(&self, t: &mut Tape, phase: &Phase, recording: Recording) -> Result<Recorded> {
         let mut step = Step::new(t, self, phase, recording)?;
         (phase.record.0)(t, &mut step)?;

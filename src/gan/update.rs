@@ -1,4 +1,4 @@
-//! Updates of networks' parameters: losses add up, then an optimizer takes a step.
+//! Updates of networks' parameters: losses are accumulated, then an optimizer takes a step.
 
 use crate::error::{Error, Result};
 use crate::gan::ObjectiveConfig;
@@ -13,32 +13,32 @@ use crate::tensor::DType;
 use super::scale::LossScale;
 use super::step::Step;
 
-/// Losses that are minimized over the parameters of one network, while they are being recorded.
+/// Losses minimized over the parameters of one network, while being recorded.
 #[derive(Debug)]
 pub struct Update {
     network: String,
     params: Vec<Param>,
-    /// The parameters as they are when the update begins.
+    /// The parameters before the update.
     weights: Vec<Var>,
     rate: Var,
-    /// A scalar, where the update is skipped unless that is above 0.
+    /// A scalar; the update is skipped unless it is above 0.
     mask: Option<Var>,
-    /// What losses are multiplied by.
+    /// The loss scale.
     scale: LossScale,
-    /// Of how many micro-batches a batch is made.
+    /// Micro-batches per batch.
     parts: usize,
-    /// Gradients so far.
+    /// Accumulated gradients.
     sums: Vec<Var>,
     /// Metrics, with their values for each micro-batch, and whether they are logged.
     metrics: Vec<(&'static str, Vec<Var>, bool)>,
 }
 
 impl Update {
-    /// Takes the gradients of `loss`, the mean over a micro-batch, and adds them to those of losses
-    /// before it. Nothing is assigned before [`Step::apply`].
+    /// Accumulates the gradients of `loss`, the mean over a micro-batch. Nothing is assigned before
+    /// [`Step::apply`].
     ///
     /// # Errors
-    /// [`Error::NotDifferentiable`] where an op on the way has no derivative.
+    /// [`Error::NotDifferentiable`] if an op on the way has no derivative.
     pub fn minimize(&mut self, t: &mut Tape, loss: Var) -> Result<()> {
         let loss = self.scale.scaled(t, loss)?;
         let grads = t.grad(loss, &self.weights)?;
@@ -52,19 +52,20 @@ impl Update {
         Ok(())
     }
 
-    /// Skips the update in steps in which the scalar `mask` is not above 0: parameters, the optimizer's
-    /// state and the count of updates then stay as they are.
+    /// Skips the update in steps where the scalar `mask` is not above 0: parameters, the
+    /// optimizer's state and the update count are then unchanged.
     #[must_use]
     pub fn masked(self, mask: Var) -> Self {
         Self { mask: Some(mask), ..self }
     }
 
-    /// Reports a metric of the update: the mean over its micro-batches, each of which reports it once.
+    /// Reports a metric of the update: the mean over its micro-batches, each of which reports it
+    /// once.
     pub fn report(&mut self, name: &'static str, value: Var) {
         self.collect(name, value, true);
     }
 
-    /// The same for a number that is fetched and not logged.
+    /// The same for a value that is fetched but not logged.
     pub fn detail(&mut self, name: &'static str, value: Var) {
         self.collect(name, value, false);
     }
@@ -76,7 +77,7 @@ impl Update {
         }
     }
 
-    /// The gradients of the batch's mean, but for the factor that they still are to be multiplied by.
+    /// The gradients of the batch's mean, up to a factor still to be applied.
     fn mean(&self, t: &mut Tape) -> Result<(Vec<Var>, Option<Var>)> {
         let factor = self.scale.factor(t, self.parts)?;
         let share = 1.0 / self.parts as f32;
@@ -100,11 +101,11 @@ fn suffix(network: &str) -> &str {
 }
 
 impl Step<'_> {
-    /// Begins an update of the network called `network` at the learning rate of the scalar `rate`: its
-    /// losses are taken with the parameters as they are now.
+    /// Begins an update of the network called `network` at the learning rate of the scalar `rate`:
+    /// its losses use the parameters' current values.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no such network or scalar, or the network is frozen.
+    /// [`Error::Tensor`] if there is no such network or scalar, or the network is frozen.
     pub fn update(&self, t: &mut Tape, network: &str, rate: &str) -> Result<Update> {
         if self.is_frozen(network) {
             let what = format!("is frozen in phase {}: it cannot be updated", self.phase.name);
@@ -127,10 +128,10 @@ impl Step<'_> {
         })
     }
 
-    /// Assigns the updates of a group, all of whose gradients have been taken by now.
+    /// Assigns the updates of a group, after all of its gradients were taken.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn apply<const N: usize>(&mut self, t: &mut Tape, group: [Update; N]) -> Result<()> {
         group.into_iter().try_for_each(|update| self.apply_one(t, update))
     }
@@ -166,7 +167,7 @@ impl Step<'_> {
         optim::assign(t, &counter, [so_far, count], made)?;
         let role = self.system.network(&update.network)?.role;
         for (param, mut g) in update.params.iter().zip(grads) {
-            // Only now, within the kernel that updates: gradients lie in memory as they came.
+            // Only now, within the update kernel: gradients in memory are unscaled.
             g = scaled(t, g, factor)?;
             if self.recording.fetch_gradients {
                 t.fetch_last(&format!("grad.{}", param.name), g);
@@ -196,7 +197,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The gradient `g` of a parameter with those of the terms of the weights themselves.
+    /// The gradient `g` of a parameter plus those of the weight terms.
     fn regularized(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
         let ObjectiveConfig { historical, orthogonal, .. } = self.system.method;
         let mut g = g;
@@ -216,8 +217,8 @@ impl Step<'_> {
     }
 }
 
-/// What makes an update: `made` of the loss scale, and the mask of the update itself; each is above 0
-/// where it agrees.
+/// The mask of an update: `made` of the loss scale combined with the update's own mask; both must
+/// be above 0.
 fn masked(t: &mut Tape, made: Option<Var>, mask: Option<Var>) -> Result<Option<Var>> {
     match (made, mask) {
         (made, None) => Ok(made),
@@ -229,7 +230,7 @@ fn masked(t: &mut Tape, made: Option<Var>, mask: Option<Var>) -> Result<Option<V
     }
 }
 
-/// The mean of what the micro-batches of a batch gave.
+/// The mean over the micro-batches of a batch.
 fn mean(t: &mut Tape, values: &[Var]) -> Result<Var> {
     let mut sum = values[0];
     for &value in &values[1..] {
@@ -241,12 +242,12 @@ fn mean(t: &mut Tape, values: &[Var]) -> Result<Var> {
     Ok(sum)
 }
 
-/// `x` times `factor`, where there is one.
+/// `x` times `factor`, if there is one.
 fn scaled(t: &mut Tape, x: Var, factor: Option<Var>) -> Result<Var> {
     factor.map_or(Ok(x), |factor| t.mul(x, factor))
 }
 
-/// The Euclidean length of all `grads` together.
+/// The gradient norm of all `grads` together.
 fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
     let mut total = t.fill(&[], 0.0)?;
     for (i, &g) in grads.iter().enumerate() {
@@ -257,7 +258,8 @@ fn length(t: &mut Tape, grads: &[Var]) -> Result<Var> {
     t.sqrt(total)
 }
 
-/// `g` times `limit / length` where `length` is above `limit` (as `torch.nn.utils.clip_grad_norm_`).
+/// Clips `g`: `g` times `limit / length` if `length` is above `limit` (as
+/// `torch.nn.utils.clip_grad_norm_`).
 fn shortened(t: &mut Tape, g: Var, length: Var, limit: f32) -> Result<Var> {
     let safe = t.affine(length, 1.0 / limit, 1e-6 / limit)?;
     let share = t.recip(safe)?;

@@ -1,5 +1,5 @@
-//! Which options go together: every check of a training that needs more than one of them, but those
-//! of the networks alone, which are [`ModelConfig::validate`]'s.
+//! Validates combinations of options, except those of the networks alone
+//! ([`ModelConfig::validate`]).
 
 use crate::error::{Error, Result};
 use crate::models::{Minibatch, ModelConfig};
@@ -10,10 +10,10 @@ use super::method::Family;
 use super::{ObjectiveConfig, TrainConfig};
 
 impl TrainConfig {
-    /// Checks every option, and that they go together.
+    /// Validates all options and their combination.
     ///
     /// # Errors
-    /// [`Error::Config`] with a sentence that says what does not, and why.
+    /// [`Error::Config`] with a message explaining the conflict.
     pub fn validate(&self) -> Result<()> {
         self.check_bounds()?;
         let (model, few) = (&self.model, self.labels_per_class > 0);
@@ -40,10 +40,10 @@ impl TrainConfig {
     }
 }
 
-/// Checks what a step is made from: the networks, how they are trained, in batches of `batch`.
+/// Validates the parts of a step: the networks and the training method, for batches of `batch`.
 ///
 /// # Errors
-/// As [`TrainConfig::validate`].
+/// See [`TrainConfig::validate`].
 pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) -> Result<()> {
     model.validate()?;
     method.check_bounds()?;
@@ -61,11 +61,11 @@ pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) 
         return Err(Error::config("labels_per_class", what));
     }
     family(model, method)?;
-    // Whether there is batch norm is for the architecture to say.
+    // Whether there is batch norm depends on the architecture.
     penalty(method.penalty, &model.discriminator()?)
 }
 
-/// What families beside the plain GAN do without.
+/// Options that families other than the plain GAN do not support.
 fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     let family = method.family;
     if family == Family::Gan {
@@ -83,12 +83,12 @@ fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     ];
     if let Some((field, _)) = without.into_iter().find(|(_, is_set)| *is_set) {
         let what =
-            format!("the family {family} does without: leave this out, or `family` {family}");
+            format!("the family {family} does not use it: leave this out, or `family` {family}");
         return Err(Error::config(field, what));
     }
     let loss = method.loss;
     if family == Family::VaeGan && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
-        let what = format!("{family} weighs probabilities: choose saturating or non-saturating");
+        let what = format!("{family} needs probabilities: choose saturating or non-saturating");
         return Err(Error::config("loss", what));
     }
     if family == Family::Vae && (loss != Loss::default() || method.clip_weights > 0.0) {
@@ -99,15 +99,15 @@ fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
     }
     if loss.is_relativistic() {
         let what = format!(
-            "{loss} holds the scores of real images against those of generated ones, and the family \
-             {family} compares others: choose non-saturating, say"
+            "{loss} compares the scores of real and generated images, and the family {family} \
+             compares others: choose non-saturating, say"
         );
         return Err(Error::config("loss", what));
     }
     Ok(())
 }
 
-/// Refuses a penalty on a discriminator whose gradient at one image depends on the others.
+/// Refuses a penalty if the discriminator's gradient at one image depends on the others.
 pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()> {
     if penalty != Penalty::None && discriminator.normalizes_by_batch() {
         let what = format!(
@@ -135,22 +135,22 @@ fn objective(method: &ObjectiveConfig) -> Result<()> {
         return fail("penalty_weight", "there is no penalty to weigh: add `penalty` gp, say");
     }
     if penalty != Penalty::None && penalty_weight == 0.0 {
-        return fail("penalty_weight", "0 is no penalty: leave `penalty` out instead");
+        return fail("penalty_weight", "0 disables the penalty: leave `penalty` out instead");
     }
     if augment.is_none() && (ada > 0.0 || augment_p < 1.0) {
         let field = if ada > 0.0 { "ada" } else { "augment_p" };
-        let what = "there is nothing to be applied: add `augment` color,translation,cutout, say";
+        let what = "no augmentation is selected: add `augment` color,translation,cutout, say";
         return fail(field, what);
     }
     if ada > 0.0 && loss.undecided().is_none() {
         let what = format!(
-            "with `loss` {loss} no score says that an image is taken for real: choose another loss, \
+            "with `loss` {loss} no score marks an image as real: choose another loss, \
              or a fixed `augment_p`"
         );
         return fail("ada", &what);
     }
     if ada > 0.0 && augment_p < 1.0 {
-        return fail("ada", "finds the probability itself: leave `augment_p` out");
+        return fail("ada", "adapts the probability: leave `augment_p` out");
     }
     Ok(())
 }

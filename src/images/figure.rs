@@ -1,5 +1,5 @@
-//! Figures that explain themselves: rows and columns of images with a title, headings, row and
-//! column labels and captions.
+//! Labeled figures: rows and columns of images with a title, headings, row and column labels and
+//! captions.
 //!
 //! ```
 //! use dcgan::images::figure::{Cell, Figure, Panel};
@@ -30,23 +30,23 @@ const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 const INK: Rgb<u8> = Rgb([20, 22, 26]);
 const PALE: Rgb<u8> = Rgb([86, 92, 100]);
 const RULE: Rgb<u8> = Rgb([210, 214, 219]);
-/// The frame of a cell that stands out.
+/// The frame of a highlighted cell.
 pub(super) const FRAME: Rgb<u8> = Rgb([219, 110, 20]);
 
-/// Heights of letters in pixels.
+/// Font sizes in pixels.
 const TITLE: u32 = 24;
 const HEADING: u32 = 18;
 const LABEL: u32 = 16;
 
-/// Around the figure.
+/// Margin around the figure.
 const MARGIN: u32 = 18;
 /// Between neighboring cells.
 const GAP: u32 = 6;
-/// Between columns where a gap was asked for.
+/// Between columns with an extra gap.
 const WIDE_GAP: u32 = 26;
 /// Between panels beside each other and below each other.
 const PANEL_GAP: [u32; 2] = [34, 22];
-/// Between a text and what it belongs to.
+/// Between a text and the part that it describes.
 const SPACE: u32 = 5;
 /// Width of a frame, inside [`GAP`].
 const BORDER: u32 = 3;
@@ -54,7 +54,7 @@ const BORDER: u32 = 3;
 const SIDE: u32 = 96;
 /// Notes are broken into lines no narrower than this, however narrow the panels.
 const NARROWEST: u32 = 460;
-/// The most pixels of a figure.
+/// The maximum number of pixels in a figure.
 const MOST: u64 = 1 << 27;
 
 /// One place of a panel: an image with a caption below it, or nothing.
@@ -81,18 +81,18 @@ impl Cell {
     /// One cell for each of `images` `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
-    /// As [`single`].
+    /// Those of [`single`].
     pub fn all(images: &[f32], shape: [usize; 4]) -> Result<Vec<Self>> {
         (0..shape[0]).map(|i| Ok(Self::new(single(images, shape, i)?))).collect()
     }
 
-    /// With words below it.
+    /// Adds a caption below it.
     #[must_use]
     pub fn caption(self, caption: impl Into<String>) -> Self {
         Self { caption: caption.into(), ..self }
     }
 
-    /// With a frame around it, to stand out.
+    /// Adds a frame, to highlight it.
     #[must_use]
     pub fn framed(self) -> Self {
         Self { framed: true, ..self }
@@ -115,20 +115,20 @@ impl Panel {
         Self { heading: heading.into(), ..Self::default() }
     }
 
-    /// Labels above the columns.
+    /// Sets the labels above the columns.
     #[must_use]
     pub fn columns<L: Into<String>>(self, labels: impl IntoIterator<Item = L>) -> Self {
         Self { columns: labels.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// One more row, with a label to its left; rows may have different lengths.
+    /// Adds a row, with a label to its left; rows may have different lengths.
     #[must_use]
     pub fn row(mut self, label: impl Into<String>, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.rows.push((label.into(), cells.into_iter().collect()));
         self
     }
 
-    /// With more space before this column (from 0).
+    /// Adds space before this column (from 0).
     #[must_use]
     pub fn gap_before(mut self, column: usize) -> Self {
         self.gaps.push(column);
@@ -146,7 +146,7 @@ impl Panel {
 pub struct Figure {
     title: String,
     notes: Vec<String>,
-    /// From top to bottom, each from left to right.
+    /// From top to bottom, each row from left to right.
     bands: Vec<Vec<Panel>>,
     side: u32,
 }
@@ -158,28 +158,28 @@ impl Figure {
         Self { title: title.into(), notes: Vec::new(), bands: Vec::new(), side: SIDE }
     }
 
-    /// One more sentence below the title, broken into lines as needed.
+    /// Adds a sentence below the title, broken into lines as needed.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
-    /// Enlarges images, by whole factors, while their longer side stays within so many pixels
-    /// (96 unless told).
+    /// Enlarges images, by whole factors, while their longer side stays within this number of
+    /// pixels (default 96).
     #[must_use]
     pub fn enlarge_to(self, side: u32) -> Self {
         Self { side, ..self }
     }
 
-    /// One more panel, below what is there.
+    /// Adds a panel below the others.
     #[must_use]
     pub fn panel(mut self, panel: Panel) -> Self {
         self.bands.push(vec![panel]);
         self
     }
 
-    /// One more panel, to the right of the last one; their rows stand at the same heights.
+    /// Adds a panel to the right of the last one; their rows are aligned.
     #[must_use]
     pub fn beside(mut self, panel: Panel) -> Self {
         match self.bands.last_mut() {
@@ -189,10 +189,10 @@ impl Figure {
         self
     }
 
-    /// The figure as an image.
+    /// Draws the figure.
     ///
     /// # Errors
-    /// [`Error::Shape`] where it would have more than 2²⁷ pixels.
+    /// [`Error::Shape`] if it would have more than 2²⁷ pixels.
     pub fn draw(&self) -> Result<RgbImage> {
         let bands: Vec<Band<'_>> = self.bands.iter().map(|b| Band::new(b, self.side)).collect();
         let inner = bands.iter().map(Band::width).chain([block(&self.title, TITLE)[0]]).max();
@@ -230,10 +230,10 @@ impl Figure {
         Ok(page)
     }
 
-    /// Writes the figure as PNG: wholly, or not at all.
+    /// Writes the figure as PNG: completely, or not at all.
     ///
     /// # Errors
-    /// As [`Figure::draw`], and [`Error::File`] where it cannot be written.
+    /// Those of [`Figure::draw`], and [`Error::File`] if it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         save_png(path, &self.draw()?.into())
     }
@@ -339,7 +339,7 @@ impl<'a> Band<'a> {
     fn draw_panel(&self, page: &mut RgbImage, measured: &Measured<'_>, [left, top]: [u32; 2]) {
         let panel = measured.panel;
         write(page, &panel.heading, [left, top], HEADING, Align::Left, [INK, PALE]);
-        // Labels end where the images begin, whatever the number of their lines.
+        // Labels are right-aligned to the images, whatever their number of lines.
         let bottom = top + self.heading + self.labels;
         for (label, [x, width]) in panel.columns.iter().zip(&measured.columns) {
             let at = [left + x + width / 2, bottom - SPACE - block(label, LABEL)[1]];
@@ -368,7 +368,7 @@ impl<'a> Band<'a> {
     }
 }
 
-/// An image as it stands on the page.
+/// An image as drawn on the page.
 fn enlarged(image: &DynamicImage, side: u32) -> RgbImage {
     let longer = image.width().max(image.height()).max(1);
     let image = upscale(image, (side / longer).max(1));
@@ -409,7 +409,7 @@ enum Align {
     Right,
 }
 
-/// Width and height of a text; nothing for none.
+/// Width and height of a text; 0 for an empty one.
 fn block(lines: &str, size: u32) -> [u32; 2] {
     let width = lines.lines().map(|line| text::width(line, size)).max().unwrap_or(0);
     [width, lines.lines().count() as u32 * line_height(size)]
@@ -419,7 +419,7 @@ const fn line_height(size: u32) -> u32 {
     size + size / 8
 }
 
-/// Writes lines of text; the first has the first color, the rest the second.
+/// Draws lines of text; the first has the first color, the rest the second.
 fn write(
     page: &mut RgbImage,
     lines: &str,
@@ -454,7 +454,7 @@ mod tests {
     const GREEN: [u8; 3] = [0, 200, 0];
     const BLUE: [u8; 3] = [0, 0, 200];
 
-    /// The box of all pixels of a color: left, top, right, bottom; and how many there are.
+    /// The bounding box of all pixels of a color: left, top, right, bottom; and their number.
     fn found(page: &RgbImage, color: [u8; 3]) -> ([u32; 4], u32) {
         let mut bounds = [u32::MAX, u32::MAX, 0, 0];
         let mut count = 0;
@@ -542,7 +542,7 @@ mod tests {
         let page = figure.draw().unwrap();
         assert_eq!(found(&page, [227, 127, 127]).1, 96 * 96);
 
-        // Wide and high, of hardly any pixels itself.
+        // Wide and high, but with hardly any pixels of its own.
         let lines = [flat(12_000, 1, RED), flat(1, 12_000, RED)].map(Cell::new);
         let huge = lines.into_iter().fold(Panel::new(""), |panel, line| panel.row("", [line]));
         let error = Figure::new("").panel(huge).draw().unwrap_err().to_string();

@@ -8,11 +8,11 @@ use image::{Delay, Frame, ImageResult, RgbImage, RgbaImage};
 /// GIF encoder speed, 1 (best) to 30: 10 is the usual compromise.
 const SPEED: i32 = 10;
 
-/// An endless GIF; each image comes with the milliseconds that it stands, of which a GIF keeps
+/// An endless GIF; each image comes with its duration in milliseconds, of which a GIF keeps
 /// hundredths of seconds.
 ///
 /// # Errors
-/// Where an image cannot be encoded.
+/// If an image cannot be encoded.
 pub fn encode<'a>(frames: impl IntoIterator<Item = (&'a RgbImage, u64)>) -> ImageResult<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, SPEED);

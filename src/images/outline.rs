@@ -1,15 +1,15 @@
-//! Parts of an image pointed out: outlined, or cut out.
+//! Highlights parts of an image: outlined, or cut out.
 
 use image::{DynamicImage, GenericImage as _, GenericImageView as _, Rgba};
 
 use super::figure::FRAME;
 use super::upscale;
 
-/// Pixels of a line.
+/// Line width in pixels.
 const LINE: i64 = 2;
 
 /// `image` enlarged by a whole factor while its longer side stays within `side`, with the outlines
-/// of `boxes` `[x, y, width, height]` in pixels of the image; what leaves it is not drawn.
+/// of `boxes` `[x, y, width, height]` in pixels of the image; outlines are cut off at its edges.
 #[must_use]
 pub fn outlined(image: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> DynamicImage {
     let factor = (side / image.width().max(image.height()).max(1)).max(1);
@@ -33,8 +33,8 @@ pub fn outlined(image: &DynamicImage, side: u32, boxes: &[[f64; 4]]) -> DynamicI
     page
 }
 
-/// The part of `image` between two rows and two columns, both ends included; what lies outside of
-/// the image is transparent.
+/// The part of `image` between two rows and two columns, both ends included; areas outside of the
+/// image are transparent.
 #[must_use]
 pub fn cut(image: &DynamicImage, [rows, columns]: [[isize; 2]; 2]) -> DynamicImage {
     let length = |[first, last]: [isize; 2]| (last - first + 1).max(1) as u32;
@@ -73,7 +73,7 @@ mod tests {
         assert!(!framed(47, 22) && !framed(22, 22));
         assert!(!framed(19, 10) && !framed(50, 34) && !framed(20, 35) && !framed(35, 20));
         assert_eq!(page.get_pixel(35, 20).0, [3, 2, 7]);
-        // The one that leaves the image: its left edge and its bottom alone.
+        // Of the box that leaves the image, only its left and bottom edges.
         assert!(framed(80, 0) && framed(99, 9) && !framed(99, 0) && !framed(90, 5));
     }
 

@@ -1,11 +1,11 @@
-//! Words on an image, in the font that is part of the program: nothing depends on the system's.
+//! Draws text on an image, in a bundled font: nothing depends on the system's fonts.
 
 use std::sync::OnceLock;
 
 use ab_glyph::{Font as _, FontRef, PxScale, ScaleFont as _, point};
 use image::{Rgb, RgbImage};
 
-/// The font has no arrows and no letters beyond Latin, Greek and Cyrillic: anything else is drawn as
+/// The font has no arrows and only Latin, Greek and Cyrillic letters: other characters are drawn as
 /// its box.
 fn font() -> &'static FontRef<'static> {
     static FONT: OnceLock<FontRef<'static>> = OnceLock::new();
@@ -15,7 +15,7 @@ fn font() -> &'static FontRef<'static> {
     })
 }
 
-/// Width in pixels of one line of text whose letters are `size` pixels high, descent included.
+/// Width in pixels of a line of text with a font size of `size` pixels, descent included.
 pub(super) fn width(text: &str, size: u32) -> u32 {
     let font = font().as_scaled(PxScale::from(size as f32));
     let mut width = 0.0;
@@ -27,8 +27,8 @@ pub(super) fn width(text: &str, size: u32) -> u32 {
     width.ceil() as u32
 }
 
-/// Draws one line of text with its upper left corner at (`x`, `y`); what lies outside of the image
-/// is cut off.
+/// Draws a line of text with its upper left corner at (`x`, `y`); parts outside of the image are
+/// cut off.
 pub(super) fn draw(image: &mut RgbImage, text: &str, [x, y]: [u32; 2], size: u32, color: Rgb<u8>) {
     let font = font().as_scaled(PxScale::from(size as f32));
     let base = y as f32 + font.ascent();
@@ -47,7 +47,7 @@ pub(super) fn draw(image: &mut RgbImage, text: &str, [x, y]: [u32; 2], size: u32
             if at.iter().all(|&v| v >= 0.0)
                 && let Some(pixel) = image.get_pixel_mut_checked(at[0] as u32, at[1] as u32)
             {
-                // A light font at a small size: a little more ink reads better.
+                // A light font at a small size is easier to read with a little more ink.
                 let ink = coverage.clamp(0.0, 1.0).powf(0.6);
                 for (under, over) in pixel.0.iter_mut().zip(color.0) {
                     let mixed = f32::from(*under) * (1.0 - ink) + f32::from(over) * ink;
@@ -58,7 +58,7 @@ pub(super) fn draw(image: &mut RgbImage, text: &str, [x, y]: [u32; 2], size: u32
     }
 }
 
-/// `text` in lines of at most `most` pixels, broken between words; a longer word keeps its line.
+/// Breaks `text` into lines of at most `most` pixels, between words; longer words are not broken.
 pub(super) fn wrap(text: &str, size: u32, most: u32) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {

@@ -1,4 +1,4 @@
-//! An animated GIF of how a training's previews changed.
+//! An animated GIF of how the previews changed during training.
 
 use std::path::{Path, PathBuf};
 
@@ -10,34 +10,34 @@ use crate::files;
 
 use super::film;
 
-/// The most frames; of more, evenly chosen ones are taken.
+/// The maximum number of frames; of more, evenly spaced ones are used.
 const MOST_FRAMES: usize = 100;
 
-/// The fewest frames that [`MOST_PIXELS`] may thin it to.
+/// The fewest frames that [`MOST_PIXELS`] may reduce it to.
 const FEWEST_FRAMES: usize = 24;
 
 /// The most pixels of all frames together: photographs take about a byte each.
 const MOST_PIXELS: usize = 12_000_000;
 
-/// Wider frames are made smaller.
+/// Wider frames are scaled down.
 const WIDEST: u32 = 640;
 
-/// How long all frames but the last take together.
+/// The total duration of all frames but the last.
 const LENGTH_MS: u64 = 8000;
 
-/// How long the last one stands.
+/// The duration of the last frame.
 const LAST_MS: u64 = 2500;
 
-/// Writes an endless GIF of the images in `paths`, which are in order of time; the last one
-/// stands longer. Evenly chosen frames are left out, and large ones made smaller, so that the file
-/// stays of a size that can be sent around.
+/// Writes an endless GIF of the images in `paths`, in order of time; the last one is shown longer.
+/// Evenly spaced frames are dropped, and large ones scaled down, to keep the file small enough to
+/// share.
 ///
-/// Images that cannot be read or are of another size than the last are left out: one bad preview
-/// must not cost the film. Choosing colors takes some seconds: this is for the end of a training,
-/// not for every preview, and `goes_on` may end it before it is written.
+/// Images that cannot be read or differ in size from the last are left out: one bad preview must
+/// not cost the film. Choosing colors takes some seconds: this is for the end of training, not for
+/// every preview, and `goes_on` may cancel it before it is written.
 ///
 /// # Errors
-/// [`Error::File`] where no image can be read, or the GIF cannot be written.
+/// [`Error::File`] if no image can be read, or the GIF cannot be written.
 pub fn write(gif: &Path, paths: &[PathBuf], goes_on: impl Fn() -> bool) -> Result<()> {
     let mut last = None;
     let mut end = paths.len();
@@ -74,7 +74,7 @@ fn most_frames((w, h): (u32, u32)) -> usize {
     (MOST_PIXELS / pixels.max(1)).clamp(FEWEST_FRAMES, MOST_FRAMES)
 }
 
-/// At most `most` of `0..n`, evenly spread, with the first and the last.
+/// At most `most` of `0..n`, evenly spaced, with the first and the last.
 fn chosen(n: usize, most: usize) -> Vec<usize> {
     if n <= most || most < 2 {
         return (0..n).collect();
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// Previews of one gray each, 0, 2, 4…
+    /// Previews of a single gray each, 0, 2, 4…
     fn previews(dir: &Path, n: usize, w: u32, h: u32) -> Vec<PathBuf> {
         let one = |i: usize| {
             let path = dir.join(format!("fakes-{i:09}.png"));

@@ -1,8 +1,8 @@
 //! Checkpoints: all tensors of a training and its options in one safetensors file.
 //!
 //! The file is a header (8 bytes of length, then JSON) and raw little-endian data: nothing in it
-//! executes. Its metadata holds [`VERSION_KEY`], [`CHECKSUM_KEY`] and whatever strings the caller
-//! gives. The same content always gives the same bytes, and a bit that has turned since is noticed.
+//! executes. Its metadata holds [`VERSION_KEY`], [`CHECKSUM_KEY`] and the caller's strings. The
+//! same content always gives the same bytes, and flipped bits are detected.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ use crate::tensor::{DType, Data, Tensor};
 /// The metadata key that marks a file as a checkpoint of this program.
 pub const VERSION_KEY: &str = "dcgan.version";
 
-/// The metadata key of the checksum: CRC-32 over all other metadata and all tensors, made in the same
-/// way by every version that writes this key.
+/// The metadata key of the checksum: CRC-32 over all other metadata and all tensors, computed the
+/// same way by every version that writes this key.
 pub const CHECKSUM_KEY: &str = "dcgan.crc32";
 
-/// The version of the format that is written, and the newest that is read.
+/// The format version that is written, and the newest that can be read.
 pub const VERSION: u32 = 1;
 
 /// What a checkpoint holds.
@@ -43,11 +43,11 @@ enum Entry<'a> {
     Tensor(TensorInfo),
 }
 
-/// Writes a checkpoint: wholly, or not at all.
+/// Writes a checkpoint atomically.
 ///
 /// # Errors
 /// [`Error::File`] with the cause (a full disk, a folder that cannot be written); a previous file
-/// of that name is then as it was.
+/// of that name is then unchanged.
 pub fn save(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -118,15 +118,15 @@ pub(crate) fn write_raw(
     order.iter().try_for_each(|tensor| out.write_all(&tensor.bytes))
 }
 
-/// The checksum of a file: CRC-32, in hexadecimal, over what the header says and what follows it.
-/// `metadata` by their keys, without the checksum itself; `tensors` (name, type, shape, bytes) by the
-/// width of their elements, the widest first, then by name.
+/// The checksum of a file: CRC-32, in hexadecimal, over the header's content and the data.
+/// `metadata` are sorted by key, without the checksum itself; `tensors` (name, type, shape, bytes)
+/// by element width, widest first, then by name.
 fn checksum<'a>(
     metadata: impl Iterator<Item = (&'a str, &'a str)>,
     tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>,
 ) -> String {
     let mut sum = flate2::Crc::new();
-    // Each part with its length before it: parts cannot run into one another.
+    // Each part is prefixed with its length, so that parts cannot run together.
     let mut add = |part: &[u8]| {
         sum.update(&(part.len() as u64).to_le_bytes());
         sum.update(part);
@@ -143,10 +143,10 @@ fn checksum<'a>(
     format!("{:08x}", sum.sum())
 }
 
-/// Whether a safetensors file still has the content that its checksum was made of, where it has one.
+/// Checks a safetensors file against its checksum, if it has one.
 ///
 /// # Errors
-/// A sentence where it has not.
+/// A message if they differ.
 pub(crate) fn verify(
     metadata: &BTreeMap<String, String>,
     file: &SafeTensors<'_>,
@@ -190,9 +190,9 @@ pub(crate) fn little_endian(tensor: &Tensor) -> Cow<'_, [u8]> {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::File`] that says in one sentence whether the file is missing or was written by a newer
-/// version; [`Error::Damaged`] where it is something else (and what) or is cut short;
-/// [`Error::Changed`] where it has changed since it was written.
+/// [`Error::File`] with a message if the file is missing or was written by a newer version;
+/// [`Error::Damaged`] if it is something else (and what) or truncated; [`Error::Changed`] if it has
+/// changed since it was written.
 pub fn load(path: &Path) -> Result<Checkpoint> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::file(path, "there is no such checkpoint"),
@@ -208,13 +208,13 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// Why a file is no checkpoint that can be read.
+/// Why a file cannot be read as a checkpoint.
 enum Flaw {
-    /// A newer version wrote it: in a sentence.
+    /// A newer version wrote it, with a message.
     Newer(String),
-    /// It is no checkpoint, or not all of one.
+    /// It is not a checkpoint, or truncated.
     Damaged(String),
-    /// It was one, and its content has changed since.
+    /// Its content has changed since it was written.
     Changed(String),
 }
 
@@ -238,7 +238,7 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
     match version.parse::<u32>() {
         Ok(VERSION) => {}
         Ok(newer) if newer > VERSION => {
-            // Or is it this number that has changed?
+            // Or has this number changed?
             if let Ok(views) = SafeTensors::deserialize(bytes) {
                 verify(&metadata, &views).map_err(Flaw::Changed)?;
             }
@@ -277,16 +277,16 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks().0.iter().copied()
 }
 
-/// What makes a model of weights from elsewhere.
+/// How to import weights from elsewhere.
 const IMPORT: &str =
     "dcgan import makes a model of such weights: dcgan import FILE --out model.safetensors";
 
-/// Says what a file is that the parser refused.
+/// Describes a file that the parser refused.
 fn unreadable(bytes: &[u8], error: &SafeTensorError) -> String {
     if bytes.is_empty() {
         return format!("is empty, {NEEDED}");
     }
-    // A safetensors file opens with the header's length and a brace.
+    // A safetensors file begins with the header's length and a brace.
     let header = bytes.first_chunk().map_or(u64::MAX, |n| u64::from_le_bytes(*n));
     if bytes.get(8) == Some(&b'{') && header < 100_000_000 {
         return match error {
@@ -313,7 +313,7 @@ fn cut_short(len: usize) -> String {
     format!("is cut short (only {len} bytes are left of it); use another checkpoint")
 }
 
-/// Where the last tensor ends, by the header.
+/// Where the last tensor ends, according to the header.
 fn data_end(bytes: &[u8], header: usize) -> Option<usize> {
     let header_end = header.checked_add(8)?;
     let json: serde_json::Value = serde_json::from_slice(bytes.get(8..header_end)?).ok()?;
@@ -321,14 +321,14 @@ fn data_end(bytes: &[u8], header: usize) -> Option<usize> {
     header_end.checked_add(ends.max().unwrap_or(0) as usize)
 }
 
-/// A guess at what kind of file this is, by how it begins, and whether `dcgan import` takes it.
+/// Guesses the file type by its first bytes, and whether `dcgan import` accepts it.
 fn looks_like(bytes: &[u8]) -> Option<(&'static str, bool)> {
     let start = &bytes[..bytes.len().min(512)];
     let within = |word: &[u8]| start.windows(word.len()).any(|part| part == word);
     if bytes.starts_with(b"PK\x03\x04") && within(b"data.pkl") {
         return Some(("a PyTorch file (.pth)", true));
     }
-    // The version of its format, and who wrote it.
+    // The format version and the producer.
     if let [0x08, 1..32, 0x12, ..] = bytes {
         return Some(("an ONNX graph", true));
     }
@@ -348,7 +348,7 @@ fn looks_like(bytes: &[u8]) -> Option<(&'static str, bool)> {
         return Some((kind, *weights));
     }
     let head = &bytes[..bytes.len().min(512)];
-    // The cut may fall inside a character: that much of an error is allowed.
+    // The cut may fall inside a character: that error is allowed.
     let text = match std::str::from_utf8(head) {
         Ok(_) => true,
         Err(error) => error.error_len().is_none() && error.valid_up_to() > 0,
@@ -386,7 +386,7 @@ mod tests {
         (path, bytes)
     }
 
-    /// What `load` says about a file of these bytes, without the path.
+    /// The message of `load` for a file of these bytes, without the path.
     fn complaint(bytes: &[u8]) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
@@ -405,7 +405,7 @@ mod tests {
         assert!(tensors.keys().eq(loaded.tensors.keys()));
         for (name, tensor) in &tensors {
             let other = &loaded.tensors[name];
-            // By bytes: a NaN equals itself there.
+            // Bytewise: a NaN equals itself there.
             assert_eq!((tensor.shape(), tensor.dtype()), (other.shape(), other.dtype()), "{name}");
             assert_eq!(tensor.bytes(), other.bytes(), "{name}");
         }
@@ -420,7 +420,7 @@ mod tests {
         let (header, info) = SafeTensors::read_metadata(&first).unwrap();
         assert_eq!(header % 8, 0);
         assert_eq!(info.metadata().as_ref().unwrap()[VERSION_KEY], "1");
-        // Metadata in the order of its keys, whatever the hash map of the day.
+        // Metadata sorted by key, whatever the hash map's order.
         let text = String::from_utf8_lossy(&first[8..8 + header]).into_owned();
         assert!(text.find("\"key1\"").unwrap() < text.find("\"key10\"").unwrap());
         for (name, info) in info.tensors() {
@@ -475,7 +475,7 @@ mod tests {
         assert!(complaint(&damaged).starts_with("is a damaged safetensors file: invalid JSON"));
     }
 
-    /// Every bit of the numbers, and every character of the header but those of the checksum's key.
+    /// Every bit of the data, and every character of the header but those of the checksum's key.
     #[test]
     fn a_bit_that_turned_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
@@ -498,7 +498,7 @@ mod tests {
         for at in (8..header).filter(|at| !(key..key + CHECKSUM_KEY.len()).contains(at)) {
             assert!(turned(at, 0).is_err(), "byte {at}");
         }
-        // A file of before there was a checksum is read as ever.
+        // A file from before there was a checksum can still be read.
         let (start, end) = text.split_once("\"dcgan.crc32\":\"").unwrap();
         let (sum, rest) = end.split_once("\",").unwrap();
         let old = format!("{start}{rest}{}", " ".repeat(text.len() - start.len() - rest.len()));
@@ -518,7 +518,7 @@ mod tests {
                 changed[at..at + to.len()].copy_from_slice(to.as_bytes());
                 changed
             };
-            // A newer version would write another checksum.
+            // A newer version would write a different checksum.
             complaint(&replaced(&replaced(&bytes, from, to), CHECKSUM_KEY, "dcgan.crc33"))
         };
         let (one, key) = ("\"dcgan.version\":\"1\"", "\"dcgan.version\":\"");

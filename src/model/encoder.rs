@@ -15,7 +15,7 @@ use super::role::Role;
 use super::sampler::BATCH;
 use super::weights::Weights;
 
-/// A model's encoder on a device: from images to latents, which the model's generator turns back into
+/// A model's encoder on a device: maps images to latents, which the model's generator maps back to
 /// images.
 ///
 /// ```
@@ -42,23 +42,23 @@ pub struct Encoder {
     state: State,
     program: Program,
     batch: usize,
-    /// Numbers that it gives for an image: `nz`, or twice as many.
+    /// Its outputs for an image: `nz`, or twice as many.
     outputs: usize,
     spread: Spread,
 }
 
-/// The distribution that an encoder gives for each image.
+/// The distribution that an encoder outputs for each image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     /// The latents, or the means of their distributions, `[n, nz]`.
     pub mean: Tensor,
-    /// Standard deviations `[n, nz]`, where the encoder gives distributions.
+    /// Standard deviations `[n, nz]`, if the encoder outputs distributions.
     pub deviation: Option<Tensor>,
 }
 
 impl Encoder {
-    /// The encoder of a model file, or of the newest whole checkpoint in a run's folder, by the weights
-    /// that are used by default ([`Weights`]).
+    /// The encoder of a model file, or of the newest intact checkpoint in a run's folder, with the
+    /// default weights ([`Weights`]).
     ///
     /// # Errors
     /// As [`ModelFile::open`] and [`Encoder::new`].
@@ -67,12 +67,12 @@ impl Encoder {
         Self::new(&model, device, Weights::default(), BATCH)
     }
 
-    /// Compiles the encoder of a model for so many images at a time, or fewer where the device's memory
-    /// is small. On the device of its training it runs the training's kernels.
+    /// Compiles a model's encoder for `batch` images at a time, or fewer if the device's memory is
+    /// small. On the device of its training it runs the training's kernels.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no encoder, a weight is not finite, or a latent would depend
-    /// on the other images of its batch; [`Error::Memory`] where the device is full.
+    /// [`Error::File`] if the model has no encoder, a weight is not finite, or a latent would
+    /// depend on the other images of its batch; [`Error::Memory`] if the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights, batch: usize) -> Result<Self> {
         let network = model.encoder()?;
         if network.needs_batch() {
@@ -94,38 +94,39 @@ impl Encoder {
         Ok(Self { networks, state, program, batch, outputs, spread })
     }
 
-    /// What the model is.
+    /// The model's description.
     #[must_use]
     pub fn networks(&self) -> &Networks {
         &self.networks
     }
 
-    /// Images that it encodes at a time: as many as were wanted, or as fit.
+    /// Images encoded at a time: as many as requested, or as fit.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Whether it gives a distribution for each image, so that [`Encoded::deviation`] is there.
+    /// Whether it outputs a distribution for each image, so that [`Encoded::deviation`] is set.
     #[must_use]
     pub fn has_deviation(&self) -> bool {
         self.outputs > self.networks.nz
     }
 
-    /// Latents `[n, nz]` of images, bytes `[n, h, w, c]`, for any `n`; of distributions the means.
+    /// Latents `[n, nz]` of images, bytes `[n, h, w, c]`, for any `n`; for distributions their
+    /// means.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// See [`Encoder::encode`].
     pub fn latents(&mut self, images: &[u8]) -> Result<Tensor> {
         Ok(self.encode(images)?.mean)
     }
 
-    /// The latents of images, bytes `[n, h, w, c]`, for any `n`, with their deviations where the encoder
-    /// gives distributions. What an image becomes does not depend on the others.
+    /// The latents of images, bytes `[n, h, w, c]`, for any `n`, with deviations if the encoder
+    /// outputs distributions. Each result depends on its own image alone.
     ///
     /// # Errors
-    /// [`Error::Length`] where the bytes are no whole images; [`Error::Diverged`] where a latent is not
-    /// finite; [`Error::Lost`] where the device fails.
+    /// [`Error::Length`] if the bytes are not a whole number of images; [`Error::Diverged`] if a
+    /// latent is not finite; [`Error::Lost`] if the device fails.
     pub fn encode(&mut self, images: &[u8]) -> Result<Encoded> {
         let Networks { size, channels, nz, .. } = self.networks;
         let numbers = size.height * size.width * channels;
@@ -188,7 +189,7 @@ mod tests {
 
     const NZ: usize = 3;
 
-    /// A model with an encoder of so many outputs, whose average is other than its weights.
+    /// A model with an encoder of `outputs` outputs, whose EMA differs from its weights.
     fn model(outputs: usize) -> ModelFile {
         let size = Size { height: 16, width: 16 };
         let design = ModelConfig {
@@ -220,7 +221,7 @@ mod tests {
         (0..n * 256).map(|i| (i * i * 7 % 251) as u8).collect()
     }
 
-    /// What the network itself gives of one image, by the weights called `name`.
+    /// The network's raw outputs for one image, with the weights called `name`.
     fn outputs(model: &ModelFile, weights: Weights, image: &[u8]) -> Vec<f32> {
         let mut state = State::new(&Device::Cpu);
         for param in model.networks.params_of("encoder") {
@@ -269,7 +270,7 @@ mod tests {
         }
     }
 
-    /// The logarithm of the deviation is `share` of what the network gives.
+    /// The logarithm of the deviation is `share` of the network's output.
     fn check_distribution(spread: Spread, share: f32) {
         let mut model = model(2 * NZ);
         model.networks = model.networks.with_spread(spread);

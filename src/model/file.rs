@@ -1,5 +1,5 @@
-//! A file as a model: its metadata say what it is, layer by layer, so the file alone is enough to
-//! sample, and to resume where it is a checkpoint.
+//! A model file: its metadata describe the networks layer by layer, so the file alone is enough to
+//! sample, and, if it is a checkpoint, to resume.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,65 +23,66 @@ use super::weights::Weights;
 
 /// The metadata key of the description: [`Networks`] as JSON.
 pub const MODEL: &str = "dcgan.model";
-/// Of the recipe of the training, as JSON.
+/// The metadata key of the training configuration, as JSON.
 pub(crate) const RECIPE: &str = "dcgan.recipe";
-/// Of the steps done.
+/// The metadata key of the steps done.
 pub(crate) const STEP: &str = "dcgan.step";
-/// Of how far the training had come among its phases, as JSON.
+/// The metadata key of the training's position among its phases, as JSON.
 pub(crate) const POSITION: &str = "dcgan.position";
 const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";
 
-/// The metadata key for how images were prepared for training: a [`Prepare`] as JSON.
+/// The metadata key of how images were prepared for training: a [`Prepare`] as JSON.
 pub const IMAGES: &str = "dcgan.pictures";
 
-/// What is said of a model without an encoder.
+/// The message for a model without an encoder.
 const NO_ENCODER: &str =
     "this model has no encoder: train one that has, such as with `preset` bigan";
 
-/// A model that was read and understood: a checkpoint, or weights that were imported.
+/// A parsed model: a checkpoint, or imported weights.
 #[derive(Clone, Debug)]
 pub struct ModelFile {
     /// The file.
     pub path: PathBuf,
-    /// What it is.
+    /// The model's description.
     pub networks: Networks,
-    /// How it was trained, as JSON ([`crate::train::TrainConfig::of`]); nothing where it was imported.
+    /// The training configuration, as JSON ([`crate::train::TrainConfig::of`]); `None` if it was
+    /// imported.
     pub recipe: Option<String>,
     /// Training steps done.
     pub step: u64,
-    /// How far the training had come among its phases, as JSON ([`crate::train::Position::of`]); nothing
-    /// in files of before there were phases.
+    /// The training's position among its phases, as JSON ([`crate::train::Position::of`]); `None`
+    /// in files from before there were phases.
     pub position: Option<String>,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// How images are made fit for its networks: as they were for training, or, where the file
-    /// does not say, by the usual crop and filter.
+    /// How images are prepared for its networks: as for training, or by the usual crop and filter
+    /// if the file does not record it.
     pub prepare: Prepare,
-    /// The variants that its kernels ran; none where the file does not say.
+    /// The variants of its kernels; empty if the file does not record them.
     pub choices: Choices,
-    /// The tensors, as files hold them.
+    /// The tensors, in file layout.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 impl ModelFile {
-    /// The model that `path` means: itself, or of a run's folder the newest checkpoint that is whole,
-    /// and why newer ones were passed over: what a crash leaves behind is no reason to stop.
+    /// Opens a model file, or the newest intact checkpoint of a run's folder; also returns why
+    /// newer ones were skipped, as a crash may leave partial files.
     ///
     /// # Errors
-    /// As [`ModelFile::open_by`].
+    /// See [`ModelFile::open_by`].
     pub fn open(path: &Path) -> Result<(Self, Vec<Error>)> {
         Self::open_by(path, Self::load)
     }
 
-    /// The same, where `load` reads a file and says which are damaged.
+    /// The same, with `load` reading a file and detecting damage.
     ///
     /// # Errors
-    /// As `load`; [`Error::Changed`] where the newest has changed since it was written, with the one
-    /// that would be taken; [`Error::File`] where there is nothing, the folder is not a run's, or it
-    /// has no checkpoint.
+    /// Those of `load`; [`Error::Changed`] if the newest has changed since it was written, with the
+    /// one that would be used instead; [`Error::File`] if there is nothing, the folder is not a
+    /// run's, or it has no checkpoint.
     pub fn open_by(
         path: &Path,
         load: impl Fn(&Path) -> Result<Self>,
@@ -89,7 +90,7 @@ impl ModelFile {
         if path.is_dir() {
             let (model, mut passed) = Folder::open(path)?.newest(load)?;
             let changed = passed.iter().position(|error| matches!(error, Error::Changed { .. }));
-            // A disk or a memory that turns bits, which its owner has to know of.
+            // A disk or memory that flips bits, which its owner should know about.
             return match changed.map(|i| passed.swap_remove(i)) {
                 Some(Error::Changed { path, what }) => {
                     let before = model.path.display();
@@ -104,11 +105,11 @@ impl ModelFile {
         Ok((load(path)?, Vec::new()))
     }
 
-    /// Reads a model and checks that it holds the networks that it describes.
+    /// Loads a model and checks that it contains the networks it describes.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where it is no model of this program, is damaged, or its tensors are not
-    /// those of the networks that it names; [`Error::File`] where it cannot be read.
+    /// [`Error::Damaged`] if it is not a model of this program, is damaged, or its tensors do not
+    /// match its networks; [`Error::File`] if it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
         let file = checkpoint::load(path)?;
         let fail = |what: String| Error::damaged(path, what);
@@ -158,7 +159,7 @@ impl ModelFile {
     /// Checks that all of `params` are among the tensors.
     ///
     /// # Errors
-    /// [`Error::Damaged`] that names the first that is missing, or not of its shape or type.
+    /// [`Error::Damaged`] naming the first that is missing, or has the wrong shape or type.
     pub(crate) fn check(&self, params: &[Param]) -> Result<()> {
         let fail = |what: String| Error::damaged(&self.path, what);
         for param in params {
@@ -179,24 +180,24 @@ impl ModelFile {
         Ok(())
     }
 
-    /// The tensors of the moving average of a network.
+    /// The tensors of a network's EMA.
     fn average_of(&self, network: &str) -> Vec<Param> {
         let params = self.networks.params_of(network).into_iter();
         params.map(|p| Param { name: averaged(&p.name), learned: false, ..p }).collect()
     }
 
-    /// Which weights of the network called `network` are used where `wanted` are asked for, by the rule
-    /// of [`Weights`].
+    /// Which weights of the network called `network` are used if `wanted` are requested, by the
+    /// rule of [`Weights`].
     #[must_use]
     pub fn used(&self, network: &str, wanted: Weights) -> Weights {
         let first = self.average_of(network).into_iter().next();
         wanted.of(first.is_some_and(|param| self.tensors.contains_key(&param.name)))
     }
 
-    /// The tensors of a network that are used ([`Self::used`]), as files hold them.
+    /// The tensors of a network that are used ([`Self::used`]), in file layout.
     ///
     /// # Errors
-    /// [`Error::File`] where one of their numbers is not finite.
+    /// [`Error::File`] if one of their values is not finite.
     pub fn weights(&self, network: &str, wanted: Weights) -> Result<Vec<(Param, &Tensor)>> {
         let used = self.used(network, wanted);
         let each = self.networks.params_of(network).into_iter().map(|param| {
@@ -221,7 +222,7 @@ impl ModelFile {
     /// The network of a role, with its name.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn find(&self, role: Role) -> Result<(&str, &Sequential)> {
         self.networks.find(role).ok_or_else(|| {
             if role == Role::Encoder {
@@ -240,7 +241,7 @@ impl ModelFile {
     /// The generator.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn generator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Generator)?.1)
     }
@@ -248,7 +249,7 @@ impl ModelFile {
     /// The discriminator.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Discriminator)?.1)
     }
@@ -256,13 +257,13 @@ impl ModelFile {
     /// The encoder.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has none.
+    /// [`Error::File`] if the model has none.
     pub fn encoder(&self) -> Result<&Sequential> {
         Ok(self.find(Role::Encoder)?.1)
     }
 
-    /// The variants of kernels that a network of this model runs on a device: on that of its training
-    /// those of the training, so that it gives the same to the last bit.
+    /// The kernel variants that this model's networks run on a device: on that of its training
+    /// those of the training, so that results are bit-identical.
     #[must_use]
     pub fn kernels(&self, tape: &Tape, device: &Device) -> Choices {
         match self.choices.device == device.name() {
@@ -271,60 +272,60 @@ impl ModelFile {
         }
     }
 
-    /// Makes sure that the networks are not conditioned on classes.
+    /// Checks that the networks are unconditional.
     ///
     /// # Errors
-    /// [`Error::File`] where they are; `why` is the rest of a sentence on why that cannot be.
+    /// [`Error::File`] if they are not; `why` completes the sentence with the reason.
     pub fn unconditional(&self, why: &str) -> Result<()> {
         if self.networks.is_conditional() {
-            let what = format!("is conditional: its networks are told classes, {why}");
+            let what = format!("is conditional: its networks take class labels, {why}");
             return Err(Error::file(&self.path, what));
         }
         Ok(())
     }
 
-    /// Puts the generator's tensors onto a device, those that are used ([`Self::used`]), under the
-    /// names of these, and returns which they are.
+    /// Loads the generator's tensors that are used ([`Self::used`]) onto a device, under the
+    /// names of these weights, and returns which they are.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no generator, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no generator, or its weights are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
         self.load_network(state, Role::Generator, wanted)
     }
 
-    /// Puts the discriminator's tensors onto a device, those that are used ([`Self::used`]), under the
-    /// names of the discriminator itself.
+    /// Loads the discriminator's tensors that are used ([`Self::used`]) onto a device, under the
+    /// discriminator's own names.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no discriminator, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no discriminator, or its weights are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_discriminator(&self, state: &mut State, wanted: Weights) -> Result<()> {
         self.load_own(state, Role::Discriminator, wanted)
     }
 
-    /// Puts the tensors of a role's network onto a device, those that are used ([`Self::used`]), under
-    /// the names of the network itself.
+    /// Loads the tensors of a role's network that are used ([`Self::used`]) onto a device, under
+    /// the network's own names.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no such network, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no such network, or its weights are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_own(&self, state: &mut State, role: Role, wanted: Weights) -> Result<()> {
         let (network, _) = self.find(role)?;
         self.put(state, network, wanted, str::to_owned)
     }
 
-    /// Puts the encoder's tensors onto a device, those that are used ([`Self::used`]), under the names
-    /// of these, and returns which they are.
+    /// Loads the encoder's tensors that are used ([`Self::used`]) onto a device, under the names
+    /// of these weights, and returns which they are.
     ///
     /// # Errors
-    /// [`Error::File`] where the model has no encoder, or its numbers are not finite;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::File`] if the model has no encoder, or its weights are not finite;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_encoder(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
         self.load_network(state, Role::Encoder, wanted)
     }
 
-    /// Puts the tensors of a role's network that are used onto a device, under the names of these.
+    /// Loads the tensors of a role's network that are used onto a device, under those names.
     fn load_network(&self, state: &mut State, role: Role, wanted: Weights) -> Result<Weights> {
         let (network, _) = self.find(role)?;
         let used = self.used(network, wanted);
@@ -346,7 +347,7 @@ impl ModelFile {
     }
 }
 
-/// What a checkpoint says of its training.
+/// A checkpoint's metadata about its training.
 pub(crate) struct Training<'a> {
     pub(crate) networks: &'a Networks,
     /// As JSON.
@@ -377,15 +378,15 @@ impl Training<'_> {
     }
 }
 
-/// A description as files hold it, under [`MODEL`].
+/// A description as stored in files, under [`MODEL`].
 pub(crate) fn described(networks: &Networks) -> String {
     serde_json::to_string(networks).expect("a description is plain data")
 }
 
-/// Writes imported weights as a model; `source` says in words where they are from.
+/// Writes imported weights as a model; `source` describes their origin.
 ///
 /// # Errors
-/// [`Error::File`] where the file cannot be written.
+/// [`Error::File`] if the file cannot be written.
 pub fn save_imported(
     path: &Path,
     networks: &Networks,
@@ -408,7 +409,7 @@ mod tests {
     use crate::models::ModelConfig;
     use crate::nn::Layer;
 
-    /// A GAN with an encoder, whose weights are drawn, and an average of the encoder, twice as large.
+    /// A GAN with an encoder, with random weights, and an EMA of the encoder, twice as large.
     fn bigan() -> (Networks, BTreeMap<String, Tensor>) {
         let size = Size { height: 16, width: 16 };
         let networks = ModelConfig { size, nz: 5, ngf: 4, ndf: 4, ..ModelConfig::default() }
@@ -438,7 +439,7 @@ mod tests {
         save_imported(&path, &networks, &tensors, "a test").unwrap();
         let model = ModelFile::load(&path).unwrap();
         assert!(model.networks == networks && model.tensors == tensors);
-        // Each by its average where it has one, whatever its role.
+        // Each by its EMA if it has one, whatever its role.
         assert_eq!(model.used("encoder", Weights::default()), Weights::Averaged);
         assert_eq!(model.used("encoder", Weights::Raw), Weights::Raw);
         assert_eq!(model.used("generator", Weights::default()), Weights::Raw);
@@ -448,7 +449,7 @@ mod tests {
         let error = model.find(Role::Classifier).unwrap_err().to_string();
         assert!(error.contains("generator, discriminator, encoder alone"), "{error}");
 
-        // Neither may lack a tensor.
+        // No tensor of either may be missing.
         for lost in ["encoder.main.0.weight", "ema.encoder.main.0.weight"] {
             let mut tensors = tensors.clone();
             assert!(tensors.remove(lost).is_some(), "{lost}");

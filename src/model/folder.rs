@@ -1,6 +1,6 @@
-//! What stands where in a run's folder, and how to find a checkpoint in it.
+//! The layout of a run's folder, and how to find a checkpoint in it.
 //!
-//! Everything here only reads: a run that another process is writing can be looked at.
+//! Everything here only reads: a run that another process is writing can be inspected.
 
 use std::fs;
 use std::io;
@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The file with all options of a run, which makes a folder a run.
+/// The file with all options of a run; it marks a folder as a run.
 pub const OPTIONS: &str = files::RUN;
 
 const LATEST: &str = files::LATEST;
 const CHECKPOINT: (&str, &str) = ("checkpoint-", ".safetensors");
 const FAKES: (&str, &str) = ("fakes-", ".png");
 
-/// How often a folder is looked through in which another process makes and deletes checkpoints.
+/// Attempts to list a folder in which another process creates and deletes checkpoints.
 const TRIES: usize = 16;
 
 /// A run's folder.
@@ -31,7 +31,7 @@ impl Folder {
     /// The run in `path`.
     ///
     /// # Errors
-    /// [`Error::File`] where there is no folder, or it is not one of a run.
+    /// [`Error::File`] if there is no folder, or it is not a run's.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Err(Error::file(path, "there is no such run folder"));
@@ -70,7 +70,7 @@ impl Folder {
         Self { path }
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -106,7 +106,7 @@ impl Folder {
         self.path.join("timelapse.gif")
     }
 
-    /// The list of files of the data that could not be used, `skipped.txt`.
+    /// The list of data files that could not be used, `skipped.txt`.
     #[must_use]
     pub fn skipped_path(&self) -> PathBuf {
         self.path.join("skipped.txt")
@@ -129,10 +129,10 @@ impl Folder {
         self.path.join(LATEST)
     }
 
-    /// The options, as they were written.
+    /// The options, as written.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be read or are no such options.
+    /// [`Error::File`] if they cannot be read or do not parse.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
         let path = self.options_path();
         let text = fs::read(&path)
@@ -144,7 +144,7 @@ impl Folder {
     /// All checkpoints with the number of images seen, oldest first.
     ///
     /// # Errors
-    /// [`Error::File`] where the folder cannot be read.
+    /// [`Error::File`] if the folder cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
         self.numbered_files(CHECKPOINT)
     }
@@ -152,7 +152,7 @@ impl Folder {
     /// All previews with the number of images seen, oldest first.
     ///
     /// # Errors
-    /// [`Error::File`] where the folder cannot be read.
+    /// [`Error::File`] if the folder cannot be read.
     pub fn fakes(&self) -> Result<Vec<(u64, PathBuf)>> {
         self.numbered_files(FAKES)
     }
@@ -171,9 +171,9 @@ impl Folder {
         Ok(found)
     }
 
-    /// The checkpoint that `latest` names, where it is there.
+    /// The checkpoint that `latest` names, if it exists.
     ///
-    /// Only the name of a checkpoint counts, never a path to somewhere else.
+    /// Only a checkpoint's name counts, never a path to somewhere else.
     #[must_use]
     pub fn latest(&self) -> Option<PathBuf> {
         let name = fs::read_to_string(self.latest_path()).ok()?;
@@ -183,12 +183,12 @@ impl Folder {
         path.is_file().then_some(path)
     }
 
-    /// What `read` makes of the newest checkpoint that is whole, and why those newer than it were
-    /// passed over. Newest is the one that `latest` names; where that is lost, the last one.
+    /// The result of `read` for the newest intact checkpoint, and why newer ones were skipped. The
+    /// newest is the one that `latest` names; if that is missing, the last one.
     ///
     /// # Errors
-    /// [`Error::File`] where the run has no checkpoint; what `read` says of the newest, where all are
-    /// damaged, or of the first that it cannot read for another reason.
+    /// [`Error::File`] if the run has no checkpoint; the error of `read` for the newest, if all are
+    /// damaged, or for the first that fails for another reason.
     pub fn newest<T>(&self, read: impl Fn(&Path) -> Result<T>) -> Result<(T, Vec<Error>)> {
         let mut passed = Vec::new();
         for _ in 0..TRIES {
@@ -218,8 +218,7 @@ impl Folder {
         })
     }
 
-    /// The checkpoints, the newest first; those that are newer than the one that `latest` names come
-    /// last.
+    /// The checkpoints, newest first; those newer than the one that `latest` names come last.
     fn by_age(&self) -> Result<Vec<PathBuf>> {
         let mut all: Vec<PathBuf> = self.checkpoints()?.into_iter().map(|(_, path)| path).collect();
         all.reverse();
@@ -228,7 +227,7 @@ impl Folder {
         Ok(all)
     }
 
-    /// The newest checkpoint that is whole.
+    /// The newest intact checkpoint.
     #[cfg(test)]
     pub(crate) fn newest_checkpoint(&self) -> Result<PathBuf> {
         Ok(self.newest(|path| super::checkpoint::load(path).map(|_| path.to_owned()))?.0)
@@ -239,7 +238,7 @@ fn numbered((prefix, suffix): (&str, &str), images: u64) -> String {
     format!("{prefix}{images:09}{suffix}")
 }
 
-/// The number in such a name. One that would be written otherwise is not such a name.
+/// The number in such a name, which must be written exactly so.
 fn number(kind: (&str, &str), name: &str) -> Option<u64> {
     let images = name.strip_prefix(kind.0)?.strip_suffix(kind.1)?.parse().ok()?;
     (numbered(kind, images) == name).then_some(images)
@@ -310,7 +309,7 @@ mod tests {
                 }
                 false => fs::remove_file(folder.latest_path()).unwrap(),
             }
-            // Torn, empty, overwritten, with a digit changed.
+            // Truncated, empty, overwritten, with a digit changed.
             for damaged in [half, b"", b"a text", &turned] {
                 fs::write(&new, damaged).unwrap();
                 let read = |path: &Path| checkpoint::load(path).map(|_| path.to_owned());
@@ -320,7 +319,7 @@ mod tests {
                 assert!(text.contains("000000128.safetensors: "), "{text}");
             }
         }
-        // What a newer version wrote is no reason to go back behind it.
+        // A file of a newer version is no reason to fall back to an older one.
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let newer = text.replace("dcgan.version\":\"1", "dcgan.version\":\"2");
         let newer = newer.replace("dcgan.crc32", "dcgan.xxx32");

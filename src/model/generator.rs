@@ -40,8 +40,8 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The generator of a model file, or of the newest whole checkpoint in a run's folder, by the
-    /// weights that are used by default ([`Weights`]).
+    /// The generator of a model file, or of the newest intact checkpoint in a run's folder, with
+    /// the default weights ([`Weights`]).
     ///
     /// # Errors
     /// As [`ModelFile::open`] and [`Generator::new`].
@@ -50,20 +50,20 @@ impl Generator {
         Self::new(&model, device, Weights::default())
     }
 
-    /// Compiles the generator of a model. On the device of its training it runs the training's kernels:
-    /// the same images, to the last bit, as the training's previews.
+    /// Compiles a model's generator. On the device of its training it runs the training's kernels:
+    /// its images are bit-identical to the training's previews.
     ///
     /// # Errors
-    /// [`crate::error::Error::File`] where the model has no generator, or a weight is not finite;
-    /// [`crate::error::Error::Memory`] where the device is full.
+    /// [`crate::error::Error::File`] if the model has no generator, or a weight is not finite;
+    /// [`crate::error::Error::Memory`] if the device is full.
     pub fn new(model: &ModelFile, device: &Device, weights: Weights) -> Result<Self> {
         Self::with_kernels(model, device, weights, |tape| Ok(model.kernels(tape, device)))
     }
 
-    /// The same with the kernels that `choose` picks for its tape.
+    /// The same with kernels picked by `choose` for its tape.
     ///
     /// # Errors
-    /// As [`Generator::new`] and `choose`.
+    /// Those of [`Generator::new`] and `choose`.
     pub fn with_kernels(
         model: &ModelFile,
         device: &Device,
@@ -72,7 +72,7 @@ impl Generator {
     ) -> Result<Self> {
         model.generator()?;
         let networks = model.networks.clone();
-        // Before anything is on the device.
+        // Before anything is allocated on the device.
         let batch = Sampler::batch_for(&networks, device)?;
         let mut state = State::new(device);
         let used = model.load_generator(&mut state, weights)?;
@@ -81,13 +81,13 @@ impl Generator {
         Ok(Self { networks, state, sampler })
     }
 
-    /// What the model is.
+    /// The model's description.
     #[must_use]
     pub fn networks(&self) -> &Networks {
         &self.networks
     }
 
-    /// Images that it draws at a time: [`BATCH`], or fewer where the device's memory is small.
+    /// Images generated at a time: [`BATCH`], or fewer if the device's memory is small.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.sampler.batch()
@@ -96,15 +96,15 @@ impl Generator {
     /// Images `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
-    /// As [`Generator::each`]; [`crate::error::Error::Memory`] where so many cannot be held.
+    /// Those of [`Generator::each`]; [`crate::error::Error::Memory`] if they do not fit in memory.
     pub fn images(&mut self, inputs: &Inputs) -> Result<Tensor> {
         self.images_with(inputs, |_| ())
     }
 
-    /// The same; `done` hears how many were made, a batch at a time.
+    /// The same; `done` receives the number made so far, once per batch.
     ///
     /// # Errors
-    /// As [`Generator::images`].
+    /// See [`Generator::images`].
     pub fn images_with(&mut self, inputs: &Inputs, mut done: impl FnMut(usize)) -> Result<Tensor> {
         let Networks { size, channels, .. } = self.networks;
         let (n, numbers) = (inputs.len(), size.height * size.width * channels);
@@ -119,13 +119,13 @@ impl Generator {
         Tensor::new([n, size.height, size.width, channels], images)
     }
 
-    /// Makes images batch by batch, so that any number of them takes the memory of one batch: `take` is
-    /// given the number of a batch's first image, and the batch `[n, h, w, c]` in [−1, 1].
+    /// Generates images batch by batch, so that any number of them takes the memory of one batch:
+    /// `take` receives the index of a batch's first image, and the batch `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
-    /// [`crate::error::Error::Diverged`] where a number is not finite; [`crate::error::Error::Tensor`]
-    /// where the inputs are not those of this model; [`crate::error::Error::Lost`] where the device
-    /// fails; those of `take`.
+    /// [`crate::error::Error::Diverged`] if a value is not finite; [`crate::error::Error::Tensor`]
+    /// if the inputs do not fit this model; [`crate::error::Error::Lost`] if the device fails;
+    /// those of `take`.
     pub fn each(
         &mut self,
         inputs: &Inputs,
@@ -150,7 +150,7 @@ mod tests {
     use crate::models::ModelConfig;
     use crate::nn::LatentDistribution;
 
-    /// A model of so many classes, whose average is twice its weights.
+    /// A model of `classes` classes, whose EMA is twice its weights.
     fn model(classes: usize) -> ModelFile {
         let size = Size { height: 8, width: 8 };
         let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
@@ -225,7 +225,7 @@ mod tests {
         let inputs = Inputs::seeds(4..6).of_every_class(vec![2, 1]);
         let seen: Vec<_> = (0..4).map(|i| (inputs.latent(i), inputs.class(i, 3))).collect();
         assert_eq!(seen, [(0, Some(2)), (1, Some(2)), (0, Some(1)), (1, Some(1))]);
-        // Rows of latents take turns by their number.
+        // Rows of latents take classes in turn, by index.
         let rows = Inputs::latents(Tensor::full([4, 3], 0.5)).unwrap();
         let turns: Vec<_> = (0..4).map(|i| rows.class(i, 3)).collect();
         assert_eq!(turns, [Some(0), Some(1), Some(2), Some(0)]);

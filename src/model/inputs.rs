@@ -1,4 +1,4 @@
-//! What images are asked for: by seeds or latents, and of which classes.
+//! Which images to generate: seeds or latents, and classes.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 use super::latents::seeded_latents;
 use super::networks::Networks;
 
-/// What images are asked for. A seed always gives the same latent; without a choice of classes it also
-/// gives the same class, its remainder by their count, so that a seed always gives the same image.
+/// Which images to generate. A seed always gives the same latent; unless classes are chosen it also
+/// gives the same class, the seed modulo their number, so that a seed always gives the same image.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     latents: Latents,
@@ -25,7 +25,7 @@ enum Latents {
 
 #[derive(Clone, Debug)]
 enum Classes {
-    /// One each, in turn: by the seed, or by the row's number.
+    /// One each, in turn: by the seed, or by the row's index.
     InTurn,
     /// These, one for each latent.
     Each(Vec<u32>),
@@ -43,7 +43,7 @@ impl Inputs {
     /// The images of latents `[n, nz]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where they have another shape, or are no floats.
+    /// [`Error::Tensor`] if they have another shape or are not floats.
     pub fn latents(latents: Tensor) -> Result<Self> {
         latents.try_f32s().map_err(|error| named("latents", error))?;
         match latents.shape() {
@@ -63,20 +63,20 @@ impl Inputs {
         self.of_every_class(vec![class])
     }
 
-    /// The same, each of the class that is named for it.
+    /// The same, with one class for each latent.
     #[must_use]
     pub fn of_classes(self, classes: Vec<u32>) -> Self {
         Self { classes: Classes::Each(classes), ..self }
     }
 
-    /// All of them of every one of these classes, class after class; in turn where the list is empty.
+    /// Every latent in each of these classes, class after class; in turn if the list is empty.
     #[must_use]
     pub fn of_every_class(self, classes: Vec<u32>) -> Self {
         let classes = if classes.is_empty() { Classes::InTurn } else { Classes::Every(classes) };
         Self { classes, ..self }
     }
 
-    /// Latents, each of which may give several images.
+    /// Number of latents, each of which may give several images.
     #[must_use]
     pub fn count(&self) -> usize {
         match &self.latents {
@@ -85,7 +85,7 @@ impl Inputs {
         }
     }
 
-    /// Images.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.classes {
@@ -94,19 +94,19 @@ impl Inputs {
         }
     }
 
-    /// Whether nothing is asked for.
+    /// Whether there are no images to generate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Which latent an image is of.
+    /// The index of an image's latent.
     #[must_use]
     pub fn latent(&self, image: usize) -> usize {
         image % self.count().max(1)
     }
 
-    /// The seed of a latent, where there are seeds.
+    /// The seed of a latent, if seeds were given.
     #[must_use]
     pub fn seed(&self, latent: usize) -> Option<u64> {
         match &self.latents {
@@ -115,7 +115,7 @@ impl Inputs {
         }
     }
 
-    /// All seeds, where there are some.
+    /// All seeds, if seeds were given.
     #[must_use]
     pub fn all_seeds(&self) -> Option<&[u64]> {
         match &self.latents {
@@ -124,7 +124,7 @@ impl Inputs {
         }
     }
 
-    /// The class of an image, by a model of so many classes; nothing where it has none.
+    /// The class of an image for a model of `classes` classes; `None` if it has none.
     #[must_use]
     pub fn class(&self, image: usize, classes: usize) -> Option<u32> {
         if classes == 0 {
@@ -140,18 +140,18 @@ impl Inputs {
         }
     }
 
-    /// Latents `[range.len(), nz]` and the classes of some of the images, of which there are none where
-    /// `model` has none.
+    /// Latents `[range.len(), nz]` and classes of some of the images; no classes if `model` has
+    /// none.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model has no classes and some are asked for, or has some and they are
-    /// not one for each latent, or its latents have another length.
+    /// [`Error::Tensor`] if the model has no classes and some were given, if it has some and they
+    /// are not one per latent, or if its latents have another length.
     pub(super) fn rows(&self, range: Range<usize>, model: &Networks) -> Result<(Tensor, Vec<u32>)> {
         let (nz, classes) = (model.nz, model.classes.len());
         let fail = |name: &str, what| Err(Error::Tensor { name: name.into(), what });
         match &self.classes {
             Classes::Each(_) | Classes::Every(_) if classes == 0 => {
-                return fail("labels", "the generator is told no classes".into());
+                return fail("labels", "the generator is unconditional".into());
             }
             Classes::Each(each) if each.len() != self.count() => {
                 let what = format!("{} classes for {} latents", each.len(), self.count());
@@ -163,7 +163,7 @@ impl Inputs {
         let mut z = Vec::with_capacity(range.len() * nz);
         let mut at = range.start;
         while at < range.end {
-            // Up to where the latents begin anew, for the next class.
+            // Up to where the latents restart for the next class.
             let first = self.latent(at);
             let count = (range.end - at).min(self.count() - first);
             match &self.latents {

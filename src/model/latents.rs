@@ -4,7 +4,7 @@ use crate::nn::LatentDistribution;
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
-/// Latents `[seeds, nz]` on the host, one row for each seed: the same whatever stands beside it.
+/// Latents `[seeds, nz]` on the host, one row for each seed, independent of the other seeds.
 #[must_use]
 pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentDistribution) -> Tensor {
     let mut z = vec![0.0; seeds.len() * nz];

@@ -1,5 +1,5 @@
-//! What a trained model is: its description, the names of its tensors, its latents, its file, and the
-//! generator that samples, the encoder that finds latents.
+//! A trained model: its description, tensor names, latents, file, generator (for sampling) and
+//! encoder (for finding latents).
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -9,10 +9,11 @@
 //! | [`latents`] | the latent vectors of seeds |
 //! | [`checkpoint`], [`file`](mod@file), [`folder`] | named tensors in a file; a model in it; the newest of a run |
 //! | [`pipeline`](mod@pipeline) | how the networks make images of latents, one after another |
-//! | [`inputs`], [`sampler`], [`generator`] | what images are asked for; a compiled generator; images |
+//! | [`inputs`], [`sampler`], [`generator`] | images to generate; a compiled generator; images |
 //! | [`encoder`] | from images to latents |
 //!
-//! Nothing here knows how a model is trained: a recipe is text that only [`crate::train`] reads.
+//! Nothing here knows how a model is trained: a training configuration is text that only
+//! [`crate::train`] reads.
 
 pub mod checkpoint;
 pub mod encoder;

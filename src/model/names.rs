@@ -1,5 +1,5 @@
-//! The names of states: what a file calls the tensors of a training, and what of them is the average of
-//! which network.
+//! The names of states: what a file calls the tensors of a training, and which of them are averages
+//! of which network.
 //!
 //! | name | what it is |
 //! | --- | --- |
@@ -30,8 +30,8 @@ pub fn past(name: &str) -> String {
     format!("{HISTORY}.{name}")
 }
 
-/// The name of the state that counts the updates of a network that were made, those that were skipped
-/// left out: what bias correction and historical means go by.
+/// The name of the state that counts a network's updates, without skipped ones, for bias correction
+/// and historical means.
 #[must_use]
 pub fn updates(network: &str) -> String {
     format!("{UPDATES}.{network}")
@@ -43,15 +43,15 @@ pub fn averaged(name: &str) -> String {
     format!("{AVERAGE}.{name}")
 }
 
-/// The name of the network's own tensor that the state called `name` is the moving average of; nothing
-/// where it is none.
+/// The name of the network's tensor whose EMA is the state called `name`; `None` if it is not an
+/// EMA.
 #[must_use]
 pub fn average_of(name: &str) -> Option<&str> {
     name.strip_prefix(AVERAGE).and_then(|rest| rest.strip_prefix('.'))
 }
 
-/// The name of the network's own tensor that the state called `name` is an average of; nothing where it
-/// is none.
+/// The name of the network's tensor that the state called `name` is an average of; `None` if it is
+/// not an average.
 #[must_use]
 pub fn twin_of(name: &str) -> Option<&str> {
     let of = |prefix: &&str| name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));

@@ -1,5 +1,5 @@
-//! The description of a model, apart from its numbers: its networks layer by layer, and what goes in and
-//! out. A model file holds this, so that the file alone is enough to use it, wherever it came from.
+//! The description of a model without its weights: its networks layer by layer, inputs and outputs.
+//! A model file holds this, so that the file alone is enough to use it, wherever it came from.
 
 use std::collections::BTreeMap;
 
@@ -22,19 +22,19 @@ pub struct Net {
     pub role: Role,
     /// Its layers.
     pub network: Sequential,
-    /// What an encoder of distributions outputs behind their means.
+    /// An encoder's second output, after the means.
     #[serde(default, skip_serializing_if = "Spread::is_usual")]
     pub spread: Spread,
 }
 
-/// How an encoder outputs how wide a normal distribution is.
+/// How an encoder outputs the spread of a normal distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spread {
-    /// By the logarithms of variances.
+    /// As log-variances.
     #[default]
     LogVariance,
-    /// By the logarithms of standard deviations.
+    /// As log standard deviations.
     LogDeviation,
 }
 
@@ -44,7 +44,7 @@ impl Spread {
         *self == Self::default()
     }
 
-    /// The standard deviation that an output stands for.
+    /// The standard deviation for an output.
     #[must_use]
     pub fn deviation(self, output: f32) -> f32 {
         match self {
@@ -74,21 +74,21 @@ pub struct Networks {
     pub nz: usize,
     /// The distribution of a latent vector.
     pub latent_law: LatentDistribution,
-    /// What a pixel's numbers are.
+    /// The range of pixel values.
     pub pixels: Pixels,
-    /// The names of the classes that the networks are conditioned on ([`crate::nn::Layer::classes`]), by
-    /// label; empty where they are conditioned on none.
+    /// Class names of a conditional model ([`crate::nn::Layer::classes`]), by label; empty if
+    /// unconditional.
     pub classes: Vec<String>,
-    /// Outputs of the discriminator behind its logit.
+    /// Auxiliary outputs of the discriminator, after its logit.
     pub heads: usize,
-    /// The networks by their names, with which the names of their tensors begin.
+    /// The networks by name; a network's name is the prefix of its tensors' names.
     pub by_name: BTreeMap<String, Net>,
-    /// How they make images of latents; empty where the generator does it alone.
+    /// How they generate images from latents; empty if the generator does it alone.
     pub pipeline: Pipeline,
 }
 
-/// A description as JSON. A generator and a discriminator of the usual names stand under keys of their
-/// own, as before there were others; all others stand under `networks`.
+/// A description as JSON. A generator and a discriminator with the usual names have their own keys,
+/// as before there were others; all others are in `networks`.
 #[derive(Clone, Serialize, Deserialize)]
 struct Form {
     size: Size,
@@ -162,15 +162,15 @@ impl Networks {
         networks.into_iter().filter_map(named).collect()
     }
 
-    /// The same with a network under the name of its role, in the place of another.
+    /// The same with a network added under the name of its role, or replaced.
     #[must_use]
     pub fn with(mut self, role: Role, network: Sequential) -> Self {
         self.by_name.insert(role.name().to_owned(), Net::new(role, network));
         self
     }
 
-    /// The same with latents of another distribution, of which a reference batch
-    /// ([`crate::nn::Reference`]) is drawn too.
+    /// The same with another latent distribution, which a reference batch
+    /// ([`crate::nn::Reference`]) is drawn from too.
     #[must_use]
     pub fn with_latents(mut self, law: LatentDistribution) -> Self {
         self.latent_law = law;
@@ -183,7 +183,7 @@ impl Networks {
         self
     }
 
-    /// The same with encoders that output how wide distributions are so.
+    /// The same with encoders that output spreads in this way.
     #[must_use]
     pub fn with_spread(mut self, spread: Spread) -> Self {
         let encoders = self.by_name.values_mut().filter(|net| net.role == Role::Encoder);
@@ -198,14 +198,13 @@ impl Networks {
         self
     }
 
-    /// The networks with their names, by their roles in the order of [`Role::ALL`], then by name.
+    /// The networks with their names, ordered by role as in [`Role::ALL`], then by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Net)> {
         let of = |role| self.by_name.iter().filter(move |(_, net)| net.role == role);
         Role::ALL.into_iter().flat_map(of).map(|(name, net)| (&**name, net))
     }
 
-    /// The network of a role with its name: the one that is called as its role is, else the first by
-    /// name.
+    /// The network of a role with its name: the one named after its role, else the first by name.
     #[must_use]
     pub fn find(&self, role: Role) -> Option<(&str, &Sequential)> {
         let usual = self.iter().find(|(name, net)| net.role == role && *name == role.name());
@@ -219,7 +218,7 @@ impl Networks {
         self.find(role).map(|(_, network)| network)
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn get_mut(&mut self, role: Role) -> Option<&mut Sequential> {
         let name = self.find(role)?.0.to_owned();
         self.by_name.get_mut(&name).map(|net| &mut net.network)
@@ -231,10 +230,10 @@ impl Networks {
         self.find(role).is_some()
     }
 
-    /// Checks that the layers follow one another and make what is said of them.
+    /// Checks that the layers fit together and produce what the description states.
     ///
     /// # Errors
-    /// A sentence that names the network and the layer.
+    /// A message naming the network and the layer.
     pub fn check(&self) -> Result<(), String> {
         let channels = self.channels;
         if ![1, 3, 4].contains(&channels) {
@@ -247,7 +246,7 @@ impl Networks {
         for told in layers.filter_map(|(_, layer)| layer.classes()) {
             if told != self.classes.len() {
                 return Err(format!(
-                    "a layer is told {told} classes, and there are {}",
+                    "a layer takes {told} classes, and there are {}",
                     self.classes.len()
                 ));
             }
@@ -256,7 +255,7 @@ impl Networks {
         self.pipeline.check(self)
     }
 
-    /// Checks the name of one network, its layers, and what it ends in.
+    /// Checks one network's name, layers and output.
     fn check_net(&self, name: &str, Net { role, network, .. }: &Net) -> Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&name) {
@@ -278,7 +277,7 @@ impl Networks {
                 0 => format!("the {name} does not end in one logit"),
                 heads => format!("the {name} does not end in a logit and {heads} heads"),
             }),
-            // A latent, or the mean of its distribution and how wide this is: [`Spread`].
+            // A latent, or its distribution's mean and spread: [`Spread`].
             Role::Encoder if numbers != nz && numbers != 2 * nz => {
                 Err(format!("the {name} ends in {numbers} numbers, and a latent has {nz}"))
             }
@@ -287,18 +286,18 @@ impl Networks {
         }
     }
 
-    /// Whether the networks are told classes.
+    /// Whether the networks are conditional.
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         !self.classes.is_empty()
     }
 
-    /// The label of a class that someone names: by its name, or by its number, from 0. A class's
-    /// name counts more than a number; where all names are numbers, as the labels of a set that begin
-    /// at 1, there are no others.
+    /// The label of a class given by name, or by number, from 0. A name takes precedence over a
+    /// number; if all names are numbers, as in a set whose labels begin at 1, only names are
+    /// accepted.
     ///
     /// # Errors
-    /// A sentence with what there is.
+    /// A message listing the classes.
     pub fn class(&self, named: &str) -> Result<u32, String> {
         if !self.is_conditional() {
             return Err("this model was trained without classes (dcgan train --conditional)".into());
@@ -317,7 +316,7 @@ impl Networks {
         self.classes.iter().all(|name| name.parse::<u64>().is_ok())
     }
 
-    /// The names of the classes with their numbers, of many the first ones.
+    /// The names of the classes with their numbers; only the first if there are many.
     #[must_use]
     pub fn list_classes(&self) -> String {
         let numbers = self.has_numbers_for_names();
@@ -344,13 +343,14 @@ impl Networks {
         self.iter().flat_map(|(name, net)| net.network.params(name)).collect()
     }
 
-    /// The tensors of the network called `name`; none where there is no such network.
+    /// The tensors of the network called `name`; empty if there is no such network.
     #[must_use]
     pub fn params_of(&self, name: &str) -> Vec<Param> {
         self.by_name.get(name).map_or_else(Vec::new, |net| net.network.params(name))
     }
 
-    /// How many numbers the network called `name` learns; 0 where there is no such network.
+    /// The number of trainable parameters of the network called `name`; 0 if there is no such
+    /// network.
     #[must_use]
     pub fn learned(&self, name: &str) -> usize {
         let params = self.params_of(name);
@@ -360,7 +360,7 @@ impl Networks {
     /// The network of a role.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn of(&self, role: Role) -> Result<&Sequential> {
         self.get(role).ok_or_else(|| Error::Tensor {
             name: role.name().into(),
@@ -371,7 +371,7 @@ impl Networks {
     /// The generator.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn generator(&self) -> Result<&Sequential> {
         self.of(Role::Generator)
     }
@@ -379,7 +379,7 @@ impl Networks {
     /// The discriminator.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn discriminator(&self) -> Result<&Sequential> {
         self.of(Role::Discriminator)
     }
@@ -387,7 +387,7 @@ impl Networks {
     /// The encoder.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is none.
     pub fn encoder(&self) -> Result<&Sequential> {
         self.of(Role::Encoder)
     }
@@ -422,14 +422,14 @@ mod tests {
         let back: Networks = serde_json::from_str(&json).expect("what was written");
         assert_eq!(back, networks());
         assert_eq!(back.check(), Ok(()));
-        // As it was when there were two networks and no others.
+        // As it was when there were only two networks.
         let value: serde_json::Value = serde_json::from_str(&json).expect("plain data");
         let keys: Vec<&String> = value.as_object().expect("a map").keys().collect();
         assert!(value["generator"].is_array() && value["discriminator"].is_array());
         assert_eq!(keys.len(), 7, "{keys:?}");
     }
 
-    /// An encoder, made of the discriminator's layers, that ends in `numbers`.
+    /// An encoder made of the discriminator's layers, with `numbers` outputs.
     fn encoder(numbers: usize) -> Sequential {
         let mut layers = networks().discriminator().expect("a GAN has one").layers.clone();
         let Some(Layer::Conv(conv)) = layers.last_mut() else { panic!("no convolution") };
@@ -448,7 +448,7 @@ mod tests {
         let json = serde_json::to_string(&bigan).expect("plain data");
         assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), bigan);
 
-        // Two generators, neither of which has the usual name.
+        // Two generators, neither with the usual name.
         let mut pyramid = networks().without(Role::Generator);
         let network = networks().generator().expect("a GAN has one").clone();
         for name in ["g1", "g0"] {
@@ -486,7 +486,7 @@ mod tests {
         let model = Networks { classes: names(&["cat", "dog", "0"]), ..networks() };
         assert_eq!(model.class("dog"), Ok(1));
         assert_eq!(model.class("1"), Ok(1));
-        // Its name, though it is also the number of another.
+        // Its name, though it is also another's number.
         assert_eq!(model.class("0"), Ok(2));
         for unknown in ["3", "-1", "cow", "Dog", ""] {
             let error = model.class(unknown).expect_err("it is none");
@@ -521,10 +521,10 @@ mod tests {
         let json = serde_json::to_string(&networks).expect("plain data");
         assert_eq!(serde_json::from_str::<Networks>(&json).expect("what was written"), networks);
         let fewer = Networks { classes: networks.classes[1..].to_vec(), ..networks };
-        assert!(fewer.check().expect_err("one is missing").contains("told 4 classes, and there"));
+        assert!(fewer.check().expect_err("one is missing").contains("takes 4 classes, and there"));
     }
 
-    /// Each number of the description, changed by itself, is noticed or changes no shape.
+    /// Each number of the description, changed alone, is noticed or changes no shape.
     #[test]
     fn layers_that_do_not_follow_one_another_are_refused() {
         let json = serde_json::to_string(&networks()).expect("plain data");
@@ -545,7 +545,7 @@ mod tests {
         assert!(error.contains("makes images of [24, 16, 3], not [24, 16, 4]"), "{error}");
         let none = networks().without(Role::Generator).without(Role::Discriminator);
         assert!(none.check().is_err());
-        // An image that is flattened before anything has looked at its size.
+        // An image that is flattened before its size is checked.
         let layers = vec![Layer::Flatten, Layer::MinibatchStd(MinibatchStd { group: 0 })];
         for (height, width) in [(usize::MAX, 2), (1 << 33, 1 << 33), (1 << 32, 0)] {
             let size = Size { height, width };

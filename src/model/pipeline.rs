@@ -1,4 +1,4 @@
-//! How a model samples: its networks one after another, each fed by what came before.
+//! How a model samples: its networks in sequence, each fed by earlier ones.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::networks::Networks;
 use super::role::Role;
 use super::weights::Weights;
 
-/// The value that a pipeline ends in: images `[n, h, w, c]` in the networks' range.
+/// The value that a pipeline produces: images `[n, h, w, c]` in the networks' range.
 pub const IMAGES: &str = "images";
 
 /// One pass through a network of the model.
@@ -23,13 +23,13 @@ pub struct Call {
     pub network: String,
     /// The value that is its main input.
     pub input: String,
-    /// The name of what it gives, for later calls.
+    /// The name of its output, for later calls.
     pub output: String,
 }
 
-/// Networks one after another. The values that there are at first are the latents
-/// [`LATENT`] `[n, 1, 1, nz]` and, of a conditional model, [`LABELS`] `[n, classes]`; every value so
-/// far is also a side input of the networks that take one of its name.
+/// Networks in sequence. The initial values are the latents [`LATENT`] `[n, 1, 1, nz]` and, for a
+/// conditional model, [`LABELS`] `[n, classes]`; every value so far is also a side input of
+/// networks that take one of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pipeline(pub Vec<Call>);
@@ -42,10 +42,10 @@ impl Pipeline {
         Self(vec![Call { network: name.into(), input, output }])
     }
 
-    /// From latents to images, as `model` says, or by its generator alone.
+    /// From latents to images, by the pipeline of `model`, or by its generator alone.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it has neither.
+    /// [`Error::Tensor`] if it has neither.
     pub fn of(model: &Networks) -> Result<Self> {
         match (model.pipeline.0.is_empty(), model.find(Role::Generator)) {
             (false, _) => Ok(model.pipeline.clone()),
@@ -57,10 +57,10 @@ impl Pipeline {
         }
     }
 
-    /// Checks that every call has its network and its input, and that images come out.
+    /// Checks that every call has its network and its input, and that images are produced.
     ///
     /// # Errors
-    /// A sentence that names the call.
+    /// A message naming the call.
     pub fn check(&self, model: &Networks) -> Result<(), String> {
         let mut known = vec![LATENT, LABELS];
         for Call { network, input, output } in &self.0 {
@@ -78,11 +78,11 @@ impl Pipeline {
         }
     }
 
-    /// Records the networks by these weights, in evaluation mode, on the values `known`; returns the
-    /// images.
+    /// Records the networks with these weights, in evaluation mode, on the values `known`; returns
+    /// the images.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a network or a value is missing; [`Error::Shape`] where one does not fit.
+    /// [`Error::Tensor`] if a network or a value is missing; [`Error::Shape`] if one does not fit.
     pub fn record(
         &self,
         t: &mut Tape,
@@ -129,7 +129,7 @@ mod tests {
         Call { network: network.into(), input: input.into(), output: output.into() }
     }
 
-    /// An image, its code, and the image of that.
+    /// An image, its code, and the image of that code.
     fn round() -> Pipeline {
         Pipeline(vec![
             call("generator", LATENT, "first"),

@@ -1,11 +1,11 @@
-//! What a pixel's numbers are to the networks.
+//! The range of pixel values in the networks.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
-/// What a pixel's numbers are to the networks.
+/// The range of pixel values in the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pixels {
@@ -16,19 +16,19 @@ pub enum Pixels {
 }
 
 impl Pixels {
-    /// Bytes as such numbers.
+    /// Bytes converted to this range.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn of_bytes(self, t: &mut Tape, bytes: Var) -> Result<Var> {
         let x = t.from_u8(bytes)?;
         self.of_signed(t, x)
     }
 
-    /// Such numbers from numbers in [−1, 1].
+    /// Values in [−1, 1] converted to this range.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn of_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
         match self {
             Self::Signed => Ok(x),
@@ -36,10 +36,10 @@ impl Pixels {
         }
     }
 
-    /// Numbers in [−1, 1] from such numbers.
+    /// Values in this range converted to [−1, 1].
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn to_signed(self, t: &mut Tape, x: Var) -> Result<Var> {
         match self {
             Self::Signed => Ok(x),

@@ -1,11 +1,11 @@
-//! What a network of a model is for.
+//! The role of a network in a model.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a network is for. Reports, exports and the checks of a description go by it; how a network is
-/// trained does not.
+/// The role of a network. Reports, exports and checks of a description depend on it; how a network
+/// is trained does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -15,7 +15,7 @@ pub enum Role {
     Discriminator,
     /// From images to latents.
     Encoder,
-    /// From latents to images, where an encoder made the latents.
+    /// From latents to images, for latents of an encoder.
     Decoder,
     /// From images to the logits of classes.
     Classifier,

@@ -12,11 +12,11 @@ use super::networks::Networks;
 use super::pipeline::Pipeline;
 use super::weights::Weights;
 
-/// Images that a sampler runs at a time, whatever is asked for: previews and `dcgan sample` give
-/// the same image for the same seed.
+/// Images that a sampler runs at a time, regardless of the request: previews and `dcgan sample`
+/// give the same image for the same seed.
 pub const BATCH: usize = 32;
 
-/// Refuses images that hold a number that is not finite: to draw them as black would hide it.
+/// Refuses images with non-finite values: drawing them as black would hide it.
 ///
 /// # Errors
 /// [`Error::Diverged`].
@@ -31,8 +31,8 @@ pub fn check_finite(images: &Tensor) -> Result<()> {
     }
 }
 
-/// A compiled generator. Where its batch norm uses running statistics, an image depends on its
-/// latent alone, since every call runs whole batches of one size. Where it uses those of the batch
+/// A compiled generator. If its batch norm uses running statistics, an image depends on its latent
+/// alone, since every call runs whole batches of one size. If it uses batch statistics
 /// ([`crate::nn::Sequential::needs_batch`]), an image also depends on the others of its batch; the
 /// last batch is then filled with drawn latents, always the same ones.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The generator on `batch` latents (feed `z`) and, where it is told classes, as many labels
-    /// (feed `labels`, see [`Tensor::one_hot`]), from the states that `weights` are called.
+    /// The generator on `batch` latents (feed `z`) and, if it is conditional, as many labels (feed
+    /// `labels`, see [`Tensor::one_hot`]), with the states named by `weights`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the model has no generator.
+    /// [`Error::Tensor`] if the model has no generator.
     pub fn tape(model: &Networks, weights: Weights, batch: usize) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
@@ -64,11 +64,11 @@ impl Sampler {
         Ok(tape)
     }
 
-    /// How many images at a time fit `device`: [`BATCH`], or fewer where its memory is small and the
-    /// generator draws the same ones then. Nothing is on the device yet.
+    /// Images at a time that fit `device`: [`BATCH`], or fewer if its memory is small and the
+    /// generator's images do not depend on it. Nothing is allocated on the device yet.
     ///
     /// # Errors
-    /// [`Error::Memory`] where too few fit; [`Error::Tensor`] where the model has no generator.
+    /// [`Error::Memory`] if too few fit; [`Error::Tensor`] if the model has no generator.
     pub fn batch_for(model: &Networks, device: &Device) -> Result<usize> {
         let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, Weights::Raw, batch))?;
         if fits < BATCH && model.generator()?.needs_batch() {
@@ -79,24 +79,24 @@ impl Sampler {
                      by the statistics of {BATCH}, so that it would draw others"
                 )),
                 Err(other) => other,
-                // Memory came free in between.
+                // Memory was freed in the meantime.
                 Ok(_) => return Ok(BATCH),
             });
         }
         Ok(fits)
     }
 
-    /// Images that it runs at a time.
+    /// Images per run.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Compiles the generator whose states `state` holds under the names of `weights`, with these
-    /// variants of its kernels.
+    /// Compiles the generator with the states that `state` holds under the names of `weights`, with
+    /// these kernel variants.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where `state` lacks one of them; [`Error::Memory`] where the device is
+    /// [`Error::Tensor`] if `state` lacks one of them; [`Error::Memory`] if the device is
     /// full.
     pub fn new(
         model: &Networks,
@@ -114,18 +114,18 @@ impl Sampler {
     /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the latents have another shape, or the generator has to be told
-    /// classes; [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if the latents have another shape or the generator is conditional;
+    /// [`Error::Lost`] if the device fails.
     pub fn sample(&mut self, state: &mut State, latents: &Tensor) -> Result<Tensor> {
         self.sample_labeled(state, latents, &[])
     }
 
-    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, each of the class that `labels`
-    /// names; none where the generator is told no classes.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, of the classes `labels`, which are
+    /// empty for an unconditional generator.
     ///
     /// # Errors
-    /// As [`Sampler::sample`]; [`Error::Tensor`] where there are not as many labels as latents, or
-    /// one is that of no class.
+    /// Those of [`Sampler::sample`]; [`Error::Tensor`] if there are not as many labels as latents,
+    /// or a label is out of range.
     pub fn sample_labeled(
         &mut self,
         state: &mut State,
@@ -144,9 +144,9 @@ impl Sampler {
         let classes = self.model.classes.len();
         if labels.len() != if classes == 0 { 0 } else { n } {
             let what = match classes {
-                0 => "the generator is told no classes".to_owned(),
+                0 => "the generator is unconditional".to_owned(),
                 _ => format!(
-                    "the generator is told classes: {n} images need as many, and {} were given",
+                    "the generator is conditional: {n} images need as many, and {} were given",
                     labels.len()
                 ),
             };

@@ -13,10 +13,10 @@
 //!            1×1, a bias for every pixel, sigmoid
 //! ```
 //!
-//! `w` is `ngf` in G, and `ndf` in E and D. Dropout is of D alone. At an odd side a kernel of stride 2 is
-//! one wider, so that it reaches the last pixel. Batch norm is as in all networks here: its scale starts at
-//! N(1, 0.02²), and a new batch weighs a tenth in the running statistics, where the authors have 1 and a
-//! twentieth.
+//! `w` is `ngf` in G, and `ndf` in E and D. Only D has dropout. At an odd side a kernel of stride 2
+//! is one wider, so that it reaches the last pixel. Batch norm is as in all networks here: its
+//! scale is initialized from N(1, 0.02²), and a new batch weighs a tenth in the running statistics;
+//! the authors have 1 and a twentieth.
 
 use crate::error::{Error, Result};
 use crate::nn::{Dropout, Join, LATENT, Layer, Maxout, PixelBias, Sequential, Start};
@@ -24,19 +24,19 @@ use crate::ops::conv::ConvSpec;
 
 use super::design::ModelConfig;
 
-/// The longest shorter side that a kernel covers.
+/// The largest shorter side that a kernel covers.
 const COVERED: usize = 7;
 
-/// How many times `ngf` or `ndf` hidden images may have channels; one pixel, and a pixel that sees
-/// image and latent.
+/// Maximum channels of feature maps in units of `ngf` or `ndf`; of one pixel, and of a pixel that
+/// combines image and latent.
 const WIDEST: usize = 8;
 const PIXEL: usize = 16;
 const JOINT: usize = 32;
 
-/// Channels of which the largest is taken.
+/// Maxout's number of pieces.
 const PIECES: usize = 2;
 
-/// Dropout of what D is given, and of its hidden layers.
+/// Dropout of D's inputs and of its hidden layers.
 const DROPPED: f32 = 0.2;
 const HIDDEN_DROPPED: f32 = 0.5;
 
@@ -64,18 +64,18 @@ fn convolutions(design: &ModelConfig) -> Result<Vec<ConvSpec>> {
     Ok(all)
 }
 
-/// Channels behind each of `count` convolutions from an image to one pixel.
+/// Channels after each of `count` convolutions from an image to one pixel.
 fn widths(width: usize, count: usize) -> Vec<usize> {
     let hidden = (0..count - 1).map(|i| width * (1 << i.min(WIDEST)).min(WIDEST));
     hidden.chain([PIXEL * width]).collect()
 }
 
-/// A layer without bias, normalized, with its activation.
+/// A layer without bias, with norm and activation.
 fn normalized(layer: Layer, channels: usize) -> [Layer; 3] {
     [layer.starting(START), Layer::batch_norm(channels), LEAKY]
 }
 
-/// From an image to `outputs` numbers.
+/// From an image to `outputs` outputs.
 pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Result<Sequential> {
     let specs = convolutions(design)?;
     let mut layers = Vec::new();
@@ -115,15 +115,15 @@ const fn dropout(p: f32) -> Layer {
     Layer::Dropout(Dropout { p })
 }
 
-/// A layer of D, of whose channels maxout leaves half.
+/// A layer of D with a maxout that halves its channels.
 fn halved(layer: Layer) -> [Layer; 2] {
     [layer.starting(START), Layer::Maxout(Maxout { pieces: PIECES })]
 }
 
 /// The discriminator of images, or of pairs of an image and a latent.
 ///
-/// Where dropout stands between an image and its pixel is the authors' code's doing: in front of every
-/// third of convolutions and maxouts, counted together.
+/// The dropout between an image and its pixel follows the authors' code: before every third of the
+/// convolutions and maxouts, counted together.
 pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Result<Sequential> {
     let ModelConfig { channels, nz, ndf, .. } = *design;
     let specs = convolutions(design)?;
@@ -167,7 +167,7 @@ mod tests {
         ModelConfig::usual(Network::Ali, size)
     }
 
-    /// The sides and channels of the authors' tables, and their numbers of weights without biases and
+    /// The sides and channels of the authors' tables, and their weight counts without biases and
     /// norms.
     #[test]
     fn networks_for_32_are_the_authors() {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(sizes(&d, image), squares(&[&down, &joint]));
         let up = [(4, 256), (10, 128), (13, 64), (28, 32), (32, 32), (32, 32), (32, 3)];
         assert_eq!(sizes(&g, latent), squares(&[&up]));
-        // In front of the second convolution, the third maxout and the last convolution.
+        // Before the second convolution, the third maxout and the last convolution.
         let dropouts = |layers: &[Layer]| -> Vec<usize> {
             let at = layers.iter().enumerate().filter(|(_, l)| matches!(l, Layer::Dropout(_)));
             at.map(|(i, _)| i).collect()

@@ -8,8 +8,8 @@
 //! D  x: dense, leaky ReLU;           with z: dense, norm, leaky ReLU; dense
 //! ```
 //!
-//! A second dense layer of `z` whose outputs are added before a norm, as in the authors' code, is the
-//! same as one dense layer of both.
+//! A second dense layer of `z` whose outputs are added before a norm, as in the authors' code,
+//! equals one dense layer of both.
 
 use crate::nn::{BatchNorm, Join, LATENT, Layer, Sequential};
 
@@ -18,7 +18,7 @@ use super::design::ModelConfig;
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(0.2);
 
-/// A dense layer `from → to` without bias, normalized.
+/// A dense layer `from → to` without bias, with a norm.
 fn normalized(from: usize, to: usize) -> [Layer; 2] {
     let norm = BatchNorm { affine: false, ..BatchNorm::new(to) };
     [Layer::linear(from, to, false), Layer::BatchNorm(norm)]
@@ -47,7 +47,7 @@ pub(super) fn generator(design: &ModelConfig) -> Sequential {
     Sequential { layers }
 }
 
-/// From an image to `outputs` numbers.
+/// From an image to `outputs` outputs.
 pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Sequential {
     let mut layers = body(design);
     layers.extend(normalized(design.ndf, design.ndf));

@@ -9,7 +9,7 @@ use crate::ops::conv::ConvSpec;
 use super::design::ModelConfig;
 use super::parts::{End, Stack};
 
-/// How many times `ngf` or `ndf` the deepest image may have channels.
+/// Maximum channels of the deepest feature map in units of `ngf` or `ndf`.
 const WIDEST: usize = 8;
 
 const RELU: Layer = Layer::relu();
@@ -33,7 +33,7 @@ fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
 /// The generator: a projection, transposed convolutions 4×4, a convolution 3×3.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let mut stack = Stack::generator(design);
@@ -64,7 +64,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator: convolutions 3×3 and 4×4 in turn, a linear layer.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let bias = stack.bias_or(true);

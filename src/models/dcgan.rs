@@ -1,9 +1,9 @@
 //! DCGAN (Radford, Metz and Chintala, arXiv 1511.06434): the paper's networks, those of its authors'
 //! MNIST code, and those of PyTorch's well-known example.
 //!
-//! Any of them can be conditional as the authors' MNIST networks are: the image's class, one
-//! number for each class, 1 at its place and else 0, is joined to the input of every layer of both
-//! networks, as planes to images and as numbers to vectors.
+//! Any of them can be conditional as the authors' MNIST networks are: the image's one-hot class is
+//! joined to the input of every layer of both networks, as planes to images and as entries to
+//! vectors.
 
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Layout, Sequential};
@@ -12,11 +12,10 @@ use crate::ops::conv::ConvSpec;
 use super::design::{ModelConfig, Network};
 use super::parts::{End, Stack, covering};
 
-/// How many times `ngf` or `ndf` the deepest image may have channels.
+/// Maximum channels of the deepest feature map in units of `ngf` or `ndf`.
 const WIDEST: usize = 16;
 
-/// How many times `ngf` or `ndf` the dense layers of [`Network::Mnist`] are wide: 1024 numbers by
-/// default.
+/// Width of the dense layers of [`Network::Mnist`] in units of `ngf` or `ndf`: 1024 by default.
 const DENSE: usize = 16;
 
 /// The discriminator's slope (paper, section 3).
@@ -25,7 +24,7 @@ const SLOPE: f32 = 0.2;
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(SLOPE);
 
-/// Channels of the hidden images, from the largest image to the smallest.
+/// Channels of the feature maps, from the largest map to the smallest.
 fn widths(width: usize, doublings: usize) -> Vec<usize> {
     (0..doublings).map(|i| width * (1 << i).min(WIDEST)).collect()
 }
@@ -39,10 +38,10 @@ fn strided(design: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
     ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::config("size", what))
 }
 
-/// The generator. Without a norm, hidden layers have biases in its stead.
+/// The generator. Without a norm, hidden layers have biases instead.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ngf, doublings);
@@ -86,7 +85,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator. Its first layer has no norm (paper, section 3).
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let widths = widths(design.ndf, doublings);
@@ -108,7 +107,7 @@ pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Resul
         Network::Mnist => {
             let width = DENSE * design.ndf;
             let (cells, from, layout) = if design.tells_every_layer() {
-                // Behind the vector once, rather than behind each of its pixels.
+                // Appended to the vector once, rather than to each of its pixels.
                 stack.push(Layer::Flatten);
                 ([1, 1], h * w * deepest + stack.label(), Layout::Conv)
             } else {

@@ -1,4 +1,4 @@
-//! The choices from which two networks are built.
+//! Model configuration.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::size::Size;
 use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 
-/// Which architecture.
+/// The architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
@@ -48,7 +48,7 @@ pub enum Network {
 named!(Network);
 
 impl Network {
-    /// What is usual for it: one row each.
+    /// Its defaults: one row each.
     const fn usual(self) -> Usual {
         use LatentDistribution::{Normal, Uniform};
         use Pixels::{Signed, Unit};
@@ -65,13 +65,13 @@ impl Network {
         }
     }
 
-    /// The law of its latents.
+    /// Its latent distribution.
     #[must_use]
     pub const fn latent_law(self) -> LatentDistribution {
         self.usual().latent_law
     }
 
-    /// Usual widths of both networks (`ngf`, `ndf`) for images of a size.
+    /// Default widths of both networks (`ngf`, `ndf`) for images of a size.
     #[must_use]
     pub fn widths(self, size: Size) -> (usize, usize) {
         match self {
@@ -80,19 +80,19 @@ impl Network {
         }
     }
 
-    /// Usual batch.
+    /// Default batch.
     #[must_use]
     pub const fn batch(self) -> usize {
         self.usual().batch
     }
 
-    /// Usual side of images.
+    /// Default side of images.
     #[must_use]
     pub const fn side(self) -> usize {
         self.usual().side
     }
 
-    /// Usual length of a latent vector for images of a size.
+    /// Default length of a latent vector for images of a size.
     #[must_use]
     pub fn nz(self, size: Size) -> usize {
         match self {
@@ -101,19 +101,19 @@ impl Network {
         }
     }
 
-    /// What its discriminator is normalized by as a rule.
+    /// Its discriminator's default norm.
     const fn norm_d(self) -> Norm {
         self.usual().norm_d
     }
 
-    /// What a pixel's numbers are.
+    /// The range of pixel values.
     #[must_use]
     pub const fn pixels(self) -> Pixels {
         self.usual().pixels
     }
 }
 
-/// What is usual for an architecture.
+/// The defaults of an architecture.
 struct Usual {
     latent_law: LatentDistribution,
     pixels: Pixels,
@@ -138,10 +138,10 @@ const fn usual(
 }
 
 config! {
-    /// What two networks are made from.
+    /// Model configuration.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ModelConfig;
-    /// [`ModelConfig`] as far as it is set.
+    /// [`ModelConfig`] with optional fields.
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
@@ -177,27 +177,27 @@ config! {
         };
         /// Width of the discriminator: channels of its first feature map
         ndf: usize = 64, "N" { stored: Required, shown: Some("64 for most"), domain: WIDTHS };
-        /// What the generator's hidden layers are normalized by: batch, layer, instance, group, pixel,
+        /// The norm of the generator's hidden layers: batch, layer, instance, group, pixel,
         /// virtual, conditional (batch norm by class), none; biases as with `norm_d`
         norm_g: Norm = Norm::Batch, "NORM";
-        /// The same of the discriminator's: batch, layer, instance, group, pixel, none. Without a norm
-        /// (none), or with pixel norm, which has no shift, layers of the dcgan networks that it would
-        /// follow have biases: see `bias`
+        /// The same for the discriminator: batch, layer, instance, group, pixel, none. Without a
+        /// norm (none), or with pixel norm, which has no shift, layers of the dcgan networks that
+        /// would be normalized have biases: see `bias`
         norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet, mlp and ali") };
         /// The generator's weights: plain; divided by their spectral norm (spectral;
-        /// spectral-parametrization updates its vectors in the order of PyTorch's newer function); with
-        /// length and direction learned apart (norm: weight norm); or with directions learned but lengths
-        /// kept, except in the last layer (norm-fixed)
+        /// spectral-parametrization updates its vectors in the order of PyTorch's newer function);
+        /// with length and direction learned separately (norm: weight norm); or with learned
+        /// directions and fixed lengths, except in the last layer (norm-fixed)
         weight_g: Weight = Weight::Plain, "HOW";
-        /// The same of the discriminator's; weight norm starts it on real images, so that every
+        /// The same for the discriminator; weight norm is initialized on real images, so that every
         /// layer's outputs have mean 0 and variance 1
         weight_d: Weight = Weight::Plain, "HOW";
         /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
         /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
         /// the others always), never, always
         ///
-        /// First layers of discriminators and last layers, which no norm follows, keep what their
-        /// architecture gives them.
+        /// First layers of discriminators and last layers, which have no norm, keep their
+        /// architecture's biases.
         bias: Bias = Bias::Auto, "auto|never|always";
         /// Self-attention in both networks, on the feature maps of this height; 0 for none
         attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };
@@ -208,16 +208,16 @@ config! {
         minibatch: Minibatch = Minibatch::None, "HOW";
     }
     others {
-        /// Classes that the networks are conditioned on, or learn to tell apart; 0 for none.
+        /// Classes that the networks are conditioned on, or learn to classify; 0 for none.
         classes: usize = 0, { flag: Some("--conditional") };
         /// How they are conditioned on classes.
         conditioning: Conditioning = Conditioning::Concat, { flag: Some("--conditional") };
     }
     partial "Networks" {
-        /// Condition both networks on class labels: the model can then be asked for a class.
-        /// Classes are DATA's folders, or the labels of CIFAR-10 and IDX files. concat: at every layer
-        /// of both networks; auxiliary: the discriminator has to predict it (AC-GAN); projection: as
-        /// the preset sngan-projection
+        /// Condition both networks on class labels: images of a class can then be generated.
+        /// Classes are DATA's folders, or the labels of CIFAR-10 and IDX files. concat: at every
+        /// layer of both networks; auxiliary: the discriminator has to predict it (AC-GAN);
+        /// projection: as the preset sngan-projection
         conditional: ClassCondition, "concat|auxiliary|projection|none" {
             shown: Some("none; without a value: concat"),
             order: Some(2),
@@ -225,16 +225,15 @@ config! {
     }
 }
 
-/// No layer has more channels, no latent more numbers.
+/// Maximum channels of a layer and maximum length of a latent.
 const WIDEST: u64 = 1 << 16;
 const WIDTHS: Domain = Domain::Whole(1, WIDEST);
 
-/// Channels that images can have.
+/// Allowed channels of images.
 const CHANNELS: Domain =
     Domain::OneOf(&[1, 3, 4], "images have 1 (grayscale), 3 (RGB) or 4 (RGBA) channels");
 
-/// How new networks are conditioned on classes, or that they are not: the first three as
-/// [`Conditioning`] says.
+/// How new networks are conditioned on classes, if at all: the first three as in [`Conditioning`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -247,7 +246,7 @@ pub enum ClassCondition {
 }
 
 impl ClassCondition {
-    /// That of a design.
+    /// That of a model configuration.
     #[must_use]
     pub fn of(design: &ModelConfig) -> Self {
         match design.conditioning {
@@ -259,7 +258,7 @@ impl ClassCondition {
         }
     }
 
-    /// How, where they are.
+    /// The kind of conditioning, if any.
     #[must_use]
     pub const fn conditioning(self) -> Option<Conditioning> {
         match self {
@@ -274,8 +273,8 @@ impl ClassCondition {
 named!(ClassCondition = "concat");
 
 impl PartialModelConfig {
-    /// New networks with these options; of what is not set what is usual for the network, see
-    /// [`ModelConfig::usual`].
+    /// The configuration of new networks with these options; unset ones get the network's defaults,
+    /// see [`ModelConfig::usual`].
     #[must_use]
     pub fn design(&self) -> ModelConfig {
         let mut design = ModelConfig::usual(self.network.unwrap_or_default(), self.size);
@@ -285,7 +284,7 @@ impl PartialModelConfig {
 }
 
 impl ModelConfig {
-    /// What is usual for a network, for RGB images of a size, or of the network's own.
+    /// A network's defaults for RGB images of `size`, or of its default size.
     #[must_use]
     pub fn usual(network: Network, size: Option<Size>) -> Self {
         let side = network.side();
@@ -304,11 +303,11 @@ impl ModelConfig {
 }
 
 impl ModelConfig {
-    /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] where
-    /// [`Network::pixels`] says so.
+    /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] according to
+    /// [`Network::pixels`].
     ///
     /// # Errors
-    /// [`crate::error::Error::Config`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] if the size does not suit the network.
     pub fn generator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {
@@ -322,11 +321,11 @@ impl ModelConfig {
         }
     }
 
-    /// The discriminator: `[n, h, w, c]` to a logit or score and [`ModelConfig::heads`] further numbers,
-    /// `[n, 1, 1, 1 + heads]`.
+    /// The discriminator: `[n, h, w, c]` to a logit or score and [`ModelConfig::heads`] auxiliary
+    /// outputs, `[n, 1, 1, 1 + heads]`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Config`] where the size does not suit the network.
+    /// [`crate::error::Error::Config`] if the size does not suit the network.
     pub fn discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         let stack = Stack::discriminator(self);
@@ -341,8 +340,8 @@ impl ModelConfig {
         }
     }
 
-    /// Numbers that the discriminator says of an image beside one: logits of its class, then what it
-    /// takes for its codes (logits of the category, the numbers).
+    /// Auxiliary outputs of the discriminator: class logits, then predicted codes (logits of the
+    /// category, continuous codes).
     #[must_use]
     pub fn heads(&self) -> usize {
         let classes = match self.conditioning {
@@ -353,7 +352,7 @@ impl ModelConfig {
         classes.saturating_add(self.codes.len())
     }
 
-    /// Whether images can be asked for by class: the generator is told them.
+    /// Whether images can be generated by class: the generator is conditional.
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         self.classes > 0 && self.conditioning != Conditioning::Semi
@@ -365,16 +364,16 @@ impl ModelConfig {
         self.classes > 0 && self.conditioning == Conditioning::Semi
     }
 
-    /// Whether every layer of both networks is told the class.
+    /// Whether every layer of both networks is conditioned on the class.
     #[must_use]
     pub fn tells_every_layer(&self) -> bool {
         self.classes > 0 && self.conditioning == Conditioning::Concat
     }
 
-    /// Checks every option, and that they go together.
+    /// Validates all options and their combination.
     ///
     /// # Errors
-    /// [`Error::Config`] with a sentence that says what does not, and why.
+    /// [`Error::Config`] with a message explaining the conflict.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, what: &str| Err(Error::config(field, what));
         self.check_bounds()?;
@@ -393,7 +392,7 @@ impl ModelConfig {
             return fail("codes", what);
         }
         if codes > 0 && self.minibatch == Minibatch::Discrimination {
-            let what = "what is predicted of one image cannot depend on the others of its batch: leave \
+            let what = "predictions for one image cannot depend on the others of its batch: leave \
                         `minibatch` out";
             return fail("codes", what);
         }
@@ -416,7 +415,7 @@ impl ModelConfig {
         }
     }
 
-    /// Refuses what the architecture has no place for.
+    /// Refuses options that the architecture does not support.
     fn suits_network(&self) -> Result<()> {
         match self.network {
             Network::Mlp if self.attention > 0 => {
@@ -441,7 +440,7 @@ impl ModelConfig {
                     ("weight_d", self.weight_d != usual.weight_d),
                 ];
                 let what = format!(
-                    "the networks of {} are as their authors have them: leave it out, or choose \
+                    "the networks of {} are fixed, as by their authors: leave it out, or choose \
                      another `network`",
                     self.network
                 );
@@ -468,10 +467,10 @@ impl ModelConfig {
         }
     }
 
-    /// Both networks in full, as model files describe them; classes are called by their numbers.
+    /// Both networks in full, as in model files; classes are named by their numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] where [`Size::base`] fails, or a layer would be larger than any in use.
+    /// [`Error::Config`] if [`Size::base`] fails, or a layer is unreasonably large.
     pub fn networks(&self) -> Result<Networks> {
         let networks = Networks {
             size: self.size,
@@ -490,7 +489,7 @@ impl ModelConfig {
             ]),
             pipeline: Pipeline::default(),
         };
-        // What is trained can also be read again.
+        // Whatever can be trained can also be loaded again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
         Ok(networks)
     }
@@ -498,14 +497,15 @@ impl ModelConfig {
     /// All tensors of the generator and of the discriminator.
     ///
     /// # Errors
-    /// [`Error::Config`] where [`Size::base`] fails.
+    /// [`Error::Config`] if [`Size::base`] fails.
     pub fn params(&self) -> Result<Vec<Param>> {
         let mut params = self.generator()?.params("generator");
         params.extend(self.discriminator()?.params("discriminator"));
         Ok(params)
     }
 
-    /// Learnt numbers of a network, `generator` or `discriminator`; 0 where [`ModelConfig::params`] fails.
+    /// Trainable parameters of a network, `generator` or `discriminator`; 0 if
+    /// [`ModelConfig::params`] fails.
     #[must_use]
     pub fn learned(&self, network: &str) -> usize {
         let params = self.params().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Networks beside a generator and a discriminator: encoders, and discriminators of pairs of an image
-//! and a latent, of every architecture.
+//! Networks besides a generator and a discriminator, for every architecture: encoders, and
+//! discriminators of image-latent pairs.
 
 use crate::error::Result;
 use crate::nn::{Join, LATENT, LatentDistribution, Layer, Sequential};
@@ -8,19 +8,19 @@ use super::design::{ModelConfig, Network};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
 use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
-/// The width of the dense layers in which a joint discriminator sees image and latent, as in ALI's
-/// CIFAR-10 code (arXiv 1606.00704).
+/// The width of the dense layers in which a joint discriminator combines image and latent, as in
+/// ALI's CIFAR-10 code (arXiv 1606.00704).
 const JOINT: usize = 512;
 
 const LEAKY: Layer = Layer::leaky_relu(0.2);
 
 impl ModelConfig {
-    /// An encoder: the architecture's discriminator with `outputs` numbers in the place of its own. With
-    /// `bounded` latents ([`Network::latent_law`]) and one number for each, it ends in a tanh, so that a
-    /// discriminator cannot tell them by their range (the authors' `dist.py`).
+    /// An encoder: the architecture's discriminator with `outputs` outputs instead of its own. With
+    /// `bounded` latents ([`Network::latent_law`]) and one output for each, it ends in a tanh, so
+    /// that a discriminator cannot distinguish them by their range (the authors' `dist.py`).
     ///
     /// # Errors
-    /// As [`ModelConfig::discriminator`].
+    /// See [`ModelConfig::discriminator`].
     pub fn encoder(&self, outputs: usize) -> Result<Sequential> {
         self.validate()?;
         let mut network = match self.network {
@@ -37,7 +37,7 @@ impl ModelConfig {
     /// A discriminator of pairs: of images `[n, h, w, c]`, with latents as the side input [`LATENT`].
     ///
     /// # Errors
-    /// As [`ModelConfig::discriminator`].
+    /// See [`ModelConfig::discriminator`].
     pub fn joint_discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {
@@ -57,7 +57,7 @@ impl ModelConfig {
         Ok(network)
     }
 
-    /// The discriminator's layers with so many outputs, of images alone.
+    /// The discriminator's layers with `outputs` outputs, for images alone.
     fn body(&self, outputs: usize) -> Result<Sequential> {
         let plain = Self {
             classes: 0,

@@ -1,4 +1,4 @@
-//! What a design's discriminator outputs.
+//! The outputs of a configured discriminator.
 
 use crate::nn::Heads;
 
@@ -6,9 +6,9 @@ use super::design::ModelConfig;
 use super::parts::Conditioning;
 
 impl ModelConfig {
-    /// The outputs of the discriminator by name: `score`, the logits of the `classes`, and what it takes
-    /// for the `codes`. A semi-supervised one has no channel for the score, which follows from the logits
-    /// of its classes ([`Conditioning::Semi`]).
+    /// The outputs of the discriminator by name: `score`, the logits of the `classes`, and its
+    /// predictions of the `codes`. A semi-supervised one has no channel for the score, which
+    /// follows from the class logits ([`Conditioning::Semi`]).
     #[must_use]
     pub fn outputs(&self) -> Heads {
         let classes = match self.conditioning {
@@ -29,8 +29,8 @@ mod tests {
     use crate::tape::Tape;
     use crate::tensor::DType;
 
-    /// As many channels as the discriminator's last layer has, and the nodes that slicing by hand
-    /// records.
+    /// As many channels as the discriminator's last layer has, and the same nodes as slicing by
+    /// hand.
     #[test]
     fn a_discriminators_outputs_are_its_last_layers_channels() {
         let size = Size { height: 16, width: 16 };

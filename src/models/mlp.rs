@@ -1,7 +1,7 @@
 //! The dense networks of Improved GAN's MNIST code (Salimans et al., arXiv 1606.03498,
-//! `train_mnist_feature_matching.py`): a generator of two hidden layers with softplus and batch norm,
-//! a discriminator of five with noise in front of each. `ngf` and `ndf` are the widths of the first
-//! layers.
+//! `train_mnist_feature_matching.py`): a generator of two hidden layers with softplus and batch
+//! norm, a discriminator of five with noise before each. `ngf` and `ndf` are the widths of the
+//! first layers.
 
 use crate::error::Result;
 use crate::nn::{Layer, Noise, Sequential, Start};
@@ -13,7 +13,7 @@ use super::parts::{End, Stack};
 const NOISE: f32 = 0.3;
 const HIDDEN_NOISE: f32 = 0.5;
 
-/// Widths of the discriminator's layers as shares of the first.
+/// Widths of the discriminator's layers: the first one's divided by these.
 const SHARES: [usize; 5] = [1, 2, 4, 4, 4];
 
 const RELU: Layer = Layer::relu();
@@ -21,7 +21,7 @@ const RELU: Layer = Layer::relu();
 /// The generator.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let start = Start::Xavier { gain: 1.0, uniform: true };
     let mut stack = Stack::generator(design);
@@ -44,7 +44,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let start = Start::Normal { std: 0.1 };
     stack.push(Layer::Flatten);

@@ -1,5 +1,5 @@
-//! The parts that all architectures share: a stack of layers with the norms, labels, weights, attention
-//! and last layer that a design asks for.
+//! The parts that all architectures share: a stack of layers with the configured norms, labels,
+//! weights, attention and last layer.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::ops::conv::ConvSpec;
 use super::design::{LatentDistribution, ModelConfig};
 use crate::model::Pixels;
 
-/// What the hidden layers of a network are normalized by.
+/// The norm of a network's hidden layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -33,31 +33,31 @@ pub enum Norm {
     Group,
     /// Pixel norm.
     Pixel,
-    /// Virtual batch norm, of generators.
+    /// Virtual batch norm, for generators.
     Virtual,
-    /// Batch norm with the scale and shift of the image's class, of generators.
+    /// Batch norm with the scale and shift of the image's class, for generators.
     Conditional,
-    /// Nothing.
+    /// No norm.
     None,
 }
 
-/// Biases of hidden layers whose outputs are normalized. A norm with a shift of its own (all but
-/// [`Norm::Pixel`]) takes a bias's place.
+/// Biases of hidden layers whose outputs are normalized. A norm with its own shift (all but
+/// [`Norm::Pixel`]) replaces a bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Bias {
-    /// As the architecture has them: with the networks of DCGAN and the generator of `mlp` where the norm
-    /// is [`Norm::None`] or [`Norm::Pixel`], with all others always.
+    /// The architecture's default: DCGAN's networks and the generator of `mlp` have them if the
+    /// norm is [`Norm::None`] or [`Norm::Pixel`], all others always.
     #[default]
     Auto,
-    /// They have none, whatever the norm.
+    /// Never, whatever the norm.
     Never,
-    /// They have some, whatever the norm.
+    /// Always, whatever the norm.
     Always,
 }
 
-/// How networks are told classes, where there are any.
+/// How networks are conditioned on classes, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -66,18 +66,18 @@ pub enum Conditioning {
     /// DCGAN's MNIST code).
     #[default]
     Concat,
-    /// AC-GAN (Odena, Olah and Shlens, arXiv 1610.09585): the generator is told, and the
-    /// discriminator has to say which class it sees.
+    /// AC-GAN (Odena, Olah and Shlens, arXiv 1610.09585): the generator is conditional, and the
+    /// discriminator has to predict the class.
     Auxiliary,
     /// The projection discriminator (Miyato and Koyama, arXiv 1802.05637).
     Projection,
-    /// Semi-supervised (Salimans et al., arXiv 1606.03498, section 5): the generator is told nothing,
-    /// and the discriminator is a classifier, whose score is the log of the sum of the exponentials
-    /// of its classes' logits: the K + 1st class, of generated images, has the logit 0.
+    /// Semi-supervised (Salimans et al., arXiv 1606.03498, section 5): the generator is
+    /// unconditional, and the discriminator is a classifier, whose score is the log-sum-exp of its
+    /// class logits: the K + 1st class, of generated images, has the logit 0.
     Semi,
 }
 
-/// How the discriminator sees an image beside others of its batch.
+/// How the discriminator compares the images of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -88,31 +88,31 @@ pub enum Minibatch {
     /// Minibatch discrimination before its last layer, with [`KERNELS`] kernels of [`DIMS`]
     /// dimensions (Salimans et al., arXiv 1606.03498, section 3.2, and their code).
     Discrimination,
-    /// Minibatch standard deviation at its smallest image (Karras et al., arXiv 1710.10196,
+    /// Minibatch standard deviation at its smallest feature map (Karras et al., arXiv 1710.10196,
     /// section 3).
     Deviation,
 }
 
-/// InfoGAN's codes (Chen et al., arXiv 1606.03657): the last numbers of a latent, which the
-/// discriminator has to recognize in the images. Typed as `10+2`: one of ten categories and two
-/// numbers.
+/// InfoGAN's codes (Chen et al., arXiv 1606.03657): the last entries of a latent, which the
+/// discriminator has to recognize in the images. Typed as `10+2`: a category out of ten and two
+/// continuous codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Codes {
     /// Categories; 0 for none.
     pub categories: usize,
-    /// Numbers in (−1, 1).
+    /// Continuous codes in (−1, 1).
     pub numbers: usize,
 }
 
 impl Codes {
-    /// Numbers of the latent that they take.
+    /// Entries of the latent that they take.
     #[must_use]
     pub const fn len(self) -> usize {
         self.categories.saturating_add(self.numbers)
     }
 
-    /// Whether there are none.
+    /// Whether there are no codes.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len() == 0
@@ -120,13 +120,13 @@ impl Codes {
 }
 
 impl fmt::Display for Codes {
-    /// As it is typed.
+    /// As typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}+{}", self.categories, self.numbers))
     }
 }
 
-/// Nobody recognizes more of them.
+/// More than this cannot be recognized.
 const MOST_CODES: usize = 1000;
 
 impl std::str::FromStr for Codes {
@@ -166,7 +166,7 @@ impl From<Codes> for String {
 
 /// Kernels of minibatch discrimination.
 pub const KERNELS: usize = 100;
-/// Dimensions of each.
+/// Dimensions of each kernel.
 pub const DIMS: usize = 5;
 
 /// Images of the reference batch of virtual batch norm.
@@ -181,7 +181,7 @@ const GROUPS: usize = 32;
 named!(Norm, Bias, Conditioning, Minibatch);
 typed!(Codes);
 
-/// How a discriminator's last layer sees its smallest image.
+/// How a discriminator's last layer reads its smallest feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Through a convolution whose kernel covers it.
@@ -196,7 +196,7 @@ pub(super) enum End {
 pub(super) struct Stack<'a> {
     design: &'a ModelConfig,
     is_generator: bool,
-    /// Numbers of the last layer of a network that is no generator.
+    /// Outputs of the last layer of a network other than a generator.
     outputs: usize,
     layers: Vec<Layer>,
 }
@@ -223,7 +223,7 @@ impl<'a> Stack<'a> {
         Self::encoder(design, 1 + design.heads())
     }
 
-    /// A network like a discriminator that ends in so many numbers.
+    /// A network like a discriminator with `outputs` outputs.
     pub(super) fn encoder(design: &'a ModelConfig, outputs: usize) -> Self {
         Self { design, is_generator: false, outputs, layers: Vec::new() }
     }
@@ -236,12 +236,12 @@ impl<'a> Stack<'a> {
         if self.is_generator { self.design.norm_g } else { self.design.norm_d }
     }
 
-    /// Whether a layer in front of a norm has a bias, in networks that leave it to the norm.
+    /// Whether a layer before a norm has a bias, in networks that leave it to the norm.
     pub(super) fn bias(&self) -> bool {
         self.bias_or(matches!(self.kind(), Norm::None | Norm::Pixel))
     }
 
-    /// Whether a layer in front of a norm has a bias, in networks that have `usual`.
+    /// Whether a layer before a norm has a bias, in networks with the default `usual`.
     pub(super) fn bias_or(&self, usual: bool) -> bool {
         match self.design.bias {
             Bias::Auto => usual,
@@ -250,7 +250,7 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// The norm of a hidden image of so many channels.
+    /// The norm of a feature map of `channels` channels.
     pub(super) fn norm_layer(&self, channels: usize) -> Option<Layer> {
         let eps = BATCH_NORM_EPS;
         Some(match self.kind() {
@@ -272,14 +272,13 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Normalizes a hidden image of so many channels.
+    /// Normalizes a feature map of `channels` channels.
     pub(super) fn norm(&mut self, channels: usize) {
         let norm = self.norm_layer(channels);
         self.layers.extend(norm);
     }
 
-    /// Tells the class at the input of the next layer, where the design does so; gives the channels
-    /// that this adds.
+    /// Appends the class to the next layer's input, if configured; returns the added channels.
     pub(super) fn label(&mut self) -> usize {
         let ModelConfig { classes, conditioning, norm_g, .. } = *self.design;
         let told = |layer: &Layer| layer.side_input() == Some(LABELS);
@@ -295,7 +294,7 @@ impl<'a> Stack<'a> {
         classes
     }
 
-    /// The last layer of a generator: what makes numbers pixels.
+    /// The last layer of a generator, which outputs pixels.
     pub(super) fn pixels(&mut self) {
         self.push(match self.design.network.pixels() {
             Pixels::Signed => Layer::Tanh,
@@ -303,7 +302,7 @@ impl<'a> Stack<'a> {
         });
     }
 
-    /// Ends a discriminator after a hidden image of height, width and channels `size`.
+    /// Ends a discriminator after a feature map of height, width and channels `size`.
     pub(super) fn head(&mut self, [h, w, mut c]: [usize; 3], end: End, bias: bool) {
         let ModelConfig { classes, conditioning, minibatch, .. } = *self.design;
         let outputs = self.outputs;
@@ -340,7 +339,7 @@ impl<'a> Stack<'a> {
                 self.push(covering([h, w], c + told, outputs, Layout::Conv, bias));
             }
             End::Vector if tells => {
-                // Behind the vector once, rather than behind each of its pixels.
+                // Appended to the vector once, rather than to each of its pixels.
                 self.push(Layer::Flatten);
                 let told = self.label();
                 self.push(covering([1, 1], h * w * c + told, outputs, Layout::Conv, bias));
@@ -359,11 +358,12 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// The network, with attention and its kind of weights. Where weight norm keeps its lengths, the
-    /// last layer still learns its own, as in the authors' code: they are how sure the network is.
+    /// The network, with attention and its kind of weights. If weight norm keeps its lengths fixed,
+    /// the last layer still learns its own, as in the authors' code: they express the network's
+    /// confidence.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no hidden image to attend to.
+    /// [`Error::Config`] if there is no feature map to attend to.
     pub(super) fn finish(mut self) -> Result<Sequential> {
         if self.design.attention > 0 {
             self.attend()?;
@@ -379,7 +379,7 @@ impl<'a> Stack<'a> {
         Ok(Sequential { layers: self.layers.into_iter().enumerate().map(weighted).collect() })
     }
 
-    /// Puts self-attention behind the last activation whose image has the side that is asked for.
+    /// Inserts self-attention after the last activation whose feature map has the requested height.
     fn attend(&mut self) -> Result<()> {
         let ModelConfig { size, channels, nz, attention, .. } = *self.design;
         let input =
@@ -403,7 +403,7 @@ impl<'a> Stack<'a> {
             let sides: Vec<String> = sides.iter().map(ToString::to_string).collect();
             let network = if self.is_generator { "generator" } else { "discriminator" };
             let what = format!(
-                "the {network} has no hidden image {attention} high with a multiple of 8 \
+                "the {network} has no feature map {attention} high with a multiple of 8 \
                  channels; there are some of {}",
                 if sides.is_empty() { "no height".into() } else { sides.join(", ") }
             );
@@ -432,7 +432,7 @@ mod tests {
     use super::*;
     use crate::models::{Network, Size};
 
-    /// The layers of both networks that have biases, without norms'.
+    /// The layers of both networks that have biases, apart from norms.
     fn biased(network: Network, norm: Norm, bias: Bias) -> [Vec<String>; 2] {
         let size = Size { height: 32, width: 32 };
         let usual = ModelConfig::usual(network, Some(size));
@@ -471,7 +471,7 @@ mod tests {
                 all.iter().zip(&rest).zip(of(network, Norm::None, Bias::Auto))
             {
                 assert_eq!(*all, auto, "{network}");
-                // The last layer keeps its own, and so does the first of some.
+                // The last layer keeps its bias, and so does the first of some.
                 assert!(rest.last() == all.last() && rest.len() < all.len(), "{network}");
                 assert!(rest.iter().all(|layer| all.contains(layer)), "{network}");
             }

@@ -1,6 +1,6 @@
-//! The residual networks of spectral norm's paper (Miyato et al., arXiv 1802.05957, tables 4 and 5) as
-//! their authors' code has them: for small images all blocks have the same width and the
-//! discriminator keeps a quarter of the side; for larger ones widths double with every halving.
+//! The residual networks of spectral norm's paper (Miyato et al., arXiv 1802.05957, tables 4 and 5)
+//! as in the authors' code: for small images all blocks have the same width and the discriminator
+//! keeps a quarter of the side; for larger ones widths double with every halving.
 
 use crate::error::{Error, Result};
 use crate::nn::{Layer, Residual, Sequential, Start};
@@ -10,7 +10,7 @@ use super::design::ModelConfig;
 use super::parts::{End, Stack};
 use super::size::Size;
 
-/// How many times `ngf` or `ndf` the deepest image may have channels.
+/// Maximum channels of the deepest feature map in units of `ngf` or `ndf`.
 const WIDEST: usize = 16;
 
 /// Sizes with more doublings have blocks of different widths.
@@ -27,7 +27,7 @@ pub(super) fn is_small(size: Size) -> bool {
     size.base().map_or(true, |(_, doublings)| doublings <= SMALL)
 }
 
-/// A convolution with a square kernel that keeps the size, and starts as `gain` says.
+/// A convolution with a square kernel that keeps the size, with initial gain `gain`.
 fn convolution(size: [usize; 2], kernel: usize, sides: [usize; 2], gain: f32) -> Result<Layer> {
     biased(size, kernel, sides, gain, true)
 }
@@ -46,14 +46,14 @@ fn biased(
     Ok(Layer::conv(spec, from, to, bias).starting(Start::Xavier { gain, uniform: true }))
 }
 
-/// Where a ReLU follows, and where none does.
+/// Gains with and without a following ReLU.
 const RELU_GAIN: f32 = std::f32::consts::SQRT_2;
 const LINEAR_GAIN: f32 = 1.0;
 
 /// The generator: a projection, a block for every doubling, norm, ReLU and a convolution.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = design.size.base()?;
     let width = |i: usize| match is_small(design.size) {
@@ -88,7 +88,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// The discriminator: blocks, ReLU, the sum over all pixels and a linear layer.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = design.size.base()?;
     let small = is_small(design.size);
@@ -102,7 +102,7 @@ pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Resul
         let first = i == 0;
         let norm = |channels| if first { None } else { stack.norm_layer(channels) };
         let mut main: Vec<Layer> = norm(from).into_iter().collect();
-        // The image itself is not cut off at black.
+        // No ReLU on the image itself.
         main.extend((!first).then_some(RELU));
         main.push(biased(size, 3, [from, to], RELU_GAIN, first || stack.bias_or(true))?);
         main.extend(norm(to));

@@ -9,17 +9,17 @@ pub use crate::model::size::Size;
 /// The smallest and largest side.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// How wide the narrowest layer's image may be, and the widest side of it.
+/// The smallest feature map: the range of its shorter side, and the maximum of its longer one.
 const BASE: std::ops::RangeInclusive<usize> = 4..=7;
 const LONGEST_BASE: usize = 32;
 
 impl Size {
-    /// The image that the generator starts from, and how often it is doubled: the shorter side is
-    /// 4 to 7.
+    /// The generator's initial feature map, and how often it is doubled: the shorter side is 4 to
+    /// 7.
     ///
     /// # Errors
-    /// [`Error::Config`] (`size`) where no base times a power of two gives the size; it names the
-    /// nearest sizes that work.
+    /// [`Error::Config`] (`size`) if no base times a power of two gives the size; it names the
+    /// nearest valid sizes.
     pub fn base(self) -> Result<([usize; 2], usize)> {
         let Self { height, width } = self;
         let fail = |what: String| Err(Error::config("size", what));

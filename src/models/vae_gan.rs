@@ -73,7 +73,7 @@ fn started(network: Sequential) -> Sequential {
 /// The generator, or decoder.
 ///
 /// # Errors
-/// [`Error::Config`] where [`super::Size::base`] fails, or parts do not go together.
+/// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
 pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let (base, doublings) = base(design)?;
     let mut stack = Stack::generator(design);
@@ -83,7 +83,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     stack.push(Layer::project(base, from, design.nz + told, bias));
     stack.push(Layer::Identity); // the reshape to an image
     match stack.norm_layer(from) {
-        // The authors normalize the vector, each of its numbers by itself.
+        // The authors normalize the vector, each entry separately.
         Some(Layer::BatchNorm(norm)) => {
             stack.push(Layer::BatchNorm(BatchNorm { cells: base, ..norm }));
         }
@@ -104,7 +104,8 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     Ok(started(stack.finish()?))
 }
 
-/// Strided convolutions to feature maps of `widths` channels, then a dense layer of `dense` and the last.
+/// Strided convolutions to feature maps of `widths` channels, then a dense layer of width `dense`
+/// and the last one.
 fn halve(
     design: &ModelConfig,
     mut stack: Stack<'_>,
@@ -132,7 +133,7 @@ fn halve(
 /// The encoder.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let widths: Vec<usize> = (0..doublings).map(|i| design.ndf << i.min(2)).collect();
@@ -142,7 +143,7 @@ pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequenti
 /// The discriminator.
 ///
 /// # Errors
-/// As [`generator`].
+/// See [`generator`].
 pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
     let (_, doublings) = base(design)?;
     let first = design.ndf.div_ceil(2);

@@ -1,4 +1,4 @@
-//! Elementwise functions: leaky ReLU, tanh, sigmoid, softplus, and the identity, which holds a place.
+//! Elementwise functions: leaky ReLU, tanh, sigmoid, softplus, and the identity, a placeholder.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl LayerRule for LeakyRelu {
     }
 }
 
-/// A layer without numbers of its own: `$name`, "is `$kind`", of this role, `$op` in ONNX.
+/// A layer without parameters: `$name`, "is `$kind`", of this role, `$op` in ONNX.
 macro_rules! elementwise {
     ($name:ident, $kind:literal, $role:ident, |$t:ident, $x:ident| $record:expr, $op:expr) => {
         #[derive(Debug)]

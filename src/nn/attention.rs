@@ -15,13 +15,13 @@ use super::size::{Around, Misfit, takes};
 use super::weight::Kernel;
 use super::{BatchDependence, LayerRole, Reach, Start, Weight};
 
-/// The channels of queries and keys, and of values, are those of the image divided by these.
+/// Divisors of the image's channels for queries and keys, and for values.
 const KEYS: usize = 8;
 const VALUES: usize = 2;
 
-/// Self-attention as in SAGAN: `y = x + γ o(β g(x))`, with `β` the softmax of `θ(x) · φ(x)` over the
-/// pixels of an image that is pooled by 2×2. Parameters `theta.weight`, `phi.weight` (to an eighth of
-/// the channels), `g.weight` (to a half), `o.weight`, and `gamma`, which starts at 0.
+/// Self-attention as in SAGAN: `y = x + γ o(β g(x))`, with `β` the softmax of `θ(x) · φ(x)` over
+/// the pixels of the image pooled by 2×2. Parameters `theta.weight`, `phi.weight` (to an eighth of
+/// the channels), `g.weight` (to a half), `o.weight`, and `gamma`, initialized to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
@@ -36,7 +36,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// With weights as they are.
+    /// With plain weights.
     #[must_use]
     pub fn new(channels: usize) -> Self {
         Self { channels, weight: Weight::Plain, start: Start::default() }

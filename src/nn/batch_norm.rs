@@ -13,35 +13,35 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, not_negative, takes};
 use super::{BatchDependence, Layer, LayerRole, Layout, Reach};
 
-/// Batch norm's ε and the weight of a new batch in the running statistics, as PyTorch's defaults.
+/// Batch norm's ε and the weight of a new batch in the running statistics: PyTorch's defaults.
 pub const BATCH_NORM_EPS: f32 = 1e-5;
 pub(crate) const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
-/// What batch norm normalizes by after training.
+/// The statistics that batch norm uses after training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Statistics {
-    /// Averages kept while training, as in PyTorch: one image does not depend on its neighbors.
+    /// Running averages, as in PyTorch: one image does not depend on its neighbors.
     Running,
-    /// Those of the batch at hand, always, as in the code of DCGAN's authors: there are no others.
+    /// Those of the current batch, always, as in the code of DCGAN's authors: there are no others.
     Batch,
 }
 
-/// Batch norm: `y = weight (x − mean) / √(var + ε) + bias`. In training an image depends on its batch.
-/// Parameters `weight` and `bias`, unless it has none (`affine`: then they are 1 and 0); `running_mean`
-/// and `running_var` beside them where it normalizes by these after training.
+/// Batch norm: `y = weight (x − mean) / √(var + ε) + bias`. In training an image depends on its
+/// batch. Parameters `weight` and `bias`, unless `affine` is false (then they are 1 and 0); also
+/// `running_mean` and `running_var` if it uses them after training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNorm {
     /// Channels.
     pub channels: usize,
-    /// Height and width of images whose pixels have statistics of their own, as after a projection
-    /// that is normalized before it becomes an image; `[1, 1]` for statistics of whole channels.
+    /// Height and width of images whose pixels have separate statistics, as after a projection
+    /// normalized before it becomes an image; `[1, 1]` for per-channel statistics.
     pub cells: [usize; 2],
     /// Added to the variance.
     pub eps: f32,
-    /// What it normalizes by after training.
+    /// The statistics used after training.
     pub statistics: Statistics,
     /// Whether scale and shift are learned.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -74,7 +74,7 @@ impl Layer {
     }
 }
 
-/// Shape and layout of one number for each channel, and for each of `cells` where they are several.
+/// Shape and layout of one value per channel, and per cell if there are several.
 pub(super) fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layout) {
     match cells {
         [1, 1] => (vec![channels], Layout::Plain),
@@ -83,7 +83,7 @@ pub(super) fn per_cell(cells: [usize; 2], channels: usize) -> (Vec<usize>, Layou
 }
 
 /// Mean and variance `[c]` of `x` `[…, c]` to normalize by; in training those of the batch, which
-/// also go into the running ones, of shape `param`, where there are `running` ones.
+/// also update the running ones, of shape `param`, if there are `running` ones.
 pub(super) fn statistics(
     t: &mut Tape,
     scope: &str,
@@ -105,7 +105,7 @@ pub(super) fn statistics(
     let mean = t.range(moments, 0, numbers)?;
     let var = t.range(moments, numbers, numbers)?;
     if running && walk.is_tracked() {
-        // The running variance is the unbiased one, as PyTorch's.
+        // The running variance is unbiased, as in PyTorch.
         let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
         let old = [read(t, "running_mean")?, read(t, "running_var")?];
         for (own, old, new) in [("running_mean", old[0], mean), ("running_var", old[1], unbiased)] {
@@ -159,7 +159,7 @@ impl LayerRule for BatchNorm {
         }
     }
 
-    /// Of `x` `[…, c]`, or `[n, h, w, c]` with statistics for each cell.
+    /// For `x` `[…, c]`, or `[n, h, w, c]` with statistics for each cell.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let Self { channels, cells, eps, statistics: kind, affine } = *self;
         let (param, _) = per_cell(cells, channels);

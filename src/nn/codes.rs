@@ -1,4 +1,4 @@
-//! InfoGAN's codes (Chen et al., arXiv 1606.03657): a part of the latent that stands for something.
+//! InfoGAN's codes (Chen et al., arXiv 1606.03657): a meaningful part of the latent.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,16 +10,16 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// InfoGAN's codes of the last numbers of a latent: a category as a 1 among zeros, and numbers in
-/// (−1, 1). Only on one pixel.
+/// InfoGAN's codes from the last entries of a latent: a one-hot category, and continuous codes in
+/// (−1, 1). Only for one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Codes {
-    /// How many categories there are; 0 for none.
+    /// Number of categories; 0 for none.
     pub categories: usize,
-    /// How many numbers.
+    /// Number of continuous codes.
     pub numbers: usize,
-    /// Whether latents are uniform numbers in [−1, 1] rather than standard normal ones.
+    /// Whether latents are uniform in [−1, 1] rather than standard normal.
     pub uniform: bool,
 }
 
@@ -46,18 +46,18 @@ impl LayerRule for Codes {
         Ok(at)
     }
 
-    /// Makes codes of the last numbers of latents `x` `[n, 1, 1, nz]`: of `categories` of them a 1 where
-    /// the largest is and 0 elsewhere, so that every category is as likely as any other; of the `numbers`
-    /// behind those a number in (−1, 1). All others stay as they are.
+    /// Computes codes from the last entries of latents `x` `[n, 1, 1, nz]`: `categories` of them
+    /// become one-hot at the largest, so that all categories are equally likely; the `numbers`
+    /// after them become values in (−1, 1). All others are unchanged.
     ///
     /// ```text
     /// category k:  1 where z_k = max z, else 0
     /// number:      tanh(√(2/π) z), of normal latents; z itself, of uniform ones
     /// ```
     ///
-    /// `tanh(√(2/π) z)` is within 0.03 of the `2Φ(z) − 1` that would be uniform exactly. Codes are
-    /// functions of the latent, so that whatever takes a latent (walks, arithmetic, inversion) can be
-    /// used as it is.
+    /// `tanh(√(2/π) z)` is within 0.03 of the exactly uniform `2Φ(z) − 1`. Codes are functions of
+    /// the latent, so that whatever takes a latent (walks, arithmetic, inversion) can be used
+    /// unchanged.
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let Self { categories, numbers, uniform } = *self;
         let &[n, _, _, nz] = t.shape(x) else { return Ok(x) };
@@ -98,7 +98,7 @@ mod tests {
     use crate::rng::Stream;
     use crate::tensor::{DType, Tensor};
 
-    /// Every category comes equally often, exactly one of them; numbers lie evenly in (−1, 1).
+    /// Categories are one-hot and equally frequent; numbers are uniform in (−1, 1).
     #[test]
     fn codes_have_their_laws() {
         [false, true].into_iter().for_each(check_laws);

@@ -13,15 +13,19 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// Batch norm whose scale and shift are those of the image's class:
-/// `y = gamma[label] (x − mean) / √(var + ε) + beta[label]`, by running statistics after training.
+/// Batch norm with scale and shift by the image's class, with running statistics after training:
+///
+/// ```text
+/// y = gamma[label] (x − mean) / √(var + ε) + beta[label]
+/// ```
+///
 /// Parameters `gamma.weight` and `beta.weight`, `[classes, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionalBatchNorm {
     /// Channels.
     pub channels: usize,
-    /// How many classes there are.
+    /// Number of classes.
     pub classes: usize,
     /// Added to the variance.
     pub eps: f32,

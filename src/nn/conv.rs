@@ -1,5 +1,5 @@
-//! Convolutions and transposed ones; linear layers are convolutions whose kernel covers all of an
-//! image, or makes all of one.
+//! Convolutions and transposed ones; linear layers are convolutions whose kernel covers the whole
+//! input or output image.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +30,12 @@ pub struct Conv {
     pub small: usize,
     /// How its weights are stored in files.
     pub layout: Layout,
-    /// Whether a number for each output channel is added.
+    /// Whether each output channel has a bias.
     pub bias: bool,
-    /// How its weights are made from what is learned.
+    /// How its weights are computed from the trainable ones.
     #[serde(default, skip_serializing_if = "Weight::is_plain")]
     pub weight: Weight,
-    /// How its weights start.
+    /// How its weights are initialized.
     #[serde(default, skip_serializing_if = "Start::is_default")]
     pub start: Start,
 }
@@ -52,8 +52,7 @@ pub struct ConvTranspose {
     pub small: usize,
     /// How its weights are stored in files.
     pub layout: Layout,
-    /// Whether a number for each output channel is added; a [`Layout::Project`] has one for each
-    /// output number.
+    /// Whether each output channel has a bias; with [`Layout::Project`] each output entry.
     pub bias: bool,
     /// As a convolution's.
     #[serde(default, skip_serializing_if = "Weight::is_plain")]
@@ -181,7 +180,7 @@ impl ConvTranspose {
         Kernel { shape, rows, layout, weight, start }
     }
 
-    /// The shape on the device of its bias, and the bias's layout.
+    /// The shape of its bias on the device, and the bias's layout.
     fn bias(&self) -> (Vec<usize>, Layout) {
         match self.layout {
             Layout::Project => per_cell(self.spec.kernel, self.large),
@@ -266,7 +265,7 @@ impl LayerRule for ConvTranspose {
     }
 }
 
-/// Refuses a geometry that no convolution has.
+/// Refuses an impossible geometry.
 fn check(spec: &ConvSpec) -> Result<(), String> {
     let numbers = [spec.kernel, spec.stride, spec.pad, spec.large, spec.small];
     let made = numbers.iter().flatten().all(|&x| x <= WIDEST)
@@ -292,14 +291,14 @@ fn with_bias(
     t.add(y, bias)
 }
 
-/// The weights as they are used, as a constant of a graph.
+/// The effective weights, as a constant of a graph.
 fn written(graph: &mut dyn Graph, scope: &str, kernel: &Kernel) -> Result<String> {
     let weight = kernel.used(scope, &mut |name| graph.tensor(name))?;
     Ok(graph.floats(&format!("{scope}.weight"), &Layout::Conv.to_file(&weight)?))
 }
 
-/// The node of a convolution. What PyTorch calls `output_padding` is less padding at the end here;
-/// only where that would fall below nothing is it said as such.
+/// The node of a convolution. PyTorch's `output_padding` becomes less padding at the end here; it
+/// is written as such only where that would be negative.
 fn node(graph: &mut dyn Graph, op: &str, inputs: &[String], spec: &ConvSpec) -> String {
     let pair = |numbers: [usize; 2]| numbers.map(|n| n as i64);
     let (kernel, stride, begin) = (pair(spec.kernel), pair(spec.stride), pair(spec.pad));

@@ -1,4 +1,4 @@
-//! Group norm (Wu and He, arXiv 1803.08494), with layer norm and instance norm as its ends.
+//! Group norm (Wu and He, arXiv 1803.08494), with layer norm and instance norm as extreme cases.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,10 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BATCH_NORM_EPS, BatchDependence, Layer, LayerRole, Reach};
 
-/// Group norm with learned scale and shift for each channel:
-/// `y = weight (x − mean) / √(var + ε) + bias`, with mean and variance over height, width and the
-/// channels of a group. One group is layer norm as the critics of WGAN-GP have it; as many groups as
-/// channels are instance norm (Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022).
+/// Group norm with learned scale and shift for each channel: `y = weight (x − mean) / √(var + ε) +
+/// bias`, with mean and variance over height, width and the channels of a group. One group is layer
+/// norm as in WGAN-GP's critics; one group per channel is instance norm (Ulyanov, Vedaldi and
+/// Lempitsky, arXiv 1607.08022).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupNorm {
@@ -77,7 +77,7 @@ impl LayerRule for GroupNorm {
         let Self { groups, eps, .. } = *self;
         let shape = t.shape(x).to_vec();
         let (n, pixels, c) = (shape[0], shape[1] * shape[2], shape[3]);
-        // Pixels first: neighbors in memory are added beside each other.
+        // Pixels first: neighbors in memory are summed side by side.
         let mean = |t: &mut Tape, x: Var| {
             let sum = t.sum(x, &[1])?;
             let sum = t.sum(sum, &[2])?;

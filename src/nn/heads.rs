@@ -1,4 +1,4 @@
-//! What the channels of a network's last layer are.
+//! The channels of a network's last layer.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
-/// The outputs of a network by name, in the order of the channels of its last layer, and how many
-/// channels each has: `score` 1, `classes` 10; or `mean` 64, `log_std` 64.
+/// The outputs of a network by name, in the order of its last layer's channels, with the number of
+/// channels of each: `score` 1, `classes` 10; or `mean` 64, `log_std` 64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Heads(Vec<(String, usize)>);
@@ -26,13 +26,13 @@ impl Heads {
         self.0.iter().map(|(name, width)| (&**name, *width))
     }
 
-    /// The channels that the last layer has to have.
+    /// The required channels of the last layer.
     #[must_use]
     pub fn width(&self) -> usize {
         self.iter().map(|(_, width)| width).fold(0, usize::saturating_add)
     }
 
-    /// The channels of the head of this name, if there is one.
+    /// The channels of the head of this name, if any.
     #[must_use]
     pub fn range(&self, name: &str) -> Option<Range<usize>> {
         let mut at = 0_usize;
@@ -43,11 +43,12 @@ impl Heads {
         })
     }
 
-    /// The heads of `y`, what a network with them gives, in order. One pixel `[n, 1, 1, c]` becomes
-    /// vectors, `[n, width]` each, and images `[n, h, w, c]` images of fewer channels.
+    /// Splits `y`, the output of a network with these heads, in order. One pixel `[n, 1, 1, c]`
+    /// becomes vectors, `[n, width]` each, and images `[n, h, w, c]` become images with fewer
+    /// channels.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `y` has another number of channels.
+    /// [`Error::Shape`] if `y` has another number of channels.
     pub fn split(&self, t: &mut Tape, y: Var) -> Result<Vec<(&str, Var)>> {
         let mut shape = t.shape(y).to_vec();
         let width = self.width();

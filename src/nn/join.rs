@@ -1,4 +1,4 @@
-//! Side inputs: what is appended to a network's channels on the way. A class label is the simplest.
+//! Side inputs: appended to a network's channels on the way. The simplest is a class label.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,32 +12,32 @@ use super::rule::LayerRule;
 use super::size::{self, Around, Misfit};
 use super::{BatchDependence, Layer, LayerRole, Reach, sequential};
 
-/// A side input behind the channels of every pixel, by way of layers of its own: for `x`
-/// `[n, h, w, c]` and what the layers make of the side input, `[n, h, w, d]` or one pixel
-/// `[n, 1, 1, d]` (a vector, which every pixel gets), the output is `[n, h, w, c + d]`.
+/// A side input appended to the channels of every pixel, after passing through its own layers: for
+/// `x` `[n, h, w, c]` and the layers' output, `[n, h, w, d]` or one pixel `[n, 1, 1, d]` (a vector,
+/// repeated for every pixel), the output is `[n, h, w, c + d]`.
 ///
-/// Its layers are named `join.0`, `join.1`, … within it; without any the side input is appended as it
-/// is.
+/// Its layers are named `join.0`, `join.1`, … within it; without layers the side input is appended
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
     /// The name of the side input, among those of a [`Pass`](super::Pass).
     pub input: String,
-    /// The layers that the side input goes through first.
+    /// The layers applied to the side input first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<Layer>,
 }
 
-/// The image's class behind the channels of every pixel: 1 at its place, else 0. It is a [`Join`] of
-/// the side input [`LABELS`] without layers whose width is known.
+/// The image's one-hot class appended to the channels of every pixel. It is a [`Join`] of the side
+/// input [`LABELS`] without layers and with known width.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// How many classes there are.
+    /// Number of classes.
     pub classes: usize,
 }
 
-/// The size of images `at` behind which images or one pixel of size `side` are appended.
+/// The size of images `at` after appending images or one pixel of size `side`.
 fn joined(at: [usize; 3], side: [usize; 3]) -> Result<[usize; 3], String> {
     let ([h, w, c], [side_h, side_w, d]) = (at, side);
     if [side_h, side_w] != [1, 1] && [side_h, side_w] != [h, w] {
@@ -49,7 +49,8 @@ fn joined(at: [usize; 3], side: [usize; 3]) -> Result<[usize; 3], String> {
     Ok([h, w, c.saturating_add(d)])
 }
 
-/// `side`, `[n, d]`, `[n, 1, 1, d]` or `[n, h, w, d]`, behind the channels of `x` `[n, h, w, c]`.
+/// `side`, `[n, d]`, `[n, 1, 1, d]` or `[n, h, w, d]`, appended to the channels of `x` `[n, h, w,
+/// c]`.
 fn append(t: &mut Tape, x: Var, side: Var) -> Result<Var> {
     match *t.shape(side) {
         [n, 1, 1, d] => {
@@ -76,12 +77,12 @@ impl LayerRule for Join {
         LayerRole::Other
     }
 
-    /// Its layers answer for themselves.
+    /// Its layers are asked separately.
     fn batch(&self) -> BatchDependence {
         BatchDependence::None
     }
 
-    /// From the main input, which the pixels at hand are of.
+    /// From the main input, whose pixels are meant.
     fn reach(&self) -> Reach {
         Reach::Pixel
     }

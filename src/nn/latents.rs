@@ -11,14 +11,14 @@ use crate::rng::Stream;
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum LatentDistribution {
-    /// Standard normal numbers.
+    /// Standard normal.
     Normal,
-    /// Uniform numbers in [−1, 1].
+    /// Uniform in [−1, 1].
     Uniform,
 }
 
 impl LatentDistribution {
-    /// Fills `z` with numbers of this distribution, from the start of a stream.
+    /// Fills `z` with values of this distribution, from the start of a stream.
     pub fn fill(self, stream: &Stream, z: &mut [f32]) {
         match self {
             Self::Normal => stream.fill_normal(z),
@@ -31,7 +31,7 @@ impl LatentDistribution {
 }
 
 impl fmt::Display for LatentDistribution {
-    /// As it is typed.
+    /// As typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Normal => "normal",

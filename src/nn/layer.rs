@@ -1,4 +1,4 @@
-//! The list of layers: a description that a model file holds.
+//! The list of layers: a description stored in model files.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +24,8 @@ use super::rule::LayerRule;
 use super::virtual_batch::{Reference, VirtualBatchNorm};
 use super::{BatchDependence, LayerRole, Reach, Start, Weight, resample};
 
-/// Makes the enum of layers, and the two functions by which everything that is asked of a layer reaches
-/// the layer's own file. A variant is `Name(Config)`, or `Name = rule` where there is nothing to say of
-/// the layer but its name.
+/// Defines the enum of layers, and the two functions that dispatch to each layer's own file. A
+/// variant is `Name(Config)`, or `Name = rule` if the layer has only a name.
 macro_rules! layers {
     ($(#[$all:meta])* pub enum $layer:ident {
         $($(#[$doc:meta])* $name:ident $(($config:ty))? $(= $rule:expr)?,)+
@@ -37,7 +36,7 @@ macro_rules! layers {
         }
 
         impl $layer {
-            /// What the layer says of itself.
+            /// The layer's rule.
             pub(crate) fn rule(&self) -> &dyn LayerRule {
                 match self {
                     $(layers!(@pattern config $name $($config)?) =>
@@ -45,7 +44,7 @@ macro_rules! layers {
                 }
             }
 
-            /// The same, to be changed; nothing where there is nothing to change.
+            /// The same, mutable; `None` if there is nothing to change.
             fn rule_mut(&mut self) -> Option<&mut dyn LayerRule> {
                 match self {
                     $(layers!(@pattern config $name $($config)?) =>
@@ -69,7 +68,7 @@ macro_rules! layers {
 }
 
 layers! {
-    /// One layer. Images are `[n, h, w, c]`; what a layer computes for one image does not depend on the
+    /// One layer. Images are `[n, h, w, c]`; a layer's output for one image does not depend on the
     /// others of its batch, unless [`Layer::batch`] says so.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "layer", rename_all = "snake_case")]
@@ -102,11 +101,11 @@ layers! {
         Sigmoid = activation::Sigmoid,
         /// `ln(1 + eˣ)`.
         Softplus = activation::Softplus,
-        /// Nothing but a number in PyTorch's naming, such as a reshape.
+        /// Placeholder that keeps PyTorch's layer numbering, such as a reshape.
         Identity = activation::Identity,
-        /// A class label behind the channels.
+        /// A class label appended to the channels.
         Label(Label),
-        /// A side input behind the channels.
+        /// A side input appended to the channels.
         Join(Join),
         /// InfoGAN's codes.
         Codes(Codes),
@@ -136,7 +135,7 @@ layers! {
 }
 
 impl Layer {
-    /// The layer with its weights, and those of its parts, made by `kind`.
+    /// The layer with weights of this `kind`, in its parts too.
     #[must_use]
     pub fn weighted(mut self, kind: Weight) -> Self {
         self.each_mut(&mut |layer| {
@@ -147,7 +146,7 @@ impl Layer {
         self
     }
 
-    /// The layer with its weights, and those of its parts, starting by `law`.
+    /// The layer with weights initialized by `law`, in its parts too.
     #[must_use]
     pub fn starting(mut self, law: Start) -> Self {
         self.each_mut(&mut |layer| {
@@ -158,37 +157,37 @@ impl Layer {
         self
     }
 
-    /// What it is, in words that follow "is".
+    /// Human-readable kind, with article.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.rule().kind()
     }
 
-    /// What it is to whoever looks for hidden layers.
+    /// Its role in the search for hidden layers.
     #[must_use]
     pub fn role(&self) -> LayerRole {
         self.rule().role()
     }
 
-    /// How its outputs depend on the other images of a batch; its parts may say otherwise.
+    /// How its outputs depend on the other images of a batch; its parts may differ.
     #[must_use]
     pub fn batch(&self) -> BatchDependence {
         self.rule().batch()
     }
 
-    /// Which numbers of its input a number of its output follows from.
+    /// The receptive field of its outputs.
     #[must_use]
     pub fn reach(&self) -> Reach {
         self.rule().reach()
     }
 
-    /// How many classes it is conditioned on, where it takes labels.
+    /// Number of classes it is conditioned on, if it takes labels.
     #[must_use]
     pub fn classes(&self) -> Option<usize> {
         self.rule().classes()
     }
 
-    /// The side input that it takes; its parts may take others.
+    /// Its own side input; its parts may take others.
     #[must_use]
     pub fn side_input(&self) -> Option<&str> {
         self.rule().side_input()
@@ -206,7 +205,7 @@ impl Layer {
         self.rule().kernels().iter().any(|(_, kernel)| kernel.weight != Weight::Plain)
     }
 
-    /// Adds its nodes for `x`, images `at` `[h, w, c]`, to a graph of ONNX.
+    /// Adds its nodes for `x`, images `at` `[h, w, c]`, to an ONNX graph.
     pub(crate) fn onnx(
         &self,
         graph: &mut dyn Graph,
@@ -217,18 +216,18 @@ impl Layer {
         self.rule().onnx(graph, scope, x, at)
     }
 
-    /// Whether PyTorch keeps `num_batches_tracked` beside its running statistics.
+    /// Whether PyTorch keeps `num_batches_tracked` with its running statistics.
     pub(crate) fn counts_batches(&self) -> bool {
         self.rule().counts_batches()
     }
 
-    /// The lists of layers within it by name.
+    /// The lists of nested layers by name.
     #[must_use]
     pub fn parts(&self) -> Vec<(&'static str, &[Self])> {
         self.rule().parts()
     }
 
-    /// Makes it normalize by running statistics after training, and what is within it.
+    /// Makes it and its nested layers use running statistics after training.
     pub(crate) fn use_running_statistics(&mut self) {
         self.each_mut(&mut |layer| {
             if let Some(rule) = layer.rule_mut() {
@@ -237,7 +236,7 @@ impl Layer {
         });
     }
 
-    /// Shows `f` the layer and all layers within it.
+    /// Calls `f` on the layer and all nested layers.
     pub(super) fn each_mut(&mut self, f: &mut dyn FnMut(&mut Self)) {
         f(self);
         for part in self.rule_mut().map(LayerRule::parts_mut).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! How parameters are stored in files: the shapes and orders that PyTorch gives them.
+//! How parameters are stored in files: PyTorch's shapes and orders.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub enum Layout {
     Project,
     /// `[small, large · kh · kw]`: a `Linear` on a flattened image `[large, kh, kw]`.
     Flatten,
-    /// `[c · h · w]` for `[h, w, c]` on the device: one number for each of a flattened image.
+    /// `[c · h · w]` for `[h, w, c]` on the device: one value per entry of a flattened image.
     Cells,
-    /// `[c, h, w]` for `[h, w, c]` on the device: one number for each of an image.
+    /// `[c, h, w]` for `[h, w, c]` on the device: one value per entry of an image.
     Image,
 }
 
@@ -34,7 +34,7 @@ impl Layout {
         }
     }
 
-    /// Sizes and strides on the device, in the file's order; none where both are the same order.
+    /// Sizes and strides on the device, in the file's order; `None` if both orders are the same.
     fn steps(self, shape: &[usize]) -> Option<[[usize; 4]; 2]> {
         let sizes = match (self, shape) {
             (Self::Plain, _) => return None,
@@ -61,10 +61,10 @@ impl Layout {
         }
     }
 
-    /// A parameter as files hold it.
+    /// Converts a parameter to file layout.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where it is no tensor of floats and has another order in files.
+    /// [`Error::Tensor`] if it is not a tensor of floats and its file layout differs.
     pub fn to_file(self, tensor: &Tensor) -> Result<Tensor> {
         let Some([sizes, strides]) = self.steps(tensor.shape()) else {
             return Ok(tensor.clone());
@@ -73,11 +73,11 @@ impl Layout {
         Tensor::new(self.file_shape(tensor.shape()), data)
     }
 
-    /// A parameter of `shape` on the device from a file's tensor.
+    /// Converts a file's tensor to a parameter of `shape` on the device.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the file's tensor has not the shape that `shape` becomes in files, or holds
-    /// no floats.
+    /// [`Error::Tensor`] if the file's tensor does not have the shape that `shape` has in files, or
+    /// is not of floats.
     pub fn from_file(self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
         let wanted = self.file_shape(shape);
         if tensor.shape() != wanted {
@@ -86,7 +86,7 @@ impl Layout {
         }
         let floats = tensor.try_f32s().map_err(|error| named(name, error))?;
         let Some([sizes, _]) = self.steps(shape) else { return Ok(tensor.clone()) };
-        // The same axes back in the device's order, and how far apart they lie in the file.
+        // The same axes in the device's order, and their strides in the file.
         let [_, b, c, d] = sizes;
         let mut back = [[0; 4]; 2];
         for (i, stride) in [b * c * d, c * d, d, 1].into_iter().enumerate() {
@@ -98,10 +98,10 @@ impl Layout {
     }
 }
 
-/// The numbers of `data` in the order of `sizes`, whose axes lie `strides` apart.
+/// The values of `data` in the order of `sizes`, whose axes have these `strides`.
 ///
-/// A few rows of the result at a time: where its first axis is the last of `data`, these are
-/// neighbors there, and a cache line that was fetched for one serves them all.
+/// A few rows of the result at a time: if its first axis is the last of `data`, these are neighbors
+/// there, and one fetched cache line serves all of them.
 fn reorder(data: &[f32], sizes: [usize; 4], strides: [usize; 4]) -> Vec<f32> {
     const ROWS: usize = 16;
     let [a, b, c, d] = sizes;

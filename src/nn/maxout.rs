@@ -11,12 +11,12 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// The largest of neighboring channels: `y[…, c] = max x[…, pieces · c + i]` over `i < pieces`, as
-/// Blocks' `Maxout` groups them.
+/// The largest of neighboring channels: `y[…, c] = max x[…, pieces · c + i]` over `i < pieces`,
+/// grouped as in Blocks' `Maxout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maxout {
-    /// How many channels become one.
+    /// Number of channels that become one.
     pub pieces: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Layers by which a discriminator sees that the images of a batch are alike.
+//! Layers that let a discriminator see how similar the images of a batch are.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,27 +12,26 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, WIDEST, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// Minibatch discrimination (Salimans et al., arXiv 1606.03498, section 3.2): `kernels` numbers more,
-/// which say how near the image is to the others of its batch. Parameter `T`
+/// Minibatch discrimination (Salimans et al., arXiv 1606.03498, section 3.2): appends `kernels`
+/// channels that measure how close the image is to the others of its batch. Parameter `T`
 /// `[features, kernels, dims]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MinibatchDiscrimination {
-    /// Numbers of the input, which is one pixel.
+    /// Channels of the input, which is one pixel.
     pub features: usize,
-    /// Numbers that are added.
+    /// Channels appended.
     pub kernels: usize,
-    /// Dimensions in which each of these compares images.
+    /// Dimensions in which each kernel compares images.
     pub dims: usize,
 }
 
-/// Minibatch standard deviation (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, section 3): a
-/// channel more, with the mean deviation of all numbers over a part of the batch.
+/// Minibatch standard deviation (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, section 3):
+/// appends a channel with the mean deviation of all entries over a group of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MinibatchStd {
-    /// Images that are compared, of which the batch must be a multiple where it is larger; 0 for
-    /// the whole batch.
+    /// Images per group; a larger batch must be a multiple of it; 0 for the whole batch.
     pub group: usize,
 }
 
@@ -64,19 +63,19 @@ impl LayerRule for MinibatchDiscrimination {
 
     fn params(&self, owned: &mut Owned<'_>) {
         let Self { features, kernels, dims } = *self;
-        // Columns of length 1, about, as the authors' are normalized to.
+        // Columns of length about 1, as the authors' are normalized to.
         let std = (features as f32).sqrt().recip();
         let init = Init::Normal { mean: 0.0, std };
         owned.learned("T", plain(&[features, kernels, dims]), init);
     }
 
-    /// Of `x` `[n, 1, 1, features]`:
+    /// For `x` `[n, 1, 1, features]`:
     ///
     /// ```text
     /// M = x T, [n, kernels, dims]    d_ijb = Σ_c |M_ibc − M_jbc|    o_ib = Σ_{j ≠ i} exp(−d_ijb)
     /// ```
     ///
-    /// and the result is `o` behind `x`.
+    /// and the result is `o` appended to `x`.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let Self { features, kernels, dims } = *self;
         let n = t.shape(x)[0];
@@ -84,7 +83,7 @@ impl LayerRule for MinibatchDiscrimination {
         let table = t.read(&format!("{scope}.T"), &[features, kernels, dims], DType::F32)?;
         let table = t.reshape(table, &[features, kernels * dims])?;
         let m = t.matmul(rows, table)?;
-        // Dimensions before kernels: what is added lies whole rows apart.
+        // Dimensions before kernels: the summands are whole rows apart.
         let m = t.reshape(m, &[n, kernels, dims])?;
         let m = t.permute(m, &[0, 2, 1])?;
         let left = t.reshape(m, &[n, 1, dims, kernels])?;
@@ -94,8 +93,8 @@ impl LayerRule for MinibatchDiscrimination {
         let apart = t.sum(apart, &[2])?;
         let minus = t.neg(apart)?;
         let near = t.exp(minus)?;
-        // Everyone is near to themselves. Taken off the sum instead, that 1 would leave nothing but
-        // rounding where images are far apart.
+        // Every image is close to itself. Subtracting that 1 from the sum instead would leave only
+        // rounding errors if images are far apart.
         let others = others(t, n)?;
         let near = t.mul(near, others)?;
         let o = t.sum(near, &[1])?;
@@ -103,9 +102,9 @@ impl LayerRule for MinibatchDiscrimination {
     }
 }
 
-/// `[n, n, 1]`: 0 where both are the same, else 1.
+/// `[n, n, 1]`: 0 on the diagonal, else 1.
 fn others(t: &mut Tape, n: usize) -> Result<Var> {
-    // Element (i, i) of [n, n] is the first one of row i of [n, n + 1].
+    // Element (i, i) of [n, n] is the first of row i of [n, n + 1].
     let ones = t.fill(&[n, 1], 1.0)?;
     let padded = t.pad(ones, &[0, 0], &[n, n + 1])?;
     let same = t.range(padded, 0, n * n)?;
@@ -138,11 +137,11 @@ impl LayerRule for MinibatchStd {
         Ok([h, w, c + 1])
     }
 
-    /// Of `x` `[n, h, w, c]`: the batch is cut into `n / g` groups of `g`, image `i` into group
-    /// `i mod n / g`; the deviation of every number over its group is averaged over all numbers, and
-    /// that one number is a channel more for the images of the group.
+    /// For `x` `[n, h, w, c]`: the batch is split into `n / g` groups of `g`, image `i` into group
+    /// `i mod n / g`; the deviation of every entry over its group is averaged over all entries, and
+    /// appended as a channel to the images of the group.
     fn record(&self, t: &mut Tape, scope: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
-        /// As in the authors' code, so that the root can be differentiated where all are the same.
+        /// As in the authors' code, so that the root is differentiable if all are equal.
         const EPS: f32 = 1e-8;
         let n = t.shape(x)[0];
         let numbers: usize = t.shape(x)[1..].iter().product();

@@ -1,19 +1,19 @@
-//! Layers and initializers: what a network is made of, recorded on a tape by name.
+//! Layers and initializers: the parts of a network, recorded on a tape by name.
 //!
-//! A layer owns no numbers. Its parameters are states called `<network>.<layer>.<parameter>`, named
-//! as PyTorch names them; [`Sequential::record`] reads them from the tape, so that the same network
-//! runs on trained, averaged or freshly updated weights by its prefix alone.
+//! A layer owns no values. Its parameters are states called `<network>.<layer>.<parameter>`, with
+//! PyTorch's names; [`Sequential::record`] reads them from the tape, so that the same network runs
+//! on trained, averaged or freshly updated weights depending only on its prefix.
 //!
-//! [`Layer`] is the list of layers: a description that a model file holds. A layer is one file: its
-//! description, the sizes that it takes and gives, its tensors, what it records, what it is in ONNX and
-//! all that others ask of it (`rule::LayerRule`). To add one, write that file and add a variant to
-//! [`Layer`].
+//! [`Layer`] is the list of layers: a description stored in model files. A layer is one file: its
+//! description, input and output sizes, tensors, recording, ONNX export and all other properties
+//! (`rule::LayerRule`). To add one, write that file and add a variant to [`Layer`].
 //!
-//! What layers share: `size` (what can be), `param` and `layout` (tensors here and in files),
-//! `state_dict` (tensors by PyTorch's names), `start` (how weights start), `weight` for how convolutions
-//! come by their weights, which `singular` measures and `standardize` starts by data, and `onnx` (a graph
-//! as layers see it). A [`Pass`] is what a network needs beside its main input, [`Outputs`] what it gives,
-//! and [`Heads`] say what the channels of its last layer are.
+//! What layers share: `size` (valid sizes), `param` and `layout` (tensors here and in files),
+//! `state_dict` (tensors by PyTorch's names), `start` (initialization of weights), `weight`
+//! (reparametrized convolution weights, measured by `singular` and initialized from data by
+//! `standardize`), and `onnx` (the graph interface for layers). A [`Pass`] is what a network needs
+//! besides its main input, [`Outputs`] its results, and [`Heads`] name the channels of its last
+//! layer.
 
 mod activation;
 mod attention;

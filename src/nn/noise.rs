@@ -1,4 +1,4 @@
-//! Layers that disturb a network while it is trained, and do nothing afterwards.
+//! Layers that add randomness in training and do nothing afterwards.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// `y = x + std · N(0, 1)` in training, with new numbers in every pass of every step; else nothing.
+/// `y = x + std · N(0, 1)` in training, with new noise in every pass of every step; else `y = x`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Noise {
@@ -19,12 +19,12 @@ pub struct Noise {
     pub std: f32,
 }
 
-/// `y = x / (1 − p)` with probability `1 − p`, else 0, in training, with new choices in every pass of
-/// every step (Srivastava et al., 2014); else nothing.
+/// `y = x / (1 − p)` with probability `1 − p`, else 0, in training, with new choices in every pass
+/// of every step (Srivastava et al., 2014); else `y = x`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dropout {
-    /// How likely a number is dropped.
+    /// The probability of dropping an entry.
     pub p: f32,
 }
 

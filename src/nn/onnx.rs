@@ -1,4 +1,4 @@
-//! A graph of ONNX as layers see it: what they put into it. The file is written elsewhere.
+//! The ONNX graph interface for layers. The file is written elsewhere.
 
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -12,21 +12,21 @@ pub(crate) enum Attribute<'a> {
     Text(&'a str, &'a str),
 }
 
-/// A graph that is being made. Images are `[n, c, h, w]` in it.
+/// A graph under construction. Its images are `[n, c, h, w]`.
 pub(crate) trait Graph {
     /// A node with one output; returns the output's name.
     fn node(&mut self, op: &str, inputs: &[String], attributes: &[Attribute<'_>]) -> String;
 
-    /// A constant of floats by this name, which it returns.
+    /// A constant of floats with this name, which it returns.
     fn floats(&mut self, name: &str, tensor: &Tensor) -> String;
 
     /// A constant of floats whose name starts with `stem`; returns its name.
     fn constant(&mut self, stem: &str, tensor: &Tensor) -> String;
 
-    /// A constant of whole numbers in a vector; returns its name.
+    /// A constant vector of integers; returns its name.
     fn shape(&mut self, numbers: &[usize]) -> String;
 
-    /// The tensor of a layer, by its name in the network, as it is on the device.
+    /// A layer's tensor, by its name in the network, as on the device.
     fn tensor(&self, name: &str) -> Result<Tensor>;
 }
 
@@ -36,7 +36,7 @@ impl dyn Graph + '_ {
         self.node(op, &[x], &[])
     }
 
-    /// `x` in another shape, in which 0 stands for a size that stays.
+    /// `x` reshaped; 0 stands for an unchanged size.
     pub(crate) fn reshape(&mut self, x: &str, shape: &[usize]) -> String {
         let shape = self.shape(shape);
         self.node("Reshape", &[x.to_owned(), shape], &[])

@@ -1,40 +1,40 @@
-//! The tensors that layers own, and how they start.
+//! The tensors that layers own, and their initialization.
 
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
 use super::{Layout, start};
 
-/// How a parameter starts.
+/// How a parameter is initialized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Normal numbers.
+    /// Normal.
     Normal {
-        /// Their mean.
+        /// Mean.
         mean: f32,
-        /// Their standard deviation.
+        /// Standard deviation.
         std: f32,
     },
-    /// Uniform numbers between the two.
+    /// Uniform.
     Uniform {
-        /// The least.
+        /// Lower bound, inclusive.
         low: f32,
-        /// What none reaches.
+        /// Upper bound, exclusive.
         high: f32,
     },
-    /// One number everywhere.
+    /// One value everywhere.
     Constant(f32),
-    /// A vector of length 1 of random direction.
+    /// A random unit vector.
     Unit,
     /// Orthogonal vectors of length `gain`: the columns of the matrix `[…, last axis]`, or its rows
-    /// where these are fewer.
+    /// if there are fewer.
     Orthogonal {
         /// The length of each.
         gain: f32,
     },
 }
 
-/// Where norms' scales start, as DCGAN's authors have it.
+/// The initialization of norms' scales, as by DCGAN's authors.
 pub(super) const DCGAN_SCALE: Init = Init::Normal { mean: 1.0, std: 0.02 };
 pub(super) const ZERO: Init = Init::Constant(0.0);
 pub(super) const ONE: Init = Init::Constant(1.0);
@@ -51,19 +51,19 @@ pub struct Param {
     pub name: String,
     /// Its shape on the device.
     pub shape: Vec<usize>,
-    /// How it starts.
+    /// How it is initialized.
     pub init: Init,
-    /// Whether it is learned (else it is a running statistic, or kept by the layer otherwise).
+    /// Whether it is learned (else it is a running statistic or otherwise maintained by the layer).
     pub learned: bool,
-    /// Whether a moving average of the network is to average it. What is not (the vectors of spectral
-    /// norm, a reference batch) is copied: averaged unit vectors have another length.
+    /// Whether a moving average of the network averages it. Others (the vectors of spectral norm, a
+    /// reference batch) are copied: averaged unit vectors have another length.
     pub averaged: bool,
     /// How it is stored in files.
     pub layout: Layout,
 }
 
 impl Param {
-    /// Its value before training: a function of the seed and its name alone.
+    /// Its initial value, determined by the seed and its name.
     #[must_use]
     pub fn initial(&self, seed: u64) -> Tensor {
         let mut tensor = vec![0.0; self.shape.iter().product()];
@@ -96,7 +96,7 @@ impl Param {
     }
 }
 
-/// The tensors of one layer, on their way into a list.
+/// Collects the tensors of one layer.
 #[derive(Debug)]
 pub(crate) struct Owned<'a> {
     /// The layer's name.
@@ -112,23 +112,23 @@ impl Owned<'_> {
         self.list.last_mut().expect("it was just added")
     }
 
-    /// A parameter.
+    /// Adds a parameter.
     pub(super) fn learned(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
         self.add(own, shape, init);
     }
 
-    /// A running statistic.
+    /// Adds a running statistic.
     pub(super) fn statistic(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
         self.add(own, shape, init).learned = false;
     }
 
-    /// A tensor that is neither learned nor averaged.
+    /// Adds a tensor that is neither learned nor averaged.
     pub(super) fn kept(&mut self, own: &str, shape: (Vec<usize>, Layout), init: Init) {
         let param = self.add(own, shape, init);
         (param.learned, param.averaged) = (false, false);
     }
 
-    /// The tensors of a part of the layer, called `own`.
+    /// Adds the tensors of a part of the layer, called `own`.
     pub(super) fn part(&mut self, own: &str, add: impl FnOnce(&mut Owned<'_>)) {
         let scope = format!("{}.{own}", self.scope);
         add(&mut Owned { scope: &scope, list: self.list });

@@ -1,4 +1,4 @@
-//! What one pass through a network needs beside its main input, and what it gives.
+//! What one pass through a network needs besides its main input, and its results.
 
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -6,27 +6,27 @@ use crate::tape::{Tape, Var};
 /// Whether a network is being trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Batch norm normalizes by the batch's statistics and updates the running ones; noise is added
-    /// and numbers are dropped.
+    /// Batch norm uses the batch's statistics and updates the running ones; noise and dropout are
+    /// active.
     Train,
-    /// Once, before the first step of a training, on real images: as in training, but that each
-    /// layer with weight norm and a bias first sets its lengths and its bias so that its outputs have
-    /// mean 0 and variance 1 over the batch (Salimans and Kingma, arXiv 1602.07868, section 3), and
-    /// running statistics stay as they are.
+    /// Once, before the first training step, on real images: as in training, but each layer with
+    /// weight norm and a bias first sets its lengths and its bias so that its outputs have mean 0
+    /// and variance 1 over the batch (Salimans and Kingma, arXiv 1602.07868, section 3), and
+    /// running statistics are unchanged.
     Start,
-    /// Running statistics, and nothing random: one image does not depend on its neighbors.
+    /// Running statistics, no randomness: one image does not depend on its neighbors.
     Eval,
 }
 
-/// The side input of class labels, `[n, classes]`, each row 1 at its class and else 0.
+/// The side input of one-hot class labels, `[n, classes]`.
 pub const LABELS: &str = "labels";
 
-/// The side input of latents, `[n, nz]`: of discriminators of pairs, and of generators that see their
-/// latent more than once.
+/// The side input of latents, `[n, nz]`, for discriminators of pairs, and for generators that use
+/// their latent more than once.
 pub const LATENT: &str = "latent";
 
-/// The side input of real images `[n, h, w, c]`: of passes of [`Mode::Start`] through generators some of
-/// whose layers start by them.
+/// The side input of real images `[n, h, w, c]`, for passes of [`Mode::Start`] through generators
+/// with layers initialized from them.
 pub const IMAGES: &str = "images";
 
 /// One pass through a network.
@@ -34,18 +34,18 @@ pub const IMAGES: &str = "images";
 pub struct Pass<'a> {
     /// Whether the network is being trained.
     pub mode: Mode,
-    /// Side inputs by name, images `[n, h, w, c]` or vectors `[n, c]` of as many as the main input has:
-    /// for networks with layers that take some ([`super::Join`], and those that take [`LABELS`]).
-    /// Gradients flow back to them. Those that no layer takes do no harm.
+    /// Side inputs by name, images `[n, h, w, c]` or vectors `[n, c]`, with the main input's `n`,
+    /// for networks with layers that take them ([`super::Join`], and those that take [`LABELS`]).
+    /// Gradients flow back to them. Unused ones are ignored.
     pub sides: Vec<(&'a str, Var)>,
-    /// The key of the random numbers that are drawn on the device, `[4]` (see
-    /// [`Tape::random_normal`]): for networks that draw some while they are trained.
+    /// The key of random numbers drawn on the device, `[4]` (see [`Tape::random_normal`]), for
+    /// networks with randomness in training.
     pub key: Option<Var>,
-    /// What sets its random numbers apart from those of other passes through the same network in the
-    /// same step, such as `real` and `fake`.
+    /// Separates its random numbers from those of other passes through the same network in the same
+    /// step, such as `real` and `fake`.
     pub name: &'a str,
-    /// Whether running statistics follow it in [`Mode::Train`]. They are what images are generated with
-    /// in the end: a pass on other inputs than those is to leave them alone.
+    /// Whether it updates running statistics in [`Mode::Train`]. These are used to generate images:
+    /// a pass on other inputs than those must not change them.
     pub tracked: bool,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
         Self { mode, sides: Vec::new(), key: None, name: "", tracked: true }
     }
 
-    /// The pass with this side input, in the place of another of that name.
+    /// The pass with this side input, replacing another of that name.
     #[must_use]
     pub fn with(mut self, input: &'a str, x: Var) -> Self {
         self.sides.retain(|(name, _)| *name != input);
@@ -64,7 +64,7 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// The pass with class labels, where there are any.
+    /// The pass with class labels, if any.
     #[must_use]
     pub fn labels(self, labels: Option<Var>) -> Self {
         match labels {
@@ -73,14 +73,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The pass with random numbers by this key, if any, set apart by `name`.
+    /// The pass with random numbers by this key, if any, separated by `name`.
     #[must_use]
     pub const fn random(mut self, key: Option<Var>, name: &'a str) -> Self {
         (self.key, self.name) = (key, name);
         self
     }
 
-    /// The pass without a trace in running statistics.
+    /// The pass without updates of running statistics.
     #[must_use]
     pub const fn untracked(mut self) -> Self {
         self.tracked = false;
@@ -88,41 +88,40 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// What the layers of a network give in one pass, without a reference batch.
+/// The outputs of a network's layers in one pass, without a reference batch.
 #[derive(Clone, Debug)]
 pub struct Outputs {
     pub(super) input: Var,
-    /// Of the network's own layers, in order.
+    /// Of the network's top-level layers, in order.
     pub(super) layers: Vec<Var>,
-    /// Of all layers, by their names in the network.
+    /// Of all layers, by name in the network.
     pub(super) taps: Vec<(String, Var)>,
 }
 
 impl Outputs {
-    /// What the network gives: the output of its last layer.
+    /// The network's output: that of its last layer.
     #[must_use]
     pub fn last(&self) -> Var {
         self.layers.last().copied().unwrap_or(self.input)
     }
 
-    /// The output of each of its own layers, in order.
+    /// The output of each top-level layer, in order.
     #[must_use]
     pub fn each(&self) -> &[Var] {
         &self.layers
     }
 
-    /// The main input of its layer `i`, which may be one more than there are: then it is
-    /// [`Outputs::last`].
+    /// The main input of layer `i`; for one past the last layer it is [`Outputs::last`].
     #[must_use]
     pub fn before(&self, i: usize) -> Var {
         i.checked_sub(1).and_then(|i| self.layers.get(i)).copied().unwrap_or(self.input)
     }
 
-    /// The output of the layer of this name in the network, one within another too: `main.5`,
+    /// The output of the layer of this name in the network, also of nested ones: `main.5`,
     /// `main.3.shortcut.0`, `main.3.join.1`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is none.
+    /// [`Error::Tensor`] if there is no such layer.
     pub fn tap(&self, name: &str) -> Result<Var> {
         let tap = self.taps.iter().find(|(own, _)| own == name);
         tap.map(|(_, x)| *x).ok_or_else(|| Error::Tensor {
@@ -137,13 +136,13 @@ impl Outputs {
     }
 }
 
-/// A pass on its way through the layers.
+/// A pass in progress through the layers.
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     pub(super) pass: &'a Pass<'a>,
-    /// Images of the reference batch that stand in front of those asked for.
+    /// Images of the reference batch in front of the actual ones.
     pub(super) reference: usize,
-    /// What each layer gave, by the layer's full name.
+    /// The output of each layer, by its full name.
     pub(super) taps: Vec<(String, Var)>,
 }
 
@@ -160,7 +159,7 @@ impl<'a> Walk<'a> {
         self.pass.mode == Mode::Start
     }
 
-    /// Whether running statistics follow the pass.
+    /// Whether the pass updates running statistics.
     pub(super) fn is_tracked(&self) -> bool {
         self.pass.mode == Mode::Train && self.pass.tracked
     }
@@ -184,12 +183,12 @@ impl<'a> Walk<'a> {
         Ok(x)
     }
 
-    /// The labels, for the layer `scope` that is told `classes`.
+    /// The labels, for the layer `scope` conditioned on `classes`.
     pub(super) fn labels(&self, t: &Tape, scope: &str, classes: usize) -> Result<Var> {
         let labels = self.find(LABELS).ok_or_else(|| Error::Tensor {
             name: scope.into(),
             what: format!(
-                "is conditional: it has to be told which of its {classes} classes an image is of, \
+                "is conditional: it needs to know which of its {classes} classes an image is of, \
                  which this use of it does not"
             ),
         })?;

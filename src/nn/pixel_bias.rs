@@ -1,9 +1,9 @@
-//! An untied bias: a number for every channel of every pixel (the last layer of ALI's generator,
-//! Dumoulin et al., arXiv 1606.00704).
+//! An untied bias: one value per channel and pixel (the last layer of ALI's generator, Dumoulin et
+//! al., arXiv 1606.00704).
 //!
-//! In front of a sigmoid it can start so that a generator without weights would draw the mean of the
-//! real images, as the authors' `get_log_odds` has it: with `p` the mean of a number of a pixel, clipped to
-//! [10⁻⁷, 1 − 10⁻⁷],
+//! Before a sigmoid it can be initialized so that a generator without weights would draw the mean
+//! of the real images, as in the authors' `get_log_odds`: with `p` the mean of a pixel value,
+//! clipped to [10⁻⁷, 1 − 10⁻⁷],
 //!
 //! ```text
 //! bias ← ln (p / (1 − p))
@@ -22,7 +22,7 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
 use super::{BatchDependence, LayerRole, Layout, Reach};
 
-/// What the mean of a pixel is clipped by.
+/// The clipping margin of the pixel means.
 const CLIP: f32 = 1e-7;
 
 /// `y = x + bias`, with the parameter `bias` `[h, w, c]`, `[c, h, w]` in files.
@@ -31,7 +31,8 @@ const CLIP: f32 = 1e-7;
 pub struct PixelBias {
     /// Height, width and channels.
     pub size: [usize; 3],
-    /// Whether it starts at the log-odds of the mean of real images of pixels from 0 to 1; else at 0.
+    /// Whether it is initialized to the log-odds of the mean of real images with pixels from 0 to
+    /// 1; else to 0.
     #[serde(default, skip_serializing_if = "is_not")]
     pub log_odds: bool,
 }

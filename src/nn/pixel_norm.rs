@@ -12,7 +12,7 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// `y = x / √(mean_c x² + ε)`, of each pixel by itself.
+/// `y = x / √(mean_c x² + ε)`, separately for each pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PixelNorm {

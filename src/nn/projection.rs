@@ -18,20 +18,20 @@ use super::{BatchDependence, LayerRole, Reach, Start, Weight};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projection {
-    /// Numbers of the input, which is one pixel.
+    /// Channels of the input, which is one pixel.
     pub features: usize,
-    /// How many classes there are.
+    /// Number of classes.
     pub classes: usize,
-    /// As a convolution's, of both weights.
+    /// As a convolution's, for both weights.
     #[serde(default, skip_serializing_if = "Weight::is_plain")]
     pub weight: Weight,
-    /// As a convolution's, of both weights.
+    /// As a convolution's, for both weights.
     #[serde(default, skip_serializing_if = "Start::is_default")]
     pub start: Start,
 }
 
 impl Projection {
-    /// With weights as they are.
+    /// With plain weights.
     #[must_use]
     pub fn new(features: usize, classes: usize) -> Self {
         Self { features, classes, weight: Weight::Plain, start: Start::default() }

@@ -85,7 +85,7 @@ impl LayerRule for Upsample {
         Ok([2 * h, 2 * w, c])
     }
 
-    /// Of `x` `[n, h, w, c]`: `[n, 2h, 2w, c]`.
+    /// For `x` `[n, h, w, c]`: `[n, 2h, 2w, c]`.
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
         let pixels = t.reshape(x, &[n * h, 1, w, 1, c])?;
@@ -95,7 +95,7 @@ impl LayerRule for Upsample {
 
     fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
         let scales = graph.constant("scales", &Tensor::new([4], vec![1.0, 1.0, 2.0, 2.0])?);
-        // Between them stands the region of interest, which this way of resizing has none of.
+        // Between them is the region of interest, which this kind of resizing does not use.
         let inputs = [x, String::new(), scales];
         let how = [
             Attribute::Text("coordinate_transformation_mode", "asymmetric"),
@@ -128,7 +128,7 @@ impl LayerRule for AveragePool {
         Ok([h / 2, w / 2, c])
     }
 
-    /// Of `x` `[n, 2h, 2w, c]`: `[n, h, w, c]`.
+    /// For `x` `[n, 2h, 2w, c]`: `[n, h, w, c]`.
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let &[n, h, w, c] = t.shape(x) else { return Ok(x) };
         let squares = t.reshape(x, &[n * h / 2, 2, w / 2, 2, c])?;
@@ -164,7 +164,7 @@ impl LayerRule for SumPool {
         Ok([1, 1, c])
     }
 
-    /// Of `x` `[n, h, w, c]`: `[n, 1, 1, c]`.
+    /// For `x` `[n, h, w, c]`: `[n, 1, 1, c]`.
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         let &[n, _, _, c] = t.shape(x) else { return Ok(x) };
         let sum = t.sum(x, &[1, 2])?;

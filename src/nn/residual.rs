@@ -32,7 +32,7 @@ impl LayerRule for Residual {
         LayerRole::Block
     }
 
-    /// Its layers answer for themselves.
+    /// Its layers are asked separately.
     fn batch(&self) -> BatchDependence {
         BatchDependence::None
     }

@@ -1,4 +1,4 @@
-//! Layers one after another.
+//! Layers in sequence.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use super::pass::Walk;
 use super::size::{self, Around};
 use super::{BatchDependence, Layer, Outputs, Param, Pass, virtual_batch};
 
-/// Layers one after another, named `main.0`, `main.1`, … as PyTorch's `nn.Sequential` does: layers
-/// without parameters count.
+/// Layers in sequence, named `main.0`, `main.1`, … as in PyTorch's `nn.Sequential`: layers without
+/// parameters count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequential {
@@ -20,7 +20,7 @@ pub struct Sequential {
     pub layers: Vec<Layer>,
 }
 
-/// Records the layers called `scope.0`, `scope.1`, … on `x`, and what each gives.
+/// Records the layers called `scope.0`, `scope.1`, … on `x`, and their outputs.
 pub(super) fn record(
     layers: &[Layer],
     t: &mut Tape,
@@ -46,8 +46,8 @@ pub(super) fn params(layers: &[Layer], owned: &mut Owned<'_>) {
     }
 }
 
-/// Adds the layers called `scope.0`, … to a graph of ONNX, on `x`, images of size `at`; gives the name of
-/// their output.
+/// Adds the layers called `scope.0`, … to an ONNX graph, on `x`, images of size `at`; returns the
+/// name of their output.
 pub(super) fn onnx(
     layers: &[Layer],
     graph: &mut dyn Graph,
@@ -67,8 +67,8 @@ pub(super) fn onnx(
 }
 
 impl Sequential {
-    /// All layers, those within others too, with their names in the network: `main.3`,
-    /// `main.3.shortcut.0`. A layer stands before what is within it.
+    /// All layers, including nested ones, with their names in the network: `main.3`,
+    /// `main.3.shortcut.0`. A layer precedes its nested layers.
     #[must_use]
     pub fn each(&self) -> Vec<(String, &Layer)> {
         fn add<'a>(layers: &'a [Layer], scope: &str, all: &mut Vec<(String, &'a Layer)>) {
@@ -85,8 +85,7 @@ impl Sequential {
         all
     }
 
-    /// The same layers, where those that normalize by the statistics of the batch do so by running ones
-    /// after training.
+    /// The same layers, with batch statistics replaced by running ones after training.
     #[must_use]
     pub fn with_running_statistics(&self) -> Self {
         let mut network = self.clone();
@@ -98,28 +97,28 @@ impl Sequential {
         self.each().iter().any(|(_, layer)| asked.contains(&layer.batch()))
     }
 
-    /// Whether results depend on what else is in the batch, even after training: see
+    /// Whether results depend on the rest of the batch, even after training: see
     /// [`BatchDependence`].
     #[must_use]
     pub fn needs_batch(&self) -> bool {
         self.any_batch(&[BatchDependence::Always, BatchDependence::Compares])
     }
 
-    /// Whether some layer has no statistics to normalize a single image by: see [`BatchDependence`].
+    /// Whether some layer has no statistics to normalize a single image: see [`BatchDependence`].
     #[must_use]
     pub fn lacks_statistics(&self) -> bool {
         self.any_batch(&[BatchDependence::Always])
     }
 
-    /// Whether in training every output depends on the statistics of the whole batch, so that there is
-    /// no gradient at one image to be penalized: see [`BatchDependence`].
+    /// Whether in training every output depends on the statistics of the whole batch, so that there
+    /// is no gradient at one image to penalize: see [`BatchDependence`].
     #[must_use]
     pub fn normalizes_by_batch(&self) -> bool {
         self.any_batch(&[BatchDependence::Training, BatchDependence::Always])
     }
 
-    /// The names of the side inputs that a [`Pass`] has to have, each once, in the order of the layers
-    /// that take them.
+    /// The names of the side inputs that a [`Pass`] must provide, each once, in the order of the
+    /// layers that take them.
     #[must_use]
     pub fn side_inputs(&self) -> Vec<&str> {
         let mut names = Vec::new();
@@ -144,9 +143,9 @@ impl Sequential {
     /// `<prefix>.main.0.weight` and so on.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` does not fit the first layer, or side inputs are of
-    /// other images or of another width; [`crate::error::Error::Tensor`] where a layer needs a side
-    /// input or random numbers, and the pass has none.
+    /// [`crate::error::Error::Shape`] if `x` does not fit the first layer, or side inputs have
+    /// another batch size or width; [`crate::error::Error::Tensor`] if a layer needs a side input
+    /// or random numbers, and the pass has none.
     pub fn record(&self, t: &mut Tape, prefix: &str, x: Var, pass: &Pass<'_>) -> Result<Outputs> {
         let mut walk = Walk::new(pass);
         let mut layers = record(&self.layers, t, &format!("{prefix}.main"), x, &mut walk)?;
@@ -163,23 +162,22 @@ impl Sequential {
         Ok(Outputs { input: x, layers, taps })
     }
 
-    /// The image `[h, w, c]` that each layer gives for one of `input`, for a network without side inputs
-    /// but labels; the size of what is computed on the way is checked, so that a description out of a
-    /// file can be trusted after it.
+    /// The output size `[h, w, c]` of each layer for an image of size `input`, for a network
+    /// without side inputs other than labels; intermediate sizes are checked, so that a description
+    /// from a file can be trusted afterwards.
     ///
     /// # Errors
-    /// A sentence where a layer does not fit the one before it, or is larger than anything that is
-    /// in use.
+    /// A message if a layer does not fit the one before it, or is unreasonably large.
     pub fn sizes(&self, input: [usize; 3]) -> Result<Vec<[usize; 3]>, String> {
         self.sizes_beside(input, &[])
     }
 
-    /// [`Sequential::sizes`] of a network with side inputs of these sizes, `[h, w, c]`, or `[1, 1, c]`
-    /// for vectors.
+    /// [`Sequential::sizes`] of a network with side inputs of these sizes, `[h, w, c]`, or `[1, 1,
+    /// c]` for vectors.
     ///
     /// # Errors
-    /// As [`Sequential::sizes`]; where a layer takes a side input that is not among them, or of another
-    /// size.
+    /// As for [`Sequential::sizes`]; also if a layer takes a side input that is missing or has
+    /// another size.
     pub fn sizes_beside(
         &self,
         input: [usize; 3],

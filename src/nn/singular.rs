@@ -1,21 +1,21 @@
-//! Singular values of weights, worked out on the host: whether the power method keeps up.
+//! Singular values of weights, computed on the host: checks that the power method keeps up.
 
 use crate::error::Result;
 use crate::tensor::Tensor;
 
 use super::Sequential;
 
-/// The length of a vector.
+/// The norm of a vector.
 pub(super) fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The largest singular value of the matrix `rows`, by the power method in 64 bits until it no longer
-/// grows.
+/// The largest singular value of the matrix `rows`, by the power method in 64 bits until it no
+/// longer grows.
 fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
-    /// Iterations, at most: two values that differ so little that more are needed are the same.
+    /// Maximum iterations: values so close that more are needed count as equal.
     const MOST: usize = 2000;
-    /// Iterations, at least: the first start on the wrong singular vector.
+    /// Minimum iterations: the first may start on the wrong singular vector.
     const LEAST: usize = 30;
     let columns = rows.first().map_or(0, Vec::len);
     let mut v: Vec<f64> = (0..columns).map(|i| 1.0 + (1.7 * i as f64).sin()).collect();
@@ -41,8 +41,8 @@ fn largest_singular_value(rows: &[Vec<f64>]) -> f64 {
 }
 
 impl Sequential {
-    /// The largest singular value of every spectrally normalized weight as it is used, `W / σ`, with
-    /// the layer's name: 1 where the power method has converged. `get` gives the state of a name.
+    /// The largest singular value of every spectrally normalized weight as used, `W / σ`, with the
+    /// layer's name: 1 if the power method has converged. `get` returns the state of a name.
     ///
     /// # Errors
     /// Those of `get`.

@@ -1,23 +1,21 @@
-//! Which images layers take, and which they give: what they have in common. Each layer has its own rule
-//! in its file.
+//! Input and output sizes of layers: the common parts. Each layer has its own rule in its file.
 
 use crate::tensor::elements;
 
 use super::Layer;
 use super::pass::LABELS;
 
-/// Images are no wider, networks no deeper in channels, than this: what lies above is a damaged
-/// description.
+/// Maximum width of images and channels of networks: larger values mean a damaged description.
 pub(super) const WIDEST: usize = 1 << 16;
-/// Numbers of one image on its way through a network.
+/// Maximum entries of one image inside a network.
 const LARGEST: usize = 1 << 26;
-/// Layers one after another.
+/// Maximum number of layers.
 const DEEPEST: usize = 1 << 14;
 
 /// Why layers do not fit.
 #[derive(Debug)]
 pub(crate) struct Misfit {
-    /// The sentence of a layer within the one at hand names that one already.
+    /// Whether the message already names the layer, as for nested layers.
     named: bool,
     what: String,
 }
@@ -34,7 +32,7 @@ impl From<Misfit> for String {
     }
 }
 
-/// What stands around a layer whose size is asked for.
+/// The context of a layer whose size is computed.
 #[derive(Debug)]
 pub(crate) struct Around<'a> {
     /// Its name in the network.
@@ -57,7 +55,8 @@ impl Around<'_> {
     }
 }
 
-/// The image `[h, w, c]` that each of the layers called `scope.0`, … gives for one of `input`.
+/// The output size `[h, w, c]` of each of the layers called `scope.0`, … for an image of size
+/// `input`.
 pub(super) fn all(
     layers: &[Layer],
     scope: &str,
@@ -84,7 +83,7 @@ pub(super) fn all(
     Ok(all)
 }
 
-/// What one layer gives.
+/// The output size of one layer.
 fn one(layer: &Layer, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
     let rule = layer.rule();
     match rule.classes() {
@@ -96,7 +95,7 @@ fn one(layer: &Layer, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize;
     }
     if around.reference && rule.side_input().is_some() {
         let what = match rule.classes() {
-            Some(_) => "a network with a reference batch cannot be told classes",
+            Some(_) => "a network with a reference batch cannot be conditioned on classes",
             None => "a network with a reference batch cannot have side inputs",
         };
         return Err(what.to_owned().into());
@@ -112,7 +111,7 @@ fn one(layer: &Layer, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize;
     Ok(to)
 }
 
-/// Whether there can be images of this height, width and number of channels.
+/// Whether images of this height, width and number of channels are allowed.
 fn fits(image: [usize; 3]) -> Result<(), String> {
     let numbers = elements(&image).is_some_and(|n| (1..=LARGEST).contains(&n));
     if numbers && image.iter().all(|&x| x <= WIDEST) {
@@ -121,7 +120,7 @@ fn fits(image: [usize; 3]) -> Result<(), String> {
     Err(format!("there would be images of {image:?} (height, width, channels)"))
 }
 
-/// Refuses images `at` where a layer takes those of another size.
+/// Refuses images `at` if a layer takes another size.
 pub(super) fn takes(wanted: [usize; 3], at: [usize; 3]) -> Result<(), String> {
     if wanted == at {
         return Ok(());
@@ -129,12 +128,12 @@ pub(super) fn takes(wanted: [usize; 3], at: [usize; 3]) -> Result<(), String> {
     Err(format!("takes images of {wanted:?} (height, width, channels) and gets {at:?}"))
 }
 
-/// Refuses a number of a description that has to be positive.
+/// Refuses a value of a description that is not positive.
 pub(super) fn positive(what: &str, number: f32) -> Result<(), String> {
     if number > 0.0 && number.is_finite() { Ok(()) } else { Err(format!("its {what} is {number}")) }
 }
 
-/// Refuses a number of a description that must not be negative.
+/// Refuses a negative value of a description.
 pub(super) fn not_negative(what: &str, number: f32) -> Result<(), String> {
     if number >= 0.0 && number.is_finite() {
         Ok(())

@@ -1,14 +1,14 @@
-//! The data-dependent start of weight norm (Salimans and Kingma, arXiv 1602.07868, section 3).
+//! Data-dependent initialization of weight norm (Salimans and Kingma, arXiv 1602.07868, section 3).
 //!
 //! In a pass of [`Mode::Start`] each layer with weight norm and a bias sets its lengths `g` and its
-//! bias `b` so that what it gives has mean 0 and variance 1 over the batch, and gives that to the next
-//! layer: one pass, layer after layer. With `y` the layer's outputs before the bias, by unit,
+//! bias `b` so that its outputs have mean 0 and variance 1 over the batch, and passes them to the
+//! next layer: one pass, layer by layer. With `y` the layer's outputs before the bias, per unit,
 //!
 //! ```text
 //! g ← g / std(y)    b ← −mean(y) / std(y)
 //! ```
 //!
-//! A layer without a bias stands in front of a norm, which does the same all the time.
+//! A layer without a bias precedes a norm, which does the same all the time.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -19,13 +19,13 @@ use super::weight::Kernel;
 #[cfg(doc)]
 use super::{IMAGES, Mode};
 
-/// A unit whose variance over the batch is below this says the same of every image: it keeps its
+/// A unit whose variance over the batch is below this is the same for every image: it keeps its
 /// length.
 const LEAST: f32 = 1e-8;
 
-/// Sets the lengths and the bias of the layer called `scope` by its outputs `y` `[n, h, w, c]`, which
-/// are before the bias; `bias` is that one's shape, `[c]`, or `[h, w, c]` where each pixel has
-/// its own. Gives the outputs as they are with both.
+/// Sets the lengths and the bias of the layer called `scope` by its outputs `y` `[n, h, w, c]`
+/// before the bias; `bias` is the bias's shape, `[c]`, or `[h, w, c]` if each pixel has its own.
+/// Returns the outputs with both applied.
 pub(super) fn standardize(
     t: &mut Tape,
     scope: &str,
@@ -66,8 +66,8 @@ impl Sequential {
         self.each().iter().any(|(_, layer)| layer.rule().starts_by_data())
     }
 
-    /// Whether a pass of [`Mode::Start`] sets some of its tensors by real images beside its input, the
-    /// side input [`IMAGES`].
+    /// Whether a pass of [`Mode::Start`] sets some of its tensors from real images, the side input
+    /// [`IMAGES`].
     #[must_use]
     pub fn starts_on_images(&self) -> bool {
         self.each().iter().any(|(_, layer)| layer.rule().starts_on_images())

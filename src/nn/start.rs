@@ -1,38 +1,38 @@
-//! How the weights of convolutions start.
+//! Initialization of convolution weights.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Init, Layout};
 
-/// How the weights of a convolution start: the law of its numbers.
+/// The initial distribution of a convolution's weights.
 ///
-/// `fan_in` and `fan_out` are counted as PyTorch counts them: those of weights `[a, b, kh, kw]` in a
-/// file are `b·kh·kw` and `a·kh·kw`, of a transposed convolution too.
+/// `fan_in` and `fan_out` are counted as in PyTorch: for weights `[a, b, kh, kw]` in a file they
+/// are `b·kh·kw` and `a·kh·kw`, also for a transposed convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Start {
-    /// Normal numbers of mean 0.
+    /// Normal with mean 0.
     Normal {
-        /// Their standard deviation.
+        /// Standard deviation.
         std: f32,
     },
     /// Mean 0 and variance `2 gain² / (fan_in + fan_out)` (Glorot and Bengio, 2010).
     Xavier {
-        /// 1 for layers followed by tanh or by nothing, √2 for those followed by ReLU.
+        /// 1 for layers followed by tanh or no activation, √2 for those followed by ReLU.
         gain: f32,
-        /// Uniform rather than normal numbers.
+        /// Uniform rather than normal.
         uniform: bool,
     },
-    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852): for layers that
-    /// are built from Rust, as PyTorch's start where nothing is said; no recipe's networks use it.
+    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852): for layers
+    /// built from Rust, as PyTorch's default initialization; no preset's networks use it.
     He {
-        /// √2 for layers followed by ReLU; with uniform numbers, 1/√3 is PyTorch's default.
+        /// √2 for layers followed by ReLU; if uniform, 1/√3 is PyTorch's default.
         gain: f32,
-        /// Uniform rather than normal numbers.
+        /// Uniform rather than normal.
         uniform: bool,
     },
-    /// Orthogonal rows or columns of length `gain` (Saxe, McClelland and Ganguli, arXiv 1312.6120), as
-    /// BigGAN's networks start: for layers that are built from Rust too.
+    /// Orthogonal rows or columns of length `gain` (Saxe, McClelland and Ganguli, arXiv 1312.6120),
+    /// as in BigGAN: also for layers built from Rust.
     Orthogonal {
         /// Their length.
         gain: f32,
@@ -47,12 +47,12 @@ impl Default for Start {
 }
 
 impl Start {
-    /// Whether it is the one that a description need not mention.
+    /// Whether it is the default, which a description may omit.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// For weights of `shape` `[kh, kw, large, small]`.
+    /// The initialization of weights of `shape` `[kh, kw, large, small]`.
     pub(super) fn init(self, shape: [usize; 4], layout: Layout) -> Init {
         let std = self.std(shape, layout);
         match self {
@@ -65,7 +65,7 @@ impl Start {
         }
     }
 
-    /// The standard deviation of the numbers.
+    /// The standard deviation of the weights.
     pub(super) fn std(self, [kh, kw, large, small]: [usize; 4], layout: Layout) -> f32 {
         let wide = (kh * kw * large) as f32;
         let (fan_in, fan_out) = match layout {
@@ -82,9 +82,9 @@ impl Start {
     }
 }
 
-/// Turns the random matrix `numbers`, rows of `columns`, into one of orthogonal columns of length
-/// `gain`, or of such rows where these are fewer: Gram and Schmidt, each vector twice, as once leaves
-/// rounding that grows with their number.
+/// Turns the random matrix `numbers`, with rows of `columns`, into one with orthogonal columns of
+/// length `gain`, or rows if there are fewer: Gram-Schmidt, each vector twice, as once leaves
+/// rounding errors that grow with their number.
 pub(super) fn orthogonalise(numbers: &mut [f32], columns: usize, gain: f32) {
     let rows = numbers.len() / columns.max(1);
     let count = rows.min(columns);

@@ -8,7 +8,8 @@ use crate::tensor::Tensor;
 
 use super::{Sequential, Weight};
 
-/// Tensors of `torch.nn.utils.parametrizations` and our names of the same, both behind the layer's name.
+/// Tensors of `torch.nn.utils.parametrizations` and our names for them, both after the layer's
+/// name.
 static PARAMETRIZED: [[&str; 2]; 5] = [
     ["parametrizations.weight.original", "weight_orig"],
     ["parametrizations.weight.0._u", "weight_u"],
@@ -20,13 +21,13 @@ static PARAMETRIZED: [[&str; 2]; 5] = [
 /// The counter of PyTorch's batch norms, which ours do not have.
 const COUNTER: &str = "num_batches_tracked";
 
-/// The layer's name and its tensor's own: `main.0.` and `weight`.
+/// The prefix of the layer and its tensor's own name: `main.0.` and `weight`.
 fn split(name: &str) -> (&str, &str) {
     let at = name.rfind('.').map_or(0, |at| at + 1);
     name.split_at(at)
 }
 
-/// Our name of a tensor that PyTorch calls `name`.
+/// Our name for PyTorch's tensor `name`.
 fn ours(name: &str) -> String {
     let found = PARAMETRIZED.iter().find_map(|[theirs, ours]| {
         let layer = name.strip_suffix(theirs)?;
@@ -35,8 +36,8 @@ fn ours(name: &str) -> String {
     found.unwrap_or_else(|| name.to_owned())
 }
 
-/// Between PyTorch's `state_dict` and states of a device. Names are PyTorch's already (`main.0.weight`);
-/// what differs is the order of weights in memory:
+/// Converts between PyTorch's `state_dict` and states of a device. Names are already PyTorch's
+/// (`main.0.weight`); the order of weights in memory differs:
 ///
 /// ```text
 ///                            in a state_dict          on the device
@@ -87,14 +88,14 @@ impl Sequential {
     /// under the names of states, for [`crate::device::State::set`] or
     /// [`crate::train::Trainer::set_states`].
     ///
-    /// Names may begin with anything in front of the layers' numbers (`0.weight`, `main.0.weight`,
-    /// `module.net.0.weight`), all with the same. Weights that PyTorch computes from others may be those of
-    /// `torch.nn.utils` or of `torch.nn.utils.parametrizations`, where the layer here has the same
-    /// [`Weight`]. Counters called `num_batches_tracked` are passed over.
+    /// Names may have any common prefix before the layers' numbers (`0.weight`, `main.0.weight`,
+    /// `module.net.0.weight`). Weights that PyTorch computes from others may be those of
+    /// `torch.nn.utils` or of `torch.nn.utils.parametrizations`, if the layer here has the same
+    /// [`Weight`]. Counters called `num_batches_tracked` are ignored.
     ///
     /// # Errors
-    /// [`Error::Tensor`] as with `load_state_dict(strict=True)`: where a tensor is missing, has another
-    /// shape or element type, or belongs to no layer.
+    /// [`Error::Tensor`] as with `load_state_dict(strict=True)`: if a tensor is missing, has
+    /// another shape or element type, or belongs to no layer.
     pub fn load_state_dict(
         &self,
         prefix: &str,
@@ -128,14 +129,14 @@ impl Sequential {
         Ok(states)
     }
 
-    /// PyTorch's `state_dict` of the network called `prefix`: names begin with `main.`, as in a module
-    /// whose layers are `self.main = nn.Sequential(…)`. `get` gives the state of a name. With
-    /// [`Weight::SpectralParametrization`] names are those of `torch.nn.utils.parametrizations`, else those
-    /// of `torch.nn.utils`. Counters called `num_batches_tracked`, which PyTorch sets itself where they are
-    /// missing, are left out.
+    /// PyTorch's `state_dict` of the network called `prefix`: names begin with `main.`, as in a
+    /// module with `self.main = nn.Sequential(…)`. `get` returns the state of a name. With
+    /// [`Weight::SpectralParametrization`] names are those of `torch.nn.utils.parametrizations`,
+    /// else those of `torch.nn.utils`. Counters called `num_batches_tracked`, which PyTorch sets if
+    /// missing, are omitted.
     ///
     /// # Errors
-    /// Those of `get`; [`Error::Tensor`] where a state is not of this network.
+    /// Those of `get`; [`Error::Tensor`] if a state does not belong to this network.
     pub fn state_dict(
         &self,
         prefix: &str,
@@ -167,7 +168,7 @@ impl Sequential {
     }
 }
 
-/// What the names of `given` begin with in front of `tails`: what most of them have in common.
+/// The prefix of the names of `given` before `tails`, shared by most of them.
 fn root<'a, T>(tails: &[&str], given: &'a BTreeMap<String, T>) -> &'a str {
     let before = |tail: &&str| {
         let tail = *tail;

@@ -1,10 +1,9 @@
 //! Virtual batch norm (Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen, arXiv 1606.03498,
-//! section 3.5): each sample is normalized by a batch that was chosen once and stays the same, and by
-//! itself, so that it does not depend on what it was generated with.
+//! section 3.5): each sample is normalized by a fixed reference batch and by itself, so that it
+//! does not depend on the rest of its batch.
 //!
-//! [`Reference`] puts that batch in front of the one at hand, and both go through the network side by
-//! side: at every norm the statistics are those that the reference batch has there, under the weights
-//! as they are.
+//! [`Reference`] puts that batch in front of the current one, and both go through the network side
+//! by side: every norm uses the statistics of the reference batch there, under the current weights.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +17,9 @@ use super::rule::LayerRule;
 use super::size::{Around, Misfit, WIDEST, positive, takes};
 use super::{BatchDependence, LayerRole, Reach};
 
-/// The state `reference`, `count` inputs of the network that are drawn once, put in front of the
-/// batch for the [`VirtualBatchNorm`]s of the rest of the network, which gives what it is asked for
-/// without them. Only as the first layer, and of a network without side inputs.
+/// The state `reference`, `count` inputs of the network drawn once, put in front of the batch for
+/// the [`VirtualBatchNorm`]s of the rest of the network, and removed from its outputs. Only as the
+/// first layer of a network without side inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
@@ -28,12 +27,12 @@ pub struct Reference {
     pub count: usize,
     /// Height, width and channels of each.
     pub size: [usize; 3],
-    /// Whether they are uniform numbers in [−1, 1] rather than standard normal ones.
+    /// Whether they are uniform in [−1, 1] rather than standard normal.
     pub uniform: bool,
 }
 
-/// Virtual batch norm: by the statistics of the reference batch and of the image itself, which weighs
-/// as much as one of the batch. Parameters `weight` and `bias`.
+/// Virtual batch norm: by the statistics of the reference batch and of the image itself, which
+/// weighs as much as one of the batch. Parameters `weight` and `bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualBatchNorm {

@@ -1,16 +1,17 @@
-//! The weights of convolutions, as they are learned and as they are used.
+//! The weights of convolutions, as learned and as used.
 //!
-//! Weights `[kh, kw, large, small]` are a matrix `W` `[out, rest]` with a row for each number that an
-//! output pixel is made of; both normalizations are of that matrix, as PyTorch's are.
+//! Weights `[kh, kw, large, small]` are a matrix `W` `[out, rest]` with a row for each output
+//! channel; both normalizations use that matrix, as in PyTorch.
 //!
-//! **Spectral norm** (Miyato, Kataoka, Koyama and Yoshida, arXiv 1802.05957) uses `W / σ`, where `σ`
-//! is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and `v`
-//! are states; an iteration of the power method is no part of a pass but is recorded by
-//! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at [`Weight`].
+//! **Spectral norm** (Miyato, Kataoka, Koyama and Yoshida, arXiv 1802.05957) uses `W / σ`, where
+//! `σ` is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and
+//! `v` are states; power iterations are not part of a pass but are recorded by
+//! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at
+//! [`Weight`].
 //!
-//! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction apart: row `i`
-//! of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be kept as they were at the start, where `standardize`
-//! sets them by data.
+//! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction separately:
+//! row `i` of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be fixed at their initial values, which
+//! `standardize` sets from data.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,33 +25,33 @@ use super::param::Owned;
 use super::singular::norm;
 use super::{Init, Layer, Layout, Sequential, Start};
 
-/// How the weights of a convolution are made from what is learned. `W` is the matrix `[out, rest]` of the
-/// weights, with a row for each output channel (PyTorch's `dim=0`, and `dim=1` of a transposed
-/// convolution, as there by default).
+/// How the weights of a convolution are computed from the trainable ones. `W` is the matrix `[out,
+/// rest]` of the weights, with a row for each output channel (PyTorch's `dim=0`, and `dim=1` of a
+/// transposed convolution, PyTorch's defaults).
 ///
 /// ```text
 /// spectral, spectral-parametrization   W / σ      σ = uᵀWv
 /// norm, norm-fixed                     gᵢ vᵢ / |vᵢ| in row i
 /// ```
 ///
-/// One iteration of the power method ([`Sequential::power_iteration`]) in the order of PyTorch's two
-/// functions, with `normalize(x) = x / max(|x|, 10⁻¹²)`:
+/// One power iteration ([`Sequential::power_iteration`]) in the order of PyTorch's two functions,
+/// with `normalize(x) = x / max(|x|, 10⁻¹²)`:
 ///
 /// ```text
 /// spectral                   v ← normalize(Wᵀu)   u ← normalize(W v)     torch.nn.utils.spectral_norm
 /// spectral-parametrization   u ← normalize(W v)   v ← normalize(Wᵀu)     torch.nn.utils.parametrizations.spectral_norm
 /// ```
 ///
-/// In both, `u` and `v` are constants to the gradient, which flows through `W` alone, also where it
-/// stands in `σ`. In PyTorch every forward pass in training mode begins with an iteration; here passes
-/// use the vectors as they are, so that a step that is to follow PyTorch pass by pass records one before
-/// each. PyTorch's first function starts with random vectors, its second after 15 iterations;
+/// In both, `u` and `v` are constants to the gradient, which flows only through `W`, also inside
+/// `σ`. In PyTorch every forward pass in training mode begins with an iteration; here passes use
+/// the current vectors, so a step that follows PyTorch pass by pass records one before each.
+/// PyTorch's first function starts from random vectors, its second after 15 iterations;
 /// [`crate::train::Trainer`] makes 15 in both cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
-    /// They are learned: `weight`.
+    /// The weights are learned directly: `weight`.
     #[default]
     Plain,
     /// Spectral norm: `weight_orig`, and the vectors `weight_u`, `weight_v`, as
@@ -62,9 +63,9 @@ pub enum Weight {
     SpectralParametrization,
     /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
     Norm,
-    /// Weight norm whose lengths `weight_g` are kept as the start sets them, so that training turns
-    /// the rows of the weights but stretches none: hidden layers of Improved GAN's classifiers
-    /// (arXiv 1606.03498; `train_scale=False` in the authors' code).
+    /// Weight norm with fixed lengths `weight_g`, as set by initialization, so that training
+    /// rotates the rows of the weights but does not stretch them: hidden layers of Improved GAN's
+    /// classifiers (arXiv 1606.03498; `train_scale=False` in the authors' code).
     #[serde(rename = "norm-fixed")]
     NormFixed,
 }
@@ -72,7 +73,7 @@ pub enum Weight {
 named!(Weight);
 
 impl Weight {
-    /// Whether a description need not mention it.
+    /// Whether a description may omit it.
     pub(super) fn is_plain(&self) -> bool {
         *self == Self::Plain
     }
@@ -83,18 +84,18 @@ impl Weight {
     }
 }
 
-/// Which axes of `[kh, kw, large, small]` the rows of `W` run along.
+/// The axes of `[kh, kw, large, small]` that form the rows of `W`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// The last: of a convolution.
+    /// The last: for a convolution.
     Small,
-    /// The third: of a transposed convolution.
+    /// The third: for a transposed convolution.
     Large,
-    /// The first three: of a linear layer whose output is seen as an image.
+    /// The first three: for a linear layer whose output is used as an image.
     Cells,
 }
 
-/// What keeps `|x|` from being zero where it divides.
+/// Keeps the divisor `|x|` from being zero.
 const EPS: f32 = 1e-12;
 
 /// The weights of one convolution or linear layer.
@@ -115,14 +116,13 @@ impl Kernel {
         Self { shape, rows: Rows::Small, layout, weight, start }
     }
 
-    /// A linear layer, `[from, to]` for a tape, `[to, from]` in files.
+    /// A linear layer, `[from, to]` on a tape, `[to, from]` in files.
     pub(super) const fn linear(from: usize, to: usize, weight: Weight, start: Start) -> Self {
         let (shape, layout) = ([1, 1, from, to], Layout::Flatten);
         Self { shape, rows: Rows::Small, layout, weight, start }
     }
 
-    /// A row for each of `classes`: `[classes, to]` for a tape and in files, where it is PyTorch's
-    /// `Embedding`.
+    /// A row for each of `classes`: `[classes, to]` on a tape and in files, PyTorch's `Embedding`.
     pub(super) const fn embedding(classes: usize, to: usize, weight: Weight, start: Start) -> Self {
         let (shape, layout) = ([1, 1, classes, to], Layout::Project);
         Self { shape, rows: Rows::Cells, layout, weight, start }
@@ -138,7 +138,7 @@ impl Kernel {
         }
     }
 
-    /// The shapes on the device of `u` and `v`, and their layouts.
+    /// The shapes of `u` and `v` on the device, and their layouts.
     fn vectors(&self) -> [(Vec<usize>, Layout); 2] {
         let [kh, kw, large, small] = self.shape;
         let plain = |len| (vec![len], Layout::Plain);
@@ -149,8 +149,7 @@ impl Kernel {
         }
     }
 
-    /// The shape of one number for each row of `W`, which stretches over the weights, and the axes
-    /// that it lacks.
+    /// The shape of one value per row of `W`, broadcast over the weights, and the reduced axes.
     pub(super) fn per_row(&self) -> ([usize; 4], &'static [usize]) {
         let [kh, kw, large, small] = self.shape;
         match self.rows {
@@ -160,7 +159,7 @@ impl Kernel {
         }
     }
 
-    /// Whether length and direction of its rows are apart.
+    /// Whether length and direction of its rows are separate.
     pub(super) fn is_normed(&self) -> bool {
         matches!(self.weight, Weight::Norm | Weight::NormFixed)
     }
@@ -177,7 +176,7 @@ impl Kernel {
                 owned.kept("weight_v", v, Init::Unit);
             }
             Weight::Norm | Weight::NormFixed => {
-                // As long as the rows are on average: the weights start as plain ones would.
+                // The rows' average length: the initial weights are as plain ones.
                 let std = self.start.std(self.shape, self.layout);
                 let length = std * (self.sizes()[1] as f32).sqrt();
                 let per_row = (self.per_row().0.to_vec(), self.layout);
@@ -191,7 +190,7 @@ impl Kernel {
         }
     }
 
-    /// The weights that are used, `[kh, kw, large, small]`.
+    /// The effective weights, `[kh, kw, large, small]`.
     pub(super) fn record(&self, t: &mut Tape, scope: &str) -> Result<Var> {
         let read = |t: &mut Tape, own: &str, shape: &[usize]| {
             t.read(&format!("{scope}.{own}"), shape, DType::F32)
@@ -217,7 +216,7 @@ impl Kernel {
         }
     }
 
-    /// The largest singular value as the vectors have it, `uᵀWv`, a scalar.
+    /// The largest singular value according to the vectors, `uᵀWv`, a scalar.
     fn sigma(&self, t: &mut Tape, scope: &str) -> Result<Var> {
         let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
         let [u, v] = self.read_vectors(t, scope)?;
@@ -240,7 +239,7 @@ impl Kernel {
     fn product(&self, t: &mut Tape, w: Var, x: Var, transposed: bool) -> Result<Var> {
         let [out, rest] = self.sizes();
         match self.rows {
-            // As it lies it is the transpose.
+            // In memory it is already the transpose.
             Rows::Small => {
                 let w = t.reshape(w, &[rest, out])?;
                 t.matmul_t(w, x, !transposed, false)
@@ -257,7 +256,7 @@ impl Kernel {
         }
     }
 
-    /// Records one iteration of the power method, in the order that [`Weight`] says.
+    /// Records one power iteration, in the order given at [`Weight`].
     fn iterate(&self, t: &mut Tape, scope: &str) -> Result<()> {
         let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
         let shapes = self.vectors().map(|(shape, _)| shape);
@@ -266,7 +265,7 @@ impl Kernel {
             halves.reverse();
         }
         for (own, from, to) in halves {
-            // Read anew: the second is made from the new first.
+            // Read again: the second is computed from the new first.
             let x = self.read_vectors(t, scope)?[from];
             let y = self.product(t, w, x, from == 0)?;
             let square = t.mul(y, y)?;
@@ -281,7 +280,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// The weights that are used, worked out on the host; `get` gives the state of a name.
+    /// The effective weights, computed on the host; `get` returns the state of a name.
     pub(super) fn used(
         &self,
         scope: &str,
@@ -310,7 +309,7 @@ impl Kernel {
         Tensor::new(self.shape, used)
     }
 
-    /// The row of `W` that number `i` of the weights belongs to.
+    /// The row of `W` that entry `i` of the weights belongs to.
     fn row_of(&self, i: usize) -> usize {
         let [_, _, large, small] = self.shape;
         match self.rows {
@@ -335,8 +334,8 @@ fn dot(row: &[f64], v: &Tensor) -> f64 {
 }
 
 impl Sequential {
-    /// All weights of the network called `prefix`, with the names of the layers, or of parts of them,
-    /// that own them.
+    /// All weights of the network called `prefix`, with the names of the layers, or parts of
+    /// layers, that own them.
     pub(super) fn kernels(&self, prefix: &str) -> Vec<(String, Kernel)> {
         let of = |(name, layer): (String, &Layer)| {
             let scope = move |part: &str| match part {
@@ -354,8 +353,8 @@ impl Sequential {
         kernels
     }
 
-    /// The learned weights of every convolution of the network called `prefix`, and whether its outputs
-    /// are the large side (a transposed one). Projections to images are left out.
+    /// The learned weights of every convolution of the network called `prefix`, and whether its
+    /// outputs are the large side (a transposed one). Projections to images are omitted.
     #[must_use]
     pub fn convolutions(&self, prefix: &str) -> Vec<(String, bool)> {
         let all = self.kernels(prefix).into_iter();
@@ -377,24 +376,23 @@ impl Sequential {
         !self.spectral("").is_empty()
     }
 
-    /// Records one iteration of the power method on the vectors of every spectrally normalized weight
-    /// of the network called `prefix`, and assigns them. What is recorded after it uses the new
-    /// ones.
+    /// Records one power iteration on the vectors of every spectrally normalized weight of the
+    /// network called `prefix`, and assigns them. Later recordings use the new ones.
     ///
-    /// Vectors start at random, where `σ` is no singular value and may be next to 0: record a few
-    /// iterations and run them once before the first pass through a new network.
+    /// Vectors are initialized at random, where `σ` is not a singular value and may be close to 0:
+    /// record a few iterations and run them once before the first pass through a new network.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn power_iteration(&self, t: &mut Tape, prefix: &str) -> Result<()> {
         self.spectral(prefix).iter().try_for_each(|(scope, kernel)| kernel.iterate(t, scope))
     }
 
-    /// The scalars `σ` that the spectrally normalized weights of the network called `prefix` are
-    /// divided by, with their layers' names.
+    /// The scalars `σ` that divide the spectrally normalized weights of the network called
+    /// `prefix`, with their layers' names.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub(crate) fn sigmas(&self, t: &mut Tape, prefix: &str) -> Result<Vec<(String, Var)>> {
         let kernels = self.spectral(prefix).into_iter();
         kernels.map(|(scope, kernel)| kernel.sigma(t, &scope).map(|sigma| (scope, sigma))).collect()

@@ -6,17 +6,17 @@ use crate::config::named;
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
-/// What a discriminator's output is, by the loss that it is trained with.
+/// The meaning of a discriminator's output, depending on its loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// A logit: its sigmoid is the probability that an image is real.
     Probability,
-    /// A free score: the higher the more real, and its size means nothing by itself.
+    /// An unbounded score: the higher the more real; its magnitude has no meaning.
     Score,
 }
 
-/// What the two networks minimize. With `r` the discriminator's scores of real images, `f` those
-/// of generated ones, `σ` the sigmoid and all terms meant over the batch:
+/// The losses of the two networks. With `r` the discriminator's scores of real images, `f` those of
+/// generated ones, `σ` the sigmoid and all terms averaged over the batch:
 ///
 /// ```text
 ///                              discriminator                       generator
@@ -37,18 +37,18 @@ pub enum Output {
 /// ```
 ///
 /// The last five are the f-GANs (Nowozin et al., arXiv 1606.00709): `f* ∘ g` and `−g` of their
-/// tables 2 and 6, with `g` the output activation and `f*` the conjugate, written out so that no
+/// tables 2 and 6, with `g` the output activation and `f*` the conjugate, expanded so that no
 /// exponential is taken of an exponential. The discriminator's loss is then minus a lower bound of
 /// the divergence. The generator follows their section 3.2: it maximizes `g(f)`, which has the same
-/// fixed point as minimizing the bound and does not vanish at the start. `exp` stands for a function
-/// that goes on in a straight line from 10 on: where a score is as far off as that, for density
-/// ratios above 22,000, the gradient of a true exponential would undo the training in one update
-/// (10¹³ at a score of 30), and Adam would remember it for thousands more.
+/// fixed point as minimizing the bound and does not vanish at the start. `exp` is continued
+/// linearly from 10 on: for such extreme scores, density ratios above 22,000, the gradient of a
+/// true exponential would undo the training in one update (10¹³ at a score of 30), and Adam would
+/// remember it for thousands more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
-    /// Goodfellow et al. (arXiv 1406.2661), the form that is used in practice.
+    /// Goodfellow et al. (arXiv 1406.2661), the form used in practice.
     #[default]
     NonSaturating,
     /// The same paper's minimax game.
@@ -80,7 +80,7 @@ pub enum Loss {
 named!(Loss);
 
 impl Loss {
-    /// What the discriminator's output is.
+    /// The meaning of the discriminator's output.
     #[must_use]
     pub const fn output(self) -> Output {
         match self {
@@ -89,11 +89,11 @@ impl Loss {
         }
     }
 
-    /// The mean of the sigmoid of the discriminator's scores, or of the scores themselves where they are
-    /// no logits: a metric.
+    /// The mean of the sigmoid of the discriminator's scores, or of the scores themselves if they
+    /// are not logits: a metric.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn mean_output(self, t: &mut Tape, scores: Var) -> Result<Var> {
         let output = match self.output() {
             Output::Probability => t.sigmoid(scores)?,
@@ -102,8 +102,8 @@ impl Loss {
         t.mean_all(output)
     }
 
-    /// Whether the scores of real and of generated images are compared with each other: the two
-    /// halves of the discriminator's loss then cannot be differentiated one after the other.
+    /// Whether the scores of real and generated images are compared: the two halves of the
+    /// discriminator's loss then cannot be differentiated one after the other.
     #[must_use]
     pub const fn is_relativistic(self) -> bool {
         matches!(
@@ -112,14 +112,14 @@ impl Loss {
         )
     }
 
-    /// Whether labels can be smoothed: the real half is a cross-entropy.
+    /// Whether labels can be smoothed, i.e. the real half is a cross-entropy.
     #[must_use]
     pub const fn has_labels(self) -> bool {
         matches!(self, Self::NonSaturating | Self::Saturating | Self::Relativistic)
     }
 
-    /// The score that the discriminator at its best gives an image which is as likely to be real as
-    /// generated: above, it takes an image for real. None where scores have no such point.
+    /// An optimal discriminator's score for an image that is as likely to be real as generated:
+    /// above it, an image counts as real. `None` if scores have no such point.
     #[must_use]
     pub const fn undecided(self) -> Option<f32> {
         match self {
@@ -130,8 +130,8 @@ impl Loss {
         }
     }
 
-    /// The discriminator's loss, in which it smooths real labels by `smooth`, where it is at its best and
-    /// real and generated images are alike: `2 log 2` of the non-saturating loss without smoothing.
+    /// The loss of an optimal discriminator that smooths real labels by `smooth`, if real and
+    /// generated images are alike: `2 log 2` for the non-saturating loss without smoothing.
     #[must_use]
     pub fn at_chance(self, smooth: f32) -> f32 {
         let two_labels = |probability: f32| {
@@ -139,7 +139,7 @@ impl Loss {
         };
         match self {
             Self::NonSaturating | Self::Saturating => two_labels(0.5 * (1.0 - smooth)),
-            // Scores are held against their mean, so that one half can only be what the other is.
+            // Scores are compared with their mean, so both halves are equal.
             Self::Relativistic => two_labels(0.5),
             Self::LeastSquares => 0.25,
             Self::Hinge | Self::RelativisticHinge | Self::RelativisticLeastSquares => 2.0,
@@ -152,20 +152,21 @@ impl Loss {
         }
     }
 
-    /// What one half of a relativistic loss is of: `scores` less the mean of `others`.
+    /// The argument of one half of a relativistic loss: `scores` minus the mean of `others`.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn relative(self, t: &mut Tape, scores: Var, others: Var) -> Result<Var> {
         let mean = t.mean_all(others)?;
         t.sub(scores, mean)
     }
 
-    /// The discriminator's term of its scores `r` of real images; with `smooth` a cross-entropy
-    /// calls them real with probability `1 − smooth` (Salimans et al., arXiv 1606.03498, 3.4).
+    /// The discriminator's loss term for its scores `r` of real images; with `smooth` a
+    /// cross-entropy labels them real with probability `1 − smooth` (Salimans et al., arXiv
+    /// 1606.03498, 3.4).
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn real(self, t: &mut Tape, r: Var, smooth: f32) -> Result<Var> {
         let term = match self {
             Self::NonSaturating | Self::Saturating | Self::Relativistic => {
@@ -185,10 +186,10 @@ impl Loss {
         t.mean_all(term)
     }
 
-    /// The discriminator's term of its scores `f` of generated images.
+    /// The discriminator's loss term for its scores `f` of generated images.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn fake(self, t: &mut Tape, f: Var) -> Result<Var> {
         let term = match self {
             Self::NonSaturating | Self::Saturating | Self::Relativistic => {
@@ -220,10 +221,10 @@ impl Loss {
         t.mean_all(term)
     }
 
-    /// The generator's loss of the scores `f` of its images, where the loss is not relativistic.
+    /// The generator's loss for the scores `f` of its images, if the loss is not relativistic.
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn generator(self, t: &mut Tape, f: Var) -> Result<Var> {
         let term = match self {
             Self::Saturating => {
@@ -231,17 +232,17 @@ impl Loss {
                 return t.neg(cross_entropy);
             }
             Self::Hinge => t.neg(f)?,
-            // All others push generated images towards where real ones are pushed.
+            // All others push generated images in the direction of real ones.
             _ => return self.real(t, f, 0.0),
         };
         t.mean_all(term)
     }
 
-    /// The generator's loss where the loss is relativistic: of the scores of real and of generated
-    /// images, each less the mean of the others (see [`Loss::relative`]).
+    /// The generator's loss if the loss is relativistic, for the scores of real and generated
+    /// images, each minus the mean of the others (see [`Loss::relative`]).
     ///
     /// # Errors
-    /// As recording may fail.
+    /// Errors of recording the ops.
     pub fn relativistic_generator(self, t: &mut Tape, r: Var, f: Var) -> Result<Var> {
         let real = self.fake(t, r)?;
         let fake = self.real(t, f, 0.0)?;
@@ -263,7 +264,7 @@ fn exp_minus(t: &mut Tape, x: Var, shift: f32) -> Result<Var> {
     t.affine(exp, 1.0, shift)
 }
 
-/// Where [`exp_then_straight`] stops to be an exponential.
+/// Where [`exp_then_straight`] becomes linear.
 const STRAIGHT_FROM: f32 = 10.0;
 
 /// `eˣ` up to [`STRAIGHT_FROM`], and its tangent there beyond: `eˢ (1 + x − s)`.
@@ -287,7 +288,7 @@ fn less_log_2(t: &mut Tape, x: Var, sign: f32) -> Result<Var> {
 /// `target · softplus(−x) + (1 − target) · softplus(x)` (the log-sigmoids of the two classes).
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
     let mut loss = None;
     if target != 0.0 {
@@ -311,7 +312,7 @@ pub fn bce_with_logits(t: &mut Tape, logits: Var, target: f32) -> Result<Var> {
 /// to 1: `mean_n (log Σ exp(logits) − Σ labels · logits)`, as `torch.nn.CrossEntropyLoss`.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn cross_entropy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
     let all = log_sum_exp(t, logits)?;
     let own = t.mul(logits, labels)?;
@@ -320,11 +321,11 @@ pub fn cross_entropy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
     t.mean_all(each)
 }
 
-/// `log Σ exp(logits)` over the second axis of `[n, classes]`, `[n]`: the largest is taken out of the
-/// sum first, so that no exponential overflows.
+/// `log Σ exp(logits)` over the second axis of `[n, classes]`, `[n]`: the maximum is factored out
+/// of the sum first, so that no exponential overflows.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn log_sum_exp(t: &mut Tape, logits: Var) -> Result<Var> {
     let &[n, classes] = t.shape(logits) else {
         let (op, shapes) = ("log_sum_exp", vec![t.shape(logits).to_vec()]);
@@ -351,8 +352,8 @@ mod tests {
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
-    /// Over all scores that real and generated images may share, a discriminator loses least at its
-    /// best.
+    /// Over all scores that real and generated images may share, the discriminator's loss is
+    /// minimal at its optimum.
     #[test]
     fn at_chance_a_discriminator_cannot_lose_less() {
         for loss in Loss::value_variants() {

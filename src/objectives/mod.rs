@@ -1,5 +1,5 @@
-//! What the two networks minimize: losses of the discriminator's scores, penalties on its slopes,
-//! and terms of the weights themselves. Any loss goes with any penalty and any network.
+//! The training objectives of the two networks: losses of the discriminator's scores, gradient
+//! penalties, and terms of the weights. Any loss can be combined with any penalty and network.
 
 mod loss;
 mod penalty;

@@ -1,4 +1,4 @@
-//! Penalties on how steep the discriminator is: gradients of gradients, recorded on the tape.
+//! Gradient penalties on the discriminator: gradients of gradients, recorded on the tape.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ use crate::tape::{Tape, Var};
 /// r2            ½λ · mean ‖g‖²            generated
 /// ```
 ///
-/// The gradient of one image must not depend on the others in its batch: a discriminator with
-/// batch norm cannot be penalized (Gulrajani et al., section 4).
+/// The gradient of one image must not depend on the others in its batch: a discriminator with batch
+/// norm cannot be penalized (Gulrajani et al., section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
@@ -31,8 +31,8 @@ pub enum Penalty {
     None,
     /// WGAN-GP (Gulrajani et al., arXiv 1704.00028): two-sided, towards slope 1.
     Gp,
-    /// The one-sided form that the same paper tried (section 4) and Petzka et al. (arXiv 1709.08894)
-    /// argue for.
+    /// The one-sided form tried in the same paper (section 4) and recommended by Petzka et al.
+    /// (arXiv 1709.08894).
     GpOneSided,
     /// Towards slope 0 (Thanh-Tung et al., arXiv 1902.03984).
     GpZero,
@@ -49,32 +49,32 @@ named!(Penalty);
 /// A recorded penalty.
 #[derive(Clone, Copy, Debug)]
 pub struct Penalized {
-    /// What is added to the discriminator's loss: a scalar, its weight included.
+    /// The term added to the discriminator's loss: a scalar, including its weight.
     pub loss: Var,
     /// The mean over the batch of `‖g‖`: a scalar.
     pub slope: Var,
     /// The gradient norm `‖g‖ = √(Σ g² + 10⁻¹²)` of each image, `[n]`.
     pub norms: Var,
-    /// The images `x` at which the gradient was taken, `[n, h, w, c]`: those mixed of real and generated
-    /// ones, say.
+    /// The images `x` at which the gradient was taken, `[n, h, w, c]`, such as mixtures of real and
+    /// generated ones.
     pub at: Var,
 }
 
-/// Below the root of a length: its derivative at 0 is then 0, not infinite. Far below the square of
-/// any slope that matters.
+/// Added under the root of a norm: its derivative at 0 is then 0, not infinite. Far below the
+/// square of any slope that matters.
 const TINY: f32 = 1e-12;
 
 /// How far from a real image DRAGAN looks, in standard deviations of the batch.
 const DRAGAN_REACH: f32 = 0.5;
 
 impl Penalty {
-    /// Records the penalty of weight `weight` on `judge`, which gives the scores `[n, …]` of
+    /// Records the penalty of weight `weight` on `judge`, which returns the scores `[n, …]` of
     /// images. `real` and `fake` are `[n, h, w, c]`; `uniform` draws numbers in [0, 1) for a name
     /// and a shape.
     ///
     /// # Errors
-    /// [`crate::error::Error::NotDifferentiable`] where an op of the discriminator has no second
-    /// derivative; as recording and drawing may fail.
+    /// [`crate::error::Error::NotDifferentiable`] if an op of the discriminator has no second
+    /// derivative; errors of recording and of `uniform`.
     pub fn record(
         self,
         t: &mut Tape,
@@ -135,7 +135,7 @@ impl Penalty {
     }
 }
 
-/// The standard deviation of all numbers of `x`, a scalar.
+/// The standard deviation of all entries of `x`, a scalar.
 fn standard_deviation(t: &mut Tape, x: Var) -> Result<Var> {
     let mean = t.mean_all(x)?;
     let centered = t.sub(x, mean)?;
@@ -153,7 +153,7 @@ mod tests {
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
-    /// Of `D(x) = ½ Σ x²` the gradient at `x` is `x` itself.
+    /// For `D(x) = ½ Σ x²` the gradient at `x` is `x` itself.
     #[test]
     fn gradient_norms_and_their_images_are_given() {
         let shape = [2, 1, 2, 1];

@@ -1,4 +1,4 @@
-//! Terms of the weights themselves: what they add to a gradient.
+//! Terms of the weights themselves: their contributions to a gradient.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -7,7 +7,7 @@ use crate::tape::{Tape, Var};
 /// as `torch.optim`'s `weight_decay`.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn weight_decay(t: &mut Tape, g: Var, p: Var, weight: f32) -> Result<Var> {
     let pull = t.affine(p, weight, 0.0)?;
     t.add(g, pull)
@@ -18,18 +18,19 @@ pub fn weight_decay(t: &mut Tape, g: Var, p: Var, weight: f32) -> Result<Var> {
 /// of `p`: see [`historical_mean`].
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn historical_averaging(t: &mut Tape, g: Var, [p, h]: [Var; 2], weight: f32) -> Result<Var> {
     let beyond = t.sub(p, h)?;
     let pull = t.affine(beyond, 2.0 * weight, 0.0)?;
     t.add(g, pull)
 }
 
-/// The mean `h` of all past values of the parameter `p` with its present one, before it is updated:
-/// `h + (p − h) / count`, where `count` is the number of updates, the coming one included.
+/// The mean `h` of all past values of the parameter `p` including its current one, before it is
+/// updated: `h + (p − h) / count`, where `count` is the number of updates, including the coming
+/// one.
 ///
 /// # Errors
-/// As recording may fail.
+/// Errors of recording the ops.
 pub fn historical_mean(t: &mut Tape, [p, h]: [Var; 2], count: Var) -> Result<Var> {
     let beyond = t.sub(p, h)?;
     let share = t.recip(count)?;
@@ -43,7 +44,7 @@ pub fn historical_mean(t: &mut Tape, [p, h]: [Var; 2], count: Var) -> Result<Var
 /// outputs are the small side (a convolution), or the large one (a transposed convolution).
 ///
 /// # Errors
-/// [`crate::error::Error::Shape`] where `w` is no convolution's.
+/// [`crate::error::Error::Shape`] if `w` is not a convolution's.
 pub fn orthogonal(t: &mut Tape, w: Var, transposed: bool) -> Result<Var> {
     let &[kh, kw, large, small] = t.shape(w) else {
         let (op, shapes) = ("orthogonal", vec![t.shape(w).to_vec()]);

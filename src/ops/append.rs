@@ -15,8 +15,8 @@ use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 /// give `y` `[n, …, c + d]`.
 ///
 /// This is [`Tape::concat`] along the channels of `x` and of `v` stretched to the images of `x`,
-/// which needs neither the stretched `v` nor a padded copy of each: how a conditional network is
-/// told its class at every layer (Mirza and Osindero, arXiv 1411.1784).
+/// without the stretched `v` or a padded copy of each: how a conditional network gets its class
+/// label at every layer (Mirza and Osindero, arXiv 1411.1784).
 #[derive(Clone, Copy, Debug)]
 pub struct Append;
 
@@ -108,17 +108,17 @@ impl Op for Append {
 }
 
 impl Tape {
-    /// `v` `[n, d]` behind the channels of every pixel of `x` `[n, …, c]`: see [`Append`].
+    /// Appends `v` `[n, d]` to the channels of every pixel of `x` `[n, …, c]`: see [`Append`].
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where they have not the same `n`.
+    /// [`crate::error::Error::Shape`] where their `n` differ.
     pub fn append(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Append, &[x, v])
     }
 }
 
-/// One pixel, one channel, channels that are and are no multiple of four, and more of them behind
-/// than before.
+/// One pixel, one channel, channels that are and are not a multiple of four, and more of them
+/// appended than there were.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let table: [(&[usize], usize); 7] = [
         (&[1, 1], 1),

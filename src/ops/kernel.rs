@@ -8,17 +8,17 @@ use minijinja::context;
 use crate::error::Result;
 use crate::tensor::Slice;
 
-/// What a twin is called with.
+/// The arguments of a CPU kernel.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The inputs' elements.
     pub inputs: &'a [Slice<'a>],
-    /// The output's elements as floats; empty where the output is of integers. Holds an earlier
-    /// tenant's numbers: write every element.
+    /// The output's elements as floats; empty where the output is integers. Holds an earlier
+    /// tenant's values: write every element.
     pub out: &'a mut [f32],
-    /// The output's elements as integers; empty where the output is of floats.
+    /// The output's elements as integers; empty where the output is floats.
     pub out_u32: &'a mut [u32],
-    /// [`super::Op::twin_scratch`] floats of anything.
+    /// [`super::Op::twin_scratch`] floats with arbitrary values.
     pub scratch: &'a mut [f32],
 }
 
@@ -42,17 +42,17 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An op that computes one number from the numbers at the same place of its inputs.
+/// An op that computes one value from the values at the same place of its inputs.
 ///
 /// Its WGSL, `shaders/<op>.wgsl`, is the template of a function `{{ apply }}` of one `vec4<f32>`
 /// for each input that gives a `vec4<f32>`.
 pub trait Elementwise: Debug {
-    /// The numbers that the template names, such as a slope.
+    /// The values that the template names, such as a slope.
     fn constants(&self) -> Vec<(&'static str, f32)> {
         Vec::new()
     }
 
-    /// The twin: `y[i] = f(x[0][i], x[1][i], …)`. All slices have one length.
+    /// The CPU kernel: `y[i] = f(x[0][i], x[1][i], …)`. All slices have one length.
     fn apply(&self, x: &[&[f32]], y: &mut [f32]);
 }
 
@@ -74,7 +74,7 @@ pub struct Dispatch {
     pub kernel: &'static str,
     /// The template's variables.
     pub context: minijinja::Value,
-    /// Which buffer stands behind each of the shader's binding names.
+    /// The buffer for each of the shader's binding names.
     pub bind: Vec<(&'static str, Arg)>,
     /// Workgroups along x, y and z.
     pub groups: [u32; 3],
@@ -83,8 +83,8 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// The template's variables where each binding keeps floats of the type that `of` names: `of` in
-    /// templates (see [`crate::shaders`]).
+    /// The template's variables when each binding stores floats of the type that `of` names: `of`
+    /// in templates (see [`crate::shaders`]).
     #[must_use]
     pub fn typed(&self, of: impl Fn(Arg) -> &'static str) -> minijinja::Value {
         let of: BTreeMap<&str, &str> =
@@ -105,20 +105,20 @@ pub struct Lowered {
 /// One of several ways to compute the same op on a GPU: another tiling, another algorithm.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// What tells it from the op's other variants, in a few words: a tuner's cache names it.
+    /// A few words that distinguish it from the op's other variants: a tuner's cache names it.
     pub name: String,
     /// Its dispatches.
     pub lowered: Lowered,
 }
 
 impl Variant {
-    /// The variants of an op that is computed in one way.
+    /// The variants of an op that can be computed in only one way.
     pub(super) fn only(lowered: Lowered) -> Vec<Self> {
         vec![Self { name: "default".into(), lowered }]
     }
 }
 
-/// What the lowering of an op may know of the GPU.
+/// What the lowering of an op may know about the GPU.
 #[derive(Clone, Debug)]
 pub struct Caps {
     /// Bytes of workgroup memory that a kernel may use.
@@ -130,18 +130,19 @@ pub struct Caps {
     /// Whether the adapter is a CPU: register tiles then beat workgroup memory (on llvmpipe a
     /// barrier costs more than the loads it saves).
     pub software: bool,
-    /// The processor's vector registers, where it plays GPU: which tiles are fast depends on them.
+    /// The vector registers of a software adapter's processor: which tiles are fast depends on
+    /// them.
     pub vector_registers: u32,
     /// The size of every subgroup, where kernels may use subgroup operations.
     pub subgroup: Option<u32>,
-    /// Bytes that may come with a dispatch (immediates): the sizes of tensors that one kernel shall
-    /// serve. 0 where every size has a kernel of its own: the usual, but a processor that plays GPU
-    /// would take longer to compile them than it gains.
+    /// Bytes that may be passed with a dispatch (immediates): the sizes of tensors that one kernel
+    /// is to serve. 0 where every size has its own kernel: the usual, but a software adapter would
+    /// take longer to compile them than it gains.
     pub immediates: u32,
 }
 
 impl Caps {
-    /// What WebGPU promises of every GPU.
+    /// What WebGPU guarantees for every GPU.
     #[must_use]
     pub fn portable() -> Self {
         Self {
@@ -156,18 +157,18 @@ impl Caps {
     }
 }
 
-/// The sizes in a kernel's WGSL: literals, or members of a structure that comes with each dispatch
-/// (`shaders/lib/sizes.wgsl`), for which one kernel serves tensors of all sizes.
+/// The sizes in a kernel's WGSL: literals, or members of a structure passed with each dispatch
+/// (`shaders/lib/sizes.wgsl`), so that one kernel serves tensors of all sizes.
 #[derive(Debug)]
 pub struct Sizes {
-    /// How many numbers may still come with the dispatch.
+    /// How many more values may be passed with the dispatch.
     room: usize,
-    /// Those that do.
+    /// Those already passed.
     pairs: Vec<(String, u32)>,
 }
 
 impl Sizes {
-    /// Sizes that come with the dispatch where the device can.
+    /// Sizes passed with the dispatch where the device can.
     #[must_use]
     pub fn new(caps: &Caps) -> Self {
         Self { room: caps.immediates as usize / size_of::<u32>(), pairs: Vec::new() }
@@ -179,7 +180,7 @@ impl Sizes {
         Self { room: 0, pairs: Vec::new() }
     }
 
-    /// The WGSL of a number, which is called `name` where it comes with the dispatch.
+    /// The WGSL of a size, which is called `name` where it is passed with the dispatch.
     pub fn number(&mut self, name: &str, value: usize) -> String {
         if self.pairs.len() >= self.room {
             return format!("{value}u");
@@ -188,7 +189,7 @@ impl Sizes {
         format!("sizes.{name}")
     }
 
-    /// A template's variables with these among them, as `sizes`.
+    /// A template's variables, with these added as `sizes`.
     #[must_use]
     pub fn with(self, context: minijinja::Value) -> minijinja::Value {
         context! { sizes => self.pairs, ..context }

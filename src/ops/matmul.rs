@@ -10,7 +10,7 @@ use super::tile::{self, Product};
 use super::{Call, Caps, Op, Site, Variant};
 use crate::gemm::{Matrix, gemm};
 
-/// `y = op(a) · op(b)`, where `op` transposes where its flag says so: `[m, k] · [k, n] = [m, n]`; or
+/// `y = op(a) · op(b)`, where `op` transposes if its flag is set: `[m, k] · [k, n] = [m, n]`; or
 /// such a product for each of a batch, `[i, m, k] · [i, k, n] = [i, m, n]`. Inputs `a`, `b`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul {
@@ -31,7 +31,7 @@ impl Matmul {
 
     fn product(&self, s: &Site, caps: &Caps) -> Result<Product> {
         let (batch, sizes) = self.sizes(s);
-        // Products of a batch stand along z.
+        // Products of a batch lie along z.
         if batch > caps.groups_per_dimension as usize {
             return Err(Error::Memory(format!(
                 "{batch} matrix products beside each other are more than the {} that the device \
@@ -67,7 +67,7 @@ impl Op for Matmul {
         true
     }
 
-    /// With `y = a·b`: `ga = g·bᵀ`, `gb = aᵀ·g`; the flags move along.
+    /// With `y = a·b`: `ga = g·bᵀ`, `gb = aᵀ·g`; the flags change accordingly.
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let (a, b) = (s.inputs[0], s.inputs[1]);
         let (ta, tb) = (self.transpose_a, self.transpose_b);
@@ -123,20 +123,20 @@ impl Op for Matmul {
 }
 
 impl Tape {
-    /// Matrix product `a · b` of `[m, k]` and `[k, n]`, or of as many pairs of matrices,
+    /// Matrix product `a · b` of `[m, k]` and `[k, n]`, or of equally many pairs of matrices,
     /// `[i, m, k]` and `[i, k, n]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless both are matrices with one inner size, or as many.
+    /// [`Error::Shape`] unless both are matrices with one inner size, or equally many.
     pub fn matmul(&mut self, a: Var, b: Var) -> Result<Var> {
         self.matmul_t(a, b, false, false)
     }
 
-    /// Matrix product of `a`, transposed where `ta`, and `b`, transposed where `tb`; of a batch of
-    /// either, the matrices.
+    /// Matrix product of `a`, transposed if `ta`, and `b`, transposed if `tb`; for batches, of each
+    /// pair of matrices.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless both are matrices with one inner size, or as many.
+    /// [`Error::Shape`] unless both are matrices with one inner size, or equally many.
     pub fn matmul_t(&mut self, a: Var, b: Var, ta: bool, tb: bool) -> Result<Var> {
         self.record(Matmul { transpose_a: ta, transpose_b: tb }, &[a, b])
     }
@@ -165,7 +165,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
             all.push(sample.tolerance(1e-6, 3e-6));
         }
     }
-    // A batch of products, whose matrices do not hold whole vectors, and do.
+    // A batch of products, whose matrices do and do not hold whole vectors.
     for [i, m, n, k] in [[1, 3, 2, 5], [3, 5, 7, 2], [2, 1, 9, 4], [5, 17, 33, 9], [2, 64, 32, 12]]
     {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {

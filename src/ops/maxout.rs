@@ -10,32 +10,33 @@ use super::kernel::{fold_groups, single};
 use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
-/// `y[…, c] = v[…, p·c + j]` where `x[…, p·c + j]` is the first of the largest numbers of
+/// `y[…, c] = v[…, p·c + j]` where `x[…, p·c + j]` is the first of the largest values of
 /// `x[…, p·c .. p·c + p]`, or their first NaN: `v` and `x` `[…, p·c]` give `y` `[…, c]`. Maxout is
-/// `v = x`. Linear in `v`, with [`MaxoutGrad`] its transpose; its derivative with respect to the choice that
-/// `x` makes is zero almost everywhere.
+/// `v = x`. Linear in `v`, with [`MaxoutGrad`] its transpose; its derivative with respect to the
+/// choice that `x` makes is zero almost everywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Maxout {
     /// `p`: how many channels become one.
     pub pieces: usize,
 }
 
-/// `gx[…, p·c + j] = g[…, c]` where `x[…, p·c + j]` is the first of the largest numbers of
-/// `x[…, p·c .. p·c + p]`, or their first NaN, else 0: the gradient of [`Maxout`]. Inputs `g` and `x`.
+/// `gx[…, p·c + j] = g[…, c]` where `x[…, p·c + j]` is the first of the largest values of
+/// `x[…, p·c .. p·c + p]`, or their first NaN, else 0: the gradient of [`Maxout`]. Inputs `g` and
+/// `x`.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxoutGrad {
     /// `p`: how many channels became one.
     pub pieces: usize,
 }
 
-/// The shape of what maxout makes of `x`.
+/// The shape of the maxout of `x`.
 fn pooled(x: &[usize], pieces: usize) -> Option<Vec<usize>> {
     let (&channels, rest) = x.split_last()?;
     let divides = pieces > 0 && channels.is_multiple_of(pieces) && !x.contains(&0);
     divides.then(|| [rest, &[channels / pieces]].concat())
 }
 
-/// Which of some numbers is the first of the largest, or the first NaN.
+/// The index of the first of the largest values, or of the first NaN.
 #[inline]
 fn first_largest(x: &[f32]) -> usize {
     let mut at = 0;
@@ -47,7 +48,7 @@ fn first_largest(x: &[f32]) -> usize {
     at
 }
 
-/// The same for the reference: the first number that none is larger than.
+/// The same for the reference: the first value not exceeded by any other.
 fn choice(x: &[f64]) -> usize {
     let nan = x.iter().position(|x| x.is_nan());
     nan.or_else(|| x.iter().position(|a| x.iter().all(|b| a >= b))).unwrap_or(0)
@@ -167,7 +168,7 @@ impl Tape {
     /// gradient goes to the first of equally large ones. See [`Maxout`].
     ///
     /// # Errors
-    /// [`Error::Shape`] where the channels of `x` are no whole groups.
+    /// [`Error::Shape`] where the channels of `x` are not whole groups.
     pub fn maxout(&mut self, x: Var, pieces: usize) -> Result<Var> {
         let shape = self.shape(x).to_vec();
         if pooled(&shape, pieces).is_none() {
@@ -179,8 +180,8 @@ impl Tape {
     }
 }
 
-/// Channels that are and are no multiple of four, one group, groups of one, many of them; ties. Grids keep
-/// `x` away from where the choice changes.
+/// Channels that are and are not a multiple of four, one group, groups of one, many of them; ties.
+/// Grids keep `x` away from where the choice changes.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let table: [(&[usize], usize); 7] = [
         (&[3], 3),
@@ -207,7 +208,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
                 Sample::new(op, inputs(shape, pieces, kinds), move |t, v| build(t, v, pieces));
             sample.note(format!("pieces {pieces}")).tolerance(0.0, 0.0)
         };
-        // The choice is among numbers that are never near each other, or often the same.
+        // The choice is among values that are never close, or often equal.
         all.push(one([Kind::NORMAL, Kind::NORMAL]).rough());
         all.push(one([Kind::NORMAL, Kind::Ladder]).note("to ±150").rough());
         all.push(one([Kind::NORMAL, Kind::Uniform(0.5, 0.5)]).note("ties").rough());
@@ -219,7 +220,8 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
                 .non_finite(NonFinite::Same),
         );
     }
-    // With gradients: integers keep the channels of a group apart, in another order for each group.
+    // With gradients: integers keep the channels of a group apart, in a different order for each
+    // group.
     for (shape, pieces) in [(&[2, 3, 6][..], 2), (&[3, 5], 5), (&[2, 12], 3)] {
         let channels = shape.last().copied().unwrap_or(1);
         let kinds = [Kind::NORMAL, Kind::Uniform(-0.4, 0.4)];

@@ -1,5 +1,5 @@
-//! What a node of the tape computes. One file a family; the formula, the shape rule, the vjp, the
-//! CPU twin and the GPU lowering of an op stand together.
+//! What a node of the tape computes. One file per family; an op's formula, shape rule, vjp, CPU
+//! kernel and GPU lowering are in one place.
 //!
 //! To add an op: a struct that implements [`Op`], and its samples, in `src/ops/<op>.rs`; its kernel in
 //! `shaders/<op>.wgsl`; one row in [`table::OPS`], which tests and `dcgan check` walk.
@@ -35,7 +35,7 @@ mod wide;
 pub use kernel::{Arg, Call, Caps, Dispatch, Elementwise, Lowered, Sizes, Variant, fold_groups};
 pub use wide::registers;
 
-/// Where an op stands on a tape: its inputs and output, with their shapes.
+/// The site of an op on a tape: its inputs and output, with their shapes.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// The inputs' nodes.
@@ -80,35 +80,35 @@ pub enum Class<'a> {
     /// Consecutive elements of the input, from this flat offset: not copied for elementwise
     /// consumers.
     Range(usize),
-    /// One number from the same place of each (broadcast) input: fused with its like.
+    /// One value from the same place of each (broadcast) input: fused with others of its kind.
     Elementwise(&'a dyn Elementwise),
-    /// Everything else: a twin on the CPU, dispatches on the GPU.
+    /// Everything else: a CPU kernel, and dispatches on the GPU.
     Kernel,
 }
 
-/// When a GPU keeps an op's results as 16-bit floats, in programs that keep any so
-/// ([`crate::program::Precision`]). Only images and their like are.
+/// When a GPU keeps an op's results as 16-bit floats, in programs that use them
+/// ([`crate::program::Precision`]). Only images and feature maps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// Never: they are scores, statistics or gradients of weights.
     Never,
-    /// Where the first input is kept so: the op moves or picks numbers.
+    /// Where the first input is kept so: the op moves or selects values.
     AsInput,
     /// Where any input of that size is kept so: elementwise ops.
     AsAnyInput,
-    /// Always: convolutions, whose results the others begin with.
+    /// Always: convolutions, from which the others take it.
     Always,
 }
 
 /// What a node computes.
 pub trait Op: Debug + Any + Send + Sync {
-    /// The name that tape method, shader file, twin and tests share.
+    /// The name that tape method, shader file, CPU kernel and tests share.
     fn name(&self) -> &'static str;
 
     /// The output's shape for these input shapes.
     ///
     /// # Errors
-    /// A sentence that says what does not fit; [`Tape::record`] adds the op and the shapes.
+    /// A sentence that describes the mismatch; [`Tape::record`] adds the op and the shapes.
     fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
 
     /// The output's element type.
@@ -121,8 +121,9 @@ pub trait Op: Debug + Any + Send + Sync {
         DType::F32
     }
 
-    /// The op and every number that decides what it computes: two ops of one key do the same to the
-    /// same inputs. [`Tape::record`] joins nodes by it, and tuned kernels are remembered by it.
+    /// The op and every parameter that determines what it computes: two ops with one key do the
+    /// same to the same inputs. [`Tape::record`] merges nodes by it, and tuned kernels are stored
+    /// under it.
     fn key(&self) -> String {
         format!("{self:?}")
     }
@@ -140,23 +141,23 @@ pub trait Op: Debug + Any + Send + Sync {
         }
     }
 
-    /// Whether its results may be so small beside its inputs that 16 bits make them zeros: before a
-    /// sum they are kept in 32.
+    /// Whether its results may be so small compared to its inputs that 16 bits make them zeros:
+    /// before a sum they are kept in 32.
     fn shrinks(&self) -> bool {
         false
     }
 
-    /// Whether it is one of the products that carry a network's arithmetic.
+    /// Whether it is one of the products that make up most of a network's arithmetic.
     fn is_product(&self) -> bool {
         false
     }
 
-    /// Whether it is a [`reduce::Sum`], of which the compiler bundles several to one kernel.
+    /// Whether it is a [`reduce::Sum`]: the compiler bundles several into one kernel.
     fn is_sum(&self) -> bool {
         false
     }
 
-    /// Whether its value is what a state becomes.
+    /// Whether its value is the new value of a state.
     fn is_assigned(&self) -> bool {
         false
     }
@@ -178,8 +179,8 @@ pub trait Op: Debug + Any + Send + Sync {
         Err(Error::NotDifferentiable { op: self.name() })
     }
 
-    /// The op by its formula, in 64 bits and one number at a time: what tests hold the twin and the
-    /// kernels against. It shares no code with them, and need not be fast.
+    /// The op by its formula, in 64 bits and one value at a time: tests compare the CPU kernel and
+    /// the GPU kernels with it. It shares no code with them, and need not be fast.
     fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64>;
 
     /// Floats of scratch memory that [`Op::twin`] needs.
@@ -189,16 +190,16 @@ pub trait Op: Debug + Any + Send + Sync {
 
     /// Computes the op in plain Rust.
     fn twin(&self, _site: &Site, _call: Call<'_>) {
-        unreachable!("{} is no kernel", self.name());
+        unreachable!("{} is not a kernel", self.name());
     }
 
     /// The ways to compute the op on the GPU, the default one first; one or more. All give the same
-    /// numbers but for rounding; a tuner picks the fastest.
+    /// values up to rounding; a tuner picks the fastest.
     ///
     /// # Errors
     /// [`Error::Memory`] where a buffer would be larger than the device can bind.
     fn variants(&self, _site: &Site, _caps: &Caps) -> Result<Vec<Variant>> {
-        unreachable!("{} is no kernel", self.name());
+        unreachable!("{} is not a kernel", self.name());
     }
 
     /// Floating-point operations, for reports and for cutting submits by time.

@@ -23,13 +23,13 @@ use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 #[derive(Clone, Copy, Debug)]
 pub struct Moments;
 
-/// Mean and sum of squared deviations of each column of `x`, rows of `mean.len()` numbers.
+/// Mean and sum of squared deviations of each column of `x`, rows of `mean.len()` values.
 #[inline(always)]
 fn chunk_moments(x: &[f32], mean: &mut [f32], m2: &mut [f32]) {
     let c = mean.len();
     mean.fill(0.0);
     m2.fill(0.0);
-    // Summed from the first row on: far from zero, a plain sum loses the digits that count.
+    // Summed relative to the first row: far from zero, a plain sum loses significant digits.
     let first = &x[..c];
     for row in x.chunks_exact(c) {
         for ((mean, x), first) in mean.iter_mut().zip(row).zip(first) {
@@ -129,7 +129,7 @@ impl Op for Moments {
             let kept = rows.div_ceil(FAN);
             let last = kept == 1;
             let to = stage_result(last, 3 * kept * c, &mut lowered);
-            // Later stages are short, and of three planes.
+            // Later stages are short, and have three planes.
             let Reads { wide, flight } = match first {
                 true => Reads::new(&[c], caps),
                 false => Reads { wide: 1, flight: 1 },
@@ -313,7 +313,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
         let sums = sums.tolerance(1e-6, 5e-6);
         all.push(if rows > 1000 { sums.rough() } else { sums });
     }
-    // Where the mean is far from zero, sums of squares leave no digit of the variance.
+    // Where the mean is far from zero, sums of squares leave no correct digit of the variance.
     for (rows, c) in [(64, 1), (4097, 3), (20_000, 1), (20_000, 2), (40_000, 8)] {
         let kind = Kind::Normal { mean: 1000.0, scale: 0.1 };
         let moments =
@@ -323,7 +323,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let constant = vec![Input::new(&[300, 3], Kind::Uniform(1.25, 1.25))];
     let constant = Sample::new("moments", constant, |t, x| t.moments(x[0]));
     all.push(constant.note("constant").tolerance(1e-6, 1e-9).rough());
-    // A variance is made of infinite numbers in more than one way: NaN for it is as good.
+    // A variance of infinite values can be computed in more than one way: NaN is as good.
     for (note, shape) in [("", [7, 65]), ("stages", [300, 5]), ("vectors", [300, 8])] {
         let [nan, _] = special::one("moments", note, &shape, |t, x| t.moments(x[0]));
         all.push(nan);

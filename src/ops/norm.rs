@@ -1,5 +1,5 @@
-//! Batch normalization (Ioffe and Szegedy, arXiv 1502.03167), from ops that can be differentiated
-//! twice.
+//! Batch normalization (Ioffe and Szegedy, arXiv 1502.03167), from ops that are twice
+//! differentiable.
 
 use crate::error::Result;
 use crate::tape::{Tape, Var};
@@ -10,8 +10,8 @@ use super::{Class, Elementwise, Op, Site, reference, wide};
 
 /// `y = (x − mean) · scale + shift` for `x` `[rows, c]` and the others `[c]`.
 ///
-/// Its vjp needs two sums over rows, which [`CenteredSums`] makes in one pass over memory; that is
-/// all that sets it apart from three elementwise ops.
+/// Its vjp needs two sums over rows, which [`CenteredSums`] computes in one pass over memory; this
+/// is the only difference from three elementwise ops.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalize;
 

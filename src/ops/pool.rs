@@ -1,4 +1,4 @@
-//! The largest number of each window of an image.
+//! The maximum of each window of an image.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -12,12 +12,12 @@ use super::samples::{Input, Kind, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
 /// `y[n, i, j, c] = max x[n, r, s, c]` over `⌊i·h/gh⌋ ≤ r < ⌈(i+1)·h/gh⌉` and
-/// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are those
-/// of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the image. A window that holds
-/// NaN gives NaN.
+/// `⌊j·w/gw⌋ ≤ s < ⌈(j+1)·w/gw⌉`: `x` `[n, h, w, c]` gives `y` `[n, gh, gw, c]`. The windows are
+/// those of PyTorch's `AdaptiveMaxPool2d`: they overlap where the grid does not divide the image. A
+/// window that holds NaN gives NaN.
 ///
-/// Where the grid divides the image it can be differentiated; of equally large numbers of a window
-/// each gets an equal part of the gradient.
+/// Differentiable where the grid divides the image; equally large values of a window each get an
+/// equal part of the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     /// Rows and columns of the output, at most those of the input.
@@ -48,8 +48,8 @@ impl Op for MaxPool {
         Half::AsInput
     }
 
-    /// `gx = g / count` where `x` is its window's largest number, which occurs `count` times there,
-    /// else 0.
+    /// `gx = g / count` where `x` is its window's maximum, which occurs `count` times there, else
+    /// 0.
     fn vjp(&self, t: &mut Tape, s: &Site, g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         let [n, h, w, c] = [0, 1, 2, 3].map(|d| s.shapes[0][d]);
         let [gh, gw] = self.grid;
@@ -130,16 +130,16 @@ impl Op for MaxPool {
 }
 
 impl Tape {
-    /// The largest number of each of `grid` windows of `x` `[n, h, w, c]`: see [`MaxPool`].
+    /// The maximum of each of `grid` windows of `x` `[n, h, w, c]`: see [`MaxPool`].
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` is no image, or smaller than the grid.
+    /// [`Error::Shape`] where `x` is not an image, or is smaller than the grid.
     pub fn max_pool(&mut self, x: Var, grid: [usize; 2]) -> Result<Var> {
         self.record(MaxPool { grid }, &[x])
     }
 }
 
-/// Grids that divide the image, that do not (the windows then overlap), and of one pixel a window.
+/// Grids that divide the image, that do not (the windows then overlap), and with one-pixel windows.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let table: [([usize; 4], [usize; 2]); 7] = [
         ([1, 1, 1, 1], [1, 1]),
@@ -160,7 +160,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
             if divides { sample } else { sample.rough() }
         })
     });
-    // So that no window begins with a special number.
+    // So that no window begins with a special value.
     let special = special::one(op, "", &[2, 5, 5, 5], |t, x| {
         let x = t.pad(x[0], &[0, 1, 1, 0], &[2, 6, 6, 5])?;
         t.max_pool(x, [3, 2])

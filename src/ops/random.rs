@@ -11,18 +11,18 @@ use super::kernel::{fold_groups, single};
 use super::samples::{Input, Kind, Sample};
 use super::{Arg, Call, Caps, Class, Dispatch, Op, Site, Variant};
 
-/// Where a recorded part takes uniform numbers in [0, 1) from, by a name and a shape: the device's
-/// generator, or feeds.
+/// Source of a recorded part's uniform values in [0, 1), by name and shape: the device's generator,
+/// or feeds.
 pub type Uniform<'a> = dyn FnMut(&mut Tape, &str, &[usize]) -> Result<Var> + 'a;
 
-/// Random numbers of `shape`. The input is a key of four integers: seed (low, high half), step, 0.
+/// Random values of `shape`. The input is a key of four integers: seed (low, high half), step, 0.
 #[derive(Clone, Debug)]
 pub struct Random {
     /// The output's shape.
     pub shape: Vec<usize>,
     /// The stream's number: see [`crate::rng::stream_id`].
     pub stream: u32,
-    /// Standard normal numbers, else uniform ones in [0, 1).
+    /// Whether the values are standard normal, else uniform in [0, 1).
     pub normal: bool,
 }
 
@@ -39,7 +39,7 @@ impl Op for Random {
         DType::U32
     }
 
-    /// A key is no number that a gradient could have.
+    /// A key has no gradient.
     fn vjp(&self, _t: &mut Tape, _s: &Site, _g: Var, _needs: &[bool]) -> Result<Vec<Option<Var>>> {
         Ok(vec![None])
     }
@@ -99,7 +99,7 @@ fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// The key of the next step: `y = x` with the step (the third number) one higher.
+/// The key of the next step: `y = x` with the step (the third element) incremented.
 #[derive(Clone, Copy, Debug)]
 pub struct Advance;
 
@@ -147,20 +147,20 @@ impl Op for Advance {
 }
 
 impl Tape {
-    /// Standard normal numbers of `shape` from the stream called `name`, under `key` (four
-    /// integers: seed low, seed high, step, 0).
+    /// Standard normal values of `shape` from the stream called `name`, under `key` (four integers:
+    /// seed low, seed high, step, 0).
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `key` is no such key.
+    /// [`crate::error::Error::Shape`] where `key` is not such a key.
     pub fn random_normal(&mut self, key: Var, name: &str, shape: &[usize]) -> Result<Var> {
         let op = Random { shape: shape.to_vec(), stream: stream_id(name), normal: true };
         self.record(op, &[key])
     }
 
-    /// Uniform numbers in [0, 1) of `shape` from the stream called `name`, under `key`.
+    /// Uniform values in [0, 1) of `shape` from the stream called `name`, under `key`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `key` is no such key.
+    /// [`crate::error::Error::Shape`] where `key` is not such a key.
     pub fn random_uniform(&mut self, key: Var, name: &str, shape: &[usize]) -> Result<Var> {
         let op = Random { shape: shape.to_vec(), stream: stream_id(name), normal: false };
         self.record(op, &[key])
@@ -169,7 +169,7 @@ impl Tape {
     /// The key of the next step.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `key` is no key.
+    /// [`crate::error::Error::Shape`] where `key` is not a key.
     pub fn advance(&mut self, key: Var) -> Result<Var> {
         self.record(Advance, &[key])
     }

@@ -1,10 +1,9 @@
 //! Sums over axes: tree reductions in a fixed order, as those of `super::moments` are.
 //!
-//! All see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage
-//! turns `rows` into `ceil(rows / FAN)`: lane `(k, i)` adds rows `k, k + K, k + 2K, …` of column
-//! `i`, so that neighboring lanes always read neighboring numbers, whatever `inner` is. On the CPU
-//! chunks of rows are reduced in parallel and merged in order. Neither depends on the number of
-//! threads.
+//! All see their input as `[outer, rows, inner]` and reduce the rows. On the GPU a stage turns
+//! `rows` into `ceil(rows / FAN)`: lane `(k, i)` adds rows `k, k + K, k + 2K, …` of column `i`, so
+//! that neighboring lanes always read neighboring values, whatever `inner` is. On the CPU chunks of
+//! rows are reduced in parallel and merged in order. Neither depends on the number of threads.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -18,11 +17,11 @@ use super::samples::{Input, Kind, Sample, special};
 use super::wide::widest;
 use super::{Arg, Call, Caps, Dispatch, Lowered, Op, Site, Sizes, Variant};
 
-/// How many numbers one lane of a GPU stage adds.
+/// How many values one lane of a GPU stage adds.
 pub(super) const FAN: usize = 64;
 
-/// Numbers in a chunk of rows that one CPU task reduces: 64 KiB, so that a second pass over it
-/// finds it in the cache.
+/// Values in a chunk of rows that one CPU task reduces: 64 KiB, so that a second pass over it finds
+/// it in the cache.
 const CHUNK: usize = 16_384;
 
 /// Rows in a CPU chunk.
@@ -34,25 +33,25 @@ pub(super) fn chunk_rows(rows: usize, inner: usize) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub struct Sum;
 
-/// How the lanes of a stage read: a vector of four at a time, where the rows allow it, and several rows
-/// before the first is needed. A processor that plays GPU gains nothing by either.
+/// How the lanes of a stage read: a vector of four at a time, where the rows allow it, and several
+/// rows before the first is needed. A software adapter gains nothing from either.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reads {
-    /// Numbers that a lane takes at a time: 4 or 1.
+    /// Values that a lane takes at a time: 4 or 1.
     pub(super) wide: usize,
     /// Rows that are read before the first of them is needed.
     pub(super) flight: usize,
 }
 
 impl Reads {
-    /// For lanes whose numbers lie `steps` apart.
+    /// For lanes whose values lie `steps` apart.
     pub(super) fn new(steps: &[usize], caps: &Caps) -> Self {
         let wide = !caps.software && steps.iter().all(|step| step.is_multiple_of(4));
         Self { wide: if wide { 4 } else { 1 }, flight: if caps.software { 1 } else { 4 } }
     }
 }
 
-/// Where a stage of a tree reduction writes its `len` numbers: a scratch buffer, unless it is the
+/// Where a stage of a tree reduction writes its `len` values: a scratch buffer, unless it is the
 /// last.
 pub(super) fn stage_result(last: bool, len: usize, lowered: &mut Lowered) -> Arg {
     if last {
@@ -104,9 +103,9 @@ pub(super) fn sum_stages(
     }
 }
 
-/// The dispatches that sum each of `parts` (first element, length) of their input and write the sums
-/// at `to` of their output: a stage takes all parts at once, and each sum is made as [`Sum`] alone
-/// would make it.
+/// The dispatches that sum each of `parts` (first element, length) of their input and write the
+/// sums at `to` of their output: a stage takes all parts at once, and each sum is computed as by
+/// [`Sum`] alone.
 pub(crate) fn sum_each(parts: &[(usize, usize)], to: &[usize], caps: &Caps) -> Lowered {
     let mut lowered = Lowered::default();
     let (mut parts, mut from) = (parts.to_vec(), Arg::Input(0));
@@ -138,7 +137,7 @@ pub(crate) fn sum_each(parts: &[(usize, usize)], to: &[usize], caps: &Caps) -> L
     }
 }
 
-/// Adds `x`, rows of `y.len()` numbers, into `y`.
+/// Adds `x`, rows of `y.len()` values, to `y`.
 #[inline(always)]
 fn add_rows(x: &[f32], y: &mut [f32]) {
     if y.len() == 1 {
@@ -161,10 +160,10 @@ fn add_rows(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Columns whose parts are merged beside each other.
+/// Columns whose parts are merged side by side.
 pub(super) const LANES: usize = 32;
 
-/// `Σ_k f(k, i, x[k, start + i])` over the parts `x`, rows of `width` numbers, for each of `LANES`
+/// `Σ_k f(k, i, x[k, start + i])` over the parts `x`, rows of `width` values, for each of `LANES`
 /// columns (0 past the last one): in 64 bits and in order.
 #[inline(always)]
 pub(super) fn merge(
@@ -267,10 +266,10 @@ impl Op for Sum {
 }
 
 impl Tape {
-    /// The sum over `axes`, which disappear; of no numbers, 0.
+    /// The sum over `axes`, which are removed; 0 for an empty sum.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` has not all of these axes.
+    /// [`crate::error::Error::Shape`] where `x` does not have all of these axes.
     pub fn sum(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
         let shape = self.shape(x).to_vec();
         let kept: Vec<usize> =
@@ -310,10 +309,10 @@ impl Tape {
         self.sum(x, &axes)
     }
 
-    /// The mean over `axes`, which disappear.
+    /// The mean over `axes`, which are removed.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` has not all of these axes.
+    /// [`crate::error::Error::Shape`] where `x` does not have all of these axes.
     pub fn mean(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
         let sum = self.sum(x, axes)?;
         let count: usize = axes.iter().map(|&a| self.shape(x)[a]).product();
@@ -358,7 +357,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     for set in 1..16_usize {
         table.push((vec![2, 3, 4, 5], (0..4).filter(|d| set >> d & 1 == 1).collect()));
     }
-    // The last four by vectors, rows in whole flights and not.
+    // The last four by vectors, with rows in whole flights and not.
     let others: [(&[usize], &[usize]); 17] = [
         (&[1], &[0]),
         (&[2], &[0]),

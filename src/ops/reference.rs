@@ -1,5 +1,5 @@
-//! What references ([`super::Op::reference`]) are written with: loops over the places of a tensor, one
-//! number at a time. Nothing here is shared with what computes for users.
+//! Helpers for references ([`super::Op::reference`]): loops over the places of a tensor, one value
+//! at a time. They share nothing with the code that computes for users.
 
 use super::Site;
 

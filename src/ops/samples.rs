@@ -1,5 +1,5 @@
-//! Samples of every op: small inputs that show where an op goes wrong. Tests hold each device's
-//! results against plain loops in 64 bits; `dcgan check` holds a GPU's against the CPU's.
+//! Samples of every op: small inputs that reveal where an op goes wrong. Tests compare each
+//! device's results with plain loops in 64 bits; `dcgan check` compares a GPU's with the CPU's.
 //!
 //! For every op there is something tiny, something that no tile divides, and something awkward:
 //! a batch of one, remainders, values up to ±150, every way to broadcast.
@@ -11,25 +11,25 @@ use crate::tensor::{DType, Data, Tensor};
 
 use super::table::OPS;
 
-/// What numbers an input holds.
+/// The values of an input.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// Normal numbers.
+    /// Normal values.
     Normal {
         /// Their mean.
         mean: f32,
         /// Their standard deviation.
         scale: f32,
     },
-    /// Uniform numbers between the two.
+    /// Uniform values between the two.
     Uniform(f32, f32),
-    /// Normal numbers pulled to within 0.03 of `k / 4 + offset` with whole `k`: with an offset of
+    /// Normal values pulled to within 0.03 of `k / 4 + offset` with whole `k`: with an offset of
     /// 0.125 they keep away from the kinks of `abs`, `relu` or `clamp`; two inputs of different
     /// offsets keep away from each other.
     Grid(f32),
-    /// Numbers at which functions overflow or lose their digits, from −150 to 150, over and over.
+    /// Values at which functions overflow or lose their digits, from −150 to 150, over and over.
     Ladder,
-    /// Normal numbers, with these in every third place from the second on, until they are used up.
+    /// Normal values, with these in every third place from the second on, until they are used up.
     Special(&'static [f32]),
     /// Bytes.
     Bytes,
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Standard normal numbers.
+    /// Standard normal values.
     pub const NORMAL: Self = Self::Normal { mean: 0.0, scale: 1.0 };
 }
 
@@ -53,12 +53,12 @@ const LADDER: [f32; 20] = [
 pub struct Input {
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its numbers.
+    /// Its values.
     pub kind: Kind,
 }
 
 impl Input {
-    /// An input of `shape` with numbers of `kind`.
+    /// An input of `shape` with values of `kind`.
     #[must_use]
     pub fn new(shape: &[usize], kind: Kind) -> Self {
         Self { shape: shape.to_vec(), kind }
@@ -74,7 +74,7 @@ impl Input {
         }
     }
 
-    /// Its numbers under `seed`: always the same.
+    /// Its values under `seed`: always the same.
     #[must_use]
     pub fn data(&self, seed: u64) -> Tensor {
         let len = self.shape.iter().product();
@@ -111,44 +111,44 @@ impl Input {
     }
 }
 
-/// What becomes of NaN and of infinite numbers.
+/// How non-finite values are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NonFinite {
-    /// There are none: each is an error.
+    /// Each is an error.
     Wrong,
-    /// Each is right where it belongs: NaN for NaN, infinities by their sign.
+    /// Each must be in its place: NaN for NaN, infinities by their sign.
     Same,
-    /// What belongs to none of them may be one all the same: a product that computes a tile at once, by
-    /// sums of several pixels, makes neighbors non-finite. None may be lost.
+    /// Finite values may become non-finite: a product that computes a tile at once, by sums of
+    /// several pixels, makes neighbors non-finite. Non-finite values may not be lost.
     Spreads,
 }
 
-/// How far a result may be from the right one.
+/// How far a result may be from the exact one.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
-    /// As a part of the right number.
+    /// As a part of the exact value.
     pub relative: f64,
-    /// As a part of the largest right number.
+    /// As a part of the largest exact value.
     pub of_max: f64,
-    /// Whether a number may be non-finite.
+    /// Whether a value may be non-finite.
     pub non_finite: NonFinite,
 }
 
 impl Tolerance {
-    /// A tolerance for finite numbers.
+    /// A tolerance for finite values.
     #[must_use]
     pub const fn new(relative: f64, of_max: f64) -> Self {
         Self { relative, of_max, non_finite: NonFinite::Wrong }
     }
 
-    /// The largest error, as a multiple of what is allowed: good up to 1. Infinite where a number
-    /// is non-finite and may not be, or is finite and may not be.
+    /// The largest error, as a multiple of the allowed one: good up to 1. Infinite where a value is
+    /// non-finite and may not be, or is finite and may not be.
     #[must_use]
     pub fn worst(&self, got: &[f64], want: &[f64]) -> f64 {
         if got.len() != want.len() {
             return f64::INFINITY;
         }
-        // What 32 bits do not hold is infinite in them.
+        // Values that overflow 32 bits are infinite in them.
         let narrow = |x: f64| f64::from(x as f32);
         let finite = want.iter().copied().filter(|&w| narrow(w).is_finite());
         let max = finite.fold(0.0_f64, |m, w| m.max(w.abs()));
@@ -162,7 +162,7 @@ impl Tolerance {
                 };
                 return if right { 0.0 } else { f64::INFINITY };
             }
-            // GPUs may flush what is below the smallest normal number to zero.
+            // GPUs may flush values below the smallest normal one to zero.
             let allowed = self.relative * want.abs() + self.of_max * max + 1.2e-38;
             (got - want).abs() / allowed
         });
@@ -176,13 +176,13 @@ type Build = Box<dyn Fn(&mut Tape, &[Var]) -> Result<Var> + Send + Sync>;
 pub struct Sample {
     /// The op's name in [`super::table::OPS`].
     pub op: &'static str,
-    /// What sets it apart from the op's other samples.
+    /// What distinguishes it from the op's other samples.
     pub label: String,
     /// Its inputs.
     pub inputs: Vec<Input>,
-    /// How exact a device must be.
+    /// How accurate a device must be.
     pub tolerance: Tolerance,
-    /// Whether its gradients can be held against differences: it is smooth around its inputs, and
+    /// Whether its gradients can be compared with differences: it is smooth around its inputs, and
     /// small.
     pub smooth: bool,
     build: Build,
@@ -211,7 +211,7 @@ impl Sample {
         }
     }
 
-    /// Adds what its shapes do not say.
+    /// Adds a note on what its shapes do not show.
     pub(super) fn note(mut self, note: impl std::fmt::Display) -> Self {
         self.label = format!("{} {note}", self.label).trim().into();
         self
@@ -222,7 +222,7 @@ impl Sample {
         self
     }
 
-    /// With non-finite numbers.
+    /// With non-finite values.
     pub(super) fn non_finite(mut self, non_finite: NonFinite) -> Self {
         self.tolerance.non_finite = non_finite;
         self.note("non-finite").rough()
@@ -238,7 +238,7 @@ impl Sample {
     /// fetches as `y`.
     ///
     /// # Errors
-    /// None for the samples of this crate: they fit their ops.
+    /// Never for the samples of this crate, which fit their ops.
     pub fn tape(&self) -> Result<(Tape, Vec<Var>, Var)> {
         let mut tape = Tape::new();
         let mut inputs = Vec::new();
@@ -250,7 +250,7 @@ impl Sample {
         Ok((tape, inputs, y))
     }
 
-    /// The numbers of the feeds `x0`, `x1`, ….
+    /// The values of the feeds `x0`, `x1`, ….
     #[must_use]
     pub fn feeds(&self, seed: u64) -> Vec<(String, Tensor)> {
         let inputs = self.inputs.iter().enumerate();
@@ -264,26 +264,26 @@ pub fn samples() -> Vec<Sample> {
     OPS.iter().flat_map(|op| (op.samples)(op.name)).collect()
 }
 
-/// Samples with NaN, infinities, denormal numbers and zeros of either sign among the others: NaN in, NaN
-/// out, on every device and in every fusion. A network that has diverged would otherwise look healthy.
+/// Samples with NaN, infinities, denormal values and zeros of either sign among the others: NaN in,
+/// NaN out, on every device and in every fusion. Otherwise a diverged network would look healthy.
 pub(super) mod special {
     use super::{Input, Kind, NonFinite, Result, Sample, Tape, Var};
 
-    /// Numbers that most functions take.
+    /// Values for most functions.
     pub(in crate::ops) const ALL: &[f32] =
         &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, -0.0, 0.0];
 
-    /// Those of them by which a driver that flushes denormal numbers to zero decides the same.
+    /// Those for which a driver that flushes denormal values to zero takes the same branch.
     pub(in crate::ops) const DECIDED: &[f32] =
         &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0];
 
-    /// Those of them that a logarithm or a root takes, without what a driver may flush to zero.
+    /// Those that suit a logarithm or a root, without any that a driver may flush to zero.
     pub(in crate::ops) const NOT_NEGATIVE: &[f32] = &[f32::NAN, f32::INFINITY, 0.0];
 
     /// Those whose sums are not all NaN.
     pub(in crate::ops) const ONE_NAN: &[f32] = &[f32::NAN];
 
-    /// An op of one input, first with one NaN and then with all special numbers.
+    /// An op of one input, first with one NaN and then with all special values.
     pub(in crate::ops) fn one(
         op: &'static str,
         note: &str,

@@ -1,4 +1,4 @@
-//! Images moved by whole pixels, each by its own.
+//! Images shifted by whole pixels, each by its own offset.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use super::reference::{flat, places};
 use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Arg, Call, Caps, Dispatch, Half, Op, Site, Variant};
 
-/// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside of `x`, with
+/// `y[n, i, j, c] = x[n, i − a_n, j − b_n, c]`, 0 where that lies outside `x`, with
 /// `a_n = ⌊v[n, 0]⌋` and `b_n = ⌊v[n, 1]⌋`: `x` and `y` are `[n, h, w, c]`, `v` is `[n, 2]`.
 ///
 /// Linear in `x`; its derivative with respect to `v` is zero almost everywhere. The gradient with
@@ -23,8 +23,8 @@ pub struct Shift {
 }
 
 impl Shift {
-    /// By how much an image moves along a side of `side` pixels: no more than all of them, after
-    /// which nothing of it is left to see.
+    /// How far an image moves along a side of `side` pixels: at most by all of them, after which
+    /// nothing of it is visible.
     fn offset(self, v: f32, side: usize) -> isize {
         let limit = side as f32;
         let offset = v.floor().clamp(-limit, limit) as isize;
@@ -56,7 +56,7 @@ impl Op for Shift {
 
     fn reference(&self, s: &Site, x: &[&[f64]]) -> Vec<f64> {
         let mut y = vec![0.0; s.len()];
-        // Scattered, where the twin and the kernel gather.
+        // Scattered, where the CPU kernel and the shader gather.
         for (place, &number) in places(&s.shape).iter().zip(x[0]) {
             let to = [0, 1].map(|d| {
                 let moved = x[1][2 * place[0] + d].floor();
@@ -112,18 +112,19 @@ impl Op for Shift {
 }
 
 impl Tape {
-    /// The images `x` `[n, h, w, c]`, each moved by the whole pixels `⌊v⌋` (`[n, 2]`: down, to the
-    /// right), with zeros where nothing came: see [`Shift`].
+    /// The images `x` `[n, h, w, c]`, each shifted by the whole pixels `⌊v⌋` (`[n, 2]`: down, to
+    /// the right) and filled with zeros: see [`Shift`].
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where they have not the same `n`.
+    /// [`crate::error::Error::Shape`] where their `n` differ.
     pub fn shift(&mut self, x: Var, v: Var) -> Result<Var> {
         self.record(Shift { back: false }, &[x, v])
     }
 }
 
-/// One pixel, sides that differ, channels that are and are no multiple of four; by less than an image
-/// and by more, there and back. The ladder has whole numbers, tiny ones of either sign and ±150.
+/// One pixel, sides that differ, channels that are and are not a multiple of four; by less than an
+/// image and by more, there and back. The ladder has whole numbers, tiny ones of either sign and
+/// ±150.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let shapes: [[usize; 4]; 6] =
         [[1, 1, 1, 1], [7, 3, 2, 1], [5, 4, 9, 3], [3, 8, 5, 4], [9, 6, 6, 2], [2, 33, 17, 5]];

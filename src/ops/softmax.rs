@@ -1,4 +1,4 @@
-//! Numbers of a row as parts of a whole.
+//! The softmax of rows.
 
 use minijinja::context;
 use rayon::prelude::*;
@@ -19,12 +19,12 @@ pub struct Softmax;
 /// Invocations of a workgroup.
 const GROUP: usize = 64;
 
-/// Numbers of a row that an invocation can hold in registers.
+/// Values of a row that an invocation can hold in registers.
 const HELD: usize = 32;
 
 impl Softmax {
-    /// Whether a workgroup takes a row, rather than an invocation: where there are enough numbers for
-    /// most of it, and few enough to be held. Barriers cost a processor that plays GPU too much.
+    /// Whether a workgroup takes a row, rather than an invocation: where there are enough values
+    /// for most of it, and few enough to be held. Barriers cost a software adapter too much.
     fn takes_a_group(c: usize, caps: &Caps) -> bool {
         !caps.software && (GROUP / 2..=HELD * GROUP).contains(&c)
     }
@@ -67,7 +67,7 @@ impl Op for Softmax {
             widest(
                 #[inline(always)]
                 || {
-                    // A NaN that this passes over still reaches all through the sum.
+                    // A NaN that this skips still spreads through the sum.
                     let largest = x.iter().fold(x[0], |m, &x| if m > x { m } else { x });
                     y.iter_mut().zip(x).for_each(|(y, &x)| *y = math::exp(x - largest));
                     let sum: f32 = y.iter().sum();
@@ -112,8 +112,8 @@ impl Tape {
     }
 }
 
-/// More columns than a workgroup has invocations and than they can hold, one column, more columns than a
-/// vector, and numbers whose exponentials overflow.
+/// More columns than a workgroup has invocations and than they can hold, one column, more columns
+/// than a vector, and values whose exponentials overflow.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let table: [(&[usize], Kind); 8] = [
         (&[5, 200], Kind::Normal { mean: 80.0, scale: 5.0 }),
@@ -129,7 +129,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
         let x = vec![Input::new(shape, kind)];
         let sample = Sample::new(op, x, |t, x| t.softmax(x[0]));
         let sample = sample.note(format!("{kind:?}")).tolerance(5e-6, 1e-6);
-        // Of a ladder all but one number is lost in rounding.
+        // All but one value of a ladder is lost in rounding.
         if matches!(kind, Kind::Ladder) { sample.rough() } else { sample }
     });
     let invocations = special::one(op, "", &[9, 6], |t, x| t.softmax(x[0]));

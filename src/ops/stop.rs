@@ -6,8 +6,8 @@ use crate::tape::{Tape, Var};
 use super::samples::{Input, Kind, Sample, special};
 use super::{Class, Op, Site};
 
-/// `y = x`, and the derivative of `y` is zero: what is made of `y` does not change what made `x`. It is a
-/// view, so nothing runs.
+/// `y = x`, and the derivative of `y` is zero: what is computed from `y` has no effect on what
+/// computed `x`. It is a view, so nothing runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Stop;
 
@@ -34,16 +34,16 @@ impl Op for Stop {
 }
 
 impl Tape {
-    /// `x` as a constant: the same numbers, and no gradient flows to what made them.
+    /// `x` as a constant: the same values, without a gradient to what computed them.
     ///
     /// # Errors
-    /// [`crate::error::Error::Shape`] where `x` is no tensor of floats.
+    /// [`crate::error::Error::Shape`] where `x` is not a tensor of floats.
     pub fn stop(&mut self, x: Var) -> Result<Var> {
         self.record(Stop, &[x])
     }
 }
 
-/// Alone, and among ops whose own gradients flow. Differences do not stop: they are all rough.
+/// Alone, and among ops whose own gradients flow. Differences do not stop: all are marked rough.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
     let shapes = [&[][..], &[1], &[2, 3], &[1757], &[1, 3, 65]];
     let alone = shapes.map(|shape| {

@@ -1,6 +1,6 @@
-//! The list of all ops, and of what belongs to each beside its Rust: templates and samples. Everything
-//! that goes through the ops walks this list: the tests, `dcgan check`, [`super::samples`]. How the
-//! compiler treats an op it says itself, in the methods of [`super::Op`].
+//! The list of all ops, with the parts that belong to each besides its Rust: templates and samples.
+//! Everything that iterates over the ops uses this list: the tests, `dcgan check`,
+//! [`super::samples`]. How the compiler treats an op is defined by the methods of [`super::Op`].
 
 use super::samples::Sample;
 use super::{
@@ -13,8 +13,8 @@ use super::{
 pub struct OpInfo {
     /// Its name: [`super::Op::name`].
     pub name: &'static str,
-    /// The files in `shaders/` that are its kernels, without their endings; of an elementwise op, its
-    /// function. None where nothing runs.
+    /// The files in `shaders/` that are its kernels, without their endings; for an elementwise op,
+    /// its function. Empty where nothing runs.
     pub templates: &'static [&'static str],
     /// Makes the samples of the op of this name.
     pub(super) samples: fn(&'static str) -> Vec<Sample>,
@@ -28,7 +28,7 @@ const fn op(
     OpInfo { name, templates, samples }
 }
 
-/// What stands for states and feeds, which [`crate::tape::Tape`] makes: it has no inputs to sample.
+/// Source nodes for states and feeds, which [`crate::tape::Tape`] creates: no inputs to sample.
 const fn of_the_tape(name: &'static str) -> OpInfo {
     op(name, &[], |_| Vec::new())
 }
@@ -113,7 +113,7 @@ mod tests {
         entries.flat_map(|p| if p.is_dir() { sources(&p) } else { vec![p] }).collect()
     }
 
-    /// The names that ops give themselves: in `fn name`, or in the head of `elementwise!`.
+    /// The names that ops declare: in `fn name`, or in the head of `elementwise!`.
     fn names_in(text: &str) -> Vec<String> {
         let mut names = Vec::new();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_template_is_used() {
-        // The compiler's, the device's and the tests' own.
+        // Those of the compiler, the device and the tests.
         let others = ["canary", "check_math", "elementwise", "peak_fma", "sum_each"];
         let all: BTreeMap<&str, &str> = crate::shaders::files().collect();
         let kernels = OPS.iter().flat_map(|op| op.templates).copied().chain(others);
@@ -200,7 +200,7 @@ mod tests {
             .iter()
             .map(|path| std::fs::read_to_string(path).unwrap())
             .collect();
-        // By a template's name, or where the op says which.
+        // By a template's name, or where the op names it.
         let texts = || all.values().copied().chain(of_ops.iter().map(String::as_str));
         let included = |stem: &str| {
             let line = format!("\"{stem}.wgsl\"");
@@ -212,14 +212,14 @@ mod tests {
         }
         for stem in all.keys() {
             let used = if stem.contains('/') { included(stem) } else { kernels.contains(stem) };
-            assert!(used, "shaders/{stem}.wgsl is of no op, and nothing includes it");
+            assert!(used, "shaders/{stem}.wgsl belongs to no op, and nothing includes it");
         }
     }
 
     #[test]
     fn every_op_has_samples_with_and_without_special_numbers() {
         let samples = samples();
-        // They take no numbers that might be special.
+        // Their inputs cannot hold special values.
         let others = ["advance", "fill", "from_u8", "random"];
         for op in OPS.iter().filter(|op| !["feed", "state", "assigned"].contains(&op.name)) {
             let of_op = |finite| {
@@ -228,7 +228,7 @@ mod tests {
             };
             assert!(of_op(true) > 0, "{} has no sample", op.name);
             let special = of_op(false) > 0 || others.contains(&op.name);
-            assert!(special, "{} has no sample with numbers that are not finite", op.name);
+            assert!(special, "{} has no sample with non-finite values", op.name);
         }
     }
 }

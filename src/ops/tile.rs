@@ -1,9 +1,9 @@
-//! How products are cut into tiles for a GPU: one lowering for the matrix product and for the three
-//! convolutions, which are products whose operands are addressed another way.
+//! How products are split into tiles for a GPU: one lowering for the matrix product and for the
+//! three convolutions, which are products whose operands are addressed differently.
 //!
 //! There are three kinds of tile (`shaders/lib/tile_*.wgsl`): by registers, where each invocation
-//! loads what it needs straight from storage, by workgroup memory, where a workgroup shares its
-//! loads, and by subgroups, where a subgroup does. [`Tiling`] says which suits a product best.
+//! loads what it needs directly from storage, by workgroup memory, where a workgroup shares its
+//! loads, and by subgroups, where a subgroup does. [`Tiling`] chooses the best one for a product.
 
 use minijinja::{Value, context};
 
@@ -39,7 +39,7 @@ pub(super) enum Along {
 pub(super) enum RowsOfA {
     /// It is a matrix.
     Matrix,
-    /// It is an image under one tap after another, by a loop over taps.
+    /// It is an image under one tap after another, in a loop over taps.
     Taps {
         /// The number of taps, if the kernel can also run through taps and channels by one index.
         flat: Option<usize>,
@@ -58,7 +58,7 @@ pub(super) enum RowsOfA {
 pub(super) struct Product {
     /// The kernel's name, which is its template's.
     pub(super) kernel: &'static str,
-    /// What stands behind `a`, `b` and `y`.
+    /// The buffers of `a`, `b` and `y`.
     pub(super) bind: [Arg; 3],
     /// Rows, columns, and the length of the reduction within one tap.
     pub(super) size: [usize; 3],
@@ -66,20 +66,19 @@ pub(super) struct Product {
     pub(super) along: [Along; 2],
     /// How the rows of `a` are found.
     pub(super) rows_of_a: RowsOfA,
-    /// Products computed beside each other, along z: remainders of pixels, or matrices that follow
-    /// each other.
+    /// Products computed side by side, along z: remainders of pixels, or consecutive matrices.
     pub(super) layers: usize,
     /// Elements of one row of `a`.
     pub(super) a_len: usize,
     /// Useful floating-point operations.
     pub(super) flops: u64,
-    /// The template variables that only this kernel has.
+    /// The template variables specific to this kernel.
     pub(super) own: Value,
 }
 
 impl Product {
-    /// The dispatches of every tiling that may be the fastest, the one that should
-    /// be the fastest first.
+    /// The dispatches of every tiling that may be the fastest, the one expected to be the fastest
+    /// first.
     pub(super) fn variants(&self, caps: &Caps) -> Vec<Variant> {
         let tilings = self.tilings(caps);
         if tilings.is_empty() {
@@ -89,7 +88,8 @@ impl Product {
         tilings.iter().map(variant).collect()
     }
 
-    /// The tilings worth a try, the one that should be the fastest first; none for an empty product.
+    /// The tilings worth trying, the one expected to be the fastest first; empty for an empty
+    /// product.
     fn tilings(&self, caps: &Caps) -> Vec<Tiling> {
         let [m, n, k] = self.size;
         if m == 0 || n == 0 {
@@ -102,12 +102,12 @@ impl Product {
         Tiling::for_hardware(m, n, layers, caps)
     }
 
-    /// Whether parts of its reduction may be computed beside each other.
+    /// Whether parts of its reduction may be computed side by side.
     fn may_split(&self) -> bool {
         self.layers == 1 && !matches!(self.rows_of_a, RowsOfA::Taps { .. })
     }
 
-    /// How many rows of an invocation's block surely share a tap: all, or 4, or 1.
+    /// How many rows of an invocation's block always share a tap: all, or 4, or 1.
     fn rows_of_a_tap(&self, tiling: &Tiling) -> usize {
         let spread = if tiling.row_step == 4 { tiling.rows } else { tiling.size[0] };
         let all = if tiling.kind == Kind::Registers { tiling.rows } else { 4 };
@@ -136,7 +136,7 @@ impl Product {
         let [x, y, _] = fold_groups(tiles, caps);
         let groups = [x, y, (splits * self.layers) as u32];
 
-        // Where the tiles reach past the product, or their steps past the reduction.
+        // Where the tiles extend past the product, or their steps past the reduction.
         let past_m = !m.is_multiple_of(tiling.size[0]) || (x * y) as usize != tiles;
         let past_n = !n.is_multiple_of(tiling.size[1]);
         let past_k = !k.is_multiple_of(tiling.depth)
@@ -156,7 +156,7 @@ impl Product {
             _ => (false, 0),
         };
         let [a_blocks, b_blocks, b_first] = tiling.blocks();
-        // Planes lie as the op's tensors do; partial sums are added by vectors.
+        // Planes are laid out like the op's tensors; partial sums are added by vectors.
         let slice = if self.layers > 1 { m * n } else { (m * n).next_multiple_of(4) };
         let mut sizes = if matrix { Sizes::new(caps) } else { Sizes::literal() };
         let context = context! {
@@ -238,13 +238,13 @@ fn sum_partials(len4: usize, splits: usize, caps: &Caps) -> Dispatch {
     }
 }
 
-/// The shortest part of a reduction that is worth a workgroup of its own.
+/// The shortest part of a reduction worth its own workgroup.
 fn shortest_part(caps: &Caps) -> usize {
     if caps.software { 256 } else { 128 }
 }
 
 /// How many parts to split a reduction of length `k` into, where the product has `len` elements in
-/// `tiles` tiles: enough to keep the device busy and the sums short, within the memory allowed.
+/// `tiles` tiles: enough to keep the device busy and the sums short, within the memory limit.
 fn parts(tiles: usize, len: usize, k: usize, caps: &Caps) -> usize {
     let busy = if caps.software { 32 } else { 512 };
     let useful = (busy / tiles).min(k / shortest_part(caps)).max(k.div_ceil(LONGEST_SUM));
@@ -252,7 +252,7 @@ fn parts(tiles: usize, len: usize, k: usize, caps: &Caps) -> usize {
     useful.max(1).min(affordable).min(caps.groups_per_dimension as usize)
 }
 
-/// `layers` matrix products of sizes `m`, `n`, `k`; the flags say which operands are stored
+/// `layers` matrix products of sizes `m`, `n`, `k`; the flags tell which operands are stored
 /// transposed.
 pub(super) fn matmul(
     layers: usize,
@@ -289,7 +289,7 @@ pub(super) mod tests {
     use super::*;
     use crate::shaders;
 
-    /// Devices that take every path: all kinds of tile, grids that must be folded, no workgroup
+    /// Devices that cover every path: all kinds of tile, grids that must be folded, no workgroup
     /// memory.
     pub(crate) fn devices() -> [Caps; 6] {
         let gpu = Caps::portable();

@@ -1,16 +1,17 @@
-//! Loops over floats by the widest registers that the processor has.
+//! Loops over floats with the processor's widest registers.
 //!
-//! A loop inside [`widest`] is compiled once for every width of registers, and the processor picks
-//! one at run time. Only the width differs: every sum and product is rounded by itself and in the
-//! same order (nothing is contracted to a fused multiply-add), so these loops give the same bits on
-//! every processor. The functions that such loops may call are those of [`crate::math`].
+//! A loop inside [`widest`] is compiled once for every register width, and the processor picks one
+//! at run time. Only the width differs: every sum and product is rounded separately and in the same
+//! order (nothing is contracted to a fused multiply-add), so these loops give the same bits on
+//! every processor. Such loops may call the functions of [`crate::math`].
 
 use std::sync::OnceLock;
 
 use pulp::{Arch, WithSimd};
 
-/// The registers that loops use: the widest of the processor, unless the environment variable
-/// `DCGAN_REGISTERS` asks for narrower ones, as tests do: `scalar` for those of any processor, `avx2`.
+/// The registers that loops use: the processor's widest, unless the environment variable
+/// `DCGAN_REGISTERS` asks for narrower ones, as tests do: `scalar` for those of any processor,
+/// `avx2`.
 static REGISTERS: OnceLock<Arch> = OnceLock::new();
 
 fn registers_by_environment() -> Arch {
@@ -28,7 +29,7 @@ fn arch() -> Arch {
     *REGISTERS.get_or_init(registers_by_environment)
 }
 
-/// The name of the registers that the CPU's loops use; `scalar` where no vectors are.
+/// The name of the registers that the CPU's loops use; `scalar` without vectors.
 #[must_use]
 pub fn registers() -> &'static str {
     match format!("{:?}", arch()).split('(').next() {
@@ -39,13 +40,13 @@ pub fn registers() -> &'static str {
     }
 }
 
-/// Runs `work`, a closure that is `#[inline(always)]`, as compiled for the widest registers.
+/// Runs `work`, a closure that is `#[inline(always)]`, compiled for the widest registers.
 #[inline(always)]
 pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
     arch().dispatch(work)
 }
 
-/// The same for work that takes the registers by hand.
+/// The same for work that handles the registers itself.
 #[inline(always)]
 pub(super) fn with_registers<W: WithSimd>(work: W) -> W::Output {
     arch().dispatch(work)
@@ -56,8 +57,8 @@ pub(super) fn with_registers<W: WithSimd>(work: W) -> W::Output {
 pub(super) fn map<const N: usize>(x: &[&[f32]], y: &mut [f32], f: impl Fn([f32; N]) -> f32) {
     const { assert!(N >= 1 && N <= 4) };
     let len = y.len();
-    // Zipped, as an index would have to be checked at every number, which no register could share.
-    // Moved, as what lies behind a reference would be read anew after every write to `y`.
+    // Zipped: an index would have to be checked for every value, which prevents sharing registers.
+    // Moved: the target of a reference would be read again after every write to `y`.
     widest(
         #[inline(always)]
         move || match N {
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
     use crate::math::{exp, log, sigmoid, softplus, tanh};
 
-    /// The same bits, whatever the width of the registers that a number goes through.
+    /// The same bits, whatever the width of the registers that a value goes through.
     #[test]
     fn neighbors_do_not_matter() {
         fn same(name: &str, f: impl Fn(f32) -> f32) {

@@ -1,4 +1,4 @@
-//! How a fused kernel finds the number of an input that belongs to an output element.
+//! How a fused kernel locates the input element that belongs to an output element.
 
 /// The element of an input that belongs to output element `i` (a flat index).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ mod tests {
         let middle = Access::of(&[2, 1, 2], &[2, 3, 2]);
         let at: Vec<_> = (0..12).map(|i| middle.index(i)).collect();
         assert_eq!(at, [0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3]);
-        // One number an image, and one an image and channel.
+        // One value per image, and one per image and channel.
         assert_eq!(
             Access::of(&[4, 1, 1, 1], &[4, 2, 3, 5]),
             Access::Strided(vec![(4, 1), (30, 0)])

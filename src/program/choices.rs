@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::ops::{Lowered, Op, Site, Variant};
 
 /// The variants that a device's kernels run, by what the kernels compute: an op with its geometry
-/// on inputs of certain shapes. A kernel that is not among them runs its default variant.
+/// on inputs of certain shapes. A kernel not listed runs its default variant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// The device's name, as [`crate::device::Device::name`] gives it.
     pub device: String,
-    /// For each of its kernels of more than one variant, the variant's name.
+    /// For each of its kernels with several variants, the variant's name.
     pub kernels: BTreeMap<String, String>,
 }
 
 impl Choices {
-    /// The chosen one of an op's variants, and its name; no name where there is but one.
+    /// The chosen variant of an op, and its name; no name if there is only one.
     pub(super) fn pick(&self, key: &str, mut variants: Vec<Variant>) -> (String, Lowered) {
         let several = variants.len() > 1;
         let wanted = self.kernels.get(key);
@@ -27,9 +27,9 @@ impl Choices {
     }
 }
 
-/// What tells the kernel of an op at a site from all others, as people read it: the op with its
-/// geometry, and the shapes of its inputs, which decide that of its output. `halves` says which of
-/// the inputs, and last whether the output, are kept in 16 bits.
+/// A readable key that distinguishes the kernel of an op at a site from all others: the op with its
+/// geometry, and the shapes of its inputs, which determine that of its output. `halves` tells which
+/// of the inputs, and last whether the output, are kept in 16 bits.
 #[must_use]
 pub fn key(op: &dyn Op, site: &Site, halves: &[bool]) -> String {
     let width = |i: usize| if halves.get(i) == Some(&true) { " f16" } else { "" };

@@ -11,7 +11,7 @@ use crate::tensor::{DType, Slice};
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Plan, Step};
 
-/// Numbers that a fused kernel takes through all its ops at a time: 4 KiB a row, so that all of them
+/// Values that a fused kernel takes through all its ops at a time: 4 KiB a row, so that all of them
 /// stay in the first-level cache.
 const BLOCK: usize = 1024;
 
@@ -19,9 +19,9 @@ const BLOCK: usize = 1024;
 #[derive(Debug)]
 pub(super) struct CpuProgram {
     plan: Plan,
-    /// Of each step that is a fused kernel, its rows.
+    /// The rows of each step that is a fused kernel.
     rows: Vec<Rows>,
-    /// All buffers; those of states are empty but while the program runs.
+    /// All buffers; those of states are empty except while the program runs.
     buffers: Vec<CpuBuffer>,
     scratch: CpuBuffer,
 }
@@ -68,7 +68,7 @@ impl CpuProgram {
         fetches
     }
 
-    /// Runs and says how many seconds each step took.
+    /// Runs and returns the seconds of each step.
     pub(super) fn profile(&mut self, states: &mut BTreeMap<String, &mut CpuBuffer>) -> Vec<f64> {
         self.swap_states(states);
         let times = (0..self.plan.steps.len()).map(|i| {
@@ -123,13 +123,13 @@ impl CpuProgram {
     }
 }
 
-/// Where the operands of a fused kernel lie while a block goes through it: in rows of [`BLOCK`]
-/// numbers, or where they are.
+/// Where the operands of a fused kernel are while a block goes through it: in rows of [`BLOCK`]
+/// values, or in place.
 #[derive(Debug, Default)]
 struct Rows {
-    /// The row that an input is laid out in; none where its numbers lie in the outputs' order.
+    /// The row that an input is laid out in; `None` if its values are in the outputs' order.
     loads: Vec<Option<usize>>,
-    /// The row of each call's result, free for another once the last call that reads it is done.
+    /// The row of each call's result, reused after the last call that reads it.
     calls: Vec<usize>,
     count: usize,
 }
@@ -142,7 +142,7 @@ impl Rows {
             rows.loads.push((!in_place).then_some(rows.count));
             rows.count += usize::from(!in_place);
         }
-        // The last call that reads each, or itself.
+        // The last call that reads each result, or the call itself.
         let mut last: Vec<usize> = (0..fused.calls.len()).collect();
         for (at, (_, operands)) in fused.calls.iter().enumerate() {
             for operand in operands {
@@ -178,7 +178,7 @@ struct Task<'a> {
 fn run_fused(fused: &Fused, rows: &Rows, buffers: &mut [CpuBuffer]) {
     let mut targets: Vec<CpuBuffer> =
         fused.stores.iter().map(|(_, to)| std::mem::take(&mut buffers[to.buffer])).collect();
-    // Blocks hold whole periods of the cyclic inputs, so that those are laid out once a task.
+    // Blocks hold whole periods of the cyclic inputs, so that those are laid out once per task.
     let period = fused.loads.iter().filter_map(|l| match l.access {
         Access::Cyclic(period) if period <= BLOCK => Some(period),
         _ => None,
@@ -251,7 +251,7 @@ fn run_task(fused: &Fused, rows: &Rows, buffers: &[CpuBuffer], mut task: Task<'_
     }
 }
 
-/// The `n` numbers from `from` on of a task's stretch of an input that lies in the outputs' order.
+/// The `n` values from `from` on of a task's stretch of an input in the outputs' order.
 fn in_place<'a>(
     fused: &Fused,
     load: &Load,
@@ -262,13 +262,13 @@ fn in_place<'a>(
 ) -> &'a [f32] {
     let place = load.place;
     match fused.stores.iter().position(|(_, to)| to.buffer == place.buffer) {
-        // This input's buffer is also an output's, where nothing of this block is stored yet.
+        // This input's buffer is also an output's, which holds nothing of this block yet.
         Some(o) => &task.outs[o][from..from + n],
         None => &buffers[place.buffer].f32s()[place.offset + task.start + from..][..n],
     }
 }
 
-/// Lays out the numbers of an input for the outputs from `start` on.
+/// Lays out the values of an input for the outputs from `start` on.
 fn fill(load: &Load, buffers: &[CpuBuffer], start: usize, row: &mut [f32]) {
     let place = load.place;
     match (buffers[place.buffer].slice(place.offset, place.len, place.dtype), &load.access) {

@@ -1,4 +1,4 @@
-//! Writes a plan as a script of dispatches.
+//! Compiles a plan to a script of dispatches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,16 +13,16 @@ use crate::tensor::DType;
 use super::access::Access;
 use super::plan::{Fused, Load, Operand, Place, Plan, Step};
 
-/// Where a dispatch comes from.
+/// The origin of a dispatch.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     /// The shape of its op's result; of fused ops, the number of elements.
     pub(super) shape: String,
-    /// The op's variant, where there is a choice.
+    /// The op's variant, if there is a choice.
     pub(super) variant: String,
 }
 
-/// Where the dispatches of a plan's [`script`] come from, in the same order.
+/// The origins of the dispatches of a plan's [`script`], in the same order.
 pub(super) fn origins(plan: &Plan) -> Vec<Origin> {
     let mut origins = Vec::new();
     for step in &plan.steps {
@@ -95,12 +95,12 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
     Ok(script)
 }
 
-/// The parts of a script's buffers that are buffers to some of its steps, by buffer and place.
+/// The parts of a script's buffers that some of its steps bind as buffers, by buffer and place.
 #[derive(Debug, Default)]
 struct Parts(HashMap<(usize, usize, usize), usize>);
 
 impl Parts {
-    /// What a step calls the buffer that starts at `place`.
+    /// The buffer that a step binds for `place`.
     fn buffer(&mut self, place: &Place, buffers: &mut Vec<BufferSpec>) -> usize {
         if place.offset == 0 {
             return place.buffer;
@@ -114,13 +114,13 @@ impl Parts {
     }
 }
 
-/// A binding of a fused kernel: its buffer, whether it is written, and how it is typed.
+/// A binding of a fused kernel: its buffer, whether it is written, and its type.
 struct Binding {
     buffer: usize,
     written: bool,
     /// Whether it is bound as vectors of four.
     vectors: bool,
-    /// The type of its numbers.
+    /// The type of its values.
     wgsl: &'static str,
 }
 
@@ -140,7 +140,7 @@ fn bindings(fused: &Fused) -> Vec<Binding> {
         let wgsl = if load.place.dtype == DType::U8 { "u32" } else { load.place.wgsl() };
         let (buffer, vectors) = (load.place.buffer, by_vectors(load));
         match bindings.iter_mut().find(|b| b.buffer == buffer) {
-            // Vectors serve both: a single number is a component of one.
+            // Vectors serve both: a single value is a component of one.
             Some(binding) => binding.vectors |= vectors,
             None => bindings.push(Binding { buffer, written: false, vectors, wgsl }),
         }
@@ -163,7 +163,7 @@ fn element(b: usize, binding: &Binding, index: &str) -> String {
     }
 }
 
-/// WGSL of the four numbers of a load that belong to output vector `i`, and the functions it calls.
+/// WGSL of the four values of a load that belong to output vector `i`, and the functions it calls.
 fn load_expr(
     l: usize,
     load: &Load,
@@ -184,7 +184,7 @@ fn load_expr(
         let parts: Vec<String> = (0..4).map(|k| element(b, binding, &index(k))).collect();
         format!("vec4<f32>({})", parts.join(", "))
     };
-    // The last vector may reach beyond the output: its places still have to lie in the input.
+    // The last vector may extend beyond the output: its places still have to be in the input.
     let place = |k: usize| format!("min(4u * i + {k}u, {}u)", len - 1);
     match &load.access {
         Access::Full if by_vectors(load) => match offset {
@@ -264,7 +264,7 @@ fn elementwise(fused: &Fused, caps: &Caps) -> Result<ScriptStep> {
         .iter()
         .enumerate()
         .map(|(s, (call, place))| {
-            // Stored values start at whole vectors: they have a buffer or a part of one.
+            // Stored values start at whole vectors: they have their own buffer or part.
             let offset = match place.offset / 4 {
                 0 => String::new(),
                 offset => format!(" + {}", sizes.number(&format!("to{s}"), offset)),

@@ -1,14 +1,14 @@
 //! Which values of a run a GPU keeps as 16-bit floats between its kernels.
 //!
 //! All arithmetic is in 32 bits whatever a value is kept as: a kernel widens what it loads and
-//! rounds what it stores, to 11 significant bits and at most 65 504. That is for the large tensors,
-//! which are images of channels and their gradients: what convolutions make, and what elementwise
-//! ops and ops that move pixels about make of it. Parameters, optimizers' states, statistics,
-//! weights' gradients, scores, and whatever a run is given or gives back keep their 32 bits. So do
-//! products that are summed up: squares of small numbers would be zeros.
+//! rounds what it stores, to 11 significant bits and at most 65 504. This applies to the large
+//! tensors, which are feature maps and their gradients: the results of convolutions, and of
+//! elementwise ops and ops that move pixels applied to them. Parameters, optimizer states,
+//! statistics, weight gradients, scores, feeds and fetches stay in 32 bits. So do products that are
+//! summed: squares of small values would be zeros.
 //!
 //! (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740, sections 3.1 and 3.3; the
-//! third part of their method, the scaling of losses, is the training's: [`crate::train::scale`].)
+//! third part of their method, loss scaling, is up to training: [`crate::train::scale`].)
 
 use std::collections::HashSet;
 
@@ -45,10 +45,10 @@ impl Precision {
     }
 }
 
-/// Numbers of an image below which it costs nothing to keep all bits; they may be scores.
+/// Size of an image below which keeping all bits costs nothing; it may be scores.
 const SMALL: usize = 256;
 
-/// Elements at whose multiples a part of a tensor of 16-bit floats may start: 16 bytes.
+/// Alignment, in elements, of the parts of a tensor of 16-bit floats: 16 bytes.
 const ALIGNED: usize = 8;
 
 fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
@@ -58,7 +58,7 @@ fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
         for &i in &unit.lanes[0] {
             let node = &tape.nodes()[i];
             let half = |v: &Var| halves.contains(&root(v));
-            // Ops on all numbers of images may see them as a matrix.
+            // Ops on all values of images may see them as a matrix.
             let like = |v: &Var| is_image(node) || len(&tape.nodes()[root(v)]) == len(node);
             let follows = match node.op.half() {
                 Half::Never => false,
@@ -71,7 +71,7 @@ fn halves(tape: &Tape, units: &Units) -> HashSet<usize> {
             }
         }
     }
-    // By now every op has seen what it follows; these keep their bits all the same.
+    // Every op has been propagated by now; these keep their bits all the same.
     for var in tape.fetches().values() {
         halves.remove(&root(var));
     }
@@ -101,7 +101,7 @@ fn len(node: &Node) -> usize {
     node.shape.iter().product()
 }
 
-/// Whether a node computes images `[n, h, w, c]`, or such with divided axes, that are worth it.
+/// Whether a node computes images `[n, h, w, c]`, or ones with split axes, that are large enough.
 fn is_image(node: &Node) -> bool {
     let [_, image @ ..] = &node.shape[..] else { return false };
     node.dtype == DType::F32 && image.len() >= 3 && image.iter().product::<usize>() >= SMALL

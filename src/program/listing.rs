@@ -1,4 +1,4 @@
-//! The dispatches of a program as a GPU would run them: no GPU is needed to look at them.
+//! The dispatches of a program as a GPU would run them, available without a GPU.
 
 use crate::device::ScriptStep;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub struct Listed {
     pub label: String,
     /// The shape of the op's result; of fused ops, the number of elements.
     pub shape: String,
-    /// The op's variant, where there is a choice.
+    /// The op's variant, if there is a choice.
     pub variant: String,
     /// The rendered WGSL.
     pub source: String,
@@ -30,7 +30,7 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-/// The dispatches that a GPU of these capabilities would run for `tape`, in order.
+/// The dispatches that a GPU with these capabilities would run for `tape`, in order.
 ///
 /// # Errors
 /// [`crate::error::Error::Shader`] where a template is wrong.

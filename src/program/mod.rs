@@ -1,7 +1,7 @@
 //! A tape compiled for one device: dead nodes dropped, neighbors fused, every buffer planned.
 //!
 //! After compilation a run allocates nothing on the device and makes no decision: it uploads the
-//! feeds, walks a list of steps, and hands back the fetches.
+//! feeds, walks a list of steps, and returns the fetches.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,11 +35,11 @@ use units::{Grouping, MAX_BINDINGS, Units};
 /// How a tape is compiled.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Run elementwise neighbors as one kernel.
+    /// Run neighboring elementwise ops as one kernel.
     pub fuse: bool,
     /// The most device memory that the program and its state may take, in bytes.
     pub memory_limit: Option<u64>,
-    /// On a GPU: which variant each kernel runs, as [`tune::tune`] found it. Without, the default.
+    /// On a GPU: which variant each kernel runs, as [`tune::tune`] found it; else the default.
     pub choices: Choices,
     /// On a GPU: how large tensors are kept between kernels.
     pub precision: Precision,
@@ -56,7 +56,7 @@ impl Default for Options {
     }
 }
 
-/// One run of a program whose results have not been taken yet.
+/// One run of a program with results not yet taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
@@ -90,7 +90,7 @@ enum Exec {
 /// Results kept for [`Program::take`]; older ones are dropped.
 const KEPT: usize = 4;
 
-/// What `tape` would need on `device`, without allocating any of it.
+/// The memory that `tape` would need on `device`, without allocating any of it.
 ///
 /// # Errors
 /// [`Error::Memory`] where it does not fit the device or the limit.
@@ -101,10 +101,10 @@ pub fn preflight(tape: &Tape, device: &Device, options: &Options) -> Result<Memo
 }
 
 /// How many images at a time fit the device, `wanted` or a half, a quarter … of it, where `tape` is
-/// what is to be run on so many. `held` are the bytes of states that are on the device already.
+/// to run on that many. `held` are the bytes of states already on the device.
 ///
 /// # Errors
-/// [`Error::Memory`] where not even one at a time fits; those of recording.
+/// [`Error::Memory`] if not even one image fits; errors of recording the tape.
 pub fn fitting(
     wanted: usize,
     device: &Device,
@@ -127,10 +127,11 @@ pub fn fitting(
     }
 }
 
-/// Packs states; returns where those lie that share buffers, or `None` where not all can be moved.
+/// Packs states; returns the positions of those in shared buffers, or `None` if not all can be
+/// moved.
 type Packer<'a> = &'a mut dyn FnMut(&[Pack]) -> Result<Option<BTreeMap<String, Packed>>>;
 
-/// Where states will lie once they are there.
+/// The packing a program would get, without allocating.
 fn imagine(packs: &[Pack]) -> Result<Option<BTreeMap<String, Packed>>> {
     let mut packed = BTreeMap::new();
     for (buffer, Pack { names, starts, bytes }) in packs.iter().enumerate() {
@@ -164,11 +165,11 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_
     let fits = |plan: &Plan| plan.most_bindings() <= MAX_BINDINGS;
     let bundle = match target {
         Target::Gpu(caps, _) if fuse => Some(caps.max_binding),
-        // A core takes one chain through its cache after the other as fast as all at once.
+        // A core takes one chain after another through its cache as fast as all at once.
         Target::Gpu(..) | Target::Cpu { .. } => None,
     };
-    // Fusion counts on states being updated in place; where one cannot be, a kernel may bind more
-    // than every GPU allows, or the tensors of a bundle do not lie as it needs them.
+    // Fusion relies on in-place state updates; if one is impossible, a kernel may bind more buffers
+    // than every GPU allows, or the tensors of a bundle may not be laid out as it needs them.
     for bundle in [bundle, None] {
         if let Some(plan) = plan(true, bundle)?.filter(fits) {
             return Ok(plan);
@@ -177,7 +178,7 @@ fn plan_for(tape: &Tape, options: &Options, target: &Target<'_>, pack: Packer<'_
     Ok(plan(false, None)?.expect("without bundles, tensors may lie anywhere"))
 }
 
-/// Refuses what the device has no numbers for.
+/// Refuses a precision that the device does not support.
 fn check_precision(device: &Device, precision: Precision) -> Result<()> {
     let what = match device {
         _ if precision == Precision::F32 => return Ok(()),
@@ -188,8 +189,8 @@ fn check_precision(device: &Device, precision: Precision) -> Result<()> {
     Err(Error::config("precision", format!("{what}: leave it out, or name another `device`")))
 }
 
-/// Refuses a plan that the device cannot hold, before anything is allocated; `held` are the bytes of
-/// its states that are there already.
+/// Refuses a plan that the device cannot hold, before anything is allocated; `held` are the bytes
+/// of its states already there.
 fn check_fits(plan: &Plan, device: &Device, options: &Options, held: u64) -> Result<()> {
     let report = MemoryReport::of(plan);
     let (largest, label) = &report.largest;
@@ -202,7 +203,7 @@ fn check_fits(plan: &Plan, device: &Device, options: &Options, held: u64) -> Res
     }
     let (needs, limit) = match options.memory_limit {
         Some(limit) => (report.total(), Some(limit)),
-        // What comes back is there as bytes, as a tensor, and as what is made of it.
+        // Fetches exist as bytes, as a tensor, and as what is made of it.
         None => {
             let fetched: u64 = plan.fetches.iter().map(|fetch| fetch.place.bytes()).sum();
             let rest = report.total() - held.min(report.states);
@@ -220,7 +221,7 @@ fn check_fits(plan: &Plan, device: &Device, options: &Options, held: u64) -> Res
 }
 
 impl Program {
-    /// Compiles `tape` for the device of `state`, which must hold every tensor that it reads.
+    /// Compiles `tape` for the device of `state`, which must contain every tensor that it reads.
     ///
     /// # Errors
     /// [`Error::Tensor`] where a state is missing or has another shape; [`Error::Memory`] where the
@@ -253,7 +254,7 @@ impl Program {
         Ok(Self { exec, feeds, fetches, report, runs: 0 })
     }
 
-    /// What the program keeps in memory.
+    /// The memory that the program uses.
     #[must_use]
     pub fn memory(&self) -> &MemoryReport {
         &self.report
@@ -264,7 +265,7 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Tensor`] where a feed is missing or has another shape; [`Error::Lost`] where the
-    /// device is gone.
+    /// device is lost.
     pub fn run(&mut self, state: &mut State, feeds: &[(&str, &Tensor)]) -> Result<Ticket> {
         let data = self.check_feeds(feeds)?;
         self.runs += 1;
@@ -312,18 +313,18 @@ impl Program {
     /// Runs once and waits for the results.
     ///
     /// # Errors
-    /// As [`Program::run`] and [`Program::take`].
+    /// Errors of [`Program::run`] and [`Program::take`].
     pub fn call(&mut self, state: &mut State, feeds: &[(&str, &Tensor)]) -> Result<Fetched> {
         let ticket = self.run(state, feeds)?;
         self.take(ticket)
     }
 
-    /// Runs `repeats` times and returns the time that each step took: on the CPU, where a step is
-    /// timed within a whole run, the mean, so that all of them add up to a run; on a GPU, where each
-    /// is timed alone, the median.
+    /// Runs `repeats` times and returns the time of each step: on the CPU, where a step is timed
+    /// within a whole run, the mean, so that all of them add up to a run; on a GPU, where each is
+    /// timed alone, the median.
     ///
     /// # Errors
-    /// As [`Program::run`].
+    /// Same as [`Program::run`].
     pub fn profile(
         &mut self,
         state: &mut State,
@@ -367,7 +368,7 @@ impl Program {
     fn check_feeds<'a>(&self, feeds: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [u8]>> {
         let fail = |name: &str, what: String| Error::Tensor { name: name.into(), what };
         if let Some((name, _)) = feeds.iter().find(|f| !self.feeds.iter().any(|s| s.0 == f.0)) {
-            return Err(fail(name, "is no feed of this program".into()));
+            return Err(fail(name, "is not a feed of this program".into()));
         }
         let data = self.feeds.iter().map(|(name, shape, dtype)| {
             let feed = feeds.iter().find(|f| f.0 == name);
@@ -384,7 +385,7 @@ impl Program {
     }
 }
 
-/// What lowerings may know of a GPU.
+/// What lowerings may know about a GPU.
 fn caps(gpu: &Gpu) -> Caps {
     let limits = gpu.caps();
     Caps {
@@ -437,7 +438,7 @@ mod tests {
             let most = plan.most_bindings();
             assert!(most <= buffers, "{most} buffers, old values fetched: {fetch_old}");
         }
-        // In place, all of it is one step.
+        // In place, it is all one step.
         let tape = four_states(false);
         let plan = make_plan(&tape, &Device::Cpu, &Options::default(), &mut imagine).unwrap();
         assert_eq!(plan.steps.len(), 1);

@@ -3,8 +3,8 @@
 //! A value lives from the unit that computes it to the last one that reads it. Values whose lives
 //! do not overlap share a slot; a slot is one whole buffer, because a GPU tracks usage per buffer.
 //! An elementwise output takes over the slot of an input that dies with it, and the new value of a
-//! state is written straight into the state's buffer, where nothing later reads the old one. The
-//! tensors of a row share one buffer, behind one another.
+//! state is written directly to the state's buffer, unless something later reads the old one. The
+//! tensors of a row are consecutive in one buffer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,16 +24,16 @@ mod lives;
 mod proof;
 mod steps;
 
-/// For which kind of device a plan is made.
+/// The kind of device a plan is for.
 #[derive(Clone, Debug)]
 pub(super) enum Target<'a> {
     /// The CPU with this many threads.
     Cpu { threads: usize },
-    /// A GPU that can do this, and the variants that its kernels run.
+    /// A GPU with these capabilities, and the variants that its kernels run.
     Gpu(Caps, &'a Choices),
 }
 
-/// Bytes of one element, whose floats are kept in 16 bits where `half` says so.
+/// Bytes of one element; its floats are kept in 16 bits if `half`.
 fn size_of_one(dtype: DType, half: bool) -> usize {
     if half { size_of::<u16>() } else { dtype.size() }
 }
@@ -45,9 +45,9 @@ pub(super) struct Place {
     pub(super) buffer: usize,
     /// The first element in it.
     pub(super) offset: usize,
-    /// How many elements.
+    /// Number of elements.
     pub(super) len: usize,
-    /// Of which type.
+    /// Element type.
     pub(super) dtype: DType,
     /// Whether the floats are kept in 16 bits.
     pub(super) half: bool,
@@ -59,7 +59,7 @@ impl Place {
         size_of_one(self.dtype, self.half)
     }
 
-    /// Bytes that it takes: whole 16-byte vectors.
+    /// Its size in bytes: whole 16-byte vectors.
     pub(super) fn bytes(&self) -> u64 {
         padded(self.len * self.size())
     }
@@ -69,12 +69,12 @@ impl Place {
         (self.offset * self.size()) as u64
     }
 
-    /// How WGSL writes the type of its floats.
+    /// The WGSL type of its floats.
     pub(super) fn wgsl(&self) -> &'static str {
         if self.half { "f16" } else { "f32" }
     }
 
-    /// Whether a kernel can be given it as it lies.
+    /// Whether it can be bound to a kernel as it lies.
     fn can_be_bound(&self) -> bool {
         self.start().is_multiple_of(PART_ALIGN)
     }
@@ -116,7 +116,7 @@ pub(super) enum Step {
         site: Site,
         inputs: Vec<Place>,
         output: Place,
-        /// On a GPU: the variant's name, where there is a choice.
+        /// On a GPU: the variant's name, if there is a choice.
         variant: String,
         /// On a GPU: the dispatches.
         lowered: Lowered,
@@ -165,7 +165,7 @@ struct Value {
     heir_of: Option<usize>,
 }
 
-/// Everything that making a plan needs to look at.
+/// All inputs and intermediate data of planning.
 struct Planner<'a> {
     tape: &'a Tape,
     units: &'a Units,
@@ -178,7 +178,7 @@ struct Planner<'a> {
     readers: HashMap<usize, Vec<usize>>,
     /// For each root, the unit that computes it.
     writer: HashMap<usize, usize>,
-    /// Units and the roots that they read otherwise than element by element.
+    /// Units and the roots that they read, but not elementwise.
     scattered: HashSet<(usize, usize)>,
     buffers: Vec<BufferSpec>,
     values: Vec<Value>,
@@ -191,8 +191,9 @@ struct Planner<'a> {
 }
 
 impl Plan {
-    /// Plans the units of `tape` for `target`, where `halves` are kept in 16 bits and states lie as
-    /// `packed` says; `None` where the tensors of a bundle cannot lie as it wants them.
+    /// Plans the units of `tape` for `target`, where `halves` are kept in 16 bits and states are
+    /// laid out as in `packed`; `None` if the tensors of a bundle cannot be laid out as it needs
+    /// them.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`] where an op cannot be lowered for the GPU.
@@ -237,7 +238,7 @@ impl Planner<'_> {
         self.tape.nodes()[node].shape.iter().product()
     }
 
-    /// The place of what `var` stands for; its buffer is still the index of a value.
+    /// The place of `var`; its buffer is still the index of a value.
     fn place(&self, var: Var) -> Place {
         let view = self.units.views[var.index()];
         let node = self.tape.node(var);
@@ -272,7 +273,7 @@ impl Planner<'_> {
 }
 
 impl Plan {
-    /// The most buffers that a fused kernel binds.
+    /// The largest number of buffers that a fused kernel binds.
     pub(super) fn most_bindings(&self) -> usize {
         let bindings = self.steps.iter().map(|step| match step {
             Step::Fused(fused) => {

@@ -1,4 +1,4 @@
-//! What a program takes: memory by kind, time by step.
+//! The resources of a program: memory by kind, time by step.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::{bytes_of, units};
 pub struct MemoryReport {
     /// Slots: values within a run.
     pub slots: u64,
-    /// How many slots there are.
+    /// The number of slots.
     pub slot_count: usize,
     /// Feeds.
     pub feeds: u64,
@@ -25,9 +25,9 @@ pub struct MemoryReport {
     pub scratch: u64,
     /// The largest buffer, and what it holds.
     pub largest: (u64, String),
-    /// What all values would take with a buffer each.
+    /// The total size of all values with a buffer each.
     pub unshared: u64,
-    /// The largest slots: bytes and what they were first made for.
+    /// The largest slots: bytes and their first tenant.
     pub top: Vec<(u64, String)>,
 }
 
@@ -53,7 +53,7 @@ impl MemoryReport {
         }
     }
 
-    /// All of it.
+    /// The total.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.slots + self.feeds + self.states + self.scratch
@@ -80,11 +80,11 @@ impl fmt::Display for MemoryReport {
 /// The time of one step of a program.
 #[derive(Clone, Debug)]
 pub struct StepTime {
-    /// The op, or the ops of a fused kernel; of an op that takes several kernels, with the kernel.
+    /// The op, or the ops of a fused kernel; for an op of several kernels, with the kernel.
     pub label: String,
     /// The shape of its result; of fused ops, the number of elements.
     pub shape: String,
-    /// On a GPU: the variant of its kernel, where there is a choice; else empty.
+    /// On a GPU: the variant of its kernel, if there is a choice; else empty.
     pub variant: String,
     /// Seconds.
     pub seconds: f64,
@@ -94,7 +94,7 @@ pub struct StepTime {
     pub bytes: u64,
 }
 
-/// The steps of a plan, with no times yet.
+/// The steps of a plan, without times so far.
 pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
     let bytes = |places: &[super::plan::Place]| -> u64 {
         places.iter().map(|p| (p.len * p.size()) as u64).sum()
@@ -133,8 +133,8 @@ pub(super) fn step_times(plan: &Plan) -> Vec<StepTime> {
     steps.collect()
 }
 
-/// Floating-point operations of the matrix products and convolutions in one run of `tape`: the work
-/// that a step cannot do without, on any device.
+/// Floating-point operations of the matrix products and convolutions in one run of `tape`: the
+/// minimum work of a step, on any device.
 #[must_use]
 pub fn product_flops(tape: &Tape) -> u64 {
     let needed = units::needed(tape);

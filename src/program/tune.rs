@@ -1,8 +1,8 @@
-//! The tuner: which variant of each kernel is the fastest on this GPU.
+//! The tuner: finds the fastest variant of each kernel on this GPU.
 //!
-//! It looks at the kernels of the programs to come, before any of them is planned. What was found
-//! out before is read from the user's cache; the rest is measured, the kernels of most operations
-//! first. Each ends as its default variant or as one that gave the default's numbers in less time.
+//! It examines the kernels of the upcoming programs, before any of them is planned. Earlier results
+//! are read from the user's cache; the rest is measured, the kernels with most operations first.
+//! Each ends with its default variant or one that computed the default's values in less time.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,41 +24,41 @@ mod cache;
 
 use cache::{Cache, Entry, Settings};
 
-/// Seconds that a quick tuning may take in all.
+/// Time limit of a quick tuning, in seconds.
 const BUDGET: f64 = 4.5;
 
-/// How much work the tuner may make of it.
+/// How much effort the tuner spends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Effort {
-    /// None: every kernel runs its default variant.
+    /// No tuning: every kernel runs its default variant.
     Off,
-    /// Five seconds at most; what is left over is measured the next time.
+    /// Five seconds at most; the rest is measured the next time.
     #[default]
     Quick,
-    /// Every variant of every kernel, until the result is sure.
+    /// Every variant of every kernel, until the result is certain.
     Full,
 }
 
 /// How kernels are tuned.
 #[derive(Clone, Debug)]
 pub struct Tuner {
-    /// With which effort.
+    /// The effort.
     pub effort: Effort,
-    /// The folder that keeps what was measured; none to forget it.
+    /// The folder that stores measurements; `None` to discard them.
     pub folder: Option<PathBuf>,
 }
 
 impl Tuner {
-    /// A tuner that keeps what it measured in [`cache_folder`].
+    /// A tuner that stores its measurements in [`cache_folder`].
     #[must_use]
     pub fn new(effort: Effort) -> Self {
         Self { effort, folder: cache_folder() }
     }
 }
 
-/// Where measurements are kept: in the folder that `DCGAN_CACHE` names, else in the user's cache
+/// Where measurements are stored: in the folder that `DCGAN_CACHE` names, else in the user's cache
 /// (`~/.cache/dcgan` on Linux, `~/Library/Caches/dcgan` on macOS, `%LOCALAPPDATA%\dcgan` on
 /// Windows).
 #[must_use]
@@ -69,28 +69,28 @@ pub fn cache_folder() -> Option<PathBuf> {
     }
 }
 
-/// What the tuner tells on its way.
+/// Progress reports of the tuner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// So many kernels are about to be measured.
+    /// Kernels are about to be measured.
     Begins {
-        /// How many.
+        /// Their number.
         kernels: usize,
     },
-    /// One of them is about to be: the op's name.
+    /// One kernel is about to be measured: the op's name.
     Next(&'static str),
-    /// Something that the user should know.
+    /// A warning for the user.
     Warning(String),
-    /// All that could be measured was.
+    /// All measurements are done.
     Ends(Summary),
 }
 
-/// What a tuning did.
+/// The result of a tuning.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
     /// Kernels measured.
     pub measured: usize,
-    /// Those of them that now run another variant than the default.
+    /// Those now running a variant other than the default.
     pub faster: usize,
     /// Kernels left for the next time.
     pub left: usize,
@@ -103,7 +103,7 @@ struct Kernel<'a> {
     key: String,
     op: &'a dyn Op,
     site: Site,
-    /// Which of its inputs, and last whether its output, the program keeps in 16 bits.
+    /// Which of its inputs, and last whether its output, are kept in 16 bits.
     halves: Vec<bool>,
     variants: Vec<Variant>,
     /// Which of the programs runs it, and the operations of all its runs there.
@@ -112,7 +112,7 @@ struct Kernel<'a> {
 }
 
 impl Kernel<'_> {
-    /// Whether an earlier measurement still answers the question.
+    /// Whether an earlier measurement is still sufficient.
     fn is_answered_by(&self, entry: &Entry, effort: Effort) -> bool {
         entry.effort >= effort
             && self.has(&entry.variant)
@@ -174,7 +174,7 @@ impl Kernel<'_> {
 }
 
 /// The kernels of `tapes` that can run in several ways, each once: those of the first program
-/// first, and within a program those of most operations.
+/// first, and within a program those with most operations.
 fn kernels<'a>(tapes: &[(&'a Tape, Precision)], gpu: &Gpu) -> Vec<Kernel<'a>> {
     let caps = caps(gpu);
     let mut kernels: Vec<Kernel<'a>> = Vec::new();
@@ -194,7 +194,7 @@ fn kernels<'a>(tapes: &[(&'a Tape, Precision)], gpu: &Gpu) -> Vec<Kernel<'a>> {
                 known.flops += if known.program == program { flops } else { 0 };
                 continue;
             }
-            // One that cannot be lowered is reported when the program is planned.
+            // Kernels that cannot be lowered are reported when the program is planned.
             let variants = op.variants(&site, &caps).unwrap_or_default();
             if variants.len() > 1 {
                 kernels.push(Kernel { key, op, site, halves, variants, program, flops });
@@ -205,8 +205,8 @@ fn kernels<'a>(tapes: &[(&'a Tape, Precision)], gpu: &Gpu) -> Vec<Kernel<'a>> {
     kernels
 }
 
-/// Chooses a variant for every kernel that the programs of `tapes` will run on `device`, and tells
-/// what it does. On the CPU there is nothing to choose.
+/// Chooses a variant for every kernel that the programs of `tapes` will run on `device`, and
+/// reports progress. On the CPU there is nothing to choose.
 ///
 /// # Errors
 /// [`Error::Lost`] where the device fails; [`Error::Shader`] where a default variant does not
@@ -245,13 +245,13 @@ pub fn tune(
     tell(News::Begins { kernels: open.len() });
     let summary = measure(&open, gpu, tuner.effort, &mut cache, &mut choices, tell)?;
     if let Err(error) = cache.save() {
-        tell(News::Warning(format!("{error}; what was measured is not kept")));
+        tell(News::Warning(format!("{error}; measurements are not saved")));
     }
     tell(News::Ends(summary));
     Ok(choices)
 }
 
-/// Measures kernels, and puts what was found into `cache` and `choices`.
+/// Measures kernels, and adds the results to `cache` and `choices`.
 fn measure(
     open: &[&Kernel<'_>],
     gpu: &Gpu,
@@ -264,7 +264,7 @@ fn measure(
     let mut summary = Summary::default();
     let mut candidates = 0;
     for (i, kernel) in open.iter().enumerate() {
-        // One kernel is always measured: else one that takes long would bar the way for ever.
+        // At least one kernel is measured: else a slow one would block progress forever.
         let spent = start.elapsed().as_secs_f64();
         let each = spent / f64::from(candidates.max(1));
         let needs = each * kernel.variants.len() as f64;
@@ -277,7 +277,7 @@ fn measure(
         let threads = rayon::current_num_threads();
         let verdict = match gpu.contest(&kernel.contest(), effort == Effort::Full, threads) {
             Ok(verdict) => verdict,
-            // Its tensors do not fit beside each other, or all is full: the plan will say so.
+            // Its tensors do not fit, or memory is full: planning will report it.
             Err(Error::Memory(_)) => continue,
             Err(error) => return Err(error),
         };
@@ -290,7 +290,7 @@ fn measure(
         choices.kernels.insert(kernel.key.clone(), variant.clone());
         cache.add(&kernel.key, Entry { variant, effort, ms: milliseconds(kernel, &verdict) });
         if effort == Effort::Full {
-            // A long tuning that is interrupted is not in vain. An error is told at the end.
+            // Keeps the results of an interrupted long tuning. An error is reported at the end.
             let _ = cache.save();
         }
     }
@@ -318,7 +318,7 @@ fn milliseconds(
 }
 
 /// The choices of an earlier program, for the programs of `tapes` on the same device: they run as
-/// they ran before, whatever was measured since. Tells where that cannot be.
+/// they ran before, whatever was measured since. Reports where that is impossible.
 #[must_use]
 pub fn recall(
     tapes: &[(&Tape, Precision)],

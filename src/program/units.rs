@@ -1,6 +1,6 @@
-//! From nodes to units of execution: what nothing needs is dropped, values that are views of others
-//! are resolved, elementwise neighbors are fused, and units that do the same to different tensors
-//! are bundled.
+//! From nodes to units of execution: unused nodes are dropped, values that are views of others are
+//! resolved, elementwise neighbors are fused, and units that do the same to different tensors are
+//! bundled.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -13,7 +13,7 @@ use crate::tensor::{DType, padded_bytes};
 mod bundle;
 mod fuse;
 
-/// A value as the part of another one: the node that computes it, and where in it the value starts.
+/// A value as part of another one: the node that computes it, and its offset there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct View {
     /// The node whose buffer holds it.
@@ -22,13 +22,13 @@ pub(super) struct View {
     pub(super) offset: usize,
 }
 
-/// What runs as one: a single kernel op, or elementwise ops over the same number of elements.
+/// Nodes that run as one: a single kernel op, or elementwise ops over the same number of elements.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// The nodes, in topological order. A bundle has several lanes, whose nodes at the same place do
-    /// the same to tensors that lie behind one another.
+    /// The nodes, in topological order. A bundle has several lanes, whose nodes at the same place
+    /// do the same to consecutive tensors.
     pub(super) lanes: Vec<Vec<usize>>,
-    /// Where the tensors of each lane start: elements behind those of the first.
+    /// Offset of each lane's tensors, in elements from those of the first.
     pub(super) starts: Vec<usize>,
     /// Whether they are elementwise.
     pub(super) fused: bool,
@@ -41,8 +41,8 @@ impl Unit {
     }
 }
 
-/// Tensors that lie behind one another in one buffer. Either old values of states, which then lie so
-/// from run to run, or values of one run.
+/// Consecutive tensors in one buffer. Either old values of states, which then stay there from run
+/// to run, or values of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     /// The tensors.
@@ -60,7 +60,7 @@ impl Row {
     }
 }
 
-/// Alike units that run as one.
+/// Similar units that run as one.
 #[derive(Debug, Default)]
 struct Bundle {
     /// As those of a [`Unit`].
@@ -74,7 +74,7 @@ pub(super) const MAX_BINDINGS: usize = 8;
 /// The units of a tape in the order in which they run.
 #[derive(Debug)]
 pub(super) struct Units {
-    /// For each node, where its value lies.
+    /// For each node, where its value is.
     pub(super) views: Vec<View>,
     /// The units, in order.
     pub(super) units: Vec<Unit>,
@@ -82,15 +82,15 @@ pub(super) struct Units {
     pub(super) rows: Vec<Row>,
 }
 
-/// How nodes become units.
+/// Options for grouping nodes into units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grouping {
     /// Fuse elementwise neighbors: else every elementwise op is a unit.
     pub(super) fuse: bool,
-    /// Take it that the new value of a state needs no buffer of its own in the kernel that reads the
-    /// old one, which is so for all but odd tapes.
+    /// Assume that the new value of a state needs no buffer of its own in the kernel that reads the
+    /// old one, which holds for all but odd tapes.
     pub(super) in_place: bool,
-    /// Bundle units that do the same, where no buffer becomes larger than these bytes.
+    /// Bundle units that do the same, if no buffer exceeds this many bytes.
     pub(super) bundle: Option<u64>,
 }
 
@@ -171,21 +171,21 @@ struct Groups<'a> {
     nodes: Vec<Vec<usize>>,
     /// For each group, the roots that its nodes read.
     reads: Vec<Vec<usize>>,
-    /// Roots that something outside every group wants: fetches and assignments.
+    /// Roots needed outside every group: fetches and assignments.
     wanted: BTreeSet<usize>,
-    /// For each root, the old values of the states whose new one it is.
+    /// For each root, the old values of the states it is the new value of.
     before: HashMap<usize, Vec<usize>>,
-    /// Whether states are taken to be updated in place.
+    /// Whether states are assumed to be updated in place.
     in_place: bool,
-    /// The roots that are given to states.
+    /// The roots that are assigned to states.
     given: BTreeSet<usize>,
-    /// What units are compared by to be bundled.
+    /// The keys by which units are compared for bundling.
     ends: BTreeSet<usize>,
     /// The groups that are bundles.
     bundles: HashMap<usize, Bundle>,
     /// What bundles read and write.
     rows: Vec<Row>,
-    /// For each root in a row, the row and the place in it; the new value of a state has the place
+    /// For each root in a row, the row and its place there; the new value of a state has the place
     /// of the old one.
     berths: HashMap<usize, (usize, usize)>,
 }
@@ -246,13 +246,13 @@ impl<'a> Groups<'a> {
         inputs.map(|v| self.views[v.index()].root)
     }
 
-    /// Those that it does not compute itself.
+    /// Those from outside the group.
     fn inputs(&self, nodes: &[usize]) -> BTreeSet<usize> {
         let own: HashSet<usize> = nodes.iter().copied().collect();
         self.read_by(nodes).filter(|r| !own.contains(r)).collect()
     }
 
-    /// Whether `var` is all of its root, and has as many elements as `node`.
+    /// Whether `var` is all of its root, with as many elements as `node`.
     fn is_whole(&self, var: Var, node: usize) -> bool {
         let View { root, offset } = self.views[var.index()];
         let len = self.tape.shape(var).iter().product::<usize>();
@@ -283,12 +283,12 @@ impl<'a> Groups<'a> {
         inputs.len() + outputs.count()
     }
 
-    /// The old values of the states whose new one is the root `node`.
+    /// The old values of the states whose new value is the root `node`.
     fn assigned(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         self.before.get(&node).into_iter().flatten().copied()
     }
 
-    /// Whether `to` also depends on `from` by way of a third group: merged, they would wait for
+    /// Whether `to` also depends on `from` through a third group: merged, they would wait for
     /// themselves.
     fn circle(&self, from: usize, to: usize) -> bool {
         let mut seen = vec![false; self.nodes.len()];
@@ -317,7 +317,7 @@ impl<'a> Groups<'a> {
             .filter(move |&g| g != group)
     }
 
-    /// The groups in an order that respects their inputs, else as they were recorded.
+    /// The groups in an order that respects their inputs, otherwise as recorded.
     fn order(&self) -> Vec<usize> {
         let mut waiting = vec![0; self.nodes.len()];
         let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];

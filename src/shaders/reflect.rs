@@ -1,5 +1,5 @@
-//! What a rendered kernel says about itself: its bindings, its workgroup, and whether it keeps the
-//! rules that make it portable.
+//! Reflection of a rendered kernel: its bindings, its workgroup, and whether it follows the rules
+//! that make it portable.
 
 use naga::proc::GlobalCtx;
 use naga::valid::{Capabilities, FunctionInfo, ValidationFlags, Validator};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Functions of `shaders/lib/math.wgsl` that may call what [`BANNED`] names.
 const SAFE: [&str; 4] = ["safe_tanh", "safe_tanh4", "safe_exp", "safe_exp4"];
 
-/// Built-in functions whose results differ too much between drivers, and what to call instead.
+/// Built-in functions whose results differ too much between drivers, and their replacements.
 const BANNED: [(MathFunction, &str, &str); 8] = [
     (MathFunction::Tanh, "tanh", "safe_tanh"),
     (MathFunction::Exp, "exp", "safe_exp"),
@@ -33,7 +33,7 @@ pub struct Binding {
     pub writes: bool,
 }
 
-/// What a kernel says about itself.
+/// The reflected interface of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reflection {
     /// Its storage buffers, in order of their slots.
@@ -42,11 +42,11 @@ pub struct Reflection {
     pub workgroup_size: [u32; 3],
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Bytes of immediate data: numbers that come with a dispatch.
+    /// Bytes of immediate data, passed with a dispatch.
     pub immediate_bytes: u32,
 }
 
-/// Parses, validates and lints a rendered kernel, whose entry point is `main`. `subgroups` says
+/// Parses, validates and lints a rendered kernel with the entry point `main`. `subgroups` tells
 /// whether subgroup operations may be used.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
             }
             (AddressSpace::Immediate, _) => immediate_bytes += size(variable),
             (AddressSpace::Private, _) => {}
-            _ => return Err(fail(format!("`{name}` is no storage buffer of group 0"))),
+            _ => return Err(fail(format!("`{name}` is not a storage buffer of group 0"))),
         }
     }
     bindings.sort_by_key(|binding| binding.slot);
@@ -101,7 +101,7 @@ pub fn reflect(kernel: &str, source: &str, subgroups: bool) -> Result<Reflection
     Ok(Reflection { bindings, workgroup_size, workgroup_bytes, immediate_bytes })
 }
 
-/// Whether a function keeps the rules for kernels.
+/// Whether a function follows the rules for kernels.
 fn lint(
     module: &naga::Module,
     function: &naga::Function,

@@ -18,7 +18,7 @@ mod source;
 
 pub use source::{Assigned, Source};
 
-/// A value on a tape: `Copy`, and knows nothing but its place.
+/// A value on a tape: `Copy`, just an index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Var {
     index: u32,
@@ -26,7 +26,7 @@ pub struct Var {
 }
 
 impl Var {
-    /// The node's place on its tape.
+    /// The node's index on its tape.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
@@ -42,9 +42,9 @@ impl std::fmt::Debug for Var {
 /// One node: an op, its inputs, and the shape of what it computes.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it computes.
+    /// The op.
     pub op: Arc<dyn Op>,
-    /// From what.
+    /// Its inputs.
     pub inputs: Vec<Var>,
     /// The output's shape.
     pub shape: Vec<usize>,
@@ -55,7 +55,7 @@ pub struct Node {
 /// A state that the tape reads or assigns.
 #[derive(Clone, Copy, Debug)]
 pub struct StateUse {
-    /// The node that stands for its value before the step.
+    /// The node that represents its value before the step.
     pub before: Var,
     /// The node that holds its value after the step.
     pub after: Var,
@@ -66,8 +66,8 @@ pub struct StateUse {
 pub struct Tape {
     id: u32,
     nodes: Vec<Node>,
-    /// Nodes by what they compute: recording the same op on the same inputs again returns the
-    /// first node. Every op is a pure function of its inputs, random ones included.
+    /// Nodes by what they compute: recording the same op on the same inputs again returns the first
+    /// node. Every op is a pure function of its inputs, random ones included.
     known: HashMap<(String, Vec<Var>), Var>,
     feeds: BTreeMap<String, Var>,
     states: BTreeMap<String, StateUse>,
@@ -95,7 +95,7 @@ impl Tape {
         }
     }
 
-    /// Appends a node that applies `op` to `inputs`, or returns the one that already does.
+    /// Appends a node that applies `op` to `inputs`, or returns an existing one.
     ///
     /// # Errors
     /// [`Error::Shape`] where the inputs do not fit the op.
@@ -124,7 +124,7 @@ impl Tape {
         Ok(var)
     }
 
-    /// A value handed in at every run under `name`.
+    /// A value passed to every run as `name`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where a feed of this name exists already.
@@ -137,7 +137,7 @@ impl Tape {
         Ok(var)
     }
 
-    /// The value of the state called `name`: what the last [`Tape::assign`] gave it, or its value
+    /// The value of the state called `name`: the value from the last [`Tape::assign`], or that
     /// before the step.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl Tape {
         Ok(var)
     }
 
-    /// Gives the state called `name` the value `value`, from here on and after the step. Reading the
+    /// Assigns `value` to the state called `name`, from here on and after the step. Reading the
     /// state gives a leaf: gradients do not flow from its new value into what made it.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Tape {
         Ok(())
     }
 
-    /// Asks for `value` back from every run, under `name`.
+    /// Returns `value` from every run, under `name`.
     ///
     /// # Errors
     /// [`Error::Tensor`] where a fetch of this name exists already, as [`Tape::feed`].
@@ -183,8 +183,8 @@ impl Tape {
         Ok(())
     }
 
-    /// [`Tape::fetch`] of what a step computes several times: the last value of a name is the one that
-    /// comes back.
+    /// [`Tape::fetch`] of a value that a step computes several times: the last value of a name is
+    /// returned.
     pub(crate) fn fetch_last(&mut self, name: &str, value: Var) {
         self.fetches.insert(name.into(), value);
     }
@@ -211,7 +211,7 @@ impl Tape {
     /// The handle of the node at `index`.
     ///
     /// # Panics
-    /// Where the tape has no such node.
+    /// If the tape has no such node.
     #[must_use]
     pub fn var(&self, index: usize) -> Var {
         assert!(index < self.nodes.len());
@@ -236,7 +236,7 @@ impl Tape {
         &self.fetches
     }
 
-    /// Where the node `var` stands, as its op sees it.
+    /// The site of the node `var`, as its op sees it.
     #[must_use]
     pub fn site(&self, var: Var) -> Site {
         let node = self.node(var);

@@ -47,7 +47,7 @@ impl Op for Source {
     }
 }
 
-/// The value that a state was given: the same numbers, but a leaf. The gradient of what follows an
+/// The value assigned to a state: the same values, but a leaf. The gradient of what follows an
 /// update stops here, or the generator's step would differentiate through the discriminator's
 /// update, as unrolled GANs do (Metz et al., arXiv 1611.02163).
 #[derive(Debug)]

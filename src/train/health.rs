@@ -1,12 +1,12 @@
-//! Health in words: reads the log as it grows and says what looks wrong, what that means, and
+//! Health checks: reads the log as it grows and reports what looks wrong, what that means, and
 //! which flag to change.
 //!
-//! A GAN's losses do not fall like a classifier's, and a single report says little: every rule
-//! waits until its sign has stood for several reports and many images, and then keeps quiet for a
-//! while. Only non-finite metrics stop a training.
+//! A GAN's losses do not fall like a classifier's, and a single report means little: every rule
+//! waits until its symptom has lasted several reports and many images, and is then silent for a
+//! while. Only non-finite metrics stop training.
 //!
 //! What is normal for a DCGAN: loss_d 0.3 to 1.4, loss_g 0.7 to 5, D(x) 0.6 to 0.95, D(G(z)) 0.05
-//! to 0.4. At the very start D usually wins for some thousand images, and samples are all alike.
+//! to 0.4. At first D usually wins for some thousand images, and samples all look alike.
 
 use crate::objectives::Output;
 use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
@@ -21,63 +21,62 @@ pub const FAKE_NEAR_ZERO: f32 = 0.02;
 /// D(G(z)) above this, in both steps, is stuck near 1: D has given up.
 pub const FAKE_NEAR_ONE: f32 = 0.95;
 
-/// Samples that differ from each other by less than this share of what real images do are hardly
-/// different.
+/// Samples whose diversity is below this share of real images' are nearly identical.
 pub const DIVERSITY_LOW: f32 = 0.2;
 
-/// D(x) and D(G(z)) nearer to each other than this are the same: the discriminator guesses.
+/// If D(x) and D(G(z)) are closer than this, the discriminator is guessing.
 pub const CHANCE: f32 = 0.05;
 
-/// So many reports in a row must show a sign…
+/// Consecutive reports that must show a symptom…
 pub const PATIENCE_REPORTS: u32 = 10;
 
-/// …or so many measurements of diversity, which are made more rarely…
+/// …or measurements of diversity, which are rarer…
 pub const PATIENCE_DIVERSITY: u32 = 3;
 
-/// …over so many images, longer than the start of a healthy training looks ill.
+/// …over this many images, longer than the unstable start of a healthy training…
 pub const PATIENCE_IMAGES: u64 = 20_000;
 
-/// …and over so many where the discriminator guesses: it does so for a while in many healthy trainings.
+/// …or this many if the discriminator guesses, which happens for a while in many healthy trainings.
 pub const PATIENCE_CHANCE: u64 = 100_000;
 
-/// After a warning the same one keeps quiet for so many images.
+/// After a warning the same one is silent for this many images.
 pub const COOLDOWN_IMAGES: u64 = 200_000;
 
-/// The most samples that [`diversity`] compares, each with each.
+/// The most samples that [`diversity`] compares pairwise.
 const MOST_COMPARED: usize = 64;
 
-/// A sign of illness.
+/// A symptom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sign {
-    /// The discriminator tells everything apart.
+    /// The discriminator separates all images.
     DiscriminatorWins,
     /// D(G(z)) stays near 0.
     FakesRefused,
     /// D(G(z)) stays near 1.
     FakesAccepted,
-    /// D(x) and D(G(z)) stay the same.
+    /// D(x) and D(G(z)) stay equal.
     AtChance,
-    /// Samples hardly differ from each other.
+    /// Samples hardly differ.
     ModeCollapse,
 }
 
-/// What the watch over a training has found.
+/// A result of the health checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Something to tell; training goes on.
+    /// A warning; training goes on.
     Warning {
-        /// What was found.
+        /// The symptom.
         sign: Sign,
-        /// What is seen, what it means, and what to change.
+        /// The symptom, its meaning, and what to change.
         text: String,
     },
-    /// Training must stop, and the last good checkpoint stays the latest; the text is for
+    /// Training must stop; the last good checkpoint stays the latest. The text is for
     /// [`crate::error::Error::Diverged`].
     Fatal(String),
 }
 
 impl Finding {
-    /// What to print.
+    /// The text to print.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -86,7 +85,7 @@ impl Finding {
     }
 }
 
-/// How long one sign has been seen without a break, and when it was last told.
+/// How long a symptom has lasted without a break, and when it was last reported.
 #[derive(Clone, Copy, Debug, Default)]
 struct Streak {
     seen: u32,
@@ -95,12 +94,12 @@ struct Streak {
 }
 
 impl Streak {
-    /// Takes a report, and says whether it is time to tell.
+    /// Records a report; returns whether a warning is due.
     fn update(&mut self, ill: bool, images: u64, patience: u32) -> bool {
         self.update_over(ill, images, patience, PATIENCE_IMAGES)
     }
 
-    /// The same where the sign must stand over so many images.
+    /// The same if the symptom must last for `over` images.
     fn update_over(&mut self, ill: bool, images: u64, patience: u32, over: u64) -> bool {
         if !ill {
             self.seen = 0;
@@ -120,7 +119,7 @@ impl Streak {
     }
 }
 
-/// The watch over one training.
+/// The health checks of one training.
 #[derive(Clone, Debug)]
 pub struct Health {
     output: Output,
@@ -132,14 +131,14 @@ pub struct Health {
 }
 
 impl Health {
-    /// A watch that has seen nothing yet, over a training with such a discriminator.
+    /// New health checks for a discriminator with this kind of output.
     #[must_use]
     pub fn new(output: Output) -> Self {
         let none = Streak::default();
         Self { output, wins: none, refused: none, accepted: none, chance: none, collapse: none }
     }
 
-    /// Takes the next report and returns what is to be said about it.
+    /// Checks the next report.
     ///
     /// A metric that is NaN or infinite is a divergence.
     pub fn check(&mut self, line: &LogLine) -> Vec<Finding> {
@@ -155,7 +154,7 @@ impl Health {
             if self.wins.update(wins, images, PATIENCE_REPORTS) {
                 tell(Sign::DiscriminatorWins, discriminator_wins(line));
             }
-            // Both follow from one cause: it is told once.
+            // Both have one cause: report it once.
             let refused = line.value("d_fake") < FAKE_NEAR_ZERO && !wins;
             if self.refused.update(refused, images, PATIENCE_REPORTS) {
                 tell(Sign::FakesRefused, fakes_refused(line));
@@ -197,7 +196,7 @@ fn diverged(line: &LogLine) -> Option<String> {
 
 fn discriminator_wins(line: &LogLine) -> String {
     format!(
-        "the discriminator's loss has stayed near zero ({:.3}): it tells every image apart, and \
+        "the discriminator's loss has stayed near zero ({:.3}): it recognizes every image, and \
          the generator learns little from it. Lower --lr-d, soften its labels with --smooth 0.1, \
          or use more and more varied images",
         line.value("loss_d")
@@ -215,8 +214,8 @@ fn fakes_refused(line: &LogLine) -> String {
 
 fn fakes_accepted(line: &LogLine) -> String {
     format!(
-        "D(G(z)) has stayed near 1 ({:.3}): the discriminator takes every generated image for \
-         real and teaches nothing. Raise --lr-d or lower --lr-g",
+        "D(G(z)) has stayed near 1 ({:.3}): the discriminator accepts every generated image \
+         as real and teaches nothing. Raise --lr-d or lower --lr-g",
         line.value("d_fake")
     )
 }
@@ -224,7 +223,7 @@ fn fakes_accepted(line: &LogLine) -> String {
 fn at_chance(line: &LogLine) -> String {
     format!(
         "D(x) and D(G(z)) have long been the same ({:.2} and {:.2}): the discriminator only guesses. \
-         Where the previews are good, the training is done; else it is too weak to teach: raise \
+         If the previews are good, the training is done; else it is too weak to teach: raise \
          --ndf or --lr-d, or lower --lr-g, --smooth and the share of augmented images (--augment-p)",
         line.value("d_real"),
         line.value("d_fake")
@@ -233,18 +232,18 @@ fn at_chance(line: &LogLine) -> String {
 
 fn mode_collapse(diversity: f32) -> String {
     format!(
-        "the samples hardly differ from each other ({:.0} % of how much real images do): the \
+        "the samples hardly differ from each other ({:.0} % as much as real images): the \
          generator has collapsed to a few images. Go back to an earlier checkpoint, or start \
          anew with another --seed, a lower --lr-g or a larger --batch",
         diversity * 100.0
     )
 }
 
-/// How much `n` images differ from each other: the root mean square of the difference of two, over
-/// their pixels, averaged over all pairs. Of many images only evenly chosen ones are compared.
+/// Diversity of `n` images: the root mean square difference of two, over their pixels, averaged
+/// over all pairs. Of many images only an evenly spaced subset is compared.
 ///
-/// What is logged as [`SAMPLE_DIVERSITY`] is this for samples divided by this for as many
-/// real images. Fewer than two images have none: 0.
+/// [`SAMPLE_DIVERSITY`] in the log is this for samples divided by this for as many real images. For
+/// fewer than two images it is 0.
 #[must_use]
 pub fn diversity(images: &[f32], n: usize) -> f32 {
     if n < 2 || images.len() < n {
@@ -300,7 +299,8 @@ mod tests {
         metrics.into_iter().for_each(|(name, value)| line.metrics.set(name, value));
     }
 
-    /// All warnings of a training whose reports `change` makes of healthy ones, with the images.
+    /// All warnings of a training whose reports are healthy ones modified by `change`, with the
+    /// images.
     fn warnings(output: Output, n: u64, change: impl Fn(u64, &mut LogLine)) -> Vec<(u64, Sign)> {
         let mut health = Health::new(output);
         let mut found = Vec::new();
@@ -330,7 +330,7 @@ mod tests {
             }
         };
         assert_eq!(warnings(Output::Probability, 500, start), []);
-        // Wins that do not last.
+        // Short-lived wins.
         let spikes = |i: u64, line: &mut LogLine| {
             if i % 12 < 9 {
                 set(line, [("loss_d", 0.02), ("d_fake", 0.01)]);
@@ -346,7 +346,7 @@ mod tests {
         let first = 9 * STEP;
         let again = first + COOLDOWN_IMAGES.next_multiple_of(STEP);
         assert_eq!(warnings(Output::Probability, 120, won), [(first, sign), (again, sign)]);
-        // Many reports of few images are not long.
+        // Many reports over few images do not count.
         let often = |i: u64, line: &mut LogLine| {
             won(i, line);
             line.images = i * 64;
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn fakes_stuck_at_either_end_are_told() {
-        // With smoothed labels the loss cannot come near zero.
+        // With smoothed labels the loss cannot get near zero.
         let refused = |_: u64, line: &mut LogLine| set(line, [("loss_d", 0.34), ("d_fake", 0.004)]);
         let told = warnings(Output::Probability, 20, refused);
         assert_eq!(told, [(9 * STEP, Sign::FakesRefused)]);
@@ -374,7 +374,7 @@ mod tests {
         let first = PATIENCE_CHANCE.next_multiple_of(STEP);
         let told = warnings(Output::Probability, 40, guesses);
         assert_eq!(told, [(first, Sign::AtChance)]);
-        // Not where it is right now and then.
+        // But not if it recovers now and then.
         let at_times = |i: u64, line: &mut LogLine| {
             if !i.is_multiple_of(20) {
                 guesses(i, line);

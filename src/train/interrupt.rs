@@ -1,5 +1,5 @@
-//! Signals that ask the program to end. Most commands do so at once, and leave nothing half made. A
-//! training saves first:
+//! Signals that ask the program to end. Most commands exit at once and leave no partial files.
+//! Training saves first:
 //!
 //! | signal | who sends it | what a training leaves |
 //! | --- | --- | --- |
@@ -7,11 +7,11 @@
 //! | SIGTERM | schedulers, `docker stop`, `kill` | a checkpoint |
 //! | SIGHUP | a terminal that closes | a checkpoint |
 //!
-//! SIGXFSZ, which a limit on the size of files (`ulimit -f`) sends, is ignored: what is too large then
-//! is an error of the file that is written, as on a full disk.
+//! SIGXFSZ, sent when a file exceeds a size limit (`ulimit -f`), is ignored: writing that file then
+//! fails with an error, as on a full disk.
 //!
-//! One that was ignored when the program began, as `nohup` does with SIGHUP, stays ignored. Windows
-//! has Ctrl-C and the end of a session, both of which count as SIGINT.
+//! A signal that was ignored at startup, as `nohup` does with SIGHUP, stays ignored. On Windows
+//! Ctrl-C and the end of a session both count as SIGINT.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::terminal::tell;
 
-/// The signal that came last; 0 for none.
+/// The last signal; 0 for none.
 static LAST: AtomicI32 = AtomicI32::new(0);
 
-/// Numbers that are the same on every Unix.
+/// Signal numbers, the same on every Unix.
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
@@ -33,14 +33,14 @@ const SIGTERM: i32 = 15;
 pub struct Signal(i32);
 
 impl Signal {
-    /// Whether a person sent it, who may wait a little; schedulers kill what has not ended after
-    /// some seconds.
+    /// Whether a person sent it, who can wait a little; schedulers kill the process after some
+    /// seconds.
     #[must_use]
     pub fn is_patient(self) -> bool {
         self.0 == SIGINT
     }
 
-    /// What shells report for a program that such a signal ends: 128 and its number.
+    /// The exit code that shells report for a program ended by this signal: 128 plus its number.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         128 + self.0 as u8
@@ -60,11 +60,10 @@ impl std::fmt::Display for Signal {
 /// Whether work is finished first.
 static FINISHES: AtomicBool = AtomicBool::new(false);
 
-/// From here on such signals end the program, and remove what is in the making. Further calls do
-/// nothing.
+/// From here on such signals end the program and remove partial files. Further calls do nothing.
 ///
 /// # Errors
-/// [`Error::Device`] where the system refuses; signals then end the program as they always do.
+/// [`Error::Device`] if the system refuses; signals then end the program as usual.
 pub fn listen() -> Result<()> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(system::listen);
@@ -74,19 +73,19 @@ pub fn listen() -> Result<()> {
 /// From here on such signals only set what [`interrupted`] returns; a second Ctrl-C exits at once.
 ///
 /// # Errors
-/// As [`listen`].
+/// See [`listen`].
 pub fn finish_first() -> Result<()> {
     FINISHES.store(true, Ordering::Relaxed);
     listen()
 }
 
-/// The signal that asked training to end, if one did: the last where there were several.
+/// The last signal that asked training to end, if any.
 #[must_use]
 pub fn interrupted() -> Option<Signal> {
     Some(LAST.load(Ordering::Relaxed)).filter(|&signal| signal != 0).map(Signal)
 }
 
-/// Takes a signal. Runs in a thread of its own, not in the signal handler: it may print.
+/// Handles a signal. Runs in its own thread, not in the signal handler, so it may print.
 fn take(signal: i32) {
     let before = LAST.swap(signal, Ordering::Relaxed);
     if !FINISHES.load(Ordering::Relaxed) || (signal == SIGINT && before != 0) {
@@ -95,7 +94,7 @@ fn take(signal: i32) {
     } else if signal == SIGINT {
         tell!("\nfinishing this step and saving; press Ctrl-C again to quit at once");
     } else if signal != before {
-        // A terminal that closes may say so twice, and a scheduler to a process and to its group.
+        // A closing terminal may signal twice, and a scheduler both a process and its group.
         tell!("\n{}: finishing this step and saving", Signal(signal));
     }
 }
@@ -112,12 +111,12 @@ mod system {
     use crate::files;
 
     pub(super) fn listen() -> Result<(), String> {
-        // SAFETY: to ignore a signal runs no code when it comes, and the number is one of a signal.
+        // SAFETY: ignoring a signal installs no handler, and the number is that of a signal.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         let heard: Vec<i32> =
             [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| is_heard(signal)).collect();
         let (sender, listens) = sync_channel(1);
-        // In the thread, so that no signal is taken where there is nobody to hear it.
+        // In the thread, so that no signal is caught before someone listens.
         let listen = move || match Signals::new(heard) {
             Ok(mut signals) => {
                 let _ = sender.send(Ok(()));
@@ -130,16 +129,16 @@ mod system {
         heard.map_err(|error| files::cannot("be handled", &error))
     }
 
-    /// At once: what runs at a usual exit may wait for what is under way.
+    /// Immediate: exit handlers may wait for work in progress.
     pub(super) fn exit(signal: Signal) {
         signal_hook::low_level::exit(i32::from(signal.exit_code()));
     }
 
     /// Whether a signal was not ignored when the program began.
     ///
-    /// A shell that runs a script starts what stands before `&` with SIGINT and SIGQUIT ignored, so
-    /// that Ctrl-C does not reach it. Nobody asked for that with this program in mind, and the SIGINT
-    /// that comes nevertheless is sent by `kill`: it is heard.
+    /// A shell that runs a script starts background jobs (`&`) with SIGINT and SIGQUIT ignored, so
+    /// that Ctrl-C does not reach them. That was not aimed at this program, and a SIGINT that still
+    /// arrives was sent by `kill`: it is handled.
     fn is_heard(signal: i32) -> bool {
         !is_ignored(signal) || (signal == SIGINT && is_ignored(libc::SIGQUIT))
     }
@@ -203,7 +202,7 @@ mod tests {
         }
     }
 
-    /// That process, and its lines; `setup` is what a shell does before it.
+    /// That process and its lines; `setup` is what the shell does before it.
     struct Started(Child, Lines<BufReader<ChildStderr>>);
 
     impl Started {
@@ -216,7 +215,7 @@ mod tests {
             let test = "train::interrupt::tests::interrupted_child";
             let script = format!("{setup} exec \"$0\" --exact {test} --nocapture");
             let mut child = Command::new("sh");
-            // Whatever the tests themselves were started by, nothing is ignored but by `setup`.
+            // Whatever started the tests, only `setup` ignores signals.
             let heed = || {
                 for signal in [SIGINT, SIGHUP, SIGTERM, libc::SIGQUIT] {
                     // SAFETY: `signal` may be called between fork and exec, and installs no handler.
@@ -244,7 +243,7 @@ mod tests {
             assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
         }
 
-        /// Waits for lines, in any order, as two threads print, and returns all up to then.
+        /// Waits for lines in any order, as two threads print, and returns everything up to then.
         fn wait_for(&mut self, texts: &[&str]) -> String {
             let mut missing = texts.to_vec();
             let mut all = String::new();

@@ -1,10 +1,10 @@
-//! The few images whose labels a semi-supervised training uses.
+//! The few labeled images of semi-supervised training.
 
 use crate::data::{Prepare, Source, count};
 use crate::error::{Error, Result};
 use crate::rng::Stream;
 
-/// So many images of each class, drawn once, and batches of them.
+/// A fixed number of images of each class, drawn once, and batches of them.
 #[derive(Clone, Debug)]
 pub struct Labeled {
     /// Prepared images, one after another.
@@ -14,10 +14,10 @@ pub struct Labeled {
 }
 
 impl Labeled {
-    /// Draws `per_class` images of each class: a function of the images and the seed.
+    /// Draws `per_class` images of each class, deterministic in the images and the seed.
     ///
     /// # Errors
-    /// [`Error::Config`] where a class has fewer readable images, or there are no labels.
+    /// [`Error::Config`] if a class has fewer readable images, or there are no labels.
     pub fn draw(source: &Source, prepare: &Prepare, per_class: usize, seed: u64) -> Result<Self> {
         let field = "labels_per_class";
         let Some(labels) = source.labels() else {
@@ -26,7 +26,7 @@ impl Labeled {
         };
         let mut drawn = Self { images: Vec::new(), labels: Vec::new(), seed };
         let mut missing = vec![per_class; source.classes().len()];
-        // Without flips or random crops: the training's own batches have those.
+        // Without flips or random crops, which the training's own batches have.
         let plain = Prepare { flip: false, ..prepare.clone() };
         for item in Stream::new(seed, "labelled", 0).permutation(labels.len()) {
             let label = labels[item as usize];
@@ -51,20 +51,20 @@ impl Labeled {
         }
     }
 
-    /// How many there are.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The images and labels of step `step`, from 0: all come equally often, in an order that is
-    /// drawn anew each time round.
+    /// The images and labels of step `step`, from 0: all equally often, in an order reshuffled
+    /// every epoch.
     #[must_use]
     pub fn batch(&self, step: u64, n: usize) -> (Vec<u8>, Vec<u32>) {
         let count = self.len();

@@ -1,8 +1,8 @@
 //! The log of a run: one JSON object a line (`log.jsonl`), one line a report.
 //!
-//! JSON has no NaN and no infinity: both are written as `null`, which reads as NaN. A number that is
-//! no field of [`LogLine`] is a metric; fields that are missing read as NaN, 0 or nothing, so that
-//! logs of other versions can be plotted.
+//! JSON has no NaN or infinity: both are written as `null`, which reads as NaN. A number that is
+//! not a field of [`LogLine`] is a metric; missing fields read as NaN, 0 or empty, so that logs of
+//! other versions can be plotted.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::model::Folder;
 
 use super::Metrics;
 
-/// The metric of how much samples differ from each other, as a share of how much real images do.
+/// The metric of sample diversity, as a share of that of real images.
 pub const SAMPLE_DIVERSITY: &str = "sample_diversity";
 
 /// One report of a training.
@@ -25,23 +25,23 @@ pub struct LogLine {
     pub step: u64,
     /// Real images seen.
     pub images: u64,
-    /// The same in passes over the data.
+    /// The same in epochs.
     #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
     pub epoch: f64,
-    /// Seconds of training, all sessions of the run together.
+    /// Seconds of training over all sessions of the run.
     #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
     pub seconds: f64,
     /// Images per second since the last report.
     #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
     pub images_per_s: f64,
-    /// What the steps since the last report measured, as means, and scores of samples where they
-    /// were measured: [`SAMPLE_DIVERSITY`].
+    /// Mean metrics of the steps since the last report, and scores of samples if they were
+    /// measured: [`SAMPLE_DIVERSITY`].
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// The part of the time since the last report in which training waited for images.
+    /// The share of time since the last report that training waited for images.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiting: Option<f32>,
-    /// Device memory in use, where it is known.
+    /// Device memory in use, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memory_bytes: Option<u64>,
 }
@@ -71,20 +71,20 @@ impl Default for LogLine {
 }
 
 impl LogLine {
-    /// The metric called `name`; NaN where it was not measured.
+    /// The metric called `name`; NaN if it was not measured.
     #[must_use]
     pub fn value(&self, name: &str) -> f32 {
         self.metrics.value(name)
     }
 
-    /// The line with the metric called `name`.
+    /// The line with a metric added.
     #[must_use]
     pub fn with(mut self, name: &str, value: f32) -> Self {
         self.metrics.set(name, value);
         self
     }
 
-    /// The line as it stands in the file, with its line end.
+    /// The line as in the file, with its line end.
     #[must_use]
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a struct of plain numbers serializes");
@@ -92,25 +92,24 @@ impl LogLine {
     }
 }
 
-/// The log lines of `text` beside their text, in order; what is no log line is left out, so that
-/// a half line at the end, where a process was killed, does no harm.
+/// The log lines of `text` with their text, in order; invalid lines are skipped, so that a partial
+/// line left by a killed process does no harm.
 pub fn parse(text: &str) -> impl Iterator<Item = (&str, LogLine)> {
     text.lines().filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
 }
 
-/// Reads a log; one that does not exist yet is empty.
+/// Reads a log; a missing one is empty.
 ///
 /// # Errors
-/// [`Error::File`] where it exists and cannot be read.
+/// [`Error::File`] if it exists and cannot be read.
 pub fn read(path: &Path) -> Result<Vec<LogLine>> {
     Ok(parse(&text(path)?).map(|(_, line)| line).collect())
 }
 
-/// Drops all lines beyond `step` and whatever is no log line: a run resumed at `step` writes them
-/// anew.
+/// Drops invalid lines and all lines beyond `step`: a run resumed at `step` writes them again.
 ///
 /// # Errors
-/// [`Error::File`] where the log cannot be read or written; it then is as it was.
+/// [`Error::File`] if the log cannot be read or written; it is then unchanged.
 pub fn truncate(path: &Path, step: u64) -> Result<()> {
     let old = text(path)?;
     let mut new = String::with_capacity(old.len());
@@ -118,7 +117,7 @@ pub fn truncate(path: &Path, step: u64) -> Result<()> {
         new.push_str(line);
         new.push('\n');
     }
-    // A link is replaced by a log of the run's own, which is then added to.
+    // A link is replaced by the run's own log, which is then appended to.
     if new == old && !path.is_symlink() {
         return Ok(());
     }
@@ -127,7 +126,7 @@ pub fn truncate(path: &Path, step: u64) -> Result<()> {
 
 fn text(path: &Path) -> Result<String> {
     match std::fs::read(path) {
-        // Lossy: a torn character in a half line must not cost the rest.
+        // Lossy: a torn character in a partial line must not cost the rest.
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::file(path, files::cannot("be read", &error))),
@@ -135,10 +134,10 @@ fn text(path: &Path) -> Result<String> {
 }
 
 impl Folder {
-    /// The log so far; empty where there is none.
+    /// The log so far; empty if there is none.
     ///
     /// # Errors
-    /// [`Error::File`] where it exists and cannot be read.
+    /// [`Error::File`] if it exists and cannot be read.
     pub fn log(&self) -> Result<Vec<LogLine>> {
         read(&self.log_path())
     }

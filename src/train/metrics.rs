@@ -1,7 +1,7 @@
 //! The metrics of a training step: numbers under names, in the order in which the step reports them.
 //!
-//! A step says what it measures, by `report`; the log, the progress line, the plot and the health
-//! watch read this map, so that a new metric is one `report` and nothing else.
+//! A step reports what it measures with `report`; the log, the progress line, the plot and the
+//! health checks read this map, so a new metric is one `report` call.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::tensor::Tensor;
 
-/// What a metric measures, which its name says.
+/// What a metric measures, judged by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What an update minimizes: `loss_…`.
+    /// The loss that an update minimizes: `loss_…`.
     Loss,
     /// The Euclidean norm of an update's gradient: `grad_norm_…`.
     GradNorm,
@@ -28,10 +28,10 @@ pub enum Kind {
 const LOSS: &str = "loss_";
 const GRAD_NORM: &str = "grad_norm_";
 
-/// What losses are multiplied by where training is in 16 bits: no loss.
+/// The loss scale of 16-bit training: not a loss.
 const LOSS_SCALE: &str = "loss_scale";
 
-/// The networks that a name's last letter stands for.
+/// The networks by the last letter of a metric's name.
 const NETWORKS: [(&str, &str); 4] =
     [("d", "discriminator"), ("g", "generator"), ("e", "encoder"), ("class", "classifier")];
 
@@ -48,38 +48,38 @@ impl Kind {
     }
 }
 
-/// The network that a loss or a gradient norm belongs to, as its name ends: `generator` of `loss_g`.
+/// The network of a loss or gradient norm, by the end of its name: `generator` for `loss_g`.
 #[must_use]
 pub fn owner(name: &str) -> &str {
     let rest = name.strip_prefix(LOSS).or_else(|| name.strip_prefix(GRAD_NORM)).unwrap_or(name);
     NETWORKS.iter().find(|(short, _)| *short == rest).map_or(rest, |(_, network)| network)
 }
 
-/// The metrics of one step, or means of several.
+/// The metrics of one step, or means over several.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics(Vec<(String, f32)>);
 
 impl Metrics {
-    /// Those of `names` among what a step fetched, all of them scalars.
+    /// The metrics `names` among a step's fetches, all scalars.
     pub(super) fn fetched(names: &[String], fetched: &BTreeMap<String, Tensor>) -> Self {
         let first = |tensor: &Tensor| tensor.try_f32s().ok()?.first().copied();
         let value = |name: &String| Some((name.clone(), first(fetched.get(name)?)?));
         Self(names.iter().filter_map(value).collect())
     }
 
-    /// The metric called `name`, where it was measured.
+    /// The metric called `name`, if it was measured.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f32> {
         self.0.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
     }
 
-    /// The metric called `name`; NaN where it was not measured.
+    /// The metric called `name`; NaN if it was not measured.
     #[must_use]
     pub fn value(&self, name: &str) -> f32 {
         self.get(name).unwrap_or(f32::NAN)
     }
 
-    /// Sets the metric called `name`: a new one stands behind the others.
+    /// Sets the metric called `name`; a new one is appended.
     pub fn set(&mut self, name: &str, value: f32) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
@@ -92,7 +92,7 @@ impl Metrics {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// Means over several steps, each over those in which it was measured.
+    /// Means over several steps, each over the steps that measured it.
     #[must_use]
     pub fn mean(steps: &[Self]) -> Self {
         let mut sums: Vec<(String, f32, usize)> = Vec::new();
@@ -130,7 +130,7 @@ impl Serialize for Metrics {
 }
 
 impl<'de> Deserialize<'de> for Metrics {
-    /// From a map, of which `null` reads as NaN, and anything but a number is left out.
+    /// From a map; `null` reads as NaN, and other non-numbers are skipped.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Numbers;
 

@@ -1,4 +1,4 @@
-//! Training and what surrounds it: run folders, checkpoints, the log, and what is told on the way.
+//! Training loop, run directory, checkpoints, logging.
 
 pub mod health;
 #[cfg(feature = "cli")]

@@ -1,4 +1,4 @@
-//! What a run is started with: `options.json`.
+//! The options of a run: `options.json`.
 
 use std::path::PathBuf;
 
@@ -16,32 +16,32 @@ use super::{ModelFile, TrainConfig, Trainer};
 /// The first preview after the one of noise; further ones double until the interval is reached.
 const FIRST_PREVIEW: u64 = 512;
 
-/// Everything that a run was started with: `options.json`.
+/// All options of a run: `options.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
-    /// The name of the recipe that was asked for; what it came to stands below.
+    /// The name of the preset; the resulting configuration is below.
     #[serde(default = "usual_preset")]
     pub preset: String,
     /// The model whose weights it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
-    /// What decides the numbers.
+    /// The hyperparameters.
     pub recipe: TrainConfig,
-    /// Where the images are; none for the bundled ones.
+    /// The path of the images; empty for the bundled ones.
     #[serde(default, with = "any_path")]
     pub data: Option<PathBuf>,
-    /// What was found there.
+    /// What was detected there.
     pub data_description: String,
     /// [`crate::data::Source::fingerprint`]: other images cannot continue the run.
     pub data_fingerprint: Fingerprint,
-    /// How they are read: the part that was taken, and what the classes are.
+    /// How they are read: the split, and where the classes come from.
     #[serde(default = "Reading::before")]
     pub data_reading: Reading,
-    /// What every image is made into.
+    /// How every image is prepared.
     pub prepare: Prepare,
-    /// Real images to see in all.
+    /// Real images to see in total.
     pub images: u64,
-    /// How often things happen and what is kept.
+    /// How often to report, preview and save, and what to keep.
     pub rhythm: Intervals,
     /// The program's version.
     pub program: String,
@@ -53,26 +53,26 @@ fn usual_preset() -> String {
     "dcgan".into()
 }
 
-/// The model whose weights a run started from, so that it can be found again.
+/// The model whose weights a run started from, for reference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The file.
     pub path: String,
-    /// Of its bytes, in hexadecimal digits.
+    /// Of its bytes, in hexadecimal.
     pub crc32: String,
-    /// Training steps behind it; 0 where it was imported.
+    /// Training steps behind it; 0 if it was imported.
     pub step: u64,
-    /// The networks that were taken from it.
+    /// The networks loaded from it.
     pub networks: Vec<String>,
-    /// Whether the generator's moving average was taken beside it, rather than started at it.
+    /// Whether the generator's EMA was loaded too, rather than initialized from the generator.
     pub average: bool,
 }
 
 impl Origin {
-    /// Of a model that was just loaded.
+    /// Describes a model that was just loaded.
     ///
     /// # Errors
-    /// [`Error::File`] where it can no longer be read.
+    /// [`Error::File`] if it can no longer be read.
     pub fn of(model: &ModelFile) -> Result<Self> {
         let bytes = std::fs::read(&model.path)
             .map_err(|error| Error::file(&model.path, files::cannot("be read", &error)))?;
@@ -108,10 +108,10 @@ impl std::fmt::Display for Origin {
 }
 
 config! {
-    /// How often things happen, in real images seen, and what is kept. Does not change the numbers.
+    /// Intervals in real images seen, and what to keep. Does not affect the results.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Intervals;
-    /// [`Intervals`] as far as it is set.
+    /// [`Intervals`] with optional fields.
     pub struct PartialIntervals stored Required;
     flags "Output" {
         /// Real images from one line of progress and log.jsonl to the next; 0 for the last one alone
@@ -149,8 +149,7 @@ impl Intervals {
     }
 }
 
-/// Whether something that happens every `every` images is due between `before` and `now`; 0 for
-/// never.
+/// Whether an event with interval `every` is due between `before` and `now`; 0 for never.
 fn due(before: u64, now: u64, every: u64) -> bool {
     now.checked_div(every) > before.checked_div(every)
 }
@@ -162,7 +161,7 @@ fn preview_due(before: u64, now: u64, every: u64) -> bool {
     early.any(|early| before < early && early <= now) || due(before, now, every)
 }
 
-/// A path as JSON: text, or, where it is none, the list of its bytes.
+/// A path as JSON: text, or its bytes if it is not valid text.
 mod any_path {
     use std::path::PathBuf;
 
@@ -206,10 +205,10 @@ mod any_path {
 }
 
 impl RunOptions {
-    /// Checks every option, and that they go together.
+    /// Validates all options and their combination.
     ///
     /// # Errors
-    /// As [`TrainConfig::validate`].
+    /// See [`TrainConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         let Self { recipe, images, .. } = self;
         self.prepare.check()?;
@@ -225,7 +224,7 @@ impl RunOptions {
     }
 }
 
-/// The first lines of a training: what, from what, on what.
+/// The first lines of a training: configuration, data, device.
 #[must_use]
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
     let recipe = &options.recipe;
@@ -238,7 +237,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
             )
         }
         0 => String::new(),
-        classes => format!(", told {classes} classes"),
+        classes => format!(", conditional on {classes} classes"),
     };
     format!(
         "data      {}\n\
@@ -262,7 +261,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     )
 }
 
-/// `G 3.6M, D 2.8M and E 2.9M`: how many numbers each network learns.
+/// `G 3.6M, D 2.8M and E 2.9M`: the number of trainable parameters of each network.
 fn learned(networks: &Networks) -> String {
     let each = networks.iter().map(|(name, net)| {
         let short = match name == net.role.name() {

@@ -1,8 +1,8 @@
-//! `losses.png`: the log as an image. Losses above, probabilities below, and how much samples differ
-//! where that was measured, over the images seen; a smoothed line over the faint reports themselves.
+//! `losses.png`: the log as an image. Losses above, probabilities below, and sample diversity if it
+//! was measured, over the images seen; smoothed lines over the faint raw reports.
 //!
-//! Drawn at twice the size and reduced: the plotting library does not smooth edges. Its font is
-//! part of the program, so that nothing depends on the system's.
+//! Drawn at twice the size and scaled down: the plotting library has no antialiasing. The font is
+//! bundled, so that nothing depends on the system's.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -23,14 +23,14 @@ use crate::train::health::DIVERSITY_LOW;
 use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
 use crate::train::metrics::{self, Kind};
 
-/// Width and height of the image, and how much higher it is with a third panel.
+/// Width and height of the image, and the extra height of a third panel.
 const SIZE: (u32, u32) = (900, 700);
 const THIRD: u32 = 190;
 
-/// Drawn so many times as large.
+/// Supersampling factor.
 const SCALE: u32 = 2;
 
-/// Points of a line at most: more than one for two pixels cannot be seen.
+/// Maximum points of a line: more than one per two pixels cannot be seen.
 const POINTS: usize = 400;
 
 const FONT: &str = "ubuntu";
@@ -46,7 +46,7 @@ const GREEN: RGBColor = RGBColor(44, 140, 86);
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Colors of curves beyond the discriminator's, which is blue, and the generator's, orange.
+/// Colors of curves beyond the discriminator's (blue) and the generator's (orange).
 const FURTHER: [RGBColor; 4] =
     [GREEN, RGBColor(150, 60, 150), RGBColor(120, 90, 60), RGBColor(90, 100, 110)];
 
@@ -61,13 +61,13 @@ struct Curve {
 struct Panel {
     title: &'static str,
     curves: Vec<Curve>,
-    /// The range of y where it is fixed.
+    /// The range of y, if fixed.
     range: Option<(f64, f64)>,
-    /// A level to compare with, and what it means.
+    /// A reference level and its meaning.
     level: Option<(f32, &'static str)>,
 }
 
-/// A curve for every loss in a log, in the order in which they appear.
+/// A curve for every loss in a log, in order of appearance.
 fn losses(log: &[LogLine]) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
     for (metric, _) in log.iter().flat_map(|line| line.metrics.iter()) {
@@ -141,11 +141,11 @@ fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
     panels
 }
 
-/// Draws a log and writes it as PNG: wholly, or not at all. `title` says whose log it is, `method`
-/// what its numbers mean.
+/// Draws a log and writes it as PNG, atomically. `title` names the run, `method` determines what
+/// its metrics mean.
 ///
 /// # Errors
-/// [`Error::File`] where there is nothing to draw yet, or the file cannot be written.
+/// [`Error::File`] if there is nothing to draw yet, or the file cannot be written.
 pub fn save(path: &Path, log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
@@ -185,7 +185,7 @@ fn draw(log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Drawn<Dynamic
     Ok(imageops::resize(&large, SIZE.0, SIZE.1 + third, FilterType::Triangle).into())
 }
 
-/// A length of the finished image in the larger one.
+/// Converts a length of the final image to the larger one.
 fn px(n: i32) -> i32 {
     n * SCALE as i32
 }
@@ -220,7 +220,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         0.05.. => 2,
         _ => 4,
     };
-    // A run starts at 0; a log of which the start was cut off need not.
+    // A run starts at 0; a log with its start cut off need not.
     let first = if first < last / 2.0 { 0.0 } else { first };
 
     let mut chart = ChartBuilder::on(&body)
@@ -271,7 +271,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
             let dot = |at| Circle::new(at, px(3), curve.color.filled());
             chart.draw_series(within(line.clone()).into_iter().map(dot))?;
         }
-        // Left out where it is out of range: a flat line along the edge would be a lie.
+        // Left out if out of range: a flat line along the edge would mislead.
         for piece in line.split(|(_, y)| !(low..=high).contains(y)) {
             let style = curve.color.stroke_width(2 * SCALE);
             chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
@@ -280,8 +280,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
     Ok(())
 }
 
-/// The title at the left and the names of the lines at the right, above the panel: never over the
-/// data.
+/// The title on the left and the curve names on the right, above the panel: never over the data.
 fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
     let middle = px(14);
     text(area, panel.title, (0, middle), 20, INK, HPos::Left)?;
@@ -297,8 +296,8 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
     Ok(())
 }
 
-/// A range for y that holds nearly all: a few spikes, as at the start of most trainings, must not
-/// press the rest to the floor.
+/// A range for y that holds nearly all points: a few spikes, common at the start, must not flatten
+/// the rest.
 fn range(points: &[(f64, f64)]) -> (f64, f64) {
     let mut y: Vec<f64> = points.iter().map(|p| p.1).collect();
     y.sort_by(f64::total_cmp);
@@ -314,7 +313,7 @@ fn groups<T>(points: &[T]) -> impl Iterator<Item = &[T]> {
     points.chunks(points.len().div_ceil(POINTS).max(1))
 }
 
-/// The highest and lowest of every group, in their order: the outline of all points.
+/// The highest and lowest point of every group, in order: the outline of all points.
 fn envelope(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut outline = Vec::new();
     for group in groups(points) {
@@ -339,8 +338,8 @@ fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     groups(points).map(mean).collect()
 }
 
-/// A Gaussian mean over the neighbors: of a fiftieth of all points as its standard deviation, so
-/// that a few are left as they are.
+/// A Gaussian mean over neighbors, with a fiftieth of all points as standard deviation, so that a
+/// short curve is left unchanged.
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let sigma = points.len() as f64 / 50.0;
     let reach = (3.0 * sigma) as usize;
@@ -354,7 +353,7 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
         sum / weights
     };
-    // Below two thirds of a step there are no neighbors to look at.
+    // Below two thirds of a step there are no neighbors in reach.
     if reach < 2 {
         return points.to_vec();
     }
@@ -522,7 +521,7 @@ mod tests {
         }
     }
 
-    /// Scores have no fixed range: those that a probability could not be are drawn too.
+    /// Scores have no fixed range: those outside of [0, 1] are drawn too.
     #[test]
     fn scores_are_drawn_in_their_own_range() {
         let line = |i: u64| LogLine {

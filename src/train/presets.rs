@@ -1,4 +1,4 @@
-//! Published recipes by name: one row each.
+//! Published configurations by name: one row each.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 
 use super::{PartialTrainConfig, TrainConfig};
 
-/// A published recipe: options with the values that its source gives.
+/// A published configuration: options with the values of its source.
 #[derive(Debug)]
 pub struct Preset {
     /// Its name.
     pub name: &'static str,
-    /// What it is.
+    /// A description.
     pub about: &'static str,
-    /// Where the numbers are from.
+    /// The source of the values.
     pub source: &'static str,
-    /// Options and values as they are typed; all others are at their defaults.
+    /// Options and values as typed; all others keep their defaults.
     pub options: &'static [(&'static str, &'static str)],
-    /// Other names that it goes by.
+    /// Other names.
     pub aliases: &'static [&'static str],
 }
 
@@ -40,7 +40,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "mnist",
-        about: "DCGAN as its authors trained it on MNIST; they told it the digits: --conditional",
+        about: "DCGAN as its authors trained it on MNIST; they conditioned it on the digits: --conditional",
         source: "github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py",
         options: &[("network", "dcgan-mnist"), ("batch", "128")],
         aliases: &["dcgan-mnist"],
@@ -179,7 +179,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "sngan-projection",
-        about: "the same told classes: conditional batch norm and the projection discriminator",
+        about: "the same with class labels: conditional batch norm and the projection discriminator",
         source: "Miyato and Koyama, arXiv 1802.05637; github.com/pfnet-research/sngan_projection",
         options: &[
             ("network", "resnet"),
@@ -198,7 +198,7 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "sagan",
         about: "self-attention at half the size, spectral norm in both networks, two rates",
-        source: "Zhang et al., arXiv 1805.08318, section 4, on DCGAN's networks (theirs are residual, of 128x128, told classes)",
+        source: "Zhang et al., arXiv 1805.08318, section 4, on DCGAN's networks (theirs are residual, of 128x128, conditional)",
         options: &[
             ("attention", "32"),
             ("weight_g", "spectral"),
@@ -214,14 +214,14 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "cgan",
-        about: "both networks told the class at every layer, as DCGAN's authors did for MNIST",
+        about: "both networks conditioned on the class at every layer, as DCGAN's authors did for MNIST",
         source: "Mirza and Osindero, arXiv 1411.1784; github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py",
         options: &[("network", "dcgan-mnist"), ("conditional", "concat"), ("batch", "128")],
         aliases: &[],
     },
     Preset {
         name: "acgan",
-        about: "the discriminator has to say the class, too",
+        about: "the discriminator also predicts the class",
         source: "Odena, Olah and Shlens, arXiv 1610.09585, appendix (their discriminator has dropout as well)",
         options: &[("conditional", "auxiliary"), ("lr_d", "2e-4"), ("lr_g", "2e-4")],
         aliases: &[],
@@ -390,7 +390,7 @@ pub const PRESETS: &[Preset] = &[
 /// What a preset may set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainOptions {
-    /// What is trained and how.
+    /// The training configuration.
     pub recipe: PartialTrainConfig,
     /// How images are prepared.
     pub prepare: PrepareOptions,
@@ -403,7 +403,7 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name || preset.aliases.contains(&name))
     }
 
-    /// What it sets.
+    /// The options it sets.
     #[must_use]
     pub fn options(&self) -> TrainOptions {
         let mut options = TrainOptions::default();
@@ -423,11 +423,11 @@ impl fmt::Display for Preset {
 }
 
 impl TrainConfig {
-    /// The recipe of a preset. Where it conditions networks on classes, or has them learn some,
-    /// `model.classes` is yet to be set.
+    /// The configuration of a preset. If it is conditional or learns classes, `model.classes` still
+    /// has to be set.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no preset of this name.
+    /// [`Error::Config`] if there is no preset of this name.
     pub fn preset(name: &str) -> Result<Self> {
         let preset = Preset::find(name).ok_or_else(|| {
             let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();

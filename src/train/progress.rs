@@ -1,4 +1,4 @@
-//! What a training tells while it runs: a bar on a terminal, plain lines elsewhere.
+//! Progress output: a bar on a terminal, plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -17,10 +17,10 @@ pub struct Progress {
 enum Out {
     Bar {
         bar: ProgressBar,
-        /// Columns that there are for it, which change with the window.
+        /// The terminal's columns, which change with the window.
         columns: fn() -> usize,
     },
-    /// What takes a line.
+    /// A sink for lines.
     Plain(Box<dyn FnMut(&str) + Send>),
 }
 
@@ -34,8 +34,8 @@ impl std::fmt::Debug for Out {
 }
 
 impl Progress {
-    /// The progress towards `total_images`, from `start_images` on: a bar where standard error is
-    /// a terminal, else a plain line for every report.
+    /// Progress from `start_images` to `total_images`: a bar if standard error is a terminal, else
+    /// a plain line for every report.
     #[must_use]
     pub fn new(total_images: u64, start_images: u64, is_terminal: bool) -> Self {
         if !is_terminal {
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line that stays: above the bar, or among the plain ones.
+    /// Prints a permanent line: above the bar, or among the plain ones.
     pub fn note(&mut self, text: &str) {
         match &mut self.out {
             Out::Bar { bar, .. } => message_above(bar, text),
@@ -87,7 +87,7 @@ impl Progress {
         }
     }
 
-    /// Leaves the bar as it stands and goes to the next line.
+    /// Leaves the bar in place and goes to the next line.
     pub fn finish(&mut self) {
         if let Out::Bar { bar, .. } = &self.out {
             bar.abandon();
@@ -95,7 +95,7 @@ impl Progress {
     }
 }
 
-/// Length of the bar, and what follows the count of images.
+/// Length of the bar, and the text after the image count.
 fn shape(columns: usize) -> (usize, &'static str) {
     match columns {
         ..100 => (10, ""),
@@ -114,13 +114,13 @@ fn position(images: u64, total: u64) -> String {
     format!("{}/{}", human::count(images), human::count(total))
 }
 
-/// Waiting for images is worth a word from this part of the time on.
+/// Waiting for images is mentioned from this share of the time on.
 const WAITING: f32 = 0.05;
 
 /// Between two fields.
 const GAP: &str = "  ";
 
-/// A part of a report, and its importance: the least goes first where there is little room.
+/// A part of a report and its importance: the least important goes first if space is short.
 struct Field(u8, String);
 
 /// How a metric is shown in a report.
@@ -152,8 +152,8 @@ const SHOWN: [Shown<'_>; 8] = [
     shown("reconstruction", "R", 2, 3),
 ];
 
-/// `2m10s left  73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31`, without what was not
-/// measured.
+/// `2m10s left  73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31`, without metrics that
+/// were not measured.
 fn fields(line: &LogLine, total: u64) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut add = |importance, text: String| fields.push(Field(importance, text));
@@ -174,7 +174,7 @@ fn fields(line: &LogLine, total: u64) -> Vec<Field> {
     for (name, value) in line.metrics.iter() {
         let known = SHOWN.iter().find(|shown| shown.metric == name);
         let loss = Shown { metric: name, label: name, decimals: 3, importance: 6 };
-        // A loss that is NaN is news; anything else that is was not measured.
+        // A NaN loss is news; any other NaN was not measured.
         let shown = match (known, Kind::of(name)) {
             (Some(shown), Kind::Loss) => shown,
             (Some(shown), _) if value.is_finite() => shown,
@@ -190,7 +190,7 @@ fn fields(line: &LogLine, total: u64) -> Vec<Field> {
     fields
 }
 
-/// The most important fields that fit into so many columns, in their order.
+/// The most important fields that fit into `columns`, in order.
 fn fit(fields: &[Field], columns: usize) -> String {
     let mut kept: Vec<&Field> = fields.iter().collect();
     loop {
@@ -264,7 +264,7 @@ mod tests {
         assert!(describe(&LogLine { images_per_s: 12_345.6, ..line() }, 0).starts_with("12.3k/s"));
     }
 
-    /// What a terminal of so many columns shows after a report and a note.
+    /// What a terminal of `width` columns shows after a report and a note.
     fn shown(width: u16, columns: fn() -> usize) -> Vec<String> {
         let term = InMemoryTerm::new(10, width);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));

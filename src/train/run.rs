@@ -1,4 +1,4 @@
-//! A run that is being written: its folder, made or opened, and held by a lock.
+//! A run being written: its folder, created or opened, and locked.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -19,14 +19,14 @@ use crate::train::log;
 /// 255 that file systems allow.
 const LONGEST_DESCRIPTION: usize = 100;
 
-/// A run's folder that this process alone may write.
+/// A run's folder, locked for writing by this process.
 ///
-/// The lock is the operating system's on the file `lock`: it ends with the process, however that
-/// ends, and the file that stays behind means nothing.
+/// The operating system's lock on the file `lock` ends with the process, however that ends; a
+/// leftover file means nothing.
 #[derive(Debug)]
 pub struct Run {
     folder: Folder,
-    /// Held open for its lock; none where the file system knows no locks.
+    /// Held open for its lock; `None` if the file system has no locks.
     _lock: Option<File>,
 }
 
@@ -42,7 +42,7 @@ impl Run {
     /// Makes the folder of a new run in `out`: `00003-description`, with the next free number.
     ///
     /// # Errors
-    /// [`Error::File`] where `out` cannot be made or written.
+    /// [`Error::File`] if `out` cannot be made or written.
     pub fn create(out: &Path, description: &str) -> Result<Self> {
         let unwritable =
             |error: io::Error| Error::file(out, files::cannot("take a run folder", &error));
@@ -51,8 +51,8 @@ impl Run {
         }
         fs::create_dir_all(out).map_err(unwritable)?;
 
-        // Held while the number is chosen: two runs of different names would not collide in
-        // `create_dir`, and get the same number.
+        // Held while the number is chosen: runs with different names would not collide in
+        // `create_dir` and could get the same number.
         let turn = lock_file(&out.join(".lock"))?;
         match turn.lock() {
             Ok(()) => {}
@@ -76,10 +76,10 @@ impl Run {
         }
     }
 
-    /// Opens a run to go on with it, and clears away what a killed process left unfinished.
+    /// Opens a run to resume it, and removes what a killed process left unfinished.
     ///
     /// # Errors
-    /// [`Error::File`] where it is no run, or another process is writing it.
+    /// [`Error::File`] if it is not a run, or another process is writing it.
     pub fn open(path: &Path) -> Result<Self> {
         let run = Self::lock(Folder::open(path)?)?;
         files::remove_leftovers(run.path());
@@ -93,7 +93,7 @@ impl Run {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                // Where locks also bar reading, the process stays unnamed.
+                // If locks also block reading, the process stays unnamed.
                 let pid = io::read_to_string(&mut file).unwrap_or_default();
                 let who = match pid.trim() {
                     "" => "another process".to_owned(),
@@ -109,15 +109,15 @@ impl Run {
             }
             Err(TryLockError::Error(error)) => return Err(failed(&error)),
         }
-        // Only a help for the message above: a full disk must not stop here.
+        // Only informative, for the message above: a full disk must not stop here.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self { folder, _lock: Some(file) })
     }
 
-    /// Writes `options.json`, to be read and compared by people too.
+    /// Writes `options.json`, readable for people too.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn write_options<T: Serialize>(&self, options: &T) -> Result<()> {
         files::write_atomic(&self.options_path(), |out| {
             serde_json::to_writer_pretty(&mut *out, options)?;
@@ -128,7 +128,7 @@ impl Run {
     /// Adds text to the log: whole lines, each with its end.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn append_log(&self, lines: &str) -> Result<()> {
         let path = self.log_path();
         let mut file = files::open_own(&path, File::options().append(true).create(true))?;
@@ -137,19 +137,19 @@ impl Run {
             .map_err(|error| Error::file(&path, files::cannot("be written", &error)))
     }
 
-    /// Drops the lines of the log beyond `step`: the run goes on from there.
+    /// Drops the lines of the log beyond `step`, where the run resumes.
     ///
     /// # Errors
-    /// [`Error::File`] where the log cannot be read or written.
+    /// [`Error::File`] if the log cannot be read or written.
     pub fn truncate_log(&self, step: u64) -> Result<()> {
         log::truncate(&self.log_path(), step)
     }
 
-    /// Saves a checkpoint and then names it in `latest`: whenever the process dies, `latest` names
-    /// a whole one.
+    /// Saves a checkpoint and then names it in `latest`: if the process dies at any point, `latest`
+    /// names a complete one.
     ///
     /// # Errors
-    /// [`Error::File`] where either cannot be written; the previous checkpoint then stays latest.
+    /// [`Error::File`] if either cannot be written; the previous checkpoint then stays latest.
     pub fn save_checkpoint(
         &self,
         images: u64,
@@ -164,11 +164,11 @@ impl Run {
         Ok(path)
     }
 
-    /// Renames a checkpoint that is damaged, so that it is none of the run's any more and yet there
-    /// for who wants to look at it.
+    /// Renames a damaged checkpoint, so that the run no longer uses it but it can still be
+    /// inspected.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be renamed.
+    /// [`Error::File`] if it cannot be renamed.
     pub fn set_aside(&self, checkpoint: &Path) -> Result<()> {
         let mut aside = checkpoint.as_os_str().to_owned();
         aside.push(".damaged");
@@ -176,15 +176,15 @@ impl Run {
             .map_err(|error| Error::file(checkpoint, files::cannot("be renamed", &error)))
     }
 
-    /// Deletes checkpoints that are no longer wanted, and returns which.
+    /// Deletes superfluous checkpoints and returns them.
     ///
-    /// Kept are the newest `keep_newest`, the one that `latest` names, and, where `keep_every` is
-    /// not 0, the first one at or after every multiple of `keep_every` images. That rule looks at
-    /// images, not at the checkpoint's place in the list, so that pruning after every save keeps
-    /// the same ones as pruning once at the end.
+    /// Keeps the newest `keep_newest`, the one that `latest` names, and, if `keep_every` is not 0,
+    /// the first one at or after every multiple of `keep_every` images. That rule depends on
+    /// images, not on positions in the list, so pruning after every save keeps the same ones as
+    /// pruning once at the end.
     ///
     /// # Errors
-    /// [`Error::File`] where one cannot be deleted.
+    /// [`Error::File`] if one cannot be deleted.
     pub fn prune(&self, keep_newest: usize, keep_every: u64) -> Result<Vec<PathBuf>> {
         let all = self.checkpoints()?;
         let latest = self.latest();
@@ -210,7 +210,7 @@ impl Run {
     }
 }
 
-/// A file that is there to be locked.
+/// A file that exists only to be locked.
 fn lock_file(path: &Path) -> Result<File> {
     files::open_own(path, File::options().read(true).write(true).create(true).truncate(false))
 }

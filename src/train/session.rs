@@ -1,9 +1,9 @@
 //! The loop: a trainer, its images and its run folder, until enough images were seen or someone
 //! presses Ctrl-C.
 //!
-//! The loop asks the device for images and copies of its state; what is made of them for files is
-//! left to a [`Writer`]. Memory stays bounded: there is one copy of the state at a time, for which
-//! the next checkpoint waits, and a few previews.
+//! The loop asks the device for images and copies of its state; a [`Writer`] turns them into files.
+//! Memory is bounded: there is one copy of the state at a time, which the next checkpoint waits
+//! for, and a few previews.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ const PREVIEW: usize = 64;
 const CLASS_ROWS: usize = 32;
 const CLASS_COLUMNS: std::ops::RangeInclusive<usize> = 4..=16;
 
-/// The labels of a preview's images, whose seeds are 0 and on, and the grid's columns: of a
-/// conditional generator a row for each class, of very many classes for the first ones. Every
-/// image has a seed of its own, so that how much they differ means the same as without classes.
+/// The labels of a preview's images (seeds 0 and on), and the grid's columns: a conditional
+/// generator gets a row for each class, or for the first ones if there are very many. Every image
+/// has its own seed, so that diversity is comparable to that without classes.
 fn preview_of(classes: usize) -> (Vec<u32>, usize) {
     let columns =
         (PREVIEW.div_ceil(classes.max(1))).clamp(*CLASS_COLUMNS.start(), *CLASS_COLUMNS.end());
@@ -48,14 +48,14 @@ fn preview_of(classes: usize) -> (Vec<u32>, usize) {
     ((0..classes.min(CLASS_ROWS)).flat_map(row).collect(), columns)
 }
 
-/// Steps of a session after which their pace is usual, and how long that is then measured.
+/// Steps of a session before their speed is typical, and how long it is then measured.
 const WARM: u64 = 2;
 const MEASURED: Duration = Duration::from_secs(3);
 
-/// Trainings shorter than this, in seconds, need no word about that.
+/// No estimate is printed for trainings shorter than this, in seconds.
 const SHORT: f64 = 60.0;
 
-/// How long an interrupted training may make its film.
+/// The time limit for an interrupted training's timelapse.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a training ended.
@@ -63,7 +63,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Ending {
     /// All images were seen.
     Done,
-    /// Ctrl-C, or another signal that asks to end.
+    /// Ctrl-C, or another termination signal.
     Interrupted(Signal),
 }
 
@@ -76,11 +76,11 @@ pub struct Session {
     source: Arc<Source>,
     loader: Loader,
     trainer: Trainer,
-    /// Where training is semi-supervised.
+    /// For semi-supervised training.
     labeled: Option<Labeled>,
     sampler: Sampler,
     latents: Tensor,
-    /// Classes of the preview's images; none of a generator that is told none.
+    /// Classes of the preview's images; empty for an unconditional generator.
     labels: Vec<u32>,
     /// Columns of the preview.
     columns: usize,
@@ -88,7 +88,7 @@ pub struct Session {
     real_diversity: f32,
     health: Health,
     progress: Progress,
-    /// Numbers since the last report.
+    /// Metrics since the last report.
     window: Vec<Metrics>,
     /// Seconds of training before this session.
     seconds_before: f64,
@@ -98,20 +98,20 @@ pub struct Session {
     waited: Duration,
     diversity: Option<f32>,
     skipped: Vec<Skipped>,
-    /// Images seen at the newest checkpoint that was handed over to be written.
+    /// Images seen at the newest checkpoint handed to the writer.
     saved: Option<u64>,
-    /// That checkpoint, as long as it may be in memory.
+    /// That checkpoint, while it may still be in memory.
     saving: Option<Pending>,
-    /// Images seen at the newest preview that was handed over to be written.
+    /// Images seen at the newest preview handed to the writer.
     previewed: Option<u64>,
     /// The run's log so far.
     log: Vec<LogLine>,
-    /// Its lines that could not be written yet.
+    /// Log lines that could not be written yet.
     unwritten: String,
 }
 
 impl Session {
-    /// Which images the previews of such a model show, in words.
+    /// A description of the images in this model's previews.
     #[must_use]
     pub fn previews(model: &ModelConfig) -> String {
         let (labels, columns) = preview_of(if model.is_conditional() { model.classes } else { 0 });
@@ -121,12 +121,12 @@ impl Session {
         }
     }
 
-    /// Brings a trainer, its images and its run together. The loader stands at the trainer's step;
-    /// `seconds` have been trained before.
+    /// Combines a trainer, its images and its run. The loader is at the trainer's step; `seconds`
+    /// of training came before.
     ///
     /// # Errors
-    /// [`Error::File`] where the log cannot be read; [`Error::Memory`] where the generator does not
-    /// fit beside the training.
+    /// [`Error::File`] if the log cannot be read; [`Error::Memory`] if the generator does not fit
+    /// beside the training.
     pub fn new(
         run: Run,
         options: RunOptions,
@@ -144,7 +144,7 @@ impl Session {
         };
         let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
-        // Of the family, which may want another than the architecture's.
+        // The family's, which may differ from the architecture's.
         let law = trainer.system().model.latent_law;
         let latents = seeded_latents(&seeds, model.nz, law);
         let images = trainer.images();
@@ -183,17 +183,17 @@ impl Session {
         Ok(session)
     }
 
-    /// Trains until all images were seen or a signal asked to end, and leaves a checkpoint, a
-    /// preview, the timelapse and the plot of losses behind; in a hurry the checkpoint alone.
+    /// Trains until all images were seen or a signal arrives, then writes a checkpoint, a preview,
+    /// the timelapse and the plot of losses; if in a hurry only the checkpoint.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where a number is none; [`Error::Lost`] or [`Error::Memory`] where the
-    /// device fails; [`Error::File`] where images cannot be read or a checkpoint not be written; the
-    /// newest checkpoint then stays as it is. Other files that cannot be written are warnings.
+    /// [`Error::Diverged`] if a metric is non-finite; [`Error::Lost`] or [`Error::Memory`] if the
+    /// device fails; [`Error::File`] if images cannot be read or a checkpoint cannot be written;
+    /// the newest checkpoint then stays as it is. Failures to write other files are warnings.
     pub fn run(&mut self) -> Result<Ending> {
         let mut writer = Writer::start()?;
         let result = self.train(&mut writer);
-        // Also after an error: what was handed over before it is good.
+        // Also after an error: jobs handed over before it are good.
         let written = writer.finish();
         self.warn_of_failures(&writer);
         self.progress.finish();
@@ -252,7 +252,7 @@ impl Session {
             }
             let last = now >= self.options.images;
             if last {
-                // So that the last line has the last steps' numbers.
+                // So that the last line includes the last steps' metrics.
                 self.settle()?;
             }
             if last || rhythm.reports(before, now) {
@@ -271,8 +271,8 @@ impl Session {
         if images > self.last_report.1 {
             self.report()?;
         }
-        // Also before the first step: what was interrupted there can be resumed.
-        // A file of that name may also be left from before a kill, with `latest` naming another.
+        // Also before the first step, so that an early interrupt can be resumed. A file of that
+        // name may be a leftover of a killed process, with `latest` naming another.
         if self.saved != Some(images) {
             self.save(writer)?;
         }
@@ -285,7 +285,7 @@ impl Session {
         Ok(ending)
     }
 
-    /// Says once how long it is going to take, at so many images a second.
+    /// Prints once how long the training will take at `rate` images a second.
     fn tell_total(&mut self, first: u64, rate: f64) {
         let from = first * self.options.recipe.step_images() as u64;
         let seconds = self.options.images.saturating_sub(from) as f64 / rate;
@@ -297,14 +297,14 @@ impl Session {
         }
     }
 
-    /// Records a step's metrics; a non-finite one ends the training.
+    /// Records a step's metrics; stops on a non-finite one.
     fn take(&mut self, metrics: Metrics) -> Result<()> {
         let is_finite = metrics.non_finite().is_none();
         self.window.push(metrics);
         if is_finite { Ok(()) } else { self.report() }
     }
 
-    /// Waits for the steps under way and takes their numbers.
+    /// Waits for the pending steps and records their metrics.
     fn settle(&mut self) -> Result<()> {
         for metrics in self.trainer.finish()? {
             self.take(metrics)?;
@@ -316,13 +316,13 @@ impl Session {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    /// Writes a line to the log, shows it, and looks after the training's health.
+    /// Writes a line to the log, shows it, and runs the health checks.
     fn report(&mut self) -> Result<()> {
         if self.window.is_empty() {
-            // So soon after the last report that no step's numbers have come back since.
+            // No metrics have arrived since the last report.
             self.settle()?;
         }
-        // A NaN among the metrics is one in their mean.
+        // A NaN in any step makes the mean NaN.
         let mut metrics = Metrics::mean(&self.window);
         self.window.clear();
         if let Some(diversity) = self.diversity.take() {
@@ -355,7 +355,7 @@ impl Session {
         Ok(())
     }
 
-    /// Adds a line to the log. Where that fails it is tried again with the next one.
+    /// Appends a line to the log. If that fails, it is retried with the next one.
     fn write_log(&mut self, line: &LogLine) {
         let failed_before = !self.unwritten.is_empty();
         self.unwritten += &line.to_json();
@@ -363,14 +363,14 @@ impl Session {
             Ok(()) => self.unwritten.clear(),
             Err(_) if failed_before => {}
             Err(error) => {
-                // What may have been written of it is a line of its own, which is no log line.
+                // A partially written line becomes an invalid line of its own.
                 self.unwritten.insert(0, '\n');
                 self.warn(&error);
             }
         }
     }
 
-    /// Tells of something that could not be written, and without which the training goes on.
+    /// Warns about a failed write that training can do without.
     fn warn(&mut self, error: &Error) {
         self.progress.note(&format!("warning: {error}; the training goes on without it"));
     }
@@ -381,7 +381,7 @@ impl Session {
         }
     }
 
-    /// Samples the preview's images, measures how much they differ, and has them written as
+    /// Samples the preview's images, measures their diversity, and has them written as
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.settle()?;
@@ -426,7 +426,7 @@ impl Session {
         writer.hand_over_extra(move || run.prune(keep, keep_every).map(drop))
     }
 
-    /// Has `losses.png` written, once there is a line to draw.
+    /// Has `losses.png` written if there is a line to draw.
     fn plot(&self, writer: &mut Writer) -> Result<()> {
         let (run, log) = (Arc::clone(&self.run), self.log.clone());
         let method = self.options.recipe.method;
@@ -455,7 +455,7 @@ impl Session {
         })
     }
 
-    /// Writes `reals.png`, images from all over the set, and measures how much they differ.
+    /// Writes `reals.png`, images from the whole set, and measures their diversity.
     fn look_at_reals(&mut self) -> Result<()> {
         let prepare = &self.options.prepare;
         let count = PREVIEW.min(self.source.len());
@@ -472,7 +472,7 @@ impl Session {
         images::save_png(&path, &images::grid(&reals, shape)?)
     }
 
-    /// Tells of images that could not be read since the last step, and lists them.
+    /// Reports images that could not be read since the last step, and lists them.
     fn note_skipped(&mut self) {
         let skipped = self.loader.skipped();
         if skipped.len() == self.skipped.len() {
@@ -487,11 +487,11 @@ impl Session {
         self.skipped = skipped;
     }
 
-    /// An error that ended the training, with the way back.
+    /// Adds to a fatal error how to recover.
     fn with_checkpoint(&self, error: Error) -> Error {
         let run = quoted(self.run.path());
         let back = match (self.run.latest(), &error) {
-            // To resume would be to diverge again: nothing that decides the numbers can be changed.
+            // Resuming would diverge again: no hyperparameter can be changed.
             (Some(path), Error::Diverged(_)) => {
                 format!("; the checkpoint {} is from before that", path.display())
             }
@@ -511,7 +511,7 @@ impl Session {
     }
 }
 
-/// Writes a checkpoint, unless a number in it is none.
+/// Writes a checkpoint if all tensors are finite.
 fn save(run: &Run, images: u64, snapshot: Snapshot) -> Result<()> {
     if let Some(name) = snapshot.not_finite() {
         return Err(Error::Diverged(format!(

@@ -1,4 +1,4 @@
-//! A training as a model file, and back: what only training reads and writes in one.
+//! Converts a training to a model file and back: what only training reads and writes in one.
 
 use std::collections::BTreeMap;
 
@@ -16,45 +16,45 @@ const MOST_CLASSES: usize = 1 << 20;
 /// So is one with larger batches than this.
 const MOST_IMAGES: usize = 1 << 20;
 
-/// A training at one step, copied off its device: what a checkpoint is made of.
+/// A training at one step, copied from its device: the content of a checkpoint.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Training steps done.
     pub step: u64,
-    /// Every state as the device held it, with its order in files.
+    /// Every state as on the device, with its file layout.
     states: Vec<(String, Layout, Tensor)>,
-    /// What the file says of itself.
+    /// The file's metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Snapshot {
-    /// The name of a tensor with a number that is not finite, if there is one.
+    /// The name of a tensor with a non-finite value, if any.
     #[must_use]
     pub fn not_finite(&self) -> Option<&str> {
         self.states.iter().find(|(_, _, value)| !value.is_finite()).map(|(name, ..)| name.as_str())
     }
 
-    /// What [`crate::model::checkpoint::save`] is to write: tensors and metadata.
+    /// Tensors and metadata for [`crate::model::checkpoint::save`].
     ///
     /// # Errors
-    /// [`Error::Length`] never, unless a layout is wrong.
+    /// [`Error::Length`] if a layout is wrong.
     pub fn into_file(self) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
         Ok((in_files(self.states)?, self.metadata))
     }
 }
 
-/// States of a device as files hold them. One by one: there are never two copies of all.
+/// Device states in file layout. One by one: there are never two full copies.
 pub(super) fn in_files(states: Vec<(String, Layout, Tensor)>) -> Result<BTreeMap<String, Tensor>> {
     let each = states.into_iter();
     each.map(|(name, layout, value)| Ok((name, layout.to_file(&value)?))).collect()
 }
 
 impl Trainer {
-    /// A copy of the training as it is, after `seconds` of it. To put it in the order of files is
-    /// left to [`Snapshot::into_file`], as that takes longer than the copy and needs no device.
+    /// A copy of the training after `seconds` of it. The conversion to file layout is left to
+    /// [`Snapshot::into_file`], as it takes longer than the copy and needs no device.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Lost`] if the device fails.
     pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let metadata = file::Training {
             networks: &self.system().model,
@@ -73,11 +73,11 @@ impl Trainer {
 }
 
 impl Position {
-    /// How far the training of `recipe` had come that `model` is a checkpoint of. Files of before there
-    /// were phases say how many steps were done.
+    /// The position of the checkpoint `model` in the training of `recipe`. Files from before there
+    /// were phases only store the step count.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the file says something that cannot be.
+    /// [`Error::Damaged`] if the metadata is invalid.
     pub fn of(model: &ModelFile, recipe: &TrainConfig) -> Result<Self> {
         let Some(text) = &model.position else {
             return Ok(Self::after(model.step, recipe.step_images()));
@@ -94,12 +94,12 @@ impl Position {
 }
 
 impl TrainConfig {
-    /// The recipe of the training that `model` is a checkpoint of, after a check that the file holds all
-    /// of that training; nothing where the model was imported.
+    /// The training configuration of the checkpoint `model`, after checking that the file holds the
+    /// whole training; `None` if the model was imported.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the recipe makes no networks or others than the file describes, or the
-    /// file's tensors are not those of such a training.
+    /// [`Error::Damaged`] if the configuration is invalid or does not match the file's networks, or
+    /// the tensors are not those of such a training.
     pub fn of(model: &ModelFile) -> Result<Option<Self>> {
         let fail = |what: String| Error::damaged(&model.path, what);
         let damaged = |key: &str| fail(format!("its metadata {key:?} are damaged"));
@@ -107,7 +107,7 @@ impl TrainConfig {
         let recipe: Self = serde_json::from_str(text).map_err(|_| damaged(file::RECIPE))?;
         recipe.seen(model.step).ok_or_else(|| damaged(file::STEP))?;
         let Size { height, width } = recipe.model.size;
-        let none = |_| fail(format!("it names networks of {height}x{width}, which are none"));
+        let none = |_| fail(format!("it names networks of {height}x{width}, which cannot exist"));
         let sound = recipe.validate();
         let images = recipe.batch.checked_mul(recipe.method.n_critic);
         let images = images.filter(|_| recipe.batch <= MOST_IMAGES);
@@ -115,7 +115,7 @@ impl TrainConfig {
         if recipe.model.classes > MOST_CLASSES || sound.is_err() || images.is_none() {
             return Err(damaged(file::RECIPE));
         }
-        // Steps are counted on from there, as are the images of all of them.
+        // Steps and images are counted on from there.
         if seen.is_none_or(|seen| seen > u64::MAX / 2) {
             return Err(damaged(file::STEP));
         }
@@ -124,7 +124,7 @@ impl TrainConfig {
         model.check(&params)?;
         if model.networks != networks {
             let what = format!(
-                "is damaged: it describes networks of {}, which its recipe for {} does not make",
+                "is damaged: it describes networks of {}, but its training configuration is for {}",
                 model.networks.size, networks.size
             );
             return Err(fail(what));

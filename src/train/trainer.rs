@@ -1,4 +1,4 @@
-//! A training without its surroundings: networks and optimizer on a device, step by step.
+//! The training loop without its surroundings: networks and optimizer on a device, step by step.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,7 +26,7 @@ mod start;
 pub use batch::{Batch, Images};
 pub use start::first_images;
 
-/// Steps whose results have not come back yet: the CPU does not wait for the device.
+/// Steps whose results may still be pending: the CPU does not wait for the device.
 const LATE: usize = 2;
 
 /// How far a training has come.
@@ -36,23 +36,23 @@ pub struct Position {
     pub step: u64,
     /// Real images seen.
     pub images: u64,
-    /// The stage that it is in.
+    /// The current stage.
     pub stage: usize,
-    /// The phase of this stage.
+    /// The current phase of this stage.
     pub phase: usize,
     /// Real images seen in this phase.
     pub phase_images: u64,
 }
 
 impl Position {
-    /// Of a training of one phase after `step` steps of `step_images` images.
+    /// The position of a one-phase training after `step` steps of `step_images` images.
     #[must_use]
     pub fn after(step: u64, step_images: usize) -> Self {
         let images = step * step_images as u64;
         Self { step, images, phase_images: images, ..Self::default() }
     }
 
-    /// The place among the system's phases.
+    /// The position among the system's phases.
     #[must_use]
     pub fn at(self) -> At {
         At { stage: self.stage, phase: self.phase }
@@ -67,37 +67,37 @@ pub struct Trainer {
     recording: Recording,
     options: Options,
     state: State,
-    /// The step of the phase that the training is in.
+    /// The current phase's step.
     program: Program,
-    /// The metrics that it fetches.
+    /// The metrics it fetches.
     metrics: Vec<String>,
     pending: VecDeque<Ticket>,
-    /// Metrics of earlier steps that were waited for when a phase ended.
+    /// Metrics of earlier steps, waited for when a phase ended.
     ready: VecDeque<Metrics>,
     position: Position,
-    /// Networks that were taken from another model: [`Trainer::start_from`].
+    /// Networks loaded from another model: [`Trainer::start_from`].
     taken: Vec<String>,
 }
 
 impl Trainer {
-    /// Fresh networks. Those whose weight norm starts by data want [`Trainer::start_on`] before the
-    /// first step.
+    /// Freshly initialized networks. If weight norm is initialized from data, call
+    /// [`Trainer::start_on`] before the first step.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the batch does not fit the device, with the batch that does;
-    /// [`Error::Config`] where the recipe makes no network; [`Error::Shader`] or [`Error::Lost`] where
+    /// [`Error::Memory`] if the batch does not fit the device, with the batch that does;
+    /// [`Error::Config`] if the configuration is invalid; [`Error::Shader`] or [`Error::Lost`] if
     /// the device fails.
     pub fn new(recipe: TrainConfig, device: &Device, options: &Options) -> Result<Self> {
         let system = recipe.system()?;
         Self::with_system(recipe, system, Recording::default(), device, options)
     }
 
-    /// A fresh training of any system, such as one of imported or edited networks
-    /// ([`crate::gan::families::gan::system`]), with its random numbers or float images from outside
-    /// where `recording` says so. Of the recipe the seed and the precision count.
+    /// A fresh training of any system, such as imported or edited networks
+    /// ([`crate::gan::families::gan::system`]), with random numbers or float images fed if
+    /// `recording` says so. Only the configuration's seed and precision are used.
     ///
     /// # Errors
-    /// As [`Trainer::new`].
+    /// See [`Trainer::new`].
     pub fn with_system(
         recipe: TrainConfig,
         system: System,
@@ -113,12 +113,12 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Networks as [`Trainer::tensors`] gave them at `position`. Files of before updates were counted
-    /// on the device have made all of theirs.
+    /// Resumes from [`Trainer::tensors`] at `position`. Files without an update counter are treated
+    /// as if no update had been skipped.
     ///
     /// # Errors
-    /// As [`Trainer::new`], and [`Error::Tensor`] where a tensor is missing or has another shape, or
-    /// the system has no such phase.
+    /// Those of [`Trainer::new`], and [`Error::Tensor`] if a tensor is missing or has another
+    /// shape, or the system has no such phase.
     pub fn resume(
         recipe: TrainConfig,
         device: &Device,
@@ -136,10 +136,10 @@ impl Trainer {
         )
     }
 
-    /// [`Trainer::resume`] of any system: see [`Trainer::with_system`].
+    /// [`Trainer::resume`] for any system: see [`Trainer::with_system`].
     ///
     /// # Errors
-    /// As [`Trainer::resume`].
+    /// See [`Trainer::resume`].
     pub fn resume_system(
         (recipe, system, recording): (TrainConfig, System, Recording),
         device: &Device,
@@ -169,7 +169,7 @@ impl Trainer {
         Self::with_state((recipe, system, recording), device, options, values, position)
     }
 
-    /// `values` are made only when it is known that they fit.
+    /// `values` are created only once they are known to fit.
     fn with_state(
         (recipe, system, recording): (TrainConfig, System, Recording),
         device: &Device,
@@ -221,12 +221,12 @@ impl Trainer {
         })
     }
 
-    /// The phase that the training is in.
+    /// The current phase.
     fn phase(&self) -> &Phase {
         self.system.phase(self.position.at()).expect("it was compiled")
     }
 
-    /// Begins the phases whose time has come: compiles the step, and edits the states.
+    /// Enters the phases that are due: compiles the step and edits the states.
     fn enter_phases(&mut self) -> Result<()> {
         while self.phase().images.is_some_and(|images| self.position.phase_images >= images)
             && let Some(at) = self.system.next(self.position.at())
@@ -281,13 +281,13 @@ impl Trainer {
         }
     }
 
-    /// The recipe.
+    /// The configuration.
     #[must_use]
     pub fn recipe(&self) -> &TrainConfig {
         &self.recipe
     }
 
-    /// What is trained.
+    /// The system being trained.
     #[must_use]
     pub fn system(&self) -> &System {
         &self.system
@@ -311,24 +311,24 @@ impl Trainer {
         self.position.images
     }
 
-    /// Which variants the training's kernels run, those of its samplers included.
+    /// The variants of the training's kernels, including its samplers'.
     #[must_use]
     pub fn choices(&self) -> &Choices {
         &self.options.choices
     }
 
-    /// What the step keeps in memory.
+    /// The step's memory use.
     #[must_use]
     pub fn memory(&self) -> &MemoryReport {
         self.program.memory()
     }
 
-    /// Starts one step on a batch and returns the metrics of an earlier one, where they have come back
-    /// by now. Images alone are a batch: bytes `[n_critic · batch, h, w, c]`.
+    /// Starts one step on a batch and returns the metrics of an earlier one, if they have arrived.
+    /// A batch may be images alone: bytes `[n_critic · batch, h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the batch has another shape, or lacks labels that the networks are
-    /// conditioned on; [`Error::Lost`] or [`Error::Memory`] where the device fails.
+    /// [`Error::Tensor`] if the batch has another shape, or lacks labels that the networks are
+    /// conditioned on; [`Error::Lost`] or [`Error::Memory`] if the device fails.
     pub fn step(&mut self, batch: impl Into<Batch>) -> Result<Option<Metrics>> {
         self.enter_phases()?;
         let feeds = self.feeds(batch.into())?;
@@ -345,11 +345,11 @@ impl Trainer {
         if self.pending.len() > LATE { self.take_pending() } else { Ok(None) }
     }
 
-    /// Times every kernel of a step on a batch over several steps, which change the networks as any
-    /// others do.
+    /// Times every kernel of a step on a batch over several steps; these update the networks as
+    /// usual.
     ///
     /// # Errors
-    /// As [`Trainer::step`].
+    /// See [`Trainer::step`].
     pub fn profile(&mut self, batch: impl Into<Batch>, repeats: usize) -> Result<Vec<StepTime>> {
         self.finish()?;
         let feeds = self.feeds(batch.into())?;
@@ -357,7 +357,7 @@ impl Trainer {
         self.program.profile(&mut self.state, &feeds, repeats)
     }
 
-    /// What the program is fed for a batch.
+    /// The program's feeds for a batch.
     fn feeds(&self, batch: Batch) -> Result<Vec<(String, Tensor)>> {
         let phase = self.phase();
         let n = phase.step_images();
@@ -391,10 +391,10 @@ impl Trainer {
         Ok(Some(Metrics::fetched(&self.metrics, &self.program.take(ticket)?)))
     }
 
-    /// Waits for all steps and returns the numbers that had not come back yet.
+    /// Waits for all steps and returns the outstanding metrics.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Lost`] if the device fails.
     pub fn finish(&mut self) -> Result<Vec<Metrics>> {
         let mut rest: Vec<Metrics> = std::mem::take(&mut self.ready).into();
         while let Some(metrics) = self.take_pending()? {
@@ -403,15 +403,15 @@ impl Trainer {
         Ok(rest)
     }
 
-    /// Every tensor of the training by name, as files hold them: networks, optimizer, average, key.
+    /// All tensors of the training by name, as in files: networks, optimizer, EMA, key.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Lost`] if the device fails.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         in_files(self.states()?)
     }
 
-    /// The same as the device holds them, each with its order in files: only a copy.
+    /// The same as on the device, each with its file layout: only a copy.
     pub(super) fn states(&self) -> Result<Vec<(String, Layout, Tensor)>> {
         let params = self.system.states();
         let names = params.into_iter().map(|param| (param.name, param.layout));
@@ -421,11 +421,10 @@ impl Trainer {
             .collect()
     }
 
-    /// A sampler of the generator on the training's own weights: the averaged ones where there are
-    /// any.
+    /// A sampler on the training's own generator weights: the EMA if there is one.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the device is full.
+    /// [`Error::Memory`] if the device is full.
     pub fn sampler(&self, batch: usize) -> Result<Sampler> {
         let weights = Weights::default().of(self.system.average);
         Sampler::new(&self.system.model, &self.state, weights, batch, self.choices())
@@ -434,7 +433,7 @@ impl Trainer {
     /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Lost`] if the device fails.
     pub fn sample(&mut self, sampler: &mut Sampler, latents: &Tensor) -> Result<Tensor> {
         sampler.sample(&mut self.state, latents)
     }
@@ -442,7 +441,7 @@ impl Trainer {
     /// Images of these classes: see [`Sampler::sample_labeled`].
     ///
     /// # Errors
-    /// As [`Sampler::sample_labeled`].
+    /// See [`Sampler::sample_labeled`].
     pub fn sample_labeled(
         &mut self,
         sampler: &mut Sampler,
@@ -453,8 +452,8 @@ impl Trainer {
     }
 }
 
-/// How often a network has been updated after `steps` steps none of which was skipped, where `name` is the
-/// state that counts it; the discriminator is updated `critics` times a step.
+/// Number of updates of a network after `steps` steps if none was skipped; `name` is the state that
+/// counts them; the discriminator is updated `critics` times a step.
 fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
     let generator = updates("generator");
     let discriminator = updates("discriminator");
@@ -467,7 +466,7 @@ fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
 
 /// What did not fit, and the batch that would.
 fn advice(recipe: &TrainConfig, device: &Device, options: &Options, what: &str) -> String {
-    // Where the driver said no and no limit is known, what it gave before it did is one.
+    // If the driver refused and no limit is known, use what it had allocated as the limit.
     let memory_limit = options.memory_limit.or_else(|| device.used_memory());
     let options = Options { memory_limit, ..options.clone() };
     let fits = |batch: usize| {

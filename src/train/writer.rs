@@ -1,9 +1,8 @@
-//! The thread that writes a run's files, so that training waits neither for encoders nor for disks.
+//! The thread that writes a run's files, so that training does not wait for encoders or disks.
 //!
-//! One thread, in the order of handing over: whenever the process dies, the folder is as if
-//! everything had been written at once up to some moment. The first job that fails ends it; those
-//! behind it are dropped. What a training can do without is an extra job, whose failure is told and
-//! nothing more.
+//! One thread, in order: whenever the process dies, the folder is as if everything up to some
+//! moment had been written. The first failed job ends it; later ones are dropped. Optional files
+//! are extra jobs, whose failures are only reported.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -12,32 +11,32 @@ use std::thread::{self, JoinHandle};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Jobs that may wait behind the one at work. What a job holds stays in memory until it is done,
-/// so whoever hands over more waits.
+/// Jobs that may wait behind the current one. A job's data stays in memory until it is done, so
+/// further senders block.
 const WAITING: usize = 4;
 
-/// A job, and what hangs up when it is done.
+/// A job and its completion signal.
 type Job = (Box<dyn FnOnce() -> Result<()> + Send>, Sender<()>);
 
-/// Does jobs in the background, one after the other. Dropping it waits for them.
+/// Runs jobs in the background, in order. Dropping it waits for them.
 #[derive(Debug)]
 pub struct Writer {
-    /// None once no more can come: taken by [`Writer::finish`] or the drop.
+    /// `None` after [`Writer::finish`] or a drop: no more jobs can come.
     jobs: Option<SyncSender<Job>>,
-    /// None once it was joined.
+    /// `None` once joined.
     thread: Option<JoinHandle<Result<()>>>,
     /// Failures of extra jobs.
     failures: (Sender<Error>, Receiver<Error>),
 }
 
-/// A job that was handed over.
+/// A submitted job.
 #[derive(Debug)]
 pub struct Pending(Receiver<()>);
 
 impl Pending {
-    /// Waits until the job is done, or dropped as one before it failed.
+    /// Waits until the job is done or dropped (after a failed one).
     pub fn wait(self) {
-        // Nothing is ever sent: the other end hangs up.
+        // Nothing is ever sent: completion closes the channel.
         let _ = self.0.recv();
     }
 }
@@ -46,7 +45,7 @@ impl Writer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`Error::Device`] where the system gives no thread.
+    /// [`Error::Device`] if the system cannot start a thread.
     pub fn start() -> Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(WAITING);
         let work = move || queue.into_iter().try_for_each(|(job, _done)| job());
@@ -56,10 +55,10 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failures: channel() })
     }
 
-    /// Hands a job over; waits where too many are waiting already.
+    /// Submits a job; blocks if too many are waiting.
     ///
     /// # Errors
-    /// That of an earlier job that failed, once; this job and all after it are then dropped.
+    /// That of an earlier failed job, once; this job and all later ones are then dropped.
     pub fn hand_over(
         &mut self,
         job: impl FnOnce() -> Result<()> + Send + 'static,
@@ -72,21 +71,21 @@ impl Writer {
         Ok(Pending(pending))
     }
 
-    /// Hands over a job without which the training goes on: [`Self::failures`] says what went wrong.
+    /// Submits an optional job: [`Self::failures`] reports its errors.
     ///
     /// # Errors
-    /// As [`Self::hand_over`].
+    /// See [`Self::hand_over`].
     pub fn hand_over_extra(
         &mut self,
         job: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let failures = self.failures.0.clone();
         let extra = move || {
-            // Nothing of the training is in the job's hands, which a panic could leave half changed.
+            // The job holds no training state that a panic could leave half changed.
             let done = catch_unwind(AssertUnwindSafe(job));
             let bug = |_| Err(Error::Device("an image could not be made: this is a bug".into()));
             if let Err(error) = done.unwrap_or_else(bug) {
-                // Whoever asks has the receiver.
+                // Whoever asks holds the receiver.
                 let _ = failures.send(error);
             }
             Ok(())
@@ -94,34 +93,34 @@ impl Writer {
         self.hand_over(extra).map(drop)
     }
 
-    /// The errors of extra jobs since the last call.
+    /// Errors of optional jobs since the last call.
     pub fn failures(&self) -> impl Iterator<Item = Error> {
         self.failures.1.try_iter()
     }
 
-    /// Whether all is well so far. Does not wait.
+    /// Checks for errors so far. Does not block.
     ///
     /// # Errors
-    /// That of a job that failed, once.
+    /// That of a failed job, once.
     pub fn check(&mut self) -> Result<()> {
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) { self.join() } else { Ok(()) }
     }
 
-    /// Waits until everything handed over is done.
+    /// Waits until all submitted jobs are done.
     ///
     /// # Errors
-    /// That of a job that failed, unless it was told already.
+    /// That of a failed job, unless it was already reported.
     pub fn finish(&mut self) -> Result<()> {
         self.jobs = None;
         self.join()
     }
 
-    /// Waits for the end of the thread, and takes its error.
+    /// Joins the thread and returns its error.
     fn join(&mut self) -> Result<()> {
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result,
-            // A job's panic is a bug, and goes on where the job was handed over.
+            // A job's panic is a bug; resume it in the submitting thread.
             Some(Err(panic)) => std::panic::resume_unwind(panic),
         }
     }
@@ -131,7 +130,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // Whoever wanted to know would have asked; a panic was printed when it happened.
+            // The error was not asked for; a panic was printed when it happened.
             let _ = thread.join();
         }
     }
@@ -145,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// A job that notes its number.
+    /// A job that records its number.
     fn note(list: &Arc<Mutex<Vec<u32>>>, number: u32) -> impl FnOnce() -> Result<()> + use<> {
         let list = Arc::clone(list);
         move || {
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn the_first_error_comes_back_and_ends_it() {
         let list = Arc::default();
-        // By each of the ways in which it can come back.
+        // In each of the three ways it can be reported.
         for way in 0..3 {
             let (go, wait) = channel::<()>();
             let mut writer = Writer::start().unwrap();
@@ -197,7 +196,7 @@ mod tests {
             let behind = writer.hand_over(|| Err(Error::file("a.png", "is the second"))).unwrap();
             writer.check().unwrap();
             drop(go);
-            // One that is dropped undone holds nobody up.
+            // A dropped job blocks no one.
             behind.wait();
             let told = match way {
                 0 => loop {

@@ -1,9 +1,9 @@
-//! What the shapes of tensors do not say of a network.
+//! What the shapes of tensors do not show about a network.
 //!
-//! What they say is taken from them: the widths, `nz`, the images' channels, kernels, biases, which
-//! layers are normalized, and, from the numbers of a `Sequential`, whether the norm stands before or
-//! after the activation. What is usual is assumed, and said to be; what may as well be otherwise is
-//! asked for.
+//! Shapes give the widths, `nz`, the images' channels, kernels, biases and which layers are
+//! normalized; the numbers of a `Sequential` show whether the norm comes before or after the
+//! activation. The usual choices are assumed, and reported as assumptions; what is truly ambiguous
+//! is asked for.
 
 use crate::model::Pixels;
 use crate::nn::LatentDistribution;
@@ -11,24 +11,24 @@ use crate::nn::Statistics;
 
 use super::spelled::Spelled;
 
-/// What shapes cannot say.
+/// What shapes do not show.
 #[derive(Clone, Debug)]
 pub struct Assumptions {
-    /// The law of latents.
+    /// The latent distribution.
     pub latent_law: LatentDistribution,
-    /// The slope of the generator's activations' negative half; 0 for ReLU.
+    /// The negative slope of the generator's activations; 0 for ReLU.
     pub g_slope: f32,
-    /// The same of the discriminator's.
+    /// The same for the discriminator.
     pub d_slope: f32,
-    /// Batch norm's ε; none for what is usual where the weights come from.
+    /// Batch norm's ε; `None` for the usual value of the file's origin.
     pub eps: Option<f32>,
-    /// What batch norm normalizes by; none for running statistics where there are any.
+    /// What batch norm normalizes by; `None` for running statistics if there are any.
     pub statistics: Option<Statistics>,
-    /// What the generator's last activation makes: [`Pixels::Signed`] is tanh.
+    /// The range of the generator's last activation: [`Pixels::Signed`] is tanh.
     pub pixels: Pixels,
-    /// The generator's layers, one after another; empty for what names and shapes say.
+    /// The generator's layers in order; empty to infer them from names and shapes.
     pub g_layers: Vec<Spelled>,
-    /// The same of the discriminator's.
+    /// The same for the discriminator.
     pub d_layers: Vec<Spelled>,
     /// Height and width of the generator's images after each convolution; empty for the usual.
     pub g_sides: Vec<[usize; 2]>,

@@ -1,4 +1,4 @@
-//! Networks out of files become one model.
+//! Combines the networks of several files into one model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::candidate::{Body, Candidate};
 use super::roles::Role;
 use super::{Assumptions, Imported, Named, Said};
 
-/// Networks on their way into one model.
+/// Networks being combined into one model.
 pub(super) struct Assembly {
     pub(super) assumptions: Assumptions,
     pub(super) left_out: Vec<String>,
@@ -54,7 +54,7 @@ impl Assembly {
         if graphs > 0
             && let Some(other) = candidates.iter().find(|c| !matches!(c.body, Body::Graph(_)))
         {
-            let what = "is no ONNX graph, as the other file is: import one kind at a time";
+            let what = "is not an ONNX graph like the other file: import one kind at a time";
             return Err(Error::file(&other.path, what));
         }
         let (mut generators, mut discriminators) = (Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ impl Assembly {
                 (Role::Discriminator, built) => discriminators.push((candidate, built)),
             }
         }
-        // Only with the weights themselves is an average an average.
+        // An average needs the weights themselves beside it.
         let plain = generators.iter().any(|(candidate, _)| !candidate.average);
         let mut seen = Vec::new();
         for (candidate, built) in generators {
@@ -93,7 +93,7 @@ impl Assembly {
             self.add(&mut tensors, &candidate, &prefix, built.tensors);
         }
         let image = networks.has(model::Role::Generator).then_some(networks.size);
-        // The program has an average of a discriminator where that is a classifier alone.
+        // The program keeps an average of a discriminator only where that is a classifier.
         let plain = discriminators.iter().any(|(candidate, _)| !candidate.average);
         for (candidate, built) in discriminators {
             if plain && candidate.average {
@@ -152,7 +152,7 @@ impl Assembly {
         self.sources.push(format!("{prefix} from {}{below}", name_of(&candidate.path)));
     }
 
-    /// Networks out of files that describe them.
+    /// Adds networks from files that describe them.
     fn described(mut self, files: Vec<(PathBuf, Networks, Vec<Named>)>) -> Result<Imported> {
         let mut whole: Option<Networks> = None;
         let mut tensors = BTreeMap::new();
@@ -188,7 +188,7 @@ impl Assembly {
                     let same = (whole.size, whole.channels, whole.pixels)
                         == (networks.size, networks.channels, networks.pixels);
                     if !same {
-                        return Err(fail("is for other images than the file before it".into()));
+                        return Err(fail("is for different images than the file before it".into()));
                     }
                     if whole.has(role) {
                         return Err(fail(format!("is a second {role}: import one")));
@@ -210,7 +210,7 @@ impl Assembly {
     }
 }
 
-/// A file's name without its folder, which is nobody else's matter.
+/// A file's name without its folder, for privacy.
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! One network out of a file, and the ways in which it may be understood.
+//! A network in a file, and the ways to interpret it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,34 +13,34 @@ use super::modules::{self, Module};
 use super::roles::{self, Role};
 use super::{Assumptions, places, spelled};
 
-/// One network out of a file.
+/// A network in a file.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) role: Option<Role>,
     pub(super) average: bool,
     pub(super) path: PathBuf,
-    /// The name in front of its tensors.
+    /// The prefix of its tensors' names.
     pub(super) key: String,
     pub(super) body: Body,
 }
 
-/// What a file says of a network.
+/// What a file contains of a network.
 #[derive(Debug)]
 pub(super) enum Body {
     /// Tensors.
     Tensors {
         /// Its layers, in each order that may be the right one, the file's own first.
         orders: Vec<(Vec<Module>, bool)>,
-        /// The names of all its layers, those without tensors too; empty where they are not known.
+        /// The names of all its layers, also those without tensors; empty if unknown.
         modules: BTreeSet<String>,
-        /// Whether it is by DCGAN's authors.
+        /// Whether it was made by DCGAN's authors.
         authors: bool,
     },
     /// Every layer.
     Graph(Box<Graph>),
 }
 
-/// The layers of a part of a file; none where it has no convolution.
+/// The layers of a part of a file; `None` if it has no convolution.
 pub(super) fn candidate(
     path: &Path,
     part: roles::Part,
@@ -61,12 +61,12 @@ pub(super) fn candidate(
     Ok(Some(Candidate { role, average, path: path.to_owned(), key, body }))
 }
 
-/// That a network could be both.
+/// The error for a network that could be either.
 const EITHER: &str = "may be a generator as well as a discriminator, by its shapes: --generator NAME or \
                       --discriminator NAME says which, where NAME is what its tensors' names begin with";
 
 impl Candidate {
-    /// What this program wrote of the network, where it wrote the graph.
+    /// This program's description of the network, if it wrote the graph.
     pub(super) fn about(&self) -> Option<&Networks> {
         match &self.body {
             Body::Graph(graph) => graph.about.as_ref(),
@@ -74,7 +74,7 @@ impl Candidate {
         }
     }
 
-    /// The network that this is: by its name where that says so, else by its shapes.
+    /// The role of this network: by its name if possible, else by its shapes.
     pub(super) fn build(
         &self,
         assumptions: &Assumptions,
@@ -85,7 +85,7 @@ impl Candidate {
             Body::Graph(graph) => {
                 let (role, image) = (graph.role, graph.image);
                 let (items, pixels) = graph.items().map_err(fail)?;
-                // What a graph says is not assumed, nor overridden.
+                // What a graph specifies is neither assumed nor overridden.
                 let pixels = pixels.unwrap_or(assumptions.pixels);
                 let assumptions = &Assumptions { pixels, ..Assumptions::default() };
                 let context = Context { role, assumptions, image, authors: false };
@@ -163,7 +163,7 @@ impl Candidate {
         }
         let below = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         complaints.truncate(most);
-        Err(format!("{below}is no DCGAN that can be imported: {}", complaints.join("; ")))
+        Err(format!("{below}is not a DCGAN that can be imported: {}", complaints.join("; ")))
     }
 
     pub(super) fn second(&self, role: Role) -> Error {

@@ -1,5 +1,5 @@
-//! Layers in the order in which they follow one another, found by their channels: each takes as
-//! many as the one before it gives.
+//! Finds the order of layers by their channels: each layer's inputs match the outputs of the one
+//! before.
 
 use crate::tensor::Tensor;
 
@@ -8,7 +8,7 @@ use super::norms;
 use super::roles::Role;
 use super::sizes::Geometry;
 
-/// What puts the layers of a file into order.
+/// The information that orders the layers of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Their names, or their places in the file.
@@ -17,31 +17,31 @@ pub(super) enum Order {
     Channels,
 }
 
-/// A convolution or linear layer with what belongs to it.
+/// A convolution or linear layer with its norm.
 #[derive(Debug)]
 pub(super) struct Block {
     /// Its name in the file.
     pub(super) key: String,
     pub(super) weight: Tensor,
     pub(super) bias: Option<Tensor>,
-    /// The direction: from small images to large ones.
+    /// The direction: whether from small images to large ones.
     pub(super) up: bool,
-    /// Channels that it takes.
+    /// Input channels.
     pub(super) from: usize,
-    /// Channels that it gives; a generator's linear layer gives images of so many.
+    /// Output channels; those of a generator's linear layer are the channels of its images.
     pub(super) to: usize,
-    /// The norm of what it gives.
+    /// The norm of its output.
     pub(super) norm: Option<Module>,
     /// Whether it is a linear layer.
     pub(super) linear: bool,
-    /// Its stride and padding, where they are known.
+    /// Its stride and padding, if known.
     pub(super) geometry: Option<Geometry>,
-    /// Height and width of the image that a linear layer's numbers are seen as, where it is known.
+    /// Height and width of the image that a linear layer's output is reshaped to, if known.
     pub(super) seen: Option<[usize; 2]>,
 }
 
 impl Block {
-    /// Height and width of its kernel; a linear layer has none of its own.
+    /// Height and width of its kernel; a linear layer has no kernel.
     pub(super) fn kernel(&self) -> Option<[usize; 2]> {
         match *self.weight.shape() {
             [_, _, h, w] => Some([h, w]),
@@ -49,35 +49,35 @@ impl Block {
         }
     }
 
-    /// Whether a norm of `len` numbers fits what it gives.
+    /// Whether a norm of `len` channels fits its output.
     pub(super) fn takes_norm(&self, len: usize) -> bool {
-        // After a generator's linear layer, before the numbers are seen as an image.
+        // After a generator's linear layer, before the reshape to an image.
         len == self.to || (self.linear && self.up && len == self.weight.shape()[0])
     }
 }
 
-/// What the layers of a file are known by.
+/// What is known about the order of a file's layers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    /// Whether they stand in the order in which the network was made.
+    /// Whether they come in the order in which the network was made.
     pub(super) ordered: bool,
-    /// Whether they are the authors', all of whose convolutions double or halve.
+    /// Whether they are the authors', whose convolutions all double or halve.
     pub(super) authors: bool,
 }
 
-/// A network's layers, one after another.
+/// A network's layers in order.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) blocks: Vec<Block>,
-    /// What was assumed on the way, in words.
+    /// What was assumed on the way, as text.
     pub(super) assumed: Vec<String>,
 }
 
-/// The layers of a network of this role: as they come, or, where names say nothing of the order,
-/// by which takes the channels that another gives.
+/// The layers of a network of this role: in the file's order, or, where names do not show the
+/// order, chained by their channels.
 ///
 /// # Errors
-/// A sentence that says which layer does not follow which.
+/// A message that names the layers that do not fit each other.
 pub(super) fn chain(
     modules: &[Module],
     role: Role,
@@ -89,7 +89,7 @@ pub(super) fn chain(
     if let Some(layer) = layers.iter().find(|layer| is_residual(&layer.module.key)) {
         return Err(format!(
             "{} is, by its name, of a residual network, whose shortcuts no tensor shows; if it is \
-             none, {flag} spells the layers out",
+             not, {flag} lists the layers",
             layer.module.key
         ));
     }
@@ -97,15 +97,15 @@ pub(super) fn chain(
     layers.sort_by_key(|layer| (layer.shape().len() == 2) == (role == Role::Discriminator));
     match order {
         Order::Channels => {
-            layers = linked(&layers, role).ok_or("has no one order of its layers")?;
+            layers = linked(&layers, role).ok_or("has no unique order of its layers")?;
         }
         Order::Names => {
             let keys = layers.iter().filter(|layer| layer.shape().len() == 4);
             let keys: Vec<&str> = keys.map(|layer| &*layer.module.key).collect();
-            // Sorted by the alphabet, layers may stand anywhere.
+            // Alphabetical order does not show the order of layers.
             if !known.ordered && !count_up(&keys) && linked(&layers, role).is_none() {
                 return Err(format!(
-                    "neither names nor channels say in which order its layers ({}) come: {flag} \
+                    "neither names nor channels show the order of its layers ({}): {flag} \
                      does, as conv={}",
                     keys.join(", "),
                     keys[0]
@@ -114,7 +114,7 @@ pub(super) fn chain(
         }
     }
     let mut blocks = convolutions(&layers, role)?;
-    // Backwards, every discriminator is a generator from a single number.
+    // Read backwards, every discriminator is a generator from a single number.
     if order == Order::Channels && blocks[0].from == 1 && role == Role::Generator {
         return Err("takes a single number".into());
     }
@@ -124,12 +124,12 @@ pub(super) fn chain(
     }
     norms::attach(&mut blocks, modules, known, flag, &mut assumed)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
-        return Err(format!("its last layer is normalized, which no {} is", role.name()));
+        return Err(format!("its last layer is normalized, unlike a {}'s", role.name()));
     }
     Ok(Chain { blocks, assumed })
 }
 
-/// The flag that spells out a network's layers.
+/// The flag that specifies a network's layers.
 pub(super) fn layers_flag(role: Role) -> &'static str {
     match role {
         Role::Generator => "--g-layers",
@@ -137,13 +137,13 @@ pub(super) fn layers_flag(role: Role) -> &'static str {
     }
 }
 
-/// The words of a name: `extra-layers-0:64:conv` has five.
+/// The words in a name: `extra-layers-0:64:conv` has five.
 fn words(key: &str) -> Vec<String> {
     let words = key.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_ascii_lowercase).collect()
 }
 
-/// Whether a name speaks of residual blocks.
+/// Whether a name indicates residual blocks.
 fn is_residual(key: &str) -> bool {
     const RESIDUAL: [&str; 8] =
         ["res", "resblock", "resblocks", "resnet", "residual", "shortcut", "skip", "bypass"];
@@ -152,7 +152,7 @@ fn is_residual(key: &str) -> bool {
     words(key).iter().any(bare)
 }
 
-/// Whether each of these names follows the one before it by a number: `conv9`, `conv10`.
+/// Whether the numbers in these names count up: `conv9`, `conv10`.
 pub(super) fn count_up(keys: &[&str]) -> bool {
     let split = |segment: &str| {
         let text = segment.trim_end_matches(|c: char| c.is_ascii_digit()).len();
@@ -167,11 +167,11 @@ pub(super) fn count_up(keys: &[&str]) -> bool {
     })
 }
 
-/// Decides for convolutions that take as many channels as they give whether they are transposed ones:
-/// by their kernels, since one of even size keeps no size; else by their names, where those of all
-/// others say it.
+/// Decides whether convolutions with as many inputs as outputs are transposed: by their kernels,
+/// since one of even size keeps no size; else by their names, if the names of all others are
+/// conclusive.
 fn settle_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(), String> {
-    // `convt`, `deconv2`, `conv_transpose`; none where a name does not speak of convolutions.
+    // `convt`, `deconv2`, `conv_transpose`; `None` for names that do not describe convolutions.
     let transposed = |key: &str| {
         let words = words(key);
         let is = |word: &String| {
@@ -204,8 +204,8 @@ fn settle_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(),
             }
             None => {
                 return Err(format!(
-                    "{} takes {} channels and gives as many, so that its shape does not say whether \
-                     it is a convolution or a transposed one: --g-layers says it, as in --g-layers \
+                    "{} takes {} channels and outputs as many, so that its shape does not show \
+                     whether it is a convolution or a transposed one: specify it, as in --g-layers \
                      linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
                     block.key, block.from
                 ));
@@ -235,8 +235,8 @@ impl<'a> Weights<'a> {
         self.weight.shape()
     }
 
-    /// Channels that it takes and gives, where all convolutions go the way that is usual for the
-    /// role; none of a linear layer.
+    /// Its input and output channels, if all convolutions have the role's usual direction; `None`
+    /// for a linear layer.
     fn ends(&self, role: Role) -> Option<[usize; 2]> {
         match (self.shape(), role) {
             (&[small, large, _, _], Role::Generator) => Some([small, large]),
@@ -246,8 +246,8 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The layers in the one order in which each takes the channels that the one before it gives; none
-/// where there are several such orders, or none.
+/// The layers in the only order in which each takes the channels that the one before outputs;
+/// `None` if there are several such orders, or none.
 fn linked<'a>(layers: &[Weights<'a>], role: Role) -> Option<Vec<Weights<'a>>> {
     let (linear, mut rest): (Vec<_>, Vec<_>) =
         layers.iter().copied().partition(|layer| layer.ends(role).is_none());
@@ -257,7 +257,7 @@ fn linked<'a>(layers: &[Weights<'a>], role: Role) -> Option<Vec<Weights<'a>>> {
             let [takes, _] = rest[*i].ends(role).unwrap_or_default();
             match order.last().and_then(|last| last.ends(role)) {
                 Some([_, gives]) => takes == gives,
-                // The first takes what no other gives.
+                // The first takes what no other outputs.
                 None => rest
                     .iter()
                     .all(|other| other.ends(role).is_none_or(|[_, gives]| gives != takes)),
@@ -279,7 +279,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
     for (i, &Weights { module, weight, bias }) in layers.iter().enumerate() {
         let shape = weight.shape();
         if shape.contains(&0) {
-            return Err(format!("{} has no numbers: its shape is {shape:?}", module.key));
+            return Err(format!("{} has no values: its shape is {shape:?}", module.key));
         }
         let linear = shape.len() == 2;
         let has = blocks.last().map(|block| block.to);
@@ -293,7 +293,7 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
                 let channels = has.unwrap_or(0);
                 if channels == 0 || large % channels != 0 {
                     let what = format!(
-                        "{} takes {large} numbers, which are no images of the {channels} \
+                        "{} takes {large} values, which do not fit images of the {channels} \
                          channels before it",
                         module.key
                     );
@@ -344,14 +344,14 @@ fn convolutions(layers: &[Weights<'_>], role: Role) -> Result<Vec<Block>, String
         return Err(format!("it would give {} numbers, not one", end.to));
     }
     if role == Role::Generator && !blocks.iter().skip(1).any(|block| block.up) {
-        return Err("it would have no transposed convolution: --g-layers says what enlarges its \
+        return Err("it would have no transposed convolution: --g-layers must enlarge its \
                     images, as in --g-layers linear,norm,upsample,conv,norm,relu,conv,tanh"
             .into());
     }
     Ok(blocks)
 }
 
-/// The channels of the image that `rows` numbers are seen as: those that the next layer takes.
+/// The channels of the image that `rows` values are reshaped to: those that the next layer takes.
 fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
     let shape = rest.first().map_or(&[][..], Weights::shape);
     let fits = |channels: usize| {
@@ -362,12 +362,12 @@ fn channels_after(rows: usize, rest: &[Weights<'_>]) -> Result<usize, String> {
         [_, large, ..] if fits(large) => Ok(large),
         [small, ..] if small > 0 && rows.is_multiple_of(small) => Ok(small),
         _ => Err(format!(
-            "its first layer gives {rows} numbers, which are no images for the next one"
+            "its first layer outputs {rows} values, which do not fit the next one's images"
         )),
     }
 }
 
-/// The side of a square of so many pixels.
+/// The side of a square with this many pixels.
 pub(super) fn side(pixels: usize) -> Option<usize> {
     let side = pixels.isqrt();
     (side * side == pixels).then_some(side)
@@ -417,7 +417,7 @@ mod tests {
         let modules =
             [layer("a", &[8, 3, 4, 4]), layer("b", &[6, 8, 4, 4]), layer("c", &[8, 3, 4, 4])];
         let error = keys(&modules, Role::Generator).expect_err("two could be last");
-        assert_eq!(error, "has no one order of its layers");
+        assert_eq!(error, "has no unique order of its layers");
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
         assert!(!count_up(&["conv1", "deconv2"]));
         assert!(!count_up(&["a.1", "b.2"]));
 
-        // Two layers of the same shape: sorted by the alphabet they may stand either way.
+        // Two layers of the same shape: in alphabetical order either may come first.
         let of = |names: [&str; 2]| {
             [
                 layer("0", &[6, 4, 4, 4]),
@@ -440,7 +440,7 @@ mod tests {
         };
         let order = |names, known| chain(&of(names), Role::Generator, Order::Names, known);
         let error = order(["fine", "coarse"], SORTED).expect_err("either could be first");
-        assert!(error.contains("neither names nor channels say in which order"), "{error}");
+        assert!(error.contains("neither names nor channels show the order"), "{error}");
         assert!(error.contains("--g-layers"), "{error}");
         assert!(order(["fine", "coarse"], ORDERED).is_ok());
     }
@@ -461,7 +461,7 @@ mod tests {
         for names in [["0", "3", "6"], ["conv1", "conv2", "conv3"], ["convt1", "middle", "convt3"]]
         {
             let error = of(names, 3).expect_err("either could be");
-            assert!(error.contains("takes 4 channels and gives as many"), "{error}");
+            assert!(error.contains("takes 4 channels and outputs as many"), "{error}");
             assert!(error.contains("--g-layers"), "{error}");
         }
         assert_eq!(of(["a:convt", "b:conv", "c:convt"], 3), Ok((false, 1)));

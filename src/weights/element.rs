@@ -1,4 +1,4 @@
-//! The element types that weights come in, and what becomes of them: 32-bit floats.
+//! The element types of imported weights, and their conversion to 32-bit floats.
 
 /// The type of a tensor's elements in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub(super) enum Element {
     F16,
     /// The upper half of a 32-bit float.
     Bf16,
-    /// Anything else of so many bytes: counters, masks. No weight is one.
+    /// Any other type with this many bytes: counters, masks. Weights never have it.
     Other(usize),
 }
 
 impl Element {
-    /// Bytes of one.
+    /// Bytes of an element.
     pub(super) const fn size(self) -> usize {
         match self {
             Self::F64 => 8,
@@ -26,7 +26,7 @@ impl Element {
         }
     }
 
-    /// The element that starts `bytes`, little-endian, rounded to 32 bits.
+    /// The first element of `bytes`, little-endian, rounded to 32 bits.
     fn read(self, bytes: &[u8]) -> Option<f32> {
         Some(match self {
             Self::F64 => f64::from_le_bytes(*bytes.first_chunk()?) as f32,
@@ -37,13 +37,13 @@ impl Element {
         })
     }
 
-    /// Elements one after another; none where they are no floats.
+    /// Decodes consecutive elements; `None` if they are not floats.
     pub(super) fn floats(self, bytes: &[u8]) -> Option<Vec<f32>> {
         bytes.chunks_exact(self.size().max(1)).map(|chunk| self.read(chunk)).collect()
     }
 
-    /// The elements of a view into `bytes`: that at index `i` starts at element
-    /// `offset + Σ i_d · strides_d`. None where one lies outside, or they are no floats.
+    /// The elements of a view into `bytes`: the one at index `i` starts at element `offset + Σ i_d
+    /// · strides_d`. `None` if one lies outside, or they are not floats.
     pub(super) fn view(
         self,
         bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Networks on their way out: as PyTorch's state dicts, and as ONNX.
+//! Exports networks: as PyTorch state dicts, and as ONNX.
 //!
 //! Names and layouts are those of PyTorch's DCGAN example, `main.0.weight` and so on, so that its
 //! networks take them with `load_state_dict(strict=True)`.
@@ -20,20 +20,20 @@ pub use super::outgoing::Export;
 
 use super::{MODEL, onnx};
 
-/// The formats.
+/// The export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
-    /// A state dict; also says of which network it is, for the way back.
+    /// A state dict, with metadata that lets it be imported again.
     Safetensors,
     /// A state dict as torch.save writes it.
     Pth,
-    /// A graph that runs by itself.
+    /// A graph that runs without this program.
     Onnx,
 }
 
 impl Export<'_> {
-    /// Writes it.
+    /// Writes the network in this format.
     ///
     /// # Errors
     /// [`Error::File`] where the file cannot be written.
@@ -53,12 +53,12 @@ impl Export<'_> {
         }
     }
 
-    /// Every tensor of PyTorch's state dict, in its order.
+    /// All tensors of the PyTorch state dict, in its order.
     fn state_dict(&self) -> Vec<Raw<'_>> {
         let mut entries = Vec::new();
         for (name, layer) in self.network.each() {
             let own = format!("{name}.");
-            // A layer's own tensors; those of layers within it come with these.
+            // A layer's own tensors; those of nested layers come with these.
             let within: Vec<String> =
                 layer.parts().iter().map(|(part, _)| format!("{own}{part}.")).collect();
             let is_own = |p: &Param| {
@@ -89,7 +89,7 @@ impl Export<'_> {
     fn archive(&self) -> zip::result::ZipResult<Vec<u8>> {
         let entries = self.state_dict();
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-        // PyTorch maps such files into memory, and wants its numbers at multiples of 64 bytes.
+        // PyTorch maps such files into memory, and wants the data aligned to 64 bytes.
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .last_modified_time(DateTime::default())
@@ -108,7 +108,7 @@ impl Export<'_> {
     }
 }
 
-/// The pickle of an `OrderedDict` of tensors, the storage of each called by its place.
+/// The pickle of an `OrderedDict` of tensors, with each storage named by its index.
 fn pickle(entries: &[Raw<'_>]) -> Vec<u8> {
     fn text(out: &mut Vec<u8>, text: &str) {
         out.push(b'X');

@@ -1,8 +1,8 @@
-//! Networks out of ONNX graphs, which say every layer: nothing is assumed but the law of latents.
+//! Imports ONNX graphs, which specify every layer: only the latent distribution is assumed.
 //!
-//! A graph is followed from its first output back to its one input, node by node, as each has one
-//! input that is no constant. What changes only how numbers are seen (`Reshape`, `Flatten`) has no
-//! layer here.
+//! A graph is followed from its first output back to its one input, node by node, as each node has
+//! one non-constant input. Ops that only change the view of the data (`Reshape`, `Flatten`) become
+//! no layer.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -23,37 +23,37 @@ mod read;
 
 use read::{Constant, Node, constant, damaged, find, node, value};
 
-/// How a file begins that may be a graph: with the version of its format, a small number.
+/// How an ONNX file begins: with the version of its format, a small number.
 pub(super) fn looks_like_one(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x08) && fields(bytes).is_some()
 }
 
-/// A graph that was read.
+/// A parsed graph.
 #[derive(Clone, Debug)]
 pub(super) struct Graph {
     nodes: Vec<Node>,
     constants: HashMap<String, Constant>,
-    /// The node that makes each value.
+    /// The node that computes each value.
     makers: HashMap<String, usize>,
     input: String,
     output: String,
     pub(super) role: Role,
-    /// Height and width of the images that it takes, where it takes images.
+    /// Height and width of its input images, if its input is images.
     pub(super) image: Option<[usize; 2]>,
-    /// What this program wrote of the network, where it wrote the file.
+    /// This program's description of the network, if it wrote the file.
     pub(super) about: Option<Networks>,
-    /// Numbers that its layers may have together.
+    /// Limit on the values of all its layers together.
     most: usize,
 }
 
-/// Layers have no more numbers than so many times the file: some may share theirs.
+/// Layers hold at most this many times the file's values: some may share theirs.
 const SHARED: usize = 4;
 
 impl Graph {
-    /// Reads a file.
+    /// Reads an ONNX file.
     ///
     /// # Errors
-    /// A sentence where it is damaged, keeps its numbers elsewhere, or has not one input.
+    /// A message if it is damaged, stores its values elsewhere, or does not have exactly one input.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let (mut graph, mut about) = (None, None);
         for (number, field) in fields(bytes).ok_or_else(damaged)? {
@@ -83,7 +83,7 @@ impl Graph {
                 _ => {}
             }
         }
-        // Constants may be nodes, too, and go by a second name.
+        // Constants may also be nodes, and have a second name.
         for node in &nodes {
             let [output] = &node.outputs[..] else { continue };
             let constant = match &*node.op {
@@ -118,10 +118,10 @@ impl Graph {
         Ok(Self { nodes, constants, makers, input, output, role, image, about, most })
     }
 
-    /// Its layers, and what a generator's last one makes.
+    /// Its layers, and the range of a generator's output.
     ///
     /// # Errors
-    /// A sentence that names what is no layer here.
+    /// A message that names the unsupported part.
     pub(super) fn items(&self) -> Result<(Vec<Item>, Option<Pixels>), String> {
         let mut items = Vec::new();
         let (at, left) = (self.output.clone(), Cell::new(self.most));
@@ -142,7 +142,7 @@ impl Graph {
             _ => None,
         });
         match (self.role, last) {
-            // The logit is what stands before the probability.
+            // The logit is the input of the final sigmoid.
             (Role::Discriminator, Some(Pixels::Unit)) => drop(items.pop()),
             (Role::Generator, None) => {
                 return Err("is a generator that ends neither in tanh nor in a sigmoid".into());
@@ -154,42 +154,42 @@ impl Graph {
     }
 }
 
-/// Where the way back through a graph has come to.
+/// The state of the walk back through a graph.
 struct Walk<'a> {
     graph: &'a Graph,
-    /// The value that is wanted.
+    /// The value to trace next.
     at: String,
-    /// The image that a linear layer's numbers are seen as, met before the layer itself.
+    /// The image that a linear layer's output is reshaped to, met before the layer itself.
     seen: Option<[usize; 2]>,
-    /// A constant that is added to what the next layer gives.
+    /// A constant added to the output of the next layer.
     bias: Option<Tensor>,
-    /// Numbers that layers may still have.
+    /// Values that layers may still use.
     left: Cell<usize>,
 }
 
 impl<'a> Walk<'a> {
     fn maker(&self, value: &str) -> Result<&'a Node, String> {
         let found = self.graph.makers.get(value).map(|&i| &self.graph.nodes[i]);
-        found.ok_or_else(|| format!("is a graph of which nothing makes the value {value:?}"))
+        found.ok_or_else(|| format!("is a graph in which nothing computes the value {value:?}"))
     }
 
     fn floats(&self, node: &Node, i: usize) -> Result<&'a Tensor, String> {
         match node.inputs.get(i).and_then(|name| self.graph.constants.get(name)) {
             Some(Constant::Floats(tensor)) => {
                 let left = self.left.get().checked_sub(tensor.len());
-                self.left.set(left.ok_or("has layers that share too many of their numbers")?);
+                self.left.set(left.ok_or("has layers that share too many of their values")?);
                 Ok(tensor)
             }
-            _ => Err(format!("has the operator {} with weights that are no constants", node.op)),
+            _ => Err(format!("has the operator {} with non-constant weights", node.op)),
         }
     }
 
-    /// One node back: the layers that it is, the last one first.
+    /// Steps back by one node: the layers that it becomes, the last one first.
     fn step(&mut self) -> Result<Vec<Item>, String> {
         let node = self.maker(&self.at)?;
         let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Reshape"];
         if self.bias.is_some() && !layers.contains(&&*node.op) {
-            return Err("is a graph that adds a constant to something else than a layer".into());
+            return Err("is a graph that adds a constant to something other than a layer".into());
         }
         let input = node.inputs.first().cloned().ok_or_else(damaged)?;
         let plain = |layer| Ok(vec![Item::Plain(layer)]);
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
                 let part = |i| self.floats(node, i).cloned();
                 let affine = Some([part(1)?, part(2)?]);
                 let eps = node.attributes.get("epsilon").and_then(|a| a.float).unwrap_or(1e-5);
-                // A graph that was exported in training mode normalizes by the batch at hand.
+                // A graph exported in training mode normalizes by the batch.
                 let training = node.attributes.get("training_mode").and_then(|a| a.int);
                 let (running, statistics) = match training.unwrap_or(0) {
                     0 => (Some([part(3)?, part(4)?]), Statistics::Running),
@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
             }
             "Flatten" | "Identity" | "Dropout" | "Squeeze" | "Unsqueeze" => Ok(Vec::new()),
             other => Err(format!(
-                "has the operator {other:?}, which is none of a DCGAN: convolutions, linear layers, \
+                "has the operator {other:?}, which no DCGAN uses: convolutions, linear layers, \
                  batch norms, (leaky) ReLU, tanh, sigmoids and doubling by nearest pixels can be \
                  imported"
             )),
@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
         let key = node.inputs.get(1).cloned().unwrap_or_default();
         let &[small, large, kh, kw] = weight.shape() else {
             return Err(format!(
-                "{key} is of no 2-D convolution: its shape is {:?}",
+                "{key} does not belong to a 2-D convolution: its shape is {:?}",
                 weight.shape()
             ));
         };
@@ -261,13 +261,13 @@ impl<'a> Walk<'a> {
             match numbers.len() {
                 0 => Ok(vec![default; len]),
                 n if n == len && numbers.iter().all(|n| (0..1 << 12).contains(n)) => Ok(numbers),
-                _ => Err(format!("{key}: its {name} {numbers:?} are none of a 2-D convolution")),
+                _ => Err(format!("{key}: its {name} {numbers:?} do not fit a 2-D convolution")),
             }
         };
         let said = node.attributes.get("kernel_shape").map(|a| a.ints.as_slice());
         if said.is_some_and(|said| said != [kh as i64, kw as i64]) {
             return Err(format!(
-                "is damaged: {key} is a kernel of {kh}x{kw}, and its layer says {said:?}",
+                "is damaged: {key} is a kernel of {kh}x{kw}, but its layer specifies {said:?}",
                 said = said.unwrap_or_default()
             ));
         }
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
             if added.len() == to {
                 bias = Some(sum(&key, bias, added)?);
             } else if up && bias.is_none() && added.len() * small == weight.len() {
-                // One number for each of an image's: what a linear layer gives from one pixel.
+                // A bias for each value of an image: a linear layer's output from one pixel.
                 linear = true;
                 bias = Some(added);
                 weight = transposed(&weight, small)?;
@@ -334,14 +334,17 @@ impl<'a> Walk<'a> {
         let weight = self.floats(node, 1)?;
         let key = node.inputs.get(1).cloned().unwrap_or_default();
         let &[rows, _] = weight.shape() else {
-            return Err(format!("{key} is of no linear layer: its shape is {:?}", weight.shape()));
+            return Err(format!(
+                "{key} is not a linear layer's: its shape is {:?}",
+                weight.shape()
+            ));
         };
         let number = |name: &str, default: f32| {
             node.attributes.get(name).and_then(|a| a.float).unwrap_or(default)
         };
         let is = |name: &str| node.attributes.get(name).and_then(|a| a.int).unwrap_or(0) != 0;
         if is("transA") || number("alpha", 1.0) != 1.0 || number("beta", 1.0) != 1.0 {
-            return Err(format!("{key} is of a matrix product that is no linear layer"));
+            return Err(format!("{key} is in a matrix product that is not a linear layer"));
         }
         // `[out, in]`, as PyTorch keeps it.
         let weight = if is("transB") { weight.clone() } else { transposed(weight, rows)? };
@@ -373,7 +376,7 @@ impl<'a> Walk<'a> {
         })))
     }
 
-    /// A constant added to a layer, or the end of a batch norm that is spelled out.
+    /// A constant added to a layer, or the end of a batch norm expressed in single ops.
     fn sum(&mut self, node: &Node) -> Result<Vec<Item>, String> {
         let is_constant = |name: &&String| self.graph.constants.contains_key(*name);
         let [a, b] = &node.inputs[..] else { return Err(damaged()) };
@@ -391,8 +394,7 @@ impl<'a> Walk<'a> {
             return Ok(Vec::new());
         }
         // gamma (x − mean) / √(var + eps) + beta
-        let wrong =
-            || "is a graph that multiplies where no batch norm of a batch stands".to_owned();
+        let wrong = || "is a graph that multiplies outside of a batch norm".to_owned();
         let scale = (0..2).find_map(|i| self.floats(maker, i).ok()).ok_or_else(wrong)?;
         let other = |node: &'a Node| {
             node.inputs.iter().find(|name| !self.graph.constants.contains_key(*name))
@@ -424,7 +426,7 @@ impl<'a> Walk<'a> {
         Ok(made)
     }
 
-    /// Checks that a node doubles images by their nearest pixels.
+    /// Checks that a node doubles images by nearest-neighbor upsampling.
     fn doubled(&self, node: &Node) -> Result<(), String> {
         let text =
             |name: &str| node.attributes.get(name).and_then(|a| a.text.clone()).unwrap_or_default();
@@ -465,7 +467,7 @@ fn flat(tensor: &Tensor) -> Result<Tensor, String> {
     Tensor::new([tensor.len()], tensor.f32s().to_vec()).map_err(|e| e.to_string())
 }
 
-/// A bias and another one.
+/// The sum of a bias and another one.
 fn sum(key: &str, bias: Option<Tensor>, more: Tensor) -> Result<Tensor, String> {
     let Some(bias) = bias else { return flat(&more) };
     if bias.len() != more.len() {
@@ -475,7 +477,7 @@ fn sum(key: &str, bias: Option<Tensor>, more: Tensor) -> Result<Tensor, String> 
     Tensor::new([more.len()], sums).map_err(|e| e.to_string())
 }
 
-/// A tensor of `rows` first entries as a matrix `[rest, rows]`.
+/// Reshapes a tensor whose first axis is `rows` to a matrix `[rest, rows]`.
 fn transposed(tensor: &Tensor, rows: usize) -> Result<Tensor, String> {
     let columns = tensor.len() / rows.max(1);
     let numbers = tensor.f32s();
@@ -549,10 +551,10 @@ mod tests {
         };
         assert_eq!(read(4), Ok(2));
         let text = read(3).expect_err("4 is not 3");
-        assert!(text.contains("w is a kernel of 4x4, and its layer says [3, 3]"), "{text}");
+        assert!(text.contains("w is a kernel of 4x4, but its layer specifies [3, 3]"), "{text}");
     }
 
-    /// A discriminator of nodes (op, second input) one after another.
+    /// A discriminator made of these nodes (op, second input).
     fn chained(nodes: &[(&str, &str)], constants: &[Message]) -> Vec<u8> {
         let mut graph = Message::default();
         for (i, (op, second)) in nodes.iter().enumerate() {
@@ -581,7 +583,7 @@ mod tests {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [Message], &'a str);
         let cases: [Case<'_>; 6] = [
             (&[("Conv", "w"), ("Gelu", "")], std::slice::from_ref(&kernel), "operator \"Gelu\""),
-            (&[("Conv", "v")], std::slice::from_ref(&kernel), "weights that are no constants"),
+            (&[("Conv", "v")], std::slice::from_ref(&kernel), "non-constant weights"),
             (
                 &[("Add", "c"), ("Relu", "")],
                 std::slice::from_ref(&constant),
@@ -590,10 +592,10 @@ mod tests {
             (
                 &[("Conv", "w"), ("Relu", ""), ("Add", "c")],
                 &[kernel.clone(), constant.clone()],
-                "adds a constant to something else than a layer",
+                "adds a constant to something other than a layer",
             ),
-            // One kernel for all of many layers: more than the file holds.
-            (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their numbers"),
+            // One kernel shared by many layers: more than the file holds.
+            (&[("Conv", "w"); 40], std::slice::from_ref(&wide), "share too many of their values"),
             (
                 &[("Conv", "w")],
                 &[tensor("w", &[3, 3, 3, 3], f32::NAN)],

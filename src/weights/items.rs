@@ -1,6 +1,6 @@
-//! Layers with all that is known of them, on their way into a network: what shapes and names say
-//! ([`super::places`]), what a user spells out ([`super::spelled`]) and what a graph holds
-//! ([`super::graph`]) all come to this.
+//! Layers with all that is known about them, to build a network from: the common result of shapes
+//! and names ([`super::places`]), of layers specified by the user ([`super::spelled`]) and of
+//! graphs ([`super::graph`]).
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use super::sizes::{self, Sizes};
 pub(super) enum Item {
     /// A convolution or linear layer.
     Weights(Box<Block>),
-    /// A batch norm of what stands before it.
+    /// A batch norm of the output before it.
     Norm(Norm),
     /// A layer without tensors.
     Plain(Layer),
@@ -32,9 +32,9 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Norm {
     pub(super) module: Module,
-    /// Added to the variance; none for what is assumed.
+    /// Added to the variance; `None` for the assumed value.
     pub(super) eps: Option<f32>,
-    /// What it normalizes by; none for what is assumed.
+    /// What it normalizes by; `None` for the assumed choice.
     pub(super) statistics: Option<Statistics>,
 }
 
@@ -44,32 +44,32 @@ impl Norm {
     }
 }
 
-/// A network with its tensors, named as in files but for the network's own name.
+/// A network with its tensors, named as in files but without the network's own name.
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) network: Sequential,
-    /// What it takes: `[1, 1, nz]`, or the image.
+    /// Its input: `[1, 1, nz]`, or the image.
     pub(super) input: [usize; 3],
-    /// What it gives.
+    /// Its output.
     pub(super) output: [usize; 3],
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// What was assumed that names and shapes do not say, in words.
+    /// What was assumed that names and shapes do not show, as text.
     pub(super) assumed: Vec<String>,
 }
 
-/// What is known of a network beside its layers.
+/// What is known of a network besides its layers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) role: Role,
     pub(super) assumptions: &'a Assumptions,
-    /// Height and width that a discriminator's images should have, where they are known.
+    /// Height and width of a discriminator's input images, if known.
     pub(super) image: Option<[usize; 2]>,
-    /// Whether the weights are the authors', all of whose convolutions double or halve.
+    /// Whether the weights are the authors', whose convolutions all double or halve.
     pub(super) authors: bool,
 }
 
 impl Context<'_> {
-    /// The flag that says the sizes of images.
+    /// The flag for the sizes of images.
     pub(super) fn sides_flag(&self) -> &'static str {
         match self.role {
             Role::Generator => "--g-sides",
@@ -77,7 +77,7 @@ impl Context<'_> {
         }
     }
 
-    /// The flag that spells the layers out.
+    /// The flag for the layers.
     pub(super) fn layers_flag(&self) -> &'static str {
         match self.role {
             Role::Generator => "--g-layers",
@@ -86,10 +86,10 @@ impl Context<'_> {
     }
 }
 
-/// Makes a network of layers.
+/// Builds a network from layers.
 ///
 /// # Errors
-/// A sentence that names what would decide, where something is left open.
+/// A message that names the flag that decides, if something is ambiguous.
 pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, String> {
     let Context { role, assumptions, .. } = context;
     let Sizes { input: cells, around, specs } = sizes::resolve(&items, context)?;
@@ -120,7 +120,7 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
                     put(at, "bias", bias);
                 }
                 channels = block.to;
-                let spec = spec.ok_or("has a convolution of no size")?;
+                let spec = spec.ok_or("has a convolution without a size")?;
                 if block.up {
                     let (large, small) = (block.to, block.from);
                     Layer::ConvTranspose(ConvTranspose {
@@ -172,10 +172,10 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
     Ok(Built { network, input, output, tensors, assumed: Vec::new() })
 }
 
-/// A layer's tensors by their own names.
+/// A layer's tensors, by their names within the layer.
 type Parts = Vec<(&'static str, Tensor)>;
 
-/// The layer of a norm and its tensors, after images of `channels` and of `cells`.
+/// The layer of a norm and its tensors, for inputs of `channels` and `cells`.
 fn batch_norm(
     norm: Norm,
     channels: usize,
@@ -185,7 +185,7 @@ fn batch_norm(
     let Norm { module, eps, statistics } = norm;
     let len = module.norm_len();
     let key = module.key;
-    let Kind::Norm { affine, running } = module.kind else { return Err("is no norm".into()) };
+    let Kind::Norm { affine, running } = module.kind else { return Err("is not a norm".into()) };
     let cells_len = cells[0].checked_mul(cells[1]).and_then(|cells| cells.checked_mul(channels));
     if len != channels && Some(len) != cells_len {
         return Err(format!(
@@ -211,7 +211,7 @@ fn batch_norm(
     if let (Some([mean, var]), Statistics::Running) = (running, statistics) {
         if let Some(i) = var.f32s().iter().position(|&x| x < 0.0) {
             return Err(format!(
-                "number {i} of the running variance of {key} is negative: the network is spoiled"
+                "number {i} of the running variance of {key} is negative: the network is unusable"
             ));
         }
         parts.extend([("running_mean", mean), ("running_var", var)]);

@@ -1,32 +1,32 @@
-//! Weights that travel: networks from PyTorch and from DCGAN's authors, and networks for PyTorch
-//! and ONNX.
+//! Import and export of weights: networks from PyTorch and from DCGAN's authors, and networks for
+//! PyTorch and ONNX.
 //!
 //! ```text
 //! file ──read──▶ named tensors ──part──▶ one network each ──gather──▶ layers
-//!      ──chain──▶ layers in order ──arrange──▶ what stands between them ──build──▶ a network
+//!      ──chain──▶ layers in order ──arrange──▶ layers between them ──build──▶ a network
 //! ```
 //!
-//! What shapes do not say is spelled out by the user, assumed and said to be, or refused with the name
-//! of the flag that says it. An ONNX graph says all of it.
+//! What shapes do not show is specified by the user, assumed and reported, or refused with the name
+//! of the flag that decides. An ONNX graph specifies everything.
 //!
-//! | module | what it knows |
+//! | module | contents |
 //! | --- | --- |
-//! | `torch`, `pickle` | `.pth`, `.pt`: a zip archive and a pickle, of which nothing is executed |
+//! | `torch`, `pickle` | `.pth`, `.pt`: a zip archive and a pickle, never executed |
 //! | `npy` | the authors' files: Theano's order of axes and direction of kernels |
 //! | `element` | element types |
-//! | `roles` | which names are the generator's |
-//! | `modules`, `chain`, `norms` | layers, and which follows which, by their channels |
+//! | `roles` | which tensors belong to the generator |
+//! | `modules`, `chain`, `norms` | layers, and their order by their channels |
 //! | `places` | activations, norms and dropout, by the numbers of a `Sequential` |
 //! | `sizes` | sizes of images, strides and paddings |
-//! | [`spelled`], [`architecture`] | layers that a user spells out; what else shapes do not say |
+//! | [`spelled`], [`architecture`] | layers specified by the user; what else shapes do not show |
 //! | `graph` | ONNX graphs |
-//! | `items` | layers become a network |
-//! | `candidate`, `assembly` | the ways to understand a file; networks become one model |
-//! | [`export`], `onnx` | the way out |
+//! | `items` | networks built from layers |
+//! | `candidate`, `assembly` | the ways to interpret a file; networks combined into one model |
+//! | [`export`], `onnx` | export |
 //!
-//! [`read_state_dict`] gives the tensors alone, for networks that are built layer by layer.
+//! [`read_state_dict`] reads the tensors alone, for networks that are built layer by layer.
 //!
-//! Whatever is in a file, reading it neither panics nor takes memory out of proportion to the
+//! Whatever a file contains, reading it neither panics nor takes memory out of proportion to the
 //! file's length.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,40 +79,40 @@ pub(crate) struct Named {
     pub(crate) tensor: Tensor,
 }
 
-/// What was imported.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
     /// The networks.
     pub networks: Networks,
-    /// Their tensors, as model files hold and name them.
+    /// Their tensors, as model files store and name them.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Which file, and which part of it, each network is from.
+    /// The file, and the part of it, that each network is from.
     pub sources: Vec<String>,
-    /// What was left out, as sentences.
+    /// What was left out, as messages.
     pub left_out: Vec<String>,
-    /// What was assumed beside [`Assumptions`], with the flags that say it.
+    /// What was assumed besides [`Assumptions`], with the flags that change it.
     pub assumed: Vec<String>,
-    /// How much the files said themselves.
+    /// How much the files specify.
     pub said: Said,
 }
 
-/// How much of a network a file says.
+/// How much of a network a file specifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
     /// Names and shapes.
     Shapes,
     /// Every layer.
     Layers,
-    /// All of it.
+    /// Everything.
     Everything,
 }
 
-/// Imports the networks that `paths` hold together: files of PyTorch, ONNX graphs, or the authors'
-/// `.npy` files or a folder of them. `keys` are the names under which networks stand in a file, where
-/// names and shapes do not say.
+/// Imports the networks in `paths`: PyTorch files, ONNX graphs, or the authors' `.npy` files or a
+/// folder of them. `keys` are the names of networks within a file, where names and shapes are
+/// ambiguous.
 ///
 /// # Errors
-/// [`Error::File`] with one sentence that says why a file cannot be imported, and what would work.
+/// [`Error::File`] with one sentence on why a file cannot be imported, and what would work.
 pub fn import(
     paths: &[PathBuf],
     keys: &[(Role, &str)],
@@ -126,7 +126,7 @@ pub fn import(
     let mut left_out = Vec::new();
     if paths.iter().any(is_npy) {
         if let Some(other) = paths.iter().find(|path| !is_npy(path)) {
-            let what = "is no .npy file, as the others are: import one kind at a time";
+            let what = "is not a .npy file like the others: import one kind at a time";
             return Err(Error::file(other, what));
         }
         assumptions.eps.get_or_insert(npy::EPS);
@@ -171,7 +171,7 @@ pub fn import(
 /// [`crate::nn::Sequential::load_state_dict`].
 ///
 /// # Errors
-/// [`Error::File`] with one sentence that says why it cannot be read.
+/// [`Error::File`] with one sentence on why it cannot be read.
 pub fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let tensors = match read(path)? {
         Contents::Tensors { tensors, .. } | Contents::Described(_, tensors) => tensors,
@@ -182,7 +182,7 @@ pub fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors.into_iter().map(|Named { name, tensor }| (name, tensor)).collect())
 }
 
-/// Folders replaced by the `.npy` files in them.
+/// Replaces folders by the `.npy` files in them.
 fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for path in paths {
@@ -208,14 +208,14 @@ fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// What a file holds.
+/// The content of a file.
 enum Contents {
-    /// Tensors; `ordered` if they come in the order of the layers. `modules` are the names of layers
-    /// as far as the file lists them, `others` tensors that no layer has, in words.
+    /// Tensors; `ordered` if they come in the order of the layers. `modules` are the names of
+    /// layers as far as the file lists them, `others` describes tensors that no layer uses.
     Tensors { tensors: Vec<Named>, modules: Vec<String>, others: Vec<String>, ordered: bool },
     /// An ONNX graph.
     Graph(Box<Graph>),
-    /// A network that this program exported, with its tensors as model files name them.
+    /// A network exported by this program, with its tensors as model files name them.
     Described(Box<Networks>, Vec<Named>),
 }
 
@@ -251,7 +251,7 @@ fn safetensors(bytes: &[u8]) -> Result<Contents, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let metadata = header.metadata().clone().unwrap_or_default();
     if metadata.contains_key(VERSION_KEY) {
-        return Err("is a model of this program already: dcgan sample takes it as it is".into());
+        return Err("is already a model of this program: dcgan sample takes it as it is".into());
     }
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     checkpoint::verify(&metadata.clone().into_iter().collect(), &file)?;

@@ -1,10 +1,10 @@
-//! Tensors gathered into the layers that own them.
+//! Groups tensors into the layers that own them.
 
 use crate::tensor::Tensor;
 
 use super::Named;
 
-/// A layer with its tensors, by PyTorch's names.
+/// A layer with its tensors, by their PyTorch names.
 #[derive(Clone, Debug)]
 pub(super) struct Module {
     /// Its name in the network.
@@ -12,18 +12,18 @@ pub(super) struct Module {
     pub(super) kind: Kind,
 }
 
-/// What a layer is, by the shapes of its tensors.
+/// The kind of a layer, by the shapes of its tensors.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A convolution in either direction, `[small, large, kh, kw]`, or a linear layer
     /// `[out, in]`.
     Linear { weight: Tensor, bias: Option<Tensor> },
-    /// A batch norm; its parts are there or not.
+    /// A batch norm; each part may be missing.
     Norm { affine: Option<[Tensor; 2]>, running: Option<[Tensor; 2]> },
 }
 
 impl Module {
-    /// Channels of a norm; 0 of another layer.
+    /// Channels of a norm; 0 for other layers.
     pub(super) fn norm_len(&self) -> usize {
         match &self.kind {
             Kind::Norm { affine, running } => {
@@ -40,10 +40,10 @@ impl Module {
     }
 }
 
-/// Gathers the tensors of a network into its layers, in the order in which they come.
+/// Groups the tensors of a network into its layers, in file order.
 ///
 /// # Errors
-/// A sentence that names a tensor which is no part of a DCGAN.
+/// A message that names a tensor that is not part of a DCGAN.
 pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
     struct Slots {
         key: String,
@@ -63,7 +63,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
             return Err(what);
         }
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
+            return Err(format!("number {i} of {name} is not finite: the network is unusable"));
         }
         let at = *places.entry(key.to_owned()).or_insert_with(|| {
             let key = key.to_owned();
@@ -78,7 +78,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
             "running_var" => slots.var = Some(tensor),
             _ => {
                 return Err(format!(
-                    "{name} is no part of a convolution, a linear layer or a batch norm, which is \
+                    "{name} is not part of a convolution, a linear layer or a batch norm, which is \
                      all that a DCGAN has"
                 ));
             }
@@ -127,7 +127,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
     modules.collect()
 }
 
-/// What is to be said of weights that are computed from others.
+/// The message for weights that are computed from others.
 fn reparametrized(name: &str) -> Option<String> {
     let (method, remedy) = if name.ends_with("weight_orig") || name.ends_with("weight_u") {
         ("spectral norm", "torch.nn.utils.remove_spectral_norm(layer)")
@@ -144,7 +144,7 @@ fn reparametrized(name: &str) -> Option<String> {
     Some(format!("{name} belongs to {method}; fold it into the weights first, with {remedy}"))
 }
 
-/// Sorts by name as people count: `conv2` before `conv10`.
+/// Sorts names with numbers in natural order: `conv2` before `conv10`.
 pub(super) fn sort_naturally(tensors: &mut [Named]) {
     tensors.sort_by_cached_key(|named| {
         let segments = named.name.split('.').map(|segment| {

@@ -3,9 +3,9 @@
 use super::chain::{Block, Known, Weights, count_up};
 use super::modules::Module;
 
-/// Gives each norm to the layer that it follows: by its place, where layers stand in an order; by the
-/// number in its name; by what it is a part of together with one layer; else by its channels, where
-/// no two layers have as many.
+/// Assigns each norm to the layer that it follows: by its place, if layers are ordered; by the
+/// number in its name; by a common parent with exactly one layer; else by its channels, if no two
+/// layers have the same number.
 pub(super) fn attach(
     blocks: &mut [Block],
     modules: &[Module],

@@ -1,10 +1,10 @@
 //! The weights that DCGAN's authors published (github.com/Newmu/dcgan_code): one NumPy file for each
 //! tensor, in the order of the layers, as Theano keeps them.
 //!
-//! Theano's convolution is the mathematical one, which turns the kernel round; everyone else's is a
-//! correlation. So every kernel is turned by 180 degrees here. A matrix is `[in, out]`. Two vectors
-//! after a matrix or kernel are the scale and shift of a batch norm, which knows no running
-//! statistics: it uses those of the batch at hand, always.
+//! Theano's convolution is the mathematical one, which flips the kernel; everyone else's is a
+//! correlation. So every kernel is rotated by 180 degrees here. A matrix is `[in, out]`. Two
+//! vectors after a matrix or kernel are the scale and shift of a batch norm, which has no running
+//! statistics: it always uses those of the batch.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use super::roles::{Role, role_of};
 /// The ε of the authors' batch norm.
 pub(super) const EPS: f32 = 1e-8;
 
-/// The layers of one network, and what the names of its files say of it.
+/// The layers of one network, and the role that its file names suggest.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) role: Option<Role>,
@@ -28,10 +28,10 @@ pub(super) struct Family {
     pub(super) path: PathBuf,
 }
 
-/// Reads files of one tensor each; those whose names speak of another network are kept apart.
+/// Reads files of one tensor each; those named after another network are kept apart.
 ///
 /// # Errors
-/// [`Error::File`] that names the file which is no such tensor.
+/// [`Error::File`] that names the file that is not such a tensor.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Family>> {
     let mut paths = paths.to_vec();
     paths.sort_by_key(|path| natural(path));
@@ -50,17 +50,17 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Family>> {
     roles.into_iter().map(family).collect()
 }
 
-/// The layers that files make, one after another.
+/// The layers in the files, in order.
 fn layers(paths: &[PathBuf]) -> Result<Vec<Module>> {
     let mut modules = Vec::new();
-    // The scale of a norm, which waits for its shift.
+    // The scale of a norm, until its shift is read.
     let mut scale: Option<(&PathBuf, Tensor)> = None;
     for path in paths {
         let fail = |what: String| Error::file(path, what);
         let key = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let tensor = tensor(path)?;
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
-            return Err(fail(format!("number {i} is not finite: the network is spoiled")));
+            return Err(fail(format!("number {i} is not finite: the network is unusable")));
         }
         let kind = match (scale.take(), tensor.shape()) {
             (None, [_]) => {
@@ -87,7 +87,7 @@ fn alone(path: &Path) -> Error {
     Error::file(path, what)
 }
 
-/// A matrix or a kernel, turned as everyone else has them.
+/// A matrix or a kernel, rotated to the usual orientation.
 fn weight(tensor: &Tensor) -> Result<Tensor, String> {
     let turned = match *tensor.shape() {
         [from, to] => Tensor::new([to, from], transposed(tensor.f32s(), from, to)),
@@ -100,7 +100,7 @@ fn weight(tensor: &Tensor) -> Result<Tensor, String> {
                     tensor.shape()
                 ));
             }
-            // Turning a plane of numbers by 180 degrees is reversing them.
+            // Rotating a plane by 180 degrees reverses its values.
             let planes = tensor.f32s().chunks((kh * kw).max(1));
             let turned = planes.flat_map(|plane| plane.iter().rev().copied()).collect();
             Tensor::new(tensor.shape(), turned)
@@ -117,12 +117,12 @@ fn transposed(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| (0..rows).map(move |r| numbers[r * columns + c])).collect()
 }
 
-/// One tensor of floats.
+/// Reads one tensor of floats.
 fn tensor(path: &Path) -> Result<Tensor> {
     let fail = |what: String| Error::file(path, what);
     let why = |flaw| match flaw {
         Flaw::Io(error) => files::cannot("be read", &error),
-        Flaw::NoArray => "is no NumPy file, or is damaged".into(),
+        Flaw::NoArray => "is not a NumPy file, or is damaged".into(),
         Flaw::CutShort => "is cut short".into(),
         Flaw::NoFloats => "holds no floats".into(),
     };
@@ -138,7 +138,7 @@ fn tensor(path: &Path) -> Result<Tensor> {
     Tensor::new(shape, file.floats().map_err(|flaw| fail(why(flaw)))?)
 }
 
-/// A name as people sort it: 9 before 10.
+/// A key for natural order: 9 before 10.
 fn natural(path: &Path) -> Vec<(String, u64)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut parts = Vec::new();

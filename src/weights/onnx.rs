@@ -1,7 +1,7 @@
-//! A network as an ONNX graph: operator set 13, which every runtime since 2021 knows.
+//! Writes a network as an ONNX graph: operator set 13, which every runtime since 2021 supports.
 //!
-//! Images are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `images`;
-//! a discriminator maps `images` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
+//! Images are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `images`; a
+//! discriminator maps `images` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
 //! [`crate::features`], in the same order.
 //!
 //! The format is six small messages (onnx/onnx.proto), which [`Message`] writes: a library for them
@@ -19,13 +19,13 @@ use super::MODEL;
 use super::outgoing::Export;
 use super::protobuf::Message;
 
-/// The version of ONNX's operators.
+/// The version of ONNX's operator set.
 pub(super) const OPSET: i64 = 13;
 
-/// The version of the file format that came with them.
+/// The version of the file format of that time.
 const IR_VERSION: i64 = 7;
 
-/// ONNX's numbers for types of elements and of attributes.
+/// ONNX's codes for element types and attribute types.
 const FLOAT: i64 = 1;
 const INT64: i64 = 7;
 const ATTRIBUTE_FLOAT: i64 = 1;
@@ -33,7 +33,7 @@ const ATTRIBUTE_INT: i64 = 2;
 const ATTRIBUTE_STRING: i64 = 3;
 const ATTRIBUTE_INTS: i64 = 7;
 
-/// The file.
+/// The ONNX file.
 pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     let mut graph = Nodes { params: &export.params, nodes: Vec::new(), constants: Vec::new() };
     let about = &export.about;
@@ -52,7 +52,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
     if export.role.takes_latents() {
         x = builder.reshape(&x, &[0, about.nz, 1, 1]);
     }
-    // None where no convolution is hidden.
+    // `None` if no convolution is hidden.
     let levels = match export.role {
         Role::Discriminator => levels(about).unwrap_or_default(),
         _ => Vec::new(),
@@ -135,7 +135,7 @@ struct Nodes<'a> {
 }
 
 impl Nodes<'_> {
-    /// A node with one output of the given name.
+    /// Adds a node with one output of the given name.
     fn push(&mut self, op: &str, inputs: &[String], output: &str, attributes: &[Attribute<'_>]) {
         let mut node = Message::default();
         for input in inputs {
@@ -148,7 +148,7 @@ impl Nodes<'_> {
         self.nodes.push(node);
     }
 
-    /// Gives the graph's output its name.
+    /// Names an output of the graph.
     fn name_output(&mut self, x: &str, name: &str, op: &str, more: &[String]) {
         let inputs = [&[x.to_owned()], more].concat();
         self.push(op, &inputs, name, &[]);
@@ -192,9 +192,9 @@ impl Graph for Nodes<'_> {
     }
 }
 
-/// `x` of one image's size `[h, w, c]`, max-pooled to a grid and flattened. Where a side is no
-/// multiple of the grid's, cells overlap by a row, from `⌊i h / 4⌋` to `⌈(i + 1) h / 4⌉`, as PyTorch's
-/// `AdaptiveMaxPool2d` has them.
+/// `x`, with images of size `[h, w, c]`, max-pooled to a grid and flattened. If a side is not a
+/// multiple of the grid's, cells overlap by a row, from `⌊i h / 4⌋` to `⌈(i + 1) h / 4⌉`, as in
+/// PyTorch's `AdaptiveMaxPool2d`.
 fn pooled(graph: &mut dyn Graph, x: &str, [h, w, c]: [usize; 3]) -> String {
     let (mut x, mut kernel) = (x.to_owned(), [1, 1]);
     for (axis, side) in [h, w].into_iter().enumerate() {
@@ -214,8 +214,8 @@ fn pooled(graph: &mut dyn Graph, x: &str, [h, w, c]: [usize; 3]) -> String {
     graph.reshape(&x, &[0, c * h.min(GRID) * w.min(GRID)])
 }
 
-/// The rows that the cells of a grid see, cell after cell, and how many each sees: a cell that sees
-/// fewer sees its last one twice, which changes no maximum.
+/// The rows that the cells of a grid cover, cell by cell, and how many each covers: a cell with
+/// fewer rows gets its last one twice, which changes no maximum.
 fn cells(side: usize) -> (Vec<usize>, usize) {
     let grid = side.min(GRID);
     let cell = |i: usize| window(i, grid, side);
@@ -237,7 +237,7 @@ fn value(name: &str, shape: &[usize]) -> Message {
     Message::default().bytes(1, name).message(2, &Message::default().message(1, &tensor))
 }
 
-/// An attribute as the format has it.
+/// An attribute in ONNX's encoding.
 fn written(attribute: &Attribute<'_>) -> Message {
     let named = |name: &str| Message::default().bytes(1, name);
     match *attribute {

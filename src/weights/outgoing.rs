@@ -1,33 +1,33 @@
-//! One network of a model, ready to be written for other programs.
+//! A network of a model, prepared for export.
 
 use crate::error::Result;
 use crate::model::{ModelFile, Net, Networks, Role, Weights};
 use crate::nn::{Param, Sequential};
 use crate::tensor::Tensor;
 
-/// One network of a model with its tensors, ready to be written.
+/// A network of a model with its tensors, prepared for export.
 #[derive(Debug)]
 pub struct Export<'a> {
     pub(super) role: Role,
     pub(super) network: &'a Sequential,
-    /// What the model is, without the other networks.
+    /// The model's description without the other networks.
     pub(super) about: Networks,
-    /// Parameters with their tensors as files hold them, without the network's name.
+    /// Parameters with their tensors as stored in files, without the network's name.
     pub(super) params: Vec<(Param, &'a Tensor)>,
-    /// Training steps done.
+    /// Training steps so far.
     pub(super) steps: u64,
 }
 
 impl<'a> Export<'a> {
-    /// The network of this role, by the weights that [`ModelFile::used`] says.
+    /// The network of this role, with the weights that [`ModelFile::used`] selects.
     ///
     /// # Errors
-    /// [`crate::error::Error::File`] where the model has no such network, is conditional, or its numbers
-    /// are not finite.
+    /// [`crate::error::Error::File`] if the model has no such network, is conditional, or has
+    /// non-finite weights.
     pub fn of(model: &'a ModelFile, role: impl Into<Role>, weights: Weights) -> Result<Self> {
         let role = role.into();
         model.unconditional(
-            "and PyTorch's DCGAN example, whose names and layouts are exported, cannot be told them",
+            "and PyTorch's DCGAN example, whose names and layouts are exported, has no classes",
         )?;
         let (name, network) = model.find(role)?;
         let net = Net::new(role, network.clone());

@@ -1,13 +1,13 @@
-//! Python's pickle, as far as tensors need it.
+//! Reads Python's pickle format, as far as tensors need it.
 //!
 //! A pickle is a program for a stack machine that may call any function of Python: loading one from
 //! a stranger runs the stranger's code. This machine calls nothing. It knows the opcodes that
-//! `torch.save` writes for dictionaries of tensors, stands in for the few functions that rebuild a
-//! tensor by remembering their arguments, and refuses all else by its name. The list of opcodes is
-//! that of CPython's `pickletools`.
+//! `torch.save` writes for dictionaries of tensors, emulates the few functions that rebuild a
+//! tensor by storing their arguments, and refuses everything else by name. The opcodes are those of
+//! CPython's `pickletools`.
 //!
-//! Containers live in one list and are named by their place in it, so that a file that holds itself
-//! is no loop of references; a file's work and memory are bounded by its length.
+//! Containers live in one list and are referred to by index, so that a file that contains itself
+//! creates no reference cycle; a file's work and memory are bounded by its length.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,16 +17,16 @@ use super::element::Element;
 /// A value on the machine's stack.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    /// `None`, and whatever else is of no use here: floats, long integers, hooks.
+    /// `None`, and everything that is not needed here: floats, long integers, hooks.
     Nothing,
     Int(i64),
     Text(Rc<str>),
     Global(Global),
-    /// The place of an [`Object`].
+    /// The index of an [`Object`].
     Object(usize),
 }
 
-/// What a pickle may call by its name.
+/// The functions and types that a pickle may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
@@ -36,7 +36,7 @@ pub(super) enum Global {
     Storage(Element),
 }
 
-/// What takes more than a word.
+/// Values larger than a word.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Tuple(Vec<Value>),
@@ -46,7 +46,7 @@ pub(super) enum Object {
     Tensor(View),
 }
 
-/// Numbers in a file of their own inside the archive.
+/// Data in a file of its own inside the archive.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     /// The file's name, without its folder.
@@ -63,10 +63,10 @@ pub(super) struct View {
     pub(super) strides: Vec<usize>,
 }
 
-/// A tensor of more axes than this is none.
+/// Tensors with more axes than this are refused.
 const AXES: usize = 8;
 
-/// What a pickle holds.
+/// The tensors in a pickle.
 #[derive(Debug, Default)]
 pub(super) struct Found<'a> {
     /// All tensors with the keys that lead to them, joined by dots, in the file's order.
@@ -75,37 +75,37 @@ pub(super) struct Found<'a> {
     pub(super) modules: Vec<String>,
 }
 
-/// Everything that a pickle built.
+/// All objects that a pickle built.
 #[derive(Debug)]
 pub(super) struct Unpickled {
     objects: Vec<Object>,
     root: Value,
-    /// For each dictionary with a state, that state.
+    /// The state of each dictionary that has one.
     states: HashMap<usize, Value>,
     /// Bytes of the pickle.
     len: usize,
 }
 
-/// How deep dictionaries may stand in one another.
+/// The maximum nesting of dictionaries.
 const DEPTH: usize = 32;
 
 const CONFUSING: &str =
-    "is damaged or made to confuse: it holds itself, or the same parts over and over";
+    "is damaged or malicious: it contains itself, or the same parts over and over";
 
 impl Unpickled {
-    /// What it holds.
+    /// Collects its tensors and layer names.
     ///
     /// # Errors
-    /// A sentence where the file holds itself, or the same parts over and over.
+    /// A message if the file contains itself, or the same parts over and over.
     pub(super) fn found(&self) -> Result<Found<'_>, String> {
         let mut found = Found::default();
-        // A tensor takes more bytes than its name, even where two names lead to it.
+        // A tensor takes more bytes than its name, even if two names lead to it.
         let mut budget = self.len.saturating_mul(16).saturating_add(4096);
         self.walk(&self.root, &mut Vec::new(), &mut budget, &mut found)?;
         Ok(found)
     }
 
-    /// The items of a dictionary; of anything else none.
+    /// The items of a dictionary; empty for anything else.
     fn items(&self, value: &Value) -> &[(Value, Value)] {
         match value {
             Value::Object(at) => match &self.objects[*at] {
@@ -116,8 +116,7 @@ impl Unpickled {
         }
     }
 
-    /// The names in the `_metadata` of a dictionary, each of a layer; looking for them takes of the
-    /// `budget`.
+    /// The names of layers in the `_metadata` of a dictionary; the search is charged to `budget`.
     fn metadata(&self, at: usize, budget: &mut usize) -> Result<Vec<&str>, String> {
         let Some(state) = self.states.get(&at) else { return Ok(Vec::new()) };
         let state = self.items(state);
@@ -180,7 +179,7 @@ impl Unpickled {
 /// Runs a pickle to its end.
 ///
 /// # Errors
-/// A sentence where it is cut short, damaged, or asks for anything but plain data and tensors.
+/// A message if it is cut short, damaged, or asks for anything but plain data and tensors.
 pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
     let mut machine = Machine {
         rest: bytes,
@@ -199,7 +198,7 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
 struct Machine<'a> {
     rest: &'a [u8],
     stack: Vec<Value>,
-    /// Heights of the stack.
+    /// Stack heights at the marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     objects: Vec<Object>,
@@ -211,12 +210,12 @@ fn damaged() -> String {
 }
 
 impl Machine<'_> {
-    /// One opcode; false at the end.
+    /// Runs one opcode; false at the end.
     fn step(&mut self) -> Result<bool, String> {
         let opcode = self.take(1)?[0];
         match opcode {
             b'.' => return Ok(false),
-            // PROTO, FRAME: nothing to do.
+            // PROTO, FRAME: ignored.
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
             b'(' => self.marks.push(self.stack.len()),
@@ -373,7 +372,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A little-endian integer in two's complement; of no use here where it has over 64 bits.
+    /// A little-endian integer in two's complement; not needed here if longer than 64 bits.
     fn long(&mut self, len: usize) -> Result<(), String> {
         let bytes = self.take(len)?;
         let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
@@ -454,7 +453,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A call: of a function that is stood in for here.
+    /// A call of an emulated function.
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let Value::Global(function) = function else { return Err(damaged()) };
@@ -507,7 +506,7 @@ impl Machine<'_> {
     }
 }
 
-/// The functions and types that dictionaries of tensors are made with.
+/// The functions and types that dictionaries of tensors use.
 fn global(module: &str, name: &str) -> Result<Global, String> {
     let storage = |element| Ok(Global::Storage(element));
     match (module, name) {
@@ -531,7 +530,7 @@ fn global(module: &str, name: &str) -> Result<Global, String> {
     }
 }
 
-/// A name out of a file, short enough to be read.
+/// A name from a file, shortened for display.
 fn shown(name: &str) -> String {
     name.chars().take(80).collect()
 }
@@ -548,7 +547,7 @@ fn refused_opcode(opcode: u8) -> String {
         b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' | b'd' => {
             "of protocol 0, which PyTorch does not write"
         }
-        _ => "that no version of Python knows",
+        _ => "unknown to every version of Python",
     };
     format!(
         "holds the pickle opcode {opcode:#04x} {name}; save tensors alone, with \

@@ -1,4 +1,4 @@
-//! Where layers stand among those without tensors: what the numbers of a `Sequential` say of
+//! Places layers among those without tensors: what the numbers of a `Sequential` show about
 //! activations, norms and dropout.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +9,11 @@ use super::chain::{Block, layers_flag};
 use super::items::{Item, Norm};
 use super::roles::Role;
 
-/// The layers of a chain with what stands between them, and what was assumed of it, in words.
-/// `modules` are the names of all layers of the network, those without tensors too, where a file
-/// lists them.
+/// The layers of a chain with the layers between them, and the assumptions as text. `modules` are
+/// the names of all layers of the network, also those without tensors, if a file lists them.
 ///
 /// # Errors
-/// A sentence that names the flag that decides, where something is left open.
+/// A message that names the flag that decides, if something is ambiguous.
 pub(super) fn arrange(
     blocks: Vec<Block>,
     role: Role,
@@ -39,7 +38,7 @@ pub(super) fn arrange(
         };
         let late = places.lateness(i);
         if late == Lateness::Unsure {
-            assumed.push(format!("{} normalizes what an activation gives ({flag})", norm.key));
+            assumed.push(format!("{} normalizes the output of an activation ({flag})", norm.key));
         }
         let late = late != Lateness::Early;
         if late {
@@ -54,34 +53,34 @@ pub(super) fn arrange(
     Ok((items, assumed))
 }
 
-/// Whether a norm stands behind the activation of the layer that it belongs to.
+/// Whether a norm comes after the activation of the layer that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lateness {
     Early,
     Late,
-    /// It does if what stands before it is its activation.
+    /// It does if the layer before it is its activation.
     Unsure,
 }
 
-/// A place in a `Sequential`: its name, and the number in it.
+/// A place in a `Sequential`: its name, and the index.
 type Place = (String, usize);
 
-/// A layer's place and that of its norm.
+/// The places of a layer and its norm.
 #[derive(Clone, Debug)]
 struct Spot {
     own: Place,
     norm: Option<Place>,
-    /// Whether it is a linear layer, before which an image is flattened.
+    /// Whether it is a linear layer, which needs a flattened image.
     linear: bool,
 }
 
-/// Where layers stand in the file's own numbering.
+/// The places of layers in the file's numbering.
 struct Places {
-    /// Empty where the names are no numbers, or activations have none.
+    /// Empty if the names contain no indices, or activations are not counted.
     spots: Vec<Spot>,
-    /// Whether all of them are in one `Sequential`, whose numbers are kept.
+    /// Whether all of them are in one `Sequential`, whose numbering is kept.
     one: bool,
-    /// For each `Sequential`, its largest number, where a file lists layers without tensors too.
+    /// The largest index of each `Sequential`, if a file also lists layers without tensors.
     ends: BTreeMap<String, usize>,
 }
 
@@ -112,7 +111,7 @@ impl Places {
         let pairs = || all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         let one = all.windows(2).all(|pair| pair[0].0 == pair[1].0);
         let rising = pairs().all(|pair| pair[0].1 < pair[1].1);
-        // Numbers without a gap count no activations; large ones are no places.
+        // Without gaps, indices count no activations; large ones are not indices.
         let gaps = pairs().any(|pair| pair[1].1 > pair[0].1 + 1);
         let near = all.iter().all(|(_, number)| *number < 16 * (all.len() + 1));
         if rising && gaps && near { Self { spots, one, ends } } else { none }
@@ -127,14 +126,14 @@ impl Places {
         Some(norm.1)
     }
 
-    /// How many layers without tensors stand between two places; none where they are not in one
+    /// How many layers without tensors are between two places; `None` if they are not in one
     /// `Sequential`.
     fn between(first: &Place, second: &Place) -> Option<usize> {
         (first.0 == second.0).then(|| second.1 - first.1 - 1)
     }
 
-    /// Whether a layer without tensors stands between the convolution and its norm, and none
-    /// between the norm and the next convolution, but what flattens: then it is the activation.
+    /// Whether there is a layer without tensors between the convolution and its norm, and, except
+    /// for flattening, none between the norm and the next convolution: then it is the activation.
     fn lateness(&self, i: usize) -> Lateness {
         let Some(Spot { own, norm: Some(norm), .. }) = self.spots.get(i) else {
             return Lateness::Early;
@@ -155,7 +154,7 @@ impl Places {
         }
     }
 
-    /// Fills up to a place with layers that do nothing, such as dropout after training.
+    /// Fills up to a place with identity layers, such as dropout after training.
     fn skip_to(&self, items: &mut Vec<Item>, place: Option<usize>) {
         if let Some(place) = place {
             let missing = place.saturating_sub(items.len());
@@ -163,7 +162,7 @@ impl Places {
         }
     }
 
-    /// Whether an activation stands before the layer behind the `i`th.
+    /// Whether there is an activation before the layer after the `i`th.
     fn room(&self, items: &[Item], i: usize) -> bool {
         let (Some(spot), Some(next)) = (self.spots.get(i), self.spots.get(i + 1)) else {
             return true;
@@ -175,7 +174,7 @@ impl Places {
         Self::between(last, &next.own) != Some(0)
     }
 
-    /// What is assumed of the layers without tensors.
+    /// Lists what is assumed about the layers without tensors.
     fn check(&self, blocks: &[Block], role: Role) -> Result<Vec<String>, String> {
         let flag = layers_flag(role);
         let mut assumed = Vec::new();
@@ -185,7 +184,7 @@ impl Places {
         }
         if self.spots.is_empty() {
             if blocks.iter().any(|block| block.norm.is_some()) {
-                assumed.push(format!("norms stand before activations ({flag})"));
+                assumed.push(format!("norms come before activations ({flag})"));
             }
             return Ok(assumed);
         }
@@ -205,7 +204,7 @@ impl Places {
             }
             if plain(&&blocks[i + 1]) {
                 return Err(format!(
-                    "between {} and {} stand {all} layers without tensors, one of which may enlarge \
+                    "between {} and {} are {all} layers without tensors, one of which may enlarge \
                      images: {flag} names them, as in {flag} \
                      linear,norm,upsample,conv,norm,relu,upsample,conv,tanh",
                     blocks[i].key,
@@ -215,7 +214,7 @@ impl Places {
             dropout = true;
         }
         if dropout {
-            assumed.push(format!("what else has no tensors is dropout ({flag})"));
+            assumed.push(format!("other layers without tensors are dropout ({flag})"));
         }
         Ok(assumed)
     }

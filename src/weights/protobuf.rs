@@ -1,14 +1,14 @@
-//! The wire format of protocol buffers, as far as graphs need it: varints, floats, and runs of bytes,
-//! each behind the number of its field (protobuf.dev/programming-guides/encoding).
+//! The wire format of protocol buffers, as far as graphs need it: varints, floats and byte strings,
+//! each preceded by its field number (protobuf.dev/programming-guides/encoding).
 
-/// A message under construction.
+/// A message being written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message {
     bytes: Vec<u8>,
 }
 
 impl Message {
-    /// A whole number.
+    /// Appends an integer.
     #[must_use]
     pub(super) fn int(mut self, field: u32, value: i64) -> Self {
         self.varint(u64::from(field) << 3);
@@ -16,13 +16,13 @@ impl Message {
         self
     }
 
-    /// Several, one by one: what every reader takes.
+    /// Appends several integers, unpacked: every reader accepts that.
     #[must_use]
     pub(super) fn ints(self, field: u32, values: &[i64]) -> Self {
         values.iter().fold(self, |message, &value| message.int(field, value))
     }
 
-    /// A number.
+    /// Appends a float.
     #[must_use]
     pub(super) fn float(mut self, field: u32, value: f32) -> Self {
         self.varint(u64::from(field) << 3 | 5);
@@ -30,7 +30,7 @@ impl Message {
         self
     }
 
-    /// Bytes, or text.
+    /// Appends bytes or text.
     #[must_use]
     pub(super) fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
@@ -40,13 +40,13 @@ impl Message {
         self
     }
 
-    /// A message in this one.
+    /// Appends a nested message.
     #[must_use]
     pub(super) fn message(self, field: u32, value: &Self) -> Self {
         self.bytes(field, &value.bytes)
     }
 
-    /// All of it.
+    /// The encoded message.
     pub(super) fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -60,12 +60,12 @@ impl Message {
     }
 }
 
-/// What stands in a field.
+/// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field<'a> {
-    /// A whole number.
+    /// An integer.
     Int(u64),
-    /// Bytes, text, a message, or numbers one after another.
+    /// Bytes, text, a message, or packed numbers.
     Bytes(&'a [u8]),
     /// Four bytes, such as a float.
     Four([u8; 4]),
@@ -74,22 +74,22 @@ pub(super) enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Bytes, text or a message; nothing of another kind.
+    /// Bytes, text or a message; `None` for other kinds.
     pub(super) fn bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    /// Text.
+    /// The value as text.
     pub(super) fn text(self) -> Option<String> {
         self.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// A whole number, which may be negative.
+    /// The value as a signed integer.
     pub(super) fn int(self) -> Option<i64> {
         if let Self::Int(number) = self { Some(number as i64) } else { None }
     }
 
-    /// Whole numbers: one, or packed ones.
+    /// The value as integers: a single one, or packed ones.
     pub(super) fn ints(self) -> Option<Vec<i64>> {
         match self {
             Self::Int(number) => Some(vec![number as i64]),
@@ -105,7 +105,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The fields of a message, in order; `None` for the whole where it does not hold together.
+/// The fields of a message, in order; `None` if any of it is malformed.
 pub(super) fn fields(mut rest: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut all = Vec::new();
     while !rest.is_empty() {
@@ -120,7 +120,7 @@ pub(super) fn fields(mut rest: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
                 Field::Bytes(bytes)
             }
             5 => Field::Four(array(&mut rest)?),
-            // Groups, which nobody writes any more.
+            // Groups, which are obsolete.
             _ => return None,
         };
         all.push((key >> 3, field));
@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The examples of the format's description.
+    /// The examples in the format's documentation.
     #[test]
     fn bytes_are_as_documented() {
         assert_eq!(Message::default().int(1, 150).finish(), [0x08, 0x96, 0x01]);

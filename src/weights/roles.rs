@@ -1,15 +1,15 @@
-//! Which tensors of a file are the generator's and which the discriminator's, by their names.
+//! Assigns the tensors of a file to the generator and the discriminator, by their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Named;
 
-/// Which of the two networks that can be imported from elsewhere.
+/// The two networks that can be imported from other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// The one that makes images.
+    /// The one that generates images.
     Generator,
-    /// The one that judges them.
+    /// The one that judges images.
     Discriminator,
 }
 
@@ -33,18 +33,18 @@ impl From<Role> for crate::model::Role {
     }
 }
 
-/// The tensors of what seems to be one network.
+/// The tensors of a candidate network.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// The name in front of all of theirs; may be empty.
+    /// Their common prefix; may be empty.
     pub(super) key: String,
-    /// What the name says, if anything.
+    /// The role that the name indicates, if any.
     pub(super) role: Option<Role>,
     /// Whether it is a moving average of a network.
     pub(super) average: bool,
-    /// The tensors, without the key.
+    /// The tensors, without the prefix.
     pub(super) tensors: Vec<Named>,
-    /// The names of all its layers, without the key, where the file lists them.
+    /// The names of all its layers, without the prefix, if the file lists them.
     pub(super) modules: BTreeSet<String>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) struct Parted {
     pub(super) parts: Vec<Part>,
-    /// Tensors that belong to no network, in words.
+    /// Descriptions of tensors that belong to no network.
     pub(super) left_out: Vec<String>,
 }
 
@@ -68,13 +68,13 @@ const DISCRIMINATOR: &[&str] =
     &["d", "netd", "dnet", "dis", "disc", "discrim", "discriminator", "critic", "modeld", "dmodel"];
 const AVERAGE: &[&str] = &["ema", "avg", "average", "averaged", "shadow"];
 
-/// Whether one of the words of `segment` is among `known`.
+/// Whether one of the words in `segment` is in `known`.
 fn says(segment: &str, known: &[&str]) -> bool {
     let words = segment.split(|c: char| !c.is_ascii_alphanumeric());
     words.map(str::to_ascii_lowercase).any(|word| known.contains(&&*word))
 }
 
-/// The network that `netG_state_dict`, `200_gen_params_01` or `critic` speak of.
+/// The network that names such as `netG_state_dict`, `200_gen_params_01` or `critic` refer to.
 pub(super) fn role_of(segment: &str) -> Option<Role> {
     match (says(segment, GENERATOR), says(segment, DISCRIMINATOR)) {
         (true, false) => Some(Role::Generator),
@@ -93,10 +93,10 @@ fn is_optimizer(segment: &str) -> bool {
         || MOMENTS.contains(&&*segment)
 }
 
-/// The last parts of names of tensors that layers have.
+/// The last parts of the names of layers' tensors.
 const OWN: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
 
-/// What people call the latents and images that they keep beside networks.
+/// Common names for latents and images stored beside networks.
 const BESIDE: &[&str] = &[
     "noise",
     "z",
@@ -118,8 +118,8 @@ const BESIDE: &[&str] = &[
     "labels",
 ];
 
-/// Whether a tensor that stands in no layer belongs to no network: by its name, or as it stands
-/// beside networks, each of which has its own name.
+/// Whether a tensor outside of layers belongs to no network: by its name, or because it is beside
+/// networks that each have a name of their own.
 fn is_beside(name: &str, networks: bool) -> bool {
     let (own, networks) = match name.split_once('.') {
         // In a network, but in none of its layers.
@@ -130,16 +130,16 @@ fn is_beside(name: &str, networks: bool) -> bool {
     !own.contains('.') && !in_layer && (networks || says(own, BESIDE))
 }
 
-/// A tensor in words.
+/// Describes a tensor.
 fn shown(name: &str, named: &Named) -> String {
     format!("{name} {:?}", named.tensor.shape())
 }
 
-/// Parts the tensors of a file into networks. `modules` are the names of layers that the file lists;
-/// `keys` are names under which a network stands, where the user gave them.
+/// Splits the tensors of a file into networks. `modules` are the names of layers that the file
+/// lists; `keys` are the user's prefixes for networks.
 ///
 /// # Errors
-/// A sentence where a given key is not there.
+/// A message if a given key does not exist.
 pub(super) fn part(
     tensors: Vec<Named>,
     modules: &[String],
@@ -172,7 +172,7 @@ pub(super) fn part(
         }
         let name = unwrapped(&named.name);
         let named = Named { name: name.clone(), tensor: named.tensor };
-        // The last segment is the parameter's own name, the one before its layer's.
+        // The last segment is the parameter's own name, the one before it the layer's.
         let segments: Vec<&str> = name.split('.').collect();
         let inner = segments.len().saturating_sub(2);
         let Some(at) = segments[..inner].iter().position(|s| role_of(s).is_some()) else {
@@ -268,7 +268,7 @@ fn add(
     parts.entry(key).or_insert(part).tensors.push(named);
 }
 
-/// A name without the `module` that PyTorch's `DataParallel` puts into it.
+/// Removes the `module` that PyTorch's `DataParallel` adds to names.
 fn unwrapped(name: &str) -> String {
     name.split('.').filter(|s| *s != "module" && *s != "_orig_mod").collect::<Vec<_>>().join(".")
 }
@@ -323,7 +323,7 @@ mod tests {
                     "- opt_d, a tensor of an optimizer",
                 ],
             ),
-            // Alone, what does not say that it is beside the network may be a part of it.
+            // Alone, a tensor with a neutral name may be a part of the network.
             (&["0.weight", "z", "const"], &["? \"\": 0.weight const", "- z [1]"]),
             (
                 &["state_dict.G.l1.0.weight", "state_dict.critic.0.weight"],
@@ -340,7 +340,7 @@ mod tests {
                 &["gen_1.0.weight", "gen_2.0.weight"],
                 &["generator \"\": gen_1.0.weight gen_2.0.weight"],
             ),
-            // A layer's own name is no network's.
+            // A layer's own name is not a network's.
             (&["d.weight", "g.weight"], &["? \"\": d.weight g.weight"]),
         ];
         for (names, wanted) in cases {

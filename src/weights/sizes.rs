@@ -1,9 +1,9 @@
-//! Sizes of images, and the strides and paddings that lead from one to the next.
+//! Derives the sizes of images, and the strides and paddings between them.
 //!
 //! A convolution takes images of `l` pixels to `s = ⌊(l + 2 p − k) / stride⌋ + 1`, and a transposed
-//! one back, with what PyTorch calls `output_padding` for the rest. Shapes say `k` alone. Where sizes
-//! are known they often leave one stride and padding; where they leave several, and the other layers
-//! of the same kernel do not decide, nothing is chosen here.
+//! one back, with what PyTorch calls `output_padding` for the rest. Shapes show only `k`. Known
+//! sizes often leave one stride and padding; if they leave several, and the other layers with the
+//! same kernel do not decide, nothing is chosen here.
 
 use crate::nn::Layer;
 use crate::ops::conv::ConvSpec;
@@ -12,18 +12,17 @@ use super::chain::{Block, side};
 use super::items::{Context, Item};
 use super::roles::Role;
 
-/// Stride and padding of a convolution that is known in full.
+/// Stride and padding of a convolution that is fully known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) stride: [usize; 2],
     /// Of the upper and left edges.
     pub(super) pad: [usize; 2],
-    /// What a transposed convolution adds at the lower and right edges; less than 0 where it leaves
-    /// something out there.
+    /// What a transposed convolution adds at the lower and right edges; negative if it crops there.
     pub(super) output_pad: [isize; 2],
 }
 
-/// Images no side of which is longer are what a network may have.
+/// The largest side that a network's images may have.
 const LONGEST: usize = 1 << 14;
 
 /// The sizes of a network's images.
@@ -32,14 +31,14 @@ pub(super) struct Sizes {
     pub(super) input: [usize; 2],
     /// Before and after each layer.
     pub(super) around: Vec<[[usize; 2]; 2]>,
-    /// The geometry of each layer that has weights.
+    /// The geometry of each layer with weights.
     pub(super) specs: Vec<Option<ConvSpec>>,
 }
 
-/// Finds the sizes of the images between layers, and the geometry of each.
+/// Finds the sizes of the images between layers, and the geometry of each layer.
 ///
 /// # Errors
-/// A sentence that names what would decide, where something is left open.
+/// A message that names what would decide, if something is ambiguous.
 pub(super) fn resolve(items: &[Item], context: Context<'_>) -> Result<Sizes, String> {
     let (input, three) = match context.role {
         Role::Generator => ([1, 1], false),
@@ -72,7 +71,7 @@ pub(super) fn resolve(items: &[Item], context: Context<'_>) -> Result<Sizes, Str
     Ok(Sizes { input, around, specs })
 }
 
-/// The sizes after each of `count` convolutions that were given; empty where none were.
+/// The given sizes after each of `count` convolutions; empty if none were given.
 fn given(count: usize, context: Context<'_>) -> Result<&[[usize; 2]], String> {
     let flag = context.sides_flag();
     let (g_sides, d_sides) = (&context.assumptions.g_sides, &context.assumptions.d_sides);
@@ -93,8 +92,8 @@ fn given(count: usize, context: Context<'_>) -> Result<&[[usize; 2]], String> {
     }
 }
 
-/// The size of the images that a layer gives of those of size `at`, by its own geometry, or the
-/// usual one; it is the `number`th of `count`. With `three`, kernels of 3 halve.
+/// The output size of a layer for images of size `at`, by its own geometry or the usual one; it is
+/// the `number`th of `count`. With `three`, kernels of 3 halve.
 fn after(
     block: &Block,
     at: [usize; 2],
@@ -121,8 +120,8 @@ fn after(
                 let pixels = block.weight.shape()[0] / block.to;
                 let side = side(pixels).ok_or_else(|| {
                     format!(
-                        "{key} gives {pixels} pixels, which are no square: --g-sides says which \
-                         sizes its images have"
+                        "{key} outputs {pixels} pixels, which are not a square: --g-sides \
+                         specifies the sizes of its images"
                     )
                 })?;
                 Ok([side, side])
@@ -145,13 +144,13 @@ fn after(
     }
 }
 
-/// A kernel in words.
+/// Describes a kernel.
 fn shown([h, w]: [usize; 2]) -> String {
     if h == w { h.to_string() } else { format!("{h}x{w}") }
 }
 
-/// Whether a discriminator's hidden convolution halves: one of 3 keeps the size where others halve
-/// it; where all have 3, they halve it (`three`).
+/// Whether a discriminator's hidden convolution halves: a kernel of 3 keeps the size if others
+/// halve it; if all kernels are 3, they halve it (`three`).
 fn halves(kernel: usize, three: bool) -> bool {
     kernel > 1 && (kernel != 3 || three)
 }
@@ -170,8 +169,8 @@ fn blocks(items: &[Item]) -> impl DoubleEndedIterator<Item = &Block> {
     })
 }
 
-/// The size of the images that a discriminator takes, as given, or counted back from its last layer,
-/// and whether kernels of 3 halve it.
+/// The size of a discriminator's input images, as given, or counted back from its last layer, and
+/// whether kernels of 3 halve it.
 fn first_image(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool), String> {
     let three = all_three(items);
     if let Some(&first) = context.assumptions.d_sides.first() {
@@ -184,8 +183,8 @@ fn first_image(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool
             let pixels = last.weight.shape()[1] / last.from;
             let side = side(pixels).ok_or_else(|| {
                 format!(
-                    "{} takes {pixels} pixels, which are no square: --d-sides says which sizes its \
-                     images have",
+                    "{} takes {pixels} pixels, which are not a square: --d-sides \
+                     specifies the sizes of its images",
                     last.key
                 )
             })?;
@@ -207,14 +206,14 @@ fn first_image(items: &[Item], context: Context<'_>) -> Result<([usize; 2], bool
     };
     let known = blocks(items).all(|block| block.geometry.is_some() || block.linear);
     Ok(match context.image {
-        // Where everything else is known, so is what becomes of any image.
+        // If everything else is known, any image's size can be followed.
         Some(image) if known => (image, three),
         Some(image) if walk(!three) == image => (image, !three),
         _ => (walk(three), three),
     })
 }
 
-/// The size of the images that a discriminator's hidden layer takes where it gives those of `at`.
+/// The input size of a discriminator's hidden layer whose output size is `at`.
 fn before(block: &Block, at: [usize; 2], three: bool) -> [usize; 2] {
     let kernel = block.kernel().unwrap_or([1, 1]);
     [0, 1].map(|axis| match block.geometry {
@@ -230,7 +229,7 @@ fn before(block: &Block, at: [usize; 2], three: bool) -> [usize; 2] {
 }
 
 impl Geometry {
-    /// The size of the images that a layer gives of those of size `at`.
+    /// The output size of a layer for images of size `at`.
     fn after(self, block: &Block, at: [usize; 2]) -> Option<[usize; 2]> {
         let kernel = block.kernel()?;
         let mut after = [0; 2];
@@ -249,7 +248,7 @@ impl Geometry {
     }
 }
 
-/// The geometry of each layer that has weights.
+/// The geometry of each layer with weights.
 fn specs(
     items: &[Item],
     around: &[[[usize; 2]; 2]],
@@ -285,7 +284,7 @@ fn specs(
         let Some((block, large, small, kernel, readings)) = one else { return Ok(None) };
         let mut left = readings.clone();
         if left.len() > 1 {
-            // Layers of one kernel are alike, where they can be.
+            // Layers with the same kernel are alike, if possible.
             let alike = all.iter().flatten().filter(|(other, _, small, k, _)| {
                 k == kernel && other.up == block.up && *small != [1, 1]
             });
@@ -306,7 +305,7 @@ fn specs(
     specs.collect()
 }
 
-/// That a layer can be read in several ways, and how to say which.
+/// The error for an ambiguous layer, with the words for each way to read it.
 fn several(
     block: &Block,
     large: [usize; 2],
@@ -336,7 +335,7 @@ fn several(
     )
 }
 
-/// Strides and paddings that lead from `large` to `small`; those of the authors follow from the sizes.
+/// Strides and paddings from `large` to `small`; the authors' follow from the sizes.
 fn readings(
     large: [usize; 2],
     small: [usize; 2],
@@ -357,7 +356,7 @@ fn readings(
             pairs.push(([s0, s1], [p0, p1]));
         }
     }
-    // A square kernel moves alike along both axes, where it can.
+    // A square kernel treats both axes alike, if possible.
     let square =
         |(stride, pad): &([usize; 2], [usize; 2])| stride[0] == stride[1] && pad[0] == pad[1];
     if kernel[0] == kernel[1] && pairs.iter().any(square) {
@@ -366,8 +365,8 @@ fn readings(
     pairs
 }
 
-/// Stride and padding along one axis: those with a stride of 1 or 2, or, where there are none, that
-/// with the sizes' ratio. A padding is at most half of the kernel.
+/// Stride and padding along one axis: those with a stride of 1 or 2, or, if there are none, the one
+/// with the ratio of the sizes. A padding is at most half of the kernel.
 fn along(l: usize, s: usize, k: usize) -> Vec<(usize, usize)> {
     let in_use = |x: usize| (1..=LONGEST).contains(&x);
     if !(in_use(l) && in_use(s) && in_use(k)) || s > l {
@@ -382,7 +381,7 @@ fn along(l: usize, s: usize, k: usize) -> Vec<(usize, usize)> {
         });
         pads.collect::<Vec<_>>()
     };
-    // One number has no next one: its stride says nothing.
+    // A single output has no neighbor: the stride does not matter.
     let strides: &[usize] = if s == 1 { &[1] } else { &[1, 2] };
     let small: Vec<_> = strides.iter().flat_map(|&stride| of(stride, k / 2)).collect();
     if !small.is_empty() || s == 1 {

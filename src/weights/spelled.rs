@@ -1,4 +1,4 @@
-//! Layers that a user spells out, as Python's source has them: `linear,norm,upsample,conv,tanh`.
+//! Layers that a user specifies as in Python source: `linear,norm,upsample,conv,tanh`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use super::modules::{Kind, Module};
 use super::roles::Role;
 use super::sizes::Geometry;
 
-/// One layer, as it is typed.
+/// One layer, as typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spelled {
     word: Word,
-    /// The name of its tensors in the file; without, the next that is of its kind.
+    /// The name of its tensors in the file; without it, the next layer of its kind.
     name: Option<String>,
 }
 
@@ -27,7 +27,7 @@ enum Word {
     Plain(Layer),
 }
 
-/// What there is to type, for help and for errors.
+/// The available words, for help and errors.
 const WORDS: &str = "linear, conv or conv:STRIDE:PADDING, deconv or \
                      deconv:STRIDE:PADDING:OUTPUT_PADDING (transposed), norm or norm:EPS, relu, \
                      leaky:SLOPE, tanh, sigmoid, upsample, pool (the mean of 2x2), dropout and reshape";
@@ -36,7 +36,7 @@ impl FromStr for Spelled {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no layer; there are {WORDS}");
+        let wrong = || format!("{text:?} is not a layer; use {WORDS}");
         let (spelled, name) = match text.split_once('=') {
             Some((spelled, name)) => (spelled.trim(), Some(name.trim().to_owned())),
             None => (text.trim(), None),
@@ -117,10 +117,10 @@ impl fmt::Display for Sort {
     }
 }
 
-/// The layers that `spelled` names, with the tensors of `modules`, which come in the file's order.
+/// The layers in `spelled`, with the tensors of `modules`, which come in file order.
 ///
 /// # Errors
-/// A sentence where the file has not these layers, or one does not take what the one before it gives.
+/// A message if the file lacks these layers, or one does not fit the one before it.
 pub(super) fn items(
     spelled: &[Spelled],
     modules: &[Module],
@@ -131,7 +131,7 @@ pub(super) fn items(
     let mut take = |sort: Sort, name: Option<&str>, taken: &[&str]| {
         let found = left.iter().position(|module| match name {
             Some(name) => module.key == name,
-            // What another word names is not the next of anything.
+            // Modules that other words name are never the next of a kind.
             None => Sort::of(module) == sort && !taken.contains(&&*module.key),
         });
         match found.map(|at| left.remove(at)) {
@@ -181,7 +181,7 @@ pub(super) fn items(
     Ok(items)
 }
 
-/// A layer with weights, whose channels are filled in later where it is a linear one.
+/// A layer with weights; the channels of a linear one are filled in later.
 fn block(
     module: Module,
     role: Role,
@@ -189,16 +189,16 @@ fn block(
     geometry: Option<Geometry>,
 ) -> Result<Block, String> {
     let Module { key, kind: Kind::Linear { weight, bias } } = module else {
-        return Err("is no layer with weights".into());
+        return Err("is not a layer with weights".into());
     };
     let linear = up.is_none();
     let up = up.unwrap_or(role == Role::Generator);
     if weight.shape().contains(&0) {
-        return Err(format!("{key} has no numbers: its shape is {:?}", weight.shape()));
+        return Err(format!("{key} has no values: its shape is {:?}", weight.shape()));
     }
     let (small, large) = (weight.shape()[0], weight.shape()[1]);
     let (from, to) = match (linear, up) {
-        // `[out, in]`: what stands on its other side is not known yet.
+        // `[out, in]`: the size of its other side is not known yet.
         (true, true) => (large, 0),
         (true, false) => (0, small),
         (false, true) => (small, large),
@@ -208,7 +208,7 @@ fn block(
     Ok(Block { key, weight, bias, up, from, to, norm, linear, geometry, seen: None })
 }
 
-/// Checks that each layer takes what the one before it gives, and fills in what linear layers do.
+/// Checks that each layer fits the one before it, and fills in the channels of linear layers.
 pub(super) fn follow(items: &mut [Item], role: Role) -> Result<(), String> {
     let takes: Vec<usize> = items
         .iter()
@@ -227,7 +227,7 @@ pub(super) fn follow(items: &mut [Item], role: Role) -> Result<(), String> {
             block.to = takes.get(number).copied().unwrap_or(0);
             if block.to == 0 || !rows.is_multiple_of(block.to) {
                 return Err(format!(
-                    "{} gives {rows} numbers, which are no images of the {} channels that the \
+                    "{} outputs {rows} values, which do not fit images of the {} channels that the \
                      next layer takes",
                     block.key, block.to
                 ));
@@ -237,7 +237,7 @@ pub(super) fn follow(items: &mut [Item], role: Role) -> Result<(), String> {
             block.from = channels;
             if channels == 0 || !numbers.is_multiple_of(channels) {
                 return Err(format!(
-                    "{} takes {numbers} numbers, which are no images of the {channels} channels \
+                    "{} takes {numbers} values, which do not fit images of the {channels} channels \
                      before it",
                     block.key
                 ));

@@ -1,5 +1,5 @@
-//! What `torch.save` writes: a zip archive of one pickle, which says what there is, and one file of
-//! raw numbers for each storage.
+//! Reads the files of `torch.save`: a zip archive of one pickle, which describes the tensors, and
+//! one file of raw data for each storage.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -16,37 +16,37 @@ use super::pickle::unpickle;
 /// The format before PyTorch 1.6 begins with a pickle of this number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
-/// Tensors take no more memory than so many times the file, as bytes of the file's element types:
-/// the same storage may stand under several names.
+/// Tensors take at most this many times the file's memory, as bytes of the file's element types:
+/// the same storage may have several names.
 const SHARED: usize = 4;
 
-/// What a file is that PyTorch wrote and that cannot be read, as a sentence; none for other files.
+/// The error for PyTorch files that cannot be read; `None` for other files.
 pub(super) fn old_format(bytes: &[u8]) -> Option<String> {
     let tar = bytes.get(257..262) == Some(b"ustar");
     (bytes.starts_with(LEGACY) || tar).then(|| {
-        "is in PyTorch's format from before version 1.6, which only Python can read; save it anew \
+        "is in PyTorch's format from before version 1.6, which only Python can read; save it again \
          with: import torch; torch.save(torch.load(FILE, map_location=\"cpu\"), \"new.pth\")"
             .into()
     })
 }
 
-/// What an archive holds.
+/// The content of an archive.
 #[derive(Debug)]
 pub(super) struct Archived {
-    /// All floating-point tensors, in its order, named by the keys that lead to them.
+    /// All floating-point tensors in file order, named by the keys that lead to them.
     pub(super) tensors: Vec<Named>,
-    /// The names of the layers that its state dicts list, those without tensors too.
+    /// The names of the layers that its state dicts list, also those without tensors.
     pub(super) modules: Vec<String>,
-    /// Tensors of other numbers that are no counter of a norm, in words.
+    /// Descriptions of integer tensors that are not a norm's counter.
     pub(super) others: Vec<String>,
 }
 
 /// Reads an archive.
 ///
 /// # Errors
-/// A sentence where the archive is damaged or holds anything but plain data and tensors.
+/// A message if the archive is damaged or holds anything but plain data and tensors.
 pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
-    let damaged = |_| "is damaged or cut short: it is no whole zip archive".to_owned();
+    let damaged = |_| "is damaged or cut short: it is not a complete zip archive".to_owned();
     let mut archive = Archive {
         zip: ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?,
         left: bytes.len() as u64,
@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
         .ok_or("is a zip archive, but not one of PyTorch's (it has no data.pkl)")?;
     let folder = &pickle[..pickle.len() - "data.pkl".len()];
     if names.iter().any(|name| name.strip_prefix(folder) == Some("constants.pkl")) {
-        return Err("is a TorchScript program; write it as an ONNX graph, which says every layer, \
+        return Err("is a TorchScript program; write it as an ONNX graph, which has every layer, \
                     with torch.onnx.export(torch.jit.load(FILE), (z,), \"new.onnx\", dynamo=False), \
                     or its weights alone, with torch.save(torch.jit.load(FILE).state_dict(), \
                     \"new.pth\")"
@@ -79,7 +79,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
     let found = unpickled.found()?;
     for (name, view) in found.tensors {
         let element = view.storage.element;
-        // Counters and the like are passed over: no weight is one.
+        // Counters and the like are skipped: they are never weights.
         if matches!(element, Element::Other(_)) {
             if !name.ends_with("num_batches_tracked") {
                 others.push(format!("{name}, whole numbers"));
@@ -107,12 +107,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
 
 struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// Bytes that may still be read: what is stored uncompressed cannot be more than the file.
+    /// Bytes that may still be read: uncompressed parts cannot exceed the file's size.
     left: u64,
 }
 
 impl Archive<'_> {
-    /// Refuses parts that lie over one another, as no archive has them that was not made to harm.
+    /// Refuses overlapping parts, which only malicious archives have.
     fn check_layout(&mut self) -> Result<(), String> {
         let mut places = Vec::new();
         for i in 0..self.zip.len() {
@@ -124,12 +124,12 @@ impl Archive<'_> {
         }
         places.sort_unstable();
         match places.windows(2).any(|pair| pair[0].1 > pair[1].0) {
-            true => Err("is damaged: its parts lie over one another".into()),
+            true => Err("is damaged: its parts overlap".into()),
             false => Ok(()),
         }
     }
 
-    /// A file of the archive, its checksum checked.
+    /// Reads a file of the archive and verifies its checksum.
     fn file(&mut self, name: &str) -> Result<Vec<u8>, String> {
         let mut file = self
             .zip
@@ -138,8 +138,8 @@ impl Archive<'_> {
         if file.compression() != CompressionMethod::Stored || file.compressed_size() != file.size()
         {
             return Err(format!(
-                "is no file as PyTorch writes them: its part {name:?} is compressed; save it anew \
-                 with torch.save"
+                "is not a file as PyTorch writes it: its part {name:?} is compressed; save it \
+                 again with torch.save"
             ));
         }
         self.left = self

@@ -83,6 +83,9 @@ fn a_label_is_the_simplest_join() {
     assert_eq!(tape(Layer::Label(Label { classes: 5 })), tape(join(LABELS, Vec::new())));
 }
 
+/// A network, the sizes of its side inputs, and what is said of them.
+type Case<'a> = (&'a Sequential, &'a [(&'a str, [usize; 3])], &'a str);
+
 #[test]
 fn side_inputs_that_do_not_fit_are_refused_before_anything_is_recorded() {
     let network = of_pairs();
@@ -94,7 +97,7 @@ fn side_inputs_that_do_not_fit_are_refused_before_anything_is_recorded() {
         Layer::Reference(dcgan::nn::Reference { count: 2, size: [4, 4, 3], uniform: false });
     let behind = Sequential { layers: vec![reference, join("z", Vec::new())] };
     let wide = Sequential { layers: vec![join("z", vec![Layer::linear(2, 1 << 17, false)])] };
-    let cases: [(&Sequential, &[(&str, [usize; 3])], &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&network, &[], "layer main.0: takes the side input \"z\"; those of the network are: none"),
         (
             &network,

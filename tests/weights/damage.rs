@@ -101,9 +101,9 @@ fn pickles_that_would_do_something_are_refused_by_name() {
         (of(b"ccollections\nOrderedDict\n)\x81"), "the pickle opcode 0x81 NEWOBJ"),
         (of(b"(ios\nsystem\n"), "0x69 OBJ or INST"),
         (of(b"C\x01x"), "BYTES, which tensors do not need"),
-        (of(b"\xff"), "0xff that no version of Python knows"),
-        (of(&nested), "holds itself, or the same parts over and over"),
-        (of(&deep), "holds itself, or the same parts over and over"),
+        (of(b"\xff"), "0xff unknown to every version of Python"),
+        (of(&nested), "contains itself, or the same parts over and over"),
+        (of(&deep), "contains itself, or the same parts over and over"),
         (of(&long), "is cut short"),
         (of(b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f"), "is cut short"),
         (of(b"h\x07"), "does not hold together"),
@@ -119,7 +119,7 @@ fn pickles_that_would_do_something_are_refused_by_name() {
         (of(&view(&[-1, 1], &[1, 1])), "does not hold together"),
         (of(&view(&[1], &[1, 1])), "does not hold together"),
         (of(&view(&[2, 2], &[2, 1])), "holds no convolution"),
-        (of(&view(&[2, 2, 1, 1], &[2, 1, 1, 1])), "is no DCGAN that can be imported"),
+        (of(&view(&[2, 2, 1, 1], &[2, 1, 1, 1])), "is not a DCGAN that can be imported"),
     ];
     for (pickle, words) in cases {
         let files: [(&str, &[u8]); 3] =
@@ -149,9 +149,9 @@ fn archives_that_are_not_pytorchs_are_called_what_they_are() {
         // A bomb: little that becomes much.
         (
             archive(&[("data.pkl", &good), ("data/0", &zeros)], CompressionMethod::Deflated),
-            "is compressed; save it anew",
+            "is compressed; save it again",
         ),
-        (b"PK\x03\x04 and no more".to_vec(), "no whole zip archive"),
+        (b"PK\x03\x04 and no more".to_vec(), "not a complete zip archive"),
         (Vec::new(), "is empty"),
         (b"weights: 1.0, 2.0".to_vec(), "neither a safetensors file nor one of torch.save"),
         (vec![0xff; 300], "neither a safetensors file nor one of torch.save"),
@@ -176,7 +176,7 @@ fn parts_that_lie_over_one_another_are_refused() {
     let place: [u8; 4] = bytes[entries[1] + 42..entries[1] + 46].try_into().unwrap();
     bytes[entries[2] + 42..entries[2] + 46].copy_from_slice(&place);
     let text = complaint(&bytes).unwrap();
-    assert!(text.contains("its parts lie over one another"), "{text}");
+    assert!(text.contains("its parts overlap"), "{text}");
 }
 
 /// Many dictionaries with one large state in common: what a file says once is not read for each.
@@ -218,7 +218,7 @@ fn layers_of_other_networks_are_named() {
     };
     type Case<'a> = (&'a [(&'a str, &'a [usize])], &'a str);
     let cases: &[Case<'_>] = &[
-        (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is no part of a convolution"),
+        (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is not part of a convolution"),
         (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8])], "as PReLU has"),
         (&[("a.weight_orig", &[8, 4, 3, 3])], "remove_spectral_norm"),
         (&[("a.parametrizations.weight.original0", &[8, 4, 3, 3])], "remove_parametrizations"),

@@ -540,7 +540,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         }
     }
     let again = ["import", "model.safetensors", "--out", "y.safetensors"];
-    refused(&again, 1, &["is a model of this program already"]);
+    refused(&again, 1, &["is already a model of this program"]);
     refused(&["import", "d.pth", "--out", "y.png"], 2, &["--out", "not a model's name"]);
     let onto = ["import", "g.safetensors", "--out", "g.safetensors"];
     refused(&onto, 2, &["--out", "is also an input"]);

@@ -215,6 +215,6 @@ fn files_that_are_not_the_authors_are_named() {
         let text = import(std::slice::from_ref(&whole), &[], &Assumptions::default())
             .unwrap_err()
             .to_string();
-        assert!(text.contains("cut short") || text.contains("no NumPy file"), "{len}: {text}");
+        assert!(text.contains("cut short") || text.contains("not a NumPy file"), "{len}: {text}");
     }
 }

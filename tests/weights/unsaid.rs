@@ -26,7 +26,7 @@ fn a_generator_that_repeats_pixels_is_spelled_out() {
     ] {
         let text = refused("upsample_g.pth", &assumptions);
         let words =
-            "conv_blocks.2 takes 4 channels and gives as many, so that its shape does not say";
+            "conv_blocks.2 takes 4 channels and outputs as many, so that its shape does not show";
         assert!(text.contains(words) && text.contains("--g-layers"), "{text}");
     }
     let given = Assumptions { g_layers: spelled(UPSAMPLE), ..Assumptions::default() };
@@ -82,9 +82,9 @@ fn a_norm_behind_the_activation_is_found_in_several_sequentials() {
         assert!(norms.clone().all(|pair| pair[0] != "a convolution"), "{name}: {kinds:?}");
         agrees(&folder(), "upsample", &imported);
         let said = imported.assumed.join("; ");
-        let words = "model.10 normalizes what an activation gives (--d-layers)";
+        let words = "model.10 normalizes the output of an activation (--d-layers)";
         assert_eq!(said.contains(words), unsure, "{name}: {said}");
-        assert!(said.contains("what else has no tensors is dropout (--d-layers)"), "{said}");
+        assert!(said.contains("other layers without tensors are dropout (--d-layers)"), "{said}");
     }
     let layers = "conv:2:1,leaky:0.2,dropout,conv:2:1,leaky:0.2,dropout,norm:0.8,conv:2:1,leaky:0.2,\
                   dropout,norm:0.8,linear";
@@ -173,7 +173,7 @@ fn graphs_of_pytorch_give_what_pytorch_gives() {
     }
     let text = import(&[file("extra_g.onnx"), file("extra_d.pth")], &[], &usual);
     let text = text.unwrap_err().to_string();
-    assert!(text.contains("extra_d.pth: is no ONNX graph, as the other file is"), "{text}");
+    assert!(text.contains("extra_d.pth: is not an ONNX graph like the other file"), "{text}");
     let text = import(&[file("extra_g.onnx"), file("upsample_g.onnx")], &[], &usual);
     assert!(text.unwrap_err().to_string().contains("is a second generator"));
 }

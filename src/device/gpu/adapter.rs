@@ -1,21 +1,21 @@
-//! The GPUs of this machine, and which of them `--device` means.
+//! The GPUs of this machine, and which of them `--device` selects.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// What kind of hardware an adapter is, weakest first.
+/// The kind of hardware of an adapter, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
-    /// A CPU that plays a GPU: llvmpipe, SwiftShader, WARP.
+    /// A software adapter: llvmpipe, SwiftShader, WARP.
     Software,
-    /// The driver does not say.
+    /// The driver does not report it.
     Other,
-    /// A GPU lent to a virtual machine.
+    /// A virtual machine's GPU.
     Virtual,
     /// A GPU that shares the CPU's memory.
     Integrated,
-    /// A GPU with memory of its own.
+    /// A GPU with its own memory.
     Discrete,
 }
 
@@ -31,10 +31,10 @@ impl fmt::Display for AdapterKind {
     }
 }
 
-/// One way to reach one GPU. The same card under Vulkan and DX12 is two adapters.
+/// One way to access one GPU. The same card under Vulkan and DX12 is two adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterInfo {
-    /// Its place in [`list`]: what `--device` takes as a number.
+    /// Its index in [`list`]: a number that `--device` accepts.
     pub index: usize,
     /// The card's name.
     pub name: String,
@@ -52,9 +52,9 @@ pub struct AdapterInfo {
     pub workgroup_memory: u32,
     /// Invocations in a workgroup.
     pub invocations: u32,
-    /// Smallest and largest number of invocations that run in step.
+    /// Smallest and largest subgroup size.
     pub subgroup: (u32, u32),
-    /// Optional features that matter here and that it has.
+    /// Relevant optional features that it has.
     pub features: Vec<&'static str>,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for AdapterInfo {
     }
 }
 
-/// Optional features that are worth telling about.
+/// Optional features worth reporting.
 const FEATURES: [(wgpu::Features, &str); 4] = [
     (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
     (wgpu::Features::SUBGROUP, "subgroups"),
@@ -87,12 +87,12 @@ pub(super) const BACKENDS: wgpu::Backends =
 pub(super) fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = BACKENDS;
-    // An error before the driver starts to swap to host memory, where it tells how full it is.
+    // An error before the driver starts to swap to host memory, where it reports its usage.
     descriptor.memory_budget_thresholds.for_resource_creation = Some(95);
     wgpu::Instance::new(descriptor)
 }
 
-/// All adapters with what is known of them, in one order.
+/// All adapters with their properties, in a fixed order.
 pub(super) fn adapters(instance: &wgpu::Instance) -> Vec<(wgpu::Adapter, AdapterInfo)> {
     let adapters = pollster::block_on(instance.enumerate_adapters(BACKENDS));
     let describe = |(index, adapter): (usize, wgpu::Adapter)| {
@@ -102,7 +102,7 @@ pub(super) fn adapters(instance: &wgpu::Instance) -> Vec<(wgpu::Adapter, Adapter
     adapters.into_iter().enumerate().map(describe).collect()
 }
 
-/// What is known of an adapter.
+/// The properties of an adapter.
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
     let limits = adapter.limits();
@@ -137,14 +137,14 @@ pub fn list() -> Vec<AdapterInfo> {
     adapters(&instance()).into_iter().map(|(_, info)| info).collect()
 }
 
-/// The strongest hardware adapter of this machine, if it has one.
+/// The strongest hardware adapter of this machine, if any.
 #[must_use]
 pub fn default_device() -> Option<usize> {
     strongest(&list())
 }
 
 /// The index of the strongest hardware adapter. Kinds come first; then Vulkan and Metal before
-/// DX12, whose compiler is slower and cannot be told to leave out its checks; then limits.
+/// DX12, whose compiler is slower and cannot omit its checks; then limits.
 #[must_use]
 pub fn strongest(adapters: &[AdapterInfo]) -> Option<usize> {
     let strength = |a: &&AdapterInfo| {
@@ -161,11 +161,11 @@ pub fn strongest(adapters: &[AdapterInfo]) -> Option<usize> {
     hardware.max_by_key(strength).map(|a| a.index)
 }
 
-/// The index of the adapter that the text after `--device` means: `gpu` for the strongest hardware,
-/// an index, or a name or part of one. A software adapter is found only by index or name.
+/// The index of the adapter that the text after `--device` selects: `gpu` for the strongest
+/// hardware, an index, or a name or part of one. A software adapter is found only by index or name.
 ///
 /// # Errors
-/// [`Error::Device`] that lists what there is, where the text means none or several.
+/// [`Error::Device`], listing the adapters, if the text matches no adapter or several.
 pub fn select(adapters: &[AdapterInfo], text: &str) -> Result<usize> {
     let text = text.trim();
     let fail = |what: String| Err(Error::Device(format!("`device` {text}: {what}")));
@@ -206,7 +206,7 @@ pub fn select(adapters: &[AdapterInfo], text: &str) -> Result<usize> {
     }
 }
 
-/// What can be named, as a sentence.
+/// The available names, as a sentence.
 fn known(adapters: &[AdapterInfo]) -> String {
     if adapters.is_empty() {
         "no GPU was found under Vulkan, Metal or DX12; use `device` cpu".into()

@@ -1,9 +1,9 @@
-//! Compiling on all cores for a driver that would not.
+//! Parallel compilation for drivers that do not parallelize it.
 //!
 //! llvmpipe compiles a kernel when it first runs, and its queue is one thread: the first step of a
-//! program would wait for one kernel after the other. But what it compiled goes into Mesa's shader
-//! cache on disk, for all. So each further thread opens the adapter once more and runs its share of
-//! the kernels there, with no workgroup; the first step then finds them in the cache.
+//! program would wait for one kernel after the other. But compiled kernels go into Mesa's shader
+//! cache on disk, shared by all. So each further thread opens the adapter once more and runs its
+//! share of the kernels there, with no workgroup; the first step then finds them in the cache.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,12 +11,12 @@ use super::Gpu;
 use super::kernel::{Job, Kernel};
 use crate::error::Result;
 
-/// Kernels for which it pays to open the adapter once more.
+/// The number of kernels from which opening the adapter once more pays off.
 const MANY: usize = 8;
 
 impl Gpu {
-    /// Has the driver compile the kernels of `jobs` on `threads` threads, where it would do so only
-    /// in their first run. The longest come first, so that no thread ends long after the others.
+    /// Makes the driver compile the kernels of `jobs` on `threads` threads, if it would do so only
+    /// at their first run. The longest come first, so that no thread ends long after the others.
     pub(super) fn compile_ahead(&self, jobs: &[Job], threads: usize) {
         let compiles_late = self.inner.origin.1.driver.contains("llvmpipe");
         let mut order: Vec<&Job> =
@@ -28,14 +28,14 @@ impl Gpu {
         let next = AtomicUsize::new(0);
         let work = |gpu: &Self| {
             while let Some(job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What fails here does so again where it is reported.
+                // Failures here occur again where they are reported.
                 let _ = gpu.kernel(job).and_then(|kernel| gpu.run_empty(&kernel));
             }
         };
         std::thread::scope(|scope| {
             for _ in 1..threads.min(order.len() / MANY) {
                 let more = || self.open_again().map(|gpu| work(&gpu));
-                // Where the system gives no more threads, those that there are do all of it.
+                // If the system cannot start more threads, the existing ones do all the work.
                 if std::thread::Builder::new().spawn_scoped(scope, more).is_err() {
                     break;
                 }
@@ -44,7 +44,7 @@ impl Gpu {
         });
     }
 
-    /// Runs a kernel with no workgroup, and waits for that.
+    /// Runs a kernel with no workgroup, and waits for it.
     fn run_empty(&self, kernel: &Kernel) -> Result<()> {
         let buffer = |_| self.create_buffer(256, "empty run");
         let buffers = kernel.bindings.iter().map(buffer).collect::<Result<Vec<_>>>()?;

@@ -11,9 +11,9 @@ use super::Gpu;
 use crate::error::{Error, Result};
 use crate::human;
 
-/// Bytes written before they are handed to the device, at most.
+/// Maximum bytes written before they are handed to the device.
 const WRITE_BYTES: u64 = 64 << 20;
-/// Writes made before they are handed to the device, at most: drivers were seen to corrupt the
+/// Maximum number of writes before they are handed to the device: drivers were seen to corrupt the
 /// first of hundreds (tracel-ai/cubecl#1120).
 const WRITES: u32 = 64;
 /// Bytes read at a time.
@@ -21,15 +21,14 @@ const READ_BYTES: u64 = 64 << 20;
 /// Kernels see parts of buffers that start at multiples of this (the WebGPU guarantee).
 pub(crate) const PART_ALIGN: u64 = 256;
 
-/// Writes that the queue still holds.
+/// Writes still in the queue.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     writes: u32,
     bytes: u64,
 }
 
-/// A buffer on a GPU, or a part of one. Clones are the same memory; it is freed with the last of
-/// them.
+/// A buffer on a GPU, or a part of one. Clones share the memory; it is freed with the last of them.
 #[derive(Clone)]
 pub struct GpuBuffer {
     held: Arc<Held>,
@@ -39,7 +38,7 @@ pub struct GpuBuffer {
     bytes: u64,
 }
 
-/// A buffer's number, and where in it a part starts and how long it is.
+/// A buffer's number, and the offset and length of a part in it.
 pub(super) type Region = (usize, u64, u64);
 
 /// What the clones share.
@@ -85,27 +84,27 @@ impl GpuBuffer {
         Self { held: Arc::clone(&self.held), start: self.start + start, bytes }
     }
 
-    /// The whole buffer that this is a part of.
+    /// The whole buffer that contains this part.
     pub(crate) fn whole(&self) -> Self {
         Self { held: Arc::clone(&self.held), start: 0, bytes: self.held.raw.size() }
     }
 
-    /// Where in the whole buffer it starts.
+    /// Its offset in the whole buffer.
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
-    /// How many handles there are on the buffer and its parts.
+    /// The number of handles to the buffer and its parts.
     pub(crate) fn handles(&self) -> usize {
         Arc::strong_count(&self.held)
     }
 
-    /// A number that tells buffers apart while they live; parts have that of their buffer.
+    /// A number that identifies the buffer while it lives; parts have that of their buffer.
     pub(crate) fn memory(&self) -> usize {
         Arc::as_ptr(&self.held) as usize
     }
 
-    /// What tells it from all other parts of all other buffers while they live.
+    /// Identifies it among all parts of all buffers while they live.
     pub(super) fn region(&self) -> Region {
         (self.memory(), self.start, self.bytes)
     }
@@ -115,7 +114,7 @@ impl GpuBuffer {
         Arc::ptr_eq(&self.held, &other.held)
     }
 
-    /// As a kernel sees it.
+    /// As kernels bind it.
     pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: self.raw(),
@@ -124,7 +123,7 @@ impl GpuBuffer {
         })
     }
 
-    /// Encodes a copy of `bytes` from its byte `offset` on to byte `at` of `to`.
+    /// Encodes a copy of `bytes` from byte `offset` to byte `at` of `to`.
     pub(super) fn encode_copy(
         &self,
         offset: u64,
@@ -141,7 +140,7 @@ impl Gpu {
     /// A buffer of zeros for kernels to read and write; `label` is for error messages.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the device has not so much memory, or allows no buffer so large.
+    /// [`Error::Memory`] if the device does not have enough memory, or no buffer may be so large.
     pub fn create_buffer(&self, bytes: u64, label: &str) -> Result<GpuBuffer> {
         self.create_buffer_for(bytes, label, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
@@ -193,10 +192,10 @@ impl Gpu {
         Ok(GpuBuffer { held, start: 0, bytes })
     }
 
-    /// A new buffer of `bytes` with copies of these others in it, each from its byte on.
+    /// A new buffer of `bytes` with copies of the given others in it, each at its byte.
     ///
     /// # Errors
-    /// As [`Gpu::create_buffer`].
+    /// Same as [`Gpu::create_buffer`].
     pub(crate) fn gather(
         &self,
         parts: &[(GpuBuffer, u64)],
@@ -219,7 +218,7 @@ impl Gpu {
     /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed.
     ///
     /// # Panics
-    /// Where `data` reaches past the buffer's end, or `offset` or its length are no multiple of 4.
+    /// If `data` reaches past the buffer's end, or `offset` or its length is not a multiple of 4.
     pub fn write(&self, buffer: &GpuBuffer, offset: u64, data: &[u8]) -> Result<()> {
         assert!(offset.is_multiple_of(4) && data.len().is_multiple_of(4), "{buffer:?}: alignment");
         assert!(offset + data.len() as u64 <= buffer.bytes(), "{buffer:?}: past its end");
@@ -232,10 +231,10 @@ impl Gpu {
         self.check()
     }
 
-    /// Hands pending writes to the device when they have become many.
+    /// Hands pending writes to the device once there are many.
     fn flush(&self, bytes: u64) -> Result<()> {
         let full = {
-            // Two counters are whole at any time.
+            // Two counters are always in a valid state.
             let mut pending = self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.writes += 1;
             pending.bytes += bytes;
@@ -252,8 +251,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// The `len` bytes of a buffer from `offset` on, after all that was submitted before. Waits for
-    /// the device.
+    /// The `len` bytes of a buffer from `offset` on, after all earlier submissions. Waits for the
+    /// device.
     ///
     /// # Errors
     /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed.

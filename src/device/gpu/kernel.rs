@@ -1,4 +1,4 @@
-//! From rendered WGSL to a pipeline, on all cores.
+//! Compiles rendered WGSL to pipelines, on all cores.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,16 +14,16 @@ use crate::shaders::{Binding, Reflection, reflect};
 pub(super) struct Kernel {
     /// The pipeline.
     pub(super) pipeline: wgpu::ComputePipeline,
-    /// The layout of its one bind group.
+    /// The layout of its only bind group.
     pub(super) layout: wgpu::BindGroupLayout,
     /// Its storage buffers, in order of their slots.
     pub(super) bindings: Vec<Binding>,
-    /// Bytes of the numbers that come with a dispatch.
+    /// Bytes of immediate data per dispatch.
     pub(super) immediate_bytes: u32,
 }
 
 impl Kernel {
-    /// Binds a buffer to each of its bindings, in their order.
+    /// Binds one buffer to each of its bindings, in order.
     pub(super) fn bind(&self, gpu: &Gpu, label: &str, buffers: &[&GpuBuffer]) -> wgpu::BindGroup {
         let pairs = self.bindings.iter().zip(buffers);
         let entries: Vec<_> = pairs
@@ -51,7 +51,7 @@ pub(super) struct Job {
 }
 
 impl Gpu {
-    /// Compiles kernels on `threads` threads, or finds them compiled.
+    /// Compiles kernels on `threads` threads, or takes them from the cache.
     pub(super) fn compile(&self, jobs: &[Job], threads: usize) -> Result<Vec<Arc<Kernel>>> {
         self.compile_ahead(jobs, threads);
         let next = AtomicUsize::new(0);
@@ -67,7 +67,7 @@ impl Gpu {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads.clamp(1, jobs.len().max(1)) {
-                // Where the system gives no more threads, those that there are do all of it.
+                // If the system cannot start more threads, the existing ones do all the work.
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
                 }
@@ -81,17 +81,17 @@ impl Gpu {
         done.collect()
     }
 
-    /// Whether a kernel of this source was compiled.
+    /// Whether a kernel of this source is compiled already.
     pub(super) fn has_kernel(&self, source: &str) -> bool {
         self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source)
     }
 
-    /// Forgets a compiled kernel: it goes when the last program that runs it does.
+    /// Removes a compiled kernel: it is freed with the last program that runs it.
     pub(super) fn forget_kernel(&self, source: &str) {
         self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
-    /// Compiles one kernel, or finds it compiled.
+    /// Compiles one kernel, or takes it from the cache.
     pub(super) fn kernel(&self, job: &Job) -> Result<Arc<Kernel>> {
         let kernels = || self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kernels().get(&job.source).map(Arc::clone);
@@ -110,7 +110,7 @@ impl Gpu {
         self.check()?;
 
         let device = &inner.device;
-        // Scopes belong to a thread, so threads that compile beside this one keep their own errors.
+        // Scopes belong to a thread, so threads compiling in parallel keep their own errors.
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -157,7 +157,7 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &[],
-                // Costs a store by one invocation and a barrier; kernels write what they read.
+                // Costs one invocation's store and a barrier; kernels write what they read.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,

@@ -1,8 +1,8 @@
 //! A GPU through wgpu: Vulkan, Metal or DX12.
 //!
 //! [`list`] and [`select`] find an adapter, [`Gpu::open`] opens it, [`GpuProgram`] runs a
-//! [`Script`](super::Script) on it. Nothing here panics or waits for ever when the driver fails:
-//! whatever goes wrong behind the program's back is kept and reported by the next call.
+//! [`Script`](super::Script) on it. Nothing here panics or waits forever if the driver fails:
+//! asynchronous errors are stored and reported by the next call.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,19 +43,19 @@ const WORKGROUP_MEMORY: u32 = 16_384;
 const INVOCATIONS: u32 = 256;
 /// Workgroups along one dimension that every GPU can run.
 const GROUPS: u32 = 65_535;
-/// Bindings alive at a time. DX12 allocates its descriptor heap for all of them at once, so wgpu's
-/// default of a million costs memory; the largest programs here bind a few thousand.
+/// Maximum number of live bindings. DX12 allocates its descriptor heap for all of them at once, so
+/// wgpu's default of a million costs memory; the largest programs here bind a few thousand.
 const BINDINGS: u32 = 65_536;
 
 /// How a GPU is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Keep the compiler's bounds checks and loop bounds in kernels: slower, and safe against
-    /// errors in kernels. For tests and `--checked`.
+    /// Keep the compiler's bounds checks and loop bounds in kernels: slower, but safe against
+    /// kernel errors. For tests and `--checked`.
     pub checked: bool,
-    /// Take the kernels meant for hardware on a software adapter too: for tests.
+    /// Use the kernels meant for hardware on a software adapter too: for tests.
     pub hardware_kernels: bool,
-    /// Allow subgroup operations in kernels, where all subgroups of the adapter have one size.
+    /// Allow subgroup operations in kernels, if all subgroups of the adapter have one size.
     pub subgroups: bool,
 }
 
@@ -65,7 +65,7 @@ impl Default for GpuOptions {
     }
 }
 
-/// What kernels may count on.
+/// What kernels may rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuLimits {
     /// The card's name.
@@ -90,9 +90,9 @@ pub struct GpuLimits {
     pub subgroup: Option<u32>,
     /// Whether kernels may keep 16-bit floats.
     pub f16: bool,
-    /// Bytes of numbers that may come with a dispatch; 0 on hardware, where no kernel needs them.
+    /// Bytes that may be passed with a dispatch; 0 on hardware, where no kernel needs them.
     pub immediates: u32,
-    /// Whether the adapter is a CPU that plays a GPU.
+    /// Whether it is a software adapter.
     pub software: bool,
 }
 
@@ -104,12 +104,12 @@ pub struct Gpu {
 
 /// What the clones share.
 struct Inner {
-    /// What it was opened from, to be opened once more.
+    /// The adapter it was opened from, for opening it again.
     origin: (wgpu::Adapter, AdapterInfo, GpuOptions),
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: GpuLimits,
-    /// What the driver enforces, which may be more than [`GpuLimits`] recommends.
+    /// The limits that the driver enforces, which may exceed those that [`GpuLimits`] recommends.
     hard: wgpu::Limits,
     timestamps: bool,
     status: Arc<Status>,
@@ -118,14 +118,14 @@ struct Inner {
     creations: AtomicU64,
     uploads: AtomicU64,
     pending: Mutex<Pending>,
-    /// Compiled kernels by their source: a second program of the same shapes compiles nothing.
+    /// Compiled kernels by source: a second program of the same shapes compiles nothing.
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
 }
 
 impl Drop for Inner {
-    /// wgpu 30's queue waits without end for a device that hangs when it is dropped, and panics
-    /// when one is lost (`Queue::drop` in wgpu-core's device/queue.rs): such a one is left open
-    /// until the process ends.
+    /// When dropped, wgpu 30's queue waits forever for a hung device, and panics for a lost one
+    /// (`Queue::drop` in wgpu-core's device/queue.rs): such a queue is left open until the process
+    /// ends.
     fn drop(&mut self) {
         let timeout = Some(self.timeout);
         let wait = wgpu::PollType::Wait { submission_index: None, timeout };
@@ -143,10 +143,10 @@ impl fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that `selection` (the text after `--device`) means; see [`select`].
+    /// Opens the adapter selected by `selection` (the text after `--device`); see [`select`].
     ///
     /// # Errors
-    /// [`Error::Device`] where there is no such adapter, or its driver refuses.
+    /// [`Error::Device`] if there is no such adapter, or its driver refuses.
     pub fn open(selection: &str, options: GpuOptions) -> Result<Self> {
         let mut adapters = adapter::adapters(&adapter::instance());
         let infos: Vec<AdapterInfo> = adapters.iter().map(|(_, info)| info.clone()).collect();
@@ -154,8 +154,8 @@ impl Gpu {
         Self::open_adapter(adapter, info, options)
     }
 
-    /// Opens the same adapter once more, through an instance of its own: the devices of one
-    /// llvmpipe adapter wait for each other where they compile.
+    /// Opens the same adapter again, through its own instance: the devices of one llvmpipe adapter
+    /// wait for each other while compiling.
     fn open_again(&self) -> Result<Self> {
         let (_, info, options) = &self.inner.origin;
         Self::open(&info.index.to_string(), *options)
@@ -169,7 +169,7 @@ impl Gpu {
         let subgroups = options.subgroups && info.subgroup.0 == info.subgroup.1;
         let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16;
         wanted.set(wgpu::Features::SUBGROUP, subgroups);
-        // Every native driver has 128 bytes of immediates, if any.
+        // Native drivers have 128 bytes of immediates or no immediates.
         wanted.set(wgpu::Features::IMMEDIATES, info.kind == AdapterKind::Software);
         let features = adapter.features() & wanted;
         let has = adapter.limits();
@@ -203,7 +203,7 @@ impl Gpu {
             Error::Device(format!("the driver of {info} does not open it: {error}"))
         })?;
 
-        // Here, because a destructor may run while the thread panics, when hooks cannot be set.
+        // Set here, because a destructor may run during a panic, when hooks cannot be set.
         quiet_expected_panics();
         let status = Arc::new(Status::default());
         let lost = Arc::clone(&status);
@@ -258,7 +258,7 @@ impl Gpu {
         })
     }
 
-    /// What kernels may count on.
+    /// What kernels may rely on.
     #[must_use]
     pub fn caps(&self) -> &GpuLimits {
         &self.inner.limits
@@ -270,31 +270,31 @@ impl Gpu {
         self.inner.origin.2.checked
     }
 
-    /// Bytes of all buffers that exist on this GPU.
+    /// Bytes of all existing buffers on this GPU.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         self.inner.allocated.load(Ordering::Relaxed)
     }
 
-    /// How many buffers, bind groups, pipelines and query sets were ever created on this GPU.
+    /// The number of buffers, bind groups, pipelines and query sets ever created on this GPU.
     #[must_use]
     pub fn creations(&self) -> u64 {
         self.inner.creations.load(Ordering::Relaxed)
     }
 
-    /// How often data was ever sent to this GPU.
+    /// The number of times data was sent to this GPU.
     #[must_use]
     pub fn uploads(&self) -> u64 {
         self.inner.uploads.load(Ordering::Relaxed)
     }
 
-    /// Sends data with the next submission. There is no other way to a buffer.
+    /// Sends data with the next submission. This is the only way to write a buffer.
     fn upload(&self, to: &GpuBuffer, offset: u64, data: &[u8]) {
         self.inner.uploads.fetch_add(1, Ordering::Relaxed);
         self.inner.queue.write_buffer(to.raw(), to.start() + offset, data);
     }
 
-    /// Gives the GPU up: every later call on it or its clones is [`Error::Lost`].
+    /// Abandons the GPU: every later call on it or its clones is [`Error::Lost`].
     pub fn close(&self) {
         self.inner.device.destroy();
     }
@@ -303,10 +303,10 @@ impl Gpu {
         self.inner.creations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports what went wrong so far.
+    /// Reports any failure so far.
     ///
     /// # Errors
-    /// [`Error::Lost`] or [`Error::Memory`] where the GPU failed since it was opened.
+    /// [`Error::Lost`] or [`Error::Memory`] if the GPU failed since it was opened.
     pub fn check(&self) -> Result<()> {
         match self.inner.status.error(&self.inner.limits.name) {
             Some(error) => Err(error),
@@ -321,7 +321,7 @@ impl Gpu {
         self.inner.status.error(&self.inner.limits.name).unwrap_or_else(fallback)
     }
 
-    /// Waits until a submission is done, and has its callbacks called.
+    /// Waits until a submission is done, and runs its callbacks.
     fn wait(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
         self.check()?;
         let timeout = self.inner.timeout;
@@ -331,7 +331,7 @@ impl Gpu {
         })
     }
 
-    /// Calls the callbacks of what is done by now.
+    /// Runs the callbacks of completed work.
     fn turn(&self) -> Result<()> {
         self.check()?;
         self.poll(wgpu::PollType::Poll)
@@ -342,7 +342,7 @@ impl Gpu {
             Ok(Ok(_)) => self.check(),
             Ok(Err(wgpu::PollError::Timeout)) => Err(self
                 .lose(format!("it has not answered for {} seconds", self.inner.timeout.as_secs()))),
-            // The submission was refused, and the reason is with the callbacks; or it is not.
+            // The submission was refused, and its callbacks may have the reason.
             Ok(Err(other)) => {
                 // Destroyed devices report so only when polled without a submission.
                 let _ = without_panic(|| self.inner.device.poll(wgpu::PollType::Poll));

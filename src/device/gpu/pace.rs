@@ -1,21 +1,21 @@
-//! Where a run is cut into submissions. Windows resets the driver after 2 seconds in one
-//! submission and macOS is no kinder, so none may take long even on a slow GPU: the first runs are
-//! cut by cautious guesses and timed, later ones by what was measured.
+//! Where a run is split into submissions. Windows resets the driver after 2 seconds in one
+//! submission and macOS is similar, so every submission must be short even on a slow GPU: the first
+//! runs are split by cautious guesses and timed, later ones by measurements.
 
 use std::ops::Range;
 
-/// What one submission may take, in seconds.
+/// Time limit of one submission, in seconds.
 const BUDGET: f64 = 0.1;
-/// Runs that are timed: the first one is slower, because memory is cleared at first use.
+/// Number of timed runs: the first one is slower, because memory is cleared at first use.
 const MEASURED: usize = 3;
-/// What a dispatch costs beside its work, in seconds.
+/// Overhead of a dispatch, in seconds.
 const DISPATCH: f64 = 5e-6;
-/// Guesses for weak hardware: operations and bytes per second.
+/// Estimates for weak hardware: operations and bytes per second.
 const HARDWARE: (f64, f64) = (50e9, 5e9);
-/// Guesses for a CPU that plays a GPU, which no driver resets.
+/// Estimates for a software adapter, which no driver resets.
 const SOFTWARE: (f64, f64) = (10e9, 2e9);
 
-/// The estimated time of each step, and the cuts that follow from it.
+/// The estimated time of each step, and the resulting cuts.
 #[derive(Debug)]
 pub(super) struct Pace {
     seconds: Vec<f64>,
@@ -24,7 +24,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Cuts for steps of these operations and bytes.
+    /// Cuts for steps with these operations and bytes.
     pub(super) fn new(steps: impl Iterator<Item = (u64, u64)>, software: bool) -> Self {
         let (flops_rate, bytes_rate) = if software { SOFTWARE } else { HARDWARE };
         let guess = |(flops, bytes): (u64, u64)| {
@@ -40,12 +40,12 @@ impl Pace {
         &self.cuts
     }
 
-    /// Whether the next run is to be timed.
+    /// Whether the next run is timed.
     pub(super) fn measuring(&self) -> bool {
         self.runs < MEASURED
     }
 
-    /// Learns the seconds that each submission of a timed run took.
+    /// Records the seconds that each submission of a timed run took.
     pub(super) fn learn(&mut self, measured: &[f64]) {
         for (cut, &measured) in self.cuts.iter().zip(measured) {
             let steps = &mut self.seconds[cut.clone()];
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_slow_device_gets_short_submissions() {
-        // Forty steps of 1 GFLOP each at 10 GFLOP/s, on a guess of 50.
+        // Forty steps of 1 GFLOP each at 10 GFLOP/s, with an estimate of 50.
         let mut pace = Pace::new(std::iter::repeat_n((1_000_000_000, 0), 40), false);
         let truth = vec![0.1; 40];
         assert!(run(&mut pace, &truth) < 0.6);

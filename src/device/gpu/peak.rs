@@ -1,4 +1,4 @@
-//! What a GPU can do at best: the yardstick for kernels.
+//! A GPU's peak rates: the reference for kernels.
 
 use std::time::Instant;
 
@@ -11,21 +11,21 @@ use crate::device::Peak;
 use crate::error::Result;
 use crate::shaders;
 
-/// Invocations of a workgroup of the arithmetic kernel.
+/// Workgroup size of the arithmetic kernel.
 const INVOCATIONS: u32 = 256;
-/// Its workgroups: several for every core of any GPU.
+/// Its workgroups: several per core of any GPU.
 const GROUPS: u32 = 4096;
-/// Operations of one invocation in one round; see `shaders/peak_fma.wgsl`.
+/// Operations per invocation and round; see `shaders/peak_fma.wgsl`.
 const FLOPS: f64 = 12.0 * 8.0 * 2.0;
 /// Bytes that are copied at a time.
 const COPIED: u64 = 64 << 20;
-/// How long a measurement lasts at least, in seconds: less would measure the submission, and much
-/// more would wake the driver's watchdog on a weak GPU.
+/// Minimum duration of a measurement, in seconds: less would measure the submission, and much more
+/// would trigger the driver's watchdog on a weak GPU.
 const LONG: f64 = 0.05;
-/// Measurements, of which the best counts.
+/// Number of measurements; the best counts.
 const REPEATS: usize = 3;
 
-/// Measures what a GPU does at best; takes a second or so.
+/// Measures a GPU's peak rates; takes about a second.
 ///
 /// # Errors
 /// [`Error::Memory`](crate::error::Error::Memory) or [`Error::Lost`](crate::error::Error::Lost)
@@ -35,14 +35,14 @@ pub(in crate::device) fn measure_peak(gpu: &Gpu) -> Result<Peak> {
     Ok(Peak { flops: arithmetic(gpu)?, by, bytes: copies(gpu)? })
 }
 
-/// The best rate of `work(n)`, whose seconds are measured for a count that takes long enough.
+/// The best rate of `work(n)`, which returns seconds, at a count that takes long enough.
 fn best(mut work: impl FnMut(u32) -> Result<f64>) -> Result<f64> {
     let mut count = 1;
     // Twice, because the first use of memory clears it.
     work(count)?;
     let mut seconds = work(count)?;
     while seconds < LONG && count < 1 << 20 {
-        // Not by more than 16: one short time may be an accident.
+        // At most by 16: one short time may be an accident.
         let factor = (1.2 * LONG / seconds.max(1e-9)).clamp(2.0, 16.0);
         count = (f64::from(count) * factor).ceil() as u32;
         seconds = work(count)?;
@@ -110,7 +110,7 @@ fn copies(gpu: &Gpu) -> Result<f64> {
     Ok(copies_per_second * 2.0 * bytes as f64)
 }
 
-/// The seconds of a submission, from the host's view.
+/// The seconds of a submission, measured on the host.
 fn time(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<f64> {
     let commands = encoder.finish();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! From a script to buffers, pipelines and bind groups: all that a run needs, made once.
+//! From a script to buffers, pipelines and bind groups: everything a run needs, created once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) enum Step {
         from: GpuBuffer,
         /// The target.
         to: GpuBuffer,
-        /// How many bytes from the start of both.
+        /// Number of bytes, from the start of both.
         bytes: u64,
     },
 }
@@ -35,7 +35,7 @@ pub(super) struct Dispatch {
     pub(super) kernel: Arc<Kernel>,
     /// Its buffers.
     pub(super) bind_group: wgpu::BindGroup,
-    /// Numbers that come with it; none for most kernels.
+    /// Immediate data; empty for most kernels.
     pub(super) immediates: Vec<u32>,
     /// Workgroups.
     pub(super) groups: [u32; 3],
@@ -50,12 +50,12 @@ pub(super) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Writes it into a pass.
+    /// Encodes it into a pass.
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
         self.encode_groups(self.groups, pass);
     }
 
-    /// Writes it into a pass with other workgroups than it should have.
+    /// Encodes it into a pass with a different number of workgroups.
     pub(super) fn encode_groups(&self, [x, y, z]: [u32; 3], pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
@@ -78,7 +78,7 @@ struct Wanted<'a> {
     label: &'a str,
 }
 
-/// The buffers of a script: its own are created, those of states are taken from `states`.
+/// The buffers of a script: its own are created, those of states come from `states`.
 pub(super) fn buffers(
     gpu: &Gpu,
     script: &Script,
@@ -185,7 +185,7 @@ fn prepare(
     wanted.iter().zip(job_of).map(one).collect()
 }
 
-/// The kernels of some steps, to be compiled.
+/// The kernels of some steps, for compilation.
 pub(super) fn jobs(steps: &[ScriptStep]) -> Result<Vec<Job>> {
     steps.iter().filter_map(Wanted::of).map(|wanted| wanted.job()).collect()
 }
@@ -201,7 +201,7 @@ pub(super) fn dispatches(
 }
 
 impl<'a> Wanted<'a> {
-    /// Its kernel, to be compiled.
+    /// Its kernel, for compilation.
     fn job(&self) -> Result<Job> {
         Ok(Job { name: self.name(), source: shaders::render(self.stem, self.context)? })
     }
@@ -269,14 +269,14 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The buffer of each of the kernel's bindings, in their order.
+    /// The buffer of each of the kernel's bindings, in order.
     fn bound<'b>(
         &self,
         gpu: &Gpu,
         kernel: &Kernel,
         buffers: &'b [GpuBuffer],
     ) -> Result<Vec<&'b GpuBuffer>> {
-        // The one buffer that is bound to a name.
+        // The only buffer bound to a name.
         let find = |name: &str| {
             let mut found = self.bind.iter().filter(|bind| bind.0 == name);
             found.next().filter(|_| found.next().is_none()).map(|bind| bind.1)

@@ -1,4 +1,4 @@
-//! How long each dispatch of a program takes.
+//! Times each dispatch of a program.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::prepare::{Dispatch, Step};
 use super::{Gpu, GpuBuffer, GpuProgram};
 use crate::error::Result;
 
-/// Dispatches timed by one query set, which holds 4096 timestamps.
+/// Dispatches per query set, which holds 4096 timestamps.
 const TIMED: usize = 2048;
 
 /// The time of one dispatch.
@@ -26,7 +26,7 @@ pub struct Timing {
     pub bytes: u64,
 }
 
-/// Timestamps around dispatches, and the way back to the host.
+/// Timestamps around dispatches, and their readback.
 #[derive(Debug)]
 pub(super) struct Clock {
     queries: wgpu::QuerySet,
@@ -35,7 +35,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock for `spans` spans of time in one submission.
+    /// A clock for `spans` time spans in one submission.
     pub(super) fn new(gpu: &Gpu, spans: usize) -> Result<Self> {
         let queries = gpu.inner.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
@@ -49,7 +49,7 @@ impl Clock {
         Ok(Self { queries, resolved, seconds_per_tick })
     }
 
-    /// What makes a pass note its start and end as span `i`.
+    /// Makes a pass record its start and end as span `i`.
     pub(super) fn span(&self, i: u32) -> wgpu::ComputePassTimestampWrites<'_> {
         wgpu::ComputePassTimestampWrites {
             query_set: &self.queries,
@@ -58,7 +58,7 @@ impl Clock {
         }
     }
 
-    /// Submits what was encoded and returns the seconds of its first `spans` spans.
+    /// Submits the encoded work and returns the seconds of its first `spans` spans.
     pub(super) fn submit(
         &self,
         gpu: &Gpu,
@@ -81,7 +81,7 @@ impl GpuProgram {
     /// has one, else by submitting each dispatch alone. States change as they do in a run.
     ///
     /// # Errors
-    /// Those of [`Self::run`].
+    /// Errors of [`Self::run`].
     pub fn profile(&mut self, feeds: &[&[u8]], repeats: usize) -> Result<Vec<Timing>> {
         self.pack(feeds)?;
         self.drain()?;
@@ -124,7 +124,7 @@ impl GpuProgram {
         Clock::new(&self.gpu, TIMED)
     }
 
-    /// Seconds of each step by timestamps; one pass for each dispatch.
+    /// Seconds of each step by timestamps; one pass per dispatch.
     fn time_by_clock(&self, clock: &Clock) -> Result<Vec<f64>> {
         let mut seconds = Vec::with_capacity(self.steps.len());
         for cut in self.pace.cuts() {
@@ -142,7 +142,7 @@ impl GpuProgram {
         Ok(seconds)
     }
 
-    /// Seconds of each step, submitted alone, less those of an empty submission.
+    /// Seconds of each step, submitted alone, minus those of an empty submission.
     fn time_by_submission(&self) -> Result<Vec<f64>> {
         let time = |step: Option<&Step>| -> Result<f64> {
             let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
@@ -160,7 +160,7 @@ impl GpuProgram {
         self.steps.iter().map(one).collect()
     }
 
-    /// Encodes a step in a pass of its own, timed as span `i`.
+    /// Encodes a step in its own pass, timed as span `i`.
     fn encode_alone(
         &self,
         step: &Step,
@@ -191,8 +191,8 @@ mod tests {
     use crate::device::gpu::{Gpu, GpuOptions, GpuProgram};
     use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
 
-    /// The two ways to time a dispatch agree, on whatever adapter comes first; `tests/gpu.rs` says
-    /// aloud where there is none.
+    /// Both ways to time a dispatch agree, on the first adapter found; `tests/gpu.rs` reports a
+    /// missing adapter.
     #[test]
     fn both_clocks_agree() {
         let Ok(gpu) = Gpu::open("0", GpuOptions::default()) else { return };

@@ -14,32 +14,32 @@ use super::{Gpu, GpuBuffer};
 use crate::device::{BufferKind, Readback, Script};
 use crate::error::{Error, Result};
 
-/// Submissions that the device may have before it.
+/// Maximum number of queued submissions.
 const IN_FLIGHT: usize = 3;
 /// Feeds start at multiples of this in the upload.
 const ALIGN: usize = 16;
 
-/// Stands for the results of one run.
+/// A handle to the results of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "results that are not taken are dropped after some more runs"]
 pub struct Ticket(u64);
 
-/// A script prepared for a GPU. Its pipelines, buffers and bind groups exist from [`Self::new`]
-/// on; a run creates none.
+/// A script prepared for a GPU. [`Self::new`] creates its pipelines, buffers and bind groups; a run
+/// creates nothing.
 pub struct GpuProgram {
     pub(super) gpu: Gpu,
     pub(super) steps: Vec<Step>,
     canary_step: Dispatch,
-    /// The number of the run, as the canary's dispatch reads it.
+    /// The number of the run, read by the canary's dispatch.
     run_number: GpuBuffer,
-    /// What the canary's dispatch wrote last.
+    /// The last value written by the canary's dispatch.
     canary: GpuBuffer,
-    /// All feeds of a run, behind its number.
+    /// All feeds of a run, after its number.
     upload: GpuBuffer,
     packed: Vec<u8>,
     feeds: Vec<Feed>,
     fetches: Vec<(GpuBuffer, Readback)>,
-    /// All buffers that bind groups refer to: they count as taken while the program lives, and
+    /// All buffers that bind groups refer to: they count as in use while the program lives, and
     /// states among them are not moved.
     _buffers: Vec<GpuBuffer>,
     ring: Ring,
@@ -50,7 +50,7 @@ pub struct GpuProgram {
     skip_canary: bool,
 }
 
-/// Where a feed lies in the upload and where it goes.
+/// A feed's offset in the upload and its target.
 #[derive(Debug)]
 struct Feed {
     buffer: GpuBuffer,
@@ -69,12 +69,12 @@ impl fmt::Debug for GpuProgram {
 
 impl GpuProgram {
     /// Prepares a script: renders and compiles its kernels on `threads` threads, creates its
-    /// buffers, and takes those of its states from `states`.
+    /// buffers, and gets those of its states from `states`.
     ///
     /// # Errors
-    /// [`Error::Shader`] where a kernel does not compile or its bindings are not those of the
-    /// script; [`Error::Memory`] where a buffer does not fit; [`Error::Tensor`] where a state is
-    /// missing; [`Error::Lost`] where the GPU failed.
+    /// [`Error::Shader`] where a kernel does not compile or its bindings do not match the script;
+    /// [`Error::Memory`] where a buffer does not fit; [`Error::Tensor`] where a state is missing;
+    /// [`Error::Lost`] where the GPU failed.
     pub fn new(
         gpu: &Gpu,
         script: Script,
@@ -129,14 +129,14 @@ impl GpuProgram {
     }
 
     /// Starts a run with these feeds, in the script's order, and returns before it is done. Waits
-    /// only while three submissions are before it, and in the first three runs, which are timed to
-    /// learn how long a submission takes.
+    /// only while three submissions are queued, and in the first three runs, which are timed to
+    /// measure how long a submission takes.
     ///
-    /// Results wait in a ring of four: a fifth run drops the oldest that nobody took, once they are
-    /// there and its canary was checked.
+    /// Results wait in a ring of four: a fifth run drops the oldest results not yet taken, after
+    /// they have arrived and their canary was checked.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a feed has not the size of its buffer; [`Error::Lost`] or
+    /// [`Error::Tensor`] where a feed does not have the size of its buffer; [`Error::Lost`] or
     /// [`Error::Memory`] where the GPU failed, in this run or before.
     pub fn run(&mut self, feeds: &[&[u8]]) -> Result<Ticket> {
         self.gpu.check()?;
@@ -198,7 +198,7 @@ impl GpuProgram {
         self.ring.finish(&self.gpu, slot)
     }
 
-    /// Whether [`Self::take`] returns at once, be it with an error.
+    /// Whether [`Self::take`] returns at once, possibly with an error.
     #[must_use]
     pub fn ready(&self, ticket: Ticket) -> bool {
         match self.ring.find(ticket.0) {
@@ -207,13 +207,13 @@ impl GpuProgram {
         }
     }
 
-    /// Into how many submissions a run is cut, so that the driver's watchdog does not bite.
+    /// The number of submissions that a run is split into, to stay below the watchdog's limit.
     #[must_use]
     pub(crate) fn submissions_per_run(&self) -> usize {
         self.pace.cuts().len()
     }
 
-    /// Leaves the canary out of the next run, as if the device had not reached it: for tests.
+    /// Omits the canary from the next run, as if the device had not reached it: for tests.
     pub(crate) fn skip_canary_once(&mut self) {
         self.skip_canary = true;
     }
@@ -259,7 +259,7 @@ impl GpuProgram {
         self.gpu.upload(&self.upload, 0, &self.packed);
     }
 
-    /// Hands the uploaded feeds to their buffers.
+    /// Copies the uploaded feeds to their buffers.
     pub(super) fn encode_feeds(&self, encoder: &mut wgpu::CommandEncoder) {
         self.upload.encode_copy(0, (&self.run_number, 0), ALIGN as u64, encoder);
         for feed in &self.feeds {
@@ -268,7 +268,7 @@ impl GpuProgram {
         }
     }
 
-    /// Encodes a part of the steps and the canary behind it, in one pass where nothing is copied.
+    /// Encodes a part of the steps followed by the canary, in one pass if nothing is copied.
     fn encode_steps(&self, cut: Range<usize>, encoder: &mut wgpu::CommandEncoder) {
         let mut steps = &self.steps[cut];
         loop {

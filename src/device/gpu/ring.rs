@@ -1,5 +1,5 @@
-//! Results on their way back: a ring of mapped buffers, so that a run's results are read while
-//! later runs compute.
+//! Readback of results: a ring of mapped buffers, so that a run's results are read while later runs
+//! compute.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,16 +11,16 @@ use super::{Gpu, GpuBuffer};
 use crate::device::Readback;
 use crate::error::{Error, Result};
 
-/// Runs whose results may wait to be taken.
+/// Number of runs whose results may wait to be taken.
 pub(super) const RING: usize = 4;
-/// Bytes of the canary in front of the results.
+/// Bytes of the canary before the results.
 pub(super) const CANARY: u64 = 16;
 
-/// The device has not said anything yet.
+/// The device has not answered yet.
 const WAITING: u8 = 0;
-/// The results lie in the host's memory.
+/// The results are in host memory.
 const MAPPED: u8 = 1;
-/// The results cannot be had.
+/// The readback failed.
 const FAILED: u8 = 2;
 
 /// The buffers, each free or with one run's results.
@@ -28,7 +28,7 @@ const FAILED: u8 = 2;
 pub(super) struct Ring {
     buffers: Vec<GpuBuffer>,
     flights: [Option<Flight>; RING],
-    /// Where each fetch lies in a buffer, and how many of its bytes were asked for.
+    /// The offset of each fetch in a buffer, and its requested bytes.
     parts: Vec<(u64, u64)>,
 }
 
@@ -43,7 +43,7 @@ struct Flight {
 }
 
 impl Ring {
-    /// Room for these fetches.
+    /// Allocates buffers for these fetches.
     pub(super) fn new(gpu: &Gpu, fetches: &[Readback]) -> Result<Self> {
         let mut bytes = CANARY;
         let mut parts = Vec::with_capacity(fetches.len());
@@ -57,8 +57,8 @@ impl Ring {
         Ok(Self { buffers, flights: [const { None }; RING], parts })
     }
 
-    /// The buffer for a run's results. If all hold results that nobody took, the oldest are
-    /// awaited, checked and dropped.
+    /// A buffer for a run's results. If all hold results not yet taken, the oldest are awaited,
+    /// checked and dropped.
     pub(super) fn claim(&mut self, gpu: &Gpu) -> Result<usize> {
         if let Some(free) = self.flights.iter().position(Option::is_none) {
             return Ok(free);
@@ -87,7 +87,7 @@ impl Ring {
         }
     }
 
-    /// Asks for buffer `slot` once `submission`, the last one of `run`, is done.
+    /// Maps buffer `slot` once `submission`, the last one of `run`, is done.
     pub(super) fn launch(
         &mut self,
         slot: usize,
@@ -117,7 +117,7 @@ impl Ring {
     /// Whether the results in buffer `slot` can be taken without waiting.
     pub(super) fn ready(&self, gpu: &Gpu, slot: usize) -> bool {
         let waiting = |flight: &Flight| flight.state.load(Ordering::Acquire) == WAITING;
-        // A lost device is ready to say so.
+        // A lost device can report so at once.
         gpu.turn().is_err() || !self.flights[slot].as_ref().is_some_and(waiting)
     }
 

@@ -1,4 +1,4 @@
-//! What went wrong on a GPU behind the program's back: wgpu tells it to callbacks, not to callers.
+//! Asynchronous GPU errors: wgpu reports them to callbacks, not to callers.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,16 +6,16 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::error::Error;
 
-/// The first thing that went wrong; every later call on the device reports it.
+/// The first error; every later call on the device reports it.
 #[derive(Debug, Default)]
 pub(super) struct Status {
     first: Mutex<Option<Failure>>,
 }
 
-/// What went wrong.
+/// The kind of error.
 #[derive(Clone, Debug)]
 enum Failure {
-    /// The driver gave the device up, or it did not answer.
+    /// The driver dropped the device, or it did not answer.
     Lost(String),
     /// It ran out of memory.
     Memory,
@@ -25,7 +25,7 @@ enum Failure {
 
 impl Status {
     fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
-        // A value behind this lock is whole at any time.
+        // A value behind this lock is always valid.
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -33,7 +33,7 @@ impl Status {
         self.lock().get_or_insert(failure);
     }
 
-    /// The device is gone, and why.
+    /// Records the loss of the device, and why.
     pub(super) fn lost(&self, why: impl Into<String>) {
         self.set(Failure::Lost(why.into()));
     }
@@ -46,7 +46,7 @@ impl Status {
         });
     }
 
-    /// The error to report, if something went wrong.
+    /// The error to report, if any.
     pub(super) fn error(&self, device: &str) -> Option<Error> {
         let failure = self.lock().clone()?;
         Some(match failure {
@@ -73,7 +73,7 @@ thread_local! {
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps reports of panics that [`without_panic`] catches off the screen.
+/// Silences the reports of panics that [`without_panic`] catches.
 pub(super) fn quiet_expected_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

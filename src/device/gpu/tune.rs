@@ -1,10 +1,11 @@
-//! Which of several ways to compute the same thing is the fastest on this GPU, and whether they
+//! Finds the fastest of several ways to compute the same thing on this GPU, and checks that they
 //! agree.
 //!
-//! A contest runs its candidates on random numbers. Slow ones drop out after a glimpse, the rest
-//! take turns, and whoever beats the default, the first candidate, by more than noise has to show
-//! the default's numbers, and to beat it once more, the two alone, before it wins. On a CPU that
-//! plays GPU one run may take seconds, so there the turns run only a part of a kernel's workgroups.
+//! A contest runs its candidates on random values. Slow ones drop out after a short trial, the rest
+//! take turns, and one that beats the default, the first candidate, by more than noise must
+//! reproduce the default's values, and beat it once more, in a direct comparison, before it wins.
+//! On a software adapter one run may take seconds, so there the turns run only a part of a kernel's
+//! workgroups.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -20,72 +21,73 @@ use crate::tensor::{DType, padded_bytes};
 /// One way to compute the output from the inputs.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its dispatches. They bind the inputs as buffers `0..inputs`, then the output, then scratch.
     pub steps: Vec<ScriptStep>,
-    /// The same on tensors as the program keeps them, where that is in fewer bits: they are timed,
-    /// and the others give the numbers that are compared.
+    /// The same on tensors as the program stores them, if in fewer bits: they are timed, and the
+    /// others compute the values to compare.
     pub kept: Vec<ScriptStep>,
     /// Bytes of each scratch buffer.
     pub scratch: Vec<u64>,
 }
 
-/// What is computed, on what, and by whom.
+/// The inputs, the output and the candidates.
 #[derive(Clone, Debug)]
 pub struct Contest {
-    /// Elements and element type of each input.
+    /// Number of elements and element type of each input.
     pub inputs: Vec<(usize, DType)>,
     /// The same of the output.
     pub output: (usize, DType),
-    /// Floating-point operations of the whole.
+    /// Floating-point operations in total.
     pub flops: u64,
     /// The candidates; the first one is the default.
     pub candidates: Vec<Candidate>,
 }
 
-/// How a contest ended.
+/// The result of a contest.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// The candidate to take.
+    /// The winning candidate.
     pub winner: usize,
-    /// Seconds that each candidate takes for the whole work, as far as was measured; none for those
-    /// that were rejected.
+    /// Seconds that each candidate takes for the whole work, if measured; `None` for those that
+    /// were rejected.
     pub seconds: Vec<Option<f64>>,
-    /// Candidates that do not compile or compute something else, and what is wrong with them.
+    /// Candidates that do not compile or compute something else, and the reason.
     pub rejected: Vec<(usize, String)>,
 }
 
-/// Of the default's time, what a candidate may take at most to beat it: clocks differ by a few
+/// The maximum share of the default's time for a candidate to beat it: clocks differ by a few
 /// hundredths from run to run.
 const BETTER: f64 = 0.97;
-/// Of the best time so far, what a candidate may take at a glimpse, and after its first turn.
+/// Maximum time of a candidate relative to the best so far, in a short trial and after its first
+/// turn.
 const GLIMPSE: f64 = 2.0;
 const TURN: f64 = 1.3;
-/// Turns of a candidate: of long and of short kernels in a quick contest, and in a thorough one.
+/// Turns of a candidate: for long and short kernels in a quick contest, and in a thorough one.
 const TURNS: [usize; 3] = [3, 9, 11];
-/// Seconds from which on a turn is long: what else the machine does matters less then.
+/// Seconds from which on a turn is long: other load on the machine matters less then.
 const LONG: f64 = 3e-3;
-/// What one turn should last, in seconds, if a device is as fast as [`RATE`] says; shorter kernels
-/// run several times.
+/// Target duration of a turn, in seconds, if a device is as fast as [`RATE`]; shorter kernels run
+/// several times.
 const LASTS: f64 = 0.015;
-/// The least that one turn should last: clocks have ticks.
+/// Minimum duration of a turn: clocks have ticks.
 const LEAST: f64 = 0.5e-3;
-/// Operations per second that a CPU that plays GPU and a weak GPU can be expected to do.
+/// Operations per second expected of a software adapter and of a weak GPU.
 const RATE: [f64; 2] = [20e9, 500e9];
-/// The workgroups that keep either of them busy.
+/// Workgroups that keep either of them busy.
 const BUSY: [u32; 2] = [16, 4096];
-/// Random numbers that inputs repeat: a prime, so that no shape falls in step with them.
+/// Length after which the inputs' random values repeat: a prime, so that no shape falls in step.
 const NUMBERS: usize = 65_537;
 
-/// A candidate that could be prepared.
+/// A candidate that was prepared successfully.
 struct Entrant {
     at: usize,
-    /// Those that give its numbers.
+    /// The dispatches that compute its values.
     dispatches: Vec<Dispatch>,
-    /// Those that are timed, where they are others. What numbers they find does not matter.
+    /// The timed ones, if different. The values that they compute do not matter.
     kept: Option<Vec<Dispatch>>,
-    /// Seconds of the whole work: the least of its turns.
+    /// Seconds of the whole work: the minimum over its turns.
     seconds: f64,
 }
 
@@ -101,15 +103,15 @@ struct Arena<'a> {
     contest: &'a Contest,
     buffers: Vec<GpuBuffer>,
     clock: Option<Clock>,
-    /// The part of the workgroups that a turn runs.
+    /// The share of the workgroups that a turn runs.
     cut: f64,
-    /// Seconds of an empty submission, where there is no clock.
+    /// Seconds of an empty submission, without a clock.
     empty: f64,
 }
 
 impl Gpu {
-    /// Holds a contest; kernels are compiled on `threads` threads. A `thorough` one runs all of each
-    /// kernel in more turns, and looks at the numbers of every candidate.
+    /// Runs a contest; kernels are compiled on `threads` threads. A `thorough` one runs all of each
+    /// kernel in more turns, and checks the values of every candidate.
     ///
     /// # Errors
     /// [`Error::Memory`] where the tensors do not fit the device; [`Error::Shader`] where the
@@ -139,7 +141,7 @@ impl Gpu {
 }
 
 impl<'a> Arena<'a> {
-    /// Fills the inputs with random numbers.
+    /// Fills the inputs with random values.
     fn new(gpu: &'a Gpu, contest: &'a Contest, thorough: bool) -> Result<Self> {
         let mut buffers = Vec::new();
         for (i, &(len, dtype)) in contest.inputs.iter().enumerate() {
@@ -149,7 +151,7 @@ impl<'a> Arena<'a> {
         }
         let (len, dtype) = contest.output;
         buffers.push(gpu.create_buffer(padded_bytes(len, dtype), "tuning: output")?);
-        // Candidates share their scratch: none finds there what it left.
+        // Candidates share their scratch: no candidate finds its own earlier contents.
         let most = contest.candidates.iter().map(|c| c.scratch.len()).max().unwrap_or(0);
         for i in 0..most {
             let bytes = contest.candidates.iter().filter_map(|c| c.scratch.get(i)).max();
@@ -172,7 +174,7 @@ impl<'a> Arena<'a> {
             seconds: vec![None; self.contest.candidates.len()],
             rejected: Vec::new(),
         };
-        // Whoever is found out as wrong may have driven out good ones: they get another chance.
+        // A rejected candidate may have eliminated good ones: they get another chance.
         loop {
             let mut entrants = self.glimpse(&mut verdict, thorough)?;
             self.turns(&mut entrants, thorough)?;
@@ -188,7 +190,7 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// The candidate `best` if it beats the default when they alone take turns, else the default: the
+    /// The candidate `best` if it beats the default in a direct comparison, else the default: the
     /// best of many may have been the luckiest.
     fn duel(&self, mut entrants: Vec<Entrant>, best: usize, thorough: bool) -> Result<usize> {
         entrants.retain(|e| e.at == 0 || e.at == best);
@@ -199,8 +201,8 @@ impl<'a> Arena<'a> {
         Ok(entrants.iter().find(|e| wins(e)).map_or(0, |e| e.at))
     }
 
-    /// The fastest candidate that has the default's numbers, if it beats the default, else that.
-    /// Those that have not are rejected; unless all are looked at, the first such ends it.
+    /// The fastest candidate with the default's values, if it beats the default, else the default.
+    /// Wrong ones are rejected; unless all are checked, the first wrong one ends the search.
     fn judge(&self, entrants: &[Entrant], verdict: &mut Verdict, thorough: bool) -> Result<usize> {
         let default = &entrants[0];
         let mut reference = None;
@@ -271,7 +273,7 @@ impl<'a> Arena<'a> {
         Ok(entrants)
     }
 
-    /// Times the candidates in turns, so that what slows the machine for a while slows all.
+    /// Times the candidates in turns, so that temporary load on the machine slows all.
     fn turns(&self, entrants: &mut Vec<Entrant>, thorough: bool) -> Result<()> {
         let lasts = |e: &Entrant| e.seconds * self.cut;
         let is_long = entrants.iter().map(lasts).fold(f64::INFINITY, f64::min) > LONG;
@@ -282,7 +284,7 @@ impl<'a> Arena<'a> {
         for turn in 0..turns {
             for entrant in entrants.iter_mut() {
                 let seconds = self.time(entrant.timed(), self.cut, runs(entrant.at))?;
-                // A glimpse is too short to count.
+                // A short trial is too short to count.
                 let known = if turn == 0 { f64::INFINITY } else { entrant.seconds };
                 entrant.seconds = seconds.min(known);
             }
@@ -294,8 +296,8 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Seconds that the whole of some dispatches takes, judged by `cut` of their workgroups and the
-    /// mean of `runs` runs.
+    /// Seconds for all of some dispatches, estimated from `cut` of their workgroups and the mean of
+    /// `runs` runs.
     fn time(&self, dispatches: &[Dispatch], cut: f64, runs: u32) -> Result<f64> {
         let busy = BUSY[usize::from(!self.gpu.caps().software)];
         let parts: Vec<([u32; 3], f64)> =
@@ -332,7 +334,7 @@ impl<'a> Arena<'a> {
     fn output(&self, entrant: &Entrant) -> Result<(f64, Vec<u8>)> {
         let output = &self.buffers[self.contest.inputs.len()];
         let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
-        // What a candidate leaves out is not to be found from the one before.
+        // Values that a candidate fails to write must not be found from the one before.
         encoder.clear_buffer(output.raw(), 0, None);
         self.gpu.inner.queue.submit([encoder.finish()]);
         let mut seconds = self.time(&entrant.dispatches, 1.0, 1)?;
@@ -344,25 +346,25 @@ impl<'a> Arena<'a> {
         Ok((seconds, bytes))
     }
 
-    /// Whether two outputs are the same but for rounding; else, how far they are apart.
+    /// Whether two outputs are the same up to rounding; else, how far apart they are.
     fn agree(&self, wanted: &[u8], got: &[u8]) -> Result<(), String> {
         if self.contest.output.1 != DType::F32 {
             return if wanted == got { Ok(()) } else { Err("its integers differ".into()) };
         }
         let floats = |bytes: &[u8]| -> Vec<f32> { bytemuck::pod_collect_to_vec(bytes) };
-        // One number takes two operations for each of the terms that it adds up.
+        // One output value takes two operations per term of its sum.
         let terms = self.contest.flops as f64 / 2.0 / self.contest.output.0.max(1) as f64;
         let error = distance(&floats(wanted), &floats(got));
         let allowed = allowed(terms);
-        // NaN passes no comparison.
+        // NaN fails every comparison.
         if error <= allowed {
             return Ok(());
         }
-        Err(format!("its numbers are off by {error:.1e}, of which {allowed:.1e} can be rounding"))
+        Err(format!("its values are off by {error:.1e}; rounding explains {allowed:.1e}"))
     }
 }
 
-/// The random numbers of input `i`. Integers are zeros, which are a place in any table.
+/// The random values of input `i`. Integers are zeros, a valid index in any table.
 fn numbers(i: usize, bytes: usize, dtype: DType) -> Vec<u8> {
     let pool: Vec<u8> = match dtype {
         DType::F32 => {
@@ -379,7 +381,7 @@ fn numbers(i: usize, bytes: usize, dtype: DType) -> Vec<u8> {
     pool.into_iter().cycle().take(bytes).collect()
 }
 
-/// Workgroups that are about `cut` of `groups`, though not below `busy`, and which part they are.
+/// About `cut` of the workgroups `groups`, but at least `busy`, and the resulting share.
 fn part(groups: [u32; 3], cut: f64, busy: u32) -> ([u32; 3], f64) {
     let all: f64 = groups.iter().map(|&g| f64::from(g)).product();
     let wanted = (all * cut).max(f64::from(busy));
@@ -395,7 +397,7 @@ fn part(groups: [u32; 3], cut: f64, busy: u32) -> ([u32; 3], f64) {
 }
 
 /// The largest difference of two results, as a share of the root mean square of the first. Infinite
-/// where one has a number that is none.
+/// if one has a non-finite value.
 fn distance(wanted: &[f32], got: &[f32]) -> f64 {
     let mut squares = 0.0_f64;
     let mut most = 0.0_f64;
@@ -408,8 +410,8 @@ fn distance(wanted: &[f32], got: &[f32]) -> f64 {
     if most == 0.0 { 0.0 } else { most / size }
 }
 
-/// How far two ways to add up `terms` random numbers may be apart, as a share of a usual sum: the
-/// error of a plain sum wanders as √terms. One term that is left out shows up to a few ten thousand
+/// How far two ways to add up `terms` random values may be apart, as a share of a typical sum: the
+/// error of a plain sum grows as √terms. One missing term is detected up to a few ten thousand
 /// terms.
 fn allowed(terms: f64) -> f64 {
     32.0 * f64::from(f32::EPSILON) * terms.max(1.0).sqrt()
@@ -438,7 +440,7 @@ mod tests {
         let forward: f32 = (0..4096).map(product).sum();
         let pairs: f32 = (0..2048).map(|i| product(i) + product(4095 - i)).sum();
         let size = 4096_f32.sqrt();
-        // Sums of this size stand beside it.
+        // It is among sums of this size.
         let wanted = [size, -size, forward];
         let of = |last: f32| distance(&wanted, &[size, -size, last]);
         assert!(of(pairs) <= allowed(4096.0), "{} of {}", of(pairs), allowed(4096.0));

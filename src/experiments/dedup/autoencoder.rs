@@ -22,24 +22,24 @@ use super::{NUMBERS, REACH, SIDE, Search, Thumbnails};
 const BATCH: usize = 128;
 /// Images that are encoded at a time, each at every shift.
 const ENCODED: usize = 128;
-/// Rows and columns of an image with room for all shifts.
+/// Rows and columns of an image with a margin for all shifts.
 const WIDE: usize = SIDE + 2 * REACH as usize;
-/// ε: eight gray levels, as what is flatter is noise.
+/// ε: eight gray levels, as lower contrast is noise.
 const FLAT: f32 = 8.0 / 127.5;
-/// Standard deviation of the noise, beside images of deviation 1.
+/// Standard deviation of the noise, for images of deviation 1.
 const NOISE: f32 = 0.3;
-/// Share of the hidden units that a step leaves out.
+/// Dropout probability of the hidden units.
 const DROPOUT: f32 = 0.5;
 /// Adam's step size.
 const RATE: f64 = 1e-3;
 const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
-/// Standard deviation of the first weights.
+/// Standard deviation of the initial weights.
 const SPREAD: f32 = 0.02;
 
 const KEY: &str = "key";
 /// The encoder's weights at every shift, `[WIDE · WIDE · 3, shifts · BITS]`.
 const SHIFTED: &str = "encoder.shifted";
-/// The learned states and their shapes.
+/// The trained states and their shapes.
 const PARAMS: [(&str, [usize; 2]); 4] = [
     ("encoder.weight", [NUMBERS, BITS]),
     ("encoder.bias", [1, BITS]),
@@ -55,11 +55,11 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Trains one on images, `search.steps` steps of 128; `done` hears how many were made.
+    /// Trains one on images, for `search.steps` steps of 128; `done` receives the number of steps.
     ///
     /// # Errors
-    /// [`crate::error::Error::Memory`] where the device is full; [`crate::error::Error::Lost`] where
-    /// it fails.
+    /// [`crate::error::Error::Memory`] if the device is full; [`crate::error::Error::Lost`] if it
+    /// fails.
     pub fn train(
         device: &Device,
         small: &Thumbnails,
@@ -119,11 +119,11 @@ impl Autoencoder {
         self.loss
     }
 
-    /// The codes of images at shifts of up to [`REACH`] pixels, borders repeated; `done` hears how
-    /// many images were encoded.
+    /// The codes of images at shifts of up to [`REACH`] pixels, with repeated borders; `done`
+    /// receives the number of encoded images.
     ///
     /// # Errors
-    /// As [`Self::train`].
+    /// Those of [`Self::train`].
     pub fn encode(
         &self,
         small: &Thumbnails,
@@ -161,7 +161,7 @@ impl Autoencoder {
             }
             let levels: Vec<[f64; 2]> =
                 wide.chunks(WIDE * WIDE * 3).flat_map(|wide| levels(wide, shifts)).collect();
-            // The last batch is filled up with nothing.
+            // The last batch is padded.
             wide.resize(ENCODED * WIDE * WIDE * 3, 0);
             let wide = Tensor::with_data([ENCODED, WIDE * WIDE * 3], Data::U8(wide))?;
             let products = program.call(&mut state, &[("wide", &wide)])?;
@@ -180,7 +180,7 @@ impl Autoencoder {
     }
 }
 
-/// Mean and deviation of a wide image's numbers in [−1, 1], seen at each shift.
+/// Mean and deviation of a wide image's values in [−1, 1], for each shift.
 fn levels<'a>(wide: &'a [u8], shifts: &'a [[i32; 2]]) -> impl Iterator<Item = [f64; 2]> + 'a {
     shifts.iter().map(|by| {
         let [y, x] = by.map(|by| (by + REACH) as usize);
@@ -196,7 +196,7 @@ fn levels<'a>(wide: &'a [u8], shifts: &'a [[i32; 2]]) -> impl Iterator<Item = [f
     })
 }
 
-/// Appends an image seen from `by` further down and right; what is beyond its border is the border.
+/// Appends an image shifted up and left by `by`; pixels beyond its border repeat the border.
 fn shifted(image: &[u8], by: [i32; 2], out: &mut Vec<u8>) {
     let last = SIDE as i32 - 1;
     for y in 0..=last {
@@ -220,7 +220,7 @@ fn widened(image: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Rows `[n, NUMBERS]` of mean 0 and deviation 1, where they are no flatter than [`FLAT`].
+/// Rows `[n, NUMBERS]` standardized to mean 0 and deviation 1, unless flatter than [`FLAT`].
 fn normalized(t: &mut Tape, x: Var) -> Result<Var> {
     let n = t.shape(x)[0];
     let mean = t.mean(x, &[1])?;
@@ -234,7 +234,7 @@ fn normalized(t: &mut Tape, x: Var) -> Result<Var> {
     t.div(x, deviation)
 }
 
-/// Before its ReLU, the hidden layer `[n, BITS]` of rows `[n, NUMBERS]`.
+/// The pre-activations of the hidden layer `[n, BITS]` for rows `[n, NUMBERS]`.
 fn hidden(t: &mut Tape, x: Var) -> Result<Var> {
     let [(weight, shape), (bias, one), ..] = PARAMS;
     let weight = t.read(weight, &shape, DType::F32)?;
@@ -261,7 +261,7 @@ fn record_step(t: &mut Tape) -> Result<()> {
     let noisy = t.add(moved, noise)?;
     let h = hidden(t, noisy)?;
     let h = t.relu(h)?;
-    // 0 or 1 / (1 − DROPOUT): what is left has the mean of the whole.
+    // 0 or 1 / (1 − DROPOUT): the mean is preserved.
     let chance = t.random_uniform(key, "dedup dropout", &[BATCH, BITS])?;
     let above = t.affine(chance, 1.0, -DROPOUT)?;
     let sign = t.sign(above)?;
@@ -350,7 +350,7 @@ mod tests {
             }
             let plain = last.encode(&moved, &[[0, 0]], |_| ()).unwrap();
             let differ = |i: usize| (codes.codes[25 * i + s] ^ plain.codes[i]).count_ones();
-            // A unit next to zero may fall on either side of it.
+            // A unit near zero may fall on either side of it.
             let most = (0..small.len()).map(differ).max().unwrap();
             assert!(most <= 1, "{most} bits at {:?}", codes.shifts[s]);
         }
@@ -367,7 +367,7 @@ mod tests {
         };
         assert!(far(&a, &b) < 6 && far(&a[1..], &b) > 20, "{} {}", far(&a, &b), far(&a[1..], &b));
 
-        // By the seed the same, and nothing else.
+        // Determined by the seed alone.
         assert_eq!(plain(&small, &train(30, 3)), a);
         assert_ne!(plain(&small, &train(30, 4)), a);
     }

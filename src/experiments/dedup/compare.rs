@@ -1,66 +1,66 @@
-//! Whether two small images show the same, pixel by pixel.
+//! Compares two small images pixel by pixel.
 //!
 //! ```text
 //! b(y, x) ≈ gain · a(y + dy, x + dx) + Σ cᵢⱼ · (a(y + dy + i, x + dx + j) − a(y + dy, x + dx)) + offset
 //! ```
 //!
-//! with i, j of −1, 0, 1. Shift and brightness are fitted away: the whole pixels `(dy, dx)` by
-//! correlation; the rest of the shift, what resampling blurs or sharpens (the cᵢⱼ), gain and offset
-//! by least squares, the same for all colors. What is left is judged in each of 8×8 blocks and
-//! each color by itself, since what tells two images apart may be small: another bird in the same
-//! sky, another mouth in the same face. A block may differ by some gray levels, and by more where it
-//! is busy, as JPEG and resampling do.
+//! with i, j of −1, 0, 1. Shift and brightness are fitted: the whole-pixel shift `(dy, dx)` by
+//! correlation; the fractional shift, the blur or sharpening of resampling (the cᵢⱼ), gain and
+//! offset by least squares, the same for all colors. The residual is judged separately in each of
+//! 8×8 blocks and each color, since different images may differ in small parts: another bird in the
+//! same sky, another mouth in the same face. A block may differ by some gray levels, and by more if
+//! it has much detail, as with JPEG and resampling.
 
 use super::{NUMBERS, REACH, SIDE};
 
-/// Mean square that may be left of a block without any contrast: 19 gray levels, as JPEG, resampling
-/// and cutting off leave them in the worst of 192 blocks.
+/// Mean squared residual allowed in a block without contrast: 19 gray levels, the worst that JPEG,
+/// resampling and clipping leave in 192 blocks.
 const FLAT: f64 = 360.0;
-/// What may be left of a block for each unit of its variance: six tenths of its contrast, which half
-/// a pixel of shift leaves at hard edges.
+/// Residual allowed in a block per unit of its variance: six tenths of its contrast, as half a
+/// pixel of shift leaves at hard edges.
 ///
-/// Both, the number of blocks and the limit of 1 were chosen on cartoon faces that differ in a mouth
-/// or a pair of glasses and on photographs (CIFAR-10), with planted duplicates: on other sets they
-/// have not been measured.
+/// Both, the number of blocks and the limit of 1 were tuned on cartoon faces that differ in a mouth
+/// or a pair of glasses and on photographs (CIFAR-10), with planted duplicates: they have not been
+/// measured on other sets.
 const BUSY: f64 = 0.36;
 /// Blocks down and across.
 const BLOCKS: usize = 8;
 /// Below this correlation no fit helps: duplicates have 0.96 and more.
 const CORRELATED: f64 = 0.85;
-/// Variance that both images are taken to share, so that two flat ones correlate.
+/// Variance added to both images, so that two flat ones correlate.
 const SHARED: f64 = 16.0;
-/// A fitted gain beyond this, or below its inverse, is no change of brightness any more.
+/// A fitted gain above this, or below its inverse, is not a change of brightness.
 const MOST_GAIN: f64 = 1.6;
-/// Nor is a difference of mean gray levels beyond this.
+/// Nor is a difference of mean gray levels above this.
 const MOST_LEVELS: f64 = 64.0;
-/// Bytes below and above are taken as cut off.
+/// Bytes below and above count as clipped.
 const DARK: u8 = 4;
 const BRIGHT: u8 = 251;
 /// The neighbors of a pixel, `[down, right]`.
 const AROUND: [[i32; 2]; 8] =
     [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
-/// What is fitted: the gain, the part of each neighbor, the offset.
+/// The fitted parameters: the gain, the share of each neighbor, the offset.
 const UNKNOWNS: usize = AROUND.len() + 2;
 
-/// How alike two images are.
+/// The similarity of two images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Likeness {
-    /// What is left between them in the block that differs most, as a multiple of what duplicates
-    /// may have left there: 0 for copies, below 1 for what was re-encoded, moved and brightened.
+    /// The residual in the block that differs most, relative to what duplicates may have there: 0
+    /// for copies, below 1 for images that were re-encoded, moved and brightened.
     pub difference: f32,
-    /// The second image is the first one moved by so many of 32 pixels `[down, right]`.
+    /// The shift `[down, right]` of the second image relative to the first, in pixels of 32.
     pub shift: [f32; 2],
-    /// The second image's contrast, as a multiple of the first one's.
+    /// The second image's contrast, relative to the first one's.
     pub gain: f32,
 }
 
 /// Compares two images, bytes `[32, 32, 3]`, near a shift: `b` at (y, x) shows what `a` does at
-/// (y + `shift[0]`, x + `shift[1]`). Nothing where they do not even correlate.
+/// (y + `shift[0]`, x + `shift[1]`). `None` if they do not even correlate.
 #[must_use]
 pub fn compare(a: &[u8], b: &[u8], shift: [i32; 2]) -> Option<Likeness> {
     debug_assert_eq!([a.len(), b.len()], [NUMBERS; 2]);
-    // The image of which less is cut off explains the other: bright parts can be cut off, but not
-    // brought back.
+    // The image with less clipping explains the other: bright parts can be clipped, but not
+    // restored.
     let cut = |p: &[u8]| p.iter().filter(|&&v| !(DARK..=BRIGHT).contains(&v)).count();
     let swapped = cut(a) > cut(b);
     let (from, to, shift) = if swapped { (b, a, shift.map(|s| -s)) } else { (a, b, shift) };
@@ -69,13 +69,13 @@ pub fn compare(a: &[u8], b: &[u8], shift: [i32; 2]) -> Option<Likeness> {
     let moved = [0, 1].map(|axis| f64::from(shift[axis]) + fit.shift[axis]);
     Some(Likeness {
         difference: fit.difference as f32,
-        // What shows the same further down has moved up.
+        // Content that appears further down has moved up.
         shift: moved.map(|s| if swapped { s as f32 } else { -s as f32 }),
         gain: if swapped { 1.0 / fit.gain } else { fit.gain } as f32,
     })
 }
 
-/// The whole shift, at most one pixel away from `shift`, at which the images correlate most.
+/// The whole-pixel shift, at most one pixel away from `shift`, with the highest correlation.
 fn align(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<[i32; 2]> {
     let near = |axis: usize| {
         let s = shift[axis].clamp(-REACH, REACH);
@@ -93,7 +93,7 @@ fn align(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<[i32; 2]> {
     best.1
 }
 
-/// The rows or columns in which an image and its shift overlap, in the second image's places,
+/// The rows or columns where an image and its shift overlap, in the second image's coordinates,
 /// without a border of `border`.
 fn overlap(shift: i32, border: i32) -> std::ops::Range<usize> {
     let margin = shift.abs() + border;
@@ -122,23 +122,23 @@ fn correlation(from: &[u8], to: &[u8], shift: [i32; 2]) -> f64 {
     (c + SHARED) / ((va * vb).max(0.0).sqrt() + SHARED)
 }
 
-/// Where the first number of a pixel stands, seen at a shift.
+/// The index of a pixel's first value, at a shift.
 fn at(y: usize, x: usize, shift: [i32; 2]) -> usize {
     let (y, x) = (y as i32 + shift[0], x as i32 + shift[1]);
     3 * (y as usize * SIDE + x as usize)
 }
 
-/// One image explained by another.
+/// The fit of one image by another.
 struct Fit {
     gain: f64,
-    /// Parts of a pixel, beyond the whole shift.
+    /// Fractions of a pixel, beyond the whole shift.
     shift: [f64; 2],
     difference: f64,
 }
 
 impl Fit {
     fn of(from: &[u8], to: &[u8], shift: [i32; 2]) -> Option<Self> {
-        // The neighbors take a pixel on either side.
+        // The neighbors need a pixel on either side.
         let (rows, columns) = (overlap(shift[0], 1), overlap(shift[1], 1));
         let count = rows.len() * columns.len() * 3;
         let mut causes = Vec::with_capacity(count);
@@ -171,7 +171,7 @@ impl Fit {
                 sums[UNKNOWNS] += x * target;
             }
         }
-        // Where nothing tells the gain, it is 1; where nothing tells a neighbor's part, it has none.
+        // If the gain is undetermined, it is 1; if a neighbor's share is undetermined, it is 0.
         matrix[0][0] += 1e-2;
         matrix[0][UNKNOWNS] += 1e-2;
         for (i, row) in matrix.iter_mut().enumerate().take(UNKNOWNS - 1).skip(1) {
@@ -211,7 +211,7 @@ impl Fit {
 }
 
 /// Solves as many equations as unknowns, each a row with its right side at the end, by elimination;
-/// nothing where they have no single solution.
+/// `None` if there is no unique solution.
 fn solve(mut rows: [[f64; UNKNOWNS + 1]; UNKNOWNS]) -> Option<[f64; UNKNOWNS]> {
     for i in 0..UNKNOWNS {
         let size = |row: usize| rows[row][i].abs();
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::rng::Stream;
 
-    /// Smooth waves with some texture, seen at a place and in a brightness.
+    /// Smooth waves with some texture, at a position and a brightness.
     fn scene(seed: u64, [y0, x0]: [f32; 2], gain: f32, offset: f32) -> Vec<u8> {
         let mut random = [0.0; 12];
         Stream::new(seed, "scene", 0).fill_uniform(&mut random);
@@ -292,7 +292,7 @@ mod tests {
         for (a, b, gain) in [(&a, &b, 1.25), (&b, &a, 0.8)] {
             let like = compare(a, b, [0, 0]).unwrap();
             assert!(like.difference < 0.5, "{like:?}");
-            // What is cut off does not count for the gain.
+            // Clipped pixels do not affect the gain.
             assert!((like.gain / gain - 1.0).abs() < 0.02, "{like:?}");
         }
     }
@@ -309,7 +309,7 @@ mod tests {
         }
         let like = compare(&a, &b, [0, 0]).unwrap();
         assert!(like.difference > 1.0, "{like:?}");
-        // At the border it counts as well.
+        // The border counts as well.
         let mut b = a.clone();
         b[3 * (SIDE + 2)..][..12].iter_mut().for_each(|v| *v ^= 0x80);
         let like = compare(&a, &b, [0, 0]).unwrap();
@@ -324,7 +324,7 @@ mod tests {
             let like = compare(&a, &b, [0, 0]);
             assert!(like.is_none_or(|like| like.difference > 2.0), "{seed}: {like:?}");
         }
-        // Turned to its negative, it correlates as badly as can be.
+        // The negative has the lowest possible correlation.
         let a = scene(1, [0.0, 0.0], 1.0, 0.0);
         assert_eq!(compare(&a, &a.iter().map(|v| 255 - v).collect::<Vec<_>>(), [0, 0]), None);
     }

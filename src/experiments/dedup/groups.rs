@@ -1,7 +1,7 @@
-//! Pairs as groups: union-find.
+//! Groups pairs by union-find.
 
-/// The groups that `pairs` join, each sorted, in the order of their first members; what is in no
-/// pair is in no group.
+/// The groups that `pairs` form, each sorted, in the order of their first members; elements without
+/// a pair are in no group.
 #[must_use]
 pub fn components(pairs: &[[u32; 2]]) -> Vec<Vec<u32>> {
     let mut items: Vec<u32> = pairs.iter().flatten().copied().collect();
@@ -22,7 +22,7 @@ pub fn components(pairs: &[[u32; 2]]) -> Vec<Vec<u32>> {
     groups
 }
 
-/// The root of a place; the way to it is halved.
+/// The root of an element, with path halving.
 fn root(parent: &mut [usize], mut at: usize) -> usize {
     while parent[at] != at {
         parent[at] = parent[parent[at]];

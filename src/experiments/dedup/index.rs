@@ -1,11 +1,11 @@
-//! Codes, and which pairs of them are worth a look: locality-sensitive hashing by parts of the code
-//! (Indyk and Motwani, STOC 1998).
+//! Codes, and candidate pairs of them: locality-sensitive hashing by parts of the code (Indyk and
+//! Motwani, STOC 1998).
 //!
-//! A table for each part of 32 bits holds all codes in order. Two codes that differ in three bits of
-//! 128 or fewer agree in one of four parts, always. Every image is looked up as it would look
-//! shifted, since an image moved by a pixel has another code (a twelfth of its bits differ), but
-//! moved back has nearly its own. What is looked at of one image is bounded: 32 neighbors
-//! on either side in the order of a table, 12 of all tables together.
+//! A table for each part of 32 bits holds all codes in order. Two codes that differ in three bits
+//! of 128 or fewer always agree in one of four parts. Every image is looked up at all shifts, since
+//! an image moved by a pixel has another code (a twelfth of its bits differ), but moved back has
+//! nearly its own. The work for one image is bounded: 32 neighbors on either side in the order of a
+//! table, 12 from all tables together.
 
 use rayon::prelude::*;
 
@@ -13,46 +13,46 @@ use rayon::prelude::*;
 pub const BITS: usize = 128;
 /// Bits of a part.
 const PART: usize = 32;
-/// Ways of dealing the bits into four parts.
+/// Ways of assigning the bits to four parts.
 const DEALS: usize = 2;
-/// Neighbors on either side that are looked at in a table.
+/// Neighbors on either side that are considered in a table.
 const NEAR: usize = 32;
-/// Candidates of one image.
+/// Candidates per image.
 const BEST: usize = 12;
-/// Bits in which candidates may differ.
+/// The maximum number of differing bits of candidates.
 const MOST: u32 = 12;
-/// Codes that are looked up between two reports of progress.
+/// Codes that are looked up between two progress reports.
 const CHUNK: usize = 1 << 12;
 
 /// The codes of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codes {
-    /// Shifts `[down, right]` of the codes of one image; the first is none.
+    /// Shifts `[down, right]` of the codes of one image; the first is zero.
     pub shifts: Vec<[i32; 2]>,
-    /// `[n, shifts.len()]`; bit i tells whether hidden unit i is above zero.
+    /// `[n, shifts.len()]`; bit i is set if hidden unit i is above zero.
     pub codes: Vec<u128>,
 }
 
-/// What the bits of codes are like.
+/// Statistics of the codes' bits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bits {
-    /// How often each is set.
+    /// How often each bit is set.
     pub set: Vec<f32>,
-    /// How often each changes where an image moves by one pixel; nothing where images were
-    /// encoded at one shift only.
+    /// How often each bit changes when an image moves by one pixel; empty if images were encoded at
+    /// one shift only.
     pub flips: Vec<f32>,
 }
 
 impl Bits {
-    /// Bits of information of each, were they independent: 1 where it is set half of the time.
+    /// The entropy of each bit, assuming independence: 1 if it is set half of the time.
     #[must_use]
     pub fn information(&self) -> Vec<f32> {
         let part = |p: f32| if p > 0.0 { -p * p.log2() } else { 0.0 };
         self.set.iter().map(|&p| part(p) + part(1.0 - p)).collect()
     }
 
-    /// The bits of each part: dealt in turn from the most telling to the least, so that no part
-    /// holds more of those that tell nothing; every further deal goes another way round.
+    /// The bits of each part: dealt in turn from the most informative to the least, so that no part
+    /// gets more of the uninformative ones; further deals use other orders.
     #[must_use]
     pub fn parts(&self) -> Vec<Vec<usize>> {
         let information = self.information();
@@ -62,7 +62,7 @@ impl Bits {
         let mut parts = vec![Vec::new(); hands * DEALS];
         for (rank, &bit) in order.iter().enumerate() {
             for deal in 0..DEALS {
-                // Rows of four, each turned by its number: bits that share a part in one deal are
+                // Rows of four, each rotated by its index: bits that share a part in one deal are
                 // spread over all parts in the next.
                 let hand = (rank + deal * (rank / hands)) % hands;
                 parts[deal * hands + hand].push(bit);
@@ -72,12 +72,12 @@ impl Bits {
     }
 }
 
-/// Two images that may be the same.
+/// A pair of images that may be duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
-    /// Their places, the smaller one first.
+    /// Their indices, the smaller one first.
     pub places: [u32; 2],
-    /// Bits in which their codes differ.
+    /// The number of differing bits of their codes.
     pub bits: u32,
     /// The second at (y, x) may show what the first does at (y + `shift[0]`, x + `shift[1]`).
     pub shift: [i32; 2],
@@ -85,7 +85,7 @@ pub struct Candidate {
 
 impl Candidate {
     fn new(of: u32, other: u32, bits: u32, shift: [i32; 2]) -> Self {
-        // `of` moved by the shift looks like the other.
+        // `of`, moved by the shift, looks like the other.
         if of < other {
             Self { places: [of, other], bits, shift }
         } else {
@@ -94,7 +94,7 @@ impl Candidate {
     }
 }
 
-/// All codes, in the order of a part and then of the whole code.
+/// All codes, sorted by a part and then by the whole code.
 struct Table {
     part: Vec<usize>,
     rows: Vec<Row>,
@@ -113,24 +113,24 @@ fn key(code: u128, part: &[usize]) -> u32 {
 }
 
 impl Codes {
-    /// How many images.
+    /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.codes.len() / self.shifts.len().max(1)
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }
 
-    /// The codes of all images as they lie.
+    /// The codes of all images as stored.
     fn plain(&self) -> impl Iterator<Item = u128> + '_ {
         self.codes.iter().step_by(self.shifts.len().max(1)).copied()
     }
 
-    /// What the bits are like.
+    /// Statistics of the bits.
     #[must_use]
     pub fn bits(&self) -> Bits {
         let n = self.len().max(1) as f32;
@@ -164,7 +164,7 @@ impl Codes {
         pairs
     }
 
-    /// Pairs whose codes are alike at some shift, in order; `done` hears how many images were
+    /// Pairs whose codes are similar at some shift, in order; `done` receives the number of images
     /// looked up.
     #[must_use]
     pub fn candidates(&self, bits: &Bits, mut done: impl FnMut(usize)) -> Vec<Candidate> {
@@ -181,7 +181,7 @@ impl Codes {
             found.par_extend(places.par_iter().flat_map_iter(|&place| self.of(place, &tables)));
             done(places.len());
         }
-        // A pair may have been found from both sides: the better of the two stays.
+        // A pair may be found from both sides: the better one is kept.
         found.par_sort_unstable();
         found.dedup_by_key(|pair| pair.places);
         found
@@ -191,7 +191,7 @@ impl Codes {
     fn of(&self, place: u32, tables: &[Table]) -> Vec<Candidate> {
         let count = self.shifts.len();
         let codes = &self.codes[place as usize * count..][..count];
-        // Of every other image: bits and shift at which it is nearest.
+        // For every other image: bits and shift where it is nearest.
         let mut best: Vec<(u32, u32, usize)> = Vec::new();
         for table in tables {
             for (s, &code) in codes.iter().enumerate() {
@@ -216,8 +216,8 @@ impl Codes {
                 }
             }
         }
-        // Of equally near ones those next to it in the set, so that copies hang together however
-        // many there are.
+        // Of equally near ones those next to it in the set, so that any number of copies stay
+        // connected.
         best.sort_unstable_by_key(|&(bits, other, _)| (bits, other.abs_diff(place), other));
         best.truncate(BEST);
         let candidate = |&(bits, other, s): &(u32, u32, usize)| {
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn every_bit_is_in_one_part_of_each_deal_and_parts_tell_alike() {
-        // The lower half tells nothing.
+        // The lower half is constant.
         let set = (0..BITS).map(|bit| if bit < 64 { 0.0 } else { 0.5 }).collect();
         let parts = Bits { set, flips: Vec::new() }.parts();
         assert_eq!(parts.len(), 8);
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_shift_is_that_from_the_first_to_the_second() {
-        // Image 1 lies as image 0 looks when shifted by (1, -2), and the other way round.
+        // Image 1 looks like image 0 shifted by (1, -2), and vice versa.
         let shifts = shifts();
         let mut all = random(2 * shifts.len(), 3);
         let known = shifts.clone();
@@ -298,7 +298,7 @@ mod tests {
         let codes = Codes { shifts, codes: all };
         let found = codes.candidates(&codes.bits(), |_| ());
         assert_eq!(found, [Candidate { places: [0, 1], bits: 0, shift: [1, -2] }]);
-        // Found from the second one alone, it is turned round.
+        // Found from the second one alone, it is reversed.
         let mut all = random(2 * codes.shifts.len(), 4);
         all[codes.shifts.len() + place([2, 0])] = all[0];
         let codes = Codes { codes: all, ..codes };

@@ -1,4 +1,4 @@
-//! Guided gradients against their definition, computed one number at a time.
+//! Compares guided gradients with their definition, computed value by value.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn networks(network: Network) -> Networks {
         .unwrap()
 }
 
-/// Weights large enough that many units fire, and statistics that are not the untrained ones.
+/// Large weights so that many units are active, and statistics unlike the untrained ones.
 fn state(networks: &Networks) -> State {
     let mut state = State::new(&Device::Cpu);
     for param in networks.discriminator().unwrap().params(DISCRIMINATOR) {
@@ -42,8 +42,8 @@ fn images(n: usize) -> Vec<Vec<u8>> {
     (0..n).map(|i| (0..SIDE * SIDE * 3).map(|at| byte(i, at)).collect()).collect()
 }
 
-/// The trace of a network of convolutions, batch norms and leaky ReLUs on one image, and the
-/// guided gradient from one number of it: one number at a time, in 64 bits.
+/// The trace of a network of convolutions, batch norms and leaky ReLUs on one image, and the guided
+/// gradient from one of its values: computed value by value, in 64 bits.
 struct Naive<'a> {
     network: &'a Sequential,
     state: &'a State,
@@ -56,7 +56,7 @@ impl Naive<'_> {
         tensor.f32s().iter().map(|&x| f64::from(x)).collect()
     }
 
-    /// Calls `f(large, weight, small)` with the places of all products of a convolution.
+    /// Calls `f(large, weight, small)` with the indices of all products of a convolution.
     fn products(&self, layer: usize, mut f: impl FnMut(usize, usize, usize)) {
         let Layer::Conv(Conv { spec, large, small, .. }) = self.network.layers[layer] else {
             return;
@@ -179,7 +179,7 @@ fn guided_gradients_are_those_of_the_definition() {
             }
             shown += usize::from(largest > 0.0);
             assert_eq!(largest > 0.0, map[place] > 0.0, "silent, and yet it has a gradient");
-            // Nothing lies outside of what the place sees, and something at its ends.
+            // The gradient is zero outside of the receptive field, and not at its ends.
             let [rows, columns] = observer.field(&level, found.place);
             for (at, &g) in found.gradient.iter().enumerate().filter(|(_, g)| **g != 0.0) {
                 let (row, column) = ((at / 3 / SIDE) as isize, (at / 3 % SIDE) as isize);
@@ -225,7 +225,7 @@ fn the_strongest_are_found_whatever_the_batch() {
         observers[0].answers().to_vec()
     };
     let all = seen(4, 99);
-    // Against the network's own trace.
+    // Compared with the network's own trace.
     let network = networks.discriminator().unwrap();
     let state = state(&networks);
     let naive = Naive { network, state: &state, slope: 0.2 };

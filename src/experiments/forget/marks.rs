@@ -1,13 +1,13 @@
-//! Boxes on samples: what a person marked, as JSON.
+//! Boxes on samples: a person's marks, as JSON.
 //!
 //! ```json
 //! { "boxes": { "3": [[10, 4, 12, 16], [40, 8, 9, 9]], "17": [], "z.npy:2": [[0, 0, 8, 20]] } }
 //! ```
 //!
-//! A sample is named by its seed, or by a row of a file of latents; its boxes are
-//! `[x, y, width, height]` in pixels from its upper left corner. A sample without boxes is one that
-//! shows no such object. `"model"` (in words) and `"size"` (`[width, height]` of a sample) may stand
-//! beside `"boxes"`; the size is checked.
+//! A sample is named by its seed, or by a row of a file of latents; its boxes are `[x, y, width,
+//! height]` in pixels from its upper left corner. A sample without boxes shows no such object.
+//! `"model"` (as text) and `"size"` (`[width, height]` of a sample) may be given beside `"boxes"`;
+//! the size is checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub type Rect = [f64; 4];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Marks {
-    /// Which model the samples are of, in words.
+    /// A description of the samples' model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Width and height of a sample.
@@ -34,15 +34,15 @@ pub struct Marks {
     pub boxes: BTreeMap<String, Vec<Rect>>,
 }
 
-/// What a file of marks looks like, for errors.
+/// An example of a file of marks, for errors.
 const LOOKS: &str = "marks look like {\"boxes\": {\"3\": [[10, 4, 12, 16]], \"17\": []}}, by seed \
                      the [x, y, width, height] of each box in pixels";
 
 impl Marks {
-    /// Reads the marks of samples of `size` (width, height) and checks that the boxes lie in them.
+    /// Reads the marks of samples of `size` (width, height) and checks that the boxes fit.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be read, is no such JSON, has no box, or has one that
+    /// [`Error::File`] if the file cannot be read, is not such JSON, has no box, or has one that
     /// leaves its sample.
     pub fn load(path: &Path, size: [usize; 2]) -> Result<Self> {
         let fail = |what: String| Err(Error::file(path, what));
@@ -87,8 +87,8 @@ impl Marks {
 }
 
 /// Whether each position of a grid (rows, columns) over an image of `size` (width, height) is
-/// inside of a box: whether its center is. A box that holds no center counts for the position that
-/// its own center lies in.
+/// inside a box: whether its center is. A box that contains no center counts for the position that
+/// contains its own center.
 #[must_use]
 pub fn inside(boxes: &[Rect], size: [usize; 2], grid: [usize; 2]) -> Vec<bool> {
     let [rows, columns] = grid;
@@ -131,7 +131,7 @@ mod tests {
         // Centers are at x = 2 and 6, y = 1, 3 and 5.
         assert_eq!(inside(&[[2.0, 0.0, 4.0, 3.0]]), [true, false, false, false, false, false]);
         assert_eq!(inside(&[[2.0, 0.0, 4.1, 3.1]]), [true, true, true, true, false, false]);
-        // A small box between the centers counts where it is.
+        // A small box between the centers counts for its position.
         assert_eq!(inside(&[[7.0, 1.5, 0.5, 0.5]]), [false, true, false, false, false, false]);
         let two = [[0.0, 4.0, 3.0, 2.0], [5.0, 0.0, 3.0, 2.0]];
         assert_eq!(inside(&two), [false, true, false, false, true, false]);

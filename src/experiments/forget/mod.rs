@@ -1,15 +1,15 @@
 //! Forgetting to draw an object (paper, section 6.3 and figure 6): a logistic regression learns from
-//! boxes on samples which of the generator's feature maps stand for it, and those are dropped.
+//! boxes on samples which of the generator's feature maps represent it, and those are dropped.
 //!
-//! Every position of a hidden layer's image is an example: its features are the maps' numbers
-//! there, and it is inside or outside of a box. Maps are brought to mean 0 and deviation 1 over all
-//! examples, so that their weights can be compared; the two classes count the same, however small
-//! the boxes are. Maps of positive weight are those that are larger inside; dropped, they are zero at
-//! all positions of all samples.
+//! Every position in a hidden layer's feature maps is an example: its features are the maps' values
+//! there, and it is inside or outside of a box. Maps are standardized to mean 0 and deviation 1
+//! over all examples, so that their weights can be compared; the two classes count the same,
+//! however small the boxes are. Maps with positive weight are larger inside; dropped, they are zero
+//! at all positions of all samples.
 //!
-//! A map is what the next convolution reads: the layer before that, after norm and activation. To
-//! drop it, the weights by which that convolution reads it are set to zero, which is the same to the
-//! last bit and leaves an ordinary model.
+//! A map is an input of the next convolution: the output of the layer before that, after norm and
+//! activation. To drop it, the weights by which that convolution reads it are set to zero, which is
+//! equivalent to the last bit and leaves an ordinary model.
 
 use crate::error::{Error, Result};
 use crate::features::Level;
@@ -24,14 +24,14 @@ pub mod marks;
 
 use marks::Rect;
 
-/// The name of a generator's states.
+/// The prefix of a generator's states.
 const GENERATOR: &str = "generator";
 
 /// The hidden convolutions of a generator, from the latent to the image; the last convolution
-/// gives the image and is none of them. `output` is the layer right before the next convolution.
+/// outputs the image and is not included. `output` is the layer right before the next convolution.
 ///
 /// # Errors
-/// [`Error::Tensor`] where there is no generator, none of its convolutions is hidden, or the weights
+/// [`Error::Tensor`] if there is no generator, none of its convolutions is hidden, or the weights
 /// of one are normalized.
 pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let generator = networks.generator()?;
@@ -51,12 +51,12 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     });
     let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
     if levels.is_empty() {
-        return Err(fail("has no convolution before the one that gives its image".into()));
+        return Err(fail("has no convolution before the one that outputs its image".into()));
     }
     Ok(levels)
 }
 
-/// Whether it is of the kind whose maps are dropped: what the weights' layout is known of.
+/// Whether its maps can be dropped: the kinds whose weight layout is known here.
 fn is_convolution(layer: &Layer) -> bool {
     matches!(layer, Layer::ConvTranspose(_))
 }
@@ -65,18 +65,18 @@ fn convolutions(network: &Sequential) -> Vec<usize> {
     (0..network.layers.len()).filter(|&i| is_convolution(&network.layers[i])).collect()
 }
 
-/// The model whose "images" are the maps of one of the generator's hidden layers: run like any
-/// other, it gives the features `[n, h, w, c]` of the samples.
+/// The model whose "images" are the feature maps of one of the generator's hidden layers: run like
+/// any other, it outputs the features `[n, h, w, c]` of the samples.
 ///
 /// # Errors
-/// [`Error::File`] where the model has no generator.
+/// [`Error::File`] if the model has no generator.
 pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
     let [height, width, channels] = level.size;
     let layers = model.generator()?.layers[..=level.output].to_vec();
     let networks = Networks {
         size: Size { height, width },
         channels,
-        // Its numbers as they are.
+        // Its values, unchanged.
         pixels: Pixels::Signed,
         by_name: Networks::usual([(Role::Generator, Some(Sequential { layers }))]),
         pipeline: Pipeline::default(),
@@ -89,21 +89,21 @@ pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
 /// in their average.
 ///
 /// # Errors
-/// [`Error::File`] where the model has no generator; [`Error::Tensor`] where the layer is none of
-/// its [`levels`].
+/// [`Error::File`] if the model has no generator; [`Error::Tensor`] if the layer is not one of its
+/// [`levels`].
 pub fn without(model: &ModelFile, level: &Level, dropped: &[usize]) -> Result<ModelFile> {
     let generator = model.generator()?;
     let reader = convolutions(generator).into_iter().find(|&conv| conv > level.output);
     let name = format!("{GENERATOR}.main.{}.weight", reader.unwrap_or(level.output));
     let params = generator.params(GENERATOR);
     let Some(param) = params.iter().find(|p| p.name == name) else {
-        return Err(Error::Tensor { name, what: "is no weight of this generator".into() });
+        return Err(Error::Tensor { name, what: "is not a weight of this generator".into() });
     };
     let mut model = model.clone();
     for name in [param.name.clone(), averaged(&param.name)] {
         let Some(tensor) = model.tensors.get(&name) else { continue };
         let tensor = param.layout.from_file(&name, tensor, &param.shape)?;
-        // `[kh, kw, large, small]`: the maps that are read are the small side.
+        // `[kh, kw, large, small]`: the input maps are the small side.
         let small = param.shape[3];
         let mut numbers = tensor.f32s().to_vec();
         for taps in numbers.chunks_mut(small) {
@@ -117,15 +117,15 @@ pub fn without(model: &ModelFile, level: &Level, dropped: &[usize]) -> Result<Mo
     Ok(model)
 }
 
-/// What is learned from: maps at all positions of some images.
+/// The training examples: maps at all positions of some images.
 #[derive(Clone, Debug)]
 pub struct Examples {
-    /// `[images · positions, maps]`, brought to mean 0 and deviation 1.
+    /// `[images · positions, maps]`, standardized to mean 0 and deviation 1.
     x: Vec<f32>,
     maps: usize,
     /// Rows and columns of an image.
     grid: [usize; 2],
-    /// Whether each position is inside of a box.
+    /// Whether each position is inside a box.
     inside: Vec<bool>,
 }
 
@@ -133,7 +133,7 @@ impl Examples {
     /// From maps `[n, h, w, c]` of samples of `size` (width, height), and the boxes on each.
     ///
     /// # Errors
-    /// [`Error::Shape`] where these are not as many.
+    /// [`Error::Shape`] if their numbers differ.
     pub fn new(maps: &Tensor, size: [usize; 2], boxes: &[&[Rect]]) -> Result<Self> {
         let &[n, h, w, c] = maps.shape() else {
             return Err(shape_error(maps, boxes.len()));
@@ -157,7 +157,7 @@ impl Examples {
         }
         for row in x.chunks_mut(c) {
             for (&[mean, variance], x) in moments.iter().zip(row) {
-                // A map that is the same everywhere tells nothing.
+                // A constant map has no information.
                 let factor = if variance > 1e-12 { variance.sqrt().recip() } else { 0.0 };
                 *x = ((f64::from(*x) - mean) * factor) as f32;
             }
@@ -165,26 +165,26 @@ impl Examples {
         Ok(Self { x, maps: c, grid: [h, w], inside })
     }
 
-    /// Positions inside of boxes, and all positions.
+    /// The number of positions inside boxes, and of all positions.
     #[must_use]
     pub fn counts(&self) -> [usize; 2] {
         [self.inside.iter().filter(|&&inside| inside).count(), self.inside.len()]
     }
 
-    /// Fits the regression with the penalty `lambda` ([`Logistic`]); both kinds of positions must be
-    /// there.
+    /// Fits the regression with the penalty `lambda` ([`Logistic`]); both kinds of positions must
+    /// exist.
     #[must_use]
     pub fn fit(&self, lambda: f64) -> Logistic {
         Logistic::train(&self.x, self.maps, &self.inside, lambda)
     }
 
-    /// How likely each position is inside of a box.
+    /// The probability of each position to be inside a box.
     #[must_use]
     pub fn probabilities(&self, found: &Logistic) -> Vec<f64> {
         self.x.chunks(self.maps).map(|row| found.probability(row)).collect()
     }
 
-    /// The shares of the positions outside and inside of boxes that probabilities tell rightly.
+    /// The shares of correctly classified positions outside and inside boxes.
     #[must_use]
     pub fn right(&self, probabilities: &[f64]) -> [f64; 2] {
         let (mut right, mut all) = ([0.0; 2], [0.0_f64; 2]);
@@ -195,9 +195,9 @@ impl Examples {
         [0, 1].map(|i| right[i] / all[i].max(1.0))
     }
 
-    /// How likely each position is inside of a box by regressions that have not seen its image:
-    /// the images are cut into five parts, or fewer, and each part is judged by what the others
-    /// teach. Nothing where some part holds all there is of a class.
+    /// The probability of each position to be inside a box, by regressions not trained on its
+    /// image: the images are split into five parts, or fewer, and each part is predicted from the
+    /// others. `None` if some part holds all positions of a class.
     #[must_use]
     pub fn held_out(&self, lambda: f64) -> Option<Vec<f64>> {
         let positions = self.grid[0] * self.grid[1];
@@ -232,7 +232,7 @@ fn shape_error(maps: &Tensor, marked: usize) -> Error {
     }
 }
 
-/// The maps whose weight is above `threshold`, the largest weight first, `most` at most.
+/// The maps whose weight is above `threshold`, largest weight first, `most` at most.
 #[must_use]
 pub fn chosen(weights: &[f64], threshold: f64, most: Option<usize>) -> Vec<usize> {
     let mut maps: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > threshold).collect();
@@ -241,7 +241,7 @@ pub fn chosen(weights: &[f64], threshold: f64, most: Option<usize>) -> Vec<usize
     maps
 }
 
-/// So many of `maps` maps, drawn by a seed: what dropping does by itself, for comparison.
+/// `count` of `maps` maps, drawn by a seed: the effect of dropping alone, for comparison.
 #[must_use]
 pub fn drawn(maps: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut order = Stream::new(seed, "forget", 0).permutation(maps);
@@ -249,7 +249,7 @@ pub fn drawn(maps: usize, count: usize, seed: u64) -> Vec<usize> {
     order.into_iter().map(|map| map as usize).collect()
 }
 
-/// How much samples `[n, h, w, c]` in [−1, 1] changed outside and inside of boxes: the mean absolute
+/// The change of samples `[n, h, w, c]` in [−1, 1] outside and inside boxes: the mean absolute
 /// difference of the pixels, in levels of 0 to 255.
 #[must_use]
 pub fn change(before: &Tensor, after: &Tensor, boxes: &[&[Rect]]) -> [f64; 2] {

@@ -1,4 +1,4 @@
-//! Dropping maps against a forward that masks them; learning from boxes whose answer is known.
+//! Dropping maps against a masked forward pass; learning from boxes with a known answer.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -115,7 +115,7 @@ fn dropped_maps_are_zero_at_every_position() {
 }
 
 /// Maps of four images of 6x6 positions: the third is larger inside, the first smaller, the second
-/// noise, the last the same everywhere.
+/// noise, the last constant.
 fn examples(boxes: &[&[Rect]]) -> Examples {
     let mut noise = vec![0.0_f32; boxes.len() * 36 * 3];
     Stream::new(1, "noise", 0).fill_normal(&mut noise);
@@ -161,10 +161,10 @@ fn the_maps_of_what_is_marked_are_found() {
 
 #[test]
 fn samples_held_out_judge_what_was_learned() {
-    // One sample, or all boxes on one: nobody is left to learn from.
+    // One sample, or all boxes on one: no other to learn from.
     assert_eq!(examples(&BOXES[..1]).held_out(0.01), None);
     assert_eq!(examples(&[BOXES[0], &[], &[]]).held_out(0.01), None);
-    // Boxes that have nothing to do with the maps: learned by heart, they are not known elsewhere.
+    // Boxes unrelated to the maps: memorized, they do not generalize.
     let mut noise = vec![0.0; 4 * 36 * 60];
     Stream::new(3, "noise", 0).fill_normal(&mut noise);
     let maps = Tensor::new([4, 6, 6, 60], noise).unwrap();

@@ -1,8 +1,8 @@
-//! ALI (Dumoulin et al., arXiv 1606.00704): BiGAN with an encoder that outputs a normal distribution of
-//! latents, its mean and the logarithm of its standard deviation, of which one is drawn.
+//! ALI (Dumoulin et al., arXiv 1606.00704): BiGAN with an encoder that outputs a normal
+//! distribution of latents, as mean and log standard deviation, and draws a latent from it.
 //!
-//! With `(μ, s) = E(x)`, `ẑ = μ + eˢ ε` for `ε` of N(0, I), a number for each dimension, and `real` and
-//! `fake` the loss's terms for a pair that is labeled so (of cross-entropies `softplus(−q)` and
+//! With `(μ, s) = E(x)`, `ẑ = μ + eˢ ε` for `ε` from N(0, I), one entry per dimension, and `real`
+//! and `fake` the loss's terms for a pair with that label (for cross-entropies `softplus(−q)` and
 //! `softplus(p)`):
 //!
 //! ```text
@@ -11,11 +11,11 @@
 //! E, G: mean fake(q) + mean real(p)           both labels swapped
 //! ```
 //!
-//! The three updates are one group: all gradients are of the same networks. E and G minimize the same
+//! The three updates are one group: all gradients use the same weights. E and G minimize the same
 //! sum. Without batch norm in D only its first term depends on E, and its second on G.
 //!
-//! Latents are of N(0, I) with any networks: what E outputs has no bounds. Random draws: `z` and `epsilon`
-//! of a whole batch, `z.0.<m>` and `epsilon.0.<m>` of micro-batch `m`.
+//! Latents are from N(0, I) with any networks: E's outputs are unbounded. Random draws: `z` and
+//! `epsilon` of a whole batch, `z.0.<m>` and `epsilon.0.<m>` of micro-batch `m`.
 
 use crate::error::Result;
 use crate::gan::TrainConfig;
@@ -30,7 +30,7 @@ use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 /// Generator, encoder and a discriminator of pairs.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
@@ -44,7 +44,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {
@@ -56,16 +56,16 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
-/// What an encoder's distribution gives.
+/// A sample of an encoder's distribution.
 struct Drawn {
-    /// Latents of it `[n, nz]`.
+    /// The sampled latents `[n, nz]`.
     latent: Var,
     /// The mean of its standard deviations.
     sigma: Var,
 }
 
-/// Draws latents of the distributions that `y` `[n, 1, 1, 2 · nz]`, mean and log standard deviation,
-/// stands for, by normal numbers `[n, nz]`.
+/// Samples latents from the distributions `y` `[n, 1, 1, 2 · nz]`, mean and log standard deviation,
+/// using normal numbers `epsilon` `[n, nz]`.
 fn draw_latent(t: &mut Tape, y: Var, epsilon: Var) -> Result<Drawn> {
     let nz = t.shape(y).last().map_or(0, |width| width / 2);
     let heads = Heads::new([("mean", nz), ("log_std", nz)]);
@@ -77,8 +77,8 @@ fn draw_latent(t: &mut Tape, y: Var, epsilon: Var) -> Result<Drawn> {
     Ok(Drawn { latent, sigma: t.mean_all(std)? })
 }
 
-/// The scores of real pairs and of generated ones, which D sees as one batch, of images `[n, h, w, c]` and
-/// latents `[n, nz]` each.
+/// The scores of real pairs and of generated ones, which D sees as one batch, for images `[n, h, w,
+/// c]` and latents `[n, nz]` each.
 fn judge(
     t: &mut Tape,
     step: &Step<'_>,

@@ -1,15 +1,15 @@
 //! BiGAN (Donahue, Krähenbühl and Darrell, arXiv 1605.09782): an encoder learns to invert the
-//! generator, as a discriminator of pairs cannot tell `(x, E(x))` from `(G(z), z)` in the end.
+//! generator, until a discriminator of pairs cannot distinguish `(x, E(x))` from `(G(z), z)`.
 //!
-//! With `r = D(x, E(x))` and `f = D(G(z), z)`, and `real` and `fake` the loss's terms for a pair that is
-//! labeled so (of cross-entropies `softplus(−r)` and `softplus(f)`):
+//! With `r = D(x, E(x))` and `f = D(G(z), z)`, and `real` and `fake` the loss's terms for a pair
+//! with that label (for cross-entropies `softplus(−r)` and `softplus(f)`):
 //!
 //! ```text
 //! D: ½ mean real(r) + ½ mean fake(f)
 //! E: ½ mean fake(r)      G: ½ mean real(f)      both labels swapped
 //! ```
 //!
-//! The three updates are one group: all gradients are of the same networks.
+//! The three updates are one group: all gradients use the same weights.
 
 use crate::error::Result;
 use crate::gan::TrainConfig;
@@ -27,7 +27,7 @@ const HALF: f32 = 0.5;
 /// Generator, encoder and a discriminator of pairs.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?;
@@ -39,7 +39,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
     let phase = Phase {

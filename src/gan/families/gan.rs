@@ -1,27 +1,26 @@
-//! The GAN of a generator and a discriminator (Goodfellow et al., arXiv 1406.2661), with everything
-//! that later work changed in its losses: `n_critic` updates of D, each on a batch of real images and
-//! one of generated ones, then one of G.
+//! The GAN of a generator and a discriminator (Goodfellow et al., arXiv 1406.2661), with the losses
+//! of later work: `n_critic` updates of D, each on a batch of real images and one of generated
+//! ones, then one of G.
 //!
 //! ```text
 //! D: real, fake, penalty, what else it predicts (class, codes), labeled images
 //! G: adversarial or feature matching, what else D predicts (class, codes)
 //! ```
 //!
-//! The order of a plain step is PyTorch's example's: D's losses on real and on generated images, each
-//! batch normalized by itself; D's update; G's loss by the updated D on the same images; G's update.
-//! The halves of D's gradient are made one after the other, so that only one set of D's activations
-//! is alive at a time; a relativistic loss needs both at once. With several updates of D or with
-//! micro-batches G's update takes images of its own: those of D's would all have to be kept, with every
-//! activation on the way to them.
+//! The order of a plain step is that of PyTorch's example: D's losses on real and on generated
+//! images, each batch normalized separately; D's update; G's loss by the updated D on the same
+//! images; G's update. The halves of D's gradient are computed in sequence, so that only one set of
+//! D's activations is alive at a time; a relativistic loss needs both at once. With several updates
+//! of D or with micro-batches G's update generates new images: keeping those of D's would mean
+//! keeping all activations on the way to them.
 //!
-//! Generated images are of the classes of the real ones beside them, as in the authors' MNIST code:
-//! both halves of a batch then have the same classes, and classes come as often as they do in the
-//! data.
+//! Generated images have the classes of the real ones in the batch, as in the authors' MNIST code:
+//! both halves of a batch then have the same classes, with the frequencies of the data.
 //!
 //! Vectors of spectral norms take one step of the power method before each update of a network that
-//! has some, D's before G's update too: all passes in between share one norm.
+//! has them, D's also before G's update: all passes in between share one norm.
 //!
-//! Random draws, as fed where asked for: `z` (and `mix`, `near` for penalties) of a plain step; else
+//! Random draws, fed if requested: `z` (and `mix`, `near` for penalties) of a plain step; else
 //! `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
 
 use std::fmt::Debug;
@@ -39,12 +38,12 @@ use super::acgan::Classes;
 use super::infogan::Information;
 use super::{DISCRIMINATOR, GENERATOR, semi, single};
 
-/// A loss beside the adversarial one, on what D outputs about images; D and G both minimize it.
+/// An auxiliary loss on D's outputs for images; D and G both minimize it.
 pub trait Term: Debug + Send + Sync {
-    /// Returns `loss` with this term added; as it is where nothing is known to compare with.
+    /// Returns `loss` with this term added, or unchanged if there is no target.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     fn add(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var>;
 }
 
@@ -54,7 +53,7 @@ pub(super) fn plus(t: &mut Tape, loss: Var, term: Var, weight: f32) -> Result<Va
     t.add(loss, weighted)
 }
 
-/// What is known of images that D sees.
+/// Known properties of images that D sees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
     /// Their labels `[n, classes]`.
@@ -63,14 +62,14 @@ pub struct Known {
     pub codes: Option<Var>,
 }
 
-/// What D outputs for images.
+/// D's outputs for images.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     /// Logits or scores `[n, 1]`.
     pub scores: Var,
-    /// Logits of their classes `[n, classes]`, where it predicts these.
+    /// Class logits `[n, classes]`, if predicted.
     pub classes: Option<Var>,
-    /// What it predicts of their codes `[n, codes]`, where it does.
+    /// Predicted codes `[n, codes]`, if predicted.
     pub codes: Option<Var>,
     /// The input of its last layer with weights.
     pub features: Var,
@@ -84,7 +83,7 @@ struct Part {
     labels: Option<Var>,
 }
 
-/// Generated images, and the codes `[n, codes]` that they were generated from, where there are any.
+/// Generated images, and the codes `[n, codes]` that they were generated from, if any.
 #[derive(Clone, Copy)]
 struct Fake {
     images: Var,
@@ -97,17 +96,17 @@ pub struct Gan {
     method: ObjectiveConfig,
     /// D's outputs.
     heads: Heads,
-    /// How many codes there are.
+    /// Number of codes.
     codes: usize,
     terms: Vec<Box<dyn Term>>,
 }
 
-/// The system of a GAN of two networks, as `recipe` trains it, with networks as `model` has them:
-/// those that the recipe makes, or others that take and give the same.
+/// The system of a GAN of two networks, trained as configured by `recipe`, with the networks of
+/// `model`: those of the configuration, or others with the same inputs and outputs.
 ///
 /// # Errors
-/// [`Error::Config`] where parts of the recipe do not go together; [`Error::Tensor`] where the model
-/// lacks one of the networks.
+/// [`crate::error::Error::Config`] if the configuration is invalid; [`crate::error::Error::Tensor`] if the model lacks one of
+/// the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let design = &recipe.model;
     let method = recipe.method;
@@ -136,8 +135,8 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
 }
 
 impl Gan {
-    /// Fetches, besides the metrics: `loss_real` and `loss_fake`, the halves of `loss_d`. Metrics of D
-    /// are those of its last update in the step.
+    /// Fetches besides the metrics `loss_real` and `loss_fake`, the halves of `loss_d`. Metrics of
+    /// D are those of its last update in the step.
     fn record(&self, t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
         let mut seen = Vec::new();
         for k in 0..self.method.n_critic {
@@ -155,7 +154,7 @@ impl Gan {
     ) -> Result<Vec<Part>> {
         let ObjectiveConfig { loss, smooth, penalty, penalty_weight, .. } = self.method;
         let (micro, parts) = step.parts();
-        // Once for all passes up to the update, as if they were one batch.
+        // Once for all passes until the update, as if they were one batch.
         step.power_iteration(t, DISCRIMINATOR)?;
         step.power_iteration(t, GENERATOR)?;
         let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
@@ -222,7 +221,7 @@ impl Gan {
         Ok(seen)
     }
 
-    /// G's update; `seen` is what D's last update was made on.
+    /// G's update; `seen` are the images of D's last update.
     fn update_generator(&self, t: &mut Tape, step: &mut Step<'_>, seen: &[Part]) -> Result<()> {
         let loss = self.method.loss;
         step.power_iteration(t, DISCRIMINATOR)?;
@@ -288,8 +287,8 @@ impl Gan {
         Ok(Fake { images, codes })
     }
 
-    /// What D, as it is by now, outputs for images of these classes, augmented. `name` sets the random
-    /// numbers of this pass apart.
+    /// The current D's outputs for images of these classes, augmented. `name` separates the random
+    /// numbers of this pass.
     pub(super) fn discriminate(
         &self,
         t: &mut Tape,
@@ -305,7 +304,7 @@ impl Gan {
         let x = match augment.is_none() {
             true => x,
             false => {
-                // Brightness, and what fills empty places, are meant for numbers in [−1, 1].
+                // Brightness and the fill of empty places are defined for values in [−1, 1].
                 let x = pixels.to_signed(t, x)?;
                 let x = augment.record(t, x, step.augment_p, &mut uniform)?;
                 pixels.of_signed(t, x)?
@@ -325,18 +324,18 @@ impl Gan {
         Ok(Output { scores, classes, codes, features })
     }
 
-    /// Whether D's score follows from the logits of classes, which it learns from few labels.
+    /// Whether D's score follows from class logits, learned from few labels.
     fn is_semi(&self) -> bool {
         self.heads.range("score").is_none()
     }
 
-    /// `loss` with the terms of what D outputs beside its score.
+    /// `loss` plus the terms of D's auxiliary outputs.
     fn with_terms(&self, t: &mut Tape, loss: Var, output: &Output, known: &Known) -> Result<Var> {
         self.terms.iter().try_fold(loss, |loss, term| term.add(t, loss, output, known))
     }
 }
 
-/// Whether D and G take their updates on the same generated images.
+/// Whether D's and G's updates use the same generated images.
 fn is_plain(step: &Step<'_>) -> bool {
     step.phase.batches == 1 && step.parts().1 == 1
 }

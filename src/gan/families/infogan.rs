@@ -1,6 +1,6 @@
-//! InfoGAN (Chen et al., arXiv 1606.03657): the last numbers of a latent are codes, which the
+//! InfoGAN (Chen et al., arXiv 1606.03657): the last entries of a latent are codes, which the
 //! discriminator predicts from generated images; both networks raise the lower bound of the
-//! information that images hold about their codes.
+//! information that images contain about their codes.
 
 use crate::error::Result;
 use crate::models::Codes;
@@ -9,12 +9,12 @@ use crate::tape::{Tape, Var};
 
 use super::gan::{Known, Output, Term, plus};
 
-/// Weight of the continuous codes beside the category (Chen et al., appendix C.1: less, so that both
-/// terms are of one size).
+/// Weight of the continuous codes relative to the category (Chen et al., appendix C.1: less, so
+/// that both terms are of similar size).
 const CONTINUOUS_WEIGHT: f32 = 0.1;
 
-/// What the discriminator misses of the codes of generated images, in both losses: the cross-entropy of
-/// the category, and a tenth of the mean squared error of the continuous codes.
+/// The prediction loss of the codes of generated images, in both networks' losses: the
+/// cross-entropy of the category, and a tenth of the mean squared error of the continuous codes.
 #[derive(Clone, Copy, Debug)]
 pub struct Information {
     /// The codes.

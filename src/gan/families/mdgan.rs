@@ -2,7 +2,7 @@
 //! 1612.02136, section 3.3): one discriminator brings reconstructions onto the manifold of real images,
 //! another spreads generated images over the reconstructions.
 //!
-//! With `x̂ = G(E(x))` by the networks as they are in each group, and terms as in [`super::mrgan`]:
+//! With `x̂ = G(E(x))` by each group's current weights, and terms as in [`super::mrgan`]:
 //!
 //! ```text
 //! manifold   { D₁: real(D₁(x)) + fake(D₁(x̂)) } ;
@@ -11,9 +11,9 @@
 //!            { G: adversarial(D₂(G(z))) }
 //! ```
 //!
-//! D₁ is the network `discriminator`, which is the one that sees real images; D₂ is
-//! `diffusion_discriminator`. G has two updates in a step, and one state of the optimizer for both.
-//! Running statistics of G follow the passes of `z` alone, as in Reg-GAN.
+//! D₁ is the network `discriminator`, the one that sees real images; D₂ is
+//! `diffusion_discriminator`. G has two updates in a step, which share one optimizer state. G's
+//! running statistics follow only the passes of `z`, as in Reg-GAN.
 //!
 //! Draws: `z`; with micro-batches `z.0.<m>` of D₂'s update and `z.g.<m>` of G's.
 
@@ -26,13 +26,13 @@ use crate::tape::Tape;
 use super::mrgan::{Regularizer, generate, one_phase, reconstruct, score};
 use super::{DISCRIMINATOR, ENCODER, GENERATOR};
 
-/// The name of D₂, which tells generated images from reconstructions.
+/// The name of D₂, which distinguishes generated images from reconstructions.
 pub const DIFFUSION: &str = "diffusion_discriminator";
 
 /// Those of Reg-GAN, and a second discriminator like the first.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let mut networks = super::mrgan::networks(recipe)?;
     let network = recipe.model.discriminator()?;
@@ -40,10 +40,10 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     Ok(networks)
 }
 
-/// The system of these networks, or of others that take and give the same.
+/// The system of these networks, or of others with the same inputs and outputs.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     let system = one_phase("mdgan", recipe, model, move |t, step| {
@@ -128,7 +128,7 @@ fn diffusion(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Res
     let mut g = step.update(t, GENERATOR, "lr_g")?;
     for (m, made) in seen.into_iter().enumerate() {
         let draw = step.draw_of(m);
-        // Of several micro-batches new images, as in Reg-GAN.
+        // With several micro-batches new images, as in Reg-GAN.
         let made = if parts == 1 { made } else { generate(t, step, &format!("z.g.{m}"))? };
         let f = score(t, step, DIFFUSION, &draw("generated"), made)?;
         let loss_g = loss.generator(t, f)?;

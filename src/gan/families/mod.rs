@@ -1,7 +1,7 @@
-//! Families of GANs, one file each: their networks, and what a step of their training records.
+//! Families of GANs, one file each: their networks, and the recording of a training step.
 //!
 //! To add one: a file here, a variant of [`Family`] with its arms in [`networks`] and [`system`], a
-//! preset, and its networks in [`crate::models`] where they are new.
+//! preset, and new networks in [`crate::models`] if needed.
 
 use crate::error::Result;
 use crate::gan::Family;
@@ -32,7 +32,7 @@ pub const ENCODER: &str = "encoder";
 /// The networks that `recipe` trains.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the recipe makes no networks.
+/// [`crate::error::Error::Config`] if the configuration is invalid.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     match recipe.method.family {
         Family::Gan => recipe.model.networks(),
@@ -45,10 +45,10 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     }
 }
 
-/// How `recipe` trains such networks: its own, or others that take and give the same.
+/// How `recipe` trains these networks: its own, or others with the same inputs and outputs.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks a network of the family.
+/// [`crate::error::Error::Tensor`] if the model lacks a network of the family.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     match recipe.method.family {
         Family::Gan => gan::system(recipe, model),
@@ -61,7 +61,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     }
 }
 
-/// The discriminator's loss where it can only guess, in families where that says something.
+/// The discriminator's loss at chance, for families where it is meaningful.
 #[must_use]
 pub fn at_chance(method: &ObjectiveConfig) -> Option<f32> {
     match method.family {
@@ -72,9 +72,9 @@ pub fn at_chance(method: &ObjectiveConfig) -> Option<f32> {
     }
 }
 
-/// How the health watch reads the discriminator's outputs. Beside an encoder a discriminator that tells
-/// every pair apart is no illness: features still improve (the log of BiGAN's authors ends at a loss of
-/// .05), so nothing is read into probabilities there.
+/// How the health checks interpret the discriminator's outputs. With an encoder it is normal that
+/// the discriminator separates all pairs: features still improve (the log of BiGAN's authors ends
+/// at a loss of .05), so probabilities are ignored there.
 #[must_use]
 pub fn watched_output(method: &ObjectiveConfig) -> Output {
     match method.family {
@@ -83,9 +83,8 @@ pub fn watched_output(method: &ObjectiveConfig) -> Output {
     }
 }
 
-/// The phase of a family that has one: on the recipe's images, at its batch and its learning rates
-/// `lr_d` and `lr_g`, with the weight `average` of moving averages. What it records is for the family to
-/// say.
+/// The phase of a one-phase family: the configured images, batch and learning rates `lr_d` and
+/// `lr_g`, with the weight `average` of moving averages. The family determines what it records.
 #[must_use]
 pub fn single(recipe: &TrainConfig, model: &Networks) -> Phase {
     let TrainConfig { warm_up, decay, decay_to, decay_power, .. } = *recipe;

@@ -1,9 +1,10 @@
-//! Reg-GAN, the first of the mode regularized GANs (Che, Li, Jacob, Bengio and Li, arXiv 1612.02136): an
-//! encoder says which latent would give a real image, and both it and the generator are drawn towards
-//! making that image. So every real image has a pull on the generator, those of modes that it misses too.
+//! Reg-GAN, the first of the mode regularized GANs (Che, Li, Jacob, Bengio and Li, arXiv
+//! 1612.02136): an encoder predicts the latent of a real image, and both it and the generator are
+//! pulled towards reproducing that image. So every real image pulls on the generator, even those of
+//! missing modes.
 //!
-//! With `x̂ = G(E(x))`, `real` and `fake` the loss's terms for a score of an image that is labeled so, and
-//! `adversarial` what a generator minimizes of the scores of its images (of cross-entropies
+//! With `x̂ = G(E(x))`, `real` and `fake` the loss's terms for a score of an image with that label,
+//! and `adversarial` the generator's loss on the scores of its images (for cross-entropies
 //! `softplus(−s)`, `softplus(s)` and `softplus(−s)`):
 //!
 //! ```text
@@ -13,12 +14,13 @@
 //! { E: T  ∥  G: adversarial(D(G(z))) + T }
 //! ```
 //!
-//! λ₁ is `distance_weight`, λ₂ is `mode_weight`. T falls as `D(x̂)` rises: reconstructions are to be taken
-//! for real. The paper prints `λ₂ log D(x̂)` among what E and G minimize, which would drive them away from
-//! the real images; its text asks for the opposite, which is what is done here.
+//! λ₁ is `distance_weight`, λ₂ is `mode_weight`. T falls as `D(x̂)` rises: reconstructions should
+//! be accepted as real. The paper prints `λ₂ log D(x̂)` in the losses of E and G, which would drive
+//! them away from the real images; its text asks for the opposite, which is implemented here.
 //!
-//! G sees its two batches, of `z` and of `E(x)`, in separate passes: batch norm normalizes each by itself.
-//! Its running statistics follow the first alone, since images are generated from such latents.
+//! G sees its two batches, of `z` and of `E(x)`, in separate passes: batch norm normalizes each
+//! separately. Its running statistics follow only the first, since images are generated from such
+//! latents.
 //!
 //! Draws: `z`; with micro-batches `z.0.<m>` of D's update and `z.g.<m>` of G's.
 
@@ -32,7 +34,8 @@ use crate::tape::{Tape, Var};
 
 use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 
-/// What draws `x̂ = G(E(x))` towards the real image `x`: `λ₁ mean (x − x̂)² + λ₂ adversarial(D(x̂))`.
+/// The pull of `x̂ = G(E(x))` towards the real image `x`: `λ₁ mean (x − x̂)² + λ₂
+/// adversarial(D(x̂))`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Regularizer {
     /// The loss of D's scores.
@@ -44,18 +47,18 @@ pub struct Regularizer {
 }
 
 impl Regularizer {
-    /// As a method has it.
+    /// As configured by a method.
     #[must_use]
     pub const fn of(method: &ObjectiveConfig) -> Self {
         let ObjectiveConfig { loss, distance_weight, mode_weight, .. } = *method;
         Self { loss, distance: distance_weight, mode: mode_weight }
     }
 
-    /// Records it for images `x`, their reconstructions `near` and D's `scores` of these; returns the sum
-    /// and the mean squared distance.
+    /// Records it for images `x`, their reconstructions `near` and D's `scores` of these; returns
+    /// the sum and the mean squared distance.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub fn record(&self, t: &mut Tape, [x, near]: [Var; 2], scores: Var) -> Result<[Var; 2]> {
         let off = t.sub(x, near)?;
         let square = t.mul(off, off)?;
@@ -70,22 +73,22 @@ impl Regularizer {
 /// Generator and discriminator of the architecture, and its encoder.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     Ok(design.networks()?.with(Role::Encoder, design.encoder(design.nz)?))
 }
 
-/// The system of these networks, or of others that take and give the same.
+/// The system of these networks, or of others with the same inputs and outputs.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
     one_phase("mrgan", recipe, model, move |t, step| record(t, step, regularizer))
 }
 
-/// A system of one phase, in which every step is what `record` records.
+/// A system of one phase, whose steps `record` records.
 pub(super) fn one_phase(
     name: &str,
     recipe: &TrainConfig,
@@ -108,8 +111,8 @@ pub(super) fn generate(t: &mut Tape, step: &Step<'_>, name: &str) -> Result<Var>
     Ok(step.forward(t, GENERATOR, z, pass)?.last())
 }
 
-/// `G(E(x))`; `name` sets the random numbers of both networks apart. G's running statistics stay as they
-/// are.
+/// `G(E(x))`; `name` separates the random numbers of both networks. G's running statistics are
+/// unchanged.
 pub(super) fn reconstruct(t: &mut Tape, step: &Step<'_>, name: &str, x: Var) -> Result<Var> {
     let z = step.forward(t, ENCODER, x, step.pass(name, None))?.last();
     let pass = step.pass(name, None).with(LATENT, z).untracked();
@@ -151,7 +154,7 @@ fn record(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result
     let mut g = step.update(t, GENERATOR, "lr_g")?;
     for (m, (x, made)) in seen.into_iter().enumerate() {
         let draw = step.draw_of(m);
-        // Of several micro-batches new images: those of D's would all have to be kept in memory.
+        // With several micro-batches new images: those of D's would all have to be kept in memory.
         let made = if parts == 1 { made } else { generate(t, step, &format!("z.g.{m}"))? };
         let f = score(t, step, DISCRIMINATOR, &draw("generated"), made)?;
         let near = reconstruct(t, step, &draw("near"), x)?;
@@ -184,7 +187,7 @@ mod tests {
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
-    /// Whatever the loss: the term falls as a reconstruction's score rises towards a real image's.
+    /// With any loss, the term falls as a reconstruction's score rises towards a real image's.
     #[test]
     fn reconstructions_are_to_be_taken_for_real() {
         for &loss in Loss::value_variants().iter().filter(|loss| !loss.is_relativistic()) {

@@ -1,6 +1,6 @@
 //! Semi-supervised GAN (Salimans et al., arXiv 1606.03498, section 5): the discriminator is a
-//! classifier of `K` classes that learns from few labels. Its score is the log of the sum of the
-//! exponentials of its logits: class `K + 1`, of generated images, has the logit 0.
+//! classifier of `K` classes that learns from few labels. Its score is the log-sum-exp of its
+//! logits: class `K + 1`, of generated images, has the logit 0.
 
 use crate::error::Result;
 use crate::gan::{Step, Update};

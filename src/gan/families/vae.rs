@@ -1,16 +1,17 @@
-//! The variational autoencoder (Kingma and Welling, arXiv 1312.6114): an encoder and a generator, its
-//! decoder, without a discriminator.
+//! The variational autoencoder (Kingma and Welling, arXiv 1312.6114): an encoder and a generator
+//! (its decoder), without a discriminator.
 //!
-//! `E` outputs the mean `μ` and the logarithm `v` of the variance of a normal distribution of latents for
-//! each image; with `ε` from N(0, I), sums over the numbers of an image and means over the batch:
+//! `E` outputs the mean `μ` and the log-variance `v` of a normal distribution of latents for each
+//! image; with `ε` from N(0, I), sums over the entries of an image and means over the batch:
 //!
 //! ```text
 //! z = μ + exp(v/2) ε       KL = −½ Σ (1 + v − μ² − exp(v))       R = ½ Σ (G(z) − x)²
 //! E: KL + R ∥ G: R
 //! ```
 //!
-//! `R` is minus the log-likelihood of the pixels, normal around `G(z)` with variance 1, less a constant.
-//! The two updates are one group. Latents are normal, whatever the architecture draws otherwise.
+//! `R` is the negative log-likelihood of the pixels, normal around `G(z)` with variance 1, up to a
+//! constant. The two updates are one group. Latents are normal, whatever the architecture's
+//! default.
 
 use crate::error::Result;
 use crate::gan::TrainConfig;
@@ -24,7 +25,7 @@ use super::{ENCODER, GENERATOR, single};
 /// Generator and encoder.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     Ok(variational(recipe)?.without(Role::Discriminator))
 }
@@ -33,7 +34,7 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// log-variances.
 ///
 /// # Errors
-/// As [`networks`].
+/// See [`networks`].
 pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
     let design = &recipe.model;
     let networks = design.networks()?.with_latents(LatentDistribution::Normal);
@@ -43,7 +44,7 @@ pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
 /// The system of these networks.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
     let averaged = vec![GENERATOR.into(), ENCODER.into()];
@@ -51,7 +52,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
-/// What the encoder says of a batch of images.
+/// The encoder's outputs for a batch of images.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Posterior {
     /// Means `[n, nz]`.
@@ -61,10 +62,10 @@ pub(super) struct Posterior {
 }
 
 impl Posterior {
-    /// The encoder's of images `x`; `name` sets the random numbers of the pass apart.
+    /// The encoder's outputs for images `x`; `name` separates the random numbers of the pass.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn encode(t: &mut Tape, step: &Step<'_>, x: Var, name: &str) -> Result<Self> {
         let nz = step.system.model.nz;
         let output = step.forward(t, ENCODER, x, step.pass(name, None))?.last();
@@ -73,10 +74,10 @@ impl Posterior {
         Ok(Self { mean: heads[0].1, log_variance: heads[1].1 })
     }
 
-    /// Latents `[n, 1, 1, nz]` from this distribution, by the draw `name`.
+    /// Samples latents `[n, 1, 1, nz]` from this distribution, with the draw `name`.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn draw(&self, t: &mut Tape, step: &Step<'_>, name: &str) -> Result<Var> {
         let shape = t.shape(self.mean).to_vec();
         let noise = step.draws.latents(t, name, LatentDistribution::Normal, &shape)?;
@@ -87,10 +88,10 @@ impl Posterior {
         t.reshape(z, &[shape[0], 1, 1, shape[1]])
     }
 
-    /// `KL`: the divergence from N(0, I), the mean over the batch.
+    /// `KL`: the divergence from N(0, I), averaged over the batch.
     ///
     /// # Errors
-    /// Those of recording.
+    /// Errors of recording the ops.
     pub(super) fn divergence(&self, t: &mut Tape) -> Result<Var> {
         let &[n, nz] = t.shape(self.mean) else { unreachable!("heads are vectors") };
         let square = t.mul(self.mean, self.mean)?;
@@ -102,10 +103,10 @@ impl Posterior {
     }
 }
 
-/// `R`: half of the squared distance of `a` and `b`, of `n` rows each, the mean over the rows.
+/// `R`: half of the squared distance between `a` and `b`, of `n` rows each, averaged over the rows.
 ///
 /// # Errors
-/// Those of recording.
+/// Errors of recording the ops.
 pub(super) fn half_squared_distance(t: &mut Tape, [a, b]: [Var; 2], n: usize) -> Result<Var> {
     let apart = t.sub(a, b)?;
     let square = t.mul(apart, apart)?;

@@ -1,8 +1,8 @@
-//! VAE/GAN (Larsen et al., arXiv 1512.09300): a variational autoencoder that measures how far a
-//! reconstruction is off in a hidden layer `D_l` of a discriminator, which learns beside it.
+//! VAE/GAN (Larsen et al., arXiv 1512.09300): a variational autoencoder that measures
+//! reconstruction errors in a hidden layer `D_l` of a discriminator, which is trained with it.
 //!
-//! With the encoder's `μ` and `v`, `ε` and `z` from N(0, I), sums over the numbers of an image and means
-//! over the batch:
+//! With the encoder's `μ` and `v`, `ε` and `z` from N(0, I), sums over the entries of an image and
+//! means over the batch:
 //!
 //! ```text
 //! x_q = G(μ + exp(v/2) ε)     x_p = G(z)     KL = −½ Σ (1 + v − μ² − exp(v))
@@ -13,15 +13,16 @@
 //! ```
 //!
 //! `A` is `−b` with the saturating loss, which the authors use, and `mean −log σ(f)` with the
-//! non-saturating one. The three updates are one group: `R` does not reach D, nor `A` and `b` E. D's
-//! batch norm sees `[x; x_p]` as one batch and `[x_q; x]` as another, as in the authors' code.
+//! non-saturating one. The three updates are one group: `R` does not reach D, nor do `A` and `b`
+//! reach E. D's batch norm sees `[x; x_p]` as one batch and `[x_q; x]` as another, as in the
+//! authors' code.
 //!
-//! `D_l` is the raw output of a convolution, before norm and ReLU: the last one of feature maps at least
-//! 8 pixels high, which the authors' choices for 64×64 and 32×32 both are. `R` is a sum over its numbers,
-//! 16,384 in their network for 64×64, and γ weighs that sum.
+//! `D_l` is the raw output of a convolution, before norm and ReLU: the last one with feature maps
+//! at least 8 pixels high, which matches the authors' choices for 64×64 and 32×32. `R` is a sum
+//! over its entries, 16,384 in their network for 64×64, and γ weighs that sum.
 //!
-//! D is far ahead where `a` or `b` is below .33, and G far behind where one is above 1.03 (the authors'
-//! margin of .35 around .68); where both would be skipped neither is.
+//! D is far ahead if `a` or `b` is below .33, and G far behind if one is above 1.03 (the authors'
+//! margin of .35 around .68); if both would be skipped neither is.
 
 use crate::error::Result;
 use crate::gan::{ObjectiveConfig, TrainConfig};
@@ -35,28 +36,28 @@ use super::gan::plus;
 use super::vae::{Posterior, half_squared_distance, variational};
 use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
 
-/// δ: what is added to probabilities before their logarithms.
+/// δ: added to probabilities before their logarithms.
 const DELTA: f32 = 1e-3;
 
-/// The value of `a` and `b` where D cannot tell, about log 2, and how far off they may be.
+/// The value of `a` and `b` for a D at chance, about log 2, and the margin around it.
 const EQUILIBRIUM: f32 = 0.68;
 const MARGIN: f32 = 0.35;
 
-/// The least height of the feature maps that images are compared by.
+/// Minimum height of the feature maps used to compare images.
 const FEATURES: usize = 8;
 
 /// Generator, discriminator and an encoder of means and log-variances.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] where the size does not suit the networks.
+/// [`crate::error::Error::Config`] if the size does not suit the networks.
 pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
     variational(recipe)
 }
 
-/// The system of these networks. `D_l` is the discriminator's first layers as a network of their own.
+/// The system of these networks. `D_l` is the discriminator's first layers as a separate network.
 ///
 /// # Errors
-/// [`crate::error::Error::Tensor`] where the model lacks one of the networks.
+/// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let ObjectiveConfig { loss, gamma, .. } = recipe.method;
     let image = [model.size.height, model.size.width, model.channels];
@@ -72,8 +73,9 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
-/// The number of the layer whose output `D_l` is: the last one with weights, but for the network's last,
-/// of feature maps at least [`FEATURES`] high; of a network without such maps the last one of all.
+/// The index of the layer whose output is `D_l`: the last one with weights, except the network's
+/// last, with feature maps at least 8 pixels high; in a network without such maps the last one
+/// of all.
 #[must_use]
 pub fn feature_layer(discriminator: &Sequential, image: [usize; 3]) -> usize {
     let layers = discriminator.layers.iter().enumerate();
@@ -187,7 +189,7 @@ fn minus_log_of_rest(t: &mut Tape, scores: Var) -> Result<Var> {
     minus_log(t, minus)
 }
 
-/// Whether D and whether G is updated, 1 or 0 each, where their losses are `a` and `b`.
+/// Whether D and G are updated, 1 or 0 each, for the losses `a` and `b`.
 fn balance(t: &mut Tape, a: Var, b: Var) -> Result<[Var; 2]> {
     let low = t.minimum(a, b)?;
     let high = t.maximum(a, b)?;

@@ -6,14 +6,14 @@ use crate::models::{Codes, Conditioning, Minibatch, Network, Norm, Size};
 use crate::objectives::Loss;
 use crate::train::{PRESETS, PartialTrainConfig};
 
-/// The field that a recipe is refused for.
+/// The field that a configuration is refused for.
 fn refused(recipe: &TrainConfig) -> &'static str {
     let Err(Error::Config { field, what }) = recipe.validate() else {
         panic!("{recipe:?} is not refused")
     };
     assert!(!what.contains("--"), "the library knows no flags: {what}");
     assert!(PartialTrainConfig::fields().iter().any(|known| known.name == field), "{field}");
-    // A step is recorded of none of them.
+    // No step can be recorded for it.
     assert!(recipe.tape().is_err());
     field
 }

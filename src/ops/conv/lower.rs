@@ -29,8 +29,8 @@ pub(super) fn conv_weight_grad(spec: &ConvSpec, site: &Site, caps: &Caps) -> Vec
 /// A convolution as one product: of a geometry, a batch size, and large and small channels.
 type Direct = fn(&ConvSpec, usize, usize, usize) -> Product;
 
-/// Directly and by minimal filtering. A processor that plays GPU is faster by the latter wherever it
-/// is possible; what a GPU gains by it depends on its memory, so there it has to be measured.
+/// Directly and by minimal filtering. A software adapter is faster with the latter wherever it is
+/// possible; what a GPU gains from it depends on its memory, so there it has to be measured.
 fn all(
     direct: Direct,
     result: Side,
@@ -62,8 +62,8 @@ fn to_small(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     }
 }
 
-/// Rows are the pixels of the large image with one remainder modulo the stride, one layer for
-/// each remainder; the reduction is over the taps that meet them, and small channels.
+/// Rows are the pixels of the large image with one remainder modulo the stride, one layer for each
+/// remainder; the reduction is over the taps that reach them, and small channels.
 fn to_large(spec: &ConvSpec, n: usize, large: usize, small: usize) -> Product {
     let [stride_h, stride_w] = spec.stride;
     let grid_h = spec.large[0].div_ceil(stride_h);
@@ -148,7 +148,7 @@ mod tests {
             large: [16, 16],
             small: [8, 8],
         };
-        // Unequal sides, taps that not all remainders have, padding below that is not that above.
+        // Unequal sides, taps that not all remainders have, padding below that differs from above.
         let crooked =
             ConvSpec { kernel: [5, 1], stride: [2, 3], pad: [2, 0], large: [7, 9], small: [4, 3] };
         let large_kernel = ConvSpec { kernel: [5, 5], pad: [2, 2], ..halving };

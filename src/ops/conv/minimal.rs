@@ -1,9 +1,9 @@
 //! The convolutions on the GPU by Winograd's minimal filtering, in two dimensions.
 //!
-//! The algebra is that of the CPU's twin (`twin/winograd/mod.rs`). Two operands go into planes, of which
-//! each is a matrix, by `shaders/filter_in.wgsl`; one dispatch multiplies all planes; and
-//! `shaders/filter_out.wgsl` takes the products back to the result. With V, U and Y the planes of the
-//! large image, the weights and the small image:
+//! The algebra is that of the CPU kernel (`twin/winograd/mod.rs`). `shaders/filter_in.wgsl`
+//! transforms two operands into planes, each of which is a matrix; one dispatch multiplies all
+//! planes; and `shaders/filter_out.wgsl` transforms the products back to the result. With V, U and
+//! Y the planes of the large image, the weights and the small image:
 //!
 //! ```text
 //! y ← V[p] · U[p]      x ← Y[p] · U[p]ᵀ      w ← V[p]ᵀ · Y[p]
@@ -18,7 +18,7 @@ use crate::tensor::{DType, padded_bytes};
 use super::ConvSpec;
 use super::twin::winograd::Matrices;
 
-/// Tilings of the products that are worth a try.
+/// Tilings of the products worth trying.
 const TILINGS: usize = 2;
 
 /// One of the three operands of a convolution.
@@ -98,7 +98,7 @@ impl Minimal {
     }
 
     /// The dispatches that compute the operand `result`, with one variant for each tiling of the
-    /// products; none where a buffer would be larger than the device can bind.
+    /// products; empty where a buffer would be larger than the device can bind.
     pub(super) fn variants(&self, result: Side, caps: &Caps) -> Vec<Variant> {
         let [left, right] = match result {
             Side::Large => [Side::Small, Side::Taps],
@@ -136,7 +136,7 @@ impl Minimal {
         product.variants(caps).into_iter().take(TILINGS).map(variant).collect()
     }
 
-    /// Takes input `i`, which is the operand `side`, into planes.
+    /// Transforms input `i`, which is the operand `side`, into planes.
     fn enter(&self, side: Side, i: usize, caps: &Caps) -> Dispatch {
         let matrix = match side {
             Side::Large => &self.matrices.input,
@@ -147,7 +147,7 @@ impl Minimal {
         self.transform("filter_in", side, self.tiles, matrix, bind, caps)
     }
 
-    /// Takes the planes of the operand `side` to the output.
+    /// Transforms the planes of the operand `side` to the output.
     fn leave(&self, side: Side, caps: &Caps) -> Dispatch {
         let (mut squares, mut matrix) = (self.tiles, &self.matrices.output);
         let blocks;
@@ -155,7 +155,8 @@ impl Minimal {
             Side::Small => {}
             Side::Taps => matrix = &self.matrices.taps_back,
             Side::Large => {
-                // What a tile adds to its first two cells, and, as the one before, to its others.
+                // What a tile adds to its first two cells, and, as the preceding tile, to its
+                // others.
                 let back = &self.matrices.input_back;
                 let zeros = vec![0.0; self.planes()];
                 let before = |cell: usize| back.get(cell + 2).unwrap_or(&zeros);
@@ -225,7 +226,7 @@ impl Minimal {
     }
 }
 
-/// The factors of a row that are not zero, with their columns.
+/// The nonzero factors of a row, with their columns.
 fn sparse(row: &[f32]) -> Vec<Value> {
     let entries = row.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
     entries.map(|(at, &factor)| context! { factor, at }).collect()

@@ -31,7 +31,7 @@ pub struct ConvSpec {
     pub kernel: [usize; 2],
     /// Vertical and horizontal stride.
     pub stride: [usize; 2],
-    /// Padding above and to the left. Padding below and to the right is whatever the sizes ask.
+    /// Padding above and to the left. Padding below and to the right follows from the sizes.
     pub pad: [usize; 2],
     /// Height and width of the large image.
     pub large: [usize; 2],
@@ -44,7 +44,7 @@ impl ConvSpec {
     /// and the small size rounded down.
     ///
     /// # Errors
-    /// A sentence where the kernel is larger than the padded image.
+    /// A sentence if the kernel is larger than the padded image.
     pub fn down(
         large: [usize; 2],
         kernel: [usize; 2],
@@ -66,10 +66,10 @@ impl ConvSpec {
     }
 
     /// The transposed convolution that turns `small` into exactly `large` (PyTorch's
-    /// `output_padding` is whatever that needs).
+    /// `output_padding` follows from the sizes).
     ///
     /// # Errors
-    /// A sentence where no convolution with this geometry takes `large` to `small`.
+    /// A sentence if no convolution with this geometry takes `large` to `small`.
     pub fn up(
         small: [usize; 2],
         large: [usize; 2],
@@ -105,8 +105,8 @@ impl ConvSpec {
         self.small == [1, 1] && self.pad == [0, 0] && self.kernel == self.large
     }
 
-    /// Calls `term` with the flat indices of x, w and y for every term of the sum that the three ops
-    /// share, of a batch, large and small channels: their reference.
+    /// Calls `term` with the flat indices of x, w and y for every term of the sum that the three
+    /// ops share, for a batch and large and small channels: their reference.
     fn terms(&self, [batch, large, small]: [usize; 3], mut term: impl FnMut(usize, usize, usize)) {
         let ([kh, kw], [sh, sw], [top, left]) = (self.kernel, self.stride, self.pad);
         let ([height, width], [h, w]) = (self.large, self.small);

@@ -28,7 +28,7 @@ const GEOMETRIES: &[Geometry] = &[
     ([3, 4], [3, 2], [0, 2], 1, [8, 5], [2, 3], 1, 8),
     ([5, 2], [3, 2], [1, 0], 1, [7, 7], [2, 3], 1, 8),
     ([1, 5], [1, 2], [0, 2], 3, [2, 11], [2, 6], 12, 1),
-    // Rows and columns left over; more padding below and to the right than above and to the left.
+    // Leftover rows and columns; more padding below and to the right than above and to the left.
     ([4, 4], [2, 2], [1, 1], 1, [7, 9], [3, 4], 8, 3),
     ([4, 4], [2, 2], [1, 1], 1, [5, 7], [3, 4], 3, 4),
     ([3, 3], [2, 2], [0, 1], 2, [6, 6], [3, 3], 4, 4),
@@ -41,10 +41,10 @@ const GEOMETRIES: &[Geometry] = &[
     // The kernel covers the image once: a matrix product.
     ([4, 4], [1, 1], [0, 0], 3, [4, 4], [1, 1], 8, 5),
     ([2, 3], [1, 1], [0, 0], 1, [2, 3], [1, 1], 3, 65),
-    // As large as it gets here.
+    // The largest here.
     ([4, 4], [2, 2], [1, 1], 3, [32, 30], [16, 15], 16, 33),
     ([5, 5], [2, 2], [2, 2], 2, [17, 33], [9, 17], 65, 12),
-    // Few channels and many pixels: every task lays out patches and adds up windows by itself.
+    // Few channels and many pixels: every task lays out patches and adds up windows on its own.
     ([4, 4], [2, 2], [1, 1], 6, [64, 62], [32, 31], 3, 5),
     ([5, 5], [2, 2], [2, 2], 4, [70, 64], [35, 32], 2, 6),
     // Enough channels for minimal filtering: more than one run of lines, odd sizes, rows and columns

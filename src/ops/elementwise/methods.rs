@@ -48,7 +48,7 @@ methods! {
     sqrt(x) = Sqrt {};
     /// `1 / x`.
     recip(x) = Recip {};
-    /// `eˣ`, finite for every number.
+    /// `eˣ`, finite for every `x` but NaN.
     exp(x) = Exp {};
     /// `ln x`.
     log(x) = Log {};
@@ -64,7 +64,7 @@ methods! {
     sigmoid(x) = Sigmoid {};
     /// `ln(1 + eˣ)`.
     softplus(x) = Softplus {};
-    /// Bytes as numbers in [−1, 1].
+    /// Bytes as floats in [−1, 1].
     from_u8(x) = FromU8;
     /// `−x`.
     neg(x) = Affine { scale: -1.0, shift: 0.0 };
@@ -74,7 +74,7 @@ impl Tape {
     /// `scale · x + shift`.
     ///
     /// # Errors
-    /// None today; recording may always fail.
+    /// Errors of recording the op.
     pub fn affine(&mut self, x: Var, scale: f32, shift: f32) -> Result<Var> {
         self.record(Affine { scale, shift }, &[x])
     }
@@ -82,7 +82,7 @@ impl Tape {
     /// `1 − e^(−rate · x)`.
     ///
     /// # Errors
-    /// None today; recording may always fail.
+    /// Errors of recording the op.
     pub fn one_minus_exp(&mut self, x: Var, rate: f32) -> Result<Var> {
         self.record(OneMinusExp { rate }, &[x])
     }
@@ -105,7 +105,7 @@ impl Tape {
     /// `x` limited to [low, high].
     ///
     /// # Errors
-    /// None today; recording may always fail.
+    /// Errors of recording the op.
     pub fn clamp(&mut self, x: Var, low: f32, high: f32) -> Result<Var> {
         self.record(Clamp { low, high }, &[x])
     }
@@ -113,7 +113,7 @@ impl Tape {
     /// A tensor of `shape` filled with `value`.
     ///
     /// # Errors
-    /// None today; recording may always fail.
+    /// Errors of recording the op.
     pub fn fill(&mut self, shape: &[usize], value: f32) -> Result<Var> {
         self.record(Fill { shape: shape.to_vec(), value }, &[])
     }

@@ -1,4 +1,4 @@
-//! One number in, one number out: arithmetic with broadcasting, and the activations.
+//! One value in, one value out: arithmetic with broadcasting, and the activations.
 //!
 //! The WGSL of each op is a function of `vec4<f32>` in `shaders/<op>.wgsl`; chains of them become
 //! one kernel. Inputs broadcast as in NumPy: aligned at the last axis, sizes of 1 stretch.
@@ -32,11 +32,11 @@ pub(super) fn broadcast(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     Ok(shape)
 }
 
-/// Declares an elementwise op: its struct, its shader, its twin, its reference and its vjp.
+/// Declares an elementwise op: its struct, its shader, its CPU kernel, its reference and its vjp.
 ///
-/// The reference, `exact`, is an expression of the inputs as 64-bit numbers. The vjp is a closure of (tape,
-/// site, g, needs) that gives one optional gradient for each input. What else it tells the compiler follows,
-/// as methods of [`Op`].
+/// The reference, `exact`, is an expression of the inputs as 64-bit floats. The vjp is a closure of
+/// (tape, site, g, needs) that gives one optional gradient for each input. What else the compiler
+/// needs follows, as methods of [`Op`].
 macro_rules! elementwise {
     (
         $(#[$doc:meta])*
@@ -95,8 +95,8 @@ macro_rules! elementwise {
             }
 
             fn apply(&self, inputs: &[&[f32]], y: &mut [f32]) {
-                // By value, like all that twins capture: a reference might point into `y`, and what it
-                // points to would be read anew for every number.
+                // By value, like all that CPU kernels capture: a reference might point into `y`,
+                // and its target would be read again for every element.
                 let $op = *self;
                 let _ = $op;
                 let f = $twin;
@@ -194,7 +194,8 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y = a` where `c > 0`, else `b`: whatever the other one is, even NaN. Nothing flows to `c`.
+    /// `y = a` where `c > 0`, else `b`: whatever the other value is, even NaN. No gradient flows to
+    /// `c`.
     Choose = "choose" (c, a, b), |_op| |c: f32, a: f32, b: f32| if c > 0.0 { a } else { b };
     exact if c > 0.0 { a } else { b };
     vjp |t, s, g, needs| {
@@ -253,7 +254,7 @@ elementwise! {
 }
 
 elementwise! {
-    /// `y = 1 − e^(−rate · x)`, right to the last digits where `rate · x` is small, too. With
+    /// `y = 1 − e^(−rate · x)`, accurate to the last digits where `rate · x` is small, too. With
     /// `rate = −ln β` it is Adam's bias correction `1 − βˣ`.
     OneMinusExp {
         /// How fast it approaches 1; above 0.
@@ -339,7 +340,7 @@ elementwise! {
     } = "leaky_relu" (x), |op| move |x: f32| if x <= 0.0 { op.slope * x } else { x };
     exact if x <= 0.0 { f64::from(op.slope) * x } else { x };
     vjp |t, s, g, _needs| {
-        // The output has the input's sign, and is kept anyway: the input need not be.
+        // The output has the input's sign, and is kept anyway, so the input can be freed.
         Ok(vec![Some(t.record(LeakyReluGrad { slope: op.slope }, &[s.output, g])?)])
     }
 }
@@ -389,7 +390,7 @@ elementwise! {
     }
 }
 
-/// `y = x / 127.5 − 1`: bytes as numbers in [−1, 1]. Not differentiable: images are data.
+/// `y = x / 127.5 − 1`: bytes as floats in [−1, 1]. Not differentiable: images are data.
 #[derive(Clone, Copy, Debug)]
 pub struct FromU8;
 
@@ -432,7 +433,7 @@ impl Elementwise for FromU8 {
 pub struct Fill {
     /// The output's shape.
     pub shape: Vec<usize>,
-    /// The number.
+    /// The value.
     pub value: f32,
 }
 

@@ -6,7 +6,7 @@ use crate::tape::{Tape, Var};
 use super::super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{ClampGrad, LeakyReluGrad};
 
-/// Every way in which two shapes broadcast.
+/// Every way two shapes broadcast.
 const PAIRS: &[(&[usize], &[usize])] = &[
     (&[7], &[7]),
     (&[1757], &[1757]),
@@ -44,7 +44,7 @@ fn unary(op: &str) -> Vec<Sample> {
     use Kind::{Grid, Ladder, Uniform};
     const NORMAL: Kind = Kind::NORMAL;
     let grid = Grid(0.125);
-    // Name, what sets it apart, op, inputs around which it is smooth, whether ±150 suits it.
+    // Name, note, op, inputs around which it is smooth, whether ±150 suits it.
     let table: [(&'static str, &str, Unary, Kind, bool); 18] = [
         ("affine", "", |t, x| t.affine(x, 0.7, -1.3), NORMAL, true),
         ("affine", "neg", Tape::neg, NORMAL, true),
@@ -121,7 +121,7 @@ fn binary(op: &str) -> Vec<Sample> {
         if ladder {
             all.push(one(&[41], &[41, 1], [Ladder, Ladder]).note("to ±150").rough());
         }
-        // The same value on both sides: gradients meet in one place.
+        // The same value on both sides: gradients add up in one place.
         let twice = vec![Input::new(&[5], Uniform(0.5, 2.0))];
         let same = Sample::new(op, twice, move |t, x| {
             let other = t.affine(x[0], 2.0, 0.5)?;
@@ -150,7 +150,7 @@ fn choices() -> Vec<Sample> {
     shapes.map(one).into()
 }
 
-/// Numbers from nothing, and bytes.
+/// Values without inputs, and bytes.
 fn constants() -> Vec<Sample> {
     let mut all = Vec::new();
     for (shape, value) in [(&[][..], 2.5), (&[1757], -0.125), (&[3, 1, 5], 0.0), (&[2], 1e30)] {
@@ -180,7 +180,7 @@ fn special_unary(op: &str) -> Vec<Sample> {
         ("finite", "", Tape::finite, special::ALL),
         ("clamp", "", |t, x| t.clamp(x, -0.5, 1.0), special::ALL),
         ("leaky_relu", "", |t, x| t.leaky_relu(x, 0.2), special::ALL),
-        // 0 · ∞ is NaN, as in `max(x, 0)` it is not.
+        // 0 · ∞ is NaN; in `max(x, 0)` it is not.
         ("leaky_relu", "relu", Tape::relu, &[f32::NAN, f32::INFINITY, -0.0, 1e-40]),
         ("tanh", "", Tape::tanh, special::ALL),
         ("sigmoid", "", Tape::sigmoid, special::ALL),
@@ -193,11 +193,11 @@ fn special_unary(op: &str) -> Vec<Sample> {
     let all = of_op.map(|(op, note, f, numbers)| {
         let x = vec![Input::new(&[41], Kind::Special(numbers))];
         let sample = Sample::new(op, x, move |t, x| {
-            // What lies between the special numbers is made positive where the op wants it so.
+            // Values between the special ones are made positive where the op requires it.
             let x = if positive(op) { t.abs(x[0])? } else { x[0] };
             f(t, x)
         });
-        // tanh of a driver is a quotient of exponentials, which loses the digits of small numbers.
+        // A driver's tanh is a quotient of exponentials, which loses the digits of small values.
         sample.note(note).tolerance(3e-5, 2e-7).non_finite(NonFinite::Same)
     });
     all.collect()
@@ -238,7 +238,8 @@ fn special_of_several(op: &str) -> Vec<Sample> {
     if op != "div" {
         return all;
     }
-    // Quotients of finite numbers by denormal ones are infinite or not, as a driver flushes them.
+    // Quotients of finite by denormal values are infinite or not, depending on the driver's
+    // flushing.
     let inputs =
         vec![Input::new(&[41], Kind::Special(special::ONE_NAN)), Input::new(&[41], Kind::NORMAL)];
     let div = Sample::new("div", inputs, |t, x| t.div(x[0], x[1]));

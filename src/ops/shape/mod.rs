@@ -114,15 +114,15 @@ impl Elementwise for BroadcastTo {
     }
 }
 
-/// `y[i₀, i₁, …] = x[Σ (i_d − low_d) · stride_d]` where `low_d ≤ i_d < high_d` for all axes, else 0:
-/// permutations, slices and paddings in one form, worked out by the op that uses it.
+/// `y[i₀, i₁, …] = x[Σ (i_d − low_d) · stride_d]` where `low_d ≤ i_d < high_d` for all axes, else
+/// 0: permutations, slices and paddings in one form, derived by the op that uses it.
 #[derive(Clone, Debug)]
 struct Gather {
     shape: Vec<usize>,
     low: Vec<usize>,
     high: Vec<usize>,
     stride: Vec<usize>,
-    /// Where in the input the element at `low` lies.
+    /// The input's flat index of the element at `low`.
     offset: usize,
 }
 
@@ -379,7 +379,7 @@ impl Tape {
     /// The same elements as `shape`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `shape` has another number of elements.
+    /// [`Error::Shape`] where `shape` has a different number of elements.
     pub fn reshape(&mut self, x: Var, shape: &[usize]) -> Result<Var> {
         if self.shape(x) == shape {
             return Ok(x);
@@ -409,7 +409,7 @@ impl Tape {
     /// `x` with axis `axes[d]` at place `d`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `axes` is no permutation of its axes.
+    /// [`Error::Shape`] where `axes` is not a permutation of its axes.
     pub fn permute(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
         self.record(Permute(axes.to_vec()), &[x])
     }
@@ -417,7 +417,7 @@ impl Tape {
     /// The transpose of a matrix.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` is no matrix.
+    /// [`Error::Shape`] where `x` is not a matrix.
     pub fn transpose(&mut self, x: Var) -> Result<Var> {
         self.permute(x, &[1, 0])
     }
@@ -454,7 +454,7 @@ impl Tape {
     /// `parts` one after another along `axis`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where they differ along another axis, or there are none.
+    /// [`Error::Shape`] where they differ along another axis, or `parts` is empty.
     pub fn concat(&mut self, parts: &[Var], axis: usize) -> Result<Var> {
         let shapes: Vec<Vec<usize>> = parts.iter().map(|&p| self.shape(p).to_vec()).collect();
         let fail = |what: &str, shapes: &[Vec<usize>]| Error::Shape {
@@ -462,7 +462,7 @@ impl Tape {
             what: what.into(),
             shapes: shapes.to_vec(),
         };
-        let mut shape = shapes.first().ok_or_else(|| fail("there is nothing", &[]))?.clone();
+        let mut shape = shapes.first().ok_or_else(|| fail("there are no parts", &[]))?.clone();
         let same = |s: &Vec<usize>| {
             s.len() == shape.len() && (0..s.len()).all(|d| d == axis || s[d] == shape[d])
         };
@@ -480,6 +480,6 @@ impl Tape {
                 None => padded,
             });
         }
-        whole.ok_or_else(|| fail("there is nothing", &shapes))
+        whole.ok_or_else(|| fail("there are no parts", &shapes))
     }
 }

@@ -54,7 +54,7 @@ fn moves() -> Vec<Sample> {
         let (op, inputs) = one("range", &[3, 4, 5]);
         let sample = Sample::new(op, inputs, move |t, x| t.range(x[0], start, len));
         all.push(sample.note(format!("{len} from {start}")).tolerance(0.0, 0.0));
-        // Elementwise ops read a range where it is, kernels may not.
+        // Elementwise ops read a range in place, kernels may not.
         let (op, inputs) = one("range", &[3, 4, 5]);
         let read = Sample::new(op, inputs, move |t, x| {
             let part = t.range(x[0], start, len)?;

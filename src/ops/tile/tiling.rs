@@ -1,7 +1,7 @@
 //! How one workgroup's part of a product is laid out, and which layout suits which device.
 //!
-//! A processor that plays GPU pays dearly for barriers, so it shares loads by subgroups, or not at
-//! all. A GPU shares them by workgroup memory, unless the product is too thin to share anything.
+//! Barriers are expensive on a software adapter, so it shares loads by subgroups, or not at all. A
+//! GPU shares them by workgroup memory, unless the product is too thin to share anything.
 
 use super::{Along, Caps};
 
@@ -34,7 +34,7 @@ pub(super) struct Tiling {
     pub(super) kind: Kind,
     /// Rows and columns of a workgroup's part.
     pub(super) size: [usize; 2],
-    /// How many of the reduction are taken at a time.
+    /// How much of the reduction is taken at a time.
     pub(super) depth: usize,
     /// Invocations.
     pub(super) lanes: usize,
@@ -48,21 +48,21 @@ pub(super) struct Tiling {
     pub(super) col_step: usize,
 }
 
-/// What a processor that plays GPU is fast at, in multiply-adds (measured on llvmpipe of Mesa 22.3).
+/// Costs on a software adapter, in multiply-adds (measured on llvmpipe of Mesa 22.3).
 #[derive(Clone, Copy, Debug)]
 struct Processor {
-    /// What a load costs, even where all lanes load the same.
+    /// Cost of a load, even where all lanes load the same.
     load: usize,
-    /// What the four broadcasts of a row cost.
+    /// Cost of the four broadcasts of a row.
     broadcasts: usize,
     /// Vectors of sums that a lane may have; they do not fit the registers anyway.
     largest: usize,
 }
 
 impl Processor {
-    /// With 32 vector registers (AVX-512) or more, or with 16 (AVX2), where everything waits for the
-    /// stack: the fewer loads, the better, in a product large enough to make up for the time that the
-    /// driver takes to compile large tiles.
+    /// With 32 vector registers (AVX-512) or more, or with 16 (AVX2), where everything waits for
+    /// the stack: the fewer loads, the better, in a product large enough to make up for the time
+    /// that the driver takes to compile large tiles.
     const fn of(caps: &Caps, flops: u64) -> Self {
         match caps.vector_registers {
             32.. => Self { load: 60, broadcasts: 18, largest: 64 },
@@ -72,7 +72,7 @@ impl Processor {
 }
 
 impl Tiling {
-    /// Register tiles; neighbors lie beside each other along the columns.
+    /// Register tiles; neighbors lie side by side along the columns.
     const fn across(lanes: usize, rows: usize, cols: usize) -> Self {
         let size = [rows, 4 * cols * lanes];
         let kind = Kind::Registers;
@@ -92,7 +92,7 @@ impl Tiling {
     }
 
     /// Tiles of `size` in workgroup memory, of which each invocation computes `rows` by `rows`, and
-    /// brings one 4 by 4 block of each operand, or of one, or none.
+    /// loads one 4 by 4 block of each operand, or of only one, or nothing.
     const fn workgroup(size: [usize; 2], depth: usize, rows: usize) -> Self {
         let [down, across] = [size[0] / rows, size[1] / rows];
         let (kind, lanes, cols) = (Kind::Workgroup, down * across, rows / 4);
@@ -100,15 +100,15 @@ impl Tiling {
         Self { kind, size, depth, lanes, rows, cols, row_step: 4 * down, col_step: 4 * across }
     }
 
-    /// How many invocations bring a block of the left operand, how many of the right one, and which is
-    /// the first that brings one of the right: others than those of the left, where there are enough.
+    /// How many invocations load a block of the left operand, how many of the right one, and the
+    /// first that loads one of the right: distinct from those of the left, if there are enough.
     pub(super) const fn blocks(&self) -> [usize; 3] {
         let deep = self.depth / 4;
         let [a, b] = [self.size[0] / 4 * deep, self.size[1] / 4 * deep];
         [a, b, if a + b <= self.lanes { a } else { 0 }]
     }
 
-    /// A name that no other tiling has.
+    /// A unique name among all tilings.
     pub(super) fn name(&self) -> String {
         let [m, n] = self.size;
         let Self { lanes, rows, cols, .. } = self;
@@ -127,8 +127,8 @@ impl Tiling {
         (if m > n { m } else { n }) / 4 + 1
     }
 
-    /// Steps of the reduction that the innermost loop of a tile in workgroup memory takes at a time: with
-    /// fewer its own counting is more than a tenth of the work.
+    /// Steps of the reduction that the innermost loop of a tile in workgroup memory takes at a
+    /// time: with fewer, loop overhead is more than a tenth of the work.
     pub(super) const fn unroll(&self) -> usize {
         if self.rows < 8 { 16 } else { 4 }
     }
@@ -138,8 +138,8 @@ impl Tiling {
         [m.div_ceil(self.size[0]), n.div_ceil(self.size[1])]
     }
 
-    /// For a processor that plays GPU: eight invocations, or a subgroup, are the lanes of its
-    /// vectors. The least work first, and of equals, the larger tile.
+    /// For a software adapter: eight invocations, or a subgroup, are the lanes of its vectors. The
+    /// least work first, and among equals, the larger tile.
     pub(super) fn for_software(
         [m, n]: [usize; 2],
         flops: u64,
@@ -182,15 +182,16 @@ impl Tiling {
         tiles_m * tiles_n * lanes * (16 * rows * cols + loads_of_a + load * 4 * cols)
     }
 
-    /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, beside
-    /// each other, and no sharing where the product is thinner than a tile could use.
+    /// For a GPU: large tiles where there are enough of them in `layers` products, or parts, side
+    /// by side, and no sharing where the product is thinner than a tile could use.
     pub(super) fn for_hardware(m: usize, n: usize, layers: usize, caps: &Caps) -> Vec<Self> {
         const ENOUGH: usize = 128;
         const LARGE: Tiling = Tiling::workgroup([64, 64], 16, 8);
         const SMALL: Tiling = Tiling::workgroup([32, 32], 32, 4);
-        // Half of the loads, or three quarters, for each multiply-add, and twice as many barriers: for
-        // cards whose caches are slow beside their arithmetic. AMD's compiler makes the same hot loop of
-        // them (92 % multiply-adds) and has 12 of them in flight where LARGE has 8, on RDNA 3.
+        // Half of the loads, or three quarters, for each multiply-add, and twice as many barriers:
+        // for cards with caches that are slow compared to their arithmetic. AMD's compiler
+        // generates the same hot loop for them (92 % multiply-adds) and has 12 of them in flight
+        // where LARGE has 8, on RDNA 3.
         const LARGER: [Tiling; 3] = [
             Tiling::workgroup([128, 128], 8, 8),
             Tiling::workgroup([128, 64], 8, 8),

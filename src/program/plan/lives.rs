@@ -1,4 +1,4 @@
-//! From when to when each value lives, and in which buffer.
+//! The life of each value, and its buffer.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -55,12 +55,12 @@ impl Planner<'_> {
         value
     }
 
-    /// How the unit at `p` reads `root`: everywhere element by element?
+    /// Whether the unit at `p` reads `root` elementwise everywhere.
     fn reads_in_place(&self, p: usize, root: usize) -> bool {
         self.units.units[p].fused && !self.scattered.contains(&(p, root))
     }
 
-    /// Whether a node of this shape reads `var`, whose root is `root`, element by element.
+    /// Whether a node of this shape reads `var`, whose root is `root`, elementwise.
     pub(super) fn is_in_place(&self, shape: &[usize], var: Var, root: usize) -> bool {
         self.units.views[var.index()].offset == 0
             && self.tape.node(var).shape.iter().product::<usize>() == self.len(root)
@@ -78,7 +78,7 @@ impl Planner<'_> {
             .filter(|(_, s)| s.before != s.after)
             .map(|(n, s)| (n.clone(), *s))
             .collect();
-        // For each root, how many states get it as their new value.
+        // For each root, how many states it is the new value of.
         let mut given: HashMap<usize, usize> = HashMap::new();
         for (_, state) in &assigned {
             *given.entry(self.root(state.after)).or_default() += 1;
@@ -149,7 +149,7 @@ impl Planner<'_> {
         copies
     }
 
-    /// For each root that is an old or a new value of a state that shares its buffer, these buffers.
+    /// For each root that is an old or a new value of a state in a shared buffer, these buffers.
     fn packs(&self) -> HashMap<usize, BTreeSet<usize>> {
         let mut packs: HashMap<usize, BTreeSet<usize>> = HashMap::new();
         for (name, state) in self.tape.states() {
@@ -175,7 +175,7 @@ impl Planner<'_> {
             })
     }
 
-    /// A value for each row of this run's values, as yet without a life.
+    /// A value for each row of this run's values, with no life yet.
     fn rows(&mut self) -> Vec<usize> {
         let mut values = Vec::new();
         for row in &self.units.rows {
@@ -198,8 +198,8 @@ impl Planner<'_> {
         values
     }
 
-    /// Whether what the lanes of a unit read and write lies as one kernel needs it: for all in the
-    /// same place, or each behind the one before; for sums, anywhere in one buffer.
+    /// Whether what the lanes of a unit read and write is laid out as one kernel needs it: the same
+    /// place for all, or each after the one before; for sums, anywhere in one buffer.
     pub(super) fn lies_in_rows(&self, unit: &Unit) -> bool {
         let spot = |var: Var| {
             let View { root, offset } = self.units.views[var.index()];
@@ -223,7 +223,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Lets outputs of the fused unit at `p` take over the slots of inputs that die there; those of
+    /// Lets outputs of the fused unit at `p` take over the slots of inputs that die there; for
     /// bundles, whole rows.
     pub(super) fn inherit(&mut self, p: usize, inputs: &[usize], outputs: &[usize]) {
         let bundle = self.units.units[p].lanes.len() > 1;
@@ -260,7 +260,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The place for a copy of what is at `place`, which lives only in step `p`.
+    /// The place for a copy of the tensor at `place`, which lives only in step `p`.
     pub(super) fn temporary(&mut self, p: usize, place: Place, label: String) -> Place {
         Place { buffer: self.scratch(p, place.bytes(), label), offset: 0, ..place }
     }
@@ -272,10 +272,10 @@ impl Planner<'_> {
         self.values.len() - 1
     }
 
-    /// Finds a buffer for every value: the largest first, each in the first slot that is free for
-    /// the whole of its life.
+    /// Finds a buffer for every value: the largest first, each in the first slot that is free
+    /// throughout its life.
     pub(super) fn slots(&mut self) -> Vec<usize> {
-        // Values that hand their slot on are one tenant.
+        // Values that pass on their slot count as one tenant.
         let mut founder: Vec<usize> = (0..self.values.len()).collect();
         for v in 0..self.values.len() {
             if let Some(from) = self.values[v].heir_of {

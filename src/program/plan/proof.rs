@@ -1,10 +1,10 @@
 //! A proof that a plan's steps find what they read and write only what they own.
 //!
-//! A plan decides which bytes each step reads and writes; what stands in them at that moment follows
-//! from all the steps before. The proof runs the plan on a shadow of its buffers that holds, for each
-//! byte, which value it belongs to, instead of numbers. A step that finds another value than the tape
-//! says, a state that does not end as its new value, a kernel that reads while it writes elsewhere in
-//! the same range: each would train wrongly without a word.
+//! A plan decides which bytes each step reads and writes; their contents at that moment follow from
+//! all the steps before. The proof runs the plan on a shadow of its buffers that holds, for each
+//! byte, which value it belongs to, instead of the value. A step that finds a value other than the
+//! tape's, a state that does not end as its new value, a kernel that reads while it writes
+//! elsewhere in the same range: each would silently corrupt training.
 
 use crate::tape::{Node, Var};
 
@@ -20,7 +20,7 @@ struct Held {
     origin: i64,
 }
 
-/// What every byte of a plan's buffers holds.
+/// The contents of every byte of a plan's buffers.
 struct Shadow {
     buffers: Vec<Vec<Held>>,
 }
@@ -49,7 +49,7 @@ fn signed(bytes: u64) -> i64 {
 }
 
 impl Shadow {
-    /// Bytes that hold nothing any more.
+    /// Marks bytes as empty.
     fn clear(&mut self, at: Bytes) {
         let mut kept = Vec::new();
         for held in self.buffers[at.buffer].drain(..) {
@@ -60,7 +60,7 @@ impl Shadow {
         self.buffers[at.buffer] = kept;
     }
 
-    /// Bytes that hold the part of a value that `view` is.
+    /// Marks bytes as the part of a value that `view` is.
     fn write(&mut self, at: Bytes, view: View, size: usize) {
         self.clear(at);
         let origin = at.start - signed((view.offset * size) as u64);
@@ -92,8 +92,8 @@ impl Shadow {
 }
 
 impl Planner<'_> {
-    /// Runs `plan` on a shadow of its buffers; `unit_of` names the unit that each step belongs to, and
-    /// `buffer_of` the buffer of each value. Says what is wrong with the first step that is.
+    /// Runs `plan` on a shadow of its buffers; `unit_of` names the unit that each step belongs to,
+    /// and `buffer_of` the buffer of each value. Reports what is wrong with the first wrong step.
     pub(super) fn prove(
         &self,
         plan: &Plan,
@@ -162,7 +162,8 @@ impl Planner<'_> {
         for lane in &unit.lanes {
             let node = lane[0];
             for (i, &input) in self.tape.nodes()[node].inputs.iter().enumerate() {
-                // The kernel of several sums binds whole buffers, in which each tensor has its place.
+                // The kernel of several sums binds whole buffers, which contain each tensor at its
+                // place.
                 let place = if alone { inputs[i] } else { lies(input) };
                 if inputs[i].buffer != place.buffer
                     || !shadow.holds(Bytes::of(&place), self.view(input), place.size())
@@ -196,7 +197,7 @@ impl Planner<'_> {
         for (l, lane) in unit.lanes.iter().enumerate() {
             for ((op, operands), &node) in fused.calls.iter().zip(lane) {
                 let Node { op: own, inputs, shape, .. } = &self.tape.nodes()[node];
-                // As `Tape::record` tells ops apart.
+                // Compares ops as `Tape::record` does.
                 if format!("{op:?}") != format!("{own:?}") {
                     return Err(format!("{} is computed as {op:?}", self.name(node)));
                 }
@@ -210,7 +211,7 @@ impl Planner<'_> {
                     let Load { place, access } = &fused.loads[load];
                     let from = self.tape.shape(input);
                     let len = from.iter().product();
-                    // All lanes read one number, or each a tensor of its own, element by element.
+                    // All lanes read one scalar, or each its own tensor, elementwise.
                     let (start, fits) = match access {
                         Access::Scalar if bundle => (0, len == 1),
                         Access::Full if bundle => (l, len == self.len(node)),

@@ -62,7 +62,7 @@ impl Planner<'_> {
             }
             late.push(Step::Copy { from, to });
         }
-        // So are old values that a fetch wants: fetches are read after everything else.
+        // So are old values that are fetched: fetches are read after everything else.
         let mut fetches = Vec::new();
         for (name, &var) in self.tape.fetches() {
             let mut place = self.place(var);
@@ -151,7 +151,7 @@ impl Planner<'_> {
         let label = format!("scratch of %{} sum", lanes[0][0]);
         let scratch =
             lowered.scratch.iter().map(|&bytes| self.scratch(p, bytes, label.clone())).collect();
-        // Of the whole buffers, in which the parts start at their offsets.
+        // The whole buffers, in which the parts start at their offsets.
         let all = |places: &[Place]| {
             let end = places.iter().map(|place| place.offset + place.len).max();
             Place { offset: 0, len: end.unwrap_or(0), ..places[0] }

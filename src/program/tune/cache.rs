@@ -1,4 +1,4 @@
-//! What was measured before: one readable JSON file for all adapters.
+//! Earlier measurements: one readable JSON file for all adapters.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,16 +13,16 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::shaders;
 
-/// The version of the format. Files of another one are written anew.
+/// The version of the format. Files of another version are replaced.
 const FORMAT: u32 = 1;
 
-/// Settings that the file remembers; the oldest go first.
+/// Settings that the file stores; the oldest are removed first.
 const KEPT: usize = 16;
 
 /// The file's name in its folder.
 const NAME: &str = "kernels.json";
 
-/// Whoever writes the file holds this one locked.
+/// A lock file, held while writing.
 const LOCK: &str = "kernels.lock";
 
 /// The file.
@@ -32,7 +32,7 @@ struct Contents {
     settings: Vec<Section>,
 }
 
-/// What was found out under some settings.
+/// The results under some settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Section {
     #[serde(flatten)]
@@ -40,7 +40,7 @@ struct Section {
     kernels: BTreeMap<String, Entry>,
 }
 
-/// All that times depend on beside the kernel.
+/// Everything that times depend on besides the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings {
     adapter: String,
@@ -48,18 +48,18 @@ pub(super) struct Settings {
     driver: String,
     /// This program's version.
     program: String,
-    /// A check sum of the kernels' templates, for those who change them.
+    /// A checksum of the kernels' templates, for those who change them.
     templates: String,
     /// Whether kernels keep the compiler's checks.
     checked: bool,
     /// The size of subgroups, where kernels may use them.
     subgroup: Option<u32>,
-    /// Whether the adapter is taken for a CPU that plays GPU.
+    /// Whether the adapter is treated as a software adapter.
     software: bool,
 }
 
 impl Settings {
-    /// Those under which `gpu` is measured.
+    /// The settings under which `gpu` is measured.
     pub(super) fn of(gpu: &Gpu) -> Self {
         let caps = gpu.caps();
         Self {
@@ -75,18 +75,18 @@ impl Settings {
     }
 }
 
-/// What was found out about one kernel.
+/// The result for one kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// The variant to take.
+    /// The best variant.
     pub(super) variant: String,
-    /// With which effort it was found.
+    /// The effort that found it.
     pub(super) effort: Effort,
-    /// Milliseconds of every variant, as far as it was measured; none for those that are wrong.
+    /// Milliseconds of every variant, if measured; `None` for wrong ones.
     pub(super) ms: BTreeMap<String, Option<f64>>,
 }
 
-/// What was measured under some settings.
+/// The measurements under some settings.
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: Option<PathBuf>,
@@ -96,8 +96,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Reads the file in `folder`, and says what is wrong with it, if something is. Without a folder
-    /// nothing is kept.
+    /// Reads the file in `folder`, and reports what is wrong with it, if anything. Without a folder
+    /// nothing is stored.
     pub(super) fn load(folder: Option<PathBuf>, settings: Settings) -> (Self, Option<String>) {
         let (sections, warning) = match folder.as_deref().map(read) {
             Some(Ok(sections)) => (sections, None),
@@ -109,18 +109,18 @@ impl Cache {
         (Self { folder, settings, known, new: BTreeMap::new() }, warning)
     }
 
-    /// What is known of a kernel.
+    /// The known result for a kernel.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.known.get(key)
     }
 
-    /// Adds what was found out about a kernel.
+    /// Adds the result for a kernel.
     pub(super) fn add(&mut self, key: &str, entry: Entry) {
         self.known.insert(key.into(), entry.clone());
         self.new.insert(key.into(), entry);
     }
 
-    /// Writes what was added into the file, beside what other processes wrote meanwhile.
+    /// Writes new results to the file, merged with what other processes wrote meanwhile.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
@@ -130,14 +130,14 @@ impl Cache {
         };
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::file(folder, files::cannot("be made a folder", &e)))?;
-        // Held until the file is written. Where locks are unknown, as on some network drives, two
-        // writers at one moment cost the earlier one's measurements, and no more.
+        // Held until the file is written. Without locks, as on some network drives, two
+        // simultaneous writers lose the earlier one's measurements, but nothing else.
         let path = folder.join(LOCK);
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|e| Error::file(&path, files::cannot("be written", &e)))?;
         let _ = lock.lock();
 
-        // What was wrong with the file was told when it was loaded.
+        // Problems with the file were reported when it was loaded.
         let mut settings = read(folder).unwrap_or_default();
         let at = settings.iter().position(|s| s.settings == self.settings);
         let fresh = || Section { settings: self.settings.clone(), kernels: BTreeMap::new() };
@@ -154,7 +154,7 @@ impl Cache {
     }
 }
 
-/// Reads the file in a folder; nothing where it is missing or of another format.
+/// Reads the file in a folder; empty if it is missing or in another format.
 fn read(folder: &Path) -> Result<Vec<Section>> {
     #[derive(Deserialize)]
     struct Format {
@@ -167,7 +167,7 @@ fn read(folder: &Path) -> Result<Vec<Section>> {
         Err(error) => return Err(Error::file(path, files::cannot("be read", &error))),
     };
     let damaged =
-        |_| Error::file(path, "is damaged: kernels are measured anew, and it is written anew");
+        |_| Error::file(path, "is damaged: kernels are measured again, and it is rewritten");
     let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format != FORMAT {
         return Ok(Vec::new());
@@ -176,7 +176,7 @@ fn read(folder: &Path) -> Result<Vec<Section>> {
     Ok(contents.settings)
 }
 
-/// A check sum of all templates: FNV-1a.
+/// A checksum of all templates: FNV-1a.
 fn templates() -> String {
     let bytes = shaders::files().flat_map(|(_, text)| text.bytes());
     let sum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
@@ -210,7 +210,7 @@ mod tests {
         Entry { variant: variant.into(), effort: Effort::Quick, ms: BTreeMap::new() }
     }
 
-    /// As processes do, the writers share nothing but the folder.
+    /// Like processes, the writers share nothing but the folder.
     #[test]
     fn those_that_write_at_one_moment_lose_nothing() {
         const WRITERS: usize = 8;

@@ -1,12 +1,12 @@
 //! Bundles: units that do the same to different tensors run as one.
 //!
-//! An optimizer updates every parameter by the same chain of ops. Where the parameters lie behind one
-//! another in one buffer, and so do their gradients and their moments, they are one long tensor to a
-//! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units from
-//! the states' new values backwards; what a unit computes before the chain that all have in common
-//! stays a unit of its own. States are moved beside each other when the program is compiled; values
-//! are computed into their part of a buffer in the first place. Sums over tensors that lie so, or over
-//! what is made of them, are bundled too ([`crate::ops::reduce::sum_each`]).
+//! An optimizer updates every parameter by the same chain of ops. If the parameters are consecutive
+//! in one buffer, and so are their gradients and their moments, they are one long tensor to a
+//! kernel: one dispatch updates them all. The chains ([`Chains`]) are found by comparing units
+//! backwards from the states' new values; what a unit computes before the common chain stays a
+//! separate unit. States are moved next to each other when the program is compiled; values are
+//! computed directly into their part of a buffer. Sums over such tensors, or over what is computed
+//! from them, are bundled too ([`crate::ops::reduce::sum_each`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,18 +21,18 @@ mod rows;
 
 use rows::Laid;
 
-/// Bytes that a unit may have to write and read again because its chain is cut off: beyond, a
-/// dispatch saved costs more than it is worth.
+/// Bytes that a unit may have to write and read again because its chain is cut off: beyond that, a
+/// saved dispatch costs more than it gains.
 const CUT_BYTES: u64 = 64 << 10;
 
-/// Elements at whose multiples the tensors of a row start.
+/// Alignment of the tensors of a row, in elements.
 const ALIGN: usize = PART_ALIGN as usize / size_of::<f32>();
 
-/// Alike chains: the nodes of each, those that do the same at the same place.
+/// Similar chains: the nodes of each, with corresponding ones at the same place.
 type Chains = Vec<Vec<usize>>;
 
 impl Groups<'_> {
-    /// Bundles what can be, where no row becomes larger than `limit` bytes.
+    /// Bundles units where possible, with no row larger than `limit` bytes.
     pub(super) fn bundle(&mut self, limit: u64) {
         let consumers = self.consumers();
         for (i, node) in self.tape.nodes().iter().enumerate() {
@@ -44,7 +44,7 @@ impl Groups<'_> {
         self.ends = self.nodes.iter().flat_map(|nodes| self.ends_of(nodes, &consumers)).collect();
         let updates = self.alike(|groups, nodes| !groups.updates(nodes).is_empty());
         self.bundle_chains(updates, limit, &consumers);
-        // What is summed of tensors that lie behind one another by now.
+        // Sums over tensors that are consecutive by now.
         let summed = self.alike(|groups, nodes| {
             let mut inputs = groups.inputs_of(nodes).into_iter();
             let laid = |v: Var| groups.berths.contains_key(&groups.views[v.index()].root);
@@ -55,7 +55,7 @@ impl Groups<'_> {
         self.bundle_sums(&consumers);
     }
 
-    /// Bundles chains, those of each class as far as they do not wait for each other.
+    /// Bundles chains, those of each class unless they wait for each other.
     fn bundle_chains(
         &mut self,
         classes: Vec<Chains>,
@@ -64,7 +64,7 @@ impl Groups<'_> {
     ) {
         for chains in classes {
             let whole = chains.into_iter().filter(|chain| self.ends_its_group(chain, consumers));
-            // Those that read tensors of different rows cannot be together.
+            // Chains that read tensors of different rows cannot be together.
             let mut by_row: BTreeMap<Option<usize>, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
             for chain in whole {
                 let (row, start) = self.start_in_row(&chain).unzip();
@@ -102,8 +102,8 @@ impl Groups<'_> {
         }
     }
 
-    /// Fuses what updates a state, before all else: so that updates become alike units, whatever
-    /// stands before them.
+    /// Fuses the updates of a state before all else, so that updates become similar units, whatever
+    /// precedes them.
     fn fuse_updates(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
         let nodes = self.with_what_is_beside(self.between_states(consumers), consumers);
         self.fuse(&nodes);
@@ -128,8 +128,8 @@ impl Groups<'_> {
         }
     }
 
-    /// `nodes` and the elementwise ones before them that need nothing else than what these read, such
-    /// as the square of a gradient.
+    /// `nodes` and the preceding elementwise ones that need nothing beyond what these read, such as
+    /// the square of a gradient.
     fn with_what_is_beside(
         &self,
         nodes: BTreeSet<usize>,
@@ -192,7 +192,7 @@ impl Groups<'_> {
         between
     }
 
-    /// The elementwise units that are `wanted`, as chains, those that are alike together.
+    /// The elementwise units that are `wanted`, as chains, grouped by similarity.
     fn alike(&self, wanted: impl Fn(&Self, &[usize]) -> bool) -> Vec<Chains> {
         let mut classes: Vec<Chains> = Vec::new();
         for (group, nodes) in self.nodes.iter().enumerate() {
@@ -215,13 +215,13 @@ impl Groups<'_> {
         classes
     }
 
-    /// The nodes among these that give states their new values, be they the last or not.
+    /// The nodes among these that give states their new values, last or not.
     fn updates(&self, nodes: &[usize]) -> Vec<usize> {
         nodes.iter().copied().filter(|n| self.given.contains(n)).collect()
     }
 
-    /// What a unit that updates states is compared by: the new values, and what others need that is
-    /// not on the way to them, such as what the next update begins with.
+    /// The key by which units that update states are compared: the new values, and what others need
+    /// that is not on the way to them, such as the start of the next update.
     fn ends_of(&self, nodes: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> Vec<usize> {
         let mut ends = self.updates(nodes);
         if ends.is_empty() {
@@ -238,13 +238,13 @@ impl Groups<'_> {
         ends
     }
 
-    /// Those among these nodes, or the last one where there are none.
+    /// Those among these nodes, or the last node if there are no such nodes.
     fn ends(&self, nodes: &[usize]) -> Vec<usize> {
         let ends: Vec<usize> = nodes.iter().copied().filter(|n| self.ends.contains(n)).collect();
         if ends.is_empty() { nodes.last().copied().into_iter().collect() } else { ends }
     }
 
-    /// The sum over all of a node.
+    /// The sum over all elements of a node.
     fn total(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> Option<usize> {
         let mut readers = consumers.get(&node)?.iter().copied();
         readers.find(|&n| {
@@ -253,8 +253,8 @@ impl Groups<'_> {
         })
     }
 
-    /// These chains and that of the unit `nodes`, cut down to what they have in common; `None` where
-    /// that is too little.
+    /// These chains and that of the unit `nodes`, reduced to their common part; `None` if that is
+    /// too small.
     fn join(&self, chains: &Chains, nodes: &[usize]) -> Option<Chains> {
         let twins = self.twins(&chains[0], nodes)?;
         let common = |chain: &Vec<usize>| -> Vec<usize> {
@@ -266,9 +266,9 @@ impl Groups<'_> {
         joined.iter().all(|chain| self.cut_bytes(chain) <= CUT_BYTES).then_some(joined)
     }
 
-    /// For the nodes of `chain` that the updates of both come from by the same ops, those of
-    /// `nodes` that do the same. Whatever else both read must be the same scalar for both, or a
-    /// tensor of each one's own.
+    /// For the nodes of `chain` from which both updates follow by the same ops, the corresponding
+    /// nodes of `nodes`. Whatever else both read must be the same scalar for both, or a tensor of
+    /// each one's own.
     fn twins(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
         let (a, b) = (self.ends(chain), self.ends(nodes));
         let mut open: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).collect();
@@ -316,32 +316,32 @@ impl Groups<'_> {
     fn same_op(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.tape.nodes()[a], &self.tape.nodes()[b]);
         let elementwise = matches!(a.op.class(), Class::Elementwise(_));
-        // As `Tape::record` tells ops apart.
+        // Compares ops as `Tape::record` does.
         elementwise
             && a.inputs.len() == b.inputs.len()
             && format!("{:?}", a.op) == format!("{:?}", b.op)
     }
 
-    /// Whether `var` has as many elements as `node`, and starts where a kernel can be given it alone.
+    /// Whether `var` has as many elements as `node`, and starts where a kernel can bind it alone.
     fn is_lane(&self, var: Var, node: usize) -> bool {
         let len = self.tape.shape(var).iter().product::<usize>();
         len == self.len(node) && self.views[var.index()].offset.is_multiple_of(ALIGN)
     }
 
-    /// Whether `var` is a single number.
+    /// Whether `var` is a scalar.
     fn one(&self, var: Var) -> bool {
         self.tape.shape(var).iter().product::<usize>() == 1
     }
 
-    /// Bytes that the rest of a chain's unit has to hand to it.
+    /// Bytes that the rest of a chain's unit has to pass to it.
     fn cut_bytes(&self, chain: &[usize]) -> u64 {
         let group = &self.nodes[self.of[&chain[0]]];
         let cut = self.inputs(chain).into_iter().filter(|root| group.contains(root));
         cut.map(|root| padded_bytes(self.len(root), DType::F32)).sum()
     }
 
-    /// Whether nothing in a chain's unit comes after it, so that it can be cut off, and the rest then
-    /// binds no more buffers than every GPU has.
+    /// Whether nothing in a chain's unit comes after it, so that it can be cut off, and the rest
+    /// then binds no more buffers than every GPU allows.
     fn ends_its_group(&self, chain: &[usize], consumers: &HashMap<usize, Vec<usize>>) -> bool {
         let group = &self.nodes[self.of[&chain[0]]];
         let rest: Vec<usize> = group.iter().copied().filter(|n| !chain.contains(n)).collect();
@@ -349,7 +349,7 @@ impl Groups<'_> {
         free && (rest.is_empty() || self.bindings(&rest, consumers) <= MAX_BINDINGS)
     }
 
-    /// Cuts chains off their units and makes one group of those that do not wait for each other.
+    /// Cuts chains off their units and merges those that do not wait for each other.
     fn merge(&mut self, chains: &Chains) -> Chains {
         let mut merged: Chains = Vec::new();
         for chain in chains {
@@ -392,14 +392,14 @@ impl Groups<'_> {
         true
     }
 
-    /// Whether a node's value is wanted outside of its group.
+    /// Whether a node's value is needed outside its group.
     fn leaves(&self, node: usize, consumers: &HashMap<usize, Vec<usize>>) -> bool {
         let group = self.of[&node];
         let read = consumers.get(&node).is_some_and(|c| c.iter().any(|c| self.of[c] != group));
         read || self.wanted.contains(&node)
     }
 
-    /// Bundles the sums over all of tensors that lie behind one another.
+    /// Bundles the total sums of consecutive tensors.
     fn bundle_sums(&mut self, consumers: &HashMap<usize, Vec<usize>>) {
         for number in 0..self.rows.len() {
             let roots = self.rows[number].roots.iter();

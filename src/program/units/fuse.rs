@@ -1,10 +1,10 @@
 //! Fusion: elementwise neighbors become one unit.
 //!
-//! Two groups of nodes are merged where one reads what the other computes, element by element, where
-//! the result binds no more buffers than every GPU has, and where no third group stands between them.
-//! Networks may be thousands of layers deep, so none of these questions is answered by looking at a
-//! whole group or a whole tape: a group is known by its [`Seam`], which is small, and the groups stand
-//! in an [`Order`], of which only what lies between the two is searched.
+//! Two groups of nodes are merged if one reads what the other computes, elementwise, if the result
+//! binds no more buffers than every GPU allows, and if there is no third group between them.
+//! Networks may be thousands of layers deep, so these questions are answered without looking at a
+//! whole group or a whole tape: a group is known by its [`Seam`], which is small, and the groups
+//! are kept in an [`Order`], which is only searched between the two.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,25 +12,24 @@ use crate::tape::Var;
 
 use super::{Groups, MAX_BINDINGS, View};
 
-/// What a group has in common with its surroundings.
+/// The interface of a group to its surroundings.
 #[derive(Clone, Debug, Default)]
 struct Seam {
-    /// For each root that its nodes read and that is none of them: how often, and whether always
-    /// element by element.
+    /// For each root from outside that its nodes read: how often, and whether always elementwise.
     inputs: BTreeMap<usize, (usize, bool)>,
-    /// For each of its nodes that is read outside of it, how often.
+    /// For each of its nodes that is read outside it, how often.
     outputs: BTreeMap<usize, usize>,
-    /// Those of its nodes that fetches and states want.
+    /// Those of its nodes that fetches and states need.
     wanted: BTreeSet<usize>,
 }
 
-/// All seams that were looked at, by group.
+/// All seams computed so far, by group.
 #[derive(Debug, Default)]
 struct Seams {
     of: HashMap<usize, Seam>,
 }
 
-/// Groups in an order in which each stands behind those that it reads.
+/// Groups in an order in which each comes after those that it reads.
 #[derive(Debug)]
 struct Order {
     /// The groups; those merged into others leave holes.
@@ -57,8 +56,8 @@ impl Groups<'_> {
         }
     }
 
-    /// Merges an elementwise node with the elementwise producer of its input `input`, where they are
-    /// in no bundle, it makes no circle and binds no more buffers than every GPU has.
+    /// Merges an elementwise node with the elementwise producer of its input `input`, if neither is
+    /// in a bundle, no cycle results and it binds no more buffers than every GPU allows.
     pub(super) fn fuse_with(
         &mut self,
         node: usize,
@@ -69,8 +68,8 @@ impl Groups<'_> {
         self.nodes[self.of[&node]].sort_unstable();
     }
 
-    /// The same; the nodes of the merged group are in no order. Without an order of the groups, all
-    /// of them are searched for a circle.
+    /// The same; the nodes of the merged group are unordered. Without an order of the groups, all
+    /// of them are searched for a cycle.
     fn fuse_in(
         &mut self,
         node: usize,
@@ -148,8 +147,7 @@ impl Groups<'_> {
 }
 
 impl Seams {
-    /// The seam of two groups as one; none where one reads the other otherwise than element by
-    /// element.
+    /// The seam of two groups as one; `None` if one reads the other, but not elementwise.
     fn merged(
         &mut self,
         from: usize,
@@ -194,14 +192,14 @@ impl Order {
         Self { groups: order.into_iter().map(Some).collect(), place }
     }
 
-    /// The groups that `to` waits for and that stand between the two; none where one of them waits
-    /// for `from`, which `to` reads: merged, the two would wait for themselves.
+    /// The groups that `to` waits for and that are between the two; `None` if one of them waits for
+    /// `from`, which `to` reads: merged, the two would wait for themselves.
     fn between(&self, from: usize, to: usize, groups: &Groups<'_>) -> Option<BTreeSet<usize>> {
         let start = self.place[&from];
         let mut between = BTreeSet::new();
         let mut stack: Vec<usize> = groups.before(to).filter(|&g| g != from).collect();
         while let Some(group) = stack.pop() {
-            // What stands before `from` waits for nothing behind it.
+            // Groups before `from` wait for nothing behind it.
             if self.place[&group] < start || !between.insert(group) {
                 continue;
             }
@@ -215,7 +213,7 @@ impl Order {
         Some(between)
     }
 
-    /// Makes `to` a part of `from`, which moves behind the groups `between` that `to` waits for.
+    /// Merges `to` into `from`, which moves behind the groups `between` that `to` waits for.
     fn merge(&mut self, from: usize, to: usize, between: &BTreeSet<usize>) {
         let (start, end) = (self.place[&from], self.place[&to]);
         self.place.remove(&to);

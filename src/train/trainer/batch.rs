@@ -1,4 +1,4 @@
-//! What a step is fed.
+//! The input of a step.
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
@@ -24,18 +24,18 @@ impl Images {
     }
 }
 
-/// What a step is fed: images, and what belongs to them.
+/// The input of a step: images, and what belongs to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Real images `[n_critic · batch, h, w, c]`.
     pub images: Images,
-    /// Their labels, and those of the images that are generated beside them; of a semi-supervised
-    /// training those of `labeled`. Ignored where the networks know no classes.
+    /// Labels of the real images, shared by the generated ones; in semi-supervised training those
+    /// of `labeled`. Ignored if the networks have no classes.
     pub labels: Vec<u32>,
-    /// Images `[batch, h, w, c]` whose labels are known, where training is semi-supervised.
+    /// Labeled images `[batch, h, w, c]`, for semi-supervised training.
     pub labeled: Option<Images>,
-    /// Further feeds by name: random draws ([`crate::gan::Recording::feed_draws`]), or the schedule in
-    /// place of the recipe's.
+    /// Further feeds by name: random draws ([`crate::gan::Recording::feed_draws`]), or a schedule
+    /// that replaces the configured one.
     pub feeds: Vec<(String, Tensor)>,
 }
 
@@ -58,14 +58,14 @@ impl Batch {
         Self { labels: labels.to_vec(), ..self }
     }
 
-    /// The batch with a further feed, such as latents from outside.
+    /// The batch with another feed, such as external latents.
     #[must_use]
     pub fn feed(mut self, name: &str, value: Tensor) -> Self {
         self.feeds.push((name.to_owned(), value));
         self
     }
 
-    /// The batch with images of known classes beside it.
+    /// The batch with labeled images.
     #[must_use]
     pub fn labeled(self, images: Vec<u8>) -> Self {
         Self { labeled: Some(Images::Bytes(images)), ..self }

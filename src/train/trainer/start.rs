@@ -1,4 +1,4 @@
-//! What happens once, before the first step of a training.
+//! One-time initialization before the first training step.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,20 @@ use crate::model::names::{KEY, averaged, twin_of};
 use crate::model::{Net, Role};
 use crate::train::ModelFile;
 
-/// Iterations of the power method before the first step, as PyTorch takes.
+/// Iterations of the power method before the first step, as in PyTorch.
 const FIRST_ITERATIONS: usize = 15;
 
-/// Real images on which the discriminator's weight norm starts: so many, as in the code of Improved
-/// GAN, where they are not more than [`MOST_BATCHES`] batches, which take about as much memory in
-/// one pass as a step does.
+/// Real images used to initialize the discriminator's weight norm, as in the code of Improved GAN,
+/// but at most [`MOST_BATCHES`] batches: those take about as much memory in one pass as a step
+/// does.
 const FIRST_IMAGES: usize = 500;
 const MOST_BATCHES: usize = 8;
 
-/// Draws `n` images of `source` and their labels, of fewer all: prepared as for training but not
-/// flipped, a function of the images and the seed. Labels are 0 where there are none.
+/// Draws `n` images of `source` with labels, or all if there are fewer: prepared as for training
+/// but not flipped, deterministic in the images and the seed. Without classes labels are 0.
 ///
 /// # Errors
-/// [`Error::File`] where none can be read.
+/// [`Error::File`] if none can be read.
 pub fn first_images(
     source: &Source,
     prepare: &Prepare,
@@ -53,7 +53,8 @@ pub fn first_images(
 }
 
 impl Trainer {
-    /// Brings the vectors of spectral norms, which start at random, near the largest singular values.
+    /// Runs the power method until the randomly initialized vectors of spectral norms are close to
+    /// the largest singular vectors.
     pub(super) fn settle_norms(&mut self) -> Result<()> {
         let networks = &self.system.model;
         if !networks.iter().any(|(_, net)| net.network.is_spectral()) {
@@ -77,8 +78,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// How many real images [`Trainer::start_on`] is to be given before the first step; 0 where
-    /// nothing starts by data.
+    /// Number of real images that [`Trainer::start_on`] needs before the first step; 0 if nothing
+    /// is initialized from data.
     #[must_use]
     pub fn start_images(&self) -> usize {
         let micro = self.system.method.parts(self.phase().batch).0;
@@ -87,7 +88,7 @@ impl Trainer {
         if starts { FIRST_IMAGES.min(MOST_BATCHES * micro) } else { 0 }
     }
 
-    /// The networks that are not another model's.
+    /// The networks that were not loaded from another model.
     fn fresh(&self) -> impl Iterator<Item = (&str, &Net)> {
         let networks = self.system.model.iter();
         networks.filter(|(name, _)| !self.taken.iter().any(|taken| taken == name))
@@ -103,14 +104,14 @@ impl Trainer {
         networks.map(|(name, net)| (name, &net.network)).filter(|(_, n)| n.starts_on_images())
     }
 
-    /// Starts the discriminator's weight norm, and what of a generator starts at the mean of real images
-    /// ([`crate::nn::PixelBias`]), on real `images` (bytes, `[n, h, w, c]`) of the classes
-    /// `labels`, which matter where the networks are told classes: see [`Mode::Start`]. Noise is
-    /// added as in training.
+    /// Initializes from real `images` (bytes, `[n, h, w, c]`) the discriminator's weight norm and
+    /// generator layers that start at the mean image ([`crate::nn::PixelBias`]): see
+    /// [`Mode::Start`]. `labels` matter only for conditional networks. Noise is added as in
+    /// training.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there are not as many images as labels, or one is that of no class;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if there are not as many images as labels, or a label is out of range;
+    /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn start_on(&mut self, images: Vec<u8>, labels: &[u32]) -> Result<()> {
         let model = &self.system.model;
         let [h, w, c] = self.phase().image;
@@ -138,7 +139,7 @@ impl Trainer {
             network.record(&mut t, name, x, &pass)?;
             started.push(name.to_owned());
         }
-        // What it makes of the latents is not asked for, and not computed.
+        // The generator's output is not fetched, so not computed.
         let pass = pass.with(IMAGES, x);
         for (name, network) in self.generators_that_start_on_images() {
             network.record(&mut t, name, z, &pass)?;
@@ -150,12 +151,12 @@ impl Trainer {
         started.iter().try_for_each(|network| self.start_twins(network))
     }
 
-    /// Takes the networks of a model, which are like these, in the place of fresh ones: as they are, with
-    /// the moving average where the model has one. What the model lacks and the optimizer start anew.
+    /// Replaces fresh networks with those of a compatible model, including the EMA if the model has
+    /// one. The optimizer and whatever the model lacks are freshly initialized.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where a tensor has another shape, so that the networks are not alike;
-    /// [`Error::Memory`] or [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if a tensor has another shape (incompatible networks); [`Error::Memory`]
+    /// or [`Error::Lost`] if the device fails.
     pub fn start_from(&mut self, model: &ModelFile) -> Result<()> {
         self.set_from(model, &self.system.model.params())?;
         let names: Vec<String> = self.system.model.by_name.keys().cloned().collect();
@@ -169,13 +170,13 @@ impl Trainer {
         self.set_from(model, &averages)
     }
 
-    /// Gives states values, as [`crate::nn::Sequential::load_state_dict`] makes them of PyTorch's: before
-    /// the first step, in the place of fresh weights. Moving averages and historical means of their
-    /// networks start anew from them.
+    /// Sets states, as [`crate::nn::Sequential::load_state_dict`] converts them from PyTorch's, in
+    /// place of fresh weights before the first step. EMA copies and historical means of their
+    /// networks are reset to them.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the training has no state of a name, or with another shape or element type;
-    /// [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if the training has no state of that name, or its shape or element type
+    /// differs; [`Error::Lost`] if the device fails.
     pub fn set_states(&mut self, states: impl IntoIterator<Item = (String, Tensor)>) -> Result<()> {
         let mut changed = BTreeSet::new();
         for (name, value) in states {
@@ -189,16 +190,17 @@ impl Trainer {
         changed.iter().try_for_each(|network| self.start_twins(network))
     }
 
-    /// The value of a state, as the device holds it: [`crate::nn::Sequential::state_dict`] makes PyTorch's
-    /// of those of a network.
+    /// The value of a state, as on the device: [`crate::nn::Sequential::state_dict`] converts those
+    /// of a network to PyTorch's.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where the training has none of this name; [`Error::Lost`] where the device fails.
+    /// [`Error::Tensor`] if the training has no state of this name; [`Error::Lost`] if the device
+    /// fails.
     pub fn state(&self, name: &str) -> Result<Tensor> {
         self.state.get(name)
     }
 
-    /// Sets those of `params` that a model has.
+    /// Sets those of `params` that the model has.
     fn set_from(&mut self, model: &ModelFile, params: &[Param]) -> Result<()> {
         for Param { name, shape, layout, .. } in params {
             if let Some(tensor) = model.tensors.get(name) {
@@ -208,7 +210,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Averages and historical means start at the network itself.
+    /// Resets EMA copies and historical means to the network's weights.
     pub(super) fn start_twins(&mut self, network: &str) -> Result<()> {
         let of = format!("{network}.");
         for param in self.system.states() {

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file (onnx/onnx.proto), as far as graphs of layers have them.
+//! The messages of an ONNX file (onnx/onnx.proto) that graphs of layers need.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ pub(super) struct Attribute {
 }
 
 pub(super) fn damaged() -> String {
-    "is damaged, or no ONNX graph".into()
+    "is damaged, or not an ONNX graph".into()
 }
 
 /// The first field of a message with this number.
@@ -77,7 +77,7 @@ fn attribute(bytes: &[u8]) -> Result<(String, Attribute), String> {
     Ok((name, attribute))
 }
 
-/// A constant with its name; none of a type that no layer needs.
+/// A constant with its name; `None` for a type that no layer needs.
 pub(super) fn constant(bytes: &[u8]) -> Result<(String, Option<Constant>), String> {
     let (mut name, mut kind, mut dims) = (String::new(), 0, Vec::new());
     let mut raw: Option<&[u8]> = None;
@@ -124,17 +124,17 @@ pub(super) fn constant(bytes: &[u8]) -> Result<(String, Option<Constant>), Strin
     };
     if elements(&dims) != Some(numbers.len()) {
         return Err(format!(
-            "is damaged: {name} has not as many numbers as its shape {dims:?} says"
+            "is damaged: {name} does not have as many values as its shape {dims:?}"
         ));
     }
     if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-        return Err(format!("number {i} of {name} is not finite: the network is spoiled"));
+        return Err(format!("number {i} of {name} is not finite: the network is unusable"));
     }
     let tensor = Tensor::new(dims, numbers).map_err(|e| e.to_string())?;
     Ok((name, Some(Constant::Floats(tensor))))
 }
 
-/// An input or output with its shape; sizes that vary are none.
+/// An input or output with its shape; `None` for sizes that vary.
 pub(super) fn value(bytes: &[u8]) -> Result<(String, Vec<Option<usize>>), String> {
     let name = find(bytes, 1).and_then(Field::text).ok_or_else(damaged)?;
     let message = |bytes, number| find(bytes, number).and_then(Field::bytes);

@@ -99,7 +99,7 @@ fn loss(logits: Tensor<4>, real: bool) -> Tensor<1> {
     log_sigmoid(if real { logits } else { logits.neg() }).mean().neg()
 }
 
-/// Running means and variances, which Burn counts as parameters and nobody learns.
+/// Running means and variances, which Burn counts as parameters though they are not trained.
 fn running(norms: &[BatchNorm]) -> usize {
     norms.iter().map(|norm| 2 * norm.gamma.shape().num_elements()).sum()
 }
@@ -112,7 +112,7 @@ struct Training {
     adam_g: ModuleOptimizer,
     adam_d: ModuleOptimizer,
     reals: Tensor<4>,
-    /// Of the newest step: D's and G's.
+    /// The losses of D and G in the newest step.
     losses: Option<(Tensor<1>, Tensor<1>)>,
 }
 
@@ -144,7 +144,7 @@ impl Training {
         let grads = GradientsParams::from_grads(loss_d.backward(), &self.d);
         self.d = self.adam_d.step(RATE, self.d.clone(), grads);
 
-        // D's own gradients are not wanted here: a copy without them saves their products.
+        // D's own gradients are not wanted here: a copy without them saves computing them.
         let loss_g = loss(self.d.clone().no_grad().forward(fakes), true);
         let grads = GradientsParams::from_grads(loss_g.backward(), &self.g);
         self.g = self.adam_g.step(RATE, self.g.clone(), grads);
@@ -152,8 +152,8 @@ impl Training {
     }
 }
 
-/// Steps that fill [`BLOCK`] seconds: `step` is run and timed, `wait` waits for the device. Returns
-/// the seconds a step of every block, at least three blocks of them.
+/// Fills [`BLOCK`] seconds with steps: `step` is run and timed, `wait` waits for the device.
+/// Returns the seconds per step of every block, at least three blocks.
 fn time(steps: usize, max_seconds: f64, mut step: impl FnMut(), wait: impl Fn()) -> Vec<f64> {
     let mut block = 1;
     let mut times = Vec::new();
@@ -189,7 +189,7 @@ fn main() {
         "flex" => Device::flex(),
         "wgpu" => Device::wgpu(DeviceKind::DefaultDevice),
         "wgpu-cpu" => Device::wgpu(DeviceKind::Cpu),
-        other => panic!("{other} is no device: flex, wgpu or wgpu-cpu"),
+        other => panic!("unknown device {other}: choose flex, wgpu or wgpu-cpu"),
     };
     device.seed(0);
     let wait = || device.sync().expect("the device did its work");
@@ -234,7 +234,7 @@ fn main() {
             let most = images.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             check = [mean, most];
         }
-        other => panic!("{other} is no work: train or sample"),
+        other => panic!("unknown work {other}: choose train or sample"),
     }
     println!(
         "{}",

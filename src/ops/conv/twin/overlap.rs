@@ -3,8 +3,8 @@
 //! the overlapping windows are added up. A product by patches would have only L columns, too few to
 //! fill a register.
 //!
-//! Every task makes some lines of the large image from the windows that reach them, which stay in
-//! its cache; windows that reach the lines of two tasks are computed twice.
+//! Every task computes some lines of the large image from the windows that reach them, which stay
+//! in its cache; windows that reach the lines of two tasks are computed twice.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ const LINES: usize = 8;
 
 /// How the large image is cut.
 struct Cut {
-    /// Lines of a task, but the last one of an image.
+    /// Lines of a task, except the last one of an image.
     lines: usize,
     /// Floats of a pixel's window.
     window: usize,

@@ -1,6 +1,6 @@
-//! The transposed convolution on the CPU: each parity of the large image's places is a dense
-//! convolution of the small image with the taps that reach it, so that no number is multiplied by
-//! an inserted zero. Patches laid out as rows of a matrix, then a matrix product.
+//! The transposed convolution on the CPU: each parity of the large image's positions is a dense
+//! convolution of the small image with the taps that reach it, so that nothing is multiplied by an
+//! inserted zero. Patches laid out as rows of a matrix, then a matrix product.
 
 use rayon::prelude::*;
 
@@ -8,8 +8,8 @@ use super::super::{Call, ConvSpec, Site};
 use super::patches::band_rows;
 use crate::gemm::{Matrix, gemm};
 
-/// The kernel taps along one axis that reach output places `p, p + stride, …`, with the small
-/// image's place that each belongs to: `(k, shift)` stands for `small = q + shift` at large place
+/// The kernel taps along one axis that reach output positions `p, p + stride, …`, with the small
+/// image's position for each: `(k, shift)` means `small = q + shift` at large position
 /// `p + q · stride`.
 fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize, isize)> {
     (0..kernel)
@@ -18,7 +18,7 @@ fn parity_taps(p: usize, kernel: usize, stride: usize, pad: usize) -> Vec<(usize
         .collect()
 }
 
-/// One parity of a transposed convolution: the large image's places `p + q · stride`.
+/// One parity of a transposed convolution: the large image's positions `p + q · stride`.
 struct Parity {
     place: [usize; 2],
     count: [usize; 2],
@@ -89,7 +89,7 @@ pub(super) fn conv_transpose2d(spec: &ConvSpec, s: &Site, call: Call<'_>) {
                         for ((_, [dy, dx]), row) in parity.taps.iter().zip(row.chunks_mut(small)) {
                             let oy = (qy as isize + dy) as usize;
                             let ox = (qx as isize + dx) as usize;
-                            // A negative place is a huge unsigned one.
+                            // A negative position is a huge unsigned one.
                             if oy < h && ox < w {
                                 let at = ((n * h + oy) * w + ox) * small;
                                 row.copy_from_slice(&y[at..at + small]);

@@ -1,9 +1,9 @@
 //! The convolutions on the CPU: patches laid out as rows of a matrix, then a matrix product.
 //!
-//! With many pixels and few channels, as where an image comes in, every task lays out and
-//! multiplies some lines by itself, in its own cache. Else bands of lines go through one after
-//! another, each on all cores. Which it is and where sums are cut hangs on the shapes alone, so
-//! results do not depend on the number of threads.
+//! With many pixels and few channels, as for input images, every task lays out and multiplies some
+//! lines on its own, in its own cache. Otherwise bands of lines are processed one after another,
+//! each on all cores. Which it is and where sums are split depends on the shapes alone, so results
+//! do not depend on the number of threads.
 
 use rayon::prelude::*;
 
@@ -18,10 +18,10 @@ const BAND: usize = 2 << 20;
 /// Floats of patches that a task lays out at a time: 128 KiB, which leaves room in a core's cache.
 const PIECE: usize = 1 << 15;
 
-/// Tasks that are enough to keep all cores at work.
+/// Enough tasks to keep all cores at work.
 const TASKS: usize = 8;
 
-/// Floats of sums that the tasks of a weight gradient may make, together: 512 KiB.
+/// Floats of sums that the tasks of a weight gradient may use, together: 512 KiB.
 const SUMS: usize = 1 << 17;
 
 /// Parts of a weight gradient, each a task with its own sum.
@@ -33,7 +33,7 @@ pub(super) fn band_rows(lines: usize, width: usize, depth: usize) -> usize {
 }
 
 /// Lays out the patches of line `line` (of all images') of output pixels of `x` `[n, H, W, L]`, one
-/// row of `kh · kw · L` numbers each.
+/// row of `kh · kw · L` values each.
 fn patches(spec: &ConvSpec, x: &[f32], channels: usize, line: usize, rows: &mut [f32]) {
     let [kh, kw] = spec.kernel;
     let [sh, sw] = spec.stride;
@@ -62,10 +62,10 @@ fn patches(spec: &ConvSpec, x: &[f32], channels: usize, line: usize, rows: &mut 
     }
 }
 
-/// How a convolution's patches are cut.
+/// How a convolution's patches are split.
 #[derive(Clone, Copy)]
 struct Cut {
-    /// Numbers of a patch.
+    /// Values of a patch.
     depth: usize,
     /// Output pixels of a line.
     width: usize,
@@ -86,24 +86,24 @@ impl Cut {
         (PIECE / (self.width * self.depth).max(1)).clamp(1, self.lines.max(1))
     }
 
-    /// Floats of the patches of that many lines.
+    /// Floats of the patches of `lines` lines.
     fn floats(&self, lines: usize) -> usize {
         lines * self.width * self.depth
     }
 
-    /// Rows that all bands but the last have.
+    /// Rows of every band but the last.
     fn band(&self) -> usize {
         band_rows(self.lines, self.width, self.depth)
     }
 
-    /// Whether tasks lay out patches by themselves: there are enough, and their rows are worth
-    /// bringing the weights into order for.
+    /// Whether tasks lay out patches on their own: there are enough, and their rows are worth
+    /// reordering the weights for.
     fn by_pieces(&self) -> bool {
         let piece = self.piece();
         self.lines >= TASKS * piece && piece * self.width >= 4 * self.small
     }
 
-    /// The lines that each part of a weight gradient sums, where it is cut.
+    /// The lines that each part of a weight gradient sums, where it is split.
     fn part(&self) -> Option<usize> {
         let parts = (SUMS / (self.depth * self.small).max(1)).min(PARTS);
         (parts >= TASKS && self.lines >= parts).then(|| self.lines.div_ceil(parts))

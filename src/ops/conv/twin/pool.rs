@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 /// Scratch memory that tasks borrow one piece of at a time.
 ///
-/// A task must not wait for other tasks while it holds its piece: the thread could be given one that
-/// asks for another.
+/// A task must not wait for other tasks while it holds its piece: its thread could be given one
+/// that needs another piece.
 pub(super) struct Pool<'a>(Mutex<Vec<&'a mut [f32]>>);
 
 impl<'a> Pool<'a> {

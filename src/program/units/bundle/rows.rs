@@ -1,4 +1,4 @@
-//! Where the tensors of a bundle lie: rows, in which a kernel finds them behind one another.
+//! The layout of a bundle's tensors: rows, in which a kernel finds them consecutively.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,13 +7,13 @@ use crate::tensor::{DType, padded_bytes};
 
 use super::{ALIGN, Chains};
 
-/// Whether the tensors of merged chains can lie as one kernel needs them.
+/// Whether the tensors of merged chains can be laid out as one kernel needs them.
 pub(super) enum Laid {
-    /// They can: the element at which each chain starts, behind that of the first.
+    /// They can: the offset of each chain from the first, in elements.
     At(Vec<usize>),
-    /// Those of the first so many chains may. Between them and the next one lies a tensor that is in
-    /// none of the chains, and a kernel that writes from its first chain to its last would write over
-    /// it.
+    /// Only those of this many chains from the first on. Between them and the next one is a tensor
+    /// in none of the chains, and a kernel that writes from its first chain to its last would
+    /// overwrite it.
     Until(usize),
     /// They cannot.
     Not,
@@ -38,8 +38,8 @@ impl Groups<'_> {
         chunks
     }
 
-    /// Where the tensors of each chain start in rows of them, and elements of a row. Each starts
-    /// where a kernel can be given it alone, and has room for all of its root, of which it may be a
+    /// The offsets of each chain's tensors in their rows, and the elements of a row. Each starts
+    /// where a kernel can bind it alone, and has room for all of its root, of which it may be a
     /// part.
     fn starts(&self, chains: &[Vec<usize>]) -> (Vec<usize>, usize) {
         let known: Option<Vec<_>> = chains.iter().map(|chain| self.start_in_row(chain)).collect();
@@ -72,7 +72,7 @@ impl Groups<'_> {
         2 * chains.iter().map(room).sum::<usize>() >= self.rows[row].len
     }
 
-    /// The first row in which something lies that a chain reads, and where the chain starts in it.
+    /// The first row with something that a chain reads, and the chain's start in it.
     pub(super) fn start_in_row(&self, chain: &[usize]) -> Option<(usize, usize)> {
         let inputs = chain.iter().flat_map(|&n| &self.tape.nodes()[n].inputs);
         let mut lanes = inputs.filter(|&&v| self.is_lane(v, chain[0]));
@@ -83,7 +83,7 @@ impl Groups<'_> {
         })
     }
 
-    /// Gives the tensors that merged chains read and write their rows, all or none.
+    /// Assigns rows to the tensors that merged chains read and write, all or nothing.
     pub(super) fn lay_out(
         &mut self,
         chains: &Chains,
@@ -109,8 +109,8 @@ impl Groups<'_> {
         Laid::At(starts.iter().map(|start| start - starts[0]).collect())
     }
 
-    /// How many of these tensors, from the first on, lie behind one another with nothing else between
-    /// them; `None` where all do.
+    /// How many of these tensors, from the first on, are consecutive with nothing else between
+    /// them; `None` if all are.
     fn hole(&self, roots: &[usize]) -> Option<usize> {
         // A row that is made for these tensors has nothing else in it.
         let &(number, _) = self.berths.get(&roots[0])?;
@@ -123,8 +123,8 @@ impl Groups<'_> {
         own.windows(2).position(between).map(|at| at + 1)
     }
 
-    /// The rows that the tensors of merged chains need beside those that there are, and the tensors of
-    /// each row that is written; `None` where they cannot lie so.
+    /// The rows that the tensors of merged chains need besides the existing ones, and the tensors
+    /// of each row that is written; `None` if that layout is impossible.
     fn rows_of(
         &self,
         chains: &Chains,
@@ -144,7 +144,7 @@ impl Groups<'_> {
             }
             Some(())
         };
-        // What is read: one scalar for all, or one tensor for each.
+        // Reads: one scalar for all, or one tensor for each.
         for (place, &node) in chains[0].iter().enumerate() {
             for i in 0..self.tape.nodes()[node].inputs.len() {
                 let input = |chain: &Vec<usize>| self.tape.nodes()[chain[place]].inputs[i];
@@ -161,7 +161,7 @@ impl Groups<'_> {
                 }
             }
         }
-        // What is written: the states in place, and what others read.
+        // Writes: the states in place, and what others read.
         let whole = |root| View { root, offset: 0 };
         let mut written: Vec<Vec<usize>> = Vec::new();
         for place in 0..chains[0].len() {
@@ -198,7 +198,8 @@ impl Groups<'_> {
         self.rows.push(row);
     }
 
-    /// Whether these tensors lie in a row as this one says already; `None` where they are parts of other rows.
+    /// Whether these tensors already are in a row in this layout; `None` if they are parts of other
+    /// rows.
     fn is_laid_out(&self, row: &Row) -> Option<bool> {
         let berths: Vec<_> = row.roots.iter().map(|root| self.berths.get(root)).collect();
         if berths.iter().all(Option::is_none) {
@@ -212,9 +213,9 @@ impl Groups<'_> {
         pairs.all(|(berth, wanted)| berth.and_then(start) == Some(*wanted)).then_some(true)
     }
 
-    /// Whether tensors can lie behind one another: old values of states, or values that are
-    /// computed for nothing else, none by a kernel that reads another one, as a kernel cannot write
-    /// a buffer that it reads.
+    /// Whether tensors can be consecutive: old values of states, or values that are computed for
+    /// nothing else, none by a kernel that reads another one, as a kernel cannot write a buffer
+    /// that it reads.
     fn can_lie(&self, row: &Row, views: &[View]) -> bool {
         let floats = row.roots.iter().all(|&root| self.tape.nodes()[root].dtype == DType::F32);
         let old =
@@ -226,7 +227,7 @@ impl Groups<'_> {
             !reads_others && self.assigned(root).next().is_none()
         };
         let whole = views.iter().all(|view| view.offset == 0);
-        // A row that lies as an earlier one may have less room.
+        // A row in the layout of an earlier one may have less room.
         let ends = row.starts.iter().skip(1).copied().chain([row.len]);
         let mut room = row.roots.iter().zip(&row.starts).zip(ends);
         let fits = room.all(|((&root, start), end)| start + self.len(root) <= end);

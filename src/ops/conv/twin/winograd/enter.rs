@@ -1,4 +1,4 @@
-//! The ways into the filtering: the large image, the small one and the weights, transformed.
+//! The input transforms: of the large image, the small one and the weights.
 
 use std::array::from_fn;
 use std::marker::PhantomData;
@@ -96,7 +96,8 @@ pub(super) fn enter_large<F: Toom<R, M, T>, const R: usize, const M: usize, cons
     });
 }
 
-/// One tile's `A y Aᵀ` for the channels from `c` on; `at` says where each output starts, if it is.
+/// One tile's `A y Aᵀ` for the channels from `c` on; `at` gives the start of each output, if it
+/// exists.
 struct EnterSmall<'a, F, const R: usize, const M: usize, const T: usize> {
     y: &'a [f32],
     at: [[Option<usize>; M]; M],
@@ -208,8 +209,8 @@ impl<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize> Channels
     }
 }
 
-/// Rows `rows` (of s²·L) and columns `columns` (of S) of `U[p] = G w Gᵀ`, densely, for the planes p of
-/// which `planes` says: its line of t, and which of that line. They lie behind one another.
+/// Rows `rows` (of s²·L) and columns `columns` (of S) of `U[p] = G w Gᵀ`, densely, for the planes p
+/// that `planes` selects: a line of t, and which planes of that line. They lie behind one another.
 pub(super) fn factors<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>(
     z: &Sizes,
     weights: &[f32],

@@ -1,4 +1,4 @@
-//! Transforms of many channels beside each other, by the widest registers that the processor has.
+//! Transforms of many channels side by side, with the processor's widest registers.
 
 use std::ops::{Add, Sub};
 
@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::ops::wide::with_registers;
 
-/// Numbers that are transformed beside each other.
+/// Values that are transformed side by side.
 pub(super) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> {
     /// Each times `factor`.
     fn times(self, factor: f32) -> Self;
@@ -14,19 +14,19 @@ pub(super) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> {
     fn neg(self) -> Self;
 }
 
-/// How lanes are read and written: one number at a time, or as many as a register holds.
+/// How lanes are read and written: one value at a time, or as many as a register holds.
 pub(super) trait Width: Copy {
     /// The lanes.
     type Lane: Lane;
     /// All zero.
     fn zero(self) -> Self::Lane;
-    /// The first numbers of a slice.
+    /// The first values of a slice.
     fn load(self, from: &[f32]) -> Self::Lane;
-    /// Writes numbers to the start of a slice.
+    /// Writes values to the start of a slice.
     fn store(self, lane: Self::Lane, to: &mut [f32]);
 }
 
-/// One number at a time.
+/// One value at a time.
 #[derive(Clone, Copy)]
 struct One;
 
@@ -118,7 +118,7 @@ impl<S: Simd> Width for Wide<S> {
     }
 }
 
-/// A transform of many channels beside each other.
+/// A transform of many channels side by side.
 pub(super) trait Channels {
     /// Transforms the channels from `c` on, as many as `width` holds.
     fn at<W: Width>(&mut self, width: W, c: usize);
@@ -143,7 +143,7 @@ impl<K: Channels> WithSimd for All<K> {
     }
 }
 
-/// Runs a transform on `len` channels with the widest registers that the processor has.
+/// Runs a transform on `len` channels with the processor's widest registers.
 pub(super) fn all_channels(len: usize, transform: impl Channels) {
     with_registers(All(transform, len));
 }
@@ -170,8 +170,8 @@ pub(super) fn both<L: Lane, const I: usize, const O: usize>(
     x: [[L; I]; I],
     f: impl Fn([L; I]) -> [L; O],
 ) -> [[L; O]; O] {
-    // Loops instead of closures: all of it has to end up inside the function that is compiled for the
-    // processor's registers.
+    // Loops instead of closures: all of it must be inlined into the function that is compiled for
+    // the processor's registers.
     let mut rows = [[x[0][0]; O]; I];
     for i in 0..I {
         rows[i] = f(x[i]);

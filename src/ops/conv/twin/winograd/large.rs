@@ -14,7 +14,7 @@ use crate::gemm::{Matrix, gemm};
 use crate::ops::Call;
 use crate::ops::wide::widest;
 
-/// Lines of an image's cells that one task puts together.
+/// Lines of an image's cells that one task assembles.
 const LINES: usize = 16;
 
 /// One tile's `B m Bᵀ` for the channels from `c` on of a block of products, added to the lines of
@@ -141,7 +141,7 @@ fn put_together<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize
     let (s, l) = (z.stride, z.large);
     let finished = M * s * z.line();
     lines.fill(0.0);
-    // What the tile line before reaches of the piece's first lines.
+    // The part of the piece's first lines that the preceding tile line reaches.
     let from = piece.tile_lines.start.saturating_sub(1);
     for ty in from..piece.tile_lines.end {
         let skip = if ty < piece.tile_lines.start { M } else { 0 };
@@ -166,7 +166,7 @@ fn put_together<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize
                 }
             }
         }
-        // The last tile line owns all the lines that are left.
+        // The last tile line owns all remaining lines.
         let last = ty + 1 == z.tiles[0];
         let done = if last { lines.len() } else { finished };
         if skip == 0 {

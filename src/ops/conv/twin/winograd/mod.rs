@@ -13,8 +13,8 @@
 //! Y[p] = A y Aᵀ    [tiles, S]           w  = Gᵀ (V[p]ᵀ · Y[p]) G
 //! ```
 //!
-//! The images go through in groups whose V and Y stay near the caches. Every sum is cut by the
-//! shapes alone, so results do not depend on the number of threads.
+//! The images are processed in groups whose V and Y stay near the caches. How every sum is split
+//! depends on the shapes alone, so results do not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -32,14 +32,14 @@ mod small;
 mod toom;
 mod weights;
 
-/// Floats of V and Y that one group of images may take: 14 MiB, and an image at least.
+/// Floats of V and Y that one group of images may take: 14 MiB, but at least one image.
 const GROUP: usize = 7 << 19;
 
 /// Columns of a product that are one task.
 const COLUMNS: usize = 64;
 
-/// Tiles whose products cost as much as making U, or the weights from theirs (measured): with many
-/// channels and few tiles, tiles of 4×4 save less than their 25 planes of U cost.
+/// Tiles whose products cost as much as computing U, or the weights from theirs (measured): with
+/// many channels and few tiles, tiles of 4×4 save less than their 25 planes of U cost.
 const MAKE_U: usize = 100;
 const LEAVE_U: usize = 30;
 
@@ -63,8 +63,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// The sizes, if the filtering is worth it for this geometry, in the tiles that cost least where
-    /// a group's transform of the weights costs as much as `transform` tiles.
+    /// The sizes, if the filtering is worth it for this geometry, in the tiles that cost least
+    /// where a group's transform of the weights costs as much as `transform` tiles.
     fn of(spec: &ConvSpec, [n, large, small]: [usize; 3], transform: usize) -> Option<Self> {
         let ([k, kw], [stride, sw]) = (spec.kernel, spec.stride);
         let r = k.div_ceil(stride);
@@ -83,7 +83,7 @@ impl Sizes {
         let tiles_of = if r == 2 { &[2, 4][..] } else { &[2] };
         let best = tiles_of.iter().map(|&m| sizes(m)).min_by_key(cost)?;
         let minimal = best.planes() * best.tiles_of_image() * stride.pow(2);
-        // Below a saving of a fifth the transforms eat it up.
+        // Savings below a fifth are lost to the transforms.
         (5 * minimal <= 4 * h * w * k * k).then_some(best)
     }
 
@@ -142,10 +142,11 @@ impl Sizes {
     }
 }
 
-/// How the planes' products are cut into tasks, and where each lies. Their t lines of t planes and
-/// blocks of columns lie in the order (line, block, plane of the line), each as `rows × COLUMNS` floats,
-/// densely with as many columns as the block has. A task is all planes of a line in a block, which share
-/// most of the work of making U, or one of them where that gives too few tasks for the threads.
+/// How the planes' products are split into tasks, and where each lies. Their t lines of t planes
+/// and blocks of columns lie in the order (line, block, plane of the line), each as
+/// `rows × COLUMNS` floats, densely with as many columns as the block has. A task is all planes of
+/// a line in a block, which share most of the work of computing U, or one of them where that gives
+/// too few tasks for the threads.
 #[derive(Clone, Copy)]
 struct Products {
     columns: usize,
@@ -158,7 +159,7 @@ impl Products {
     fn new(z: &Sizes, columns: usize, threads: usize) -> Self {
         let t = z.t();
         let lines = t * columns.div_ceil(COLUMNS);
-        // A task each, or so many that the last ones' wait for each other is short.
+        // A single thread, or enough tasks that the last ones' wait for each other is short.
         let enough = threads == 1 || lines >= 4 * threads;
         Self { columns, rows: z.rows(), t, planes_of_task: if enough { t } else { 1 } }
     }
@@ -196,13 +197,13 @@ impl Products {
         (block * self.t * slot + row * self.block(block).len(), [line, slot])
     }
 
-    /// Floats of a task's own memory, for products of factors that long: its part of U.
+    /// Floats of a task's own memory, for products with factors of that length: its part of U.
     fn pool_floats(&self, long: usize) -> usize {
         self.planes_of_task * long * COLUMNS
     }
 }
 
-/// Runs one of the three for the number of taps at hand.
+/// Runs one of the three for the given number of taps.
 macro_rules! by_taps {
     ($f:ident, $z:expr, $call:expr) => {
         match ($z.m, $z.r) {

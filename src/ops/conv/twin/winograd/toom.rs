@@ -1,13 +1,13 @@
-//! Winograd's minimal filtering F(m, r) (Winograd 1980; Lavin and Gray, arXiv 1509.09308): m outputs
-//! of a filter with r taps from t = m + r − 1 inputs by t multiplications instead of m·r.
+//! Winograd's minimal filtering F(m, r) (Winograd 1980; Lavin and Gray, arXiv 1509.09308): m
+//! outputs of a filter with r taps from t = m + r − 1 inputs by t multiplications instead of m·r.
 //!
 //! ```text
 //! y = Aᵀ[(G g) ⊙ (Bᵀ d)]       d: t inputs, g: r taps, y: m outputs
 //! ```
 //!
 //! It is a decomposition of the sum of d·g·y into t products of three sums, so the same matrices,
-//! transposed, give each of the three from the other two. Those of F(2, 2) and F(2, 3) have entries
-//! 0, ±1 and ±½ only, which cost next to no accuracy.
+//! transposed, give each of the three from the other two. Those of F(2, 2) and F(2, 3) have only
+//! entries 0, ±1 and ±½, which cost almost no accuracy.
 
 use std::array::from_fn;
 
@@ -94,8 +94,8 @@ impl Toom<3, 2, 4> for F23 {
     }
 }
 
-/// F(4, 2), from the points 0, −1, ½, 2 and ∞: of all sets of small fractions, the one with the least
-/// rounding, twice that of F(2, 2).
+/// F(4, 2), from the points 0, −1, ½, 2 and ∞: among all sets of small fractions, the one with the
+/// least rounding, twice that of F(2, 2).
 pub(super) struct F42;
 
 const NINTH: f32 = 1.0 / 9.0;
@@ -213,8 +213,8 @@ fn matrix<const I: usize, const O: usize>(f: impl Fn([f32; I]) -> [f32; O]) -> V
 mod tests {
     use super::*;
 
-    /// Every product of one input, one tap and one output's gradient stands in the sum exactly as
-    /// often as the filter has it, whichever of the three is solved for.
+    /// Every product of one input, one tap and one output's gradient occurs in the sum exactly as
+    /// often as in the filter, whichever of the three is solved for.
     fn holds<F: Toom<R, M, T>, const R: usize, const M: usize, const T: usize>() {
         fn unit<const N: usize>(i: usize) -> [f32; N] {
             from_fn(|j| f32::from(u8::from(i == j)))

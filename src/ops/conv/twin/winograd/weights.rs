@@ -19,8 +19,8 @@ pub(super) const ROWS: usize = 128;
 /// Columns of the weights' products that are kept at a time.
 pub(super) const WEIGHT_COLUMNS: usize = 128;
 
-/// The rows of the weights that the taps of one channel of a cell are, and which tap is which row:
-/// a kernel whose size is no multiple of the stride has fewer than r² of them.
+/// The rows of the weights that correspond to the taps of one channel of a cell, and which tap is
+/// which row: a kernel whose size is not a multiple of the stride has fewer than r² of them.
 type TapRows<'a, const R: usize> = (Vec<&'a mut [f32]>, [[Option<usize>; R]; R]);
 
 /// `Gᵀ u G` of one row of s²·L for the columns from `c` on, added to the rows of the weights.
@@ -77,7 +77,7 @@ pub(super) fn weights_by<F: Toom<R, M, T>, const R: usize, const M: usize, const
     };
     let pool = Pool::new(rest, z.lines());
     call.out.fill(0.0);
-    // For each channel of a cell, the rows of the weights that its taps are, and their places.
+    // For each channel of a cell, the rows of the weights for its taps, and their positions.
     let mut rows_of: Vec<TapRows<'_, R>> =
         (0..cell).map(|_| (Vec::new(), [[None; R]; R])).collect();
     for (row, w) in call.out.chunks_mut(z.small).enumerate() {

@@ -1,11 +1,11 @@
-// `a` as an image [images, high, wide, a_len], seen from the cells of a coarser grid
-// [images, grid_h, grid_w]: the cell (gy, gx) stands at the pixel (gy·step_y, gx·step_x), and a tap
-// is a displacement (dy, dx) from there. Negative displacements are written modulo 2³².
+// `a` as an image [images, high, wide, a_len], seen from the cells of a coarser grid [images,
+// grid_h, grid_w]: the cell (gy, gx) is at the pixel (gy·step_y, gx·step_x), and a tap is a
+// displacement (dy, dx) from there. Negative displacements are written modulo 2³².
 //
 // Variables: high, wide, a_len, grid_h, grid_w, step_y, step_x as above; cells: how many there are.
 
-// Where a cell stands: the index of its pixel's first element, and the pixel's y and x. A cell past
-// the last stands so far below the image that no tap reaches into it.
+// The position of a cell: the index of its pixel's first element, and the pixel's y and x. A cell
+// past the last lies so far below the image that no tap reaches into it.
 fn a_row(cell: u32, z: u32) -> vec3<u32> {
     let gx = cell % {{ grid_w }}u;
     let line = cell / {{ grid_w }}u;
