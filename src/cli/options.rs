@@ -16,12 +16,14 @@ use super::Cli;
 pub(crate) fn arg<T: Value>(field: &'static Field) -> Arg {
     let mut arg = Arg::new(field.name)
         .value_name(field.value)
-        .help(spelled(&field.help(), own_flag))
+        .help(spelled(&field.brief(), own_flag))
+        .long_help(spelled(&field.help(), own_flag))
         .help_heading(field.heading)
         .value_parser(T::parser(field.domain))
         .action(ArgAction::Set)
         .hide_possible_values(true)
-        .hide(field.hidden);
+        .hide(field.hidden)
+        .hide_short_help(field.rare);
     if let Some(long) = field.flag.and_then(|flag| flag.strip_prefix("--")) {
         arg = arg.long(long);
     }

@@ -40,18 +40,22 @@ use flags::{Machine, Reading};
                   mnist/ --preset cgan"
 )]
 pub(super) struct Train {
+    /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars]
+    ///
     /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
     /// binary batches; detected automatically [default: 3,000 bundled avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
 
-    /// Resume a run exactly as if it had never stopped; other options, including the device, keep
-    /// their values
+    /// Resume a run exactly as if it had never stopped
+    ///
+    /// Other options, including the device, keep their values.
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
-    /// Start a new run from the weights of a model: a run's folder (its newest checkpoint), a
-    /// checkpoint, or an imported model. Loads its networks (a missing one is initialized) and the
-    /// generator's moving average; the optimizer and all other options are those of a new run
+    /// Start a new run from the weights of a model
+    ///
+    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model. Loads its networks (a missing one is initialized) and the
+    /// generator's moving average; the optimizer and all other options are those of a new run.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
     /// Folder in which to create the run's folder

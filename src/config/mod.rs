@@ -65,6 +65,8 @@ pub struct Field {
     pub alias: Option<&'static str>,
     /// Whether the command line hides it.
     pub hidden: bool,
+    /// Whether it is left out of the short help.
+    pub rare: bool,
 }
 
 impl Field {
@@ -90,6 +92,7 @@ impl Field {
             order: None,
             alias: None,
             hidden: false,
+            rare: false,
         }
     }
 
@@ -107,8 +110,23 @@ impl Field {
     /// Its help: the first paragraph of its documentation, and its default.
     #[must_use]
     pub fn help(&self) -> String {
+        self.with_default(self.paragraph())
+    }
+
+    /// Its help in short: the first sentence of it, and its default.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let paragraph = self.paragraph();
+        let sentence = paragraph.split_once(". ").map(|(first, _)| first.to_owned());
+        self.with_default(sentence.unwrap_or(paragraph))
+    }
+
+    fn paragraph(&self) -> String {
         let lines = self.docs.iter().map(|line| line.trim()).take_while(|line| !line.is_empty());
-        let mut help = lines.collect::<Vec<_>>().join(" ");
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    fn with_default(&self, mut help: String) -> String {
         let default = self.shown.map_or_else(|| (self.default)(self.domain), Into::into);
         if !default.is_empty() {
             help += &format!(" [default: {default}]");

@@ -54,6 +54,7 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -68,43 +69,43 @@ config! {
         /// One-sided label smoothing: real images are labeled real with probability 1 - SHARE
         ///
         /// Salimans et al., arXiv 1606.03498, section 3.4.
-        smooth: f32 = 0.0, "SHARE" { stored: Always, domain: Domain::Fraction };
+        smooth: f32 = 0.0, "SHARE" { rare: true, stored: Always, domain: Domain::Fraction };
         /// Train the generator to match the mean of the discriminator's last hidden layer
         ///
         /// Over the batch, rather than to win against it (the same paper, section 3.1).
-        feature_matching: bool = false, "true|false";
+        feature_matching: bool = false, "true|false" { rare: true };
         /// Weight of the classification loss, with `conditioning`=auxiliary or `labels_per_class`
         ///
         /// Of the cross-entropy of classes in both losses, if the discriminator predicts them.
-        class_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        class_weight: f32 = 1.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Weight of the information loss, with `codes`
         ///
         /// Of InfoGAN's lower bound of the information in the codes (continuous ones count a tenth
         /// of that), if there are codes.
-        info_weight: f32 = 1.0, "WEIGHT" { domain: Domain::NonNegative };
+        info_weight: f32 = 1.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// With `family` vae-gan, the weight of the reconstruction in the generator's loss; the
         /// rest is the weight of the adversarial loss
         ///
         /// For a sum over the features of an image, as in the paper: for a mean over n features,
         /// divide their weight by n.
-        gamma: f32 = 1e-6, "WEIGHT" { domain: Domain::Share };
+        gamma: f32 = 1e-6, "WEIGHT" { rare: true, domain: Domain::Share };
         /// For mode regularized GANs (`family` mrgan, mdgan): weight of the mean squared distance
         /// between real images and their reconstructions
         ///
         /// λ₁ of [`crate::gan::families::mrgan`].
-        distance_weight: f32 = 0.2, "WEIGHT" { domain: Domain::NonNegative };
+        distance_weight: f32 = 0.2, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// For the same: weight of the generator's adversarial loss on these reconstructions, which
         /// makes the discriminator accept them as real
         ///
         /// λ₂ of [`crate::gan::families::mrgan`].
-        mode_weight: f32 = 0.4, "WEIGHT" { domain: Domain::NonNegative };
+        mode_weight: f32 = 0.4, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";
         /// The penalty's weight
         ///
         /// λ of [`Penalty`].
-        penalty_weight: f32 = 0.0, "WEIGHT" {
+        penalty_weight: f32 = 0.0, "WEIGHT" { rare: true,
             domain: Domain::NonNegative,
             shown: Some("10 with a penalty"),
         };
@@ -113,45 +114,45 @@ config! {
         /// as a list
         augment: Augment = Augment::default(), "LIST";
         /// Probability of applying each augmentation to an image
-        augment_p: f32 = 1.0, "P" { domain: Domain::Share };
+        augment_p: f32 = 1.0, "P" { rare: true, domain: Domain::Share };
         /// Adapt that probability to the discriminator's confidence on real images (ADA): TARGET is
         /// the mean sign of its outputs, 0.6 in the paper; 0 disables it
         ///
         /// See [`Adaptive`].
-        ada: f32 = 0.0, "TARGET" { domain: Domain::Share };
+        ada: f32 = 0.0, "TARGET" { rare: true, domain: Domain::Share };
         /// Limit the discriminator's weights to +-LIMIT after every update; 0 disables it
         ///
         /// WGAN, arXiv 1701.07875, algorithm 1.
-        clip_weights: f32 = 0.0, "LIMIT" { domain: Domain::NonNegative };
+        clip_weights: f32 = 0.0, "LIMIT" { rare: true, domain: Domain::NonNegative };
         /// Weight of orthogonal regularization of both networks' convolutions
-        orthogonal: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+        orthogonal: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Weight of historical averaging: pulls both networks towards their past means
-        historical: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+        historical: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Weight decay: adds this multiple of every parameter to its gradient
-        weight_decay: f32 = 0.0, "WEIGHT" { domain: Domain::NonNegative };
+        weight_decay: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
     }
     flags "Training" {
         /// Optimizer
-        optimizer: OptimizerKind = OptimizerKind::Adam, "adam|rmsprop";
+        optimizer: OptimizerKind = OptimizerKind::Adam, "adam|rmsprop" { rare: true };
         /// Adam's decay of the mean of gradients, from 0 to below 1
-        beta1: f64 = 0.5, "BETA" { stored: Always, domain: Domain::Fraction };
+        beta1: f64 = 0.5, "BETA" { rare: true, stored: Always, domain: Domain::Fraction };
         /// The decay of the mean of squared gradients, from 0 to below 1
-        beta2: f64 = 0.999, "BETA" { stored: Always, domain: Domain::Fraction };
+        beta2: f64 = 0.999, "BETA" { rare: true, stored: Always, domain: Domain::Fraction };
         /// Added to the root of that mean: gradients far below it hardly move a parameter
         ///
         /// The default is PyTorch's.
-        epsilon: f32 = 1e-8, "EPSILON" { domain: Domain::Positive("1e-8") };
+        epsilon: f32 = 1e-8, "EPSILON" { rare: true, domain: Domain::Positive("1e-8") };
         /// Updates of the discriminator per generator update, each on its own batch
         n_critic: usize = 1, "N" { domain: Domain::Whole(1, MOST_CRITIC_STEPS) };
         /// For small memory: process N images of a batch at a time and accumulate gradients; batch
         /// norm sees N images at a time
         ///
         /// 0 for the whole batch.
-        micro_batch: usize = 0, "N" { domain: Domain::from(2), shown: Some("the whole batch") };
+        micro_batch: usize = 0, "N" { rare: true, domain: Domain::from(2), shown: Some("the whole batch") };
         /// Clip each network's gradient norm to LENGTH; 0 disables it
         ///
         /// The joint norm of all its parameters' gradients.
-        clip_gradients: f32 = 0.0, "LENGTH" { domain: Domain::NonNegative };
+        clip_gradients: f32 = 0.0, "LENGTH" { rare: true, domain: Domain::NonNegative };
     }
 }
 

@@ -46,24 +46,24 @@ config! {
         /// The discriminator's learning rate
         lr_d: f64 = 2e-4, "RATE" { stored: Required, domain: RATES, order: Some(4) };
         /// Warm up the learning rates from 0 over this many images; 0 disables it
-        warm_up: u64 = 0, "COUNT" { domain: Domain::Count };
+        warm_up: u64 = 0, "COUNT" { rare: true, domain: Domain::Count };
         /// Decay the learning rates linearly to 0 until this many images were seen; 0 disables it
-        decay: u64 = 0, "COUNT" { domain: Domain::Count };
+        decay: u64 = 0, "COUNT" { rare: true, domain: Domain::Count };
         /// With `decay`, decay the learning rates to RATE instead of 0, and then keep it
-        decay_to: f64 = 0.0, "RATE" { domain: Domain::NonNegative };
+        decay_to: f64 = 0.0, "RATE" { rare: true, domain: Domain::NonNegative };
         /// With `decay`, the curve's exponent: below 1 the rates fall fastest at the start, above
         /// it at the end; 1 for a straight line
-        decay_power: f64 = 1.0, "EXPONENT" { domain: Domain::Positive("0.75") };
+        decay_power: f64 = 1.0, "EXPONENT" { rare: true, domain: Domain::Positive("0.75") };
         /// Half-life of the generator's moving average (EMA), in images; 0 for none
         ema: u64 = 10_000, "COUNT" { stored: Required, domain: Domain::Count };
         /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and
         /// half the traffic; arithmetic and parameters stay in 32, and losses are scaled
-        precision: Precision = Precision::F32, "f32|f16";
+        precision: Precision = Precision::F32, "f32|f16" { rare: true };
     }
     flags "Networks" {
         /// Semi-supervised: use N labels of each class of DATA, and no others; the discriminator learns
         /// to classify, which dcgan errors measures
-        labels_per_class: u64 = 0, "N" {
+        labels_per_class: u64 = 0, "N" { rare: true,
             domain: Domain::Count,
             shown: Some("0, none"),
             order: Some(3),

@@ -144,6 +144,7 @@ config! {
     /// [`ModelConfig`] with optional fields.
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
+        /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
@@ -179,33 +180,33 @@ config! {
         ndf: usize = 64, "N" { stored: Required, shown: Some("64 for most"), domain: WIDTHS };
         /// The norm of the generator's hidden layers: batch, layer, instance, group, pixel,
         /// virtual, conditional (batch norm by class), none; biases as with `norm_d`
-        norm_g: Norm = Norm::Batch, "NORM";
+        norm_g: Norm = Norm::Batch, "NORM" { rare: true };
         /// The same for the discriminator: batch, layer, instance, group, pixel, none. Without a
         /// norm (none), or with pixel norm, which has no shift, layers of the dcgan networks that
         /// would be normalized have biases: see `bias`
-        norm_d: Norm = Norm::Batch, "NORM" { shown: Some("batch; none for cnn, resnet, mlp and ali") };
+        norm_d: Norm = Norm::Batch, "NORM" { rare: true, shown: Some("batch; none for cnn, resnet, mlp and ali") };
         /// The generator's weights: plain; divided by their spectral norm (spectral;
         /// spectral-parametrization updates its vectors in the order of PyTorch's newer function);
         /// with length and direction learned separately (norm: weight norm); or with learned
         /// directions and fixed lengths, except in the last layer (norm-fixed)
-        weight_g: Weight = Weight::Plain, "HOW";
+        weight_g: Weight = Weight::Plain, "HOW" { rare: true };
         /// The same for the discriminator; weight norm is initialized on real images, so that every
         /// layer's outputs have mean 0 and variance 1
-        weight_d: Weight = Weight::Plain, "HOW";
+        weight_d: Weight = Weight::Plain, "HOW" { rare: true };
         /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
         /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
         /// the others always), never, always
         ///
         /// First layers of discriminators and last layers, which have no norm, keep their
         /// architecture's biases.
-        bias: Bias = Bias::Auto, "auto|never|always";
+        bias: Bias = Bias::Auto, "auto|never|always" { rare: true };
         /// Self-attention in both networks, on the feature maps of this height; 0 for none
-        attention: usize = 0, "HEIGHT" { domain: Domain::from(0) };
+        attention: usize = 0, "HEIGHT" { rare: true, domain: Domain::from(0) };
         /// InfoGAN: let the last entries of a latent encode one of K categories and M continuous codes,
         /// which the discriminator has to recover; 10+2, say; 0+0 for none
-        codes: Codes = Codes::default(), "K+M";
+        codes: Codes = Codes::default(), "K+M" { rare: true };
         /// Minibatch layer in the discriminator: discrimination, deviation or none
-        minibatch: Minibatch = Minibatch::None, "HOW";
+        minibatch: Minibatch = Minibatch::None, "HOW" { rare: true };
     }
     others {
         /// Classes that the networks are conditioned on, or learn to classify; 0 for none.

@@ -121,11 +121,11 @@ config! {
         /// The same for checkpoints
         save_every: u64 = 6400, "COUNT" { domain: Domain::Count };
         /// Newest checkpoints to keep
-        keep: usize = 2, "N" { domain: Domain::from(1) };
+        keep: usize = 2, "N" { rare: true, domain: Domain::from(1) };
         /// Of the older checkpoints keep one for every COUNT images; 0 for none
         ///
         /// The first at or after every multiple of it.
-        keep_every: u64 = 0, "COUNT" { domain: Domain::Count };
+        keep_every: u64 = 0, "COUNT" { rare: true, domain: Domain::Count };
     }
 }
 

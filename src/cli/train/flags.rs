@@ -14,10 +14,10 @@ pub(super) struct Reading {
     #[arg(long, alias = "grey", conflicts_with = "channels")]
     pub(super) gray: bool,
     /// Keep decoded images in memory
-    #[arg(long, value_enum, default_value_t = CacheMode::Auto)]
+    #[arg(long, value_enum, default_value_t = CacheMode::Auto, hide_short_help = true)]
     pub(super) cache: CacheMode,
     /// Decoding threads [default: one per core, at most 8]
-    #[arg(long, value_name = "N", value_parser = at_least(1))]
+    #[arg(long, value_name = "N", value_parser = at_least(1), hide_short_help = true)]
     pub(super) workers: Option<usize>,
 }
 
@@ -27,17 +27,18 @@ pub(super) struct Machine {
     #[command(flatten)]
     pub(super) device: DeviceFlag,
     /// Memory limit for training, such as 2GiB [default: the device's memory]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, hide_short_help = true)]
     pub(super) memory: Option<u64>,
-    /// Measure which kernels are fastest on a GPU: not at all, for at most 5 seconds, or all of
-    /// them. Results are kept for the next time [default: quick; when resuming, the kernels that
+    /// Measure which kernels are fastest on a GPU [default: quick]
+    ///
+    /// Not at all, for at most 5 seconds, or all of them. Results are kept for the next time [default: quick; when resuming, the kernels that
     /// the run used before]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "off|quick|full")]
     pub(super) tune: Option<Effort>,
     /// Print the memory plan
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) explain: bool,
     /// Keep the shader compiler's bounds checks (slower)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(super) checked: bool,
 }
