@@ -399,7 +399,7 @@ mod tests {
         }
         for bad in ["", "colors", "none,color", "cutout,", "color;cutout"] {
             let error = bad.parse::<Augment>().unwrap_err();
-            assert!(error.contains("color, brightness") && error.contains("none alone"), "{error}");
+            assert!(error.contains("color, brightness") && error.contains("or none"), "{error}");
             assert!(serde_json::from_str::<Augment>(&format!("{bad:?}")).is_err());
         }
     }

@@ -265,7 +265,7 @@ fn damaged_foreign_and_unwritable_caches_do_no_harm() {
     fs::write(&other, "x").unwrap();
     let tuned = Tuned::of(&tape(FASTER), &device, Effort::Quick, &other.join("below"));
     assert_eq!((tuned.choice(), tuned.measured()), ("once", 1));
-    assert!(tuned.warnings().last().unwrap().contains("is not kept"), "{:?}", tuned.news);
+    assert!(tuned.warnings().last().unwrap().contains("are not saved"), "{:?}", tuned.news);
 }
 
 #[test]

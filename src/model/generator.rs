@@ -240,7 +240,7 @@ mod tests {
         };
         let latents = |shape: &[usize]| Inputs::latents(Tensor::full(shape.to_vec(), 0.5));
         assert!(error(0, latents(&[2, 4]).unwrap()).contains("4 numbers an image"));
-        assert!(error(0, Inputs::seeds([1]).of_class(0)).contains("no classes"));
+        assert!(error(0, Inputs::seeds([1]).of_class(0)).contains("unconditional"));
         assert!(error(3, Inputs::seeds([1]).of_classes(vec![0, 1])).contains("2 classes for 1"));
         assert!(error(3, Inputs::seeds([1]).of_class(3)).contains("label 3"));
         assert!(latents(&[2]).is_err() && latents(&[2, 0]).is_err());
