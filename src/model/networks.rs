@@ -362,10 +362,7 @@ impl Networks {
     /// # Errors
     /// [`Error::Tensor`] if there is none.
     pub fn of(&self, role: Role) -> Result<&Sequential> {
-        self.get(role).ok_or_else(|| Error::Tensor {
-            name: role.name().into(),
-            what: "there is none in this model".into(),
-        })
+        self.get(role).ok_or_else(|| missing(role))
     }
 
     /// The generator.
@@ -391,6 +388,11 @@ impl Networks {
     pub fn encoder(&self) -> Result<&Sequential> {
         self.of(Role::Encoder)
     }
+}
+
+/// The error for a model without a network of this role.
+pub(super) fn missing(role: Role) -> Error {
+    Error::Tensor { name: role.name().into(), what: "there is none in this model".into() }
 }
 
 /// Classes that a message lists.

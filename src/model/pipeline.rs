@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::nn::{LABELS, LATENT, Mode, Pass};
 use crate::tape::{Tape, Var};
 
-use super::networks::Networks;
+use super::networks::{Networks, missing};
 use super::role::Role;
 use super::weights::Weights;
 
@@ -47,14 +47,11 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Tensor`] if it has neither.
     pub fn of(model: &Networks) -> Result<Self> {
-        match (model.pipeline.0.is_empty(), model.find(Role::Generator)) {
-            (false, _) => Ok(model.pipeline.clone()),
-            (true, Some((name, _))) => Ok(Self::generator(name)),
-            (true, None) => Err(model.of(Role::Generator).err().unwrap_or(Error::Tensor {
-                name: "generator".into(),
-                what: "there is none in this model".into(),
-            })),
+        if !model.pipeline.0.is_empty() {
+            return Ok(model.pipeline.clone());
         }
+        let (name, _) = model.find(Role::Generator).ok_or_else(|| missing(Role::Generator))?;
+        Ok(Self::generator(name))
     }
 
     /// Checks that every call has its network and its input, and that images are produced.

@@ -252,8 +252,7 @@ impl Trainer {
     fn edit(&mut self, edit: &Edit) -> Result<()> {
         match edit {
             Edit::Initialize(network) => {
-                let of = format!("{network}.");
-                for param in self.system.model.params().iter().filter(|p| p.name.starts_with(&of)) {
+                for param in self.system.model.params_of(network) {
                     self.state.set(&param.name, &param.initial(self.recipe.seed))?;
                 }
                 self.start_twins(network)
@@ -267,10 +266,9 @@ impl Trainer {
                 self.start_twins(to)
             }
             Edit::ResetOptimizer(network) => {
-                let of = format!("{network}.");
                 let optimizer = self.system.method.optimizer();
-                let params = self.system.model.params();
-                for param in params.iter().filter(|p| p.learned && p.name.starts_with(&of)) {
+                let params = self.system.model.params_of(network);
+                for param in params.into_iter().filter(|param| param.learned) {
                     for name in optimizer.moments(&param.name) {
                         let zero = Tensor::full(param.shape.clone(), 0.0);
                         self.state.set(&name, &zero)?;
