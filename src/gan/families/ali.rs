@@ -18,14 +18,13 @@
 //! `epsilon` of a whole batch, `z.0.<m>` and `epsilon.0.<m>` of micro-batch `m`.
 
 use crate::error::Result;
-use crate::gan::TrainConfig;
-use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::gan::{Step, System, TrainConfig};
 use crate::model::{Networks, Role, Spread};
 use crate::nn::{Heads, LATENT, LatentDistribution};
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
 
-use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
+use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 
 /// Generator, encoder and a discriminator of pairs.
 ///
@@ -47,13 +46,8 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
-    let phase = Phase {
-        record: Recorder::new(move |t, step| record(t, step, loss)),
-        ..single(recipe, &model)
-    };
-    let averaged = vec![GENERATOR.into(), ENCODER.into()];
-    let stages = vec![Stage { name: "ali".into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    model.discriminator()?;
+    one_phase("ali", recipe, model, AVERAGED, move |t, step| record(t, step, loss))
 }
 
 /// A sample of an encoder's distribution.

@@ -12,14 +12,13 @@
 //! The three updates are one group: all gradients use the same weights.
 
 use crate::error::Result;
-use crate::gan::TrainConfig;
-use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::gan::{Step, System, TrainConfig};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
 use crate::objectives::Loss;
 use crate::tape::Tape;
 
-use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
+use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 
 /// Weight of each of the two terms.
 const HALF: f32 = 0.5;
@@ -42,13 +41,8 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let loss = recipe.method.loss;
-    let phase = Phase {
-        record: Recorder::new(move |t, step| record(t, step, loss)),
-        ..single(recipe, &model)
-    };
-    let averaged = vec![GENERATOR.into(), ENCODER.into()];
-    let stages = vec![Stage { name: "bigan".into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    model.discriminator()?;
+    one_phase("bigan", recipe, model, AVERAGED, move |t, step| record(t, step, loss))
 }
 
 fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {

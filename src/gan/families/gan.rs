@@ -28,15 +28,14 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::features;
-use crate::gan::{ObjectiveConfig, TrainConfig, validate};
-use crate::gan::{Phase, Recorder, Stage, Step, System};
-use crate::model::Networks;
+use crate::gan::{ObjectiveConfig, Step, System, TrainConfig, validate};
+use crate::model::{Networks, Role};
 use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
 
 use super::acgan::Classes;
 use super::infogan::Information;
-use super::{DISCRIMINATOR, GENERATOR, semi, single};
+use super::{DISCRIMINATOR, GENERATOR, one_phase, semi};
 
 /// An auxiliary loss on D's outputs for images; D and G both minimize it.
 pub trait Term: Debug + Send + Sync {
@@ -112,10 +111,9 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let method = recipe.method;
     let is_semi = design.is_semi_supervised();
     validate::penalty(method.penalty, model.discriminator()?)?;
-    model.generator()?;
     let averaged = match is_semi {
-        true => vec![GENERATOR.into(), DISCRIMINATOR.into()],
-        false => vec![GENERATOR.into()],
+        true => &[Role::Generator, Role::Discriminator][..],
+        false => &[Role::Generator],
     };
     let (heads, codes) = (design.outputs(), design.codes);
     let mut terms: Vec<Box<dyn Term>> = Vec::new();
@@ -126,12 +124,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
         terms.push(Box::new(Information { codes, weight: method.info_weight }));
     }
     let gan = Arc::new(Gan { method, heads, codes: codes.len(), terms });
-    let phase = Phase {
-        record: Recorder::new(move |t, step| gan.record(t, step)),
-        ..single(recipe, &model)
-    };
-    let stages = vec![Stage { name: "gan".into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    one_phase("gan", recipe, model, averaged, move |t, step| gan.record(t, step))
 }
 
 impl Gan {

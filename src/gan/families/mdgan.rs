@@ -18,13 +18,12 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D₂'s update and `z.g.<m>` of G's.
 
 use crate::error::Result;
-use crate::gan::TrainConfig;
-use crate::gan::{Step, System};
+use crate::gan::{Step, System, TrainConfig};
 use crate::model::{Net, Networks, Role};
 use crate::tape::Tape;
 
-use super::mrgan::{Regularizer, generate, one_phase, reconstruct, score};
-use super::{DISCRIMINATOR, ENCODER, GENERATOR};
+use super::mrgan::{Judge, Regularizer, generate, reconstruct, score};
+use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 
 /// The name of D₂, which distinguishes generated images from reconstructions.
 pub const DIFFUSION: &str = "diffusion_discriminator";
@@ -46,7 +45,8 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
-    let system = one_phase("mdgan", recipe, model, move |t, step| {
+    model.discriminator()?;
+    let system = one_phase("mdgan", recipe, model, AVERAGED, move |t, step| {
         manifold(t, step, regularizer)?;
         diffusion(t, step, regularizer)
     })?;
@@ -56,6 +56,7 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
 
 fn manifold(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result<()> {
     let loss = regularizer.loss;
+    let judge = Judge { network: DISCRIMINATOR, loss, metrics: ["loss_d", "d_real", "d_fake"] };
     let parts = step.parts().1;
     let mut seen = Vec::with_capacity(parts);
 
@@ -67,14 +68,7 @@ fn manifold(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Resu
         let draw = step.draw_of(m);
         let x = step.rows(t, step.images, 0, m)?;
         let near = reconstruct(t, step, &draw("near"), x)?;
-        let r = score(t, step, DISCRIMINATOR, &draw("real"), x)?;
-        let f = score(t, step, DISCRIMINATOR, &draw("fake"), near)?;
-        let (real, fake) = (loss.real(t, r, 0.0)?, loss.fake(t, f)?);
-        d.minimize(t, real)?;
-        d.minimize(t, fake)?;
-        d.report("loss_d", t.add(real, fake)?);
-        d.report("d_real", loss.mean_output(t, r)?);
-        d.report("d_fake", loss.mean_output(t, f)?);
+        judge.discriminate(t, step, &mut d, m, [x, near])?;
         seen.push((x, near));
     }
     step.apply(t, [d])?;
@@ -99,6 +93,8 @@ fn manifold(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Resu
 
 fn diffusion(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result<()> {
     let loss = regularizer.loss;
+    let metrics = ["loss_diffusion", "diffusion_near", "diffusion_fake"];
+    let judge = Judge { network: DIFFUSION, loss, metrics };
     let parts = step.parts().1;
     let mut seen = Vec::with_capacity(parts);
 
@@ -112,14 +108,7 @@ fn diffusion(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Res
         let near = reconstruct(t, step, &draw("moved"), x)?;
         let near = t.stop(near)?;
         let made = generate(t, step, &draw("z"))?;
-        let r = score(t, step, DIFFUSION, &draw("real"), near)?;
-        let f = score(t, step, DIFFUSION, &draw("fake"), made)?;
-        let (real, fake) = (loss.real(t, r, 0.0)?, loss.fake(t, f)?);
-        d.minimize(t, real)?;
-        d.minimize(t, fake)?;
-        d.report("loss_diffusion", t.add(real, fake)?);
-        d.report("diffusion_near", loss.mean_output(t, r)?);
-        d.report("diffusion_fake", loss.mean_output(t, f)?);
+        judge.discriminate(t, step, &mut d, m, [near, made])?;
         seen.push(made);
     }
     step.apply(t, [d])?;

@@ -4,12 +4,11 @@
 //! preset, and new networks in [`crate::models`] if needed.
 
 use crate::error::Result;
-use crate::gan::Family;
 use crate::gan::scalar::{Curve, Scalar};
-use crate::gan::{ObjectiveConfig, TrainConfig};
-use crate::gan::{Phase, Recorder, System};
-use crate::model::Networks;
+use crate::gan::{Family, ObjectiveConfig, Phase, Recorder, Stage, Step, System, TrainConfig};
+use crate::model::{Networks, Role};
 use crate::objectives::Output;
+use crate::tape::Tape;
 
 pub mod acgan;
 pub mod ali;
@@ -28,6 +27,9 @@ pub const GENERATOR: &str = "generator";
 pub const DISCRIMINATOR: &str = "discriminator";
 /// See [`GENERATOR`].
 pub const ENCODER: &str = "encoder";
+
+/// The networks with moving averages in families with an encoder.
+const AVERAGED: &[Role] = &[Role::Generator, Role::Encoder];
 
 /// The networks that `recipe` trains.
 ///
@@ -81,6 +83,27 @@ pub fn watched_output(method: &ObjectiveConfig) -> Output {
         Family::Gan | Family::Mrgan => method.loss.output(),
         Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
     }
+}
+
+/// A system of one phase: `record` records its steps, and `averaged` have moving averages. The stage
+/// has the name `name`.
+///
+/// # Errors
+/// [`crate::error::Error::Tensor`] if the model lacks one of these networks.
+pub fn one_phase(
+    name: &str,
+    recipe: &TrainConfig,
+    model: Networks,
+    averaged: &[Role],
+    record: impl Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync + 'static,
+) -> Result<System> {
+    for &role in averaged {
+        model.of(role)?;
+    }
+    let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
+    let averaged = averaged.iter().map(|role| role.name().into()).collect();
+    let stages = vec![Stage { name: name.into(), phases: vec![phase] }];
+    Ok(System { averaged, stages, ..System::new(recipe, model) })
 }
 
 /// The phase of a one-phase family: the configured images, batch and learning rates `lr_d` and

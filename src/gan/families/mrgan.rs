@@ -25,14 +25,13 @@
 //! Draws: `z`; with micro-batches `z.0.<m>` of D's update and `z.g.<m>` of G's.
 
 use crate::error::Result;
-use crate::gan::{ObjectiveConfig, TrainConfig};
-use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::gan::{ObjectiveConfig, Step, System, TrainConfig, Update};
 use crate::model::{Networks, Role};
 use crate::nn::LATENT;
 use crate::objectives::Loss;
 use crate::tape::{Tape, Var};
 
-use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
+use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 
 /// The pull of `x̂ = G(E(x))` towards the real image `x`: `λ₁ mean (x − x̂)² + λ₂
 /// adversarial(D(x̂))`.
@@ -85,23 +84,8 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let regularizer = Regularizer::of(&recipe.method);
-    one_phase("mrgan", recipe, model, move |t, step| record(t, step, regularizer))
-}
-
-/// A system of one phase, whose steps `record` records.
-pub(super) fn one_phase(
-    name: &str,
-    recipe: &TrainConfig,
-    model: Networks,
-    record: impl Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync + 'static,
-) -> Result<System> {
-    model.generator()?;
     model.discriminator()?;
-    model.encoder()?;
-    let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
-    let averaged = vec![GENERATOR.into(), ENCODER.into()];
-    let stages = vec![Stage { name: name.into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    one_phase("mrgan", recipe, model, AVERAGED, move |t, step| record(t, step, regularizer))
 }
 
 /// `G(z)` of a micro-batch of latents drawn under `name`.
@@ -124,8 +108,47 @@ pub(super) fn score(t: &mut Tape, step: &Step<'_>, judge: &str, name: &str, x: V
     Ok(step.forward(t, judge, x, step.pass(name, None))?.last())
 }
 
+/// A discriminator, and the metrics of its updates.
+pub(super) struct Judge {
+    /// The network's name.
+    pub(super) network: &'static str,
+    /// The loss of its scores.
+    pub(super) loss: Loss,
+    /// The names of its loss, and of its mean outputs for images to be scored as real and as
+    /// generated.
+    pub(super) metrics: [&'static str; 3],
+}
+
+impl Judge {
+    /// Adds to its update `d` the losses for the images `[real, generated]` of micro-batch `m`.
+    ///
+    /// # Errors
+    /// Errors of recording the ops.
+    pub(super) fn discriminate(
+        &self,
+        t: &mut Tape,
+        step: &Step<'_>,
+        d: &mut Update,
+        m: usize,
+        [real, generated]: [Var; 2],
+    ) -> Result<()> {
+        let Self { network, loss, metrics: [of_loss, of_real, of_fake] } = *self;
+        let draw = step.draw_of(m);
+        let r = score(t, step, network, &draw("real"), real)?;
+        let f = score(t, step, network, &draw("fake"), generated)?;
+        let (real, fake) = (loss.real(t, r, 0.0)?, loss.fake(t, f)?);
+        d.minimize(t, real)?;
+        d.minimize(t, fake)?;
+        d.report(of_loss, t.add(real, fake)?);
+        d.report(of_real, loss.mean_output(t, r)?);
+        d.report(of_fake, loss.mean_output(t, f)?);
+        Ok(())
+    }
+}
+
 fn record(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result<()> {
     let loss = regularizer.loss;
+    let judge = Judge { network: DISCRIMINATOR, loss, metrics: ["loss_d", "d_real", "d_fake"] };
     let parts = step.parts().1;
     let mut seen = Vec::with_capacity(parts);
 
@@ -136,14 +159,7 @@ fn record(t: &mut Tape, step: &mut Step<'_>, regularizer: Regularizer) -> Result
         let draw = step.draw_of(m);
         let x = step.rows(t, step.images, 0, m)?;
         let made = generate(t, step, &draw("z"))?;
-        let r = score(t, step, DISCRIMINATOR, &draw("real"), x)?;
-        let f = score(t, step, DISCRIMINATOR, &draw("fake"), made)?;
-        let (real, fake) = (loss.real(t, r, 0.0)?, loss.fake(t, f)?);
-        d.minimize(t, real)?;
-        d.minimize(t, fake)?;
-        d.report("loss_d", t.add(real, fake)?);
-        d.report("d_real", loss.mean_output(t, r)?);
-        d.report("d_fake", loss.mean_output(t, f)?);
+        judge.discriminate(t, step, &mut d, m, [x, made])?;
         seen.push((x, made));
     }
     step.apply(t, [d])?;

@@ -14,13 +14,12 @@
 //! default.
 
 use crate::error::Result;
-use crate::gan::TrainConfig;
-use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::gan::{Step, System, TrainConfig};
 use crate::model::{Networks, Role};
 use crate::nn::{Heads, LATENT, LatentDistribution};
 use crate::tape::{Tape, Var};
 
-use super::{ENCODER, GENERATOR, single};
+use super::{AVERAGED, ENCODER, GENERATOR, one_phase};
 
 /// Generator and encoder.
 ///
@@ -46,10 +45,7 @@ pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
 pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
-    let averaged = vec![GENERATOR.into(), ENCODER.into()];
-    let stages = vec![Stage { name: "vae".into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    one_phase("vae", recipe, model, AVERAGED, record)
 }
 
 /// The encoder's outputs for a batch of images.

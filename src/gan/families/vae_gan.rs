@@ -25,8 +25,7 @@
 //! margin of .35 around .68); if both would be skipped neither is.
 
 use crate::error::Result;
-use crate::gan::{ObjectiveConfig, TrainConfig};
-use crate::gan::{Phase, Recorder, Stage, Step, System};
+use crate::gan::{ObjectiveConfig, Step, System, TrainConfig};
 use crate::model::Networks;
 use crate::nn::{LATENT, LayerRole, Sequential};
 use crate::objectives::Loss;
@@ -34,7 +33,7 @@ use crate::tape::{Tape, Var};
 
 use super::gan::plus;
 use super::vae::{Posterior, half_squared_distance, variational};
-use super::{DISCRIMINATOR, ENCODER, GENERATOR, single};
+use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 
 /// δ: added to probabilities before their logarithms.
 const DELTA: f32 = 1e-3;
@@ -64,13 +63,9 @@ pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
     let discriminator = model.discriminator()?;
     let layer = feature_layer(discriminator, image);
     let features = Sequential { layers: discriminator.layers[..=layer].to_vec() };
-    let phase = Phase {
-        record: Recorder::new(move |t, step| record(t, step, loss, gamma, &features)),
-        ..single(recipe, &model)
-    };
-    let averaged = vec![GENERATOR.into(), ENCODER.into()];
-    let stages = vec![Stage { name: "vae-gan".into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    one_phase("vae-gan", recipe, model, AVERAGED, move |t, step| {
+        record(t, step, loss, gamma, &features)
+    })
 }
 
 /// The index of the layer whose output is `D_l`: the last one with weights, except the network's
