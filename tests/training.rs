@@ -11,20 +11,22 @@ use dcgan::models::{ModelConfig, Network};
 use dcgan::nn::{Mode, Param, Pass};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
-use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::tensor::{DType, Tensor};
 use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
+use self::compare::{Tensors, bytes, row, share, worst};
 use crate::support;
 
 mod ali;
 mod bigan;
+mod compare;
 mod family;
 mod mrgan;
 mod vae_gan;
 
 struct Reference {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: Tensors,
     about: Value,
     recipe: TrainConfig,
     system: System,
@@ -71,17 +73,11 @@ impl Reference {
 
     /// Batch `i` of the reals, as bytes.
     fn images(&self, i: usize) -> Tensor {
-        let all = &self.tensors["reals"];
-        let len = all.len() / 10;
-        let batch = &all.f32s()[i * len..(i + 1) * len];
-        let bytes = batch.iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-        Tensor::with_data(&all.shape()[1..], Data::U8(bytes)).unwrap()
+        bytes(&row(&self.tensors["reals"], i))
     }
 
     fn z(&self, i: usize) -> Tensor {
-        let all = &self.tensors["z"];
-        let len = all.len() / 10;
-        Tensor::new(&all.shape()[1..], all.f32s()[i * len..(i + 1) * len].to_vec()).unwrap()
+        row(&self.tensors["z"], i)
     }
 
     /// The classes of batch `i`, where the networks are told any.
@@ -98,21 +94,8 @@ impl Reference {
 
     /// Largest difference to the reference tensor called `name`, as a share of its largest value.
     fn share(&self, name: &str, param: &Param, ours: &Tensor) -> f32 {
-        let reference = &self.tensors[name];
-        let ours = param.layout.to_file(ours).unwrap();
-        assert_eq!(ours.shape(), reference.shape(), "{name}");
-        let largest = reference.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        worst(ours.f32s(), reference.f32s()) / largest
+        share(&param.layout.to_file(ours).unwrap(), &self.tensors[name], name)
     }
-}
-
-/// Largest absolute difference; NaN where any number is.
-fn worst(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, |m: f32, d| if d <= m || m.is_nan() { m } else { d })
 }
 
 fn check(name: &str, network: Network, device: &Device) {

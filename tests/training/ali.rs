@@ -1,8 +1,6 @@
 //! Twenty steps of ALI against PyTorch's in float64 (`assets/reference/ali.py`), and which update lowers
 //! which loss.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Family, Recording, System, families};
@@ -10,15 +8,14 @@ use dcgan::model::{Role, Spread};
 use dcgan::models::{LatentDistribution, ModelConfig, Network, Norm, Size};
 use dcgan::nn::Layer;
 use dcgan::program::{Fetched, Options, Program};
-use dcgan::tensor::{Data, Tensor};
 use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
 
-use super::worst;
+use super::compare::{self, Tensors, bytes_of_unit, row, share};
 use crate::support;
 
 /// One of the two references on a device: its system, without dropout, and its state before step 1.
 struct Training {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: Tensors,
     about: serde_json::Value,
     recipe: TrainConfig,
     system: System,
@@ -48,23 +45,7 @@ impl Training {
         let d = networks.get_mut(Role::Discriminator).unwrap();
         without_dropout(&mut d.layers);
         let system = families::system(&recipe, networks).unwrap();
-        let mut state = State::new(device);
-        let params: BTreeMap<_, _> =
-            system.states().into_iter().map(|param| (param.name.clone(), param)).collect();
-        for (name, value) in system.initial_state(0).unwrap() {
-            let value = match (tensors.get(&name), params.get(&name)) {
-                (Some(tensor), Some(param)) => {
-                    param.layout.from_file(&name, tensor, &param.shape).unwrap()
-                }
-                _ => {
-                    let own =
-                        ["adam.", "updates.", "key"].iter().any(|start| name.starts_with(start));
-                    assert!(own, "{name} is in no reference");
-                    value
-                }
-            };
-            state.set(&name, &value).unwrap();
-        }
+        let state = compare::state(&system, &tensors, &["adam.", "updates."], device);
         let tape = system.tape(Recording::COMPARED).unwrap();
         let program = Program::compile(&tape, &state, &Options::default()).unwrap();
         Self { tensors, about, recipe, system, program, state }
@@ -72,30 +53,13 @@ impl Training {
 
     /// Step `i`, from 0, at these learning rates.
     fn step(&mut self, i: usize, [lr_d, lr_g]: [f32; 2]) -> Fetched {
-        let (n, nz) = (self.recipe.batch, self.recipe.model.nz);
-        let rows = |name: &str, i: usize| {
-            let all = &self.tensors[name];
-            let len = all.len() / all.shape()[0];
-            all.f32s()[i * len..(i + 1) * len].to_vec()
-        };
-        let reals = &self.tensors["reals"];
-        let row = rows("reals", i % reals.shape()[0]);
-        let bytes = row.iter().map(|x| (x * 255.0).round() as u8);
-        let images = Tensor::with_data(&reals.shape()[1..], Data::U8(bytes.collect())).unwrap();
-        let [z, epsilon] =
-            ["z", "epsilon"].map(|name| Tensor::new([n, nz], rows(name, i)).unwrap());
+        let images = bytes_of_unit(&row(&self.tensors["reals"], i));
+        let [z, epsilon] = ["z", "epsilon"].map(|name| row(&self.tensors[name], i));
         let schedule =
             self.system.first().schedule_of(|name| if name == "lr_d" { lr_d } else { lr_g });
         let feeds =
             [("images", &images), ("z", &z), ("epsilon", &epsilon), ("schedule", &schedule)];
         self.program.call(&mut self.state, &feeds).unwrap()
-    }
-
-    /// Largest difference of `ours` to the reference, as a share of its largest number.
-    fn share(&self, name: &str, ours: &Tensor) -> f32 {
-        let theirs = self.tensors[name].f32s();
-        let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        worst(ours.f32s(), theirs) / largest
     }
 
     /// The weights of each network.
@@ -134,9 +98,7 @@ fn twenty_steps_of_ali_as_pytorch() {
         for (i, theirs) in all.iter().enumerate() {
             let fetched = ours.step(i, rates);
             for (name, theirs) in theirs.as_object().unwrap() {
-                let theirs = theirs.as_f64().unwrap();
-                let off =
-                    (f64::from(fetched[name].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+                let off = compare::off(&fetched, name, theirs);
                 let limit = if i == 0 { 2e-6 } else { 2e-5 };
                 assert!(off <= limit, "{what}: {name} of step {}: {off:e}", i + 1);
             }
@@ -144,18 +106,11 @@ fn twenty_steps_of_ali_as_pytorch() {
                 continue;
             }
             for name in ["fake", "encoded"] {
-                let off = ours.share(&format!("step1.{name}"), &fetched[name]);
+                let theirs = &ours.tensors[&format!("step1.{name}")];
+                let off = share(&fetched[name], theirs, name);
                 assert!(off <= 1e-5, "{what}: {name}: {off:e}");
             }
-            let mut compared = 0;
-            for param in ours.system.states() {
-                let grad = format!("grad.{}", param.name);
-                if ours.tensors.contains_key(&grad) {
-                    let off = ours.share(&grad, &param.layout.to_file(&fetched[&grad]).unwrap());
-                    assert!(off <= 1e-4, "{what}: {grad}: {off:e}");
-                    compared += 1;
-                }
-            }
+            let (compared, _) = compare::gradients(&ours.system, &fetched, &ours.tensors, &what);
             assert_eq!(compared, tensors, "all weights of three networks");
         }
     }

@@ -2,8 +2,6 @@
 //! WGAN-GP with two updates of the critic and without a norm, WGAN-GP with layer norm, SNGAN with the
 //! hinge loss, AC-GAN, InfoGAN, and semi-supervised training with feature matching.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Recording, System};
@@ -15,13 +13,13 @@ use dcgan::tensor::{Data, Tensor};
 use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
-use super::worst;
+use super::compare::{self, Tensors, bytes, row, share, worst};
 use crate::support;
 
 const STEPS: usize = 20;
 
 struct Reference {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: Tensors,
     about: Value,
     recipe: TrainConfig,
     system: System,
@@ -83,21 +81,8 @@ impl Reference {
     }
 
     fn state(&self, device: &Device) -> State {
-        let mut state = State::new(device);
-        for (name, value) in self.system.initial_state(0).unwrap() {
-            state.set(&name, &value).unwrap();
-        }
-        for param in self.system.states() {
-            // All but the optimizer's.
-            let Some(tensor) = self.tensors.get(&param.name) else {
-                let own = ["adam.", "updates."].iter().any(|start| param.name.starts_with(start));
-                assert!(own, "{} is in no reference", param.name);
-                continue;
-            };
-            let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
-            state.set(&param.name, &value).unwrap();
-        }
-        state
+        // All but the optimizer's.
+        compare::state(&self.system, &self.tensors, &["adam.", "updates."], device)
     }
 
     /// All that step `i`, from 0, is fed.
@@ -108,9 +93,8 @@ impl Reference {
         let first = i * critics % reals.shape()[0];
         let mut shape = reals.shape()[1..].to_vec();
         shape[0] *= critics;
-        let bytes: Vec<u8> =
-            rows(reals, first, &shape).iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-        let mut feeds = vec![("images".into(), Tensor::with_data(shape, Data::U8(bytes)).unwrap())];
+        let images = Tensor::new(&shape[..], rows(reals, first, &shape)).unwrap();
+        let mut feeds = vec![("images".into(), bytes(&images))];
         let named = |what: &str, k: &str| match critics {
             1 => what.to_owned(),
             _ => format!("{what}.{k}.0"),
@@ -135,11 +119,7 @@ impl Reference {
                 if semi { (first + labels.shape()[0] - 1) % labels.shape()[0] } else { first };
             if semi {
                 // Images whose labels are known: those of the batch before.
-                let reals = rows(reals, first, &reals.shape()[1..]);
-                let bytes = reals.iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-                let shape = &self.tensors["reals"].shape()[1..];
-                let labeled = Tensor::with_data(shape, Data::U8(bytes)).unwrap();
-                feeds.push(("labelled".into(), labeled));
+                feeds.push(("labelled".into(), bytes(&row(reals, first))));
             }
             let labels: Vec<u32> =
                 rows(labels, first, &[critics, *n]).iter().map(|&l| l as u32).collect();
@@ -153,10 +133,7 @@ impl Reference {
     /// Largest difference of `ours` to the reference tensor called `name`, as a share of its largest
     /// value.
     fn share(&self, name: &str, ours: &Tensor) -> f32 {
-        let reference = &self.tensors[name];
-        assert_eq!(ours.shape(), reference.shape(), "{name}");
-        let largest = reference.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        worst(ours.f32s(), reference.f32s()) / largest
+        share(ours, &self.tensors[name], name)
     }
 }
 
@@ -176,8 +153,7 @@ fn check(name: &str, device: &Device) {
         let fetched = program.call(&mut state, &feeds).unwrap();
         let theirs = reference.about["losses"][i].as_object().unwrap();
         for (loss, theirs) in theirs {
-            let theirs = theirs.as_f64().unwrap();
-            let off = (f64::from(fetched[loss].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+            let off = compare::off(&fetched, loss, theirs);
             // PyTorch's own float32 run stays within 3e-7.
             let limit = if i == 0 { 2e-6 } else { 2e-5 };
             assert!(off <= limit, "{what}: {loss} of step {}: {off:e}", i + 1);

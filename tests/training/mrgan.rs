@@ -1,8 +1,6 @@
 //! Twenty steps of the mode regularized GANs against PyTorch's in float64
 //! (`assets/reference/mrgan.py`), and which loss reaches which network.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
 use dcgan::gan::families;
@@ -10,25 +8,16 @@ use dcgan::gan::method::Family;
 use dcgan::gan::{Recording, System};
 use dcgan::models::{ModelConfig, Size};
 use dcgan::program::{Fetched, Options, Program};
-use dcgan::tensor::{Data, Tensor};
 use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
-use super::worst;
+use super::compare::{self, Tensors, bytes, row, worst};
 use crate::support;
 
 struct Reference {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: Tensors,
     about: Value,
     recipe: TrainConfig,
-}
-
-/// Row `i` of the first axis, of which there are fewer than steps.
-fn row(all: &Tensor, i: usize) -> Tensor {
-    let (count, shape) = (all.shape()[0], &all.shape()[1..]);
-    let len = all.len() / count;
-    let first = (i % count) * len;
-    Tensor::new(shape, all.f32s()[first..first + len].to_vec()).unwrap()
 }
 
 /// A step in training.
@@ -71,19 +60,7 @@ impl Reference {
         let recipe = TrainConfig { method, ..self.recipe.clone() };
         // Without the check of bounds, which a flipped sign would not pass.
         let system = families::system(&recipe, recipe.networks().unwrap()).unwrap();
-        let mut state = State::new(device);
-        for (name, value) in system.initial_state(0).unwrap() {
-            state.set(&name, &value).unwrap();
-        }
-        for param in system.states() {
-            let Some(tensor) = self.tensors.get(&param.name) else {
-                let own = ["adam.", "updates."].iter().any(|own| param.name.starts_with(own));
-                assert!(own, "{} is in no reference", param.name);
-                continue;
-            };
-            let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
-            state.set(&param.name, &value).unwrap();
-        }
+        let state = compare::state(&system, &self.tensors, &["adam.", "updates."], device);
         let tape = system.tape(Recording::COMPARED).unwrap();
         let program = Program::compile(&tape, &state, &Options::default()).unwrap();
         Training { reference: self, system, state, program, rates: [1.0; 2] }
@@ -93,9 +70,7 @@ impl Reference {
 impl Training<'_> {
     /// Step `i`, from 0, on the latents of step `z`.
     fn call(&mut self, i: usize, z: usize) -> Fetched {
-        let reals = row(&self.reference.tensors["reals"], i);
-        let bytes = reals.f32s().iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-        let images = Tensor::with_data(reals.shape(), Data::U8(bytes)).unwrap();
+        let images = bytes(&row(&self.reference.tensors["reals"], i));
         let lr = self.reference.about["method"]["lr"].as_f64().unwrap() as f32;
         let of = |name: &str| lr * self.rates[usize::from(name != "lr_d")];
         let schedule = self.system.first().schedule_of(of);
@@ -116,8 +91,7 @@ fn check(name: &str, device: &Device) {
     for (i, theirs) in all.iter().enumerate() {
         let fetched = training.call(i, i);
         for (metric, theirs) in theirs.as_object().unwrap() {
-            let theirs = theirs.as_f64().unwrap();
-            let off = (f64::from(fetched[metric].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+            let off = compare::off(&fetched, metric, theirs);
             let limit = if i == 0 { 2e-6 } else { 5e-5 };
             assert!(off <= limit, "{what}: {metric} of step {}: {off:e}", i + 1);
             drift[i] = drift[i].max(off);
@@ -131,14 +105,7 @@ fn check(name: &str, device: &Device) {
             // The latents of both have been through an update of G in MDGAN.
             assert!(off <= 2e-5, "{what}: {made}: {off:e}");
         }
-        for param in training.system.model.params().into_iter().filter(|param| param.learned) {
-            let grad = format!("grad.{}", param.name);
-            let ours = param.layout.to_file(&fetched[&grad]).unwrap();
-            let theirs = &reference.tensors[&grad];
-            let largest = theirs.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-            gradients = gradients.max(worst(ours.f32s(), theirs.f32s()) / largest);
-            assert!(gradients <= 1e-4, "{what}: {grad}: {gradients:e}");
-        }
+        (_, gradients) = compare::gradients(&training.system, &fetched, &reference.tensors, &what);
     }
     println!(
         "{what}: gradients within {gradients:.1e}, losses within {:.1e}, {:.1e} and {:.1e} in steps \

@@ -1,8 +1,6 @@
 //! Twenty steps of the VAE and of VAE/GAN against PyTorch's in float64 (`assets/reference/vae_gan.py`),
 //! which updates are skipped in them, and which loss reaches which network.
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
 use dcgan::gan::method::{Family, OptimizerKind};
@@ -10,27 +8,18 @@ use dcgan::gan::{Recording, System};
 use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Fetched, Options, Program};
-use dcgan::tensor::{Data, Tensor};
 use dcgan::train::{ObjectiveConfig, TrainConfig};
 use serde_json::Value;
 
-use super::worst;
+use super::compare::{self, Tensors, bytes, row, worst};
 use crate::support;
 
 const STEPS: usize = 20;
 
 struct Reference {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: Tensors,
     about: Value,
     recipe: TrainConfig,
-}
-
-/// Row `i` of the first axis, of which there are fewer than steps.
-fn row(all: &Tensor, i: usize) -> Tensor {
-    let (count, shape) = (all.shape()[0], &all.shape()[1..]);
-    let len = all.len() / count;
-    let first = (i % count) * len;
-    Tensor::new(shape, all.f32s()[first..first + len].to_vec()).unwrap()
 }
 
 impl Reference {
@@ -65,27 +54,12 @@ impl Reference {
     }
 
     fn state(&self, system: &System, device: &Device) -> State {
-        let mut state = State::new(device);
-        for (name, value) in system.initial_state(0).unwrap() {
-            state.set(&name, &value).unwrap();
-        }
-        for param in system.states() {
-            let Some(tensor) = self.tensors.get(&param.name) else {
-                let own = ["rmsprop.", "updates."].iter().any(|own| param.name.starts_with(own));
-                assert!(own, "{} is in no reference", param.name);
-                continue;
-            };
-            let value = param.layout.from_file(&param.name, tensor, &param.shape).unwrap();
-            state.set(&param.name, &value).unwrap();
-        }
-        state
+        compare::state(system, &self.tensors, &["rmsprop.", "updates."], device)
     }
 
     /// Calls the step `i`, from 0, of `system`, which may be that of another method.
     fn call(&self, program: &mut Program, state: &mut State, system: &System, i: usize) -> Fetched {
-        let reals = row(&self.tensors["reals"], i);
-        let bytes = reals.f32s().iter().map(|x| ((x + 1.0) * 127.5).round() as u8).collect();
-        let images = Tensor::with_data(reals.shape(), Data::U8(bytes)).unwrap();
+        let images = bytes(&row(&self.tensors["reals"], i));
         let lr = self.about["method"]["lr"].as_f64().unwrap() as f32;
         let schedule = system.first().schedule_of(|_| lr);
         let epsilon = row(&self.tensors["epsilon"], i);
@@ -121,8 +95,7 @@ fn check(name: &str, device: &Device) {
         for (metric, theirs) in
             theirs.iter().filter(|(metric, _)| !["a", "b"].contains(&&metric[..]))
         {
-            let theirs = theirs.as_f64().unwrap();
-            let off = (f64::from(fetched[metric].f32s()[0]) - theirs).abs() / theirs.abs().max(1.0);
+            let off = compare::off(&fetched, metric, theirs);
             // RMSprop divides by the root of gradients' squares: where those are next to nothing, another
             // device's rounding moves a weight by as much as a gradient would.
             let later = if device.is_cpu() { 5e-5 } else { 2e-2 };
@@ -136,14 +109,7 @@ fn check(name: &str, device: &Device) {
         let made =
             worst(fetched["reconstructed"].f32s(), reference.tensors["step1.reconstructed"].f32s());
         assert!(made <= 1e-5, "{what}: reconstructions: {made:e}");
-        for param in system.model.params().into_iter().filter(|param| param.learned) {
-            let grad = format!("grad.{}", param.name);
-            let ours = param.layout.to_file(&fetched[&grad]).unwrap();
-            let theirs = &reference.tensors[&grad];
-            let largest = theirs.f32s().iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-            gradients = gradients.max(worst(ours.f32s(), theirs.f32s()) / largest);
-            assert!(gradients <= 1e-4, "{what}: {grad}: {gradients:e}");
-        }
+        (_, gradients) = compare::gradients(&system, &fetched, &reference.tensors, &what);
     }
     // Skipped updates are not counted.
     for (metric, network) in [("updated_d", "discriminator"), ("updated_g", "generator")] {
