@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use dcgan::device::Device;
 use dcgan::error::Error;
+use dcgan::gan::families::mdgan::DIFFUSION;
 use dcgan::gan::families::{DISCRIMINATOR, GENERATOR};
-use dcgan::gan::{Curve, Edit, Phase, Recorder, Recording, Scalar, Step, System};
+use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Step, System};
 use dcgan::models::{ModelConfig, Network, Size};
 use dcgan::objectives::bce_with_logits;
 use dcgan::program::Options;
@@ -226,6 +227,51 @@ fn a_network_starts_anew_or_as_another_when_a_phase_begins() {
         let weight = "discriminator.main.0.weight";
         assert_eq!(fresh[weight].bytes() == after[weight].bytes(), same);
     }
+}
+
+#[test]
+fn a_network_is_copied_when_a_phase_begins() {
+    let mut recipe = recipe();
+    recipe.method.family = Family::Mdgan;
+    let mut system = recipe.system().unwrap();
+    let phases = &mut system.stages[0].phases;
+    phases[0].images = Some(3 * BATCH as u64);
+    let enter = vec![Edit::Copy { from: DISCRIMINATOR.into(), to: DIFFUSION.into() }];
+    // At rates of 0, as above.
+    let scalar =
+        |scalar: &Scalar| Scalar::new(&scalar.name, Curve::Line { from: 0.0, to: 0.0, images: 0 });
+    let scalars = phases[0].scalars.iter().map(scalar).collect();
+    phases.push(Phase { images: None, enter, scalars, ..phases[0].clone() });
+    let mut trainer = trainer(system);
+    let is_copy = |trainer: &Trainer| {
+        let tensors = trainer.tensors().unwrap();
+        let [from, to] = [DISCRIMINATOR, DIFFUSION].map(|name| format!("{name}.main.0.weight"));
+        tensors[&from].bytes() == tensors[&to].bytes()
+    };
+    run(&mut trainer, 0..3);
+    assert!(!is_copy(&trainer));
+    run(&mut trainer, 3..4);
+    assert!(is_copy(&trainer));
+}
+
+#[test]
+fn scalars_follow_the_images_of_their_phase() {
+    let mut system = system();
+    let phase = &mut system.stages[0].phases[1];
+    phase.scalars[0].curve = Curve::Line { from: 0.0, to: 1.0, images: 4 * BATCH as u64 };
+    phase.record = Recorder::new(|t, step| {
+        let rate = step.scalar("rate")?;
+        step.report(t, "rate", rate);
+        Ok(())
+    });
+    let mut trainer = trainer(system);
+    let mut metrics = Vec::new();
+    for step in 0..6 {
+        metrics.extend(trainer.step(images(step)).unwrap());
+    }
+    metrics.extend(trainer.finish().unwrap());
+    let rates: Vec<f32> = metrics[3..].iter().map(|metrics| metrics.value("rate")).collect();
+    assert_eq!(rates, [0.0, 0.25, 0.5]);
 }
 
 /// Weights by PyTorch's names, float images and latents from outside: a training from parts.
