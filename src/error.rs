@@ -108,6 +108,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A metric that cannot be computed from these images.
+    #[error("{metric}: {what}")]
+    Metric {
+        /// The metric's name, such as `swd-raw`.
+        metric: &'static str,
+        /// Why not, and what would work.
+        what: String,
+    },
     /// Non-finite values: in training, or in the output of a network.
     #[error("{0}")]
     Diverged(String),
@@ -131,6 +139,11 @@ impl Error {
     #[cfg(feature = "cli")]
     pub(crate) fn flag(flag: &'static str, what: impl Into<String>) -> Self {
         Self::Flag { flag, what: what.into() }
+    }
+
+    /// An [`Error::Metric`].
+    pub fn metric(metric: &'static str, what: impl Into<String>) -> Self {
+        Self::Metric { metric, what: what.into() }
     }
 
     /// An [`Error::File`].

@@ -53,6 +53,7 @@
 //! | [`config`] | training options: each defined once, for Rust, JSON and the command line |
 //! | [`data`] | images from folders, archives and other sources |
 //! | [`features`], [`svm`], [`logistic`] | features of images; linear classifiers on them |
+//! | [`evaluation`] | scores of a generator against real images |
 //! | [`experiments`] | the paper's experiments on trained networks |
 //! | [`weights`] | import from PyTorch and DCGAN's authors, export to PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | a device's speed, and the correctness of its results |
@@ -108,6 +109,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluation;
 pub mod experiments;
 pub mod features;
 pub mod files;

@@ -1,0 +1,79 @@
+//! Scores of a generator: what its images share with a set of real ones, and what they lack.
+//!
+//! Every score comes with its protocol, since numbers of different protocols cannot be compared.
+
+use crate::error::{Error, Result};
+
+/// Images of one size, as bytes `[count, height, width, channels]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSet {
+    /// Height, width and channels of an image.
+    pub size: [usize; 3],
+    /// The images, one after another; 0 is black and 255 white.
+    pub bytes: Vec<u8>,
+}
+
+impl ImageSet {
+    /// # Errors
+    /// If the bytes are not whole images.
+    pub fn new(size: [usize; 3], bytes: Vec<u8>) -> Result<Self> {
+        let length: usize = size.iter().product();
+        match length > 0 && bytes.len().is_multiple_of(length) {
+            true => Ok(Self { size, bytes }),
+            false => {
+                let what =
+                    format!("{} bytes are no whole number of images of {size:?}", bytes.len());
+                Err(Error::Tensor { name: "images".into(), what })
+            }
+        }
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.bytes.len() / self.size.iter().product::<usize>()
+    }
+
+    /// Image `i`, `[height, width, channels]`.
+    #[must_use]
+    pub fn image(&self, i: usize) -> &[u8] {
+        let length: usize = self.size.iter().product();
+        &self.bytes[i * length..][..length]
+    }
+}
+
+/// Features of images, `[count, width]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// Numbers for each image.
+    pub width: usize,
+    /// The rows, one after another.
+    pub values: Vec<f32>,
+}
+
+impl Features {
+    /// # Errors
+    /// If the values are not whole rows.
+    pub fn new(width: usize, values: Vec<f32>) -> Result<Self> {
+        match width > 0 && values.len().is_multiple_of(width) {
+            true => Ok(Self { width, values }),
+            false => {
+                let what =
+                    format!("{} values are no whole number of rows of {width}", values.len());
+                Err(Error::Tensor { name: "features".into(), what })
+            }
+        }
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    /// The features of image `i`.
+    #[must_use]
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..][..self.width]
+    }
+}
