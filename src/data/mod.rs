@@ -52,4 +52,5 @@ pub use report::{Report, Spread, contact_sheet, survey};
 pub(crate) use source::count;
 pub use source::{Image, Kind, Source};
 pub use subset::SubsetWriter;
+pub(crate) use sweep::sweep_by;
 pub use sweep::{Chunk, sweep};
