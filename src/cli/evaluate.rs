@@ -115,9 +115,10 @@ impl Evaluate {
         };
         let sets = Sets { fakes: &fakes, reals: &reals, seen: seen.as_ref(), network: None };
         let mut scores = Scores::default();
-        let (bar, done) = (Bar::new(1000, "thousandths of the metrics"), AtomicUsize::new(0));
+        let work = fakes.count() * metrics.len();
+        let (bar, done) = (Bar::new(work, "images scored"), AtomicUsize::new(0));
         let progress = |share: f64| {
-            let now = (1000.0 * share) as usize;
+            let now = (work as f64 * share) as usize;
             bar.add(now.saturating_sub(done.fetch_max(now, Ordering::Relaxed)));
         };
         let result = evaluate_sets(&sets, &metrics, &options, &progress, |some| {
@@ -127,7 +128,8 @@ impl Evaluate {
         bar.finish();
         // What is known by now is kept, whatever became of the rest.
         if !scores.0.is_empty() {
-            self.json.print(&format!("\n{}\n{}", text(&scores), protocols(&scores)))?;
+            let protocols = protocols(&scores, &options.images);
+            self.json.print(&format!("\n{}\n{protocols}", text(&scores)))?;
             if let Some((path, model)) = generated.scores() {
                 history::append(&path, &model.path, model.step, &scores)?;
                 self.json.println(&format!("{:<12}{}", "kept in", path.display()))?;
@@ -215,16 +217,16 @@ fn remark(score: &Score) -> &'static str {
     }
 }
 
-/// The protocols, once for scores that share one.
-fn protocols(scores: &Scores) -> String {
+/// The protocols, once for scores that share one, and what is said of the images once for all.
+fn protocols(scores: &Scores, images: &str) -> String {
     let same = scores.0.chunk_by(|a, b| a.protocol == b.protocol);
     let line = |scores: &[Score]| {
         let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
-        scores
-            .first()
-            .map_or_else(String::new, |first| format!("{}: {}\n", names.join(", "), first.protocol))
+        let own = scores.first().map_or("", |score| score.protocol.as_str());
+        let own = own.strip_suffix(images).map_or(own, |own| own.trim_end_matches("; "));
+        format!("{}: {own}\n", names.join(", "))
     };
-    same.map(line).collect()
+    same.map(line).chain([format!("images: {images}\n")]).collect()
 }
 
 #[cfg(test)]

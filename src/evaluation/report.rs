@@ -368,9 +368,6 @@ impl<'a> Run<'a> {
             ),
             _ => format!("{count} generated and {count} real images"),
         });
-        if !self.options.images.is_empty() {
-            clauses.push(self.options.images.clone());
-        }
         clauses.push(format!("seed {}", self.options.seed));
         clauses.push(match floor {
             None => "no floor, as there are too few real images".into(),
@@ -386,6 +383,9 @@ impl<'a> Run<'a> {
                 format!("floor of {half} and {half} {of} images, {times}")
             }
         });
+        if !self.options.images.is_empty() {
+            clauses.push(self.options.images.clone());
+        }
         clauses.join("; ")
     }
 }

@@ -213,7 +213,7 @@ fn sliced(a: &Features, b: &Features, directions: &[f32]) -> f64 {
             let right = Matrix::new(&patches.values, a.width, patches.count(), true);
             gemm(left, right, projected, false, true);
             let each = projected.par_chunks_mut(patches.count());
-            each.for_each(|row| row.sort_unstable_by(f32::total_cmp));
+            each.for_each(|row| radsort::sort(row));
         }
         let [a, b] = &projected;
         let each = a.par_iter().zip(b).map(|(&a, &b)| f64::from((a - b).abs()));
