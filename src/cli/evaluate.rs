@@ -107,7 +107,7 @@ impl Evaluate {
         self.json.println(&format!("{:<12}{}", "generated", generated.description))?;
         self.json.println(&format!("{:<12}{real}", "real"))?;
 
-        interrupt::finish_first("this metric; the scores so far are kept")?;
+        interrupt::finish_first("this metric, and keeping the scores so far")?;
         let options = Options {
             seed: self.seed,
             splits: SPLITS,

@@ -23,6 +23,9 @@ use crate::gemm::{Matrix, gemm};
 /// The power of rounding to whole numbers.
 const ROUNDING: f64 = 1.0 / 12.0;
 
+/// Images whose powers are added up at a time.
+const CHUNK: usize = 64;
+
 /// The distance between the mean spectra of two sets, in decibels.
 ///
 /// # Errors
@@ -48,20 +51,26 @@ fn radial(images: &ImageSet, context: &Context<'_>) -> Vec<f64> {
     let half = width / 2 + 1;
     let rows = waves(height, height);
     let columns = waves(width, half);
-    let zero = || vec![0.0_f64; height * half];
-    let sums = (0..images.count()).into_par_iter().fold(zero, |mut sums, i| {
-        let mut scratch = Scratch::default();
-        for channel in 0..channels {
-            let bytes = images.image(i).iter().skip(channel).step_by(channels);
-            scratch.plane.clear();
-            scratch.plane.extend(bytes.map(|&byte| f32::from(byte)));
-            scratch.power([height, width], half, &rows, &columns, &mut sums);
+    let items: Vec<usize> = (0..images.count()).collect();
+    let of_some = |items: &[usize]| {
+        let (mut scratch, mut sums) = (Scratch::default(), vec![0.0_f64; height * half]);
+        for &i in items {
+            for channel in 0..channels {
+                let bytes = images.image(i).iter().skip(channel).step_by(channels);
+                scratch.plane.clear();
+                scratch.plane.extend(bytes.map(|&byte| f32::from(byte)));
+                scratch.power([height, width], half, &rows, &columns, &mut sums);
+            }
         }
-        context.done(1.0);
+        context.done(items.len() as f64);
         sums
-    });
-    let add = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| a + b).collect();
-    let sums = sums.reduce(zero, add);
+    };
+    // In a fixed order, so that a number is the same each time.
+    let each: Vec<Vec<f64>> = items.par_chunks(CHUNK).map(of_some).collect();
+    let mut sums = vec![0.0; height * half];
+    for some in &each {
+        sums.iter_mut().zip(some).for_each(|(sum, x)| *sum += x);
+    }
     let shorter = height.min(width);
     let (mut powers, mut counts) = (vec![0.0; shorter / 2 + 1], vec![0.0; shorter / 2 + 1]);
     for (u, line) in sums.chunks(half).enumerate() {

@@ -166,22 +166,29 @@ struct Statistics(Vec<(f32, f32)>);
 impl Statistics {
     fn of(variant: Variant, patches: &Features, channels: usize) -> Self {
         // Of each patch around 0, as its numbers are: sums of squares in 64 bits lose nothing.
-        let zero = || vec![(0.0_f64, 0.0_f64); channels];
-        let sums = patches.values.par_chunks(patches.width).fold(zero, |mut sums, patch| {
-            for pixel in patch.chunks(channels) {
+        let of_some = |patches: &[f32]| {
+            let mut sums = vec![(0.0_f64, 0.0_f64); channels];
+            for pixel in patches.chunks(channels) {
                 for (sum, &x) in sums.iter_mut().zip(pixel) {
                     sum.0 += f64::from(x);
                     sum.1 += f64::from(x) * f64::from(x);
                 }
             }
             sums
-        });
-        let add = |a: Vec<(f64, f64)>, b: Vec<(f64, f64)>| {
-            a.iter().zip(&b).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
         };
+        // In a fixed order, so that a number is the same each time.
+        let each: Vec<_> =
+            patches.values.par_chunks(PATCHES * patches.width).map(of_some).collect();
+        let mut sums = vec![(0.0, 0.0); channels];
+        for some in &each {
+            let add = |(sum, x): (&mut (f64, f64), &(f64, f64))| {
+                *sum = (sum.0 + x.0, sum.1 + x.1);
+            };
+            sums.iter_mut().zip(some).for_each(add);
+        }
         let n = (patches.values.len() / channels) as f64;
         let unbiased = if variant == Variant::Mmgen { n - 1.0 } else { n };
-        let each = sums.reduce(zero, add).into_iter().map(|(sum, squares)| {
+        let each = sums.into_iter().map(|(sum, squares)| {
             let mean = sum / n;
             let deviation = ((squares - n * mean * mean).max(0.0) / unbiased).sqrt();
             (mean as f32, deviation as f32)
@@ -216,8 +223,11 @@ fn sliced(a: &Features, b: &Features, directions: &[f32]) -> f64 {
             each.for_each(|row| radsort::sort(row));
         }
         let [a, b] = &projected;
-        let each = a.par_iter().zip(b).map(|(&a, &b)| f64::from((a - b).abs()));
-        sum += each.sum::<f64>() / (a.len() / rows) as f64;
+        let apart = |(a, b): (&[f32], &[f32])| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum()
+        };
+        let each: Vec<f64> = a.par_chunks(PATCHES).zip(b.par_chunks(PATCHES)).map(apart).collect();
+        sum += each.iter().sum::<f64>() / (a.len() / rows) as f64;
     }
     sum / (directions.len() / a.width) as f64
 }
