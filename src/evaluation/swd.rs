@@ -220,7 +220,7 @@ fn sliced(a: &Features, b: &Features, directions: &[f32]) -> f64 {
             let right = Matrix::new(&patches.values, a.width, patches.count(), true);
             gemm(left, right, projected, false, true);
             let each = projected.par_chunks_mut(patches.count());
-            each.for_each(|row| radsort::sort(row));
+            each.for_each(radsort::sort);
         }
         let [a, b] = &projected;
         let apart = |(a, b): (&[f32], &[f32])| -> f64 {

@@ -50,7 +50,7 @@ pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
 /// Where generated images come from.
 enum Origin {
     Model(Box<ModelFile>),
-    Images(Source),
+    Images(Box<Source>),
 }
 
 /// What is evaluated.
@@ -75,10 +75,10 @@ impl Generated {
             tell_notes(&source);
             let prepare = evaluate.prepare_as(&source)?;
             let description = String::new();
-            return Ok(Self { origin: Origin::Images(source), prepare, description });
+            return Ok(Self { origin: Origin::Images(Box::new(source)), prepare, description });
         }
         if evaluate.size.is_some() {
-            let what = "is for folders and zips of images; a model's images have its own size";
+            let what = "is for folders and zips of images; a model's images have their own size";
             return Err(Error::flag("--size", what));
         }
         let model = open_model(path)?;
