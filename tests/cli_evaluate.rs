@@ -116,7 +116,7 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     refused(2, &["a", "--samples", "none"], &["--samples"]);
     refused(2, &["a", "--size", "0"], &["--size", "48x64"]);
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/dcgan.safetensors");
-    refused(2, &[model, "--size", "16"], &["--size", "a model's images have its own size"]);
+    refused(2, &[model, "--size", "16"], &["--size", "a model's images have their own size"]);
     fs::write(place.path("half.safetensors"), "x").unwrap();
     refused(1, &["half.safetensors"], &["half.safetensors"]);
 }
