@@ -44,7 +44,7 @@ enum Format {
 #[command(
     after_help = "Examples:\n  dcgan sample runs/00000-dcgan-avatars-64 --seeds 0-63 --grid 8x8 \
                         faces.png\n  dcgan sample runs/00001-cgan-mnist-28 --class 3,8 --seeds 0-9 \
-                        --grid digits.png\n  dcgan sample runs/00000-dcgan-avatars-64 --truncation 0.7 \
+                        --grid digits.png\n  dcgan sample runs/00000-dcgan-avatars-64 --truncation 1.5 \
                         --grid 8x8 typical.png"
 )]
 pub(super) struct Sample {
@@ -59,8 +59,8 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
     /// Draw entries of latents again while their absolute value exceeds T: the smaller, the more
-    /// typical and the more alike are the images. 0.5 to 1 is usual for normal latents; uniform
-    /// ones then come from -T to T
+    /// typical and the more alike are the images, and paler if the model does not bear it; 2 is
+    /// little for normal latents, 0.7 much. Uniform latents then come from -T to T
     #[arg(long, value_name = "T", conflicts_with = "latents", allow_hyphen_values = true)]
     truncation: Option<Truncation>,
     /// Classes of a conditional model, by name or number; every seed is drawn in each class; all
@@ -214,7 +214,12 @@ impl Sample {
         }
         let count = plural(n as u64, "image");
         if let Some((_, file)) = grid {
-            let model = describe(&self.model, &model);
+            let model = match self.truncation {
+                Some(truncation) => {
+                    format!("{}, latents truncated at {truncation}", describe(&self.model, &model))
+                }
+                None => describe(&self.model, &model),
+            };
             let rows = match sheet {
                 Some(sheet) => {
                     images::save_png(&file, &sheet.into_image())?;

@@ -148,13 +148,17 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::model::{Size, Truncation, seeded_latents};
-    use crate::models::ModelConfig;
+    use crate::models::{ModelConfig, Norm};
     use crate::nn::LatentDistribution;
 
     /// A model of `classes` classes, whose EMA is twice its weights.
     fn model(classes: usize) -> ModelFile {
+        model_of(ModelConfig { classes, ..ModelConfig::default() })
+    }
+
+    fn model_of(design: ModelConfig) -> ModelFile {
         let size = Size { height: 8, width: 8 };
-        let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
+        let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, ..design };
         let networks = design.networks().unwrap();
         let mut tensors = std::collections::BTreeMap::new();
         for param in networks.params() {
@@ -259,6 +263,42 @@ mod tests {
         let rows = Inputs::latents(Tensor::full([4, 3], 0.5)).unwrap();
         let turns: Vec<_> = (0..4).map(|i| rows.class(i, 3)).collect();
         assert_eq!(turns, [Some(0), Some(1), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn a_mixture_in_conditional_batch_norm_has_the_mean_of_scales_and_shifts() {
+        let design =
+            ModelConfig { classes: 3, norm_g: Norm::Conditional, ..ModelConfig::default() };
+        let mut model = model_of(design);
+        let mut tables = 0;
+        for (name, table) in &mut model.tensors {
+            let is_table = name.ends_with(".gamma.weight") || name.ends_with(".beta.weight");
+            if !is_table || !name.starts_with("generator.") {
+                continue;
+            }
+            let &[3, channels] = table.shape() else { panic!("{name}: {:?}", table.shape()) };
+            let mut rows = table.f32s().to_vec();
+            for (i, x) in rows.iter_mut().enumerate() {
+                *x += 0.3 * (1.7 * i as f32).sin();
+            }
+            // The third class is the mean of the first two.
+            for i in 0..channels {
+                rows[2 * channels + i] = 0.5 * (rows[i] + rows[channels + i]);
+            }
+            *table = Tensor::new([3, channels], rows).unwrap();
+            tables += 1;
+        }
+        assert!(tables > 0);
+        let mut generator = Generator::new(&model, &Device::Cpu, Weights::Raw).unwrap();
+        let shares = Tensor::new([1, 3], vec![0.5, 0.5, 0.0]).unwrap();
+        let mixed = Inputs::seeds([4]).of_mixtures(shares).unwrap();
+        let [mixed, mean, first] =
+            [mixed, Inputs::seeds([4]).of_class(2), Inputs::seeds([4]).of_class(0)]
+                .map(|inputs| generator.images(&inputs).unwrap().f32s().to_vec());
+        let apart =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart(&mixed, &mean) < 1e-5, "{}", apart(&mixed, &mean));
+        assert!(apart(&mixed, &first) > 1e-2, "{}", apart(&mixed, &first));
     }
 
     #[test]

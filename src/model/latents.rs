@@ -20,7 +20,9 @@ pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentDistribution) -> Tens
 
 /// Truncated latents (BigGAN, arXiv 1809.11096, section 3.1): entries whose absolute value exceeds
 /// the threshold are drawn again until they are within it. The smaller the threshold, the nearer
-/// the latents are to the most likely one: images look more typical, and more alike.
+/// the latents are to the most likely one: images look more typical, and more alike. Whether they also
+/// look better depends on the generator, which was trained on latents of larger norm: BigGAN's needed a
+/// regularization for it.
 ///
 /// ```text
 /// normal   N(0, 1), given |zᵢ| ≤ threshold
@@ -37,9 +39,9 @@ impl Truncation {
     pub fn new(threshold: f32) -> Result<Self, String> {
         match threshold > 0.0 && threshold.is_finite() {
             true => Ok(Self(threshold)),
-            false => Err(format!(
-                "{threshold} is not above 0; latents within 0.7 give typical images, within 2 nearly all"
-            )),
+            false => {
+                Err(format!("{threshold} is not above 0; 2 is little truncation, and 0.7 much"))
+            }
         }
     }
 
