@@ -48,10 +48,10 @@ impl<'a> Locator<'a> {
     }
 
     fn seeded(&self, seed: u64) -> Point {
-        let Networks { nz, latent_law, .. } = self.model.networks;
+        let Networks { nz, latent_distribution, .. } = self.model.networks;
         let z = match self.truncation {
-            Some(truncation) => truncation.latents(&[seed], nz, latent_law),
-            None => seeded_latents(&[seed], nz, latent_law),
+            Some(truncation) => truncation.latents(&[seed], nz, latent_distribution),
+            None => seeded_latents(&[seed], nz, latent_distribution),
         };
         Point { name: format!("seed {seed}"), key: seed.to_string(), z: z.f32s().to_vec() }
     }
@@ -203,7 +203,7 @@ mod tests {
     use crate::cli::latents::write_npy;
     use crate::model::save_imported;
     use crate::models::Size;
-    use crate::models::{LatentDistribution, ModelConfig, Network};
+    use crate::models::{Architecture, LatentDistribution, ModelConfig};
     use crate::tensor::Tensor;
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
         write_npy(&file, &z).unwrap();
         let size = Size { height: 16, width: 16 };
         let model = ModelConfig {
-            network: Network::Paper,
+            network: Architecture::Paper,
             size,
             channels: 3,
             nz: 3,

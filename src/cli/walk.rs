@@ -164,19 +164,19 @@ impl Walk {
             let what = "a walk needs two points or more, such as 3,17,42";
             return Err(Error::flag("--seeds", what));
         }
-        let law = model.networks.latent_law;
+        let distribution = model.networks.latent_distribution;
         let how = match (self.linear, self.spherical) {
             (true, _) => Interpolation::Linear,
             (_, true) => Interpolation::Spherical,
-            _ => Interpolation::of(law),
+            _ => Interpolation::of(distribution),
         };
         let steps = self.steps.unwrap_or(STEPS);
         let mut generator = self.model.generator(&model)?;
 
-        let why = if how == Interpolation::of(law) {
-            format!("{how}, as is usual for {law} latents")
+        let why = if how == Interpolation::of(distribution) {
+            format!("{how}, as is usual for {distribution} latents")
         } else {
-            format!("{how}, although latents are {law}")
+            format!("{how}, although latents are {distribution}")
         };
         println(&format!(
             "{:<12}{} points, {} frames",

@@ -140,8 +140,8 @@ fn first_layers(networks: &Networks) -> Result<(String, Sequential, usize)> {
 
 /// The standard deviation of a latent along a direction.
 #[must_use]
-pub fn sigma(law: LatentDistribution) -> f32 {
-    match law {
+pub fn sigma(distribution: LatentDistribution) -> f32 {
+    match distribution {
         LatentDistribution::Normal => 1.0,
         LatentDistribution::Uniform => 1.0 / 3.0_f32.sqrt(),
     }

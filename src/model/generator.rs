@@ -156,10 +156,10 @@ mod tests {
         model_of(ModelConfig { classes, ..ModelConfig::default() })
     }
 
-    fn model_of(design: ModelConfig) -> ModelFile {
+    fn model_of(config: ModelConfig) -> ModelFile {
         let size = Size { height: 8, width: 8 };
-        let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, ..design };
-        let networks = design.networks().unwrap();
+        let config = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, ..config };
+        let networks = config.networks().unwrap();
         let mut tensors = std::collections::BTreeMap::new();
         for param in networks.params() {
             let value = param.layout.to_file(&param.initial(1)).unwrap();
@@ -173,7 +173,7 @@ mod tests {
         ModelFile {
             path: "a model".into(),
             networks,
-            recipe: None,
+            config: None,
             position: None,
             step: 0,
             seconds: 0.0,
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn a_mixture_in_conditional_batch_norm_has_the_mean_of_scales_and_shifts() {
-        let design =
+        let config =
             ModelConfig { classes: 3, norm_g: Norm::Conditional, ..ModelConfig::default() };
-        let mut model = model_of(design);
+        let mut model = model_of(config);
         let mut tables = 0;
         for (name, table) in &mut model.tensors {
             let is_table = name.ends_with(".gamma.weight") || name.ends_with(".beta.weight");

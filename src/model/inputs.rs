@@ -204,10 +204,11 @@ impl Inputs {
             let count = (range.end - at).min(self.count() - first);
             match &self.latents {
                 Latents::Seeds(seeds) => {
-                    let (seeds, law) = (&seeds[first..first + count], model.latent_law);
+                    let (seeds, distribution) =
+                        (&seeds[first..first + count], model.latent_distribution);
                     let latents = match self.truncation {
-                        Some(truncation) => truncation.latents(seeds, nz, law),
-                        None => seeded_latents(seeds, nz, law),
+                        Some(truncation) => truncation.latents(seeds, nz, distribution),
+                        None => seeded_latents(seeds, nz, distribution),
                     };
                     z.extend_from_slice(latents.f32s());
                 }

@@ -10,10 +10,10 @@ use crate::tensor::Tensor;
 
 /// Latents `[seeds, nz]` on the host, one row for each seed, independent of the other seeds.
 #[must_use]
-pub fn seeded_latents(seeds: &[u64], nz: usize, law: LatentDistribution) -> Tensor {
+pub fn seeded_latents(seeds: &[u64], nz: usize, distribution: LatentDistribution) -> Tensor {
     let mut z = vec![0.0; seeds.len() * nz];
     for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz.max(1))) {
-        law.fill(&Stream::new(seed, "latent", 0), row);
+        distribution.fill(&Stream::new(seed, "latent", 0), row);
     }
     Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
 }
@@ -54,23 +54,23 @@ impl Truncation {
     /// [`seeded_latents`] with the entries beyond the threshold drawn again: a pure function of
     /// seed and threshold. Entries within it are those of [`seeded_latents`].
     #[must_use]
-    pub fn latents(self, seeds: &[u64], nz: usize, law: LatentDistribution) -> Tensor {
-        let mut z = seeded_latents(seeds, nz, law).f32s().to_vec();
+    pub fn latents(self, seeds: &[u64], nz: usize, distribution: LatentDistribution) -> Tensor {
+        let mut z = seeded_latents(seeds, nz, distribution).f32s().to_vec();
         for (&seed, row) in seeds.iter().zip(z.chunks_mut(nz.max(1))) {
             for (i, z) in row.iter_mut().enumerate().filter(|(_, z)| z.abs() > self.0) {
-                *z = self.draw(Stream::new(seed, "truncation", i as u32), law);
+                *z = self.draw(Stream::new(seed, "truncation", i as u32), distribution);
             }
         }
         Tensor::new([seeds.len(), nz], z).expect("the data was made for the shape")
     }
 
     /// One value of the truncated distribution, by rejection from the uniform one: what repeated
-    /// draws from `law` would give, in a few steps also where nearly all of them are beyond the
+    /// draws from `distribution` would give, in a few steps also where nearly all of them are beyond the
     /// threshold.
-    fn draw(self, mut stream: Stream, law: LatentDistribution) -> f32 {
+    fn draw(self, mut stream: Stream, distribution: LatentDistribution) -> f32 {
         loop {
             let z = self.0 * (2.0 * unit(stream.next_u32()) - 1.0);
-            let keep = match law {
+            let keep = match distribution {
                 LatentDistribution::Normal => math::exp(-0.5 * z * z),
                 LatentDistribution::Uniform => 1.0,
             };
@@ -105,20 +105,24 @@ mod tests {
     const NORMAL: LatentDistribution = LatentDistribution::Normal;
     const UNIFORM: LatentDistribution = LatentDistribution::Uniform;
 
-    fn truncated(threshold: f32, law: LatentDistribution) -> Vec<f32> {
+    fn truncated(threshold: f32, distribution: LatentDistribution) -> Vec<f32> {
         let seeds: Vec<u64> = (0..400).collect();
-        Truncation::new(threshold).unwrap().latents(&seeds, 100, law).f32s().to_vec()
+        Truncation::new(threshold).unwrap().latents(&seeds, 100, distribution).f32s().to_vec()
     }
 
     #[test]
     fn entries_within_the_threshold_stay_and_the_others_are_drawn_again() {
         let seeds: Vec<u64> = (0..400).collect();
-        for law in [NORMAL, UNIFORM] {
-            let whole = seeded_latents(&seeds, 100, law);
-            assert_eq!(truncated(6.0, law), whole.f32s(), "a large threshold changes nothing");
+        for distribution in [NORMAL, UNIFORM] {
+            let whole = seeded_latents(&seeds, 100, distribution);
+            assert_eq!(
+                truncated(6.0, distribution),
+                whole.f32s(),
+                "a large threshold changes nothing"
+            );
             for threshold in [0.001, 0.5, 0.9] {
-                let cut = truncated(threshold, law);
-                assert_eq!(cut, truncated(threshold, law));
+                let cut = truncated(threshold, distribution);
+                assert_eq!(cut, truncated(threshold, distribution));
                 for (&cut, &whole) in cut.iter().zip(whole.f32s()) {
                     assert!(cut.abs() <= threshold, "{cut}");
                     assert!(cut == whole || whole.abs() > threshold, "{cut} for {whole}");

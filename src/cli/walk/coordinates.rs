@@ -32,8 +32,8 @@ impl Walk {
             let what = format!("{beyond} is not a coordinate: the model has 0 to {}", nz - 1);
             return Err(Error::flag("--vary", what));
         }
-        let law = model.networks.latent_law;
-        let usual = match law {
+        let distribution = model.networks.latent_distribution;
+        let usual = match distribution {
             LatentDistribution::Normal => [-2.0, 2.0],
             LatentDistribution::Uniform => [-1.0, 1.0],
         };
@@ -43,7 +43,7 @@ impl Walk {
 
         let itself = generator.cells(&rows(&points))?;
         let mut figure = Figure::new("One coordinate of the latent at a time").note(format!(
-            "{}. Framed: the latent as it is. Latents are {law}.",
+            "{}. Framed: the latent as it is. Latents are {distribution}.",
             self.describe(&model)
         ));
         for (point, itself) in points.iter().zip(itself) {

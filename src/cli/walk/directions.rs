@@ -43,6 +43,21 @@ struct Changes {
     random: f64,
 }
 
+impl Changes {
+    /// How much more one of them is than that of a random direction, if that changes anything.
+    fn times(&self, change: f64) -> String {
+        match change / self.random {
+            times if times.is_finite() => format!("{times:.1} times"),
+            _ => "\u{2013}".into(),
+        }
+    }
+}
+
+/// A change in three digits or more.
+fn digits(change: f64) -> String {
+    if change != 0.0 && change < 1e-3 { format!("{change:.2e}") } else { format!("{change:.5}") }
+}
+
 impl Walk {
     pub(super) fn directions(&self, wanted: &[u64]) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| "directions.png".into());
@@ -72,15 +87,16 @@ impl Walk {
             "{:<12}singular value   image change   of a random direction's",
             "direction"
         ))?;
-        for (&k, change) in wanted.iter().zip(&changes.each) {
+        for (&k, &change) in wanted.iter().zip(&changes.each) {
             println(&format!(
-                "{:<12}{:>14.3}{change:>15.5}{:>14.1} times",
+                "{:<12}{:>14.3}{:>15}{:>20}",
                 k + 1,
                 directions.singular_values[k],
-                change / changes.random
+                digits(change),
+                changes.times(change)
             ))?;
         }
-        println(&format!("{:<12}{:>14}{:>15.5}", "random", "", changes.random))?;
+        println(&format!("{:<12}{:>14}{:>15}", "random", "", digits(changes.random)))?;
 
         let figure =
             self.direction_figure(&model, &mut generator, &points, &directions, &wanted, &changes)?;
@@ -110,7 +126,7 @@ impl Walk {
         wanted: &[usize],
         changes: &Changes,
     ) -> Result<Figure> {
-        let sigma = sigma(model.networks.latent_law);
+        let sigma = sigma(model.networks.latent_distribution);
         // A film has its own number of frames.
         let steps = self.steps.filter(|_| self.is_figure()).unwrap_or(POSITIONS);
         let positions = evenly(self.range(), steps);
@@ -130,7 +146,7 @@ impl Walk {
                 for (cell, _) in cells.iter_mut().zip(&positions).filter(|(_, p)| **p == 0.0) {
                     *cell = std::mem::take(cell).framed();
                 }
-                let label = format!("{}\n{:.1} times", k + 1, change / changes.random);
+                let label = format!("{}\n{}", k + 1, changes.times(*change));
                 panel = panel.row(label, cells);
             }
             figure = figure.panel(panel);
@@ -155,7 +171,7 @@ impl Walk {
     ) -> Result<()> {
         let steps = self.steps.unwrap_or(FRAMES);
         let [low, high] = self.range();
-        let sigma = sigma(generator.generator.networks().latent_law);
+        let sigma = sigma(generator.generator.networks().latent_distribution);
         let mut latents = Vec::new();
         for &k in wanted {
             for step in 0..steps {
@@ -181,14 +197,14 @@ fn measure(
     directions: &Directions,
     wanted: &[usize],
 ) -> Result<Changes> {
-    let law = model.networks.latent_law;
+    let distribution = model.networks.latent_distribution;
     let seeds: Vec<u64> = (0..MEASURED).collect();
-    let points = seeded_latents(&seeds, generator.nz(), law);
+    let points = seeded_latents(&seeds, generator.nz(), distribution);
     let bar = Bar::new(seeds.len() * (1 + 2 * (wanted.len() + RANDOM as usize)), "images");
     let own = generator.images_with(points.f32s(), |n| bar.add(n))?;
     let mut along = |direction: &[f32]| {
         let images = |z: &[f32]| generator.images_with(z, |n| bar.add(n));
-        change(points.f32s(), &own, direction, sigma(law), images)
+        change(points.f32s(), &own, direction, sigma(distribution), images)
     };
     let each = wanted.iter().map(|&k| along(&directions.vectors[k])).collect::<Result<_>>()?;
     let random: f64 = (0..RANDOM).map(|i| along(&directions.random(i))).sum::<Result<f64>>()?;
