@@ -1,0 +1,117 @@
+//! The options of a run as a flat list: names as on the command line, values, and which of them
+//! differ from the defaults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::data::{Prepare, PrepareOptions};
+
+use super::{Intervals, PartialIntervals, PartialTrainConfig, TrainConfig};
+
+/// An option and its value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    /// Its flag, or its path in `options.json` if it has none.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+    /// Whether that is the default of `dcgan train` without any flags.
+    pub is_default: bool,
+}
+
+impl Listed {
+    /// The value for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text_of(&self.value)
+    }
+}
+
+/// A value for people: text without quotes.
+#[must_use]
+pub fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// All options of `options.json`, given or at their default, in the order of their paths there.
+#[must_use]
+pub fn listing(options: &Value) -> Vec<Listed> {
+    let default = json!({
+        "recipe": plain(&TrainConfig::default()),
+        "prepare": plain(&Prepare::default()),
+        "rhythm": plain(&Intervals::default()),
+    });
+    let mut defaults = BTreeMap::new();
+    flatten("", &default, &mut defaults);
+    let mut all = BTreeMap::new();
+    flatten("", options, &mut all);
+    let paths: BTreeSet<&String> = defaults.keys().chain(all.keys()).collect();
+    let one = |path: &String| {
+        let default = defaults.get(path);
+        let value = all.get(path).or(default).cloned().unwrap_or_default();
+        Listed { name: flag(path), is_default: Some(&value) == default, value }
+    };
+    paths.into_iter().map(one).collect()
+}
+
+/// A value of plain data. By its text: numbers of 32 bits would become those of 64 with more digits.
+pub(super) fn plain(value: &impl Serialize) -> Value {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Every value that is not an object, by its path.
+fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(&format!("{path}{dot}{name}"), value, all);
+            }
+        }
+        value => _ = all.insert(path.to_owned(), value.clone()),
+    }
+}
+
+/// The flag of the option at `path`; the path itself if it has none.
+fn flag(path: &str) -> String {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let fields =
+        [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()];
+    let is_own = ["recipe.", "prepare.", "rhythm."].iter().any(|part| path.starts_with(part));
+    let field = fields.iter().flatten().find(|field| is_own && field.name == name);
+    match field.and_then(|field| field.flag) {
+        Some(flag) => flag.to_owned(),
+        None => path.strip_prefix("recipe.").unwrap_or(path).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_their_flags_and_defaults() {
+        let options = json!({
+            "images": 400,
+            "recipe": {"batch": 8, "lr_d": 0.0002, "of_the_future": [1, 2]},
+        });
+        let all = listing(&options);
+        let find = |name: &str| {
+            all.iter().find(|one| one.name == name).map(|one| (one.text(), one.is_default))
+        };
+        assert_eq!(find("--batch"), Some(("8".into(), false)));
+        assert_eq!(find("--lr-d"), Some(("0.0002".into(), true)));
+        assert_eq!(find("--ngf"), Some(("64".into(), true)), "left out, so at its default");
+        assert_eq!(find("of_the_future"), Some(("[1,2]".into(), false)));
+        assert_eq!(find("images"), Some(("400".into(), false)));
+        let names: BTreeSet<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        assert!(names.contains("--report-every") && names.contains("--flip"), "{names:?}");
+    }
+}
