@@ -21,6 +21,7 @@
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
+//! | `cli_watch` | logs as tables, reports in a browser, comparisons, events read by TensorBoard |
 //! | `compilers` | every kernel by Tint, DXC and the validator of SPIR-V, where they are installed |
 //! | `cli` | helper: the program as a user runs it |
 //! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
@@ -72,6 +73,7 @@ mod cli_sample;
 mod cli_strangers;
 mod cli_tools;
 mod cli_train;
+mod cli_watch;
 mod compilers;
 mod data_archives;
 mod data_classes;

@@ -10,6 +10,9 @@ use crate::data::{Prepare, PrepareOptions};
 
 use super::{Intervals, PartialIntervals, PartialTrainConfig, TrainConfig};
 
+/// Parts of `options.json` that say nothing to people.
+const LEFT_OUT: [&str; 3] = ["data_fingerprint.", "data_reading.", "from.crc32"];
+
 /// An option and its value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listed {
@@ -39,7 +42,7 @@ pub fn text_of(value: &Value) -> String {
     }
 }
 
-/// All options of `options.json`, given or at their default, in the order of their paths there.
+/// The options of `options.json`, given or at their default, in the order of their paths there.
 #[must_use]
 pub fn listing(options: &Value) -> Vec<Listed> {
     let default = json!({
@@ -51,7 +54,8 @@ pub fn listing(options: &Value) -> Vec<Listed> {
     flatten("", &default, &mut defaults);
     let mut all = BTreeMap::new();
     flatten("", options, &mut all);
-    let paths: BTreeSet<&String> = defaults.keys().chain(all.keys()).collect();
+    let is_shown = |path: &&String| !LEFT_OUT.iter().any(|part| path.starts_with(part));
+    let paths: BTreeSet<&String> = defaults.keys().chain(all.keys()).filter(is_shown).collect();
     let one = |path: &String| {
         let default = defaults.get(path);
         let value = all.get(path).or(default).cloned().unwrap_or_default();
@@ -100,6 +104,7 @@ mod tests {
     fn options_have_their_flags_and_defaults() {
         let options = json!({
             "images": 400,
+            "data_fingerprint": {"names": 1},
             "recipe": {"batch": 8, "lr_d": 0.0002, "of_the_future": [1, 2]},
         });
         let all = listing(&options);
@@ -113,5 +118,6 @@ mod tests {
         assert_eq!(find("images"), Some(("400".into(), false)));
         let names: BTreeSet<&str> = all.iter().map(|one| one.name.as_str()).collect();
         assert!(names.contains("--report-every") && names.contains("--flip"), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("fingerprint")), "{names:?}");
     }
 }

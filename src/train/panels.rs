@@ -121,18 +121,18 @@ pub(super) fn further(log: &[LogLine], shown: &[Panel]) -> Vec<Panel> {
         }
         let owner = metrics::owner(metric);
         let is_norm = Kind::of(metric) == Kind::GradNorm;
-        let name = if is_norm { owner } else { metric };
         let color = match owner {
             "discriminator" => BLUE,
             "generator" => ORANGE,
             _ => FURTHER + norms.curves.len(),
         };
-        let curve = Curve { name: name.into(), color, metric: metric.into() };
+        let curve = Curve { name: owner.into(), color, metric: metric.into() };
         match is_norm {
             true => norms.curves.push(curve),
             false => others.push(Panel {
                 title: metric.into(),
-                curves: vec![Curve { color: FURTHER, ..curve }],
+                // The title says it all.
+                curves: vec![Curve { name: String::new(), color: FURTHER, ..curve }],
                 ..Panel::default()
             }),
         }

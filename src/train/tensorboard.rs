@@ -36,6 +36,9 @@ use super::metrics::Kind;
 /// What the names of event files begin with, before the time in seconds.
 const PREFIX: &str = "events.out.tfevents.";
 
+/// Times in names have ten digits.
+const LATEST: u64 = 9_999_999_000;
+
 /// The first event's version of the format.
 const VERSION: &str = "brain.Event:2";
 
@@ -172,7 +175,9 @@ fn seconds_of_files(folder: &Path) -> impl Iterator<Item = u64> {
     let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
     names.filter_map(|entry| {
         let name = entry.file_name();
-        name.to_str()?.strip_prefix(PREFIX)?.split('.').next()?.parse::<u64>().ok()
+        let seconds = name.to_str()?.strip_prefix(PREFIX)?.split('.').next()?;
+        // Longer numbers would come earlier by their names, and are no times.
+        seconds.parse::<u64>().ok().filter(|seconds| *seconds < LATEST)
     })
 }
 
@@ -210,4 +215,122 @@ fn record(message: &[u8]) -> Vec<u8> {
     let mask = |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8);
     let length = (message.len() as u64).to_le_bytes();
     [&length, &mask(&length).to_le_bytes()[..], message, &mask(message).to_le_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::protobuf::{Field, fields};
+    use crate::train::Metrics;
+
+    /// CRC-32C bit by bit, of RFC 3720's polynomial.
+    fn crc(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+    }
+
+    /// The messages of a file whose frames are all in order.
+    fn records(mut rest: &[u8]) -> Vec<Vec<u8>> {
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+        let mask = |bytes: &[u8]| {
+            let crc = crc(bytes);
+            (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+        };
+        let mut all = Vec::new();
+        while !rest.is_empty() {
+            let (length, after) = rest.split_at(8);
+            let (check, after) = after.split_at(4);
+            assert_eq!(number(check), mask(length));
+            let n = u64::from_le_bytes(length.try_into().unwrap()) as usize;
+            let (message, after) = after.split_at(n);
+            let (check, after) = after.split_at(4);
+            assert_eq!(number(check), mask(message));
+            all.push(message.to_vec());
+            rest = after;
+        }
+        all
+    }
+
+    /// The fields of a message of this number.
+    fn get<'a>(message: &'a [u8], number: u64) -> Vec<Field<'a>> {
+        let all = fields(message).unwrap().into_iter();
+        all.filter(|(known, _)| *known == number).map(|(_, field)| field).collect()
+    }
+
+    fn step(event: &[u8]) -> i64 {
+        get(event, 2)[0].int().unwrap()
+    }
+
+    /// The values of an event's summary.
+    fn values<'a>(event: &'a [u8]) -> Vec<&'a [u8]> {
+        let summary = get(event, 5)[0].bytes().unwrap();
+        get(summary, 1).into_iter().map(|value| value.bytes().unwrap()).collect()
+    }
+
+    fn line(step: u64) -> LogLine {
+        let metrics = Metrics::from([("loss_d", 0.5), ("grad_norm_g", 2.0), ("d_real", f32::NAN)]);
+        LogLine { step, images: 64 * step, metrics, ..LogLine::default() }
+    }
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        assert_eq!((crc(b"123456789"), crc32c::crc32c(b"123456789")), (0xe306_9283, 0xe306_9283));
+    }
+
+    #[test]
+    fn events_have_the_fields_of_tensorboards_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut events = Events::create(dir.path(), 0).unwrap();
+        let option =
+            |name: &str, value: Value| Listed { name: name.into(), value, is_default: false };
+        let options = [option("--batch", 8.into()), option("--a|b", "x\ny".into())];
+        events.options(0, &options).unwrap();
+        events.scalars(&line(300)).unwrap();
+        events.image(300, "previews", b"png", [20, 10], 3).unwrap();
+        let all = records(&std::fs::read(&events.path).unwrap());
+        assert_eq!(all.len(), 4);
+        assert_eq!(get(&all[0], 3)[0].text().unwrap(), VERSION);
+        let Field::Eight(time) = get(&all[0], 1)[0] else { panic!("the time is a double") };
+        assert!(f64::from_le_bytes(time) > 1.7e9);
+        assert_eq!(all.iter().map(|event| step(event)).collect::<Vec<_>>(), [0, 0, 300, 300]);
+
+        let tags: Vec<String> =
+            values(&all[2]).iter().map(|value| get(value, 1)[0].text().unwrap()).collect();
+        let wanted = [
+            "run/images",
+            "run/epoch",
+            "run/seconds",
+            "run/images_per_s",
+            "loss/loss_d",
+            "grad_norm/grad_norm_g",
+            "metric/d_real",
+        ];
+        assert_eq!(tags, wanted);
+        assert_eq!(get(values(&all[2])[4], 2), [Field::Four(0.5_f32.to_le_bytes())]);
+        let image = get(values(&all[3])[0], 4)[0].bytes().unwrap();
+        let ints: Vec<i64> = (1..4).map(|i| get(image, i)[0].int().unwrap()).collect();
+        assert_eq!((ints, get(image, 4)[0].text().unwrap()), (vec![10, 20, 3], "png".into()));
+        let table = get(values(&all[1])[0], 8)[0].bytes().unwrap();
+        let table = get(table, 8)[0].text().unwrap();
+        assert!(table.ends_with("| --batch | 8 |\n| --a\\|b | x y |\n"), "{table}");
+    }
+
+    #[test]
+    fn a_resumed_run_has_a_file_behind_the_others_that_says_where_it_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        // Of a clock that was ahead.
+        let ahead = "events.out.tfevents.9000000000.host.1.0";
+        for name in [ahead, "events.out.tfevents.18446744073709551615.host.1.0"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let first = Events::create(dir.path(), 0).unwrap();
+        let second = Events::create(dir.path(), 40).unwrap();
+        let names = [&first, &second].map(|e| e.path.file_name().unwrap().to_owned());
+        assert!(names[0].to_str().unwrap() > ahead && names[1] > names[0], "{names:?}");
+        let all = records(&std::fs::read(&second.path).unwrap());
+        let session = get(&all[1], 7)[0].bytes().unwrap();
+        assert_eq!((step(&all[1]), get(session, 1)[0].int()), (41, Some(START)));
+        assert_eq!(records(&std::fs::read(&first.path).unwrap()).len(), 1);
+    }
 }

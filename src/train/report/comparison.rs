@@ -24,9 +24,6 @@ use super::{Image, render};
 /// The last metrics are means over this share of a log, as single reports differ a lot.
 const LAST: usize = 20;
 
-/// Parts of `options.json` that say nothing to people.
-const LEFT_OUT: [&str; 3] = ["data_fingerprint", "data_reading", "from.crc32"];
-
 /// A run to compare.
 #[derive(Debug)]
 pub struct Compared {
@@ -164,8 +161,7 @@ impl Comparison {
 fn differing(runs: &[Compared]) -> Vec<Differing> {
     let mut all: Vec<Differing> = Vec::new();
     for Listed { name, .. } in runs.iter().flat_map(|run| &run.options) {
-        if LEFT_OUT.iter().any(|part| name.starts_with(part)) || all.iter().any(|d| d.name == *name)
-        {
+        if all.iter().any(|known| known.name == *name) {
             continue;
         }
         let value = |run: &Compared| {

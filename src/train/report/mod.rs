@@ -252,7 +252,7 @@ impl Report {
             state: shown_state(state),
             seen: format!(
                 "{} of {}",
-                human::grouped(line.images),
+                human::count(line.images),
                 human::counted(options.images, "image")
             ),
             written: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
@@ -273,6 +273,7 @@ impl Report {
             commands: commands(folder, options, state),
             options: listing(&plain(options))
                 .into_iter()
+                .filter(|one| !one.text().is_empty())
                 .map(|one| OptionRow {
                     text: one.text(),
                     is_default: one.is_default,
