@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::Field;
 use crate::data::{Prepare, PrepareOptions};
 
 use super::{Intervals, PartialIntervals, PartialTrainConfig, TrainConfig};
@@ -61,7 +62,23 @@ pub fn listing(options: &Value) -> Vec<Listed> {
         let value = all.get(path).or(default).cloned().unwrap_or_default();
         Listed { name: flag(path), is_default: Some(&value) == default, value }
     };
-    paths.into_iter().map(one).collect()
+    let mut listed: Vec<Listed> = paths.into_iter().map(one).collect();
+    // Files leave some out that are at their default.
+    for field in fields().into_iter().filter(|field| !field.heading.is_empty()) {
+        let Some(flag) = field.flag else { continue };
+        let default = (field.default)(field.domain);
+        if default.is_empty() || listed.iter().any(|one| one.name == flag) {
+            continue;
+        }
+        let value = serde_json::from_str(&default).unwrap_or(Value::String(default));
+        listed.push(Listed { name: flag.to_owned(), value, is_default: true });
+    }
+    listed
+}
+
+/// All options with flags.
+fn fields() -> Vec<&'static Field> {
+    [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()].concat()
 }
 
 /// A value of plain data. By its text: numbers of 32 bits would become those of 64 with more digits.
@@ -86,10 +103,8 @@ fn flatten(path: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
 /// The flag of the option at `path`; the path itself if it has none.
 fn flag(path: &str) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
-    let fields =
-        [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()];
     let is_own = ["recipe.", "prepare.", "rhythm."].iter().any(|part| path.starts_with(part));
-    let field = fields.iter().flatten().find(|field| is_own && field.name == name);
+    let field = fields().into_iter().find(|field| is_own && field.name == name);
     match field.and_then(|field| field.flag) {
         Some(flag) => flag.to_owned(),
         None => path.strip_prefix("recipe.").unwrap_or(path).to_owned(),
@@ -114,6 +129,11 @@ mod tests {
         assert_eq!(find("--batch"), Some(("8".into(), false)));
         assert_eq!(find("--lr-d"), Some(("0.0002".into(), true)));
         assert_eq!(find("--ngf"), Some(("64".into(), true)), "left out, so at its default");
+        assert_eq!(
+            find("--tensorboard"),
+            Some(("false".into(), true)),
+            "never stored at its default"
+        );
         assert_eq!(find("of_the_future"), Some(("[1,2]".into(), false)));
         assert_eq!(find("images"), Some(("400".into(), false)));
         let names: BTreeSet<&str> = all.iter().map(|one| one.name.as_str()).collect();
