@@ -244,7 +244,7 @@ impl Report {
         }
         let mut shown = Vec::new();
         for (images, one) in &previews {
-            shown.push(Image::new(human::counted(*images, "image"), one));
+            shown.push(Image::new(human::plural(*images, "image"), one));
         }
         let page = Page {
             title: folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
