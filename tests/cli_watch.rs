@@ -162,12 +162,12 @@ fn a_report_or_events_that_cannot_be_written_are_warnings() {
     fs::create_dir_all(run.join("report.html/full")).unwrap();
     let resume = ["train", "--resume", run.to_str().unwrap(), "--images", "80"];
     let outcome = place.dcgan(&[&resume]).ok();
-    let told = |line: &str| {
+    let is_warning = |line: &str| {
         line.starts_with("warning: ")
             && line.contains("report.html")
             && line.ends_with("the training goes on without it")
     };
-    assert!(outcome.stderr.lines().any(told), "{}", outcome.stderr);
+    assert!(outcome.stderr.lines().any(is_warning), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("done; make images with"));
 }
 

@@ -25,7 +25,8 @@ pub struct RunOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
     /// The hyperparameters.
-    pub recipe: TrainConfig,
+    #[serde(rename = "recipe")]
+    pub config: TrainConfig,
     /// The path of the images; empty for the bundled ones.
     #[serde(default, with = "any_path")]
     pub data: Option<PathBuf>,
@@ -211,30 +212,30 @@ impl RunOptions {
     /// # Errors
     /// See [`TrainConfig::validate`].
     pub fn validate(&self) -> Result<()> {
-        let Self { recipe, images, .. } = self;
+        let Self { config, images, .. } = self;
         self.prepare.check()?;
-        if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
+        if config.decay > 0 && config.decay_to == 0.0 && *images > config.decay {
             let what = format!(
                 "the learning rates are 0 after {} images, and `images` asks for {images}: give \
                  both the same number",
-                recipe.decay
+                config.decay
             );
             return Err(Error::config("decay", what));
         }
-        recipe.validate()
+        config.validate()
     }
 }
 
 /// What a training is: its data, networks, hyperparameters, device and memory, each with its name.
 #[must_use]
 pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, String)> {
-    let recipe = &options.recipe;
-    let model = &recipe.model;
-    let told = match model.classes {
+    let config = &options.config;
+    let model = &config.model;
+    let classes = match model.classes {
         classes if model.is_semi_supervised() => {
             format!(
                 ", {} of each of {classes} classes",
-                human::plural(recipe.labels_per_class, "label")
+                human::plural(config.labels_per_class, "label")
             )
         }
         0 => String::new(),
@@ -245,7 +246,7 @@ pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, Stri
         (
             "networks",
             format!(
-                "{} {}x{}x{}, nz {}{told}; {} parameters",
+                "{} {}x{}x{}, nz {}{classes}; {} parameters",
                 model.network,
                 model.size.height,
                 model.size.width,
@@ -259,8 +260,8 @@ pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, Stri
             format!(
                 "{} in batches of {}, seed {}",
                 human::counted(options.images, "image"),
-                recipe.batch,
-                recipe.seed
+                config.batch,
+                config.seed
             ),
         ),
         ("device", options.device.clone()),
@@ -308,8 +309,8 @@ mod tests {
     #[test]
     fn every_network_is_counted() {
         let of = |family| {
-            let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
-            let networks = TrainConfig { method, ..TrainConfig::default() }.networks();
+            let objective = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+            let networks = TrainConfig { objective, ..TrainConfig::default() }.networks();
             learned(&networks.expect("a usual recipe"))
         };
         assert_eq!(of(Family::Gan), "G 3.6M and D 2.8M");

@@ -54,13 +54,13 @@ fn losses(log: &[LogLine]) -> Vec<Curve> {
 
 /// The panels of `losses.png`: losses, the discriminator's outputs or an encoder's terms, and sample
 /// diversity if it was measured.
-pub(super) fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
+pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
     let curve = |name: &str, color, metric: &str| Curve {
         name: name.to_owned(),
         color,
         metric: metric.to_owned(),
     };
-    let (title, range) = match method.loss.output() {
+    let (title, range) = match objective.loss.output() {
         Output::Probability => ("Taken for real", Some((0.0, 1.0))),
         Output::Score => ("The discriminator's scores", None),
     };
@@ -69,7 +69,7 @@ pub(super) fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
         title: "Losses".into(),
         curves: losses(log),
         range: None,
-        level: families::at_chance(method)
+        level: families::at_chance(objective)
             .filter(|_| is_measured("loss_d"))
             .map(|loss| (loss, "the discriminator's loss where it can only guess")),
     };

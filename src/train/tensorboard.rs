@@ -234,8 +234,8 @@ mod tests {
     fn records(mut rest: &[u8]) -> Vec<Vec<u8>> {
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
         let mask = |bytes: &[u8]| {
-            let crc = crc(bytes);
-            (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+            // Rotated by 15 to the right, and then moved.
+            crc(bytes).rotate_left(17).wrapping_add(2_726_488_792)
         };
         let mut all = Vec::new();
         while !rest.is_empty() {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// The values of an event's summary.
-    fn values<'a>(event: &'a [u8]) -> Vec<&'a [u8]> {
+    fn values(event: &[u8]) -> Vec<&[u8]> {
         let summary = get(event, 5)[0].bytes().unwrap();
         get(summary, 1).into_iter().map(|value| value.bytes().unwrap()).collect()
     }

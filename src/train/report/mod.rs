@@ -231,7 +231,7 @@ impl Report {
         let last = previews.last().map(|(_, one)| *one);
         let reals = embed_file(&folder.reals_path());
         let line = log.last().cloned().unwrap_or_default();
-        let main = panels(&options.recipe.method, log);
+        let main = panels(&options.config.objective, log);
         let all = main.iter().cloned().chain(further(log, &main));
         let charts = all.filter_map(|panel| Chart::of(&panel, log)).collect();
         let mut facts: Vec<(&str, String)> = self.facts.clone();
@@ -297,7 +297,7 @@ fn shown_state(state: &State) -> Shown {
 
 /// What the health checks found in the whole log, newest first: those of earlier sessions too.
 fn warnings(options: &RunOptions, log: &[LogLine]) -> Vec<Warning> {
-    let mut health = Health::new(families::watched_output(&options.recipe.method));
+    let mut health = Health::new(families::watched_output(&options.config.objective));
     let mut all: Vec<Warning> = Vec::new();
     for line in log {
         let images = human::counted(line.images, "image");
@@ -315,7 +315,7 @@ fn warnings(options: &RunOptions, log: &[LogLine]) -> Vec<Warning> {
 fn tiles(options: &RunOptions, previews: &Previews) -> Vec<Tile> {
     let Previews { labels, count, columns, .. } = previews;
     let (count, columns) = (*count, (*columns).max(1));
-    let size = [options.recipe.model.size.height, options.recipe.model.size.width];
+    let size = [options.config.model.size.height, options.config.model.size.width];
     let each = match labels.is_empty() {
         true => columns,
         false => (TILES / count.div_ceil(columns).max(1)).clamp(1, columns),
@@ -326,7 +326,7 @@ fn tiles(options: &RunOptions, previews: &Previews) -> Vec<Tile> {
         |part: u32, whole: u32| format!("{:.3}%", 100.0 * f64::from(part) / f64::from(whole));
     let tile = |i: usize| {
         let [x, y, w, h] = images::place_in_grid(i, size, columns);
-        let class = labels.get(i).and_then(|&label| options.recipe.classes.get(label as usize));
+        let class = labels.get(i).and_then(|&label| options.config.classes.get(label as usize));
         Tile {
             caption: match class {
                 Some(class) => format!("seed {i}, {class}"),
@@ -343,8 +343,8 @@ fn tiles(options: &RunOptions, previews: &Previews) -> Vec<Tile> {
 /// What to do next, and the commands for it.
 fn commands(folder: &Folder, options: &RunOptions, state: &State) -> Vec<(&'static str, String)> {
     let run = quoted(folder.path());
-    let model = &options.recipe.model;
-    let class = match options.recipe.classes.first() {
+    let model = &options.config.model;
+    let class = match options.config.classes.first() {
         Some(class) if model.is_conditional() => {
             format!(" --class {}", quoted(std::path::Path::new(class)))
         }

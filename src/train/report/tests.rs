@@ -22,7 +22,7 @@ fn options(classes: &[&str]) -> RunOptions {
     RunOptions {
         preset: "dcgan".into(),
         from: None,
-        recipe: TrainConfig { model, classes, batch: 8, ..TrainConfig::default() },
+        config: TrainConfig { model, classes, batch: 8, ..TrainConfig::default() },
         data: Some(EVIL.into()),
         data_description: format!("{EVIL}: 10 images"),
         data_fingerprint: serde_json::from_str::<Fingerprint>(r#"{"names":1,"contents":2}"#)
