@@ -22,6 +22,7 @@
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
 //! | `cli_walk` | walks between classes and along directions, truncated latents, kinds of films |
+//! | `cli_watch` | logs as tables, reports in a browser, comparisons, events read by TensorBoard |
 //! | `compilers` | every kernel by Tint, DXC and the validator of SPIR-V, where they are installed |
 //! | `cli` | helper: the program as a user runs it |
 //! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
@@ -74,6 +75,7 @@ mod cli_strangers;
 mod cli_tools;
 mod cli_train;
 mod cli_walk;
+mod cli_watch;
 mod compilers;
 mod data_archives;
 mod data_classes;

@@ -106,6 +106,18 @@ impl Folder {
         self.path.join("timelapse.gif")
     }
 
+    /// The page to watch the training by, `report.html`.
+    #[must_use]
+    pub fn report_path(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// The scores that were measured, `scores.json`.
+    #[must_use]
+    pub fn scores_path(&self) -> PathBuf {
+        self.path.join("scores.json")
+    }
+
     /// The list of data files that could not be used, `skipped.txt`.
     #[must_use]
     pub fn skipped_path(&self) -> PathBuf {

@@ -57,7 +57,6 @@ mod onnx;
 mod outgoing;
 mod pickle;
 mod places;
-mod protobuf;
 mod roles;
 mod sizes;
 pub mod spelled;
