@@ -262,10 +262,11 @@ fn other_networks_are_refused_by_name() {
     poor.remove("_blocks.15._bn2.running_var");
     let mut spoiled = weights(Kind::EfficientNetLite0);
     spoiled.get_mut("_bn0.bias").unwrap().1[7] = f32::INFINITY;
-    let cases: [(Tensors, &str); 8] = [
+    let cases: [(Tensors, &str); 9] = [
         (small(&[("main.0.weight", &[3, 3])]), "holds neither FID's Inception network"),
         (small(&[first, ("fc.weight", &[1000, 2048])]), "is torchvision's Inception"),
         (small(&[first, ("AuxLogits.fc.bias", &[3])]), "is torchvision's Inception"),
+        (small(&[first, ("fc.weight", &[])]), "has no tensor Conv2d_1a_3x3.bn.bias"),
         (small(&[first]), "is not inception-2015-12-05: it has no tensor Conv2d_1a_3x3.bn.bias"),
         (lite1, "is not efficientnet-lite0, which has no tensor _blocks.16._bn0.bias"),
         (wide, "_fc.bias is [999], not [1000]"),

@@ -143,7 +143,9 @@ impl Kind {
         };
         let classes = tensors.get("fc.weight").map(Tensor::shape);
         let auxiliary = tensors.keys().any(|name| name.starts_with("AuxLogits."));
-        if kind == Self::Inception && (auxiliary || classes.is_some_and(|shape| shape[0] == 1000)) {
+        if kind == Self::Inception
+            && (auxiliary || classes.is_some_and(|shape| shape.first() == Some(&1000)))
+        {
             return Err("is torchvision's Inception, whose weights are from another training and \
                         give other distances: FID is defined with \
                         pt_inception-2015-12-05-6726825d.pth, of pytorch-fid or torch-fidelity"
