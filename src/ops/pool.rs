@@ -247,7 +247,7 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
         })
     });
     // Kernel, stride, padding, image: as in Inception, as tiles, and with windows that the border cuts.
-    let table: [([usize; 2], [usize; 2], [usize; 2], [usize; 4]); 7] = [
+    let table = [
         ([3, 3], [2, 2], [0, 0], [2, 9, 11, 5]),
         ([3, 3], [1, 1], [1, 1], [1, 8, 7, 65]),
         ([3, 3], [2, 2], [1, 1], [3, 8, 9, 4]),
