@@ -174,9 +174,10 @@ fn tell(set: &Source, found: &Found, rule: Rule, planted: usize) -> Outcome<()> 
         let mut panel = Panel::new("");
         for link in column {
             let cell = |item: u32| Ok(Cell::new(set.image(item as usize)?.pixels));
-            let told = link.likeness.map_or(String::new(), |l| format!("{:.2}", l.difference));
+            let difference =
+                link.likeness.map_or(String::new(), |l| format!("{:.2}", l.difference));
             let cells: Outcome<Vec<Cell>> = [link.a, link.b].into_iter().map(cell).collect();
-            panel = panel.row(told, cells?);
+            panel = panel.row(difference, cells?);
         }
         figure = figure.beside(panel);
     }

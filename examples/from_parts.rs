@@ -110,7 +110,7 @@ fn main() -> Result<()> {
         size: Size { height: SIDE, width: SIDE },
         channels: 1,
         nz: NZ,
-        latent_law: LatentDistribution::Normal,
+        latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -122,13 +122,13 @@ fn main() -> Result<()> {
     };
     // Networks come from the model; the configuration only contributes classes and codes, and has
     // neither.
-    let recipe =
+    let config =
         TrainConfig { batch: BATCH, ema: 2000, ..TrainConfig::new(ModelConfig::default()) };
-    let system = families::gan::system(&recipe, model)?;
+    let system = families::gan::system(&config, model)?;
     let recording = Recording { feed_draws: true, float_images: true, ..Recording::default() };
     let device = Device::open(None, false)?;
     let mut trainer =
-        Trainer::with_system(recipe, system, recording, &device, &Options::default())?;
+        Trainer::with_system(config, system, recording, &device, &Options::default())?;
     for (i, (name, network)) in [("generator", &g), ("discriminator", &d)].into_iter().enumerate() {
         let weights = state_dict(files.get(i), network)?;
         trainer.set_states(network.load_state_dict(name, &weights)?)?;

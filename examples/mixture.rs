@@ -121,7 +121,7 @@ fn networks(family: Family, args: &Args) -> Networks {
         size: Size { height: 1, width: 1 },
         channels: 2,
         nz: LATENT_SIZE,
-        latent_law: LatentDistribution::Normal,
+        latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -136,14 +136,14 @@ fn networks(family: Family, args: &Args) -> Networks {
 
 /// Trains a family's networks and returns [`JUDGED`] of its points.
 fn train(family: Family, seed: u64, args: &Args) -> Result<Vec<f32>> {
-    let method = ObjectiveConfig { family, beta1: args.beta1, ..ObjectiveConfig::default() };
+    let objective = ObjectiveConfig { family, beta1: args.beta1, ..ObjectiveConfig::default() };
     let (lr_d, lr_g) = (args.lr, args.lr);
-    let recipe =
-        TrainConfig { method, batch: BATCH, seed, lr_d, lr_g, ema: 0, ..TrainConfig::default() };
-    let system = families::system(&recipe, networks(family, args))?;
+    let config =
+        TrainConfig { objective, batch: BATCH, seed, lr_d, lr_g, ema: 0, ..TrainConfig::default() };
+    let system = families::system(&config, networks(family, args))?;
     let recording = Recording { float_images: true, ..Recording::default() };
     let mut trainer =
-        Trainer::with_system(recipe, system, recording, &Device::Cpu, &Options::default())?;
+        Trainer::with_system(config, system, recording, &Device::Cpu, &Options::default())?;
     let mut stream = Stream::new(seed, "points", 0);
     for _ in 0..args.steps {
         trainer.step(Batch::from(Images::Floats(points(&mut stream, BATCH))))?;

@@ -29,18 +29,18 @@ fn main() -> Result<()> {
 
     // A step with two discriminator updates minus a step with one is one update.
     let trainer = |penalty, n_critic| {
-        let design = ModelConfig { norm_d: Norm::None, ..ModelConfig::default() };
+        let model_config = ModelConfig { norm_d: Norm::None, ..ModelConfig::default() };
         let penalty_weight = if penalty == Penalty::None { 0.0 } else { 10.0 };
         let loss = Loss::Wasserstein;
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             loss,
             penalty,
             penalty_weight,
             n_critic,
             ..ObjectiveConfig::default()
         };
-        let recipe = TrainConfig { batch, method, ema: 0, ..TrainConfig::new(design) };
-        Trainer::new(recipe, &device, &Options::default())
+        let config = TrainConfig { batch, objective, ema: 0, ..TrainConfig::new(model_config) };
+        Trainer::new(config, &device, &Options::default())
     };
     let mut trainers = Vec::new();
     for penalty in [Penalty::None, Penalty::Gp] {
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     }
     for _ in 0..TURNS {
         for (trainer, best) in &mut trainers {
-            let images: Vec<u8> = (0..trainer.recipe().step_images() * 64 * 64 * 3)
+            let images: Vec<u8> = (0..trainer.config().step_images() * 64 * 64 * 3)
                 .map(|i| (i * 31 % 251) as u8)
                 .collect();
             trainer.step(images.clone())?;

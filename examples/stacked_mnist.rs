@@ -26,7 +26,9 @@ use dcgan::gan::{
 use dcgan::images;
 use dcgan::model::{Networks, Pipeline, Pixels, Role, Size, seeded_latents};
 use dcgan::models::ModelConfig;
-use dcgan::nn::{BatchNorm, Dropout, LatentDistribution, Layer, Mode, Pass, Sequential, Start};
+use dcgan::nn::{
+    BatchNorm, Dropout, LatentDistribution, Layer, Mode, Pass, Sequential, WeightInit,
+};
 use dcgan::objectives::cross_entropy;
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::{Options, Program};
@@ -197,18 +199,18 @@ fn body(width: usize, outputs: usize) -> Sequential {
 
 /// From a digit to the logits of its class.
 fn classifier() -> Sequential {
-    let he = Start::He { gain: 2.0_f32.sqrt(), uniform: false };
+    let he = WeightInit::He { gain: 2.0_f32.sqrt(), uniform: false };
     let mut layers = Vec::new();
     for (side, channels) in [(SIDE, [1, 16]), (14, [16, 32]), (7, [32, 64])] {
-        layers.extend(halving(side, channels, 0.0).map(|layer| layer.starting(he)));
+        layers.extend(halving(side, channels, 0.0).map(|layer| layer.initialized(he)));
     }
     layers.extend([
         Layer::Flatten,
-        Layer::linear(4 * 4 * 64, 64, false).starting(he),
+        Layer::linear(4 * 4 * 64, 64, false).initialized(he),
         Layer::batch_norm(64),
         Layer::relu(),
         Layer::Dropout(Dropout { p: 0.3 }),
-        Layer::linear(64, DIGITS, true).starting(he),
+        Layer::linear(64, DIGITS, true).initialized(he),
     ]);
     Sequential { layers }
 }
@@ -222,7 +224,7 @@ fn described<const N: usize>(
         size: Size { height: SIDE, width: SIDE },
         channels,
         nz: NZ,
-        latent_law: LatentDistribution::Normal,
+        latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
         heads: 0,
@@ -250,11 +252,11 @@ impl Judge {
         let batch = 100;
         let steps = args.epochs * train.len() / batch;
         let networks = described(1, [(Role::Classifier, Some(classifier()))]);
-        let method = ObjectiveConfig { beta1: 0.9, ..ObjectiveConfig::default() };
-        let recipe = TrainConfig {
+        let objective = ObjectiveConfig { beta1: 0.9, ..ObjectiveConfig::default() };
+        let config = TrainConfig {
             batch,
             seed: 0,
-            method,
+            objective,
             ema: 0,
             ..TrainConfig::new(ModelConfig::default())
         };
@@ -272,9 +274,9 @@ impl Judge {
             record: Recorder::new(Self::record),
         };
         let stages = vec![Stage { name: "judge".into(), phases: vec![phase] }];
-        let system = System { stages, ..System::new(&recipe, networks) };
+        let system = System { stages, ..System::new(&config, networks) };
         let (recording, options) = (Recording::default(), Options::default());
-        let mut trainer = Trainer::with_system(recipe, system, recording, device, &options)?;
+        let mut trainer = Trainer::with_system(config, system, recording, device, &options)?;
         for step in 0..steps {
             let mut stream = Stream::new(0, "digits", step as u32);
             let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -419,14 +421,14 @@ impl Kind {
         let family = if self == Self::Gan { Family::Gan } else { Family::Mrgan };
         let sign = if self == Self::Flipped { -1.0 } else { 1.0 };
         let mode_weight = sign * usual.mode_weight;
-        let method = ObjectiveConfig { family, mode_weight, beta2: 0.99, ..usual };
-        let recipe = TrainConfig {
+        let objective = ObjectiveConfig { family, mode_weight, beta2: 0.99, ..usual };
+        let config = TrainConfig {
             batch: args.batch,
             seed,
             lr_g: args.rate,
             lr_d: 2.0 * args.rate,
             ema: 0,
-            method,
+            objective,
             ..TrainConfig::new(ModelConfig::default())
         };
         let networks = described(
@@ -438,8 +440,8 @@ impl Kind {
             ],
         );
         networks.check().expect("the layers follow one another");
-        let system = families::system(&recipe, networks)?;
-        Ok((recipe, system))
+        let system = families::system(&config, networks)?;
+        Ok((config, system))
     }
 
     /// Trains on triples, which depend only on seed and step, and counts the modes of samples.
@@ -452,9 +454,9 @@ impl Kind {
         seed: u64,
     ) -> Result<Count> {
         let started = Instant::now();
-        let (recipe, system) = self.system(args, seed)?;
+        let (config, system) = self.system(args, seed)?;
         let (recording, options) = (Recording::default(), Options::default());
-        let mut trainer = Trainer::with_system(recipe, system, recording, device, &options)?;
+        let mut trainer = Trainer::with_system(config, system, recording, device, &options)?;
         for step in 0..args.steps {
             let mut stream = Stream::new(seed, "triples", step as u32);
             trainer.step(digits.triples(&mut stream, args.batch))?;
@@ -557,12 +559,12 @@ mod tests {
     fn networks_fit_and_reg_gan_has_an_encoder() {
         let args = Args::parse_from(["stacked_mnist", "."]);
         for kind in [Kind::Gan, Kind::RegGan, Kind::Flipped] {
-            let (recipe, system) = kind.system(&args, 1).expect("it is a system");
+            let (config, system) = kind.system(&args, 1).expect("it is a system");
             assert_eq!(system.network(ENCODER).is_ok(), kind != Kind::Gan);
             for name in [GENERATOR, DISCRIMINATOR] {
                 assert!(system.network(name).is_ok());
             }
-            assert_eq!(recipe.method.mode_weight < 0.0, kind == Kind::Flipped);
+            assert_eq!(config.objective.mode_weight < 0.0, kind == Kind::Flipped);
         }
     }
 }

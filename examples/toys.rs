@@ -17,7 +17,7 @@ use clap::Parser;
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
 use dcgan::images::figure::{Cell, Figure, Panel};
-use dcgan::nn::{Layer, Mode, Pass, Sequential, Start};
+use dcgan::nn::{Layer, Mode, Pass, Sequential, WeightInit};
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::optim::{Adam, Optimizer, RmsProp, moving_average};
 use dcgan::program::{Options, Program};
@@ -184,7 +184,7 @@ struct TrainConfig {
 }
 
 /// All losses, and their usual combinations.
-fn recipes() -> Vec<TrainConfig> {
+fn configs() -> Vec<TrainConfig> {
     use clap::ValueEnum as _;
     let plain = |loss: Loss| TrainConfig {
         name: loss.to_string(),
@@ -221,16 +221,16 @@ fn recipes() -> Vec<TrainConfig> {
 
 /// `from` inputs to `to` outputs, with two hidden layers.
 fn mlp(from: usize, to: usize, slope: f32) -> Sequential {
-    let he = |gain: f32| Start::He { gain, uniform: false };
-    let hidden = |from| Layer::linear(from, WIDTH, true).starting(he(2.0_f32.sqrt()));
+    let he = |gain: f32| WeightInit::He { gain, uniform: false };
+    let hidden = |from| Layer::linear(from, WIDTH, true).initialized(he(2.0_f32.sqrt()));
     let bent = || Layer::leaky_relu(slope);
-    let last = Layer::linear(WIDTH, to, true).starting(he(1.0));
+    let last = Layer::linear(WIDTH, to, true).initialized(he(1.0));
     Sequential { layers: vec![hidden(from), bent(), hidden(WIDTH), bent(), last] }
 }
 
 /// One run of the program: updates of the discriminator, then one of the generator.
 struct Step<'a> {
-    recipe: &'a TrainConfig,
+    config: &'a TrainConfig,
     generator: Sequential,
     discriminator: Sequential,
     /// The key of the latents.
@@ -250,10 +250,10 @@ impl Step<'_> {
     /// The scores as the loss needs them: for a relativistic loss minus the others' mean.
     fn scores(&self, t: &mut Tape, [real, fake]: [Var; 2]) -> Result<[Var; 2]> {
         let scores = [self.judge(t, real)?, self.judge(t, fake)?];
-        if !self.recipe.loss.is_relativistic() {
+        if !self.config.loss.is_relativistic() {
             return Ok(scores);
         }
-        let loss = self.recipe.loss;
+        let loss = self.config.loss;
         Ok([loss.relative(t, scores[0], scores[1])?, loss.relative(t, scores[1], scores[0])?])
     }
 
@@ -284,10 +284,10 @@ impl Step<'_> {
         let share = t.clamp(share, 0.0, 1.0)?;
         for (param, g) in params.iter().zip(grads) {
             let g = t.mul(g, share)?;
-            self.recipe.optimizer.update(t, &param.name, g, schedule, None)?;
-            if prefix == "d" && self.recipe.clip > 0.0 {
+            self.config.optimizer.update(t, &param.name, g, schedule, None)?;
+            if prefix == "d" && self.config.clip > 0.0 {
                 let w = t.read(&param.name, &param.shape, DType::F32)?;
-                let w = t.clamp(w, -self.recipe.clip, self.recipe.clip)?;
+                let w = t.clamp(w, -self.config.clip, self.config.clip)?;
                 t.assign(&param.name, w)?;
             }
         }
@@ -297,7 +297,7 @@ impl Step<'_> {
     /// Records it on `reals` `[n_critic · BATCH, 1, 1, 2]`; `schedule` is fed for each update of
     /// either network, and `average` is the generator's weight in its moving average.
     fn record(&self, t: &mut Tape) -> Result<()> {
-        let TrainConfig { loss, n_critic, penalty, .. } = *self.recipe;
+        let TrainConfig { loss, n_critic, penalty, .. } = *self.config;
         let reals = t.feed("reals", &[n_critic * BATCH, 1, 1, 2], DType::F32)?;
         let schedule = t.feed("schedule", &[2 * n_critic + 2], DType::F32)?;
         let average = t.feed("average", &[], DType::F32)?;
@@ -344,11 +344,11 @@ impl Step<'_> {
 }
 
 /// Trains a generator and returns [`JUDGED`] of its points.
-fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result<Vec<f32>> {
+fn train(config: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result<Vec<f32>> {
     let mut t = Tape::new();
     let key = t.read("key", &[4], DType::U32)?;
     let (generator, discriminator) = (mlp(LATENT, 2, 0.0), mlp(2, 1, 0.2));
-    let step = Step { recipe, generator, discriminator, key };
+    let step = Step { config, generator, discriminator, key };
     step.record(&mut t)?;
 
     let mut state = State::new(device);
@@ -356,7 +356,7 @@ fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result
     state.set("key", &Tensor::with_data([4], Data::U32(vec![halves[0], halves[1], 0, 0]))?)?;
     for param in step.generator.params("g").into_iter().chain(step.discriminator.params("d")) {
         let start = param.initial(args.seed);
-        for moment in recipe.optimizer.moments(&param.name) {
+        for moment in config.optimizer.moments(&param.name) {
             state.set(&moment, &Tensor::full(param.shape.clone(), 0.0))?;
         }
         state.set(&format!("mean.{}", param.name), &start)?;
@@ -365,14 +365,14 @@ fn train(recipe: &TrainConfig, set: Set, args: &Args, device: &Device) -> Result
 
     let mut program = Program::compile(&t, &state, &Options::default())?;
     let mut stream = Stream::new(args.seed, set.name(), 0);
-    let rounds = (args.steps / recipe.n_critic).max(1);
+    let rounds = (args.steps / config.n_critic).max(1);
     for round in 0..rounds {
         // The learning rate falls to 0 over the second half.
-        let lr = recipe.lr * (2.0 - 2.0 * round as f64 / rounds as f64).min(1.0);
-        let updates = (0..recipe.n_critic).map(|k| round * recipe.n_critic + k).chain([round]);
-        let numbers = updates.flat_map(|update| recipe.optimizer.schedule(lr, update as u64 + 1));
-        let schedule = Tensor::new([2 * recipe.n_critic + 2], numbers.collect())?;
-        let n = recipe.n_critic * BATCH;
+        let lr = config.lr * (2.0 - 2.0 * round as f64 / rounds as f64).min(1.0);
+        let updates = (0..config.n_critic).map(|k| round * config.n_critic + k).chain([round]);
+        let numbers = updates.flat_map(|update| config.optimizer.schedule(lr, update as u64 + 1));
+        let schedule = Tensor::new([2 * config.n_critic + 2], numbers.collect())?;
+        let n = config.n_critic * BATCH;
         let reals = Tensor::new([n, 1, 1, 2], set.draw(&mut stream, n))?;
         // Over the last fiftieth of all steps, and over fewer at the start.
         let average = Tensor::full([], (50.0 / rounds as f32).max(1.0 / (round + 1) as f32));
@@ -428,22 +428,22 @@ struct Row {
 /// Trains all rows on all sets. On the CPU one run per core at a time, each on one core: the
 /// networks are too small for several.
 fn all_rows(args: &Args) -> Result<Vec<Row>> {
-    let recipes: Vec<TrainConfig> =
-        recipes().into_iter().filter(|r| r.name.contains(&args.only)).collect();
+    let configs: Vec<TrainConfig> =
+        configs().into_iter().filter(|r| r.name.contains(&args.only)).collect();
     let device = Device::open(Some(&args.device), false)?;
     let cores = match device.is_cpu() {
         true => std::thread::available_parallelism().map_or(1, usize::from),
         false => 1,
     };
     let jobs: Vec<(&TrainConfig, Set)> =
-        recipes.iter().flat_map(|recipe| SETS.map(|set| (recipe, set))).collect();
+        configs.iter().flat_map(|config| SETS.map(|set| (config, set))).collect();
     let results: Vec<OnceLock<Result<Vec<f32>>>> = jobs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         loop {
             let job = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(recipe, set)) = jobs.get(job) else { return };
-            results[job].get_or_init(|| train(recipe, set, args, &device));
+            let Some(&(config, set)) = jobs.get(job) else { return };
+            results[job].get_or_init(|| train(config, set, args, &device));
         }
     };
     std::thread::scope(|scope| {
@@ -456,9 +456,9 @@ fn all_rows(args: &Args) -> Result<Vec<Row>> {
     });
     let mut results = results.into_iter().filter_map(OnceLock::into_inner);
     let mut rows = Vec::new();
-    for recipe in &recipes {
+    for config in &configs {
         let points = results.by_ref().take(SETS.len()).collect::<Result<_>>()?;
-        rows.push(Row { name: recipe.name.clone(), points });
+        rows.push(Row { name: config.name.clone(), points });
     }
     let mut real = Stream::new(args.seed, "real", 0);
     let points = SETS.map(|set| set.draw(&mut real, JUDGED)).to_vec();
@@ -538,12 +538,12 @@ mod tests {
 
     #[test]
     fn every_loss_has_a_row_and_a_wasserstein_critic_is_bounded() {
-        let all = recipes();
+        let all = configs();
         for loss in Loss::value_variants() {
-            assert!(all.iter().any(|recipe| recipe.loss == *loss), "{loss}");
+            assert!(all.iter().any(|config| config.loss == *loss), "{loss}");
         }
-        for recipe in all.iter().filter(|recipe| recipe.loss == Loss::Wasserstein) {
-            assert!(recipe.clip > 0.0 || recipe.penalty.0 != Penalty::None, "{}", recipe.name);
+        for config in all.iter().filter(|config| config.loss == Loss::Wasserstein) {
+            assert!(config.clip > 0.0 || config.penalty.0 != Penalty::None, "{}", config.name);
         }
     }
 

@@ -12,14 +12,14 @@ use dcgan::error::Result;
 use dcgan::images;
 use dcgan::model::seeded_latents;
 use dcgan::models::Size;
-use dcgan::models::{ModelConfig, Network};
+use dcgan::models::{Architecture, ModelConfig};
 use dcgan::program::Options;
 use dcgan::train::{TrainConfig, Trainer};
 
 fn main() -> Result<()> {
     let size = Size { height: 32, width: 32 };
     let model = ModelConfig {
-        network: Network::Dcgan,
+        network: Architecture::Dcgan,
         size,
         channels: 3,
         nz: 64,
@@ -27,14 +27,14 @@ fn main() -> Result<()> {
         ndf: 32,
         ..ModelConfig::default()
     };
-    let recipe = TrainConfig { batch: 32, ..TrainConfig::new(model) };
+    let config = TrainConfig { batch: 32, ..TrainConfig::new(model) };
 
     let source = Arc::new(Source::open(None)?);
     let prepare = Prepare { height: 32, width: 32, ..Prepare::default() };
-    let loading = LoaderOptions { batch: recipe.batch, ..LoaderOptions::default() };
+    let loading = LoaderOptions { batch: config.batch, ..LoaderOptions::default() };
     let mut loader = Loader::start(source, prepare, &loading, 0)?;
 
-    let mut trainer = Trainer::new(recipe, &Device::open(None, false)?, &Options::default())?;
+    let mut trainer = Trainer::new(config, &Device::open(None, false)?, &Options::default())?;
     for step in 1..=600 {
         let batch = loader.next_batch()?;
         if let Some(metrics) = trainer.step(batch.images)?
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
 
     let mut sampler = trainer.sampler(32)?;
     let latents =
-        seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.network.latent_law());
+        seeded_latents(&(0..32).collect::<Vec<_>>(), model.nz, model.network.latent_distribution());
     let samples = trainer.sample(&mut sampler, &latents)?;
     let grid = images::grid(samples.f32s(), [32, 32, 32, 3])?;
     images::save_png(Path::new("training.png"), &grid)?;

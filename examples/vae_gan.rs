@@ -14,10 +14,10 @@ use dcgan::data::{Prepare, Source};
 use dcgan::device::{Device, State};
 use dcgan::error::Result;
 use dcgan::features::{Extractor, pixels};
-use dcgan::gan::method::{Family, OptimizerKind};
+use dcgan::gan::objective::{Family, OptimizerKind};
 use dcgan::images;
 use dcgan::model::{Networks, Role};
-use dcgan::models::{ModelConfig, Network, Size};
+use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::nn::{LATENT, Mode, Pass};
 use dcgan::objectives::Loss;
 use dcgan::program::{Options, Program};
@@ -32,11 +32,11 @@ const NUMBERS: usize = SIDE * SIDE * 3;
 const HELD_OUT: usize = 256;
 const SHOWN: usize = 16;
 
-/// Trains `recipe` on `images` images of `set`; returns its networks on the CPU.
-fn train(recipe: TrainConfig, set: &[Vec<u8>], images: usize) -> Result<(Networks, State)> {
-    let (batch, model, seed) = (recipe.batch, recipe.networks()?, recipe.seed);
-    let family = recipe.method.family;
-    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default())?;
+/// Trains `config` on `images` images of `set`; returns its networks on the CPU.
+fn train(config: TrainConfig, set: &[Vec<u8>], images: usize) -> Result<(Networks, State)> {
+    let (batch, model, seed) = (config.batch, config.networks()?, config.seed);
+    let family = config.objective.family;
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default())?;
     let mut order = Stream::new(seed, "order", 0);
     let steps = images / batch;
     for step in 1..=steps {
@@ -129,22 +129,26 @@ fn main() -> Result<()> {
     println!("{} images to train on, {} held out", set.len(), held_out.len() / NUMBERS);
 
     let size = Size { height: SIDE, width: SIDE };
-    let usual = ModelConfig::usual(Network::VaeGan, Some(size));
+    let usual = ModelConfig::usual(Architecture::VaeGan, Some(size));
     let model = ModelConfig { nz: 64, ngf: width / 2, ndf: width, ..usual };
-    let method = ObjectiveConfig {
+    let objective = ObjectiveConfig {
         optimizer: OptimizerKind::Rmsprop,
         beta2: 0.9,
         ..ObjectiveConfig::default()
     };
     let rates = TrainConfig { lr_d: 3.9e-4, lr_g: 3.9e-4, ema: 0, ..TrainConfig::new(model) };
-    let recipe = TrainConfig { decay: images as u64, decay_to: 1.6e-6, decay_power: 0.75, ..rates };
-    let of = |method| TrainConfig { method, ..recipe.clone() };
+    let config = TrainConfig { decay: images as u64, decay_to: 1.6e-6, decay_power: 0.75, ..rates };
+    let of = |objective| TrainConfig { objective, ..config.clone() };
     let loss = Loss::Saturating;
-    let mut vae = train(of(ObjectiveConfig { family: Family::Vae, ..method }), &set, images)?;
+    let mut vae = train(of(ObjectiveConfig { family: Family::Vae, ..objective }), &set, images)?;
     let family = Family::VaeGan;
-    let mut vae_gan = train(of(ObjectiveConfig { family, loss, gamma, ..method }), &set, images)?;
-    let judge =
-        ModelConfig { ngf: width, ndf: width, ..ModelConfig::usual(Network::Dcgan, Some(size)) };
+    let mut vae_gan =
+        train(of(ObjectiveConfig { family, loss, gamma, ..objective }), &set, images)?;
+    let judge = ModelConfig {
+        ngf: width,
+        ndf: width,
+        ..ModelConfig::usual(Architecture::Dcgan, Some(size))
+    };
     let (judge, mut judge_state) =
         train(TrainConfig { seed: 1, ema: 0, ..TrainConfig::new(judge) }, &set, images)?;
 

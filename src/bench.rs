@@ -75,7 +75,8 @@ pub fn by_kernel(steps: &[StepTime]) -> Vec<KernelTime> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Bench {
     /// Networks, batch, optimizer.
-    pub recipe: TrainConfig,
+    #[serde(rename = "recipe")]
+    pub config: TrainConfig,
     /// Timed training steps.
     pub steps: usize,
     /// Seconds to plan and compile the training step.
@@ -115,15 +116,15 @@ pub struct Bench {
 /// # Errors
 /// Errors of [`Trainer::new`] and [`Trainer::step`].
 pub fn bench(
-    recipe: &TrainConfig,
+    config: &TrainConfig,
     steps: usize,
     device: &Device,
     options: &Options,
     tell: &dyn Fn(&'static str),
 ) -> Result<Bench> {
-    let model = recipe.model;
+    let model = config.model;
     let noise = || {
-        let len = recipe.step_images() * model.size.height * model.size.width * model.channels;
+        let len = config.step_images() * model.size.height * model.size.width * model.channels;
         let mut noise = Stream::new(0, "bench", 0);
         (0..len).map(|_| noise.next_u32() as u8).collect::<Vec<u8>>()
     };
@@ -131,7 +132,7 @@ pub fn bench(
 
     tell("compiling the training step");
     let start = Instant::now();
-    let mut trainer = Trainer::new(recipe.clone(), device, options)?;
+    let mut trainer = Trainer::new(config.clone(), device, options)?;
     let compile_seconds = start.elapsed().as_secs_f64();
     tell("the first step");
     step(&mut trainer, images.clone())?;
@@ -160,14 +161,15 @@ pub fn bench(
 
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
-    let networks = recipe.networks()?;
-    let latents = seeded_latents(&seeds, model.nz, networks.latent_law);
-    let told = if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
+    let networks = config.networks()?;
+    let latents = seeded_latents(&seeds, model.nz, networks.latent_distribution);
+    let labels_of_samples =
+        if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
     for i in 0..WARM_UP + steps {
         let start = Instant::now();
-        trainer.sample_labeled(&mut sampler, &latents, &told)?;
+        trainer.sample_labeled(&mut sampler, &latents, &labels_of_samples)?;
         if i >= WARM_UP {
             times.push(start.elapsed().as_secs_f64());
         }
@@ -183,10 +185,10 @@ pub fn bench(
     let kernel_seconds: f64 = kernels.iter().map(|k| k.seconds).sum();
     tell("measuring what the device can do");
     let peak = device.measure_peak()?;
-    let flops_per_image = product_flops(&recipe.tape()?) as f64 / recipe.step_images() as f64;
-    let train_images_per_second = recipe.step_images() as f64 / step_seconds;
+    let flops_per_image = product_flops(&config.tape()?) as f64 / config.step_images() as f64;
+    let train_images_per_second = config.step_images() as f64 / step_seconds;
     Ok(Bench {
-        recipe: recipe.clone(),
+        config: config.clone(),
         steps,
         compile_seconds,
         first_step_seconds,
@@ -219,8 +221,8 @@ fn step(trainer: &mut Trainer, images: Vec<u8>) -> Result<Option<Metrics>> {
 
 /// `images` as a batch, with arbitrary labels if training needs them.
 fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
-    let model = trainer.recipe().model;
-    let labels = labels(model.classes, trainer.recipe().step_images());
+    let model = trainer.config().model;
+    let labels = labels(model.classes, trainer.config().step_images());
     let batch = Batch::from(images.clone()).labels(&labels);
     if model.is_semi_supervised() { batch.labeled(images) } else { batch }
 }
@@ -241,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::models::Size;
-    use crate::models::{ModelConfig, Network};
+    use crate::models::{Architecture, ModelConfig};
 
     #[test]
     fn medians() {
@@ -280,7 +282,7 @@ mod tests {
         let size = Size { height: 64, width: 64 };
         let (channels, nz) = (3, 100);
         let model = ModelConfig {
-            network: Network::Dcgan,
+            network: Architecture::Dcgan,
             size,
             channels,
             nz,
@@ -288,8 +290,8 @@ mod tests {
             ndf: 64,
             ..ModelConfig::default()
         };
-        let recipe = TrainConfig { batch: 64, ..TrainConfig::new(model) };
-        let flops = product_flops(&recipe.tape().unwrap()) as f64 / 64.0;
+        let config = TrainConfig { batch: 64, ..TrainConfig::new(model) };
+        let flops = product_flops(&config.tape().unwrap()) as f64 / 64.0;
         assert!((flops / 2.2746e9 - 1.0).abs() < 1e-3, "{flops}");
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! The features of an image do not depend on other images: batch norm uses running statistics. A
 //! discriminator without any, like the authors' own, is first calibrated on the images
-//! ([`Extractor::settle`]), as the authors do.
+//! ([`Extractor::calibrate`]), as the authors do.
 
 use crate::data::{Order, Prepare, Source, sweep};
 use crate::device::State;
@@ -29,7 +29,7 @@ pub const DISCRIMINATOR: &str = "discriminator";
 
 /// One hidden convolution of a discriminator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
+pub struct FeatureLayer {
     /// The convolution's index among the layers: PyTorch's `main.<layer>`.
     pub conv: usize,
     /// The index of the activation whose output is the feature.
@@ -38,7 +38,7 @@ pub struct Level {
     pub size: [usize; 3],
 }
 
-impl Level {
+impl FeatureLayer {
     /// Rows and columns after pooling.
     #[must_use]
     pub fn grid(&self) -> [usize; 2] {
@@ -88,14 +88,14 @@ impl By {
         }
     }
 
-    /// The features of an image, after the last activation of each level.
-    fn levels(self, networks: &Networks) -> Result<Vec<Level>> {
+    /// The features of an image, after the last activation of each layer.
+    fn layers(self, networks: &Networks) -> Result<Vec<FeatureLayer>> {
         match self {
-            Self::Discriminator => levels(networks),
+            Self::Discriminator => feature_layers(networks),
             Self::Encoder => {
                 let hidden = hidden(networks, Role::Encoder)?;
-                let is_map = |level: &&Level| level.size[..2] != [1, 1];
-                let maps: Vec<Level> = hidden.iter().filter(is_map).copied().collect();
+                let is_map = |layer: &&FeatureLayer| layer.size[..2] != [1, 1];
+                let maps: Vec<FeatureLayer> = hidden.iter().filter(is_map).copied().collect();
                 match (maps.is_empty(), hidden.is_empty()) {
                     (false, _) => Ok(maps),
                     (true, false) => Ok(hidden),
@@ -107,7 +107,7 @@ impl By {
             }
             Self::Latents => {
                 let output = networks.encoder()?.layers.len().saturating_sub(1);
-                Ok(vec![Level { conv: output, output, size: [1, 1, networks.nz] }])
+                Ok(vec![FeatureLayer { conv: output, output, size: [1, 1, networks.nz] }])
             }
         }
     }
@@ -122,24 +122,24 @@ impl By {
 /// # Errors
 /// [`Error::Tensor`] if there is no discriminator, none of its convolutions is hidden, or it takes
 /// pairs.
-pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
+pub fn feature_layers(networks: &Networks) -> Result<Vec<FeatureLayer>> {
     let fail = |what: &str| Err(Error::Tensor { name: DISCRIMINATOR.into(), what: what.into() });
     if is_joint(networks) {
         return fail(
             "compares pairs of an image and a latent, so it has no features of an image alone",
         );
     }
-    let mut levels = hidden(networks, Role::Discriminator)?;
-    levels.retain(|level| level.size[..2] != [1, 1]);
-    match levels.is_empty() {
+    let mut layers = hidden(networks, Role::Discriminator)?;
+    layers.retain(|layer| layer.size[..2] != [1, 1]);
+    match layers.is_empty() {
         true => fail("has no convolution before the one that outputs its logit"),
-        false => Ok(levels),
+        false => Ok(layers),
     }
 }
 
 /// The hidden layers with weights of a role's network, including dense layers and projections to
-/// one pixel: see [`levels`].
-fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
+/// one pixel: see [`feature_layers`].
+fn hidden(networks: &Networks, role: Role) -> Result<Vec<FeatureLayer>> {
     let network = networks.of(role)?;
     let image = [networks.size.height, networks.size.width, networks.channels];
     let sizes = network.sizes(image);
@@ -150,13 +150,13 @@ fn hidden(networks: &Networks, role: Role) -> Result<Vec<Level>> {
     // Layers that compare images, or follow such layers, have no features of one image.
     let compares = |layer: &Layer| layer.batch() == BatchDependence::Compares;
     let alone = layers.iter().position(compares).unwrap_or(layers.len());
-    let levels = weights.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
+    let layers = weights.windows(2).filter(|pair| pair[0] < alone).map(|pair| {
         let bends = |&i: &usize| layers[i].role() == LayerRole::Activation;
         let end = pair[1].min(alone);
         let output = (pair[0]..end).find(bends).unwrap_or(end - 1);
-        Level { conv: pair[0], output, size: sizes[output] }
+        FeatureLayer { conv: pair[0], output, size: sizes[output] }
     });
-    Ok(levels.collect())
+    Ok(layers.collect())
 }
 
 /// The index of the layer whose input is the discriminator's representation of an image before its
@@ -174,9 +174,9 @@ pub fn matched(discriminator: &Sequential) -> usize {
 /// The number of features of one image.
 ///
 /// # Errors
-/// Those of [`levels`].
+/// Those of [`feature_layers`].
 pub fn width(networks: &Networks) -> Result<usize> {
-    Ok(levels(networks)?.iter().map(Level::width).sum())
+    Ok(feature_layers(networks)?.iter().map(FeatureLayer::width).sum())
 }
 
 /// Converts bytes `[n, h, w, c]` to the value range of a model's networks.
@@ -188,10 +188,10 @@ pub fn pixels(t: &mut Tape, networks: &Networks, bytes: Var) -> Result<Var> {
 }
 
 /// Records `discriminator`, which is that of `networks` or one of the same layers, on images `x`
-/// `[n, h, w, c]`, and returns the pooled features `[n, rows, columns, channels]` of every level.
+/// `[n, h, w, c]`, and returns the pooled features `[n, rows, columns, channels]` of every layer.
 ///
 /// # Errors
-/// Those of [`levels`]; [`Error::Shape`] if `x` does not fit.
+/// Those of [`feature_layers`]; [`Error::Shape`] if `x` does not fit.
 pub fn record(
     t: &mut Tape,
     networks: &Networks,
@@ -199,22 +199,22 @@ pub fn record(
     x: Var,
     mode: Mode,
 ) -> Result<Vec<Var>> {
-    pooled(t, (DISCRIMINATOR, discriminator), &levels(networks)?, x, mode)
+    pooled(t, (DISCRIMINATOR, discriminator), &feature_layers(networks)?, x, mode)
 }
 
 /// The same for any network on images, whose states have this prefix.
 fn pooled(
     t: &mut Tape,
     (name, network): (&str, &Sequential),
-    levels: &[Level],
+    feature_layers: &[FeatureLayer],
     x: Var,
     mode: Mode,
 ) -> Result<Vec<Var>> {
     let outputs = network.record(t, name, x, &Pass::new(mode))?;
     let n = t.shape(x)[0];
-    let pooled = |level: &Level| {
-        let output = outputs.each()[level.output];
-        match (level.size, t.shape(output)) {
+    let pooled = |layer: &FeatureLayer| {
+        let output = outputs.each()[layer.output];
+        match (layer.size, t.shape(output)) {
             // Vectors: the first values of a distribution, which are its mean.
             ([1, 1, c], shape) => {
                 let width = shape.iter().skip(1).product();
@@ -222,10 +222,10 @@ fn pooled(
                 let row = t.slice(row, &[0, 0], &[n, c])?;
                 t.reshape(row, &[n, 1, 1, c])
             }
-            _ => t.max_pool(output, level.grid()),
+            _ => t.max_pool(output, layer.grid()),
         }
     };
-    levels.iter().map(pooled).collect()
+    feature_layers.iter().map(pooled).collect()
 }
 
 /// A compiled discriminator or encoder that outputs features. Its name prefixes its states.
@@ -237,7 +237,7 @@ pub struct Extractor {
     name: String,
     /// The network, with running statistics.
     network: Sequential,
-    levels: Vec<Level>,
+    feature_layers: Vec<FeatureLayer>,
     program: Program,
     batch: usize,
 }
@@ -249,11 +249,11 @@ const SETTLING_BATCH: usize = 128;
 impl Extractor {
     /// Compiles the discriminator's features of `batch` images at a time. `state` must hold its
     /// tensors; if its batch norm uses batch statistics, running ones are added, which are
-    /// uninitialized until [`Extractor::settle`]. If the device's memory is too small, the batch is
+    /// uninitialized until [`Extractor::calibrate`]. If the device's memory is too small, the batch is
     /// smaller ([`Extractor::batch`]).
     ///
     /// # Errors
-    /// Those of [`levels`]; [`Error::Tensor`] if `state` lacks a tensor, [`Error::Memory`] if the
+    /// Those of [`feature_layers`]; [`Error::Tensor`] if `state` lacks a tensor, [`Error::Memory`] if the
     /// device is full.
     pub fn new(networks: &Networks, state: &mut State, batch: usize) -> Result<Self> {
         Self::by(networks, By::Discriminator, state, batch)
@@ -264,7 +264,7 @@ impl Extractor {
     /// # Errors
     /// Those of [`Extractor::new`].
     pub fn by(networks: &Networks, by: By, state: &mut State, batch: usize) -> Result<Self> {
-        let levels = by.levels(networks)?;
+        let feature_layers = by.layers(networks)?;
         let own = networks.of(by.role())?;
         let name = networks.find(by.role()).map_or("", |(name, _)| name).to_owned();
         let network = own.with_running_statistics();
@@ -276,7 +276,7 @@ impl Extractor {
         let tape = |batch| -> Result<Tape> {
             let mut tape = Tape::new();
             let x = feed(&mut tape, networks, batch)?;
-            let maps = pooled(&mut tape, (&name, &network), &levels, x, Mode::Eval)?;
+            let maps = pooled(&mut tape, (&name, &network), &feature_layers, x, Mode::Eval)?;
             for (i, map) in maps.into_iter().enumerate() {
                 tape.fetch(&fetch_name(i), map)?;
             }
@@ -286,27 +286,27 @@ impl Extractor {
         let tape = tape(batch)?;
         let program = Program::compile(&tape, state, &Options::default())?;
         let networks = networks.clone();
-        Ok(Self { networks, by, name, network, levels, program, batch })
+        Ok(Self { networks, by, name, network, feature_layers, program, batch })
     }
 
-    /// Whether [`Extractor::settle`] must be called first, as there are no running statistics.
+    /// Whether [`Extractor::calibrate`] must be called first, as there are no running statistics.
     #[must_use]
-    pub fn is_unsettled(&self) -> bool {
+    pub fn needs_calibration(&self) -> bool {
         self.networks.get(self.by.role()).is_some_and(Sequential::lacks_statistics)
     }
 
-    /// Replaces the running statistics with those of up to 4,096 images of `source`: [`settle`].
+    /// Replaces the running statistics with those of up to 4,096 images of `source`: [`calibrate`].
     ///
     /// # Errors
-    /// Those of [`settle`].
-    pub fn settle(&self, state: &mut State, source: &Source, prepare: &Prepare) -> Result<()> {
-        settle(&self.networks, (&self.name, &self.network), state, source, prepare)
+    /// Those of [`calibrate`].
+    pub fn calibrate(&self, state: &mut State, source: &Source, prepare: &Prepare) -> Result<()> {
+        calibrate(&self.networks, (&self.name, &self.network), state, source, prepare)
     }
 
     /// The number of features of one image.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.levels.iter().map(Level::width).sum()
+        self.feature_layers.iter().map(FeatureLayer::width).sum()
     }
 
     /// Images at a time: as requested, or as many as fit.
@@ -336,12 +336,12 @@ impl Extractor {
             let bytes = bytes_of(&self.networks, self.batch, bytes)?;
             let fetched = self.program.call(state, &[("images", &bytes)])?;
             let mut at = 0;
-            for (i, level) in self.levels.iter().enumerate() {
+            for (i, layer) in self.feature_layers.iter().enumerate() {
                 let maps = fetched[&fetch_name(i)].f32s();
-                for (row, map) in rows.chunks_mut(width).zip(maps.chunks(level.width())) {
-                    channels_first(map, level.size[2], &mut row[at..at + level.width()]);
+                for (row, map) in rows.chunks_mut(width).zip(maps.chunks(layer.width())) {
+                    channels_first(map, layer.size[2], &mut row[at..at + layer.width()]);
                 }
-                at += level.width();
+                at += layer.width();
             }
         }
         if features.iter().any(|x| !x.is_finite()) {
@@ -360,7 +360,7 @@ impl Extractor {
 /// # Errors
 /// Those of [`sweep`]; [`Error::File`] if there are fewer than two images; [`Error::Lost`] if the
 /// device fails.
-pub fn settle(
+pub fn calibrate(
     networks: &Networks,
     (name, network): (&str, &Sequential),
     state: &mut State,
@@ -430,9 +430,9 @@ fn bytes_of(networks: &Networks, batch: usize, bytes: Vec<u8>) -> Result<Tensor>
     Tensor::with_data([batch, size.height, size.width, channels], Data::U8(bytes))
 }
 
-/// The name of level `i`'s fetch.
+/// The name of layer `i`'s fetch.
 fn fetch_name(i: usize) -> String {
-    format!("level{i}")
+    format!("layer{i}")
 }
 
 /// The feed `images` of bytes, in the networks' value range.
@@ -465,11 +465,11 @@ mod tests {
 
     use super::*;
     use crate::device::Device;
-    use crate::models::{ModelConfig, Network, Size};
+    use crate::models::{Architecture, ModelConfig, Size};
     use crate::nn::{BatchNorm, Statistics};
     use crate::ops::conv::ConvSpec;
 
-    fn model(size: usize, network: Network, ndf: usize) -> Networks {
+    fn model(size: usize, network: Architecture, ndf: usize) -> Networks {
         let size = Size { height: size, width: size };
         ModelConfig { network, size, channels: 3, nz: 4, ngf: 4, ndf, ..ModelConfig::default() }
             .networks()
@@ -493,7 +493,7 @@ mod tests {
 
     #[test]
     fn the_papers_networks_have_as_many_features_as_it_says() {
-        let svhn = model(32, Network::Paper, 64);
+        let svhn = model(32, Architecture::Paper, 64);
         assert_eq!(width(&svhn).unwrap(), 7168);
         // `imagenet_gan_pretrain_128f_relu_lrelu_7l_3x3_256z` of the authors' code.
         let mut layers = Vec::new();
@@ -512,18 +512,19 @@ mod tests {
 
     #[test]
     fn features_are_taken_after_the_activation() {
-        let networks = model(64, Network::Dcgan, 8);
-        let found: Vec<_> = levels(&networks).unwrap().iter().map(|l| (l.conv, l.output)).collect();
+        let networks = model(64, Architecture::Dcgan, 8);
+        let found: Vec<_> =
+            feature_layers(&networks).unwrap().iter().map(|l| (l.conv, l.output)).collect();
         assert_eq!(found, [(0, 1), (2, 4), (5, 7), (8, 10)]);
         let none = networks.without(Role::Discriminator);
-        assert!(levels(&none).is_err());
+        assert!(feature_layers(&none).is_err());
     }
 
     /// Compared with the unpooled maps, pooled and ordered here by plain loops: 28 pixels make maps
     /// of 14 and 7, whose windows overlap.
     #[test]
     fn features_are_pooled_maps_in_pytorchs_order() {
-        let networks = model(28, Network::Dcgan, 5);
+        let networks = model(28, Architecture::Dcgan, 5);
         let mut state = state(&networks);
         let bytes = noise(5 * 28 * 28 * 3);
         let mut tape = Tape::new();
@@ -531,8 +532,8 @@ mod tests {
         let discriminator = networks.discriminator().unwrap();
         let pass = Pass::new(Mode::Eval);
         let maps = discriminator.record(&mut tape, DISCRIMINATOR, x, &pass).unwrap();
-        for level in levels(&networks).unwrap() {
-            tape.fetch(&level.output.to_string(), maps.each()[level.output]).unwrap();
+        for layer in feature_layers(&networks).unwrap() {
+            tape.fetch(&layer.output.to_string(), maps.each()[layer.output]).unwrap();
         }
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([5, 28, 28, 3], Data::U8(bytes.clone())).unwrap();
@@ -562,7 +563,7 @@ mod tests {
         for batch in [5, 2] {
             let mut extractor = Extractor::new(&networks, &mut state, batch).unwrap();
             assert_eq!(extractor.width(), 16 * 15);
-            assert!(!extractor.is_unsettled());
+            assert!(!extractor.needs_calibration());
             let got = extractor.features(&mut state, &bytes).unwrap();
             let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(got.len() == want.len() && worst < 1e-5, "batch {batch}: {worst}");
@@ -579,7 +580,7 @@ mod tests {
             image.save(folder.path().join(format!("{i}.png"))).unwrap();
         }
         let source = Source::open(Some(folder.path())).unwrap();
-        let mut networks = model(16, Network::Paper, 4);
+        let mut networks = model(16, Architecture::Paper, 4);
         let discriminator = networks.get_mut(Role::Discriminator).unwrap();
         for layer in &mut discriminator.layers {
             if let Layer::BatchNorm(BatchNorm { statistics, .. }) = layer {
@@ -589,8 +590,8 @@ mod tests {
         let prepare = Prepare { height: 16, width: 16, ..Prepare::default() };
         let mut state = state(&networks);
         let mut extractor = Extractor::new(&networks, &mut state, 3).unwrap();
-        assert!(extractor.is_unsettled());
-        extractor.settle(&mut state, &source, &prepare).unwrap();
+        assert!(extractor.needs_calibration());
+        extractor.calibrate(&mut state, &source, &prepare).unwrap();
 
         // All six form one batch: the network with batch statistics outputs the same maps, except
         // for the variance, as the running one is unbiased.
@@ -604,11 +605,11 @@ mod tests {
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let fed = Tensor::with_data([6, 16, 16, 3], Data::U8(images)).unwrap();
         let want = program.call(&mut state, &[("images", &fed)]).unwrap();
-        let level = *levels(&networks).unwrap().last().unwrap();
-        let mut last = vec![0.0; level.width()];
+        let layer = *feature_layers(&networks).unwrap().last().unwrap();
+        let mut last = vec![0.0; layer.width()];
         for (row, map) in got.chunks(extractor.width()).zip(want["last"].f32s().chunks(last.len()))
         {
-            channels_first(map, level.size[2], &mut last);
+            channels_first(map, layer.size[2], &mut last);
             for (got, want) in row[extractor.width() - last.len()..].iter().zip(&last) {
                 assert!((got - want).abs() < 0.03 * (1.0 + want.abs()), "{got} {want}");
             }

@@ -62,14 +62,14 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 /// Those of [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    settle(out.write_all(bytes).and_then(|()| out.flush()))
+    without_broken_pipe(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 fn write_out(text: &str) -> Result<()> {
     print_bytes(text.as_bytes())
 }
 
-fn settle(written: io::Result<()>) -> Result<()> {
+fn without_broken_pipe(written: io::Result<()>) -> Result<()> {
     match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::file("standard output", files::cannot("be written", &e)))
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_no_error() {
-        assert!(settle(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
-        let full = settle(Err(io::ErrorKind::StorageFull.into()));
+        assert!(without_broken_pipe(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
+        let full = without_broken_pipe(Err(io::ErrorKind::StorageFull.into()));
         let text = full.map_err(|e| e.to_string());
         assert_eq!(
             text,

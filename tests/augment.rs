@@ -2,7 +2,7 @@
 
 use dcgan::augment::{Adaptive, Augment, PROBABILITY};
 use dcgan::device::{Device, State};
-use dcgan::models::{ModelConfig, Network, Size};
+use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Options, Program};
 use dcgan::tape::{Tape, Var};
@@ -198,15 +198,15 @@ fn an_undecided_discriminator_has_nowhere_to_go() {
 #[test]
 fn images_from_0_to_1_are_changed_as_others_are() {
     let size = Size { height: 16, width: 16 };
-    for (network, there) in [(Network::Mlp, true), (Network::Dcgan, false)] {
-        let design =
+    for (network, there) in [(Architecture::Mlp, true), (Architecture::Dcgan, false)] {
+        let model_config =
             ModelConfig { ngf: 4, ndf: 4, nz: 4, ..ModelConfig::usual(network, Some(size)) };
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             augment: "translation".parse().unwrap(),
             ..ObjectiveConfig::default()
         };
-        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(design) };
-        let tape = recipe.tape().unwrap();
+        let config = TrainConfig { batch: 4, objective, ..TrainConfig::new(model_config) };
+        let tape = config.tape().unwrap();
         let op = |var: Var| format!("{:?}", tape.node(var).op);
         let shifted: Vec<Var> =
             tape.nodes().iter().filter(|n| n.op.name() == "shift").map(|n| n.inputs[0]).collect();

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::gan::method::OptimizerKind;
-use dcgan::models::{ModelConfig, Network, Norm, Size};
-use dcgan::nn::Weight;
+use dcgan::gan::objective::OptimizerKind;
+use dcgan::models::{Architecture, ModelConfig, Norm, Size};
+use dcgan::nn::Parametrization;
 use dcgan::objectives::Penalty;
 use dcgan::ops::Caps;
 use dcgan::optim::{Adam, moving_average};
@@ -343,19 +343,20 @@ fn bundles_leave_alone_what_is_not_theirs() {
         ModelConfig { size, nz: 10, ngf: 8, ndf: 8, norm_d: Norm::None, ..ModelConfig::default() };
     let critic = ObjectiveConfig { n_critic: 2, ..ObjectiveConfig::default() };
     let r1 = ObjectiveConfig { penalty: Penalty::R1, penalty_weight: 10.0, ..critic };
-    let weight_norm = ModelConfig { network: Network::Cnn, weight_d: Weight::Norm, ..model };
-    for (what, model, method) in [
+    let weight_norm =
+        ModelConfig { network: Architecture::Cnn, weight_d: Parametrization::Norm, ..model };
+    for (what, model, objective) in [
         ("R1", model, ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..r1 }),
         ("orthogonal", weight_norm, ObjectiveConfig { orthogonal: 1e-3, ..critic }),
     ] {
-        let tape = TrainConfig { batch: 4, method, ..TrainConfig::new(model) }.tape().unwrap();
+        let tape = TrainConfig { batch: 4, objective, ..TrainConfig::new(model) }.tape().unwrap();
         let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
         assert!(kernels.len() > 50, "{what}");
         let Some(gpu) = gpu() else { continue };
         let run = |fuse| {
-            let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
+            let config = TrainConfig { batch: 4, objective, ..TrainConfig::new(model) };
             let device = Device::Gpu(gpu.clone());
-            let mut trainer = Trainer::new(recipe, &device, &fusion(fuse)).unwrap();
+            let mut trainer = Trainer::new(config, &device, &fusion(fuse)).unwrap();
             let images: Vec<u8> = (0..8 * 16 * 16 * 3).map(|i| (i * 31 % 251) as u8).collect();
             trainer.step(images).unwrap();
             trainer.finish().unwrap();
@@ -378,12 +379,12 @@ fn bundles_leave_alone_what_is_not_theirs() {
 fn a_network_is_updated_by_one_kernel() {
     let size = Size { height: 32, width: 32 };
     let (channels, nz) = (3, 10);
-    let network = Network::Dcgan;
+    let network = Architecture::Dcgan;
     let model =
         ModelConfig { network, size, channels, nz, ngf: 8, ndf: 8, ..ModelConfig::default() };
     let plain = ObjectiveConfig::default();
     let weights = ObjectiveConfig { weight_decay: 0.1, clip_weights: 0.01, ..plain };
-    for (what, method, wanted) in [
+    for (what, objective, wanted) in [
         ("plain", plain, 2),
         ("RMSprop", ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..plain }, 2),
         ("short gradients", ObjectiveConfig { clip_gradients: 1.0, ..plain }, 2),
@@ -391,8 +392,8 @@ fn a_network_is_updated_by_one_kernel() {
         ("a critic", ObjectiveConfig { n_critic: 3, ..plain }, 4),
         ("micro-batches", ObjectiveConfig { micro_batch: 2, ..plain }, 2),
     ] {
-        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
-        let tape = recipe.tape().unwrap();
+        let config = TrainConfig { batch: 4, objective, ..TrainConfig::new(model) };
+        let tape = config.tape().unwrap();
         let kernels = kernels(&tape, &caps(1 << 27, 0), &fusion(true)).unwrap();
         // Only optimizers know their ε.
         let updates = kernels.iter().filter(|one| one.source.contains("1e-8f"));

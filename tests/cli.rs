@@ -272,7 +272,7 @@ pub(crate) fn assert_same(a: &Path, b: &Path) {
         assert_eq!(differ, 0, "bytes of {name} in {} and {}", a.display(), b.display());
     }
     let (one, two) = (ModelFile::load(a).unwrap(), ModelFile::load(b).unwrap());
-    assert_eq!((one.step, one.recipe), (two.step, two.recipe));
+    assert_eq!((one.step, one.config), (two.step, two.config));
 }
 
 /// The names in a folder, sorted.

@@ -1,4 +1,4 @@
-//! Models that are told classes: trained, stopped, resumed, asked for a class, scored; and what
+//! Conditional models: trained, stopped, resumed, sampled by class, scored; and what
 //! cannot be done with them, or without classes.
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dcgan::device::Device;
 use dcgan::models::Size;
-use dcgan::models::{ModelConfig, Network};
+use dcgan::models::{Architecture, ModelConfig};
 use dcgan::program::Options;
 use dcgan::train::{Batch, ModelFile, TrainConfig, Trainer, checkpoint};
 use image::{GrayImage, ImageFormat, Luma};
@@ -122,7 +122,7 @@ fn classes_are_learned_and_drawn() {
 }
 
 #[test]
-fn experiments_draw_the_class_that_they_are_told() {
+fn experiments_draw_the_class_they_are_given() {
     let place = Place::new();
     labeled(&place, 12);
     let run = train(&place, "runs", &[CPU, &["--images", "320"]].concat());
@@ -160,44 +160,46 @@ fn experiments_draw_the_class_that_they_are_told() {
 fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let place = Place::new();
     labeled(&place, 12);
-    let told = train(&place, "told", &[CPU, &["--images", "32"]].concat());
-    let told = told.to_str().unwrap();
+    let conditional = train(&place, "conditional", &[CPU, &["--images", "32"]].concat());
+    let conditional = conditional.to_str().unwrap();
     place.images("flat", 12);
     let plain = place.train("plain", &[&["flat", "--batch", "4", "--images", "8"], CPU]);
     let plain = plain.to_str().unwrap();
     let dcgan = |words: &[&str]| place.dcgan(&[words]);
 
     let features: &[&str] = &["is conditional", "contains the answer", "without --conditional"];
-    dcgan(&["features", told, "flat", "--out", "f.npy"]).refused(1, features);
-    dcgan(&["classify", told, "--train", "set"]).refused(1, features);
+    dcgan(&["features", conditional, "flat", "--out", "f.npy"]).refused(1, features);
+    dcgan(&["classify", conditional, "--train", "set"]).refused(1, features);
     let without: &[&str] = &["is conditional", "without --conditional"];
-    dcgan(&["filters", told, "flat"]).refused(1, without);
-    dcgan(&["forget", told, "--page", "page.html"]).refused(1, without);
+    dcgan(&["filters", conditional, "flat"]).refused(1, without);
+    dcgan(&["forget", conditional, "--page", "page.html"]).refused(1, without);
     let export: &[&str] = &["is conditional", "has no classes"];
     for to in ["safetensors", "pth", "onnx"] {
-        dcgan(&["export", told, "--to", to, "--out", "out"]).refused(1, export);
+        dcgan(&["export", conditional, "--to", to, "--out", "out"]).refused(1, export);
     }
     assert!(!place.path("out").exists() && !place.path("f.npy").exists());
 
     let unknown: &[&str] = &["--class", "no class \"2\"", "bright (0), dark (1)"];
-    dcgan(&["sample", told, "--class", "dark,2"]).refused(2, unknown);
+    dcgan(&["sample", conditional, "--class", "dark,2"]).refused(2, unknown);
     let none: &[&str] = &["--class", "without classes", "--conditional"];
     dcgan(&["sample", plain, "--class", "0"]).refused(2, none);
     dcgan(&["sample", plain, "--class", "all"]).refused(2, none);
     dcgan(&["walk", plain, "--seeds", "1,2", "--class", "0"]).refused(2, none);
     assert!(!place.path("samples").exists());
-    let layout = ["sample", told, "--class", "all", "--seeds", "0-3", "--grid", "2x2", "g.png"];
+    let layout =
+        ["sample", conditional, "--class", "all", "--seeds", "0-3", "--grid", "2x2", "g.png"];
     dcgan(&layout).refused(2, &["--grid", "4 places for 8 images", "all classes together"]);
 
     let score = |words: &[&str]| place.dcgan(&[&["nn-score"], words]);
     score(&[plain, "--train", "set"]).refused(1, &["without classes", "--conditional"]);
-    score(&[told, "--train", "set/train"]).refused(2, &["--test", "no test part"]);
-    score(&[told, "--train", "set/train", "--test", "set/train"])
+    score(&[conditional, "--train", "set/train"]).refused(2, &["--test", "no test part"]);
+    score(&[conditional, "--train", "set/train", "--test", "set/train"])
         .refused(2, &["--test", "its own nearest neighbor"]);
-    score(&[told, "--train", "flat", "--test", "set/test"]).refused(1, &["flat", "no labels"]);
+    score(&[conditional, "--train", "flat", "--test", "set/test"])
+        .refused(1, &["flat", "no labels"]);
     fs::rename(place.path("set/test/dark"), place.path("set/test/dim")).unwrap();
     let other: &[&str] = &["class \"dim\"", "not trained with", "bright (0), dark (1)"];
-    score(&[told, "--train", "set"]).refused(1, other);
+    score(&[conditional, "--train", "set"]).refused(1, other);
 
     let labels: &[&str] = &["--conditional", "flat has no labels", "one folder for each class"];
     for dry in [&[][..], &["--dry-run"]] {
@@ -208,7 +210,7 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     let resume = ["train", "--resume", plain, "--conditional", "--images", "99"];
     dcgan(&resume).refused(2, &["--conditional", "started with none", "leave the flag out"]);
     // Where it was started with it, the flag says what is so anyway.
-    dcgan(&["train", "--resume", told, "--conditional", "--images", "48"]).ok();
+    dcgan(&["train", "--resume", conditional, "--conditional", "--images", "48"]).ok();
 }
 
 #[test]
@@ -234,7 +236,7 @@ fn a_model_whose_classes_were_tampered_with_is_damaged() {
 
 fn trainer(device: &Device, classes: usize) -> Trainer {
     let size = Size { height: 8, width: 8 };
-    let network = Network::Dcgan;
+    let network = Architecture::Dcgan;
     let model = ModelConfig {
         network,
         size,
@@ -245,28 +247,29 @@ fn trainer(device: &Device, classes: usize) -> Trainer {
         classes,
         ..ModelConfig::default()
     };
-    let recipe = TrainConfig { batch: 4, ..TrainConfig::new(model) };
-    Trainer::new(recipe, device, &Options::default()).unwrap()
+    let config = TrainConfig { batch: 4, ..TrainConfig::new(model) };
+    Trainer::new(config, device, &Options::default()).unwrap()
 }
 
 #[test]
 fn a_step_wants_a_label_of_a_class_for_every_image() {
     let images = || vec![100; 4 * 8 * 8 * 3];
-    let mut told = trainer(&Device::Cpu, 3);
-    let error = told.step(images()).unwrap_err().to_string();
+    let mut conditional = trainer(&Device::Cpu, 3);
+    let error = conditional.step(images()).unwrap_err().to_string();
     assert!(error.contains("conditioned on classes") && error.contains("0 were given"), "{error}");
-    assert!(told.step(Batch::from(images()).labels(&[0, 1, 2])).is_err());
-    let error = told.step(Batch::from(images()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
+    assert!(conditional.step(Batch::from(images()).labels(&[0, 1, 2])).is_err());
+    let error =
+        conditional.step(Batch::from(images()).labels(&[0, 1, 2, 3])).unwrap_err().to_string();
     assert!(error.contains("label 3 is out of range for 3 classes"), "{error}");
     // What was refused has changed nothing.
-    assert_eq!(told.steps(), 0);
-    told.step(Batch::from(images()).labels(&[0, 1, 2, 0])).unwrap();
-    assert_eq!(told.steps(), 1);
+    assert_eq!(conditional.steps(), 0);
+    conditional.step(Batch::from(images()).labels(&[0, 1, 2, 0])).unwrap();
+    assert_eq!(conditional.steps(), 1);
 
-    let mut sampler = told.sampler(2).unwrap();
+    let mut sampler = conditional.sampler(2).unwrap();
     let latents = dcgan::tensor::Tensor::full([3, 8], 0.5);
-    assert!(told.sample(&mut sampler, &latents).is_err());
-    let made = told.sample_labeled(&mut sampler, &latents, &[0, 1, 0]).unwrap();
+    assert!(conditional.sample(&mut sampler, &latents).is_err());
+    let made = conditional.sample_labeled(&mut sampler, &latents, &[0, 1, 0]).unwrap();
     let each: Vec<&[f32]> = made.f32s().chunks(8 * 8 * 3).collect();
     assert!(each[0] == each[2] && each[0] != each[1], "the same latent, of two classes");
 
@@ -279,10 +282,10 @@ fn a_step_wants_a_label_of_a_class_for_every_image() {
 #[test]
 fn labels_come_with_the_images_in_one_upload() {
     let Some(gpu) = gpu() else { return };
-    let mut told = trainer(&Device::Gpu(gpu.clone()), 3);
+    let mut conditional = trainer(&Device::Gpu(gpu.clone()), 3);
     let mut step = |step: u8| {
         let uploads = gpu.uploads();
-        told.step(Batch::from(vec![step; 4 * 8 * 8 * 3]).labels(&[0, 1, 2, 0])).unwrap();
+        conditional.step(Batch::from(vec![step; 4 * 8 * 8 * 3]).labels(&[0, 1, 2, 0])).unwrap();
         assert_eq!(gpu.uploads() - uploads, 1, "in step {step}");
     };
     (0..2).for_each(&mut step);

@@ -195,16 +195,16 @@ fn what_cannot_work_is_refused_before_the_work() {
         (&["few", "--dry-run", "--sheet", "a.jpg"], 2, &["--sheet", ".png"]),
         (&["few", "--dry-run", "--report", "a.txt"], 2, &["--report", ".json"]),
     ];
-    for (words, code, told) in cases {
-        place.dcgan(&[&["dedup"], words, QUICK]).refused(*code, told);
+    for (words, code, message) in cases {
+        place.dcgan(&[&["dedup"], words, QUICK]).refused(*code, message);
     }
-    for (words, told) in [
+    for (words, message) in [
         (&["few"][..], "--out"),
         (&["few", "--dry-run", "--out", "kept"], "cannot be used with"),
         (&["few", "--dry-run", "--exact", "--limit", "1"], "cannot be used with"),
     ] {
         let outcome = place.dcgan(&[&["dedup"], words]);
-        assert!(outcome.code == Some(2) && outcome.stderr.contains(told), "{outcome:#?}");
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(message), "{outcome:#?}");
     }
     assert_eq!(contents(&place.path("used")), [("mine.txt".into(), b"mine".to_vec())]);
     assert_eq!(fs::read(place.path("there.zip")).unwrap(), b"mine");

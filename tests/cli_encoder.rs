@@ -90,9 +90,9 @@ fn latents_stand_in_the_order_of_the_images_and_serve_other_commands() {
     let walk = ["walk", &run, "--steps", "2", "--out", "w.gif", "--seeds"];
     place.dcgan(&[&walk, &[&format!("{point},3")], CPU]).ok();
     let bad = names.iter().position(|name| *name == "bright/5.png").unwrap();
-    let told = format!("row {bad} holds a number that is not finite");
-    place.dcgan(&[&walk, &["z.npy"], CPU]).refused(1, &["z.npy", &told]);
-    place.dcgan(&[&["sample", &run, "--latents", "z.npy"], CPU]).refused(1, &["z.npy", &told]);
+    let message = format!("row {bad} holds a number that is not finite");
+    place.dcgan(&[&walk, &["z.npy"], CPU]).refused(1, &["z.npy", &message]);
+    place.dcgan(&[&["sample", &run, "--latents", "z.npy"], CPU]).refused(1, &["z.npy", &message]);
 
     // The first few alone, of the same images, of the checkpoint itself.
     let checkpoint = latest(Path::new(&run));
@@ -264,7 +264,7 @@ fn deviations_are_written_where_there_are_some() {
     let place = Place::new();
     labeled(&place, 2);
     let size = dcgan::model::Size { height: 16, width: 16 };
-    let design = dcgan::models::ModelConfig {
+    let model_config = dcgan::models::ModelConfig {
         size,
         channels: 1,
         nz: 4,
@@ -272,7 +272,8 @@ fn deviations_are_written_where_there_are_some() {
         ndf: 4,
         ..Default::default()
     };
-    let networks = design.networks().unwrap().with(Role::Encoder, design.encoder(8).unwrap());
+    let networks =
+        model_config.networks().unwrap().with(Role::Encoder, model_config.encoder(8).unwrap());
     let tensors = networks.params().into_iter().map(|param| {
         let value: Tensor = param.layout.to_file(&param.initial(3)).unwrap();
         (param.name, value)
@@ -322,8 +323,8 @@ fn what_cannot_work_is_refused_and_nothing_written() {
         (&["walk", &run, "--seeds", "no.png,3", "--out", "w.gif"], 1, &["no.png", "not exist"]),
         (&["walk", &run, "--seeds", "text.png,3", "--out", "w.gif"], 1, &["text.png"]),
     ];
-    for (words, code, told) in cases {
-        place.dcgan(&[words, CPU]).refused(*code, told);
+    for (words, code, message) in cases {
+        place.dcgan(&[words, CPU]).refused(*code, message);
     }
     let both = ["reconstruct", &run, "set", "--images", "3", "--all"];
     place.dcgan(&[&both]).refused(2, &["--images", "--all"]);

@@ -21,7 +21,7 @@ fn presets(place: &Place) -> Vec<String> {
     listed.lines().filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
 }
 
-/// What a training told; every number is one.
+/// The metrics that a training logged; all are finite.
 fn log(run: &Path) -> Vec<LogLine> {
     let log = Folder::open(run).unwrap().log().unwrap();
     let has_discriminator =
@@ -58,8 +58,8 @@ fn train_presets(from: usize) {
         // Nor do its codes fit such latents.
         let codes: &[&str] = if name == "infogan" { &["--codes", "3+2"] } else { &[] };
         let small = [&words, attention, codes, TINY].concat();
-        let told = place.dcgan(&[&["train", "--dry-run"], &small]).ok().stdout;
-        let options: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let stdout = place.dcgan(&[&["train", "--dry-run"], &small]).ok().stdout;
+        let options: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         let of_step = 4 * options["recipe"]["n_critic"].as_u64().unwrap_or(1);
         let [images, saved, report] =
             [STEPS, RESUMED, STEPS / 10].map(|steps| (steps * of_step).to_string());
@@ -88,20 +88,20 @@ fn train_presets(from: usize) {
 
 /// What a preset's method promises can be seen after its steps.
 fn healthy(name: &str, model: &ModelFile, log: &[LogLine]) {
-    let method = TrainConfig::of(model).unwrap().unwrap().method;
-    if method.penalty == Penalty::Gp {
+    let objective = TrainConfig::of(model).unwrap().unwrap().objective;
+    if objective.penalty == Penalty::Gp {
         let off = |line: &LogLine| (line.value("slope") - 1.0).abs();
         let (first, last) = (off(&log[0]), off(log.last().unwrap()));
         assert!(last < first.max(0.25), "{name}: slopes are {first} and then {last} off 1");
     }
-    if method.ada > 0.0 {
+    if objective.ada > 0.0 {
         assert!(log.iter().all(|line| (0.0..=1.0).contains(&line.value("augment_p"))), "{name}");
     }
-    if method.clip_weights > 0.0 {
+    if objective.clip_weights > 0.0 {
         let weights = model.tensors.iter().filter(|(n, _)| n.starts_with("discriminator."));
         let learned = weights.filter(|(n, _)| !n.contains("running"));
         let largest = learned.flat_map(|(_, t)| t.f32s()).fold(0.0_f32, |m, x| m.max(x.abs()));
-        assert!(largest <= method.clip_weights, "{name}: a weight of {largest}");
+        assert!(largest <= objective.clip_weights, "{name}: a weight of {largest}");
     }
     let networks = &model.networks;
     for (prefix, network) in networks.iter().map(|(name, net)| (name, &net.network)) {
@@ -190,20 +190,20 @@ fn every_loss_tells_probabilities_or_scores() {
 fn options_of_the_run_hold_the_resolved_preset() {
     let place = Place::new();
     let words = ["train", "--dry-run", "--device", "cpu", "--preset", "wgan", "--lr-d", "1e-3"];
-    let told = place.dcgan(&[&words]).ok().stdout;
-    let options: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let stdout = place.dcgan(&[&words]).ok().stdout;
+    let options: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(options["preset"], "wgan");
-    let recipe = &options["recipe"];
-    assert_eq!(recipe["loss"], "wasserstein");
-    assert_eq!(recipe["n_critic"], 5);
-    assert_eq!(recipe["lr_g"], 5e-5);
+    let config = &options["recipe"];
+    assert_eq!(config["loss"], "wasserstein");
+    assert_eq!(config["n_critic"], 5);
+    assert_eq!(config["lr_g"], 5e-5);
     // What is typed counts more.
-    assert_eq!(recipe["lr_d"], 1e-3);
+    assert_eq!(config["lr_d"], 1e-3);
     // A preset by another name is the same.
     for (alias, name) in [("pytorch", "dcgan"), ("dcgan-paper", "paper")] {
         let words = ["train", "--dry-run", "--device", "cpu", "--preset", alias];
-        let told = place.dcgan(&[&words]).ok().stdout;
-        let options: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let stdout = place.dcgan(&[&words]).ok().stdout;
+        let options: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(options["preset"], name);
     }
 }
@@ -212,9 +212,12 @@ fn options_of_the_run_hold_the_resolved_preset() {
 fn a_preset_is_printed_with_its_source() {
     let place = Place::new();
     for name in presets(&place) {
-        let told = place.dcgan(&[&["presets", &name]]).ok().stdout;
-        assert!(told.starts_with(&format!("{name}: ")) && told.contains("Source: "), "{told}");
-        assert!(told.contains(&format!("--preset {name}")), "{told}");
+        let stdout = place.dcgan(&[&["presets", &name]]).ok().stdout;
+        assert!(
+            stdout.starts_with(&format!("{name}: ")) && stdout.contains("Source: "),
+            "{stdout}"
+        );
+        assert!(stdout.contains(&format!("--preset {name}")), "{stdout}");
     }
     place.dcgan(&[&["presets", "none"]]).refused(2, &["no preset \"none\"", "lists"]);
 }
@@ -231,9 +234,9 @@ fn a_classifier_learns_from_few_labels() {
     let last = log(&run).last().unwrap().value("loss_class");
     assert!(first.is_finite() && last.is_finite(), "{first} {last}");
     let path = run.to_str().unwrap();
-    let told = place.dcgan(&[&["errors", path, "--test", "set", "--device", "cpu"]]).ok().stdout;
-    let errors: usize = told.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(errors <= 60 && told.contains("errors in 60 images"), "{told}");
+    let stdout = place.dcgan(&[&["errors", path, "--test", "set", "--device", "cpu"]]).ok().stdout;
+    let errors: usize = stdout.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(errors <= 60 && stdout.contains("errors in 60 images"), "{stdout}");
     // It is no conditional generator.
     place.dcgan(&[&["sample", path, "--class", "left"]]).refused(2, &["without classes"]);
 

@@ -37,8 +37,8 @@ fn networks_and_their_averages_are_taken_and_the_optimizer_is_not() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--images", "400", "--seed", "3"]]);
     let source = model(&run);
-    let recipe = TrainConfig::of(&source).unwrap().unwrap();
-    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+    let config = TrainConfig::of(&source).unwrap().unwrap();
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
     let fresh = trainer.tensors().unwrap();
     trainer.start_from(&source).unwrap();
     let params = source.networks.params();
@@ -91,8 +91,11 @@ fn a_generator_alone_gets_a_fresh_discriminator() {
     assert!(outcome.stderr.contains("generator.safetensors: generator\n"), "{}", outcome.stderr);
     let (source, started) = (model(&run), model(&place.only_run("next")));
     assert!(alike(&source, &started, "generator"));
-    let design = TrainConfig::of(&started).unwrap().unwrap().model;
-    assert_eq!((design.ngf, design.ndf, design.nz, design.size.width), (8, 4, 8, 16));
+    let model_config = TrainConfig::of(&started).unwrap().unwrap().model;
+    assert_eq!(
+        (model_config.ngf, model_config.ndf, model_config.nz, model_config.size.width),
+        (8, 4, 8, 16)
+    );
     // Both from elsewhere, with batch norm's own names.
     let run = run.to_str().unwrap();
     for network in ["generator", "discriminator"] {
@@ -132,8 +135,8 @@ fn what_does_not_fit_the_model_is_named() {
     place.dcgan(&[&["train", "--from", "nothing"], CPU]).refused(1, &["nothing", "no such"]);
     assert!(!place.path("next").exists());
     // Classes must be the same ones.
-    let told = ["set", "--conditional", "--images", "16"];
-    let classes = place.train("classes", &[CPU, &told]);
+    let conditional = ["set", "--conditional", "--images", "16"];
+    let classes = place.train("classes", &[CPU, &conditional]);
     let classes = classes.to_str().unwrap();
     place.dcgan(&[&["train", "set", "--from", classes, "--out", "next"], CPU, STILL]).ok();
     fs::rename(place.path("set/b"), place.path("set/c")).unwrap();
@@ -175,8 +178,8 @@ fn what_was_taken_does_not_start_anew() {
     let place = Place::new();
     let run = place.train("runs", &[CPU, &["--preset", "ali", "--images", "16"]]);
     let source = model(&run);
-    let recipe = TrainConfig::of(&source).unwrap().unwrap();
-    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+    let config = TrainConfig::of(&source).unwrap().unwrap();
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
     assert!(trainer.start_images() > 0);
     trainer.start_from(&source).unwrap();
     assert_eq!(trainer.start_images(), 0);

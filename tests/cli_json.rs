@@ -46,11 +46,11 @@ fn json_has_the_keys_that_the_readme_lists() {
     labeled(&place, 8);
     let small = [CPU, &["--batch", "4", "--images", "16", "--gray"]].concat();
     let plain = place.train("plain", &[&["set/train"], &small]);
-    let told = place.train("told", &[&["set/train", "--conditional"], &small]);
+    let conditional = place.train("conditional", &[&["set/train", "--conditional"], &small]);
     let few = ["set/train", "--preset", "semi-supervised", "--labels-per-class", "2"];
     place.dcgan(&[&["train", "--out", "few"], &few, TINY, &small]).ok();
     let few = place.only_run("few");
-    let [plain, told, few] = [&plain, &told, &few].map(|run| run.to_str().unwrap());
+    let [plain, conditional, few] = [&plain, &conditional, &few].map(|run| run.to_str().unwrap());
     place.dcgan(&[&["sample", plain, "--seeds", "0-1", "--out", "samples"], CPU]).ok();
 
     let check = |command: &str, words: &[&str]| {
@@ -68,17 +68,17 @@ fn json_has_the_keys_that_the_readme_lists() {
     assert_eq!(classify["results"].as_array().unwrap().len(), 3);
     assert_eq!(classify["classes"], serde_json::json!(["bright", "dark"]));
     assert!(classify["results"][0]["accuracy"].as_f64().unwrap() <= 1.0);
-    let score = check("nn-score", &[&[told, "--per-class", "4"], &flags[..]].concat());
+    let score = check("nn-score", &[&[conditional, "--per-class", "4"], &flags[..]].concat());
     assert_eq!(score["classes"][0]["test_images"], 4);
 
     let errors = check("errors", &[&[few, "--test", "set/test"], CPU].concat());
     assert_eq!(errors["images"], 8);
-    for run in [plain, told] {
+    for run in [plain, conditional] {
         let near = check("neighbors", &[&[run, "set/train", "--seeds", "0-2"], CPU].concat());
         let samples = near["samples"].as_array().unwrap();
         assert_eq!((samples.len(), &samples[1]["sample"]), (3, &"seed 1".into()));
         // Without --class, in turn.
-        let class = if run == told { "dark".into() } else { Value::Null };
+        let class = if run == conditional { "dark".into() } else { Value::Null };
         assert_eq!(samples[1]["class"], class);
         assert_eq!(samples[0]["by_pixels"].as_array().unwrap().len(), 5);
     }
@@ -132,4 +132,19 @@ fn shells_complete_commands_and_manuals_have_a_page_for_each() {
         count += 1;
     }
     assert!(count > 20, "{help}");
+}
+
+/// The files and folders of this project that README names exist.
+#[test]
+fn readme_names_only_files_that_exist() {
+    const FOLDERS: [&str; 7] =
+        ["src/", "shaders/", "tests/", "examples/", "benches/", "assets/", ".ci/"];
+    let is_end = |c: char| c.is_whitespace() || "`()|,".contains(c);
+    let words = include_str!("../README.md").split(is_end);
+    let paths: Vec<_> =
+        words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let missing: Vec<_> = paths.iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

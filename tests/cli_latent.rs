@@ -291,10 +291,10 @@ fn what_cannot_work_is_refused() {
         (&["neighbors", &run, "no-data"], 1, &["no-data", "does not exist"]),
         (&["neighbors", "no-model"], 1, &["no-model"]),
     ];
-    for (words, code, told) in cases {
-        place.dcgan(&[words, CPU]).refused(*code, told);
+    for (words, code, message) in cases {
+        place.dcgan(&[words, CPU]).refused(*code, message);
     }
-    for (words, told) in [
+    for (words, message) in [
         (vec!["walk", &run, "--linear", "--spherical"], "cannot be used with"),
         (vec!["walk", &run, "--seeds", "a"], "z.npy"),
         (vec!["walk", &run, "--vary", "1", "--range", "2..1"], "-2..2"),
@@ -303,7 +303,7 @@ fn what_cannot_work_is_refused() {
         (vec!["invert", &run], "IMAGE"),
     ] {
         let outcome = place.dcgan(&[&words]);
-        assert!(outcome.code == Some(2) && outcome.stderr.contains(told), "{outcome:#?}");
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(message), "{outcome:#?}");
     }
     for file in ["walk.gif", "walk.png", "arithmetic.png", "inverted.png", "neighbors.png"] {
         assert!(!place.path(file).exists(), "{file} was left behind");

@@ -317,9 +317,9 @@ fn previews_plots_films_and_logs_that_cannot_be_written_are_warnings() {
     let resume = ["train", "--resume", run.to_str().unwrap(), "--images", "160"];
     let outcome = place.dcgan(&[&resume, &["--report-every", "8"]]).ok();
     for name in ["fakes-000000120.png", "losses.png", "timelapse.gif"] {
-        let told =
+        let warnings =
             outcome.stderr.lines().filter(|l| l.starts_with("warning: ") && l.contains(name));
-        assert!(told.count() > 0, "{name}: {}", outcome.stderr);
+        assert!(warnings.count() > 0, "{name}: {}", outcome.stderr);
     }
     assert!(outcome.stderr.contains("; the training goes on without it"), "{}", outcome.stderr);
     assert_eq!(ModelFile::load(&latest(&run)).unwrap().step, 20);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dcgan::device::Device;
 use dcgan::models::Size;
-use dcgan::models::{ModelConfig, Network};
+use dcgan::models::{Architecture, ModelConfig};
 use dcgan::program::Options;
 use dcgan::tensor::Tensor;
 use dcgan::train::{Folder, ModelFile, TrainConfig, Trainer};
@@ -400,10 +400,10 @@ fn an_unreadable_image_among_good_ones_is_skipped_and_listed() {
     assert!(list.starts_with("notes.png: ") && list.lines().count() == 1, "{list}");
 }
 
-fn recipe(seed: u64) -> TrainConfig {
+fn config(seed: u64) -> TrainConfig {
     let size = Size { height: 8, width: 8 };
     let model = ModelConfig {
-        network: Network::Dcgan,
+        network: Architecture::Dcgan,
         size,
         channels: 3,
         nz: 8,
@@ -419,7 +419,7 @@ fn batch(step: u64) -> Vec<u8> {
 }
 
 fn trained(device: &Device, seed: u64) -> BTreeMap<String, Tensor> {
-    let mut trainer = Trainer::new(recipe(seed), device, &Options::default()).unwrap();
+    let mut trainer = Trainer::new(config(seed), device, &Options::default()).unwrap();
     for step in 0..4 {
         trainer.step(batch(step)).unwrap();
     }
@@ -446,7 +446,7 @@ fn a_trainer_without_the_command_line_gives_the_same_bits_for_the_same_seed() {
 fn after_the_second_step_nothing_is_made_on_the_gpu_and_a_step_is_one_upload() {
     let Some(gpu) = gpu() else { return };
     let mut trainer =
-        Trainer::new(recipe(0), &Device::Gpu(gpu.clone()), &Options::default()).unwrap();
+        Trainer::new(config(0), &Device::Gpu(gpu.clone()), &Options::default()).unwrap();
     for step in 0..2 {
         trainer.step(batch(step)).unwrap();
     }

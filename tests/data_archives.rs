@@ -434,7 +434,7 @@ fn what_packs_an_entry_unread_is_named_with_what_to_do() {
 
 /// The oldest way to write a file with holes says so in records of its own.
 #[test]
-fn a_file_with_holes_is_told_by_any_of_its_records() {
+fn a_file_with_holes_is_recognized_by_any_of_its_records() {
     let sparse = b"24 GNU.sparse.size=4096\n";
     let pax = entry(&header("x", EntryType::XHeader, sparse.len(), ""), sparse);
     let tar = [pax, file("1.png", &flat(1)), file("2.png", &flat(2)), END.to_vec()].concat();

@@ -1,5 +1,5 @@
 //! Folders, archives, IDX files and CIFAR-10 batches are found by looking, and what is none of them
-//! is told what would work.
+//! gets an error that says what would work.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -134,9 +134,9 @@ fn sub_folders_are_classes() {
 }
 
 pub(crate) fn zip(path: &Path, stored: bool, files: &[(&str, &[u8])]) {
-    let method =
+    let objective =
         if stored { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
-    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    let options = zip::write::SimpleFileOptions::default().compression_method(objective);
     let mut writer = zip::ZipWriter::new(fs::File::create(path).unwrap());
     for (name, bytes) in files {
         writer.start_file(*name, options).unwrap();

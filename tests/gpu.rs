@@ -198,8 +198,8 @@ fn random_words_are_those_of_the_host() {
                 program.take(ticket).unwrap().remove(0)
             };
             let bits: Vec<u32> = bytemuck::pod_collect_to_vec(&run("bits"));
-            let mut twin = stream(step);
-            let expected: Vec<u32> = (0..len).map(|_| twin.next_u32()).collect();
+            let mut reference = stream(step);
+            let expected: Vec<u32> = (0..len).map(|_| reference.next_u32()).collect();
             assert_eq!(bits[..len], expected);
             assert!(bits[len..].iter().all(|&padding| padding == 0));
 

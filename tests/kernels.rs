@@ -88,7 +88,7 @@ fn collected() -> Vec<Kernel> {
         }
         for step in steps::steps().unwrap() {
             let options = Options { precision: step.precision, ..Options::default() };
-            let tape = step.recipe.tape().unwrap();
+            let tape = step.config.tape().unwrap();
             add_all(step.name, kernels(&tape, &caps, &options).unwrap());
         }
     }

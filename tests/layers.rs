@@ -7,11 +7,11 @@ use dcgan::device::{Device, State};
 use dcgan::error::Error;
 use dcgan::features;
 use dcgan::model::{Networks, Pipeline, Pixels, Role};
-use dcgan::models::{LatentDistribution, ModelConfig, Network, Size};
+use dcgan::models::{Architecture, LatentDistribution, ModelConfig, Size};
 use dcgan::nn::{
     Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
-    MinibatchStd, Mode, Noise, Param, Pass, PixelNorm, Projection, Reference, Residual, Sequential,
-    Start, VirtualBatchNorm, Weight,
+    MinibatchStd, Mode, Noise, Param, Parametrization, Pass, PixelNorm, Projection, Reference,
+    Residual, Sequential, VirtualBatchNorm, WeightInit,
 };
 use dcgan::ops::conv::ConvSpec;
 use dcgan::optim::Sgd;
@@ -34,7 +34,7 @@ fn conv(from: usize, to: usize) -> Layer {
     Layer::conv(ConvSpec::down([4; 2], [3; 2], [1; 2], [1; 2]).unwrap(), from, to, true)
 }
 
-fn critic(weight: Weight) -> Sequential {
+fn critic(weight: Parametrization) -> Sequential {
     let dense = Layer::conv(ConvSpec::dense([4; 2]), 6, 1, true);
     let layers = [conv(3, 6), Layer::leaky_relu(0.1), conv(6, 6), Layer::Softplus, dense];
     Sequential { layers: layers.map(|layer| layer.weighted(weight)).into() }
@@ -119,7 +119,7 @@ fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
 
 #[test]
 fn passes_of_a_step_share_normalized_weights_and_vectors_are_leaves() {
-    let network = critic(Weight::Spectral);
+    let network = critic(Parametrization::Spectral);
     let mut tape = Tape::new();
     let images = ["real", "fake"].map(|name| tape.feed(name, &[2, 4, 4, 3], DType::F32).unwrap());
     let first = tape.read("d.main.0.weight_u", &[6], DType::F32).unwrap();
@@ -145,22 +145,23 @@ fn passes_of_a_step_share_normalized_weights_and_vectors_are_leaves() {
 /// One iteration before and one after each update follow the weights.
 #[test]
 fn spectral_norms_stay_at_one_while_weights_change() {
-    let mut network = critic(Weight::Spectral);
+    let mut network = critic(Parametrization::Spectral);
     network.layers.insert(
         4,
         Layer::Attention(Attention {
             channels: 8,
-            weight: Weight::Spectral,
-            start: Start::default(),
+            weight: Parametrization::Spectral,
+            start: WeightInit::default(),
         }),
     );
-    network.layers[2] = conv(6, 8).weighted(Weight::Spectral);
-    network.layers[5] = Layer::conv(ConvSpec::dense([4; 2]), 8, 1, true).weighted(Weight::Spectral);
+    network.layers[2] = conv(6, 8).weighted(Parametrization::Spectral);
+    network.layers[5] =
+        Layer::conv(ConvSpec::dense([4; 2]), 8, 1, true).weighted(Parametrization::Spectral);
     let network = Sequential {
         layers: network
             .layers
             .into_iter()
-            .map(|l| l.starting(Start::Orthogonal { gain: 0.7 }))
+            .map(|l| l.initialized(WeightInit::Orthogonal { gain: 0.7 }))
             .collect(),
     };
     network.sizes([4, 4, 3]).unwrap();
@@ -198,7 +199,7 @@ fn spectral_norms_stay_at_one_while_weights_change() {
 
 #[test]
 fn tensors_start_as_their_layers_say() {
-    let network = critic(Weight::Spectral);
+    let network = critic(Parametrization::Spectral);
     for param in network.params("d") {
         let own = param.name.rsplit('.').next().unwrap();
         let vector = own == "weight_u" || own == "weight_v";
@@ -210,8 +211,8 @@ fn tensors_start_as_their_layers_say() {
         assert!(!drawn || param.initial(1) != param.initial(2), "{}", param.name);
     }
     // Rows are about as long as weight norm says.
-    let start = Start::He { gain: 1.0, uniform: true };
-    let wide = Layer::linear(400, 3, false).weighted(Weight::Norm).starting(start);
+    let start = WeightInit::He { gain: 1.0, uniform: true };
+    let wide = Layer::linear(400, 3, false).weighted(Parametrization::Norm).initialized(start);
     let params = Sequential { layers: vec![wide] }.params("d");
     let [g, v] = [&params[0], &params[1]].map(|p| p.initial(1));
     assert_eq!((g.shape(), v.shape()), (&[1, 1, 1, 3][..], &[1, 1, 400, 3][..]));
@@ -280,8 +281,8 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
         |main: Vec<Layer>, shortcut: Vec<Layer>| Layer::Residual(Residual { main, shortcut });
     let attention = Layer::Attention(Attention {
         channels: 12,
-        weight: Weight::Plain,
-        start: Start::default(),
+        weight: Parametrization::Plain,
+        start: WeightInit::default(),
     });
     let reference = Layer::Reference(Reference { count: 2, size: [4, 4, 3], uniform: false });
     let vbn = Layer::VirtualBatchNorm(VirtualBatchNorm { channels: 3, eps: 1e-5 });
@@ -358,7 +359,7 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
     assert!(error.to_string().contains("which of its 3 classes"), "{error}");
 }
 
-/// A model of the ResNet kind, whose discriminator is told classes.
+/// A model of the ResNet kind, with a conditional discriminator.
 fn resnet() -> Networks {
     let at = |side: usize, from, to| {
         Layer::conv(ConvSpec::down([side; 2], [3; 2], [1; 2], [1; 2]).unwrap(), from, to, true)
@@ -385,8 +386,11 @@ fn resnet() -> Networks {
             shortcut: vec![Layer::AveragePool, at(side / 2, from, 8)],
         })
     };
-    let attention =
-        Layer::Attention(Attention { channels: 8, weight: Weight::Plain, start: Start::default() });
+    let attention = Layer::Attention(Attention {
+        channels: 8,
+        weight: Parametrization::Plain,
+        start: WeightInit::default(),
+    });
     let generator = vec![
         Layer::project([4, 4], 8, 5, true),
         up(4, 8),
@@ -406,12 +410,12 @@ fn resnet() -> Networks {
         Layer::Projection(Projection {
             features: 8,
             classes: 2,
-            weight: Weight::Plain,
-            start: Start::default(),
+            weight: Parametrization::Plain,
+            start: WeightInit::default(),
         }),
     ];
     let spectral = |layers: Vec<Layer>| {
-        let layers = layers.into_iter().map(|l| l.weighted(Weight::Spectral)).collect();
+        let layers = layers.into_iter().map(|l| l.weighted(Parametrization::Spectral)).collect();
         Some(Sequential { layers })
     };
     Networks {
@@ -419,7 +423,7 @@ fn resnet() -> Networks {
         channels: 3,
         nz: 5,
         heads: 0,
-        latent_law: LatentDistribution::Normal,
+        latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: vec!["a".into(), "b".into()],
         by_name: Networks::usual([
@@ -465,7 +469,7 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
     let z = tape.feed("z", &[3, 1, 1, 5], DType::F32).unwrap();
     let labels = tape.feed("labels", &[3, 2], DType::F32).unwrap();
     let (g, d) = (networks.generator().unwrap(), networks.discriminator().unwrap());
-    assert!(g.is_spectral() && !critic(Weight::Norm).is_spectral());
+    assert!(g.is_spectral() && !critic(Parametrization::Norm).is_spectral());
     for _ in 0..3 {
         g.power_iteration(&mut tape, "generator").unwrap();
         d.power_iteration(&mut tape, "discriminator").unwrap();
@@ -502,7 +506,7 @@ fn residual_networks_hold_together_and_their_files_say_all_of_them() {
 fn features_are_those_of_residual_blocks_and_end_where_images_are_compared() {
     let networks = resnet();
     let places = |networks: &Networks| -> Vec<[usize; 2]> {
-        features::levels(networks).unwrap().iter().map(|l| [l.conv, l.output]).collect()
+        features::feature_layers(networks).unwrap().iter().map(|l| [l.conv, l.output]).collect()
     };
     assert_eq!(places(&networks), [[0, 1], [2, 3]]);
     let mut compares = networks.clone();
@@ -515,12 +519,12 @@ fn features_are_those_of_residual_blocks_and_end_where_images_are_compared() {
     assert_eq!(places(&compares), [[0, 1]]);
 
     let size = Size { height: 16, width: 16 };
-    let network = Network::Dcgan;
+    let network = Architecture::Dcgan;
     let model =
         ModelConfig { network, size, channels: 3, nz: 5, ngf: 4, ndf: 4, ..ModelConfig::default() };
     let mut plain = model.networks().unwrap();
     let wanted = |networks: &Networks| {
-        let level = features::levels(networks).unwrap()[1];
+        let level = features::feature_layers(networks).unwrap()[1];
         vec![dcgan::experiments::filters::Wanted { level, filters: vec![0] }]
     };
     let observe = |networks: &Networks| {
@@ -532,7 +536,7 @@ fn features_are_those_of_residual_blocks_and_end_where_images_are_compared() {
     let error = observe(&plain).expect_err("a group norm looks at the whole image");
     assert!(error.to_string().contains("discriminator.main.3\": is a group norm"), "{error}");
     let generator = plain.get_mut(Role::Generator).unwrap();
-    generator.layers[3] = generator.layers[3].clone().weighted(Weight::Norm);
+    generator.layers[3] = generator.layers[3].clone().weighted(Parametrization::Norm);
     let error = dcgan::experiments::forget::levels(&plain).expect_err("weights are normalized");
     assert!(error.to_string().contains("generator.main.3\": has normalized weights"), "{error}");
 }

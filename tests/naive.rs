@@ -1,4 +1,4 @@
-//! An interpreter of tapes in 64 bits: each op by its reference, which shares no code with its twin and its
+//! An interpreter of tapes in 64 bits: each op by its reference, which shares no code with its CPU kernel and its
 //! kernels.
 
 use std::collections::BTreeMap;

@@ -58,7 +58,7 @@ fn models_draw_what_they_drew() {
         draws(&place, &path, &["--raw"], &format!("{name}-raw.npy"));
     }
     let path = fixture("imported.safetensors");
-    assert!(ModelFile::load(&path).unwrap().recipe.is_none());
+    assert!(ModelFile::load(&path).unwrap().config.is_none());
     draws(&place, &path, &[], "imported.npy");
 }
 

@@ -56,7 +56,7 @@ fn fusion_changes_no_bit() {
     }
 }
 
-/// In processes of their own, as registers are chosen once: this test, told to print what it got.
+/// In processes of their own, as registers are chosen once: this test, asked to print its results.
 #[test]
 fn the_width_of_registers_changes_no_bit() {
     const NAME: &str = "ops::the_width_of_registers_changes_no_bit";

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
-use dcgan::models::{Conditioning, ModelConfig, Network, Size};
+use dcgan::models::{Architecture, Conditioning, ModelConfig, Size};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::tune::{Effort, News, Tuner, tune};
 use dcgan::program::{Fetched, Options, Precision, Program, preflight};
@@ -156,13 +156,13 @@ fn every_kernel_reads_and_writes_both_widths() {
     }
 }
 
-fn design() -> ModelConfig {
+fn model_config() -> ModelConfig {
     let size = Size { height: 32, width: 32 };
     ModelConfig { size, nz: 16, ngf: 8, ndf: 8, ..ModelConfig::default() }
 }
 
-fn recipe(precision: Precision) -> TrainConfig {
-    TrainConfig { batch: 8, precision, ..TrainConfig::new(design()) }
+fn config(precision: Precision) -> TrainConfig {
+    TrainConfig { batch: 8, precision, ..TrainConfig::new(model_config()) }
 }
 
 fn images(step: usize) -> Vec<u8> {
@@ -178,13 +178,13 @@ fn tensors(trainer: &Trainer) -> BTreeMap<String, Tensor> {
 fn trainer_at(
     device: &Device,
     model: ModelConfig,
-    method: ObjectiveConfig,
+    objective: ObjectiveConfig,
     scaling: [f32; 2],
 ) -> Trainer {
     trainer_with(
         device,
         &Options::default(),
-        TrainConfig { model, method, ..recipe(Precision::F16) },
+        TrainConfig { model, objective, ..config(Precision::F16) },
         scaling,
     )
 }
@@ -192,24 +192,27 @@ fn trainer_at(
 fn trainer_with(
     device: &Device,
     options: &Options,
-    recipe: TrainConfig,
+    config: TrainConfig,
     scaling: [f32; 2],
 ) -> Trainer {
-    let fresh = Trainer::new(recipe.clone(), device, options).unwrap();
+    let fresh = Trainer::new(config.clone(), device, options).unwrap();
     let mut start = tensors(&fresh);
     for (name, value) in ["loss_scale", "loss_scale.good"].into_iter().zip(scaling) {
         start.insert(name.into(), Tensor::new([], vec![value]).unwrap());
     }
-    Trainer::resume(recipe, device, options, &start, Position::default()).unwrap()
+    Trainer::resume(config, device, options, &start, Position::default()).unwrap()
 }
 
 #[test]
 fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
     let Some(device) = half_gpu() else { return };
     let designs = [
-        ("dcgan", design()),
-        ("classes", ModelConfig { classes: 3, conditioning: Conditioning::Concat, ..design() }),
-        ("resnet", ModelConfig { network: Network::Resnet, ..design() }),
+        ("dcgan", model_config()),
+        (
+            "classes",
+            ModelConfig { classes: 3, conditioning: Conditioning::Concat, ..model_config() },
+        ),
+        ("resnet", ModelConfig { network: Architecture::Resnet, ..model_config() }),
     ];
     for (name, model) in designs {
         let run = |precision| {
@@ -220,8 +223,8 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
                     trainer_at(&device, model, ObjectiveConfig::default(), [1024.0, 0.0])
                 }
                 Precision::F32 => {
-                    let recipe = TrainConfig { model, ..recipe(precision) };
-                    Trainer::new(recipe, &device, &options).unwrap()
+                    let config = TrainConfig { model, ..config(precision) };
+                    Trainer::new(config, &device, &options).unwrap()
                 }
             };
             let labels = [0, 1, 2, 0, 1, 2, 0, 1];
@@ -251,12 +254,12 @@ fn a_training_has_the_numbers_of_one_in_32_bits_but_for_rounding() {
 #[test]
 fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, design(), ObjectiveConfig::default(), [1e30, 7.0]);
+    let mut trainer = trainer_at(&device, model_config(), ObjectiveConfig::default(), [1e30, 7.0]);
     let before = tensors(&trainer);
     let mut metrics = trainer.step(images(0)).unwrap();
     metrics = metrics.or(trainer.finish().unwrap().pop());
     let metrics = metrics.unwrap();
-    // Losses are told as they are; the gradients of a skipped update as 0, which no watch takes for
+    // Losses are reported as they are; the gradients of a skipped update as 0, which no watch takes for
     // a divergence.
     assert!(metrics.non_finite().is_none());
     assert_eq!(["grad_norm_d", "grad_norm_g"].map(|name| metrics.value(name)), [0.0, 0.0]);
@@ -277,7 +280,7 @@ fn an_update_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
 fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
     let Some(device) = half_gpu() else { return };
     let mut trainer =
-        trainer_at(&device, design(), ObjectiveConfig::default(), [2.0_f32.powi(40), 0.0]);
+        trainer_at(&device, model_config(), ObjectiveConfig::default(), [2.0_f32.powi(40), 0.0]);
     let before = tensors(&trainer);
     for step in 0..40 {
         trainer.step(images(step)).unwrap();
@@ -301,8 +304,8 @@ fn a_scale_that_is_too_large_comes_down_until_training_goes_on() {
 #[test]
 fn skipped_updates_do_not_count() {
     let Some(device) = half_gpu() else { return };
-    let method = ObjectiveConfig { historical: 1e-9, ..ObjectiveConfig::default() };
-    let mut trainer = trainer_at(&device, design(), method, [2.0_f32.powi(40), 0.0]);
+    let objective = ObjectiveConfig { historical: 1e-9, ..ObjectiveConfig::default() };
+    let mut trainer = trainer_at(&device, model_config(), objective, [2.0_f32.powi(40), 0.0]);
     let name = "discriminator.main.0.weight";
     let mut before = tensors(&trainer);
     let mut skipped = 0;
@@ -331,15 +334,15 @@ fn skipped_updates_do_not_count() {
 fn the_optimizer_is_given_gradients_as_long_as_in_32_bits() {
     let Some(device) = half_gpu() else { return };
     let parts = ObjectiveConfig { micro_batch: 4, ..ObjectiveConfig::default() };
-    for method in [ObjectiveConfig::default(), ObjectiveConfig { orthogonal: 1e-2, ..parts }] {
+    for objective in [ObjectiveConfig::default(), ObjectiveConfig { orthogonal: 1e-2, ..parts }] {
         let run = |mut trainer: Trainer| {
             trainer.step(images(0)).unwrap();
             trainer.finish().unwrap();
             tensors(&trainer)
         };
-        let half = run(trainer_at(&device, design(), method, [1024.0, 0.0]));
-        let recipe = TrainConfig { method, ..recipe(Precision::F32) };
-        let wide = run(Trainer::new(recipe, &device, &Options::default()).unwrap());
+        let half = run(trainer_at(&device, model_config(), objective, [1024.0, 0.0]));
+        let config = TrainConfig { objective, ..config(Precision::F32) };
+        let wide = run(Trainer::new(config, &device, &Options::default()).unwrap());
         let name = "adam.m.discriminator.main.2.weight";
         let size = |of: &BTreeMap<String, Tensor>| -> f32 {
             of[name].f32s().iter().map(|m| m.abs()).sum()
@@ -353,8 +356,8 @@ fn the_optimizer_is_given_gradients_as_long_as_in_32_bits() {
 #[test]
 fn running_statistics_stay_finite_whatever_overflows() {
     let Some(device) = half_gpu() else { return };
-    let recipe = recipe(Precision::F16);
-    let fresh = Trainer::new(recipe.clone(), &device, &Options::default()).unwrap();
+    let config = config(Precision::F16);
+    let fresh = Trainer::new(config.clone(), &device, &Options::default()).unwrap();
     let mut start = tensors(&fresh);
     let name = "discriminator.main.2.weight";
     let huge = start[name].f32s().iter().map(|w| 1e7 * w).collect();
@@ -362,7 +365,7 @@ fn running_statistics_stay_finite_whatever_overflows() {
     start.insert(name.into(), huge);
     let options = Options::default();
     let mut trainer =
-        Trainer::resume(recipe, &device, &options, &start, Position::default()).unwrap();
+        Trainer::resume(config, &device, &options, &start, Position::default()).unwrap();
     trainer.step(images(0)).unwrap();
     let metrics = trainer.finish().unwrap().pop().unwrap();
     assert_eq!(
@@ -380,7 +383,8 @@ fn running_statistics_stay_finite_whatever_overflows() {
 #[test]
 fn the_scale_doubles_after_2000_good_updates() {
     let Some(device) = half_gpu() else { return };
-    let mut trainer = trainer_at(&device, design(), ObjectiveConfig::default(), [1024.0, 1998.0]);
+    let mut trainer =
+        trainer_at(&device, model_config(), ObjectiveConfig::default(), [1024.0, 1998.0]);
     for (good, scale) in [(0.0, 2048.0), (2.0, 2048.0)] {
         trainer.step(images(0)).unwrap();
         trainer.finish().unwrap();
@@ -422,7 +426,7 @@ fn a_batch_that_does_not_fit_is_answered_with_one_that_does_in_these_bits() {
     let Some(device) = half_gpu() else { return };
     let fits = |precision| {
         let options = Options { memory_limit: Some(64 << 20), ..Options::default() };
-        let large = TrainConfig { batch: 4096, ..recipe(precision) };
+        let large = TrainConfig { batch: 4096, ..config(precision) };
         let error = Trainer::new(large, &device, &options).unwrap_err().to_string();
         let (before, _) = error.split_once(" fits").unwrap();
         before.rsplit_once("`batch` ").unwrap().1.parse::<usize>().unwrap()
@@ -504,7 +508,7 @@ fn fused_and_bundled_updates_are_those_of_single_kernels() {
     // go through a discriminator that Adam has just updated, by little more than their signs.
     let run = |fuse| {
         let options = Options { fuse, ..Options::default() };
-        let mut trainer = trainer_with(&device, &options, recipe(Precision::F16), [1024.0, 0.0]);
+        let mut trainer = trainer_with(&device, &options, config(Precision::F16), [1024.0, 0.0]);
         trainer.step(images(0)).unwrap();
         trainer.finish().unwrap();
         tensors(&trainer)

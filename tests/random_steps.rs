@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use dcgan::augment::Augment;
 use dcgan::device::gpu::GpuOptions;
 use dcgan::device::{Device, State};
-use dcgan::gan::method::{ObjectiveConfig, OptimizerKind};
+use dcgan::gan::objective::{ObjectiveConfig, OptimizerKind};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Codes, Conditioning, Minibatch, ModelConfig, Network, Norm, Size};
-use dcgan::nn::Weight;
+use dcgan::models::{Architecture, Codes, Conditioning, Minibatch, ModelConfig, Norm, Size};
+use dcgan::nn::Parametrization;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::ops::Caps;
 use dcgan::program::{Options, Program, kernels};
@@ -51,11 +51,17 @@ fn model(d: &mut Dice) -> ModelConfig {
     let sides = [8_usize, 10, 12, 14, 16];
     let height = d.pick(&sides);
     let width = if d.once_in(3) { d.pick(&sides) } else { height };
-    let weights = [Weight::Plain, Weight::Plain, Weight::Spectral, Weight::Norm, Weight::NormFixed];
+    let weights = [
+        Parametrization::Plain,
+        Parametrization::Plain,
+        Parametrization::Spectral,
+        Parametrization::Norm,
+        Parametrization::NormFixed,
+    ];
     let codes = Codes { categories: d.pick(&[0, 3]), numbers: d.pick(&[1, 2]) };
     ModelConfig {
         bias: dcgan::models::Bias::Auto,
-        network: d.pick(Network::value_variants()),
+        network: d.pick(Architecture::value_variants()),
         size: Size { height, width },
         channels: d.pick(&[1, 3, 4]),
         nz: d.pick(&[7, 12, 16]),
@@ -101,7 +107,7 @@ fn model(d: &mut Dice) -> ModelConfig {
     }
 }
 
-fn method(d: &mut Dice) -> ObjectiveConfig {
+fn objective(d: &mut Dice) -> ObjectiveConfig {
     let loss = d.pick(Loss::value_variants());
     let penalty = match d.once_in(3) {
         true => Penalty::None,
@@ -138,7 +144,7 @@ fn method(d: &mut Dice) -> ObjectiveConfig {
 /// A recipe, and the tape of its step.
 struct Case {
     seed: u64,
-    recipe: TrainConfig,
+    config: TrainConfig,
     system: System,
     tape: Tape,
 }
@@ -147,15 +153,15 @@ struct Case {
 fn cases(seeds: Range<u64>) -> impl Iterator<Item = Case> {
     seeds.filter_map(|seed| {
         let mut dice = Dice(Stream::new(seed, "random steps", 0));
-        let (model, method) = (model(&mut dice), method(&mut dice));
+        let (model, objective) = (model(&mut dice), objective(&mut dice));
         let batch = dice.pick(&[4, 6]);
         let ema = if dice.once_in(2) { 10_000 } else { 0 };
         let labels_per_class = u64::from(model.is_semi_supervised());
-        let recipe =
-            TrainConfig { batch, method, ema, labels_per_class, ..TrainConfig::new(model) };
-        let system = recipe.system().ok()?;
+        let config =
+            TrainConfig { batch, objective, ema, labels_per_class, ..TrainConfig::new(model) };
+        let system = config.system().ok()?;
         let tape = system.tape(Recording::default()).ok()?;
-        Some(Case { seed, recipe, system, tape })
+        Some(Case { seed, config, system, tape })
     })
 }
 
@@ -168,8 +174,8 @@ impl Case {
 
     /// The feeds of step `step`, from 1.
     fn feeds(&self, step: u32) -> Vec<(&'static str, Tensor)> {
-        let TrainConfig { model, method, batch, .. } = &self.recipe;
-        let n = batch * method.n_critic;
+        let TrainConfig { model, objective, batch, .. } = &self.config;
+        let n = batch * objective.n_critic;
         let shape = [n, model.size.height, model.size.width, model.channels];
         let mut stream = Stream::new(self.seed, "images", step);
         let mut images = || {
@@ -237,7 +243,7 @@ fn plans_of_random_steps_are_proved() {
             let caps = Caps { software, immediates, ..Caps::portable() };
             let plan = || kernels(&case.tape, &caps, &fusion(true)).unwrap();
             let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(plan));
-            assert!(planned.is_ok(), "seed {}: {:?}", case.seed, case.recipe);
+            assert!(planned.is_ok(), "seed {}: {:?}", case.seed, case.config);
         }
         planned += 1;
     }
@@ -250,7 +256,7 @@ fn random_steps_are_the_same_fused_and_resumed() {
         let (start, cpu) = (case.start(), Device::Cpu);
         let (fetched, fused) = case.run(&cpu, &fusion(true), &start, 1..=2);
         let (_, unfused) = case.run(&cpu, &fusion(false), &start, 1..=2);
-        let about = || format!("seed {}: {:?}", case.seed, case.recipe);
+        let about = || format!("seed {}: {:?}", case.seed, case.config);
         assert_eq!(differing(&fused, &unfused), [""; 0], "unfused, {}", about());
         let (_, one) = case.run(&cpu, &fusion(true), &start, 1..=1);
         let (_, resumed) = case.run(&cpu, &fusion(true), &one, 2..=2);

@@ -8,7 +8,7 @@ use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
 use dcgan::gan::families::{DISCRIMINATOR, GENERATOR};
 use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Step, System};
-use dcgan::models::{ModelConfig, Network, Size};
+use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::objectives::bce_with_logits;
 use dcgan::program::Options;
 use dcgan::tape::{Tape, Var};
@@ -17,7 +17,7 @@ use dcgan::train::{Batch, Images, Position, TrainConfig, Trainer};
 
 const BATCH: usize = 4;
 
-fn recipe() -> TrainConfig {
+fn config() -> TrainConfig {
     let size = Size { height: 8, width: 8 };
     let model = ModelConfig {
         size,
@@ -25,7 +25,7 @@ fn recipe() -> TrainConfig {
         nz: 3,
         ngf: 4,
         ndf: 4,
-        ..ModelConfig::usual(Network::Dcgan, Some(size))
+        ..ModelConfig::usual(Architecture::Dcgan, Some(size))
     };
     TrainConfig { batch: BATCH, seed: 5, ema: 100, ..TrainConfig::new(model) }
 }
@@ -59,7 +59,7 @@ fn second(first: &Phase) -> Phase {
 
 /// The usual GAN for 12 images, then D alone.
 fn system() -> System {
-    let mut system = recipe().system().unwrap();
+    let mut system = config().system().unwrap();
     let phases = &mut system.stages[0].phases;
     phases[0].images = Some(3 * BATCH as u64);
     let next = second(&phases[0]);
@@ -69,7 +69,7 @@ fn system() -> System {
 
 fn trainer(system: System) -> Trainer {
     let options = Options::default();
-    Trainer::with_system(recipe(), system, Recording::default(), &Device::Cpu, &options).unwrap()
+    Trainer::with_system(config(), system, Recording::default(), &Device::Cpu, &options).unwrap()
 }
 
 fn images(step: usize) -> Vec<u8> {
@@ -133,7 +133,7 @@ fn a_resumed_training_goes_on_within_its_phase() {
         run(&mut first, 0..resumed_after);
         let json = serde_json::to_string(&first.position()).unwrap();
         let position: Position = serde_json::from_str(&json).unwrap();
-        let parts = (recipe(), system(), Recording::default());
+        let parts = (config(), system(), Recording::default());
         let tensors = first.tensors().unwrap();
         let options = Options::default();
         let resume = Trainer::resume_system(parts, &Device::Cpu, &options, &tensors, position);
@@ -149,7 +149,7 @@ fn the_checkpoint_of_another_system_is_an_error() {
     let mut first = trainer(system());
     run(&mut first, 0..4);
     let (tensors, position) = (first.tensors().unwrap(), first.position());
-    let error = Trainer::resume(recipe(), &Device::Cpu, &Options::default(), &tensors, position);
+    let error = Trainer::resume(config(), &Device::Cpu, &Options::default(), &tensors, position);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("no stage 0 with a phase 1"), "{text}");
 }
@@ -231,9 +231,9 @@ fn a_network_starts_anew_or_as_another_when_a_phase_begins() {
 
 #[test]
 fn a_network_is_copied_when_a_phase_begins() {
-    let mut recipe = recipe();
-    recipe.method.family = Family::Mdgan;
-    let mut system = recipe.system().unwrap();
+    let mut config = config();
+    config.objective.family = Family::Mdgan;
+    let mut system = config.system().unwrap();
     let phases = &mut system.stages[0].phases;
     phases[0].images = Some(3 * BATCH as u64);
     let enter = vec![Edit::Copy { from: DISCRIMINATOR.into(), to: DIFFUSION.into() }];
@@ -277,11 +277,11 @@ fn scalars_follow_the_images_of_their_phase() {
 /// Weights by PyTorch's names, float images and latents from outside: a training from parts.
 #[test]
 fn a_training_takes_weights_images_and_latents_from_outside() {
-    let system = recipe().system().unwrap();
+    let system = config().system().unwrap();
     let g = system.network(GENERATOR).unwrap().network.clone();
     let recording = Recording { feed_draws: true, float_images: true, ..Recording::default() };
     let mut trainer =
-        Trainer::with_system(recipe(), system, recording, &Device::Cpu, &Options::default())
+        Trainer::with_system(config(), system, recording, &Device::Cpu, &Options::default())
             .unwrap();
     let fresh = trainer.tensors().unwrap();
     let params = g.params("net");

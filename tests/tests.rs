@@ -5,7 +5,7 @@
 //! | `augment` | augmentations by their draws, and the probability that follows the discriminator |
 //! | `bundle` | alike units of a GPU as one kernel: numbers and names stay as they are |
 //! | `cli_dedup` | sets without their near-duplicates |
-//! | `cli_conditional` | models that are told classes: trained, asked for one, scored |
+//! | `cli_conditional` | conditional models: trained, sampled by class, scored |
 //! | `cli_encoder` | latents and reconstructions of images, images as points, features by an encoder |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
 //! | `cli_family` | presets and losses of the GAN family, trained from the command line |

@@ -7,7 +7,7 @@ use dcgan::device::{Device, State};
 use dcgan::features::pixels;
 use dcgan::gan::{Recording, System};
 use dcgan::models::Size;
-use dcgan::models::{ModelConfig, Network};
+use dcgan::models::{Architecture, ModelConfig};
 use dcgan::nn::{Mode, Param, Pass};
 use dcgan::program::{Options, Program};
 use dcgan::tape::Tape;
@@ -28,12 +28,12 @@ mod vae_gan;
 struct Reference {
     tensors: Tensors,
     about: Value,
-    recipe: TrainConfig,
+    config: TrainConfig,
     system: System,
 }
 
 impl Reference {
-    fn load(name: &str, network: Network) -> Self {
+    fn load(name: &str, network: Architecture) -> Self {
         let (tensors, about) = support::reference(name);
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
         let side = number("size");
@@ -47,10 +47,10 @@ impl Reference {
             classes: about["options"]["classes"].as_u64().unwrap_or(0) as usize,
             ..ModelConfig::default()
         };
-        let (batch, method) = (number("batch"), ObjectiveConfig::default());
-        let recipe = TrainConfig { batch, method, ema: 0, ..TrainConfig::new(model) };
-        let system = recipe.system().unwrap();
-        Self { tensors, about, recipe, system }
+        let (batch, objective) = (number("batch"), ObjectiveConfig::default());
+        let config = TrainConfig { batch, objective, ema: 0, ..TrainConfig::new(model) };
+        let system = config.system().unwrap();
+        Self { tensors, about, config, system }
     }
 
     fn params(&self) -> Vec<Param> {
@@ -80,12 +80,12 @@ impl Reference {
         row(&self.tensors["z"], i)
     }
 
-    /// The classes of batch `i`, where the networks are told any.
+    /// The classes of batch `i`, of conditional networks.
     fn labels(&self, i: usize) -> Option<Tensor> {
         let all = self.tensors.get("labels")?;
-        let n = self.recipe.batch;
+        let n = self.config.batch;
         let labels: Vec<u32> = all.f32s()[i * n..(i + 1) * n].iter().map(|&l| l as u32).collect();
-        Some(Tensor::one_hot(&labels, self.recipe.model.classes).unwrap())
+        Some(Tensor::one_hot(&labels, self.config.model.classes).unwrap())
     }
 
     fn schedule(&self) -> Tensor {
@@ -98,7 +98,7 @@ impl Reference {
     }
 }
 
-fn check(name: &str, network: Network, device: &Device) {
+fn check(name: &str, network: Architecture, device: &Device) {
     let reference = Reference::load(name, network);
     let tape = reference.system.tape(Recording::COMPARED).unwrap();
     let mut state = reference.state(device);
@@ -161,27 +161,27 @@ fn check_first_step(
 #[test]
 fn ten_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_pytorch", Network::Dcgan, &device);
-        check("training_pytorch_32", Network::Dcgan, &device);
-        check("training_paper", Network::Paper, &device);
+        check("training_pytorch", Architecture::Dcgan, &device);
+        check("training_pytorch_32", Architecture::Dcgan, &device);
+        check("training_paper", Architecture::Paper, &device);
     }
 }
 
 #[test]
 fn ten_conditional_steps_as_pytorch() {
     for device in support::devices() {
-        check("training_conditional", Network::Dcgan, &device);
-        check("training_mnist", Network::Mnist, &device);
+        check("training_conditional", Architecture::Dcgan, &device);
+        check("training_mnist", Architecture::Mnist, &device);
     }
 }
 
 #[test]
 fn label_smoothing_as_pytorch() {
     for device in support::devices() {
-        let reference = Reference::load("training_pytorch", Network::Dcgan);
-        let mut recipe = reference.recipe.clone();
-        recipe.method.smooth = 0.1;
-        let tape = recipe.system().unwrap().tape(Recording::COMPARED).unwrap();
+        let reference = Reference::load("training_pytorch", Architecture::Dcgan);
+        let mut config = reference.config.clone();
+        config.objective.smooth = 0.1;
+        let tape = config.system().unwrap().tape(Recording::COMPARED).unwrap();
         let mut state = reference.state(&device);
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
         let (images, z, schedule) = (reference.images(0), reference.z(0), reference.schedule());
@@ -199,10 +199,10 @@ fn label_smoothing_as_pytorch() {
 #[test]
 fn evaluation_as_pytorch() {
     for (name, network) in [
-        ("training_pytorch", Network::Dcgan),
-        ("training_paper", Network::Paper),
-        ("training_conditional", Network::Dcgan),
-        ("training_mnist", Network::Mnist),
+        ("training_pytorch", Architecture::Dcgan),
+        ("training_paper", Architecture::Paper),
+        ("training_conditional", Architecture::Dcgan),
+        ("training_mnist", Architecture::Mnist),
     ] {
         for device in support::devices() {
             let reference = Reference::load(name, network);
@@ -213,8 +213,8 @@ fn evaluation_as_pytorch() {
                     state.set(&param.name, &value).unwrap();
                 }
             }
-            let model = reference.recipe.model;
-            let (side, n) = (model.size.height, reference.recipe.batch);
+            let model = reference.config.model;
+            let (side, n) = (model.size.height, reference.config.batch);
             let mut t = Tape::new();
             let labels = reference.labels(0);
             let all =

@@ -53,8 +53,8 @@ impl Op for Product {
         MATMUL.reference(site, x)
     }
 
-    fn twin(&self, site: &Site, call: Call<'_>) {
-        MATMUL.twin(site, call);
+    fn cpu(&self, site: &Site, call: Call<'_>) {
+        MATMUL.cpu(site, call);
     }
 
     fn variants(&self, site: &Site, caps: &Caps) -> dcgan::error::Result<Vec<Variant>> {
@@ -91,7 +91,7 @@ fn tape(ways: &[(&'static str, Way)]) -> Tape {
     tape
 }
 
-/// A tuning: what it chose for the one kernel, and what it told.
+/// A tuning: what it chose for the one kernel, and what it reported.
 struct Tuned {
     choices: Choices,
     news: Vec<News>,
@@ -387,7 +387,7 @@ fn a_run_goes_on_with_its_kernels_whatever_was_measured_since() {
     assert_same(&latest(&whole), &latest(&parts));
     let resumed = ModelFile::load(&latest(&parts)).unwrap();
     assert_eq!((resumed.step, resumed.choices), (6, record.clone()));
-    // Where it is told to, a run takes what is known now.
+    // If asked to, a run takes what is known now.
     let tuned = ["train", "--resume", path, "--images", "32", "--tune", "full"];
     place.dcgan(&[&tuned]).ok();
     let now = ModelFile::load(&latest(&parts)).unwrap().choices;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use dcgan::device::{Device, State};
 use dcgan::model::{self, ModelFile, Networks, Pixels, Sampler, Weights, save_imported};
 use dcgan::models::LatentDistribution;
-use dcgan::nn::{BatchNorm, Layer, Mode, Pass, Statistics, Weight};
+use dcgan::nn::{BatchNorm, Layer, Mode, Parametrization, Pass, Statistics};
 use dcgan::program::{Choices, Options, Program};
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Tensor};
@@ -190,10 +190,10 @@ fn networks_of_the_real_size_give_what_pytorch_gives() {
 #[test]
 fn shapes_and_numbers_say_the_architecture() {
     let usual = Assumptions::default();
-    let Networks { size, channels, nz, latent_law, pixels, .. } =
+    let Networks { size, channels, nz, latent_distribution, pixels, .. } =
         import_files(&["plain_g.pth"], &[], &usual).networks;
     assert_eq!((size.height, size.width, channels, nz), (16, 16, 3, 6));
-    assert_eq!((latent_law, pixels), (LatentDistribution::Normal, Pixels::Signed));
+    assert_eq!((latent_distribution, pixels), (LatentDistribution::Normal, Pixels::Signed));
 
     // The numbering of the file stays, so that what is exported fits where it came from.
     let late = import_files(&["late_d.pth"], &[], &usual).networks.discriminator().unwrap().clone();

@@ -80,7 +80,7 @@ pub(crate) fn of_step(step: &Step) -> Result<Vec<Row>> {
     let options = Options { precision: step.precision, ..Options::default() };
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut total = 0;
-    for listed in kernels(&step.recipe.tape()?, &Caps::portable(), &options)? {
+    for listed in kernels(&step.config.tape()?, &Caps::portable(), &options)? {
         total += listed.flops;
         let name = format!("{} {} {}", listed.kernel, listed.variant, listed.shape);
         let row = rows.entry(listed.source).or_insert_with_key(|source| Row {

@@ -1,7 +1,7 @@
 //! The training steps whose kernels are analyzed.
 
-use dcgan::models::{Conditioning, ModelConfig, Network, Norm, Size};
-use dcgan::nn::Weight;
+use dcgan::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
+use dcgan::nn::Parametrization;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::Precision;
 use dcgan::train::{ObjectiveConfig, TrainConfig};
@@ -11,7 +11,7 @@ use super::Result;
 /// A training step by name.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    pub(crate) recipe: TrainConfig,
+    pub(crate) config: TrainConfig,
     pub(crate) precision: Precision,
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn steps() -> Result<Vec<Step>> {
     let critic = ModelConfig { norm_d: Norm::Layer, ..dcgan };
     let spectral = |network| ModelConfig {
         size,
-        weight_d: Weight::Spectral,
+        weight_d: Parametrization::Spectral,
         norm_d: Norm::None,
         ..ModelConfig::usual(network, None)
     };
@@ -37,8 +37,8 @@ pub(crate) fn steps() -> Result<Vec<Step>> {
     let hinge = ObjectiveConfig { loss: Loss::Hinge, ..plain };
     let attention = ModelConfig {
         attention: 32,
-        weight_g: Weight::Spectral,
-        weight_d: Weight::Spectral,
+        weight_g: Parametrization::Spectral,
+        weight_d: Parametrization::Spectral,
         norm_d: Norm::None,
         ..dcgan
     };
@@ -46,7 +46,7 @@ pub(crate) fn steps() -> Result<Vec<Step>> {
         classes: 10,
         conditioning: Conditioning::Projection,
         norm_g: Norm::Conditional,
-        ..spectral(Network::Resnet)
+        ..spectral(Architecture::Resnet)
     };
     let (wide, half) = (Precision::F32, Precision::F16);
     let table = [
@@ -55,18 +55,18 @@ pub(crate) fn steps() -> Result<Vec<Step>> {
         ("dcgan 64, batch 128, f16", dcgan, plain, 128, half),
         ("wgan-gp 64, batch 64", critic, wasserstein, 64, wide),
         ("sagan 64, batch 64", attention, hinge, 64, wide),
-        ("sngan 32, batch 64", spectral(Network::Cnn), hinge, 64, wide),
+        ("sngan 32, batch 64", spectral(Architecture::Cnn), hinge, 64, wide),
         ("sngan-resnet projection 32, batch 64", classes, hinge, 64, wide),
     ];
-    let step = |(name, model, method, batch, precision): (
+    let step = |(name, model, objective, batch, precision): (
         _,
         ModelConfig,
         ObjectiveConfig,
         usize,
         Precision,
     )| {
-        let recipe = TrainConfig { batch, method, precision, ..TrainConfig::new(model) };
-        Step { name, recipe, precision }
+        let config = TrainConfig { batch, objective, precision, ..TrainConfig::new(model) };
+        Step { name, config, precision }
     };
     Ok(table.map(step).into())
 }

@@ -37,7 +37,7 @@ pub struct Loading {
 /// # Errors
 /// Errors of [`Loader::start`], [`Loader::next_batch`], [`Trainer::new`] and [`Trainer::step`].
 pub fn loading(
-    recipe: &TrainConfig,
+    config: &TrainConfig,
     steps: usize,
     device: &Device,
     options: &Options,
@@ -45,17 +45,17 @@ pub fn loading(
     tell: &dyn Fn(&'static str),
 ) -> Result<Loading> {
     let load = LoaderOptions {
-        batch: recipe.step_images(),
-        seed: recipe.seed,
+        batch: config.step_images(),
+        seed: config.seed,
         cache: CacheMode::Off,
         look: Duration::ZERO,
         ..LoaderOptions::default()
     };
     let load = LoaderOptions { workers: threads.unwrap_or(load.workers), ..load };
     let prepare = Prepare {
-        height: recipe.model.size.height,
-        width: recipe.model.size.width,
-        channels: recipe.model.channels,
+        height: config.model.size.height,
+        width: config.model.size.width,
+        channels: config.model.channels,
         flip: true,
         ..Prepare::default()
     };
@@ -73,7 +73,7 @@ pub fn loading(
     drop(loader);
 
     tell("training on them");
-    let mut trainer = Trainer::new(recipe.clone(), device, options)?;
+    let mut trainer = Trainer::new(config.clone(), device, options)?;
     let mut loader = start()?;
     for _ in 0..WARM_UP {
         step(&mut trainer, loader.next_batch()?.images)?;
@@ -95,7 +95,7 @@ pub fn loading(
         data: format!("{}: {}", source.name(), source.description()),
         threads: load.workers,
         images_per_second,
-        train_images_per_second: (done * recipe.step_images()) as f64 / seconds,
+        train_images_per_second: (done * config.step_images()) as f64 / seconds,
         waiting: waited.as_secs_f64() / seconds,
     })
 }

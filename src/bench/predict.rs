@@ -144,9 +144,9 @@ fn seconds(listed: &Listed, card: &Card) -> [f64; 3] {
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] where the configuration is invalid.
-pub fn of_step(recipe: &TrainConfig) -> Result<Vec<Listed>> {
-    let options = Options { precision: recipe.precision, ..Options::default() };
-    kernels(&recipe.tape()?, &Caps::portable(), &options)
+pub fn of_step(config: &TrainConfig) -> Result<Vec<Listed>> {
+    let options = Options { precision: config.precision, ..Options::default() };
+    kernels(&config.tape()?, &Caps::portable(), &options)
 }
 
 /// The predicted times of these kernels on a card, if they are a training step in batches of
@@ -172,12 +172,12 @@ pub fn predict(listed: &[Listed], batch: usize, card: Card) -> Prediction {
         times[2] += launch;
     }
     let bounds = [Bound::Arithmetic, Bound::Memory, Bound::Launch];
-    let settle = |(mut kind, times): (Predicted, [f64; 3])| {
+    let total = |(mut kind, times): (Predicted, [f64; 3])| {
         let longest = times.iter().zip(bounds).max_by(|a, b| a.0.total_cmp(b.0));
         kind.bound = longest.map_or(Bound::Launch, |(_, bound)| bound);
         kind
     };
-    let mut kernels: Vec<Predicted> = kinds.into_values().map(settle).collect();
+    let mut kernels: Vec<Predicted> = kinds.into_values().map(total).collect();
     kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let step_seconds: f64 = kernels.iter().map(|kind| kind.seconds).sum();
     let flops: u64 = kernels.iter().map(|kind| kind.flops).sum();

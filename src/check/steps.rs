@@ -7,9 +7,9 @@ use crate::device::{Device, State};
 use crate::error::Result;
 use crate::gan::Family;
 use crate::gan::{Recording, scale};
-use crate::model::names::{AVERAGE, KEY, twin_of};
-use crate::models::{Conditioning, ModelConfig, Network, Norm, Size};
-use crate::nn::Weight;
+use crate::model::names::{AVERAGE, KEY, averaged_from};
+use crate::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
+use crate::nn::Parametrization;
 use crate::objectives::{Loss, Penalty};
 use crate::program::{Fetched, Options, Precision, Program};
 use crate::rng::Stream;
@@ -26,7 +26,7 @@ pub struct StepCase {
     /// Images in a batch.
     pub batch: usize,
     /// How they are trained.
-    pub method: ObjectiveConfig,
+    pub objective: ObjectiveConfig,
     /// How a GPU keeps activations; the CPU reference keeps all bits.
     pub precision: Precision,
     /// What distinguishes it, in a few words; else empty.
@@ -66,23 +66,29 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         ndf: width,
         ..ModelConfig::usual(network, Some(Size { height: side, width: side }))
     };
-    let method = ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() };
+    let objective = ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() };
     let plain =
-        |model, batch| StepCase { model, batch, method, precision: Precision::F32, what: "" };
-    let told = |classes, model| ModelConfig { classes, ..model };
+        |model, batch| StepCase { model, batch, objective, precision: Precision::F32, what: "" };
+    let with_classes = |classes, model| ModelConfig { classes, ..model };
     let mut cases = vec![
-        plain(model(Network::Dcgan, 32, 3, 8), 6),
-        plain(model(Network::Paper, 16, 3, 8), 8),
-        plain(model(Network::Dcgan, 28, 1, 5), 3),
-        plain(told(10, model(Network::Mnist, 28, 1, 4)), 6),
-        plain(model(Network::Dcgan, 64, 3, 64), 2),
+        plain(model(Architecture::Dcgan, 32, 3, 8), 6),
+        plain(model(Architecture::Paper, 16, 3, 8), 8),
+        plain(model(Architecture::Dcgan, 28, 1, 5), 3),
+        plain(with_classes(10, model(Architecture::Mnist, 28, 1, 4)), 6),
+        plain(model(Architecture::Dcgan, 64, 3, 64), 2),
         StepCase {
-            method: ObjectiveConfig { loss: Loss::Hinge, ..ObjectiveConfig::default() },
+            objective: ObjectiveConfig { loss: Loss::Hinge, ..ObjectiveConfig::default() },
             what: "hinge, spectral norm",
-            ..plain(ModelConfig { weight_d: Weight::Spectral, ..model(Network::Cnn, 32, 3, 8) }, 4)
+            ..plain(
+                ModelConfig {
+                    weight_d: Parametrization::Spectral,
+                    ..model(Architecture::Cnn, 32, 3, 8)
+                },
+                4,
+            )
         },
         StepCase {
-            method: ObjectiveConfig {
+            objective: ObjectiveConfig {
                 loss: Loss::Wasserstein,
                 penalty: Penalty::Gp,
                 penalty_weight: 10.0,
@@ -94,41 +100,47 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
                     classes: 3,
                     conditioning: Conditioning::Projection,
                     norm_d: Norm::None,
-                    ..model(Network::Resnet, 32, 3, 6)
+                    ..model(Architecture::Resnet, 32, 3, 6)
                 },
                 4,
             )
         },
         StepCase {
-            method: ObjectiveConfig { augment: Augment::ALL, ..method },
+            objective: ObjectiveConfig { augment: Augment::ALL, ..objective },
             what: "attention, DiffAugment",
-            ..plain(ModelConfig { attention: 16, ..model(Network::Dcgan, 32, 3, 8) }, 4)
+            ..plain(ModelConfig { attention: 16, ..model(Architecture::Dcgan, 32, 3, 8) }, 4)
         },
         StepCase {
-            method: ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() },
+            objective: ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() },
             what: "ALI",
-            ..plain(model(Network::Ali, 16, 3, 8), 4)
+            ..plain(model(Architecture::Ali, 16, 3, 8), 4)
         },
         StepCase {
-            method: ObjectiveConfig { feature_matching: true, ..method },
+            objective: ObjectiveConfig { feature_matching: true, ..objective },
             what: "feature matching",
-            ..plain(ModelConfig { weight_d: Weight::Norm, ..model(Network::Mlp, 16, 1, 24) }, 6)
+            ..plain(
+                ModelConfig {
+                    weight_d: Parametrization::Norm,
+                    ..model(Architecture::Mlp, 16, 1, 24)
+                },
+                6,
+            )
         },
     ];
     for (family, what) in [(Family::Vae, "VAE"), (Family::VaeGan, "VAE/GAN")] {
-        let method = ObjectiveConfig { family, gamma: 1e-3, ..ObjectiveConfig::default() };
-        cases.push(StepCase { method, what, ..plain(model(Network::VaeGan, 16, 3, 6), 4) });
+        let objective = ObjectiveConfig { family, gamma: 1e-3, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, ..plain(model(Architecture::VaeGan, 16, 3, 6), 4) });
     }
     for (family, what) in [(Family::Mrgan, "Reg-GAN"), (Family::Mdgan, "manifold-diffusion GAN")] {
-        let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
-        cases.push(StepCase { method, what, ..plain(model(Network::Dcgan, 16, 3, 6), 4) });
+        let objective = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, ..plain(model(Architecture::Dcgan, 16, 3, 6), 4) });
     }
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {
             precision,
             what: "16 bits",
-            ..plain(model(Network::Dcgan, 32, 3, 16), 8)
+            ..plain(model(Architecture::Dcgan, 32, 3, 16), 8)
         });
     }
     cases
@@ -165,13 +177,13 @@ impl StepCase {
     /// Runs one step from the usual state modified by `start`.
     fn run_from(&self, device: &Device, start: &dyn Fn(&str, Tensor) -> Tensor) -> Result<After> {
         let precision = if device.has_half_floats() { self.precision } else { Precision::F32 };
-        let recipe = TrainConfig {
+        let config = TrainConfig {
             batch: self.batch,
-            method: self.method,
+            objective: self.objective,
             precision,
             ..TrainConfig::new(self.model)
         };
-        let system = recipe.system()?;
+        let system = config.system()?;
         // Gradients are read from the optimizer's moments: fetching them would take four times
         // their memory.
         let tape = system.tape(Recording::default())?;
@@ -256,7 +268,7 @@ impl StepCase {
             own.into_iter().map(|n| (Some(n.clone()), mean(&n))).collect();
         let least = |name: &str| LEAST_GRADIENT * means.get(&network(name)).copied().unwrap_or(0.0);
         let is_rounding = |name: &str| {
-            let moment = format!("{MOMENT}{}", twin_of(name).unwrap_or(name));
+            let moment = format!("{MOMENT}{}", averaged_from(name).unwrap_or(name));
             want.state.get(&moment).is_some_and(|m| mean_size(&wide(m)) < least(&moment))
         };
         let gradients = on_average(

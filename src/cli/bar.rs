@@ -20,7 +20,7 @@ pub(super) struct Bar {
     total: u64,
     done: AtomicU64,
     start: Instant,
-    told: Mutex<Instant>,
+    shown: Mutex<Instant>,
 }
 
 impl Bar {
@@ -34,8 +34,8 @@ impl Bar {
                 .progress_chars("━╸─");
             ProgressBar::new(total as u64).with_style(style)
         });
-        let (done, told) = (AtomicU64::new(0), Mutex::new(now));
-        Self { bar, what, total: total as u64, done, start: now, told }
+        let (done, shown) = (AtomicU64::new(0), Mutex::new(now));
+        Self { bar, what, total: total as u64, done, start: now, shown }
     }
 
     /// Adds `count` items. May be called from any thread.
@@ -45,9 +45,9 @@ impl Bar {
             bar.set_position(done);
             return;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() >= EVERY {
-            *told = Instant::now();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.elapsed() >= EVERY {
+            *shown = Instant::now();
             tell!("{}", self.line());
         }
     }

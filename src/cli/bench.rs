@@ -13,7 +13,7 @@ use crate::device::host::ProcessMemory;
 use crate::error::Result;
 use crate::human;
 use crate::model::{Sampler, Weights};
-use crate::models::{ModelConfig, Network, PartialModelConfig, Size};
+use crate::models::{Architecture, ModelConfig, PartialModelConfig, Size};
 use crate::program::tune::Effort;
 use crate::program::{Options, Precision};
 use crate::terminal::set_message;
@@ -46,7 +46,7 @@ pub(super) struct Bench {
     batch: Option<usize>,
     /// Networks to train instead of the preset's (see dcgan train --help)
     #[arg(long, value_enum, hide_possible_values = true, value_name = "NETWORK")]
-    network: Option<Network>,
+    network: Option<Architecture>,
     /// Image size, 64 or 96x64 (height x width) [default: the preset's]
     #[arg(long, value_name = "SIZE")]
     size: Option<Size>,
@@ -115,18 +115,18 @@ struct Report {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<()> {
-        let recipe = self.recipe()?;
+        let config = self.config()?;
         if let Some(card) = &self.predict {
-            return self.predict(&recipe, card);
+            return self.predict(&config, card);
         }
         let source = match &self.data {
             Some(data) => Some(Arc::new(self.part.open(Some(data))?)),
             None => None,
         };
         let device = self.device.open(false)?;
-        let sampler = Sampler::tape(&recipe.networks()?, Weights::Raw, SAMPLES)?;
-        let step = recipe.tape()?;
-        let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
+        let sampler = Sampler::tape(&config.networks()?, Weights::Raw, SAMPLES)?;
+        let step = config.tape()?;
+        let tapes = [(&step, config.precision), (&sampler, Precision::F32)];
         let choices = tuning::choose(&tapes, &device, self.tune)?;
         let options = Options { choices, ..Options::default() };
 
@@ -135,9 +135,9 @@ impl Bench {
         let style = ProgressStyle::with_template("{msg} {elapsed}");
         stage.set_style(style.expect("the template is a constant that every run renders"));
         let tell = |what| set_message(&stage, what);
-        let bench = bench::bench(&recipe, self.steps, &device, &options, &tell);
+        let bench = bench::bench(&config, self.steps, &device, &options, &tell);
         let loading = source.map(|source| {
-            bench::loading(&recipe, self.steps, &device, &options, (&source, self.workers), &tell)
+            bench::loading(&config, self.steps, &device, &options, (&source, self.workers), &tell)
         });
         stage.finish_and_clear();
         let report = Report {
@@ -153,31 +153,31 @@ impl Bench {
 }
 
 impl Bench {
-    fn predict(&self, recipe: &TrainConfig, card: &str) -> Result<()> {
-        let listed = predict::of_step(recipe)?;
+    fn predict(&self, config: &TrainConfig, card: &str) -> Result<()> {
+        let listed = predict::of_step(config)?;
         let cards = CARDS.iter().filter(|known| card == "all" || card == known.name);
         let predictions: Vec<Prediction> =
-            cards.map(|card| predict::predict(&listed, recipe.batch, *card)).collect();
-        let text = format!("{:<12}{}\n", "networks", networks(recipe));
+            cards.map(|card| predict::predict(&listed, config.batch, *card)).collect();
+        let text = format!("{:<12}{}\n", "networks", networks(config));
         let text = match &predictions[..] {
             [one] => text + &predicted(one),
             all => text + "\n" + &compared(all),
         };
         self.json.print(&text)?;
-        self.json.report(&serde_json::json!({ "recipe": recipe, "predictions": predictions }))
+        self.json.report(&serde_json::json!({ "recipe": config, "predictions": predictions }))
     }
 
     /// The preset's configuration, with what was typed.
-    fn recipe(&self) -> Result<TrainConfig> {
+    fn config(&self) -> Result<TrainConfig> {
         let &Self { network, size, ngf, ndf, batch, precision, .. } = self;
         let model = PartialModelConfig { network, size, ngf, ndf, ..PartialModelConfig::default() };
         let typed = PartialTrainConfig { model, batch, ..PartialTrainConfig::default() };
-        let options = typed.or(self.preset.options().recipe);
+        let options = typed.or(self.preset.options().config);
         let conditioning = options.conditioning()?;
         let model = ModelConfig {
             classes: conditioning.map_or(0, |_| CLASSES),
             conditioning: conditioning.unwrap_or_default(),
-            ..options.model.design()
+            ..options.model.config()
         };
         Ok(TrainConfig { precision, ..options.of(model) })
     }
@@ -193,12 +193,12 @@ fn rate(flops: f64) -> String {
 }
 
 /// The networks in one line.
-fn networks(recipe: &TrainConfig) -> String {
-    let model = &recipe.model;
+fn networks(config: &TrainConfig) -> String {
+    let model = &config.model;
     let (network, size) = (model.network, model.size);
     format!(
         "{network} {}x{}x{}, ngf {}, ndf {}, batch {}",
-        size.height, size.width, model.channels, model.ngf, model.ndf, recipe.batch
+        size.height, size.width, model.channels, model.ngf, model.ndf, config.batch
     )
 }
 
@@ -272,7 +272,7 @@ fn text(report: &Report) -> String {
     let mut row = |name: &str, value: String| text += &format!("{name:<12}{value}\n");
     row("program", format!("{program}, {system}"));
     row("device", device.clone());
-    row("networks", networks(&bench.recipe));
+    row("networks", networks(&bench.config));
     row(
         "training",
         format!(

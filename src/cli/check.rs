@@ -406,11 +406,11 @@ fn step_name(case: &StepCase) -> String {
     if !case.what.is_empty() {
         return format!("{network} {size}, {}, batch {}", case.what, case.batch);
     }
-    let told = match classes {
+    let classes = match classes {
         0 => String::new(),
         classes => format!(", {classes} classes"),
     };
-    format!("{network} {size}, width {ngf}{told}, batch {}", case.batch)
+    format!("{network} {size}, width {ngf}{classes}, batch {}", case.batch)
 }
 
 /// A small number in scientific notation.
@@ -423,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mismatch_is_told_and_counted() {
+    fn a_mismatch_is_reported_and_counted() {
         let mut tally = Tally::default();
         let passed = Outcome::Passed(Difference { error: 1e-7, of_allowed: 0.5 });
         tally.add(|| "add [3]".into(), &passed);

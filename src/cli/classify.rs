@@ -17,7 +17,7 @@ use crate::images::figure::{Cell, Figure, Panel};
 use crate::model::{Networks, Weights};
 
 use super::bar::Bar;
-use super::features::{ByFlag, Fit, labels_of, settle};
+use super::features::{ByFlag, Fit, calibrate, labels_of};
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{note_of_batch, open_model};
 use super::output::{Align, table, tell};
@@ -189,13 +189,13 @@ impl Classify {
                     model.load_own(&mut state, by.role(), Weights::raw(self.raw))?;
                     let mut extractor = Extractor::by(&model.networks, by, &mut state, BATCH)?;
                     note_of_batch(extractor.batch(), BATCH);
-                    settle(&extractor, &mut state, &sets.train, &sets.prepare)?;
+                    calibrate(&extractor, &mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
                     self.outcome(kind.name(by), &sets, View::Features { extractor, state })?
                 }
                 Kind::Untrained => {
                     let mut extractor = untrained(&model.networks, by, &mut state, self.seed)?;
-                    extractor.settle(&mut state, &sets.train, &sets.prepare)?;
+                    extractor.calibrate(&mut state, &sets.train, &sets.prepare)?;
                     let (extractor, state) = (&mut extractor, &mut state);
                     self.outcome(kind.name(by), &sets, View::Features { extractor, state })?
                 }

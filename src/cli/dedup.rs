@@ -109,7 +109,7 @@ impl Dedup {
         for skipped in &found.skipped {
             tell!("unreadable, kept: {skipped}");
         }
-        println(&told(&found, source.len()))?;
+        println(&summary(&found, source.len()))?;
         self.write_report(report, &source, &found, &search)?;
         println(&format!("{:<12}{}", "report", report.display()))?;
         if !found.groups.is_empty() {
@@ -221,7 +221,7 @@ impl Dedup {
             };
             let first = i * ROWS * PANELS;
             let title = format!("Near-duplicates in {}", source.origin().display());
-            let told = if self.exact {
+            let text = if self.exact {
                 "by equal codes. Framed: the image that stays.".to_owned()
             } else {
                 format!(
@@ -232,7 +232,7 @@ impl Dedup {
                 )
             };
             let (last, all) = (first + page.len(), grouped(groups.len() as u64));
-            let note = format!("Groups {} to {last} of {all}, {told}", first + 1);
+            let note = format!("Groups {} to {last} of {all}, {text}", first + 1);
             let mut figure = Figure::new(title).enlarge_to(SIDE).note(note);
             for (p, groups) in page.chunks(ROWS).enumerate() {
                 let mut panel = Panel::new("");
@@ -254,7 +254,7 @@ impl Dedup {
 }
 
 /// The results as text.
-fn told(found: &Found, total: usize) -> String {
+fn summary(found: &Found, total: usize) -> String {
     let n = |n: usize| grouped(n as u64);
     let share = 100.0 * found.dropped() as f64 / total.max(1) as f64;
     let [read, train, encode, find, compare] = found.seconds.map(human::duration);
@@ -281,11 +281,11 @@ fn cells(source: &Source, found: &Found, group: &Group) -> Vec<Cell> {
     let others = group.drop[..last].iter().enumerate().map(|(i, &item)| {
         let differences = found.links.iter().filter(|link| link.a == item || link.b == item);
         let least = differences.filter_map(|link| Some(link.likeness?.difference)).reduce(f32::min);
-        let mut told = least.map_or("equal code".to_owned(), |least| format!("{least:.2}"));
+        let mut text = least.map_or("equal code".to_owned(), |least| format!("{least:.2}"));
         if rest > 0 && i + 1 == last {
-            told += &format!(", {rest} more");
+            text += &format!(", {rest} more");
         }
-        cell(source, item).caption(format!("{told}\n{}", short(&source.item_name(item as usize))))
+        cell(source, item).caption(format!("{text}\n{}", short(&source.item_name(item as usize))))
     });
     let name = short(&source.item_name(group.keep as usize));
     let kept = cell(source, group.keep).framed().caption(format!("stays\n{name}"));

@@ -59,21 +59,21 @@ struct Report {
 impl Errors {
     pub(super) fn run(&self) -> Result<()> {
         let model = open_model(&self.model)?;
-        let recipe = TrainConfig::of(&model)?.filter(|recipe| recipe.model.is_semi_supervised());
-        let Some(recipe) = recipe else {
+        let config = TrainConfig::of(&model)?.filter(|config| config.model.is_semi_supervised());
+        let Some(config) = config else {
             let what =
                 "was trained without --labels-per-class, so its discriminator cannot classify";
             return Err(Error::file(&self.model, what));
         };
         let source = self.class.open(&self.test, Part::Test)?;
         let flag = |e: Error| Error::flag("--test", e.to_string());
-        let labels = match &recipe.classes[..] {
+        let labels = match &config.classes[..] {
             [] => labels_of(&source).map_err(flag)?.to_vec(),
             known => numbered_as(&source, known, || known.join(", ")).map_err(flag)?,
         };
         let device = self.device.open(false)?;
         let (mut state, weights) = (State::new(&device), Weights::raw(self.raw));
-        let mut classifier = Classifier::new(&model, &mut state, weights, recipe.model.classes)?;
+        let mut classifier = Classifier::new(&model, &mut state, weights, config.model.classes)?;
         note_of_batch(classifier.batch(), BATCH);
         let bar = Bar::new(source.len(), "images");
         let mut wrong = 0;

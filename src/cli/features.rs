@@ -135,7 +135,7 @@ impl Features {
         model.load_own(&mut state, by.role(), Weights::raw(self.raw))?;
         let mut extractor = Extractor::by(&model.networks, by, &mut state, self.batch)?;
         note_of_batch(extractor.batch(), self.batch);
-        settle(&extractor, &mut state, &source, &prepare)?;
+        calibrate(&extractor, &mut state, &source, &prepare)?;
 
         let (n, width) = (source.len(), extractor.width());
         println(&format!("{:<12}{}", "data", source.description()))?;
@@ -166,13 +166,13 @@ impl Features {
 }
 
 /// Calibrates the batch norm of a discriminator without running statistics on `source`.
-pub(super) fn settle(
+pub(super) fn calibrate(
     extractor: &Extractor,
     state: &mut State,
     source: &Source,
     prepare: &Prepare,
 ) -> Result<()> {
-    if !extractor.is_unsettled() {
+    if !extractor.needs_calibration() {
         return Ok(());
     }
     tell!(
@@ -180,7 +180,7 @@ pub(super) fn settle(
          images of {} are used",
         source.origin().display()
     );
-    extractor.settle(state, source, prepare)
+    extractor.calibrate(state, source, prepare)
 }
 
 /// The labels of a source.

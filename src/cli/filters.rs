@@ -10,7 +10,7 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::experiments::classify::untrained;
 use crate::experiments::filters::{Observer, Wanted, observe};
-use crate::features::{By, Extractor, Level, levels};
+use crate::features::{By, Extractor, FeatureLayer, feature_layers};
 use crate::human::plural;
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::outline::{cut, outlined};
@@ -19,7 +19,7 @@ use crate::model::ModelFile;
 use crate::model::Weights;
 
 use super::bar::Bar;
-use super::features::{Fit, settle};
+use super::features::{Fit, calibrate};
 use super::flags::{DeviceFlag, at_least};
 use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, println, table, tell};
@@ -91,7 +91,7 @@ impl Filters {
             "and which filters respond depends on the class as well as on the image; use a model \
              that was trained without --conditional",
         )?;
-        let all = levels(&model.networks)?;
+        let all = feature_layers(&model.networks)?;
         let (layers, wanted) = self.wanted(&all)?;
         let prepare = self.fit.prepare(&model.networks)?;
         let source = self.part.open(self.data.as_deref())?;
@@ -154,7 +154,7 @@ impl Filters {
     }
 
     /// The requested layers by number, and what to watch in each.
-    fn wanted(&self, all: &[Level]) -> Result<(Vec<u64>, Vec<Wanted>)> {
+    fn wanted(&self, all: &[FeatureLayer]) -> Result<(Vec<u64>, Vec<Wanted>)> {
         let layers = match &self.layer {
             Some(Seeds(layers)) => layers.clone(),
             None => vec![all.len() as u64],
@@ -195,21 +195,21 @@ impl Filters {
         let mut state = State::new(&device);
         model.load_discriminator(&mut state, Weights::raw(self.raw))?;
         let extractor = Extractor::new(networks, &mut state, self.batch)?;
-        settle(&extractor, &mut state, source, prepare)?;
+        calibrate(&extractor, &mut state, source, prepare)?;
         let trained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
         note_of_batch(trained.batch(), self.batch);
 
         let mut state = State::new(&device);
         // Without statistics of its own an untrained network's responses fade from layer to layer.
         untrained(networks, By::Discriminator, &mut state, self.seed)?
-            .settle(&mut state, source, prepare)?;
+            .calibrate(&mut state, source, prepare)?;
         let untrained = Observer::new(networks, state, wanted.to_vec(), self.batch)?;
         Ok(vec![trained, untrained])
     }
 }
 
 /// The message for a missing layer, with the existing ones.
-pub(super) fn no_layer(layer: u64, all: &[Level]) -> String {
+pub(super) fn no_layer(layer: u64, all: &[FeatureLayer]) -> String {
     let each = all.iter().enumerate().map(|(i, level)| {
         let [h, w, c] = level.size;
         format!("{} (main.{}, {h}x{w}, {c} maps)", i + 1, level.conv)

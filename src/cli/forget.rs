@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::experiments::forget::marks::{Marks, Rect};
 use crate::experiments::forget::{Examples, change, chosen, drawn, levels, maps_of, without};
-use crate::features::Level;
+use crate::features::FeatureLayer;
 use crate::files;
 use crate::human::plural;
 use crate::model::names::average_of;
@@ -317,7 +317,7 @@ impl Forget {
     }
 
     /// The requested layer, with its number.
-    fn level(&self, all: &[Level]) -> Result<(usize, Level)> {
+    fn level(&self, all: &[FeatureLayer]) -> Result<(usize, FeatureLayer)> {
         let number = self.layer.unwrap_or_else(|| all.len().saturating_sub(1).max(1) as u64);
         let level = (number as usize).checked_sub(1).and_then(|i| all.get(i));
         match level {

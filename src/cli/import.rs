@@ -63,12 +63,13 @@ struct Unsaid {
     /// Latent distribution: normal, or uniform in [-1, 1]
     #[arg(
         long,
+        alias = "latent-law",
         value_enum,
         default_value_t = LatentDistribution::Normal,
         hide_possible_values = true,
         value_name = "normal|uniform"
     )]
-    latent_law: LatentDistribution,
+    latent_distribution: LatentDistribution,
     /// Slope of the negative half of the generator's activations; 0 is ReLU
     #[arg(
         long,
@@ -155,7 +156,7 @@ fn side(text: &str) -> std::result::Result<[usize; 2], String> {
 impl Unsaid {
     fn assumptions(&self) -> Assumptions {
         Assumptions {
-            latent_law: self.latent_law,
+            latent_distribution: self.latent_distribution,
             g_slope: self.g_slope,
             d_slope: self.d_slope,
             eps: self.eps,
@@ -230,11 +231,11 @@ fn report(imported: &Imported, assumptions: &Assumptions) -> String {
 
 /// What was assumed, with the flags that change it.
 fn assumed(imported: &Imported, assumptions: &Assumptions) -> Vec<String> {
-    let Networks { latent_law, pixels, .. } = &imported.networks;
+    let Networks { latent_distribution, pixels, .. } = &imported.networks;
     let has = |role| imported.networks.has(role);
     let mut assumed = Vec::new();
     if has(model::Role::Generator) {
-        assumed.push(format!("{latent_law} latents (--latent-law)"));
+        assumed.push(format!("{latent_distribution} latents (--latent-distribution)"));
     }
     if imported.said != Said::Shapes {
         return assumed;

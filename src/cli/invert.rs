@@ -190,8 +190,8 @@ impl Invert {
     }
 
     fn figure(&self, model: &ModelFile, originals: &[Vec<u8>], all: &[Found]) -> Result<Figure> {
-        let law = model.networks.latent_law;
-        let held = match law {
+        let distribution = model.networks.latent_distribution;
+        let held = match distribution {
             LatentDistribution::Normal => {
                 format!("Latents are normal; prior weight {}.", self.prior)
             }

@@ -185,8 +185,8 @@ mod tests {
     use clap::ValueEnum;
 
     use crate::data::{Crop, Filter};
-    use crate::models::{Conditioning, LatentDistribution, Minibatch, Network, Norm};
-    use crate::nn::Weight;
+    use crate::models::{Architecture, Conditioning, LatentDistribution, Minibatch, Norm};
+    use crate::nn::Parametrization;
     use crate::objectives::{Loss, Penalty};
 
     /// Values are written in files and messages as they are typed.
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_they_are_typed() {
-        typed_as_shown::<Network>();
+        typed_as_shown::<Architecture>();
         typed_as_shown::<LatentDistribution>();
         typed_as_shown::<Norm>();
         typed_as_shown::<Conditioning>();
         typed_as_shown::<Minibatch>();
-        typed_as_shown::<Weight>();
+        typed_as_shown::<Parametrization>();
         typed_as_shown::<Loss>();
         typed_as_shown::<Penalty>();
         typed_as_shown::<Crop>();

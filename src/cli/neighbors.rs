@@ -18,7 +18,7 @@ use crate::model::{Generator, ModelFile, Role};
 
 use super::bar::Bar;
 use super::drawing::inputs;
-use super::features::{Fit, settle};
+use super::features::{Fit, calibrate};
 use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_batch};
 use super::output::tell;
@@ -209,7 +209,7 @@ impl Neighbors {
         model.load_discriminator(&mut state, self.model.weights())?;
         let extractor = Extractor::new(&model.networks, &mut state, self.batch)?;
         note_of_batch(extractor.batch(), self.batch);
-        settle(&extractor, &mut state, source, prepare)?;
+        calibrate(&extractor, &mut state, source, prepare)?;
         Ok(Some((extractor, state)))
     }
 

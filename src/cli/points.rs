@@ -121,12 +121,12 @@ impl Points {
     /// [`Error::File`] where a file cannot be read, holds latents of another model, or has no such
     /// row; or where there are images and the model has no encoder.
     pub(super) fn load(&self, locator: &mut Locator<'_>, flag: &str) -> Result<Vec<Point>> {
-        let Networks { nz, latent_law, .. } = locator.model.networks;
+        let Networks { nz, latent_distribution, .. } = locator.model.networks;
         let mut points = Vec::new();
         for part in &self.parts {
             match part {
                 Part::Seeds(Seeds(seeds)) => {
-                    points.extend(seeds.iter().map(|&seed| seeded(seed, nz, latent_law)));
+                    points.extend(seeds.iter().map(|&seed| seeded(seed, nz, latent_distribution)));
                 }
                 Part::Rows(path, row) => {
                     let latents = read_rows(path, nz, flag)?;
@@ -155,8 +155,8 @@ impl Points {
     }
 }
 
-fn seeded(seed: u64, nz: usize, law: LatentDistribution) -> Point {
-    let z = seeded_latents(&[seed], nz, law).f32s().to_vec();
+fn seeded(seed: u64, nz: usize, distribution: LatentDistribution) -> Point {
+    let z = seeded_latents(&[seed], nz, distribution).f32s().to_vec();
     Point { name: format!("seed {seed}"), key: seed.to_string(), z }
 }
 
@@ -193,7 +193,7 @@ mod tests {
     use crate::cli::latents::write_npy;
     use crate::model::save_imported;
     use crate::models::Size;
-    use crate::models::{ModelConfig, Network};
+    use crate::models::{Architecture, ModelConfig};
     use crate::tensor::Tensor;
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
         write_npy(&file, &z).unwrap();
         let size = Size { height: 16, width: 16 };
         let model = ModelConfig {
-            network: Network::Paper,
+            network: Architecture::Paper,
             size,
             channels: 3,
             nz: 3,

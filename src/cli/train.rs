@@ -30,7 +30,7 @@ use super::tuning;
 mod asked;
 mod flags;
 
-use asked::{Asked, Bound, like, settle};
+use asked::{Asked, Bound, like, resolve};
 use flags::{Machine, Reading};
 
 #[derive(Debug, Args)]
@@ -100,7 +100,7 @@ impl Train {
             None => None,
         };
         if self.source.gray {
-            self.asked.recipe.model.channels = Some(1);
+            self.asked.config.model.channels = Some(1);
         }
         // A resumed run already has its full configuration.
         match self.asked.preset {
@@ -111,8 +111,8 @@ impl Train {
 
     /// Fills options that were not typed from the preset.
     fn filled(self, preset: &Preset) -> Self {
-        let TrainOptions { recipe, prepare } = preset.options();
-        let asked = Asked { recipe: self.asked.recipe.or(recipe), ..self.asked };
+        let TrainOptions { config, prepare } = preset.options();
+        let asked = Asked { config: self.asked.config.or(config), ..self.asked };
         Self { asked, prepare: self.prepare.or(prepare), ..self }
     }
 
@@ -126,30 +126,30 @@ impl Train {
         let options = RunOptions { device: device.name(), ..options };
         let compile = program::Options {
             memory_limit: self.machine.memory,
-            choices: self.choices(&options.recipe, &device, resumed.as_ref())?,
+            choices: self.choices(&options.config, &device, resumed.as_ref())?,
             ..program::Options::default()
         };
         let fresh = resumed.is_none();
         let mut trainer = match &resumed {
             Some(Resumed { model, .. }) => {
-                let position = Position::of(model, &options.recipe)?;
+                let position = Position::of(model, &options.config)?;
                 let tensors = &model.tensors;
-                Trainer::resume(options.recipe.clone(), &device, &compile, tensors, position)?
+                Trainer::resume(options.config.clone(), &device, &compile, tensors, position)?
             }
-            None => Trainer::new(options.recipe.clone(), &device, &compile)?,
+            None => Trainer::new(options.config.clone(), &device, &compile)?,
         };
         // Before the run's folder is created or changed: unusable images leave no trace.
         let loader = LoaderOptions {
-            batch: options.recipe.step_images(),
-            seed: options.recipe.seed,
+            batch: options.config.step_images(),
+            seed: options.config.seed,
             workers: self.source.workers.unwrap_or(LoaderOptions::default().workers),
             cache: self.source.cache,
             ..LoaderOptions::default()
         };
         let prepare = options.prepare.clone();
-        let labeled = match options.recipe.labels_per_class {
+        let labeled = match options.config.labels_per_class {
             0 => None,
-            n => Some(Labeled::draw(&source, &prepare, n as usize, options.recipe.seed)?),
+            n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         tell!("{}", header(&options, &trainer, &device));
@@ -167,7 +167,7 @@ impl Train {
             trainer.start_from(model)?;
         }
         if fresh && let n @ 1.. = trainer.start_images() {
-            let (images, labels) = first_images(&source, &options.prepare, n, options.recipe.seed)?;
+            let (images, labels) = first_images(&source, &options.prepare, n, options.config.seed)?;
             trainer.start_on(images, &labels)?;
         }
         let (run, seconds) = match resumed {
@@ -188,7 +188,7 @@ impl Train {
         run.write_options(&options)?;
         let path = run.path().to_owned();
         tell!("run       {}", path.display());
-        tell!("previews  {}", Session::previews(&options.recipe.model));
+        tell!("previews  {}", Session::previews(&options.config.model));
         interrupt::finish_first()?;
         let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
         let ending = session.run()?;
@@ -207,7 +207,7 @@ impl Train {
 
     /// The name of a run's folder: preset or network, DATA and size.
     fn usual_name(&self, options: &RunOptions, source: &Source) -> String {
-        let model = &options.recipe.model;
+        let model = &options.config.model;
         let how = match self.asked.preset {
             Some(preset) => preset.name.to_owned(),
             None => model.network.to_string(),
@@ -240,13 +240,13 @@ impl Train {
     /// so that it continues as if it had never stopped; else those that `--tune` chooses.
     fn choices(
         &self,
-        recipe: &TrainConfig,
+        config: &TrainConfig,
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
         let (step, sampler) =
-            (recipe.tape()?, Sampler::tape(&recipe.networks()?, Weights::Raw, BATCH)?);
-        let tapes = [(&step, recipe.precision), (&sampler, Precision::F32)];
+            (config.tape()?, Sampler::tape(&config.networks()?, Weights::Raw, BATCH)?);
+        let tapes = [(&step, config.precision), (&sampler, Precision::F32)];
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {
@@ -265,12 +265,12 @@ impl Train {
     ) -> Result<Option<Conditioning>> {
         let flag = "--conditional";
         let (bound, before) = match base {
-            Some((bound, design)) => (bound, ClassCondition::of(design)),
+            Some((bound, model_config)) => (bound, ClassCondition::of(model_config)),
             None => (Bound::Free, ClassCondition::None),
         };
-        let typed = self.asked.recipe.model.conditional;
-        let condition = settle(bound, flag, typed, before)?.conditioning();
-        let conditioning = condition.or(self.asked.recipe.conditioning()?);
+        let typed = self.asked.config.model.conditional;
+        let condition = resolve(bound, flag, typed, before)?.conditioning();
+        let conditioning = condition.or(self.asked.config.conditioning()?);
         if bound == Bound::Run || conditioning.is_none() {
             return Ok(conditioning);
         }
@@ -291,16 +291,16 @@ impl Train {
 
     /// The networks, for the images of `source`: those of the resumed run, those of `--from`, or new
     /// ones.
-    fn design(
+    fn model_config(
         &self,
         old: Option<&RunOptions>,
         from: Option<&ModelFile>,
         source: &Source,
     ) -> Result<ModelConfig> {
-        let typed = &self.asked.recipe.model;
+        let typed = &self.asked.config.model;
         if let Some(old) = old {
-            self.conditional(Some((Bound::Run, &old.recipe.model)), source)?;
-            return Ok(old.recipe.model);
+            self.conditional(Some((Bound::Run, &old.config.model)), source)?;
+            return Ok(old.config.model);
         }
         if let Some(from) = from {
             let base = self.design_of(from)?;
@@ -310,13 +310,13 @@ impl Train {
             return Ok(base);
         }
         let conditioning = self.conditional(None, source)?;
-        let mut design = typed.design();
+        let mut model_config = typed.config();
         if typed.channels.is_none() && source.kind() == Kind::Idx {
-            design.channels = 1;
+            model_config.channels = 1;
         }
-        design.classes = conditioning.map_or(0, |_| source.classes().len());
-        design.conditioning = conditioning.unwrap_or_default();
-        Ok(design)
+        model_config.classes = conditioning.map_or(0, |_| source.classes().len());
+        model_config.conditioning = conditioning.unwrap_or_default();
+        Ok(model_config)
     }
 
     /// Rejects flags that contradict existing networks.
@@ -331,10 +331,10 @@ impl Train {
 
     /// The configuration of the networks of `--from`.
     fn design_of(&self, model: &ModelFile) -> Result<ModelConfig> {
-        if let Some(recipe) = TrainConfig::of(model)? {
-            return Ok(recipe.model);
+        if let Some(config) = TrainConfig::of(model)? {
+            return Ok(config.model);
         }
-        like(&self.asked.recipe.model, &model.networks).ok_or_else(|| {
+        like(&self.asked.config.model, &model.networks).ok_or_else(|| {
             let what = "dcgan train cannot build its networks with these flags; --network, --norm-g \
                         and others may match it";
             Error::file(&model.path, what)
@@ -342,16 +342,16 @@ impl Train {
     }
 
     /// The hyperparameters: those of the resumed run, or the requested ones.
-    fn recipe(
+    fn config(
         &self,
         old: Option<&RunOptions>,
         model: ModelConfig,
         source: &Source,
     ) -> Result<TrainConfig> {
-        let typed = &self.asked.recipe;
+        let typed = &self.asked.config;
         if let Some(old) = old {
-            self.agrees(Bound::Run, typed.conflict(&old.recipe))?;
-            return Ok(old.recipe.clone());
+            self.agrees(Bound::Run, typed.conflict(&old.config))?;
+            return Ok(old.config.clone());
         }
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         Ok(TrainConfig { classes, ..typed.of(model) })
@@ -386,8 +386,8 @@ impl Train {
             );
             return Err(Error::file(source.origin(), what));
         }
-        let model = self.design(old, from, &source)?;
-        let recipe = self.recipe(old, model, &source)?;
+        let model = self.model_config(old, from, &source)?;
+        let config = self.config(old, model, &source)?;
         let prepare = match old {
             Some(old) => {
                 self.agrees(Bound::Run, self.prepare.conflict(&old.prepare))?;
@@ -405,12 +405,12 @@ impl Train {
         self.rhythm.apply(&mut rhythm);
         let named = self.asked.preset.map(|preset| preset.name.to_owned());
         let preset = match old {
-            Some(old) => settle(Bound::Run, "--preset", named, old.preset.clone())?,
+            Some(old) => resolve(Bound::Run, "--preset", named, old.preset.clone())?,
             None => named.unwrap_or_else(|| "dcgan".into()),
         };
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
-            let done = resumed.model.step * recipe.step_images() as u64;
+            let done = resumed.model.step * config.step_images() as u64;
             if images <= done {
                 return Err(Error::flag(
                     "--images",
@@ -425,7 +425,7 @@ impl Train {
         let options = RunOptions {
             preset,
             from,
-            recipe,
+            config,
             data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
@@ -441,16 +441,16 @@ impl Train {
     }
 }
 
-/// Rejects images whose classes differ from those of a model's networks; `told` is how the
+/// Rejects images whose classes differ from those of a model's networks; `known` is how the
 /// networks should learn them.
 fn fits(
     model: &ModelFile,
-    design: &ModelConfig,
-    told: Option<Conditioning>,
+    model_config: &ModelConfig,
+    known: Option<Conditioning>,
     source: &Source,
 ) -> Result<()> {
-    let how = (design.classes > 0).then_some(design.conditioning);
-    if told != how {
+    let how = (model_config.classes > 0).then_some(model_config.conditioning);
+    if known != how {
         let what = if how.is_none() {
             "the networks of --from know no classes; leave it out, or start without --from"
         } else {
@@ -463,9 +463,9 @@ fn fits(
         TrainConfig::of(model)?.map_or_else(|| model.networks.classes.clone(), |r| r.classes);
     let has = source.classes();
     let agree = known.is_empty() || known == has;
-    if design.classes > 0 && (has.len() != design.classes || !agree) {
+    if model_config.classes > 0 && (has.len() != model_config.classes || !agree) {
         let list = |classes: &[String]| match classes.len() {
-            0 => format!("{} without names", design.classes),
+            0 => format!("{} without names", model_config.classes),
             _ => classes.join(", "),
         };
         let what =
@@ -497,7 +497,7 @@ impl Resumed {
         let options: RunOptions = run.options()?;
         let (model, passed) = run.newest(load_model)?;
         warn_of_passed(&passed, &model);
-        if TrainConfig::of(&model)?.as_ref() != Some(&options.recipe) {
+        if TrainConfig::of(&model)?.as_ref() != Some(&options.config) {
             let what = format!(
                 "is not of this run: its configuration differs from {}",
                 run.options_path().display()

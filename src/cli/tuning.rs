@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tuning_is_told_in_one_line() {
+    fn a_tuning_is_described_in_one_line() {
         let summary = Summary { measured: 7, faster: 3, left: 0, seconds: 3.06 };
         let text = "tuning    7 kernels for card in 3.1s: 3 of them run faster than by default";
         assert_eq!(line("card", summary), text);

@@ -103,19 +103,19 @@ impl Walk {
             let what = "a walk needs two points or more, such as 3,17,42";
             return Err(Error::flag("--seeds", what));
         }
-        let law = model.networks.latent_law;
+        let distribution = model.networks.latent_distribution;
         let how = match (self.linear, self.spherical) {
             (true, _) => Interpolation::Linear,
             (_, true) => Interpolation::Spherical,
-            _ => Interpolation::of(law),
+            _ => Interpolation::of(distribution),
         };
         let steps = self.steps.unwrap_or(STEPS);
         let mut generator = self.model.generator(&model)?;
 
-        let why = if how == Interpolation::of(law) {
-            format!("{how}, as is usual for {law} latents")
+        let why = if how == Interpolation::of(distribution) {
+            format!("{how}, as is usual for {distribution} latents")
         } else {
-            format!("{how}, although latents are {law}")
+            format!("{how}, although latents are {distribution}")
         };
         println(&format!(
             "{:<12}{} points, {} frames",
@@ -177,8 +177,8 @@ impl Walk {
             let what = format!("{beyond} is not a coordinate: the model has 0 to {}", nz - 1);
             return Err(Error::flag("--vary", what));
         }
-        let law = model.networks.latent_law;
-        let usual = match law {
+        let distribution = model.networks.latent_distribution;
+        let usual = match distribution {
             LatentDistribution::Normal => [-2.0, 2.0],
             LatentDistribution::Uniform => [-1.0, 1.0],
         };
@@ -188,7 +188,7 @@ impl Walk {
 
         let itself = generator.cells(&rows(&points))?;
         let mut figure = Figure::new("One coordinate of the latent at a time").note(format!(
-            "{}. Framed: the latent as it is. Latents are {law}.",
+            "{}. Framed: the latent as it is. Latents are {distribution}.",
             self.model.describe(&model)
         ));
         for (point, itself) in points.iter().zip(itself) {

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::dataset_json::Label;
+use super::messages::count;
 use super::part::{Parts, folders};
-use super::source::count;
 
 /// The classes of a list of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

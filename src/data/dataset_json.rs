@@ -114,7 +114,7 @@ pub(super) fn is_labels(name: &str) -> bool {
 }
 
 impl Labels {
-    /// Reads those of `files` that are such files; a name in one is told from its folder.
+    /// Reads those of `files` that are such files; names in one are relative to its folder.
     ///
     /// # Errors
     /// A sentence that begins with the file's name, where it is damaged.

@@ -201,7 +201,7 @@ pub(crate) fn is_tar_header(block: &[u8]) -> bool {
         let spaces = 8 * i64::from(b' ');
         block[..148].iter().chain(&block[156..]).map(byte).sum::<i64>() + spaces
     };
-    header.cksum().is_ok_and(|told| [sum(false), sum(true)].contains(&i64::from(told)))
+    header.cksum().is_ok_and(|stored| [sum(false), sum(true)].contains(&i64::from(stored)))
 }
 
 #[cfg(test)]

@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::messages::count;
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
-use super::source::{Source, count};
+use super::source::Source;
 use crate::config::named;
 use crate::error::{Error, Result};
 use crate::files;
@@ -156,11 +157,11 @@ impl Loader {
         let mut starts = Vec::new();
         for worker in 0..count {
             let (sender, receiver) = sync_channel(AHEAD);
-            let (start, told) = sync_channel::<u64>(1);
+            let (start, begin) = sync_channel::<u64>(1);
             let pool = Arc::clone(&loader.pool);
             let work = move || {
                 // Their number is known once all that can start have started.
-                let Ok(count) = told.recv() else { return };
+                let Ok(count) = begin.recv() else { return };
                 let mut order = (u64::MAX, Vec::new());
                 let mut index = position + worker as u64;
                 loop {

@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::loader::{Skipped, is_too_many};
+use super::messages::count;
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
-use super::source::{Source, count};
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::human::grouped;
 

@@ -1,6 +1,5 @@
 //! Detects what `DATA` is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
@@ -15,6 +14,7 @@ use super::decode::{self, Decoded};
 use super::fingerprint::{self, Fingerprint};
 use super::formats::{self, Other};
 use super::look::{Found, no_part};
+use super::messages::{WHAT_WORKS, count, images_aside, left_aside, nothing_there, without_labels};
 use super::packed::{self, Format, Packed, label_names};
 use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
@@ -87,11 +87,6 @@ pub struct Image {
     /// What the file's pixels are, as in `RGB` or `gray, 16 bit`.
     pub color: String,
 }
-
-/// What `DATA` may be, for the end of an error message.
-const WHAT_WORKS: &str = "give a folder, zip or tar of images (PNG, JPEG, WebP, GIF, BMP, TIFF), \
-                          MNIST-style IDX files, CIFAR-10 binary batches, or nothing for the \
-                          bundled set";
 
 impl Source {
     /// Opens `path`, whatever it is, or the bundled set without one.
@@ -559,75 +554,6 @@ impl Source {
 /// How to use another part than the default.
 const OTHER_PARTS: &str = "`part` test takes the other, `part` all both";
 
-/// The error for a set without images: what is there instead.
-fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {
-    let mut what = match (store.names().is_empty(), kind) {
-        (true, Kind::Folder) => "is an empty folder".to_owned(),
-        (true, _) => format!("is an empty {kind}"),
-        (false, _) => format!("is a {kind} without images"),
-    };
-    // Those that are not opened among images are now.
-    let look = |(index, name): (usize, &String)| {
-        let head = store.head(index, formats::HEAD as u64).unwrap_or_default();
-        Other::find(&head, name).map(|other| (index, other))
-    };
-    let others = match found.others.as_slice() {
-        [] => store.names().iter().enumerate().take(1000).filter_map(look).collect(),
-        others => others.to_vec(),
-    };
-    match others.first() {
-        Some((index, other)) => what += &format!("; {} {}", store.names()[*index], other.words()),
-        None => what += &format!("; {WHAT_WORKS}"),
-    }
-    Error::file(path, format!("DATA {what}"))
-}
-
-/// Why IDX files have no labels, where some are there: those chosen with their labels, and labels that
-/// belong to none.
-fn without_labels(
-    store: &Store,
-    chosen: &[(usize, Option<usize>)],
-    strays: &[usize],
-) -> Option<String> {
-    let lacking = chosen.iter().find(|(_, labels)| labels.is_none())?.0;
-    let images = &store.names()[lacking];
-    if let Some((other, _)) = chosen.iter().find(|(_, labels)| labels.is_some()) {
-        return Some(format!(
-            "{images} has no labels beside it, and {} has",
-            store.names()[*other]
-        ));
-    }
-    let labels = &store.names()[*strays.first()?];
-    let wanted = label_names(images).swap_remove(0);
-    let example = "those of train-images-idx3-ubyte are train-labels-idx1-ubyte";
-    Some(match wanted == *images {
-        true => format!("{labels} is not called as the labels of {images} must be: {example}"),
-        false => format!("{labels} is not called {wanted}, as the labels of {images} must be"),
-    })
-}
-
-/// Image files beside a packed set.
-fn images_aside(store: &Store, images: &[usize]) -> Option<String> {
-    let first = &store.names()[*images.first()?];
-    Some(format!("left aside: {} (the first: {first})", count(images.len(), "image")))
-}
-
-/// What is known and not read beside images: a sentence for each kind.
-fn left_aside(store: &Store, others: &[(usize, Other)]) -> Vec<String> {
-    let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, other) in others {
-        kinds.entry(other.words()).or_default().push(*index);
-    }
-    let sentence = |(words, indices): (&String, &Vec<usize>)| {
-        let first = &store.names()[indices[0]];
-        match indices.len() {
-            1 => format!("left aside: {first} {words}"),
-            n => format!("left aside: {} like {first}, which {words}", count(n, "file")),
-        }
-    };
-    kinds.iter().map(sentence).collect()
-}
-
 /// The last part of a path.
 fn name_of(path: &Path) -> String {
     store::text(path.file_name().unwrap_or(path.as_os_str()))
@@ -651,9 +577,4 @@ fn short_name(path: &Path) -> String {
     let name: String = name.chars().map(plain).take(40).collect();
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() { "data".into() } else { name.into() }
-}
-
-/// `1,234 images`.
-pub(crate) fn count(n: usize, what: &str) -> String {
-    crate::human::plural(n as u64, what)
 }

@@ -7,8 +7,9 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::loader::{Skipped, is_too_many};
+use super::messages::count;
 use super::prepare::Prepare;
-use super::source::{Source, count};
+use super::source::Source;
 use crate::error::{Error, Result};
 
 /// Decoded chunks that wait.

@@ -334,7 +334,7 @@ pub fn measure(
 }
 
 /// The untrained network of the kind that [`By`] selects, drawn from a seed; its batch norm must be
-/// calibrated on images ([`Extractor::settle`]), as an untrained network has no statistics.
+/// calibrated on images ([`Extractor::calibrate`]), as an untrained network has no statistics.
 ///
 /// # Errors
 /// Those of [`Extractor::new`].

@@ -20,7 +20,7 @@ use std::cmp::Ordering;
 use crate::data::{Prepare, Skipped, Source, sweep};
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::features::{DISCRIMINATOR, Level, feed};
+use crate::features::{DISCRIMINATOR, FeatureLayer, feed};
 use crate::models::Networks;
 use crate::nn::{Mode, Outputs, Pass, Reach, Sequential};
 use crate::ops::elementwise::LeakyReluGrad;
@@ -128,7 +128,7 @@ impl Answers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The convolution.
-    pub level: Level,
+    pub level: FeatureLayer,
     /// Its filters: channels of its output.
     pub filters: Vec<usize>,
 }
@@ -211,7 +211,7 @@ impl Observer {
 
     /// The pixels that a layer's value at `place` depends on: [`receptive_field`].
     #[must_use]
-    pub fn field(&self, level: &Level, place: [usize; 2]) -> [[isize; 2]; 2] {
+    pub fn field(&self, level: &FeatureLayer, place: [usize; 2]) -> [[isize; 2]; 2] {
         receptive_field(&self.discriminator, level.output, place)
     }
 
@@ -245,7 +245,11 @@ impl Observer {
     ///
     /// # Errors
     /// [`Error::Length`] if an image has another size; [`Error::Lost`] if the device fails.
-    pub fn explain(&mut self, level: &Level, images: &[(usize, Vec<u8>)]) -> Result<Vec<Guided>> {
+    pub fn explain(
+        &mut self,
+        level: &FeatureLayer,
+        images: &[(usize, Vec<u8>)],
+    ) -> Result<Vec<Guided>> {
         let [h, w, c] = level.size;
         let tape = |batch| -> Result<Tape> {
             let mut tape = Tape::new();

@@ -11,7 +11,7 @@
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::features::{DISCRIMINATOR, levels};
+use crate::features::{DISCRIMINATOR, feature_layers};
 use crate::model::{ModelFile, Networks, Role, Weights};
 use crate::nn::{LATENT, LatentDistribution, Mode, Pass};
 use crate::optim::Adam;
@@ -71,7 +71,7 @@ pub struct Found {
     pub z: Vec<f32>,
     /// Its image `[1, h, w, c]` in [−1, 1].
     pub image: Tensor,
-    /// Root mean squared difference to the original, in gray levels of 0 to 255.
+    /// Root mean squared difference to the original, in gray feature_layers of 0 to 255.
     pub error: f32,
     /// The same before the search: the smallest of all starts.
     pub error_at_start: f32,
@@ -138,14 +138,14 @@ impl Inverter {
     /// # Errors
     /// [`Error::Length`] if the image has another size; [`Error::Lost`] if the device fails.
     pub fn invert(&mut self, image: &[u8], mut done: impl FnMut(usize)) -> Result<Found> {
-        let Networks { size, channels, nz, latent_law, .. } = self.networks;
+        let Networks { size, channels, nz, latent_distribution, .. } = self.networks;
         let Search { starts, steps, seed, .. } = self.search;
         let shape = [1, size.height, size.width, channels];
         let target = Tensor::with_data(shape, Data::U8(image.to_vec()))?;
 
         let mut z = vec![0.0; starts * nz];
         for (start, row) in z.chunks_mut(nz).enumerate() {
-            latent_law.fill(&Stream::new(seed, "invert", start as u32), row);
+            latent_distribution.fill(&Stream::new(seed, "invert", start as u32), row);
         }
         self.state.set(Z, &Tensor::new([starts, nz], z)?)?;
         for moment in Adam::moments(Z) {
@@ -194,7 +194,7 @@ impl Inverter {
 /// root). Fetches, with the values before the step: `z`, `images` in [−1, 1], `square` (mean
 /// squared difference) and `objective` of every start.
 fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) -> Result<()> {
-    let Networks { size, channels, nz, latent_law, .. } = *networks;
+    let Networks { size, channels, nz, latent_distribution, .. } = *networks;
     let n = search.starts;
     let target = t.feed("target", &[1, size.height, size.width, channels], DType::U8)?;
     let target = t.from_u8(target)?;
@@ -223,7 +223,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
     t.fetch("images", images)?;
     t.fetch("square", square)?;
     t.fetch("objective", objective)?;
-    if latent_law == LatentDistribution::Normal && search.prior != 0.0 {
+    if latent_distribution == LatentDistribution::Normal && search.prior != 0.0 {
         let square = t.mul(z, z)?;
         let length = t.mean(square, &[1])?;
         let prior = t.affine(length, search.prior, 0.0)?;
@@ -233,7 +233,7 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
     let total = t.sum_all(objective)?;
     let gradient = t.grad(total, &[z])?[0];
     ADAM.update(t, Z, gradient, rate, root)?;
-    if latent_law == LatentDistribution::Uniform {
+    if latent_distribution == LatentDistribution::Uniform {
         let z = t.read(Z, &[n, nz], DType::F32)?;
         let z = t.clamp(z, -1.0, 1.0)?;
         t.assign(Z, z)?;
@@ -259,7 +259,7 @@ fn feature_distance(
     target: Var,
     labels: Option<Var>,
 ) -> Result<Var> {
-    let levels = levels(networks)?;
+    let feature_layers = feature_layers(networks)?;
     let discriminator = networks.discriminator()?;
     let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
         discriminator.record(t, DISCRIMINATOR, x, &Pass::new(Mode::Eval).labels(labels))
@@ -271,7 +271,7 @@ fn feature_distance(
     };
     let (outputs, targets) = (of(t, x, labels)?, of(t, target, label)?);
     let mut total: Option<Var> = None;
-    for level in &levels {
+    for level in &feature_layers {
         let (feature, wanted) = (outputs.each()[level.output], targets.each()[level.output]);
         let square = mean_square(t, feature, wanted)?;
         let scale = t.mul(wanted, wanted)?;
@@ -287,10 +287,10 @@ fn feature_distance(
         name: DISCRIMINATOR.into(),
         what: "has no features to compare".into(),
     })?;
-    t.affine(total, 1.0 / levels.len() as f32, 0.0)
+    t.affine(total, 1.0 / feature_layers.len() as f32, 0.0)
 }
 
-/// The square root of a mean square of values in [−1, 1], in gray levels.
+/// The square root of a mean square of values in [−1, 1], in gray feature_layers.
 fn gray(square: f32) -> f32 {
     127.5 * square.sqrt()
 }
@@ -312,11 +312,11 @@ mod tests {
     use crate::data::{Crop, Filter, Prepare};
     use crate::images;
     use crate::model::{Generator, Inputs, Size, seeded_latents};
-    use crate::models::{ModelConfig, Network};
+    use crate::models::{Architecture, ModelConfig};
     use crate::program::Choices;
 
     /// A model whose generator outputs varied images: its weights preserve scale.
-    fn model(network: Network) -> ModelFile {
+    fn model(network: Architecture) -> ModelFile {
         let size = Size { height: 16, width: 16 };
         let model = ModelConfig {
             network,
@@ -353,7 +353,7 @@ mod tests {
         ModelFile {
             path,
             networks,
-            recipe: None,
+            config: None,
             step,
             position: None,
             seconds,
@@ -372,9 +372,9 @@ mod tests {
 
     #[test]
     fn an_image_of_the_generator_is_found_again() {
-        for network in [Network::Dcgan, Network::Paper] {
+        for network in [Architecture::Dcgan, Architecture::Paper] {
             let model = model(network);
-            let truth = seeded_latents(&[7], 6, network.latent_law());
+            let truth = seeded_latents(&[7], 6, network.latent_distribution());
             let bytes = image(&model, truth.f32s());
             let spread = bytes.iter().max().unwrap() - bytes.iter().min().unwrap();
             assert!(spread > 100, "{network}: the generator draws nothing: {spread}");
@@ -409,9 +409,9 @@ mod tests {
     #[test]
     fn latents_stay_where_the_generator_knows_them() {
         // Images of only black and white: the larger its latent, the closer the generator gets.
-        let longest = |network: Network, prior| {
+        let longest = |network: Architecture, prior| {
             let model = model(network);
-            let truth = seeded_latents(&[7], 6, network.latent_law());
+            let truth = seeded_latents(&[7], 6, network.latent_distribution());
             let bytes = image(&model, truth.f32s());
             let bytes: Vec<u8> = bytes.iter().map(|&b| if b < 128 { 0 } else { 255 }).collect();
             let search = Search { prior, steps: 100, rate: 0.3, ..Search::default() };
@@ -420,8 +420,8 @@ mod tests {
             let found = inverter.invert(&bytes, |_| ()).unwrap();
             found.z.iter().fold(0.0_f32, |most, z| most.max(z.abs()))
         };
-        assert!(longest(Network::Paper, 0.0) <= 1.0);
-        let (free, held) = (longest(Network::Dcgan, 0.0), longest(Network::Dcgan, 1.0));
+        assert!(longest(Architecture::Paper, 0.0) <= 1.0);
+        let (free, held) = (longest(Architecture::Dcgan, 0.0), longest(Architecture::Dcgan, 1.0));
         assert!(held < 0.5 * free, "{held} against {free}");
     }
 

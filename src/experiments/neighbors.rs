@@ -173,7 +173,7 @@ mod tests {
     use crate::data::{Crop, Filter};
     use crate::device::Device;
     use crate::models::Size;
-    use crate::models::{ModelConfig, Network};
+    use crate::models::{Architecture, ModelConfig};
 
     const SIDE: usize = 16;
 
@@ -232,7 +232,7 @@ mod tests {
         let source = set(dir.path(), 12);
         let size = Size { height: SIDE, width: SIDE };
         let model = ModelConfig {
-            network: Network::Dcgan,
+            network: Architecture::Dcgan,
             size,
             channels: 3,
             nz: 4,

@@ -29,8 +29,8 @@ impl fmt::Display for Interpolation {
 impl Interpolation {
     /// The interpolation that keeps latents likely under their distribution.
     #[must_use]
-    pub const fn of(law: LatentDistribution) -> Self {
-        match law {
+    pub const fn of(distribution: LatentDistribution) -> Self {
+        match distribution {
             LatentDistribution::Normal => Self::Spherical,
             LatentDistribution::Uniform => Self::Linear,
         }

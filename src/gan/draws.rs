@@ -44,10 +44,10 @@ impl Draws {
         self,
         t: &mut Tape,
         name: &str,
-        law: LatentDistribution,
+        distribution: LatentDistribution,
         shape: &[usize],
     ) -> Result<Var> {
-        match (self, law) {
+        match (self, distribution) {
             (Self::Fed, _) => t.feed(name, shape, DType::F32),
             (Self::Device(key), LatentDistribution::Normal) => t.random_normal(key, name, shape),
             (Self::Device(key), LatentDistribution::Uniform) => {

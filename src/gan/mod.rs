@@ -18,10 +18,10 @@
 //! step.apply(t, [d])?;                                    // … and assigned here
 //! ```
 
+pub mod config;
 pub mod draws;
 pub mod families;
-pub mod method;
-pub mod recipe;
+pub mod objective;
 pub mod scalar;
 pub mod scale;
 mod states;
@@ -30,8 +30,8 @@ mod system;
 mod update;
 pub(crate) mod validate;
 
-pub use method::{Family, ObjectiveConfig, PartialObjectiveConfig};
-pub use recipe::{PartialTrainConfig, TrainConfig};
+pub use config::{PartialTrainConfig, TrainConfig};
+pub use objective::{Family, ObjectiveConfig, PartialObjectiveConfig};
 pub use scalar::{Curve, Scalar};
 pub use step::{Recorded, Recording, Step};
 pub use system::{At, Edit, Phase, Recorder, Stage, System};

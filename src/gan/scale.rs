@@ -90,10 +90,10 @@ impl LossScale {
 
         let least = t.fill(&[], LEAST)?;
         let excused = t.greater(scale, least)?;
-        let told = t.choose(excused, zero, length)?;
-        let told = t.choose(fine, length, told)?;
+        let reported = t.choose(excused, zero, length)?;
+        let reported = t.choose(fine, length, reported)?;
         let skipped = t.fill(&[], -1.0)?;
-        Ok((told, Some(t.choose(fine, factor, skipped)?)))
+        Ok((reported, Some(t.choose(fine, factor, skipped)?)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::augment::PROBABILITY;
 use crate::error::Result;
-use crate::model::names::{KEY, averaged, past, twin_of, updates};
+use crate::model::names::{KEY, averaged, averaged_from, past, updates};
 use crate::nn::{Init, Layout, Param};
 use crate::tensor::{Data, Tensor};
 
@@ -30,15 +30,15 @@ impl System {
         let mut all = networks.clone();
         for param in networks.iter().filter(|p| p.learned) {
             let zero = Init::Constant(0.0);
-            for name in self.method.optimizer().moments(&param.name) {
+            for name in self.objective.optimizer().moments(&param.name) {
                 all.push(Param { name, init: zero, learned: false, ..param.clone() });
             }
-            if self.method.historical > 0.0 {
+            if self.objective.historical > 0.0 {
                 all.push(Param { name: past(&param.name), learned: false, ..param.clone() });
             }
         }
         all.extend(self.model.iter().map(|(name, _)| counter(updates(name))));
-        if self.method.ada > 0.0 {
+        if self.objective.ada > 0.0 {
             all.push(counter(PROBABILITY.into()));
         }
         if self.scaled {
@@ -59,7 +59,7 @@ impl System {
         let mut state: Vec<(String, Tensor)> = Vec::new();
         for param in self.states() {
             // EMA copies start from the same initial values (seeded by the source's name).
-            let name = twin_of(&param.name).unwrap_or(&param.name).into();
+            let name = averaged_from(&param.name).unwrap_or(&param.name).into();
             let source = Param { name, ..param.clone() };
             state.push((param.name, source.initial(seed)));
         }

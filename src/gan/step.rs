@@ -109,17 +109,17 @@ impl<'a> Step<'a> {
             scalars,
             metrics: Vec::new(),
         };
-        let method = &system.method;
-        if method.orthogonal > 0.0 {
+        let objective = &system.objective;
+        if objective.orthogonal > 0.0 {
             let each = system.model.iter();
             step.orthogonal = each.flat_map(|(name, net)| net.network.convolutions(name)).collect();
         }
-        step.augment_p = match method.augment_p {
-            _ if method.ada > 0.0 => Some(Adaptive::probability(t)?),
+        step.augment_p = match objective.augment_p {
+            _ if objective.ada > 0.0 => Some(Adaptive::probability(t)?),
             p if p < 1.0 => Some(t.fill(&[], p)?),
             _ => None,
         };
-        if let (Some(p), true) = (step.augment_p, method.ada > 0.0) {
+        if let (Some(p), true) = (step.augment_p, objective.ada > 0.0) {
             step.report(t, "augment_p", p);
         }
         Ok(step)
@@ -146,7 +146,7 @@ impl<'a> Step<'a> {
     /// Images of a micro-batch, and micro-batches per batch.
     #[must_use]
     pub fn parts(&self) -> (usize, usize) {
-        self.system.method.parts(self.phase.batch)
+        self.system.objective.parts(self.phase.batch)
     }
 
     /// Rows of `all`, one for each image of the step, of micro-batch `m` of batch `k`.
@@ -178,7 +178,7 @@ impl<'a> Step<'a> {
     /// [`Error::Tensor`] if a draw of this name was fed before.
     pub fn latents(&self, t: &mut Tape, name: &str, n: usize) -> Result<Var> {
         let model = &self.system.model;
-        let z = self.draws.latents(t, name, model.latent_law, &[n, model.nz])?;
+        let z = self.draws.latents(t, name, model.latent_distribution, &[n, model.nz])?;
         t.reshape(z, &[n, 1, 1, model.nz])
     }
 

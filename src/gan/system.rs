@@ -124,7 +124,7 @@ pub struct System {
     /// Networks with moving averages.
     pub averaged: Vec<String>,
     /// The optimizer and the regularizers of all updates.
-    pub method: ObjectiveConfig,
+    pub objective: ObjectiveConfig,
     /// Whether moving averages are kept.
     pub average: bool,
     /// Whether losses are scaled, for 16-bit training: see [`super::scale`].
@@ -135,15 +135,15 @@ pub struct System {
 
 impl System {
     /// A system of `model` without averages and stages, which a family fills in, optimized as
-    /// configured by `recipe`.
+    /// configured by `config`.
     #[must_use]
-    pub fn new(recipe: &TrainConfig, model: Networks) -> Self {
+    pub fn new(config: &TrainConfig, model: Networks) -> Self {
         Self {
             model,
             averaged: Vec::new(),
-            method: recipe.method,
-            average: recipe.ema > 0,
-            scaled: recipe.precision == Precision::F16,
+            objective: config.objective,
+            average: config.ema > 0,
+            scaled: config.precision == Precision::F16,
             stages: Vec::new(),
         }
     }

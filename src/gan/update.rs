@@ -145,10 +145,10 @@ impl Step<'_> {
                 t.fetch_last(name, mean);
             }
         }
-        let method = &self.system.method;
-        let optimizer = method.optimizer();
+        let objective = &self.system.objective;
+        let optimizer = objective.optimizer();
         let (mut grads, mut factor) = update.mean(t)?;
-        if method.has_terms_of_weights() {
+        if objective.has_terms_of_weights() {
             for (param, g) in update.params.iter().zip(&mut grads) {
                 *g = scaled(t, *g, factor)?;
                 *g = self.regularized(t, param, *g)?;
@@ -172,14 +172,14 @@ impl Step<'_> {
             if self.recording.fetch_gradients {
                 t.fetch_last(&format!("grad.{}", param.name), g);
             }
-            if method.clip_gradients > 0.0 {
-                g = shortened(t, g, length, method.clip_gradients)?;
+            if objective.clip_gradients > 0.0 {
+                g = shortened(t, g, length, objective.clip_gradients)?;
             }
-            if method.weight_decay > 0.0 {
+            if objective.weight_decay > 0.0 {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
-                g = objectives::weight_decay(t, g, p, method.weight_decay)?;
+                g = objectives::weight_decay(t, g, p, objective.weight_decay)?;
             }
-            if method.historical > 0.0 {
+            if objective.historical > 0.0 {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
                 let name = past(&param.name);
                 let old = t.read(&name, &param.shape, DType::F32)?;
@@ -187,7 +187,7 @@ impl Step<'_> {
                 optim::assign(t, &name, [old, new], made)?;
             }
             optimizer.update(t, &param.name, g, numbers, made)?;
-            let limit = method.clip_weights;
+            let limit = objective.clip_weights;
             if limit > 0.0 && role == Role::Discriminator {
                 let p = t.read(&param.name, &param.shape, DType::F32)?;
                 let p = t.clamp(p, -limit, limit)?;
@@ -199,7 +199,7 @@ impl Step<'_> {
 
     /// The gradient `g` of a parameter plus those of the weight terms.
     fn regularized(&self, t: &mut Tape, param: &Param, g: Var) -> Result<Var> {
-        let ObjectiveConfig { historical, orthogonal, .. } = self.system.method;
+        let ObjectiveConfig { historical, orthogonal, .. } = self.system.objective;
         let mut g = g;
         let p = t.read(&param.name, &param.shape, DType::F32)?;
         if let Some(&(_, transposed)) = self.orthogonal.iter().find(|(name, _)| *name == param.name)

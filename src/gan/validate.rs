@@ -6,7 +6,7 @@ use crate::models::{Minibatch, ModelConfig};
 use crate::nn::Sequential;
 use crate::objectives::{Loss, Penalty};
 
-use super::method::Family;
+use super::objective::Family;
 use super::{ObjectiveConfig, TrainConfig};
 
 impl TrainConfig {
@@ -36,7 +36,7 @@ impl TrainConfig {
             let what = "the learning rates do not fall: add `decay`, the images over which they do";
             return Err(Error::config(field, what));
         }
-        step(model, &self.method, self.batch)
+        step(model, &self.objective, self.batch)
     }
 }
 
@@ -44,30 +44,30 @@ impl TrainConfig {
 ///
 /// # Errors
 /// See [`TrainConfig::validate`].
-pub(super) fn step(model: &ModelConfig, method: &ObjectiveConfig, batch: usize) -> Result<()> {
+pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usize) -> Result<()> {
     model.validate()?;
-    method.check_bounds()?;
-    objective(method)?;
-    let micro = method.micro_batch;
+    objective.check_bounds()?;
+    loss_and_augmentation(objective)?;
+    let micro = objective.micro_batch;
     if micro > batch || (micro > 1 && !batch.is_multiple_of(micro)) {
         let what = format!(
             "{micro} does not divide the batch of {batch} into equal parts of at least 2 images"
         );
         return Err(Error::config("micro_batch", what));
     }
-    if model.is_semi_supervised() && (method.n_critic > 1 || micro > 0) {
+    if model.is_semi_supervised() && (objective.n_critic > 1 || micro > 0) {
         let what = "semi-supervised training has one update of each network on whole batches: leave \
                     `n_critic` and `micro_batch` out";
         return Err(Error::config("labels_per_class", what));
     }
-    family(model, method)?;
+    family(model, objective)?;
     // Whether there is batch norm depends on the architecture.
-    penalty(method.penalty, &model.discriminator()?)
+    penalty(objective.penalty, &model.discriminator()?)
 }
 
 /// Options that families other than the plain GAN do not support.
-fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
-    let family = method.family;
+fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
+    let family = objective.family;
     if family == Family::Gan {
         return Ok(());
     }
@@ -75,24 +75,24 @@ fn family(model: &ModelConfig, method: &ObjectiveConfig) -> Result<()> {
         ("conditioning", model.classes > 0),
         ("codes", !model.codes.is_empty()),
         ("minibatch", model.minibatch != Minibatch::None),
-        ("penalty", method.penalty != Penalty::None),
-        ("augment", !method.augment.is_none()),
-        ("feature_matching", method.feature_matching),
-        ("n_critic", method.n_critic > 1),
-        ("smooth", method.smooth > 0.0),
+        ("penalty", objective.penalty != Penalty::None),
+        ("augment", !objective.augment.is_none()),
+        ("feature_matching", objective.feature_matching),
+        ("n_critic", objective.n_critic > 1),
+        ("smooth", objective.smooth > 0.0),
     ];
     if let Some((field, _)) = without.into_iter().find(|(_, is_set)| *is_set) {
         let what =
             format!("the family {family} does not use it: leave this out, or `family` {family}");
         return Err(Error::config(field, what));
     }
-    let loss = method.loss;
+    let loss = objective.loss;
     if family == Family::VaeGan && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
         let what = format!("{family} needs probabilities: choose saturating or non-saturating");
         return Err(Error::config("loss", what));
     }
-    if family == Family::Vae && (loss != Loss::default() || method.clip_weights > 0.0) {
-        let field = if method.clip_weights > 0.0 { "clip_weights" } else { "loss" };
+    if family == Family::Vae && (loss != Loss::default() || objective.clip_weights > 0.0) {
+        let field = if objective.clip_weights > 0.0 { "clip_weights" } else { "loss" };
         let what =
             "the family vae has no discriminator: leave this out, or choose `family` vae-gan";
         return Err(Error::config(field, what));
@@ -121,10 +121,10 @@ pub(crate) fn penalty(penalty: Penalty, discriminator: &Sequential) -> Result<()
 }
 
 /// Losses, penalties and augmentation.
-fn objective(method: &ObjectiveConfig) -> Result<()> {
-    let &ObjectiveConfig { loss, penalty, penalty_weight, augment, augment_p, ada, .. } = method;
+fn loss_and_augmentation(objective: &ObjectiveConfig) -> Result<()> {
+    let &ObjectiveConfig { loss, penalty, penalty_weight, augment, augment_p, ada, .. } = objective;
     let fail = |field, what: &str| Err(Error::config(field, what));
-    if method.smooth > 0.0 && !loss.has_labels() {
+    if objective.smooth > 0.0 && !loss.has_labels() {
         let what = format!(
             "only a cross-entropy has labels to smooth (`loss` non-saturating, saturating or \
              relativistic), and the loss is {loss}"

@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_and_other_programs_are_told_apart() {
+    fn other_versions_and_other_programs_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = saved(&dir);
         let with = |from: &str, to: &str| {

@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::model::names::averaged;
-    use crate::models::{ModelConfig, Network, Size};
+    use crate::models::{Architecture, ModelConfig, Size};
     use crate::nn::Sequential;
 
     const NZ: usize = 3;
@@ -192,16 +192,16 @@ mod tests {
     /// A model with an encoder of `outputs` outputs, whose EMA differs from its weights.
     fn model(outputs: usize) -> ModelFile {
         let size = Size { height: 16, width: 16 };
-        let design = ModelConfig {
-            network: Network::Dcgan,
+        let model_config = ModelConfig {
+            network: Architecture::Dcgan,
             size,
             channels: 1,
             nz: NZ,
             ..ModelConfig::default()
         };
-        let design = ModelConfig { ngf: 4, ndf: 4, ..design };
-        let encoder = design.encoder(outputs).unwrap();
-        let networks = design.networks().unwrap().with(Role::Encoder, encoder);
+        let model_config = ModelConfig { ngf: 4, ndf: 4, ..model_config };
+        let encoder = model_config.encoder(outputs).unwrap();
+        let networks = model_config.networks().unwrap().with(Role::Encoder, encoder);
         assert_eq!(networks.check(), Ok(()));
         let mut tensors = BTreeMap::new();
         for (seed, prefixed) in [(1, false), (2, true)] {

@@ -50,7 +50,7 @@ pub struct ModelFile {
     pub networks: Networks,
     /// The training configuration, as JSON ([`crate::train::TrainConfig::of`]); `None` if it was
     /// imported.
-    pub recipe: Option<String>,
+    pub config: Option<String>,
     /// Training steps done.
     pub step: u64,
     /// The training's position among its phases, as JSON ([`crate::train::Position::of`]); `None`
@@ -118,13 +118,13 @@ impl ModelFile {
         };
         let damaged = |key: &str| fail(format!("its metadata {key:?} are damaged"));
         let imported = file.metadata.contains_key(SOURCE);
-        let (recipe, step, seconds) = if imported {
+        let (config, step, seconds) = if imported {
             (None, 0, 0.0)
         } else {
-            let recipe = get(RECIPE)?.clone();
+            let config = get(RECIPE)?.clone();
             let step = get(STEP)?.parse().map_err(|_| damaged(STEP))?;
             let seconds = get(SECONDS)?.parse().map_err(|_| damaged(SECONDS))?;
-            (Some(recipe), step, seconds)
+            (Some(config), step, seconds)
         };
         let networks: Networks = serde_json::from_str(get(MODEL)?).map_err(|_| damaged(MODEL))?;
         networks.check().map_err(|what| fail(format!("its description is damaged: {what}")))?;
@@ -145,7 +145,7 @@ impl ModelFile {
         let tensors = file.tensors;
         let position = file.metadata.get(POSITION).cloned();
         let model =
-            Self { path, networks, recipe, step, position, seconds, prepare, choices, tensors };
+            Self { path, networks, config, step, position, seconds, prepare, choices, tensors };
         model.check(&model.networks.params())?;
         for name in model.networks.by_name.keys() {
             let prefix = averaged(&format!("{name}."));
@@ -206,7 +206,7 @@ impl ModelFile {
             match tensor.f32s().iter().position(|x| !x.is_finite()) {
                 None => Ok((param, tensor)),
                 Some(at) => {
-                    let earlier = match self.recipe {
+                    let earlier = match self.config {
                         Some(_) => ", as its training had diverged; take an earlier checkpoint",
                         None => "",
                     };
@@ -351,7 +351,7 @@ impl ModelFile {
 pub(crate) struct Training<'a> {
     pub(crate) networks: &'a Networks,
     /// As JSON.
-    pub(crate) recipe: String,
+    pub(crate) config: String,
     pub(crate) step: u64,
     /// As JSON.
     pub(crate) position: String,
@@ -364,7 +364,7 @@ impl Training<'_> {
     pub(crate) fn into_metadata(self) -> BTreeMap<String, String> {
         let mut metadata = vec![
             (MODEL, described(self.networks)),
-            (RECIPE, self.recipe),
+            (RECIPE, self.config),
             (STEP, self.step.to_string()),
             (POSITION, self.position),
             (SECONDS, self.seconds.to_string()),

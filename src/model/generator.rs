@@ -153,8 +153,9 @@ mod tests {
     /// A model of `classes` classes, whose EMA is twice its weights.
     fn model(classes: usize) -> ModelFile {
         let size = Size { height: 8, width: 8 };
-        let design = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
-        let networks = design.networks().unwrap();
+        let model_config =
+            ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
+        let networks = model_config.networks().unwrap();
         let mut tensors = std::collections::BTreeMap::new();
         for param in networks.params() {
             let value = param.layout.to_file(&param.initial(1)).unwrap();
@@ -168,7 +169,7 @@ mod tests {
         ModelFile {
             path: "a model".into(),
             networks,
-            recipe: None,
+            config: None,
             position: None,
             step: 0,
             seconds: 0.0,

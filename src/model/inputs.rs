@@ -169,7 +169,9 @@ impl Inputs {
             match &self.latents {
                 Latents::Seeds(seeds) => {
                     let seeds = &seeds[first..first + count];
-                    z.extend_from_slice(seeded_latents(seeds, nz, model.latent_law).f32s());
+                    z.extend_from_slice(
+                        seeded_latents(seeds, nz, model.latent_distribution).f32s(),
+                    );
                 }
                 Latents::Rows(rows) => {
                     let width = rows.shape()[1];

@@ -53,7 +53,7 @@ pub fn average_of(name: &str) -> Option<&str> {
 /// The name of the network's tensor that the state called `name` is an average of; `None` if it is
 /// not an average.
 #[must_use]
-pub fn twin_of(name: &str) -> Option<&str> {
+pub fn averaged_from(name: &str) -> Option<&str> {
     let of = |prefix: &&str| name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
     [AVERAGE, HISTORY].iter().find_map(of)
 }

@@ -73,7 +73,7 @@ pub struct Networks {
     /// Length of a latent vector; 0 without a generator.
     pub nz: usize,
     /// The distribution of a latent vector.
-    pub latent_law: LatentDistribution,
+    pub latent_distribution: LatentDistribution,
     /// The range of pixel values.
     pub pixels: Pixels,
     /// Class names of a conditional model ([`crate::nn::Layer::classes`]), by label; empty if
@@ -94,7 +94,8 @@ struct Form {
     size: Size,
     channels: usize,
     nz: usize,
-    latent_law: LatentDistribution,
+    #[serde(rename = "latent_law")]
+    latent_distribution: LatentDistribution,
     pixels: Pixels,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
@@ -110,7 +111,8 @@ struct Form {
 
 impl From<Networks> for Form {
     fn from(networks: Networks) -> Self {
-        let Networks { size, channels, nz, latent_law, pixels, classes, heads, .. } = networks;
+        let Networks { size, channels, nz, latent_distribution, pixels, classes, heads, .. } =
+            networks;
         let Networks { mut by_name, pipeline, .. } = networks;
         let mut take = |role: Role| match by_name.get(role.name()) {
             Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
@@ -121,7 +123,7 @@ impl From<Networks> for Form {
             size,
             channels,
             nz,
-            latent_law,
+            latent_distribution,
             pixels,
             classes,
             heads,
@@ -137,7 +139,9 @@ impl TryFrom<Form> for Networks {
     type Error = String;
 
     fn try_from(form: Form) -> Result<Self, String> {
-        let Form { size, channels, nz, latent_law, pixels, classes, heads, networks, .. } = form;
+        let Form {
+            size, channels, nz, latent_distribution, pixels, classes, heads, networks, ..
+        } = form;
         let pipeline = form.pipeline;
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
@@ -146,7 +150,17 @@ impl TryFrom<Form> for Networks {
                 return Err(format!("two networks are called {name:?}"));
             }
         }
-        Ok(Self { size, channels, nz, latent_law, pixels, classes, heads, by_name, pipeline })
+        Ok(Self {
+            size,
+            channels,
+            nz,
+            latent_distribution,
+            pixels,
+            classes,
+            heads,
+            by_name,
+            pipeline,
+        })
     }
 }
 
@@ -172,12 +186,12 @@ impl Networks {
     /// The same with another latent distribution, which a reference batch
     /// ([`crate::nn::Reference`]) is drawn from too.
     #[must_use]
-    pub fn with_latents(mut self, law: LatentDistribution) -> Self {
-        self.latent_law = law;
+    pub fn with_latents(mut self, distribution: LatentDistribution) -> Self {
+        self.latent_distribution = distribution;
         let layers = self.by_name.values_mut().flat_map(|net| &mut net.network.layers);
         for layer in layers {
             if let Layer::Reference(reference) = layer {
-                reference.uniform = law == LatentDistribution::Uniform;
+                reference.uniform = distribution == LatentDistribution::Uniform;
             }
         }
         self
@@ -243,10 +257,10 @@ impl Networks {
             return Err("neither a generator nor a discriminator".into());
         }
         let layers = self.by_name.values().flat_map(|net| net.network.each());
-        for told in layers.filter_map(|(_, layer)| layer.classes()) {
-            if told != self.classes.len() {
+        for known in layers.filter_map(|(_, layer)| layer.classes()) {
+            if known != self.classes.len() {
                 return Err(format!(
-                    "a layer takes {told} classes, and there are {}",
+                    "a layer takes {known} classes, and there are {}",
                     self.classes.len()
                 ));
             }
@@ -401,13 +415,13 @@ const LISTED: usize = 30;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{ModelConfig, Network};
+    use crate::models::{Architecture, ModelConfig};
     use crate::nn::{Layer, MinibatchStd};
 
     fn networks() -> Networks {
         let size = Size { height: 24, width: 16 };
         let model = ModelConfig {
-            network: Network::Paper,
+            network: Architecture::Paper,
             size,
             channels: 3,
             nz: 5,
@@ -505,10 +519,10 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_told_as_many_classes_as_there_are() {
+    fn layers_take_as_many_classes_as_there_are() {
         let size = Size { height: 16, width: 16 };
-        let network = Network::Mnist;
-        let design = ModelConfig {
+        let network = Architecture::Mnist;
+        let model_config = ModelConfig {
             network,
             size,
             channels: 1,
@@ -517,7 +531,7 @@ mod tests {
             ndf: 2,
             ..ModelConfig::default()
         };
-        let model = ModelConfig { classes: 4, ..design };
+        let model = ModelConfig { classes: 4, ..model_config };
         let networks = model.networks().expect("16 works");
         assert_eq!(networks.check(), Ok(()));
         let json = serde_json::to_string(&networks).expect("plain data");

@@ -112,14 +112,14 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::gan::{Family, ObjectiveConfig, TrainConfig};
-    use crate::models::{ModelConfig, Network, Size};
+    use crate::models::{Architecture, ModelConfig, Size};
 
     fn model() -> Networks {
         let size = Size { height: 8, width: 8 };
         let model = ModelConfig { nz: 3, ngf: 4, ndf: 4, channels: 1, ..ModelConfig::default() };
-        let model = ModelConfig { size, network: Network::Dcgan, ..model };
-        let method = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
-        TrainConfig { method, ..TrainConfig::new(model) }.networks().unwrap()
+        let model = ModelConfig { size, network: Architecture::Dcgan, ..model };
+        let objective = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
+        TrainConfig { objective, ..TrainConfig::new(model) }.networks().unwrap()
     }
 
     fn call(network: &str, input: &str, output: &str) -> Call {

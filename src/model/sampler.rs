@@ -159,7 +159,7 @@ impl Sampler {
             let mut z = rows.to_vec();
             if z.len() < self.batch * nz {
                 let mut company = vec![0.0; self.batch * nz];
-                self.model.latent_law.fill(&Stream::new(0, "company", 0), &mut company);
+                self.model.latent_distribution.fill(&Stream::new(0, "company", 0), &mut company);
                 z.extend_from_slice(&company[z.len()..]);
             }
             let z = Tensor::new([self.batch, nz], z)?;

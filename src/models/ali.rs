@@ -19,10 +19,10 @@
 //! the authors have 1 and a twentieth.
 
 use crate::error::{Error, Result};
-use crate::nn::{Dropout, Join, LATENT, Layer, Maxout, PixelBias, Sequential, Start};
+use crate::nn::{Dropout, Join, LATENT, Layer, Maxout, PixelBias, Sequential, WeightInit};
 use crate::ops::conv::ConvSpec;
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 
 /// The largest shorter side that a kernel covers.
 const COVERED: usize = 7;
@@ -40,17 +40,17 @@ const PIECES: usize = 2;
 const DROPPED: f32 = 0.2;
 const HIDDEN_DROPPED: f32 = 0.5;
 
-const START: Start = Start::Normal { std: 0.01 };
+const START: WeightInit = WeightInit::Normal { std: 0.01 };
 const LEAKY: Layer = Layer::leaky_relu(0.1);
 
 /// The convolutions from an image to one pixel.
-fn convolutions(design: &ModelConfig) -> Result<Vec<ConvSpec>> {
-    design.size.base()?;
+fn convolutions(config: &ModelConfig) -> Result<Vec<ConvSpec>> {
+    config.size.base()?;
     let down = |side, kernel, stride: usize| {
         let spec = ConvSpec::down(side, kernel, [stride; 2], [0, 0]);
         spec.map_err(|what| Error::config("size", what))
     };
-    let first = down([design.size.height, design.size.width], [5, 5], 1)?;
+    let first = down([config.size.height, config.size.width], [5, 5], 1)?;
     let (mut all, mut side) = (vec![first], first.small);
     while side[0].min(side[1]) > COVERED {
         let next = match all.len() % 2 {
@@ -72,27 +72,27 @@ fn widths(width: usize, count: usize) -> Vec<usize> {
 
 /// A layer without bias, with norm and activation.
 fn normalized(layer: Layer, channels: usize) -> [Layer; 3] {
-    [layer.starting(START), Layer::batch_norm(channels), LEAKY]
+    [layer.initialized(START), Layer::batch_norm(channels), LEAKY]
 }
 
 /// From an image to `outputs` outputs.
-pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Result<Sequential> {
-    let specs = convolutions(design)?;
+pub(super) fn encoder(config: &ModelConfig, outputs: usize) -> Result<Sequential> {
+    let specs = convolutions(config)?;
     let mut layers = Vec::new();
-    let mut from = design.channels;
-    for (spec, &to) in specs.iter().zip(&widths(design.ndf, specs.len())) {
+    let mut from = config.channels;
+    for (spec, &to) in specs.iter().zip(&widths(config.ndf, specs.len())) {
         layers.extend(normalized(Layer::conv(*spec, from, to, false), to));
         from = to;
     }
     layers.extend(normalized(Layer::linear(from, from, false), from));
-    layers.push(Layer::linear(from, outputs, true).starting(START));
+    layers.push(Layer::linear(from, outputs, true).initialized(START));
     Ok(Sequential { layers })
 }
 
 /// The generator.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let ModelConfig { size, channels, nz, ngf, .. } = *design;
-    let specs = convolutions(design)?;
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let ModelConfig { size, channels, nz, ngf, .. } = *config;
+    let specs = convolutions(config)?;
     let widths = widths(ngf, specs.len());
     let mut layers = Vec::new();
     let mut from = nz;
@@ -105,7 +105,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     let pixel =
         ConvSpec { kernel: [1, 1], stride: [1, 1], pad: [0, 0], large: whole, small: whole };
     layers.extend(normalized(Layer::conv(pixel, from, ngf, false), ngf));
-    layers.push(Layer::conv(pixel, ngf, channels, false).starting(START));
+    layers.push(Layer::conv(pixel, ngf, channels, false).initialized(START));
     let size = [size.height, size.width, channels];
     layers.extend([Layer::PixelBias(PixelBias { size, log_odds: true }), Layer::Sigmoid]);
     Ok(Sequential { layers })
@@ -117,16 +117,16 @@ const fn dropout(p: f32) -> Layer {
 
 /// A layer of D with a maxout that halves its channels.
 fn halved(layer: Layer) -> [Layer; 2] {
-    [layer.starting(START), Layer::Maxout(Maxout { pieces: PIECES })]
+    [layer.initialized(START), Layer::Maxout(Maxout { pieces: PIECES })]
 }
 
 /// The discriminator of images, or of pairs of an image and a latent.
 ///
 /// The dropout between an image and its pixel follows the authors' code: before every third of the
 /// convolutions and maxouts, counted together.
-pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Result<Sequential> {
-    let ModelConfig { channels, nz, ndf, .. } = *design;
-    let specs = convolutions(design)?;
+pub(super) fn discriminator(config: &ModelConfig, is_joint: bool) -> Result<Sequential> {
+    let ModelConfig { channels, nz, ndf, .. } = *config;
+    let specs = convolutions(config)?;
     let mut layers = vec![dropout(DROPPED)];
     let mut from = channels;
     for (i, (spec, &to)) in specs.iter().zip(&widths(ndf, specs.len())).enumerate() {
@@ -152,7 +152,7 @@ pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Result<Sequ
         from = JOINT * ndf / PIECES;
     }
     layers.push(dropout(HIDDEN_DROPPED));
-    layers.push(Layer::linear(from, 1, true).starting(START));
+    layers.push(Layer::linear(from, 1, true).initialized(START));
     Ok(Sequential { layers })
 }
 
@@ -160,25 +160,25 @@ pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Result<Sequ
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::models::{Network, Size};
+    use crate::models::{Architecture, Size};
 
     fn usual(side: Option<usize>) -> ModelConfig {
         let size = side.map(|side| Size { height: side, width: side });
-        ModelConfig::usual(Network::Ali, size)
+        ModelConfig::usual(Architecture::Ali, size)
     }
 
     /// The sides and channels of the authors' tables, and their weight counts without biases and
     /// norms.
     #[test]
     fn networks_for_32_are_the_authors() {
-        let design = usual(None);
-        let latent = [1, 1, design.nz];
+        let config = usual(None);
+        let latent = [1, 1, config.nz];
         let numbers = |network: &Sequential| -> usize {
             let params = network.params("n").into_iter().filter(|p| p.shape.len() == 4);
             params.map(|p| p.shape.iter().product::<usize>()).sum()
         };
-        let (e, g) = (design.encoder(2 * design.nz).unwrap(), design.generator().unwrap());
-        let d = design.joint_discriminator().unwrap();
+        let (e, g) = (config.encoder(2 * config.nz).unwrap(), config.generator().unwrap());
+        let d = config.joint_discriminator().unwrap();
         let counts = [&g, &e, &d].map(numbers);
         assert_eq!(counts, [976_992, 3_115_360, 2_607_968]);
         let sizes = |network: &Sequential, input| -> Vec<[usize; 3]> {
@@ -209,9 +209,9 @@ mod tests {
     #[test]
     fn every_size_has_networks_that_leave_out_no_pixel() {
         for side in (8..=256).filter(|&side| usual(Some(side)).size.base().is_ok()) {
-            let design = ModelConfig { ngf: 2, ndf: 2, ..usual(Some(side)) };
-            design.networks().unwrap();
-            for spec in convolutions(&design).unwrap() {
+            let config = ModelConfig { ngf: 2, ndf: 2, ..usual(Some(side)) };
+            config.networks().unwrap();
+            for spec in convolutions(&config).unwrap() {
                 let reached = (spec.small[0] - 1) * spec.stride[0] + spec.kernel[0];
                 assert_eq!(reached, spec.large[0], "{side}");
             }

@@ -13,7 +13,7 @@
 
 use crate::nn::{BatchNorm, Join, LATENT, Layer, Sequential};
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(0.2);
@@ -30,14 +30,14 @@ fn latent() -> Layer {
 }
 
 /// From an image to its first hidden layer.
-fn body(design: &ModelConfig) -> Vec<Layer> {
-    let pixels = design.size.height * design.size.width * design.channels;
-    vec![Layer::Flatten, Layer::linear(pixels, design.ndf, false), LEAKY]
+fn body(config: &ModelConfig) -> Vec<Layer> {
+    let pixels = config.size.height * config.size.width * config.channels;
+    vec![Layer::Flatten, Layer::linear(pixels, config.ndf, false), LEAKY]
 }
 
 /// The generator, which takes the latent as its side input too.
-pub(super) fn generator(design: &ModelConfig) -> Sequential {
-    let ModelConfig { nz, ngf, size, channels, .. } = *design;
+pub(super) fn generator(config: &ModelConfig) -> Sequential {
+    let ModelConfig { nz, ngf, size, channels, .. } = *config;
     let mut layers = Vec::from(normalized(nz, ngf));
     layers.extend([RELU, latent()]);
     layers.extend(normalized(ngf + nz, ngf));
@@ -48,17 +48,17 @@ pub(super) fn generator(design: &ModelConfig) -> Sequential {
 }
 
 /// From an image to `outputs` outputs.
-pub(super) fn encoder(design: &ModelConfig, outputs: usize) -> Sequential {
-    let mut layers = body(design);
-    layers.extend(normalized(design.ndf, design.ndf));
-    layers.extend([LEAKY, Layer::linear(design.ndf, outputs, false)]);
+pub(super) fn encoder(config: &ModelConfig, outputs: usize) -> Sequential {
+    let mut layers = body(config);
+    layers.extend(normalized(config.ndf, config.ndf));
+    layers.extend([LEAKY, Layer::linear(config.ndf, outputs, false)]);
     Sequential { layers }
 }
 
 /// The discriminator of images, or of pairs of an image and a latent.
-pub(super) fn discriminator(design: &ModelConfig, is_joint: bool) -> Sequential {
-    let ModelConfig { nz, ndf, .. } = *design;
-    let mut layers = body(design);
+pub(super) fn discriminator(config: &ModelConfig, is_joint: bool) -> Sequential {
+    let ModelConfig { nz, ndf, .. } = *config;
+    let mut layers = body(config);
     layers.extend(is_joint.then(latent));
     layers.extend(normalized(if is_joint { ndf + nz } else { ndf }, ndf));
     layers.extend([LEAKY, Layer::linear(ndf, 1, false)]);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Layer, Sequential};
 use crate::ops::conv::ConvSpec;
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 use super::parts::{End, Stack};
 
 /// Maximum channels of the deepest feature map in units of `ngf` or `ndf`.
@@ -34,19 +34,19 @@ fn keeping(size: [usize; 2]) -> Result<ConvSpec> {
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let (base, doublings) = design.size.base()?;
-    let mut stack = Stack::generator(design);
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let (base, doublings) = config.size.base()?;
+    let mut stack = Stack::generator(config);
     let bias = stack.bias_or(true);
-    let mut from = design.nz + stack.label();
-    let deepest = width(design.ngf, doublings);
+    let mut from = config.nz + stack.label();
+    let deepest = width(config.ngf, doublings);
     stack.push(Layer::project(base, deepest, from, bias));
     stack.push(Layer::Identity); // the reshape to an image
     stack.norm(deepest);
     stack.push(RELU);
     from = deepest;
     for i in (0..doublings).rev() {
-        let to = width(design.ngf, i);
+        let to = width(config.ngf, i);
         let spec = halving(base.map(|b| b << (doublings - i)))?;
         from += stack.label();
         stack.push(Layer::conv_transpose(spec, to, from, bias));
@@ -55,8 +55,8 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
         from = to;
     }
     from += stack.label();
-    let whole = keeping([design.size.height, design.size.width])?;
-    stack.push(Layer::conv(whole, from, design.channels, true));
+    let whole = keeping([config.size.height, config.size.width])?;
+    stack.push(Layer::conv(whole, from, config.channels, true));
     stack.pixels();
     stack.finish()
 }
@@ -65,13 +65,13 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
-    let (base, doublings) = design.size.base()?;
+pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
+    let (base, doublings) = config.size.base()?;
     let bias = stack.bias_or(true);
-    let mut from = design.channels;
+    let mut from = config.channels;
     for i in 0..=doublings {
         let size = base.map(|b| b << (doublings - i));
-        let to = width(design.ndf, i);
+        let to = width(config.ndf, i);
         from += stack.label();
         stack.push(Layer::conv(keeping(size)?, from, to, i == 0 || bias));
         if i > 0 {
@@ -80,7 +80,7 @@ pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Resul
         stack.push(LEAKY);
         from = to;
         if i < doublings {
-            let to = width(design.ndf, i + 1);
+            let to = width(config.ndf, i + 1);
             from += stack.label();
             stack.push(Layer::conv(halving(size)?, from, to, bias));
             stack.norm(to);

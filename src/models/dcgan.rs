@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 use crate::nn::{Layer, Layout, Sequential};
 use crate::ops::conv::ConvSpec;
 
-use super::design::{ModelConfig, Network};
+use super::config::{Architecture, ModelConfig};
 use super::parts::{End, Stack, covering};
 
 /// Maximum channels of the deepest feature map in units of `ngf` or `ndf`.
 const WIDEST: usize = 16;
 
-/// Width of the dense layers of [`Network::Mnist`] in units of `ngf` or `ndf`: 1024 by default.
+/// Width of the dense layers of [`Architecture::Mnist`] in units of `ngf` or `ndf`: 1024 by default.
 const DENSE: usize = 16;
 
 /// The discriminator's slope (paper, section 3).
@@ -30,9 +30,9 @@ fn widths(width: usize, doublings: usize) -> Vec<usize> {
 }
 
 /// The geometry of the convolution that halves an image of size `large`.
-fn strided(design: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
-    let (kernel, pad) = match design.network {
-        Network::Dcgan => ([4, 4], [1, 1]),
+fn strided(config: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
+    let (kernel, pad) = match config.network {
+        Architecture::Dcgan => ([4, 4], [1, 1]),
         _ => ([5, 5], [2, 2]),
     };
     ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::config("size", what))
@@ -42,15 +42,15 @@ fn strided(design: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let (base, doublings) = design.size.base()?;
-    let widths = widths(design.ngf, doublings);
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let (base, doublings) = config.size.base()?;
+    let widths = widths(config.ngf, doublings);
     let deepest = widths[doublings - 1];
-    let mut stack = Stack::generator(design);
+    let mut stack = Stack::generator(config);
     let bias = stack.bias();
-    let mut from = design.nz;
-    if design.network == Network::Mnist {
-        let width = DENSE * design.ngf;
+    let mut from = config.nz;
+    if config.network == Architecture::Mnist {
+        let width = DENSE * config.ngf;
         from += stack.label();
         stack.push(Layer::project([1, 1], width, from, bias));
         stack.norm(width);
@@ -58,7 +58,7 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
         from = width;
     }
     from += stack.label();
-    if design.network == Network::Dcgan {
+    if config.network == Architecture::Dcgan {
         stack.push(Layer::conv_transpose(ConvSpec::dense(base), deepest, from, bias));
     } else {
         stack.push(Layer::project(base, deepest, from, bias));
@@ -68,10 +68,10 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     stack.push(RELU);
     for i in (0..doublings).rev() {
         let small = base.map(|b| b << (doublings - 1 - i));
-        let spec = strided(design, small.map(|s| 2 * s))?;
+        let spec = strided(config, small.map(|s| 2 * s))?;
         let from = widths[i] + stack.label();
         if i == 0 {
-            stack.push(Layer::conv_transpose(spec, design.channels, from, false));
+            stack.push(Layer::conv_transpose(spec, config.channels, from, false));
             stack.pixels();
         } else {
             stack.push(Layer::conv_transpose(spec, widths[i - 1], from, bias));
@@ -86,13 +86,13 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
-    let (base, doublings) = design.size.base()?;
-    let widths = widths(design.ndf, doublings);
+pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
+    let (base, doublings) = config.size.base()?;
+    let widths = widths(config.ndf, doublings);
     let bias = stack.bias();
     for i in 0..doublings {
-        let spec = strided(design, base.map(|b| b << (doublings - i)))?;
-        let from = if i == 0 { design.channels } else { widths[i - 1] };
+        let spec = strided(config, base.map(|b| b << (doublings - i)))?;
+        let from = if i == 0 { config.channels } else { widths[i - 1] };
         let from = from + stack.label();
         stack.push(Layer::conv(spec, from, widths[i], bias && i > 0));
         if i > 0 {
@@ -102,11 +102,11 @@ pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Resul
     }
     let [h, w] = base;
     let deepest = widths[doublings - 1];
-    match design.network {
-        Network::Dcgan => stack.head([h, w, deepest], End::Cover, false),
-        Network::Mnist => {
-            let width = DENSE * design.ndf;
-            let (cells, from, layout) = if design.tells_every_layer() {
+    match config.network {
+        Architecture::Dcgan => stack.head([h, w, deepest], End::Cover, false),
+        Architecture::Mnist => {
+            let width = DENSE * config.ndf;
+            let (cells, from, layout) = if config.tells_every_layer() {
                 // Appended to the vector once, rather than to each of its pixels.
                 stack.push(Layer::Flatten);
                 ([1, 1], h * w * deepest + stack.label(), Layout::Conv)
@@ -131,7 +131,7 @@ mod tests {
     use crate::models::Size;
     use crate::nn::Label;
 
-    fn model(size: usize, network: Network) -> ModelConfig {
+    fn model(size: usize, network: Architecture) -> ModelConfig {
         let size = Size { height: size, width: size };
         ModelConfig {
             network,
@@ -147,14 +147,14 @@ mod tests {
     /// 3,576,704 and 2,765,568: the counts of PyTorch's example.
     #[test]
     fn pytorch_64_has_the_known_number_of_parameters() {
-        let model = model(64, Network::Dcgan);
+        let model = model(64, Architecture::Dcgan);
         assert_eq!(model.learned("generator"), 3_576_704);
         assert_eq!(model.learned("discriminator"), 2_765_568);
     }
 
     #[test]
     fn paper_64_starts_with_1024_channels() {
-        let model = ModelConfig { ngf: 128, ndf: 128, ..model(64, Network::Paper) };
+        let model = ModelConfig { ngf: 128, ndf: 128, ..model(64, Architecture::Paper) };
         let params = model.params().expect("64 works");
         assert_eq!(params[0].layout.file_shape(&params[0].shape), [1024 * 16, 100]);
     }
@@ -163,7 +163,7 @@ mod tests {
     /// `[in, out]` there are `[out, in]` or `[in, out]` here, and kernels `[small, large, 5, 5]`.
     #[test]
     fn conditional_mnist_has_the_authors_shapes() {
-        let mut model = ModelConfig { channels: 1, classes: 10, ..model(28, Network::Mnist) };
+        let mut model = ModelConfig { channels: 1, classes: 10, ..model(28, Architecture::Mnist) };
         let shapes = |model: ModelConfig| -> Vec<(String, Vec<usize>)> {
             let params = model.params().expect("28 works").into_iter();
             let weights = params.filter(|p| p.layout != Layout::Plain);
@@ -191,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn every_layer_that_has_weights_is_told_the_class() {
-        for network in [Network::Dcgan, Network::Paper, Network::Mnist] {
+    fn every_layer_that_has_weights_takes_the_class() {
+        for network in [Architecture::Dcgan, Architecture::Paper, Architecture::Mnist] {
             let model = ModelConfig { classes: 3, ..model(32, network) };
             for layers in [model.generator(), model.discriminator()] {
                 let layers = layers.expect("32 works").layers;

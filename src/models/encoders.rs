@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::nn::{Join, LATENT, LatentDistribution, Layer, Sequential};
 
-use super::design::{ModelConfig, Network};
+use super::config::{Architecture, ModelConfig};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
 use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
 
@@ -16,7 +16,7 @@ const LEAKY: Layer = Layer::leaky_relu(0.2);
 
 impl ModelConfig {
     /// An encoder: the architecture's discriminator with `outputs` outputs instead of its own. With
-    /// `bounded` latents ([`Network::latent_law`]) and one output for each, it ends in a tanh, so
+    /// `bounded` latents ([`Architecture::latent_distribution`]) and one output for each, it ends in a tanh, so
     /// that a discriminator cannot distinguish them by their range (the authors' `dist.py`).
     ///
     /// # Errors
@@ -24,11 +24,11 @@ impl ModelConfig {
     pub fn encoder(&self, outputs: usize) -> Result<Sequential> {
         self.validate()?;
         let mut network = match self.network {
-            Network::BiganMnist => bigan::encoder(self, outputs),
-            Network::Ali => ali::encoder(self, outputs)?,
+            Architecture::BiganMnist => bigan::encoder(self, outputs),
+            Architecture::Ali => ali::encoder(self, outputs)?,
             _ => self.body(outputs)?,
         };
-        if self.network.latent_law() == LatentDistribution::Uniform && outputs == self.nz {
+        if self.network.latent_distribution() == LatentDistribution::Uniform && outputs == self.nz {
             network.layers.push(Layer::Tanh);
         }
         Ok(network)
@@ -41,8 +41,8 @@ impl ModelConfig {
     pub fn joint_discriminator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {
-            Network::BiganMnist => return Ok(bigan::discriminator(self, true)),
-            Network::Ali => return ali::discriminator(self, true),
+            Architecture::BiganMnist => return Ok(bigan::discriminator(self, true)),
+            Architecture::Ali => return ali::discriminator(self, true),
             _ => {}
         }
         let mut network = self.body(JOINT)?;
@@ -68,13 +68,15 @@ impl ModelConfig {
         };
         let stack = Stack::encoder(&plain, outputs);
         match self.network {
-            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(&plain, stack),
-            Network::Cnn => cnn::discriminator(&plain, stack),
-            Network::Resnet => resnet::discriminator(&plain, stack),
-            Network::Mlp => mlp::discriminator(&plain, stack),
-            Network::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
-            Network::Ali => ali::encoder(&plain, outputs),
-            Network::VaeGan => vae_gan::encoder(&plain, stack),
+            Architecture::Dcgan | Architecture::Paper | Architecture::Mnist => {
+                dcgan::discriminator(&plain, stack)
+            }
+            Architecture::Cnn => cnn::discriminator(&plain, stack),
+            Architecture::Resnet => resnet::discriminator(&plain, stack),
+            Architecture::Mlp => mlp::discriminator(&plain, stack),
+            Architecture::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
+            Architecture::Ali => ali::encoder(&plain, outputs),
+            Architecture::VaeGan => vae_gan::encoder(&plain, stack),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::nn::Heads;
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 use super::parts::Conditioning;
 
 impl ModelConfig {
@@ -25,7 +25,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::models::{Codes, Network, Size};
+    use crate::models::{Architecture, Codes, Size};
     use crate::tape::Tape;
     use crate::tensor::DType;
 
@@ -34,26 +34,26 @@ mod tests {
     #[test]
     fn a_discriminators_outputs_are_its_last_layers_channels() {
         let size = Size { height: 16, width: 16 };
-        let network = Network::Dcgan;
-        let design =
+        let network = Architecture::Dcgan;
+        let config =
             ModelConfig { network, size, ngf: 4, ndf: 4, nz: 20, ..ModelConfig::default() };
         let codes = Codes { categories: 4, numbers: 2 };
         let of =
-            |classes, conditioning, codes| ModelConfig { classes, conditioning, codes, ..design };
+            |classes, conditioning, codes| ModelConfig { classes, conditioning, codes, ..config };
         let no = Codes::default();
         let cases: [(ModelConfig, &[(&str, usize)]); 6] = [
-            (design, &[("score", 1)]),
+            (config, &[("score", 1)]),
             (of(0, Conditioning::Concat, codes), &[("score", 1), ("codes", 6)]),
             (of(3, Conditioning::Concat, codes), &[("score", 1), ("codes", 6)]),
             (of(3, Conditioning::Auxiliary, no), &[("score", 1), ("classes", 3)]),
             (of(3, Conditioning::Projection, no), &[("score", 1)]),
             (of(3, Conditioning::Semi, no), &[("classes", 3)]),
         ];
-        for (design, wanted) in cases {
-            let outputs = design.outputs();
+        for (config, wanted) in cases {
+            let outputs = config.outputs();
             assert_eq!(outputs.iter().collect::<Vec<_>>(), wanted);
-            assert_eq!(outputs.width(), 1 + design.heads());
-            let last = *design.discriminator().unwrap().sizes([16, 16, 3]).unwrap().last().unwrap();
+            assert_eq!(outputs.width(), 1 + config.heads());
+            let last = *config.discriminator().unwrap().sizes([16, 16, 3]).unwrap().last().unwrap();
             assert_eq!(last, [1, 1, outputs.width()]);
 
             let mut t = Tape::new();

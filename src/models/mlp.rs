@@ -4,9 +4,9 @@
 //! first layers.
 
 use crate::error::Result;
-use crate::nn::{Layer, Noise, Sequential, Start};
+use crate::nn::{Layer, Noise, Sequential, WeightInit};
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 use super::parts::{End, Stack};
 
 /// Standard deviations of the noise on pixels and on hidden layers.
@@ -22,20 +22,20 @@ const RELU: Layer = Layer::relu();
 ///
 /// # Errors
 /// Errors of recording the ops.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let start = Start::Xavier { gain: 1.0, uniform: true };
-    let mut stack = Stack::generator(design);
-    let mut from = design.nz;
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let start = WeightInit::Xavier { gain: 1.0, uniform: true };
+    let mut stack = Stack::generator(config);
+    let mut from = config.nz;
     for _ in 0..2 {
         from += stack.label();
-        stack.push(Layer::linear(from, design.ngf, stack.bias()).starting(start));
-        stack.norm(design.ngf);
+        stack.push(Layer::linear(from, config.ngf, stack.bias()).initialized(start));
+        stack.norm(config.ngf);
         stack.push(Layer::Softplus);
-        from = design.ngf;
+        from = config.ngf;
     }
     from += stack.label();
-    let whole = [design.size.height, design.size.width];
-    stack.push(Layer::project(whole, design.channels, from, true).starting(start));
+    let whole = [config.size.height, config.size.width];
+    stack.push(Layer::project(whole, config.channels, from, true).initialized(start));
     stack.push(Layer::Identity); // the reshape to an image
     stack.pixels();
     stack.finish()
@@ -45,15 +45,15 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
-    let start = Start::Normal { std: 0.1 };
+pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
+    let start = WeightInit::Normal { std: 0.1 };
     stack.push(Layer::Flatten);
-    let mut from = design.size.height * design.size.width * design.channels;
+    let mut from = config.size.height * config.size.width * config.channels;
     for (i, share) in SHARES.into_iter().enumerate() {
         stack.push(Layer::Noise(Noise { std: if i == 0 { NOISE } else { HIDDEN_NOISE } }));
         from += stack.label();
-        let to = (design.ndf / share).max(1);
-        stack.push(Layer::linear(from, to, stack.bias_or(true)).starting(start));
+        let to = (config.ndf / share).max(1);
+        stack.push(Layer::linear(from, to, stack.bias_or(true)).initialized(start));
         stack.norm(to);
         stack.push(RELU);
         from = to;

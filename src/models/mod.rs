@@ -3,8 +3,8 @@
 mod ali;
 mod bigan;
 mod cnn;
+pub mod config;
 pub mod dcgan;
-pub mod design;
 mod encoders;
 mod heads;
 mod mlp;
@@ -14,6 +14,8 @@ pub mod size;
 mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};
-pub use design::{ClassCondition, LatentDistribution, ModelConfig, Network, PartialModelConfig};
+pub use config::{
+    Architecture, ClassCondition, LatentDistribution, ModelConfig, PartialModelConfig,
+};
 pub use parts::{Bias, Codes, Conditioning, Minibatch, Norm};
 pub use size::Size;

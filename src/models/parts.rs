@@ -9,12 +9,12 @@ use crate::config::{named, typed};
 use crate::error::{Error, Result};
 use crate::nn::{
     self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, LABELS, Label, Layer,
-    LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, PixelNorm, Projection, Reference,
-    Sequential, VirtualBatchNorm, Weight,
+    LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
+    Projection, Reference, Sequential, VirtualBatchNorm,
 };
 use crate::ops::conv::ConvSpec;
 
-use super::design::{LatentDistribution, ModelConfig};
+use super::config::{LatentDistribution, ModelConfig};
 use crate::model::Pixels;
 
 /// The norm of a network's hidden layers.
@@ -194,7 +194,7 @@ pub(super) enum End {
 
 /// A network while it is being built.
 pub(super) struct Stack<'a> {
-    design: &'a ModelConfig,
+    config: &'a ModelConfig,
     is_generator: bool,
     /// Outputs of the last layer of a network other than a generator.
     outputs: usize,
@@ -203,29 +203,29 @@ pub(super) struct Stack<'a> {
 
 impl<'a> Stack<'a> {
     /// A generator, before its first layer.
-    pub(super) fn generator(design: &'a ModelConfig) -> Self {
-        let mut stack = Self { design, is_generator: true, outputs: 0, layers: Vec::new() };
-        if design.norm_g == Norm::Virtual {
-            let uniform = design.network.latent_law() == LatentDistribution::Uniform;
-            let size = [1, 1, design.nz];
+    pub(super) fn generator(config: &'a ModelConfig) -> Self {
+        let mut stack = Self { config, is_generator: true, outputs: 0, layers: Vec::new() };
+        if config.norm_g == Norm::Virtual {
+            let uniform = config.network.latent_distribution() == LatentDistribution::Uniform;
+            let size = [1, 1, config.nz];
             stack.push(Layer::Reference(Reference { count: REFERENCE, size, uniform }));
         }
-        if !design.codes.is_empty() {
-            let Codes { categories, numbers } = design.codes;
-            let uniform = design.network.latent_law() == LatentDistribution::Uniform;
+        if !config.codes.is_empty() {
+            let Codes { categories, numbers } = config.codes;
+            let uniform = config.network.latent_distribution() == LatentDistribution::Uniform;
             stack.push(Layer::Codes(nn::Codes { categories, numbers, uniform }));
         }
         stack
     }
 
     /// A discriminator, before its first layer.
-    pub(super) fn discriminator(design: &'a ModelConfig) -> Self {
-        Self::encoder(design, 1 + design.heads())
+    pub(super) fn discriminator(config: &'a ModelConfig) -> Self {
+        Self::encoder(config, 1 + config.heads())
     }
 
     /// A network like a discriminator with `outputs` outputs.
-    pub(super) fn encoder(design: &'a ModelConfig, outputs: usize) -> Self {
-        Self { design, is_generator: false, outputs, layers: Vec::new() }
+    pub(super) fn encoder(config: &'a ModelConfig, outputs: usize) -> Self {
+        Self { config, is_generator: false, outputs, layers: Vec::new() }
     }
 
     pub(super) fn push(&mut self, layer: Layer) {
@@ -233,7 +233,7 @@ impl<'a> Stack<'a> {
     }
 
     fn kind(&self) -> Norm {
-        if self.is_generator { self.design.norm_g } else { self.design.norm_d }
+        if self.is_generator { self.config.norm_g } else { self.config.norm_d }
     }
 
     /// Whether a layer before a norm has a bias, in networks that leave it to the norm.
@@ -243,7 +243,7 @@ impl<'a> Stack<'a> {
 
     /// Whether a layer before a norm has a bias, in networks with the default `usual`.
     pub(super) fn bias_or(&self, usual: bool) -> bool {
-        match self.design.bias {
+        match self.config.bias {
             Bias::Auto => usual,
             Bias::Never => false,
             Bias::Always => true,
@@ -265,7 +265,7 @@ impl<'a> Stack<'a> {
             Norm::Virtual => Layer::VirtualBatchNorm(VirtualBatchNorm { channels, eps }),
             Norm::Conditional => Layer::ConditionalBatchNorm(ConditionalBatchNorm {
                 channels,
-                classes: self.design.classes,
+                classes: self.config.classes,
                 eps,
             }),
             Norm::None => return None,
@@ -280,12 +280,14 @@ impl<'a> Stack<'a> {
 
     /// Appends the class to the next layer's input, if configured; returns the added channels.
     pub(super) fn label(&mut self) -> usize {
-        let ModelConfig { classes, conditioning, norm_g, .. } = *self.design;
-        let told = |layer: &Layer| layer.side_input() == Some(LABELS);
+        let ModelConfig { classes, conditioning, norm_g, .. } = *self.config;
+        let labels = |layer: &Layer| layer.side_input() == Some(LABELS);
         let tells = match conditioning {
             Conditioning::Concat => true,
             Conditioning::Semi => false,
-            _ => self.is_generator && norm_g != Norm::Conditional && !self.layers.iter().any(told),
+            _ => {
+                self.is_generator && norm_g != Norm::Conditional && !self.layers.iter().any(labels)
+            }
         };
         if classes == 0 || !tells {
             return 0;
@@ -296,7 +298,7 @@ impl<'a> Stack<'a> {
 
     /// The last layer of a generator, which outputs pixels.
     pub(super) fn pixels(&mut self) {
-        self.push(match self.design.network.pixels() {
+        self.push(match self.config.network.pixels() {
             Pixels::Signed => Layer::Tanh,
             Pixels::Unit => Layer::Sigmoid,
         });
@@ -304,7 +306,7 @@ impl<'a> Stack<'a> {
 
     /// Ends a discriminator after a feature map of height, width and channels `size`.
     pub(super) fn head(&mut self, [h, w, mut c]: [usize; 3], end: End, bias: bool) {
-        let ModelConfig { classes, conditioning, minibatch, .. } = *self.design;
+        let ModelConfig { classes, conditioning, minibatch, .. } = *self.config;
         let outputs = self.outputs;
         if minibatch == Minibatch::Deviation {
             self.push(Layer::MinibatchStd(MinibatchStd { group: 0 }));
@@ -328,21 +330,21 @@ impl<'a> Stack<'a> {
                 kernels: KERNELS,
                 dims: DIMS,
             }));
-            let told = self.label();
-            self.push(Layer::linear(features + KERNELS + told, outputs, true));
+            let labels = self.label();
+            self.push(Layer::linear(features + KERNELS + labels, outputs, true));
             return;
         }
         let tells = classes > 0 && conditioning == Conditioning::Concat;
         match end {
             End::Cover => {
-                let told = self.label();
-                self.push(covering([h, w], c + told, outputs, Layout::Conv, bias));
+                let labels = self.label();
+                self.push(covering([h, w], c + labels, outputs, Layout::Conv, bias));
             }
             End::Vector if tells => {
                 // Appended to the vector once, rather than to each of its pixels.
                 self.push(Layer::Flatten);
-                let told = self.label();
-                self.push(covering([1, 1], h * w * c + told, outputs, Layout::Conv, bias));
+                let labels = self.label();
+                self.push(covering([1, 1], h * w * c + labels, outputs, Layout::Conv, bias));
             }
             End::Vector => {
                 if [h, w] != [1, 1] {
@@ -352,8 +354,8 @@ impl<'a> Stack<'a> {
             }
             End::Sum => {
                 self.push(Layer::SumPool);
-                let told = self.label();
-                self.push(Layer::linear(c + told, outputs, bias));
+                let labels = self.label();
+                self.push(Layer::linear(c + labels, outputs, bias));
             }
         }
     }
@@ -365,15 +367,15 @@ impl<'a> Stack<'a> {
     /// # Errors
     /// [`Error::Config`] if there is no feature map to attend to.
     pub(super) fn finish(mut self) -> Result<Sequential> {
-        if self.design.attention > 0 {
+        if self.config.attention > 0 {
             self.attend()?;
         }
-        let weight = if self.is_generator { self.design.weight_g } else { self.design.weight_d };
+        let weight = if self.is_generator { self.config.weight_g } else { self.config.weight_d };
         let weighs = |layer: &Layer| layer.role() == LayerRole::Weights;
         let last = self.layers.iter().rposition(weighs);
         let weighted = |(i, layer): (usize, Layer)| match weight {
-            Weight::Plain => layer,
-            Weight::NormFixed if Some(i) == last => layer.weighted(Weight::Norm),
+            Parametrization::Plain => layer,
+            Parametrization::NormFixed if Some(i) == last => layer.weighted(Parametrization::Norm),
             weight => layer.weighted(weight),
         };
         Ok(Sequential { layers: self.layers.into_iter().enumerate().map(weighted).collect() })
@@ -381,7 +383,7 @@ impl<'a> Stack<'a> {
 
     /// Inserts self-attention after the last activation whose feature map has the requested height.
     fn attend(&mut self) -> Result<()> {
-        let ModelConfig { size, channels, nz, attention, .. } = *self.design;
+        let ModelConfig { size, channels, nz, attention, .. } = *self.config;
         let input =
             if self.is_generator { [1, 1, nz] } else { [size.height, size.width, channels] };
         let sizes = Sequential { layers: self.layers.clone() }
@@ -430,14 +432,14 @@ pub(super) fn covering(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Network, Size};
+    use crate::models::{Architecture, Size};
 
     /// The layers of both networks that have biases, apart from norms.
-    fn biased(network: Network, norm: Norm, bias: Bias) -> [Vec<String>; 2] {
+    fn biased(network: Architecture, norm: Norm, bias: Bias) -> [Vec<String>; 2] {
         let size = Size { height: 32, width: 32 };
         let usual = ModelConfig::usual(network, Some(size));
-        let design = ModelConfig { ngf: 8, ndf: 8, norm_g: norm, norm_d: norm, bias, ..usual };
-        [design.generator(), design.discriminator()].map(|network| {
+        let config = ModelConfig { ngf: 8, ndf: 8, norm_g: norm, norm_d: norm, bias, ..usual };
+        [config.generator(), config.discriminator()].map(|network| {
             let network = network.expect("32 works");
             let weights = network.params("");
             let is_weighted = |layer: &str| {
@@ -454,17 +456,17 @@ mod tests {
         let of = |network, norm, bias| biased(network, norm, bias);
         let none: [&[&str]; 2] = [&[], &[]];
         let hidden: [&[&str]; 2] = [&["main.0", "main.2", "main.4"], &["main.2", "main.4"]];
-        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Auto), hidden);
-        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Always), hidden);
-        assert_eq!(of(Network::Dcgan, Norm::None, Bias::Never), none);
-        assert_eq!(of(Network::Dcgan, Norm::Batch, Bias::Auto), none);
+        assert_eq!(of(Architecture::Dcgan, Norm::None, Bias::Auto), hidden);
+        assert_eq!(of(Architecture::Dcgan, Norm::None, Bias::Always), hidden);
+        assert_eq!(of(Architecture::Dcgan, Norm::None, Bias::Never), none);
+        assert_eq!(of(Architecture::Dcgan, Norm::Batch, Bias::Auto), none);
         let normed: [&[&str]; 2] = [&["main.0", "main.3", "main.6"], &["main.2", "main.5"]];
-        assert_eq!(of(Network::Dcgan, Norm::Batch, Bias::Always), normed);
-        for network in [Network::Paper, Network::Mnist] {
+        assert_eq!(of(Architecture::Dcgan, Norm::Batch, Bias::Always), normed);
+        for network in [Architecture::Paper, Architecture::Mnist] {
             assert_eq!(of(network, Norm::None, Bias::Never), none, "{network}");
             assert_ne!(of(network, Norm::None, Bias::Auto), none, "{network}");
         }
-        for network in [Network::Cnn, Network::Resnet, Network::Mlp] {
+        for network in [Architecture::Cnn, Architecture::Resnet, Architecture::Mlp] {
             let all = of(network, Norm::None, Bias::Always);
             let rest = of(network, Norm::None, Bias::Never);
             for ((all, rest), auto) in
@@ -477,7 +479,7 @@ mod tests {
             }
         }
         let fixed =
-            ModelConfig { bias: Bias::Never, ..ModelConfig::usual(Network::BiganMnist, None) };
+            ModelConfig { bias: Bias::Never, ..ModelConfig::usual(Architecture::BiganMnist, None) };
         let error = fixed.validate().expect_err("its networks are fixed").to_string();
         assert!(error.contains("`bias`"), "{error}");
     }

@@ -3,10 +3,10 @@
 //! keeps a quarter of the side; for larger ones widths double with every halving.
 
 use crate::error::{Error, Result};
-use crate::nn::{Layer, Residual, Sequential, Start};
+use crate::nn::{Layer, Residual, Sequential, WeightInit};
 use crate::ops::conv::ConvSpec;
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 use super::parts::{End, Stack};
 use super::size::Size;
 
@@ -43,7 +43,7 @@ fn biased(
     let pad = kernel / 2;
     let spec = ConvSpec::down(size, [kernel; 2], [1, 1], [pad; 2])
         .map_err(|what| Error::config("size", what))?;
-    Ok(Layer::conv(spec, from, to, bias).starting(Start::Xavier { gain, uniform: true }))
+    Ok(Layer::conv(spec, from, to, bias).initialized(WeightInit::Xavier { gain, uniform: true }))
 }
 
 /// Gains with and without a following ReLU.
@@ -54,16 +54,16 @@ const LINEAR_GAIN: f32 = 1.0;
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let (base, doublings) = design.size.base()?;
-    let width = |i: usize| match is_small(design.size) {
-        true => design.ngf,
-        false => design.ngf * (1 << i).min(WIDEST),
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let (base, doublings) = config.size.base()?;
+    let width = |i: usize| match is_small(config.size) {
+        true => config.ngf,
+        false => config.ngf * (1 << i).min(WIDEST),
     };
-    let mut stack = Stack::generator(design);
-    let from = design.nz + stack.label();
-    let start = Start::Xavier { gain: LINEAR_GAIN, uniform: true };
-    stack.push(Layer::project(base, width(doublings), from, true).starting(start));
+    let mut stack = Stack::generator(config);
+    let from = config.nz + stack.label();
+    let start = WeightInit::Xavier { gain: LINEAR_GAIN, uniform: true };
+    stack.push(Layer::project(base, width(doublings), from, true).initialized(start));
     stack.push(Layer::Identity); // the reshape to an image
     for i in (0..doublings).rev() {
         let (from, to) = (width(i + 1), width(i));
@@ -79,8 +79,8 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
     }
     stack.norm(width(0));
     stack.push(RELU);
-    let whole = [design.size.height, design.size.width];
-    stack.push(convolution(whole, 3, [width(0), design.channels], LINEAR_GAIN)?);
+    let whole = [config.size.height, config.size.width];
+    stack.push(convolution(whole, 3, [width(0), config.channels], LINEAR_GAIN)?);
     stack.pixels();
     stack.finish()
 }
@@ -89,15 +89,15 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
-    let (_, doublings) = design.size.base()?;
-    let small = is_small(design.size);
+pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
+    let (_, doublings) = config.size.base()?;
+    let small = is_small(config.size);
     let (blocks, halvings) =
         if small { (SMALL_BLOCKS, SMALL_HALVINGS.min(doublings)) } else { (doublings, doublings) };
-    let mut size = [design.size.height, design.size.width];
-    let mut from = design.channels;
+    let mut size = [config.size.height, config.size.width];
+    let mut from = config.channels;
     for i in 0..blocks {
-        let to = if small { design.ndf } else { design.ndf * (1 << i).min(WIDEST) };
+        let to = if small { config.ndf } else { config.ndf * (1 << i).min(WIDEST) };
         let halves = i < halvings;
         let first = i == 0;
         let norm = |channels| if first { None } else { stack.norm_layer(channels) };

@@ -12,10 +12,10 @@
 //! Sizes from 64 on end at 8 to 14 pixels, smaller ones at 4 to 7.
 
 use crate::error::{Error, Result};
-use crate::nn::{BatchNorm, Layer, Layout, Sequential, Start};
+use crate::nn::{BatchNorm, Layer, Layout, Sequential, WeightInit};
 use crate::ops::conv::ConvSpec;
 
-use super::design::ModelConfig;
+use super::config::ModelConfig;
 use super::parts::{End, Stack, covering};
 
 /// The most doublings of sizes that end at 4 to 7 pixels.
@@ -24,13 +24,13 @@ const SMALL: usize = 3;
 const EPS: f32 = 1e-6;
 
 /// Uniform in ±1/√(3 · fan-in): deeppy's `AutoFiller`.
-const START: Start = Start::He { gain: 1.0 / 3.0, uniform: true };
+const START: WeightInit = WeightInit::He { gain: 1.0 / 3.0, uniform: true };
 
 const RELU: Layer = Layer::relu();
 
 /// The smallest feature map, and how often its size is doubled.
-fn base(design: &ModelConfig) -> Result<([usize; 2], usize)> {
-    let (base, doublings) = design.size.base()?;
+fn base(config: &ModelConfig) -> Result<([usize; 2], usize)> {
+    let (base, doublings) = config.size.base()?;
     Ok(match doublings {
         ..=SMALL => (base, doublings),
         _ => (base.map(|side| 2 * side), doublings - 1),
@@ -38,8 +38,8 @@ fn base(design: &ModelConfig) -> Result<([usize; 2], usize)> {
 }
 
 /// Channels of the generator's feature maps in units of `ngf`, from the smallest map to the largest.
-fn rising(design: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
-    let deep = match design.size.base()?.1 {
+fn rising(config: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
+    let deep = match config.size.base()?.1 {
         ..=SMALL => 6,
         _ => 8,
     };
@@ -48,8 +48,8 @@ fn rising(design: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
 }
 
 /// Channels of the discriminator's feature maps in units of `ndf`, from the largest to the smallest.
-fn falling(design: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
-    let second = match design.size.base()?.1 {
+fn falling(config: &ModelConfig, doublings: usize) -> Result<Vec<usize>> {
+    let second = match config.size.base()?.1 {
         ..=SMALL => 3,
         _ => 4,
     };
@@ -65,7 +65,7 @@ fn kernel(large: [usize; 2], stride: usize) -> Result<ConvSpec> {
 fn started(network: Sequential) -> Sequential {
     let each = network.layers.into_iter().map(|layer| match layer {
         Layer::BatchNorm(norm) => Layer::BatchNorm(BatchNorm { eps: EPS, ..norm }),
-        layer => layer.starting(START),
+        layer => layer.initialized(START),
     });
     Sequential { layers: each.collect() }
 }
@@ -74,13 +74,13 @@ fn started(network: Sequential) -> Sequential {
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
-pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
-    let (base, doublings) = base(design)?;
-    let mut stack = Stack::generator(design);
+pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
+    let (base, doublings) = base(config)?;
+    let mut stack = Stack::generator(config);
     let bias = stack.bias();
-    let mut from = 8 * design.ngf;
-    let told = stack.label();
-    stack.push(Layer::project(base, from, design.nz + told, bias));
+    let mut from = 8 * config.ngf;
+    let labels = stack.label();
+    stack.push(Layer::project(base, from, config.nz + labels, bias));
     stack.push(Layer::Identity); // the reshape to an image
     match stack.norm_layer(from) {
         // The authors normalize the vector, each entry separately.
@@ -90,16 +90,16 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
         _ => stack.norm(from),
     }
     stack.push(RELU);
-    for (i, width) in rising(design, doublings)?.into_iter().enumerate() {
-        let to = width * design.ngf;
+    for (i, width) in rising(config, doublings)?.into_iter().enumerate() {
+        let to = width * config.ngf;
         let spec = kernel(base.map(|side| side << (i + 1)), 2)?;
         stack.push(Layer::conv_transpose(spec, to, from, bias));
         stack.norm(to);
         stack.push(RELU);
         from = to;
     }
-    let whole = kernel([design.size.height, design.size.width], 1)?;
-    stack.push(Layer::conv(whole, from, design.channels, true));
+    let whole = kernel([config.size.height, config.size.width], 1)?;
+    stack.push(Layer::conv(whole, from, config.channels, true));
     stack.pixels();
     Ok(started(stack.finish()?))
 }
@@ -107,14 +107,14 @@ pub(super) fn generator(design: &ModelConfig) -> Result<Sequential> {
 /// Strided convolutions to feature maps of `widths` channels, then a dense layer of width `dense`
 /// and the last one.
 fn halve(
-    design: &ModelConfig,
+    config: &ModelConfig,
     mut stack: Stack<'_>,
     mut from: usize,
     widths: &[usize],
     dense: usize,
 ) -> Result<Sequential> {
     let bias = stack.bias();
-    let mut size = [design.size.height, design.size.width];
+    let mut size = [config.size.height, config.size.width];
     for &to in widths {
         stack.push(Layer::conv(kernel(size, 2)?, from, to, bias));
         stack.norm(to);
@@ -134,31 +134,31 @@ fn halve(
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn encoder(design: &ModelConfig, stack: Stack<'_>) -> Result<Sequential> {
-    let (_, doublings) = base(design)?;
-    let widths: Vec<usize> = (0..doublings).map(|i| design.ndf << i.min(2)).collect();
-    halve(design, stack, design.channels, &widths, 16 * design.ndf)
+pub(super) fn encoder(config: &ModelConfig, stack: Stack<'_>) -> Result<Sequential> {
+    let (_, doublings) = base(config)?;
+    let widths: Vec<usize> = (0..doublings).map(|i| config.ndf << i.min(2)).collect();
+    halve(config, stack, config.channels, &widths, 16 * config.ndf)
 }
 
 /// The discriminator.
 ///
 /// # Errors
 /// See [`generator`].
-pub(super) fn discriminator(design: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
-    let (_, doublings) = base(design)?;
-    let first = design.ndf.div_ceil(2);
-    let whole = kernel([design.size.height, design.size.width], 1)?;
-    stack.push(Layer::conv(whole, design.channels, first, true));
+pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Result<Sequential> {
+    let (_, doublings) = base(config)?;
+    let first = config.ndf.div_ceil(2);
+    let whole = kernel([config.size.height, config.size.width], 1)?;
+    stack.push(Layer::conv(whole, config.channels, first, true));
     stack.push(RELU);
     let widths: Vec<usize> =
-        falling(design, doublings)?.into_iter().map(|width| width * design.ndf).collect();
-    halve(design, stack, first, &widths, 8 * design.ndf)
+        falling(config, doublings)?.into_iter().map(|width| width * config.ndf).collect();
+    halve(config, stack, first, &widths, 8 * config.ndf)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Network, Size};
+    use crate::models::{Architecture, Size};
 
     /// The channels of all layers with weights, and the height of their feature maps.
     fn shape(network: &Sequential, input: [usize; 3]) -> Vec<[usize; 2]> {
@@ -170,12 +170,12 @@ mod tests {
 
     fn shapes(side: usize) -> [Vec<[usize; 2]>; 3] {
         let size = Size { height: side, width: side };
-        let design = ModelConfig::usual(Network::VaeGan, Some(size));
+        let config = ModelConfig::usual(Architecture::VaeGan, Some(size));
         let image = [side, side, 3];
         [
-            shape(&design.encoder(2 * design.nz).expect("a usual design"), image),
-            shape(&design.generator().expect("a usual design"), [1, 1, design.nz]),
-            shape(&design.discriminator().expect("a usual design"), image),
+            shape(&config.encoder(2 * config.nz).expect("a usual design"), image),
+            shape(&config.generator().expect("a usual design"), [1, 1, config.nz]),
+            shape(&config.discriminator().expect("a usual design"), image),
         ]
     }
 

@@ -9,11 +9,11 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::param::{Owned, ZERO, plain};
+use super::parametrization::Kernel;
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
-use super::weight::Kernel;
-use super::{BatchDependence, LayerRole, Reach, Start, Weight};
+use super::{BatchDependence, LayerRole, Parametrization, Reach, WeightInit};
 
 /// Divisors of the image's channels for queries and keys, and for values.
 const KEYS: usize = 8;
@@ -28,18 +28,18 @@ pub struct Attention {
     /// Channels, a multiple of 8.
     pub channels: usize,
     /// As a convolution's.
-    #[serde(default, skip_serializing_if = "Weight::is_plain")]
-    pub weight: Weight,
+    #[serde(default, skip_serializing_if = "Parametrization::is_plain")]
+    pub weight: Parametrization,
     /// As a convolution's.
-    #[serde(default, skip_serializing_if = "Start::is_default")]
-    pub start: Start,
+    #[serde(default, skip_serializing_if = "WeightInit::is_default")]
+    pub start: WeightInit,
 }
 
 impl Attention {
     /// With plain weights.
     #[must_use]
     pub fn new(channels: usize) -> Self {
-        Self { channels, weight: Weight::Plain, start: Start::default() }
+        Self { channels, weight: Parametrization::Plain, start: WeightInit::default() }
     }
 
     /// The convolutions `theta`, `phi`, `g` and `o` by name.
@@ -129,7 +129,7 @@ impl LayerRule for Attention {
         self.convolutions().into()
     }
 
-    fn weights_mut(&mut self) -> Option<(&mut Weight, &mut Start)> {
+    fn weights_mut(&mut self) -> Option<(&mut Parametrization, &mut WeightInit)> {
         Some((&mut self.weight, &mut self.start))
     }
 }

@@ -100,15 +100,16 @@ mod tests {
 
     /// Categories are one-hot and equally frequent; numbers are uniform in (−1, 1).
     #[test]
-    fn codes_have_their_laws() {
-        [false, true].into_iter().for_each(check_laws);
+    fn codes_have_their_distributions() {
+        [false, true].into_iter().for_each(check_distributions);
     }
 
-    fn check_laws(uniform: bool) {
+    fn check_distributions(uniform: bool) {
         let (n, nz) = (6000, 9);
         let mut z = vec![0.0; n * nz];
-        let law = if uniform { LatentDistribution::Uniform } else { LatentDistribution::Normal };
-        law.fill(&Stream::new(3, "codes", 0), &mut z);
+        let distribution =
+            if uniform { LatentDistribution::Uniform } else { LatentDistribution::Normal };
+        distribution.fill(&Stream::new(3, "codes", 0), &mut z);
         let mut t = Tape::new();
         let x = t.feed("x", &[n, 1, 1, nz], DType::F32).unwrap();
         let codes = Codes { categories: 4, numbers: 2, uniform };

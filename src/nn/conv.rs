@@ -11,12 +11,12 @@ use crate::tensor::{DType, Tensor};
 use super::batch_norm::per_cell;
 use super::onnx::{Attribute, Graph};
 use super::param::{Owned, ZERO};
+use super::parametrization::{Kernel, Rows};
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, WIDEST, takes};
 use super::standardize::standardize;
-use super::weight::{Kernel, Rows};
-use super::{BatchDependence, Layer, LayerRole, Layout, Reach, Start, Weight};
+use super::{BatchDependence, Layer, LayerRole, Layout, Parametrization, Reach, WeightInit};
 
 /// Convolution from `large` to `small` channels: parameters `weight` and `bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,11 +33,11 @@ pub struct Conv {
     /// Whether each output channel has a bias.
     pub bias: bool,
     /// How its weights are computed from the trainable ones.
-    #[serde(default, skip_serializing_if = "Weight::is_plain")]
-    pub weight: Weight,
+    #[serde(default, skip_serializing_if = "Parametrization::is_plain")]
+    pub weight: Parametrization,
     /// How its weights are initialized.
-    #[serde(default, skip_serializing_if = "Start::is_default")]
-    pub start: Start,
+    #[serde(default, skip_serializing_if = "WeightInit::is_default")]
+    pub start: WeightInit,
 }
 
 /// Transposed convolution from `small` to `large` channels: parameters as a convolution's.
@@ -55,25 +55,25 @@ pub struct ConvTranspose {
     /// Whether each output channel has a bias; with [`Layout::Project`] each output entry.
     pub bias: bool,
     /// As a convolution's.
-    #[serde(default, skip_serializing_if = "Weight::is_plain")]
-    pub weight: Weight,
+    #[serde(default, skip_serializing_if = "Parametrization::is_plain")]
+    pub weight: Parametrization,
     /// As a convolution's.
-    #[serde(default, skip_serializing_if = "Start::is_default")]
-    pub start: Start,
+    #[serde(default, skip_serializing_if = "WeightInit::is_default")]
+    pub start: WeightInit,
 }
 
 impl Layer {
     /// A convolution from `large` to `small` channels.
     #[must_use]
     pub fn conv(spec: ConvSpec, large: usize, small: usize, bias: bool) -> Self {
-        let (weight, start) = (Weight::Plain, Start::default());
+        let (weight, start) = (Parametrization::Plain, WeightInit::default());
         Self::Conv(Conv { spec, large, small, layout: Layout::Conv, bias, weight, start })
     }
 
     /// A transposed convolution from `small` to `large` channels.
     #[must_use]
     pub fn conv_transpose(spec: ConvSpec, large: usize, small: usize, bias: bool) -> Self {
-        let (weight, start) = (Weight::Plain, Start::default());
+        let (weight, start) = (Parametrization::Plain, WeightInit::default());
         let layout = Layout::Conv;
         Self::ConvTranspose(ConvTranspose { spec, large, small, layout, bias, weight, start })
     }
@@ -81,7 +81,7 @@ impl Layer {
     /// A linear layer from one pixel to one: `[to, from]` in files.
     #[must_use]
     pub fn linear(from: usize, to: usize, bias: bool) -> Self {
-        let (weight, start) = (Weight::Plain, Start::default());
+        let (weight, start) = (Parametrization::Plain, WeightInit::default());
         let (spec, layout) = (ConvSpec::dense([1, 1]), Layout::Flatten);
         Self::Conv(Conv { spec, large: from, small: to, layout, bias, weight, start })
     }
@@ -89,7 +89,7 @@ impl Layer {
     /// A linear layer from one pixel to an image of height and width `size` and `to` channels.
     #[must_use]
     pub fn project(size: [usize; 2], to: usize, from: usize, bias: bool) -> Self {
-        let (weight, start) = (Weight::Plain, Start::default());
+        let (weight, start) = (Parametrization::Plain, WeightInit::default());
         let (spec, layout) = (ConvSpec::dense(size), Layout::Project);
         let (large, small) = (to, from);
         Self::ConvTranspose(ConvTranspose { spec, large, small, layout, bias, weight, start })
@@ -163,7 +163,7 @@ impl LayerRule for Conv {
         vec![("", self.kernel())]
     }
 
-    fn weights_mut(&mut self) -> Option<(&mut Weight, &mut Start)> {
+    fn weights_mut(&mut self) -> Option<(&mut Parametrization, &mut WeightInit)> {
         Some((&mut self.weight, &mut self.start))
     }
 
@@ -256,7 +256,7 @@ impl LayerRule for ConvTranspose {
         vec![("", self.kernel())]
     }
 
-    fn weights_mut(&mut self) -> Option<(&mut Weight, &mut Start)> {
+    fn weights_mut(&mut self) -> Option<(&mut Parametrization, &mut WeightInit)> {
         Some((&mut self.weight, &mut self.start))
     }
 

@@ -22,7 +22,7 @@ use super::projection::Projection;
 use super::residual::Residual;
 use super::rule::LayerRule;
 use super::virtual_batch::{Reference, VirtualBatchNorm};
-use super::{BatchDependence, LayerRole, Reach, Start, Weight, resample};
+use super::{BatchDependence, LayerRole, Parametrization, Reach, WeightInit, resample};
 
 /// Defines the enum of layers, and the two functions that dispatch to each layer's own file. A
 /// variant is `Name(Config)`, or `Name = rule` if the layer has only a name.
@@ -137,7 +137,7 @@ layers! {
 impl Layer {
     /// The layer with weights of this `kind`, in its parts too.
     #[must_use]
-    pub fn weighted(mut self, kind: Weight) -> Self {
+    pub fn weighted(mut self, kind: Parametrization) -> Self {
         self.each_mut(&mut |layer| {
             if let Some((weight, _)) = layer.rule_mut().and_then(LayerRule::weights_mut) {
                 *weight = kind;
@@ -146,12 +146,12 @@ impl Layer {
         self
     }
 
-    /// The layer with weights initialized by `law`, in its parts too.
+    /// The layer with weights initialized by `init`, in its parts too.
     #[must_use]
-    pub fn starting(mut self, law: Start) -> Self {
+    pub fn initialized(mut self, init: WeightInit) -> Self {
         self.each_mut(&mut |layer| {
             if let Some((_, start)) = layer.rule_mut().and_then(LayerRule::weights_mut) {
-                *start = law;
+                *start = init;
             }
         });
         self
@@ -202,7 +202,7 @@ impl Layer {
     /// Whether its own weights are normalized.
     #[must_use]
     pub fn has_normalized_weights(&self) -> bool {
-        self.rule().kernels().iter().any(|(_, kernel)| kernel.weight != Weight::Plain)
+        self.rule().kernels().iter().any(|(_, kernel)| kernel.weight != Parametrization::Plain)
     }
 
     /// Adds its nodes for `x`, images `at` `[h, w, c]`, to an ONNX graph.

@@ -3,7 +3,7 @@
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
-use super::{Layout, start};
+use super::{Layout, weight_init};
 
 /// How a parameter is initialized.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +89,7 @@ impl Param {
             }
             Init::Orthogonal { gain } => {
                 stream.fill_normal(&mut tensor);
-                start::orthogonalise(&mut tensor, *self.shape.last().unwrap_or(&1), gain);
+                weight_init::orthogonalise(&mut tensor, *self.shape.last().unwrap_or(&1), gain);
             }
         }
         Tensor::new(self.shape.clone(), tensor).expect("the data was made for the shape")

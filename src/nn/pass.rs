@@ -13,7 +13,7 @@ pub enum Mode {
     /// weight norm and a bias first sets its lengths and its bias so that its outputs have mean 0
     /// and variance 1 over the batch (Salimans and Kingma, arXiv 1602.07868, section 3), and
     /// running statistics are unchanged.
-    Start,
+    Initialize,
     /// Running statistics, no randomness: one image does not depend on its neighbors.
     Eval,
 }
@@ -25,7 +25,7 @@ pub const LABELS: &str = "labels";
 /// their latent more than once.
 pub const LATENT: &str = "latent";
 
-/// The side input of real images `[n, h, w, c]`, for passes of [`Mode::Start`] through generators
+/// The side input of real images `[n, h, w, c]`, for passes of [`Mode::Initialize`] through generators
 /// with layers initialized from them.
 pub const IMAGES: &str = "images";
 
@@ -156,7 +156,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn is_starting(&self) -> bool {
-        self.pass.mode == Mode::Start
+        self.pass.mode == Mode::Initialize
     }
 
     /// Whether the pass updates running statistics.
@@ -192,10 +192,10 @@ impl<'a> Walk<'a> {
                  which this use of it does not"
             ),
         })?;
-        let told = t.shape(labels);
-        if told.len() != 2 || told[1] != classes {
+        let shape = t.shape(labels);
+        if shape.len() != 2 || shape[1] != classes {
             let what = format!("the network knows {classes} classes");
-            return Err(Error::Shape { op: "label", what, shapes: vec![told.to_vec()] });
+            return Err(Error::Shape { op: "label", what, shapes: vec![shape.to_vec()] });
         }
         Ok(labels)
     }

@@ -7,11 +7,11 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::param::{Owned, ZERO, plain};
+use super::parametrization::Kernel;
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, takes};
-use super::weight::Kernel;
-use super::{BatchDependence, LayerRole, Reach, Start, Weight};
+use super::{BatchDependence, LayerRole, Parametrization, Reach, WeightInit};
 
 /// `y = w · x + b + ⟨e(label), x⟩`. Parameters `linear.weight` `[1, features]`, `linear.bias` and
 /// `embed.weight` `[classes, features]`.
@@ -23,18 +23,18 @@ pub struct Projection {
     /// Number of classes.
     pub classes: usize,
     /// As a convolution's, for both weights.
-    #[serde(default, skip_serializing_if = "Weight::is_plain")]
-    pub weight: Weight,
+    #[serde(default, skip_serializing_if = "Parametrization::is_plain")]
+    pub weight: Parametrization,
     /// As a convolution's, for both weights.
-    #[serde(default, skip_serializing_if = "Start::is_default")]
-    pub start: Start,
+    #[serde(default, skip_serializing_if = "WeightInit::is_default")]
+    pub start: WeightInit,
 }
 
 impl Projection {
     /// With plain weights.
     #[must_use]
     pub fn new(features: usize, classes: usize) -> Self {
-        Self { features, classes, weight: Weight::Plain, start: Start::default() }
+        Self { features, classes, weight: Parametrization::Plain, start: WeightInit::default() }
     }
 
     /// The weights `linear` `[features, 1]` and `embed` `[classes, features]` by name.
@@ -108,7 +108,7 @@ impl LayerRule for Projection {
         self.tables().into()
     }
 
-    fn weights_mut(&mut self) -> Option<(&mut Weight, &mut Start)> {
+    fn weights_mut(&mut self) -> Option<(&mut Parametrization, &mut WeightInit)> {
         Some((&mut self.weight, &mut self.start))
     }
 }

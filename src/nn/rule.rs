@@ -7,10 +7,10 @@ use crate::tape::{Tape, Var};
 
 use super::onnx::Graph;
 use super::param::Owned;
+use super::parametrization::Kernel;
 use super::pass::{LABELS, Walk};
 use super::size::{Around, Misfit};
-use super::weight::Kernel;
-use super::{Layer, Start, Weight};
+use super::{Layer, Parametrization, WeightInit};
 
 /// How a layer's output for one image depends on the other images of its batch. There is one answer
 /// for each layer, and three questions:
@@ -128,7 +128,7 @@ pub(crate) trait LayerRule: Debug {
     }
 
     /// The reparametrization and initialization of its weights, mutable.
-    fn weights_mut(&mut self) -> Option<(&mut Weight, &mut Start)> {
+    fn weights_mut(&mut self) -> Option<(&mut Parametrization, &mut WeightInit)> {
         None
     }
 
@@ -142,12 +142,12 @@ pub(crate) trait LayerRule: Debug {
         Vec::new()
     }
 
-    /// Whether a pass of [`super::Mode::Start`] sets some of its tensors.
+    /// Whether a pass of [`super::Mode::Initialize`] sets some of its tensors.
     fn starts_by_data(&self) -> bool {
         false
     }
 
-    /// Whether a pass of [`super::Mode::Start`] sets some of its tensors from the side input
+    /// Whether a pass of [`super::Mode::Initialize`] sets some of its tensors from the side input
     /// [`super::IMAGES`]: in a generator, which sees no images otherwise.
     fn starts_on_images(&self) -> bool {
         false

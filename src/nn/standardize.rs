@@ -1,6 +1,6 @@
 //! Data-dependent initialization of weight norm (Salimans and Kingma, arXiv 1602.07868, section 3).
 //!
-//! In a pass of [`Mode::Start`] each layer with weight norm and a bias sets its lengths `g` and its
+//! In a pass of [`Mode::Initialize`] each layer with weight norm and a bias sets its lengths `g` and its
 //! bias `b` so that its outputs have mean 0 and variance 1 over the batch, and passes them to the
 //! next layer: one pass, layer by layer. With `y` the layer's outputs before the bias, per unit,
 //!
@@ -15,7 +15,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
 use super::Sequential;
-use super::weight::Kernel;
+use super::parametrization::Kernel;
 #[cfg(doc)]
 use super::{IMAGES, Mode};
 
@@ -60,13 +60,13 @@ pub(super) fn standardize(
 }
 
 impl Sequential {
-    /// Whether a pass of [`Mode::Start`] sets some of its tensors.
+    /// Whether a pass of [`Mode::Initialize`] sets some of its tensors.
     #[must_use]
     pub fn starts_by_data(&self) -> bool {
         self.each().iter().any(|(_, layer)| layer.rule().starts_by_data())
     }
 
-    /// Whether a pass of [`Mode::Start`] sets some of its tensors from real images, the side input
+    /// Whether a pass of [`Mode::Initialize`] sets some of its tensors from real images, the side input
     /// [`IMAGES`].
     #[must_use]
     pub fn starts_on_images(&self) -> bool {

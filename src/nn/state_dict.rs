@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-use super::{Sequential, Weight};
+use super::{Parametrization, Sequential};
 
 /// Tensors of `torch.nn.utils.parametrizations` and our names for them, both after the layer's
 /// name.
@@ -91,7 +91,7 @@ impl Sequential {
     /// Names may have any common prefix before the layers' numbers (`0.weight`, `main.0.weight`,
     /// `module.net.0.weight`). Weights that PyTorch computes from others may be those of
     /// `torch.nn.utils` or of `torch.nn.utils.parametrizations`, if the layer here has the same
-    /// [`Weight`]. Counters called `num_batches_tracked` are ignored.
+    /// [`Parametrization`]. Counters called `num_batches_tracked` are ignored.
     ///
     /// # Errors
     /// [`Error::Tensor`] as with `load_state_dict(strict=True)`: if a tensor is missing, has
@@ -131,7 +131,7 @@ impl Sequential {
 
     /// PyTorch's `state_dict` of the network called `prefix`: names begin with `main.`, as in a
     /// module with `self.main = nn.Sequential(…)`. `get` returns the state of a name. With
-    /// [`Weight::SpectralParametrization`] names are those of `torch.nn.utils.parametrizations`,
+    /// [`Parametrization::SpectralParametrization`] names are those of `torch.nn.utils.parametrizations`,
     /// else those of `torch.nn.utils`. Counters called `num_batches_tracked`, which PyTorch sets if
     /// missing, are omitted.
     ///
@@ -145,7 +145,7 @@ impl Sequential {
         let parametrized: BTreeSet<String> = self
             .kernels(prefix)
             .into_iter()
-            .filter(|(_, kernel)| kernel.weight == Weight::SpectralParametrization)
+            .filter(|(_, kernel)| kernel.weight == Parametrization::SpectralParametrization)
             .map(|(scope, _)| format!("{scope}."))
             .collect();
         let mut all = BTreeMap::new();
@@ -196,16 +196,16 @@ mod tests {
         let up = ConvSpec::down([8, 8], [4, 4], [2, 2], [1, 1]).unwrap();
         let same = ConvSpec::down([8, 8], [3, 3], [1, 1], [1, 1]).unwrap();
         let conv = |weight| Layer::conv(same, 3, 3, true).weighted(weight);
-        let shortcut = vec![conv(Weight::Plain)];
-        let main = vec![Layer::relu(), conv(Weight::Norm)];
+        let shortcut = vec![conv(Parametrization::Plain)];
+        let main = vec![Layer::relu(), conv(Parametrization::Norm)];
         Sequential {
             layers: vec![
                 Layer::project([4, 4], 2, 5, true),
                 Layer::batch_norm(2),
                 Layer::conv_transpose(up, 3, 2, false),
                 Layer::Residual(Residual { main, shortcut }),
-                conv(Weight::Spectral),
-                conv(Weight::SpectralParametrization),
+                conv(Parametrization::Spectral),
+                conv(Parametrization::SpectralParametrization),
             ],
         }
     }

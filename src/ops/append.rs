@@ -71,7 +71,7 @@ impl Op for Append {
         places(&s.shape).iter().map(at).collect()
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let [n, d] = [s.shapes[1][0], s.shapes[1][1]];
         let c = s.shapes[0][s.shapes[0].len() - 1];
         let pixels = s.input_len(0) / (n * c);

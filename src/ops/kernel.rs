@@ -18,7 +18,7 @@ pub struct Call<'a> {
     pub out: &'a mut [f32],
     /// The output's elements as integers; empty where the output is floats.
     pub out_u32: &'a mut [u32],
-    /// [`super::Op::twin_scratch`] floats with arbitrary values.
+    /// [`super::Op::cpu_scratch`] floats with arbitrary values.
     pub scratch: &'a mut [f32],
 }
 

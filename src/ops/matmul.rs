@@ -96,7 +96,7 @@ impl Op for Matmul {
         (0..s.len()).map(at).collect()
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let (batch, [m, n, k]) = self.sizes(s);
         let one = |a, b, y: &mut [f32], parallel| {
             let a = Matrix::new(a, m, k, self.transpose_a);

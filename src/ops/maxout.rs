@@ -84,7 +84,7 @@ impl Op for Maxout {
         groups.map(|(v, x)| v[choice(x)]).collect()
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let p = self.pieces;
         let (v, x, y) = (call.f32(0), call.f32(1), &mut call.out[..s.len()]);
         let tasks = y.par_chunks_mut(TASK).zip(v.par_chunks(TASK * p).zip(x.par_chunks(TASK * p)));
@@ -140,7 +140,7 @@ impl Op for MaxoutGrad {
         gx
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let p = self.pieces;
         let (g, x, gx) = (call.f32(0), call.f32(1), &mut call.out[..s.len()]);
         let tasks = gx.par_chunks_mut(TASK * p).zip(g.par_chunks(TASK).zip(x.par_chunks(TASK * p)));

@@ -184,13 +184,13 @@ pub trait Op: Debug + Any + Send + Sync {
     /// the GPU kernels with it. It shares no code with them, and need not be fast.
     fn reference(&self, site: &Site, x: &[&[f64]]) -> Vec<f64>;
 
-    /// Floats of scratch memory that [`Op::twin`] needs.
-    fn twin_scratch(&self, _site: &Site, _threads: usize) -> usize {
+    /// Floats of scratch memory that [`Op::cpu`] needs.
+    fn cpu_scratch(&self, _site: &Site, _threads: usize) -> usize {
         0
     }
 
     /// Computes the op in plain Rust.
-    fn twin(&self, _site: &Site, _call: Call<'_>) {
+    fn cpu(&self, _site: &Site, _call: Call<'_>) {
         unreachable!("{} is not a kernel", self.name());
     }
 

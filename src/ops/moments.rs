@@ -81,12 +81,12 @@ impl Op for Moments {
         mean.iter().copied().chain(var).collect()
     }
 
-    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+    fn cpu_scratch(&self, s: &Site, _threads: usize) -> usize {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         2 * rows.div_ceil(chunk_rows(rows, c)) * c
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let (x, y) = (call.f32(0), call.out);
         let chunk = chunk_rows(rows, c);
@@ -217,12 +217,12 @@ impl Op for CenteredSums {
         [sums(&|at, _| g[at]), sums(&|at, i| g[at] * (x[at] - mean[i]))].concat()
     }
 
-    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+    fn cpu_scratch(&self, s: &Site, _threads: usize) -> usize {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         2 * rows.div_ceil(chunk_rows(rows, c)) * c
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let (rows, c) = (s.shapes[0][0], s.shapes[0][1]);
         let (g, x, mean) = (call.f32(0), call.f32(1), call.f32(2));
         let chunk = chunk_rows(rows, c) * c;

@@ -160,7 +160,7 @@ impl Op for MaxPool {
         y
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let [h, w, c] = [s.shapes[0][1], s.shapes[0][2], s.shapes[0][3]];
         let [gh, gw] = self.windows.grid();
         let (x, y) = (call.f32(0), call.out);

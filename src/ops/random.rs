@@ -63,7 +63,7 @@ impl Op for Random {
         blocks.take(s.len()).collect()
     }
 
-    fn twin(&self, _s: &Site, call: Call<'_>) {
+    fn cpu(&self, _s: &Site, call: Call<'_>) {
         let key = call.u32(0);
         let stream = Stream::with_key([key[0], key[1]], self.stream, key[2]);
         if self.normal {
@@ -130,7 +130,7 @@ impl Op for Advance {
         next
     }
 
-    fn twin(&self, _s: &Site, call: Call<'_>) {
+    fn cpu(&self, _s: &Site, call: Call<'_>) {
         call.out_u32.copy_from_slice(call.u32(0));
         call.out_u32[2] = call.out_u32[2].wrapping_add(1);
     }

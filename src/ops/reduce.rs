@@ -228,12 +228,12 @@ impl Op for Sum {
         y
     }
 
-    fn twin_scratch(&self, s: &Site, _threads: usize) -> usize {
+    fn cpu_scratch(&self, s: &Site, _threads: usize) -> usize {
         let [outer, rows, inner] = [s.shapes[0][0], s.shapes[0][1], s.shapes[0][2]];
         outer * rows.div_ceil(chunk_rows(rows, inner)) * inner
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let [rows, inner] = [s.shapes[0][1], s.shapes[0][2]];
         let (x, y) = (call.f32(0), call.out);
         let chunk = chunk_rows(rows, inner);

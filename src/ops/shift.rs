@@ -70,7 +70,7 @@ impl Op for Shift {
         y
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let &[n, h, w, c] = &s.shape[..] else { unreachable!("Op::shape gives four axes") };
         let (x, v, y) = (call.f32(0), call.f32(1), call.out);
         y[..n * h * w * c].par_chunks_mut(w * c).enumerate().for_each(|(row, y)| {

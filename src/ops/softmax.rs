@@ -60,7 +60,7 @@ impl Op for Softmax {
         x[0].chunks(s.shape[1]).flat_map(row).collect()
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let c = s.shape[1];
         let (x, y) = (call.f32(0), call.out);
         y[..s.len()].par_chunks_mut(c).zip(x.par_chunks(c)).for_each(|(y, x)| {

@@ -102,13 +102,13 @@ impl CpuProgram {
                     .iter()
                     .map(|p| self.buffers[p.buffer].slice(p.offset, p.len, p.dtype))
                     .collect();
-                let scratch = op.twin_scratch(site, rayon::current_num_threads());
+                let scratch = op.cpu_scratch(site, rayon::current_num_threads());
                 let (out, out_u32) = match output.dtype {
                     DType::U32 => (&mut [][..], &mut target.u32s_mut()[..output.len]),
                     _ => (&mut target.f32s_mut()[..output.len], &mut [][..]),
                 };
                 let scratch = &mut self.scratch.f32s_mut()[..scratch];
-                op.twin(site, Call { inputs: &inputs, out, out_u32, scratch });
+                op.cpu(site, Call { inputs: &inputs, out, out_u32, scratch });
                 self.buffers[output.buffer] = target;
             }
             Step::Copy { from, to } => {

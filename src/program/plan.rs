@@ -288,7 +288,7 @@ impl Plan {
     }
 
     /// Replaces values by the buffers they live in.
-    fn settle(&mut self, buffer_of: &[usize]) {
+    fn map_buffers(&mut self, buffer_of: &[usize]) {
         for step in &mut self.steps {
             match step {
                 Step::Fused(fused) => {

@@ -90,7 +90,7 @@ impl Finding {
 struct Streak {
     seen: u32,
     since: u64,
-    told: Option<u64>,
+    warned: Option<u64>,
 }
 
 impl Streak {
@@ -110,10 +110,10 @@ impl Streak {
         }
         self.seen += 1;
         let long = self.seen >= patience && images.saturating_sub(self.since) >= over;
-        let quiet = self.told.is_some_and(|t| images.saturating_sub(t) < COOLDOWN_IMAGES);
+        let quiet = self.warned.is_some_and(|t| images.saturating_sub(t) < COOLDOWN_IMAGES);
         let tell = long && !quiet;
         if tell {
-            self.told = Some(images);
+            self.warned = Some(images);
         }
         tell
     }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_winning_discriminator_is_told_once_in_a_while() {
+    fn a_winning_discriminator_is_reported_once_in_a_while() {
         let won = |_: u64, line: &mut LogLine| set(line, [("loss_d", 0.01), ("d_fake", 0.003)]);
         let sign = Sign::DiscriminatorWins;
         let first = 9 * STEP;
@@ -356,24 +356,24 @@ mod tests {
     }
 
     #[test]
-    fn fakes_stuck_at_either_end_are_told() {
+    fn fakes_stuck_at_either_end_are_reported() {
         // With smoothed labels the loss cannot get near zero.
         let refused = |_: u64, line: &mut LogLine| set(line, [("loss_d", 0.34), ("d_fake", 0.004)]);
-        let told = warnings(Output::Probability, 20, refused);
-        assert_eq!(told, [(9 * STEP, Sign::FakesRefused)]);
+        let seen = warnings(Output::Probability, 20, refused);
+        assert_eq!(seen, [(9 * STEP, Sign::FakesRefused)]);
         let accepted = |_: u64, line: &mut LogLine| {
             set(line, [("loss_d", 4.0), ("d_fake", 0.98), ("d_fake_g", 0.99)]);
         };
-        let told = warnings(Output::Probability, 20, accepted);
-        assert_eq!(told, [(9 * STEP, Sign::FakesAccepted)]);
+        let seen = warnings(Output::Probability, 20, accepted);
+        assert_eq!(seen, [(9 * STEP, Sign::FakesAccepted)]);
     }
 
     #[test]
-    fn a_discriminator_that_only_guesses_is_told_late() {
+    fn a_discriminator_that_only_guesses_is_reported_late() {
         let guesses = |_: u64, line: &mut LogLine| set(line, [("d_real", 0.51), ("d_fake", 0.49)]);
         let first = PATIENCE_CHANCE.next_multiple_of(STEP);
-        let told = warnings(Output::Probability, 40, guesses);
-        assert_eq!(told, [(first, Sign::AtChance)]);
+        let seen = warnings(Output::Probability, 40, guesses);
+        assert_eq!(seen, [(first, Sign::AtChance)]);
         // But not if it recovers now and then.
         let at_times = |i: u64, line: &mut LogLine| {
             if !i.is_multiple_of(20) {
@@ -385,14 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_are_all_alike_are_told() {
+    fn samples_that_are_all_alike_are_reported() {
         let collapsed = |i: u64, line: &mut LogLine| {
             if i.is_multiple_of(10) {
                 set(line, [(SAMPLE_DIVERSITY, 0.07)]);
             }
         };
-        let told = warnings(Output::Score, 40, collapsed);
-        assert_eq!(told, [(20 * STEP, Sign::ModeCollapse)]);
+        let seen = warnings(Output::Score, 40, collapsed);
+        assert_eq!(seen, [(20 * STEP, Sign::ModeCollapse)]);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct RunOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
     /// The hyperparameters.
-    pub recipe: TrainConfig,
+    #[serde(rename = "recipe")]
+    pub config: TrainConfig,
     /// The path of the images; empty for the bundled ones.
     #[serde(default, with = "any_path")]
     pub data: Option<PathBuf>,
@@ -210,30 +211,30 @@ impl RunOptions {
     /// # Errors
     /// See [`TrainConfig::validate`].
     pub fn validate(&self) -> Result<()> {
-        let Self { recipe, images, .. } = self;
+        let Self { config, images, .. } = self;
         self.prepare.check()?;
-        if recipe.decay > 0 && recipe.decay_to == 0.0 && *images > recipe.decay {
+        if config.decay > 0 && config.decay_to == 0.0 && *images > config.decay {
             let what = format!(
                 "the learning rates are 0 after {} images, and `images` asks for {images}: give \
                  both the same number",
-                recipe.decay
+                config.decay
             );
             return Err(Error::config("decay", what));
         }
-        recipe.validate()
+        config.validate()
     }
 }
 
 /// The first lines of a training: configuration, data, device.
 #[must_use]
 pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
-    let recipe = &options.recipe;
-    let model = &recipe.model;
-    let told = match model.classes {
+    let config = &options.config;
+    let model = &config.model;
+    let classes = match model.classes {
         classes if model.is_semi_supervised() => {
             format!(
                 ", {} of each of {classes} classes",
-                human::plural(recipe.labels_per_class, "label")
+                human::plural(config.labels_per_class, "label")
             )
         }
         0 => String::new(),
@@ -241,7 +242,7 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
     };
     format!(
         "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{told}; {} parameters\n\
+         networks  {} {}x{}x{}, nz {}{classes}; {} parameters\n\
          training  {} in batches of {}, seed {}\n\
          device    {}\n\
          memory    {} planned ({} of them state)",
@@ -253,8 +254,8 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         model.nz,
         learned(&trainer.system().model),
         human::counted(options.images, "image"),
-        recipe.batch,
-        recipe.seed,
+        config.batch,
+        config.seed,
         device.name(),
         human::bytes(trainer.memory().total()),
         human::bytes(trainer.memory().states),
@@ -287,8 +288,8 @@ mod tests {
     #[test]
     fn every_network_is_counted() {
         let of = |family| {
-            let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
-            let networks = TrainConfig { method, ..TrainConfig::default() }.networks();
+            let objective = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+            let networks = TrainConfig { objective, ..TrainConfig::default() }.networks();
             learned(&networks.expect("a usual recipe"))
         };
         assert_eq!(of(Family::Gan), "G 3.6M and D 2.8M");

@@ -86,13 +86,13 @@ fn losses(log: &[LogLine]) -> Vec<Curve> {
     curves
 }
 
-fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
+fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
     let curve = |name: &str, color, metric: &str| Curve {
         name: name.to_owned(),
         color,
         metric: metric.to_owned(),
     };
-    let (title, range) = match method.loss.output() {
+    let (title, range) = match objective.loss.output() {
         Output::Probability => ("Taken for real", Some((0.0, 1.0))),
         Output::Score => ("The discriminator's scores", None),
     };
@@ -101,7 +101,7 @@ fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
         title: "Losses",
         curves: losses(log),
         range: None,
-        level: families::at_chance(method)
+        level: families::at_chance(objective)
             .filter(|_| is_measured("loss_d"))
             .map(|loss| (loss, "the discriminator's loss where it can only guess")),
     };
@@ -141,21 +141,21 @@ fn panels(method: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
     panels
 }
 
-/// Draws a log and writes it as PNG, atomically. `title` names the run, `method` determines what
+/// Draws a log and writes it as PNG, atomically. `title` names the run, `objective` determines what
 /// its metrics mean.
 ///
 /// # Errors
 /// [`Error::File`] if there is nothing to draw yet, or the file cannot be written.
-pub fn save(path: &Path, log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Result<()> {
+pub fn save(path: &Path, log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
     }
-    let image = draw(log, method, title)
+    let image = draw(log, objective, title)
         .map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
     images::save_png(path, &image)
 }
 
-fn draw(log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Drawn<DynamicImage> {
+fn draw(log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Drawn<DynamicImage> {
     static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
     let there = FONT_IS_THERE.get_or_init(|| {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
@@ -163,7 +163,7 @@ fn draw(log: &[LogLine], method: &ObjectiveConfig, title: &str) -> Drawn<Dynamic
     if !there {
         return Err("the font cannot be read".into());
     }
-    let panels = panels(method, log);
+    let panels = panels(objective, log);
     let third = if panels.len() > 2 { THIRD } else { 0 };
     let (w, h) = (SIZE.0 * SCALE, (SIZE.1 + third) * SCALE);
     let mut buffer = vec![0; (w * h * 3) as usize];
@@ -396,8 +396,8 @@ mod tests {
     fn saved_as(loss: Loss, log: &[LogLine]) -> RgbImage {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("losses.png");
-        let method = ObjectiveConfig { loss, ..ObjectiveConfig::default() };
-        save(&path, log, &method, "00003-dcgan-avatars64-64").unwrap();
+        let objective = ObjectiveConfig { loss, ..ObjectiveConfig::default() };
+        save(&path, log, &objective, "00003-dcgan-avatars64-64").unwrap();
         if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
             let name = format!("losses-{}-{loss}.png", log.len());
             std::fs::copy(&path, Path::new(&keep).join(name)).unwrap();

@@ -391,7 +391,7 @@ pub const PRESETS: &[Preset] = &[
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainOptions {
     /// The training configuration.
-    pub recipe: PartialTrainConfig,
+    pub config: PartialTrainConfig,
     /// How images are prepared.
     pub prepare: PrepareOptions,
 }
@@ -408,8 +408,8 @@ impl Preset {
     pub fn options(&self) -> TrainOptions {
         let mut options = TrainOptions::default();
         for (name, value) in self.options {
-            let TrainOptions { recipe, prepare } = &mut options;
-            let set = recipe.set(name, value).or_else(|| prepare.set(name, value));
+            let TrainOptions { config, prepare } = &mut options;
+            let set = config.set(name, value).or_else(|| prepare.set(name, value));
             set.expect("a test knows every option").expect("a test reads every value");
         }
         options
@@ -434,6 +434,6 @@ impl TrainConfig {
             let what = format!("there is no preset {name:?}; there are {}", names.join(", "));
             Error::config("preset", what)
         })?;
-        preset.options().recipe.recipe()
+        preset.options().config.config()
     }
 }

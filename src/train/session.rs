@@ -137,7 +137,7 @@ impl Session {
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let TrainConfig { model, method, .. } = *trainer.recipe();
+        let TrainConfig { model, objective, .. } = *trainer.config();
         let (labels, columns) = match model.classes {
             classes if model.is_conditional() => preview_of(classes),
             _ => (Vec::new(), images::columns(PREVIEW)),
@@ -145,8 +145,8 @@ impl Session {
         let count = if model.is_conditional() { labels.len() } else { PREVIEW };
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
-        let law = trainer.system().model.latent_law;
-        let latents = seeded_latents(&seeds, model.nz, law);
+        let distribution = trainer.system().model.latent_distribution;
+        let latents = seeded_latents(&seeds, model.nz, distribution);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -163,7 +163,7 @@ impl Session {
             labels,
             columns,
             real_diversity: 0.0,
-            health: Health::new(families::watched_output(&method)),
+            health: Health::new(families::watched_output(&objective)),
             window: Vec::new(),
             seconds_before: seconds,
             started: now,
@@ -216,7 +216,7 @@ impl Session {
         let mut ending = Ending::Done;
         let first = self.trainer.steps();
         let mut pace: Option<(Instant, u64)> = None;
-        let mut is_told = false;
+        let mut is_shown = false;
         while self.trainer.images() < self.options.images {
             if let Some(signal) = interrupt::interrupted() {
                 ending = Ending::Interrupted(signal);
@@ -231,7 +231,7 @@ impl Session {
             let images = Batch::from(batch.images);
             let batch = match &self.labeled {
                 Some(labeled) => {
-                    let n = self.options.recipe.batch;
+                    let n = self.options.config.batch;
                     let (known, labels) = labeled.batch(self.trainer.steps(), n);
                     images.labels(&labels).labeled(known)
                 }
@@ -244,8 +244,8 @@ impl Session {
             self.progress.advance(now);
             match pace {
                 None if self.trainer.steps() == first + WARM => pace = Some((Instant::now(), now)),
-                Some((start, from)) if !is_told && start.elapsed() >= MEASURED && now > from => {
-                    is_told = true;
+                Some((start, from)) if !is_shown && start.elapsed() >= MEASURED && now > from => {
+                    is_shown = true;
                     self.tell_total(first, (now - from) as f64 / start.elapsed().as_secs_f64());
                 }
                 _ => {}
@@ -253,7 +253,7 @@ impl Session {
             let last = now >= self.options.images;
             if last {
                 // So that the last line includes the last steps' metrics.
-                self.settle()?;
+                self.drain()?;
             }
             if last || rhythm.reports(before, now) {
                 self.report()?;
@@ -266,7 +266,7 @@ impl Session {
             }
             self.note_skipped();
         }
-        self.settle()?;
+        self.drain()?;
         let images = self.trainer.images();
         if images > self.last_report.1 {
             self.report()?;
@@ -287,7 +287,7 @@ impl Session {
 
     /// Prints once how long the training will take at `rate` images a second.
     fn tell_total(&mut self, first: u64, rate: f64) {
-        let from = first * self.options.recipe.step_images() as u64;
+        let from = first * self.options.config.step_images() as u64;
         let seconds = self.options.images.saturating_sub(from) as f64 / rate;
         if seconds >= SHORT {
             let which = if from > 0 { "the other " } else { "" };
@@ -305,7 +305,7 @@ impl Session {
     }
 
     /// Waits for the pending steps and records their metrics.
-    fn settle(&mut self) -> Result<()> {
+    fn drain(&mut self) -> Result<()> {
         for metrics in self.trainer.finish()? {
             self.take(metrics)?;
         }
@@ -320,7 +320,7 @@ impl Session {
     fn report(&mut self) -> Result<()> {
         if self.window.is_empty() {
             // No metrics have arrived since the last report.
-            self.settle()?;
+            self.drain()?;
         }
         // A NaN in any step makes the mean NaN.
         let mut metrics = Metrics::mean(&self.window);
@@ -384,7 +384,7 @@ impl Session {
     /// Samples the preview's images, measures their diversity, and has them written as
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
-        self.settle()?;
+        self.drain()?;
         let (sampler, labels) = (&mut self.sampler, &self.labels);
         let fakes = match self.trainer.sample_labeled(sampler, &self.latents, labels) {
             Ok(fakes) => fakes,
@@ -410,7 +410,7 @@ impl Session {
 
     /// Copies the training's state and has it written as a checkpoint.
     fn save(&mut self, writer: &mut Writer) -> Result<()> {
-        self.settle()?;
+        self.drain()?;
         if let Some(before) = self.saving.take() {
             before.wait();
         }
@@ -429,13 +429,13 @@ impl Session {
     /// Has `losses.png` written if there is a line to draw.
     fn plot(&self, writer: &mut Writer) -> Result<()> {
         let (run, log) = (Arc::clone(&self.run), self.log.clone());
-        let method = self.options.recipe.method;
+        let objective = self.options.config.objective;
         if log.len() < 2 {
             return Ok(());
         }
         writer.hand_over_extra(move || {
             let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-            plot::save(&run.losses_path(), &log, &method, &name)
+            plot::save(&run.losses_path(), &log, &objective, &name)
         })
     }
 

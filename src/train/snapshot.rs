@@ -58,7 +58,7 @@ impl Trainer {
     pub fn snapshot(&self, seconds: f64) -> Result<Snapshot> {
         let metadata = file::Training {
             networks: &self.system().model,
-            recipe: serde_json::to_string(self.recipe()).expect("a recipe is plain data"),
+            config: serde_json::to_string(self.config()).expect("a recipe is plain data"),
             step: self.steps(),
             position: serde_json::to_string(&self.position()).expect("plain numbers"),
             seconds,
@@ -73,14 +73,14 @@ impl Trainer {
 }
 
 impl Position {
-    /// The position of the checkpoint `model` in the training of `recipe`. Files from before there
+    /// The position of the checkpoint `model` in the training of `config`. Files from before there
     /// were phases only store the step count.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the metadata is invalid.
-    pub fn of(model: &ModelFile, recipe: &TrainConfig) -> Result<Self> {
+    pub fn of(model: &ModelFile, config: &TrainConfig) -> Result<Self> {
         let Some(text) = &model.position else {
-            return Ok(Self::after(model.step, recipe.step_images()));
+            return Ok(Self::after(model.step, config.step_images()));
         };
         let position: Option<Self> = serde_json::from_str(text).ok();
         let sound = |p: &Self| {
@@ -103,24 +103,24 @@ impl TrainConfig {
     pub fn of(model: &ModelFile) -> Result<Option<Self>> {
         let fail = |what: String| Error::damaged(&model.path, what);
         let damaged = |key: &str| fail(format!("its metadata {key:?} are damaged"));
-        let Some(text) = &model.recipe else { return Ok(None) };
-        let recipe: Self = serde_json::from_str(text).map_err(|_| damaged(file::RECIPE))?;
-        recipe.seen(model.step).ok_or_else(|| damaged(file::STEP))?;
-        let Size { height, width } = recipe.model.size;
+        let Some(text) = &model.config else { return Ok(None) };
+        let config: Self = serde_json::from_str(text).map_err(|_| damaged(file::RECIPE))?;
+        config.seen(model.step).ok_or_else(|| damaged(file::STEP))?;
+        let Size { height, width } = config.model.size;
         let none = |_| fail(format!("it names networks of {height}x{width}, which cannot exist"));
-        let sound = recipe.validate();
-        let images = recipe.batch.checked_mul(recipe.method.n_critic);
-        let images = images.filter(|_| recipe.batch <= MOST_IMAGES);
+        let sound = config.validate();
+        let images = config.batch.checked_mul(config.objective.n_critic);
+        let images = images.filter(|_| config.batch <= MOST_IMAGES);
         let seen = images.and_then(|n| model.step.checked_mul(n as u64));
-        if recipe.model.classes > MOST_CLASSES || sound.is_err() || images.is_none() {
+        if config.model.classes > MOST_CLASSES || sound.is_err() || images.is_none() {
             return Err(damaged(file::RECIPE));
         }
         // Steps and images are counted on from there.
         if seen.is_none_or(|seen| seen > u64::MAX / 2) {
             return Err(damaged(file::STEP));
         }
-        let params = recipe.system().map_err(none)?.states();
-        let networks = recipe.networks().map_err(|_| damaged(file::RECIPE))?;
+        let params = config.system().map_err(none)?.states();
+        let networks = config.networks().map_err(|_| damaged(file::RECIPE))?;
         model.check(&params)?;
         if model.networks != networks {
             let what = format!(
@@ -129,6 +129,6 @@ impl TrainConfig {
             );
             return Err(fail(what));
         }
-        Ok(Some(recipe))
+        Ok(Some(config))
     }
 }

@@ -62,7 +62,7 @@ impl Position {
 /// Networks in training on one device.
 #[derive(Debug)]
 pub struct Trainer {
-    recipe: TrainConfig,
+    config: TrainConfig,
     system: System,
     recording: Recording,
     options: Options,
@@ -87,9 +87,9 @@ impl Trainer {
     /// [`Error::Memory`] if the batch does not fit the device, with the batch that does;
     /// [`Error::Config`] if the configuration is invalid; [`Error::Shader`] or [`Error::Lost`] if
     /// the device fails.
-    pub fn new(recipe: TrainConfig, device: &Device, options: &Options) -> Result<Self> {
-        let system = recipe.system()?;
-        Self::with_system(recipe, system, Recording::default(), device, options)
+    pub fn new(config: TrainConfig, device: &Device, options: &Options) -> Result<Self> {
+        let system = config.system()?;
+        Self::with_system(config, system, Recording::default(), device, options)
     }
 
     /// A fresh training of any system, such as imported or edited networks
@@ -99,17 +99,17 @@ impl Trainer {
     /// # Errors
     /// See [`Trainer::new`].
     pub fn with_system(
-        recipe: TrainConfig,
+        config: TrainConfig,
         system: System,
         recording: Recording,
         device: &Device,
         options: &Options,
     ) -> Result<Self> {
-        let seed = recipe.seed;
+        let seed = config.seed;
         let values = |system: &System| system.initial_state(seed);
-        let parts = (recipe, system, recording);
+        let parts = (config, system, recording);
         let mut trainer = Self::with_state(parts, device, options, values, Position::default())?;
-        trainer.settle_norms()?;
+        trainer.initialize_norms()?;
         Ok(trainer)
     }
 
@@ -120,15 +120,15 @@ impl Trainer {
     /// Those of [`Trainer::new`], and [`Error::Tensor`] if a tensor is missing or has another
     /// shape, or the system has no such phase.
     pub fn resume(
-        recipe: TrainConfig,
+        config: TrainConfig,
         device: &Device,
         options: &Options,
         tensors: &BTreeMap<String, Tensor>,
         position: Position,
     ) -> Result<Self> {
-        let system = recipe.system()?;
+        let system = config.system()?;
         Self::resume_system(
-            (recipe, system, Recording::default()),
+            (config, system, Recording::default()),
             device,
             options,
             tensors,
@@ -141,14 +141,14 @@ impl Trainer {
     /// # Errors
     /// See [`Trainer::resume`].
     pub fn resume_system(
-        (recipe, system, recording): (TrainConfig, System, Recording),
+        (config, system, recording): (TrainConfig, System, Recording),
         device: &Device,
         options: &Options,
         tensors: &BTreeMap<String, Tensor>,
         position: Position,
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
-        let critics = recipe.method.n_critic;
+        let critics = config.objective.n_critic;
         let values = |system: &System| {
             let mut values = Vec::new();
             for param in system.states() {
@@ -166,12 +166,12 @@ impl Trainer {
             values.push((KEY.into(), key.clone()));
             Ok(values)
         };
-        Self::with_state((recipe, system, recording), device, options, values, position)
+        Self::with_state((config, system, recording), device, options, values, position)
     }
 
     /// `values` are created only once they are known to fit.
     fn with_state(
-        (recipe, system, recording): (TrainConfig, System, Recording),
+        (config, system, recording): (TrainConfig, System, Recording),
         device: &Device,
         options: &Options,
         values: impl FnOnce(&System) -> Result<Vec<(String, Tensor)>>,
@@ -182,9 +182,9 @@ impl Trainer {
             (a, b) => a.or(b),
         };
         let options = Options { memory_limit: limit, ..options.clone() };
-        let step_options = Options { precision: recipe.precision, ..options.clone() };
+        let step_options = Options { precision: config.precision, ..options.clone() };
         let advise = |error: Error| match error {
-            Error::Memory(what) => Error::Memory(advice(&recipe, device, &step_options, &what)),
+            Error::Memory(what) => Error::Memory(advice(&config, device, &step_options, &what)),
             other => other,
         };
         let first = system.phase(position.at())?;
@@ -207,7 +207,7 @@ impl Trainer {
         let (pending, ready) = Default::default();
         let metrics = recorded.metrics;
         Ok(Self {
-            recipe,
+            config,
             system,
             recording,
             options,
@@ -237,7 +237,7 @@ impl Trainer {
             let phase = self.system.phase(at)?.clone();
             let mut tape = Tape::new();
             let recorded = self.system.record(&mut tape, &phase, self.recording)?;
-            let options = Options { precision: self.recipe.precision, ..self.options.clone() };
+            let options = Options { precision: self.config.precision, ..self.options.clone() };
             for edit in &phase.enter {
                 self.edit(edit)?;
             }
@@ -253,9 +253,9 @@ impl Trainer {
         match edit {
             Edit::Initialize(network) => {
                 for param in self.system.model.params_of(network) {
-                    self.state.set(&param.name, &param.initial(self.recipe.seed))?;
+                    self.state.set(&param.name, &param.initial(self.config.seed))?;
                 }
-                self.start_twins(network)
+                self.start_averages(network)
             }
             Edit::Copy { from, to } => {
                 let source = &self.system.network(from)?.network;
@@ -263,10 +263,10 @@ impl Trainer {
                     let value = self.state.get(&format!("{from}{}", param.name))?;
                     self.state.set(&format!("{to}{}", param.name), &value)?;
                 }
-                self.start_twins(to)
+                self.start_averages(to)
             }
             Edit::ResetOptimizer(network) => {
-                let optimizer = self.system.method.optimizer();
+                let optimizer = self.system.objective.optimizer();
                 let params = self.system.model.params_of(network);
                 for param in params.into_iter().filter(|param| param.learned) {
                     for name in optimizer.moments(&param.name) {
@@ -281,8 +281,8 @@ impl Trainer {
 
     /// The configuration.
     #[must_use]
-    pub fn recipe(&self) -> &TrainConfig {
-        &self.recipe
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
     }
 
     /// The system being trained.
@@ -463,16 +463,16 @@ fn updates_by(critics: usize, name: &str, steps: u64) -> Option<f32> {
 }
 
 /// What did not fit, and the batch that would.
-fn advice(recipe: &TrainConfig, device: &Device, options: &Options, what: &str) -> String {
+fn advice(config: &TrainConfig, device: &Device, options: &Options, what: &str) -> String {
     // If the driver refused and no limit is known, use what it had allocated as the limit.
     let memory_limit = options.memory_limit.or_else(|| device.used_memory());
     let options = Options { memory_limit, ..options.clone() };
     let fits = |batch: usize| {
-        let method = ObjectiveConfig { micro_batch: 0, ..recipe.method };
-        let smaller = TrainConfig { batch, method, ..recipe.clone() };
+        let objective = ObjectiveConfig { micro_batch: 0, ..config.objective };
+        let smaller = TrainConfig { batch, objective, ..config.clone() };
         smaller.tape().and_then(|tape| preflight(&tape, device, &options)).is_ok()
     };
-    let (mut good, mut bad) = (0, recipe.batch);
+    let (mut good, mut bad) = (0, config.batch);
     while bad - good > 1 {
         let middle = good.midpoint(bad);
         if fits(middle) {
@@ -490,5 +490,5 @@ fn advice(recipe: &TrainConfig, device: &Device, options: &Options, what: &str) 
         Some(limit) => format!("{} ({} free)", device.name(), human::bytes(limit)),
         None => device.name(),
     };
-    format!("`batch` {} does not fit {device}: {what}; {advice}", recipe.batch)
+    format!("`batch` {} does not fit {device}: {what}; {advice}", config.batch)
 }

@@ -198,7 +198,7 @@ mod tests {
             drop(go);
             // A dropped job blocks no one.
             behind.wait();
-            let told = match way {
+            let error = match way {
                 0 => loop {
                     if let Err(error) = writer.check() {
                         break error;
@@ -207,13 +207,13 @@ mod tests {
                 1 => writer.hand_over(note(&list, 99)).unwrap_err(),
                 _ => writer.finish().unwrap_err(),
             };
-            assert_eq!(told.to_string(), "a.png: is the first");
+            assert_eq!(error.to_string(), "a.png: is the first");
         }
         assert_eq!(*list.lock().unwrap(), [0, 1, 2]);
     }
 
     #[test]
-    fn an_extra_job_that_fails_is_told_and_ends_nothing() {
+    fn an_extra_job_that_fails_is_reported_and_ends_nothing() {
         let list = Arc::default();
         let mut writer = Writer::start().unwrap();
         writer.hand_over_extra(|| Err(Error::file("a.png", "is full"))).unwrap();
@@ -221,8 +221,8 @@ mod tests {
         writer.hand_over_extra(note(&list, 1)).unwrap();
         writer.hand_over(note(&list, 2)).unwrap().wait();
         writer.check().unwrap();
-        let told: Vec<String> = writer.failures().map(|error| error.to_string()).collect();
-        assert_eq!(told, ["a.png: is full", "an image could not be made: this is a bug"]);
+        let error: Vec<String> = writer.failures().map(|error| error.to_string()).collect();
+        assert_eq!(error, ["a.png: is full", "an image could not be made: this is a bug"]);
         assert_eq!(writer.failures().count(), 0);
         writer.finish().unwrap();
         assert_eq!(*list.lock().unwrap(), [1, 2]);

@@ -15,7 +15,7 @@ use super::spelled::Spelled;
 #[derive(Clone, Debug)]
 pub struct Assumptions {
     /// The latent distribution.
-    pub latent_law: LatentDistribution,
+    pub latent_distribution: LatentDistribution,
     /// The negative slope of the generator's activations; 0 for ReLU.
     pub g_slope: f32,
     /// The same for the discriminator.
@@ -40,7 +40,7 @@ pub struct Assumptions {
 impl Default for Assumptions {
     fn default() -> Self {
         Self {
-            latent_law: LatentDistribution::Normal,
+            latent_distribution: LatentDistribution::Normal,
             g_slope: 0.0,
             d_slope: 0.2,
             eps: None,

@@ -42,7 +42,7 @@ impl Assembly {
             size: Size { height: 0, width: 0 },
             channels: 0,
             nz: 0,
-            latent_law: self.assumptions.latent_law,
+            latent_distribution: self.assumptions.latent_distribution,
             pixels: self.assumptions.pixels,
             classes: Vec::new(),
             by_name: BTreeMap::new(),
@@ -60,7 +60,8 @@ impl Assembly {
         let (mut generators, mut discriminators) = (Vec::new(), Vec::new());
         for candidate in candidates {
             if let Some(about) = candidate.about() {
-                (networks.latent_law, networks.pixels) = (about.latent_law, about.pixels);
+                (networks.latent_distribution, networks.pixels) =
+                    (about.latent_distribution, about.pixels);
             }
             match candidate.build(&self.assumptions, None)? {
                 (Role::Generator, built) => generators.push((candidate, built)),
@@ -195,7 +196,7 @@ impl Assembly {
                     }
                     if role.takes_latents() {
                         whole.nz = networks.nz;
-                        whole.latent_law = networks.latent_law;
+                        whole.latent_distribution = networks.latent_distribution;
                     }
                     whole.heads = whole.heads.max(networks.heads);
                     whole.by_name.extend(networks.by_name);

@@ -120,7 +120,7 @@ pub(super) fn chain(
     }
     let mut assumed = Vec::new();
     if role == Role::Generator && !known.authors {
-        settle_squares(&mut blocks, &mut assumed)?;
+        resolve_squares(&mut blocks, &mut assumed)?;
     }
     norms::attach(&mut blocks, modules, known, flag, &mut assumed)?;
     if blocks.last().is_some_and(|block| block.norm.is_some()) {
@@ -170,7 +170,7 @@ pub(super) fn count_up(keys: &[&str]) -> bool {
 /// Decides whether convolutions with as many inputs as outputs are transposed: by their kernels,
 /// since one of even size keeps no size; else by their names, if the names of all others are
 /// conclusive.
-fn settle_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(), String> {
+fn resolve_squares(blocks: &mut [Block], assumed: &mut Vec<String>) -> Result<(), String> {
     // `convt`, `deconv2`, `conv_transpose`; `None` for names that do not describe convolutions.
     let transposed = |key: &str| {
         let words = words(key);
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_are_told_by_their_names_or_not_at_all() {
+    fn squares_are_resolved_by_their_names_or_not_at_all() {
         let of = |names: [&str; 3], kernel: usize| {
             let modules = [
                 layer(names[0], &[6, 4, 4, 4]),

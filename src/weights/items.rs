@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::model::Pixels;
 use crate::nn::{
-    BATCH_NORM_EPS, BatchNorm, Conv, ConvTranspose, Layer, Layout, Sequential, Start, Statistics,
-    Weight,
+    BATCH_NORM_EPS, BatchNorm, Conv, ConvTranspose, Layer, Layout, Parametrization, Sequential,
+    Statistics, WeightInit,
 };
 use crate::tensor::Tensor;
 
@@ -113,7 +113,7 @@ pub(super) fn build(items: Vec<Item>, context: Context<'_>) -> Result<Built, Str
                     (true, Role::Generator) => Layout::Project,
                     (true, Role::Discriminator) => Layout::Flatten,
                 };
-                let (weight, start) = (Weight::Plain, Start::default());
+                let (weight, start) = (Parametrization::Plain, WeightInit::default());
                 let bias = block.bias.is_some();
                 put(at, "weight", block.weight);
                 if let Some(bias) = block.bias {

@@ -129,7 +129,7 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
 
 /// The message for weights that are computed from others.
 fn reparametrized(name: &str) -> Option<String> {
-    let (method, remedy) = if name.ends_with("weight_orig") || name.ends_with("weight_u") {
+    let (objective, remedy) = if name.ends_with("weight_orig") || name.ends_with("weight_u") {
         ("spectral norm", "torch.nn.utils.remove_spectral_norm(layer)")
     } else if name.contains("parametrizations.") {
         (
@@ -141,7 +141,7 @@ fn reparametrized(name: &str) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("{name} belongs to {method}; fold it into the weights first, with {remedy}"))
+    Some(format!("{name} belongs to {objective}; fold it into the weights first, with {remedy}"))
 }
 
 /// Sorts names with numbers in natural order: `conv2` before `conv10`.

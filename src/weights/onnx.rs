@@ -8,7 +8,7 @@
 //! would bring generated types for a hundred.
 
 use crate::error::{Error, Result};
-use crate::features::{GRID, Level, levels};
+use crate::features::{FeatureLayer, GRID, feature_layers};
 use crate::model::{Pixels, Role};
 use crate::nn::Param;
 use crate::nn::onnx::{Attribute, Graph};
@@ -53,15 +53,15 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
         x = builder.reshape(&x, &[0, about.nz, 1, 1]);
     }
     // `None` if no convolution is hidden.
-    let levels = match export.role {
-        Role::Discriminator => levels(about).unwrap_or_default(),
+    let feature_layers = match export.role {
+        Role::Discriminator => feature_layers(about).unwrap_or_default(),
         _ => Vec::new(),
     };
     let mut features: Vec<String> = Vec::new();
     for (i, (layer, size)) in export.network.layers.iter().zip(sizes).enumerate() {
         x = layer.onnx(builder, &format!("main.{i}"), x, at)?;
         at = size;
-        if levels.iter().any(|level| level.output == i) {
+        if feature_layers.iter().any(|level| level.output == i) {
             features.push(pooled(builder, &x, at));
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             graph.name_output(&x, "images", "Identity", &[]);
             let text = format!(
                 "Generator of a DCGAN: z [n, {}], {} numbers, to images [n, {c}, {h}, {w}] of {range}",
-                about.nz, about.latent_law
+                about.nz, about.latent_distribution
             );
             (vec![value("z", &[about.nz])], vec![value("images", &image)], text)
         }
@@ -85,7 +85,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             let shape = graph.shape(&[0, one]);
             graph.name_output(&x, "logit", "Reshape", &[shape]);
             let mut outputs = vec![value("logit", &[one])];
-            let len: usize = levels.iter().map(Level::width).sum();
+            let len: usize = feature_layers.iter().map(FeatureLayer::width).sum();
             if !features.is_empty() {
                 let axis = [Attribute::Int("axis", 1)];
                 graph.push("Concat", &features, "features", &axis);

@@ -42,8 +42,8 @@ impl log::Log for Logger {
 fn losses(device: &Device) -> Vec<[f32; 2]> {
     let size = Size { height: 16, width: 16 };
     let model = ModelConfig { size, nz: 8, ngf: 8, ndf: 8, ..ModelConfig::default() };
-    let recipe = TrainConfig { batch: 4, ..TrainConfig::new(model) };
-    let mut trainer = Trainer::new(recipe, device, &Options::default()).unwrap();
+    let config = TrainConfig { batch: 4, ..TrainConfig::new(model) };
+    let mut trainer = Trainer::new(config, device, &Options::default()).unwrap();
     let mut all = Vec::new();
     for step in 0..2_usize {
         let images: Vec<u8> =

@@ -3,8 +3,8 @@
 
 use dcgan::device::Device;
 use dcgan::gan::Family;
-use dcgan::models::{Conditioning, ModelConfig, Network, Norm, Size};
-use dcgan::nn::{Layer, Layout, Mode, Noise, Pass, Sequential, Start, Weight};
+use dcgan::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
+use dcgan::nn::{Layer, Layout, Mode, Noise, Parametrization, Pass, Sequential, WeightInit};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::tape::Tape;
@@ -16,8 +16,8 @@ use crate::support;
 
 /// A convolution, a transposed one, one from a vector to an image and a linear one, with noise and
 /// activations between them; a unit has the size of an image's cell or of the whole image.
-fn network(weight: Weight) -> Sequential {
-    let start = Start::Normal { std: 0.3 };
+fn network(weight: Parametrization) -> Sequential {
+    let start = WeightInit::Normal { std: 0.3 };
     let up = ConvSpec::up([4; 2], [8; 2], [4; 2], [2; 2], [1; 2]).unwrap();
     let layers = [
         Layer::Noise(Noise { std: 0.3 }),
@@ -31,7 +31,7 @@ fn network(weight: Weight) -> Sequential {
         Layer::relu(),
         Layer::project([3, 2], 4, 7, true),
     ];
-    Sequential { layers: layers.map(|layer| layer.weighted(weight).starting(start)).into() }
+    Sequential { layers: layers.map(|layer| layer.weighted(weight).initialized(start)).into() }
 }
 
 /// Places of the layers with weights, and the numbers that each of their units gives for an image.
@@ -70,26 +70,26 @@ fn weight_norm_starts_with_outputs_of_mean_0_and_variance_1() {
         tape
     };
     for device in support::devices() {
-        for weight in [Weight::Norm, Weight::NormFixed, Weight::Plain] {
+        for weight in [Parametrization::Norm, Parametrization::NormFixed, Parametrization::Plain] {
             let network = network(weight);
-            assert_eq!(network.starts_by_data(), weight != Weight::Plain);
+            assert_eq!(network.starts_by_data(), weight != Parametrization::Plain);
             let mut state = begun(&device, &network.params("d"));
             let feeds = [("x", &x), ("key", &key)];
-            let told = call(&tape(&network, Mode::Start), &mut state, &feeds);
+            let initial = call(&tape(&network, Mode::Initialize), &mut state, &feeds);
             // The same images and the same noise, by what the pass has left behind.
             let after = call(&tape(&network, Mode::Train), &mut state, &feeds);
             for (at, units, cells) in PLACES {
                 let what = format!("{weight} layer {at} on {}", device.name());
-                let (told, after) = (&told[&at.to_string()], &after[&at.to_string()]);
+                let (initial, after) = (&initial[&at.to_string()], &after[&at.to_string()]);
                 assert_eq!(after.len(), 30 * units * cells, "{what}");
                 let all = moments(after, units);
                 let off = |[m, v]: &[f64; 2]| m.abs().max((v - 1.0).abs());
-                if weight == Weight::Plain {
+                if weight == Parametrization::Plain {
                     assert!(all.iter().all(|m| off(m) > 0.01), "{what}: {all:?}");
                 } else {
                     assert!(all.iter().all(|m| off(m) < 2e-5), "{what}: {all:?}");
                 }
-                let pairs = told.f32s().iter().zip(after.f32s());
+                let pairs = initial.f32s().iter().zip(after.f32s());
                 let far = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(far < 1e-4, "{what}: the pass itself gives the same: {far}");
             }
@@ -102,7 +102,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
     let batch_norm = Layer::batch_norm(6);
     let bare = Layer::conv(ConvSpec::dense([4; 2]), 3, 6, false);
     let linear = Layer::linear(6, 4, true);
-    let layers = [bare, batch_norm, linear].map(|layer| layer.weighted(Weight::NormFixed));
+    let layers = [bare, batch_norm, linear].map(|layer| layer.weighted(Parametrization::NormFixed));
     let network = Sequential { layers: layers.into() };
     for device in support::devices() {
         // Twelve times the same image.
@@ -112,7 +112,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
         state.set("d.main.1.bias", &drawn(&[6], 2)).unwrap();
         let mut tape = Tape::new();
         let vx = tape.feed("x", x.shape(), DType::F32).unwrap();
-        let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Start)).unwrap().last();
+        let y = network.record(&mut tape, "d", vx, &Pass::new(Mode::Initialize)).unwrap().last();
         tape.fetch("y", y).unwrap();
         let before: Vec<Tensor> = params.iter().map(|p| state.get(&p.name).unwrap()).collect();
         let y = call(&tape, &mut state, &[("x", &x)]);
@@ -136,7 +136,7 @@ fn what_does_not_vary_keeps_its_length_and_norms_keep_their_statistics() {
 
 fn trainer(device: &Device, seed: u64) -> Trainer {
     let model = ModelConfig {
-        network: Network::Mlp,
+        network: Architecture::Mlp,
         size: Size { height: 8, width: 8 },
         channels: 1,
         nz: 5,
@@ -144,16 +144,16 @@ fn trainer(device: &Device, seed: u64) -> Trainer {
         ndf: 16,
         classes: 3,
         conditioning: Conditioning::Semi,
-        weight_d: Weight::NormFixed,
-        ..ModelConfig::usual(Network::Mlp, None)
+        weight_d: Parametrization::NormFixed,
+        ..ModelConfig::usual(Architecture::Mlp, None)
     };
-    let method =
+    let objective =
         ObjectiveConfig { feature_matching: true, historical: 0.1, ..ObjectiveConfig::default() };
     let (labels_per_class, lr) = (2, 3e-3);
-    let recipe =
-        TrainConfig { batch: 6, seed, method, labels_per_class, ..TrainConfig::new(model) };
-    let recipe = TrainConfig { lr_d: lr, lr_g: lr, ..recipe };
-    Trainer::new(recipe, device, &Options::default()).unwrap()
+    let config =
+        TrainConfig { batch: 6, seed, objective, labels_per_class, ..TrainConfig::new(model) };
+    let config = TrainConfig { lr_d: lr, lr_g: lr, ..config };
+    Trainer::new(config, device, &Options::default()).unwrap()
 }
 
 /// The mean of all past values counts updates, however many of them a step has.
@@ -167,13 +167,13 @@ fn historical_means_follow_every_update() {
         ndf: 4,
         ..ModelConfig::default()
     };
-    let method = ObjectiveConfig { historical: 1e-9, n_critic: 3, ..ObjectiveConfig::default() };
+    let objective = ObjectiveConfig { historical: 1e-9, n_critic: 3, ..ObjectiveConfig::default() };
     let bytes = |step: usize| {
         (0..12 * 64 * 3).map(|i| ((i + step * 977) * 31 % 251) as u8).collect::<Vec<u8>>()
     };
     for device in support::devices() {
-        let recipe = TrainConfig { batch: 4, method, ..TrainConfig::new(model) };
-        let mut trainer = Trainer::new(recipe, &device, &Options::default()).unwrap();
+        let config = TrainConfig { batch: 4, objective, ..TrainConfig::new(model) };
+        let mut trainer = Trainer::new(config, &device, &Options::default()).unwrap();
         let start = trainer.tensors().unwrap();
         trainer.step(bytes(0)).unwrap();
         trainer.finish().unwrap();
@@ -243,9 +243,9 @@ fn a_training_starts_on_real_images_and_keeps_the_lengths() {
 fn beside_an_encoder(model: ModelConfig, family: Family, device: &Device) -> Trainer {
     let size = Size { height: 8, width: 8 };
     let model = ModelConfig { size, channels: 1, nz: 5, ngf: 4, ndf: 4, ..model };
-    let method = ObjectiveConfig { family, ..ObjectiveConfig::default() };
-    let recipe = TrainConfig { batch: 3, method, ..TrainConfig::new(model) };
-    Trainer::new(recipe, device, &Options::default()).unwrap()
+    let objective = ObjectiveConfig { family, ..ObjectiveConfig::default() };
+    let config = TrainConfig { batch: 3, objective, ..TrainConfig::new(model) };
+    Trainer::new(config, device, &Options::default()).unwrap()
 }
 
 /// Every tensor but that bias stays. Pixels that are always black or white have odds all the same.
@@ -259,7 +259,7 @@ fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
         })
         .collect();
     for device in support::devices() {
-        let model = ModelConfig::usual(Network::Ali, None);
+        let model = ModelConfig::usual(Architecture::Ali, None);
         let mut trainer = beside_an_encoder(model, Family::Ali, &device);
         let fresh = trainer.tensors().unwrap();
         assert_eq!(trainer.start_images(), 24);
@@ -287,8 +287,8 @@ fn an_untied_bias_starts_at_the_log_odds_of_the_mean_image() {
 fn a_discriminator_of_pairs_starts_beside_latents() {
     for family in [Family::Bigan, Family::Ali] {
         // Every convolution of it has a bias.
-        let plain = ModelConfig::usual(Network::Cnn, None);
-        let model = ModelConfig { weight_d: Weight::Norm, norm_d: Norm::None, ..plain };
+        let plain = ModelConfig::usual(Architecture::Cnn, None);
+        let model = ModelConfig { weight_d: Parametrization::Norm, norm_d: Norm::None, ..plain };
         let mut trainer = beside_an_encoder(model, family, &Device::Cpu);
         let fresh = trainer.tensors().unwrap();
         assert_eq!(trainer.start_images(), 24, "{family}");

@@ -123,11 +123,11 @@ fn layers_of_the_family_as_pytorch() {
         let mut t = Tape::new();
         let vx = t.feed("x", x.shape(), DType::F32).unwrap();
         let vg = t.feed("g", g.shape(), DType::F32).unwrap();
-        let told = labels.as_ref().map(|l| t.feed("labels", l.shape(), DType::F32).unwrap());
+        let labels_fed = labels.as_ref().map(|l| t.feed("labels", l.shape(), DType::F32).unwrap());
         let by = by(&mut t, vx, &params);
         let training = case.about["training"].as_bool().unwrap();
         let mode = if training { Mode::Train } else { Mode::Eval };
-        let pass = Pass::new(mode).labels(told);
+        let pass = Pass::new(mode).labels(labels_fed);
         let y = network.record(&mut t, "n", vx, &pass).unwrap().last();
         t.fetch("y", y).unwrap();
         let mut wanted = BTreeMap::from([("y".to_owned(), case.tensor("y"))]);

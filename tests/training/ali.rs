@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Family, Recording, System, families};
 use dcgan::model::{Role, Spread};
-use dcgan::models::{LatentDistribution, ModelConfig, Network, Norm, Size};
+use dcgan::models::{Architecture, LatentDistribution, ModelConfig, Norm, Size};
 use dcgan::nn::Layer;
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::train::{ObjectiveConfig, TrainConfig, Trainer};
@@ -17,7 +17,7 @@ use crate::support;
 struct Training {
     tensors: Tensors,
     about: serde_json::Value,
-    recipe: TrainConfig,
+    config: TrainConfig,
     system: System,
     program: Program,
     state: State,
@@ -27,7 +27,7 @@ impl Training {
     fn start(file: &str, device: &Device) -> Self {
         let (tensors, about) = support::reference(file);
         let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
-        let network = Network::from_str(about["network"].as_str().unwrap(), false).unwrap();
+        let network = Architecture::from_str(about["network"].as_str().unwrap(), false).unwrap();
         let size = Size { height: number("size"), width: number("size") };
         let model = ModelConfig {
             channels: number("nc"),
@@ -36,19 +36,19 @@ impl Training {
             ndf: number("ndf"),
             ..ModelConfig::usual(network, Some(size))
         };
-        let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
+        let objective = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
         let lr = about["method"]["lr"].as_f64().unwrap();
         let batch = number("batch");
-        let recipe =
-            TrainConfig { batch, method, lr_d: lr, lr_g: lr, ema: 0, ..TrainConfig::new(model) };
-        let mut networks = recipe.networks().unwrap();
+        let config =
+            TrainConfig { batch, objective, lr_d: lr, lr_g: lr, ema: 0, ..TrainConfig::new(model) };
+        let mut networks = config.networks().unwrap();
         let d = networks.get_mut(Role::Discriminator).unwrap();
         without_dropout(&mut d.layers);
-        let system = families::system(&recipe, networks).unwrap();
+        let system = families::system(&config, networks).unwrap();
         let state = compare::state(&system, &tensors, &["adam.", "updates."], device);
         let tape = system.tape(Recording::COMPARED).unwrap();
         let program = Program::compile(&tape, &state, &Options::default()).unwrap();
-        Self { tensors, about, recipe, system, program, state }
+        Self { tensors, about, config, system, program, state }
     }
 
     /// Step `i`, from 0, at these learning rates.
@@ -92,7 +92,7 @@ fn twenty_steps_of_ali_as_pytorch() {
     {
         let mut ours = Training::start(file, device);
         let what = format!("{file} on {}", device.name());
-        let rates = [ours.recipe.lr_d as f32; 2];
+        let rates = [ours.config.lr_d as f32; 2];
         let all = ours.about["losses"].as_array().unwrap().clone();
         assert_eq!(all.len(), 20);
         for (i, theirs) in all.iter().enumerate() {
@@ -143,10 +143,10 @@ fn each_update_lowers_its_own_loss() {
 fn ali_begins_at_chance() {
     let size = Size { height: 16, width: 16 };
     let model =
-        ModelConfig { nz: 8, ngf: 8, ndf: 8, ..ModelConfig::usual(Network::Ali, Some(size)) };
-    let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
-    let recipe = TrainConfig { batch: 8, method, ..TrainConfig::new(model) };
-    let mut trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+        ModelConfig { nz: 8, ngf: 8, ndf: 8, ..ModelConfig::usual(Architecture::Ali, Some(size)) };
+    let objective = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
+    let config = TrainConfig { batch: 8, objective, ..TrainConfig::new(model) };
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
     trainer.step((0..8 * 256 * 3).map(|i| (i * 37 % 251) as u8).collect::<Vec<u8>>()).unwrap();
     let metrics = trainer.finish().unwrap().pop().unwrap();
     let chance = 2.0 * std::f32::consts::LN_2;
@@ -161,18 +161,21 @@ fn ali_begins_at_chance() {
 /// What E outputs has no bounds, so latents have none, with networks whose own are uniform too.
 #[test]
 fn latents_are_normal_with_every_network() {
-    for network in Network::value_variants() {
-        let side = if *network == Network::Ali { 8 } else { 16 };
+    for network in Architecture::value_variants() {
+        let side = if *network == Architecture::Ali { 8 } else { 16 };
         let size = Size { height: side, width: side };
         let small =
             ModelConfig { nz: 4, ngf: 4, ndf: 4, ..ModelConfig::usual(*network, Some(size)) };
-        let norm_g = if *network == Network::Paper { Norm::Virtual } else { small.norm_g };
-        let method = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
-        let recipe =
-            TrainConfig { batch: 4, method, ..TrainConfig::new(ModelConfig { norm_g, ..small }) };
-        recipe.tape().unwrap();
-        let networks = recipe.networks().unwrap();
-        assert_eq!(networks.latent_law, LatentDistribution::Normal);
+        let norm_g = if *network == Architecture::Paper { Norm::Virtual } else { small.norm_g };
+        let objective = ObjectiveConfig { family: Family::Ali, ..ObjectiveConfig::default() };
+        let config = TrainConfig {
+            batch: 4,
+            objective,
+            ..TrainConfig::new(ModelConfig { norm_g, ..small })
+        };
+        config.tape().unwrap();
+        let networks = config.networks().unwrap();
+        assert_eq!(networks.latent_distribution, LatentDistribution::Normal);
         assert_eq!(networks.by_name["encoder"].spread, Spread::LogDeviation);
         assert_eq!(networks.check(), Ok(()));
         let (e, image) = (networks.encoder().unwrap(), [side, side, small.channels]);

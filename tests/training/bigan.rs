@@ -3,8 +3,8 @@
 
 use dcgan::device::Device;
 use dcgan::gan::Recording;
-use dcgan::gan::method::Family;
-use dcgan::models::{ModelConfig, Network, Size};
+use dcgan::gan::objective::Family;
+use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::program::{Options, Program};
 use dcgan::tensor::Tensor;
 use dcgan::train::{ObjectiveConfig, TrainConfig};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::compare::{self, bytes_of_unit, row, share};
 use crate::support;
 
-fn recipe(about: &Value) -> TrainConfig {
+fn config(about: &Value) -> TrainConfig {
     let number = |key: &str| about["options"][key].as_u64().unwrap() as usize;
     let how = |key: &str| about["method"][key].as_f64().unwrap();
     let side = number("size");
@@ -23,15 +23,15 @@ fn recipe(about: &Value) -> TrainConfig {
         nz: number("nz"),
         ngf: number("ngf"),
         ndf: number("ndf"),
-        ..ModelConfig::usual(Network::BiganMnist, Some(size))
+        ..ModelConfig::usual(Architecture::BiganMnist, Some(size))
     };
     let weight_decay = how("weight_decay") as f32;
-    let method =
+    let objective =
         ObjectiveConfig { family: Family::Bigan, weight_decay, ..ObjectiveConfig::default() };
     let lr = how("lr");
     TrainConfig {
         batch: number("batch"),
-        method,
+        objective,
         lr_d: lr,
         lr_g: lr,
         ema: 0,
@@ -41,8 +41,8 @@ fn recipe(about: &Value) -> TrainConfig {
 
 fn check(device: &Device) {
     let (tensors, about) = support::reference("family_bigan");
-    let recipe = recipe(&about);
-    let system = recipe.system().unwrap();
+    let config = config(&about);
+    let system = config.system().unwrap();
     let tape = system.tape(Recording::COMPARED).unwrap();
     let mut state = compare::state(&system, &tensors, &["adam.", "updates."], device);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -81,13 +81,17 @@ fn twenty_steps_of_bigan_as_pytorch() {
 /// `log 2` before anything is learned, as the authors' program prints at first.
 #[test]
 fn losses_begin_at_log_2() {
-    let model =
-        ModelConfig { nz: 8, ngf: 32, ndf: 32, ..ModelConfig::usual(Network::BiganMnist, None) };
+    let model = ModelConfig {
+        nz: 8,
+        ngf: 32,
+        ndf: 32,
+        ..ModelConfig::usual(Architecture::BiganMnist, None)
+    };
     let model = ModelConfig { channels: 1, ..model };
-    let method = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
-    let recipe = TrainConfig { batch: 16, method, ..TrainConfig::new(model) };
+    let objective = ObjectiveConfig { family: Family::Bigan, ..ObjectiveConfig::default() };
+    let config = TrainConfig { batch: 16, objective, ..TrainConfig::new(model) };
     let mut trainer =
-        dcgan::train::Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+        dcgan::train::Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
     let images: Vec<u8> = (0..16 * 28 * 28).map(|i| (i * 37 % 251) as u8).collect();
     trainer.step(images).unwrap();
     let metrics = trainer.finish().unwrap().pop().unwrap();

@@ -5,8 +5,8 @@
 use clap::ValueEnum;
 use dcgan::device::{Device, State};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{Codes, Conditioning, ModelConfig, Network, Norm, Size};
-use dcgan::nn::Weight;
+use dcgan::models::{Architecture, Codes, Conditioning, ModelConfig, Norm, Size};
+use dcgan::nn::Parametrization;
 use dcgan::objectives::{Loss, Penalty};
 use dcgan::program::{Options, Program};
 use dcgan::tensor::{Data, Tensor};
@@ -21,7 +21,7 @@ const STEPS: usize = 20;
 struct Reference {
     tensors: Tensors,
     about: Value,
-    recipe: TrainConfig,
+    config: TrainConfig,
     system: System,
 }
 
@@ -40,7 +40,7 @@ impl Reference {
         let side = number("size");
         let gp = how["gp"].as_f64().unwrap() as f32;
         let model = ModelConfig {
-            network: Network::Dcgan,
+            network: Architecture::Dcgan,
             size: Size { height: side, width: side },
             channels: number("nc"),
             nz: number("nz"),
@@ -57,12 +57,12 @@ impl Reference {
             },
             norm_d: Norm::from_str(sizes["norm_d"].as_str().unwrap(), false).unwrap(),
             weight_d: match sizes["spectral"].as_bool().unwrap() {
-                true => Weight::Spectral,
-                false => Weight::Plain,
+                true => Parametrization::Spectral,
+                false => Parametrization::Plain,
             },
             ..ModelConfig::default()
         };
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             loss: Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
             penalty: if gp > 0.0 { Penalty::Gp } else { Penalty::None },
             penalty_weight: gp,
@@ -74,10 +74,10 @@ impl Reference {
         };
         let labels_per_class = u64::from(model.is_semi_supervised());
         let batch = number("batch");
-        let recipe =
-            TrainConfig { batch, method, ema: 0, labels_per_class, ..TrainConfig::new(model) };
-        let system = recipe.system().unwrap();
-        Self { tensors, about, recipe, system }
+        let config =
+            TrainConfig { batch, objective, ema: 0, labels_per_class, ..TrainConfig::new(model) };
+        let system = config.system().unwrap();
+        Self { tensors, about, config, system }
     }
 
     fn state(&self, device: &Device) -> State {
@@ -87,8 +87,8 @@ impl Reference {
 
     /// All that step `i`, from 0, is fed.
     fn feeds(&self, i: usize) -> Vec<(String, Tensor)> {
-        let TrainConfig { model, method, batch: n, .. } = &self.recipe;
-        let (critics, nz) = (method.n_critic, model.nz);
+        let TrainConfig { model, objective, batch: n, .. } = &self.config;
+        let (critics, nz) = (objective.n_critic, model.nz);
         let reals = &self.tensors["reals"];
         let first = i * critics % reals.shape()[0];
         let mut shape = reals.shape()[1..].to_vec();
@@ -139,7 +139,7 @@ impl Reference {
 
 fn check(name: &str, device: &Device) {
     let reference = Reference::load(name);
-    let model = &reference.recipe.model;
+    let model = &reference.config.model;
     let tape = reference.system.tape(Recording::COMPARED).unwrap();
     let mut state = reference.state(device);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -181,7 +181,7 @@ fn check(name: &str, device: &Device) {
             vectors += 1;
         }
     }
-    assert_eq!(vectors > 0, model.weight_d == Weight::Spectral, "{what}");
+    assert_eq!(vectors > 0, model.weight_d == Parametrization::Spectral, "{what}");
     println!(
         "{what}: gradients within {gradients:.1e}, losses within {:.1e}, {:.1e} and {:.1e} in steps \
          1, 5 and 20",
@@ -231,7 +231,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
         ..ModelConfig::default()
     };
     let system = |micro_batch| {
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             micro_batch,
             penalty: Penalty::R1,
             penalty_weight: 2.0,
@@ -239,7 +239,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
             weight_decay: 0.1,
             ..ObjectiveConfig::default()
         };
-        TrainConfig { batch: 6, method, ema: 0, ..TrainConfig::new(model) }.system().unwrap()
+        TrainConfig { batch: 6, objective, ema: 0, ..TrainConfig::new(model) }.system().unwrap()
     };
     let numbers = |n: usize, scale: f32| -> Vec<f32> {
         (0..n).map(|i| scale * ((i * 7 + 3) % 11) as f32 - 5.0 * scale).collect()
@@ -260,7 +260,7 @@ fn micro_batches_have_the_gradients_of_the_whole_batch() {
                 ("images".to_owned(), images.clone()),
                 ("schedule".into(), system.first().schedule_of(|_| 2e-4)),
             ];
-            let (part, parts) = system.method.parts(6);
+            let (part, parts) = system.objective.parts(6);
             for (m, z) in z.chunks(part * 5).enumerate() {
                 let z = Tensor::new([part, 5], z.to_vec()).unwrap();
                 if parts == 1 {

@@ -4,7 +4,7 @@
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
 use dcgan::gan::families;
-use dcgan::gan::method::Family;
+use dcgan::gan::objective::Family;
 use dcgan::gan::{Recording, System};
 use dcgan::models::{ModelConfig, Size};
 use dcgan::program::{Fetched, Options, Program};
@@ -17,7 +17,7 @@ use crate::support;
 struct Reference {
     tensors: Tensors,
     about: Value,
-    recipe: TrainConfig,
+    config: TrainConfig,
 }
 
 /// A step in training.
@@ -45,21 +45,21 @@ impl Reference {
             ..ModelConfig::default()
         };
         let weight = |key: &str| how[key].as_f64().unwrap() as f32;
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             family: Family::from_str(how["family"].as_str().unwrap(), false).unwrap(),
             distance_weight: weight("distance_weight"),
             mode_weight: weight("mode_weight"),
             ..ObjectiveConfig::default()
         };
-        let recipe =
-            TrainConfig { batch: number("batch"), method, ema: 0, ..TrainConfig::new(model) };
-        Self { tensors, about, recipe }
+        let config =
+            TrainConfig { batch: number("batch"), objective, ema: 0, ..TrainConfig::new(model) };
+        Self { tensors, about, config }
     }
 
-    fn start(&self, method: ObjectiveConfig, device: &Device) -> Training<'_> {
-        let recipe = TrainConfig { method, ..self.recipe.clone() };
+    fn start(&self, objective: ObjectiveConfig, device: &Device) -> Training<'_> {
+        let config = TrainConfig { objective, ..self.config.clone() };
         // Without the check of bounds, which a flipped sign would not pass.
-        let system = families::system(&recipe, recipe.networks().unwrap()).unwrap();
+        let system = families::system(&config, config.networks().unwrap()).unwrap();
         let state = compare::state(&system, &self.tensors, &["adam.", "updates."], device);
         let tape = system.tape(Recording::COMPARED).unwrap();
         let program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -82,7 +82,7 @@ impl Training<'_> {
 
 fn check(name: &str, device: &Device) {
     let reference = Reference::load(name);
-    let mut training = reference.start(reference.recipe.method, device);
+    let mut training = reference.start(reference.config.objective, device);
     let what = format!("{name} on {}", device.name());
     let all = reference.about["losses"].as_array().unwrap();
     assert_eq!(all.len(), 20);
@@ -141,9 +141,9 @@ fn apart(a: &Fetched, b: &Fetched, network: &str) -> f32 {
 #[test]
 fn reconstructions_leave_the_discriminator_and_running_statistics_alone() {
     let reference = Reference::load("family_mrgan");
-    let method = reference.recipe.method;
-    let plain = ObjectiveConfig { family: Family::Gan, ..method };
-    let [mut ours, mut gan] = [method, plain].map(|m| reference.start(m, &Device::Cpu));
+    let objective = reference.config.objective;
+    let plain = ObjectiveConfig { family: Family::Gan, ..objective };
+    let [mut ours, mut gan] = [objective, plain].map(|m| reference.start(m, &Device::Cpu));
     let (a, b) = (ours.call(0, 0), gan.call(0, 0));
     assert!(apart(&a, &b, "discriminator") < 1e-5);
     assert!(worst(a["fake"].f32s(), b["fake"].f32s()) < 1e-6);
@@ -163,10 +163,10 @@ fn reconstructions_leave_the_discriminator_and_running_statistics_alone() {
 #[test]
 fn the_encoder_learns_by_the_regularizer_alone() {
     let reference = Reference::load("family_mrgan");
-    let method =
-        ObjectiveConfig { distance_weight: 0.0, mode_weight: 0.0, ..reference.recipe.method };
-    let a = reference.start(method, &Device::Cpu).call(0, 0);
-    let plain = ObjectiveConfig { family: Family::Gan, ..method };
+    let objective =
+        ObjectiveConfig { distance_weight: 0.0, mode_weight: 0.0, ..reference.config.objective };
+    let a = reference.start(objective, &Device::Cpu).call(0, 0);
+    let plain = ObjectiveConfig { family: Family::Gan, ..objective };
     let b = reference.start(plain, &Device::Cpu).call(0, 0);
     assert!(apart(&a, &b, "generator") < 1e-5);
     let encoder = a.iter().filter(|(name, _)| name.starts_with("grad.encoder."));
@@ -179,8 +179,8 @@ fn the_encoder_learns_by_the_regularizer_alone() {
 #[test]
 fn the_manifold_step_sees_no_latents() {
     let reference = Reference::load("family_mdgan");
-    let method = reference.recipe.method;
-    let first = |z| reference.start(method, &Device::Cpu).call(0, z);
+    let objective = reference.config.objective;
+    let first = |z| reference.start(objective, &Device::Cpu).call(0, z);
     let (a, b) = (first(0), first(1));
     for network in ["discriminator", "encoder"] {
         assert_eq!(apart(&a, &b, network), 0.0, "{network}");
@@ -197,9 +197,9 @@ fn reconstructions_come_to_be_taken_for_real() {
     for name in ["family_mrgan", "family_mdgan"] {
         let reference = Reference::load(name);
         for mode_weight in [40.0, -40.0] {
-            let method =
-                ObjectiveConfig { mode_weight, distance_weight: 0.0, ..reference.recipe.method };
-            let mut training = reference.start(method, &Device::Cpu);
+            let objective =
+                ObjectiveConfig { mode_weight, distance_weight: 0.0, ..reference.config.objective };
+            let mut training = reference.start(objective, &Device::Cpu);
             training.rates = [0.0, 10.0];
             let metric = if name == "family_mrgan" { "d_near" } else { "d_fake" };
             let mut of = |i: usize| training.call(3 * i, 0)[metric].f32s()[0];

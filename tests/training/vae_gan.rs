@@ -3,9 +3,9 @@
 
 use clap::ValueEnum as _;
 use dcgan::device::{Device, State};
-use dcgan::gan::method::{Family, OptimizerKind};
+use dcgan::gan::objective::{Family, OptimizerKind};
 use dcgan::gan::{Recording, System};
-use dcgan::models::{ModelConfig, Network, Size};
+use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::objectives::Loss;
 use dcgan::program::{Fetched, Options, Program};
 use dcgan::train::{ObjectiveConfig, TrainConfig};
@@ -19,7 +19,7 @@ const STEPS: usize = 20;
 struct Reference {
     tensors: Tensors,
     about: Value,
-    recipe: TrainConfig,
+    config: TrainConfig,
 }
 
 impl Reference {
@@ -34,9 +34,9 @@ impl Reference {
             nz: number("nz"),
             ngf: number("ngf"),
             ndf: number("ndf"),
-            ..ModelConfig::usual(Network::VaeGan, Some(size))
+            ..ModelConfig::usual(Architecture::VaeGan, Some(size))
         };
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             family: if is_gan { Family::VaeGan } else { Family::Vae },
             loss: match is_gan {
                 true => Loss::from_str(how["loss"].as_str().unwrap(), false).unwrap(),
@@ -48,9 +48,9 @@ impl Reference {
             epsilon: how["eps"].as_f64().unwrap() as f32,
             ..ObjectiveConfig::default()
         };
-        let recipe =
-            TrainConfig { batch: number("batch"), method, ema: 0, ..TrainConfig::new(model) };
-        Self { tensors, about, recipe }
+        let config =
+            TrainConfig { batch: number("batch"), objective, ema: 0, ..TrainConfig::new(model) };
+        Self { tensors, about, config }
     }
 
     fn state(&self, system: &System, device: &Device) -> State {
@@ -69,9 +69,9 @@ impl Reference {
         program.call(state, &feeds).unwrap()
     }
 
-    /// What the first step of `method` fetches.
-    fn first_step(&self, method: ObjectiveConfig) -> Fetched {
-        let system = TrainConfig { method, ..self.recipe.clone() }.system().unwrap();
+    /// What the first step of `objective` fetches.
+    fn first_step(&self, objective: ObjectiveConfig) -> Fetched {
+        let system = TrainConfig { objective, ..self.config.clone() }.system().unwrap();
         let tape = system.tape(Recording::COMPARED).unwrap();
         let mut state = self.state(&system, &Device::Cpu);
         let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -81,7 +81,7 @@ impl Reference {
 
 fn check(name: &str, device: &Device) {
     let reference = Reference::load(name);
-    let system = reference.recipe.system().unwrap();
+    let system = reference.config.system().unwrap();
     let tape = system.tape(Recording::COMPARED).unwrap();
     let mut state = reference.state(&system, device);
     let mut program = Program::compile(&tape, &state, &Options::default()).unwrap();
@@ -152,7 +152,7 @@ fn same(a: &Fetched, b: &Fetched, network: &str) -> bool {
 fn each_loss_reaches_the_networks_that_it_is_for() {
     let reference = Reference::load("family_vae_gan");
     let of = |loss, gamma| {
-        reference.first_step(ObjectiveConfig { loss, gamma, ..reference.recipe.method })
+        reference.first_step(ObjectiveConfig { loss, gamma, ..reference.config.objective })
     };
     let (saturating, other) = (of(Loss::Saturating, 0.5), of(Loss::NonSaturating, 0.5));
     // Neither the adversarial loss nor its weight reaches the encoder or the discriminator …
@@ -170,12 +170,12 @@ fn each_loss_reaches_the_networks_that_it_is_for() {
 fn a_training_brings_reconstructions_nearer() {
     for family in [Family::Vae, Family::VaeGan] {
         let size = Size { height: 16, width: 16 };
-        let usual = ModelConfig::usual(Network::Dcgan, Some(size));
+        let usual = ModelConfig::usual(Architecture::Dcgan, Some(size));
         let model = ModelConfig { channels: 1, nz: 4, ngf: 8, ndf: 8, ..usual };
-        let method = ObjectiveConfig { family, gamma: 0.1, ..ObjectiveConfig::default() };
-        let recipe = TrainConfig { batch: 16, method, lr_g: 1e-3, ..TrainConfig::new(model) };
+        let objective = ObjectiveConfig { family, gamma: 0.1, ..ObjectiveConfig::default() };
+        let config = TrainConfig { batch: 16, objective, lr_g: 1e-3, ..TrainConfig::new(model) };
         let options = Options::default();
-        let mut trainer = dcgan::train::Trainer::new(recipe, &Device::Cpu, &options).unwrap();
+        let mut trainer = dcgan::train::Trainer::new(config, &Device::Cpu, &options).unwrap();
         // A bright square somewhere.
         let image = |i: usize| {
             let (top, left) = (i * 5 % 11, i * 3 % 11);

@@ -8,10 +8,10 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 /// An archive as torch.save makes them.
-fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+fn archive(files: &[(&str, &[u8])], objective: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in files {
-        let options = SimpleFileOptions::default().compression_method(method);
+        let options = SimpleFileOptions::default().compression_method(objective);
         zip.start_file(format!("archive/{name}"), options).unwrap();
         zip.write_all(bytes).unwrap();
     }

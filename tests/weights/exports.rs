@@ -2,10 +2,10 @@
 
 use super::*;
 
-use dcgan::features::{Extractor, levels};
+use dcgan::features::{Extractor, feature_layers};
 use dcgan::model::seeded_latents;
 use dcgan::models::Size;
-use dcgan::models::{ModelConfig, Network, Norm};
+use dcgan::models::{Architecture, ModelConfig, Norm};
 use dcgan::nn::{Conv, Maxout, PixelBias};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::weights::Said;
@@ -34,7 +34,7 @@ fn drawn(networks: Networks) -> ModelFile {
     model(&Imported { networks, tensors, sources, left_out, assumed, said })
 }
 
-fn network(network: Network, height: usize, width: usize) -> ModelFile {
+fn network(network: Architecture, height: usize, width: usize) -> ModelFile {
     let size = Size { height, width };
     let model =
         ModelConfig { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..ModelConfig::default() };
@@ -42,8 +42,8 @@ fn network(network: Network, height: usize, width: usize) -> ModelFile {
 }
 
 /// One whose weights are normalized, by `kinds` of the generator and of the discriminator.
-fn normalized(kinds: [Weight; 2]) -> ModelFile {
-    let mut model = network(Network::Dcgan, 16, 16).networks;
+fn normalized(kinds: [Parametrization; 2]) -> ModelFile {
+    let mut model = network(Architecture::Dcgan, 16, 16).networks;
     for (role, kind) in [Role::Generator, Role::Discriminator].into_iter().zip(kinds) {
         for layer in &mut model.get_mut(role.into()).unwrap().layers {
             *layer = layer.clone().weighted(kind);
@@ -65,19 +65,19 @@ fn models() -> Vec<(&'static str, ModelFile)> {
     let late = Assumptions { pixels: Pixels::Unit, g_slope: 0.1, ..Assumptions::default() };
     let batch = Assumptions {
         statistics: Some(Statistics::Batch),
-        latent_law: LatentDistribution::Uniform,
+        latent_distribution: LatentDistribution::Uniform,
         ..sides.clone()
     };
     let models = [(Role::Generator, "models.0"), (Role::Discriminator, "models.1")];
     vec![
-        ("pytorch", network(Network::Dcgan, 32, 32)),
-        ("paper", network(Network::Paper, 24, 16)),
-        ("mnist", network(Network::Mnist, 28, 28)),
+        ("pytorch", network(Architecture::Dcgan, 32, 32)),
+        ("paper", network(Architecture::Paper, 24, 16)),
+        ("mnist", network(Architecture::Mnist, 28, 28)),
         ("named", imported(&["named.pth"], &[], &sides)),
         ("late", imported(&["late_g.pth", "late_d.pth"], &[], &late)),
         ("nested", imported(&["nested.pth"], &models, &Assumptions::default())),
-        ("normalized", normalized([Weight::Norm, Weight::Spectral])),
-        ("fixed", normalized([Weight::NormFixed; 2])),
+        ("normalized", normalized([Parametrization::Norm, Parametrization::Spectral])),
+        ("fixed", normalized([Parametrization::NormFixed; 2])),
         ("batch statistics", imported(&["named.pth"], &[], &batch)),
     ]
 }
@@ -105,7 +105,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
         assert_eq!(alone.discriminator().unwrap(), model.networks.discriminator().unwrap());
     }
     // A .pth does not describe itself: what the shapes say is enough for the networks.
-    for model in [network(Network::Dcgan, 32, 32), network(Network::Dcgan, 24, 24)] {
+    for model in [network(Architecture::Dcgan, 32, 32), network(Architecture::Dcgan, 24, 24)] {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
         for role in [Role::Generator, Role::Discriminator] {
@@ -121,7 +121,7 @@ fn what_is_exported_comes_back_bit_for_bit() {
 
 #[test]
 fn what_no_graph_can_be_written_of_is_named() {
-    let mut model = network(Network::Dcgan, 16, 16);
+    let mut model = network(Architecture::Dcgan, 16, 16);
     let network = model.networks.get_mut(Role::Discriminator.into()).unwrap();
     network.layers[3] = Layer::layer_norm(8);
     let model = drawn(model.networks);
@@ -134,7 +134,7 @@ fn what_no_graph_can_be_written_of_is_named() {
 
 #[test]
 fn names_and_shapes_are_those_of_pytorchs_example() {
-    let model = network(Network::Dcgan, 16, 16);
+    let model = network(Architecture::Dcgan, 16, 16);
     let dir = tempfile::tempdir().unwrap();
     for (role, original) in
         [(Role::Generator, "plain_g.safetensors"), (Role::Discriminator, "plain_d.safetensors")]
@@ -223,7 +223,7 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
             fs::read(&path).unwrap()
         };
         let networks = &model.networks;
-        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
+        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_distribution);
         let fake = images(&model, &Device::Cpu, &z, false);
         let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
         let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
@@ -242,8 +242,9 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
         let input = ("images", channels_first(&seen).into());
         let got = run_graph(save(Role::Discriminator), input, &["logit", "features"]);
         near(&format!("{name}: logit"), &got[0], outputs.last().unwrap().f32s());
-        let levels = levels(networks).unwrap();
-        let parts: Vec<Vec<Vec<f32>>> = levels.iter().map(|l| pooled(&outputs[l.output])).collect();
+        let feature_layers = feature_layers(networks).unwrap();
+        let parts: Vec<Vec<Vec<f32>>> =
+            feature_layers.iter().map(|l| pooled(&outputs[l.output])).collect();
         let wanted: Vec<f32> =
             (0..5).flat_map(|i| parts.iter().flat_map(move |part| part[i].clone())).collect();
         near(&format!("{name}: features"), &got[1], &wanted);
@@ -254,7 +255,7 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
 #[test]
 fn graphs_of_all_other_networks_run_in_another_runtime() {
     let size = Size { height: 16, width: 16 };
-    let design = |network| ModelConfig {
+    let model_config = |network| ModelConfig {
         network,
         size,
         channels: 3,
@@ -264,18 +265,19 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
         norm_d: Norm::None,
         ..ModelConfig::default()
     };
-    let pixel = ModelConfig { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..design(Network::Cnn) };
+    let pixel =
+        ModelConfig { norm_g: Norm::Pixel, norm_d: Norm::Pixel, ..model_config(Architecture::Cnn) };
     let changed = |change: fn(&mut Vec<Layer>, &mut Vec<Layer>)| {
-        let mut networks = design(Network::Cnn).networks().unwrap();
+        let mut networks = model_config(Architecture::Cnn).networks().unwrap();
         let mut g = networks.generator().unwrap().clone();
         let d = networks.get_mut(model::Role::Discriminator).unwrap();
         change(&mut g.layers, &mut d.layers);
         networks.with(model::Role::Generator, g)
     };
-    let of = |design: ModelConfig| design.networks().unwrap();
+    let of = |model_config: ModelConfig| model_config.networks().unwrap();
     let cases = [
-        ("dense", of(design(Network::Mlp))),
-        ("residual", of(design(Network::Resnet))),
+        ("dense", of(model_config(Architecture::Mlp))),
+        ("residual", of(model_config(Architecture::Resnet))),
         ("pixel norm", of(pixel)),
         (
             "norms without parameters",
@@ -324,7 +326,7 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
                 .unwrap();
             fs::read(&path).unwrap()
         };
-        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_law);
+        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_distribution);
         let fake = images(&model, &Device::Cpu, &z, false);
         let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
         let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
@@ -346,7 +348,7 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
 #[test]
 fn graphs_come_back_as_what_they_are() {
     let mut all = models();
-    let mut doubling = network(Network::Dcgan, 16, 16).networks;
+    let mut doubling = network(Architecture::Dcgan, 16, 16).networks;
     let generator = doubling.get_mut(Role::Generator.into()).unwrap();
     // Pixels are repeated before the last convolution, which then keeps the size.
     let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
@@ -368,11 +370,12 @@ fn graphs_come_back_as_what_they_are() {
         let imported =
             import(&files, &[], &Assumptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((imported.said, imported.assumed.len()), (Said::Layers, 0), "{name}");
-        let Networks { size, channels, nz, latent_law, pixels, .. } = model.networks;
+        let Networks { size, channels, nz, latent_distribution, pixels, .. } = model.networks;
         let back = super::model(&imported);
-        let Networks { size: s, channels: c, nz: n, latent_law: l, pixels: p, .. } = back.networks;
-        assert_eq!((s, c, n, l, p), (size, channels, nz, latent_law, pixels), "{name}");
-        let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_law);
+        let Networks { size: s, channels: c, nz: n, latent_distribution: l, pixels: p, .. } =
+            back.networks;
+        assert_eq!((s, c, n, l, p), (size, channels, nz, latent_distribution, pixels), "{name}");
+        let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_distribution);
         let drawn = [&model, &back].map(|model| images(model, &Device::Cpu, &z, false));
         near(&format!("{name}: images"), drawn[1].f32s(), drawn[0].f32s());
         let said =
@@ -421,7 +424,7 @@ fn graphs_have_the_features_that_are_computed_here() {
 /// The weights of a network that are used: the average where there is one, be it of G or of D.
 #[test]
 fn every_command_takes_the_same_weights() {
-    let plain = network(Network::Dcgan, 16, 16);
+    let plain = network(Architecture::Dcgan, 16, 16);
     let dir = tempfile::tempdir().unwrap();
     for averaged in [&["generator"][..], &["generator", "discriminator"], &[]] {
         let mut tensors = plain.tensors.clone();
@@ -494,7 +497,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
     for words in [
         "generator      8 → 4x4x16 → 8x8x8 → 16x16x3; kernels 4, batch norm; ",
         "discriminator  16x16x3 → 8x8x8 → 4x4x16 → 1; kernels 4, batch norm; ",
-        "assumed        normal latents (--latent-law), ReLU in the generator (--g-slope)",
+        "assumed        normal latents (--latent-distribution), ReLU in the generator (--g-slope)",
         "the usual strides and paddings (--g-sides, --g-layers, --d-sides, --d-layers)",
         "wrote model.safetensors; make images with: dcgan sample model.safetensors\n",
     ] {
@@ -564,7 +567,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
 /// Other networks than a GAN's two leave by their roles as well.
 #[test]
 fn an_encoder_is_exported() {
-    let networks = network(Network::Dcgan, 16, 16).networks;
+    let networks = network(Architecture::Dcgan, 16, 16).networks;
     let mut encoder = networks.discriminator().unwrap().clone();
     let Some(Layer::Conv(conv)) = encoder.layers.last_mut() else { panic!("no convolution") };
     conv.small = networks.nz;

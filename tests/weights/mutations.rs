@@ -142,9 +142,10 @@ fn changed_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.safetensors");
     let size = dcgan::models::Size { height: 8, width: 8 };
-    let design = dcgan::models::ModelConfig { size, nz: 2, ngf: 1, ndf: 1, ..Default::default() };
-    let recipe = TrainConfig { batch: 2, ..TrainConfig::new(design) };
-    let trainer = Trainer::new(recipe, &Device::Cpu, &Options::default()).unwrap();
+    let model_config =
+        dcgan::models::ModelConfig { size, nz: 2, ngf: 1, ndf: 1, ..Default::default() };
+    let config = TrainConfig { batch: 2, ..TrainConfig::new(model_config) };
+    let trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
     let (tensors, metadata) = trainer.snapshot(1.0).unwrap().into_file().unwrap();
     checkpoint::save(&path, &tensors, &metadata).unwrap();
     let whole = fs::read(&path).unwrap();
@@ -216,11 +217,11 @@ fn changed_options() {
     mutate::each(14, &[valid], COUNT, |bytes| {
         fs::write(dir.path().join(OPTIONS), bytes).unwrap();
         let options = Folder::open(dir.path()).unwrap().options::<RunOptions>();
-        if let Ok(RunOptions { recipe, .. }) = options
+        if let Ok(RunOptions { config, .. }) = options
             // Recorded at every step that a batch has; the reader of checkpoints refuses more.
-            && recipe.batch <= 64
+            && config.batch <= 64
         {
-            let _ = recipe.tape().map(|tape| preflight(&tape, &Device::Cpu, &Options::default()));
+            let _ = config.tape().map(|tape| preflight(&tape, &Device::Cpu, &Options::default()));
         }
     });
 }

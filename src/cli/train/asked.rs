@@ -8,7 +8,7 @@ use crate::cli::presets::find;
 use crate::config::Conflict;
 use crate::error::{Error, Result};
 use crate::model::{Networks as Description, Role};
-use crate::models::{ModelConfig, Network, PartialModelConfig};
+use crate::models::{Architecture, ModelConfig, PartialModelConfig};
 use crate::nn::Sequential;
 use crate::train::{PartialTrainConfig, Preset};
 
@@ -22,7 +22,7 @@ pub(super) struct Asked {
     )]
     pub(super) preset: Option<&'static Preset>,
     #[command(flatten)]
-    pub(super) recipe: PartialTrainConfig,
+    pub(super) config: PartialTrainConfig,
 }
 
 /// What a flag must agree with.
@@ -68,7 +68,7 @@ impl Bound {
 }
 
 /// `given`, else `default`; an error unless they agree, where the default is bound.
-pub(super) fn settle<T: PartialEq + std::fmt::Display>(
+pub(super) fn resolve<T: PartialEq + std::fmt::Display>(
     bound: Bound,
     flag: &'static str,
     given: Option<T>,
@@ -98,8 +98,10 @@ pub(super) fn like(typed: &PartialModelConfig, model: &Description) -> Option<Mo
             (None, false) => all,
         }
     };
-    for &network in Network::value_variants() {
-        if network.latent_law() != model.latent_law || network.pixels() != model.pixels {
+    for &network in Architecture::value_variants() {
+        if network.latent_distribution() != model.latent_distribution
+            || network.pixels() != model.pixels
+        {
             continue;
         }
         let usual = ModelConfig::usual(network, Some(model.size));
@@ -107,15 +109,15 @@ pub(super) fn like(typed: &PartialModelConfig, model: &Description) -> Option<Mo
         let usual = ModelConfig { channels: model.channels, nz, ..usual };
         for ngf in widths(generator, typed.ngf, usual.ngf) {
             for ndf in widths(discriminator, typed.ndf, usual.ndf) {
-                let mut design = ModelConfig { ngf, ndf, ..usual };
-                typed.apply(&mut design);
+                let mut model_config = ModelConfig { ngf, ndf, ..usual };
+                typed.apply(&mut model_config);
                 let makes = |mine: Result<Sequential>, theirs: Option<&Sequential>| {
                     theirs.is_none_or(|theirs| mine.is_ok_and(|mine| mine == *theirs))
                 };
-                if makes(design.generator(), generator)
-                    && makes(design.discriminator(), discriminator)
+                if makes(model_config.generator(), generator)
+                    && makes(model_config.discriminator(), discriminator)
                 {
-                    return Some(design);
+                    return Some(model_config);
                 }
             }
         }

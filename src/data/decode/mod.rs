@@ -50,7 +50,7 @@ const FRAME: u64 = 8 << 20;
 const HEADER: u64 = 64 << 20;
 
 /// Extensions of files that claim to be images, those of formats that are not read included: a
-/// folder of photographs as HEIC should be told so, not called empty.
+/// folder of photographs as HEIC should get that message, not be called empty.
 const EXTENSIONS: [&str; 22] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif",
     "heic", "heif", "jxl", "jp2", "tga", "ppm", "pgm", "pnm", "ico", "psd",
@@ -246,8 +246,8 @@ fn png_orientation(bytes: &[u8]) -> Option<Orientation> {
         if &head[4..] == b"eXIf" {
             let mut sum = flate2::Crc::new();
             sum.update(bytes.get(at + 4..end)?);
-            let told = bytes.get(end..end.checked_add(4)?)?;
-            let right = told == sum.sum().to_be_bytes();
+            let stored = bytes.get(end..end.checked_add(4)?)?;
+            let right = stored == sum.sum().to_be_bytes();
             return Orientation::from_exif_chunk(&bytes[at + 8..end]).filter(|_| right);
         }
         at = end.checked_add(4)?;

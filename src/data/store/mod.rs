@@ -168,12 +168,12 @@ pub(crate) fn key(name: &str) -> String {
 struct Links(HashMap<String, String>);
 
 impl Links {
-    /// A link `name`, whose target is told from the folder that it lies in.
+    /// A link `name`, whose target is relative to its own folder.
     fn add(&mut self, name: &str, target: &str) {
         self.add_from(&key(name), name, target);
     }
 
-    /// The link at the place `link`, whose target is told from the folder of the file `beside`.
+    /// The link at the place `link`, whose target is relative to the folder of the file `beside`.
     fn add_from(&mut self, link: &str, beside: &str, target: &str) {
         let folder = beside.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.0.insert(link.to_owned(), key(&format!("{folder}/{target}")));

@@ -250,12 +250,12 @@ impl Reading<'_> {
     /// Reads one entry, up to the next header.
     fn entry(&mut self, tape: &mut Tape, header: &Header, ahead: &mut Ahead) -> Result<(), Stop> {
         let kind = header.entry_type();
-        let told = header.entry_size()?;
+        let stored = header.entry_size()?;
         let describes = kind.is_gnu_longname()
             || kind.is_gnu_longlink()
             || kind.is_pax_local_extensions()
             || kind.is_pax_global_extensions();
-        let size = if describes { told } else { ahead.size.unwrap_or(told) };
+        let size = if describes { stored } else { ahead.size.unwrap_or(stored) };
         // Links and folders have no content, whatever size they tell.
         let has_content =
             describes || kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse();

@@ -276,9 +276,9 @@ impl Gpu {
             buffer.encode_copy(at, (&staging, 0), size, &mut encoder);
             let submission = self.inner.queue.submit([encoder.finish()]);
             let mapped = Arc::new(Mutex::new(None));
-            let told = Arc::clone(&mapped);
+            let outcome = Arc::clone(&mapped);
             staging.raw().map_async(wgpu::MapMode::Read, ..size, move |result| {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
             });
             self.wait(&submission)?;
             if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {

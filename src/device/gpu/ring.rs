@@ -96,9 +96,9 @@ impl Ring {
         submission: wgpu::SubmissionIndex,
     ) {
         let state = Arc::new(AtomicU8::new(WAITING));
-        let told = Arc::clone(&state);
+        let outcome = Arc::clone(&state);
         self.buffers[slot].raw().map_async(wgpu::MapMode::Read, .., move |result| {
-            told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
+            outcome.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
         });
         self.flights[slot] = Some(Flight { run, canary, submission, state });
     }

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_moved_and_brightened_is_the_same_and_told_how() {
+    fn what_was_moved_and_brightened_is_the_same_and_says_how() {
         let a = scene(1, [0.0, 0.0], 1.0, 0.0);
         let same = compare(&a, &a, [0, 0]).unwrap();
         assert!(same.difference < 1e-3 && (same.gain - 1.0).abs() < 1e-3, "{same:?}");

@@ -6,14 +6,14 @@ use image::RgbImage;
 
 use super::*;
 use crate::device::Device;
-use crate::features::levels;
+use crate::features::feature_layers;
 use crate::models::Size;
-use crate::models::{ModelConfig, Network};
+use crate::models::{Architecture, ModelConfig};
 use crate::nn::{BatchNorm, Conv, Layer};
 
 const SIDE: usize = 16;
 
-fn networks(network: Network) -> Networks {
+fn networks(network: Architecture) -> Networks {
     let size = Size { height: SIDE, width: SIDE };
     ModelConfig { network, size, channels: 3, nz: 4, ngf: 4, ndf: 4, ..ModelConfig::default() }
         .networks()
@@ -149,10 +149,10 @@ impl Naive<'_> {
 
 #[test]
 fn guided_gradients_are_those_of_the_definition() {
-    for network in [Network::Dcgan, Network::Paper] {
+    for network in [Architecture::Dcgan, Architecture::Paper] {
         let networks = networks(network);
         let network = networks.discriminator().unwrap().clone();
-        let level = *levels(&networks).unwrap().last().unwrap();
+        let level = *feature_layers(&networks).unwrap().last().unwrap();
         let wanted = Wanted { level, filters: vec![0] };
         let mut observer = Observer::new(&networks, state(&networks), vec![wanted], 2).unwrap();
         // More than a batch.
@@ -193,10 +193,11 @@ fn guided_gradients_are_those_of_the_definition() {
 
 #[test]
 fn a_place_sees_what_its_kernels_cover() {
-    let network = networks(Network::Dcgan).discriminator().unwrap().clone();
-    let levels = levels(&networks(Network::Dcgan)).unwrap();
+    let network = networks(Architecture::Dcgan).discriminator().unwrap().clone();
+    let feature_layers = feature_layers(&networks(Architecture::Dcgan)).unwrap();
     // 4x4 kernels, stride 2, padding 1: 4 pixels, then 10.
-    let field = |level: usize, place| receptive_field(&network, levels[level].output, place);
+    let field =
+        |level: usize, place| receptive_field(&network, feature_layers[level].output, place);
     assert_eq!(field(0, [0, 3]), [[-1, 2], [5, 8]]);
     assert_eq!(field(1, [0, 3]), [[-3, 6], [9, 18]]);
 }
@@ -210,11 +211,11 @@ fn the_strongest_are_found_whatever_the_batch() {
     }
     let source = Source::open(Some(dir.path())).unwrap();
     let prepare = Prepare { height: SIDE, width: SIDE, ..Prepare::default() };
-    let networks = networks(Network::Dcgan);
-    let levels = levels(&networks).unwrap();
+    let networks = networks(Architecture::Dcgan);
+    let feature_layers = feature_layers(&networks).unwrap();
     let wanted = vec![
-        Wanted { level: levels[1], filters: vec![5, 0] },
-        Wanted { level: levels[0], filters: vec![3] },
+        Wanted { level: feature_layers[1], filters: vec![5, 0] },
+        Wanted { level: feature_layers[0], filters: vec![3] },
     ];
     let seen = |batch: usize, top: usize| {
         let observer = Observer::new(&networks, state(&networks), wanted.clone(), batch);

@@ -12,7 +12,7 @@
 //! equivalent to the last bit and leaves an ordinary model.
 
 use crate::error::{Error, Result};
-use crate::features::Level;
+use crate::features::FeatureLayer;
 use crate::logistic::Logistic;
 use crate::model::names::averaged;
 use crate::model::{ModelFile, Networks, Pipeline, Pixels, Role, Size};
@@ -33,7 +33,7 @@ const GENERATOR: &str = "generator";
 /// # Errors
 /// [`Error::Tensor`] if there is no generator, none of its convolutions is hidden, or the weights
 /// of one are normalized.
-pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
+pub fn levels(networks: &Networks) -> Result<Vec<FeatureLayer>> {
     let generator = networks.generator()?;
     let fail = |what: String| Error::Tensor { name: GENERATOR.into(), what };
     let normalized = |i: &usize| {
@@ -47,9 +47,9 @@ pub fn levels(networks: &Networks) -> Result<Vec<Level>> {
     let convs = convolutions(generator);
     let levels = convs.windows(2).map(|pair| {
         let output = pair[1] - 1;
-        Level { conv: pair[0], output, size: sizes[output] }
+        FeatureLayer { conv: pair[0], output, size: sizes[output] }
     });
-    let levels: Vec<Level> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
+    let levels: Vec<FeatureLayer> = levels.filter(|l| l.size[..2] != [1, 1]).collect();
     if levels.is_empty() {
         return Err(fail("has no convolution before the one that outputs its image".into()));
     }
@@ -70,7 +70,7 @@ fn convolutions(network: &Sequential) -> Vec<usize> {
 ///
 /// # Errors
 /// [`Error::File`] if the model has no generator.
-pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
+pub fn maps_of(model: &ModelFile, level: &FeatureLayer) -> Result<ModelFile> {
     let [height, width, channels] = level.size;
     let layers = model.generator()?.layers[..=level.output].to_vec();
     let networks = Networks {
@@ -91,7 +91,7 @@ pub fn maps_of(model: &ModelFile, level: &Level) -> Result<ModelFile> {
 /// # Errors
 /// [`Error::File`] if the model has no generator; [`Error::Tensor`] if the layer is not one of its
 /// [`levels`].
-pub fn without(model: &ModelFile, level: &Level, dropped: &[usize]) -> Result<ModelFile> {
+pub fn without(model: &ModelFile, level: &FeatureLayer, dropped: &[usize]) -> Result<ModelFile> {
     let generator = model.generator()?;
     let reader = convolutions(generator).into_iter().find(|&conv| conv > level.output);
     let name = format!("{GENERATOR}.main.{}.weight", reader.unwrap_or(level.output));

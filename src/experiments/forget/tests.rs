@@ -8,13 +8,13 @@ use super::*;
 use crate::data::Prepare;
 use crate::device::{Device, State};
 use crate::model::{Generator, Inputs, Weights};
-use crate::models::{ModelConfig, Network};
+use crate::models::{Architecture, ModelConfig};
 use crate::nn::{Mode, Pass};
 use crate::program::{Choices, Options, Program};
 use crate::tape::Tape;
 use crate::tensor::DType;
 
-fn networks(network: Network) -> Networks {
+fn networks(network: Architecture) -> Networks {
     let size = Size { height: 32, width: 16 };
     ModelConfig { network, size, channels: 3, nz: 6, ngf: 4, ndf: 4, ..ModelConfig::default() }
         .networks()
@@ -22,7 +22,7 @@ fn networks(network: Network) -> Networks {
 }
 
 /// A model with an average that has other weights.
-fn model(network: Network) -> ModelFile {
+fn model(network: Architecture) -> ModelFile {
     let networks = networks(network);
     let mut tensors = BTreeMap::new();
     for param in networks.params() {
@@ -36,7 +36,7 @@ fn model(network: Network) -> ModelFile {
     ModelFile {
         path: "model.safetensors".into(),
         networks,
-        recipe: None,
+        config: None,
         position: None,
         step: 0,
         seconds: 0.0,
@@ -59,7 +59,7 @@ fn images(model: &ModelFile, raw: bool, z: &[f32]) -> Tensor {
 }
 
 /// The layers after `level` on maps `[n, h, w, c]`.
-fn rest(model: &ModelFile, raw: bool, level: &Level, maps: &Tensor) -> Tensor {
+fn rest(model: &ModelFile, raw: bool, level: &FeatureLayer, maps: &Tensor) -> Tensor {
     let generator = model.generator().unwrap();
     let layers = generator.layers[level.output + 1..].to_vec();
     let network = Sequential { layers };
@@ -88,7 +88,7 @@ fn worst(a: &Tensor, b: &Tensor) -> f32 {
 
 #[test]
 fn dropped_maps_are_zero_at_every_position() {
-    for network in [Network::Dcgan, Network::Paper] {
+    for network in [Architecture::Dcgan, Architecture::Paper] {
         let model = model(network);
         let levels = levels(&model.networks).unwrap();
         assert_eq!(levels.iter().map(|l| l.size).collect::<Vec<_>>(), [[8, 4, 8], [16, 8, 4]]);

@@ -30,12 +30,12 @@ use super::{AVERAGED, DISCRIMINATOR, ENCODER, GENERATOR, one_phase};
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    let design = &recipe.model;
-    let networks = design.networks()?;
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    let model_config = &config.model;
+    let networks = model_config.networks()?;
     Ok(networks
-        .with(Role::Discriminator, design.joint_discriminator()?)
-        .with(Role::Encoder, design.encoder(2 * design.nz)?)
+        .with(Role::Discriminator, model_config.joint_discriminator()?)
+        .with(Role::Encoder, model_config.encoder(2 * model_config.nz)?)
         .with_latents(LatentDistribution::Normal)
         .with_spread(Spread::LogDeviation))
 }
@@ -44,10 +44,10 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let loss = recipe.method.loss;
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let loss = config.objective.loss;
     model.discriminator()?;
-    one_phase("ali", recipe, model, AVERAGED, move |t, step| record(t, step, loss))
+    one_phase("ali", config, model, AVERAGED, move |t, step| record(t, step, loss))
 }
 
 /// A sample of an encoder's distribution.

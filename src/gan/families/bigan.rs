@@ -27,22 +27,22 @@ const HALF: f32 = 0.5;
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    let design = &recipe.model;
-    let networks = design.networks()?;
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    let model_config = &config.model;
+    let networks = model_config.networks()?;
     Ok(networks
-        .with(Role::Discriminator, design.joint_discriminator()?)
-        .with(Role::Encoder, design.encoder(design.nz)?))
+        .with(Role::Discriminator, model_config.joint_discriminator()?)
+        .with(Role::Encoder, model_config.encoder(model_config.nz)?))
 }
 
 /// The system of these networks.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let loss = recipe.method.loss;
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let loss = config.objective.loss;
     model.discriminator()?;
-    one_phase("bigan", recipe, model, AVERAGED, move |t, step| record(t, step, loss))
+    one_phase("bigan", config, model, AVERAGED, move |t, step| record(t, step, loss))
 }
 
 fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {

@@ -92,7 +92,7 @@ struct Fake {
 /// A GAN's step.
 #[derive(Debug)]
 pub struct Gan {
-    method: ObjectiveConfig,
+    objective: ObjectiveConfig,
     /// D's outputs.
     heads: Heads,
     /// Number of codes.
@@ -100,31 +100,31 @@ pub struct Gan {
     terms: Vec<Box<dyn Term>>,
 }
 
-/// The system of a GAN of two networks, trained as configured by `recipe`, with the networks of
+/// The system of a GAN of two networks, trained as configured by `config`, with the networks of
 /// `model`: those of the configuration, or others with the same inputs and outputs.
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the configuration is invalid; [`crate::error::Error::Tensor`] if the model lacks one of
 /// the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let design = &recipe.model;
-    let method = recipe.method;
-    let is_semi = design.is_semi_supervised();
-    validate::penalty(method.penalty, model.discriminator()?)?;
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let model_config = &config.model;
+    let objective = config.objective;
+    let is_semi = model_config.is_semi_supervised();
+    validate::penalty(objective.penalty, model.discriminator()?)?;
     let averaged = match is_semi {
         true => &[Role::Generator, Role::Discriminator][..],
         false => &[Role::Generator],
     };
-    let (heads, codes) = (design.outputs(), design.codes);
+    let (heads, codes) = (model_config.outputs(), model_config.codes);
     let mut terms: Vec<Box<dyn Term>> = Vec::new();
     if heads.range("classes").is_some() {
-        terms.push(Box::new(Classes { weight: method.class_weight }));
+        terms.push(Box::new(Classes { weight: objective.class_weight }));
     }
     if heads.range("codes").is_some() {
-        terms.push(Box::new(Information { codes, weight: method.info_weight }));
+        terms.push(Box::new(Information { codes, weight: objective.info_weight }));
     }
-    let gan = Arc::new(Gan { method, heads, codes: codes.len(), terms });
-    one_phase("gan", recipe, model, averaged, move |t, step| gan.record(t, step))
+    let gan = Arc::new(Gan { objective, heads, codes: codes.len(), terms });
+    one_phase("gan", config, model, averaged, move |t, step| gan.record(t, step))
 }
 
 impl Gan {
@@ -132,7 +132,7 @@ impl Gan {
     /// D are those of its last update in the step.
     fn record(&self, t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
         let mut seen = Vec::new();
-        for k in 0..self.method.n_critic {
+        for k in 0..self.objective.n_critic {
             seen = self.update_discriminator(t, step, k)?;
         }
         self.update_generator(t, step, &seen)
@@ -145,7 +145,7 @@ impl Gan {
         step: &mut Step<'_>,
         k: usize,
     ) -> Result<Vec<Part>> {
-        let ObjectiveConfig { loss, smooth, penalty, penalty_weight, .. } = self.method;
+        let ObjectiveConfig { loss, smooth, penalty, penalty_weight, .. } = self.objective;
         let (micro, parts) = step.parts();
         // Once for all passes until the update, as if they were one batch.
         step.power_iteration(t, DISCRIMINATOR)?;
@@ -197,18 +197,19 @@ impl Gan {
                 d.report("penalty", penalized.loss);
                 d.report("slope", penalized.slope);
             }
-            if let (Some(adaptive), Some(undecided)) = (self.method.adaptive(), loss.undecided()) {
+            if let (Some(adaptive), Some(undecided)) = (self.objective.adaptive(), loss.undecided())
+            {
                 adaptive.follow(t, on_real.scores, undecided)?;
             }
             d.report("loss_d", loss_d);
             d.detail("loss_real", loss_real);
             d.detail("loss_fake", loss_fake);
-            d.report("d_real", self.method.loss.mean_output(t, on_real.scores)?);
-            d.report("d_fake", self.method.loss.mean_output(t, on_fake.scores)?);
+            d.report("d_real", self.objective.loss.mean_output(t, on_real.scores)?);
+            d.report("d_fake", self.objective.loss.mean_output(t, on_fake.scores)?);
             seen.push(Part { real, fake, labels });
         }
         if self.is_semi() {
-            semi::supervise(t, self, step, &mut d, self.method.class_weight)?;
+            semi::supervise(t, self, step, &mut d, self.objective.class_weight)?;
         }
         step.apply(t, [d])?;
         Ok(seen)
@@ -216,7 +217,7 @@ impl Gan {
 
     /// G's update; `seen` are the images of D's last update.
     fn update_generator(&self, t: &mut Tape, step: &mut Step<'_>, seen: &[Part]) -> Result<()> {
-        let loss = self.method.loss;
+        let loss = self.objective.loss;
         step.power_iteration(t, DISCRIMINATOR)?;
         if !is_plain(step) {
             step.power_iteration(t, GENERATOR)?;
@@ -232,7 +233,7 @@ impl Gan {
             };
             let name = |what: &str| draw(step, what, None, m);
             let on_fake = self.discriminate(t, step, &name("generated"), fake.images, labels)?;
-            let loss_g = if self.method.feature_matching {
+            let loss_g = if self.objective.feature_matching {
                 let on_real = self.discriminate(t, step, &name("matched"), real, labels)?;
                 feature_distance(t, on_real.features, on_fake.features)?
             } else if loss.is_relativistic() {
@@ -247,7 +248,7 @@ impl Gan {
             let loss_g = self.with_terms(t, loss_g, &on_fake, &known)?;
             g.minimize(t, loss_g)?;
             g.report("loss_g", loss_g);
-            g.report("d_fake_g", self.method.loss.mean_output(t, on_fake.scores)?);
+            g.report("d_fake_g", self.objective.loss.mean_output(t, on_fake.scores)?);
             if step.recording.fetch_gradients && m == 0 {
                 t.fetch("fake", fake.images)?;
             }
@@ -293,7 +294,7 @@ impl Gan {
         let mut uniform = |t: &mut Tape, what: &str, shape: &[usize]| {
             step.draws.uniform(t, &format!("{what}.{name}"), shape)
         };
-        let (augment, pixels) = (self.method.augment, step.system.model.pixels);
+        let (augment, pixels) = (self.objective.augment, step.system.model.pixels);
         let x = match augment.is_none() {
             true => x,
             false => {

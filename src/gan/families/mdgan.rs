@@ -32,9 +32,9 @@ pub const DIFFUSION: &str = "diffusion_discriminator";
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    let mut networks = super::mrgan::networks(recipe)?;
-    let network = recipe.model.discriminator()?;
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    let mut networks = super::mrgan::networks(config)?;
+    let network = config.model.discriminator()?;
     networks.by_name.insert(DIFFUSION.into(), Net::new(Role::Discriminator, network));
     Ok(networks)
 }
@@ -43,10 +43,10 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let regularizer = Regularizer::of(&recipe.method);
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let regularizer = Regularizer::of(&config.objective);
     model.discriminator()?;
-    let system = one_phase("mdgan", recipe, model, AVERAGED, move |t, step| {
+    let system = one_phase("mdgan", config, model, AVERAGED, move |t, step| {
         manifold(t, step, regularizer)?;
         diffusion(t, step, regularizer)
     })?;

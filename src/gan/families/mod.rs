@@ -31,45 +31,45 @@ pub const ENCODER: &str = "encoder";
 /// The networks with moving averages in families with an encoder.
 const AVERAGED: &[Role] = &[Role::Generator, Role::Encoder];
 
-/// The networks that `recipe` trains.
+/// The networks that `config` trains.
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the configuration is invalid.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    match recipe.method.family {
-        Family::Gan => recipe.model.networks(),
-        Family::Bigan => bigan::networks(recipe),
-        Family::Ali => ali::networks(recipe),
-        Family::Vae => vae::networks(recipe),
-        Family::VaeGan => vae_gan::networks(recipe),
-        Family::Mrgan => mrgan::networks(recipe),
-        Family::Mdgan => mdgan::networks(recipe),
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    match config.objective.family {
+        Family::Gan => config.model.networks(),
+        Family::Bigan => bigan::networks(config),
+        Family::Ali => ali::networks(config),
+        Family::Vae => vae::networks(config),
+        Family::VaeGan => vae_gan::networks(config),
+        Family::Mrgan => mrgan::networks(config),
+        Family::Mdgan => mdgan::networks(config),
     }
 }
 
-/// How `recipe` trains these networks: its own, or others with the same inputs and outputs.
+/// How `config` trains these networks: its own, or others with the same inputs and outputs.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks a network of the family.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    match recipe.method.family {
-        Family::Gan => gan::system(recipe, model),
-        Family::Bigan => bigan::system(recipe, model),
-        Family::Ali => ali::system(recipe, model),
-        Family::Vae => vae::system(recipe, model),
-        Family::VaeGan => vae_gan::system(recipe, model),
-        Family::Mrgan => mrgan::system(recipe, model),
-        Family::Mdgan => mdgan::system(recipe, model),
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    match config.objective.family {
+        Family::Gan => gan::system(config, model),
+        Family::Bigan => bigan::system(config, model),
+        Family::Ali => ali::system(config, model),
+        Family::Vae => vae::system(config, model),
+        Family::VaeGan => vae_gan::system(config, model),
+        Family::Mrgan => mrgan::system(config, model),
+        Family::Mdgan => mdgan::system(config, model),
     }
 }
 
 /// The discriminator's loss at chance, for families where it is meaningful.
 #[must_use]
-pub fn at_chance(method: &ObjectiveConfig) -> Option<f32> {
-    match method.family {
-        Family::Gan => Some(method.loss.at_chance(method.smooth)),
-        Family::Bigan => Some(0.5 * method.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan | Family::Mrgan => Some(method.loss.at_chance(0.0)),
+pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
+    match objective.family {
+        Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
+        Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan | Family::Mrgan => Some(objective.loss.at_chance(0.0)),
         Family::Vae | Family::Mdgan => None,
     }
 }
@@ -78,9 +78,9 @@ pub fn at_chance(method: &ObjectiveConfig) -> Option<f32> {
 /// the discriminator separates all pairs: features still improve (the log of BiGAN's authors ends
 /// at a loss of .05), so probabilities are ignored there.
 #[must_use]
-pub fn watched_output(method: &ObjectiveConfig) -> Output {
-    match method.family {
-        Family::Gan | Family::Mrgan => method.loss.output(),
+pub fn watched_output(objective: &ObjectiveConfig) -> Output {
+    match objective.family {
+        Family::Gan | Family::Mrgan => objective.loss.output(),
         Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
     }
 }
@@ -92,7 +92,7 @@ pub fn watched_output(method: &ObjectiveConfig) -> Output {
 /// [`crate::error::Error::Tensor`] if the model lacks one of these networks.
 pub fn one_phase(
     name: &str,
-    recipe: &TrainConfig,
+    config: &TrainConfig,
     model: Networks,
     averaged: &[Role],
     record: impl Fn(&mut Tape, &mut Step<'_>) -> Result<()> + Send + Sync + 'static,
@@ -100,17 +100,17 @@ pub fn one_phase(
     for &role in averaged {
         model.of(role)?;
     }
-    let phase = Phase { record: Recorder::new(record), ..single(recipe, &model) };
+    let phase = Phase { record: Recorder::new(record), ..single(config, &model) };
     let averaged = averaged.iter().map(|role| role.name().into()).collect();
     let stages = vec![Stage { name: name.into(), phases: vec![phase] }];
-    Ok(System { averaged, stages, ..System::new(recipe, model) })
+    Ok(System { averaged, stages, ..System::new(config, model) })
 }
 
 /// The phase of a one-phase family: the configured images, batch and learning rates `lr_d` and
 /// `lr_g`, with the weight `average` of moving averages. The family determines what it records.
 #[must_use]
-pub fn single(recipe: &TrainConfig, model: &Networks) -> Phase {
-    let TrainConfig { warm_up, decay, decay_to, decay_power, .. } = *recipe;
+pub fn single(config: &TrainConfig, model: &Networks) -> Phase {
+    let TrainConfig { warm_up, decay, decay_to, decay_power, .. } = *config;
     let curve = |base| match (decay_to, decay_power) {
         (0.0, 1.0) => Curve::Rate { base, warm_up, decay },
         (to, power) => Curve::Fall { base, warm_up, decay, to, power },
@@ -119,15 +119,15 @@ pub fn single(recipe: &TrainConfig, model: &Networks) -> Phase {
     Phase {
         name: "training".into(),
         image: [model.size.height, model.size.width, model.channels],
-        batch: recipe.batch,
-        batches: recipe.method.n_critic,
-        classes: recipe.model.classes,
+        batch: config.batch,
+        batches: config.objective.n_critic,
+        classes: config.model.classes,
         images: None,
         frozen: Vec::new(),
         scalars: vec![
-            rate("lr_d", recipe.lr_d),
-            rate("lr_g", recipe.lr_g),
-            Scalar::new("average", Curve::Ema { half_life: recipe.ema }),
+            rate("lr_d", config.lr_d),
+            rate("lr_g", config.lr_g),
+            Scalar::new("average", Curve::Ema { half_life: config.ema }),
         ],
         enter: Vec::new(),
         record: Recorder::new(|_, _| Ok(())),

@@ -48,8 +48,8 @@ pub struct Regularizer {
 impl Regularizer {
     /// As configured by a method.
     #[must_use]
-    pub const fn of(method: &ObjectiveConfig) -> Self {
-        let ObjectiveConfig { loss, distance_weight, mode_weight, .. } = *method;
+    pub const fn of(objective: &ObjectiveConfig) -> Self {
+        let ObjectiveConfig { loss, distance_weight, mode_weight, .. } = *objective;
         Self { loss, distance: distance_weight, mode: mode_weight }
     }
 
@@ -73,19 +73,19 @@ impl Regularizer {
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    let design = &recipe.model;
-    Ok(design.networks()?.with(Role::Encoder, design.encoder(design.nz)?))
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    let model_config = &config.model;
+    Ok(model_config.networks()?.with(Role::Encoder, model_config.encoder(model_config.nz)?))
 }
 
 /// The system of these networks, or of others with the same inputs and outputs.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let regularizer = Regularizer::of(&recipe.method);
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let regularizer = Regularizer::of(&config.objective);
     model.discriminator()?;
-    one_phase("mrgan", recipe, model, AVERAGED, move |t, step| record(t, step, regularizer))
+    one_phase("mrgan", config, model, AVERAGED, move |t, step| record(t, step, regularizer))
 }
 
 /// `G(z)` of a micro-batch of latents drawn under `name`.

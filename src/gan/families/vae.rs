@@ -25,8 +25,8 @@ use super::{AVERAGED, ENCODER, GENERATOR, one_phase};
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    Ok(variational(recipe)?.without(Role::Discriminator))
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    Ok(variational(config)?.without(Role::Discriminator))
 }
 
 /// The architecture's generator and discriminator for normal latents, with an encoder of means and
@@ -34,18 +34,18 @@ pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
 ///
 /// # Errors
 /// See [`networks`].
-pub(super) fn variational(recipe: &TrainConfig) -> Result<Networks> {
-    let design = &recipe.model;
-    let networks = design.networks()?.with_latents(LatentDistribution::Normal);
-    Ok(networks.with(Role::Encoder, design.encoder(2 * design.nz)?))
+pub(super) fn variational(config: &TrainConfig) -> Result<Networks> {
+    let model_config = &config.model;
+    let networks = model_config.networks()?.with_latents(LatentDistribution::Normal);
+    Ok(networks.with(Role::Encoder, model_config.encoder(2 * model_config.nz)?))
 }
 
 /// The system of these networks.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    one_phase("vae", recipe, model, AVERAGED, record)
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    one_phase("vae", config, model, AVERAGED, record)
 }
 
 /// The encoder's outputs for a batch of images.

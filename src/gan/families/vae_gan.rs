@@ -49,21 +49,21 @@ const FEATURES: usize = 8;
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] if the size does not suit the networks.
-pub fn networks(recipe: &TrainConfig) -> Result<Networks> {
-    variational(recipe)
+pub fn networks(config: &TrainConfig) -> Result<Networks> {
+    variational(config)
 }
 
 /// The system of these networks. `D_l` is the discriminator's first layers as a separate network.
 ///
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks one of the networks.
-pub fn system(recipe: &TrainConfig, model: Networks) -> Result<System> {
-    let ObjectiveConfig { loss, gamma, .. } = recipe.method;
+pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
+    let ObjectiveConfig { loss, gamma, .. } = config.objective;
     let image = [model.size.height, model.size.width, model.channels];
     let discriminator = model.discriminator()?;
     let layer = feature_layer(discriminator, image);
     let features = Sequential { layers: discriminator.layers[..=layer].to_vec() };
-    one_phase("vae-gan", recipe, model, AVERAGED, move |t, step| {
+    one_phase("vae-gan", config, model, AVERAGED, move |t, step| {
         record(t, step, loss, gamma, &features)
     })
 }
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::device::{Device, State};
-    use crate::models::{ModelConfig, Network, Size};
+    use crate::models::{Architecture, ModelConfig, Size};
     use crate::program::{Options, Program};
     use crate::tensor::{DType, Tensor};
 
@@ -242,22 +242,23 @@ mod tests {
     fn features_are_those_of_the_authors_and_some_of_every_network() {
         let layer = |network, side| {
             let size = Size { height: side, width: side };
-            let design = ModelConfig { channels: 1, ..ModelConfig::usual(network, Some(size)) };
-            let discriminator = design.discriminator().unwrap();
+            let model_config =
+                ModelConfig { channels: 1, ..ModelConfig::usual(network, Some(size)) };
+            let discriminator = model_config.discriminator().unwrap();
             let image = [side, side, 1];
             let at = feature_layer(&discriminator, image);
             assert!(at + 1 < discriminator.layers.len());
             (at, discriminator.sizes(image).unwrap()[at])
         };
         // The third and the second strided convolution, as `recon_depth` 9 and 6 of the code.
-        assert_eq!(layer(Network::VaeGan, 64), (8, [8, 8, 256]));
-        assert_eq!(layer(Network::VaeGan, 32), (5, [8, 8, 192]));
-        assert_eq!(layer(Network::Dcgan, 64).1, [8, 8, 256]);
-        assert_eq!(layer(Network::Mnist, 28).1, [14, 14, 128]);
-        assert_eq!(layer(Network::Cnn, 32).1[..2], [8, 8]);
-        assert_eq!(layer(Network::Resnet, 32).1[..2], [8, 8]);
+        assert_eq!(layer(Architecture::VaeGan, 64), (8, [8, 8, 256]));
+        assert_eq!(layer(Architecture::VaeGan, 32), (5, [8, 8, 192]));
+        assert_eq!(layer(Architecture::Dcgan, 64).1, [8, 8, 256]);
+        assert_eq!(layer(Architecture::Mnist, 28).1, [14, 14, 128]);
+        assert_eq!(layer(Architecture::Cnn, 32).1[..2], [8, 8]);
+        assert_eq!(layer(Architecture::Resnet, 32).1[..2], [8, 8]);
         // No feature maps: the last hidden layer.
-        assert_eq!(layer(Network::Mlp, 28).1, [1, 1, 250]);
-        assert_eq!(layer(Network::BiganMnist, 28).1, [1, 1, 1024]);
+        assert_eq!(layer(Architecture::Mlp, 28).1, [1, 1, 250]);
+        assert_eq!(layer(Architecture::BiganMnist, 28).1, [1, 1, 1024]);
     }
 }

@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::augment::Augment;
-use crate::models::{Codes, Conditioning, Minibatch, Network, Norm, Size};
+use crate::models::{Architecture, Codes, Conditioning, Minibatch, Norm, Size};
 use crate::objectives::Loss;
 use crate::train::{PRESETS, PartialTrainConfig};
 
 /// The field that a configuration is refused for.
-fn refused(recipe: &TrainConfig) -> &'static str {
-    let Err(Error::Config { field, what }) = recipe.validate() else {
-        panic!("{recipe:?} is not refused")
+fn refused(config: &TrainConfig) -> &'static str {
+    let Err(Error::Config { field, what }) = config.validate() else {
+        panic!("{config:?} is not refused")
     };
     assert!(!what.contains("--"), "the library knows no flags: {what}");
     assert!(PartialTrainConfig::fields().iter().any(|known| known.name == field), "{field}");
     // No step can be recorded for it.
-    assert!(recipe.tape().is_err());
+    assert!(config.tape().is_err());
     field
 }
 
@@ -22,8 +22,8 @@ fn refused(recipe: &TrainConfig) -> &'static str {
 fn methods_that_do_not_go_together_are_refused_by_field() {
     let usual = ObjectiveConfig::default();
     let gp = ObjectiveConfig { penalty: Penalty::Gp, penalty_weight: 10.0, ..usual };
-    let of = |method| TrainConfig { method, ..TrainConfig::default() };
-    for (field, method) in [
+    let of = |objective| TrainConfig { objective, ..TrainConfig::default() };
+    for (field, objective) in [
         ("smooth", ObjectiveConfig { loss: Loss::Hinge, smooth: 0.1, ..usual }),
         ("smooth", ObjectiveConfig { smooth: 1.0, ..usual }),
         ("penalty", gp),
@@ -48,21 +48,23 @@ fn methods_that_do_not_go_together_are_refused_by_field() {
         ("micro_batch", ObjectiveConfig { micro_batch: 1, ..usual }),
         ("micro_batch", ObjectiveConfig { micro_batch: 128, ..usual }),
     ] {
-        assert_eq!(refused(&of(method)), field);
+        assert_eq!(refused(&of(objective)), field);
     }
     for micro_batch in [2, 32, 64] {
         of(ObjectiveConfig { micro_batch, ..usual }).validate().unwrap();
     }
     let model = ModelConfig { norm_d: Norm::Layer, ..ModelConfig::default() };
-    TrainConfig { method: gp, ..TrainConfig::new(model) }.validate().unwrap();
+    TrainConfig { objective: gp, ..TrainConfig::new(model) }.validate().unwrap();
 }
 
 #[test]
 fn networks_that_cannot_be_built_are_refused_by_field() {
     let usual = ModelConfig::default();
-    let (mlp, resnet) =
-        (ModelConfig::usual(Network::Mlp, None), ModelConfig::usual(Network::Resnet, None));
-    let told = ModelConfig { classes: 10, ..usual };
+    let (mlp, resnet) = (
+        ModelConfig::usual(Architecture::Mlp, None),
+        ModelConfig::usual(Architecture::Resnet, None),
+    );
+    let conditional = ModelConfig { classes: 10, ..usual };
     let codes = Codes { categories: 10, numbers: 2 };
     for (field, model) in [
         ("nz", ModelConfig { nz: 0, ..usual }),
@@ -73,10 +75,10 @@ fn networks_that_cannot_be_built_are_refused_by_field() {
         ("attention", ModelConfig { attention: 7, ..usual }),
         ("attention", ModelConfig { attention: 8, ..mlp }),
         ("codes", ModelConfig { codes, nz: 12, ..usual }),
-        ("codes", ModelConfig { codes, conditioning: Conditioning::Auxiliary, ..told }),
+        ("codes", ModelConfig { codes, conditioning: Conditioning::Auxiliary, ..conditional }),
         ("codes", ModelConfig { codes, minibatch: Minibatch::Discrimination, ..usual }),
         ("norm_g", ModelConfig { norm_g: Norm::Conditional, ..usual }),
-        ("norm_g", ModelConfig { norm_g: Norm::Virtual, ..told }),
+        ("norm_g", ModelConfig { norm_g: Norm::Virtual, ..conditional }),
         ("norm_g", ModelConfig { norm_g: Norm::Virtual, ..resnet }),
         ("norm_d", ModelConfig { norm_d: Norm::Virtual, ..usual }),
         ("conditioning", ModelConfig { classes: 10, ..resnet }),
@@ -92,36 +94,39 @@ fn classes_labels_and_batches_go_together() {
     let semi = ModelConfig { classes: 10, conditioning: Conditioning::Semi, ..usual.model };
     let few = TrainConfig { labels_per_class: 5, ..TrainConfig::new(semi) };
     few.validate().unwrap();
-    for (field, recipe) in [
+    for (field, config) in [
         ("labels_per_class", TrainConfig { labels_per_class: 5, ..usual.clone() }),
         ("labels_per_class", TrainConfig::new(semi)),
         (
             "labels_per_class",
-            TrainConfig { method: ObjectiveConfig { n_critic: 2, ..few.method }, ..few.clone() },
+            TrainConfig {
+                objective: ObjectiveConfig { n_critic: 2, ..few.objective },
+                ..few.clone()
+            },
         ),
         ("classes", TrainConfig { classes: vec!["cat".into()], ..few }),
         ("batch", TrainConfig { batch: 1, ..usual.clone() }),
         ("lr_g", TrainConfig { lr_g: 0.0, ..usual.clone() }),
         ("lr_d", TrainConfig { lr_d: f64::NAN, ..usual }),
     ] {
-        assert_eq!(refused(&recipe), field);
+        assert_eq!(refused(&config), field);
     }
 }
 
 #[test]
 fn every_preset_is_a_recipe() {
     for preset in PRESETS {
-        let mut recipe = TrainConfig::preset(preset.name).unwrap();
-        if preset.options().recipe.conditioning().unwrap().is_some() {
-            recipe.model.classes = 10;
+        let mut config = TrainConfig::preset(preset.name).unwrap();
+        if preset.options().config.conditioning().unwrap().is_some() {
+            config.model.classes = 10;
         }
-        recipe.validate().unwrap();
+        config.validate().unwrap();
         for name in preset.aliases {
-            assert_eq!(TrainConfig::preset(name).unwrap().batch, recipe.batch);
+            assert_eq!(TrainConfig::preset(name).unwrap().batch, config.batch);
         }
     }
     let wgan = TrainConfig::preset("wgan-gp").unwrap();
-    assert_eq!((wgan.lr_g, wgan.method.n_critic, wgan.model.norm_d), (1e-4, 5, Norm::Layer));
+    assert_eq!((wgan.lr_g, wgan.objective.n_critic, wgan.model.norm_d), (1e-4, 5, Norm::Layer));
     let error = TrainConfig::preset("stylegan").unwrap_err().to_string();
     assert!(error.contains("`preset`: there is no preset \"stylegan\"; there are dcgan, paper"));
 }

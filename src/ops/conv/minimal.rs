@@ -16,7 +16,7 @@ use crate::ops::{Arg, Caps, Dispatch, Lowered, Variant, fold_groups};
 use crate::tensor::{DType, padded_bytes};
 
 use super::ConvSpec;
-use super::twin::winograd::Matrices;
+use super::cpu::winograd::Matrices;
 
 /// Tilings of the products worth trying.
 const TILINGS: usize = 2;

@@ -17,10 +17,10 @@ use crate::tape::{Tape, Var};
 use super::reference::triples;
 use super::{Call, Caps, Half, Op, Site, Variant};
 
+mod cpu;
 mod lower;
 mod minimal;
 mod samples;
-mod twin;
 
 pub(super) use samples::samples;
 
@@ -216,12 +216,12 @@ impl Op for Conv2d {
         y
     }
 
-    fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
-        twin::conv2d_scratch(&self.0, s, threads)
+    fn cpu_scratch(&self, s: &Site, threads: usize) -> usize {
+        cpu::conv2d_scratch(&self.0, s, threads)
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
-        twin::conv2d(&self.0, s, call);
+    fn cpu(&self, s: &Site, call: Call<'_>) {
+        cpu::conv2d(&self.0, s, call);
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -268,12 +268,12 @@ impl Op for ConvTranspose2d {
         y
     }
 
-    fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
-        twin::conv_transpose2d_scratch(&self.0, s, threads)
+    fn cpu_scratch(&self, s: &Site, threads: usize) -> usize {
+        cpu::conv_transpose2d_scratch(&self.0, s, threads)
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
-        twin::conv_transpose2d(&self.0, s, call);
+    fn cpu(&self, s: &Site, call: Call<'_>) {
+        cpu::conv_transpose2d(&self.0, s, call);
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {
@@ -319,12 +319,12 @@ impl Op for ConvWeightGrad {
         y
     }
 
-    fn twin_scratch(&self, s: &Site, threads: usize) -> usize {
-        twin::conv_weight_grad_scratch(&self.0, s, threads)
+    fn cpu_scratch(&self, s: &Site, threads: usize) -> usize {
+        cpu::conv_weight_grad_scratch(&self.0, s, threads)
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
-        twin::conv_weight_grad(&self.0, s, call);
+    fn cpu(&self, s: &Site, call: Call<'_>) {
+        cpu::conv_weight_grad(&self.0, s, call);
     }
 
     fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {

@@ -10,14 +10,14 @@ use super::{
 
 /// The tape methods that only record an op on their arguments.
 macro_rules! methods {
-    ($($(#[$doc:meta])* $method:ident($($x:ident),+) = $op:expr;)+) => {
+    ($($(#[$doc:meta])* $objective:ident($($x:ident),+) = $op:expr;)+) => {
         impl Tape {
             $(
                 $(#[$doc])*
                 ///
                 /// # Errors
                 /// [`Error::Shape`] where the shapes do not broadcast.
-                pub fn $method(&mut self, $($x: Var),+) -> Result<Var> {
+                pub fn $objective(&mut self, $($x: Var),+) -> Result<Var> {
                     self.record($op, &[$($x),+])
                 }
             )+

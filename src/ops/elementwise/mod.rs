@@ -41,7 +41,7 @@ macro_rules! elementwise {
     (
         $(#[$doc:meta])*
         $name:ident $({ $($(#[$field_doc:meta])* $field:ident),+ })? = $stem:literal
-        ($($x:ident),+), |$op:ident| $twin:expr; exact $exact:expr;
+        ($($x:ident),+), |$op:ident| $cpu:expr; exact $exact:expr;
         vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr
         $(; $($traits:item)+)?
     ) => {
@@ -49,10 +49,10 @@ macro_rules! elementwise {
         #[derive(Clone, Copy, Debug)]
         pub struct $name { $($($(#[$field_doc])* pub $field: f32),+)? }
 
-        elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $twin; exact $exact;
+        elementwise!(@impl $name [$($($field)+)?] $stem ($($x),+), |$op| $cpu; exact $exact;
             vjp |$t, $s, $g, $needs| $vjp; $($($traits)+)?);
     };
-    (@impl $name:ident [$($field:ident)*] $stem:literal ($($x:ident),+), |$op:ident| $twin:expr;
+    (@impl $name:ident [$($field:ident)*] $stem:literal ($($x:ident),+), |$op:ident| $cpu:expr;
         exact $exact:expr;
         vjp |$t:ident, $s:ident, $g:ident, $needs:ident| $vjp:expr; $($traits:item)*) => {
         impl Op for $name {
@@ -99,7 +99,7 @@ macro_rules! elementwise {
                 // and its target would be read again for every element.
                 let $op = *self;
                 let _ = $op;
-                let f = $twin;
+                let f = $cpu;
                 wide::map(
                     inputs,
                     y,

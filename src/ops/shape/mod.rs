@@ -127,7 +127,7 @@ struct Gather {
 }
 
 impl Gather {
-    fn twin(&self, call: Call<'_>) {
+    fn cpu(&self, call: Call<'_>) {
         let (x, y) = (call.f32(0), call.out);
         let inner = *self.shape.last().unwrap_or(&1);
         let rank = self.shape.len();
@@ -196,8 +196,8 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 /// Implements the kernel half of [`Op`] for an op that has a `gather` method.
 macro_rules! by_gather {
     () => {
-        fn twin(&self, s: &Site, call: Call<'_>) {
-            self.gather(&s.shapes[0], &s.shape).twin(call);
+        fn cpu(&self, s: &Site, call: Call<'_>) {
+            self.gather(&s.shapes[0], &s.shape).cpu(call);
         }
 
         fn variants(&self, s: &Site, caps: &Caps) -> Result<Vec<Variant>> {

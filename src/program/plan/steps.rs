@@ -80,7 +80,7 @@ impl Planner<'_> {
         let slot_of = self.slots();
         let buffers = std::mem::take(&mut self.buffers);
         let mut plan = Plan { buffers, steps, feeds, fetches, scratch, unshared };
-        plan.settle(&slot_of);
+        plan.map_buffers(&slot_of);
         if cfg!(debug_assertions)
             && let Err(what) = self.prove(&plan, &unit_of, &slot_of)
         {
@@ -182,7 +182,7 @@ impl Planner<'_> {
         let (mut variant, mut lowered) = (String::new(), Lowered::default());
         let mut buffers = Vec::new();
         match self.target {
-            Target::Cpu { threads } => *scratch = op.twin_scratch(&site, *threads).max(*scratch),
+            Target::Cpu { threads } => *scratch = op.cpu_scratch(&site, *threads).max(*scratch),
             Target::Gpu(caps, choices) => {
                 let variants = op.variants(&site, caps)?;
                 let halves: Vec<bool> =

@@ -256,39 +256,39 @@ impl Groups<'_> {
     /// These chains and that of the unit `nodes`, reduced to their common part; `None` if that is
     /// too small.
     fn join(&self, chains: &Chains, nodes: &[usize]) -> Option<Chains> {
-        let twins = self.twins(&chains[0], nodes)?;
+        let matches = self.matches(&chains[0], nodes)?;
         let common = |chain: &Vec<usize>| -> Vec<usize> {
             let pairs = chain.iter().zip(&chains[0]);
-            pairs.filter(|(_, first)| twins.contains_key(first)).map(|(&node, _)| node).collect()
+            pairs.filter(|(_, first)| matches.contains_key(first)).map(|(&node, _)| node).collect()
         };
         let mut joined: Chains = chains.iter().map(common).collect();
-        joined.push(joined[0].iter().map(|first| twins[first]).collect());
+        joined.push(joined[0].iter().map(|first| matches[first]).collect());
         joined.iter().all(|chain| self.cut_bytes(chain) <= CUT_BYTES).then_some(joined)
     }
 
     /// For the nodes of `chain` from which both updates follow by the same ops, the corresponding
     /// nodes of `nodes`. Whatever else both read must be the same scalar for both, or a tensor of
     /// each one's own.
-    fn twins(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
+    fn matches(&self, chain: &[usize], nodes: &[usize]) -> Option<HashMap<usize, usize>> {
         let (a, b) = (self.ends(chain), self.ends(nodes));
         let mut open: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).collect();
         let alike = a.len() == b.len() && open.iter().all(|&(a, b)| self.same_op(a, b));
-        let mut twins: HashMap<usize, usize> = HashMap::new();
+        let mut matches: HashMap<usize, usize> = HashMap::new();
         while let (Some((a, b)), true) = (open.pop(), alike) {
-            if *twins.entry(a).or_insert(b) != b {
+            if *matches.entry(a).or_insert(b) != b {
                 return None;
             }
             let inputs = self.pairs(a, b).filter(|&(_, (x, y))| {
                 chain.contains(&x) && nodes.contains(&y) && self.same_op(x, y)
             });
-            open.extend(inputs.map(|(_, roots)| roots).filter(|(x, _)| !twins.contains_key(x)));
+            open.extend(inputs.map(|(_, roots)| roots).filter(|(x, _)| !matches.contains_key(x)));
         }
-        let mine: BTreeSet<usize> = twins.values().copied().collect();
+        let mine: BTreeSet<usize> = matches.values().copied().collect();
         let mut own: HashMap<View, View> = HashMap::new();
-        for (&a, &b) in &twins {
+        for (&a, &b) in &matches {
             for ((v, w), (x, y)) in self.pairs(a, b) {
-                let fits = match twins.get(&x) {
-                    Some(&twin) => twin == y,
+                let fits = match matches.get(&x) {
+                    Some(&other) => other == y,
                     None if mine.contains(&y) => false,
                     None if x == y => self.views[v.index()] == self.views[w.index()] && self.one(v),
                     None => {
@@ -303,7 +303,7 @@ impl Groups<'_> {
             }
         }
         let distinct: HashSet<View> = own.values().copied().collect();
-        (alike && mine.len() == twins.len() && distinct.len() == own.len()).then_some(twins)
+        (alike && mine.len() == matches.len() && distinct.len() == own.len()).then_some(matches)
     }
 
     /// The inputs of two nodes, pair by pair, and their roots.

@@ -12,7 +12,7 @@ use crate::tape::Tape;
 use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
-use crate::model::names::{KEY, averaged, twin_of};
+use crate::model::names::{KEY, averaged, averaged_from};
 use crate::model::{Net, Role};
 use crate::train::ModelFile;
 
@@ -55,7 +55,7 @@ pub fn first_images(
 impl Trainer {
     /// Runs the power method until the randomly initialized vectors of spectral norms are close to
     /// the largest singular vectors.
-    pub(super) fn settle_norms(&mut self) -> Result<()> {
+    pub(super) fn initialize_norms(&mut self) -> Result<()> {
         let networks = &self.system.model;
         if !networks.iter().any(|(_, net)| net.network.is_spectral()) {
             return Ok(());
@@ -71,8 +71,8 @@ impl Trainer {
         for (name, network) in self.system.averages() {
             let params = network.params(name);
             for param in params.iter().filter(|p| !p.averaged) {
-                let settled = self.state.get(&param.name)?;
-                self.state.set(&averaged(&param.name), &settled)?;
+                let initialized = self.state.get(&param.name)?;
+                self.state.set(&averaged(&param.name), &initialized)?;
             }
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Trainer {
     /// is initialized from data.
     #[must_use]
     pub fn start_images(&self) -> usize {
-        let micro = self.system.method.parts(self.phase().batch).0;
+        let micro = self.system.objective.parts(self.phase().batch).0;
         let starts = self.discriminators_that_start_by_data().next().is_some()
             || self.generators_that_start_on_images().next().is_some();
         if starts { FIRST_IMAGES.min(MOST_BATCHES * micro) } else { 0 }
@@ -106,7 +106,7 @@ impl Trainer {
 
     /// Initializes from real `images` (bytes, `[n, h, w, c]`) the discriminator's weight norm and
     /// generator layers that start at the mean image ([`crate::nn::PixelBias`]): see
-    /// [`Mode::Start`]. `labels` matter only for conditional networks. Noise is added as in
+    /// [`Mode::Initialize`]. `labels` matter only for conditional networks. Noise is added as in
     /// training.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Trainer {
         let mut t = Tape::new();
         let x = t.feed("images", &shape, DType::U8)?;
         let x = model.pixels.of_bytes(&mut t, x)?;
-        let told = match model.is_conditional() {
+        let labels_of_pass = match model.is_conditional() {
             true => {
                 let classes = model.classes.len();
                 feeds.push(("labels", Tensor::one_hot(labels, classes)?));
@@ -130,10 +130,14 @@ impl Trainer {
             false => None,
         };
         let key = t.read(KEY, &[4], DType::U32)?;
-        let law = model.latent_law;
-        let z = Draws::Device(key).latents(&mut t, "start", law, &[labels.len(), model.nz])?;
+        let distribution = model.latent_distribution;
+        let z =
+            Draws::Device(key).latents(&mut t, "start", distribution, &[labels.len(), model.nz])?;
         let z = t.reshape(z, &[labels.len(), 1, 1, model.nz])?;
-        let pass = Pass::new(Mode::Start).labels(told).random(Some(key), "start").with(LATENT, z);
+        let pass = Pass::new(Mode::Initialize)
+            .labels(labels_of_pass)
+            .random(Some(key), "start")
+            .with(LATENT, z);
         let mut started = Vec::new();
         for (name, network) in self.discriminators_that_start_by_data() {
             network.record(&mut t, name, x, &pass)?;
@@ -148,7 +152,7 @@ impl Trainer {
         let mut program = Program::compile(&t, &self.state, &self.options)?;
         let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (*name, tensor)).collect();
         program.call(&mut self.state, &feeds)?;
-        started.iter().try_for_each(|network| self.start_twins(network))
+        started.iter().try_for_each(|network| self.start_averages(network))
     }
 
     /// Replaces fresh networks with those of a compatible model, including the EMA if the model has
@@ -161,7 +165,7 @@ impl Trainer {
         self.set_from(model, &self.system.model.params())?;
         let names: Vec<String> = self.system.model.by_name.keys().cloned().collect();
         for network in &names {
-            self.start_twins(network)?;
+            self.start_averages(network)?;
         }
         self.taken = names;
         self.taken.retain(|name| model.networks.by_name.contains_key(name));
@@ -187,7 +191,7 @@ impl Trainer {
             }));
         }
         let changed: Vec<String> = changed.into_iter().cloned().collect();
-        changed.iter().try_for_each(|network| self.start_twins(network))
+        changed.iter().try_for_each(|network| self.start_averages(network))
     }
 
     /// The value of a state, as on the device: [`crate::nn::Sequential::state_dict`] converts those
@@ -211,10 +215,10 @@ impl Trainer {
     }
 
     /// Resets EMA copies and historical means to the network's weights.
-    pub(super) fn start_twins(&mut self, network: &str) -> Result<()> {
+    pub(super) fn start_averages(&mut self, network: &str) -> Result<()> {
         let of = format!("{network}.");
         for param in self.system.states() {
-            let Some(source) = twin_of(&param.name) else { continue };
+            let Some(source) = averaged_from(&param.name) else { continue };
             if source.starts_with(&of) {
                 let now = self.state.get(source)?;
                 self.state.set(&param.name, &now)?;

@@ -10,7 +10,7 @@ use super::{Init, Layout};
 /// are `b·kh·kw` and `a·kh·kw`, also for a transposed convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Start {
+pub enum WeightInit {
     /// Normal with mean 0.
     Normal {
         /// Standard deviation.
@@ -39,14 +39,14 @@ pub enum Start {
     },
 }
 
-impl Default for Start {
+impl Default for WeightInit {
     /// DCGAN's: N(0, 0.02²).
     fn default() -> Self {
         Self::Normal { std: 0.02 }
     }
 }
 
-impl Start {
+impl WeightInit {
     /// Whether it is the default, which a description may omit.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::nn::Param;
 
-    fn numbers(start: Start, shape: [usize; 4], layout: Layout) -> Vec<f64> {
+    fn numbers(start: WeightInit, shape: [usize; 4], layout: Layout) -> Vec<f64> {
         let init = start.init(shape, layout);
         let name = String::from("w");
         let shape = shape.to_vec();
@@ -128,12 +128,12 @@ mod tests {
         let shape = [3, 3, 40, 30];
         for uniform in [false, true] {
             let cases = [
-                (Start::Xavier { gain: 2.0, uniform }, Layout::Conv, 8.0 / 630.0),
-                (Start::Xavier { gain: 1.0, uniform }, Layout::Project, 2.0 / 390.0),
-                (Start::He { gain: 1.5, uniform }, Layout::Conv, 2.25 / 360.0),
-                (Start::He { gain: 1.0, uniform }, Layout::Flatten, 1.0 / 360.0),
-                (Start::He { gain: 1.0, uniform }, Layout::Project, 1.0 / 30.0),
-                (Start::default(), Layout::Conv, 4e-4),
+                (WeightInit::Xavier { gain: 2.0, uniform }, Layout::Conv, 8.0 / 630.0),
+                (WeightInit::Xavier { gain: 1.0, uniform }, Layout::Project, 2.0 / 390.0),
+                (WeightInit::He { gain: 1.5, uniform }, Layout::Conv, 2.25 / 360.0),
+                (WeightInit::He { gain: 1.0, uniform }, Layout::Flatten, 1.0 / 360.0),
+                (WeightInit::He { gain: 1.0, uniform }, Layout::Project, 1.0 / 30.0),
+                (WeightInit::default(), Layout::Conv, 4e-4),
             ];
             for (start, layout, variance) in cases {
                 let numbers = numbers(start, shape, layout);
@@ -144,7 +144,11 @@ mod tests {
                 assert!(mean.abs() < 0.05 * variance.sqrt(), "{start:?}: {mean}");
                 let largest = numbers.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
                 let bounded = largest < 1.74 * variance.sqrt();
-                assert_eq!(bounded, uniform && start != Start::default(), "{start:?}: {largest}");
+                assert_eq!(
+                    bounded,
+                    uniform && start != WeightInit::default(),
+                    "{start:?}: {largest}"
+                );
             }
         }
     }
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn orthogonal_weights_are() {
         for (shape, across) in [([2, 2, 3, 5], true), ([1, 1, 4, 9], false), ([1, 1, 6, 6], true)] {
-            let w = numbers(Start::Orthogonal { gain: 1.5 }, shape, Layout::Conv);
+            let w = numbers(WeightInit::Orthogonal { gain: 1.5 }, shape, Layout::Conv);
             let columns = shape[3];
             let rows = w.len() / columns;
             let count = rows.min(columns);

@@ -162,13 +162,13 @@ const PENALTY_WEIGHT: f32 = 10.0;
 impl PartialObjectiveConfig {
     /// A method with these options; unset ones get their defaults.
     #[must_use]
-    pub fn method(&self) -> ObjectiveConfig {
-        let mut method = ObjectiveConfig::default();
+    pub fn objective(&self) -> ObjectiveConfig {
+        let mut objective = ObjectiveConfig::default();
         if self.penalty.is_some_and(|penalty| penalty != Penalty::None) {
-            method.penalty_weight = PENALTY_WEIGHT;
+            objective.penalty_weight = PENALTY_WEIGHT;
         }
-        self.apply(&mut method);
-        method
+        self.apply(&mut objective);
+        objective
     }
 }
 
@@ -218,16 +218,16 @@ mod tests {
 
     #[test]
     fn a_method_survives_its_file_and_old_files_are_read() {
-        let method = ObjectiveConfig {
+        let objective = ObjectiveConfig {
             loss: Loss::ReverseKl,
             penalty: Penalty::GpOneSided,
             penalty_weight: 10.0,
             n_critic: 5,
             ..ObjectiveConfig::default()
         };
-        let json = serde_json::to_string(&method).unwrap();
+        let json = serde_json::to_string(&objective).unwrap();
         assert!(json.contains("\"reverse-kl\"") && json.contains("\"gp-one-sided\""), "{json}");
-        assert_eq!(serde_json::from_str::<ObjectiveConfig>(&json).unwrap(), method);
+        assert_eq!(serde_json::from_str::<ObjectiveConfig>(&json).unwrap(), objective);
         let old = r#"{"beta1":0.5,"beta2":0.999,"smooth":0.1}"#;
         let read: ObjectiveConfig = serde_json::from_str(old).unwrap();
         assert_eq!(read, ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() });
@@ -239,16 +239,16 @@ mod tests {
 
     #[test]
     fn the_optimizer_has_the_numbers_of_the_method() {
-        let method =
+        let objective =
             ObjectiveConfig { beta1: 0.1, beta2: 0.2, epsilon: 0.3, ..ObjectiveConfig::default() };
         let adam = Adam { beta1: 0.1, beta2: 0.2, eps: 0.3 };
-        assert_eq!(method.optimizer(), Optimizer::Adam(adam));
-        let method = ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..method };
-        assert_eq!(method.optimizer(), Optimizer::RmsProp(RmsProp { decay: 0.2, eps: 0.3 }));
+        assert_eq!(objective.optimizer(), Optimizer::Adam(adam));
+        let objective = ObjectiveConfig { optimizer: OptimizerKind::Rmsprop, ..objective };
+        assert_eq!(objective.optimizer(), Optimizer::RmsProp(RmsProp { decay: 0.2, eps: 0.3 }));
         assert_eq!(
-            serde_json::from_str::<ObjectiveConfig>(&serde_json::to_string(&method).unwrap())
+            serde_json::from_str::<ObjectiveConfig>(&serde_json::to_string(&objective).unwrap())
                 .unwrap(),
-            method
+            objective
         );
         let usual = Adam { beta1: 0.5, beta2: 0.999, eps: 1e-8 };
         assert_eq!(ObjectiveConfig::default().optimizer(), Optimizer::Adam(usual));

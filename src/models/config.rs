@@ -6,7 +6,7 @@ use crate::config::Stored::Required;
 use crate::config::{Domain, config, named};
 use crate::error::{Error, Result};
 pub use crate::nn::LatentDistribution;
-use crate::nn::{Param, Sequential, Weight};
+use crate::nn::{Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
@@ -17,7 +17,7 @@ use crate::model::{Networks, Pipeline, Pixels, Role};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
-pub enum Network {
+pub enum Architecture {
     /// PyTorch's DCGAN example: 4×4 kernels, normal latents; weights are exchangeable.
     #[default]
     #[serde(alias = "pytorch")]
@@ -45,9 +45,9 @@ pub enum Network {
     VaeGan,
 }
 
-named!(Network);
+named!(Architecture);
 
-impl Network {
+impl Architecture {
     /// Its defaults: one row each.
     const fn usual(self) -> Usual {
         use LatentDistribution::{Normal, Uniform};
@@ -67,8 +67,8 @@ impl Network {
 
     /// Its latent distribution.
     #[must_use]
-    pub const fn latent_law(self) -> LatentDistribution {
-        self.usual().latent_law
+    pub const fn latent_distribution(self) -> LatentDistribution {
+        self.usual().latent_distribution
     }
 
     /// Default widths of both networks (`ngf`, `ndf`) for images of a size.
@@ -115,7 +115,7 @@ impl Network {
 
 /// The defaults of an architecture.
 struct Usual {
-    latent_law: LatentDistribution,
+    latent_distribution: LatentDistribution,
     pixels: Pixels,
     side: usize,
     nz: usize,
@@ -126,7 +126,7 @@ struct Usual {
 }
 
 const fn usual(
-    latent_law: LatentDistribution,
+    latent_distribution: LatentDistribution,
     pixels: Pixels,
     side: usize,
     nz: usize,
@@ -134,7 +134,7 @@ const fn usual(
     batch: usize,
     norm_d: Norm,
 ) -> Usual {
-    Usual { latent_law, pixels, side, nz, widths, batch, norm_d }
+    Usual { latent_distribution, pixels, side, nz, widths, batch, norm_d }
 }
 
 config! {
@@ -151,7 +151,7 @@ config! {
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
         /// authors
         #[serde(alias = "preset")]
-        network: Network = Network::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
+        network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
         /// 256
         size: Size = Size { height: 64, width: 64 }, "SIZE" {
@@ -189,10 +189,10 @@ config! {
         /// spectral-parametrization updates its vectors in the order of PyTorch's newer function);
         /// with length and direction learned separately (norm: weight norm); or with learned
         /// directions and fixed lengths, except in the last layer (norm-fixed)
-        weight_g: Weight = Weight::Plain, "HOW" { rare: true };
+        weight_g: Parametrization = Parametrization::Plain, "HOW" { rare: true };
         /// The same for the discriminator; weight norm is initialized on real images, so that every
         /// layer's outputs have mean 0 and variance 1
-        weight_d: Weight = Weight::Plain, "HOW" { rare: true };
+        weight_d: Parametrization = Parametrization::Plain, "HOW" { rare: true };
         /// Biases of hidden layers whose outputs are normalized, in both networks: auto (those of dcgan,
         /// dcgan-paper, dcgan-mnist and the generator of mlp where the norm is none or pixel; those of
         /// the others always), never, always
@@ -249,9 +249,9 @@ pub enum ClassCondition {
 impl ClassCondition {
     /// That of a model configuration.
     #[must_use]
-    pub fn of(design: &ModelConfig) -> Self {
-        match design.conditioning {
-            _ if !design.is_conditional() => Self::None,
+    pub fn of(config: &ModelConfig) -> Self {
+        match config.conditioning {
+            _ if !config.is_conditional() => Self::None,
             Conditioning::Concat => Self::Concat,
             Conditioning::Auxiliary => Self::Auxiliary,
             Conditioning::Projection => Self::Projection,
@@ -277,17 +277,17 @@ impl PartialModelConfig {
     /// The configuration of new networks with these options; unset ones get the network's defaults,
     /// see [`ModelConfig::usual`].
     #[must_use]
-    pub fn design(&self) -> ModelConfig {
-        let mut design = ModelConfig::usual(self.network.unwrap_or_default(), self.size);
-        self.apply(&mut design);
-        design
+    pub fn config(&self) -> ModelConfig {
+        let mut config = ModelConfig::usual(self.network.unwrap_or_default(), self.size);
+        self.apply(&mut config);
+        config
     }
 }
 
 impl ModelConfig {
     /// A network's defaults for RGB images of `size`, or of its default size.
     #[must_use]
-    pub fn usual(network: Network, size: Option<Size>) -> Self {
+    pub fn usual(network: Architecture, size: Option<Size>) -> Self {
         let side = network.side();
         let size = size.unwrap_or(Size { height: side, width: side });
         let (ngf, ndf) = network.widths(size);
@@ -305,20 +305,22 @@ impl ModelConfig {
 
 impl ModelConfig {
     /// The generator: `[n, 1, 1, nz]` to `[n, h, w, c]`, in [−1, 1], or in [0, 1] according to
-    /// [`Network::pixels`].
+    /// [`Architecture::pixels`].
     ///
     /// # Errors
     /// [`crate::error::Error::Config`] if the size does not suit the network.
     pub fn generator(&self) -> Result<Sequential> {
         self.validate()?;
         match self.network {
-            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::generator(self),
-            Network::Cnn => cnn::generator(self),
-            Network::Resnet => resnet::generator(self),
-            Network::Mlp => mlp::generator(self),
-            Network::BiganMnist => Ok(bigan::generator(self)),
-            Network::Ali => ali::generator(self),
-            Network::VaeGan => vae_gan::generator(self),
+            Architecture::Dcgan | Architecture::Paper | Architecture::Mnist => {
+                dcgan::generator(self)
+            }
+            Architecture::Cnn => cnn::generator(self),
+            Architecture::Resnet => resnet::generator(self),
+            Architecture::Mlp => mlp::generator(self),
+            Architecture::BiganMnist => Ok(bigan::generator(self)),
+            Architecture::Ali => ali::generator(self),
+            Architecture::VaeGan => vae_gan::generator(self),
         }
     }
 
@@ -331,13 +333,15 @@ impl ModelConfig {
         self.validate()?;
         let stack = Stack::discriminator(self);
         match self.network {
-            Network::Dcgan | Network::Paper | Network::Mnist => dcgan::discriminator(self, stack),
-            Network::Cnn => cnn::discriminator(self, stack),
-            Network::Resnet => resnet::discriminator(self, stack),
-            Network::Mlp => mlp::discriminator(self, stack),
-            Network::BiganMnist => Ok(bigan::discriminator(self, false)),
-            Network::Ali => ali::discriminator(self, false),
-            Network::VaeGan => vae_gan::discriminator(self, stack),
+            Architecture::Dcgan | Architecture::Paper | Architecture::Mnist => {
+                dcgan::discriminator(self, stack)
+            }
+            Architecture::Cnn => cnn::discriminator(self, stack),
+            Architecture::Resnet => resnet::discriminator(self, stack),
+            Architecture::Mlp => mlp::discriminator(self, stack),
+            Architecture::BiganMnist => Ok(bigan::discriminator(self, false)),
+            Architecture::Ali => ali::discriminator(self, false),
+            Architecture::VaeGan => vae_gan::discriminator(self, stack),
         }
     }
 
@@ -419,15 +423,15 @@ impl ModelConfig {
     /// Refuses options that the architecture does not support.
     fn suits_network(&self) -> Result<()> {
         match self.network {
-            Network::Mlp if self.attention > 0 => {
+            Architecture::Mlp if self.attention > 0 => {
                 let what = "dense networks have no feature maps to attend to: leave it out";
                 Err(Error::config("attention", what))
             }
-            Network::Ali if !self.ndf.is_multiple_of(2) => {
+            Architecture::Ali if !self.ndf.is_multiple_of(2) => {
                 let what = "maxout takes channels in pairs: give an even number";
                 Err(Error::config("ndf", what))
             }
-            Network::BiganMnist | Network::Ali => {
+            Architecture::BiganMnist | Architecture::Ali => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),
@@ -450,17 +454,17 @@ impl ModelConfig {
                     None => Ok(()),
                 }
             }
-            Network::Resnet if self.tells_every_layer() => {
+            Architecture::Resnet if self.tells_every_layer() => {
                 let what = "residual networks are not conditioned at every layer: choose \
                             `conditioning`=projection or `conditioning`=auxiliary";
                 Err(Error::config("conditioning", what))
             }
-            Network::VaeGan if self.tells_every_layer() => {
+            Architecture::VaeGan if self.tells_every_layer() => {
                 let what = "the networks of vae-gan are not conditioned at every layer: choose \
                             `conditioning`=projection or `conditioning`=auxiliary";
                 Err(Error::config("conditioning", what))
             }
-            Network::Resnet if self.norm_g == Norm::Virtual && resnet::is_small(self.size) => {
+            Architecture::Resnet if self.norm_g == Norm::Virtual && resnet::is_small(self.size) => {
                 let what = "residual blocks have no reference batch: choose another norm";
                 Err(Error::config("norm_g", what))
             }
@@ -477,7 +481,7 @@ impl ModelConfig {
             size: self.size,
             channels: self.channels,
             nz: self.nz,
-            latent_law: self.network.latent_law(),
+            latent_distribution: self.network.latent_distribution(),
             pixels: self.network.pixels(),
             classes: match self.is_conditional() {
                 true => (0..self.classes).map(|class| class.to_string()).collect(),

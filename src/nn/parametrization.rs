@@ -7,7 +7,7 @@
 //! `σ` is the largest singular value of `W`, so that a layer stretches nothing. Its vectors `u` and
 //! `v` are states; power iterations are not part of a pass but are recorded by
 //! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at
-//! [`Weight`].
+//! [`Parametrization`].
 //!
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction separately:
 //! row `i` of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be fixed at their initial values, which
@@ -23,7 +23,7 @@ use crate::tensor::{DType, Tensor};
 use super::batch_norm::per_cell;
 use super::param::Owned;
 use super::singular::norm;
-use super::{Init, Layer, Layout, Sequential, Start};
+use super::{Init, Layer, Layout, Sequential, WeightInit};
 
 /// How the weights of a convolution are computed from the trainable ones. `W` is the matrix `[out,
 /// rest]` of the weights, with a row for each output channel (PyTorch's `dim=0`, and `dim=1` of a
@@ -50,7 +50,7 @@ use super::{Init, Layer, Layout, Sequential, Start};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
-pub enum Weight {
+pub enum Parametrization {
     /// The weights are learned directly: `weight`.
     #[default]
     Plain,
@@ -58,7 +58,7 @@ pub enum Weight {
     /// `torch.nn.utils.spectral_norm` names them.
     Spectral,
     /// Spectral norm with `u` updated before `v`, as `torch.nn.utils.parametrizations.spectral_norm`
-    /// does. Its tensors have the same names as those of [`Weight::Spectral`].
+    /// does. Its tensors have the same names as those of [`Parametrization::Spectral`].
     #[serde(rename = "spectral-parametrization")]
     SpectralParametrization,
     /// Weight norm: `weight_g` and `weight_v`, as `torch.nn.utils.weight_norm` names them.
@@ -70,9 +70,9 @@ pub enum Weight {
     NormFixed,
 }
 
-named!(Weight);
+named!(Parametrization);
 
-impl Weight {
+impl Parametrization {
     /// Whether a description may omit it.
     pub(super) fn is_plain(&self) -> bool {
         *self == Self::Plain
@@ -105,25 +105,40 @@ pub(crate) struct Kernel {
     pub(super) shape: [usize; 4],
     pub(super) rows: Rows,
     pub(super) layout: Layout,
-    pub(super) weight: Weight,
-    pub(super) start: Start,
+    pub(super) weight: Parametrization,
+    pub(super) start: WeightInit,
 }
 
 impl Kernel {
     /// A 1×1 convolution.
-    pub(super) const fn pixel(from: usize, to: usize, weight: Weight, start: Start) -> Self {
+    pub(super) const fn pixel(
+        from: usize,
+        to: usize,
+        weight: Parametrization,
+        start: WeightInit,
+    ) -> Self {
         let (shape, layout) = ([1, 1, from, to], Layout::Conv);
         Self { shape, rows: Rows::Small, layout, weight, start }
     }
 
     /// A linear layer, `[from, to]` on a tape, `[to, from]` in files.
-    pub(super) const fn linear(from: usize, to: usize, weight: Weight, start: Start) -> Self {
+    pub(super) const fn linear(
+        from: usize,
+        to: usize,
+        weight: Parametrization,
+        start: WeightInit,
+    ) -> Self {
         let (shape, layout) = ([1, 1, from, to], Layout::Flatten);
         Self { shape, rows: Rows::Small, layout, weight, start }
     }
 
     /// A row for each of `classes`: `[classes, to]` on a tape and in files, PyTorch's `Embedding`.
-    pub(super) const fn embedding(classes: usize, to: usize, weight: Weight, start: Start) -> Self {
+    pub(super) const fn embedding(
+        classes: usize,
+        to: usize,
+        weight: Parametrization,
+        start: WeightInit,
+    ) -> Self {
         let (shape, layout) = ([1, 1, classes, to], Layout::Project);
         Self { shape, rows: Rows::Cells, layout, weight, start }
     }
@@ -161,28 +176,28 @@ impl Kernel {
 
     /// Whether length and direction of its rows are separate.
     pub(super) fn is_normed(&self) -> bool {
-        matches!(self.weight, Weight::Norm | Weight::NormFixed)
+        matches!(self.weight, Parametrization::Norm | Parametrization::NormFixed)
     }
 
     pub(super) fn params(&self, owned: &mut Owned<'_>) {
         let init = self.start.init(self.shape, self.layout);
         let whole = (self.shape.to_vec(), self.layout);
         match self.weight {
-            Weight::Plain => owned.learned("weight", whole, init),
-            Weight::Spectral | Weight::SpectralParametrization => {
+            Parametrization::Plain => owned.learned("weight", whole, init),
+            Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 owned.learned("weight_orig", whole, init);
                 let [u, v] = self.vectors();
                 owned.kept("weight_u", u, Init::Unit);
                 owned.kept("weight_v", v, Init::Unit);
             }
-            Weight::Norm | Weight::NormFixed => {
+            Parametrization::Norm | Parametrization::NormFixed => {
                 // The rows' average length: the initial weights are as plain ones.
                 let std = self.start.std(self.shape, self.layout);
                 let length = std * (self.sizes()[1] as f32).sqrt();
                 let per_row = (self.per_row().0.to_vec(), self.layout);
                 let init_g = Init::Constant(length);
                 match self.weight {
-                    Weight::NormFixed => owned.kept("weight_g", per_row, init_g),
+                    Parametrization::NormFixed => owned.kept("weight_g", per_row, init_g),
                     _ => owned.learned("weight_g", per_row, init_g),
                 }
                 owned.learned("weight_v", whole, init);
@@ -196,13 +211,13 @@ impl Kernel {
             t.read(&format!("{scope}.{own}"), shape, DType::F32)
         };
         match self.weight {
-            Weight::Plain => read(t, "weight", &self.shape),
-            Weight::Spectral | Weight::SpectralParametrization => {
+            Parametrization::Plain => read(t, "weight", &self.shape),
+            Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 let w = read(t, "weight_orig", &self.shape)?;
                 let sigma = self.sigma(t, scope)?;
                 t.div(w, sigma)
             }
-            Weight::Norm | Weight::NormFixed => {
+            Parametrization::Norm | Parametrization::NormFixed => {
                 let (per_row, rest) = self.per_row();
                 let g = read(t, "weight_g", &per_row)?;
                 let v = read(t, "weight_v", &self.shape)?;
@@ -256,12 +271,12 @@ impl Kernel {
         }
     }
 
-    /// Records one power iteration, in the order given at [`Weight`].
+    /// Records one power iteration, in the order given at [`Parametrization`].
     fn iterate(&self, t: &mut Tape, scope: &str) -> Result<()> {
         let w = t.read(&format!("{scope}.weight_orig"), &self.shape, DType::F32)?;
         let shapes = self.vectors().map(|(shape, _)| shape);
         let mut halves = [("weight_v", 0, 1), ("weight_u", 1, 0)];
-        if self.weight == Weight::SpectralParametrization {
+        if self.weight == Parametrization::SpectralParametrization {
             halves.reverse();
         }
         for (own, from, to) in halves {
@@ -288,15 +303,15 @@ impl Kernel {
     ) -> Result<Tensor> {
         let mut own = |own: &str| get(&format!("{scope}.{own}"));
         let (w, factors) = match self.weight {
-            Weight::Plain => return own("weight"),
-            Weight::Spectral | Weight::SpectralParametrization => {
+            Parametrization::Plain => return own("weight"),
+            Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 let (w, u, v) = (own("weight_orig")?, own("weight_u")?, own("weight_v")?);
                 let rows = self.rows_of(&w);
                 let sigma: f64 =
                     rows.iter().zip(u.f32s()).map(|(row, &u)| f64::from(u) * dot(row, &v)).sum();
                 (w, vec![1.0 / sigma; rows.len()])
             }
-            Weight::Norm | Weight::NormFixed => {
+            Parametrization::Norm | Parametrization::NormFixed => {
                 let (g, w) = (own("weight_g")?, own("weight_v")?);
                 let lengths = self.rows_of(&w).into_iter().map(|row| norm(&row));
                 let factors = g.f32s().iter().zip(lengths).map(|(&g, l)| f64::from(g) / l);
@@ -361,9 +376,11 @@ impl Sequential {
         all.filter(|(_, kernel)| kernel.rows != Rows::Cells)
             .map(|(scope, kernel)| {
                 let own = match kernel.weight {
-                    Weight::Plain => "weight",
-                    Weight::Spectral | Weight::SpectralParametrization => "weight_orig",
-                    Weight::Norm | Weight::NormFixed => "weight_v",
+                    Parametrization::Plain => "weight",
+                    Parametrization::Spectral | Parametrization::SpectralParametrization => {
+                        "weight_orig"
+                    }
+                    Parametrization::Norm | Parametrization::NormFixed => "weight_v",
                 };
                 (format!("{scope}.{own}"), kernel.rows == Rows::Large)
             })
@@ -415,7 +432,7 @@ mod tests {
             let length = norm(&x);
             x.into_iter().map(|x| x / length).collect::<Vec<f64>>()
         };
-        for weight in [Weight::Spectral, Weight::SpectralParametrization] {
+        for weight in [Parametrization::Spectral, Parametrization::SpectralParametrization] {
             let network = Sequential { layers: vec![Layer::linear(4, 3, false).weighted(weight)] };
             let mut state = State::new(&Device::Cpu);
             for param in network.params("n") {
@@ -433,7 +450,7 @@ mod tests {
                 let sum = |i: usize| w.iter().zip(u).map(|(row, u)| row[i] * u).sum();
                 unit((0..4).map(sum).collect())
             };
-            if weight == Weight::Spectral {
+            if weight == Parametrization::Spectral {
                 v = from_u(&u);
                 u = from_v(&v);
             } else {
@@ -459,8 +476,11 @@ mod tests {
         use crate::program::{Options, Program};
 
         let spec = ConvSpec::down([6, 5], [3, 2], [1, 1], [0, 0]).unwrap();
-        let spectral = [Weight::Spectral, Weight::SpectralParametrization];
-        for weight in [Weight::Plain, Weight::Norm, Weight::NormFixed].into_iter().chain(spectral) {
+        let spectral = [Parametrization::Spectral, Parametrization::SpectralParametrization];
+        for weight in [Parametrization::Plain, Parametrization::Norm, Parametrization::NormFixed]
+            .into_iter()
+            .chain(spectral)
+        {
             let layers = [
                 Layer::conv(spec, 4, 5, true),
                 Layer::conv_transpose(spec, 4, 5, true),

@@ -8,7 +8,7 @@ use crate::models::{ClassCondition, Conditioning, ModelConfig, Networks, Partial
 use crate::program::Precision;
 use crate::tape::Tape;
 
-use super::method::{ObjectiveConfig, PartialObjectiveConfig};
+use super::objective::{ObjectiveConfig, PartialObjectiveConfig};
 
 config! {
     /// All hyperparameters of a training: with the images and the device, they determine its
@@ -23,7 +23,7 @@ config! {
     }
     flat {
         /// How the networks are trained.
-        method: ObjectiveConfig as PartialObjectiveConfig;
+        objective: ObjectiveConfig as PartialObjectiveConfig;
     }
     flags "Training" {
         /// Images in a batch, at least 2
@@ -99,9 +99,10 @@ impl PartialTrainConfig {
     /// defaults.
     #[must_use]
     pub fn of(&self, model: ModelConfig) -> TrainConfig {
-        let mut recipe = TrainConfig { method: self.method.method(), ..TrainConfig::new(model) };
-        self.apply(&mut recipe);
-        recipe
+        let mut config =
+            TrainConfig { objective: self.objective.objective(), ..TrainConfig::new(model) };
+        self.apply(&mut config);
+        config
     }
 
     /// The configuration of new networks with these options; unset ones get the network's defaults.
@@ -110,9 +111,9 @@ impl PartialTrainConfig {
     ///
     /// # Errors
     /// See [`PartialTrainConfig::conditioning`].
-    pub fn recipe(&self) -> Result<TrainConfig> {
+    pub fn config(&self) -> Result<TrainConfig> {
         let conditioning = self.conditioning()?.unwrap_or_default();
-        Ok(self.of(ModelConfig { conditioning, ..self.model.design() }))
+        Ok(self.of(ModelConfig { conditioning, ..self.model.config() }))
     }
 }
 
@@ -130,13 +131,13 @@ impl TrainConfig {
     /// Real images that one step sees.
     #[must_use]
     pub fn step_images(&self) -> usize {
-        self.batch * self.method.n_critic
+        self.batch * self.objective.n_critic
     }
 
     /// Real images in `steps` steps; `None` on overflow, a sign of invalid numbers.
     #[must_use]
     pub fn seen(&self, steps: u64) -> Option<u64> {
-        let batch = self.batch.checked_mul(self.method.n_critic).filter(|&n| n <= LARGEST)?;
+        let batch = self.batch.checked_mul(self.objective.n_critic).filter(|&n| n <= LARGEST)?;
         steps.checked_mul(batch as u64).filter(|&n| n < MOST_SEEN)
     }
 
@@ -181,7 +182,7 @@ impl TrainConfig {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use crate::models::Network;
+    use crate::models::Architecture;
     use crate::objectives::Loss;
 
     /// Files written by versions 0.1.
@@ -204,16 +205,16 @@ mod tests {
     #[test]
     fn files_are_read_and_written_as_before() {
         for old in OLD {
-            let recipe: TrainConfig = serde_json::from_str(old).unwrap();
+            let config: TrainConfig = serde_json::from_str(old).unwrap();
             let before: serde_json::Value = serde_json::from_str(old).unwrap();
-            assert_eq!(serde_json::to_value(&recipe).unwrap(), before);
+            assert_eq!(serde_json::to_value(&config).unwrap(), before);
         }
         // From before there was anything but DCGAN.
         let old = r#"{"model":{"preset":"paper","size":{"height":8,"width":8},"channels":1,"nz":1,
                       "ngf":1,"ndf":1},"batch":2,"seed":0,"lr_d":1,"lr_g":1,"ema":0}"#;
-        let recipe: TrainConfig = serde_json::from_str(old).unwrap();
-        assert_eq!(recipe.model.network, Network::Paper);
-        assert_eq!(recipe.method.loss, Loss::NonSaturating);
+        let config: TrainConfig = serde_json::from_str(old).unwrap();
+        assert_eq!(config.model.network, Architecture::Paper);
+        assert_eq!(config.objective.loss, Loss::NonSaturating);
         let lacking = old.replace(r#""batch":2,"#, "");
         assert!(serde_json::from_str::<TrainConfig>(&lacking).is_err());
     }
@@ -221,19 +222,19 @@ mod tests {
     #[test]
     fn options_are_laid_over_what_is_usual() {
         let mut options = PartialTrainConfig::default();
-        assert_eq!(options.recipe().unwrap(), TrainConfig::default());
+        assert_eq!(options.config().unwrap(), TrainConfig::default());
         for (name, text) in [("network", "mlp"), ("penalty", "gp"), ("seed", "7")] {
             options.set(name, text).unwrap().unwrap();
         }
-        let recipe = options.recipe().unwrap();
-        let usual = TrainConfig::new(ModelConfig::usual(Network::Mlp, None));
-        assert_eq!((recipe.model, recipe.batch, recipe.seed), (usual.model, 100, 7));
-        assert_eq!(recipe.method.penalty_weight, 10.0);
+        let config = options.config().unwrap();
+        let usual = TrainConfig::new(ModelConfig::usual(Architecture::Mlp, None));
+        assert_eq!((config.model, config.batch, config.seed), (usual.model, 100, 7));
+        assert_eq!(config.objective.penalty_weight, 10.0);
         options.set("conditional", "auxiliary").unwrap().unwrap();
-        assert_eq!(options.recipe().unwrap().model.conditioning, Conditioning::Auxiliary);
+        assert_eq!(options.config().unwrap().model.conditioning, Conditioning::Auxiliary);
         options.labels_per_class = Some(5);
-        assert!(matches!(options.recipe(), Err(Error::Config { field: "conditioning", .. })));
+        assert!(matches!(options.config(), Err(Error::Config { field: "conditioning", .. })));
         options.model.conditional = None;
-        assert_eq!(options.recipe().unwrap().model.conditioning, Conditioning::Semi);
+        assert_eq!(options.config().unwrap().model.conditioning, Conditioning::Semi);
     }
 }
