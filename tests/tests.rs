@@ -39,6 +39,7 @@
 //! | `layers` | normalized weights, noise, residual networks: what is shared, what is refused |
 //! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
+//! | `networks` | feature networks, resizing and scores of features against PyTorch's and others' |
 //! | `old_models` | models and runs of version 0.1.0 are read, sampled and resumed |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -90,6 +91,7 @@ mod kernels;
 mod layers;
 mod mutate;
 mod naive;
+mod networks;
 mod old_models;
 mod ops;
 mod precision;

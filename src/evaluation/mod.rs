@@ -4,6 +4,11 @@
 
 use crate::error::{Error, Result};
 
+pub mod frechet;
+pub mod inception_score;
+pub mod kid;
+pub mod networks;
+
 /// Images of one size, as bytes `[count, height, width, channels]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
