@@ -115,7 +115,7 @@ impl Op for DepthwiseConv2d {
         y
     }
 
-    fn twin(&self, s: &Site, call: Call<'_>) {
+    fn cpu(&self, s: &Site, call: Call<'_>) {
         let [[h, w], [gh, gw]] = self.sizes();
         let ([kh, kw], c) = (self.spec.kernel, s.shape[3]);
         let (x, weights, y) = (call.f32(0), call.f32(1), call.out);
