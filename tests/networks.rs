@@ -184,7 +184,7 @@ fn scores_of_sets_whose_values_are_known() {
     // A point at each ± s_i of every axis around a mean: the covariance is diagonal.
     let cross = |mean: f32, scale: f32| {
         let point = |i: usize| {
-            let s = scale * (1 + i / 2) as f32 * if i % 2 == 0 { 1.0 } else { -1.0 };
+            let s = scale * (1 + i / 2) as f32 * if i.is_multiple_of(2) { 1.0 } else { -1.0 };
             (0..4).map(move |c| if c == i / 2 { mean + s } else { mean })
         };
         Features::new(4, (0..8).flat_map(point).collect()).unwrap()
