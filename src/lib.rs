@@ -108,6 +108,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
+mod distances;
 pub mod error;
 pub mod evaluation;
 pub mod experiments;

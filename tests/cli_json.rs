@@ -75,6 +75,10 @@ fn json_has_the_keys_that_the_readme_lists() {
     let score = check("nn-score", &[&[conditional, "--per-class", "4"], &flags[..]].concat());
     assert_eq!(score["classes"][0]["test_images"], 4);
 
+    let words = [plain, "--real", "set/train", "--metrics", "colors"];
+    let scores = check("evaluate", &[&words, CPU].concat());
+    assert!(scores["metrics"]["colors"].as_f64().unwrap() > 0.0);
+
     let errors = check("errors", &[&[few, "--test", "set/test"], CPU].concat());
     assert_eq!(errors["images"], 8);
     for run in [plain, conditional] {

@@ -8,6 +8,7 @@
 //! | `cli_conditional` | conditional models: trained, sampled by class, scored |
 //! | `cli_encoder` | latents and reconstructions of images, images as points, features by an encoder |
 //! | `cli_errors` | bad input: one sentence that says what would work, and nothing overwritten |
+//! | `cli_evaluate` | scores of models and folders, what is kept and what is refused |
 //! | `cli_family` | presets and losses of the GAN family, trained from the command line |
 //! | `cli_features` | features of images |
 //! | `cli_filters` | what D's filters look for, from the command line |
@@ -33,6 +34,7 @@
 //! | `data_mutations` | damaged files of every kind: no panic, no hang, no memory |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `data_tiff` | TIFF in its many kinds |
+//! | `evaluation` | every score against numpy, and what it must and cannot see |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
 //! | `kernels` | helper: every kernel, rendered |
@@ -62,6 +64,7 @@ mod cli_data;
 mod cli_dedup;
 mod cli_encoder;
 mod cli_errors;
+mod cli_evaluate;
 mod cli_family;
 mod cli_features;
 mod cli_filters;
@@ -85,6 +88,7 @@ mod data_loader;
 mod data_mutations;
 mod data_sources;
 mod data_tiff;
+mod evaluation;
 mod gpu;
 mod grad;
 mod kernels;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::features::{By, Extractor};
 use crate::files;
 use crate::human::grouped;
-use crate::model::{ModelFile, Networks, Weights};
+use crate::model::{ModelFile, Networks, Size, Weights};
 
 use super::bar::Bar;
 use super::flags::{DeviceFlag, at_least};
@@ -42,14 +42,19 @@ pub(super) struct Fit {
 impl Fit {
     /// How images are prepared for a model's discriminator.
     pub(super) fn prepare(&self, networks: &Networks) -> Result<Prepare> {
+        self.of_size(networks.size, networks.channels)
+    }
+
+    /// How images are prepared to this size.
+    pub(super) fn of_size(&self, size: Size, channels: usize) -> Result<Prepare> {
         if self.crop == Crop::Random {
             let what = "random would give an image other features each time; center and none work";
             return Err(Error::flag("--crop", what));
         }
         Ok(Prepare {
-            height: networks.size.height,
-            width: networks.size.width,
-            channels: networks.channels,
+            height: size.height,
+            width: size.width,
+            channels,
             crop: self.crop,
             filter: self.resize,
             flip: false,

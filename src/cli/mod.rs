@@ -26,6 +26,7 @@ mod devices;
 mod drawing;
 mod encode;
 mod errors;
+mod evaluate;
 mod export;
 mod features;
 mod filters;
@@ -84,6 +85,7 @@ enum Command {
     Filters(filters::Filters),
     Forget(forget::Forget),
     Classify(classify::Classify),
+    Evaluate(Box<evaluate::Evaluate>),
     NnScore(nn_score::NnScore),
     Errors(errors::Errors),
     /// Import networks from PyTorch, or those that DCGAN's authors published
@@ -134,6 +136,7 @@ impl Cli {
             Command::Filters(command) => command.run(),
             Command::Forget(command) => command.run(),
             Command::Classify(command) => command.run(),
+            Command::Evaluate(command) => return command.run(),
             Command::NnScore(command) => command.run(),
             Command::Errors(command) => command.run(),
             Command::Import(command) => command.run(),

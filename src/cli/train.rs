@@ -189,7 +189,7 @@ impl Train {
         let path = run.path().to_owned();
         tell!("run       {}", path.display());
         tell!("previews  {}", Session::previews(&options.config.model));
-        interrupt::finish_first()?;
+        interrupt::finish_first("this step and saving")?;
         let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
         let ending = session.run()?;
         let path = quoted(&path);

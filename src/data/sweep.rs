@@ -39,14 +39,25 @@ pub fn sweep(
     prepare: &Prepare,
     items: &[u32],
     chunk: usize,
-    mut take: impl FnMut(Chunk) -> Result<()>,
+    take: impl FnMut(Chunk) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
     prepare.check()?;
+    sweep_by(source, |item| source.prepared(item, prepare), items, chunk, take)
+}
+
+/// The same with `read` decoding and preparing an image, or saying why it cannot be read.
+pub(crate) fn sweep_by(
+    source: &Source,
+    read: impl Fn(usize) -> Result<Vec<u8>, String> + Sync,
+    items: &[u32],
+    chunk: usize,
+    mut take: impl FnMut(Chunk) -> Result<()>,
+) -> Result<Vec<Skipped>> {
     let chunk = chunk.max(1);
     let mut skipped = Vec::new();
-    let decode = |items: &[u32]| -> Vec<_> {
-        items.par_iter().map(|&i| source.prepared(i as usize, prepare)).collect()
-    };
+    let read = &read;
+    let decode =
+        |items: &[u32]| -> Vec<_> { items.par_iter().map(|&i| read(i as usize)).collect() };
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         let ahead = move || {

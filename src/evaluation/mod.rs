@@ -1,6 +1,37 @@
 //! Scores of a generator: what its images share with a set of real ones, and what they lack.
 //!
-//! Every score comes with its protocol, since numbers of different protocols cannot be compared.
+//! Every score comes with its protocol, since numbers of different protocols cannot be compared, and with
+//! its floor, the score of real images against other real ones: below that nothing can be claimed.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`mod@metric`] | all metrics, one row each; what they are computed from |
+//! | [`report`] | scores with their floors and protocols: [`evaluate`] |
+//! | [`swd`] | sliced Wasserstein distance, three variants |
+//! | [`ms_ssim`] | how alike images of a set are |
+//! | [`prdc`] | precision and recall, density and coverage, of any features |
+//! | [`two_sample`] | leave-one-out nearest-neighbor accuracy |
+//! | [`memorization`] | nearness to training images, held against unseen ones |
+//! | [`duplicates`], [`spectrum`], [`colors`] | near duplicates, power spectra, color histograms |
+//! | [`mod@thumbnails`] | images as a few numbers |
+//! | [`history`] | the scores of a run's checkpoints, in its folder |
+
+pub mod colors;
+pub mod duplicates;
+pub mod history;
+pub mod memorization;
+pub mod metric;
+pub mod ms_ssim;
+pub mod prdc;
+mod pyramid;
+pub mod report;
+pub mod spectrum;
+pub mod swd;
+pub mod thumbnails;
+pub mod two_sample;
+
+pub use metric::{METRICS, Metric, metric};
+pub use report::{Options, Score, Scores, Sets, evaluate, evaluate_sets};
 
 use crate::error::{Error, Result};
 
@@ -45,6 +76,13 @@ impl ImageSet {
         let length: usize = self.size.iter().product();
         &self.bytes[i * length..][..length]
     }
+
+    /// The images of these indices, in this order.
+    #[must_use]
+    pub fn select(&self, items: &[u32]) -> Self {
+        let bytes = items.iter().flat_map(|&i| self.image(i as usize)).copied().collect();
+        Self { size: self.size, bytes }
+    }
 }
 
 /// Features of images, `[count, width]`.
@@ -80,5 +118,19 @@ impl Features {
     #[must_use]
     pub fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.width..][..self.width]
+    }
+
+    /// The rows of these indices, in this order.
+    #[must_use]
+    pub fn select(&self, items: &[u32]) -> Self {
+        let values = items.iter().flat_map(|&i| self.row(i as usize)).copied().collect();
+        Self { width: self.width, values }
+    }
+
+    /// The first `count` rows, or all of fewer.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let values = self.values[..self.width * count.min(self.count())].to_vec();
+        Self { width: self.width, values }
     }
 }

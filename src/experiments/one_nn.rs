@@ -4,21 +4,14 @@
 //! class is worth as much to the classifier as real images.
 //!
 //! ```text
-//! label(x) = label of the example e with the least |x − e|² = |x|² − 2 x·e + |e|²
+//! label(x) = label of the example e with the least |x − e|²
 //! ```
-//!
-//! All `x·e` are one matrix product, and `|x|²` does not affect the minimum.
 
 use rayon::prelude::*;
 
 use crate::data::Order;
+use crate::distances::each_block;
 use crate::error::{Error, Result};
-use crate::gemm::{Matrix, gemm};
-
-/// Images looked up at a time: with as many examples, a matrix of 32 MiB.
-const BLOCK: usize = 8192;
-/// Examples that are compared at a time.
-const EXAMPLES: usize = 1024;
 
 /// Images to classify, with the nearest example of each so far.
 #[derive(Debug)]
@@ -26,7 +19,7 @@ pub struct OneNn {
     /// `[n, width]`.
     images: Vec<f32>,
     width: usize,
-    /// `|e|² − 2 x·e` of the nearest example, and its label.
+    /// The squared distance of the nearest example, and its label.
     nearest: Vec<(f32, u32)>,
     /// Examples so far.
     examples: usize,
@@ -62,27 +55,18 @@ impl OneNn {
             let shape = vec![labels.len(), width];
             return Err(Error::Length { shape, len: examples.len() });
         }
-        let mut products = Vec::new();
-        for (examples, labels) in examples.chunks(EXAMPLES * width).zip(labels.chunks(EXAMPLES)) {
-            let count = labels.len();
-            let squares: Vec<f32> = examples.chunks(width).map(square).collect();
-            let blocks = self.images.chunks(BLOCK * width).zip(self.nearest.chunks_mut(BLOCK));
-            for (images, nearest) in blocks {
-                products.resize(nearest.len() * count, 0.0);
-                let x = Matrix::new(images, nearest.len(), width, false);
-                let e = Matrix::new(examples, width, count, true);
-                gemm(x, e, &mut products, false, true);
-                let rows = products.par_chunks(count);
-                nearest.par_iter_mut().zip(rows).for_each(|(nearest, products)| {
-                    for ((product, square), &label) in products.iter().zip(&squares).zip(labels) {
-                        let distance = square - 2.0 * product;
-                        if distance < nearest.0 {
-                            *nearest = (distance, label);
-                        }
+        let nearest = &mut self.nearest;
+        each_block(&self.images, examples, width, |rows, columns, distances| {
+            let labels = &labels[columns];
+            let each = nearest[rows].par_iter_mut().zip(distances.par_chunks(labels.len()));
+            each.for_each(|(nearest, distances)| {
+                for (&distance, &label) in distances.iter().zip(labels) {
+                    if distance < nearest.0 {
+                        *nearest = (distance, label);
                     }
-                });
-            }
-        }
+                }
+            });
+        });
         self.examples += labels.len();
         Ok(())
     }
@@ -98,11 +82,6 @@ impl OneNn {
         }
         errors
     }
-}
-
-/// `|e|²`.
-fn square(e: &[f32]) -> f32 {
-    e.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
 }
 
 /// Errors of a classifier.
@@ -168,10 +147,10 @@ mod tests {
         x
     }
 
-    /// Compared with single distances, for more images and examples than fit one block.
+    /// Compared with single distances.
     #[test]
     fn the_nearest_example_gives_the_label() {
-        let (width, n, examples, classes) = (7, BLOCK + 3, EXAMPLES + 5, 4);
+        let (width, n, examples, classes) = (7, 900, 300, 4);
         let (x, e) = (noise(n * width, 0), noise(examples * width, 1));
         let labels: Vec<u32> = (0..examples as u32).map(|i| i % classes).collect();
         let near = |x: &[f32]| {

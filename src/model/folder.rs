@@ -124,6 +124,12 @@ impl Folder {
         self.path.join("skipped.txt")
     }
 
+    /// The scores of its checkpoints, `scores.json`.
+    #[must_use]
+    pub fn scores_path(&self) -> PathBuf {
+        self.path.join("scores.json")
+    }
+
     /// The checkpoint after `images` images seen: `checkpoint-000065536.safetensors`.
     #[must_use]
     pub fn checkpoint_path(&self, images: u64) -> PathBuf {

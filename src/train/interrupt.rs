@@ -1,5 +1,5 @@
 //! Signals that ask the program to end. Most commands exit at once and leave no partial files.
-//! Training saves first:
+//! Training saves first, and evaluation keeps the scores that it has:
 //!
 //! | signal | who sends it | what a training leaves |
 //! | --- | --- | --- |
@@ -14,7 +14,7 @@
 //! Ctrl-C and the end of a session both count as SIGINT.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -57,8 +57,8 @@ impl std::fmt::Display for Signal {
     }
 }
 
-/// Whether work is finished first.
-static FINISHES: AtomicBool = AtomicBool::new(false);
+/// What is finished first, if anything: `this step and saving`.
+static FINISHES: OnceLock<&'static str> = OnceLock::new();
 
 /// From here on such signals end the program and remove partial files. Further calls do nothing.
 ///
@@ -71,11 +71,12 @@ pub fn listen() -> Result<()> {
 }
 
 /// From here on such signals only set what [`interrupted`] returns; a second Ctrl-C exits at once.
+/// `what` is finished first, as the message says: `this step and saving`.
 ///
 /// # Errors
 /// See [`listen`].
-pub fn finish_first() -> Result<()> {
-    FINISHES.store(true, Ordering::Relaxed);
+pub fn finish_first(what: &'static str) -> Result<()> {
+    let _ = FINISHES.set(what);
     listen()
 }
 
@@ -88,14 +89,15 @@ pub fn interrupted() -> Option<Signal> {
 /// Handles a signal. Runs in its own thread, not in the signal handler, so it may print.
 fn take(signal: i32) {
     let before = LAST.swap(signal, Ordering::Relaxed);
-    if !FINISHES.load(Ordering::Relaxed) || (signal == SIGINT && before != 0) {
+    let Some(what) = FINISHES.get().filter(|_| signal != SIGINT || before == 0) else {
         files::remove_unfinished();
-        system::exit(Signal(signal));
-    } else if signal == SIGINT {
-        tell!("\nfinishing this step and saving; press Ctrl-C again to quit at once");
+        return system::exit(Signal(signal));
+    };
+    if signal == SIGINT {
+        tell!("\nfinishing {what}; press Ctrl-C again to quit at once");
     } else if signal != before {
         // A closing terminal may signal twice, and a scheduler both a process and its group.
-        tell!("\n{}: finishing this step and saving", Signal(signal));
+        tell!("\n{}: finishing {what}", Signal(signal));
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
         }
         listen().unwrap();
         if std::env::var(CHILD).unwrap() == "finishes" {
-            finish_first().unwrap();
+            finish_first("this step and saving").unwrap();
         }
         assert_eq!(interrupted(), None);
         eprintln!("ready");

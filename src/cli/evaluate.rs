@@ -1,0 +1,265 @@
+//! `dcgan evaluate`: scores of generated images against real ones.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::evaluation::metric::Compute;
+use crate::evaluation::report::SPLITS;
+use crate::evaluation::{
+    METRICS, Metric, Options, Score, Scores, Sets, evaluate_sets, history, metric,
+};
+use crate::human::parse_count;
+use crate::train::interrupt;
+
+use super::bar::Bar;
+use super::features::Fit;
+use super::flags::{DeviceFlag, JsonFlag};
+use super::output::{Align, table};
+use super::reading::PartFlag;
+
+mod sets;
+
+use sets::Generated;
+
+/// Score generated images against real ones: distances, variety, coverage, copies
+///
+/// Every score is printed with its floor, the score of real images against other real ones: a model
+/// whose score is at the floor is as good as that score can tell. Numbers can be compared only if their
+/// protocols, printed below them, are the same. No score needs weights from elsewhere. The scores of a
+/// run are also kept in its folder, in scores.json; after Ctrl-C those that are known by then.
+#[derive(Debug, Args)]
+#[command(after_help = after_help())]
+pub(super) struct Evaluate {
+    /// A run's folder (its newest checkpoint), a checkpoint or an imported model; or a folder or zip
+    /// of images that were generated, all of one size
+    #[arg(value_name = "MODEL|IMAGES")]
+    generated: PathBuf,
+    /// The real images, as for `dcgan train`; prepared as for the model's training
+    /// [default: 3,000 bundled avatars]
+    #[arg(long, value_name = "DATA")]
+    real: Option<PathBuf>,
+    /// Images that the model was not trained on, for memorization [default: the test part of --real,
+    /// if it has one]
+    #[arg(long, value_name = "DATA")]
+    held_out: Option<PathBuf>,
+    /// Metrics, as listed below [default: all that can be computed]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
+    metrics: Vec<&'static Metric>,
+    /// Images of each kind to compare, if there are as many; twice as many real images are read, for
+    /// floors of the same counts
+    #[arg(long, value_name = "COUNT", default_value = "10k", value_parser = parse_count)]
+    samples: u64,
+    /// Seed of the first generated image, of the choice of real ones, and of all that metrics draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Use the weights of the last step, not their moving average (EMA)
+    #[arg(long)]
+    raw: bool,
+    /// Size that images of a folder or zip are made to fit, 64 or 48x64 (height x width) [default:
+    /// their own, which must be the same for all]
+    #[arg(long, value_name = "SIZE", value_parser = sets::size)]
+    size: Option<[usize; 2]>,
+    #[command(flatten)]
+    part: PartFlag,
+    #[command(flatten)]
+    json: JsonFlag,
+    #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// The metrics and an example, after the help.
+fn after_help() -> String {
+    let width = METRICS.iter().map(|metric| metric.name.len()).max().unwrap_or(0);
+    let line = |metric: &Metric| format!("  {:<width$}  {}\n", metric.name, metric.about);
+    let lines: String =
+        METRICS.iter().filter(|metric| sets::is_offered(metric)).map(line).collect();
+    format!(
+        "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-dcgan-faces-64 --real faces/ --samples \
+         5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels"
+    )
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    generated: &'a str,
+    real: &'a str,
+    #[serde(flatten)]
+    scores: &'a Scores,
+}
+
+impl Evaluate {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        let mut generated = Generated::open(self)?;
+        let (source, seen) = (self.part.open(self.real.as_deref())?, self.seen_sources()?);
+        let metrics = self.metrics(seen.is_some())?;
+        let (fakes, reals) = self.images(&mut generated, &source)?;
+        let seen = seen.map(|sources| self.seen(&sources, &generated.prepare, fakes.count()));
+        let seen = seen.transpose()?;
+        let real = self.describe(&source);
+        self.json.println(&format!("{:<12}{}", "generated", generated.description))?;
+        self.json.println(&format!("{:<12}{real}", "real"))?;
+
+        interrupt::finish_first("this metric, and keeping the scores so far")?;
+        let options = Options {
+            seed: self.seed,
+            splits: SPLITS,
+            images: format!("{}; {real}; {}", generated.description, generated.preparation()),
+        };
+        let sets = Sets { fakes: &fakes, reals: &reals, seen: seen.as_ref(), network: None };
+        let mut scores = Scores::default();
+        let work = fakes.count() * metrics.len();
+        let (bar, done) = (Bar::new(work, "images scored"), AtomicUsize::new(0));
+        let progress = |share: f64| {
+            let now = (work as f64 * share) as usize;
+            bar.add(now.saturating_sub(done.fetch_max(now, Ordering::Relaxed)));
+        };
+        let result = evaluate_sets(&sets, &metrics, &options, &progress, |some| {
+            scores.0.extend(some);
+            interrupt::interrupted().is_none()
+        });
+        bar.finish();
+        // What is known by now is kept, whatever became of the rest.
+        if !scores.0.is_empty() {
+            let protocols = protocols(&scores, &options.images);
+            self.json.print(&format!("\n{}\n{protocols}", text(&scores)))?;
+            if let Some((path, model)) = generated.scores() {
+                history::append(&path, &model.path, model.step, &scores)?;
+                self.json.println(&format!("{:<12}{}", "kept in", path.display()))?;
+            }
+            self.json.report(&Report {
+                generated: &generated.description,
+                real: &real,
+                scores: &scores,
+            })?;
+        }
+        result?;
+        Ok(interrupt::interrupted().map_or(ExitCode::SUCCESS, |signal| signal.exit_code().into()))
+    }
+
+    /// The metrics that were asked for, once each; else all that can be computed.
+    fn metrics(&self, has_seen: bool) -> Result<Vec<&'static Metric>> {
+        let wanted = |metric: &&Metric| match metric.compute {
+            Compute::Images(_) => true,
+            Compute::Seen(_) => has_seen,
+            Compute::Network(_) => false,
+        };
+        if self.metrics.is_empty() {
+            return Ok(METRICS.iter().filter(wanted).collect());
+        }
+        let mut metrics: Vec<&'static Metric> = Vec::new();
+        for &metric in &self.metrics {
+            match metric.compute {
+                Compute::Seen(_) if !has_seen => {
+                    let what = format!(
+                        "is needed for {}: --real has no test part that the model has not seen",
+                        metric.name
+                    );
+                    return Err(Error::flag("--held-out", what));
+                }
+                Compute::Network(_) => {
+                    let what = format!("{} needs features of a network", metric.name);
+                    return Err(Error::flag("--metrics", what));
+                }
+                _ => {}
+            }
+            if !metrics.iter().any(|known| known.name == metric.name) {
+                metrics.push(metric);
+            }
+        }
+        Ok(metrics)
+    }
+}
+
+/// A number with as many decimals as its size needs.
+fn number(value: f64) -> String {
+    let decimals = if value.abs() < 1.0 {
+        4
+    } else if value.abs() < 100.0 {
+        2
+    } else {
+        1
+    };
+    format!("{value:.decimals$}")
+}
+
+/// The scores as a table.
+fn text(scores: &Scores) -> String {
+    let head = ["metric", "score", "floor", "+-", "better", ""];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for score in &scores.0 {
+        let floor = score.floor.as_ref();
+        lines.push(vec![
+            score.name.clone(),
+            number(score.value),
+            floor.map_or_else(|| "-".into(), |floor| number(floor.value)),
+            floor.and_then(|floor| floor.noise()).map_or_else(String::new, number),
+            score.better.to_string(),
+            remark(score).into(),
+        ]);
+    }
+    let right = Align::Right;
+    table(&[Align::Left, right, right, right, Align::Left, Align::Left], &lines)
+}
+
+/// What the floor allows to claim.
+fn remark(score: &Score) -> &'static str {
+    match score.is_at_floor() {
+        Some(true) => "at the floor: no worse than real images, as far as this tells",
+        _ => "",
+    }
+}
+
+/// The protocols, once for scores that share one, and what is said of the images once for all.
+fn protocols(scores: &Scores, images: &str) -> String {
+    let same = scores.0.chunk_by(|a, b| a.protocol == b.protocol);
+    let line = |scores: &[Score]| {
+        let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
+        let own = scores.first().map_or("", |score| score.protocol.as_str());
+        let own = own.strip_suffix(images).map_or(own, |own| own.trim_end_matches("; "));
+        format!("{}: {own}\n", names.join(", "))
+    };
+    same.map(line).chain([format!("images: {images}\n")]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluation::metric::Better;
+    use crate::evaluation::report::Floor;
+
+    #[test]
+    fn no_more_is_claimed_than_the_floor_allows() {
+        let floor = |std| Some(Floor { value: 10.0, std, count: 50, splits: 3 });
+        let score = |value, better, floor| Score {
+            name: "x".into(),
+            value,
+            std: None,
+            parts: Vec::new(),
+            better,
+            floor,
+            protocol: String::new(),
+        };
+        // 4.303 · √(4/3) · 0.5 = 2.48.
+        let at = |value, better| score(value, better, floor(Some(0.5))).is_at_floor();
+        assert_eq!(at(12.4, Better::Lower), Some(true));
+        assert_eq!(at(12.6, Better::Lower), Some(false));
+        assert_eq!(at(1.0, Better::Lower), Some(true));
+        assert_eq!(at(7.6, Better::Higher), Some(true));
+        assert_eq!(at(7.4, Better::Higher), Some(false));
+        assert_eq!(at(7.4, Better::Near(0.5)), Some(false));
+        assert_eq!(at(12.6, Better::Real), Some(false));
+        assert_eq!(at(12.4, Better::Real), Some(true));
+        assert_eq!(score(10.0, Better::Lower, floor(None)).is_at_floor(), None);
+        assert_eq!(score(10.0, Better::Lower, None).is_at_floor(), None);
+        let shown = Scores(vec![score(0.01234, Better::Near(0.5), None)]);
+        assert!(text(&shown).contains("0.0123") && text(&shown).contains("near 0.5"));
+    }
+}

@@ -1,0 +1,233 @@
+//! The sliced Wasserstein distance of patches (Karras et al., arXiv 1710.10196), of which two variants
+//! that differ by far are in use.
+//!
+//! ```text
+//! level l of an image's Laplacian pyramid → 128 patches of 7 × 7 × C at random places → standardized by
+//! channel → projected on 4 × 128 random unit directions → sorted for each direction: a of the generated,
+//! b of the real images
+//! SWD(l) = 10³ · mean over directions of mean |a − b|;  SWD = mean over levels
+//! ```
+//!
+//! | | input | levels | borders and enlarging | standardized by |
+//! | --- | --- | --- | --- | --- |
+//! | `swd-nvidia` | 0 to 255 | down to 16 pixels | mirrored; zeros inserted, 4 × kernel | each set's own mean and deviation |
+//! | `swd-mmgen` | −1 to 1 | at most 4 | zeros; pixels repeated | each set's own, unbiased |
+//! | `swd-raw` | as NVIDIA's | as NVIDIA's | as NVIDIA's | the real set's, both sets |
+//!
+//! NVIDIA's is `metrics/sliced_wasserstein.py` of progressive_growing_of_gans, and the other
+//! `mmgen/core/evaluation` of OpenMMLab's MMGeneration: published values hold for one of them only.
+//! As each set is standardized by itself, NVIDIA's does not see any change a·x + b of a channel, such as
+//! faded contrast. The third variant does. None of them sees much of a collapse to some dozens of images.
+//!
+//! Places and directions are functions of the seed, the level and the image's index, the same for both
+//! sets, so equal sets are at distance 0.
+
+use rayon::prelude::*;
+
+use super::metric::{Context, Measured};
+use super::pyramid::{Kind, Level, Pyramid, sizes};
+use super::{Features, ImageSet};
+use crate::device::host::afford;
+use crate::error::{Error, Result};
+use crate::gemm::{Matrix, gemm};
+use crate::rng::Stream;
+
+/// Rows and columns of a patch.
+const PATCH: usize = 7;
+/// Patches of an image.
+const PATCHES: usize = 128;
+/// Directions drawn at a time, and how often.
+const DIRECTIONS: usize = 128;
+const REPEATS: usize = 4;
+/// Directions that patches are projected on at a time.
+const SLICE: usize = 16;
+
+/// A variant of the distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// NVIDIA's.
+    Nvidia,
+    /// MMGeneration's.
+    Mmgen,
+    /// NVIDIA's with both sets standardized by the real set's statistics.
+    Raw,
+}
+
+impl Variant {
+    fn kind(self) -> Kind {
+        if self == Self::Mmgen { Kind::Zero } else { Kind::Mirror }
+    }
+
+    /// A byte as an input.
+    fn input(self, byte: u8) -> f32 {
+        if self == Self::Mmgen { f32::from(byte) / 127.5 - 1.0 } else { f32::from(byte) }
+    }
+}
+
+/// The distance between sets of the same number of images; its parts are the levels, by their pixels.
+///
+/// # Errors
+/// [`Error::Metric`] if images have a side of less than 16 pixels; [`Error::Memory`].
+pub fn swd(
+    variant: Variant,
+    fakes: &ImageSet,
+    reals: &ImageSet,
+    context: &Context<'_>,
+) -> Result<Measured> {
+    let [height, width, channels] = reals.size;
+    let most = if variant == Variant::Mmgen { 4 } else { usize::MAX };
+    let sizes = sizes(height, width, most);
+    if sizes.is_empty() {
+        let what = format!(
+            "images of {width}x{height} pixels have no level of 16x16; both sides must be 16 or more"
+        );
+        return Err(Error::metric(context.metric, what));
+    }
+    let count = fakes.count().min(reals.count());
+    let length = PATCH * PATCH * channels;
+    let bytes = 8 * (count * PATCHES * (length + SLICE)) as u64;
+    afford(bytes, &format!("the patches of {count} images for the metric {}", context.metric))?;
+    let mut parts = Vec::new();
+    for level in 0..sizes.len() {
+        let pyramid = Pyramid::to(variant.kind(), &sizes, level);
+        let [mut a, mut b] = [fakes, reals].map(|images| {
+            let patches = patches(variant, images, count, &pyramid, level, context.seed);
+            context.done(count as f64 / sizes.len() as f64 / 2.0);
+            patches
+        });
+        let (own, real) =
+            (Statistics::of(variant, &a, channels), Statistics::of(variant, &b, channels));
+        let own = if variant == Variant::Raw { &real } else { &own };
+        own.standardize(&mut a, channels);
+        real.standardize(&mut b, channels);
+        let mut sum = 0.0;
+        for repeat in 0..REPEATS {
+            let directions = directions(length, (level * REPEATS + repeat) as u32, context.seed);
+            sum += sliced(&a, &b, &directions);
+            context.done(count as f64 / (sizes.len() * REPEATS) as f64);
+        }
+        let [h, w] = sizes[level];
+        let name = if h == w { format!("{w}") } else { format!("{w}x{h}") };
+        parts.push((name, 1e3 * sum / REPEATS as f64));
+    }
+    let value = parts.iter().map(|(_, value)| value).sum::<f64>() / parts.len() as f64;
+    Ok(Measured { value, std: None, parts })
+}
+
+/// The patches of a level of each image, `[count · 128, 7 · 7 · C]`.
+fn patches(
+    variant: Variant,
+    images: &ImageSet,
+    count: usize,
+    pyramid: &Pyramid,
+    level: usize,
+    seed: u64,
+) -> Features {
+    let channels = images.size[2];
+    let length = PATCH * PATCH * channels;
+    let places = Stream::new(seed, "swd patches", level as u32);
+    let mut values = vec![0.0; count * PATCHES * length];
+    values.par_chunks_mut(PATCHES * length).enumerate().for_each(|(i, patches)| {
+        let bytes = images.image(i).iter();
+        let image =
+            Level { size: images.size, values: bytes.map(|&byte| variant.input(byte)).collect() };
+        let Level { size: [height, width, _], values } = pyramid.level(image);
+        for (p, patch) in patches.chunks_mut(length).enumerate() {
+            let bits = places.block((i * PATCHES + p) as u64);
+            let (y, x) = (below(bits[0], height - PATCH + 1), below(bits[1], width - PATCH + 1));
+            for (row, line) in patch.chunks_mut(PATCH * channels).enumerate() {
+                let start = ((y + row) * width + x) * channels;
+                line.copy_from_slice(&values[start..][..PATCH * channels]);
+            }
+        }
+    });
+    Features { width: length, values }
+}
+
+/// A whole number below `bound` from 32 random bits.
+fn below(bits: u32, bound: usize) -> usize {
+    ((u64::from(bits) * bound as u64) >> 32) as usize
+}
+
+/// Random unit vectors, `[128, length]`.
+fn directions(length: usize, index: u32, seed: u64) -> Vec<f32> {
+    let mut directions = vec![0.0_f32; DIRECTIONS * length];
+    Stream::new(seed, "swd directions", index).fill_normal(&mut directions);
+    for direction in directions.chunks_mut(length) {
+        let norm = direction.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        direction.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
+    directions
+}
+
+/// Mean and deviation of each channel over all patches of a set.
+struct Statistics(Vec<(f32, f32)>);
+
+impl Statistics {
+    fn of(variant: Variant, patches: &Features, channels: usize) -> Self {
+        // Of each patch around 0, as its numbers are: sums of squares in 64 bits lose nothing.
+        let of_some = |patches: &[f32]| {
+            let mut sums = vec![(0.0_f64, 0.0_f64); channels];
+            for pixel in patches.chunks(channels) {
+                for (sum, &x) in sums.iter_mut().zip(pixel) {
+                    sum.0 += f64::from(x);
+                    sum.1 += f64::from(x) * f64::from(x);
+                }
+            }
+            sums
+        };
+        // In a fixed order, so that a number is the same each time.
+        let each: Vec<_> =
+            patches.values.par_chunks(PATCHES * patches.width).map(of_some).collect();
+        let mut sums = vec![(0.0, 0.0); channels];
+        for some in &each {
+            let add = |(sum, x): (&mut (f64, f64), &(f64, f64))| {
+                *sum = (sum.0 + x.0, sum.1 + x.1);
+            };
+            sums.iter_mut().zip(some).for_each(add);
+        }
+        let n = (patches.values.len() / channels) as f64;
+        let unbiased = if variant == Variant::Mmgen { n - 1.0 } else { n };
+        let each = sums.into_iter().map(|(sum, squares)| {
+            let mean = sum / n;
+            let deviation = ((squares - n * mean * mean).max(0.0) / unbiased).sqrt();
+            (mean as f32, deviation as f32)
+        });
+        Self(each.collect())
+    }
+
+    fn standardize(&self, patches: &mut Features, channels: usize) {
+        patches.values.par_chunks_mut(patches.width).for_each(|patch| {
+            for pixel in patch.chunks_mut(channels) {
+                for (x, &(mean, deviation)) in pixel.iter_mut().zip(&self.0) {
+                    // A channel without any variation has no scale, and differs from another by its mean.
+                    *x = (*x - mean) / if deviation > 0.0 { deviation } else { 1.0 };
+                }
+            }
+        });
+    }
+}
+
+/// Mean over directions of the distance of the sorted projections.
+fn sliced(a: &Features, b: &Features, directions: &[f32]) -> f64 {
+    let mut projected = [Vec::new(), Vec::new()];
+    let mut sum = 0.0;
+    for directions in directions.chunks(SLICE * a.width) {
+        let rows = directions.len() / a.width;
+        for (patches, projected) in [a, b].into_iter().zip(&mut projected) {
+            projected.resize(rows * patches.count(), 0.0);
+            let left = Matrix::new(directions, rows, a.width, false);
+            let right = Matrix::new(&patches.values, a.width, patches.count(), true);
+            gemm(left, right, projected, false, true);
+            let each = projected.par_chunks_mut(patches.count());
+            each.for_each(radsort::sort);
+        }
+        let [a, b] = &projected;
+        let apart = |(a, b): (&[f32], &[f32])| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum()
+        };
+        let each: Vec<f64> = a.par_chunks(PATCHES).zip(b.par_chunks(PATCHES)).map(apart).collect();
+        sum += each.iter().sum::<f64>() / (a.len() / rows) as f64;
+    }
+    sum / (directions.len() / a.width) as f64
+}

@@ -1,0 +1,122 @@
+//! `dcgan evaluate` as a user runs it: models, folders, what is kept, and what is refused.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::cli::{Place, names};
+use crate::cli_conditional::labeled;
+
+const CPU: &[&str] = &["--device", "cpu"];
+
+#[test]
+fn a_run_is_scored_and_its_scores_are_kept() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let run = place.train("runs", &[&["set/train", "--batch", "4", "--images", "16"], CPU]);
+    let (run, before) = (run.to_str().unwrap(), names(&run));
+    let flags = ["--real", "set", "--seed", "3"];
+    let text = place.dcgan(&[&["evaluate", run], &flags, CPU]).ok();
+    for words in [
+        "swd-nvidia",
+        "coverage-pixels",
+        // The test part is held out.
+        "memorization",
+        "near the floor",
+        "\nimages: ",
+        "step 4, seeds from 3, moving average of the weights (EMA), batch norm by running statistics",
+        "part train",
+        "24 generated and 24 real images; seed 3; floor of 12 and 12 real images, 3 halvings",
+        "24 generated, 24 training and 12 held-out images",
+        "scores.json",
+    ] {
+        assert!(text.stdout.contains(words), "no {words:?} in {}", text.stdout);
+    }
+    assert!(text.stderr.contains("--samples 10,000, but there are 24 real images"), "{text:?}");
+    let only = ["--metrics", "coverage-pixels,colors,prdc-pixels", "--samples", "8", "--json"];
+    let json = place.dcgan(&[&["evaluate", run, "--raw"], &flags, &only, CPU]).ok();
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    let scores: Vec<_> = json["metrics"].as_object().unwrap().keys().collect();
+    assert_eq!(scores.len(), 5, "{scores:?}");
+    assert!(json["protocols"]["colors"].as_str().unwrap().contains("raw weights"));
+    assert_eq!(json["floors"]["colors"]["count"], 8);
+
+    let kept = fs::read_to_string(format!("{run}/scores.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let entries = kept.as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries[0]["metrics"]["memorization"].is_number());
+    assert_eq!(entries[1]["metrics"], json["metrics"]);
+    assert_eq!((&entries[1]["step"], &entries[1]["floors"]), (&4.into(), &json["floors"]));
+    let checkpoint = entries[1]["checkpoint"].as_str().unwrap();
+    assert!(before.contains(&checkpoint.to_owned()));
+    assert!(entries[1]["date"].as_str().unwrap().ends_with('Z'));
+    let after = names(std::path::Path::new(run));
+    assert_eq!(after.len(), before.len() + 1, "{after:?}");
+
+    // A file that someone else put there is left alone.
+    fs::write(format!("{run}/scores.json"), "mine").unwrap();
+    let words = ["evaluate", run, "--real", "set", "--metrics", "colors"];
+    place.dcgan(&[&words, CPU]).refused(1, &["scores.json", "move it away"]);
+    assert_eq!(fs::read_to_string(format!("{run}/scores.json")).unwrap(), "mine");
+    // The scores were printed all the same.
+    assert!(place.dcgan(&[&words, CPU]).stdout.contains("colors"));
+}
+
+#[test]
+fn folders_are_scored_and_a_set_is_no_better_than_itself() {
+    let place = Place::new();
+    place.images("a", 12);
+    place.images("b", 40);
+    let json = place.dcgan(&[&["evaluate", "a", "--real", "a", "--json"]]).ok();
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["metrics"]["swd-raw"], 0.0);
+    assert_eq!(json["metrics"]["precision-pixels"], 1.0);
+    assert!(json["metrics"].get("memorization").is_none());
+    assert!(!place.path("a/scores.json").exists());
+    // Resized, of another number, with images that were not seen.
+    let flags = ["--real", "b", "--size", "16", "--held-out", "a", "--metrics", "copies,1-nn"];
+    let text = place.dcgan(&[&["evaluate", "a"], &flags]).ok().stdout;
+    assert!(text.contains("copies") && text.contains("16 pixels, 3 channels"), "{text}");
+    assert!(text.contains("12 generated, 40 training and 12 held-out images"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said_in_a_sentence() {
+    let place = Place::new();
+    place.images("a", 8);
+    place.images("mixed", 8);
+    image::RgbImage::new(30, 20).save(place.path("mixed/zzz.png")).unwrap();
+    place.images("few", 3);
+    let refused = |code, words: &[&str], says: &[&str]| {
+        place.dcgan(&[&["evaluate"], words]).refused(code, says);
+    };
+    refused(1, &["nothing"], &["nothing", "no such run folder, model, or folder or zip"]);
+    refused(1, &["a", "--real", "nothing"], &["nothing", "does not exist"]);
+    refused(
+        1,
+        &["mixed", "--real", "a"],
+        &["mixed", "zzz.png has 20x30 pixels, the first one 20x24", "--size 20x24 makes all fit"],
+    );
+    refused(
+        1,
+        &["few", "--real", "a"],
+        &["prdc-pixels", "3 generated images are too few; 6 or more work"],
+    );
+    refused(1, &["a", "--real", "few", "--metrics", "prdc-pixels"], &["3 real images"]);
+    refused(
+        1,
+        &["a", "--real", "a", "--size", "12", "--metrics", "swd-raw"],
+        &["swd-raw", "12x12", "16 or more"],
+    );
+    refused(2, &["a", "--metrics", "fud"], &["fud", "is not a metric", "swd-nvidia"]);
+    refused(2, &["a", "--real", "a", "--metrics", "precision"], &["--metrics", "network"]);
+    refused(2, &["a", "--real", "a", "--metrics", "memorization"], &["--held-out", "is needed"]);
+    refused(2, &["a", "--real", "a", "--held-out", "a"], &["--held-out", "not trained on"]);
+    refused(2, &["a", "--samples", "none"], &["--samples"]);
+    refused(2, &["a", "--size", "0"], &["--size", "48x64"]);
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/dcgan.safetensors");
+    refused(2, &[model, "--size", "16"], &["--size", "a model's images have its own size"]);
+    fs::write(place.path("half.safetensors"), "x").unwrap();
+    refused(1, &["half.safetensors"], &["half.safetensors"]);
+}
