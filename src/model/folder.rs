@@ -112,7 +112,7 @@ impl Folder {
         self.path.join("report.html")
     }
 
-    /// The scores that were measured, `scores.json`.
+    /// The scores of its checkpoints, `scores.json`.
     #[must_use]
     pub fn scores_path(&self) -> PathBuf {
         self.path.join("scores.json")
@@ -122,12 +122,6 @@ impl Folder {
     #[must_use]
     pub fn skipped_path(&self) -> PathBuf {
         self.path.join("skipped.txt")
-    }
-
-    /// The scores of its checkpoints, `scores.json`.
-    #[must_use]
-    pub fn scores_path(&self) -> PathBuf {
-        self.path.join("scores.json")
     }
 
     /// The checkpoint after `images` images seen: `checkpoint-000065536.safetensors`.

@@ -3,13 +3,12 @@
 //! Read leniently, so that scores of other versions can be shown.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::evaluation::history;
 use crate::model::Folder;
 
 use super::listing::text_of;
@@ -55,12 +54,8 @@ impl Folder {
     /// [`Error::File`] if the file cannot be read or is not such a list.
     pub fn scores(&self) -> Result<Vec<Scores>> {
         let path = self.scores_path();
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::file(&path, files::cannot("be read", &error))),
-        };
-        serde_json::from_slice(&bytes)
+        let entries = history::read(&path)?;
+        serde_json::from_value(Value::Array(entries))
             .map_err(|error| Error::file(&path, format!("is not a list of scores: {error}")))
     }
 }
