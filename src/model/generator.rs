@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::model::{Size, Truncation, seeded_latents};
-    use crate::models::{ModelConfig, Norm};
+    use crate::models::{Conditioning, ModelConfig, Norm};
     use crate::nn::LatentDistribution;
 
     /// A model of `classes` classes, whose EMA is twice its weights.
@@ -267,9 +267,13 @@ mod tests {
 
     #[test]
     fn a_mixture_in_conditional_batch_norm_has_the_mean_of_scales_and_shifts() {
-        let config =
-            ModelConfig { classes: 3, norm_g: Norm::Conditional, ..ModelConfig::default() };
-        let mut model = model_of(config);
+        // Classes enter nowhere else.
+        let mut model = model_of(ModelConfig {
+            classes: 3,
+            conditioning: Conditioning::Projection,
+            norm_g: Norm::Conditional,
+            ..ModelConfig::default()
+        });
         let mut tables = 0;
         for (name, table) in &mut model.tensors {
             let is_table = name.ends_with(".gamma.weight") || name.ends_with(".beta.weight");
@@ -297,8 +301,8 @@ mod tests {
                 .map(|inputs| generator.images(&inputs).unwrap().f32s().to_vec());
         let apart =
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart(&mixed, &mean) < 1e-5, "{}", apart(&mixed, &mean));
-        assert!(apart(&mixed, &first) > 1e-2, "{}", apart(&mixed, &first));
+        assert!(apart(&mixed, &mean) < 1e-6, "{}", apart(&mixed, &mean));
+        assert!(apart(&mixed, &first) > 1e-4, "{}", apart(&mixed, &first));
     }
 
     #[test]
