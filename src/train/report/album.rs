@@ -74,7 +74,8 @@ impl Album {
 
 /// The image in a file; `None` if it cannot be read.
 pub(super) fn embed_file(path: &Path) -> Option<Embedded> {
-    let bytes = fs::read(path).ok()?;
+    // A pipe in its place would be waited for.
+    let bytes = fs::metadata(path).is_ok_and(|m| m.is_file()).then(|| fs::read(path).ok())??;
     let image = image::load_from_memory_with_format(&bytes, ImageFormat::Png).ok()?;
     embed(image, bytes)
 }
@@ -144,6 +145,17 @@ mod tests {
         let rest = album.refresh(&fakes);
         assert!(rest.iter().all(|(images, _)| *images != 199 * 64), "a file that is damaged");
         assert!(rest.len() > MOST / 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("fakes-1.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(embed_file(&pipe).is_none()));
+        assert_eq!(wait.recv_timeout(std::time::Duration::from_secs(20)), Ok(true));
     }
 
     #[test]
