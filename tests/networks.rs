@@ -39,10 +39,10 @@ fn images(name: &str, [count, height, width]: [usize; 3]) -> ImageSet {
 }
 
 /// Tensors of a file by name: shapes and values.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// The weights that the script draws for a network with these tensors.
-fn weights(kind: Kind) -> Tensors {
+pub(crate) fn weights(kind: Kind) -> Tensors {
     let one = |(name, shape): (String, Vec<usize>)| {
         let count = shape.iter().product();
         let inputs = |shape: &[usize]| shape[1..].iter().product::<usize>() as f64;
@@ -58,7 +58,7 @@ fn weights(kind: Kind) -> Tensors {
     kind.tensors().into_iter().map(one).collect()
 }
 
-fn write(folder: &Path, tensors: &Tensors) -> PathBuf {
+pub(crate) fn write(folder: &Path, tensors: &Tensors) -> PathBuf {
     let path = folder.join("network.safetensors");
     let views = tensors.iter().map(|(name, (shape, values))| {
         (name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).unwrap())

@@ -65,7 +65,7 @@ pub(super) struct Evaluate {
         hide_possible_values = true,
         requires = "features"
     )]
-    resize: Option<Resize>,
+    feature_resize: Option<Resize>,
     /// Images of each kind to compare, if there are as many; twice as many real images are read, for
     /// floors of the same counts
     #[arg(long, value_name = "COUNT", default_value = "10k", value_parser = parse_count)]

@@ -273,7 +273,7 @@ impl Evaluate {
     /// computed and kept there.
     pub(super) fn embed(&self, weights: &Path, [fakes, reals]: [&ImageSet; 2]) -> Result<Network> {
         let mut network = FeatureNetwork::open(weights, &self.device.open(false)?)?;
-        if let Some(resize) = self.resize {
+        if let Some(resize) = self.feature_resize {
             network = network.with_resize(resize);
         }
         let cache = FeatureCache::of_user();
