@@ -59,12 +59,7 @@ pub(super) struct Evaluate {
     features: Option<PathBuf>,
     /// How images are resized for that network: as FID's TensorFlow code, as pytorch-fid, or as
     /// clean-fid [default: tf1 for Inception, clean for others]
-    #[arg(
-        long,
-        value_name = "tf1|pytorch|clean",
-        hide_possible_values = true,
-        requires = "features"
-    )]
+    #[arg(long, value_name = "tf1|pytorch|clean", hide_possible_values = true)]
     feature_resize: Option<Resize>,
     /// Images of each kind to compare, if there are as many; twice as many real images are read, for
     /// floors of the same counts
@@ -113,6 +108,10 @@ struct Report<'a> {
 
 impl Evaluate {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        if self.feature_resize.is_some() && self.features.is_none() {
+            let what = "is for a network's input, and no network is given (--features FILE)";
+            return Err(Error::flag("--feature-resize", what));
+        }
         let mut generated = Generated::open(self)?;
         let (source, seen) = (self.part.open(self.real.as_deref())?, self.seen_sources()?);
         let metrics = self.metrics(seen.is_some())?;

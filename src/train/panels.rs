@@ -61,8 +61,8 @@ pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel>
         metric: metric.to_owned(),
     };
     let (title, range) = match objective.loss.output() {
-        Output::Probability => ("Taken for real", Some((0.0, 1.0))),
-        Output::Score => ("The discriminator's scores", None),
+        Output::Probability => ("Discriminator outputs", Some((0.0, 1.0))),
+        Output::Score => ("Discriminator scores", None),
     };
     let is_measured = |metric: &str| log.iter().any(|line| line.metrics.get(metric).is_some());
     let losses = Panel {
@@ -71,7 +71,7 @@ pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel>
         range: None,
         level: families::at_chance(objective)
             .filter(|_| is_measured("loss_d"))
-            .map(|loss| (loss, "the discriminator's loss where it can only guess")),
+            .map(|loss| (loss, "discriminator loss at chance")),
     };
     let outputs = Panel {
         title: title.into(),
@@ -96,15 +96,15 @@ pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel>
         false => outputs,
     };
     let highest = log.iter().map(|line| line.value(SAMPLE_DIVERSITY)).fold(1.2, f32::max);
-    let variety = Panel {
-        title: "Variety".into(),
-        curves: vec![curve("how much samples differ; real images: 1", FURTHER, SAMPLE_DIVERSITY)],
+    let diversity = Panel {
+        title: "Sample diversity".into(),
+        curves: vec![curve("relative to real images", FURTHER, SAMPLE_DIVERSITY)],
         range: Some((0.0, highest.into())),
-        level: Some((DIVERSITY_LOW, "below: hardly at all")),
+        level: Some((DIVERSITY_LOW, "below: mode collapse")),
     };
     let mut panels = vec![losses, second];
     if log.iter().any(|line| line.value(SAMPLE_DIVERSITY).is_finite()) {
-        panels.push(variety);
+        panels.push(diversity);
     }
     panels
 }

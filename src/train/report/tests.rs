@@ -100,7 +100,8 @@ fn the_page_has_everything_and_needs_nothing_else() {
     for images in ["0 images", "512 images", "1,024 images", "9,600 images"] {
         assert!(page.contains(&format!("alt=\"{images}\"")), "{images}");
     }
-    for (title, lines) in [("Losses", 2), ("Taken for real", 2), ("Gradient norms", 1), ("swd", 1)]
+    for (title, lines) in
+        [("Losses", 2), ("Discriminator outputs", 2), ("Gradient norms", 1), ("swd", 1)]
     {
         let chart = page.split(&format!("<h3>{title}</h3>")).nth(1).unwrap();
         let chart = chart.split("</svg>").next().unwrap();
