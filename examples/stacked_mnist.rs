@@ -72,6 +72,9 @@ struct Args {
     /// 4 for the experiment's K/4, 8 for K/2
     #[arg(long, default_value_t = 4)]
     width: usize,
+    /// λ₁, the weight of Reg-GAN's mean squared distances
+    #[arg(long, default_value_t = ObjectiveConfig::default().distance_weight)]
+    distance_weight: f32,
     /// Images judged for each generator
     #[arg(long, default_value_t = 25_600)]
     samples: usize,
@@ -421,7 +424,9 @@ impl Kind {
         let family = if self == Self::Gan { Family::Gan } else { Family::Mrgan };
         let sign = if self == Self::Flipped { -1.0 } else { 1.0 };
         let mode_weight = sign * usual.mode_weight;
-        let objective = ObjectiveConfig { family, mode_weight, beta2: 0.99, ..usual };
+        let distance_weight = args.distance_weight;
+        let objective =
+            ObjectiveConfig { family, distance_weight, mode_weight, beta2: 0.99, ..usual };
         let config = TrainConfig {
             batch: args.batch,
             seed,

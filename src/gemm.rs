@@ -2,26 +2,39 @@
 
 use gemm::Parallelism;
 
+/// The element types that the program multiplies.
+pub(crate) trait Float: Copy + 'static {
+    const ONE: Self;
+}
+
+impl Float for f32 {
+    const ONE: Self = 1.0;
+}
+
+impl Float for f64 {
+    const ONE: Self = 1.0;
+}
+
 /// A matrix of `rows × cols` in a slice, row-major, or column-major where transposed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
+pub(crate) struct Matrix<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     row_stride: usize,
     col_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T> Matrix<'a, T> {
     /// A dense matrix: `data` holds `rows × cols`, or its transpose `cols × rows`.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, transposed: bool) -> Self {
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize, transposed: bool) -> Self {
         let (row_stride, col_stride) = if transposed { (1, rows) } else { (cols, 1) };
         Self::strided(data, rows, cols, row_stride, col_stride)
     }
 
     /// A matrix whose element (r, c) is `data[r * row_stride + c * col_stride]`.
     pub(crate) fn strided(
-        data: &'a [f32],
+        data: &'a [T],
         rows: usize,
         cols: usize,
         row_stride: usize,
@@ -35,7 +48,13 @@ impl<'a> Matrix<'a> {
 }
 
 /// `y = a · b`, or `y += a · b`; `y` is dense and row-major. On all cores where `parallel`.
-pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool, parallel: bool) {
+pub(crate) fn gemm<T: Float>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    y: &mut [T],
+    accumulate: bool,
+    parallel: bool,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows);
     assert!(y.len() >= m * n);
@@ -57,8 +76,8 @@ pub(crate) fn gemm(a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32], accumulate: bool
             b.data.as_ptr(),
             b.col_stride as isize,
             b.row_stride as isize,
-            1.0_f32,
-            1.0_f32,
+            T::ONE,
+            T::ONE,
             false,
             false,
             false,

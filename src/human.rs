@@ -53,6 +53,24 @@ pub fn about(seconds: f64) -> String {
     }
 }
 
+/// A number with four significant digits: `0.8123`, `1523`, `4.2e-7`.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    if !(1e-4..1e7).contains(&size) {
+        return format!("{value:.1e}");
+    }
+    let before = size.log10().floor() as i32;
+    let text = format!("{value:.*}", (3 - before).max(0) as usize);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// A count with a noun: `1 image`, `2 images`, `3,000 images`.
 #[must_use]
 pub fn plural(n: u64, one: &str) -> String {
@@ -255,6 +273,24 @@ mod tests {
         assert_eq!(printable(name), safe);
         let plain = "two lines,\n\ta tab, a 猫, \u{f6} and a combined o\u{308}";
         assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
+    }
+
+    #[test]
+    fn numbers_have_four_significant_digits() {
+        let cases = [
+            (0.0, "0"),
+            (0.81234, "0.8123"),
+            (-1.5, "-1.5"),
+            (1523.4, "1523"),
+            (123_456.0, "123456"),
+            (0.000_123_456, "0.0001235"),
+            (4.24e-7, "4.2e-7"),
+            (3e9, "3.0e9"),
+            (f64::NAN, "NaN"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
     }
 
     #[test]

@@ -13,7 +13,10 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::imageops;
-use image::{DynamicImage, GenericImage as _, GrayImage, ImageFormat, RgbImage, RgbaImage};
+use image::{
+    DynamicImage, GenericImage as _, GenericImageView as _, GrayImage, ImageFormat, RgbImage,
+    RgbaImage,
+};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -122,16 +125,11 @@ impl Grid {
     /// Those of [`grid`].
     pub fn new(n: usize, shape: [usize; 3], columns: usize) -> Result<Self> {
         let columns = columns.clamp(1, n.max(1));
-        let rows = n.div_ceil(columns) as u32;
         let [h, w, c] = shape;
         let first = single(&vec![0.0; n.min(1) * h * w * c], [n.min(1), h, w, c], 0)?;
-        let factor = (VIEWABLE / first.width().max(first.height())).max(1);
-        let (w, h) = (first.width() * factor, first.height() * factor);
-        let mut image = DynamicImage::new(
-            MARGIN + columns as u32 * (w + MARGIN),
-            MARGIN + rows * (h + MARGIN),
-            first.color(),
-        );
+        let factor = factor(first.width(), first.height());
+        let (w, h) = size_of_grid(n, [h, w], columns);
+        let mut image = DynamicImage::new(w, h, first.color());
         if c == 4 {
             // Opaque margins, as for the other channel counts.
             let pixels = image.as_mut_rgba8().into_iter().flat_map(|g| g.pixels_mut());
@@ -154,10 +152,8 @@ impl Grid {
         }
         for i in 0..shape[0] {
             let image = upscale(&single(images, shape, i)?, self.factor);
-            let place = first + i;
-            let (x, y) = ((place % self.columns) as u32, (place / self.columns) as u32);
-            let (w, h) = (image.width() + MARGIN, image.height() + MARGIN);
-            let fits = self.image.copy_from(&image, MARGIN + x * w, MARGIN + y * h);
+            let (x, y) = place(first + i, image.dimensions(), self.columns);
+            let fits = self.image.copy_from(&image, x, y);
             fits.map_err(|_| Error::Shape {
                 op: "grid",
                 what: "the image is larger than a place".into(),
@@ -172,6 +168,37 @@ impl Grid {
     pub fn into_image(self) -> DynamicImage {
         self.image
     }
+}
+
+/// The left upper corner of the `index`-th image of a grid with this number of columns, where `size`
+/// is the width and height of the images in it.
+fn place(index: usize, (w, h): (u32, u32), columns: usize) -> (u32, u32) {
+    let (x, y) = ((index % columns) as u32, (index / columns) as u32);
+    (MARGIN + x * (w + MARGIN), MARGIN + y * (h + MARGIN))
+}
+
+/// Where the `index`-th image lies in a grid of images `[h, w]` with this number of columns: left,
+/// top, width and height in pixels.
+#[must_use]
+pub fn place_in_grid(index: usize, [h, w]: [usize; 2], columns: usize) -> [u32; 4] {
+    let factor = factor(w as u32, h as u32);
+    let (w, h) = (w as u32 * factor, h as u32 * factor);
+    let (x, y) = place(index, (w, h), columns.max(1));
+    [x, y, w, h]
+}
+
+/// Width and height of a grid of `n` images `[h, w]` with this number of columns.
+#[must_use]
+pub fn size_of_grid(n: usize, [h, w]: [usize; 2], columns: usize) -> (u32, u32) {
+    let columns = columns.clamp(1, n.max(1));
+    let [_, _, w, h] = place_in_grid(0, [h, w], columns);
+    let rows = n.div_ceil(columns);
+    (MARGIN + columns as u32 * (w + MARGIN), MARGIN + rows as u32 * (h + MARGIN))
+}
+
+/// By how much images of this size are enlarged in a grid.
+fn factor(w: u32, h: u32) -> u32 {
+    (VIEWABLE / w.max(h).max(1)).max(1)
 }
 
 /// The number of columns for `n` images: near-square and without a gap if possible, rather wide
@@ -197,19 +224,42 @@ pub fn upscale(image: &DynamicImage, factor: u32) -> DynamicImage {
 /// # Errors
 /// [`Error::File`] if it cannot be written.
 pub fn save_png(path: &Path, image: &DynamicImage) -> Result<()> {
+    files::write_bytes(path, &png(path, image)?)
+}
+
+/// An image as PNG; an error names `path`.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be encoded.
+pub fn png(path: &Path, image: &DynamicImage) -> Result<Vec<u8>> {
     let mut png = Cursor::new(Vec::new());
     image
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|error| Error::file(path, format!("cannot be made a PNG: {error}")))?;
-    files::write_bytes(path, png.get_ref())
+    Ok(png.into_inner())
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-    use image::GenericImageView as _;
-
     use super::*;
+
+    #[test]
+    fn an_image_is_where_its_place_says() {
+        for [h, w, c] in [[16, 16, 1], [96, 80, 3]] {
+            let mut values = vec![-1.0; 7 * h * w * c];
+            values[5 * h * w * c..6 * h * w * c].fill(1.0);
+            let grid = grid_of(&values, [7, h, w, c], 3).unwrap();
+            let [x, y, width, height] = place_in_grid(5, [h, w], 3);
+            let is_white = |x: u32, y: u32| {
+                (x < grid.width() && y < grid.height()).then(|| grid.get_pixel(x, y).0[0] == 255)
+            };
+            assert_eq!(is_white(x, y), Some(true));
+            assert_eq!(is_white(x + width - 1, y + height - 1), Some(true));
+            assert_eq!((is_white(x - 1, y), is_white(x, y - 1)), (Some(false), Some(false)));
+            assert_eq!(is_white(x + width, y + height), Some(false));
+        }
+    }
 
     #[test]
     fn values_become_the_nearest_byte() {

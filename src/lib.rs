@@ -128,6 +128,7 @@ pub mod objectives;
 pub mod ops;
 pub mod optim;
 pub mod program;
+mod protobuf;
 pub mod rng;
 pub mod shaders;
 pub mod shell;

@@ -4,8 +4,11 @@ use std::fs;
 
 use serde_json::Value;
 
+use dcgan::evaluation::networks::Kind;
+
 use crate::cli::{Place, names};
 use crate::cli_conditional::labeled;
+use crate::networks;
 
 const CPU: &[&str] = &["--device", "cpu"];
 
@@ -81,6 +84,49 @@ fn folders_are_scored_and_a_set_is_no_better_than_itself() {
     assert!(text.contains("12 generated, 40 training and 12 held-out images"), "{text}");
 }
 
+/// By a network with the weights of a formula; those of EfficientNet-Lite0 are never called FID.
+#[test]
+fn scores_by_a_network_have_its_name_and_are_the_same_from_the_cache() {
+    let place = Place::new();
+    place.images("a", 12);
+    place.images("b", 30);
+    let weights = networks::write(&place.path("."), &networks::weights(Kind::EfficientNetLite0));
+    let weights = weights.to_str().unwrap();
+    let score = |real: &str, more: &[&str]| {
+        let words = ["evaluate", "a", "--real", real, "--features", weights, "--json"];
+        let outcome = place.dcgan(&[&words, more, CPU]).ok();
+        serde_json::from_str::<Value>(&outcome.stdout).unwrap()
+    };
+    let own = ["--metrics", "fid,kid,is,prdc"];
+    let first = score("b", &own);
+    let names: Vec<_> = first["metrics"].as_object().unwrap().keys().cloned().collect();
+    let wanted = ["coverage", "density", "fd", "is", "kid", "precision", "recall"];
+    assert_eq!(names, wanted.map(|name| format!("{name}-efficientnet-lite0")));
+    let distance = |scores: &Value| scores["metrics"]["fd-efficientnet-lite0"].as_f64().unwrap();
+    let protocol = first["protocols"]["fd-efficientnet-lite0"].as_str().unwrap();
+    for words in
+        ["efficientnet-lite0, file sha256 ", "resized by clean", "12 generated and 12 real"]
+    {
+        assert!(protocol.contains(words), "no {words:?} in {protocol}");
+    }
+    assert!(first["deviations"]["is-efficientnet-lite0"].as_f64().unwrap() >= 0.0);
+    assert_eq!(first["floors"]["fd-efficientnet-lite0"]["count"], 12);
+    // From the cache.
+    assert_eq!(score("b", &own), first);
+    // Images are no worse than themselves, and other resizing gives other numbers.
+    let same = score("a", &own);
+    assert!(distance(&same).abs() < 1e-3 * distance(&first), "{same} {first}");
+    assert_eq!(same["metrics"]["precision-efficientnet-lite0"], 1.0);
+    assert_ne!(
+        distance(&score("b", &["--metrics", "fid", "--feature-resize", "tf1"])),
+        distance(&first)
+    );
+    // All that can be computed.
+    let all = score("b", &[]);
+    assert_eq!(distance(&all), distance(&first));
+    assert!(all["metrics"]["swd-raw"].is_number());
+}
+
 #[test]
 fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     let place = Place::new();
@@ -88,6 +134,8 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     place.images("mixed", 8);
     image::RgbImage::new(30, 20).save(place.path("mixed/zzz.png")).unwrap();
     place.images("few", 3);
+    let model_file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/dcgan.safetensors");
     let refused = |code, words: &[&str], says: &[&str]| {
         place.dcgan(&[&["evaluate"], words]).refused(code, says);
     };
@@ -110,13 +158,15 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
         &["swd-raw", "12x12", "16 or more"],
     );
     refused(2, &["a", "--metrics", "fud"], &["fud", "is not a metric", "swd-nvidia"]);
-    refused(2, &["a", "--real", "a", "--metrics", "precision"], &["--metrics", "network"]);
+    refused(2, &["a", "--metrics", "precision"], &["--features", "is needed for prdc"]);
+    refused(2, &["a", "--feature-resize", "tf1"], &["--feature-resize", "--features FILE"]);
+    refused(1, &["a", "--real", "a", "--features", "none.pth"], &["none.pth", "cannot be read"]);
+    refused(1, &["a", "--real", "a", "--features", model_file], &["neither", "Inception"]);
     refused(2, &["a", "--real", "a", "--metrics", "memorization"], &["--held-out", "is needed"]);
     refused(2, &["a", "--real", "a", "--held-out", "a"], &["--held-out", "not trained on"]);
     refused(2, &["a", "--samples", "none"], &["--samples"]);
     refused(2, &["a", "--size", "0"], &["--size", "48x64"]);
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/dcgan.safetensors");
-    refused(2, &[model, "--size", "16"], &["--size", "a model's images have their own size"]);
+    refused(2, &[model_file, "--size", "16"], &["--size", "a model's images have their own size"]);
     fs::write(place.path("half.safetensors"), "x").unwrap();
     refused(1, &["half.safetensors"], &["half.safetensors"]);
 }

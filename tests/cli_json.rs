@@ -58,6 +58,10 @@ fn json_has_the_keys_that_the_readme_lists() {
         assert_eq!(keys, listed(command), "{command}");
         value
     };
+    let log = check("log", &[plain]);
+    assert_eq!(log["reports"].as_array().unwrap().last().unwrap()["images"], 16);
+    let compared = check("compare", &[&[plain, conditional, "--seeds", "0-1"], CPU].concat());
+    assert_eq!(compared["runs"].as_array().unwrap().len(), 2);
     let data = check("data", &["set/train", "--size", "16"]);
     assert_eq!((&data["images"], &data["formats"]["PNG"]), (&16.into(), &16.into()));
     assert_eq!(data["classes"][1], serde_json::json!({"name": "dark", "images": 8}));

@@ -28,6 +28,7 @@ fn resuming_a_strangers_run_writes_nothing_outside_of_it() {
         "log.jsonl",
         "losses.png",
         "reals.png",
+        "report.html",
         "timelapse.gif",
         "skipped.txt",
         "fakes-000000160.png",

@@ -40,6 +40,7 @@ fn a_run_leaves_what_the_readme_lists() {
             "losses.png",
             "options.json",
             "reals.png",
+            "report.html",
             "timelapse.gif",
         ]
     );

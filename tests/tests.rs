@@ -22,6 +22,8 @@
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
+//! | `cli_walk` | walks between classes and along directions, truncated latents, kinds of films |
+//! | `cli_watch` | logs as tables, reports in a browser, comparisons, events read by TensorBoard |
 //! | `compilers` | every kernel by Tint, DXC and the validator of SPIR-V, where they are installed |
 //! | `cli` | helper: the program as a user runs it |
 //! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
@@ -39,6 +41,7 @@
 //! | `layers` | normalized weights, noise, residual networks: what is shared, what is refused |
 //! | `mutate` | helper: damaged files by the thousand, read in a process with limits |
 //! | `naive` | helper: tapes interpreted in 64 bits, one number at a time |
+//! | `networks` | feature networks, resizing and scores of features against PyTorch's and others' |
 //! | `old_models` | models and runs of version 0.1.0 are read, sampled and resumed |
 //! | `ops` | every sample of every op, on every device, against that |
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
@@ -75,6 +78,8 @@ mod cli_sample;
 mod cli_strangers;
 mod cli_tools;
 mod cli_train;
+mod cli_walk;
+mod cli_watch;
 mod compilers;
 mod data_archives;
 mod data_classes;
@@ -90,6 +95,7 @@ mod kernels;
 mod layers;
 mod mutate;
 mod naive;
+mod networks;
 mod old_models;
 mod ops;
 mod precision;

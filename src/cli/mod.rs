@@ -18,6 +18,7 @@ mod bar;
 mod bench;
 mod check;
 mod classify;
+mod compare;
 mod completions;
 mod data;
 mod dedup;
@@ -34,6 +35,7 @@ mod forget;
 mod import;
 mod invert;
 mod latents;
+mod log;
 mod neighbors;
 mod nn_score;
 pub(crate) mod options;
@@ -67,6 +69,8 @@ pub struct Cli {
 enum Command {
     /// Train on your images, or on the bundled ones
     Train(Box<train::Train>),
+    Log(log::Log),
+    Compare(compare::Compare),
     Presets(presets::Presets),
     /// Make images with a trained generator
     Sample(sample::Sample),
@@ -118,6 +122,8 @@ impl Cli {
         threads::start()?;
         match self.command {
             Command::Train(command) => return command.run(),
+            Command::Log(command) => command.run(),
+            Command::Compare(command) => command.run(),
             Command::Presets(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),

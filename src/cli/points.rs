@@ -7,8 +7,7 @@ use std::str::FromStr;
 use crate::data::open_image;
 use crate::error::{Error, Result};
 use crate::human::plural;
-use crate::model::{Encoder, ModelFile, Networks, seeded_latents};
-use crate::models::LatentDistribution;
+use crate::model::{Encoder, ModelFile, Networks, Truncation, seeded_latents};
 
 use super::latents::{ModelFlags, check_rows, has_ending, note_of_fit, read_rows};
 use super::seeds::Seeds;
@@ -34,11 +33,27 @@ pub(super) struct Locator<'a> {
     flags: &'a ModelFlags,
     model: &'a ModelFile,
     encoder: Option<Encoder>,
+    /// Of the latents of seeds.
+    truncation: Option<Truncation>,
 }
 
 impl<'a> Locator<'a> {
     pub(super) fn new(flags: &'a ModelFlags, model: &'a ModelFile) -> Self {
-        Self { flags, model, encoder: None }
+        Self { flags, model, encoder: None, truncation: None }
+    }
+
+    /// The same, for truncated latents of seeds.
+    pub(super) fn truncated(self, truncation: Option<Truncation>) -> Self {
+        Self { truncation, ..self }
+    }
+
+    fn seeded(&self, seed: u64) -> Point {
+        let Networks { nz, latent_distribution, .. } = self.model.networks;
+        let z = match self.truncation {
+            Some(truncation) => truncation.latents(&[seed], nz, latent_distribution),
+            None => seeded_latents(&[seed], nz, latent_distribution),
+        };
+        Point { name: format!("seed {seed}"), key: seed.to_string(), z: z.f32s().to_vec() }
     }
 
     /// The latent of an image, which is made to fit as images were for training.
@@ -121,12 +136,12 @@ impl Points {
     /// [`Error::File`] where a file cannot be read, holds latents of another model, or has no such
     /// row; or where there are images and the model has no encoder.
     pub(super) fn load(&self, locator: &mut Locator<'_>, flag: &str) -> Result<Vec<Point>> {
-        let Networks { nz, latent_distribution, .. } = locator.model.networks;
+        let nz = locator.model.networks.nz;
         let mut points = Vec::new();
         for part in &self.parts {
             match part {
                 Part::Seeds(Seeds(seeds)) => {
-                    points.extend(seeds.iter().map(|&seed| seeded(seed, nz, latent_distribution)));
+                    points.extend(seeds.iter().map(|&seed| locator.seeded(seed)));
                 }
                 Part::Rows(path, row) => {
                     let latents = read_rows(path, nz, flag)?;
@@ -153,11 +168,6 @@ impl Points {
         }
         Ok(points)
     }
-}
-
-fn seeded(seed: u64, nz: usize, distribution: LatentDistribution) -> Point {
-    let z = seeded_latents(&[seed], nz, distribution).f32s().to_vec();
-    Point { name: format!("seed {seed}"), key: seed.to_string(), z }
 }
 
 /// The latents of points, one after another.
@@ -193,7 +203,7 @@ mod tests {
     use crate::cli::latents::write_npy;
     use crate::model::save_imported;
     use crate::models::Size;
-    use crate::models::{Architecture, ModelConfig};
+    use crate::models::{Architecture, LatentDistribution, ModelConfig};
     use crate::tensor::Tensor;
 
     #[test]

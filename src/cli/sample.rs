@@ -17,14 +17,16 @@ use crate::human::plural;
 use crate::images::Grid;
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, Inputs, ModelFile, Networks, Weights};
+use crate::model::{Generator, Inputs, ModelFile, Networks, Truncation, Weights};
 use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::tensor::Tensor;
 use crate::{files, images};
 
 use super::flags::DeviceFlag;
-use super::latents::{describe, note_of_batch, open_model, read_latents, warn_of_batches};
+use super::latents::{
+    describe, named_classes, note_of_batch, open_model, read_latents, warn_of_batches,
+};
 use super::output::println;
 use super::seeds::Seeds;
 use super::tuning;
@@ -42,7 +44,8 @@ enum Format {
 #[command(
     after_help = "Examples:\n  dcgan sample runs/00000-dcgan-avatars-64 --seeds 0-63 --grid 8x8 \
                         faces.png\n  dcgan sample runs/00001-cgan-mnist-28 --class 3,8 --seeds 0-9 \
-                        --grid digits.png"
+                        --grid digits.png\n  dcgan sample runs/00000-dcgan-avatars-64 --truncation 1.5 \
+                        --grid 8x8 typical.png"
 )]
 pub(super) struct Sample {
     /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
@@ -55,6 +58,11 @@ pub(super) struct Sample {
     /// Latents from a file instead of seeds: float32 [n, nz]
     #[arg(long, value_name = "FILE.npy")]
     latents: Option<PathBuf>,
+    /// Draw entries of latents again while their absolute value exceeds T: the smaller, the more
+    /// typical and the more alike are the images, and paler if the model does not bear it; 2 is
+    /// little for normal latents, 0.7 much. Uniform latents then come from -T to T
+    #[arg(long, value_name = "T", conflicts_with = "latents", allow_hyphen_values = true)]
+    truncation: Option<Truncation>,
     /// Classes of a conditional model, by name or number; every seed is drawn in each class; all
     /// for all classes [default: one class per seed, in turn: seed 0 the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -135,6 +143,10 @@ impl Sample {
                 Inputs::seeds(0..count as u64)
             }
         };
+        let latents = match self.truncation {
+            Some(truncation) => latents.truncated(truncation),
+            None => latents,
+        };
         let inputs = latents.of_every_class(every.clone());
         let wanted = Wanted { inputs, every, classes: model.networks.classes.clone() };
         let n = wanted.inputs.len();
@@ -202,7 +214,12 @@ impl Sample {
         }
         let count = plural(n as u64, "image");
         if let Some((_, file)) = grid {
-            let model = describe(&self.model, &model);
+            let model = match self.truncation {
+                Some(truncation) => {
+                    format!("{}, latents truncated at {truncation}", describe(&self.model, &model))
+                }
+                None => describe(&self.model, &model),
+            };
             let rows = match sheet {
                 Some(sheet) => {
                     images::save_png(&file, &sheet.into_image())?;
@@ -251,16 +268,7 @@ const MOST: usize = 1_000_000;
 
 /// The classes of `list` in typed order, without duplicates.
 fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
-    let mut every = Vec::new();
-    for named in list {
-        match networks.class(named) {
-            Ok(class) => every.push(class),
-            Err(_) if named == "all" && networks.is_conditional() => {
-                every.extend(0..networks.classes.len() as u32);
-            }
-            Err(what) => return Err(Error::flag("--class", what)),
-        }
-    }
+    let mut every = named_classes("--class", list, networks)?;
     let mut seen = BTreeSet::new();
     every.retain(|&class| seen.insert(class));
     Ok(every)
@@ -277,11 +285,15 @@ struct Wanted {
 }
 
 impl std::fmt::Display for Wanted {
-    /// `seeds 0-63`.
+    /// `seeds 0-63`, `seeds 0-63, truncated at 0.7`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.inputs.all_seeds() {
-            Some(seeds) => write!(f, "seeds {}", Seeds(seeds.to_vec())),
-            None => write!(f, "{}", plural(self.inputs.count() as u64, "latent")),
+            Some(seeds) => write!(f, "seeds {}", Seeds(seeds.to_vec()))?,
+            None => write!(f, "{}", plural(self.inputs.count() as u64, "latent"))?,
+        }
+        match self.inputs.truncation() {
+            Some(truncation) => write!(f, ", truncated at {truncation}"),
+            None => Ok(()),
         }
     }
 }

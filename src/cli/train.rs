@@ -152,7 +152,7 @@ impl Train {
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
-        tell!("{}", header(&options, &trainer, &device));
+        tell!("{}", header(&options, &trainer));
         if let Some(origin) = options.from.as_ref().filter(|_| fresh) {
             tell!("from      {origin}");
         }

@@ -2,42 +2,51 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use image::RgbImage;
 
 use crate::error::{Error, Result};
-use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch, vary};
+use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch};
 use crate::files;
 use crate::images::figure::{Figure, Panel};
-use crate::images::{film, single, upscale};
-use crate::model::ModelFile;
-use crate::models::LatentDistribution;
+use crate::images::film::Format;
+use crate::images::{columns, grid_of, single, upscale};
+use crate::model::{ModelFile, Truncation};
+use crate::tensor::Tensor;
 
 use super::bar::Bar;
-use super::drawing::{Drawing, cells};
+use super::drawing::Drawing;
 use super::flags::at_least;
-use super::latents::{ModelFlags, has_ending, named};
+use super::latents::{ModelFlags, named};
 use super::output::println;
-use super::points::{Locator, Point, Points, Range, rows};
+use super::points::{Locator, Point, Points, Range};
 use super::seeds::Seeds;
+
+mod classes;
+mod coordinates;
+mod directions;
 
 /// Images of each strip, both ends included.
 const STRIP: usize = 11;
 /// Frames of the film are enlarged, pixel by pixel, while they stay within this.
 const FRAME: u32 = 128;
-/// Values of each coordinate that is varied.
-const VALUES: usize = 9;
 /// Frames between two points.
 const STEPS: usize = 30;
 
-/// Walk through latent space: a film from image to image, or one coordinate at a time
+/// Walk through latent space: a film from image to image, from class to class, or along directions
 ///
 /// The images of a generator that has not memorized its training set change smoothly on the way.
-/// The film is a looping GIF through all points and back to the first; a figure shows every segment
-/// as a strip. With --vary there is no film, only a figure of single coordinates.
+/// The film is a looping GIF, APNG or WebP through all points and back to the first; a figure shows
+/// every segment as a strip. With --classes the points are classes, and the latents stay. With
+/// --direction a figure shows steps along principal directions of the latent space, those that
+/// change the generator's first layer most; with --vary, single coordinates.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dcgan walk runs/00000-dcgan-avatars-64 --seeds 3,17,42 --out walk.gif\n  \
+    group = ArgGroup::new("single").args(["vary", "direction"]),
+    after_help = "Examples:\n  dcgan walk runs/00000-dcgan-avatars-64 --seeds 3,17,42 --out walk.webp\n  \
+                        dcgan walk runs/00001-cgan-mnist-28 --classes 3,8,5 --seeds 0-8\n  \
+                        dcgan walk runs/00000-dcgan-avatars-64 --direction 1-5 --seeds 3,17\n  \
+                        dcgan walk runs/00000-dcgan-avatars-64 --direction 1 --out sway.gif\n  \
                         dcgan walk runs/00000-dcgan-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
                         dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png"
 )]
@@ -45,11 +54,16 @@ pub(super) struct Walk {
     #[command(flatten)]
     model: ModelFlags,
     /// Points of the walk, in order: seeds, rows of files of latents (z.npy, z.npy:2), or, if the
-    /// model has an encoder, images (a.png) [default: 0-8; with --vary: 0]
+    /// model has an encoder, images (a.png) [default: 0-8; with --classes, --direction or --vary: 0]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
-    /// Frames from one point to the next; with --vary, values of each coordinate [default: 30;
-    /// with --vary: 9]
+    /// Draw entries of the latents of seeds again while their absolute value exceeds T, as dcgan
+    /// sample does
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    truncation: Option<Truncation>,
+    /// Frames from one point to the next; with --direction, positions on each direction, and
+    /// frames of a film along it; with --vary, values of each coordinate [default: 30; with
+    /// --direction: 7, and 60 frames; with --vary: 9]
     #[arg(long, value_name = "N", value_parser = at_least(2))]
     steps: Option<usize>,
     /// Straight lines between points [default for uniform latents]
@@ -61,26 +75,45 @@ pub(super) struct Walk {
     /// Frames per second
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=50))]
     fps: u64,
+    /// Walk from class to class of a conditional model, by name or number, and back to the first;
+    /// all for all classes. Latents stay: with several --seeds, a frame shows all of them
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["class", "linear", "spherical", "single"])]
+    classes: Vec<String>,
+    /// Move along these principal directions (from 1, the largest change of the first layer),
+    /// instead of walking
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["linear", "spherical"], value_parser = directions::list, allow_hyphen_values = true)]
+    direction: Option<Seeds>,
     /// Vary these coordinates (from 0), one at a time, instead of walking
     #[arg(long, value_name = "LIST", conflicts_with_all = ["linear", "spherical", "fps", "strips"])]
     vary: Option<Seeds>,
-    /// Range of each varied coordinate [default: -2..2 for normal latents, -1..1 for uniform
+    /// Range of each direction, in standard deviations of the latent, or of each varied coordinate
+    /// [default: -3..3 for directions; -2..2 for coordinates of normal latents, -1..1 of uniform
     /// ones]
-    #[arg(long, value_name = "LOW..HIGH", requires = "vary", allow_hyphen_values = true)]
+    #[arg(long, value_name = "LOW..HIGH", requires = "single", allow_hyphen_values = true)]
     range: Option<Range>,
-    /// The film to write; with --vary, the figure [default: walk.gif; with --vary: vary.png]
+    /// The film to write, .gif, .webp or .apng; with --vary, the figure, .png; with --direction,
+    /// either [default: walk.gif; with --direction: directions.png; with --vary: vary.png]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The figure of strips [default: the film's name with extension png]
+    /// The figure beside a film [default: the film's name with extension png]
     #[arg(long, value_name = "FILE.png")]
     strips: Option<PathBuf>,
 }
 
+/// A film to write, and the figure beside it.
+struct Outputs {
+    film: PathBuf,
+    format: Format,
+    figure: PathBuf,
+}
+
 impl Walk {
     pub(super) fn run(&self) -> Result<()> {
-        match &self.vary {
-            Some(coordinates) => self.vary(&coordinates.0),
-            None => self.walk(),
+        match (&self.vary, &self.direction) {
+            (Some(coordinates), _) => self.vary(&coordinates.0),
+            (_, Some(directions)) => self.directions(&directions.0),
+            _ if !self.classes.is_empty() => self.classes(),
+            _ => self.walk(),
         }
     }
 
@@ -89,14 +122,42 @@ impl Walk {
         self.seeds
             .clone()
             .unwrap_or_else(default)
-            .load(&mut Locator::new(&self.model, model), "--seeds")
+            .load(&mut Locator::new(&self.model, model).truncated(self.truncation), "--seeds")
+    }
+
+    /// What a figure says of the model and its latents.
+    fn describe(&self, model: &ModelFile) -> String {
+        let model = self.model.describe(model);
+        match self.truncation {
+            Some(truncation) => format!("{model}, latents truncated at {truncation}"),
+            None => model,
+        }
+    }
+
+    /// The files to write; an error lists the endings `others` as well.
+    fn outputs(&self, others: &str) -> Result<Outputs> {
+        let film = self.out.clone().unwrap_or_else(|| "walk.gif".into());
+        let format = format_of(&film, others)?;
+        let figure = self.strips.clone().unwrap_or_else(|| film.with_extension("png"));
+        named("--strips", &figure, "png")?;
+        Ok(Outputs { film, format, figure })
+    }
+
+    /// Writes the film and the figure beside it.
+    fn write(&self, outputs: &Outputs, frames: &[RgbImage], figure: &Figure) -> Result<()> {
+        let Outputs { film, format, figure: strips } = outputs;
+        let ms = (1000 / self.fps).max(20);
+        let encoded = format
+            .encode(frames.iter().map(|frame| (frame, ms)))
+            .map_err(|e| Error::file(film, format!("cannot be made a film ({format}): {e}")))?;
+        files::write_bytes(film, &encoded)?;
+        println(&format!("{:<12}{}", "film", film.display()))?;
+        figure.save(strips)?;
+        println(&format!("{:<12}{}", "strips", strips.display()))
     }
 
     fn walk(&self) -> Result<()> {
-        let out = self.out.as_deref().unwrap_or(Path::new("walk.gif"));
-        let out = named("--out", out, "gif")?;
-        let strips = self.strips.clone().unwrap_or_else(|| out.with_extension("png"));
-        let strips = named("--strips", &strips, "png")?;
+        let outputs = self.outputs("")?;
         let model = self.model.load()?;
         let points = self.points(&model, "0-8")?;
         if points.len() < 2 {
@@ -127,14 +188,11 @@ impl Walk {
 
         let figure = self.strips(&model, &mut generator, &points, how, &why)?;
         let latents: Vec<Vec<f32>> = points.iter().map(|point| point.z.clone()).collect();
-        let frames = frames(&mut generator, &round_trip(&latents, steps, how))?;
-        let ms = (1000 / self.fps).max(20);
-        let film = film::encode(frames.iter().map(|frame| (frame, ms)))
-            .map_err(|e| Error::file(out, format!("cannot be made a GIF: {e}")))?;
-        files::write_bytes(out, &film)?;
-        println(&format!("{:<12}{}", "film", out.display()))?;
-        figure.save(strips)?;
-        println(&format!("{:<12}{}", "strips", strips.display()))
+        let latents = round_trip(&latents, steps, how);
+        let bar = Bar::new(latents.len() / generator.nz(), "images");
+        let images = generator.images_with(&latents, |n| bar.add(n))?;
+        bar.finish();
+        self.write(&outputs, &frames(&images, 1)?, &figure)
     }
 
     /// One strip for each segment.
@@ -159,56 +217,26 @@ impl Walk {
             panel = panel.row(format!("{}\nto {}", from.name, to.name), cells);
         }
         let figure = Figure::new("A walk in latent space")
-            .note(format!("{}. Interpolation: {why}.", self.model.describe(model)));
+            .note(format!("{}. Interpolation: {why}.", self.describe(model)));
         Ok(figure.panel(panel))
     }
+}
 
-    fn vary(&self, coordinates: &[u64]) -> Result<()> {
-        let out = self.out.as_deref().unwrap_or(Path::new("vary.png"));
-        if has_ending(out, "gif") {
-            let what = "--vary makes a figure, not a film; give a name that ends in .png";
-            return Err(Error::flag("--out", what));
-        }
-        let out = named("--out", out, "png")?;
-        let model = self.model.load()?;
-        let points = self.points(&model, "0")?;
-        let nz = model.networks.nz;
-        if let Some(beyond) = coordinates.iter().find(|&&c| c >= nz as u64) {
-            let what = format!("{beyond} is not a coordinate: the model has 0 to {}", nz - 1);
-            return Err(Error::flag("--vary", what));
-        }
-        let distribution = model.networks.latent_distribution;
-        let usual = match distribution {
-            LatentDistribution::Normal => [-2.0, 2.0],
-            LatentDistribution::Uniform => [-1.0, 1.0],
+/// The format of a film, by its name; an error lists the endings `others` as well.
+fn format_of(path: &Path, others: &str) -> Result<Format> {
+    Format::of(path).ok_or_else(|| {
+        let videos = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let path = path.display();
+        let what = match videos.iter().any(|video| extension == *video) {
+            true => format!(
+                "{path} cannot be written: films are .gif, .webp or .apng; ffmpeg makes others of an \
+                 .apng, as in ffmpeg -i walk.apng -pix_fmt yuv420p walk.mp4"
+            ),
+            false => format!("{path} does not end in {others}.gif, .webp or .apng"),
         };
-        let range = self.range.map_or(usual, |range| range.0);
-        let values = evenly(range, self.steps.unwrap_or(VALUES));
-        let mut generator = self.model.generator(&model)?;
-
-        let itself = generator.cells(&rows(&points))?;
-        let mut figure = Figure::new("One coordinate of the latent at a time").note(format!(
-            "{}. Framed: the latent as it is. Latents are {distribution}.",
-            self.model.describe(&model)
-        ));
-        for (point, itself) in points.iter().zip(itself) {
-            let labels = values.iter().map(|v| signed(*v));
-            let mut panel = Panel::new(&point.name)
-                .columns(["as it is".to_owned()].into_iter().chain(labels))
-                .gap_before(1);
-            for &coordinate in coordinates {
-                let coordinate = coordinate as usize;
-                let varied = generator.images(&vary(&point.z, coordinate, &values))?;
-                let label = format!("z[{coordinate}]");
-                let value = itself.clone().framed().caption(signed(point.z[coordinate]));
-                let row = [value].into_iter().chain(cells(&varied)?);
-                panel = panel.row(label, row);
-            }
-            figure = figure.panel(panel);
-        }
-        figure.save(out)?;
-        println(&format!("{:<12}{}", "figure", out.display()))
-    }
+        Error::flag("--out", what)
+    })
 }
 
 /// A number with its sign, short.
@@ -217,13 +245,17 @@ fn signed(x: f32) -> String {
     format!("{x:+.2}").replace('-', "\u{2212}")
 }
 
-/// The images of latents as frames of a film.
-fn frames(generator: &mut Drawing, latents: &[f32]) -> Result<Vec<RgbImage>> {
-    let bar = Bar::new(latents.len() / generator.nz(), "frames");
-    let images = generator.images_with(latents, |n| bar.add(n))?;
-    bar.finish();
+/// Frames of a film that show `each` of the images `[n, h, w, c]` at a time: one, or a grid.
+fn frames(images: &Tensor, each: usize) -> Result<Vec<RgbImage>> {
     let &[n, h, w, c] = images.shape() else { unreachable!("a generator gives images") };
     let factor = (FRAME / h.max(w) as u32).max(1);
-    let frame = |i| Ok(upscale(&single(images.f32s(), [n, h, w, c], i)?, factor).into_rgb8());
-    (0..n).map(frame).collect()
+    let frame = |i| {
+        if each == 1 {
+            return Ok(upscale(&single(images.f32s(), [n, h, w, c], i)?, factor).into_rgb8());
+        }
+        let image = h * w * c;
+        let some = &images.f32s()[i * each * image..(i + 1) * each * image];
+        Ok(grid_of(some, [each, h, w, c], columns(each))?.into_rgb8())
+    };
+    (0..n / each.max(1)).map(frame).collect()
 }

@@ -53,5 +53,6 @@ pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
 pub use source::{Image, Kind, Source};
 pub use subset::SubsetWriter;
+#[cfg(feature = "cli")]
 pub(crate) use sweep::sweep_by;
 pub use sweep::{Chunk, sweep};

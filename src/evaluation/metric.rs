@@ -4,21 +4,26 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::frechet::frechet_distance;
+use super::inception_score::{self, inception_score};
+use super::kid::{Subsets, kernel_distance};
 use super::memorization::{Seen, memorization};
 use super::ms_ssim::ms_ssim;
+use super::networks::Kind;
 use super::prdc::{DENSITY_K, PRECISION_K, density_coverage, precision_recall};
 use super::swd::{Variant, swd};
 use super::thumbnails::{SIDE, thumbnails};
 use super::two_sample::two_sample;
 use super::{Features, ImageSet, colors, duplicates, spectrum};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A computed number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// The score.
     pub value: f64,
-    /// Its standard error, if the metric estimates it.
+    /// Its standard error, if the metric estimates it; of KID and the Inception score their standard
+    /// deviation over subsets, as published.
     pub std: Option<f64>,
     /// What it is a mean of, by name, such as levels of a pyramid.
     pub parts: Vec<(String, f64)>,
@@ -138,7 +143,7 @@ pub struct Metric {
 }
 
 /// The network whose features give scores their plain names; of others the network's name is appended.
-pub const PUBLISHED_NETWORK: &str = "inception-v3";
+pub const PUBLISHED_NETWORK: &str = Kind::Inception.name();
 
 impl Metric {
     /// The name of a score of this metric by features of `network`: `precision`, and of another than
@@ -172,6 +177,9 @@ pub fn metric(name: &str) -> Result<&'static Metric, String> {
         format!("is not a metric; there are {}", names.join(", "))
     })
 }
+
+/// Parts of the Inception score's images.
+const PARTS: usize = 10;
 
 const fn output(name: &'static str, better: Better) -> Output {
     Output { name, better }
@@ -281,6 +289,46 @@ pub const METRICS: &[Metric] = &[
         compute: Compute::Seen(|fakes, seen, _| {
             let found = memorization(fakes, seen);
             Ok([found.nearer, found.copies].map(Measured::of).to_vec())
+        }),
+    },
+    Metric {
+        name: "fid",
+        about: "Fréchet distance of a network's features: FID by Inception-v3, FD by others",
+        implementation: "Gaussians of features in 64 bits, covariances by N - 1 (arXiv 1706.08500)",
+        outputs: &[output("fid", Better::Lower)],
+        least: 2,
+        compute: Compute::Network(|sets, _| {
+            let distance = frechet_distance(sets.fakes.features, sets.reals.features)?;
+            Ok(vec![Measured::of(distance)])
+        }),
+    },
+    Metric {
+        name: "kid",
+        about: "kernel distance of a network's features: KID by Inception-v3",
+        implementation: "(x.y / width + 1)^3, unbiased, mean of 100 subsets of 1,000 images, or of all if there \
+                         are fewer (arXiv 1801.01401, torch-fidelity)",
+        outputs: &[output("kid", Better::Lower)],
+        least: 2,
+        compute: Compute::Network(|sets, _| {
+            let [fakes, reals] = [sets.fakes.features, sets.reals.features];
+            let usual = Subsets::default();
+            let size = usual.size.min(fakes.count()).min(reals.count());
+            let spread = kernel_distance(fakes, reals, &Subsets { size, ..usual })?;
+            Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
+        }),
+    },
+    Metric {
+        name: "is",
+        about: "Inception score, by the network's classes; the floor is the real images' score",
+        implementation: "softmax of logits without bias, mean of 10 parts (arXiv 1606.03498, torch-fidelity)",
+        outputs: &[output("is", Better::Higher)],
+        least: PARTS,
+        compute: Compute::Network(|sets, context| {
+            let Some(logits) = sets.fakes.logits else {
+                return Err(Error::metric(context.metric, "the network has no classes"));
+            };
+            let spread = inception_score(logits, PARTS, inception_score::SEED)?;
+            Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
         }),
     },
     Metric {

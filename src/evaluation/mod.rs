@@ -35,6 +35,11 @@ pub use report::{Options, Score, Scores, Sets, evaluate, evaluate_sets};
 
 use crate::error::{Error, Result};
 
+pub mod frechet;
+pub mod inception_score;
+pub mod kid;
+pub mod networks;
+
 /// Images of one size, as bytes `[count, height, width, channels]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {

@@ -20,9 +20,9 @@ const T: [f64; 5] = [12.706, 4.303, 3.182, 2.776, 2.571];
 /// Features of both sets by a network.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Its name: `inception-v3`, `efficientnet-lite0`.
+    /// Its name, [`super::networks::Kind::name`].
     pub name: String,
-    /// What is to be known of the features: the file's hash, how images are resized.
+    /// What its features depend on: the network, its file's hash, how images are resized.
     pub protocol: String,
     /// Of the generated images.
     pub fakes: (Features, Option<Features>),
@@ -93,7 +93,7 @@ pub struct Score {
     pub name: String,
     /// The score.
     pub value: f64,
-    /// Its standard error, if the metric estimates it.
+    /// [`Measured::std`].
     pub std: Option<f64>,
     /// What it is a mean of.
     pub parts: Vec<(String, f64)>,
@@ -120,8 +120,8 @@ impl Score {
     }
 }
 
-/// Scores in the order of their metrics. As JSON, an object of `metrics`, `floors` and `protocols`, each
-/// by name.
+/// Scores in the order of their metrics. As JSON, an object of `metrics`, `deviations`, `floors` and
+/// `protocols`, each by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores(pub Vec<Score>);
 
@@ -145,8 +145,9 @@ impl<T: Serialize> Serialize for Entries<'_, T> {
 
 impl Serialize for Scores {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
+        let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("metrics", &Entries(&self.0, |score| Some(score.value)))?;
+        map.serialize_entry("deviations", &Entries(&self.0, |score| score.std))?;
         map.serialize_entry("floors", &Entries(&self.0, |score| score.floor.as_ref()))?;
         map.serialize_entry("protocols", &Entries(&self.0, |score| Some(&score.protocol)))?;
         map.end()
@@ -358,7 +359,7 @@ impl<'a> Run<'a> {
             let each: Vec<_> = parts.iter().map(|(name, x)| format!("{name}: {x:.2}")).collect();
             clauses.push(format!("mean of {}", each.join(", ")));
         }
-        clauses.extend(network.map(|network| format!("{}, {}", network.name, network.protocol)));
+        clauses.extend(network.map(|network| network.protocol.clone()));
         let count = grouped(count as u64);
         clauses.push(match (self.metric.compute, self.sets.seen) {
             (Compute::Seen(_), Some(seen)) => format!(

@@ -4,6 +4,7 @@
 pub mod arithmetic;
 pub mod classify;
 pub mod dedup;
+pub mod directions;
 pub mod errors;
 pub mod filters;
 pub mod forget;

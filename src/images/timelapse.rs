@@ -96,7 +96,7 @@ fn encode(images: &[RgbImage], goes_on: &dyn Fn() -> bool) -> image::ImageResult
     let each = (LENGTH_MS / images.len().max(1) as u64).clamp(60, 500);
     let stands = |i| if i + 1 == images.len() { LAST_MS } else { each };
     let frames = images.iter().enumerate().map(|(i, image)| (image, stands(i)));
-    film::encode(frames.take_while(|_| goes_on()))
+    film::Format::Gif.encode(frames.take_while(|_| goes_on()))
 }
 
 #[cfg(test)]

@@ -106,16 +106,22 @@ impl Folder {
         self.path.join("timelapse.gif")
     }
 
-    /// The list of data files that could not be used, `skipped.txt`.
+    /// The page to watch the training by, `report.html`.
     #[must_use]
-    pub fn skipped_path(&self) -> PathBuf {
-        self.path.join("skipped.txt")
+    pub fn report_path(&self) -> PathBuf {
+        self.path.join("report.html")
     }
 
     /// The scores of its checkpoints, `scores.json`.
     #[must_use]
     pub fn scores_path(&self) -> PathBuf {
         self.path.join("scores.json")
+    }
+
+    /// The list of data files that could not be used, `skipped.txt`.
+    #[must_use]
+    pub fn skipped_path(&self) -> PathBuf {
+        self.path.join("skipped.txt")
     }
 
     /// The checkpoint after `images` images seen: `checkpoint-000065536.safetensors`.

@@ -133,8 +133,9 @@ impl Generator {
     ) -> Result<()> {
         let (n, batch) = (inputs.len(), self.batch());
         (0..n).step_by(batch).try_for_each(|first| {
-            let (latents, labels) = inputs.rows(first..n.min(first + batch), &self.networks)?;
-            let images = self.sampler.sample_labeled(&mut self.state, &latents, &labels)?;
+            let (latents, conditions) = inputs.rows(first..n.min(first + batch), &self.networks)?;
+            let images =
+                self.sampler.sample_conditioned(&mut self.state, &latents, conditions.as_ref())?;
             check_finite(&images)?;
             take(first, &images)
         })
@@ -146,16 +147,19 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use crate::error::Error;
-    use crate::model::{Size, seeded_latents};
-    use crate::models::ModelConfig;
+    use crate::model::{Size, Truncation, seeded_latents};
+    use crate::models::{Conditioning, ModelConfig, Norm};
     use crate::nn::LatentDistribution;
 
     /// A model of `classes` classes, whose EMA is twice its weights.
     fn model(classes: usize) -> ModelFile {
+        model_of(ModelConfig { classes, ..ModelConfig::default() })
+    }
+
+    fn model_of(config: ModelConfig) -> ModelFile {
         let size = Size { height: 8, width: 8 };
-        let model_config =
-            ModelConfig { size, nz: 3, ngf: 4, ndf: 4, classes, ..ModelConfig::default() };
-        let networks = model_config.networks().unwrap();
+        let config = ModelConfig { size, nz: 3, ngf: 4, ndf: 4, ..config };
+        let networks = config.networks().unwrap();
         let mut tensors = std::collections::BTreeMap::new();
         for param in networks.params() {
             let value = param.layout.to_file(&param.initial(1)).unwrap();
@@ -206,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn truncated_latents_are_those_of_the_seeds_within_the_threshold() {
+        let mut generator = generator(0, Weights::default());
+        let seeds = [3, 41];
+        let cut = Truncation::new(0.5).unwrap();
+        let mut images = |inputs: Inputs| generator.images(&inputs).unwrap();
+        let latents = cut.latents(&seeds, 3, LatentDistribution::Normal);
+        let drawn = images(Inputs::seeds(seeds).truncated(cut));
+        assert_eq!(drawn, images(Inputs::latents(latents).unwrap()));
+        let whole = images(Inputs::seeds(seeds));
+        assert_ne!(drawn, whole);
+        let wide = Truncation::new(1e30).unwrap();
+        assert_eq!(images(Inputs::seeds(seeds).truncated(wide)), whole);
+    }
+
+    #[test]
     fn the_average_is_drawn_unless_raw_weights_are_asked_for() {
         let draw = |weights| generator(0, weights).images(&Inputs::seeds(0..2)).unwrap();
         assert_eq!(draw(Weights::default()), draw(Weights::Averaged));
@@ -226,10 +245,64 @@ mod tests {
         let inputs = Inputs::seeds(4..6).of_every_class(vec![2, 1]);
         let seen: Vec<_> = (0..4).map(|i| (inputs.latent(i), inputs.class(i, 3))).collect();
         assert_eq!(seen, [(0, Some(2)), (1, Some(2)), (0, Some(1)), (1, Some(1))]);
+        // A mixture is the mean of what the classes add: no class's own image, nor the mean of theirs.
+        let mixed = |shares: [f32; 3]| {
+            let shares = Tensor::new([1, 3], shares.to_vec()).unwrap();
+            Inputs::seeds([4]).of_mixtures(shares)
+        };
+        let mut image = |shares| images(mixed(shares).unwrap());
+        let image_len = in_turn.len() / 2;
+        assert_eq!(image([0.0, 1.0, 0.0]), in_turn[..image_len]);
+        let (half, all) = (image([0.5, 0.5, 0.0]), image([0.0, 0.0, 1.0]));
+        assert!(half != all && half != in_turn[..image_len]);
+        for bad in [[0.5, 0.6, 0.0], [1.5, -0.5, 0.0], [f32::NAN, 0.5, 0.5]] {
+            let error = mixed(bad).unwrap_err().to_string();
+            assert!(error.contains("row 0 is not a mixture of classes"), "{error}");
+        }
         // Rows of latents take classes in turn, by index.
         let rows = Inputs::latents(Tensor::full([4, 3], 0.5)).unwrap();
         let turns: Vec<_> = (0..4).map(|i| rows.class(i, 3)).collect();
         assert_eq!(turns, [Some(0), Some(1), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn a_mixture_in_conditional_batch_norm_has_the_mean_of_scales_and_shifts() {
+        // Classes enter nowhere else.
+        let mut model = model_of(ModelConfig {
+            classes: 3,
+            conditioning: Conditioning::Projection,
+            norm_g: Norm::Conditional,
+            ..ModelConfig::default()
+        });
+        let mut tables = 0;
+        for (name, table) in &mut model.tensors {
+            let is_table = name.ends_with(".gamma.weight") || name.ends_with(".beta.weight");
+            if !is_table || !name.starts_with("generator.") {
+                continue;
+            }
+            let &[3, channels] = table.shape() else { panic!("{name}: {:?}", table.shape()) };
+            let mut rows = table.f32s().to_vec();
+            for (i, x) in rows.iter_mut().enumerate() {
+                *x += 0.3 * (1.7 * i as f32).sin();
+            }
+            // The third class is the mean of the first two.
+            for i in 0..channels {
+                rows[2 * channels + i] = 0.5 * (rows[i] + rows[channels + i]);
+            }
+            *table = Tensor::new([3, channels], rows).unwrap();
+            tables += 1;
+        }
+        assert!(tables > 0);
+        let mut generator = Generator::new(&model, &Device::Cpu, Weights::Raw).unwrap();
+        let shares = Tensor::new([1, 3], vec![0.5, 0.5, 0.0]).unwrap();
+        let mixed = Inputs::seeds([4]).of_mixtures(shares).unwrap();
+        let [mixed, mean, first] =
+            [mixed, Inputs::seeds([4]).of_class(2), Inputs::seeds([4]).of_class(0)]
+                .map(|inputs| generator.images(&inputs).unwrap().f32s().to_vec());
+        let apart =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart(&mixed, &mean) < 1e-6, "{}", apart(&mixed, &mean));
+        assert!(apart(&mixed, &first) > 1e-4, "{}", apart(&mixed, &first));
     }
 
     #[test]
@@ -244,6 +317,13 @@ mod tests {
         assert!(error(0, Inputs::seeds([1]).of_class(0)).contains("unconditional"));
         assert!(error(3, Inputs::seeds([1]).of_classes(vec![0, 1])).contains("2 classes for 1"));
         assert!(error(3, Inputs::seeds([1]).of_class(3)).contains("label 3"));
+        let mixed = |shape: [usize; 2]| {
+            let shares = Tensor::full(shape, 1.0 / shape[1] as f32);
+            Inputs::seeds([1]).of_mixtures(shares).unwrap()
+        };
+        assert!(error(3, mixed([1, 2])).contains("shape [1, 2] for 1 latents and 3 classes"));
+        assert!(error(3, mixed([2, 3])).contains("shape [2, 3] for 1 latents"));
+        assert!(error(0, mixed([1, 3])).contains("unconditional"));
         assert!(latents(&[2]).is_err() && latents(&[2, 0]).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result, named};
 use crate::tensor::Tensor;
 
-use super::latents::seeded_latents;
+use super::latents::{Truncation, seeded_latents};
 use super::networks::Networks;
 
 /// Which images to generate. A seed always gives the same latent; unless classes are chosen it also
@@ -14,6 +14,8 @@ use super::networks::Networks;
 pub struct Inputs {
     latents: Latents,
     classes: Classes,
+    /// Of the latents of seeds.
+    truncation: Option<Truncation>,
 }
 
 #[derive(Clone, Debug)]
@@ -31,13 +33,15 @@ enum Classes {
     Each(Vec<u32>),
     /// All latents of the first, then all of the second, and so on.
     Every(Vec<u32>),
+    /// A mixture of classes for each latent, float32 `[n, classes]`.
+    Mixed(Tensor),
 }
 
 impl Inputs {
     /// The images of seeds.
     pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Self {
         let latents = Latents::Seeds(seeds.into_iter().collect());
-        Self { latents, classes: Classes::InTurn }
+        Self { latents, classes: Classes::InTurn, truncation: None }
     }
 
     /// The images of latents `[n, nz]`.
@@ -48,7 +52,8 @@ impl Inputs {
         latents.try_f32s().map_err(|error| named("latents", error))?;
         match latents.shape() {
             [_, nz] if *nz > 0 => {
-                Ok(Self { latents: Latents::Rows(latents), classes: Classes::InTurn })
+                let latents = Latents::Rows(latents);
+                Ok(Self { latents, classes: Classes::InTurn, truncation: None })
             }
             shape => {
                 let what = format!("has shape {shape:?}, not [n, nz]");
@@ -76,6 +81,43 @@ impl Inputs {
         Self { classes, ..self }
     }
 
+    /// The same, with a mixture of classes for each latent: rows `[n, classes]` of shares that are
+    /// not negative and add up to 1. A row with a single 1 is that class. Labels enter a network as
+    /// such rows, and only linearly: appended to the channels, or as weights of the rows of a table
+    /// (scales and shifts of conditional batch norm), so that a mixture is the mean of its classes'
+    /// embeddings.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if they have another shape, or are not shares.
+    pub fn of_mixtures(self, shares: Tensor) -> Result<Self> {
+        let fail = |what| Err(Error::Tensor { name: "mixtures".into(), what });
+        let rows = shares.try_f32s().map_err(|error| named("mixtures", error))?;
+        let &[_, classes] = shares.shape() else {
+            return fail(format!("has shape {:?}, not [n, classes]", shares.shape()));
+        };
+        let is_mixture = |row: &[f32]| {
+            row.iter().all(|&share| share >= 0.0) && (row.iter().sum::<f32>() - 1.0).abs() < 1e-4
+        };
+        match rows.chunks(classes.max(1)).position(|row| !is_mixture(row)) {
+            Some(row) => fail(format!(
+                "row {row} is not a mixture of classes: shares are not negative and add up to 1"
+            )),
+            None => Ok(Self { classes: Classes::Mixed(shares), ..self }),
+        }
+    }
+
+    /// The same, with truncated latents of seeds; latents that were given stay as they are.
+    #[must_use]
+    pub fn truncated(self, truncation: Truncation) -> Self {
+        Self { truncation: Some(truncation), ..self }
+    }
+
+    /// The truncation of the latents of seeds.
+    #[must_use]
+    pub fn truncation(&self) -> Option<Truncation> {
+        self.truncation.filter(|_| self.all_seeds().is_some())
+    }
+
     /// Number of latents, each of which may give several images.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -90,7 +132,7 @@ impl Inputs {
     pub fn len(&self) -> usize {
         match &self.classes {
             Classes::Every(classes) => self.count().saturating_mul(classes.len()),
-            Classes::InTurn | Classes::Each(_) => self.count(),
+            Classes::InTurn | Classes::Each(_) | Classes::Mixed(_) => self.count(),
         }
     }
 
@@ -124,7 +166,7 @@ impl Inputs {
         }
     }
 
-    /// The class of an image for a model of `classes` classes; `None` if it has none.
+    /// The class of an image for a model of `classes` classes; `None` if it has none, or a mixture.
     #[must_use]
     pub fn class(&self, image: usize, classes: usize) -> Option<u32> {
         if classes == 0 {
@@ -137,29 +179,23 @@ impl Inputs {
             }
             Classes::Each(each) => each.get(image).copied(),
             Classes::Every(every) => every.get(image / self.count().max(1)).copied(),
+            Classes::Mixed(_) => None,
         }
     }
 
-    /// Latents `[range.len(), nz]` and classes of some of the images; no classes if `model` has
-    /// none.
+    /// Latents `[range.len(), nz]` and conditions `[range.len(), classes]` of some of the images;
+    /// no conditions if `model` has no classes.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the model has no classes and some were given, if it has some and they
     /// are not one per latent, or if its latents have another length.
-    pub(super) fn rows(&self, range: Range<usize>, model: &Networks) -> Result<(Tensor, Vec<u32>)> {
-        let (nz, classes) = (model.nz, model.classes.len());
-        let fail = |name: &str, what| Err(Error::Tensor { name: name.into(), what });
-        match &self.classes {
-            Classes::Each(_) | Classes::Every(_) if classes == 0 => {
-                return fail("labels", "the generator is unconditional".into());
-            }
-            Classes::Each(each) if each.len() != self.count() => {
-                let what = format!("{} classes for {} latents", each.len(), self.count());
-                return fail("labels", what);
-            }
-            _ => {}
-        }
-        let labels = range.clone().filter_map(|image| self.class(image, classes)).collect();
+    pub(super) fn rows(
+        &self,
+        range: Range<usize>,
+        model: &Networks,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let conditions = self.conditions(range.clone(), model.classes.len())?;
+        let nz = model.nz;
         let mut z = Vec::with_capacity(range.len() * nz);
         let mut at = range.start;
         while at < range.end {
@@ -168,23 +204,52 @@ impl Inputs {
             let count = (range.end - at).min(self.count() - first);
             match &self.latents {
                 Latents::Seeds(seeds) => {
-                    let seeds = &seeds[first..first + count];
-                    z.extend_from_slice(
-                        seeded_latents(seeds, nz, model.latent_distribution).f32s(),
-                    );
+                    let (seeds, distribution) =
+                        (&seeds[first..first + count], model.latent_distribution);
+                    let latents = match self.truncation {
+                        Some(truncation) => truncation.latents(seeds, nz, distribution),
+                        None => seeded_latents(seeds, nz, distribution),
+                    };
+                    z.extend_from_slice(latents.f32s());
                 }
                 Latents::Rows(rows) => {
                     let width = rows.shape()[1];
                     if width != nz {
                         let what =
                             format!("has {width} numbers an image, the generator wants {nz}");
-                        return fail("latents", what);
+                        return Err(Error::Tensor { name: "latents".into(), what });
                     }
                     z.extend_from_slice(&rows.f32s()[first * nz..(first + count) * nz]);
                 }
             }
             at += count;
         }
-        Ok((Tensor::new([range.len(), nz], z)?, labels))
+        Ok((Tensor::new([range.len(), nz], z)?, conditions))
+    }
+
+    /// The conditions `[range.len(), classes]` of some of the images; `None` without classes.
+    fn conditions(&self, range: Range<usize>, classes: usize) -> Result<Option<Tensor>> {
+        let fail = |what: String| Err(Error::Tensor { name: "labels".into(), what });
+        let count = self.count();
+        match &self.classes {
+            Classes::InTurn if classes == 0 => Ok(None),
+            _ if classes == 0 => fail("the generator is unconditional".into()),
+            Classes::Each(each) if each.len() != count => {
+                fail(format!("{} classes for {count} latents", each.len()))
+            }
+            Classes::Mixed(shares) if shares.shape() != [count, classes] => fail(format!(
+                "mixtures of shape {:?} for {count} latents and {classes} classes",
+                shares.shape()
+            )),
+            Classes::Mixed(shares) => {
+                let rows = &shares.f32s()[range.start * classes..range.end * classes];
+                Tensor::new([range.len(), classes], rows.to_vec()).map(Some)
+            }
+            Classes::InTurn | Classes::Each(_) | Classes::Every(_) => {
+                let labels: Vec<u32> =
+                    range.filter_map(|image| self.class(image, classes)).collect();
+                Tensor::one_hot(&labels, classes).map(Some)
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! | [`networks`] | the description: networks by name, layer by layer, and what goes in and out |
 //! | [`names`] | the names of the tensors of networks and of their averages |
 //! | [`weights`] | raw or averaged weights: one rule for all |
-//! | [`latents`] | the latent vectors of seeds |
+//! | [`latents`] | the latent vectors of seeds, and their truncation |
 //! | [`checkpoint`], [`file`](mod@file), [`folder`] | named tensors in a file; a model in it; the newest of a run |
 //! | [`pipeline`](mod@pipeline) | how the networks make images of latents, one after another |
 //! | [`inputs`], [`sampler`], [`generator`] | images to generate; a compiled generator; images |
@@ -36,7 +36,7 @@ pub use file::{ModelFile, save_imported};
 pub use folder::Folder;
 pub use generator::Generator;
 pub use inputs::Inputs;
-pub use latents::seeded_latents;
+pub use latents::{Truncation, seeded_latents};
 pub use networks::{Net, Networks, Spread};
 pub use pipeline::Pipeline;
 pub use pixels::Pixels;

@@ -132,16 +132,8 @@ impl Sampler {
         latents: &Tensor,
         labels: &[u32],
     ) -> Result<Tensor> {
-        let Networks { size, channels, nz, .. } = self.model;
-        let &[n, width] = latents.shape() else {
-            let what = format!("has shape {:?}, not [n, {nz}]", latents.shape());
-            return Err(Error::Tensor { name: "latents".into(), what });
-        };
-        if width != nz {
-            let what = format!("has {width} numbers an image, the generator wants {nz}");
-            return Err(Error::Tensor { name: "latents".into(), what });
-        }
         let classes = self.model.classes.len();
+        let n = latents.shape().first().copied().unwrap_or_default();
         if labels.len() != if classes == 0 { 0 } else { n } {
             let what = match classes {
                 0 => "the generator is unconditional".to_owned(),
@@ -152,6 +144,42 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
+        let conditions = if classes == 0 { None } else { Some(Tensor::one_hot(labels, classes)?) };
+        self.sample_conditioned(state, latents, conditions.as_ref())
+    }
+
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]` on conditions `[n, classes]`: one-hot
+    /// labels, or mixtures of them; `None` for an unconditional generator.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::sample`]; [`Error::Tensor`] if the conditions have another shape.
+    pub fn sample_conditioned(
+        &mut self,
+        state: &mut State,
+        latents: &Tensor,
+        conditions: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let Networks { size, channels, nz, .. } = self.model;
+        let &[n, width] = latents.shape() else {
+            let what = format!("has shape {:?}, not [n, {nz}]", latents.shape());
+            return Err(Error::Tensor { name: "latents".into(), what });
+        };
+        if width != nz {
+            let what = format!("has {width} numbers an image, the generator wants {nz}");
+            return Err(Error::Tensor { name: "latents".into(), what });
+        }
+        let classes = self.model.classes.len();
+        let conditions = match conditions {
+            Some(conditions) if classes > 0 && conditions.shape() == [n, classes] => {
+                conditions.try_f32s().map_err(|error| named("conditions", error))?
+            }
+            None if classes == 0 => &[],
+            given => {
+                let given = given.map(Tensor::shape).unwrap_or_default();
+                let what = format!("has shape {given:?}, the generator wants {:?}", [n, classes]);
+                return Err(Error::Tensor { name: "conditions".into(), what });
+            }
+        };
         let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
         let image = size.height * size.width * channels;
         let mut images = Vec::with_capacity(n * image);
@@ -166,10 +194,12 @@ impl Sampler {
             let fetched = if classes == 0 {
                 self.program.call(state, &[("z", &z)])?
             } else {
-                let first = first * self.batch;
-                let mut labels = labels[first..n.min(first + self.batch)].to_vec();
-                labels.resize(self.batch, 0);
-                let labels = Tensor::one_hot(&labels, classes)?;
+                let rows = first * self.batch..n.min((first + 1) * self.batch);
+                let mut labels = conditions[rows.start * classes..rows.end * classes].to_vec();
+                // The company is of the first class.
+                let company = vec![0; self.batch - rows.len()];
+                labels.extend_from_slice(Tensor::one_hot(&company, classes)?.f32s());
+                let labels = Tensor::new([self.batch, classes], labels)?;
                 self.program.call(state, &[("z", &z), ("labels", &labels)])?
             };
             let count = rows.len() / nz * image;

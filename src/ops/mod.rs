@@ -13,6 +13,7 @@ use crate::tensor::DType;
 
 pub mod append;
 pub mod conv;
+pub mod depthwise;
 pub mod elementwise;
 mod kernel;
 pub mod matmul;

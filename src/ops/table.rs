@@ -4,8 +4,8 @@
 
 use super::samples::Sample;
 use super::{
-    append, conv, elementwise, matmul, maxout, moments, norm, pool, random, reduce, shape, shift,
-    softmax, stop,
+    append, conv, depthwise, elementwise, matmul, maxout, moments, norm, pool, random, reduce,
+    shape, shift, softmax, stop,
 };
 
 /// One op of the crate.
@@ -89,6 +89,7 @@ pub const OPS: &[OpInfo] = &[
         &["conv_weight_grad", "filter_in", "filter_out", "matmul", "sum_partials"],
         conv::samples,
     ),
+    op("depthwise_conv2d", &["depthwise_conv2d"], depthwise::samples),
     op("max_pool", &["max_pool"], pool::samples),
     op("maxout", &["maxout"], maxout::samples),
     op("maxout_grad", &["maxout_grad"], maxout::samples),

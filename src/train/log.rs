@@ -18,6 +18,19 @@ use super::Metrics;
 /// The metric of sample diversity, as a share of that of real images.
 pub const SAMPLE_DIVERSITY: &str = "sample_diversity";
 
+/// Names of the numbers of a line that are not metrics.
+const STEP: &str = "step";
+const IMAGES: &str = "images";
+const EPOCH: &str = "epoch";
+const SECONDS: &str = "seconds";
+/// Images per second since the last report.
+pub const IMAGES_PER_S: &str = "images_per_s";
+const WAITING: &str = "waiting";
+const MEMORY_BYTES: &str = "memory_bytes";
+
+/// Those that every line has.
+const FIRST: [&str; 5] = [STEP, IMAGES, EPOCH, SECONDS, IMAGES_PER_S];
+
 /// One report of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -84,6 +97,44 @@ impl LogLine {
         self
     }
 
+    /// The names of all its numbers, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let waiting = self.waiting.map(|_| WAITING);
+        let memory = self.memory_bytes.map(|_| MEMORY_BYTES);
+        let metrics = self.metrics.iter().map(|(name, _)| name);
+        FIRST.into_iter().chain(metrics).chain(waiting).chain(memory)
+    }
+
+    /// The number called `name`: a field of this struct or a metric; `None` if it was not measured.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match name {
+            STEP => Some(self.step as f64),
+            IMAGES => Some(self.images as f64),
+            EPOCH => Some(self.epoch),
+            SECONDS => Some(self.seconds),
+            IMAGES_PER_S => Some(self.images_per_s),
+            WAITING => self.waiting.map(f64::from),
+            MEMORY_BYTES => self.memory_bytes.map(|bytes| bytes as f64),
+            _ => self.metrics.get(name).map(f64::from),
+        }
+    }
+
+    /// [`LogLine::number`] as text, with all its digits; empty if it was not measured.
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
+        match name {
+            STEP => self.step.to_string(),
+            IMAGES => self.images.to_string(),
+            WAITING => self.waiting.map(|share| share.to_string()).unwrap_or_default(),
+            MEMORY_BYTES => self.memory_bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
+            _ => match self.metrics.get(name) {
+                Some(value) => value.to_string(),
+                None => self.number(name).map(|value| value.to_string()).unwrap_or_default(),
+            },
+        }
+    }
+
     /// The line as in the file, with its line end.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -96,6 +147,47 @@ impl LogLine {
 /// line left by a killed process does no harm.
 pub fn parse(text: &str) -> impl Iterator<Item = (&str, LogLine)> {
     text.lines().filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
+}
+
+/// The names of all numbers of a log: those of its first line, then those that only later lines
+/// have, each behind the one that it follows there.
+#[must_use]
+pub fn columns(log: &[LogLine]) -> Vec<&str> {
+    let mut columns: Vec<&str> = Vec::new();
+    for line in log {
+        let mut place = 0;
+        for name in line.names() {
+            place = 1 + match columns.iter().position(|known| *known == name) {
+                Some(known) => known,
+                None => {
+                    columns.insert(place, name);
+                    place
+                }
+            };
+        }
+    }
+    columns
+}
+
+/// A log as comma-separated values: a row of names ([`columns`]), and a row for every line, with an
+/// empty cell for what it did not measure.
+#[must_use]
+pub fn csv(log: &[LogLine]) -> String {
+    let columns = columns(log);
+    let row = |cells: &mut dyn Iterator<Item = String>| cells.collect::<Vec<_>>().join(",") + "\n";
+    let mut text = row(&mut columns.iter().map(|name| csv_cell(name)));
+    for line in log {
+        text += &row(&mut columns.iter().map(|name| line.text(name)));
+    }
+    text
+}
+
+/// A name as a cell, quoted if it needs it (RFC 4180): a log may be a stranger's.
+fn csv_cell(name: &str) -> String {
+    match name.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", name.replace('"', "\"\"")),
+        false => name.to_owned(),
+    }
 }
 
 /// Reads a log; a missing one is empty.
@@ -193,6 +285,36 @@ mod tests {
         let (_, line) = parse(text).next().unwrap();
         assert_eq!((line.step, line.value("loss_d"), line.memory_bytes), (1, 0.5, None));
         assert!(line.value("loss_g").is_nan() && line.seconds.is_nan());
+    }
+
+    #[test]
+    fn csv_has_every_column_of_every_line() {
+        let first = line(1);
+        let mut second = LogLine { waiting: None, ..line(2) }.with("odd, \"name\"", f32::NAN);
+        second.metrics =
+            Metrics::from([("loss_d", 0.1), ("penalty", 1e-9), ("odd, \"name\"", f32::NAN)]);
+        let text = csv(&[first, second]);
+        assert_eq!(
+            text,
+            "step,images,epoch,seconds,images_per_s,loss_d,penalty,\"odd, \"\"name\"\"\",loss_g,d_real,\
+             grad_norm_g,sample_diversity,waiting,memory_bytes\n\
+             1,64,0.25,12.5,73.1,0.812,,,1.934,0.71,0.000000001,0.9,0.25,8589934592\n\
+             2,128,0.25,12.5,73.1,0.1,0.000000001,NaN,,,,,,8589934592\n"
+        );
+        assert_eq!(csv(&[]), "\n");
+    }
+
+    #[test]
+    fn numbers_are_found_by_name() {
+        let line = line(3);
+        for name in line.names() {
+            let text = line.text(name);
+            let (number, parsed) = (line.number(name).unwrap(), text.parse::<f64>().unwrap());
+            assert!((number - parsed).abs() <= 1e-6 * parsed.abs(), "{name}: {number} and {text}");
+            assert!(line.to_json().contains(&format!("\"{name}\":")), "{name}");
+        }
+        assert_eq!(line.names().count(), 12);
+        assert_eq!((line.number("penalty"), line.text("penalty")), (None, String::new()));
     }
 
     #[test]

@@ -4,18 +4,24 @@ pub mod health;
 #[cfg(feature = "cli")]
 pub mod interrupt;
 pub mod labeled;
+pub mod listing;
 pub mod log;
 pub mod metrics;
 pub mod options;
+mod panels;
 #[cfg(feature = "cli")]
 pub mod plot;
 pub mod presets;
 #[cfg(feature = "cli")]
 pub mod progress;
+pub mod report;
 pub mod run;
+pub mod scores;
+mod series;
 #[cfg(feature = "cli")]
 pub mod session;
 mod snapshot;
+pub mod tensorboard;
 pub mod trainer;
 pub mod writer;
 
@@ -32,5 +38,6 @@ pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Run;
+pub use scores::Scores;
 pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_images};

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Domain, config};
+use crate::config::{Domain, Stored, config};
 use crate::data::{Fingerprint, Prepare, Reading};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{Networks, Role, Weights};
 use crate::{files, human};
@@ -109,7 +108,7 @@ impl std::fmt::Display for Origin {
 }
 
 config! {
-    /// Intervals in real images seen, and what to keep. Does not affect the results.
+    /// Intervals in real images seen, what to write, and what to keep. Does not affect the results.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Intervals;
     /// [`Intervals`] with optional fields.
@@ -121,6 +120,8 @@ config! {
         preview_every: u64 = 6400, "COUNT" { domain: Domain::Count, alias: Some("every") };
         /// The same for checkpoints
         save_every: u64 = 6400, "COUNT" { domain: Domain::Count };
+        /// Also write event files for TensorBoard: numbers, previews and options
+        tensorboard: bool = false, "true|false" { stored: Stored::Changed };
         /// Newest checkpoints to keep
         keep: usize = 2, "N" { rare: true, domain: Domain::from(1) };
         /// Of the older checkpoints keep one for every COUNT images; 0 for none
@@ -225,9 +226,9 @@ impl RunOptions {
     }
 }
 
-/// The first lines of a training: configuration, data, device.
+/// What a training is: its data, networks, hyperparameters, device and memory, each with its name.
 #[must_use]
-pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> String {
+pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, String)> {
     let config = &options.config;
     let model = &config.model;
     let classes = match model.classes {
@@ -240,26 +241,46 @@ pub fn header(options: &RunOptions, trainer: &Trainer, device: &Device) -> Strin
         0 => String::new(),
         classes => format!(", conditional on {classes} classes"),
     };
-    format!(
-        "data      {}\n\
-         networks  {} {}x{}x{}, nz {}{classes}; {} parameters\n\
-         training  {} in batches of {}, seed {}\n\
-         device    {}\n\
-         memory    {} planned ({} of them state)",
-        options.data_description,
-        model.network,
-        model.size.height,
-        model.size.width,
-        model.channels,
-        model.nz,
-        learned(&trainer.system().model),
-        human::counted(options.images, "image"),
-        config.batch,
-        config.seed,
-        device.name(),
-        human::bytes(trainer.memory().total()),
-        human::bytes(trainer.memory().states),
-    )
+    vec![
+        ("data", options.data_description.clone()),
+        (
+            "networks",
+            format!(
+                "{} {}x{}x{}, nz {}{classes}; {} parameters",
+                model.network,
+                model.size.height,
+                model.size.width,
+                model.channels,
+                model.nz,
+                learned(&trainer.system().model)
+            ),
+        ),
+        (
+            "training",
+            format!(
+                "{} in batches of {}, seed {}",
+                human::counted(options.images, "image"),
+                config.batch,
+                config.seed
+            ),
+        ),
+        ("device", options.device.clone()),
+        (
+            "memory",
+            format!(
+                "{} planned ({} of them state)",
+                human::bytes(trainer.memory().total()),
+                human::bytes(trainer.memory().states)
+            ),
+        ),
+    ]
+}
+
+/// The first lines of a training: its [`facts`].
+#[must_use]
+pub fn header(options: &RunOptions, trainer: &Trainer) -> String {
+    let lines = facts(options, trainer);
+    lines.into_iter().map(|(name, fact)| format!("{name:<10}{fact}")).collect::<Vec<_>>().join("\n")
 }
 
 /// `G 3.6M, D 2.8M and E 2.9M`: the number of trainable parameters of each network.

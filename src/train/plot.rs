@@ -15,13 +15,11 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::error::{Error, Result};
 use crate::gan::ObjectiveConfig;
-use crate::gan::families;
 use crate::human;
 use crate::images;
-use crate::objectives::Output;
-use crate::train::health::DIVERSITY_LOW;
-use crate::train::log::{LogLine, SAMPLE_DIVERSITY};
-use crate::train::metrics::{self, Kind};
+use crate::train::log::LogLine;
+use crate::train::panels::{Curve, Panel, panels};
+use crate::train::series::{envelope, means, range, smooth};
 
 /// Width and height of the image, and the extra height of a third panel.
 const SIZE: (u32, u32) = (900, 700);
@@ -30,116 +28,24 @@ const THIRD: u32 = 190;
 /// Supersampling factor.
 const SCALE: u32 = 2;
 
-/// Maximum points of a line: more than one per two pixels cannot be seen.
-const POINTS: usize = 400;
-
 const FONT: &str = "ubuntu";
 const INK: RGBColor = RGBColor(20, 22, 26);
 const PALE: RGBColor = RGBColor(70, 76, 84);
 const RULES: RGBColor = RGBColor(232, 234, 237);
 const FRAME: RGBColor = RGBColor(160, 166, 173);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
-const BLUE: RGBColor = RGBColor(31, 104, 180);
-const ORANGE: RGBColor = RGBColor(219, 110, 20);
-const GREEN: RGBColor = RGBColor(44, 140, 86);
+/// The colors of curves, by their number.
+const COLORS: [RGBColor; 6] = [
+    RGBColor(31, 104, 180),
+    RGBColor(219, 110, 20),
+    RGBColor(44, 140, 86),
+    RGBColor(150, 60, 150),
+    RGBColor(120, 90, 60),
+    RGBColor(90, 100, 110),
+];
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Colors of curves beyond the discriminator's (blue) and the generator's (orange).
-const FURTHER: [RGBColor; 4] =
-    [GREEN, RGBColor(150, 60, 150), RGBColor(120, 90, 60), RGBColor(90, 100, 110)];
-
-/// One line of a panel.
-struct Curve {
-    name: String,
-    color: RGBColor,
-    metric: String,
-}
-
-/// A panel: a title and its lines.
-struct Panel {
-    title: &'static str,
-    curves: Vec<Curve>,
-    /// The range of y, if fixed.
-    range: Option<(f64, f64)>,
-    /// A reference level and its meaning.
-    level: Option<(f32, &'static str)>,
-}
-
-/// A curve for every loss in a log, in order of appearance.
-fn losses(log: &[LogLine]) -> Vec<Curve> {
-    let mut curves: Vec<Curve> = Vec::new();
-    for (metric, _) in log.iter().flat_map(|line| line.metrics.iter()) {
-        if Kind::of(metric) != Kind::Loss || curves.iter().any(|curve| curve.metric == metric) {
-            continue;
-        }
-        let further = curves.iter().filter(|curve| ![BLUE, ORANGE].contains(&curve.color)).count();
-        let color = match metric {
-            "loss_d" => BLUE,
-            "loss_g" => ORANGE,
-            _ => FURTHER[further % FURTHER.len()],
-        };
-        let name = metrics::owner(metric).to_owned();
-        curves.push(Curve { name, color, metric: metric.to_owned() });
-    }
-    curves
-}
-
-fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
-    let curve = |name: &str, color, metric: &str| Curve {
-        name: name.to_owned(),
-        color,
-        metric: metric.to_owned(),
-    };
-    let (title, range) = match objective.loss.output() {
-        Output::Probability => ("Taken for real", Some((0.0, 1.0))),
-        Output::Score => ("The discriminator's scores", None),
-    };
-    let is_measured = |metric: &str| log.iter().any(|line| line.metrics.get(metric).is_some());
-    let losses = Panel {
-        title: "Losses",
-        curves: losses(log),
-        range: None,
-        level: families::at_chance(objective)
-            .filter(|_| is_measured("loss_d"))
-            .map(|loss| (loss, "the discriminator's loss where it can only guess")),
-    };
-    let outputs = Panel {
-        title,
-        curves: vec![
-            curve("real images, D(x)", BLUE, "d_real"),
-            curve("generated ones, D(G(z))", ORANGE, "d_fake"),
-        ],
-        range,
-        level: None,
-    };
-    let terms = Panel {
-        title: "Terms of the encoder's loss",
-        curves: vec![
-            curve("reconstruction", BLUE, "reconstruction"),
-            curve("divergence of latents (KL)", ORANGE, "kl"),
-        ],
-        range: None,
-        level: None,
-    };
-    let second = match is_measured("kl") && !is_measured("d_real") {
-        true => terms,
-        false => outputs,
-    };
-    let highest = log.iter().map(|line| line.value(SAMPLE_DIVERSITY)).fold(1.2, f32::max);
-    let variety = Panel {
-        title: "Variety",
-        curves: vec![curve("how much samples differ; real images: 1", GREEN, SAMPLE_DIVERSITY)],
-        range: Some((0.0, highest.into())),
-        level: Some((DIVERSITY_LOW, "below: hardly at all")),
-    };
-    let mut panels = vec![losses, second];
-    if log.iter().any(|line| line.value(SAMPLE_DIVERSITY).is_finite()) {
-        panels.push(variety);
-    }
-    panels
-}
 
 /// Draws a log and writes it as PNG, atomically. `title` names the run, `objective` determines what
 /// its metrics mean.
@@ -183,6 +89,10 @@ fn draw(log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Drawn<Dyna
     }
     let large = RgbImage::from_raw(w, h, buffer).ok_or("the image has another size")?;
     Ok(imageops::resize(&large, SIZE.0, SIZE.1 + third, FilterType::Triangle).into())
+}
+
+fn color(curve: &Curve) -> RGBColor {
+    COLORS[curve.color % COLORS.len()]
 }
 
 /// Converts a length of the final image to the larger one.
@@ -262,18 +172,18 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         points.into_iter().map(move |(x, y)| (x, y.clamp(low, high))).collect::<Vec<_>>()
     };
     for (curve, points) in panel.curves.iter().zip(&series) {
-        let faint = curve.color.mix(0.28).stroke_width(1);
+        let faint = color(curve).mix(0.28).stroke_width(1);
         chart.draw_series(LineSeries::new(within(envelope(points)), faint))?;
     }
     for (curve, points) in panel.curves.iter().zip(&series) {
         let line = smooth(&means(points));
         if line.len() <= 30 {
-            let dot = |at| Circle::new(at, px(3), curve.color.filled());
+            let dot = |at| Circle::new(at, px(3), color(curve).filled());
             chart.draw_series(within(line.clone()).into_iter().map(dot))?;
         }
         // Left out if out of range: a flat line along the edge would mislead.
         for piece in line.split(|(_, y)| !(low..=high).contains(y)) {
-            let style = curve.color.stroke_width(2 * SCALE);
+            let style = color(curve).stroke_width(2 * SCALE);
             chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
         }
     }
@@ -283,81 +193,17 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
 /// The title on the left and the curve names on the right, above the panel: never over the data.
 fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
     let middle = px(14);
-    text(area, panel.title, (0, middle), 20, INK, HPos::Left)?;
+    text(area, &panel.title, (0, middle), 20, INK, HPos::Left)?;
     let mut right = area.dim_in_pixel().0 as i32;
     for curve in panel.curves.iter().rev() {
         text(area, &curve.name, (right, middle), 15, INK, HPos::Right)?;
         let font = (FONT, px(15)).into_font();
         right -= font.layout_box(&curve.name)?.1.0 + px(8);
         let line = vec![(right - px(22), middle - px(3)), (right, middle - px(3))];
-        area.draw(&PathElement::new(line, curve.color.stroke_width(3 * SCALE)))?;
+        area.draw(&PathElement::new(line, color(curve).stroke_width(3 * SCALE)))?;
         right -= px(22 + 22);
     }
     Ok(())
-}
-
-/// A range for y that holds nearly all points: a few spikes, common at the start, must not flatten
-/// the rest.
-fn range(points: &[(f64, f64)]) -> (f64, f64) {
-    let mut y: Vec<f64> = points.iter().map(|p| p.1).collect();
-    y.sort_by(f64::total_cmp);
-    let at = |share: f64| y.get((share * (y.len().max(1) - 1) as f64).round() as usize).copied();
-    let (Some(low), Some(high)) = (at(0.01), at(0.99)) else { return (0.0, 1.0) };
-    let low = if low < 0.0 { low * 1.1 } else { 0.0 };
-    let high = if high > 0.0 { high * 1.1 } else { 0.0 };
-    if high - low < 1e-6 { (low, low + 1.0) } else { (low, high) }
-}
-
-/// `points` in at most [`POINTS`] groups.
-fn groups<T>(points: &[T]) -> impl Iterator<Item = &[T]> {
-    points.chunks(points.len().div_ceil(POINTS).max(1))
-}
-
-/// The highest and lowest point of every group, in order: the outline of all points.
-fn envelope(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mut outline = Vec::new();
-    for group in groups(points) {
-        let by_height = |a: &usize, b: &usize| group[*a].1.total_cmp(&group[*b].1);
-        let low = (0..group.len()).min_by(by_height).unwrap_or(0);
-        let high = (0..group.len()).max_by(by_height).unwrap_or(0);
-        outline.push(group[low.min(high)]);
-        if low != high {
-            outline.push(group[low.max(high)]);
-        }
-    }
-    outline
-}
-
-/// The mean of every group.
-fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mean = |group: &[(f64, f64)]| {
-        let n = group.len() as f64;
-        let sum = group.iter().fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
-        (sum.0 / n, sum.1 / n)
-    };
-    groups(points).map(mean).collect()
-}
-
-/// A Gaussian mean over neighbors, with a fiftieth of all points as standard deviation, so that a
-/// short curve is left unchanged.
-fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let sigma = points.len() as f64 / 50.0;
-    let reach = (3.0 * sigma) as usize;
-    let smoothed = |i: usize| {
-        let from = i.saturating_sub(reach);
-        let (mut sum, mut weights) = (0.0, 0.0);
-        for (j, point) in points.iter().enumerate().take(i + reach + 1).skip(from) {
-            let weight = (-0.5 * ((j as f64 - i as f64) / sigma).powi(2)).exp();
-            sum += weight * point.1;
-            weights += weight;
-        }
-        sum / weights
-    };
-    // Below two thirds of a step there are no neighbors in reach.
-    if reach < 2 {
-        return points.to_vec();
-    }
-    points.iter().enumerate().map(|(i, p)| (p.0, smoothed(i))).collect()
 }
 
 #[cfg(test)]
@@ -367,6 +213,11 @@ mod tests {
     use crate::objectives::Loss;
     use crate::rng::Stream;
     use crate::train::Metrics;
+    use crate::train::log::SAMPLE_DIVERSITY;
+
+    const BLUE: RGBColor = COLORS[0];
+    const ORANGE: RGBColor = COLORS[1];
+    const GREEN: RGBColor = COLORS[2];
 
     /// A log as a training of `n` reports writes it.
     fn log(n: u64) -> Vec<LogLine> {
@@ -555,20 +406,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");
-    }
-
-    #[test]
-    fn spikes_do_not_set_the_range_and_means_keep_the_level() {
-        let mut points: Vec<(f64, f64)> =
-            (0..10_000).map(|i| (f64::from(i), 1.0 + f64::from(i % 2))).collect();
-        points[3].1 = 500.0;
-        assert_eq!(range(&points), (0.0, 2.2));
-        assert_eq!(range(&[(0.0, -20.0), (1.0, 10.0)]), (-22.0, 11.0));
-        assert_eq!((range(&[]), range(&[(0.0, 0.0)])), ((0.0, 1.0), (0.0, 1.0)));
-        assert!(envelope(&points).contains(&(3.0, 500.0)));
-        assert!(envelope(&points).len() <= 2 * POINTS && means(&points).len() <= POINTS);
-        let line = smooth(&means(&points));
-        assert!(line[100..].iter().all(|p| (p.1 - 1.5).abs() < 0.01), "{line:?}");
-        assert_eq!(smooth(&points[..5]), points[..5], "few points stay as they are");
     }
 }

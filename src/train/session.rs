@@ -6,7 +6,7 @@
 //! for, and a few previews.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
@@ -19,13 +19,16 @@ use crate::models::ModelConfig;
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
-use crate::{human, images};
+use crate::{files, human, images};
 
 use super::Snapshot;
 use super::health::{self, Finding, Health};
 use super::interrupt::Signal;
+use super::listing::{listing, plain};
 use super::log::SAMPLE_DIVERSITY;
-use super::options::{Intervals, RunOptions};
+use super::options::{Intervals, RunOptions, facts};
+use super::report::{Previews, Report, State};
+use super::tensorboard::Events;
 use super::writer::{Pending, Writer};
 use super::{
     Batch, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
@@ -108,6 +111,12 @@ pub struct Session {
     log: Vec<LogLine>,
     /// Log lines that could not be written yet.
     unwritten: String,
+    /// The page to watch the training by; shared with what is being written.
+    page: Arc<Mutex<Report>>,
+    /// TensorBoard's event file, if wanted.
+    events: Option<Arc<Mutex<Events>>>,
+    /// Whether its last event could not be written.
+    events_failed: bool,
 }
 
 impl Session {
@@ -150,6 +159,10 @@ impl Session {
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
+        let previews =
+            Previews { seeds: Self::previews(&model), labels: labels.clone(), count, columns };
+        let memory = trainer.memory().to_string();
+        let page = Report::new(options.clone(), facts(&options, &trainer), memory, previews);
         let mut session = Self {
             progress: Progress::new(options.images, images, is_watched()),
             run: Arc::new(run),
@@ -176,7 +189,15 @@ impl Session {
             previewed: None,
             log,
             unwritten: String::new(),
+            page: Arc::new(Mutex::new(page)),
+            events: None,
+            events_failed: false,
         };
+        if session.options.rhythm.tensorboard
+            && let Err(error) = session.start_events()
+        {
+            session.warn(&error);
+        }
         if let Err(error) = session.look_at_reals() {
             session.warn(&error);
         }
@@ -193,6 +214,10 @@ impl Session {
     pub fn run(&mut self) -> Result<Ending> {
         let mut writer = Writer::start()?;
         let result = self.train(&mut writer);
+        if let Err(Error::Diverged(_)) = result {
+            // If the writer fails too, that error is the second.
+            let _ = self.write_page(&mut writer, State::Failed);
+        }
         // Also after an error: jobs handed over before it are good.
         let written = writer.finish();
         self.warn_of_failures(&writer);
@@ -282,6 +307,8 @@ impl Session {
             }
             self.draw(writer)?;
         }
+        let state = if ending == Ending::Done { State::Done } else { State::Stopped };
+        self.write_page(writer, state)?;
         Ok(ending)
     }
 
@@ -343,6 +370,7 @@ impl Session {
         };
         self.last_report = (Instant::now(), images);
         self.write_log(&line);
+        self.write_events(&line);
         self.progress.report(&line);
         let findings = self.health.check(&line);
         self.log.push(line);
@@ -367,6 +395,25 @@ impl Session {
                 self.unwritten.insert(0, '\n');
                 self.warn(&error);
             }
+        }
+    }
+
+    /// Starts TensorBoard's event file with the options.
+    fn start_events(&mut self) -> Result<()> {
+        let step = self.trainer.steps();
+        let mut events = Events::create(self.run.path(), step)?;
+        events.options(step, &listing(&plain(&self.options)))?;
+        self.events = Some(Arc::new(Mutex::new(events)));
+        Ok(())
+    }
+
+    /// Appends a report to TensorBoard's event file, if there is one.
+    fn write_events(&mut self, line: &LogLine) {
+        let Some(events) = &self.events else { return };
+        let written = events.lock().unwrap_or_else(PoisonError::into_inner).scalars(line);
+        let failed_before = std::mem::replace(&mut self.events_failed, written.is_err());
+        if let (Err(error), false) = (written, failed_before) {
+            self.warn(&error);
         }
     }
 
@@ -401,11 +448,27 @@ impl Session {
         let images = self.trainer.images();
         self.previewed = Some(images);
         let (run, columns) = (Arc::clone(&self.run), self.columns);
+        let (events, step) = (self.events.clone(), self.trainer.steps());
         writer.hand_over_extra(move || {
             let grid = images::grid_of(fakes.f32s(), [n, h, w, c], columns)?;
-            images::save_png(&run.fakes_path(images), &grid)
+            let path = run.fakes_path(images);
+            let png = images::png(&path, &grid)?;
+            files::write_bytes(&path, &png)?;
+            let Some(events) = events else { return Ok(()) };
+            let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.image(step, "previews", &png, [grid.width(), grid.height()], c as u8)
         })?;
-        self.plot(writer)
+        self.plot(writer)?;
+        self.write_page(writer, State::Training)
+    }
+
+    /// Has `report.html` written.
+    fn write_page(&self, writer: &mut Writer, state: State) -> Result<()> {
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
+        let page = Arc::clone(&self.page);
+        writer.hand_over_extra(move || {
+            page.lock().unwrap_or_else(PoisonError::into_inner).write(&run, &log, &state)
+        })
     }
 
     /// Copies the training's state and has it written as a checkpoint.

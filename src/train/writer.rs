@@ -11,9 +11,9 @@ use std::thread::{self, JoinHandle};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Jobs that may wait behind the current one. A job's data stays in memory until it is done, so
-/// further senders block.
-const WAITING: usize = 4;
+/// Jobs that may wait behind the current one: those of two previews, an image, a plot and a page
+/// each. A job's data stays in memory until it is done, so further senders block.
+const WAITING: usize = 6;
 
 /// A job and its completion signal.
 type Job = (Box<dyn FnOnce() -> Result<()> + Send>, Sender<()>);

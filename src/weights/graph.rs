@@ -14,10 +14,10 @@ use crate::tensor::Tensor;
 use super::chain::Block;
 use super::items::{Item, Norm};
 use super::modules::{Kind, Module};
-use super::protobuf::{Field, fields};
 use super::roles::Role;
 use super::sizes::Geometry;
 use super::{MODEL, spelled};
+use crate::protobuf::{Field, fields};
 
 mod read;
 
@@ -488,8 +488,8 @@ fn transposed(tensor: &Tensor, rows: usize) -> Result<Tensor, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protobuf::Message;
     use super::*;
+    use crate::protobuf::Message;
 
     fn tensor(name: &str, dims: &[i64], number: f32) -> Message {
         let len = dims.iter().product::<i64>() as usize;

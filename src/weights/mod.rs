@@ -57,7 +57,6 @@ mod onnx;
 mod outgoing;
 mod pickle;
 mod places;
-mod protobuf;
 mod roles;
 mod sizes;
 pub mod spelled;
@@ -225,8 +224,10 @@ fn read(path: &Path) -> Result<Contents> {
     if let Some(what) = torch::old_format(&bytes) {
         return Err(fail(what));
     }
-    if bytes.starts_with(b"PK") {
-        let torch::Archived { tensors, modules, others } = torch::read(&bytes).map_err(fail)?;
+    if bytes.starts_with(b"PK") || torch::is_legacy(&bytes) {
+        let archived =
+            if torch::is_legacy(&bytes) { torch::read_legacy(&bytes) } else { torch::read(&bytes) };
+        let torch::Archived { tensors, modules, others } = archived.map_err(fail)?;
         return Ok(Contents::Tensors { tensors, modules, others, ordered: true });
     }
     if graph::looks_like_one(&bytes) {

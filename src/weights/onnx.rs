@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 
 use super::MODEL;
 use super::outgoing::Export;
-use super::protobuf::Message;
+use crate::protobuf::Message;
 
 /// The version of ONNX's operator set.
 pub(super) const OPSET: i64 = 13;

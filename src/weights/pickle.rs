@@ -105,6 +105,26 @@ impl Unpickled {
         Ok(found)
     }
 
+    /// The element type of every storage, by its key.
+    pub(super) fn storages(&self) -> HashMap<Rc<str>, Element> {
+        let storages = self.objects.iter().filter_map(|object| match object {
+            Object::Storage(Storage { key, element }) => Some((key.clone(), *element)),
+            _ => None,
+        });
+        storages.collect()
+    }
+
+    /// The texts of a list of texts; `None` for anything else.
+    pub(super) fn texts(&self) -> Option<Vec<Rc<str>>> {
+        let Value::Object(at) = self.root else { return None };
+        let Object::List(items) = &self.objects[at] else { return None };
+        let text = |item: &Value| match item {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        items.iter().map(text).collect()
+    }
+
     /// The items of a dictionary; empty for anything else.
     fn items(&self, value: &Value) -> &[(Value, Value)] {
         match value {
@@ -181,6 +201,14 @@ impl Unpickled {
 /// # Errors
 /// A message if it is cut short, damaged, or asks for anything but plain data and tensors.
 pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
+    Ok(unpickle_first(bytes)?.0)
+}
+
+/// Runs the pickle that `bytes` begin with; also returns what follows it.
+///
+/// # Errors
+/// Those of [`unpickle`].
+pub(super) fn unpickle_first(bytes: &[u8]) -> Result<(Unpickled, &[u8]), String> {
     let mut machine = Machine {
         rest: bytes,
         stack: Vec::new(),
@@ -191,8 +219,9 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
     };
     while machine.step()? {}
     let root = machine.pop()?;
-    let Machine { objects, states, .. } = machine;
-    Ok(Unpickled { objects, root, states, len: bytes.len() })
+    let Machine { objects, states, rest, .. } = machine;
+    let len = bytes.len() - rest.len();
+    Ok((Unpickled { objects, root, states, len }, rest))
 }
 
 struct Machine<'a> {
@@ -490,10 +519,13 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// `('storage', type, key, device, count)` becomes a storage.
+    /// `('storage', type, key, device, count)`, before PyTorch 1.6 followed by `None`, becomes a
+    /// storage.
     fn storage(&mut self) -> Result<(), String> {
         let id = self.pop()?;
         let (element, key) = match self.tuple(&id)? {
+            // A part of another storage, as versions before 0.4 wrote.
+            [_, _, _, _, _, Value::Object(_), ..] => return Err(damaged()),
             [Value::Text(word), Value::Global(Global::Storage(element)), Value::Text(key), ..]
                 if **word == *"storage" =>
             {

@@ -1,6 +1,8 @@
 //! Reads the files of `torch.save`: a zip archive of one pickle, which describes the tensors, and
-//! one file of raw data for each storage.
+//! one file of raw data for each storage; or, from before PyTorch 1.6, a few pickles one after
+//! another, and then the storages.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::rc::Rc;
@@ -11,7 +13,7 @@ use crate::tensor::Tensor;
 
 use super::Named;
 use super::element::Element;
-use super::pickle::unpickle;
+use super::pickle::{Unpickled, unpickle, unpickle_first};
 
 /// The format before PyTorch 1.6 begins with a pickle of this number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -20,12 +22,17 @@ const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19
 /// the same storage may have several names.
 const SHARED: usize = 4;
 
+/// Whether a file is in the format before PyTorch 1.6.
+pub(super) fn is_legacy(bytes: &[u8]) -> bool {
+    bytes.starts_with(LEGACY)
+}
+
 /// The error for PyTorch files that cannot be read; `None` for other files.
 pub(super) fn old_format(bytes: &[u8]) -> Option<String> {
-    let tar = bytes.get(257..262) == Some(b"ustar");
-    (bytes.starts_with(LEGACY) || tar).then(|| {
-        "is in PyTorch's format from before version 1.6, which only Python can read; save it again \
-         with: import torch; torch.save(torch.load(FILE, map_location=\"cpu\"), \"new.pth\")"
+    (bytes.get(257..262) == Some(b"ustar")).then(|| {
+        "is a tar archive, as PyTorch wrote them before version 0.1.10, which only Python can read; \
+         save it again with: import torch; torch.save(torch.load(FILE, map_location=\"cpu\"), \
+         \"new.pth\")"
             .into()
     })
 }
@@ -73,8 +80,53 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
     }
 
     let unpickled = unpickle(&archive.file(pickle)?)?;
-    let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
-    let mut left = bytes.len().saturating_mul(SHARED);
+    collect(&unpickled, bytes.len(), |key| {
+        archive.file(&format!("{folder}data/{key}")).map(Cow::Owned)
+    })
+}
+
+/// Reads a file in the format before PyTorch 1.6: the pickles of a magic number, of the format's
+/// version, of the machine, of the tensors and of the storages' keys; then, in the order of the
+/// keys, each storage's number of elements (8 bytes) and its data.
+///
+/// # Errors
+/// A message if the file is damaged or holds anything but plain data and tensors.
+pub(super) fn read_legacy(bytes: &[u8]) -> Result<Archived, String> {
+    let mut rest = bytes;
+    let mut next = || -> Result<Unpickled, String> {
+        let (unpickled, after) = unpickle_first(rest)?;
+        rest = after;
+        Ok(unpickled)
+    };
+    let (_magic, _version, _machine) = (next()?, next()?, next()?);
+    let (unpickled, keys) = (next()?, next()?);
+    let keys = keys.texts().ok_or("is damaged: the list of its storages cannot be read")?;
+    let elements = unpickled.storages();
+    let mut storages: HashMap<Rc<str>, &[u8]> = HashMap::new();
+    for key in keys {
+        let element = elements.get(&key).ok_or("is damaged: it holds a storage of no tensor")?;
+        let (count, data) = rest.split_first_chunk().ok_or("is cut short")?;
+        let len = usize::try_from(u64::from_le_bytes(*count)).ok();
+        let len = len.and_then(|count| count.checked_mul(element.size()));
+        let len = len.filter(|&len| len <= data.len()).ok_or("is cut short")?;
+        storages.insert(key, &data[..len]);
+        rest = &data[len..];
+    }
+    collect(&unpickled, bytes.len(), |key| match storages.get(key) {
+        Some(storage) => Ok(Cow::Borrowed(*storage)),
+        None => Err("is damaged: a tensor's storage is missing".into()),
+    })
+}
+
+/// The tensors that a pickle describes, with the bytes of each storage by `storage`; `len` are the
+/// file's bytes.
+fn collect<'a>(
+    unpickled: &Unpickled,
+    len: usize,
+    mut storage: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
+) -> Result<Archived, String> {
+    let mut storages: HashMap<Rc<str>, Cow<'_, [u8]>> = HashMap::new();
+    let mut left = len.saturating_mul(SHARED);
     let (mut tensors, mut others) = (Vec::new(), Vec::new());
     let found = unpickled.found()?;
     for (name, view) in found.tensors {
@@ -92,12 +144,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Archived, String> {
         })?;
         let key = &view.storage.key;
         if !storages.contains_key(key) {
-            let file = archive.file(&format!("{folder}data/{key}"))?;
-            storages.insert(key.clone(), file);
+            storages.insert(key.clone(), storage(key)?);
         }
-        let storage = &storages[key];
         let values = element
-            .view(storage, view.offset, &view.shape, &view.strides)
+            .view(&storages[key], view.offset, &view.shape, &view.strides)
             .ok_or_else(|| format!("is damaged: {name} reaches beyond its storage"))?;
         let tensor = Tensor::new(view.shape.clone(), values).map_err(|e| e.to_string())?;
         tensors.push(Named { name, tensor });

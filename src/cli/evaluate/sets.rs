@@ -10,9 +10,10 @@ use crate::data::{Order, Part, Prepare, Source, sweep, sweep_by};
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::evaluation::memorization::{self, Seen};
-use crate::evaluation::metric::Compute;
+use crate::evaluation::networks::{FeatureCache, FeatureNetwork};
+use crate::evaluation::report::Network;
 use crate::evaluation::thumbnails::thumbnails;
-use crate::evaluation::{Features, ImageSet, Metric};
+use crate::evaluation::{Features, ImageSet};
 use crate::human::{grouped, plural};
 use crate::model::folder::Folder;
 use crate::model::sampler::BATCH;
@@ -30,11 +31,6 @@ const CHUNK: usize = 256;
 
 /// The most training images that samples are compared with.
 const TRAINING: usize = 50_000;
-
-/// Whether a metric can be asked for.
-pub(super) fn is_offered(metric: &Metric) -> bool {
-    !matches!(metric.compute, Compute::Network(_))
-}
 
 /// Height and width, as typed.
 pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
@@ -271,6 +267,40 @@ impl Evaluate {
         let mut items = Order { seed: self.seed, count: source.len(), batch: 1 }.shuffled(0);
         items.truncate(count);
         items
+    }
+
+    /// The features of both sets by the network in the file `weights`: from the user's cache, or
+    /// computed and kept there.
+    pub(super) fn embed(&self, weights: &Path, [fakes, reals]: [&ImageSet; 2]) -> Result<Network> {
+        let mut network = FeatureNetwork::open(weights, &self.device.open(false)?)?;
+        if let Some(resize) = self.feature_resize {
+            network = network.with_resize(resize);
+        }
+        let cache = FeatureCache::of_user();
+        let mut embed = |images: &ImageSet, what: &'static str| -> Result<_> {
+            let bar = Bar::new(images.count(), what);
+            let mut shown = 0;
+            let mut progress = |done: usize, _: usize| {
+                bar.add(done - shown);
+                shown = done;
+                Ok(())
+            };
+            let outputs = match &cache {
+                Some(cache) => {
+                    let cached = cache.features(&mut network, images, &mut progress)?;
+                    if let Some(warning) = cached.warning {
+                        tell!("warning: {warning}");
+                    }
+                    cached.outputs
+                }
+                None => network.features(images, &mut progress)?,
+            };
+            bar.finish();
+            Ok((outputs.features, Some(outputs.logits)))
+        };
+        let reals = embed(reals, "real images embedded")?;
+        let fakes = embed(fakes, "generated images embedded")?;
+        Ok(Network { name: network.name().into(), protocol: network.protocol(), fakes, reals })
     }
 
     /// What real images are, for the protocols.

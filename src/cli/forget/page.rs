@@ -1,15 +1,14 @@
 //! The page on which boxes are drawn: one file, samples and all.
 
-use std::io::Cursor;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image::ImageFormat;
 use serde_json::json;
 
 use crate::cli::points::Point;
 use crate::error::{Error, Result};
-use crate::images::single;
+use crate::images::{png, single};
 use crate::tensor::Tensor;
 
 const PAGE: &str = include_str!("../../../assets/marks.html");
@@ -29,11 +28,8 @@ pub(super) fn page(
     };
     let mut samples = Vec::with_capacity(n);
     for (i, point) in points.iter().enumerate() {
-        let mut png = Cursor::new(Vec::new());
         let image = single(images.f32s(), [n, h, w, c], i)?;
-        let written = image.write_to(&mut png, ImageFormat::Png);
-        written.map_err(|e| Error::file(&point.key, format!("cannot be made a PNG: {e}")))?;
-        let png = STANDARD.encode(png.get_ref());
+        let png = STANDARD.encode(png(Path::new(&point.key), &image)?);
         samples.push(json!({ "key": point.key, "name": point.name, "png": png }));
     }
     let data = json!({ "model": model, "command": command, "size": [w, h], "samples": samples });

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::protobuf::{Field, fields};
 use crate::tensor::{Tensor, elements};
 use crate::weights::element::Element;
-use crate::weights::protobuf::{Field, fields};
 
 /// A constant.
 #[derive(Clone, Debug)]

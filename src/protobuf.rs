@@ -1,16 +1,17 @@
-//! The wire format of protocol buffers, as far as graphs need it: varints, floats and byte strings,
-//! each preceded by its field number (protobuf.dev/programming-guides/encoding).
+//! The wire format of protocol buffers, as far as ONNX graphs and TensorBoard's events need it:
+//! varints, floats and byte strings, each preceded by its field number
+//! (protobuf.dev/programming-guides/encoding).
 
 /// A message being written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     bytes: Vec<u8>,
 }
 
 impl Message {
     /// Appends an integer.
     #[must_use]
-    pub(super) fn int(mut self, field: u32, value: i64) -> Self {
+    pub(crate) fn int(mut self, field: u32, value: i64) -> Self {
         self.varint(u64::from(field) << 3);
         self.varint(value as u64);
         self
@@ -18,21 +19,29 @@ impl Message {
 
     /// Appends several integers, unpacked: every reader accepts that.
     #[must_use]
-    pub(super) fn ints(self, field: u32, values: &[i64]) -> Self {
+    pub(crate) fn ints(self, field: u32, values: &[i64]) -> Self {
         values.iter().fold(self, |message, &value| message.int(field, value))
     }
 
     /// Appends a float.
     #[must_use]
-    pub(super) fn float(mut self, field: u32, value: f32) -> Self {
+    pub(crate) fn float(mut self, field: u32, value: f32) -> Self {
         self.varint(u64::from(field) << 3 | 5);
+        self.bytes.extend(value.to_le_bytes());
+        self
+    }
+
+    /// Appends a float of 64 bits.
+    #[must_use]
+    pub(crate) fn double(mut self, field: u32, value: f64) -> Self {
+        self.varint(u64::from(field) << 3 | 1);
         self.bytes.extend(value.to_le_bytes());
         self
     }
 
     /// Appends bytes or text.
     #[must_use]
-    pub(super) fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         self.varint(u64::from(field) << 3 | 2);
         self.varint(value.len() as u64);
@@ -42,12 +51,12 @@ impl Message {
 
     /// Appends a nested message.
     #[must_use]
-    pub(super) fn message(self, field: u32, value: &Self) -> Self {
+    pub(crate) fn message(self, field: u32, value: &Self) -> Self {
         self.bytes(field, &value.bytes)
     }
 
     /// The encoded message.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
 
@@ -62,7 +71,7 @@ impl Message {
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     /// An integer.
     Int(u64),
     /// Bytes, text, a message, or packed numbers.
@@ -75,22 +84,22 @@ pub(super) enum Field<'a> {
 
 impl<'a> Field<'a> {
     /// Bytes, text or a message; `None` for other kinds.
-    pub(super) fn bytes(self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
     /// The value as text.
-    pub(super) fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         self.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// The value as a signed integer.
-    pub(super) fn int(self) -> Option<i64> {
+    pub(crate) fn int(self) -> Option<i64> {
         if let Self::Int(number) = self { Some(number as i64) } else { None }
     }
 
     /// The value as integers: a single one, or packed ones.
-    pub(super) fn ints(self) -> Option<Vec<i64>> {
+    pub(crate) fn ints(self) -> Option<Vec<i64>> {
         match self {
             Self::Int(number) => Some(vec![number as i64]),
             Self::Bytes(mut rest) => {
@@ -106,7 +115,7 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of a message, in order; `None` if any of it is malformed.
-pub(super) fn fields(mut rest: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
+pub(crate) fn fields(mut rest: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut all = Vec::new();
     while !rest.is_empty() {
         let key = varint(&mut rest)?;
@@ -154,7 +163,7 @@ mod tests {
     fn what_is_written_is_read() {
         let inner = Message::default().int(1, -5);
         let message = Message::default().int(3, 300).float(2, 1.5).bytes(20, "abc");
-        let bytes = message.message(4, &inner).ints(5, &[7, 8]).finish();
+        let bytes = message.message(4, &inner).ints(5, &[7, 8]).double(6, 2.5).finish();
         let inner = inner.finish();
         let wanted = vec![
             (3, Field::Int(300)),
@@ -163,6 +172,7 @@ mod tests {
             (4, Field::Bytes(&inner)),
             (5, Field::Int(7)),
             (5, Field::Int(8)),
+            (6, Field::Eight(2.5_f64.to_le_bytes())),
         ];
         assert_eq!(fields(&bytes), Some(wanted));
         let inner = fields(&inner).map(|fields| fields[0].1.int());
