@@ -553,7 +553,7 @@ fn a_run_is_exported_and_imported_by_its_commands() {
         ("--g-sides", "4,x"),
         ("--d-slope", "-1"),
         ("--eps", "nan"),
-        ("--latent-law", "cauchy"),
+        ("--latent-distribution", "cauchy"),
         ("--output", "relu"),
     ] {
         let words = ["import", "d.pth", "--out", "y.safetensors", flag, value];
