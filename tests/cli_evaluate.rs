@@ -170,7 +170,7 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     refused(2, &["a", "--real", "a", "--held-out", "a"], &["--held-out", "not trained on"]);
     refused(2, &["a", "--samples", "none"], &["--samples"]);
     refused(2, &["a", "--size", "0"], &["--size", "48x64"]);
-    refused(2, &[model_file, "--size", "16"], &["--size", "a model's images have its own size"]);
+    refused(2, &[model_file, "--size", "16"], &["--size", "a model's images have their own size"]);
     fs::write(place.path("half.safetensors"), "x").unwrap();
     refused(1, &["half.safetensors"], &["half.safetensors"]);
 }

@@ -228,8 +228,11 @@ fn blurred(set: &ImageSet, times: usize) -> ImageSet {
 
 #[test]
 fn scores_worsen_with_noise_blur_and_duplicates() {
-    let [fakes, reals] = halves(&avatars(300));
-    let few = |distinct: u32| fakes.select(&(0..150).map(|i| i % distinct).collect::<Vec<_>>());
+    let [fakes, reals] = halves(&avatars(120));
+    let few = |distinct: u32| {
+        let mut draw = Stream::new(2, "few", 0);
+        fakes.select(&(0..60).map(|_| draw.below(distinct)).collect::<Vec<_>>())
+    };
     let worse = |what: &str, sets: &[ImageSet], rising: &[&str], falling: &[&str]| {
         let scores: Vec<Scores> = sets.iter().map(|set| score(set, &reals)).collect();
         for (names, sign) in [(rising, 1.0), (falling, -1.0)] {
@@ -247,21 +250,26 @@ fn scores_worsen_with_noise_blur_and_duplicates() {
     worse("blur", &[fakes.clone(), blurred(&fakes, 1), blurred(&fakes, 3)], &distances, &[]);
     worse(
         "duplicates",
-        &[few(150), few(40), few(8)],
+        &[fakes.clone(), few(20), few(4)],
         &["swd-raw", "swd-nvidia"],
         &["coverage-pixels"],
     );
-    worse("collapse", &[few(150), few(1)], &["duplicates", "ms-ssim", "1-nn"], &["recall-pixels"]);
+    worse(
+        "collapse",
+        &[fakes.clone(), few(1)],
+        &["duplicates", "ms-ssim", "1-nn"],
+        &["recall-pixels"],
+    );
 }
 
 /// Real images in the place of generated ones are at every floor, and nothing is claimed beyond it.
 #[test]
 fn floors_have_the_counts_that_the_protocol_says() {
-    let all = avatars(360);
+    let all = avatars(180);
     let rows = |range: std::ops::Range<u32>| all.select(&range.collect::<Vec<_>>());
     let metrics: Vec<_> =
         ["swd-raw", "coverage-pixels", "spectrum"].map(|name| metric(name).unwrap()).to_vec();
-    let (fakes, reals) = (rows(0..120), rows(120..360));
+    let (fakes, reals) = (rows(0..60), rows(60..180));
     let shares = std::sync::Mutex::new(Vec::new());
     let progress = |share| shares.lock().unwrap().push(share);
     let scores = evaluate(&fakes, &reals, &metrics, 4, &progress).unwrap();
@@ -270,9 +278,9 @@ fn floors_have_the_counts_that_the_protocol_says() {
     assert_eq!(names, [&["swd-raw"], &prdc[..], &["spectrum"]].concat());
     for Score { name, floor, protocol, .. } in &scores.0 {
         let floor = floor.as_ref().unwrap();
-        assert_eq!((floor.count, floor.splits), (120, SPLITS), "{name}");
+        assert_eq!((floor.count, floor.splits), (60, SPLITS), "{name}");
         assert!(floor.noise().unwrap() > 0.0);
-        for words in ["120 generated and 120 real", "seed 4", "floor of 120 and 120 real images"] {
+        for words in ["60 generated and 60 real", "seed 4", "floor of 60 and 60 real images"] {
             assert!(protocol.contains(words), "no {words:?} in {protocol}");
         }
     }
@@ -285,8 +293,8 @@ fn floors_have_the_counts_that_the_protocol_says() {
     assert_eq!(noise.get("spectrum").unwrap().is_at_floor(), Some(false));
 
     // Too few for the same counts, and for any.
-    let scores = evaluate(&fakes, &rows(120..240), &metrics, 4, &|_| ()).unwrap();
-    assert!(scores.0.iter().all(|score| score.floor.as_ref().unwrap().count == 60));
+    let scores = evaluate(&fakes, &rows(60..120), &metrics, 4, &|_| ()).unwrap();
+    assert!(scores.0.iter().all(|score| score.floor.as_ref().unwrap().count == 30));
     let scores = evaluate(&rows(0..6), &rows(6..12), &metrics, 4, &|_| ()).unwrap();
     let coverage = scores.get("coverage-pixels").unwrap();
     assert_eq!((&coverage.floor, coverage.is_at_floor()), (&None, None));

@@ -24,9 +24,9 @@
 
 use rayon::prelude::*;
 
+use super::ImageSet;
 use super::metric::{Context, Measured};
 use super::pyramid::{Kind, Level, Pyramid, sizes};
-use super::{Features, ImageSet};
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::gemm::{Matrix, gemm};
@@ -40,7 +40,7 @@ const PATCHES: usize = 128;
 const DIRECTIONS: usize = 128;
 const REPEATS: usize = 4;
 /// Directions that patches are projected on at a time.
-const SLICE: usize = 16;
+const SLICE: usize = 32;
 
 /// A variant of the distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +98,12 @@ pub fn swd(
         let (own, real) =
             (Statistics::of(variant, &a, channels), Statistics::of(variant, &b, channels));
         let own = if variant == Variant::Raw { &real } else { &own };
-        own.standardize(&mut a, channels);
-        real.standardize(&mut b, channels);
+        own.standardize(&mut a);
+        real.standardize(&mut b);
         let mut sum = 0.0;
         for repeat in 0..REPEATS {
             let directions = directions(length, (level * REPEATS + repeat) as u32, context.seed);
-            sum += sliced(&a, &b, &directions);
+            sum += sliced(&a, &b, &directions, length);
             context.done(count as f64 / (sizes.len() * REPEATS) as f64);
         }
         let [h, w] = sizes[level];
@@ -114,7 +114,8 @@ pub fn swd(
     Ok(Measured { value, std: None, parts })
 }
 
-/// The patches of a level of each image, `[count · 128, 7 · 7 · C]`.
+/// The patches of a level of each image, `[count, 7 · 7 · C, 128]`: those of an image side by side, as a
+/// matrix product reads them.
 fn patches(
     variant: Variant,
     images: &ImageSet,
@@ -122,26 +123,27 @@ fn patches(
     pyramid: &Pyramid,
     level: usize,
     seed: u64,
-) -> Features {
+) -> Vec<f32> {
     let channels = images.size[2];
     let length = PATCH * PATCH * channels;
     let places = Stream::new(seed, "swd patches", level as u32);
-    let mut values = vec![0.0; count * PATCHES * length];
-    values.par_chunks_mut(PATCHES * length).enumerate().for_each(|(i, patches)| {
+    let mut patches = vec![0.0; count * PATCHES * length];
+    patches.par_chunks_mut(PATCHES * length).enumerate().for_each(|(i, patches)| {
         let bytes = images.image(i).iter();
         let image =
             Level { size: images.size, values: bytes.map(|&byte| variant.input(byte)).collect() };
         let Level { size: [height, width, _], values } = pyramid.level(image);
-        for (p, patch) in patches.chunks_mut(length).enumerate() {
+        for p in 0..PATCHES {
             let bits = places.block((i * PATCHES + p) as u64);
             let (y, x) = (below(bits[0], height - PATCH + 1), below(bits[1], width - PATCH + 1));
-            for (row, line) in patch.chunks_mut(PATCH * channels).enumerate() {
-                let start = ((y + row) * width + x) * channels;
-                line.copy_from_slice(&values[start..][..PATCH * channels]);
+            for row in 0..PATCH {
+                let line = &values[((y + row) * width + x) * channels..][..PATCH * channels];
+                let places = patches[row * PATCH * channels * PATCHES + p..].iter_mut();
+                places.step_by(PATCHES).zip(line).for_each(|(place, &x)| *place = x);
             }
         }
     });
-    Features { width: length, values }
+    patches
 }
 
 /// A whole number below `bound` from 32 random bits.
@@ -164,12 +166,12 @@ fn directions(length: usize, index: u32, seed: u64) -> Vec<f32> {
 struct Statistics(Vec<(f32, f32)>);
 
 impl Statistics {
-    fn of(variant: Variant, patches: &Features, channels: usize) -> Self {
-        // Of each patch around 0, as its numbers are: sums of squares in 64 bits lose nothing.
-        let of_some = |patches: &[f32]| {
+    fn of(variant: Variant, patches: &[f32], channels: usize) -> Self {
+        let of_image = |patches: &[f32]| {
             let mut sums = vec![(0.0_f64, 0.0_f64); channels];
-            for pixel in patches.chunks(channels) {
-                for (sum, &x) in sums.iter_mut().zip(pixel) {
+            for (i, row) in patches.chunks(PATCHES).enumerate() {
+                let sum = &mut sums[i % channels];
+                for &x in row {
                     sum.0 += f64::from(x);
                     sum.1 += f64::from(x) * f64::from(x);
                 }
@@ -178,15 +180,14 @@ impl Statistics {
         };
         // In a fixed order, so that a number is the same each time.
         let each: Vec<_> =
-            patches.values.par_chunks(PATCHES * patches.width).map(of_some).collect();
+            patches.par_chunks(PATCH * PATCH * channels * PATCHES).map(of_image).collect();
         let mut sums = vec![(0.0, 0.0); channels];
-        for some in &each {
-            let add = |(sum, x): (&mut (f64, f64), &(f64, f64))| {
+        for of_image in &each {
+            for (sum, x) in sums.iter_mut().zip(of_image) {
                 *sum = (sum.0 + x.0, sum.1 + x.1);
-            };
-            sums.iter_mut().zip(some).for_each(add);
+            }
         }
-        let n = (patches.values.len() / channels) as f64;
+        let n = (patches.len() / channels) as f64;
         let unbiased = if variant == Variant::Mmgen { n - 1.0 } else { n };
         let each = sums.into_iter().map(|(sum, squares)| {
             let mean = sum / n;
@@ -196,38 +197,47 @@ impl Statistics {
         Self(each.collect())
     }
 
-    fn standardize(&self, patches: &mut Features, channels: usize) {
-        patches.values.par_chunks_mut(patches.width).for_each(|patch| {
-            for pixel in patch.chunks_mut(channels) {
-                for (x, &(mean, deviation)) in pixel.iter_mut().zip(&self.0) {
-                    // A channel without any variation has no scale, and differs from another by its mean.
-                    *x = (*x - mean) / if deviation > 0.0 { deviation } else { 1.0 };
-                }
-            }
+    fn standardize(&self, patches: &mut [f32]) {
+        patches.par_chunks_mut(PATCHES).enumerate().for_each(|(i, row)| {
+            let (mean, deviation) = self.0[i % self.0.len()];
+            // A channel without any variation has no scale, and differs from another by its mean.
+            let deviation = if deviation > 0.0 { deviation } else { 1.0 };
+            row.iter_mut().for_each(|x| *x = (*x - mean) / deviation);
         });
     }
 }
 
 /// Mean over directions of the distance of the sorted projections.
-fn sliced(a: &Features, b: &Features, directions: &[f32]) -> f64 {
-    let mut projected = [Vec::new(), Vec::new()];
+fn sliced(a: &[f32], b: &[f32], directions: &[f32], length: usize) -> f64 {
     let mut sum = 0.0;
-    for directions in directions.chunks(SLICE * a.width) {
-        let rows = directions.len() / a.width;
-        for (patches, projected) in [a, b].into_iter().zip(&mut projected) {
-            projected.resize(rows * patches.count(), 0.0);
-            let left = Matrix::new(directions, rows, a.width, false);
-            let right = Matrix::new(&patches.values, a.width, patches.count(), true);
-            gemm(left, right, projected, false, true);
-            let each = projected.par_chunks_mut(patches.count());
-            each.for_each(radsort::sort);
-        }
-        let [a, b] = &projected;
-        let apart = |(a, b): (&[f32], &[f32])| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum()
+    for directions in directions.chunks(SLICE * length) {
+        let rows = directions.len() / length;
+        // Image by image, all directions of its patches: [count, rows, 128].
+        let [a, b] = [a, b].map(|patches| {
+            let mut projected = vec![0.0; rows * patches.len() / length];
+            let each = projected.par_chunks_mut(rows * PATCHES);
+            each.zip(patches.par_chunks(length * PATCHES)).for_each(|(projected, patches)| {
+                let left = Matrix::new(directions, rows, length, false);
+                let right = Matrix::new(patches, length, PATCHES, false);
+                gemm(left, right, projected, false, false);
+            });
+            projected
+        });
+        let sorted = |projected: &[f32], direction: usize| {
+            let images = projected.chunks(rows * PATCHES);
+            let own = images.flat_map(|image| &image[direction * PATCHES..][..PATCHES]);
+            let mut own: Vec<f32> = own.copied().collect();
+            radsort::sort(&mut own);
+            own
         };
-        let each: Vec<f64> = a.par_chunks(PATCHES).zip(b.par_chunks(PATCHES)).map(apart).collect();
-        sum += each.iter().sum::<f64>() / (a.len() / rows) as f64;
+        let apart = |direction: usize| {
+            let (a, b) = (sorted(&a, direction), sorted(&b, direction));
+            let distances = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs()));
+            distances.sum::<f64>() / a.len() as f64
+        };
+        // In a fixed order, so that a number is the same each time.
+        let each: Vec<f64> = (0..rows).into_par_iter().map(apart).collect();
+        sum += each.iter().sum::<f64>();
     }
-    sum / (directions.len() / a.width) as f64
+    sum / (directions.len() / length) as f64
 }

@@ -48,3 +48,17 @@ pub(super) fn win(a: f32, b: f32) -> f64 {
         std::cmp::Ordering::Greater => 0.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn ties_count_half() {
+        let points = |values: [f32; 2]| Features::new(1, values.to_vec()).unwrap();
+        // 1 is as near to 0, of its set, as to 2, of the other.
+        let found = two_sample(&points([0.0, 1.0]), &points([2.0, 2.5]));
+        assert_eq!((found.fakes, found.reals, found.accuracy()), (0.75, 1.0, 0.875));
+    }
+}
