@@ -161,7 +161,11 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     refused(2, &["a", "--metrics", "precision"], &["--features", "is needed for prdc"]);
     refused(2, &["a", "--feature-resize", "tf1"], &["--feature-resize", "--features FILE"]);
     refused(1, &["a", "--real", "a", "--features", "none.pth"], &["none.pth", "cannot be read"]);
-    refused(1, &["a", "--real", "a", "--features", model_file], &["neither", "Inception"]);
+    refused(
+        1,
+        &["a", "--real", "a", "--features", model_file],
+        &["dcgan.safetensors", "already a model"],
+    );
     refused(2, &["a", "--real", "a", "--metrics", "memorization"], &["--held-out", "is needed"]);
     refused(2, &["a", "--real", "a", "--held-out", "a"], &["--held-out", "not trained on"]);
     refused(2, &["a", "--samples", "none"], &["--samples"]);

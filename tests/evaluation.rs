@@ -252,7 +252,7 @@ fn scores_worsen_with_noise_blur_and_duplicates() {
     worse("duplicates", &[fakes.clone(), few(4)], &["swd-raw", "swd-nvidia"], &[]);
     worse(
         "collapse",
-        &[fakes.clone(), few(2)],
+        &[fakes.clone(), few(1)],
         &["duplicates", "ms-ssim", "1-nn"],
         &["recall-pixels"],
     );

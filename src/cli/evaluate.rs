@@ -115,6 +115,9 @@ impl Evaluate {
         let mut generated = Generated::open(self)?;
         let (source, seen) = (self.part.open(self.real.as_deref())?, self.seen_sources()?);
         let metrics = self.metrics(seen.is_some())?;
+        let is_wanted = metrics.iter().any(|m| matches!(m.compute, Compute::Network(_)));
+        let weights = self.features.as_ref().filter(|_| is_wanted);
+        let mut network = weights.map(|weights| self.open_network(weights)).transpose()?;
         let (fakes, reals) = self.images(&mut generated, &source)?;
         let seen = seen.map(|sources| self.seen(&sources, &generated.prepare, fakes.count()));
         let seen = seen.transpose()?;
@@ -122,12 +125,8 @@ impl Evaluate {
         self.json.println(&format!("{:<12}{}", "generated", generated.description))?;
         self.json.println(&format!("{:<12}{real}", "real"))?;
 
-        let needs_network =
-            metrics.iter().any(|metric| matches!(metric.compute, Compute::Network(_)));
-        let network = match &self.features {
-            Some(weights) if needs_network => Some(self.embed(weights, [&fakes, &reals])?),
-            _ => None,
-        };
+        let network = network.as_mut().map(|network| sets::embed(network, [&fakes, &reals]));
+        let network = network.transpose()?;
 
         interrupt::finish_first("this metric, and keeping the scores so far")?;
         let options = Options {

@@ -132,7 +132,7 @@ impl Step<'_> {
     ///
     /// # Errors
     /// Errors of recording the ops.
-    pub fn apply<const N: usize>(&mut self, t: &mut Tape, group: [Update; N]) -> Result<()> {
+    pub fn apply(&mut self, t: &mut Tape, group: impl IntoIterator<Item = Update>) -> Result<()> {
         group.into_iter().try_for_each(|update| self.apply_one(t, update))
     }
 

@@ -269,38 +269,13 @@ impl Evaluate {
         items
     }
 
-    /// The features of both sets by the network in the file `weights`: from the user's cache, or
-    /// computed and kept there.
-    pub(super) fn embed(&self, weights: &Path, [fakes, reals]: [&ImageSet; 2]) -> Result<Network> {
-        let mut network = FeatureNetwork::open(weights, &self.device.open(false)?)?;
-        if let Some(resize) = self.feature_resize {
-            network = network.with_resize(resize);
-        }
-        let cache = FeatureCache::of_user();
-        let mut embed = |images: &ImageSet, what: &'static str| -> Result<_> {
-            let bar = Bar::new(images.count(), what);
-            let mut shown = 0;
-            let mut progress = |done: usize, _: usize| {
-                bar.add(done - shown);
-                shown = done;
-                Ok(())
-            };
-            let outputs = match &cache {
-                Some(cache) => {
-                    let cached = cache.features(&mut network, images, &mut progress)?;
-                    if let Some(warning) = cached.warning {
-                        tell!("warning: {warning}");
-                    }
-                    cached.outputs
-                }
-                None => network.features(images, &mut progress)?,
-            };
-            bar.finish();
-            Ok((outputs.features, Some(outputs.logits)))
-        };
-        let reals = embed(reals, "real images embedded")?;
-        let fakes = embed(fakes, "generated images embedded")?;
-        Ok(Network { name: network.name().into(), protocol: network.protocol(), fakes, reals })
+    /// The network of `--features`.
+    pub(super) fn open_network(&self, weights: &Path) -> Result<FeatureNetwork> {
+        let network = FeatureNetwork::open(weights, &self.device.open(false)?)?;
+        Ok(match self.feature_resize {
+            Some(resize) => network.with_resize(resize),
+            None => network,
+        })
     }
 
     /// What real images are, for the protocols.
@@ -367,4 +342,37 @@ impl Evaluate {
             held_out: thumbnails(held_out, count)?,
         })
     }
+}
+
+/// The features of generated and real images by a network: from the user's cache, or computed and kept
+/// there.
+pub(super) fn embed(
+    network: &mut FeatureNetwork,
+    [fakes, reals]: [&ImageSet; 2],
+) -> Result<Network> {
+    let cache = FeatureCache::of_user();
+    let mut embed = |images: &ImageSet, what: &'static str| -> Result<_> {
+        let bar = Bar::new(images.count(), what);
+        let mut shown = 0;
+        let mut progress = |done: usize, _: usize| {
+            bar.add(done - shown);
+            shown = done;
+            Ok(())
+        };
+        let outputs = match &cache {
+            Some(cache) => {
+                let cached = cache.features(network, images, &mut progress)?;
+                if let Some(warning) = cached.warning {
+                    tell!("warning: {warning}");
+                }
+                cached.outputs
+            }
+            None => network.features(images, &mut progress)?,
+        };
+        bar.finish();
+        Ok((outputs.features, Some(outputs.logits)))
+    };
+    let reals = embed(reals, "real images embedded")?;
+    let fakes = embed(fakes, "generated images embedded")?;
+    Ok(Network { name: network.name().into(), protocol: network.protocol(), fakes, reals })
 }

@@ -9,7 +9,9 @@
 //! E: ½ mean fake(r)      G: ½ mean real(f)      both labels swapped
 //! ```
 //!
-//! The three updates are one group: all gradients use the same weights.
+//! The three updates are one group: all gradients use the same weights. If the phase freezes the
+//! encoder, D and G are trained alone, a control: the latents of an untrained encoder carry no
+//! information that G could use.
 
 use crate::error::Result;
 use crate::gan::{Step, System, TrainConfig};
@@ -50,7 +52,10 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
         step.power_iteration(t, network)?;
     }
     let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
-    let mut e = step.update(t, ENCODER, "lr_g")?;
+    let mut e = match step.is_frozen(ENCODER) {
+        true => None,
+        false => Some(step.update(t, ENCODER, "lr_g")?),
+    };
     let mut g = step.update(t, GENERATOR, "lr_g")?;
     let (micro, parts) = step.parts();
     for m in 0..parts {
@@ -70,14 +75,17 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
         let sum = t.add(real, fakes)?;
         let loss_d = t.affine(sum, HALF, 0.0)?;
         let (loss_e, loss_g) = (loss.fake(t, r)?, loss.real(t, f, 0.0)?);
-        for (update, term) in [(&mut e, loss_e), (&mut g, loss_g)] {
+        for (update, term) in [(e.as_mut(), loss_e), (Some(&mut g), loss_g)] {
+            let Some(update) = update else { continue };
             let half = t.affine(term, HALF, 0.0)?;
             update.minimize(t, half)?;
         }
         d.minimize(t, loss_d)?;
         d.report("loss_d", loss_d);
         g.report("loss_g", loss_g);
-        e.report("loss_e", loss_e);
+        if let Some(e) = &mut e {
+            e.report("loss_e", loss_e);
+        }
         for (name, scores) in [("d_real", r), ("d_fake", f)] {
             d.report(name, loss.mean_output(t, scores)?);
         }
@@ -86,5 +94,5 @@ fn record(t: &mut Tape, step: &mut Step<'_>, loss: Loss) -> Result<()> {
             t.fetch("encoded", encoded)?;
         }
     }
-    step.apply(t, [d, e, g])
+    step.apply(t, [Some(d), e, Some(g)].into_iter().flatten())
 }
