@@ -224,9 +224,10 @@ fn sliced(a: &[f32], b: &[f32], directions: &[f32], length: usize) -> f64 {
             projected
         });
         let sorted = |projected: &[f32], direction: usize| {
-            let images = projected.chunks(rows * PATCHES);
-            let own = images.flat_map(|image| &image[direction * PATCHES..][..PATCHES]);
-            let mut own: Vec<f32> = own.copied().collect();
+            let mut own = Vec::with_capacity(projected.len() / rows);
+            for image in projected.chunks(rows * PATCHES) {
+                own.extend_from_slice(&image[direction * PATCHES..][..PATCHES]);
+            }
             radsort::sort(&mut own);
             own
         };
