@@ -248,12 +248,7 @@ fn scores_worsen_with_noise_blur_and_duplicates() {
     worse("noise", &noise, &distances, &[]);
     worse("much noise", &[fakes.clone(), noisy(&fakes, 60.0)], &[], &["ms-ssim"]);
     worse("blur", &[fakes.clone(), blurred(&fakes, 1), blurred(&fakes, 3)], &distances, &[]);
-    worse(
-        "duplicates",
-        &[fakes.clone(), few(4)],
-        &["swd-raw", "swd-nvidia"],
-        &["coverage-pixels"],
-    );
+    worse("duplicates", &[fakes.clone(), few(4)], &["swd-raw", "swd-nvidia"], &["coverage-pixels"]);
     worse(
         "collapse",
         &[fakes.clone(), few(1)],
