@@ -284,7 +284,7 @@ fn floors_have_the_counts_that_the_protocol_says() {
     assert_eq!(scores.get("coverage-pixels").unwrap().is_at_floor(), Some(true));
     let shares = shares.into_inner().unwrap();
     assert!(shares.is_sorted() && (shares.last().unwrap() - 1.0).abs() < 1e-9, "{shares:?}");
-    let noise = evaluate(&noisy(&fakes, 20.0), &reals, &metrics, 4, &|_| ()).unwrap();
+    let noise = evaluate(&noisy(&fakes, 80.0), &reals, &metrics, 4, &|_| ()).unwrap();
     assert_eq!(noise.get("swd-raw").unwrap().is_at_floor(), Some(false));
     assert_eq!(noise.get("spectrum").unwrap().is_at_floor(), Some(false));
 
