@@ -100,12 +100,8 @@ fn main() -> Result<()> {
             }
         }
         trainer.finish()?;
-        let tensors = trainer.tensors()?;
         let mut state = State::new(&Device::Cpu);
-        for param in networks.params() {
-            let value = param.layout.from_file(&param.name, &tensors[&param.name], &param.shape)?;
-            state.set(&param.name, &value)?;
-        }
+        networks.load(&mut state, &trainer.tensors()?)?;
         let distances = reconstruct(&networks, &mut state, &test)?;
         let [own, other, ratio] =
             [distances.own(), distances.other(), distances.ratio()].map(Option::unwrap_or_default);

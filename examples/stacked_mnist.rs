@@ -312,16 +312,11 @@ impl Judge {
 
     fn compile(trainer: &Trainer, device: &Device) -> Result<Self> {
         let mut state = State::new(device);
-        let tensors = trainer.tensors()?;
-        let network = classifier();
-        for param in network.params(CLASSIFIER) {
-            let tensor = &tensors[&param.name];
-            state.set(&param.name, &param.layout.from_file(&param.name, tensor, &param.shape)?)?;
-        }
+        trainer.system().model.load(&mut state, &trainer.tensors()?)?;
         let mut t = Tape::new();
         let bytes = t.feed("digits", &[JUDGED, SIDE, SIDE, 1], DType::U8)?;
         let x = t.from_u8(bytes)?;
-        let logits = network.record(&mut t, CLASSIFIER, x, &Pass::new(Mode::Eval))?.last();
+        let logits = classifier().record(&mut t, CLASSIFIER, x, &Pass::new(Mode::Eval))?.last();
         t.fetch("logits", logits)?;
         let program = Program::compile(&t, &state, &Options::default())?;
         Ok(Self { state, program, accuracy: f64::NAN })

@@ -51,12 +51,8 @@ fn train(config: TrainConfig, set: &[Vec<u8>], images: usize) -> Result<(Network
         }
     }
     trainer.finish()?;
-    let tensors = trainer.tensors()?;
     let mut state = State::new(&Device::Cpu);
-    for param in model.params() {
-        let value = param.layout.from_file(&param.name, &tensors[&param.name], &param.shape)?;
-        state.set(&param.name, &value)?;
-    }
+    model.load(&mut state, &trainer.tensors()?)?;
     Ok((model, state))
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dcgan::device::Device;
 use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
-use dcgan::gan::families::{DISCRIMINATOR, GENERATOR};
+use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
 use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Step, System};
 use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::objectives::bce_with_logits;
@@ -181,6 +181,26 @@ fn a_frozen_network_is_read_only() {
     let text = assign.unwrap_err().to_string();
     assert!(text.contains(name) && text.contains("is frozen in phase"), "{text}");
     assert!(record_frozen(|t, step| loss_of_fakes(t, step).map(drop)).is_ok());
+}
+
+/// The control of BiGAN's experiment: D and G learn, E stays, and has no loss.
+#[test]
+fn bigan_trains_without_its_encoder_where_that_is_frozen() {
+    let mut config = config();
+    config.objective.family = Family::Bigan;
+    let mut system = config.system().unwrap();
+    system.stages[0].phases[0].frozen.push(ENCODER.into());
+    let (recording, options) = (Recording::default(), Options::default());
+    let mut trainer =
+        Trainer::with_system(config, system, recording, &Device::Cpu, &options).unwrap();
+    let before = trainer.tensors().unwrap();
+    let metrics = run(&mut trainer, 0..2);
+    let after = trainer.tensors().unwrap();
+    assert_eq!(changed(&before, &after, ENCODER), 0);
+    assert!(changed(&before, &after, GENERATOR) > 0);
+    assert!(changed(&before, &after, DISCRIMINATOR) > 0);
+    let has = |name: &str| metrics[1].iter().any(|metric| metric == name);
+    assert!(has("loss_g") && has("loss_d") && !has("loss_e"), "{metrics:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::human;
-use crate::train::log::{columns, csv};
+use crate::train::log::{columns, csv, mean};
 use crate::train::{Folder, LogLine, Scores};
 
 use super::flags::JsonFlag;
@@ -80,17 +80,13 @@ fn summary(log: &[LogLine]) -> String {
             "memory_bytes" => rows.push(row("memory", &|part| {
                 last(part, &|line| line.memory_bytes.map(human::bytes).unwrap_or_default())
             })),
-            _ => rows
-                .push(row(name, &|part| mean(part, name).map(human::number).unwrap_or_default())),
+            _ => rows.push(row(name, &|part| {
+                let values = part.iter().filter_map(|line| line.number(name));
+                mean(values).map(human::number).unwrap_or_default()
+            })),
         }
     }
     let mut align = vec![Align::Right; parts.len() + 1];
     align[0] = Align::Left;
     table(&align, &rows)
-}
-
-/// The mean of a number over the lines that have it.
-fn mean(part: &[LogLine], name: &str) -> Option<f64> {
-    let values: Vec<f64> = part.iter().filter_map(|line| line.number(name)).collect();
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use crate::error::{Error, Result};
 use crate::experiments::walk::{Interpolation, evenly, round_trip, stretch};
 use crate::files;
-use crate::images::figure::{Figure, Panel};
+use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::film::Format;
 use crate::images::{columns, grid_of, single, upscale};
 use crate::model::{ModelFile, Truncation};
@@ -211,9 +211,7 @@ impl Walk {
         for (i, from) in points.iter().enumerate().take(stretches) {
             let to = &points[(i + 1) % points.len()];
             let mut cells = generator.cells(&stretch(&from.z, &to.z, STRIP, how))?;
-            for end in [0, STRIP - 1] {
-                cells[end] = std::mem::take(&mut cells[end]).framed();
-            }
+            frame_ends(&mut cells);
             panel = panel.row(format!("{}\nto {}", from.name, to.name), cells);
         }
         let figure = Figure::new("A walk in latent space")
@@ -237,6 +235,13 @@ fn format_of(path: &Path, others: &str) -> Result<Format> {
         };
         Error::flag("--out", what)
     })
+}
+
+/// Frames the first and the last cell of a strip: what it leads from, and to.
+fn frame_ends(cells: &mut [Cell]) {
+    for end in [0, cells.len() - 1] {
+        cells[end] = std::mem::take(&mut cells[end]).framed();
+    }
 }
 
 /// A number with its sign, short.

@@ -25,10 +25,7 @@ const NAME: &str = "Fréchet distance";
 /// [`Error::Metric`] where a set has fewer than two images, the widths differ, or a feature is not
 /// finite.
 pub fn frechet_distance(a: &Features, b: &Features) -> Result<f64> {
-    if a.width != b.width {
-        let what = format!("one set has {} features an image, the other {}", a.width, b.width);
-        return Err(Error::metric(NAME, what));
-    }
+    a.check_width(b, NAME)?;
     let (a, b) = (Centered::of(a)?, Centered::of(b)?);
     let apart: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b).powi(2)).sum();
     Ok(apart + a.trace() + b.trace() - 2.0 * trace_of_root(&a, &b)?)

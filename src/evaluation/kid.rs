@@ -60,10 +60,7 @@ impl Spread {
 /// # Errors
 /// [`Error::Metric`] where a set has fewer images than a subset, or the widths differ.
 pub fn kernel_distance(a: &Features, b: &Features, subsets: &Subsets) -> Result<Spread> {
-    if a.width != b.width {
-        let what = format!("one set has {} features an image, the other {}", a.width, b.width);
-        return Err(Error::metric(NAME, what));
-    }
+    a.check_width(b, NAME)?;
     let least = a.count().min(b.count());
     if subsets.count == 0 || subsets.size < 2 || least < subsets.size {
         let what = format!(

@@ -178,9 +178,6 @@ pub fn metric(name: &str) -> Result<&'static Metric, String> {
     })
 }
 
-/// Parts of the Inception score's images.
-const PARTS: usize = 10;
-
 const fn output(name: &'static str, better: Better) -> Output {
     Output { name, better }
 }
@@ -322,12 +319,12 @@ pub const METRICS: &[Metric] = &[
         about: "Inception score, by the network's classes; the floor is the real images' score",
         implementation: "softmax of logits without bias, mean of 10 parts (arXiv 1606.03498, torch-fidelity)",
         outputs: &[output("is", Better::Higher)],
-        least: PARTS,
+        least: inception_score::SPLITS,
         compute: Compute::Network(|sets, context| {
             let Some(logits) = sets.fakes.logits else {
                 return Err(Error::metric(context.metric, "the network has no classes"));
             };
-            let spread = inception_score(logits, PARTS, inception_score::SEED)?;
+            let spread = inception_score(logits, inception_score::SPLITS, inception_score::SEED)?;
             Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
         }),
     },

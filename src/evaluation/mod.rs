@@ -114,6 +114,19 @@ impl Features {
         self.values.len() / self.width
     }
 
+    /// Refuses features of another width.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] of this name.
+    pub(crate) fn check_width(&self, other: &Self, metric: &'static str) -> Result<()> {
+        if self.width == other.width {
+            return Ok(());
+        }
+        let [a, b] = [self.width, other.width];
+        let what = format!("one set has {a} features an image, the other {b}");
+        Err(Error::metric(metric, what))
+    }
+
     /// The features of image `i`.
     #[must_use]
     pub fn row(&self, i: usize) -> &[f32] {

@@ -126,14 +126,8 @@ fn share(of: &[bool]) -> f64 {
 }
 
 fn check(metric: &'static str, sets: [&Features; 2], k: usize) -> Result<()> {
+    sets[0].check_width(sets[1], metric)?;
     let least = sets[0].count().min(sets[1].count());
-    if sets[0].width != sets[1].width {
-        let what = format!(
-            "features of {} and of {} numbers cannot be compared",
-            sets[0].width, sets[1].width
-        );
-        return Err(Error::metric(metric, what));
-    }
     if least <= k {
         let what = format!("{least} images have no {k} neighbors; {} or more work", k + 1);
         return Err(Error::metric(metric, what));

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::is_default;
+use crate::device::State;
 use crate::error::{Error, Result};
 use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Param, Sequential};
+use crate::tensor::Tensor;
 
 use super::names::RESERVED;
 use super::pipeline::Pipeline;
@@ -355,6 +357,22 @@ impl Networks {
     #[must_use]
     pub fn params(&self) -> Vec<Param> {
         self.iter().flat_map(|(name, net)| net.network.params(name)).collect()
+    }
+
+    /// Sets the states of all networks to tensors as in a file, such as those of
+    /// [`crate::train::Trainer::tensors`]; others are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if one is missing or has another shape; [`Error::Memory`] if the device
+    /// cannot hold them.
+    pub fn load(&self, state: &mut State, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.params().iter().try_for_each(|Param { name, layout, shape, .. }| {
+            let tensor = tensors.get(name).ok_or_else(|| Error::Tensor {
+                name: name.clone(),
+                what: "is not among the tensors".into(),
+            })?;
+            state.set(name, &layout.from_file(name, tensor, shape)?)
+        })
     }
 
     /// The tensors of the network called `name`; empty if there is no such network.

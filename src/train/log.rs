@@ -169,6 +169,12 @@ pub fn columns(log: &[LogLine]) -> Vec<&str> {
     columns
 }
 
+/// The mean of numbers of a log; `None` if there are none.
+pub fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
 /// A log as comma-separated values: a row of names ([`columns`]), and a row for every line, with an
 /// empty cell for what it did not measure.
 #[must_use]

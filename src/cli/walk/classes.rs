@@ -12,7 +12,7 @@ use super::super::drawing::{cells, inputs};
 use super::super::latents::named_classes;
 use super::super::output::println;
 use super::super::points::Point;
-use super::{STEPS, STRIP, Walk, frames};
+use super::{STEPS, STRIP, Walk, frame_ends, frames};
 
 /// Mixtures of classes add up to 1 on straight lines between them.
 const HOW: Interpolation = Interpolation::Linear;
@@ -79,9 +79,7 @@ impl Walk {
                 let way = stretch(a, b, STRIP, HOW);
                 let one = std::slice::from_ref(point);
                 let mut cells = cells(&mixed(generator, one, &way, |_| ())?)?;
-                for end in [0, STRIP - 1] {
-                    cells[end] = std::mem::take(&mut cells[end]).framed();
-                }
+                frame_ends(&mut cells);
                 let name = |class: u32| &names[class as usize];
                 panel = panel.row(format!("{}\nto {}", name(from), name(to)), cells);
             }

@@ -13,7 +13,7 @@ use crate::human;
 use crate::images;
 use crate::model::Folder;
 use crate::train::listing::{Listed, listing};
-use crate::train::log::columns;
+use crate::train::log::{columns, mean};
 use crate::train::metrics::{self, Kind};
 use crate::train::{LogLine, Scores};
 
@@ -68,8 +68,7 @@ impl Compared {
     fn at_the_end(&self, name: &str) -> Option<f64> {
         let last = self.log.len().div_ceil(LAST);
         let values = self.log.iter().rev().filter_map(|line| line.number(name));
-        let values: Vec<f64> = values.take(last).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        mean(values.take(last))
     }
 
     /// The newest score of this name, and how it was measured.

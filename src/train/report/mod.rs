@@ -45,7 +45,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("run.html", include_str!("../../../assets/report/run.html")),
         ("comparison.html", include_str!("../../../assets/report/comparison.html")),
         ("head.html", include_str!("../../../assets/report/head.html")),
-        ("chart.html", include_str!("../../../assets/report/chart.html")),
+        ("charts.html", include_str!("../../../assets/report/charts.html")),
+        ("names.html", include_str!("../../../assets/report/names.html")),
         ("style.css", include_str!("../../../assets/report/style.css")),
         ("script.js", include_str!("../../../assets/report/script.js")),
     ];

@@ -154,7 +154,7 @@ fn names_are_text_and_nothing_else() {
     assert!(!text.contains("<script>alert") && !text.contains("a\"b"));
     assert_eq!(text.matches("<script>").count(), 1, "only the page's own");
     // Only what is made here is inserted as it is.
-    for file in ["run.html", "comparison.html", "head.html", "chart.html"] {
+    for file in ["run.html", "comparison.html", "head.html", "charts.html", "names.html"] {
         let source = TEMPLATES.get_template(file).unwrap();
         for safe in
             between(source.source(), "{{ ", " }}").into_iter().filter(|s| s.contains("safe"))
