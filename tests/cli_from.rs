@@ -15,6 +15,9 @@ use crate::cli_latent::generator_alone;
 
 const CPU: &[&str] = &["--device", "cpu", "--batch", "8"];
 
+/// Networks without spectral norm, whose weights other programs read.
+const PLAIN: &[&str] = &["--preset", "dcgan"];
+
 /// Steps that change no weight by as much as a bit.
 const STILL: &[&str] = &["--lr-g", "1e-30", "--lr-d", "1e-30", "--images", "16"];
 
@@ -58,7 +61,7 @@ fn networks_and_their_averages_are_taken_and_the_optimizer_is_not() {
 #[test]
 fn a_run_starts_from_a_run_with_other_rates() {
     let place = Place::new();
-    let run = place.train("runs", &[CPU, &["--images", "80"]]);
+    let run = place.train("runs", &[CPU, PLAIN, &["--images", "80"]]);
     let path = run.to_str().unwrap();
     // Sizes and widths come from there.
     let words = ["train", "--from", path, "--out", "next", "--loss", "hinge"];
@@ -84,7 +87,7 @@ fn a_run_starts_from_a_run_with_other_rates() {
 #[test]
 fn a_generator_alone_gets_a_fresh_discriminator() {
     let place = Place::new();
-    let run = place.train("runs", &[CPU, &["--images", "80", "--ema", "0"]]);
+    let run = place.train("runs", &[CPU, PLAIN, &["--images", "80", "--ema", "0"]]);
     generator_alone(&place, run.to_str().unwrap());
     let words = ["train", "--from", "generator.safetensors", "--out", "next", "--ndf", "4"];
     let outcome = place.dcgan(&[&words, CPU, STILL]).ok();
@@ -113,7 +116,7 @@ fn a_generator_alone_gets_a_fresh_discriminator() {
 #[test]
 fn what_does_not_fit_the_model_is_named() {
     let place = Place::new();
-    let run = place.train("runs", &[CPU, &["--images", "16"]]);
+    let run = place.train("runs", &[CPU, PLAIN, &["--images", "16"]]);
     let run = run.to_str().unwrap();
     place.images("set/a", 10);
     place.images("set/b", 10);
@@ -147,6 +150,24 @@ fn what_does_not_fit_the_model_is_named() {
 }
 
 #[test]
+fn the_bundled_model_is_trained_on_as_it_was_trained() {
+    let place = Place::new();
+    place.images("set", 20);
+    let words = ["train", "set", "--from", "avatars", "--images", "16", "--device", "cpu"];
+    place.dcgan(&[&words, &["--out", "next"]]).ok();
+    let run = place.only_run("next");
+    let recipe = &options(&run)["recipe"];
+    assert_eq!((&recipe["loss"], &recipe["batch"]), (&"hinge".into(), &8.into()));
+    assert_eq!(options(&run)["preset"], "fast");
+    // Others are trained as ever.
+    place.dcgan(&[&words, &["--out", "other", "--loss", "hinge"]]).refused(1, &["--network"]);
+    let run = place.train("runs", &[CPU, PLAIN, &["--images", "16"]]);
+    let words = ["train", "--from", run.to_str().unwrap(), "--out", "plain"];
+    place.dcgan(&[&words, CPU, STILL]).ok();
+    assert_eq!(options(&place.only_run("plain"))["preset"], "dcgan");
+}
+
+#[test]
 fn runs_are_called_by_their_preset_or_by_name() {
     let place = Place::new();
     place.images("flowers", 20);
@@ -159,7 +180,7 @@ fn runs_are_called_by_their_preset_or_by_name() {
         assert_eq!(runs.len(), count);
         runs.last().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
     };
-    assert_eq!(called(&[]), "00000-dcgan-flowers-16");
+    assert_eq!(called(&[]), "00000-fast-flowers-16");
     assert_eq!(called(&["--preset", "wgan-gp"]), "00001-wgan-gp-flowers-16");
     assert_eq!(called(&["--network", "dcgan-paper"]), "00002-dcgan-paper-flowers-16");
     assert_eq!(called(&["--name", "second try"]), "00003-second-try");

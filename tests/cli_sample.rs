@@ -204,3 +204,33 @@ fn a_layout_says_how_many_and_captions_say_which() {
     sample(&["--grid", "2x2"]).refused(2, &["--grid 2x2 grid.png"]);
     sample(&["--grid", "9999x9999", "g.png"]).refused(2, &["--grid", "surely a typo"]);
 }
+
+#[test]
+fn the_bundled_model_is_known_by_its_name() {
+    let place = Place::new();
+    let words = ["sample", "avatars", "--seeds", "3", "--out", "one"];
+    place.dcgan(&[&words, CPU]).ok();
+    let image = image::open(place.path("one/seed0003.png")).unwrap();
+    assert_eq!((image.width(), image.height()), (64, 64));
+    // What is on the disk comes first.
+    fs::create_dir(place.path("avatars")).unwrap();
+    place.dcgan(&[&words, CPU]).refused(1, &["avatars"]);
+}
+
+#[test]
+fn a_model_to_hand_on_makes_the_same_images_but_for_rounding() {
+    let (place, run) = trained();
+    place.dcgan(&[&["export", &run, "--to", "model", "--out", "model.safetensors"]]).ok();
+    for (model, out) in [(&*run, "of-run"), ("model.safetensors", "of-model")] {
+        place.dcgan(&[&["sample", model, "--seeds", "5", "--out", out], CPU]).ok();
+    }
+    let pixels = |folder: &str| {
+        image::open(place.path(folder).join("seed0005.png")).unwrap().to_rgb8().into_raw()
+    };
+    let far = pixels("of-run").iter().zip(pixels("of-model")).map(|(a, b)| a.abs_diff(b)).max();
+    assert!(far.unwrap() <= 2, "{far:?}");
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    assert!(size(&place.path("model.safetensors")) * 3 < size(&latest(Path::new(&run))));
+    let words = ["export", &run, "--to", "model", "--network", "generator", "--out", "x"];
+    place.dcgan(&[&words]).refused(2, &["--network", "all networks"]);
+}

@@ -27,7 +27,7 @@ fn a_run_leaves_what_the_readme_lists() {
     let words = ["train", "--images", "400", "--report-every", "80"];
     let outcome = place.dcgan(&[&words, crate::cli::TINY, CPU]).ok();
     let run = place.only_run("runs");
-    assert_eq!(run.file_name().unwrap(), "00000-dcgan-avatars-16");
+    assert_eq!(run.file_name().unwrap(), "00000-fast-avatars-16");
     assert_eq!(
         names(&run),
         [
@@ -393,7 +393,7 @@ fn an_unreadable_image_among_good_ones_is_skipped_and_listed() {
     let place = Place::new();
     place.images("set", 20);
     fs::write(place.path("set/notes.png"), "not an image").unwrap();
-    let run = place.path("runs/00000-dcgan-set-16");
+    let run = place.path("runs/00000-fast-set-16");
     let words = [&["train", "set", "--images", "48"], crate::cli::TINY, CPU].concat();
     let outcome = place.dcgan(&[&words]).ok();
     assert!(outcome.stderr.contains("1 unreadable image skipped so far"), "{}", outcome.stderr);

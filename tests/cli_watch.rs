@@ -251,8 +251,9 @@ fn tensorboard_reads_what_a_resumed_run_wrote() {
 #[test]
 fn runs_are_compared_by_options_metrics_scores_and_seeds() {
     let place = Place::new();
-    let one = place.train("one", &[CPU, &["--images", "80", "--report-every", "8"]]);
-    let flags = ["--images", "40", "--report-every", "8", "--loss", "hinge", "--name", "x <b>y"];
+    let one =
+        place.train("one", &[CPU, &["--preset", "dcgan", "--images", "80", "--report-every", "8"]]);
+    let flags = ["--images", "40", "--report-every", "8", "--preset", "hinge", "--name", "x <b>y"];
     let two = place.train("two", &[CPU, &flags]);
     let score = |value: f64, protocol: &str| {
         serde_json::json!([

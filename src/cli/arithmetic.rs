@@ -25,9 +25,9 @@ use super::points::{Locator, Point, Points, Range, rows};
 /// and the result among 8 neighbors. With --from and --to, the images of --seeds are moved along
 /// the difference of the two groups.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dcgan arithmetic runs/00000-dcgan-avatars-64 --plus 1,5,9 \
+#[command(after_help = "Examples:\n  dcgan arithmetic runs/00000-fast-avatars-64 --plus 1,5,9 \
                         --minus 2,4,8 --plus 7,11,30 --out out.png\n  dcgan arithmetic \
-                        runs/00000-dcgan-avatars-64 --from 1,5,9,12 --to 2,4,8,14 --seeds 20-24")]
+                        runs/00000-fast-avatars-64 --from 1,5,9,12 --to 2,4,8,14 --seeds 20-24")]
 pub(super) struct Arithmetic {
     #[command(flatten)]
     model: ModelFlags,

@@ -35,7 +35,8 @@ use super::reading::ClassFlag;
                         --per-class 400 --trials 5"
 )]
 pub(super) struct Classify {
-    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Labeled images to learn from: one folder per class, CIFAR-10 batches, IDX files; only the

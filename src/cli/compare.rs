@@ -29,7 +29,7 @@ const COLUMNS: usize = 8;
 ///
 /// Prints a table, and writes a page that a browser opens from disk.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan compare runs/00000-dcgan-avatars-64 \
+#[command(after_help = "Example:\n  dcgan compare runs/00000-fast-avatars-64 \
                         runs/00001-wgan-gp-avatars-64 --out compare.html")]
 pub(super) struct Compare {
     /// Folders of two or more runs

@@ -91,7 +91,7 @@ fn after_help() -> String {
     let line = |metric: &Metric| format!("  {:<width$}  {}\n", metric.name, metric.about);
     let lines: String = METRICS.iter().map(line).collect();
     format!(
-        "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-dcgan-faces-64 --real faces/ --samples \
+        "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-fast-faces-64 --real faces/ --samples \
          5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels\n  dcgan evaluate samples/ --real faces/ \
          --features pt_inception-2015-12-05-6726825d.pth"
     )

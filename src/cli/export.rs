@@ -13,13 +13,23 @@ use super::output::println;
 
 const EXAMPLES: &str = "\
 Examples:
-  dcgan export runs/00000-dcgan-avatars-64 --to safetensors --out netG.safetensors
+  dcgan export runs/00000-fast-avatars-64 --to model --out avatars.safetensors
+  dcgan export runs/00000-fast-avatars-64 --to safetensors --out netG.safetensors
   dcgan export model.safetensors --network discriminator --to pth --out netD.pth
   dcgan export model.safetensors --to onnx --out generator.onnx
 
 In Python, with the classes of PyTorch's DCGAN example:
   netG.load_state_dict(safetensors.torch.load_file(\"netG.safetensors\"))
   netD.load_state_dict(torch.load(\"netD.pth\"))";
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Target {
+    Model,
+    Safetensors,
+    Pth,
+    Onnx,
+}
 
 /// Which network to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,26 +42,32 @@ enum Network {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
-    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a self-contained
-    /// graph (operator set 13)
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "safetensors|pth|onnx")]
-    to: Format,
+    /// model: all networks, weights in 16 bits, for this program, a tenth of the size of a
+    /// checkpoint; safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a
+    /// self-contained graph (operator set 13)
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "model|safetensors|pth|onnx"
+    )]
+    to: Target,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Which network; in ONNX, a discriminator outputs a logit and the paper's features, an
-    /// encoder a latent, or its mean and log-variance
+    /// encoder a latent, or its mean and log-variance [default: generator]
     #[arg(
         long,
         value_enum,
-        default_value_t = Network::Generator,
         hide_possible_values = true,
         value_name = "generator|discriminator|encoder"
     )]
-    network: Network,
+    network: Option<Network>,
     /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
@@ -65,12 +81,30 @@ impl Export {
             let what = format!("{} is the model itself; give another name", self.out.display());
             return Err(Error::flag("--out", what));
         }
-        let role = match self.network {
+        let wanted = Weights::raw(self.raw);
+        let format = match self.to {
+            Target::Safetensors => Format::Safetensors,
+            Target::Pth => Format::Pth,
+            Target::Onnx => Format::Onnx,
+            Target::Model if self.network.is_some() => {
+                let what = "a model file has all networks: leave it out with --to model";
+                return Err(Error::flag("--network", what));
+            }
+            Target::Model => {
+                model.save_compact(&self.out, wanted)?;
+                return println(&format!(
+                    "wrote the networks of {} to {}",
+                    path.display(),
+                    self.out.display()
+                ));
+            }
+        };
+        let role = match self.network.unwrap_or(Network::Generator) {
             Network::Generator => Role::Generator,
             Network::Discriminator => Role::Discriminator,
             Network::Encoder => Role::Encoder,
         };
-        export::Export::of(&model, role, Weights::raw(self.raw))?.save(&self.out, self.to)?;
+        export::Export::of(&model, role, wanted)?.save(&self.out, format)?;
         println(&format!(
             "wrote the {} of {} to {}",
             role.name(),

@@ -99,7 +99,8 @@ impl ByFlag {
                         --out test.npy --labels labels.npy"
 )]
 pub(super) struct Features {
-    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]

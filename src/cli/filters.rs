@@ -37,11 +37,12 @@ const SIDE: u32 = 96;
 /// Layers are the hidden convolutions, counted from the image; a response is the largest value of a
 /// filter's feature map after its activation.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --out \
-                        filters.png\n  dcgan filters runs/00000-dcgan-faces-64 faces/ --layer 1-4 \
+#[command(after_help = "Examples:\n  dcgan filters runs/00000-fast-faces-64 faces/ --out \
+                        filters.png\n  dcgan filters runs/00000-fast-faces-64 faces/ --layer 1-4 \
                         --filters 0-3,17 --top 8")]
 pub(super) struct Filters {
-    /// A run's folder (its newest checkpoint), a checkpoint or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Images, as for `dcgan train` [default: 3,000 bundled avatars]

@@ -29,8 +29,8 @@ mod page;
 
 const EXAMPLES: &str = "\
 Examples:
-  dcgan forget runs/00000-dcgan-faces-64 --page marks.html   # draw boxes, save them
-  dcgan forget runs/00000-dcgan-faces-64 --mark marks.json --out forget.png
+  dcgan forget runs/00000-fast-faces-64 --page marks.html   # draw boxes, save them
+  dcgan forget runs/00000-fast-faces-64 --mark marks.json --out forget.png
 
 marks.json names samples by their seed (or by a row of latents, z.npy:2) and lists the boxes on each
 as [x, y, width, height] in pixels; a sample with an empty list shows no such object:

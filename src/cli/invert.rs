@@ -31,7 +31,7 @@ const GAIN: f32 = 4.0;
 /// figure shows each image beside what was found; the latents are for `dcgan walk --seeds
 /// inverted.npy`, `dcgan arithmetic --plus inverted.npy:0` and `dcgan sample --latents inverted.npy`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan invert runs/00000-dcgan-avatars-64 face.png other.jpg \
+#[command(after_help = "Example:\n  dcgan invert runs/00000-fast-avatars-64 face.png other.jpg \
                         --out inverted.png")]
 pub(super) struct Invert {
     #[command(flatten)]

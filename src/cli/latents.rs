@@ -10,7 +10,7 @@ use npyz::WriterBuilder as _;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, ModelFile, Networks, Weights};
+use crate::model::{BUNDLED, Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
 use crate::train::TrainConfig;
@@ -70,8 +70,12 @@ pub(super) fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     })
 }
 
-/// The model given to a command; of a run's folder, the newest intact checkpoint.
+/// The model given to a command; of a run's folder, the newest intact checkpoint. A file or folder
+/// named like the bundled model comes first.
 pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
+    if path == Path::new(BUNDLED) && !path.exists() {
+        return ModelFile::bundled();
+    }
     let (model, passed) = ModelFile::open_by(path, load_model)?;
     warn_of_passed(&passed, &model);
     Ok(model)
@@ -121,7 +125,8 @@ pub(super) fn warn(text: &str) {
 /// A trained model, and how to run it.
 #[derive(Debug, Args)]
 pub(super) struct ModelFlags {
-    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "MODEL")]
     pub(super) path: PathBuf,
     /// Use the weights of the last step, not their moving average (EMA)

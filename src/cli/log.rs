@@ -21,8 +21,8 @@ const PARTS: usize = 6;
 /// A table of means over parts of the training, or every report with --csv or --json. A run that is
 /// being trained can be read too.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dcgan log runs/00000-dcgan-avatars-64\n  dcgan log \
-                        runs/00000-dcgan-avatars-64 --csv > log.csv")]
+#[command(after_help = "Examples:\n  dcgan log runs/00000-fast-avatars-64\n  dcgan log \
+                        runs/00000-fast-avatars-64 --csv > log.csv")]
 pub(super) struct Log {
     /// A run's folder
     #[arg(value_name = "RUN")]

@@ -34,7 +34,7 @@ const SHOWN: usize = 3;
 /// images are looked up too, each excluding itself: samples much nearer to the set than its own
 /// images are to one another have been memorized.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dcgan neighbors runs/00000-dcgan-faces-64 faces/ --seeds 0-9")]
+#[command(after_help = "Example:\n  dcgan neighbors runs/00000-fast-faces-64 faces/ --seeds 0-9")]
 pub(super) struct Neighbors {
     #[command(flatten)]
     model: ModelFlags,

@@ -42,13 +42,14 @@ enum Format {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  dcgan sample runs/00000-dcgan-avatars-64 --seeds 0-63 --grid 8x8 \
+    after_help = "Examples:\n  dcgan sample runs/00000-fast-avatars-64 --seeds 0-63 --grid 8x8 \
                         faces.png\n  dcgan sample runs/00001-cgan-mnist-28 --class 3,8 --seeds 0-9 \
-                        --grid digits.png\n  dcgan sample runs/00000-dcgan-avatars-64 --truncation 1.5 \
+                        --grid digits.png\n  dcgan sample runs/00000-fast-avatars-64 --truncation 1.5 \
                         --grid 8x8 typical.png"
 )]
 pub(super) struct Sample {
-    /// A run's folder (its newest checkpoint), a checkpoint, or an imported model
+    /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
+    /// one
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Seeds of the images: a seed always gives the same image [default: as many as --grid has

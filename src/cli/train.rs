@@ -102,25 +102,51 @@ impl Train {
         if self.source.gray {
             self.asked.config.model.channels = Some(1);
         }
-        // A resumed run already has its full configuration.
-        match self.asked.preset {
-            Some(preset) if resumed.is_none() => self.filled(preset).start(None),
-            _ => self.start(resumed),
-        }
-    }
-
-    /// Fills options that were not typed from the preset.
-    fn filled(self, preset: &Preset) -> Self {
-        let TrainOptions { config, prepare } = preset.options();
-        let asked = Asked { config: self.asked.config.or(config), ..self.asked };
-        Self { asked, prepare: self.prepare.or(prepare), ..self }
-    }
-
-    fn start(&self, resumed: Option<Resumed>) -> Result<ExitCode> {
         let from = match &self.from {
             Some(path) => Some(open_model(path)?),
             None => None,
         };
+        // A resumed run already has its full configuration.
+        if resumed.is_some() {
+            return self.start(resumed, from);
+        }
+        if let Some(preset) = self.asked.preset {
+            return self.filled(&preset.options()).start(None, from);
+        }
+        let Some(preset) = Preset::usual(&self.asked.config) else {
+            return self.start(None, from);
+        };
+        let options = match &from {
+            Some(model) => self.fitted(preset, model)?,
+            None => Some(preset.options()),
+        };
+        let Some(options) = options else { return self.start(None, from) };
+        self.asked.preset = Some(preset);
+        self.filled(&options).start(None, from)
+    }
+
+    /// The options of a preset for the networks of a model, if it makes such networks, of whatever
+    /// widths.
+    fn fitted(&self, preset: &Preset, model: &ModelFile) -> Result<Option<TrainOptions>> {
+        let mut options = preset.options();
+        let own = &mut options.config.model;
+        (own.ngf, own.ndf) = (None, None);
+        let asked = self.asked.config.model.clone().or(own.clone());
+        let fits = match TrainConfig::of(model)? {
+            Some(config) => own.conflict(&config.model).is_none(),
+            None => like(&asked, &model.networks).is_some(),
+        };
+        Ok(fits.then_some(options))
+    }
+
+    /// Fills options that were not typed from the preset.
+    fn filled(self, preset: &TrainOptions) -> Self {
+        let TrainOptions { config, prepare } = preset.clone();
+        let asked = Asked { config: self.asked.config.or(config), ..self.asked };
+        Self { asked, prepare: self.prepare.or(prepare), ..self }
+    }
+
+    fn start(&self, resumed: Option<Resumed>, from: Option<ModelFile>) -> Result<ExitCode> {
         let (options, source) = self.options(resumed.as_ref(), from.as_ref())?;
         let device = self.device(resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };

@@ -43,11 +43,11 @@ const STEPS: usize = 30;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("single").args(["vary", "direction"]),
-    after_help = "Examples:\n  dcgan walk runs/00000-dcgan-avatars-64 --seeds 3,17,42 --out walk.webp\n  \
+    after_help = "Examples:\n  dcgan walk runs/00000-fast-avatars-64 --seeds 3,17,42 --out walk.webp\n  \
                         dcgan walk runs/00001-cgan-mnist-28 --classes 3,8,5 --seeds 0-8\n  \
-                        dcgan walk runs/00000-dcgan-avatars-64 --direction 1-5 --seeds 3,17\n  \
-                        dcgan walk runs/00000-dcgan-avatars-64 --direction 1 --out sway.gif\n  \
-                        dcgan walk runs/00000-dcgan-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
+                        dcgan walk runs/00000-fast-avatars-64 --direction 1-5 --seeds 3,17\n  \
+                        dcgan walk runs/00000-fast-avatars-64 --direction 1 --out sway.gif\n  \
+                        dcgan walk runs/00000-fast-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
                         dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png"
 )]
 pub(super) struct Walk {

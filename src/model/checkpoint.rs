@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use half::f16;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
@@ -53,25 +54,56 @@ pub fn save(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    files::write_atomic(path, |out| write(out, tensors, metadata))
+    files::write_atomic(path, |out| write(out, tensors, metadata, raw))
+}
+
+/// [`save`], with tensors of at least two dimensions, such as weights, in 16-bit floats: half the
+/// size. Others, such as biases and batch norm's statistics, are few and stay in 32.
+///
+/// # Errors
+/// See [`save`].
+pub fn save_half(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    files::write_atomic(path, |out| write(out, tensors, metadata, raw_half))
 }
 
 fn write(
     out: &mut dyn Write,
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
+    raw: for<'a> fn(&str, &'a Tensor) -> Raw<'a>,
 ) -> io::Result<()> {
     let version = VERSION.to_string();
     let mut strings: BTreeMap<&str, &str> =
         metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     strings.insert(VERSION_KEY, &version);
-    let tensors = tensors.iter().map(|(name, tensor)| Raw {
-        name: name.clone(),
+    let tensors = tensors.iter().map(|(name, tensor)| raw(name, tensor));
+    write_raw(out, &tensors.collect::<Vec<_>>(), &strings)
+}
+
+fn raw<'a>(name: &str, tensor: &'a Tensor) -> Raw<'a> {
+    Raw {
+        name: name.to_owned(),
         dtype: dtype(tensor),
         shape: tensor.shape().to_vec(),
         bytes: little_endian(tensor),
-    });
-    write_raw(out, &tensors.collect::<Vec<_>>(), &strings)
+    }
+}
+
+/// The same in 16 bits, where the tensor has at least two dimensions and no value that overflows.
+fn raw_half<'a>(name: &str, tensor: &'a Tensor) -> Raw<'a> {
+    let fits = |x: &f32| x.abs() <= f16::MAX.to_f32();
+    match tensor.data() {
+        Data::F32(numbers) if tensor.shape().len() > 1 && numbers.iter().all(fits) => {
+            let bytes = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes());
+            let bytes = Cow::Owned(bytes.collect());
+            Raw { dtype: Dtype::F16, bytes, ..raw(name, tensor) }
+        }
+        _ => raw(name, tensor),
+    }
 }
 
 /// A tensor of a safetensors file.
@@ -201,7 +233,15 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
         }
         _ => Error::file(path, files::cannot("be read", &error)),
     })?;
-    parse(&bytes).map_err(|flaw| match flaw {
+    read(path, &bytes)
+}
+
+/// Reads a checkpoint from its content; errors name `path`.
+///
+/// # Errors
+/// See [`load`].
+pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+    parse(bytes).map_err(|flaw| match flaw {
         Flaw::Newer(what) => Error::file(path, what),
         Flaw::Damaged(what) => Error::damaged(path, what),
         Flaw::Changed(what) => Error::Changed { path: path.into(), what },
@@ -258,11 +298,14 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, Flaw> {
     for (name, view) in views.iter() {
         let data = match view.dtype() {
             Dtype::F32 => Data::F32(words(view.data()).map(f32::from_le_bytes).collect()),
+            Dtype::F16 => Data::F32(
+                view.data().as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+            ),
             Dtype::U32 => Data::U32(words(view.data()).map(u32::from_le_bytes).collect()),
             Dtype::U8 => Data::U8(view.data().to_vec()),
             other => {
                 return Err(format!(
-                    "holds tensor {name:?} of element type {other}; F32, U32 and U8 can be read"
+                    "holds tensor {name:?} of element type {other}; F32, F16, U32 and U8 can be read"
                 )
                 .into());
             }
@@ -531,13 +574,13 @@ mod tests {
         assert!(text.starts_with("is a safetensors file, but not a"), "{text}");
         assert!(text.contains("dcgan import FILE"), "{text}");
 
-        let half = TensorInfo { dtype: Dtype::F16, shape: vec![1], data_offsets: (0, 2) };
+        let half = TensorInfo { dtype: Dtype::I16, shape: vec![1], data_offsets: (0, 2) };
         let header = serde_json::json!({"__metadata__": {VERSION_KEY: "1"}, "half": half});
         let header = header.to_string();
         let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0, 0]].concat();
         assert_eq!(
             complaint(&file),
-            "holds tensor \"half\" of element type F16; F32, U32 and U8 can be read"
+            "holds tensor \"half\" of element type I16; F32, F16, U32 and U8 can be read"
         );
     }
 

@@ -13,7 +13,7 @@ use crate::program::{Choices, Precision};
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::folder::Folder;
 use super::names::averaged;
 use super::networks::Networks;
@@ -111,7 +111,19 @@ impl ModelFile {
     /// [`Error::Damaged`] if it is not a model of this program, is damaged, or its tensors do not
     /// match its networks; [`Error::File`] if it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = checkpoint::load(path)?;
+        Self::of(path, checkpoint::load(path)?)
+    }
+
+    /// The model of 64×64 avatars that comes with the program; errors name [`BUNDLED`].
+    ///
+    /// # Errors
+    /// None, as a test opens it.
+    pub fn bundled() -> Result<Self> {
+        let path = Path::new(BUNDLED);
+        Self::of(path, checkpoint::read(path, BUNDLED_MODEL)?)
+    }
+
+    fn of(path: &Path, file: Checkpoint) -> Result<Self> {
         let fail = |what: String| Error::damaged(path, what);
         let get = |key: &str| {
             file.metadata.get(key).ok_or_else(|| fail(format!("its metadata lack {key:?}")))
@@ -217,6 +229,33 @@ impl ModelFile {
             }
         });
         each.collect()
+    }
+
+    /// Writes its networks alone, with the weights that are used ([`Self::used`]), weights in 16-bit
+    /// floats: a file to hand on, a tenth of the size of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::File`] if a weight is not finite, or the file cannot be written.
+    pub fn save_compact(&self, path: &Path, wanted: Weights) -> Result<()> {
+        let mut tensors = BTreeMap::new();
+        for (network, _) in self.networks.iter() {
+            for (param, tensor) in self.weights(network, wanted)? {
+                tensors.insert(param.name, tensor.clone());
+            }
+        }
+        let source = match &self.config {
+            Some(_) => format!("a training of {} steps", self.step),
+            None => "an imported model".to_owned(),
+        };
+        let prepare = serde_json::to_string(&self.prepare).expect("plain data");
+        let metadata = [
+            (MODEL, described(&self.networks)),
+            (SOURCE, source),
+            (IMAGES, prepare),
+            (PROGRAM, crate::PROGRAM.to_owned()),
+        ];
+        let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+        checkpoint::save_half(path, &tensors, &metadata)
     }
 
     /// The network of a role, with its name.
@@ -383,6 +422,11 @@ pub(crate) fn described(networks: &Networks) -> String {
     serde_json::to_string(networks).expect("a description is plain data")
 }
 
+/// The name of the bundled model, where a command takes a model.
+pub const BUNDLED: &str = "avatars";
+
+static BUNDLED_MODEL: &[u8] = include_bytes!("../../assets/avatars.safetensors");
+
 /// Writes imported weights as a model; `source` describes their origin.
 ///
 /// # Errors
@@ -429,6 +473,40 @@ mod tests {
             tensors.insert(param.name, value);
         }
         (networks, tensors)
+    }
+
+    #[test]
+    fn a_compact_model_has_the_weights_that_are_used_in_16_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (networks, tensors) = bigan();
+        let [whole, compact] = ["whole", "compact"].map(|name| dir.path().join(name));
+        save_imported(&whole, &networks, &tensors, "a test").unwrap();
+        let model = ModelFile::load(&whole).unwrap();
+        model.save_compact(&compact, Weights::Averaged).unwrap();
+        let again = ModelFile::load(&compact).unwrap();
+        assert_eq!(again.networks, networks);
+        assert_eq!(again.prepare, model.prepare);
+        for (network, _) in networks.iter() {
+            let wanted = model.weights(network, Weights::Averaged).unwrap();
+            let found = again.weights(network, Weights::Averaged).unwrap();
+            for ((param, wanted), (_, found)) in wanted.into_iter().zip(found) {
+                let in_half = |&x: &f32| half::f16::from_f32(x).to_f32();
+                let wanted: Vec<f32> = match wanted.shape().len() {
+                    1 => wanted.f32s().to_vec(),
+                    _ => wanted.f32s().iter().map(in_half).collect(),
+                };
+                assert_eq!(found.f32s(), wanted, "{}", param.name);
+            }
+        }
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert!(size(&compact) * 2 < size(&whole));
+    }
+
+    #[test]
+    fn the_bundled_model_has_both_networks() {
+        let model = ModelFile::bundled().unwrap();
+        assert_eq!(model.networks.size, Size { height: 64, width: 64 });
+        assert!(model.generator().is_ok() && model.discriminator().is_ok());
     }
 
     #[test]

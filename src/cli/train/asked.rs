@@ -15,8 +15,9 @@ use crate::train::{PartialTrainConfig, Preset};
 /// The flags that configure the networks and the training.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// A published configuration: dcgan, paper, wgan-gp, sngan, ...; other flags override it.
-    /// dcgan presets lists them, dcgan presets NAME prints one [default: dcgan]
+    /// A configuration: fast, or a published one such as dcgan, paper, wgan-gp, sngan; other flags
+    /// override it. dcgan presets lists them, dcgan presets NAME prints one [default: fast; dcgan
+    /// with --from, --network, --labels-per-class, or flags of norms, weights or the objective]
     #[arg(
         long, value_name = "NAME", value_parser = find, help_heading = "Networks", display_order = 0
     )]
