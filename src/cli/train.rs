@@ -17,12 +17,15 @@ use crate::models::{ClassCondition, Conditioning, ModelConfig, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
 use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
+use crate::train::scoring::Scorer;
 use crate::train::session::{Ending, Session};
 use crate::train::{
-    Labeled, Position, Preset, Run, TrainConfig, TrainOptions, Trainer, first_images, interrupt,
+    Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig, TrainOptions,
+    Trainer, first_images, interrupt,
 };
 
 use super::latents::{load_model, open_model, warn_of_passed};
+use super::options::spell;
 use super::output::{print_json, tell};
 use super::reading::{ReadingFlags, tell_notes};
 use super::tuning;
@@ -81,6 +84,8 @@ pub(super) struct Train {
     source: Reading,
     #[command(flatten)]
     rhythm: PartialIntervals,
+    #[command(flatten)]
+    scores: PartialScoreOptions,
     #[command(flatten)]
     machine: Machine,
 }
@@ -159,6 +164,13 @@ impl Train {
         if self.machine.explain {
             tell!("{}", trainer.memory().to_string().trim_end());
         }
+        let scorer = match options.scores.is_on() && !self.dry_run {
+            true => Some(Scorer::new(&options.scores, &source, &options.prepare, &device)?),
+            false => None,
+        };
+        for note in scorer.iter().flat_map(Scorer::notes) {
+            tell!("note: {}", spell(note));
+        }
         if self.dry_run {
             print_json(&options)?;
             return Ok(ExitCode::SUCCESS);
@@ -191,6 +203,9 @@ impl Train {
         tell!("previews  {}", Session::previews(&options.config.model));
         interrupt::finish_first("this step and saving")?;
         let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
+        if let Some(scorer) = scorer {
+            session.score_by(scorer);
+        }
         let ending = session.run()?;
         let path = quoted(&path);
         Ok(match ending {
@@ -408,6 +423,8 @@ impl Train {
             Some(old) => resolve(Bound::Run, "--preset", named, old.preset.clone())?,
             None => named.unwrap_or_else(|| "dcgan".into()),
         };
+        let mut scores = old.map_or_else(ScoreOptions::default, |old| old.scores.clone());
+        self.scores.apply(&mut scores);
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
             let done = resumed.model.step * config.step_images() as u64;
@@ -433,6 +450,7 @@ impl Train {
             prepare,
             images,
             rhythm,
+            scores,
             program: crate::PROGRAM.into(),
             device: String::new(),
         };

@@ -47,7 +47,22 @@ impl Scores {
     }
 }
 
+/// Scores of real images by name: what those of generated ones are held against.
+pub type Floors = BTreeMap<String, f64>;
+
 impl Folder {
+    /// What the scores in the log are held against; empty where that is not known.
+    #[must_use]
+    pub fn floors(&self) -> Floors {
+        let text = std::fs::read_to_string(self.floors_path()).unwrap_or_default();
+        let references: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        let floor = |reference: &Value| {
+            let name = reference["name"].as_str()?.to_owned();
+            Some((name, reference["floor"]["value"].as_f64()?))
+        };
+        references.iter().filter_map(floor).collect()
+    }
+
     /// All scores so far, oldest first; empty if there are none.
     ///
     /// # Errors

@@ -49,21 +49,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Inception, Self::EfficientNetLite0];
+
     /// Its name in protocols and in the names of metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inception => "inception-2015-12-05",
             Self::EfficientNetLite0 => "efficientnet-lite0",
-        }
-    }
-
-    /// What the Fréchet distance of its features is called.
-    #[must_use]
-    pub const fn frechet_name(self) -> &'static str {
-        match self {
-            Self::Inception => "FID",
-            Self::EfficientNetLite0 => "FD-efficientnet-lite0",
         }
     }
 

@@ -64,9 +64,12 @@ impl Compared {
         self.log.last()
     }
 
-    /// The mean of a number over the end of the log.
+    /// The mean of a number over the end of the log; of a score the last value, as there are few.
     fn at_the_end(&self, name: &str) -> Option<f64> {
-        let last = self.log.len().div_ceil(LAST);
+        let last = match Kind::of(name) {
+            Kind::Score => 1,
+            _ => self.log.len().div_ceil(LAST),
+        };
         let values = self.log.iter().rev().filter_map(|line| line.number(name));
         mean(values.take(last))
     }
@@ -109,7 +112,7 @@ pub struct Comparison {
     /// Names of the runs.
     pub runs: Vec<String>,
     /// Images seen, seconds of training, and the metrics at the end: means over the last twentieth
-    /// of the log.
+    /// of the log, but the last value of a score.
     pub metrics: Vec<Row>,
     /// The newest scores.
     pub scores: Vec<Row>,
@@ -268,7 +271,7 @@ fn charts(runs: &[Compared], comparison: &Comparison) -> Vec<Chart> {
         let title = match Kind::of(&row.name) {
             Kind::Loss => format!("Loss of the {}", metrics::owner(&row.name)),
             Kind::GradNorm => format!("Gradient norm of the {}", metrics::owner(&row.name)),
-            Kind::Other => row.name.clone(),
+            Kind::Score | Kind::Other => row.name.clone(),
         };
         Chart::new(&title, &series, None, None)
     };

@@ -232,7 +232,7 @@ impl Report {
         let last = previews.last().map(|(_, one)| *one);
         let reals = embed_file(&folder.reals_path());
         let line = log.last().cloned().unwrap_or_default();
-        let main = panels(&options.config.objective, log);
+        let main = panels(&options.config.objective, log, &folder.floors());
         let all = main.iter().cloned().chain(further(log, &main));
         let charts = all.filter_map(|panel| Chart::of(&panel, log)).collect();
         let mut facts: Vec<(&str, String)> = self.facts.clone();
