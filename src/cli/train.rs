@@ -10,7 +10,7 @@ use crate::config::Conflict;
 use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::human::parse_count;
+use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
 use crate::models::{ClassCondition, Conditioning, ModelConfig, Size};
@@ -165,12 +165,9 @@ impl Train {
             tell!("{}", trainer.memory().to_string().trim_end());
         }
         let scorer = match options.scores.is_on() && !self.dry_run {
-            true => Some(Scorer::new(&options.scores, &source, &options.prepare, &device)?),
+            true => Some(scorer(&options, &source, &device, resumed.as_ref())?),
             false => None,
         };
-        for note in scorer.iter().flat_map(Scorer::notes) {
-            tell!("note: {}", spell(note));
-        }
         if self.dry_run {
             print_json(&options)?;
             return Ok(ExitCode::SUCCESS);
@@ -457,6 +454,23 @@ impl Train {
         options.validate()?;
         Ok((options, Arc::new(source)))
     }
+}
+
+/// What scores the generator, after all that is measured of real images.
+fn scorer(
+    options: &RunOptions,
+    source: &Source,
+    device: &Device,
+    resumed: Option<&Resumed>,
+) -> Result<Scorer> {
+    let RunOptions { scores, prepare, .. } = options;
+    tell!("scores    every {}", human::counted(scores.evaluate_every, "image"));
+    let known = resumed.map(|resumed| resumed.run.references()).unwrap_or_default();
+    let scorer = Scorer::new(scores, source, prepare, device, &known)?;
+    for note in scorer.notes() {
+        tell!("note: {}", spell(note));
+    }
+    Ok(scorer)
 }
 
 /// Rejects images whose classes differ from those of a model's networks; `known` is how the

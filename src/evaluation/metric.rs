@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::frechet::frechet_distance;
 use super::inception_score::{self, inception_score};
@@ -62,7 +62,7 @@ impl fmt::Debug for Context<'_> {
 }
 
 /// Which values of a score are good.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     /// Lower ones.
@@ -340,8 +340,12 @@ pub const METRICS: &[Metric] = &[
             let [fakes, reals] = [sets.fakes.features, sets.reals.features];
             let usual = Subsets::default();
             let size = usual.size.min(fakes.count()).min(reals.count());
-            let spread = kernel_distance(fakes, reals, &Subsets { size, ..usual })?;
-            Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
+            // All subsets of all images are the same one.
+            let is_all = size == fakes.count() && size == reals.count();
+            let count = if is_all { 1 } else { usual.count };
+            let spread = kernel_distance(fakes, reals, &Subsets { size, count, ..usual })?;
+            let std = Some(spread.deviation).filter(|_| !is_all);
+            Ok(vec![Measured { std, ..Measured::of(spread.mean) }])
         }),
     },
     Metric {

@@ -39,7 +39,7 @@ pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Run;
-pub use scores::Scores;
+pub use scores::Evaluated;
 pub use scoring::options::{PartialScoreOptions, ScoreOptions};
 pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_images};

@@ -487,8 +487,16 @@ impl Session {
 
     /// Has `report.html` written.
     fn write_page(&self, writer: &mut Writer, state: State) -> Result<()> {
-        let (run, log) = (Arc::clone(&self.run), self.log.clone());
         let page = Arc::clone(&self.page);
+        let is_due = match page.try_lock() {
+            Ok(page) => page.is_due(&state),
+            // One is being written now.
+            Err(_) => state != State::Training,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
         writer.hand_over_extra(move || {
             page.lock().unwrap_or_else(PoisonError::into_inner).write(&run, &log, &state)
         })

@@ -16,7 +16,6 @@ use sha2::{Digest, Sha256};
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
@@ -210,11 +209,8 @@ impl FeatureNetwork {
     /// [`Error::File`] if it cannot be read or holds none of the networks; [`Error::Memory`] if the
     /// device cannot hold it.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).map_err(|e| Error::file(path, files::cannot("be read", &e)))?;
-        let hash = hexadecimal(&Sha256::digest(&bytes));
-        drop(bytes);
-        let tensors = weights::read_state_dict(path)?;
+        let hash = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+        let (tensors, hash) = weights::read_state_dict_and(path, hash)?;
         let kind = Kind::of(&tensors).map_err(|what| Error::file(path, what))?;
         let mut state = State::new(device);
         let mut bias = Vec::new();

@@ -15,7 +15,7 @@ use crate::model::Folder;
 use crate::train::listing::{Listed, listing};
 use crate::train::log::{columns, mean};
 use crate::train::metrics::{self, Kind};
-use crate::train::{LogLine, Scores};
+use crate::train::{Evaluated, LogLine};
 
 use super::album::{Embedded, embed};
 use super::chart::{Chart, Series};
@@ -32,7 +32,7 @@ pub struct Compared {
     /// Its log.
     pub log: Vec<LogLine>,
     /// Its scores, oldest first.
-    pub scores: Vec<Scores>,
+    pub scores: Vec<Evaluated>,
     /// Its options.
     options: Vec<Listed>,
     /// A grid of images of the same seeds in every run, if they could be made.
@@ -136,8 +136,12 @@ impl Comparison {
             let values = runs.iter().map(value).collect();
             metrics.push(Row { name: name.to_owned(), values, protocols: Vec::new() });
         }
-        let names: BTreeSet<&str> =
-            runs.iter().flat_map(|run| &run.scores).flat_map(Scores::iter).map(|s| s.0).collect();
+        let names: BTreeSet<&str> = runs
+            .iter()
+            .flat_map(|run| &run.scores)
+            .flat_map(Evaluated::iter)
+            .map(|s| s.0)
+            .collect();
         let scores = names.into_iter().map(|name| {
             let found: Vec<Option<(f64, String)>> =
                 runs.iter().map(|run| run.score(name)).collect();

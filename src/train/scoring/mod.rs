@@ -51,7 +51,8 @@ struct Embedded {
 }
 
 impl Scorer {
-    /// Reads real images of `source` and computes what scores of generated ones are held against.
+    /// Reads real images of `source` and computes what scores of generated ones are held against, as far
+    /// as it is not among `known`.
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::Metric`] if a metric that was asked for cannot be computed; those of
@@ -61,6 +62,7 @@ impl Scorer {
         source: &Source,
         prepare: &Prepare,
         device: &Device,
+        known: &[Reference],
     ) -> Result<Self> {
         let wanted = options.metrics()?;
         let is_of_features =
@@ -90,7 +92,7 @@ impl Scorer {
                 Err(error) if !is_asked => notes.push(format!("{error}: it is left out")),
                 checked => {
                     checked?;
-                    found.extend(references(&sets, metric, &protocol)?);
+                    found.extend(references(&sets, metric, &protocol, known)?);
                     metrics.push(metric);
                 }
             }
