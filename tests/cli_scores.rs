@@ -29,7 +29,7 @@ fn scores_change_no_bit_of_the_training_and_are_those_of_evaluate() {
     let set = &["set", "--flip", "--crop", "random", "--images", "128", "--report-every", "40"];
     let plain = place.train("plain", &[set, CPU]);
     let words = [&["train", "--out", "scored"], TINY, set, CPU, EVERY, &["--best", "swd-raw"]];
-    let told = place.dcgan(&[&words.concat(), &["--tensorboard", "true"]]).ok().stderr;
+    let told = place.dcgan(&[&words.concat(), &["--tensorboard"]]).ok().stderr;
     let scored = place.only_run("scored");
     assert_same(&latest(&plain), &latest(&scored));
     assert!(told.contains("scores at 48 images: swd-raw "), "{told}");
@@ -148,11 +148,11 @@ fn what_cannot_be_scored_is_said_in_a_sentence_before_anything_is_written() {
     };
     let every: &[&str] = &["--evaluate-every", "4"];
     let with = |more: &[&'static str]| [every, more].concat();
-    refused(1, &["--best", "swd-raw"], &["--best: ", "give --evaluate-every too"]);
+    refused(2, &["--best", "swd-raw"], &["--best: ", "give --evaluate-every too"]);
     refused(2, &with(&["--evaluate", "fdi"]), &["\"fdi\" is not a metric; there are swd-nvidia"]);
     refused(2, &with(&["--best", "prdc"]), &["several scores: name one of precision"]);
-    refused(1, &with(&["--evaluate", "kid"]), &["--features: is needed for kid"]);
-    refused(1, &with(&["--evaluate", "copies"]), &["memorization needs images"]);
+    refused(2, &with(&["--evaluate", "kid"]), &["--features: is needed for kid"]);
+    refused(2, &with(&["--evaluate", "copies"]), &["memorization needs images"]);
     refused(1, &with(&["--features", "none.pth"]), &["none.pth"]);
     refused(1, &with(&["--evaluate", "prdc-pixels"]), &["4 real images are too few; 6 or more"]);
     refused(1, &with(&["--best", "recall-pixels"]), &["4 real images are too few; 6 or more"]);
