@@ -21,15 +21,9 @@ pub(crate) struct Kernel {
     /// Its template, and the step or the samples that it is from.
     pub(crate) name: String,
     pub(crate) source: String,
-    /// Whether it was lowered for hardware.
-    pub(crate) hardware: bool,
 }
 
 impl Kernel {
-    pub(crate) fn is_of_a_step(&self) -> bool {
-        !self.name.ends_with(" of a sample")
-    }
-
     pub(crate) fn has_f16(&self) -> bool {
         self.source.contains("enable f16;")
     }
@@ -50,22 +44,42 @@ pub(crate) fn all() -> &'static [Kernel] {
     &ALL
 }
 
+/// Of the kernels whose texts differ in nothing but numbers, such as sizes, the first: a compiler that
+/// takes one takes all of them.
+pub(crate) fn distinct() -> Vec<&'static Kernel> {
+    let mut seen = BTreeSet::new();
+    all().iter().filter(|kernel| seen.insert(without_numbers(&kernel.source))).collect()
+}
+
+/// Every run of digits is one `0`.
+fn without_numbers(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_ascii_digit() {
+            short.push(c);
+        } else if !short.ends_with('0') {
+            short.push('0');
+        }
+    }
+    short
+}
+
 fn collected() -> Vec<Kernel> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    let mut add = |from: &str, hardware: bool, kernel: &str, source: String| {
+    let mut add = |from: &str, kernel: &str, source: String| {
         if seen.insert(source.clone()) {
-            found.push(Kernel { name: format!("{kernel} of {from}"), source, hardware });
+            found.push(Kernel { name: format!("{kernel} of {from}"), source });
         }
     };
-    add("no op", true, "canary", render("canary", &context! {}).unwrap());
+    add("no op", "canary", render("canary", &context! {}).unwrap());
     let context = context! { invocations => 256 };
-    add("no op", true, "peak_fma", render("peak_fma", &context).unwrap());
-    add("no op", true, "check_math", render("check_math", &context! {}).unwrap());
+    add("no op", "peak_fma", render("peak_fma", &context).unwrap());
+    add("no op", "check_math", render("check_math", &context! {}).unwrap());
     for kind in ["uniform", "normal", "bits"] {
         for len in [1, 64, 1001] {
             let context = context! { kind, len, stream => 0x811c_9dc5_u32 };
-            add("no op", true, "random", render("random", &context).unwrap());
+            add("no op", "random", render("random", &context).unwrap());
         }
     }
     let lowered = [
@@ -79,7 +93,7 @@ fn collected() -> Vec<Kernel> {
         let caps = Caps { software, subgroup, immediates, ..Caps::portable() };
         let mut add_all = |from: &str, listed: Vec<Listed>| {
             for one in listed {
-                add(from, !software, one.kernel, one.source);
+                add(from, one.kernel, one.source);
             }
         };
         for sample in samples() {

@@ -4,12 +4,8 @@ use hassle_rs::{Dxc, DxcCompiler, DxcLibrary};
 use rayon::prelude::*;
 
 use super::{installed, none_refused};
-use crate::kernels::{Kernel, all};
+use crate::kernels::{Kernel, distinct};
 use crate::support::{hlsl, parsed};
-
-/// One in so many of the kernels of samples, which differ in little, is compiled, and of those for software
-/// adapters, which a DX12 device rarely is. Those of training steps are, all of them.
-const EVERY: usize = 4;
 
 /// Why it is refused, with the arguments of wgpu-hal 30 (`dx12/shader_compilation.rs`).
 fn refusal(compiler: &DxcCompiler, library: &DxcLibrary, kernel: &Kernel) -> Option<String> {
@@ -28,13 +24,10 @@ fn refusal(compiler: &DxcCompiler, library: &DxcLibrary, kernel: &Kernel) -> Opt
 }
 
 #[test]
-fn dxc_compiles_the_hlsl_of_every_kernel_for_hardware() {
+fn dxc_compiles_the_hlsl_of_every_kind_of_kernel() {
     let Some(path) = installed("DXC", "libdxcompiler.so") else { return };
     let dxc = Dxc::new(Some(path)).unwrap();
-    let wanted = |(i, kernel): &(usize, &Kernel)| {
-        kernel.is_of_a_step() && kernel.hardware || (i + 1) % EVERY == 0
-    };
-    let kernels: Vec<&Kernel> = all().iter().enumerate().filter(wanted).map(|(_, k)| k).collect();
+    let kernels = distinct();
     let refused: Vec<_> = kernels
         .par_chunks(kernels.len().div_ceil(rayon::current_num_threads()))
         .flat_map_iter(|kernels| {

@@ -1,5 +1,6 @@
-//! Every kernel goes through the compilers that browsers and drivers have: Google's Tint, Microsoft's
-//! DXC, and the validator of SPIR-V. They need no GPU.
+//! Kernels go through the compilers that browsers and drivers have: all through Google's Tint, and of those
+//! that differ in numbers alone the first through Microsoft's DXC and the validator of SPIR-V, which take
+//! longer. They need no GPU.
 //!
 //! They are looked for in `target/compilers` (`.ci/run` installs them there) or in the folder that
 //! `DCGAN_COMPILERS` names. Without them a test is skipped aloud, and fails where
