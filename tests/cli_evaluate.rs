@@ -1,6 +1,7 @@
 //! `dcgan evaluate` as a user runs it: models, folders, what is kept, and what is refused.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -84,6 +85,61 @@ fn folders_are_scored_and_a_set_is_no_better_than_itself() {
     assert!(text.contains("12 generated, 40 training and 12 held-out images"), "{text}");
 }
 
+#[test]
+fn a_run_is_held_against_its_own_images() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let run =
+        place.train("runs", &[&["set", "--part", "test", "--batch", "4", "--images", "8"], CPU]);
+    let run = run.to_str().unwrap();
+    let score = |more: &[&str]| {
+        let words = ["evaluate", run, "--metrics", "colors", "--json"];
+        let outcome = place.dcgan(&[&words, more, CPU]).ok();
+        (serde_json::from_str::<Value>(&outcome.stdout).unwrap(), outcome.stderr)
+    };
+    let (own, told) = score(&[]);
+    assert!(own["real"].as_str().unwrap().contains("part test"), "{own}");
+    assert!(!told.contains("warning"), "{told}");
+    assert_eq!(own["metrics"], score(&["--real", "set", "--part", "test"]).0["metrics"]);
+    assert_ne!(own["metrics"], score(&["--part", "train"]).0["metrics"]);
+    // Other images are noticed.
+    place.images("set/test/a", 3);
+    let (_, told) = score(&[]);
+    assert!(told.contains("holds other images than when the run was started"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_abandons_a_long_metric_and_keeps_the_scores_before_it() {
+    let place = Place::new();
+    place.images("a", 250);
+    // Half a minute or so.
+    let words = ["evaluate", "a", "--real", "a", "--size", "128", "--metrics", "colors,swd-nvidia"];
+    let mut running = place.start(&[&words]);
+    let stderr = place.path("stderr.txt");
+    let listens = |id: u32| {
+        // The handler keeps scores from when they are computed on, in a thread of their own.
+        fs::read_dir(format!("/proc/{id}/task"))
+            .ok()?
+            .any(|task| {
+                fs::read_to_string(task.unwrap().path().join("comm"))
+                    .is_ok_and(|n| n.trim() == "scores")
+            })
+            .then_some(())
+    };
+    let id = running.id();
+    if cfg!(target_os = "linux") {
+        running.wait_for("the scores", || listens(id));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal("INT");
+    let start = Instant::now();
+    let outcome = running.end();
+    assert_eq!(outcome.code, Some(130), "{outcome:#?}");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(fs::read_to_string(stderr).unwrap().contains("finishing with the scores so far"));
+}
+
 /// By a network with the weights of a formula; those of EfficientNet-Lite0 are never called FID.
 #[test]
 fn scores_by_a_network_have_its_name_and_are_the_same_from_the_cache() {
@@ -148,7 +204,7 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     );
     refused(
         1,
-        &["few", "--real", "a"],
+        &["few", "--real", "a", "--metrics", "prdc-pixels"],
         &["prdc-pixels", "3 generated images are too few; 6 or more work"],
     );
     refused(1, &["a", "--real", "few", "--metrics", "prdc-pixels"], &["3 real images"]);
@@ -157,6 +213,14 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
         &["a", "--real", "a", "--size", "12", "--metrics", "swd-raw"],
         &["swd-raw", "12x12", "16 or more"],
     );
+    // What was not named is left out.
+    let few = place.dcgan(&[&["evaluate", "few", "--real", "a", "--size", "12"]]).ok();
+    for words in
+        ["note: swd-raw: images of 12x12", "note: prdc-pixels: 3 generated images are too few"]
+    {
+        assert!(few.stderr.contains(words), "{few:?}");
+    }
+    assert!(few.stdout.contains("colors") && !few.stdout.contains("precision"), "{few:?}");
     refused(2, &["a", "--metrics", "fud"], &["fud", "is not a metric", "swd-nvidia"]);
     refused(2, &["a", "--metrics", "precision"], &["--features", "is needed for prdc"]);
     refused(2, &["a", "--feature-resize", "tf1"], &["--feature-resize", "--features FILE"]);

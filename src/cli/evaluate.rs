@@ -1,8 +1,9 @@
 //! `dcgan evaluate`: scores of generated images against real ones.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,17 +11,17 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::evaluation::metric::Compute;
 use crate::evaluation::networks::Resize;
-use crate::evaluation::report::SPLITS;
+use crate::evaluation::report::{SPLITS, check};
 use crate::evaluation::{
-    METRICS, Metric, Options, Score, Scores, Sets, evaluate_sets, history, metric,
+    METRICS, Metric, Options, OwnedSets, Score, Scores, evaluate_aside, history, metric,
 };
-use crate::human::parse_count;
+use crate::human::{number, parse_count};
 use crate::train::interrupt;
 
 use super::bar::Bar;
 use super::features::Fit;
 use super::flags::{DeviceFlag, JsonFlag};
-use super::output::{Align, table};
+use super::output::{Align, table, tell};
 use super::reading::PartFlag;
 
 mod sets;
@@ -42,14 +43,15 @@ pub(super) struct Evaluate {
     #[arg(value_name = "MODEL|IMAGES")]
     generated: PathBuf,
     /// The real images, as for `dcgan train`; prepared as for the model's training
-    /// [default: 3,000 bundled avatars]
+    /// [default: those that a run was trained on, else 3,000 bundled avatars]
     #[arg(long, value_name = "DATA")]
     real: Option<PathBuf>,
     /// Images that the model was not trained on, for memorization [default: the test part of --real,
     /// if it has one]
     #[arg(long, value_name = "DATA")]
     held_out: Option<PathBuf>,
-    /// Metrics, as listed below [default: all that can be computed]
+    /// Metrics, as listed below [default: all that can be computed; those that there are too few or too
+    /// small images for are left out]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
     metrics: Vec<&'static Metric>,
     /// Weights of a network, for fid, kid, is and prdc: pt_inception-2015-12-05-6726825d.pth of
@@ -91,8 +93,7 @@ fn after_help() -> String {
     let line = |metric: &Metric| format!("  {:<width$}  {}\n", metric.name, metric.about);
     let lines: String = METRICS.iter().map(line).collect();
     format!(
-        "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-fast-faces-64 --real faces/ --samples \
-         5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels\n  dcgan evaluate samples/ --real faces/ \
+        "Metrics:\n{lines}\nExamples:\n  dcgan evaluate runs/00000-fast-faces-64 --samples 5k\n  dcgan evaluate samples/ --real faces/ --metrics swd-raw,prdc-pixels\n  dcgan evaluate samples/ --real faces/ \
          --features pt_inception-2015-12-05-6726825d.pth"
     )
 }
@@ -113,8 +114,9 @@ impl Evaluate {
             return Err(Error::flag("--feature-resize", what));
         }
         let mut generated = Generated::open(self)?;
-        let (source, seen) = (self.part.open(self.real.as_deref())?, self.seen_sources()?);
-        let metrics = self.metrics(seen.is_some())?;
+        let real = self.real(&generated)?;
+        let (source, seen) = (self.open_real(&real)?, self.seen_sources(&real)?);
+        let mut metrics = self.metrics(seen.is_some())?;
         let is_wanted = metrics.iter().any(|m| matches!(m.compute, Compute::Network(_)));
         let weights = self.features.as_ref().filter(|_| is_wanted);
         let mut network = weights.map(|weights| self.open_network(weights)).transpose()?;
@@ -128,29 +130,33 @@ impl Evaluate {
         let network = network.as_mut().map(|network| sets::embed(network, [&fakes, &reals]));
         let network = network.transpose()?;
 
-        interrupt::finish_first("this metric, and keeping the scores so far")?;
         let options = Options {
             seed: self.seed,
             splits: SPLITS,
             images: format!("{}; {real}; {}", generated.description, generated.preparation()),
         };
-        let sets =
-            Sets { fakes: &fakes, reals: &reals, seen: seen.as_ref(), network: network.as_ref() };
+        let work = fakes.count();
+        let sets = OwnedSets { fakes, reals: Arc::new(reals), seen, network };
+        if self.metrics.is_empty() {
+            metrics = possible(&sets, &metrics, &options)?;
+        }
+        interrupt::finish_first("with the scores so far")?;
         let mut scores = Scores::default();
-        let work = fakes.count() * metrics.len();
-        let (bar, done) = (Bar::new(work, "images scored"), AtomicUsize::new(0));
+        let work = work * metrics.len();
+        let (bar, done) = (Bar::new(work, "images scored"), Cell::new(0));
         let progress = |share: f64| {
             let now = (work as f64 * share) as usize;
-            bar.add(now.saturating_sub(done.fetch_max(now, Ordering::Relaxed)));
+            bar.add(now.saturating_sub(done.get()));
+            done.set(now.max(done.get()));
         };
-        let result = evaluate_sets(&sets, &metrics, &options, &progress, |some| {
-            scores.0.extend(some);
-            interrupt::interrupted().is_none()
-        });
+        let images = options.images.clone();
+        let take = |some| scores.0.extend(some);
+        let stop = || interrupt::interrupted().is_some();
+        let result = evaluate_aside(sets, metrics, options, progress, take, stop);
         bar.finish();
         // What is known by now is kept, whatever became of the rest.
         if !scores.0.is_empty() {
-            let protocols = protocols(&scores, &options.images);
+            let protocols = protocols(&scores, &images);
             self.json.print(&format!("\n{}\n{protocols}", text(&scores)))?;
             if let Some((path, model)) = generated.scores() {
                 history::append(&path, &model.path, model.step, &scores)?;
@@ -203,16 +209,26 @@ impl Evaluate {
     }
 }
 
-/// A number with as many decimals as its size needs.
-fn number(value: f64) -> String {
-    let decimals = if value.abs() < 1.0 {
-        4
-    } else if value.abs() < 100.0 {
-        2
-    } else {
-        1
-    };
-    format!("{value:.decimals$}")
+/// The metrics that the sets are large enough for; the others are named.
+fn possible(
+    sets: &OwnedSets,
+    metrics: &[&'static Metric],
+    options: &Options,
+) -> Result<Vec<&'static Metric>> {
+    let (mut possible, mut first) = (Vec::new(), None);
+    for &metric in metrics {
+        match check(&sets.sets(), metric, options) {
+            Ok(()) => possible.push(metric),
+            Err(error) => {
+                tell!("note: {error}: it is left out");
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        Some(error) if possible.is_empty() => Err(error),
+        _ => Ok(possible),
+    }
 }
 
 /// The scores as a table.

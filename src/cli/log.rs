@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::human;
 use crate::train::log::{columns, csv, mean};
-use crate::train::{Folder, LogLine, Scores};
+use crate::train::{Evaluated, Folder, LogLine};
 
 use super::flags::JsonFlag;
 use super::output::{Align, print, table};
@@ -39,7 +39,7 @@ pub(super) struct Log {
 struct Report<'a> {
     run: String,
     reports: &'a [LogLine],
-    scores: Vec<Scores>,
+    scores: Vec<Evaluated>,
 }
 
 impl Log {

@@ -6,9 +6,8 @@ use std::sync::OnceLock;
 use clap::{Arg, ArgAction, CommandFactory as _};
 
 use crate::config::{Field, Value};
-use crate::data::PrepareOptions;
 use crate::error::Error;
-use crate::train::{PartialIntervals, PartialTrainConfig};
+use crate::train::listing::fields;
 
 use super::Cli;
 
@@ -66,9 +65,7 @@ pub(super) fn flag(name: &'static str) -> &'static str {
 fn own_flag(name: &str) -> Option<&'static str> {
     static FLAGS: OnceLock<BTreeMap<&'static str, &'static str>> = OnceLock::new();
     let flags = FLAGS.get_or_init(|| {
-        let all =
-            [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()];
-        all.concat().iter().filter_map(|field| Some((field.name, field.flag?))).collect()
+        fields().iter().filter_map(|field| Some((field.name, field.flag?))).collect()
     });
     flags.get(name).copied()
 }
@@ -132,9 +129,7 @@ mod tests {
     fn every_option_is_a_flag_of_train() {
         let mut command = Cli::command();
         let train = command.find_subcommand_mut("train").expect("a command").clone();
-        let fields: Vec<&Field> =
-            [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()]
-                .concat();
+        let fields: Vec<&Field> = fields();
         let mut names = BTreeSet::new();
         let mut shown = 0;
         for field in fields.into_iter().filter(|field| !field.heading.is_empty()) {

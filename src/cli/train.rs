@@ -10,19 +10,22 @@ use crate::config::Conflict;
 use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::human::parse_count;
+use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
 use crate::models::{ClassCondition, Conditioning, ModelConfig, Size};
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
 use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
+use crate::train::scoring::Scorer;
 use crate::train::session::{Ending, Session};
 use crate::train::{
-    Labeled, Position, Preset, Run, TrainConfig, TrainOptions, Trainer, first_images, interrupt,
+    Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig, TrainOptions,
+    Trainer, first_images, interrupt,
 };
 
 use super::latents::{load_model, open_model, warn_of_passed};
+use super::options::spell;
 use super::output::{print_json, tell};
 use super::reading::{ReadingFlags, tell_notes};
 use super::tuning;
@@ -81,6 +84,8 @@ pub(super) struct Train {
     source: Reading,
     #[command(flatten)]
     rhythm: PartialIntervals,
+    #[command(flatten)]
+    scores: PartialScoreOptions,
     #[command(flatten)]
     machine: Machine,
 }
@@ -185,6 +190,10 @@ impl Train {
         if self.machine.explain {
             tell!("{}", trainer.memory().to_string().trim_end());
         }
+        let scorer = match options.scores.is_on() && !self.dry_run {
+            true => Some(scorer(&options, &source, &device, resumed.as_ref())?),
+            false => None,
+        };
         if self.dry_run {
             print_json(&options)?;
             return Ok(ExitCode::SUCCESS);
@@ -217,6 +226,9 @@ impl Train {
         tell!("previews  {}", Session::previews(&options.config.model));
         interrupt::finish_first("this step and saving")?;
         let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
+        if let Some(scorer) = scorer {
+            session.score_by(scorer);
+        }
         let ending = session.run()?;
         let path = quoted(&path);
         Ok(match ending {
@@ -434,6 +446,8 @@ impl Train {
             Some(old) => resolve(Bound::Run, "--preset", named, old.preset.clone())?,
             None => named.unwrap_or_else(|| "dcgan".into()),
         };
+        let mut scores = old.map_or_else(ScoreOptions::default, |old| old.scores.clone());
+        self.scores.apply(&mut scores);
         let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
         if let Some(resumed) = resumed {
             let done = resumed.model.step * config.step_images() as u64;
@@ -459,12 +473,30 @@ impl Train {
             prepare,
             images,
             rhythm,
+            scores,
             program: crate::PROGRAM.into(),
             device: String::new(),
         };
         options.validate()?;
         Ok((options, Arc::new(source)))
     }
+}
+
+/// What scores the generator, after all that is measured of real images.
+fn scorer(
+    options: &RunOptions,
+    source: &Source,
+    device: &Device,
+    resumed: Option<&Resumed>,
+) -> Result<Scorer> {
+    let RunOptions { scores, prepare, .. } = options;
+    tell!("scores    every {}", human::counted(scores.evaluate_every, "image"));
+    let known = resumed.map(|resumed| resumed.run.references()).unwrap_or_default();
+    let scorer = Scorer::new(scores, source, prepare, device, &known)?;
+    for note in scorer.notes() {
+        tell!("note: {}", spell(note));
+    }
+    Ok(scorer)
 }
 
 /// Rejects images whose classes differ from those of a model's networks; `known` is how the

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::frechet::frechet_distance;
 use super::inception_score::{self, inception_score};
@@ -11,7 +11,7 @@ use super::memorization::{Seen, memorization};
 use super::ms_ssim::ms_ssim;
 use super::networks::Kind;
 use super::prdc::{DENSITY_K, PRECISION_K, density_coverage, precision_recall};
-use super::swd::{Variant, swd};
+use super::swd::{self, Variant, swd};
 use super::thumbnails::{SIDE, thumbnails};
 use super::two_sample::two_sample;
 use super::{Features, ImageSet, colors, duplicates, spectrum};
@@ -62,7 +62,7 @@ impl fmt::Debug for Context<'_> {
 }
 
 /// Which values of a score are good.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     /// Lower ones.
@@ -138,6 +138,8 @@ pub struct Metric {
     pub outputs: &'static [Output],
     /// The least number of images of each set.
     pub least: usize,
+    /// The least rows and columns of an image.
+    pub least_side: usize,
     /// Its function.
     pub compute: Compute,
 }
@@ -178,6 +180,22 @@ pub fn metric(name: &str) -> Result<&'static Metric, String> {
     })
 }
 
+/// The metric that gives the score of this name, which may be by a network's features
+/// ([`Metric::named`]), and the place of the score among its outputs.
+#[must_use]
+pub fn of_score(name: &str) -> Option<(&'static Metric, usize)> {
+    let networks = Kind::ALL.map(Kind::name);
+    let place = |metric: &&Metric| {
+        let is_network = matches!(metric.compute, Compute::Network(_));
+        metric.outputs.iter().position(|output| {
+            output.name == name
+                || is_network
+                    && networks.iter().any(|network| Metric::named(output, Some(network)) == name)
+        })
+    };
+    METRICS.iter().find_map(|metric| Some((metric, place(&metric)?)))
+}
+
 const fn output(name: &'static str, better: Better) -> Output {
     Output { name, better }
 }
@@ -191,6 +209,7 @@ pub const METRICS: &[Metric] = &[
                          image and level, each set standardized by itself, 4 x 128 directions, x 1000",
         outputs: &[output("swd-nvidia", Better::Lower)],
         least: 1,
+        least_side: swd::LEAST_SIDE,
         compute: Compute::Images(|f, r, c| Ok(vec![swd(Variant::Nvidia, f, r, c)?])),
     },
     Metric {
@@ -200,6 +219,7 @@ pub const METRICS: &[Metric] = &[
                          each set standardized by itself, 4 x 128 directions, x 1000",
         outputs: &[output("swd-mmgen", Better::Lower)],
         least: 1,
+        least_side: swd::LEAST_SIDE,
         compute: Compute::Images(|f, r, c| Ok(vec![swd(Variant::Mmgen, f, r, c)?])),
     },
     Metric {
@@ -208,6 +228,7 @@ pub const METRICS: &[Metric] = &[
         implementation: "as swd-nvidia, but both sets standardized by the real set's statistics",
         outputs: &[output("swd-raw", Better::Lower)],
         least: 1,
+        least_side: swd::LEAST_SIDE,
         compute: Compute::Images(|f, r, c| Ok(vec![swd(Variant::Raw, f, r, c)?])),
     },
     Metric {
@@ -216,6 +237,7 @@ pub const METRICS: &[Metric] = &[
         implementation: "progressive_growing_of_gans metrics/ms_ssim.py: mean over the pairs 2i, 2i + 1",
         outputs: &[output("ms-ssim", Better::Real)],
         least: 2,
+        least_side: 1,
         compute: Compute::Images(|f, _, c| Ok(vec![ms_ssim(f, c)?])),
     },
     Metric {
@@ -230,6 +252,7 @@ pub const METRICS: &[Metric] = &[
             output("coverage-pixels", Better::Higher),
         ],
         least: DENSITY_K + 1,
+        least_side: 1,
         compute: Compute::Images(|f, r, _| prdc(&thumbnails(f, SIDE)?, &thumbnails(r, SIDE)?)),
     },
     Metric {
@@ -242,6 +265,7 @@ pub const METRICS: &[Metric] = &[
             output("1-nn-fake", Better::Near(0.5)),
         ],
         least: 2,
+        least_side: 1,
         compute: Compute::Images(|f, r, _| {
             let found = two_sample(&thumbnails(f, SIDE)?, &thumbnails(r, SIDE)?);
             Ok([found.accuracy(), found.reals, found.fakes].map(Measured::of).to_vec())
@@ -254,6 +278,7 @@ pub const METRICS: &[Metric] = &[
                          another (after arXiv 1706.08224)",
         outputs: &[output("duplicates", Better::Lower)],
         least: 2,
+        least_side: 1,
         compute: Compute::Images(|f, r, _| {
             let share = duplicates::duplicates(&thumbnails(f, SIDE)?, &thumbnails(r, SIDE)?);
             Ok(vec![Measured::of(share)])
@@ -266,6 +291,7 @@ pub const METRICS: &[Metric] = &[
                          half the shorter side",
         outputs: &[output("spectrum", Better::Lower)],
         least: 1,
+        least_side: spectrum::LEAST_SIDE,
         compute: Compute::Images(|f, r, c| Ok(vec![spectrum::spectrum(f, r, c)?])),
     },
     Metric {
@@ -274,6 +300,7 @@ pub const METRICS: &[Metric] = &[
         implementation: "histograms of 256 levels of each channel, mean over channels",
         outputs: &[output("colors", Better::Lower)],
         least: 1,
+        least_side: 1,
         compute: Compute::Images(|f, r, c| Ok(vec![colors::colors(f, r, c)?])),
     },
     Metric {
@@ -283,6 +310,7 @@ pub const METRICS: &[Metric] = &[
                          copies: nearest of as many training as held-out images",
         outputs: &[output("memorization", Better::Near(0.5)), output("copies", Better::Near(0.5))],
         least: 1,
+        least_side: 1,
         compute: Compute::Seen(|fakes, seen, _| {
             let found = memorization(fakes, seen);
             Ok([found.nearer, found.copies].map(Measured::of).to_vec())
@@ -294,6 +322,7 @@ pub const METRICS: &[Metric] = &[
         implementation: "Gaussians of features in 64 bits, covariances by N - 1 (arXiv 1706.08500)",
         outputs: &[output("fid", Better::Lower)],
         least: 2,
+        least_side: 1,
         compute: Compute::Network(|sets, _| {
             let distance = frechet_distance(sets.fakes.features, sets.reals.features)?;
             Ok(vec![Measured::of(distance)])
@@ -306,12 +335,17 @@ pub const METRICS: &[Metric] = &[
                          are fewer (arXiv 1801.01401, torch-fidelity)",
         outputs: &[output("kid", Better::Lower)],
         least: 2,
+        least_side: 1,
         compute: Compute::Network(|sets, _| {
             let [fakes, reals] = [sets.fakes.features, sets.reals.features];
             let usual = Subsets::default();
             let size = usual.size.min(fakes.count()).min(reals.count());
-            let spread = kernel_distance(fakes, reals, &Subsets { size, ..usual })?;
-            Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
+            // All subsets of all images are the same one.
+            let is_all = size == fakes.count() && size == reals.count();
+            let count = if is_all { 1 } else { usual.count };
+            let spread = kernel_distance(fakes, reals, &Subsets { size, count, ..usual })?;
+            let std = Some(spread.deviation).filter(|_| !is_all);
+            Ok(vec![Measured { std, ..Measured::of(spread.mean) }])
         }),
     },
     Metric {
@@ -320,6 +354,7 @@ pub const METRICS: &[Metric] = &[
         implementation: "softmax of logits without bias, mean of 10 parts (arXiv 1606.03498, torch-fidelity)",
         outputs: &[output("is", Better::Higher)],
         least: inception_score::SPLITS,
+        least_side: 1,
         compute: Compute::Network(|sets, context| {
             let Some(logits) = sets.fakes.logits else {
                 return Err(Error::metric(context.metric, "the network has no classes"));
@@ -340,6 +375,7 @@ pub const METRICS: &[Metric] = &[
             output("coverage", Better::Higher),
         ],
         least: DENSITY_K + 1,
+        least_side: 1,
         compute: Compute::Network(|sets, _| prdc(sets.fakes.features, sets.reals.features)),
     },
 ];
@@ -350,4 +386,21 @@ fn prdc(fakes: &Features, reals: &Features) -> Result<Vec<Measured>> {
     let by_five = density_coverage(fakes, reals, DENSITY_K)?;
     let all = [by_three.precision, by_three.recall, by_five.density, by_five.coverage];
     Ok(all.map(Measured::of).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_found_by_its_name_whatever_the_network() {
+        let found = |name| of_score(name).map(|(metric, place)| (metric.name, place));
+        assert_eq!(found("coverage-pixels"), Some(("prdc-pixels", 3)));
+        assert_eq!(found("fid"), Some(("fid", 0)));
+        assert_eq!(found("fd-efficientnet-lite0"), Some(("fid", 0)));
+        assert_eq!(found("recall-efficientnet-lite0"), Some(("prdc", 1)));
+        for other in ["prdc-pixels", "loss_d", "colors-efficientnet-lite0", "fd-", ""] {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | [`mod@metric`] | all metrics, one row each; what they are computed from |
-//! | [`report`] | scores with their floors and protocols: [`evaluate`] |
+//! | [`report`] | scores with their floors and protocols: [`evaluate`]; by a thread aside: [`evaluate_aside`] |
 //! | [`swd`] | sliced Wasserstein distance, three variants |
 //! | [`ms_ssim`] | how alike images of a set are |
 //! | [`prdc`] | precision and recall, density and coverage, of any features |
@@ -16,6 +16,7 @@
 //! | [`mod@thumbnails`] | images as a few numbers |
 //! | [`history`] | the scores of a run's checkpoints, in its folder |
 
+mod aside;
 pub mod colors;
 pub mod duplicates;
 pub mod history;
@@ -30,8 +31,9 @@ pub mod swd;
 pub mod thumbnails;
 pub mod two_sample;
 
+pub use aside::{OwnedSets, evaluate_aside};
 pub use metric::{METRICS, Metric, metric};
-pub use report::{Options, Score, Scores, Sets, evaluate, evaluate_sets};
+pub use report::{Options, Reference, Score, Scores, Sets, evaluate, evaluate_sets};
 
 use crate::error::{Error, Result};
 

@@ -3,6 +3,8 @@
 //! Reducing and enlarging are linear and separable, so each is a list of taps for every row of its output,
 //! and the same for columns: `y[i] = Σ wᵢⱼ x[j]`.
 
+use super::swd::LEAST_SIDE;
+
 /// The binomial kernel of 5 taps.
 const BINOMIAL: [f32; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
 
@@ -110,7 +112,7 @@ pub(super) struct Pyramid {
 pub(super) fn sizes(height: usize, width: usize, most: usize) -> Vec<[usize; 2]> {
     let halves = |&[h, w]: &[usize; 2]| Some([h.div_ceil(2), w.div_ceil(2)]);
     let all = std::iter::successors(Some([height, width]), halves).take(most);
-    all.take_while(|[h, w]| h.min(w) >= &16).collect()
+    all.take_while(|[h, w]| *h.min(w) >= LEAST_SIDE).collect()
 }
 
 impl Pyramid {

@@ -1,7 +1,7 @@
 //! Scores with their floors and protocols.
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::memorization::{self, Seen};
 use super::metric::{Better, Compute, Context, Embedded, Measured, Metric, NetworkSets, Output};
@@ -57,7 +57,7 @@ pub struct Options {
 }
 
 /// The score of real images against real ones.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floor {
     /// The mean over the halvings.
     pub value: f64,
@@ -118,6 +118,19 @@ impl Score {
             Better::Near(_) | Better::Real => (self.value - floor.value).abs() <= noise,
         })
     }
+}
+
+/// What a score is held against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The score's name.
+    pub name: String,
+    /// Which values are good.
+    pub better: Better,
+    /// The score of real images, if there are enough.
+    pub floor: Option<Floor>,
+    /// What must be equal for two scores to be comparable.
+    pub protocol: String,
 }
 
 /// Scores in the order of their metrics. As JSON, an object of `metrics`, `deviations`, `floors` and
@@ -237,6 +250,51 @@ pub fn evaluate_sets(
     Ok(())
 }
 
+/// What a metric's scores of these sets would be held against, without computing any: each score's name,
+/// which values are good, floor and protocol. The generated images only matter by their number, so that
+/// real ones can stand for them. Floors that are `known`, by the same protocol, are not computed again.
+///
+/// # Errors
+/// Those of [`evaluate_sets`].
+pub fn references(
+    sets: &Sets<'_>,
+    metric: &'static Metric,
+    options: &Options,
+    known: &[Reference],
+) -> Result<Vec<Reference>> {
+    let run = Run::new(sets, metric, options)?;
+    let reference = |output: &Output, floor: Option<Floor>| Reference {
+        name: run.name(output),
+        better: output.better,
+        protocol: run.protocol(&[], floor.as_ref()),
+        floor,
+    };
+    let half = run.counts[1];
+    let splits = if half > 0 { options.splits } else { 0 };
+    let any = (splits > 0).then_some(Floor { value: 0.0, std: None, count: half, splits });
+    let found = metric.outputs.iter().map(|output| {
+        let wanted = reference(output, any.clone());
+        let is_same = |one: &&Reference| {
+            (&one.name, one.better, &one.protocol)
+                == (&wanted.name, wanted.better, &wanted.protocol)
+        };
+        known.iter().find(is_same).cloned()
+    });
+    if let Some(known) = found.collect::<Option<Vec<Reference>>>() {
+        return Ok(known);
+    }
+    let floors = run.floors(&run.context(&|_| ()))?;
+    Ok(metric.outputs.iter().zip(floors).map(|(output, floor)| reference(output, floor)).collect())
+}
+
+/// Whether a metric can be computed from these sets, by their numbers and sizes.
+///
+/// # Errors
+/// [`Error::Metric`] says what it lacks.
+pub fn check(sets: &Sets<'_>, metric: &'static Metric, options: &Options) -> Result<()> {
+    Run::new(sets, metric, options).map(drop)
+}
+
 /// A metric on its sets.
 struct Run<'a> {
     sets: &'a Sets<'a>,
@@ -260,6 +318,13 @@ impl<'a> Run<'a> {
             (Compute::Seen(_), Some(seen), _) => seen.held_out.count() / 2,
             _ => (reals / 2).min(count),
         };
+        let [height, width, _] = sets.reals.size;
+        if height.min(width) < metric.least_side {
+            let least = metric.least_side;
+            return lacks(&format!(
+                "images of {width}x{height} pixels are too small; both sides must be {least} or more"
+            ));
+        }
         if count < metric.least {
             let whose = if fakes < reals { "generated" } else { "real" };
             let what = format!(
@@ -278,27 +343,44 @@ impl<'a> Run<'a> {
         (2 * count + self.options.splits * 2 * half) as f64
     }
 
+    fn context<'b>(&self, progress: &'b (dyn Fn(f64) + Sync)) -> Context<'b> {
+        Context { metric: self.metric.name, seed: self.options.seed, progress }
+    }
+
     fn scores(&self, add: &(dyn Fn(f64) + Sync)) -> Result<Vec<Score>> {
-        let context = Context { metric: self.metric.name, seed: self.options.seed, progress: add };
-        let [count, half] = self.counts;
+        let context = self.context(add);
         let measured = self.measure(&context)?;
-        let splits = if half > 0 { self.options.splits } else { 0 };
-        let floors = (0..splits).map(|split| self.floor(split, &context));
-        let floors = floors.collect::<Result<Vec<Vec<Measured>>>>()?;
-        let network = match self.metric.compute {
-            Compute::Network(_) => self.sets.network,
-            _ => None,
-        };
-        let each = measured.into_iter().zip(self.metric.outputs).enumerate();
-        let score = |(i, (measured, output)): (usize, (Measured, &Output))| {
+        let floors = self.floors(&context)?;
+        let each = measured.into_iter().zip(self.metric.outputs.iter().zip(floors));
+        let score = |(measured, (output, floor)): (Measured, (&Output, Option<Floor>))| {
             let Measured { value, std, parts } = measured;
-            let values: Vec<f64> = floors.iter().map(|floor| floor[i].value).collect();
-            let floor = (!values.is_empty()).then(|| Floor::of(&values, half));
-            let protocol = self.protocol(network, count, &parts, floor.as_ref());
-            let name = Metric::named(output, network.map(|network| network.name.as_str()));
-            Score { name, value, std, parts, better: output.better, floor, protocol }
+            let protocol = self.protocol(&parts, floor.as_ref());
+            let (name, better) = (self.name(output), output.better);
+            Score { name, value, std, parts, better, floor, protocol }
         };
         Ok(each.map(score).collect())
+    }
+
+    /// The floor of each score; `None` if there are too few real images.
+    fn floors(&self, context: &Context<'_>) -> Result<Vec<Option<Floor>>> {
+        let half = self.counts[1];
+        let splits = if half > 0 { self.options.splits } else { 0 };
+        let all = (0..splits).map(|split| self.floor(split, context));
+        let all = all.collect::<Result<Vec<Vec<Measured>>>>()?;
+        let of = |i: usize| {
+            let values: Vec<f64> = all.iter().map(|measured| measured[i].value).collect();
+            (!values.is_empty()).then(|| Floor::of(&values, half))
+        };
+        Ok((0..self.metric.outputs.len()).map(of).collect())
+    }
+
+    /// The network whose features the metric is of, if it is of features.
+    fn network(&self) -> Option<&'a Network> {
+        self.sets.network.filter(|_| matches!(self.metric.compute, Compute::Network(_)))
+    }
+
+    fn name(&self, output: &Output) -> String {
+        Metric::named(output, self.network().map(|network| network.name.as_str()))
     }
 
     /// The metric of the generated images.
@@ -347,20 +429,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn protocol(
-        &self,
-        network: Option<&Network>,
-        count: usize,
-        parts: &[(String, f64)],
-        floor: Option<&Floor>,
-    ) -> String {
+    fn protocol(&self, parts: &[(String, f64)], floor: Option<&Floor>) -> String {
         let mut clauses = vec![self.metric.implementation.to_owned()];
         if !parts.is_empty() {
             let each: Vec<_> = parts.iter().map(|(name, x)| format!("{name}: {x:.2}")).collect();
             clauses.push(format!("mean of {}", each.join(", ")));
         }
-        clauses.extend(network.map(|network| network.protocol.clone()));
-        let count = grouped(count as u64);
+        clauses.extend(self.network().map(|network| network.protocol.clone()));
+        let count = grouped(self.counts[0] as u64);
         clauses.push(match (self.metric.compute, self.sets.seen) {
             (Compute::Seen(_), Some(seen)) => format!(
                 "{count} generated, {} training and {} held-out images",
@@ -370,8 +446,9 @@ impl<'a> Run<'a> {
             _ => format!("{count} generated and {count} real images"),
         });
         clauses.push(format!("seed {}", self.options.seed));
-        clauses.push(match floor {
-            None => "no floor, as there are too few real images".into(),
+        clauses.extend(match floor {
+            None if self.options.splits == 0 => None,
+            None => Some("no floor, as there are too few real images".into()),
             Some(Floor { count, splits, .. }) => {
                 let of = if matches!(self.metric.compute, Compute::Seen(_)) {
                     "held-out"
@@ -381,7 +458,7 @@ impl<'a> Run<'a> {
                 let times =
                     if *splits == 1 { "one halving".into() } else { format!("{splits} halvings") };
                 let half = grouped(*count as u64);
-                format!("floor of {half} and {half} {of} images, {times}")
+                Some(format!("floor of {half} and {half} {of} images, {times}"))
             }
         });
         if !self.options.images.is_empty() {

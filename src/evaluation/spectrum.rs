@@ -23,6 +23,9 @@ use crate::gemm::{Matrix, gemm};
 /// The power of rounding to whole numbers.
 const ROUNDING: f64 = 1.0 / 12.0;
 
+/// The least rows and columns of an image.
+pub const LEAST_SIDE: usize = 2;
+
 /// Images whose powers are added up at a time.
 const CHUNK: usize = 64;
 
@@ -32,9 +35,9 @@ const CHUNK: usize = 64;
 /// [`Error::Metric`] if a side has less than two pixels.
 pub fn spectrum(fakes: &ImageSet, reals: &ImageSet, context: &Context<'_>) -> Result<Measured> {
     let [height, width, _] = reals.size;
-    if height.min(width) < 2 {
+    if height.min(width) < LEAST_SIDE {
         let what = format!(
-            "images of {width}x{height} pixels have no frequencies; both sides must be 2 or more"
+            "images of {width}x{height} pixels have no frequencies; both sides must be {LEAST_SIDE} or more"
         );
         return Err(Error::metric(context.metric, what));
     }

@@ -38,6 +38,8 @@ const PATCH: usize = 7;
 const PATCHES: usize = 128;
 /// Directions drawn at a time, and how often.
 const DIRECTIONS: usize = 128;
+/// The rows and columns of the coarsest level of a square image, and the least that an image may have.
+pub const LEAST_SIDE: usize = 16;
 const REPEATS: usize = 4;
 /// Directions that patches are projected on at a time.
 const SLICE: usize = 32;
@@ -79,7 +81,8 @@ pub fn swd(
     let sizes = sizes(height, width, most);
     if sizes.is_empty() {
         let what = format!(
-            "images of {width}x{height} pixels have no level of 16x16; both sides must be 16 or more"
+            "images of {width}x{height} pixels have no level of {LEAST_SIDE}x{LEAST_SIDE}; both sides must be {LEAST_SIDE} or \
+             more"
         );
         return Err(Error::metric(context.metric, what));
     }

@@ -118,6 +118,18 @@ impl Folder {
         self.path.join("scores.json")
     }
 
+    /// The checkpoint with the best score, `best.safetensors`.
+    #[must_use]
+    pub fn best_path(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// What the scores in the log are held against, `floors.json`.
+    #[must_use]
+    pub fn floors_path(&self) -> PathBuf {
+        self.path.join("floors.json")
+    }
+
     /// The list of data files that could not be used, `skipped.txt`.
     #[must_use]
     pub fn skipped_path(&self) -> PathBuf {

@@ -185,7 +185,7 @@ fn diverged(line: &LogLine) -> Option<String> {
     let what = match Kind::of(name) {
         Kind::Loss => format!("the {}'s loss", metrics::owner(name)),
         Kind::GradNorm => format!("the norm of the {}'s gradient", metrics::owner(name)),
-        Kind::Other => name.to_owned(),
+        Kind::Score | Kind::Other => name.to_owned(),
     };
     Some(format!(
         "at step {} {what} became {value}: the training has diverged; start anew with lower --lr-d and --lr-g, a \

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::config::Field;
 use crate::data::{Prepare, PrepareOptions};
 
-use super::{Intervals, PartialIntervals, PartialTrainConfig, TrainConfig};
+use super::{Intervals, PartialIntervals, PartialScoreOptions, PartialTrainConfig, TrainConfig};
 
 /// Parts of `options.json` that say nothing to people.
 const LEFT_OUT: [&str; 3] = ["data_fingerprint.", "data_reading.", "from.crc32"];
@@ -77,8 +77,14 @@ pub fn listing(options: &Value) -> Vec<Listed> {
 }
 
 /// All options with flags.
-fn fields() -> Vec<&'static Field> {
-    [PartialTrainConfig::fields(), PrepareOptions::fields(), PartialIntervals::fields()].concat()
+pub(crate) fn fields() -> Vec<&'static Field> {
+    [
+        PartialTrainConfig::fields(),
+        PrepareOptions::fields(),
+        PartialIntervals::fields(),
+        PartialScoreOptions::fields(),
+    ]
+    .concat()
 }
 
 /// A value of plain data. By its text: numbers of 32 bits would become those of 64 with more digits.

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::evaluation::metric::of_score;
 use crate::tensor::Tensor;
 
 /// What a metric measures, judged by its name.
@@ -20,6 +21,8 @@ pub enum Kind {
     Loss,
     /// The Euclidean norm of an update's gradient: `grad_norm_…`.
     GradNorm,
+    /// A score of the generator: [`crate::evaluation::metric::of_score`].
+    Score,
     /// Anything else.
     Other,
 }
@@ -43,6 +46,7 @@ impl Kind {
             LOSS_SCALE => Self::Other,
             _ if name.starts_with(LOSS) => Self::Loss,
             _ if name.starts_with(GRAD_NORM) => Self::GradNorm,
+            _ if of_score(name).is_some() => Self::Score,
             _ => Self::Other,
         }
     }
@@ -193,8 +197,8 @@ mod tests {
 
     #[test]
     fn names_say_what_is_measured() {
-        let kinds = ["loss_e", "loss_scale", "grad_norm_g", "d_real"].map(Kind::of);
-        assert_eq!(kinds, [Kind::Loss, Kind::Other, Kind::GradNorm, Kind::Other]);
+        let kinds = ["loss_e", "loss_scale", "grad_norm_g", "d_real", "swd-raw"].map(Kind::of);
+        assert_eq!(kinds, [Kind::Loss, Kind::Other, Kind::GradNorm, Kind::Other, Kind::Score]);
         let owners = ["loss_d", "grad_norm_g", "loss_kl", "penalty"].map(owner);
         assert_eq!(owners, ["discriminator", "generator", "kl", "penalty"]);
     }

@@ -17,6 +17,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod scores;
+pub mod scoring;
 mod series;
 #[cfg(feature = "cli")]
 pub mod session;
@@ -38,6 +39,7 @@ pub use presets::{PRESETS, Preset, TrainOptions};
 #[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Run;
-pub use scores::Scores;
+pub use scores::Evaluated;
+pub use scoring::options::{PartialScoreOptions, ScoreOptions};
 pub use snapshot::Snapshot;
 pub use trainer::{Batch, Images, Position, Trainer, first_images};

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Domain, Stored, config};
+use crate::config::{Domain, Stored, config, is_default};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::error::{Error, Result};
 use crate::model::{Networks, Role, Weights};
 use crate::{files, human};
 
-use super::{ModelFile, TrainConfig, Trainer};
+use super::{ModelFile, ScoreOptions, TrainConfig, Trainer};
 
 /// The first preview after the one of noise; further ones double until the interval is reached.
 const FIRST_PREVIEW: u64 = 512;
@@ -43,6 +43,9 @@ pub struct RunOptions {
     pub images: u64,
     /// How often to report, preview and save, and what to keep.
     pub rhythm: Intervals,
+    /// When and how the generator is scored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scores: ScoreOptions,
     /// The program's version.
     pub program: String,
     /// The device that the run was started on.
@@ -152,7 +155,7 @@ impl Intervals {
 }
 
 /// Whether an event with interval `every` is due between `before` and `now`; 0 for never.
-fn due(before: u64, now: u64, every: u64) -> bool {
+pub(super) fn due(before: u64, now: u64, every: u64) -> bool {
     now.checked_div(every) > before.checked_div(every)
 }
 
@@ -164,7 +167,7 @@ fn preview_due(before: u64, now: u64, every: u64) -> bool {
 }
 
 /// A path as JSON: text, or its bytes if it is not valid text.
-mod any_path {
+pub(super) mod any_path {
     use std::path::PathBuf;
 
     #[cfg(not(unix))]
@@ -178,7 +181,7 @@ mod any_path {
         Bytes(Vec<u8>),
     }
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::train) fn serialize<S: Serializer>(
         path: &Option<PathBuf>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
@@ -189,7 +192,7 @@ mod any_path {
         written.serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::train) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<PathBuf>, D::Error> {
         Ok(match Option::<Written>::deserialize(from)? {
@@ -214,6 +217,7 @@ impl RunOptions {
     pub fn validate(&self) -> Result<()> {
         let Self { config, images, .. } = self;
         self.prepare.check()?;
+        self.scores.validate()?;
         if config.decay > 0 && config.decay_to == 0.0 && *images > config.decay {
             let what = format!(
                 "the learning rates are 0 after {} images, and `images` asks for {images}: give \

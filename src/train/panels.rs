@@ -1,11 +1,13 @@
 //! What the plots of a log show: panels, their curves and their reference levels.
 
+use crate::evaluation::metric::of_score;
 use crate::gan::{ObjectiveConfig, families};
 use crate::objectives::Output;
 
 use super::health::DIVERSITY_LOW;
 use super::log::{IMAGES_PER_S, LogLine, SAMPLE_DIVERSITY};
 use super::metrics::{self, Kind};
+use super::scores::Floors;
 
 /// The numbers of the discriminator's and the generator's colors, and of the first further one.
 const BLUE: usize = 0;
@@ -53,8 +55,8 @@ fn losses(log: &[LogLine]) -> Vec<Curve> {
 }
 
 /// The panels of `losses.png`: losses, the discriminator's outputs or an encoder's terms, and sample
-/// diversity if it was measured.
-pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel> {
+/// diversity and scores if they were measured.
+pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine], floors: &Floors) -> Vec<Panel> {
     let curve = |name: &str, color, metric: &str| Curve {
         name: name.to_owned(),
         color,
@@ -105,6 +107,34 @@ pub(super) fn panels(objective: &ObjectiveConfig, log: &[LogLine]) -> Vec<Panel>
     let mut panels = vec![losses, second];
     if log.iter().any(|line| line.value(SAMPLE_DIVERSITY).is_finite()) {
         panels.push(diversity);
+    }
+    panels.extend(scores(log, floors));
+    panels
+}
+
+/// A panel for every metric of the generator that a log has scores of: those of one metric have one
+/// scale. A single one is held against that of real images.
+fn scores(log: &[LogLine], floors: &Floors) -> Vec<Panel> {
+    let mut panels: Vec<Panel> = Vec::new();
+    for (score, _) in log.iter().flat_map(|line| line.metrics.iter()) {
+        let Some((metric, _)) = of_score(score) else { continue };
+        let title = match metric.outputs {
+            [_] => format!("Score: {score}"),
+            _ => format!("Scores: {}", metric.name),
+        };
+        let is_alone = metric.outputs.len() == 1;
+        let at = panels.iter().position(|panel| panel.title == title).unwrap_or_else(|| {
+            let floor = floors.get(score).filter(|_| is_alone);
+            let level = floor.map(|&floor| (floor as f32, "real images"));
+            panels.push(Panel { title, level, ..Panel::default() });
+            panels.len() - 1
+        });
+        let curves = &mut panels[at].curves;
+        if curves.iter().all(|curve| curve.metric != score) {
+            // The title of a single one says it all.
+            let name = if is_alone { String::new() } else { score.to_owned() };
+            curves.push(Curve { name, color: curves.len(), metric: score.to_owned() });
+        }
     }
     panels
 }

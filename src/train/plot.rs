@@ -1,9 +1,10 @@
-//! `losses.png`: the log as an image. Losses above, probabilities below, and sample diversity if it
-//! was measured, over the images seen; smoothed lines over the faint raw reports.
+//! `losses.png`: the log as an image. Losses above, probabilities below, and sample diversity and
+//! scores if they were measured, over the images seen; smoothed lines over the faint raw reports.
 //!
 //! Drawn at twice the size and scaled down: the plotting library has no antialiasing. The font is
 //! bundled, so that nothing depends on the system's.
 
+use std::iter::repeat;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,11 +20,12 @@ use crate::human;
 use crate::images;
 use crate::train::log::LogLine;
 use crate::train::panels::{Curve, Panel, panels};
+use crate::train::scores::Floors;
 use crate::train::series::{envelope, means, range, smooth};
 
-/// Width and height of the image, and the extra height of a third panel.
+/// Width and height of the image, and the extra height of each panel after the second.
 const SIZE: (u32, u32) = (900, 700);
-const THIRD: u32 = 190;
+const FURTHER: u32 = 190;
 
 /// Supersampling factor.
 const SCALE: u32 = 2;
@@ -47,21 +49,34 @@ const COLORS: [RGBColor; 6] = [
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Draws a log and writes it as PNG, atomically. `title` names the run, `objective` determines what
-/// its metrics mean.
+/// What a log does not hold.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The run's name.
+    pub name: &'a str,
+    /// What its scores are held against.
+    pub floors: &'a Floors,
+}
+
+/// Draws a log and writes it as PNG, atomically. `objective` determines what its metrics mean.
 ///
 /// # Errors
 /// [`Error::File`] if there is nothing to draw yet, or the file cannot be written.
-pub fn save(path: &Path, log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Result<()> {
+pub fn save(
+    path: &Path,
+    log: &[LogLine],
+    objective: &ObjectiveConfig,
+    about: &About<'_>,
+) -> Result<()> {
     if log.is_empty() {
         return Err(Error::file(path, "there are no reports yet to plot"));
     }
-    let image = draw(log, objective, title)
+    let image = draw(log, objective, about)
         .map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
     images::save_png(path, &image)
 }
 
-fn draw(log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Drawn<DynamicImage> {
+fn draw(log: &[LogLine], objective: &ObjectiveConfig, about: &About<'_>) -> Drawn<DynamicImage> {
     static FONT_IS_THERE: OnceLock<bool> = OnceLock::new();
     let there = FONT_IS_THERE.get_or_init(|| {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
@@ -69,26 +84,29 @@ fn draw(log: &[LogLine], objective: &ObjectiveConfig, title: &str) -> Drawn<Dyna
     if !there {
         return Err("the font cannot be read".into());
     }
-    let panels = panels(objective, log);
-    let third = if panels.len() > 2 { THIRD } else { 0 };
-    let (w, h) = (SIZE.0 * SCALE, (SIZE.1 + third) * SCALE);
+    let panels = panels(objective, log, about.floors);
+    let further = FURTHER * panels.len().saturating_sub(2) as u32;
+    let (w, h) = (SIZE.0 * SCALE, (SIZE.1 + further) * SCALE);
     let mut buffer = vec![0; (w * h * 3) as usize];
     {
         let root = BitMapBackend::with_buffer(&mut buffer, (w, h)).into_drawing_area();
         root.fill(&PAPER)?;
         let root = root.margin(px(14), px(12), px(18), px(22));
         let (head, body) = root.split_vertically(px(26));
-        text(&head, title, (0, px(10)), 15, PALE, HPos::Left)?;
-        let height = body.dim_in_pixel().1 - third * SCALE;
-        let (above, rest) = body.split_vertically(height * 52 / 100);
-        let (below, last) = rest.split_vertically(height - height * 52 / 100);
-        for (i, (panel, area)) in panels.iter().zip([above, below, last]).enumerate() {
+        text(&head, about.name, (0, px(10)), 15, PALE, HPos::Left)?;
+        let height = body.dim_in_pixel().1 - further * SCALE;
+        let above = height * 52 / 100;
+        let heights = [above, height - above].into_iter().chain(repeat(FURTHER * SCALE));
+        let mut rest = body;
+        for (i, (panel, height)) in panels.iter().zip(heights).enumerate() {
+            let (area, below) = rest.split_vertically(height);
             draw_panel(&area, panel, log, i + 1 == panels.len())?;
+            rest = below;
         }
         root.present()?;
     }
     let large = RgbImage::from_raw(w, h, buffer).ok_or("the image has another size")?;
-    Ok(imageops::resize(&large, SIZE.0, SIZE.1 + third, FilterType::Triangle).into())
+    Ok(imageops::resize(&large, SIZE.0, SIZE.1 + further, FilterType::Triangle).into())
 }
 
 fn color(curve: &Curve) -> RGBColor {
@@ -195,7 +213,7 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn {
     let middle = px(14);
     text(area, &panel.title, (0, middle), 20, INK, HPos::Left)?;
     let mut right = area.dim_in_pixel().0 as i32;
-    for curve in panel.curves.iter().rev() {
+    for curve in panel.curves.iter().filter(|curve| !curve.name.is_empty()).rev() {
         text(area, &curve.name, (right, middle), 15, INK, HPos::Right)?;
         let font = (FONT, px(15)).into_font();
         right -= font.layout_box(&curve.name)?.1.0 + px(8);
@@ -248,7 +266,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("losses.png");
         let objective = ObjectiveConfig { loss, ..ObjectiveConfig::default() };
-        save(&path, log, &objective, "00003-dcgan-avatars64-64").unwrap();
+        let floors = Floors::from([("swd-raw".into(), 20.0)]);
+        let about = About { name: "00003-dcgan-avatars64-64", floors: &floors };
+        save(&path, log, &objective, &about).unwrap();
         if let Some(keep) = std::env::var_os("DCGAN_TEST_KEEP") {
             let name = format!("losses-{}-{loss}.png", log.len());
             std::fs::copy(&path, Path::new(&keep).join(name)).unwrap();
@@ -347,7 +367,7 @@ mod tests {
             LogLine { images: i * 1000, metrics, ..LogLine::default() }
         };
         let log: Vec<LogLine> = (0..200).map(line).collect();
-        let panels = panels(&ObjectiveConfig::default(), &log);
+        let panels = panels(&ObjectiveConfig::default(), &log, &Floors::new());
         let metrics =
             |i: usize| panels[i].curves.iter().map(|c| c.metric.as_str()).collect::<Vec<_>>();
         assert_eq!((metrics(0), metrics(1)), (vec!["loss_e"], vec!["reconstruction", "kl"]));
@@ -365,11 +385,44 @@ mod tests {
         };
         let with: Vec<LogLine> = log.into_iter().map(diversity).collect();
         let image = saved(&with);
-        assert_eq!(image.height(), SIZE.1 + THIRD);
+        assert_eq!(image.height(), SIZE.1 + FURTHER);
         assert!(count(&image, 720..860, GREEN) > 300);
         for color in [BLUE, ORANGE] {
             assert!(count(&image, 80..350, color) > 500 && count(&image, 430..620, color) > 500);
         }
+    }
+
+    #[test]
+    fn scores_have_a_panel_for_each_metric_with_the_level_of_real_images() {
+        let scored = |line: LogLine| match line.step.is_multiple_of(2000) {
+            true => line
+                .with("swd-raw", 40.0)
+                .with("precision-pixels", 0.5)
+                .with("recall-pixels", 0.25)
+                .with("fd-efficientnet-lite0", 90.0),
+            false => line,
+        };
+        let log: Vec<LogLine> = log(800).into_iter().map(scored).collect();
+        let floors = Floors::from([("swd-raw".into(), 20.0), ("recall-pixels".into(), 0.9)]);
+        let panels = panels(&ObjectiveConfig::default(), &log, &floors);
+        let shown: Vec<_> =
+            panels[2..].iter().map(|p| (p.title.as_str(), p.curves.len())).collect();
+        let wanted = [
+            ("Score: swd-raw", 1),
+            ("Scores: prdc-pixels", 2),
+            ("Score: fd-efficientnet-lite0", 1),
+        ];
+        assert_eq!(shown, wanted);
+        let levels = panels[2..].iter().map(|p| p.level.map(|(level, _)| level));
+        assert_eq!(levels.collect::<Vec<_>>(), [Some(20.0), None, None]);
+        let image = saved(&log);
+        assert_eq!(image.height(), SIZE.1 + 3 * FURTHER);
+        for panel in 0..3 {
+            let top = 690 + panel * FURTHER;
+            assert!(count(&image, top + 30..top + 150, BLUE) > 100, "panel {panel}");
+        }
+        // That of the real images is half as high.
+        assert!((730..850).any(|y| dashes(&image, y) > 200));
     }
 
     /// Scores have no fixed range: those outside of [0, 1] are drawn too.
@@ -402,7 +455,8 @@ mod tests {
         let nothing = LogLine { images: 64, ..LogLine::default() };
         let low = LogLine { images: 128, ..nothing.clone() }.with("loss_d", -700.0);
         saved(&[nothing, low]);
-        let text = save(Path::new("x/losses.png"), &[], &ObjectiveConfig::default(), "x")
+        let about = About { name: "x", floors: &Floors::new() };
+        let text = save(Path::new("x/losses.png"), &[], &ObjectiveConfig::default(), &about)
             .unwrap_err()
             .to_string();
         assert_eq!(text, "x/losses.png: there are no reports yet to plot");

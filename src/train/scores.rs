@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::evaluation::history;
+use crate::evaluation::{Reference, history};
 use crate::model::Folder;
 
 use super::listing::text_of;
@@ -16,7 +16,7 @@ use super::listing::text_of;
 /// The scores of one checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Scores {
+pub struct Evaluated {
     /// When they were measured.
     pub date: Value,
     /// The checkpoint's file.
@@ -27,7 +27,7 @@ pub struct Scores {
     pub protocols: BTreeMap<String, Value>,
 }
 
-impl Scores {
+impl Evaluated {
     /// The scores that are numbers, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         self.metrics.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
@@ -47,12 +47,30 @@ impl Scores {
     }
 }
 
+/// Scores of real images by name: what those of generated ones are held against.
+pub type Floors = BTreeMap<String, f64>;
+
 impl Folder {
+    /// What the scores in the log are held against, and how they are measured; empty where that is not
+    /// known.
+    #[must_use]
+    pub fn references(&self) -> Vec<Reference> {
+        let text = std::fs::read_to_string(self.floors_path()).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The floors among them.
+    #[must_use]
+    pub fn floors(&self) -> Floors {
+        let each = self.references().into_iter();
+        each.filter_map(|one| Some((one.name, one.floor?.value))).collect()
+    }
+
     /// All scores so far, oldest first; empty if there are none.
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read or is not such a list.
-    pub fn scores(&self) -> Result<Vec<Scores>> {
+    pub fn scores(&self) -> Result<Vec<Evaluated>> {
         let path = self.scores_path();
         let entries = history::read(&path)?;
         serde_json::from_value(Value::Array(entries))

@@ -5,12 +5,14 @@
 //! Memory is bounded: there is one copy of the state at a time, which the next checkpoint waits
 //! for, and a few previews.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::data::{Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
+use crate::evaluation::Score;
 use crate::gan::families;
 use crate::model::file::IMAGES;
 use crate::model::sampler::BATCH;
@@ -26,8 +28,9 @@ use super::health::{self, Finding, Health};
 use super::interrupt::Signal;
 use super::listing::{listing, plain};
 use super::log::SAMPLE_DIVERSITY;
-use super::options::{Intervals, RunOptions, facts};
+use super::options::{Intervals, RunOptions, due, facts};
 use super::report::{Previews, Report, State};
+use super::scoring::Scorer;
 use super::tensorboard::Events;
 use super::writer::{Pending, Writer};
 use super::{
@@ -69,6 +72,8 @@ pub enum Ending {
     /// Ctrl-C, or another termination signal.
     Interrupted(Signal),
 }
+
+mod scoring;
 
 /// A training with its surroundings.
 #[derive(Debug)]
@@ -117,6 +122,12 @@ pub struct Session {
     events: Option<Arc<Mutex<Events>>>,
     /// Whether its last event could not be written.
     events_failed: bool,
+    /// Scores the generator, if wanted.
+    scorer: Option<Scorer>,
+    /// The scores at this step.
+    scored: Option<Vec<Score>>,
+    /// Time spent on scores, which is no training.
+    scoring: Duration,
 }
 
 impl Session {
@@ -192,6 +203,9 @@ impl Session {
             page: Arc::new(Mutex::new(page)),
             events: None,
             events_failed: false,
+            scorer: None,
+            scored: None,
+            scoring: Duration::ZERO,
         };
         if session.options.rhythm.tensorboard
             && let Err(error) = session.start_events()
@@ -237,6 +251,9 @@ impl Session {
         if self.trainer.steps() == 0 {
             self.preview(writer)?;
         }
+        if self.is_score_missing() && self.score(writer)? {
+            self.report()?;
+        }
         let rhythm = self.options.rhythm;
         let mut ending = Ending::Done;
         let first = self.trainer.steps();
@@ -276,11 +293,13 @@ impl Session {
                 _ => {}
             }
             let last = now >= self.options.images;
+            let scored = (last || due(before, now, self.options.scores.evaluate_every))
+                && self.score(writer)?;
             if last {
                 // So that the last line includes the last steps' metrics.
                 self.drain()?;
             }
-            if last || rhythm.reports(before, now) {
+            if last || scored || rhythm.reports(before, now) {
                 self.report()?;
             }
             if rhythm.previews(before, now) {
@@ -340,7 +359,7 @@ impl Session {
     }
 
     fn seconds(&self) -> f64 {
-        self.seconds_before + self.started.elapsed().as_secs_f64()
+        self.seconds_before + self.started.elapsed().saturating_sub(self.scoring).as_secs_f64()
     }
 
     /// Writes a line to the log, shows it, and runs the health checks.
@@ -355,6 +374,9 @@ impl Session {
         if let Some(diversity) = self.diversity.take() {
             metrics.set(SAMPLE_DIVERSITY, diversity);
         }
+        for score in self.scored.take().into_iter().flatten() {
+            metrics.set(&score.name, score.value as f32);
+        }
         let (since, from) = self.last_report;
         let images = self.trainer.images();
         let since = since.elapsed().as_secs_f64();
@@ -363,7 +385,8 @@ impl Session {
             images,
             epoch: images as f64 / self.source.len() as f64,
             seconds: self.seconds(),
-            images_per_s: (images - from) as f64 / since,
+            // After a resumption there may be scores alone.
+            images_per_s: if images > from { (images - from) as f64 / since } else { f64::NAN },
             metrics,
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
             memory_bytes: Some(self.trainer.memory().total()),
@@ -464,8 +487,16 @@ impl Session {
 
     /// Has `report.html` written.
     fn write_page(&self, writer: &mut Writer, state: State) -> Result<()> {
-        let (run, log) = (Arc::clone(&self.run), self.log.clone());
         let page = Arc::clone(&self.page);
+        let is_due = match page.try_lock() {
+            Ok(page) => page.is_due(&state),
+            // One is being written now.
+            Err(_) => state != State::Training,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let (run, log) = (Arc::clone(&self.run), self.log.clone());
         writer.hand_over_extra(move || {
             page.lock().unwrap_or_else(PoisonError::into_inner).write(&run, &log, &state)
         })
@@ -473,20 +504,26 @@ impl Session {
 
     /// Copies the training's state and has it written as a checkpoint.
     fn save(&mut self, writer: &mut Writer) -> Result<()> {
-        self.drain()?;
-        if let Some(before) = self.saving.take() {
-            before.wait();
-        }
         let images = self.trainer.images();
-        let mut snapshot = self.trainer.snapshot(self.seconds())?;
-        let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
-        snapshot.metadata.insert(IMAGES.into(), prepare);
+        let snapshot = self.snapshot()?;
         let (run, Intervals { keep, keep_every, .. }) =
             (Arc::clone(&self.run), self.options.rhythm);
         let saved = Arc::clone(&self.run);
         self.saving = Some(writer.hand_over(move || save(&saved, images, snapshot))?);
         self.saved = Some(images);
         writer.hand_over_extra(move || run.prune(keep, keep_every).map(drop))
+    }
+
+    /// A copy of the training's state, once the copy before is written.
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        self.drain()?;
+        if let Some(before) = self.saving.take() {
+            before.wait();
+        }
+        let mut snapshot = self.trainer.snapshot(self.seconds())?;
+        let prepare = serde_json::to_string(&self.options.prepare).expect("plain data");
+        snapshot.metadata.insert(IMAGES.into(), prepare);
+        Ok(snapshot)
     }
 
     /// Has `losses.png` written if there is a line to draw.
@@ -498,7 +535,8 @@ impl Session {
         }
         writer.hand_over_extra(move || {
             let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-            plot::save(&run.losses_path(), &log, &objective, &name)
+            let about = plot::About { name: &name, floors: &run.floors() };
+            plot::save(&run.losses_path(), &log, &objective, &about)
         })
     }
 
@@ -576,6 +614,12 @@ impl Session {
 
 /// Writes a checkpoint if all tensors are finite.
 fn save(run: &Run, images: u64, snapshot: Snapshot) -> Result<()> {
+    let (tensors, metadata) = checked(snapshot)?;
+    run.save_checkpoint(images, &tensors, &metadata).map(drop)
+}
+
+/// What a checkpoint holds, if all tensors are finite.
+fn checked(snapshot: Snapshot) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
     if let Some(name) = snapshot.not_finite() {
         return Err(Error::Diverged(format!(
             "at step {} {name} holds a number that is not finite: the training has diverged; start \
@@ -583,8 +627,7 @@ fn save(run: &Run, images: u64, snapshot: Snapshot) -> Result<()> {
             snapshot.step
         )));
     }
-    let (tensors, metadata) = snapshot.into_file()?;
-    run.save_checkpoint(images, &tensors, &metadata).map(drop)
+    snapshot.into_file()
 }
 
 #[cfg(test)]

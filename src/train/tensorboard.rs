@@ -204,6 +204,7 @@ fn tag(name: &str, line: &LogLine) -> String {
     let group = match Kind::of(name) {
         Kind::Loss => "loss",
         Kind::GradNorm => "grad_norm",
+        Kind::Score => "score",
         Kind::Other if line.metrics.get(name).is_some() => "metric",
         Kind::Other => "run",
     };

@@ -172,13 +172,23 @@ pub fn import(
 /// # Errors
 /// [`Error::File`] with one sentence on why it cannot be read.
 pub fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = match read(path)? {
+    Ok(read_state_dict_and(path, |_| ())?.0)
+}
+
+/// The same, with the result of `look` for the file's bytes.
+pub(crate) fn read_state_dict_and<T>(
+    path: &Path,
+    look: impl FnOnce(&[u8]) -> T,
+) -> Result<(BTreeMap<String, Tensor>, T)> {
+    let bytes = read_bytes(path)?;
+    let seen = look(&bytes);
+    let tensors = match parse(path, &bytes)? {
         Contents::Tensors { tensors, .. } | Contents::Described(_, tensors) => tensors,
         Contents::Graph(_) => {
             return Err(Error::file(path, "is an ONNX graph, which holds no state dict"));
         }
     };
-    Ok(tensors.into_iter().map(|Named { name, tensor }| (name, tensor)).collect())
+    Ok((tensors.into_iter().map(|Named { name, tensor }| (name, tensor)).collect(), seen))
 }
 
 /// Replaces folders by the `.npy` files in them.
@@ -219,24 +229,32 @@ enum Contents {
 }
 
 fn read(path: &Path) -> Result<Contents> {
+    parse(path, &read_bytes(path)?)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::file(path, files::cannot("be read", &e)))
+}
+
+/// What `bytes`, read from `path`, hold.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Contents> {
     let fail = |what: String| Error::file(path, what);
-    let bytes = std::fs::read(path).map_err(|e| fail(files::cannot("be read", &e)))?;
-    if let Some(what) = torch::old_format(&bytes) {
+    if let Some(what) = torch::old_format(bytes) {
         return Err(fail(what));
     }
-    if bytes.starts_with(b"PK") || torch::is_legacy(&bytes) {
+    if bytes.starts_with(b"PK") || torch::is_legacy(bytes) {
         let archived =
-            if torch::is_legacy(&bytes) { torch::read_legacy(&bytes) } else { torch::read(&bytes) };
+            if torch::is_legacy(bytes) { torch::read_legacy(bytes) } else { torch::read(bytes) };
         let torch::Archived { tensors, modules, others } = archived.map_err(fail)?;
         return Ok(Contents::Tensors { tensors, modules, others, ordered: true });
     }
-    if graph::looks_like_one(&bytes) {
-        return Ok(Contents::Graph(Box::new(Graph::read(&bytes).map_err(fail)?)));
+    if graph::looks_like_one(bytes) {
+        return Ok(Contents::Graph(Box::new(Graph::read(bytes).map_err(fail)?)));
     }
     if bytes.is_empty() {
         return Err(fail("is empty".into()));
     }
-    safetensors(&bytes).map_err(fail)
+    safetensors(bytes).map_err(fail)
 }
 
 /// The tensors of a safetensors file.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::data::{Order, Part, Prepare, Source, sweep, sweep_by};
+use crate::data::{Fingerprint, Order, Part, Prepare, Reading, Source, sweep, sweep_by};
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::evaluation::memorization::{self, Seen};
@@ -18,6 +18,7 @@ use crate::human::{grouped, plural};
 use crate::model::folder::Folder;
 use crate::model::sampler::BATCH;
 use crate::model::{Generator, Inputs, ModelFile, Role, Size, Weights};
+use crate::train::options::RunOptions;
 use crate::{files, images};
 
 use super::super::bar::Bar;
@@ -106,9 +107,23 @@ impl Generated {
     /// The file for a run's scores, and the checkpoint that they are of.
     pub(super) fn scores(&self) -> Option<(PathBuf, &ModelFile)> {
         let Origin::Model(model) = &self.origin else { return None };
-        let folder = model.path.parent().filter(|folder| files::is_run(folder))?;
-        Some((Folder::open(folder).ok()?.scores_path(), model))
+        Some((self.run()?.scores_path(), model))
     }
+
+    /// The run that the model is a checkpoint of.
+    fn run(&self) -> Option<Folder> {
+        let Origin::Model(model) = &self.origin else { return None };
+        let folder = model.path.parent().filter(|folder| files::is_run(folder))?;
+        Folder::open(folder).ok()
+    }
+}
+
+/// Real images to be read.
+pub(super) struct Real {
+    path: Option<PathBuf>,
+    reading: Reading,
+    /// Of the images that a run was trained on, where these are to be them.
+    trained: Option<Fingerprint>,
 }
 
 /// Whether a path is a model rather than images: a run's folder, or a file of tensors.
@@ -284,11 +299,42 @@ impl Evaluate {
         format!("{} ({}{part})", source.origin().display(), source.description())
     }
 
+    /// Which real images: `--real`, else those of a run, else the bundled ones.
+    pub(super) fn real(&self, generated: &Generated) -> Result<Real> {
+        let part = self.part.part;
+        let of_run = match (&self.real, generated.run()) {
+            (None, Some(folder)) => Some(folder.options::<RunOptions>()?),
+            _ => None,
+        };
+        let Some(options) = of_run else {
+            let reading = Reading { part, ..Reading::default() };
+            return Ok(Real { path: self.real.clone(), reading, trained: None });
+        };
+        let before = options.data_reading;
+        let reading = Reading { part: part.or(before.part), ..before };
+        let trained = Some(options.data_fingerprint).filter(|_| reading == before);
+        Ok(Real { path: options.data, reading, trained })
+    }
+
+    /// Opens them.
+    pub(super) fn open_real(&self, real: &Real) -> Result<Source> {
+        let source = Source::open_as(real.path.as_deref(), &real.reading)?;
+        tell_notes(&source);
+        let trained = real.trained.as_ref();
+        if trained.is_some_and(|before| before.difference(source.fingerprint()).is_some()) {
+            tell!(
+                "warning: {} holds other images than when the run was started",
+                source.origin().display()
+            );
+        }
+        Ok(source)
+    }
+
     /// The training set and held-out images, if there are any: `--held-out`, else the test part of
     /// `--real`.
-    pub(super) fn seen_sources(&self) -> Result<Option<[Source; 2]>> {
+    pub(super) fn seen_sources(&self, real: &Real) -> Result<Option<[Source; 2]>> {
         let class = ClassFlag::default();
-        let Some(real) = &self.real else {
+        let Some(real) = &real.path else {
             // The bundled set has no parts.
             return self
                 .held_out

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::experiments::directions::{Directions, change, shifted, sigma};
 use crate::experiments::walk::evenly;
+use crate::human::number;
 use crate::images::figure::{Figure, Panel};
 use crate::images::film::Format;
 use crate::model::{ModelFile, seeded_latents};
@@ -53,11 +54,6 @@ impl Changes {
     }
 }
 
-/// A change in three digits or more.
-fn digits(change: f64) -> String {
-    if change != 0.0 && change < 1e-3 { format!("{change:.2e}") } else { format!("{change:.5}") }
-}
-
 impl Walk {
     pub(super) fn directions(&self, wanted: &[u64]) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| "directions.png".into());
@@ -92,11 +88,11 @@ impl Walk {
                 "{:<12}{:>14.3}{:>15}{:>20}",
                 k + 1,
                 directions.singular_values[k],
-                digits(change),
+                number(change),
                 changes.times(change)
             ))?;
         }
-        println(&format!("{:<12}{:>14}{:>15}", "random", "", digits(changes.random)))?;
+        println(&format!("{:<12}{:>14}{:>15}", "random", "", number(changes.random)))?;
 
         let figure =
             self.direction_figure(&model, &mut generator, &points, &directions, &wanted, &changes)?;

@@ -16,7 +16,6 @@ use sha2::{Digest, Sha256};
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
@@ -49,21 +48,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Inception, Self::EfficientNetLite0];
+
     /// Its name in protocols and in the names of metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inception => "inception-2015-12-05",
             Self::EfficientNetLite0 => "efficientnet-lite0",
-        }
-    }
-
-    /// What the Fréchet distance of its features is called.
-    #[must_use]
-    pub const fn frechet_name(self) -> &'static str {
-        match self {
-            Self::Inception => "FID",
-            Self::EfficientNetLite0 => "FD-efficientnet-lite0",
         }
     }
 
@@ -216,11 +209,8 @@ impl FeatureNetwork {
     /// [`Error::File`] if it cannot be read or holds none of the networks; [`Error::Memory`] if the
     /// device cannot hold it.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).map_err(|e| Error::file(path, files::cannot("be read", &e)))?;
-        let hash = hexadecimal(&Sha256::digest(&bytes));
-        drop(bytes);
-        let tensors = weights::read_state_dict(path)?;
+        let hash = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+        let (tensors, hash) = weights::read_state_dict_and(path, hash)?;
         let kind = Kind::of(&tensors).map_err(|what| Error::file(path, what))?;
         let mut state = State::new(device);
         let mut bias = Vec::new();

@@ -15,7 +15,7 @@ use crate::model::Folder;
 use crate::train::listing::{Listed, listing};
 use crate::train::log::{columns, mean};
 use crate::train::metrics::{self, Kind};
-use crate::train::{LogLine, Scores};
+use crate::train::{Evaluated, LogLine};
 
 use super::album::{Embedded, embed};
 use super::chart::{Chart, Series};
@@ -32,7 +32,7 @@ pub struct Compared {
     /// Its log.
     pub log: Vec<LogLine>,
     /// Its scores, oldest first.
-    pub scores: Vec<Scores>,
+    pub scores: Vec<Evaluated>,
     /// Its options.
     options: Vec<Listed>,
     /// A grid of images of the same seeds in every run, if they could be made.
@@ -64,9 +64,12 @@ impl Compared {
         self.log.last()
     }
 
-    /// The mean of a number over the end of the log.
+    /// The mean of a number over the end of the log; of a score the last value, as there are few.
     fn at_the_end(&self, name: &str) -> Option<f64> {
-        let last = self.log.len().div_ceil(LAST);
+        let last = match Kind::of(name) {
+            Kind::Score => 1,
+            _ => self.log.len().div_ceil(LAST),
+        };
         let values = self.log.iter().rev().filter_map(|line| line.number(name));
         mean(values.take(last))
     }
@@ -109,7 +112,7 @@ pub struct Comparison {
     /// Names of the runs.
     pub runs: Vec<String>,
     /// Images seen, seconds of training, and the metrics at the end: means over the last twentieth
-    /// of the log.
+    /// of the log, but the last value of a score.
     pub metrics: Vec<Row>,
     /// The newest scores.
     pub scores: Vec<Row>,
@@ -133,8 +136,12 @@ impl Comparison {
             let values = runs.iter().map(value).collect();
             metrics.push(Row { name: name.to_owned(), values, protocols: Vec::new() });
         }
-        let names: BTreeSet<&str> =
-            runs.iter().flat_map(|run| &run.scores).flat_map(Scores::iter).map(|s| s.0).collect();
+        let names: BTreeSet<&str> = runs
+            .iter()
+            .flat_map(|run| &run.scores)
+            .flat_map(Evaluated::iter)
+            .map(|s| s.0)
+            .collect();
         let scores = names.into_iter().map(|name| {
             let found: Vec<Option<(f64, String)>> =
                 runs.iter().map(|run| run.score(name)).collect();
@@ -268,7 +275,7 @@ fn charts(runs: &[Compared], comparison: &Comparison) -> Vec<Chart> {
         let title = match Kind::of(&row.name) {
             Kind::Loss => format!("Loss of the {}", metrics::owner(&row.name)),
             Kind::GradNorm => format!("Gradient norm of the {}", metrics::owner(&row.name)),
-            Kind::Other => row.name.clone(),
+            Kind::Score | Kind::Other => row.name.clone(),
         };
         Chart::new(&title, &series, None, None)
     };

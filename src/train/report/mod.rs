@@ -29,7 +29,7 @@ use super::health::{Finding, Health};
 use super::listing::{listing, plain};
 use super::options::RunOptions;
 use super::panels::{further, panels};
-use super::{LogLine, Scores};
+use super::{Evaluated, LogLine};
 
 /// The most samples that are shown one by one.
 const TILES: usize = 24;
@@ -165,8 +165,8 @@ struct Score {
 
 impl Score {
     /// All scores, newest first.
-    fn all(scores: &[Scores]) -> Vec<Self> {
-        let of = |one: &Scores| {
+    fn all(scores: &[Evaluated]) -> Vec<Self> {
+        let of = |one: &Evaluated| {
             let score = |(name, value): (&str, f64)| Self {
                 name: name.to_owned(),
                 value: human::number(value),
@@ -213,9 +213,7 @@ impl Report {
     /// # Errors
     /// [`Error::File`] if it cannot be written, or the folder cannot be read.
     pub fn write(&mut self, folder: &Folder, log: &[LogLine], state: &State) -> Result<()> {
-        if let (State::Training, Some((when, cost))) = (state, self.last)
-            && when.elapsed() < cost * SHARE
-        {
+        if !self.is_due(state) {
             return Ok(());
         }
         let start = Instant::now();
@@ -225,6 +223,15 @@ impl Report {
         Ok(())
     }
 
+    /// Whether a page is not left out.
+    #[must_use]
+    pub fn is_due(&self, state: &State) -> bool {
+        match (state, self.last) {
+            (State::Training, Some((when, cost))) => when.elapsed() >= cost * SHARE,
+            _ => true,
+        }
+    }
+
     fn page(&mut self, folder: &Folder, log: &[LogLine], state: &State) -> Result<String> {
         let fakes = folder.fakes()?;
         let Self { options, album, .. } = self;
@@ -232,7 +239,7 @@ impl Report {
         let last = previews.last().map(|(_, one)| *one);
         let reals = embed_file(&folder.reals_path());
         let line = log.last().cloned().unwrap_or_default();
-        let main = panels(&options.config.objective, log);
+        let main = panels(&options.config.objective, log, &folder.floors());
         let all = main.iter().cloned().chain(further(log, &main));
         let charts = all.filter_map(|panel| Chart::of(&panel, log)).collect();
         let mut facts: Vec<(&str, String)> = self.facts.clone();
@@ -366,6 +373,16 @@ fn commands(folder: &Folder, options: &RunOptions, state: &State) -> Vec<(&'stat
         ("Make images", format!("dcgan sample {run} --seeds 0-63 --grid samples.png")),
         ("Walk between images", format!("dcgan walk {run} --seeds 0,1,2{class} --out walk.gif")),
     ];
+    let best = folder.best_path();
+    if best.is_file() {
+        all.insert(
+            1,
+            (
+                "Make images with the checkpoint of the best score",
+                format!("dcgan sample {} --seeds 0-63 --grid best.png", quoted(&best)),
+            ),
+        );
+    }
     all.extend(resume);
     if let Some(data) = &options.data {
         let data = quoted(data);

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::models::{ModelConfig, Size};
-use crate::train::{Intervals, Metrics, TrainConfig};
+use crate::train::{Intervals, Metrics, ScoreOptions, TrainConfig};
 
 /// A name that would break out of text, attributes, styles and scripts.
 const EVIL: &str = r#"a"b'<script>alert(1)</script>&{{ title }}"#;
@@ -31,6 +31,7 @@ fn options(classes: &[&str]) -> RunOptions {
         prepare: Prepare::default(),
         images: 100_000,
         rhythm: Intervals::default(),
+        scores: ScoreOptions::default(),
         program: "dcgan 1.2.3".into(),
         device: format!("GPU {EVIL}"),
     }
