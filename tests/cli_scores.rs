@@ -46,7 +46,7 @@ fn scores_change_no_bit_of_the_training_and_are_those_of_evaluate() {
         let json = place.dcgan(&[&words, &["--device", "cpu"]]).ok();
         serde_json::from_str::<Value>(&json.stdout).unwrap()
     };
-    let last = evaluate("scored/00000-dcgan-set-16");
+    let last = evaluate("scored/00000-fast-set-16");
     for (name, value) in last["metrics"].as_object().unwrap() {
         let (_, logged) = *scores(&scored, name).last().unwrap();
         assert_eq!(value.as_f64().unwrap() as f32, logged, "{name}");
@@ -59,7 +59,7 @@ fn scores_change_no_bit_of_the_training_and_are_those_of_evaluate() {
     let least = swd.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     let model = ModelFile::load(&best).unwrap();
     assert_eq!((model.step * 8, TrainConfig::of(&model).unwrap().unwrap().batch), (least.0, 8));
-    let again = evaluate("scored/00000-dcgan-set-16/best.safetensors");
+    let again = evaluate("scored/00000-fast-set-16/best.safetensors");
     assert_eq!(again["metrics"]["swd-raw"].as_f64().unwrap() as f32, least.1);
     place.dcgan(&[&["sample", best.to_str().unwrap(), "--seeds", "0-3", "--grid", "x.png"]]).ok();
 
@@ -67,9 +67,9 @@ fn scores_change_no_bit_of_the_training_and_are_those_of_evaluate() {
     for words in ["Score: swd-raw", "Scores: 1-nn", "best.safetensors", "real images"] {
         assert!(page.contains(words), "no {words} in report.html");
     }
-    let csv = place.dcgan(&[&["log", "scored/00000-dcgan-set-16", "--csv"]]).ok().stdout;
+    let csv = place.dcgan(&[&["log", "scored/00000-fast-set-16", "--csv"]]).ok().stdout;
     assert!(csv.lines().next().unwrap().contains(",swd-raw,1-nn,"), "{csv}");
-    let runs = ["plain/00000-dcgan-set-16", "scored/00000-dcgan-set-16"];
+    let runs = ["plain/00000-fast-set-16", "scored/00000-dcgan-set-16"];
     let compared = place.dcgan(&[&["compare"], &runs, &["--device", "cpu"]]).ok().stdout;
     assert!(compared.contains("swd-raw"), "{compared}");
 }

@@ -603,7 +603,7 @@ mod tests {
         // The disk fills after the first 300 bytes.
         let text = files::write_atomic(&path, |out| {
             let mut half = Vec::new();
-            write(&mut half, &tensors, &metadata)?;
+            write(&mut half, &tensors, &metadata, raw)?;
             out.write_all(&half[..300])?;
             Err(io::ErrorKind::StorageFull.into())
         });
@@ -617,7 +617,7 @@ mod tests {
         #[cfg(target_os = "linux")]
         {
             let mut full = fs::File::options().write(true).open("/dev/full").unwrap();
-            let error = write(&mut full, &tensors, &metadata).unwrap_err();
+            let error = write(&mut full, &tensors, &metadata, raw).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         }
     }
