@@ -69,7 +69,7 @@ fn scores_change_no_bit_of_the_training_and_are_those_of_evaluate() {
     }
     let csv = place.dcgan(&[&["log", "scored/00000-fast-set-16", "--csv"]]).ok().stdout;
     assert!(csv.lines().next().unwrap().contains(",swd-raw,1-nn,"), "{csv}");
-    let runs = ["plain/00000-fast-set-16", "scored/00000-dcgan-set-16"];
+    let runs = ["plain/00000-fast-set-16", "scored/00000-fast-set-16"];
     let compared = place.dcgan(&[&["compare"], &runs, &["--device", "cpu"]]).ok().stdout;
     assert!(compared.contains("swd-raw"), "{compared}");
 }

@@ -1,12 +1,14 @@
 //! A model file: its metadata describe the networks layer by layer, so the file alone is enough to
 //! sample, and, if it is a checkpoint, to resume.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::data::Prepare;
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::nn::{Param, Sequential};
 use crate::program::tune::recall;
 use crate::program::{Choices, Precision};
@@ -121,6 +123,25 @@ impl ModelFile {
     pub fn bundled() -> Result<Self> {
         let path = Path::new(BUNDLED);
         Self::of(path, checkpoint::read(path, BUNDLED_MODEL)?)
+    }
+
+    /// Whether it is [`ModelFile::bundled`], which is no file.
+    #[must_use]
+    pub fn is_bundled(&self) -> bool {
+        self.path == Path::new(BUNDLED) && !self.path.exists()
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read.
+    pub fn bytes(&self) -> Result<Cow<'static, [u8]>> {
+        if self.is_bundled() {
+            return Ok(Cow::Borrowed(BUNDLED_MODEL));
+        }
+        std::fs::read(&self.path)
+            .map(Cow::Owned)
+            .map_err(|error| Error::file(&self.path, files::cannot("be read", &error)))
     }
 
     fn of(path: &Path, file: Checkpoint) -> Result<Self> {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Domain, Stored, config, is_default};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::error::{Error, Result};
+use crate::human;
 use crate::model::{Networks, Role, Weights};
-use crate::{files, human};
 
 use super::{ModelFile, ScoreOptions, TrainConfig, Trainer};
 
@@ -77,11 +77,12 @@ impl Origin {
     /// # Errors
     /// [`Error::File`] if it can no longer be read.
     pub fn of(model: &ModelFile) -> Result<Self> {
-        let bytes = std::fs::read(&model.path)
-            .map_err(|error| Error::file(&model.path, files::cannot("be read", &error)))?;
         let mut crc = flate2::Crc::new();
-        crc.update(&bytes);
-        let path = std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone());
+        crc.update(&model.bytes()?);
+        let path = match model.is_bundled() {
+            true => model.path.clone(),
+            false => std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone()),
+        };
         let networks = &model.networks;
         let generator = networks.find(Role::Generator).map_or("", |(name, _)| name);
         Ok(Self {

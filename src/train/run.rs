@@ -272,7 +272,7 @@ mod tests {
     fn runs_are_numbered_in_a_row() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("runs/of today");
-        assert_eq!(name(&Run::create(&out, "dcgan avatars/64").unwrap()), "00000-fast-avatars-64");
+        assert_eq!(name(&Run::create(&out, "fast avatars/64").unwrap()), "00000-fast-avatars-64");
         assert_eq!(name(&Run::create(&out, "..//").unwrap()), "00001");
         for other in ["00007-x", "123-y", "99999x", "notes"] {
             fs::create_dir(out.join(other)).unwrap();

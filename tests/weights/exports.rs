@@ -480,7 +480,8 @@ fn every_command_takes_the_same_weights() {
 fn a_run_is_exported_and_imported_by_its_commands() {
     let place = Place::new();
     let cpu = ["--device", "cpu"];
-    let run = place.train("runs", &[&cpu, &["--batch", "8", "--images", "80"]]);
+    let plain = ["--preset", "dcgan", "--batch", "8", "--images", "80"];
+    let run = place.train("runs", &[&cpu, &plain]);
     let run_path = run.to_str().unwrap();
     let export = |to: &str, out: &str, more: &[&str]| {
         place.dcgan(&[&["export", run_path, "--to", to, "--out", out], more]).ok().stdout

@@ -128,5 +128,5 @@ fn every_preset_is_a_recipe() {
     let wgan = TrainConfig::preset("wgan-gp").unwrap();
     assert_eq!((wgan.lr_g, wgan.objective.n_critic, wgan.model.norm_d), (1e-4, 5, Norm::Layer));
     let error = TrainConfig::preset("stylegan").unwrap_err().to_string();
-    assert!(error.contains("`preset`: there is no preset \"stylegan\"; there are dcgan, paper"));
+    assert!(error.contains("`preset`: there is no preset \"stylegan\"; there are fast, dcgan"));
 }
