@@ -423,8 +423,8 @@ impl Preset {
     }
 
     /// The preset of new networks for which none was named: `fast`, unless an option was given that
-    /// `dcgan`'s networks and objective are the base for. Sizes, classes, and how long and how fast
-    /// to train are adapted to images and hardware, and are not such options.
+    /// chooses networks or an objective, which are changes of `dcgan`. Sizes, classes, augmentation and
+    /// the options of optimizers are none of these.
     #[must_use]
     pub fn usual(given: &PartialTrainConfig) -> Option<&'static Self> {
         let PartialTrainConfig { model, objective, labels_per_class, .. } = given.clone();
@@ -436,6 +436,20 @@ impl Preset {
             ndf: None,
             conditional: None,
             ..model
+        };
+        let objective = PartialObjectiveConfig {
+            class_weight: None,
+            augment: None,
+            augment_p: None,
+            ada: None,
+            optimizer: None,
+            beta1: None,
+            beta2: None,
+            epsilon: None,
+            n_critic: None,
+            micro_batch: None,
+            clip_gradients: None,
+            ..objective
         };
         let is_free = model == PartialModelConfig::default()
             && objective == PartialObjectiveConfig::default()

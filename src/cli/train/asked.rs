@@ -16,8 +16,9 @@ use crate::train::{PartialTrainConfig, Preset};
 #[derive(Debug, Args)]
 pub(super) struct Asked {
     /// A configuration: fast, or a published one such as dcgan, paper, wgan-gp, sngan; other flags
-    /// override it. dcgan presets lists them, dcgan presets NAME prints one [default: fast; dcgan
-    /// with --from, --network, --labels-per-class, or flags of norms, weights or the objective]
+    /// override it. dcgan presets lists them, dcgan presets NAME prints one; defaults below are those
+    /// of dcgan [default: fast; dcgan with flags that choose networks, norms, weights, a loss or a
+    /// penalty]
     #[arg(
         long, value_name = "NAME", value_parser = find, help_heading = "Networks", display_order = 0
     )]

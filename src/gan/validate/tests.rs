@@ -4,7 +4,7 @@ use super::*;
 use crate::augment::Augment;
 use crate::models::{Architecture, Codes, Conditioning, Minibatch, Norm, Size};
 use crate::objectives::Loss;
-use crate::train::{PRESETS, PartialTrainConfig};
+use crate::train::{PRESETS, PartialTrainConfig, Preset};
 
 /// The field that a configuration is refused for.
 fn refused(config: &TrainConfig) -> &'static str {
@@ -129,4 +129,39 @@ fn every_preset_is_a_recipe() {
     assert_eq!((wgan.lr_g, wgan.objective.n_critic, wgan.model.norm_d), (1e-4, 5, Norm::Layer));
     let error = TrainConfig::preset("stylegan").unwrap_err().to_string();
     assert!(error.contains("`preset`: there is no preset \"stylegan\"; there are fast, dcgan"));
+}
+
+#[test]
+fn the_usual_preset_gives_way_to_flags_that_choose_something_else() {
+    let usual = |options: &[(&str, &str)]| {
+        let mut given = PartialTrainConfig::default();
+        for (name, value) in options {
+            given.set(name, value).unwrap().unwrap();
+        }
+        Preset::usual(&given).map(|preset| preset.name)
+    };
+    assert_eq!(usual(&[]), Some("fast"));
+    let of_images = [("size", "32"), ("ngf", "16"), ("conditional", "concat"), ("channels", "1")];
+    let of_training = [
+        ("batch", "16"),
+        ("lr_g", "1e-4"),
+        ("beta1", "0"),
+        ("n_critic", "2"),
+        ("augment", "color"),
+    ];
+    for option in of_images.into_iter().chain(of_training) {
+        assert_eq!(usual(&[option]), Some("fast"), "{option:?}");
+    }
+    for option in [
+        ("network", "resnet"),
+        ("norm_d", "layer"),
+        ("weight_d", "plain"),
+        ("loss", "wasserstein"),
+        ("penalty", "gp"),
+        ("family", "vae"),
+        ("codes", "10+2"),
+        ("labels_per_class", "10"),
+    ] {
+        assert_eq!(usual(&[option]), None, "{option:?}");
+    }
 }
