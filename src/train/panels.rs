@@ -160,7 +160,10 @@ pub(super) fn further(log: &[LogLine], shown: &[Panel]) -> Vec<Panel> {
         match is_norm {
             true => norms.curves.push(curve),
             false => others.push(Panel {
-                title: metric.into(),
+                title: match metric {
+                    "d_fake_g" => "D(G(z)) in the generator's update".into(),
+                    _ => metric.into(),
+                },
                 // The title says it all.
                 curves: vec![Curve { name: String::new(), color: FURTHER, ..curve }],
                 ..Panel::default()
