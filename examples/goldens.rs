@@ -90,7 +90,11 @@ fn cases(binary: &Path, gpu: Option<&str>) -> Result<Vec<Case>> {
     };
     let mut cases: Vec<Case> = presets.iter().filter_map(preset).collect();
     let further = |name: &str, flags: &[&str], is_resumed| {
-        let flags = [&["--size", "16"], flags].concat().into_iter().map(String::from).collect();
+        let flags = [&["--size", "16", "--preset", "dcgan"], flags]
+            .concat()
+            .into_iter()
+            .map(String::from)
+            .collect();
         Case { name: name.into(), flags, n_critic: 1, is_resumed }
     };
     cases.push(further("resumed", &[], true));
