@@ -212,6 +212,9 @@ fn the_bundled_model_is_known_by_its_name() {
     place.dcgan(&[&words, CPU]).ok();
     let image = image::open(place.path("one/seed0003.png")).unwrap();
     assert_eq!((image.width(), image.height()), (64, 64));
+    let words_of_scores = ["evaluate", "avatars", "--metrics", "colors", "--samples", "20"];
+    let scores = place.dcgan(&[&words_of_scores, CPU]).ok().stdout;
+    assert!(scores.contains("colors"), "{scores}");
     // What is on the disk comes first.
     fs::create_dir(place.path("avatars")).unwrap();
     place.dcgan(&[&words, CPU]).refused(1, &["avatars"]);

@@ -44,8 +44,9 @@ pub(crate) fn all() -> &'static [Kernel] {
     &ALL
 }
 
-/// Of the kernels whose texts differ in nothing but numbers, such as sizes, the first: a compiler that
-/// takes one takes all of them.
+/// Of the kernels whose texts differ in nothing but numbers, such as sizes, the first, for compilers that
+/// are too slow for all. Limits that depend on sizes, such as workgroup memory, are for those that see
+/// [`all`].
 pub(crate) fn distinct() -> Vec<&'static Kernel> {
     let mut seen = BTreeSet::new();
     all().iter().filter(|kernel| seen.insert(without_numbers(&kernel.source))).collect()

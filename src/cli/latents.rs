@@ -10,7 +10,7 @@ use npyz::WriterBuilder as _;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::sampler::BATCH;
-use crate::model::{BUNDLED, Generator, ModelFile, Networks, Weights};
+use crate::model::{Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
 use crate::train::TrainConfig;
@@ -70,12 +70,8 @@ pub(super) fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     })
 }
 
-/// The model given to a command; of a run's folder, the newest intact checkpoint. A file or folder
-/// named like the bundled model comes first.
+/// The model given to a command; of a run's folder, the newest intact checkpoint.
 pub(super) fn open_model(path: &Path) -> Result<ModelFile> {
-    if path == Path::new(BUNDLED) && !path.exists() {
-        return ModelFile::bundled();
-    }
     let (model, passed) = ModelFile::open_by(path, load_model)?;
     warn_of_passed(&passed, &model);
     Ok(model)

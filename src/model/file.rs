@@ -70,8 +70,8 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Opens a model file, or the newest intact checkpoint of a run's folder; also returns why
-    /// newer ones were skipped, as a crash may leave partial files.
+    /// Opens a model file, the newest intact checkpoint of a run's folder, or the bundled model by its
+    /// name; also returns why newer ones were skipped, as a crash may leave partial files.
     ///
     /// # Errors
     /// See [`ModelFile::open_by`].
@@ -101,6 +101,9 @@ impl ModelFile {
                 _ => Ok((model, passed)),
             };
         }
+        if is_bundled(path) {
+            return Ok((Self::bundled()?, Vec::new()));
+        }
         if !path.exists() {
             return Err(Error::file(path, "there is no such run folder or checkpoint"));
         }
@@ -125,18 +128,12 @@ impl ModelFile {
         Self::of(path, checkpoint::read(path, BUNDLED_MODEL)?)
     }
 
-    /// Whether it is [`ModelFile::bundled`], which is no file.
-    #[must_use]
-    pub fn is_bundled(&self) -> bool {
-        self.path == Path::new(BUNDLED) && !self.path.exists()
-    }
-
     /// The file's content.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read.
     pub fn bytes(&self) -> Result<Cow<'static, [u8]>> {
-        if self.is_bundled() {
+        if is_bundled(&self.path) {
             return Ok(Cow::Borrowed(BUNDLED_MODEL));
         }
         std::fs::read(&self.path)
@@ -268,14 +265,9 @@ impl ModelFile {
             Some(_) => format!("a training of {} steps", self.step),
             None => "an imported model".to_owned(),
         };
+        let mut metadata = imported(&self.networks, &source);
         let prepare = serde_json::to_string(&self.prepare).expect("plain data");
-        let metadata = [
-            (MODEL, described(&self.networks)),
-            (SOURCE, source),
-            (IMAGES, prepare),
-            (PROGRAM, crate::PROGRAM.to_owned()),
-        ];
-        let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
+        metadata.insert(IMAGES.to_owned(), prepare);
         checkpoint::save_half(path, &tensors, &metadata)
     }
 
@@ -446,6 +438,12 @@ pub(crate) fn described(networks: &Networks) -> String {
 /// The name of the bundled model, where a command takes a model.
 pub const BUNDLED: &str = "avatars";
 
+/// Whether a path means the bundled model: it is its name, and there is no file or folder of that name.
+#[must_use]
+pub fn is_bundled(path: &Path) -> bool {
+    path == Path::new(BUNDLED) && !path.exists()
+}
+
 static BUNDLED_MODEL: &[u8] = include_bytes!("../../assets/avatars.safetensors");
 
 /// Writes imported weights as a model; `source` describes their origin.
@@ -458,13 +456,17 @@ pub fn save_imported(
     tensors: &BTreeMap<String, Tensor>,
     source: &str,
 ) -> Result<()> {
+    checkpoint::save(path, tensors, &imported(networks, source))
+}
+
+/// The metadata of a model that is no checkpoint; `source` describes its origin.
+fn imported(networks: &Networks, source: &str) -> BTreeMap<String, String> {
     let metadata = [
         (MODEL, described(networks)),
         (SOURCE, source.to_owned()),
         (PROGRAM, crate::PROGRAM.to_owned()),
     ];
-    let metadata = metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect();
-    checkpoint::save(path, tensors, &metadata)
+    metadata.map(|(k, v)| (k.to_owned(), v)).into_iter().collect()
 }
 
 #[cfg(test)]

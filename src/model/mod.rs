@@ -32,7 +32,7 @@ pub mod size;
 pub mod weights;
 
 pub use encoder::{Encoded, Encoder};
-pub use file::{BUNDLED, ModelFile, save_imported};
+pub use file::{BUNDLED, ModelFile, is_bundled, save_imported};
 pub use folder::Folder;
 pub use generator::Generator;
 pub use inputs::Inputs;

@@ -8,7 +8,7 @@ use crate::config::{Domain, Stored, config, is_default};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::model::{Networks, Role, Weights};
+use crate::model::{Networks, Role, Weights, is_bundled};
 
 use super::{ModelFile, ScoreOptions, TrainConfig, Trainer};
 
@@ -79,7 +79,7 @@ impl Origin {
     pub fn of(model: &ModelFile) -> Result<Self> {
         let mut crc = flate2::Crc::new();
         crc.update(&model.bytes()?);
-        let path = match model.is_bundled() {
+        let path = match is_bundled(&model.path) {
             true => model.path.clone(),
             false => std::path::absolute(&model.path).unwrap_or_else(|_| model.path.clone()),
         };

@@ -10,14 +10,14 @@ use crate::data::{Fingerprint, Order, Part, Prepare, Reading, Source, sweep, swe
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::evaluation::memorization::{self, Seen};
-use crate::evaluation::networks::{FeatureCache, FeatureNetwork};
+use crate::evaluation::networks::{Cached, FeatureNetwork, cached_features};
 use crate::evaluation::report::Network;
 use crate::evaluation::thumbnails::thumbnails;
 use crate::evaluation::{Features, ImageSet};
 use crate::human::{grouped, plural};
 use crate::model::folder::Folder;
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, Inputs, ModelFile, Role, Size, Weights};
+use crate::model::{Generator, Inputs, ModelFile, Role, Size, Weights, is_bundled};
 use crate::train::options::RunOptions;
 use crate::{files, images};
 
@@ -63,7 +63,7 @@ impl Generated {
     /// Opens what was given: a model, or images.
     pub(super) fn open(evaluate: &Evaluate) -> Result<Self> {
         let path = &evaluate.generated;
-        if !path.exists() {
+        if !path.exists() && !is_bundled(path) {
             let what = "there is no such run folder, model, or folder or zip of images";
             return Err(Error::file(path, what));
         }
@@ -126,8 +126,12 @@ pub(super) struct Real {
     trained: Option<Fingerprint>,
 }
 
-/// Whether a path is a model rather than images: a run's folder, or a file of tensors.
+/// Whether a path is a model rather than images: a run's folder, a file of tensors, or the bundled
+/// model's name.
 fn is_model(path: &Path) -> bool {
+    if is_bundled(path) {
+        return true;
+    }
     if path.is_dir() {
         return path.join(crate::model::folder::OPTIONS).is_file();
     }
@@ -396,7 +400,6 @@ pub(super) fn embed(
     network: &mut FeatureNetwork,
     [fakes, reals]: [&ImageSet; 2],
 ) -> Result<Network> {
-    let cache = FeatureCache::of_user();
     let mut embed = |images: &ImageSet, what: &'static str| -> Result<_> {
         let bar = Bar::new(images.count(), what);
         let mut shown = 0;
@@ -405,16 +408,10 @@ pub(super) fn embed(
             shown = done;
             Ok(())
         };
-        let outputs = match &cache {
-            Some(cache) => {
-                let cached = cache.features(network, images, &mut progress)?;
-                if let Some(warning) = cached.warning {
-                    tell!("warning: {warning}");
-                }
-                cached.outputs
-            }
-            None => network.features(images, &mut progress)?,
-        };
+        let Cached { outputs, warning, .. } = cached_features(network, images, &mut progress)?;
+        if let Some(warning) = warning {
+            tell!("warning: {warning}");
+        }
         bar.finish();
         Ok((outputs.features, Some(outputs.logits)))
     };

@@ -53,6 +53,25 @@ pub struct Cached {
     pub warning: Option<String>,
 }
 
+/// The features of images by a network: from the user's cache, or computed, and kept there where there
+/// is one.
+///
+/// # Errors
+/// Those of [`FeatureNetwork::features`] and of `progress`.
+pub fn cached_features(
+    network: &mut FeatureNetwork,
+    images: &ImageSet,
+    progress: Progress<'_>,
+) -> Result<Cached> {
+    match FeatureCache::of_user() {
+        Some(cache) => cache.features(network, images, progress),
+        None => {
+            let outputs = network.features(images, progress)?;
+            Ok(Cached { outputs, found: false, warning: None })
+        }
+    }
+}
+
 impl FeatureCache {
     /// The cache in a folder, which is made when it is first needed.
     #[must_use]

@@ -29,7 +29,7 @@ mod inception;
 mod layers;
 pub mod resize;
 
-pub use cache::{Cached, FeatureCache};
+pub use cache::{Cached, FeatureCache, cached_features};
 pub use resize::Resize;
 
 use layers::{Recorder, Tensors, Weighted};

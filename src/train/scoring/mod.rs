@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::device::host::afford;
 use crate::error::{Error, Result};
 use crate::evaluation::metric::Compute;
-use crate::evaluation::networks::{FeatureCache, FeatureNetwork};
+use crate::evaluation::networks::{Cached, FeatureNetwork, cached_features};
 use crate::evaluation::report::{Network, SPLITS, check, references};
 use crate::evaluation::{
     Features, ImageSet, Metric, Options, OwnedSets, Reference, Score, Sets, evaluate_aside,
@@ -75,10 +75,14 @@ impl Scorer {
         let pool = read(source, prepare, source.len().min(count.saturating_mul(2)))?;
         let first: Vec<u32> = (0..count.min(pool.count()) as u32).collect();
         let reals = Arc::new(pool.select(&first));
+        let mut notes = Vec::new();
         let embedded = match &mut network {
             None => None,
             Some(network) => {
-                let all = embed(network, &pool)?;
+                let Cached { outputs, warning, .. } =
+                    cached_features(network, &pool, &mut |_, _| Ok(()))?;
+                notes.extend(warning);
+                let all = (outputs.features, Some(outputs.logits));
                 let (name, protocol) = (network.name().into(), network.protocol());
                 Some(Network { name, protocol, fakes: all.clone(), reals: all })
             }
@@ -86,7 +90,7 @@ impl Scorer {
         let sets = Sets { fakes: &reals, reals: &pool, seen: None, network: embedded.as_ref() };
         let protocol =
             Options { seed: SEED, splits: SPLITS, images: described(source, &reals, prepare) };
-        let (mut metrics, mut found, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut metrics, mut found) = (Vec::new(), Vec::new());
         for (metric, is_asked) in wanted {
             match check(&sets, metric, &protocol) {
                 Err(error) if !is_asked => notes.push(format!("{error}: it is left out")),
@@ -226,14 +230,4 @@ fn described(source: &Source, reals: &ImageSet, prepare: &Prepare) -> String {
         prepare.crop,
         prepare.filter
     )
-}
-
-/// Features from the user's cache, or computed and kept there.
-fn embed(network: &mut FeatureNetwork, images: &ImageSet) -> Result<(Features, Option<Features>)> {
-    let mut go_on = |_, _| Ok(());
-    let outputs = match FeatureCache::of_user() {
-        Some(cache) => cache.features(network, images, &mut go_on)?.outputs,
-        None => network.features(images, &mut go_on)?,
-    };
-    Ok((outputs.features, Some(outputs.logits)))
 }
