@@ -23,7 +23,7 @@ use dcgan::gan::{Recording, families};
 use dcgan::images;
 use dcgan::model::{Networks, Pipeline, Pixels, Role};
 use dcgan::models::{ModelConfig, Size};
-use dcgan::nn::{LatentDistribution, Layer, Sequential};
+use dcgan::nn::{Heads, LatentDistribution, Layer, Sequential};
 use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::rng::Stream;
@@ -119,6 +119,7 @@ fn main() -> Result<()> {
             (Role::Discriminator, Some(d.clone())),
         ]),
         pipeline: Pipeline::default(),
+        parts: Heads::default(),
     };
     // Networks come from the model; the configuration only contributes classes and codes, and has
     // neither.

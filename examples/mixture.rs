@@ -20,7 +20,7 @@ use dcgan::error::Result;
 use dcgan::gan::{Family, ObjectiveConfig, Recording, TrainConfig, families};
 use dcgan::model::{Networks, Pipeline, Pixels, Role, Size};
 use dcgan::nn::LatentDistribution;
-use dcgan::nn::{Dropout, Join, LATENT, Layer, Maxout, Sequential};
+use dcgan::nn::{Dropout, Heads, Join, LATENT, Layer, Maxout, Sequential};
 use dcgan::program::Options;
 use dcgan::rng::{Stream, normal_pair, unit};
 use dcgan::tensor::Tensor;
@@ -131,6 +131,7 @@ fn networks(family: Family, args: &Args) -> Networks {
             (Role::Encoder, encoder),
         ]),
         pipeline: Pipeline::default(),
+        parts: Heads::default(),
     }
 }
 

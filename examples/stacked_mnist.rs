@@ -27,7 +27,7 @@ use dcgan::images;
 use dcgan::model::{Networks, Pipeline, Pixels, Role, Size, seeded_latents};
 use dcgan::models::ModelConfig;
 use dcgan::nn::{
-    BatchNorm, Dropout, LatentDistribution, Layer, Mode, Pass, Sequential, WeightInit,
+    BatchNorm, Dropout, Heads, LatentDistribution, Layer, Mode, Pass, Sequential, WeightInit,
 };
 use dcgan::objectives::cross_entropy;
 use dcgan::ops::conv::ConvSpec;
@@ -233,6 +233,7 @@ fn described<const N: usize>(
         heads: 0,
         by_name: Networks::usual(networks),
         pipeline: Pipeline::default(),
+        parts: Heads::default(),
     }
 }
 
@@ -276,7 +277,7 @@ impl Judge {
             enter: Vec::new(),
             record: Recorder::new(Self::record),
         };
-        let stages = vec![Stage { name: "judge".into(), phases: vec![phase] }];
+        let stages = vec![Stage::new("judge", vec![phase])];
         let system = System { stages, ..System::new(&config, networks) };
         let (recording, options) = (Recording::default(), Options::default());
         let mut trainer = Trainer::with_system(config, system, recording, device, &options)?;

@@ -9,9 +9,9 @@ use dcgan::features;
 use dcgan::model::{Networks, Pipeline, Pixels, Role};
 use dcgan::models::{Architecture, LatentDistribution, ModelConfig, Size};
 use dcgan::nn::{
-    Attention, ConditionalBatchNorm, Dropout, GroupNorm, Label, Layer, MinibatchDiscrimination,
-    MinibatchStd, Mode, Noise, Param, Parametrization, Pass, PixelNorm, Projection, Reference,
-    Residual, Sequential, VirtualBatchNorm, WeightInit,
+    Attention, ConditionalBatchNorm, Dropout, GroupNorm, Heads, Label, Layer,
+    MinibatchDiscrimination, MinibatchStd, Mode, Noise, Param, Parametrization, Pass, PixelNorm,
+    Projection, Reference, Residual, Sequential, VirtualBatchNorm, WeightInit,
 };
 use dcgan::ops::conv::ConvSpec;
 use dcgan::optim::Sgd;
@@ -431,6 +431,7 @@ fn resnet() -> Networks {
             (Role::Discriminator, spectral(discriminator)),
         ]),
         pipeline: Pipeline::default(),
+        parts: Heads::default(),
     }
 }
 

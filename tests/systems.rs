@@ -2,18 +2,22 @@
 //! masked update leaves alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use dcgan::data::{LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
 use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
-use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Step, System};
+use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System};
 use dcgan::models::{Architecture, ModelConfig, Size};
 use dcgan::objectives::bce_with_logits;
 use dcgan::program::Options;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::Tensor;
-use dcgan::train::{Batch, Images, Position, TrainConfig, Trainer};
+use dcgan::train::{Batch, Feed, Images, Position, TrainConfig, Trainer};
+
+use crate::cli::Place;
 
 const BATCH: usize = 4;
 
@@ -332,4 +336,155 @@ fn a_training_takes_weights_images_and_latents_from_outside() {
     };
     assert!(set("generator.main.0.weight").contains("not [2]"));
     assert!(set("generator.main.99.weight").contains("main.99.weight"));
+}
+
+/// A phase of `batch` images of `side` that reports their mean.
+fn looking(system: &System, name: &str, batch: usize, side: usize, images: Option<u64>) -> Phase {
+    Phase {
+        name: name.into(),
+        image: [side, side, 1],
+        batch,
+        images,
+        frozen: system.model.by_name.keys().cloned().collect(),
+        scalars: Vec::new(),
+        record: Recorder::new(|t, step| {
+            let mean = t.mean_all(step.images)?;
+            step.report(t, "mean", mean);
+            Ok(())
+        }),
+        ..system.first().clone()
+    }
+}
+
+/// Three stages: two of one size and batch, one of another.
+fn growing() -> System {
+    let mut system = config().system().unwrap();
+    let of = |name: &str, batch, side, images| {
+        Stage::new(name, vec![looking(&system, name, batch, side, images)])
+    };
+    system.stages =
+        vec![of("small", 4, 8, Some(12)), of("same", 4, 8, Some(8)), of("large", 3, 16, None)];
+    system.average = false;
+    system
+}
+
+/// Trains on a folder's images from the trainer's position to `images`; the means by step.
+fn looked_at(trainer: &mut Trainer, source: &Arc<Source>, images: u64) -> Vec<f32> {
+    let prepare = Prepare { height: 8, width: 8, channels: 1, ..Prepare::default() };
+    let options = LoaderOptions { workers: 2, ..LoaderOptions::default() };
+    let mut feed = Feed::start(Arc::clone(source), prepare, options, trainer).unwrap();
+    let mut metrics = Vec::new();
+    while trainer.images() < images {
+        trainer.enter_phases().unwrap();
+        let batch = feed.next_batch(trainer).unwrap();
+        metrics.extend(trainer.step(Batch::from(Images::Bytes(batch.images))).unwrap());
+    }
+    metrics.extend(trainer.finish().unwrap());
+    metrics.iter().map(|metrics| metrics.value("mean")).collect()
+}
+
+#[test]
+fn images_follow_the_size_and_the_batch_of_their_phase() {
+    let place = Place::new();
+    place.images("set", 14);
+    let source = Arc::new(Source::open(Some(&place.path("set"))).unwrap());
+    let mut whole = trainer(growing());
+    let means = looked_at(&mut whole, &source, 35);
+    // 3 steps of 4, 2 of 4, and 5 of 3.
+    assert_eq!((means.len(), whole.position().stage), (10, 2));
+    let mut different = means.clone();
+    different.sort_by(f32::total_cmp);
+    different.dedup();
+    assert_eq!(different.len(), 10, "{means:?}");
+    // The same batch and size go on as one phase of both.
+    let mut system = growing();
+    system.stages.truncate(1);
+    let mut one = trainer(system.open_ended());
+    assert_eq!(looked_at(&mut one, &source, 20), means[..5]);
+    // In the middle of a stage, at an end, across ends.
+    for stop in [4, 12, 16, 20, 26] {
+        let mut first = trainer(growing());
+        let mut seen = looked_at(&mut first, &source, stop);
+        let parts = (config(), growing(), Recording::default());
+        let tensors = first.tensors().unwrap();
+        let options = Options::default();
+        let position = first.position();
+        let resume = Trainer::resume_system(parts, &Device::Cpu, &options, &tensors, position);
+        seen.extend(looked_at(&mut resume.unwrap(), &source, 35));
+        assert_eq!(seen, means, "{stop}");
+    }
+}
+
+fn stacked(stage: &str) -> TrainConfig {
+    let size = Size { height: 16, width: 16 };
+    let model = ModelConfig {
+        channels: 1,
+        nz: 4,
+        ngf: 2,
+        ndf: 2,
+        classes: 2,
+        ..ModelConfig::usual(Architecture::Stacked, Some(size))
+    };
+    let mut config = TrainConfig { batch: BATCH, ema: 100, ..TrainConfig::new(model) };
+    config.objective.family = Family::Stacked;
+    config.stage = stage.parse().unwrap();
+    config.stage_images = "encoder=8,g1=8,g0=8,joint=8".parse().unwrap();
+    config
+}
+
+/// Trains `config` for its steps; the trainer and the metrics' names by step.
+fn run_stacked(config: TrainConfig, steps: usize) -> (Trainer, Vec<Vec<String>>) {
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
+    let mut metrics = Vec::new();
+    for step in 0..steps {
+        let images = (0..BATCH * 256).map(|i| (i * 31 + step * 17) as u8).collect::<Vec<u8>>();
+        metrics.extend(trainer.step(Batch::from(images).labels(&[0, 1, 0, 1])).unwrap());
+    }
+    metrics.extend(trainer.finish().unwrap());
+    let names = metrics.iter().map(|m| m.iter().map(|(name, _)| name.to_owned()).collect());
+    (trainer, names.collect())
+}
+
+#[test]
+fn each_stage_of_a_stacked_gan_changes_its_own_networks() {
+    let names = [
+        "classifier.",
+        "feature_generator.",
+        "feature_discriminator.",
+        "generator.",
+        "discriminator.",
+    ];
+    for (stage, own) in [
+        ("encoder", [true, false, false, false, false]),
+        ("g1", [false, true, true, false, false]),
+        ("g0", [false, false, false, true, true]),
+        ("joint", [false, true, true, true, true]),
+    ] {
+        let (before, _) = run_stacked(stacked(stage), 0);
+        let (after, metrics) = run_stacked(stacked(stage), 2);
+        let (before, after) = (before.tensors().unwrap(), after.tensors().unwrap());
+        assert_eq!(names.map(|name| changed(&before, &after, name) > 0), own, "{stage}");
+        let averages = ["ema.feature_generator.", "ema.generator."];
+        assert_eq!(averages.map(|name| changed(&before, &after, name) > 0), [own[1], own[3]]);
+        let has = |metric: &str| metrics[1].iter().any(|name| name == metric);
+        assert_eq!(["accuracy", "loss_g1", "loss_g"].map(has), [own[0], own[1], own[3]], "{stage}");
+    }
+}
+
+#[test]
+fn the_stages_of_a_training_are_counted() {
+    let (trainer, metrics) = run_stacked(stacked(""), 7);
+    let stages = trainer.position().stages;
+    let of = |name: &str| stages.get(name).map(|stage| (stage.images, stage.done));
+    let all = ["encoder", "g1", "g0", "joint"].map(of);
+    assert_eq!(all, [Some((8, true)), Some((8, true)), Some((8, true)), Some((4, false))]);
+    assert_eq!(metrics.len(), 7);
+    // The last one goes on for as long as the training.
+    let (trainer, _) = run_stacked(stacked(""), 12);
+    assert_eq!(trainer.position().stages["joint"].images, 24);
+    // A family of one stage counts none.
+    let mut trainer = self::trainer(config().system().unwrap());
+    run(&mut trainer, 0..1);
+    assert!(trainer.position().stages.is_empty());
+    assert!(!serde_json::to_string(&trainer.position()).unwrap().contains("stages"));
 }

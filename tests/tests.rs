@@ -20,6 +20,7 @@
 //! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
 //! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_scores` | scores in training, and the best checkpoint |
+//! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
@@ -77,6 +78,7 @@ mod cli_models;
 mod cli_process;
 mod cli_sample;
 mod cli_scores;
+mod cli_stages;
 mod cli_strangers;
 mod cli_tools;
 mod cli_train;

@@ -23,6 +23,7 @@ mod bigan;
 mod compare;
 mod family;
 mod mrgan;
+mod stacked;
 mod vae_gan;
 
 struct Reference {

@@ -79,6 +79,7 @@ from mrgan import mrgan_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
 from parts import parts_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
+from stacked import stacked_file  # noqa: E402
 from training import (  # noqa: E402
     conditional_mnist,
     conditional_pytorch,
@@ -179,6 +180,7 @@ def main():
     files |= {name: vae_gan_file(**settings) for name, settings in encoders.items()}
     files |= {"family_mrgan": mrgan_file("mrgan", distance_weight=0.2, mode_weight=0.4)}
     files |= {"family_mdgan": mrgan_file("mdgan", distance_weight=1, mode_weight=0.01)}
+    files |= {"family_stacked": stacked_file()}
 
     wrong = []
     for name, file in files.items():

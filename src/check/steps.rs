@@ -6,7 +6,7 @@ use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
 use crate::gan::Family;
-use crate::gan::{Recording, scale};
+use crate::gan::{Recording, StageName, scale};
 use crate::model::names::{AVERAGE, KEY, averaged_from};
 use crate::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
 use crate::nn::Parametrization;
@@ -31,6 +31,8 @@ pub struct StepCase {
     pub precision: Precision,
     /// What distinguishes it, in a few words; else empty.
     pub what: &'static str,
+    /// The stage that it is a step of; empty for the first.
+    pub stage: &'static str,
 }
 
 /// What a step checks, in the order of [`StepOutcome::groups`].
@@ -67,8 +69,14 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         ..ModelConfig::usual(network, Some(Size { height: side, width: side }))
     };
     let objective = ObjectiveConfig { smooth: 0.1, ..ObjectiveConfig::default() };
-    let plain =
-        |model, batch| StepCase { model, batch, objective, precision: Precision::F32, what: "" };
+    let plain = |model, batch| StepCase {
+        model,
+        batch,
+        objective,
+        precision: Precision::F32,
+        what: "",
+        stage: "",
+    };
     let with_classes = |classes, model| ModelConfig { classes, ..model };
     let mut cases = vec![
         plain(model(Architecture::Dcgan, 32, 3, 8), 6),
@@ -135,6 +143,13 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         let objective = ObjectiveConfig { family, ..ObjectiveConfig::default() };
         cases.push(StepCase { objective, what, ..plain(model(Architecture::Dcgan, 16, 3, 6), 4) });
     }
+    let stacked = ModelConfig { classes: 3, ..model(Architecture::Stacked, 16, 1, 4) };
+    for (stage, what) in
+        [("encoder", "stacked GAN, encoder"), ("joint", "stacked GAN, both levels")]
+    {
+        let objective = ObjectiveConfig { family: Family::Stacked, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, stage, ..plain(stacked, 6) });
+    }
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {
@@ -181,6 +196,7 @@ impl StepCase {
             batch: self.batch,
             objective: self.objective,
             precision,
+            stage: StageName(self.stage.into()),
             ..TrainConfig::new(self.model)
         };
         let system = config.system()?;

@@ -71,6 +71,9 @@ fn summary(log: &[LogLine]) -> String {
         row("images", &|part| last(part, &|line| human::count(line.images))),
         row("time", &|part| last(part, &|line| human::duration(line.seconds))),
     ];
+    if log.iter().any(|line| line.stage.is_some()) {
+        rows.push(row("stage", &|part| last(part, &|line| line.stage.clone().unwrap_or_default())));
+    }
     for name in columns(log) {
         match name {
             "images" | "seconds" => {}

@@ -46,6 +46,7 @@ mod reading;
 mod reconstruct;
 mod sample;
 mod seeds;
+mod stages;
 mod train;
 mod tuning;
 mod walk;
@@ -71,6 +72,7 @@ enum Command {
     Train(Box<train::Train>),
     Log(log::Log),
     Compare(compare::Compare),
+    Stages(stages::Stages),
     Presets(presets::Presets),
     /// Make images with a trained generator
     Sample(sample::Sample),
@@ -124,6 +126,7 @@ impl Cli {
             Command::Train(command) => return command.run(),
             Command::Log(command) => command.run(),
             Command::Compare(command) => command.run(),
+            Command::Stages(command) => command.run(),
             Command::Presets(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Walk(command) => command.run(),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::Conflict;
-use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
+use crate::data::{Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gan::families::planned_images;
 use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
@@ -20,8 +21,8 @@ use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, hea
 use crate::train::scoring::Scorer;
 use crate::train::session::{Ending, Session};
 use crate::train::{
-    Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig, TrainOptions,
-    Trainer, first_images, interrupt,
+    Feed, Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig,
+    TrainOptions, Trainer, first_images, interrupt, missing_forerunner,
 };
 
 use super::latents::{load_model, open_model, warn_of_passed};
@@ -67,7 +68,7 @@ pub(super) struct Train {
     /// Name of the run's folder, after its number [default: preset or network, DATA and size]
     #[arg(long, value_name = "TEXT", value_parser = run_name, conflicts_with = "resume")]
     name: Option<String>,
-    /// Total number of real images to train on, such as 25000, 500k or 1.5M [default: 200k]
+    /// Total number of real images to train on, such as 25000, 500k or 1.5M [default: 200k; the sum of its stages, if it has several]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     images: Option<u64>,
     /// Print what would be done, without doing it
@@ -89,6 +90,9 @@ pub(super) struct Train {
     #[command(flatten)]
     machine: Machine,
 }
+
+/// Real images of a training for which no number was given.
+const USUAL_IMAGES: u64 = 200_000;
 
 /// A name that is not empty once it is made part of a file name.
 fn run_name(text: &str) -> std::result::Result<String, String> {
@@ -171,7 +175,6 @@ impl Train {
         };
         // Before the run's folder is created or changed: unusable images leave no trace.
         let loader = LoaderOptions {
-            batch: options.config.step_images(),
             seed: options.config.seed,
             workers: self.source.workers.unwrap_or(LoaderOptions::default().workers),
             cache: self.source.cache,
@@ -182,7 +185,7 @@ impl Train {
             0 => None,
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
-        let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
+        let feed = Feed::start(Arc::clone(&source), prepare, loader, &trainer)?;
         tell!("{}", header(&options, &trainer));
         if let Some(origin) = options.from.as_ref().filter(|_| fresh) {
             tell!("from      {origin}");
@@ -225,7 +228,7 @@ impl Train {
         tell!("run       {}", path.display());
         tell!("previews  {}", Session::previews(&options.config.model));
         interrupt::finish_first("this step and saving")?;
-        let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
+        let mut session = Session::new(run, options, source, feed, trainer, labeled, seconds)?;
         if let Some(scorer) = scorer {
             session.score_by(scorer);
         }
@@ -426,6 +429,9 @@ impl Train {
         }
         let model = self.model_config(old, from, &source)?;
         let config = self.config(old, model, &source)?;
+        if old.is_none() {
+            check_forerunners(&config, from)?;
+        }
         let prepare = match old {
             Some(old) => {
                 self.agrees(Bound::Run, self.prepare.conflict(&old.prepare))?;
@@ -448,9 +454,10 @@ impl Train {
         };
         let mut scores = old.map_or_else(ScoreOptions::default, |old| old.scores.clone());
         self.scores.apply(&mut scores);
-        let images = self.images.unwrap_or(old.map_or(200_000, |o| o.images));
+        let usual = planned_images(&config).unwrap_or(USUAL_IMAGES);
+        let images = self.images.unwrap_or(old.map_or(usual, |o| o.images));
         if let Some(resumed) = resumed {
-            let done = resumed.model.step * config.step_images() as u64;
+            let done = Position::of(&resumed.model, &config)?.images;
             if images <= done {
                 return Err(Error::flag(
                     "--images",
@@ -480,6 +487,25 @@ impl Train {
         options.validate()?;
         Ok((options, Arc::new(source)))
     }
+}
+
+/// Refuses to train a stage alone unless those that it builds on are done in the model of `--from`.
+fn check_forerunners(config: &TrainConfig, from: Option<&ModelFile>) -> Result<()> {
+    let Some((before, seen)) = missing_forerunner(config, from)? else { return Ok(()) };
+    let stage = &config.stage;
+    let what = match from {
+        None => format!(
+            "{stage} builds on the stage {before}: give a model in which that is done with --from, or \
+             leave --stage out to train all stages in turn"
+        ),
+        Some(model) => format!(
+            "{stage} builds on the stage {before}, which is not done in {} ({} seen): train that first, \
+             with --stage {before}",
+            model.path.display(),
+            human::counted(seen.images, "image")
+        ),
+    };
+    Err(Error::flag("--stage", what))
 }
 
 /// What scores the generator, after all that is measured of real images.

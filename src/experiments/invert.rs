@@ -12,8 +12,8 @@
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, feature_layers};
-use crate::model::{ModelFile, Networks, Role, Weights};
-use crate::nn::{LATENT, LatentDistribution, Mode, Pass};
+use crate::model::{ModelFile, Networks, Pipeline, Weights};
+use crate::nn::{LABELS as CLASS, LATENT, LatentDistribution, Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -203,13 +203,13 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
 
     let z = t.read(Z, &[n, nz], DType::F32)?;
     let latents = t.reshape(z, &[n, 1, 1, nz])?;
-    let name = weights.name(networks.find(Role::Generator).map_or("", |(name, _)| name));
     let labels = match search.class {
         Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
         None => None,
     };
-    let pass = Pass::new(Mode::Eval).labels(labels).with(LATENT, latents);
-    let made = networks.generator()?.record(t, &name, latents, &pass)?.last();
+    let mut known = vec![(LATENT, latents)];
+    known.extend(labels.map(|labels| (CLASS, labels)));
+    let made = Pipeline::of(networks)?.record(t, networks, weights, &known)?;
     let images = networks.pixels.to_signed(t, made)?;
     let square = mean_square(t, images, target)?;
     let mut objective = square;

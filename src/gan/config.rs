@@ -9,6 +9,7 @@ use crate::program::Precision;
 use crate::tape::Tape;
 
 use super::objective::{ObjectiveConfig, PartialObjectiveConfig};
+use super::stages::{StageImages, StageName};
 
 config! {
     /// All hyperparameters of a training: with the images and the device, they determine its
@@ -54,6 +55,14 @@ config! {
         /// With `decay`, the curve's exponent: below 1 the rates fall fastest at the start, above
         /// it at the end; 1 for a straight line
         decay_power: f64 = 1.0, "EXPONENT" { rare: true, domain: Domain::Positive("0.75") };
+        /// For a training in stages (`family` stacked): train this stage alone, from a model in which the
+        /// stages before it are done; else all stages in turn
+        stage: StageName = StageName::default(), "NAME" { rare: true, shown: Some("all in turn") };
+        /// For the same: real images for which stages are trained, such as encoder=300k,g1=1M; the last
+        /// one goes on until all images were seen
+        stage_images: StageImages = StageImages::default(), "LIST" { rare: true,
+            shown: Some("those of the family"),
+        };
         /// Half-life of the generator's moving average (EMA), in images; 0 for none
         ema: u64 = 10_000, "COUNT" { stored: Required, domain: Domain::Count };
         /// How a GPU keeps activations and their gradients: in 16 bits they take half the memory and

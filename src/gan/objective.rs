@@ -43,6 +43,8 @@ pub enum Family {
     Mrgan,
     /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
     Mdgan,
+    /// Stacked GAN: a classifier's features from classes, and images from features, in stages.
+    Stacked,
 }
 
 named!(Family);
@@ -54,13 +56,14 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
         /// discriminator; vae-gan: the same, compared by a discriminator's features; mrgan and
         /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
-        /// second discriminator
+        /// second discriminator; stacked: a classifier, a generator of its features from classes and
+        /// one of images from features, each with a discriminator, trained in stages
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -99,6 +102,13 @@ config! {
         ///
         /// λ₂ of [`crate::gan::families::mrgan`].
         mode_weight: f32 = 0.4, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// For a stacked GAN (`family` stacked): weight of the generators' losses of their conditions,
+        /// the class that features have, and the features that images have
+        condition_weight: f32 = 1.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// For the same: weight of the generators' entropy losses, which make them use their noise
+        ///
+        /// Of the mean squared error of the noise that the discriminator predicts.
+        entropy_weight: f32 = 10.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

@@ -189,6 +189,12 @@ impl<'a> Step<'a> {
         Pass::new(Mode::Train).labels(labels).random(self.draws.key(), name)
     }
 
+    /// What a pass through a network in evaluation mode needs, such as one that is only read.
+    #[must_use]
+    pub fn evaluated<'n>(&self, name: &'n str) -> Pass<'n> {
+        Pass { mode: Mode::Eval, ..self.pass(name, None) }
+    }
+
     /// Records a pass of `x` `[n, h, w, c]` through the network called `network`. A frozen network runs in
     /// evaluation mode.
     ///

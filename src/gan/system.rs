@@ -105,6 +105,36 @@ pub struct Stage {
     pub name: String,
     /// At least one.
     pub phases: Vec<Phase>,
+    /// The stages that have to be done before it.
+    pub needs: Vec<String>,
+    /// Whether previews are made while it is trained: not before the networks that generate images are.
+    pub has_previews: bool,
+}
+
+impl Stage {
+    /// A stage that needs no other.
+    #[must_use]
+    pub fn new(name: &str, phases: Vec<Phase>) -> Self {
+        Self { name: name.into(), phases, needs: Vec::new(), has_previews: true }
+    }
+
+    /// The same for a stage that needs others.
+    #[must_use]
+    pub fn after(self, needs: &[&str]) -> Self {
+        Self { needs: needs.iter().map(|&name| name.into()).collect(), ..self }
+    }
+
+    /// The same for a stage without previews.
+    #[must_use]
+    pub fn unseen(self) -> Self {
+        Self { has_previews: false, ..self }
+    }
+
+    /// Real images after which it is done; `None` if it goes on as long as the training.
+    #[must_use]
+    pub fn images(&self) -> Option<u64> {
+        self.phases.iter().map(|phase| phase.images).sum()
+    }
 }
 
 /// A position among a system's phases.
@@ -175,6 +205,42 @@ impl System {
             name: "phase".into(),
             what: format!("this system has no stage {} with a phase {}", at.stage, at.phase),
         })
+    }
+
+    /// The stage at `at`.
+    ///
+    /// # Errors
+    /// As [`System::phase`].
+    pub fn stage(&self, at: At) -> Result<&Stage> {
+        self.phase(at)?;
+        Ok(&self.stages[at.stage])
+    }
+
+    /// The same with the stage of this name alone.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such stage, or only one.
+    pub fn only(mut self, name: &str) -> Result<Self> {
+        let names: Vec<&str> = self.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let what = match names[..] {
+            [_] => format!("{name}: this is trained in one stage; leave it out"),
+            _ => format!("there is no stage {name:?}; there are {}", names.join(", ")),
+        };
+        let is_known = names.len() > 1 && names.contains(&name);
+        self.stages.retain(|stage| stage.name == name);
+        match is_known {
+            true => Ok(self.open_ended()),
+            false => Err(Error::config("stage", what)),
+        }
+    }
+
+    /// The same with a last phase that goes on as long as the training.
+    #[must_use]
+    pub fn open_ended(mut self) -> Self {
+        if let Some(last) = self.stages.last_mut().and_then(|stage| stage.phases.last_mut()) {
+            last.images = None;
+        }
+        self
     }
 
     /// The phase after the one at `at`.

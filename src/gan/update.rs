@@ -96,6 +96,9 @@ fn suffix(network: &str) -> &str {
         "discriminator" => "d",
         "generator" => "g",
         "encoder" => "e",
+        "feature_discriminator" => "d1",
+        "feature_generator" => "g1",
+        "classifier" => "class",
         other => other,
     }
 }

@@ -2,10 +2,11 @@
 //! ([`ModelConfig::validate`]).
 
 use crate::error::{Error, Result};
-use crate::models::{Minibatch, ModelConfig};
+use crate::models::{Conditioning, Minibatch, ModelConfig, Norm};
 use crate::nn::Sequential;
 use crate::objectives::{Loss, Penalty};
 
+use super::families;
 use super::objective::Family;
 use super::{ObjectiveConfig, TrainConfig};
 
@@ -36,8 +37,28 @@ impl TrainConfig {
             let what = "the learning rates do not fall: add `decay`, the images over which they do";
             return Err(Error::config(field, what));
         }
+        stages(self)?;
         step(model, &self.objective, self.batch)
     }
+}
+
+/// Refuses stages that the family does not have.
+fn stages(config: &TrainConfig) -> Result<()> {
+    let family = config.objective.family;
+    let known: Vec<&str> = families::stages(family).iter().map(|(name, _)| *name).collect();
+    let named =
+        [("stage", config.stage.0.as_str())].into_iter().filter(|(_, name)| !name.is_empty());
+    let listed = config.stage_images.iter().map(|(name, _)| ("stage_images", name));
+    for (field, name) in named.chain(listed) {
+        let what = match known.is_empty() {
+            true => format!("the family {family} is trained in one stage: leave this out"),
+            false => format!("there is no stage {name:?}; there are {}", known.join(", ")),
+        };
+        if !known.contains(&name) {
+            return Err(Error::config(field, what));
+        }
+    }
+    Ok(())
 }
 
 /// Validates the parts of a step: the networks and the training method, for batches of `batch`.
@@ -71,8 +92,26 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
     if family == Family::Gan {
         return Ok(());
     }
+    let is_stacked = family == Family::Stacked;
+    if is_stacked && (model.classes == 0 || model.conditioning != Conditioning::Concat) {
+        let what = match model.classes {
+            0 => {
+                "the family stacked learns from classes: add `conditional` concat, with images that \
+                  have some"
+            }
+            _ => {
+                "the family stacked has its own way of learning classes: choose `conditional` concat"
+            }
+        };
+        return Err(Error::config("conditional", what));
+    }
+    if is_stacked && [Norm::Virtual, Norm::Conditional].contains(&model.norm_g) {
+        let what = "the generators of the family stacked take features, and no norm of latents or \
+                    classes: choose another one";
+        return Err(Error::config("norm_g", what));
+    }
     let without = [
-        ("conditioning", model.classes > 0),
+        ("conditioning", model.classes > 0 && !is_stacked),
         ("codes", !model.codes.is_empty()),
         ("minibatch", model.minibatch != Minibatch::None),
         ("penalty", objective.penalty != Penalty::None),

@@ -19,6 +19,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::folder::Folder;
 use super::names::averaged;
 use super::networks::Networks;
+use super::pipeline::{Call, Pipeline};
 use super::role::Role;
 use super::size::Size;
 use super::weights::Weights;
@@ -336,14 +337,19 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Loads the generator's tensors that are used ([`Self::used`]) onto a device, under the
-    /// names of these weights, and returns which they are.
+    /// Loads the tensors of the generator, or of all networks of the pipeline, that are used
+    /// ([`Self::used`], of the generator) onto a device, under the names of these weights, and returns
+    /// which they are.
     ///
     /// # Errors
     /// [`Error::File`] if the model has no generator, or its weights are not finite;
     /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
-        self.load_network(state, Role::Generator, wanted)
+        let used = self.used(self.find(Role::Generator)?.0, wanted);
+        for Call { network, .. } in Pipeline::of(&self.networks)?.0 {
+            self.put(state, &network, wanted, |name| used.name(name))?;
+        }
+        Ok(used)
     }
 
     /// Loads the discriminator's tensors that are used ([`Self::used`]) onto a device, under the

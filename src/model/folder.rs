@@ -142,6 +142,12 @@ impl Folder {
         self.path.join(numbered(CHECKPOINT, images))
     }
 
+    /// The model at the end of a stage: `stage-encoder.safetensors`.
+    #[must_use]
+    pub fn stage_path(&self, stage: &str) -> PathBuf {
+        self.path.join(format!("stage-{stage}.safetensors"))
+    }
+
     /// The preview after `images` images seen: `fakes-000065536.png`.
     #[must_use]
     pub fn fakes_path(&self, images: u64) -> PathBuf {

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::is_default;
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Param, Sequential};
+use crate::nn::{Heads, LatentDistribution, Layer, Param, Sequential};
 use crate::tensor::Tensor;
 
 use super::names::RESERVED;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, Values};
 use super::pixels::Pixels;
 use super::role::Role;
 use super::size::Size;
@@ -27,6 +27,9 @@ pub struct Net {
     /// An encoder's second output, after the means.
     #[serde(default, skip_serializing_if = "Spread::is_usual")]
     pub spread: Spread,
+    /// The value of the model's pipeline that is its main input; empty for that of its role.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub input: String,
 }
 
 /// How an encoder outputs the spread of a normal distribution.
@@ -60,7 +63,13 @@ impl Net {
     /// A network of this role.
     #[must_use]
     pub fn new(role: Role, network: Sequential) -> Self {
-        Self { role, network, spread: Spread::default() }
+        Self { role, network, spread: Spread::default(), input: String::new() }
+    }
+
+    /// The same with a value of the model's pipeline as its main input.
+    #[must_use]
+    pub fn on(self, input: &str) -> Self {
+        Self { input: input.into(), ..self }
     }
 }
 
@@ -87,6 +96,9 @@ pub struct Networks {
     pub by_name: BTreeMap<String, Net>,
     /// How they generate images from latents; empty if the generator does it alone.
     pub pipeline: Pipeline,
+    /// The parts of a latent vector by name and length, in order, where the pipeline uses them
+    /// separately; empty if a latent has no parts.
+    pub parts: Heads,
 }
 
 /// A description as JSON. A generator and a discriminator with the usual names have their own keys,
@@ -109,15 +121,19 @@ struct Form {
     networks: BTreeMap<String, Net>,
     #[serde(default, skip_serializing_if = "is_default")]
     pipeline: Pipeline,
+    #[serde(default, skip_serializing_if = "is_default")]
+    parts: Heads,
 }
 
 impl From<Networks> for Form {
     fn from(networks: Networks) -> Self {
         let Networks { size, channels, nz, latent_distribution, pixels, classes, heads, .. } =
             networks;
-        let Networks { mut by_name, pipeline, .. } = networks;
+        let Networks { mut by_name, pipeline, parts, .. } = networks;
         let mut take = |role: Role| match by_name.get(role.name()) {
-            Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
+            Some(net) if net.role == role && net.input.is_empty() => {
+                by_name.remove(role.name()).map(|net| net.network)
+            }
             _ => None,
         };
         let (generator, discriminator) = (take(Role::Generator), take(Role::Discriminator));
@@ -133,6 +149,7 @@ impl From<Networks> for Form {
             discriminator,
             networks: by_name,
             pipeline,
+            parts,
         }
     }
 }
@@ -144,7 +161,7 @@ impl TryFrom<Form> for Networks {
         let Form {
             size, channels, nz, latent_distribution, pixels, classes, heads, networks, ..
         } = form;
-        let pipeline = form.pipeline;
+        let (pipeline, parts) = (form.pipeline, form.parts);
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
         for (name, net) in Self::usual(usual) {
@@ -162,6 +179,7 @@ impl TryFrom<Form> for Networks {
             heads,
             by_name,
             pipeline,
+            parts,
         })
     }
 }
@@ -267,21 +285,36 @@ impl Networks {
                 ));
             }
         }
-        self.iter().try_for_each(|(name, net)| self.check_net(name, net))?;
-        self.pipeline.check(self)
+        if !self.parts.is_empty() && self.parts.width() != self.nz {
+            let width = self.parts.width();
+            return Err(format!("a latent of {} has parts of {width} numbers in all", self.nz));
+        }
+        for name in self.by_name.keys() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&&**name) {
+                return Err(format!("a network called {name:?}"));
+            }
+        }
+        let values = self.pipeline.sizes(self)?;
+        self.iter().try_for_each(|(name, net)| self.check_net(name, net, &values))
     }
 
-    /// Checks one network's name, layers and output.
-    fn check_net(&self, name: &str, Net { role, network, .. }: &Net) -> Result<(), String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || !name.chars().all(plain) || RESERVED.contains(&name) {
-            return Err(format!("a network called {name:?}"));
-        }
+    /// Checks one network's layers and output, where the pipeline's values have these sizes.
+    fn check_net(&self, name: &str, net: &Net, values: &Values<'_>) -> Result<(), String> {
+        let Net { role, network, input, .. } = net;
         let Self { size, channels, nz, heads, .. } = *self;
         let image = [size.height, size.width, channels];
-        let input = if role.takes_latents() { [1, 1, nz] } else { image };
-        let mut sides = vec![(LATENT, [1, 1, nz])];
-        sides.extend(self.is_conditional().then_some((LABELS, [1, 1, self.classes.len()])));
+        let input = match input.as_str() {
+            "" if role.takes_latents() => [1, 1, nz],
+            "" => image,
+            value => *values
+                .get(value)
+                .ok_or_else(|| format!("the {name} takes {value:?}, which nothing gives"))?,
+        };
+        if role.takes_latents() && self.pipeline.calls(name) {
+            return Ok(());
+        }
+        let sides: Vec<_> = values.iter().map(|(value, size)| (*value, *size)).collect();
         let sizes = network.sizes_beside(input, &sides).map_err(|e| format!("{name}, {e}"))?;
         let output = sizes.last().copied().unwrap_or(input);
         let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());

@@ -27,9 +27,12 @@ pub struct Call {
     pub output: String,
 }
 
-/// Networks in sequence. The initial values are the latents [`LATENT`] `[n, 1, 1, nz]` and, for a
-/// conditional model, [`LABELS`] `[n, classes]`; every value so far is also a side input of
-/// networks that take one of its name.
+/// The sizes `[h, w, c]` of a pipeline's values by name; vectors are one pixel.
+pub type Values<'a> = BTreeMap<&'a str, [usize; 3]>;
+
+/// Networks in sequence. The initial values are the latents [`LATENT`] `[n, 1, 1, nz]`, their parts
+/// ([`Networks::parts`]) and, for a conditional model, [`LABELS`] `[n, classes]`; every value so far
+/// is also a side input of networks that take one of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pipeline(pub Vec<Call>);
@@ -54,25 +57,45 @@ impl Pipeline {
         Ok(Self::generator(name))
     }
 
-    /// Checks that every call has its network and its input, and that images are produced.
+    /// Whether it has a pass through the network called `name`.
+    #[must_use]
+    pub fn calls(&self, name: &str) -> bool {
+        self.0.iter().any(|call| call.network == name)
+    }
+
+    /// The sizes of all values, [`IMAGES`] among them, after checking that every call has its
+    /// network and its input, that the networks fit together, and that images are produced.
     ///
     /// # Errors
-    /// A message naming the call.
-    pub fn check(&self, model: &Networks) -> Result<(), String> {
-        let mut known = vec![LATENT, LABELS];
+    /// A message naming the call or the network.
+    pub fn sizes<'a>(&'a self, model: &'a Networks) -> Result<Values<'a>, String> {
+        let image = [model.size.height, model.size.width, model.channels];
+        let mut values = Values::from([(LATENT, [1, 1, model.nz])]);
+        values.extend(model.parts.iter().map(|(name, width)| (name, [1, 1, width])));
+        if model.is_conditional() {
+            values.insert(LABELS, [1, 1, model.classes.len()]);
+        }
         for Call { network, input, output } in &self.0 {
-            if !model.by_name.contains_key(network) {
+            let Some(net) = model.by_name.get(network) else {
                 return Err(format!("the pipeline calls {network:?}, which is no network"));
-            }
-            if !known.contains(&input.as_str()) {
+            };
+            let Some(&size) = values.get(input.as_str()) else {
                 return Err(format!("the pipeline feeds {network} {input:?}, which nothing gives"));
+            };
+            let sides: Vec<_> = values.iter().map(|(name, size)| (*name, *size)).collect();
+            let sizes = net.network.sizes_beside(size, &sides);
+            let sizes = sizes.map_err(|e| format!("{network}, {e}"))?;
+            values.insert(output, sizes.last().copied().unwrap_or(size));
+        }
+        match values.get(IMAGES) {
+            None if self.0.is_empty() => _ = values.insert(IMAGES, image),
+            None => return Err("the pipeline gives no images".into()),
+            Some(size) if *size != image => {
+                return Err(format!("the pipeline makes images of {size:?}, not {image:?}"));
             }
-            known.push(output);
+            Some(_) => {}
         }
-        match self.0.is_empty() || known.contains(&IMAGES) {
-            true => Ok(()),
-            false => Err("the pipeline gives no images".into()),
-        }
+        Ok(values)
     }
 
     /// Records the networks with these weights, in evaluation mode, on the values `known`; returns
@@ -88,6 +111,12 @@ impl Pipeline {
         known: &[(&str, Var)],
     ) -> Result<Var> {
         let mut values: BTreeMap<&str, Var> = known.iter().copied().collect();
+        if let (Some(&z), false) = (values.get(LATENT), model.parts.is_empty()) {
+            for (name, part) in model.parts.split(t, z)? {
+                let &[n, width] = t.shape(part) else { unreachable!("a latent is a vector") };
+                values.insert(name, t.reshape(part, &[n, 1, 1, width])?);
+            }
+        }
         let missing =
             |name: &str, what: &str| Error::Tensor { name: name.into(), what: what.into() };
         for Call { network, input, output } in &self.0 {

@@ -8,7 +8,7 @@ use crate::rng::Stream;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
-use super::networks::Networks;
+use super::networks::{Net, Networks};
 use super::pipeline::Pipeline;
 use super::weights::Weights;
 
@@ -71,7 +71,10 @@ impl Sampler {
     /// [`Error::Memory`] if too few fit; [`Error::Tensor`] if the model has no generator.
     pub fn batch_for(model: &Networks, device: &Device) -> Result<usize> {
         let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, Weights::Raw, batch))?;
-        if fits < BATCH && model.generator()?.needs_batch() {
+        let pipeline = Pipeline::of(model)?;
+        let needs_batch =
+            |(name, net): (&str, &Net)| pipeline.calls(name) && net.network.needs_batch();
+        if fits < BATCH && model.iter().any(needs_batch) {
             let tape = Self::tape(model, Weights::Raw, BATCH)?;
             return Err(match preflight(&tape, device, &Options::default()) {
                 Err(Error::Memory(what)) => Error::Memory(format!(

@@ -1,16 +1,18 @@
 //! Model configuration.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Stored::Required;
 use crate::config::{Domain, config, named};
 use crate::error::{Error, Result};
 pub use crate::nn::LatentDistribution;
-use crate::nn::{Param, Parametrization, Sequential};
+use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, stacked, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// The architecture.
@@ -43,6 +45,8 @@ pub enum Architecture {
     Ali,
     /// The networks of VAE/GAN's authors.
     VaeGan,
+    /// The networks of the stacked GAN's MNIST code.
+    Stacked,
 }
 
 named!(Architecture);
@@ -62,6 +66,7 @@ impl Architecture {
             Self::BiganMnist => usual(Uniform, Unit, 28, 50, (1024, 1024), 128, Norm::Batch),
             Self::Ali => usual(Normal, Unit, 32, 64, (32, 32), 100, Norm::None),
             Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
+            Self::Stacked => usual(Uniform, Unit, 28, 100, (64, 32), 100, Norm::None),
         }
     }
 
@@ -144,12 +149,13 @@ config! {
     /// [`ModelConfig`] with optional fields.
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
-        /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan.
+        /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan,
+        /// stacked.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
-        /// authors
+        /// authors; stacked: those of the stacked GAN's MNIST code
         #[serde(alias = "preset")]
         network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -321,6 +327,7 @@ impl ModelConfig {
             Architecture::BiganMnist => Ok(bigan::generator(self)),
             Architecture::Ali => ali::generator(self),
             Architecture::VaeGan => vae_gan::generator(self),
+            Architecture::Stacked => stacked::generator(self),
         }
     }
 
@@ -342,6 +349,7 @@ impl ModelConfig {
             Architecture::BiganMnist => Ok(bigan::discriminator(self, false)),
             Architecture::Ali => ali::discriminator(self, false),
             Architecture::VaeGan => vae_gan::discriminator(self, stack),
+            Architecture::Stacked => stacked::discriminator(self, stack),
         }
     }
 
@@ -478,6 +486,20 @@ impl ModelConfig {
     /// [`Error::Config`] if [`Size::base`] fails, or a layer is unreasonably large.
     pub fn networks(&self) -> Result<Networks> {
         let networks = Networks {
+            by_name: Networks::usual([
+                (Role::Generator, Some(self.generator()?)),
+                (Role::Discriminator, Some(self.discriminator()?)),
+            ]),
+            ..self.description()
+        };
+        // Whatever can be trained can also be loaded again.
+        networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
+        Ok(networks)
+    }
+
+    /// A model's description without networks; classes are named by their numbers.
+    pub(crate) fn description(&self) -> Networks {
+        Networks {
             size: self.size,
             channels: self.channels,
             nz: self.nz,
@@ -488,15 +510,10 @@ impl ModelConfig {
                 false => Vec::new(),
             },
             heads: self.heads(),
-            by_name: Networks::usual([
-                (Role::Generator, Some(self.generator()?)),
-                (Role::Discriminator, Some(self.discriminator()?)),
-            ]),
+            by_name: BTreeMap::new(),
             pipeline: Pipeline::default(),
-        };
-        // Whatever can be trained can also be loaded again.
-        networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
-        Ok(networks)
+            parts: Heads::default(),
+        }
     }
 
     /// All tensors of the generator and of the discriminator.

@@ -6,7 +6,7 @@ use crate::nn::{Join, LATENT, LatentDistribution, Layer, Sequential};
 
 use super::config::{Architecture, ModelConfig};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
-use super::{ali, bigan, cnn, dcgan, mlp, resnet, vae_gan};
+use super::{ali, bigan, cnn, dcgan, mlp, resnet, stacked, vae_gan};
 
 /// The width of the dense layers in which a joint discriminator combines image and latent, as in
 /// ALI's CIFAR-10 code (arXiv 1606.00704).
@@ -58,7 +58,7 @@ impl ModelConfig {
     }
 
     /// The discriminator's layers with `outputs` outputs, for images alone.
-    fn body(&self, outputs: usize) -> Result<Sequential> {
+    pub(super) fn body(&self, outputs: usize) -> Result<Sequential> {
         let plain = Self {
             classes: 0,
             conditioning: Conditioning::Concat,
@@ -77,6 +77,7 @@ impl ModelConfig {
             Architecture::BiganMnist => Ok(bigan::encoder(&plain, outputs)),
             Architecture::Ali => ali::encoder(&plain, outputs),
             Architecture::VaeGan => vae_gan::encoder(&plain, stack),
+            Architecture::Stacked => stacked::discriminator(&plain, stack),
         }
     }
 }

@@ -11,6 +11,7 @@ mod mlp;
 pub mod parts;
 mod resnet;
 pub mod size;
+pub mod stacked;
 mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};

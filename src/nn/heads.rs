@@ -26,6 +26,12 @@ impl Heads {
         self.0.iter().map(|(name, width)| (&**name, *width))
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The required channels of the last layer.
     #[must_use]
     pub fn width(&self) -> usize {

@@ -115,6 +115,8 @@ layers! {
         Upsample = resample::Upsample,
         /// The mean of each square of 2×2 pixels: images of half the side.
         AveragePool = resample::AveragePool,
+        /// The largest value of each square of 2×2 pixels: images of half the side.
+        MaxPool = resample::MaxPool,
         /// The sum of all pixels, one pixel: the end of the discriminators of arXiv 1802.05957.
         SumPool = resample::SumPool,
         /// Noise in training.

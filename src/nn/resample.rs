@@ -22,6 +22,10 @@ pub(super) struct Upsample;
 #[derive(Debug)]
 pub(super) struct AveragePool;
 
+/// The largest value of each square of 2×2 pixels: images of half the side.
+#[derive(Debug)]
+pub(super) struct MaxPool;
+
 /// The sum of all pixels, one pixel.
 #[derive(Debug)]
 pub(super) struct SumPool;
@@ -140,6 +144,41 @@ impl LayerRule for AveragePool {
         let squares =
             [Attribute::Ints("kernel_shape", &[2, 2]), Attribute::Ints("strides", &[2, 2])];
         Ok(graph.node("AveragePool", &[x], &squares))
+    }
+}
+
+impl LayerRule for MaxPool {
+    fn kind(&self) -> &'static str {
+        "a max pool"
+    }
+
+    fn role(&self) -> LayerRole {
+        LayerRole::Other
+    }
+
+    fn batch(&self) -> BatchDependence {
+        BatchDependence::None
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Window { kernel: [2, 2], stride: [2, 2], pad: [0, 0] }
+    }
+
+    fn size(&self, [h, w, c]: [usize; 3], _: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
+        takes([h / 2 * 2, w / 2 * 2, c], [h, w, c])?;
+        Ok([h / 2, w / 2, c])
+    }
+
+    /// For `x` `[n, 2h, 2w, c]`: `[n, h, w, c]`.
+    fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
+        let &[_, h, w, _] = t.shape(x) else { return Ok(x) };
+        t.max_pool(x, [h / 2, w / 2])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let squares =
+            [Attribute::Ints("kernel_shape", &[2, 2]), Attribute::Ints("strides", &[2, 2])];
+        Ok(graph.node("MaxPool", &[x], &squares))
     }
 }
 

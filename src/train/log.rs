@@ -47,6 +47,9 @@ pub struct LogLine {
     /// Images per second since the last report.
     #[serde(deserialize_with = "nan_f64", default = "not_a_number_f64")]
     pub images_per_s: f64,
+    /// The stage, in a training of several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<String>,
     /// Mean metrics of the steps since the last report, and scores of samples if they were
     /// measured: [`SAMPLE_DIVERSITY`].
     #[serde(flatten)]
@@ -76,6 +79,7 @@ impl Default for LogLine {
             epoch: 0.0,
             seconds: 0.0,
             images_per_s: f64::NAN,
+            stage: None,
             metrics: Metrics::default(),
             waiting: None,
             memory_bytes: None,
@@ -255,6 +259,7 @@ mod tests {
             epoch: 0.25,
             seconds: 12.5,
             images_per_s: 73.1,
+            stage: None,
             metrics: Metrics::from([
                 ("loss_d", 0.812),
                 ("loss_g", 1.934),

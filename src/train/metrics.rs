@@ -35,8 +35,14 @@ const GRAD_NORM: &str = "grad_norm_";
 const LOSS_SCALE: &str = "loss_scale";
 
 /// The networks by the last letter of a metric's name.
-const NETWORKS: [(&str, &str); 4] =
-    [("d", "discriminator"), ("g", "generator"), ("e", "encoder"), ("class", "classifier")];
+const NETWORKS: [(&str, &str); 6] = [
+    ("d", "discriminator"),
+    ("g", "generator"),
+    ("e", "encoder"),
+    ("class", "classifier"),
+    ("d1", "feature_discriminator"),
+    ("g1", "feature_generator"),
+];
 
 impl Kind {
     /// What the metric called `name` measures.

@@ -1,5 +1,6 @@
 //! Training loop, run directory, checkpoints, logging.
 
+mod feed;
 pub mod health;
 #[cfg(feature = "cli")]
 pub mod interrupt;
@@ -22,6 +23,7 @@ mod series;
 #[cfg(feature = "cli")]
 pub mod session;
 mod snapshot;
+mod stages;
 pub mod tensorboard;
 pub mod trainer;
 pub mod writer;
@@ -30,6 +32,7 @@ pub use crate::gan::{ObjectiveConfig, PartialObjectiveConfig, PartialTrainConfig
 pub use crate::model::checkpoint::{self, Checkpoint};
 pub use crate::model::file::{self as model_file, ModelFile};
 pub use crate::model::folder::{self, Folder};
+pub use feed::Feed;
 pub use health::{Finding, Health};
 pub use labeled::Labeled;
 pub use log::LogLine;
@@ -42,4 +45,5 @@ pub use run::Run;
 pub use scores::Evaluated;
 pub use scoring::options::{PartialScoreOptions, ScoreOptions};
 pub use snapshot::Snapshot;
-pub use trainer::{Batch, Images, Position, Trainer, first_images};
+pub use stages::{StageState, StageStatus, missing_forerunner};
+pub use trainer::{Batch, Images, Position, StageProgress, Trainer, first_images};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Domain, Stored, config, is_default};
 use crate::data::{Fingerprint, Prepare, Reading};
 use crate::error::{Error, Result};
+use crate::gan::families;
 use crate::human;
 use crate::model::{Networks, Role, Weights, is_bundled};
 
@@ -246,7 +247,12 @@ pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, Stri
         0 => String::new(),
         classes => format!(", conditional on {classes} classes"),
     };
-    vec![
+    let stages = trainer.system().stages.iter().filter_map(|stage| {
+        let images = families::stage_images(config, &stage.name)?;
+        Some(format!("{} {}", stage.name, human::count(images)))
+    });
+    let stages: Vec<String> = stages.collect();
+    let mut facts = vec![
         ("data", options.data_description.clone()),
         (
             "networks",
@@ -278,7 +284,11 @@ pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, Stri
                 human::bytes(trainer.memory().states)
             ),
         ),
-    ]
+    ];
+    if !stages.is_empty() {
+        facts.insert(3, ("stages", stages.join(", ")));
+    }
+    facts
 }
 
 /// The first lines of a training: its [`facts`].

@@ -35,6 +35,21 @@ pub(super) struct Panel {
     pub(super) level: Option<(f32, &'static str)>,
 }
 
+/// Where the stages of a log begin, in images seen, with their names; empty in a training of one stage.
+pub(super) fn stage_starts(log: &[LogLine]) -> Vec<(f64, &str)> {
+    let mut starts: Vec<(f64, &str)> = Vec::new();
+    let mut before = 0;
+    for line in log {
+        if let Some(stage) = line.stage.as_deref()
+            && starts.last().is_none_or(|(_, last)| *last != stage)
+        {
+            starts.push((before as f64, stage));
+        }
+        before = line.images;
+    }
+    starts
+}
+
 /// A curve for every loss in a log, in order of appearance.
 fn losses(log: &[LogLine]) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();

@@ -19,7 +19,7 @@ use crate::gan::ObjectiveConfig;
 use crate::human;
 use crate::images;
 use crate::train::log::LogLine;
-use crate::train::panels::{Curve, Panel, panels};
+use crate::train::panels::{Curve, Panel, panels, stage_starts};
 use crate::train::scores::Floors;
 use crate::train::series::{envelope, means, range, smooth};
 
@@ -171,6 +171,18 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, log: &[LogLine], is_last: bool) ->
         .set_all_tick_mark_size(px(4))
         .draw()?;
 
+    for (start, stage) in stage_starts(log) {
+        let start = start.max(first);
+        let ends = [low, high].map(|y| (start, y));
+        chart.draw_series(LineSeries::new(ends, FRAME.stroke_width(SCALE)))?;
+        let plot = chart.plotting_area();
+        let (left, top) = plot.map_coordinate(&ends[1]);
+        let (origin_x, origin_y) = plot.get_base_pixel();
+        let at = (left - origin_x + px(4), top - origin_y + px(9));
+        let style = (FONT, px(12)).into_font().color(&PALE);
+        let style = style.pos(Pos::new(HPos::Left, VPos::Center));
+        plot.strip_coord_spec().draw(&Text::new(stage.to_owned(), at, style))?;
+    }
     if let Some((level, meaning)) = panel.level {
         let level = f64::from(level);
         if (low..=high).contains(&level) {

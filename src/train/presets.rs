@@ -339,6 +339,25 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "stacked",
+        about: "stacked GAN for MNIST: a classifier, its features from classes, images from features, in \
+                stages; dcgan stages",
+        source: "Huang, Li, Poursaeed, Hopcroft and Belongie, arXiv 1612.04357; github.com/xunhuang1995/SGAN, \
+                 mnist/train_independent.py and train_joint.py (each stage 200 epochs; their noise is \
+                 uniform in [0, 1])",
+        options: &[
+            ("family", "stacked"),
+            ("network", "stacked"),
+            ("conditional", "concat"),
+            ("batch", "100"),
+            ("lr_d", "1e-4"),
+            ("lr_g", "1e-4"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -11,6 +11,8 @@ use crate::train::metrics::Kind;
 #[derive(Debug)]
 pub struct Progress {
     total: u64,
+    /// The current stage of several, and the images seen when it is over.
+    stage: Option<(String, u64)>,
     out: Out,
 }
 
@@ -39,16 +41,22 @@ impl Progress {
     #[must_use]
     pub fn new(total_images: u64, start_images: u64, is_terminal: bool) -> Self {
         if !is_terminal {
-            return Self { total: total_images, out: Out::Plain(Box::new(|line| message(line))) };
+            let out = Out::Plain(Box::new(|line| message(line)));
+            return Self { total: total_images, stage: None, out };
         }
         Self::bar(total_images, start_images, ProgressDrawTarget::stderr(), columns)
     }
 
     fn bar(total: u64, start: u64, target: ProgressDrawTarget, columns: fn() -> usize) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), target).with_position(start);
-        let progress = Self { total, out: Out::Bar { bar, columns } };
+        let progress = Self { total, stage: None, out: Out::Bar { bar, columns } };
         progress.advance(start);
         progress
+    }
+
+    /// Shows that a stage of several is being trained, until `end` images were seen.
+    pub fn in_stage(&mut self, stage: &str, end: u64) {
+        self.stage = Some((stage.to_owned(), end));
     }
 
     /// Moves the bar between reports; plain output waits for the report.
@@ -64,7 +72,8 @@ impl Progress {
     /// Shows a report.
     pub fn report(&mut self, line: &LogLine) {
         self.advance(line.images);
-        let fields = fields(line, self.total);
+        let stage = self.stage.as_ref().map(|(stage, end)| (stage.as_str(), *end));
+        let fields = fields(line, self.total, stage);
         match &mut self.out {
             Out::Bar { bar, columns } => {
                 let columns = columns();
@@ -154,13 +163,16 @@ const SHOWN: [Shown<'_>; 8] = [
 
 /// `2m10s left  73.1/s  loss_d 0.812  loss_g 1.934  D(x) 0.71  D(G(z)) 0.31`, without metrics that
 /// were not measured.
-fn fields(line: &LogLine, total: u64) -> Vec<Field> {
+///
+/// In a stage of several the time left is that of the stage: `1m5s left of g1`.
+fn fields(line: &LogLine, total: u64, stage: Option<(&str, u64)>) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut add = |importance, text: String| fields.push(Field(importance, text));
     let rate = line.images_per_s;
-    let left = total.saturating_sub(line.images);
+    let left = stage.map_or(total, |(_, end)| end).saturating_sub(line.images);
+    let of = stage.map(|(stage, _)| format!(" of {stage}")).unwrap_or_default();
     if left > 0 && rate.is_finite() && rate > 0.0 {
-        add(9, format!("{} left", human::duration(left as f64 / rate)));
+        add(9, format!("{} left{of}", human::duration(left as f64 / rate)));
     }
     if rate.is_finite() {
         add(
@@ -233,7 +245,7 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&lines);
         let take = move |line: &str| shared.lock().unwrap().push(line.to_owned());
-        let mut progress = Progress { total: 22_310, out: Out::Plain(Box::new(take)) };
+        let mut progress = Progress { total: 22_310, stage: None, out: Out::Plain(Box::new(take)) };
         progress.advance(64);
         progress.report(&line());
         progress.note("a warning");
@@ -246,7 +258,7 @@ mod tests {
     }
 
     fn describe(line: &LogLine, total: u64) -> String {
-        fit(&fields(line, total), usize::MAX)
+        fit(&fields(line, total, None), usize::MAX)
     }
 
     #[test]

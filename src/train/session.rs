@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::data::{Loader, Skipped, Source, write_skipped};
+use crate::data::{Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
 use crate::evaluation::Score;
 use crate::gan::families;
@@ -34,7 +34,7 @@ use super::scoring::Scorer;
 use super::tensorboard::Events;
 use super::writer::{Pending, Writer};
 use super::{
-    Batch, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
+    Batch, Feed, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
 };
 
 /// Images in a preview: the seeds 0 to 63.
@@ -74,6 +74,7 @@ pub enum Ending {
 }
 
 mod scoring;
+mod stages;
 
 /// A training with its surroundings.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ pub struct Session {
     run: Arc<Run>,
     options: RunOptions,
     source: Arc<Source>,
-    loader: Loader,
+    feed: Feed,
     trainer: Trainer,
     /// For semi-supervised training.
     labeled: Option<Labeled>,
@@ -141,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Combines a trainer, its images and its run. The loader is at the trainer's step; `seconds`
+    /// Combines a trainer, its images and its run. The feed is at the trainer's step; `seconds`
     /// of training came before.
     ///
     /// # Errors
@@ -151,7 +152,7 @@ impl Session {
         run: Run,
         options: RunOptions,
         source: Arc<Source>,
-        loader: Loader,
+        feed: Feed,
         trainer: Trainer,
         labeled: Option<Labeled>,
         seconds: f64,
@@ -179,7 +180,7 @@ impl Session {
             run: Arc::new(run),
             options,
             source,
-            loader,
+            feed,
             trainer,
             labeled,
             sampler,
@@ -256,7 +257,8 @@ impl Session {
         }
         let rhythm = self.options.rhythm;
         let mut ending = Ending::Done;
-        let first = self.trainer.steps();
+        let (mut first, mut began) = (self.trainer.steps(), self.trainer.images());
+        self.show_stage();
         let mut pace: Option<(Instant, u64)> = None;
         let mut is_shown = false;
         while self.trainer.images() < self.options.images {
@@ -266,9 +268,18 @@ impl Session {
             }
             writer.check()?;
             self.warn_of_failures(writer);
+            if self.trainer.is_phase_over() {
+                if self.trainer.is_stage_over() {
+                    self.end_stage(writer)?;
+                }
+                self.trainer.enter_phases()?;
+                (pace, is_shown) = (None, false);
+                (first, began) = (self.trainer.steps(), self.trainer.images());
+                self.show_stage();
+            }
             let before = self.trainer.images();
             let asked = Instant::now();
-            let batch = self.loader.next_batch()?;
+            let batch = self.feed.next_batch(&self.trainer)?;
             self.waited += asked.elapsed();
             let images = Batch::from(batch.images);
             let batch = match &self.labeled {
@@ -288,11 +299,15 @@ impl Session {
                 None if self.trainer.steps() == first + WARM => pace = Some((Instant::now(), now)),
                 Some((start, from)) if !is_shown && start.elapsed() >= MEASURED && now > from => {
                     is_shown = true;
-                    self.tell_total(first, (now - from) as f64 / start.elapsed().as_secs_f64());
+                    self.tell_total(began, (now - from) as f64 / start.elapsed().as_secs_f64());
                 }
                 _ => {}
             }
             let last = now >= self.options.images;
+            if last && self.ends_stage() {
+                // Before it is saved.
+                self.trainer.complete_stage();
+            }
             let scored = (last || due(before, now, self.options.scores.evaluate_every))
                 && self.score(writer)?;
             if last {
@@ -302,7 +317,7 @@ impl Session {
             if last || scored || rhythm.reports(before, now) {
                 self.report()?;
             }
-            if rhythm.previews(before, now) {
+            if rhythm.previews(before, now) && self.trainer.stage().has_previews {
                 self.preview(writer)?;
             }
             if rhythm.saves(before, now) {
@@ -320,8 +335,12 @@ impl Session {
         if self.saved != Some(images) {
             self.save(writer)?;
         }
+        if ending == Ending::Done && self.ends_stage() {
+            self.keep_stage(writer)?;
+        }
         if !matches!(ending, Ending::Interrupted(signal) if !signal.is_patient()) {
-            if self.previewed != Some(images) && !self.run.fakes_path(images).exists() {
+            let is_there = self.previewed == Some(images) || self.run.fakes_path(images).exists();
+            if !is_there && self.trainer.stage().has_previews {
                 self.preview(writer)?;
             }
             self.draw(writer)?;
@@ -331,15 +350,17 @@ impl Session {
         Ok(ending)
     }
 
-    /// Prints once how long the training will take at `rate` images a second.
-    fn tell_total(&mut self, first: u64, rate: f64) {
-        let from = first * self.options.config.step_images() as u64;
-        let seconds = self.options.images.saturating_sub(from) as f64 / rate;
+    /// Prints once how long the training, or its stage, will take from `from` images on at `rate` images a
+    /// second.
+    fn tell_total(&mut self, from: u64, rate: f64) {
+        let rest = self.stage_end().saturating_sub(from);
+        let seconds = rest as f64 / rate;
         if seconds >= SHORT {
-            let which = if from > 0 { "the other " } else { "" };
-            let images = human::count(self.options.images.saturating_sub(from));
-            self.progress
-                .note(&format!("about {} for {which}{images} images", human::about(seconds)));
+            let which = if from > 0 && self.stage().is_none() { "the other " } else { "" };
+            let of = self.stage().map(|stage| format!(" of stage {stage}")).unwrap_or_default();
+            let images = human::count(rest);
+            let about = human::about(seconds);
+            self.progress.note(&format!("about {about} for {which}{images} images{of}"));
         }
     }
 
@@ -386,6 +407,7 @@ impl Session {
             epoch: images as f64 / self.source.len() as f64,
             seconds: self.seconds(),
             // After a resumption there may be scores alone.
+            stage: self.stage(),
             images_per_s: if images > from { (images - from) as f64 / since } else { f64::NAN },
             metrics,
             waiting: Some((std::mem::take(&mut self.waited).as_secs_f64() / since) as f32),
@@ -575,7 +597,7 @@ impl Session {
 
     /// Reports images that could not be read since the last step, and lists them.
     fn note_skipped(&mut self) {
-        let skipped = self.loader.skipped();
+        let skipped = self.feed.skipped();
         if skipped.len() == self.skipped.len() {
             return;
         }

@@ -8,7 +8,7 @@ use crate::models::Size;
 use crate::nn::Layout;
 use crate::tensor::Tensor;
 
-use super::{Position, TrainConfig, Trainer};
+use super::{Position, StageProgress, TrainConfig, Trainer};
 
 /// A file that names more classes than this is damaged.
 const MOST_CLASSES: usize = 1 << 20;
@@ -86,10 +86,21 @@ impl Position {
         let sound = |p: &Self| {
             p.step == model.step && p.phase_images <= p.images && p.images <= u64::MAX / 2
         };
-        position.filter(sound).ok_or_else(|| {
-            let what = format!("its metadata {:?} are damaged", file::POSITION);
-            Error::damaged(&model.path, what)
-        })
+        position.filter(sound).ok_or_else(|| Self::damaged(model))
+    }
+
+    fn damaged(model: &ModelFile) -> Error {
+        Error::damaged(&model.path, format!("its metadata {:?} are damaged", file::POSITION))
+    }
+
+    /// How far the stages have come that a model was trained in; none if the file does not say.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the metadata is invalid.
+    pub fn stages_of(model: &ModelFile) -> Result<BTreeMap<String, StageProgress>> {
+        let Some(text) = &model.position else { return Ok(BTreeMap::new()) };
+        let position: Self = serde_json::from_str(text).map_err(|_| Self::damaged(model))?;
+        Ok(position.stages)
     }
 }
 

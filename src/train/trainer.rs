@@ -8,7 +8,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::gan::families::semi::LABELED;
 use crate::gan::scalar::SCHEDULE;
-use crate::gan::{At, Edit, Phase, Recording, System};
+use crate::gan::{At, Edit, Phase, Recording, Stage, System, families};
 use crate::human;
 use crate::model::names::{KEY, updates};
 use crate::model::{Sampler, Weights};
@@ -29,8 +29,17 @@ pub use start::first_images;
 /// Steps whose results may still be pending: the CPU does not wait for the device.
 const LATE: usize = 2;
 
-/// How far a training has come.
+/// How far a stage has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageProgress {
+    /// Real images seen in it.
+    pub images: u64,
+    /// Whether it has come to its end.
+    pub done: bool,
+}
+
+/// How far a training has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Steps done.
     pub step: u64,
@@ -42,6 +51,10 @@ pub struct Position {
     pub phase: usize,
     /// Real images seen in this phase.
     pub phase_images: u64,
+    /// How far the stages have come that these networks were trained in, here or before they were loaded,
+    /// by name; empty for a family of one stage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<String, StageProgress>,
 }
 
 impl Position {
@@ -54,7 +67,7 @@ impl Position {
 
     /// The position among the system's phases.
     #[must_use]
-    pub fn at(self) -> At {
+    pub fn at(&self) -> At {
         At { stage: self.stage, phase: self.phase }
     }
 }
@@ -149,10 +162,11 @@ impl Trainer {
     ) -> Result<Self> {
         let missing = |name: &str| Error::Tensor { name: name.into(), what: "is missing".into() };
         let critics = config.objective.n_critic;
+        let steps = position.step;
         let values = |system: &System| {
             let mut values = Vec::new();
             for param in system.states() {
-                if let Some(count) = updates_by(critics, &param.name, position.step)
+                if let Some(count) = updates_by(critics, &param.name, steps)
                     && !tensors.contains_key(&param.name)
                 {
                     values.push((param.name, Tensor::full(Vec::new(), count)));
@@ -187,6 +201,11 @@ impl Trainer {
             Error::Memory(what) => Error::Memory(advice(&config, device, &step_options, &what)),
             other => other,
         };
+        let mut position = position;
+        if !families::stages(config.objective.family).is_empty() {
+            let name = &system.stage(position.at())?.name;
+            position.stages.entry(name.clone()).or_default();
+        }
         let first = system.phase(position.at())?;
         let mut tape = Tape::new();
         let recorded = system.record(&mut tape, first, recording)?;
@@ -222,15 +241,59 @@ impl Trainer {
     }
 
     /// The current phase.
-    fn phase(&self) -> &Phase {
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
         self.system.phase(self.position.at()).expect("it was compiled")
     }
 
-    /// Enters the phases that are due: compiles the step and edits the states.
-    fn enter_phases(&mut self) -> Result<()> {
-        while self.phase().images.is_some_and(|images| self.position.phase_images >= images)
-            && let Some(at) = self.system.next(self.position.at())
-        {
+    /// The current stage.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        self.system.stage(self.position.at()).expect("its phase was compiled")
+    }
+
+    /// The next phase, if the current one has seen all of its images.
+    fn due(&self) -> Option<At> {
+        let is_over = |images| self.position.phase_images >= images;
+        self.phase().images.filter(|&images| is_over(images))?;
+        self.system.next(self.position.at())
+    }
+
+    /// Whether the current phase is over and another one follows: in this stage, or in the next one.
+    #[must_use]
+    pub fn is_phase_over(&self) -> bool {
+        self.due().is_some()
+    }
+
+    /// Whether the current stage is over and another one follows.
+    #[must_use]
+    pub fn is_stage_over(&self) -> bool {
+        self.due().is_some_and(|at| at.stage != self.position.stage)
+    }
+
+    /// Whether no stage follows the current one.
+    #[must_use]
+    pub fn is_last_stage(&self) -> bool {
+        self.position.stage + 1 == self.system.stages.len()
+    }
+
+    /// Marks the current stage as done, for a training that ends in it: other stages, or trainings from
+    /// this one, build on it.
+    pub fn complete_stage(&mut self) {
+        let name = self.stage().name.clone();
+        if let Some(stage) = self.position.stages.get_mut(&name) {
+            stage.done = true;
+        }
+    }
+
+    /// Enters the phases that are due: compiles the step and edits the states. [`Trainer::step`] does so
+    /// too; called before it, [`Trainer::phase`] is the phase of the next step, and says what batch
+    /// that needs.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] or [`Error::Lost`] if the device fails.
+    pub fn enter_phases(&mut self) -> Result<()> {
+        while let Some(at) = self.due() {
             while let Some(metrics) = self.take_pending()? {
                 self.ready.push_back(metrics);
             }
@@ -243,8 +306,15 @@ impl Trainer {
             }
             self.program = Program::compile(&tape, &self.state, &options)?;
             self.metrics = recorded.metrics;
-            let At { stage, phase } = at;
-            self.position = Position { stage, phase, phase_images: 0, ..self.position };
+            if at.stage != self.position.stage {
+                self.complete_stage();
+                let name = &self.system.stage(at)?.name;
+                if !self.position.stages.is_empty() {
+                    self.position.stages.insert(name.clone(), StageProgress::default());
+                }
+            }
+            (self.position.stage, self.position.phase) = (at.stage, at.phase);
+            self.position.phase_images = 0;
         }
         Ok(())
     }
@@ -294,7 +364,7 @@ impl Trainer {
     /// How far the training has come.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.position
+        self.position.clone()
     }
 
     /// Steps done.
@@ -336,6 +406,10 @@ impl Trainer {
         self.position.step += 1;
         self.position.images += seen;
         self.position.phase_images += seen;
+        if !self.position.stages.is_empty() {
+            let name = &self.system.stages[self.position.stage].name;
+            self.position.stages.entry(name.clone()).or_default().images += seen;
+        }
         self.pending.push_back(ticket);
         if let Some(metrics) = self.ready.pop_front() {
             return Ok(Some(metrics));

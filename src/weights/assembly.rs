@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::model::names::averaged;
 use crate::model::{self, Networks, Pixels, Size};
-use crate::nn::Layer;
+use crate::nn::{Heads, Layer};
 use crate::tensor::Tensor;
 
 use super::candidate::{Body, Candidate};
@@ -47,6 +47,7 @@ impl Assembly {
             classes: Vec::new(),
             by_name: BTreeMap::new(),
             pipeline: model::Pipeline::default(),
+            parts: Heads::default(),
         };
 
         let graphs = candidates.iter().filter(|c| matches!(c.body, Body::Graph(_))).count();

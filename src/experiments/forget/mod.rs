@@ -16,7 +16,7 @@ use crate::features::FeatureLayer;
 use crate::logistic::Logistic;
 use crate::model::names::averaged;
 use crate::model::{ModelFile, Networks, Pipeline, Pixels, Role, Size};
-use crate::nn::{Layer, Sequential};
+use crate::nn::{Heads, Layer, Sequential};
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
@@ -80,6 +80,7 @@ pub fn maps_of(model: &ModelFile, level: &FeatureLayer) -> Result<ModelFile> {
         pixels: Pixels::Signed,
         by_name: Networks::usual([(Role::Generator, Some(Sequential { layers }))]),
         pipeline: Pipeline::default(),
+        parts: Heads::default(),
         ..model.networks.clone()
     };
     Ok(ModelFile { networks, ..model.clone() })

@@ -18,6 +18,7 @@ pub mod infogan;
 pub mod mdgan;
 pub mod mrgan;
 pub mod semi;
+pub mod stacked;
 pub mod vae;
 pub mod vae_gan;
 
@@ -44,6 +45,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::VaeGan => vae_gan::networks(config),
         Family::Mrgan => mrgan::networks(config),
         Family::Mdgan => mdgan::networks(config),
+        Family::Stacked => stacked::networks(config),
     }
 }
 
@@ -52,7 +54,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
 /// # Errors
 /// [`crate::error::Error::Tensor`] if the model lacks a network of the family.
 pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
-    match config.objective.family {
+    let system = match config.objective.family {
         Family::Gan => gan::system(config, model),
         Family::Bigan => bigan::system(config, model),
         Family::Ali => ali::system(config, model),
@@ -60,7 +62,45 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::VaeGan => vae_gan::system(config, model),
         Family::Mrgan => mrgan::system(config, model),
         Family::Mdgan => mdgan::system(config, model),
+        Family::Stacked => stacked::system(config, model),
+    }?;
+    match config.stage.0.as_str() {
+        "" => Ok(system.open_ended()),
+        stage => system.only(stage),
     }
+}
+
+/// The stages of a family in their order, with the images for which each is trained by default; none
+/// if it is trained in one stage.
+#[must_use]
+pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
+    match family {
+        Family::Stacked => &stacked::STAGES,
+        Family::Gan
+        | Family::Bigan
+        | Family::Ali
+        | Family::Vae
+        | Family::VaeGan
+        | Family::Mrgan
+        | Family::Mdgan => &[],
+    }
+}
+
+/// The real images for which a stage of `config` is meant to be trained.
+#[must_use]
+pub fn stage_images(config: &TrainConfig, stage: &str) -> Option<u64> {
+    let usual = stages(config.objective.family).iter().find(|(name, _)| *name == stage);
+    config.stage_images.get(stage).or(usual.map(|&(_, images)| images))
+}
+
+/// The real images for which `config` is trained, by the lengths of its stages; `None` if there is one
+/// stage of any length.
+#[must_use]
+pub fn planned_images(config: &TrainConfig) -> Option<u64> {
+    let names = stages(config.objective.family).iter().map(|&(name, _)| name);
+    let trained = names.filter(|name| config.stage.0.is_empty() || config.stage.0 == *name);
+    let each: Vec<u64> = trained.filter_map(|name| stage_images(config, name)).collect();
+    (!each.is_empty()).then(|| each.into_iter().fold(0, u64::saturating_add))
 }
 
 /// The discriminator's loss at chance, for families where it is meaningful.
@@ -70,7 +110,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
         Family::Ali | Family::VaeGan | Family::Mrgan => Some(objective.loss.at_chance(0.0)),
-        Family::Vae | Family::Mdgan => None,
+        Family::Vae | Family::Mdgan | Family::Stacked => None,
     }
 }
 
@@ -81,7 +121,12 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
         Family::Gan | Family::Mrgan => objective.loss.output(),
-        Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
+        Family::Bigan
+        | Family::Ali
+        | Family::Vae
+        | Family::VaeGan
+        | Family::Mdgan
+        | Family::Stacked => Output::Score,
     }
 }
 
@@ -102,7 +147,7 @@ pub fn one_phase(
     }
     let phase = Phase { record: Recorder::new(record), ..single(config, &model) };
     let averaged = averaged.iter().map(|role| role.name().into()).collect();
-    let stages = vec![Stage { name: name.into(), phases: vec![phase] }];
+    let stages = vec![Stage::new(name, vec![phase])];
     Ok(System { averaged, stages, ..System::new(config, model) })
 }
 

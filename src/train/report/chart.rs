@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::human;
 use crate::train::log::LogLine;
-use crate::train::panels::Panel;
+use crate::train::panels::{Panel, stage_starts};
 use crate::train::series::{Point, envelope, means, range, smooth};
 
 /// Side of the coordinates.
@@ -46,6 +46,8 @@ pub(super) struct Chart {
     x_labels: Vec<Label>,
     y_labels: Vec<Label>,
     level: Option<Label>,
+    /// Where the stages of a training begin.
+    stages: Vec<Label>,
     /// Digits behind the point of values.
     decimals: usize,
 }
@@ -75,7 +77,14 @@ impl Chart {
         let series: Vec<Series> =
             series.map(|c| Series::of(log, &c.metric, &c.name, c.color)).collect();
         let level = panel.level.map(|(level, meaning)| (level.into(), meaning));
-        Self::new(&panel.title, &series, panel.range, level)
+        let chart = Self::new(&panel.title, &series, panel.range, level)?;
+        let (low, high) = chart.x;
+        let within = stage_starts(log).into_iter().filter(|(start, _)| *start < high);
+        let stages = within.map(|(start, stage)| Label {
+            at: format!("{:.2}", 100.0 * (start.max(low) - low) / (high - low)),
+            text: stage.to_owned(),
+        });
+        Some(Self { stages: stages.collect(), ..chart })
     }
 
     /// A chart of `series`; `None` if they have no points.
@@ -117,6 +126,7 @@ impl Chart {
                 .map(|value| label(y, value, number(value)))
                 .collect(),
             level: level.map(|(level, meaning)| label(y, level, meaning.to_owned())),
+            stages: Vec::new(),
             decimals: (decimals + 1).min(6),
         })
     }

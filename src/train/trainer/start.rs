@@ -14,7 +14,7 @@ use crate::tensor::{DType, Data, Tensor};
 use super::Trainer;
 use crate::model::names::{KEY, averaged, averaged_from};
 use crate::model::{Net, Role};
-use crate::train::ModelFile;
+use crate::train::{ModelFile, Position};
 
 /// Iterations of the power method before the first step, as in PyTorch.
 const FIRST_ITERATIONS: usize = 15;
@@ -166,6 +166,11 @@ impl Trainer {
         let names: Vec<String> = self.system.model.by_name.keys().cloned().collect();
         for network in &names {
             self.start_averages(network)?;
+        }
+        if !self.position.stages.is_empty() {
+            for (stage, done) in Position::stages_of(model)? {
+                self.position.stages.entry(stage).or_insert(done);
+            }
         }
         self.taken = names;
         self.taken.retain(|name| model.networks.by_name.contains_key(name));

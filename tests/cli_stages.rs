@@ -1,0 +1,187 @@
+//! A training in stages on the command line: in turn, interrupted, alone, listed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dcgan::train::ModelFile;
+use serde_json::Value;
+
+use crate::cli::{Place, assert_same, latest, names};
+use crate::cli_conditional::labeled;
+
+const CPU: &[&str] = &["--device", "cpu"];
+
+/// A tiny stacked GAN of two classes.
+const STACKED: &[&str] = &[
+    "set/train",
+    "--preset",
+    "stacked",
+    "--gray",
+    "--batch",
+    "8",
+    "--size",
+    "16",
+    "--nz",
+    "8",
+    "--ngf",
+    "4",
+    "--ndf",
+    "4",
+    "--report-every",
+    "16",
+    "--device",
+    "cpu",
+];
+
+const LENGTHS: &[&str] = &["--stage-images", "encoder=32,g1=40,g0=32,joint=24"];
+
+fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
+    place.dcgan(&[&["train", "--out", out], STACKED, LENGTHS, words]).ok();
+    place.only_run(out)
+}
+
+/// Name, state and images of every stage.
+fn stages(place: &Place, run: &Path) -> Vec<(String, String, u64)> {
+    let outcome = place.dcgan(&[&["stages", run.to_str().unwrap(), "--json"]]).ok();
+    let value: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let text = |stage: &Value, key: &str| stage[key].as_str().unwrap().to_owned();
+    let row = |stage: &Value| {
+        (text(stage, "name"), text(stage, "state"), stage["images"].as_u64().unwrap())
+    };
+    value["stages"].as_array().unwrap().iter().map(row).collect()
+}
+
+fn row(name: &str, state: &str, images: u64) -> (String, String, u64) {
+    (name.into(), state.into(), images)
+}
+
+#[test]
+fn stages_follow_one_another_and_a_stop_anywhere_changes_no_bit() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let whole = train(&place, "whole", &[]);
+    let all = ["encoder", "g1", "g0", "joint"];
+    let lengths = [32, 40, 32, 24];
+    let done = all.iter().zip(lengths).map(|(name, images)| row(name, "done", images));
+    assert_eq!(stages(&place, &whole), done.collect::<Vec<_>>());
+    let log = fs::read_to_string(whole.join("log.jsonl")).unwrap();
+    for stage in all {
+        assert!(log.contains(&format!(r#""stage":"{stage}""#)), "{log}");
+        let model = ModelFile::load(&whole.join(format!("stage-{stage}.safetensors"))).unwrap();
+        assert!(model.step > 0);
+    }
+    assert!(log.lines().next().unwrap().contains("accuracy"), "{log}");
+    // Previews of noise are not made: one at the start, and those of the stages of images.
+    let previews: Vec<String> =
+        names(&whole).into_iter().filter(|name| name.starts_with("fakes-")).collect();
+    let wanted = [0, 104, 128].map(|images| format!("fakes-{images:09}.png"));
+    assert_eq!(previews, wanted);
+
+    // In the middle of a stage; at its end; after it.
+    for stop in ["16", "32", "56", "72", "112"] {
+        let out = format!("parts-{stop}");
+        let parts = train(&place, &out, &["--images", stop]);
+        if stop == "56" {
+            let now = stages(&place, &parts);
+            let wanted = [
+                row("encoder", "done", 32),
+                row("g1", "running", 24),
+                row("g0", "to-come", 0),
+                row("joint", "to-come", 0),
+            ];
+            assert_eq!(now, wanted);
+            let table = place.dcgan(&[&["stages", parts.to_str().unwrap()]]).ok().stdout;
+            assert!(table.contains("g1       running      24  40  encoder"), "{table}");
+        }
+        let resume = ["train", "--resume", parts.to_str().unwrap(), "--images", "128"];
+        place.dcgan(&[&resume]).ok();
+        assert_same(&latest(&whole), &latest(&parts));
+        assert_eq!(stages(&place, &whole), stages(&place, &parts), "{stop}");
+    }
+}
+
+#[test]
+fn a_stage_is_trained_alone_where_those_before_it_are_done() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let refused = |words: &[&str], said: &[&str]| {
+        place.dcgan(&[&["train"], STACKED, LENGTHS, words]).refused(2, said);
+    };
+    let alone = |stage: &str, from: Option<&Path>| {
+        let from = from.map(|from| from.to_str().unwrap());
+        let flags = from.map(|from| ["--from", from]);
+        let words = [&["--stage", stage][..], flags.as_ref().map_or(&[], |f| &f[..])].concat();
+        train(&place, stage, &words)
+    };
+    refused(&["--stage", "g1"], &["--stage", "g1 builds on the stage encoder", "--from"]);
+    refused(&["--stage", "g2"], &["--stage", "there is no stage \"g2\"", "encoder, g1, g0, joint"]);
+    let encoder = alone("encoder", None);
+    let [text] = [encoder.to_str().unwrap()];
+    refused(
+        &["--stage", "joint", "--from", text],
+        &["joint builds on the stage g1, which is not done", "(0 images seen)"],
+    );
+    // The levels in another order.
+    let g0 = alone("g0", Some(&encoder));
+    let g1 = alone("g1", Some(&g0.join("stage-g0.safetensors")));
+    let wanted = [row("encoder", "done", 32), row("g1", "done", 40), row("g0", "done", 32)];
+    assert_eq!(stages(&place, &g1)[..3], wanted);
+    let part = |run: &Path, network: &str| {
+        let model = ModelFile::load(&latest(run)).unwrap();
+        let own = model.tensors.into_iter().filter(|(name, _)| name.starts_with(network));
+        own.collect::<Vec<_>>()
+    };
+    assert_eq!(part(&g1, "generator."), part(&g0, "generator."));
+    assert_eq!(part(&g1, "classifier."), part(&encoder, "classifier."));
+    assert_ne!(part(&g1, "feature_generator."), part(&g0, "feature_generator."));
+    let joint = alone("joint", Some(&g1));
+    assert_eq!(stages(&place, &joint)[3], row("joint", "done", 24));
+    // A stage that is not done when its training was stopped.
+    place.dcgan(&[&["train", "--out", "short"], STACKED, LENGTHS, &["--images", "16"]]).ok();
+    let short = place.only_run("short");
+    refused(
+        &["--stage", "g1", "--from", short.to_str().unwrap()],
+        &["encoder, which is not done", "(16 images seen)", "--stage encoder"],
+    );
+}
+
+#[test]
+fn a_model_of_several_generators_is_used_like_any_other() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let run = train(&place, "runs", &[]);
+    let run = run.to_str().unwrap();
+    place
+        .dcgan(&[&["sample", run, "--class", "dark", "--seeds", "0-3", "--out", "dark"], CPU])
+        .ok();
+    place.dcgan(&[&["sample", run, "--class", "all", "--grid", "all.png"], CPU]).ok();
+    place.dcgan(&[&["walk", run, "--class", "1", "--seeds", "1,2", "--out", "walk.gif"], CPU]).ok();
+    place.dcgan(&[&["evaluate", run, "--data", "set/test", "--samples", "8"], CPU]).ok();
+    assert_eq!(names(&place.path("dark")).len(), 4);
+    let image = place.path("set/test/dark/test000.png");
+    let image = image.to_str().unwrap();
+    place.dcgan(&[&["invert", run, image, "--class", "dark", "--steps", "3"], CPU]).ok();
+    place.dcgan(&[&["features", run, image], CPU]);
+}
+
+#[test]
+fn what_a_stacked_gan_cannot_be_is_said() {
+    let place = Place::new();
+    labeled(&place, 6);
+    let train = |words: &[&str]| place.dcgan(&[&["train", "--dry-run"], STACKED, words]);
+    train(&["--nz", "7"]).refused(2, &["--nz", "7 is odd"]);
+    train(&["--size", "8"]).refused(2, &["--size", "multiples of 4, from 16 on"]);
+    train(&["--conditional", "none"]).refused(2, &["--conditional", "learns from classes"]);
+    train(&["--conditional", "auxiliary"]).refused(2, &["--conditional", "choose"]);
+    train(&["--stage-images", "g7=100"])
+        .refused(2, &["--stage-images", "there is no stage \"g7\""]);
+    train(&["--stage-images", "g1"]).refused(2, &["--stage-images", "encoder=300k"]);
+    train(&["--norm-g", "virtual"]).refused(2, &["--norm-g"]);
+    place.images("plain", 4);
+    let words = ["train", "plain", "--preset", "stacked", "--size", "16"];
+    place.dcgan(&[&words, CPU]).refused(2, &["--conditional", "two classes or more"]);
+    let words = ["train", "set/train", "--stage", "g1", "--size", "16"];
+    place.dcgan(&[&words, CPU]).refused(2, &["--stage", "is trained in one stage"]);
+    // Any other network's generator and discriminator can be stacked.
+    train(&["--network", "dcgan", "--size", "8"]).ok();
+}
