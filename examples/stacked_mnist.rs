@@ -266,6 +266,7 @@ impl Judge {
         };
         let falling = Curve::Rate { base: RATE, warm_up: 0, decay: (steps * batch) as u64 };
         let phase = Phase {
+            networks: None,
             name: "judge".into(),
             image: [SIDE, SIDE, 1],
             batch,

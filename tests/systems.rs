@@ -10,12 +10,13 @@ use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
 use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
 use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System};
+use dcgan::models::progressive::places;
 use dcgan::models::{Architecture, ModelConfig, Size};
-use dcgan::objectives::bce_with_logits;
+use dcgan::objectives::{Loss, Penalty, bce_with_logits};
 use dcgan::program::Options;
 use dcgan::tape::{Tape, Var};
 use dcgan::tensor::Tensor;
-use dcgan::train::{Batch, Feed, Images, Position, TrainConfig, Trainer};
+use dcgan::train::{Batch, Feed, Images, ObjectiveConfig, Position, TrainConfig, Trainer};
 
 use crate::cli::Place;
 
@@ -487,4 +488,92 @@ fn the_stages_of_a_training_are_counted() {
     run(&mut trainer, 0..1);
     assert!(trainer.position().stages.is_empty());
     assert!(!serde_json::to_string(&trainer.position()).unwrap().contains("stages"));
+}
+
+fn progressive(stage: &str) -> TrainConfig {
+    let size = Size { height: 16, width: 16 };
+    let model = ModelConfig {
+        channels: 1,
+        nz: 4,
+        ngf: 2,
+        ndf: 2,
+        ..ModelConfig::usual(Architecture::Progressive, Some(size))
+    };
+    let mut config = TrainConfig { batch: BATCH, ema: 100, ..TrainConfig::new(model) };
+    config.objective = ObjectiveConfig {
+        family: Family::Progressive,
+        loss: Loss::Wasserstein,
+        penalty: Penalty::Gp,
+        penalty_weight: 10.0,
+        drift: 1e-3,
+        ..config.objective
+    };
+    config.stage = stage.parse().unwrap();
+    config.stage_images = "4=8,8=16,16=16".parse().unwrap();
+    config
+}
+
+/// The tensors after each of so many steps, on images of the size of the trainer's phase.
+fn grown(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Vec<BTreeMap<String, Tensor>> {
+    let one = |step: usize| {
+        trainer.enter_phases().unwrap();
+        let numbers = BATCH * trainer.phase().image.iter().product::<usize>();
+        let images = (0..numbers).map(|i| (i * 31 + step * 17) as u8).collect::<Vec<u8>>();
+        trainer.step(Batch::from(images)).unwrap();
+        trainer.tensors().unwrap()
+    };
+    steps.map(one).collect()
+}
+
+#[test]
+fn networks_grow_layer_by_layer() {
+    let new = || Trainer::new(progressive(""), &Device::Cpu, &Options::default()).unwrap();
+    let mut trainer = new();
+    let start = trainer.tensors().unwrap();
+    let all = grown(&mut trainer, 0..11);
+    // Two steps of 4x4, two and two of 8x8, two and two of 16x16, and more.
+    let system = progressive("").system().unwrap();
+    let places = |network: &str| places(&system.model.by_name[network].network);
+    let shares = |tensors: &BTreeMap<String, Tensor>, network: &str, prefix: &str| {
+        let share = |place| tensors[&format!("{prefix}{network}.main.{place}.share")].f32s()[0];
+        places(network).into_iter().map(share).collect::<Vec<f32>>()
+    };
+    let wanted = [
+        [0.0, 0.0],
+        [0.0, 0.0],
+        [0.0, 0.0],
+        [0.5, 0.0],
+        [1.0, 0.0],
+        [1.0, 0.0],
+        [1.0, 0.0],
+        [1.0, 0.5],
+        [1.0, 1.0],
+        [1.0, 1.0],
+        [1.0, 1.0],
+    ];
+    for (step, (tensors, wanted)) in all.iter().zip(wanted).enumerate() {
+        for (network, prefix) in [("generator", ""), ("discriminator", ""), ("generator", "ema.")] {
+            assert_eq!(shares(tensors, network, prefix), wanted, "{prefix}{network}, step {step}");
+        }
+    }
+    // Layers of larger images rest until then.
+    let [first, second] = places("generator")[..] else { panic!("three sizes") };
+    let block = |place| format!("generator.main.{place}.block.");
+    assert_eq!(changed(&start, &all[1], &block(first)), 0);
+    assert!(changed(&start, &all[3], &block(first)) > 0);
+    assert_eq!(changed(&start, &all[5], &block(second)), 0);
+    assert!(changed(&start, &all[7], &block(second)) > 0);
+
+    // A stop in the middle of a fade, at its end, at a stage's end.
+    for stop in [1, 3, 4, 6, 9] {
+        let mut first = new();
+        grown(&mut first, 0..stop);
+        let config = progressive("");
+        let parts = (config.clone(), config.system().unwrap(), Recording::default());
+        let (tensors, position) = (first.tensors().unwrap(), first.position());
+        let options = Options::default();
+        let resumed = Trainer::resume_system(parts, &Device::Cpu, &options, &tensors, position);
+        let rest = grown(&mut resumed.unwrap(), stop..11);
+        assert!(rest[..] == all[stop..], "{stop}");
+    }
 }

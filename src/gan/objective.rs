@@ -45,6 +45,8 @@ pub enum Family {
     Mdgan,
     /// Stacked GAN: a classifier's features from classes, and images from features, in stages.
     Stacked,
+    /// Progressive growing: both networks grow from 4×4 pixels, size by size.
+    Progressive,
 }
 
 named!(Family);
@@ -63,7 +65,8 @@ config! {
         /// discriminator; vae-gan: the same, compared by a discriminator's features; mrgan and
         /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
         /// second discriminator; stacked: a classifier, a generator of its features from classes and
-        /// one of images from features, each with a discriminator, trained in stages
+        /// one of images from features, each with a discriminator, trained in stages; progressive:
+        /// both networks grow from 4x4 pixels, size by size, in stages
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -109,6 +112,11 @@ config! {
         ///
         /// Of the mean squared error of the noise that the discriminator predicts.
         entropy_weight: f32 = 10.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// Weight of the mean square of the discriminator's outputs for real images, which keeps them
+        /// from drifting away
+        ///
+        /// Karras et al., arXiv 1710.10196, appendix A.1.
+        drift: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

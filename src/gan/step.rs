@@ -45,6 +45,8 @@ pub struct Recorded {
 pub struct Step<'a> {
     /// The networks, and how they are trained.
     pub system: &'a System,
+    /// The same with the whole networks, where the phase has parts of them.
+    pub whole: &'a System,
     /// The phase that the step belongs to.
     pub phase: &'a Phase,
     /// Extra feeds and fetches.
@@ -99,6 +101,7 @@ impl<'a> Step<'a> {
         };
         let mut step = Self {
             system,
+            whole: system,
             phase,
             recording,
             images,

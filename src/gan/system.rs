@@ -73,6 +73,8 @@ pub struct Phase {
     pub scalars: Vec<Scalar>,
     /// State changes at its start.
     pub enter: Vec<Edit>,
+    /// The networks as its steps see them, if they are not whole yet: with some of the layers.
+    pub networks: Option<Arc<Networks>>,
     /// The step.
     pub record: Recorder,
 }
@@ -271,7 +273,12 @@ impl System {
     /// # Errors
     /// Those of the phase; [`Error::Tensor`] if it assigns a tensor of a frozen network.
     pub fn record(&self, t: &mut Tape, phase: &Phase, recording: Recording) -> Result<Recorded> {
-        let mut step = Step::new(t, self, phase, recording)?;
+        let part = phase
+            .networks
+            .as_deref()
+            .map(|networks| Self { model: networks.clone(), ..self.clone() });
+        let mut step = Step::new(t, part.as_ref().unwrap_or(self), phase, recording)?;
+        step.whole = self;
         (phase.record.0)(t, &mut step)?;
         step.finish(t)
     }

@@ -2,7 +2,8 @@
 //! ([`ModelConfig::validate`]).
 
 use crate::error::{Error, Result};
-use crate::models::{Conditioning, Minibatch, ModelConfig, Norm};
+use crate::models::progressive::GROUP;
+use crate::models::{Architecture, Conditioning, Minibatch, ModelConfig, Norm};
 use crate::nn::Sequential;
 use crate::objectives::{Loss, Penalty};
 
@@ -45,7 +46,7 @@ impl TrainConfig {
 /// Refuses stages that the family does not have.
 fn stages(config: &TrainConfig) -> Result<()> {
     let family = config.objective.family;
-    let known: Vec<&str> = families::stages(family).iter().map(|(name, _)| *name).collect();
+    let known: Vec<&str> = families::stages_of(config).map(|(name, _)| name).collect();
     let named =
         [("stage", config.stage.0.as_str())].into_iter().filter(|(_, name)| !name.is_empty());
     let listed = config.stage_images.iter().map(|(name, _)| ("stage_images", name));
@@ -76,6 +77,18 @@ pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usiz
         );
         return Err(Error::config("micro_batch", what));
     }
+    let together = if micro > 0 { micro } else { batch };
+    if model.network == Architecture::Progressive
+        && together > GROUP
+        && !together.is_multiple_of(GROUP)
+    {
+        let field = if micro > 0 { "micro_batch" } else { "batch" };
+        let what = format!(
+            "{together} images are no multiple of {GROUP}, the groups that the minibatch deviation of \
+             progressive networks compares"
+        );
+        return Err(Error::config(field, what));
+    }
     if model.is_semi_supervised() && (objective.n_critic > 1 || micro > 0) {
         let what = "semi-supervised training has one update of each network on whole batches: leave \
                     `n_critic` and `micro_batch` out";
@@ -89,7 +102,11 @@ pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usiz
 /// Options that families other than the plain GAN do not support.
 fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
     let family = objective.family;
-    if family == Family::Gan {
+    if family == Family::Progressive && model.network != Architecture::Progressive {
+        let what = "the family progressive grows networks layer by layer: choose progressive";
+        return Err(Error::config("network", what));
+    }
+    if [Family::Gan, Family::Progressive].contains(&family) {
         return Ok(());
     }
     let is_stacked = family == Family::Stacked;

@@ -12,7 +12,7 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, resnet, stacked, vae_gan};
+use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 
 /// The architecture.
@@ -47,6 +47,8 @@ pub enum Architecture {
     VaeGan,
     /// The networks of the stacked GAN's MNIST code.
     Stacked,
+    /// Those of progressive growing.
+    Progressive,
 }
 
 named!(Architecture);
@@ -67,6 +69,7 @@ impl Architecture {
             Self::Ali => usual(Normal, Unit, 32, 64, (32, 32), 100, Norm::None),
             Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
             Self::Stacked => usual(Uniform, Unit, 28, 100, (64, 32), 100, Norm::None),
+            Self::Progressive => usual(Normal, Signed, 64, 128, (32, 32), 16, Norm::None),
         }
     }
 
@@ -150,12 +153,13 @@ config! {
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan,
-        /// stacked.
+        /// stacked, progressive.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
-        /// authors; stacked: those of the stacked GAN's MNIST code
+        /// authors; stacked: those of the stacked GAN's MNIST code; progressive: those of
+        /// progressive growing
         #[serde(alias = "preset")]
         network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -328,6 +332,7 @@ impl ModelConfig {
             Architecture::Ali => ali::generator(self),
             Architecture::VaeGan => vae_gan::generator(self),
             Architecture::Stacked => stacked::generator(self),
+            Architecture::Progressive => progressive::generator(self),
         }
     }
 
@@ -350,6 +355,7 @@ impl ModelConfig {
             Architecture::Ali => ali::discriminator(self, false),
             Architecture::VaeGan => vae_gan::discriminator(self, stack),
             Architecture::Stacked => stacked::discriminator(self, stack),
+            Architecture::Progressive => progressive::discriminator(self, 1 + self.heads()),
         }
     }
 
@@ -439,7 +445,7 @@ impl ModelConfig {
                 let what = "maxout takes channels in pairs: give an even number";
                 Err(Error::config("ndf", what))
             }
-            Architecture::BiganMnist | Architecture::Ali => {
+            Architecture::BiganMnist | Architecture::Ali | Architecture::Progressive => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),

@@ -9,6 +9,7 @@ mod encoders;
 mod heads;
 mod mlp;
 pub mod parts;
+pub mod progressive;
 mod resnet;
 pub mod size;
 pub mod stacked;

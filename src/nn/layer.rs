@@ -11,6 +11,7 @@ use super::codes::Codes;
 use super::conditional_batch_norm::ConditionalBatchNorm;
 use super::conv::{Conv, ConvTranspose};
 use super::group_norm::GroupNorm;
+use super::growing::{Channels, Grow, Shrink, WithFeatures, WithImage};
 use super::join::{Join, Label};
 use super::maxout::Maxout;
 use super::minibatch::{MinibatchDiscrimination, MinibatchStd};
@@ -133,6 +134,16 @@ layers! {
         Residual(Residual),
         /// The projection discriminator's last layer.
         Projection(Projection),
+        /// Features with the image made of them.
+        WithImage(WithImage),
+        /// An image with its features.
+        WithFeatures(WithFeatures),
+        /// A layer that a generator grows by.
+        Grow(Grow),
+        /// A layer that a discriminator grows by.
+        Shrink(Shrink),
+        /// Some of the channels.
+        Channels(Channels),
     }
 }
 

@@ -9,6 +9,10 @@
 //! [`Sequential::power_iteration`], so that all passes of a step share one `σ`: formulas at
 //! [`Parametrization`].
 //!
+//! **Equalized learning rates** (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, section 4.1) learn
+//! weights drawn from N(0, 1) and use them times the standard deviation that they would have started
+//! with, so that an optimizer that normalizes gradients moves all layers alike.
+//!
 //! **Weight norm** (Salimans and Kingma, arXiv 1602.07868) learns length and direction separately:
 //! row `i` of `W` is `gᵢ vᵢ / |vᵢ|`. Lengths may also be fixed at their initial values, which
 //! `standardize` sets from data.
@@ -32,6 +36,7 @@ use super::{Init, Layer, Layout, Sequential, WeightInit};
 /// ```text
 /// spectral, spectral-parametrization   W / σ      σ = uᵀWv
 /// norm, norm-fixed                     gᵢ vᵢ / |vᵢ| in row i
+/// equalized                            c W        c: the standard deviation of its initialization
 /// ```
 ///
 /// One power iteration ([`Sequential::power_iteration`]) in the order of PyTorch's two functions,
@@ -68,6 +73,9 @@ pub enum Parametrization {
     /// classifiers (arXiv 1606.03498; `train_scale=False` in the authors' code).
     #[serde(rename = "norm-fixed")]
     NormFixed,
+    /// Equalized learning rates: `weight`, drawn from N(0, 1), times the standard deviation of the
+    /// layer's initialization (arXiv 1710.10196, section 4.1).
+    Equalized,
 }
 
 named!(Parametrization);
@@ -184,6 +192,9 @@ impl Kernel {
         let whole = (self.shape.to_vec(), self.layout);
         match self.weight {
             Parametrization::Plain => owned.learned("weight", whole, init),
+            Parametrization::Equalized => {
+                owned.learned("weight", whole, Init::Normal { mean: 0.0, std: 1.0 });
+            }
             Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 owned.learned("weight_orig", whole, init);
                 let [u, v] = self.vectors();
@@ -212,6 +223,10 @@ impl Kernel {
         };
         match self.weight {
             Parametrization::Plain => read(t, "weight", &self.shape),
+            Parametrization::Equalized => {
+                let w = read(t, "weight", &self.shape)?;
+                t.affine(w, self.start.std(self.shape, self.layout), 0.0)
+            }
             Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 let w = read(t, "weight_orig", &self.shape)?;
                 let sigma = self.sigma(t, scope)?;
@@ -304,6 +319,11 @@ impl Kernel {
         let mut own = |own: &str| get(&format!("{scope}.{own}"));
         let (w, factors) = match self.weight {
             Parametrization::Plain => return own("weight"),
+            Parametrization::Equalized => {
+                let w = own("weight")?;
+                let std = f64::from(self.start.std(self.shape, self.layout));
+                (w, vec![std; self.sizes()[0]])
+            }
             Parametrization::Spectral | Parametrization::SpectralParametrization => {
                 let (w, u, v) = (own("weight_orig")?, own("weight_u")?, own("weight_v")?);
                 let rows = self.rows_of(&w);
@@ -376,7 +396,7 @@ impl Sequential {
         all.filter(|(_, kernel)| kernel.rows != Rows::Cells)
             .map(|(scope, kernel)| {
                 let own = match kernel.weight {
-                    Parametrization::Plain => "weight",
+                    Parametrization::Plain | Parametrization::Equalized => "weight",
                     Parametrization::Spectral | Parametrization::SpectralParametrization => {
                         "weight_orig"
                     }
@@ -477,10 +497,8 @@ mod tests {
 
         let spec = ConvSpec::down([6, 5], [3, 2], [1, 1], [0, 0]).unwrap();
         let spectral = [Parametrization::Spectral, Parametrization::SpectralParametrization];
-        for weight in [Parametrization::Plain, Parametrization::Norm, Parametrization::NormFixed]
-            .into_iter()
-            .chain(spectral)
-        {
+        use Parametrization::{Equalized, Norm, NormFixed, Plain};
+        for weight in [Plain, Norm, NormFixed, Equalized].into_iter().chain(spectral) {
             let layers = [
                 Layer::conv(spec, 4, 5, true),
                 Layer::conv_transpose(spec, 4, 5, true),

@@ -358,6 +358,25 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "progressive",
+        about: "progressive growing: from 4x4 pixels to the whole size, in stages; dcgan stages",
+        source: "Karras, Aila, Laine and Lehtinen, arXiv 1710.10196; github.com/tkarras/progressive_growing_of_gans \
+                 (theirs see 600k images a phase)",
+        options: &[
+            ("family", "progressive"),
+            ("network", "progressive"),
+            ("loss", "wasserstein"),
+            ("penalty", "gp"),
+            ("penalty_weight", "10"),
+            ("drift", "0.001"),
+            ("lr_d", "1e-3"),
+            ("lr_g", "1e-3"),
+            ("beta1", "0"),
+            ("beta2", "0.99"),
+        ],
+        aliases: &["progan", "pggan"],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -23,15 +23,13 @@
 //! Random draws, fed if requested: `z` (and `mix`, `near` for penalties) of a plain step; else
 //! `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
 
-use std::fmt::Debug;
-use std::sync::Arc;
-
 use crate::error::Result;
 use crate::features;
 use crate::gan::{ObjectiveConfig, Step, System, TrainConfig, validate};
 use crate::model::{Networks, Role};
 use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
+use std::fmt::Debug;
 
 use super::acgan::Classes;
 use super::infogan::Information;
@@ -107,30 +105,36 @@ pub struct Gan {
 /// [`crate::error::Error::Config`] if the configuration is invalid; [`crate::error::Error::Tensor`] if the model lacks one of
 /// the networks.
 pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
-    let model_config = &config.model;
-    let objective = config.objective;
-    let is_semi = model_config.is_semi_supervised();
-    validate::penalty(objective.penalty, model.discriminator()?)?;
-    let averaged = match is_semi {
+    let averaged = match config.model.is_semi_supervised() {
         true => &[Role::Generator, Role::Discriminator][..],
         false => &[Role::Generator],
     };
-    let (heads, codes) = (model_config.outputs(), model_config.codes);
-    let mut terms: Vec<Box<dyn Term>> = Vec::new();
-    if heads.range("classes").is_some() {
-        terms.push(Box::new(Classes { weight: objective.class_weight }));
-    }
-    if heads.range("codes").is_some() {
-        terms.push(Box::new(Information { codes, weight: objective.info_weight }));
-    }
-    let gan = Arc::new(Gan { objective, heads, codes: codes.len(), terms });
+    let gan = Gan::new(config, &model)?;
     one_phase("gan", config, model, averaged, move |t, step| gan.record(t, step))
 }
 
 impl Gan {
+    /// How `config` trains the networks of `model`.
+    ///
+    /// # Errors
+    /// See [`system`].
+    pub(super) fn new(config: &TrainConfig, model: &Networks) -> Result<Self> {
+        let objective = config.objective;
+        validate::penalty(objective.penalty, model.discriminator()?)?;
+        let (heads, codes) = (config.model.outputs(), config.model.codes);
+        let mut terms: Vec<Box<dyn Term>> = Vec::new();
+        if heads.range("classes").is_some() {
+            terms.push(Box::new(Classes { weight: objective.class_weight }));
+        }
+        if heads.range("codes").is_some() {
+            terms.push(Box::new(Information { codes, weight: objective.info_weight }));
+        }
+        Ok(Self { objective, heads, codes: codes.len(), terms })
+    }
+
     /// Fetches besides the metrics `loss_real` and `loss_fake`, the halves of `loss_d`. Metrics of
     /// D are those of its last update in the step.
-    fn record(&self, t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
+    pub(super) fn record(&self, t: &mut Tape, step: &mut Step<'_>) -> Result<()> {
         let mut seen = Vec::new();
         for k in 0..self.objective.n_critic {
             seen = self.update_discriminator(t, step, k)?;
@@ -196,6 +200,14 @@ impl Gan {
                 loss_d = t.add(loss_d, penalized.loss)?;
                 d.report("penalty", penalized.loss);
                 d.report("slope", penalized.slope);
+            }
+            if self.objective.drift > 0.0 {
+                let square = t.mul(on_real.scores, on_real.scores)?;
+                let drift = t.mean_all(square)?;
+                let drift = t.affine(drift, self.objective.drift, 0.0)?;
+                d.minimize(t, drift)?;
+                loss_d = t.add(loss_d, drift)?;
+                d.report("drift", drift);
             }
             if let (Some(adaptive), Some(undecided)) = (self.objective.adaptive(), loss.undecided())
             {

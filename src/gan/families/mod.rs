@@ -17,6 +17,7 @@ pub mod gan;
 pub mod infogan;
 pub mod mdgan;
 pub mod mrgan;
+pub mod progressive;
 pub mod semi;
 pub mod stacked;
 pub mod vae;
@@ -38,7 +39,7 @@ const AVERAGED: &[Role] = &[Role::Generator, Role::Encoder];
 /// [`crate::error::Error::Config`] if the configuration is invalid.
 pub fn networks(config: &TrainConfig) -> Result<Networks> {
     match config.objective.family {
-        Family::Gan => config.model.networks(),
+        Family::Gan | Family::Progressive => config.model.networks(),
         Family::Bigan => bigan::networks(config),
         Family::Ali => ali::networks(config),
         Family::Vae => vae::networks(config),
@@ -63,6 +64,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::Mrgan => mrgan::system(config, model),
         Family::Mdgan => mdgan::system(config, model),
         Family::Stacked => stacked::system(config, model),
+        Family::Progressive => progressive::system(config, model),
     }?;
     match config.stage.0.as_str() {
         "" => Ok(system.open_ended()),
@@ -76,6 +78,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
 pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
     match family {
         Family::Stacked => &stacked::STAGES,
+        Family::Progressive => &progressive::STAGES,
         Family::Gan
         | Family::Bigan
         | Family::Ali
@@ -84,6 +87,15 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
         | Family::Mrgan
         | Family::Mdgan => &[],
     }
+}
+
+/// The stages of `config`: those of its family, when networks grow up to the size of its images.
+pub fn stages_of(config: &TrainConfig) -> impl Iterator<Item = (&'static str, u64)> {
+    let (family, size) = (config.objective.family, config.model.size);
+    let is_reached =
+        move |name: &str| name.parse().is_ok_and(|side: usize| side <= size.height.max(size.width));
+    let all = stages(family).iter().copied();
+    all.filter(move |(name, _)| family != Family::Progressive || is_reached(name))
 }
 
 /// The real images for which a stage of `config` is meant to be trained.
@@ -97,7 +109,7 @@ pub fn stage_images(config: &TrainConfig, stage: &str) -> Option<u64> {
 /// stage of any length.
 #[must_use]
 pub fn planned_images(config: &TrainConfig) -> Option<u64> {
-    let names = stages(config.objective.family).iter().map(|&(name, _)| name);
+    let names = stages_of(config).map(|(name, _)| name);
     let trained = names.filter(|name| config.stage.0.is_empty() || config.stage.0 == *name);
     let each: Vec<u64> = trained.filter_map(|name| stage_images(config, name)).collect();
     (!each.is_empty()).then(|| each.into_iter().fold(0, u64::saturating_add))
@@ -110,7 +122,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
         Family::Ali | Family::VaeGan | Family::Mrgan => Some(objective.loss.at_chance(0.0)),
-        Family::Vae | Family::Mdgan | Family::Stacked => None,
+        Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive => None,
     }
 }
 
@@ -120,7 +132,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan | Family::Mrgan => objective.loss.output(),
+        Family::Gan | Family::Mrgan | Family::Progressive => objective.loss.output(),
         Family::Bigan
         | Family::Ali
         | Family::Vae
@@ -175,6 +187,7 @@ pub fn single(config: &TrainConfig, model: &Networks) -> Phase {
             Scalar::new("average", Curve::Ema { half_life: config.ema }),
         ],
         enter: Vec::new(),
+        networks: None,
         record: Recorder::new(|_, _| Ok(())),
     }
 }
