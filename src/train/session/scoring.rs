@@ -45,11 +45,12 @@ impl Session {
     pub(super) fn is_score_missing(&self) -> bool {
         let Some(scorer) = &self.scorer else { return false };
         let now = self.trainer.images();
-        let step = self.options.config.step_images() as u64;
+        let step = self.trainer.phase().step_images() as u64;
         let is_there = |name: &str| {
             self.log.iter().any(|line| line.images == now && line.metrics.get(name).is_some())
         };
-        due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
+        self.trainer.stage().has_previews
+            && due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
             && !scorer.references().iter().any(|known| is_there(&known.name))
     }
 
