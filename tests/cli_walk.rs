@@ -78,7 +78,8 @@ fn truncated_samples_are_those_of_their_latents() {
     let own = truncation.latents(&[3], 4, LatentDistribution::Normal);
     assert_eq!(read_npy(&place.path("sum.npy")).1, own.f32s());
     let near = |words: &[&str]| {
-        let said = place.dcgan(&[&["neighbors", &model, "--json", "--count", "1"], words, CPU]).ok();
+        let said =
+            place.dcgan(&[&["neighbors", &model, "--json", "--count", "1"], words, CPU]).ok();
         let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
         found["samples"][0]["by_pixels"].clone()
     };

@@ -139,10 +139,9 @@ impl Neighbors {
         let out = named("--out", &self.out, "png")?;
         let model = self.model.load()?;
         let prepare = self.fit.prepare(&model.networks)?;
-        let points = self.seeds.load(
-            &mut Locator::new(&self.model, &model).truncated(self.truncation),
-            "--seeds",
-        )?;
+        let points = self
+            .seeds
+            .load(&mut Locator::new(&self.model, &model).truncated(self.truncation), "--seeds")?;
         let labels = self.model.labels(&model, &points)?;
         let mut generator = self.model.generator_of_all(&model)?;
         let source = self.part.open(self.data.as_deref())?;
@@ -226,8 +225,12 @@ impl Neighbors {
         medians: &[(&str, String)],
     ) -> Result<Figure> {
         let shown = (samples + SHOWN).min(look.queries.len());
-        let mut figure = Figure::new("Samples and the training images nearest to them")
-            .note(format!("{}; {}.", self.truncation.describe(self.model.describe(model)), look.source.description()));
+        let mut figure =
+            Figure::new("Samples and the training images nearest to them").note(format!(
+                "{}; {}.",
+                self.truncation.describe(self.model.describe(model)),
+                look.source.description()
+            ));
         for (by, text) in medians {
             figure = figure.note(format!("By {by}: {text}."));
         }
