@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(sizes(&all.discriminator, image), down);
         // The published sizes in thousands: G1 .42 M, G0 1.51 M, D0 .79 M.
         let counts = [&all.feature_generator, &all.generator, &all.discriminator].map(count);
-        assert_eq!(counts, [423_936, 1_507_072, 793_632]);
+        assert_eq!(counts, [423_936, 1_511_232, 794_144]);
         let at = feature_layer(&all.classifier).unwrap();
         assert_eq!((at + 2, &all.classifier.layers[at]), (all.classifier.layers.len(), &RELU));
     }
