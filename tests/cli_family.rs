@@ -30,6 +30,10 @@ fn log(run: &Path) -> Vec<LogLine> {
         // Gradients may be 0: of a discriminator that wins by a hinge's margin, or of networks as
         // narrow as these whose ReLUs are all closed.
         let needed: &[&str] = match has_discriminator {
+            _ if line.stage.as_deref() == Some("encoder") => &["grad_norm_class", "loss_class"],
+            _ if line.stage.as_deref() == Some("g1") => {
+                &["grad_norm_d1", "grad_norm_g1", "loss_d1"]
+            }
             true => &["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"],
             false => &["grad_norm_e", "grad_norm_g", "loss_e"],
         };
@@ -57,7 +61,12 @@ fn train_presets(from: usize) {
         let attention: &[&str] = if attends { &["--attention", "8"] } else { &[] };
         // Nor do its codes fit such latents.
         let codes: &[&str] = if name == "infogan" { &["--codes", "3+2"] } else { &[] };
-        let small = [&words, attention, codes, TINY].concat();
+        // A quarter of the steps for each of its stages.
+        let stages: &[&str] = match name.as_str() {
+            "stacked" => &["--stage-images", "encoder=200,g1=200,g0=200,joint=200"],
+            _ => &[],
+        };
+        let small = [&words, attention, codes, stages, TINY].concat();
         let stdout = place.dcgan(&[&["train", "--dry-run"], &small]).ok().stdout;
         let options: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         let of_step = 4 * options["recipe"]["n_critic"].as_u64().unwrap_or(1);

@@ -20,7 +20,7 @@ fn json(place: &Place, words: &[&[&str]]) -> (Value, Vec<String>) {
 }
 
 /// The keys that README lists for a command: the words before `[`, `{` and `,` of its first level.
-fn listed(command: &str) -> Vec<String> {
+pub(crate) fn listed(command: &str) -> Vec<String> {
     let readme = include_str!("../README.md");
     let start = format!("| `{command}` | ");
     let row = readme.lines().find_map(|line| line.strip_prefix(&start)).unwrap();

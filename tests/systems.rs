@@ -439,7 +439,7 @@ fn run_stacked(config: TrainConfig, steps: usize) -> (Trainer, Vec<Vec<String>>)
     let mut metrics = Vec::new();
     for step in 0..steps {
         let images = (0..BATCH * 256).map(|i| (i * 31 + step * 17) as u8).collect::<Vec<u8>>();
-        metrics.extend(trainer.step(Batch::from(images).labels(&[0, 1, 0, 1])).unwrap());
+        metrics.extend(trainer.step(Batch::from(images).labels(&[0, 1, 1, 1])).unwrap());
     }
     metrics.extend(trainer.finish().unwrap());
     let names = metrics.iter().map(|m| m.iter().map(|(name, _)| name.to_owned()).collect());

@@ -285,9 +285,10 @@ impl Train {
         device: &Device,
         resumed: Option<&Resumed>,
     ) -> Result<Choices> {
-        let (step, sampler) =
-            (config.tape()?, Sampler::tape(&config.networks()?, Weights::Raw, BATCH)?);
-        let tapes = [(&step, config.precision), (&sampler, Precision::F32)];
+        let (steps, sampler) =
+            (config.tapes()?, Sampler::tape(&config.networks()?, Weights::Raw, BATCH)?);
+        let steps = steps.iter().map(|step| (step, config.precision));
+        let tapes: Vec<_> = steps.chain([(&sampler, Precision::F32)]).collect();
         let before = resumed.filter(|r| r.options.device == device.name());
         match (before, self.machine.tune) {
             (Some(Resumed { model, .. }), None) => {

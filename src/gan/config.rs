@@ -178,6 +178,22 @@ impl TrainConfig {
         families::system(self, self.networks()?)
     }
 
+    /// The steps of all phases as tapes, in order.
+    ///
+    /// # Errors
+    /// See [`TrainConfig::system`].
+    pub fn tapes(&self) -> Result<Vec<Tape>> {
+        let system = self.system()?;
+        let phases = system.stages.iter().flat_map(|stage| &stage.phases);
+        phases
+            .map(|phase| {
+                let mut tape = Tape::new();
+                system.record(&mut tape, phase, Recording::default())?;
+                Ok(tape)
+            })
+            .collect()
+    }
+
     /// The first step as a tape.
     ///
     /// # Errors

@@ -269,6 +269,14 @@ impl ModelFile {
         let mut metadata = imported(&self.networks, &source);
         let prepare = serde_json::to_string(&self.prepare).expect("plain data");
         metadata.insert(IMAGES.to_owned(), prepare);
+        let names_stages = |position: &&String| {
+            let position: Option<serde_json::Value> = serde_json::from_str(position).ok();
+            position.is_some_and(|position| position.get("stages").is_some())
+        };
+        // Other stages can be trained from it.
+        if let Some(position) = self.position.as_ref().filter(names_stages) {
+            metadata.insert(POSITION.to_owned(), position.clone());
+        }
         checkpoint::save_half(path, &tensors, &metadata)
     }
 

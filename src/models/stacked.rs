@@ -31,8 +31,9 @@ const NOISE: usize = 2;
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(0.2);
 
-/// E's initial weights: it has no norm to scale its activations.
-const HE: WeightInit = WeightInit::He { gain: std::f32::consts::SQRT_2, uniform: false };
+/// E's initial weights, Lasagne's default. They make features of variance about 0.5, as the authors' are:
+/// with larger ones the condition outweighs the entropy loss.
+const GLOROT: WeightInit = WeightInit::Xavier { gain: 1.0, uniform: true };
 
 /// The parts of a latent: of the features, and of the image.
 pub const Z1: &str = "z1";
@@ -159,7 +160,7 @@ fn encoder(config: &ModelConfig, features: usize) -> Result<Sequential> {
     }
     layers.push(Layer::Identity); // the flattening
     layers.push(covering(size, from, features, Layout::Flatten, true));
-    Ok(Sequential { layers: layers.into_iter().map(|layer| layer.initialized(HE)).collect() })
+    Ok(Sequential { layers: layers.into_iter().map(|layer| layer.initialized(GLOROT)).collect() })
 }
 
 impl ModelConfig {
@@ -190,7 +191,7 @@ impl ModelConfig {
 
         let mut classifier = encoder(&plain, features)?;
         classifier.layers.push(RELU);
-        classifier.layers.push(Layer::linear(features, classes, true));
+        classifier.layers.push(Layer::linear(features, classes, true).initialized(GLOROT));
 
         let (wide, noise) = (DENSE * ngf, NOISE * ngf);
         let mut feature_generator = vec![Layer::Label(Label { classes })];
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(sizes(&all.discriminator, image), down);
         // The published sizes in thousands: G1 .42 M, G0 1.51 M, D0 .79 M.
         let counts = [&all.feature_generator, &all.generator, &all.discriminator].map(count);
-        assert_eq!(counts, [423_936, 1_507_072, 793_632]);
+        assert_eq!(counts, [423_936, 1_511_232, 794_144]);
         let at = feature_layer(&all.classifier).unwrap();
         assert_eq!((at + 2, &all.classifier.layers[at]), (all.classifier.layers.len(), &RELU));
     }

@@ -309,6 +309,7 @@ impl Session {
                 self.trainer.complete_stage();
             }
             let scored = (last || due(before, now, self.options.scores.evaluate_every))
+                && self.trainer.stage().has_previews
                 && self.score(writer)?;
             if last {
                 // So that the last line includes the last steps' metrics.

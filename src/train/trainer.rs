@@ -544,7 +544,8 @@ fn advice(config: &TrainConfig, device: &Device, options: &Options, what: &str) 
     let fits = |batch: usize| {
         let objective = ObjectiveConfig { micro_batch: 0, ..config.objective };
         let smaller = TrainConfig { batch, objective, ..config.clone() };
-        smaller.tape().and_then(|tape| preflight(&tape, device, &options)).is_ok()
+        let fits = |tape: &Tape| preflight(tape, device, &options).is_ok();
+        smaller.tapes().is_ok_and(|tapes| tapes.iter().all(fits))
     };
     let (mut good, mut bad) = (0, config.batch);
     while bad - good > 1 {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::evaluation::{ImageSet, Score};
 use crate::model::sampler::{BATCH, check_finite};
-use crate::model::{checkpoint, seeded_latents};
+use crate::model::{Inputs, checkpoint, seeded_latents};
 use crate::train::interrupt;
 use crate::train::options::due;
 use crate::train::scoring::best::Kept;
@@ -45,11 +45,12 @@ impl Session {
     pub(super) fn is_score_missing(&self) -> bool {
         let Some(scorer) = &self.scorer else { return false };
         let now = self.trainer.images();
-        let step = self.options.config.step_images() as u64;
+        let step = self.trainer.phase().step_images() as u64;
         let is_there = |name: &str| {
             self.log.iter().any(|line| line.images == now && line.metrics.get(name).is_some())
         };
-        due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
+        self.trainer.stage().has_previews
+            && due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
             && !scorer.references().iter().any(|known| is_there(&known.name))
     }
 
@@ -92,11 +93,10 @@ impl Session {
                 return Ok(None);
             }
             let latents = seeded_latents(seeds, model.nz, distribution);
-            let class = |&seed: &u64| (seed % model.classes as u64) as u32;
-            let labels: Vec<u32> = match model.is_conditional() {
-                true => seeds.iter().map(class).collect(),
-                false => Vec::new(),
-            };
+            let classes = if model.is_conditional() { model.classes } else { 0 };
+            let inputs = Inputs::seeds(seeds.iter().copied());
+            let labels: Vec<u32> =
+                (0..seeds.len()).filter_map(|i| inputs.class(i, classes)).collect();
             let fakes = self.trainer.sample_labeled(&mut self.sampler, &latents, &labels)?;
             check_finite(&fakes)?;
             bytes.extend(images::bytes(fakes.f32s()));
