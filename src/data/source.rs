@@ -26,6 +26,9 @@ use crate::human::grouped;
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
 
+/// The bundled set with captions: see `assets/captioned/README.md`.
+static CAPTIONED: &[u8] = include_bytes!("../../assets/captioned.zip");
+
 /// What the images come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -136,6 +139,19 @@ impl Source {
             return Err(Error::file(path, what));
         }
         Self::open_file(path, metadata.len(), name, reading)
+    }
+
+    /// Opens `path` for models of text: where there is none, the bundled set that has captions.
+    ///
+    /// # Errors
+    /// As [`Self::open_as`].
+    pub fn open_captioned(path: Option<&Path>, reading: &Reading) -> Result<Self> {
+        if path.is_some() {
+            return Self::open_as(path, reading);
+        }
+        let origin = Path::new("the bundled set with captions");
+        let store = Store::zip_bytes(origin, CAPTIONED)?;
+        Self::tree(origin, Kind::Bundled, "captioned".into(), store, reading)
     }
 
     fn open_file(path: &Path, length: u64, name: String, reading: &Reading) -> Result<Self> {
@@ -448,6 +464,14 @@ impl Source {
             text += &format!(", {}", count(self.classes().len(), "class"));
         }
         text
+    }
+
+    /// The files of a set of image files, and which of them are the images.
+    pub(super) fn image_files(&self) -> Option<(&Store, &[usize])> {
+        match &self.items {
+            Items::Files { store, indices } => Some((store, indices)),
+            Items::Packed(_) => None,
+        }
     }
 
     /// Where an image lies in the set, for messages.

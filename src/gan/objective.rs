@@ -43,6 +43,9 @@ pub enum Family {
     Mrgan,
     /// Manifold-diffusion GAN: the same in two steps, with a second discriminator.
     Mdgan,
+    /// GAN-INT-CLS: images from texts, with a discriminator that also sees real images with wrong
+    /// texts.
+    IntCls,
 }
 
 named!(Family);
@@ -54,13 +57,13 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, int-cls.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
         /// discriminator; vae-gan: the same, compared by a discriminator's features; mrgan and
         /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
-        /// second discriminator
+        /// second discriminator; int-cls: images from texts, for images with captions
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -99,6 +102,11 @@ config! {
         ///
         /// λ₂ of [`crate::gan::families::mrgan`].
         mode_weight: f32 = 0.4, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// With `family` int-cls, the share of real images with a wrong caption in the
+        /// discriminator's loss of fake pairs; the rest is the share of generated images
+        ///
+        /// c of [`crate::gan::families::int_cls`]; 0 for a discriminator that sees none.
+        mismatch: f32 = 0.5, "SHARE" { rare: true, domain: Domain::Fraction };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::is_default;
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Param, Sequential};
+use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Param, Sequential, TEXT};
 use crate::tensor::Tensor;
+use crate::text::TextEncoder;
 
 use super::names::RESERVED;
 use super::pipeline::Pipeline;
@@ -81,6 +82,8 @@ pub struct Networks {
     /// Class names of a conditional model ([`crate::nn::Layer::classes`]), by label; empty if
     /// unconditional.
     pub classes: Vec<String>,
+    /// Makes vectors of texts, which the networks are conditioned on; empty if they are not.
+    pub text: TextEncoder,
     /// Auxiliary outputs of the discriminator, after its logit.
     pub heads: usize,
     /// The networks by name; a network's name is the prefix of its tensors' names.
@@ -102,6 +105,8 @@ struct Form {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
+    text: TextEncoder,
+    #[serde(default, skip_serializing_if = "is_default")]
     heads: usize,
     generator: Option<Sequential>,
     discriminator: Option<Sequential>,
@@ -115,7 +120,7 @@ impl From<Networks> for Form {
     fn from(networks: Networks) -> Self {
         let Networks { size, channels, nz, latent_distribution, pixels, classes, heads, .. } =
             networks;
-        let Networks { mut by_name, pipeline, .. } = networks;
+        let Networks { mut by_name, text, pipeline, .. } = networks;
         let mut take = |role: Role| match by_name.get(role.name()) {
             Some(net) if net.role == role => by_name.remove(role.name()).map(|net| net.network),
             _ => None,
@@ -128,6 +133,7 @@ impl From<Networks> for Form {
             latent_distribution,
             pixels,
             classes,
+            text,
             heads,
             generator,
             discriminator,
@@ -142,9 +148,9 @@ impl TryFrom<Form> for Networks {
 
     fn try_from(form: Form) -> Result<Self, String> {
         let Form {
-            size, channels, nz, latent_distribution, pixels, classes, heads, networks, ..
+            size, channels, nz, latent_distribution, pixels, classes, text, heads, ..
         } = form;
-        let pipeline = form.pipeline;
+        let (networks, pipeline) = (form.networks, form.pipeline);
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
         for (name, net) in Self::usual(usual) {
@@ -159,6 +165,7 @@ impl TryFrom<Form> for Networks {
             latent_distribution,
             pixels,
             classes,
+            text,
             heads,
             by_name,
             pipeline,
@@ -258,6 +265,10 @@ impl Networks {
         if self.by_name.is_empty() {
             return Err("neither a generator nor a discriminator".into());
         }
+        self.text.check()?;
+        if self.is_conditional() && self.has_text() {
+            return Err("networks conditioned on both classes and texts".into());
+        }
         let layers = self.by_name.values().flat_map(|net| net.network.each());
         for known in layers.filter_map(|(_, layer)| layer.classes()) {
             if known != self.classes.len() {
@@ -282,6 +293,7 @@ impl Networks {
         let input = if role.takes_latents() { [1, 1, nz] } else { image };
         let mut sides = vec![(LATENT, [1, 1, nz])];
         sides.extend(self.is_conditional().then_some((LABELS, [1, 1, self.classes.len()])));
+        sides.extend(self.has_text().then_some((TEXT, [1, 1, self.text.width()])));
         let sizes = network.sizes_beside(input, &sides).map_err(|e| format!("{name}, {e}"))?;
         let output = sizes.last().copied().unwrap_or(input);
         let numbers = sizes.last().map_or(0, |size| size.iter().product::<usize>());
@@ -306,6 +318,23 @@ impl Networks {
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         !self.classes.is_empty()
+    }
+
+    /// Whether the networks are conditioned on texts.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// What images are generated on besides latents: the name of the side input, and its length;
+    /// `None` if they are unconditional.
+    #[must_use]
+    pub fn condition(&self) -> Option<(&'static str, usize)> {
+        match (self.classes.len(), self.text.width()) {
+            (0, 0) => None,
+            (0, width) => Some((TEXT, width)),
+            (classes, _) => Some((LABELS, classes)),
+        }
     }
 
     /// The label of a class given by name, or by number, from 0. A name takes precedence over a

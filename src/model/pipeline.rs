@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, Mode, Pass};
+use crate::nn::{LABELS, LATENT, Mode, Pass, TEXT};
 use crate::tape::{Tape, Var};
 
 use super::networks::{Networks, missing};
@@ -28,7 +28,7 @@ pub struct Call {
 }
 
 /// Networks in sequence. The initial values are the latents [`LATENT`] `[n, 1, 1, nz]` and, for a
-/// conditional model, [`LABELS`] `[n, classes]`; every value so far is also a side input of
+/// conditional model, [`LABELS`] `[n, classes]` or [`TEXT`] `[n, width]`; every value so far is also a side input of
 /// networks that take one of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -59,7 +59,7 @@ impl Pipeline {
     /// # Errors
     /// A message naming the call.
     pub fn check(&self, model: &Networks) -> Result<(), String> {
-        let mut known = vec![LATENT, LABELS];
+        let mut known = vec![LATENT, LABELS, TEXT];
         for Call { network, input, output } in &self.0 {
             if !model.by_name.contains_key(network) {
                 return Err(format!("the pipeline calls {network:?}, which is no network"));

@@ -38,7 +38,8 @@ fn strided(config: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
     ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::config("size", what))
 }
 
-/// The generator. Without a norm, hidden layers have biases instead.
+/// The generator. Without a norm, hidden layers have biases instead. The embedding of a text is
+/// appended to the latent.
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
@@ -48,7 +49,7 @@ pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
     let deepest = widths[doublings - 1];
     let mut stack = Stack::generator(config);
     let bias = stack.bias();
-    let mut from = config.nz;
+    let mut from = config.nz + stack.text();
     if config.network == Architecture::Mnist {
         let width = DENSE * config.ngf;
         from += stack.label();
@@ -82,7 +83,8 @@ pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
     stack.finish()
 }
 
-/// The discriminator. Its first layer has no norm (paper, section 3).
+/// The discriminator. Its first layer has no norm (paper, section 3). The embedding of a text is
+/// appended to every pixel of the smallest feature map, followed by a convolution of single pixels.
 ///
 /// # Errors
 /// See [`generator`].
@@ -102,6 +104,13 @@ pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Resul
     }
     let [h, w] = base;
     let deepest = widths[doublings - 1];
+    let text = stack.text();
+    if text > 0 {
+        // What the image and the text have in common, at each pixel of the smallest feature map.
+        stack.push(covering([1, 1], deepest + text, deepest, Layout::Conv, bias));
+        stack.norm(deepest);
+        stack.push(LEAKY);
+    }
     match config.network {
         Architecture::Dcgan => stack.head([h, w, deepest], End::Cover, false),
         Architecture::Mnist => {

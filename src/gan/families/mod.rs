@@ -15,6 +15,7 @@ pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
+pub mod int_cls;
 pub mod mdgan;
 pub mod mrgan;
 pub mod semi;
@@ -44,6 +45,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::VaeGan => vae_gan::networks(config),
         Family::Mrgan => mrgan::networks(config),
         Family::Mdgan => mdgan::networks(config),
+        Family::IntCls => int_cls::networks(config),
     }
 }
 
@@ -60,6 +62,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::VaeGan => vae_gan::system(config, model),
         Family::Mrgan => mrgan::system(config, model),
         Family::Mdgan => mdgan::system(config, model),
+        Family::IntCls => int_cls::system(config, model),
     }
 }
 
@@ -69,7 +72,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
     match objective.family {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan | Family::Mrgan => Some(objective.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => Some(objective.loss.at_chance(0.0)),
         Family::Vae | Family::Mdgan => None,
     }
 }
@@ -80,7 +83,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan | Family::Mrgan => objective.loss.output(),
+        Family::Gan | Family::Mrgan | Family::IntCls => objective.loss.output(),
         Family::Bigan | Family::Ali | Family::Vae | Family::VaeGan | Family::Mdgan => Output::Score,
     }
 }
