@@ -7,9 +7,13 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::Conflict;
-use crate::data::{Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source};
+use crate::data::{
+    CAPTIONED, Difference, Kind, Loader, LoaderOptions, Prepare, PrepareOptions, Source,
+    is_captioned,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gan::Family;
 use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
@@ -18,7 +22,7 @@ use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
 use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
 use crate::train::scoring::Scorer;
-use crate::train::session::{Ending, Session};
+use crate::train::session::{Ending, Session, TrainingData};
 use crate::train::{
     Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig, TrainOptions,
     Trainer, first_images, interrupt,
@@ -32,6 +36,7 @@ use super::tuning;
 
 mod asked;
 mod flags;
+mod text;
 
 use asked::{Asked, Bound, like, resolve};
 use flags::{Machine, Reading};
@@ -182,6 +187,12 @@ impl Train {
             0 => None,
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
+        let captions = text::captions(&options.config, &source)?;
+        let loader = LoaderOptions {
+            captions: captions.clone(),
+            companions: options.config.objective.mismatch > 0.0,
+            ..loader
+        };
         let loader = Loader::start(Arc::clone(&source), prepare, &loader, trainer.steps())?;
         tell!("{}", header(&options, &trainer));
         if let Some(origin) = options.from.as_ref().filter(|_| fresh) {
@@ -223,9 +234,10 @@ impl Train {
         run.write_options(&options)?;
         let path = run.path().to_owned();
         tell!("run       {}", path.display());
-        tell!("previews  {}", Session::previews(&options.config.model));
+        tell!("previews  {}", Session::previews(&options.config));
         interrupt::finish_first("this step and saving")?;
-        let mut session = Session::new(run, options, source, loader, trainer, labeled, seconds)?;
+        let data = TrainingData { source, loader, labeled, captions };
+        let mut session = Session::new(run, options, data, trainer, seconds)?;
         if let Some(scorer) = scorer {
             session.score_by(scorer);
         }
@@ -383,6 +395,7 @@ impl Train {
     fn config(
         &self,
         old: Option<&RunOptions>,
+        from: Option<&ModelFile>,
         model: ModelConfig,
         source: &Source,
     ) -> Result<TrainConfig> {
@@ -392,7 +405,17 @@ impl Train {
             return Ok(old.config.clone());
         }
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        Ok(TrainConfig { classes, ..typed.of(model) })
+        let config = TrainConfig { classes, ..typed.of(model) };
+        match config.objective.family {
+            Family::IntCls => text::encoded(config, from, source),
+            _ => Ok(config),
+        }
+    }
+
+    /// Whether a new training is one of texts.
+    fn has_text(&self, from: Option<&ModelFile>) -> bool {
+        let family = self.asked.config.objective.family;
+        family == Some(Family::IntCls) || from.is_some_and(|from| from.networks.has_text())
     }
 
     /// The options of this run: as typed, or those of the resumed run; `from` is the model
@@ -403,7 +426,11 @@ impl Train {
         from: Option<&ModelFile>,
     ) -> Result<(RunOptions, Arc<Source>)> {
         let old = resumed.map(|r| &r.options);
-        let data = self.data.clone().or_else(|| old.and_then(|o| o.data.clone()));
+        let usual = || self.has_text(from).then(|| PathBuf::from(CAPTIONED));
+        let data = self.data.clone().or_else(|| match old {
+            Some(old) => old.data.clone(),
+            None => usual(),
+        });
         let reading = self.reading.reading(old.map(|o| o.data_reading))?;
         let source = Source::open_as(data.as_deref(), &reading)?;
         tell_notes(&source);
@@ -425,7 +452,7 @@ impl Train {
             return Err(Error::file(source.origin(), what));
         }
         let model = self.model_config(old, from, &source)?;
-        let config = self.config(old, model, &source)?;
+        let config = self.config(old, from, model, &source)?;
         let prepare = match old {
             Some(old) => {
                 self.agrees(Bound::Run, self.prepare.conflict(&old.prepare))?;
@@ -466,7 +493,10 @@ impl Train {
             preset,
             from,
             config,
-            data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
+            data: data.map(|d| match is_captioned(&d) {
+                true => d,
+                false => std::path::absolute(&d).unwrap_or(d),
+            }),
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
             data_reading: source.reading(),

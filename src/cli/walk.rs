@@ -48,7 +48,9 @@ const STEPS: usize = 30;
                         dcgan walk runs/00000-fast-avatars-64 --direction 1-5 --seeds 3,17\n  \
                         dcgan walk runs/00000-fast-avatars-64 --direction 1 --out sway.gif\n  \
                         dcgan walk runs/00000-fast-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
-                        dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png"
+                        dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png\n  \
+                        dcgan walk runs/00002-int-cls-captioned-64 --text \"short red hair\" \
+                        --to-text \"long gray hair\""
 )]
 pub(super) struct Walk {
     #[command(flatten)]
@@ -79,6 +81,10 @@ pub(super) struct Walk {
     /// all for all classes. Latents stay: with several --seeds, a frame shows all of them
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["class", "linear", "spherical", "single"])]
     classes: Vec<String>,
+    /// Walk from --text to this text of a model of texts, and back; may be given several times.
+    /// Latents stay, as with --classes
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["classes", "linear", "spherical", "single"])]
+    to_text: Vec<String>,
     /// Move along these principal directions (from 1, the largest change of the first layer),
     /// instead of walking
     #[arg(long, value_name = "LIST", conflicts_with_all = ["linear", "spherical"], value_parser = directions::list, allow_hyphen_values = true)]
@@ -113,6 +119,7 @@ impl Walk {
             (Some(coordinates), _) => self.vary(&coordinates.0),
             (_, Some(directions)) => self.directions(&directions.0),
             _ if !self.classes.is_empty() => self.classes(),
+            _ if !self.to_text.is_empty() => self.texts(),
             _ => self.walk(),
         }
     }

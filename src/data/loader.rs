@@ -487,7 +487,9 @@ impl Pool {
                 }
                 // All that the caption is wrong for may be unreadable.
                 let other = match tries {
-                    0..COMPANION_DRAWS => captions.draw_wrong(item as usize, caption as usize, &mut stream),
+                    0..COMPANION_DRAWS => {
+                        captions.draw_wrong(item as usize, caption as usize, &mut stream)
+                    }
                     _ => (item as usize + tries) % self.order.count,
                 };
                 if self.fetch(other, epoch, &mut images) {

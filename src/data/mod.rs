@@ -54,7 +54,7 @@ pub use order::Order;
 pub use part::{Part, Reading};
 pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
-pub use source::{Image, Kind, Source};
+pub use source::{CAPTIONED, Image, Kind, Source, is_captioned};
 pub use subset::SubsetWriter;
 #[cfg(feature = "cli")]
 pub(crate) use sweep::sweep_by;

@@ -27,7 +27,17 @@ use crate::human::grouped;
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
 
 /// The bundled set with captions: see `assets/captioned/README.md`.
-static CAPTIONED: &[u8] = include_bytes!("../../assets/captioned.zip");
+static CAPTIONED_SET: &[u8] = include_bytes!("../../assets/captioned.zip");
+
+/// The name of the bundled set that has captions, where a path of images is taken.
+pub const CAPTIONED: &str = "captioned";
+
+/// Whether a path means the bundled set with captions: it is its name, and there is no file or
+/// folder of that name.
+#[must_use]
+pub fn is_captioned(path: &Path) -> bool {
+    path == Path::new(CAPTIONED) && !path.exists()
+}
 
 /// What the images come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +118,8 @@ impl Source {
         Self::open_as(path, &Reading::of(part))
     }
 
-    /// Opens `path`, the bundled set where there is none, as `reading` says.
+    /// Opens `path`, the bundled set where there is none, as `reading` says; [`CAPTIONED`] where
+    /// there is no such file stands for the bundled set with captions.
     ///
     /// # Errors
     /// As [`Self::open`], and where the set has no such part or no such level of folders.
@@ -118,6 +129,10 @@ impl Source {
             let store = Store::zip_bytes(origin, AVATARS)?;
             return Self::tree(origin, Kind::Bundled, "avatars".into(), store, reading);
         };
+        if is_captioned(path) {
+            let store = Store::zip_bytes(path, CAPTIONED_SET)?;
+            return Self::tree(path, Kind::Bundled, CAPTIONED.into(), store, reading);
+        }
         let metadata = fs::metadata(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 Error::file(path, format!("DATA does not exist; {WHAT_WORKS}"))
@@ -139,19 +154,6 @@ impl Source {
             return Err(Error::file(path, what));
         }
         Self::open_file(path, metadata.len(), name, reading)
-    }
-
-    /// Opens `path` for models of text: where there is none, the bundled set that has captions.
-    ///
-    /// # Errors
-    /// As [`Self::open_as`].
-    pub fn open_captioned(path: Option<&Path>, reading: &Reading) -> Result<Self> {
-        if path.is_some() {
-            return Self::open_as(path, reading);
-        }
-        let origin = Path::new("the bundled set with captions");
-        let store = Store::zip_bytes(origin, CAPTIONED)?;
-        Self::tree(origin, Kind::Bundled, "captioned".into(), store, reading)
     }
 
     fn open_file(path: &Path, length: u64, name: String, reading: &Reading) -> Result<Self> {

@@ -20,6 +20,41 @@ pub struct Inputs {
     truncation: Option<Truncation>,
 }
 
+/// What all images are generated on besides their latents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing, for an unconditional model.
+    #[default]
+    None,
+    /// A class.
+    Class(u32),
+    /// A text.
+    Text(String),
+}
+
+impl Condition {
+    /// The name of a model's side input and its value for `n` images `[n, width]`; `None` if there
+    /// is none.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the model is not conditioned so, or a class is out of range.
+    pub fn rows(&self, n: usize, model: &Networks) -> Result<Option<(&'static str, Tensor)>> {
+        let fail = |what: &str| Err(Error::Tensor { name: "condition".into(), what: what.into() });
+        match (self, model.condition()) {
+            (Self::None, None) => Ok(None),
+            (Self::Class(class), Some((name, classes))) if !model.has_text() => {
+                Ok(Some((name, Tensor::one_hot(&vec![*class; n], classes)?)))
+            }
+            (Self::Text(text), Some((name, width))) if model.has_text() => {
+                Ok(Some((name, Tensor::new([n, width], model.text.encode(text).repeat(n))?)))
+            }
+            (Self::None, _) => fail("the generator is conditional, and nothing was given"),
+            (Self::Class(_), _) => fail("the generator has no classes"),
+            (Self::Text(_), _) => fail("the generator is not conditioned on texts"),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Latents {
     Seeds(Vec<u64>),
@@ -72,6 +107,16 @@ impl Inputs {
     #[must_use]
     pub fn of_class(self, class: u32) -> Self {
         self.of_every_class(vec![class])
+    }
+
+    /// The same, all on one condition.
+    #[must_use]
+    pub fn of(self, condition: &Condition) -> Self {
+        match condition {
+            Condition::None => self,
+            Condition::Class(class) => self.of_class(*class),
+            Condition::Text(text) => self.of_every_text(vec![text.clone()]),
+        }
     }
 
     /// The same, with one class for each latent.

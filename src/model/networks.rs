@@ -147,9 +147,8 @@ impl TryFrom<Form> for Networks {
     type Error = String;
 
     fn try_from(form: Form) -> Result<Self, String> {
-        let Form {
-            size, channels, nz, latent_distribution, pixels, classes, text, heads, ..
-        } = form;
+        let Form { size, channels, nz, latent_distribution, pixels, classes, text, heads, .. } =
+            form;
         let (networks, pipeline) = (form.networks, form.pipeline);
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
@@ -335,6 +334,33 @@ impl Networks {
             (0, width) => Some((TEXT, width)),
             (classes, _) => Some((LABELS, classes)),
         }
+    }
+
+    /// Number of labels: classes, or examples of texts.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        if self.has_text() { self.text.examples.len() } else { self.classes.len() }
+    }
+
+    /// The conditions `[n, width]` of images with these labels: numbers of classes, or of examples
+    /// of texts; `None` if the networks are unconditional.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if a label is out of range.
+    pub fn conditions(&self, labels: &[u32]) -> Result<Option<Tensor>> {
+        let Some((name, width)) = self.condition() else { return Ok(None) };
+        if !self.has_text() {
+            return Tensor::one_hot(labels, width).map(Some);
+        }
+        let mut rows = Vec::with_capacity(labels.len() * width);
+        for &label in labels {
+            let example = self.text.examples.get(label as usize).ok_or_else(|| Error::Tensor {
+                name: name.into(),
+                what: format!("the model has no example of a text with the number {label}"),
+            })?;
+            rows.extend(self.text.encode(example));
+        }
+        Tensor::new([labels.len(), width], rows).map(Some)
     }
 
     /// The label of a class given by name, or by number, from 0. A name takes precedence over a

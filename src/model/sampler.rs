@@ -119,8 +119,8 @@ impl Sampler {
         self.sample_labeled(state, latents, &[])
     }
 
-    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, of the classes `labels`, which are
-    /// empty for an unconditional generator.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, of the classes `labels`, or of the
+    /// model's examples of texts with these numbers; empty for an unconditional generator.
     ///
     /// # Errors
     /// Those of [`Sampler::sample`]; [`Error::Tensor`] if there are not as many labels as latents,
@@ -131,10 +131,10 @@ impl Sampler {
         latents: &Tensor,
         labels: &[u32],
     ) -> Result<Tensor> {
-        let classes = self.model.classes.len();
+        let kinds = self.model.labels();
         let n = latents.shape().first().copied().unwrap_or_default();
-        if labels.len() != if classes == 0 { 0 } else { n } {
-            let what = match classes {
+        if labels.len() != if kinds == 0 { 0 } else { n } {
+            let what = match kinds {
                 0 => "the generator is unconditional".to_owned(),
                 _ => format!(
                     "the generator is conditional: {n} images need as many, and {} were given",
@@ -143,7 +143,7 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
-        let conditions = if classes == 0 { None } else { Some(Tensor::one_hot(labels, classes)?) };
+        let conditions = self.model.conditions(labels)?;
         self.sample_conditioned(state, latents, conditions.as_ref())
     }
 

@@ -439,8 +439,7 @@ impl ModelConfig {
             );
             return Err(Error::config("network", what));
         }
-        let learns_lengths =
-            |w| matches!(w, Parametrization::Norm | Parametrization::NormFixed);
+        let learns_lengths = |w| matches!(w, Parametrization::Norm | Parametrization::NormFixed);
         let what = "networks conditioned on texts do not have it: leave it out";
         let without = [
             ("conditioning", self.classes > 0),

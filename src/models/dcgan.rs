@@ -107,7 +107,9 @@ pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Resul
     let text = stack.text();
     if text > 0 {
         // What the image and the text have in common, at each pixel of the smallest feature map.
-        stack.push(covering([1, 1], deepest + text, deepest, Layout::Conv, bias));
+        let spec = ConvSpec::down(base, [1, 1], [1, 1], [0, 0]);
+        let spec = spec.map_err(|what| Error::config("size", what))?;
+        stack.push(Layer::conv(spec, deepest + text, deepest, bias));
         stack.norm(deepest);
         stack.push(LEAKY);
     }

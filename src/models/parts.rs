@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{named, typed};
 use crate::error::{Error, Result};
 use crate::nn::{
-    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, Join, LABELS, Label, Layer,
-    LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
+    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, Join, LABELS, Label,
+    Layer, LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
     Projection, Reference, Sequential, TEXT, VirtualBatchNorm,
 };
 use crate::ops::conv::ConvSpec;

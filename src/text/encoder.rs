@@ -112,7 +112,8 @@ impl TextEncoder {
         let pair = |pair: &[usize]| {
             self.words.len() + bin(&self.words[pair[0]], &self.words[pair[1]], self.bins)
         };
-        let set: BTreeSet<usize> = known.iter().copied().chain(known.windows(2).map(pair)).collect();
+        let set: BTreeSet<usize> =
+            known.iter().copied().chain(known.windows(2).map(pair)).collect();
         let mut vector = vec![0.0; self.width()];
         let value = (self.width() as f32 / set.len().max(1) as f32).sqrt();
         for at in set {

@@ -10,16 +10,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::data::{Loader, Skipped, Source, write_skipped};
+use crate::data::{self, Captions, Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
 use crate::evaluation::Score;
-use crate::gan::families;
+use crate::gan::families::{self, int_cls::WRONG};
 use crate::model::file::IMAGES;
 use crate::model::sampler::BATCH;
 use crate::model::{Sampler, seeded_latents};
-use crate::models::ModelConfig;
+use crate::nn::TEXT;
 use crate::shell::quoted;
-use crate::tensor::Tensor;
+use crate::tensor::{Data, Tensor};
 use crate::terminal::is_watched;
 use crate::{files, human, images};
 
@@ -43,6 +43,17 @@ const PREVIEW: usize = 64;
 /// Rows, and fewest and most columns, of the preview of a conditional generator.
 const CLASS_ROWS: usize = 32;
 const CLASS_COLUMNS: std::ops::RangeInclusive<usize> = 4..=16;
+
+/// Texts whose images a preview shows.
+const TEXT_ROWS: usize = 8;
+
+/// Rows of a preview with their own class or text; 0 for an unconditional generator.
+fn rows(config: &TrainConfig) -> usize {
+    match config.model.is_conditional() {
+        true => config.model.classes,
+        false => config.text.examples.len().min(TEXT_ROWS),
+    }
+}
 
 /// The labels of a preview's images (seeds 0 and on), and the grid's columns: a conditional
 /// generator gets a row for each class, or for the first ones if there are very many. Every image
@@ -75,6 +86,19 @@ pub enum Ending {
 
 mod scoring;
 
+/// What a training reads.
+#[derive(Debug)]
+pub struct TrainingData {
+    /// The images.
+    pub source: Arc<Source>,
+    /// Their batches.
+    pub loader: Loader,
+    /// For semi-supervised training.
+    pub labeled: Option<Labeled>,
+    /// For training on texts.
+    pub captions: Option<Arc<Captions>>,
+}
+
 /// A training with its surroundings.
 #[derive(Debug)]
 pub struct Session {
@@ -86,9 +110,11 @@ pub struct Session {
     trainer: Trainer,
     /// For semi-supervised training.
     labeled: Option<Labeled>,
+    /// For training on texts.
+    captions: Option<Arc<Captions>>,
     sampler: Sampler,
     latents: Tensor,
-    /// Classes of the preview's images; empty for an unconditional generator.
+    /// Classes of the preview's images, or numbers of the texts that are their examples; empty for an unconditional generator.
     labels: Vec<u32>,
     /// Columns of the preview.
     columns: usize,
@@ -133,9 +159,12 @@ pub struct Session {
 impl Session {
     /// A description of the images in this model's previews.
     #[must_use]
-    pub fn previews(model: &ModelConfig) -> String {
-        let (labels, columns) = preview_of(if model.is_conditional() { model.classes } else { 0 });
+    pub fn previews(config: &TrainConfig) -> String {
+        let (labels, columns) = preview_of(rows(config));
         match labels.len() {
+            _ if !config.text.is_empty() => {
+                format!("seeds 0 to {}, a row of {columns} for each text", labels.len() - 1)
+            }
             0 => format!("seeds 0 to {}, in rows of {}", PREVIEW - 1, images::columns(PREVIEW)),
             n => format!("seeds 0 to {}, a row of {columns} for each class", n - 1),
         }
@@ -150,19 +179,18 @@ impl Session {
     pub fn new(
         run: Run,
         options: RunOptions,
-        source: Arc<Source>,
-        loader: Loader,
+        data: TrainingData,
         trainer: Trainer,
-        labeled: Option<Labeled>,
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let TrainConfig { model, objective, .. } = *trainer.config();
-        let (labels, columns) = match model.classes {
-            classes if model.is_conditional() => preview_of(classes),
-            _ => (Vec::new(), images::columns(PREVIEW)),
+        let TrainingData { source, loader, labeled, captions } = data;
+        let (labels, columns) = match rows(trainer.config()) {
+            0 => (Vec::new(), images::columns(PREVIEW)),
+            rows => preview_of(rows),
         };
-        let count = if model.is_conditional() { labels.len() } else { PREVIEW };
+        let count = if labels.is_empty() { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
         let distribution = trainer.system().model.latent_distribution;
@@ -170,8 +198,12 @@ impl Session {
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
-        let previews =
-            Previews { seeds: Self::previews(&model), labels: labels.clone(), count, columns };
+        let previews = Previews {
+            seeds: Self::previews(trainer.config()),
+            labels: labels.clone(),
+            count,
+            columns,
+        };
         let memory = trainer.memory().to_string();
         let page = Report::new(options.clone(), facts(&options, &trainer), memory, previews);
         let mut session = Self {
@@ -182,6 +214,7 @@ impl Session {
             loader,
             trainer,
             labeled,
+            captions,
             sampler,
             latents,
             labels,
@@ -270,14 +303,14 @@ impl Session {
             let asked = Instant::now();
             let batch = self.loader.next_batch()?;
             self.waited += asked.elapsed();
-            let images = Batch::from(batch.images);
+            let batch = self.on_captions(batch)?;
             let batch = match &self.labeled {
                 Some(labeled) => {
                     let n = self.options.config.batch;
                     let (known, labels) = labeled.batch(self.trainer.steps(), n);
-                    images.labels(&labels).labeled(known)
+                    batch.labels(&labels).labeled(known)
                 }
-                None => images.labels(&batch.labels.unwrap_or_default()),
+                None => batch,
             };
             if let Some(metrics) = self.trainer.step(batch)? {
                 self.take(metrics)?;
@@ -329,6 +362,26 @@ impl Session {
         let state = if ending == Ending::Done { State::Done } else { State::Stopped };
         self.write_page(writer, state)?;
         Ok(ending)
+    }
+
+    /// A batch of the loader with its labels, its texts as vectors, and the images that these are
+    /// wrong for.
+    fn on_captions(&self, batch: data::Batch) -> Result<Batch> {
+        let data::Batch { images, labels, items, captions: chosen, companions, .. } = batch;
+        let mut made = Batch::from(images).labels(&labels.unwrap_or_default());
+        let (Some(captions), Some(chosen)) = (&self.captions, chosen) else { return Ok(made) };
+        let text = &self.trainer.system().model.text;
+        let mut vectors = Vec::with_capacity(items.len() * text.width());
+        for (&item, &caption) in items.iter().zip(&chosen) {
+            vectors.extend(text.encode(&captions.of(item as usize)[caption as usize]));
+        }
+        made = made.feed(TEXT, Tensor::new([items.len(), text.width()], vectors)?);
+        if let Some(companions) = companions {
+            let [h, w, c] = self.trainer.system().first().image;
+            let images = Tensor::with_data([items.len(), h, w, c], Data::U8(companions))?;
+            made = made.feed(WRONG, images);
+        }
+        Ok(made)
     }
 
     /// Prints once how long the training will take at `rate` images a second.

@@ -72,7 +72,9 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
     match objective.family {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => Some(objective.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => {
+            Some(objective.loss.at_chance(0.0))
+        }
         Family::Vae | Family::Mdgan => None,
     }
 }

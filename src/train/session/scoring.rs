@@ -84,7 +84,8 @@ impl Session {
     /// The scores now; `None` if the training is interrupted.
     fn scores_by(&mut self, scorer: &mut Scorer) -> Result<Option<Vec<Score>>> {
         let model = self.options.config.model;
-        let distribution = self.trainer.system().model.latent_distribution;
+        let networks = &self.trainer.system().model;
+        let (distribution, kinds) = (networks.latent_distribution, networks.labels() as u64);
         let seeds: Vec<u64> = (SEED..).take(scorer.count()).collect();
         let mut bytes = Vec::new();
         for seeds in seeds.chunks(BATCH) {
@@ -92,10 +93,9 @@ impl Session {
                 return Ok(None);
             }
             let latents = seeded_latents(seeds, model.nz, distribution);
-            let class = |&seed: &u64| (seed % model.classes as u64) as u32;
-            let labels: Vec<u32> = match model.is_conditional() {
-                true => seeds.iter().map(class).collect(),
-                false => Vec::new(),
+            let labels: Vec<u32> = match kinds {
+                0 => Vec::new(),
+                kinds => seeds.iter().map(|seed| (seed % kinds) as u32).collect(),
             };
             let fakes = self.trainer.sample_labeled(&mut self.sampler, &latents, &labels)?;
             check_finite(&fakes)?;
