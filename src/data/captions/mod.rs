@@ -170,6 +170,21 @@ impl Source {
         Ok(Captions::new(&names, texts, found.from))
     }
 
+    /// A sentence on its captions, or on what is wrong with them; `None` if it has none.
+    pub(super) fn captions_note(&self) -> Option<String> {
+        match self.captions() {
+            Ok(captions) => {
+                let total = captions.texts.iter().map(Vec::len).sum();
+                Some(format!("{} from {}", count(total, "caption"), captions.from))
+            }
+            Err(error) => {
+                let (store, _) = self.image_files()?;
+                let has_some = store.names().iter().any(|name| is_captions(name));
+                has_some.then(|| error.to_string())
+            }
+        }
+    }
+
     /// The file of captions of a copy of the set that has the images `items` alone; `None` if the
     /// set has no captions that can be read.
     pub(super) fn captions_subset(&self, items: &[u32]) -> Option<(String, Vec<u8>)> {
