@@ -30,13 +30,10 @@ fn captioned(place: &Place) {
     put(&place.path("set"), "captions.txt", lines.as_bytes());
 }
 
-/// A training that takes milliseconds a step.
-const TINY: &[&str] = &[
-    "--preset", "int-cls", "--device", "cpu", "--size", "16", "--ngf", "8", "--ndf", "8", "--nz", "8",
-];
+const PRESET: &[&str] = &["--preset", "int-cls", "--device", "cpu"];
 
 fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
-    place.train(out, &[&["set"], TINY, words])
+    place.train(out, &[&["set"], PRESET, words])
 }
 
 fn pixels(path: &Path) -> Vec<u8> {
@@ -64,7 +61,9 @@ fn a_training_on_captions_that_was_stopped_and_resumed_gives_the_same_bits() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("000.png\tred", "000.png\tgreen")).unwrap();
     let resume = ["train", "--resume", parts.to_str().unwrap(), "--images", "400"];
-    place.dcgan(&[&resume]).refused(1, &["captions.txt", "not those that the run was started with"]);
+    place
+        .dcgan(&[&resume])
+        .refused(1, &["captions.txt", "not those that the run was started with"]);
 }
 
 #[test]
@@ -103,8 +102,11 @@ fn texts_are_drawn_and_their_words_matter() {
     let grid = ["--grid", "texts.png", "--text", "red top", "--text", "green bottom"];
     let out = place.dcgan(&[&["sample", run, "--device", "cpu"], &grid]).ok();
     assert!(out.stdout.contains("16 images in texts.png: seeds 0-7"), "{}", out.stdout);
-    let layout = ["--grid", "3x3", "texts.png", "--text", "red", "--text", "blue", "--seeds", "0-3"];
-    place.dcgan(&[&["sample", run, "--device", "cpu"], &layout]).refused(2, &["for all texts together"]);
+    let layout =
+        ["--grid", "3x3", "texts.png", "--text", "red", "--text", "blue", "--seeds", "0-3"];
+    place
+        .dcgan(&[&["sample", run, "--device", "cpu"], &layout])
+        .refused(2, &["for all texts together"]);
 
     let warned = sample("odd", &["--text", "purple top with stars"]).ok().stderr;
     assert!(warned.contains("does not know purple, with, stars"), "{warned}");
@@ -115,7 +117,10 @@ fn texts_are_drawn_and_their_words_matter() {
     sample("all", &[]).ok();
     sample("again", &["--truncation", "1000"]).ok();
     for file in names(&place.path("all")) {
-        assert_eq!(pixels(&place.path("all").join(&file)), pixels(&place.path("again").join(&file)));
+        assert_eq!(
+            pixels(&place.path("all").join(&file)),
+            pixels(&place.path("again").join(&file))
+        );
     }
 }
 
@@ -164,8 +169,8 @@ fn other_commands_take_a_text_or_say_what_they_need() {
 
     // A model without text.
     place.images("plain", 8);
-    let plain = ["plain", "--device", "cpu", "--batch", "4", "--images", "8", "--size", "16"];
-    let plain = place.train("others", &[&plain, &["--ngf", "4", "--ndf", "4"]]);
+    let plain = ["plain", "--device", "cpu", "--batch", "4", "--images", "8"];
+    let plain = place.train("others", &[&plain]);
     let plain = plain.to_str().unwrap();
     place
         .dcgan(&[&["sample", plain, "--device", "cpu"], &text])
@@ -176,22 +181,19 @@ fn other_commands_take_a_text_or_say_what_they_need() {
 fn sets_that_cannot_be_learned_are_refused() {
     let place = Place::new();
     place.images("set", 8);
-    let words = [&["train", "set", "--batch", "4"], TINY].concat();
+    let words = [&["train", "set", "--batch", "4"], PRESET].concat();
     place.dcgan(&[&words]).refused(1, &["set", "has no captions", "captions.txt"]);
     let lines: String = (0..8).map(|i| format!("{i:03}.png\tword{i}\n")).collect();
     put(&place.path("set"), "captions.txt", lines.as_bytes());
     place.dcgan(&[&words]).refused(1, &["no word that two of them share"]);
     put(&place.path("set"), "captions.txt", lines.replace("word", "word ").as_bytes());
     for (flags, said) in [
-        (&["--network", "resnet", "--size", "32"][..], &["--network", "dcgan-paper"][..]),
+        (&["--network", "resnet"][..], &["--network", "dcgan-paper"][..]),
         (&["--weight-d", "norm"], &["--weight-d", "texts"]),
         (&["--n-critic", "2"], &["--n-critic", "int-cls"]),
         (&["--loss", "relativistic"], &["--loss", "int-cls"]),
     ] {
-        // What is typed twice counts once.
-        let base = words.iter().copied().filter(|w| !(flags.contains(&"--size") && ["--size", "16"].contains(w)));
-        let base: Vec<&str> = base.collect();
-        place.dcgan(&[&base, flags]).refused(2, said);
+        place.dcgan(&[&words, flags]).refused(2, said);
     }
     // Nothing was made.
     assert!(!place.path("runs").exists());
@@ -200,7 +202,7 @@ fn sets_that_cannot_be_learned_are_refused() {
 #[test]
 fn the_bundled_set_is_trained_on_without_a_path() {
     let place = Place::new();
-    let run = place.train("runs", &[TINY, &["--images", "16"]]);
+    let run = place.train("runs", &[PRESET, &["--images", "16"]]);
     assert!(run.ends_with("00000-int-cls-captioned-16"), "{}", run.display());
     let resume = ["train", "--resume", run.to_str().unwrap(), "--images", "32"];
     place.dcgan(&[&resume]).ok();

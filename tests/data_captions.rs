@@ -42,8 +42,7 @@ fn captions_are_found_in_files_of_several_kinds() {
     ] {
         let data = tempdir().unwrap();
         let marked = format!("\u{feff}{text}");
-        let files =
-            [("a.png", flat(1)), ("b.png", flat(2)), (name, marked.clone().into_bytes())];
+        let files = [("a.png", flat(1)), ("b.png", flat(2)), (name, marked.clone().into_bytes())];
         let mut tar = tar::Builder::new(Vec::new());
         for (name, bytes) in &files {
             put(data.path(), &format!("folder/{name}"), bytes);
@@ -146,7 +145,12 @@ fn a_copy_of_a_part_keeps_its_captions() {
     assert_eq!(shown(&open(&data.path().join("part"))), "red; round");
 }
 
-fn batches(captions: &Arc<Captions>, source: &Arc<Source>, workers: usize, first: u64) -> Vec<Batch> {
+fn batches(
+    captions: &Arc<Captions>,
+    source: &Arc<Source>,
+    workers: usize,
+    first: u64,
+) -> Vec<Batch> {
     let prepare = Prepare { height: 8, width: 8, ..Prepare::default() };
     let options = LoaderOptions {
         batch: 7,

@@ -48,10 +48,12 @@ use flags::{Machine, Reading};
                   mnist/ --preset cgan"
 )]
 pub(super) struct Train {
-    /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars]
+    /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars; for
+    /// texts 700 with captions]
     ///
     /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
-    /// binary batches; detected automatically [default: 3,000 bundled avatars]
+    /// binary batches; detected automatically, with captions for --preset int-cls [default: 3,000
+    /// bundled avatars; for texts 700 with captions, which captioned stands for in other commands]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
 

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 use super::bar::Bar;
 use super::drawing::Drawing;
 use super::flags::at_least;
-use super::latents::{ModelFlags, named};
+use super::latents::{ModelFlags, describe, named};
 use super::output::println;
 use super::points::{Locator, Point, Points, Range};
 use super::seeds::Seeds;
@@ -134,7 +134,11 @@ impl Walk {
 
     /// What a figure says of the model and its latents.
     fn describe(&self, model: &ModelFile) -> String {
-        let model = self.model.describe(model);
+        let model = match self.to_text.is_empty() {
+            true => self.model.describe(model),
+            // The first text is one of several.
+            false => describe(&self.model.path, model),
+        };
         match self.truncation {
             Some(truncation) => format!("{model}, latents truncated at {truncation}"),
             None => model,

@@ -26,7 +26,7 @@ use crate::human::grouped;
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
 
-/// The bundled set with captions: see `assets/captioned/README.md`.
+/// The bundled set with captions: see `assets/captioned.LICENSE.md`.
 static CAPTIONED_SET: &[u8] = include_bytes!("../../assets/captioned.zip");
 
 /// The name of the bundled set that has captions, where a path of images is taken.

@@ -10,7 +10,7 @@ use faer::{Mat, Side};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::model::{ModelFile, Networks, Pipeline, Weights};
-use crate::nn::{LATENT, LatentDistribution, Layer, Mode, Pass, Sequential};
+use crate::nn::{LATENT, LatentDistribution, Layer, Mode, Pass, Sequential, TEXT};
 use crate::program::{Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
@@ -121,6 +121,7 @@ fn first_layers(networks: &Networks) -> Result<(String, Sequential, usize)> {
     for (i, layer) in net.network.layers.iter().enumerate() {
         match layer {
             Layer::Identity | Layer::Label(_) => {}
+            Layer::Join(join) if join.input == TEXT => {}
             Layer::Codes(layer) if i == 0 => codes = layer.categories + layer.numbers,
             Layer::Conv(_) | Layer::ConvTranspose(_) => {
                 let layers = net.network.layers[..=i].to_vec();

@@ -139,8 +139,10 @@ pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Role;
     use crate::models::Size;
-    use crate::nn::Label;
+    use crate::nn::{Label, TEXT};
+    use crate::text::TextEncoder;
 
     fn model(size: usize, network: Architecture) -> ModelConfig {
         let size = Size { height: size, width: size };
@@ -199,6 +201,34 @@ mod tests {
         model.classes = 0;
         assert_eq!(shapes(model)[6].1, [1024, ngf * 2 * 49]);
         assert_eq!(model.networks().expect("28 works").check(), Ok(()));
+    }
+
+    /// The text is embedded in 128 numbers: behind the latent, and behind each pixel of the smallest
+    /// feature map.
+    #[test]
+    fn texts_enter_both_networks_once() {
+        for (network, size) in
+            [(Architecture::Dcgan, 32), (Architecture::Dcgan, 64), (Architecture::Paper, 16)]
+        {
+            let plain = ModelConfig { ngf: 8, ndf: 8, ..model(size, network) };
+            let config = ModelConfig { text: 200, ..plain };
+            let networks = config.networks_on(TextEncoder::of_width(200)).expect("it fits");
+            assert_eq!(networks.check(), Ok(()));
+            assert!(networks.has_text() && config.networks().is_err(), "no encoder");
+            for role in [Role::Generator, Role::Discriminator] {
+                let each = networks.of(role).expect("there is one").each();
+                let joins = each.iter().filter(|(_, layer)| layer.side_input() == Some(TEXT));
+                assert_eq!(joins.count(), 1, "{network} {role}");
+            }
+            let more = |name| config.learned(name) - plain.learned(name);
+            let dense = 201 * 128;
+            let deepest = 8 << (plain.size.base().expect("it works").1 - 1);
+            assert_eq!(more("generator"), dense + 128 * 16 * deepest);
+            // The dense layer leaves its bias to batch norm, as the convolution does.
+            let norms = 2 * 128 + 2 * deepest;
+            let convolution = (deepest + 128) * deepest;
+            assert_eq!(more("discriminator"), 200 * 128 + convolution + norms);
+        }
     }
 
     #[test]

@@ -173,7 +173,8 @@ pub(super) fn all(store: &Store, indices: &[usize]) -> Result<Option<Found>, Str
             }
         }
         // Annotations of a part of COCO that is not there are left aside.
-        if !absent.is_empty() && !(is_coco && used == 0 && files.len() > 1) {
+        let is_absent_part = is_coco && used == 0 && files.len() > 1;
+        if !absent.is_empty() && !is_absent_part {
             missing.push((name, absent));
         }
         from.push(name.as_str());
