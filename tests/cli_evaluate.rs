@@ -238,3 +238,58 @@ fn what_cannot_be_evaluated_is_said_in_a_sentence() {
     fs::write(place.path("half.safetensors"), "x").unwrap();
     refused(1, &["half.safetensors"], &["half.safetensors"]);
 }
+
+#[test]
+fn images_are_held_against_a_classifier_of_their_classes() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let small: &[&str] = &["--batch", "4", "--gray"];
+    let train = |out: &str, words: &[&str]| {
+        let run = place.train(out, &[&["set/train", "--images", "2000"], small, words, CPU]);
+        run.to_str().unwrap().to_owned()
+    };
+    let semi =
+        train("semi", &["--preset", "semi-supervised", "--labels-per-class", "12", "--ema", "0"]);
+    let auxiliary = train("auxiliary", &["--conditional=auxiliary"]);
+    let json = |words: &[&str]| -> Value {
+        let said = place.dcgan(&[words, &["--json"], CPU]).ok();
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+
+    // Of real images it is what `dcgan errors` counts.
+    let errors = json(&["errors", &semi, "--test", "set"]);
+    let rate = errors["error_rate"].as_f64().unwrap();
+    assert!(rate < 0.4, "the classifier has learned nothing: {rate}");
+    let by = ["--metrics", "class-accuracy,class-is", "--classifier", &semi];
+    let of_images = json(&[&["evaluate", "set/test", "--real", "set"], &by[..]].concat());
+    let accuracy = of_images["metrics"]["class-accuracy"].as_f64().unwrap();
+    assert!((accuracy - (1.0 - rate)).abs() < 1e-9, "{accuracy}, {rate}");
+    assert!(of_images["floors"]["class-accuracy"]["value"].as_f64().unwrap() > 0.5);
+    let protocol = of_images["protocols"]["class-accuracy"].as_str().unwrap();
+    assert!(protocol.contains("classifier: the discriminator of") && protocol.contains("mean of"));
+
+    // A conditional model by itself, and by another.
+    let own = json(&["evaluate", &auxiliary, "--samples", "24"]);
+    let other = json(&[&["evaluate", &auxiliary], &by[..]].concat());
+    for scores in [&own, &other] {
+        assert!(scores["metrics"]["class-accuracy"].is_number(), "{scores}");
+        let best = scores["metrics"]["class-is"].as_f64().unwrap();
+        assert!((1.0..=2.0 + 1e-6).contains(&best), "{best} of two classes");
+    }
+    let names = |scores: &Value| scores["protocols"]["class-is"].as_str().unwrap().to_owned();
+    assert!(names(&own).contains("auxiliary") && names(&other).contains("semi"));
+
+    // What draws no classes has no accuracy, but a score of them.
+    let unlabeled = json(&["evaluate", &semi]);
+    assert!(unlabeled["metrics"]["class-is"].is_number(), "{unlabeled}");
+    assert!(unlabeled["metrics"].get("class-accuracy").is_none());
+    let asked = ["evaluate", &semi, "--metrics", "class-accuracy"];
+    place.dcgan(&[&asked, CPU]).refused(1, &["class-accuracy", "drawn in classes"]);
+    let plain = train("plain", &[]);
+    let asked = ["evaluate", &plain, "--metrics", "class-accuracy"];
+    place.dcgan(&[&asked, CPU]).refused(2, &["--classifier", "class-accuracy"]);
+    let by_plain = ["evaluate", &auxiliary, "--classifier", &plain];
+    place.dcgan(&[&by_plain, CPU]).refused(2, &["--classifier", "does not predict classes"]);
+    let of_another_size = ["evaluate", "set/test", "--real", "set", "--size", "8"];
+    place.dcgan(&[&of_another_size, &by[2..], CPU]).refused(2, &["--classifier", "8x8", "16x16"]);
+}

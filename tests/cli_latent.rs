@@ -36,7 +36,7 @@ fn z(seed: u64) -> Vec<f32> {
     seeded_latents(&[seed], 8, LatentDistribution::Normal).f32s().to_vec()
 }
 
-fn read_npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
+pub(crate) fn read_npy(path: &Path) -> (Vec<u64>, Vec<f32>) {
     let npy = npyz::NpyFile::new(fs::File::open(path).unwrap()).unwrap();
     (npy.shape().to_vec(), npy.into_vec().unwrap())
 }

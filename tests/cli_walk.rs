@@ -15,7 +15,7 @@ use image::imageops::{FilterType, resize};
 use image::{AnimationDecoder as _, DynamicImage, RgbImage};
 
 use crate::cli::Place;
-use crate::cli_latent::{count, large, samples};
+use crate::cli_latent::{count, large, read_npy, samples};
 use crate::cli_sample::write_npy;
 
 const CPU: &[&str] = &["--device", "cpu"];
@@ -72,8 +72,22 @@ fn truncated_samples_are_those_of_their_latents() {
     let first = drawn(&place, &model, &["--seeds", "3", "--truncation", "0.4"]).remove(0);
     assert!(frames(&place.path("w.webp"))[0] == first);
 
+    // A sum of one sample is its latent, and neighbors are those of the truncated sample.
+    let sum = ["arithmetic", &model, "--plus", "3", "--latents", "sum.npy"];
+    place.dcgan(&[&sum, &["--truncation", "0.4"], CPU]).ok();
+    let own = truncation.latents(&[3], 4, LatentDistribution::Normal);
+    assert_eq!(read_npy(&place.path("sum.npy")).1, own.f32s());
+    let near = |words: &[&str]| {
+        let said =
+            place.dcgan(&[&["neighbors", &model, "--json", "--count", "1"], words, CPU]).ok();
+        let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        found["samples"][0]["by_pixels"].clone()
+    };
+    let cut = near(&["--seeds", "3", "--truncation", "0.4"]);
+    assert!(cut == near(&["--seeds", "z.npy:0"]) && cut != near(&["--seeds", "3"]), "{cut}");
+
     for bad in ["0", "-0.5", "nan", "inf", "much"] {
-        for command in ["sample", "walk"] {
+        for command in ["sample", "walk", "arithmetic", "neighbors"] {
             let words = [command, &model, "--truncation", bad];
             place.dcgan(&[&words]).refused(2, &["--truncation", "above 0"]);
         }

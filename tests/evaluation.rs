@@ -117,7 +117,7 @@ fn every_formula_as_numpy_scipy_and_torch() {
 
 /// All scores by metrics of images, without floors.
 fn score(fakes: &ImageSet, reals: &ImageSet) -> Scores {
-    let sets = Sets { fakes, reals, seen: None, network: None };
+    let sets = Sets { fakes, reals, seen: None, network: None, classes: None };
     let metrics: Vec<_> = METRICS.iter().filter(|metric| metric.is_of_images()).collect();
     let options = Options { seed: 0, splits: 0, images: String::new() };
     let mut scores = Scores::default();
@@ -345,7 +345,13 @@ fn features_of_a_network_are_scored_under_its_name() {
             fakes: features(1, 40),
             reals: features(2, 80),
         };
-        let sets = Sets { fakes: &fakes, reals: &reals, seen: None, network: Some(&network) };
+        let sets = Sets {
+            fakes: &fakes,
+            reals: &reals,
+            seen: None,
+            network: Some(&network),
+            classes: None,
+        };
         let options = Options { seed: 0, splits: 2, images: "of a test".into() };
         let mut scores = Scores::default();
         evaluate_sets(&sets, &[metric("recall").unwrap()], &options, &|_| (), |some| {

@@ -16,7 +16,7 @@ use super::drawing::{Drawing, cells};
 use super::flags::at_least;
 use super::latents::{ModelFlags, named, write_npy};
 use super::output::println;
-use super::points::{Locator, Point, Points, Range, rows};
+use super::points::{Locator, Point, Points, Range, TruncationFlag, rows};
 
 /// Add and subtract what images have in common, or move images along a direction
 ///
@@ -48,6 +48,8 @@ pub(super) struct Arithmetic {
     /// Number of such columns [default: 9]
     #[arg(long, value_name = "N", requires = "from", value_parser = at_least(2))]
     steps: Option<usize>,
+    #[command(flatten)]
+    truncation: TruncationFlag,
     /// Maximum distance of the result's neighbors in each coordinate [default: 0.25]
     #[arg(long, value_name = "X", conflicts_with = "from")]
     noise: Option<f32>,
@@ -140,7 +142,7 @@ impl Arithmetic {
         if !(noise >= 0.0 && noise.is_finite()) {
             return Err(Error::flag("--noise", format!("{noise} is not a distance such as 0.25")));
         }
-        let mut locator = Locator::new(&self.model, model);
+        let mut locator = Locator::new(&self.model, model).truncated(self.truncation);
         let load = |(sign, points): &(Sign, Points)| {
             let flag = if *sign == Sign::Plus { "--plus" } else { "--minus" };
             Ok((*sign, points.load(&mut locator, flag)?))
@@ -171,7 +173,7 @@ impl Arithmetic {
         let shape = [1, network.size.height, network.size.width, network.channels];
         let same = Cell::new(single(&pixels, shape, 0)?).caption("the same sum\nof pixels");
         let figure = Figure::new(format!("Arithmetic on latents: {}", self.formula()))
-            .note(self.model.describe(model))
+            .note(self.truncation.describe(self.model.describe(model)))
             .panel(members)
             .beside(result_panel)
             .beside(Panel::new("For comparison").row("", [same]));
@@ -194,7 +196,7 @@ impl Arithmetic {
     }
 
     fn turn(&self, model: &ModelFile, from: &Points, to: &Points) -> Result<()> {
-        let mut locator = Locator::new(&self.model, model);
+        let mut locator = Locator::new(&self.model, model).truncated(self.truncation);
         let mut load = |points: &Points, flag| points.load(&mut locator, flag);
         let groups = [("from", load(from, "--from")?), ("to", load(to, "--to")?)];
         let seeds = || "0-4".parse().expect("a list of seeds");
@@ -231,7 +233,7 @@ impl Arithmetic {
             turns = turns.row(&point.name, cells);
         }
         let figure = Figure::new("A direction in latent space")
-            .note(self.model.describe(model))
+            .note(self.truncation.describe(self.model.describe(model)))
             .panel(members)
             .panel(turns);
         figure.save(&self.out)?;

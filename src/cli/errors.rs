@@ -73,7 +73,7 @@ impl Errors {
         };
         let device = self.device.open(false)?;
         let (mut state, weights) = (State::new(&device), Weights::raw(self.raw));
-        let mut classifier = Classifier::new(&model, &mut state, weights, config.model.classes)?;
+        let mut classifier = Classifier::new(&model, &config.model, &mut state, weights)?;
         note_of_batch(classifier.batch(), BATCH);
         let bar = Bar::new(source.len(), "images");
         let mut wrong = 0;

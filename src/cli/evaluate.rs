@@ -24,8 +24,10 @@ use super::flags::{DeviceFlag, JsonFlag};
 use super::output::{Align, table, tell};
 use super::reading::PartFlag;
 
+mod classifier;
 mod sets;
 
+use classifier::Judge;
 use sets::Generated;
 
 /// Score generated images against real ones: distances, variety, coverage, copies
@@ -63,6 +65,11 @@ pub(super) struct Evaluate {
     /// clean-fid [default: tf1 for Inception, clean for others]
     #[arg(long, value_name = "tf1|pytorch|clean", hide_possible_values = true)]
     feature_resize: Option<Resize>,
+    /// A model whose discriminator predicts classes, for class-accuracy and class-is: a run of dcgan train
+    /// --labels-per-class or --conditional=auxiliary on the same classes [default: the evaluated model
+    /// itself, if its discriminator does]
+    #[arg(long, value_name = "MODEL")]
+    classifier: Option<PathBuf>,
     /// Images of each kind to compare, if there are as many; twice as many real images are read, for
     /// floors of the same counts
     #[arg(long, value_name = "COUNT", default_value = "10k", value_parser = parse_count)]
@@ -116,11 +123,12 @@ impl Evaluate {
         let mut generated = Generated::open(self)?;
         let real = self.real(&generated)?;
         let (source, seen) = (self.open_real(&real)?, self.seen_sources(&real)?);
-        let mut metrics = self.metrics(seen.is_some())?;
+        let judge = Judge::open(self, &generated)?;
+        let mut metrics = self.metrics(seen.is_some(), judge.is_some())?;
         let is_wanted = metrics.iter().any(|m| matches!(m.compute, Compute::Network(_)));
         let weights = self.features.as_ref().filter(|_| is_wanted);
         let mut network = weights.map(|weights| self.open_network(weights)).transpose()?;
-        let (fakes, reals) = self.images(&mut generated, &source)?;
+        let (fakes, reals, items) = self.images(&mut generated, &source)?;
         let seen = seen.map(|sources| self.seen(&sources, &generated.prepare, fakes.count()));
         let seen = seen.transpose()?;
         let real = self.describe(&source);
@@ -129,6 +137,11 @@ impl Evaluate {
 
         let network = network.as_mut().map(|network| sets::embed(network, [&fakes, &reals]));
         let network = network.transpose()?;
+        let is_wanted = metrics.iter().any(|m| matches!(m.compute, Compute::Classes(..)));
+        let classes = judge
+            .filter(|_| is_wanted)
+            .map(|judge| judge.classify(self, &generated, [&fakes, &reals], &items, &source));
+        let classes = classes.transpose()?;
 
         let options = Options {
             seed: self.seed,
@@ -136,7 +149,7 @@ impl Evaluate {
             images: format!("{}; {real}; {}", generated.description, generated.preparation()),
         };
         let work = fakes.count();
-        let sets = OwnedSets { fakes, reals: Arc::new(reals), seen, network };
+        let sets = OwnedSets { fakes, reals: Arc::new(reals), seen, network, classes };
         if self.metrics.is_empty() {
             metrics = possible(&sets, &metrics, &options)?;
         }
@@ -173,11 +186,12 @@ impl Evaluate {
     }
 
     /// The metrics that were asked for, once each; else all that can be computed.
-    fn metrics(&self, has_seen: bool) -> Result<Vec<&'static Metric>> {
+    fn metrics(&self, has_seen: bool, has_classifier: bool) -> Result<Vec<&'static Metric>> {
         let wanted = |metric: &&Metric| match metric.compute {
             Compute::Images(_) => true,
             Compute::Seen(_) => has_seen,
             Compute::Network(_) => self.features.is_some(),
+            Compute::Classes(..) => has_classifier,
         };
         if self.metrics.is_empty() {
             return Ok(METRICS.iter().filter(wanted).collect());
@@ -198,6 +212,13 @@ impl Evaluate {
                         metric.name
                     );
                     return Err(Error::flag("--features", what));
+                }
+                Compute::Classes(..) if !has_classifier => {
+                    let what = format!(
+                        "is needed for {}: a model whose discriminator predicts classes (see --help)",
+                        metric.name
+                    );
+                    return Err(Error::flag("--classifier", what));
                 }
                 _ => {}
             }

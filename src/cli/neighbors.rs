@@ -23,7 +23,7 @@ use super::features::{Fit, calibrate};
 use super::flags::{JsonFlag, at_least};
 use super::latents::{ModelFlags, named, note_of_batch};
 use super::output::tell;
-use super::points::{Locator, Point, Points, rows};
+use super::points::{Locator, Point, Points, TruncationFlag, rows};
 use super::reading::PartFlag;
 
 /// Training images that the figure shows with their neighbors, for comparison.
@@ -49,6 +49,8 @@ pub(super) struct Neighbors {
     /// reconstructions of images (a.png)
     #[arg(long, value_name = "LIST", default_value = "0-7", allow_hyphen_values = true)]
     seeds: Points,
+    #[command(flatten)]
+    truncation: TruncationFlag,
     /// Number of neighbors for each sample
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
     count: usize,
@@ -138,7 +140,9 @@ impl Neighbors {
         let out = named("--out", &self.out, "png")?;
         let model = self.model.load()?;
         let prepare = self.fit.prepare(&model.networks)?;
-        let points = self.seeds.load(&mut Locator::new(&self.model, &model), "--seeds")?;
+        let points = self
+            .seeds
+            .load(&mut Locator::new(&self.model, &model).truncated(self.truncation), "--seeds")?;
         let conditions = self.model.conditions(&model, &points)?;
         let mut generator = self.model.generator_of_all(&model)?;
         let source = self.part.open(self.data.as_deref())?;
@@ -227,8 +231,12 @@ impl Neighbors {
         medians: &[(&str, String)],
     ) -> Result<Figure> {
         let shown = (samples + SHOWN).min(look.queries.len());
-        let mut figure = Figure::new("Samples and the training images nearest to them")
-            .note(format!("{}; {}.", self.model.describe(model), look.source.description()));
+        let mut figure =
+            Figure::new("Samples and the training images nearest to them").note(format!(
+                "{}; {}.",
+                self.truncation.describe(self.model.describe(model)),
+                look.source.description()
+            ));
         for (by, text) in medians {
             figure = figure.note(format!("By {by}: {text}."));
         }

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::Args;
+
 use crate::data::open_image;
 use crate::error::{Error, Result};
 use crate::human::plural;
@@ -28,6 +30,25 @@ enum Part {
     Image(PathBuf),
 }
 
+/// Truncation of the latents of seeds.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct TruncationFlag {
+    /// Draw entries of the latents of seeds again while their absolute value exceeds T, as dcgan
+    /// sample does
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    truncation: Option<Truncation>,
+}
+
+impl TruncationFlag {
+    /// What a figure says of the model and its latents.
+    pub(super) fn describe(&self, model: String) -> String {
+        match self.truncation {
+            Some(truncation) => format!("{model}, latents truncated at {truncation}"),
+            None => model,
+        }
+    }
+}
+
 /// Loads points for a model, whose encoder is compiled when the first image is requested.
 pub(super) struct Locator<'a> {
     flags: &'a ModelFlags,
@@ -43,8 +64,8 @@ impl<'a> Locator<'a> {
     }
 
     /// The same, for truncated latents of seeds.
-    pub(super) fn truncated(self, truncation: Option<Truncation>) -> Self {
-        Self { truncation, ..self }
+    pub(super) fn truncated(self, flag: TruncationFlag) -> Self {
+        Self { truncation: flag.truncation, ..self }
     }
 
     fn seeded(&self, seed: u64) -> Point {

@@ -11,7 +11,7 @@ use crate::files;
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::film::Format;
 use crate::images::{columns, grid_of, single, upscale};
-use crate::model::{ModelFile, Truncation};
+use crate::model::ModelFile;
 use crate::tensor::Tensor;
 
 use super::bar::Bar;
@@ -19,7 +19,7 @@ use super::drawing::Drawing;
 use super::flags::at_least;
 use super::latents::{ModelFlags, describe, named};
 use super::output::println;
-use super::points::{Locator, Point, Points, Range};
+use super::points::{Locator, Point, Points, Range, TruncationFlag};
 use super::seeds::Seeds;
 
 mod classes;
@@ -59,10 +59,8 @@ pub(super) struct Walk {
     /// model has an encoder, images (a.png) [default: 0-8; with --classes, --direction or --vary: 0]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     seeds: Option<Points>,
-    /// Draw entries of the latents of seeds again while their absolute value exceeds T, as dcgan
-    /// sample does
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
-    truncation: Option<Truncation>,
+    #[command(flatten)]
+    truncation: TruncationFlag,
     /// Frames from one point to the next; with --direction, positions on each direction, and
     /// frames of a film along it; with --vary, values of each coordinate [default: 30; with
     /// --direction: 7, and 60 frames; with --vary: 9]
@@ -134,15 +132,12 @@ impl Walk {
 
     /// What a figure says of the model and its latents.
     fn describe(&self, model: &ModelFile) -> String {
-        let model = match self.to_text.is_empty() {
+        let described = match self.to_text.is_empty() {
             true => self.model.describe(model),
             // The first text is one of several.
             false => describe(&self.model.path, model),
         };
-        match self.truncation {
-            Some(truncation) => format!("{model}, latents truncated at {truncation}"),
-            None => model,
-        }
+        self.truncation.describe(described)
     }
 
     /// The files to write; an error lists the endings `others` as well.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::memorization::Seen;
-use super::report::{Network, evaluate_sets};
+use super::report::{Classes, Network, evaluate_sets};
 use super::{ImageSet, Metric, Options, Score, Sets};
 use crate::error::{Error, Result};
 use crate::files;
@@ -26,6 +26,8 @@ pub struct OwnedSets {
     pub seen: Option<Seen>,
     /// Features by a network.
     pub network: Option<Network>,
+    /// Predictions of a classifier.
+    pub classes: Option<Classes>,
 }
 
 impl OwnedSets {
@@ -37,6 +39,7 @@ impl OwnedSets {
             reals: &self.reals,
             seen: self.seen.as_ref(),
             network: self.network.as_ref(),
+            classes: self.classes.as_ref(),
         }
     }
 }
@@ -104,7 +107,13 @@ mod tests {
     fn sets(count: usize) -> OwnedSets {
         let noise = |n: usize, by: usize| (0..n * 3072).map(|i| (i * i % by) as u8).collect();
         let set = |by| ImageSet::new([32, 32, 3], noise(count, by)).unwrap();
-        OwnedSets { fakes: set(251), reals: Arc::new(set(241)), seen: None, network: None }
+        OwnedSets {
+            fakes: set(251),
+            reals: Arc::new(set(241)),
+            seen: None,
+            network: None,
+            classes: None,
+        }
     }
 
     const OPTIONS: Options = Options { seed: 0, splits: 1, images: String::new() };

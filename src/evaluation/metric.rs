@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::classes::Classified;
 use super::frechet::frechet_distance;
 use super::inception_score::{self, inception_score};
 use super::kid::{Subsets, kernel_distance};
@@ -104,6 +105,15 @@ pub struct NetworkSets<'a> {
     pub reals: Embedded<'a>,
 }
 
+/// Predictions of a classifier for two sets.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassSets<'a> {
+    /// For generated images.
+    pub fakes: &'a Classified,
+    /// The names of the classes.
+    pub names: &'a [String],
+}
+
 /// Features of a set by a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedded<'a> {
@@ -123,6 +133,9 @@ pub enum Compute {
     Seen(fn(&Features, &Seen, &Context<'_>) -> Result<Vec<Measured>>),
     /// Features by a network, of as many generated and real images.
     Network(fn(&NetworkSets<'_>, &Context<'_>) -> Result<Vec<Measured>>),
+    /// A classifier's predictions of generated images, of real ones in their place for floors; and
+    /// whether the images must have classes.
+    Classes(fn(&ClassSets<'_>, &Context<'_>) -> Result<Vec<Measured>>, bool),
 }
 
 /// A metric.
@@ -195,6 +208,10 @@ pub fn of_score(name: &str) -> Option<(&'static Metric, usize)> {
     };
     METRICS.iter().find_map(|metric| Some((metric, place(&metric)?)))
 }
+
+/// What a metric of classes lacks without any.
+pub(super) const UNLABELED: &str =
+    "needs images that were drawn in classes, as a conditional model draws them";
 
 const fn output(name: &'static str, better: Better) -> Output {
     Output { name, better }
@@ -315,6 +332,38 @@ pub const METRICS: &[Metric] = &[
             let found = memorization(fakes, seen);
             Ok([found.nearer, found.copies].map(Measured::of).to_vec())
         }),
+    },
+    Metric {
+        name: "class-accuracy",
+        about: "share of images that a classifier takes for the class they were drawn in",
+        implementation: "class with the largest logit",
+        outputs: &[output("class-accuracy", Better::Higher)],
+        least: 1,
+        least_side: 1,
+        compute: Compute::Classes(
+            |sets, context| {
+                let measured = sets.fakes.measured(sets.names);
+                Ok(vec![measured.ok_or_else(|| Error::metric(context.metric, UNLABELED))?])
+            },
+            true,
+        ),
+    },
+    Metric {
+        name: "class-is",
+        about: "Inception score by that classifier: its number of classes at best",
+        implementation: "softmax of logits, mean of 10 parts (arXiv 1606.03498)",
+        outputs: &[output("class-is", Better::Higher)],
+        least: inception_score::SPLITS,
+        least_side: 1,
+        compute: Compute::Classes(
+            |sets, _| {
+                let logits = &sets.fakes.logits;
+                let spread =
+                    inception_score(logits, inception_score::SPLITS, inception_score::SEED)?;
+                Ok(vec![Measured { std: Some(spread.deviation), ..Measured::of(spread.mean) }])
+            },
+            false,
+        ),
     },
     Metric {
         name: "fid",

@@ -14,9 +14,11 @@
 //! | [`memorization`] | nearness to training images, held against unseen ones |
 //! | [`duplicates`], [`spectrum`], [`colors`] | near duplicates, power spectra, color histograms |
 //! | [`mod@thumbnails`] | images as a few numbers |
+//! | [`classes`] | predictions of a classifier of the set's classes |
 //! | [`history`] | the scores of a run's checkpoints, in its folder |
 
 mod aside;
+pub mod classes;
 pub mod colors;
 pub mod duplicates;
 pub mod history;

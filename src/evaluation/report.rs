@@ -3,8 +3,11 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::classes::Classified;
 use super::memorization::{self, Seen};
-use super::metric::{Better, Compute, Context, Embedded, Measured, Metric, NetworkSets, Output};
+use super::metric::{
+    Better, ClassSets, Compute, Context, Embedded, Measured, Metric, NetworkSets, Output, UNLABELED,
+};
 use super::thumbnails::thumbnails;
 use super::{Features, ImageSet};
 use crate::error::{Error, Result};
@@ -30,6 +33,19 @@ pub struct Network {
     pub reals: (Features, Option<Features>),
 }
 
+/// A classifier's predictions for both sets.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    /// The names of the classes.
+    pub names: Vec<String>,
+    /// Which classifier.
+    pub protocol: String,
+    /// Of the generated images.
+    pub fakes: Classified,
+    /// Of the real images, in their order.
+    pub reals: Classified,
+}
+
 /// What scores are computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct Sets<'a> {
@@ -42,6 +58,8 @@ pub struct Sets<'a> {
     pub seen: Option<&'a Seen>,
     /// Features by a network.
     pub network: Option<&'a Network>,
+    /// Predictions of a classifier.
+    pub classes: Option<&'a Classes>,
 }
 
 /// How scores are computed.
@@ -197,7 +215,7 @@ pub fn evaluate(
     seed: u64,
     progress: &(dyn Fn(f64) + Sync),
 ) -> Result<Scores> {
-    let sets = Sets { fakes, reals, seen: None, network: None };
+    let sets = Sets { fakes, reals, seen: None, network: None, classes: None };
     let options = Options { seed, splits: SPLITS, images: String::new() };
     let mut scores = Scores::default();
     let keep = |some: Vec<Score>| {
@@ -314,6 +332,15 @@ impl<'a> Run<'a> {
                 return lacks("needs images that the model was not trained on");
             }
             (Compute::Network(_), _, None) => return lacks("needs a network's features"),
+            (Compute::Classes(_, of_labels), ..) => match sets.classes {
+                None => return lacks("needs a classifier"),
+                Some(classes) if of_labels && classes.fakes.labels.is_none() => {
+                    return lacks(UNLABELED);
+                }
+                // There is nothing to hold an accuracy against.
+                Some(classes) if of_labels && classes.reals.labels.is_none() => 0,
+                Some(_) => (reals / 2).min(count),
+            },
             // Its control, not the images compared, is halved.
             (Compute::Seen(_), Some(seen), _) => seen.held_out.count() / 2,
             _ => (reals / 2).min(count),
@@ -387,19 +414,23 @@ impl<'a> Run<'a> {
     fn measure(&self, context: &Context<'_>) -> Result<Vec<Measured>> {
         let count = self.counts[0];
         let items: Vec<u32> = (0..count as u32).collect();
-        let Sets { fakes, reals, seen, network } = *self.sets;
-        match (self.metric.compute, seen, network) {
+        let Sets { fakes, reals, seen, network, classes } = *self.sets;
+        match (self.metric.compute, seen, network, classes) {
             (Compute::Images(compute), ..) => match (fakes.count(), reals.count()) {
                 (a, b) if a == count && b == count => compute(fakes, reals, context),
                 _ => compute(&fakes.select(&items), &reals.select(&items), context),
             },
-            (Compute::Seen(compute), Some(seen), _) => {
+            (Compute::Seen(compute), Some(seen), ..) => {
                 compute(&thumbnails(fakes, memorization::SIDE)?, seen, context)
             }
-            (Compute::Network(compute), _, Some(network)) => {
+            (Compute::Network(compute), _, Some(network), _) => {
                 embedded([&network.fakes, &network.reals], [&items, &items], |sets| {
                     compute(sets, context)
                 })
+            }
+            (Compute::Classes(compute, _), .., Some(classes)) => {
+                let fakes = classes.fakes.select(&items);
+                compute(&ClassSets { fakes: &fakes, names: &classes.names }, context)
             }
             _ => unreachable!("Run::new has checked that the metric has what it needs"),
         }
@@ -408,22 +439,27 @@ impl<'a> Run<'a> {
     /// The metric of real images against others.
     fn floor(&self, split: usize, context: &Context<'_>) -> Result<Vec<Measured>> {
         let half = self.counts[1];
-        let Sets { reals, seen, network, .. } = *self.sets;
+        let Sets { reals, seen, network, classes, .. } = *self.sets;
         let order = |n: usize| Stream::new(context.seed, "floor", split as u32).permutation(n);
         let halves = |order: &'_ [u32]| [order[..half].to_vec(), order[half..2 * half].to_vec()];
-        match (self.metric.compute, seen, network) {
+        match (self.metric.compute, seen, network, classes) {
             (Compute::Images(compute), ..) => {
                 let [a, b] = halves(&order(reals.count())).map(|half| reals.select(&half));
                 compute(&a, &b, context)
             }
-            (Compute::Seen(compute), Some(seen), _) => {
+            (Compute::Seen(compute), Some(seen), ..) => {
                 let [a, held_out] =
                     halves(&order(seen.held_out.count())).map(|half| seen.held_out.select(&half));
                 compute(&a, &Seen { training: seen.training.clone(), held_out }, context)
             }
-            (Compute::Network(compute), _, Some(network)) => {
+            (Compute::Network(compute), _, Some(network), _) => {
                 let [a, b] = halves(&order(network.reals.0.count()));
                 embedded([&network.reals; 2], [&a, &b], |sets| compute(sets, context))
+            }
+            (Compute::Classes(compute, _), .., Some(classes)) => {
+                let [half, _] = halves(&order(classes.reals.logits.count()));
+                let half = classes.reals.select(&half);
+                compute(&ClassSets { fakes: &half, names: &classes.names }, context)
             }
             _ => unreachable!("Run::new has checked that the metric has what it needs"),
         }
@@ -436,6 +472,9 @@ impl<'a> Run<'a> {
             clauses.push(format!("mean of {}", each.join(", ")));
         }
         clauses.extend(self.network().map(|network| network.protocol.clone()));
+        let classes =
+            self.sets.classes.filter(|_| matches!(self.metric.compute, Compute::Classes(..)));
+        clauses.extend(classes.map(|classes| classes.protocol.clone()));
         let count = grouped(self.counts[0] as u64);
         clauses.push(match (self.metric.compute, self.sets.seen) {
             (Compute::Seen(_), Some(seen)) => format!(

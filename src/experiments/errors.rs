@@ -3,8 +3,10 @@
 
 use crate::device::State;
 use crate::error::{Error, Result};
+use crate::evaluation::Features;
 use crate::features::{DISCRIMINATOR, pixels};
 use crate::model::{ModelFile, Weights};
+use crate::models::ModelConfig;
 use crate::nn::{Mode, Pass};
 use crate::program::{Options, Program, fitting};
 use crate::tape::Tape;
@@ -13,7 +15,8 @@ use crate::tensor::{DType, Data, Tensor};
 /// Images in a batch, if the memory is large enough.
 pub const BATCH: usize = 100;
 
-/// A discriminator that classifies.
+/// A discriminator that classifies: a semi-supervised one, or one that predicts classes beside its
+/// score, as AC-GAN's.
 #[derive(Debug)]
 pub struct Classifier<'a> {
     program: Program,
@@ -23,23 +26,27 @@ pub struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    /// The discriminator of `model`, which outputs the logits of this number of `classes`, with the
-    /// weights that [`ModelFile::used`] selects, and its tensors in `state`.
+    /// The discriminator of `model`, trained as `config` says, with the weights that
+    /// [`ModelFile::used`] selects, and its tensors in `state`.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the model's discriminator does not output this number of logits; errors
-    /// of compilation.
+    /// [`Error::Tensor`] if it does not predict classes; errors of compilation.
     pub fn new(
         model: &ModelFile,
+        config: &ModelConfig,
         state: &'a mut State,
         weights: Weights,
-        classes: usize,
     ) -> Result<Self> {
         let networks = &model.networks;
         let discriminator = networks.discriminator()?;
-        if networks.heads + 1 != classes {
-            let what = format!("ends in {} numbers, not in {classes} logits", networks.heads + 1);
-            return Err(Error::Tensor { name: DISCRIMINATOR.into(), what });
+        let heads = config.outputs();
+        let refused = |what: String| Error::Tensor { name: DISCRIMINATOR.into(), what };
+        let Some(range) = heads.range("classes") else {
+            return Err(refused("does not predict classes".into()));
+        };
+        if networks.heads + 1 != heads.width() {
+            let (own, said) = (networks.heads + 1, heads.width());
+            return Err(refused(format!("ends in {own} numbers, not in {said}")));
         }
         model.load_discriminator(state, weights)?;
         let shape = |batch| [batch, networks.size.height, networks.size.width, networks.channels];
@@ -48,14 +55,16 @@ impl<'a> Classifier<'a> {
             let x = t.feed("x", &shape(batch), DType::U8)?;
             let x = pixels(&mut t, networks, x)?;
             let pass = Pass::new(Mode::Eval);
-            let said = discriminator.record(&mut t, DISCRIMINATOR, x, &pass)?.last();
-            t.fetch("classes", said)?;
+            let outputs = discriminator.record(&mut t, DISCRIMINATOR, x, &pass)?.last();
+            let outputs = heads.split(&mut t, outputs)?;
+            let classes = outputs.iter().find(|(name, _)| *name == "classes");
+            t.fetch("classes", classes.expect("it has them").1)?;
             Ok(t)
         };
         let batch = fitting(BATCH, state.device(), state.bytes(), tape)?;
         let (t, shape) = (tape(batch)?, shape(batch));
         let program = Program::compile(&t, state, &Options::default())?;
-        Ok(Self { program, state, shape, classes })
+        Ok(Self { program, state, shape, classes: range.len() })
     }
 
     /// The maximum number of images at a time.
@@ -64,11 +73,11 @@ impl<'a> Classifier<'a> {
         self.shape[0]
     }
 
-    /// Predicts the classes of at most [`Classifier::batch`] images (bytes, `[n, h, w, c]`).
+    /// The logits `[n, classes]` of at most [`Classifier::batch`] images (bytes, `[n, h, w, c]`).
     ///
     /// # Errors
     /// [`Error::Diverged`] if a logit is not finite; [`Error::Lost`] if the device fails.
-    pub fn classes(&mut self, images: &[u8]) -> Result<Vec<u32>> {
+    pub fn logits(&mut self, images: &[u8]) -> Result<Features> {
         let count = images.len() / self.shape[1..].iter().product::<usize>();
         let mut bytes = images.to_vec();
         bytes.resize(self.shape.iter().product(), 0);
@@ -79,10 +88,18 @@ impl<'a> Classifier<'a> {
                         compute with";
             return Err(Error::Diverged(what.into()));
         }
-        let rows = fetched["classes"].f32s().chunks(self.classes).take(count);
+        Features::new(self.classes, fetched["classes"].f32s()[..count * self.classes].to_vec())
+    }
+
+    /// Predicts the classes of as many.
+    ///
+    /// # Errors
+    /// See [`Classifier::logits`].
+    pub fn classes(&mut self, images: &[u8]) -> Result<Vec<u32>> {
+        let logits = self.logits(images)?;
         let largest = |row: &[f32]| {
             (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32
         };
-        Ok(rows.map(largest).collect())
+        Ok((0..logits.count()).map(|i| largest(logits.row(i))).collect())
     }
 }

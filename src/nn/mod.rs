@@ -44,7 +44,7 @@ mod sequential;
 mod singular;
 mod size;
 mod standardize;
-mod state_dict;
+pub(crate) mod state_dict;
 mod virtual_batch;
 mod weight_init;
 

@@ -28,7 +28,7 @@ fn split(name: &str) -> (&str, &str) {
 }
 
 /// Our name for PyTorch's tensor `name`.
-fn ours(name: &str) -> String {
+pub(crate) fn ours(name: &str) -> String {
     let found = PARAMETRIZED.iter().find_map(|[theirs, ours]| {
         let layer = name.strip_suffix(theirs)?;
         (layer.is_empty() || layer.ends_with('.')).then(|| format!("{layer}{ours}"))

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::Networks;
 
 use super::chain::{self, Chain, Known, Order, layers_flag};
+use super::folding;
 use super::graph::Graph;
 use super::items::{self, Built, Context};
 use super::modules::{self, Module};
@@ -51,6 +52,7 @@ pub(super) fn candidate(
         return Ok(None);
     }
     let fail = |what| Error::file(path, what);
+    tensors = folding::fold(tensors).map_err(fail)?;
     let mut orders = Vec::new();
     if ordered {
         orders.push((modules::gather(tensors.clone()).map_err(fail)?, true));

@@ -48,6 +48,7 @@ mod candidate;
 mod chain;
 mod element;
 pub mod export;
+mod folding;
 mod graph;
 mod items;
 mod modules;

@@ -59,8 +59,11 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
         if own == "num_batches_tracked" {
             continue;
         }
-        if let Some(what) = reparametrized(&name) {
-            return Err(what);
+        if name.contains("parametrizations.") {
+            return Err(format!(
+                "{name} belongs to a parametrization other than spectral and weight norm; remove it first, \
+                 with torch.nn.utils.parametrize.remove_parametrizations(layer, \"weight\")"
+            ));
         }
         if let Some(i) = tensor.f32s().iter().position(|x| !x.is_finite()) {
             return Err(format!("number {i} of {name} is not finite: the network is unusable"));
@@ -125,23 +128,6 @@ pub(super) fn gather(tensors: Vec<Named>) -> Result<Vec<Module>, String> {
         Ok(Module { key, kind })
     });
     modules.collect()
-}
-
-/// The message for weights that are computed from others.
-fn reparametrized(name: &str) -> Option<String> {
-    let (objective, remedy) = if name.ends_with("weight_orig") || name.ends_with("weight_u") {
-        ("spectral norm", "torch.nn.utils.remove_spectral_norm(layer)")
-    } else if name.contains("parametrizations.") {
-        (
-            "a parametrization",
-            "torch.nn.utils.parametrize.remove_parametrizations(layer, \"weight\")",
-        )
-    } else if name.ends_with("weight_g") || name.ends_with("weight_v") {
-        ("weight norm", "torch.nn.utils.remove_weight_norm(layer)")
-    } else {
-        return None;
-    };
-    Some(format!("{name} belongs to {objective}; fold it into the weights first, with {remedy}"))
 }
 
 /// Sorts names with numbers in natural order: `conv2` before `conv10`.

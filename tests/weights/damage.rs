@@ -220,9 +220,21 @@ fn layers_of_other_networks_are_named() {
     let cases: &[Case<'_>] = &[
         (&[("a.weight", &[8, 4, 3, 3]), ("b.alpha", &[8])], "b.alpha is not part of a convolution"),
         (&[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8])], "as PReLU has"),
-        (&[("a.weight_orig", &[8, 4, 3, 3])], "remove_spectral_norm"),
-        (&[("a.parametrizations.weight.original0", &[8, 4, 3, 3])], "remove_parametrizations"),
-        (&[("a.weight_v", &[8, 4, 3, 3])], "remove_weight_norm"),
+        (&[("a.weight_orig", &[8, 4, 3, 3])], "a.weight: spectral norm has weight_orig, weight_u"),
+        (&[("a.weight_v", &[8, 4, 3, 3])], "this layer has weight_v"),
+        (
+            &[("a.weight_orig", &[8, 4, 3, 3]), ("a.weight_u", &[3]), ("a.weight_v", &[12])],
+            "a.weight: weight_u and weight_v do not belong to weight_orig by their shapes",
+        ),
+        (
+            &[("a.weight_orig", &[8, 4, 3, 3]), ("a.weight_u", &[8]), ("a.weight_v", &[36])],
+            "a.weight: its largest singular value, by weight_u and weight_v, is 0",
+        ),
+        (
+            &[("a.weight_v", &[8, 4, 3, 3]), ("a.weight_g", &[3])],
+            "a.weight: weight_g does not belong to weight_v by their shapes",
+        ),
+        (&[("a.parametrizations.weight.0.base", &[8, 4, 3, 3])], "remove_parametrizations"),
         (
             &[("a.weight", &[8, 4, 3, 3]), ("b.weight", &[8, 4, 3])],
             "b is neither a 2-D convolution",

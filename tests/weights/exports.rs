@@ -119,6 +119,38 @@ fn what_is_exported_comes_back_bit_for_bit() {
     }
 }
 
+/// A .pth does not say how its weights are computed: they come back as what they come to.
+#[test]
+fn normalized_weights_in_pytorchs_files_come_back_as_plain_ones() {
+    use Parametrization::{Norm, NormFixed, Spectral, SpectralParametrization};
+    for kinds in [[Norm, Spectral], [Spectral, SpectralParametrization], [NormFixed, Norm]] {
+        let original = normalized(kinds);
+        let dir = tempfile::tempdir().unwrap();
+        let files = [Role::Generator, Role::Discriminator].map(|role| {
+            let path = dir.path().join(format!("{}.pth", role.name()));
+            Export::of(&original, role, Weights::default())
+                .unwrap()
+                .save(&path, Format::Pth)
+                .unwrap();
+            path
+        });
+        let back = import(&files, &[], &Assumptions::default()).unwrap();
+        assert!(
+            back.tensors.keys().all(|name| !name.contains("weight_")),
+            "{:?}",
+            back.tensors.keys()
+        );
+        let back = model(&back);
+        let z = seeded_latents(&[1, 2, 3], 6, LatentDistribution::Normal);
+        let [wanted, got] = [&original, &back].map(|model| images(model, &Device::Cpu, &z, false));
+        near(&format!("{kinds:?}: images"), got.f32s(), wanted.f32s());
+        let [outputs, of_back] =
+            [&original, &back].map(|model| judged(model, &Device::Cpu, &wanted));
+        let last = |outputs: &[Tensor]| outputs.last().unwrap().f32s().to_vec();
+        near(&format!("{kinds:?}: logits"), &last(&of_back), &last(&outputs));
+    }
+}
+
 #[test]
 fn what_no_graph_can_be_written_of_is_named() {
     let mut model = network(Architecture::Dcgan, 16, 16);

@@ -86,6 +86,22 @@ impl Generated {
         Ok(Self { origin: Origin::Model(Box::new(model)), prepare, description })
     }
 
+    /// The model that makes them.
+    pub(super) fn model(&self) -> Option<&ModelFile> {
+        match &self.origin {
+            Origin::Model(model) => Some(model),
+            Origin::Images(_) => None,
+        }
+    }
+
+    /// Where they are read from.
+    pub(super) fn source(&self) -> Option<&Source> {
+        match &self.origin {
+            Origin::Model(_) => None,
+            Origin::Images(source) => Some(source),
+        }
+    }
+
     /// How many images there are; a model has as many as are wanted.
     fn len(&self) -> usize {
         match &self.origin {
@@ -106,16 +122,22 @@ impl Generated {
 
     /// The file for a run's scores, and the checkpoint that they are of.
     pub(super) fn scores(&self) -> Option<(PathBuf, &ModelFile)> {
-        let Origin::Model(model) = &self.origin else { return None };
+        let model = self.model()?;
         Some((self.run()?.scores_path(), model))
     }
 
     /// The run that the model is a checkpoint of.
     fn run(&self) -> Option<Folder> {
-        let Origin::Model(model) = &self.origin else { return None };
+        let model = self.model()?;
         let folder = model.path.parent().filter(|folder| files::is_run(folder))?;
         Folder::open(folder).ok()
     }
+}
+
+/// Which images of their sources were compared: of a model seeds, counted from `--seed`.
+pub(super) struct Items {
+    pub(super) fakes: Vec<u32>,
+    pub(super) reals: Vec<u32>,
 }
 
 /// Real images to be read.
@@ -167,7 +189,7 @@ impl Evaluate {
         &self,
         generated: &mut Generated,
         real: &Source,
-    ) -> Result<(ImageSet, ImageSet)> {
+    ) -> Result<(ImageSet, ImageSet, Items)> {
         let wanted = usize::try_from(self.samples).unwrap_or(usize::MAX);
         let count = wanted.min(generated.len()).min(real.len());
         if count < wanted {
@@ -184,19 +206,22 @@ impl Evaluate {
         let pool = real.len().min(count.saturating_mul(2));
         let bytes = (count + pool) as u64 * generated.prepare.len() as u64;
         afford(bytes, &format!("{} images", grouped((count + pool) as u64)))?;
-        let reals = self.read(real, &generated.prepare, pool, None)?;
-        let (fakes, description) = match &generated.origin {
+        let (reals, real_items) = self.read(real, &generated.prepare, pool, None)?;
+        let (fakes, items, description) = match &generated.origin {
             Origin::Images(source) => {
                 let own = self.size.is_none().then_some(());
-                let fakes = self.read(source, &generated.prepare, count, own)?;
+                let (fakes, items) = self.read(source, &generated.prepare, count, own)?;
                 let description =
                     format!("{} generated ({})", source.origin().display(), source.description());
-                (fakes, description)
+                (fakes, items, description)
             }
-            Origin::Model(model) => self.sample(model, count)?,
+            Origin::Model(model) => {
+                let (fakes, description) = self.sample(model, count)?;
+                (fakes, (0..count as u32).collect(), description)
+            }
         };
         generated.description = description;
-        Ok((fakes, reals))
+        Ok((fakes, reals, Items { fakes: items, reals: real_items }))
     }
 
     /// Images of a model, and what they are.
@@ -238,17 +263,18 @@ impl Evaluate {
         Ok((ImageSet::new([height, width, model.networks.channels], bytes)?, description))
     }
 
-    /// `count` images of a source in the order of the seed; with `own` they must have the prepared size.
+    /// `count` images of a source in the order of the seed, and which they are; with `own` they must have
+    /// the prepared size.
     fn read(
         &self,
         source: &Source,
         prepare: &Prepare,
         count: usize,
         own: Option<()>,
-    ) -> Result<ImageSet> {
+    ) -> Result<(ImageSet, Vec<u32>)> {
         let items = self.items(source, count);
         let bar = Bar::new(items.len(), "images");
-        let mut bytes = Vec::new();
+        let (mut bytes, mut readable) = (Vec::new(), Vec::new());
         let other = Mutex::new(None);
         let read = |item: usize| {
             source.with_image(item, |image| {
@@ -275,6 +301,7 @@ impl Evaluate {
                 return Err(Error::file(source.origin(), what));
             }
             bytes.extend_from_slice(&chunk.images);
+            readable.extend(chunk.places.iter().map(|&place| items[chunk.start + place]));
             bar.add(chunk.len);
             Ok(())
         })?;
@@ -282,7 +309,8 @@ impl Evaluate {
         for skipped in &skipped {
             tell!("unreadable, left out: {skipped}");
         }
-        ImageSet::new([prepare.height, prepare.width, prepare.channels], bytes)
+        let size = [prepare.height, prepare.width, prepare.channels];
+        Ok((ImageSet::new(size, bytes)?, readable))
     }
 
     /// The first `count` images of a source in the order of the seed.

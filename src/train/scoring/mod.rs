@@ -87,7 +87,13 @@ impl Scorer {
                 Some(Network { name, protocol, fakes: all.clone(), reals: all })
             }
         };
-        let sets = Sets { fakes: &reals, reals: &pool, seen: None, network: embedded.as_ref() };
+        let sets = Sets {
+            fakes: &reals,
+            reals: &pool,
+            seen: None,
+            network: embedded.as_ref(),
+            classes: None,
+        };
         let protocol =
             Options { seed: SEED, splits: SPLITS, images: described(source, &reals, prepare) };
         let (mut metrics, mut found) = (Vec::new(), Vec::new());
@@ -175,7 +181,8 @@ impl Scorer {
                 Some(Network { name, protocol, fakes, reals: reals.clone() })
             }
         };
-        let sets = OwnedSets { fakes, reals: Arc::clone(&self.reals), seen: None, network };
+        let reals = Arc::clone(&self.reals);
+        let sets = OwnedSets { fakes, reals, seen: None, network, classes: None };
         let options = Options { seed: SEED, splits: 0, images: String::new() };
         let mut scores = Vec::new();
         let take = |some| scores.extend(some);

@@ -149,6 +149,13 @@ impl ScoreOptions {
                     );
                     return Err(Error::config("evaluate", what));
                 }
+                Compute::Classes(..) => {
+                    let what = format!(
+                        "{} needs a classifier; dcgan evaluate measures it afterwards",
+                        metric.name
+                    );
+                    return Err(Error::config("evaluate", what));
+                }
                 Compute::Images(_) | Compute::Network(_) => {}
             }
         }

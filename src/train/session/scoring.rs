@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::evaluation::{ImageSet, Score};
 use crate::model::sampler::{BATCH, check_finite};
-use crate::model::{checkpoint, seeded_latents};
+use crate::model::{Inputs, checkpoint, seeded_latents};
 use crate::train::interrupt;
 use crate::train::options::due;
 use crate::train::scoring::best::Kept;
@@ -85,7 +85,7 @@ impl Session {
     fn scores_by(&mut self, scorer: &mut Scorer) -> Result<Option<Vec<Score>>> {
         let model = self.options.config.model;
         let networks = &self.trainer.system().model;
-        let (distribution, kinds) = (networks.latent_distribution, networks.labels() as u64);
+        let (distribution, kinds) = (networks.latent_distribution, networks.labels());
         let seeds: Vec<u64> = (SEED..).take(scorer.count()).collect();
         let mut bytes = Vec::new();
         for seeds in seeds.chunks(BATCH) {
@@ -93,10 +93,9 @@ impl Session {
                 return Ok(None);
             }
             let latents = seeded_latents(seeds, model.nz, distribution);
-            let labels: Vec<u32> = match kinds {
-                0 => Vec::new(),
-                kinds => seeds.iter().map(|seed| (seed % kinds) as u32).collect(),
-            };
+            let inputs = Inputs::seeds(seeds.iter().copied());
+            let labels: Vec<u32> =
+                (0..seeds.len()).filter_map(|i| inputs.class(i, kinds)).collect();
             let fakes = self.trainer.sample_labeled(&mut self.sampler, &latents, &labels)?;
             check_finite(&fakes)?;
             bytes.extend(images::bytes(fakes.f32s()));
