@@ -54,7 +54,9 @@ fn a_training_on_captions_that_was_stopped_and_resumed_gives_the_same_bits() {
     assert_eq!(model.networks.text, config.text);
     assert_eq!(config.text.examples.len(), 18);
     assert!(config.text.words.iter().any(|word| word == "green"));
-    assert!(whole.join("report.html").is_file());
+    // The rows of the previews have their captions.
+    let page = fs::read_to_string(whole.join("report.html")).unwrap();
+    assert!(config.text.examples[1..8].iter().all(|text| page.contains(text)), "{page}");
 
     // Other captions are another set.
     let path = place.path("set/captions.txt");
@@ -155,7 +157,8 @@ fn other_commands_take_a_text_or_say_what_they_need() {
     }
     on(&["neighbors", "RUN", "set", "--seeds", "0,1"]).ok();
     with(&["neighbors", "RUN", "set", "--seeds", "0,1"]).ok();
-    on(&["evaluate", "RUN", "--samples", "18", "--metrics", "colors"]);
+    let out = on(&["evaluate", "RUN", "--samples", "18", "--metrics", "colors"]).ok();
+    assert!(out.stdout.contains("captions in turn"), "{}", out.stdout);
     for words in [
         &["forget", "RUN", "--page", "page.html"][..],
         &["filters", "RUN", "set/000.png"],

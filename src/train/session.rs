@@ -10,16 +10,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::data::{self, Captions, Loader, Skipped, Source, write_skipped};
+use crate::data::{Captions, Loader, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
 use crate::evaluation::Score;
-use crate::gan::families::{self, int_cls::WRONG};
+use crate::gan::families;
 use crate::model::file::IMAGES;
 use crate::model::sampler::BATCH;
 use crate::model::{Sampler, seeded_latents};
-use crate::nn::TEXT;
 use crate::shell::quoted;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 use crate::terminal::is_watched;
 use crate::{files, human, images};
 
@@ -43,17 +42,6 @@ const PREVIEW: usize = 64;
 /// Rows, and fewest and most columns, of the preview of a conditional generator.
 const CLASS_ROWS: usize = 32;
 const CLASS_COLUMNS: std::ops::RangeInclusive<usize> = 4..=16;
-
-/// Texts whose images a preview shows.
-const TEXT_ROWS: usize = 8;
-
-/// Rows of a preview with their own class or text; 0 for an unconditional generator.
-fn rows(config: &TrainConfig) -> usize {
-    match config.model.is_conditional() {
-        true => config.model.classes,
-        false => config.text.examples.len().min(TEXT_ROWS),
-    }
-}
 
 /// The labels of a preview's images (seeds 0 and on), and the grid's columns: a conditional
 /// generator gets a row for each class, or for the first ones if there are very many. Every image
@@ -84,20 +72,11 @@ pub enum Ending {
     Interrupted(Signal),
 }
 
+mod data;
 mod scoring;
 
-/// What a training reads.
-#[derive(Debug)]
-pub struct TrainingData {
-    /// The images.
-    pub source: Arc<Source>,
-    /// Their batches.
-    pub loader: Loader,
-    /// For semi-supervised training.
-    pub labeled: Option<Labeled>,
-    /// For training on texts.
-    pub captions: Option<Arc<Captions>>,
-}
+pub use data::TrainingData;
+use data::rows;
 
 /// A training with its surroundings.
 #[derive(Debug)]
@@ -114,7 +93,8 @@ pub struct Session {
     captions: Option<Arc<Captions>>,
     sampler: Sampler,
     latents: Tensor,
-    /// Classes of the preview's images, or numbers of the texts that are their examples; empty for an unconditional generator.
+    /// Classes of the preview's images, or the numbers of their texts among the examples; empty for
+    /// an unconditional generator.
     labels: Vec<u32>,
     /// Columns of the preview.
     columns: usize,
@@ -362,26 +342,6 @@ impl Session {
         let state = if ending == Ending::Done { State::Done } else { State::Stopped };
         self.write_page(writer, state)?;
         Ok(ending)
-    }
-
-    /// A batch of the loader with its labels, its texts as vectors, and the images that these are
-    /// wrong for.
-    fn on_captions(&self, batch: data::Batch) -> Result<Batch> {
-        let data::Batch { images, labels, items, captions: chosen, companions, .. } = batch;
-        let mut made = Batch::from(images).labels(&labels.unwrap_or_default());
-        let (Some(captions), Some(chosen)) = (&self.captions, chosen) else { return Ok(made) };
-        let text = &self.trainer.system().model.text;
-        let mut vectors = Vec::with_capacity(items.len() * text.width());
-        for (&item, &caption) in items.iter().zip(&chosen) {
-            vectors.extend(text.encode(&captions.of(item as usize)[caption as usize]));
-        }
-        made = made.feed(TEXT, Tensor::new([items.len(), text.width()], vectors)?);
-        if let Some(companions) = companions {
-            let [h, w, c] = self.trainer.system().first().image;
-            let images = Tensor::with_data([items.len(), h, w, c], Data::U8(companions))?;
-            made = made.feed(WRONG, images);
-        }
-        Ok(made)
     }
 
     /// Prints once how long the training will take at `rate` images a second.
