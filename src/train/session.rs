@@ -32,9 +32,7 @@ use super::report::{Previews, Report, State};
 use super::scoring::Scorer;
 use super::tensorboard::Events;
 use super::writer::{Pending, Writer};
-use super::{
-    Batch, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
-};
+use super::{Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot};
 
 /// Images in a preview: the seeds 0 to 63.
 const PREVIEW: usize = 64;
