@@ -28,6 +28,7 @@ use dcgan::ops::conv::ConvSpec;
 use dcgan::program::Options;
 use dcgan::rng::Stream;
 use dcgan::tensor::Tensor;
+use dcgan::text::TextEncoder;
 use dcgan::train::{Batch, Images, TrainConfig, Trainer};
 use dcgan::weights::read_state_dict;
 
@@ -113,6 +114,7 @@ fn main() -> Result<()> {
         latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
+        text: TextEncoder::default(),
         heads: 0,
         by_name: Networks::usual([
             (Role::Generator, Some(g.clone())),

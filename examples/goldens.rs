@@ -53,8 +53,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Eight images of each of ten classes, as folders.
+/// Eight images of each of ten classes, as folders, with captions.
 fn write_set(set: &Path) -> Result<()> {
+    let mut captions = String::new();
     for class in 0..10_u32 {
         let folder = set.join(class.to_string());
         fs::create_dir_all(&folder)?;
@@ -64,9 +65,10 @@ fn write_set(set: &Path) -> Result<()> {
                 Rgb([0, 1, 2].map(channel))
             };
             RgbImage::from_fn(32, 32, pixel).save(folder.join(format!("{item}.png")))?;
+            captions += &format!("{class}/{item}.png\timage {item} of class {class}\n");
         }
     }
-    Ok(())
+    Ok(fs::write(set.join("captions.txt"), captions)?)
 }
 
 fn cases(binary: &Path, gpu: Option<&str>) -> Result<Vec<Case>> {

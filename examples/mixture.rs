@@ -24,6 +24,7 @@ use dcgan::nn::{Dropout, Heads, Join, LATENT, Layer, Maxout, Sequential};
 use dcgan::program::Options;
 use dcgan::rng::{Stream, normal_pair, unit};
 use dcgan::tensor::Tensor;
+use dcgan::text::TextEncoder;
 use dcgan::train::{Batch, Images, Trainer};
 
 /// Batch size, and latent dimension.
@@ -124,6 +125,7 @@ fn networks(family: Family, args: &Args) -> Networks {
         latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
+        text: TextEncoder::default(),
         heads: 0,
         by_name: Networks::usual([
             (Role::Generator, Some(normalized(args.width, 4, LATENT_SIZE, 2))),

@@ -35,6 +35,7 @@ use dcgan::program::{Options, Program};
 use dcgan::rng::Stream;
 use dcgan::tape::Tape;
 use dcgan::tensor::{DType, Data, Tensor};
+use dcgan::text::TextEncoder;
 use dcgan::train::{Batch, ObjectiveConfig, TrainConfig, Trainer};
 
 /// Side of an image in pixels, digits in an image, classes of digits.
@@ -230,6 +231,7 @@ fn described<const N: usize>(
         latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: Vec::new(),
+        text: TextEncoder::default(),
         heads: 0,
         by_name: Networks::usual(networks),
         pipeline: Pipeline::default(),

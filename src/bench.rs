@@ -10,9 +10,12 @@ use serde::Serialize;
 use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, Peak};
 use crate::error::Result;
+use crate::gan::families::int_cls::WRONG;
 use crate::model::seeded_latents;
+use crate::nn::TEXT;
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
+use crate::tensor::{Data, Tensor};
 use crate::train::{Batch, Metrics, TrainConfig, Trainer};
 
 pub use loading::{Loading, loading};
@@ -163,8 +166,10 @@ pub fn bench(
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
     let networks = config.networks()?;
     let latents = seeded_latents(&seeds, model.nz, networks.latent_distribution);
-    let labels_of_samples =
-        if model.is_conditional() { labels(model.classes, SAMPLES) } else { Vec::new() };
+    let labels_of_samples = match networks.labels() {
+        0 => Vec::new(),
+        kinds => labels(kinds, SAMPLES),
+    };
     let mut sampler = trainer.sampler(SAMPLES)?;
     let mut times = Vec::with_capacity(steps);
     for i in 0..WARM_UP + steps {
@@ -224,6 +229,14 @@ fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
     let model = trainer.config().model;
     let labels = labels(model.classes, trainer.config().step_images());
     let batch = Batch::from(images.clone()).labels(&labels);
+    if model.text > 0 {
+        let n = trainer.config().step_images();
+        let text = Tensor::full([n, model.text], 1.0);
+        let shape = [n, model.size.height, model.size.width, model.channels];
+        let wrong =
+            Tensor::with_data(shape, Data::U8(images)).expect("as many as the step's images");
+        return batch.feed(TEXT, text).feed(WRONG, wrong);
+    }
     if model.is_semi_supervised() { batch.labeled(images) } else { batch }
 }
 

@@ -52,6 +52,7 @@
 //! | [`train`] | the trainer; the loop around it, run folders, logs, previews |
 //! | [`config`] | training options: each defined once, for Rust, JSON and the command line |
 //! | [`data`] | images from folders, archives and other sources |
+//! | [`text`] | captions as vectors |
 //! | [`features`], [`svm`], [`logistic`] | features of images; linear classifiers on them |
 //! | [`evaluation`] | scores of a generator against real images |
 //! | [`experiments`] | the paper's experiments on trained networks |
@@ -139,6 +140,7 @@ pub mod tensor;
 pub mod terminal;
 #[doc(hidden)]
 pub mod testing;
+pub mod text;
 pub mod threads;
 pub mod train;
 pub mod weights;

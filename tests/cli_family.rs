@@ -47,11 +47,19 @@ fn log(run: &Path) -> Vec<LogLine> {
 const STEPS: u64 = 200;
 const RESUMED: u64 = 150;
 
+/// Writes captions for the images of these folders, for presets that need some.
+fn caption(set: &Path, folders: &[&str], count: u8) {
+    let line = |folder: &&str, i: u8| format!("{folder}/{i:03}.png\tan image on the {folder}\n");
+    let lines = folders.iter().flat_map(|folder| (0..count).map(move |i| line(folder, i)));
+    fs::write(set.join("captions.txt"), lines.collect::<String>()).unwrap();
+}
+
 /// Trains every second preset, from the first or the second on.
 fn train_presets(from: usize) {
     let place = Place::new();
     place.images("set/left", 20);
     place.images("set/right", 20);
+    caption(&place.path("set"), &["left", "right"], 20);
     let names = presets(&place);
     assert!(names.len() > 15, "{names:?}");
     for name in names.iter().skip(from).step_by(2) {

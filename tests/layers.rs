@@ -426,6 +426,7 @@ fn resnet() -> Networks {
         latent_distribution: LatentDistribution::Normal,
         pixels: Pixels::Signed,
         classes: vec!["a".into(), "b".into()],
+        text: dcgan::text::TextEncoder::default(),
         by_name: Networks::usual([
             (Role::Generator, spectral(generator)),
             (Role::Discriminator, spectral(discriminator)),

@@ -68,6 +68,7 @@ fn model(d: &mut Dice) -> ModelConfig {
         ngf: d.pick(&[4, 5, 8, 16]),
         ndf: d.pick(&[4, 6, 8, 16]),
         classes: d.pick(&[0, 0, 3, 5]),
+        text: 0,
         conditioning: d.pick(&[
             Conditioning::Concat,
             Conditioning::Auxiliary,

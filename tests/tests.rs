@@ -22,6 +22,7 @@
 //! | `cli_scores` | scores in training, and the best checkpoint |
 //! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
+//! | `cli_text` | images from texts: trained on captions, stopped, resumed, sampled, and what is refused |
 //! | `cli_tools` | the commands devices, check, bench and data, as a user runs them |
 //! | `cli_train` | runs on disk; stopped, killed and resumed runs give the same bits |
 //! | `cli_walk` | walks between classes and along directions, truncated latents, kinds of films |
@@ -29,6 +30,7 @@
 //! | `compilers` | every kernel by Tint, DXC and the validator of SPIR-V, where they are installed |
 //! | `cli` | helper: the program as a user runs it |
 //! | `cli_data` | sets as commands read them: parts, classes, changed images, hostile files |
+//! | `data_captions` | captions: in which files they may be, and what is said of those that do not fit |
 //! | `data_archives` | archives as they come, and those made to harm |
 //! | `data_classes` | classes of a set, the part that is taken, by what a set is known again |
 //! | `data_formats` | each image format gives the pixels that were put into it, upright |
@@ -80,12 +82,14 @@ mod cli_sample;
 mod cli_scores;
 mod cli_stages;
 mod cli_strangers;
+mod cli_text;
 mod cli_tools;
 mod cli_train;
 mod cli_walk;
 mod cli_watch;
 mod compilers;
 mod data_archives;
+mod data_captions;
 mod data_classes;
 mod data_formats;
 mod data_loader;

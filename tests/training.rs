@@ -22,6 +22,7 @@ mod ali;
 mod bigan;
 mod compare;
 mod family;
+mod int_cls;
 mod mrgan;
 mod stacked;
 mod vae_gan;

@@ -6,14 +6,16 @@ use crate::augment::Augment;
 use crate::device::{Device, State};
 use crate::error::Result;
 use crate::gan::Family;
+use crate::gan::families::int_cls::WRONG;
 use crate::gan::{Recording, StageName, scale};
 use crate::model::names::{AVERAGE, KEY, averaged_from};
 use crate::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
-use crate::nn::Parametrization;
+use crate::nn::{Parametrization, TEXT};
 use crate::objectives::{Loss, Penalty};
 use crate::program::{Fetched, Options, Precision, Program};
 use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
+use crate::text::TextEncoder;
 use crate::train::{ObjectiveConfig, TrainConfig};
 
 use super::{Difference, Outcome, SEED, largest, share, wide};
@@ -150,6 +152,9 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         let objective = ObjectiveConfig { family: Family::Stacked, ..ObjectiveConfig::default() };
         cases.push(StepCase { objective, what, stage, ..plain(stacked, 6) });
     }
+    let model_on_text = ModelConfig { text: 24, ..model(Architecture::Dcgan, 16, 3, 6) };
+    let objective = ObjectiveConfig { family: Family::IntCls, ..ObjectiveConfig::default() };
+    cases.push(StepCase { objective, what: "GAN-INT-CLS", ..plain(model_on_text, 4) });
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {
@@ -197,6 +202,10 @@ impl StepCase {
             objective: self.objective,
             precision,
             stage: StageName(self.stage.into()),
+            text: match self.model.text {
+                0 => TextEncoder::default(),
+                width => TextEncoder::of_width(width),
+            },
             ..TrainConfig::new(self.model)
         };
         let system = config.system()?;
@@ -215,13 +224,20 @@ impl StepCase {
         let mut program = Program::compile(&tape, &state, &compile)?;
         let rate = |name: &str| if name == "average" { 0.3 } else { RATE as f32 };
         let schedule = system.first().schedule_of(rate);
-        let images = self.images()?;
+        let images = self.images("pictures")?;
+        let wrong = self.images(WRONG)?;
+        let mut text = vec![0.0; self.batch * self.model.text];
+        Stream::new(SEED, TEXT, 0).fill_normal(&mut text);
+        let text = Tensor::new([self.batch, self.model.text], text)?;
         let classes = self.model.classes;
         let labels: Vec<u32> = (0..self.batch).map(|i| (i % classes.max(1)) as u32).collect();
         let labels = Tensor::one_hot(&labels, classes.max(1))?;
         let mut feeds = vec![("images", &images), ("schedule", &schedule)];
         if classes > 0 {
             feeds.push(("labels", &labels));
+        }
+        if self.model.text > 0 {
+            feeds.extend([(TEXT, &text), (WRONG, &wrong)]);
         }
         let fetched = program.call(&mut state, &feeds)?;
         let names: Vec<String> = state.names().map(String::from).collect();
@@ -233,11 +249,11 @@ impl StepCase {
         Ok(After { fetched, state: after })
     }
 
-    /// Noise.
-    fn images(&self) -> Result<Tensor> {
+    /// Noise, drawn under `name`.
+    fn images(&self, name: &str) -> Result<Tensor> {
         let ModelConfig { size, channels, .. } = self.model;
         let shape = [self.batch, size.height, size.width, channels];
-        let mut noise = Stream::new(SEED, "pictures", 0);
+        let mut noise = Stream::new(SEED, name, 0);
         let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();
         Tensor::with_data(shape, Data::U8(bytes))
     }

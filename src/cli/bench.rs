@@ -179,7 +179,7 @@ impl Bench {
             conditioning: conditioning.unwrap_or_default(),
             ..options.model.config()
         };
-        Ok(TrainConfig { precision, ..options.of(model) })
+        Ok(TrainConfig { precision, ..options.of(model) }.with_any_text())
     }
 }
 

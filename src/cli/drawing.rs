@@ -1,15 +1,14 @@
-//! A generator as commands on latents use it: images of one class, and images as cells of a figure.
+//! A generator as commands on latents use it: images of one class or text, and images as cells of a figure.
 
 use crate::error::{Error, Result};
 use crate::images::figure::Cell;
-use crate::model::{Generator, Inputs};
+use crate::model::{Condition, Generator, Inputs};
 use crate::tensor::Tensor;
 
-/// A generator, and the class that it draws.
+/// A generator, and the class or text that it draws.
 pub(super) struct Drawing {
     pub(super) generator: Generator,
-    /// `None` if the model has no classes.
-    pub(super) class: Option<u32>,
+    pub(super) condition: Condition,
 }
 
 impl Drawing {
@@ -30,11 +29,7 @@ impl Drawing {
         done: impl FnMut(usize),
     ) -> Result<Tensor> {
         let inputs = inputs(latents, self.nz())?;
-        let inputs = match self.class {
-            Some(class) => inputs.of_class(class),
-            None => inputs,
-        };
-        self.generator.images_with(&inputs, done)
+        self.generator.images_with(&inputs.of(&self.condition), done)
     }
 
     /// The images of latents `[n, nz]` as cells of a figure.

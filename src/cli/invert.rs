@@ -12,7 +12,7 @@ use crate::experiments::invert::{Found, Inverter, Search};
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::{single, values};
 use crate::model::sampler::BATCH;
-use crate::model::{ModelFile, Networks};
+use crate::model::{Condition, ModelFile, Networks};
 use crate::models::LatentDistribution;
 use crate::tensor::Tensor;
 
@@ -98,7 +98,7 @@ impl Invert {
         let latents = named("--latents", &latents, "npy")?;
         let search = self.search()?;
         let model = self.model.load()?;
-        let search = Search { class: self.model.class(&model)?, ..search };
+        let search = Search { condition: self.model.condition(&model)?, ..search };
         if model.generator()?.needs_batch() {
             tell!(
                 "note: the batch norm of this generator uses the statistics of each batch: what is \
@@ -115,7 +115,7 @@ impl Invert {
             originals.push(self.original(path, &model.networks)?);
         }
         let device = self.model.device.open(false)?;
-        let mut inverter = Inverter::new(&model, &device, self.model.weights(), search)?;
+        let mut inverter = Inverter::new(&model, &device, self.model.weights(), search.clone())?;
         let bar = Bar::new(originals.len() * search.steps, "steps");
         let mut all = Vec::new();
         for original in &originals {
@@ -160,7 +160,7 @@ impl Invert {
             perceptual: weight("--perceptual", self.perceptual)?,
             prior: weight("--prior", self.prior)?,
             seed: self.seed,
-            class: None,
+            condition: Condition::None,
         })
     }
 

@@ -9,8 +9,9 @@ use npyz::WriterBuilder as _;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::human::plural;
 use crate::model::sampler::BATCH;
-use crate::model::{Generator, ModelFile, Networks, Weights};
+use crate::model::{Condition, Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
 use crate::train::TrainConfig;
@@ -132,6 +133,10 @@ pub(super) struct ModelFlags {
     /// dcgan neighbors, which takes the classes in turn
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(super) class: Option<String>,
+    /// Text to generate: required for a model trained on texts, except by dcgan neighbors, which
+    /// takes captions of its training in turn
+    #[arg(long, value_name = "TEXT", conflicts_with = "class")]
+    pub(super) text: Option<String>,
     #[command(flatten)]
     pub(super) device: DeviceFlag,
 }
@@ -149,10 +154,10 @@ impl ModelFlags {
         Ok(model)
     }
 
-    /// Its generator, ready to draw the class that was typed.
+    /// Its generator, ready to draw the class or text that was typed.
     pub(super) fn generator(&self, model: &ModelFile) -> Result<Drawing> {
-        let class = self.class(model)?;
-        Ok(Drawing { generator: self.generator_of_all(model)?, class })
+        let condition = self.condition(model)?;
+        Ok(Drawing { generator: self.generator_of_all(model)?, condition })
     }
 
     /// Its generator, ready to draw any class.
@@ -163,8 +168,24 @@ impl ModelFlags {
         Ok(generator)
     }
 
+    /// The class or text to draw.
+    pub(super) fn condition(&self, model: &ModelFile) -> Result<Condition> {
+        let networks = &model.networks;
+        if let Some(text) = &self.text {
+            check_text("--text", text, networks)?;
+            return Ok(Condition::Text(text.clone()));
+        }
+        if networks.has_text() {
+            let example = networks.text.examples.first().map_or("", String::as_str);
+            let what =
+                format!("is needed, as this model was trained on texts, such as {example:?}");
+            return Err(Error::flag("--text", what));
+        }
+        Ok(self.class(model)?.map_or(Condition::None, Condition::Class))
+    }
+
     /// The class to draw; `None` if the model has no classes.
-    pub(super) fn class(&self, model: &ModelFile) -> Result<Option<u32>> {
+    fn class(&self, model: &ModelFile) -> Result<Option<u32>> {
         let networks = &model.networks;
         let wrong = |what: String| Error::flag("--class", what);
         match &self.class {
@@ -177,17 +198,22 @@ impl ModelFlags {
         }
     }
 
-    /// The class of each point: the one that was typed, else one each, in turn, as `dcgan sample`
-    /// does; empty if the model has no classes.
-    pub(super) fn labels(&self, model: &ModelFile, points: &[Point]) -> Result<Vec<u32>> {
+    /// The class or text of each point: the one that was typed, else one each, in turn, as `dcgan
+    /// sample` does.
+    pub(super) fn conditions(&self, model: &ModelFile, points: &[Point]) -> Result<Vec<Condition>> {
         let networks = &model.networks;
-        let count = networks.classes.len() as u64;
-        if self.class.is_some() || count == 0 {
-            let class = self.class(model)?;
-            return Ok(class.iter().flat_map(|&c| std::iter::repeat_n(c, points.len())).collect());
+        let count = networks.labels() as u64;
+        if self.class.is_some() || self.text.is_some() || count == 0 {
+            return Ok(vec![self.condition(model)?; points.len()]);
         }
-        let turn = |(at, point): (usize, &Point)| point.seed().unwrap_or(at as u64) % count;
-        Ok(points.iter().enumerate().map(turn).map(|label| label as u32).collect())
+        let turn = |(at, point): (usize, &Point)| {
+            let label = (point.seed().unwrap_or(at as u64) % count) as usize;
+            match networks.has_text() {
+                true => Condition::Text(networks.text.examples[label].clone()),
+                false => Condition::Class(label as u32),
+            }
+        };
+        Ok(points.iter().enumerate().map(turn).collect())
     }
 
     /// What a figure says of the model: its name and how far it was trained.
@@ -195,8 +221,47 @@ impl ModelFlags {
         let label = self.class.as_ref().and_then(|class| model.networks.class(class).ok());
         let class = label.and_then(|label| model.networks.classes.get(label as usize));
         let described = describe(&self.path, model);
+        if let Some(text) = &self.text {
+            return format!("{described}, {text:?}");
+        }
         class.map_or(described.clone(), |class| format!("{described}, class {class}"))
     }
+}
+
+/// Refuses a text that a model cannot draw, and warns of words that it does not know.
+pub(super) fn check_text(flag: &'static str, text: &str, networks: &Networks) -> Result<()> {
+    if !networks.has_text() {
+        let what = "this model was trained without captions (dcgan train --preset int-cls)";
+        return Err(Error::flag(flag, what));
+    }
+    let known = &networks.text.words;
+    let unknown = networks.text.unknown(text);
+    if networks.text.encode(text).iter().all(|&x| x == 0.0) {
+        let what = format!(
+            "{text:?} has no word that the model knows; it knows {}: {}",
+            plural(known.len() as u64, "word"),
+            listed(known)
+        );
+        return Err(Error::flag(flag, what));
+    }
+    if !unknown.is_empty() {
+        warn(&format!(
+            "the model does not know {}, and leaves {} out; it knows {}: {}",
+            unknown.join(", "),
+            if unknown.len() == 1 { "it" } else { "them" },
+            plural(known.len() as u64, "word"),
+            listed(known)
+        ));
+    }
+    Ok(())
+}
+
+/// Words of a model that a message lists.
+const LISTED: usize = 60;
+
+fn listed(words: &[String]) -> String {
+    let more = if words.len() > LISTED { ", …" } else { "" };
+    words[..words.len().min(LISTED)].join(", ") + more
 }
 
 /// Prints a note if a generator's images depend on one another.

@@ -14,7 +14,8 @@ use crate::experiments::neighbors::{Nearest, Query, find, median_distance, probe
 use crate::features::{Extractor, is_joint};
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::{bytes, single, values};
-use crate::model::{Generator, ModelFile, Role};
+use crate::model::{Condition, Generator, ModelFile, Role};
+use crate::tensor::Tensor;
 
 use super::bar::Bar;
 use super::drawing::inputs;
@@ -142,12 +143,12 @@ impl Neighbors {
         let points = self
             .seeds
             .load(&mut Locator::new(&self.model, &model).truncated(self.truncation), "--seeds")?;
-        let labels = self.model.labels(&model, &points)?;
+        let conditions = self.model.conditions(&model, &points)?;
         let mut generator = self.model.generator_of_all(&model)?;
         let source = self.part.open(self.data.as_deref())?;
         self.json.println(&format!("{:<12}{}", "data", source.description()))?;
 
-        let mut queries = samples(&mut generator, &points, &labels)?;
+        let mut queries = samples(&mut generator, &points, &conditions)?;
         drop(generator);
         queries.extend(probes(&source, &prepare, self.seed));
         let mut features = self.extractor(&model, &source, &prepare)?;
@@ -167,8 +168,12 @@ impl Neighbors {
             tell!("unreadable, left out: {skipped}");
         }
 
-        let class = |i: usize| Some(model.networks.classes[*labels.get(i)? as usize].as_str());
-        let name = |(i, point): (usize, &Point)| match class(i) {
+        let condition = |i: usize| match &conditions[i] {
+            Condition::None => None,
+            Condition::Class(class) => Some(model.networks.classes[*class as usize].as_str()),
+            Condition::Text(text) => Some(text.as_str()),
+        };
+        let name = |(i, point): (usize, &Point)| match condition(i) {
             Some(class) => format!("{}\n{class}", point.name),
             None => point.name.clone(),
         };
@@ -195,9 +200,10 @@ impl Neighbors {
             tell!("note: the model has no discriminator: neighbors by pixels alone");
             return Ok(None);
         }
-        if model.networks.is_conditional() {
+        if model.networks.condition().is_some() {
+            let what = if model.networks.has_text() { "texts" } else { "classes" };
             tell!(
-                "note: the model's discriminator is conditional, so classes would decide what is \
+                "note: the model's discriminator is conditional, so {what} would decide what is \
                  near: neighbors by pixels alone"
             );
             return Ok(None);
@@ -265,10 +271,29 @@ impl Neighbors {
 }
 
 /// The images of latents, as bytes.
-fn samples(generator: &mut Generator, points: &[Point], labels: &[u32]) -> Result<Vec<Query>> {
-    let nz = generator.networks().nz;
-    let inputs = inputs(&rows(points), nz)?;
-    let inputs = if labels.is_empty() { inputs } else { inputs.of_classes(labels.to_vec()) };
+fn samples(
+    generator: &mut Generator,
+    points: &[Point],
+    conditions: &[Condition],
+) -> Result<Vec<Query>> {
+    let networks = generator.networks();
+    let inputs = inputs(&rows(points), networks.nz)?;
+    let mut given = Vec::new();
+    for condition in conditions {
+        let row = condition.rows(1, networks)?;
+        given.extend(row.iter().flat_map(|(_, row)| row.f32s().iter().copied()));
+    }
+    let inputs = match networks.condition() {
+        None => inputs,
+        Some((_, width)) => {
+            let given = Tensor::new([conditions.len(), width], given)?;
+            if networks.has_text() {
+                inputs.of_vectors(given)
+            } else {
+                inputs.of_mixtures(given)?
+            }
+        }
+    };
     let images = generator.images(&inputs)?;
     let each = images.f32s().chunks(images.len() / points.len());
     Ok(each.map(|image| Query { image: bytes(image), item: None }).collect())

@@ -251,7 +251,7 @@ mod tests {
         });
         save_imported(&path, &networks, &tensors.collect(), "a test").unwrap();
         let device = DeviceFlag { selection: Some("cpu".into()) };
-        let flags = ModelFlags { path, raw: false, class: None, device };
+        let flags = ModelFlags { path, raw: false, class: None, text: None, device };
         let model = flags.load().unwrap();
         let load = |text: &str| {
             let points = text.parse::<Points>().unwrap();

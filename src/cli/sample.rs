@@ -21,11 +21,12 @@ use crate::model::{Generator, Inputs, ModelFile, Networks, Truncation, Weights};
 use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::tensor::Tensor;
+use crate::text::TextEncoder;
 use crate::{files, images};
 
 use super::flags::DeviceFlag;
 use super::latents::{
-    describe, named_classes, note_of_batch, open_model, read_latents, warn_of_batches,
+    check_text, describe, named_classes, note_of_batch, open_model, read_latents, warn_of_batches,
 };
 use super::output::println;
 use super::seeds::Seeds;
@@ -45,7 +46,9 @@ enum Format {
     after_help = "Examples:\n  dcgan sample runs/00000-fast-avatars-64 --seeds 0-63 --grid 8x8 \
                         faces.png\n  dcgan sample runs/00001-cgan-mnist-28 --class 3,8 --seeds 0-9 \
                         --grid digits.png\n  dcgan sample runs/00000-fast-avatars-64 --truncation 1.5 \
-                        --grid 8x8 typical.png"
+                        --grid 8x8 typical.png\n  dcgan sample runs/00002-int-cls-captioned-64 --text \"a person with red hair \
+                        in a blue shirt\" --text \"long gray hair and sunglasses\" --seeds 0-7 --grid \
+                        texts.png"
 )]
 pub(super) struct Sample {
     /// A run's folder (its newest checkpoint), a checkpoint, an imported model, or avatars, the bundled
@@ -53,7 +56,7 @@ pub(super) struct Sample {
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Seeds of the images: a seed always gives the same image [default: as many as --grid has
-    /// places, from 0 on, else 0-63]
+    /// places, from 0 on, else 0-63, or 0-7 with --text]
     #[arg(long, value_name = "LIST", conflicts_with = "latents", allow_hyphen_values = true)]
     seeds: Option<Seeds>,
     /// Latents from a file instead of seeds: float32 [n, nz]
@@ -68,6 +71,10 @@ pub(super) struct Sample {
     /// for all classes [default: one class per seed, in turn: seed 0 the first]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     class: Vec<String>,
+    /// Text to draw, for a model trained on texts; may be given several times: every seed is then
+    /// drawn on each text [default: captions of the training, one per seed, in turn]
+    #[arg(long, value_name = "TEXT", conflicts_with = "class")]
+    text: Vec<String>,
     /// Folder for the images
     #[arg(
         long,
@@ -80,10 +87,10 @@ pub(super) struct Sample {
     #[arg(long, value_enum, default_value_t = Format::Png)]
     format: Format,
     /// Write all images as one PNG (and, without --out, nothing else). Without a layout, each class
-    /// is a row with its name
+    /// or text is a row with its name
     #[arg(long, num_args = 1..=2, value_names = ["COLSxROWS", "FILE.png"])]
     grid: Option<Vec<OsString>>,
-    /// Write the seed below each image of --grid
+    /// Write the seed, and the class or text, below each image of --grid
     #[arg(long, requires = "grid")]
     captions: bool,
     /// Use the weights of the last step, not their moving average (EMA)
@@ -128,6 +135,8 @@ impl Sample {
         let model = open_model(&self.model)?;
         warn_of_batches(&model)?;
         let every = classes(&self.class, &model.networks)?;
+        let texts = texts(&self.text, &model.networks)?;
+        let rows = every.len().max(texts.len());
         let places =
             grid.as_ref().and_then(|(layout, _)| *layout).map(|(c, r)| c.saturating_mul(r));
         let latents = match (&self.latents, &self.seeds) {
@@ -136,7 +145,8 @@ impl Sample {
             }
             (None, Some(Seeds(seeds))) => Inputs::seeds(seeds.iter().copied()),
             (None, None) => {
-                let count = places.map_or(USUAL, |places| (places / every.len().max(1)).max(1));
+                let usual = if texts.is_empty() { USUAL } else { PER_TEXT };
+                let count = places.map_or(usual, |places| (places / rows.max(1)).max(1));
                 if count > MOST {
                     let what = format!("more than {MOST} images are surely a typo");
                     return Err(Error::flag("--grid", what));
@@ -148,8 +158,12 @@ impl Sample {
             Some(truncation) => latents.truncated(truncation),
             None => latents,
         };
-        let inputs = latents.of_every_class(every.clone());
-        let wanted = Wanted { inputs, every, classes: model.networks.classes.clone() };
+        let inputs = match model.networks.has_text() {
+            true => latents.of_every_text(texts.clone()),
+            false => latents.of_every_class(every.clone()),
+        };
+        let (classes, encoder) = (model.networks.classes.clone(), model.networks.text.clone());
+        let wanted = Wanted { inputs, every, texts, classes, encoder };
         let n = wanted.inputs.len();
         if let (Some((Some((columns, rows)), _)), Some(places)) = (&grid, places)
             && places != n
@@ -158,7 +172,11 @@ impl Sample {
                 "{columns}x{rows} has {} for {}; change --seeds or the layout{}",
                 plural(places as u64, "place"),
                 plural(n as u64, "image"),
-                if wanted.every.len() > 1 { ", for all classes together" } else { "" }
+                match rows {
+                    0 | 1 => "",
+                    _ if wanted.texts.is_empty() => ", for all classes together",
+                    _ => ", for all texts together",
+                }
             );
             return Err(Error::flag("--grid", what));
         }
@@ -175,7 +193,7 @@ impl Sample {
         let mut generator = self.generator(&model, &device)?;
         let Networks { size, channels: c, .. } = *generator.networks();
         let [h, w] = [size.height, size.width];
-        let by_class = wanted.has_classes() && n <= LABELLED;
+        let by_class = wanted.has_rows() && n <= LABELLED;
         if grid.is_some() {
             let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
             afford(bytes, &format!("{n} images of {w}x{h} in one grid"))?;
@@ -275,14 +293,34 @@ fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {
     Ok(every)
 }
 
+/// The seeds that each text is drawn on without `--seeds`.
+const PER_TEXT: usize = 8;
+
+/// The texts of `list` in typed order, without duplicates.
+fn texts(list: &[String], networks: &Networks) -> Result<Vec<String>> {
+    let mut texts: Vec<String> = Vec::new();
+    for text in list.iter().map(|text| text.trim().to_owned()) {
+        check_text("--text", &text, networks)?;
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    Ok(texts)
+}
+
 /// The requested images and their names.
 struct Wanted {
     inputs: Inputs,
     /// The classes that every latent is drawn in, in order; empty if each latent is drawn in one
     /// class, or there are no classes.
     every: Vec<u32>,
+    /// The texts that every latent is drawn on, in order; empty if each is drawn on one, or there
+    /// are no texts.
+    texts: Vec<String>,
     /// The names of the model's classes.
     classes: Vec<String>,
+    /// The model's texts.
+    encoder: TextEncoder,
 }
 
 impl std::fmt::Display for Wanted {
@@ -300,8 +338,14 @@ impl std::fmt::Display for Wanted {
 }
 
 impl Wanted {
-    fn has_classes(&self) -> bool {
-        !self.classes.is_empty()
+    /// Whether a grid has rows with names.
+    fn has_rows(&self) -> bool {
+        !self.classes.is_empty() || !self.texts.is_empty()
+    }
+
+    /// An image's text.
+    fn text(&self, at: usize) -> Option<&str> {
+        self.inputs.text(at, &self.encoder)
     }
 
     /// An image's class.
@@ -324,6 +368,9 @@ impl Wanted {
             Some(seed) => format!("seed{seed:04}"),
             None => format!("latent{latent:04}"),
         };
+        if !self.texts.is_empty() {
+            return format!("{stem}-text{}.png", at / self.inputs.count().max(1));
+        }
         let Some(label) = self.label(at) else { return stem + ".png" };
         let plain = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '-' };
         let name: String = self.classes[label as usize].chars().take(40).map(plain).collect();
@@ -337,9 +384,12 @@ impl Wanted {
     fn captioned(&self, cells: Vec<Cell>, columns: usize, model: String) -> Figure {
         let caption = |(at, cell): (usize, Cell)| {
             let name = self.name(self.inputs.latent(at));
-            match self.label(at) {
-                Some(label) => cell.caption(format!("{name}\n{}", self.classes[label as usize])),
-                None => cell.caption(name),
+            match (self.label(at), self.text(at)) {
+                (Some(label), _) => {
+                    cell.caption(format!("{name}\n{}", self.classes[label as usize]))
+                }
+                (None, Some(text)) => cell.caption(format!("{name}\n{text}")),
+                (None, None) => cell.caption(name),
             }
         };
         let mut cells = cells.into_iter().enumerate().map(caption).peekable();
@@ -350,8 +400,17 @@ impl Wanted {
         Figure::new("Samples").note(model).panel(panel)
     }
 
-    /// All images, a row for each class.
+    /// All images, a row for each class or text.
     fn figure(&self, cells: Vec<Cell>, model: String) -> Figure {
+        if !self.texts.is_empty() {
+            let count = self.inputs.count();
+            let mut panel = Panel::new("").columns((0..count).map(|at| self.name(at)));
+            let mut cells = cells.into_iter();
+            for text in &self.texts {
+                panel = panel.row(text.clone(), cells.by_ref().take(count));
+            }
+            return Figure::new("Samples by text").note(model).panel(panel);
+        }
         let mut rows: BTreeMap<usize, (u32, Vec<Cell>)> = BTreeMap::new();
         for (at, cell) in cells.into_iter().enumerate() {
             let label = self.label(at).unwrap_or_default();

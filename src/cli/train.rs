@@ -7,9 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::Conflict;
-use crate::data::{Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source};
+use crate::data::{
+    CAPTIONED, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::gan::Family;
 use crate::gan::families::planned_images;
 use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
@@ -19,7 +22,7 @@ use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
 use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
 use crate::train::scoring::Scorer;
-use crate::train::session::{Ending, Session};
+use crate::train::session::{Ending, Session, TrainingData};
 use crate::train::{
     Feed, Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig,
     TrainOptions, Trainer, first_images, interrupt, missing_forerunner,
@@ -33,6 +36,7 @@ use super::tuning;
 
 mod asked;
 mod flags;
+mod text;
 
 use asked::{Asked, Bound, like, resolve};
 use flags::{Machine, Reading};
@@ -44,10 +48,12 @@ use flags::{Machine, Reading};
                   mnist/ --preset cgan"
 )]
 pub(super) struct Train {
-    /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars]
+    /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars; for
+    /// texts 700 with captions]
     ///
     /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
-    /// binary batches; detected automatically [default: 3,000 bundled avatars]
+    /// binary batches; detected automatically, with captions for --preset int-cls [default: 3,000
+    /// bundled avatars; for texts 700 with captions, which captioned stands for in other commands]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
 
@@ -185,6 +191,12 @@ impl Train {
             0 => None,
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
+        let captions = text::captions(&options.config, &source)?;
+        let loader = LoaderOptions {
+            captions: captions.clone(),
+            companions: options.config.objective.mismatch > 0.0,
+            ..loader
+        };
         let feed = Feed::start(Arc::clone(&source), prepare, loader, &trainer)?;
         tell!("{}", header(&options, &trainer));
         if let Some(origin) = options.from.as_ref().filter(|_| fresh) {
@@ -226,9 +238,10 @@ impl Train {
         run.write_options(&options)?;
         let path = run.path().to_owned();
         tell!("run       {}", path.display());
-        tell!("previews  {}", Session::previews(&options.config.model));
+        tell!("previews  {}", Session::previews(&options.config));
         interrupt::finish_first("this step and saving")?;
-        let mut session = Session::new(run, options, source, feed, trainer, labeled, seconds)?;
+        let data = TrainingData { source, feed, labeled, captions };
+        let mut session = Session::new(run, options, data, trainer, seconds)?;
         if let Some(scorer) = scorer {
             session.score_by(scorer);
         }
@@ -387,6 +400,7 @@ impl Train {
     fn config(
         &self,
         old: Option<&RunOptions>,
+        from: Option<&ModelFile>,
         model: ModelConfig,
         source: &Source,
     ) -> Result<TrainConfig> {
@@ -396,7 +410,17 @@ impl Train {
             return Ok(old.config.clone());
         }
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
-        Ok(TrainConfig { classes, ..typed.of(model) })
+        let config = TrainConfig { classes, ..typed.of(model) };
+        match config.objective.family {
+            Family::IntCls => text::encoded(config, from, source),
+            _ => Ok(config),
+        }
+    }
+
+    /// Whether a new training is one of texts.
+    fn has_text(&self, from: Option<&ModelFile>) -> bool {
+        let family = self.asked.config.objective.family;
+        family == Some(Family::IntCls) || from.is_some_and(|from| from.networks.has_text())
     }
 
     /// The options of this run: as typed, or those of the resumed run; `from` is the model
@@ -407,7 +431,11 @@ impl Train {
         from: Option<&ModelFile>,
     ) -> Result<(RunOptions, Arc<Source>)> {
         let old = resumed.map(|r| &r.options);
-        let data = self.data.clone().or_else(|| old.and_then(|o| o.data.clone()));
+        let usual = || self.has_text(from).then(|| PathBuf::from(CAPTIONED));
+        let data = self.data.clone().or_else(|| match old {
+            Some(old) => old.data.clone(),
+            None => usual(),
+        });
         let reading = self.reading.reading(old.map(|o| o.data_reading))?;
         let source = Source::open_as(data.as_deref(), &reading)?;
         tell_notes(&source);
@@ -429,7 +457,7 @@ impl Train {
             return Err(Error::file(source.origin(), what));
         }
         let model = self.model_config(old, from, &source)?;
-        let config = self.config(old, model, &source)?;
+        let config = self.config(old, from, model, &source)?;
         if old.is_none() {
             check_forerunners(&config, from)?;
         }
@@ -474,7 +502,10 @@ impl Train {
             preset,
             from,
             config,
-            data: data.map(|d| std::path::absolute(&d).unwrap_or(d)),
+            data: data.map(|d| match is_captioned(&d) {
+                true => d,
+                false => std::path::absolute(&d).unwrap_or(d),
+            }),
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
             data_reading: source.reading(),

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 use super::bar::Bar;
 use super::drawing::Drawing;
 use super::flags::at_least;
-use super::latents::{ModelFlags, named};
+use super::latents::{ModelFlags, describe, named};
 use super::output::println;
 use super::points::{Locator, Point, Points, Range, TruncationFlag};
 use super::seeds::Seeds;
@@ -48,7 +48,9 @@ const STEPS: usize = 30;
                         dcgan walk runs/00000-fast-avatars-64 --direction 1-5 --seeds 3,17\n  \
                         dcgan walk runs/00000-fast-avatars-64 --direction 1 --out sway.gif\n  \
                         dcgan walk runs/00000-fast-avatars-64 --seeds 3 --vary 0,5,12 --range=-2..2\n  \
-                        dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png"
+                        dcgan walk runs/00001-bigan-mnist-28 --seeds three.png,eight.png\n  \
+                        dcgan walk runs/00002-int-cls-captioned-64 --text \"short red hair\" \
+                        --to-text \"long gray hair\""
 )]
 pub(super) struct Walk {
     #[command(flatten)]
@@ -77,6 +79,10 @@ pub(super) struct Walk {
     /// all for all classes. Latents stay: with several --seeds, a frame shows all of them
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["class", "linear", "spherical", "single"])]
     classes: Vec<String>,
+    /// Walk from --text to this text of a model of texts, and back; may be given several times.
+    /// Latents stay, as with --classes
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["classes", "linear", "spherical", "single"])]
+    to_text: Vec<String>,
     /// Move along these principal directions (from 1, the largest change of the first layer),
     /// instead of walking
     #[arg(long, value_name = "LIST", conflicts_with_all = ["linear", "spherical"], value_parser = directions::list, allow_hyphen_values = true)]
@@ -111,6 +117,7 @@ impl Walk {
             (Some(coordinates), _) => self.vary(&coordinates.0),
             (_, Some(directions)) => self.directions(&directions.0),
             _ if !self.classes.is_empty() => self.classes(),
+            _ if !self.to_text.is_empty() => self.texts(),
             _ => self.walk(),
         }
     }
@@ -125,7 +132,12 @@ impl Walk {
 
     /// What a figure says of the model and its latents.
     fn describe(&self, model: &ModelFile) -> String {
-        self.truncation.describe(self.model.describe(model))
+        let described = match self.to_text.is_empty() {
+            true => self.model.describe(model),
+            // The first text is one of several.
+            false => describe(&self.model.path, model),
+        };
+        self.truncation.describe(described)
     }
 
     /// The files to write; an error lists the endings `others` as well.

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::captions::Captions;
 use super::messages::count;
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
@@ -29,6 +30,9 @@ use super::source::Source;
 use crate::config::named;
 use crate::error::{Error, Result};
 use crate::files;
+
+/// Images drawn for a caption that is wrong for them, while those drawn are unreadable.
+const COMPANION_DRAWS: usize = 16;
 
 /// Finished batches that wait behind each worker.
 const AHEAD: usize = 2;
@@ -63,6 +67,10 @@ pub struct LoaderOptions {
     pub cache_bytes: u64,
     /// Maximum time for scanning the set before the first batch.
     pub look: Duration,
+    /// Captions, one of which is drawn for every image, if wanted.
+    pub captions: Option<Arc<Captions>>,
+    /// With captions, whether each image comes with another that its caption is wrong for.
+    pub companions: bool,
 }
 
 impl Default for LoaderOptions {
@@ -75,6 +83,8 @@ impl Default for LoaderOptions {
             cache: CacheMode::Auto,
             cache_bytes: 1 << 30,
             look: Duration::from_secs(2),
+            captions: None,
+            companions: false,
         }
     }
 }
@@ -88,6 +98,10 @@ pub struct Batch {
     pub labels: Option<Vec<u32>>,
     /// The index of each in the source.
     pub items: Vec<u32>,
+    /// With [`LoaderOptions::captions`], the number of each image's caption among its captions.
+    pub captions: Option<Vec<u32>>,
+    /// With [`LoaderOptions::companions`], for each image another that its caption is wrong for.
+    pub companions: Option<Vec<u8>>,
     /// Number of complete passes over the set before.
     pub epoch: u64,
     /// The batch's number, counted from the start of the run.
@@ -247,6 +261,8 @@ struct Pool {
     order: Order,
     /// Images below this index stay in memory.
     cached: usize,
+    captions: Option<Arc<Captions>>,
+    companions: bool,
     slots: Vec<OnceLock<Slot>>,
     skipped: Mutex<BTreeMap<usize, Skipped>>,
     stop: AtomicBool,
@@ -290,6 +306,8 @@ impl Pool {
             source,
             prepare,
             cached,
+            captions: options.captions.clone(),
+            companions: options.companions,
             slots: std::iter::repeat_with(OnceLock::new).take(len).collect(),
             skipped: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -433,6 +451,59 @@ impl Pool {
         }
         let labels = self.source.labels();
         let labels = labels.map(|labels| items.iter().map(|&i| labels[i as usize]).collect());
-        Ok(Batch { images, labels, items, epoch, index })
+        let (captions, companions) = match &self.captions {
+            None => (None, None),
+            Some(captions) => {
+                let choose = |&item: &u32| {
+                    captions.choose(item as usize, self.order.caption_chance(epoch, item)) as u32
+                };
+                let chosen: Vec<u32> = items.iter().map(choose).collect();
+                let companions = match self.companions {
+                    true => Some(self.wrong_images(captions, &items, &chosen, epoch)?),
+                    false => None,
+                };
+                (Some(chosen), companions)
+            }
+        };
+        Ok(Batch { images, labels, items, captions, companions, epoch, index })
+    }
+
+    /// For each of `items` with its caption, an image that the caption is wrong for.
+    fn wrong_images(
+        &self,
+        captions: &Captions,
+        items: &[u32],
+        chosen: &[u32],
+        epoch: u64,
+    ) -> Result<Vec<u8>> {
+        let size = self.prepare.len();
+        let mut images = Vec::with_capacity(items.len() * size);
+        for (&item, &caption) in items.iter().zip(chosen) {
+            let mut stream = self.order.companion(epoch, item);
+            let mut tries = 0;
+            loop {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::file(self.source.origin(), "reading it was stopped"));
+                }
+                // All that the caption is wrong for may be unreadable.
+                let other = match tries {
+                    0..COMPANION_DRAWS => {
+                        captions.draw_wrong(item as usize, caption as usize, &mut stream)
+                    }
+                    _ => (item as usize + tries) % self.order.count,
+                };
+                if self.fetch(other, epoch, &mut images) {
+                    break;
+                }
+                self.verdict()?;
+                tries += 1;
+            }
+            // As often as the others, so that this does not tell them apart.
+            if self.prepare.flip && stream.next_u32() >> 31 == 1 {
+                let image = images.len() - size;
+                mirror(&mut images[image..], self.prepare.width, self.prepare.channels);
+            }
+        }
+        Ok(images)
     }
 }

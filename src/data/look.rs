@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::captions::{is_captions, is_text};
 use super::dataset_json::is_labels;
 use super::decode;
 use super::formats::{HEAD, Other};
@@ -26,18 +27,22 @@ pub(crate) struct Found {
 }
 
 /// How many bytes of a file called `name` that begins with `head` may be wanted: none of one that is
-/// no image, no list of labels and no packed set.
+/// no image, no list of labels, no captions and no packed set.
 pub(crate) fn most(name: &str, head: &[u8]) -> u64 {
     let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     match () {
         () if is_cifar_train(&file) || file == CIFAR_TEST => MAX_PACKED,
-        () if decode::is_image_name(&file) || is_labels(name) => MAX_FILE,
+        () if decode::is_image_name(&file) || is_labels(name) || is_captions(name) => MAX_FILE,
+        () if is_text(name) => MOST_TEXT,
         () if decode::is_other_name(&file) => 0,
         () if packed::idx_dimensions(head).is_some() => MAX_PACKED,
         () if decode::is_image_head(head) => MAX_FILE,
         () => 0,
     }
 }
+
+/// The most that a text file for one image may have.
+const MOST_TEXT: u64 = 1 << 16;
 
 const CIFAR_TEST: &str = "test_batch.bin";
 

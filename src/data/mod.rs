@@ -7,6 +7,7 @@
 //! - [`Source`] detects what a path is: a folder, a zip or tar of images, IDX files,
 //!   CIFAR-10 batches; without a path it is the set that is part of the program. [`Reading`] says which
 //!   part of it to take, and what its classes are; [`Fingerprint`] is what it is known by again.
+//! - [`Captions`] are texts that belong to images, where the set has some.
 //! - [`Prepare`] says what every image is made into: size, channels, crop, filter.
 //! - [`Loader`] gives endless shuffled batches, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
@@ -24,6 +25,7 @@
 //! **What is not done**: color profiles are ignored; CMYK is turned into RGB by the plain formula,
 //! stored inverted as Adobe's programs do; of several frames or pages the first is taken.
 
+mod captions;
 mod classes;
 mod dataset_json;
 mod decode;
@@ -43,6 +45,7 @@ mod store;
 mod subset;
 mod sweep;
 
+pub use captions::Captions;
 pub use decode::{MAX_PIXELS, open_image};
 pub use fingerprint::{Difference, Fingerprint};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
@@ -51,7 +54,7 @@ pub use order::Order;
 pub use part::{Part, Reading};
 pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
-pub use source::{Image, Kind, Source};
+pub use source::{CAPTIONED, Image, Kind, Source, is_captioned};
 pub use subset::SubsetWriter;
 #[cfg(feature = "cli")]
 pub(crate) use sweep::sweep_by;

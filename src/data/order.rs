@@ -1,4 +1,4 @@
-//! The order of images, their crops and flips: pure functions of seed, epoch and image, so that a
+//! The order of images, their crops, flips and captions: pure functions of seed, epoch and image, so that a
 //! run that resumes at batch k continues exactly like one that never stopped.
 
 use crate::rng::Stream;
@@ -40,6 +40,19 @@ impl Order {
     #[must_use]
     pub fn is_flipped(&self, epoch: u64, item: u32) -> bool {
         Stream::new(self.seed, "flip", epoch as u32).block(u64::from(item))[0] >> 31 == 1
+    }
+
+    /// The random number that chooses one of an image's captions in an epoch.
+    #[must_use]
+    pub fn caption_chance(&self, epoch: u64, item: u32) -> u32 {
+        Stream::new(self.seed, "caption", epoch as u32).block(u64::from(item))[0]
+    }
+
+    /// The random numbers that choose an image whose captions differ from those of `item`.
+    #[must_use]
+    pub fn companion(&self, epoch: u64, item: u32) -> Stream {
+        let stream = format!("companion {epoch}");
+        Stream::new(self.seed, &stream, item)
     }
 
     /// The random number that places an image's crop in an epoch.

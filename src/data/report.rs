@@ -137,7 +137,7 @@ pub fn survey(source: &Source, prepare: &Prepare, progress: &(dyn Fn() + Sync)) 
     sizes.sort_by_key(|&(size, count)| (std::cmp::Reverse(count), size));
     Ok(Report {
         description: source.description(),
-        notes: source.notes().to_vec(),
+        notes: source.notes().iter().cloned().chain(source.captions_note()).collect(),
         classes_by: source.classes_by().map(str::to_owned),
         listed: source.len(),
         formats,

@@ -26,6 +26,19 @@ use crate::human::grouped;
 /// The bundled set: see `assets/avatars.LICENSE.md`.
 static AVATARS: &[u8] = include_bytes!("../../assets/avatars.zip");
 
+/// The bundled set with captions: see `assets/captioned.LICENSE.md`.
+static CAPTIONED_SET: &[u8] = include_bytes!("../../assets/captioned.zip");
+
+/// The name of the bundled set that has captions, where a path of images is taken.
+pub const CAPTIONED: &str = "captioned";
+
+/// Whether a path means the bundled set with captions: it is its name, and there is no file or
+/// folder of that name.
+#[must_use]
+pub fn is_captioned(path: &Path) -> bool {
+    path == Path::new(CAPTIONED) && !path.exists()
+}
+
 /// What the images come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -105,7 +118,8 @@ impl Source {
         Self::open_as(path, &Reading::of(part))
     }
 
-    /// Opens `path`, the bundled set where there is none, as `reading` says.
+    /// Opens `path`, the bundled set where there is none, as `reading` says; [`CAPTIONED`] where
+    /// there is no such file stands for the bundled set with captions.
     ///
     /// # Errors
     /// As [`Self::open`], and where the set has no such part or no such level of folders.
@@ -115,6 +129,10 @@ impl Source {
             let store = Store::zip_bytes(origin, AVATARS)?;
             return Self::tree(origin, Kind::Bundled, "avatars".into(), store, reading);
         };
+        if is_captioned(path) {
+            let store = Store::zip_bytes(path, CAPTIONED_SET)?;
+            return Self::tree(path, Kind::Bundled, CAPTIONED.into(), store, reading);
+        }
         let metadata = fs::metadata(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 Error::file(path, format!("DATA does not exist; {WHAT_WORKS}"))
@@ -448,6 +466,14 @@ impl Source {
             text += &format!(", {}", count(self.classes().len(), "class"));
         }
         text
+    }
+
+    /// The files of a set of image files, and which of them are the images.
+    pub(super) fn image_files(&self) -> Option<(&Store, &[usize])> {
+        match &self.items {
+            Items::Files { store, indices } => Some((store, indices)),
+            Items::Packed(_) => None,
+        }
     }
 
     /// Where an image lies in the set, for messages.

@@ -174,6 +174,9 @@ impl Source {
         for (name, bytes) in self.label_files()? {
             out.add(&name, &bytes)?;
         }
+        if let Some((name, bytes)) = self.captions_subset(items) {
+            out.add(&name, &bytes)?;
+        }
         Ok(lost)
     }
 }

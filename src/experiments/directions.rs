@@ -10,7 +10,7 @@ use faer::{Mat, Side};
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::model::{ModelFile, Networks, Pipeline, Weights};
-use crate::nn::{LABELS, LATENT, LatentDistribution, Layer, Mode, Pass, Sequential};
+use crate::nn::{LATENT, LatentDistribution, Layer, Mode, Pass, Sequential, TEXT};
 use crate::program::{Options, Program};
 use crate::rng::Stream;
 use crate::tape::Tape;
@@ -35,7 +35,7 @@ impl Directions {
     /// weights is not an affine map of the latent.
     pub fn of(model: &ModelFile, weights: Weights) -> Result<Self> {
         let (network, layers, codes) = first_layers(&model.networks)?;
-        let Networks { nz, ref classes, .. } = model.networks;
+        let nz = model.networks.nz;
         let mut state = State::new(&Device::Cpu);
         let used = model.load_generator(&mut state, weights)?;
 
@@ -45,9 +45,9 @@ impl Directions {
         let mut t = Tape::new();
         let z = t.feed("z", &[n, 1, 1, nz], DType::F32)?;
         let mut pass = Pass::new(Mode::Eval);
-        if !classes.is_empty() {
-            // They add the same to all outputs.
-            pass = pass.with(LABELS, t.fill(&[n, classes.len()], 0.0)?);
+        if let Some((name, width)) = model.networks.condition() {
+            // It adds the same to all outputs.
+            pass = pass.with(name, t.fill(&[n, width], 0.0)?);
         }
         let y = layers.record(&mut t, &used.name(&network), z, &pass)?.last();
         t.fetch("y", y)?;
@@ -121,6 +121,7 @@ fn first_layers(networks: &Networks) -> Result<(String, Sequential, usize)> {
     for (i, layer) in net.network.layers.iter().enumerate() {
         match layer {
             Layer::Identity | Layer::Label(_) => {}
+            Layer::Join(join) if join.input == TEXT => {}
             Layer::Codes(layer) if i == 0 => codes = layer.categories + layer.numbers,
             Layer::Conv(_) | Layer::ConvTranspose(_) => {
                 let layers = net.network.layers[..=i].to_vec();

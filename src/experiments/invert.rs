@@ -12,8 +12,8 @@
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::features::{DISCRIMINATOR, feature_layers};
-use crate::model::{ModelFile, Networks, Pipeline, Weights};
-use crate::nn::{LABELS as CLASS, LATENT, LatentDistribution, Mode, Pass};
+use crate::model::{Condition, ModelFile, Networks, Pipeline, Weights};
+use crate::nn::{LATENT, LatentDistribution, Mode, Pass};
 use crate::optim::Adam;
 use crate::program::{Options, Program, fitting};
 use crate::rng::Stream;
@@ -22,8 +22,6 @@ use crate::tensor::{DType, Data, Tensor};
 
 /// The state with the latents.
 const Z: &str = "z";
-/// The state with the class of every start.
-const LABELS: &str = "labels";
 /// Adam's usual decays: unlike in a GAN, the objective does not change during the search.
 const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
 /// Steps between two progress reports.
@@ -32,7 +30,7 @@ const LOOK: usize = 20;
 const TINY: f32 = 1e-8;
 
 /// Options of the search.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     /// Starts that run in parallel.
     pub starts: usize,
@@ -46,8 +44,8 @@ pub struct Search {
     pub prior: f32,
     /// The seed of the starts.
     pub seed: u64,
-    /// The class to generate, for a conditional generator.
-    pub class: Option<u32>,
+    /// The class or text to generate, for a conditional generator.
+    pub condition: Condition,
 }
 
 impl Default for Search {
@@ -59,7 +57,7 @@ impl Default for Search {
             perceptual: 0.0,
             prior: 1e-3,
             seed: 0,
-            class: None,
+            condition: Condition::None,
         }
     }
 }
@@ -110,13 +108,12 @@ impl Inverter {
         for name in [Z.to_owned()].into_iter().chain(Adam::moments(Z)) {
             state.set(&name, &Tensor::full(shape, 0.0))?;
         }
-        if let Some(class) = search.class {
-            let labels = vec![class; search.starts];
-            state.set(LABELS, &Tensor::one_hot(&labels, model.networks.classes.len())?)?;
+        if let Some((name, rows)) = search.condition.rows(search.starts, &model.networks)? {
+            state.set(name, &rows)?;
         }
         let tape = |starts| -> Result<Tape> {
             let mut tape = Tape::new();
-            record(&mut tape, &model.networks, used, &Search { starts, ..search })?;
+            record(&mut tape, &model.networks, used, &Search { starts, ..search.clone() })?;
             Ok(tape)
         };
         // Fewer starts would find something else: that decision is the caller's.
@@ -203,19 +200,19 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
 
     let z = t.read(Z, &[n, nz], DType::F32)?;
     let latents = t.reshape(z, &[n, 1, 1, nz])?;
-    let labels = match search.class {
-        Some(_) => Some(t.read(LABELS, &[n, networks.classes.len()], DType::F32)?),
+    let condition = match networks.condition() {
+        Some((name, width)) => Some((name, t.read(name, &[n, width], DType::F32)?)),
         None => None,
     };
     let mut known = vec![(LATENT, latents)];
-    known.extend(labels.map(|labels| (CLASS, labels)));
+    known.extend(condition);
     let made = Pipeline::of(networks)?.record(t, networks, weights, &known)?;
     let images = networks.pixels.to_signed(t, made)?;
     let square = mean_square(t, images, target)?;
     let mut objective = square;
     if search.perceptual != 0.0 {
         let target = networks.pixels.of_signed(t, target)?;
-        let distance = feature_distance(t, networks, made, target, labels)?;
+        let distance = feature_distance(t, networks, made, target, condition)?;
         let weighed = t.affine(distance, search.perceptual, 0.0)?;
         objective = t.add(objective, weighed)?;
     }
@@ -241,6 +238,15 @@ fn record(t: &mut Tape, networks: &Networks, weights: Weights, search: &Search) 
     Ok(())
 }
 
+/// A pass with a condition, if there is one.
+fn on(condition: Option<(&'static str, Var)>) -> Pass<'static> {
+    let pass = Pass::new(Mode::Eval);
+    match condition {
+        Some((name, rows)) => pass.with(name, rows),
+        None => pass,
+    }
+}
+
 /// Mean of `(a − b)²` over all axes but the first, `[n]`.
 fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
     let difference = t.sub(a, b)?;
@@ -250,26 +256,28 @@ fn mean_square(t: &mut Tape, a: Var, b: Var) -> Result<Var> {
 }
 
 /// The distance of D's features of images `x` `[n, h, w, c]` to those of `target` `[1, h, w, c]`,
-/// `[n]`, all of the class in `labels`, if any: the mean squared difference over the target's mean
+/// `[n]`, all on `condition`, if any: the mean squared difference over the target's mean
 /// square, averaged over all hidden convolutions. No layer outweighs another by its scale.
 fn feature_distance(
     t: &mut Tape,
     networks: &Networks,
     x: Var,
     target: Var,
-    labels: Option<Var>,
+    condition: Option<(&'static str, Var)>,
 ) -> Result<Var> {
     let feature_layers = feature_layers(networks)?;
     let discriminator = networks.discriminator()?;
-    let of = |t: &mut Tape, x: Var, labels: Option<Var>| {
-        discriminator.record(t, DISCRIMINATOR, x, &Pass::new(Mode::Eval).labels(labels))
-    };
+    let of =
+        |t: &mut Tape, x: Var, condition| discriminator.record(t, DISCRIMINATOR, x, &on(condition));
     // The features of the target, a single image.
-    let label = match labels {
-        Some(labels) => Some(t.slice(labels, &[0, 0], &[1, networks.classes.len()])?),
+    let first = match condition {
+        Some((name, rows)) => {
+            let width = t.shape(rows)[1];
+            Some((name, t.slice(rows, &[0, 0], &[1, width])?))
+        }
         None => None,
     };
-    let (outputs, targets) = (of(t, x, labels)?, of(t, target, label)?);
+    let (outputs, targets) = (of(t, x, condition)?, of(t, target, first)?);
     let mut total: Option<Var> = None;
     for level in &feature_layers {
         let (feature, wanted) = (outputs.each()[level.output], targets.each()[level.output]);
@@ -382,7 +390,8 @@ mod tests {
                 let search =
                     Search { perceptual, prior: 1e-5, steps: 300, starts: 16, ..Search::default() };
                 let mut inverter =
-                    Inverter::new(&model, &Device::Cpu, Weights::default(), search).unwrap();
+                    Inverter::new(&model, &Device::Cpu, Weights::default(), search.clone())
+                        .unwrap();
                 let mut steps = 0;
                 let found = inverter.invert(&bytes, |n| steps += n).unwrap();
                 assert_eq!(steps, 300);

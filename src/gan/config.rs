@@ -7,8 +7,9 @@ use crate::gan::{Recording, System, families};
 use crate::models::{ClassCondition, Conditioning, ModelConfig, Networks, PartialModelConfig};
 use crate::program::Precision;
 use crate::tape::Tape;
+use crate::text::TextEncoder;
 
-use super::objective::{ObjectiveConfig, PartialObjectiveConfig};
+use super::objective::{Family, ObjectiveConfig, PartialObjectiveConfig};
 use super::stages::{StageImages, StageName};
 
 config! {
@@ -82,6 +83,8 @@ config! {
         /// The class names that the networks know, by label; empty if there are no classes, or they
         /// are named by their numbers.
         classes: Vec<String> = Vec::new(), { flag: Some("--conditional") };
+        /// Makes vectors of texts, for networks conditioned on them; empty if they are not.
+        text: TextEncoder = TextEncoder::default(), { flag: Some("--family") };
     }
 }
 
@@ -126,6 +129,9 @@ impl PartialTrainConfig {
     }
 }
 
+/// The length of such vectors.
+const ANY_TEXT: usize = 1024;
+
 /// The most images of a step or training: integers up to here are exact in 64-bit floats.
 const LARGEST: usize = 1 << 28;
 const MOST_SEEN: u64 = 1 << 53;
@@ -135,6 +141,17 @@ impl TrainConfig {
     #[must_use]
     pub fn new(model: ModelConfig) -> Self {
         Self { batch: model.network.batch(), model, ..Self::default() }
+    }
+
+    /// The same for measurements and checks without captions: a family that needs texts gets an
+    /// encoder of words that mean nothing.
+    #[must_use]
+    pub fn with_any_text(self) -> Self {
+        if self.objective.family != Family::IntCls || self.model.text > 0 {
+            return self;
+        }
+        let text = TextEncoder::of_width(ANY_TEXT);
+        Self { model: ModelConfig { text: text.width(), ..self.model }, text, ..self }
     }
 
     /// Real images that one step sees.

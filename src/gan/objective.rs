@@ -47,6 +47,9 @@ pub enum Family {
     Stacked,
     /// Progressive growing: both networks grow from 4×4 pixels, size by size.
     Progressive,
+    /// GAN-INT-CLS: images from texts, with a discriminator that also sees real images with wrong
+    /// texts.
+    IntCls,
 }
 
 named!(Family);
@@ -58,7 +61,7 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -66,7 +69,8 @@ config! {
         /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
         /// second discriminator; stacked: a classifier, a generator of its features from classes and
         /// one of images from features, each with a discriminator, trained in stages; progressive:
-        /// both networks grow from 4x4 pixels, size by size, in stages
+        /// both networks grow from 4x4 pixels, size by size, in stages; int-cls: images from texts,
+        /// for images with captions
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -117,6 +121,11 @@ config! {
         ///
         /// Karras et al., arXiv 1710.10196, appendix A.1.
         drift: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// With `family` int-cls, the share of real images with a wrong caption in the
+        /// discriminator's loss of fake pairs; the rest is the share of generated images
+        ///
+        /// c of [`crate::gan::families::int_cls`]; 0 for a discriminator that sees none.
+        mismatch: f32 = 0.5, "SHARE" { rare: true, domain: Domain::Fraction };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

@@ -39,6 +39,14 @@ impl TrainConfig {
             return Err(Error::config(field, what));
         }
         stages(self)?;
+        if self.text.width() != model.text {
+            let what = format!(
+                "the networks take vectors of {} numbers, and the encoder of texts makes some of {}",
+                model.text,
+                self.text.width()
+            );
+            return Err(Error::config("text", what));
+        }
         step(model, &self.objective, self.batch)
     }
 }
@@ -102,6 +110,17 @@ pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usiz
 /// Options that families other than the plain GAN do not support.
 fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
     let family = objective.family;
+    if (family == Family::IntCls) != (model.text > 0) {
+        let what = match family {
+            Family::IntCls => "needs images with captions, from which it learns the words",
+            _ => "only the family int-cls conditions networks on texts: choose `family` int-cls",
+        };
+        return Err(Error::config("family", what));
+    }
+    if family != Family::IntCls && objective.mismatch != ObjectiveConfig::default().mismatch {
+        let what = "is for the family int-cls: leave it out, or choose `family` int-cls";
+        return Err(Error::config("mismatch", what));
+    }
     if family == Family::Progressive && model.network != Architecture::Progressive {
         let what = "the family progressive grows networks layer by layer: choose progressive";
         return Err(Error::config("network", what));

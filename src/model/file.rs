@@ -342,6 +342,10 @@ impl ModelFile {
             let what = format!("is conditional: its networks take class labels, {why}");
             return Err(Error::file(&self.path, what));
         }
+        if self.networks.has_text() {
+            let what = "is conditioned on texts, and this works with unconditional networks alone";
+            return Err(Error::file(&self.path, what));
+        }
         Ok(())
     }
 

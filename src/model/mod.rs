@@ -35,7 +35,7 @@ pub use encoder::{Encoded, Encoder};
 pub use file::{BUNDLED, ModelFile, is_bundled, save_imported};
 pub use folder::Folder;
 pub use generator::Generator;
-pub use inputs::Inputs;
+pub use inputs::{Condition, Inputs};
 pub use latents::{Truncation, seeded_latents};
 pub use networks::{Net, Networks, Spread};
 pub use pipeline::Pipeline;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::is_default;
 use crate::device::State;
 use crate::error::{Error, Result};
-use crate::nn::{Heads, LatentDistribution, Layer, Param, Sequential};
+use crate::nn::{Heads, LABELS, LatentDistribution, Layer, Param, Sequential, TEXT};
 use crate::tensor::Tensor;
+use crate::text::TextEncoder;
 
 use super::names::RESERVED;
 use super::pipeline::{Pipeline, Values};
@@ -90,6 +91,8 @@ pub struct Networks {
     /// Class names of a conditional model ([`crate::nn::Layer::classes`]), by label; empty if
     /// unconditional.
     pub classes: Vec<String>,
+    /// Makes vectors of texts, which the networks are conditioned on; empty if they are not.
+    pub text: TextEncoder,
     /// Auxiliary outputs of the discriminator, after its logit.
     pub heads: usize,
     /// The networks by name; a network's name is the prefix of its tensors' names.
@@ -114,6 +117,8 @@ struct Form {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
+    text: TextEncoder,
+    #[serde(default, skip_serializing_if = "is_default")]
     heads: usize,
     generator: Option<Sequential>,
     discriminator: Option<Sequential>,
@@ -129,7 +134,7 @@ impl From<Networks> for Form {
     fn from(networks: Networks) -> Self {
         let Networks { size, channels, nz, latent_distribution, pixels, classes, heads, .. } =
             networks;
-        let Networks { mut by_name, pipeline, parts, .. } = networks;
+        let Networks { mut by_name, text, pipeline, parts, .. } = networks;
         let mut take = |role: Role| match by_name.get(role.name()) {
             Some(net) if net.role == role && net.input.is_empty() => {
                 by_name.remove(role.name()).map(|net| net.network)
@@ -144,6 +149,7 @@ impl From<Networks> for Form {
             latent_distribution,
             pixels,
             classes,
+            text,
             heads,
             generator,
             discriminator,
@@ -158,10 +164,9 @@ impl TryFrom<Form> for Networks {
     type Error = String;
 
     fn try_from(form: Form) -> Result<Self, String> {
-        let Form {
-            size, channels, nz, latent_distribution, pixels, classes, heads, networks, ..
-        } = form;
-        let (pipeline, parts) = (form.pipeline, form.parts);
+        let Form { size, channels, nz, latent_distribution, pixels, classes, text, heads, .. } =
+            form;
+        let (networks, pipeline, parts) = (form.networks, form.pipeline, form.parts);
         let mut by_name = networks;
         let usual = [(Role::Generator, form.generator), (Role::Discriminator, form.discriminator)];
         for (name, net) in Self::usual(usual) {
@@ -176,6 +181,7 @@ impl TryFrom<Form> for Networks {
             latent_distribution,
             pixels,
             classes,
+            text,
             heads,
             by_name,
             pipeline,
@@ -276,6 +282,10 @@ impl Networks {
         if self.by_name.is_empty() {
             return Err("neither a generator nor a discriminator".into());
         }
+        self.text.check()?;
+        if self.is_conditional() && self.has_text() {
+            return Err("networks conditioned on both classes and texts".into());
+        }
         let layers = self.by_name.values().flat_map(|net| net.network.each());
         for known in layers.filter_map(|(_, layer)| layer.classes()) {
             if known != self.classes.len() {
@@ -339,6 +349,50 @@ impl Networks {
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         !self.classes.is_empty()
+    }
+
+    /// Whether the networks are conditioned on texts.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// What images are generated on besides latents: the name of the side input, and its length;
+    /// `None` if they are unconditional.
+    #[must_use]
+    pub fn condition(&self) -> Option<(&'static str, usize)> {
+        match (self.classes.len(), self.text.width()) {
+            (0, 0) => None,
+            (0, width) => Some((TEXT, width)),
+            (classes, _) => Some((LABELS, classes)),
+        }
+    }
+
+    /// Number of labels: classes, or examples of texts.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        if self.has_text() { self.text.examples.len() } else { self.classes.len() }
+    }
+
+    /// The conditions `[n, width]` of images with these labels: numbers of classes, or of examples
+    /// of texts; `None` if the networks are unconditional.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if a label is out of range.
+    pub fn conditions(&self, labels: &[u32]) -> Result<Option<Tensor>> {
+        let Some((name, width)) = self.condition() else { return Ok(None) };
+        if !self.has_text() {
+            return Tensor::one_hot(labels, width).map(Some);
+        }
+        let mut rows = Vec::with_capacity(labels.len() * width);
+        for &label in labels {
+            let example = self.text.examples.get(label as usize).ok_or_else(|| Error::Tensor {
+                name: name.into(),
+                what: format!("the model has no example of a text with the number {label}"),
+            })?;
+            rows.extend(self.text.encode(example));
+        }
+        Tensor::new([labels.len(), width], rows).map(Some)
     }
 
     /// The label of a class given by name, or by number, from 0. A name takes precedence over a

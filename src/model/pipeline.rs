@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{LABELS, LATENT, Mode, Pass};
+use crate::nn::{LATENT, Mode, Pass};
 use crate::tape::{Tape, Var};
 
 use super::networks::{Networks, missing};
@@ -31,8 +31,8 @@ pub struct Call {
 pub type Values<'a> = BTreeMap<&'a str, [usize; 3]>;
 
 /// Networks in sequence. The initial values are the latents [`LATENT`] `[n, 1, 1, nz]`, their parts
-/// ([`Networks::parts`]) and, for a conditional model, [`LABELS`] `[n, classes]`; every value so far
-/// is also a side input of networks that take one of its name.
+/// ([`Networks::parts`]) and, for a conditional model, [`LABELS`](crate::nn::LABELS)
+/// `[n, classes]` or [`TEXT`](crate::nn::TEXT) `[n, width]`; every value so far is also a side input of networks that take one of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pipeline(pub Vec<Call>);
@@ -72,9 +72,7 @@ impl Pipeline {
         let image = [model.size.height, model.size.width, model.channels];
         let mut values = Values::from([(LATENT, [1, 1, model.nz])]);
         values.extend(model.parts.iter().map(|(name, width)| (name, [1, 1, width])));
-        if model.is_conditional() {
-            values.insert(LABELS, [1, 1, model.classes.len()]);
-        }
+        values.extend(model.condition().map(|(name, width)| (name, [1, 1, width])));
         for Call { network, input, output } in &self.0 {
             let Some(net) = model.by_name.get(network) else {
                 return Err(format!("the pipeline calls {network:?}, which is no network"));

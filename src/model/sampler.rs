@@ -2,7 +2,7 @@
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result, named};
-use crate::nn::{LABELS, LATENT};
+use crate::nn::LATENT;
 use crate::program::{Choices, Options, Program, fitting, preflight};
 use crate::rng::Stream;
 use crate::tape::Tape;
@@ -44,7 +44,8 @@ pub struct Sampler {
 
 impl Sampler {
     /// The generator on `batch` latents (feed `z`) and, if it is conditional, as many labels (feed
-    /// `labels`, see [`Tensor::one_hot`]), with the states named by `weights`.
+    /// `labels`, see [`Tensor::one_hot`]) or texts (feed `text`), with the states named by
+    /// `weights`.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the model has no generator.
@@ -52,12 +53,10 @@ impl Sampler {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
-        let labels = match model.classes.len() {
-            0 => None,
-            classes => Some(tape.feed("labels", &[batch, classes], DType::F32)?),
-        };
         let mut known = vec![(LATENT, z)];
-        known.extend(labels.map(|labels| (LABELS, labels)));
+        if let Some((name, width)) = model.condition() {
+            known.push((name, tape.feed(name, &[batch, width], DType::F32)?));
+        }
         let images = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
         let images = model.pixels.to_signed(&mut tape, images)?;
         tape.fetch("images", images)?;
@@ -123,8 +122,8 @@ impl Sampler {
         self.sample_labeled(state, latents, &[])
     }
 
-    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, of the classes `labels`, which are
-    /// empty for an unconditional generator.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, of the classes `labels`, or of the
+    /// model's examples of texts with these numbers; empty for an unconditional generator.
     ///
     /// # Errors
     /// Those of [`Sampler::sample`]; [`Error::Tensor`] if there are not as many labels as latents,
@@ -135,10 +134,10 @@ impl Sampler {
         latents: &Tensor,
         labels: &[u32],
     ) -> Result<Tensor> {
-        let classes = self.model.classes.len();
+        let kinds = self.model.labels();
         let n = latents.shape().first().copied().unwrap_or_default();
-        if labels.len() != if classes == 0 { 0 } else { n } {
-            let what = match classes {
+        if labels.len() != if kinds == 0 { 0 } else { n } {
+            let what = match kinds {
                 0 => "the generator is unconditional".to_owned(),
                 _ => format!(
                     "the generator is conditional: {n} images need as many, and {} were given",
@@ -147,12 +146,13 @@ impl Sampler {
             };
             return Err(Error::Tensor { name: "labels".into(), what });
         }
-        let conditions = if classes == 0 { None } else { Some(Tensor::one_hot(labels, classes)?) };
+        let conditions = self.model.conditions(labels)?;
         self.sample_conditioned(state, latents, conditions.as_ref())
     }
 
-    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]` on conditions `[n, classes]`: one-hot
-    /// labels, or mixtures of them; `None` for an unconditional generator.
+    /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]` on conditions: one-hot labels
+    /// `[n, classes]` or mixtures of them, or vectors of texts `[n, width]`; `None` for an
+    /// unconditional generator.
     ///
     /// # Errors
     /// Those of [`Sampler::sample`]; [`Error::Tensor`] if the conditions have another shape.
@@ -171,15 +171,16 @@ impl Sampler {
             let what = format!("has {width} numbers an image, the generator wants {nz}");
             return Err(Error::Tensor { name: "latents".into(), what });
         }
-        let classes = self.model.classes.len();
+        let condition = self.model.condition();
+        let wide = condition.map_or(0, |(_, wide)| wide);
         let conditions = match conditions {
-            Some(conditions) if classes > 0 && conditions.shape() == [n, classes] => {
+            Some(conditions) if wide > 0 && conditions.shape() == [n, wide] => {
                 conditions.try_f32s().map_err(|error| named("conditions", error))?
             }
-            None if classes == 0 => &[],
+            None if wide == 0 => &[],
             given => {
                 let given = given.map(Tensor::shape).unwrap_or_default();
-                let what = format!("has shape {given:?}, the generator wants {:?}", [n, classes]);
+                let what = format!("has shape {given:?}, the generator wants {:?}", [n, wide]);
                 return Err(Error::Tensor { name: "conditions".into(), what });
             }
         };
@@ -194,16 +195,22 @@ impl Sampler {
                 z.extend_from_slice(&company[z.len()..]);
             }
             let z = Tensor::new([self.batch, nz], z)?;
-            let fetched = if classes == 0 {
-                self.program.call(state, &[("z", &z)])?
-            } else {
-                let rows = first * self.batch..n.min((first + 1) * self.batch);
-                let mut labels = conditions[rows.start * classes..rows.end * classes].to_vec();
-                // The company is of the first class.
-                let company = vec![0; self.batch - rows.len()];
-                labels.extend_from_slice(Tensor::one_hot(&company, classes)?.f32s());
-                let labels = Tensor::new([self.batch, classes], labels)?;
-                self.program.call(state, &[("z", &z), ("labels", &labels)])?
+            let fetched = match condition {
+                None => self.program.call(state, &[("z", &z)])?,
+                Some((name, wide)) => {
+                    let rows = first * self.batch..n.min((first + 1) * self.batch);
+                    let mut own = conditions[rows.start * wide..rows.end * wide].to_vec();
+                    // The company is of the first class, or of no text.
+                    match self.model.has_text() {
+                        true => own.resize(self.batch * wide, 0.0),
+                        false => {
+                            let company = vec![0; self.batch - rows.len()];
+                            own.extend_from_slice(Tensor::one_hot(&company, wide)?.f32s());
+                        }
+                    }
+                    let own = Tensor::new([self.batch, wide], own)?;
+                    self.program.call(state, &[("z", &z), (name, &own)])?
+                }
             };
             let count = rows.len() / nz * image;
             images.extend_from_slice(&fetched["images"].f32s()[..count]);

@@ -14,6 +14,7 @@ use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
 use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
+use crate::text::TextEncoder;
 
 /// The architecture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +222,8 @@ config! {
     others {
         /// Classes that the networks are conditioned on, or learn to classify; 0 for none.
         classes: usize = 0, { flag: Some("--conditional") };
+        /// Length of the vectors of texts that the networks are conditioned on; 0 for none.
+        text: usize = 0, { flag: Some("--family") };
         /// How they are conditioned on classes.
         conditioning: Conditioning = Conditioning::Concat, { flag: Some("--conditional") };
     }
@@ -415,6 +418,9 @@ impl ModelConfig {
                         `minibatch` out";
             return fail("codes", what);
         }
+        if self.text > 0 {
+            self.suits_text()?;
+        }
         match (self.norm_g, self.norm_d) {
             (Norm::Conditional, _) if !self.is_conditional() => fail(
                 "norm_g",
@@ -431,6 +437,33 @@ impl ModelConfig {
                  layer, instance, group, pixel or none",
             ),
             _ => self.suits_network(),
+        }
+    }
+
+    /// Refuses options that networks conditioned on texts do not support.
+    fn suits_text(&self) -> Result<()> {
+        if self.text as u64 > WIDEST {
+            let what = format!("vectors of {} numbers are longer than {WIDEST}", self.text);
+            return Err(Error::config("text", what));
+        }
+        if ![Architecture::Dcgan, Architecture::Paper].contains(&self.network) {
+            let what = format!(
+                "networks of {} cannot be conditioned on texts: choose dcgan or dcgan-paper",
+                self.network
+            );
+            return Err(Error::config("network", what));
+        }
+        let learns_lengths = |w| matches!(w, Parametrization::Norm | Parametrization::NormFixed);
+        let what = "networks conditioned on texts do not have it: leave it out";
+        let without = [
+            ("conditioning", self.classes > 0),
+            ("codes", !self.codes.is_empty()),
+            ("norm_g", self.norm_g == Norm::Virtual),
+            ("weight_d", learns_lengths(self.weight_d)),
+        ];
+        match without.into_iter().find(|(_, is_set)| *is_set) {
+            Some((field, _)) => Err(Error::config(field, what)),
+            None => Ok(()),
         }
     }
 
@@ -491,11 +524,21 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Config`] if [`Size::base`] fails, or a layer is unreasonably large.
     pub fn networks(&self) -> Result<Networks> {
+        self.networks_on(TextEncoder::default())
+    }
+
+    /// The same, conditioned on texts as `text` encodes them, whose width is that of this
+    /// configuration.
+    ///
+    /// # Errors
+    /// See [`ModelConfig::networks`].
+    pub fn networks_on(&self, text: TextEncoder) -> Result<Networks> {
         let networks = Networks {
             by_name: Networks::usual([
                 (Role::Generator, Some(self.generator()?)),
                 (Role::Discriminator, Some(self.discriminator()?)),
             ]),
+            text,
             ..self.description()
         };
         // Whatever can be trained can also be loaded again.
@@ -515,6 +558,7 @@ impl ModelConfig {
                 true => (0..self.classes).map(|class| class.to_string()).collect(),
                 false => Vec::new(),
             },
+            text: TextEncoder::default(),
             heads: self.heads(),
             by_name: BTreeMap::new(),
             pipeline: Pipeline::default(),

@@ -38,7 +38,8 @@ fn strided(config: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
     ConvSpec::down(large, kernel, [2, 2], pad).map_err(|what| Error::config("size", what))
 }
 
-/// The generator. Without a norm, hidden layers have biases instead.
+/// The generator. Without a norm, hidden layers have biases instead. The embedding of a text is
+/// appended to the latent.
 ///
 /// # Errors
 /// [`Error::Config`] if [`super::Size::base`] fails, or the options cannot be combined.
@@ -48,7 +49,7 @@ pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
     let deepest = widths[doublings - 1];
     let mut stack = Stack::generator(config);
     let bias = stack.bias();
-    let mut from = config.nz;
+    let mut from = config.nz + stack.text();
     if config.network == Architecture::Mnist {
         let width = DENSE * config.ngf;
         from += stack.label();
@@ -82,7 +83,8 @@ pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
     stack.finish()
 }
 
-/// The discriminator. Its first layer has no norm (paper, section 3).
+/// The discriminator. Its first layer has no norm (paper, section 3). The embedding of a text is
+/// appended to every pixel of the smallest feature map, followed by a convolution of single pixels.
 ///
 /// # Errors
 /// See [`generator`].
@@ -102,6 +104,15 @@ pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Resul
     }
     let [h, w] = base;
     let deepest = widths[doublings - 1];
+    let text = stack.text();
+    if text > 0 {
+        // What the image and the text have in common, at each pixel of the smallest feature map.
+        let spec = ConvSpec::down(base, [1, 1], [1, 1], [0, 0]);
+        let spec = spec.map_err(|what| Error::config("size", what))?;
+        stack.push(Layer::conv(spec, deepest + text, deepest, bias));
+        stack.norm(deepest);
+        stack.push(LEAKY);
+    }
     match config.network {
         Architecture::Dcgan => stack.head([h, w, deepest], End::Cover, false),
         Architecture::Mnist => {
@@ -128,8 +139,10 @@ pub(super) fn discriminator(config: &ModelConfig, mut stack: Stack<'_>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Role;
     use crate::models::Size;
-    use crate::nn::Label;
+    use crate::nn::{Label, TEXT};
+    use crate::text::TextEncoder;
 
     fn model(size: usize, network: Architecture) -> ModelConfig {
         let size = Size { height: size, width: size };
@@ -188,6 +201,34 @@ mod tests {
         model.classes = 0;
         assert_eq!(shapes(model)[6].1, [1024, ngf * 2 * 49]);
         assert_eq!(model.networks().expect("28 works").check(), Ok(()));
+    }
+
+    /// The text is embedded in 128 numbers: behind the latent, and behind each pixel of the smallest
+    /// feature map.
+    #[test]
+    fn texts_enter_both_networks_once() {
+        for (network, size) in
+            [(Architecture::Dcgan, 32), (Architecture::Dcgan, 64), (Architecture::Paper, 16)]
+        {
+            let plain = ModelConfig { ngf: 8, ndf: 8, ..model(size, network) };
+            let config = ModelConfig { text: 200, ..plain };
+            let networks = config.networks_on(TextEncoder::of_width(200)).expect("it fits");
+            assert_eq!(networks.check(), Ok(()));
+            assert!(networks.has_text() && config.networks().is_err(), "no encoder");
+            for role in [Role::Generator, Role::Discriminator] {
+                let each = networks.of(role).expect("there is one").each();
+                let joins = each.iter().filter(|(_, layer)| layer.side_input() == Some(TEXT));
+                assert_eq!(joins.count(), 1, "{network} {role}");
+            }
+            let more = |name| config.learned(name) - plain.learned(name);
+            let dense = 201 * 128;
+            let deepest = 8 << (plain.size.base().expect("it works").1 - 1);
+            assert_eq!(more("generator"), dense + 128 * 16 * deepest);
+            // The dense layer leaves its bias to batch norm, as the convolution does.
+            let norms = 2 * 128 + 2 * deepest;
+            let convolution = (deepest + 128) * deepest;
+            assert_eq!(more("discriminator"), 200 * 128 + convolution + norms);
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{named, typed};
 use crate::error::{Error, Result};
 use crate::nn::{
-    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, LABELS, Label, Layer,
-    LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
-    Projection, Reference, Sequential, VirtualBatchNorm,
+    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, Join, LABELS, Label,
+    Layer, LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
+    Projection, Reference, Sequential, TEXT, VirtualBatchNorm,
 };
 use crate::ops::conv::ConvSpec;
 
@@ -181,6 +181,12 @@ const GROUPS: usize = 32;
 named!(Norm, Bias, Conditioning, Minibatch);
 typed!(Codes);
 
+/// Length of the embedding of a text.
+const EMBEDDING: usize = 128;
+
+/// The slope of leaky ReLU on embeddings.
+const SLOPE: f32 = 0.2;
+
 /// How a discriminator's last layer reads its smallest feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -294,6 +300,24 @@ impl<'a> Stack<'a> {
         }
         self.push(Layer::Label(Label { classes }));
         classes
+    }
+
+    /// Appends the embedding of the text to the next layer's input, if configured: a dense layer and
+    /// a leaky ReLU, normalized in a discriminator (Reed et al., arXiv 1605.05396, section 4).
+    /// Returns the added channels.
+    pub(super) fn text(&mut self) -> usize {
+        let width = self.config.text;
+        if width == 0 {
+            return 0;
+        }
+        let bias = self.is_generator || self.bias();
+        let mut layers = vec![Layer::linear(width, EMBEDDING, bias)];
+        if !self.is_generator {
+            layers.extend(self.norm_layer(EMBEDDING));
+        }
+        layers.push(Layer::leaky_relu(SLOPE));
+        self.push(Layer::Join(Join { input: TEXT.into(), layers }));
+        EMBEDDING
     }
 
     /// The last layer of a generator, which outputs pixels.

@@ -68,7 +68,7 @@ pub use minibatch::{MinibatchDiscrimination, MinibatchStd};
 pub use noise::{Dropout, Noise};
 pub use param::{Init, Param};
 pub use parametrization::Parametrization;
-pub use pass::{IMAGES, LABELS, LATENT, Mode, Outputs, Pass};
+pub use pass::{IMAGES, LABELS, LATENT, Mode, Outputs, Pass, TEXT};
 pub use pixel_bias::PixelBias;
 pub use pixel_norm::PixelNorm;
 pub use projection::Projection;

@@ -25,6 +25,9 @@ pub const LABELS: &str = "labels";
 /// their latent more than once.
 pub const LATENT: &str = "latent";
 
+/// The side input of texts, `[n, width]` as [`crate::text::TextEncoder`] makes them.
+pub const TEXT: &str = "text";
+
 /// The side input of real images `[n, h, w, c]`, for passes of [`Mode::Initialize`] through generators
 /// with layers initialized from them.
 pub const IMAGES: &str = "images";

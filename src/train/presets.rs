@@ -377,6 +377,25 @@ pub const PRESETS: &[Preset] = &[
         aliases: &["progan", "pggan"],
     },
     Preset {
+        name: "int-cls",
+        about: "GAN-INT-CLS: images from texts, for images with captions; dcgan sample --text",
+        source: "Reed et al., arXiv 1605.05396, section 4, and their code's CLS=0.5; with the networks, hinge \
+                 loss, spectral norm and rates of the preset fast (theirs: DCGAN's with batch norm, \
+                 cross-entropies and residual blocks, batches of 64)",
+        options: &[
+            ("family", "int-cls"),
+            ("ngf", "32"),
+            ("ndf", "32"),
+            ("weight_d", "spectral"),
+            ("norm_d", "none"),
+            ("loss", "hinge"),
+            ("batch", "8"),
+            ("lr_d", "3e-4"),
+            ("lr_g", "3e-4"),
+        ],
+        aliases: &["gan-int-cls"],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -10,14 +10,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::data::{Skipped, Source, write_skipped};
+use crate::data::{Captions, Skipped, Source, write_skipped};
 use crate::error::{Error, Result};
 use crate::evaluation::Score;
 use crate::gan::families;
 use crate::model::file::IMAGES;
 use crate::model::sampler::BATCH;
 use crate::model::{Sampler, seeded_latents};
-use crate::models::ModelConfig;
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
@@ -34,7 +33,7 @@ use super::scoring::Scorer;
 use super::tensorboard::Events;
 use super::writer::{Pending, Writer};
 use super::{
-    Batch, Feed, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
+    Feed, Labeled, LogLine, Metrics, Progress, Run, TrainConfig, Trainer, interrupt, plot,
 };
 
 /// Images in a preview: the seeds 0 to 63.
@@ -73,8 +72,12 @@ pub enum Ending {
     Interrupted(Signal),
 }
 
+mod data;
 mod scoring;
 mod stages;
+
+pub use data::TrainingData;
+use data::rows;
 
 /// A training with its surroundings.
 #[derive(Debug)]
@@ -87,9 +90,12 @@ pub struct Session {
     trainer: Trainer,
     /// For semi-supervised training.
     labeled: Option<Labeled>,
+    /// For training on texts.
+    captions: Option<Arc<Captions>>,
     sampler: Sampler,
     latents: Tensor,
-    /// Classes of the preview's images; empty for an unconditional generator.
+    /// Classes of the preview's images, or the numbers of their texts among the examples; empty for
+    /// an unconditional generator.
     labels: Vec<u32>,
     /// Columns of the preview.
     columns: usize,
@@ -134,9 +140,12 @@ pub struct Session {
 impl Session {
     /// A description of the images in this model's previews.
     #[must_use]
-    pub fn previews(model: &ModelConfig) -> String {
-        let (labels, columns) = preview_of(if model.is_conditional() { model.classes } else { 0 });
+    pub fn previews(config: &TrainConfig) -> String {
+        let (labels, columns) = preview_of(rows(config));
         match labels.len() {
+            _ if !config.text.is_empty() => {
+                format!("seeds 0 to {}, a row of {columns} for each text", labels.len() - 1)
+            }
             0 => format!("seeds 0 to {}, in rows of {}", PREVIEW - 1, images::columns(PREVIEW)),
             n => format!("seeds 0 to {}, a row of {columns} for each class", n - 1),
         }
@@ -151,19 +160,18 @@ impl Session {
     pub fn new(
         run: Run,
         options: RunOptions,
-        source: Arc<Source>,
-        feed: Feed,
+        data: TrainingData,
         trainer: Trainer,
-        labeled: Option<Labeled>,
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
         let TrainConfig { model, objective, .. } = *trainer.config();
-        let (labels, columns) = match model.classes {
-            classes if model.is_conditional() => preview_of(classes),
-            _ => (Vec::new(), images::columns(PREVIEW)),
+        let TrainingData { source, feed, labeled, captions } = data;
+        let (labels, columns) = match rows(trainer.config()) {
+            0 => (Vec::new(), images::columns(PREVIEW)),
+            rows => preview_of(rows),
         };
-        let count = if model.is_conditional() { labels.len() } else { PREVIEW };
+        let count = if labels.is_empty() { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
         let distribution = trainer.system().model.latent_distribution;
@@ -171,8 +179,12 @@ impl Session {
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
-        let previews =
-            Previews { seeds: Self::previews(&model), labels: labels.clone(), count, columns };
+        let previews = Previews {
+            seeds: Self::previews(trainer.config()),
+            labels: labels.clone(),
+            count,
+            columns,
+        };
         let memory = trainer.memory().to_string();
         let page = Report::new(options.clone(), facts(&options, &trainer), memory, previews);
         let mut session = Self {
@@ -183,6 +195,7 @@ impl Session {
             feed,
             trainer,
             labeled,
+            captions,
             sampler,
             latents,
             labels,
@@ -281,14 +294,14 @@ impl Session {
             let asked = Instant::now();
             let batch = self.feed.next_batch(&self.trainer)?;
             self.waited += asked.elapsed();
-            let images = Batch::from(batch.images);
+            let batch = self.on_captions(batch)?;
             let batch = match &self.labeled {
                 Some(labeled) => {
                     let n = self.options.config.batch;
                     let (known, labels) = labeled.batch(self.trainer.steps(), n);
-                    images.labels(&labels).labeled(known)
+                    batch.labels(&labels).labeled(known)
                 }
-                None => images.labels(&batch.labels.unwrap_or_default()),
+                None => batch,
             };
             if let Some(metrics) = self.trainer.step(batch)? {
                 self.take(metrics)?;

@@ -8,6 +8,7 @@ use crate::model::names::averaged;
 use crate::model::{self, Networks, Pixels, Size};
 use crate::nn::{Heads, Layer};
 use crate::tensor::Tensor;
+use crate::text::TextEncoder;
 
 use super::candidate::{Body, Candidate};
 use super::roles::Role;
@@ -45,6 +46,7 @@ impl Assembly {
             latent_distribution: self.assumptions.latent_distribution,
             pixels: self.assumptions.pixels,
             classes: Vec::new(),
+            text: TextEncoder::default(),
             by_name: BTreeMap::new(),
             pipeline: model::Pipeline::default(),
             parts: Heads::default(),

@@ -249,7 +249,11 @@ impl Evaluate {
         })?;
         bar.finish();
         let Size { height, width } = model.networks.size;
-        let classes = if model.networks.is_conditional() { ", classes in turn" } else { "" };
+        let classes = match () {
+            () if model.networks.is_conditional() => ", classes in turn",
+            () if model.networks.has_text() => ", captions in turn",
+            () => "",
+        };
         let description = format!(
             "{}, step {}, seeds from {}{classes}, {weights_used}, {norm}",
             model.path.display(),

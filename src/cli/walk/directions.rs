@@ -68,7 +68,7 @@ impl Walk {
         };
         let model = self.model.load()?;
         let points = self.points(&model, "0")?;
-        self.model.class(&model)?;
+        self.model.condition(&model)?;
         let directions = Directions::of(&model, self.model.weights())?;
         let count = directions.vectors.len();
         if let Some(beyond) = wanted.iter().find(|&&d| d == 0 || d > count as u64) {

@@ -15,6 +15,7 @@ pub mod ali;
 pub mod bigan;
 pub mod gan;
 pub mod infogan;
+pub mod int_cls;
 pub mod mdgan;
 pub mod mrgan;
 pub mod progressive;
@@ -47,6 +48,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::Mrgan => mrgan::networks(config),
         Family::Mdgan => mdgan::networks(config),
         Family::Stacked => stacked::networks(config),
+        Family::IntCls => int_cls::networks(config),
     }
 }
 
@@ -63,6 +65,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::VaeGan => vae_gan::system(config, model),
         Family::Mrgan => mrgan::system(config, model),
         Family::Mdgan => mdgan::system(config, model),
+        Family::IntCls => int_cls::system(config, model),
         Family::Stacked => stacked::system(config, model),
         Family::Progressive => progressive::system(config, model),
     }?;
@@ -85,7 +88,8 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
         | Family::Vae
         | Family::VaeGan
         | Family::Mrgan
-        | Family::Mdgan => &[],
+        | Family::Mdgan
+        | Family::IntCls => &[],
     }
 }
 
@@ -121,7 +125,9 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
     match objective.family {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan | Family::Mrgan => Some(objective.loss.at_chance(0.0)),
+        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => {
+            Some(objective.loss.at_chance(0.0))
+        }
         Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive => None,
     }
 }
@@ -132,7 +138,9 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan | Family::Mrgan | Family::Progressive => objective.loss.output(),
+        Family::Gan | Family::Mrgan | Family::IntCls | Family::Progressive => {
+            objective.loss.output()
+        }
         Family::Bigan
         | Family::Ali
         | Family::Vae

@@ -334,7 +334,9 @@ fn tiles(options: &RunOptions, previews: &Previews) -> Vec<Tile> {
         |part: u32, whole: u32| format!("{:.3}%", 100.0 * f64::from(part) / f64::from(whole));
     let tile = |i: usize| {
         let [x, y, w, h] = images::place_in_grid(i, size, columns);
-        let class = labels.get(i).and_then(|&label| options.config.classes.get(label as usize));
+        let (classes, text) = (&options.config.classes, &options.config.text);
+        let names = if text.is_empty() { classes } else { &text.examples };
+        let class = labels.get(i).and_then(|&label| names.get(label as usize));
         Tile {
             caption: match class {
                 Some(class) => format!("seed {i}, {class}"),
@@ -355,6 +357,10 @@ fn commands(folder: &Folder, options: &RunOptions, state: &State) -> Vec<(&'stat
     let class = match options.config.classes.first() {
         Some(class) if model.is_conditional() => {
             format!(" --class {}", quoted(std::path::Path::new(class)))
+        }
+        _ if !options.config.text.is_empty() => {
+            let example = options.config.text.examples.first().cloned().unwrap_or_default();
+            format!(" --text {}", quoted(std::path::Path::new(&example)))
         }
         _ => String::new(),
     };

@@ -85,7 +85,8 @@ impl Session {
     /// The scores now; `None` if the training is interrupted.
     fn scores_by(&mut self, scorer: &mut Scorer) -> Result<Option<Vec<Score>>> {
         let model = self.options.config.model;
-        let distribution = self.trainer.system().model.latent_distribution;
+        let networks = &self.trainer.system().model;
+        let (distribution, kinds) = (networks.latent_distribution, networks.labels());
         let seeds: Vec<u64> = (SEED..).take(scorer.count()).collect();
         let mut bytes = Vec::new();
         for seeds in seeds.chunks(BATCH) {
@@ -93,10 +94,9 @@ impl Session {
                 return Ok(None);
             }
             let latents = seeded_latents(seeds, model.nz, distribution);
-            let classes = if model.is_conditional() { model.classes } else { 0 };
             let inputs = Inputs::seeds(seeds.iter().copied());
             let labels: Vec<u32> =
-                (0..seeds.len()).filter_map(|i| inputs.class(i, classes)).collect();
+                (0..seeds.len()).filter_map(|i| inputs.class(i, kinds)).collect();
             let fakes = self.trainer.sample_labeled(&mut self.sampler, &latents, &labels)?;
             check_finite(&fakes)?;
             bytes.extend(images::bytes(fakes.f32s()));
