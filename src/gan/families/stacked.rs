@@ -316,7 +316,7 @@ impl Levels {
     }
 
     /// D's logits and its prediction of the noise.
-    fn judge(
+    fn outputs(
         &self,
         t: &mut Tape,
         step: &Step<'_>,
@@ -350,8 +350,8 @@ impl Levels {
         made: &Made,
     ) -> Result<()> {
         let truth = if made.level == Level::Images { real.x } else { real.h };
-        let [r, _] = self.judge(t, step, made.level, "real", truth)?;
-        let [f, noise] = self.judge(t, step, made.level, "fake", made.value)?;
+        let [r, _] = self.outputs(t, step, made.level, "real", truth)?;
+        let [f, noise] = self.outputs(t, step, made.level, "fake", made.value)?;
         let (real, fake) = (self.loss.real(t, r, 0.0)?, self.loss.fake(t, f)?);
         let sum = t.add(real, fake)?;
         let loss = t.affine(sum, HALF, 0.0)?;
@@ -374,7 +374,7 @@ impl Levels {
         real: &Real,
         made: &Made,
     ) -> Result<()> {
-        let [f, noise] = self.judge(t, step, made.level, "generated", made.value)?;
+        let [f, noise] = self.outputs(t, step, made.level, "generated", made.value)?;
         let error = self.error(t, noise, made.noise)?;
         let condition = match made.level {
             Level::Features => {
