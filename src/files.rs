@@ -98,8 +98,10 @@ impl AtomicFile {
             (File::options().write(true).open(path)?, None)
         } else {
             place.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-            let (file, name) = temporary(0o666).tempfile_in(folder_of(&place))?.into_parts();
-            let unfinished = Unfinished::new(&name);
+            let folder = folder_of(&place);
+            let make = || temporary(0o666).tempfile_in(folder);
+            let (file, unfinished) = Unfinished::create(make, |file| file.path())?;
+            let (file, name) = file.into_parts();
             (file, Some((name, unfinished)))
         };
         Ok(Self { out: BufWriter::with_capacity(1 << 16, file), temporary, place })
@@ -161,8 +163,8 @@ impl DraftFolder {
     /// # Errors
     /// The system's, if no folder can be created there.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let folder = temporary(0o777).tempdir_in(folder_of(path))?;
-        let unfinished = Unfinished::new(folder.path());
+        let make = || temporary(0o777).tempdir_in(folder_of(path));
+        let (folder, unfinished) = Unfinished::create(make, |folder| folder.path())?;
         Ok(Self { folder, _unfinished: unfinished })
     }
 
@@ -193,11 +195,19 @@ static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    fn new(path: &Path) -> Self {
+    /// Creates a file or a folder, at the path that `place` says, and its entry in one: an exit finds
+    /// both or neither.
+    fn create<T>(
+        make: impl FnOnce() -> io::Result<T>,
+        place: impl FnOnce(&T) -> &Path,
+    ) -> io::Result<(T, Self)> {
+        let mut all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = make()?;
+        let path = place(&made);
         // The process may change its working directory.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-        Self(path)
+        all.insert(path.clone());
+        Ok((made, Self(path)))
     }
 }
 
@@ -207,10 +217,11 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes unfinished files, for a process that exits early.
+/// Removes unfinished files, for a process that exits right after it: no thread can create others.
 pub fn remove_unfinished() {
     let all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     all.iter().for_each(|path| remove_one(path));
+    std::mem::forget(all);
 }
 
 fn remove_one(path: &Path) {

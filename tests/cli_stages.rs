@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dcgan::train::ModelFile;
+use image::RgbImage;
 use serde_json::Value;
 
 use crate::cli::{Place, assert_same, latest, names};
 use crate::cli_conditional::labeled;
 use crate::cli_json::listed;
+use crate::cli_latent::samples;
 
 const CPU: &[&str] = &["--device", "cpu"];
 
@@ -170,4 +172,69 @@ fn what_a_stacked_gan_cannot_be_is_said() {
     place.dcgan(&[&words, CPU]).refused(2, &["--stage", "is trained in one stage"]);
     // Any other network's generator and discriminator can be stacked.
     train(&["--network", "dcgan", "--size", "8"]).ok();
+}
+
+#[test]
+fn networks_that_grow_make_whole_images_at_any_time() {
+    let place = Place::new();
+    labeled(&place, 12);
+    const GROWING: &[&str] = &[
+        "train",
+        "set/train",
+        "--preset",
+        "progressive",
+        "--gray",
+        "--batch",
+        "8",
+        "--size",
+        "16",
+        "--nz",
+        "8",
+        "--ngf",
+        "4",
+        "--ndf",
+        "4",
+        "--stage-images",
+        "4=16,8=32,16=32",
+        "--device",
+        "cpu",
+    ];
+    place.dcgan(&[GROWING, &["--out", "whole"]]).ok();
+    let whole = place.only_run("whole");
+    let done = ["4", "8", "16"].map(|name| row(name, "done", if name == "4" { 16 } else { 32 }));
+    assert_eq!(stages(&place, &whole), done);
+
+    // In the middle of a fade: images of 8x8, enlarged.
+    place.dcgan(&[GROWING, &["--out", "parts", "--images", "24"]]).ok();
+    let parts = place.only_run("parts");
+    let now = [row("4", "done", 16), row("8", "running", 8), row("16", "to-come", 0)];
+    assert_eq!(stages(&place, &parts), now);
+    let run = parts.to_str().unwrap();
+    // Samples come six times as large.
+    let is_enlarged = |image: &RgbImage| {
+        let corner = |n: u32| n / 12 * 12;
+        image.enumerate_pixels().all(|(x, y, p)| p == image.get_pixel(corner(x), corner(y)))
+    };
+    for image in samples(&place, run, &["--seeds", "0-2"]) {
+        assert!(image.dimensions() == (96, 96) && is_enlarged(&image));
+    }
+    place.dcgan(&[&["train", "--resume", run, "--images", "80"]]).ok();
+    assert_same(&latest(&whole), &latest(&parts));
+    assert!(!is_enlarged(&samples(&place, run, &["--seeds", "0"]).remove(0)));
+
+    let refused = |words: &[&str], said: &[&str]| {
+        place.dcgan(&[GROWING, words]).refused(2, said);
+    };
+    refused(&["--network", "dcgan"], &["--network", "grows networks", "progressive"]);
+    refused(&["--norm-d", "layer"], &["--norm-d", "fixed"]);
+    let sized = |size: &'static str| {
+        let words: Vec<&str> = GROWING.iter().map(|&w| if w == "16" { size } else { w }).collect();
+        place.dcgan(&[&words, &["--out", "x"]])
+    };
+    sized("24").refused(2, &["--size", "square images of 8, 16, 32"]);
+    let batch: Vec<&str> = GROWING.iter().map(|&w| if w == "8" { "6" } else { w }).collect();
+    place.dcgan(&[&batch, &["--out", "x"]]).refused(2, &["--batch", "groups"]);
+    let stage: Vec<&str> =
+        GROWING.iter().map(|&w| if w.contains('=') { "32=8" } else { w }).collect();
+    place.dcgan(&[&stage]).refused(2, &["--stage-images", "no stage \"32\"", "4, 8, 16"]);
 }

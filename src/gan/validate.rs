@@ -155,6 +155,7 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
         ("feature_matching", objective.feature_matching),
         ("n_critic", objective.n_critic > 1),
         ("smooth", objective.smooth > 0.0),
+        ("drift", objective.drift > 0.0),
     ];
     if let Some((field, _)) = without.into_iter().find(|(_, is_set)| *is_set) {
         let what =

@@ -45,7 +45,11 @@ pub struct WithFeatures {
     pub features: Vec<Layer>,
 }
 
-/// Doubles the size of features and image: see the [module](self).
+/// Doubles the size of features `f` and image `x` (Karras et al., arXiv 1710.10196, figure 2):
+///
+/// ```text
+/// f′ = block(f)    x′ = (1 − share) up(x) + share image(f′)
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grow {
@@ -57,7 +61,11 @@ pub struct Grow {
     pub image: Vec<Layer>,
 }
 
-/// Halves the size of features and image: see the [module](self).
+/// Halves the size of features `f` and image `x` (Karras et al., arXiv 1710.10196, figure 2):
+///
+/// ```text
+/// x′ = mean of 2×2 pixels of x    f′ = (1 − share) features(x′) + share block(f)
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shrink {
