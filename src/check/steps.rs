@@ -152,6 +152,16 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         let objective = ObjectiveConfig { family: Family::Stacked, ..ObjectiveConfig::default() };
         cases.push(StepCase { objective, what, stage, ..plain(stacked, 6) });
     }
+    let growing = ObjectiveConfig {
+        family: Family::Progressive,
+        loss: Loss::Wasserstein,
+        penalty: Penalty::Gp,
+        penalty_weight: 10.0,
+        drift: 1e-3,
+        ..ObjectiveConfig::default()
+    };
+    let fading = plain(model(Architecture::Progressive, 16, 3, 6), 4);
+    cases.push(StepCase { objective: growing, what: "progressive growing", stage: "16", ..fading });
     let model_on_text = ModelConfig { text: 24, ..model(Architecture::Dcgan, 16, 3, 6) };
     let objective = ObjectiveConfig { family: Family::IntCls, ..ObjectiveConfig::default() };
     cases.push(StepCase { objective, what: "GAN-INT-CLS", ..plain(model_on_text, 4) });
