@@ -23,13 +23,14 @@
 //! Random draws, fed if requested: `z` (and `mix`, `near` for penalties) of a plain step; else
 //! `z.<k>.<m>` of D's update `k` and micro-batch `m`, and `z.g.<m>` of G's.
 
+use std::fmt::Debug;
+
 use crate::error::Result;
 use crate::features;
 use crate::gan::{ObjectiveConfig, Step, System, TrainConfig, validate};
 use crate::model::{Networks, Role};
 use crate::nn::{Heads, LATENT, Layer};
 use crate::tape::{Tape, Var};
-use std::fmt::Debug;
 
 use super::acgan::Classes;
 use super::infogan::Information;

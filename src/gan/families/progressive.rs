@@ -62,7 +62,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         };
         let phases = halves.into_iter().map(|(what, images)| {
             let fades = what == "fade";
-            let shares = Shares { level, levels, fades };
+            let shares = Shares { level, fades };
             let gan = Arc::clone(&gan);
             let mut phase = Phase {
                 name: format!("{name} {what}"),
@@ -97,7 +97,6 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
 #[derive(Clone, Copy, Debug)]
 struct Shares {
     level: usize,
-    levels: usize,
     /// Whether the newest layers fade in.
     fades: bool,
 }
@@ -113,7 +112,7 @@ impl Shares {
         let whole_model = &step.whole.model;
         for network in [GENERATOR, DISCRIMINATOR] {
             let layers = &whole_model.by_name[network].network;
-            for (i, place) in places(layers).into_iter().enumerate().take(self.levels) {
+            for (i, place) in places(layers).into_iter().enumerate() {
                 let share = match (i + 1).cmp(&self.level) {
                     std::cmp::Ordering::Less => whole,
                     std::cmp::Ordering::Equal => newest,
