@@ -262,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_does_not_fit_is_named_by_its_place() {
+        let mut network = generator(&config(8)).unwrap();
+        let at = places(&network)[0];
+        let Layer::Grow(grow) = &mut network.layers[at] else { panic!("it grows") };
+        grow.image = vec![Layer::linear(7, 3, true)];
+        let error = network.sizes([1, 1, 5]).unwrap_err();
+        assert!(error.starts_with(&format!("layer main.{at}.image.0: ")), "{error}");
+    }
+
+    #[test]
     fn smaller_networks_are_parts_of_the_whole() {
         let whole = config(32).networks().unwrap();
         assert_eq!(

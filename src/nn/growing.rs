@@ -109,29 +109,6 @@ fn mix(t: &mut Tape, scope: &str, a: Var, b: Var) -> Result<Var> {
     t.add(a, b)
 }
 
-/// The output of a part of a layer.
-fn part(
-    t: &mut Tape,
-    scope: &str,
-    (name, layers): (&str, &[Layer]),
-    x: Var,
-    walk: &mut Walk<'_>,
-) -> Result<Var> {
-    let outputs = sequential::record(layers, t, &format!("{scope}.{name}"), x, walk)?;
-    Ok(outputs.last().copied().unwrap_or(x))
-}
-
-/// The size of a part's output.
-fn end(
-    (name, layers): (&str, &[Layer]),
-    at: [usize; 3],
-    around: &mut Around<'_>,
-) -> Result<[usize; 3], Misfit> {
-    let name = format!("{}.{name}", around.name);
-    let sizes = size::all(layers, &name, at, around)?;
-    Ok(sizes.last().copied().unwrap_or(at))
-}
-
 /// Of an image with features, the size of the features.
 fn features([h, w, c]: [usize; 3], image: usize) -> Result<[usize; 3], Misfit> {
     match c.checked_sub(image) {
@@ -158,7 +135,7 @@ impl LayerRule for WithImage {
     }
 
     fn size(&self, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
-        let [h, w, k] = end(("image", &self.image), at, around)?;
+        let [h, w, k] = size::part(("image", &self.image), at, around)?;
         takes([h, w, at[2]], at)?;
         Ok([h, w, at[2] + k])
     }
@@ -168,7 +145,7 @@ impl LayerRule for WithImage {
     }
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
-        let image = part(t, scope, ("image", &self.image), x, walk)?;
+        let image = sequential::part(t, scope, ("image", &self.image), x, walk)?;
         t.concat(&[x, image], 3)
     }
 
@@ -199,7 +176,7 @@ impl LayerRule for WithFeatures {
     }
 
     fn size(&self, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
-        let [h, w, c] = end(("features", &self.features), at, around)?;
+        let [h, w, c] = size::part(("features", &self.features), at, around)?;
         takes([h, w, at[2]], at)?;
         Ok([h, w, c + at[2]])
     }
@@ -209,7 +186,7 @@ impl LayerRule for WithFeatures {
     }
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
-        let features = part(t, scope, ("features", &self.features), x, walk)?;
+        let features = sequential::part(t, scope, ("features", &self.features), x, walk)?;
         t.concat(&[features, x], 3)
     }
 
@@ -241,9 +218,9 @@ impl LayerRule for Grow {
 
     fn size(&self, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
         let own = features(at, self.channels)?;
-        let large = end(("block", &self.block), own, around)?;
+        let large = size::part(("block", &self.block), own, around)?;
         takes([large[0] / 2, large[1] / 2, at[2]], at)?;
-        let image = end(("image", &self.image), large, around)?;
+        let image = size::part(("image", &self.image), large, around)?;
         if image != [large[0], large[1], self.channels] {
             return Err(format!("makes an image of {image:?} of features of {large:?}").into());
         }
@@ -258,9 +235,9 @@ impl LayerRule for Grow {
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let [features, image] = split(t, x, self.channels)?;
-        let features = part(t, scope, ("block", &self.block), features, walk)?;
+        let features = sequential::part(t, scope, ("block", &self.block), features, walk)?;
         let old = Layer::Upsample.rule().record(t, scope, image, walk)?;
-        let new = part(t, scope, ("image", &self.image), features, walk)?;
+        let new = sequential::part(t, scope, ("image", &self.image), features, walk)?;
         let image = mix(t, scope, old, new)?;
         t.concat(&[features, image], 3)
     }
@@ -293,10 +270,10 @@ impl LayerRule for Shrink {
 
     fn size(&self, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
         let own = features(at, self.channels)?;
-        let small = end(("block", &self.block), own, around)?;
+        let small = size::part(("block", &self.block), own, around)?;
         takes([2 * small[0], 2 * small[1], at[2]], at)?;
         let image = [small[0], small[1], self.channels];
-        let other = end(("features", &self.features), image, around)?;
+        let other = size::part(("features", &self.features), image, around)?;
         if other != small {
             return Err(format!("has features of {other:?} beside those of {small:?}").into());
         }
@@ -311,9 +288,9 @@ impl LayerRule for Shrink {
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let [features, image] = split(t, x, self.channels)?;
-        let new = part(t, scope, ("block", &self.block), features, walk)?;
+        let new = sequential::part(t, scope, ("block", &self.block), features, walk)?;
         let image = Layer::AveragePool.rule().record(t, scope, image, walk)?;
-        let old = part(t, scope, ("features", &self.features), image, walk)?;
+        let old = sequential::part(t, scope, ("features", &self.features), image, walk)?;
         let features = mix(t, scope, old, new)?;
         t.concat(&[features, image], 3)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::onnx::Graph;
@@ -42,12 +42,8 @@ impl LayerRule for Residual {
     }
 
     fn size(&self, at: [usize; 3], around: &mut Around<'_>) -> Result<[usize; 3], Misfit> {
-        let name = around.name.clone();
-        let mut end = |part: &str, layers| {
-            let sizes = size::all(layers, &format!("{name}.{part}"), at, around)?;
-            Ok::<_, Misfit>(sizes.last().copied().unwrap_or(at))
-        };
-        let (main, shortcut) = (end("main", &self.main)?, end("shortcut", &self.shortcut)?);
+        let main = size::part(("main", &self.main), at, around)?;
+        let shortcut = size::part(("shortcut", &self.shortcut), at, around)?;
         if main != shortcut {
             let what = format!(
                 "its main path makes images of {main:?} (height, width, channels), and its \
@@ -64,12 +60,8 @@ impl LayerRule for Residual {
     }
 
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
-        let mut part = |t: &mut Tape, name: &str, layers: &[Layer]| {
-            let outputs = sequential::record(layers, t, &format!("{scope}.{name}"), x, walk)?;
-            Ok::<_, Error>(outputs.last().copied().unwrap_or(x))
-        };
-        let y = part(t, "main", &self.main)?;
-        let short = part(t, "shortcut", &self.shortcut)?;
+        let y = sequential::part(t, scope, ("main", &self.main), x, walk)?;
+        let short = sequential::part(t, scope, ("shortcut", &self.shortcut), x, walk)?;
         t.add(y, short)
     }
 

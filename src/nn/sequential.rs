@@ -20,6 +20,18 @@ pub struct Sequential {
     pub layers: Vec<Layer>,
 }
 
+/// Records the layers of a part called `name` of the layer `scope`; returns the last one's output.
+pub(super) fn part(
+    t: &mut Tape,
+    scope: &str,
+    (name, layers): (&str, &[Layer]),
+    x: Var,
+    walk: &mut Walk<'_>,
+) -> Result<Var> {
+    let outputs = record(layers, t, &format!("{scope}.{name}"), x, walk)?;
+    Ok(outputs.last().copied().unwrap_or(x))
+}
+
 /// Records the layers called `scope.0`, `scope.1`, … on `x`, and their outputs.
 pub(super) fn record(
     layers: &[Layer],

@@ -55,6 +55,19 @@ impl Around<'_> {
     }
 }
 
+/// The size of the output of the layers of a part called `name` of the layer at hand.
+pub(super) fn part(
+    (name, layers): (&str, &[Layer]),
+    at: [usize; 3],
+    around: &mut Around<'_>,
+) -> Result<[usize; 3], Misfit> {
+    let whole = around.name.clone();
+    let sizes = all(layers, &format!("{whole}.{name}"), at, around)?;
+    // Its layers were at hand meanwhile.
+    around.name = whole;
+    Ok(sizes.last().copied().unwrap_or(at))
+}
+
 /// The output size `[h, w, c]` of each of the layers called `scope.0`, … for an image of size
 /// `input`.
 pub(super) fn all(
