@@ -121,7 +121,7 @@ fn a_job_that_is_stopped_leaves_a_run_to_resume() {
     let Some(program) = program() else { return };
     let place = Place::new();
     let ranks = Ranks { place: &place, program: &program };
-    let long = [&TRAIN[..], &["--images", "1000000", "--report-every", "160", "--out", "long"]];
+    let long = [TRAIN, &["--images", "1000000", "--report-every", "160", "--out", "long"]];
     let words = [&launcher("2")[..], &[&program]].concat();
     let mut job = place.start_other("mpirun", &[&words, &long.concat()]);
     let run = job.wait_for_log(&place, "long", 3);
@@ -151,7 +151,7 @@ fn errors_are_said_once_and_a_dead_process_ends_the_job() {
     refused("2", &["--preset", "bigan"], 2, &["--family", "several processes"]);
     assert!(place.runs("runs").is_empty());
 
-    let long = [&TRAIN[..], &["--images", "1000000", "--report-every", "160", "--out", "long"]];
+    let long = [TRAIN, &["--images", "1000000", "--report-every", "160", "--out", "long"]];
     let words = [&launcher("2")[..], &[&program]].concat();
     let mut job = place.start_other("mpirun", &[&words, &long.concat()]);
     let run = job.wait_for_log(&place, "long", 3);

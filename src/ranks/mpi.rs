@@ -48,7 +48,13 @@ impl Job {
     /// Ends the job if an exchange failed: the others wait for it.
     fn check(&self, result: ferrompi::Result<()>) {
         if let Err(error) = result {
-            eprintln!("error: rank {} cannot exchange data: {error}", self.rank());
+            #[cfg(feature = "cli")]
+            {
+                crate::terminal::mute(false);
+                let rank = self.rank();
+                crate::terminal::tell!("error: process {rank} cannot exchange data: {error}");
+            }
+            drop(error);
             self.abort(1);
         }
     }

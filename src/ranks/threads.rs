@@ -1,6 +1,7 @@
 //! Ranks that are threads of one process.
 
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::thread;
 
 use super::World;
 
@@ -37,12 +38,16 @@ impl Threads {
     /// Runs `work` on `size` threads that are ranks to one another; what they return, in order.
     ///
     /// # Panics
-    /// If one of them does.
+    /// If one of them does, or the system has no thread left.
     pub fn run<T: Send>(size: usize, work: impl Fn(Arc<dyn World>) -> T + Sync) -> Vec<T> {
-        std::thread::scope(|scope| {
-            let start = |world| scope.spawn(|| work(world));
+        thread::scope(|scope| {
+            let work = &work;
+            let start = |world| {
+                let thread = thread::Builder::new().spawn_scoped(scope, move || work(world));
+                thread.expect("the system has threads left")
+            };
             let threads: Vec<_> = Self::group(size).into_iter().map(start).collect();
-            let end = |thread: std::thread::ScopedJoinHandle<'_, T>| {
+            let end = |thread: thread::ScopedJoinHandle<'_, T>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             threads.into_iter().map(end).collect()
