@@ -412,7 +412,7 @@ impl Train {
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         let config = TrainConfig { classes, ..typed.of(model) };
         match config.objective.family {
-            Family::IntCls => text::encoded(config, from, source),
+            family if family.has_text() => text::encoded(config, from, source),
             _ => Ok(config),
         }
     }
@@ -420,7 +420,7 @@ impl Train {
     /// Whether a new training is one of texts.
     fn has_text(&self, from: Option<&ModelFile>) -> bool {
         let family = self.asked.config.objective.family;
-        family == Some(Family::IntCls) || from.is_some_and(|from| from.networks.has_text())
+        family.is_some_and(Family::has_text) || from.is_some_and(|from| from.networks.has_text())
     }
 
     /// The options of this run: as typed, or those of the resumed run; `from` is the model

@@ -165,7 +165,7 @@ impl Session {
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let TrainConfig { model, objective, .. } = *trainer.config();
+        let objective = trainer.config().objective;
         let TrainingData { source, feed, labeled, captions } = data;
         let (labels, columns) = match rows(trainer.config()) {
             0 => (Vec::new(), images::columns(PREVIEW)),
@@ -174,8 +174,8 @@ impl Session {
         let count = if labels.is_empty() { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
-        let distribution = trainer.system().model.latent_distribution;
-        let latents = seeded_latents(&seeds, model.nz, distribution);
+        let model = &trainer.system().model;
+        let latents = seeded_latents(&seeds, model.nz, model.latent_distribution);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
