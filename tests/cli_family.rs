@@ -72,6 +72,7 @@ fn train_presets(from: usize) {
         // A quarter of the steps for each of its stages.
         let stages: &[&str] = match name.as_str() {
             "stacked" => &["--stage-images", "encoder=200,g1=200,g0=200,joint=200"],
+            "stackgan" => &["--stage-images", "stage1=400,stage2=400"],
             _ => &[],
         };
         let small = [&words, attention, codes, stages, TINY].concat();

@@ -20,6 +20,7 @@
 //! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
 //! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_scores` | scores in training, and the best checkpoint |
+//! | `cli_stackgan` | images from texts in two stages, and texts by vectors of another program |
 //! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_text` | images from texts: trained on captions, stopped, resumed, sampled, and what is refused |
@@ -80,6 +81,7 @@ mod cli_models;
 mod cli_process;
 mod cli_sample;
 mod cli_scores;
+mod cli_stackgan;
 mod cli_stages;
 mod cli_strangers;
 mod cli_text;

@@ -68,6 +68,13 @@ pub(super) struct Train {
     /// generator's moving average; the optimizer and all other options are those of a new run.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
+    /// For images from texts: vectors of captions or of their words that another program made, one
+    /// tensor for each, named by it; instead of words that are learned
+    ///
+    /// A caption without a vector of its own gets the mean of those of its words. README has five lines
+    /// of Python that write such a file.
+    #[arg(long, value_name = "FILE.safetensors")]
+    text_vectors: Option<PathBuf>,
     /// Folder in which to create the run's folder
     #[arg(long, value_name = "FOLDER", default_value = "runs", conflicts_with = "resume")]
     out: PathBuf,
@@ -192,6 +199,7 @@ impl Train {
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
         let captions = text::captions(&options.config, &source)?;
+        let vectors = text::vectors(&options)?;
         let loader = LoaderOptions {
             captions: captions.clone(),
             companions: options.config.objective.mismatch > 0.0,
@@ -240,7 +248,7 @@ impl Train {
         tell!("run       {}", path.display());
         tell!("previews  {}", Session::previews(&options.config));
         interrupt::finish_first("this step and saving")?;
-        let data = TrainingData { source, feed, labeled, captions };
+        let data = TrainingData { source, feed, labeled, captions, vectors };
         let mut session = Session::new(run, options, data, trainer, seconds)?;
         if let Some(scorer) = scorer {
             session.score_by(scorer);
@@ -412,9 +420,29 @@ impl Train {
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         let config = TrainConfig { classes, ..typed.of(model) };
         match config.objective.family {
-            family if family.has_text() => text::encoded(config, from, source),
+            family if family.has_text() => {
+                text::encoded(config, from, source, self.text_vectors.as_deref())
+            }
             _ => Ok(config),
         }
+    }
+
+    /// The file of vectors of texts: as typed, or that of the resumed run.
+    fn text_vectors(
+        &self,
+        old: Option<&RunOptions>,
+        config: &TrainConfig,
+    ) -> Result<Option<PathBuf>> {
+        let before = old.and_then(|old| old.text_vectors.clone());
+        let Some(typed) = &self.text_vectors else { return Ok(before) };
+        if config.text.vectors.is_none() {
+            let what = match old {
+                Some(_) => "the run was started without such vectors; leave it out",
+                None => "is for images from texts: choose --preset int-cls, say",
+            };
+            return Err(Error::flag("--text-vectors", what));
+        }
+        Ok(Some(std::path::absolute(typed).unwrap_or_else(|_| typed.clone())))
     }
 
     /// Whether a new training is one of texts.
@@ -498,6 +526,7 @@ impl Train {
             Some(from) => Some(Origin::of(from)?),
             None => old.and_then(|o| o.from.clone()),
         };
+        let text_vectors = self.text_vectors(old, &config)?;
         let options = RunOptions {
             preset,
             from,
@@ -509,6 +538,7 @@ impl Train {
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
             data_reading: source.reading(),
+            text_vectors,
             prepare,
             images,
             rhythm,

@@ -13,7 +13,7 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
 use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, stackgan, vae_gan};
-use crate::model::pipeline::IMAGES;
+use crate::model::pipeline::{Call, IMAGES};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 use crate::text::TextEncoder;
 
@@ -470,6 +470,7 @@ impl ModelConfig {
         let learns_lengths = |w| matches!(w, Parametrization::Norm | Parametrization::NormFixed);
         let what = "networks conditioned on texts do not have it: leave it out";
         let without = [
+            ("attention", self.attention > 0),
             ("conditioning", self.classes > 0),
             ("codes", !self.codes.is_empty()),
             ("norm_g", self.norm_g == Norm::Virtual),
@@ -557,7 +558,8 @@ impl ModelConfig {
         };
         if self.text_augment > 0 {
             networks = stackgan::with_noise(networks, self.text_augment, &[stackgan::E1]);
-            networks.pipeline = stackgan::pipeline(&[("generator", stackgan::Z, IMAGES)]);
+            networks.pipeline =
+                Pipeline(vec![Call::new(Role::Generator.name(), stackgan::Z, IMAGES)]);
         }
         // Whatever can be trained can also be loaded again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;

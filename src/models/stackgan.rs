@@ -17,8 +17,7 @@
 //! the discriminators, and nearest-neighbor upsampling before convolutions.
 
 use crate::error::{Error, Result};
-use crate::model::pipeline::Call;
-use crate::model::{Networks, Pipeline};
+use crate::model::Networks;
 use crate::nn::{Heads, LATENT, LatentDistribution, Layer, Residual, Sequential};
 use crate::ops::conv::ConvSpec;
 
@@ -156,20 +155,79 @@ pub fn with_noise(networks: Networks, d: usize, names: &[&str]) -> Networks {
     }
 }
 
-/// Networks in sequence: each with the value that it takes, [`Z`] being the whole latent where that has
-/// no parts, and the value that it gives.
-#[must_use]
-pub fn pipeline(calls: &[(&str, &str, &str)]) -> Pipeline {
-    let call = |&(network, input, output): &(&str, &str, &str)| Call {
-        network: network.into(),
-        input: input.into(),
-        output: output.into(),
-    };
-    Pipeline(calls.iter().map(call).collect())
-}
-
 /// The value that the first network takes: a part of the latent, or all of it.
 #[must_use]
 pub fn input_of(networks: &Networks) -> &'static str {
     if networks.parts.is_empty() { LATENT } else { Z }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::gan::{Family, ObjectiveConfig, TrainConfig};
+    use crate::nn::LayerRole;
+    use crate::text::TextEncoder;
+
+    fn config(side: usize, upscale: usize) -> ModelConfig {
+        let size = Size { height: side, width: side };
+        let model = ModelConfig { size, nz: 10, ngf: 8, ndf: 8, ..ModelConfig::default() };
+        ModelConfig { text: 70, text_augment: 16, upscale, ..model }
+    }
+
+    /// Side and channels of the feature maps of G2.
+    fn sizes(side: usize, upscale: usize) -> Vec<[usize; 2]> {
+        let config = config(side, upscale);
+        let g2 = &config.stackgan().unwrap().stage2[0];
+        let sides = [("text", [1, 1, 70]), (E2, [1, 1, 16])];
+        let small = side / upscale;
+        let sizes = g2.sizes_beside([small, small, 3], &sides).unwrap();
+        let own = |l: &Layer| matches!(l.role(), LayerRole::Weights | LayerRole::Block);
+        let each = g2.layers.iter().zip(sizes).filter(|(layer, _)| own(layer));
+        each.map(|(_, [h, _, c])| [h, c]).collect()
+    }
+
+    #[test]
+    fn images_are_halved_to_8_pixels_and_then_doubled() {
+        let middle = |c| [[8, c]; 3];
+        let wanted = [[16, 8].as_slice(), &[8, 16]].concat();
+        let wanted = [&[[wanted[0], wanted[1]], [wanted[2], wanted[3]]], &middle(16)[..]].concat();
+        assert_eq!(sizes(32, 2), [&wanted[..], &[[16, 8], [32, 3]]].concat());
+        assert_eq!(sizes(64, 4), [&wanted[..], &[[16, 16], [32, 8], [64, 3]]].concat());
+        let twice = [&[[32, 8], [16, 16], [8, 32]], &middle(32)[..]].concat();
+        assert_eq!(sizes(64, 2), [&twice[..], &[[16, 16], [32, 8], [64, 3]]].concat());
+        assert_eq!(sizes(16, 2), [&[[8, 8]], &middle(8)[..], &[[16, 3]]].concat());
+    }
+
+    #[test]
+    fn latents_have_a_part_for_each_draw() {
+        let of = |text_augment| {
+            let model = ModelConfig { text_augment, ..config(32, 2) };
+            let objective =
+                ObjectiveConfig { family: Family::StackGan, ..ObjectiveConfig::default() };
+            let text = TextEncoder::of_width(70);
+            TrainConfig { objective, text, ..TrainConfig::new(model) }.networks().unwrap()
+        };
+        let networks = of(16);
+        assert_eq!(networks.nz, 10 + 2 * 16);
+        let parts: Vec<_> = networks.parts.iter().collect();
+        assert_eq!(parts, [(Z, 10), (E1, 16), (E2, 16)]);
+        let small = networks.up_to("stage1").unwrap();
+        assert_eq!((small.check(), small.size.height, small.nz), (Ok(()), 16, networks.nz));
+        assert!(networks.up_to("stage3").is_none() && networks.up_to("z").is_none());
+        // Without draws a text has one embedding.
+        let plain = of(0);
+        assert!(plain.parts.is_empty() && plain.nz == 10 && plain.check().is_ok());
+    }
+
+    #[test]
+    fn sizes_suit_both_stages() {
+        for (side, upscale) in [(16, 2), (24, 2), (28, 2), (32, 4), (96, 4), (256, 4)] {
+            config(side, upscale).stackgan().unwrap();
+        }
+        for (side, upscale) in [(8, 2), (16, 4), (14, 2)] {
+            let error = config(side, upscale).stackgan().unwrap_err().to_string();
+            assert!(error.contains("stage 1 would make images of"), "{error}");
+        }
+    }
 }

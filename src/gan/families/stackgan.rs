@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gan::{Phase, Recorder, Stage, System, TrainConfig};
-use crate::model::pipeline::IMAGES;
-use crate::model::{Net, Networks, Role, Weights};
-use crate::models::stackgan::{E1, E2, input_of, pipeline, with_noise};
+use crate::model::pipeline::{Call, IMAGES};
+use crate::model::{Net, Networks, Pipeline, Role, Weights};
+use crate::models::stackgan::{E1, E2, input_of, with_noise};
 
 use super::int_cls::{Before, Matching};
 use super::{DISCRIMINATOR, GENERATOR, single, stage_images};
@@ -61,8 +61,11 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
     ]
     .map(|(name, net)| (name.to_owned(), net))
     .into();
-    networks.pipeline =
-        pipeline(&[(FIRST_GENERATOR, input_of(&networks), SMALL), (GENERATOR, SMALL, IMAGES)]);
+    let [first, second] = STAGES.map(|(name, _)| name);
+    networks.pipeline = Pipeline(vec![
+        Call::new(FIRST_GENERATOR, input_of(&networks), SMALL).trained_in(first).of_images(),
+        Call::new(GENERATOR, SMALL, IMAGES).trained_in(second).of_images(),
+    ]);
     networks.check().map_err(|what| Error::config("size", format!("{}: {what}", networks.size)))?;
     Ok(networks)
 }

@@ -50,6 +50,7 @@ impl Session {
             self.log.iter().any(|line| line.images == now && line.metrics.get(name).is_some())
         };
         self.trainer.stage().has_previews
+            && self.makes_images()
             && due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
             && !scorer.references().iter().any(|known| is_there(&known.name))
     }
