@@ -129,10 +129,15 @@ impl TextVectors {
                 let (has, first) = (values.len(), vectors.width);
                 return Err(format!("has {has} numbers in {name:?}, and {first} in others"));
             }
-            vectors.by_name.entry(key(&name)).or_insert(values);
+            // Lists of words have some of punctuation marks too.
+            let name = key(&name);
+            if !name.is_empty() {
+                vectors.by_name.entry(name).or_insert(values);
+            }
         }
         match vectors.width {
             0 => Err("has no vectors".into()),
+            _ if vectors.by_name.is_empty() => Err("has no vector of a word".into()),
             1..=WIDEST => Ok(vectors),
             more => Err(format!("has vectors of {more} numbers; at most {WIDEST} can be used")),
         }
@@ -181,7 +186,9 @@ impl TextVectors {
             found.is_some()
         };
         if !add(&key(text)) {
-            words(text).for_each(|word| drop(add(&word)));
+            for word in words(text) {
+                add(&word);
+            }
         }
         let square = sum.iter().map(|x| x * x).sum::<f32>() / self.width.max(1) as f32;
         if square > 0.0 {
@@ -238,6 +245,7 @@ pub(super) mod tests {
             ("red", &[3.0, 0.0]),
             ("Blue", &[0.0, 1.0]),
             ("A blue hat!", &[-1.0, -1.0]),
+            (",", &[5.0, 5.0]),
         ]))
         .unwrap()
     }
@@ -259,6 +267,7 @@ pub(super) mod tests {
         // 3 : 1, of mean square 1.
         close("red and blue", [3.0 / 5.0_f32.sqrt(), 1.0 / 5.0_f32.sqrt()]);
         close("green", [0.0, 0.0]);
+        close("!", [0.0, 0.0]);
         assert_eq!(vectors.unknown("red green hat green"), ["green", "hat"]);
         assert!(vectors.unknown("A blue hat").is_empty());
     }
