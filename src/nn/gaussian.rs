@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
+use super::onnx::{Graph, Side};
 use super::pass::Walk;
 use super::rule::LayerRule;
 use super::size::{Around, Misfit};
@@ -91,6 +92,19 @@ impl LayerRule for Gaussian {
         let spread = t.mul(std, noise)?;
         let drawn = t.add(mean, spread)?;
         t.reshape(drawn, &[n, 1, 1, d])
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, scope: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let side = graph.sides().iter().find(|side| side.name == self.noise).cloned();
+        let Side { value, size, .. } = side.ok_or_else(|| Error::Tensor {
+            name: scope.into(),
+            what: format!("draws with {}, which only a whole model's graph has", self.noise),
+        })?;
+        let d = size[2];
+        let [mean, log_std] = [0, d].map(|first| graph.channels(&x, first, d));
+        let std = graph.unary("Exp", log_std);
+        let spread = graph.node("Mul", &[std, value], &[]);
+        Ok(graph.node("Add", &[mean, spread], &[]))
     }
 
     fn side_input(&self) -> Option<&str> {

@@ -108,7 +108,9 @@ impl Matching {
         let z = step.latents(t, name, n)?;
         let mut pass = step.pass(name, None).with(LATENT, z).with(TEXT, text);
         let mut input = z;
-        for (part, value) in step.system.model.parts.split(t, z)? {
+        let parts = &step.system.model.parts;
+        let split = if parts.is_empty() { Vec::new() } else { parts.split(t, z)? };
+        for (part, value) in split {
             let width = t.shape(value)[1];
             let value = t.reshape(value, &[n, 1, 1, width])?;
             if part == Z {
