@@ -34,6 +34,9 @@ fn log(run: &Path) -> Vec<LogLine> {
             _ if line.stage.as_deref() == Some("g1") => {
                 &["grad_norm_d1", "grad_norm_g1", "loss_d1"]
             }
+            _ if line.stage.as_deref() == Some("stage1") => {
+                &["grad_norm_stage1_discriminator", "grad_norm_stage1_generator", "loss_d", "kl"]
+            }
             true => &["grad_norm_d", "grad_norm_g", "loss_d", "loss_g", "d_real", "d_fake"],
             false => &["grad_norm_e", "grad_norm_g", "loss_e"],
         };

@@ -8,7 +8,7 @@ use dcgan::model::checkpoint;
 use dcgan::tensor::Tensor;
 use dcgan::train::ModelFile;
 
-use crate::cli::{Place, assert_same, latest, names};
+use crate::cli::{Place, TINY, assert_same, latest, names};
 use crate::cli_stages::{row, stages};
 use crate::cli_text::{captioned, pixels};
 
@@ -140,7 +140,12 @@ fn a_second_stage_is_trained_alone_on_a_first_one() {
 fn what_a_stackgan_cannot_be_is_said() {
     let place = Place::new();
     captioned(&place);
-    let train = |words: &[&str]| place.dcgan(&[&["train", "--dry-run"], STACKGAN, words]);
+    let train = |words: &[&str]| {
+        // Flags that are given again replace those before.
+        let others = STACKGAN[1..].chunks(2).filter(|pair| !words.contains(&pair[0]));
+        let others: Vec<&str> = others.flatten().copied().collect();
+        place.dcgan(&[&["train", "set", "--dry-run"], &others, words])
+    };
     train(&["--upscale", "4"]).refused(2, &["--size", "stage 1 would make images of 4"]);
     train(&["--upscale", "3"]).refused(2, &["--upscale", "2 or 4"]);
     train(&["--conditional"]).refused(2, &["--conditional"]);
@@ -155,7 +160,7 @@ fn what_a_stackgan_cannot_be_is_said() {
     plain(&["--family", "int-cls", "--kl-weight", "1"])
         .refused(2, &["--kl-weight", "--text-augment"]);
     // Conditioning augmentation without stages.
-    let drawn = ["--preset", "int-cls", "--text-augment", "8", "--size", "16", "--images", "32"];
+    let drawn = ["--preset", "int-cls", "--text-augment", "8", "--images", "32"];
     let run = place.train("drawn", &[&["set"], &drawn, CPU]);
     let run = run.to_str().unwrap();
     let words = ["sample", run, "--text", "red top", "--seeds", "0-1", "--out", "drawn-samples"];
@@ -236,10 +241,10 @@ fn texts_by_vectors_of_another_program() {
     train(&[&int_cls[..], &["--from", model]].concat())
         .refused(2, &["--text-vectors", "vectors of 3 numbers"]);
     train(&[&int_cls[..], &["--from", model, "--text-vectors", "moved.safetensors"]].concat()).ok();
-    let learned = place.train("learned", &[&["set"], &int_cls, CPU, &["--images", "16"]]);
+    let learned = place.train("learned", &[&["set"], &int_cls[..2], CPU, &["--images", "16"]]);
     let learned = learned.to_str().unwrap();
     let words = ["sample", learned, "--text", "red", "--out", "x"];
     place.dcgan(&[&words, CPU, &more]).refused(1, &["more.safetensors", "words of its own"]);
-    train(&[&int_cls[..], &["--from", learned, "--text-vectors", "moved.safetensors"]].concat())
-        .refused(2, &["--text-vectors", "words of their own"]);
+    let from = [&int_cls[..2], TINY, &["--from", learned, "--text-vectors", "moved.safetensors"]];
+    train(&from.concat()).refused(2, &["--text-vectors", "words of their own"]);
 }

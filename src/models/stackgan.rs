@@ -53,7 +53,7 @@ pub struct StackGan {
     pub stage2: [Sequential; 2],
 }
 
-/// Convolutions that keep a side, with the norm of the stack behind each.
+/// The geometry of a 3×3 convolution that keeps the size.
 fn same(side: [usize; 2]) -> Result<ConvSpec> {
     ConvSpec::down(side, [3, 3], [1, 1], [1, 1]).map_err(|what| Error::config("size", what))
 }

@@ -76,7 +76,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
 /// [`Error::Tensor`] if the model lacks one of the networks.
 pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
     let phase = |name: &str, matching: Matching| {
-        let trained = [&*matching.generator, &*matching.discriminator];
+        let trained = [matching.generator, matching.discriminator];
         let is_frozen = |name: &&String| !trained.contains(&name.as_str());
         let frozen = model.by_name.keys().filter(is_frozen).cloned().collect();
         let matching = Arc::new(matching);
