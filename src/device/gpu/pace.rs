@@ -88,7 +88,8 @@ impl Pace {
         self.cuts.clear();
         let (mut start, mut sum) = (0, 0.0);
         for (i, seconds) in self.seconds.iter().enumerate() {
-            if i > start && (self.begins[i] || sum + seconds > BUDGET) {
+            // Feeds come with the first submission, also before an exchange.
+            if self.begins[i] || (i > start && sum + seconds > BUDGET) {
                 self.cuts.push(start..i);
                 (start, sum) = (i, 0.0);
             }
@@ -146,6 +147,8 @@ mod tests {
             assert_eq!(pace.cuts(), [0..2, 2..4, 4..5, 5..7]);
             pace.learn(&[1e-5; 4]);
         }
+        let pace = Pace::new([Cost::EXCHANGE, step].into_iter(), false);
+        assert_eq!(pace.cuts(), [0..0, 0..2]);
     }
 
     #[test]

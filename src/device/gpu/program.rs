@@ -152,7 +152,7 @@ impl GpuProgram {
         let cuts = self.pace.cuts().to_vec();
         let mut measured = Vec::new();
         for (i, cut) in cuts.iter().enumerate() {
-            if let Some(Step::Exchange(exchange)) = self.steps.get(cut.start) {
+            if let [Step::Exchange(exchange), ..] = &self.steps[cut.clone()] {
                 exchange.run(&self.gpu)?;
             }
             let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
