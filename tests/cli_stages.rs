@@ -28,7 +28,7 @@ fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
 }
 
 /// Name, state and images of every stage.
-fn stages(place: &Place, run: &Path) -> Vec<(String, String, u64)> {
+pub(crate) fn stages(place: &Place, run: &Path) -> Vec<(String, String, u64)> {
     let outcome = place.dcgan(&[&["stages", run.to_str().unwrap(), "--json"]]).ok();
     let value: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let mut keys: Vec<&String> = value.as_object().unwrap().keys().collect();
@@ -41,7 +41,7 @@ fn stages(place: &Place, run: &Path) -> Vec<(String, String, u64)> {
     value["stages"].as_array().unwrap().iter().map(row).collect()
 }
 
-fn row(name: &str, state: &str, images: u64) -> (String, String, u64) {
+pub(crate) fn row(name: &str, state: &str, images: u64) -> (String, String, u64) {
     (name.into(), state.into(), images)
 }
 

@@ -12,7 +12,7 @@ use crate::data_formats::encode;
 use crate::data_sources::put;
 
 /// Images whose upper and lower half have colors that their captions name.
-fn captioned(place: &Place) {
+pub(crate) fn captioned(place: &Place) {
     let colors = [("red", [220, 30, 30]), ("green", [30, 200, 30]), ("blue", [40, 40, 220])];
     let mut lines = String::new();
     for (i, (top, up)) in colors.iter().enumerate() {
@@ -36,7 +36,7 @@ fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
     place.train(out, &[&["set"], PRESET, words])
 }
 
-fn pixels(path: &Path) -> Vec<u8> {
+pub(crate) fn pixels(path: &Path) -> Vec<u8> {
     image::open(path).unwrap().into_rgb8().into_raw()
 }
 

@@ -69,6 +69,8 @@ fn model(d: &mut Dice) -> ModelConfig {
         ndf: d.pick(&[4, 6, 8, 16]),
         classes: d.pick(&[0, 0, 3, 5]),
         text: 0,
+        text_augment: 0,
+        upscale: 2,
         conditioning: d.pick(&[
             Conditioning::Concat,
             Conditioning::Auxiliary,

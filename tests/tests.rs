@@ -21,6 +21,7 @@
 //! | `cli_ranks` | trainings by several processes, with MPI and without |
 //! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_scores` | scores in training, and the best checkpoint |
+//! | `cli_stackgan` | images from texts in two stages, and texts by vectors of another program |
 //! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_text` | images from texts: trained on captions, stopped, resumed, sampled, and what is refused |
@@ -83,6 +84,7 @@ mod cli_process;
 mod cli_ranks;
 mod cli_sample;
 mod cli_scores;
+mod cli_stackgan;
 mod cli_stages;
 mod cli_strangers;
 mod cli_text;

@@ -25,6 +25,7 @@ mod family;
 mod int_cls;
 mod mrgan;
 mod stacked;
+mod stackgan;
 mod vae_gan;
 
 struct Reference {

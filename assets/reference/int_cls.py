@@ -39,13 +39,17 @@ def networks(text):
     size, nz, ngf, ndf, nc, _ = OPTIONS.values()
     g, _, _ = networks_pytorch(size, nz + EMBEDDING, ngf, ndf, nc)
     g = Net(Join(text, nn.Linear(WIDTH, EMBEDDING)), *g.main)
+    return g, matching(text, size, nz, ngf, ndf, nc)
+
+
+def matching(text, size, nz, ngf, ndf, nc):
+    """A discriminator of images and texts."""
     _, d, _ = networks_pytorch(size, nz, ngf, ndf, nc)
     *layers, last = d.main
     deepest = last.in_channels
     join = Join(text, nn.Linear(WIDTH, EMBEDDING, bias=False), nn.BatchNorm1d(EMBEDDING))
     both = nn.Conv2d(deepest + EMBEDDING, deepest, 1, bias=False)
-    d = Net(*layers, join, both, norm(deepest), nn.LeakyReLU(SLOPE), last)
-    return g, d
+    return Net(*layers, join, both, norm(deepest), nn.LeakyReLU(SLOPE), last)
 
 
 def int_cls_file(mismatch):

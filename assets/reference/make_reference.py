@@ -81,6 +81,7 @@ from objectives import objectives_file  # noqa: E402
 from parts import parts_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
 from stacked import stacked_file  # noqa: E402
+from stackgan import stackgan_file  # noqa: E402
 from training import (  # noqa: E402
     conditional_mnist,
     conditional_pytorch,
@@ -183,6 +184,7 @@ def main():
     files |= {"family_mdgan": mrgan_file("mdgan", distance_weight=1, mode_weight=0.01)}
     files |= {"family_stacked": stacked_file()}
     files |= {"family_int_cls": int_cls_file(mismatch=0.4)}
+    files |= {"family_stackgan": stackgan_file()}
 
     wrong = []
     for name, file in files.items():

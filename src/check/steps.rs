@@ -165,6 +165,11 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
     let model_on_text = ModelConfig { text: 24, ..model(Architecture::Dcgan, 16, 3, 6) };
     let objective = ObjectiveConfig { family: Family::IntCls, ..ObjectiveConfig::default() };
     cases.push(StepCase { objective, what: "GAN-INT-CLS", ..plain(model_on_text, 4) });
+    let drawn = ModelConfig { text_augment: 6, ..model_on_text };
+    for (stage, what) in [("stage1", "StackGAN, stage 1"), ("stage2", "StackGAN, stage 2")] {
+        let objective = ObjectiveConfig { family: Family::StackGan, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, stage, ..plain(drawn, 4) });
+    }
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {

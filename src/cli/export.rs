@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Role, Weights};
 use crate::weights::export::{self, Format};
 
-use super::latents::open_model;
+use super::latents::{open_images, open_model};
 use super::output::println;
 
 const EXAMPLES: &str = "\
@@ -76,7 +76,10 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let model = open_model(&self.model)?;
+        let model = match self.to {
+            Target::Onnx => open_images(&self.model)?,
+            _ => open_model(&self.model)?,
+        };
         let path = &model.path;
         if path.canonicalize().is_ok_and(|path| Ok(path) == self.out.canonicalize().map_err(drop)) {
             let what = format!("{} is the model itself; give another name", self.out.display());

@@ -14,6 +14,7 @@ use crate::model::sampler::BATCH;
 use crate::model::{Condition, Generator, ModelFile, Networks, Weights};
 use crate::npy::{self, Flaw, Header};
 use crate::tensor::Tensor;
+use crate::text::TextVectors;
 use crate::train::TrainConfig;
 
 use super::drawing::Drawing;
@@ -119,6 +120,44 @@ pub(super) fn warn(text: &str) {
     tell!("warning: {text}");
 }
 
+/// Vectors of texts that a model does not know.
+#[derive(Debug, Default, Args)]
+pub(super) struct VectorsFlag {
+    /// Vectors of more texts or words, for a model trained with --text-vectors; texts are named by them
+    #[arg(long = "text-vectors", value_name = "FILE.safetensors", hide_short_help = true)]
+    file: Option<PathBuf>,
+}
+
+impl VectorsFlag {
+    /// The model with these vectors too.
+    pub(super) fn added(&self, mut model: ModelFile) -> Result<ModelFile> {
+        let Some(file) = &self.file else { return Ok(model) };
+        if !model.networks.has_text() {
+            let what = "this model was trained without captions (dcgan train --preset int-cls)";
+            return Err(Error::flag("--text-vectors", what));
+        }
+        let more = TextVectors::open(file)?;
+        let text = std::mem::take(&mut model.networks.text).with_vectors(&more);
+        model.networks.text = text.map_err(|what| Error::file(file, what))?;
+        Ok(model)
+    }
+}
+
+/// A model to make images with, as far as it has been trained ([`ModelFile::as_trained`]).
+pub(super) fn open_images(path: &Path) -> Result<ModelFile> {
+    let model = open_model(path)?;
+    let whole = model.networks.size;
+    let model = model.as_trained();
+    if model.networks.size != whole {
+        tell!(
+            "note: the last stage of this model has not been trained: its images are those of the stage \
+             before it, of {}",
+            model.networks.size
+        );
+    }
+    Ok(model)
+}
+
 /// A trained model, and how to run it.
 #[derive(Debug, Args)]
 pub(super) struct ModelFlags {
@@ -138,6 +177,8 @@ pub(super) struct ModelFlags {
     #[arg(long, value_name = "TEXT", conflicts_with = "class")]
     pub(super) text: Option<String>,
     #[command(flatten)]
+    pub(super) vectors: VectorsFlag,
+    #[command(flatten)]
     pub(super) device: DeviceFlag,
 }
 
@@ -149,7 +190,7 @@ impl ModelFlags {
 
     /// The model's file, not yet on a device; one without a generator is rejected.
     pub(super) fn load(&self) -> Result<ModelFile> {
-        let model = open_model(&self.path)?;
+        let model = self.vectors.added(open_images(&self.path)?)?;
         model.generator()?;
         Ok(model)
     }
@@ -234,23 +275,27 @@ pub(super) fn check_text(flag: &'static str, text: &str, networks: &Networks) ->
         let what = "this model was trained without captions (dcgan train --preset int-cls)";
         return Err(Error::flag(flag, what));
     }
-    let known = &networks.text.words;
+    let known = networks.text.known_names();
+    let more = match networks.text.vectors {
+        Some(_) => "; --text-vectors takes a file with more",
+        None => "",
+    };
     let unknown = networks.text.unknown(text);
     if networks.text.encode(text).iter().all(|&x| x == 0.0) {
         let what = format!(
-            "{text:?} has no word that the model knows; it knows {}: {}",
+            "{text:?} has no word that the model knows; it knows {}: {}{more}",
             plural(known.len() as u64, "word"),
-            listed(known)
+            listed(&known)
         );
         return Err(Error::flag(flag, what));
     }
     if !unknown.is_empty() {
         warn(&format!(
-            "the model does not know {}, and leaves {} out; it knows {}: {}",
+            "the model does not know {}, and leaves {} out; it knows {}: {}{more}",
             unknown.join(", "),
             if unknown.len() == 1 { "it" } else { "them" },
             plural(known.len() as u64, "word"),
-            listed(known)
+            listed(&known)
         ));
     }
     Ok(())
@@ -259,7 +304,7 @@ pub(super) fn check_text(flag: &'static str, text: &str, networks: &Networks) ->
 /// Words of a model that a message lists.
 const LISTED: usize = 60;
 
-fn listed(words: &[String]) -> String {
+fn listed(words: &[&str]) -> String {
     let more = if words.len() > LISTED { ", …" } else { "" };
     words[..words.len().min(LISTED)].join(", ") + more
 }

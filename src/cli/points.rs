@@ -221,7 +221,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use crate::cli::flags::DeviceFlag;
-    use crate::cli::latents::write_npy;
+    use crate::cli::latents::{VectorsFlag, write_npy};
     use crate::model::save_imported;
     use crate::models::Size;
     use crate::models::{Architecture, LatentDistribution, ModelConfig};
@@ -251,7 +251,8 @@ mod tests {
         });
         save_imported(&path, &networks, &tensors.collect(), "a test").unwrap();
         let device = DeviceFlag { selection: Some("cpu".into()) };
-        let flags = ModelFlags { path, raw: false, class: None, text: None, device };
+        let vectors = VectorsFlag::default();
+        let flags = ModelFlags { path, raw: false, class: None, text: None, vectors, device };
         let model = flags.load().unwrap();
         let load = |text: &str| {
             let points = text.parse::<Points>().unwrap();

@@ -26,7 +26,8 @@ use crate::{files, images};
 
 use super::flags::DeviceFlag;
 use super::latents::{
-    check_text, describe, named_classes, note_of_batch, open_model, read_latents, warn_of_batches,
+    VectorsFlag, check_text, describe, named_classes, note_of_batch, open_images, read_latents,
+    warn_of_batches,
 };
 use super::output::println;
 use super::seeds::Seeds;
@@ -75,6 +76,8 @@ pub(super) struct Sample {
     /// drawn on each text [default: captions of the training, one per seed, in turn]
     #[arg(long, value_name = "TEXT", conflicts_with = "class")]
     text: Vec<String>,
+    #[command(flatten)]
+    vectors: VectorsFlag,
     /// Folder for the images
     #[arg(
         long,
@@ -132,7 +135,7 @@ impl Sample {
             };
             return Err(Error::flag("--grid", what));
         }
-        let model = open_model(&self.model)?;
+        let model = self.vectors.added(open_images(&self.model)?)?;
         warn_of_batches(&model)?;
         let every = classes(&self.class, &model.networks)?;
         let texts = texts(&self.text, &model.networks)?;

@@ -8,8 +8,7 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{
-    CAPTIONED, Captions, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source,
-    is_captioned,
+    CAPTIONED, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
 };
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
@@ -72,6 +71,13 @@ pub(super) struct Train {
     /// generator's moving average; the optimizer and all other options are those of a new run.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
+    /// For images from texts: vectors of captions or of their words that another program made, one
+    /// tensor for each, named by it; instead of words that are learned
+    ///
+    /// A caption without a vector of its own gets the mean of those of its words. README has five lines
+    /// of Python that write such a file.
+    #[arg(long, value_name = "FILE.safetensors")]
+    text_vectors: Option<PathBuf>,
     /// Folder in which to create the run's folder
     #[arg(long, value_name = "FOLDER", default_value = "runs", conflicts_with = "resume")]
     out: PathBuf,
@@ -115,10 +121,7 @@ fn run_name(text: &str) -> std::result::Result<String, String> {
 /// A training that can begin.
 struct Ready {
     options: RunOptions,
-    source: Arc<Source>,
-    feed: Feed,
-    labeled: Option<Labeled>,
-    captions: Option<Arc<Captions>>,
+    data: TrainingData,
     trainer: Trainer,
     scorer: Option<Scorer>,
     resumed: Option<Resumed>,
@@ -223,6 +226,7 @@ impl Train {
             n => Some(Labeled::draw(&source, &prepare, n as usize, options.config.seed)?),
         };
         let captions = text::captions(&options.config, &source)?;
+        let vectors = text::vectors(&options)?;
         let loader = LoaderOptions {
             captions: captions.clone(),
             companions: options.config.objective.mismatch > 0.0,
@@ -255,7 +259,8 @@ impl Train {
         }
         let name = self.name.clone().unwrap_or_else(|| self.usual_name(&options, &source));
         let out = self.out.clone();
-        Ok(Ready { options, source, feed, labeled, captions, trainer, scorer, resumed, out, name })
+        let data = TrainingData { source, feed, labeled, captions, vectors };
+        Ok(Ready { options, data, trainer, scorer, resumed, out, name })
     }
 
     /// The name of a run's folder: preset or network, DATA and size.
@@ -420,15 +425,35 @@ impl Train {
         let classes = if model.classes > 0 { source.classes().to_vec() } else { Vec::new() };
         let config = TrainConfig { classes, ..typed.of(model) };
         match config.objective.family {
-            Family::IntCls => text::encoded(config, from, source),
+            family if family.has_text() => {
+                text::encoded(config, from, source, self.text_vectors.as_deref())
+            }
             _ => Ok(config),
         }
+    }
+
+    /// The file of vectors of texts: as typed, or that of the resumed run.
+    fn text_vectors(
+        &self,
+        old: Option<&RunOptions>,
+        config: &TrainConfig,
+    ) -> Result<Option<PathBuf>> {
+        let before = old.and_then(|old| old.text_vectors.clone());
+        let Some(typed) = &self.text_vectors else { return Ok(before) };
+        if config.text.vectors.is_none() {
+            let what = match old {
+                Some(_) => "the run was started without such vectors; leave it out",
+                None => "is for images from texts: choose --preset int-cls, say",
+            };
+            return Err(Error::flag("--text-vectors", what));
+        }
+        Ok(Some(std::path::absolute(typed).unwrap_or_else(|_| typed.clone())))
     }
 
     /// Whether a new training is one of texts.
     fn has_text(&self, from: Option<&ModelFile>) -> bool {
         let family = self.asked.config.objective.family;
-        family == Some(Family::IntCls) || from.is_some_and(|from| from.networks.has_text())
+        family.is_some_and(Family::has_text) || from.is_some_and(|from| from.networks.has_text())
     }
 
     /// The options of this run: as typed, or those of the resumed run; `from` is the model
@@ -508,6 +533,7 @@ impl Train {
             Some(from) => Some(Origin::of(from)?),
             None => old.and_then(|o| o.from.clone()),
         };
+        let text_vectors = self.text_vectors(old, &config)?;
         let options = RunOptions {
             preset,
             from,
@@ -519,6 +545,7 @@ impl Train {
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
             data_reading: source.reading(),
+            text_vectors,
             prepare,
             images,
             rhythm,
@@ -534,11 +561,10 @@ impl Train {
 impl Ready {
     /// Trains: in the first process with a run's folder, in the others along with it.
     fn train(self, job: &Job) -> Result<ExitCode> {
-        let Self { options, source, feed, labeled, captions, trainer, scorer, resumed, out, name } =
-            self;
+        let Self { options, data, trainer, scorer, resumed, out, name } = self;
         interrupt::finish_first("this step and saving")?;
         if !job.is_first() {
-            return Ok(match follow(trainer, feed, &options)? {
+            return Ok(match follow(trainer, data.feed, &options)? {
                 Ending::Done => ExitCode::SUCCESS,
                 Ending::Interrupted(signal) => signal.exit_code().into(),
             });
@@ -559,7 +585,6 @@ impl Ready {
         let path = run.path().to_owned();
         tell!("run       {}", path.display());
         tell!("previews  {}", Session::previews(&options.config));
-        let data = TrainingData { source, feed, labeled, captions };
         let mut session = Session::new(run, options, data, trainer, seconds)?;
         if let Some(scorer) = scorer {
             session.score_by(scorer);

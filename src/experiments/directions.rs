@@ -115,7 +115,13 @@ fn first_layers(networks: &Networks) -> Result<(String, Sequential, usize)> {
     let call = pipeline.0.iter().find(|call| call.input == LATENT);
     let named = call.and_then(|call| networks.by_name.get_key_value(&call.network));
     let Some((name, net)) = named else {
-        return wrong(LATENT, "are the input of no network of this model".into());
+        let parts: Vec<&str> = networks.parts.iter().map(|(name, _)| name).collect();
+        let what = format!(
+            "has the parts {}, and no network takes all of it, so that it has no directions; --vary \
+             changes its coordinates",
+            parts.join(", ")
+        );
+        return wrong(LATENT, what);
     };
     let mut codes = 0;
     for (i, layer) in net.network.layers.iter().enumerate() {

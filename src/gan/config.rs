@@ -9,7 +9,7 @@ use crate::program::Precision;
 use crate::tape::Tape;
 use crate::text::TextEncoder;
 
-use super::objective::{Family, ObjectiveConfig, PartialObjectiveConfig};
+use super::objective::{ObjectiveConfig, PartialObjectiveConfig};
 use super::stages::{StageImages, StageName};
 
 config! {
@@ -56,7 +56,7 @@ config! {
         /// With `decay`, the curve's exponent: below 1 the rates fall fastest at the start, above
         /// it at the end; 1 for a straight line
         decay_power: f64 = 1.0, "EXPONENT" { rare: true, domain: Domain::Positive("0.75") };
-        /// For a training in stages (`family` stacked): train this stage alone, from a model in which the
+        /// For a training in stages (`family` stacked, stackgan, progressive): train this stage alone, from a model in which the
         /// stages before it are done; else all stages in turn
         stage: StageName = StageName::default(), "NAME" { rare: true, shown: Some("all in turn") };
         /// For the same: real images for which stages are trained, such as encoder=300k,g1=1M; the last
@@ -147,7 +147,7 @@ impl TrainConfig {
     /// encoder of words that mean nothing.
     #[must_use]
     pub fn with_any_text(self) -> Self {
-        if self.objective.family != Family::IntCls || self.model.text > 0 {
+        if !self.objective.family.has_text() || self.model.text > 0 {
             return self;
         }
         let text = TextEncoder::of_width(ANY_TEXT);

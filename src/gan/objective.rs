@@ -50,9 +50,21 @@ pub enum Family {
     /// GAN-INT-CLS: images from texts, with a discriminator that also sees real images with wrong
     /// texts.
     IntCls,
+    /// StackGAN: the same in two stages, small images and then larger ones of them.
+    #[serde(rename = "stackgan")]
+    #[cfg_attr(feature = "cli", value(name = "stackgan"))]
+    StackGan,
 }
 
 named!(Family);
+
+impl Family {
+    /// Whether its images are made from texts, so that it learns from images with captions.
+    #[must_use]
+    pub const fn has_text(self) -> bool {
+        matches!(self, Self::IntCls | Self::StackGan)
+    }
+}
 
 config! {
     /// How the two networks are trained. 0 disables a part.
@@ -61,7 +73,8 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls,
+        /// stackgan.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -70,7 +83,8 @@ config! {
         /// second discriminator; stacked: a classifier, a generator of its features from classes and
         /// one of images from features, each with a discriminator, trained in stages; progressive:
         /// both networks grow from 4x4 pixels, size by size, in stages; int-cls: images from texts,
-        /// for images with captions
+        /// for images with captions; stackgan: the same in two stages, of small images and of larger
+        /// ones made of them
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -121,11 +135,16 @@ config! {
         ///
         /// Karras et al., arXiv 1710.10196, appendix A.1.
         drift: f32 = 0.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
-        /// With `family` int-cls, the share of real images with a wrong caption in the
+        /// For images from texts (`family` int-cls, stackgan), the share of real images with a wrong caption in the
         /// discriminator's loss of fake pairs; the rest is the share of generated images
         ///
         /// c of [`crate::gan::families::int_cls`]; 0 for a discriminator that sees none.
         mismatch: f32 = 0.5, "SHARE" { rare: true, domain: Domain::Fraction };
+        /// With `text_augment`, weight of the divergence of a text's distribution from the standard
+        /// normal one in the generator's loss
+        ///
+        /// Of its mean over dimensions, as in StackGAN's code.
+        kl_weight: f32 = 2.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

@@ -142,16 +142,26 @@ pub(crate) fn ranks(config: &TrainConfig, ranks: usize) -> Result<()> {
 /// Options that families other than the plain GAN do not support.
 fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
     let family = objective.family;
-    if (family == Family::IntCls) != (model.text > 0) {
-        let what = match family {
-            Family::IntCls => "needs images with captions, from which it learns the words",
-            _ => "only the family int-cls conditions networks on texts: choose `family` int-cls",
+    if family.has_text() != (model.text > 0) {
+        let what = match family.has_text() {
+            true => "needs images with captions, from which it learns the words",
+            false => {
+                "only the families int-cls and stackgan condition networks on texts: choose one of them"
+            }
         };
         return Err(Error::config("family", what));
     }
-    if family != Family::IntCls && objective.mismatch != ObjectiveConfig::default().mismatch {
-        let what = "is for the family int-cls: leave it out, or choose `family` int-cls";
+    if !family.has_text() && objective.mismatch != ObjectiveConfig::default().mismatch {
+        let what = "is for images from texts: leave it out, or choose `family` int-cls or stackgan";
         return Err(Error::config("mismatch", what));
+    }
+    if model.text_augment == 0 && objective.kl_weight != ObjectiveConfig::default().kl_weight {
+        let what = "there is no distribution of texts to weigh: add `text_augment` 128, say";
+        return Err(Error::config("kl_weight", what));
+    }
+    if family != Family::StackGan && model.upscale != ModelConfig::default().upscale {
+        let what = "is for the family stackgan: leave it out, or choose `family` stackgan";
+        return Err(Error::config("upscale", what));
     }
     if family == Family::Progressive && model.network != Architecture::Progressive {
         let what = "the family progressive grows networks layer by layer: choose progressive";

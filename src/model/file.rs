@@ -19,7 +19,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::folder::Folder;
 use super::names::averaged;
 use super::networks::Networks;
-use super::pipeline::{Call, Pipeline};
+use super::pipeline::{self, Call, Pipeline};
 use super::role::Role;
 use super::size::Size;
 use super::weights::Weights;
@@ -278,6 +278,28 @@ impl ModelFile {
             metadata.insert(POSITION.to_owned(), position.clone());
         }
         checkpoint::save_half(path, &tensors, &metadata)
+    }
+
+    /// The model as far as its stages have been trained: of a chain whose last networks have learned
+    /// nothing yet, the images on the way.
+    #[must_use]
+    pub fn as_trained(self) -> Self {
+        let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
+        let Some(position): Option<serde_json::Value> = position else { return self };
+        let stages = &position["stages"];
+        let has_begun = |stage: &str| {
+            !stages.is_object() || stages[stage]["images"].as_u64().is_some_and(|images| images > 0)
+        };
+        let shown = self.networks.pipeline.shown(has_begun);
+        let before = shown.last().filter(|value| **value != pipeline::IMAGES);
+        match before.and_then(|value| self.networks.up_to(value)) {
+            Some(networks) => {
+                let Size { height, width } = networks.size;
+                let prepare = Prepare { height, width, ..self.prepare.clone() };
+                Self { networks, prepare, ..self }
+            }
+            None => self,
+        }
     }
 
     /// The network of a role, with its name.

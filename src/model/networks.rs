@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 use crate::text::TextEncoder;
 
 use super::names::RESERVED;
-use super::pipeline::{Pipeline, Values};
+use super::pipeline::{IMAGES, Pipeline, Values};
 use super::pixels::Pixels;
 use super::role::Role;
 use super::size::Size;
@@ -438,6 +438,21 @@ impl Networks {
             list.push(format!("… {count} in all, {} to {}", ends[0], ends[1]));
         }
         list.join(", ")
+    }
+
+    /// The model of the images on the way that its pipeline gives as `value`; `None` if it gives no such
+    /// images.
+    #[must_use]
+    pub fn up_to(&self, value: &str) -> Option<Self> {
+        let last = self.pipeline.0.iter().position(|call| call.output == value)?;
+        let &[height, width, channels] = self.pipeline.sizes(self).ok()?.get(value)?;
+        let mut model = Self { size: Size { height, width }, ..self.clone() };
+        model.pipeline.0.truncate(last + 1);
+        model.pipeline.0[last].output = IMAGES.into();
+        model.heads = 0;
+        let calls = model.pipeline.clone();
+        model.by_name.retain(|name, _| calls.calls(name));
+        (channels == self.channels).then_some(model)
     }
 
     /// All tensors of all networks.

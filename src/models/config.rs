@@ -12,7 +12,8 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, vae_gan};
+use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, stackgan, vae_gan};
+use crate::model::pipeline::{Call, IMAGES};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 use crate::text::TextEncoder;
 
@@ -218,6 +219,12 @@ config! {
         codes: Codes = Codes::default(), "K+M" { rare: true };
         /// Minibatch layer in the discriminator: discrimination, deviation or none
         minibatch: Minibatch = Minibatch::None, "HOW" { rare: true };
+        /// For images from texts: the generator takes a text as N normal numbers, drawn from a
+        /// distribution that a layer predicts from it (conditioning augmentation; StackGAN: 128); 0 for
+        /// the same embedding every time
+        text_augment: usize = 0, "N" { rare: true, domain: Domain::Whole(0, WIDEST) };
+        /// With `family` stackgan, the side of images of stage 2 in those of stage 1
+        upscale: usize = 2, "2|4" { rare: true, domain: UPSCALES };
     }
     others {
         /// Classes that the networks are conditioned on, or learn to classify; 0 for none.
@@ -246,6 +253,9 @@ const WIDTHS: Domain = Domain::Whole(1, WIDEST);
 /// Allowed channels of images.
 const CHANNELS: Domain =
     Domain::OneOf(&[1, 3, 4], "images have 1 (grayscale), 3 (RGB) or 4 (RGBA) channels");
+
+/// Allowed factors between the sides of StackGAN's stages.
+const UPSCALES: Domain = Domain::OneOf(&[2, 4], "stage 2 makes images of 2 or 4 times the side");
 
 /// How new networks are conditioned on classes, if at all: the first three as in [`Conditioning`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -420,6 +430,10 @@ impl ModelConfig {
         }
         if self.text > 0 {
             self.suits_text()?;
+        } else if self.text_augment > 0 {
+            let what = "draws from the distribution of a text: leave it out, or choose `family` int-cls or \
+                        stackgan";
+            return fail("text_augment", what);
         }
         match (self.norm_g, self.norm_d) {
             (Norm::Conditional, _) if !self.is_conditional() => fail(
@@ -456,6 +470,7 @@ impl ModelConfig {
         let learns_lengths = |w| matches!(w, Parametrization::Norm | Parametrization::NormFixed);
         let what = "networks conditioned on texts do not have it: leave it out";
         let without = [
+            ("attention", self.attention > 0),
             ("conditioning", self.classes > 0),
             ("codes", !self.codes.is_empty()),
             ("norm_g", self.norm_g == Norm::Virtual),
@@ -533,7 +548,7 @@ impl ModelConfig {
     /// # Errors
     /// See [`ModelConfig::networks`].
     pub fn networks_on(&self, text: TextEncoder) -> Result<Networks> {
-        let networks = Networks {
+        let mut networks = Networks {
             by_name: Networks::usual([
                 (Role::Generator, Some(self.generator()?)),
                 (Role::Discriminator, Some(self.discriminator()?)),
@@ -541,6 +556,11 @@ impl ModelConfig {
             text,
             ..self.description()
         };
+        if self.text_augment > 0 {
+            networks = stackgan::with_noise(networks, self.text_augment, &[stackgan::E1]);
+            networks.pipeline =
+                Pipeline(vec![Call::new(Role::Generator.name(), stackgan::Z, IMAGES)]);
+        }
         // Whatever can be trained can also be loaded again.
         networks.check().map_err(|what| Error::config("size", format!("{}: {what}", self.size)))?;
         Ok(networks)

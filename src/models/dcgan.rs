@@ -30,7 +30,7 @@ fn widths(width: usize, doublings: usize) -> Vec<usize> {
 }
 
 /// The geometry of the convolution that halves an image of size `large`.
-fn strided(config: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
+pub(super) fn strided(config: &ModelConfig, large: [usize; 2]) -> Result<ConvSpec> {
     let (kernel, pad) = match config.network {
         Architecture::Dcgan => ([4, 4], [1, 1]),
         _ => ([5, 5], [2, 2]),

@@ -13,6 +13,7 @@ pub mod progressive;
 mod resnet;
 pub mod size;
 pub mod stacked;
+pub mod stackgan;
 mod vae_gan;
 
 pub use crate::model::{Networks, Pixels};

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::{named, typed};
 use crate::error::{Error, Result};
 use crate::nn::{
-    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, GroupNorm, Join, LABELS, Label,
-    Layer, LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization, PixelNorm,
-    Projection, Reference, Sequential, TEXT, VirtualBatchNorm,
+    self, Attention, BATCH_NORM_EPS, ConditionalBatchNorm, Conv, Gaussian, GroupNorm, Join, LABELS,
+    Label, Layer, LayerRole, Layout, MinibatchDiscrimination, MinibatchStd, Parametrization,
+    PixelNorm, Projection, Reference, Sequential, TEXT, VirtualBatchNorm,
 };
 use crate::ops::conv::ConvSpec;
 
 use super::config::{LatentDistribution, ModelConfig};
+use super::stackgan::E1;
 use crate::model::Pixels;
 
 /// The norm of a network's hidden layers.
@@ -204,13 +205,15 @@ pub(super) struct Stack<'a> {
     is_generator: bool,
     /// Outputs of the last layer of a network other than a generator.
     outputs: usize,
+    /// The name of the noise that a text is drawn with.
+    noise: &'static str,
     layers: Vec<Layer>,
 }
 
 impl<'a> Stack<'a> {
     /// A generator, before its first layer.
     pub(super) fn generator(config: &'a ModelConfig) -> Self {
-        let mut stack = Self { config, is_generator: true, outputs: 0, layers: Vec::new() };
+        let mut stack = Self::bare_generator(config, E1);
         if config.norm_g == Norm::Virtual {
             let uniform = config.network.latent_distribution() == LatentDistribution::Uniform;
             let size = [1, 1, config.nz];
@@ -224,6 +227,11 @@ impl<'a> Stack<'a> {
         stack
     }
 
+    /// A generator that does not take latents, before its first layer; a text is drawn with this noise.
+    pub(super) fn bare_generator(config: &'a ModelConfig, noise: &'static str) -> Self {
+        Self { config, is_generator: true, outputs: 0, noise, layers: Vec::new() }
+    }
+
     /// A discriminator, before its first layer.
     pub(super) fn discriminator(config: &'a ModelConfig) -> Self {
         Self::encoder(config, 1 + config.heads())
@@ -231,7 +239,7 @@ impl<'a> Stack<'a> {
 
     /// A network like a discriminator with `outputs` outputs.
     pub(super) fn encoder(config: &'a ModelConfig, outputs: usize) -> Self {
-        Self { config, is_generator: false, outputs, layers: Vec::new() }
+        Self { config, is_generator: false, outputs, noise: E1, layers: Vec::new() }
     }
 
     pub(super) fn push(&mut self, layer: Layer) {
@@ -304,11 +312,21 @@ impl<'a> Stack<'a> {
 
     /// Appends the embedding of the text to the next layer's input, if configured: a dense layer and
     /// a leaky ReLU, normalized in a discriminator (Reed et al., arXiv 1605.05396, section 4).
-    /// Returns the added channels.
+    /// With conditioning augmentation a generator gets a draw from the distribution of the text
+    /// instead. Returns the added channels.
     pub(super) fn text(&mut self) -> usize {
         let width = self.config.text;
         if width == 0 {
             return 0;
+        }
+        let drawn = self.config.text_augment;
+        if drawn > 0 && self.is_generator {
+            let layers = vec![
+                Layer::linear(width, 2 * drawn, true),
+                Layer::Gaussian(Gaussian { noise: self.noise.into() }),
+            ];
+            self.push(Layer::Join(Join { input: TEXT.into(), layers }));
+            return drawn;
         }
         let bias = self.is_generator || self.bias();
         let mut layers = vec![Layer::linear(width, EMBEDDING, bias)];

@@ -10,6 +10,7 @@ use super::batch_norm::BatchNorm;
 use super::codes::Codes;
 use super::conditional_batch_norm::ConditionalBatchNorm;
 use super::conv::{Conv, ConvTranspose};
+use super::gaussian::Gaussian;
 use super::group_norm::GroupNorm;
 use super::growing::{Channels, Grow, Shrink, WithFeatures, WithImage};
 use super::join::{Join, Label};
@@ -108,6 +109,8 @@ layers! {
         Label(Label),
         /// A side input appended to the channels.
         Join(Join),
+        /// A draw from a normal distribution.
+        Gaussian(Gaussian),
         /// InfoGAN's codes.
         Codes(Codes),
         /// An image `[h, w, c]` as one pixel of `h · w · c` channels, in that order.

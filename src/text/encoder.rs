@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng::{Stream, stream_id};
 
+use super::vectors::TextVectors;
 use super::vocabulary::{frequent, words};
 
 /// Captions in which a word must occur.
@@ -19,7 +20,7 @@ const EXAMPLES: usize = 64;
 
 /// Makes vectors of captions: see [`crate::text`]. The default has no words, for models without
 /// text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEncoder {
     /// The words, sorted.
@@ -32,6 +33,17 @@ pub struct TextEncoder {
     /// Identifies all captions of the training set.
     #[serde(default)]
     pub checksum: u32,
+    /// Vectors of another program, instead of words and bins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<TextVectors>,
+}
+
+/// Some of the captions, drawn by `seed`, each once.
+fn examples(captions: &[&str], seed: u64) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let order = Stream::new(seed, "examples", 0).permutation(captions.len());
+    let each = order.into_iter().map(|i| captions[i as usize]);
+    each.filter(|caption| seen.insert(*caption)).take(EXAMPLES).map(str::to_owned).collect()
 }
 
 /// The entries of a vector that are set.
@@ -44,7 +56,7 @@ impl TextEncoder {
     #[must_use]
     pub fn of(captions: &[&str], checksum: u32, seed: u64) -> Self {
         let found = frequent(captions.iter().copied(), LEAST, MOST_WORDS);
-        let mut encoder = Self { words: found, bins: 1, examples: Vec::new(), checksum };
+        let mut encoder = Self { words: found, bins: 1, checksum, ..Self::default() };
         let mut pairs = BTreeSet::new();
         for caption in captions {
             let known = encoder.known(caption);
@@ -53,14 +65,53 @@ impl TextEncoder {
         // Twice as many bins as pairs: few share one.
         let bins = (2 * pairs.len()).next_power_of_two();
         encoder.bins = bins.clamp(*BINS.start(), *BINS.end());
-        let mut seen = BTreeSet::new();
-        for i in Stream::new(seed, "examples", 0).permutation(captions.len()) {
-            let caption = captions[i as usize];
-            if encoder.examples.len() < EXAMPLES && seen.insert(caption) {
-                encoder.examples.push(caption.to_owned());
-            }
-        }
+        encoder.examples = examples(captions, seed);
         encoder
+    }
+
+    /// The encoder of a set with these captions by the vectors of another program. It keeps those of the
+    /// captions' words and of the examples.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the file, if a caption has no vector.
+    pub fn by_vectors(
+        captions: &[&str],
+        checksum: u32,
+        seed: u64,
+        vectors: &TextVectors,
+    ) -> Result<Self, String> {
+        let has_none = |text: &&&str| vectors.encode(text).iter().all(|&x| x == 0.0);
+        if let Some(first) = captions.iter().find(has_none) {
+            let count = captions.iter().filter(has_none).count();
+            return Err(format!(
+                "has no vector for {count} of {} captions, nor for any of their words (the first: \
+                 {first:?})",
+                captions.len()
+            ));
+        }
+        let examples = examples(captions, seed);
+        let kept = vectors.of_texts(captions, &examples);
+        Ok(Self { examples, checksum, vectors: Some(kept), ..Self::default() })
+    }
+
+    /// The same with more vectors, for texts that the model does not know.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with their file, if they do not suit the model.
+    pub fn with_vectors(self, more: &TextVectors) -> Result<Self, String> {
+        match self.vectors {
+            Some(own) => Ok(Self { vectors: Some(own.with(more)?), ..self }),
+            None => Err("cannot be used: the model learned words of its own".into()),
+        }
+    }
+
+    /// The words or names that are known, sorted.
+    #[must_use]
+    pub fn known_names(&self) -> Vec<&str> {
+        match &self.vectors {
+            Some(vectors) => vectors.names().collect(),
+            None => self.words.iter().map(String::as_str).collect(),
+        }
     }
 
     /// An encoder of words without meaning, with vectors of this length, for measurements.
@@ -69,19 +120,23 @@ impl TextEncoder {
         let bins = if width > 2 * *BINS.start() { *BINS.start() } else { 1 };
         let words: Vec<String> =
             (0..width.saturating_sub(bins).max(1)).map(|i| format!("w{i:06}")).collect();
-        Self { examples: words[..1].to_vec(), words, bins, checksum: 0 }
+        Self { examples: words[..1].to_vec(), words, bins, ..Self::default() }
     }
 
     /// Whether there are no words: the encoder of a model without text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.words.is_empty() && self.vectors.is_none()
     }
 
     /// Length of a vector; 0 without words.
     #[must_use]
     pub fn width(&self) -> usize {
-        if self.is_empty() { 0 } else { self.words.len() + self.bins }
+        match &self.vectors {
+            Some(vectors) => vectors.width(),
+            None if self.is_empty() => 0,
+            None => self.words.len() + self.bins,
+        }
     }
 
     fn find(&self, word: &str) -> Option<usize> {
@@ -96,6 +151,9 @@ impl TextEncoder {
     /// The caption's words that are unknown, each once.
     #[must_use]
     pub fn unknown(&self, caption: &str) -> Vec<String> {
+        if let Some(vectors) = &self.vectors {
+            return vectors.unknown(caption);
+        }
         let mut unknown = Vec::new();
         for word in words(caption).filter(|word| self.find(word).is_none()) {
             if !unknown.contains(&word) {
@@ -108,6 +166,9 @@ impl TextEncoder {
     /// The vector `φ` of a caption; zeros if no word is known.
     #[must_use]
     pub fn encode(&self, caption: &str) -> Vec<f32> {
+        if let Some(vectors) = &self.vectors {
+            return vectors.encode(caption);
+        }
         let known = self.known(caption);
         let pair = |pair: &[usize]| {
             self.words.len() + bin(&self.words[pair[0]], &self.words[pair[1]], self.bins)
@@ -127,6 +188,12 @@ impl TextEncoder {
     /// # Errors
     /// A message, if it cannot encode.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if self.vectors.is_some() {
+            return match self.words.is_empty() {
+                true => Ok(()),
+                false => Err("a vocabulary beside vectors of texts".into()),
+            };
+        }
         let is_sorted = self.words.windows(2).all(|pair| pair[0] < pair[1]);
         match self.is_empty() || (is_sorted && self.bins > 0 && self.bins <= *BINS.end()) {
             true if self.words.len() <= MOST_WORDS => Ok(()),

@@ -9,9 +9,13 @@
 //! `φ` has mean square 1, like a latent. A network's first dense layer on it is a table with a row
 //! for each word, learned with the network. Words alone would not distinguish "red hair and a blue
 //! shirt" from "blue hair and a red shirt": pairs do.
+//!
+//! Instead of these, `φ` can be a vector that another program made: [`TextVectors`].
 
 mod encoder;
+mod vectors;
 mod vocabulary;
 
 pub use encoder::TextEncoder;
+pub use vectors::TextVectors;
 pub use vocabulary::words;

@@ -35,6 +35,9 @@ pub struct RunOptions {
     pub data_description: String,
     /// [`crate::data::Source::fingerprint`]: other images cannot continue the run.
     pub data_fingerprint: Fingerprint,
+    /// The file of vectors of its captions, if another program made them.
+    #[serde(default, with = "any_path", skip_serializing_if = "Option::is_none")]
+    pub text_vectors: Option<PathBuf>,
     /// How they are read: the split, and where the classes come from.
     #[serde(default = "Reading::before")]
     pub data_reading: Reading,

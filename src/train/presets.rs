@@ -396,6 +396,27 @@ pub const PRESETS: &[Preset] = &[
         aliases: &["gan-int-cls"],
     },
     Preset {
+        name: "stackgan",
+        about: "StackGAN: images from texts in two stages, small ones and larger ones of these; dcgan stages",
+        source: "Zhang et al., arXiv 1612.03242, section 3 (no residual blocks in the discriminators; their \
+                 stages are 64x64 and 256x256); conditioning augmentation and divergence of their code, \
+                 github.com/hanzhanggit/StackGAN; hinge loss, spectral norm, widths and rates of the preset \
+                 fast (theirs: cross-entropies, batch norm, batches of 64)",
+        options: &[
+            ("family", "stackgan"),
+            ("text_augment", "128"),
+            ("ngf", "32"),
+            ("ndf", "32"),
+            ("weight_d", "spectral"),
+            ("norm_d", "none"),
+            ("loss", "hinge"),
+            ("batch", "8"),
+            ("lr_d", "3e-4"),
+            ("lr_g", "3e-4"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "improved-gan",
         about: "feature matching and virtual batch norm, labels smoothed on one side",
         source: "Salimans et al., arXiv 1606.03498, section 3; rates of DCGAN",

@@ -20,6 +20,7 @@ use crate::model::{Sampler, seeded_latents};
 use crate::shell::quoted;
 use crate::tensor::Tensor;
 use crate::terminal::is_watched;
+use crate::text::TextVectors;
 use crate::{files, human, images};
 
 use super::Snapshot;
@@ -74,10 +75,12 @@ pub enum Ending {
 
 mod data;
 mod scoring;
+mod shown;
 mod stages;
 
 pub use data::TrainingData;
 use data::rows;
+use shown::Shown;
 
 /// A training with its surroundings.
 #[derive(Debug)]
@@ -92,7 +95,11 @@ pub struct Session {
     labeled: Option<Labeled>,
     /// For training on texts.
     captions: Option<Arc<Captions>>,
+    /// Their vectors, if another program made these.
+    vectors: Option<TextVectors>,
     sampler: Sampler,
+    /// For previews, those of the images on the way.
+    shown: Shown,
     latents: Tensor,
     /// Classes of the preview's images, or the numbers of their texts among the examples; empty for
     /// an unconditional generator.
@@ -165,8 +172,9 @@ impl Session {
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let TrainConfig { model, objective, .. } = *trainer.config();
-        let TrainingData { source, feed, labeled, captions } = data;
+        let shown = Shown::new(&trainer)?;
+        let objective = trainer.config().objective;
+        let TrainingData { source, feed, labeled, captions, vectors } = data;
         let (labels, columns) = match rows(trainer.config()) {
             0 => (Vec::new(), images::columns(PREVIEW)),
             rows => preview_of(rows),
@@ -174,8 +182,8 @@ impl Session {
         let count = if labels.is_empty() { PREVIEW } else { labels.len() };
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
-        let distribution = trainer.system().model.latent_distribution;
-        let latents = seeded_latents(&seeds, model.nz, distribution);
+        let model = &trainer.system().model;
+        let latents = seeded_latents(&seeds, model.nz, model.latent_distribution);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -184,6 +192,7 @@ impl Session {
             labels: labels.clone(),
             count,
             columns,
+            size: [model.size.height, shown.across() * model.size.width],
         };
         let memory = trainer.memory().to_string();
         let page = Report::new(options.clone(), facts(&options, &trainer), memory, previews);
@@ -196,7 +205,9 @@ impl Session {
             trainer,
             labeled,
             captions,
+            vectors,
             sampler,
+            shown,
             latents,
             labels,
             columns,
@@ -323,6 +334,7 @@ impl Session {
             }
             let scored = (last || due(before, now, self.options.scores.evaluate_every))
                 && self.trainer.stage().has_previews
+                && self.makes_images()
                 && self.score(writer)?;
             if last {
                 // So that the last line includes the last steps' metrics.
@@ -494,9 +506,8 @@ impl Session {
     /// `fakes-….png`, with a new plot.
     fn preview(&mut self, writer: &mut Writer) -> Result<()> {
         self.drain()?;
-        let (sampler, labels) = (&mut self.sampler, &self.labels);
-        let fakes = match self.trainer.sample_labeled(sampler, &self.latents, labels) {
-            Ok(fakes) => fakes,
+        let [fakes, last] = match self.look() {
+            Ok(both) => both,
             Err(error @ Error::Memory(_)) => {
                 self.warn(&error);
                 return Ok(());
@@ -505,7 +516,7 @@ impl Session {
         };
         let &[n, h, w, c] = fakes.shape() else { unreachable!("a sampler gives images") };
         if self.real_diversity > 0.0 && self.trainer.steps() > 0 {
-            self.diversity = Some(health::diversity(fakes.f32s(), n) / self.real_diversity);
+            self.diversity = Some(health::diversity(last.f32s(), n) / self.real_diversity);
         }
         let images = self.trainer.images();
         self.previewed = Some(images);

@@ -558,6 +558,28 @@ impl Trainer {
         Sampler::new(&self.system.model, &self.state, weights, batch, self.choices())
     }
 
+    /// The values of the pipeline that can be looked at now, in order: those of the stages that have begun.
+    #[must_use]
+    pub fn shown(&self) -> Vec<String> {
+        let stages = &self.position.stages;
+        let shown = self.system.model.pipeline.shown(|stage| stages.contains_key(stage));
+        shown.into_iter().map(str::to_owned).collect()
+    }
+
+    /// A sampler of the images on the way that the pipeline gives as `value`: see
+    /// [`crate::model::Networks::up_to`].
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if there are none; [`Error::Memory`] if the device is full.
+    pub fn sampler_of(&self, value: &str, batch: usize) -> Result<Sampler> {
+        let model = self.system.model.up_to(value).ok_or_else(|| Error::Tensor {
+            name: value.into(),
+            what: "are no images of this model".into(),
+        })?;
+        let weights = Weights::default().of(self.system.average);
+        Sampler::new(&model, &self.state, weights, batch, self.choices())
+    }
+
     /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`.
     ///
     /// # Errors

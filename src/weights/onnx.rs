@@ -81,7 +81,7 @@ pub(super) fn pipeline(model: &ModelFile, weights: Weights) -> Result<Vec<u8>> {
     for Call { network, .. } in &calls.0 {
         params.push(model.weights(network, weights)?);
     }
-    for (Call { network, input, output }, params) in calls.0.iter().zip(&params) {
+    for (Call { network, input, output, .. }, params) in calls.0.iter().zip(&params) {
         let prefix = format!("{network}.");
         let own = params.iter().map(|(param, tensor)| {
             let name = param.name.trim_start_matches(&prefix).to_owned();

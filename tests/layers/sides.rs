@@ -1,7 +1,7 @@
 //! Side inputs, taps and heads.
 
 use dcgan::error::Error;
-use dcgan::nn::{Heads, Join, LABELS, Label, Layer, Mode, Pass, Residual, Sequential};
+use dcgan::nn::{Gaussian, Heads, Join, LABELS, Label, Layer, Mode, Pass, Residual, Sequential};
 use dcgan::tape::Tape;
 use dcgan::tensor::DType;
 
@@ -195,4 +195,37 @@ fn heads_are_channels_in_order() {
     }
     let other = t.feed("other", &[7, 1, 1, 6], DType::F32).unwrap();
     assert!(matches!(heads.split(&mut t, other), Err(Error::Shape { .. })));
+}
+
+/// A text drawn from its distribution: with noise 0 it is the mean.
+#[test]
+fn draws_from_a_distribution_are_its_mean_and_noise_times_its_deviation() {
+    let gaussian = || Layer::Gaussian(Gaussian { noise: "e".into() });
+    let network =
+        Sequential { layers: vec![join("t", vec![Layer::linear(3, 4, true), gaussian()])] };
+    assert_eq!(network.side_inputs(), ["t", "e"]);
+    let n = 2;
+    let inputs: [(&str, &[usize]); 3] = [("x", &[n, 2, 2, 1]), ("t", &[n, 3]), ("e", &[n, 2])];
+    for mode in [Mode::Train, Mode::Eval] {
+        check(&network, mode, &inputs, |sources| {
+            let of = |name: &str| &sources[name];
+            let (x, text, e) = (of("x"), of("t"), of("e"));
+            let (w, b) = (of("n.main.0.join.0.weight"), of("n.main.0.join.0.bias"));
+            let output = |i: usize, j: usize| {
+                (0..3).map(|d| text[i * 3 + d] * w[d * 4 + j]).sum::<f64>() + b[j]
+            };
+            let mut y = Vec::new();
+            for (i, row, column) in places(n, 2, 2) {
+                y.push(x[(i * 2 + row) * 2 + column]);
+                y.extend((0..2).map(|j| output(i, j) + output(i, 2 + j).exp() * e[i * 2 + j]));
+            }
+            y
+        });
+    }
+    let sizes = |width| {
+        let sides = [("t", [1, 1, 3]), ("e", [1, 1, width])];
+        network.sizes_beside([2, 2, 1], &sides)
+    };
+    assert_eq!(sizes(2), Ok(vec![[2, 2, 3]]));
+    assert!(sizes(3).unwrap_err().contains("two channels for each of the noise"));
 }

@@ -45,6 +45,12 @@ fn graphs_of_whole_models_give_in_another_runtime_what_they_give_here() {
         ("labels", conditional(Architecture::Dcgan, Conditioning::Concat)),
         ("conditional batch norm", conditional(Architecture::Resnet, Conditioning::Projection)),
         ("text", of(Family::IntCls, Architecture::Dcgan, |model| model.text = 40)),
+        (
+            "StackGAN",
+            of(Family::StackGan, Architecture::Dcgan, |model| {
+                (model.text, model.text_augment) = (40, 6);
+            }),
+        ),
         ("stacked", of(Family::Stacked, Architecture::Stacked, |model| model.classes = 3)),
     ];
     for (name, model) in models {

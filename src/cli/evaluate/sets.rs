@@ -22,7 +22,7 @@ use crate::train::options::RunOptions;
 use crate::{files, images};
 
 use super::super::bar::Bar;
-use super::super::latents::{note_of_batch, open_model, warn_of_batches};
+use super::super::latents::{note_of_batch, open_images, warn_of_batches};
 use super::super::output::tell;
 use super::super::reading::{ClassFlag, tell_notes};
 use super::Evaluate;
@@ -78,7 +78,7 @@ impl Generated {
             let what = "is for folders and zips of images; a model's images have their own size";
             return Err(Error::flag("--size", what));
         }
-        let model = open_model(path)?;
+        let model = open_images(path)?;
         model.generator()?;
         // As in training, but for what is drawn anew each epoch.
         let prepare = Prepare { flip: false, ..model.prepare.clone() };

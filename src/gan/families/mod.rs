@@ -21,6 +21,7 @@ pub mod mrgan;
 pub mod progressive;
 pub mod semi;
 pub mod stacked;
+pub mod stackgan;
 pub mod vae;
 pub mod vae_gan;
 
@@ -49,6 +50,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::Mdgan => mdgan::networks(config),
         Family::Stacked => stacked::networks(config),
         Family::IntCls => int_cls::networks(config),
+        Family::StackGan => stackgan::networks(config),
     }
 }
 
@@ -66,6 +68,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::Mrgan => mrgan::system(config, model),
         Family::Mdgan => mdgan::system(config, model),
         Family::IntCls => int_cls::system(config, model),
+        Family::StackGan => stackgan::system(config, model),
         Family::Stacked => stacked::system(config, model),
         Family::Progressive => progressive::system(config, model),
     }?;
@@ -81,6 +84,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
 pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
     match family {
         Family::Stacked => &stacked::STAGES,
+        Family::StackGan => &stackgan::STAGES,
         Family::Progressive => &progressive::STAGES,
         Family::Gan
         | Family::Bigan
@@ -125,7 +129,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
     match objective.family {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
         Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
-        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => {
+        Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls | Family::StackGan => {
             Some(objective.loss.at_chance(0.0))
         }
         Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive => None,
@@ -138,7 +142,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan | Family::Mrgan | Family::IntCls | Family::Progressive => {
+        Family::Gan | Family::Mrgan | Family::IntCls | Family::StackGan | Family::Progressive => {
             objective.loss.output()
         }
         Family::Bigan

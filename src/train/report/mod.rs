@@ -103,6 +103,8 @@ pub struct Previews {
     pub count: usize,
     /// The columns of the grid.
     pub columns: usize,
+    /// Height and width of an image as it is shown: images of several stages may stand side by side.
+    pub size: [usize; 2],
 }
 
 #[derive(Serialize)]
@@ -321,9 +323,8 @@ fn warnings(options: &RunOptions, log: &[LogLine]) -> Vec<Warning> {
 
 /// Some images of the last preview, each with its seed and, if any, its class: of each class some.
 fn tiles(options: &RunOptions, previews: &Previews) -> Vec<Tile> {
-    let Previews { labels, count, columns, .. } = previews;
-    let (count, columns) = (*count, (*columns).max(1));
-    let size = [options.config.model.size.height, options.config.model.size.width];
+    let &Previews { ref labels, count, columns, size, .. } = previews;
+    let columns = columns.max(1);
     let each = match labels.is_empty() {
         true => columns,
         false => (TILES / count.div_ceil(columns).max(1)).clamp(1, columns),

@@ -20,6 +20,7 @@ fn options(classes: &[&str]) -> RunOptions {
     };
     let classes = classes.iter().map(|&class| class.to_owned()).collect();
     RunOptions {
+        text_vectors: None,
         preset: "dcgan".into(),
         from: None,
         config: TrainConfig { model, classes, batch: 8, ..TrainConfig::default() },
@@ -74,7 +75,8 @@ fn folder(fakes: &[u64]) -> (TempDir, Folder) {
 fn report(classes: &[&str]) -> Report {
     let labels = (0..classes.len() as u32).flat_map(|class| [class; 8]).collect::<Vec<_>>();
     let count = if labels.is_empty() { 64 } else { labels.len() };
-    let previews = Previews { seeds: "seeds 0 to 63".into(), labels, count, columns: 8 };
+    let previews =
+        Previews { seeds: "seeds 0 to 63".into(), labels, count, columns: 8, size: [64, 64] };
     let facts = vec![("data", format!("{EVIL}: 10 images")), ("device", "GPU".into())];
     Report::new(options(classes), facts, "the plan".into(), previews)
 }
@@ -193,7 +195,7 @@ fn tiles_are_windows_on_their_image() {
     let size = [16, 16];
     let tiles = tiles(
         &options(&[]),
-        &Previews { seeds: String::new(), labels: Vec::new(), count: 64, columns: 8 },
+        &Previews { seeds: String::new(), labels: Vec::new(), count: 64, columns: 8, size },
     );
     let (width, height) = images::size_of_grid(64, size, 8);
     let percent = |text: &str| -> Vec<f64> {

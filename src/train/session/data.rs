@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::gan::families::int_cls::WRONG;
 use crate::nn::TEXT;
 use crate::tensor::{Data, Tensor};
+use crate::text::TextVectors;
 use crate::train::{Batch, Feed, Labeled, TrainConfig};
 
 use super::Session;
@@ -22,6 +23,8 @@ pub struct TrainingData {
     pub labeled: Option<Labeled>,
     /// For training on texts.
     pub captions: Option<Arc<Captions>>,
+    /// For the same, vectors of all captions, if another program made them.
+    pub vectors: Option<TextVectors>,
 }
 
 /// Texts whose images a preview shows.
@@ -43,9 +46,13 @@ impl Session {
         let mut made = Batch::from(images).labels(&labels.unwrap_or_default());
         let (Some(captions), Some(chosen)) = (&self.captions, chosen) else { return Ok(made) };
         let text = &self.trainer.system().model.text;
+        let encode = |caption: &str| match &self.vectors {
+            Some(vectors) => vectors.encode(caption),
+            None => text.encode(caption),
+        };
         let mut vectors = Vec::with_capacity(items.len() * text.width());
         for (&item, &caption) in items.iter().zip(&chosen) {
-            vectors.extend(text.encode(&captions.of(item as usize)[caption as usize]));
+            vectors.extend(encode(&captions.of(item as usize)[caption as usize]));
         }
         made = made.feed(TEXT, Tensor::new([items.len(), text.width()], vectors)?);
         if let Some(companions) = companions {
