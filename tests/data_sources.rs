@@ -478,7 +478,6 @@ fn what_is_no_data_says_what_would_work() {
         ("a.rar", b"Rar!\x1a\x07\x01\0", "RAR, an archive that is not read; unpack it"),
         ("a.parquet", b"PAR1\x15\x04", "Parquet, which is not read; write its images as PNG"),
         ("data.mdb", &lmdb, "LMDB, which is not read; write its images as PNG"),
-        ("a.npy", b"\x93NUMPY\x01\0", "NumPy, which is not read"),
         ("a.svg", b"<svg xmlns='x'/>", "SVG, which is not read; export it as PNG"),
         ("data_batch_1", b"\x80\x02}q\x01(U", "a Python pickle, which is not read"),
     ] {

@@ -8,7 +8,7 @@ use image::DynamicImage;
 use serde::Serialize;
 
 use crate::data::{
-    Crop, Filter, Kind, Prepare, Report, Source, Spread, contact_sheet, survey, write_skipped,
+    Crop, Filter, Prepare, Report, Source, Spread, contact_sheet, survey, write_skipped,
 };
 use crate::error::{Error, Result};
 use crate::models::Size;
@@ -17,7 +17,7 @@ use crate::{human, images};
 use super::bar::Bar;
 use super::flags::JsonFlag;
 use super::options::spell;
-use super::reading::ReadingFlags;
+use super::reading::{LabelFlags, ReadingFlags};
 
 /// The most images that a contact sheet shows.
 const MOST: u64 = 10_000;
@@ -29,6 +29,8 @@ pub(super) struct Data {
     data: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingFlags,
+    #[command(flatten)]
+    labels: LabelFlags,
     /// Where to write a contact sheet: images as training will see them in its first epoch
     #[arg(long, value_name = "FILE.png", default_value = "contact-sheet.png")]
     sheet: PathBuf,
@@ -152,11 +154,12 @@ impl Data {
             let what = format!("{} is not a PNG; give a name ending in .png", self.sheet.display());
             return Err(Error::flag("--sheet", what));
         }
-        let source = Source::open_as(self.data.as_deref(), &self.reading.reading(None)?)?;
+        let reading = self.labels.add(self.reading.reading(None)?, false)?;
+        let source = Source::open_as(self.data.as_deref(), &reading)?;
         let prepare = Prepare {
             height: self.size.height,
             width: self.size.width,
-            channels: self.channels.unwrap_or(if source.kind() == Kind::Idx { 1 } else { 3 }),
+            channels: self.channels.unwrap_or(if source.is_gray() { 1 } else { 3 }),
             crop: self.crop,
             filter: self.resize,
             flip: self.flip,

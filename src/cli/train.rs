@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{
-    CAPTIONED, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
+    CAPTIONED, Difference, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ use crate::train::{
 use super::latents::{load_model, open_model, warn_of_passed};
 use super::options::spell;
 use super::output::{print_json, tell};
-use super::reading::{ReadingFlags, tell_notes};
+use super::reading::{LabelFlags, ReadingFlags, tell_notes};
 use super::tuning;
 
 mod asked;
@@ -85,6 +85,8 @@ pub(super) struct Train {
     asked: Asked,
     #[command(flatten)]
     reading: ReadingFlags,
+    #[command(flatten)]
+    labels: LabelFlags,
     #[command(flatten)]
     prepare: PrepareOptions,
     #[command(flatten)]
@@ -366,7 +368,7 @@ impl Train {
         }
         let conditioning = self.conditional(None, source)?;
         let mut model_config = typed.config();
-        if typed.channels.is_none() && source.kind() == Kind::Idx {
+        if typed.channels.is_none() && source.is_gray() {
             model_config.channels = 1;
         }
         model_config.classes = conditioning.map_or(0, |_| source.classes().len());
@@ -436,7 +438,8 @@ impl Train {
             Some(old) => old.data.clone(),
             None => usual(),
         });
-        let reading = self.reading.reading(old.map(|o| o.data_reading))?;
+        let reading = self.reading.reading(old.map(|o| o.data_reading.clone()))?;
+        let reading = self.labels.add(reading, old.is_some())?;
         let source = Source::open_as(data.as_deref(), &reading)?;
         tell_notes(&source);
         let fingerprint = source.fingerprint();
@@ -508,7 +511,7 @@ impl Train {
             }),
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
-            data_reading: source.reading(),
+            data_reading: source.reading().clone(),
             prepare,
             images,
             rhythm,

@@ -65,7 +65,7 @@ pub(crate) struct Other {
 }
 
 /// Kinds by bytes at a place in the file.
-const BY_BYTES: [(usize, &[u8], &str, Way); 47] = [
+const BY_BYTES: [(usize, &[u8], &str, Way); 44] = [
     (0, b"\xff\x0a", "JPEG XL", Way::Convert),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", Way::Convert),
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000", Way::Convert),
@@ -101,13 +101,10 @@ const BY_BYTES: [(usize, &[u8], &str, Way); 47] = [
     (0, b"PK\x03\x04", "zip", Way::Archive),
     (0, b"\x1f\x8b", "gzip", Way::Archive),
     (257, b"ustar", "tar", Way::Archive),
-    (0, b"MATLAB 5.0 MAT-file", "MATLAB", Way::Export),
-    (0, b"MATLAB 7.3 MAT-file", "MATLAB", Way::Export),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5", Way::Export),
+    (0, b"MATLAB 7.3 MAT-file", "MATLAB 7.3", Way::Export),
     (16, b"\xde\xc0\xef\xbe", "LMDB", Way::Export),
     (0, b"PAR1", "Parquet", Way::Export),
     (0, b"ARROW1", "Arrow", Way::Export),
-    (0, b"\x93NUMPY", "NumPy", Way::Export),
     (0, b"SQLite format 3\0", "SQLite", Way::Export),
     (0, b"\x80\x02}", "a Python pickle", Way::Export),
     (0, b"\x80\x03}", "a Python pickle", Way::Export),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::arrays::Holder;
 use super::captions::{is_captions, is_text};
 use super::dataset_json::is_labels;
 use super::decode;
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) cifar_test: Vec<usize>,
     /// Files of labels: `dataset.json`.
     pub(crate) labels: Vec<usize>,
+    /// Files of arrays, which are a set where there is no other.
+    pub(crate) arrays: Vec<usize>,
     /// Known formats that are not supported and do not count as images.
     pub(crate) others: Vec<(usize, Other)>,
 }
@@ -63,6 +66,8 @@ impl Found {
                 found.cifar_test.push(index);
             } else if is_labels(name) {
                 found.labels.push(index);
+            } else if Holder::by_name(&file).is_some() {
+                found.arrays.push(index);
             } else if !decode::is_other_name(&file) {
                 // A file that cannot be opened and does not claim to be an image is not one.
                 let head = store.head(index, HEAD as u64).unwrap_or_default();
@@ -70,6 +75,7 @@ impl Found {
                     Some(1) => found.idx_labels.push(index),
                     Some(_) => found.idx.push(index),
                     None if decode::is_image_head(&head) => found.images.push(index),
+                    None if Holder::by_head(&head).is_some() => found.arrays.push(index),
                     None => found.others.extend(Other::find(&head, name).map(|o| (index, o))),
                 }
             }

@@ -25,6 +25,7 @@
 //! **What is not done**: color profiles are ignored; CMYK is turned into RGB by the plain formula,
 //! stored inverted as Adobe's programs do; of several frames or pages the first is taken.
 
+mod arrays;
 mod captions;
 mod classes;
 mod dataset_json;
@@ -44,6 +45,7 @@ mod source;
 mod store;
 mod subset;
 mod sweep;
+mod table;
 
 pub use captions::Captions;
 pub use decode::{MAX_PIXELS, open_image};
@@ -59,3 +61,4 @@ pub use subset::SubsetWriter;
 #[cfg(feature = "cli")]
 pub(crate) use sweep::sweep_by;
 pub use sweep::{Chunk, sweep};
+pub use table::LabelTable;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table::LabelTable;
 use crate::config::{is_default, named};
 
 /// Which part of a set that comes in two.
@@ -21,13 +22,16 @@ pub enum Part {
 named!(Part);
 
 /// How a set is read: which part of it, and what its classes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Which part; `None` for the training part if another is held out, else for all.
     pub part: Option<Part>,
     /// Which level of folders is the classes, from 1 below DATA; `None` for what the set itself
     /// specifies, or the first level that tells its images apart.
     pub class_level: Option<usize>,
+    /// A table that has the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelTable>,
     /// As it was before parts and levels were known, for runs that were started then: all image files,
     /// classes by the innermost folder, every number up to the largest label a class.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -113,6 +117,18 @@ pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
 
 fn side(name: &str) -> Option<Side> {
     folders(name).find_map(side_of)
+}
+
+/// Endings of files that hold the images of a set, or a part of them.
+const CONTAINERS: [&str; 4] = ["tar", "tgz", "gz", "parquet"];
+
+/// The file that an image lies in with others, and its name in there: `a/b.tar` and `c/d.png` of
+/// `a/b.tar:c/d.png`.
+pub(super) fn container(name: &str) -> Option<(&str, &str)> {
+    name.match_indices(':').map(|(at, _)| (&name[..at], &name[at + 1..])).find(|(outer, _)| {
+        let ending = outer.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+        ending.is_some_and(|ending| CONTAINERS.contains(&ending.as_str()))
+    })
 }
 
 /// The parts of a list of image files.

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use image::DynamicImage;
 
+use super::arrays::{self, Holder};
 use super::classes::{self, Classes};
 use super::dataset_json::Labels;
 use super::decode::{self, Decoded};
 use super::fingerprint::{self, Fingerprint};
 use super::formats::{self, Other};
 use super::look::{Found, no_part};
-use super::messages::{WHAT_WORKS, count, images_aside, left_aside, nothing_there, without_labels};
+use super::messages::{
+    WHAT_WORKS, arrays_aside, count, images_aside, left_aside, nothing_there, without_labels,
+};
 use super::packed::{self, Format, Packed, label_names};
 use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
@@ -54,6 +57,12 @@ pub enum Kind {
     Idx,
     /// CIFAR-10 binary batches.
     Cifar10,
+    /// Arrays in NumPy's files, `.npy` or `.npz`.
+    NumPy,
+    /// Arrays in a MATLAB file.
+    Matlab,
+    /// Arrays in an HDF5 file.
+    Hdf5,
 }
 
 impl fmt::Display for Kind {
@@ -65,6 +74,9 @@ impl fmt::Display for Kind {
             Self::Tar => "tar",
             Self::Idx => "IDX",
             Self::Cifar10 => "CIFAR-10",
+            Self::NumPy => "NumPy",
+            Self::Matlab => "MATLAB",
+            Self::Hdf5 => "HDF5",
         })
     }
 }
@@ -122,8 +134,27 @@ impl Source {
     /// there is no such file stands for the bundled set with captions.
     ///
     /// # Errors
-    /// As [`Self::open`], and where the set has no such part or no such level of folders.
+    /// As [`Self::open`], where the set has no such part or no such level of folders, and where a
+    /// table of labels does not fit it.
     pub fn open_as(path: Option<&Path>, reading: &Reading) -> Result<Self> {
+        let mut source = Self::open_images(path, reading)?;
+        if let Some(table) = &reading.labels {
+            if reading.class_level.is_some() {
+                let what = "takes classes from folders, and `labels` from a table; give one";
+                return Err(Error::config("class_level", what));
+            }
+            let names: Vec<String> = (0..source.len()).map(|i| source.item_name(i)).collect();
+            let is_array = matches!(source.items, Items::Packed(_));
+            source.classes = table.classes(&names, is_array)?;
+            source
+                .notes
+                .extend(source.classes.none.as_ref().map(|why| format!("no classes: {why}")));
+            source.reading.labels = Some(table.clone().absolute());
+        }
+        Ok(source)
+    }
+
+    fn open_images(path: Option<&Path>, reading: &Reading) -> Result<Self> {
         let Some(path) = path else {
             let origin = Path::new("the bundled set");
             let store = Store::zip_bytes(origin, AVATARS)?;
@@ -180,6 +211,10 @@ impl Source {
         if start.first_chunk::<512>().is_some_and(|block| formats::is_tar_header(block)) {
             return Self::tree(path, Kind::Tar, name, Store::tar(path, gzipped)?, reading);
         }
+        if Holder::by_head(&head).is_some() {
+            let store = Store::files(vec![(name_of(path), path.to_owned())]);
+            return Self::arrays(path, name, &store, &[0], reading);
+        }
         if length.is_multiple_of(packed::CIFAR_RECORD as u64) && head[0] < 10 {
             let store = Store::files(vec![(name_of(path), path.to_owned())]);
             let packed = Packed::cifar10(path, &store, &[0])?;
@@ -232,7 +267,10 @@ impl Source {
             );
             return Err(Error::config("class_level", what));
         }
-        let (labels, names, note) = packed.classes(reading.before);
+        let (labels, names, note) = match reading.labels {
+            Some(_) => Default::default(),
+            None => packed.classes(reading.before),
+        };
         let by = "labels beside the pixels".into();
         let classes = Classes { labels, names, by, ..Classes::default() };
         Ok(Self {
@@ -240,14 +278,34 @@ impl Source {
             kind: match packed.format {
                 Format::Idx => Kind::Idx,
                 Format::Cifar10 => Kind::Cifar10,
+                Format::Array(Holder::Npy) => Kind::NumPy,
+                Format::Array(Holder::Mat) => Kind::Matlab,
+                Format::Array(Holder::Hdf5) => Kind::Hdf5,
             },
             name,
             classes,
             items: Items::Packed(packed),
-            reading: Reading { part: Some(part.unwrap_or(Part::All)), ..*reading },
+            reading: Reading { part: Some(part.unwrap_or(Part::All)), ..reading.clone() },
             notes: note.into_iter().collect(),
             label_files: Vec::new(),
         })
+    }
+
+    /// Arrays of the files `files`.
+    fn arrays(
+        path: &Path,
+        name: String,
+        store: &Store,
+        files: &[usize],
+        reading: &Reading,
+    ) -> Result<Self> {
+        let found = arrays::read(path, store, files, reading.part)?;
+        let taken = found.has_parts.then_some(reading.part.unwrap_or(Part::Train));
+        let mut source = Self::packed(path, name, found.packed, reading, taken)?;
+        if found.has_parts && reading.part.is_none() {
+            source.notes.insert(0, format!("the training part is taken; {OTHER_PARTS}"));
+        }
+        Ok(source)
     }
 
     /// A list of named files: of packed sets if it has any, else of images.
@@ -277,14 +335,18 @@ impl Source {
             if has_packed_parts && reading.part.is_none() {
                 source.notes.insert(0, format!("the training part is taken; {OTHER_PARTS}"));
             }
-            if source.classes.labels.is_none() {
+            if source.classes.labels.is_none() && reading.labels.is_none() {
                 source.notes.extend(unlabeled.as_ref().map(|why| format!("no classes: {why}")));
                 source.classes.none = source.classes.none.or(unlabeled);
             }
             source.notes.extend(images_aside(&store, &found.images));
+            source.notes.extend(arrays_aside(&store, &found.arrays));
             source.notes.extend(left_aside(&store, &found.others));
             source.notes.extend(store.note());
             return Ok(source);
+        }
+        if found.images.is_empty() && !found.arrays.is_empty() {
+            return Self::arrays(path, name, &store, &found.arrays, reading);
         }
         if found.images.is_empty() {
             return Err(nothing_there(path, kind, &store, &found));
@@ -329,16 +391,18 @@ impl Source {
                 }
             ));
         }
+        notes.extend(arrays_aside(&store, &found.arrays));
         notes.extend(left_aside(&store, &found.others));
         notes.extend(store.note());
 
         let names: Vec<&str> = indices.iter().map(|&i| store.names()[i].as_str()).collect();
         let labels = match (reading.before, reading.class_level) {
-            (false, None) => Labels::read(&store, &found.labels)
+            (false, None) if reading.labels.is_none() => Labels::read(&store, &found.labels)
                 .map_err(|what| Error::file(path, format!("DATA's {what}")))?,
             _ => Labels::default(),
         };
         let classes = match &labels.by_name {
+            _ if reading.labels.is_some() => Classes::default(),
             _ if reading.before => classes::by_innermost_folder(&names),
             Some(by_name) => {
                 let label = |name: &&str| by_name.get(&key(name)).copied();
@@ -365,11 +429,20 @@ impl Source {
             kind,
             name,
             classes,
-            reading: Reading { part: Some(part), ..*reading },
+            reading: Reading { part: Some(part), ..reading.clone() },
             notes,
             label_files: labels.files,
             items: Items::Files { store, indices },
         })
+    }
+
+    /// Whether all images are known to be gray: those of IDX files, and arrays of one channel.
+    #[must_use]
+    pub fn is_gray(&self) -> bool {
+        match &self.items {
+            Items::Files { .. } => false,
+            Items::Packed(packed) => packed.format == Format::Idx || packed.channels == 1,
+        }
     }
 
     /// What the images come in.
@@ -432,7 +505,7 @@ impl Source {
             Some(why) => format!("has no labels: {why}"),
             None => "has no labels; a folder or archive with one folder for each class has, or with \
                      StyleGAN's dataset.json, and so have CIFAR-10 binary batches and IDX files with \
-                     their file of labels beside"
+                     their file of labels beside; `labels` takes a table of others"
                 .into(),
         }
     }
@@ -440,8 +513,8 @@ impl Source {
     /// How the set was read: the part that was taken, whether or not it was asked for, and the rest as
     /// it was asked for.
     #[must_use]
-    pub fn reading(&self) -> Reading {
-        self.reading
+    pub fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// Decisions about the set that a user may want to change, and what was left aside: a sentence
@@ -567,10 +640,7 @@ impl Source {
             }
             Items::Packed(packed) => Ok(f(Image {
                 pixels: packed.image(item),
-                format: match packed.format {
-                    Format::Idx => "IDX",
-                    Format::Cifar10 => "CIFAR-10",
-                },
+                format: packed.format.words(),
                 color: ["gray", "", "RGB", "RGBA"][packed.channels - 1].into(),
             })),
         }
@@ -591,7 +661,10 @@ fn short_name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = name_of(&real);
     if real.is_file() {
-        for extension in [".gz", ".tgz", ".tar", ".zip", ".bin"] {
+        for extension in [
+            ".gz", ".tgz", ".tar", ".zip", ".bin", ".npz", ".npy", ".mat", ".h5", ".hdf5",
+            ".parquet",
+        ] {
             if let Some(stem) = name.strip_suffix(extension)
                 && !stem.is_empty()
             {

@@ -28,6 +28,8 @@ mod quiet;
 mod tiff;
 
 pub(crate) use budget::Share;
+#[cfg(any(feature = "hdf5", feature = "parquet"))]
+pub(crate) use quiet::caught;
 
 /// The most pixels that an image may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
 /// can claim any number, so this is checked in the header, before any memory is taken.

@@ -28,7 +28,7 @@ impl Drop for Decoding {
 }
 
 /// What `f` returns; `None`, without printing, if it panics.
-pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();

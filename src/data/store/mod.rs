@@ -95,6 +95,15 @@ impl Store {
         &self.names
     }
 
+    /// Where a file lies on disk, if it does so by itself.
+    #[cfg(any(feature = "hdf5", feature = "parquet"))]
+    pub(crate) fn path(&self, index: usize) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(paths) => Some(&paths[index]),
+            _ => None,
+        }
+    }
+
     /// The bytes of a file, as the system or the archive says; nothing where it cannot be read.
     pub(crate) fn size(&self, index: usize) -> Option<u64> {
         match &self.place {
