@@ -12,6 +12,7 @@ use crate::error::Error;
 
 /// What `DATA` may be, for the end of an error message.
 pub(super) const WHAT_WORKS: &str = "give a folder, zip or tar of images (PNG, JPEG, WebP, GIF, BMP, TIFF), \
+                          a folder of tars, Parquet, LMDB, \
                           MNIST-style IDX files, CIFAR-10 binary batches, arrays (.npz, .npy, .mat, \
                           .h5), or nothing for the bundled set";
 

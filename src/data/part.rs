@@ -103,9 +103,11 @@ fn words(folder: &str) -> impl Iterator<Item = &str> {
 
 /// The folders that a name leads to, from the outermost.
 pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
-    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let (outer, inner) = container(name).unwrap_or(("", name));
+    let folders = |name: &'_ str| name.rfind('/').unwrap_or(0);
+    let (outer, inner) = (&outer[..folders(outer)], &inner[..folders(inner)]);
     let mut path = Vec::new();
-    for part in folders.split('/') {
+    for part in outer.split('/').chain(inner.split('/')) {
         match part {
             "" | "." => {}
             ".." => drop(path.pop()),
@@ -116,11 +118,18 @@ pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
 }
 
 fn side(name: &str) -> Option<Side> {
-    folders(name).find_map(side_of)
+    folders(name).find_map(side_of).or_else(|| side_of_container(container(name)?.0))
+}
+
+/// What a file of images named so holds, by any word of its name: `imagenet-train-000001.tar`,
+/// `test-00000-of-00001.parquet`.
+fn side_of_container(file: &str) -> Option<Side> {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    words(file).find_map(side_of)
 }
 
 /// Endings of files that hold the images of a set, or a part of them.
-const CONTAINERS: [&str; 4] = ["tar", "tgz", "gz", "parquet"];
+const CONTAINERS: [&str; 6] = ["tar", "tgz", "gz", "parquet", "mdb", "lmdb"];
 
 /// The file that an image lies in with others, and its name in there: `a/b.tar` and `c/d.png` of
 /// `a/b.tar:c/d.png`.

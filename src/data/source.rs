@@ -10,6 +10,7 @@ use image::DynamicImage;
 
 use super::arrays::{self, Holder};
 use super::classes::{self, Classes};
+use super::containers::{self, Container};
 use super::dataset_json::Labels;
 use super::decode::{self, Decoded};
 use super::fingerprint::{self, Fingerprint};
@@ -21,6 +22,7 @@ use super::messages::{
 use super::packed::{self, Format, Packed, label_names};
 use super::part::{Part, Parts, Reading};
 use super::prepare::Prepare;
+use super::sidecars;
 use super::store::{self, Store, key};
 use crate::error::{Error, Result};
 use crate::files;
@@ -57,6 +59,10 @@ pub enum Kind {
     Idx,
     /// CIFAR-10 binary batches.
     Cifar10,
+    /// Image files in the rows of Parquet files.
+    Parquet,
+    /// Image files in LMDB databases.
+    Lmdb,
     /// Arrays in NumPy's files, `.npy` or `.npz`.
     NumPy,
     /// Arrays in a MATLAB file.
@@ -74,6 +80,8 @@ impl fmt::Display for Kind {
             Self::Tar => "tar",
             Self::Idx => "IDX",
             Self::Cifar10 => "CIFAR-10",
+            Self::Parquet => "Parquet",
+            Self::Lmdb => "LMDB",
             Self::NumPy => "NumPy",
             Self::Matlab => "MATLAB",
             Self::Hdf5 => "HDF5",
@@ -100,6 +108,8 @@ pub struct Source {
     notes: Vec<String>,
     /// Files of labels in the store: of use to a copy.
     label_files: Vec<usize>,
+    /// Whether the classes lie beside each image, or in its row.
+    is_beside: bool,
 }
 
 /// One image as it lies in the set, decoded and upright.
@@ -211,6 +221,11 @@ impl Source {
         if start.first_chunk::<512>().is_some_and(|block| formats::is_tar_header(block)) {
             return Self::tree(path, Kind::Tar, name, Store::tar(path, gzipped)?, reading);
         }
+        if let Some(container @ (Container::Parquet | Container::Lmdb)) = Container::find(&head, "")
+        {
+            let store = container.open(path)?;
+            return Self::tree(path, container.kind(), name, store, reading);
+        }
         if Holder::by_head(&head).is_some() {
             let store = Store::files(vec![(name_of(path), path.to_owned())]);
             return Self::arrays(path, name, &store, &[0], reading);
@@ -288,6 +303,7 @@ impl Source {
             reading: Reading { part: Some(part.unwrap_or(Part::All)), ..reading.clone() },
             notes: note.into_iter().collect(),
             label_files: Vec::new(),
+            is_beside: false,
         })
     }
 
@@ -345,6 +361,15 @@ impl Source {
             source.notes.extend(store.note());
             return Ok(source);
         }
+        if let (true, Some(&(_, first))) = (found.images.is_empty(), found.containers.first())
+            && let Some(joined) = containers::open(path, &store, &found.containers)?
+        {
+            let found = Found::look(&joined);
+            if found.images.is_empty() {
+                return Err(nothing_there(path, kind, &joined, &found));
+            }
+            return Self::files(path, first.kind(), name, joined, &found, reading);
+        }
         if found.images.is_empty() && !found.arrays.is_empty() {
             return Self::arrays(path, name, &store, &found.arrays, reading);
         }
@@ -401,13 +426,23 @@ impl Source {
                 .map_err(|what| Error::file(path, format!("DATA's {what}")))?,
             _ => Labels::default(),
         };
+        let by_name_classes = labels.classes.clone();
+        let has_choice = reading.class_level.is_none() && reading.labels.is_none();
+        let beside = match labels.files.is_empty() && has_choice && !reading.before {
+            true => sidecars::classes(&store, &indices),
+            false => None,
+        };
+        let is_beside = beside.as_ref().is_some_and(|classes| classes.labels.is_some());
         let classes = match &labels.by_name {
             _ if reading.labels.is_some() => Classes::default(),
             _ if reading.before => classes::by_innermost_folder(&names),
             Some(by_name) => {
                 let label = |name: &&str| by_name.get(&key(name)).copied();
-                classes::by_json(&names, &names.iter().map(label).collect::<Vec<_>>())
+                let labels: Vec<_> = names.iter().map(label).collect();
+                let called = by_name_classes.as_deref();
+                classes::by_json(&names, &labels, called)
             }
+            None if beside.is_some() => beside.unwrap_or_default(),
             None if !labels.files.is_empty() => Classes::without(
                 "dataset.json says that there are none (its labels are null, or it has none); \
                      `class_level` takes folders for classes",
@@ -432,6 +467,7 @@ impl Source {
             reading: Reading { part: Some(part), ..reading.clone() },
             notes,
             label_files: labels.files,
+            is_beside,
             items: Items::Files { store, indices },
         })
     }
@@ -585,6 +621,11 @@ impl Source {
             Items::Files { store, indices } => store.read(indices[item], store::MAX_FILE),
             Items::Packed(_) => Err("lies in a file with others".into()),
         }
+    }
+
+    /// Whether a copy of some of its images needs a list of their classes: they lie beside each.
+    pub(super) fn needs_list(&self) -> bool {
+        self.is_beside
     }
 
     /// The files of labels of a set of image files, by name; a copy of the set needs them too.

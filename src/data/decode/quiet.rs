@@ -11,19 +11,18 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Set while it lives.
-struct Decoding;
+/// Set while it lives; holds what was set before.
+struct Decoding(bool);
 
 impl Decoding {
     fn start() -> Self {
-        DECODING.set(true);
-        Self
+        Self(DECODING.replace(true))
     }
 }
 
 impl Drop for Decoding {
     fn drop(&mut self) {
-        DECODING.set(false);
+        DECODING.set(self.0);
     }
 }
 
