@@ -19,6 +19,9 @@ use crate::mutate::{each, in_child};
 /// Files of each kind.
 const COUNT: usize = 2000;
 
+/// Files of each kind that takes longer.
+const FEW: usize = 400;
+
 /// All kinds, a process each.
 #[test]
 fn no_file_makes_a_reader_panic_hang_or_take_all_memory() {
@@ -219,15 +222,29 @@ fn tiff_files() {
 
 /// Reads damaged files, each as DATA itself.
 fn sets(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&[u8]) -> Vec<u8>) {
+    counted_sets(seed, COUNT, name, valid, mend);
+}
+
+fn few_sets(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&[u8]) -> Vec<u8>) {
+    counted_sets(seed, FEW, name, valid, mend);
+}
+
+fn counted_sets(
+    seed: u64,
+    count: usize,
+    name: &str,
+    valid: &[Vec<u8>],
+    mend: impl Fn(&[u8]) -> Vec<u8>,
+) {
     let dir = tempdir().unwrap();
     let path = dir.path().join(name);
     let mut opened = 0;
-    each(seed, valid, COUNT, |bytes| {
+    each(seed, valid, count, |bytes| {
         fs::write(&path, mend(bytes)).unwrap();
         opened += usize::from(Source::open(Some(&path)).is_ok());
         read(&path);
     });
-    assert!(opened > COUNT / 50 && opened < COUNT, "{opened} were opened");
+    assert!(opened > count / 50 && opened < count, "{opened} were opened");
 }
 
 #[test]
@@ -367,7 +384,7 @@ fn profiles() {
     let profile = at + 14..at - 2 + len;
     let dir = tempdir().unwrap();
     let path = dir.path().join("a.jpg");
-    each(16, &[jpeg[0][profile.clone()].to_vec()], COUNT, |bytes| {
+    each(16, &[jpeg[0][profile.clone()].to_vec()], FEW, |bytes| {
         let mut whole = jpeg[0].clone();
         let n = bytes.len().min(profile.len());
         whole[profile.clone()][..n].copy_from_slice(&bytes[..n]);
@@ -380,11 +397,11 @@ fn profiles() {
 #[test]
 #[ignore = "run by a test above, in a process of its own"]
 fn arrays() {
-    sets(17, "a.npy", &made(&["floats.npy", "signed.npy"]), <[u8]>::to_vec);
-    sets(18, "a.npz", &made(&["color.npz", "parts.npz"]), <[u8]>::to_vec);
-    sets(19, "a.mat", &made(&["digits.mat", "plain.mat"]), <[u8]>::to_vec);
+    few_sets(17, "a.npy", &made(&["floats.npy", "signed.npy"]), <[u8]>::to_vec);
+    few_sets(18, "a.npz", &made(&["color.npz", "parts.npz"]), <[u8]>::to_vec);
+    few_sets(19, "a.mat", &made(&["digits.mat", "plain.mat"]), <[u8]>::to_vec);
     if cfg!(feature = "hdf5") {
-        sets(20, "a.h5", &made(&["packed.h5", "plain.hdf5"]), <[u8]>::to_vec);
+        few_sets(20, "a.h5", &made(&["packed.h5", "plain.hdf5"]), <[u8]>::to_vec);
     }
 }
 
@@ -393,7 +410,7 @@ fn arrays() {
 fn shards() {
     let dir = tempdir().unwrap();
     put(dir.path(), "b.tar", &made(&["shards/set-000001.tar"])[0]);
-    each(21, &made(&["shards/set-000000.tar"]), COUNT / 4, |bytes| {
+    each(21, &made(&["shards/set-000000.tar"]), FEW, |bytes| {
         put(dir.path(), "a.tar", &mend_tar(bytes));
         read(dir.path());
         if let Ok(source) = Source::open(Some(dir.path())) {
@@ -436,10 +453,10 @@ fn tables() {
 #[ignore = "run by a test above, in a process of its own"]
 fn parquet() {
     let valid = made(&["hub/data/train-00000-of-00001.parquet", "plain.parquet"]);
-    sets(23, "a.parquet", &valid, <[u8]>::to_vec);
+    few_sets(23, "a.parquet", &valid, <[u8]>::to_vec);
     // What the file says of itself is at its end.
     let ends = valid.iter().map(|whole| whole.iter().rev().copied().collect()).collect::<Vec<_>>();
-    sets(24, "a.parquet", &ends, |bytes| bytes.iter().rev().copied().collect());
+    few_sets(24, "a.parquet", &ends, |bytes| bytes.iter().rev().copied().collect());
 }
 
 #[test]
@@ -447,7 +464,9 @@ fn parquet() {
 fn lmdb() {
     // Its tree is behind the two pages that describe it.
     let valid = made(&["flat_train_lmdb/data.mdb"]);
-    sets(25, "data.mdb", &valid, <[u8]>::to_vec);
+    few_sets(25, "data.mdb", &valid, <[u8]>::to_vec);
     let start = 2 * 4096;
-    sets(26, "data.mdb", &[valid[0][start..].to_vec()], |bytes| [&valid[0][..start], bytes].concat());
+    few_sets(26, "data.mdb", &[valid[0][start..].to_vec()], |bytes| {
+        [&valid[0][..start], bytes].concat()
+    });
 }

@@ -472,7 +472,7 @@ fn what_is_no_data_says_what_would_work() {
         (
             "a.HEIC",
             &b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..],
-            "HEIC, which is not read; convert it",
+            "HEIC, which is not read; convert it to JPEG, by heif-convert",
         ),
         ("a.rar", b"Rar!\x1a\x07\x01\0", "RAR, an archive that is not read; unpack it"),
         ("a.svg", b"<svg xmlns='x'/>", "SVG, which is not read; export it as PNG"),

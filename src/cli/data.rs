@@ -25,7 +25,10 @@ const MOST: u64 = 10_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Data {
-    /// Images, as for `dcgan train` [default: 3,000 bundled avatars]
+    /// Images: a folder, zip or tar of image files (PNG, JPEG, WebP, GIF, BMP, TIFF), a folder of
+    /// tars as of webdataset, Parquet files as of Hugging Face, LMDB as of LSUN, IDX files as of MNIST,
+    /// CIFAR-10 binary batches, or arrays in .npz, .npy, .mat or HDF5 files [default: 3,000 bundled
+    /// avatars]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]

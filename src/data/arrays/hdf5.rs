@@ -74,6 +74,18 @@ fn list(
     Ok(())
 }
 
+/// Whether all chunks of a dataset lie in its file of `len` bytes: room for a chunk is made before it is
+/// read.
+fn check_chunks(dataset: &Dataset, len: u64) -> Result<(), String> {
+    let lies_in = |chunk: &hdf5_pure::Chunk| {
+        chunk.address.checked_add(chunk.storage_size).is_some_and(|end| end <= len)
+    };
+    match guarded(|| dataset.chunks())?.iter().all(lies_in) {
+        true => Ok(()),
+        false => Err("is damaged or truncated: a chunk lies beyond the end of the file".into()),
+    }
+}
+
 /// The numeric datasets of a file.
 ///
 /// # Errors
@@ -108,6 +120,9 @@ pub(super) fn open(store: &Store, file: usize) -> Result<Vec<Array<'_>>, String>
                     "claims a shape of {shown:?}, more than its file can hold or than is read at once"
                 ));
             };
+            if chunk.is_some() {
+                check_chunks(&dataset, len)?;
+            }
             let step = (PIECE / row.max(1)).max(1);
             let mut at = 0;
             while at < rows {

@@ -182,3 +182,61 @@ pub(super) fn walk(
     }
     Ok(pages)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::data::store::window::Blob;
+
+    /// A page of `kind` with so many values, and zeros for its content.
+    fn page(kind: u64, unpacked: u64, packed: u64, values: u64, content: usize) -> Vec<u8> {
+        let number = |number: u64| {
+            let mut bytes = Vec::new();
+            let mut rest = number << 1;
+            while rest >= 0x80 {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+            bytes
+        };
+        let mut bytes = Vec::new();
+        for value in [kind, unpacked, packed] {
+            bytes.push(0x15);
+            bytes.extend(number(value));
+        }
+        // A checksum; then the structure of the kind: the number of values, a list, a nested structure.
+        bytes.extend([0x15, 0x07]);
+        let field = if kind == 2 { 7 } else { 5 };
+        bytes.push((field - 4) << 4 | 12);
+        bytes.push(0x15);
+        bytes.extend(number(values));
+        bytes.extend([0x19, 0x25, 1, 2, 0x1c, 0x18, 2, b'h', b'i', 0, 0, 0]);
+        bytes.extend(vec![0; content]);
+        bytes
+    }
+
+    fn pages(bytes: Vec<u8>, rows: u64) -> Result<Vec<i64>, String> {
+        let bytes: &'static [u8] = bytes.leak();
+        let window = Window::new(Blob::Static(bytes), bytes.len() as u64);
+        let pages = walk(&window, 0, bytes.len() as u64, rows)?;
+        Ok(pages.iter().map(|page| page.first_row_index).collect())
+    }
+
+    #[test]
+    fn pages_are_found_and_their_sizes_are_not_believed() {
+        let whole = [page(2, 90, 9, 5, 9), page(0, 40, 4, 3, 4), page(0, 10, 7, 4, 7)].concat();
+        assert_eq!(pages(whole.clone(), 7).unwrap(), [0, 3]);
+        assert!(pages(whole.clone(), 8).unwrap_err().contains("7 of 8 rows are there"));
+        assert!(
+            pages(whole[..whole.len() - 1].to_vec(), 7).unwrap_err().contains("beyond its column")
+        );
+        assert!(pages(whole[..20].to_vec(), 7).is_err());
+        // A gigabyte in a few bytes, more rows than there are, a negative size.
+        for wrong in [page(0, 1 << 30, 4, 3, 4), page(0, 40, 4, 300, 4), page(0, 1 << 63, 4, 3, 4)]
+        {
+            assert!(pages(wrong, 3).is_err());
+        }
+    }
+}
