@@ -385,6 +385,22 @@ fn a_set_is_packed_with_its_labels_and_captions() {
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("no.zip")), "{left:?}");
 }
 
+/// A signal in the middle leaves neither a zip nor a part of one.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_pack_leaves_nothing() {
+    let place = Place::new();
+    let mut running = place.start(&[&["data", "--pack", "half.zip", "--size", "256"]]);
+    let is_part = |name: &String| name.ends_with(".tmp") || name.ends_with(".zip");
+    let parts =
+        || crate::cli::names(&place.path("")).into_iter().filter(is_part).collect::<Vec<_>>();
+    running.wait_for("a file being written", || (!parts().is_empty()).then_some(()));
+    running.signal("INT");
+    let outcome = running.end();
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    assert_eq!(parts(), [""; 0]);
+}
+
 /// Littlecms gives (220, 0, 19), (0, 205, 0), (37, 23, 210) and (129, 129, 129).
 #[test]
 fn colors_are_those_of_the_profile() {

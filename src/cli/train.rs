@@ -51,8 +51,9 @@ pub(super) struct Train {
     /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars; for
     /// texts 700 with captions]
     ///
-    /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
-    /// binary batches; detected automatically, with captions for --preset int-cls [default: 3,000
+    /// Images: a folder (nested or not), a zip or tar of images, a folder of tars, Parquet files as of
+    /// Hugging Face, LMDB as of LSUN, MNIST-style IDX files, CIFAR-10 binary batches, arrays in .npz,
+    /// .npy, .mat or HDF5 files; detected automatically, with captions for --preset int-cls [default: 3,000
     /// bundled avatars; for texts 700 with captions, which captioned stands for in other commands]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
