@@ -61,9 +61,7 @@ impl Found {
         let mut found = Self::default();
         for (index, name) in store.names().iter().enumerate() {
             let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-            if store.is_image(index) {
-                found.images.push(index);
-            } else if decode::is_image_name(&file) {
+            if store.is_image(index) || decode::is_image_name(&file) {
                 found.images.push(index);
             } else if is_cifar_train(&file) {
                 found.cifar_train.push(index);

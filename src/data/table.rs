@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use csv::{ReaderBuilder, StringRecord};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ enum Separator {
     Byte(u8),
     Blanks,
 }
+
+/// Takes a row and the number of its line, and tells whether to go on.
+type Take<'t> = &'t mut dyn FnMut(u64, &[&str]) -> Result<bool, String>;
 
 /// A table's text, of which only the heading has been read.
 struct Table<'a> {
@@ -166,7 +169,7 @@ impl<'a> Table<'a> {
     }
 
     /// Passes on each row with the number of its line, until `f` returns false.
-    fn each(&self, f: &mut dyn FnMut(u64, &[&str]) -> Result<bool, String>) -> Result<(), String> {
+    fn each(&self, f: Take<'_>) -> Result<(), String> {
         match self.separator {
             Separator::Blanks => {
                 for (line, row) in (self.line..).zip(self.rows.lines()) {
@@ -408,13 +411,6 @@ impl LabelTable {
     pub(super) fn absolute(self) -> Self {
         let file = std::path::absolute(&self.file).unwrap_or(self.file);
         Self { file, ..self }
-    }
-}
-
-/// The path of a table for a test or a caller.
-impl From<&Path> for LabelTable {
-    fn from(file: &Path) -> Self {
-        Self { file: file.to_owned(), column: None }
     }
 }
 

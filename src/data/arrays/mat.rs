@@ -139,12 +139,15 @@ fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// What follows a matrix's tag of its numbers.
+type Rest<'r> = Elements<Box<dyn Read + 'r>>;
+
 /// The matrix of the element whose tag has been read, and a reader of what follows it.
 fn open_matrix<'r>(
     reader: &'r mut dyn Read,
     tag: &Tag,
     big_endian: bool,
-) -> io::Result<Option<(Matrix, Elements<Box<dyn Read + 'r>>)>> {
+) -> io::Result<Option<(Matrix, Rest<'r>)>> {
     let reader: Box<dyn Read + 'r> = match tag.kind {
         COMPRESSED => Box::new(ZlibDecoder::new(reader.take(u64::from(tag.len)))),
         _ => Box::new(reader.take(u64::from(tag.len))),

@@ -169,12 +169,12 @@ fn choose(arrays: &[(String, &[usize])], part: Option<Part>) -> Result<Choice, S
         all.iter().copied().filter(|&i| words[i].part == Some(name)).collect()
     };
     let (train, test, val) = (of("train"), of("test"), of("val"));
-    let has_parts = !train.is_empty() && !(test.is_empty() && val.is_empty());
-    let held_out = || if test.is_empty() { val.clone() } else { test.clone() };
+    let held_out = if test.is_empty() { &val } else { &test }.clone();
+    let has_parts = !train.is_empty() && !held_out.is_empty();
     let groups = match part {
         _ if !has_parts && part != Some(Part::Test) => vec![all.clone()],
         None | Some(Part::Train) => vec![train],
-        Some(Part::Test) => vec![held_out()],
+        Some(Part::Test) => vec![held_out],
         Some(Part::All) => {
             let none = all.iter().copied().filter(|&i| words[i].part.is_none()).collect();
             vec![train, val, test, none]

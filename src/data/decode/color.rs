@@ -75,15 +75,17 @@ pub(super) fn to_srgb(image: &mut DynamicImage, profile: &[u8]) {
     let Some(Transform { bytes, words }) = transform else { return };
     let row = image.width() as usize * usize::from(image.color().channel_count());
     match image {
-        DynamicImage::ImageRgb8(image) => rows(image, row, |from, to| bytes[0].transform(from, to)),
+        DynamicImage::ImageRgb8(image) => {
+            rows(image, row, |from, to| bytes[0].transform(from, to));
+        }
         DynamicImage::ImageRgba8(image) => {
-            rows(image, row, |from, to| bytes[1].transform(from, to))
+            rows(image, row, |from, to| bytes[1].transform(from, to));
         }
         DynamicImage::ImageRgb16(image) => {
-            rows(image, row, |from, to| words[0].transform(from, to))
+            rows(image, row, |from, to| words[0].transform(from, to));
         }
         DynamicImage::ImageRgba16(image) => {
-            rows(image, row, |from, to| words[1].transform(from, to))
+            rows(image, row, |from, to| words[1].transform(from, to));
         }
         _ => {}
     }

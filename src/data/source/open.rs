@@ -268,7 +268,10 @@ impl Source {
             source.notes.extend(store.note());
             return Ok(source);
         }
-        if let (true, Some(&(_, first))) = (found.images.is_empty(), found.containers.first())
+        if !found.images.is_empty() {
+            return Self::files(path, kind, name, store, &found, reading);
+        }
+        if let Some(&(_, first)) = found.containers.first()
             && let Some(joined) = containers::open(path, &store, &found.containers)?
         {
             let found = Found::look(&joined);
@@ -277,13 +280,10 @@ impl Source {
             }
             return Self::files(path, first.kind(), name, joined, &found, reading);
         }
-        if found.images.is_empty() && !found.arrays.is_empty() {
+        if !found.arrays.is_empty() {
             return Self::arrays(path, name, &store, &found.arrays, reading);
         }
-        if found.images.is_empty() {
-            return Err(nothing_there(path, kind, &store, &found));
-        }
-        Self::files(path, kind, name, store, &found, reading)
+        Err(nothing_there(path, kind, &store, &found))
     }
 
     /// Image files.
@@ -333,9 +333,8 @@ impl Source {
                 .map_err(|what| Error::file(path, format!("DATA's {what}")))?,
             _ => Labels::default(),
         };
-        let by_name_classes = labels.classes.clone();
-        let has_choice = reading.class_level.is_none() && reading.labels.is_none();
-        let beside = match labels.files.is_empty() && has_choice && !reading.before {
+        let is_free = reading.class_level.is_none() && reading.labels.is_none() && !reading.before;
+        let beside = match labels.files.is_empty() && is_free {
             true => sidecars::classes(&store, &indices),
             false => None,
         };
@@ -345,9 +344,8 @@ impl Source {
             _ if reading.before => classes::by_innermost_folder(&names),
             Some(by_name) => {
                 let label = |name: &&str| by_name.get(&key(name)).copied();
-                let labels: Vec<_> = names.iter().map(label).collect();
-                let called = by_name_classes.as_deref();
-                classes::by_json(&names, &labels, called)
+                let called = labels.classes.as_deref();
+                classes::by_json(&names, &names.iter().map(label).collect::<Vec<_>>(), called)
             }
             None if beside.is_some() => beside.unwrap_or_default(),
             None if !labels.files.is_empty() => Classes::without(

@@ -37,6 +37,9 @@ const BIG: u16 = 1;
 /// The node is a database, or stands for several values.
 const NO_VALUE: u16 = 2 | 4;
 
+/// A key's name, and where its value begins and how long it is.
+type Entry = (String, (u64, u64));
+
 /// Where the value of each key is.
 #[derive(Debug)]
 pub(super) struct Lmdb {
@@ -68,7 +71,7 @@ struct Walk<'a> {
     length: u64,
     page: u64,
     seen: HashSet<u64>,
-    found: Vec<(String, (u64, u64))>,
+    found: Vec<Entry>,
     has_databases: bool,
 }
 
@@ -145,7 +148,7 @@ impl Lmdb {
         Ok((names, Self { file, entries }))
     }
 
-    fn all(file: &mut Window, length: u64) -> Result<Vec<(String, (u64, u64))>, String> {
+    fn all(file: &mut Window, length: u64) -> Result<Vec<Entry>, String> {
         let mut meta = |at: u64| -> Option<Vec<u8>> {
             let mut bytes = vec![0; 152];
             file.seek(SeekFrom::Start(at)).ok()?;

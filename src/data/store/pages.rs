@@ -161,7 +161,7 @@ pub(super) fn walk(
         let size = compact.read.checked_add(header.packed);
         let size = size.filter(|size| at.checked_add(*size).is_some_and(|next| next <= end));
         let size = size.ok_or("is damaged or truncated: a page lies beyond its column")?;
-        let most = header.packed.saturating_mul(RATIO).max(SMALL).min(LARGEST);
+        let most = header.packed.saturating_mul(RATIO).clamp(SMALL, LARGEST);
         if header.unpacked > most || header.values > rows - row && header.kind != 2 {
             return Err("is damaged: a page claims to hold more than it can".into());
         }
