@@ -9,7 +9,7 @@
 //! The column that names the images is the one whose values are names of images of the set: with or
 //! without folders and endings, as long as only one image can be meant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -139,8 +139,10 @@ impl<'a> Table<'a> {
         if first.trim().is_empty() {
             return Err("is empty".into());
         }
-        // CelebA's: the number of images, then the columns.
-        if first.trim().bytes().all(|b| b.is_ascii_digit()) && !is_image(first.trim()) {
+        // CelebA's: the number of images, then the columns. The number may be the name of the last image.
+        let is_count = first.trim().bytes().all(|b| b.is_ascii_digit());
+        let third = rest.lines().nth(1).map_or(0, |row| row.split_whitespace().count());
+        if is_count && third > 1 {
             let (names, rows) = rest.split_once('\n').unwrap_or((rest, ""));
             let mut columns: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
             let values = rows.lines().next().map_or(0, |row| row.split_whitespace().count());
@@ -205,17 +207,23 @@ impl<'a> Table<'a> {
 
     /// The column that names images; `None` if none does.
     fn name_column(&self, names: &Names<'_>) -> Result<Option<usize>, String> {
-        let mut hits = vec![0_usize; self.columns.len()];
+        // Different images, as a column of numbers may name a few too; and names that fit several.
+        let mut hits = vec![(HashSet::new(), 0_usize); self.columns.len()];
         let mut rows = 0;
         self.each(&mut |_, row| {
-            for (hits, value) in hits.iter_mut().zip(row) {
-                *hits += usize::from(!matches!(names.find(value), Ok(None)));
+            for ((found, several), value) in hits.iter_mut().zip(row) {
+                match names.find(value) {
+                    Ok(Some(image)) => drop(found.insert(image)),
+                    Err(_) => *several += usize::from(value.contains(['.', '/'])),
+                    Ok(None) => {}
+                }
             }
             rows += 1;
             Ok(rows < PROBED)
         })?;
-        let best = (0..hits.len()).max_by_key(|&i| (hits[i], usize::MAX - i));
-        Ok(best.filter(|&i| hits[i] > 0))
+        let score = |i: usize| (hits[i].0.len(), hits[i].1);
+        let best = (0..hits.len()).max_by_key(|&i| (score(i), usize::MAX - i));
+        Ok(best.filter(|&i| score(i) > (0, 0)))
     }
 
     /// The column that is wanted, of those beside `image`.
@@ -448,6 +456,9 @@ mod tests {
         let celeba = "3\nBald Smiling \n1.png  1 -1\n2.png -1 -1\n3.png  1  1\n";
         let smiling = (vec![0, 0, 1], vec!["not Smiling".to_owned(), "Smiling".to_owned()]);
         assert_eq!(labels(celeba, &names, Some("smiling")), smiling);
+        // A column of numbers that are names of images too.
+        let both = "class,id\n1,1\n2,2\n1,3\n";
+        assert_eq!(labels(both, &names, Some("class")).0, [0, 1, 0]);
         // Numbers are in the order of numbers, and what stands alone needs no name.
         let numbers = (vec![1, 0, 2], vec!["2".to_owned(), "10".to_owned(), "11".to_owned()]);
         assert_eq!(labels("1.png 10\n2.png 2\n3.png 11\n", &names, None), numbers);
@@ -468,7 +479,7 @@ mod tests {
         says("file,x,y\na/1.png,1,2\n", None, "give one by `label_column`: x, y");
         says("file,x,y\na/1.png,1,2\n", Some("z"), "no column \"z\"; its columns are x, y");
         says("file,x\n1.png,1\n", None, "may be a/1.png or b/1.png");
-        says("file,x\nc/1.png,1\nd/2.png,1\n", None, "names no image of DATA: line 2 is");
+        says("file,x\nc/1.png,cat\nd/2.png,dog\n", None, "names no image of DATA: line 2 is");
         says("file,x\nb/2.png,1\nb/2.png,2\n", None, "two labels for b/2.png (line 3)");
         says("file,x\nb/2.png\n", None, "has 1 value in line 2, and 2 columns");
         says("file,x\nb/2.png,\n", None, "has no x in line 2");

@@ -216,7 +216,9 @@ fn labels_of(
         is_list(i) && a.labels && !a.images && a.part == b.part && a.rest == b.rest
     };
     (0..arrays.len()).find(is_like).or_else(|| {
-        let n = [shape(one).first(), shape(one).last()];
+        // MATLAB has the number of images last, where others have channels.
+        let last = shape(one).last().filter(|last| !matches!(last, 1 | 3 | 4));
+        let n = [shape(one).first(), last];
         let fits = |&i: &usize| is_list(i) && n.contains(&shape(i).iter().max());
         let lists: Vec<usize> = (0..arrays.len()).filter(fits).collect();
         let named: Vec<usize> = lists.iter().copied().filter(|&i| words[i].labels).collect();

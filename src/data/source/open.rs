@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Items, Kind, Source, is_captioned};
+use super::{CAPTIONED, Items, Kind, Source, is_captioned};
 use crate::data::arrays::{self, Holder};
 use crate::data::classes::{self, Classes};
 use crate::data::containers::{self, Container};
@@ -79,7 +79,7 @@ impl Source {
         };
         if is_captioned(path) {
             let store = Store::zip_bytes(path, CAPTIONED_SET)?;
-            return Self::tree(path, Kind::Bundled, super::CAPTIONED.into(), store, reading);
+            return Self::tree(path, Kind::Bundled, CAPTIONED.into(), store, reading);
         }
         let metadata = fs::metadata(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {

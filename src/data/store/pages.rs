@@ -233,8 +233,8 @@ mod tests {
             pages(whole[..whole.len() - 1].to_vec(), 7).unwrap_err().contains("beyond its column")
         );
         assert!(pages(whole[..20].to_vec(), 7).is_err());
-        // A gigabyte in a few bytes, more rows than there are, a negative size.
-        for wrong in [page(0, 1 << 30, 4, 3, 4), page(0, 40, 4, 300, 4), page(0, 1 << 63, 4, 3, 4)]
+        // A gigabyte in a few bytes, more rows than there are, more bytes than there are.
+        for wrong in [page(0, 1 << 30, 4, 3, 4), page(0, 40, 4, 300, 4), page(0, 40, 1 << 40, 3, 4)]
         {
             assert!(pages(wrong, 3).is_err());
         }
