@@ -1,4 +1,4 @@
-//! Reads NumPy files with one array: the only reader in this program.
+//! Reads NumPy files with one array: the only reader of their headers in this program.
 //!
 //! ```text
 //! "\x93NUMPY", version, length of the header | {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4)} | numbers
@@ -96,6 +96,11 @@ impl<R: Read> Npy<R> {
         fill(&mut source, &mut text)?;
         let header = parse(&text).ok_or(Flaw::NoArray)?;
         Ok(Self { header, numbers: source })
+    }
+
+    /// A reader of the values, as they are stored.
+    pub(crate) fn into_values(self) -> R {
+        self.numbers
     }
 
     /// All values, in file order.

@@ -151,7 +151,7 @@ fn the_training_part_is_taken_where_another_is_held_out() {
     assert_eq!(names(&source), ["set/train/a/1.png", "set/train/b/1.png", "set/train/b/2.png"]);
     let note = "the training part is taken, 3 of 6 images; `part` test takes the other";
     assert!(source.notes().iter().any(|n| n.starts_with(note)), "{:?}", source.notes());
-    assert_eq!(source.reading(), Reading::of(Part::Train));
+    assert_eq!(*source.reading(), Reading::of(Part::Train));
     let part = |part| Source::open_part(Some(data.path()), part).unwrap();
     assert_eq!((part(Part::All).len(), part(Part::Test).len()), (6, 2));
     assert_eq!(part(Part::Test).labels(), Some(&[0, 1][..]));
@@ -159,7 +159,7 @@ fn the_training_part_is_taken_where_another_is_held_out() {
     let before = Source::open_as(Some(data.path()), &Reading::before()).unwrap();
     assert_eq!((before.len(), before.reading().part), (6, Some(Part::All)));
     // And so once more, as a run that is resumed reads it.
-    assert_eq!(Source::open_as(Some(data.path()), &before.reading()).unwrap().len(), 6);
+    assert_eq!(Source::open_as(Some(data.path()), before.reading()).unwrap().len(), 6);
 
     let idx_set = tempdir().unwrap();
     for (stem, n) in [("train", 3), ("t10k", 2)] {

@@ -6,17 +6,21 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use dcgan::data::{Part, Source};
+use dcgan::data::{LabelTable, Part, Reading, Source};
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use tempfile::tempdir;
 
 use crate::data_formats::{bmp_v4, deflate, encode, png, sample};
+use crate::data_sets::fixture;
 use crate::data_sources::{flat, gzip, idx, put, zip};
 use crate::data_tiff::{self, tiff};
 use crate::mutate::{each, in_child};
 
 /// Files of each kind.
 const COUNT: usize = 2000;
+
+/// Files of each kind that takes longer.
+const FEW: usize = 400;
 
 /// All kinds, a process each.
 #[test]
@@ -34,10 +38,16 @@ fn no_file_makes_a_reader_panic_hang_or_take_all_memory() {
         "tarred",
         "targz",
         "json",
+        "profiles",
+        "arrays",
+        "shards",
+        "tables",
+        "parquet",
+        "lmdb",
     ];
     std::thread::scope(|scope| {
         // Two at a time.
-        for half in [&kinds[..6], &kinds[6..]] {
+        for half in [&kinds[..9], &kinds[9..]] {
             scope.spawn(move || {
                 for kind in half {
                     let test = format!("data_mutations::{kind}");
@@ -212,15 +222,29 @@ fn tiff_files() {
 
 /// Reads damaged files, each as DATA itself.
 fn sets(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&[u8]) -> Vec<u8>) {
+    counted_sets(seed, COUNT, name, valid, mend);
+}
+
+fn few_sets(seed: u64, name: &str, valid: &[Vec<u8>], mend: impl Fn(&[u8]) -> Vec<u8>) {
+    counted_sets(seed, FEW, name, valid, mend);
+}
+
+fn counted_sets(
+    seed: u64,
+    count: usize,
+    name: &str,
+    valid: &[Vec<u8>],
+    mend: impl Fn(&[u8]) -> Vec<u8>,
+) {
     let dir = tempdir().unwrap();
     let path = dir.path().join(name);
     let mut opened = 0;
-    each(seed, valid, COUNT, |bytes| {
+    each(seed, valid, count, |bytes| {
         fs::write(&path, mend(bytes)).unwrap();
         opened += usize::from(Source::open(Some(&path)).is_ok());
         read(&path);
     });
-    assert!(opened > COUNT / 50 && opened < COUNT, "{opened} were opened");
+    assert!(opened > count / 50 && opened < count, "{opened} were opened");
 }
 
 #[test]
@@ -341,5 +365,108 @@ fn json() {
     each(14, &valid.map(<[u8]>::to_vec), COUNT, |bytes| {
         put(dir.path(), "dataset.json", bytes);
         read(dir.path());
+    });
+}
+
+/// The bytes of sets that other libraries made.
+fn made(names: &[&str]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| fs::read(fixture(name)).unwrap()).collect()
+}
+
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn profiles() {
+    // Of a PNG the profile is packed: it is changed and packed again.
+    let jpeg = made(&["p3.jpg"]);
+    images(15, "a.jpg", &jpeg, |_| ());
+    let at = jpeg[0].windows(12).position(|w| w == b"ICC_PROFILE\0").unwrap();
+    let len = usize::from(jpeg[0][at - 2]) << 8 | usize::from(jpeg[0][at - 1]);
+    let profile = at + 14..at - 2 + len;
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a.jpg");
+    each(16, &[jpeg[0][profile.clone()].to_vec()], FEW, |bytes| {
+        let mut whole = jpeg[0].clone();
+        let n = bytes.len().min(profile.len());
+        whole[profile.clone()][..n].copy_from_slice(&bytes[..n]);
+        fs::write(&path, whole).unwrap();
+        // A profile that is damaged does not make an image unreadable.
+        dcgan::data::open_image(&path).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn arrays() {
+    few_sets(17, "a.npy", &made(&["floats.npy", "signed.npy"]), <[u8]>::to_vec);
+    few_sets(18, "a.npz", &made(&["color.npz", "parts.npz"]), <[u8]>::to_vec);
+    few_sets(19, "a.mat", &made(&["digits.mat", "plain.mat"]), <[u8]>::to_vec);
+    if cfg!(feature = "hdf5") {
+        few_sets(20, "a.h5", &made(&["packed.h5", "plain.hdf5"]), <[u8]>::to_vec);
+    }
+}
+
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn shards() {
+    let dir = tempdir().unwrap();
+    put(dir.path(), "b.tar", &made(&["shards/set-000001.tar"])[0]);
+    each(21, &made(&["shards/set-000000.tar"]), FEW, |bytes| {
+        put(dir.path(), "a.tar", &mend_tar(bytes));
+        read(dir.path());
+        if let Ok(source) = Source::open(Some(dir.path())) {
+            let _ = source.captions();
+        }
+    });
+}
+
+/// Tables of labels.
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn tables() {
+    let dir = tempdir().unwrap();
+    for (i, name) in ["set/a/1.png", "set/b/2.png"].iter().enumerate() {
+        put(dir.path(), name, &flat(i as u8));
+    }
+    let valid = [
+        &b"file,x,y\n1.png,1,cat\n2.png,2,\"dog\"\n"[..],
+        b"2\nBald Smiling\n1.png -1 1\n2.png 1 1\n",
+        b"a/1.png\tcat\nb/2.png\tdog\n",
+    ];
+    let mut fit = 0;
+    each(22, &valid.map(<[u8]>::to_vec), COUNT, |bytes| {
+        put(dir.path(), "t.csv", bytes);
+        for column in [None, Some("y".to_owned()), Some("Bald".to_owned())] {
+            let labels = Some(LabelTable { file: dir.path().join("t.csv"), column });
+            let reading = Reading { labels, ..Reading::default() };
+            if let Ok(source) = Source::open_as(Some(&dir.path().join("set")), &reading) {
+                fit += 1;
+                let labels = source.labels().unwrap_or_default();
+                assert!(labels.iter().all(|&label| (label as usize) < source.classes().len()));
+            }
+        }
+    });
+    assert!(fit > COUNT / 50, "{fit}");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn parquet() {
+    let valid = made(&["hub/data/train-00000-of-00001.parquet", "plain.parquet"]);
+    few_sets(23, "a.parquet", &valid, <[u8]>::to_vec);
+    // What the file says of itself is at its end.
+    let ends = valid.iter().map(|whole| whole.iter().rev().copied().collect()).collect::<Vec<_>>();
+    few_sets(24, "a.parquet", &ends, |bytes| bytes.iter().rev().copied().collect());
+}
+
+#[test]
+#[ignore = "run by a test above, in a process of its own"]
+fn lmdb() {
+    // Its tree is behind the two pages that describe it.
+    let valid = made(&["flat_train_lmdb/data.mdb"]);
+    few_sets(25, "data.mdb", &valid, <[u8]>::to_vec);
+    let start = 2 * 4096;
+    few_sets(26, "data.mdb", &[valid[0][start..].to_vec()], |bytes| {
+        [&valid[0][..start], bytes].concat()
     });
 }

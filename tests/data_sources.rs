@@ -468,17 +468,13 @@ fn what_is_no_data_says_what_would_work() {
     put(root, "text.gz", &gzip(b"just text"));
     says("text.gz", "DATA is gzip, an archive that is not read; unpack it and give the folder");
     // What is known is named, as DATA and in it.
-    let lmdb = [&[0; 16], &b"\xde\xc0\xef\xbe"[..]].concat();
     for (name, bytes, what) in [
         (
             "a.HEIC",
             &b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..],
-            "HEIC, which is not read; convert it",
+            "HEIC, which is not read; convert it to JPEG, by heif-convert",
         ),
         ("a.rar", b"Rar!\x1a\x07\x01\0", "RAR, an archive that is not read; unpack it"),
-        ("a.parquet", b"PAR1\x15\x04", "Parquet, which is not read; write its images as PNG"),
-        ("data.mdb", &lmdb, "LMDB, which is not read; write its images as PNG"),
-        ("a.npy", b"\x93NUMPY\x01\0", "NumPy, which is not read"),
         ("a.svg", b"<svg xmlns='x'/>", "SVG, which is not read; export it as PNG"),
         ("data_batch_1", b"\x80\x02}q\x01(U", "a Python pickle, which is not read"),
     ] {

@@ -38,6 +38,7 @@
 //! | `data_formats` | each image format gives the pixels that were put into it, upright |
 //! | `data_loader` | batches are a function of files, seed and number; bad images are skipped |
 //! | `data_mutations` | damaged files of every kind: no panic, no hang, no memory |
+//! | `data_sets` | sets as other libraries write them: arrays, shards, tables, databases, and their labels |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `data_tiff` | TIFF in its many kinds |
 //! | `evaluation` | every score against numpy, and what it must and cannot see |
@@ -99,6 +100,7 @@ mod data_classes;
 mod data_formats;
 mod data_loader;
 mod data_mutations;
+mod data_sets;
 mod data_sources;
 mod data_tiff;
 mod evaluation;

@@ -21,7 +21,7 @@ use super::features::{ByFlag, Fit, calibrate, labels_of};
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{note_of_batch, open_model};
 use super::output::{Align, table, tell};
-use super::reading::ClassFlag;
+use super::reading::{ClassFlag, LabelFlags};
 
 /// Classify images by D's features: an L2-SVM on features of the discriminator (or the encoder),
 /// compared with raw pixels and the same network untrained
@@ -72,6 +72,8 @@ pub(super) struct Classify {
     raw: bool,
     #[command(flatten)]
     class: ClassFlag,
+    #[command(flatten)]
+    labels: LabelFlags,
     #[command(flatten)]
     json: JsonFlag,
     #[command(flatten)]
@@ -220,9 +222,9 @@ impl Classify {
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
-        let train = self.class.open(&self.train, Part::Train)?;
+        let train = self.class.open(&self.train, Part::Train, &self.labels)?;
         let test = match &self.test {
-            Some(test) => self.class.open(test, Part::Test)?,
+            Some(test) => self.class.open(test, Part::Test, &self.labels)?,
             None => self
                 .class
                 .open_test(&self.train)

@@ -18,7 +18,7 @@ use super::features::labels_of;
 use super::flags::{DeviceFlag, JsonFlag};
 use super::latents::{note_of_batch, open_model};
 use super::nn_score::numbered_as;
-use super::reading::ClassFlag;
+use super::reading::{ClassFlag, LabelFlags};
 
 /// Measure the classification error of a discriminator trained with few labels
 ///
@@ -39,6 +39,8 @@ pub(super) struct Errors {
     raw: bool,
     #[command(flatten)]
     class: ClassFlag,
+    #[command(flatten)]
+    labels: LabelFlags,
     #[command(flatten)]
     json: JsonFlag,
     #[command(flatten)]
@@ -65,7 +67,7 @@ impl Errors {
                 "was trained without --labels-per-class, so its discriminator cannot classify";
             return Err(Error::file(&self.model, what));
         };
-        let source = self.class.open(&self.test, Part::Test)?;
+        let source = self.class.open(&self.test, Part::Test, &self.labels)?;
         let flag = |e: Error| Error::flag("--test", e.to_string());
         let labels = match &config.classes[..] {
             [] => labels_of(&source).map_err(flag)?.to_vec(),

@@ -21,7 +21,7 @@ use super::features::{Fit, labels_of};
 use super::flags::{DeviceFlag, JsonFlag, at_least};
 use super::latents::{describe, named, note_of_batch, open_model};
 use super::output::{Align, table, tell};
-use super::reading::ClassFlag;
+use super::reading::{ClassFlag, LabelFlags};
 
 /// Score a conditional generator: the test error of a nearest-neighbor classifier that knows only
 /// generated images, compared with one that knows real images
@@ -237,9 +237,9 @@ impl NnScore {
     }
 
     fn sets(&self, networks: &Networks) -> Result<Sets> {
-        let train = self.class.open(&self.train, Part::Train)?;
+        let train = self.class.open(&self.train, Part::Train, &LabelFlags::default())?;
         let test = match &self.test {
-            Some(test) => self.class.open(test, Part::Test)?,
+            Some(test) => self.class.open(test, Part::Test, &LabelFlags::default())?,
             None => self
                 .class
                 .open_test(&self.train)

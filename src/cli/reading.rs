@@ -1,10 +1,10 @@
 //! Flags of commands that read sets of images: which part of a set, and what its classes are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::{Part, Reading, Source};
+use crate::data::{LabelTable, Part, Reading, Source};
 use crate::error::{Error, Result};
 
 use super::flags::at_least;
@@ -30,6 +30,42 @@ pub(super) struct ClassFlag {
     pub(super) class_level: Option<usize>,
 }
 
+/// `--labels` and `--label-column`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Images")]
+pub(super) struct LabelFlags {
+    /// Table with the class of each image: CSV with a column of file names, or an attribute file
+    /// as of CelebA (list_attr_celeba.txt) [default: labels that DATA has itself, else its folders]
+    #[arg(long, value_name = "FILE", conflicts_with = "class_level")]
+    labels: Option<PathBuf>,
+    /// Column of --labels that has the classes [default: the only one beside the file names]
+    #[arg(long, value_name = "NAME", requires = "labels")]
+    label_column: Option<String>,
+}
+
+impl LabelFlags {
+    /// The table that is meant, if any.
+    pub(super) fn table(&self) -> Option<LabelTable> {
+        let column = self.label_column.clone();
+        self.labels.clone().map(|file| LabelTable { file, column })
+    }
+
+    /// Adds the table to how a set is read; with that of a resumed run it must agree.
+    pub(super) fn add(&self, reading: Reading, resumed: bool) -> Result<Reading> {
+        let Some(mut table) = self.table() else { return Ok(reading) };
+        if resumed {
+            table.file = std::path::absolute(&table.file).unwrap_or(table.file);
+            if reading.labels != Some(table) {
+                let what = "the run was started with other labels; leave the flag out, or start a new \
+                            run without --resume";
+                return Err(Error::flag("--labels", what));
+            }
+            return Ok(reading);
+        }
+        Ok(Reading { labels: Some(table), ..reading })
+    }
+}
+
 /// Both.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Images")]
@@ -49,8 +85,10 @@ impl PartFlag {
 
 impl ClassFlag {
     /// Opens the part of a set that a command wants, or all of it where it has no parts.
-    pub(super) fn open(self, data: &Path, part: Part) -> Result<Source> {
-        let reading = |part| Reading { part, class_level: self.class_level, before: false };
+    pub(super) fn open(self, data: &Path, part: Part, labels: &LabelFlags) -> Result<Source> {
+        let class_level = self.class_level;
+        let reading =
+            |part| Reading { part, class_level, labels: labels.table(), ..Reading::default() };
         let source = Source::open_as(Some(data), &reading(Some(part)))
             .or_else(|_| Source::open_as(Some(data), &reading(None)))?;
         tell_notes(&source);
@@ -59,8 +97,8 @@ impl ClassFlag {
 
     /// Opens the test part of a set, which must have one.
     pub(super) fn open_test(self, data: &Path) -> Result<Source> {
-        let reading =
-            Reading { part: Some(Part::Test), class_level: self.class_level, before: false };
+        let class_level = self.class_level;
+        let reading = Reading { part: Some(Part::Test), class_level, ..Reading::default() };
         Source::open_as(Some(data), &reading)
     }
 }
@@ -76,7 +114,9 @@ impl ReadingFlags {
     /// How to read a set; for a resumed run as before, with which the flags must agree.
     pub(super) fn reading(self, old: Option<Reading>) -> Result<Reading> {
         let (part, class_level) = (self.part.part, self.class.class_level);
-        let Some(old) = old else { return Ok(Reading { part, class_level, before: false }) };
+        let Some(old) = old else {
+            return Ok(Reading { part, class_level, ..Reading::default() });
+        };
         let another = |flag, was: String| {
             let what = format!(
                 "the run was started with {was}; leave the flag out, or start a new run without \

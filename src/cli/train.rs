@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{
-    CAPTIONED, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
+    CAPTIONED, Difference, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
 };
 use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ use crate::train::{
 use super::latents::{load_model, open_model, warn_of_passed};
 use super::options::spell;
 use super::output::{print_json, tell};
-use super::reading::{ReadingFlags, tell_notes};
+use super::reading::{LabelFlags, ReadingFlags, tell_notes};
 use super::tuning;
 
 mod asked;
@@ -54,8 +54,9 @@ pub(super) struct Train {
     /// Folder, zip or tar of images, or MNIST and CIFAR-10 files [default: 3,000 bundled avatars; for
     /// texts 700 with captions]
     ///
-    /// Images: a folder (nested or not), a zip or tar of images, MNIST-style IDX files, CIFAR-10
-    /// binary batches; detected automatically, with captions for --preset int-cls [default: 3,000
+    /// Images: a folder (nested or not), a zip or tar of images, a folder of tars, Parquet files as of
+    /// Hugging Face, LMDB as of LSUN, MNIST-style IDX files, CIFAR-10 binary batches, arrays in .npz,
+    /// .npy, .mat or HDF5 files; detected automatically, with captions for --preset int-cls [default: 3,000
     /// bundled avatars; for texts 700 with captions, which captioned stands for in other commands]
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
@@ -95,6 +96,8 @@ pub(super) struct Train {
     asked: Asked,
     #[command(flatten)]
     reading: ReadingFlags,
+    #[command(flatten)]
+    labels: LabelFlags,
     #[command(flatten)]
     prepare: PrepareOptions,
     #[command(flatten)]
@@ -379,7 +382,7 @@ impl Train {
         }
         let conditioning = self.conditional(None, source)?;
         let mut model_config = typed.config();
-        if typed.channels.is_none() && source.kind() == Kind::Idx {
+        if typed.channels.is_none() && source.is_gray() {
             model_config.channels = 1;
         }
         model_config.classes = conditioning.map_or(0, |_| source.classes().len());
@@ -470,7 +473,8 @@ impl Train {
             Some(old) => old.data.clone(),
             None => usual(),
         });
-        let reading = self.reading.reading(old.map(|o| o.data_reading))?;
+        let reading = self.reading.reading(old.map(|o| o.data_reading.clone()))?;
+        let reading = self.labels.add(reading, old.is_some())?;
         let source = Source::open_as(data.as_deref(), &reading)?;
         tell_notes(&source);
         let fingerprint = source.fingerprint();
@@ -544,7 +548,7 @@ impl Train {
             }),
             data_description: format!("{}: {}", source.name(), source.description()),
             data_fingerprint: fingerprint,
-            data_reading: source.reading(),
+            data_reading: source.reading().clone(),
             text_vectors,
             prepare,
             images,

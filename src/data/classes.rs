@@ -30,7 +30,7 @@ impl Classes {
     }
 
     /// Of what each image is called, in the order of `T`.
-    fn of<T: Ord + ToString>(called: &[T], by: String) -> Self {
+    pub(super) fn of<T: Ord + ToString>(called: &[T], by: String) -> Self {
         let different: BTreeSet<&T> = called.iter().collect();
         if different.len() < 2 {
             return Self::default();
@@ -198,7 +198,11 @@ pub(super) fn by_innermost_folder(names: &[&str]) -> Classes {
 }
 
 /// By what `dataset.json` says of each image.
-pub(super) fn by_json(names: &[&str], labels: &[Option<Label>]) -> Classes {
+pub(super) fn by_json(
+    names: &[&str],
+    labels: &[Option<Label>],
+    called: Option<&[String]>,
+) -> Classes {
     let missing = labels.iter().filter(|label| label.is_none()).count();
     if missing > 0 {
         let first = labels.iter().position(Option::is_none).map_or("", |i| names[i]);
@@ -225,7 +229,11 @@ pub(super) fn by_json(names: &[&str], labels: &[Option<Label>]) -> Classes {
             }
         }
     }
-    let (labels, names, note) = numbered(&numbers, |label| label.to_string());
+    let name = |label: u32| match called.and_then(|called| called.get(label as usize)) {
+        Some(name) => name.clone(),
+        None => label.to_string(),
+    };
+    let (labels, names, note) = numbered(&numbers, name);
     match names.as_slice() {
         [] | [_] => Classes::without("all images have the same label in dataset.json"),
         _ => Classes { labels: Some(labels), names, by: "dataset.json".into(), none: None, note },

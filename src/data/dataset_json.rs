@@ -1,5 +1,6 @@
 //! `dataset.json`, the labels of a set as StyleGAN's tools write it:
-//! `{"labels": [["00000/img00000000.png", 3], ...]}`, or `{"labels": null}` without classes.
+//! `{"labels": [["00000/img00000000.png", 3], ...]}`, or `{"labels": null}` without classes. This program
+//! adds the names of the classes: `"classes": ["cat", ...]`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -97,6 +98,9 @@ impl<'de> Deserialize<'de> for Pairs {
 struct File {
     #[serde(default)]
     labels: Option<Pairs>,
+    /// The names of the classes, which this program writes.
+    #[serde(default)]
+    classes: Option<Vec<String>>,
 }
 
 /// What the files of labels in a set say.
@@ -106,6 +110,8 @@ pub(super) struct Labels {
     pub(super) files: Vec<usize>,
     /// The label of each name that has one; `None` if all files say that there are no classes.
     pub(super) by_name: Option<HashMap<String, Label>>,
+    /// The names of the classes, where one file has them.
+    pub(super) classes: Option<Vec<String>>,
 }
 
 /// Whether a file is one of labels, by its name.
@@ -135,6 +141,7 @@ impl Labels {
                 damaged(format!("does not hold labels as StyleGAN writes them ({e})"))
             })?;
             labels.files.push(index);
+            labels.classes = file.classes.filter(|_| labels.files.len() == 1);
             let Some(Pairs(pairs)) = file.labels else { continue };
             let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
             let names = labels.by_name.get_or_insert_default();

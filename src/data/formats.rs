@@ -35,21 +35,31 @@ pub(crate) fn image_format(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> 
 enum Way {
     /// An image in another format.
     Convert,
+    /// An image of a telephone.
+    Heic,
     /// An image whose format says nothing about it until it is developed or drawn.
     Render,
     Video,
     Archive,
     /// Images in a format of another library.
     Export,
+    /// A file that holds a set.
+    Set,
 }
 
 impl Way {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Convert => ("which is not read", "convert it to PNG or JPEG"),
+            Self::Heic => (
+                "which is not read",
+                "convert it to JPEG, by heif-convert IN.heic OUT.jpg (Linux) or sips -s format jpeg \
+                 IN.heic --out OUT.jpg (macOS)",
+            ),
             Self::Render => ("which is not read", "export it as PNG or JPEG"),
             Self::Video => ("a video", "write its frames as PNG or JPEG"),
             Self::Archive => ("an archive that is not read", "unpack it and give the folder"),
+            Self::Set => ("a set of its own", "give it alone as DATA"),
             Self::Export => {
                 ("which is not read", "write its images as PNG or JPEG files, a folder a class")
             }
@@ -65,7 +75,7 @@ pub(crate) struct Other {
 }
 
 /// Kinds by bytes at a place in the file.
-const BY_BYTES: [(usize, &[u8], &str, Way); 47] = [
+const BY_BYTES: [(usize, &[u8], &str, Way); 44] = [
     (0, b"\xff\x0a", "JPEG XL", Way::Convert),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", Way::Convert),
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000", Way::Convert),
@@ -101,13 +111,10 @@ const BY_BYTES: [(usize, &[u8], &str, Way); 47] = [
     (0, b"PK\x03\x04", "zip", Way::Archive),
     (0, b"\x1f\x8b", "gzip", Way::Archive),
     (257, b"ustar", "tar", Way::Archive),
-    (0, b"MATLAB 5.0 MAT-file", "MATLAB", Way::Export),
-    (0, b"MATLAB 7.3 MAT-file", "MATLAB", Way::Export),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5", Way::Export),
-    (16, b"\xde\xc0\xef\xbe", "LMDB", Way::Export),
-    (0, b"PAR1", "Parquet", Way::Export),
+    (0, b"MATLAB 7.3 MAT-file", "MATLAB 7.3", Way::Export),
+    (16, b"\xde\xc0\xef\xbe", "LMDB", Way::Set),
+    (0, b"PAR1", "Parquet", Way::Set),
     (0, b"ARROW1", "Arrow", Way::Export),
-    (0, b"\x93NUMPY", "NumPy", Way::Export),
     (0, b"SQLite format 3\0", "SQLite", Way::Export),
     (0, b"\x80\x02}", "a Python pickle", Way::Export),
     (0, b"\x80\x03}", "a Python pickle", Way::Export),
@@ -162,7 +169,7 @@ fn by_brand(head: &[u8]) -> Option<(&'static str, Way)> {
         // The general brand of images: those that it is compatible with follow.
         b"mif1" | b"msf1" if brands().any(|brand| brand == b"avif") => ("AVIF", Way::Convert),
         b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
-            ("HEIC", Way::Convert)
+            ("HEIC", Way::Heic)
         }
         b"crx " => ("a camera's raw format", Way::Render),
         _ => ("MP4 or QuickTime", Way::Video),

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::arrays::Holder;
 use super::captions::{is_captions, is_text};
+use super::containers::Container;
 use super::dataset_json::is_labels;
 use super::decode;
 use super::formats::{HEAD, Other};
@@ -22,6 +24,10 @@ pub(crate) struct Found {
     pub(crate) cifar_test: Vec<usize>,
     /// Files of labels: `dataset.json`.
     pub(crate) labels: Vec<usize>,
+    /// Files of arrays, which are a set where there is no other.
+    pub(crate) arrays: Vec<usize>,
+    /// Files that hold images, which are a set where there is no other.
+    pub(crate) containers: Vec<(usize, Container)>,
     /// Known formats that are not supported and do not count as images.
     pub(crate) others: Vec<(usize, Other)>,
 }
@@ -55,7 +61,7 @@ impl Found {
         let mut found = Self::default();
         for (index, name) in store.names().iter().enumerate() {
             let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-            if decode::is_image_name(&file) {
+            if store.is_image(index) || decode::is_image_name(&file) {
                 found.images.push(index);
             } else if is_cifar_train(&file) {
                 found.cifar_train.push(index);
@@ -63,13 +69,17 @@ impl Found {
                 found.cifar_test.push(index);
             } else if is_labels(name) {
                 found.labels.push(index);
+            } else if Holder::by_name(&file).is_some() {
+                found.arrays.push(index);
             } else if !decode::is_other_name(&file) {
                 // A file that cannot be opened and does not claim to be an image is not one.
                 let head = store.head(index, HEAD as u64).unwrap_or_default();
+                found.containers.extend(Container::find(&head, &file).map(|c| (index, c)));
                 match packed::idx_dimensions(&head) {
                     Some(1) => found.idx_labels.push(index),
                     Some(_) => found.idx.push(index),
                     None if decode::is_image_head(&head) => found.images.push(index),
+                    None if Holder::by_head(&head).is_some() => found.arrays.push(index),
                     None => found.others.extend(Other::find(&head, name).map(|o| (index, o))),
                 }
             }

@@ -12,8 +12,9 @@ use crate::error::Error;
 
 /// What `DATA` may be, for the end of an error message.
 pub(super) const WHAT_WORKS: &str = "give a folder, zip or tar of images (PNG, JPEG, WebP, GIF, BMP, TIFF), \
-                          MNIST-style IDX files, CIFAR-10 binary batches, or nothing for the \
-                          bundled set";
+                          a folder of tars, Parquet, LMDB, \
+                          MNIST-style IDX files, CIFAR-10 binary batches, arrays (.npz, .npy, .mat, \
+                          .h5), or nothing for the bundled set";
 
 /// The error for a set without images: what is there instead.
 pub(super) fn nothing_there(path: &Path, kind: Kind, store: &Store, found: &Found) -> Error {
@@ -66,6 +67,16 @@ pub(super) fn without_labels(
 pub(super) fn images_aside(store: &Store, images: &[usize]) -> Option<String> {
     let first = &store.names()[*images.first()?];
     Some(format!("left aside: {} (the first: {first})", count(images.len(), "image")))
+}
+
+/// Files of arrays beside a set of something else. Those of NumPy by themselves are often anything.
+pub(super) fn arrays_aside(store: &Store, arrays: &[usize]) -> Option<String> {
+    let is_npy = |name: &str| name.to_ascii_lowercase().ends_with(".npy");
+    let names = arrays.iter().map(|&index| &store.names()[index]);
+    let names: Vec<&String> = names.filter(|name| !is_npy(name)).collect();
+    let first = names.first()?;
+    let n = count(names.len(), "file");
+    Some(format!("left aside: {n} of arrays (the first: {first}); to use one, give it as DATA"))
 }
 
 /// What is known and not read beside images: a sentence for each kind.

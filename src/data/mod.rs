@@ -4,14 +4,15 @@
 //! DATA ──Source::open──▶ a list of images ──decode──▶ pixels ──Prepare──▶ bytes ──Loader──▶ Batch
 //! ```
 //!
-//! - [`Source`] detects what a path is: a folder, a zip or tar of images, IDX files,
-//!   CIFAR-10 batches; without a path it is the set that is part of the program. [`Reading`] says which
+//! - [`Source`] detects what a path is: a folder, a zip or tar of images, a folder of tars, Parquet files, LMDB,
+//!   IDX files, CIFAR-10 batches, arrays of NumPy, MATLAB or HDF5; without a path it is the set that is part of the program. [`Reading`] says which
 //!   part of it to take, and what its classes are; [`Fingerprint`] is what it is known by again.
 //! - [`Captions`] are texts that belong to images, where the set has some.
 //! - [`Prepare`] says what every image is made into: size, channels, crop, filter.
 //! - [`Loader`] gives endless shuffled batches, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
 //! - [`sweep()`] gives every image once, for analysis rather than training.
+//! - [`LabelTable`] is a table of classes beside a set; [`pack()`] writes a set as a zip of small PNGs.
 //! - [`SubsetWriter`] writes a part of a set as a set of its own, its files as they are.
 //! - [`survey`] and [`contact_sheet`] show what a set is like before anything is trained on it.
 //!
@@ -22,11 +23,14 @@
 //! **Hostile files.** No size in a file is believed: products are checked, memory for decoding is shared
 //! by all threads, archives are refused where entries overlap, and panics of decoders are caught.
 //!
-//! **What is not done**: color profiles are ignored; CMYK is turned into RGB by the plain formula,
+//! **What is not done**: color profiles of gray, CMYK and TIFF images are ignored, those of other RGB images
+//! are applied; CMYK is turned into RGB by the plain formula,
 //! stored inverted as Adobe's programs do; of several frames or pages the first is taken.
 
+mod arrays;
 mod captions;
 mod classes;
+mod containers;
 mod dataset_json;
 mod decode;
 mod fingerprint;
@@ -35,15 +39,18 @@ mod loader;
 mod look;
 mod messages;
 mod order;
+mod pack;
 mod packed;
 mod part;
 mod prepare;
 mod report;
 mod room;
+mod sidecars;
 mod source;
 mod store;
 mod subset;
 mod sweep;
+mod table;
 
 pub use captions::Captions;
 pub use decode::{MAX_PIXELS, open_image};
@@ -51,6 +58,7 @@ pub use fingerprint::{Difference, Fingerprint};
 pub use loader::{Batch, CacheMode, Loader, LoaderOptions, Skipped, write_skipped};
 pub(crate) use messages::count;
 pub use order::Order;
+pub use pack::{PackReport, pack};
 pub use part::{Part, Reading};
 pub use prepare::{Crop, Filter, Prepare, PrepareOptions, mirror};
 pub use report::{Report, Spread, contact_sheet, survey};
@@ -59,3 +67,4 @@ pub use subset::SubsetWriter;
 #[cfg(feature = "cli")]
 pub(crate) use sweep::sweep_by;
 pub use sweep::{Chunk, sweep};
+pub use table::LabelTable;

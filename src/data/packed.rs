@@ -13,6 +13,7 @@ use flate2::read::MultiGzDecoder;
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 
 use super::MAX_PIXELS;
+use super::arrays::Holder;
 use super::classes::numbered;
 use super::room;
 use super::store::Store;
@@ -36,6 +37,18 @@ const CIFAR_CLASSES: [&str; 10] =
 pub(crate) enum Format {
     Idx,
     Cifar10,
+    Array(Holder),
+}
+
+impl Format {
+    /// What it is called.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Idx => "IDX",
+            Self::Cifar10 => "CIFAR-10",
+            Self::Array(holder) => holder.words(),
+        }
+    }
 }
 
 /// All images of a packed set, in memory.
@@ -46,13 +59,52 @@ pub(crate) struct Packed {
     pub(crate) width: usize,
     pub(crate) channels: usize,
     /// The class of each image, as the files number them.
-    raw_labels: Option<Vec<u8>>,
+    raw_labels: Option<Vec<u32>>,
     /// The files and how many images each gave, in order.
     pub(crate) files: Vec<(String, usize)>,
     pixels: Vec<u8>,
 }
 
 impl Packed {
+    /// Images of `shape`: height, width and channels, in this order and the last fastest.
+    pub(super) fn new(
+        format: Format,
+        [height, width, channels]: [usize; 3],
+        raw_labels: Option<Vec<u32>>,
+        file: (String, usize),
+        pixels: Vec<u8>,
+    ) -> Self {
+        Self { format, height, width, channels, raw_labels, files: vec![file], pixels }
+    }
+
+    /// Its images and those of another file behind them.
+    ///
+    /// # Errors
+    /// Where they are of another size: a sentence that begins with that file.
+    pub(super) fn with(mut self, more: Self) -> Result<Self, String> {
+        let shape = |set: &Self| [set.height, set.width, set.channels];
+        if shape(&self) != shape(&more) {
+            return Err(format!(
+                "{} holds images of another size than {}: {:?} and {:?}; give one of the two, by \
+                 `part` or by its name",
+                more.files[0].0,
+                self.files[0].0,
+                shape(&more),
+                shape(&self)
+            ));
+        }
+        self.raw_labels = match (self.raw_labels.take(), more.raw_labels) {
+            (Some(mut a), Some(b)) => {
+                a.extend(b);
+                Some(a)
+            }
+            _ => None,
+        };
+        self.files.extend(more.files);
+        self.pixels.extend(more.pixels);
+        Ok(self)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.files.iter().map(|(_, count)| count).sum()
     }
@@ -66,9 +118,9 @@ impl Packed {
     /// earlier versions, where every number up to the largest label was a class.
     pub(crate) fn classes(&self, before: bool) -> (Option<Vec<u32>>, Vec<String>, Option<String>) {
         let Some(raw) = &self.raw_labels else { return (None, Vec::new(), None) };
-        let labels: Vec<u32> = raw.iter().copied().map(u32::from).collect();
+        let labels = raw.clone();
         let name = |label: u32| match self.format {
-            Format::Idx => label.to_string(),
+            Format::Idx | Format::Array(_) => label.to_string(),
             Format::Cifar10 => CIFAR_CLASSES[label as usize].to_owned(),
         };
         if before {
@@ -96,7 +148,7 @@ impl Packed {
         let size = self.height * self.width * self.channels;
         let pixels = &self.pixels[index * size..(index + 1) * size];
         let pixels = match self.format {
-            Format::Idx => pixels.to_vec(),
+            Format::Idx | Format::Array(_) => pixels.to_vec(),
             Format::Cifar10 => {
                 let plane = size / 3;
                 let mut out = Vec::with_capacity(size);
@@ -114,9 +166,12 @@ impl Packed {
         .expect("the slice was cut to the size of one image")
     }
 
-    /// The files of the set with the images `items` alone, by name: CIFAR-10 batches, or IDX files
-    /// of images, each with one of labels where there are any.
+    /// The files of the set with the images `items` alone, by name: CIFAR-10 batches, IDX files
+    /// of images, each with one of labels where there are any, or the arrays of a `.npz`.
     pub(crate) fn subset(&self, items: &[u32]) -> Vec<(String, Vec<u8>)> {
+        if let Format::Array(_) = self.format {
+            return self.arrays(items);
+        }
         let size = self.height * self.width * self.channels;
         let pixels = |item: u32| &self.pixels[item as usize * size..][..size];
         let label = |item: u32| self.raw_labels.as_ref().map(|labels| labels[item as usize]);
@@ -138,7 +193,7 @@ impl Packed {
             if self.format == Format::Cifar10 {
                 let mut bytes = Vec::with_capacity(items.len() * CIFAR_RECORD);
                 for &item in &items {
-                    bytes.extend(label(item));
+                    bytes.extend(label(item).map(|label| label as u8));
                     bytes.extend_from_slice(pixels(item));
                 }
                 files.push((name.clone(), bytes));
@@ -154,12 +209,28 @@ impl Packed {
             let file = file.strip_suffix(".gz").unwrap_or(file).to_owned();
             if self.raw_labels.is_some() {
                 let mut bytes = idx(&[items.len()]);
-                bytes.extend(items.iter().filter_map(|&item| label(item)));
+                bytes.extend(items.iter().filter_map(|&item| label(item)).map(|label| label as u8));
                 files.push((label_names(&file).swap_remove(0), bytes));
             }
             files.push((file, images));
         }
         files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        files
+    }
+
+    /// Two files of NumPy, as a `.npz` has them.
+    fn arrays(&self, items: &[u32]) -> Vec<(String, Vec<u8>)> {
+        let size = self.height * self.width * self.channels;
+        let mut shape = vec![items.len(), self.height, self.width];
+        if self.channels > 1 {
+            shape.push(self.channels);
+        }
+        let pixels = items.iter().flat_map(|&item| &self.pixels[item as usize * size..][..size]);
+        let mut files = vec![("images.npy".to_owned(), npy("|u1", &shape, pixels.copied()))];
+        if let Some(labels) = &self.raw_labels {
+            let labels = items.iter().flat_map(|&item| labels[item as usize].to_le_bytes());
+            files.push(("labels.npy".to_owned(), npy("<u4", &[items.len()], labels)));
+        }
         files
     }
 
@@ -173,34 +244,11 @@ impl Packed {
         let fail = |name: &str, what: String| Error::file(data, format!("{name} {what}"));
         let mut all: Option<Self> = None;
         for &(images, labels) in files {
-            let name = &store.names()[images];
             let one = Self::one_idx(store, images, labels)
                 .map_err(|(index, what)| fail(&store.names()[index], what))?;
             all = Some(match all {
                 None => one,
-                Some(mut all) => {
-                    let shape = |set: &Self| [set.height, set.width, set.channels];
-                    if shape(&all) != shape(&one) {
-                        let what = format!(
-                            "holds images of another size than {}: {:?} and {:?}; give one of the \
-                             two, by `part` or by its name",
-                            all.files[0].0,
-                            shape(&one),
-                            shape(&all)
-                        );
-                        return Err(fail(name, what));
-                    }
-                    all.raw_labels = match (all.raw_labels.take(), one.raw_labels) {
-                        (Some(mut a), Some(b)) => {
-                            a.extend(b);
-                            Some(a)
-                        }
-                        _ => None,
-                    };
-                    all.files.extend(one.files);
-                    all.pixels.extend(one.pixels);
-                    all
-                }
+                Some(all) => all.with(one).map_err(|what| Error::file(data, what))?,
             });
         }
         all.ok_or_else(|| Error::file(data, "DATA holds no IDX file of images"))
@@ -243,7 +291,7 @@ impl Packed {
                     );
                     return Err((file, what));
                 }
-                Some(labels)
+                Some(labels.into_iter().map(u32::from).collect())
             }
         };
         Ok(Self {
@@ -294,7 +342,7 @@ impl Packed {
                             record[0]
                         ));
                     }
-                    labels.push(record[0]);
+                    labels.push(u32::from(record[0]));
                     pixels.extend_from_slice(&record[1..]);
                 }
                 Ok(())
@@ -326,6 +374,19 @@ pub(crate) fn label_names(images: &str) -> Vec<String> {
     [plain.to_owned(), format!("{plain}.gz")]
         .map(|file| if folder.is_empty() { file } else { format!("{folder}/{file}") })
         .to_vec()
+}
+
+/// A file of NumPy: an array of elements of a type, in C's order.
+fn npy(descr: &str, shape: &[usize], bytes: impl Iterator<Item = u8>) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // The values begin at a multiple of 64 bytes, behind an end of line.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    header.push_str(&" ".repeat(length - header.len() - 1));
+    header.push('\n');
+    let head = [b"\x93NUMPY\x01\0", &(length as u16).to_le_bytes()[..], header.as_bytes()];
+    head.concat().into_iter().chain(bytes).collect()
 }
 
 fn too_large() -> String {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table::LabelTable;
 use crate::config::{is_default, named};
 
 /// Which part of a set that comes in two.
@@ -21,13 +22,16 @@ pub enum Part {
 named!(Part);
 
 /// How a set is read: which part of it, and what its classes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Which part; `None` for the training part if another is held out, else for all.
     pub part: Option<Part>,
     /// Which level of folders is the classes, from 1 below DATA; `None` for what the set itself
     /// specifies, or the first level that tells its images apart.
     pub class_level: Option<usize>,
+    /// A table that has the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelTable>,
     /// As it was before parts and levels were known, for runs that were started then: all image files,
     /// classes by the innermost folder, every number up to the largest label a class.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -99,9 +103,11 @@ fn words(folder: &str) -> impl Iterator<Item = &str> {
 
 /// The folders that a name leads to, from the outermost.
 pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
-    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let (outer, inner) = container(name).unwrap_or(("", name));
+    let folders = |name: &'_ str| name.rfind('/').unwrap_or(0);
+    let (outer, inner) = (&outer[..folders(outer)], &inner[..folders(inner)]);
     let mut path = Vec::new();
-    for part in folders.split('/') {
+    for part in outer.split('/').chain(inner.split('/')) {
         match part {
             "" | "." => {}
             ".." => drop(path.pop()),
@@ -112,7 +118,26 @@ pub(super) fn folders(name: &str) -> impl Iterator<Item = &str> {
 }
 
 fn side(name: &str) -> Option<Side> {
-    folders(name).find_map(side_of)
+    folders(name).find_map(side_of).or_else(|| side_of_container(container(name)?.0))
+}
+
+/// What a file of images named so holds, by any word of its name: `imagenet-train-000001.tar`,
+/// `test-00000-of-00001.parquet`.
+fn side_of_container(file: &str) -> Option<Side> {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    words(file).find_map(side_of)
+}
+
+/// Endings of files that hold the images of a set, or a part of them.
+const CONTAINERS: [&str; 6] = ["tar", "tgz", "gz", "parquet", "mdb", "lmdb"];
+
+/// The file that an image lies in with others, and its name in there: `a/b.tar` and `c/d.png` of
+/// `a/b.tar:c/d.png`.
+pub(super) fn container(name: &str) -> Option<(&str, &str)> {
+    name.match_indices(':').map(|(at, _)| (&name[..at], &name[at + 1..])).find(|(outer, _)| {
+        let ending = outer.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+        ending.is_some_and(|ending| CONTAINERS.contains(&ending.as_str()))
+    })
 }
 
 /// The parts of a list of image files.

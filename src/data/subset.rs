@@ -10,6 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::formats::image_format;
+use super::pack::{dataset_json, packed_name};
+use super::part::container;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::files::{AtomicFile, DraftFolder, cannot};
@@ -136,6 +139,16 @@ impl SubsetWriter {
     }
 }
 
+/// What a copy of an image file is called: as it is, or by its number where it lies in a file with others.
+fn copy_name(name: &str, bytes: &[u8], number: usize) -> String {
+    if container(name).is_none() {
+        return name.to_owned();
+    }
+    let format = image_format(bytes).map(|(format, _)| format.extensions_str());
+    let ending = format.and_then(|endings| endings.first()).copied().unwrap_or("image");
+    packed_name(number, ending)
+}
+
 impl Source {
     /// Writes the images `items`, in the order of the set, into `out`; `done` hears how many were
     /// written. Those of `unreadable` that cannot even be copied, as links to nothing, are left out
@@ -158,10 +171,17 @@ impl Source {
             return Ok(Vec::new());
         }
         let mut lost = Vec::new();
+        let mut names = Vec::new();
+        let mut kept = Vec::new();
         for &item in items {
             let name = self.item_name(item as usize);
             match self.file_bytes(item as usize) {
-                Ok(bytes) => out.add(&name, &bytes)?,
+                Ok(bytes) => {
+                    let copy = copy_name(&name, &bytes, names.len());
+                    out.add(&copy, &bytes)?;
+                    names.push(copy);
+                    kept.push(item);
+                }
                 Err(reason) if unreadable.contains(&item) => lost.push(format!("{name}: {reason}")),
                 Err(reason) => {
                     let what = format!("{name} cannot be copied: {reason}");
@@ -174,7 +194,14 @@ impl Source {
         for (name, bytes) in self.label_files()? {
             out.add(&name, &bytes)?;
         }
-        if let Some((name, bytes)) = self.captions_subset(items) {
+        if self.needs_list() {
+            let labels = self.labels();
+            let of = |all: &[u32]| kept.iter().map(|&item| all[item as usize]).collect::<Vec<_>>();
+            let labels = labels.map(of);
+            let json = dataset_json(&names, labels.as_deref(), self.classes());
+            out.add("dataset.json", &json)?;
+        }
+        if let Some((name, bytes)) = self.captions_subset(&kept, &names) {
             out.add(&name, &bytes)?;
         }
         Ok(lost)

@@ -24,7 +24,7 @@ use crate::{files, images};
 use super::super::bar::Bar;
 use super::super::latents::{note_of_batch, open_images, warn_of_batches};
 use super::super::output::tell;
-use super::super::reading::{ClassFlag, tell_notes};
+use super::super::reading::{ClassFlag, LabelFlags, tell_notes};
 use super::Evaluate;
 
 /// Images decoded at a time.
@@ -347,7 +347,7 @@ impl Evaluate {
             return Ok(Real { path: self.real.clone(), reading, trained: None });
         };
         let before = options.data_reading;
-        let reading = Reading { part: part.or(before.part), ..before };
+        let reading = Reading { part: part.or(before.part), ..before.clone() };
         let trained = Some(options.data_fingerprint).filter(|_| reading == before);
         Ok(Real { path: options.data, reading, trained })
     }
@@ -375,13 +375,18 @@ impl Evaluate {
             return self
                 .held_out
                 .as_ref()
-                .map(|held_out| Ok([Source::open(None)?, class.open(held_out, Part::Test)?]))
+                .map(|held_out| {
+                    Ok([
+                        Source::open(None)?,
+                        class.open(held_out, Part::Test, &LabelFlags::default())?,
+                    ])
+                })
                 .transpose();
         };
         let part = |part| Source::open_part(Some(real), part);
         Ok(match &self.held_out {
             Some(held_out) => {
-                let held_out = class.open(held_out, Part::Test)?;
+                let held_out = class.open(held_out, Part::Test, &LabelFlags::default())?;
                 let training = part(Part::Train).or_else(|_| part(Part::All))?;
                 if training.fingerprint() == held_out.fingerprint() {
                     let what = "holds the images of --real; memorization needs images that the model was \

@@ -185,16 +185,22 @@ impl Source {
         }
     }
 
-    /// The file of captions of a copy of the set that has the images `items` alone; `None` if the
-    /// set has no captions that can be read.
-    pub(super) fn captions_subset(&self, items: &[u32]) -> Option<(String, Vec<u8>)> {
+    /// The file of captions of a copy of the set that has the images `items` alone, under `names`; `None`
+    /// if the set has no captions that can be read.
+    pub(super) fn captions_subset(
+        &self,
+        items: &[u32],
+        names: &[String],
+    ) -> Option<(String, Vec<u8>)> {
         let captions = self.captions().ok()?;
-        let line = |&item: &u32| {
-            let name = self.item_name(item as usize);
+        let line = |(&item, name): (&u32, &String)| {
             let lines = captions.of(item as usize).iter();
             lines.map(|text| format!("{name}\t{text}\n")).collect::<String>()
         };
-        Some(("captions.txt".into(), items.iter().map(line).collect::<String>().into_bytes()))
+        Some((
+            "captions.txt".into(),
+            items.iter().zip(names).map(line).collect::<String>().into_bytes(),
+        ))
     }
 }
 

@@ -23,11 +23,14 @@ use crate::files;
 use budget::Budget;
 
 mod budget;
+mod color;
 mod jpeg;
 mod quiet;
 mod tiff;
 
 pub(crate) use budget::Share;
+#[cfg(any(feature = "hdf5", feature = "parquet"))]
+pub(crate) use quiet::caught;
 
 /// The most pixels that an image may claim: 2^27, as of 11,585 x 11,585. A file of a few kilobytes
 /// can claim any number, so this is checked in the header, before any memory is taken.
@@ -119,8 +122,8 @@ pub(crate) fn room_for_file(bytes: u64) -> Share {
 }
 
 /// Decodes an image by its content; its name is only for messages. Of several frames or pages the
-/// first is decoded. The orientation that a camera noted (EXIF, TIFF) is applied; color profiles
-/// are not.
+/// first is decoded. The orientation that a camera noted (EXIF, TIFF) is applied, and so are
+/// color profiles.
 pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("is empty".into());
@@ -224,7 +227,12 @@ fn decode_as(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<De
     decoder.set_limits(limit(pixels * beside + frame)).map_err(broken)?;
     let color = color_name(decoder.original_color_type());
     let mut orientation = decoder.orientation().map_err(broken)?;
+    // One that is damaged is ignored, as viewers do.
+    let profile = decoder.icc_profile().ok().flatten();
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    if let Some(profile) = profile {
+        color::to_srgb(&mut image, &profile);
+    }
     match format {
         ImageFormat::Png if orientation == Orientation::NoTransforms => {
             orientation = png_orientation(bytes).unwrap_or(orientation);

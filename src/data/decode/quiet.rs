@@ -11,24 +11,23 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Set while it lives.
-struct Decoding;
+/// Set while it lives; holds what was set before.
+struct Decoding(bool);
 
 impl Decoding {
     fn start() -> Self {
-        DECODING.set(true);
-        Self
+        Self(DECODING.replace(true))
     }
 }
 
 impl Drop for Decoding {
     fn drop(&mut self) {
-        DECODING.set(false);
+        DECODING.set(self.0);
     }
 }
 
 /// What `f` returns; `None`, without printing, if it panics.
-pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();

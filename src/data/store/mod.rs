@@ -11,13 +11,23 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Error, Result};
 use crate::files;
 
+mod lmdb;
+#[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
+mod table;
 mod tar;
 mod window;
 mod zip;
 
+use lmdb::Lmdb;
+#[cfg(feature = "parquet")]
+use table::Table;
 use tar::Tar;
 use window::{Blob, Window};
 use zip::Zip;
+
+pub(crate) use lmdb::MAGIC as LMDB;
 
 /// The largest single file that is read as an image: past this it is no training image, and a
 /// zip entry of this size is most likely a bomb.
@@ -37,6 +47,11 @@ enum Place {
     Folder(Vec<PathBuf>),
     Zip(Zip),
     Tar(Tar),
+    Lmdb(Lmdb),
+    #[cfg(feature = "parquet")]
+    Table(Box<Table>),
+    /// The files of several: of which one, and the index there.
+    Joined(Vec<Store>, Vec<(u32, u32)>),
 }
 
 impl Store {
@@ -78,6 +93,60 @@ impl Store {
         Ok(Self { names, place: Place::Tar(tar) })
     }
 
+    /// The entries of an LMDB database.
+    pub(crate) fn lmdb(path: &Path) -> Result<Self> {
+        let (names, lmdb) = Lmdb::open(path)?;
+        Ok(Self { names, place: Place::Lmdb(lmdb) })
+    }
+
+    /// The rows of a Parquet file.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn table(path: &Path) -> Result<Self> {
+        let (names, table) = Table::open(path)?;
+        Ok(Self { names, place: Place::Table(Box::new(table)) })
+    }
+
+    /// The files of several stores, each under its store's name and its own.
+    pub(crate) fn joined(stores: Vec<(String, Self)>) -> Self {
+        let mut all = Vec::new();
+        for ((outer, store), number) in stores.iter().zip(0..) {
+            let names = store.names.iter().zip(0..);
+            all.extend(names.map(|(name, index)| (format!("{outer}:{name}"), (number, index))));
+        }
+        all.sort_unstable();
+        let (names, at) = all.into_iter().unzip();
+        let stores = stores.into_iter().map(|(_, store)| store).collect();
+        Self { names, place: Place::Joined(stores, at) }
+    }
+
+    /// Whether a file is an image by its place, whatever its name and content are.
+    pub(crate) fn is_image(&self, index: usize) -> bool {
+        match &self.place {
+            // What is shorter is a count or another note.
+            Place::Lmdb(lmdb) => lmdb.size(index) >= 64,
+            #[cfg(feature = "parquet")]
+            Place::Table(table) => !table.is_text(index),
+            Place::Joined(stores, at) => {
+                let (store, index) = at[index];
+                stores[store as usize].is_image(index as usize)
+            }
+            _ => false,
+        }
+    }
+
+    /// The class of a file that its place has: a number, and its name if it has one.
+    pub(crate) fn class(&self, index: usize) -> Option<(u32, Option<&str>)> {
+        match &self.place {
+            #[cfg(feature = "parquet")]
+            Place::Table(table) => table.class(index),
+            Place::Joined(stores, at) => {
+                let (store, index) = at[index];
+                stores[store as usize].class(index as usize)
+            }
+            _ => None,
+        }
+    }
+
     /// A note on the archive as a whole.
     pub(crate) fn note(&self) -> Option<String> {
         match &self.place {
@@ -86,6 +155,7 @@ impl Store {
                  are missing"
                     .into(),
             ),
+            Place::Joined(stores, _) => stores.iter().find_map(Self::note),
             _ => None,
         }
     }
@@ -95,12 +165,28 @@ impl Store {
         &self.names
     }
 
+    /// Where a file lies on disk, if it does so by itself.
+    pub(crate) fn path(&self, index: usize) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(paths) => Some(&paths[index]),
+            _ => None,
+        }
+    }
+
     /// The bytes of a file, as the system or the archive says; nothing where it cannot be read.
     pub(crate) fn size(&self, index: usize) -> Option<u64> {
         match &self.place {
             Place::Folder(paths) => fs::metadata(&paths[index]).ok().map(|m| m.len()),
             Place::Zip(zip) => zip.size(index),
             Place::Tar(tar) => tar.size(index),
+            Place::Lmdb(lmdb) => Some(lmdb.size(index)),
+            // Known only when it is read.
+            #[cfg(feature = "parquet")]
+            Place::Table(_) => None,
+            Place::Joined(stores, at) => {
+                let (store, index) = at[index];
+                stores[store as usize].size(index as usize)
+            }
         }
     }
 
@@ -146,6 +232,13 @@ impl Store {
             }
             Place::Zip(zip) => zip.read(index, f),
             Place::Tar(tar) => tar.read(index, f),
+            Place::Lmdb(lmdb) => lmdb.read(index, f),
+            #[cfg(feature = "parquet")]
+            Place::Table(table) => table.read(index, f),
+            Place::Joined(stores, at) => {
+                let (store, index) = at[index];
+                stores[store as usize].with_reader(index as usize, f)
+            }
         }
     }
 }
