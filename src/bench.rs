@@ -165,7 +165,7 @@ pub fn bench(
     tell("sampling");
     let seeds: Vec<u64> = (0..SAMPLES as u64).collect();
     let networks = config.networks()?;
-    let latents = seeded_latents(&seeds, model.nz, networks.latent_distribution);
+    let latents = seeded_latents(&seeds, networks.nz, networks.latent_distribution);
     let labels_of_samples = match networks.labels() {
         0 => Vec::new(),
         kinds => labels(kinds, SAMPLES),

@@ -165,7 +165,7 @@ impl Session {
         seconds: f64,
     ) -> Result<Self> {
         let sampler = trainer.sampler(BATCH)?;
-        let TrainConfig { model, objective, .. } = *trainer.config();
+        let objective = trainer.config().objective;
         let TrainingData { source, feed, labeled, captions } = data;
         let (labels, columns) = match rows(trainer.config()) {
             0 => (Vec::new(), images::columns(PREVIEW)),
@@ -175,7 +175,7 @@ impl Session {
         let seeds: Vec<u64> = (0..count as u64).collect();
         // The family's, which may differ from the architecture's.
         let distribution = trainer.system().model.latent_distribution;
-        let latents = seeded_latents(&seeds, model.nz, distribution);
+        let latents = seeded_latents(&seeds, trainer.system().model.nz, distribution);
         let images = trainer.images();
         let log = run.log()?;
         let now = Instant::now();
@@ -322,7 +322,7 @@ impl Session {
                 self.trainer.complete_stage();
             }
             let scored = (last || due(before, now, self.options.scores.evaluate_every))
-                && self.trainer.stage().has_previews
+                && self.trainer.has_previews()
                 && self.score(writer)?;
             if last {
                 // So that the last line includes the last steps' metrics.
@@ -331,7 +331,7 @@ impl Session {
             if last || scored || rhythm.reports(before, now) {
                 self.report()?;
             }
-            if rhythm.previews(before, now) && self.trainer.stage().has_previews {
+            if rhythm.previews(before, now) && self.trainer.has_previews() {
                 self.preview(writer)?;
             }
             if rhythm.saves(before, now) {
@@ -354,7 +354,7 @@ impl Session {
         }
         if !matches!(ending, Ending::Interrupted(signal) if !signal.is_patient()) {
             let is_there = self.previewed == Some(images) || self.run.fakes_path(images).exists();
-            if !is_there && self.trainer.stage().has_previews {
+            if !is_there && self.trainer.has_previews() {
                 self.preview(writer)?;
             }
             self.draw(writer)?;

@@ -1,0 +1,246 @@
+//! The networks of a Laplacian pyramid of GANs (Denton, Chintala, Szlam and Fergus, arXiv 1506.05751, and
+//! the authors' `train_cifar_coarse_to_fine.lua`), for images that halve down to 8 pixels: 16, 32, 64 and
+//! so on. A level is named by its shorter side, the smallest is the base. With `ngf` and `ndf` 64:
+//!
+//! ```text
+//! base   G  z:      dense 1200, ReLU; dense 1200, sigmoid; dense 8×8×c
+//!        D  x:      dense 600, ReLU, dropout; dense 600, ReLU, dropout; dense 1
+//! others G  x', z:  l = up(x');  l + h(l, z),   h: conv 7×7 64, ReLU; conv 7×7 64, ReLU; conv 5×5 c
+//!        D  x:      conv 5×5 64, ReLU; conv 5×5, stride 2, 64, ReLU; dropout; dense 1
+//! ```
+//!
+//! `x'` is the image of the next smaller level, `z` of a level above the base a plane of noise beside `l`,
+//! and nothing squashes an image. D sees `x = l + h`: with the authors' D its first layer adds the two. Its
+//! convolutions are not padded. Of a class there is one more plane beside `l` in G, and beside `x` in D,
+//! which a dense layer and ReLU make of it; in the base the class is appended to `z` and to the pixels.
+//!
+//! `up` is bilinear, and images are reduced by means of 2×2 pixels ([`halved`]), in data, training and
+//! sampling, so that `h = 0` gives `up(down(x))`. The last convolution of `h` starts at 0: a level that
+//! has not been trained adds nothing.
+
+use crate::error::{Error, Result};
+use crate::nn::{
+    Dropout, Heads, Join, LABELS, Label, Layer, Layout, Mode, Pass, Residual, Sequential, Unflatten,
+    WeightInit,
+};
+use crate::ops::conv::ConvSpec;
+use crate::tape::{Tape, Var};
+
+use super::config::ModelConfig;
+use super::parts::covering;
+use super::size::Size;
+
+/// The shorter side of the base.
+const BASE: usize = 8;
+
+/// Torch's default initial weights, without those of biases.
+const TORCH: WeightInit = WeightInit::He { gain: 0.577_350_26, uniform: true };
+/// Those of the base's dense layers, and of a level's last convolution.
+const BASE_G: WeightInit = WeightInit::Normal { std: 0.05 };
+const BASE_D: WeightInit = WeightInit::Normal { std: 0.005 };
+const NOTHING: WeightInit = WeightInit::Normal { std: 0.0 };
+
+const RELU: Layer = Layer::relu();
+const DROPOUT: Layer = Layer::Dropout(Dropout { p: 0.5 });
+
+/// A level of a pyramid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// Height and width of its images.
+    pub side: [usize; 2],
+    /// From the next smaller image, or from latents, to its images.
+    pub generator: Sequential,
+    /// From its images to a logit.
+    pub discriminator: Sequential,
+}
+
+/// The name of a level of images of this height and width, and of the part of a latent that is its noise.
+#[must_use]
+pub fn names([height, width]: [usize; 2]) -> [String; 2] {
+    let side = height.min(width);
+    [side.to_string(), format!("z{side}")]
+}
+
+/// Height and width of the images of all levels, from the base on.
+///
+/// # Errors
+/// [`Error::Config`] for a size that does not halve down to the base's.
+pub fn sides(size: Size) -> Result<Vec<[usize; 2]>> {
+    let Size { height, width } = size;
+    let doubled = height.min(width) / BASE;
+    let is_whole = [height, width].iter().all(|side| doubled > 0 && side % doubled == 0);
+    if doubled < 2 || !doubled.is_power_of_two() || height.min(width) != BASE * doubled || !is_whole
+    {
+        let what = format!(
+            "{size}: the levels of a Laplacian pyramid halve down to a shorter side of {BASE} pixels: \
+             choose 16, 32 or 64, or 32x64, say"
+        );
+        return Err(Error::config("size", what));
+    }
+    let levels = 0..=doubled.trailing_zeros();
+    Ok(levels.map(|i| [height, width].map(|side| (side / doubled) << i)).collect())
+}
+
+/// Images `[n, 2h, 2w, c]` reduced to `[n, h, w, c]`, so often.
+///
+/// # Errors
+/// [`Error::Shape`] for an odd side.
+pub fn halved(t: &mut Tape, x: Var, times: usize) -> Result<Var> {
+    let layers = vec![Layer::AveragePool; times];
+    Ok(Sequential { layers }.record(t, "down", x, &Pass::new(Mode::Eval))?.last())
+}
+
+/// Images `[n, h, w, c]` enlarged to `[n, 2h, 2w, c]`.
+///
+/// # Errors
+/// [`Error::Shape`] if they are none.
+pub fn doubled(t: &mut Tape, x: Var) -> Result<Var> {
+    let layers = vec![Layer::Bilinear];
+    Ok(Sequential { layers }.record(t, "up", x, &Pass::new(Mode::Eval))?.last())
+}
+
+/// A dense layer's width at `ngf` or `ndf` `width`, which is `at_64` at 64.
+const fn dense(width: usize, at_64: usize) -> usize {
+    (width * at_64).div_ceil(64)
+}
+
+/// The base's generator, of images of this height and width.
+fn base_generator(config: &ModelConfig, side: [usize; 2]) -> Sequential {
+    let ModelConfig { classes, nz, ngf, channels, .. } = *config;
+    let wide = dense(ngf, 1200);
+    let mut layers = Vec::new();
+    if classes > 0 {
+        layers.push(Layer::Label(Label { classes }));
+    }
+    layers.extend([
+        Layer::linear(nz + classes, wide, true).initialized(BASE_G),
+        RELU,
+        Layer::linear(wide, wide, true).initialized(BASE_G),
+        Layer::Sigmoid,
+        Layer::project(side, channels, wide, true).initialized(BASE_G),
+    ]);
+    Sequential { layers }
+}
+
+/// Its discriminator, or another network with `outputs` outputs.
+fn base_discriminator(config: &ModelConfig, side: [usize; 2], outputs: usize) -> Sequential {
+    let ModelConfig { classes, ndf, channels, .. } = *config;
+    let wide = dense(ndf, 600);
+    let mut layers = vec![Layer::Flatten];
+    if classes > 0 {
+        layers.push(Layer::Label(Label { classes }));
+    }
+    let pixels = side[0] * side[1] * channels;
+    layers.extend([
+        Layer::linear(pixels + classes, wide, true).initialized(BASE_D),
+        RELU,
+        DROPOUT,
+        Layer::linear(wide, wide, true).initialized(BASE_D),
+        RELU,
+        DROPOUT,
+        Layer::linear(wide, outputs, true).initialized(BASE_D),
+    ]);
+    Sequential { layers }
+}
+
+/// A plane of this height and width made of the class.
+fn class_plane(classes: usize, [height, width]: [usize; 2]) -> Option<Layer> {
+    let plane = Unflatten { height, width, channels: 1 };
+    let layers = vec![
+        Layer::linear(classes, height * width, true).initialized(TORCH),
+        RELU,
+        Layer::Unflatten(plane),
+    ];
+    (classes > 0).then(|| Layer::Join(Join { input: LABELS.into(), layers }))
+}
+
+/// A convolution from an image of this height and width.
+fn conv(side: [usize; 2], [kernel, stride, pad]: [usize; 3]) -> Result<ConvSpec> {
+    ConvSpec::down(side, [kernel; 2], [stride; 2], [pad; 2])
+        .map_err(|what| Error::config("size", what))
+}
+
+/// The generator of a level above the base.
+fn generator_of(config: &ModelConfig, side: [usize; 2]) -> Result<Sequential> {
+    let ModelConfig { classes, ngf, channels, .. } = *config;
+    let [_, noise] = names(side);
+    let plane = Unflatten { height: side[0], width: side[1], channels: 1 };
+    let mut main =
+        vec![Layer::Join(Join { input: noise, layers: vec![Layer::Unflatten(plane)] })];
+    main.extend(class_plane(classes, side));
+    let from = channels + main.len();
+    let wide = conv(side, [7, 1, 3])?;
+    main.extend([
+        Layer::conv(wide, from, ngf, true).initialized(TORCH),
+        RELU,
+        Layer::conv(wide, ngf, ngf, true).initialized(TORCH),
+        RELU,
+        Layer::conv(conv(side, [5, 1, 2])?, ngf, channels, true).initialized(NOTHING),
+    ]);
+    let residual = Residual { main, shortcut: Vec::new() };
+    Ok(Sequential { layers: vec![Layer::Bilinear, Layer::Residual(residual)] })
+}
+
+/// The discriminator of a level above the base.
+fn discriminator_of(config: &ModelConfig, side: [usize; 2]) -> Result<Sequential> {
+    let ModelConfig { classes, ndf, channels, .. } = *config;
+    let mut layers: Vec<Layer> = class_plane(classes, side).into_iter().collect();
+    let from = channels + layers.len();
+    let first = conv(side, [5, 1, 0])?;
+    let second = conv(first.small, [5, 2, 0])?;
+    layers.extend([
+        Layer::conv(first, from, ndf, true).initialized(TORCH),
+        RELU,
+        Layer::conv(second, ndf, ndf, true).initialized(TORCH),
+        RELU,
+        DROPOUT,
+        Layer::Identity, // the flattening
+        covering(second.small, ndf, 1, Layout::Flatten, true).initialized(TORCH),
+    ]);
+    Ok(Sequential { layers })
+}
+
+/// The base's generator for images of the whole size: a GAN without a pyramid.
+pub(super) fn generator(config: &ModelConfig) -> Sequential {
+    base_generator(config, [config.size.height, config.size.width])
+}
+
+/// Its discriminator, or another network from an image to so many outputs.
+pub(super) fn discriminator(config: &ModelConfig, outputs: usize) -> Sequential {
+    base_discriminator(config, [config.size.height, config.size.width], outputs)
+}
+
+impl ModelConfig {
+    /// The levels of a Laplacian pyramid of such images, from the base on, and the parts of their latents.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the size does not suit it.
+    pub fn pyramid(&self) -> Result<(Vec<Level>, Heads)> {
+        self.validate()?;
+        let sides = sides(self.size)?;
+        let level = |(i, &side): (usize, &[usize; 2])| {
+            Ok(Level {
+                side,
+                generator: match i {
+                    0 => base_generator(self, side),
+                    _ => generator_of(self, side)?,
+                },
+                discriminator: match i {
+                    0 => base_discriminator(self, side, 1),
+                    _ => discriminator_of(self, side)?,
+                },
+            })
+        };
+        let levels = sides.iter().enumerate().map(level).collect::<Result<Vec<Level>>>()?;
+        let noise: Vec<(String, usize)> = sides
+            .iter()
+            .enumerate()
+            .map(|(i, &side)| {
+                let [_, name] = names(side);
+                (name, if i == 0 { self.nz } else { side[0] * side[1] })
+            })
+            .collect();
+        let parts = Heads::new(noise.iter().map(|(name, width)| (name.as_str(), *width)));
+        Ok((levels, parts))
+    }
+}
