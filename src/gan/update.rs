@@ -94,7 +94,8 @@ impl Update {
 /// The last letter of the metrics of a network's updates: `d` in `grad_norm_d`.
 fn suffix(network: &str) -> &str {
     // Of a level's networks: one level is trained at a time.
-    let of_level = |role: &str| network.strip_prefix(role).is_some_and(|rest| rest.starts_with('_'));
+    let of_level =
+        |role: &str| network.strip_prefix(role).is_some_and(|rest| rest.starts_with('_'));
     match network {
         _ if of_level("discriminator") => "d",
         _ if of_level("generator") => "g",

@@ -25,6 +25,25 @@ pub struct Call {
     pub input: String,
     /// The name of its output, for later calls.
     pub output: String,
+    /// The stage without which the network has learned nothing; empty if a training has one stage, or
+    /// does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stage: String,
+}
+
+impl Call {
+    /// A pass of `input` through `network`, which gives `output`.
+    #[must_use]
+    pub fn new(network: &str, input: &str, output: &str) -> Self {
+        let [network, input, output] = [network, input, output].map(str::to_owned);
+        Self { network, input, output, stage: String::new() }
+    }
+
+    /// The same through a network that a stage trains.
+    #[must_use]
+    pub fn trained_in(self, stage: &str) -> Self {
+        Self { stage: stage.into(), ..self }
+    }
 }
 
 /// The sizes `[h, w, c]` of a pipeline's values by name; vectors are one pixel.
@@ -41,8 +60,7 @@ impl Pipeline {
     /// From latents to images by the generator called `name`.
     #[must_use]
     pub fn generator(name: &str) -> Self {
-        let (input, output) = (LATENT.into(), IMAGES.into());
-        Self(vec![Call { network: name.into(), input, output }])
+        Self(vec![Call::new(name, LATENT, IMAGES)])
     }
 
     /// From latents to images, by the pipeline of `model`, or by its generator alone.
@@ -73,7 +91,7 @@ impl Pipeline {
         let mut values = Values::from([(LATENT, [1, 1, model.nz])]);
         values.extend(model.parts.iter().map(|(name, width)| (name, [1, 1, width])));
         values.extend(model.condition().map(|(name, width)| (name, [1, 1, width])));
-        for Call { network, input, output } in &self.0 {
+        for Call { network, input, output, .. } in &self.0 {
             let Some(net) = model.by_name.get(network) else {
                 return Err(format!("the pipeline calls {network:?}, which is no network"));
             };
@@ -117,7 +135,7 @@ impl Pipeline {
         }
         let missing =
             |name: &str, what: &str| Error::Tensor { name: name.into(), what: what.into() };
-        for Call { network, input, output } in &self.0 {
+        for Call { network, input, output, .. } in &self.0 {
             let net = model.by_name.get(network);
             let net = net.ok_or_else(|| missing(network, "is no network of this model"))?;
             let none = "is given by nothing before it in the pipeline";
@@ -149,16 +167,12 @@ mod tests {
         TrainConfig { objective, ..TrainConfig::new(model) }.networks().unwrap()
     }
 
-    fn call(network: &str, input: &str, output: &str) -> Call {
-        Call { network: network.into(), input: input.into(), output: output.into() }
-    }
-
     /// An image, its code, and the image of that code.
     fn round() -> Pipeline {
         Pipeline(vec![
-            call("generator", LATENT, "first"),
-            call("encoder", "first", "code"),
-            call("generator", "code", IMAGES),
+            Call::new("generator", LATENT, "first"),
+            Call::new("encoder", "first", "code"),
+            Call::new("generator", "code", IMAGES),
         ])
     }
 
@@ -189,9 +203,9 @@ mod tests {
         assert_eq!(back, model);
         assert_eq!(Pipeline::of(&back).unwrap(), round());
         for (calls, said) in [
-            (vec![call("painter", LATENT, IMAGES)], "\"painter\", which is no network"),
-            (vec![call("generator", "noise", IMAGES)], "\"noise\", which nothing gives"),
-            (vec![call("generator", LATENT, "image")], "gives no images"),
+            (vec![Call::new("painter", LATENT, IMAGES)], "\"painter\", which is no network"),
+            (vec![Call::new("generator", "noise", IMAGES)], "\"noise\", which nothing gives"),
+            (vec![Call::new("generator", LATENT, "image")], "gives no images"),
         ] {
             let error = Networks { pipeline: Pipeline(calls), ..model.clone() }.check();
             let error = error.unwrap_err();

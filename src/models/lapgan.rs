@@ -20,8 +20,8 @@
 
 use crate::error::{Error, Result};
 use crate::nn::{
-    Dropout, Heads, Join, LABELS, Label, Layer, Layout, Mode, Pass, Residual, Sequential, Unflatten,
-    WeightInit,
+    Dropout, Heads, Join, LABELS, Label, Layer, Layout, Mode, Pass, Residual, Sequential,
+    Unflatten, WeightInit,
 };
 use crate::ops::conv::ConvSpec;
 use crate::tape::{Tape, Var};
@@ -165,8 +165,7 @@ fn generator_of(config: &ModelConfig, side: [usize; 2]) -> Result<Sequential> {
     let ModelConfig { classes, ngf, channels, .. } = *config;
     let [_, noise] = names(side);
     let plane = Unflatten { height: side[0], width: side[1], channels: 1 };
-    let mut main =
-        vec![Layer::Join(Join { input: noise, layers: vec![Layer::Unflatten(plane)] })];
+    let mut main = vec![Layer::Join(Join { input: noise, layers: vec![Layer::Unflatten(plane)] })];
     main.extend(class_plane(classes, side));
     let from = channels + main.len();
     let wide = conv(side, [7, 1, 3])?;
@@ -242,5 +241,147 @@ impl ModelConfig {
             .collect();
         let parts = Heads::new(noise.iter().map(|(name, width)| (name.as_str(), *width)));
         Ok((levels, parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::device::{Device, State};
+    use crate::models::Architecture;
+    use crate::program::{Options, Program};
+    use crate::rng::Stream;
+    use crate::tensor::{DType, Tensor};
+
+    fn config(height: usize, width: usize) -> ModelConfig {
+        ModelConfig::usual(Architecture::Lapgan, Some(Size { height, width }))
+    }
+
+    fn noise(shape: &[usize]) -> Tensor {
+        let mut numbers = vec![0.0; shape.iter().product()];
+        Stream::new(5, "noise", 0).fill_normal(&mut numbers);
+        Tensor::new(shape, numbers).unwrap()
+    }
+
+    /// What `record` makes of `x`, with the states of `state`.
+    fn run(
+        state: &mut State,
+        x: &Tensor,
+        record: impl FnOnce(&mut Tape, Var) -> Vec<(&'static str, Var)>,
+    ) -> crate::program::Fetched {
+        let mut t = Tape::new();
+        let fed = t.feed("x", x.shape(), DType::F32).unwrap();
+        for (name, y) in record(&mut t, fed) {
+            t.fetch(name, y).unwrap();
+        }
+        let mut program = Program::compile(&t, state, &Options::default()).unwrap();
+        program.call(state, &[("x", x)]).unwrap()
+    }
+
+    /// The pyramid is `x₀, x₁ − up(x₀), x₂ − up(x₁)`, with `x₁ = down(x₂)` and `x₀ = down(x₁)`.
+    #[test]
+    fn a_pyramid_is_inverted_exactly() {
+        let x = noise(&[2, 32, 64, 3]);
+        let fetched = run(&mut State::new(&Device::Cpu), &x, |t, x| {
+            let images = [2, 1, 0].map(|times| halved(t, x, times).unwrap());
+            let mut back = images[0];
+            for &image in &images[1..] {
+                let low = halved(t, image, 1).unwrap();
+                let low = doubled(t, low).unwrap();
+                let residual = t.sub(image, low).unwrap();
+                let up = doubled(t, back).unwrap();
+                back = t.add(up, residual).unwrap();
+            }
+            vec![("back", back)]
+        });
+        let off = x.f32s().iter().zip(fetched["back"].f32s()).map(|(a, b)| (a - b).abs());
+        let off = off.fold(0.0, f32::max);
+        assert!(off < 1e-6, "{off:e}");
+    }
+
+    /// As PyTorch's bilinear interpolation, and as its definition says.
+    #[test]
+    fn enlarging_is_bilinear_between_the_centers_of_pixels() {
+        let x = noise(&[1, 3, 4, 2]);
+        let fetched =
+            run(&mut State::new(&Device::Cpu), &x, |t, x| vec![("up", doubled(t, x).unwrap())]);
+        let at = |y: usize, x_: usize, c: usize| f64::from(x.f32s()[(y * 4 + x_) * 2 + c]);
+        let between = |i: usize, n: usize| {
+            let center = ((i as f64 + 0.5) / 2.0 - 0.5).clamp(0.0, (n - 1) as f64);
+            let first = center.floor() as usize;
+            (first, (first + 1).min(n - 1), center - center.floor())
+        };
+        for (i, &ours) in fetched["up"].f32s().iter().enumerate() {
+            let ((y0, y1, v), (x0, x1, u)) = (between(i / 16, 3), between(i / 2 % 8, 4));
+            let row = |y: usize| (1.0 - u) * at(y, x0, i % 2) + u * at(y, x1, i % 2);
+            let wanted = (1.0 - v) * row(y0) + v * row(y1);
+            assert!((f64::from(ours) - wanted).abs() < 1e-6, "{i}: {ours} {wanted}");
+        }
+        let flat = Tensor::full([1, 1, 1, 1], 0.3);
+        let up =
+            run(&mut State::new(&Device::Cpu), &flat, |t, x| vec![("up", doubled(t, x).unwrap())]);
+        assert_eq!(up["up"].f32s(), [0.3; 4]);
+    }
+
+    #[test]
+    fn a_level_that_was_not_trained_adds_nothing() {
+        let config = ModelConfig { ngf: 3, ..config(16, 16) };
+        let (levels, _) = config.pyramid().unwrap();
+        let generator = &levels[1].generator;
+        let mut state = State::new(&Device::Cpu);
+        for param in generator.params("g") {
+            state.set(&param.name, &param.initial(1)).unwrap();
+        }
+        let x = noise(&[2, 8, 8, 3]);
+        let both = |state: &mut State| {
+            run(state, &x, |t, x| {
+                let z = t.fill(&[2, 256], 0.5).unwrap();
+                let pass = Pass::new(Mode::Eval).with("z16", z);
+                let made = generator.record(t, "g", x, &pass).unwrap().last();
+                vec![("made", made), ("low", doubled(t, x).unwrap())]
+            })
+        };
+        let fetched = both(&mut state);
+        assert_eq!(fetched["made"].f32s(), fetched["low"].f32s());
+        let last = "g.main.1.main.5.weight";
+        let shape = state.get(last).unwrap().shape().to_vec();
+        state.set(last, &Tensor::full(shape, 0.1)).unwrap();
+        let fetched = both(&mut state);
+        assert_ne!(fetched["made"].f32s(), fetched["low"].f32s());
+    }
+
+    #[test]
+    fn levels_follow_from_the_size() {
+        let of = |height, width| sides(Size { height, width });
+        assert_eq!(of(16, 16).unwrap(), [[8, 8], [16, 16]]);
+        assert_eq!(of(64, 64).unwrap(), [[8, 8], [16, 16], [32, 32], [64, 64]]);
+        assert_eq!(of(32, 48).unwrap(), [[8, 12], [16, 24], [32, 48]]);
+        for (height, width) in [(8, 8), (24, 24), (28, 28), (16, 17), (48, 48), (0, 16), (32, 50)] {
+            let error = of(height, width).unwrap_err().to_string();
+            assert!(error.contains("halve down to a shorter side of 8"), "{error}");
+        }
+    }
+
+    /// The published sizes: `G` .22 M and `D` .12 M at 32×32, without biases.
+    #[test]
+    fn networks_for_32_are_the_authors() {
+        let (levels, parts) = config(32, 32).pyramid().unwrap();
+        let count = |network: &Sequential| {
+            let weights = network.params("n").into_iter().filter(|p| p.shape.len() == 4);
+            weights.map(|p| p.shape.iter().product::<usize>()).sum::<usize>()
+        };
+        let counts: Vec<_> =
+            levels.iter().map(|l| [count(&l.generator), count(&l.discriminator)]).collect();
+        let base = [1200 * (100 + 1200 + 192), 600 * (192 + 600 + 1)];
+        let level = |cells: usize| [64 * (49 * (4 + 64) + 25 * 3), 64 * (25 * (3 + 64) + cells)];
+        assert_eq!(counts, [base, level(16), level(144)]);
+        let of_parts: Vec<_> = parts.iter().collect();
+        assert_eq!(of_parts, [("z8", 100), ("z16", 256), ("z32", 1024)]);
+        // A class is one more plane, and as many numbers in the base.
+        let (levels, _) = ModelConfig { classes: 10, ..config(32, 32) }.pyramid().unwrap();
+        let plane = 64 * 49 + 10 * 1024;
+        assert_eq!(count(&levels[2].generator), level(144)[0] + plane);
+        assert_eq!(count(&levels[0].generator), base[0] + 1200 * 10);
     }
 }

@@ -386,8 +386,12 @@ fn graphs_come_back_as_what_they_are() {
     let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
     let last = generator.layers.len() - 2;
     generator.layers[last] = Layer::conv(spec, 4, 3, true);
-    generator.layers.insert(last, Layer::Upsample);
-    all.push(("doubling", drawn(doubling)));
+    for (name, layer) in [("doubling", Layer::Upsample), ("bilinear", Layer::Bilinear)] {
+        let mut doubling = doubling.clone();
+        let generator = doubling.get_mut(Role::Generator.into()).unwrap();
+        generator.layers.insert(last, layer);
+        all.push((name, drawn(doubling)));
+    }
     for (name, model) in all {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();

@@ -73,11 +73,8 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
     for (i, level) in levels.into_iter().enumerate() {
         let [name, noise] = names(level.side);
         let names = networks_of(&name, i + 1 == count);
-        calls.push(Call {
-            network: names.generator.clone(),
-            input: below.unwrap_or(noise),
-            output: names.images.clone(),
-        });
+        let input = below.unwrap_or(noise);
+        calls.push(Call::new(&names.generator, &input, &names.images).trained_in(&name));
         let discriminator = Net::new(Role::Discriminator, level.discriminator);
         let discriminator = match i + 1 == count {
             true => discriminator,
@@ -112,9 +109,11 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
             }
         }
         averaged.push(names.generator.clone());
-        let is_other = |network: &&String| ![&names.generator, &names.discriminator].contains(network);
+        let is_other =
+            |network: &&String| ![&names.generator, &names.discriminator].contains(network);
         let frozen = model.by_name.keys().filter(is_other).cloned().collect();
-        let level = Arc::new(Level { is_base: i == 0, above, noise, names, loss: config.objective.loss });
+        let level =
+            Arc::new(Level { is_base: i == 0, above, noise, names, loss: config.objective.loss });
         let phase = Phase {
             name: name.clone(),
             images: stage_images(config, &name),

@@ -4,8 +4,8 @@
 //! preset, and new networks in [`crate::models`] if needed.
 
 use crate::error::Result;
-use crate::gan::scalar::{Curve, MOMENTUM, Scalar};
 use crate::gan::objective::OptimizerKind;
+use crate::gan::scalar::{Curve, MOMENTUM, Scalar};
 use crate::gan::{Family, ObjectiveConfig, Phase, Recorder, Stage, Step, System, TrainConfig};
 use crate::model::{Networks, Role};
 use crate::objectives::Output;
@@ -144,11 +144,9 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan
-        | Family::Mrgan
-        | Family::IntCls
-        | Family::Progressive
-        | Family::Lapgan => objective.loss.output(),
+        Family::Gan | Family::Mrgan | Family::IntCls | Family::Progressive | Family::Lapgan => {
+            objective.loss.output()
+        }
         Family::Bigan
         | Family::Ali
         | Family::Vae

@@ -75,13 +75,10 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
     ]
     .map(|(name, net)| (name.to_owned(), net))
     .into();
-    let call = |network: &str, input: &str, output: &str| Call {
-        network: network.into(),
-        input: input.into(),
-        output: output.into(),
-    };
-    networks.pipeline =
-        Pipeline(vec![call(FEATURE_GENERATOR, Z1, FEATURES), call(GENERATOR, FEATURES, IMAGES)]);
+    networks.pipeline = Pipeline(vec![
+        Call::new(FEATURE_GENERATOR, Z1, FEATURES),
+        Call::new(GENERATOR, FEATURES, IMAGES),
+    ]);
     networks.check().map_err(|what| Error::config("size", format!("{}: {what}", networks.size)))?;
     Ok(networks)
 }
