@@ -181,8 +181,6 @@ const PYRAMID: &[&str] = &[
     "--preset",
     "lapgan",
     "--gray",
-    "--batch",
-    "8",
     "--nz",
     "8",
     "--ngf",
@@ -200,7 +198,8 @@ fn levels_of_a_pyramid_are_trained_in_any_order() {
     let place = Place::new();
     labeled(&place, 12);
     let train = |out: &str, words: &[&str]| {
-        let sized = ["--size", "32", "--stage-images", "8=32,16=40,32=24", "--out", out];
+        let sized =
+            ["--batch", "8", "--size", "32", "--stage-images", "8=32,16=40,32=24", "--out", out];
         place.dcgan(&[PYRAMID, &sized, words]).ok();
         place.only_run(out)
     };
@@ -264,7 +263,17 @@ fn levels_of_a_pyramid_are_trained_in_any_order() {
 fn a_pyramid_is_used_like_any_other_model() {
     let place = Place::new();
     labeled(&place, 12);
-    let sized = ["--size", "16", "--stage-images", "8=16,16=16", "--conditional", "--out", "runs"];
+    let sized = [
+        "--batch",
+        "8",
+        "--size",
+        "16",
+        "--stage-images",
+        "8=16,16=16",
+        "--conditional",
+        "--out",
+        "runs",
+    ];
     place.dcgan(&[PYRAMID, &sized]).ok();
     let run = place.only_run("runs");
     let run = run.to_str().unwrap();
@@ -284,7 +293,7 @@ fn a_pyramid_is_used_like_any_other_model() {
     let log = fs::read_to_string(Path::new(run).join("log.jsonl")).unwrap();
     assert!(log.contains("grad_norm_g") && !log.contains("grad_norm_generator"), "{log}");
 
-    let sized = ["--size", "16", "--stage-images", "8=16,16=16", "--out", "plain"];
+    let sized = ["--batch", "8", "--size", "16", "--stage-images", "8=16,16=16", "--out", "plain"];
     place.dcgan(&[PYRAMID, &sized]).ok();
     let plain = place.only_run("plain");
     let plain = plain.to_str().unwrap();
