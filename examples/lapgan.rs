@@ -183,7 +183,7 @@ fn main() -> Result<()> {
         typed.get(i).map_or(usual, |text| text.parse().expect("a number is needed"))
     };
     let data = typed.first().filter(|data| *data != "-").map(Path::new);
-    let (base, above) = (number(1, 400_000), number(2, 40_000));
+    let (base, above) = (number(1, 200_000), number(2, 30_000));
     let (width, batch) = (number(3, 32), number(4, 32));
 
     let source = Source::open(data)?;

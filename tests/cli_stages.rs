@@ -312,15 +312,16 @@ fn a_pyramid_is_used_like_any_other_model() {
 fn what_a_pyramid_cannot_be_is_said() {
     let place = Place::new();
     labeled(&place, 6);
-    let refused = |words: &[&str], said: &[&str]| {
-        place.dcgan(&[PYRAMID, &["--dry-run"], words]).refused(2, said);
+    let in_batches = |batch: &str, words: &[&str], said: &[&str]| {
+        place.dcgan(&[PYRAMID, &["--dry-run", "--batch", batch], words]).refused(2, said);
     };
+    let refused = |words: &[&str], said: &[&str]| in_batches("8", words, said);
     refused(&["--size", "24"], &["--size", "halve down to a shorter side of 8", "16, 32 or 64"]);
     refused(&["--size", "8"], &["--size", "halve down"]);
-    refused(&["--size", "16", "--batch", "9"], &["--batch", "one half of 9 images", "even"]);
+    in_batches("9", &["--size", "16"], &["--batch", "one half of 9 images", "even"]);
     refused(&["--size", "16", "--stage", "32"], &["--stage", "no stage \"32\"", "8, 16"]);
     refused(&["--network", "dcgan"], &["--network", "choose lapgan"]);
-    refused(&["--size", "16", "--norm-g", "batch"], &["--norm-g", "fixed"]);
+    refused(&["--size", "16", "--norm-g", "layer"], &["--norm-g", "fixed"]);
     refused(&["--size", "16", "--conditional=projection"], &["--conditional", "concat"]);
     refused(&["--size", "16", "--penalty", "gp"], &["--penalty", "does not use it"]);
     refused(&["--momentum-rise", "1k"], &["--momentum-rise", "--optimizer sgd"]);

@@ -8,7 +8,7 @@ use dcgan::data::{LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
-use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
+use dcgan::gan::families::{self, DISCRIMINATOR, ENCODER, GENERATOR};
 use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System};
 use dcgan::models::progressive::places;
 use dcgan::models::{Architecture, ModelConfig, Size};
@@ -618,6 +618,8 @@ fn each_level_of_a_pyramid_changes_its_own_networks() {
     // In turn, and stopped in the middle of a level, at its end, and after it.
     let all = grown(&mut whole, 0..8);
     let stages = whole.position().stages;
+    // Not those of larger images.
+    assert_eq!(families::planned_images(&lapgan("")), Some(28));
     let seen: Vec<_> = LEVELS.map(|(name, _)| (stages[name].images, stages[name].done)).into();
     assert_eq!(seen, [(8, true), (12, true), (12, false)]);
     for stop in [1, 2, 3, 5, 6] {
