@@ -40,7 +40,7 @@ const SIDE: usize = 32;
 const LEVELS: usize = 2;
 const NUMBERS: usize = SIDE * SIDE * 3;
 /// Held-out images, twice.
-const HELD_OUT: usize = 1000;
+const HELD_OUT: usize = 500;
 /// Images at a time, and those of the picture.
 const AT_ONCE: usize = 50;
 const SHOWN: usize = 12;
@@ -183,8 +183,8 @@ fn main() -> Result<()> {
         typed.get(i).map_or(usual, |text| text.parse().expect("a number is needed"))
     };
     let data = typed.first().filter(|data| *data != "-").map(Path::new);
-    let (base, above) = (number(1, 200_000), number(2, 30_000));
-    let (width, batch) = (number(3, 32), number(4, 32));
+    let (base, above) = (number(1, 200_000), number(2, 24_000));
+    let (width, batch) = (number(3, 16), number(4, 16));
 
     let source = Source::open(data)?;
     let prepare = Prepare { height: SIDE, width: SIDE, ..Prepare::default() };
