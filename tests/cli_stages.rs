@@ -126,6 +126,13 @@ fn a_stage_is_trained_alone_where_those_before_it_are_done() {
     assert_ne!(part(&g1, "feature_generator."), part(&g0, "feature_generator."));
     let joint = alone("joint", Some(&g1));
     assert_eq!(stages(&place, &joint)[3], row("joint", "done", 24));
+    // Trained again, it leaves behind those that build on it.
+    let again = train(&place, "again", &["--stage", "encoder", "--from", joint.to_str().unwrap()]);
+    let left = [("g1", 40), ("g0", 32), ("joint", 24)];
+    let wanted = left.map(|(stage, images)| row(stage, "left", images));
+    assert_eq!(stages(&place, &again)[0], row("encoder", "done", 32));
+    assert_eq!(stages(&place, &again)[1..], wanted);
+    refused(&["--stage", "joint", "--from", again.to_str().unwrap()], &["g1, which is not done"]);
     // A stage that is not done when its training was stopped.
     place.dcgan(&[&["train", "--out", "short"], STACKED, SMALL, LENGTHS, &["--images", "16"]]).ok();
     let short = place.only_run("short");
@@ -300,9 +307,10 @@ fn a_pyramid_is_used_like_any_other_model() {
     place
         .dcgan(&[&["export", plain, "--to", "pth", "--network", "discriminator", "--out", "d.pth"]])
         .ok();
+    place.dcgan(&[&["export", plain, "--to", "onnx", "--out", "g.onnx"]]).ok();
     place
-        .dcgan(&[&["export", plain, "--to", "onnx", "--out", "g.onnx"]])
-        .refused(1, &["several networks in turn", "--to model"]);
+        .dcgan(&[&["export", plain, "--to", "pth", "--out", "g.pth"]])
+        .refused(1, &["several networks in turn", "--to onnx"]);
     // Sums of latents of all levels.
     let words = ["arithmetic", plain, "--plus", "0,1", "--minus", "2", "--out", "sum.png"];
     place.dcgan(&[&words, CPU]).ok();
@@ -316,7 +324,7 @@ fn what_a_pyramid_cannot_be_is_said() {
         place.dcgan(&[PYRAMID, &["--dry-run", "--batch", batch], words]).refused(2, said);
     };
     let refused = |words: &[&str], said: &[&str]| in_batches("8", words, said);
-    refused(&["--size", "24"], &["--size", "halve down to a shorter side of 8", "16, 32 or 64"]);
+    refused(&["--size", "24"], &["--size", "halve down to a shorter side of 8", "16, 32, 64"]);
     refused(&["--size", "8"], &["--size", "halve down"]);
     in_batches("9", &["--size", "16"], &["--batch", "one half of 9 images", "even"]);
     refused(&["--size", "16", "--stage", "32"], &["--stage", "no stage \"32\"", "8, 16"]);
@@ -353,7 +361,9 @@ fn networks_that_grow_make_whole_images_at_any_time() {
         "--device",
         "cpu",
     ];
-    place.dcgan(&[GROWING, &["--out", "whole"]]).ok();
+    let output = place.dcgan(&[GROWING, &["--out", "whole"]]).ok();
+    // Said once, not at each of its phases.
+    assert_eq!(output.stderr.matches("stage 8: 32 images").count(), 1, "{}", output.stderr);
     let whole = place.only_run("whole");
     let done = ["4", "8", "16"].map(|name| row(name, "done", if name == "4" { 16 } else { 32 }));
     assert_eq!(stages(&place, &whole), done);
@@ -375,6 +385,16 @@ fn networks_that_grow_make_whole_images_at_any_time() {
     place.dcgan(&[&["train", "--resume", run, "--images", "80"]]).ok();
     assert_same(&latest(&whole), &latest(&parts));
     assert!(!is_enlarged(&samples(&place, run, &["--seeds", "0"]).remove(0)));
+
+    // The plan is that of the largest stage.
+    let memory = |size: &'static str| {
+        let words: Vec<&str> = GROWING.iter().map(|&w| if w == "16" { size } else { w }).collect();
+        let words: Vec<&str> =
+            words.into_iter().filter(|w| *w != "--stage-images" && !w.contains('=')).collect();
+        let output = place.dcgan(&[&words, &["--dry-run"]]).ok().stderr;
+        output.lines().find(|line| line.starts_with("memory")).unwrap().to_owned()
+    };
+    assert_ne!(memory("16"), memory("32"));
 
     let refused = |words: &[&str], said: &[&str]| {
         place.dcgan(&[GROWING, words]).refused(2, said);

@@ -367,7 +367,10 @@ impl ModelFile {
     }
 
     /// Refuses a model whose pipeline has networks that have not been trained yet.
-    fn check_stages(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the stages that were not trained.
+    pub(crate) fn check_stages(&self) -> Result<()> {
         let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
         let Some(position): Option<serde_json::Value> = position else { return Ok(()) };
         let seen = |stage: &str| position["stages"][stage]["images"].as_u64().unwrap_or(0);

@@ -30,8 +30,10 @@ use super::config::ModelConfig;
 use super::parts::covering;
 use super::size::Size;
 
-/// The shorter side of the base.
+/// The shorter side of the base, and the longest one of the finest level: its noise has as many numbers as
+/// pixels.
 const BASE: usize = 8;
+const LARGEST: usize = 256;
 
 /// Torch's default initial weights, without those of biases.
 const TORCH: WeightInit = WeightInit::He { gain: 0.577_350_26, uniform: true };
@@ -69,11 +71,11 @@ pub fn sides(size: Size) -> Result<Vec<[usize; 2]>> {
     let Size { height, width } = size;
     let doubled = height.min(width) / BASE;
     let is_whole = [height, width].iter().all(|side| doubled > 0 && side % doubled == 0);
-    if doubled < 2 || !doubled.is_power_of_two() || height.min(width) != BASE * doubled || !is_whole
-    {
+    let is_known = doubled.is_power_of_two() && (2..=LARGEST / BASE).contains(&doubled);
+    if !is_known || height.min(width) != BASE * doubled || !is_whole {
         let what = format!(
             "{size}: the levels of a Laplacian pyramid halve down to a shorter side of {BASE} pixels: \
-             choose 16, 32 or 64, or 32x64, say"
+             choose 16, 32, 64, 128 or 256, or 32x64, say"
         );
         return Err(Error::config("size", what));
     }
@@ -357,7 +359,9 @@ mod tests {
         assert_eq!(of(16, 16).unwrap(), [[8, 8], [16, 16]]);
         assert_eq!(of(64, 64).unwrap(), [[8, 8], [16, 16], [32, 32], [64, 64]]);
         assert_eq!(of(32, 48).unwrap(), [[8, 12], [16, 24], [32, 48]]);
-        for (height, width) in [(8, 8), (24, 24), (28, 28), (16, 17), (48, 48), (0, 16), (32, 50)] {
+        for (height, width) in
+            [(8, 8), (24, 24), (28, 28), (16, 17), (48, 48), (0, 16), (32, 50), (512, 512)]
+        {
             let error = of(height, width).unwrap_err().to_string();
             assert!(error.contains("halve down to a shorter side of 8"), "{error}");
         }

@@ -32,7 +32,7 @@ impl<'a> Export<'a> {
         let (name, network) = model.find(role)?;
         if role.takes_latents() && model.networks.pipeline.0.len() > 1 {
             let what = "makes images by several networks in turn, and such a file holds one: export all \
-                        of them with --to model, which this program reads";
+                        of them with --to onnx, or with --to model, which this program reads";
             return Err(Error::file(&model.path, what));
         }
         let net = Net::new(role, network.clone());
