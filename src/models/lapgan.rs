@@ -30,8 +30,7 @@ use super::config::ModelConfig;
 use super::parts::covering;
 use super::size::Size;
 
-/// The shorter side of the base, and the longest one of the finest level: its noise has as many numbers as
-/// pixels.
+/// The shorter sides of the base, and of the finest level at most: its noise has as many numbers as pixels.
 const BASE: usize = 8;
 const LARGEST: usize = 256;
 
