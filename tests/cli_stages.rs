@@ -307,6 +307,11 @@ fn a_pyramid_is_used_like_any_other_model() {
     place
         .dcgan(&[&["export", plain, "--to", "pth", "--network", "discriminator", "--out", "d.pth"]])
         .ok();
+    // With dropout, and nothing to calibrate.
+    place.dcgan(&[&["filters", plain, "set/train", "--filters", "0", "--out", "f.png"], CPU]).ok();
+    place
+        .dcgan(&[&["walk", plain, "--direction", "1", "--out", "w.gif"], CPU])
+        .refused(1, &["latent", "no network of this model as a whole"]);
     place.dcgan(&[&["export", plain, "--to", "onnx", "--out", "g.onnx"]]).ok();
     place
         .dcgan(&[&["export", plain, "--to", "pth", "--out", "g.pth"]])

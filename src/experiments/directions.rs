@@ -115,7 +115,9 @@ fn first_layers(networks: &Networks) -> Result<(String, Sequential, usize)> {
     let call = pipeline.0.iter().find(|call| call.input == LATENT);
     let named = call.and_then(|call| networks.by_name.get_key_value(&call.network));
     let Some((name, net)) = named else {
-        return wrong(LATENT, "are the input of no network of this model".into());
+        let what = "is the input of no network of this model as a whole, and directions are those of an \
+                    affine map of all of it";
+        return wrong(LATENT, what.into());
     };
     let mut codes = 0;
     for (i, layer) in net.network.layers.iter().enumerate() {
