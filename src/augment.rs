@@ -356,16 +356,19 @@ impl Adaptive {
     /// [`Error::Tensor`] if the state is not a scalar; [`Error::Shape`] if there are no scores.
     pub fn follow(&self, t: &mut Tape, scores: Var, undecided: f32) -> Result<Var> {
         let n = t.shape(scores).first().copied().unwrap_or(1);
-        let p = Self::probability(t)?;
         let side = t.affine(scores, 1.0, -undecided)?;
         let side = t.sign(side)?;
         let r = t.mean_all(side)?;
-        let beyond = t.affine(r, 1.0, -self.target)?;
-        let direction = t.sign(beyond)?;
-        let step = t.affine(direction, n as f32 / self.images, 0.0)?;
-        let p = t.add(p, step)?;
-        let p = t.clamp(p, 0.0, 1.0)?;
-        t.assign(PROBABILITY, p)?;
+        let Self { target, images } = *self;
+        t.in_turn(&[r], move |t, r| {
+            let p = Self::probability(t)?;
+            let beyond = t.affine(r[0], 1.0, -target)?;
+            let direction = t.sign(beyond)?;
+            let step = t.affine(direction, n as f32 / images, 0.0)?;
+            let p = t.add(p, step)?;
+            let p = t.clamp(p, 0.0, 1.0)?;
+            t.assign(PROBABILITY, p)
+        })?;
         Ok(r)
     }
 }

@@ -130,6 +130,7 @@ pub mod ops;
 pub mod optim;
 pub mod program;
 mod protobuf;
+pub mod ranks;
 pub mod rng;
 pub mod shaders;
 pub mod shell;

@@ -12,6 +12,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::ProgressBar;
@@ -78,9 +79,20 @@ fn without_broken_pipe(written: io::Result<()>) -> Result<()> {
     }
 }
 
+/// Whether messages are left out.
+static MUTE: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out all messages from here on, or no longer: of several processes that say the same, one does.
+pub fn mute(mute: bool) {
+    MUTE.store(mute, Ordering::Relaxed);
+}
+
 /// Writes a message and a newline to standard error, if it is open. The prefixes `error:` and
 /// `warning:` are colored on a terminal.
 pub fn message(text: impl Display) {
+    if MUTE.load(Ordering::Relaxed) {
+        return;
+    }
     let mut err = anstream::AutoStream::auto(io::stderr().lock());
     // In one write, so that messages of two threads or programs do not mix.
     let line = format!("{}\n", colored(&text.to_string()));
@@ -121,7 +133,7 @@ pub fn columns() -> usize {
 /// Whether standard error is a terminal, so that progress can be drawn there.
 #[must_use]
 pub fn is_watched() -> bool {
-    io::stderr().is_terminal()
+    !MUTE.load(Ordering::Relaxed) && io::stderr().is_terminal()
 }
 
 /// `text` made safe for a terminal, its prefix in color where wanted.

@@ -118,6 +118,20 @@ impl Place {
         self.settled(command)
     }
 
+    /// Runs another program to its end.
+    pub(crate) fn run(&self, program: &str, words: &[&[&str]]) -> Outcome {
+        let mut command = Command::new(program);
+        command.args(words.concat());
+        Outcome::of(&self.settled(command).output().unwrap())
+    }
+
+    /// Starts another program and leaves it running.
+    pub(crate) fn start_other(&self, program: &str, words: &[&[&str]]) -> Running {
+        let mut command = Command::new(program);
+        command.args(words.concat());
+        self.started(self.settled(command))
+    }
+
     /// Runs the program to its end.
     pub(crate) fn dcgan(&self, words: &[&[&str]]) -> Outcome {
         Outcome::of(&self.command(words).output().unwrap())

@@ -414,7 +414,7 @@ fn long_programs_are_cut() {
         ScriptStep::Dispatch { kernel, context, bind, groups, label, bytes, .. } => {
             ScriptStep::Dispatch { kernel, context, bind, groups, label, bytes, flops: 1 << 40 }
         }
-        copy @ ScriptStep::Copy { .. } => copy,
+        other @ (ScriptStep::Copy { .. } | ScriptStep::Exchange { .. }) => other,
     };
     script.steps = std::iter::repeat_n(step, 10).chain(script.steps.pop()).collect();
     let count = gpu.create_buffer(16, "count").unwrap();

@@ -18,6 +18,7 @@
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbors, from the command line |
 //! | `cli_models` | small files of large networks, and models of NaN, as commands meet them |
 //! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
+//! | `cli_ranks` | trainings by several processes, with MPI and without |
 //! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_scores` | scores in training, and the best checkpoint |
 //! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
@@ -51,6 +52,7 @@
 //! | `program` | fusion, the memory plan, feeds, states, fetches |
 //! | `random_programs` | random tapes, on every device, against the interpreter |
 //! | `random_steps` | random recipes: fused and not, resumed and not, on every device; proved plans |
+//! | `ranks` | several processes compute what one does, bit for bit |
 //! | `reference` | layers, losses and penalties against PyTorch's |
 //! | `shaders` | every kernel: renders, validates, and is written for all back ends |
 //! | `support` | helpers: the devices under test, naga's writers |
@@ -78,6 +80,7 @@ mod cli_json;
 mod cli_latent;
 mod cli_models;
 mod cli_process;
+mod cli_ranks;
 mod cli_sample;
 mod cli_scores;
 mod cli_stages;
@@ -110,6 +113,7 @@ mod precision;
 mod program;
 mod random_programs;
 mod random_steps;
+mod ranks;
 mod reference;
 mod shaders;
 mod support;

@@ -179,14 +179,14 @@ fn fail(error: &Error) -> ExitCode {
         tell!("  caused by: {source}");
         cause = source.source();
     }
-    exit_code(error)
+    ExitCode::from(code_of(error))
 }
 
-/// 2 for an invalid flag, like clap's own errors; else 1.
-fn exit_code(error: &Error) -> ExitCode {
+/// The exit code of an error: 2 for an invalid flag, like clap's own errors; else 1.
+fn code_of(error: &Error) -> u8 {
     match error {
-        Error::Flag { .. } | Error::Config { .. } => ExitCode::from(2),
-        _ => ExitCode::from(1),
+        Error::Flag { .. } | Error::Config { .. } => 2,
+        _ => 1,
     }
 }
 

@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::config::Conflict;
 use crate::data::{
-    CAPTIONED, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source, is_captioned,
+    CAPTIONED, Captions, Difference, Kind, LoaderOptions, Prepare, PrepareOptions, Source,
+    is_captioned,
 };
-use crate::device::Device;
+use crate::device::{Device, gpu};
 use crate::error::{Error, Result};
 use crate::gan::Family;
 use crate::gan::families::planned_images;
@@ -18,6 +19,7 @@ use crate::human::{self, parse_count};
 use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Sampler, Weights};
 use crate::models::{ClassCondition, Conditioning, ModelConfig, Size};
+use crate::program::tune::Effort;
 use crate::program::{self, Choices, Precision};
 use crate::shell::quoted;
 use crate::train::options::{Intervals, Origin, PartialIntervals, RunOptions, header};
@@ -25,7 +27,7 @@ use crate::train::scoring::Scorer;
 use crate::train::session::{Ending, Session, TrainingData};
 use crate::train::{
     Feed, Labeled, PartialScoreOptions, Position, Preset, Run, ScoreOptions, TrainConfig,
-    TrainOptions, Trainer, first_images, interrupt, missing_forerunner,
+    TrainOptions, Trainer, first_images, follow, interrupt, missing_forerunner,
 };
 
 use super::latents::{load_model, open_model, warn_of_passed};
@@ -36,10 +38,12 @@ use super::tuning;
 
 mod asked;
 mod flags;
+mod job;
 mod text;
 
 use asked::{Asked, Bound, like, resolve};
 use flags::{Machine, Reading};
+use job::Job;
 
 #[derive(Debug, Args)]
 #[command(
@@ -108,10 +112,36 @@ fn run_name(text: &str) -> std::result::Result<String, String> {
     Err("a name with letters or digits is needed, such as second-try".into())
 }
 
+/// A training that can begin.
+struct Ready {
+    options: RunOptions,
+    source: Arc<Source>,
+    feed: Feed,
+    labeled: Option<Labeled>,
+    captions: Option<Arc<Captions>>,
+    trainer: Trainer,
+    scorer: Option<Scorer>,
+    resumed: Option<Resumed>,
+    /// The folder of runs, and the name of this one.
+    out: PathBuf,
+    name: String,
+}
+
 impl Train {
-    pub(super) fn run(mut self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let job = Job::start()?;
+        let is_dry = self.dry_run;
+        match job.all(self.ready(&job))? {
+            Ok(_) if is_dry => Ok(ExitCode::SUCCESS),
+            Ok(ready) => job.end(ready.train(&job)),
+            Err(code) => Ok(code),
+        }
+    }
+
+    /// Everything that comes before the first step, and leaves no trace.
+    fn ready(mut self, job: &Job) -> Result<Ready> {
         let resumed = match &self.resume {
-            Some(path) => Some(Resumed::open(path)?),
+            Some(path) => Some(Resumed::open(path, job)?),
             None => None,
         };
         if self.source.gray {
@@ -123,21 +153,21 @@ impl Train {
         };
         // A resumed run already has its full configuration.
         if resumed.is_some() {
-            return self.start(resumed, from);
+            return self.start(job, resumed, from);
         }
         if let Some(preset) = self.asked.preset {
-            return self.filled(&preset.options()).start(None, from);
+            return self.filled(&preset.options()).start(job, None, from);
         }
         let Some(preset) = Preset::usual(&self.asked.config) else {
-            return self.start(None, from);
+            return self.start(job, None, from);
         };
         let options = match &from {
             Some(model) => self.fitted(preset, model)?,
             None => Some(preset.options()),
         };
-        let Some(options) = options else { return self.start(None, from) };
+        let Some(options) = options else { return self.start(job, None, from) };
         self.asked.preset = Some(preset);
-        self.filled(&options).start(None, from)
+        self.filled(&options).start(job, None, from)
     }
 
     /// The options of a preset for the networks of a model, if it makes such networks, of whatever
@@ -161,13 +191,14 @@ impl Train {
         Self { asked, prepare: self.prepare.or(prepare), ..self }
     }
 
-    fn start(&self, resumed: Option<Resumed>, from: Option<ModelFile>) -> Result<ExitCode> {
-        let (options, source) = self.options(resumed.as_ref(), from.as_ref())?;
-        let device = self.device(resumed.as_ref())?;
+    fn start(&self, job: &Job, resumed: Option<Resumed>, from: Option<ModelFile>) -> Result<Ready> {
+        let (options, source) = self.options(job, resumed.as_ref(), from.as_ref())?;
+        let device = self.device(job, resumed.as_ref())?;
         let options = RunOptions { device: device.name(), ..options };
         let compile = program::Options {
             memory_limit: self.machine.memory,
-            choices: self.choices(&options.config, &device, resumed.as_ref())?,
+            choices: self.choices(job, &options.config, &device, resumed.as_ref())?,
+            world: Arc::clone(&job.world),
             ..program::Options::default()
         };
         let fresh = resumed.is_none();
@@ -205,58 +236,26 @@ impl Train {
         if self.machine.explain {
             tell!("{}", trainer.memory().to_string().trim_end());
         }
-        let scorer = match options.scores.is_on() && !self.dry_run {
+        let scorer = match options.scores.is_on() && !self.dry_run && job.is_first() {
             true => Some(scorer(&options, &source, &device, resumed.as_ref())?),
             false => None,
         };
-        if self.dry_run {
+        if self.dry_run && job.is_first() {
             print_json(&options)?;
-            return Ok(ExitCode::SUCCESS);
         }
-        if let Some(model) = &from {
+        if let (Some(model), false) = (&from, self.dry_run) {
             trainer.start_from(model)?;
         }
-        if fresh && let n @ 1.. = trainer.start_images() {
+        if fresh
+            && !self.dry_run
+            && let n @ 1.. = trainer.start_images()
+        {
             let (images, labels) = first_images(&source, &options.prepare, n, options.config.seed)?;
             trainer.start_on(images, &labels)?;
         }
-        let (run, seconds) = match resumed {
-            Some(Resumed { run, model, passed, .. }) => {
-                for error in &passed {
-                    if let Error::Damaged { path, .. } | Error::Changed { path, .. } = error {
-                        run.set_aside(path)?;
-                    }
-                }
-                run.truncate_log(model.step)?;
-                (run, model.seconds)
-            }
-            None => {
-                let name = self.name.clone().unwrap_or_else(|| self.usual_name(&options, &source));
-                (Run::create(&self.out, &name)?, 0.0)
-            }
-        };
-        run.write_options(&options)?;
-        let path = run.path().to_owned();
-        tell!("run       {}", path.display());
-        tell!("previews  {}", Session::previews(&options.config));
-        interrupt::finish_first("this step and saving")?;
-        let data = TrainingData { source, feed, labeled, captions };
-        let mut session = Session::new(run, options, data, trainer, seconds)?;
-        if let Some(scorer) = scorer {
-            session.score_by(scorer);
-        }
-        let ending = session.run()?;
-        let path = quoted(&path);
-        Ok(match ending {
-            Ending::Done => {
-                tell!("done; make images with: dcgan sample {path}");
-                ExitCode::SUCCESS
-            }
-            Ending::Interrupted(signal) => {
-                tell!("stopped; resume with: dcgan train --resume {path}");
-                signal.exit_code().into()
-            }
-        })
+        let name = self.name.clone().unwrap_or_else(|| self.usual_name(&options, &source));
+        let out = self.out.clone();
+        Ok(Ready { options, source, feed, labeled, captions, trainer, scorer, resumed, out, name })
     }
 
     /// The name of a run's folder: preset or network, DATA and size.
@@ -271,8 +270,14 @@ impl Train {
 
     /// The requested device; else the one that a resumed run ran on, as another's results differ in
     /// their last digits; else the default.
-    fn device(&self, resumed: Option<&Resumed>) -> Result<Device> {
+    fn device(&self, job: &Job, resumed: Option<&Resumed>) -> Result<Device> {
         let checked = self.machine.checked;
+        if let (None, false) = (&self.machine.device.selection, job.world.is_solo()) {
+            // Each process of a machine takes one of its GPUs.
+            let own = gpu::device_of(job.on_host, &gpu::list());
+            let own = own.map_or_else(|| "cpu".to_owned(), |index| index.to_string());
+            return Device::open(Some(&own), checked);
+        }
         let Some(before) = resumed.map(|r| r.options.device.as_str()) else {
             return self.machine.device.open(checked);
         };
@@ -294,6 +299,7 @@ impl Train {
     /// so that it continues as if it had never stopped; else those that `--tune` chooses.
     fn choices(
         &self,
+        job: &Job,
         config: &TrainConfig,
         device: &Device,
         resumed: Option<&Resumed>,
@@ -307,6 +313,8 @@ impl Train {
             (Some(Resumed { model, .. }), None) => {
                 Ok(tuning::choose_again(&tapes, device, &model.choices))
             }
+            // Measured by each process they would differ, and results with them.
+            _ if !job.world.is_solo() => tuning::choose(&tapes, device, Effort::Off),
             (_, effort) => tuning::choose(&tapes, device, effort.unwrap_or_default()),
         }
     }
@@ -427,6 +435,7 @@ impl Train {
     /// of `--from`.
     fn options(
         &self,
+        job: &Job,
         resumed: Option<&Resumed>,
         from: Option<&ModelFile>,
     ) -> Result<(RunOptions, Arc<Source>)> {
@@ -457,9 +466,10 @@ impl Train {
             return Err(Error::file(source.origin(), what));
         }
         let model = self.model_config(old, from, &source)?;
-        let config = self.config(old, from, model, &source)?;
+        let mut config = self.config(old, from, model, &source)?;
         if old.is_none() {
             check_forerunners(&config, from)?;
+            shared_out(&mut config, job.world.size())?;
         }
         let prepare = match old {
             Some(old) => {
@@ -519,6 +529,71 @@ impl Train {
         options.validate()?;
         Ok((options, Arc::new(source)))
     }
+}
+
+impl Ready {
+    /// Trains: in the first process with a run's folder, in the others along with it.
+    fn train(self, job: &Job) -> Result<ExitCode> {
+        let Self { options, source, feed, labeled, captions, trainer, scorer, resumed, out, name } =
+            self;
+        interrupt::finish_first("this step and saving")?;
+        if !job.is_first() {
+            return Ok(match follow(trainer, feed, &options)? {
+                Ending::Done => ExitCode::SUCCESS,
+                Ending::Interrupted(signal) => signal.exit_code().into(),
+            });
+        }
+        let (run, seconds) = match resumed {
+            Some(Resumed { run, model, passed, .. }) => {
+                for error in &passed {
+                    if let Error::Damaged { path, .. } | Error::Changed { path, .. } = error {
+                        run.set_aside(path)?;
+                    }
+                }
+                run.truncate_log(model.step)?;
+                (run, model.seconds)
+            }
+            None => (Run::create(&out, &name)?, 0.0),
+        };
+        run.write_options(&options)?;
+        let path = run.path().to_owned();
+        tell!("run       {}", path.display());
+        tell!("previews  {}", Session::previews(&options.config));
+        let data = TrainingData { source, feed, labeled, captions };
+        let mut session = Session::new(run, options, data, trainer, seconds)?;
+        if let Some(scorer) = scorer {
+            session.score_by(scorer);
+        }
+        let ending = session.run()?;
+        let path = quoted(&path);
+        Ok(match ending {
+            Ending::Done => {
+                tell!("done; make images with: dcgan sample {path}");
+                ExitCode::SUCCESS
+            }
+            Ending::Interrupted(signal) => {
+                tell!("stopped; resume with: dcgan train --resume {path}");
+                signal.exit_code().into()
+            }
+        })
+    }
+}
+
+/// Splits batches into micro-batches, one for each of so many processes, unless they are split already.
+fn shared_out(config: &mut TrainConfig, ranks: usize) -> Result<()> {
+    let batch = config.batch;
+    if ranks == 1 || config.objective.micro_batch > 0 {
+        return Ok(());
+    }
+    if !batch.is_multiple_of(ranks) || batch / ranks < 2 {
+        let what = format!(
+            "{batch} images cannot be shared out equally among {ranks} processes, at least 2 for each: \
+             give a multiple of {ranks}"
+        );
+        return Err(Error::flag("--batch", what));
+    }
+    config.objective.micro_batch = batch / ranks;
+    Ok(())
 }
 
 /// Refuses to train a stage alone unless those that it builds on are done in the model of `--from`.
@@ -601,7 +676,7 @@ struct Resumed {
 }
 
 impl Resumed {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, job: &Job) -> Result<Self> {
         if path.is_file() {
             return Err(Error::file(
                 path,
@@ -609,7 +684,8 @@ impl Resumed {
                  import makes a model of weights alone, for dcgan sample",
             ));
         }
-        let run = Run::open(path)?;
+        // The first process writes the run.
+        let run = if job.is_first() { Run::open(path)? } else { Run::open_beside(path)? };
         let options: RunOptions = run.options()?;
         let (model, passed) = run.newest(load_model)?;
         warn_of_passed(&passed, &model);

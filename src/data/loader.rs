@@ -57,6 +57,8 @@ named!(CacheMode);
 pub struct LoaderOptions {
     /// Images in a batch.
     pub batch: usize,
+    /// Where the images that are made stand in it; all by default.
+    pub places: Option<Vec<usize>>,
     /// The run's seed: decides the order, the flips and the random crops.
     pub seed: u64,
     /// Decoding threads.
@@ -78,6 +80,7 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         Self {
             batch: 64,
+            places: None,
             seed: 0,
             workers: thread::available_parallelism().map_or(1, usize::from).min(8),
             cache: CacheMode::Auto,
@@ -259,6 +262,8 @@ struct Pool {
     source: Arc<Source>,
     prepare: Prepare,
     order: Order,
+    /// The places of a batch whose images are made.
+    places: Vec<usize>,
     /// Images below this index stay in memory.
     cached: usize,
     captions: Option<Arc<Captions>>,
@@ -303,6 +308,7 @@ impl Pool {
         };
         Ok(Self {
             order: Order { seed: options.seed, count: len, batch: options.batch },
+            places: options.places.clone().unwrap_or_else(|| (0..options.batch).collect()),
             source,
             prepare,
             cached,
@@ -427,10 +433,10 @@ impl Pool {
             *order = (epoch, self.order.shuffled(epoch));
         }
         let size = self.prepare.len();
-        let mut images = Vec::with_capacity(self.order.batch * size);
-        let mut items = Vec::with_capacity(self.order.batch);
-        for place in start..start + self.order.batch {
-            let mut at = place;
+        let mut images = Vec::with_capacity(self.places.len() * size);
+        let mut items = Vec::with_capacity(self.places.len());
+        for place in &self.places {
+            let mut at = start + place;
             let item = loop {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(Error::file(self.source.origin(), "reading it was stopped"));

@@ -1,5 +1,9 @@
 //! A compiled program for a GPU: plain data, no handles.
 
+use std::sync::Arc;
+
+use crate::ops::Op;
+
 /// One buffer of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferSpec {
@@ -50,6 +54,19 @@ pub enum ScriptStep {
         bytes: u64,
         /// The op (or ops) it computes, for profiles.
         label: String,
+    },
+    /// An exchange with other processes, on the host.
+    Exchange {
+        /// The op.
+        op: Arc<dyn Op>,
+        /// Its inputs.
+        from: Vec<Readback>,
+        /// A buffer that holds them one behind the other.
+        packed: usize,
+        /// The target buffer.
+        to: usize,
+        /// Values of its output, which begins where the target does.
+        outputs: usize,
     },
     /// A copy from one buffer to the start of another.
     Copy {

@@ -2,6 +2,7 @@
 //! before and after them.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::augment::Adaptive;
 use crate::error::{Error, Result};
@@ -51,7 +52,8 @@ pub struct Step<'a> {
     pub phase: &'a Phase,
     /// Extra feeds and fetches.
     pub recording: Recording,
-    /// All real images of the step, `[batches · batch, h, w, c]` in the networks' range.
+    /// All real images of the step, `[batches · batch, h, w, c]` in the networks' range; in a step of
+    /// several ranks those of this one's micro-batches.
     pub images: Var,
     /// Their one-hot labels `[batches · batch, classes]`, if fed.
     pub labels: Option<Var>,
@@ -63,6 +65,8 @@ pub struct Step<'a> {
     pub(super) orthogonal: Vec<(String, bool)>,
     scalars: Scalars,
     metrics: Vec<String>,
+    /// The number of this process, and of all.
+    ranks: (usize, usize),
 }
 
 impl fmt::Debug for Step<'_> {
@@ -78,10 +82,12 @@ impl<'a> Step<'a> {
         phase: &'a Phase,
         recording: Recording,
     ) -> Result<Self> {
-        let n = phase.step_images();
+        let (rank, ranks) = (t.world().rank(), t.world().size());
+        let n = phase.step_images() / ranks;
         let [h, w, c] = phase.image;
         let dtype = if recording.float_images { DType::F32 } else { DType::U8 };
         let images = t.feed("images", &[n, h, w, c], dtype)?;
+        t.settle(system.objective.parts(phase.batch).1 > 1);
         let scalars = Scalars::feed(t, &phase.scalars)?;
         let labels = match phase.classes {
             0 => None,
@@ -111,6 +117,7 @@ impl<'a> Step<'a> {
             orthogonal: Vec::new(),
             scalars,
             metrics: Vec::new(),
+            ranks: (rank, ranks),
         };
         let objective = &system.objective;
         if objective.orthogonal > 0.0 {
@@ -146,10 +153,18 @@ impl<'a> Step<'a> {
         self.scalars.get(name)
     }
 
-    /// Images of a micro-batch, and micro-batches per batch.
+    /// Images of a micro-batch, and micro-batches per batch, of all ranks.
     #[must_use]
     pub fn parts(&self) -> (usize, usize) {
         self.system.objective.parts(self.phase.batch)
+    }
+
+    /// The micro-batches of each batch that this rank records: all, unless there are others.
+    #[must_use]
+    pub fn micro_batches(&self) -> Range<usize> {
+        let (rank, ranks) = self.ranks;
+        let own = self.parts().1 / ranks;
+        rank * own..(rank + 1) * own
     }
 
     /// Rows of `all`, one for each image of the step, of micro-batch `m` of batch `k`.
@@ -157,14 +172,15 @@ impl<'a> Step<'a> {
     /// # Errors
     /// [`Error::Shape`] if there are not enough.
     pub fn rows(&self, t: &mut Tape, all: Var, k: usize, m: usize) -> Result<Var> {
-        let (micro, parts) = self.parts();
-        if (self.phase.batches, parts) == (1, 1) {
+        let (micro, own) = (self.parts().0, self.micro_batches());
+        if (self.phase.batches, own.len()) == (1, 1) {
             return Ok(all);
         }
         let mut shape = t.shape(all).to_vec();
         let row: usize = shape[1..].iter().product();
         shape[0] = micro;
-        let rows = t.range(all, (k * parts + m) * micro * row, micro * row)?;
+        let at = k * own.len() + (m - own.start);
+        let rows = t.range(all, at * micro * row, micro * row)?;
         t.reshape(rows, &shape)
     }
 

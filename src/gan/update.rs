@@ -28,8 +28,12 @@ pub struct Update {
     scale: LossScale,
     /// Micro-batches per batch.
     parts: usize,
-    /// Accumulated gradients.
+    /// Accumulated gradients, of the present micro-batch if there are several.
     sums: Vec<Var>,
+    /// Those of earlier micro-batches, added up.
+    total: Vec<Var>,
+    /// In a step of several ranks, those of each of this rank's micro-batches.
+    leaves: Vec<Vec<Var>>,
     /// Metrics, with their values for each micro-batch, and whether they are logged.
     metrics: Vec<(&'static str, Vec<Var>, bool)>,
 }
@@ -50,6 +54,40 @@ impl Update {
         for (sum, g) in self.sums.iter_mut().zip(grads) {
             *sum = t.add(*sum, g)?;
         }
+        Ok(())
+    }
+
+    /// The end of a micro-batch, whose gradients are complete: batches are added up by micro-batches, so
+    /// that it does not matter which rank has them.
+    ///
+    /// # Errors
+    /// Errors of recording the ops.
+    pub fn end_part(&mut self, t: &mut Tape) -> Result<()> {
+        if self.parts == 1 {
+            return Ok(());
+        }
+        let leaf = std::mem::take(&mut self.sums);
+        if !t.world().is_solo() {
+            self.leaves.push(leaf);
+            return Ok(());
+        }
+        // As an exchange between ranks would have it.
+        let leaf: Vec<Var> = leaf.into_iter().map(|g| t.settled(g)).collect::<Result<_>>()?;
+        self.total = match self.total.is_empty() {
+            true => leaf,
+            false => {
+                self.total.iter().zip(leaf).map(|(&a, b)| t.add(a, b)).collect::<Result<_>>()?
+            }
+        };
+        Ok(())
+    }
+
+    /// Adds up the gradients of all ranks.
+    fn exchange(&mut self, t: &mut Tape) -> Result<()> {
+        let leaves = std::mem::take(&mut self.leaves);
+        let shapes: Vec<Vec<usize>> = self.params.iter().map(|p| p.shape.clone()).collect();
+        let sum = t.all_reduce(&leaves)?;
+        self.sums = t.unpacked(sum, 0, &shapes)?;
         Ok(())
     }
 
@@ -82,10 +120,10 @@ impl Update {
     fn mean(&self, t: &mut Tape) -> Result<(Vec<Var>, Option<Var>)> {
         let factor = self.scale.factor(t, self.parts)?;
         let share = 1.0 / self.parts as f32;
-        let sums = self.sums.iter();
+        let sums = if self.total.is_empty() { &self.sums } else { &self.total };
         let grads = match (factor, self.parts) {
-            (Some(_), _) | (_, 1) => self.sums.clone(),
-            _ => sums.map(|&g| t.affine(g, share, 0.0)).collect::<Result<_>>()?,
+            (Some(_), _) | (_, 1) => sums.clone(),
+            _ => sums.iter().map(|&g| t.affine(g, share, 0.0)).collect::<Result<_>>()?,
         };
         Ok((grads, factor))
     }
@@ -133,6 +171,8 @@ impl Step<'_> {
             scale: LossScale::read(t, self.system.scaled)?,
             parts: self.parts().1,
             sums: Vec::new(),
+            total: Vec::new(),
+            leaves: Vec::new(),
             metrics: Vec::new(),
         })
     }
@@ -142,7 +182,28 @@ impl Step<'_> {
     /// # Errors
     /// Errors of recording the ops.
     pub fn apply(&mut self, t: &mut Tape, group: impl IntoIterator<Item = Update>) -> Result<()> {
+        let mut group: Vec<Update> = group.into_iter().collect();
+        if !t.world().is_solo() {
+            self.exchange(t, &mut group)?;
+        }
         group.into_iter().try_for_each(|update| self.apply_one(t, update))
+    }
+
+    /// Gives the updates of a group the metrics and the gradients of all ranks, and has states follow the
+    /// micro-batches of all.
+    fn exchange(&self, t: &mut Tape, group: &mut [Update]) -> Result<()> {
+        let own = self.micro_batches().len();
+        let row = |m: usize| -> Vec<Var> {
+            let metrics = group.iter().flat_map(|update| &update.metrics);
+            metrics.map(|(_, values, _)| values[m]).collect()
+        };
+        let rows: Vec<Vec<Var>> = (0..own).map(row).collect();
+        let all = t.take_turns(own, &rows)?;
+        let metrics = group.iter_mut().flat_map(|update| &mut update.metrics);
+        for (i, (_, values, _)) in metrics.enumerate() {
+            *values = all.iter().map(|row| row[i]).collect();
+        }
+        group.iter_mut().try_for_each(|update| update.exchange(t))
     }
 
     fn apply_one(&mut self, t: &mut Tape, update: Update) -> Result<()> {

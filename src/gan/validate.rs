@@ -115,6 +115,38 @@ pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usiz
     penalty(objective.penalty, &model.discriminator()?)
 }
 
+/// Whether so many processes can train together.
+///
+/// # Errors
+/// [`Error::Config`] naming the option.
+pub(crate) fn ranks(config: &TrainConfig, ranks: usize) -> Result<()> {
+    if ranks == 1 {
+        return Ok(());
+    }
+    let objective = &config.objective;
+    if !matches!(objective.family, Family::Gan | Family::Progressive) {
+        let what = format!(
+            "{} cannot be trained by several processes yet: choose gan or progressive, or start one \
+             process",
+            objective.family
+        );
+        return Err(Error::config("family", what));
+    }
+    if config.model.is_semi_supervised() {
+        let what = "semi-supervised training takes whole batches: start one process";
+        return Err(Error::config("labels_per_class", what));
+    }
+    let (micro, parts) = objective.parts(config.batch);
+    if !parts.is_multiple_of(ranks) {
+        let what = format!(
+            "{parts} micro-batches of {micro} images cannot be shared out among {ranks} processes: their \
+             number has to be a multiple of {ranks}"
+        );
+        return Err(Error::config("micro_batch", what));
+    }
+    Ok(())
+}
+
 /// Options that families other than the plain GAN do not support, for `together` images in a pass.
 fn family(model: &ModelConfig, objective: &ObjectiveConfig, together: usize) -> Result<()> {
     let family = objective.family;

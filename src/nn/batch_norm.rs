@@ -107,14 +107,20 @@ pub(super) fn statistics(
     if running && walk.is_tracked() {
         // The running variance is unbiased, as in PyTorch.
         let unbiased = t.affine(var, rows as f32 / (rows.max(2) - 1) as f32, 0.0)?;
-        let old = [read(t, "running_mean")?, read(t, "running_var")?];
-        for (own, old, new) in [("running_mean", old[0], mean), ("running_var", old[1], unbiased)] {
-            let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
-            let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
-            let next = t.add(old, new)?;
-            let next = t.reshape(next, param)?;
-            t.assign(&format!("{scope}.{own}"), next)?;
-        }
+        let (scope, param) = (scope.to_owned(), param.to_owned());
+        t.in_turn(&[mean, unbiased], move |t, news| {
+            for (own, &new) in ["running_mean", "running_var"].into_iter().zip(news) {
+                let name = format!("{scope}.{own}");
+                let old = t.read(&name, &param, DType::F32)?;
+                let old = t.reshape(old, &[numbers])?;
+                let old = t.affine(old, 1.0 - BATCH_NORM_MOMENTUM, 0.0)?;
+                let new = t.affine(new, BATCH_NORM_MOMENTUM, 0.0)?;
+                let next = t.add(old, new)?;
+                let next = t.reshape(next, &param)?;
+                t.assign(&name, next)?;
+            }
+            Ok(())
+        })?;
     }
     Ok([mean, var])
 }

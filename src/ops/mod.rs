@@ -22,6 +22,7 @@ pub mod moments;
 pub mod norm;
 pub mod pool;
 pub mod random;
+pub mod ranks;
 pub mod reduce;
 mod reference;
 pub mod samples;
@@ -161,6 +162,21 @@ pub trait Op: Debug + Any + Send + Sync {
     /// Whether its value is the new value of a state.
     fn is_assigned(&self) -> bool {
         false
+    }
+
+    /// Whether it is an exchange between the processes of a training, which runs on the host.
+    fn is_exchange(&self) -> bool {
+        false
+    }
+
+    /// Whether an exchange is a copy of its one input, with no other process to reach.
+    fn is_copy(&self) -> bool {
+        false
+    }
+
+    /// Computes an exchange ([`Op::is_exchange`]) of its inputs, one behind the other.
+    fn exchange(&self, _x: &[f32], _y: &mut [f32]) {
+        unreachable!("{} is no exchange", self.name());
     }
 
     /// Vector-Jacobian product: for each input that `needs` it, the gradient of a scalar with

@@ -4,8 +4,8 @@
 
 use super::samples::Sample;
 use super::{
-    append, conv, depthwise, elementwise, matmul, maxout, moments, norm, pool, random, reduce,
-    shape, shift, softmax, stop,
+    append, conv, depthwise, elementwise, matmul, maxout, moments, norm, pool, random, ranks,
+    reduce, shape, shift, softmax, stop,
 };
 
 /// One op of the crate.
@@ -74,6 +74,8 @@ pub const OPS: &[OpInfo] = &[
     op("stop", &[], stop::samples),
     op("append", &["append"], append::samples),
     op("shift", &["shift"], shift::samples),
+    op("all_reduce", &[], ranks::samples),
+    op("all_gather", &[], ranks::samples),
     op("sum", &["sum"], reduce::samples),
     op("moments", &["moments"], moments::samples),
     op("centered_sums", &["centered_sums", "sum"], moments::samples),

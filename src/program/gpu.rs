@@ -1,6 +1,7 @@
 //! Compiles a plan to a script of dispatches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use minijinja::context;
 
@@ -59,6 +60,28 @@ pub(super) fn script(plan: &Plan, caps: &Caps) -> Result<Script> {
                 to: parts.buffer(to, &mut script.buffers),
                 bytes: (from.len * from.size()).next_multiple_of(4) as u64,
             }),
+            Step::Kernel { op, inputs, output, .. } if op.is_copy() && inputs.len() == 1 => {
+                script.steps.push(ScriptStep::Copy {
+                    from: inputs[0].buffer,
+                    offset: inputs[0].start(),
+                    to: parts.buffer(output, &mut script.buffers),
+                    bytes: 4 * output.len as u64,
+                });
+            }
+            Step::Kernel { op, inputs, output, scratch, .. } if op.is_exchange() => {
+                let read = |place: &Place| Readback {
+                    buffer: place.buffer,
+                    offset: place.start(),
+                    bytes: 4 * place.len as u64,
+                };
+                script.steps.push(ScriptStep::Exchange {
+                    op: Arc::clone(op),
+                    from: inputs.iter().map(read).collect(),
+                    packed: scratch[0],
+                    to: parts.buffer(output, &mut script.buffers),
+                    outputs: output.len,
+                });
+            }
             Step::Kernel { op, inputs, output, lowered, scratch, .. } => {
                 let mut bound = |place: &Place| {
                     (parts.buffer(place, &mut script.buffers), place.bytes(), place.wgsl())

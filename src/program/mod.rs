@@ -4,12 +4,14 @@
 //! feeds, walks a list of steps, and returns the fetches.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::device::gpu::{Gpu, GpuProgram};
 use crate::device::{BufferKind, Device, Pack, Packed, State, tensor_of};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::ops::Caps;
+use crate::ranks::{Solo, World};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -43,6 +45,8 @@ pub struct Options {
     pub choices: Choices,
     /// On a GPU: how large tensors are kept between kernels.
     pub precision: Precision,
+    /// The processes that train together, for a [`crate::train::Trainer`].
+    pub world: Arc<dyn World>,
 }
 
 impl Default for Options {
@@ -52,6 +56,7 @@ impl Default for Options {
             memory_limit: None,
             choices: Choices::default(),
             precision: Precision::F32,
+            world: Arc::new(Solo),
         }
     }
 }

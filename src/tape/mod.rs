@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::ops::{Op, Site};
+use crate::ranks::{Solo, World};
 use crate::tensor::DType;
 
 mod grad;
 mod source;
+mod turns;
 
 pub use source::{Assigned, Source};
+use turns::Turn;
 
 /// A value on a tape: `Copy`, just an index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +75,12 @@ pub struct Tape {
     feeds: BTreeMap<String, Var>,
     states: BTreeMap<String, StateUse>,
     fetches: BTreeMap<String, Var>,
+    /// The processes that run this step together.
+    world: Arc<dyn World>,
+    /// What all ranks have to do with values of each: see [`Tape::in_turn`].
+    turns: Vec<Turn>,
+    /// See [`Tape::settle`].
+    settles: bool,
 }
 
 impl Default for Tape {
@@ -92,7 +101,22 @@ impl Tape {
             feeds: BTreeMap::new(),
             states: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            world: Arc::new(Solo),
+            turns: Vec::new(),
+            settles: false,
         }
+    }
+
+    /// An empty tape of a step that the processes of `world` run together, each with a tape of its own.
+    #[must_use]
+    pub fn shared(world: &Arc<dyn World>) -> Self {
+        Self { world: Arc::clone(world), ..Self::new() }
+    }
+
+    /// The processes that run the step together.
+    #[must_use]
+    pub fn world(&self) -> &Arc<dyn World> {
+        &self.world
     }
 
     /// Appends a node that applies `op` to `inputs`, or returns an existing one.

@@ -87,7 +87,7 @@ fn load(
 ) -> Result<Loader> {
     let Wanted { batch, image: [height, width, channels] } = Wanted::by(trainer);
     let prepare = Prepare { height, width, channels, ..prepare.clone() };
-    let options = LoaderOptions { batch, ..options.clone() };
+    let options = LoaderOptions { batch, places: trainer.places(), ..options.clone() };
     let position = trainer.position();
     let before = (position.images - position.phase_images).div_ceil(batch as u64);
     let at = before + position.phase_images / batch as u64;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::ranks::World;
 use crate::terminal::tell;
 
 /// The last signal; 0 for none.
@@ -84,6 +85,16 @@ pub fn finish_first(what: &'static str) -> Result<()> {
 #[must_use]
 pub fn interrupted() -> Option<Signal> {
     Some(LAST.load(Ordering::Relaxed)).filter(|&signal| signal != 0).map(Signal)
+}
+
+/// The last signal that asked any of the processes of a training to end, if any: the same answer for all.
+#[must_use]
+pub fn interrupted_any(world: &dyn World) -> Option<Signal> {
+    if world.is_solo() {
+        return interrupted();
+    }
+    let own = interrupted().map_or(0, |signal| signal.0 as u16);
+    Some(world.largest(own)).filter(|&signal| signal != 0).map(|signal| Signal(i32::from(signal)))
 }
 
 /// Handles a signal. Runs in its own thread, not in the signal handler, so it may print.

@@ -1,6 +1,7 @@
 //! Training loop, run directory, checkpoints, logging.
 
 mod feed;
+mod follow;
 pub mod health;
 #[cfg(feature = "cli")]
 pub mod interrupt;
@@ -33,6 +34,7 @@ pub use crate::model::checkpoint::{self, Checkpoint};
 pub use crate::model::file::{self as model_file, ModelFile};
 pub use crate::model::folder::{self, Folder};
 pub use feed::Feed;
+pub use follow::follow;
 pub use health::{Finding, Health};
 pub use labeled::Labeled;
 pub use log::LogLine;

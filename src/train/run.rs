@@ -86,6 +86,14 @@ impl Run {
         Ok(run)
     }
 
+    /// A run that another process of this training has opened: only to be read.
+    ///
+    /// # Errors
+    /// See [`Folder::open`].
+    pub fn open_beside(path: &Path) -> Result<Self> {
+        Ok(Self { folder: Folder::open(path)?, _lock: None })
+    }
+
     fn lock(folder: Folder) -> Result<Self> {
         let path = folder.path().join(files::LOCK);
         let failed = |error: &io::Error| Error::file(&path, files::cannot("be locked", error));

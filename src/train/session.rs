@@ -275,7 +275,7 @@ impl Session {
         let mut pace: Option<(Instant, u64)> = None;
         let mut is_shown = false;
         while self.trainer.images() < self.options.images {
-            if let Some(signal) = interrupt::interrupted() {
+            if let Some(signal) = interrupt::interrupted_any(&**self.trainer.world()) {
                 ending = Ending::Interrupted(signal);
                 break;
             }
@@ -335,11 +335,14 @@ impl Session {
                 self.preview(writer)?;
             }
             if rhythm.saves(before, now) {
+                self.drain()?;
+                self.trainer.confirm()?;
                 self.save(writer)?;
             }
             self.note_skipped();
         }
         self.drain()?;
+        self.trainer.confirm()?;
         let images = self.trainer.images();
         if images > self.last_report.1 {
             self.report()?;

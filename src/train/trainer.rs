@@ -1,19 +1,22 @@
 //! The training loop without its surroundings: networks and optimizer on a device, step by step.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::gan::families::semi::LABELED;
 use crate::gan::scalar::SCHEDULE;
-use crate::gan::{At, Edit, Phase, Recording, Stage, System, families};
+use crate::gan::{At, Edit, Phase, Recording, Stage, System, families, validate};
 use crate::human;
 use crate::model::names::{KEY, updates};
 use crate::model::{Sampler, Weights};
 use crate::nn::Layout;
 use crate::program::{Choices, MemoryReport, Options, Program, StepTime, Ticket, preflight};
+use crate::ranks::World;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -203,19 +206,20 @@ impl Trainer {
             Error::Memory(what) => Error::Memory(advice(&config, device, &step_options, &what)),
             other => other,
         };
+        validate::ranks(&config, options.world.size())?;
         let mut position = position;
         if !families::stages(config.objective.family).is_empty() {
             let name = &system.stage(position.at())?.name;
             position.stages.entry(name.clone()).or_default();
         }
         let first = system.phase(position.at())?;
-        let mut tape = Tape::new();
+        let mut tape = Tape::shared(&options.world);
         let recorded = system.record(&mut tape, first, recording)?;
         let mut memory = preflight(&tape, device, &step_options).map_err(advise)?;
         // The largest phase has to fit, whichever it is.
         for phase in system.stages.iter().flat_map(|stage| &stage.phases) {
             if !std::ptr::eq(phase, first) {
-                let mut tape = Tape::new();
+                let mut tape = Tape::shared(&options.world);
                 system.record(&mut tape, phase, recording)?;
                 let other = preflight(&tape, device, &step_options).map_err(advise)?;
                 if other.total() > memory.total() {
@@ -313,7 +317,7 @@ impl Trainer {
                 self.ready.push_back(metrics);
             }
             let phase = self.system.phase(at)?.clone();
-            let mut tape = Tape::new();
+            let mut tape = Tape::shared(&self.options.world);
             let recorded = self.system.record(&mut tape, &phase, self.recording)?;
             let options = Options { precision: self.config.precision, ..self.options.clone() };
             for edit in &phase.enter {
@@ -362,6 +366,52 @@ impl Trainer {
                 self.state.set(&updates(network), &Tensor::full(Vec::new(), 0.0))
             }
         }
+    }
+
+    /// The processes that train together.
+    #[must_use]
+    pub fn world(&self) -> &Arc<dyn World> {
+        &self.options.world
+    }
+
+    /// Where the images of this rank stand among those of a step; `None` if it takes all.
+    #[must_use]
+    pub fn places(&self) -> Option<Vec<usize>> {
+        let (rank, ranks) = (self.world().rank(), self.world().size());
+        let Phase { batch, batches, .. } = *self.phase();
+        let own = batch / ranks;
+        let of_batch = |k| k * batch + rank * own..k * batch + (rank + 1) * own;
+        (ranks > 1).then(|| (0..batches).flat_map(of_batch).collect())
+    }
+
+    /// Checks that all processes have the same states.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if they do not; [`Error::Lost`] if the device fails.
+    pub fn confirm(&self) -> Result<()> {
+        if self.world().is_solo() || self.world().agree(self.fingerprint()?) {
+            return Ok(());
+        }
+        Err(Error::Device(format!(
+            "the processes no longer have the same networks after {} images: they may run on devices of \
+             different kinds, or one of them computes wrongly; go on from the last checkpoint with \
+             --device",
+            self.images()
+        )))
+    }
+
+    /// A number that two trainings share if all of their states are equal, to the last bit.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the device fails.
+    pub fn fingerprint(&self) -> Result<u64> {
+        let mut hash = Sha256::new();
+        for (name, _, tensor) in self.states()? {
+            hash.update(name.as_bytes());
+            hash.update(tensor.bytes());
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        Ok(u64::from_le_bytes(std::array::from_fn(|i| hash[i])))
     }
 
     /// The configuration.
@@ -447,7 +497,7 @@ impl Trainer {
     /// The program's feeds for a batch.
     fn feeds(&self, batch: Batch) -> Result<Vec<(String, Tensor)>> {
         let phase = self.phase();
-        let n = phase.step_images();
+        let n = phase.step_images() / self.world().size();
         let [h, w, c] = phase.image;
         let mut feeds = vec![("images".to_owned(), batch.images.tensor([n, h, w, c])?)];
         if phase.classes > 0 {

@@ -143,6 +143,17 @@ pub fn default_device() -> Option<usize> {
     strongest(&list())
 }
 
+/// The index of the hardware adapter that the `k`-th process of a machine takes by default: in turn those
+/// that are like the strongest.
+#[must_use]
+pub fn device_of(k: usize, adapters: &[AdapterInfo]) -> Option<usize> {
+    let best = strongest(adapters)?;
+    let best = adapters.iter().find(|adapter| adapter.index == best)?;
+    let like = |a: &&AdapterInfo| (a.kind, a.backend) == (best.kind, best.backend);
+    let all: Vec<usize> = adapters.iter().filter(like).map(|adapter| adapter.index).collect();
+    all.get(k % all.len()).copied()
+}
+
 /// The index of the strongest hardware adapter. Kinds come first; then Vulkan and Metal before
 /// DX12, whose compiler is slower and cannot omit its checks; then limits.
 #[must_use]

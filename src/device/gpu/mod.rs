@@ -25,7 +25,7 @@ mod ring;
 mod status;
 mod tune;
 
-pub use adapter::{AdapterInfo, AdapterKind, default_device, list, select, strongest};
+pub use adapter::{AdapterInfo, AdapterKind, default_device, device_of, list, select, strongest};
 pub use buffer::GpuBuffer;
 pub(crate) use buffer::PART_ALIGN;
 pub(super) use peak::measure_peak;

@@ -15,22 +15,44 @@ const HARDWARE: (f64, f64) = (50e9, 5e9);
 /// Estimates for a software adapter, which no driver resets.
 const SOFTWARE: (f64, f64) = (10e9, 2e9);
 
+/// The cost of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    flops: u64,
+    bytes: u64,
+    /// Whether a submission has to begin with it.
+    begins: bool,
+}
+
+impl Cost {
+    /// An exchange with other processes, before a submission.
+    pub(super) const EXCHANGE: Self = Self { flops: 0, bytes: 0, begins: true };
+
+    /// Operations, and bytes moved.
+    pub(super) const fn of(flops: u64, bytes: u64) -> Self {
+        Self { flops, bytes, begins: false }
+    }
+}
+
 /// The estimated time of each step, and the resulting cuts.
 #[derive(Debug)]
 pub(super) struct Pace {
     seconds: Vec<f64>,
+    /// The steps that submissions have to begin with.
+    begins: Vec<bool>,
     cuts: Vec<Range<usize>>,
     runs: usize,
 }
 
 impl Pace {
-    /// Cuts for steps with these operations and bytes.
-    pub(super) fn new(steps: impl Iterator<Item = (u64, u64)>, software: bool) -> Self {
+    /// Cuts for steps of these costs.
+    pub(super) fn new(steps: impl Iterator<Item = Cost>, software: bool) -> Self {
         let (flops_rate, bytes_rate) = if software { SOFTWARE } else { HARDWARE };
-        let guess = |(flops, bytes): (u64, u64)| {
-            DISPATCH + (flops as f64 / flops_rate).max(bytes as f64 / bytes_rate)
+        let guess = |Cost { flops, bytes, begins }: Cost| {
+            (DISPATCH + (flops as f64 / flops_rate).max(bytes as f64 / bytes_rate), begins)
         };
-        let mut pace = Self { seconds: steps.map(guess).collect(), cuts: Vec::new(), runs: 0 };
+        let (seconds, begins) = steps.map(guess).unzip();
+        let mut pace = Self { seconds, begins, cuts: Vec::new(), runs: 0 };
         pace.cut();
         pace
     }
@@ -66,7 +88,8 @@ impl Pace {
         self.cuts.clear();
         let (mut start, mut sum) = (0, 0.0);
         for (i, seconds) in self.seconds.iter().enumerate() {
-            if i > start && sum + seconds > BUDGET {
+            // Feeds come with the first submission, also before an exchange.
+            if self.begins[i] || (i > start && sum + seconds > BUDGET) {
                 self.cuts.push(start..i);
                 (start, sum) = (i, 0.0);
             }
@@ -93,7 +116,7 @@ mod tests {
     #[test]
     fn a_slow_device_gets_short_submissions() {
         // Forty steps of 1 GFLOP each at 10 GFLOP/s, with an estimate of 50.
-        let mut pace = Pace::new(std::iter::repeat_n((1_000_000_000, 0), 40), false);
+        let mut pace = Pace::new(std::iter::repeat_n(Cost::of(1_000_000_000, 0), 40), false);
         let truth = vec![0.1; 40];
         assert!(run(&mut pace, &truth) < 0.6);
         assert!((0..4).all(|_| run(&mut pace, &truth) < 0.11));
@@ -103,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_fast_device_gets_one_submission() {
-        let mut pace = Pace::new(std::iter::repeat_n((1_000_000_000, 1_000_000), 300), false);
+        let mut pace =
+            Pace::new(std::iter::repeat_n(Cost::of(1_000_000_000, 1_000_000), 300), false);
         assert!(pace.cuts().len() > 10);
         let truth = vec![2e-5; 300];
         for _ in 0..3 {
@@ -112,6 +136,19 @@ mod tests {
         }
         assert!(!pace.measuring());
         assert_eq!(pace.cuts(), std::slice::from_ref(&(0..300)));
+    }
+
+    #[test]
+    fn a_submission_begins_with_an_exchange() {
+        let step = Cost::of(1000, 1000);
+        let steps = [step, step, Cost::EXCHANGE, step, Cost::EXCHANGE, Cost::EXCHANGE, step];
+        let mut pace = Pace::new(steps.into_iter(), false);
+        for _ in 0..4 {
+            assert_eq!(pace.cuts(), [0..2, 2..4, 4..5, 5..7]);
+            pace.learn(&[1e-5; 4]);
+        }
+        let pace = Pace::new([Cost::EXCHANGE, step].into_iter(), false);
+        assert_eq!(pace.cuts(), [0..0, 0..2]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::buffer::Region;
 use super::kernel::{Job, Kernel};
 use super::{Gpu, GpuBuffer};
-use crate::device::{BufferKind, BufferSpec, Script, ScriptStep};
+use crate::device::{BufferKind, BufferSpec, Readback, Script, ScriptStep};
 use crate::error::{Error, Result};
 use crate::human;
+use crate::ops::Op;
 use crate::shaders;
 
 /// One thing to encode.
@@ -16,6 +17,8 @@ use crate::shaders;
 pub(super) enum Step {
     /// A dispatch.
     Dispatch(Dispatch),
+    /// An exchange with other processes: between submissions.
+    Exchange(Exchange),
     /// A copy between buffers.
     Copy {
         offset: u64,
@@ -26,6 +29,34 @@ pub(super) enum Step {
         /// Number of bytes, from the start of both.
         bytes: u64,
     },
+}
+
+/// An exchange with other processes, on the host.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    op: Arc<dyn Op>,
+    from: Vec<(GpuBuffer, Readback)>,
+    packed: GpuBuffer,
+    to: GpuBuffer,
+    outputs: usize,
+}
+
+impl Exchange {
+    /// Waits for what was submitted, exchanges, and uploads the result for what is submitted next.
+    pub(super) fn run(&self, gpu: &Gpu) -> Result<()> {
+        let mut encoder = gpu.inner.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (from, part) in &self.from {
+            from.encode_copy(part.offset, (&self.packed, at), part.bytes, &mut encoder);
+            at += part.bytes;
+        }
+        gpu.inner.queue.submit([encoder.finish()]);
+        let bytes = gpu.read(&self.packed, 0, at)?;
+        let x: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+        let mut y = vec![0.0; self.outputs];
+        self.op.exchange(&x, &mut y);
+        gpu.write(&self.to, 0, bytemuck::cast_slice(&y))
+    }
 }
 
 /// A dispatch, ready to encode.
@@ -148,6 +179,12 @@ pub(super) fn steps(
             ScriptStep::Dispatch { .. } => Step::Dispatch(
                 dispatches.next().expect("one was prepared for every dispatch of the script"),
             ),
+            ScriptStep::Exchange { ref op, ref from, packed, to, outputs } => {
+                let (packed, to) = (buffers[packed].clone(), buffers[to].clone());
+                let part = |part: &Readback| (buffers[part.buffer].clone(), part.clone());
+                let from = from.iter().map(part).collect();
+                Step::Exchange(Exchange { op: Arc::clone(op), from, packed, to, outputs })
+            }
             ScriptStep::Copy { from, offset, to, bytes } => {
                 let (from, to) = (&buffers[from], &buffers[to]);
                 assert!(bytes <= from.bytes().min(to.bytes()) && bytes.is_multiple_of(4));
@@ -219,7 +256,7 @@ impl<'a> Wanted<'a> {
                     label,
                 })
             }
-            ScriptStep::Copy { .. } => None,
+            ScriptStep::Exchange { .. } | ScriptStep::Copy { .. } => None,
         }
     }
 

@@ -176,6 +176,8 @@ impl GpuProgram {
             Step::Copy { from, offset, to, bytes } => {
                 from.encode_copy(*offset, (to, 0), *bytes, encoder);
             }
+            // Not the GPU's work.
+            Step::Exchange(_) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use wgpu::BufferUsages as Usage;
 
-use super::pace::Pace;
+use super::pace::{Cost, Pace};
 use super::prepare::{self, Dispatch, Step};
 use super::ring::{CANARY, Ring};
 use super::{Gpu, GpuBuffer};
@@ -105,8 +105,9 @@ impl GpuProgram {
             (buffer, fetch.clone())
         };
         let cost = |step: &Step| match step {
-            Step::Dispatch(dispatch) => (dispatch.flops, dispatch.bytes),
-            Step::Copy { bytes, .. } => (0, 2 * bytes),
+            Step::Dispatch(dispatch) => Cost::of(dispatch.flops, dispatch.bytes),
+            Step::Copy { bytes, .. } => Cost::of(0, 2 * bytes),
+            Step::Exchange(_) => Cost::EXCHANGE,
         };
         Ok(Self {
             gpu: gpu.clone(),
@@ -151,6 +152,9 @@ impl GpuProgram {
         let cuts = self.pace.cuts().to_vec();
         let mut measured = Vec::new();
         for (i, cut) in cuts.iter().enumerate() {
+            if let [Step::Exchange(exchange), ..] = &self.steps[cut.clone()] {
+                exchange.run(&self.gpu)?;
+            }
             let mut encoder = self.gpu.inner.device.create_command_encoder(&Default::default());
             if i == 0 {
                 self.encode_feeds(&mut encoder);
@@ -268,9 +272,13 @@ impl GpuProgram {
         }
     }
 
-    /// Encodes a part of the steps followed by the canary, in one pass if nothing is copied.
+    /// Encodes a part of the steps followed by the canary, in one pass if nothing is copied. An exchange at
+    /// its start was made before.
     fn encode_steps(&self, cut: Range<usize>, encoder: &mut wgpu::CommandEncoder) {
         let mut steps = &self.steps[cut];
+        if let [Step::Exchange(_), rest @ ..] = steps {
+            steps = rest;
+        }
         loop {
             let is_copy = |step: &Step| matches!(step, Step::Copy { .. });
             let dispatches = steps.iter().position(is_copy).unwrap_or(steps.len());

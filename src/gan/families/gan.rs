@@ -158,7 +158,7 @@ impl Gan {
         let mut d = step.update(t, DISCRIMINATOR, "lr_d")?;
         let conditioned = step.labels.filter(|_| !self.is_semi());
         let mut seen = Vec::with_capacity(parts);
-        for m in 0..parts {
+        for m in step.micro_batches() {
             let real = step.rows(t, step.images, k, m)?;
             let labels = conditioned.map(|labels| step.rows(t, labels, k, m)).transpose()?;
             let fake = self.generate(t, step, &draw(step, "z", Some(k), m), micro, labels)?;
@@ -219,6 +219,7 @@ impl Gan {
             d.detail("loss_fake", loss_fake);
             d.report("d_real", self.objective.loss.mean_output(t, on_real.scores)?);
             d.report("d_fake", self.objective.loss.mean_output(t, on_fake.scores)?);
+            d.end_part(t)?;
             seen.push(Part { real, fake, labels });
         }
         if self.is_semi() {
@@ -236,7 +237,7 @@ impl Gan {
             step.power_iteration(t, GENERATOR)?;
         }
         let mut g = step.update(t, GENERATOR, "lr_g")?;
-        for (m, &Part { real, fake, labels }) in seen.iter().enumerate() {
+        for (m, &Part { real, fake, labels }) in step.micro_batches().zip(seen) {
             let fake = match is_plain(step) {
                 true => fake,
                 false => {
@@ -262,6 +263,7 @@ impl Gan {
             g.minimize(t, loss_g)?;
             g.report("loss_g", loss_g);
             g.report("d_fake_g", self.objective.loss.mean_output(t, on_fake.scores)?);
+            g.end_part(t)?;
             if step.recording.fetch_gradients && m == 0 {
                 t.fetch("fake", fake.images)?;
             }
