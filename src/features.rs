@@ -367,8 +367,17 @@ pub fn calibrate(
     source: &Source,
     prepare: &Prepare,
 ) -> Result<()> {
+    let all: Vec<Param> = statistics(name, network).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    // Without noise and dropout, as when the statistics are used. Layers are named by their places.
+    let rests = |layer: &Layer| layer.role() == LayerRole::Disturbance;
+    let layers = network.layers.iter();
+    let layers = layers.map(|l| if rests(l) { Layer::Identity } else { l.clone() }).collect();
+    let network = &Sequential { layers };
     // From zeros, so that the added part is known.
-    for param in statistics(name, network) {
+    for param in all {
         state.set(&param.name, &Tensor::full(param.shape, 0.0))?;
     }
     let order = Order { seed: 0, count: source.len(), batch: 1 };

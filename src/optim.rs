@@ -154,6 +154,8 @@ pub enum Optimizer {
     Adam(Adam),
     /// See [`RmsProp`].
     RmsProp(RmsProp),
+    /// See [`Sgd`].
+    Sgd(Sgd),
 }
 
 impl Optimizer {
@@ -164,6 +166,7 @@ impl Optimizer {
         match self {
             Self::Adam(adam) => adam.schedule(lr, step),
             Self::RmsProp(_) => [lr as f32, 1.0],
+            Self::Sgd(sgd) => [lr as f32, sgd.momentum],
         }
     }
 
@@ -176,6 +179,7 @@ impl Optimizer {
         match self {
             Self::Adam(adam) => adam.corrected(t, lr, count),
             Self::RmsProp(_) => Ok([lr, t.fill(&[], 1.0)?]),
+            Self::Sgd(sgd) => Ok([lr, t.fill(&[], sgd.momentum)?]),
         }
     }
 
@@ -196,6 +200,7 @@ impl Optimizer {
         match self {
             Self::Adam(adam) => adam.update_where(t, name, g, [rate, root], made),
             Self::RmsProp(rule) => rule.update_where(t, name, g, rate, made),
+            Self::Sgd(_) => Sgd::update_where(t, name, g, [rate, root], made),
         }
     }
 
@@ -205,6 +210,7 @@ impl Optimizer {
         match self {
             Self::Adam(_) => Adam::moments(name).to_vec(),
             Self::RmsProp(_) => vec![format!("rmsprop.v.{name}")],
+            Self::Sgd(_) => vec![format!("sgd.{name}")],
         }
     }
 }
@@ -224,8 +230,7 @@ pub(crate) fn assign(
     t.assign(name, next)
 }
 
-/// Stochastic gradient descent with momentum, as `torch.optim.SGD`, for steps recorded on your own
-/// tape. Training configurations use an [`Optimizer`].
+/// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
 ///
 /// ```text
 /// b ← momentum · b + g      p ← p − rate · b
@@ -256,6 +261,26 @@ impl Sgd {
         let step = t.mul(direction, rate)?;
         let p = t.sub(p, step)?;
         t.assign(name, p)
+    }
+
+    /// The same with the momentum as a scalar, if `made` is above 0.
+    fn update_where(
+        t: &mut Tape,
+        name: &str,
+        g: Var,
+        [rate, momentum]: [Var; 2],
+        made: Option<Var>,
+    ) -> Result<()> {
+        let shape = t.shape(g).to_vec();
+        let running = format!("sgd.{name}");
+        let old = t.read(&running, &shape, DType::F32)?;
+        let kept = t.mul(old, momentum)?;
+        let direction = t.add(kept, g)?;
+        assign(t, &running, [old, direction], made)?;
+        let p = t.read(name, &shape, DType::F32)?;
+        let step = t.mul(direction, rate)?;
+        let next = t.sub(p, step)?;
+        assign(t, name, [p, next], made)
     }
 }
 

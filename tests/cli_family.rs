@@ -74,6 +74,7 @@ fn train_presets(from: usize) {
         let codes: &[&str] = if name == "infogan" { &["--codes", "3+2"] } else { &[] };
         // A quarter of the steps for each of its stages.
         let stages: &[&str] = match name.as_str() {
+            "lapgan" => &["--stage-images", "8=240,16=240"],
             "stacked" => &["--stage-images", "encoder=200,g1=200,g0=200,joint=200"],
             "stackgan" => &["--stage-images", "stage1=400,stage2=400"],
             _ => &[],

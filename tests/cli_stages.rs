@@ -181,6 +181,166 @@ fn what_a_stacked_gan_cannot_be_is_said() {
     train(&["--network", "dcgan", "--size", "8"]).ok();
 }
 
+/// A tiny pyramid of 16x16 pixels, and of 32x32.
+const PYRAMID: &[&str] = &[
+    "train",
+    "set/train",
+    "--preset",
+    "lapgan",
+    "--gray",
+    "--nz",
+    "8",
+    "--ngf",
+    "4",
+    "--ndf",
+    "4",
+    "--report-every",
+    "16",
+    "--device",
+    "cpu",
+];
+
+#[test]
+fn levels_of_a_pyramid_are_trained_in_any_order() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let train = |out: &str, words: &[&str]| {
+        let sized =
+            ["--batch", "8", "--size", "32", "--stage-images", "8=32,16=40,32=24", "--out", out];
+        place.dcgan(&[PYRAMID, &sized, words]).ok();
+        place.only_run(out)
+    };
+    let alone = |stage: &str, from: Option<&Path>, out: &str| {
+        let from = from.map(|from| from.to_str().unwrap());
+        let flags = from.map(|from| ["--from", from]);
+        let words = [&["--stage", stage][..], flags.as_ref().map_or(&[], |f| &f[..])].concat();
+        train(out, &words)
+    };
+    let part = |run: &Path, level: &str| {
+        let tensors = ModelFile::load(&latest(run)).unwrap().tensors;
+        let networks = match level {
+            "32" => ["generator.".to_owned(), "discriminator.".to_owned()],
+            level => ["generator", "discriminator"].map(|role| format!("{role}_{level}.")),
+        };
+        let is_own = |name: &str| {
+            let name = name.strip_prefix("ema.").unwrap_or(name);
+            networks.iter().any(|network| name.starts_with(network.as_str()))
+        };
+        tensors.into_iter().filter(|(name, _)| is_own(name)).collect::<Vec<_>>()
+    };
+    let mut before: Option<[Vec<_>; 3]> = None;
+    for order in [["8", "16", "32"], ["32", "8", "16"]] {
+        let mut run: Option<PathBuf> = None;
+        for stage in order {
+            let out = format!("{}-{stage}", order[0]);
+            let next = alone(stage, run.as_deref(), &out);
+            let words = ["sample", next.to_str().unwrap(), "--seeds", "0", "--out", &out];
+            let sampled = place.dcgan(&[&words, CPU]);
+            if stage == order[2] {
+                sampled.ok();
+            } else {
+                let said = ["been trained", "images take all of them", "--from"];
+                sampled.refused(1, &said);
+            }
+            run = Some(next);
+        }
+        let run = run.unwrap();
+        let wanted = [row("8", "done", 32), row("16", "done", 40), row("32", "done", 24)];
+        assert_eq!(stages(&place, &run), wanted, "{order:?}");
+        let levels = ["8", "16", "32"].map(|level| part(&run, level));
+        assert!(levels.iter().all(|level| level.len() > 4));
+        if let Some(before) = &before {
+            assert!(*before == levels, "{order:?}");
+        }
+        before = Some(levels);
+    }
+
+    // All in turn, stopped in the middle of a level and between two.
+    let whole = train("whole", &[]);
+    for stop in ["32", "48"] {
+        let out = format!("parts-{stop}");
+        let parts = train(&out, &["--images", stop]);
+        place.dcgan(&[&["train", "--resume", parts.to_str().unwrap(), "--images", "96"]]).ok();
+        assert_same(&latest(&whole), &latest(&parts));
+        assert_eq!(stages(&place, &whole), stages(&place, &parts), "{stop}");
+    }
+}
+
+#[test]
+fn a_pyramid_is_used_like_any_other_model() {
+    let place = Place::new();
+    labeled(&place, 12);
+    let sized = [
+        "--batch",
+        "8",
+        "--size",
+        "16",
+        "--stage-images",
+        "8=16,16=16",
+        "--conditional",
+        "--out",
+        "runs",
+    ];
+    place.dcgan(&[PYRAMID, &sized]).ok();
+    let run = place.only_run("runs");
+    let run = run.to_str().unwrap();
+    let words: [&[&str]; 4] = [
+        &["sample", run, "--class", "dark", "--seeds", "0-3", "--out", "dark"],
+        &["walk", run, "--class", "1", "--seeds", "1,2", "--out", "walk.gif"],
+        &["export", run, "--to", "model", "--out", "whole.safetensors"],
+        &["sample", "whole.safetensors", "--seeds", "0", "--out", "one"],
+    ];
+    for words in words {
+        let device: &[&str] = if words[0] == "export" { &[] } else { CPU };
+        place.dcgan(&[words, device]).ok();
+    }
+    let image = place.path("set/test/dark/test000.png");
+    let image = image.to_str().unwrap();
+    place.dcgan(&[&["invert", run, image, "--class", "dark", "--steps", "3"], CPU]).ok();
+    let log = fs::read_to_string(Path::new(run).join("log.jsonl")).unwrap();
+    assert!(log.contains("grad_norm_g") && !log.contains("grad_norm_generator"), "{log}");
+
+    let sized = ["--batch", "8", "--size", "16", "--stage-images", "8=16,16=16", "--out", "plain"];
+    place.dcgan(&[PYRAMID, &sized]).ok();
+    let plain = place.only_run("plain");
+    let plain = plain.to_str().unwrap();
+    place
+        .dcgan(&[&["export", plain, "--to", "pth", "--network", "discriminator", "--out", "d.pth"]])
+        .ok();
+    // With dropout, and nothing to calibrate.
+    place.dcgan(&[&["filters", plain, "set/train", "--filters", "0", "--out", "f.png"], CPU]).ok();
+    place
+        .dcgan(&[&["walk", plain, "--direction", "1", "--out", "w.gif"], CPU])
+        .refused(1, &["latent", "no network of this model as a whole"]);
+    place.dcgan(&[&["export", plain, "--to", "onnx", "--out", "g.onnx"]]).ok();
+    place
+        .dcgan(&[&["export", plain, "--to", "pth", "--out", "g.pth"]])
+        .refused(1, &["several networks in turn", "--to onnx"]);
+    // Sums of latents of all levels.
+    let words = ["arithmetic", plain, "--plus", "0,1", "--minus", "2", "--out", "sum.png"];
+    place.dcgan(&[&words, CPU]).ok();
+}
+
+#[test]
+fn what_a_pyramid_cannot_be_is_said() {
+    let place = Place::new();
+    labeled(&place, 6);
+    let in_batches = |batch: &str, words: &[&str], said: &[&str]| {
+        place.dcgan(&[PYRAMID, &["--dry-run", "--batch", batch], words]).refused(2, said);
+    };
+    let refused = |words: &[&str], said: &[&str]| in_batches("8", words, said);
+    refused(&["--size", "24"], &["--size", "halve down to a shorter side of 8", "16, 32, 64"]);
+    refused(&["--size", "8"], &["--size", "halve down"]);
+    in_batches("9", &["--size", "16"], &["--batch", "one half of 9 images", "even"]);
+    refused(&["--size", "16", "--stage", "32"], &["--stage", "no stage \"32\"", "8, 16"]);
+    refused(&["--network", "dcgan"], &["--network", "choose lapgan"]);
+    refused(&["--size", "16", "--norm-g", "layer"], &["--norm-g", "fixed"]);
+    refused(&["--size", "16", "--conditional=projection"], &["--conditional", "concat"]);
+    refused(&["--size", "16", "--penalty", "gp"], &["--penalty", "does not use it"]);
+    refused(&["--momentum-rise", "1k"], &["--momentum-rise", "--optimizer sgd"]);
+    refused(&["--optimizer", "sgd", "--momentum-to", "0.7"], &["--momentum-to", "--momentum-rise"]);
+}
+
 #[test]
 fn networks_that_grow_make_whole_images_at_any_time() {
     let place = Place::new();

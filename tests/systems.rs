@@ -8,7 +8,7 @@ use dcgan::data::{LoaderOptions, Prepare, Source};
 use dcgan::device::Device;
 use dcgan::error::Error;
 use dcgan::gan::families::mdgan::DIFFUSION;
-use dcgan::gan::families::{DISCRIMINATOR, ENCODER, GENERATOR};
+use dcgan::gan::families::{self, DISCRIMINATOR, ENCODER, GENERATOR};
 use dcgan::gan::{Curve, Edit, Family, Phase, Recorder, Recording, Scalar, Stage, Step, System};
 use dcgan::models::progressive::places;
 use dcgan::models::{Architecture, ModelConfig, Size};
@@ -576,4 +576,90 @@ fn networks_grow_layer_by_layer() {
         let rest = grown(&mut resumed.unwrap(), stop..11);
         assert!(rest[..] == all[stop..], "{stop}");
     }
+}
+
+fn lapgan(stage: &str) -> TrainConfig {
+    let size = Size { height: 32, width: 32 };
+    let model = ModelConfig {
+        channels: 1,
+        nz: 4,
+        ngf: 2,
+        ndf: 2,
+        ..ModelConfig::usual(Architecture::Lapgan, Some(size))
+    };
+    let mut config = TrainConfig { batch: BATCH, ema: 100, ..TrainConfig::new(model) };
+    config.objective.family = Family::Lapgan;
+    config.stage = stage.parse().unwrap();
+    config.stage_images = "8=8,16=12,32=8".parse().unwrap();
+    config
+}
+
+/// The networks of each level of 32x32 pixels.
+const LEVELS: [(&str, [&str; 2]); 3] = [
+    ("8", ["generator_8.", "discriminator_8."]),
+    ("16", ["generator_16.", "discriminator_16."]),
+    ("32", ["generator.", "discriminator."]),
+];
+
+#[test]
+fn each_level_of_a_pyramid_changes_its_own_networks() {
+    let new = |config| Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
+    let mut whole = new(lapgan(""));
+    let start = whole.tensors().unwrap();
+    for (stage, own) in LEVELS {
+        let mut trainer = new(lapgan(stage));
+        let after = grown(&mut trainer, 0..2).pop().unwrap();
+        for (level, networks) in LEVELS {
+            let changes = networks.map(|name| changed(&start, &after, name) > 0);
+            assert_eq!(changes, [level == stage; 2], "{stage}: {level}");
+        }
+        assert!(changed(&start, &after, &format!("ema.{}", own[0])) > 0);
+    }
+    // In turn, and stopped in the middle of a level, at its end, and after it.
+    let all = grown(&mut whole, 0..8);
+    let stages = whole.position().stages;
+    // Not those of larger images.
+    assert_eq!(families::planned_images(&lapgan("")), Some(28));
+    let seen: Vec<_> = LEVELS.map(|(name, _)| (stages[name].images, stages[name].done)).into();
+    assert_eq!(seen, [(8, true), (12, true), (12, false)]);
+    for stop in [1, 2, 3, 5, 6] {
+        let mut first = new(lapgan(""));
+        grown(&mut first, 0..stop);
+        let config = lapgan("");
+        let parts = (config.clone(), config.system().unwrap(), Recording::default());
+        let (tensors, position) = (first.tensors().unwrap(), first.position());
+        let options = Options::default();
+        let resumed = Trainer::resume_system(parts, &Device::Cpu, &options, &tensors, position);
+        let rest = grown(&mut resumed.unwrap(), stop..8);
+        assert!(rest[..] == all[stop..], "{stop}");
+    }
+}
+
+/// Previews show a level once those below it have been trained.
+#[test]
+fn a_level_is_shown_after_those_below_it() {
+    let new = |stage| Trainer::new(lapgan(stage), &Device::Cpu, &Options::default()).unwrap();
+    let has = |stage| new(stage).has_previews();
+    assert_eq!(["", "8", "16", "32"].map(has), [true, true, false, false]);
+    let mut whole = new("");
+    let shown = |steps| {
+        grown(&mut whole, steps);
+        whole.has_previews()
+    };
+    assert_eq!([0..1, 1..3, 3..6].map(shown), [true; 3]);
+}
+
+/// Micro-batches have halves of their own, and the same number of images.
+#[test]
+fn a_level_is_trained_in_micro_batches() {
+    let mut config = lapgan("16");
+    config.objective.micro_batch = 2;
+    let mut trainer = Trainer::new(config, &Device::Cpu, &Options::default()).unwrap();
+    let start = trainer.tensors().unwrap();
+    let after = grown(&mut trainer, 0..1).pop().unwrap();
+    assert!(changed(&start, &after, "generator_16.") > 0);
+    let mut odd = lapgan("16");
+    (odd.batch, odd.objective.micro_batch) = (6, 3);
+    let error = odd.validate().unwrap_err().to_string();
+    assert!(error.contains("one half of 3 images"), "{error}");
 }

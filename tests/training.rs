@@ -23,6 +23,7 @@ mod bigan;
 mod compare;
 mod family;
 mod int_cls;
+mod lapgan;
 mod mrgan;
 mod stacked;
 mod stackgan;

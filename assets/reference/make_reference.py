@@ -75,6 +75,7 @@ from augment import augment_file  # noqa: E402
 from bigan import bigan_file  # noqa: E402
 from family import family_file  # noqa: E402
 from int_cls import int_cls_file  # noqa: E402
+from lapgan import lapgan_file  # noqa: E402
 from layers import layers_file  # noqa: E402
 from mrgan import mrgan_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
@@ -185,6 +186,7 @@ def main():
     files |= {"family_stacked": stacked_file()}
     files |= {"family_int_cls": int_cls_file(mismatch=0.4)}
     files |= {"family_stackgan": stackgan_file()}
+    files |= {"family_lapgan": lapgan_file()}
 
     wrong = []
     for name, file in files.items():

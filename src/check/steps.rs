@@ -162,6 +162,11 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
     };
     let fading = plain(model(Architecture::Progressive, 16, 3, 6), 4);
     cases.push(StepCase { objective: growing, what: "progressive growing", stage: "16", ..fading });
+    let pyramid = ModelConfig { classes: 3, ..model(Architecture::Lapgan, 16, 3, 6) };
+    for (stage, what) in [("8", "LAPGAN, the base"), ("16", "LAPGAN, a level")] {
+        let objective = ObjectiveConfig { family: Family::Lapgan, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, stage, ..plain(pyramid, 6) });
+    }
     let model_on_text = ModelConfig { text: 24, ..model(Architecture::Dcgan, 16, 3, 6) };
     let objective = ObjectiveConfig { family: Family::IntCls, ..ObjectiveConfig::default() };
     cases.push(StepCase { objective, what: "GAN-INT-CLS", ..plain(model_on_text, 4) });

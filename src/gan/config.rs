@@ -56,7 +56,11 @@ config! {
         /// With `decay`, the curve's exponent: below 1 the rates fall fastest at the start, above
         /// it at the end; 1 for a straight line
         decay_power: f64 = 1.0, "EXPONENT" { rare: true, domain: Domain::Positive("0.75") };
-        /// For a training in stages (`family` stacked, stackgan, progressive): train this stage alone, from a model in which the
+        /// With `optimizer` sgd, let the momentum rise linearly from `beta1` to this value
+        momentum_to: f64 = 0.0, "BETA" { rare: true, domain: Domain::Fraction };
+        /// Over this many images; 0 for a constant momentum
+        momentum_rise: u64 = 0, "COUNT" { rare: true, domain: Domain::Count };
+        /// For a training in stages (`family` stacked, stackgan, progressive, lapgan): train this stage alone, from a model in which the
         /// stages before it are done; else all stages in turn
         stage: StageName = StageName::default(), "NAME" { rare: true, shown: Some("all in turn") };
         /// For the same: real images for which stages are trained, such as encoder=300k,g1=1M; the last

@@ -7,7 +7,7 @@ use crate::augment::{Adaptive, Augment};
 use crate::config::Stored::Always;
 use crate::config::{Domain, config, named};
 use crate::objectives::{Loss, Penalty};
-use crate::optim::{Adam, Optimizer, RmsProp};
+use crate::optim::{Adam, Optimizer, RmsProp, Sgd};
 
 /// The optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum OptimizerKind {
     Adam,
     /// See [`RmsProp`]; its decay is `beta2`.
     Rmsprop,
+    /// See [`Sgd`]; its momentum is `beta1`, and may rise.
+    Sgd,
 }
 
 named!(OptimizerKind);
@@ -47,6 +49,8 @@ pub enum Family {
     Stacked,
     /// Progressive growing: both networks grow from 4×4 pixels, size by size.
     Progressive,
+    /// LAPGAN: a Laplacian pyramid, with a generator and a discriminator for each of its levels.
+    Lapgan,
     /// GAN-INT-CLS: images from texts, with a discriminator that also sees real images with wrong
     /// texts.
     IntCls,
@@ -73,8 +77,8 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls,
-        /// stackgan.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, lapgan,
+        /// int-cls, stackgan.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -82,9 +86,10 @@ config! {
         /// mdgan: also an encoder that keeps the generator from missing modes, and for mdgan a
         /// second discriminator; stacked: a classifier, a generator of its features from classes and
         /// one of images from features, each with a discriminator, trained in stages; progressive:
-        /// both networks grow from 4x4 pixels, size by size, in stages; int-cls: images from texts,
-        /// for images with captions; stackgan: the same in two stages, of small images and of larger
-        /// ones made of them
+        /// both networks grow from 4x4 pixels, size by size, in stages; lapgan: a Laplacian pyramid, where
+        /// a generator and a discriminator for each size add what smaller images lack, in stages of any
+        /// order; int-cls: images from texts, for images with captions; stackgan: the same in two stages,
+        /// of small images and of larger ones made of them
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -179,8 +184,8 @@ config! {
     }
     flags "Training" {
         /// Optimizer
-        optimizer: OptimizerKind = OptimizerKind::Adam, "adam|rmsprop" { rare: true };
-        /// Adam's decay of the mean of gradients, from 0 to below 1
+        optimizer: OptimizerKind = OptimizerKind::Adam, "adam|rmsprop|sgd" { rare: true };
+        /// Adam's decay of the mean of gradients, or SGD's momentum, from 0 to below 1
         beta1: f64 = 0.5, "BETA" { rare: true, stored: Always, domain: Domain::Fraction };
         /// The decay of the mean of squared gradients, from 0 to below 1
         beta2: f64 = 0.999, "BETA" { rare: true, stored: Always, domain: Domain::Fraction };
@@ -237,6 +242,7 @@ impl ObjectiveConfig {
             OptimizerKind::Rmsprop => {
                 Optimizer::RmsProp(RmsProp { decay: self.beta2, eps: self.epsilon })
             }
+            OptimizerKind::Sgd => Optimizer::Sgd(Sgd { momentum: self.beta1 as f32 }),
         }
     }
 

@@ -7,6 +7,9 @@ use crate::tensor::{DType, Tensor};
 /// The feed that holds them.
 pub const SCHEDULE: &str = "schedule";
 
+/// The scalar of SGD's momentum.
+pub const MOMENTUM: &str = "momentum";
+
 /// Maximum half-life of a moving average as a share of the images seen: early on the generator
 /// changes fast, and an average over its first noise would persist (Karras et al., arXiv
 /// 2006.06676, appendix).

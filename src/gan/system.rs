@@ -111,13 +111,16 @@ pub struct Stage {
     pub needs: Vec<String>,
     /// Whether previews are made while it is trained: not before the networks that generate images are.
     pub has_previews: bool,
+    /// The stages without which its previews show nothing: it needs none of them to be trained.
+    pub shown_after: Vec<String>,
 }
 
 impl Stage {
     /// A stage that needs no other.
     #[must_use]
     pub fn new(name: &str, phases: Vec<Phase>) -> Self {
-        Self { name: name.into(), phases, needs: Vec::new(), has_previews: true }
+        let (needs, shown_after) = Default::default();
+        Self { name: name.into(), phases, needs, has_previews: true, shown_after }
     }
 
     /// The same for a stage that needs others.
@@ -130,6 +133,12 @@ impl Stage {
     #[must_use]
     pub fn unseen(self) -> Self {
         Self { has_previews: false, ..self }
+    }
+
+    /// The same for a stage whose previews need others.
+    #[must_use]
+    pub fn shown_after(self, others: &[&str]) -> Self {
+        Self { shown_after: others.iter().map(|&name| name.into()).collect(), ..self }
     }
 
     /// Real images after which it is done; `None` if it goes on as long as the training.

@@ -6,10 +6,11 @@ use crate::model::Role;
 use crate::model::names::{past, updates};
 use crate::nn::Param;
 use crate::objectives;
-use crate::optim;
+use crate::optim::{self, Optimizer};
 use crate::tape::{Tape, Var};
 use crate::tensor::DType;
 
+use super::scalar::MOMENTUM;
 use super::scale::LossScale;
 use super::step::Step;
 
@@ -130,7 +131,12 @@ impl Update {
 
 /// The last letter of the metrics of a network's updates: `d` in `grad_norm_d`.
 fn suffix(network: &str) -> &str {
+    // Of a level's networks: one level is trained at a time.
+    let of_level =
+        |role: &str| network.strip_prefix(role).is_some_and(|rest| rest.starts_with('_'));
     match network {
+        _ if of_level("discriminator") => "d",
+        _ if of_level("generator") => "g",
         "discriminator" => "d",
         "generator" => "g",
         "encoder" => "e",
@@ -227,7 +233,11 @@ impl Step<'_> {
         let counter = updates(&update.network);
         let so_far = t.read(&counter, &[], DType::F32)?;
         let count = t.affine(so_far, 1.0, 1.0)?;
-        let numbers = optimizer.corrected(t, update.rate, count)?;
+        let numbers = match optimizer {
+            // It may rise.
+            Optimizer::Sgd(_) => [update.rate, self.scalar(MOMENTUM)?],
+            _ => optimizer.corrected(t, update.rate, count)?,
+        };
         optim::assign(t, &counter, [so_far, count], made)?;
         let role = self.system.network(&update.network)?.role;
         for (param, mut g) in update.params.iter().zip(grads) {

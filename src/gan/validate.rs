@@ -8,7 +8,7 @@ use crate::nn::Sequential;
 use crate::objectives::{Loss, Penalty};
 
 use super::families;
-use super::objective::Family;
+use super::objective::{Family, OptimizerKind};
 use super::{ObjectiveConfig, TrainConfig};
 
 impl TrainConfig {
@@ -37,6 +37,14 @@ impl TrainConfig {
             let field = if self.decay_to > 0.0 { "decay_to" } else { "decay_power" };
             let what = "the learning rates do not fall: add `decay`, the images over which they do";
             return Err(Error::config(field, what));
+        }
+        let rises = self.momentum_rise > 0;
+        if rises != (self.momentum_to > 0.0)
+            || (rises && self.objective.optimizer != OptimizerKind::Sgd)
+        {
+            let what = "a momentum that rises takes `optimizer` sgd, `momentum_to`, its last value, and \
+                        `momentum_rise`, the images over which it rises";
+            return Err(Error::config(if rises { "momentum_rise" } else { "momentum_to" }, what));
         }
         stages(self)?;
         if self.text.width() != model.text {
@@ -102,7 +110,7 @@ pub(super) fn step(model: &ModelConfig, objective: &ObjectiveConfig, batch: usiz
                     `n_critic` and `micro_batch` out";
         return Err(Error::config("labels_per_class", what));
     }
-    family(model, objective)?;
+    family(model, objective, together)?;
     // Whether there is batch norm depends on the architecture.
     penalty(objective.penalty, &model.discriminator()?)
 }
@@ -139,8 +147,8 @@ pub(crate) fn ranks(config: &TrainConfig, ranks: usize) -> Result<()> {
     Ok(())
 }
 
-/// Options that families other than the plain GAN do not support.
-fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
+/// Options that families other than the plain GAN do not support, for `together` images in a pass.
+fn family(model: &ModelConfig, objective: &ObjectiveConfig, together: usize) -> Result<()> {
     let family = objective.family;
     if family.has_text() != (model.text > 0) {
         let what = match family.has_text() {
@@ -167,6 +175,18 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
         let what = "the family progressive grows networks layer by layer: choose progressive";
         return Err(Error::config("network", what));
     }
+    if family == Family::Lapgan && model.network != Architecture::Lapgan {
+        let what = "the family lapgan has networks of its own for every size: choose lapgan";
+        return Err(Error::config("network", what));
+    }
+    if family == Family::Lapgan && !together.is_multiple_of(2) {
+        let field = if objective.micro_batch > 0 { "micro_batch" } else { "batch" };
+        let what = format!(
+            "the family lapgan generates from one half of {together} images and compares with the other: \
+             give an even number"
+        );
+        return Err(Error::config(field, what));
+    }
     if [Family::Gan, Family::Progressive].contains(&family) {
         return Ok(());
     }
@@ -189,7 +209,7 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
         return Err(Error::config("norm_g", what));
     }
     let without = [
-        ("conditioning", model.classes > 0 && !is_stacked),
+        ("conditioning", model.classes > 0 && !is_stacked && family != Family::Lapgan),
         ("codes", !model.codes.is_empty()),
         ("minibatch", model.minibatch != Minibatch::None),
         ("penalty", objective.penalty != Penalty::None),

@@ -12,6 +12,7 @@ use crate::files;
 use crate::nn::{Param, Sequential};
 use crate::program::tune::recall;
 use crate::program::{Choices, Precision};
+use crate::shell::quoted;
 use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
@@ -380,10 +381,36 @@ impl ModelFile {
     /// [`Error::Memory`] or [`Error::Lost`] if the device fails.
     pub fn load_generator(&self, state: &mut State, wanted: Weights) -> Result<Weights> {
         let used = self.used(self.find(Role::Generator)?.0, wanted);
+        self.check_stages()?;
         for Call { network, .. } in Pipeline::of(&self.networks)?.0 {
             self.put(state, &network, wanted, |name| used.name(name))?;
         }
         Ok(used)
+    }
+
+    /// Refuses a model whose pipeline has networks that have not been trained yet.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the stages that were not trained.
+    pub(crate) fn check_stages(&self) -> Result<()> {
+        let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
+        let Some(position): Option<serde_json::Value> = position else { return Ok(()) };
+        let seen = |stage: &str| position["stages"][stage]["images"].as_u64().unwrap_or(0);
+        let calls = &self.networks.pipeline.0;
+        let missing = calls.iter().filter(|call| !call.stage.is_empty() && seen(&call.stage) == 0);
+        let missing: Vec<&str> = missing.map(|call| call.stage.as_str()).collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        let (stages, have) = match missing.len() {
+            1 => ("stage", "has"),
+            _ => ("stages", "have"),
+        };
+        let what = format!(
+            "its {stages} {} {have} not been trained, and images take all of them: dcgan train DATA \
+             --stage {first} --from {} trains one",
+            missing.join(", "),
+            quoted(&self.path)
+        );
+        Err(Error::file(&self.path, what))
     }
 
     /// Loads the discriminator's tensors that are used ([`Self::used`]) onto a device, under the

@@ -12,7 +12,7 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, stackgan, vae_gan};
+use super::{ali, bigan, cnn, dcgan, lapgan, mlp, progressive, resnet, stacked, stackgan, vae_gan};
 use crate::model::pipeline::{Call, IMAGES};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 use crate::text::TextEncoder;
@@ -51,6 +51,8 @@ pub enum Architecture {
     Stacked,
     /// Those of progressive growing.
     Progressive,
+    /// The networks of LAPGAN's authors.
+    Lapgan,
 }
 
 named!(Architecture);
@@ -72,6 +74,7 @@ impl Architecture {
             Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
             Self::Stacked => usual(Uniform, Unit, 28, 100, (64, 32), 100, Norm::None),
             Self::Progressive => usual(Normal, Signed, 64, 128, (32, 32), 16, Norm::None),
+            Self::Lapgan => usual(Uniform, Signed, 32, 100, (64, 64), 128, Norm::None),
         }
     }
 
@@ -155,13 +158,13 @@ config! {
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan,
-        /// stacked, progressive.
+        /// stacked, progressive, lapgan.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
         /// authors; stacked: those of the stacked GAN's MNIST code; progressive: those of
-        /// progressive growing
+        /// progressive growing; lapgan: those of LAPGAN's authors
         #[serde(alias = "preset")]
         network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
@@ -346,6 +349,7 @@ impl ModelConfig {
             Architecture::VaeGan => vae_gan::generator(self),
             Architecture::Stacked => stacked::generator(self),
             Architecture::Progressive => progressive::generator(self),
+            Architecture::Lapgan => Ok(lapgan::generator(self)),
         }
     }
 
@@ -369,6 +373,7 @@ impl ModelConfig {
             Architecture::VaeGan => vae_gan::discriminator(self, stack),
             Architecture::Stacked => stacked::discriminator(self, stack),
             Architecture::Progressive => progressive::discriminator(self, 1 + self.heads()),
+            Architecture::Lapgan => Ok(lapgan::discriminator(self, 1 + self.heads())),
         }
     }
 
@@ -493,11 +498,21 @@ impl ModelConfig {
                 let what = "maxout takes channels in pairs: give an even number";
                 Err(Error::config("ndf", what))
             }
-            Architecture::BiganMnist | Architecture::Ali | Architecture::Progressive => {
+            Architecture::Lapgan
+                if self.classes > 0 && self.conditioning != Conditioning::Concat =>
+            {
+                let what = "the networks of lapgan append classes to their inputs: choose \
+                            `conditioning`=concat";
+                Err(Error::config("conditioning", what))
+            }
+            Architecture::BiganMnist
+            | Architecture::Ali
+            | Architecture::Progressive
+            | Architecture::Lapgan => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),
-                    ("conditioning", self.classes > 0),
+                    ("conditioning", self.classes > 0 && self.network != Architecture::Lapgan),
                     ("codes", !self.codes.is_empty()),
                     ("minibatch", self.minibatch != Minibatch::None),
                     ("bias", self.bias != usual.bias),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod dcgan;
 mod encoders;
 mod heads;
+pub mod lapgan;
 mod mlp;
 pub mod parts;
 pub mod progressive;

@@ -21,6 +21,7 @@ use super::onnx::Graph;
 use super::pixel_bias::PixelBias;
 use super::pixel_norm::PixelNorm;
 use super::projection::Projection;
+use super::resample::Unflatten;
 use super::residual::Residual;
 use super::rule::LayerRule;
 use super::virtual_batch::{Reference, VirtualBatchNorm};
@@ -115,8 +116,12 @@ layers! {
         Codes(Codes),
         /// An image `[h, w, c]` as one pixel of `h · w · c` channels, in that order.
         Flatten = resample::Flatten,
+        /// One pixel as an image, the inverse of it.
+        Unflatten(Unflatten),
         /// Each pixel four times: images of twice the side (nearest neighbor).
         Upsample = resample::Upsample,
+        /// Images of twice the side by bilinear interpolation between the centers of pixels.
+        Bilinear = resample::Bilinear,
         /// The mean of each square of 2×2 pixels: images of half the side.
         AveragePool = resample::AveragePool,
         /// The largest value of each square of 2×2 pixels: images of half the side.

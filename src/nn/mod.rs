@@ -74,6 +74,7 @@ pub use pass::{IMAGES, LABELS, LATENT, Mode, Outputs, Pass, TEXT};
 pub use pixel_bias::PixelBias;
 pub use pixel_norm::PixelNorm;
 pub use projection::Projection;
+pub use resample::Unflatten;
 pub use residual::Residual;
 pub use rule::{BatchDependence, LayerRole, Reach};
 pub use sequential::Sequential;

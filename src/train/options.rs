@@ -265,7 +265,7 @@ pub fn facts(options: &RunOptions, trainer: &Trainer) -> Vec<(&'static str, Stri
                 model.size.height,
                 model.size.width,
                 model.channels,
-                model.nz,
+                trainer.system().model.nz,
                 learned(&trainer.system().model)
             ),
         ),

@@ -377,6 +377,23 @@ pub const PRESETS: &[Preset] = &[
         aliases: &["progan", "pggan"],
     },
     Preset {
+        name: "lapgan",
+        about: "LAPGAN: a Laplacian pyramid from 8x8 pixels on, with a GAN for each size, in stages of any \
+                order; dcgan stages",
+        source: "Denton, Chintala, Szlam and Fergus, arXiv 1506.05751; github.com/facebook/eyescream, \
+                 train_cifar_coarse_to_fine.lua, with Adam (theirs: --optimizer sgd --lr-d 0.02 --lr-g 0.02 \
+                 --momentum-to 0.7 --momentum-rise 11M)",
+        options: &[
+            ("family", "lapgan"),
+            ("network", "lapgan"),
+            ("batch", "128"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("beta1", "0.5"),
+        ],
+        aliases: &[],
+    },
+    Preset {
         name: "int-cls",
         about: "GAN-INT-CLS: images from texts, for images with captions; dcgan sample --text",
         source: "Reed et al., arXiv 1605.05396, section 4, and their code's CLS=0.5; with the networks, hinge \

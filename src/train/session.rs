@@ -333,7 +333,7 @@ impl Session {
                 self.trainer.complete_stage();
             }
             let scored = (last || due(before, now, self.options.scores.evaluate_every))
-                && self.trainer.stage().has_previews
+                && self.trainer.has_previews()
                 && self.makes_images()
                 && self.score(writer)?;
             if last {
@@ -343,7 +343,7 @@ impl Session {
             if last || scored || rhythm.reports(before, now) {
                 self.report()?;
             }
-            if rhythm.previews(before, now) && self.trainer.stage().has_previews {
+            if rhythm.previews(before, now) && self.trainer.has_previews() {
                 self.preview(writer)?;
             }
             if rhythm.saves(before, now) {
@@ -369,7 +369,7 @@ impl Session {
         }
         if !matches!(ending, Ending::Interrupted(signal) if !signal.is_patient()) {
             let is_there = self.previewed == Some(images) || self.run.fakes_path(images).exists();
-            if !is_there && self.trainer.stage().has_previews {
+            if !is_there && self.trainer.has_previews() {
                 self.preview(writer)?;
             }
             self.draw(writer)?;

@@ -262,6 +262,15 @@ impl Trainer {
         self.system.stage(self.position.at()).expect("its phase was compiled")
     }
 
+    /// Whether images of the current stage can be looked at: the networks that it needs to generate some
+    /// have been trained.
+    #[must_use]
+    pub fn has_previews(&self) -> bool {
+        let stage = self.stage();
+        let of = |name: &String| self.position.stages.get(name).is_some_and(|of| of.images > 0);
+        stage.has_previews && stage.shown_after.iter().all(of)
+    }
+
     /// The next phase, if the current one has seen all of its images.
     fn due(&self) -> Option<At> {
         let is_over = |images| self.position.phase_images >= images;

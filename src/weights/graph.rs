@@ -217,9 +217,7 @@ impl<'a> Walk<'a> {
             "Tanh" => plain(Layer::Tanh),
             "Sigmoid" => plain(Layer::Sigmoid),
             "Softplus" => plain(Layer::Softplus),
-            "Resize" | "Upsample" => {
-                self.doubled(node).map(|()| vec![Item::Plain(Layer::Upsample)])
-            }
+            "Resize" | "Upsample" => self.doubled(node).map(|layer| vec![Item::Plain(layer)]),
             "Reshape" => {
                 let shape = node.inputs.get(1).and_then(|name| self.graph.constants.get(name));
                 if let Some(Constant::Ints(shape)) = shape
@@ -427,7 +425,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks that a node doubles images by nearest-neighbor upsampling.
-    fn doubled(&self, node: &Node) -> Result<(), String> {
+    fn doubled(&self, node: &Node) -> Result<Layer, String> {
         let text =
             |name: &str| node.attributes.get(name).and_then(|a| a.text.clone()).unwrap_or_default();
         let scales =
@@ -438,11 +436,15 @@ impl<'a> Walk<'a> {
         let nearest = ["", "nearest"].contains(&&*text("mode"))
             && !text("nearest_mode").contains("ceil")
             && text("coordinate_transformation_mode") != "align_corners";
+        // `half_pixel` is the default.
+        let bilinear = text("mode") == "linear"
+            && ["", "half_pixel"].contains(&&*text("coordinate_transformation_mode"));
         match scales {
-            Some(scales) if nearest && scales == [1.0, 1.0, 2.0, 2.0] => Ok(()),
+            Some(scales) if nearest && scales == [1.0, 1.0, 2.0, 2.0] => Ok(Layer::Upsample),
+            Some(scales) if bilinear && scales == [1.0, 1.0, 2.0, 2.0] => Ok(Layer::Bilinear),
             _ => Err(format!(
                 "has the operator {}, which does something else than doubling images by their \
-                 nearest pixels",
+                 nearest pixels or bilinearly between the centers of pixels",
                 node.op
             )),
         }

@@ -47,10 +47,11 @@ fn range(about: &Networks) -> &'static str {
 /// The ONNX file of all networks that make images together.
 ///
 /// # Errors
-/// [`Error::File`] for non-finite weights; [`Error::Tensor`] naming a layer that cannot be written.
+/// [`Error::File`] for non-finite weights, or those of a stage that was not trained; [`Error::Tensor`] naming a layer that cannot be written.
 pub(super) fn pipeline(model: &ModelFile, weights: Weights) -> Result<Vec<u8>> {
     let about = &model.networks;
     let fail = |what: String| Error::file(&model.path, what);
+    model.check_stages()?;
     let calls = Pipeline::of(about)?;
     let sizes = calls.sizes(about).map_err(fail)?;
     let mut graph = Nodes::default();

@@ -1,6 +1,6 @@
 //! A network of a model, prepared for export.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{ModelFile, Net, Networks, Role, Weights};
 use crate::nn::{Param, Sequential};
 use crate::tensor::Tensor;
@@ -22,17 +22,24 @@ impl<'a> Export<'a> {
     /// The network of this role, with the weights that [`ModelFile::used`] selects.
     ///
     /// # Errors
-    /// [`crate::error::Error::File`] if the model has no such network, is conditional, or has
-    /// non-finite weights.
+    /// [`crate::error::Error::File`] if the model has no such network, is conditional, has
+    /// non-finite weights, or generates images by several networks.
     pub fn of(model: &'a ModelFile, role: impl Into<Role>, weights: Weights) -> Result<Self> {
         let role = role.into();
         model.unconditional(
             "and PyTorch's DCGAN example, whose names and layouts are exported, has no classes",
         )?;
         let (name, network) = model.find(role)?;
+        if role.takes_latents() && model.networks.pipeline.0.len() > 1 {
+            let what = "makes images by several networks in turn, and such a file holds one: export all \
+                        of them with --to onnx, or with --to model, which this program reads";
+            return Err(Error::file(&model.path, what));
+        }
         let net = Net::new(role, network.clone());
         let by_name = [(role.name().to_owned(), net)].into();
-        let mut about = Networks { by_name, ..model.networks.clone() };
+        // The pipeline and its values are those of other networks.
+        let (pipeline, parts) = Default::default();
+        let mut about = Networks { by_name, pipeline, parts, ..model.networks.clone() };
         if !role.takes_latents() && role != Role::Encoder {
             about.nz = 0;
         }

@@ -57,7 +57,7 @@ pub(super) fn resolve(items: &[Item], context: Context<'_>) -> Result<Sizes, Str
                     None => after(block, at, [number, count], three, context)?,
                 }
             }
-            Item::Plain(Layer::Upsample) => at.map(|side| side.saturating_mul(2)),
+            Item::Plain(Layer::Upsample | Layer::Bilinear) => at.map(|side| side.saturating_mul(2)),
             Item::Plain(Layer::AveragePool) => at.map(|side| side / 2),
             Item::Norm(_) | Item::Plain(_) => at,
         };

@@ -24,7 +24,9 @@ pub(super) fn drawn(networks: Networks) -> ModelFile {
         let shape = param.layout.file_shape(&param.shape);
         let mut numbers = vec![0.0; shape.iter().product()];
         dcgan::rng::Stream::new(7, "drawn", i as u32).fill_normal(&mut numbers);
-        let near_one = !param.name.ends_with("bias") && shape.len() == 1;
+        // Scales and variances; means of 1 would leave nothing above 0 to rectified features.
+        let near_zero = ["bias", "running_mean"].iter().any(|end| param.name.ends_with(end));
+        let near_one = !near_zero && shape.len() == 1;
         let scale = if near_one { 0.1 } else { 0.2 };
         numbers.iter_mut().for_each(|x| *x = scale * *x + f32::from(u8::from(near_one)));
         tensors.insert(param.name, Tensor::new(shape, numbers).unwrap());
@@ -390,8 +392,12 @@ fn graphs_come_back_as_what_they_are() {
     let spec = ConvSpec::down([16; 2], [3; 2], [1; 2], [1; 2]).unwrap();
     let last = generator.layers.len() - 2;
     generator.layers[last] = Layer::conv(spec, 4, 3, true);
-    generator.layers.insert(last, Layer::Upsample);
-    all.push(("doubling", drawn(doubling)));
+    for (name, layer) in [("doubling", Layer::Upsample), ("bilinear", Layer::Bilinear)] {
+        let mut doubling = doubling.clone();
+        let generator = doubling.get_mut(Role::Generator.into()).unwrap();
+        generator.layers.insert(last, layer);
+        all.push((name, drawn(doubling)));
+    }
     for (name, model) in all {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
@@ -414,6 +420,12 @@ fn graphs_come_back_as_what_they_are() {
         let z = seeded_latents(&[1, 2, 3, 4, 5], nz, latent_distribution);
         let drawn = [&model, &back].map(|model| images(model, &Device::Cpu, &z, false));
         near(&format!("{name}: images"), drawn[1].f32s(), drawn[0].f32s());
+        let mut pixels = drawn[0].f32s().chunks(channels);
+        let first = pixels.next();
+        assert!(
+            pixels.any(|pixel| Some(pixel) != first),
+            "{name}: images of one color say nothing"
+        );
         let said =
             [&model, &back].map(|model| judged(model, &Device::Cpu, &drawn[0]).pop().unwrap());
         near(&format!("{name}: logit"), said[1].f32s(), said[0].f32s());

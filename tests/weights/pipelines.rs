@@ -51,6 +51,7 @@ fn graphs_of_whole_models_give_in_another_runtime_what_they_give_here() {
                 (model.text, model.text_augment) = (40, 6);
             }),
         ),
+        ("pyramid", of(Family::Lapgan, Architecture::Lapgan, |model| model.classes = 3)),
         ("stacked", of(Family::Stacked, Architecture::Stacked, |model| model.classes = 3)),
     ];
     for (name, model) in models {

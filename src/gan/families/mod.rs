@@ -4,7 +4,8 @@
 //! preset, and new networks in [`crate::models`] if needed.
 
 use crate::error::Result;
-use crate::gan::scalar::{Curve, Scalar};
+use crate::gan::objective::OptimizerKind;
+use crate::gan::scalar::{Curve, MOMENTUM, Scalar};
 use crate::gan::{Family, ObjectiveConfig, Phase, Recorder, Stage, Step, System, TrainConfig};
 use crate::model::{Networks, Role};
 use crate::objectives::Output;
@@ -16,6 +17,7 @@ pub mod bigan;
 pub mod gan;
 pub mod infogan;
 pub mod int_cls;
+pub mod lapgan;
 pub mod mdgan;
 pub mod mrgan;
 pub mod progressive;
@@ -51,6 +53,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::Stacked => stacked::networks(config),
         Family::IntCls => int_cls::networks(config),
         Family::StackGan => stackgan::networks(config),
+        Family::Lapgan => lapgan::networks(config),
     }
 }
 
@@ -70,6 +73,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::IntCls => int_cls::system(config, model),
         Family::StackGan => stackgan::system(config, model),
         Family::Stacked => stacked::system(config, model),
+        Family::Lapgan => lapgan::system(config, model),
         Family::Progressive => progressive::system(config, model),
     }?;
     match config.stage.0.as_str() {
@@ -86,6 +90,7 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
         Family::Stacked => &stacked::STAGES,
         Family::StackGan => &stackgan::STAGES,
         Family::Progressive => &progressive::STAGES,
+        Family::Lapgan => &lapgan::STAGES,
         Family::Gan
         | Family::Bigan
         | Family::Ali
@@ -97,13 +102,14 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
     }
 }
 
-/// The stages of `config`: those of its family, when networks grow up to the size of its images.
+/// The stages of `config`: those of its family, up to the size of its images if they are named by sizes.
 pub fn stages_of(config: &TrainConfig) -> impl Iterator<Item = (&'static str, u64)> {
     let (family, size) = (config.objective.family, config.model.size);
     let is_reached =
-        move |name: &str| name.parse().is_ok_and(|side: usize| side <= size.height.max(size.width));
+        move |name: &str| name.parse().is_ok_and(|side: usize| side <= size.height.min(size.width));
+    let are_sizes = matches!(family, Family::Progressive | Family::Lapgan);
     let all = stages(family).iter().copied();
-    all.filter(move |(name, _)| family != Family::Progressive || is_reached(name))
+    all.filter(move |(name, _)| !are_sizes || is_reached(name))
 }
 
 /// The real images for which a stage of `config` is meant to be trained.
@@ -128,7 +134,7 @@ pub fn planned_images(config: &TrainConfig) -> Option<u64> {
 pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
     match objective.family {
         Family::Gan => Some(objective.loss.at_chance(objective.smooth)),
-        Family::Bigan => Some(0.5 * objective.loss.at_chance(0.0)),
+        Family::Bigan | Family::Lapgan => Some(0.5 * objective.loss.at_chance(0.0)),
         Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls | Family::StackGan => {
             Some(objective.loss.at_chance(0.0))
         }
@@ -142,9 +148,12 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
 #[must_use]
 pub fn watched_output(objective: &ObjectiveConfig) -> Output {
     match objective.family {
-        Family::Gan | Family::Mrgan | Family::IntCls | Family::StackGan | Family::Progressive => {
-            objective.loss.output()
-        }
+        Family::Gan
+        | Family::Mrgan
+        | Family::IntCls
+        | Family::StackGan
+        | Family::Progressive
+        | Family::Lapgan => objective.loss.output(),
         Family::Bigan
         | Family::Ali
         | Family::Vae
@@ -176,7 +185,7 @@ pub fn one_phase(
 }
 
 /// The phase of a one-phase family: the configured images, batch and learning rates `lr_d` and
-/// `lr_g`, with the weight `average` of moving averages. The family determines what it records.
+/// `lr_g`, SGD's momentum, and the weight `average` of moving averages. The family determines what it records.
 #[must_use]
 pub fn single(config: &TrainConfig, model: &Networks) -> Phase {
     let TrainConfig { warm_up, decay, decay_to, decay_power, .. } = *config;
@@ -185,6 +194,17 @@ pub fn single(config: &TrainConfig, model: &Networks) -> Phase {
         (to, power) => Curve::Fall { base, warm_up, decay, to, power },
     };
     let rate = |name, base| Scalar::new(name, curve(base));
+    let mut scalars = vec![
+        rate("lr_d", config.lr_d),
+        rate("lr_g", config.lr_g),
+        Scalar::new("average", Curve::Ema { half_life: config.ema }),
+    ];
+    if config.objective.optimizer == OptimizerKind::Sgd {
+        let from = config.objective.beta1;
+        let images = config.momentum_rise;
+        let to = if images == 0 { from } else { config.momentum_to };
+        scalars.push(Scalar::new(MOMENTUM, Curve::Line { from, to, images }));
+    }
     Phase {
         name: "training".into(),
         image: [model.size.height, model.size.width, model.channels],
@@ -193,11 +213,7 @@ pub fn single(config: &TrainConfig, model: &Networks) -> Phase {
         classes: config.model.classes,
         images: None,
         frozen: Vec::new(),
-        scalars: vec![
-            rate("lr_d", config.lr_d),
-            rate("lr_g", config.lr_g),
-            Scalar::new("average", Curve::Ema { half_life: config.ema }),
-        ],
+        scalars,
         enter: Vec::new(),
         networks: None,
         record: Recorder::new(|_, _| Ok(())),

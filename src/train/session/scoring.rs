@@ -49,7 +49,7 @@ impl Session {
         let is_there = |name: &str| {
             self.log.iter().any(|line| line.images == now && line.metrics.get(name).is_some())
         };
-        self.trainer.stage().has_previews
+        self.trainer.has_previews()
             && self.makes_images()
             && due(now.saturating_sub(step), now, self.options.scores.evaluate_every)
             && !scorer.references().iter().any(|known| is_there(&known.name))
@@ -85,10 +85,10 @@ impl Session {
 
     /// The scores now; `None` if the training is interrupted.
     fn scores_by(&mut self, scorer: &mut Scorer) -> Result<Option<Vec<Score>>> {
-        let model = self.options.config.model;
         let networks = &self.trainer.system().model;
         let (nz, distribution, kinds) =
             (networks.nz, networks.latent_distribution, networks.labels());
+        let size = [networks.size.height, networks.size.width, networks.channels];
         let seeds: Vec<u64> = (SEED..).take(scorer.count()).collect();
         let mut bytes = Vec::new();
         for seeds in seeds.chunks(BATCH) {
@@ -103,7 +103,6 @@ impl Session {
             check_finite(&fakes)?;
             bytes.extend(images::bytes(fakes.f32s()));
         }
-        let size = [model.size.height, model.size.width, model.channels];
         scorer.scores(ImageSet::new(size, bytes)?, is_interrupted)
     }
 

@@ -54,7 +54,7 @@ impl Session {
             self.report()?;
         }
         self.trainer.complete_stage();
-        if self.previewed != Some(images) && self.trainer.stage().has_previews {
+        if self.previewed != Some(images) && self.trainer.has_previews() {
             self.preview(writer)?;
         }
         self.save(writer)?;
