@@ -1,11 +1,13 @@
 //! What a list of files holds: images, IDX files, CIFAR-10 batches; detected by name and content.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::captions::{is_captions, is_text};
 use super::dataset_json::is_labels;
 use super::decode;
 use super::formats::{HEAD, Other};
+use super::normals::Pairs;
 use super::packed::{self, MAX_PACKED, label_names};
 use super::part::Part;
 use super::store::{MAX_FILE, Store};
@@ -24,6 +26,9 @@ pub(crate) struct Found {
     pub(crate) labels: Vec<usize>,
     /// Known formats that are not supported and do not count as images.
     pub(crate) others: Vec<(usize, Other)>,
+    /// The normal maps of images, and what is said of them.
+    pub(crate) normals: BTreeMap<usize, usize>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How many bytes of a file called `name` that begins with `head` may be wanted: none of one that is
@@ -74,6 +79,9 @@ impl Found {
                 }
             }
         }
+        let pairs = Pairs::find(store.names(), found.images);
+        found.notes = pairs.notes(store.names());
+        (found.images, found.normals) = (pairs.images, pairs.maps);
         found
     }
 

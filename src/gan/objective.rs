@@ -50,6 +50,8 @@ pub enum Family {
     /// GAN-INT-CLS: images from texts, with a discriminator that also sees real images with wrong
     /// texts.
     IntCls,
+    /// SS-GAN: surface normals, and images of normals, in stages.
+    SsGan,
 }
 
 named!(Family);
@@ -61,7 +63,8 @@ config! {
     /// [`ObjectiveConfig`] with optional fields.
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
-        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls.
+        /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, int-cls,
+        /// ss-gan.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -70,7 +73,8 @@ config! {
         /// second discriminator; stacked: a classifier, a generator of its features from classes and
         /// one of images from features, each with a discriminator, trained in stages; progressive:
         /// both networks grow from 4x4 pixels, size by size, in stages; int-cls: images from texts,
-        /// for images with captions
+        /// for images with captions; ss-gan: surface normals, then images of normals, in stages, for
+        /// images with normal maps
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -126,6 +130,11 @@ config! {
         ///
         /// c of [`crate::gan::families::int_cls`]; 0 for a discriminator that sees none.
         mismatch: f32 = 0.5, "SHARE" { rare: true, domain: Domain::Fraction };
+        /// With `family` ss-gan, the weight of the loss that ties images to their normals: the
+        /// cross-entropy of the normals that a classifier reads in them
+        ///
+        /// λ of [`crate::gan::families::ss_gan`]; 0 for images that a discriminator alone ties.
+        normals_weight: f32 = 0.1, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

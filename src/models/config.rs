@@ -12,7 +12,7 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, stacked, vae_gan};
+use super::{ali, bigan, cnn, dcgan, mlp, progressive, resnet, ss_gan, stacked, vae_gan};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 use crate::text::TextEncoder;
 
@@ -50,6 +50,8 @@ pub enum Architecture {
     Stacked,
     /// Those of progressive growing.
     Progressive,
+    /// The networks of SS-GAN.
+    SsGan,
 }
 
 named!(Architecture);
@@ -71,6 +73,7 @@ impl Architecture {
             Self::VaeGan => usual(Normal, Signed, 64, 128, (32, 64), 64, Norm::Batch),
             Self::Stacked => usual(Uniform, Unit, 28, 100, (64, 32), 100, Norm::None),
             Self::Progressive => usual(Normal, Signed, 64, 128, (32, 32), 16, Norm::None),
+            Self::SsGan => usual(Uniform, Signed, 32, 200, (32, 32), 32, Norm::None),
         }
     }
 
@@ -154,20 +157,20 @@ config! {
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan,
-        /// stacked, progressive.
+        /// stacked, progressive, ss-gan.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
         /// authors; stacked: those of the stacked GAN's MNIST code; progressive: those of
-        /// progressive growing
+        /// progressive growing; ss-gan: those of SS-GAN's authors
         #[serde(alias = "preset")]
         network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
         /// 256
         size: Size = Size { height: 64, width: 64 }, "SIZE" {
             stored: Required,
-            shown: Some("64; cnn, resnet and ali: 32; dcgan-mnist and mlp: 28"),
+            shown: Some("64; cnn, resnet, ali and ss-gan: 32; dcgan-mnist and mlp: 28"),
         };
         /// Channels of images: 1 (grayscale), 3 (RGB) or 4 (RGBA)
         channels: usize = 3, "1|3|4" {
@@ -178,7 +181,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn, resnet, vae-gan: 128; ali: 64; bigan-mnist: 50"),
+            shown: Some("100; cnn, resnet, vae-gan: 128; ss-gan: 200; ali: 64; bigan-mnist: 50"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -336,6 +339,7 @@ impl ModelConfig {
             Architecture::VaeGan => vae_gan::generator(self),
             Architecture::Stacked => stacked::generator(self),
             Architecture::Progressive => progressive::generator(self),
+            Architecture::SsGan => ss_gan::generator(self),
         }
     }
 
@@ -359,6 +363,7 @@ impl ModelConfig {
             Architecture::VaeGan => vae_gan::discriminator(self, stack),
             Architecture::Stacked => stacked::discriminator(self, stack),
             Architecture::Progressive => progressive::discriminator(self, 1 + self.heads()),
+            Architecture::SsGan => ss_gan::discriminator(self, 1 + self.heads()),
         }
     }
 
@@ -478,7 +483,10 @@ impl ModelConfig {
                 let what = "maxout takes channels in pairs: give an even number";
                 Err(Error::config("ndf", what))
             }
-            Architecture::BiganMnist | Architecture::Ali | Architecture::Progressive => {
+            Architecture::BiganMnist
+            | Architecture::Ali
+            | Architecture::Progressive
+            | Architecture::SsGan => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),

@@ -12,6 +12,7 @@ pub mod parts;
 pub mod progressive;
 mod resnet;
 pub mod size;
+pub mod ss_gan;
 pub mod stacked;
 mod vae_gan;
 

@@ -20,6 +20,7 @@ pub mod mdgan;
 pub mod mrgan;
 pub mod progressive;
 pub mod semi;
+pub mod ss_gan;
 pub mod stacked;
 pub mod vae;
 pub mod vae_gan;
@@ -49,6 +50,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::Mdgan => mdgan::networks(config),
         Family::Stacked => stacked::networks(config),
         Family::IntCls => int_cls::networks(config),
+        Family::SsGan => ss_gan::networks(config),
     }
 }
 
@@ -68,6 +70,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::IntCls => int_cls::system(config, model),
         Family::Stacked => stacked::system(config, model),
         Family::Progressive => progressive::system(config, model),
+        Family::SsGan => ss_gan::system(config, model),
     }?;
     match config.stage.0.as_str() {
         "" => Ok(system.open_ended()),
@@ -82,6 +85,7 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
     match family {
         Family::Stacked => &stacked::STAGES,
         Family::Progressive => &progressive::STAGES,
+        Family::SsGan => &ss_gan::STAGES,
         Family::Gan
         | Family::Bigan
         | Family::Ali
@@ -128,7 +132,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
         Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls => {
             Some(objective.loss.at_chance(0.0))
         }
-        Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive => None,
+        Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive | Family::SsGan => None,
     }
 }
 
@@ -146,7 +150,8 @@ pub fn watched_output(objective: &ObjectiveConfig) -> Output {
         | Family::Vae
         | Family::VaeGan
         | Family::Mdgan
-        | Family::Stacked => Output::Score,
+        | Family::Stacked
+        | Family::SsGan => Output::Score,
     }
 }
 
