@@ -24,6 +24,7 @@ mod compare;
 mod family;
 mod int_cls;
 mod mrgan;
+mod ss_gan;
 mod stacked;
 mod vae_gan;
 

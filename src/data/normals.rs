@@ -51,7 +51,8 @@ fn stem(name: &str) -> &str {
 
 /// The stems that the image of a normal map of this stem may have; none if it is not called as one.
 fn owners(stem: &str) -> Vec<String> {
-    let mut owners: Vec<String> = stem.strip_suffix(ENDING).map(str::to_owned).into_iter().collect();
+    let mut owners: Vec<String> =
+        stem.strip_suffix(ENDING).map(str::to_owned).into_iter().collect();
     let parts: Vec<&str> = stem.split('/').collect();
     for at in (0..parts.len() - 1).filter(|&at| parts[at] == FOLDERS[0]) {
         let mut parts = parts.clone();
@@ -103,7 +104,10 @@ impl Pairs {
         }
         if let Some(&first) = self.strays.first() {
             let strays = count(self.strays.len(), "normal map");
-            notes.push(format!("left aside: {strays} without an image (the first: {})", names[first]));
+            notes.push(format!(
+                "left aside: {strays} without an image (the first: {})",
+                names[first]
+            ));
         }
         notes
     }
@@ -129,9 +133,7 @@ impl Source {
         let total = (0..self.len()).filter(lacking).count();
         match first {
             None => Ok(()),
-            Some(_) if total == self.len() => {
-                fail(format!("has no normal maps: {WHAT_WORKS}"))
-            }
+            Some(_) if total == self.len() => fail(format!("has no normal maps: {WHAT_WORKS}")),
             Some(first) => fail(format!(
                 "has {total} of {} without a normal map (the first: {}): {WHAT_WORKS}",
                 count(self.len(), "image"),

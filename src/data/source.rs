@@ -600,7 +600,11 @@ impl Source {
     }
 
     /// The same as [`Self::with_image`] for any image file of a set of such.
-    pub(super) fn with_file<T>(&self, file: usize, f: impl FnOnce(Image) -> T) -> Result<T, String> {
+    pub(super) fn with_file<T>(
+        &self,
+        file: usize,
+        f: impl FnOnce(Image) -> T,
+    ) -> Result<T, String> {
         match &self.items {
             Items::Files { store, .. } => {
                 let index = file;

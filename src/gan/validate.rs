@@ -172,7 +172,9 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig) -> Result<()> {
         return Err(Error::config(field, what));
     }
     let loss = objective.loss;
-    if [Family::VaeGan, Family::SsGan].contains(&family) && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
+    if [Family::VaeGan, Family::SsGan].contains(&family)
+        && ![Loss::Saturating, Loss::NonSaturating].contains(&loss)
+    {
         let what = format!("{family} needs probabilities: choose saturating or non-saturating");
         return Err(Error::config("loss", what));
     }

@@ -2,10 +2,10 @@
 //! `style-gan-fcn`), at `ngf` and `ndf` 64, for images with a side of `s`:
 //!
 //! ```text
-//! Gn  z:    dense s/8×s/8×128; convT 128 at s/4; conv 3×3 128, 256, 512, 512; convT 256 at s/2;
+//! Gn  z:    convT 128 at s/8; convT 128 at s/4; conv 3×3 128, 256, 512, 512; convT 256 at s/2;
 //!           conv 3×3 128; convT 64 at s; conv 5×5 3, tanh; each pixel divided by its length
 //! Dn  n:    conv 5×5 64 at s/2; conv 5×5 128; conv 3×3 256 at s/4, 512 at s/8, 128; dense 1
-//! Gs  n, z: conv 5×5 64; conv 5×5 128 at t; beside z: dense, convT 64 up to t; conv 3×3 256 at t,
+//! Gs  n, z: conv 5×5 64; conv 5×5 128 at t; beside z: convT 64 from s/8 up to t; conv 3×3 256 at t,
 //!           512 at t/2, 512; convT 256, 128, 64, doubling up to s; conv 5×5, tanh
 //! Ds  x, n: as Dn, of the channels of both
 //! C   x:    conv 3×3 32; conv 3×3 64 at s/2; conv 3×3 128, 128; conv 1×1, an output for each code
@@ -95,9 +95,10 @@ impl Layers {
         Ok(self)
     }
 
-    /// A dense layer from one pixel.
+    /// A transposed convolution from one pixel.
     fn project(&mut self, to: [usize; 2], channels: usize) -> &mut Self {
-        self.all.push(Layer::project(to, channels, self.channels, false));
+        let spec = ConvSpec::dense(to);
+        self.all.push(Layer::conv_transpose(spec, channels, self.channels, false));
         (self.at, self.channels) = (to, channels);
         self
     }

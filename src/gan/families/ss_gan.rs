@@ -79,10 +79,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
     let of = |role, network| Net::new(role, network);
     networks.by_name = [
         (STRUCTURE_GENERATOR, of(Role::Generator, all.structure_generator)),
-        (
-            STRUCTURE_DISCRIMINATOR,
-            of(Role::Discriminator, all.structure_discriminator).on(NORMALS),
-        ),
+        (STRUCTURE_DISCRIMINATOR, of(Role::Discriminator, all.structure_discriminator).on(NORMALS)),
         (GENERATOR, of(Role::Generator, all.generator)),
         (DISCRIMINATOR, of(Role::Discriminator, all.discriminator)),
         (CLASSIFIER, of(Role::Classifier, all.classifier)),
@@ -295,7 +292,8 @@ impl Levels {
         for (m, &real) in reals.iter().enumerate() {
             let all = self.generate(t, step, levels, real, &step.draw_of(m)("z"))?;
             for (i, made) in all.iter().enumerate() {
-                let [r, f] = self.discriminate(t, step, &mut updates[i], levels[i], (m, real), made)?;
+                let [r, f] =
+                    self.discriminate(t, step, &mut updates[i], levels[i], (m, real), made)?;
                 losses[i] = Some(match losses[i] {
                     Some([a, b]) => [t.add(a, r)?, t.add(b, f)?],
                     None => [r, f],
@@ -468,8 +466,7 @@ fn reals(t: &mut Tape, step: &Step<'_>) -> Result<Vec<Real>> {
     let is_float = step.recording.float_images;
     let dtype = if is_float { DType::F32 } else { DType::U8 };
     let normals = t.feed(NORMALS, &[step.phase.step_images(), h, w, AXES], dtype)?;
-    let normals =
-        if is_float { normals } else { step.system.model.pixels.of_bytes(t, normals)? };
+    let normals = if is_float { normals } else { step.system.model.pixels.of_bytes(t, normals)? };
     // Bytes are rounded.
     let normals = t.unit_length(normals)?;
     let part = |m| {
