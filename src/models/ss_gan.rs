@@ -15,13 +15,15 @@
 //! layers of the generators and of C have batch norm, those of the discriminators leaky ReLU and, from
 //! the third on, dropout. `t` is `s/4` from 64 pixels on. Smaller images, where the authors' 1/8 of the
 //! side would be too coarse for the outlines of their objects, have a first layer of stride 1, so that
-//! `t` is `s/2`. C is a small network in place of the authors', which reads images of 512 pixels.
+//! `t` is `s/2`. Discriminators start at the weights of He et al. rather than the authors' N(0, 0.02²), at
+//! which signals fade in narrow networks without a norm. C is a small network in place of the authors',
+//! which reads images of 512 pixels.
 //!
 //! Sides are multiples of 8, from 16 on. The architecture's own generator is Gn with the channels of
 //! images and without the division, and its discriminator is Dn.
 
 use crate::error::{Error, Result};
-use crate::nn::{Codebook, Dropout, Heads, Join, Layer, NORMALS, Sequential};
+use crate::nn::{Codebook, Dropout, Heads, Join, Layer, NORMALS, Sequential, WeightInit};
 use crate::ops::conv::ConvSpec;
 
 use super::config::{Architecture, ModelConfig};
@@ -38,6 +40,9 @@ pub const STYLE: &str = "style";
 
 const RELU: Layer = Layer::relu();
 const LEAKY: Layer = Layer::leaky_relu(0.2);
+
+/// The initial weights of discriminators, for layers followed by leaky ReLU: gain √(2 / (1 + 0.2²)).
+const START: WeightInit = WeightInit::He { gain: 1.386_75, uniform: false };
 
 /// The smallest side, and the smallest with the authors' strides.
 const LEAST: usize = 16;
@@ -168,7 +173,8 @@ fn judge(config: &ModelConfig, channels: usize, outputs: usize) -> Result<Sequen
     d.push(Layer::Dropout(Dropout::new(ENTRIES)));
     let last = ConvSpec::dense(d.at);
     d.push(Layer::conv(last, 2 * width, outputs, true));
-    Ok(d.done())
+    let layers = d.all.into_iter().map(|layer| layer.initialized(START));
+    Ok(Sequential { layers: layers.collect() })
 }
 
 /// Gs, from normals and a latent of `nz`.
