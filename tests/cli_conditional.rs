@@ -174,9 +174,17 @@ fn what_classes_make_impossible_is_refused_in_a_sentence() {
     dcgan(&["filters", conditional, "flat"]).refused(1, without);
     dcgan(&["forget", conditional, "--page", "page.html"]).refused(1, without);
     let export: &[&str] = &["is conditional", "has no classes"];
-    for to in ["safetensors", "pth", "onnx"] {
+    for to in ["safetensors", "pth"] {
         dcgan(&["export", conditional, "--to", to, "--out", "out"]).refused(1, export);
     }
+    // As a graph, a generator has classes as its second input.
+    let graph = ["export", conditional, "--to", "onnx", "--out"];
+    dcgan(&[&graph[..], &["g.onnx"]].concat()).ok();
+    dcgan(&[&graph[..], &["out", "--network", "discriminator"]].concat()).refused(1, export);
+    let graph = fs::read(place.path("g.onnx")).unwrap();
+    assert!(graph.windows(6).any(|bytes| bytes == b"labels"));
+    dcgan(&["import", "g.onnx", "--out", "x.safetensors"])
+        .refused(1, &["another number of inputs"]);
     assert!(!place.path("out").exists() && !place.path("f.npy").exists());
 
     let unknown: &[&str] = &["--class", "no class \"2\"", "bright (0), dark (1)"];

@@ -62,7 +62,7 @@ fn flags_of_train_that_cannot_work() {
     fs::write(place.path("file"), "mine").unwrap();
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["--size", "100"], 2, &["--size", "96, 112"]),
-        (&["--size", "0"], 2, &["--size", "between 8 and 256"]),
+        (&["--size", "0"], 2, &["--size", "between 8 and 1024"]),
         (&["--size", "-64"], 2, &["--size", "64 or 96x64"]),
         (&["--size", "8x256"], 2, &["--size", "8x256", "sides that work"]),
         (&["--size", "big"], 2, &["--size", "64 or 96x64"]),

@@ -126,6 +126,13 @@ fn a_stage_is_trained_alone_where_those_before_it_are_done() {
     assert_ne!(part(&g1, "feature_generator."), part(&g0, "feature_generator."));
     let joint = alone("joint", Some(&g1));
     assert_eq!(stages(&place, &joint)[3], row("joint", "done", 24));
+    // Trained again, it leaves behind those that build on it.
+    let again = train(&place, "again", &["--stage", "encoder", "--from", joint.to_str().unwrap()]);
+    let left = [("g1", 40), ("g0", 32), ("joint", 24)];
+    let wanted = left.map(|(stage, images)| row(stage, "left", images));
+    assert_eq!(stages(&place, &again)[0], row("encoder", "done", 32));
+    assert_eq!(stages(&place, &again)[1..], wanted);
+    refused(&["--stage", "joint", "--from", again.to_str().unwrap()], &["g1, which is not done"]);
     // A stage that is not done when its training was stopped.
     place.dcgan(&[&["train", "--out", "short"], STACKED, SMALL, LENGTHS, &["--images", "16"]]).ok();
     let short = place.only_run("short");
@@ -199,7 +206,9 @@ fn networks_that_grow_make_whole_images_at_any_time() {
         "--device",
         "cpu",
     ];
-    place.dcgan(&[GROWING, &["--out", "whole"]]).ok();
+    let output = place.dcgan(&[GROWING, &["--out", "whole"]]).ok();
+    // Said once, not at each of its phases.
+    assert_eq!(output.stderr.matches("stage 8: 32 images").count(), 1, "{}", output.stderr);
     let whole = place.only_run("whole");
     let done = ["4", "8", "16"].map(|name| row(name, "done", if name == "4" { 16 } else { 32 }));
     assert_eq!(stages(&place, &whole), done);
@@ -221,6 +230,16 @@ fn networks_that_grow_make_whole_images_at_any_time() {
     place.dcgan(&[&["train", "--resume", run, "--images", "80"]]).ok();
     assert_same(&latest(&whole), &latest(&parts));
     assert!(!is_enlarged(&samples(&place, run, &["--seeds", "0"]).remove(0)));
+
+    // The plan is that of the largest stage.
+    let memory = |size: &'static str| {
+        let words: Vec<&str> = GROWING.iter().map(|&w| if w == "16" { size } else { w }).collect();
+        let words: Vec<&str> =
+            words.into_iter().filter(|w| *w != "--stage-images" && !w.contains('=')).collect();
+        let output = place.dcgan(&[&words, &["--dry-run"]]).ok().stderr;
+        output.lines().find(|line| line.starts_with("memory")).unwrap().to_owned()
+    };
+    assert_ne!(memory("16"), memory("32"));
 
     let refused = |words: &[&str], said: &[&str]| {
         place.dcgan(&[GROWING, words]).refused(2, said);

@@ -21,6 +21,7 @@ use crate::support;
 mod damage;
 mod exports;
 mod mutations;
+mod pipelines;
 mod theano;
 mod unsaid;
 

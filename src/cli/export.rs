@@ -48,7 +48,8 @@ pub(super) struct Export {
     model: PathBuf,
     /// model: all networks, weights in 16 bits, for this program, a tenth of the size of a
     /// checkpoint; safetensors and pth: a state dict with PyTorch's names and layouts; onnx: a
-    /// self-contained graph (operator set 13)
+    /// self-contained graph (operator set 13), of all networks that make images, with classes or texts as
+    /// a second input
     #[arg(
         long,
         value_enum,
@@ -104,7 +105,11 @@ impl Export {
             Network::Discriminator => Role::Discriminator,
             Network::Encoder => Role::Encoder,
         };
-        export::Export::of(&model, role, wanted)?.save(&self.out, format)?;
+        if format == Format::Onnx && role == Role::Generator && export::has_pipeline(&model) {
+            export::save_pipeline(&model, wanted, &self.out)?;
+        } else {
+            export::Export::of(&model, role, wanted)?.save(&self.out, format)?;
+        }
         println(&format!(
             "wrote the {} of {} to {}",
             role.name(),

@@ -1,5 +1,5 @@
 //! The networks of progressive growing (Karras, Aila, Laine and Lehtinen, arXiv 1710.10196, table 2), for
-//! square images of 8 to 256 pixels.
+//! square images of 8 to 1024 pixels.
 //!
 //! Feature maps of side `s` of images of side `S` have `min(S / s, 4) · ngf` channels, `ndf` in the
 //! discriminator: the paper's 512 at 4 to 32 pixels and 16 at 1024 would take the factor 32 for 4. All
@@ -39,8 +39,8 @@ pub(crate) fn sides(config: &ModelConfig) -> Result<Vec<usize>> {
     let side = config.size.height;
     if config.size.width != side || !side.is_power_of_two() || side <= SMALLEST {
         let what = format!(
-            "{}: networks that grow from 4x4 pixels by doubling make square images of 8, 16, 32, 64, 128 \
-             or 256",
+            "{}: networks that grow from 4x4 pixels by doubling make square images of 8, 16, 32, …, \
+             1024",
             config.size
         );
         return Err(Error::config("size", what));

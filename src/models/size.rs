@@ -6,8 +6,8 @@ use crate::config::typed;
 use crate::error::{Error, Result};
 pub use crate::model::size::Size;
 
-/// The smallest and largest side.
-const SIDES: std::ops::RangeInclusive<usize> = 8..=256;
+/// The smallest and the largest side.
+const SIDES: std::ops::RangeInclusive<usize> = 8..=1024;
 
 /// The smallest feature map: the range of its shorter side, and the maximum of its longer one.
 const BASE: std::ops::RangeInclusive<usize> = 4..=7;
@@ -24,15 +24,16 @@ impl Size {
         let Self { height, width } = self;
         let fail = |what: String| Err(Error::config("size", what));
         if !SIDES.contains(&height) || !SIDES.contains(&width) {
-            return fail(format!("{self}: both sides must lie between 8 and 256"));
+            let (least, most) = (SIDES.start(), SIDES.end());
+            return fail(format!("{self}: both sides must lie between {least} and {most}"));
         }
         if let Some(found) = self.find_base() {
             return Ok(found);
         }
         let works = |side: usize| (Self { height: side, width: side }).find_base().is_some();
         let near = |side: usize| {
-            let below = (8..side).rev().find(|&s| works(s));
-            let above = (side + 1..=256).find(|&s| works(s));
+            let below = (*SIDES.start()..side).rev().find(|&s| works(s));
+            let above = (side + 1..=*SIDES.end()).find(|&s| works(s));
             [below, above].into_iter().flatten().map(|s| s.to_string()).collect::<Vec<_>>()
         };
         let mut sides = near(height);
@@ -46,7 +47,7 @@ impl Size {
     }
 
     fn find_base(self) -> Option<([usize; 2], usize)> {
-        (1..=6).find_map(|doublings| {
+        (1..=8).find_map(|doublings| {
             let factor = 1 << doublings;
             let base = [self.height / factor, self.width / factor];
             let fits = base.map(|b| b * factor) == [self.height, self.width]
@@ -92,7 +93,10 @@ mod tests {
         assert_eq!(base("28"), Some(([7, 7], 2)));
         assert_eq!(base("8"), Some(([4, 4], 1)));
         assert_eq!(base("256"), Some(([4, 4], 6)));
-        for bad in ["0", "7", "100", "65", "512", "64x", "x", "-64", "256x8"] {
+        assert_eq!(base("1024x768"), Some(([8, 6], 7)));
+        assert_eq!(base("768"), Some(([6, 6], 7)));
+        assert_eq!(base("1024"), Some(([4, 4], 8)));
+        for bad in ["0", "7", "100", "65", "2048", "64x", "x", "-64", "256x8"] {
             assert_eq!(base(bad), None, "{bad}");
         }
         let error = "100".parse::<Size>().expect_err("100 is 25 · 4");

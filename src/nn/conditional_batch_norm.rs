@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 use super::batch_norm::statistics;
+use super::onnx::{Attribute, Graph};
 use super::param::{ONE, Owned, ZERO, plain};
-use super::pass::Walk;
+use super::pass::{LABELS, Walk};
 use super::rule::LayerRule;
 use super::size::{Around, Misfit, positive, takes};
 use super::{BatchDependence, LayerRole, Reach};
@@ -78,6 +79,34 @@ impl LayerRule for ConditionalBatchNorm {
         let (gamma, beta) = (of_class(t, "gamma")?, of_class(t, "beta")?);
         let y = t.mul(y, gamma)?;
         t.add(y, beta)
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, scope: &str, x: String, _: [usize; 3]) -> Result<String> {
+        let Self { channels, classes, eps } = *self;
+        let labels = graph.sides().iter().find(|side| side.name == LABELS);
+        let labels = labels.map(|side| side.value.clone()).ok_or_else(|| {
+            let what = "takes classes beside its input: only a whole model's graph has those";
+            Error::Tensor { name: scope.into(), what: what.into() }
+        })?;
+        let labels = graph.reshape(&labels, &[0, classes]);
+        let plain = [1.0, 0.0].map(|x| graph.constant("plain", &Tensor::full([channels], x)));
+        let mut inputs = vec![x];
+        inputs.extend(plain);
+        for own in ["running_mean", "running_var"] {
+            let name = format!("{scope}.{own}");
+            let tensor = graph.tensor(&name)?;
+            inputs.push(graph.floats(&name, &tensor));
+        }
+        let mut y = graph.node("BatchNormalization", &inputs, &[Attribute::Float("epsilon", eps)]);
+        for (own, op) in [("gamma", "Mul"), ("beta", "Add")] {
+            let name = format!("{scope}.{own}.weight");
+            let table = graph.tensor(&name)?;
+            let table = graph.floats(&name, &table);
+            let rows = graph.node("MatMul", &[labels.clone(), table], &[]);
+            let rows = graph.reshape(&rows, &[0, channels, 1, 1]);
+            y = graph.node(op, &[y, rows], &[]);
+        }
+        Ok(y)
     }
 
     fn classes(&self) -> Option<usize> {

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
+use super::onnx::Graph;
 use super::param::{ONE, Owned, plain};
 use super::pass::Walk;
 use super::rule::LayerRule;
@@ -109,6 +110,41 @@ fn mix(t: &mut Tape, scope: &str, a: Var, b: Var) -> Result<Var> {
     t.add(a, b)
 }
 
+/// The size of the features of images of size `at` with their features.
+fn own([h, w, c]: [usize; 3], image: usize) -> [usize; 3] {
+    [h, w, c - image]
+}
+
+/// The output of a part of a layer in a graph, and its size.
+fn part(
+    graph: &mut dyn Graph,
+    scope: &str,
+    (name, layers): (&str, &[Layer]),
+    x: String,
+    at: [usize; 3],
+) -> Result<(String, [usize; 3])> {
+    sequential::onnx(layers, graph, &format!("{scope}.{name}"), x, at)
+}
+
+/// [`split`] in a graph.
+fn split_graph(graph: &mut dyn Graph, x: &str, at: [usize; 3], image: usize) -> [String; 2] {
+    let features = at[2] - image;
+    [graph.channels(x, 0, features), graph.channels(x, features, image)]
+}
+
+/// [`mix`] in a graph; where the share is 1, `b`.
+fn mix_graph(graph: &mut dyn Graph, scope: &str, a: String, b: String) -> Result<String> {
+    let share = graph.tensor(&format!("{scope}.{SHARE}"))?.f32s()[0];
+    if share == 1.0 {
+        return Ok(b);
+    }
+    let [a, b] = [(a, 1.0 - share), (b, share)].map(|(x, share)| {
+        let share = graph.constant("share", &Tensor::full([1], share));
+        graph.node("Mul", &[x, share], &[])
+    });
+    Ok(graph.node("Add", &[a, b], &[]))
+}
+
 /// Of an image with features, the size of the features.
 fn features([h, w, c]: [usize; 3], image: usize) -> Result<[usize; 3], Misfit> {
     match c.checked_sub(image) {
@@ -147,6 +183,17 @@ impl LayerRule for WithImage {
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let image = sequential::part(t, scope, ("image", &self.image), x, walk)?;
         t.concat(&[x, image], 3)
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        let (image, _) = part(graph, scope, ("image", &self.image), x.clone(), at)?;
+        Ok(graph.concat(x, image))
     }
 
     fn parts(&self) -> Vec<(&'static str, &[Layer])> {
@@ -188,6 +235,17 @@ impl LayerRule for WithFeatures {
     fn record(&self, t: &mut Tape, scope: &str, x: Var, walk: &mut Walk<'_>) -> Result<Var> {
         let features = sequential::part(t, scope, ("features", &self.features), x, walk)?;
         t.concat(&[features, x], 3)
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        let (features, _) = part(graph, scope, ("features", &self.features), x.clone(), at)?;
+        Ok(graph.concat(features, x))
     }
 
     fn parts(&self) -> Vec<(&'static str, &[Layer])> {
@@ -240,6 +298,22 @@ impl LayerRule for Grow {
         let new = sequential::part(t, scope, ("image", &self.image), features, walk)?;
         let image = mix(t, scope, old, new)?;
         t.concat(&[features, image], 3)
+    }
+
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        let [features, image] = split_graph(graph, &x, at, self.channels);
+        let (features, size) =
+            part(graph, scope, ("block", &self.block), features, own(at, self.channels))?;
+        let old = Layer::Upsample.rule().onnx(graph, scope, image, at)?;
+        let (new, _) = part(graph, scope, ("image", &self.image), features.clone(), size)?;
+        let image = mix_graph(graph, scope, old, new)?;
+        Ok(graph.concat(features, image))
     }
 
     fn parts(&self) -> Vec<(&'static str, &[Layer])> {
@@ -295,6 +369,23 @@ impl LayerRule for Shrink {
         t.concat(&[features, image], 3)
     }
 
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        let [features, image] = split_graph(graph, &x, at, self.channels);
+        let (new, small) =
+            part(graph, scope, ("block", &self.block), features, own(at, self.channels))?;
+        let image = Layer::AveragePool.rule().onnx(graph, scope, image, at)?;
+        let size = [small[0], small[1], self.channels];
+        let (old, _) = part(graph, scope, ("features", &self.features), image.clone(), size)?;
+        let features = mix_graph(graph, scope, old, new)?;
+        Ok(graph.concat(features, image))
+    }
+
     fn parts(&self) -> Vec<(&'static str, &[Layer])> {
         vec![("block", &self.block), ("features", &self.features)]
     }
@@ -331,5 +422,9 @@ impl LayerRule for Channels {
 
     fn record(&self, t: &mut Tape, _: &str, x: Var, _: &mut Walk<'_>) -> Result<Var> {
         channels(t, x, self.first, self.count)
+    }
+
+    fn onnx(&self, graph: &mut dyn Graph, _: &str, x: String, _: [usize; 3]) -> Result<String> {
+        Ok(graph.channels(&x, self.first, self.count))
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
-use super::onnx::Graph;
+use super::onnx::{Graph, Side};
 use super::param::Owned;
 use super::pass::{LABELS, Walk};
 use super::rule::LayerRule;
@@ -62,10 +62,25 @@ fn append(t: &mut Tape, x: Var, side: Var) -> Result<Var> {
     }
 }
 
-fn unwritable(scope: &str) -> Error {
-    let what =
-        "takes a side input, and no graph of a network with several inputs can be written yet";
-    Error::Tensor { name: scope.into(), what: what.into() }
+/// The side input called `name` appended, after `layers`, to `x` of size `at` in a graph.
+fn appended(
+    graph: &mut dyn Graph,
+    (scope, name): (&str, &str),
+    layers: &[Layer],
+    x: String,
+    [h, w, _]: [usize; 3],
+) -> Result<String> {
+    let side = graph.sides().iter().find(|side| side.name == name).cloned();
+    let Side { value, size, .. } = side.ok_or_else(|| {
+        let what = format!("takes {name} beside its input: only a whole model's graph has those");
+        Error::Tensor { name: scope.into(), what }
+    })?;
+    let (mut side, size) = sequential::onnx(layers, graph, &format!("{scope}.join"), value, size)?;
+    if size[..2] != [h, w] {
+        let shape = graph.shape(&[1, size[2], h, w]);
+        side = graph.node("Expand", &[side, shape], &[]);
+    }
+    Ok(graph.concat(x, side))
 }
 
 impl LayerRule for Join {
@@ -108,8 +123,14 @@ impl LayerRule for Join {
         append(t, x, outputs.last().copied().unwrap_or(side))
     }
 
-    fn onnx(&self, _: &mut dyn Graph, scope: &str, _: String, _: [usize; 3]) -> Result<String> {
-        Err(unwritable(scope))
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        appended(graph, (scope, &self.input), &self.layers, x, at)
     }
 
     fn side_input(&self) -> Option<&str> {
@@ -151,8 +172,14 @@ impl LayerRule for Label {
         append(t, x, labels)
     }
 
-    fn onnx(&self, _: &mut dyn Graph, scope: &str, _: String, _: [usize; 3]) -> Result<String> {
-        Err(unwritable(scope))
+    fn onnx(
+        &self,
+        graph: &mut dyn Graph,
+        scope: &str,
+        x: String,
+        at: [usize; 3],
+    ) -> Result<String> {
+        appended(graph, (scope, LABELS), &[], x, at)
     }
 
     fn classes(&self) -> Option<usize> {

@@ -3,6 +3,17 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 
+/// A side input of a network in a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Side {
+    /// Its name among those of a [`Pass`](super::Pass).
+    pub(crate) name: String,
+    /// The graph's value `[n, c, h, w]`.
+    pub(crate) value: String,
+    /// Its size `[h, w, c]`.
+    pub(crate) size: [usize; 3],
+}
+
 /// An attribute of a node, by name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Attribute<'a> {
@@ -28,12 +39,26 @@ pub(crate) trait Graph {
 
     /// A layer's tensor, by its name in the network, as on the device.
     fn tensor(&self, name: &str) -> Result<Tensor>;
+
+    /// The side inputs of the network.
+    fn sides(&self) -> &[Side];
 }
 
 impl dyn Graph + '_ {
     /// A node of one input without attributes.
     pub(crate) fn unary(&mut self, op: &str, x: String) -> String {
         self.node(op, &[x], &[])
+    }
+
+    /// Channels `first` to `first + count` of `x`.
+    pub(crate) fn channels(&mut self, x: &str, first: usize, count: usize) -> String {
+        let [start, end, axis] = [first, first + count, 1].map(|n| self.shape(&[n]));
+        self.node("Slice", &[x.to_owned(), start, end, axis], &[])
+    }
+
+    /// Images one behind the other in the channels.
+    pub(crate) fn concat(&mut self, a: String, b: String) -> String {
+        self.node("Concat", &[a, b], &[Attribute::Int("axis", 1)])
     }
 
     /// `x` reshaped; 0 stands for an unchanged size.

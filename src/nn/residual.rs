@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 
 use super::onnx::Graph;
@@ -73,7 +73,8 @@ impl LayerRule for Residual {
         at: [usize; 3],
     ) -> Result<String> {
         let mut part = |name: &str, layers: &[Layer]| {
-            sequential::onnx(layers, graph, &format!("{scope}.{name}"), x.clone(), at)
+            let scope = format!("{scope}.{name}");
+            Ok::<_, Error>(sequential::onnx(layers, graph, &scope, x.clone(), at)?.0)
         };
         let (main, shortcut) = (part("main", &self.main)?, part("shortcut", &self.shortcut)?);
         Ok(graph.node("Add", &[main, shortcut], &[]))

@@ -59,15 +59,17 @@ pub(super) fn params(layers: &[Layer], owned: &mut Owned<'_>) {
 }
 
 /// Adds the layers called `scope.0`, … to an ONNX graph, on `x`, images of size `at`; returns the
-/// name of their output.
+/// name of their output, and its size.
 pub(super) fn onnx(
     layers: &[Layer],
     graph: &mut dyn Graph,
     scope: &str,
     x: String,
     at: [usize; 3],
-) -> Result<String> {
-    let mut around = Around { name: String::new(), reference: false, sides: &[] };
+) -> Result<(String, [usize; 3])> {
+    let known = graph.sides().to_vec();
+    let sides: Vec<_> = known.iter().map(|side| (&*side.name, side.size)).collect();
+    let mut around = Around { name: String::new(), reference: false, sides: &sides };
     let sizes = size::all(layers, scope, at, &mut around)
         .map_err(|misfit| Error::Tensor { name: scope.into(), what: misfit.into() })?;
     let (mut x, mut at) = (x, at);
@@ -75,7 +77,7 @@ pub(super) fn onnx(
         x = layer.rule().onnx(graph, &format!("{scope}.{i}"), x, at)?;
         at = size;
     }
-    Ok(x)
+    Ok((x, at))
 }
 
 impl Sequential {
@@ -182,6 +184,11 @@ impl Sequential {
     /// A message if a layer does not fit the one before it, or is unreasonably large.
     pub fn sizes(&self, input: [usize; 3]) -> Result<Vec<[usize; 3]>, String> {
         self.sizes_beside(input, &[])
+    }
+
+    /// Adds its layers to an ONNX graph, on `x`, images of size `at`; returns the name of their output.
+    pub(crate) fn onnx(&self, graph: &mut dyn Graph, x: String, at: [usize; 3]) -> Result<String> {
+        Ok(onnx(&self.layers, graph, "main", x, at)?.0)
     }
 
     /// [`Sequential::sizes`] of a network with side inputs of these sizes, `[h, w, c]`, or `[1, 1,

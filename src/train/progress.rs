@@ -54,6 +54,12 @@ impl Progress {
         progress
     }
 
+    /// Whether this stage is already shown.
+    #[must_use]
+    pub fn is_in_stage(&self, stage: &str) -> bool {
+        self.stage.as_ref().is_some_and(|(shown, _)| shown == stage)
+    }
+
     /// Shows that a stage of several is being trained, until `end` images were seen.
     pub fn in_stage(&mut self, stage: &str, end: u64) {
         self.stage = Some((stage.to_owned(), end));

@@ -20,7 +20,8 @@ pub enum StageState {
     Running,
     /// It has not begun.
     ToCome,
-    /// It has begun, and this training does not go on with it.
+    /// It has begun, and this training does not go on with it; or a stage that it builds on was trained
+    /// again.
     Left,
 }
 

@@ -82,6 +82,8 @@ pub struct Trainer {
     state: State,
     /// The current phase's step.
     program: Program,
+    /// The memory of the largest phase.
+    memory: MemoryReport,
     /// The metrics it fetches.
     metrics: Vec<String>,
     pending: VecDeque<Ticket>,
@@ -209,13 +211,16 @@ impl Trainer {
         let first = system.phase(position.at())?;
         let mut tape = Tape::new();
         let recorded = system.record(&mut tape, first, recording)?;
-        preflight(&tape, device, &step_options).map_err(advise)?;
+        let mut memory = preflight(&tape, device, &step_options).map_err(advise)?;
         // The largest phase has to fit, whichever it is.
         for phase in system.stages.iter().flat_map(|stage| &stage.phases) {
             if !std::ptr::eq(phase, first) {
                 let mut tape = Tape::new();
                 system.record(&mut tape, phase, recording)?;
-                preflight(&tape, device, &step_options).map_err(advise)?;
+                let other = preflight(&tape, device, &step_options).map_err(advise)?;
+                if other.total() > memory.total() {
+                    memory = other;
+                }
             }
         }
         let mut state = State::new(device);
@@ -232,6 +237,7 @@ impl Trainer {
             options,
             state,
             program,
+            memory,
             metrics,
             pending,
             ready,
@@ -385,10 +391,10 @@ impl Trainer {
         &self.options.choices
     }
 
-    /// The step's memory use.
+    /// The memory use of a step in the largest phase.
     #[must_use]
     pub fn memory(&self) -> &MemoryReport {
-        self.program.memory()
+        &self.memory
     }
 
     /// Starts one step on a batch and returns the metrics of an earlier one, if they have arrived.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::checkpoint::{self, Raw};
 use crate::model::file::described;
+use crate::model::{ModelFile, Weights};
 use crate::nn::Param;
 
 pub use super::outgoing::Export;
@@ -30,6 +31,23 @@ pub enum Format {
     Pth,
     /// A graph that runs without this program.
     Onnx,
+}
+
+/// Whether a model makes images by more than a generator of latents: of several networks, or with
+/// classes or texts. [`save_pipeline`] writes those.
+#[must_use]
+pub fn has_pipeline(model: &ModelFile) -> bool {
+    model.networks.pipeline.0.len() > 1 || model.networks.condition().is_some()
+}
+
+/// Writes all networks with which a model makes images as one ONNX graph, from latents and classes or
+/// texts to images.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be written, or weights are not finite; [`Error::Tensor`] for a
+/// layer that cannot be written.
+pub fn save_pipeline(model: &ModelFile, weights: Weights, path: &Path) -> Result<()> {
+    files::write_bytes(path, &onnx::pipeline(model, weights)?)
 }
 
 impl Export<'_> {

@@ -1,17 +1,20 @@
 //! Writes a network as an ONNX graph: operator set 13, which every runtime since 2021 supports.
 //!
-//! Images are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `images`; a
-//! discriminator maps `images` to `logit` `[n, 1]` and to `features` `[n, f]`, those of
-//! [`crate::features`], in the same order.
+//! Images are `[n, channels, height, width]` there. A generator maps `z` `[n, nz]` to `images`, and where
+//! it is conditioned on classes or texts also takes `labels` `[n, classes]` (one-hot) or `text`
+//! `[n, width]` (as [`crate::text`] encodes it); if several networks make images together, their graph
+//! has all of them. A discriminator maps `images` to `logit` `[n, 1]` and to `features` `[n, f]`, those
+//! of [`crate::features`], in the same order.
 //!
 //! The format is six small messages (onnx/onnx.proto), which [`Message`] writes: a library for them
 //! would bring generated types for a hundred.
 
 use crate::error::{Error, Result};
 use crate::features::{FeatureLayer, GRID, feature_layers};
-use crate::model::{Pixels, Role};
-use crate::nn::Param;
-use crate::nn::onnx::{Attribute, Graph};
+use crate::model::pipeline::{Call, IMAGES};
+use crate::model::{ModelFile, Networks, Pipeline, Pixels, Role, Weights};
+use crate::nn::onnx::{Attribute, Graph, Side};
+use crate::nn::{LATENT, Param};
 use crate::ops::pool::window;
 use crate::tensor::Tensor;
 
@@ -33,9 +36,81 @@ const ATTRIBUTE_INT: i64 = 2;
 const ATTRIBUTE_STRING: i64 = 3;
 const ATTRIBUTE_INTS: i64 = 7;
 
-/// The ONNX file.
+/// The range of pixels.
+fn range(about: &Networks) -> &'static str {
+    match about.pixels {
+        Pixels::Signed => "-1 (black) to 1 (white)",
+        Pixels::Unit => "0 (black) to 1 (white)",
+    }
+}
+
+/// The ONNX file of all networks that make images together.
+///
+/// # Errors
+/// [`Error::File`] for non-finite weights; [`Error::Tensor`] naming a layer that cannot be written.
+pub(super) fn pipeline(model: &ModelFile, weights: Weights) -> Result<Vec<u8>> {
+    let about = &model.networks;
+    let fail = |what: String| Error::file(&model.path, what);
+    let calls = Pipeline::of(about)?;
+    let sizes = calls.sizes(about).map_err(fail)?;
+    let mut graph = Nodes::default();
+    let mut inputs = vec![value("z", &[about.nz])];
+    let builder: &mut dyn Graph = &mut graph;
+    let z = builder.reshape("z", &[0, about.nz, 1, 1]);
+    let mut values = vec![(LATENT, z.clone())];
+    let mut at = 0;
+    for (name, width) in about.parts.iter() {
+        values.push((name, builder.channels(&z, at, width)));
+        at += width;
+    }
+    let mut condition = String::new();
+    if let Some((name, width)) = about.condition() {
+        inputs.push(value(name, &[width]));
+        values.push((name, builder.reshape(name, &[0, width, 1, 1])));
+        condition = format!(" and {name} [n, {width}]");
+    }
+    let known = |values: &[(&str, String)]| -> Vec<Side> {
+        let of = |(name, value): &(&str, String)| Side {
+            name: (*name).to_owned(),
+            value: value.clone(),
+            size: sizes[name],
+        };
+        values.iter().map(of).collect()
+    };
+    let mut params = Vec::new();
+    for Call { network, .. } in &calls.0 {
+        params.push(model.weights(network, weights)?);
+    }
+    for (Call { network, input, output }, params) in calls.0.iter().zip(&params) {
+        let prefix = format!("{network}.");
+        let own = params.iter().map(|(param, tensor)| {
+            let name = param.name.trim_start_matches(&prefix).to_owned();
+            (Param { name, ..param.clone() }, *tensor)
+        });
+        let sides = known(&values);
+        let main = sides.iter().find(|side| side.name == *input).cloned();
+        let Side { value, size, .. } = main.expect("the pipeline was checked");
+        graph = Nodes { params: own.collect(), prefix, sides, ..graph };
+        let layers = &about.by_name[network].network;
+        let y = layers.onnx(&mut graph, value, size)?;
+        values.push((output, y));
+    }
+    let (_, images) =
+        values.iter().rev().find(|(name, _)| *name == IMAGES).expect("it was checked");
+    graph.name_output(images, IMAGES, "Identity", &[]);
+    let image = [about.channels, about.size.height, about.size.width];
+    let text = format!(
+        "Generator of a GAN: z [n, {}], {} numbers,{condition} to images {image:?} of {}",
+        about.nz,
+        about.latent_distribution,
+        range(about)
+    );
+    Ok(graph.finish(about, Role::Generator.name(), &inputs, &[value(IMAGES, &image)], text))
+}
+
+/// The ONNX file of one network.
 pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
-    let mut graph = Nodes { params: &export.params, nodes: Vec::new(), constants: Vec::new() };
+    let mut graph = Nodes { params: export.params.clone(), ..Nodes::default() };
     let about = &export.about;
     let (size, channels) = (about.size, about.channels);
     let image = [channels, size.height, size.width];
@@ -66,10 +141,7 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
         }
     }
 
-    let range = match about.pixels {
-        Pixels::Signed => "-1 (black) to 1 (white)",
-        Pixels::Unit => "0 (black) to 1 (white)",
-    };
+    let range = range(about);
     let [c, h, w] = image;
     let (inputs, outputs, text) = match export.role {
         Role::Generator | Role::Decoder => {
@@ -108,33 +180,50 @@ pub(super) fn graph(export: &Export<'_>) -> Result<Vec<u8>> {
             (vec![value("images", &image)], vec![value("output", &[one])], text)
         }
     };
-    let named = |graph: Message, field: u32, values: &[Message]| {
-        values.iter().fold(graph, |graph, value| graph.message(field, value))
-    };
-    let body = named(Message::default(), 1, &graph.nodes).bytes(2, export.role.name());
-    let body = named(named(named(body, 5, &graph.constants), 11, &inputs), 12, &outputs);
-    let description = serde_json::to_string(about).expect("plain data");
-    let opset = Message::default().bytes(1, "").int(2, OPSET);
-    let property = Message::default().bytes(1, MODEL).bytes(2, description);
-    let model = Message::default()
-        .int(1, IR_VERSION)
-        .bytes(2, "dcgan")
-        .bytes(3, env!("CARGO_PKG_VERSION"))
-        .bytes(6, text)
-        .message(7, &body)
-        .message(8, &opset)
-        .message(14, &property);
-    Ok(model.finish())
+    Ok(graph.finish(about, export.role.name(), &inputs, &outputs, text))
 }
 
 /// Nodes and constants, in order.
+#[derive(Default)]
 struct Nodes<'a> {
-    params: &'a [(Param, &'a Tensor)],
+    /// Of the network being written.
+    params: Vec<(Param, &'a Tensor)>,
+    /// Before the names of its constants.
+    prefix: String,
+    sides: Vec<Side>,
     nodes: Vec<Message>,
     constants: Vec<Message>,
 }
 
 impl Nodes<'_> {
+    /// The file of the graph.
+    fn finish(
+        &self,
+        about: &Networks,
+        name: &str,
+        inputs: &[Message],
+        outputs: &[Message],
+        text: String,
+    ) -> Vec<u8> {
+        let named = |graph: Message, field: u32, values: &[Message]| {
+            values.iter().fold(graph, |graph, value| graph.message(field, value))
+        };
+        let body = named(Message::default(), 1, &self.nodes).bytes(2, name);
+        let body = named(named(named(body, 5, &self.constants), 11, inputs), 12, outputs);
+        let description = serde_json::to_string(about).expect("plain data");
+        let opset = Message::default().bytes(1, "").int(2, OPSET);
+        let property = Message::default().bytes(1, MODEL).bytes(2, description);
+        let model = Message::default()
+            .int(1, IR_VERSION)
+            .bytes(2, "dcgan")
+            .bytes(3, env!("CARGO_PKG_VERSION"))
+            .bytes(6, text)
+            .message(7, &body)
+            .message(8, &opset)
+            .message(14, &property);
+        model.finish()
+    }
+
     /// Adds a node with one output of the given name.
     fn push(&mut self, op: &str, inputs: &[String], output: &str, attributes: &[Attribute<'_>]) {
         let mut node = Message::default();
@@ -165,10 +254,11 @@ impl Graph for Nodes<'_> {
     fn floats(&mut self, name: &str, tensor: &Tensor) -> String {
         let dims: Vec<i64> = tensor.shape().iter().map(|&s| s as i64).collect();
         let bytes: Vec<u8> = tensor.f32s().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let name = format!("{}{name}", self.prefix);
         let message =
-            Message::default().ints(1, &dims).int(2, FLOAT).bytes(8, name).bytes(9, bytes);
+            Message::default().ints(1, &dims).int(2, FLOAT).bytes(8, &name).bytes(9, bytes);
         self.constants.push(message);
-        name.to_owned()
+        name
     }
 
     fn constant(&mut self, stem: &str, tensor: &Tensor) -> String {
@@ -189,6 +279,10 @@ impl Graph for Nodes<'_> {
         let found = self.params.iter().find(|(param, _)| param.name == name);
         let (param, tensor) = found.expect("an export has all tensors of its layers");
         param.layout.from_file(name, tensor, &param.shape)
+    }
+
+    fn sides(&self) -> &[Side] {
+        &self.sides
     }
 }
 

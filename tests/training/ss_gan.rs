@@ -96,7 +96,8 @@ fn check(reference: &Reference, stage: &str, device: &Device) {
         let theirs = reference.about["losses"][stage][i].as_object().unwrap();
         for (metric, theirs) in theirs {
             let off = compare::off(&fetched, metric, theirs);
-            let limit = if i == 0 { 2e-6 } else { 2e-4 };
+            // Later, a rounding error may decide whether a rectifier is open.
+            let limit = [2e-6, 1e-4, 1e-3][usize::from(i > 0) + usize::from(i > 9)];
             assert!(off <= limit, "{what}: {metric} of step {}: {off:e}", i + 1);
             *drift = drift.max(off);
         }

@@ -17,7 +17,7 @@ use rten_tensor::prelude::*;
 use crate::cli::{Place, latest};
 
 /// A model with drawn numbers everywhere, running statistics too.
-fn drawn(networks: Networks) -> ModelFile {
+pub(super) fn drawn(networks: Networks) -> ModelFile {
     networks.check().unwrap();
     let mut tensors = BTreeMap::new();
     for (i, param) in networks.params().into_iter().enumerate() {
@@ -191,7 +191,7 @@ fn names_and_shapes_are_those_of_pytorchs_example() {
 }
 
 /// `[n, h, w, c]` as ONNX has it.
-fn channels_first(x: &Tensor) -> NdTensor<f32, 4> {
+pub(super) fn channels_first(x: &Tensor) -> NdTensor<f32, 4> {
     let &[n, h, w, c] = x.shape() else { panic!("{:?}", x.shape()) };
     NdTensor::from_data([n, h, w, c], x.f32s().to_vec()).permuted([0, 3, 1, 2]).to_tensor()
 }
@@ -210,13 +210,31 @@ fn run_graph(bytes: Vec<u8>, input: (&str, rten::Value), outputs: &[&str]) -> Ve
 }
 
 #[track_caller]
-fn near(what: &str, got: &[f32], wanted: &[f32]) {
+pub(super) fn near(what: &str, got: &[f32], wanted: &[f32]) {
     let shape = [wanted.len()];
     assert_eq!(got.len(), wanted.len(), "{what}");
     let tensor = |numbers: &[f32]| Tensor::new(shape, numbers.to_vec()).unwrap();
     let far = distance(&tensor(got), &tensor(wanted));
     let largest = wanted.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
     assert!(far <= NEAR * largest, "{what} is off by {far}, where the largest is {largest}");
+}
+
+/// Checks that a generator's graph makes the images that are made here, and returns these.
+#[track_caller]
+pub(super) fn same_images(name: &str, model: &ModelFile) -> Tensor {
+    let networks = &model.networks;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("graph.onnx");
+    let export = Export::of(model, Role::Generator, Weights::default()).unwrap();
+    export.save(&path, Format::Onnx).unwrap();
+    let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_distribution);
+    let fake = images(model, &Device::Cpu, &z, false);
+    let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
+    let got = run_graph(fs::read(&path).unwrap(), ("z", input.into()), &["images"]);
+    let unit = networks.pixels == Pixels::Unit;
+    let signed: Vec<f32> = got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
+    near(&format!("{name}: images"), &signed, &channels_first(&fake).to_vec());
+    fake
 }
 
 /// What a convolution has come to before the next one, pooled to 4x4: the paper's features.
@@ -255,15 +273,8 @@ fn graphs_give_in_another_runtime_what_they_give_here() {
             fs::read(&path).unwrap()
         };
         let networks = &model.networks;
-        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_distribution);
-        let fake = images(&model, &Device::Cpu, &z, false);
-        let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
-        let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
+        let fake = same_images(name, &model);
         let unit = networks.pixels == Pixels::Unit;
-        let scaled: Vec<f32> =
-            got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-        near(&format!("{name}: images"), &scaled, &channels_first(&fake).to_vec());
-
         let seen = if unit {
             let half = fake.f32s().iter().map(|x| 0.5 * x + 0.5).collect();
             Tensor::new(fake.shape(), half).unwrap()
@@ -358,15 +369,8 @@ fn graphs_of_all_other_networks_run_in_another_runtime() {
                 .unwrap();
             fs::read(&path).unwrap()
         };
-        let z = seeded_latents(&[1, 2, 3, 4, 5], networks.nz, networks.latent_distribution);
-        let fake = images(&model, &Device::Cpu, &z, false);
-        let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
-        let got = run_graph(save(Role::Generator), ("z", input.into()), &["images"]);
+        let fake = same_images(name, &model);
         let unit = networks.pixels == Pixels::Unit;
-        let signed: Vec<f32> =
-            got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-        near(&format!("{name}: images"), &signed, &channels_first(&fake).to_vec());
-
         let outputs = judged(&model, &Device::Cpu, &fake);
         let half = fake.f32s().iter().map(|x| if unit { 0.5 * x + 0.5 } else { *x }).collect();
         let seen = Tensor::new(fake.shape(), half).unwrap();

@@ -31,7 +31,7 @@ use super::gan::Gan;
 use super::{DISCRIMINATOR, GENERATOR, single, stage_images};
 
 /// The stages, by the side of their images, and their images by default.
-pub(super) const STAGES: [(&str, u64); 7] = [
+pub(super) const STAGES: [(&str, u64); 9] = [
     ("4", 60_000),
     ("8", 120_000),
     ("16", 120_000),
@@ -39,6 +39,8 @@ pub(super) const STAGES: [(&str, u64); 7] = [
     ("64", 120_000),
     ("128", 240_000),
     ("256", 240_000),
+    ("512", 240_000),
+    ("1024", 240_000),
 ];
 
 /// The scalar of the share of the newest layers.

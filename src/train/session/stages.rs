@@ -36,6 +36,9 @@ impl Session {
     /// Shows which stage is being trained.
     pub(super) fn show_stage(&mut self) {
         let Some(stage) = self.stage() else { return };
+        if self.progress.is_in_stage(&stage) {
+            return;
+        }
         let end = self.stage_end();
         let images = human::counted(end.saturating_sub(self.trainer.images()), "image");
         self.progress.note(&format!("stage {stage}: {images}"));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
 use crate::gan::draws::Draws;
+use crate::gan::{Stage, StageName};
 use crate::nn::{IMAGES, LATENT, Mode, Param, Pass, Sequential};
 use crate::program::Program;
 use crate::rng::Stream;
@@ -14,7 +15,7 @@ use crate::tensor::{DType, Data, Tensor};
 use super::Trainer;
 use crate::model::names::{KEY, averaged, averaged_from};
 use crate::model::{Net, Role};
-use crate::train::{ModelFile, Position};
+use crate::train::{ModelFile, Position, TrainConfig};
 
 /// Iterations of the power method before the first step, as in PyTorch.
 const FIRST_ITERATIONS: usize = 15;
@@ -168,8 +169,10 @@ impl Trainer {
             self.start_averages(network)?;
         }
         if !self.position.stages.is_empty() {
-            for (stage, done) in Position::stages_of(model)? {
-                self.position.stages.entry(stage).or_insert(done);
+            let builders = self.stages_that_build_on(&self.stage().name)?;
+            for (stage, mut progress) in Position::stages_of(model)? {
+                progress.done &= !builders.contains(&stage);
+                self.position.stages.entry(stage).or_insert(progress);
             }
         }
         self.taken = names;
@@ -177,6 +180,20 @@ impl Trainer {
         let mut averages = self.system.states();
         averages.retain(|param| param.name.starts_with(&averaged("")));
         self.set_from(model, &averages)
+    }
+
+    /// The stages that build on this one, directly or not: done on other weights of it, they are not done.
+    fn stages_that_build_on(&self, stage: &str) -> Result<BTreeSet<String>> {
+        let all = TrainConfig { stage: StageName::default(), ..self.config.clone() }.system()?;
+        let mut found = BTreeSet::from([stage.to_owned()]);
+        // Stages come after those on which they build.
+        for Stage { name, needs, .. } in &all.stages {
+            if needs.iter().any(|need| found.contains(need)) {
+                found.insert(name.clone());
+            }
+        }
+        found.remove(stage);
+        Ok(found)
     }
 
     /// Sets states, as [`crate::nn::Sequential::load_state_dict`] converts them from PyTorch's, in
