@@ -112,7 +112,8 @@ fn a_model_shows_the_normals_of_its_images_and_holds_them_in_a_walk() {
     place.dcgan(&[&["sample", run, "--normals", "--grid", "3x2", "grid.png"], CPU]).ok();
     let walk = ["walk", run, "--seeds", "1,2", "--hold", "structure", "--out", "walk.gif"];
     place.dcgan(&[&walk, CPU]).ok();
-    place.dcgan(&[&["neighbors", run, "set"], CPU]).ok();
+    let near = place.dcgan(&[&["neighbors", run, "set"], CPU]).ok();
+    assert!(near.stderr.contains("pairs of an image and its normals"), "{near:?}");
     place.dcgan(&[&["stages", run]]).ok();
 
     let refused = |words: &[&str], said: &[&str]| {
