@@ -106,7 +106,7 @@ fn discriminator(args: &Args, is_joint: bool) -> Sequential {
         layers.push(Layer::linear(from, PIECES * width, true));
         layers.push(Layer::Maxout(Maxout { pieces: PIECES }));
         if args.dropout > 0.0 {
-            layers.push(Layer::Dropout(Dropout { p: args.dropout }));
+            layers.push(Layer::Dropout(Dropout::new(args.dropout)));
         }
         from = width;
     }

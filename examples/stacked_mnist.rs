@@ -213,7 +213,7 @@ fn classifier() -> Sequential {
         Layer::linear(4 * 4 * 64, 64, false).initialized(he),
         Layer::batch_norm(64),
         Layer::relu(),
-        Layer::Dropout(Dropout { p: 0.3 }),
+        Layer::Dropout(Dropout::new(0.3)),
         Layer::linear(64, DIGITS, true).initialized(he),
     ]);
     Sequential { layers }

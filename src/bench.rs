@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::device::host::{self, ProcessMemory};
 use crate::device::{Device, Peak};
 use crate::error::Result;
+use crate::gan::Family;
 use crate::gan::families::int_cls::WRONG;
 use crate::model::seeded_latents;
-use crate::nn::TEXT;
+use crate::nn::{NORMALS, TEXT};
 use crate::program::{MemoryReport, Options, StepTime, product_flops};
 use crate::rng::Stream;
 use crate::tensor::{Data, Tensor};
@@ -236,6 +237,13 @@ fn batch(trainer: &Trainer, images: Vec<u8>) -> Batch {
         let wrong =
             Tensor::with_data(shape, Data::U8(images)).expect("as many as the step's images");
         return batch.feed(TEXT, text).feed(WRONG, wrong);
+    }
+    if trainer.config().objective.family == Family::SsGan {
+        let shape = [trainer.config().step_images(), model.size.height, model.size.width, 3];
+        let len = shape.iter().product();
+        let bytes = images.iter().copied().cycle().take(len).collect();
+        let normals = Tensor::with_data(shape, Data::U8(bytes)).expect("as many as its shape has");
+        return batch.feed(NORMALS, normals);
     }
     if model.is_semi_supervised() { batch.labeled(images) } else { batch }
 }

@@ -15,7 +15,8 @@ use crate::device::State;
 use crate::error::{Error, Result};
 use crate::model::{Networks, Role};
 use crate::nn::{
-    BATCH_NORM_MOMENTUM, BatchDependence, LATENT, Layer, LayerRole, Mode, Param, Pass, Sequential,
+    BATCH_NORM_MOMENTUM, BatchDependence, LATENT, Layer, LayerRole, Mode, NORMALS, Param, Pass,
+    Sequential,
 };
 use crate::program::{Options, Program, fitting};
 use crate::tape::{Tape, Var};
@@ -52,11 +53,12 @@ impl FeatureLayer {
     }
 }
 
-/// Whether the discriminator takes pairs of an image and a latent.
+/// What the discriminator compares images with, if it takes pairs: `a latent`, `its normals`.
 #[must_use]
-pub fn is_joint(networks: &Networks) -> bool {
-    let discriminator = networks.get(Role::Discriminator);
-    discriminator.is_some_and(|network| network.side_inputs().contains(&LATENT))
+pub fn paired(networks: &Networks) -> Option<&'static str> {
+    let sides = networks.get(Role::Discriminator)?.side_inputs();
+    let kinds = [(LATENT, "a latent"), (NORMALS, "its normals")];
+    kinds.into_iter().find(|(side, _)| sides.contains(side)).map(|(_, what)| what)
 }
 
 /// The part of a model that extracts features from images.
@@ -76,7 +78,7 @@ impl By {
     /// image.
     #[must_use]
     pub fn of(networks: &Networks) -> Self {
-        if is_joint(networks) { Self::Encoder } else { Self::Discriminator }
+        if paired(networks).is_some() { Self::Encoder } else { Self::Discriminator }
     }
 
     /// The network.
@@ -124,10 +126,10 @@ impl By {
 /// pairs.
 pub fn feature_layers(networks: &Networks) -> Result<Vec<FeatureLayer>> {
     let fail = |what: &str| Err(Error::Tensor { name: DISCRIMINATOR.into(), what: what.into() });
-    if is_joint(networks) {
-        return fail(
-            "compares pairs of an image and a latent, so it has no features of an image alone",
-        );
+    if let Some(other) = paired(networks) {
+        return fail(&format!(
+            "compares pairs of an image and {other}, so it has no features of an image alone"
+        ));
     }
     let mut layers = hidden(networks, Role::Discriminator)?;
     layers.retain(|layer| layer.size[..2] != [1, 1]);

@@ -14,6 +14,7 @@ use dcgan::testing;
 use dcgan::train::{LogLine, TrainConfig};
 
 use crate::cli::{Place, TINY, assert_same, contents, latest};
+use crate::cli_ss_gan::normals;
 
 /// The names of all presets, as the program lists them.
 fn presets(place: &Place) -> Vec<String> {
@@ -30,7 +31,12 @@ fn log(run: &Path) -> Vec<LogLine> {
         // Gradients may be 0: of a discriminator that wins by a hinge's margin, or of networks as
         // narrow as these whose ReLUs are all closed.
         let needed: &[&str] = match has_discriminator {
-            _ if line.stage.as_deref() == Some("encoder") => &["grad_norm_class", "loss_class"],
+            _ if ["encoder", "fcn"].contains(&line.stage.as_deref().unwrap_or_default()) => {
+                &["grad_norm_class", "loss_class"]
+            }
+            _ if line.stage.as_deref() == Some("structure") => {
+                &["grad_norm_dn", "grad_norm_gn", "loss_dn"]
+            }
             _ if line.stage.as_deref() == Some("g1") => {
                 &["grad_norm_d1", "grad_norm_g1", "loss_d1"]
             }
@@ -63,6 +69,8 @@ fn train_presets(from: usize) {
     place.images("set/left", 20);
     place.images("set/right", 20);
     caption(&place.path("set"), &["left", "right"], 20);
+    normals(&place, "set/left", 20);
+    normals(&place, "set/right", 20);
     let names = presets(&place);
     assert!(names.len() > 15, "{names:?}");
     for name in names.iter().skip(from).step_by(2) {
@@ -77,6 +85,7 @@ fn train_presets(from: usize) {
             "lapgan" => &["--stage-images", "8=240,16=240"],
             "stacked" => &["--stage-images", "encoder=200,g1=200,g0=200,joint=200"],
             "stackgan" => &["--stage-images", "stage1=400,stage2=400"],
+            "ss-gan" => &["--stage-images", "structure=200,fcn=200,style=200,joint=200"],
             _ => &[],
         };
         let small = [&words, attention, codes, stages, TINY].concat();

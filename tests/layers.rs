@@ -67,7 +67,7 @@ fn count(tape: &Tape, op: &str, shape: &[usize]) -> usize {
 #[test]
 fn noise_and_dropout_draw_anew_in_every_pass_of_a_step() {
     let network = Sequential {
-        layers: vec![Layer::Noise(Noise { std: 0.5 }), Layer::Dropout(Dropout { p: 0.25 })],
+        layers: vec![Layer::Noise(Noise { std: 0.5 }), Layer::Dropout(Dropout::new(0.25))],
     };
     let shape = [3, 4, 5, 2];
     let x = drawn(&shape, 1);
@@ -292,7 +292,7 @@ fn what_cannot_be_is_refused_by_the_name_of_the_layer() {
         (vec![group(2, 4)], "takes images of [4, 4, 4]"),
         (vec![Layer::PixelNorm(PixelNorm { eps: 0.0 })], "layer main.0: its epsilon is 0"),
         (vec![Layer::Noise(Noise { std: f32::NAN })], "its standard deviation is NaN"),
-        (vec![Layer::Dropout(Dropout { p: 1.0 })], "drops with probability 1"),
+        (vec![Layer::Dropout(Dropout::new(1.0))], "drops with probability 1"),
         (vec![conv(3, 12), attention], "layer main.1: has 12 channels, and needs a multiple of 8"),
         (vec![vbn.clone()], "layer main.0: there is no reference batch"),
         (vec![Layer::Tanh, reference.clone()], "layer main.1: a reference batch can only be"),

@@ -22,6 +22,7 @@
 //! | `cli_sample` | images from runs and checkpoints |
 //! | `cli_scores` | scores in training, and the best checkpoint |
 //! | `cli_stackgan` | images from texts in two stages, and texts by vectors of another program |
+//! | `cli_ss_gan` | SS-GAN: trained in stages on images with normal maps, stopped, sampled, refused |
 //! | `cli_stages` | trainings in stages: in turn, stopped, one alone, listed |
 //! | `cli_strangers` | links in a run's folder and escape codes in names, which someone else made |
 //! | `cli_text` | images from texts: trained on captions, stopped, resumed, sampled, and what is refused |
@@ -39,6 +40,7 @@
 //! | `data_loader` | batches are a function of files, seed and number; bad images are skipped |
 //! | `data_mutations` | damaged files of every kind: no panic, no hang, no memory |
 //! | `data_sets` | sets as other libraries write them: arrays, shards, tables, databases, and their labels |
+//! | `data_normals` | normal maps: where they may be, how they follow their images, and what is refused |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `data_tiff` | TIFF in its many kinds |
 //! | `evaluation` | every score against numpy, and what it must and cannot see |
@@ -85,6 +87,7 @@ mod cli_process;
 mod cli_ranks;
 mod cli_sample;
 mod cli_scores;
+mod cli_ss_gan;
 mod cli_stackgan;
 mod cli_stages;
 mod cli_strangers;
@@ -100,6 +103,7 @@ mod data_classes;
 mod data_formats;
 mod data_loader;
 mod data_mutations;
+mod data_normals;
 mod data_sets;
 mod data_sources;
 mod data_tiff;

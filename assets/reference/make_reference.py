@@ -81,6 +81,7 @@ from mrgan import mrgan_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
 from parts import parts_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
+from ss_gan import ss_gan_file  # noqa: E402
 from stacked import stacked_file  # noqa: E402
 from stackgan import stackgan_file  # noqa: E402
 from training import (  # noqa: E402
@@ -184,6 +185,7 @@ def main():
     files |= {"family_mrgan": mrgan_file("mrgan", distance_weight=0.2, mode_weight=0.4)}
     files |= {"family_mdgan": mrgan_file("mdgan", distance_weight=1, mode_weight=0.01)}
     files |= {"family_stacked": stacked_file()}
+    files |= {"family_ss_gan": ss_gan_file()}
     files |= {"family_int_cls": int_cls_file(mismatch=0.4)}
     files |= {"family_stackgan": stackgan_file()}
     files |= {"family_lapgan": lapgan_file()}

@@ -10,7 +10,7 @@ use crate::gan::families::int_cls::WRONG;
 use crate::gan::{Recording, StageName, scale};
 use crate::model::names::{AVERAGE, KEY, averaged_from};
 use crate::models::{Architecture, Conditioning, ModelConfig, Norm, Size};
-use crate::nn::{Parametrization, TEXT};
+use crate::nn::{NORMALS, Parametrization, TEXT};
 use crate::objectives::{Loss, Penalty};
 use crate::program::{Fetched, Options, Precision, Program};
 use crate::rng::Stream;
@@ -175,6 +175,11 @@ pub fn step_cases(halves: bool) -> Vec<StepCase> {
         let objective = ObjectiveConfig { family: Family::StackGan, ..ObjectiveConfig::default() };
         cases.push(StepCase { objective, what, stage, ..plain(drawn, 4) });
     }
+    let halved = ModelConfig { nz: 6, ..model(Architecture::SsGan, 16, 3, 4) };
+    for (stage, what) in [("fcn", "SS-GAN, classifier"), ("joint", "SS-GAN, both levels")] {
+        let objective = ObjectiveConfig { family: Family::SsGan, ..ObjectiveConfig::default() };
+        cases.push(StepCase { objective, what, stage, ..plain(halved, 4) });
+    }
     if halves {
         let precision = Precision::F16;
         cases.push(StepCase {
@@ -244,8 +249,10 @@ impl StepCase {
         let mut program = Program::compile(&tape, &state, &compile)?;
         let rate = |name: &str| if name == "average" { 0.3 } else { RATE as f32 };
         let schedule = system.first().schedule_of(rate);
-        let images = self.images("pictures")?;
-        let wrong = self.images(WRONG)?;
+        let channels = self.model.channels;
+        let images = self.images("pictures", channels)?;
+        let wrong = self.images(WRONG, channels)?;
+        let normals = self.images(NORMALS, 3)?;
         let mut text = vec![0.0; self.batch * self.model.text];
         Stream::new(SEED, TEXT, 0).fill_normal(&mut text);
         let text = Tensor::new([self.batch, self.model.text], text)?;
@@ -259,6 +266,9 @@ impl StepCase {
         if self.model.text > 0 {
             feeds.extend([(TEXT, &text), (WRONG, &wrong)]);
         }
+        if self.objective.family == Family::SsGan {
+            feeds.push((NORMALS, &normals));
+        }
         let fetched = program.call(&mut state, &feeds)?;
         let names: Vec<String> = state.names().map(String::from).collect();
         let mut after = BTreeMap::new();
@@ -270,8 +280,8 @@ impl StepCase {
     }
 
     /// Noise, drawn under `name`.
-    fn images(&self, name: &str) -> Result<Tensor> {
-        let ModelConfig { size, channels, .. } = self.model;
+    fn images(&self, name: &str, channels: usize) -> Result<Tensor> {
+        let size = self.model.size;
         let shape = [self.batch, size.height, size.width, channels];
         let mut noise = Stream::new(SEED, name, 0);
         let bytes = (0..shape.iter().product()).map(|_| noise.next_u32() as u8).collect();

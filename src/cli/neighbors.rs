@@ -11,7 +11,7 @@ use crate::device::host::afford;
 use crate::error::Result;
 use crate::experiments;
 use crate::experiments::neighbors::{Nearest, Query, find, median_distance, probes};
-use crate::features::{Extractor, is_joint};
+use crate::features::{Extractor, paired};
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::images::{bytes, single, values};
 use crate::model::{Condition, Generator, ModelFile, Role};
@@ -208,9 +208,9 @@ impl Neighbors {
             );
             return Ok(None);
         }
-        if is_joint(&model.networks) {
+        if let Some(other) = paired(&model.networks) {
             tell!(
-                "note: the model's discriminator takes pairs of an image and a latent: neighbors by \
+                "note: the model's discriminator takes pairs of an image and {other}: neighbors by \
                  pixels alone"
             );
             return Ok(None);

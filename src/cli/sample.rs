@@ -18,6 +18,7 @@ use crate::images::Grid;
 use crate::images::figure::{Cell, Figure, Panel};
 use crate::model::sampler::BATCH;
 use crate::model::{Generator, Inputs, ModelFile, Networks, Truncation, Weights};
+use crate::nn::NORMALS;
 use crate::program::Precision;
 use crate::program::tune::Effort;
 use crate::tensor::Tensor;
@@ -96,6 +97,9 @@ pub(super) struct Sample {
     /// Write the seed, and the class or text, below each image of --grid
     #[arg(long, requires = "grid")]
     captions: bool,
+    /// Draw the normals of each image above it, for a model of images with normals (ss-gan)
+    #[arg(long)]
+    normals: bool,
     /// Use the weights of the last step, not their moving average (EMA)
     #[arg(long)]
     raw: bool,
@@ -136,6 +140,9 @@ impl Sample {
             return Err(Error::flag("--grid", what));
         }
         let model = self.vectors.added(open_images(&self.model)?)?;
+        if self.normals {
+            has_normals(&model)?;
+        }
         warn_of_batches(&model)?;
         let every = classes(&self.class, &model.networks)?;
         let texts = texts(&self.text, &model.networks)?;
@@ -195,7 +202,7 @@ impl Sample {
         }
         let mut generator = self.generator(&model, &device)?;
         let Networks { size, channels: c, .. } = *generator.networks();
-        let [h, w] = [size.height, size.width];
+        let [h, w] = [generator.height(), size.width];
         let by_class = wanted.has_rows() && n <= LABELLED;
         if grid.is_some() {
             let bytes = (n as u64).saturating_mul((h * w * c.max(3)) as u64);
@@ -268,7 +275,8 @@ impl Sample {
     /// The generator. Without `--tune`, on the training's device, it runs the training's kernels.
     fn generator(&self, model: &ModelFile, device: &Device) -> Result<Generator> {
         let weights = Weights::raw(self.raw);
-        let generator = Generator::with_kernels(model, device, weights, |tape| match self.tune {
+        let above = self.normals.then_some(NORMALS);
+        let generator = Generator::below(model, device, weights, above, |tape| match self.tune {
             None if model.choices.device == device.name() => {
                 Ok(tuning::choose_again(&[(tape, Precision::F32)], device, &model.choices))
             }
@@ -287,6 +295,18 @@ const LABELLED: usize = 2000;
 /// The default number of seeds without a layout, and the most that a layout may have.
 const USUAL: usize = 64;
 const MOST: usize = 1_000_000;
+
+/// Refuses a model that makes no normals, or none that its images could stand below.
+fn has_normals(model: &ModelFile) -> Result<()> {
+    let networks = &model.networks;
+    let what =
+        match (networks.pipeline.0.iter().any(|call| call.output == NORMALS), networks.channels) {
+            (true, 3) => return Ok(()),
+            (true, _) => "needs a model of RGB images, as normals are drawn as colors",
+            (false, _) => "needs a model that makes normals first (dcgan train --preset ss-gan)",
+        };
+    Err(Error::flag("--normals", what))
+}
 
 /// The classes of `list` in typed order, without duplicates.
 fn classes(list: &[String], networks: &Networks) -> Result<Vec<u32>> {

@@ -233,6 +233,7 @@ impl Train {
         let loader = LoaderOptions {
             captions: captions.clone(),
             companions: options.config.objective.mismatch > 0.0,
+            normals: options.config.objective.family == Family::SsGan,
             ..loader
         };
         let feed = Feed::start(Arc::clone(&source), prepare, loader, &trainer)?;
@@ -496,6 +497,9 @@ impl Train {
         }
         let model = self.model_config(old, from, &source)?;
         let mut config = self.config(old, from, model, &source)?;
+        if config.objective.family == Family::SsGan {
+            source.check_normals()?;
+        }
         if old.is_none() {
             check_forerunners(&config, from)?;
             shared_out(&mut config, job.world.size())?;

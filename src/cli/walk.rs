@@ -61,6 +61,10 @@ pub(super) struct Walk {
     seeds: Option<Points>,
     #[command(flatten)]
     truncation: TruncationFlag,
+    /// Keep this part of the latent as in the first point: structure or style for ss-gan, z1 or z0 for a
+    /// stacked GAN
+    #[arg(long, value_name = "PART", conflicts_with_all = ["single", "spherical"])]
+    hold: Option<String>,
     /// Frames from one point to the next; with --direction, positions on each direction, and
     /// frames of a film along it; with --vary, values of each coordinate [default: 30; with
     /// --direction: 7, and 60 frames; with --vary: 9]
@@ -124,10 +128,27 @@ impl Walk {
 
     fn points(&self, model: &ModelFile, default: &str) -> Result<Vec<Point>> {
         let default = || default.parse().expect("a list of seeds");
-        self.seeds
+        let mut points = self
+            .seeds
             .clone()
             .unwrap_or_else(default)
-            .load(&mut Locator::new(&self.model, model).truncated(self.truncation), "--seeds")
+            .load(&mut Locator::new(&self.model, model).truncated(self.truncation), "--seeds")?;
+        let Some(part) = &self.hold else { return Ok(points) };
+        let parts = &model.networks.parts;
+        let range = parts.range(part).ok_or_else(|| {
+            let names: Vec<&str> = parts.iter().map(|(name, _)| name).collect();
+            let what = match names.is_empty() {
+                true => "the latents of this model have no parts: leave it out".to_owned(),
+                false => format!("there is no part {part:?}; there are {}", names.join(", ")),
+            };
+            Error::flag("--hold", what)
+        })?;
+        if let Some((first, others)) = points.split_first_mut() {
+            for point in others {
+                point.z[range.clone()].copy_from_slice(&first.z[range.clone()]);
+            }
+        }
+        Ok(points)
     }
 
     /// What a figure says of the model and its latents.
@@ -173,6 +194,8 @@ impl Walk {
         let distribution = model.networks.latent_distribution;
         let how = match (self.linear, self.spherical) {
             (true, _) => Interpolation::Linear,
+            // An arc would not keep the part.
+            _ if self.hold.is_some() => Interpolation::Linear,
             (_, true) => Interpolation::Spherical,
             _ => Interpolation::of(distribution),
         };

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::captions::Captions;
 use super::messages::count;
+use super::normals::mirror_normals;
 use super::order::Order;
 use super::prepare::{Crop, Prepare, mirror};
 use super::source::Source;
@@ -73,6 +74,8 @@ pub struct LoaderOptions {
     pub captions: Option<Arc<Captions>>,
     /// With captions, whether each image comes with another that its caption is wrong for.
     pub companions: bool,
+    /// Whether each image comes with its normal map.
+    pub normals: bool,
 }
 
 impl Default for LoaderOptions {
@@ -88,6 +91,7 @@ impl Default for LoaderOptions {
             look: Duration::from_secs(2),
             captions: None,
             companions: false,
+            normals: false,
         }
     }
 }
@@ -105,6 +109,8 @@ pub struct Batch {
     pub captions: Option<Vec<u32>>,
     /// With [`LoaderOptions::companions`], for each image another that its caption is wrong for.
     pub companions: Option<Vec<u8>>,
+    /// With [`LoaderOptions::normals`], their normal maps `[n, h, w, 3]`.
+    pub normals: Option<Vec<u8>>,
     /// Number of complete passes over the set before.
     pub epoch: u64,
     /// The batch's number, counted from the start of the run.
@@ -268,6 +274,7 @@ struct Pool {
     cached: usize,
     captions: Option<Arc<Captions>>,
     companions: bool,
+    normals: bool,
     slots: Vec<OnceLock<Slot>>,
     skipped: Mutex<BTreeMap<usize, Skipped>>,
     stop: AtomicBool,
@@ -291,6 +298,7 @@ impl Pool {
                 ),
             ));
         }
+        let of_normals = if options.normals { prepare.normals_len() } else { 0 };
         let cached = match (options.cache, prepare.crop) {
             (CacheMode::On, Crop::Random) => {
                 return Err(Error::config(
@@ -302,7 +310,7 @@ impl Pool {
             (CacheMode::Off, _) | (CacheMode::Auto, Crop::Random) => 0,
             (CacheMode::On, _) => len,
             (CacheMode::Auto, _) => {
-                let fit = options.cache_bytes / prepare.len() as u64;
+                let fit = options.cache_bytes / (prepare.len() + of_normals) as u64;
                 usize::try_from(fit).unwrap_or(usize::MAX).min(len)
             }
         };
@@ -314,6 +322,7 @@ impl Pool {
             cached,
             captions: options.captions.clone(),
             companions: options.companions,
+            normals: options.normals,
             slots: std::iter::repeat_with(OnceLock::new).take(len).collect(),
             skipped: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -347,7 +356,7 @@ impl Pool {
         self.verdict()
     }
 
-    /// Appends the prepared image to `out`; false where it is unreadable.
+    /// Appends the prepared image to `out`, and its normal map if that is wanted; false where it is unreadable.
     fn fetch(&self, item: usize, epoch: u64, out: &mut Vec<u8>) -> bool {
         let slot = &self.slots[item];
         if item < self.cached {
@@ -381,6 +390,9 @@ impl Pool {
 
     fn make(&self, item: usize, epoch: u64) -> Result<Vec<u8>, String> {
         let chance = self.order.crop_chance(epoch, item as u32);
+        if self.normals {
+            return self.source.with_normals(item, &self.prepare, chance);
+        }
         self.source.with_image(item, |image| self.prepare.apply(image.pixels, chance))
     }
 
@@ -434,6 +446,7 @@ impl Pool {
         }
         let size = self.prepare.len();
         let mut images = Vec::with_capacity(self.places.len() * size);
+        let mut normals = Vec::new();
         let mut items = Vec::with_capacity(self.places.len());
         for place in &self.places {
             let mut at = start + place;
@@ -449,9 +462,12 @@ impl Pool {
                 self.verdict()?;
                 at += 1;
             };
+            let map = normals.len();
+            normals.extend(images.drain((items.len() + 1) * size..));
             if self.prepare.flip && self.order.is_flipped(epoch, item) {
                 let image = images.len() - size;
                 mirror(&mut images[image..], self.prepare.width, self.prepare.channels);
+                mirror_normals(&mut normals[map..], self.prepare.width);
             }
             items.push(item);
         }
@@ -471,7 +487,8 @@ impl Pool {
                 (Some(chosen), companions)
             }
         };
-        Ok(Batch { images, labels, items, captions, companions, epoch, index })
+        let normals = self.normals.then_some(normals);
+        Ok(Batch { images, labels, items, captions, companions, normals, epoch, index })
     }
 
     /// For each of `items` with its caption, an image that the caption is wrong for.
@@ -498,7 +515,9 @@ impl Pool {
                     }
                     _ => (item as usize + tries) % self.order.count,
                 };
+                let before = images.len();
                 if self.fetch(other, epoch, &mut images) {
+                    images.truncate(before + size);
                     break;
                 }
                 self.verdict()?;

@@ -1,5 +1,6 @@
 //! What a list of files holds: images, IDX files, CIFAR-10 batches; detected by name and content.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::arrays::Holder;
@@ -8,6 +9,7 @@ use super::containers::Container;
 use super::dataset_json::is_labels;
 use super::decode;
 use super::formats::{HEAD, Other};
+use super::normals::Pairs;
 use super::packed::{self, MAX_PACKED, label_names};
 use super::part::Part;
 use super::store::{MAX_FILE, Store};
@@ -30,6 +32,9 @@ pub(crate) struct Found {
     pub(crate) containers: Vec<(usize, Container)>,
     /// Known formats that are not supported and do not count as images.
     pub(crate) others: Vec<(usize, Other)>,
+    /// The normal maps of images, and what is said of them.
+    pub(crate) normals: BTreeMap<usize, usize>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How many bytes of a file called `name` that begins with `head` may be wanted: none of one that is
@@ -84,6 +89,9 @@ impl Found {
                 }
             }
         }
+        let pairs = Pairs::find(store.names(), found.images);
+        found.notes = pairs.notes(store.names());
+        (found.images, found.normals) = (pairs.images, pairs.maps);
         found
     }
 

@@ -7,7 +7,8 @@
 //! - [`Source`] detects what a path is: a folder, a zip or tar of images, a folder of tars, Parquet files, LMDB,
 //!   IDX files, CIFAR-10 batches, arrays of NumPy, MATLAB or HDF5; without a path it is the set that is part of the program. [`Reading`] says which
 //!   part of it to take, and what its classes are; [`Fingerprint`] is what it is known by again.
-//! - [`Captions`] are texts that belong to images, where the set has some.
+//! - [`Captions`] are texts that belong to images, where the set has some; images may have normal maps
+//!   too ([`Source::check_normals`]).
 //! - [`Prepare`] says what every image is made into: size, channels, crop, filter.
 //! - [`Loader`] gives endless shuffled batches, made ahead on threads. Its batches are a function
 //!   of the files, the seed and the batch's number alone, so a run resumes exactly.
@@ -38,6 +39,7 @@ mod formats;
 mod loader;
 mod look;
 mod messages;
+mod normals;
 mod order;
 mod pack;
 mod packed;

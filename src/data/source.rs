@@ -2,6 +2,7 @@
 
 mod open;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +94,8 @@ pub struct Source {
     label_files: Vec<usize>,
     /// Whether the classes lie beside each image, or in its row.
     is_beside: bool,
+    /// The file of an image's normal map, by the image's file.
+    normals: BTreeMap<usize, usize>,
 }
 
 /// One image as it lies in the set, decoded and upright.
@@ -234,7 +237,11 @@ impl Source {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         match &self.items {
-            Items::Files { store, indices } => fingerprint::of_files(store, indices, self.labels()),
+            Items::Files { store, indices } => {
+                let maps = indices.iter().filter_map(|index| self.normals.get(index));
+                let all: Vec<usize> = indices.iter().chain(maps).copied().collect();
+                fingerprint::of_files(store, &all, self.labels())
+            }
             Items::Packed(packed) => fingerprint::of_packed(packed, self.labels()),
         }
     }
@@ -266,6 +273,16 @@ impl Source {
     /// The files of labels of a set of image files, by name; a copy of the set needs them too.
     pub(super) fn label_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let Items::Files { store, .. } = &self.items else { return Ok(Vec::new()) };
+        self.files_of(store, &self.label_files)
+    }
+
+    /// The normal map of an image, if it has one, as [`Self::label_files`].
+    pub(super) fn normal_files(&self, item: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let Items::Files { store, .. } = &self.items else { return Ok(Vec::new()) };
+        self.files_of(store, self.normal_map(item).as_slice())
+    }
+
+    fn files_of(&self, store: &Store, files: &[usize]) -> Result<Vec<(String, Vec<u8>)>> {
         let read = |&index: &usize| {
             let name = store.names()[index].clone();
             let bytes = store.read(index, store::MAX_FILE);
@@ -273,7 +290,7 @@ impl Source {
                 Error::file(&self.origin, format!("{name} cannot be copied: it {what}"))
             })
         };
-        self.label_files.iter().map(read).collect()
+        files.iter().map(read).collect()
     }
 
     /// The files of a packed set with the images `items` alone, by name; nothing of image files.
@@ -303,22 +320,46 @@ impl Source {
         f: impl FnOnce(Image) -> T,
     ) -> Result<T, String> {
         match &self.items {
-            Items::Files { store, indices } => {
-                let index = indices[item];
-                let room = decode::room_for_file(store.size(index).unwrap_or(0));
-                let bytes = store.read(index, store::MAX_FILE)?;
-                let decoded = decode::decode(&store.names()[index], &bytes)?;
+            Items::Files { indices, .. } => self.with_file(indices[item], f),
+            Items::Packed(packed) => Ok(f(Image {
+                pixels: packed.image(item),
+                format: packed.format.words(),
+                color: ["gray", "", "RGB", "RGBA"][packed.channels - 1].into(),
+            })),
+        }
+    }
+
+    /// The file of an image's normal map, if it has one.
+    pub(super) fn normal_map(&self, item: usize) -> Option<usize> {
+        match &self.items {
+            Items::Files { indices, .. } => self.normals.get(&indices[item]).copied(),
+            Items::Packed(_) => None,
+        }
+    }
+
+    /// The name of a file, for messages; empty for a packed set.
+    pub(super) fn file_name(&self, file: usize) -> &str {
+        self.image_files().map_or("", |(store, _)| &store.names()[file])
+    }
+
+    /// The same as [`Self::with_image`] for any image file of a set of such.
+    pub(super) fn with_file<T>(
+        &self,
+        file: usize,
+        f: impl FnOnce(Image) -> T,
+    ) -> Result<T, String> {
+        match &self.items {
+            Items::Files { store, .. } => {
+                let room = decode::room_for_file(store.size(file).unwrap_or(0));
+                let bytes = store.read(file, store::MAX_FILE)?;
+                let decoded = decode::decode(&store.names()[file], &bytes)?;
                 drop((bytes, room));
                 let Decoded { image, format, color, share } = decoded;
                 let done = f(Image { pixels: image, format, color });
                 drop(share);
                 Ok(done)
             }
-            Items::Packed(packed) => Ok(f(Image {
-                pixels: packed.image(item),
-                format: packed.format.words(),
-                color: ["gray", "", "RGB", "RGBA"][packed.channels - 1].into(),
-            })),
+            Items::Packed(_) => Err("lies in a file with others".into()),
         }
     }
 }

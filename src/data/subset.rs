@@ -188,6 +188,9 @@ impl Source {
                     return Err(Error::file(self.origin(), what));
                 }
             }
+            for (name, bytes) in self.normal_files(item as usize)? {
+                out.add(&name, &bytes)?;
+            }
             done(1);
         }
         // Without them, folders would be taken for classes.

@@ -58,6 +58,8 @@ pub enum Family {
     #[serde(rename = "stackgan")]
     #[cfg_attr(feature = "cli", value(name = "stackgan"))]
     StackGan,
+    /// SS-GAN: surface normals, and images of normals, in stages.
+    SsGan,
 }
 
 named!(Family);
@@ -78,7 +80,7 @@ config! {
     pub struct PartialObjectiveConfig stored Changed;
     flags "Objective" {
         /// Family of GANs: gan, bigan, ali, vae, vae-gan, mrgan, mdgan, stacked, progressive, lapgan,
-        /// int-cls, stackgan.
+        /// int-cls, stackgan, ss-gan.
         /// gan: a generator and a discriminator; bigan: also an encoder, and a discriminator of
         /// image-latent pairs; ali: the same with an encoder that outputs a distribution of
         /// latents; vae: an encoder and a generator that reconstruct images, without a
@@ -89,7 +91,8 @@ config! {
         /// both networks grow from 4x4 pixels, size by size, in stages; lapgan: a Laplacian pyramid, where
         /// a generator and a discriminator for each size add what smaller images lack, in stages of any
         /// order; int-cls: images from texts, for images with captions; stackgan: the same in two stages,
-        /// of small images and of larger ones made of them
+        /// of small images and of larger ones made of them; ss-gan: surface normals, then images of normals, in
+        /// stages, for images with normal maps
         family: Family = Family::Gan, "FAMILY";
         /// Adversarial loss: non-saturating, saturating, least-squares, hinge, wasserstein,
         /// relativistic, relativistic-least-squares, relativistic-hinge, kl, reverse-kl, pearson,
@@ -150,6 +153,11 @@ config! {
         ///
         /// Of its mean over dimensions, as in StackGAN's code.
         kl_weight: f32 = 2.0, "WEIGHT" { rare: true, domain: Domain::NonNegative };
+        /// With `family` ss-gan, the weight of the loss that ties images to their normals: the
+        /// cross-entropy of the normals that a classifier reads in them
+        ///
+        /// λ of [`crate::gan::families::ss_gan`]; 0 for images that a discriminator alone ties.
+        normals_weight: f32 = 0.1, "WEIGHT" { rare: true, domain: Domain::NonNegative };
         /// Gradient penalty on the discriminator: gp (norm 1, between real and generated images),
         /// gp-one-sided, gp-zero, dragan, r1, r2
         penalty: Penalty = Penalty::None, "PENALTY";

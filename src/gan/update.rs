@@ -142,6 +142,8 @@ fn suffix(network: &str) -> &str {
         "encoder" => "e",
         "feature_discriminator" => "d1",
         "feature_generator" => "g1",
+        "structure_discriminator" => "dn",
+        "structure_generator" => "gn",
         "classifier" => "class",
         other => other,
     }

@@ -187,6 +187,15 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig, together: usize) -> 
         );
         return Err(Error::config(field, what));
     }
+    let weight = ObjectiveConfig::default().normals_weight;
+    if family != Family::SsGan && objective.normals_weight != weight {
+        let what = "is for the family ss-gan: leave it out, or choose `family` ss-gan";
+        return Err(Error::config("normals_weight", what));
+    }
+    if family == Family::SsGan && model.network != Architecture::SsGan {
+        let what = "the family ss-gan has networks of its own: choose ss-gan";
+        return Err(Error::config("network", what));
+    }
     if [Family::Gan, Family::Progressive].contains(&family) {
         return Ok(());
     }
@@ -225,7 +234,9 @@ fn family(model: &ModelConfig, objective: &ObjectiveConfig, together: usize) -> 
         return Err(Error::config(field, what));
     }
     let loss = objective.loss;
-    if family == Family::VaeGan && ![Loss::Saturating, Loss::NonSaturating].contains(&loss) {
+    if [Family::VaeGan, Family::SsGan].contains(&family)
+        && ![Loss::Saturating, Loss::NonSaturating].contains(&loss)
+    {
         let what = format!("{family} needs probabilities: choose saturating or non-saturating");
         return Err(Error::config("loss", what));
     }

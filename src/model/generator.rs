@@ -70,14 +70,30 @@ impl Generator {
         weights: Weights,
         choose: impl FnOnce(&Tape) -> Result<Choices>,
     ) -> Result<Self> {
+        Self::below(model, device, weights, None, choose)
+    }
+
+    /// The same for images below another value of the model's pipeline, of the same size, such as the
+    /// normals that they are of: images are then twice as high.
+    ///
+    /// # Errors
+    /// Those of [`Generator::with_kernels`]; [`crate::error::Error::Tensor`] if the model makes no such
+    /// value.
+    pub fn below(
+        model: &ModelFile,
+        device: &Device,
+        weights: Weights,
+        above: Option<&str>,
+        choose: impl FnOnce(&Tape) -> Result<Choices>,
+    ) -> Result<Self> {
         model.generator()?;
         let networks = model.networks.clone();
         // Before anything is allocated on the device.
-        let batch = Sampler::batch_for(&networks, device)?;
+        let batch = Sampler::batch_below(&networks, device, above)?;
         let mut state = State::new(device);
         let used = model.load_generator(&mut state, weights)?;
-        let choices = choose(&Sampler::tape(&networks, used, BATCH)?)?;
-        let sampler = Sampler::new(&networks, &state, used, batch, &choices)?;
+        let choices = choose(&Sampler::tape_below(&networks, used, BATCH, above)?)?;
+        let sampler = Sampler::new_below(&networks, &state, used, (batch, above), &choices)?;
         Ok(Self { networks, state, sampler })
     }
 
@@ -107,7 +123,8 @@ impl Generator {
     /// See [`Generator::images`].
     pub fn images_with(&mut self, inputs: &Inputs, mut done: impl FnMut(usize)) -> Result<Tensor> {
         let Networks { size, channels, .. } = self.networks;
-        let (n, numbers) = (inputs.len(), size.height * size.width * channels);
+        let height = self.sampler.height();
+        let (n, numbers) = (inputs.len(), height * size.width * channels);
         let bytes = (n as u64).saturating_mul(4 * numbers as u64);
         afford(bytes, &format!("{n} images of {size}"))?;
         let mut images = Vec::with_capacity(n * numbers);
@@ -116,7 +133,13 @@ impl Generator {
             done(batch.shape()[0]);
             Ok(())
         })?;
-        Tensor::new([n, size.height, size.width, channels], images)
+        Tensor::new([n, height, size.width, channels], images)
+    }
+
+    /// Rows of an image, with those of the value above it.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.sampler.height()
     }
 
     /// Generates images batch by batch, so that any number of them takes the memory of one batch:

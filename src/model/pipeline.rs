@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::nn::{LATENT, Mode, Pass};
 use crate::tape::{Tape, Var};
 
-use super::networks::{Networks, missing};
+use super::networks::{self, Networks};
 use super::role::Role;
 use super::weights::Weights;
 
@@ -81,7 +81,8 @@ impl Pipeline {
         if !model.pipeline.0.is_empty() {
             return Ok(model.pipeline.clone());
         }
-        let (name, _) = model.find(Role::Generator).ok_or_else(|| missing(Role::Generator))?;
+        let (name, _) =
+            model.find(Role::Generator).ok_or_else(|| networks::missing(Role::Generator))?;
         Ok(Self::generator(name))
     }
 
@@ -148,6 +149,23 @@ impl Pipeline {
         weights: Weights,
         known: &[(&str, Var)],
     ) -> Result<Var> {
+        self.values(t, model, weights, known)?
+            .get(IMAGES)
+            .copied()
+            .ok_or_else(|| missing(IMAGES, "are not what the pipeline gives"))
+    }
+
+    /// The same; returns all values by name, those of `known` among them.
+    ///
+    /// # Errors
+    /// See [`Pipeline::record`].
+    pub fn values<'a>(
+        &'a self,
+        t: &mut Tape,
+        model: &'a Networks,
+        weights: Weights,
+        known: &[(&'a str, Var)],
+    ) -> Result<BTreeMap<&'a str, Var>> {
         let mut values: BTreeMap<&str, Var> = known.iter().copied().collect();
         if let (Some(&z), false) = (values.get(LATENT), model.parts.is_empty()) {
             for (name, part) in model.parts.split(t, z)? {
@@ -155,8 +173,6 @@ impl Pipeline {
                 values.insert(name, t.reshape(part, &[n, 1, 1, width])?);
             }
         }
-        let missing =
-            |name: &str, what: &str| Error::Tensor { name: name.into(), what: what.into() };
         for Call { network, input, output, .. } in &self.0 {
             let net = model.by_name.get(network);
             let net = net.ok_or_else(|| missing(network, "is no network of this model"))?;
@@ -167,11 +183,12 @@ impl Pipeline {
             let y = net.network.record(t, &weights.name(network), x, &pass)?.last();
             values.insert(output, y);
         }
-        values
-            .get(IMAGES)
-            .copied()
-            .ok_or_else(|| missing(IMAGES, "are not what the pipeline gives"))
+        Ok(values)
     }
+}
+
+fn missing(name: &str, what: &str) -> Error {
+    Error::Tensor { name: name.into(), what: what.into() }
 }
 
 #[cfg(test)]

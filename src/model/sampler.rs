@@ -9,7 +9,7 @@ use crate::tape::Tape;
 use crate::tensor::{DType, Tensor};
 
 use super::networks::{Net, Networks};
-use super::pipeline::Pipeline;
+use super::pipeline::{IMAGES, Pipeline};
 use super::weights::Weights;
 
 /// Images that a sampler runs at a time, regardless of the request: previews and `dcgan sample`
@@ -40,6 +40,8 @@ pub struct Sampler {
     model: Networks,
     program: Program,
     batch: usize,
+    /// Rows of an image, with those of the value above it.
+    height: usize,
 }
 
 impl Sampler {
@@ -50,6 +52,20 @@ impl Sampler {
     /// # Errors
     /// [`Error::Tensor`] if the model has no generator.
     pub fn tape(model: &Networks, weights: Weights, batch: usize) -> Result<Tape> {
+        Self::tape_below(model, weights, batch, None)
+    }
+
+    /// The same with each image below another value of the model's pipeline, of the same size, such as
+    /// the normals that it is of.
+    ///
+    /// # Errors
+    /// Also [`Error::Tensor`] if there is no such value, or it has another size.
+    pub fn tape_below(
+        model: &Networks,
+        weights: Weights,
+        batch: usize,
+        above: Option<&str>,
+    ) -> Result<Tape> {
         let mut tape = Tape::new();
         let z = tape.feed("z", &[batch, model.nz], DType::F32)?;
         let z = tape.reshape(z, &[batch, 1, 1, model.nz])?;
@@ -57,8 +73,19 @@ impl Sampler {
         if let Some((name, width)) = model.condition() {
             known.push((name, tape.feed(name, &[batch, width], DType::F32)?));
         }
-        let images = Pipeline::of(model)?.record(&mut tape, model, weights, &known)?;
-        let images = model.pixels.to_signed(&mut tape, images)?;
+        let pipeline = Pipeline::of(model)?;
+        let values = pipeline.values(&mut tape, model, weights, &known)?;
+        let no = |name: &str| Error::Tensor {
+            name: name.into(),
+            what: "is no image of this size that the model makes on its way".into(),
+        };
+        let images = *values.get(IMAGES).ok_or_else(|| no(IMAGES))?;
+        let mut images = model.pixels.to_signed(&mut tape, images)?;
+        if let Some(name) = above {
+            let value = values.get(name).filter(|&&v| tape.shape(v) == tape.shape(images));
+            let value = model.pixels.to_signed(&mut tape, *value.ok_or_else(|| no(name))?)?;
+            images = tape.concat(&[value, images], 1)?;
+        }
         tape.fetch("images", images)?;
         Ok(tape)
     }
@@ -69,12 +96,21 @@ impl Sampler {
     /// # Errors
     /// [`Error::Memory`] if too few fit; [`Error::Tensor`] if the model has no generator.
     pub fn batch_for(model: &Networks, device: &Device) -> Result<usize> {
-        let fits = fitting(BATCH, device, 0, |batch| Self::tape(model, Weights::Raw, batch))?;
+        Self::batch_below(model, device, None)
+    }
+
+    /// The same for images below another value: see [`Sampler::tape_below`].
+    ///
+    /// # Errors
+    /// See [`Sampler::batch_for`] and [`Sampler::tape_below`].
+    pub fn batch_below(model: &Networks, device: &Device, above: Option<&str>) -> Result<usize> {
+        let tape = |batch| Self::tape_below(model, Weights::Raw, batch, above);
+        let fits = fitting(BATCH, device, 0, tape)?;
         let pipeline = Pipeline::of(model)?;
         let needs_batch =
             |(name, net): (&str, &Net)| pipeline.calls(name) && net.network.needs_batch();
         if fits < BATCH && model.iter().any(needs_batch) {
-            let tape = Self::tape(model, Weights::Raw, BATCH)?;
+            let tape = tape(BATCH)?;
             return Err(match preflight(&tape, device, &Options::default()) {
                 Err(Error::Memory(what)) => Error::Memory(format!(
                     "{what}; {fits} images at a time would fit, but this generator's batch norm goes \
@@ -107,10 +143,31 @@ impl Sampler {
         batch: usize,
         choices: &Choices,
     ) -> Result<Self> {
-        let tape = Self::tape(model, weights, batch)?;
+        Self::new_below(model, state, weights, (batch, None), choices)
+    }
+
+    /// The same for `batch` images below another value: see [`Sampler::tape_below`].
+    ///
+    /// # Errors
+    /// See [`Sampler::new`] and [`Sampler::tape_below`].
+    pub fn new_below(
+        model: &Networks,
+        state: &State,
+        weights: Weights,
+        (batch, above): (usize, Option<&str>),
+        choices: &Choices,
+    ) -> Result<Self> {
+        let tape = Self::tape_below(model, weights, batch, above)?;
         let options = Options { choices: choices.clone(), ..Options::default() };
         let program = Program::compile(&tape, state, &options)?;
-        Ok(Self { model: model.clone(), program, batch })
+        let height = model.size.height * if above.is_some() { 2 } else { 1 };
+        Ok(Self { model: model.clone(), program, batch, height })
+    }
+
+    /// Rows of an image, with those of the value above it.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
     }
 
     /// Images `[n, h, w, c]` in [−1, 1] from latents `[n, nz]`, for any `n`.
@@ -185,7 +242,7 @@ impl Sampler {
             }
         };
         let latents = latents.try_f32s().map_err(|error| named("latents", error))?;
-        let image = size.height * size.width * channels;
+        let image = self.height * size.width * channels;
         let mut images = Vec::with_capacity(n * image);
         for (first, rows) in latents.chunks(self.batch * nz).enumerate() {
             let mut z = rows.to_vec();
@@ -215,6 +272,6 @@ impl Sampler {
             let count = rows.len() / nz * image;
             images.extend_from_slice(&fetched["images"].f32s()[..count]);
         }
-        Tensor::new([n, size.height, size.width, channels], images)
+        Tensor::new([n, self.height, size.width, channels], images)
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn generator(config: &ModelConfig) -> Result<Sequential> {
 }
 
 const fn dropout(p: f32) -> Layer {
-    Layer::Dropout(Dropout { p })
+    Layer::Dropout(Dropout::new(p))
 }
 
 /// A layer of D with a maxout that halves its channels.

@@ -12,7 +12,9 @@ use crate::nn::{Heads, Param, Parametrization, Sequential};
 
 use super::parts::{Bias, Codes, Conditioning, Minibatch, Norm, Stack};
 use super::size::Size;
-use super::{ali, bigan, cnn, dcgan, lapgan, mlp, progressive, resnet, stacked, stackgan, vae_gan};
+use super::{
+    ali, bigan, cnn, dcgan, lapgan, mlp, progressive, resnet, ss_gan, stacked, stackgan, vae_gan,
+};
 use crate::model::pipeline::{Call, IMAGES};
 use crate::model::{Networks, Pipeline, Pixels, Role};
 use crate::text::TextEncoder;
@@ -53,6 +55,8 @@ pub enum Architecture {
     Progressive,
     /// The networks of LAPGAN's authors.
     Lapgan,
+    /// The networks of SS-GAN.
+    SsGan,
 }
 
 named!(Architecture);
@@ -75,6 +79,7 @@ impl Architecture {
             Self::Stacked => usual(Uniform, Unit, 28, 100, (64, 32), 100, Norm::None),
             Self::Progressive => usual(Normal, Signed, 64, 128, (32, 32), 16, Norm::None),
             Self::Lapgan => usual(Uniform, Signed, 32, 100, (64, 64), 128, Norm::None),
+            Self::SsGan => usual(Uniform, Signed, 32, 200, (32, 32), 32, Norm::None),
         }
     }
 
@@ -158,20 +163,20 @@ config! {
     pub struct PartialModelConfig stored Changed;
     flags "Networks" {
         /// Architecture: dcgan, dcgan-paper, dcgan-mnist, cnn, resnet, mlp, bigan-mnist, ali, vae-gan,
-        /// stacked, progressive, lapgan.
+        /// stacked, progressive, lapgan, ss-gan.
         /// dcgan: the networks of PyTorch's DCGAN example; dcgan-paper: those of the DCGAN paper and its
         /// authors' code; dcgan-mnist: those of the authors' MNIST code, with dense layers; cnn and
         /// resnet: those of spectral norm's paper; mlp: the dense ones of Improved GAN's MNIST code;
         /// bigan-mnist: those of BiGAN's; ali: those of ALI's CIFAR-10 code; vae-gan: those of VAE/GAN's
         /// authors; stacked: those of the stacked GAN's MNIST code; progressive: those of
-        /// progressive growing; lapgan: those of LAPGAN's authors
+        /// progressive growing; lapgan: those of LAPGAN's authors; ss-gan: those of SS-GAN's authors
         #[serde(alias = "preset")]
         network: Architecture = Architecture::Dcgan, "NETWORK" { stored: Required, order: Some(1) };
         /// Size of images, 64 or 96x64 (height x width): 4 to 7 pixels, doubled 1 to 6 times, at most
         /// 256
         size: Size = Size { height: 64, width: 64 }, "SIZE" {
             stored: Required,
-            shown: Some("64; cnn, resnet and ali: 32; dcgan-mnist and mlp: 28"),
+            shown: Some("64; cnn, resnet, ali and ss-gan: 32; dcgan-mnist and mlp: 28"),
         };
         /// Channels of images: 1 (grayscale), 3 (RGB) or 4 (RGBA)
         channels: usize = 3, "1|3|4" {
@@ -182,7 +187,7 @@ config! {
         /// Length of a latent vector
         nz: usize = 100, "N" {
             stored: Required,
-            shown: Some("100; cnn, resnet, vae-gan: 128; ali: 64; bigan-mnist: 50"),
+            shown: Some("100; cnn, resnet, vae-gan: 128; ss-gan: 200; ali: 64; bigan-mnist: 50"),
             domain: WIDTHS,
         };
         /// Width of the generator: channels of its last feature map
@@ -350,6 +355,7 @@ impl ModelConfig {
             Architecture::Stacked => stacked::generator(self),
             Architecture::Progressive => progressive::generator(self),
             Architecture::Lapgan => Ok(lapgan::generator(self)),
+            Architecture::SsGan => ss_gan::generator(self),
         }
     }
 
@@ -374,6 +380,7 @@ impl ModelConfig {
             Architecture::Stacked => stacked::discriminator(self, stack),
             Architecture::Progressive => progressive::discriminator(self, 1 + self.heads()),
             Architecture::Lapgan => Ok(lapgan::discriminator(self, 1 + self.heads())),
+            Architecture::SsGan => ss_gan::discriminator(self, 1 + self.heads()),
         }
     }
 
@@ -508,7 +515,8 @@ impl ModelConfig {
             Architecture::BiganMnist
             | Architecture::Ali
             | Architecture::Progressive
-            | Architecture::Lapgan => {
+            | Architecture::Lapgan
+            | Architecture::SsGan => {
                 let usual = Self::usual(self.network, Some(self.size));
                 let fixed = [
                     ("attention", self.attention > 0),

@@ -6,7 +6,7 @@ use crate::nn::{Join, LATENT, LatentDistribution, Layer, Sequential};
 
 use super::config::{Architecture, ModelConfig};
 use super::parts::{Codes, Conditioning, Minibatch, Stack};
-use super::{ali, bigan, cnn, dcgan, lapgan, mlp, progressive, resnet, stacked, vae_gan};
+use super::{ali, bigan, cnn, dcgan, lapgan, mlp, progressive, resnet, ss_gan, stacked, vae_gan};
 
 /// The width of the dense layers in which a joint discriminator combines image and latent, as in
 /// ALI's CIFAR-10 code (arXiv 1606.00704).
@@ -80,6 +80,7 @@ impl ModelConfig {
             Architecture::Stacked => stacked::discriminator(&plain, stack),
             Architecture::Progressive => progressive::discriminator(&plain, outputs),
             Architecture::Lapgan => Ok(lapgan::discriminator(&plain, outputs)),
+            Architecture::SsGan => ss_gan::discriminator(&plain, outputs),
         }
     }
 }

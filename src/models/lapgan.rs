@@ -42,7 +42,7 @@ const BASE_D: WeightInit = WeightInit::Normal { std: 0.005 };
 const NOTHING: WeightInit = WeightInit::Normal { std: 0.0 };
 
 const RELU: Layer = Layer::relu();
-const DROPOUT: Layer = Layer::Dropout(Dropout { p: 0.5 });
+const DROPOUT: Layer = Layer::Dropout(Dropout { p: 0.5, channels: false });
 
 /// A level of a pyramid.
 #[derive(Clone, Debug, PartialEq)]

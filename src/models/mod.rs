@@ -13,6 +13,7 @@ pub mod parts;
 pub mod progressive;
 mod resnet;
 pub mod size;
+pub mod ss_gan;
 pub mod stacked;
 pub mod stackgan;
 mod vae_gan;

@@ -17,6 +17,7 @@ use super::join::{Join, Label};
 use super::maxout::Maxout;
 use super::minibatch::{MinibatchDiscrimination, MinibatchStd};
 use super::noise::{Dropout, Noise};
+use super::normals::{Codebook, UnitLength};
 use super::onnx::Graph;
 use super::pixel_bias::PixelBias;
 use super::pixel_norm::PixelNorm;
@@ -92,6 +93,10 @@ layers! {
         GroupNorm(GroupNorm),
         /// Pixel norm.
         PixelNorm(PixelNorm),
+        /// Each pixel divided by the length of its channels as a vector.
+        UnitLength = UnitLength,
+        /// The normal that logits of a codebook mean.
+        Codebook(Codebook),
         /// A bias for every pixel.
         PixelBias(PixelBias),
         /// Leaky ReLU, and ReLU.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::is_default;
 use crate::error::Result;
 use crate::tape::{Tape, Var};
 
@@ -26,6 +27,24 @@ pub struct Noise {
 pub struct Dropout {
     /// The probability of dropping an entry.
     pub p: f32,
+    /// Whether the entries of one channel of an image are dropped together (Tompson et al., arXiv
+    /// 1411.4280, section 3.2).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub channels: bool,
+}
+
+impl Dropout {
+    /// Dropout of single entries.
+    #[must_use]
+    pub const fn new(p: f32) -> Self {
+        Self { p, channels: false }
+    }
+
+    /// Dropout of whole channels.
+    #[must_use]
+    pub const fn of_channels(p: f32) -> Self {
+        Self { p, channels: true }
+    }
 }
 
 impl LayerRule for Noise {
@@ -96,7 +115,10 @@ impl LayerRule for Dropout {
             return Ok(x);
         }
         let (key, stream) = walk.random(scope)?;
-        let shape = t.shape(x).to_vec();
+        let shape = match (self.channels, t.shape(x)) {
+            (true, &[n, _, _, c]) => vec![n, 1, 1, c],
+            (_, shape) => shape.to_vec(),
+        };
         let uniform = t.random_uniform(key, &stream, &shape)?;
         let p = t.fill(&[], self.p)?;
         let dropped = t.greater(p, uniform)?;

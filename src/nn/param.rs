@@ -3,7 +3,7 @@
 use crate::rng::Stream;
 use crate::tensor::Tensor;
 
-use super::{Layout, weight_init};
+use super::{Layout, normals, weight_init};
 
 /// How a parameter is initialized.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub enum Init {
         /// The length of each.
         gain: f32,
     },
+    /// Unit vectors `[3, n]` spread evenly over the hemisphere z > 0: see [`super::Codebook`].
+    Hemisphere,
 }
 
 /// The initialization of norms' scales, as by DCGAN's authors.
@@ -86,6 +88,9 @@ impl Param {
                 stream.fill_normal(&mut tensor);
                 let square: f64 = tensor.iter().map(|&x| f64::from(x).powi(2)).sum();
                 tensor.iter_mut().for_each(|x| *x = (f64::from(*x) / square.sqrt()) as f32);
+            }
+            Init::Hemisphere => {
+                tensor = normals::lattice(self.shape.last().copied().unwrap_or_default());
             }
             Init::Orthogonal { gain } => {
                 stream.fill_normal(&mut tensor);

@@ -32,6 +32,9 @@ pub const TEXT: &str = "text";
 /// with layers initialized from them.
 pub const IMAGES: &str = "images";
 
+/// The side input of normal maps `[n, h, w, 3]`, a unit vector at every pixel.
+pub const NORMALS: &str = "normals";
+
 /// One pass through a network.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {

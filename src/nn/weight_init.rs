@@ -23,8 +23,7 @@ pub enum WeightInit {
         /// Uniform rather than normal.
         uniform: bool,
     },
-    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852): for layers
-    /// built from Rust, as PyTorch's default initialization; no preset's networks use it.
+    /// Mean 0 and variance `gain² / fan_in` (He, Zhang, Ren and Sun, arXiv 1502.01852).
     He {
         /// √2 for layers followed by ReLU; if uniform, 1/√3 is PyTorch's default.
         gain: f32,

@@ -35,13 +35,15 @@ const GRAD_NORM: &str = "grad_norm_";
 const LOSS_SCALE: &str = "loss_scale";
 
 /// The networks by the last letter of a metric's name.
-const NETWORKS: [(&str, &str); 6] = [
+const NETWORKS: [(&str, &str); 8] = [
     ("d", "discriminator"),
     ("g", "generator"),
     ("e", "encoder"),
     ("class", "classifier"),
     ("d1", "feature_discriminator"),
     ("g1", "feature_generator"),
+    ("dn", "structure_discriminator"),
+    ("gn", "structure_generator"),
 ];
 
 impl Kind {

@@ -394,6 +394,24 @@ pub const PRESETS: &[Preset] = &[
         aliases: &[],
     },
     Preset {
+        name: "ss-gan",
+        about: "SS-GAN: surface normals, and images of normals, for images with normal maps, in stages; \
+                dcgan stages",
+        source: "Wang and Gupta, arXiv 1603.05631; github.com/xiaolonw/ss-gan (theirs: normals of 72 and \
+                 images of 128 pixels, twice the width, and rates that begin lower)",
+        options: &[
+            ("family", "ss-gan"),
+            ("network", "ss-gan"),
+            ("batch", "32"),
+            ("lr_d", "2e-4"),
+            ("lr_g", "2e-4"),
+            ("beta1", "0.5"),
+            ("beta2", "0.999"),
+            ("warm_up", "1k"),
+        ],
+        aliases: &["s2gan"],
+    },
+    Preset {
         name: "int-cls",
         about: "GAN-INT-CLS: images from texts, for images with captions; dcgan sample --text",
         source: "Reed et al., arXiv 1605.05396, section 4, and their code's CLS=0.5; with the networks, hinge \

@@ -305,7 +305,7 @@ impl Session {
             let asked = Instant::now();
             let batch = self.feed.next_batch(&self.trainer)?;
             self.waited += asked.elapsed();
-            let batch = self.on_captions(batch)?;
+            let batch = self.complete(batch)?;
             let batch = match &self.labeled {
                 Some(labeled) => {
                     let n = self.options.config.batch;

@@ -1,5 +1,6 @@
 //! Opens a set: finds out what a path is, which images it has, and what their classes are.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -211,6 +212,7 @@ impl Source {
             notes: note.into_iter().collect(),
             label_files: Vec::new(),
             is_beside: false,
+            normals: BTreeMap::new(),
         })
     }
 
@@ -323,6 +325,7 @@ impl Source {
                 }
             ));
         }
+        notes.extend(found.notes.iter().cloned());
         notes.extend(arrays_aside(&store, &found.arrays));
         notes.extend(left_aside(&store, &found.others));
         notes.extend(store.note());
@@ -373,6 +376,7 @@ impl Source {
             notes,
             label_files: labels.files,
             is_beside,
+            normals: found.normals.clone(),
             items: Items::Files { store, indices },
         })
     }

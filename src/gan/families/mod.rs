@@ -22,6 +22,7 @@ pub mod mdgan;
 pub mod mrgan;
 pub mod progressive;
 pub mod semi;
+pub mod ss_gan;
 pub mod stacked;
 pub mod stackgan;
 pub mod vae;
@@ -54,6 +55,7 @@ pub fn networks(config: &TrainConfig) -> Result<Networks> {
         Family::IntCls => int_cls::networks(config),
         Family::StackGan => stackgan::networks(config),
         Family::Lapgan => lapgan::networks(config),
+        Family::SsGan => ss_gan::networks(config),
     }
 }
 
@@ -75,6 +77,7 @@ pub fn system(config: &TrainConfig, model: Networks) -> Result<System> {
         Family::Stacked => stacked::system(config, model),
         Family::Lapgan => lapgan::system(config, model),
         Family::Progressive => progressive::system(config, model),
+        Family::SsGan => ss_gan::system(config, model),
     }?;
     match config.stage.0.as_str() {
         "" => Ok(system.open_ended()),
@@ -91,6 +94,7 @@ pub const fn stages(family: Family) -> &'static [(&'static str, u64)] {
         Family::StackGan => &stackgan::STAGES,
         Family::Progressive => &progressive::STAGES,
         Family::Lapgan => &lapgan::STAGES,
+        Family::SsGan => &ss_gan::STAGES,
         Family::Gan
         | Family::Bigan
         | Family::Ali
@@ -138,7 +142,7 @@ pub fn at_chance(objective: &ObjectiveConfig) -> Option<f32> {
         Family::Ali | Family::VaeGan | Family::Mrgan | Family::IntCls | Family::StackGan => {
             Some(objective.loss.at_chance(0.0))
         }
-        Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive => None,
+        Family::Vae | Family::Mdgan | Family::Stacked | Family::Progressive | Family::SsGan => None,
     }
 }
 
@@ -159,7 +163,8 @@ pub fn watched_output(objective: &ObjectiveConfig) -> Output {
         | Family::Vae
         | Family::VaeGan
         | Family::Mdgan
-        | Family::Stacked => Output::Score,
+        | Family::Stacked
+        | Family::SsGan => Output::Score,
     }
 }
 

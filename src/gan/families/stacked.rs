@@ -410,7 +410,7 @@ fn labels(t: &mut Tape, step: &Step<'_>, m: usize) -> Result<Var> {
 }
 
 /// One pixel `[n, 1, 1, c]` as `[n, c]`.
-fn matrix(t: &mut Tape, x: Var) -> Result<Var> {
+pub(super) fn matrix(t: &mut Tape, x: Var) -> Result<Var> {
     let (n, c) = (t.shape(x)[0], t.shape(x).iter().skip(1).product());
     t.reshape(x, &[n, c])
 }
@@ -432,7 +432,7 @@ fn variance(t: &mut Tape, features: Var) -> Result<Var> {
 }
 
 /// The share of the rows whose largest logit is that of their label.
-fn accuracy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
+pub(super) fn accuracy(t: &mut Tape, logits: Var, labels: Var) -> Result<Var> {
     let &[n, classes] = t.shape(logits) else { unreachable!("logits are a matrix") };
     let own = t.mul(logits, labels)?;
     let own = t.sum(own, &[1])?;

@@ -41,6 +41,7 @@ const DELTA: f32 = 1e-3;
 /// The value of `a` and `b` for a D at chance, about log 2, and the margin around it.
 const EQUILIBRIUM: f32 = 0.68;
 const MARGIN: f32 = 0.35;
+const LIMITS: [f32; 2] = [EQUILIBRIUM - MARGIN, EQUILIBRIUM + MARGIN];
 
 /// Minimum height of the feature maps used to compare images.
 const FEATURES: usize = 8;
@@ -152,7 +153,7 @@ fn record(
     let [a, b] = sums.expect("a batch has a part");
     let share = 1.0 / parts as f32;
     let (a, b) = (t.affine(a, share, 0.0)?, t.affine(b, share, 0.0)?);
-    let [updates_d, updates_g] = balance(t, a, b)?;
+    let [updates_d, updates_g] = balance(t, [a, b], LIMITS)?;
     step.report(t, "updated_d", updates_d);
     step.report(t, "updated_g", updates_g);
     step.apply(t, [e, g.masked(updates_g), d.masked(updates_d)])
@@ -184,13 +185,18 @@ fn minus_log_of_rest(t: &mut Tape, scores: Var) -> Result<Var> {
     minus_log(t, minus)
 }
 
-/// Whether D and G are updated, 1 or 0 each, for the losses `a` and `b`.
-fn balance(t: &mut Tape, a: Var, b: Var) -> Result<[Var; 2]> {
+/// Whether D and G are updated, 1 or 0 each, for D's two losses: D waits if one of them is below the
+/// first limit, G if one is above the second, and neither if both would.
+pub(super) fn balance(
+    t: &mut Tape,
+    [a, b]: [Var; 2],
+    [lowest, highest]: [f32; 2],
+) -> Result<[Var; 2]> {
     let low = t.minimum(a, b)?;
     let high = t.maximum(a, b)?;
-    let ahead = t.fill(&[], EQUILIBRIUM - MARGIN)?;
+    let ahead = t.fill(&[], lowest)?;
     let ahead = t.greater(ahead, low)?;
-    let behind = t.fill(&[], EQUILIBRIUM + MARGIN)?;
+    let behind = t.fill(&[], highest)?;
     let behind = t.greater(high, behind)?;
     let neither = t.mul(ahead, behind)?;
     let mut unless = |skipped| {
@@ -214,7 +220,7 @@ mod tests {
     fn who_is_far_ahead_waits() {
         let mut t = Tape::new();
         let [a, b] = ["a", "b"].map(|name| t.feed(name, &[], DType::F32).unwrap());
-        let [d, g] = balance(&mut t, a, b).unwrap();
+        let [d, g] = balance(&mut t, [a, b], LIMITS).unwrap();
         t.fetch("d", d).unwrap();
         t.fetch("g", g).unwrap();
         let mut state = State::new(&Device::Cpu);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Batch as Loaded, Captions, Source};
 use crate::error::Result;
 use crate::gan::families::int_cls::WRONG;
-use crate::nn::TEXT;
+use crate::nn::{NORMALS, TEXT};
 use crate::tensor::{Data, Tensor};
 use crate::text::TextVectors;
 use crate::train::{Batch, Feed, Labeled, TrainConfig};
@@ -39,11 +39,16 @@ pub(super) fn rows(config: &TrainConfig) -> usize {
 }
 
 impl Session {
-    /// A batch of the feed with its labels, its texts as vectors, and the images that these are
-    /// wrong for.
-    pub(super) fn on_captions(&self, batch: Loaded) -> Result<Batch> {
-        let Loaded { images, labels, items, captions: chosen, companions, .. } = batch;
+    /// A batch of the feed with its labels, its normal maps, its texts as vectors, and the images that
+    /// these are wrong for.
+    pub(super) fn complete(&self, batch: Loaded) -> Result<Batch> {
+        let Loaded { images, labels, items, captions: chosen, companions, normals, .. } = batch;
         let mut made = Batch::from(images).labels(&labels.unwrap_or_default());
+        if let Some(normals) = normals {
+            let [h, w, _] = self.trainer.phase().image;
+            let normals = Tensor::with_data([items.len(), h, w, 3], Data::U8(normals))?;
+            made = made.feed(NORMALS, normals);
+        }
         let (Some(captions), Some(chosen)) = (&self.captions, chosen) else { return Ok(made) };
         let text = &self.trainer.system().model.text;
         let encode = |caption: &str| match &self.vectors {
