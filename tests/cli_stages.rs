@@ -311,7 +311,7 @@ fn a_pyramid_is_used_like_any_other_model() {
     place.dcgan(&[&["filters", plain, "set/train", "--filters", "0", "--out", "f.png"], CPU]).ok();
     place
         .dcgan(&[&["walk", plain, "--direction", "1", "--out", "w.gif"], CPU])
-        .refused(1, &["latent", "no network of this model as a whole"]);
+        .refused(1, &["latent", "no network takes all of it"]);
     place.dcgan(&[&["export", plain, "--to", "onnx", "--out", "g.onnx"]]).ok();
     place
         .dcgan(&[&["export", plain, "--to", "pth", "--out", "g.pth"]])

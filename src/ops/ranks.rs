@@ -8,7 +8,7 @@ use crate::ranks::{Solo, World};
 use crate::tape::{Tape, Var};
 
 use super::kernel::Lowered;
-use super::samples::{Input, Kind, Sample};
+use super::samples::{Input, Kind, NonFinite, Sample, special};
 use super::{Call, Caps, Op, Site, Variant};
 
 /// `y = Σ rows`, of all ranks in the order of ranks and rows. This rank's rows are its inputs, equally many
@@ -170,17 +170,17 @@ impl Tape {
 
 /// One row and several, of one input and of several, of one rank.
 pub(super) fn samples(op: &'static str) -> Vec<Sample> {
+    let record = move |t: &mut Tape, x: &[Var], rows| {
+        let world = Arc::new(Solo);
+        match op {
+            "all_reduce" => t.record(AllReduce { world, rows }, x),
+            _ => t.record(AllGather { world, rows }, x),
+        }
+    };
     let of = |(rows, shapes): (usize, &[&[usize]])| {
         let row = || shapes.iter().map(|shape| Input::new(shape, Kind::NORMAL));
         let inputs = (0..rows).flat_map(|_| row()).collect();
-        let build = move |t: &mut Tape, x: &[Var]| {
-            let world = Arc::new(Solo);
-            match op {
-                "all_reduce" => t.record(AllReduce { world, rows }, x),
-                _ => t.record(AllGather { world, rows }, x),
-            }
-        };
-        let sample = Sample::new(op, inputs, build);
+        let sample = Sample::new(op, inputs, move |t, x| record(t, x, rows));
         // Gathered values are handed on, not differentiated.
         if op == "all_reduce" { sample } else { sample.rough() }
     };
@@ -191,5 +191,9 @@ pub(super) fn samples(op: &'static str) -> Vec<Sample> {
         (3, &[&[2, 3], &[1], &[4]]),
         (2, &[&[1026], &[7]]),
     ];
-    table.map(of).into()
+    let mut all: Vec<Sample> = table.map(of).into();
+    let special = vec![Input::new(&[2, 21], Kind::Special(special::ALL))];
+    let special = Sample::new(op, special, move |t, x| record(t, x, 1));
+    all.push(special.non_finite(NonFinite::Same));
+    all
 }

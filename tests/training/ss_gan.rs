@@ -109,7 +109,8 @@ fn check(reference: &Reference, stage: &str, device: &Device) {
             let Some(name) = name.strip_prefix(&format!("{stage}/")) else { continue };
             let Some(of) = name.strip_prefix("grad.") else {
                 let off = worst(fetched[name].f32s(), theirs.f32s());
-                assert!(off <= 1e-5, "{what}: {name}: {off:e}");
+                // Divided by a short length, a rounding error is large.
+                assert!(off <= 5e-5, "{what}: {name}: {off:e}");
                 continue;
             };
             let params = training.system.model.params();

@@ -213,12 +213,18 @@ fn run_graph(bytes: Vec<u8>, input: (&str, rten::Value), outputs: &[&str]) -> Ve
 
 #[track_caller]
 pub(super) fn near(what: &str, got: &[f32], wanted: &[f32]) {
+    within(NEAR, what, got, wanted);
+}
+
+/// The same with another limit.
+#[track_caller]
+pub(super) fn within(limit: f32, what: &str, got: &[f32], wanted: &[f32]) {
     let shape = [wanted.len()];
     assert_eq!(got.len(), wanted.len(), "{what}");
     let tensor = |numbers: &[f32]| Tensor::new(shape, numbers.to_vec()).unwrap();
     let far = distance(&tensor(got), &tensor(wanted));
     let largest = wanted.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
-    assert!(far <= NEAR * largest, "{what} is off by {far}, where the largest is {largest}");
+    assert!(far <= limit * largest, "{what} is off by {far}, where the largest is {largest}");
 }
 
 /// Checks that a generator's graph makes the images that are made here, and returns these.

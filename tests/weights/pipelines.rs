@@ -1,6 +1,6 @@
 //! Graphs of whole models: with classes, with texts, of several networks.
 
-use super::exports::{channels_first, drawn, near};
+use super::exports::{channels_first, drawn, within};
 use super::*;
 
 use dcgan::gan::{Family, ObjectiveConfig, TrainConfig};
@@ -84,7 +84,9 @@ fn graphs_of_whole_models_give_in_another_runtime_what_they_give_here() {
         let got: rten_tensor::Tensor<f32> = outputs.remove(0).try_into().unwrap();
         let unit = networks.pixels == Pixels::Unit;
         let signed: Vec<f32> = got.iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-        near(name, &signed, &channels_first(&wanted).to_vec());
+        // Normals are divided by their lengths, which enlarges rounding errors where they are short.
+        let limit = if name == "normals" { 10.0 * NEAR } else { NEAR };
+        within(limit, name, &signed, &channels_first(&wanted).to_vec());
     }
 }
 
