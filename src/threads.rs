@@ -12,6 +12,7 @@ use std::thread;
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
+use crate::ranks::launched_here;
 
 /// Threads left to others (those that load images and write files) if there are not enough for all.
 const OTHERS: usize = 4;
@@ -47,9 +48,28 @@ pub fn start() -> Result<()> {
 /// and takes all memory.
 const MANY: usize = 64;
 
+/// The cores that this process may run on, but no more than its share of the machine's if it is one of
+/// `together` that a launcher started there.
+fn share(allowed: usize, machine: usize, together: usize) -> usize {
+    allowed.min((machine / together.max(1)).max(1))
+}
+
+/// The machine's cores, at least those that this process may run on.
+fn machine(allowed: usize) -> usize {
+    #[cfg(unix)]
+    {
+        // SAFETY: it only returns a number.
+        let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+        usize::try_from(online).unwrap_or(0).max(allowed)
+    }
+    #[cfg(not(unix))]
+    allowed
+}
+
 /// The number that rayon would use, up to a sensible limit.
 fn wanted() -> usize {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let allowed = thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = share(allowed, machine(allowed), launched_here());
     let typed = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
     typed.filter(|&n| n > 0).map_or(cores, |n: usize| n.min(MANY.max(2 * cores)))
 }
@@ -81,6 +101,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn processes_of_a_launcher_share_the_cores() {
+        // Alone; two and three on a machine of 16; more than there are cores.
+        assert_eq!([1, 2, 3, 40].map(|together| share(16, 16, together)), [16, 8, 5, 1]);
+        // Bound to fewer by the launcher.
+        assert_eq!([share(1, 16, 2), share(8, 16, 4)], [1, 4]);
+    }
 
     #[test]
     fn fewer_threads_are_taken_where_the_system_gives_fewer() {

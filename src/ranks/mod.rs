@@ -139,9 +139,24 @@ impl World for Solo {
 /// `srun`; 1 without a launcher.
 #[must_use]
 pub fn launched() -> usize {
-    const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
-    let size = |name: &&str| std::env::var(name).ok()?.parse().ok();
-    SIZES.iter().filter_map(size).max().unwrap_or(1)
+    largest_of(&["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+}
+
+/// How many of them it says are on this machine; 1 if it does not say.
+#[must_use]
+pub fn launched_here() -> usize {
+    match launched() {
+        1 => 1,
+        _ => {
+            largest_of(&["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE"])
+        }
+    }
+}
+
+/// The largest number that the environment has under these names, or 1.
+fn largest_of(names: &[&str]) -> usize {
+    let number = |name: &&str| std::env::var(name).ok()?.parse().ok();
+    names.iter().filter_map(number).max().unwrap_or(1)
 }
 
 #[cfg(test)]
