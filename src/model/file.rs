@@ -71,6 +71,11 @@ pub struct ModelFile {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// Real images seen in the stage called `name`.
+fn images_of(stages: &serde_json::Value, name: &str) -> u64 {
+    stages[name]["images"].as_u64().unwrap_or(0)
+}
+
 impl ModelFile {
     /// Opens a model file, the newest intact checkpoint of a run's folder, or the bundled model by its
     /// name; also returns why newer ones were skipped, as a crash may leave partial files.
@@ -281,16 +286,19 @@ impl ModelFile {
         checkpoint::save_half(path, &tensors, &metadata)
     }
 
+    /// How far its stages have come, as in the position of its training, which only [`crate::train`] reads
+    /// whole; `None` if it has no position.
+    fn stages(&self) -> Option<serde_json::Value> {
+        let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
+        position.map(|position: serde_json::Value| position["stages"].clone())
+    }
+
     /// The model as far as its stages have been trained: of a chain whose last networks have learned
     /// nothing yet, the images on the way.
     #[must_use]
     pub fn as_trained(self) -> Self {
-        let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
-        let Some(position): Option<serde_json::Value> = position else { return self };
-        let stages = &position["stages"];
-        let has_begun = |stage: &str| {
-            !stages.is_object() || stages[stage]["images"].as_u64().is_some_and(|images| images > 0)
-        };
+        let Some(stages) = self.stages() else { return self };
+        let has_begun = |stage: &str| !stages.is_object() || images_of(&stages, stage) > 0;
         let shown = self.networks.pipeline.shown(has_begun);
         let before = shown.last().filter(|value| **value != pipeline::IMAGES);
         match before.and_then(|value| self.networks.up_to(value)) {
@@ -393,11 +401,11 @@ impl ModelFile {
     /// # Errors
     /// [`Error::File`] naming the stages that were not trained.
     pub(crate) fn check_stages(&self) -> Result<()> {
-        let position = self.position.as_ref().and_then(|text| serde_json::from_str(text).ok());
-        let Some(position): Option<serde_json::Value> = position else { return Ok(()) };
-        let seen = |stage: &str| position["stages"][stage]["images"].as_u64().unwrap_or(0);
+        let Some(stages) = self.stages() else { return Ok(()) };
         let calls = &self.networks.pipeline.0;
-        let missing = calls.iter().filter(|call| !call.stage.is_empty() && seen(&call.stage) == 0);
+        let is_missing =
+            |call: &&Call| !call.stage.is_empty() && images_of(&stages, &call.stage) == 0;
+        let missing = calls.iter().filter(is_missing);
         let missing: Vec<&str> = missing.map(|call| call.stage.as_str()).collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let (stages, have) = match missing.len() {

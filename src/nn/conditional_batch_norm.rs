@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Tensor};
 
@@ -83,11 +83,7 @@ impl LayerRule for ConditionalBatchNorm {
 
     fn onnx(&self, graph: &mut dyn Graph, scope: &str, x: String, _: [usize; 3]) -> Result<String> {
         let Self { channels, classes, eps } = *self;
-        let labels = graph.sides().iter().find(|side| side.name == LABELS);
-        let labels = labels.map(|side| side.value.clone()).ok_or_else(|| {
-            let what = "takes classes beside its input: only a whole model's graph has those";
-            Error::Tensor { name: scope.into(), what: what.into() }
-        })?;
+        let labels = graph.side(scope, LABELS)?.value;
         let labels = graph.reshape(&labels, &[0, classes]);
         let plain = [1.0, 0.0].map(|x| graph.constant("plain", &Tensor::full([channels], x)));
         let mut inputs = vec![x];

@@ -115,17 +115,6 @@ fn own([h, w, c]: [usize; 3], image: usize) -> [usize; 3] {
     [h, w, c - image]
 }
 
-/// The output of a part of a layer in a graph, and its size.
-fn part(
-    graph: &mut dyn Graph,
-    scope: &str,
-    (name, layers): (&str, &[Layer]),
-    x: String,
-    at: [usize; 3],
-) -> Result<(String, [usize; 3])> {
-    sequential::onnx(layers, graph, &format!("{scope}.{name}"), x, at)
-}
-
 /// [`split`] in a graph.
 fn split_graph(graph: &mut dyn Graph, x: &str, at: [usize; 3], image: usize) -> [String; 2] {
     let features = at[2] - image;
@@ -192,7 +181,8 @@ impl LayerRule for WithImage {
         x: String,
         at: [usize; 3],
     ) -> Result<String> {
-        let (image, _) = part(graph, scope, ("image", &self.image), x.clone(), at)?;
+        let (image, _) =
+            sequential::onnx_part(graph, scope, ("image", &self.image), x.clone(), at)?;
         Ok(graph.concat(x, image))
     }
 
@@ -244,7 +234,8 @@ impl LayerRule for WithFeatures {
         x: String,
         at: [usize; 3],
     ) -> Result<String> {
-        let (features, _) = part(graph, scope, ("features", &self.features), x.clone(), at)?;
+        let (features, _) =
+            sequential::onnx_part(graph, scope, ("features", &self.features), x.clone(), at)?;
         Ok(graph.concat(features, x))
     }
 
@@ -308,10 +299,16 @@ impl LayerRule for Grow {
         at: [usize; 3],
     ) -> Result<String> {
         let [features, image] = split_graph(graph, &x, at, self.channels);
-        let (features, size) =
-            part(graph, scope, ("block", &self.block), features, own(at, self.channels))?;
+        let (features, size) = sequential::onnx_part(
+            graph,
+            scope,
+            ("block", &self.block),
+            features,
+            own(at, self.channels),
+        )?;
         let old = Layer::Upsample.rule().onnx(graph, scope, image, at)?;
-        let (new, _) = part(graph, scope, ("image", &self.image), features.clone(), size)?;
+        let (new, _) =
+            sequential::onnx_part(graph, scope, ("image", &self.image), features.clone(), size)?;
         let image = mix_graph(graph, scope, old, new)?;
         Ok(graph.concat(features, image))
     }
@@ -377,11 +374,17 @@ impl LayerRule for Shrink {
         at: [usize; 3],
     ) -> Result<String> {
         let [features, image] = split_graph(graph, &x, at, self.channels);
-        let (new, small) =
-            part(graph, scope, ("block", &self.block), features, own(at, self.channels))?;
+        let (new, small) = sequential::onnx_part(
+            graph,
+            scope,
+            ("block", &self.block),
+            features,
+            own(at, self.channels),
+        )?;
         let image = Layer::AveragePool.rule().onnx(graph, scope, image, at)?;
         let size = [small[0], small[1], self.channels];
-        let (old, _) = part(graph, scope, ("features", &self.features), image.clone(), size)?;
+        let (old, _) =
+            sequential::onnx_part(graph, scope, ("features", &self.features), image.clone(), size)?;
         let features = mix_graph(graph, scope, old, new)?;
         Ok(graph.concat(features, image))
     }

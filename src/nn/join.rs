@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::onnx::{Graph, Side};
@@ -70,12 +70,8 @@ fn appended(
     x: String,
     [h, w, _]: [usize; 3],
 ) -> Result<String> {
-    let side = graph.sides().iter().find(|side| side.name == name).cloned();
-    let Side { value, size, .. } = side.ok_or_else(|| {
-        let what = format!("takes {name} beside its input: only a whole model's graph has those");
-        Error::Tensor { name: scope.into(), what }
-    })?;
-    let (mut side, size) = sequential::onnx(layers, graph, &format!("{scope}.join"), value, size)?;
+    let Side { value, size, .. } = graph.side(scope, name)?;
+    let (mut side, size) = sequential::onnx_part(graph, scope, ("join", layers), value, size)?;
     if size[..2] != [h, w] {
         let shape = graph.shape(&[1, size[2], h, w]);
         side = graph.node("Expand", &[side, shape], &[]);

@@ -1,6 +1,6 @@
 //! The ONNX graph interface for layers. The file is written elsewhere.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// A side input of a network in a graph.
@@ -45,6 +45,19 @@ pub(crate) trait Graph {
 }
 
 impl dyn Graph + '_ {
+    /// The side input called `name`, for the layer called `scope`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the graph has none, as that of one network alone.
+    pub(crate) fn side(&self, scope: &str, name: &str) -> Result<Side> {
+        let found = self.sides().iter().find(|side| side.name == name).cloned();
+        found.ok_or_else(|| {
+            let what =
+                format!("takes {name} beside its input: only a whole model's graph has those");
+            Error::Tensor { name: scope.into(), what }
+        })
+    }
+
     /// A node of one input without attributes.
     pub(crate) fn unary(&mut self, op: &str, x: String) -> String {
         self.node(op, &[x], &[])

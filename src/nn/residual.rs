@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::{Tape, Var};
 
 use super::onnx::Graph;
@@ -73,10 +73,9 @@ impl LayerRule for Residual {
         at: [usize; 3],
     ) -> Result<String> {
         let mut part = |name: &str, layers: &[Layer]| {
-            let scope = format!("{scope}.{name}");
-            Ok::<_, Error>(sequential::onnx(layers, graph, &scope, x.clone(), at)?.0)
+            sequential::onnx_part(graph, scope, (name, layers), x.clone(), at)
         };
-        let (main, shortcut) = (part("main", &self.main)?, part("shortcut", &self.shortcut)?);
+        let (main, shortcut) = (part("main", &self.main)?.0, part("shortcut", &self.shortcut)?.0);
         Ok(graph.node("Add", &[main, shortcut], &[]))
     }
 

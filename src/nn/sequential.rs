@@ -80,6 +80,17 @@ pub(super) fn onnx(
     Ok((x, at))
 }
 
+/// [`onnx`] of a part called `name` of the layer called `scope`.
+pub(super) fn onnx_part(
+    graph: &mut dyn Graph,
+    scope: &str,
+    (name, layers): (&str, &[Layer]),
+    x: String,
+    at: [usize; 3],
+) -> Result<(String, [usize; 3])> {
+    onnx(layers, graph, &format!("{scope}.{name}"), x, at)
+}
+
 impl Sequential {
     /// All layers, including nested ones, with their names in the network: `main.3`,
     /// `main.3.shortcut.0`. A layer precedes its nested layers.

@@ -76,24 +76,22 @@ impl dyn World + '_ {
     /// The largest number that a rank gives.
     #[must_use]
     pub fn largest(&self, own: u16) -> u16 {
-        self.numbers(own).into_iter().max().unwrap_or(own)
+        self.numbers([own]).map(|[number]| number).max().unwrap_or(own)
     }
 
     /// Whether all ranks give the same.
     #[must_use]
     pub fn agree(&self, own: u64) -> bool {
         // In parts that floats hold exactly.
-        (0..4).all(|i| {
-            let part = (own >> (16 * i)) as u16;
-            self.numbers(part).iter().all(|&other| other == part)
-        })
+        let own = std::array::from_fn::<_, 4, _>(|i| (own >> (16 * i)) as u16);
+        self.numbers(own).all(|other| other == own)
     }
 
     /// The numbers that the ranks give.
-    fn numbers(&self, own: u16) -> Vec<u16> {
-        let mut all = vec![0.0; self.size()];
-        self.all_gather(&[f32::from(own)], &mut all);
-        all.into_iter().map(|number| number as u16).collect()
+    fn numbers<const N: usize>(&self, own: [u16; N]) -> impl Iterator<Item = [u16; N]> + use<N> {
+        let mut all = vec![0.0; N * self.size()];
+        self.all_gather(&own.map(f32::from), &mut all);
+        (0..self.size()).map(move |rank| std::array::from_fn(|i| all[N * rank + i] as u16))
     }
 }
 

@@ -24,7 +24,6 @@ pub fn follow(mut trainer: Trainer, mut feed: Feed, options: &RunOptions) -> Res
         let Loaded { images, labels, .. } = feed.next_batch(&trainer)?;
         trainer.step(Batch::from(images).labels(&labels.unwrap_or_default()))?;
         if options.rhythm.saves(before, trainer.images()) {
-            trainer.finish()?;
             trainer.confirm()?;
         }
     }

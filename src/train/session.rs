@@ -347,7 +347,6 @@ impl Session {
                 self.preview(writer)?;
             }
             if rhythm.saves(before, now) {
-                self.drain()?;
                 self.trainer.confirm()?;
                 self.save(writer)?;
             }

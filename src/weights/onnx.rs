@@ -19,7 +19,7 @@ use crate::ops::pool::window;
 use crate::tensor::Tensor;
 
 use super::MODEL;
-use super::outgoing::Export;
+use super::outgoing::{Export, params_of};
 use crate::protobuf::Message;
 
 /// The version of ONNX's operator set.
@@ -78,20 +78,12 @@ pub(super) fn pipeline(model: &ModelFile, weights: Weights) -> Result<Vec<u8>> {
         };
         values.iter().map(of).collect()
     };
-    let mut params = Vec::new();
-    for Call { network, .. } in &calls.0 {
-        params.push(model.weights(network, weights)?);
-    }
-    for (Call { network, input, output, .. }, params) in calls.0.iter().zip(&params) {
-        let prefix = format!("{network}.");
-        let own = params.iter().map(|(param, tensor)| {
-            let name = param.name.trim_start_matches(&prefix).to_owned();
-            (Param { name, ..param.clone() }, *tensor)
-        });
+    for Call { network, input, output, .. } in &calls.0 {
+        let (params, prefix) = (params_of(model, network, weights)?, format!("{network}."));
         let sides = known(&values);
         let main = sides.iter().find(|side| side.name == *input).cloned();
         let Side { value, size, .. } = main.expect("the pipeline was checked");
-        graph = Nodes { params: own.collect(), prefix, sides, ..graph };
+        graph = Nodes { params, prefix, sides, ..graph };
         let layers = &about.by_name[network].network;
         let y = layers.onnx(&mut graph, value, size)?;
         values.push((output, y));

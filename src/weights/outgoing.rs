@@ -46,11 +46,25 @@ impl<'a> Export<'a> {
         if role != Role::Discriminator {
             about.heads = 0;
         }
-        let prefix = format!("{name}.");
-        let params = model.weights(name, weights)?.into_iter().map(|(param, tensor)| {
-            let name = param.name.trim_start_matches(&prefix).to_owned();
-            (Param { name, ..param }, tensor)
-        });
-        Ok(Self { role, network, about, params: params.collect(), steps: model.step })
+        let params = params_of(model, name, weights)?;
+        Ok(Self { role, network, about, params, steps: model.step })
     }
+}
+
+/// The parameters of the network called `network` with their tensors as stored in files, without the
+/// network's name.
+///
+/// # Errors
+/// [`crate::error::Error::File`] for non-finite weights.
+pub(super) fn params_of<'a>(
+    model: &'a ModelFile,
+    network: &str,
+    weights: Weights,
+) -> Result<Vec<(Param, &'a Tensor)>> {
+    let prefix = format!("{network}.");
+    let own = model.weights(network, weights)?.into_iter().map(|(param, tensor)| {
+        let name = param.name.trim_start_matches(&prefix).to_owned();
+        (Param { name, ..param }, tensor)
+    });
+    Ok(own.collect())
 }

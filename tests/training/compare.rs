@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use dcgan::device::{Device, State};
 use dcgan::gan::System;
+use dcgan::nn::Param;
 use dcgan::program::Fetched;
 use dcgan::tensor::{Data, Tensor};
 use serde_json::Value;
@@ -89,4 +90,61 @@ pub(super) fn gradients(
         assert!(share <= 1e-4, "{what}: {grad}: {share:e}");
         (count + 1, share.max(largest))
     })
+}
+
+/// The steps that a reference has.
+pub(super) const STEPS: usize = 20;
+
+/// How far a stage may be from PyTorch's.
+pub(super) struct Limits {
+    /// Of a metric, in step `i` from 0: see [`off`].
+    pub(super) metric: fn(usize) -> f64,
+    /// Of generated values in the first step: see [`worst`].
+    pub(super) value: f32,
+    /// The gradients that there are at least.
+    pub(super) gradients: usize,
+}
+
+/// Compares the steps of a stage, of which `call` makes the `i`-th from 0, with PyTorch's: all metrics, and
+/// in the first step gradients and generated values, whose names in the reference begin with the stage's.
+pub(super) fn stage(
+    (what, stage): (&str, &str),
+    (tensors, about): (&Tensors, &Value),
+    params: &[Param],
+    limits: &Limits,
+    mut call: impl FnMut(usize) -> Fetched,
+) {
+    let (mut drift, mut largest) = ([0.0_f64; STEPS], 0.0_f32);
+    for (i, drift) in drift.iter_mut().enumerate() {
+        let fetched = call(i);
+        for (metric, theirs) in about["losses"][stage][i].as_object().unwrap() {
+            let off = off(&fetched, metric, theirs);
+            assert!(off <= (limits.metric)(i), "{what}: {metric} of step {}: {off:e}", i + 1);
+            *drift = drift.max(off);
+        }
+        if i > 0 {
+            continue;
+        }
+        let mut compared = 0;
+        for (name, theirs) in tensors {
+            let Some(name) = name.strip_prefix(&format!("{stage}/")) else { continue };
+            let Some(of) = name.strip_prefix("grad.") else {
+                let off = worst(fetched[name].f32s(), theirs.f32s());
+                assert!(off <= limits.value, "{what}: {name}: {off:e}");
+                continue;
+            };
+            let param = params.iter().find(|param| param.name == of).unwrap();
+            let ours = param.layout.to_file(&fetched[name]).unwrap();
+            let off = share(&ours, theirs, name);
+            assert!(off <= 1e-4, "{what}: {name}: {off:e}");
+            largest = largest.max(off);
+            compared += 1;
+        }
+        assert!(compared >= limits.gradients, "{what}: {compared} gradients");
+    }
+    println!(
+        "{what}: gradients within {largest:.1e}, losses within {:.1e}, {:.1e} and {:.1e} in steps 1, 5 \
+         and 20",
+        drift[0], drift[4], drift[19]
+    );
 }

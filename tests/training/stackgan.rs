@@ -11,10 +11,8 @@ use dcgan::text::TextEncoder;
 use dcgan::train::{Batch, ObjectiveConfig, TrainConfig, Trainer};
 use serde_json::Value;
 
-use super::compare::{self, Tensors, bytes, row, share, worst};
+use super::compare::{self, Limits, Tensors, bytes, row};
 use crate::support;
-
-const STEPS: usize = 20;
 
 struct Reference {
     tensors: Tensors,
@@ -101,41 +99,11 @@ impl Training<'_> {
 fn check(reference: &Reference, stage: &str, device: &Device) {
     let mut training = reference.start(stage, reference.config.objective, device);
     let what = format!("{stage} on {}", device.name());
-    let (mut drift, mut largest) = ([0.0_f64; STEPS], 0.0_f32);
-    for (i, drift) in drift.iter_mut().enumerate() {
-        let fetched = training.call(i);
-        for (metric, theirs) in reference.about["losses"][stage][i].as_object().unwrap() {
-            let off = compare::off(&fetched, metric, theirs);
-            let limit = if i == 0 { 2e-6 } else { 5e-5 };
-            assert!(off <= limit, "{what}: {metric} of step {}: {off:e}", i + 1);
-            *drift = drift.max(off);
-        }
-        if i > 0 {
-            continue;
-        }
-        let mut compared = 0;
-        for (name, theirs) in &reference.tensors {
-            let Some(name) = name.strip_prefix(&format!("{stage}/")) else { continue };
-            let Some(of) = name.strip_prefix("grad.") else {
-                let off = worst(fetched[name].f32s(), theirs.f32s());
-                assert!(off <= 2e-5, "{what}: {name}: {off:e}");
-                continue;
-            };
-            let params = training.system.model.params();
-            let param = params.iter().find(|param| param.name == of).unwrap();
-            let ours = param.layout.to_file(&fetched[name]).unwrap();
-            let off = share(&ours, theirs, name);
-            assert!(off <= 1e-4, "{what}: {name}: {off:e}");
-            largest = largest.max(off);
-            compared += 1;
-        }
-        assert!(compared >= 15, "{what}: {compared} gradients");
-    }
-    println!(
-        "{what}: gradients within {largest:.1e}, losses within {:.1e}, {:.1e} and {:.1e} in steps 1, 5 \
-         and 20",
-        drift[0], drift[4], drift[19]
-    );
+    let params = training.system.model.params();
+    let limits =
+        Limits { metric: |i| if i == 0 { 2e-6 } else { 5e-5 }, value: 2e-5, gradients: 15 };
+    let theirs = (&reference.tensors, &reference.about);
+    compare::stage((&what, stage), theirs, &params, &limits, |i| training.call(i));
 }
 
 #[test]

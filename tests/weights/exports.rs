@@ -200,10 +200,20 @@ pub(super) fn channels_first(x: &Tensor) -> NdTensor<f32, 4> {
 
 /// Runs a graph in another runtime: its outputs by the names asked for.
 fn run_graph(bytes: Vec<u8>, input: (&str, rten::Value), outputs: &[&str]) -> Vec<Vec<f32>> {
+    run_graph_on(bytes, vec![input], outputs)
+}
+
+/// The same with several inputs.
+pub(super) fn run_graph_on(
+    bytes: Vec<u8>,
+    inputs: Vec<(&str, rten::Value)>,
+    outputs: &[&str],
+) -> Vec<Vec<f32>> {
     let graph = Model::load(bytes).unwrap();
     let ids: Vec<_> = outputs.iter().map(|name| graph.node_id(name).unwrap()).collect();
-    let input = (graph.node_id(input.0).unwrap(), input.1.into());
-    let values = graph.run(vec![input], &ids, None).unwrap();
+    let input = |(name, value): (&str, rten::Value)| (graph.node_id(name).unwrap(), value.into());
+    let inputs = inputs.into_iter().map(input).collect();
+    let values = graph.run(inputs, &ids, None).unwrap();
     let numbers = |value: rten::Value| {
         let tensor: rten_tensor::Tensor<f32> = value.try_into().unwrap();
         tensor.to_vec()
@@ -239,10 +249,14 @@ pub(super) fn same_images(name: &str, model: &ModelFile) -> Tensor {
     let fake = images(model, &Device::Cpu, &z, false);
     let input = NdTensor::from_data([5, networks.nz], z.f32s().to_vec());
     let got = run_graph(fs::read(&path).unwrap(), ("z", input.into()), &["images"]);
-    let unit = networks.pixels == Pixels::Unit;
-    let signed: Vec<f32> = got[0].iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
-    near(&format!("{name}: images"), &signed, &channels_first(&fake).to_vec());
+    near(&format!("{name}: images"), &signed(networks, &got[0]), &channels_first(&fake).to_vec());
     fake
+}
+
+/// A graph's pixels in [−1, 1].
+pub(super) fn signed(networks: &Networks, pixels: &[f32]) -> Vec<f32> {
+    let unit = networks.pixels == Pixels::Unit;
+    pixels.iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect()
 }
 
 /// What a convolution has come to before the next one, pooled to 4x4: the paper's features.

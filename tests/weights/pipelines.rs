@@ -1,6 +1,6 @@
 //! Graphs of whole models: with classes, with texts, of several networks.
 
-use super::exports::{channels_first, drawn, within};
+use super::exports::{channels_first, drawn, run_graph_on, signed, within};
 use super::*;
 
 use dcgan::gan::{Family, ObjectiveConfig, TrainConfig};
@@ -8,7 +8,6 @@ use dcgan::model::seeded_latents;
 use dcgan::models::{Architecture, Conditioning, ModelConfig, Size};
 use dcgan::text::TextEncoder;
 use dcgan::weights::export::{has_pipeline, save_pipeline};
-use rten::Model;
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 
@@ -69,24 +68,19 @@ fn graphs_of_whole_models_give_in_another_runtime_what_they_give_here() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("graph.onnx");
         save_pipeline(&model, Weights::default(), &path).unwrap();
-        let graph = Model::load(fs::read(&path).unwrap()).unwrap();
-        let node = |name: &str| graph.node_id(name).unwrap();
         let matrix = |x: &Tensor| {
             let &[n, width] = x.shape() else { panic!("{:?}", x.shape()) };
             NdTensor::from_data([n, width], x.f32s().to_vec())
         };
-        let mut inputs = vec![(node("z"), matrix(&z).into())];
+        let mut inputs = vec![("z", matrix(&z).into())];
         if let Some((condition, _)) = networks.condition() {
             let conditions = networks.conditions(&labels).unwrap().unwrap();
-            inputs.push((node(condition), matrix(&conditions).into()));
+            inputs.push((condition, matrix(&conditions).into()));
         }
-        let mut outputs = graph.run(inputs, &[node("images")], None).unwrap();
-        let got: rten_tensor::Tensor<f32> = outputs.remove(0).try_into().unwrap();
-        let unit = networks.pixels == Pixels::Unit;
-        let signed: Vec<f32> = got.iter().map(|&x| if unit { 2.0 * x - 1.0 } else { x }).collect();
+        let got = run_graph_on(fs::read(&path).unwrap(), inputs, &["images"]);
         // Normals are divided by their lengths, which enlarges rounding errors where they are short.
         let limit = if name == "normals" { 10.0 * NEAR } else { NEAR };
-        within(limit, name, &signed, &channels_first(&wanted).to_vec());
+        within(limit, name, &signed(networks, &got[0]), &channels_first(&wanted).to_vec());
     }
 }
 

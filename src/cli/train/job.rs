@@ -57,7 +57,7 @@ impl Job {
     fn join(count: usize) -> Result<Self> {
         Err(Error::Device(format!(
             "a launcher started {count} processes, and this dcgan was built without MPI: build it with \
-             `cargo install dcgan --features mpi`, or start it without the launcher"
+             `cargo install --features mpi --path .`, or start it without the launcher"
         )))
     }
 
