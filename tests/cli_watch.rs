@@ -35,7 +35,7 @@ fn runs(command: &str, words: &[&str]) -> bool {
 }
 
 /// A browser without a window, if there is one.
-fn browser() -> Option<String> {
+pub(crate) fn browser() -> Option<String> {
     let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
     program("DCGAN_TEST_BROWSER", &names, |name| runs(name, &["--version"]))
 }

@@ -17,6 +17,7 @@
 //! | `cli_json` | what `--json` prints, completions and manual pages |
 //! | `cli_latent` | walks, arithmetic, inversion and nearest neighbors, from the command line |
 //! | `cli_models` | small files of large networks, and models of NaN, as commands meet them |
+//! | `cli_page` | pages that make images or train: what they refuse, and in a real browser |
 //! | `cli_process` | signals, closed and full outputs, few threads, odd names, full disks |
 //! | `cli_ranks` | trainings by several processes, with MPI and without |
 //! | `cli_sample` | images from runs and checkpoints |
@@ -83,6 +84,7 @@ mod cli_from;
 mod cli_json;
 mod cli_latent;
 mod cli_models;
+mod cli_page;
 mod cli_process;
 mod cli_ranks;
 mod cli_sample;

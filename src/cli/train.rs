@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 
 use crate::config::Conflict;
 use crate::data::{
@@ -145,35 +145,66 @@ impl Train {
     }
 
     /// Everything that comes before the first step, and leaves no trace.
-    fn ready(mut self, job: &Job) -> Result<Ready> {
+    fn ready(self, job: &Job) -> Result<Ready> {
         let resumed = match &self.resume {
             Some(path) => Some(Resumed::open(path, job)?),
             None => None,
         };
-        if self.source.gray {
-            self.asked.config.model.channels = Some(1);
-        }
         let from = match &self.from {
             Some(path) => Some(open_model(path)?),
             None => None,
         };
-        // A resumed run already has its full configuration.
-        if resumed.is_some() {
-            return self.start(job, resumed, from);
+        let is_new = resumed.is_none();
+        self.complete(is_new, from.as_ref())?.start(job, resumed, from)
+    }
+
+    /// Fills options that were not typed, of a new training: from the preset that was, or from the usual
+    /// one. A resumed run already has its full configuration.
+    fn complete(mut self, is_new: bool, from: Option<&ModelFile>) -> Result<Self> {
+        if self.source.gray {
+            self.asked.config.model.channels = Some(1);
+        }
+        if !is_new {
+            return Ok(self);
         }
         if let Some(preset) = self.asked.preset {
-            return self.filled(&preset.options()).start(job, None, from);
+            return Ok(self.filled(&preset.options()));
         }
-        let Some(preset) = Preset::usual(&self.asked.config) else {
-            return self.start(job, None, from);
-        };
-        let options = match &from {
+        let Some(preset) = Preset::usual(&self.asked.config) else { return Ok(self) };
+        let options = match from {
             Some(model) => self.fitted(preset, model)?,
             None => Some(preset.options()),
         };
-        let Some(options) = options else { return self.start(job, None, from) };
+        let Some(options) = options else { return Ok(self) };
         self.asked.preset = Some(preset);
-        self.filled(&options).start(job, None, from)
+        Ok(self.filled(&options))
+    }
+
+    /// The options of a new training on `data` and its images, by words as typed after `dcgan train`,
+    /// without starting it.
+    ///
+    /// # Errors
+    /// Those of starting it.
+    pub(super) fn planned(
+        data: Option<&Path>,
+        words: &[String],
+    ) -> Result<(RunOptions, Arc<Source>)> {
+        let command = Self::augment_args(clap::Command::new("dcgan train"));
+        let words = std::iter::once("dcgan train").chain(words.iter().map(String::as_str));
+        // Answers as `dcgan train` would.
+        let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
+        let own = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let elsewhere = [
+            ("--resume", own.resume.is_some()),
+            ("--from", own.from.is_some()),
+            ("DATA", own.data.is_some()),
+        ];
+        if let Some((flag, _)) = elsewhere.into_iter().find(|(_, given)| *given) {
+            let what = "is not among the options of a page's training: leave it out";
+            return Err(Error::flag(flag, what));
+        }
+        let own = Self { data: data.map(Path::to_owned), ..own };
+        own.complete(true, None)?.options(&Job::start()?, None, None)
     }
 
     /// The options of a preset for the networks of a model, if it makes such networks, of whatever

@@ -1,5 +1,7 @@
 //! Scalars that change from step to step, such as learning rates: one feed.
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::{DType, Tensor};
@@ -16,7 +18,7 @@ pub const MOMENTUM: &str = "momentum";
 const EMA_RAMP: f64 = 0.05;
 
 /// How a scalar depends on the real images seen in its phase.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Curve {
     /// A learning rate: rises from 0 over `warm_up` images, and falls linearly to 0 over `decay`
     /// from the start; 0 disables either.
@@ -93,7 +95,7 @@ fn rise(after: f64, warm_up: u64) -> f64 {
 }
 
 /// A scalar of a phase's steps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scalar {
     /// The name used by a step, such as `lr_d`.
     pub name: String,

@@ -33,7 +33,7 @@ pub(crate) const RECIPE: &str = "dcgan.recipe";
 pub(crate) const STEP: &str = "dcgan.step";
 /// The metadata key of the training's position among its phases, as JSON.
 pub(crate) const POSITION: &str = "dcgan.position";
-const SECONDS: &str = "dcgan.seconds";
+pub(crate) const SECONDS: &str = "dcgan.seconds";
 const PROGRAM: &str = "dcgan.program";
 const SOURCE: &str = "dcgan.source";
 const KERNELS: &str = "dcgan.kernels";

@@ -35,7 +35,7 @@ impl Layout {
     }
 
     /// Sizes and strides on the device, in the file's order; `None` if both orders are the same.
-    fn steps(self, shape: &[usize]) -> Option<[[usize; 4]; 2]> {
+    pub(crate) fn steps(self, shape: &[usize]) -> Option<[[usize; 4]; 2]> {
         let sizes = match (self, shape) {
             (Self::Plain, _) => return None,
             (Self::Cells | Self::Image, &[h, w, c]) => [h, w, c, 1],

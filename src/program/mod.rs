@@ -18,17 +18,21 @@ use crate::tensor::Tensor;
 mod access;
 mod choices;
 mod cpu;
+mod fold;
 mod gpu;
 mod halves;
 mod listing;
 mod plan;
+mod portable;
 mod report;
 pub mod tune;
 mod units;
 
 pub use choices::{Choices, key};
+pub use fold::fold;
 pub use halves::Precision;
 pub use listing::{Listed, kernels};
+pub use portable::{Packs, Portable, portable};
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};

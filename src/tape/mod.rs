@@ -124,6 +124,11 @@ impl Tape {
     /// # Errors
     /// [`Error::Shape`] where the inputs do not fit the op.
     pub fn record(&mut self, op: impl Op, inputs: &[Var]) -> Result<Var> {
+        self.record_shared(&(Arc::new(op) as Arc<dyn Op>), inputs)
+    }
+
+    /// [`Tape::record`] of an op that another tape has too.
+    pub(crate) fn record_shared(&mut self, op: &Arc<dyn Op>, inputs: &[Var]) -> Result<Var> {
         let shapes: Vec<&[usize]> = inputs.iter().map(|&v| self.shape(v)).collect();
         let fail = |what: String| Error::Shape {
             op: op.name(),
@@ -143,7 +148,7 @@ impl Tape {
         }
         let var = Var { index: self.nodes.len() as u32, tape: self.id };
         let dtype = op.dtype();
-        self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), shape, dtype });
+        self.nodes.push(Node { op: Arc::clone(op), inputs: inputs.to_vec(), shape, dtype });
         self.known.insert(key, var);
         Ok(var)
     }

@@ -174,6 +174,11 @@ impl TextVectors {
         unknown
     }
 
+    /// All names, which are words in lower case with blanks between them, and their vectors.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.by_name.iter().map(|(name, vector)| (name.as_str(), vector.as_slice()))
+    }
+
     /// The vector `φ` of a text; zeros if it has none.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<f32> {

@@ -28,6 +28,7 @@ mod start;
 
 pub use batch::{Batch, Images};
 pub use start::first_images;
+pub(crate) use start::{copied_averages, norms_tape};
 
 /// Steps whose results may still be pending: the CPU does not wait for the device.
 const LATE: usize = 2;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::data::{Prepare, Source};
 use crate::error::{Error, Result};
 use crate::gan::draws::Draws;
-use crate::gan::{Stage, StageName};
+use crate::gan::{Stage, StageName, System};
 use crate::nn::{IMAGES, LATENT, Mode, Param, Pass, Sequential};
 use crate::program::Program;
 use crate::rng::Stream;
@@ -14,7 +14,7 @@ use crate::tensor::{DType, Data, Tensor};
 
 use super::Trainer;
 use crate::model::names::{KEY, averaged, averaged_from};
-use crate::model::{Net, Role};
+use crate::model::{Net, Networks, Role};
 use crate::train::{ModelFile, Position, TrainConfig};
 
 /// Iterations of the power method before the first step, as in PyTorch.
@@ -53,28 +53,45 @@ pub fn first_images(
     }
 }
 
+/// What initializes the spectral norms of networks before the first step; `None` if they have none.
+///
+/// # Errors
+/// Those of recording it.
+pub(crate) fn norms_tape(networks: &Networks) -> Result<Option<Tape>> {
+    if !networks.iter().any(|(_, net)| net.network.is_spectral()) {
+        return Ok(None);
+    }
+    let mut tape = Tape::new();
+    for _ in 0..FIRST_ITERATIONS {
+        for (name, net) in networks.iter() {
+            net.network.power_iteration(&mut tape, name)?;
+        }
+    }
+    Ok(Some(tape))
+}
+
+/// The tensors that moving averages have as they are, such as the vectors of spectral norms, and what they
+/// are called there.
+pub(crate) fn copied_averages(system: &System) -> Vec<(String, String)> {
+    let params = system.averages().flat_map(|(name, network)| network.params(name));
+    let copied = params.filter(|param| !param.averaged);
+    let pair = |param: Param| {
+        let to = averaged(&param.name);
+        (param.name, to)
+    };
+    copied.map(pair).collect()
+}
+
 impl Trainer {
     /// Runs the power method until the randomly initialized vectors of spectral norms are close to
     /// the largest singular vectors.
     pub(super) fn initialize_norms(&mut self) -> Result<()> {
-        let networks = &self.system.model;
-        if !networks.iter().any(|(_, net)| net.network.is_spectral()) {
-            return Ok(());
-        }
-        let mut tape = Tape::new();
-        for _ in 0..FIRST_ITERATIONS {
-            for (name, net) in networks.iter() {
-                net.network.power_iteration(&mut tape, name)?;
-            }
-        }
+        let Some(tape) = norms_tape(&self.system.model)? else { return Ok(()) };
         let mut program = Program::compile(&tape, &self.state, &self.options)?;
         program.call(&mut self.state, &[])?;
-        for (name, network) in self.system.averages() {
-            let params = network.params(name);
-            for param in params.iter().filter(|p| !p.averaged) {
-                let initialized = self.state.get(&param.name)?;
-                self.state.set(&averaged(&param.name), &initialized)?;
-            }
+        for (from, to) in copied_averages(&self.system) {
+            let initialized = self.state.get(&from)?;
+            self.state.set(&to, &initialized)?;
         }
         Ok(())
     }
