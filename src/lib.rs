@@ -144,4 +144,5 @@ pub mod testing;
 pub mod text;
 pub mod threads;
 pub mod train;
+pub mod web;
 pub mod weights;

@@ -28,7 +28,7 @@ mod units;
 
 pub use choices::{Choices, key};
 pub use halves::Precision;
-pub use listing::{Listed, kernels};
+pub use listing::{Listed, kernels, script};
 pub use report::{MemoryReport, StepTime, product_flops};
 
 use plan::{Plan, Target};

@@ -1,0 +1,3 @@
+//! Programs in web pages.
+
+pub mod wasm;
