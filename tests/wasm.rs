@@ -88,7 +88,8 @@ impl Machine {
         for ((_, tensor), &buffer) in feeds.iter().zip(&self.script.feeds) {
             let start = self.starts[buffer];
             let bytes = tensor.bytes();
-            self.memory.data_mut(&mut self.store)[start..start + bytes.len()].copy_from_slice(bytes);
+            self.memory.data_mut(&mut self.store)[start..start + bytes.len()]
+                .copy_from_slice(bytes);
         }
         let mut functions = self.functions.iter();
         for step in &self.script.steps {
@@ -153,7 +154,9 @@ fn every_op_agrees_with_its_formula_as_webassembly() {
             let got = Machine::new(script).run(&feeds, 1).remove(0);
             let got = bytemuck::pod_collect_to_vec::<u8, u32>(&got);
             let is_float = tape.node(y).dtype == dcgan::tensor::DType::F32;
-            let wide = |bits: u32| if is_float { f64::from(f32::from_bits(bits)) } else { f64::from(bits) };
+            let wide = |bits: u32| {
+                if is_float { f64::from(f32::from_bits(bits)) } else { f64::from(bits) }
+            };
             let got: Vec<f64> = got.into_iter().map(wide).collect();
             let worst = sample.tolerance.worst(&got, &want);
             if worst > 1.0 {

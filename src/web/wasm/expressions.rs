@@ -184,7 +184,8 @@ impl<'a> Lowering<'a> {
             Expression::As { expr, kind, convert } => {
                 let value = self.value(frame, expr)?;
                 let to = Kind::of(kind, convert.unwrap_or(4));
-                let to = to.ok_or_else(|| format!("a conversion to {kind:?} of {convert:?} bytes"))?;
+                let to =
+                    to.ok_or_else(|| format!("a conversion to {kind:?} of {convert:?} bytes"))?;
                 match convert {
                     Some(_) => self.builder.convert(value, to),
                     None => self.builder.reinterpret(value, to),
@@ -247,9 +248,7 @@ impl<'a> Lowering<'a> {
                 return Ok(Value { id, shape: Shape::scalar(shape.kind) });
             }
             Pointer::Memory { address, ty, constant } => (address, self.stored(ty)?, constant),
-            Pointer::Scalar { address, kind, constant } => {
-                (address, Shape::scalar(kind), constant)
-            }
+            Pointer::Scalar { address, kind, constant } => (address, Shape::scalar(kind), constant),
         };
         let id = match constant {
             true => self.builder.load_constant(address, shape.ty()),

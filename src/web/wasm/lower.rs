@@ -73,9 +73,8 @@ pub(super) fn lower(module: &Module) -> Result<(Builder, u32)> {
         }
     }
     bound.sort_unstable_by_key(|&(binding, ..)| binding);
-    let buffers = (0..).zip(&bound).map(|(i, &(_, handle, constant))| {
-        (handle, (builder.param(i), constant))
-    });
+    let buffers =
+        (0..).zip(&bound).map(|(i, &(_, handle, constant))| (handle, (builder.param(i), constant)));
     let buffers: HashMap<_, _> = buffers.collect();
     let first = bound.len() as u32;
     let [x, y, z, start, end] = [0, 1, 2, 3, 4].map(|i| builder.param(first + i));
@@ -532,9 +531,7 @@ impl<'a> Lowering<'a> {
             return 0;
         }
         let expressions = &frame.function.expressions;
-        let is_it = |frame: &Frame<'_>, at: Handle<Expression>| {
-            matches!(expressions[at], Expression::LocalVariable(l) if frame.locals[&l].0 == variable)
-        };
+        let is_it = |frame: &Frame<'_>, at: Handle<Expression>| matches!(expressions[at], Expression::LocalVariable(l) if frame.locals[&l].0 == variable);
         let mut zeros = start;
         for statement in continuing.iter() {
             match *statement {

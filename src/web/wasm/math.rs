@@ -39,12 +39,7 @@ impl Builder {
     }
 
     /// The same of each lane, where there is no instruction for vectors.
-    fn each(
-        &mut self,
-        values: &[Value],
-        shape: Shape,
-        f: impl Fn(&mut Self, &[Id]) -> Id,
-    ) -> Id {
+    fn each(&mut self, values: &[Value], shape: Shape, f: impl Fn(&mut Self, &[Id]) -> Id) -> Id {
         let mut parts = Vec::new();
         for lane in 0..shape.lanes {
             let args: Vec<Id> = values.iter().map(|&value| self.lane(value, lane)).collect();
