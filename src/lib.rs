@@ -59,6 +59,7 @@
 //! | [`weights`] | import from PyTorch and DCGAN's authors, export to PyTorch and ONNX |
 //! | [`mod@bench`], [`check`] | a device's speed, and the correctness of its results |
 //! | [`images`], [`files`] | grids and films; files that are never half-written |
+//! | [`web`] | models and trainings as web pages |
 //! | [`human`], [`shell`], [`terminal`] | numbers and names for people; paths for shells; access to standard output and error |
 //! | [`threads`] | threads where the system limits them |
 //! | [`cli`] | the commands |

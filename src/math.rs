@@ -14,24 +14,28 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
 }
 
 /// `ln 2` in two parts: the first has so few digits that its products with exponents are exact.
-const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+pub(crate) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// The range in which `eˣ` is finite and normal: [`exp`] clamps to it.
 pub(crate) const EXP_RANGE: [f32; 2] = [-87.0, 88.0];
+
+/// 1.5 · 2²³: added to a small number, it leaves the nearest integer in the lowest bits.
+pub(crate) const EXP_ROUND: f32 = 12_582_912.0;
+
+/// The coefficients of [`exp`].
+pub(crate) const EXP: [f32; 6] =
+    [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_2e-3, 1.987_569_1e-4];
 
 /// `eˣ` with `x` clamped to [`EXP_RANGE`]: finite and normal everywhere, NaN where `x` is.
 ///
 /// `x = n ln 2 + r` with |r| ≤ ½ ln 2, and the polynomial of Cephes' `expf` in r.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // 1.5 · 2²³: added to a small number, it leaves the nearest integer in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(EXP_RANGE[0], EXP_RANGE[1]);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + EXP_ROUND;
+    let n = shifted - EXP_ROUND;
     let r = x - n * LN_2[0] - n * LN_2[1];
-    let c = [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_2e-3, 1.987_569_1e-4];
-    let power = r * r * polynomial(r, c) + r + 1.0;
+    let power = r * r * polynomial(r, EXP) + r + 1.0;
     // 2ⁿ by its exponent.
     power * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
@@ -73,14 +77,20 @@ pub(crate) fn log(x: f32) -> f32 {
     }
 }
 
+/// The coefficients of [`tanh`] near 0.
+pub(crate) const TANH: [f32; 5] =
+    [-3.333_328e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_909e-2, -5.704_988_7e-3];
+
+/// Where [`tanh`] is no longer near 0.
+pub(crate) const TANH_NEAR: f32 = 0.625;
+
 /// `tanh x`: Cephes' `tanhf`, an odd polynomial near 0 and `1 − 2 / (e²ˣ + 1)` elsewhere.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
-    let c = [-3.333_328e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_909e-2, -5.704_988_7e-3];
-    let near = x + x * square * polynomial(square, c);
+    let near = x + x * square * polynomial(square, TANH);
     let far = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);
-    if x.abs() < 0.625 { near } else { far }
+    if x.abs() < TANH_NEAR { near } else { far }
 }
 
 /// `1 / (1 + e⁻ˣ)`.

@@ -64,6 +64,7 @@
 //! | `systems` | phases that follow one another, frozen networks, masked updates |
 //! | `training` | training steps against PyTorch's |
 //! | `tune` | kernels are chosen by time, kept, and what is wrong is never chosen |
+//! | `wasm` | kernels as WebAssembly: every sample of every op, run by an interpreter, against its formula |
 //! | `weights` | networks from PyTorch and DCGAN's authors, and for PyTorch and ONNX |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -130,4 +131,5 @@ mod support;
 mod systems;
 mod training;
 mod tune;
+mod wasm;
 mod weights;

@@ -196,7 +196,8 @@ class Cpu {
   allocate(bytes) {
     const start = this.end;
     this.end += 16 * Math.ceil(bytes / 16);
-    const missing = Math.ceil(this.end / 65536) - this.memory.buffer.byteLength / 65536;
+    // Kernels read whole vectors, which may end behind the last buffer.
+    const missing = Math.ceil((this.end + 16) / 65536) - this.memory.buffer.byteLength / 65536;
     if (missing > 0) this.memory.grow(missing);
     return start;
   }

@@ -31,7 +31,7 @@ mod units;
 pub use choices::{Choices, key};
 pub use fold::fold;
 pub use halves::Precision;
-pub use listing::{Listed, kernels};
+pub use listing::{Listed, kernels, script};
 pub use portable::{Packs, Portable, portable};
 pub use report::{MemoryReport, StepTime, product_flops};
 
