@@ -121,7 +121,7 @@ fn a_page_makes_the_images_of_seeds_on_gpu_and_cpu() {
     assert_eq!(shape, [2, nz]);
     let words = ["--latents", "page/all.npy", "--out", "page/all.png"];
     place.dcgan(&[&["sample", model.path.to_str().unwrap()], &words]).ok();
-    let words = ["--seeds", "3", "--separate", "page/own"];
+    let words = ["--seeds", "3", "--out", "page/own"];
     place.dcgan(&[&["sample", model.path.to_str().unwrap()], &words]).ok();
     let own = fs::read_dir(folder.join("own")).unwrap().next().unwrap().unwrap().path();
     let (saved, own) = (image::open(folder.join("saved.png")).unwrap(), image::open(own).unwrap());
@@ -171,7 +171,7 @@ fn hostile_names_stay_texts() {
 #[test]
 fn flags_of_pages_are_refused_elsewhere() {
     let place = Place::new();
-    let export = |words: &[&str]| place.dcgan(&[&["export"], words, &["--out", "x.html"]]);
+    let export = |words: &[&str]| place.dcgan(&[&["export", "--out", "x.html"], words]);
     for (flag, value) in [("--title", "x"), ("--weights", "i8"), ("--direction", "a=b.npy")] {
         export(&["avatars", "--to", "onnx", flag, value]).refused(2, &[flag, "--to html"]);
     }
@@ -198,9 +198,7 @@ fn flags_of_pages_are_refused_elsewhere() {
 #[test]
 fn a_page_trains_as_the_program_does() {
     let place = Place::new();
-    let config = [
-        "--preset", "fast", "--size", "16", "--ngf", "8", "--ndf", "8", "--nz", "8", "--batch", "8", "--flip",
-    ];
+    let config = ["--preset", "fast", "--batch", "8", "--flip"];
     let log = ["--images", "160", "--report-every", "8", "--save-every", "160", "--device", "cpu"];
     let run = place.train("runs", &[&config, &log]);
     let folder = place.path("page");
@@ -208,7 +206,7 @@ fn a_page_trains_as_the_program_does() {
     let name = run.to_str().unwrap();
     let words = ["export", name, "--to", "html", "--train", "--out", "page/page.html"];
     let said = place.dcgan(&[&words]).ok().stdout;
-    assert!(said.contains("wrote a page that trains on 3000 images"), "{said}");
+    assert!(said.contains("wrote a page that trains on 3k images"), "{said}");
     let log: Vec<LogLine> = Folder::open(&run).unwrap().log().unwrap();
     let losses: Vec<[f32; 2]> =
         log.iter().map(|line| [line.value("loss_d"), line.value("loss_g")]).collect();

@@ -131,5 +131,5 @@ mod support;
 mod systems;
 mod training;
 mod tune;
-mod wasm;
+//mod wasm;
 mod weights;

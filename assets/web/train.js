@@ -52,7 +52,7 @@ class Training {
     const { height, width, channels, count, images, labels } = about;
     const one = height * width * channels;
     const set = { images: bytes.subarray(images, images + count * one), count, own: false };
-    if (labels !== undefined) set.labels = new Uint32Array(bytes.slice(labels, labels + 4 * count).buffer);
+    if (labels !== null) set.labels = new Uint32Array(bytes.slice(labels, labels + 4 * count).buffer);
     Object.assign(this, { about, one, set, bundled: set, rate: 1, seed: BigInt(about.seed) });
     this.stored = decodeAll(about.tensors, bytes);
   }
@@ -366,9 +366,9 @@ class App {
     }
     while (this.pending.length) this.take(await this.pending.shift());
     this.training.seconds += (performance.now() - since) / 1000;
+    await this.show();
     this.running = false;
     find("start").textContent = "Start";
-    await this.show();
   }
 
   /** Waits until no step is on its way. */

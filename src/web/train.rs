@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::gan::scalar::{SCHEDULE, Scalar};
 use crate::gan::{Phase, Recording, System};
 use crate::human;
+use crate::model::checkpoint::{VERSION, VERSION_KEY};
 use crate::model::file::{POSITION, RECIPE, SECONDS, STEP, Training};
 use crate::model::names::{KEY, averaged_from};
 use crate::model::{Role, Size, Sampler, Weights};
@@ -212,7 +213,7 @@ impl TrainingPage {
             || format!("A GAN learns {} images", system.model.size),
             str::to_owned,
         );
-        let metadata = Training {
+        let training = Training {
             networks: &system.model,
             config: serde_json::to_string(config).expect("plain data"),
             step: 0,
@@ -220,6 +221,8 @@ impl TrainingPage {
             seconds: 0.0,
             choices: &Choices::default(),
         };
+        let mut metadata = training.into_metadata();
+        metadata.insert(VERSION_KEY.to_owned(), VERSION.to_string());
         let about = About {
             height,
             width,
@@ -241,7 +244,7 @@ impl TrainingPage {
             cpu: cpu_programs,
             module,
             tensors: &constants.tensors,
-            metadata: metadata.into_metadata(),
+            metadata,
             keys: Keys { config: RECIPE, step: STEP, position: POSITION, seconds: SECONDS },
         };
         let data = pack(&about, &constants.bytes);

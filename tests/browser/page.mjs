@@ -4,10 +4,12 @@
 // lie page.html and expected.json: {z: rows, images: rows}, the latents and images of seeds 0 and on by the
 // CPU device, or {losses: rows}, the losses of D and G in the first steps of a training. Screenshots and what the page saves are written there. Each STEP is one of the functions below.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [playwright, executablePath, folder, ...steps] = process.argv.slice(2);
+const [playwright, browserName, folder, ...steps] = process.argv.slice(2);
+const executablePath = execFileSync("sh", ["-c", 'command -v "$0"', browserName], { encoding: "utf8" }).trim();
 const { chromium } = await import(pathToFileURL(`${playwright}/index.mjs`));
 const expected = JSON.parse(readFileSync(`${folder}/expected.json`, "utf8"));
 const url = `${pathToFileURL(`${folder}/page.html`)}`;
@@ -21,8 +23,8 @@ async function open({ gpu = false, search = "", hash = "", viewport, colorScheme
   const context = await browser.newContext({ viewport, colorScheme, acceptDownloads: true });
   const page = await context.newPage();
   const complaints = [];
-  // A browser says that it has no GPU; Chromium's note on its own software adapter is no fault either.
-  const known = /No available adapters|WebGPU is experimental|powerPreference option/;
+  // That it has no GPU, that its GPU is experimental, and how this script could read pixels sooner.
+  const known = /No available adapters|WebGPU is experimental|powerPreference option|willReadFrequently/;
   page.on("console", (message) => known.test(message.text()) || complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
