@@ -141,18 +141,3 @@ fn shells_complete_commands_and_manuals_have_a_page_for_each() {
     }
     assert!(count > 20, "{help}");
 }
-
-/// The files and folders of this project that README names exist.
-#[test]
-fn readme_names_only_files_that_exist() {
-    const FOLDERS: [&str; 7] =
-        ["src/", "shaders/", "tests/", "examples/", "benches/", "assets/", ".ci/"];
-    let is_end = |c: char| c.is_whitespace() || "`()|,".contains(c);
-    let words = include_str!("../README.md").split(is_end);
-    let paths: Vec<_> =
-        words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))).collect();
-    assert!(paths.len() > 20, "{paths:?}");
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let missing: Vec<_> = paths.iter().filter(|path| !root.join(path).exists()).collect();
-    assert!(missing.is_empty(), "{missing:?}");
-}

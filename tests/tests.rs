@@ -44,6 +44,7 @@
 //! | `data_normals` | normal maps: where they may be, how they follow their images, and what is refused |
 //! | `data_sources` | folders, archives, IDX files and CIFAR-10 batches are found by looking |
 //! | `data_tiff` | TIFF in its many kinds |
+//! | `docs` | README and `docs/`: links, commands, flags, paths and names; the site made of them |
 //! | `evaluation` | every score against numpy, and what it must and cannot see |
 //! | `gpu` | the GPU device: programs, readback, failures, measurements |
 //! | `grad` | every gradient, and its gradient, against central differences |
@@ -110,6 +111,7 @@ mod data_normals;
 mod data_sets;
 mod data_sources;
 mod data_tiff;
+mod docs;
 mod evaluation;
 mod gpu;
 mod grad;
