@@ -157,6 +157,17 @@ fn the_bundled_models_page_is_small_and_looks_well() {
     visit(&folder, &["harmless=Avatars & <i>more</i>", "cpu=0.02", "looks"]);
 }
 
+/// The page that README links to is what its command makes.
+#[test]
+fn the_documentations_page_is_up_to_date() {
+    let place = Place::new();
+    let words = ["export", "avatars", "--to", "html", "--title", "Faces that follow sliders"];
+    place.dcgan(&[&words, &["--out", "avatars.html"]]).ok();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/avatars.html");
+    let is_same = fs::read(&own).unwrap() == fs::read(place.path("avatars.html")).unwrap();
+    assert!(is_same, "make it again: dcgan {} --out docs/avatars.html", words.join(" "));
+}
+
 #[test]
 fn hostile_names_stay_texts() {
     let place = Place::new();

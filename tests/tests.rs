@@ -133,5 +133,5 @@ mod support;
 mod systems;
 mod training;
 mod tune;
-//mod wasm;
+mod wasm;
 mod weights;

@@ -1,23 +1,22 @@
-//! Kernels as WebAssembly: every sample of every op, run by an interpreter, against its formula.
+//! Kernels as WebAssembly, run by an interpreter: every sample of every op against its formula, every
+//! kernel of a training step compiled, and what the language says of corner cases.
 
-use dcgan::device::{BufferKind, Readback, Script, ScriptStep};
+use std::collections::BTreeMap;
+
 use dcgan::ops::Caps;
 use dcgan::ops::samples::samples;
-use dcgan::program::{Options, script};
-use dcgan::shaders::{reflect, render};
+use dcgan::program::portable::{Step, View};
+use dcgan::program::{Packs, Portable, portable};
 use dcgan::tape::Tape;
-use dcgan::tensor::Tensor;
+use dcgan::tensor::{DType, Tensor};
 use dcgan::web::wasm::compile;
 use wasmi::{Engine, Instance, Linker, Memory, MemoryType, Module, Store, Val};
 
-use super::{naive, support};
+use super::{kernels, naive, support};
+
+mod language;
 
 const SEED: u64 = 11;
-
-/// What the kernels are rendered for.
-fn caps() -> Caps {
-    Caps { software: true, ..Caps::portable() }
-}
 
 /// Bytes between two buffers, which nothing may write.
 const GUARD: usize = 64;
@@ -25,40 +24,25 @@ const GUARD: usize = 64;
 /// What those bytes and the buffers hold before a run: NaN, as floats.
 const FILL: u8 = 0xff;
 
-/// A script in WebAssembly's memory.
+/// A program in WebAssembly's memory.
 struct Machine {
-    script: Script,
+    program: Portable,
     store: Store<()>,
     instance: Instance,
     memory: Memory,
     /// Where each buffer starts.
     starts: Vec<usize>,
-    /// The function of each dispatch.
-    functions: Vec<usize>,
     /// The guards' first bytes.
     guards: Vec<usize>,
 }
 
 impl Machine {
-    fn new(script: Script) -> Self {
-        let mut sources: Vec<String> = Vec::new();
-        let mut functions = Vec::new();
-        for step in &script.steps {
-            if let ScriptStep::Dispatch { kernel, context, .. } = step {
-                let source = render(kernel, context).unwrap();
-                let known = sources.iter().position(|known| *known == source);
-                functions.push(known.unwrap_or(sources.len()));
-                if known.is_none() {
-                    sources.push(source);
-                }
-            }
-        }
-        let module = compile(&sources).unwrap_or_else(|error| panic!("{error}: {sources:?}"));
-
+    fn new(program: Portable) -> Self {
+        let module = compile(&program.kernels).unwrap();
         let (mut starts, mut guards) = (Vec::new(), Vec::new());
         let mut end = 0;
-        for buffer in &script.buffers {
-            if let BufferKind::Part { of, start } = buffer.kind {
+        for buffer in &program.buffers {
+            if let Some((of, start)) = buffer.part {
                 starts.push(starts[of] + start as usize);
                 continue;
             }
@@ -79,62 +63,58 @@ impl Machine {
         let mut linker = Linker::new(&engine);
         linker.define("env", "memory", memory).unwrap();
         let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
-        Self { script, store, instance, memory, starts, functions, guards }
+        Self { program, store, instance, memory, starts, guards }
     }
 
-    /// Runs the script and returns its results. Each dispatch is split into `parts` calls.
-    fn run(&mut self, feeds: &[(String, Tensor)], parts: u32) -> Vec<Vec<u8>> {
-        assert_eq!(feeds.len(), self.script.feeds.len());
-        for ((_, tensor), &buffer) in feeds.iter().zip(&self.script.feeds) {
-            let start = self.starts[buffer];
+    /// Runs the program and returns its results. Each dispatch is split into `parts` calls.
+    fn run(&mut self, feeds: &[(String, Tensor)], parts: u32) -> BTreeMap<String, Vec<f64>> {
+        for (name, tensor) in feeds {
+            let View { buffer, start, .. } = self.program.feeds[name];
+            let start = self.starts[buffer] + start as usize;
             let bytes = tensor.bytes();
-            self.memory.data_mut(&mut self.store)[start..start + bytes.len()]
-                .copy_from_slice(bytes);
+            self.memory.data_mut(&mut self.store)[start..start + bytes.len()].copy_from_slice(bytes);
         }
-        let mut functions = self.functions.iter();
-        for step in &self.script.steps {
+        for step in &self.program.steps {
             match step {
-                ScriptStep::Dispatch { kernel, context, bind, groups, .. } => {
-                    let source = render(kernel, context).unwrap();
-                    let bindings = reflect(kernel, &source, false).unwrap().bindings;
-                    let mut args: Vec<u32> = Vec::new();
-                    for binding in &bindings {
-                        let buffer = bind.iter().find(|(name, _)| *name == binding.name).unwrap().1;
-                        args.push(self.starts[buffer] as u32);
-                    }
-                    args.extend(groups);
-                    let name = format!("k{}", functions.next().unwrap());
-                    let function = self.instance.get_func(&self.store, &name).unwrap();
+                Step::Dispatch { kernel, bind, groups } => {
+                    let function = self.instance.get_func(&self.store, &format!("k{kernel}"));
                     let count: u32 = groups.iter().product();
                     for part in 0..parts {
-                        let [first, end] = [part, part + 1].map(|part| count * part / parts);
-                        let args = args.iter().chain(&[first, end]);
-                        let args: Vec<Val> = args.map(|&arg| Val::I32(arg as i32)).collect();
-                        function.call(&mut self.store, &args, &mut []).unwrap();
+                        let range = [part, part + 1].map(|part| count * part / parts);
+                        let starts = bind.iter().map(|&buffer| self.starts[buffer] as u32);
+                        let args = starts.chain(*groups).chain(range);
+                        let args: Vec<Val> = args.map(|arg| Val::I32(arg as i32)).collect();
+                        function.unwrap().call(&mut self.store, &args, &mut []).unwrap();
                     }
                 }
-                &ScriptStep::Copy { from, offset, to, bytes } => {
+                &Step::Copy { copy: (from, offset, to, bytes) } => {
                     let from = self.starts[from] + offset as usize;
-                    let to = self.starts[to];
                     let memory = self.memory.data_mut(&mut self.store);
-                    memory.copy_within(from..from + bytes as usize, to);
+                    memory.copy_within(from..from + bytes as usize, self.starts[to]);
                 }
-                ScriptStep::Exchange { .. } => panic!("exchanges are left out"),
             }
         }
         let memory = self.memory.data(&self.store);
         for &guard in &self.guards {
             let intact = memory[guard..guard + GUARD].iter().all(|&byte| byte == FILL);
-            assert!(intact, "the bytes before buffers are overwritten");
+            assert!(intact, "bytes outside of all buffers are overwritten");
         }
-        let read = |read: &Readback| {
-            let start = self.starts[read.buffer] + read.offset as usize;
-            memory[start..start + read.bytes as usize].to_vec()
-        };
-        self.script.fetches.iter().map(read).collect()
+        let fetches = self.program.fetches.iter().map(|(name, view)| {
+            let start = self.starts[view.buffer] + view.start as usize;
+            let len = view.shape.iter().product::<usize>();
+            let bits = bytemuck::pod_collect_to_vec(&memory[start..start + 4 * len]);
+            let wide = |bits: u32| match view.dtype {
+                DType::F32 => f64::from(f32::from_bits(bits)),
+                DType::U32 => f64::from(bits),
+                DType::U8 => unreachable!("kernels write no bytes"),
+            };
+            (name.clone(), bits.into_iter().map(wide).collect())
+        });
+        fetches.collect()
     }
 }
 
+/// Whether it has an op that no kernel computes.
 fn exchanges(tape: &Tape) -> bool {
     tape.nodes().iter().any(|node| node.op.is_exchange())
 }
@@ -150,19 +130,52 @@ fn every_op_agrees_with_its_formula_as_webassembly() {
         let feeds = sample.feeds(SEED);
         let want = naive::eval(&tape, &support::sources(&feeds), &[y]).remove(0);
         for fuse in [true, false] {
-            let script = script(&tape, &caps(), &support::fusion(fuse)).unwrap();
-            let got = Machine::new(script).run(&feeds, 1).remove(0);
-            let got = bytemuck::pod_collect_to_vec::<u8, u32>(&got);
-            let is_float = tape.node(y).dtype == dcgan::tensor::DType::F32;
-            let wide = |bits: u32| {
-                if is_float { f64::from(f32::from_bits(bits)) } else { f64::from(bits) }
-            };
-            let got: Vec<f64> = got.into_iter().map(wide).collect();
-            let worst = sample.tolerance.worst(&got, &want);
+            let caps = Caps { software: true, ..Caps::portable() };
+            let options = support::fusion(fuse);
+            let program = portable(&tape, &caps, &options, &mut Packs::default()).unwrap();
+            // At once, and as several threads would share it.
+            let got = &Machine::new(program).run(&feeds, if fuse { 1 } else { 3 })["y"];
+            let worst = sample.tolerance.worst(got, &want);
             if worst > 1.0 {
                 wrong.push(format!("{sample:?}, fuse {fuse}: {worst:.1} times the tolerance"));
             }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_kernel_without_workgroup_memory_is_valid_webassembly() {
+    let kernels = kernels::all().iter().filter(|kernel| {
+        let has = [kernel.has_f16(), kernel.has_subgroups(), kernel.has_immediates()];
+        !has.contains(&true) && !kernel.source.contains("var<workgroup>")
+    });
+    let kernels: Vec<_> = kernels.collect();
+    assert!(kernels.len() > 1000, "{}", kernels.len());
+    let engine = Engine::default();
+    for chunk in kernels.chunks(100) {
+        let sources: Vec<&str> = chunk.iter().map(|kernel| kernel.source.as_str()).collect();
+        let module = compile(&sources).unwrap_or_else(|error| {
+            let names: Vec<&str> = chunk.iter().map(|kernel| kernel.name.as_str()).collect();
+            panic!("{error} of {names:?}")
+        });
+        Module::validate(&engine, &module).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_compiled_is_an_error_that_names_it() {
+    let with = |features: fn(&kernels::Kernel) -> bool| {
+        &kernels::all().iter().find(|kernel| features(kernel)).unwrap().source
+    };
+    let cases = [
+        (with(kernels::Kernel::has_f16), "k0"),
+        (with(kernels::Kernel::has_immediates), "var<immediate>"),
+        (with(|kernel| kernel.source.contains("var<workgroup>")), "WorkGroup"),
+        (&"not WGSL".to_owned(), "k0"),
+    ];
+    for (source, named) in cases {
+        let error = compile(&[source]).unwrap_err().to_string();
+        assert!(error.contains(named) && error.contains("k0"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The dispatches of a program as a GPU would run them, available without a GPU.
 
-use crate::device::{Script, ScriptStep};
+use crate::device::ScriptStep;
 use crate::error::Result;
 use crate::ops::Caps;
 use crate::shaders;
@@ -28,16 +28,6 @@ pub struct Listed {
     pub flops: u64,
     /// Bytes that it has to read and write at least.
     pub bytes: u64,
-}
-
-/// The script that a GPU with these capabilities would run for `tape`. Its feeds and fetches are in the
-/// order of their names.
-///
-/// # Errors
-/// [`crate::error::Error::Shader`] where a template is wrong.
-pub fn script(tape: &Tape, caps: &Caps, options: &Options) -> Result<Script> {
-    let target = Target::Gpu(caps.clone(), &options.choices);
-    gpu::script(&plan_for(tape, options, &target, &mut imagine)?, caps)
 }
 
 /// The dispatches that a GPU with these capabilities would run for `tape`, in order.

@@ -23,7 +23,7 @@ mod gpu;
 mod halves;
 mod listing;
 mod plan;
-mod portable;
+pub mod portable;
 mod report;
 pub mod tune;
 mod units;
@@ -31,7 +31,7 @@ mod units;
 pub use choices::{Choices, key};
 pub use fold::fold;
 pub use halves::Precision;
-pub use listing::{Listed, kernels, script};
+pub use listing::{Listed, kernels};
 pub use portable::{Packs, Portable, portable};
 pub use report::{MemoryReport, StepTime, product_flops};
 

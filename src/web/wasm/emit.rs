@@ -19,7 +19,7 @@ pub(super) fn encode(builder: &Builder, params: u32) -> Function {
     let nodes = builder.nodes.iter().enumerate();
     let nodes = nodes.map(|(i, node)| used.kept(builder, i).then(|| local(node.ty))).collect();
     let function = Function::new_with_locals_types(locals);
-    let mut encoder = Encoder { builder, used, nodes, variables, function, labels: Vec::new() };
+    let mut encoder = Encoder { builder, nodes, variables, function, labels: Vec::new() };
     encoder.region(ROOT);
     encoder.push(&Instruction::End);
     encoder.function
@@ -94,7 +94,6 @@ impl Used {
 
 struct Encoder<'a> {
     builder: &'a Builder,
-    used: Used,
     /// The local variable of each value that is kept, and of each variable.
     nodes: Vec<Option<u32>>,
     variables: Vec<Option<u32>>,

@@ -95,7 +95,7 @@ pure! {
     F32Sqrt -> F32, F32Floor -> F32, F32Ceil -> F32, F32Trunc -> F32, F32Nearest -> F32,
     F32Copysign -> F32, F32Eq -> I32, F32Ne -> I32, F32Lt -> I32, F32Le -> I32,
     F32ReinterpretI32 -> F32, F32ConvertI32U -> F32, F32ConvertI32S -> F32,
-    I32x4Splat -> V128, I32x4Add -> V128, I32x4Sub -> V128, I32x4Mul -> V128, I32x4Neg -> V128,
+    I32x4Splat -> V128, I32x4Add -> V128, I32x4Sub -> V128, I32x4Mul -> V128,
     I32x4Abs -> V128, I32x4Shl -> V128, I32x4ShrU -> V128, I32x4ShrS -> V128, I32x4Eq -> V128,
     I32x4Ne -> V128, I32x4LtU -> V128, I32x4LtS -> V128, I32x4LeU -> V128, I32x4LeS -> V128,
     I32x4MinU -> V128, I32x4MinS -> V128, I32x4MaxU -> V128, I32x4MaxS -> V128,
